@@ -1,0 +1,95 @@
+// Package varve_test holds the checks that concern the repository as a whole.
+package varve_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/varvelog/varve/"
+
+// layers is the whole dependency policy: a package may import the packages of
+// this module that its line names, and no others. An import against the arrow
+// is a design error: move the code, do not add an interface to hide it.
+var layers = map[string][]string{
+	"record":   {},
+	"vfs":      {},
+	"config":   {},
+	"objstore": {},
+	"metadata": {},
+	"notify":   {},
+
+	"protocol":    {"record"},
+	"storage":     {"record", "vfs"},
+	"coordinator": {"record"},
+
+	"metadata/etcd": {"metadata"},
+	"client":        {"protocol", "record"},
+	"groups":        {"record", "coordinator", "metadata"},
+	"tiering":       {"record", "storage", "objstore", "metadata"},
+	"replication":   {"record", "storage", "tiering", "metadata"},
+
+	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
+	"server": {
+		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
+		"coordinator", "groups", "tiering", "replication", "broker",
+	},
+	"cmd/varve": {"config", "server", "client", "record", "storage"},
+
+	// Test kits: conformance suites and harnesses that ship beside a seam.
+	"vfs/vfstest":                 {"vfs"},
+	"objstore/objstoretest":       {"objstore"},
+	"metadata/metadatatest":       {"metadata"},
+	"coordinator/coordinatortest": {"coordinator", "record"},
+}
+
+func TestDependencyDirection(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && name != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "tools") {
+			return filepath.SkipDir
+		}
+		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		pkg := path.Dir(filepath.ToSlash(name))
+		seen[pkg] = true
+		allowed, listed := layers[pkg]
+		if !listed {
+			t.Errorf("%s: package %q is not in the dependency policy", name, pkg)
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if dep, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(allowed, dep) {
+				t.Errorf("%s: %s must not import %s", name, pkg, dep)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pkg := range layers {
+		if !seen[pkg] {
+			t.Errorf("the policy names %q, which does not exist", pkg)
+		}
+	}
+}
