@@ -1,0 +1,202 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is one broker process and what it needs to be started again.
+type process struct {
+	bootstrap string
+	dataDir   string
+	args      []string
+
+	cmd    *exec.Cmd
+	exited chan error // receives once, when the process has ended
+	log    *syncBuffer
+}
+
+var readyLine = regexp.MustCompile(`^varve .* ready: kafka (\S+),`)
+
+// startBroker starts a broker on a free loopback port over an empty data
+// directory, and stops it when the test ends. More flags may follow.
+func startBroker(t *testing.T, flags ...string) *process {
+	t.Helper()
+	p := &process{bootstrap: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "data"), log: &syncBuffer{}}
+	p.args = append([]string{
+		"broker", "start",
+		"--data-dir", p.dataDir, "--listen", p.bootstrap, "--http", "127.0.0.1:0",
+		"--set", "log.retention.check.interval.ms=300", "--set", "remote.log.manager.task.interval.ms=300",
+		"--set", "group.initial.rebalance.delay.ms=0",
+	}, flags...)
+	p.start(t)
+	t.Cleanup(func() {
+		p.stop(t, syscall.SIGTERM)
+		if t.Failed() {
+			t.Logf("broker log:\n%s", p.log)
+		}
+	})
+	return p
+}
+
+// start runs the process and waits for its ready line.
+func (p *process) start(t *testing.T) {
+	t.Helper()
+	p.cmd = exec.Command(binary, p.args...)
+	p.cmd.Stderr = p.log
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited, ready := make(chan error, 1), make(chan struct{})
+	p.exited = exited
+	cmd := p.cmd
+	go func() {
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			fmt.Fprintln(p.log, lines.Text())
+			if readyLine.MatchString(lines.Text()) {
+				close(ready)
+				break
+			}
+		}
+		_, _ = io.Copy(p.log, stdout)
+		exited <- cmd.Wait()
+	}()
+	select {
+	case <-ready:
+	case err = <-exited:
+		exited <- err
+		t.Fatalf("the broker ended before it was ready: %v\n%s", err, p.log)
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the broker is not ready after a minute\n%s", p.log)
+	}
+}
+
+// stop sends the signal and waits for the end; a second call does nothing.
+func (p *process) stop(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(signal)
+	select {
+	case err := <-p.exited:
+		if signal == syscall.SIGTERM && err != nil {
+			t.Errorf("SIGTERM: the broker ended with %v", err)
+		}
+	case <-time.After(60 * time.Second):
+		_ = p.cmd.Process.Kill()
+		t.Errorf("the broker did not end a minute after %v", signal)
+		<-p.exited
+	}
+	p.cmd = nil
+	if strings.Contains(p.log.String(), "DATA RACE") {
+		t.Errorf("the broker reports a data race:\n%s", p.log)
+	}
+}
+
+// kill9 ends the process as a crash does.
+func (p *process) kill9(t *testing.T) {
+	t.Helper()
+	p.stop(t, syscall.SIGKILL)
+}
+
+// varve runs a user command against the broker and returns its output.
+func (p *process) varve(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append(os.Environ(), "VARVE_BOOTSTRAP="+p.bootstrap)
+	cmd.Stdin = strings.NewReader(stdin)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("varve %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	return string(out)
+}
+
+// tierRow is one partition in `varve tier status --output json`.
+type tierRow struct {
+	Partition   int32 `json:"partition"`
+	LocalBytes  int64 `json:"local_bytes"`
+	RemoteBytes int64 `json:"remote_bytes"`
+	LocalStart  int64 `json:"local_start"`
+}
+
+func (p *process) tier(t *testing.T, topic string) []tierRow {
+	t.Helper()
+	var rows []tierRow
+	if err := json.Unmarshal([]byte(p.varve(t, "", "tier", "status", topic, "--output", "json")), &rows); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// freeAddress is a loopback address that nothing listens on at the moment.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// eventually polls until the condition holds or the time is over.
+func eventually(t *testing.T, within time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", within, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// syncBuffer collects a process's output; it may be read while it is written.
+type syncBuffer struct {
+	mu struct {
+		sync.Mutex
+		bytes.Buffer
+	}
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.Buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.Buffer.String()
+}
