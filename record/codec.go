@@ -1,5 +1,17 @@
 package record
 
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
 // Codec is how the records of a batch are compressed: the low three bits of its attributes.
 type Codec int8
 
@@ -11,3 +23,173 @@ const (
 	CodecLZ4
 	CodecZstd
 )
+
+// ErrTooLarge says that a payload decompresses to more than the caller allows.
+var ErrTooLarge = errors.New("decompressed records are too large")
+
+// String is the codec's name in Kafka's compression.type.
+func (c Codec) String() string {
+	switch c {
+	case CodecNone:
+		return "none"
+	case CodecGzip:
+		return "gzip"
+	case CodecSnappy:
+		return "snappy"
+	case CodecLZ4:
+		return "lz4"
+	case CodecZstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("codec(%d)", int8(c))
+}
+
+// Compress appends the compressed form of src to dst. A level of 0 is the
+// codec's default; levels are those of Kafka's compression.<codec>.level.
+func (c Codec) Compress(dst, src []byte, level int) ([]byte, error) {
+	switch c {
+	case CodecNone:
+		return append(dst, src...), nil
+	case CodecGzip:
+		return compressGzip(dst, src, level)
+	case CodecSnappy:
+		return appendXerial(dst, src), nil
+	case CodecLZ4:
+		return compressLZ4(dst, src, level)
+	case CodecZstd:
+		return compressZstd(dst, src, level)
+	}
+	return nil, fmt.Errorf("%w: unknown %v", ErrCorrupt, c)
+}
+
+// Decompress appends what src decompresses to to dst. Output beyond limit bytes
+// is ErrTooLarge; bytes that are not of this codec are ErrCorrupt.
+func (c Codec) Decompress(dst, src []byte, limit int) ([]byte, error) {
+	var out []byte
+	var err error
+	switch c {
+	case CodecNone:
+		if len(src) > limit {
+			return nil, ErrTooLarge
+		}
+		return append(dst, src...), nil
+	case CodecGzip:
+		out, err = decompressGzip(dst, src, limit)
+	case CodecSnappy:
+		out, err = decompressSnappy(dst, src, limit)
+	case CodecLZ4:
+		out, err = decompressLZ4(dst, src, limit)
+	case CodecZstd:
+		out, err = decompressZstd(dst, src, limit)
+	default:
+		err = fmt.Errorf("unknown %v", c)
+	}
+	if err != nil && !errors.Is(err, ErrTooLarge) {
+		return nil, fmt.Errorf("%w: %v: %w", ErrCorrupt, c, err)
+	}
+	return out, err
+}
+
+// Encoders and decoders keep large tables, so they are used again.
+var (
+	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
+	lz4Readers  = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
+	zstdReaders = sync.Pool{New: func() any {
+		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxDecompressed), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			panic(err) // only the options above can be wrong
+		}
+		return r
+	}}
+	zstdWriters sync.Map // zstd.EncoderLevel → *zstd.Encoder, whose EncodeAll may be shared
+)
+
+func compressGzip(dst, src []byte, level int) ([]byte, error) {
+	if level == 0 {
+		level = gzip.DefaultCompression
+	}
+	buf := bytes.NewBuffer(dst)
+	w, err := gzip.NewWriterLevel(buf, level)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = w.Write(src); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), w.Close()
+}
+
+func decompressGzip(dst, src []byte, limit int) ([]byte, error) {
+	r := gzipReaders.Get().(*gzip.Reader)
+	defer gzipReaders.Put(r)
+	if err := r.Reset(bytes.NewReader(src)); err != nil {
+		return nil, err
+	}
+	return readBounded(dst, r, limit)
+}
+
+func compressLZ4(dst, src []byte, level int) ([]byte, error) {
+	buf := bytes.NewBuffer(dst)
+	w := lz4.NewWriter(buf)
+	if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb), lz4.CompressionLevelOption(lz4Level(level))); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(src); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), w.Close()
+}
+
+// lz4Level maps Kafka's 1 to 17 to the library's levels, which end at 9.
+func lz4Level(level int) lz4.CompressionLevel {
+	if level <= 1 {
+		return lz4.Fast
+	}
+	return lz4.CompressionLevel(1 << (8 + min(level, 9)))
+}
+
+func decompressLZ4(dst, src []byte, limit int) ([]byte, error) {
+	r := lz4Readers.Get().(*lz4.Reader)
+	defer lz4Readers.Put(r)
+	r.Reset(bytes.NewReader(src))
+	return readBounded(dst, r, limit)
+}
+
+func compressZstd(dst, src []byte, level int) ([]byte, error) {
+	if level == 0 {
+		level = 3
+	}
+	speed := zstd.EncoderLevelFromZstd(level)
+	w, ok := zstdWriters.Load(speed)
+	if !ok {
+		made, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+		if err != nil {
+			return nil, err
+		}
+		w, _ = zstdWriters.LoadOrStore(speed, made)
+	}
+	return w.(*zstd.Encoder).EncodeAll(src, dst), nil
+}
+
+func decompressZstd(dst, src []byte, limit int) ([]byte, error) {
+	r := zstdReaders.Get().(*zstd.Decoder)
+	defer zstdReaders.Put(r)
+	if err := r.Reset(bytes.NewReader(src)); err != nil {
+		return nil, err
+	}
+	return readBounded(dst, r, limit)
+}
+
+// readBounded appends all of r to dst, at most limit bytes. It grows with what
+// comes, not with what a frame announces.
+func readBounded(dst []byte, r io.Reader, limit int) ([]byte, error) {
+	buf := bytes.NewBuffer(dst)
+	n, err := io.Copy(buf, io.LimitReader(r, int64(limit)+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > int64(limit) {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	}
+	return buf.Bytes(), nil
+}
