@@ -116,7 +116,8 @@ func compressGzip(dst, src []byte, level int) ([]byte, error) {
 	if _, err = w.Write(src); err != nil {
 		return nil, err
 	}
-	return buf.Bytes(), w.Close()
+	err = w.Close()
+	return buf.Bytes(), err
 }
 
 func decompressGzip(dst, src []byte, limit int) ([]byte, error) {
@@ -137,7 +138,8 @@ func compressLZ4(dst, src []byte, level int) ([]byte, error) {
 	if _, err := w.Write(src); err != nil {
 		return nil, err
 	}
-	return buf.Bytes(), w.Close()
+	err := w.Close()
+	return buf.Bytes(), err
 }
 
 // lz4Level maps Kafka's 1 to 17 to the library's levels, which end at 9.
