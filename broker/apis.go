@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"context"
+	"reflect"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/protocol"
+)
+
+// apis is the table of what this broker serves, one line an API, in the order of the keys. Versions are those of Apache Kafka 4.3.
+func apis() []api {
+	return []api{
+		// data path, helper G2: add the lines as the handlers land
+		// servePipelined(3, 13, (*Broker).produce).advertiseFrom(0, refuseProduce),
+		// serve(4, 18, (*Broker).fetch),
+		// serve(1, 11, (*Broker).listOffsets),
+		serve(0, 4, (*Broker).apiVersions),
+		// serve(0, 2, (*Broker).deleteRecords),
+		// serve(0, 5, (*Broker).initProducerID),
+		// serve(2, 4, (*Broker).offsetForLeaderEpoch),
+		// serve(1, 5, (*Broker).describeLogDirs),
+		serve(0, 2, (*Broker).describeCluster),
+		serve(0, 0, (*Broker).describeTopicPartitions),
+	}
+}
+
+// api is one line of the table: an API, the versions served, and its handler.
+type api struct {
+	key, min, max int16
+	advertisedMin int16
+	newRequest    func() kmsg.Request
+
+	// Exactly one of the two is set. handle runs on the connection's writer, in request order, and may block under ctx.
+	// accept runs on the connection's reader, in request order, before anything later on the connection is even read, and returns what
+	// the writer is to do; it must not wait for other clients.
+	handle func(*Broker, context.Context, *Request, kmsg.Request) kmsg.Response
+	accept func(*Broker, context.Context, *Request, kmsg.Request) stage2
+
+	// refuse answers versions that are advertised and not served; a nil response means that none is sent.
+	refuse func(kmsg.Request) kmsg.Response
+
+	// keepsFrame: the handler's owner may retain byte slices of the request, so the frame is left to the garbage collector. The frames of
+	// all other requests are used again as soon as the response is written.
+	keepsFrame bool
+}
+
+// stage2 is the second half of a pipelined request. It runs on the writer; a nil response means that none is sent (acks=0).
+type stage2 = func(context.Context) kmsg.Response
+
+// requestOf is a pointer to a kmsg request struct.
+type requestOf[T any] interface {
+	*T
+	kmsg.Request
+}
+
+// serve is a table line for a handler that runs wholly on the writer. The key comes from the handler's request type.
+func serve[T any, R requestOf[T]](lowest, highest int16, h func(*Broker, context.Context, *Request, R) kmsg.Response) api {
+	a := newAPI[T, R](lowest, highest)
+	a.handle = func(b *Broker, ctx context.Context, r *Request, req kmsg.Request) kmsg.Response {
+		return h(b, ctx, r, req.(R))
+	}
+	return a
+}
+
+// servePipelined is a table line for a handler whose first stage runs on the reader.
+func servePipelined[T any, R requestOf[T]](lowest, highest int16, h func(*Broker, context.Context, *Request, R) stage2) api {
+	a := newAPI[T, R](lowest, highest)
+	a.accept = func(b *Broker, ctx context.Context, r *Request, req kmsg.Request) stage2 {
+		return h(b, ctx, r, req.(R))
+	}
+	return a
+}
+
+func newAPI[T any, R requestOf[T]](lowest, highest int16) api {
+	return api{
+		key: R(new(T)).Key(), min: lowest, max: highest, advertisedMin: lowest,
+		newRequest: func() kmsg.Request { return R(new(T)) },
+	}
+}
+
+// advertiseFrom makes ApiVersions show a lower first version than is served. Only Produce needs it (KAFKA-18659): librdkafka takes a
+// broker without Produce v0 for one that speaks no message format it knows, and then sends a higher version anyway. Requests of the
+// versions in between are answered by refuse.
+func (a api) advertiseFrom(v int16, refuse func(kmsg.Request) kmsg.Response) api {
+	a.advertisedMin = v
+	a.refuse = refuse
+	return a
+}
+
+// retainsFrame sets keepsFrame.
+func (a api) retainsFrame() api {
+	a.keepsFrame = true
+	return a
+}
+
+func (a api) name() string { return protocol.APIName(a.key) }
+
+func (a api) serves(version int16) bool { return a.min <= version && version <= a.max }
+
+// hasBytes tells whether requests of this API have []byte fields, which alias the frame once decoded.
+func (a api) hasBytes() bool { return hasBytes(reflect.TypeOf(a.newRequest()).Elem()) }
+
+func hasBytes(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Slice:
+		return t.Elem().Kind() == reflect.Uint8 || hasBytes(t.Elem())
+	case reflect.Pointer:
+		return hasBytes(t.Elem())
+	case reflect.Struct:
+		if t == reflect.TypeFor[kmsg.Tags]() {
+			return false // unknown tags are never used
+		}
+		for i := range t.NumField() {
+			if hasBytes(t.Field(i).Type) {
+				return true
+			}
+		}
+	}
+	return false
+}

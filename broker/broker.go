@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+)
+
+// Options are the parts that a Broker puts behind the protocol. Everything is required except Registerer.
+type Options struct {
+	Config     Config
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept but not published
+
+	Cluster  cluster           // *metadata.Follower
+	Admin    admin             // *metadata.Admin
+	Replicas replicas          // *replication.Manager
+	Static   map[string]string // the broker's static settings by Kafka's names (config.Broker.Set)
+}
+
+// cluster is the cluster's state as this broker knows it.
+type cluster interface {
+	Image() *metadata.Image
+	Wait(ctx context.Context, ok func(*metadata.Image) bool) (*metadata.Image, error)
+}
+
+// admin changes the cluster's state.
+type admin interface {
+	CreateTopics(ctx context.Context, specs []metadata.TopicSpec, validateOnly bool) []metadata.TopicResult
+	DeleteTopics(ctx context.Context, refs []metadata.TopicRef) []metadata.TopicResult
+	CreatePartitions(ctx context.Context, specs []metadata.PartitionsSpec, validateOnly bool) []metadata.TopicResult
+	UpdateConfigs(ctx context.Context, r metadata.ConfigResource, change func(old map[string]string) (map[string]string, error)) error
+}
+
+// replicas are the partitions on this broker.
+type replicas interface {
+	// AwaitServed returns once this broker serves those partitions of the topics that its image says it leads.
+	AwaitServed(ctx context.Context, topics []metadata.TopicID) error
+}
+
+// Broker answers Kafka requests. It holds no state of its own beyond its connections, so its methods may be called from anywhere.
+type Broker struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	budget  *protocol.Budget
+	apis    map[int16]*api // by key; fixed by New
+
+	cluster  cluster
+	admin    admin
+	replicas replicas
+	static   map[string]string
+}
+
+// New returns a broker. It starts nothing; see [Broker.NewListener].
+func New(o Options) *Broker {
+	b := &Broker{
+		cfg:      o.Config,
+		log:      o.Logger,
+		budget:   protocol.NewBudget(o.Config.RequestBudgetBytes),
+		apis:     make(map[int16]*api),
+		cluster:  o.Cluster,
+		admin:    o.Admin,
+		replicas: o.Replicas,
+		static:   o.Static,
+	}
+	b.metrics = newMetrics(o.Registerer, b.budget)
+	for _, a := range apis() {
+		b.apis[a.key] = &a
+	}
+	return b
+}

@@ -1,0 +1,300 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/protocol"
+)
+
+var (
+	errStopped      = errors.New("listener stopped")
+	errDrainTimeout = errors.New("listener stopped before the response")
+	errNotSupported = errors.New("not supported")
+	errRefused      = errors.New("request refused")
+	errPanic        = errors.New("handler panicked")
+)
+
+// connection is one client's connection: a reader, which is the goroutine that runs run, and a writer. It ends when the client leaves,
+// when it sends what cannot be served, when a handler asks for it, or when the listener stops.
+type connection struct {
+	broker   *Broker
+	nc       net.Conn
+	in       *inbound
+	host     string
+	listener string
+	log      *slog.Logger
+
+	queue    chan *exchange // reader to writer; closed by the reader
+	inFlight atomic.Int32   // accepted, not yet answered
+	software atomic.Pointer[Software]
+}
+
+// exchange is one request on its way through the connection.
+type exchange struct {
+	api    *api
+	req    *Request
+	frame  *protocol.Frame
+	body   kmsg.Request
+	answer stage2
+	since  time.Time
+}
+
+func newConnection(b *Broker, nc net.Conn, listener string) *connection {
+	host := nc.RemoteAddr().String()
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	c := &connection{
+		broker: b, nc: nc, in: &inbound{Conn: nc}, host: host, listener: listener,
+		log:   b.log.With(slog.String("client", nc.RemoteAddr().String())),
+		queue: make(chan *exchange, max(b.cfg.MaxInFlight-1, 0)),
+	}
+	c.software.Store(&Software{})
+	return c
+}
+
+// run serves the connection until its end and closes it. Canceling ctx ends it at once, stop ends it when what was accepted is answered.
+func (c *connection) run(ctx context.Context) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	unhook := context.AfterFunc(ctx, func() { _ = c.nc.Close() }) // also ends reads and writes that are under way
+	defer unhook()
+
+	var writer sync.WaitGroup
+	writer.Go(func() { c.write(ctx, cancel) })
+	err := c.read(ctx)
+	close(c.queue)
+	if !polite(err) {
+		cancel(err)
+	}
+	writer.Wait()
+	_ = c.nc.Close()
+	c.ended(ctx, err)
+}
+
+// polite tells whether requests that were accepted before the reader ended by err are still answered: after a request that cannot be
+// served, on a connection that went idle, and when the listener stops, but not when the client has gone.
+func polite(err error) bool {
+	for _, e := range []error{errStopped, errNotSupported, protocol.ErrMalformed, protocol.ErrFrameSize, protocol.ErrIdle} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// ended logs why, at debug level: what clients do is not news. Panics have been logged where they were caught.
+func (c *connection) ended(ctx context.Context, err error) {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	switch {
+	case errors.Is(err, protocol.ErrMalformed), errors.Is(err, protocol.ErrFrameSize), errors.Is(err, errNotSupported):
+		c.broker.metrics.badRequests.Inc()
+	}
+	c.log.LogAttrs(ctx, slog.LevelDebug, "connection closed", slog.Any("cause", err))
+}
+
+// stop makes the reader take no further request.
+func (c *connection) stop() { c.in.stop() }
+
+// read takes requests until the connection or the listener ends. It returns why, never nil.
+func (c *connection) read(ctx context.Context) error {
+	cfg := &c.broker.cfg
+	frames := protocol.NewFrameReader(c.in, c.broker.budget, protocol.FrameOptions{
+		MaxBytes: cfg.MaxRequestBytes, Idle: cfg.IdleTimeout, Progress: cfg.ReadTimeout,
+	})
+	for {
+		frame, err := frames.Next(ctx)
+		switch {
+		case err == nil:
+		case c.in.stopped():
+			return errStopped
+		case errors.Is(err, protocol.ErrIdle) && c.inFlight.Load() > 0:
+			continue // it is us who are slow
+		default:
+			return err
+		}
+		c.broker.metrics.requestBytes.Add(float64(len(frame.Bytes()) + 4))
+		x := &exchange{frame: frame, since: time.Now()}
+		if err = c.guard(ctx, func() error { return c.accept(ctx, x) }); err != nil {
+			x.done()
+			return err
+		}
+		c.inFlight.Add(1)
+		select {
+		case c.queue <- x:
+		case <-ctx.Done():
+			x.done()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// accept parses the request and runs what of its handler belongs on the reader.
+func (c *connection) accept(ctx context.Context, x *exchange) error {
+	header, body, err := protocol.ParseRequestHeader(x.frame.Bytes())
+	x.req = &Request{
+		RequestHeader: header, Remote: c.nc.RemoteAddr(), Host: c.host, Listener: c.listener, conn: c,
+	}
+	if header.Key == apiVersionsKey && len(x.frame.Bytes()) >= 8 && !c.broker.apis[apiVersionsKey].serves(header.Version) {
+		x.api = c.broker.apis[apiVersionsKey]
+		x.answer = func(context.Context) kmsg.Response { return c.broker.apiVersionsUnsupported() }
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a, known := c.broker.apis[header.Key]
+	if !known || header.Version > a.max || header.Version < a.advertisedMin {
+		return fmt.Errorf("%s v%d (key %d): %w", protocol.APIName(header.Key), header.Version, header.Key, errNotSupported)
+	}
+	x.api = a
+	elements, err := protocol.CheckBody(header.Key, header.Version, body)
+	if err != nil {
+		return err
+	}
+	x.frame.Charge(elements * elementBytes)
+	x.body = a.newRequest()
+	x.body.SetVersion(header.Version)
+	if err = x.body.ReadFrom(body); err != nil {
+		return fmt.Errorf("decode %s v%d: %w: %w", a.name(), header.Version, protocol.ErrMalformed, err)
+	}
+	switch {
+	case !a.serves(header.Version):
+		x.answer = func(context.Context) kmsg.Response { return a.refuse(x.body) }
+	case a.accept != nil:
+		x.answer = a.accept(c.broker, ctx, x.req, x.body)
+	default:
+		x.answer = func(ctx context.Context) kmsg.Response { return a.handle(c.broker, ctx, x.req, x.body) }
+	}
+	return nil
+}
+
+// elementBytes is about what one decoded array element costs beside its bytes in the frame.
+const elementBytes = 64
+
+// write answers requests in order. After a failure it only gives back what the rest holds.
+func (c *connection) write(ctx context.Context, cancel context.CancelCauseFunc) {
+	failed := false
+	for x := range c.queue {
+		if !failed {
+			err := c.guard(ctx, func() error { return c.respond(ctx, x) })
+			if err != nil {
+				failed = true
+				cancel(err)
+			}
+		}
+		x.done()
+		c.inFlight.Add(-1)
+	}
+}
+
+func (c *connection) respond(ctx context.Context, x *exchange) error {
+	resp := x.answer(ctx)
+	if r, ok := resp.(releasedResponse); ok {
+		defer r.Release()
+	}
+	if reason := x.req.abort.Load(); reason != nil {
+		return fmt.Errorf("%s: %w: %s", x.api.name(), errRefused, *reason)
+	}
+	if resp == nil {
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err // nobody is there to read it
+	}
+	if err := c.send(x, resp); err != nil {
+		return fmt.Errorf("respond to %s: %w", x.api.name(), err)
+	}
+	c.broker.metrics.observe(x.api.name(), x.since)
+	return nil
+}
+
+func (c *connection) send(x *exchange, resp kmsg.Response) error {
+	if x.body != nil {
+		resp.SetVersion(x.req.Version)
+	}
+	w := newResponseWriter()
+	defer w.free()
+	w.begin(x.req.RequestHeader, resp.IsFlexible())
+	if err := w.body(resp); err != nil {
+		return err
+	}
+	if err := w.finish(); err != nil {
+		return err
+	}
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.broker.cfg.writeDeadline(w.size))); err != nil {
+		return err
+	}
+	if err := w.send(c.nc); err != nil {
+		return err
+	}
+	c.broker.metrics.responseBytes.Add(float64(w.size))
+	return nil
+}
+
+// guard is the one place where a panic in the handling of a request ends: it becomes the end of this connection.
+func (c *connection) guard(ctx context.Context, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.broker.metrics.panics.Inc()
+			c.log.LogAttrs(ctx, slog.LevelError, "request handler panicked, closing its connection",
+				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			err = errPanic
+		}
+	}()
+	return f()
+}
+
+// done gives back what the exchange holds.
+func (x *exchange) done() {
+	if x.api != nil && x.api.keepsFrame {
+		x.frame.Discard()
+		return
+	}
+	x.frame.Release()
+}
+
+// inbound is the reading half of a connection, which can be told to end between two reads or in the middle of one.
+type inbound struct {
+	net.Conn
+	mu struct {
+		sync.Mutex
+		stopped bool
+	}
+}
+
+func (in *inbound) stop() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.mu.stopped = true
+	_ = in.Conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+}
+
+func (in *inbound) stopped() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.mu.stopped
+}
+
+// SetReadDeadline keeps a deadline set by stop.
+func (in *inbound) SetReadDeadline(t time.Time) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.mu.stopped {
+		return os.ErrDeadlineExceeded
+	}
+	return in.Conn.SetReadDeadline(t)
+}

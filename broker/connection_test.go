@@ -1,0 +1,336 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/protocol"
+)
+
+// answer is a response that names its request.
+func answer(req kmsg.Request, text string) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.DescribeClusterResponse)
+	resp.ClusterID = text
+	return resp
+}
+
+func answered(t *testing.T, resp kmsg.Response, want string) {
+	t.Helper()
+	if got := resp.(*kmsg.DescribeClusterResponse).ClusterID; got != want {
+		t.Errorf("answer %q, want %q", got, want)
+	}
+}
+
+func TestResponsesComeInRequestOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		var accepted []int32
+		first := make(chan struct{})
+		b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) stage2 {
+			accepted = append(accepted, r.CorrelationID)
+			return func(context.Context) kmsg.Response {
+				if r.CorrelationID == 1 {
+					<-first
+				}
+				return answer(req, r.ClientID)
+			}
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		for i := range int32(3) {
+			c.send(i+1, clusterRequest(0))
+		}
+		synctest.Wait()
+		if len(accepted) != 3 || accepted[0] != 1 || accepted[2] != 3 {
+			t.Errorf("accepted %v while the first response is outstanding", accepted)
+		}
+		close(first)
+		for i := range int32(3) {
+			answered(t, c.expect(i+1, clusterRequest(0)), "test")
+		}
+		r.finish(t, b)
+	})
+}
+
+// One slow handler must not let a client pile up requests.
+func TestRequestsInFlightAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, func(c *Config) { c.MaxInFlight = 3 })
+		var accepted int
+		release := make(chan struct{})
+		b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, _ *Request, req *kmsg.DescribeClusterRequest) stage2 {
+			accepted++
+			return func(context.Context) kmsg.Response {
+				<-release
+				return answer(req, "")
+			}
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		go func() {
+			for i := range int32(10) {
+				c.send(i, clusterRequest(0))
+			}
+		}()
+		synctest.Wait()
+		if accepted != 4 { // one is being answered, two wait in the queue, one waits for the queue
+			t.Errorf("%d requests accepted", accepted)
+		}
+		close(release)
+		for i := range int32(10) {
+			c.expect(i, clusterRequest(0))
+		}
+		r.finish(t, b)
+	})
+}
+
+func TestNoResponseWhereNoneIsDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		b.override(serve(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+			if r.CorrelationID == 1 {
+				return nil
+			}
+			return answer(req, "second")
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		c.send(1, clusterRequest(0))
+		answered(t, c.call(2, clusterRequest(0)), "second")
+		r.finish(t, b)
+	})
+}
+
+func TestHandlerClosesConnectionAfterEarlierResponses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) stage2 {
+			if r.CorrelationID == 2 {
+				r.CloseConnection("because")
+			}
+			return func(context.Context) kmsg.Response {
+				if r.CorrelationID == 1 {
+					return answer(req, "first")
+				}
+				return nil
+			}
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		c.send(1, clusterRequest(0))
+		c.send(2, clusterRequest(0))
+		answered(t, c.expect(1, clusterRequest(0)), "first")
+		c.expectEnd()
+		r.finish(t, b)
+	})
+}
+
+func TestWhatIsNotServedEndsTheConnection(t *testing.T) {
+	tooNew := clusterRequest(2)
+	tooNew.Version = 3
+	unserved := kmsg.NewPtrVoteRequest()
+	header := []byte{0, 60, 0, 0, 0, 0, 0, 2, 0, 0, 0}
+	cases := map[string][]byte{
+		"unknown version":   kmsg.NewRequestFormatter().AppendRequest(nil, tooNew, 2),
+		"unserved API":      kmsg.NewRequestFormatter().AppendRequest(nil, unserved, 2),
+		"unknown API":       {0, 0, 0, 10, 0x7f, 0xff, 0, 0, 0, 0, 0, 2, 0xff, 0xff},
+		"negative version":  {0, 0, 0, 10, 0, 60, 0xff, 0xff, 0, 0, 0, 2, 0xff, 0xff},
+		"short header":      {0, 0, 0, 3, 0, 60, 0},
+		"body missing":      append([]byte{0, 0, 0, byte(len(header))}, header...),
+		"endless tags":      append(append([]byte{0, 0, 0, byte(len(header) + 6)}, header...), 0, 0xff, 0xff, 0xff, 0xff, 0x0f),
+		"frame of 2 GiB":    {0x7f, 0xff, 0xff, 0xff},
+		"frame of 0 bytes":  {0, 0, 0, 0},
+		"frame of -1 bytes": {0xff, 0xff, 0xff, 0xff},
+		"HTTP":              []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+	}
+	for name, bad := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, logs := newPlainBroker(t, nil)
+				release := make(chan struct{})
+				b.override(serve(0, 2, func(_ *Broker, _ context.Context, _ *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+					<-release
+					return answer(req, "before")
+				}))
+				r := serveOn(t, b)
+				c := r.dial(t, "client:1")
+				c.send(1, clusterRequest(0))
+				go func() { _, _ = c.Write(bad) }()
+				synctest.Wait()
+				close(release)
+				answered(t, c.expect(1, clusterRequest(0)), "before") // what came before is still answered
+				c.expectEnd()
+				if got := value(t, b.metrics.badRequests); got != 1 {
+					t.Errorf("%v bad requests counted", got)
+				}
+				expectLogged(t, logs, "level", 0)
+				r.finish(t, b)
+			})
+		})
+	}
+}
+
+func TestUnknownAPIVersionsVersionIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		for _, rest := range [][]byte{nil, {0xff, 0xff}, {0, 200, 1}, bytes.Repeat([]byte{0xff}, 40)} {
+			frame := append([]byte{0, 18, 0, 99, 0, 0, 0, 7}, rest...)
+			go func() { _, _ = c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...)) }()
+			v0 := kmsg.NewPtrApiVersionsRequest()
+			resp := c.expect(7, v0).(*kmsg.ApiVersionsResponse)
+			if resp.ErrorCode != int16(protocol.UnsupportedVersion) || len(resp.ApiKeys) != 1 || resp.ApiKeys[0].ApiKey != 18 || resp.ApiKeys[0].MaxVersion != 4 {
+				t.Errorf("answer %+v", resp)
+			}
+		}
+		if got := c.call(8, kmsg.NewPtrApiVersionsRequest()).(*kmsg.ApiVersionsResponse); got.ErrorCode != 0 {
+			t.Errorf("then: %+v", got)
+		}
+		r.finish(t, b)
+	})
+}
+
+func TestPanicEndsOneConnection(t *testing.T) {
+	for _, where := range []string{"accept", "handle"} {
+		synctest.Test(t, func(t *testing.T) {
+			b, logs := newPlainBroker(t, nil)
+			b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) stage2 {
+				if r.CorrelationID == 666 && where == "accept" {
+					panic("ouch")
+				}
+				return func(context.Context) kmsg.Response {
+					if r.CorrelationID == 666 {
+						panic("ouch")
+					}
+					return answer(req, "fine")
+				}
+			}))
+			r := serveOn(t, b)
+			c, other := r.dial(t, "client:1"), r.dial(t, "client:2")
+			c.send(666, clusterRequest(0))
+			c.expectEnd()
+			answered(t, other.call(1, clusterRequest(0)), "fine")
+			expectLogged(t, logs, "request handler panicked", 1)
+			expectLogged(t, logs, "connection_test.go", 1)
+			if got := value(t, b.metrics.panics); got != 1 {
+				t.Errorf("%v panics counted", got)
+			}
+			r.finish(t, b)
+		})
+	}
+}
+
+func TestIdleConnectionsEndUnlessWeAreTheSlowOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, func(c *Config) { c.IdleTimeout = time.Minute })
+		b.override(serve(0, 2, func(_ *Broker, ctx context.Context, _ *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+			_ = pause(ctx, 3*time.Minute)
+			return answer(req, "late")
+		}))
+		r := serveOn(t, b)
+		start := time.Now()
+		c := r.dial(t, "client:1")
+		answered(t, c.call(1, clusterRequest(0)), "late")
+		c.expectEnd()
+		if d := time.Since(start); d < 3*time.Minute || d > 5*time.Minute {
+			t.Errorf("ended after %s", d)
+		}
+		r.finish(t, b)
+	})
+}
+
+func TestHandlersLearnThatTheClientLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		var cause error
+		b.override(serve(0, 2, func(_ *Broker, ctx context.Context, _ *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return answer(req, "")
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		c.send(1, clusterRequest(0))
+		c.send(2, clusterRequest(0))
+		_ = c.Close()
+		synctest.Wait()
+		if !errors.Is(cause, io.EOF) {
+			t.Errorf("cause %v", cause)
+		}
+		r.finish(t, b)
+	})
+}
+
+func TestSlowReadersAreCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, func(c *Config) { c.WriteTimeout = time.Minute })
+		b.override(serve(0, 2, func(_ *Broker, _ context.Context, _ *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+			return answer(req, string(make([]byte, 1<<20)))
+		}))
+		r := serveOn(t, b)
+		start := time.Now()
+		c := r.dial(t, "client:1")
+		c.send(1, clusterRequest(0))
+		if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
+			t.Error(err)
+		}
+		<-time.After(2 * time.Minute) // does not read
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != 2*time.Minute {
+			t.Errorf("the connection lived for %s", d)
+		}
+		r.finish(t, b)
+	})
+}
+
+func TestSoftwareIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		var seen Software
+		b.override(serve(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
+			seen = r.Software()
+			return answer(req, r.Host)
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "10.1.2.3:999")
+		hello := kmsg.NewPtrApiVersionsRequest()
+		hello.Version, hello.ClientSoftwareName, hello.ClientSoftwareVersion = 3, "apache-kafka-java", "4.3.1"
+		c.call(1, hello)
+		answered(t, c.call(2, clusterRequest(0)), "10.1.2.3")
+		if seen != (Software{Name: "apache-kafka-java", Version: "4.3.1"}) {
+			t.Errorf("software %+v", seen)
+		}
+		r.finish(t, b)
+	})
+}
+
+// Any bytes end in an answer or a closed connection, and in neither a panic nor bytes held.
+func FuzzConnection(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 10, 0, 60, 0, 0, 0, 0, 0, 2, 0xff, 0xff})
+	f.Add(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 1))
+	f.Add(kmsg.NewRequestFormatter().AppendRequest(nil, clusterRequest(2), 1))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		b, logs := newPlainBroker(t, nil)
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		go func() {
+			_, _ = c.Write(stream)
+			_ = c.Close()
+		}()
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+		r.finish(t, b)
+		expectLogged(t, logs, "panicked", 0)
+	})
+}

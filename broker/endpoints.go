@@ -1,0 +1,56 @@
+package broker
+
+import (
+	"slices"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// endpoint is the address that a client of one listener uses for a broker.
+func endpoint(b metadata.Broker, listener string) (metadata.Listener, bool) {
+	for _, l := range b.Listeners {
+		if l.Name == listener {
+			return l, true
+		}
+	}
+	return metadata.Listener{}, false
+}
+
+// rack is null for a broker without one.
+func rack(b metadata.Broker) *string {
+	if b.Rack == "" {
+		return nil
+	}
+	return &b.Rack
+}
+
+// controller is the broker that clients send administrative requests to: the controller, or this broker while there is none. Every
+// broker can serve them.
+func (b *Broker) controller(image *metadata.Image) int32 {
+	if _, alive := image.Brokers[image.ControllerID]; alive {
+		return image.ControllerID
+	}
+	return b.cfg.NodeID
+}
+
+// offline are those of the replicas whose broker is not alive.
+func offline(image *metadata.Image, replicas []int32) []int32 {
+	return slices.DeleteFunc(slices.Clone(replicas), func(id int32) bool {
+		_, alive := image.Brokers[id]
+		return alive
+	})
+}
+
+// alive are those of the replicas whose broker is.
+func alive(image *metadata.Image, replicas []int32) []int32 {
+	return slices.DeleteFunc(slices.Clone(replicas), func(id int32) bool {
+		_, ok := image.Brokers[id]
+		return !ok
+	})
+}
+
+// offsetsTopic holds the committed offsets and the groups.
+const offsetsTopic = "__consumer_offsets"
+
+// isInternal tells whether clients should hide a topic from users.
+func isInternal(topic string) bool { return topic == offsetsTopic || topic == "__transaction_state" }

@@ -1,0 +1,88 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+)
+
+// What handlers themselves find wrong. The text that wraps them goes to the client.
+var (
+	errInvalidRequest        = errors.New("invalid request")
+	errInvalidConfig         = errors.New("invalid configuration")
+	errTopicDeletionDisabled = errors.New("topic deletion is disabled")
+	errUnknownTopicID        = errors.New("this server does not host this topic ID")
+	errCoordinatorNotReady   = errors.New("the coordinator is not available")
+	errMismatchedEndpoint    = errors.New("the request was sent to an endpoint of the wrong type")
+	errUnsupportedEndpoint   = errors.New("this endpoint type is not supported")
+)
+
+// errorCodes is the one table from errors to Kafka's codes. The first entry that errors.Is finds decides, so the narrow come before the
+// wide.
+var errorCodes = []struct {
+	err  error
+	code protocol.ErrorCode
+}{
+	{errInvalidRequest, protocol.InvalidRequest},
+	{config.ErrReadOnly, protocol.InvalidRequest},
+	{errInvalidConfig, protocol.InvalidConfig},
+	{errTopicDeletionDisabled, protocol.TopicDeletionDisabled},
+	{errUnknownTopicID, protocol.UnknownTopicID},
+	{errCoordinatorNotReady, protocol.CoordinatorNotAvailable},
+	{errMismatchedEndpoint, protocol.MismatchedEndpointType},
+	{errUnsupportedEndpoint, protocol.UnsupportedEndpointType},
+
+	{metadata.ErrTopicExists, protocol.TopicAlreadyExists},
+	{metadata.ErrUnknownTopic, protocol.UnknownTopicOrPartition},
+	{metadata.ErrUnknownTopicID, protocol.UnknownTopicID},
+	{metadata.ErrInvalidTopicName, protocol.InvalidTopicException},
+	{metadata.ErrInvalidPartitions, protocol.InvalidPartitions},
+	{metadata.ErrInvalidReplicationFactor, protocol.InvalidReplicationFactor},
+	{metadata.ErrInvalidReplicaAssignment, protocol.InvalidReplicaAssignment},
+	{metadata.ErrTooManyPartitions, protocol.PolicyViolation},
+	{metadata.ErrInvalidRequest, protocol.InvalidRequest},
+	{metadata.ErrUnavailable, protocol.RequestTimedOut},
+	{metadata.ErrClosed, protocol.RequestTimedOut},
+	{metadata.ErrNoSpace, protocol.KafkaStorageError},
+
+	{context.DeadlineExceeded, protocol.RequestTimedOut},
+	{context.Canceled, protocol.RequestTimedOut},
+	{errStopped, protocol.RequestTimedOut},
+	{errDrainTimeout, protocol.RequestTimedOut},
+}
+
+// errorCode is an error's code, and whether the table knows it.
+func errorCode(err error) (code protocol.ErrorCode, known bool) {
+	if err == nil {
+		return protocol.None, true
+	}
+	for _, e := range errorCodes {
+		if errors.Is(err, e.err) {
+			return e.code, true
+		}
+	}
+	return protocol.UnknownServerError, false
+}
+
+// code is an error as a response carries it. An error that the table does not know is a gap in it, and logged.
+func (b *Broker) code(ctx context.Context, err error) int16 {
+	code, known := errorCode(err)
+	if !known {
+		b.log.LogAttrs(ctx, slog.LevelError, "request failed with an error that has no code, answering UNKNOWN_SERVER_ERROR",
+			slog.Any("error", err))
+	}
+	return int16(code)
+}
+
+// codeAndMessage is for responses that have room for a text: null when there is no error.
+func (b *Broker) codeAndMessage(ctx context.Context, err error) (int16, *string) {
+	if err == nil {
+		return 0, nil
+	}
+	text := err.Error()
+	return b.code(ctx, err), &text
+}

@@ -1,0 +1,371 @@
+package broker
+
+import (
+	"cmp"
+	"container/list"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+)
+
+// Fetch sessions (KIP-227): a consumer names its partitions once; after that its requests carry only what it changed, and the responses
+// only what has news. Epochs keep the two sides in step: each request of a session carries the number that follows its predecessor's.
+
+const (
+	noSession        int32 = 0
+	fullEpoch        int32 = 0  // opens a session, and closes the one named beside it
+	sessionlessEpoch int32 = -1 // a fetch by itself, which closes the session named beside it
+	firstEpoch       int32 = 1  // of the request that follows the one that opened the session
+)
+
+// sessionEvictionAge protects a session from being displaced, and is the time after which an unused one may be (Kafka's constant).
+const sessionEvictionAge = 2 * time.Minute
+
+// maxSessionPartitions bounds what all sessions together remember: about a quarter of a GiB. Kafka has no such bound.
+const maxSessionPartitions = 1 << 20
+
+// fetchKey names a partition inside a session: by topic id since Fetch v13, by name before.
+type fetchKey struct {
+	id        metadata.TopicID
+	name      string
+	partition int32
+}
+
+// fetchTarget is one partition that a request asks for, by itself or through its session.
+type fetchTarget struct {
+	fetchKey
+	maxBytes           int32
+	offset             int64
+	currentLeaderEpoch int32
+	lastFetchedEpoch   int32
+}
+
+// fetchNews is what a response would tell of one partition.
+type fetchNews struct {
+	bytes          int64
+	highWatermark  int64
+	logStartOffset int64
+	failed         bool
+	diverged       bool
+}
+
+// sessionPartition is one partition of a session, with what the client was last told of it.
+type sessionPartition struct {
+	fetchTarget
+	highWatermark, logStartOffset int64
+}
+
+// hasNews tells whether the client must hear of the partition, and remembers that it has.
+func (p *sessionPartition) hasNews(n fetchNews) bool {
+	news := n.bytes > 0 || n.highWatermark != p.highWatermark || n.logStartOffset != p.logStartOffset || n.failed || n.diverged
+	p.highWatermark, p.logStartOffset = n.highWatermark, n.logStartOffset
+	if n.failed || n.diverged {
+		p.highWatermark = -1 // so that the partition is sent again when the trouble is over
+	}
+	return news
+}
+
+// fetchSession is what the broker remembers of one client's fetches.
+type fetchSession struct {
+	id           int32
+	usesTopicIDs bool
+	created      time.Time
+
+	// Guarded by fetchSessions.mu.
+	lastUsed time.Time
+	counted  int           // partitions as of the last use
+	recent   *list.Element // in fetchSessions.mu.used
+
+	mu struct {
+		sync.Mutex
+		epoch int32 // of the next request
+		parts map[fetchKey]*list.Element
+		order list.List // *sessionPartition, in the order in which they are served
+	}
+}
+
+// fetchSessions is the cache of sessions. Lock order: a session's lock is never held together with the cache's.
+type fetchSessions struct {
+	slots         int // max.incremental.fetch.session.cache.slots
+	maxPartitions int
+	now           func() time.Time
+
+	mu struct {
+		sync.Mutex
+		byID       map[int32]*fetchSession
+		used       list.List // *fetchSession, the least recently used one first
+		partitions int
+	}
+}
+
+func newFetchSessions(slots int, now func() time.Time) *fetchSessions {
+	s := &fetchSessions{slots: slots, maxPartitions: maxSessionPartitions, now: now}
+	s.mu.byID = map[int32]*fetchSession{}
+	return s
+}
+
+// size is for metrics: the number of sessions and of partitions in them.
+func (s *fetchSessions) size() (sessions, partitions int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.byID), s.mu.partitions
+}
+
+// fetchContext is one request's view of its session.
+type fetchContext struct {
+	sessions *fetchSessions
+	session  *fetchSession // of an incremental fetch
+	opens    bool          // a session, if there is room
+	usesIDs  bool
+	epoch    int32 // that the session must have when the response is made
+	targets  []fetchTarget
+}
+
+// begin finds or starts a request's session and lists what it asks for. A request that does not fit its session gets an error code for
+// the response as a whole.
+func (s *fetchSessions) begin(req *kmsg.FetchRequest) (*fetchContext, protocol.ErrorCode) {
+	usesIDs := req.Version >= 13
+	if req.SessionEpoch == fullEpoch || req.SessionEpoch == sessionlessEpoch {
+		if req.SessionID != noSession {
+			s.remove(req.SessionID)
+		}
+		c := &fetchContext{sessions: s, usesIDs: usesIDs, targets: targetsOf(req)}
+		c.opens = req.SessionEpoch == fullEpoch
+		return c, protocol.None
+	}
+	session := s.find(req.SessionID)
+	if session == nil {
+		return nil, protocol.FetchSessionIDNotFound
+	}
+	return s.resume(session, req, usesIDs)
+}
+
+func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, usesIDs bool) (*fetchContext, protocol.ErrorCode) {
+	session.mu.Lock()
+	switch {
+	case session.mu.epoch != req.SessionEpoch:
+		session.mu.Unlock()
+		return nil, protocol.InvalidFetchSessionEpoch
+	case session.usesTopicIDs != usesIDs:
+		session.mu.Unlock()
+		return nil, protocol.FetchSessionTopicIDError
+	}
+	session.updateLocked(req)
+	session.mu.epoch = nextSessionEpoch(session.mu.epoch)
+	c := &fetchContext{sessions: s, session: session, usesIDs: usesIDs, epoch: session.mu.epoch}
+	c.targets = make([]fetchTarget, 0, session.mu.order.Len())
+	for e := session.mu.order.Front(); e != nil; e = e.Next() {
+		c.targets = append(c.targets, e.Value.(*sessionPartition).fetchTarget)
+	}
+	session.mu.Unlock()
+
+	switch {
+	case len(c.targets) == 0:
+		s.remove(session.id)
+		return &fetchContext{sessions: s, usesIDs: usesIDs}, protocol.None
+	case !s.touch(session, len(c.targets)):
+		// No room for what the client added: it will open a new session, or fetch without one.
+		return nil, protocol.FetchSessionIDNotFound
+	}
+	return c, protocol.None
+}
+
+// updateLocked adds and changes what the request names, and drops what it forgets.
+func (f *fetchSession) updateLocked(req *kmsg.FetchRequest) {
+	for _, t := range targetsOf(req) {
+		if e, ok := f.mu.parts[t.fetchKey]; ok {
+			e.Value.(*sessionPartition).fetchTarget = t
+			continue
+		}
+		f.addLocked(&sessionPartition{fetchTarget: t, highWatermark: -1, logStartOffset: -1})
+	}
+	for _, t := range req.ForgottenTopics {
+		for _, number := range t.Partitions {
+			key := fetchKey{id: t.TopicID, name: t.Topic, partition: number}
+			if e, ok := f.mu.parts[key]; ok {
+				f.mu.order.Remove(e)
+				delete(f.mu.parts, key)
+			}
+		}
+	}
+}
+
+func (f *fetchSession) addLocked(p *sessionPartition) {
+	f.mu.parts[p.fetchKey] = f.mu.order.PushBack(p)
+}
+
+// finish tells which of the targets, whose news are given in the same order, go into the response, and under which session. The error
+// code is for the response as a whole.
+func (c *fetchContext) finish(news []fetchNews) (sessionID int32, include []bool, code protocol.ErrorCode) {
+	if c.session != nil {
+		return c.finishIncremental(news)
+	}
+	include = make([]bool, len(news))
+	for i := range include {
+		include[i] = true
+	}
+	if c.opens {
+		sessionID = c.sessions.open(c, news)
+	}
+	return sessionID, include, protocol.None
+}
+
+func (c *fetchContext) finishIncremental(news []fetchNews) (int32, []bool, protocol.ErrorCode) {
+	f := c.session
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.epoch != c.epoch { // the client has sent another request of this session on another connection meanwhile
+		return f.id, nil, protocol.InvalidFetchSessionEpoch
+	}
+	include := make([]bool, len(news))
+	for i, n := range news {
+		e, ok := f.mu.parts[c.targets[i].fetchKey]
+		if !ok {
+			continue
+		}
+		include[i] = e.Value.(*sessionPartition).hasNews(n)
+		if n.bytes > 0 {
+			f.mu.order.MoveToBack(e) // those that got nothing come first next time
+		}
+	}
+	return f.id, include, protocol.None
+}
+
+// open makes a session of a full fetch, or tells by noSession that there is no room.
+func (s *fetchSessions) open(c *fetchContext, news []fetchNews) int32 {
+	f := &fetchSession{usesTopicIDs: c.usesIDs, created: s.now()}
+	f.mu.epoch = firstEpoch
+	f.mu.parts = make(map[fetchKey]*list.Element, len(c.targets))
+	f.mu.order.Init()
+	for i, t := range c.targets {
+		if _, twice := f.mu.parts[t.fetchKey]; twice {
+			continue
+		}
+		p := &sessionPartition{fetchTarget: t}
+		p.hasNews(news[i])
+		f.addLocked(p)
+	}
+	n := f.mu.order.Len()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.slots <= 0 {
+		return noSession
+	}
+	for len(s.mu.byID) >= s.slots || s.mu.partitions+n > s.maxPartitions {
+		if !s.evictLocked(n) {
+			return noSession
+		}
+	}
+	for f.id == noSession || s.mu.byID[f.id] != nil {
+		f.id = 1 + rand.Int32N(math.MaxInt32-1)
+	}
+	f.lastUsed, f.counted = f.created, n
+	f.recent = s.mu.used.PushBack(f)
+	s.mu.byID[f.id] = f
+	s.mu.partitions += n
+	return f.id
+}
+
+// evictLocked makes room for a session of n partitions: by one that has not been used for long, or else by the smallest of those that
+// have had their time, if it is not larger.
+func (s *fetchSessions) evictLocked(n int) bool {
+	now := s.now()
+	oldest := s.mu.used.Front()
+	if oldest == nil {
+		return false
+	}
+	if f := oldest.Value.(*fetchSession); now.Sub(f.lastUsed) > sessionEvictionAge {
+		s.removeLocked(f)
+		return true
+	}
+	var least *fetchSession
+	for _, f := range s.mu.byID {
+		if now.Sub(f.created) <= sessionEvictionAge {
+			continue
+		}
+		if least == nil || cmp.Or(cmp.Compare(f.counted, least.counted), cmp.Compare(f.id, least.id)) < 0 {
+			least = f
+		}
+	}
+	if least == nil || least.counted >= n {
+		return false
+	}
+	s.removeLocked(least)
+	return true
+}
+
+func (s *fetchSessions) find(id int32) *fetchSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.byID[id]
+}
+
+// touch notes that a session is in use and how large it is. It is removed, and the result is false, when all sessions together have
+// become too large.
+func (s *fetchSessions) touch(f *fetchSession, partitions int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.byID[f.id] != f {
+		return true // evicted meanwhile: this fetch is served, the next one learns of it
+	}
+	s.mu.partitions += partitions - f.counted
+	f.counted = partitions
+	if s.mu.partitions > s.maxPartitions {
+		s.removeLocked(f)
+		return false
+	}
+	f.lastUsed = s.now()
+	s.mu.used.MoveToBack(f.recent)
+	return true
+}
+
+func (s *fetchSessions) remove(id int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.mu.byID[id]; ok {
+		s.removeLocked(f)
+	}
+}
+
+func (s *fetchSessions) removeLocked(f *fetchSession) {
+	delete(s.mu.byID, f.id)
+	s.mu.used.Remove(f.recent)
+	s.mu.partitions -= f.counted
+}
+
+// nextSessionEpoch counts up and, at the end, past the epochs that mean something else.
+func nextSessionEpoch(epoch int32) int32 {
+	if epoch == math.MaxInt32 {
+		return firstEpoch
+	}
+	return epoch + 1
+}
+
+func targetsOf(req *kmsg.FetchRequest) []fetchTarget {
+	n := 0
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	targets := make([]fetchTarget, 0, n)
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			targets = append(targets, fetchTarget{
+				fetchKey:           fetchKey{id: t.TopicID, name: t.Topic, partition: p.Partition},
+				maxBytes:           p.PartitionMaxBytes,
+				offset:             p.FetchOffset,
+				currentLeaderEpoch: p.CurrentLeaderEpoch,
+				lastFetchedEpoch:   p.LastFetchedEpoch,
+			})
+		}
+	}
+	return targets
+}

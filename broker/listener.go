@@ -1,0 +1,147 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Listener is one address that clients connect to.
+type Listener struct {
+	broker *Broker
+	name   string
+
+	wg sync.WaitGroup // one for each connection
+	mu struct {
+		sync.Mutex
+		open    map[*connection]struct{}
+		perHost map[string]int
+	}
+}
+
+// NewListener returns a listener by the name that the cluster knows its address by.
+func (b *Broker) NewListener(name string) *Listener {
+	l := &Listener{broker: b, name: name}
+	l.mu.open = make(map[*connection]struct{})
+	l.mu.perHost = make(map[string]int)
+	return l
+}
+
+// Serve accepts connections from ln until ctx ends, then takes no new requests, lets those that were accepted end for at most
+// Config.DrainTimeout, and returns when every goroutine has ended. It closes ln. It is called once.
+func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
+	conns, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	unhook := context.AfterFunc(ctx, func() { _ = ln.Close() }) // ends Accept
+	defer unhook()
+
+	err := l.accept(ctx, conns, ln)
+	_ = ln.Close()
+	l.stop()
+	drained := make(chan struct{})
+	var waiter sync.WaitGroup
+	waiter.Go(func() {
+		defer close(drained)
+		l.wg.Wait()
+	})
+	timer := time.NewTimer(l.broker.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-drained:
+	case <-timer.C:
+		cancel(errDrainTimeout)
+	}
+	waiter.Wait()
+	return err
+}
+
+func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
+	cfg := &l.broker.cfg
+	slots := make(chan struct{}, cfg.MaxConnections)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		nc, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				_ = nc.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("accept on listener %s: %w", l.name, err)
+			}
+			l.broker.log.LogAttrs(ctx, slog.LevelWarn, "accept connection", slog.String("listener", l.name), slog.Any("error", err))
+			<-slots
+			if err = pause(ctx, acceptBackoff); err != nil {
+				return nil //nolint:nilerr // the end of ctx is how Serve is asked to end
+			}
+			continue
+		}
+		c := newConnection(l.broker, nc, l.name)
+		if !l.add(c) {
+			l.broker.metrics.rejected.WithLabelValues("per_ip").Inc()
+			_ = nc.Close()
+			<-slots
+			continue
+		}
+		l.wg.Go(func() {
+			defer func() { <-slots }()
+			defer l.remove(c)
+			c.run(conns)
+		})
+	}
+}
+
+// acceptBackoff is the wait after a failed Accept, which means that the process is out of descriptors or the kernel out of memory.
+const acceptBackoff = 100 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (l *Listener) add(c *connection) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.perHost[c.host] >= l.broker.cfg.MaxConnectionsPerIP {
+		return false
+	}
+	l.mu.perHost[c.host]++
+	l.mu.open[c] = struct{}{}
+	l.broker.metrics.connections.Inc()
+	return true
+}
+
+func (l *Listener) remove(c *connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.mu.open, c)
+	if l.mu.perHost[c.host]--; l.mu.perHost[c.host] == 0 {
+		delete(l.mu.perHost, c.host)
+	}
+	l.broker.metrics.connections.Dec()
+}
+
+// stop tells every connection to take no further request. No connection is added any more.
+func (l *Listener) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.mu.open {
+		c.stop()
+	}
+}

@@ -1,0 +1,43 @@
+package broker
+
+import (
+	"net"
+	"sync/atomic"
+
+	"github.com/varvelog/varve/protocol"
+)
+
+// Request is what a handler knows of the request beside its body. Byte slices in the body are valid until the response has been
+// written (for an API marked retainsFrame: for ever); strings are copies.
+type Request struct {
+	protocol.RequestHeader
+
+	Remote   net.Addr
+	Host     string // Remote's address without the port
+	Listener string // name of the listener that the connection came in by
+
+	conn  *connection // nil in tests of handlers
+	abort atomic.Pointer[string]
+}
+
+// Software is what a client said of itself by ApiVersions v3+ (KIP-511); both empty when it said nothing.
+type Software struct{ Name, Version string }
+
+// Software is what the client of this request's connection is.
+func (r *Request) Software() Software {
+	if r.conn == nil {
+		return Software{}
+	}
+	return *r.conn.software.Load()
+}
+
+// setSoftware keeps what the client said of itself.
+func (r *Request) setSoftware(s Software) {
+	if r.conn != nil {
+		r.conn.software.Store(&s)
+	}
+}
+
+// CloseConnection makes the connection end once everything before this request has been answered. It is how Kafka reports the failure
+// of a request that has no response: Produce with acks=0. May be called in either stage.
+func (r *Request) CloseConnection(reason string) { r.abort.Store(&reason) }

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/metadata"
+)
+
+// layers are the settings that are in force on this broker now.
+func (b *Broker) layers() config.Layers {
+	image := b.cluster.Image()
+	return config.Layers{
+		Static:         b.static,
+		DynamicDefault: image.DefaultBrokerConfigs(),
+		DynamicBroker:  image.BrokerConfigs(b.cfg.NodeID),
+	}
+}
+
+// autoCreates tells whether a topic comes into being when a client asks for it.
+func (b *Broker) autoCreates() bool { return b.layers().Broker().Bool("auto.create.topics.enable") }
+
+// create creates topics and waits until this broker serves those of their partitions that it leads.
+func (b *Broker) create(ctx context.Context, specs []metadata.TopicSpec, validateOnly bool) []metadata.TopicResult {
+	if len(specs) == 0 {
+		return nil
+	}
+	results := b.admin.CreateTopics(ctx, specs, validateOnly)
+	if validateOnly {
+		return results
+	}
+	b.awaitServed(ctx, results)
+	return results
+}
+
+// awaitServed waits for the topics that were created or grew, and turns a time that is up into their error.
+func (b *Broker) awaitServed(ctx context.Context, results []metadata.TopicResult) {
+	var ids []metadata.TopicID
+	for _, r := range results {
+		if r.Err == nil {
+			ids = append(ids, r.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	err := b.replicas.AwaitServed(ctx, ids)
+	for i := range results {
+		if err != nil && results[i].Err == nil {
+			results[i].Err = fmt.Errorf("wait for topic %q to be served: %w", results[i].Name, err)
+		}
+	}
+}
+
+// missingTopics creates topics that a client has asked about, if it may, and returns those that exist now and the errors of the rest.
+func (b *Broker) missingTopics(ctx context.Context, names []string, create bool) (created []string, failed []metadata.TopicResult) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if !create {
+		for _, name := range names {
+			err := metadata.ValidateTopicName(name)
+			if err == nil {
+				err = metadata.ErrUnknownTopic
+			}
+			failed = append(failed, metadata.TopicResult{Name: name, Err: err})
+		}
+		return nil, failed
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, autoCreateTimeout, context.DeadlineExceeded)
+	defer cancel()
+	specs := make([]metadata.TopicSpec, len(names))
+	for i, name := range names {
+		specs[i] = b.defaultSpec(name)
+	}
+	for _, r := range b.create(ctx, specs, false) {
+		switch {
+		case r.Err == nil, errors.Is(r.Err, metadata.ErrTopicExists): // another client was faster
+			created = append(created, r.Name)
+		case errors.Is(r.Err, context.DeadlineExceeded), errors.Is(r.Err, metadata.ErrUnavailable):
+			failed = append(failed, metadata.TopicResult{Name: r.Name, Err: metadata.ErrUnknownTopic}) // the client asks again
+		default:
+			failed = append(failed, r)
+		}
+	}
+	return created, failed
+}
+
+// autoCreateTimeout bounds how long a request waits for a topic that it did not ask to create.
+const autoCreateTimeout = 10 * time.Second
+
+// defaultSpec is a topic as the broker makes it when nobody says how.
+func (b *Broker) defaultSpec(name string) metadata.TopicSpec {
+	settings := b.layers().Broker()
+	if name == offsetsTopic {
+		// Kafka refuses to create it while brokers are missing. A cluster that has just started, or that has one broker for good, is more
+		// useful with what there is.
+		return metadata.TopicSpec{
+			Name:              name,
+			Partitions:        settings.Int32("offsets.topic.num.partitions"),
+			ReplicationFactor: min(int16(settings.Int32("offsets.topic.replication.factor")), int16(max(len(b.cluster.Image().Brokers), 1))),
+			Configs:           offsetsTopicConfigs(settings),
+		}
+	}
+	return metadata.TopicSpec{
+		Name:              name,
+		Partitions:        settings.Int32("num.partitions"),
+		ReplicationFactor: int16(settings.Int32("default.replication.factor")),
+	}
+}
+
+// offsetsTopicConfigs are the settings that the coordinator relies on. Compacted topics do not go to the object store.
+func offsetsTopicConfigs(settings config.Values) map[string]string {
+	return map[string]string{
+		"cleanup.policy":        "compact",
+		"compression.type":      "producer",
+		"remote.storage.enable": "false",
+		"segment.bytes":         strconv.FormatInt(settings.Int64("offsets.topic.segment.bytes"), 10),
+	}
+}
+
+// ensureOffsetsTopic makes the topic of groups and offsets if it is not there.
+func (b *Broker) ensureOffsetsTopic(ctx context.Context) (*metadata.Topic, error) {
+	if topic, ok := b.cluster.Image().TopicByName(offsetsTopic); ok {
+		return topic, nil
+	}
+	_, failed := b.missingTopics(ctx, []string{offsetsTopic}, true)
+	if len(failed) > 0 {
+		return nil, fmt.Errorf("%w: %w", errCoordinatorNotReady, failed[0].Err)
+	}
+	topic, ok := b.cluster.Image().TopicByName(offsetsTopic)
+	if !ok { // deleted meanwhile
+		return nil, errCoordinatorNotReady
+	}
+	return topic, nil
+}
+
+// withTimeout bounds what an administrative request waits for by its own timeout. A request that gives none gets Kafka's default.
+func withTimeout(ctx context.Context, millis int32) (context.Context, context.CancelFunc) {
+	d := time.Duration(millis) * time.Millisecond
+	if d <= 0 {
+		d = defaultAdminTimeout
+	}
+	return context.WithTimeoutCause(ctx, d, context.DeadlineExceeded)
+}
+
+const defaultAdminTimeout = 30 * time.Second

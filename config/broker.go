@@ -1,0 +1,262 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Broker are the settings of a broker process, after the command line, the
+// environment and the file have been put together.
+type Broker struct {
+	DataDir     string // absolute
+	NodeID      int32
+	Listen      string // HOST:PORT; port 0 lets the system choose
+	Advertise   string // HOST:PORT that clients are told; see [Broker.AdvertisedAddress]
+	HTTP        string // HOST:PORT
+	ObjectStore string // URL
+	Rack        string
+	Cluster     string
+
+	Etcd    []string // URLs of an external etcd; none: embedded
+	NATS    []string // URLs of external NATS servers; none: embedded
+	Control string   // HOST:PORT of the first control port of this broker
+	Seeds   []Seed   // the brokers that run the embedded control plane
+
+	Set map[string]string // broker configurations by Kafka's names: the static layer
+}
+
+// Seed is a broker that runs a member of the embedded control plane.
+type Seed struct {
+	NodeID  int32
+	Control string // HOST:PORT
+}
+
+// setting is one line of the table of process settings.
+type setting struct {
+	name    string // of the flag and the YAML key; the environment variable is VARVE_ and this in capitals
+	value   string // what stands for the value in the help
+	def     string
+	doc     string
+	several bool // a comma-separated list, or the flag repeated
+	apply   func(b *Broker, text string) error
+}
+
+func (s setting) env() string { return envName(s.name) }
+
+func envName(name string) string {
+	return "VARVE_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(strings.TrimPrefix(name, "varve.")))
+}
+
+// The settings whose names other code needs.
+const (
+	configSetting    = "config"
+	setSetting       = "set"
+	advertiseSetting = "advertise"
+)
+
+// brokerSettings is the table of process settings, in the order of the help.
+// The file's name and --set are not in it: Load treats them by themselves.
+var brokerSettings = []setting{
+	{name: "data-dir", value: "DIR", def: "./varve-data", doc: "directory of the local log and of the embedded parts", apply: func(b *Broker, text string) (err error) {
+		if text == "" {
+			return errors.New("must not be empty")
+		}
+		b.DataDir, err = filepath.Abs(text)
+		return err
+	}},
+	{name: "node-id", value: "N", def: "1", doc: "id of this broker, unique in the cluster", apply: func(b *Broker, text string) error {
+		n, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || n < 0 {
+			return errors.New("must be a number from 0 to 2147483647")
+		}
+		b.NodeID = int32(n)
+		return nil
+	}},
+	{name: "listen", value: "HOST:PORT", def: "127.0.0.1:9092", doc: "address to serve Kafka clients on", apply: func(b *Broker, text string) error {
+		b.Listen = text
+		return checkAddress(text, 0)
+	}},
+	{name: advertiseSetting, value: "HOST:PORT", doc: "address that clients are told (default: that of --listen)", apply: func(b *Broker, text string) error {
+		b.Advertise = text
+		if text == "" {
+			return nil
+		}
+		if isWildcard(text) {
+			return errors.New("must name a host that clients can reach")
+		}
+		return checkAddress(text, 1)
+	}},
+	{name: "http", value: "HOST:PORT", def: "127.0.0.1:9644", doc: "address of /metrics, /healthz and /readyz", apply: func(b *Broker, text string) error {
+		b.HTTP = text
+		return checkAddress(text, 0)
+	}},
+	{name: "object-store", value: "URL", doc: "bucket of the remote tier: file://DIR, s3://BUCKET?…, gs://BUCKET (default: file://<data-dir>/objects)", apply: func(b *Broker, text string) error {
+		b.ObjectStore = text
+		if text == "" {
+			return nil
+		}
+		if u, err := url.Parse(text); err != nil || u.Scheme == "" {
+			return errors.New("must be a URL such as file:///var/lib/varve/objects or s3://bucket?region=eu-central-1")
+		}
+		return nil
+	}},
+	{name: "rack", value: "R", doc: "rack or zone of this broker", apply: func(b *Broker, text string) error {
+		b.Rack = text
+		return nil
+	}},
+	{name: "cluster", value: "NAME", def: "varve", doc: "name of the cluster, which separates clusters that share an etcd", apply: func(b *Broker, text string) error {
+		b.Cluster = text
+		if !clusterName.MatchString(text) {
+			return errors.New("must be 1 to 64 letters, digits, '.', '_' or '-'")
+		}
+		return nil
+	}},
+	{name: "etcd", value: "URL,…", several: true, doc: "external etcd (default: embedded)", apply: func(b *Broker, text string) (err error) {
+		b.Etcd, err = splitURLs(text, "http", "https")
+		return err
+	}},
+	{name: "nats", value: "URL,…", several: true, doc: "external NATS servers (default: embedded)", apply: func(b *Broker, text string) (err error) {
+		b.NATS, err = splitURLs(text, "nats", "tls")
+		return err
+	}},
+	{name: "control", value: "HOST:PORT", doc: "control ports of this broker's embedded etcd and NATS: PORT to PORT+2", apply: func(b *Broker, text string) error {
+		b.Control = text
+		if text == "" {
+			return nil
+		}
+		return checkAddress(text, 1)
+	}},
+	{name: "seeds", value: "N=HOST:PORT,…", several: true, doc: "brokers that run the embedded control plane", apply: applySeeds},
+}
+
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+func checkAddress(text string, lowestPort int) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return errors.New("must be HOST:PORT")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || int(n) < lowestPort {
+		return fmt.Errorf("the port must be a number from %d to 65535", lowestPort)
+	}
+	return nil
+}
+
+// isWildcard says that an address means all addresses of the machine.
+func isWildcard(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+func splitURLs(text string, schemes ...string) ([]string, error) {
+	urls := splitList(text)
+	for _, raw := range urls {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
+			return nil, fmt.Errorf("%s must be a URL such as %s://HOST:PORT", redact(raw), schemes[0])
+		}
+	}
+	return urls, nil
+}
+
+// redact hides the password of a URL.
+func redact(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "the address"
+	}
+	return u.Redacted()
+}
+
+func applySeeds(b *Broker, text string) error {
+	b.Seeds = nil
+	for _, part := range splitList(text) {
+		id, address, ok := strings.Cut(part, "=")
+		n, err := strconv.ParseInt(id, 10, 32)
+		if !ok || err != nil || n < 0 || checkAddress(address, 1) != nil {
+			return fmt.Errorf("%q must be N=HOST:PORT", part)
+		}
+		if slices.ContainsFunc(b.Seeds, func(s Seed) bool { return s.NodeID == int32(n) }) {
+			return fmt.Errorf("broker %d is there twice", n)
+		}
+		b.Seeds = append(b.Seeds, Seed{NodeID: int32(n), Control: address})
+	}
+	return nil
+}
+
+// finish fills in the defaults that depend on other settings and returns all
+// problems, joined.
+func (b *Broker) finish() error {
+	var problems []error
+	if b.ObjectStore == "" {
+		b.ObjectStore = (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(b.DataDir, "objects"))}).String()
+	}
+	switch {
+	case b.Advertise != "":
+	case isWildcard(b.Listen):
+		problems = append(problems, fmt.Errorf("--listen %s accepts clients on all addresses, but they must be told one: add --advertise HOST:PORT", b.Listen))
+	default:
+		b.Advertise = b.Listen
+	}
+	if (b.Control != "" || len(b.Seeds) > 0) && len(b.Etcd)+len(b.NATS) > 0 {
+		problems = append(problems, errors.New("--control and --seeds are for the embedded control plane, --etcd and --nats for an external one: use one pair"))
+	}
+	for _, seed := range b.Seeds {
+		switch {
+		case seed.NodeID != b.NodeID:
+			problems = append(problems, fmt.Errorf("--seeds names broker %d, but several brokers are not supported yet: leave --seeds out", seed.NodeID))
+		case b.Control != "" && seed.Control != b.Control:
+			problems = append(problems, fmt.Errorf("--seeds gives this broker the control address %s, --control %s", seed.Control, b.Control))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Set)) {
+		if k, err := BrokerKey(name); err == nil && k.Setting != "" {
+			problems = append(problems, fmt.Errorf("%s is set with --%s", name, k.Setting))
+		}
+	}
+	return errors.Join(append(problems, Layers{Static: b.Set}.ValidateStatic())...)
+}
+
+// Static is the static layer: what was set by Kafka's names, and the process
+// settings that Kafka has names for.
+func (b Broker) Static() map[string]string {
+	static := map[string]string{
+		"node.id":              strconv.Itoa(int(b.NodeID)),
+		"listeners":            "PLAINTEXT://" + b.Listen,
+		"advertised.listeners": "PLAINTEXT://" + b.Advertise,
+		"log.dirs":             b.LogDir(),
+	}
+	if b.Rack != "" {
+		static["broker.rack"] = b.Rack
+	}
+	maps.Copy(static, b.Set)
+	return static
+}
+
+// LogDir is the directory of the local log.
+func (b Broker) LogDir() string { return filepath.Join(b.DataDir, "logs") }
+
+// AdvertisedAddress is what clients are told once the listener is bound: the
+// port may have been the system's choice.
+func (b Broker) AdvertisedAddress(bound net.Addr) string {
+	host, port, err := net.SplitHostPort(b.Advertise)
+	if err != nil || port != "0" {
+		return b.Advertise
+	}
+	if _, chosen, err := net.SplitHostPort(bound.String()); err == nil {
+		return net.JoinHostPort(host, chosen)
+	}
+	return b.Advertise
+}

@@ -1,0 +1,135 @@
+package config
+
+// brokerTable holds the broker configurations that this version honors: the defaults of topic configurations, which take effect at once, and
+// the broker's own, which are read at start. Where a default differs from Kafka's, the doc says so.
+var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
+
+func brokerKeys() []Key {
+	keys := []Key{
+		// Connections and requests.
+		brokerKey("connections.max.idle.ms", Long, "600000", "ms", atLeast(-1),
+			"How long a connection may be idle before it is closed; -1 means for ever."),
+		brokerKey("fetch.max.bytes", Int, "57671680", "bytes", atLeast(1024),
+			"The largest fetch response, whatever the client asks for; one batch is always returned whole."),
+		brokerKey("max.connections", Int, "10000", "", between(1, int32Max),
+			"How many client connections are open at a time; more wait to be accepted. Kafka has no limit by default."),
+		brokerKey("max.connections.per.ip", Int, "2147483647", "", between(1, int32Max),
+			"How many client connections one address may have open; more are closed at once."),
+		brokerKey("max.incremental.fetch.session.cache.slots", Int, "1000", "", atLeast(0),
+			"How many incremental fetch sessions are remembered."),
+		brokerKey("queued.max.request.bytes", Long, "268435456", "bytes", minusOneOr(atLeast(1)),
+			"How many bytes all requests in memory take together; connections wait for room. -1 means no limit, which is Kafka's default."),
+		brokerKey("socket.request.max.bytes", Int, "104857600", "bytes", atLeast(1),
+			"The largest request that is accepted."),
+
+		// Topics.
+		brokerKey("auto.create.topics.enable", Boolean, "true", "", validator{},
+			"Whether a metadata request creates the topics it names, if its client allows that."),
+		brokerKey("default.replication.factor", Int, "1", "", atLeast(1),
+			"The replication factor of topics that are created without one."),
+		brokerKey("delete.topic.enable", Boolean, "true", "", validator{},
+			"Whether topics can be deleted."),
+		brokerKey("num.partitions", Int, "1", "", atLeast(1),
+			"The number of partitions of topics that are created without one."),
+
+		// Log.
+		brokerKey("log.flush.offset.checkpoint.interval.ms", Int, "60000", "ms", atLeast(1),
+			"How often the recovery points are written; a crash scans what was appended since."),
+		brokerKey("log.retention.check.interval.ms", Long, "300000", "ms", atLeast(1),
+			"How often segments are checked for deletion."),
+		brokerKey("num.recovery.threads.per.data.dir", Int, "2", "", atLeast(1),
+			"How many logs are opened and recovered at the same time."),
+		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
+			"How long an idempotent producer that writes nothing is remembered in a partition."),
+
+		// Groups.
+		brokerKey("group.initial.rebalance.delay.ms", Int, "3000", "ms", atLeast(0),
+			"How long the first rebalance of an empty group waits for more members."),
+		brokerKey("group.max.session.timeout.ms", Int, "1800000", "ms", atLeast(1),
+			"The longest session timeout that a member may ask for."),
+		brokerKey("group.max.size", Int, "2147483647", "", atLeast(1),
+			"How many members a group may have."),
+		brokerKey("group.min.session.timeout.ms", Int, "6000", "ms", atLeast(1),
+			"The shortest session timeout that a member may ask for."),
+		brokerKey("offset.metadata.max.bytes", Int, "4096", "bytes", atLeast(0),
+			"How much metadata a committed offset may carry."),
+		brokerKey("offsets.retention.check.interval.ms", Long, "600000", "ms", atLeast(1),
+			"How often committed offsets are checked for expiry."),
+		brokerKey("offsets.retention.minutes", Int, "10080", "minutes", atLeast(1),
+			"How long the committed offsets of a group without members are kept."),
+		brokerKey("offsets.topic.num.partitions", Int, "50", "", atLeast(1),
+			"The number of partitions of __consumer_offsets; it cannot change once the topic exists."),
+		brokerKey("offsets.topic.replication.factor", Short, "1", "", atLeast(1),
+			"The replication factor of __consumer_offsets. Kafka's default is 3."),
+		brokerKey("offsets.topic.segment.bytes", Int, "104857600", "bytes", atLeast(1<<20),
+			"The segment size of __consumer_offsets."),
+
+		// Tier.
+		brokerKey("remote.fetch.max.wait.ms", Int, "500", "ms", atLeast(1),
+			"How long a fetch waits for the object store before it returns what it has."),
+		brokerKey("remote.log.manager.copier.thread.pool.size", Int, "10", "", atLeast(1),
+			"How many segments are uploaded at the same time."),
+		brokerKey("remote.log.manager.task.interval.ms", Long, "30000", "ms", atLeast(1),
+			"How often partitions are checked for segments to upload or to delete from the object store; a closed segment is uploaded at once."),
+		brokerKey("remote.log.reader.threads", Int, "10", "", atLeast(1),
+			"How many reads of the object store run at the same time."),
+		brokerKey("varve.objstore.attempt.timeout.ms", Int, "60000", "ms", atLeast(1),
+			"How long one attempt of an object store request may take, and each further 8 MiB of its body; it is then repeated."),
+		brokerKey("varve.objstore.requests.max", Int, "64", "", atLeast(1),
+			"How many object store requests are under way at the same time."),
+		brokerKey("varve.tier.cache.bytes", Long, "134217728", "bytes", atLeast(0),
+			"How much memory the cache of chunks read from the object store may take."),
+		brokerKey("varve.tier.chunk.bytes", Int, "4194304", "bytes", between(64<<10, 64<<20),
+			"The size of the chunks that segments are read from the object store in. It is written into new objects; old ones keep theirs."),
+
+		// Shown, but set through the process settings.
+		shownKey("node.id", Int, "1", "node-id", "The broker's id."),
+		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in."),
+		shownKey("listeners", List, "", "listen", "The address the broker listens on."),
+		shownKey("advertised.listeners", List, "", "advertise", "The address that clients are told."),
+		shownKey("log.dirs", List, "", "data-dir", "The directory that holds the local log."),
+
+		// Coarser units of defaults of topic configurations.
+		brokerKey("log.flush.scheduler.interval.ms", Long, unlimited, "ms", atLeast(0), "The value of log.flush.interval.ms while that is not set."),
+		brokerKey("log.retention.hours", Int, "168", "hours", atLeast(-1), "The value of log.retention.minutes while that is not set."),
+		nullKey(brokerKey("log.retention.minutes", Int, "", "minutes", atLeast(-1), "The value of log.retention.ms while that is not set.")),
+		brokerKey("log.roll.hours", Int, "168", "hours", atLeast(1), "The value of log.roll.ms while that is not set."),
+		brokerKey("log.roll.jitter.hours", Int, "0", "hours", atLeast(0), "The value of log.roll.jitter.ms while that is not set."),
+	}
+	// Kafka's null defaults, which fall back to the keys above.
+	null := map[string][]fallback{
+		"log.flush.interval.ms": {{"log.flush.scheduler.interval.ms", 1}},
+		"log.retention.ms":      {{"log.retention.minutes", 60_000}, {"log.retention.hours", 3_600_000}},
+		"log.roll.ms":           {{"log.roll.hours", 3_600_000}},
+		"log.roll.jitter.ms":    {{"log.roll.jitter.hours", 3_600_000}},
+	}
+	for _, topic := range topicTable.keys {
+		if topic.Synonym == "" {
+			continue
+		}
+		k := topic
+		k.Name, k.Synonym, k.Dynamic = topic.Synonym, "", ClusterWide
+		k.Doc = "The value of " + topic.Name + " for topics that do not set it."
+		if k.fallbacks = null[k.Name]; k.fallbacks != nil {
+			k = nullKey(k)
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func brokerKey(name string, typ Type, def, unit string, v validator, doc string) Key {
+	return Key{Name: name, Type: typ, Default: def, Unit: unit, Doc: doc, Validate: v.check, allowed: v.allowed}
+}
+
+// nullKey is the key without a default.
+func nullKey(k Key) Key {
+	k.Default, k.Null = "", true
+	return k
+}
+
+// shownKey is a configuration that DescribeConfigs shows and a process setting
+// determines.
+func shownKey(name string, typ Type, def, setting, doc string) Key {
+	return Key{Name: name, Type: typ, Default: def, Null: def == "", Setting: setting, Doc: doc}
+}

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Source says which layer a value comes from, numbered as DescribeConfigs
+// sends it.
+type Source int8
+
+// The layers, the strongest first.
+const (
+	SourceTopic                Source = 1
+	SourceDynamicBroker        Source = 2
+	SourceDynamicDefaultBroker Source = 3
+	SourceStaticBroker         Source = 4
+	SourceDefault              Source = 5
+)
+
+// Layers are the configurations of one broker. The maps are only read.
+type Layers struct {
+	Static         map[string]string // the command line's and the file's
+	DynamicDefault map[string]string // set for all brokers
+	DynamicBroker  map[string]string // set for this broker
+}
+
+// Topic returns the effective configurations of a topic with these overrides.
+func (l Layers) Topic(overrides map[string]string) Values {
+	v := Values{byName: make(map[string]any, len(topicTable.keys))}
+	for _, k := range topicTable.keys {
+		value, _ := k.parse(l.topicValue(k, overrides)) // valid: topicValue passes over what is not
+		v.byName[k.Name] = value
+	}
+	return v
+}
+
+// Broker returns the effective configurations of the broker. A null one with
+// coarser units has the value that those give.
+func (l Layers) Broker() Values {
+	v := Values{byName: make(map[string]any, len(brokerTable.keys))}
+	for _, k := range brokerTable.keys {
+		value, ok := l.brokerValue(k)
+		if !ok {
+			v.byName[k.Name] = nil
+			continue
+		}
+		v.byName[k.Name], _ = k.parse(value) // valid: brokerValue passes over what is not
+	}
+	return v
+}
+
+// topicValue is the effective value of a topic configuration.
+func (l Layers) topicValue(k Key, overrides map[string]string) string {
+	if value, ok := validIn(overrides, k); ok {
+		return value
+	}
+	if k.Name == remoteStorageEnable && compacted(overrides) {
+		return "false" // tiered by default does not reach the topics that cannot be
+	}
+	if k.Synonym != "" {
+		if value, ok := l.brokerValue(brokerTable.byName[k.Synonym]); ok {
+			return value
+		}
+	}
+	return k.Default
+}
+
+// brokerValue is the effective value of a broker configuration; false if it
+// is null.
+func (l Layers) brokerValue(k Key) (string, bool) {
+	for _, layer := range [...]map[string]string{l.DynamicBroker, l.DynamicDefault, l.Static} {
+		if value, ok := validIn(layer, k); ok {
+			return value, true
+		}
+	}
+	if !k.Null {
+		return k.Default, true
+	}
+	for _, f := range k.fallbacks {
+		value, ok := l.brokerValue(brokerTable.byName[f.name])
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+		if err != nil {
+			continue
+		}
+		if n >= 0 { // less is "unlimited" in any unit
+			n *= f.factor
+		}
+		return strconv.FormatInt(max(n, -1), 10), true
+	}
+	return "", false
+}
+
+// validIn returns the layer's value of the key, if it has one that this
+// version accepts.
+func validIn(layer map[string]string, k Key) (string, bool) {
+	value, ok := layer[k.Name]
+	if !ok || k.Check(value) != nil {
+		return "", false
+	}
+	return value, true
+}
+
+func compacted(overrides map[string]string) bool {
+	value, ok := validIn(overrides, topicTable.byName[cleanupPolicy])
+	return ok && slices.Contains(splitList(value), "compact")
+}

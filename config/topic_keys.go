@@ -1,0 +1,64 @@
+package config
+
+import "math"
+
+const unlimited = "9223372036854775807"
+
+// topicTable holds the topic configurations that this version honors. Those of compaction, of stored compression, of throttled
+// reassignment and of unclean elections come with those features.
+var topicTable = newTable("topic", namesOf("topic"),
+	topicKey("cleanup.policy", List, "delete", "", "log.cleanup.policy", cleanupPolicies(),
+		"What happens to old segments. Only delete is supported for topics of users so far; internal topics use compact."),
+	topicKey("compression.type", String, "producer", "", "compression.type", producerCompression(),
+		"The codec that batches are stored in; producer keeps what the producer chose."),
+	topicKey("file.delete.delay.ms", Long, "60000", "ms", "log.segment.delete.delay.ms", atLeast(0),
+		"How long the files of a deleted segment stay on disk."),
+	topicKey("flush.messages", Long, unlimited, "", "log.flush.interval.messages", atLeast(1),
+		"How many records may be appended between two fsyncs; with 1, acks=all waits for the disk."),
+	topicKey("flush.ms", Long, unlimited, "ms", "log.flush.interval.ms", atLeast(0),
+		"How long an appended record may wait for an fsync."),
+	topicKey("index.interval.bytes", Int, "4096", "bytes", "log.index.interval.bytes", atLeast(0),
+		"How many log bytes lie between two entries of the offset and time indexes."),
+	topicKey("local.retention.bytes", Long, "-2", "bytes", "log.local.retention.bytes", atLeast(-2),
+		"How many bytes of a tiered partition stay on local disk once they are in the object store; -2 means as retention.bytes."),
+	topicKey("local.retention.ms", Long, "-2", "ms", "log.local.retention.ms", atLeast(-2),
+		"How long the segments of a tiered partition stay on local disk once they are in the object store; -2 means as retention.ms."),
+	topicKey("max.message.bytes", Int, "1048588", "bytes", "message.max.bytes", atLeast(0),
+		"The largest record batch that is accepted."),
+	topicKey("message.timestamp.after.max.ms", Long, "3600000", "ms", "log.message.timestamp.after.max.ms", atLeast(0),
+		"How far a record's timestamp may be ahead of the broker's clock."),
+	topicKey("message.timestamp.before.max.ms", Long, unlimited, "ms", "log.message.timestamp.before.max.ms", atLeast(0),
+		"How far a record's timestamp may be behind the broker's clock."),
+	topicKey("message.timestamp.type", String, "CreateTime", "", "log.message.timestamp.type", oneOf("CreateTime", "LogAppendTime"),
+		"Whether a record's timestamp is the producer's or the time of the append."),
+	topicKey("min.insync.replicas", Int, "1", "", "min.insync.replicas", atLeast(1),
+		"How many replicas must have a record before acks=all is answered."),
+	topicKey("preallocate", Boolean, "false", "", "log.preallocate", validator{},
+		"Whether a segment's file gets its full size when it is created."),
+	topicKey("remote.log.copy.disable", Boolean, "false", "", "", validator{},
+		"Whether uploads of a tiered topic stop; what is in the object store stays readable."),
+	topicKey("remote.storage.enable", Boolean, "true", "", "log.remote.storage.enable", validator{},
+		"Whether closed segments go to the object store. Kafka's default is false. Compacted topics are never tiered."),
+	topicKey("retention.bytes", Long, "-1", "bytes", "log.retention.bytes", atLeast(-1),
+		"How many bytes a partition keeps over both tiers; -1 means no limit."),
+	topicKey("retention.ms", Long, "604800000", "ms", "log.retention.ms", atLeast(-1),
+		"How long records are kept over both tiers; -1 means for ever."),
+	topicKey("segment.bytes", Int, "1073741824", "bytes", "log.segment.bytes", atLeast(1<<20),
+		"The size at which a segment is closed; closed segments are what is uploaded and deleted."),
+	topicKey("segment.index.bytes", Int, "10485760", "bytes", "log.index.size.max.bytes", atLeast(4),
+		"The size at which a segment's offset index is full and the segment is closed."),
+	topicKey("segment.jitter.ms", Long, "0", "ms", "log.roll.jitter.ms", atLeast(0),
+		"At most how much earlier than segment.ms a segment is closed, at random, so that partitions do not roll together."),
+	topicKey("segment.ms", Long, "604800000", "ms", "log.roll.ms", atLeast(1),
+		"The age at which a segment that has records is closed."),
+)
+
+func topicKey(name string, typ Type, def, unit, synonym string, v validator, doc string) Key {
+	return Key{
+		Name: name, Type: typ, Default: def, Unit: unit, Synonym: synonym, Dynamic: ClusterWide, Doc: doc,
+		Validate: v.check, allowed: v.allowed,
+	}
+}
+
+// int32Max bounds the values that Kafka holds in an INT.
+const int32Max = math.MaxInt32

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// The topic configurations that the checks across keys are about.
+const (
+	cleanupPolicy        = "cleanup.policy"
+	remoteStorageEnable  = "remote.storage.enable"
+	remoteLogCopyDisable = "remote.log.copy.disable"
+)
+
+// ValidateTopic checks the overrides of a topic as they are to be, against the
+// configurations they would be used with, and returns all problems, joined.
+// Compaction is for internal topics only, so far.
+func (l Layers) ValidateTopic(overrides map[string]string, internal bool) error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(overrides)) {
+		k, err := TopicKey(name)
+		if err == nil {
+			err = k.Check(overrides[name])
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if compacted(overrides) {
+		if !internal {
+			problems = append(problems, &ValueError{cleanupPolicy, overrides[cleanupPolicy], "compaction is not in this release; only delete is supported"})
+		}
+		if l.Topic(overrides).Bool(remoteStorageEnable) {
+			problems = append(problems, &ValueError{remoteStorageEnable, "true", "remote log storage is unsupported for the compacted topics"})
+		}
+	}
+	return errors.Join(append(problems, tierProblems(l.Topic(overrides))...)...)
+}
+
+// ValidateTopicUpdate checks overrides that replace those of an existing
+// topic.
+func (l Layers) ValidateTopicUpdate(old, next map[string]string, internal bool) error {
+	err := l.ValidateTopic(next, internal)
+	if l.Topic(old).Bool(remoteStorageEnable) && !l.Topic(next).Bool(remoteStorageEnable) {
+		err = errors.Join(err, &ValueError{
+			remoteStorageEnable, "false",
+			"it is invalid to disable remote storage of a topic, whose data may be there only; " +
+				"to stop uploads and keep what is there readable, set remote.storage.enable=true,remote.log.copy.disable=true",
+		})
+	}
+	return err
+}
+
+// tierProblems checks that the local tier's bounds lie within those of the log.
+func tierProblems(v Values) []error {
+	if !v.Bool(remoteStorageEnable) {
+		return nil
+	}
+	const asRetention, unbounded = -2, -1
+	var problems []error
+	for _, unit := range [...]string{"bytes", "ms"} {
+		total, name := "retention."+unit, "local.retention."+unit
+		whole, local := v.Int64(total), v.Int64(name)
+		if local == asRetention {
+			continue
+		}
+		reason := ""
+		switch {
+		case v.Bool(remoteLogCopyDisable) && local != whole:
+			reason = fmt.Sprintf("with remote.log.copy.disable it must equal %s (%d) or be -2, because no more logs are copied to the remote storage", total, whole)
+		case whole == unbounded:
+		case local == unbounded:
+			reason = fmt.Sprintf("Value must not be -1 as %s value is set as %d.", total, whole)
+		case local > whole:
+			reason = fmt.Sprintf("Value must not be more than %s property value: %d", total, whole)
+		}
+		if reason != "" {
+			problems = append(problems, &ValueError{name, fmt.Sprint(local), reason})
+		}
+	}
+	return problems
+}
+
+// ValidateStatic checks the static layer and returns all problems, joined.
+func (l Layers) ValidateStatic() error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(l.Static)) {
+		k, err := BrokerKey(name)
+		if err == nil {
+			err = k.Check(l.Static[name])
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(append(problems, l.brokerProblems()...)...)
+}
+
+// ValidateDynamicBroker checks what is to become the dynamic configurations of
+// one broker, whose layers l are.
+func (l Layers) ValidateDynamicBroker(next map[string]string) error {
+	problems := dynamicProblems(next, PerBroker)
+	l.DynamicBroker = next
+	return errors.Join(append(problems, l.brokerProblems()...)...)
+}
+
+// ValidateDynamicDefault checks what is to become the dynamic configurations
+// of all brokers.
+func (l Layers) ValidateDynamicDefault(next map[string]string) error {
+	problems := dynamicProblems(next, ClusterWide)
+	l.DynamicDefault = next
+	return errors.Join(append(problems, l.brokerProblems()...)...)
+}
+
+func dynamicProblems(next map[string]string, scope Scope) []error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(next)) {
+		k, err := BrokerKey(name)
+		switch {
+		case err != nil:
+		case k.Dynamic == ReadOnly:
+			err = fmt.Errorf("%w: %s is read at start", ErrReadOnly, name)
+		case k.Dynamic < scope:
+			err = fmt.Errorf("%w: %s at default cluster level, broker id must be specified", ErrReadOnly, name)
+		default:
+			err = k.Check(next[name])
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return problems
+}
+
+// brokerProblems are the checks across broker configurations.
+func (l Layers) brokerProblems() []error {
+	problems := tierProblems(l.Topic(nil))
+	v := l.Broker()
+	if slices.Contains(v.List("log.cleanup.policy"), "compact") {
+		problems = append(problems, &ValueError{"log.cleanup.policy", "compact", "compaction is not in this release; only delete is supported"})
+	}
+	if low, high := v.Int64("group.min.session.timeout.ms"), v.Int64("group.max.session.timeout.ms"); low > high {
+		problems = append(problems, &ValueError{
+			"group.min.session.timeout.ms", fmt.Sprint(low), fmt.Sprintf("Value must not be more than group.max.session.timeout.ms property value: %d", high),
+		})
+	}
+	if budget, largest := v.Int64("queued.max.request.bytes"), v.Int64("socket.request.max.bytes"); budget > 0 && budget < largest {
+		problems = append(problems, &ValueError{
+			"queued.max.request.bytes", fmt.Sprint(budget), fmt.Sprintf("Value must be at least socket.request.max.bytes property value: %d", largest),
+		})
+	}
+	return problems
+}

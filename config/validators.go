@@ -1,0 +1,93 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// validator checks a value of the right type, and says what it allows.
+type validator struct {
+	check   func(value string) error
+	allowed string
+}
+
+// between accepts numbers from low to high. Kafka's words in the errors.
+func between(low, high int64) validator {
+	v := validator{allowed: fmt.Sprintf("[%d,...,%d]", low, high)}
+	if high == math.MaxInt64 {
+		v.allowed = fmt.Sprintf("[%d,...]", low)
+	}
+	v.check = func(value string) error {
+		n, err := strconv.ParseInt(value, 10, 64)
+		switch {
+		case err != nil:
+			return err
+		case n < low:
+			return fmt.Errorf("Value must be at least %d", low) //nolint:staticcheck // Kafka's words, shown to clients as they are
+		case n > high:
+			return fmt.Errorf("Value must be no more than %d", high) //nolint:staticcheck // Kafka's words, shown to clients as they are
+		}
+		return nil
+	}
+	return v
+}
+
+func atLeast(low int64) validator { return between(low, math.MaxInt64) }
+
+// minusOneOr accepts -1 and what v accepts.
+func minusOneOr(v validator) validator {
+	return validator{allowed: "-1 or " + v.allowed, check: func(value string) error {
+		if value == "-1" {
+			return nil
+		}
+		return v.check(value)
+	}}
+}
+
+// oneOf accepts the words as they stand.
+func oneOf(words ...string) validator {
+	return validator{allowed: "[" + strings.Join(words, ", ") + "]", check: func(value string) error {
+		if !slices.Contains(words, value) {
+			return fmt.Errorf("String must be one of: %s", strings.Join(words, ", ")) //nolint:staticcheck // Kafka's words, shown to clients as they are
+		}
+		return nil
+	}}
+}
+
+// producerCompression accepts the one value of compression.type that is honored so far: batches are stored as producers send them. To lift it,
+// put the other words of Kafka's into a oneOf.
+func producerCompression() validator {
+	kafka := oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
+	return validator{allowed: "[producer]", check: func(value string) error {
+		if err := kafka.check(value); err != nil {
+			return err
+		}
+		if value != "producer" {
+			return fmt.Errorf("this release stores batches as producers send them: only producer is supported; set compression.type in the producers")
+		}
+		return nil
+	}}
+}
+
+// cleanupPolicies accepts a list without repetition of compact and delete.
+func cleanupPolicies() validator {
+	word := oneOf("compact", "delete")
+	return validator{allowed: "[compact, delete]", check: func(value string) error {
+		policies := splitList(value)
+		if len(policies) == 0 {
+			return fmt.Errorf("the list must name delete, compact or both")
+		}
+		for i, policy := range policies {
+			if err := word.check(policy); err != nil {
+				return err
+			}
+			if slices.Contains(policies[:i], policy) {
+				return fmt.Errorf("%s is repeated", policy)
+			}
+		}
+		return nil
+	}}
+}

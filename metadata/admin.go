@@ -1,0 +1,80 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// parallelTxns bounds the transactions that one administrative call has under
+// way. More do not make etcd faster.
+const parallelTxns = 8
+
+// casAttempts bounds how often a call reads again and retries after somebody
+// else changed the same key. Losing so often in a row means a busy loop
+// somewhere, which is better reported than joined.
+const casAttempts = 16
+
+// AdminOptions are what an Admin needs.
+type AdminOptions struct {
+	Store Store
+	// Follower is this broker's image: calls are checked against it, and return
+	// when it shows what they have changed.
+	Follower *Follower
+	Now      func() time.Time
+}
+
+// Admin changes topics and settings on behalf of users. Every broker has one:
+// the store's comparisons, not a single writer, keep calls apart.
+type Admin struct {
+	store    Store
+	follower *Follower
+	now      func() time.Time
+}
+
+// NewAdmin makes an Admin.
+func NewAdmin(o AdminOptions) *Admin {
+	return &Admin{store: o.Store, follower: o.Follower, now: o.Now}
+}
+
+// TopicResult is the outcome for one topic of a call.
+type TopicResult struct {
+	Name string
+	ID   TopicID
+	// Partitions and ReplicationFactor are those the topic has, or would have.
+	Partitions        int32
+	ReplicationFactor int16
+	Err               error
+}
+
+// inParallel runs work for all i below n, a few at a time.
+func inParallel(ctx context.Context, n int, work func(ctx context.Context, i int)) {
+	var g errgroup.Group
+	g.SetLimit(parallelTxns)
+	for i := range n {
+		g.Go(func() error {
+			work(ctx, i)
+			return nil
+		})
+	}
+	_ = g.Wait() // work reports by itself
+}
+
+// swap repeats attempt as long as it loses against other writers.
+func swap(ctx context.Context, what string, attempt func(context.Context) error) error {
+	wait := backoff{min: time.Millisecond, max: 50 * time.Millisecond}
+	for range casAttempts {
+		err := attempt(ctx)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		if err = wait.sleep(ctx); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	// Others are making progress, we are not: the caller may try again.
+	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, ErrConflict)
+}

@@ -1,0 +1,109 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+)
+
+// ConfigKind is what a ConfigResource configures.
+type ConfigKind int8
+
+// The kinds of resources with dynamic settings.
+const (
+	// TopicConfig are the settings of one topic.
+	TopicConfig ConfigKind = iota + 1
+	// BrokerConfig are the settings of one broker.
+	BrokerConfig
+	// DefaultBrokerConfig are the settings of all brokers.
+	DefaultBrokerConfig
+)
+
+// ConfigResource is something with dynamic settings.
+type ConfigResource struct {
+	Kind   ConfigKind
+	Topic  string // of TopicConfig
+	Broker int32  // of BrokerConfig
+}
+
+// String names the resource in messages.
+func (r ConfigResource) String() string {
+	switch r.Kind {
+	case TopicConfig:
+		return "topic " + r.Topic
+	case BrokerConfig:
+		return "broker " + strconv.Itoa(int(r.Broker))
+	default:
+		return "all brokers"
+	}
+}
+
+func (r ConfigResource) key() string {
+	switch r.Kind {
+	case TopicConfig:
+		return topicConfigsPrefix + r.Topic
+	case BrokerConfig:
+		return brokerConfigsPrefix + strconv.Itoa(int(r.Broker))
+	default:
+		return brokerConfigsPrefix + defaultBroker
+	}
+}
+
+// UpdateConfigs replaces the settings of a resource by what change makes of
+// the present ones, which are its own copy and never nil. change runs again when somebody else was
+// faster. Its error ends the call and is returned as it is. UpdateConfigs returns when this broker's image shows
+// the result.
+func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func(old map[string]string) (map[string]string, error)) error {
+	var revision int64
+	var refused error
+	err := swap(ctx, "configure "+r.String(), func(ctx context.Context) error {
+		var guards []Comparison
+		if r.Kind == TopicConfig {
+			_, topic, err := a.topic(ctx, r.Topic)
+			if err != nil {
+				return err
+			}
+			guards = append(guards, CreatedAt(topic.Key, topic.CreateRevision))
+		}
+		kv, err := a.store.Get(ctx, r.key())
+		if err != nil {
+			return err
+		}
+		old := map[string]string{}
+		if kv.Exists() {
+			var v configsValue
+			if v, err = decode[configsValue](kv); err != nil {
+				return err
+			}
+			maps.Copy(old, v.Configs)
+		}
+		was := maps.Clone(old)
+		next, err := change(old)
+		if err != nil {
+			refused = err
+			return nil
+		}
+		if maps.Equal(was, next) {
+			revision = kv.ModRevision
+			return nil
+		}
+		op := Put(kv.Key, encode(configsValue{V: valueVersion, Configs: next}))
+		if len(next) == 0 {
+			op = Delete(kv.Key)
+		}
+		revision, err = a.store.Txn(ctx, append(guards, ModifiedAt(kv.Key, kv.ModRevision)), op)
+		return err
+	})
+	switch {
+	case refused != nil:
+		return refused
+	case errors.Is(err, ErrUnknownTopic):
+		return err
+	case err != nil:
+		return fmt.Errorf("configure %s: %w", r, err)
+	}
+	_, err = a.follower.WaitRevision(ctx, revision)
+	return err
+}

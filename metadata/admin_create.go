@@ -1,0 +1,232 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// maxPartitionsPerRequest is Kafka's limit for one CreateTopics or
+// CreatePartitions request.
+const maxPartitionsPerRequest = 10_000
+
+// TopicSpec is a topic to be created. Defaults have been filled in already.
+type TopicSpec struct {
+	Name              string
+	Partitions        int32
+	ReplicationFactor int16
+	// Assignments name the replicas of every partition, by partition number from
+	// 0 on; then Partitions and ReplicationFactor are not looked at.
+	Assignments map[int32][]int32
+	// Configs are the topic's settings that differ from the default; the caller
+	// has validated them.
+	Configs map[string]string
+}
+
+// creation is a topic that has passed all checks.
+type creation struct {
+	name       string
+	id         TopicID
+	configs    map[string]string
+	partitions []Partition
+	createdMs  int64
+}
+
+// CreateTopics creates topics, each by itself, and returns one result per spec
+// in their order. It returns when this broker's image shows them. With
+// validateOnly it checks and changes nothing.
+func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnly bool) []TopicResult {
+	image := a.follower.Image()
+	results := make([]TopicResult, len(specs))
+	creations := make([]*creation, len(specs))
+	taken := make(map[string]string, image.TopicCount()+len(specs)) // collision name → name
+	for t := range image.Topics() {
+		taken[collisionName(t.Name)] = t.Name
+	}
+	total := 0
+	for i, spec := range specs {
+		results[i].Name = spec.Name
+		c, err := a.prepare(image, taken, spec)
+		if err != nil {
+			results[i].Err = fmt.Errorf("create topic %q: %w", spec.Name, err)
+			continue
+		}
+		creations[i], taken[collisionName(c.name)] = c, c.name
+		total += len(c.partitions)
+		results[i].ID = c.id
+		results[i].Partitions = int32(len(c.partitions))
+		results[i].ReplicationFactor = int16(len(c.partitions[0].Replicas))
+	}
+	if total > maxPartitionsPerRequest {
+		for i := range results {
+			results[i].Err = fmt.Errorf("create topic %q: %w", results[i].Name, ErrTooManyPartitions)
+		}
+		return results
+	}
+	if validateOnly {
+		for i := range results {
+			results[i].ID = TopicID{}
+		}
+		return results
+	}
+	inParallel(ctx, len(specs), func(ctx context.Context, i int) {
+		if creations[i] == nil {
+			return
+		}
+		revision, err := a.create(ctx, creations[i])
+		if err == nil {
+			_, err = a.follower.WaitRevision(ctx, revision)
+		}
+		if err != nil {
+			results[i].Err = fmt.Errorf("create topic %q: %w", results[i].Name, err)
+		}
+	})
+	return results
+}
+
+// prepare checks a spec and decides where its partitions go.
+func (a *Admin) prepare(image *Image, taken map[string]string, spec TopicSpec) (*creation, error) {
+	if err := ValidateTopicName(spec.Name); err != nil {
+		return nil, err
+	}
+	if _, exists := image.TopicByName(spec.Name); exists {
+		return nil, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, spec.Name)
+	}
+	if other, ok := taken[collisionName(spec.Name)]; ok {
+		if other == spec.Name {
+			return nil, fmt.Errorf("%w: topic '%s' is named twice", ErrInvalidRequest, spec.Name)
+		}
+		return nil, fmt.Errorf("%w: topic '%s' collides with existing topic: %s", ErrInvalidTopicName, spec.Name, other)
+	}
+	replicas, err := assign(image, spec)
+	if err != nil {
+		return nil, err
+	}
+	c := &creation{name: spec.Name, id: NewTopicID(), configs: spec.Configs, createdMs: a.now().UnixMilli()}
+	c.partitions = newPartitions(image, replicas, c.createdMs)
+	return c, nil
+}
+
+// assign returns the replicas of every partition of a new topic.
+func assign(image *Image, spec TopicSpec) ([][]int32, error) {
+	if len(spec.Assignments) == 0 {
+		if spec.Partitions <= 0 {
+			return nil, fmt.Errorf("%w: number of partitions must be larger than 0, it is %d", ErrInvalidPartitions, spec.Partitions)
+		}
+		if spec.Partitions > maxPartitionsPerRequest {
+			return nil, fmt.Errorf("%w: %d partitions, at most %d", ErrTooManyPartitions, spec.Partitions, maxPartitionsPerRequest)
+		}
+		return place(image.Brokers, spec.Partitions, spec.ReplicationFactor, placementStart(spec.Name))
+	}
+	replicas := make([][]int32, len(spec.Assignments))
+	for i := range replicas {
+		r, ok := spec.Assignments[int32(i)]
+		if !ok {
+			return nil, fmt.Errorf("%w: partitions should be a consecutive 0-based integer sequence, %d is missing", ErrInvalidReplicaAssignment, i)
+		}
+		if err := checkAssignment(image.Brokers, r, len(replicas[0])); err != nil {
+			return nil, err
+		}
+		replicas[i] = slices.Clone(r)
+	}
+	return replicas, nil
+}
+
+// newPartitions makes the first state of partitions: the preferred replica leads.
+func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partition {
+	partitions := make([]Partition, len(replicas))
+	for i, r := range replicas {
+		partitions[i] = Partition{
+			Replicas: r, ISR: r, Leader: r[0],
+			LeaderBrokerEpoch: image.Brokers[r[0]].Epoch,
+			createdMs:         createdMs,
+		}
+	}
+	return partitions
+}
+
+// create writes a topic and returns the revision at which it began to exist.
+//
+// A topic exists once its name's key does. What fits goes into one transaction.
+// For more, the partitions are written first: those of the first transaction,
+// then the rest in parallel under the condition that partition 0 is there, then
+// the name under the condition that nobody touched partition 0, which it writes
+// again. Whoever removes a creation that seems to have been given up compares
+// partition 0 as well, so that exactly one of the two succeeds.
+func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
+	name := topicKey(c.name)
+	topic := Put(name, encode(topicValue{V: valueVersion, ID: c.id, Partitions: int32(len(c.partitions)), CreatedMs: c.createdMs}))
+	configs := Delete(topicConfigsPrefix + c.name)
+	if len(c.configs) > 0 {
+		configs = Put(topicConfigsPrefix+c.name, encode(configsValue{V: valueVersion, Configs: c.configs}))
+	}
+	chunks := partitionPuts(c.id, 0, c.partitions)
+	if len(chunks) == 1 && len(chunks[0])+2 <= MaxTxnOps {
+		revision, err := a.store.Txn(ctx, []Comparison{Absent(name)}, append(chunks[0], topic, configs)...)
+		if errors.Is(err, ErrConflict) {
+			return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
+		}
+		return revision, err
+	}
+
+	first, err := a.store.Txn(ctx, []Comparison{Absent(name)}, chunks[0]...)
+	if errors.Is(err, ErrConflict) {
+		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
+	}
+	if err != nil {
+		return 0, err
+	}
+	guard := partitionKey(c.id, 0)
+	if err = a.putChunks(ctx, chunks[1:], CreatedAt(guard, first)); err == nil {
+		var revision int64
+		revision, err = a.store.Txn(ctx, []Comparison{Absent(name), ModifiedAt(guard, first)}, topic, configs, chunks[0][0])
+		if err == nil {
+			return revision, nil
+		}
+	}
+	if !errors.Is(err, ErrConflict) {
+		return 0, err
+	}
+	switch kv, getErr := a.store.Get(ctx, name); {
+	case getErr != nil:
+		return 0, getErr
+	case kv.Exists():
+		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
+	default:
+		return 0, fmt.Errorf("%w: the creation took so long that it was taken for broken off", ErrUnavailable)
+	}
+}
+
+// partitionPuts writes partitions from number first on, in transactions' worth.
+func partitionPuts(id TopicID, first int, partitions []Partition) [][]Op {
+	ops := make([]Op, len(partitions))
+	for i := range partitions {
+		ops[i] = Put(partitionKey(id, int32(first+i)), partitions[i].encode())
+	}
+	return slices.Collect(slices.Chunk(ops, MaxTxnOps))
+}
+
+// putChunks applies the chunks in parallel, all under the same condition.
+func (a *Admin) putChunks(ctx context.Context, chunks [][]Op, guard Comparison) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallelTxns)
+	for _, ops := range chunks {
+		g.Go(func() error {
+			_, err := a.store.Txn(ctx, []Comparison{guard}, ops...)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// placementStart spreads the first partitions of topics over the brokers.
+func placementStart(name string) int {
+	h := uint32(2166136261) // FNV-1a
+	for _, c := range []byte(name) {
+		h = (h ^ uint32(c)) * 16777619
+	}
+	return int(h & 0xffff)
+}

@@ -1,0 +1,75 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+)
+
+// TopicRef names a topic by name or, if ID is set, by id.
+type TopicRef struct {
+	Name string
+	ID   TopicID
+}
+
+// DeleteTopics deletes topics, each by itself, and returns one result per ref
+// in their order. It returns when this broker's image no longer shows them. A
+// topic's name, settings and partitions go in one transaction; its tier keys
+// stay for whoever deletes its objects.
+func (a *Admin) DeleteTopics(ctx context.Context, refs []TopicRef) []TopicResult {
+	image := a.follower.Image()
+	results := make([]TopicResult, len(refs))
+	inParallel(ctx, len(refs), func(ctx context.Context, i int) {
+		results[i] = a.deleteTopic(ctx, image, refs[i])
+	})
+	return results
+}
+
+func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) TopicResult {
+	result := TopicResult{Name: ref.Name, ID: ref.ID}
+	if !ref.ID.IsZero() {
+		t, ok := image.TopicByID(ref.ID)
+		if !ok {
+			result.Err = fmt.Errorf("delete topic %s: %w", ref.ID, ErrUnknownTopicID)
+			return result
+		}
+		result.Name = t.Name
+	}
+	var revision int64
+	err := swap(ctx, "delete topic "+result.Name, func(ctx context.Context) error {
+		topic, kv, err := a.topic(ctx, result.Name)
+		if err != nil {
+			return err
+		}
+		if !ref.ID.IsZero() && topic.ID != ref.ID {
+			return fmt.Errorf("delete topic %s: %w", ref.ID, ErrUnknownTopicID)
+		}
+		result.ID, result.Partitions = topic.ID, topic.Partitions
+		revision, err = a.store.Txn(ctx, []Comparison{ModifiedAt(kv.Key, kv.ModRevision)},
+			Delete(kv.Key),
+			Delete(topicConfigsPrefix+result.Name),
+			DeletePrefix(partitionsPrefix+topic.ID.String()+"/"))
+		return err
+	})
+	if err == nil {
+		_, err = a.follower.WaitRevision(ctx, revision)
+	}
+	result.Err = err
+	return result
+}
+
+// topic reads a topic's key from the store: the image may be behind.
+func (a *Admin) topic(ctx context.Context, name string) (topicValue, KV, error) {
+	if err := ValidateTopicName(name); err != nil {
+		// As in Kafka such a topic is merely not there.
+		return topicValue{}, KV{}, fmt.Errorf("find topic %.300q: %w", name, ErrUnknownTopic)
+	}
+	kv, err := a.store.Get(ctx, topicKey(name))
+	if err != nil {
+		return topicValue{}, KV{}, err
+	}
+	if !kv.Exists() {
+		return topicValue{}, KV{}, fmt.Errorf("find topic %q: %w", name, ErrUnknownTopic)
+	}
+	value, err := decode[topicValue](kv)
+	return value, kv, err
+}

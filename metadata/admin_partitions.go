@@ -1,0 +1,103 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// PartitionsSpec makes a topic have more partitions.
+type PartitionsSpec struct {
+	Topic string
+	Count int32 // the number of partitions that the topic shall have
+	// Assignments name the replicas of the new partitions; nil lets placement
+	// decide.
+	Assignments [][]int32
+}
+
+// CreatePartitions adds partitions to topics, each by itself, and returns one
+// result per spec in their order. It returns when this broker's image shows
+// them. With validateOnly it checks and changes nothing.
+func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, validateOnly bool) []TopicResult {
+	results := make([]TopicResult, len(specs))
+	inParallel(ctx, len(specs), func(ctx context.Context, i int) {
+		result := TopicResult{Name: specs[i].Topic}
+		var revision int64
+		err := swap(ctx, "add partitions to "+specs[i].Topic, func(ctx context.Context) (err error) {
+			revision, err = a.addPartitions(ctx, specs[i], validateOnly, &result)
+			return err
+		})
+		if err == nil && !validateOnly {
+			_, err = a.follower.WaitRevision(ctx, revision)
+		}
+		result.Err = err
+		results[i] = result
+	})
+	return results
+}
+
+// addPartitions writes the new partitions' keys and then the count in the
+// topic's key. All transactions compare that key's revision, so that two such
+// calls, or a deletion, cannot mix.
+func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validateOnly bool, result *TopicResult) (int64, error) {
+	topic, kv, err := a.topic(ctx, spec.Topic)
+	if err != nil {
+		return 0, err
+	}
+	image, err := a.follower.WaitRevision(ctx, kv.ModRevision)
+	if err != nil {
+		return 0, err
+	}
+	known, ok := image.TopicByID(topic.ID)
+	if !ok || len(known.Partitions) == 0 {
+		return 0, fmt.Errorf("find topic %q: %w", spec.Topic, ErrUnknownTopic)
+	}
+	replicas, err := assignMore(image, known, topic.Partitions, spec)
+	if err != nil {
+		return 0, fmt.Errorf("add partitions to topic %q: %w", spec.Topic, err)
+	}
+	result.ID, result.Partitions, result.ReplicationFactor = topic.ID, spec.Count, int16(len(replicas[0]))
+	if validateOnly {
+		return 0, nil
+	}
+	guard := ModifiedAt(kv.Key, kv.ModRevision)
+	chunks := partitionPuts(topic.ID, int(topic.Partitions), newPartitions(image, replicas, a.now().UnixMilli()))
+	last := chunks[len(chunks)-1]
+	if len(chunks) > 1 || len(last) == MaxTxnOps {
+		if err = a.putChunks(ctx, chunks, guard); err != nil {
+			return 0, err
+		}
+		last = nil
+	}
+	topic.Partitions = spec.Count
+	return a.store.Txn(ctx, []Comparison{guard}, append(last, Put(kv.Key, encode(topic)))...)
+}
+
+// assignMore returns the replicas of the partitions that a topic lacks.
+func assignMore(image *Image, topic *Topic, current int32, spec PartitionsSpec) ([][]int32, error) {
+	more := spec.Count - current
+	switch {
+	case spec.Count < current:
+		return nil, fmt.Errorf("%w: the topic %s currently has %d partition(s); %d would not be an increase", ErrInvalidPartitions, spec.Topic, current, spec.Count)
+	case more == 0:
+		return nil, fmt.Errorf("%w: topic already has %d partition(s)", ErrInvalidPartitions, current)
+	case more > maxPartitionsPerRequest || spec.Count > maxPartitions:
+		return nil, fmt.Errorf("%w: %d more partitions", ErrTooManyPartitions, more)
+	}
+	factor := len(topic.Partitions[0].Replicas)
+	if spec.Assignments == nil {
+		return place(image.Brokers, more, int16(factor), placementStart(spec.Topic)+int(current))
+	}
+	if len(spec.Assignments) != int(more) {
+		return nil, fmt.Errorf("%w: attempted to add %d additional partition(s), but only %d assignment(s) were specified",
+			ErrInvalidReplicaAssignment, more, len(spec.Assignments))
+	}
+	replicas := make([][]int32, len(spec.Assignments))
+	for i, r := range spec.Assignments {
+		if err := checkAssignment(image.Brokers, r, factor); err != nil {
+			return nil, err
+		}
+		replicas[i] = slices.Clone(r)
+	}
+	return replicas, nil
+}

@@ -1,0 +1,51 @@
+package metadata
+
+import "errors"
+
+// Errors of the Store seam. A store wraps them, so that callers use errors.Is.
+var (
+	// ErrUnavailable says that the store did not answer in time. A read may be
+	// repeated; a write may or may not have happened, and the caller must look.
+	ErrUnavailable = errors.New("the metadata store is unavailable")
+	// ErrConflict says that a comparison of a transaction did not hold; nothing
+	// was written.
+	ErrConflict = errors.New("the metadata changed meanwhile")
+	// ErrCompacted says that the events from the wanted revision are gone. The
+	// caller lists again and watches from there.
+	ErrCompacted = errors.New("the wanted revision has been compacted")
+	// ErrLeaseNotFound says that the lease has expired or was revoked.
+	ErrLeaseNotFound = errors.New("the lease has expired")
+	// ErrNoSpace says that the store's own database is full and takes no more
+	// writes until it is compacted or its quota is raised.
+	ErrNoSpace = errors.New("the metadata store is out of space")
+	// ErrClosed says that the store has been closed.
+	ErrClosed = errors.New("the metadata store is closed")
+)
+
+// Errors of the administrative calls. Each stands for one Kafka error code, to
+// which the broker package maps it.
+var (
+	// ErrTopicExists is TOPIC_ALREADY_EXISTS.
+	ErrTopicExists = errors.New("topic already exists")
+	// ErrUnknownTopic is UNKNOWN_TOPIC_OR_PARTITION.
+	ErrUnknownTopic = errors.New("this server does not host this topic-partition")
+	// ErrUnknownTopicID is UNKNOWN_TOPIC_ID.
+	ErrUnknownTopicID = errors.New("this server does not host this topic ID")
+	// ErrInvalidTopicName is INVALID_TOPIC_EXCEPTION.
+	ErrInvalidTopicName = errors.New("invalid topic name")
+	// ErrInvalidPartitions is INVALID_PARTITIONS.
+	ErrInvalidPartitions = errors.New("invalid number of partitions")
+	// ErrInvalidReplicationFactor is INVALID_REPLICATION_FACTOR.
+	ErrInvalidReplicationFactor = errors.New("invalid replication factor")
+	// ErrInvalidReplicaAssignment is INVALID_REPLICA_ASSIGNMENT.
+	ErrInvalidReplicaAssignment = errors.New("invalid replica assignment")
+	// ErrTooManyPartitions is POLICY_VIOLATION: one request asked for more
+	// partitions than one request may.
+	ErrTooManyPartitions = errors.New("excessively large number of partitions per request")
+	// ErrInvalidRequest is INVALID_REQUEST.
+	ErrInvalidRequest = errors.New("invalid request")
+)
+
+// ErrBrokerIDInUse says that another live broker is registered under the same
+// broker id. The wrapping text names it and the remedy.
+var ErrBrokerIDInUse = errors.New("broker id is in use")

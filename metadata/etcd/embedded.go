@@ -1,0 +1,116 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+)
+
+// EmbeddedOptions are those of an etcd that runs inside this process.
+type EmbeddedOptions struct {
+	Dir            string        // created if absent
+	Cluster        string        // as of Options
+	RequestTimeout time.Duration // 5 s if zero
+	Logger         *slog.Logger
+}
+
+// Settings of the single embedded member. It elects itself within two
+// election timeouts, and never loses an election, however starved it is.
+const (
+	memberName         = "varve"
+	tick               = 20 * time.Millisecond
+	electionTimeout    = 100 * time.Millisecond
+	quotaBytes         = 4 << 30
+	keptRevisions      = "10000"
+	snapshotEntries    = 1000 // of the raft log, which is in memory until then
+	catchUpEntries     = 100
+	slowRequestWarning = 2 * time.Second
+)
+
+// OpenEmbedded starts an etcd of one member in this process and returns when it
+// answers. It listens nowhere: the store calls the server's functions. One
+// process uses a directory at a time.
+func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
+	if err := checkCluster(o.Cluster); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start the embedded etcd: %w", err)
+	}
+	// etcd itself would wait for the other process, in silence.
+	lock, err := fileutil.TryLockFile(filepath.Join(o.Dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if errors.Is(err, fileutil.ErrLocked) {
+		return nil, fmt.Errorf("start the embedded etcd: the directory %s is in use by another process; stop that one or choose another data directory", o.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded etcd: lock %s: %w", o.Dir, err)
+	}
+	server, err := start(ctx, o)
+	if err != nil {
+		_ = lock.Close() // the first error says what is wrong
+		return nil, fmt.Errorf("start the embedded etcd in %s: %w", o.Dir, err)
+	}
+	s := newStore(v3client.New(server.Server), o.Cluster, o.RequestTimeout)
+	s.stop = func() error {
+		server.Close()
+		return lock.Close()
+	}
+	return s, nil
+}
+
+// start runs the server up to the point where it has elected itself. etcd
+// panics over files that it cannot read; that becomes an error.
+func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			server, err = nil, fmt.Errorf("its files are damaged or not etcd's (%v); restore the directory, or move it away to start an empty cluster", cause)
+		}
+	}()
+	server, err = embed.StartEtcd(config(o))
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-server.Server.ReadyNotify():
+		return server, nil
+	case err = <-server.Err():
+	case <-server.Server.StopNotify():
+		err = errors.New("the server stopped while it started")
+	case <-ctx.Done():
+		err = fmt.Errorf("wait until it is ready: %w", context.Cause(ctx))
+	}
+	server.Close()
+	return nil, err
+}
+
+func config(o EmbeddedOptions) *embed.Config {
+	c := embed.NewConfig()
+	c.Name = memberName
+	c.Dir = o.Dir
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(o.Logger))
+	// No listeners. A member has to have an address all the same.
+	address := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
+	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil
+	c.AdvertisePeerUrls = []url.URL{address}
+	c.InitialCluster = memberName + "=" + address.String()
+	c.TickMs = uint(tick.Milliseconds())
+	c.ElectionMs = uint(electionTimeout.Milliseconds())
+	c.InitialElectionTickAdvance = true
+	c.QuotaBackendBytes = quotaBytes
+	c.AutoCompactionMode = embed.CompactorModeRevision
+	c.AutoCompactionRetention = keptRevisions
+	c.SnapshotCount = snapshotEntries
+	c.SnapshotCatchUpEntries = catchUpEntries
+	c.WarningApplyDuration = slowRequestWarning
+	c.WarningUnaryRequestDuration = slowRequestWarning
+	return c
+}

@@ -1,0 +1,60 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// errStreamEnded is a watch that the client gave up by itself.
+var errStreamEnded = errors.New("the stream of changes ended")
+
+// wrap turns an error of etcd's client into one of the metadata package. What
+// names the call. The cause stays in the chain.
+func (s *Store) wrap(ctx context.Context, err error, what string) error {
+	switch {
+	case s.closed.Load():
+		return fmt.Errorf("%s: %w", what, metadata.ErrClosed)
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("%s: %w", what, context.Canceled)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w: %w", what, metadata.ErrUnavailable, ctx.Err())
+	}
+	kind := class(err)
+	if kind == nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w: %w", what, kind, err)
+}
+
+// class returns the sentinel for an error, or nil for one that retrying does
+// not mend, such as a wrong password.
+func class(err error) error {
+	switch {
+	case errors.Is(err, errStreamEnded):
+		return metadata.ErrUnavailable
+	case errors.Is(err, rpctypes.ErrCompacted):
+		return metadata.ErrCompacted
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return metadata.ErrLeaseNotFound
+	case errors.Is(err, rpctypes.ErrNoSpace):
+		return metadata.ErrNoSpace
+	}
+	var etcdError rpctypes.EtcdError
+	code := status.Code(err)
+	if errors.As(err, &etcdError) {
+		code = etcdError.Code()
+	}
+	switch code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted, codes.Canceled:
+		return metadata.ErrUnavailable
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,259 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// Store is a metadata.Store on etcd.
+type Store struct {
+	client  *clientv3.Client
+	root    string // of the cluster's keys, with a slash at the end
+	timeout time.Duration
+	closed  atomic.Bool
+	stop    func() error // of the embedded server; nil for an external one
+}
+
+// defaultTimeout bounds a request whose context has no nearer deadline.
+const defaultTimeout = 5 * time.Second
+
+// pageSize is how many keys one request reads.
+const pageSize = 2000
+
+// listAttempts is how often List starts over when its revision is compacted
+// between two pages.
+const listAttempts = 3
+
+func newStore(client *clientv3.Client, cluster string, timeout time.Duration) *Store {
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	return &Store{client: client, root: "/varve/" + cluster + "/", timeout: timeout}
+}
+
+// checkCluster keeps one cluster's keys out of another's.
+func checkCluster(cluster string) error {
+	if cluster == "" || strings.Contains(cluster, "/") {
+		return fmt.Errorf("the cluster name %q must not be empty or contain a slash", cluster)
+	}
+	return nil
+}
+
+// Get implements metadata.Store.
+func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	r, err := s.client.Get(ctx, s.root+key)
+	if err != nil {
+		return metadata.KV{}, s.wrap(ctx, err, "get "+key)
+	}
+	if len(r.Kvs) == 0 {
+		return metadata.KV{Key: key}, nil
+	}
+	return s.kv(r.Kvs[0]), nil
+}
+
+// List implements metadata.Store.
+func (s *Store) List(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+	for attempt := 1; ; attempt++ {
+		kvs, revision, err := s.list(ctx, prefix)
+		if err == nil {
+			return kvs, revision, nil
+		}
+		if attempt == listAttempts || !errors.Is(err, metadata.ErrCompacted) {
+			return nil, 0, err
+		}
+	}
+}
+
+// list reads all pages as of the revision at which the first was read.
+func (s *Store) list(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+	from, end := s.root+prefix, clientv3.GetPrefixRangeEnd(s.root+prefix)
+	var kvs []metadata.KV
+	var revision int64
+	for {
+		r, err := s.page(ctx, from, end, revision)
+		if err != nil {
+			return nil, 0, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if revision == 0 {
+			revision = r.Header.Revision
+			kvs = make([]metadata.KV, 0, r.Count)
+		}
+		for _, kv := range r.Kvs {
+			kvs = append(kvs, s.kv(kv))
+		}
+		if !r.More {
+			return kvs, revision, nil
+		}
+		from = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
+	}
+}
+
+func (s *Store) page(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	r, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
+	if err != nil {
+		return nil, s.wrap(ctx, err, "read a page")
+	}
+	return r, nil
+}
+
+// Txn implements metadata.Store.
+func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops ...metadata.Op) (int64, error) {
+	cmps := make([]clientv3.Cmp, len(comparisons))
+	for i, c := range comparisons {
+		key := s.root + c.Key
+		switch c.Target {
+		case metadata.TargetCreateRevision:
+			cmps[i] = clientv3.Compare(clientv3.CreateRevision(key), "=", c.Revision)
+		case metadata.TargetModRevision:
+			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), "=", c.Revision)
+		case metadata.TargetValue:
+			cmps[i] = clientv3.Compare(clientv3.Value(key), "=", string(c.Value))
+		default:
+			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, metadata.ErrConflict)
+		}
+	}
+	then := make([]clientv3.Op, len(ops))
+	for i, op := range ops {
+		key := s.root + op.Key
+		switch {
+		case op.Key == "":
+			return 0, errors.New("write: a key is empty")
+		case op.Kind == metadata.OpPut:
+			then[i] = clientv3.OpPut(key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
+		case op.Kind == metadata.OpDelete:
+			then[i] = clientv3.OpDelete(key)
+		case op.Kind == metadata.OpDeletePrefix:
+			then[i] = clientv3.OpDelete(key, clientv3.WithPrefix())
+		default:
+			return 0, fmt.Errorf("write %s: unknown operation %d", op.Key, op.Kind)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	r, err := s.client.Txn(ctx).If(cmps...).Then(then...).Commit()
+	if err != nil {
+		return 0, s.wrap(ctx, err, "write "+about(comparisons, ops))
+	}
+	if !r.Succeeded {
+		return 0, fmt.Errorf("write %s: %w", about(comparisons, ops), metadata.ErrConflict)
+	}
+	return r.Header.Revision, nil
+}
+
+// about names a transaction in errors by its first key.
+func about(comparisons []metadata.Comparison, ops []metadata.Op) string {
+	switch {
+	case len(ops) > 0:
+		return ops[0].Key
+	case len(comparisons) > 0:
+		return comparisons[0].Key
+	default:
+		return "nothing"
+	}
+}
+
+// Watch implements metadata.Store.
+func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
+	return func(yield func(metadata.Batch, error) bool) {
+		// The inner context ends the watch when the caller leaves the loop. A
+		// member that has lost its leader must not keep its watchers waiting.
+		inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+		defer cancel()
+		for r := range s.client.Watch(inner, s.root+prefix, clientv3.WithPrefix(), clientv3.WithRev(from)) {
+			if err := r.Err(); err != nil {
+				yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
+				return
+			}
+			if len(r.Events) > 0 && !yield(s.batch(r.Events), nil) {
+				return
+			}
+		}
+		err := ctx.Err()
+		if err == nil {
+			err = errStreamEnded
+		}
+		yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
+	}
+}
+
+func (s *Store) batch(events []*clientv3.Event) metadata.Batch {
+	b := metadata.Batch{Events: make([]metadata.Event, len(events))}
+	for i, e := range events {
+		b.Events[i] = metadata.Event{KV: s.kv(e.Kv), Deleted: e.Type == mvccpb.Event_DELETE}
+	}
+	b.Revision = b.Events[len(events)-1].ModRevision
+	return b
+}
+
+// Grant implements metadata.Store.
+func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	seconds := (ttl + time.Second - 1) / time.Second
+	r, err := s.client.Grant(ctx, int64(max(seconds, 1)))
+	if err != nil {
+		return 0, s.wrap(ctx, err, "grant a lease")
+	}
+	return metadata.LeaseID(r.ID), nil
+}
+
+// KeepAlive implements metadata.Store.
+func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease)); err != nil {
+		return s.wrap(ctx, err, "keep a lease alive")
+	}
+	return nil
+}
+
+// Revoke implements metadata.Store.
+func (s *Store) Revoke(ctx context.Context, lease metadata.LeaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if _, err := s.client.Revoke(ctx, clientv3.LeaseID(lease)); err != nil {
+		if err = s.wrap(ctx, err, "revoke a lease"); !errors.Is(err, metadata.ErrLeaseNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close implements metadata.Store. An embedded server is stopped.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	err := s.client.Close()
+	if errors.Is(err, context.Canceled) {
+		err = nil // the client reports its own context
+	}
+	if s.stop != nil {
+		err = errors.Join(err, s.stop())
+	}
+	if err != nil {
+		return fmt.Errorf("close the metadata store: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) kv(kv *mvccpb.KeyValue) metadata.KV {
+	return metadata.KV{
+		Key: strings.TrimPrefix(string(kv.Key), s.root), Value: kv.Value,
+		CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: metadata.LeaseID(kv.Lease),
+	}
+}

@@ -1,0 +1,71 @@
+package etcd
+
+import (
+	"context"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// newZap makes the logger that etcd wants, which writes to ours. Only warnings
+// and worse come through: etcd tells much about itself. What it calls fatal
+// panics instead of ending the process, so that a data directory that cannot
+// be read becomes an error.
+func newZap(logger *slog.Logger) *zap.Logger {
+	core := &slogCore{logger: logger.With(slog.String("component", "etcd"))}
+	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
+
+// slogCore is a zapcore.Core over log/slog.
+type slogCore struct {
+	logger *slog.Logger
+}
+
+// quiet are reports that ask nothing of anybody: settings that were chosen on
+// purpose, steps of a start that etcd repeats by itself, and refused requests,
+// whose errors the callers get.
+var quiet = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"simple token is not cryptographically signed":                                         true,
+	"Failed to detect schema version":                                                      true,
+	"failed to update storage version":                                                     true,
+	"failed to update cluster version":                                                     true,
+	"failed to apply request":                                                              true,
+	"check file permission":                                                                true,
+}
+
+func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
+
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{logger: slog.New(c.logger.Handler().WithAttrs(attrs(fields)))}
+}
+
+func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) && !quiet[entry.Message] {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+func (c *slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	level := slog.LevelWarn
+	if entry.Level > zapcore.WarnLevel {
+		level = slog.LevelError
+	}
+	values := append([]slog.Attr{slog.String("message", entry.Message)}, attrs(fields)...)
+	c.logger.LogAttrs(context.Background(), level, "etcd reports", values...)
+	return nil
+}
+
+func (c *slogCore) Sync() error { return nil }
+
+func attrs(fields []zapcore.Field) []slog.Attr {
+	enc := zapcore.NewMapObjectEncoder()
+	out := make([]slog.Attr, 0, len(fields))
+	for _, f := range fields {
+		f.AddTo(enc)
+		out = append(out, slog.Any(f.Key, enc.Fields[f.Key]))
+	}
+	return out
+}

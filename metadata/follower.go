@@ -1,0 +1,192 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// FollowerOptions are what a Follower needs.
+type FollowerOptions struct {
+	Store      Store
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // may be nil
+}
+
+// Follower keeps the newest image of the cluster. Run is its only publisher;
+// everything else may be called from anywhere, before Run as well.
+type Follower struct {
+	store   Store
+	logger  *slog.Logger
+	metrics *metrics
+	image   atomic.Pointer[Image]
+
+	mu struct {
+		sync.Mutex
+		changed     chan struct{} // closed and replaced by publish
+		subscribers map[*Subscription]struct{}
+	}
+}
+
+// The pauses between attempts to reach a store that does not answer.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 2 * time.Second
+)
+
+// NewFollower makes a follower whose image is empty (revision 0) until Run has
+// read the store.
+func NewFollower(o FollowerOptions) *Follower {
+	f := &Follower{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer)}
+	f.image.Store(newImage())
+	f.mu.changed = make(chan struct{})
+	f.mu.subscribers = map[*Subscription]struct{}{}
+	return f
+}
+
+// Run follows the store until ctx ends, and returns nil then. A store that does
+// not answer leaves the image as it is and is tried again. The error is that of
+// a store that cannot be followed any more: it was closed, or restored to an
+// older state.
+func (f *Follower) Run(ctx context.Context) error {
+	wait := backoff{min: retryMin, max: retryMax}
+	for {
+		err := f.follow(ctx, &wait)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrClosed), errors.Is(err, errWentBack):
+			return fmt.Errorf("follow the metadata: %w", err)
+		case errors.Is(err, ErrCompacted):
+			f.logger.Info("listing the metadata again: the events since the last revision are compacted",
+				slog.Int64("revision", f.Image().Revision))
+			f.metrics.relists.Inc()
+			continue
+		}
+		f.logger.Warn("the metadata cannot be followed; the last known state stays in use",
+			slog.Int64("revision", f.Image().Revision), slog.Any("error", err))
+		if wait.sleep(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+// errWentBack stops a broker from mixing two histories of the cluster.
+var errWentBack = errors.New("the metadata store went back to an older revision, as after a restored backup: restart this broker")
+
+// follow lists everything, publishes it, and then applies the changes.
+func (f *Follower) follow(ctx context.Context, wait *backoff) error {
+	kvs, revision, err := f.store.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	if known := f.Image().Revision; revision < known {
+		return fmt.Errorf("%w (from %d to %d)", errWentBack, known, revision)
+	}
+	events := make([]Event, len(kvs))
+	for i, kv := range kvs {
+		events[i] = Event{KV: kv}
+	}
+	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
+	f.publish(image)
+	wait.reset()
+	for batch, watchErr := range f.store.Watch(ctx, "", revision+1) {
+		if watchErr != nil {
+			return watchErr
+		}
+		image = f.apply(image, batch)
+		f.publish(image)
+	}
+	return ctx.Err()
+}
+
+func (f *Follower) apply(image *Image, batch Batch) *Image {
+	next, err := image.Apply(batch)
+	if err != nil {
+		f.metrics.badValues.Inc()
+		f.logger.Error("metadata that cannot be read is left out of the image", slog.Any("error", err))
+	}
+	return next
+}
+
+func (f *Follower) publish(image *Image) {
+	f.metrics.revision.Set(float64(image.Revision))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.image.Store(image)
+	close(f.mu.changed)
+	f.mu.changed = make(chan struct{})
+	for s := range f.mu.subscribers {
+		s.offer(image)
+	}
+}
+
+// Image is the newest image. It is never nil.
+func (f *Follower) Image() *Image { return f.image.Load() }
+
+// Wait returns the first image, from the current one on, for which ok holds. A
+// slow caller may be shown only the newer of two images.
+func (f *Follower) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
+	for {
+		f.mu.Lock()
+		image, changed := f.image.Load(), f.mu.changed
+		f.mu.Unlock()
+		if ok(image) {
+			return image, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return image, fmt.Errorf("wait for the metadata at revision %d: %w", image.Revision, context.Cause(ctx))
+		}
+	}
+}
+
+// WaitRevision returns the first image that has all changes up to a revision,
+// which one of this cluster's keys must have.
+func (f *Follower) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
+	return f.Wait(ctx, func(m *Image) bool { return m.Revision >= revision })
+}
+
+// Subscription delivers images to one reader.
+type Subscription struct {
+	follower *Follower
+	images   chan *Image
+}
+
+// Subscribe starts a subscription. Its first image is the current one.
+func (f *Follower) Subscribe() *Subscription {
+	s := &Subscription{follower: f, images: make(chan *Image, 1)}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.subscribers[s] = struct{}{}
+	s.offer(f.image.Load())
+	return s
+}
+
+// Images is the channel of newest images: one that nobody took is replaced by
+// the next one, so that a slow reader skips images and never holds anyone up.
+// The channel is never closed.
+func (s *Subscription) Images() <-chan *Image { return s.images }
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.follower.mu.Lock()
+	defer s.follower.mu.Unlock()
+	delete(s.follower.mu.subscribers, s)
+}
+
+// offer runs under the follower's lock, so that it is the only sender.
+func (s *Subscription) offer(image *Image) {
+	select {
+	case <-s.images:
+	default:
+	}
+	s.images <- image
+}

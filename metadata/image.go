@@ -1,0 +1,181 @@
+package metadata
+
+import (
+	"iter"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// NoBroker stands where a broker id would be and there is none.
+const NoBroker int32 = -1
+
+// Image is the cluster's state as of one revision. It never changes: readers
+// keep it as long as they like, and must not write to anything they reach
+// through it. The Follower makes the next one.
+type Image struct {
+	// Revision is the newest revision whose changes are all in the image.
+	Revision  int64
+	ClusterID string
+	// ControllerID is the broker that is the controller now, or NoBroker;
+	// ControllerEpoch is the revision at which it was elected.
+	ControllerID    int32
+	ControllerEpoch int64
+	// Brokers are the registered ones, which is to say the live ones.
+	Brokers map[int32]Broker
+
+	// controllerBroker is the epoch of the controller's registration.
+	controllerBroker int64
+
+	byName        map[string]*Topic
+	byID          map[TopicID]*Topic // pending topics as well: those have no name
+	topicConfigs  map[string]map[string]string
+	brokerConfigs map[string]map[string]string // by broker id or defaultBroker
+}
+
+// Broker is a live broker.
+type Broker struct {
+	ID int32
+	// Epoch is the revision of the registration: a broker that restarts, or that
+	// was thought dead, comes back with a higher one.
+	Epoch int64
+	// Incarnation is drawn at random by every process.
+	Incarnation string
+	// DirectoryID is drawn once per data directory.
+	DirectoryID string
+	Rack        string
+	Listeners   []Listener
+	StartedAt   time.Time
+}
+
+// Listener is one address that a broker advertises.
+type Listener struct {
+	Name     string `json:"name"`
+	Host     string `json:"host"`
+	Port     int32  `json:"port"`
+	Protocol string `json:"protocol"` // as in Kafka: PLAINTEXT, SSL, …
+}
+
+// Topic is a topic that exists.
+type Topic struct {
+	Name string
+	ID   TopicID
+	// Partitions are indexed by partition number.
+	Partitions []Partition
+	// Epoch is the revision that created the topic's name, Revision the one that
+	// last changed its number of partitions.
+	Epoch, Revision int64
+
+	createdMs int64
+	count     int32       // the number of partitions that the topic's key names
+	all       []Partition // Partitions and, beyond, keys that no topic key counts yet
+	present   int         // how many of all have a key
+}
+
+// Partition is the state of one partition.
+type Partition struct {
+	// Replicas in order of preference; the first is the preferred leader.
+	Replicas []int32
+	// ISR are the replicas that are in sync, in no particular order.
+	ISR []int32
+	// Adding and Removing are the difference that a reassignment under way makes.
+	Adding, Removing []int32
+	// ELR are the replicas that were in sync when the ISR fell below the minimum.
+	ELR []int32
+	// Leader is the elected broker, or NoBroker. It may be dead, see Image.Leader.
+	Leader int32
+	// LeaderEpoch grows with every election.
+	LeaderEpoch int32
+	// LeaderBrokerEpoch is the epoch that the leader's registration had when it
+	// was elected. Another epoch of the same broker is not that leader any more.
+	LeaderBrokerEpoch int64
+	// PartitionEpoch grows with every change of the partition.
+	PartitionEpoch int32
+	// Revision is the one that wrote the partition's key, for compare-and-swap.
+	// Zero: the key is missing.
+	Revision int64
+
+	createdMs int64
+}
+
+func newImage() *Image {
+	return &Image{
+		ControllerID:  NoBroker,
+		Brokers:       map[int32]Broker{},
+		byName:        map[string]*Topic{},
+		byID:          map[TopicID]*Topic{},
+		topicConfigs:  map[string]map[string]string{},
+		brokerConfigs: map[string]map[string]string{},
+	}
+}
+
+// TopicByName finds a topic.
+func (m *Image) TopicByName(name string) (*Topic, bool) {
+	t, ok := m.byName[name]
+	return t, ok
+}
+
+// TopicByID finds a topic.
+func (m *Image) TopicByID(id TopicID) (*Topic, bool) {
+	t, ok := m.byID[id]
+	if !ok || t.pending() {
+		return nil, false
+	}
+	return t, true
+}
+
+// Topics yields all topics in no particular order.
+func (m *Image) Topics() iter.Seq[*Topic] { return maps.Values(m.byName) }
+
+// TopicCount is the number of topics.
+func (m *Image) TopicCount() int { return len(m.byName) }
+
+// TopicNames are the names of all topics in ascending order.
+func (m *Image) TopicNames() []string { return slices.Sorted(maps.Keys(m.byName)) }
+
+// Partition finds a partition. It is part of the image: read only.
+func (m *Image) Partition(tp TopicPartition) (*Partition, bool) {
+	t, ok := m.byName[tp.Topic]
+	if !ok {
+		return nil, false
+	}
+	return t.Partition(tp.Partition)
+}
+
+// Partition finds a partition by its number.
+func (t *Topic) Partition(number int32) (*Partition, bool) {
+	if number < 0 || int(number) >= len(t.Partitions) {
+		return nil, false
+	}
+	return &t.Partitions[number], true
+}
+
+// Leader returns the partition's leader if it is alive and is the incarnation
+// that was elected.
+func (m *Image) Leader(p *Partition) (Broker, bool) {
+	b, ok := m.Brokers[p.Leader]
+	if !ok || b.Epoch != p.LeaderBrokerEpoch {
+		return Broker{}, false
+	}
+	return b, true
+}
+
+// BrokerIDs are the ids of the live brokers in ascending order.
+func (m *Image) BrokerIDs() []int32 { return slices.Sorted(maps.Keys(m.Brokers)) }
+
+// TopicConfigs are the settings of a topic that differ from the default: read
+// only, and nil if there are none.
+func (m *Image) TopicConfigs(name string) map[string]string { return m.topicConfigs[name] }
+
+// BrokerConfigs are the dynamic settings of one broker: read only.
+func (m *Image) BrokerConfigs(id int32) map[string]string {
+	return m.brokerConfigs[strconv.Itoa(int(id))]
+}
+
+// DefaultBrokerConfigs are the dynamic settings of all brokers: read only.
+func (m *Image) DefaultBrokerConfigs() map[string]string { return m.brokerConfigs[defaultBroker] }
+
+// pending tells that the topic does not exist: its partition keys are those of
+// a creation that is under way or broke off.
+func (t *Topic) pending() bool { return t.Name == "" }

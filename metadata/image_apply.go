@@ -1,0 +1,228 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxPartitions bounds the partitions of one topic, and so what a stray key
+// can make the image allocate.
+const maxPartitions = 100_000
+
+// Apply makes the image that follows from a batch of events. It copies what the
+// batch touches and shares the rest. A value that cannot be read leaves its
+// key as it was; the error names it, and the image is good all the same.
+func (m *Image) Apply(batch Batch) (*Image, error) {
+	next := *m
+	next.Revision = max(m.Revision, batch.Revision)
+	b := imageBuilder{image: &next, topics: map[TopicID]*Topic{}}
+	var errs []error
+	for _, e := range batch.Events {
+		if err := b.apply(e); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	b.finish()
+	return &next, errors.Join(errs...)
+}
+
+// imageBuilder holds what of the image has been copied so far and may
+// therefore be written to.
+type imageBuilder struct {
+	image                                *Image
+	names, ids                           bool
+	brokers, topicConfigs, brokerConfigs bool
+	topics                               map[TopicID]*Topic // copied: their own struct and slice
+}
+
+func (b *imageBuilder) apply(e Event) error {
+	switch {
+	case strings.HasPrefix(e.Key, partitionsPrefix):
+		return b.partition(e, e.Key[len(partitionsPrefix):])
+	case strings.HasPrefix(e.Key, topicsPrefix):
+		return b.topic(e, e.Key[len(topicsPrefix):])
+	case strings.HasPrefix(e.Key, brokersPrefix):
+		return b.broker(e, e.Key[len(brokersPrefix):])
+	case strings.HasPrefix(e.Key, topicConfigsPrefix):
+		return applyConfigs(e, e.Key[len(topicConfigsPrefix):], &b.image.topicConfigs, &b.topicConfigs)
+	case strings.HasPrefix(e.Key, brokerConfigsPrefix):
+		return applyConfigs(e, e.Key[len(brokerConfigsPrefix):], &b.image.brokerConfigs, &b.brokerConfigs)
+	case e.Key == controllerKey:
+		return b.controller(e)
+	case e.Key == clusterIDKey:
+		return b.clusterID(e)
+	default: // not part of the image: tier/…, producer-ids, or of a later version
+		return nil
+	}
+}
+
+func (b *imageBuilder) topic(e Event, name string) error {
+	if e.Deleted {
+		b.detach(name)
+		return nil
+	}
+	v, err := decode[topicValue](e.KV)
+	if err != nil {
+		return err
+	}
+	if v.Partitions < 0 || v.Partitions > maxPartitions {
+		return fmt.Errorf("decode %s at revision %d: it names %d partitions", e.Key, e.ModRevision, v.Partitions)
+	}
+	if old, ok := b.image.byName[name]; ok && old.ID != v.ID {
+		b.detach(name)
+	}
+	t := b.writable(v.ID)
+	t.Name, t.count, t.createdMs = name, v.Partitions, v.CreatedMs
+	t.Epoch, t.Revision = e.CreateRevision, e.ModRevision
+	own(&b.image.byName, &b.names)
+	b.image.byName[name] = t
+	return nil
+}
+
+// detach takes the name off a topic; its partition keys, as long as there are
+// any, make it a pending one.
+func (b *imageBuilder) detach(name string) {
+	old, ok := b.image.byName[name]
+	if !ok {
+		return
+	}
+	t := b.writable(old.ID) // which owns byName, as the topic has a name
+	delete(b.image.byName, name)
+	t.Name, t.count, t.createdMs, t.Epoch, t.Revision = "", 0, 0, 0, 0
+}
+
+func (b *imageBuilder) partition(e Event, rest string) error {
+	id, number, ok := parsePartitionKey(rest)
+	if !ok || number >= maxPartitions {
+		return fmt.Errorf("read key %q at revision %d: it names no partition", e.Key, e.ModRevision)
+	}
+	p := Partition{Leader: NoBroker}
+	if !e.Deleted {
+		var err error
+		if p, err = decodePartition(e.KV); err != nil {
+			return err
+		}
+	}
+	t := b.writable(id)
+	t.grow(int(number) + 1)
+	if t.all[number].Revision != 0 {
+		t.present--
+	}
+	if p.Revision != 0 {
+		t.present++
+	}
+	t.all[number] = p
+	return nil
+}
+
+func (b *imageBuilder) broker(e Event, rest string) error {
+	id, ok := parseNumber(rest)
+	if !ok {
+		return fmt.Errorf("read key %q at revision %d: it names no broker", e.Key, e.ModRevision)
+	}
+	if e.Deleted {
+		own(&b.image.Brokers, &b.brokers)
+		delete(b.image.Brokers, id)
+		return nil
+	}
+	broker, err := decodeBroker(id, e.KV)
+	if err != nil {
+		return err
+	}
+	own(&b.image.Brokers, &b.brokers)
+	b.image.Brokers[id] = broker
+	return nil
+}
+
+func (b *imageBuilder) controller(e Event) error {
+	if e.Deleted {
+		b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = NoBroker, 0, 0
+		return nil
+	}
+	v, err := decode[controllerValue](e.KV)
+	if err != nil {
+		return err
+	}
+	b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = v.Broker, e.CreateRevision, v.BrokerEpoch
+	return nil
+}
+
+func (b *imageBuilder) clusterID(e Event) error {
+	if e.Deleted {
+		return nil // a cluster does not lose its name
+	}
+	v, err := decode[clusterIDValue](e.KV)
+	if err != nil {
+		return err
+	}
+	b.image.ClusterID = v.ID
+	return nil
+}
+
+func applyConfigs(e Event, name string, all *map[string]map[string]string, owned *bool) error {
+	var v configsValue
+	if !e.Deleted {
+		var err error
+		if v, err = decode[configsValue](e.KV); err != nil {
+			return err
+		}
+	}
+	own(all, owned)
+	if len(v.Configs) == 0 {
+		delete(*all, name)
+		return nil
+	}
+	(*all)[name] = v.Configs
+	return nil
+}
+
+// writable returns the topic's own copy of this batch, pending if it is new.
+func (b *imageBuilder) writable(id TopicID) *Topic {
+	if t, ok := b.topics[id]; ok {
+		return t
+	}
+	t := &Topic{ID: id}
+	if old, ok := b.image.byID[id]; ok {
+		*t = *old
+		t.all = slices.Clone(old.all)
+	}
+	b.topics[id] = t
+	own(&b.image.byID, &b.ids)
+	b.image.byID[id] = t
+	if !t.pending() {
+		own(&b.image.byName, &b.names)
+		b.image.byName[t.Name] = t
+	}
+	return t
+}
+
+// finish cuts the visible partitions of all topics that were touched, and
+// forgets pending topics of which nothing is left.
+func (b *imageBuilder) finish() {
+	for id, t := range b.topics {
+		if t.pending() && t.present == 0 {
+			delete(b.image.byID, id)
+			continue
+		}
+		t.grow(int(t.count))
+		t.Partitions = t.all[:t.count:t.count]
+	}
+}
+
+// grow makes room for n partitions; new ones are missing until their key comes.
+func (t *Topic) grow(n int) {
+	for len(t.all) < n {
+		t.all = append(t.all, Partition{Leader: NoBroker})
+	}
+}
+
+// own replaces a map by a copy unless that has been done in this batch.
+func own[K comparable, V any](m *map[K]V, owned *bool) {
+	if !*owned {
+		*m = maps.Clone(*m)
+		*owned = true
+	}
+}

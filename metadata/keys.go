@@ -1,0 +1,63 @@
+package metadata
+
+import (
+	"strconv"
+	"strings"
+)
+
+// The keys of a cluster, relative to its root. doc.go has the whole table.
+const (
+	topicsPrefix        = "topics/"
+	partitionsPrefix    = "partitions/"
+	brokersPrefix       = "brokers/"
+	topicConfigsPrefix  = "configs/topics/"
+	brokerConfigsPrefix = "configs/brokers/"
+	controllerKey       = "controller"
+	clusterIDKey        = "cluster-id"
+	producerIDsKey      = "producer-ids"
+
+	// defaultBroker stands for the cluster-wide broker configuration, where a
+	// broker id stands otherwise.
+	defaultBroker = "default"
+)
+
+// TierKey is the key of a partition's tier pointer. This package never reads
+// it: it belongs to whoever moves segments to the object store.
+func TierKey(id TopicID, partition int32) string {
+	return TierPrefix + id.String() + "/" + strconv.Itoa(int(partition))
+}
+
+// TierPrefix is what all keys of TierKey begin with.
+const TierPrefix = "tier/"
+
+func topicKey(name string) string { return topicsPrefix + name }
+
+func partitionKey(id TopicID, partition int32) string {
+	return partitionsPrefix + id.String() + "/" + strconv.Itoa(int(partition))
+}
+
+func brokerKey(id int32) string { return brokersPrefix + strconv.Itoa(int(id)) }
+
+// parsePartitionKey reads what is left of a partition key after its prefix.
+func parsePartitionKey(rest string) (TopicID, int32, bool) {
+	topic, number, found := strings.Cut(rest, "/")
+	if !found {
+		return TopicID{}, 0, false
+	}
+	id, err := ParseTopicID(topic)
+	if err != nil {
+		return TopicID{}, 0, false
+	}
+	n, ok := parseNumber(number)
+	return id, n, ok
+}
+
+// parseNumber reads a broker id or a partition number in its only spelling, so
+// that two keys never mean the same thing.
+func parseNumber(s string) (int32, bool) {
+	n, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || n < 0 || strconv.Itoa(int(n)) != s {
+		return 0, false
+	}
+	return int32(n), true
+}

@@ -1,0 +1,504 @@
+package metadatatest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// Instance is one empty store under test.
+type Instance struct {
+	Store metadata.Store
+	// Compact forgets the events before a revision.
+	Compact func(t *testing.T, revision int64)
+}
+
+// Run checks an implementation. open makes an empty store for one subtest and
+// closes it with the test's cleanup.
+func Run(t *testing.T, open func(t *testing.T) Instance) {
+	t.Helper()
+	for _, c := range []struct {
+		name  string
+		check func(*testing.T, suite)
+	}{
+		{"GetOfAbsentKey", getOfAbsentKey},
+		{"PutGetDelete", putGetDelete},
+		{"CreateRevisionSurvivesUpdatesOnly", createRevisions},
+		{"ComparisonsGuardTransactions", comparisons},
+		{"TransactionIsAtomicAtOneRevision", atomic},
+		{"TransactionThatChangesNothingTakesNoRevision", noChange},
+		{"TransactionRefusesDoubleKeys", doubleKeys},
+		{"DeletePrefix", deletePrefix},
+		{"ListIsOrderedAndPaged", list},
+		{"WatchSeesEverythingFromARevision", watch},
+		{"WatchKeepsRevisionsWhole", watchWhole},
+		{"WatchOfAFutureRevision", watchFuture},
+		{"WatchOfACompactedRevision", watchCompacted},
+		{"WatchEndsWithItsContext", watchContext},
+		{"RevokeDeletesKeysAtOneRevision", revoke},
+		{"LeaseExpires", leaseExpires},
+		{"KeepAliveExtends", keepAlive},
+		{"GoneLeaseIsRefused", goneLease},
+		{"PutTakesTheLeaseOff", leaseOff},
+		{"EndedContext", endedContext},
+		{"CloseEndsWatches", closeEnds},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.check(t, suite{open(t)}) })
+	}
+}
+
+type suite struct{ Instance }
+
+func (s suite) txn(t *testing.T, cs []metadata.Comparison, ops ...metadata.Op) int64 {
+	t.Helper()
+	revision, err := s.Store.Txn(t.Context(), cs, ops...)
+	if err != nil {
+		t.Fatalf("Txn: %v", err)
+	}
+	return revision
+}
+
+func (s suite) put(t *testing.T, key, value string) int64 {
+	t.Helper()
+	return s.txn(t, nil, metadata.Put(key, []byte(value)))
+}
+
+func (s suite) get(t *testing.T, key string) metadata.KV {
+	t.Helper()
+	kv, err := s.Store.Get(t.Context(), key)
+	if err != nil {
+		t.Fatalf("Get(%q): %v", key, err)
+	}
+	if kv.Key != key {
+		t.Fatalf("Get(%q) has key %q", key, kv.Key)
+	}
+	return kv
+}
+
+func (s suite) list(t *testing.T, prefix string) ([]string, int64) {
+	t.Helper()
+	kvs, revision, err := s.Store.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatalf("List(%q): %v", prefix, err)
+	}
+	keys := make([]string, len(kvs))
+	for i, kv := range kvs {
+		keys[i] = kv.Key
+	}
+	return keys, revision
+}
+
+// events watches until n events have come.
+func (s suite) events(t *testing.T, prefix string, from int64, n int) []metadata.Event {
+	t.Helper()
+	var events []metadata.Event
+	for batch, err := range s.Store.Watch(t.Context(), prefix, from) {
+		if err != nil {
+			t.Fatalf("Watch(%q, %d) after %d events: %v", prefix, from, len(events), err)
+		}
+		last := batch.Events[len(batch.Events)-1]
+		if batch.Revision != last.ModRevision {
+			t.Fatalf("the batch says revision %d, its last event %d", batch.Revision, last.ModRevision)
+		}
+		events = append(events, batch.Events...)
+		if len(events) >= n {
+			break
+		}
+	}
+	if len(events) != n {
+		t.Fatalf("Watch(%q, %d) = %d events, want %d: %+v", prefix, from, len(events), n, events)
+	}
+	return events
+}
+
+func wantErr(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Fatalf("error = %v, want %v", err, want)
+	}
+}
+
+func getOfAbsentKey(t *testing.T, s suite) {
+	if kv := s.get(t, "a"); kv.Exists() || kv.Value != nil || kv.CreateRevision != 0 {
+		t.Fatalf("an absent key reads as %+v", kv)
+	}
+}
+
+func putGetDelete(t *testing.T, s suite) {
+	revision := s.put(t, "dir/a", "one")
+	kv := s.get(t, "dir/a")
+	if string(kv.Value) != "one" || kv.ModRevision != revision || kv.CreateRevision != revision || kv.Lease != 0 {
+		t.Fatalf("read %+v after the write at %d", kv, revision)
+	}
+	if next := s.txn(t, nil, metadata.Delete("dir/a")); next != revision+1 {
+		t.Fatalf("the deletion is revision %d, after %d", next, revision)
+	}
+	if s.get(t, "dir/a").Exists() {
+		t.Fatal("the key is there after its deletion")
+	}
+}
+
+func createRevisions(t *testing.T, s suite) {
+	created := s.put(t, "a", "1")
+	updated := s.put(t, "a", "2")
+	if kv := s.get(t, "a"); kv.CreateRevision != created || kv.ModRevision != updated {
+		t.Fatalf("after create at %d and update at %d: %+v", created, updated, kv)
+	}
+	s.txn(t, nil, metadata.Delete("a"))
+	again := s.put(t, "a", "3")
+	if kv := s.get(t, "a"); kv.CreateRevision != again {
+		t.Fatalf("created again at %d: %+v", again, kv)
+	}
+}
+
+func comparisons(t *testing.T, s suite) {
+	created := s.put(t, "a", "1")
+	updated := s.put(t, "a", "2")
+	for _, c := range []struct {
+		name  string
+		cmp   metadata.Comparison
+		holds bool
+	}{
+		{"absent, but it exists", metadata.Absent("a"), false},
+		{"absent", metadata.Absent("b"), true},
+		{"created then", metadata.CreatedAt("a", created), true},
+		{"created later", metadata.CreatedAt("a", updated), false},
+		{"created, but absent", metadata.CreatedAt("b", created), false},
+		{"created at 0 means absent", metadata.CreatedAt("b", 0), true},
+		{"modified then", metadata.ModifiedAt("a", updated), true},
+		{"modified earlier", metadata.ModifiedAt("a", created), false},
+		{"modified at 0 means absent", metadata.ModifiedAt("b", 0), true},
+		{"modified at 0, but it exists", metadata.ModifiedAt("a", 0), false},
+		{"has the value", metadata.ValueIs("a", []byte("2")), true},
+		{"has another value", metadata.ValueIs("a", []byte("1")), false},
+		{"has no value", metadata.ValueIs("b", nil), false},
+		{"the zero comparison", metadata.Comparison{Key: "b"}, false},
+	} {
+		marker := "marker/" + c.name
+		_, err := s.Store.Txn(t.Context(), []metadata.Comparison{metadata.ModifiedAt("a", updated), c.cmp}, metadata.Put(marker, nil))
+		if c.holds && err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if !c.holds && !errors.Is(err, metadata.ErrConflict) {
+			t.Errorf("%s: error %v, want ErrConflict", c.name, err)
+		}
+		if s.get(t, marker).Exists() != c.holds {
+			t.Errorf("%s: the write is there: %t", c.name, !c.holds)
+		}
+	}
+}
+
+func atomic(t *testing.T, s suite) {
+	s.put(t, "c", "old")
+	revision := s.txn(t, nil, metadata.Put("a", []byte("1")), metadata.Put("b", nil), metadata.Delete("c"))
+	for _, key := range []string{"a", "b"} {
+		if kv := s.get(t, key); kv.ModRevision != revision || kv.CreateRevision != revision {
+			t.Errorf("written at %d: %+v", revision, kv)
+		}
+	}
+	if s.get(t, "c").Exists() {
+		t.Error("c is there")
+	}
+}
+
+func noChange(t *testing.T, s suite) {
+	revision := s.put(t, "a", "1")
+	if got := s.txn(t, nil, metadata.Delete("b")); got != revision {
+		t.Fatalf("deleting nothing: revision %d, want %d", got, revision)
+	}
+	if _, err := s.Store.Txn(t.Context(), []metadata.Comparison{metadata.Absent("a")}, metadata.Put("b", nil)); !errors.Is(err, metadata.ErrConflict) {
+		t.Fatal(err)
+	}
+	if got := s.put(t, "b", ""); got != revision+1 {
+		t.Fatalf("the next write is revision %d, want %d", got, revision+1)
+	}
+}
+
+func doubleKeys(t *testing.T, s suite) {
+	for _, ops := range [][]metadata.Op{
+		{metadata.Put("a", nil), metadata.Put("a", nil)},
+		{metadata.Put("a", nil), metadata.Delete("a")},
+		{metadata.DeletePrefix("a"), metadata.Put("ab", nil)},
+		{metadata.DeletePrefix("")},
+	} {
+		if _, err := s.Store.Txn(t.Context(), nil, ops...); err == nil || errors.Is(err, metadata.ErrUnavailable) {
+			t.Errorf("%+v: error %v", ops, err)
+		}
+	}
+	s.put(t, "fine", "")
+}
+
+func deletePrefix(t *testing.T, s suite) {
+	for i := range 5 {
+		s.put(t, fmt.Sprintf("p/1/%d", i), "")
+		s.put(t, fmt.Sprintf("p/10/%d", i), "")
+	}
+	before := s.put(t, "p/0", "")
+	revision := s.txn(t, nil, metadata.DeletePrefix("p/1/"), metadata.Put("x", nil))
+	if keys, _ := s.list(t, "p/"); len(keys) != 6 {
+		t.Fatalf("left: %q", keys)
+	}
+	if events := s.events(t, "p/", before+1, 5); events[0].ModRevision != revision || !events[4].Deleted {
+		t.Fatalf("events: %+v", events)
+	}
+}
+
+func list(t *testing.T, s suite) {
+	const n = 4321 // more than one page of any implementation
+	want := make([]string, n)
+	var ops []metadata.Op
+	for i := range n {
+		want[i] = fmt.Sprintf("many/%05d", (i*7)%n)
+		ops = append(ops, metadata.Put(want[i], nil))
+	}
+	for chunk := range slices.Chunk(ops, metadata.MaxTxnOps) {
+		s.txn(t, nil, chunk...)
+	}
+	last := s.put(t, "manx", "outside")
+	slices.Sort(want)
+	keys, revision := s.list(t, "many/")
+	if !slices.Equal(keys, want) {
+		t.Fatalf("listed %d keys, want %d in order", len(keys), n)
+	}
+	if revision != last {
+		t.Fatalf("listed as of %d, want %d", revision, last)
+	}
+	if all, _ := s.list(t, ""); len(all) != n+1 {
+		t.Fatalf("the whole store has %d keys, want %d", len(all), n+1)
+	}
+}
+
+func watch(t *testing.T, s suite) {
+	s.put(t, "w/old", "")
+	first := s.put(t, "w/a", "1")
+	s.put(t, "other", "")
+	s.txn(t, nil, metadata.Delete("w/a"))
+	last := s.put(t, "w/b", "2")
+	events := s.events(t, "w/", first, 3)
+	if e := events[0]; e.Key != "w/a" || string(e.Value) != "1" || e.Deleted || e.ModRevision != first || e.CreateRevision != first {
+		t.Errorf("event 0 = %+v", e)
+	}
+	if e := events[1]; e.Key != "w/a" || !e.Deleted || e.ModRevision != first+2 || e.Value != nil {
+		t.Errorf("event 1 = %+v", e)
+	}
+	if e := events[2]; e.Key != "w/b" || e.Deleted || e.ModRevision != last {
+		t.Errorf("event 2 = %+v", e)
+	}
+}
+
+func watchWhole(t *testing.T, s suite) {
+	from := s.put(t, "start", "") + 1
+	const txns, width = 50, 40
+	done := make(chan error, 1)
+	go func() {
+		for range txns {
+			ops := make([]metadata.Op, width)
+			for i := range ops {
+				ops[i] = metadata.Put(fmt.Sprintf("w/%d", i), nil)
+			}
+			if _, err := s.Store.Txn(t.Context(), nil, ops...); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	seen := 0
+	for batch, err := range s.Store.Watch(t.Context(), "w/", from) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(batch.Events)%width != 0 {
+			t.Fatalf("a batch of %d events splits a transaction of %d", len(batch.Events), width)
+		}
+		seen += len(batch.Events)
+		if seen == txns*width {
+			break
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func watchFuture(t *testing.T, s suite) {
+	now := s.put(t, "w/a", "")
+	done := make(chan []metadata.Event, 1)
+	go func() {
+		var events []metadata.Event
+		for batch, err := range s.Store.Watch(t.Context(), "w/", now+2) {
+			if err == nil {
+				events = append(events, batch.Events...)
+			}
+			break
+		}
+		done <- events
+	}()
+	s.put(t, "w/skipped", "")
+	s.put(t, "w/wanted", "")
+	if events := <-done; len(events) != 1 || events[0].Key != "w/wanted" {
+		t.Fatalf("events = %+v", events)
+	}
+}
+
+func watchCompacted(t *testing.T, s suite) {
+	first := s.put(t, "w/a", "1")
+	for range 10 {
+		s.put(t, "w/a", "2")
+	}
+	last := s.put(t, "w/b", "")
+	s.Compact(t, last-1)
+	for _, err := range s.Store.Watch(t.Context(), "w/", first) {
+		wantErr(t, err, metadata.ErrCompacted)
+		break
+	}
+	// What a follower does then.
+	_, revision := s.list(t, "w/")
+	next := s.put(t, "w/c", "")
+	if events := s.events(t, "w/", revision+1, 1); events[0].ModRevision != next {
+		t.Fatalf("after listing at %d: %+v, want revision %d", revision, events, next)
+	}
+}
+
+func watchContext(t *testing.T, s suite) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	from := s.put(t, "w/a", "")
+	var got error
+	for _, err := range s.Store.Watch(ctx, "w/", from) {
+		got = err
+		cancel()
+	}
+	wantErr(t, got, context.Canceled)
+}
+
+func (s suite) grant(t *testing.T, ttl time.Duration) metadata.LeaseID {
+	t.Helper()
+	lease, err := s.Store.Grant(t.Context(), ttl)
+	if err != nil || lease == 0 {
+		t.Fatalf("Grant = %d, %v", lease, err)
+	}
+	return lease
+}
+
+func revoke(t *testing.T, s suite) {
+	lease := s.grant(t, time.Minute)
+	s.txn(t, nil, metadata.PutLeased("l/a", nil, lease), metadata.PutLeased("l/b", nil, lease), metadata.Put("l/c", nil))
+	before := s.put(t, "l/d", "")
+	if kv := s.get(t, "l/a"); kv.Lease != lease {
+		t.Fatalf("the key's lease is %d, want %d", kv.Lease, lease)
+	}
+	for range 2 { // the second finds nothing and is no error
+		if err := s.Store.Revoke(t.Context(), lease); err != nil {
+			t.Fatalf("Revoke: %v", err)
+		}
+	}
+	if keys, _ := s.list(t, "l/"); !slices.Equal(keys, []string{"l/c", "l/d"}) {
+		t.Fatalf("left: %q", keys)
+	}
+	if events := s.events(t, "l/", before+1, 2); events[0].ModRevision != events[1].ModRevision || !events[0].Deleted || events[0].Key != "l/a" {
+		t.Fatalf("events: %+v", events)
+	}
+}
+
+func leaseExpires(t *testing.T, s suite) {
+	lease := s.grant(t, time.Second)
+	put := s.txn(t, nil, metadata.PutLeased("l/a", nil, lease))
+	if e := s.events(t, "l/", put+1, 1)[0]; !e.Deleted || e.Key != "l/a" {
+		t.Fatalf("event %+v", e)
+	}
+	wantErr(t, s.Store.KeepAlive(t.Context(), lease), metadata.ErrLeaseNotFound)
+}
+
+// keepAlive grants two equal leases and renews the older one later on: it must
+// outlive the other.
+func keepAlive(t *testing.T, s suite) {
+	kept, lost := s.grant(t, 2*time.Second), s.grant(t, 2*time.Second)
+	put := s.txn(t, nil, metadata.PutLeased("l/kept", nil, kept), metadata.PutLeased("l/lost", nil, lost))
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	<-timer.C
+	if err := s.Store.KeepAlive(t.Context(), kept); err != nil {
+		t.Fatalf("KeepAlive: %v", err)
+	}
+	if e := s.events(t, "l/", put+1, 1)[0]; e.Key != "l/lost" || !e.Deleted {
+		t.Fatalf("first to go: %+v", e)
+	}
+	if !s.get(t, "l/kept").Exists() {
+		t.Fatal("the renewed lease has ended with the other")
+	}
+}
+
+func goneLease(t *testing.T, s suite) {
+	lease := s.grant(t, time.Minute)
+	if err := s.Store.Revoke(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Store.Txn(t.Context(), nil, metadata.Put("b", nil), metadata.PutLeased("a", nil, lease))
+	wantErr(t, err, metadata.ErrLeaseNotFound)
+	if s.get(t, "b").Exists() {
+		t.Fatal("half of the transaction was applied")
+	}
+	wantErr(t, s.Store.KeepAlive(t.Context(), lease), metadata.ErrLeaseNotFound)
+}
+
+func leaseOff(t *testing.T, s suite) {
+	lease := s.grant(t, time.Minute)
+	s.txn(t, nil, metadata.PutLeased("a", nil, lease))
+	s.put(t, "a", "kept")
+	if err := s.Store.Revoke(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	if kv := s.get(t, "a"); string(kv.Value) != "kept" || kv.Lease != 0 {
+		t.Fatalf("read %+v", kv)
+	}
+}
+
+func endedContext(t *testing.T, s suite) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.Store.Get(ctx, "a")
+	wantErr(t, err, context.Canceled)
+	_, _, err = s.Store.List(ctx, "")
+	wantErr(t, err, context.Canceled)
+	_, err = s.Store.Txn(ctx, nil, metadata.Put("a", nil))
+	wantErr(t, err, context.Canceled)
+	_, err = s.Store.Grant(ctx, time.Second)
+	wantErr(t, err, context.Canceled)
+	for _, err = range s.Store.Watch(ctx, "", 1) {
+		wantErr(t, err, context.Canceled)
+	}
+}
+
+func closeEnds(t *testing.T, s suite) {
+	from := s.put(t, "w/a", "")
+	watching := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		var last error
+		for _, err := range s.Store.Watch(t.Context(), "w/", from) {
+			if err == nil {
+				close(watching)
+			}
+			last = err
+		}
+		done <- last
+	}()
+	<-watching
+	if err := s.Store.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	wantErr(t, <-done, metadata.ErrClosed)
+	_, err := s.Store.Get(t.Context(), "a")
+	wantErr(t, err, metadata.ErrClosed)
+	_, err = s.Store.Txn(t.Context(), nil, metadata.Put("a", nil))
+	wantErr(t, err, metadata.ErrClosed)
+	if err = s.Store.Close(); err != nil {
+		t.Fatalf("the second Close: %v", err)
+	}
+}

@@ -1,0 +1,30 @@
+package metadata
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	revision  prometheus.Gauge
+	relists   prometheus.Counter
+	badValues prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	f := promauto.With(r)
+	return &metrics{
+		revision: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_metadata_image_revision",
+			Help: "Revision of the newest cluster image on this broker.",
+		}),
+		relists: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_metadata_relists_total",
+			Help: "Times the whole state was read again because events had been compacted.",
+		}),
+		badValues: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_metadata_unreadable_batches_total",
+			Help: "Batches of changes with a value that could not be read.",
+		}),
+	}
+}

@@ -1,0 +1,87 @@
+package metadata
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// place spreads n new partitions over the live brokers and returns their
+// replicas, the preferred leader first. The leaders take the brokers in turn,
+// from start on, so that topics begin at different brokers; the followers take
+// those after the leader, turned by one more each time around, so that the
+// partitions of one leader have different followers. A replica goes to a rack
+// that has the fewest of the partition's replicas so far.
+func place(brokers map[int32]Broker, n int32, factor int16, start int) ([][]int32, error) {
+	if factor <= 0 {
+		return nil, fmt.Errorf("%w: replication factor must be larger than 0, it is %d", ErrInvalidReplicationFactor, factor)
+	}
+	order := alternateRacks(brokers)
+	if int(factor) > len(order) {
+		return nil, fmt.Errorf("%w: the target replication factor of %d cannot be reached because only %d broker(s) are registered",
+			ErrInvalidReplicationFactor, factor, len(order))
+	}
+	placed := make([][]int32, n)
+	for i := range placed {
+		first, turn := (start+i)%len(order), (start+i)/len(order)
+		replicas := append(make([]int32, 0, factor), order[first])
+		used := map[string]int{brokers[order[first]].Rack: 1}
+		others := slices.Concat(order[first+1:], order[:first])
+		for len(replicas) < int(factor) {
+			best := -1
+			for c := range others {
+				at := (c + turn) % len(others)
+				if best < 0 || used[brokers[others[at]].Rack] < used[brokers[others[best]].Rack] {
+					best = at
+				}
+			}
+			replicas = append(replicas, others[best])
+			used[brokers[others[best]].Rack]++
+			others = slices.Delete(others, best, best+1)
+		}
+		placed[i] = replicas
+	}
+	return placed, nil
+}
+
+// alternateRacks orders the brokers by taking one from each rack in turn.
+func alternateRacks(brokers map[int32]Broker) []int32 {
+	racks := map[string][]int32{}
+	for _, id := range slices.Sorted(maps.Keys(brokers)) {
+		rack := brokers[id].Rack
+		racks[rack] = append(racks[rack], id)
+	}
+	names := slices.Sorted(maps.Keys(racks))
+	order := make([]int32, 0, len(brokers))
+	for round := 0; len(order) < len(brokers); round++ {
+		for _, name := range names {
+			if round < len(racks[name]) {
+				order = append(order, racks[name][round])
+			}
+		}
+	}
+	return order
+}
+
+// checkAssignment validates replicas that the user has named. All partitions of
+// a topic must have as many; factor is that number, or 0 for the first.
+func checkAssignment(brokers map[int32]Broker, replicas []int32, factor int) error {
+	if len(replicas) == 0 {
+		return fmt.Errorf("%w: the manual partition assignment includes an empty replica list", ErrInvalidReplicaAssignment)
+	}
+	if factor != 0 && len(replicas) != factor {
+		return fmt.Errorf("%w: the manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s)",
+			ErrInvalidReplicaAssignment, len(replicas), factor)
+	}
+	seen := make(map[int32]bool, len(replicas))
+	for _, id := range replicas {
+		if seen[id] {
+			return fmt.Errorf("%w: the manual partition assignment includes the broker %d more than once", ErrInvalidReplicaAssignment, id)
+		}
+		seen[id] = true
+		if _, ok := brokers[id]; !ok {
+			return fmt.Errorf("%w: the manual partition assignment includes broker %d, but no such broker is registered", ErrInvalidReplicaAssignment, id)
+		}
+	}
+	return nil
+}

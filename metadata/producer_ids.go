@@ -1,0 +1,45 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// producerIDBlock is how many producer ids a broker takes at once, as in Kafka.
+const producerIDBlock = 1000
+
+// ProducerIDs is a block of producer ids that nobody else has got.
+type ProducerIDs struct {
+	First int64
+	Len   int32
+}
+
+// AllocateProducerIDs takes the next block. A block whose reply is lost is lost
+// as well; there are enough.
+func (a *Admin) AllocateProducerIDs(ctx context.Context) (ProducerIDs, error) {
+	var block ProducerIDs
+	err := swap(ctx, "allocate producer ids", func(ctx context.Context) error {
+		kv, err := a.store.Get(ctx, producerIDsKey)
+		if err != nil {
+			return err
+		}
+		value := producerIDsValue{V: valueVersion}
+		if kv.Exists() {
+			if value, err = decode[producerIDsValue](kv); err != nil {
+				return err
+			}
+		}
+		if value.Next < 0 || value.Next > math.MaxInt64-producerIDBlock {
+			return fmt.Errorf("the producer ids are used up at %d", value.Next)
+		}
+		block = ProducerIDs{First: value.Next, Len: producerIDBlock}
+		value.Next += producerIDBlock
+		_, err = a.store.Txn(ctx, []Comparison{ModifiedAt(producerIDsKey, kv.ModRevision)}, Put(producerIDsKey, encode(value)))
+		return err
+	})
+	if err != nil {
+		return ProducerIDs{}, fmt.Errorf("allocate producer ids: %w", err)
+	}
+	return block, nil
+}

@@ -1,0 +1,219 @@
+package metadata
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DefaultLeaseTTL bounds for how long a dead broker counts as alive if nobody
+// notices sooner.
+const DefaultLeaseTTL = 6 * time.Second
+
+// RegistrationOptions are what a Registration needs.
+type RegistrationOptions struct {
+	Store       Store
+	BrokerID    int32
+	DirectoryID string // drawn once per data directory; only one process can hold that
+	Rack        string
+	Listeners   []Listener
+	TTL         time.Duration // DefaultLeaseTTL if zero
+	Now         func() time.Time
+	Logger      *slog.Logger
+}
+
+// Registration keeps one broker registered: a key under a lease that lives as
+// long as the broker keeps it alive. Its create revision is the broker epoch.
+type Registration struct {
+	store  Store
+	ttl    time.Duration
+	logger *slog.Logger
+	self   Broker
+
+	mu struct {
+		sync.Mutex
+		lease LeaseID
+		epoch int64
+	}
+}
+
+// NewRegistration makes a registration; Register registers.
+func NewRegistration(o RegistrationOptions) *Registration {
+	if o.TTL == 0 {
+		o.TTL = DefaultLeaseTTL
+	}
+	return &Registration{
+		store: o.Store, ttl: o.TTL, logger: o.Logger,
+		self: Broker{
+			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
+			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(),
+		},
+	}
+}
+
+// BrokerID is the id that is registered.
+func (r *Registration) BrokerID() int32 { return r.self.ID }
+
+// Epoch is the newest broker epoch, or 0 before Register.
+func (r *Registration) Epoch() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.epoch
+}
+
+// Lease is the newest lease: keys that shall not outlive the broker are put
+// under it.
+func (r *Registration) Lease() LeaseID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.lease
+}
+
+// Register registers the broker and returns its epoch. An earlier registration
+// of the same data directory is a dead process's, since a directory has one
+// process at a time, and is replaced at once, with all that hangs on its lease.
+// Another live broker under the same id is ErrBrokerIDInUse.
+func (r *Registration) Register(ctx context.Context) (int64, error) {
+	epoch, err := r.register(ctx, true)
+	if err != nil {
+		return 0, fmt.Errorf("register broker %d: %w", r.self.ID, err)
+	}
+	return epoch, nil
+}
+
+// Run keeps the broker registered until ctx ends, and returns nil then. When
+// the lease was lost, as after a pause of the store or of this process, it
+// registers again under a new epoch. It returns ErrBrokerIDInUse when another
+// broker has taken the id meanwhile: this one must stop.
+func (r *Registration) Run(ctx context.Context) error {
+	renewals := time.NewTicker(r.ttl / 3)
+	defer renewals.Stop()
+	wait := backoff{min: r.ttl / 64, max: r.ttl / 4}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-renewals.C:
+		}
+		for {
+			err := r.renew(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				wait.reset()
+				break
+			}
+			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrClosed) {
+				return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
+			}
+			r.logger.Warn("the registration of this broker cannot be renewed; trying again",
+				slog.Int("broker_id", int(r.self.ID)), slog.Any("error", err))
+			if wait.sleep(ctx) != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// Deregister takes the broker out of the cluster at once.
+func (r *Registration) Deregister(ctx context.Context) error {
+	if lease := r.Lease(); lease != 0 {
+		if err := r.store.Revoke(ctx, lease); err != nil {
+			return fmt.Errorf("deregister broker %d: %w", r.self.ID, err)
+		}
+	}
+	return nil
+}
+
+func (r *Registration) renew(ctx context.Context) error {
+	err := r.keepAlive(ctx)
+	if !errors.Is(err, ErrLeaseNotFound) {
+		return err
+	}
+	epoch, err := r.register(ctx, false)
+	if err != nil {
+		return err
+	}
+	r.logger.Warn("the registration of this broker had expired; it is registered again",
+		slog.Int("broker_id", int(r.self.ID)), slog.Int64("broker_epoch", epoch))
+	return nil
+}
+
+// keepAlive gives up in time for another attempt before the lease ends.
+func (r *Registration) keepAlive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.ttl/3)
+	defer cancel()
+	return r.store.KeepAlive(ctx, r.Lease())
+}
+
+// register creates the key. starting tells that this is the process's first
+// time: only then may it replace an older process of the same directory. Later
+// a foreign key means that this process is the older one.
+func (r *Registration) register(ctx context.Context, starting bool) (_ int64, err error) {
+	lease, err := r.store.Grant(ctx, r.ttl)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			// Without its key the lease is of no use; if this fails it expires.
+			_ = r.store.Revoke(context.WithoutCancel(ctx), lease)
+		}
+	}()
+	key := brokerKey(r.self.ID)
+	var epoch int64
+	err = swap(ctx, "create "+key, func(ctx context.Context) error {
+		present, swapErr := r.store.Get(ctx, key)
+		if swapErr != nil {
+			return swapErr
+		}
+		if present.Exists() {
+			if swapErr = r.replace(ctx, present, starting); swapErr != nil {
+				return swapErr
+			}
+		}
+		epoch, swapErr = r.store.Txn(ctx, []Comparison{Absent(key)}, PutLeased(key, r.self.encode(), lease))
+		return swapErr
+	})
+	if err != nil {
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.lease, r.mu.epoch = lease, epoch
+	return epoch, nil
+}
+
+// replace removes a registration that is this broker's own, or was.
+func (r *Registration) replace(ctx context.Context, present KV, starting bool) error {
+	other, err := decodeBroker(r.self.ID, present)
+	if err != nil {
+		return err
+	}
+	mine := other.Incarnation == r.self.Incarnation // written by an attempt whose reply was lost
+	if !mine && (!starting || other.DirectoryID != r.self.DirectoryID) {
+		return inUse(other)
+	}
+	if present.Lease != 0 {
+		// The key goes with its lease, and so does what else hangs on it.
+		return r.store.Revoke(ctx, present.Lease)
+	}
+	_, err = r.store.Txn(ctx, []Comparison{ModifiedAt(present.Key, present.ModRevision)}, Delete(present.Key))
+	return err
+}
+
+func inUse(other Broker) error {
+	at := make([]string, len(other.Listeners))
+	for i, l := range other.Listeners {
+		at[i] = fmt.Sprintf("%s:%d", l.Host, l.Port)
+	}
+	return fmt.Errorf("%w: a live broker %d at %s, started %s with data directory %s, is registered; "+
+		"give this broker another node id, or stop that one and wait for its registration to expire",
+		ErrBrokerIDInUse, other.ID, strings.Join(at, ", "), other.StartedAt.UTC().Format(time.RFC3339), other.DirectoryID)
+}

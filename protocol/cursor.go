@@ -1,0 +1,101 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// cursor walks over encoded fields without building anything. The first error sticks and empties the source.
+type cursor struct {
+	src      []byte
+	elements int // array elements and tagged fields seen so far: what a decoder would allocate for
+	err      error
+}
+
+func (c *cursor) fail(format string, args ...any) {
+	if c.err == nil {
+		c.err = fmt.Errorf(format+": %w", append(args, ErrMalformed)...)
+	}
+	c.src = nil
+}
+
+func (c *cursor) span(n int) []byte {
+	if n < 0 || n > len(c.src) {
+		c.fail("field of %d bytes where %d are left", n, len(c.src))
+		return nil
+	}
+	p := c.src[:n]
+	c.src = c.src[n:]
+	return p
+}
+
+func (c *cursor) int8() int8 {
+	if p := c.span(1); p != nil {
+		return int8(p[0])
+	}
+	return 0
+}
+
+func (c *cursor) int16() int16 {
+	if p := c.span(2); p != nil {
+		return int16(binary.BigEndian.Uint16(p))
+	}
+	return 0
+}
+
+func (c *cursor) int32() int32 {
+	if p := c.span(4); p != nil {
+		return int32(binary.BigEndian.Uint32(p))
+	}
+	return 0
+}
+
+// uvarint reads an unsigned varint of at most 32 bits.
+func (c *cursor) uvarint() uint32 {
+	v, n := binary.Uvarint(c.src[:min(len(c.src), 5)])
+	if n <= 0 || v > math.MaxUint32 {
+		c.fail("bad varint")
+		return 0
+	}
+	c.src = c.src[n:]
+	return uint32(v)
+}
+
+// compactLen reads the length of a compact string, byte field or array, which is stored plus one; -1 is null.
+func (c *cursor) compactLen() int { return int(c.uvarint()) - 1 }
+
+// nullableString reads the plain (never compact) string of a request header.
+func (c *cursor) nullableString() []byte {
+	n := c.int16()
+	if n < 0 {
+		return nil
+	}
+	return c.span(int(n))
+}
+
+// tags walks over one section of tagged fields; those in known are walked into, since the decoder will do so too.
+func (c *cursor) tags(known func(tag uint32, body *cursor)) {
+	n := c.uvarint()
+	if n > maxHeaderTags {
+		c.fail("%d tagged fields in one section", n)
+		return
+	}
+	for ; n > 0 && c.err == nil; n-- {
+		c.elements++
+		tag := c.uvarint()
+		size := c.uvarint()
+		if uint64(size) > uint64(len(c.src)) {
+			c.fail("tagged field of %d bytes where %d are left", size, len(c.src))
+			return
+		}
+		body := cursor{src: c.span(int(size))}
+		if known != nil {
+			known(tag, &body)
+			c.elements += body.elements
+			if body.err != nil {
+				c.fail("tagged field %d: %v", tag, body.err)
+			}
+		}
+	}
+}

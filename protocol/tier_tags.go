@@ -1,0 +1,62 @@
+package protocol
+
+import (
+	"encoding/binary"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Tagged fields (KIP-482) that Varve's broker puts into each partition of a DescribeLogDirs response; other clients ignore them.
+// The numbers are far above Kafka's own, which count from 0 in every struct. They are a contract with released clients: a tag is
+// never used again for anything else.
+const (
+	tagRemoteBytes    = 10000 // int64
+	tagRemoteSegments = 10001 // int32
+	tagPendingBytes   = 10002 // int64
+	tagLastUpload     = 10003 // int64
+)
+
+// TierStats is what a broker tells of a partition's remote tier beyond the offsets that ListOffsets has.
+type TierStats struct {
+	// RemoteBytes and RemoteSegments are the size of the remote tier.
+	RemoteBytes    int64
+	RemoteSegments int32
+	// PendingBytes are in closed segments that wait to be uploaded.
+	PendingBytes int64
+	// LastUpload is when a segment was last committed, in unix ms; -1 for never.
+	LastUpload int64
+}
+
+// Tags puts the statistics into a partition's tagged fields.
+func (s TierStats) Tags(tags *kmsg.Tags) {
+	tags.Set(tagRemoteBytes, binary.BigEndian.AppendUint64(nil, uint64(s.RemoteBytes)))
+	tags.Set(tagRemoteSegments, binary.BigEndian.AppendUint32(nil, uint32(s.RemoteSegments)))
+	tags.Set(tagPendingBytes, binary.BigEndian.AppendUint64(nil, uint64(s.PendingBytes)))
+	tags.Set(tagLastUpload, binary.BigEndian.AppendUint64(nil, uint64(s.LastUpload)))
+}
+
+// ReadTierStats is the reverse of Tags. It is false when a field lacks or has another size: the broker is not Varve, or the request's
+// version had no tagged fields.
+func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
+	var s TierStats
+	found := 0
+	tags.Each(func(tag uint32, value []byte) {
+		switch {
+		case tag == tagRemoteBytes && len(value) == 8:
+			s.RemoteBytes = int64(binary.BigEndian.Uint64(value))
+		case tag == tagRemoteSegments && len(value) == 4:
+			s.RemoteSegments = int32(binary.BigEndian.Uint32(value))
+		case tag == tagPendingBytes && len(value) == 8:
+			s.PendingBytes = int64(binary.BigEndian.Uint64(value))
+		case tag == tagLastUpload && len(value) == 8:
+			s.LastUpload = int64(binary.BigEndian.Uint64(value))
+		default:
+			return
+		}
+		found++
+	})
+	if found < 4 {
+		return TierStats{}, false
+	}
+	return s, true
+}

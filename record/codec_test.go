@@ -1,0 +1,152 @@
+package record
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// clientCodecs are the codecs as franz-go's producer has them, by our codec.
+var clientCodecs = map[Codec]kgo.CompressionCodec{
+	CodecGzip: kgo.GzipCompression(), CodecSnappy: kgo.SnappyCompression(), CodecLZ4: kgo.Lz4Compression(), CodecZstd: kgo.ZstdCompression(),
+}
+
+// samples are payloads that codecs treat differently: tiny, below and above
+// the block sizes of xerial (32 KiB) and lz4 (64 KiB), and incompressible.
+func samples() map[string][]byte {
+	random := rand.NewChaCha8([32]byte{1})
+	noise := make([]byte, 200_000)
+	_, _ = random.Read(noise)
+	return map[string][]byte{
+		"one byte":      {7},
+		"text":          bytes.Repeat([]byte("layer upon layer; "), 50),
+		"one block":     bytes.Repeat([]byte{1, 2, 3, 4}, xerialBlockSize/4),
+		"block and one": bytes.Repeat([]byte{9}, xerialBlockSize+1),
+		"many blocks":   bytes.Repeat([]byte("abcdefghij"), 40_000),
+		"noise":         noise,
+	}
+}
+
+// What this package compresses a client decompresses, at every level, and the reverse.
+func TestCodecsAgreeWithFranzGo(t *testing.T) {
+	theirs := kgo.DefaultDecompressor()
+	for codec, clientCodec := range clientCodecs {
+		compressor, err := kgo.DefaultCompressor(clientCodec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range samples() {
+			for _, level := range []int{0, 1, 3, 6, 9} {
+				ours, err := codec.Compress([]byte("prefix"), data, level)
+				if err != nil || !bytes.HasPrefix(ours, []byte("prefix")) {
+					t.Fatalf("%v, %s, level %d: compress: %v", codec, name, level, err)
+				}
+				got, err := theirs.Decompress(ours[6:], kgo.CompressionCodecType(codec))
+				if err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%v, %s, level %d: franz-go reads %d bytes, %v, want %d", codec, name, level, len(got), err, len(data))
+				}
+			}
+			compressed, used := compressor.Compress(new(bytes.Buffer), data)
+			if used != kgo.CompressionCodecType(codec) {
+				t.Fatalf("%v: franz-go used %v", codec, used)
+			}
+			got, err := codec.Decompress([]byte("prefix"), compressed, len(data))
+			if err != nil || !bytes.Equal(got, append([]byte("prefix"), data...)) {
+				t.Errorf("%v, %s: of franz-go's bytes come %d, %v, want %d", codec, name, len(got)-6, err, len(data))
+			}
+		}
+	}
+}
+
+// The snappy stream of Java's producer, and cuts of it.
+func TestXerialFraming(t *testing.T) {
+	const header = "\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
+	hello, world := "\x00\x00\x00\x07\x05\x10hello", "\x00\x00\x00\x08\x06\x14 world"
+	stream := []byte(header + hello + world)
+	if got, err := CodecSnappy.Decompress(nil, stream, 11); err != nil || string(got) != "hello world" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := CodecSnappy.Decompress(nil, stream, 10); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("one byte over the limit over all blocks: %v", err)
+	}
+	for n := len(header) + 1; n < len(stream); n++ {
+		if n == len(header)+len(hello) {
+			continue // whole blocks are a whole stream
+		}
+		if _, err := CodecSnappy.Decompress(nil, stream[:n], 100); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("cut to %d bytes: %v", n, err)
+		}
+	}
+	written, err := CodecSnappy.Compress(nil, []byte("hello"), 0)
+	if err != nil || string(written) != header+hello {
+		t.Errorf("wrote %q, %v", written, err)
+	}
+}
+
+func TestGarbageIsCorrupt(t *testing.T) {
+	for _, codec := range codecs[1:] {
+		for name, garbage := range map[string][]byte{"empty": {}, "zeros": make([]byte, 64), "text": []byte("not compressed at all")} {
+			if codec == CodecLZ4 && name == "empty" || codec == CodecZstd && name == "empty" {
+				continue // no frames at all is no data
+			}
+			if got, err := codec.Decompress(nil, garbage, 1<<20); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) {
+				t.Errorf("%v, %s: %d bytes, %v", codec, name, len(got), err)
+			}
+		}
+	}
+	if _, err := Codec(7).Decompress(nil, []byte{1}, 10); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("codec 7: %v", err)
+	}
+	if _, err := Codec(7).Compress(nil, []byte{1}, 0); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("codec 7: %v", err)
+	}
+}
+
+func FuzzDecompress(f *testing.F) {
+	for _, codec := range codecs {
+		data, err := codec.Compress(nil, []byte("hello, hello, hello"), 0)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(int8(codec), data, 100)
+		f.Add(int8(codec), data, 3)
+	}
+	f.Fuzz(func(t *testing.T, codec int8, data []byte, limit int) {
+		limit = min(max(limit, 0), 1<<20)
+		out, err := Codec(codec).Decompress([]byte("dst"), data, limit)
+		if err == nil && (len(out) > limit+3 || !bytes.HasPrefix(out, []byte("dst"))) {
+			t.Fatalf("%d bytes with a limit of %d", len(out)-3, limit)
+		}
+		if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) {
+			t.Fatalf("an error of no kind: %v", err)
+		}
+	})
+}
+
+func BenchmarkCodecs(b *testing.B) {
+	data := samples()["many blocks"][:100_000]
+	for _, codec := range codecs[1:] {
+		packed, err := codec.Compress(nil, data, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var buf []byte
+		b.Run(codec.String()+"/compress", func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				buf, _ = codec.Compress(buf[:0], data, 0)
+			}
+		})
+		b.Run(codec.String()+"/decompress", func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				buf, _ = codec.Decompress(buf[:0], packed, len(data))
+			}
+		})
+	}
+}

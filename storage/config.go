@@ -1,0 +1,66 @@
+package storage
+
+import "math"
+
+// TimestampType says whose clock gives records their timestamp.
+type TimestampType int8
+
+// The values of message.timestamp.type.
+const (
+	CreateTime TimestampType = iota
+	LogAppendTime
+)
+
+// AsRetention as a local retention means: the same as without "local" (Kafka's -2).
+const AsRetention = -2
+
+// Config holds one topic's effective settings under Kafka's names and with
+// Kafka's meanings. Times are in milliseconds; -1 means unlimited where Kafka
+// says so. It is a value: a log keeps its own copy.
+type Config struct {
+	SegmentBytes       int64 // segment.bytes
+	SegmentMs          int64 // segment.ms
+	SegmentJitterMs    int64 // segment.jitter.ms
+	SegmentIndexBytes  int64 // segment.index.bytes
+	IndexIntervalBytes int64 // index.interval.bytes
+
+	RetentionMs         int64 // retention.ms
+	RetentionBytes      int64 // retention.bytes
+	LocalRetentionMs    int64 // local.retention.ms, AsRetention by default
+	LocalRetentionBytes int64 // local.retention.bytes, AsRetention by default
+	FileDeleteDelayMs   int64 // file.delete.delay.ms
+
+	RemoteStorageEnable bool // remote.storage.enable
+	RemoteCopyDisable   bool // remote.copy.disable
+	CleanupDelete       bool // cleanup.policy has "delete"
+	CleanupCompact      bool // cleanup.policy has "compact"
+
+	MaxMessageBytes      int64         // max.message.bytes
+	TimestampType        TimestampType // message.timestamp.type
+	TimestampBeforeMaxMs int64         // message.timestamp.before.max.ms
+	TimestampAfterMaxMs  int64         // message.timestamp.after.max.ms
+
+	FlushMessages int64 // flush.messages
+	FlushMs       int64 // flush.ms
+}
+
+// DefaultConfig is Kafka's default for every setting.
+func DefaultConfig() Config {
+	return Config{
+		SegmentBytes:         1 << 30,
+		SegmentMs:            7 * 24 * 3600 * 1000,
+		SegmentIndexBytes:    10 << 20,
+		IndexIntervalBytes:   4096,
+		RetentionMs:          7 * 24 * 3600 * 1000,
+		RetentionBytes:       -1,
+		LocalRetentionMs:     AsRetention,
+		LocalRetentionBytes:  AsRetention,
+		FileDeleteDelayMs:    60_000,
+		CleanupDelete:        true,
+		MaxMessageBytes:      1048588,
+		TimestampBeforeMaxMs: math.MaxInt64,
+		TimestampAfterMaxMs:  3600_000,
+		FlushMessages:        math.MaxInt64,
+		FlushMs:              math.MaxInt64,
+	}
+}

@@ -1,0 +1,63 @@
+package storage
+
+import (
+	"errors"
+	"syscall"
+)
+
+// Errors of this package. They come wrapped with the partition and the file.
+var (
+	// ErrOffsetOutOfRange says that the offset is not in the local log.
+	ErrOffsetOutOfRange = errors.New("offset out of range")
+	// ErrCorrupt says that bytes on disk or in an append are not what they should be. Never retried.
+	ErrCorrupt = errors.New("log is corrupt")
+	// ErrCorruptRecord says that appended bytes are not valid batches (structure or checksum).
+	ErrCorruptRecord = errors.New("record batch is corrupt")
+	// ErrRecordTooLarge says that a batch is larger than max.message.bytes.
+	ErrRecordTooLarge = errors.New("record batch is larger than max.message.bytes")
+	// ErrRecordListTooLarge says that the batches of one append are larger than a segment.
+	ErrRecordListTooLarge = errors.New("record batches are larger than segment.bytes")
+	// ErrUnsupportedMagic says that a batch has a format other than v2.
+	ErrUnsupportedMagic = errors.New("unsupported record batch format")
+	// ErrInvalidRecord says that a batch breaks a rule for what clients may send.
+	ErrInvalidRecord = errors.New("invalid record batch")
+	// ErrInvalidTimestamp says that a batch's timestamps are outside of what the topic accepts.
+	ErrInvalidTimestamp = errors.New("timestamp out of the accepted range")
+	// ErrOutOfOrderSequence says that batches of an idempotent producer are missing before this one.
+	ErrOutOfOrderSequence = errors.New("out of order sequence number")
+	// ErrInvalidProducerEpoch says that a newer incarnation of the producer has written.
+	ErrInvalidProducerEpoch = errors.New("stale producer epoch")
+	// ErrInvalidTxnState says that a producer mixed plain batches into its open transaction.
+	ErrInvalidTxnState = errors.New("batch is not part of the producer's open transaction")
+	// ErrDirLocked says that another process uses the data directory.
+	ErrDirLocked = errors.New("data directory is in use")
+	// ErrDirInvalid says that a data directory cannot be used as it is; the text says what to do.
+	ErrDirInvalid = errors.New("data directory cannot be used")
+	// ErrTopicIDMismatch says that the directory on disk belongs to another topic of the same name.
+	ErrTopicIDMismatch = errors.New("topic id differs from the one on disk")
+	// ErrLogClosed says that the log was deleted or its manager closed.
+	ErrLogClosed = errors.New("log is closed")
+	// ErrStorage says that the disk failed; after a failed fsync every log of that directory answers so.
+	ErrStorage = errors.New("storage failed")
+	// ErrDiskFull says that there is no space; writes are taken again when there is.
+	ErrDiskFull = errors.New("no space left in the data directory")
+)
+
+// classify tells a full disk, which heals by itself, from a broken one.
+func classify(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrStorage), errors.Is(err, ErrDiskFull), errors.Is(err, ErrLogClosed):
+		return err
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &diskError{class: ErrDiskFull, cause: err}
+	}
+	return &diskError{class: ErrStorage, cause: err}
+}
+
+// diskError is a failed operation on the disk with the class that callers look for.
+type diskError struct {
+	class, cause error
+}
+
+func (e *diskError) Error() string   { return e.class.Error() + ": " + e.cause.Error() }
+func (e *diskError) Unwrap() []error { return []error{e.class, e.cause} }

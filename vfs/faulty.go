@@ -1,0 +1,227 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+)
+
+// Op is a kind of operation that a Fault can hit.
+type Op string
+
+// The operations of FS and File.
+const (
+	OpOpen     Op = "open"
+	OpRename   Op = "rename"
+	OpRemove   Op = "remove"
+	OpMkdir    Op = "mkdir"
+	OpReadDir  Op = "readdir"
+	OpStat     Op = "stat"
+	OpSyncDir  Op = "syncdir"
+	OpLock     Op = "lock"
+	OpRead     Op = "read"
+	OpWrite    Op = "write"
+	OpTruncate Op = "truncate"
+	OpSync     Op = "sync"
+)
+
+// ErrInjected is the error of a Fault that names none.
+var ErrInjected = errors.New("injected fault")
+
+// Fault says which operations fail and how.
+type Fault struct {
+	Op    Op     // "" hits all
+	Name  string // hits names that contain it
+	After int    // lets so many hits pass first
+	Times int    // fails so many, then is spent; 0 means for ever
+	Err   error  // nil: ErrInjected
+	Short int    // a write first writes so many bytes
+}
+
+// Faulty passes operations on to another file system and fails those that its
+// faults hit. It is safe for concurrent use.
+type Faulty struct {
+	inner FS
+	mu    struct {
+		sync.Mutex
+		faults []*Fault
+		counts map[Op]int
+	}
+}
+
+// NewFaulty wraps a file system; without faults it changes nothing.
+func NewFaulty(inner FS) *Faulty {
+	f := &Faulty{inner: inner}
+	f.mu.counts = map[Op]int{}
+	return f
+}
+
+// Inject adds a fault.
+func (f *Faulty) Inject(fault Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.faults = append(f.mu.faults, &fault)
+}
+
+// Heal removes all faults.
+func (f *Faulty) Heal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.faults = nil
+}
+
+// Count is how many operations of a kind there were.
+func (f *Faulty) Count(op Op) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.counts[op]
+}
+
+// check counts an operation and finds the fault that hits it.
+func (f *Faulty) check(op Op, name string) (short int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.counts[op]++
+	for i, fault := range f.mu.faults {
+		if fault.Op != "" && fault.Op != op || !strings.Contains(name, fault.Name) {
+			continue
+		}
+		if fault.After > 0 {
+			fault.After--
+			continue
+		}
+		if fault.Times == 1 {
+			f.mu.faults = append(f.mu.faults[:i:i], f.mu.faults[i+1:]...)
+		}
+		fault.Times--
+		err = fault.Err
+		if err == nil {
+			err = ErrInjected
+		}
+		return fault.Short, pathError(string(op), name, err)
+	}
+	return 0, nil
+}
+
+// OpenFile implements FS.
+func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
+	if _, err := f.check(OpOpen, name); err != nil {
+		return nil, err
+	}
+	inner, err := f.inner.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyFile{File: inner, fs: f, name: name}, nil
+}
+
+// Rename implements FS.
+func (f *Faulty) Rename(oldName, newName string) error {
+	if _, err := f.check(OpRename, oldName); err != nil {
+		return err
+	}
+	return f.inner.Rename(oldName, newName)
+}
+
+// Remove implements FS.
+func (f *Faulty) Remove(name string) error {
+	if _, err := f.check(OpRemove, name); err != nil {
+		return err
+	}
+	return f.inner.Remove(name)
+}
+
+// MkdirAll implements FS.
+func (f *Faulty) MkdirAll(name string, perm fs.FileMode) error {
+	if _, err := f.check(OpMkdir, name); err != nil {
+		return err
+	}
+	return f.inner.MkdirAll(name, perm)
+}
+
+// ReadDir implements FS.
+func (f *Faulty) ReadDir(name string) ([]fs.DirEntry, error) {
+	if _, err := f.check(OpReadDir, name); err != nil {
+		return nil, err
+	}
+	return f.inner.ReadDir(name)
+}
+
+// Stat implements FS.
+func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
+	if _, err := f.check(OpStat, name); err != nil {
+		return nil, err
+	}
+	return f.inner.Stat(name)
+}
+
+// SyncDir implements FS.
+func (f *Faulty) SyncDir(name string) error {
+	if _, err := f.check(OpSyncDir, name); err != nil {
+		return err
+	}
+	return f.inner.SyncDir(name)
+}
+
+// Lock implements FS.
+func (f *Faulty) Lock(name string) (io.Closer, error) {
+	if _, err := f.check(OpLock, name); err != nil {
+		return nil, err
+	}
+	return f.inner.Lock(name)
+}
+
+// faultyFile is an open file of a Faulty.
+type faultyFile struct {
+	File
+	fs   *Faulty
+	name string
+}
+
+// ReadAt implements File.
+func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	if _, err := f.fs.check(OpRead, f.name); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
+}
+
+// WriteAt implements File.
+func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
+	short, err := f.fs.check(OpWrite, f.name)
+	if err == nil {
+		return f.File.WriteAt(p, off)
+	}
+	if short = min(short, len(p)); short > 0 {
+		n, inner := f.File.WriteAt(p[:short], off)
+		return n, errors.Join(err, inner)
+	}
+	return 0, err
+}
+
+// Truncate implements File.
+func (f *faultyFile) Truncate(size int64) error {
+	if _, err := f.fs.check(OpTruncate, f.name); err != nil {
+		return err
+	}
+	return f.File.Truncate(size)
+}
+
+// Sync implements File.
+func (f *faultyFile) Sync() error {
+	if _, err := f.fs.check(OpSync, f.name); err != nil {
+		return err
+	}
+	return f.File.Sync()
+}
+
+// OSFile implements OSFiler when the file below does; nil otherwise.
+func (f *faultyFile) OSFile() *os.File {
+	if o, ok := f.File.(OSFiler); ok {
+		return o.OSFile()
+	}
+	return nil
+}

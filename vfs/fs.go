@@ -1,0 +1,67 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// ErrLocked says that another process, or another part of this one, holds the lock.
+var ErrLocked = errors.New("file is locked by another process")
+
+// FS is what the storage layer needs of a file system. Names are those of the
+// operating system; an implementation keeps no working directory. Errors for
+// names that exist or do not can be told apart with errors.Is and fs.ErrExist
+// or fs.ErrNotExist.
+type FS interface {
+	// OpenFile opens a file with the flags of package os (O_RDONLY, O_RDWR,
+	// O_CREATE, O_EXCL, O_TRUNC). It does not create directories.
+	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
+	// Rename moves a file or a directory, atomically over an existing file.
+	Rename(oldName, newName string) error
+	// Remove removes a file or an empty directory.
+	Remove(name string) error
+	// MkdirAll makes a directory and those above it; one that exists is fine.
+	MkdirAll(name string, perm fs.FileMode) error
+	// ReadDir lists a directory in the order of names.
+	ReadDir(name string) ([]fs.DirEntry, error)
+	// Stat describes a file or directory.
+	Stat(name string) (fs.FileInfo, error)
+	// SyncDir makes the names in a directory durable: files created, renamed or
+	// removed in it survive a crash as they are now.
+	SyncDir(name string) error
+	// Lock takes the exclusive lock that the file name stands for, creating it,
+	// and holds it until the closer is closed or the process ends. It does not
+	// wait: ErrLocked says that someone else has it.
+	Lock(name string) (io.Closer, error)
+}
+
+// File is an open file. It has no position of its own: reads and writes name
+// theirs, so that one File serves many readers and one writer at once.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Size is the present length in bytes.
+	Size() (int64, error)
+	// Truncate cuts the file, or extends it with zeros.
+	Truncate(size int64) error
+	// Sync makes the content durable. After an error nobody knows what is on
+	// the disk; a caller must not try again and believe the second answer.
+	Sync() error
+}
+
+// OSFiler is implemented by files that the operating system knows, so that a
+// caller can hand them to sendfile.
+type OSFiler interface {
+	// OSFile is the open file; it stays owned by the File.
+	OSFile() *os.File
+}
+
+// SpaceReporter is implemented by file systems that know how full they are.
+type SpaceReporter interface {
+	// Space reports the size of the volume that holds name and how much of it
+	// can still be written, in bytes.
+	Space(name string) (total, free int64, err error)
+}

@@ -1,0 +1,97 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// ReadFile reads a whole file of at most limit bytes; a longer one is an error.
+func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if size > limit {
+		return nil, errors.Join(fmt.Errorf("read %s: %d bytes are more than the %d expected at most", name, size, limit), f.Close())
+	}
+	b := make([]byte, size)
+	n, err := f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], errors.Join(err, f.Close())
+}
+
+// WriteFile creates or replaces a file's content in place, without making it durable.
+func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
+	f, err := fsys.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(data, 0); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return f.Close()
+}
+
+// ReplaceFile gives a file new content so that a reader, also one after a crash
+// of the process, sees the old content or the new. With durable set, the new
+// content survives a crash of the machine when ReplaceFile returns; without, a
+// machine's crash may leave the file torn.
+func ReplaceFile(fsys FS, name string, data []byte, perm fs.FileMode, durable bool) error {
+	tmp := name + ".tmp"
+	f, err := fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil && durable {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, fsys.Remove(tmp))
+	}
+	if err = fsys.Rename(tmp, name); err != nil {
+		return err
+	}
+	if durable {
+		return fsys.SyncDir(filepath.Dir(name))
+	}
+	return nil
+}
+
+// SyncFile makes the content of a file durable by name.
+func SyncFile(fsys FS, name string) error {
+	f, err := fsys.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// RemoveAll removes a file, or a directory and all below it. A name that does
+// not exist is fine.
+func RemoveAll(fsys FS, name string) error {
+	err := fsys.Remove(name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	entries, listErr := fsys.ReadDir(name)
+	if listErr != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err = RemoveAll(fsys, filepath.Join(name, e.Name())); err != nil {
+			return err
+		}
+	}
+	return fsys.Remove(name)
+}

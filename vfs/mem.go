@@ -1,0 +1,331 @@
+package vfs
+
+import (
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Mem is a file system in memory for tests. It remembers what was made durable,
+// so that CrashClone can show what a machine's crash may leave. The root "/"
+// exists. It is safe for concurrent use.
+type Mem struct {
+	mu struct {
+		sync.Mutex
+		root  *memDir
+		locks map[string]bool
+	}
+	now func() time.Time
+}
+
+// NewMem makes an empty file system.
+func NewMem() *Mem {
+	m := &Mem{now: time.Now}
+	m.mu.root = newMemDir()
+	m.mu.locks = map[string]bool{}
+	return m
+}
+
+// memNode is a *memDir or a *memInode.
+type memNode any
+
+// memDir is a directory: its names now, its names when it was last synced, and
+// the changes in between in their order.
+type memDir struct {
+	names   map[string]memNode
+	durable map[string]memNode
+	pending []dirChange
+}
+
+// dirChange is one atomic change of names: remove one, set one, or both (a rename).
+type dirChange struct {
+	remove, set string
+	node        memNode
+}
+
+func newMemDir() *memDir {
+	return &memDir{names: map[string]memNode{}, durable: map[string]memNode{}}
+}
+
+func (d *memDir) change(c dirChange) {
+	c.applyTo(d.names)
+	d.pending = append(d.pending, c)
+}
+
+func (c dirChange) applyTo(names map[string]memNode) {
+	if c.remove != "" {
+		delete(names, c.remove)
+	}
+	if c.set != "" {
+		names[c.set] = c.node
+	}
+}
+
+// lookup finds the node of a name; "" and "/" are the root.
+func (m *Mem) lookupLocked(name string) (memNode, error) {
+	var node memNode = m.mu.root
+	for _, part := range splitPath(name) {
+		d, ok := node.(*memDir)
+		if !ok {
+			return nil, syscall.ENOTDIR
+		}
+		if node, ok = d.names[part]; !ok {
+			return nil, fs.ErrNotExist
+		}
+	}
+	return node, nil
+}
+
+// parentLocked finds the directory that holds, or would hold, a name.
+func (m *Mem) parentLocked(name string) (*memDir, string, error) {
+	parts := splitPath(name)
+	if len(parts) == 0 {
+		return nil, "", syscall.EINVAL
+	}
+	node, err := m.lookupLocked(strings.Join(parts[:len(parts)-1], "/"))
+	if err != nil {
+		return nil, "", err
+	}
+	d, ok := node.(*memDir)
+	if !ok {
+		return nil, "", syscall.ENOTDIR
+	}
+	return d, parts[len(parts)-1], nil
+}
+
+func splitPath(name string) []string {
+	name = strings.Trim(filepath.ToSlash(filepath.Clean(name)), "/")
+	if name == "" || name == "." {
+		return nil
+	}
+	return strings.Split(name, "/")
+}
+
+func pathError(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// OpenFile implements FS.
+func (m *Mem) OpenFile(name string, flag int, _ fs.FileMode) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, base, err := m.parentLocked(name)
+	if err != nil {
+		return nil, pathError("open", name, err)
+	}
+	node, exists := d.names[base]
+	inode, isFile := node.(*memInode)
+	switch {
+	case !exists && flag&os.O_CREATE == 0:
+		return nil, pathError("open", name, fs.ErrNotExist)
+	case exists && flag&(os.O_CREATE|os.O_EXCL) == os.O_CREATE|os.O_EXCL:
+		return nil, pathError("open", name, fs.ErrExist)
+	case exists && !isFile:
+		return nil, pathError("open", name, syscall.EISDIR)
+	case !exists:
+		inode = &memInode{modified: m.now()}
+		d.change(dirChange{set: base, node: inode})
+	case flag&os.O_TRUNC != 0:
+		inode.change(fileChange{truncate: true}, m.now())
+	}
+	return &memFile{fs: m, inode: inode, name: name, writable: flag&(os.O_WRONLY|os.O_RDWR) != 0}, nil
+}
+
+// Rename implements FS.
+func (m *Mem) Rename(oldName, newName string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	from, oldBase, err := m.parentLocked(oldName)
+	if err != nil {
+		return pathError("rename", oldName, err)
+	}
+	to, newBase, err := m.parentLocked(newName)
+	if err != nil {
+		return pathError("rename", newName, err)
+	}
+	node, ok := from.names[oldBase]
+	if !ok {
+		return pathError("rename", oldName, fs.ErrNotExist)
+	}
+	if over, isDir := to.names[newBase].(*memDir); isDir && len(over.names) > 0 {
+		return pathError("rename", newName, syscall.ENOTEMPTY)
+	}
+	if from == to {
+		from.change(dirChange{remove: oldBase, set: newBase, node: node})
+		return nil
+	}
+	from.change(dirChange{remove: oldBase})
+	to.change(dirChange{set: newBase, node: node})
+	return nil
+}
+
+// Remove implements FS.
+func (m *Mem) Remove(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, base, err := m.parentLocked(name)
+	if err != nil {
+		return pathError("remove", name, err)
+	}
+	node, ok := d.names[base]
+	if !ok {
+		return pathError("remove", name, fs.ErrNotExist)
+	}
+	if dir, isDir := node.(*memDir); isDir && len(dir.names) > 0 {
+		return pathError("remove", name, syscall.ENOTEMPTY)
+	}
+	d.change(dirChange{remove: base})
+	return nil
+}
+
+// MkdirAll implements FS.
+func (m *Mem) MkdirAll(name string, _ fs.FileMode) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.mu.root
+	for _, part := range splitPath(name) {
+		node, ok := d.names[part]
+		if !ok {
+			node = newMemDir()
+			d.change(dirChange{set: part, node: node})
+		}
+		if d, ok = node.(*memDir); !ok {
+			return pathError("mkdir", name, syscall.ENOTDIR)
+		}
+	}
+	return nil
+}
+
+// ReadDir implements FS.
+func (m *Mem) ReadDir(name string) ([]fs.DirEntry, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node, err := m.lookupLocked(name)
+	if err != nil {
+		return nil, pathError("readdir", name, err)
+	}
+	d, ok := node.(*memDir)
+	if !ok {
+		return nil, pathError("readdir", name, syscall.ENOTDIR)
+	}
+	entries := make([]fs.DirEntry, 0, len(d.names))
+	for base, child := range d.names {
+		entries = append(entries, fs.FileInfoToDirEntry(infoOf(base, child)))
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+// Stat implements FS.
+func (m *Mem) Stat(name string) (fs.FileInfo, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node, err := m.lookupLocked(name)
+	if err != nil {
+		return nil, pathError("stat", name, err)
+	}
+	return infoOf(filepath.Base(name), node), nil
+}
+
+// SyncDir implements FS.
+func (m *Mem) SyncDir(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node, err := m.lookupLocked(name)
+	if err != nil {
+		return pathError("sync", name, err)
+	}
+	d, ok := node.(*memDir)
+	if !ok {
+		return pathError("sync", name, syscall.ENOTDIR)
+	}
+	for _, c := range d.pending {
+		c.applyTo(d.durable)
+	}
+	d.pending = nil
+	return nil
+}
+
+// Lock implements FS. A lock does not survive CrashClone.
+func (m *Mem) Lock(name string) (io.Closer, error) {
+	f, err := m.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name = filepath.Clean(name)
+	if m.mu.locks[name] {
+		return nil, pathError("lock", name, ErrLocked)
+	}
+	m.mu.locks[name] = true
+	return &memLock{File: f, fs: m, name: name}, nil
+}
+
+type memLock struct {
+	File
+	fs   *Mem
+	name string
+}
+
+// Close gives the lock back.
+func (l *memLock) Close() error {
+	l.fs.mu.Lock()
+	delete(l.fs.mu.locks, l.name)
+	l.fs.mu.Unlock()
+	return l.File.Close()
+}
+
+// CrashClone is what the machine might find after losing power now. Everything
+// synced is there. Of the changes since, each directory keeps some first part of
+// those to its names, and each file any subset of its writes, the last bytes of
+// one possibly missing; seed picks which. m itself goes on unharmed.
+func (m *Mem) CrashClone(seed uint64) *Mem {
+	rnd := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
+	c := NewMem()
+	c.now = m.now
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.mu.root = m.mu.root.crash(rnd, map[*memInode]*memInode{})
+	return c
+}
+
+func (d *memDir) crash(rnd *rand.Rand, seen map[*memInode]*memInode) *memDir {
+	names := map[string]memNode{}
+	for base, node := range d.durable {
+		names[base] = node
+	}
+	for _, c := range d.pending[:rnd.IntN(len(d.pending)+1)] {
+		c.applyTo(names)
+	}
+	sorted := make([]string, 0, len(names))
+	for base := range names {
+		sorted = append(sorted, base)
+	}
+	slices.Sort(sorted) // the order in which the generator is used must not depend on the map
+	out := newMemDir()
+	for _, base := range sorted {
+		var node memNode
+		switch n := names[base].(type) {
+		case *memDir:
+			node = n.crash(rnd, seen)
+		case *memInode:
+			if seen[n] == nil {
+				seen[n] = n.crash(rnd)
+			}
+			node = seen[n]
+		}
+		out.names[base], out.durable[base] = node, node
+	}
+	return out
+}

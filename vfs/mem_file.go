@@ -1,0 +1,173 @@
+package vfs
+
+import (
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// memInode is a file's content: now, when it was last synced, and the changes
+// in between in their order. Mem's lock guards it.
+type memInode struct {
+	data     []byte
+	durable  []byte
+	pending  []fileChange
+	modified time.Time
+}
+
+// fileChange is one write at an offset, or a change of length to it.
+type fileChange struct {
+	truncate bool
+	off      int64
+	data     []byte
+}
+
+func (c fileChange) applyTo(b []byte) []byte {
+	if end := c.off + int64(len(c.data)); end > int64(len(b)) {
+		b = append(b, make([]byte, end-int64(len(b)))...)
+	}
+	if c.truncate {
+		return b[:c.off]
+	}
+	copy(b[c.off:], c.data)
+	return b
+}
+
+func (n *memInode) change(c fileChange, now time.Time) {
+	n.data = c.applyTo(n.data)
+	n.pending = append(n.pending, c)
+	n.modified = now
+}
+
+func (n *memInode) crash(rnd *rand.Rand) *memInode {
+	b := slices.Clone(n.durable)
+	for _, c := range n.pending {
+		if rnd.IntN(2) == 0 {
+			continue
+		}
+		if len(c.data) > 0 && rnd.IntN(4) == 0 {
+			c.data = c.data[:rnd.IntN(len(c.data))]
+		}
+		b = c.applyTo(b)
+	}
+	return &memInode{data: b, durable: slices.Clone(b), modified: n.modified}
+}
+
+// memFile is an open file of a Mem.
+type memFile struct {
+	fs       *Mem
+	inode    *memInode
+	name     string
+	writable bool
+	closed   atomic.Bool
+}
+
+// ReadAt implements File.
+func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.closed.Load() {
+		return 0, pathError("read", f.name, fs.ErrClosed)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if off >= int64(len(f.inode.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.inode.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// WriteAt implements File.
+func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := f.checkWrite(); err != nil {
+		return 0, pathError("write", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.change(fileChange{off: off, data: slices.Clone(p)}, f.fs.now())
+	return len(p), nil
+}
+
+// Truncate implements File.
+func (f *memFile) Truncate(size int64) error {
+	if err := f.checkWrite(); err != nil {
+		return pathError("truncate", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.change(fileChange{truncate: true, off: size}, f.fs.now())
+	return nil
+}
+
+// Size implements File.
+func (f *memFile) Size() (int64, error) {
+	if f.closed.Load() {
+		return 0, pathError("stat", f.name, fs.ErrClosed)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	return int64(len(f.inode.data)), nil
+}
+
+// Sync implements File.
+func (f *memFile) Sync() error {
+	if f.closed.Load() {
+		return pathError("sync", f.name, fs.ErrClosed)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.durable = slices.Clone(f.inode.data)
+	f.inode.pending = nil
+	return nil
+}
+
+// Close implements File.
+func (f *memFile) Close() error {
+	if f.closed.Swap(true) {
+		return pathError("close", f.name, fs.ErrClosed)
+	}
+	return nil
+}
+
+func (f *memFile) checkWrite() error {
+	switch {
+	case f.closed.Load():
+		return fs.ErrClosed
+	case !f.writable:
+		return syscall.EBADF
+	}
+	return nil
+}
+
+// infoOf describes a node.
+func infoOf(base string, node memNode) fs.FileInfo {
+	if n, ok := node.(*memInode); ok {
+		return memInfo{name: base, size: int64(len(n.data)), modified: n.modified}
+	}
+	return memInfo{name: base, dir: true}
+}
+
+type memInfo struct {
+	name     string
+	size     int64
+	modified time.Time
+	dir      bool
+}
+
+func (i memInfo) Name() string       { return i.name }
+func (i memInfo) Size() int64        { return i.size }
+func (i memInfo) ModTime() time.Time { return i.modified }
+func (i memInfo) IsDir() bool        { return i.dir }
+func (i memInfo) Sys() any           { return nil }
+func (i memInfo) Mode() fs.FileMode {
+	if i.dir {
+		return fs.ModeDir | 0o755
+	}
+	return 0o644
+}
