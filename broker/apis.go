@@ -12,15 +12,20 @@ import (
 // apis is the table of what this broker serves, one line an API, in the order of the keys. Versions are those of Apache Kafka 4.3.
 func apis() []api {
 	return []api{
-		// data path, helper G2: add the lines as the handlers land
-		// servePipelined(3, 13, (*Broker).produce).advertiseFrom(0, refuseProduce),
-		// serve(4, 18, (*Broker).fetch),
-		// serve(1, 11, (*Broker).listOffsets),
+		// G2: servePipelined(3, 13, (*Broker).produce).advertiseFrom(0, refuseProduce),
+		// G2: serve(4, 18, (*Broker).fetch),
+		// G2: serve(1, 11, (*Broker).listOffsets),
+		serve(0, 13, (*Broker).metadata),
 		serve(0, 4, (*Broker).apiVersions),
-		// serve(0, 2, (*Broker).deleteRecords),
-		// serve(0, 5, (*Broker).initProducerID),
-		// serve(2, 4, (*Broker).offsetForLeaderEpoch),
-		// serve(1, 5, (*Broker).describeLogDirs),
+		serve(2, 7, (*Broker).createTopics),
+		serve(1, 6, (*Broker).deleteTopics),
+		// G2: serve(0, 2, (*Broker).deleteRecords),
+		// G2: serve(0, 5, (*Broker).initProducerID),
+		// G2: serve(2, 4, (*Broker).offsetForLeaderEpoch),
+		serve(1, 4, (*Broker).describeConfigs),
+		// G2: serve(1, 5, (*Broker).describeLogDirs),
+		serve(0, 3, (*Broker).createPartitions),
+		serve(0, 1, (*Broker).incrementalAlterConfigs),
 		serve(0, 2, (*Broker).describeCluster),
 		serve(0, 0, (*Broker).describeTopicPartitions),
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -263,8 +262,8 @@ func TestHandlersLearnThatTheClientLeft(t *testing.T) {
 		c.send(2, clusterRequest(0))
 		_ = c.Close()
 		synctest.Wait()
-		if !errors.Is(cause, io.EOF) {
-			t.Errorf("cause %v", cause)
+		if cause == nil {
+			t.Error("the handler still waits")
 		}
 		r.finish(t, b)
 	})

@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// testCluster is a broker with real metadata in memory, and handlers that are called without a connection.
+type testCluster struct {
+	*Broker
+	t        *testing.T
+	store    *metadata.MemStore
+	follower *metadata.Follower
+	replicas *servedReplicas
+	logs     *logBuffer
+}
+
+// servedReplicas serves every partition at once, unless told to fail.
+type servedReplicas struct {
+	err    error
+	waited []metadata.TopicID
+}
+
+func (s *servedReplicas) AwaitServed(_ context.Context, topics []metadata.TopicID) error {
+	s.waited = append(s.waited, topics...)
+	return s.err
+}
+
+// newTestCluster starts a cluster of live brokers 1 to n, of which broker 1 answers.
+func newTestCluster(t *testing.T, n int, static map[string]string) *testCluster {
+	t.Helper()
+	store := metadata.NewMemStore()
+	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background()) // ends in Cleanup, after t.Context()
+	done := make(chan error, 1)
+	go func() { done <- follower.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		_ = store.Close()
+	})
+	if _, err := metadata.EnsureClusterID(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	c := &testCluster{t: t, store: store, follower: follower, replicas: new(servedReplicas), logs: new(logBuffer)}
+	for id := range int32(n) {
+		c.register(id + 1)
+	}
+	cfg := DefaultConfig()
+	cfg.NodeID = 1
+	c.Broker = New(Options{
+		Config: cfg, Logger: c.logs.logger(), Cluster: follower, Static: static, Replicas: c.replicas,
+		Admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now}),
+	})
+	return c
+}
+
+// register makes a broker live; its rack is "r" and it listens on PLAINTEXT at broker<id>:9092, broker 1 on INTERNAL as well.
+func (c *testCluster) register(id int32) *metadata.Registration {
+	c.t.Helper()
+	host := "broker" + string(rune('0'+id))
+	listeners := []metadata.Listener{{Name: "PLAINTEXT", Host: host, Port: 9092, Protocol: "PLAINTEXT"}}
+	if id == 1 {
+		listeners = append(listeners, metadata.Listener{Name: "INTERNAL", Host: host, Port: 9093, Protocol: "PLAINTEXT"})
+	}
+	r := metadata.NewRegistration(metadata.RegistrationOptions{
+		Store: c.store, BrokerID: id, DirectoryID: host, Rack: "r", Listeners: listeners, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	epoch, err := r.Register(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.follower.WaitRevision(c.t.Context(), epoch); err != nil {
+		c.t.Fatal(err)
+	}
+	return r
+}
+
+// call lets a handler answer a request and passes both through their encodings, as a connection would.
+func (c *testCluster) call(req kmsg.Request) kmsg.Response {
+	c.t.Helper()
+	return c.callFrom(&Request{Listener: "PLAINTEXT", Host: "10.0.0.9"}, req)
+}
+
+func (c *testCluster) callFrom(r *Request, req kmsg.Request) kmsg.Response {
+	c.t.Helper()
+	a, ok := c.apis[req.Key()]
+	if !ok || !a.serves(req.GetVersion()) {
+		c.t.Fatalf("%T v%d is not served", req, req.GetVersion())
+	}
+	r.Key, r.Version, r.ClientID = req.Key(), req.GetVersion(), "client"
+	sent := a.newRequest()
+	sent.SetVersion(req.GetVersion())
+	if err := sent.ReadFrom(req.AppendTo(nil)); err != nil {
+		c.t.Fatalf("decode request: %v", err)
+	}
+	resp := a.handle(c.Broker, c.t.Context(), r, sent)
+	resp.SetVersion(req.GetVersion())
+	got := req.ResponseKind()
+	if err := got.ReadFrom(resp.AppendTo(nil)); err != nil {
+		c.t.Fatalf("decode response: %v", err)
+	}
+	return got
+}
+
+// topic creates a topic and returns it as the image has it.
+func (c *testCluster) topic(name string, partitions int32, replicationFactor int16) *metadata.Topic {
+	c.t.Helper()
+	results := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{{Name: name, Partitions: partitions, ReplicationFactor: replicationFactor}}, false)
+	if results[0].Err != nil {
+		c.t.Fatal(results[0].Err)
+	}
+	topic, ok := c.follower.Image().TopicByName(name)
+	if !ok {
+		c.t.Fatalf("topic %s is not there", name)
+	}
+	return topic
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// shown makes a nullable string printable.
+func shown(s *string) string {
+	if s == nil {
+		return "null"
+	}
+	return *s
+}

@@ -1,0 +1,166 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestFollowerSeesWhatIsWritten(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	if got := c.follower.Image().BrokerIDs(); len(got) != 1 || got[0] != 1 {
+		t.Errorf("brokers %v", got)
+	}
+}
+
+// compactingStore loses the events that a watch wants, as often as it is told.
+type compactingStore struct {
+	*MemStore
+	lists   atomic.Int32
+	compact atomic.Int32
+}
+
+func (s *compactingStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+	s.lists.Add(1)
+	kvs, revision, err := s.MemStore.List(ctx, prefix)
+	if s.compact.Add(-1) >= 0 {
+		for range 3 {
+			if _, err = s.Txn(ctx, nil, Put("tier/x", nil)); err != nil {
+				return nil, 0, err
+			}
+		}
+		s.Compact(revision + 3)
+	}
+	return kvs, revision, err
+}
+
+func TestFollowerListsAgainAfterCompaction(t *testing.T) {
+	s := &compactingStore{MemStore: memStore(t)}
+	s.compact.Store(2)
+	c := newCluster(t, s)
+	// Both lists were overtaken by a compaction; the third one is watched.
+	c.wait(t, func(m *Image) bool { return m.Revision == 7 })
+	c.register(t, 1)
+	if n := s.lists.Load(); n != 3 {
+		t.Errorf("listed %d times", n)
+	}
+}
+
+func TestFollowerSurvivesAnUnreachableStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		s := &hookedStore{Store: memStore(t), list: func() error {
+			if down.Load() {
+				return fmt.Errorf("list: %w", ErrUnavailable)
+			}
+			return nil
+		}}
+		f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+		stop := background(t, f.Run)
+		defer stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := f.WaitRevision(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("without a store: %v", err)
+		}
+		down.Store(false)
+		if _, err := f.WaitRevision(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestFollowerEndsWithItsStore(t *testing.T) {
+	s := memStore(t)
+	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+	done := make(chan error, 1)
+	go func() { done <- f.Run(t.Context()) }()
+	if _, err := f.WaitRevision(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestFollowerRefusesAnOlderStore(t *testing.T) {
+	f := NewFollower(FollowerOptions{Store: memStore(t), Logger: testLogger(t)})
+	newer := newImage()
+	newer.Revision = 1000
+	f.publish(newer)
+	if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "from 1000 to 1") {
+		t.Errorf("Run = %v", err)
+	}
+	if f.Image() != newer {
+		t.Error("the older image was published")
+	}
+}
+
+func TestUnreadableValuesAreCounted(t *testing.T) {
+	s, registry := memStore(t), prometheus.NewRegistry()
+	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t), Registerer: registry})
+	background(t, f.Run)
+	revision, err := s.Txn(t.Context(), nil, Put(brokerKey(1), []byte("{")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = f.WaitRevision(t.Context(), revision); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "varve_metadata_unreadable_batches_total" && family.GetMetric()[0].GetCounter().GetValue() == 1 {
+			return
+		}
+	}
+	t.Error("not counted")
+}
+
+func TestSubscriptionCoalesces(t *testing.T) {
+	f := NewFollower(FollowerOptions{Store: memStore(t), Logger: testLogger(t)})
+	s := f.Subscribe()
+	if m := <-s.Images(); m != f.Image() {
+		t.Fatal("the first image is not the current one")
+	}
+	for revision := range int64(10) { // nobody reads: publishing must not block
+		m := newImage()
+		m.Revision = revision
+		f.publish(m)
+	}
+	if m := <-s.Images(); m.Revision != 9 {
+		t.Errorf("revision %d, want the newest", m.Revision)
+	}
+	s.Close()
+	f.publish(newImage())
+	select {
+	case <-s.Images():
+		t.Error("an image after Close")
+	default:
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	f := NewFollower(FollowerOptions{Store: memStore(t), Logger: testLogger(t)})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the broker stops")
+	cancel(cause)
+	if _, err := f.Wait(ctx, func(*Image) bool { return false }); !errors.Is(err, cause) {
+		t.Errorf("Wait = %v", err)
+	}
+	if _, err := f.Wait(ctx, func(*Image) bool { return true }); err != nil {
+		t.Errorf("a condition that holds already: %v", err)
+	}
+}

@@ -1,0 +1,169 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestRegistrationShowsInTheImage(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := c.registration(t, 7, "dir", "rack-1")
+	epoch, err := r.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[7]
+	if b.ID != 7 || b.Epoch != epoch || epoch != r.Epoch() || b.DirectoryID != "dir" || b.Rack != "rack-1" || b.Listeners[0].Port != 9099 || time.Since(b.StartedAt) > time.Minute {
+		t.Errorf("broker %+v", b)
+	}
+	if err = r.Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 0 })
+}
+
+func TestOtherLiveBrokerIsRefused(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	if _, err := c.registration(t, 1, "dir-a", "").Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.registration(t, 1, "dir-b", "").Register(t.Context())
+	if !errors.Is(err, ErrBrokerIDInUse) {
+		t.Fatalf("Register = %v", err)
+	}
+	for _, part := range []string{"broker 1", "127.0.0.1:9093", "dir-a", "another node id"} {
+		if !strings.Contains(err.Error(), part) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q does not say %q in one line", err, part)
+		}
+	}
+}
+
+func TestRestartReplacesItsPredecessorAtOnce(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	first := c.registration(t, 1, "dir", "")
+	old, err := first.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := c.registration(t, 1, "dir", "")
+	epoch, err := second.Register(t.Context())
+	if err != nil || epoch <= old {
+		t.Fatalf("Register = %d after %d, %v", epoch, old, err)
+	}
+	// The predecessor, were it alive, must not come back.
+	if err = first.renew(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
+		t.Errorf("the predecessor renews: %v", err)
+	}
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == epoch })
+}
+
+func TestDeadBrokersRegistrationExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memStore(t)
+		c := newCluster(t, s)
+		c.register(t, 1)
+		start := time.Now()
+		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 0 })
+		if d := time.Since(start); d != DefaultLeaseTTL {
+			t.Errorf("expired after %v", d)
+		}
+		// Now the id is free for anybody.
+		if _, err := c.registration(t, 1, "other", "").Register(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRegistrationIsKeptAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1)[0]
+		epoch := r.Epoch()
+		stop := background(t, r.Run)
+		time.Sleep(time.Hour)
+		if b := c.follower.Image().Brokers[1]; b.Epoch != epoch {
+			t.Errorf("after an hour: %+v, want epoch %d", b, epoch)
+		}
+		stop()
+		time.Sleep(DefaultLeaseTTL)
+		synctest.Wait()
+		if len(c.follower.Image().Brokers) != 0 {
+			t.Error("registered, and nobody keeps it alive")
+		}
+	})
+}
+
+// flakyStore does not answer to leases while it is down.
+type flakyStore struct {
+	Store
+	down atomic.Bool
+}
+
+func (s *flakyStore) KeepAlive(ctx context.Context, id LeaseID) error {
+	if s.down.Load() {
+		return fmt.Errorf("keep alive: %w", ErrUnavailable)
+	}
+	return s.Store.KeepAlive(ctx, id)
+}
+
+func TestLostLeaseIsRegisteredAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &flakyStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.register(t, 1)[0]
+		epoch := r.Epoch()
+		background(t, r.Run)
+		s.down.Store(true)
+		time.Sleep(3 * DefaultLeaseTTL)
+		synctest.Wait()
+		if len(c.follower.Image().Brokers) != 0 {
+			t.Fatal("the lease did not expire")
+		}
+		s.down.Store(false)
+		time.Sleep(DefaultLeaseTTL)
+		synctest.Wait()
+		if b, ok := c.follower.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
+			t.Errorf("registered again as %+v, before it was %d", b, epoch)
+		}
+	})
+}
+
+func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1)[0]
+		// A pause of the process: nothing is renewed, and somebody comes.
+		time.Sleep(2 * DefaultLeaseTTL)
+		other := c.register(t, 1)[0]
+		background(t, other.Run)
+		if err := r.Run(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+func TestRegisterSurvivesALostReply(t *testing.T) {
+	s := &hookedStore{Store: memStore(t)}
+	c := newCluster(t, s)
+	s.after = func(n int) error {
+		if n == 1 {
+			return ErrUnavailable
+		}
+		return nil
+	}
+	r := c.registration(t, 1, "dir", "")
+	if _, err := r.Register(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("Register = %v", err)
+	}
+	epoch, err := r.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == epoch })
+}

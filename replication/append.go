@@ -1,0 +1,95 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/storage"
+)
+
+// The values of acks.
+const (
+	AcksNone   int16 = 0
+	AcksLeader int16 = 1
+	AcksAll    int16 = -1
+)
+
+// Appended is an append that the log has taken. It is acknowledged only after Wait.
+type Appended struct {
+	storage.AppendInfo
+	partition *Partition
+	acks      int16
+}
+
+// Append writes batches at the end of the log, assigning their offsets and leader epoch in place: batches is modified, and not retained.
+// It does not wait; see Appended.Wait.
+func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
+	if acks != AcksNone && acks != AcksLeader && acks != AcksAll {
+		return Appended{}, fmt.Errorf("acks=%d: %w", acks, ErrInvalidRequiredAcks)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, err := p.leading(-1)
+	if err != nil {
+		return Appended{}, err
+	}
+	if need := p.config.Load().MinInSyncReplicas; acks == AcksAll && len(r.isr) < need {
+		return Appended{}, fmt.Errorf("%s: %d in sync, %d needed: %w", p.tp, len(r.isr), need, ErrNotEnoughReplicas)
+	}
+	info, err := p.log.Append(batches, r.epoch)
+	if err != nil {
+		return Appended{}, err
+	}
+	if !info.Duplicate {
+		p.metrics.appendedBytes.Add(float64(len(batches)))
+		p.metrics.appendedRecords.Add(float64(info.Records))
+	}
+	if info.NeedsFlush {
+		p.flush.schedule(p)
+	}
+	p.advanceLocked()
+	return Appended{AppendInfo: info, partition: p, acks: acks}, nil
+}
+
+// Wait returns when the append is as safe as its acks and the topic's flush.messages demand. When ctx ends it returns why; the append
+// stays where it is, and nobody knows yet whether it will be committed.
+func (a Appended) Wait(ctx context.Context) error {
+	p := a.partition
+	if done, err := a.settled(); done {
+		return err
+	}
+	w := newWaiter()
+	watches := []watch{{waiter: w}}
+	p.watchers.add(&watches[0])
+	defer p.watchers.remove(&watches[0])
+	for {
+		if done, err := a.settled(); done {
+			return err
+		}
+		select {
+		case <-w.c:
+			w.take(watches)
+		case <-ctx.Done():
+			return fmt.Errorf("wait for offset %d of %s to be committed: %w", a.LastOffset, p.tp, context.Cause(ctx))
+		}
+	}
+}
+
+// settled tells whether the wait is over, and how.
+func (a Appended) settled() (done bool, err error) {
+	p := a.partition
+	end := a.LastOffset + 1
+	switch {
+	case a.acks == AcksAll && p.log.HighWatermark() >= end:
+		return true, nil
+	case a.acks != AcksAll && (!p.config.Load().durable() || p.log.FlushedOffset() >= end):
+		return true, nil
+	}
+	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {
+		return true, failure.err
+	}
+	if _, err = p.leading(-1); err != nil {
+		return true, err // whether it is committed is now up to the new leader
+	}
+	return false, nil
+}

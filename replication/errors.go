@@ -1,0 +1,27 @@
+package replication
+
+import "errors"
+
+// Errors of this package. Those of storage come through unchanged, wrapped.
+var (
+	// ErrUnknownTopicOrPartition says that the partition is gone: its topic was deleted.
+	ErrUnknownTopicOrPartition = errors.New("this broker does not have the partition any more")
+	// ErrNotLeader says that another broker leads the partition, or none.
+	ErrNotLeader = errors.New("this broker does not lead the partition")
+	// ErrFencedLeaderEpoch says that the client knows an older leader epoch than this broker.
+	ErrFencedLeaderEpoch = errors.New("the leader epoch in the request is older than the leader's")
+	// ErrUnknownLeaderEpoch says that the client knows a newer leader epoch than this broker.
+	ErrUnknownLeaderEpoch = errors.New("the leader epoch in the request is newer than the leader's")
+	// ErrNotEnoughReplicas says that fewer replicas are in sync than min.insync.replicas asks for.
+	ErrNotEnoughReplicas = errors.New("fewer replicas are in sync than min.insync.replicas")
+	// ErrInvalidRequiredAcks says that acks is none of 0, 1 and -1.
+	ErrInvalidRequiredAcks = errors.New("acks is none of 0, 1 and -1")
+	// ErrOffsetOutOfRange says that an offset is below the log's start or beyond its end, over both tiers.
+	ErrOffsetOutOfRange = errors.New("offset out of range")
+	// ErrOffsetNotAvailable says that a new leader does not know yet how far the log is committed.
+	ErrOffsetNotAvailable = errors.New("the high watermark has not reached the leader's epoch yet")
+	// ErrPolicy says that the topic's cleanup.policy does not permit records to be deleted.
+	ErrPolicy = errors.New("records can be deleted only if cleanup.policy has \"delete\"")
+	// ErrColdReadFailed says that the object store did not give what it holds of the log. Trying again may help.
+	ErrColdReadFailed = errors.New("the remote tier cannot be read")
+)

@@ -1,0 +1,154 @@
+package replication
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+)
+
+// Config is what a partition needs of its topic's effective settings.
+type Config struct {
+	Log               storage.Config
+	MinInSyncReplicas int // min.insync.replicas
+}
+
+// durable tells whether nothing may be acknowledged before it is on the disk.
+func (c *Config) durable() bool { return c.Log.FlushMessages <= 1 }
+
+// Partition is one replica. The Manager alone changes its role; everything else may be called from anywhere.
+type Partition struct {
+	tp      metadata.TopicPartition
+	topicID metadata.TopicID
+	log     *storage.Log
+	tier    tier // nil: there is no bucket
+	flush   *flusher
+	metrics *metrics
+
+	role         atomic.Pointer[role]   // replaced under mu
+	config       atomic.Pointer[Config] // replaced under mu
+	flushFailure atomic.Pointer[flushFailure]
+	watchers     watchers // of role, high watermark and flushed offset
+
+	mu sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
+
+	queued   atomic.Bool // in the flusher's queue
+	attached bool        // to the tier; the Manager's
+}
+
+// role is what the metadata image says of a partition. It never changes; it is replaced.
+type role struct {
+	leader     bool // this broker leads
+	gone       bool // the partition is not this broker's any more
+	epoch      int32
+	leaderID   int32
+	isr        []int32
+	epochStart int64 // the log's end when this broker became the leader
+}
+
+// TopicPartition is the partition's name.
+func (p *Partition) TopicPartition() metadata.TopicPartition { return p.tp }
+
+// TopicID is the id of the partition's topic.
+func (p *Partition) TopicID() metadata.TopicID { return p.topicID }
+
+// Log is the local part of the partition's log, for its sizes and offsets. It must not be written to.
+func (p *Partition) Log() *storage.Log { return p.log }
+
+// HighWatermark is the end of what is committed.
+func (p *Partition) HighWatermark() int64 { return p.log.HighWatermark() }
+
+// Leader is the leader that the image names, and its epoch.
+func (p *Partition) Leader() (brokerID, epoch int32) {
+	r := p.role.Load()
+	return r.leaderID, r.epoch
+}
+
+// IsLeader tells whether this broker leads the partition.
+func (p *Partition) IsLeader() bool { return p.role.Load().leader }
+
+// leading returns the role if this broker leads the partition and the client does not think otherwise. currentEpoch is the leader epoch
+// that the client knows, or -1.
+func (p *Partition) leading(currentEpoch int32) (*role, error) {
+	r := p.role.Load()
+	switch {
+	case r.gone:
+		return nil, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
+	case currentEpoch >= 0 && currentEpoch < r.epoch:
+		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.epoch, ErrFencedLeaderEpoch)
+	case currentEpoch >= 0 && currentEpoch > r.epoch:
+		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.epoch, ErrUnknownLeaderEpoch)
+	case !r.leader:
+		return nil, fmt.Errorf("%s: %w", p.tp, ErrNotLeader)
+	}
+	return r, nil
+}
+
+// lead makes this broker the leader at an epoch, which starts at the log's end.
+func (p *Partition) lead(epoch int32, isr []int32) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old := p.role.Load(); old.leader && old.epoch == epoch {
+		next := *old
+		next.isr = slices.Clone(isr)
+		p.role.Store(&next)
+		p.advanceLocked()
+		return nil
+	}
+	start := p.log.EndOffset()
+	if err := p.log.AssignEpoch(epoch, start); err != nil {
+		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, epoch, err)
+	}
+	p.role.Store(&role{leader: true, epoch: epoch, leaderID: p.flush.brokerID, isr: slices.Clone(isr), epochStart: start})
+	p.advanceLocked()
+	if p.config.Load().durable() {
+		p.flush.schedule(p) // what recovery found may never have been synced
+	}
+	p.watchers.wake()
+	return nil
+}
+
+// resign makes this broker not the leader: somebody else is, or the partition is gone.
+func (p *Partition) resign(r role) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r.leader = false
+	p.role.Store(&r)
+	p.watchers.wake()
+}
+
+// configure takes over changed settings.
+func (p *Partition) configure(c Config) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old := p.config.Load(); old != nil && *old == c {
+		return
+	}
+	p.config.Store(&c)
+	p.log.SetConfig(c.Log)
+	if r := p.role.Load(); r.leader {
+		p.advanceLocked()
+		if c.durable() {
+			p.flush.schedule(p)
+		}
+	}
+}
+
+// committableLocked is how far the high watermark may move. It is the place where the positions of followers will count.
+func (p *Partition) committableLocked() int64 {
+	if p.config.Load().durable() {
+		return min(p.log.FlushedOffset(), p.log.EndOffset())
+	}
+	return p.log.EndOffset()
+}
+
+// advanceLocked moves the leader's high watermark as far as it goes, and wakes who waits for that.
+func (p *Partition) advanceLocked() {
+	if to := p.committableLocked(); to > p.log.HighWatermark() {
+		p.log.SetHighWatermark(to)
+	}
+	p.watchers.wake()
+}

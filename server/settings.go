@@ -1,0 +1,67 @@
+package server
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+)
+
+// settings are the broker's configuration as it is now: the static layer from
+// the start, the dynamic ones from the cluster's image.
+type settings struct {
+	nodeID int32
+	static map[string]string
+	layers atomic.Pointer[config.Layers]
+}
+
+func newSettings(cfg config.Broker) *settings {
+	s := &settings{nodeID: cfg.NodeID, static: cfg.Static()}
+	s.layers.Store(&config.Layers{Static: s.static})
+	return s
+}
+
+// Layers are the layers as of the newest image that was followed.
+func (s *settings) Layers() config.Layers { return *s.layers.Load() }
+
+// follow takes the dynamic layers from an image.
+func (s *settings) follow(image *metadata.Image) {
+	s.layers.Store(&config.Layers{
+		Static:         s.static,
+		DynamicDefault: image.DefaultBrokerConfigs(),
+		DynamicBroker:  image.BrokerConfigs(s.nodeID),
+	})
+}
+
+// logConfig is a topic's effective configuration as the local log wants it.
+func (s *settings) logConfig(overrides map[string]string) storage.Config {
+	v := s.Layers().Topic(overrides)
+	policies := v.List("cleanup.policy")
+	c := storage.Config{
+		SegmentBytes:         v.Int64("segment.bytes"),
+		SegmentMs:            v.Int64("segment.ms"),
+		SegmentJitterMs:      v.Int64("segment.jitter.ms"),
+		SegmentIndexBytes:    v.Int64("segment.index.bytes"),
+		IndexIntervalBytes:   v.Int64("index.interval.bytes"),
+		RetentionMs:          v.Int64("retention.ms"),
+		RetentionBytes:       v.Int64("retention.bytes"),
+		LocalRetentionMs:     v.Int64("local.retention.ms"),
+		LocalRetentionBytes:  v.Int64("local.retention.bytes"),
+		FileDeleteDelayMs:    v.Int64("file.delete.delay.ms"),
+		RemoteStorageEnable:  v.Bool("remote.storage.enable"),
+		RemoteCopyDisable:    v.Bool("remote.log.copy.disable"),
+		CleanupDelete:        slices.Contains(policies, "delete"),
+		CleanupCompact:       slices.Contains(policies, "compact"),
+		MaxMessageBytes:      v.Int64("max.message.bytes"),
+		TimestampBeforeMaxMs: v.Int64("message.timestamp.before.max.ms"),
+		TimestampAfterMaxMs:  v.Int64("message.timestamp.after.max.ms"),
+		FlushMessages:        v.Int64("flush.messages"),
+		FlushMs:              v.Int64("flush.ms"),
+	}
+	if v.String("message.timestamp.type") == "LogAppendTime" {
+		c.TimestampType = storage.LogAppendTime
+	}
+	return c
+}

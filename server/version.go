@@ -1,0 +1,4 @@
+package server
+
+// Version is the release, set by the linker.
+var Version = "dev"

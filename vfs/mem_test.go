@@ -1,0 +1,118 @@
+package vfs_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+func write(t *testing.T, f vfs.File, off int64, s string) {
+	t.Helper()
+	if _, err := f.WriteAt([]byte(s), off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, fsys vfs.FS, name string) vfs.File {
+	t.Helper()
+	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestCrashKeepsWhatWasSynced(t *testing.T) {
+	m := vfs.NewMem()
+	f := open(t, m, "/a")
+	write(t, f, 0, "durable")
+	if err := errors.Join(f.Sync(), m.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, f, 7, " maybe")
+	seen := map[string]bool{}
+	for seed := range uint64(64) {
+		b, err := vfs.ReadFile(m.CrashClone(seed), "/a", 100)
+		if err != nil || string(b[:7]) != "durable" {
+			t.Fatalf("seed %d: %q, %v", seed, b, err)
+		}
+		seen[string(b)] = true
+	}
+	if !seen["durable"] || !seen["durable maybe"] || len(seen) < 3 {
+		t.Fatalf("crashes left only %v: want the write kept, lost and torn", seen)
+	}
+	if b, err := vfs.ReadFile(m, "/a", 100); err != nil || string(b) != "durable maybe" {
+		t.Fatalf("the original changed: %q, %v", b, err)
+	}
+}
+
+func TestCrashMayLoseUnsyncedNames(t *testing.T) {
+	m := vfs.NewMem()
+	f := open(t, m, "/a")
+	write(t, f, 0, "x")
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for seed := range uint64(32) {
+		if _, err := m.CrashClone(seed).Stat("/a"); errors.Is(err, fs.ErrNotExist) {
+			lost++
+		}
+	}
+	if lost == 0 || lost == 32 {
+		t.Fatalf("name lost in %d of 32 crashes", lost)
+	}
+}
+
+func TestCrashKeepsRenamesAtomic(t *testing.T) {
+	m := vfs.NewMem()
+	f := open(t, m, "/a")
+	write(t, f, 0, "new")
+	write(t, open(t, m, "/b"), 0, "old")
+	if err := errors.Join(f.Sync(), m.SyncDir("/"), m.Rename("/a", "/b")); err != nil {
+		t.Fatal(err)
+	}
+	for seed := range uint64(32) {
+		c := m.CrashClone(seed)
+		_, errA := c.Stat("/a")
+		_, errB := c.Stat("/b")
+		if errB != nil {
+			t.Fatalf("seed %d: the target of a rename is gone: %v (source: %v)", seed, errB, errA)
+		}
+	}
+}
+
+func TestCrashIsReplayable(t *testing.T) {
+	m := vfs.NewMem()
+	for _, name := range []string{"/a", "/b", "/c", "/d"} {
+		write(t, open(t, m, name), 0, name)
+	}
+	for seed := range uint64(16) {
+		list := func() (names []string) {
+			entries, err := m.CrashClone(seed).ReadDir("/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				info, err := e.Info()
+				if err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, e.Name()+string(rune('0'+info.Size())))
+			}
+			return names
+		}
+		a, b := list(), list()
+		if len(a) != len(b) {
+			t.Fatalf("seed %d: %v and %v", seed, a, b)
+		}
+		for i := range a {
+			if a[i] != b[i] {
+				t.Fatalf("seed %d: %v and %v", seed, a, b)
+			}
+		}
+	}
+}
