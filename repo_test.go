@@ -45,7 +45,8 @@ var layers = map[string][]string{
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"vfs/vfstest":                 {"vfs"},
-	"objstore/objstoretest":       {"objstore"},
+	"objstore/bucketadmin":        {},
+	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/metadatatest":       {"metadata"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
 }

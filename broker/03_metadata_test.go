@@ -22,7 +22,7 @@ func metadataRequest(version int16, names ...string) *kmsg.MetadataRequest {
 }
 
 func metadataNames(resp *kmsg.MetadataResponse) []string {
-	var names []string
+	names := make([]string, 0, len(resp.Topics))
 	for _, t := range resp.Topics {
 		names = append(names, shown(t.Topic))
 	}

@@ -11,8 +11,8 @@ import (
 
 // ApiVersions tells a client what it may send. Versions 0-4.
 //
-//   - v3 (KIP-511): the client names itself; names that do not look like one get INVALID_REQUEST, with the list all the same. The response
-//     header stays at v0 in every version.
+//   - v3 (KIP-511): the client names itself; names that do not look like one get INVALID_REQUEST and no list. The response header
+//     stays at v0 in every version.
 //   - v3 (KIP-584): supported and finalized features; none here, so both lists are empty and the epoch is -1.
 //   - v4: as v3.
 //   - Any other version is answered as v0 with UNSUPPORTED_VERSION and the range of this API alone, so that the client can ask again.

@@ -28,7 +28,7 @@ func (b *Broker) createTopics(ctx context.Context, _ *Request, req *kmsg.CreateT
 		count[t.Topic]++
 	}
 	layers := b.layers()
-	var specs []metadata.TopicSpec
+	specs := make([]metadata.TopicSpec, 0, len(req.Topics))
 	at := make(map[string]int, len(req.Topics)) // name → place in resp.Topics
 	for _, t := range req.Topics {
 		if _, answered := at[t.Topic]; answered {

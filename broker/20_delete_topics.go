@@ -26,7 +26,7 @@ func (b *Broker) deleteTopics(ctx context.Context, _ *Request, req *kmsg.DeleteT
 		}
 	}
 	refs, errs := b.deletions(req)
-	var valid []metadata.TopicRef
+	valid := make([]metadata.TopicRef, 0, len(refs))
 	for i, ref := range refs {
 		if errs[i] == nil {
 			valid = append(valid, ref)

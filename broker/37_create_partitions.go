@@ -20,7 +20,7 @@ func (b *Broker) createPartitions(ctx context.Context, _ *Request, req *kmsg.Cre
 	for _, t := range req.Topics {
 		count[t.Topic]++
 	}
-	var specs []metadata.PartitionsSpec
+	specs := make([]metadata.PartitionsSpec, 0, len(req.Topics))
 	for _, t := range req.Topics {
 		switch n := count[t.Topic]; {
 		case n == 1:

@@ -53,12 +53,12 @@ func (b *Broker) alterConfigs(ctx context.Context, r kmsg.IncrementalAlterConfig
 		return err
 	}
 	change := func(old map[string]string) (map[string]string, error) {
-		next, err := applyOps(old, r.Configs, target)
-		if err != nil {
-			return nil, err
+		next, refused := applyOps(old, r.Configs, target)
+		if refused != nil {
+			return nil, refused
 		}
-		if err = target.validate(old, next); err != nil {
-			return nil, fmt.Errorf("%w: %w", errInvalidConfig, err)
+		if refused = target.validate(old, next); refused != nil {
+			return nil, fmt.Errorf("%w: %w", errInvalidConfig, refused)
 		}
 		return next, nil
 	}

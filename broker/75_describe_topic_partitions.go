@@ -64,7 +64,7 @@ const maxPartitionsPerPage = 2000
 
 // describedTopics are the names that the request is about from its cursor on, in ascending order.
 func describedTopics(image *metadata.Image, req *kmsg.DescribeTopicPartitionsRequest) []string {
-	var names []string
+	names := make([]string, 0, len(req.Topics)+1)
 	if len(req.Topics) == 0 {
 		names = image.TopicNames()
 	} else {

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"reflect"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -16,6 +15,15 @@ func apis() []api {
 		// G2: serve(4, 18, (*Broker).fetch),
 		// G2: serve(1, 11, (*Broker).listOffsets),
 		serve(0, 13, (*Broker).metadata),
+		serve(2, 10, (*Broker).offsetCommit),
+		serve(1, 10, (*Broker).offsetFetch),
+		serve(0, 6, (*Broker).findCoordinator),
+		serve(0, 9, (*Broker).joinGroup).retainsFrame(),
+		serve(0, 4, (*Broker).heartbeat),
+		serve(0, 5, (*Broker).leaveGroup),
+		serve(0, 5, (*Broker).syncGroup).retainsFrame(),
+		serve(0, 6, (*Broker).describeGroups),
+		serve(0, 5, (*Broker).listGroups),
 		serve(0, 4, (*Broker).apiVersions),
 		serve(2, 7, (*Broker).createTopics),
 		serve(1, 6, (*Broker).deleteTopics),
@@ -25,6 +33,7 @@ func apis() []api {
 		serve(1, 4, (*Broker).describeConfigs),
 		// G2: serve(1, 5, (*Broker).describeLogDirs),
 		serve(0, 3, (*Broker).createPartitions),
+		serve(0, 2, (*Broker).deleteGroups),
 		serve(0, 1, (*Broker).incrementalAlterConfigs),
 		serve(0, 2, (*Broker).describeCluster),
 		serve(0, 0, (*Broker).describeTopicPartitions),
@@ -103,25 +112,3 @@ func (a api) retainsFrame() api {
 func (a api) name() string { return protocol.APIName(a.key) }
 
 func (a api) serves(version int16) bool { return a.min <= version && version <= a.max }
-
-// hasBytes tells whether requests of this API have []byte fields, which alias the frame once decoded.
-func (a api) hasBytes() bool { return hasBytes(reflect.TypeOf(a.newRequest()).Elem()) }
-
-func hasBytes(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Slice:
-		return t.Elem().Kind() == reflect.Uint8 || hasBytes(t.Elem())
-	case reflect.Pointer:
-		return hasBytes(t.Elem())
-	case reflect.Struct:
-		if t == reflect.TypeFor[kmsg.Tags]() {
-			return false // unknown tags are never used
-		}
-		for i := range t.NumField() {
-			if hasBytes(t.Field(i).Type) {
-				return true
-			}
-		}
-	}
-	return false
-}

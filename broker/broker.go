@@ -5,7 +5,9 @@ import (
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
@@ -19,6 +21,7 @@ type Options struct {
 	Cluster  cluster           // *metadata.Follower
 	Admin    admin             // *metadata.Admin
 	Replicas replicas          // *replication.Manager
+	Groups   groupCoordinator  // *groups.Coordinator
 	Static   map[string]string // the broker's static settings by Kafka's names (config.Broker.Set)
 }
 
@@ -42,6 +45,21 @@ type replicas interface {
 	AwaitServed(ctx context.Context, topics []metadata.TopicID) error
 }
 
+// groupCoordinator is what this broker coordinates: the groups whose partitions of __consumer_offsets it leads. Any method may be called for any
+// group; one that is coordinated elsewhere, or not yet loaded, is answered with the code that sends the client on.
+type groupCoordinator interface {
+	PartitionFor(groupID string) int32
+	JoinGroup(context.Context, *kmsg.JoinGroupRequest, groups.ClientInfo) *kmsg.JoinGroupResponse
+	SyncGroup(context.Context, *kmsg.SyncGroupRequest) *kmsg.SyncGroupResponse
+	Heartbeat(context.Context, *kmsg.HeartbeatRequest) *kmsg.HeartbeatResponse
+	LeaveGroup(context.Context, *kmsg.LeaveGroupRequest) *kmsg.LeaveGroupResponse
+	OffsetCommit(context.Context, *kmsg.OffsetCommitRequest) *kmsg.OffsetCommitResponse
+	OffsetFetch(context.Context, *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchResponse
+	DescribeGroups(context.Context, *kmsg.DescribeGroupsRequest) *kmsg.DescribeGroupsResponse
+	ListGroups(context.Context, *kmsg.ListGroupsRequest) *kmsg.ListGroupsResponse
+	DeleteGroups(context.Context, *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse
+}
+
 // Broker answers Kafka requests. It holds no state of its own beyond its connections, so its methods may be called from anywhere.
 type Broker struct {
 	cfg     Config
@@ -53,6 +71,7 @@ type Broker struct {
 	cluster  cluster
 	admin    admin
 	replicas replicas
+	groups   groupCoordinator
 	static   map[string]string
 }
 
@@ -66,6 +85,7 @@ func New(o Options) *Broker {
 		cluster:  o.Cluster,
 		admin:    o.Admin,
 		replicas: o.Replicas,
+		groups:   o.Groups,
 		static:   o.Static,
 	}
 	b.metrics = newMetrics(o.Registerer, b.budget)

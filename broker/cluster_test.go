@@ -8,7 +8,15 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+)
+
+// What the server puts behind a broker.
+var (
+	_ cluster          = (*metadata.Follower)(nil)
+	_ admin            = (*metadata.Admin)(nil)
+	_ groupCoordinator = (*groups.Coordinator)(nil)
 )
 
 // testCluster is a broker with real metadata in memory, and handlers that are called without a connection.
@@ -18,6 +26,7 @@ type testCluster struct {
 	store    *metadata.MemStore
 	follower *metadata.Follower
 	replicas *servedReplicas
+	groups   *heardGroups
 	logs     *logBuffer
 }
 
@@ -37,7 +46,7 @@ func newTestCluster(t *testing.T, n int, static map[string]string) *testCluster 
 	t.Helper()
 	store := metadata.NewMemStore()
 	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
-	ctx, cancel := context.WithCancel(context.Background()) // ends in Cleanup, after t.Context()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	done := make(chan error, 1)
 	go func() { done <- follower.Run(ctx) }()
 	t.Cleanup(func() {
@@ -50,14 +59,14 @@ func newTestCluster(t *testing.T, n int, static map[string]string) *testCluster 
 	if _, err := metadata.EnsureClusterID(t.Context(), store); err != nil {
 		t.Fatal(err)
 	}
-	c := &testCluster{t: t, store: store, follower: follower, replicas: new(servedReplicas), logs: new(logBuffer)}
+	c := &testCluster{t: t, store: store, follower: follower, replicas: new(servedReplicas), groups: new(heardGroups), logs: new(logBuffer)}
 	for id := range int32(n) {
 		c.register(id + 1)
 	}
 	cfg := DefaultConfig()
 	cfg.NodeID = 1
 	c.Broker = New(Options{
-		Config: cfg, Logger: c.logs.logger(), Cluster: follower, Static: static, Replicas: c.replicas,
+		Config: cfg, Logger: c.logs.logger(), Cluster: follower, Static: static, Replicas: c.replicas, Groups: c.groups,
 		Admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now}),
 	})
 	return c
@@ -71,8 +80,13 @@ func (c *testCluster) register(id int32) *metadata.Registration {
 	if id == 1 {
 		listeners = append(listeners, metadata.Listener{Name: "INTERNAL", Host: host, Port: 9093, Protocol: "PLAINTEXT"})
 	}
+	return c.registerAt(id, listeners...)
+}
+
+func (c *testCluster) registerAt(id int32, listeners ...metadata.Listener) *metadata.Registration {
+	c.t.Helper()
 	r := metadata.NewRegistration(metadata.RegistrationOptions{
-		Store: c.store, BrokerID: id, DirectoryID: host, Rack: "r", Listeners: listeners, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Store: c.store, BrokerID: id, DirectoryID: "directory of " + listeners[0].Host, Rack: "r", Listeners: listeners, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	epoch, err := r.Register(c.t.Context())
 	if err != nil {

@@ -140,7 +140,7 @@ type running struct {
 
 func serveOn(t *testing.T, b *Broker) *running {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background()) // not t.Context(): the test decides when to stop
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	r := &running{pipes: newPipes(), stop: cancel, done: make(chan error, 1)}
 	go func() { r.done <- b.NewListener("PLAINTEXT").Serve(ctx, r.pipes) }()
 	return r

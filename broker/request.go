@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync/atomic"
 
+	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -29,6 +30,11 @@ func (r *Request) Software() Software {
 		return Software{}
 	}
 	return *r.conn.software.Load()
+}
+
+// groupClient is who the request came from, as groups show it.
+func (r *Request) groupClient() groups.ClientInfo {
+	return groups.ClientInfo{ID: r.ClientID, Host: "/" + r.Host}
 }
 
 // setSoftware keeps what the client said of itself.

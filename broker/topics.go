@@ -39,7 +39,7 @@ func (b *Broker) create(ctx context.Context, specs []metadata.TopicSpec, validat
 
 // awaitServed waits for the topics that were created or grew, and turns a time that is up into their error.
 func (b *Broker) awaitServed(ctx context.Context, results []metadata.TopicResult) {
-	var ids []metadata.TopicID
+	ids := make([]metadata.TopicID, 0, len(results))
 	for _, r := range results {
 		if r.Err == nil {
 			ids = append(ids, r.ID)

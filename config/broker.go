@@ -171,13 +171,13 @@ func splitURLs(text string, schemes ...string) ([]string, error) {
 	return urls, nil
 }
 
-// redact hides the password of a URL.
-func redact(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return "the address"
+// redact hides the user and password of a URL, well-formed or not.
+func redact(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if at := strings.LastIndexByte(rest, '@'); ok && at >= 0 {
+		return scheme + "://***" + rest[at:]
 	}
-	return u.Redacted()
+	return text
 }
 
 func applySeeds(b *Broker, text string) error {

@@ -7,8 +7,8 @@ var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
 func brokerKeys() []Key {
 	keys := []Key{
 		// Connections and requests.
-		brokerKey("connections.max.idle.ms", Long, "600000", "ms", atLeast(-1),
-			"How long a connection may be idle before it is closed; -1 means for ever."),
+		brokerKey("connections.max.idle.ms", Long, "600000", "ms", atLeast(1),
+			"How long a connection may be idle before it is closed."),
 		brokerKey("fetch.max.bytes", Int, "57671680", "bytes", atLeast(1024),
 			"The largest fetch response, whatever the client asks for; one batch is always returned whole."),
 		brokerKey("max.connections", Int, "10000", "", between(1, int32Max),
@@ -73,11 +73,11 @@ func brokerKeys() []Key {
 			"How often partitions are checked for segments to upload or to delete from the object store; a closed segment is uploaded at once."),
 		brokerKey("remote.log.reader.threads", Int, "10", "", atLeast(1),
 			"How many reads of the object store run at the same time."),
-		brokerKey("varve.objstore.attempt.timeout.ms", Int, "60000", "ms", atLeast(1),
-			"How long one attempt of an object store request may take, and each further 8 MiB of its body; it is then repeated."),
+		brokerKey("varve.objstore.attempt.timeout.ms", Int, "30000", "ms", atLeast(1),
+			"How long one attempt of an object store request may take, not counting a second for each MiB it moves; it is then repeated."),
 		brokerKey("varve.objstore.requests.max", Int, "64", "", atLeast(1),
 			"How many object store requests are under way at the same time."),
-		brokerKey("varve.tier.cache.bytes", Long, "134217728", "bytes", atLeast(0),
+		brokerKey("varve.tier.cache.bytes", Long, "67108864", "bytes", atLeast(1<<20),
 			"How much memory the cache of chunks read from the object store may take."),
 		brokerKey("varve.tier.chunk.bytes", Int, "4194304", "bytes", between(64<<10, 64<<20),
 			"The size of the chunks that segments are read from the object store in. It is written into new objects; old ones keep theirs."),

@@ -39,7 +39,7 @@ func newCluster(t *testing.T, store Store) *cluster {
 // background runs a part until the test, or the returned function, ends it.
 func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := run(ctx); err != nil {
@@ -127,8 +127,17 @@ type hookedStore struct {
 	txn   func(n int) error
 	after func(n int) error
 	list  func() error
-	mu    sync.Mutex
-	n     int
+	// revoke, if any, replaces the store's.
+	revoke func() error
+	mu     sync.Mutex
+	n      int
+}
+
+func (s *hookedStore) Revoke(ctx context.Context, id LeaseID) error {
+	if s.revoke != nil {
+		return s.revoke()
+	}
+	return s.Store.Revoke(ctx, id)
 }
 
 func (s *hookedStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int64, error) {

@@ -167,7 +167,7 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 
 func (c *Controller) write(ctx context.Context, changes []Change) (int64, error) {
 	guards := []Comparison{CreatedAt(controllerKey, c.epoch.Load())}
-	var ops []Op
+	ops := make([]Op, 0, len(changes))
 	for _, change := range changes {
 		guards = append(guards, change.Guards...)
 		ops = append(ops, change.Ops...)

@@ -45,12 +45,25 @@ func (s *compactingStore) List(ctx context.Context, prefix string) ([]KV, int64,
 func TestFollowerListsAgainAfterCompaction(t *testing.T) {
 	s := &compactingStore{MemStore: memStore(t)}
 	s.compact.Store(2)
-	c := newCluster(t, s)
+	registry := prometheus.NewRegistry()
+	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t), Registerer: registry})
+	background(t, f.Run)
 	// Both lists were overtaken by a compaction; the third one is watched.
-	c.wait(t, func(m *Image) bool { return m.Revision == 7 })
-	c.register(t, 1)
+	if _, err := f.WaitRevision(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	revision, err := s.Txn(t.Context(), nil, Put(brokerKey(1), encode(brokerValue{V: 1})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image, waitErr := f.WaitRevision(t.Context(), revision); waitErr != nil || len(image.Brokers) != 1 {
+		t.Fatalf("%+v, %v", image, waitErr)
+	}
 	if n := s.lists.Load(); n != 3 {
 		t.Errorf("listed %d times", n)
+	}
+	if n := counter(t, registry, "varve_metadata_relists_total"); n != 2 {
+		t.Errorf("counted %v", n)
 	}
 }
 
@@ -117,16 +130,24 @@ func TestUnreadableValuesAreCounted(t *testing.T) {
 	if _, err = f.WaitRevision(t.Context(), revision); err != nil {
 		t.Fatal(err)
 	}
+	if n := counter(t, registry, "varve_metadata_unreadable_batches_total"); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+}
+
+func counter(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, family := range families {
-		if family.GetName() == "varve_metadata_unreadable_batches_total" && family.GetMetric()[0].GetCounter().GetValue() == 1 {
-			return
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetCounter().GetValue()
 		}
 	}
-	t.Error("not counted")
+	t.Fatalf("no metric %s", name)
+	return 0
 }
 
 func TestSubscriptionCoalesces(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 // TopicID is the identity of a topic for its whole life: a topic that is
 // deleted and created again under the same name has another id.
-type TopicID [16]byte
+type TopicID [16]byte //nolint:recvcheck // a value type, but UnmarshalText needs a pointer
 
 // idEncoding is how Kafka prints a UUID: 22 characters of unpadded base64url.
 var idEncoding = base64.RawURLEncoding.Strict()
@@ -37,6 +37,9 @@ func ParseTopicID(s string) (TopicID, error) {
 	}
 	if _, err := idEncoding.Decode(id[:], []byte(s)); err != nil {
 		return TopicID{}, fmt.Errorf("parse topic id %q: %w", s, err)
+	}
+	if id.String() != s { // the decoder skips line ends
+		return TopicID{}, fmt.Errorf("parse topic id %q: it is not base64url", s)
 	}
 	return id, nil
 }

@@ -49,6 +49,7 @@ func TestTopicPartitionString(t *testing.T) {
 
 func FuzzParseTopicID(f *testing.F) {
 	f.Add("AQIDBAUGBwgJCgsMDQ4PEA")
+	f.Add("00000000000000000000\r\r")
 	f.Fuzz(func(t *testing.T, s string) {
 		if id, err := ParseTopicID(s); err == nil && id.String() != s {
 			t.Fatalf("%q is another spelling of %s", s, id)

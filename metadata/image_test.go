@@ -225,7 +225,7 @@ func TestImageModel(t *testing.T) {
 				t.Fatalf("an old image changed from\n%s to\n%s", oldText, describe(old))
 			}
 			image = next
-			var all []Event
+			all := make([]Event, 0, len(state))
 			for _, key := range slices.Sorted(maps.Keys(state)) {
 				all = append(all, Event{KV: state[key]})
 			}

@@ -125,7 +125,7 @@ func (s *MemStore) Txn(ctx context.Context, comparisons []Comparison, ops ...Op)
 		}
 	}
 	revision := s.mu.revision + 1
-	var events []Event
+	events := make([]Event, 0, len(ops))
 	for _, op := range ops {
 		switch op.Kind {
 		case OpPut:

@@ -79,7 +79,7 @@ func (s *MemStore) endLocked(id LeaseID) {
 	lease.stop()
 	delete(s.mu.leases, id)
 	keys := slices.DeleteFunc(s.keysLocked(""), func(key string) bool { return s.mu.kvs[key].Lease != id })
-	var events []Event
+	events := make([]Event, 0, len(keys))
 	for _, key := range keys {
 		events = append(events, s.deleteLocked(key, s.mu.revision+1))
 	}

@@ -12,6 +12,9 @@ func TestMemStoreConforms(t *testing.T) {
 		t.Helper()
 		s := metadata.NewMemStore()
 		t.Cleanup(func() { _ = s.Close() })
-		return metadatatest.Instance{Store: s, Compact: func(_ *testing.T, revision int64) { s.Compact(revision) }}
+		return metadatatest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
+			t.Helper()
+			s.Compact(revision)
+		}}
 	})
 }

@@ -11,7 +11,7 @@ func TestPlanElects(t *testing.T) {
 	const e1, e2 = 11, 12 // broker epochs
 	live := func(ids ...int32) []Event {
 		epochs := map[int32]int64{1: e1, 2: e2, 3: 13}
-		var events []Event
+		events := make([]Event, 0, len(ids))
 		for _, id := range ids {
 			events = append(events, put(brokerKey(id), brokerValue{}, epochs[id]))
 		}
@@ -25,7 +25,8 @@ func TestPlanElects(t *testing.T) {
 	}{
 		{
 			"the leader is well", live(1, 2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: e1, PartitionEpoch: 9}, nil,
+			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: e1, PartitionEpoch: 9},
+			nil,
 		},
 		{
 			"the leader registered anew", live(1, 2),
@@ -34,7 +35,8 @@ func TestPlanElects(t *testing.T) {
 		},
 		{
 			"a follower registered anew", live(1, 2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderBrokerEpoch: e1}, nil,
+			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderBrokerEpoch: e1},
+			nil,
 		},
 		{
 			"the leader is dead", live(2, 3),
@@ -48,11 +50,13 @@ func TestPlanElects(t *testing.T) {
 		},
 		{
 			"a live replica is out of sync", live(2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1}, Leader: 1, LeaderBrokerEpoch: e1}, nil,
+			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1}, Leader: 1, LeaderBrokerEpoch: e1},
+			nil,
 		},
 		{
 			"nobody lives", nil,
-			partitionValue{Replicas: []int32{1}, ISR: []int32{1}, Leader: 1, LeaderBrokerEpoch: e1}, nil,
+			partitionValue{Replicas: []int32{1}, ISR: []int32{1}, Leader: 1, LeaderBrokerEpoch: e1},
+			nil,
 		},
 	} {
 		image := applied(t, append(c.brokers,

@@ -167,3 +167,29 @@ func TestRegisterSurvivesALostReply(t *testing.T) {
 	}
 	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == epoch })
 }
+
+// TestReregistrationSurvivesALostReply: the key that is in the way is its own.
+func TestReregistrationSurvivesALostReply(t *testing.T) {
+	s := &hookedStore{Store: memStore(t)}
+	c := newCluster(t, s)
+	r := c.register(t, 1)[0]
+	if err := s.Revoke(t.Context(), r.Lease()); err != nil {
+		t.Fatal(err)
+	}
+	lost := s.n + 1
+	s.after = func(n int) error {
+		if n == lost {
+			return ErrUnavailable
+		}
+		return nil
+	}
+	s.revoke = func() error { return ErrUnavailable } // so is the attempt to take it back
+	if err := r.renew(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("renew = %v", err)
+	}
+	s.revoke = nil
+	if err := r.renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == r.Epoch() })
+}

@@ -74,28 +74,31 @@ func (c *cursor) nullableString() []byte {
 	return c.span(int(n))
 }
 
-// tags walks over one section of tagged fields; those in known are walked into, since the decoder will do so too.
-func (c *cursor) tags(known func(tag uint32, body *cursor)) {
+// tagCount reads how many tagged fields follow.
+func (c *cursor) tagCount() uint32 {
 	n := c.uvarint()
-	if n > maxHeaderTags {
+	if n > maxTags {
 		c.fail("%d tagged fields in one section", n)
-		return
+		return 0
 	}
-	for ; n > 0 && c.err == nil; n-- {
-		c.elements++
-		tag := c.uvarint()
-		size := c.uvarint()
-		if uint64(size) > uint64(len(c.src)) {
-			c.fail("tagged field of %d bytes where %d are left", size, len(c.src))
-			return
-		}
-		body := cursor{src: c.span(int(size))}
-		if known != nil {
-			known(tag, &body)
-			c.elements += body.elements
-			if body.err != nil {
-				c.fail("tagged field %d: %v", tag, body.err)
-			}
-		}
+	return n
+}
+
+// tag reads one tagged field.
+func (c *cursor) tag() (number uint32, body []byte) {
+	c.elements++
+	number = c.uvarint()
+	size := c.uvarint()
+	if uint64(size) > uint64(len(c.src)) {
+		c.fail("tagged field of %d bytes where %d are left", size, len(c.src))
+		return 0, nil
+	}
+	return number, c.span(int(size))
+}
+
+// skipTags walks over one section of tagged fields.
+func (c *cursor) skipTags() {
+	for n := c.tagCount(); n > 0 && c.err == nil; n-- {
+		c.tag()
 	}
 }

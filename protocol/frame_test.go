@@ -32,7 +32,7 @@ func readerOf(p []byte, budget *Budget) *FrameReader {
 func TestFramesOfAllSizes(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	var stream []byte
-	var bodies [][]byte
+	bodies := make([][]byte, 0, 11)
 	for _, n := range []int{1, 7, 4095, 4096, 4097, 65535, 65536, 65537, 1 << 18, 1<<20 + 3, 5 << 20} {
 		body := make([]byte, n)
 		for i := range body {

@@ -11,9 +11,9 @@ import (
 // ErrMalformed is bytes that are not what they claim to be: a header or a body that ends early, runs on, or announces what it cannot hold.
 var ErrMalformed = errors.New("malformed request")
 
-// maxHeaderTags bounds the tagged fields of one section. No Kafka API has more than a handful; an announced four thousand million would
+// maxTags bounds the tagged fields of one section. No Kafka API has more than a handful; an announced four thousand million would
 // only keep a processor busy.
-const maxHeaderTags = 1 << 10
+const maxTags = 1 << 10
 
 // RequestHeader is what comes before every request's body.
 type RequestHeader struct {
@@ -40,7 +40,7 @@ func ParseRequestHeader(frame []byte) (RequestHeader, []byte, error) {
 		h.ClientID = string(c.nullableString())
 	}
 	if version >= 2 {
-		c.tags(nil)
+		c.skipTags()
 	}
 	if c.err != nil {
 		return h, nil, fmt.Errorf("parse header of %s v%d: %w", APIName(h.Key), h.Version, c.err)
@@ -70,6 +70,12 @@ const (
 func requestHeaderVersion(key, version int16) int {
 	if key == controlledShutdownKey && version == 0 {
 		return 0
+	}
+	if s, ok := shapes[key]; ok { // without building a request
+		if version >= s.flexible {
+			return 2
+		}
+		return 1
 	}
 	req := kmsg.RequestForKey(key)
 	if req == nil {

@@ -51,24 +51,33 @@ func (w *walker) structure(fields []field) {
 		}
 		w.field(&fields[i])
 	}
-	switch {
-	case !w.flexible || w.err != nil:
-	case tagged:
-		w.tags(func(tag uint32, body *cursor) { w.knownTag(fields, tag, body) })
-	default:
-		w.tags(nil)
+	if !w.flexible || w.err != nil {
+		return
+	}
+	if !tagged {
+		w.skipTags()
+		return
+	}
+	for n := w.tagCount(); n > 0 && w.err == nil; n-- {
+		tag, body := w.tag()
+		w.knownTag(fields, tag, body)
 	}
 }
 
-func (w *walker) knownTag(fields []field, tag uint32, body *cursor) {
+// knownTag walks into a tagged field that the decoder will walk into as well.
+func (w *walker) knownTag(fields []field, tag uint32, body []byte) {
 	for i := range fields {
 		f := &fields[i]
-		if f.tagged && f.tag == tag && f.in(w.version) {
-			inner := walker{cursor: *body, version: w.version, flexible: w.flexible}
-			inner.value(f)
-			*body = inner.cursor
-			return
+		if !f.tagged || f.tag != tag || !f.in(w.version) || w.err != nil {
+			continue
 		}
+		inner := walker{cursor: cursor{src: body}, version: w.version, flexible: w.flexible}
+		inner.value(f)
+		w.elements += inner.elements
+		if inner.err != nil {
+			w.fail("tagged field %d: %v", tag, inner.err)
+		}
+		return
 	}
 }
 

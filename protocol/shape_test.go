@@ -132,6 +132,21 @@ func TestCheckBodyCountsElements(t *testing.T) {
 	}
 }
 
+func TestCheckBodyDoesNotAllocate(t *testing.T) {
+	req := kmsg.NewPtrFetchRequest()
+	req.SetVersion(17)
+	req.Topics = []kmsg.FetchRequestTopic{{Partitions: make([]kmsg.FetchRequestTopicPartition, 100)}}
+	body := req.AppendTo(nil)
+	allocated := testing.AllocsPerRun(10, func() {
+		if _, err := CheckBody(1, 17, body); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocated > 0 {
+		t.Errorf("%v allocations", allocated)
+	}
+}
+
 // Each of these makes kmsg allocate gigabytes or loop for minutes.
 func TestCheckBodyRefusesWhatDecodersChokeOn(t *testing.T) {
 	announced := binary.BigEndian.AppendUint32(nil, 1<<24) // array of 16 million, followed by that many bytes but nowhere near that many elements

@@ -104,12 +104,16 @@ func TestMalformedRecords(t *testing.T) {
 			b[pos(b)+5] = 3
 			return b
 		},
-		"value length beyond":  func(b Batch) Batch { b[pos(b)+5] = 0x20; return b },
-		"header count beyond":  func(b Batch) Batch { b[pos(b)+6] = 0x7e; return b },
-		"header count -1":      func(b Batch) Batch { b[pos(b)+6] = 1; return b },
-		"offset delta beyond":  func(b Batch) Batch { b[pos(b)+3] = 4; return b },
-		"offset delta -1":      func(b Batch) Batch { b[pos(b)+3] = 1; return b },
-		"header key null":      func(b Batch) Batch { b[HeaderSize+9] = 1; return b },
+		"value length beyond": func(b Batch) Batch { b[pos(b)+5] = 0x20; return b },
+		"header count beyond": func(b Batch) Batch { b[pos(b)+6] = 0x7e; return b },
+		"header count -1":     func(b Batch) Batch { b[pos(b)+6] = 1; return b },
+		"offset delta beyond": func(b Batch) Batch { b[pos(b)+3] = 4; return b },
+		"offset delta -1":     func(b Batch) Batch { b[pos(b)+3] = 1; return b },
+		"header key null":     func(b Batch) Batch { b[HeaderSize+9] = 1; return b },
+		"a byte too many in a record": func(b Batch) Batch {
+			b[pos(b)] += 2
+			return append(b, 0)
+		},
 		"no bytes for records": func(b Batch) Batch { return b[:HeaderSize] },
 		"endless varint": func(b Batch) Batch {
 			return append(b[:HeaderSize], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"...)

@@ -27,9 +27,19 @@ func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
 	if acks != AcksNone && acks != AcksLeader && acks != AcksAll {
 		return Appended{}, fmt.Errorf("acks=%d: %w", acks, ErrInvalidRequiredAcks)
 	}
+	return p.append(batches, acks, -1)
+}
+
+// AppendAt is an Append with acks=all that fails, with ErrFencedLeaderEpoch or ErrUnknownLeaderEpoch, unless this broker leads at a
+// given epoch: for those whose batches rest on what they know since that election.
+func (p *Partition) AppendAt(epoch int32, batches []byte) (Appended, error) {
+	return p.append(batches, AcksAll, epoch)
+}
+
+func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r, err := p.leading(-1)
+	r, err := p.leading(epoch)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -40,15 +50,24 @@ func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
 	if err != nil {
 		return Appended{}, err
 	}
-	if !info.Duplicate {
-		p.metrics.appendedBytes.Add(float64(len(batches)))
-		p.metrics.appendedRecords.Add(float64(info.Records))
-	}
+	p.metrics.appendedBytes.Add(float64(info.Bytes))
+	p.metrics.appendedRecords.Add(float64(info.Records))
+	p.kickLocked(info.Bytes)
 	if info.NeedsFlush {
 		p.flush.schedule(p)
 	}
 	p.advanceLocked()
 	return Appended{AppendInfo: info, partition: p, acks: acks}, nil
+}
+
+// kickLocked lets the tier know about every time that a segment must have been closed. It looks for itself as well, only later.
+func (p *Partition) kickLocked(appended int64) {
+	p.sinceKick += appended
+	if p.tier == nil || p.sinceKick < p.config.Load().Log.SegmentBytes {
+		return
+	}
+	p.sinceKick = 0
+	p.tier.Kick(p.tp)
 }
 
 // Wait returns when the append is as safe as its acks and the topic's flush.messages demand. When ctx ends it returns why; the append

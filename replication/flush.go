@@ -33,14 +33,32 @@ func newFlusher(brokerID int32, logger *slog.Logger, m *metrics) *flusher {
 	return &flusher{brokerID: brokerID, logger: logger, metrics: m, wake: make(chan struct{}, 1)}
 }
 
+// flushState is where a partition stands with the flusher.
+type flushState uint8
+
+const (
+	flushIdle    flushState = iota
+	flushQueued             // in the queue
+	flushRunning            // being synced
+	flushAgain              // being synced, and appended to since
+)
+
 // schedule has everything that is in the log now synced soon.
 func (f *flusher) schedule(p *Partition) {
-	if p.queued.Swap(true) {
-		return
-	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch p.flushState {
+	case flushIdle:
+		f.pushLocked(p)
+	case flushRunning:
+		p.flushState = flushAgain // one sync will do for all that come until this one ends
+	case flushQueued, flushAgain:
+	}
+}
+
+func (f *flusher) pushLocked(p *Partition) {
+	p.flushState = flushQueued
 	f.mu.queue = append(f.mu.queue, p)
-	f.mu.Unlock()
 	f.signal()
 }
 
@@ -60,6 +78,7 @@ func (f *flusher) next() *Partition {
 	p := f.mu.queue[0]
 	f.mu.queue[0] = nil
 	f.mu.queue = f.mu.queue[1:]
+	p.flushState = flushRunning
 	if len(f.mu.queue) > 0 {
 		f.signal()
 	}
@@ -79,6 +98,7 @@ func (f *flusher) run(ctx context.Context) {
 				}
 				for p := f.next(); p != nil && ctx.Err() == nil; p = f.next() {
 					f.sync(ctx, p)
+					f.done(p)
 				}
 			}
 		})
@@ -86,8 +106,17 @@ func (f *flusher) run(ctx context.Context) {
 	workers.Wait()
 }
 
+func (f *flusher) done(p *Partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p.flushState == flushAgain {
+		f.pushLocked(p)
+		return
+	}
+	p.flushState = flushIdle
+}
+
 func (f *flusher) sync(ctx context.Context, p *Partition) {
-	p.queued.Store(false) // an append from here on is in the log already, or schedules again
 	end := p.log.EndOffset()
 	err := p.log.Flush(ctx, end)
 	f.metrics.flushes.Inc()

@@ -33,10 +33,12 @@ type Partition struct {
 	flushFailure atomic.Pointer[flushFailure]
 	watchers     watchers // of role, high watermark and flushed offset
 
-	mu sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
+	mu        sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
+	sinceKick int64      // bytes; guarded by mu
 
-	queued   atomic.Bool // in the flusher's queue
-	attached bool        // to the tier; the Manager's
+	flushState flushState // guarded by flusher.mu
+	attached   bool       // to the tier; the applier's
+	told       role       // that a listener knows; the applier's
 }
 
 // role is what the metadata image says of a partition. It never changes; it is replaced.

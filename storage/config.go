@@ -1,6 +1,10 @@
 package storage
 
-import "math"
+import (
+	"math"
+
+	"github.com/varvelog/varve/record"
+)
 
 // TimestampType says whose clock gives records their timestamp.
 type TimestampType int8
@@ -10,6 +14,14 @@ const (
 	CreateTime TimestampType = iota
 	LogAppendTime
 )
+
+// Compression says how batches are stored; the zero value keeps what the
+// producer sent (compression.type=producer).
+type Compression struct {
+	Recompress bool
+	Codec      record.Codec
+	Level      int // 0: the codec's default
+}
 
 // AsRetention as a local retention means: the same as without "local" (Kafka's -2).
 const AsRetention = -2
@@ -40,6 +52,8 @@ type Config struct {
 	TimestampBeforeMaxMs int64         // message.timestamp.before.max.ms
 	TimestampAfterMaxMs  int64         // message.timestamp.after.max.ms
 
+	Compression Compression // compression.type and compression.*.level
+
 	FlushMessages int64 // flush.messages
 	FlushMs       int64 // flush.ms
 }
@@ -63,4 +77,21 @@ func DefaultConfig() Config {
 		FlushMessages:        math.MaxInt64,
 		FlushMs:              math.MaxInt64,
 	}
+}
+
+// copiesToRemote says that closed segments go to the object store.
+func (c *Config) copiesToRemote() bool { return c.RemoteStorageEnable && !c.RemoteCopyDisable }
+
+// localRetention is how long and how much stays on this disk; -1 is unlimited.
+func (c *Config) localRetention() (ms, bytes int64) {
+	ms, bytes = c.RetentionMs, c.RetentionBytes
+	if c.copiesToRemote() {
+		if c.LocalRetentionMs != AsRetention {
+			ms = c.LocalRetentionMs
+		}
+		if c.LocalRetentionBytes != AsRetention {
+			bytes = c.LocalRetentionBytes
+		}
+	}
+	return ms, bytes
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
+	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
@@ -27,8 +30,8 @@ type EmbeddedOptions struct {
 // election timeouts, and never loses an election, however starved it is.
 const (
 	memberName         = "varve"
-	tick               = 20 * time.Millisecond
-	electionTimeout    = 100 * time.Millisecond
+	tick               = 50 * time.Millisecond
+	electionTimeout    = 250 * time.Millisecond
 	quotaBytes         = 4 << 30
 	keptRevisions      = "10000"
 	snapshotEntries    = 1000 // of the raft log, which is in memory until then
@@ -72,9 +75,16 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			server, err = nil, fmt.Errorf("its files are damaged or not etcd's (%v); restore the directory, or move it away to start an empty cluster", cause)
+			detail := ""
+			if _, stumbled := cause.(runtime.Error); !stumbled { // over what the log has said already
+				detail = fmt.Sprintf(" (%v)", cause)
+			}
+			server, err = nil, fmt.Errorf("its files are damaged or not etcd's%s; restore the directory, or move it away to start an empty cluster", detail)
 		}
 	}()
+	if err = checkDatabase(o.Dir); err != nil {
+		return nil, fmt.Errorf("%w; restore the directory, or move it away to start an empty cluster", err)
+	}
 	server, err = embed.StartEtcd(config(o))
 	if err != nil {
 		return nil, err
@@ -90,6 +100,20 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 	}
 	server.Close()
 	return nil, err
+}
+
+// checkDatabase opens the database as etcd will: that one panics over a damaged
+// file where nobody can recover.
+func checkDatabase(dir string) error {
+	name := filepath.Join(dir, "member", "snap", "db")
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	db, err := bbolt.Open(name, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return fmt.Errorf("its database is damaged: %w", err)
+	}
+	return db.Close()
 }
 
 func config(o EmbeddedOptions) *embed.Config {

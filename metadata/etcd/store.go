@@ -49,9 +49,19 @@ func checkCluster(cluster string) error {
 	return nil
 }
 
+// begin bounds a request. On a closed store it ends at once: etcd's client
+// would try for seconds.
+func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	if s.closed.Load() {
+		cancel()
+	}
+	return ctx, cancel
+}
+
 // Get implements metadata.Store.
 func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	r, err := s.client.Get(ctx, s.root+key)
 	if err != nil {
@@ -101,7 +111,7 @@ func (s *Store) list(ctx context.Context, prefix string) ([]metadata.KV, int64, 
 }
 
 func (s *Store) page(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	r, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
 	if err != nil {
@@ -142,7 +152,7 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 			return 0, fmt.Errorf("write %s: unknown operation %d", op.Key, op.Kind)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	r, err := s.client.Txn(ctx).If(cmps...).Then(then...).Commit()
 	if err != nil {
@@ -173,6 +183,9 @@ func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[
 		// member that has lost its leader must not keep its watchers waiting.
 		inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 		defer cancel()
+		if s.closed.Load() {
+			cancel()
+		}
 		for r := range s.client.Watch(inner, s.root+prefix, clientv3.WithPrefix(), clientv3.WithRev(from)) {
 			if err := r.Err(); err != nil {
 				yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
@@ -201,7 +214,7 @@ func (s *Store) batch(events []*clientv3.Event) metadata.Batch {
 
 // Grant implements metadata.Store.
 func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	seconds := (ttl + time.Second - 1) / time.Second
 	r, err := s.client.Grant(ctx, int64(max(seconds, 1)))
@@ -213,7 +226,7 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID,
 
 // KeepAlive implements metadata.Store.
 func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease)); err != nil {
 		return s.wrap(ctx, err, "keep a lease alive")
@@ -223,7 +236,7 @@ func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
 
 // Revoke implements metadata.Store.
 func (s *Store) Revoke(ctx context.Context, lease metadata.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	if _, err := s.client.Revoke(ctx, clientv3.LeaseID(lease)); err != nil {
 		if err = s.wrap(ctx, err, "revoke a lease"); !errors.Is(err, metadata.ErrLeaseNotFound) {

@@ -32,6 +32,7 @@ var quiet = map[string]bool{
 	"failed to update storage version":                                                     true,
 	"failed to update cluster version":                                                     true,
 	"failed to apply request":                                                              true,
+	"retrying of unary invoker failed":                                                     true,
 	"check file permission":                                                                true,
 }
 

@@ -24,7 +24,7 @@ func Run(t *testing.T, open func(t *testing.T) Instance) {
 	t.Helper()
 	for _, c := range []struct {
 		name  string
-		check func(*testing.T, suite)
+		check func(suite)
 	}{
 		{"GetOfAbsentKey", getOfAbsentKey},
 		{"PutGetDelete", putGetDelete},
@@ -48,11 +48,15 @@ func Run(t *testing.T, open func(t *testing.T) Instance) {
 		{"EndedContext", endedContext},
 		{"CloseEndsWatches", closeEnds},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.check(t, suite{open(t)}) })
+		t.Run(c.name, func(t *testing.T) { c.check(suite{open(t), t}) })
 	}
 }
 
-type suite struct{ Instance }
+// suite is what a check works with.
+type suite struct {
+	Instance
+	t *testing.T
+}
 
 func (s suite) txn(t *testing.T, cs []metadata.Comparison, ops ...metadata.Op) int64 {
 	t.Helper()
@@ -123,13 +127,15 @@ func wantErr(t *testing.T, err, want error) {
 	}
 }
 
-func getOfAbsentKey(t *testing.T, s suite) {
+func getOfAbsentKey(s suite) {
+	t := s.t
 	if kv := s.get(t, "a"); kv.Exists() || kv.Value != nil || kv.CreateRevision != 0 {
 		t.Fatalf("an absent key reads as %+v", kv)
 	}
 }
 
-func putGetDelete(t *testing.T, s suite) {
+func putGetDelete(s suite) {
+	t := s.t
 	revision := s.put(t, "dir/a", "one")
 	kv := s.get(t, "dir/a")
 	if string(kv.Value) != "one" || kv.ModRevision != revision || kv.CreateRevision != revision || kv.Lease != 0 {
@@ -143,7 +149,8 @@ func putGetDelete(t *testing.T, s suite) {
 	}
 }
 
-func createRevisions(t *testing.T, s suite) {
+func createRevisions(s suite) {
+	t := s.t
 	created := s.put(t, "a", "1")
 	updated := s.put(t, "a", "2")
 	if kv := s.get(t, "a"); kv.CreateRevision != created || kv.ModRevision != updated {
@@ -156,7 +163,8 @@ func createRevisions(t *testing.T, s suite) {
 	}
 }
 
-func comparisons(t *testing.T, s suite) {
+func comparisons(s suite) {
+	t := s.t
 	created := s.put(t, "a", "1")
 	updated := s.put(t, "a", "2")
 	for _, c := range []struct {
@@ -193,7 +201,8 @@ func comparisons(t *testing.T, s suite) {
 	}
 }
 
-func atomic(t *testing.T, s suite) {
+func atomic(s suite) {
+	t := s.t
 	s.put(t, "c", "old")
 	revision := s.txn(t, nil, metadata.Put("a", []byte("1")), metadata.Put("b", nil), metadata.Delete("c"))
 	for _, key := range []string{"a", "b"} {
@@ -206,7 +215,8 @@ func atomic(t *testing.T, s suite) {
 	}
 }
 
-func noChange(t *testing.T, s suite) {
+func noChange(s suite) {
+	t := s.t
 	revision := s.put(t, "a", "1")
 	if got := s.txn(t, nil, metadata.Delete("b")); got != revision {
 		t.Fatalf("deleting nothing: revision %d, want %d", got, revision)
@@ -219,7 +229,8 @@ func noChange(t *testing.T, s suite) {
 	}
 }
 
-func doubleKeys(t *testing.T, s suite) {
+func doubleKeys(s suite) {
+	t := s.t
 	for _, ops := range [][]metadata.Op{
 		{metadata.Put("a", nil), metadata.Put("a", nil)},
 		{metadata.Put("a", nil), metadata.Delete("a")},
@@ -233,7 +244,8 @@ func doubleKeys(t *testing.T, s suite) {
 	s.put(t, "fine", "")
 }
 
-func deletePrefix(t *testing.T, s suite) {
+func deletePrefix(s suite) {
+	t := s.t
 	for i := range 5 {
 		s.put(t, fmt.Sprintf("p/1/%d", i), "")
 		s.put(t, fmt.Sprintf("p/10/%d", i), "")
@@ -248,10 +260,11 @@ func deletePrefix(t *testing.T, s suite) {
 	}
 }
 
-func list(t *testing.T, s suite) {
+func list(s suite) {
+	t := s.t
 	const n = 4321 // more than one page of any implementation
 	want := make([]string, n)
-	var ops []metadata.Op
+	ops := make([]metadata.Op, 0, n)
 	for i := range n {
 		want[i] = fmt.Sprintf("many/%05d", (i*7)%n)
 		ops = append(ops, metadata.Put(want[i], nil))
@@ -273,7 +286,8 @@ func list(t *testing.T, s suite) {
 	}
 }
 
-func watch(t *testing.T, s suite) {
+func watch(s suite) {
+	t := s.t
 	s.put(t, "w/old", "")
 	first := s.put(t, "w/a", "1")
 	s.put(t, "other", "")
@@ -291,7 +305,8 @@ func watch(t *testing.T, s suite) {
 	}
 }
 
-func watchWhole(t *testing.T, s suite) {
+func watchWhole(s suite) {
+	t := s.t
 	from := s.put(t, "start", "") + 1
 	const txns, width = 50, 40
 	done := make(chan error, 1)
@@ -326,7 +341,8 @@ func watchWhole(t *testing.T, s suite) {
 	}
 }
 
-func watchFuture(t *testing.T, s suite) {
+func watchFuture(s suite) {
+	t := s.t
 	now := s.put(t, "w/a", "")
 	done := make(chan []metadata.Event, 1)
 	go func() {
@@ -346,7 +362,8 @@ func watchFuture(t *testing.T, s suite) {
 	}
 }
 
-func watchCompacted(t *testing.T, s suite) {
+func watchCompacted(s suite) {
+	t := s.t
 	first := s.put(t, "w/a", "1")
 	for range 10 {
 		s.put(t, "w/a", "2")
@@ -365,7 +382,8 @@ func watchCompacted(t *testing.T, s suite) {
 	}
 }
 
-func watchContext(t *testing.T, s suite) {
+func watchContext(s suite) {
+	t := s.t
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	from := s.put(t, "w/a", "")
@@ -386,7 +404,8 @@ func (s suite) grant(t *testing.T, ttl time.Duration) metadata.LeaseID {
 	return lease
 }
 
-func revoke(t *testing.T, s suite) {
+func revoke(s suite) {
+	t := s.t
 	lease := s.grant(t, time.Minute)
 	s.txn(t, nil, metadata.PutLeased("l/a", nil, lease), metadata.PutLeased("l/b", nil, lease), metadata.Put("l/c", nil))
 	before := s.put(t, "l/d", "")
@@ -406,7 +425,8 @@ func revoke(t *testing.T, s suite) {
 	}
 }
 
-func leaseExpires(t *testing.T, s suite) {
+func leaseExpires(s suite) {
+	t := s.t
 	lease := s.grant(t, time.Second)
 	put := s.txn(t, nil, metadata.PutLeased("l/a", nil, lease))
 	if e := s.events(t, "l/", put+1, 1)[0]; !e.Deleted || e.Key != "l/a" {
@@ -417,7 +437,8 @@ func leaseExpires(t *testing.T, s suite) {
 
 // keepAlive grants two equal leases and renews the older one later on: it must
 // outlive the other.
-func keepAlive(t *testing.T, s suite) {
+func keepAlive(s suite) {
+	t := s.t
 	kept, lost := s.grant(t, 2*time.Second), s.grant(t, 2*time.Second)
 	put := s.txn(t, nil, metadata.PutLeased("l/kept", nil, kept), metadata.PutLeased("l/lost", nil, lost))
 	timer := time.NewTimer(time.Second)
@@ -434,7 +455,8 @@ func keepAlive(t *testing.T, s suite) {
 	}
 }
 
-func goneLease(t *testing.T, s suite) {
+func goneLease(s suite) {
+	t := s.t
 	lease := s.grant(t, time.Minute)
 	if err := s.Store.Revoke(t.Context(), lease); err != nil {
 		t.Fatal(err)
@@ -447,7 +469,8 @@ func goneLease(t *testing.T, s suite) {
 	wantErr(t, s.Store.KeepAlive(t.Context(), lease), metadata.ErrLeaseNotFound)
 }
 
-func leaseOff(t *testing.T, s suite) {
+func leaseOff(s suite) {
+	t := s.t
 	lease := s.grant(t, time.Minute)
 	s.txn(t, nil, metadata.PutLeased("a", nil, lease))
 	s.put(t, "a", "kept")
@@ -459,7 +482,8 @@ func leaseOff(t *testing.T, s suite) {
 	}
 }
 
-func endedContext(t *testing.T, s suite) {
+func endedContext(s suite) {
+	t := s.t
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := s.Store.Get(ctx, "a")
@@ -475,7 +499,8 @@ func endedContext(t *testing.T, s suite) {
 	}
 }
 
-func closeEnds(t *testing.T, s suite) {
+func closeEnds(s suite) {
+	t := s.t
 	from := s.put(t, "w/a", "")
 	watching := make(chan struct{})
 	done := make(chan error, 1)

@@ -1,0 +1,73 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	defaultTimeout = 30 * time.Second
+	dialTimeout    = 5 * time.Second
+	// silence is how long a connection may give no answer. kgo does not look at a call's context while it greets a
+	// broker, so that this, not the context, bounds a call to something that accepts connections and says nothing.
+	silence    = 10 * time.Second
+	minSilence = 100 * time.Millisecond // the least that kgo takes
+)
+
+// Options say where the cluster is and how patient a call is.
+type Options struct {
+	// Bootstrap is one or more HOST:PORT of brokers.
+	Bootstrap []string
+	// ClientID is what brokers log and account the requests under.
+	ClientID string
+	// Timeout bounds each call; 0 is 30 seconds.
+	Timeout time.Duration
+}
+
+// Client is a connection to a cluster. Its methods may be called concurrently.
+type Client struct {
+	options Options
+	kafka   *kgo.Client
+	admin   *kadm.Client
+}
+
+// Open returns a client; no connection is made before the first call. More
+// options of kgo make it a producer or a consumer.
+func Open(o Options, more ...kgo.Opt) (*Client, error) {
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.ClientID == "" {
+		o.ClientID = "varve"
+	}
+	options := append([]kgo.Opt{
+		kgo.SeedBrokers(o.Bootstrap...),
+		kgo.ClientID(o.ClientID),
+		kgo.SoftwareNameAndVersion("varve", "cli"),
+		kgo.DialTimeout(min(o.Timeout, dialTimeout)),
+		kgo.RequestTimeoutOverhead(max(min(o.Timeout, silence), minSilence)),
+		kgo.RetryTimeout(o.Timeout),
+	}, more...)
+	kafka, err := kgo.NewClient(options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %v: %w", o.Bootstrap, err)
+	}
+	admin := kadm.NewClient(kafka)
+	admin.SetTimeoutMillis(int32(o.Timeout.Milliseconds()))
+	return &Client{options: o, kafka: kafka, admin: admin}, nil
+}
+
+// Kafka is the client for producing and consuming. Pass its errors through Explain.
+func (c *Client) Kafka() *kgo.Client { return c.kafka }
+
+// Close drops all connections. What a producer has not flushed is lost.
+func (c *Client) Close() { c.kafka.Close() }
+
+// bounded puts the client's timeout onto ctx.
+func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.options.Timeout)
+}

@@ -1,0 +1,124 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// ExplainedError is an error in words that say what to do. Unwrap has the cause.
+type ExplainedError struct {
+	text  string
+	cause error
+}
+
+func (e *ExplainedError) Error() string { return e.text }
+
+// Unwrap returns the cause.
+func (e *ExplainedError) Unwrap() error { return e.cause }
+
+// Explain turns an error of the network, of the protocol or of kgo into one
+// line that says what to do. Errors that it has no better words for, and nil,
+// come back as they are, on one line.
+func (c *Client) Explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, done := errors.AsType[*ExplainedError](err); done {
+		return err
+	}
+	if text := c.words(err); text != "" {
+		return &ExplainedError{text: text, cause: err}
+	}
+	if text := err.Error(); strings.ContainsAny(text, "\r\n") {
+		return &ExplainedError{text: strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; "), cause: err}
+	}
+	return err
+}
+
+func (c *Client) words(err error) string {
+	where := strings.Join(c.options.Bootstrap, ",")
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
+		where = op.Addr.String()
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return fmt.Sprintf("cannot find the host %q: check the name in --bootstrap, or what the broker advertises", dns.Name)
+	}
+	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
+		return fmt.Sprintf("%s closed the connection: is it a Kafka listener, and without TLS?", where)
+	}
+	if strings.Contains(err.Error(), "invalid large response size") { // kgo exports no error for it
+		return fmt.Sprintf("%s answers something other than Kafka: is the port right? Varve's own are 9092 for Kafka and 9644 for HTTP", where)
+	}
+	if protocol, ok := errors.AsType[*kerr.Error](err); ok {
+		return protocolWords(protocol)
+	}
+	if shards, ok := errors.AsType[*kadm.ShardErrors](err); ok && len(shards.Errs) > 0 {
+		if inner := shards.Errs[0].Err; strings.Contains(inner.Error(), "unknown broker") { // kgo exports no error for it
+			return "there is no such broker in the cluster"
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("no broker at %s: start one with \"varve broker start\", or name another with --bootstrap HOST:PORT", where)
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return fmt.Sprintf("no route to %s: check the address in --bootstrap and the network", where)
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return fmt.Sprintf("no answer from %s within %v: is it up, and is it a Kafka listener? --timeout waits longer", where, c.options.Timeout)
+	case errors.Is(err, kgo.ErrClientClosed):
+		return "the client is closed"
+	}
+	return ""
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}
+
+// protocolWords has advice for the codes that people meet; the others speak for themselves.
+func protocolWords(err *kerr.Error) string {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return "it does not exist (\"varve topic list\" shows what does)"
+	case errors.Is(err, kerr.TopicAlreadyExists):
+		return "it exists already"
+	case errors.Is(err, kerr.InvalidTopicException):
+		return "the name is not allowed: use up to 249 of a-z A-Z 0-9 . _ -"
+	case errors.Is(err, kerr.InvalidReplicationFactor):
+		return "the replication factor is larger than the number of brokers, or not positive"
+	case errors.Is(err, kerr.GroupIDNotFound):
+		return "it does not exist (\"varve group list\" shows what does)"
+	case errors.Is(err, kerr.CoordinatorNotAvailable), errors.Is(err, kerr.CoordinatorLoadInProgress):
+		return "the group's coordinator is not ready yet: try again in a moment"
+	case errors.Is(err, kerr.LeaderNotAvailable), errors.Is(err, kerr.NotLeaderForPartition):
+		return "the partition has no leader at the moment: try again, and see \"varve topic describe\""
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		return "the record is larger than the topic allows (max.message.bytes)"
+	case errors.Is(err, kerr.NotEnoughReplicas), errors.Is(err, kerr.NotEnoughReplicasAfterAppend):
+		return "fewer replicas are in sync than min.insync.replicas asks for"
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
+		return "this is not allowed for this user (" + err.Message + ")"
+	default:
+		return err.Description + " (" + err.Message + ")"
+	}
+}
+
+// about says which thing an error is about. A message that the broker sent
+// along is better than the words for its code.
+func (c *Client) about(what, message string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if message != "" && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return &ExplainedError{text: what + ": " + strings.ReplaceAll(message, "\n", " "), cause: err}
+	}
+	return fmt.Errorf("%s: %w", what, c.Explain(err))
+}

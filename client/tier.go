@@ -1,0 +1,189 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/protocol"
+)
+
+// Unknown stands for a number that the broker does not tell.
+const Unknown int64 = -1
+
+// TierPartition is how a partition's log lies over the two tiers. Ends are
+// exclusive. A number is Unknown when the broker does not tell it, which for
+// bytes and segments of the remote tier is so of any broker but Varve's.
+type TierPartition struct {
+	Topic     string
+	Partition int32
+	Tiered    bool // the topic has remote.storage.enable
+
+	LogStart   int64
+	LocalStart int64
+	RemoteEnd  int64 // LogStart when nothing is in the remote tier
+	End        int64 // the high watermark
+
+	LocalBytes     int64
+	RemoteBytes    int64
+	RemoteSegments int64
+	PendingBytes   int64 // in closed segments that wait to be uploaded
+	LastUpload     int64 // unix ms
+}
+
+// Lag is how many records are not in the remote tier, those of the active
+// segment among them. It is Unknown when none of them will ever be.
+func (p TierPartition) Lag() int64 {
+	if !p.Tiered || p.RemoteEnd == Unknown || p.End == Unknown {
+		return Unknown
+	}
+	return max(p.End-max(p.RemoteEnd, p.LogStart), 0)
+}
+
+// TierStatus describes the tiers of the named topics, or of all that are not
+// internal when none is named, by topic and partition.
+func (c *Client) TierStatus(ctx context.Context, names ...string) ([]TierPartition, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	topics, notFound := c.Topics(ctx, names...)
+	if len(names) == 0 {
+		topics = slices.DeleteFunc(topics, func(t Topic) bool { return t.Internal })
+	}
+	if len(topics) == 0 {
+		return nil, notFound
+	}
+	found := make([]string, len(topics))
+	leaders := map[string]map[int32]int32{}
+	for i, t := range topics {
+		found[i] = t.Name
+		leaders[t.Name] = map[int32]int32{}
+		for _, p := range t.Partitions {
+			leaders[t.Name][p.ID] = p.Leader
+		}
+	}
+
+	listings := [4]kadm.ListedOffsets{}
+	var failed []error
+	for i, list := range []func(context.Context, ...string) (kadm.ListedOffsets, error){
+		c.admin.ListStartOffsets, c.admin.ListLocalLogStartOffsets, c.admin.ListLatestRemoteOffsets, c.admin.ListEndOffsets,
+	} {
+		listed, err := list(ctx, found...)
+		if required := i == 0 || i == 3; required && err != nil {
+			failed = append(failed, c.Explain(err))
+		}
+		listings[i] = listed // what lacks is Unknown
+	}
+	sizes, err := c.logDirs(ctx, leaders)
+	failed = append(failed, c.Explain(err))
+	tiered, err := c.tieredTopics(ctx, found)
+	failed = append(failed, err)
+
+	var all []TierPartition
+	for topic, partitions := range leaders {
+		for partition := range partitions {
+			p := sizes[topicPartition{topic, partition}]
+			p.Topic, p.Partition, p.Tiered = topic, partition, tiered[topic]
+			p.setOffsets(listings)
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b TierPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all, errors.Join(notFound, errors.Join(failed...))
+}
+
+func (p *TierPartition) setOffsets(listings [4]kadm.ListedOffsets) {
+	at := func(i int) (int64, bool) {
+		o, ok := listings[i].Lookup(p.Topic, p.Partition)
+		return o.Offset, ok && o.Err == nil
+	}
+	for i, field := range []*int64{&p.LogStart, &p.LocalStart, &p.RemoteEnd, &p.End} {
+		offset, ok := at(i)
+		if !ok {
+			offset = Unknown
+		}
+		*field = offset
+	}
+	// -5 gives the last offset in the remote tier, or -1 when there is none.
+	if last, ok := at(2); ok {
+		p.RemoteEnd = max(last+1, p.LogStart)
+	}
+}
+
+// tieredTopics tells which topics have a remote tier.
+func (c *Client) tieredTopics(ctx context.Context, names []string) (map[string]bool, error) {
+	resources, err := c.TopicConfigs(ctx, names...)
+	tiered := map[string]bool{}
+	for _, r := range resources {
+		tiered[r.Name] = slices.ContainsFunc(r.Configs, func(c Config) bool {
+			return c.Name == "remote.storage.enable" && c.Value == "true"
+		})
+	}
+	return tiered, err
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// logDirs asks all brokers for sizes, and takes each partition's from its
+// leader: the one that uploads. A partition that nobody answers for is not
+// there; what is asked of a missing entry must be Unknown, so the map holds
+// every partition.
+func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32) (map[topicPartition]TierPartition, error) {
+	request := kmsg.NewPtrDescribeLogDirsRequest()
+	sizes := map[topicPartition]TierPartition{}
+	for topic, partitions := range leaders {
+		t := kmsg.NewDescribeLogDirsRequestTopic()
+		t.Topic = topic
+		for partition := range partitions {
+			t.Partitions = append(t.Partitions, partition)
+			sizes[topicPartition{topic, partition}] = TierPartition{
+				LocalBytes: Unknown, RemoteBytes: Unknown, RemoteSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
+			}
+		}
+		slices.Sort(t.Partitions)
+		request.Topics = append(request.Topics, t)
+	}
+	var failed []error
+	for _, shard := range c.kafka.RequestSharded(ctx, request) {
+		if shard.Err != nil {
+			failed = append(failed, shard.Err)
+			continue
+		}
+		takeSizes(sizes, leaders, shard)
+	}
+	return sizes, errors.Join(failed...)
+}
+
+func takeSizes(sizes map[topicPartition]TierPartition, leaders map[string]map[int32]int32, shard kgo.ResponseShard) {
+	response, ok := shard.Resp.(*kmsg.DescribeLogDirsResponse)
+	if !ok {
+		return
+	}
+	for _, dir := range response.Dirs {
+		for _, topic := range dir.Topics {
+			for i := range topic.Partitions {
+				p := &topic.Partitions[i]
+				if p.IsFuture || leaders[topic.Topic][p.Partition] != shard.Meta.NodeID {
+					continue
+				}
+				key := topicPartition{topic.Topic, p.Partition}
+				size := sizes[key]
+				size.LocalBytes = p.Size
+				if stats, known := protocol.ReadTierStats(&p.UnknownTags); known {
+					size.RemoteBytes, size.RemoteSegments = stats.RemoteBytes, int64(stats.RemoteSegments)
+					size.PendingBytes, size.LastUpload = stats.PendingBytes, stats.LastUpload
+				}
+				sizes[key] = size
+			}
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package client
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// NewTopic is a topic to be created; -1 partitions or replicas ask for the broker's default.
+type NewTopic struct {
+	Name              string
+	Partitions        int32
+	ReplicationFactor int16
+	Configs           map[string]string
+}
+
+// Topic is a topic as the cluster describes it.
+type Topic struct {
+	Name       string
+	ID         string // as Kafka prints it: base64url
+	Internal   bool
+	Partitions []Partition // by number
+}
+
+// Partition is where a partition lives; Leader is -1 when it has none.
+type Partition struct {
+	ID          int32
+	Leader      int32
+	LeaderEpoch int32
+	Replicas    []int32
+	ISR         []int32
+	Offline     []int32
+}
+
+// CreateTopic creates a topic and returns how many partitions it got.
+func (c *Client) CreateTopic(ctx context.Context, t NewTopic) (partitions int32, err error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	configs := make(map[string]*string, len(t.Configs))
+	for key, value := range t.Configs {
+		configs[key] = &value
+	}
+	responses, err := c.admin.CreateTopics(ctx, t.Partitions, t.ReplicationFactor, configs, t.Name)
+	if err != nil {
+		return 0, c.Explain(err)
+	}
+	r := responses[t.Name]
+	if err = c.about("topic "+t.Name, r.ErrMessage, r.Err); err != nil {
+		return 0, err
+	}
+	return r.NumPartitions, nil
+}
+
+// DeleteTopics deletes topics; the error joins one for each that it could not.
+func (c *Client) DeleteTopics(ctx context.Context, names ...string) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	responses, err := c.admin.DeleteTopics(ctx, names...)
+	if err != nil {
+		return c.Explain(err)
+	}
+	var failed []error
+	for _, r := range responses.Sorted() {
+		failed = append(failed, c.about("topic "+r.Topic, r.ErrMessage, r.Err))
+	}
+	return errors.Join(failed...)
+}
+
+// Topics describes the named topics, or all when none is named, by name.
+func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	meta, err := c.admin.Metadata(ctx, names...)
+	if err != nil {
+		return nil, c.Explain(err)
+	}
+	var topics []Topic
+	var failed []error
+	for _, d := range meta.Topics.Sorted() {
+		if d.Err != nil {
+			failed = append(failed, c.about("topic "+d.Topic, "", d.Err))
+			continue
+		}
+		topics = append(topics, topicOf(d))
+	}
+	return topics, errors.Join(failed...)
+}
+
+func topicOf(d kadm.TopicDetail) Topic {
+	t := Topic{Name: d.Topic, ID: base64.RawURLEncoding.EncodeToString(d.ID[:]), Internal: d.IsInternal}
+	for _, p := range d.Partitions.Sorted() {
+		t.Partitions = append(t.Partitions, Partition{
+			ID: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch,
+			Replicas: slices.Clone(p.Replicas), ISR: slices.Clone(p.ISR), Offline: slices.Clone(p.OfflineReplicas),
+		})
+	}
+	return t
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/server"
+)
+
+// newBrokerCommand is `varve broker`: the product itself.
+func newBrokerCommand(s streams) *cobra.Command {
+	start := &cobra.Command{
+		Use: "start", Short: "Start a broker, by default with everything it needs embedded", Args: cobra.NoArgs,
+	}
+	flags := config.BindBroker(start.Flags())
+	level := start.Flags().String("log-level", "info", "debug, info, warn or error")
+	start.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := flags.Load(os.Environ())
+		if err != nil {
+			return err
+		}
+		log, err := newLogger(s, *level)
+		if err != nil {
+			return err
+		}
+		return server.Run(cmd.Context(), server.Options{Config: cfg, Logger: log, Version: buildVersion(), Ready: func(r server.Ready) {
+			fmt.Fprintf(s.out, "varve %s ready: kafka %s, http %s, cluster %s, node %d, object store %s, in %d ms\n",
+				buildVersion(), r.Kafka, r.HTTP, r.ClusterID, cfg.NodeID, r.ObjectStore, r.Took.Milliseconds())
+		}})
+	}
+	return group("broker", "Run a broker", start)
+}
+
+// newLogger logs text to a terminal and JSON to anything else.
+func newLogger(s streams, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %s: want debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	if f, ok := s.errOut.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return slog.New(slog.NewTextHandler(s.errOut, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(s.errOut, options)), nil
+}

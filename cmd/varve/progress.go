@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+)
+
+const progressInterval = 200 * time.Millisecond
+
+// progress shows on a terminal's stderr how far a long command is; elsewhere
+// it is silent. The command calls it as it goes, from one goroutine.
+type progress struct {
+	w       io.Writer // nil: silent
+	verb    string
+	now     func() time.Time
+	start   time.Time
+	shown   time.Time
+	records int64
+	bytes   int64
+}
+
+// newProgress returns a progress that is silent unless stderr is a terminal
+// and stdout, if it gets the data, is not.
+func (a *app) newProgress(verb string, dataOnStdout bool) *progress {
+	p := &progress{verb: verb, now: time.Now}
+	if isTerminal(a.errOut) && !(dataOnStdout && isTerminal(a.out)) {
+		p.w = a.errOut
+	}
+	p.start = p.now()
+	p.shown = p.start
+	return p
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (p *progress) add(records, bytes int64) {
+	p.records += records
+	p.bytes += bytes
+	if p.w == nil {
+		return
+	}
+	if now := p.now(); now.Sub(p.shown) >= progressInterval {
+		p.shown = now
+		p.show("\r")
+	}
+}
+
+// done shows the sum and leaves the line.
+func (p *progress) done() {
+	if p.w != nil {
+		p.show("\r")
+		fmt.Fprintln(p.w)
+	}
+}
+
+func (p *progress) show(prefix string) {
+	seconds := max(p.now().Sub(p.start).Seconds(), 0.001)
+	// Errors are of a terminal that went away; there is nobody to tell.
+	_, _ = fmt.Fprintf(p.w, "%s%s %d records, %s, %.0f records/s, %s/s\x1b[K", prefix, p.verb,
+		p.records, byteSize(p.bytes), float64(p.records)/seconds, byteSize(int64(float64(p.bytes)/seconds)))
+}

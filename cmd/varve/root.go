@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/varvelog/varve/client"
+)
+
+// streams are what a command may read and write; tests give their own.
+type streams struct {
+	in          io.Reader
+	out, errOut io.Writer
+}
+
+// app is what the flags that every user command has say.
+type app struct {
+	streams
+	bootstrap []string
+	output    string
+	timeout   time.Duration
+}
+
+const defaultBootstrap = "127.0.0.1:9092"
+
+// newRootCommand returns the whole command tree; more are commands that live elsewhere.
+func newRootCommand(s streams, version string, more ...*cobra.Command) *cobra.Command {
+	a := &app{streams: s}
+	root := &cobra.Command{
+		Use:           "varve",
+		Short:         "A Kafka-compatible log broker on two tiers: local disk and an object store",
+		SilenceErrors: true, // main prints them
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return a.check()
+		},
+	}
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.errOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w (%q shows the flags)", err, cmd.CommandPath()+" --help")
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+
+	bootstrap := os.Getenv("VARVE_BOOTSTRAP")
+	if bootstrap == "" {
+		bootstrap = defaultBootstrap
+	}
+	flags := root.PersistentFlags()
+	flags.StringSliceVar(&a.bootstrap, "bootstrap", strings.Split(bootstrap, ","), "HOST:PORT of brokers; also from VARVE_BOOTSTRAP")
+	flags.StringVar(&a.output, "output", "table", "table or json")
+	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for a broker's answer")
+
+	root.AddCommand(
+		newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a), newGroupCommand(a),
+		newTierCommand(a), newConfigCommand(a), newLogCommand(a), newVersionCommand(a, version),
+	)
+	root.AddCommand(more...)
+	return root
+}
+
+func (a *app) check() error {
+	if a.output != "table" && a.output != "json" {
+		return fmt.Errorf("--output %s: want table or json", a.output)
+	}
+	if a.timeout <= 0 {
+		return fmt.Errorf("--timeout %v: want a positive duration such as 30s", a.timeout)
+	}
+	empty := func(address string) bool { return strings.TrimSpace(address) == "" }
+	if len(a.bootstrap) == 0 || slices.ContainsFunc(a.bootstrap, empty) {
+		return fmt.Errorf("--bootstrap %q: want HOST:PORT", strings.Join(a.bootstrap, ","))
+	}
+	return nil
+}
+
+func (a *app) json() bool { return a.output == "json" }
+
+// connect opens a client of the cluster; the caller closes it.
+func (a *app) connect(options ...kgo.Opt) (*client.Client, error) {
+	return client.Open(client.Options{Bootstrap: a.bootstrap, ClientID: "varve-cli", Timeout: a.timeout}, options...)
+}
+
+// with runs f with a client and closes it.
+func (a *app) with(ctx context.Context, f func(context.Context, *client.Client) error) error {
+	c, err := a.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(ctx, c)
+}
+
+// partial reports what a call answered although it also failed; when it
+// answered nothing, only the failure.
+func partial[T any](found []T, failure error, print func([]T) error) error {
+	if failure != nil && len(found) == 0 {
+		return failure
+	}
+	return errors.Join(print(found), failure)
+}
+
+// takes says how many arguments a command has and, in words, which.
+func takes(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || (most >= 0 && len(args) > most) {
+			return fmt.Errorf("%q takes %s, got %d arguments", cmd.CommandPath(), what, len(args))
+		}
+		return nil
+	}
+}
+
+const anyNumber = -1
+
+// group is a command that only has commands below it.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		return cmd.Help()
+	}}
+	cmd.AddCommand(commands...)
+	return cmd
+}

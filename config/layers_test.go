@@ -1,0 +1,334 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestStrongestLayerWins(t *testing.T) {
+	l := Layers{}
+	var overrides map[string]string
+	want := func(n int64) {
+		t.Helper()
+		if got := l.Topic(overrides).Int64("segment.bytes"); got != n {
+			t.Errorf("segment.bytes is %d, not %d", got, n)
+		}
+	}
+	want(1 << 30)
+	l.Static = map[string]string{"log.segment.bytes": "2000000"}
+	want(2000000)
+	l.DynamicDefault = map[string]string{"log.segment.bytes": "3000000"}
+	want(3000000)
+	l.DynamicBroker = map[string]string{"log.segment.bytes": " 4000000 "}
+	want(4000000)
+	overrides = map[string]string{"segment.bytes": "5000000"}
+	want(5000000)
+	if got := l.Broker().Int64("log.segment.bytes"); got != 4000000 {
+		t.Errorf("log.segment.bytes is %d", got)
+	}
+}
+
+// What another version has stored must not stop this one.
+func TestValuesPassOverWhatIsNotValid(t *testing.T) {
+	l := Layers{
+		Static:         map[string]string{"log.retention.bytes": "1000"},
+		DynamicDefault: map[string]string{"log.retention.bytes": "lots", "log.future.setting": "x"},
+	}
+	overrides := map[string]string{"retention.bytes": "-7", "cleanup.policy": "shred", "future.setting": "x"}
+	v := l.Topic(overrides)
+	if v.Int64("retention.bytes") != 1000 || !slices.Equal(v.List("cleanup.policy"), []string{"delete"}) {
+		t.Errorf("%v", v)
+	}
+	for _, e := range l.DescribeTopic(overrides) {
+		if e.Source == SourceTopic || e.Name == "retention.bytes" && *e.Value != "1000" {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestCoarserUnits(t *testing.T) {
+	const hour = int64(time.Hour / time.Millisecond)
+	for _, c := range []struct {
+		static map[string]string
+		key    string
+		want   int64
+	}{
+		{nil, "retention.ms", 168 * hour},
+		{map[string]string{"log.retention.hours": "1"}, "retention.ms", hour},
+		{map[string]string{"log.retention.hours": "1", "log.retention.minutes": "5"}, "retention.ms", 5 * 60_000},
+		{map[string]string{"log.retention.hours": "1", "log.retention.minutes": "5", "log.retention.ms": "7"}, "retention.ms", 7},
+		{map[string]string{"log.retention.hours": "-1"}, "retention.ms", -1},
+		{map[string]string{"log.retention.hours": "2147483647"}, "retention.ms", 2147483647 * hour},
+		{nil, "segment.ms", 168 * hour},
+		{map[string]string{"log.roll.hours": "2"}, "segment.ms", 2 * hour},
+		{nil, "segment.jitter.ms", 0},
+		{map[string]string{"log.roll.jitter.hours": "3"}, "segment.jitter.ms", 3 * hour},
+		{nil, "flush.ms", math.MaxInt64},
+		{map[string]string{"log.flush.scheduler.interval.ms": "50"}, "flush.ms", 50},
+	} {
+		if got := (Layers{Static: c.static}).Topic(nil).Int64(c.key); got != c.want {
+			t.Errorf("%s with %v: %d, not %d", c.key, c.static, got, c.want)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	v := Layers{Static: map[string]string{"broker.rack": "a"}}.Broker()
+	if v.Int32("socket.request.max.bytes") != 100<<20 || !v.Bool("delete.topic.enable") || v.String("broker.rack") != "a" ||
+		v.Duration("connections.max.idle.ms") != 10*time.Minute || v.List("log.dirs") != nil {
+		t.Errorf("%v", v)
+	}
+	if got := v.Duration("log.flush.interval.ms"); got < 290*365*24*time.Hour {
+		t.Errorf("an unlimited time is %v", got)
+	}
+	double := Values{byName: map[string]any{"d": 0.5}}
+	if double.Float64("d") != 0.5 {
+		t.Error("a double")
+	}
+	for name, misuse := range map[string]func(){
+		"unknown": func() { v.Int64("no.such.key") },
+		"type":    func() { v.Bool("num.partitions") },
+		"size":    func() { v.Int32("log.flush.interval.ms") },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			misuse()
+		}()
+	}
+}
+
+// Recorded from Apache Kafka 4.3.1 (kafka-configs --describe --all of
+// __consumer_offsets), for the keys that are served; remote.storage.enable is
+// the one that has a synonym here and none there.
+func TestDescribeTopicLooksAsInKafka(t *testing.T) {
+	l := Layers{DynamicDefault: map[string]string{"min.insync.replicas": "1"}}
+	got := map[string]string{}
+	for _, e := range l.DescribeTopic(map[string]string{
+		"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": "104857600",
+	}) {
+		got[e.Name] = line(e)
+	}
+	for _, want := range []string{
+		"cleanup.policy=compact sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact, DEFAULT_CONFIG:log.cleanup.policy=delete}",
+		"compression.type=producer sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:compression.type=producer, DEFAULT_CONFIG:compression.type=producer}",
+		"file.delete.delay.ms=60000 sensitive=false synonyms={DEFAULT_CONFIG:log.segment.delete.delay.ms=60000}",
+		"flush.messages=9223372036854775807 sensitive=false synonyms={DEFAULT_CONFIG:log.flush.interval.messages=9223372036854775807}",
+		"flush.ms=9223372036854775807 sensitive=false synonyms={}",
+		"index.interval.bytes=4096 sensitive=false synonyms={DEFAULT_CONFIG:log.index.interval.bytes=4096}",
+		"local.retention.bytes=-2 sensitive=false synonyms={DEFAULT_CONFIG:log.local.retention.bytes=-2}",
+		"local.retention.ms=-2 sensitive=false synonyms={DEFAULT_CONFIG:log.local.retention.ms=-2}",
+		"max.message.bytes=1048588 sensitive=false synonyms={DEFAULT_CONFIG:message.max.bytes=1048588}",
+		"message.timestamp.after.max.ms=3600000 sensitive=false synonyms={DEFAULT_CONFIG:log.message.timestamp.after.max.ms=3600000}",
+		"message.timestamp.before.max.ms=9223372036854775807 sensitive=false synonyms={DEFAULT_CONFIG:log.message.timestamp.before.max.ms=9223372036854775807}",
+		"message.timestamp.type=CreateTime sensitive=false synonyms={DEFAULT_CONFIG:log.message.timestamp.type=CreateTime}",
+		"min.insync.replicas=1 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:min.insync.replicas=1, DEFAULT_CONFIG:min.insync.replicas=1}",
+		"remote.log.copy.disable=false sensitive=false synonyms={}",
+		"remote.storage.enable=false sensitive=false synonyms={DEFAULT_CONFIG:log.remote.storage.enable=true}",
+		"retention.bytes=-1 sensitive=false synonyms={DEFAULT_CONFIG:log.retention.bytes=-1}",
+		"retention.ms=604800000 sensitive=false synonyms={}",
+		"segment.bytes=104857600 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:segment.bytes=104857600, DEFAULT_CONFIG:log.segment.bytes=1073741824}",
+		"segment.index.bytes=10485760 sensitive=false synonyms={DEFAULT_CONFIG:log.index.size.max.bytes=10485760}",
+		"segment.jitter.ms=0 sensitive=false synonyms={}",
+		"segment.ms=604800000 sensitive=false synonyms={}",
+	} {
+		name, _, _ := strings.Cut(want, "=")
+		if got[name] != want {
+			t.Errorf("got  %s\nwant %s", got[name], want)
+		}
+		delete(got, name)
+	}
+	if len(got) > 0 {
+		t.Errorf("not compared: %v", slices.Collect(maps.Keys(got)))
+	}
+}
+
+// line is an entry in the words of kafka-configs.
+func line(e Entry) string {
+	names := map[Source]string{
+		SourceTopic: "DYNAMIC_TOPIC_CONFIG", SourceDynamicBroker: "DYNAMIC_BROKER_CONFIG", SourceDynamicDefaultBroker: "DYNAMIC_DEFAULT_BROKER_CONFIG",
+		SourceStaticBroker: "STATIC_BROKER_CONFIG", SourceDefault: "DEFAULT_CONFIG",
+	}
+	shown := func(v *string) string {
+		if v == nil {
+			return "null"
+		}
+		return *v
+	}
+	var synonyms []string
+	for _, s := range e.Synonyms {
+		synonyms = append(synonyms, fmt.Sprintf("%s:%s=%s", names[s.Source], s.Name, shown(s.Value)))
+	}
+	return fmt.Sprintf("%s=%s sensitive=%t synonyms={%s}", e.Name, shown(e.Value), e.Sensitive, strings.Join(synonyms, ", "))
+}
+
+func TestDescribeBroker(t *testing.T) {
+	l := Layers{
+		Static:         map[string]string{"log.retention.hours": "24", "num.partitions": "3", "node.id": "7"},
+		DynamicDefault: map[string]string{"log.retention.ms": "5000", "log.segment.bytes": "2000000"},
+		DynamicBroker:  map[string]string{"log.segment.bytes": "3000000"},
+	}
+	entries := map[string]Entry{}
+	for _, e := range l.DescribeBroker() {
+		entries[e.Name] = e
+	}
+	for _, c := range []struct {
+		name, want string
+		source     Source
+		readOnly   bool
+	}{
+		{"log.segment.bytes", "log.segment.bytes=3000000 sensitive=false synonyms={DYNAMIC_BROKER_CONFIG:log.segment.bytes=3000000, DYNAMIC_DEFAULT_BROKER_CONFIG:log.segment.bytes=2000000, DEFAULT_CONFIG:log.segment.bytes=1073741824}", SourceDynamicBroker, false},
+		{"log.retention.ms", "log.retention.ms=5000 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms=5000, STATIC_BROKER_CONFIG:log.retention.hours=24, DEFAULT_CONFIG:log.retention.hours=168}", SourceDynamicDefaultBroker, false},
+		{"log.retention.hours", "log.retention.hours=24 sensitive=false synonyms={STATIC_BROKER_CONFIG:log.retention.hours=24, DEFAULT_CONFIG:log.retention.hours=168}", SourceStaticBroker, true},
+		{"log.roll.ms", "log.roll.ms=null sensitive=false synonyms={}", SourceDefault, false},
+		{"num.partitions", "num.partitions=3 sensitive=false synonyms={STATIC_BROKER_CONFIG:num.partitions=3, DEFAULT_CONFIG:num.partitions=1}", SourceStaticBroker, true},
+		{"node.id", "node.id=7 sensitive=false synonyms={STATIC_BROKER_CONFIG:node.id=7, DEFAULT_CONFIG:node.id=1}", SourceStaticBroker, true},
+		{"broker.rack", "broker.rack=null sensitive=false synonyms={}", SourceDefault, true},
+	} {
+		e := entries[c.name]
+		if line(e) != c.want || e.Source != c.source || e.ReadOnly != c.readOnly || e.Doc == "" {
+			t.Errorf("got  %s, source %d, read-only %t\nwant %s, source %d, read-only %t", line(e), e.Source, e.ReadOnly, c.want, c.source, c.readOnly)
+		}
+	}
+	if got := l.Broker().Int64("log.retention.ms"); got != 5000 {
+		t.Errorf("log.retention.ms is %d", got)
+	}
+	defaults := l.DescribeDefaultBroker()
+	if len(defaults) != 2 || line(defaults[1]) != "log.segment.bytes=2000000 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:log.segment.bytes=2000000}" {
+		t.Errorf("%+v", defaults)
+	}
+}
+
+func TestValidateTopic(t *testing.T) {
+	for _, c := range []struct {
+		overrides string // key=value pairs
+		internal  bool
+		want      []string // one for each problem, in order
+	}{
+		{"", false, nil},
+		{"retention.ms=1000 local.retention.ms=500 retention.bytes=100 local.retention.bytes=100", false, nil},
+		{"retention.ms=-1 local.retention.ms=-1", false, nil},
+		{"retention.ms=1000", false, nil}, // -2 follows
+		{"cleanup.policy=compact", true, nil},
+		{"cleanup.policy=compact,delete", true, nil},
+		{"cleanup.policy=compact", false, []string{"Invalid value compact for configuration cleanup.policy: compaction is not in this release"}},
+		{"cleanup.policy=compact remote.storage.enable=true", true, []string{"unsupported for the compacted topics"}},
+		{"compression.type=lz4", false, []string{"only producer is supported"}},
+		{"retention.ms=1000 local.retention.ms=2000", false, []string{"Invalid value 2000 for configuration local.retention.ms: Value must not be more than retention.ms property value: 1000"}},
+		{"retention.bytes=1000 local.retention.bytes=-1", false, []string{"Value must not be -1 as retention.bytes value is set as 1000."}},
+		{"retention.ms=1000 local.retention.ms=2000 remote.storage.enable=false", false, nil},
+		{"local.retention.ms=700000000", false, []string{"local.retention.ms"}}, // above the default of retention.ms
+		{"remote.log.copy.disable=true local.retention.bytes=5", false, []string{"no more logs are copied"}},
+		{"remote.log.copy.disable=true", false, nil},
+		{
+			"segment.byte=1 segment.bytes=1 delete.retention.ms=1 retention.ms=x", false,
+			[]string{"not supported yet: delete.retention.ms", "Invalid value x for configuration retention.ms", "did you mean segment.bytes", "Invalid value 1 for configuration segment.bytes"},
+		},
+	} {
+		overrides := pairs(t, c.overrides)
+		problems := split(Layers{}.ValidateTopic(overrides, c.internal))
+		if len(problems) != len(c.want) {
+			t.Errorf("%s: %q", c.overrides, problems)
+			continue
+		}
+		for i, w := range c.want {
+			if !strings.Contains(problems[i], w) {
+				t.Errorf("%s: %q, not %q", c.overrides, problems[i], w)
+			}
+		}
+	}
+}
+
+func pairs(t *testing.T, text string) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	for pair := range strings.FieldsSeq(text) {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			t.Fatal(pair)
+		}
+		m[key] = value
+	}
+	return m
+}
+
+func split(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+// The defaults a topic would be used with count as well.
+func TestValidateTopicAgainstTheBroker(t *testing.T) {
+	l := Layers{Static: map[string]string{"log.retention.ms": "1000"}}
+	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "2000"}, false); err == nil {
+		t.Error("local.retention.ms above the broker's log.retention.ms")
+	}
+	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "500"}, false); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCompactedTopicsAreNotTieredByDefault(t *testing.T) {
+	if (Layers{}).Topic(map[string]string{"cleanup.policy": "compact"}).Bool("remote.storage.enable") {
+		t.Error("a compacted topic is tiered")
+	}
+	if !(Layers{}).Topic(nil).Bool("remote.storage.enable") {
+		t.Error("an ordinary topic is not")
+	}
+}
+
+func TestValidateTopicUpdateKeepsTheRemoteTier(t *testing.T) {
+	off, on := map[string]string{"remote.storage.enable": "false"}, map[string]string{}
+	if err := (Layers{}).ValidateTopicUpdate(on, off, false); err == nil || !strings.Contains(err.Error(), "remote.log.copy.disable=true") {
+		t.Errorf("%v", err)
+	}
+	for _, err := range []error{
+		Layers{}.ValidateTopicUpdate(off, on, false), Layers{}.ValidateTopicUpdate(off, off, false), Layers{}.ValidateTopicUpdate(on, on, false),
+		Layers{}.ValidateTopicUpdate(on, map[string]string{"remote.log.copy.disable": "true"}, false),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestValidateBroker(t *testing.T) {
+	for _, c := range []struct {
+		check func(map[string]string) error
+		next  string
+		want  string // "" for none
+		is    error
+	}{
+		{Layers{}.ValidateDynamicDefault, "log.segment.bytes=2000000 log.retention.ms=7", "", nil},
+		{Layers{}.ValidateDynamicBroker, "log.segment.bytes=2000000", "", nil},
+		{Layers{}.ValidateDynamicBroker, "num.partitions=3", "num.partitions is read at start", ErrReadOnly},
+		{Layers{}.ValidateDynamicDefault, "log.segment.bytes=2", "Invalid value 2", nil},
+		{Layers{}.ValidateDynamicDefault, "log.segment.byte=2", "did you mean log.segment.bytes", ErrUnknownKey},
+		{Layers{}.ValidateDynamicDefault, "log.cleaner.threads=2", "not supported yet", ErrNotSupported},
+		{Layers{}.ValidateDynamicDefault, "log.cleanup.policy=compact", "compaction is not in this release", nil},
+		{Layers{}.ValidateDynamicDefault, "log.retention.ms=1000 log.local.retention.ms=2000", "must not be more than retention.ms", nil},
+		{Layers{Static: map[string]string{"log.retention.ms": "1000"}}.ValidateDynamicBroker, "log.local.retention.ms=2000", "must not be more than", nil},
+		{static, "num.partitions=3 log.retention.hours=1", "", nil},
+		{static, "group.min.session.timeout.ms=7000 group.max.session.timeout.ms=6999", "group.max.session.timeout.ms", nil},
+		{static, "queued.max.request.bytes=1000", "at least socket.request.max.bytes", nil},
+		{static, "queued.max.request.bytes=-1", "", nil},
+	} {
+		err := c.check(pairs(t, c.next))
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
+			t.Errorf("%s: %v", c.next, err)
+		}
+	}
+}
+
+func static(s map[string]string) error { return Layers{Static: s}.ValidateStatic() }

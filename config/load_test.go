@@ -1,0 +1,237 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// load puts settings together as the process does; file is a YAML document, ""
+// for none.
+func load(t *testing.T, file string, environ []string, args ...string) (Broker, error) {
+	t.Helper()
+	fs := pflag.NewFlagSet("broker start", pflag.ContinueOnError)
+	flags := BindBroker(fs)
+	if file != "" {
+		name := filepath.Join(t.TempDir(), "varve.yaml")
+		if err := os.WriteFile(name, []byte(file), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config", name)
+	}
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return flags.Load(environ)
+}
+
+func mustLoad(t *testing.T, file string, environ []string, args ...string) Broker {
+	t.Helper()
+	b, err := load(t, file, environ, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestLoadWithoutAnything(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Broker{
+		DataDir: dir + "/varve-data", NodeID: 1, Listen: "127.0.0.1:9092", Advertise: "127.0.0.1:9092", HTTP: "127.0.0.1:9644",
+		ObjectStore: "file://" + dir + "/varve-data/objects", Cluster: "varve", Set: map[string]string{},
+	}
+	if got := mustLoad(t, "", nil); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestLoadPrecedence(t *testing.T) {
+	const file = `
+node-id: 10
+rack: file
+cluster: file
+etcd: [http://a:2379, http://b:2379]
+set:
+  num.partitions: 10
+  log.retention.hours: 10
+  log.roll.hours: 10
+  log.cleanup.policy: [delete]
+`
+	environ := []string{
+		"VARVE_NODE_ID=20", "VARVE_RACK=env", "VARVE_LOG_RETENTION_HOURS=20", "VARVE_SET=log.roll.hours=20 delete.topic.enable=false log.retention.hours=21",
+		"VARVE_TIER_CHUNK_BYTES=131072", "PATH=/bin", "VARVE_LONG=1", "VARVE_SERVICE_HOST=10.0.0.1", "VARVE_PORT=tcp://10.0.0.1:9092", "VARVE_BOOTSTRAP=x",
+	}
+	got := mustLoad(t, file, environ, "--node-id", "30", "--set", "log.roll.hours=30", "--set=log.roll.hours=31")
+	if got.NodeID != 30 || got.Rack != "env" || got.Cluster != "file" || len(got.Etcd) != 2 || got.Etcd[1] != "http://b:2379" {
+		t.Errorf("%+v", got)
+	}
+	want := map[string]string{
+		"num.partitions": "10", "log.retention.hours": "20", "log.roll.hours": "31", "log.cleanup.policy": "delete",
+		"delete.topic.enable": "false", "varve.tier.chunk.bytes": "131072",
+	}
+	if !maps.Equal(got.Set, want) {
+		t.Errorf("%v", got.Set)
+	}
+	static := got.Static()
+	for key, value := range map[string]string{
+		"node.id": "30", "broker.rack": "env", "num.partitions": "10", "log.dirs": got.DataDir + "/logs",
+		"listeners": "PLAINTEXT://127.0.0.1:9092", "advertised.listeners": "PLAINTEXT://127.0.0.1:9092",
+	} {
+		if static[key] != value {
+			t.Errorf("%s is %q in the static layer", key, static[key])
+		}
+	}
+	if err := (Layers{Static: static}).ValidateStatic(); err != nil {
+		t.Errorf("the static layer: %v", err)
+	}
+}
+
+func TestLoadFileNamedByTheEnvironment(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "varve.yaml")
+	if err := os.WriteFile(name, []byte("rack: r"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := mustLoad(t, "", []string{"VARVE_CONFIG=" + name}); got.Rack != "r" {
+		t.Errorf("%+v", got)
+	}
+	if got := mustLoad(t, "# nothing", nil); got.NodeID != 1 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := load(t, "", nil, "--config", name+".missing"); err == nil || !strings.Contains(err.Error(), "read the settings file") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestLoadReportsAllProblems(t *testing.T) {
+	for _, c := range []struct {
+		file, environ, args string
+		want                []string // one for each problem, in any order
+	}{
+		{"", "", "--node-id=x --http=nowhere --cluster=a/b", []string{`--node-id "x": must be a number`, `--http "nowhere": must be HOST:PORT`, `--cluster "a/b"`}},
+		{"", "", "--node-id=-1", []string{"--node-id"}},
+		{"", "", "--listen=127.0.0.1:99999", []string{`--listen "127.0.0.1:99999": the port must be a number from 0 to 65535`}},
+		{"", "", "--listen=0.0.0.0:9092", []string{"--listen 0.0.0.0:9092 accepts clients on all addresses, but they must be told one: add --advertise"}},
+		{"", "", "--listen=:9092", []string{"add --advertise"}},
+		{"", "", "--listen=[::]:9092", []string{"add --advertise"}},
+		{"", "", "--advertise=0.0.0.0:9092", []string{"must name a host that clients can reach"}},
+		{"", "", "--advertise=host:0", []string{"from 1 to 65535"}},
+		{"", "", "--object-store=/var/objects", []string{`--object-store "/var/objects": must be a URL such as file:///`}},
+		{"", "", "--object-store=s3://key:pass@[bucket", []string{`--object-store "s3://***@[bucket"`}},
+		{"", "", "--etcd=10.0.0.1:2379", []string{"must be a URL such as http://HOST:PORT"}},
+		{"", "", "--nats=nats://u:secret@", []string{"nats://***@ must be a URL"}},
+		{"", "", "--set=num.partitions --set==3", []string{`--set "num.partitions": must be KEY=VALUE`, `--set "=3"`}},
+		{"", "", "--set=num.partition=3", []string{"unknown configuration: num.partition (of a broker): did you mean num.partitions?"}},
+		{"", "", "--set=num.partitions=0 --set=log.segment.bytes=x", []string{"Invalid value 0 for configuration num.partitions", "Invalid value x for configuration log.segment.bytes"}},
+		{"", "", "--set=node.id=3 --set=log.dirs=/x", []string{"node.id is set with --node-id", "log.dirs is set with --data-dir"}},
+		{"", "", "--set=ssl.keystore.location=/x", []string{"not supported yet: ssl.keystore.location"}},
+		{"", "", "--seeds=1=h:1,2=h:4", []string{"--seeds names broker 2, but several brokers are not supported yet"}},
+		{"", "", "--seeds=1", []string{`"1" must be N=HOST:PORT`}},
+		{"", "", "--seeds=1=h:1,1=h:2", []string{"broker 1 is there twice"}},
+		{"", "", "--seeds=1=h:1 --control=h:2", []string{"--seeds gives this broker the control address h:1, --control h:2"}},
+		{"", "", "--control=h:1 --etcd=http://h:2379", []string{"use one pair"}},
+		{"", "VARVE_NODE_ID=x VARVE_DATADIR=/x", "", []string{`environment variable VARVE_NODE_ID "x"`, "environment variable VARVE_DATADIR is not a setting: did you mean VARVE_DATA_DIR?"}},
+		{"", "VARVE_LOG_SEGMENTBYTES=1", "", []string{"did you mean VARVE_LOG_SEGMENT_BYTES?"}},
+		{"node-id: x\nlog.segment.bytes: 5", "", "", []string{`varve.yaml:1: node-id "x": must be a number`, `varve.yaml:2: unknown configuration: log.segment.bytes: broker configurations stand under "set"`}},
+		{"data_dir: /x", "", "", []string{"varve.yaml:1: unknown configuration: data_dir: did you mean data-dir?"}},
+		{"rack: a\nrack: b", "", "", []string{"varve.yaml:2: rack is there twice"}},
+		{"rack: [a]\nlisten: {a: b}\nset:\n  x: {y: z}", "", "", []string{"varve.yaml:1: rack: must be a single value", "varve.yaml:2: listen: must be a single value", "varve.yaml:4: x: must be a value or a list of values"}},
+		{"set: 5", "", "", []string{"varve.yaml:1: must be a mapping"}},
+		{"- a", "", "", []string{"must be a mapping"}},
+		{"a: b: c", "", "", []string{"read the settings file"}},
+		{"rack: a\n---\nrack: b", "", "", []string{"must hold one document"}},
+		{"set:\n  num.partitions: 0", "", "", []string{"Invalid value 0 for configuration num.partitions"}},
+	} {
+		_, err := load(t, c.file, strings.Fields(c.environ), strings.Fields(c.args)...)
+		problems := split(err)
+		if len(problems) != len(c.want) {
+			t.Errorf("%s%s%s: %q", c.file, c.environ, c.args, problems)
+			continue
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s%s%s: %q, not %q", c.file, c.environ, c.args, problems, want)
+			}
+		}
+		if strings.Contains(fmt.Sprint(err), "pass") || strings.Contains(fmt.Sprint(err), "secret") {
+			t.Errorf("a secret is shown: %v", err)
+		}
+	}
+}
+
+func TestLoadAcceptsASeedThatIsThisBroker(t *testing.T) {
+	b := mustLoad(t, "", nil, "--node-id=3", "--seeds=3=127.0.0.1:7000", "--control=127.0.0.1:7000")
+	if b.Control != "127.0.0.1:7000" || len(b.Seeds) != 1 || b.Seeds[0] != (Seed{3, "127.0.0.1:7000"}) {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestLoadKeepsURLsAsTheyAre(t *testing.T) {
+	const store = "s3://varve?endpoint=http://127.0.0.1:9000&region=us-east-1&path_style=true"
+	if b := mustLoad(t, "", nil, "--object-store", store); b.ObjectStore != store {
+		t.Errorf("%s", b.ObjectStore)
+	}
+	b := mustLoad(t, "", nil, "--data-dir", "/a dir/with%20signs")
+	if b.ObjectStore != "file:///a%20dir/with%2520signs/objects" {
+		t.Errorf("%s", b.ObjectStore)
+	}
+}
+
+func TestAdvertisedAddress(t *testing.T) {
+	bound := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4711}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--listen", "127.0.0.1:0"}, "127.0.0.1:4711"},
+		{[]string{"--listen", "localhost:0"}, "localhost:4711"},
+		{[]string{"--listen", "127.0.0.1:9092"}, "127.0.0.1:9092"},
+		{[]string{"--listen", "0.0.0.0:0", "--advertise", "broker.example.com:9092"}, "broker.example.com:9092"},
+	} {
+		if got := mustLoad(t, "", nil, c.args...).AdvertisedAddress(bound); got != c.want {
+			t.Errorf("%v: %s, not %s", c.args, got, c.want)
+		}
+	}
+}
+
+// No two settings share an environment variable.
+func TestEnvironmentNamesDiffer(t *testing.T) {
+	seen := map[string]string{envName(configSetting): configSetting, envName(setSetting): setSetting}
+	names := []string{}
+	for _, s := range brokerSettings {
+		names = append(names, s.name)
+	}
+	for _, k := range brokerTable.keys {
+		names = append(names, k.Name)
+	}
+	for _, name := range names {
+		env := envName(name)
+		if seen[env] != "" {
+			t.Errorf("%s and %s are both %s", seen[env], name, env)
+		}
+		seen[env] = name
+	}
+}
+
+func TestFlagsExplainThemselves(t *testing.T) {
+	fs := pflag.NewFlagSet("broker start", pflag.ContinueOnError)
+	BindBroker(fs)
+	usage := fs.FlagUsages()
+	for _, want := range []string{
+		"--config FILE", "--data-dir DIR", `(default ./varve-data)`, "--node-id N", "(default 1)", "--listen HOST:PORT", "--set KEY=VALUE", "--seeds N=HOST:PORT,…",
+	} {
+		if !strings.Contains(usage, want) {
+			t.Errorf("the help lacks %q:\n%s", want, usage)
+		}
+	}
+}

@@ -1,0 +1,535 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestCreateTopics(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := c.register(t, 1, 2, 3)
+	results := c.admin.CreateTopics(t.Context(), []TopicSpec{
+		{Name: "a", Partitions: 4, ReplicationFactor: 2, Configs: map[string]string{"retention.ms": "1"}},
+		{Name: "manual", Assignments: map[int32][]int32{0: {2, 1}, 1: {3, 2}}},
+	}, false)
+	image := c.follower.Image()
+	for _, result := range results {
+		topic, ok := image.TopicByName(result.Name)
+		if result.Err != nil || !ok || topic.ID != result.ID || int(result.Partitions) != len(topic.Partitions) || result.ReplicationFactor != 2 {
+			t.Errorf("%+v: %+v", result, topic)
+		}
+		for n, p := range topic.Partitions {
+			if p.Leader != p.Replicas[0] || len(p.ISR) != 2 || p.LeaderEpoch != 0 || p.LeaderBrokerEpoch != r[p.Leader-1].Epoch() {
+				t.Errorf("%s-%d: %+v", result.Name, n, p)
+			}
+		}
+	}
+	if got := image.TopicConfigs("a")["retention.ms"]; got != "1" {
+		t.Errorf("retention.ms = %q", got)
+	}
+	if topic, _ := image.TopicByName("manual"); fmt.Sprint(topic.Partitions[0].Replicas, topic.Partitions[1].Replicas) != "[2 1] [3 2]" {
+		t.Errorf("assigned %+v", topic.Partitions)
+	}
+}
+
+func TestCreateTopicsRefuses(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1, 2)
+	c.create(t, TopicSpec{Name: "old.one", Partitions: 1, ReplicationFactor: 1})
+	before := c.follower.Image().Revision
+	specs := []TopicSpec{
+		{Name: "no good", Partitions: 1, ReplicationFactor: 1},
+		{Name: "old.one", Partitions: 1, ReplicationFactor: 1},
+		{Name: "old_one", Partitions: 1, ReplicationFactor: 1},
+		{Name: "p", Partitions: 0, ReplicationFactor: 1},
+		{Name: "p", Partitions: -1, ReplicationFactor: 1},
+		{Name: "p", Partitions: 2_000_000_000, ReplicationFactor: 1},
+		{Name: "r", Partitions: 1, ReplicationFactor: 0},
+		{Name: "r", Partitions: 1, ReplicationFactor: 3},
+		{Name: "m", Assignments: map[int32][]int32{1: {1}}},
+		{Name: "m", Assignments: map[int32][]int32{0: {1, 2}, 1: {1}}},
+		{Name: "m", Assignments: map[int32][]int32{0: {1, 1}}},
+		{Name: "m", Assignments: map[int32][]int32{0: {3}}},
+		{Name: "m", Assignments: map[int32][]int32{0: {}}},
+	}
+	want := []error{
+		ErrInvalidTopicName, ErrTopicExists, ErrInvalidTopicName, ErrInvalidPartitions, ErrInvalidPartitions, ErrTooManyPartitions,
+		ErrInvalidReplicationFactor, ErrInvalidReplicationFactor,
+		ErrInvalidReplicaAssignment, ErrInvalidReplicaAssignment, ErrInvalidReplicaAssignment, ErrInvalidReplicaAssignment, ErrInvalidReplicaAssignment,
+	}
+	for i, result := range c.admin.CreateTopics(t.Context(), specs, false) {
+		if !errors.Is(result.Err, want[i]) || result.Name != specs[i].Name {
+			t.Errorf("%+v: %v, want %v", specs[i], result.Err, want[i])
+		}
+	}
+	// One bad topic does not spoil the others; in a batch names must differ.
+	results := c.admin.CreateTopics(t.Context(), []TopicSpec{
+		{Name: "x.y", Partitions: 1, ReplicationFactor: 1},
+		{Name: "x_y", Partitions: 1, ReplicationFactor: 1},
+		{Name: "x.y", Partitions: 1, ReplicationFactor: 1},
+		{Name: "", Partitions: 1, ReplicationFactor: 1},
+		{Name: "fine", Partitions: 1, ReplicationFactor: 1},
+	}, true)
+	for i, err := range []error{nil, ErrInvalidTopicName, ErrInvalidRequest, ErrInvalidTopicName, nil} {
+		if !errors.Is(results[i].Err, err) {
+			t.Errorf("%d: %v, want %v", i, results[i].Err, err)
+		}
+	}
+	if !results[4].ID.IsZero() || results[4].Partitions != 1 {
+		t.Errorf("validated only: %+v", results[4])
+	}
+	many := c.admin.CreateTopics(t.Context(), []TopicSpec{
+		{Name: "m1", Partitions: 6000, ReplicationFactor: 1}, {Name: "m2", Partitions: 6000, ReplicationFactor: 1},
+	}, false)
+	if !errors.Is(many[0].Err, ErrTooManyPartitions) || !errors.Is(many[1].Err, ErrTooManyPartitions) {
+		t.Errorf("12,000 partitions: %+v", many)
+	}
+	if now := c.follower.Image(); now.Revision != before || now.TopicCount() != 1 {
+		t.Errorf("something was written: revision %d after %d", now.Revision, before)
+	}
+}
+
+func TestOneCreatorWins(t *testing.T) {
+	for _, partitions := range []int32{1, 300} {
+		s := memStore(t)
+		admins := make([]*Admin, 8)
+		for i := range admins {
+			c := newCluster(t, s)
+			if i == 0 {
+				c.register(t, 1)
+			}
+			c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })
+			admins[i] = c.admin
+		}
+		var wg sync.WaitGroup
+		errs := make([]error, len(admins))
+		for i, a := range admins {
+			wg.Go(func() {
+				errs[i] = a.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: partitions, ReplicationFactor: 1}}, false)[0].Err
+			})
+		}
+		wg.Wait()
+		won := 0
+		for _, err := range errs {
+			if err == nil {
+				won++
+			} else if !errors.Is(err, ErrTopicExists) {
+				t.Error(err)
+			}
+		}
+		if won != 1 {
+			t.Errorf("%d partitions: %d creators won", partitions, won)
+		}
+	}
+}
+
+// TestCrashBetweenCreationSteps ends a creation after each of its
+// transactions: the topic is whole or not there, and the controller removes
+// what is left.
+func TestCrashBetweenCreationSteps(t *testing.T) {
+	crash := errors.New("the broker crashes")
+	steps := 0
+	for step := 1; ; step++ {
+		done := false
+		synctest.Test(t, func(t *testing.T) {
+			s := &hookedStore{Store: memStore(t)}
+			c := newCluster(t, s)
+			r := c.register(t, 1)[0]
+			background(t, r.Run)
+			crashes := s.n + step
+			s.txn = func(n int) error {
+				if n >= crashes {
+					return crash
+				}
+				return nil
+			}
+			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			s.txn = nil
+			left := len(c.keys(t, partitionsPrefix))
+			topic, exists := settled(c).TopicByName("a")
+			if done = err == nil; done {
+				if !exists || len(topic.Partitions) != 400 || left != 400 {
+					t.Errorf("after %d transactions: %d keys", step, left)
+				}
+				return
+			}
+			steps++
+			if exists || !errors.Is(err, crash) {
+				t.Errorf("crash before transaction %d: exists %t, %v", step, exists, err)
+			}
+			background(t, c.controller(t, r).Run)
+			if settled(c); len(c.keys(t, partitionsPrefix)) != left {
+				t.Errorf("step %d: a young creation was removed", step)
+			}
+			time.Sleep(creationGrace + controllerTick)
+			if settled(c); len(c.keys(t, partitionsPrefix)) != 0 {
+				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, partitionsPrefix)))
+			}
+			c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+		})
+		if done {
+			break
+		}
+	}
+	if steps != 5 { // four chunks of partitions and the name
+		t.Errorf("%d steps", steps)
+	}
+}
+
+// TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its
+// transactions for so long that the controller removes what it wrote.
+func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
+	for pause := 2; pause <= 5; pause++ {
+		synctest.Test(t, func(t *testing.T) {
+			s := &hookedStore{Store: memStore(t)}
+			c := newCluster(t, s)
+			r := c.register(t, 1)[0]
+			background(t, r.Run)
+			background(t, c.controller(t, r).Run)
+			synctest.Wait()
+			slow, woke := s.n+pause, int64(0)
+			s.txn = func(n int) error {
+				if n == slow {
+					time.Sleep(2 * creationGrace)
+					woke = c.follower.Image().Revision
+				}
+				return nil
+			}
+			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, ErrUnavailable) {
+				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
+			}
+			if left := c.keys(t, partitionsPrefix); len(left) != 0 {
+				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
+			}
+			if now := c.follower.Image().Revision; now != woke {
+				t.Errorf("paused before transaction %d: it wrote on after the cleanup, revision %d after %d", pause, now, woke)
+			}
+		})
+	}
+}
+
+// TestFinishedCreationIsNotCleanedUp: the controller decided to clean up just
+// before the creation went through.
+func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
+	s := &hookedStore{Store: memStore(t)}
+	c := newCluster(t, s)
+	c.register(t, 1)
+	last := s.n + 4
+	var changes []Change
+	s.txn = func(n int) error {
+		if n == last {
+			image := c.wait(t, func(m *Image) bool {
+				for _, pending := range m.byID {
+					return pending.present == 300
+				}
+				return false
+			})
+			changes = Plan(image, time.Now().Add(2*creationGrace))
+		}
+		return nil
+	}
+	c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 1})
+	if len(changes) != 1 {
+		t.Fatalf("planned %+v", changes)
+	}
+	if _, err := s.Txn(t.Context(), changes[0].Guards, changes[0].Ops...); !errors.Is(err, ErrConflict) {
+		t.Errorf("the cleanup of a topic that exists: %v", err)
+	}
+	if left := c.keys(t, partitionsPrefix); len(left) != 300 {
+		t.Errorf("%d keys are left", len(left))
+	}
+}
+
+func TestDeleteTopics(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	a := c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 1, Configs: map[string]string{"k": "v"}})
+	b := c.create(t, TopicSpec{Name: "b", Partitions: 1, ReplicationFactor: 1})
+	c.create(t, TopicSpec{Name: "kept", Partitions: 2, ReplicationFactor: 1})
+	if _, err := c.store.Txn(t.Context(), nil, Put(TierKey(a.ID, 0), []byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	results := c.admin.DeleteTopics(t.Context(), []TopicRef{
+		{Name: "a"}, {ID: b.ID}, {Name: "never"}, {ID: TopicID{9}}, {Name: "no good"},
+	})
+	for i, want := range []error{nil, nil, ErrUnknownTopic, ErrUnknownTopicID, ErrUnknownTopic} {
+		if !errors.Is(results[i].Err, want) {
+			t.Errorf("%d: %v, want %v", i, results[i].Err, want)
+		}
+	}
+	if results[0].ID != a.ID || results[1].Name != "b" {
+		t.Errorf("results %+v", results)
+	}
+	image := c.follower.Image()
+	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || len(image.byID) != 1 {
+		t.Errorf("left: %v", names)
+	}
+	if keys := c.keys(t, ""); len(keys) != 5 { // broker, kept and its two partitions, the tier key
+		t.Errorf("keys: %q", keys)
+	}
+	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.follower.Image().TopicConfigs("a") != nil {
+		t.Error("the new topic is the old one")
+	}
+}
+
+func TestDeletionByIDSparesANewTopicOfTheName(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	old := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
+	stale := c.follower.Image()
+	c.admin.DeleteTopics(t.Context(), []TopicRef{{Name: "a"}})
+	c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
+	if err := c.admin.deleteTopic(t.Context(), stale, TopicRef{ID: old.ID}).Err; !errors.Is(err, ErrUnknownTopicID) {
+		t.Errorf("deleted: %v", err)
+	}
+	if _, ok := c.follower.Image().TopicByName("a"); !ok {
+		t.Error("the new topic is gone")
+	}
+}
+
+func TestCreatePartitions(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1, 2)
+	for _, grown := range []int32{3, 500} {
+		name := fmt.Sprintf("to-%d", grown)
+		old := c.create(t, TopicSpec{Name: name, Partitions: 2, ReplicationFactor: 2})
+		result := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: name, Count: grown}}, false)[0]
+		topic, _ := c.follower.Image().TopicByName(name)
+		if result.Err != nil || len(topic.Partitions) != int(grown) || topic.ID != old.ID || topic.Epoch != old.Epoch || result.Partitions != grown {
+			t.Fatalf("%+v: %d partitions", result, len(topic.Partitions))
+		}
+		for n, p := range topic.Partitions {
+			if len(p.Replicas) != 2 || p.Revision == 0 {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+	}
+	result := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "to-3", Count: 4, Assignments: [][]int32{{2, 1}}}}, false)[0]
+	if topic, _ := c.follower.Image().TopicByName("to-3"); result.Err != nil || topic.Partitions[3].Leader != 2 {
+		t.Errorf("manual: %+v", result)
+	}
+	before := c.follower.Image().Revision
+	specs := []PartitionsSpec{
+		{Topic: "never", Count: 3},
+		{Topic: "to-3", Count: 4},
+		{Topic: "to-3", Count: 1},
+		{Topic: "to-3", Count: -1},
+		{Topic: "to-3", Count: 2_000_000_000},
+		{Topic: "to-3", Count: 6, Assignments: [][]int32{{1, 2}}},
+		{Topic: "to-3", Count: 5, Assignments: [][]int32{{1}}},
+		{Topic: "to-3", Count: 5, Assignments: [][]int32{{1, 7}}},
+	}
+	want := []error{
+		ErrUnknownTopic, ErrInvalidPartitions, ErrInvalidPartitions, ErrInvalidPartitions, ErrTooManyPartitions,
+		ErrInvalidReplicaAssignment, ErrInvalidReplicaAssignment, ErrInvalidReplicaAssignment,
+	}
+	for i, result := range c.admin.CreatePartitions(t.Context(), specs, false) {
+		if !errors.Is(result.Err, want[i]) {
+			t.Errorf("%+v: %v, want %v", specs[i], result.Err, want[i])
+		}
+	}
+	if result = c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "to-3", Count: 9}}, true)[0]; result.Err != nil {
+		t.Errorf("validate only: %v", result.Err)
+	}
+	if c.follower.Image().Revision != before {
+		t.Error("something was written")
+	}
+}
+
+// TestGrowthRaces lets two calls and a deletion race: the topic is whole, as
+// large as the larger call wanted, or gone with all its keys.
+func TestGrowthRaces(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	for round := range 10 {
+		name := fmt.Sprint("a", round)
+		c.create(t, TopicSpec{Name: name, Partitions: 1, ReplicationFactor: 1})
+		var wg sync.WaitGroup
+		for _, count := range []int32{200, 300} {
+			wg.Go(func() {
+				err := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: name, Count: count}}, false)[0].Err
+				if err != nil && !errors.Is(err, ErrInvalidPartitions) && !errors.Is(err, ErrUnknownTopic) {
+					t.Error(err)
+				}
+			})
+		}
+		if deleted := round%2 == 1; deleted {
+			wg.Go(func() { c.admin.DeleteTopics(t.Context(), []TopicRef{{Name: name}}) })
+			wg.Wait()
+			if keys := c.keys(t, partitionsPrefix); len(keys) != 0 {
+				t.Fatalf("%d keys are left of a deleted topic", len(keys))
+			}
+			continue
+		}
+		wg.Wait()
+		topic, _ := c.follower.Image().TopicByName(name)
+		if len(topic.Partitions) != 300 || topic.present != 300 {
+			t.Fatalf("%d partitions, %d keys", len(topic.Partitions), topic.present)
+		}
+		c.admin.DeleteTopics(t.Context(), []TopicRef{{Name: name}})
+	}
+}
+
+func TestUpdateConfigs(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1, Configs: map[string]string{"k": "1"}})
+	set := func(key, value string) func(map[string]string) (map[string]string, error) {
+		return func(m map[string]string) (map[string]string, error) { m[key] = value; return m, nil }
+	}
+	for _, r := range []ConfigResource{{Kind: TopicConfig, Topic: "a"}, {Kind: BrokerConfig, Broker: 1}, {Kind: DefaultBrokerConfig}} {
+		if err := c.admin.UpdateConfigs(t.Context(), r, set("new", r.String())); err != nil {
+			t.Error(err)
+		}
+	}
+	image := c.follower.Image()
+	if got := fmt.Sprint(image.TopicConfigs("a"), image.BrokerConfigs(1), image.DefaultBrokerConfigs()); got != "map[k:1 new:topic a] map[new:broker 1] map[new:all brokers]" {
+		t.Error(got)
+	}
+	topic := ConfigResource{Kind: TopicConfig, Topic: "a"}
+	refused := errors.New("invalid value")
+	if err := c.admin.UpdateConfigs(t.Context(), topic, func(map[string]string) (map[string]string, error) { return nil, refused }); !errors.Is(err, refused) || errors.Unwrap(err) != nil {
+		t.Errorf("refused: %v", err)
+	}
+	if err := c.admin.UpdateConfigs(t.Context(), topic, func(map[string]string) (map[string]string, error) { return nil, nil }); err != nil {
+		t.Error(err)
+	}
+	if keys := c.keys(t, topicConfigsPrefix); len(keys) != 0 {
+		t.Errorf("no settings, and %q", keys)
+	}
+	err := c.admin.UpdateConfigs(t.Context(), ConfigResource{Kind: TopicConfig, Topic: "never"}, set("a", "b"))
+	if !errors.Is(err, ErrUnknownTopic) {
+		t.Errorf("an unknown topic: %v", err)
+	}
+}
+
+func TestConcurrentConfigsAreAllKept(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := ConfigResource{Kind: DefaultBrokerConfig}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			err := c.admin.UpdateConfigs(t.Context(), r, func(m map[string]string) (map[string]string, error) {
+				m[fmt.Sprint(i)] = "x"
+				return m, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got := c.follower.Image().DefaultBrokerConfigs(); len(got) != 8 {
+		t.Errorf("kept %v", got)
+	}
+}
+
+// TestOvertakenConfigsStartOver changes the settings between the read and the
+// write of another call.
+func TestOvertakenConfigsStartOver(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := ConfigResource{Kind: BrokerConfig, Broker: 1}
+	calls := 0
+	add := func(key string) func(map[string]string) (map[string]string, error) {
+		return func(m map[string]string) (map[string]string, error) { m[key] = "x"; return m, nil }
+	}
+	if err := c.admin.UpdateConfigs(t.Context(), r, add("first")); err != nil {
+		t.Fatal(err)
+	}
+	err := c.admin.UpdateConfigs(t.Context(), r, func(m map[string]string) (map[string]string, error) {
+		if calls++; calls == 1 {
+			if err := c.admin.UpdateConfigs(t.Context(), r, add("other")); err != nil {
+				t.Error(err)
+			}
+		}
+		return add("mine")(m)
+	})
+	if got := fmt.Sprint(c.follower.Image().BrokerConfigs(1)); err != nil || calls != 2 || got != "map[first:x mine:x other:x]" {
+		t.Errorf("%s after %d calls, %v", got, calls, err)
+	}
+}
+
+func TestOvertakenProducerIDsStartOver(t *testing.T) {
+	s := &hookedStore{Store: memStore(t)}
+	c := newCluster(t, s)
+	if _, err := c.admin.AllocateProducerIDs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	overtake, other := s.n+1, ProducerIDs{}
+	s.txn = func(n int) (err error) {
+		if n == overtake {
+			other, err = c.admin.AllocateProducerIDs(t.Context())
+		}
+		return err
+	}
+	mine, err := c.admin.AllocateProducerIDs(t.Context())
+	if err != nil || other.First != 1000 || mine.First != 2000 {
+		t.Errorf("%+v and %+v, %v", other, mine, err)
+	}
+}
+
+func TestProducerIDsAreGivenOnce(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	var mu sync.Mutex
+	blocks := map[int64]bool{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			block, err := c.admin.AllocateProducerIDs(t.Context())
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil || block.Len != 1000 || block.First%1000 != 0 || blocks[block.First] {
+				t.Errorf("%+v, %v", block, err)
+			}
+			blocks[block.First] = true
+		})
+	}
+	wg.Wait()
+	if !blocks[0] || !blocks[7000] {
+		t.Errorf("blocks %v", blocks)
+	}
+}
+
+func TestClusterIDIsDrawnOnce(t *testing.T) {
+	s := memStore(t)
+	var wg sync.WaitGroup
+	ids := make([]string, 8)
+	for i := range ids {
+		wg.Go(func() {
+			id, err := EnsureClusterID(t.Context(), s)
+			if err != nil {
+				t.Error(err)
+			}
+			ids[i] = id
+		})
+	}
+	wg.Wait()
+	for _, id := range ids {
+		if id != ids[0] || len(id) != 22 {
+			t.Fatalf("ids %q", ids)
+		}
+	}
+	if got := newCluster(t, s).follower.Image().ClusterID; got != ids[0] {
+		t.Errorf("the image says %q", got)
+	}
+}
+
+func TestUnavailableStoreIsSaid(t *testing.T) {
+	s := &hookedStore{Store: memStore(t)}
+	c := newCluster(t, s)
+	c.register(t, 1)
+	s.txn = func(int) error { return fmt.Errorf("write: %w", ErrUnavailable) }
+	err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 1, ReplicationFactor: 1}}, false)[0].Err
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), `create topic "a"`) {
+		t.Error(err)
+	}
+	if _, err = c.admin.AllocateProducerIDs(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
+	}
+}

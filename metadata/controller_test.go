@@ -1,0 +1,205 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func (c *cluster) controller(t *testing.T, r *Registration) *Controller {
+	t.Helper()
+	return NewController(ControllerOptions{
+		Store: c.store, Follower: c.follower, Registration: r,
+		Now: func() time.Time { return c.now() }, Logger: testLogger(t),
+	})
+}
+
+// onNext is the image once the cluster has settled.
+func settled(c *cluster) *Image {
+	synctest.Wait()
+	return c.follower.Image()
+}
+
+func TestOneBrokerIsTheController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2, 3)
+		stops := map[int32]func(){}
+		controllers := map[int32]*Controller{}
+		for _, registration := range r {
+			background(t, registration.Run)
+			id := registration.BrokerID()
+			controllers[id] = c.controller(t, registration)
+			stops[id] = background(t, controllers[id].Run)
+		}
+		seen := map[int32]bool{}
+		for range r {
+			image := settled(c)
+			id := image.ControllerID
+			if id == NoBroker || seen[id] {
+				t.Fatalf("the controller is %d, after %v", id, seen)
+			}
+			for other, controller := range controllers {
+				if want := other == id; (controller.Epoch() != 0) != want || want && controller.Epoch() != image.ControllerEpoch {
+					t.Errorf("controller %d, and broker %d has epoch %d", id, other, controller.Epoch())
+				}
+			}
+			seen[id] = true
+			stops[id]() // resigns
+		}
+		if image := settled(c); image.ControllerID != NoBroker {
+			t.Errorf("the controller is %d when all have resigned", image.ControllerID)
+		}
+	})
+}
+
+func TestControllershipEndsWithTheRegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, c.controller(t, r[0]).Run)
+		if image := settled(c); image.ControllerID != 1 {
+			t.Fatalf("controller %d", image.ControllerID)
+		}
+		background(t, r[1].Run)
+		background(t, c.controller(t, r[1]).Run)
+		time.Sleep(DefaultLeaseTTL)
+		if image := settled(c); image.ControllerID != 2 || len(image.Brokers) != 1 {
+			t.Errorf("controller %d among %v", image.ControllerID, image.BrokerIDs())
+		}
+	})
+}
+
+func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hookedStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.register(t, 1)[0]
+		background(t, r.Run)
+		s.after = func(n int) error {
+			if n == 2 {
+				return ErrUnavailable
+			}
+			return nil
+		}
+		controller := c.controller(t, r)
+		background(t, controller.Run)
+		if image := settled(c); image.ControllerEpoch == 0 || controller.Epoch() != image.ControllerEpoch {
+			t.Errorf("the store says epoch %d, the controller %d", image.ControllerEpoch, controller.Epoch())
+		}
+	})
+}
+
+func TestDeposedControllerChangesNothing(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := c.register(t, 1)[0]
+	topic := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
+	controller := c.controller(t, r)
+	before := c.follower.Image()
+	for range 2 { // the second time the image is older than the election, which deposes nobody
+		if err := controller.step(t.Context(), before); err != nil || controller.Epoch() <= before.Revision {
+			t.Fatalf("epoch %d, %v", controller.Epoch(), err)
+		}
+	}
+	// Somebody else is elected while this controller is paused.
+	if _, err := c.store.Txn(t.Context(), nil, Delete(controllerKey)); err != nil {
+		t.Fatal(err)
+	}
+	revision, err := c.store.Txn(t.Context(), nil, Put(controllerKey, encode(controllerValue{V: 1, Broker: 2})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := c.follower.WaitRevision(t.Context(), revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := partitionKey(topic.ID, 0)
+	change := Change{Guards: []Comparison{ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []Op{Delete(key)}}
+	if _, err = controller.write(t.Context(), []Change{change}); !errors.Is(err, ErrConflict) {
+		t.Errorf("a deposed controller writes: %v", err)
+	}
+	if err = controller.step(t.Context(), image); err != nil || controller.Epoch() != 0 {
+		t.Errorf("it goes on with epoch %d, %v", controller.Epoch(), err)
+	}
+}
+
+func TestRestartedLeaderGetsTheNextEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		first := c.registration(t, 1, "dir", "")
+		if _, err := first.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settled(c)
+		c.create(t, TopicSpec{Name: "a", Partitions: 500, ReplicationFactor: 1})
+		second := c.registration(t, 1, "dir", "")
+		epoch, err := second.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		background(t, second.Run)
+		background(t, c.controller(t, second).Run)
+		image := settled(c)
+		topic, _ := image.TopicByName("a")
+		for n, p := range topic.Partitions {
+			if p.LeaderEpoch != 1 || p.PartitionEpoch != 1 || p.LeaderBrokerEpoch != epoch || p.Leader != 1 {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+		revision := image.Revision
+		time.Sleep(time.Hour)
+		if image = settled(c); image.Revision != revision {
+			t.Errorf("the controller goes on writing: revision %d after %d", image.Revision, revision)
+		}
+	})
+}
+
+func TestLeadersMoveOffADeadBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2, 3)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		background(t, c.controller(t, r[0]).Run)
+		c.create(t, TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
+		time.Sleep(DefaultLeaseTTL) // nobody keeps broker 3 alive
+		image := settled(c)
+		topic, _ := image.TopicByName("a")
+		for n := range topic.Partitions {
+			p := &topic.Partitions[n]
+			if _, ok := image.Leader(p); !ok {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+			if moved := p.Replicas[0] == 3; moved != (p.LeaderEpoch == 1) || moved != (p.Leader != p.Replicas[0]) {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+	})
+}
+
+// TestOneConflictHoldsUpNobody: a transaction with one partition that changed
+// meanwhile still moves all others.
+func TestOneConflictHoldsUpNobody(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := c.register(t, 1)[0]
+	controller := c.controller(t, r)
+	if err := controller.step(t.Context(), c.follower.Image()); err != nil {
+		t.Fatal(err)
+	}
+	changes := make([]Change, 50)
+	for i := range changes {
+		key := fmt.Sprintf("tier/%d", i)
+		changes[i] = Change{Guards: []Comparison{Absent(key)}, Ops: []Op{Put(key, nil)}}
+	}
+	if _, err := c.store.Txn(t.Context(), nil, Put("tier/17", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if err := controller.apply(t.Context(), changes); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.keys(t, "tier/")); n != len(changes) {
+		t.Errorf("%d of %d changes were made", n, len(changes))
+	}
+}

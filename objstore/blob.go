@@ -1,0 +1,204 @@
+package objstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"gocloud.dev/blob"
+)
+
+// errShortAnswer is an answer that broke off before the end of what the store
+// had announced.
+var errShortAnswer = errors.New("the answer broke off")
+
+const (
+	listPage    = 1000
+	contentType = "application/octet-stream"
+)
+
+// blobBucket is a Bucket over gocloud.dev/blob. The functions are what differs
+// between the kinds of stores.
+type blobBucket struct {
+	blobs  *blob.Bucket
+	prefix string // before every key: "" or "…/"
+
+	// put stores the body under the full key.
+	put func(ctx context.Context, key string, body *body, ifAbsent bool) error
+	// list yields the objects below a prefix of full keys.
+	list func(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error]
+	// exists returns an error that wraps ErrNoBucket if the bucket is not there.
+	exists func(ctx context.Context) error
+	// release frees what the driver does not.
+	release func()
+}
+
+var _ Bucket = (*blobBucket)(nil)
+
+// Put implements [Bucket].
+func (b *blobBucket) Put(ctx context.Context, key string, r io.ReadSeeker, opts PutOptions) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	body, err := newBody(r)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	err = b.put(ctx, b.prefix+key, body, opts.IfAbsent)
+	body.seal()
+	return b.wrap(ctx, "put", key, err)
+}
+
+// GetRange implements [Bucket].
+func (b *blobBucket) GetRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	if err := checkKey(key); err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, fmt.Errorf("get %s: negative offset %d", key, off)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := b.getRange(ctx, b.prefix+key, off, p)
+	if err == nil || errors.Is(err, errPastEnd) {
+		if n < len(p) {
+			return n, fmt.Errorf("get %s from %d: %w", key, off, io.ErrUnexpectedEOF)
+		}
+		return n, nil
+	}
+	return n, b.wrap(ctx, "get", key, err)
+}
+
+// errPastEnd is a range that begins at the end of the object or after it.
+var errPastEnd = errors.New("range past the end")
+
+// getRange reads what the object has of the range.
+func (b *blobBucket) getRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	r, err := b.blobs.NewRangeReader(ctx, key, off, int64(len(p)), nil)
+	if err != nil {
+		if isRangeError(err) {
+			return 0, errPastEnd
+		}
+		return 0, err
+	}
+	// The store says how long the object is. Without that, an answer that breaks
+	// off could not be told from an object that ends.
+	want := p[:max(0, min(int64(len(p)), r.Size()-off))]
+	n, err := io.ReadFull(r, want)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w after %d of %d bytes", errShortAnswer, n, len(want))
+	}
+	if closeErr := r.Close(); err == nil && closeErr != nil {
+		err = closeErr
+	}
+	return n, err
+}
+
+// Stat implements [Bucket].
+func (b *blobBucket) Stat(ctx context.Context, key string) (ObjectInfo, error) {
+	if err := checkKey(key); err != nil {
+		return ObjectInfo{}, err
+	}
+	a, err := b.blobs.Attributes(ctx, b.prefix+key)
+	if err != nil {
+		return ObjectInfo{}, b.wrap(ctx, "stat", key, err)
+	}
+	return ObjectInfo{Key: key, Size: a.Size, ModTime: a.ModTime}, nil
+}
+
+// List implements [Bucket].
+func (b *blobBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
+	return func(yield func(ObjectInfo, error) bool) {
+		for info, err := range b.list(ctx, b.prefix+prefix) {
+			if err != nil {
+				yield(ObjectInfo{}, b.wrap(ctx, "list", prefix, err))
+				return
+			}
+			info.Key = strings.TrimPrefix(info.Key, b.prefix)
+			if checkKey(info.Key) != nil {
+				continue // somebody else's: no key of ours
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// listPages is list for drivers whose pages are in order.
+func (b *blobBucket) listPages(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
+	return func(yield func(ObjectInfo, error) bool) {
+		token := blob.FirstPageToken
+		for token != nil {
+			objects, next, err := b.blobs.ListPage(ctx, token, listPage, &blob.ListOptions{Prefix: prefix})
+			if err != nil {
+				yield(ObjectInfo{}, err)
+				return
+			}
+			for _, o := range objects {
+				if !yield(ObjectInfo{Key: o.Key, Size: o.Size, ModTime: o.ModTime}, nil) {
+					return
+				}
+			}
+			token = next
+		}
+	}
+}
+
+// Delete implements [Bucket].
+func (b *blobBucket) Delete(ctx context.Context, key string) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	err := b.wrap(ctx, "delete", key, b.blobs.Delete(ctx, b.prefix+key))
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Close implements [Bucket].
+func (b *blobBucket) Close() error {
+	err := b.blobs.Close()
+	if b.release != nil {
+		b.release()
+	}
+	if err != nil {
+		return fmt.Errorf("close the bucket: %w", err)
+	}
+	return nil
+}
+
+// wrap adds to a driver's error what was done and what kind of error it is.
+func (b *blobBucket) wrap(ctx context.Context, op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil { // the caller's doing, whatever the driver makes of it
+		return fmt.Errorf("%s %s: %w", op, key, ctx.Err())
+	}
+	kind := classify(err)
+	if errors.Is(kind, ErrNotFound) {
+		// Drivers say "not found" of a bucket as of an object, and some of both.
+		// An object that is not there is a fact that others act on; that its
+		// bucket is not is something else.
+		if existsErr := b.exists(ctx); existsErr != nil {
+			return fmt.Errorf("%s %s: %w", op, key, existsErr)
+		}
+		return fmt.Errorf("%s %s: %w", op, key, ErrNotFound)
+	}
+	switch {
+	case kind == nil || errors.Is(err, kind):
+		return fmt.Errorf("%s %s: %w", op, key, err)
+	case errors.Is(kind, ErrUnavailable):
+		// Without the driver's error itself: an io.ErrUnexpectedEOF or a
+		// context.DeadlineExceeded means something else above.
+		return fmt.Errorf("%s %s: %w: %v", op, key, kind, err) //nolint:errorlint // see above
+	default:
+		return fmt.Errorf("%s %s: %w: %w", op, key, kind, err)
+	}
+}

@@ -1,0 +1,70 @@
+package objstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+var errSealed = errors.New("read of a request body whose request is over")
+
+// body is what a Put sends. An HTTP transport may go on reading a request's
+// body for a while after the request has failed; sealing the body ends that, so
+// that the caller may use the bytes, or start another attempt with them.
+type body struct {
+	start, size int64
+	mu          struct {
+		sync.Mutex
+		r      io.ReadSeeker
+		sealed bool
+	}
+}
+
+func newBody(r io.ReadSeeker) (*body, error) {
+	start, err := r.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, fmt.Errorf("find the start of the body: %w", err)
+	}
+	end, err := r.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("find the end of the body: %w", err)
+	}
+	if _, err = r.Seek(start, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("go back to the start of the body: %w", err)
+	}
+	b := &body{start: start, size: end - start}
+	b.mu.r = r
+	return b, nil
+}
+
+// Read reads on, until the body is sealed.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.sealed {
+		return 0, errSealed
+	}
+	return b.mu.r.Read(p)
+}
+
+// Seek moves within the body; its start is at 0.
+func (b *body) Seek(offset int64, whence int) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.sealed {
+		return 0, errSealed
+	}
+	if whence == io.SeekStart {
+		offset += b.start
+	}
+	at, err := b.mu.r.Seek(offset, whence)
+	return at - b.start, err
+}
+
+// seal waits for a read that is under way and refuses all further ones.
+func (b *body) seal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.sealed = true
+}

@@ -1,0 +1,46 @@
+package objstore
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestBodyIsWhatIsLeftOfTheReader(t *testing.T) {
+	r := strings.NewReader("0123456789")
+	if _, err := r.Seek(3, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	b, err := newBody(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.size != 7 {
+		t.Errorf("size %d", b.size)
+	}
+	if err = iotest.TestReader(b, []byte("3456789")); err != nil { // reads and seeks in all ways
+		t.Error(err)
+	}
+}
+
+// A transport that still reads after its request is over must not see, or move
+// in, what the caller has back.
+func TestSealedBodyLeavesTheReaderAlone(t *testing.T) {
+	r := strings.NewReader("0123456789")
+	b, err := newBody(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.seal()
+	if n, err := b.Read(make([]byte, 4)); n != 0 || !errors.Is(err, errSealed) {
+		t.Errorf("Read: %d, %v", n, err)
+	}
+	if _, err := b.Seek(2, io.SeekStart); !errors.Is(err, errSealed) {
+		t.Errorf("Seek: %v", err)
+	}
+	if r.Len() != 10 {
+		t.Errorf("the reader has moved: %d bytes left", r.Len())
+	}
+}

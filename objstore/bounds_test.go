@@ -1,0 +1,157 @@
+package objstore_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/objstore/objstoretest"
+)
+
+func TestDeadlineEndsAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := objstoretest.NewFaults(open(t, "mem://"))
+		b := objstore.Deadline(faults, 10*time.Second)
+		content := strings.Repeat("x", 20<<20)
+		if err := b.Put(t.Context(), "k", strings.NewReader(content), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		remove := faults.Add(objstoretest.Fault{Kind: objstoretest.Slow, Latency: time.Hour})
+		p := make([]byte, len(content))
+		for name, c := range map[string]struct {
+			call  func(ctx context.Context) error
+			after time.Duration
+		}{
+			"Stat":   {func(ctx context.Context) error { _, err := b.Stat(ctx, "k"); return err }, 10 * time.Second},
+			"Delete": {func(ctx context.Context) error { return b.Delete(ctx, "k") }, 10 * time.Second},
+			"List": {func(ctx context.Context) (failed error) {
+				for _, err := range b.List(ctx, "") {
+					failed = err
+				}
+				return failed
+			}, 10 * time.Second},
+			"Put": {func(ctx context.Context) error {
+				return b.Put(ctx, "k", strings.NewReader(content), objstore.PutOptions{})
+			}, 30 * time.Second},
+			"GetRange": {func(ctx context.Context) error { _, err := b.GetRange(ctx, "k", 0, p); return err }, 30 * time.Second},
+		} {
+			begin := time.Now()
+			err := c.call(t.Context())
+			if took := time.Since(begin); !errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || took != c.after {
+				t.Errorf("%s: after %v: %v", name, took, err)
+			}
+			// The caller's own deadline is not the store's fault.
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err = c.call(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, objstore.ErrUnavailable) {
+				t.Errorf("%s under a deadline of the caller's: %v", name, err)
+			}
+			cancel()
+		}
+		remove()
+
+		// What the caller does with what is listed takes what it takes.
+		for _, err := range b.List(t.Context(), "") {
+			if err != nil {
+				t.Errorf("List: %v", err)
+			}
+			wait(time.Hour)
+		}
+	})
+}
+
+// wait lets virtual time pass.
+func wait(d time.Duration) { <-time.After(d) }
+
+// gauge is a Bucket that notes how many requests are under way at most.
+type gauge struct {
+	objstore.Bucket
+	now, most atomic.Int64
+}
+
+func (g *gauge) Stat(context.Context, string) (objstore.ObjectInfo, error) {
+	now := g.now.Add(1)
+	for most := g.most.Load(); now > most && !g.most.CompareAndSwap(most, now); most = g.most.Load() {
+	}
+	wait(time.Second)
+	g.now.Add(-1)
+	return objstore.ObjectInfo{}, nil
+}
+
+func TestLimitBoundsWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := &gauge{Bucket: open(t, "mem://")}
+		b := objstore.Limit(inner, 3)
+		begin := time.Now()
+		var g errgroup.Group
+		for range 12 {
+			g.Go(func() error { _, err := b.Stat(t.Context(), "k"); return err })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); inner.most.Load() != 3 || took != 4*time.Second {
+			t.Errorf("%d at a time, %v in all", inner.most.Load(), took)
+		}
+	})
+}
+
+func TestLimitWaitsUnderTheCallersContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := objstoretest.NewFaults(open(t, "mem://"))
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Slow, Op: objstoretest.PutOp, Latency: time.Hour})
+		b := objstore.Limit(faults, 1)
+		var g errgroup.Group
+		g.Go(func() error {
+			return b.Put(t.Context(), "slow", strings.NewReader("x"), objstore.PutOptions{})
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := b.Stat(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Stat: %v", err)
+		}
+		for _, err := range b.List(ctx, "") {
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("List: %v", err)
+			}
+		}
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.Stat(t.Context(), "slow"); err != nil {
+			t.Errorf("the turn was not given back: %v", err)
+		}
+	})
+}
+
+// With one turn, a caller that deletes what it lists must not wait for itself.
+func TestLimitLendsItsTurnWhileListing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := objstore.Limit(open(t, "mem://"), 1)
+		for _, key := range []string{"a", "b", "c"} {
+			if err := b.Put(t.Context(), key, strings.NewReader("x"), objstore.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := 0
+		for info, err := range b.List(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err = b.Delete(t.Context(), info.Key); err != nil {
+				t.Error(err)
+			}
+			n++
+		}
+		if n != 3 {
+			t.Errorf("%d listed", n)
+		}
+	})
+}

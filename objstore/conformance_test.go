@@ -1,0 +1,80 @@
+package objstore_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/objstore/objstoretest"
+)
+
+func open(t *testing.T, rawURL string) objstore.Bucket {
+	t.Helper()
+	b, err := objstore.Open(t.Context(), rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestMemory(t *testing.T) {
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, "mem://") })
+}
+
+func TestDirectory(t *testing.T) {
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, "file://"+t.TempDir()+"/objects") })
+}
+
+func TestDirectoryWithPrefix(t *testing.T) {
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, "file://"+t.TempDir()+"?prefix=some/where") })
+}
+
+func TestDecorators(t *testing.T) {
+	harden := func(b objstore.Bucket, attempt time.Duration) objstore.Bucket {
+		o := objstore.DefaultHardenOptions()
+		o.AttemptTimeout, o.MaxRequests, o.Registerer = attempt, 3, prometheus.NewRegistry()
+		o.Retry = objstore.RetryOptions{Attempts: 500, FirstWait: time.Microsecond, MaxWait: time.Microsecond}
+		return objstore.Harden(b, o)
+	}
+	t.Run("OverMemory", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return harden(open(t, "mem://"), time.Minute) })
+	})
+	t.Run("OverDirectory", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return harden(open(t, "file://"+t.TempDir()), time.Minute) })
+	})
+	t.Run("Faults", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return objstoretest.NewFaults(open(t, "mem://")) })
+	})
+	// What fails once in a while, before or after it has done its work, looks
+	// perfect from outside.
+	t.Run("OverFaults", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+			b := objstoretest.NewFaults(open(t, "mem://"))
+			for _, kind := range []objstoretest.Kind{objstoretest.Fail, objstoretest.FailAfter, objstoretest.PartialRead} {
+				b.Add(objstoretest.Fault{Kind: kind, Times: 40})
+			}
+			return harden(b, time.Minute)
+		})
+	})
+}
+
+func TestS3(t *testing.T) {
+	s3 := objstoretest.StartS3(t)
+	var n atomic.Int64
+	fresh := func(t *testing.T, more string) objstore.Bucket {
+		t.Helper()
+		return open(t, s3.BucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+more)
+	}
+	t.Run("Plain", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return fresh(t, "") })
+	})
+	t.Run("HardenedWithPrefix", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+			return objstore.Harden(fresh(t, "&prefix=some/where/"), objstore.DefaultHardenOptions())
+		})
+	})
+}

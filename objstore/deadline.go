@@ -1,0 +1,94 @@
+package objstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+)
+
+// bytesPerSecond is the slowest transfer that is not given up.
+const bytesPerSecond = 1 << 20
+
+// errAttemptTimeout is the cause of a deadline that this package set.
+var errAttemptTimeout = errors.New("no answer in time")
+
+// Deadline returns a Bucket whose requests end, with [ErrUnavailable], when
+// they take longer than attempt and a second for each MiB they move. It belongs
+// below Retry and Limit, so that neither waiting for a turn nor the other
+// attempts count.
+func Deadline(b Bucket, attempt time.Duration) Bucket { return &deadlineBucket{b, attempt} }
+
+type deadlineBucket struct {
+	Bucket
+	attempt time.Duration
+}
+
+func (d *deadlineBucket) context(ctx context.Context, bytes int64) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d.attempt+time.Duration(bytes)*time.Second/bytesPerSecond, errAttemptTimeout)
+}
+
+// explain turns the end of an attempt's own deadline into ErrUnavailable.
+func explain(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errAttemptTimeout) && errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w: %v", ErrUnavailable, errAttemptTimeout, err) //nolint:errorlint // a deadline of the caller's is what context.DeadlineExceeded means above this
+	}
+	return err
+}
+
+// Put implements [Bucket].
+func (d *deadlineBucket) Put(ctx context.Context, key string, r io.ReadSeeker, opts PutOptions) error {
+	body, err := newBody(r)
+	if err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	ctx, cancel := d.context(ctx, body.size)
+	defer cancel()
+	return explain(ctx, d.Bucket.Put(ctx, key, r, opts))
+}
+
+// GetRange implements [Bucket].
+func (d *deadlineBucket) GetRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	ctx, cancel := d.context(ctx, int64(len(p)))
+	defer cancel()
+	n, err := d.Bucket.GetRange(ctx, key, off, p)
+	return n, explain(ctx, err)
+}
+
+// Stat implements [Bucket].
+func (d *deadlineBucket) Stat(ctx context.Context, key string) (ObjectInfo, error) {
+	ctx, cancel := d.context(ctx, 0)
+	defer cancel()
+	info, err := d.Bucket.Stat(ctx, key)
+	return info, explain(ctx, err)
+}
+
+// List implements [Bucket]. The time between two objects counts, not what the
+// caller does with them.
+func (d *deadlineBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
+	return func(yield func(ObjectInfo, error) bool) {
+		bounded, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		timer := time.AfterFunc(d.attempt, func() { cancel(errAttemptTimeout) })
+		defer timer.Stop()
+		for info, err := range d.Bucket.List(bounded, prefix) {
+			timer.Stop()
+			if err != nil && errors.Is(context.Cause(bounded), errAttemptTimeout) && ctx.Err() == nil {
+				err = fmt.Errorf("list %s: %w: %w", prefix, ErrUnavailable, errAttemptTimeout)
+			}
+			if !yield(info, err) {
+				return
+			}
+			timer.Reset(d.attempt)
+		}
+	}
+}
+
+// Delete implements [Bucket].
+func (d *deadlineBucket) Delete(ctx context.Context, key string) error {
+	ctx, cancel := d.context(ctx, 0)
+	defer cancel()
+	return explain(ctx, d.Bucket.Delete(ctx, key))
+}

@@ -1,0 +1,259 @@
+package objstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob/fileblob"
+)
+
+const (
+	// temporaryDir holds objects that are being written, beside the others so
+	// that they can be moved into place by a rename or link.
+	temporaryDir = ".varve-tmp"
+	// staleAfter is the age of a temporary file that nobody writes any more. A
+	// crash leaves them; other processes may be writing theirs.
+	staleAfter = 24 * time.Hour
+
+	bucketDirMode = 0o755
+)
+
+// fileStore is the part of a bucket in a directory that fileblob does not do
+// well enough.
+type fileStore struct{ dir string }
+
+func openFile(u *url.URL) (*blobBucket, error) {
+	if u.Host != "" && u.Host != "localhost" || !strings.HasPrefix(u.Path, "/") {
+		return nil, errors.New("the directory must be absolute: use file:///DIR")
+	}
+	s := fileStore{dir: filepath.Clean(filepath.FromSlash(u.Path))}
+	if err := os.Mkdir(s.dir, bucketDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w: directory %s does not exist: create it, or correct the object store's URL", ErrNoBucket, filepath.Dir(s.dir))
+		}
+		return nil, fmt.Errorf("create the directory: %w", err)
+	}
+	if err := os.Mkdir(filepath.Join(s.dir, temporaryDir), bucketDirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create a directory for objects being written: %w: the object store must be writable", err)
+	}
+	if err := s.removeStale(time.Now()); err != nil {
+		return nil, err
+	}
+	blobs, err := fileblob.OpenBucket(s.dir, &fileblob.Options{NoTempDir: true, Metadata: fileblob.MetadataDontWrite})
+	if err != nil {
+		return nil, err
+	}
+	return &blobBucket{blobs: blobs, put: s.put, list: s.list, exists: s.exists}, nil
+}
+
+func (s fileStore) exists(context.Context) error {
+	switch info, err := os.Stat(s.dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: directory %s does not exist: create it, or correct the object store's URL", ErrNoBucket, s.dir)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%w: %s is not a directory", ErrNoBucket, s.dir)
+	default:
+		return nil
+	}
+}
+
+// put writes the object beside the others, makes it durable, and only then
+// gives it its name: by a link, which fails if the name is taken, or by a
+// rename, which does not.
+func (s fileStore) put(ctx context.Context, key string, body *body, ifAbsent bool) (err error) {
+	if err = s.exists(ctx); err != nil {
+		return err // do not make a new bucket where a mount is missing
+	}
+	name := filepath.Join(s.dir, filepath.FromSlash(key))
+	if ifAbsent {
+		if _, err = os.Lstat(name); err == nil {
+			return ErrExists // saves the copy; the link decides
+		}
+	}
+	tmp, err := os.CreateTemp(filepath.Join(s.dir, temporaryDir), "put-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		removeErr := os.Remove(tmp.Name())
+		if err == nil && removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) { // a rename has moved it
+			err = removeErr
+		}
+	}()
+	if err = copyFile(ctx, tmp, body); err != nil {
+		return err
+	}
+	if err = s.mkdirs(filepath.Dir(name)); err != nil {
+		return err
+	}
+	if ifAbsent {
+		err = os.Link(tmp.Name(), name)
+		if errors.Is(err, fs.ErrExist) {
+			return ErrExists
+		}
+	} else {
+		err = os.Rename(tmp.Name(), name)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// copyFile writes the body into the file, makes it durable and closes it.
+func copyFile(ctx context.Context, f *os.File, body *body) error {
+	n, err := io.Copy(f, &contextReader{err: ctx.Err, r: body})
+	if err == nil && n != body.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// contextReader ends a copy when its context does.
+type contextReader struct {
+	err func() error
+	r   io.Reader
+}
+
+// Read reads on.
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// mkdirs creates a directory below the bucket's and those above it, durably.
+func (s fileStore) mkdirs(dir string) error {
+	if dir == s.dir {
+		return nil
+	}
+	if err := s.mkdirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	switch err := os.Mkdir(dir, bucketDirMode); {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
+		return err
+	default:
+		return syncDir(filepath.Dir(dir))
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// list walks the directories in the order of the keys.
+func (s fileStore) list(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
+	return func(yield func(ObjectInfo, error) bool) {
+		if err := s.exists(ctx); err != nil {
+			yield(ObjectInfo{}, err)
+			return
+		}
+		// Keys that begin with the prefix are below its directory part.
+		below := ""
+		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
+			below = prefix[:i+1]
+		}
+		s.walk(ctx, below, prefix, yield)
+	}
+}
+
+// walk yields the objects below a directory ("" or "…/") whose keys begin with
+// prefix, and returns false when yield has.
+func (s fileStore) walk(ctx context.Context, below, prefix string, yield func(ObjectInfo, error) bool) bool {
+	entries, err := os.ReadDir(filepath.Join(s.dir, filepath.FromSlash(below)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true // no such prefix, or deleted meanwhile
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		yield(ObjectInfo{}, err)
+		return false
+	}
+	keyOf := func(e os.DirEntry) string {
+		if e.IsDir() {
+			return below + e.Name() + "/" // as in the keys below it: "a-b" comes before "a/b"
+		}
+		return below + e.Name()
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return cmp.Compare(keyOf(a), keyOf(b)) })
+	for _, e := range entries {
+		key := keyOf(e)
+		switch {
+		case e.IsDir():
+			if key == temporaryDir+"/" || !strings.HasPrefix(key, prefix) && !strings.HasPrefix(prefix, key) {
+				continue
+			}
+			if !s.walk(ctx, key, prefix, yield) {
+				return false
+			}
+		case strings.HasPrefix(key, prefix) && e.Type().IsRegular():
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // deleted meanwhile
+			}
+			if err != nil {
+				yield(ObjectInfo{}, err)
+				return false
+			}
+			if !yield(ObjectInfo{Key: key, Size: info.Size(), ModTime: info.ModTime()}, nil) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// removeStale removes what crashes have left of objects being written.
+func (s fileStore) removeStale(now time.Time) error {
+	dir := filepath.Join(s.dir, temporaryDir)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for left-over objects: %w", err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || now.Sub(info.ModTime()) < staleAfter {
+			continue // gone, or perhaps being written
+		}
+		if err = os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove a left-over object: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package objstore
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// HardenOptions are the parameters of [Harden]'s decorators.
+type HardenOptions struct {
+	AttemptTimeout time.Duration // of one attempt, without the time for the bytes it moves
+	MaxRequests    int           // under way at a time
+	Retry          RetryOptions
+	Registerer     prometheus.Registerer // nil is allowed; one bucket for each registerer
+}
+
+// DefaultHardenOptions are for a store across a network.
+func DefaultHardenOptions() HardenOptions {
+	return HardenOptions{AttemptTimeout: 30 * time.Second, MaxRequests: 64, Retry: DefaultRetryOptions()}
+}
+
+// Harden returns the Bucket with all decorators around it. Each attempt of a
+// retried request waits for its own turn, so that one that waits to be repeated
+// is in nobody's way; its deadline begins when it has its turn.
+func Harden(b Bucket, o HardenOptions) Bucket {
+	return Retry(Limit(Deadline(Metrics(b, o.Registerer), o.AttemptTimeout), o.MaxRequests), o.Retry)
+}

@@ -1,0 +1,115 @@
+package objstoretest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+const (
+	moduleLine  = "module github.com/varvelog/varve\n"
+	toolModule  = "tools/versitygw"
+	toolPackage = "github.com/versity/versitygw/cmd/versitygw"
+)
+
+// buildS3 returns the S3 server's binary, <repository>/.bin/versitygw. It is
+// built when it is not there or when its module has changed; a file lock keeps
+// the tests of several packages from doing so at the same time. A second call
+// costs next to nothing.
+func buildS3(t testing.TB) string {
+	t.Helper()
+	binary, err := ensureS3(t)
+	if err != nil {
+		t.Fatalf("build the S3 server: %v", err)
+	}
+	return binary
+}
+
+func ensureS3(t testing.TB) (binary string, err error) {
+	t.Helper()
+	root, err := moduleRoot()
+	if err != nil {
+		return "", err
+	}
+	stamp, err := stampOf(filepath.Join(root, toolModule))
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(root, ".bin")
+	if err = os.MkdirAll(bin, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lockFile(filepath.Join(bin, "versitygw.lock"))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
+	binary, stampFile := filepath.Join(bin, "versitygw"), filepath.Join(bin, "versitygw.stamp")
+	if _, err = os.Stat(binary); err == nil {
+		if built, readErr := os.ReadFile(stampFile); readErr == nil && bytes.Equal(built, stamp) {
+			return binary, nil
+		}
+	}
+	t.Logf("building the S3 server %s from %s: some minutes, once", binary, toolModule)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join(root, toolModule), "-trimpath", "-buildvcs=false", "-o", binary, toolPackage)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	if out, buildErr := cmd.CombinedOutput(); buildErr != nil {
+		return "", fmt.Errorf("%s: %w\n%s", cmd, buildErr, out)
+	}
+	return binary, os.WriteFile(stampFile, stamp, 0o644)
+}
+
+// moduleRoot is the repository's root, found from the working directory, which
+// is the package's in a test.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		switch {
+		case err == nil && bytes.HasPrefix(mod, []byte(moduleLine)):
+			return dir, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		case filepath.Dir(dir) == dir:
+			return "", errors.New("no go.mod of varve in the working directory or above it")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// stampOf identifies what is built: the tool's module files.
+func stampOf(module string) ([]byte, error) {
+	sum := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum"} {
+		data, err := os.ReadFile(filepath.Join(module, name))
+		if err != nil {
+			return nil, err
+		}
+		_, _ = sum.Write(data) // never fails
+	}
+	return fmt.Appendf(nil, "%x\n", sum.Sum(nil)), nil
+}
+
+// lockFile waits for a lock that other processes respect, and that a crash
+// gives up.
+func lockFile(name string) (unlock func() error, err error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}

@@ -1,0 +1,330 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
+)
+
+// applyParallel is how many partitions are created or deleted at a time.
+const applyParallel = 16
+
+// applier makes the partitions follow the images. One goroutine, Manager.Run, owns it.
+type applier struct {
+	m *Manager
+	// settled are the topics as they were when all their partitions had followed them. Images share what did not change, so that a topic
+	// is the same pointer until something of it does.
+	settled map[metadata.TopicID]*metadata.Topic
+	// configs are the settings as they were last handed to the partitions.
+	configs        map[metadata.TopicID]map[string]string
+	brokerConfigs  map[string]string
+	defaultConfigs map[string]string
+	strays         bool // have been looked for
+}
+
+func newApplier(m *Manager) applier {
+	return applier{m: m, settled: map[metadata.TopicID]*metadata.Topic{}, configs: map[metadata.TopicID]map[string]string{}}
+}
+
+// change is one partition that must become what the image says.
+type change struct {
+	topic     *metadata.Topic
+	number    int32
+	partition *Partition // nil: to be created
+	config    Config
+	err       error
+}
+
+// apply makes the partitions what the image says, as far as it can, and tells which topics lack something.
+func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata.TopicID]error {
+	start := time.Now()
+	doomed := a.doomed(image)
+	failed := a.delete(ctx, doomed)
+	if !a.strays {
+		a.strays = true
+		a.deleteStrays(ctx, image)
+	}
+	changes := a.changes(image)
+	if len(doomed) == 0 && len(changes) == 0 {
+		return failed
+	}
+	a.execute(ctx, image, changes)
+	a.publish(changes)
+	for _, c := range changes {
+		a.settle(c, failed)
+	}
+	a.m.metrics.applySeconds.Observe(time.Since(start).Seconds())
+	a.count()
+	return failed
+}
+
+// settle notes how a change went, so that a topic that lacks something is looked at again.
+func (a *applier) settle(c *change, failed map[metadata.TopicID]error) {
+	if c.err == nil {
+		return
+	}
+	delete(a.settled, c.topic.ID)
+	if errors.Is(c.err, errNotElected) {
+		return // the next image decides
+	}
+	failed[c.topic.ID] = errors.Join(failed[c.topic.ID], c.err)
+}
+
+// doomed are the partitions that the image does not have here any more.
+func (a *applier) doomed(image *metadata.Image) []*Partition {
+	var doomed []*Partition
+	for id, hosted := range a.m.index.Load().byID {
+		topic, exists := image.TopicByID(id)
+		if exists && a.settled[id] == topic {
+			continue
+		}
+		for _, p := range hosted.partitions {
+			if p != nil && (!exists || a.leftUs(topic, p.tp.Partition)) {
+				doomed = append(doomed, p)
+			}
+		}
+		if !exists {
+			delete(a.settled, id)
+			delete(a.configs, id)
+		}
+	}
+	return doomed
+}
+
+// leftUs tells whether the image gives a partition to other brokers. A partition that it does not know is left alone.
+func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
+	p, ok := topic.Partition(number)
+	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
+}
+
+// delete ends partitions: first for clients, then for the tier, then on disk.
+func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.TopicID]error {
+	failed := map[metadata.TopicID]error{}
+	if len(doomed) == 0 {
+		return failed
+	}
+	next := a.m.index.Load().edit()
+	for _, p := range doomed {
+		next.remove(p)
+	}
+	a.m.index.Store(&next.index)
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(applyParallel)
+	for _, p := range doomed {
+		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
+		a.tell(p)
+		g.Go(func() error {
+			if p.attached {
+				p.tier.Detach(p.tp)
+			}
+			if err := a.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition); err != nil {
+				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a deleted partition stay on disk until the broker restarts",
+					slog.String("partition", p.tp.String()), slog.Any("error", err))
+				mu.Lock()
+				defer mu.Unlock()
+				failed[p.topicID] = errors.Join(failed[p.topicID], err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are in failed
+	return failed
+}
+
+// deleteStrays deletes what is on disk and not in the first image: topics that were deleted, or moved away, while this broker was down.
+func (a *applier) deleteStrays(ctx context.Context, image *metadata.Image) {
+	logger := a.m.o.Logger
+	var strays []*storage.Log
+	for log := range a.m.o.Storage.Logs() {
+		topic, ok := image.TopicByID(log.TopicID())
+		if !ok || topic.Name != log.Topic() || a.leftUs(topic, log.Partition()) {
+			strays = append(strays, log)
+		}
+	}
+	for _, log := range strays {
+		tp := metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()}
+		attrs := []slog.Attr{slog.String("partition", tp.String()), slog.String("topic_id", metadata.TopicID(log.TopicID()).String())}
+		if err := a.m.o.Storage.Delete(tp.Topic, tp.Partition); err != nil {
+			logger.LogAttrs(ctx, slog.LevelError, "stray partition cannot be deleted", append(attrs, slog.Any("error", err))...)
+			continue
+		}
+		logger.LogAttrs(ctx, slog.LevelWarn, "stray partition deleted: the cluster does not have it here any more", attrs...)
+	}
+}
+
+// changes lists the partitions that are not what the image says.
+func (a *applier) changes(image *metadata.Image) []*change {
+	brokerChanged := !maps.Equal(a.brokerConfigs, image.BrokerConfigs(a.m.o.BrokerID)) ||
+		!maps.Equal(a.defaultConfigs, image.DefaultBrokerConfigs())
+	a.brokerConfigs, a.defaultConfigs = image.BrokerConfigs(a.m.o.BrokerID), image.DefaultBrokerConfigs()
+	hosted := a.m.index.Load()
+	var changes []*change
+	for topic := range image.Topics() {
+		overrides := image.TopicConfigs(topic.Name)
+		known, configured := a.configs[topic.ID]
+		if a.settled[topic.ID] == topic && !brokerChanged && configured && maps.Equal(known, overrides) {
+			continue
+		}
+		a.settled[topic.ID] = topic // settle takes it back if something fails
+		a.configs[topic.ID] = overrides
+		config := a.m.o.Config(image, topic.Name)
+		for number := range int32(len(topic.Partitions)) {
+			if state := &topic.Partitions[number]; state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
+				continue
+			}
+			c := &change{topic: topic, number: number, config: config}
+			c.partition, _ = hosted.byID[topic.ID].partition(number)
+			changes = append(changes, c)
+		}
+	}
+	return changes
+}
+
+// execute carries the changes out, many at a time.
+func (a *applier) execute(ctx context.Context, image *metadata.Image, changes []*change) {
+	var g errgroup.Group
+	g.SetLimit(applyParallel)
+	for _, c := range changes {
+		g.Go(func() error {
+			c.err = a.one(image, c)
+			if c.err != nil && !errors.Is(c.err, errNotElected) {
+				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "partition cannot be served, trying again soon",
+					slog.String("topic", c.topic.Name), slog.Int("partition", int(c.number)), slog.Any("error", c.err))
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are in the changes
+}
+
+// errNotElected says that the image does not say who leads, or names this broker as it was before it restarted.
+var errNotElected = errors.New("no leader is elected yet")
+
+// one makes one partition what the image says.
+func (a *applier) one(image *metadata.Image, c *change) error {
+	tp := metadata.TopicPartition{Topic: c.topic.Name, Partition: c.number}
+	if c.partition == nil {
+		log, err := a.open(tp, c.topic.ID)
+		if err != nil {
+			return err
+		}
+		c.partition = a.m.newPartition(tp, c.topic.ID, log)
+	}
+	p := c.partition
+	p.configure(c.config)
+	state := &c.topic.Partitions[c.number]
+	was := p.role.Load()
+	leader, elected := image.Leader(state)
+	switch {
+	case elected && leader.ID == a.m.o.BrokerID, was.leader && state.Leader == a.m.o.BrokerID && was.epoch == state.LeaderEpoch:
+		// The second case: this broker's registration has lapsed. Until somebody else is elected it leads on, see the design's I6.
+		if err := p.lead(state.LeaderEpoch, state.ISR); err != nil {
+			return err
+		}
+		a.attach(p, was)
+		return nil
+	}
+	p.resign(role{epoch: state.LeaderEpoch, leaderID: state.Leader, isr: state.ISR})
+	if p.attached {
+		p.tier.Detach(p.tp)
+		p.attached = false
+	}
+	if !elected {
+		return fmt.Errorf("%s: %w", tp, errNotElected)
+	}
+	return nil
+}
+
+// open finds or creates the partition's log. A directory of a deleted topic of the same name goes first.
+func (a *applier) open(tp metadata.TopicPartition, id metadata.TopicID) (*storage.Log, error) {
+	log, err := a.m.o.Storage.Create(tp.Topic, tp.Partition, id)
+	if errors.Is(err, storage.ErrTopicIDMismatch) {
+		if err = a.m.o.Storage.Delete(tp.Topic, tp.Partition); err != nil {
+			return nil, fmt.Errorf("delete the log of an older %s: %w", tp, err)
+		}
+		log, err = a.m.o.Storage.Create(tp.Topic, tp.Partition, id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create log of %s: %w", tp, err)
+	}
+	return log, nil
+}
+
+// attach hands the log to the remote tier, again at every new epoch.
+func (a *applier) attach(p *Partition, was *role) {
+	switch {
+	case p.tier == nil:
+		return
+	case p.attached && was.leader && was.epoch == p.role.Load().epoch:
+		return
+	case !p.attached && !p.config.Load().Log.RemoteStorageEnable && p.log.StartOffset() == p.log.LocalStartOffset():
+		return // the topic has no remote tier, and had none
+	}
+	p.tier.Attach(tiering.Partition{
+		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: p.role.Load().epoch, Log: p.log,
+		Config: func() storage.Config { return p.config.Load().Log },
+	})
+	p.attached = true
+}
+
+// publish shows clients what has changed, and then tells the listeners.
+func (a *applier) publish(changes []*change) {
+	next := a.m.index.Load().edit()
+	for _, c := range changes {
+		if c.partition != nil {
+			next.add(c.partition)
+		}
+	}
+	a.m.index.Store(&next.index)
+	for _, c := range changes {
+		if c.partition != nil {
+			a.tell(c.partition)
+		}
+	}
+}
+
+// tell informs the topic's listener, if the partition has a role that it was not told of.
+func (a *applier) tell(p *Partition) {
+	l := a.m.listeners[p.tp.Topic]
+	if l == nil {
+		return
+	}
+	switch r := p.role.Load(); {
+	case r.leader && (!p.told.leader || p.told.epoch != r.epoch):
+		l.OnElected(p.tp.Partition, r.epoch)
+		p.told = *r
+	case !r.leader && p.told.leader:
+		l.OnResigned(p.tp.Partition)
+		p.told = *r
+	}
+}
+
+func (a *applier) count() {
+	hosted, led := 0, 0
+	for p := range a.m.Partitions() {
+		hosted++
+		if p.IsLeader() {
+			led++
+		}
+	}
+	a.m.metrics.partitions.Set(float64(hosted))
+	a.m.metrics.leaders.Set(float64(led))
+}
+
+func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
+	p := &Partition{tp: tp, topicID: id, log: log, flush: m.flush, metrics: m.metrics, tier: m.o.Tier}
+	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
+	return p
+}

@@ -1,0 +1,154 @@
+package replication
+
+import (
+	"context"
+	"sync"
+)
+
+const (
+	// coldWorkers is how many reads from the bucket run at a time on behalf of fetches.
+	coldWorkers = 10
+	// coldQueue is how many more may wait for a worker.
+	coldQueue = 100
+	// coldMemory bounds what the results of such reads hold, from their start until the response is written.
+	coldMemory = 128 << 20
+)
+
+// coldReads runs reads from the bucket for fetches that do not wait for them to the end. A read that its fetch has given up on goes on:
+// it warms the cache, and the client's next fetch, which asks for the same offset, takes it over.
+type coldReads struct {
+	metrics *metrics
+	queue   chan *coldRead
+
+	mu struct {
+		sync.Mutex
+		orphans map[coldKey]*coldRead
+		memory  int
+	}
+}
+
+type coldKey struct {
+	partition *Partition
+	offset    int64
+}
+
+// coldRead is one read. Its result belongs to the fetch that watches it.
+type coldRead struct {
+	coldKey
+	maxBytes int
+	upTo     int64
+
+	// Guarded by coldReads.mu.
+	watch   *watch // nil: an orphan
+	charged int    // of coldReads.mu.memory
+	done    bool
+	batches []byte
+	err     error
+}
+
+func newColdReads(m *metrics) *coldReads {
+	c := &coldReads{metrics: m, queue: make(chan *coldRead, coldQueue)}
+	c.mu.orphans = map[coldKey]*coldRead{}
+	return c
+}
+
+// start begins a read, or takes over one that was given up on; w is signaled when it is done. There is no read when the queue or the
+// memory for results is full: the partition gets its turn with a later fetch.
+func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *coldRead, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r = c.mu.orphans[key]; r != nil {
+		delete(c.mu.orphans, key)
+		r.watch = w
+		return r, false
+	}
+	if c.mu.memory > 0 && c.mu.memory+maxBytes > coldMemory {
+		c.metrics.coldReads.WithLabelValues("refused").Inc()
+		return nil, false
+	}
+	r = &coldRead{coldKey: key, maxBytes: maxBytes, upTo: upTo, watch: w}
+	select {
+	case c.queue <- r:
+		c.chargeLocked(r, maxBytes)
+		c.metrics.coldPending.Inc()
+		return r, true
+	default:
+		c.metrics.coldReads.WithLabelValues("refused").Inc()
+		return nil, false
+	}
+}
+
+// result is the outcome of a read whose watch has been signaled.
+func (c *coldReads) result(r *coldRead) (Records, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.err != nil {
+		return Records{}, r.err
+	}
+	return Records{bytes: r.batches, release: func() { c.discharge(r) }}, nil
+}
+
+// abandon ends a fetch's interest in a read whose result it has not taken.
+func (c *coldReads) abandon(r *coldRead) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.watch = nil
+	if r.done {
+		c.chargeLocked(r, 0)
+		return
+	}
+	c.mu.orphans[r.coldKey] = r
+}
+
+// run reads until ctx ends. Reads that are queued then stay undone.
+func (c *coldReads) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range coldWorkers {
+		workers.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case r := <-c.queue:
+					batches, err := r.partition.readRemote(ctx, r.offset, r.maxBytes, r.upTo)
+					c.finish(r, batches, err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func (c *coldReads) finish(r *coldRead, batches []byte, err error) {
+	outcome := "read"
+	if err != nil {
+		outcome = "failed"
+	}
+	c.metrics.coldReads.WithLabelValues(outcome).Inc()
+	c.metrics.coldPending.Dec()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.done = true
+	if r.watch == nil {
+		if c.mu.orphans[r.coldKey] == r {
+			delete(c.mu.orphans, r.coldKey)
+		}
+		c.chargeLocked(r, 0)
+		return
+	}
+	r.batches, r.err = batches, err
+	c.chargeLocked(r, len(batches))
+	r.watch.signal()
+}
+
+func (c *coldReads) discharge(r *coldRead) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.chargeLocked(r, 0)
+}
+
+func (c *coldReads) chargeLocked(r *coldRead, bytes int) {
+	c.mu.memory += bytes - r.charged
+	r.charged = bytes
+	c.metrics.coldBytes.Set(float64(c.mu.memory))
+}

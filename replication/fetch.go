@@ -1,0 +1,240 @@
+package replication
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// maxColdReads is how many reads from the bucket one fetch has under way. The other cold partitions get their turn later.
+	maxColdReads = 4
+	// coldGrace is how long a fetch that could be answered waits for reads from the bucket that it has just started: long enough for the
+	// cache's memory and disk, and no delay that a client of the hot partitions notices.
+	coldGrace = 10 * time.Millisecond
+)
+
+// FetchParams are what holds for a fetch as a whole.
+type FetchParams struct {
+	MaxWait            time.Duration
+	MinBytes, MaxBytes int
+	Isolation          Isolation
+}
+
+// FetchPartition asks for one partition.
+type FetchPartition struct {
+	Partition          *Partition
+	Offset             int64
+	MaxBytes           int
+	CurrentLeaderEpoch int32 // that the client knows, -1 for none
+	LastFetchedEpoch   int32 // of the client's last record, -1 for none
+}
+
+// FetchResult is the answer for one partition. Its Records must be released, also beside an error.
+type FetchResult struct {
+	ReadResult
+	Err error
+}
+
+// Fetch reads several partitions, in their order as far as MaxBytes goes, and waits until there are MinBytes, MaxWait is over, a
+// partition fails or diverges, or ctx ends. The results are in the order of the partitions.
+//
+// Partitions whose data is in the bucket are read concurrently. They hold nobody up: when the other partitions have enough, or the time
+// is up, they stay empty, and the read goes on and fills the cache for the next fetch.
+func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition) []FetchResult {
+	f := &fetch{
+		cold: m.cold, params: params, partitions: partitions,
+		results: make([]FetchResult, len(partitions)), left: params.MaxBytes,
+	}
+	for i := range partitions {
+		f.read(i)
+	}
+	if len(f.frozen) == 0 && (f.satisfied() || params.MaxWait <= 0) {
+		return f.results
+	}
+	m.metrics.fetchesWaiting.Inc()
+	defer m.metrics.fetchesWaiting.Dec()
+	f.wait(ctx, m.coldMaxWait)
+	return f.results
+}
+
+// fetch is one Fetch under way. One goroutine owns it.
+type fetch struct {
+	cold       *coldReads
+	params     FetchParams
+	partitions []FetchPartition
+	results    []FetchResult
+
+	left    int  // of MaxBytes; negative when a first batch was larger
+	bytes   int  // read
+	nonzero int  // partitions that have records
+	stop    bool // an error or a divergence: no waiting
+
+	frozen  []coldPart // partitions to be read from the bucket
+	pending int        // reads of them that are under way
+	fresh   bool       // some were started by this fetch
+
+	waiter  *waiter
+	watches []watch // one for each partition, hot or cold
+}
+
+// coldPart is a partition of the fetch whose data is in the bucket.
+type coldPart struct {
+	at    int       // in fetch.partitions
+	share int       // of MaxBytes
+	read  *coldRead // nil: not started, or taken
+}
+
+// read reads or looks again at one partition.
+func (f *fetch) read(i int) {
+	p, result := &f.partitions[i], &f.results[i]
+	if n := result.Records.Len(); n > 0 {
+		result.Records.Release()
+		f.left += n
+		f.bytes -= n
+		f.nonzero--
+	}
+	result.ReadResult, result.Err = p.Partition.readLocal(ReadRequest{
+		Offset: p.Offset, MaxBytes: min(p.MaxBytes, max(f.left, 0)), MinOne: f.nonzero == 0,
+		Isolation: f.params.Isolation, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
+	})
+	switch {
+	case result.Err != nil, result.Diverging != nil:
+		f.stop = true
+	case result.cold:
+		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve the partitions behind.
+		share := min(p.MaxBytes, max(f.left/2, 0))
+		f.left -= share
+		f.frozen = append(f.frozen, coldPart{at: i, share: max(share, 1)})
+	default:
+		f.took(result.Records.Len())
+		f.left -= result.Records.Len()
+	}
+}
+
+func (f *fetch) took(n int) {
+	if n > 0 {
+		f.bytes += n
+		f.nonzero++
+	}
+}
+
+func (f *fetch) satisfied() bool {
+	return f.stop || f.bytes >= min(f.params.MinBytes, f.params.MaxBytes) || len(f.partitions) == 0
+}
+
+// wait watches the partitions until the fetch may be answered.
+func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
+	f.waiter = newWaiter()
+	f.watches = make([]watch, len(f.partitions))
+	for i := range f.watches {
+		f.watches[i] = watch{waiter: f.waiter, index: i}
+	}
+	for n := range f.frozen {
+		f.startCold(&f.frozen[n])
+	}
+	defer f.unwatch()
+	f.watch()
+
+	start := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		until := f.patience(coldMaxWait) - time.Since(start)
+		if until <= 0 {
+			return
+		}
+		timer.Reset(until)
+		select {
+		case <-f.waiter.c:
+			f.update()
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// patience is how long, since its start, the fetch waits as things are.
+func (f *fetch) patience(coldMaxWait time.Duration) time.Duration {
+	switch {
+	case f.satisfied() && f.pending == 0:
+		return 0
+	case f.satisfied() && !f.fresh:
+		return 0
+	case f.satisfied():
+		return coldGrace
+	case f.pending > 0:
+		return max(f.params.MaxWait, coldMaxWait)
+	default:
+		return f.params.MaxWait
+	}
+}
+
+// startCold has a cold partition read, as far as this fetch may.
+func (f *fetch) startCold(c *coldPart) {
+	if f.pending >= maxColdReads {
+		return
+	}
+	p := &f.partitions[c.at]
+	read, fresh := f.cold.start(coldKey{p.Partition, p.Offset}, c.share, f.results[c.at].upTo, &f.watches[c.at])
+	if read == nil {
+		return
+	}
+	c.read = read
+	f.pending++
+	f.fresh = f.fresh || fresh
+}
+
+// watch registers with the hot partitions and then looks whether one has changed since it was read.
+func (f *fetch) watch() {
+	for i := range f.partitions {
+		if r := &f.results[i]; r.Err == nil && !r.cold {
+			f.partitions[i].Partition.watchers.add(&f.watches[i])
+		}
+	}
+	for i := range f.partitions {
+		r, p := &f.results[i], f.partitions[i].Partition
+		if r.Err == nil && !r.cold && (p.role.Load() != r.role || p.log.HighWatermark() != r.HighWatermark) {
+			f.watches[i].signal()
+		}
+	}
+}
+
+// unwatch lets go of everything but the results.
+func (f *fetch) unwatch() {
+	for i := range f.partitions {
+		f.partitions[i].Partition.watchers.remove(&f.watches[i])
+	}
+	for _, c := range f.frozen {
+		if c.read != nil {
+			f.cold.abandon(c.read)
+		}
+	}
+}
+
+// update looks at what was signaled.
+func (f *fetch) update() {
+	for _, i := range f.waiter.take(f.watches) {
+		if f.results[i].cold {
+			f.takeCold(i)
+			continue
+		}
+		f.read(i)
+	}
+}
+
+func (f *fetch) takeCold(i int) {
+	for n := range f.frozen {
+		c := &f.frozen[n]
+		if c.at != i || c.read == nil {
+			continue
+		}
+		result := &f.results[i]
+		result.Records, result.Err = f.cold.result(c.read)
+		c.read = nil
+		f.pending--
+		f.took(result.Records.Len())
+		f.stop = f.stop || result.Err != nil
+	}
+}

@@ -1,0 +1,266 @@
+package replication
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
+	"github.com/varvelog/varve/vfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// background runs a part until the test, or the returned function, ends it.
+func background(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := run(ctx); err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// openStorage opens data directories in fs without a background.
+func openStorage(t *testing.T, fs vfs.FS, clusterID string) *storage.Manager {
+	t.Helper()
+	m, err := storage.OpenManager(t.Context(), storage.Options{
+		FS: fs, Dirs: []string{"/data"}, ClusterID: clusterID, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() }) // a test may have closed it
+	return m
+}
+
+// bench is one partition with a manager's machinery behind it and no metadata.
+type bench struct {
+	*Partition
+	m    *Manager
+	tier *fakeTier
+}
+
+var tp0 = metadata.TopicPartition{Topic: "t", Partition: 0}
+
+func newBench(t *testing.T, fs vfs.FS, change func(*Config)) *bench {
+	t.Helper()
+	cfg := Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
+	cfg.Log.RemoteStorageEnable = true
+	if change != nil {
+		change(&cfg)
+	}
+	b := &bench{tier: newFakeTier()}
+	s := openStorage(t, fs, "")
+	b.m = New(Options{BrokerID: 1, Storage: s, Tier: b.tier, Logger: slog.New(slog.DiscardHandler), ColdMaxWait: 10 * time.Second})
+	background(t, func(ctx context.Context) error { b.m.flush.run(ctx); return nil })
+	background(t, func(ctx context.Context) error { b.m.cold.run(ctx); return nil })
+	b.Partition = b.partition(t, tp0, cfg)
+	return b
+}
+
+func (b *bench) partition(t *testing.T, tp metadata.TopicPartition, cfg Config) *Partition {
+	t.Helper()
+	log, err := b.m.o.Storage.Create(tp.Topic, tp.Partition, metadata.TopicID{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := b.m.newPartition(tp, metadata.TopicID{1}, log)
+	p.configure(cfg)
+	if err = p.lead(0, []int32{1}); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// batch makes a batch with one record for each value; timestamps are the base's plus the record's place.
+func batch(t testing.TB, ts int64, values ...string) []byte {
+	t.Helper()
+	var b record.Builder
+	for i, v := range values {
+		b.Append(ts+int64(i), []byte("k"), []byte(v))
+	}
+	return build(t, &b)
+}
+
+func build(t testing.TB, b *record.Builder) []byte {
+	t.Helper()
+	out, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(out)
+}
+
+func (b *bench) append(t testing.TB, acks int16, values ...string) Appended {
+	t.Helper()
+	a, err := b.Append(batch(t, 1000, values...), acks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// values are those of the records at or after an offset.
+func values(t testing.TB, r *Records, from int64) []string {
+	t.Helper()
+	buf, err := r.AppendTo(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for len(buf) > 0 {
+		b, rest, err := record.Split(buf)
+		if err != nil {
+			break // cut by the size limit
+		}
+		for rec, recErr := range b.Records() {
+			if recErr != nil {
+				t.Fatal(recErr)
+			}
+			if rec.Offset >= from {
+				out = append(out, string(rec.Value))
+			}
+		}
+		buf = rest
+	}
+	return out
+}
+
+func readAt(offset int64) ReadRequest {
+	return ReadRequest{Offset: offset, MaxBytes: 1 << 20, MinOne: true, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1}
+}
+
+// fakeTier is a remote tier in memory, whose reads can be held up.
+type fakeTier struct {
+	mu       sync.Mutex
+	batches  map[metadata.TopicPartition][]record.Batch
+	attached map[metadata.TopicPartition]int32
+	kicked   int
+	err      error
+	hold     chan struct{} // nil: reads do not wait
+	started  chan int64    // gets the offset of each read that begins
+	max      storage.TimestampOffset
+	epochs   map[int32]EpochEnd
+}
+
+func newFakeTier() *fakeTier {
+	return &fakeTier{
+		batches: map[metadata.TopicPartition][]record.Batch{}, attached: map[metadata.TopicPartition]int32{},
+		started: make(chan int64, 100),
+	}
+}
+
+// take moves everything of a log below an offset into the tier: the local log begins there then.
+func (f *fakeTier) add(tp metadata.TopicPartition, b ...record.Batch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.batches[tp] = append(f.batches[tp], b...)
+}
+
+func (f *fakeTier) Attach(p tiering.Partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.attached[p.TopicPartition] = p.LeaderEpoch
+}
+
+func (f *fakeTier) Detach(tp metadata.TopicPartition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.attached, tp)
+}
+
+func (f *fakeTier) Kick(metadata.TopicPartition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kicked++
+}
+
+func (f *fakeTier) epochOf(tp metadata.TopicPartition) (int32, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	epoch, ok := f.attached[tp]
+	return epoch, ok
+}
+
+func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error) {
+	f.mu.Lock()
+	batches, err, hold := f.batches[tp], f.err, f.hold
+	f.mu.Unlock()
+	f.started <- offset
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for _, b := range batches {
+		if b.LastOffset() < offset || b.NextOffset() > limit {
+			continue
+		}
+		if len(out) > 0 && len(out)+len(b) > maxBytes {
+			break
+		}
+		out = append(out, b...)
+	}
+	if len(out) == 0 {
+		return nil, tiering.ErrOffsetOutOfRange
+	}
+	return out, nil
+}
+
+func (f *fakeTier) OffsetForTimestamp(_ context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, b := range f.batches[tp] {
+		for rec, err := range b.Records() {
+			if err == nil && rec.Timestamp >= ts {
+				return storage.TimestampOffset{Offset: rec.Offset, Timestamp: rec.Timestamp, LeaderEpoch: b.LeaderEpoch()}, true, f.err
+			}
+		}
+	}
+	return storage.TimestampOffset{}, false, f.err
+}
+
+func (f *fakeTier) MaxTimestamp(context.Context, metadata.TopicPartition) (storage.TimestampOffset, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.max, f.max.Timestamp > 0, f.err
+}
+
+func (f *fakeTier) EndOffsetForEpoch(_ context.Context, _ metadata.TopicPartition, epoch int32) (int32, int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if end, ok := f.epochs[epoch]; ok {
+		return end.Epoch, end.EndOffset, f.err
+	}
+	return -1, -1, f.err
+}
+
+func (f *fakeTier) Status(tp metadata.TopicPartition) (tiering.Status, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.attached[tp]
+	return tiering.Status{Segments: int64(len(f.batches[tp]))}, ok
+}

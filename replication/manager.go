@@ -1,0 +1,201 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+)
+
+// Options are what a Manager needs. Registerer and Tier may be nil.
+type Options struct {
+	BrokerID   int32
+	Storage    *storage.Manager
+	Tier       tier // *tiering.Manager; leave it out where there is no bucket
+	Cluster    *metadata.Follower
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+
+	// Config returns a topic's effective settings under an image. It is asked again when the topic's or this broker's settings change.
+	Config func(image *metadata.Image, topic string) Config
+
+	// ColdMaxWait is how long a fetch waits for the bucket before it returns without (remote.fetch.max.wait.ms). Default 500 ms.
+	ColdMaxWait time.Duration
+}
+
+// Listener is told of the partitions of one topic that this broker leads. Its methods are called one after the other and must return
+// soon; for one partition they alternate, with ascending epochs.
+type Listener interface {
+	// OnElected says that this broker leads the partition from now on. An election at a higher epoch may follow without a resignation.
+	OnElected(partition, epoch int32)
+	// OnResigned says that it does not any more.
+	OnResigned(partition int32)
+}
+
+// Manager keeps this broker's partitions.
+type Manager struct {
+	o           Options
+	coldMaxWait time.Duration
+	metrics     *metrics
+	flush       *flusher
+	cold        *coldReads
+	index       atomic.Pointer[index]
+	listeners   map[string]Listener // by topic; fixed when Run starts
+	applier     applier             // Run's
+
+	served struct {
+		sync.Mutex
+		revision int64                      // of the newest image that was applied
+		failed   map[metadata.TopicID]error // topics that could not be served in full
+		changed  chan struct{}              // closed and replaced when the above changes
+	}
+}
+
+// New makes a manager that hosts nothing until Run has seen an image.
+func New(o Options) *Manager {
+	m := &Manager{
+		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
+		listeners: map[string]Listener{},
+	}
+	m.flush = newFlusher(o.BrokerID, o.Logger, m.metrics)
+	m.cold = newColdReads(m.metrics)
+	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
+	m.applier = newApplier(m)
+	m.served.changed = make(chan struct{})
+	return m
+}
+
+// Listen has l told of the partitions of a topic. It must be called before Run.
+func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
+
+// retryInterval is how soon what failed for an image, on a full disk say, is tried again.
+const retryInterval = time.Second
+
+// Run follows the cluster's images until ctx ends. It owns the goroutines that sync logs and read from the bucket.
+func (m *Manager) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { m.flush.run(ctx) })
+	wg.Go(func() { m.cold.run(ctx) })
+
+	images := m.o.Cluster.Subscribe()
+	defer images.Close()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	retry.Stop()
+	var image *metadata.Image
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case image = <-images.Images():
+		case <-retry.C:
+		}
+		if ok, err := m.ours(image); err != nil {
+			return err
+		} else if !ok {
+			continue
+		}
+		failed := m.applier.apply(ctx, image)
+		m.publishServed(image, failed)
+		if len(failed) > 0 {
+			retry.Reset(retryInterval)
+		}
+	}
+}
+
+// ours tells whether an image says anything yet. One of another cluster would have everything here deleted.
+func (m *Manager) ours(image *metadata.Image) (bool, error) {
+	own := m.o.Storage.ClusterID()
+	switch {
+	case image.Revision == 0, image.ClusterID == "":
+		return false, nil
+	case image.ClusterID != own:
+		return false, fmt.Errorf("follow the metadata of cluster %q: the data directory belongs to cluster %q", image.ClusterID, own)
+	}
+	return true, nil
+}
+
+func (m *Manager) publishServed(image *metadata.Image, failed map[metadata.TopicID]error) {
+	m.served.Lock()
+	defer m.served.Unlock()
+	m.served.revision, m.served.failed = image.Revision, failed
+	close(m.served.changed)
+	m.served.changed = make(chan struct{})
+}
+
+// AwaitServed waits until this broker serves what it leads of the given topics, as far as the cluster's image names them now.
+func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error {
+	revision := m.o.Cluster.Image().Revision
+	for {
+		m.served.Lock()
+		done, failed, changed := m.served.revision >= revision, m.served.failed, m.served.changed
+		m.served.Unlock()
+		if done {
+			var errs []error
+			for _, id := range ids {
+				errs = append(errs, failed[id])
+			}
+			return errors.Join(errs...)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the partitions of revision %d: %w", revision, context.Cause(ctx))
+		}
+	}
+}
+
+// Loaded waits until the first image has been applied. Before that the logs on the disk do not have their topics' settings, so that
+// retention must not run.
+func (m *Manager) Loaded(ctx context.Context) error {
+	for {
+		m.served.Lock()
+		done, changed := m.served.revision > 0, m.served.changed
+		m.served.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the first image of the cluster: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Partition finds a partition that has a replica here.
+func (m *Manager) Partition(tp metadata.TopicPartition) (*Partition, bool) {
+	return m.index.Load().byName[tp.Topic].partition(tp.Partition)
+}
+
+// PartitionByID finds a partition that has a replica here.
+func (m *Manager) PartitionByID(id metadata.TopicID, number int32) (*Partition, bool) {
+	return m.index.Load().byID[id].partition(number)
+}
+
+// Partitions yields all partitions that have a replica here, in no particular order.
+func (m *Manager) Partitions() iter.Seq[*Partition] {
+	return func(yield func(*Partition) bool) {
+		for _, t := range m.index.Load().byID {
+			for _, p := range t.partitions {
+				if p != nil && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// DirUsage describes the data directories.
+func (m *Manager) DirUsage() []storage.DirUsage { return m.o.Storage.DirUsage() }

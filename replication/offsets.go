@@ -1,0 +1,190 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/storage"
+)
+
+// Special timestamps of ListOffset.
+const (
+	LatestTimestamp                = -1 // the end of what the reader may see
+	EarliestTimestamp              = -2 // the start of the log, over both tiers
+	MaxTimestamp                   = -3 // the record with the largest timestamp
+	EarliestLocalTimestamp         = -4 // the start of what is on the local disk
+	LatestTieredTimestamp          = -5 // the last offset in the remote tier
+	EarliestPendingUploadTimestamp = -6 // the first offset that the remote tier lacks
+)
+
+// unknownOffset is the answer when there is no such record.
+var unknownOffset = storage.TimestampOffset{Offset: -1, Timestamp: -1, LeaderEpoch: -1}
+
+// ListOffset finds an offset by time: the first record whose timestamp is ts or later, or by one of the special timestamps. All fields of
+// the result are -1 if there is none.
+func (p *Partition) ListOffset(ctx context.Context, ts int64, level Isolation, currentEpoch int32) (storage.TimestampOffset, error) {
+	role, err := p.leading(currentEpoch)
+	if err != nil {
+		return unknownOffset, err
+	}
+	visible := upTo(level, &ReadResult{HighWatermark: p.log.HighWatermark(), LastStableOffset: p.log.LastStableOffset()}, p.log.EndOffset())
+	// Before its first commit a new leader does not know how far its predecessor has let clients read.
+	behind := func() error {
+		if level != ReadLogEnd && visible < role.epochStart {
+			return fmt.Errorf("%s: high watermark %d, epoch starts at %d: %w", p.tp, visible, role.epochStart, ErrOffsetNotAvailable)
+		}
+		return nil
+	}
+	switch ts {
+	case LatestTimestamp:
+		return storage.TimestampOffset{Offset: visible, Timestamp: -1, LeaderEpoch: role.epoch}, behind()
+	case EarliestTimestamp:
+		return p.at(p.log.StartOffset()), nil
+	case EarliestLocalTimestamp:
+		return p.at(p.log.LocalStartOffset()), nil
+	case LatestTieredTimestamp:
+		return p.latestTiered(), nil
+	case EarliestPendingUploadTimestamp:
+		return p.earliestPending(), nil
+	}
+	found, ok, err := p.search(ctx, ts)
+	switch {
+	case err != nil:
+		return unknownOffset, fmt.Errorf("find offset of %s by time %d: %w", p.tp, ts, err)
+	case ok && found.Offset < visible:
+		return found, nil
+	default:
+		return unknownOffset, behind()
+	}
+}
+
+// at is an offset with the leader epoch it was written at, or the next record will be.
+func (p *Partition) at(offset int64) storage.TimestampOffset {
+	return storage.TimestampOffset{Offset: offset, Timestamp: -1, LeaderEpoch: p.epochAt(offset)}
+}
+
+// epochAt is the leader epoch of an offset, -1 if unknown.
+func (p *Partition) epochAt(offset int64) int32 {
+	epoch := int32(-1)
+	for _, e := range p.log.EpochEntries() {
+		if e.StartOffset > offset {
+			break
+		}
+		epoch = e.Epoch
+	}
+	return epoch
+}
+
+func (p *Partition) latestTiered() storage.TimestampOffset {
+	if end := p.log.RemoteEndOffset(); p.tiered() && end > 0 {
+		return p.at(end - 1)
+	}
+	return unknownOffset
+}
+
+func (p *Partition) earliestPending() storage.TimestampOffset {
+	end := p.log.RemoteEndOffset()
+	switch {
+	case !p.tiered():
+		return unknownOffset
+	case end > 0:
+		return p.at(max(end, p.log.StartOffset()))
+	case p.log.LocalStartOffset() == p.log.StartOffset():
+		return p.at(p.log.StartOffset()) // nothing was uploaded
+	default:
+		return unknownOffset // the tier's end is not known yet
+	}
+}
+
+// tiered tells whether the topic uses the remote tier.
+func (p *Partition) tiered() bool {
+	return p.tier != nil && p.config.Load().Log.RemoteStorageEnable
+}
+
+// search looks for a timestamp in the remote tier, as far as it holds what the local disk no longer does, and then in the local one.
+func (p *Partition) search(ctx context.Context, ts int64) (storage.TimestampOffset, bool, error) {
+	if ts == MaxTimestamp {
+		return p.searchMax(ctx)
+	}
+	if p.hasCold() {
+		found, ok, err := p.tier.OffsetForTimestamp(ctx, p.tp, ts)
+		switch {
+		case err != nil:
+			return unknownOffset, false, coldError(err)
+		case ok && found.Offset >= p.log.StartOffset():
+			return found, true, nil
+		}
+	}
+	return p.log.OffsetForTimestamp(ts)
+}
+
+// searchMax finds the record with the largest timestamp: the first of them if several have it.
+func (p *Partition) searchMax(ctx context.Context) (storage.TimestampOffset, bool, error) {
+	local, ok, err := p.log.MaxTimestamp()
+	if err != nil || !p.hasCold() {
+		return local, ok, err
+	}
+	remote, found, err := p.tier.MaxTimestamp(ctx, p.tp)
+	switch {
+	case err != nil:
+		return unknownOffset, false, coldError(err)
+	case found && (!ok || remote.Timestamp >= local.Timestamp):
+		return remote, true, nil
+	default:
+		return local, ok, nil
+	}
+}
+
+// hasCold tells whether part of the log is in the remote tier alone.
+func (p *Partition) hasCold() bool {
+	return p.tier != nil && p.log.StartOffset() < p.log.LocalStartOffset()
+}
+
+// EndOffsetForEpoch returns the largest epoch that is not above the given one, and the end of its offsets; both are -1 when the log does
+// not reach back that far.
+func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch int32) (EpochEnd, error) {
+	if _, err := p.leading(currentEpoch); err != nil {
+		return EpochEnd{-1, -1}, err
+	}
+	entries := p.log.EpochEntries()
+	if !p.hasCold() || epoch < 0 || len(entries) > 0 && (epoch >= entries[0].Epoch || entries[0].StartOffset <= p.log.StartOffset()) {
+		found, end := p.log.EndOffsetForEpoch(epoch)
+		return EpochEnd{Epoch: found, EndOffset: end}, nil
+	}
+	found, end, err := p.tier.EndOffsetForEpoch(ctx, p.tp, epoch)
+	if err != nil {
+		return EpochEnd{-1, -1}, fmt.Errorf("find end of epoch %d of %s: %w", epoch, p.tp, coldError(err))
+	}
+	if found >= 0 && len(entries) > 0 {
+		end = min(end, entries[0].StartOffset) // the tier knows nothing of what follows it
+	}
+	return EpochEnd{Epoch: found, EndOffset: end}, nil
+}
+
+// ToHighWatermark as the offset of DeleteRecords deletes all that is committed.
+const ToHighWatermark = -1
+
+// DeleteRecords moves the start of the log up to an offset and returns where it is now: an earlier offset changes nothing.
+func (p *Partition) DeleteRecords(offset int64) (lowWatermark int64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err = p.leading(-1); err != nil {
+		return -1, err
+	}
+	high := p.log.HighWatermark()
+	if offset == ToHighWatermark {
+		offset = high
+	}
+	switch {
+	case !p.config.Load().Log.CleanupDelete:
+		return -1, fmt.Errorf("delete records of %s: %w", p.tp, ErrPolicy)
+	case offset < 0 || offset > high:
+		return -1, fmt.Errorf("delete records of %s below %d, high watermark is %d: %w", p.tp, offset, high, ErrOffsetOutOfRange)
+	}
+	if offset > p.log.StartOffset() {
+		if err = p.log.AdvanceStartOffset(offset); err != nil {
+			return -1, fmt.Errorf("delete records of %s below %d: %w", p.tp, offset, err)
+		}
+	}
+	return p.log.StartOffset(), nil
+}

@@ -1,0 +1,177 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
+)
+
+// Isolation tells how far a reader may see.
+type Isolation int8
+
+// The isolation levels.
+const (
+	ReadUncommitted Isolation = iota // up to the high watermark
+	ReadCommitted                    // up to the last stable offset
+	ReadLogEnd                       // everything, for replicas and debugging
+)
+
+// ReadRequest asks for the batches from one offset on.
+type ReadRequest struct {
+	Offset             int64
+	MaxBytes           int
+	MinOne             bool // the first batch comes even if it alone is larger than MaxBytes
+	Isolation          Isolation
+	CurrentLeaderEpoch int32 // that the client knows, -1 for none
+	LastFetchedEpoch   int32 // of the client's last record, -1 for none
+}
+
+// ReadResult is what there is. Without an error its Records, which may be none, must be released.
+type ReadResult struct {
+	Records                                         Records
+	HighWatermark, LastStableOffset, LogStartOffset int64
+	Aborted                                         []storage.AbortedTxn // with ReadCommitted
+	// Diverging is set, and Records are none, when the client's history is not the leader's: it must truncate to the end of this epoch.
+	Diverging *EpochEnd
+
+	cold bool  // the offset is in the remote tier, which has not been read
+	upTo int64 // exclusive limit that Isolation sets
+	role *role // that the result was made under
+}
+
+// EpochEnd is a leader epoch and the exclusive end of its offsets; both -1 when unknown.
+type EpochEnd struct {
+	Epoch     int32
+	EndOffset int64
+}
+
+// Read returns batches from whichever tier has them. It waits for the bucket, as long as ctx allows, and for nothing else.
+func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error) {
+	result, err := p.readLocal(r)
+	if err != nil || !result.cold {
+		return result, err
+	}
+	batches, err := p.readRemote(ctx, r.Offset, r.MaxBytes, result.upTo)
+	if err != nil {
+		return ReadResult{}, err
+	}
+	result.Records = Records{bytes: batches}
+	return result, nil
+}
+
+// readRemote reads the remote tier.
+func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64) ([]byte, error) {
+	batches, err := p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
+	if err != nil {
+		return nil, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, coldError(err))
+	}
+	return batches, nil
+}
+
+// coldError gives an error of the remote tier the class by which it is answered.
+func coldError(err error) error {
+	switch {
+	case errors.Is(err, ErrOffsetOutOfRange), errors.Is(err, ErrColdReadFailed):
+		return err
+	case errors.Is(err, storage.ErrOffsetOutOfRange), errors.Is(err, tiering.ErrOffsetOutOfRange):
+		return fmt.Errorf("%w: %w", ErrOffsetOutOfRange, err)
+	default:
+		return fmt.Errorf("%w: %w", ErrColdReadFailed, err)
+	}
+}
+
+// readLocal reads the local tier, and only looks whether the remote one would have to be asked.
+func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
+	role, err := p.leading(r.CurrentLeaderEpoch)
+	if err != nil {
+		return ReadResult{}, err
+	}
+	// The order matters: what is stable is committed, and what is committed is in the log.
+	result := ReadResult{role: role, LastStableOffset: p.log.LastStableOffset()}
+	result.HighWatermark = p.log.HighWatermark()
+	end := p.log.EndOffset()
+	result.LogStartOffset = p.log.StartOffset()
+	if r.Offset < result.LogStartOffset || r.Offset > end {
+		return ReadResult{}, fmt.Errorf("read %s at %d, log is [%d, %d): %w", p.tp, r.Offset, result.LogStartOffset, end, ErrOffsetOutOfRange)
+	}
+	if r.LastFetchedEpoch >= 0 {
+		diverging, known := p.diverging(r)
+		if !known {
+			return ReadResult{}, fmt.Errorf("read %s: epoch %d is not in the log: %w", p.tp, r.LastFetchedEpoch, ErrOffsetOutOfRange)
+		}
+		if diverging != nil {
+			result.Diverging = diverging
+			return result, nil
+		}
+	}
+	result.upTo = upTo(r.Isolation, &result, end)
+	if r.Offset >= result.upTo || r.MaxBytes <= 0 && !r.MinOne {
+		return result, nil
+	}
+	return p.readSlice(r, result)
+}
+
+func (p *Partition) readSlice(r ReadRequest, result ReadResult) (ReadResult, error) {
+	if r.Offset >= p.log.LocalStartOffset() {
+		slice, err := p.log.Read(r.Offset, r.MaxBytes, result.upTo, r.MinOne)
+		switch {
+		case err == nil && slice.Len() == 0:
+			slice.Release()
+			return result, nil
+		case err == nil:
+			result.Records = Records{slice: slice, local: true}
+			return p.withAborted(r, result)
+		case !errors.Is(err, storage.ErrOffsetOutOfRange) || r.Offset >= p.log.LocalStartOffset():
+			return ReadResult{}, fmt.Errorf("read %s at %d: %w", p.tp, r.Offset, err)
+		}
+		// Local retention was faster.
+	}
+	switch {
+	case r.Offset < p.log.StartOffset():
+		return ReadResult{}, fmt.Errorf("read %s at %d: deleted meanwhile: %w", p.tp, r.Offset, ErrOffsetOutOfRange)
+	case p.tier == nil:
+		return ReadResult{}, fmt.Errorf("read %s at %d: not on the local disk, and there is no bucket: %w", p.tp, r.Offset, ErrColdReadFailed)
+	}
+	result.cold = true
+	return result, nil
+}
+
+func (p *Partition) withAborted(r ReadRequest, result ReadResult) (ReadResult, error) {
+	if r.Isolation != ReadCommitted {
+		return result, nil
+	}
+	aborted, err := p.log.AbortedTransactions(r.Offset, result.upTo)
+	if err != nil {
+		result.Records.Release()
+		return ReadResult{}, fmt.Errorf("read aborted transactions of %s: %w", p.tp, err)
+	}
+	result.Aborted = aborted
+	return result, nil
+}
+
+// upTo is the exclusive limit of an isolation level.
+func upTo(level Isolation, r *ReadResult, end int64) int64 {
+	switch level {
+	case ReadCommitted:
+		return r.LastStableOffset
+	case ReadLogEnd:
+		return end
+	default:
+		return r.HighWatermark
+	}
+}
+
+// diverging tells where a client that has read up to an offset of an epoch left this leader's history, nil if it did not (KIP-595).
+func (p *Partition) diverging(r ReadRequest) (end *EpochEnd, known bool) {
+	epoch, offset := p.log.EndOffsetForEpoch(r.LastFetchedEpoch)
+	if epoch < 0 || offset < 0 {
+		return nil, false
+	}
+	if epoch < r.LastFetchedEpoch || offset < r.Offset {
+		return &EpochEnd{Epoch: epoch, EndOffset: offset}, true
+	}
+	return nil, true
+}

@@ -1,0 +1,29 @@
+package replication
+
+import (
+	"context"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
+)
+
+// tier is the remote tier: *tiering.Manager.
+type tier interface {
+	Attach(p tiering.Partition)
+	Detach(tp metadata.TopicPartition)
+	Kick(tp metadata.TopicPartition)
+	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error)
+	OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error)
+	MaxTimestamp(ctx context.Context, tp metadata.TopicPartition) (storage.TimestampOffset, bool, error)
+	EndOffsetForEpoch(ctx context.Context, tp metadata.TopicPartition, epoch int32) (int32, int64, error)
+	Status(tp metadata.TopicPartition) (tiering.Status, bool)
+}
+
+// TierStatus tells what the bucket has of the partition; false when it has no remote tier, or not yet.
+func (p *Partition) TierStatus() (tiering.Status, bool) {
+	if p.tier == nil {
+		return tiering.Status{}, false
+	}
+	return p.tier.Status(p.tp)
+}

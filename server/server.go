@@ -1,0 +1,357 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/varvelog/varve/broker"
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/groups"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/notify"
+	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
+)
+
+// Options are what Run needs.
+type Options struct {
+	Config  config.Broker
+	Logger  *slog.Logger
+	Version string
+	Ready   func(Ready) // called once, when the broker serves; may be nil
+}
+
+// Ready tells where a broker serves.
+type Ready struct {
+	Kafka, HTTP string // HOST:PORT; Kafka as clients are told
+	ClusterID   string
+	ObjectStore string
+	Took        time.Duration
+}
+
+// startTimeout bounds the start up to the recovery of logs, which may take as
+// long as there is data to check.
+const startTimeout = 30 * time.Second
+
+// stopTimeout bounds each step of the stop that talks to somebody else.
+const stopTimeout = 5 * time.Second
+
+// server is a broker while it starts and runs.
+type server struct {
+	Options
+	log      *slog.Logger
+	parts    *stages
+	registry *prometheus.Registry
+	ops      operations
+	settings *settings
+	values   config.Values // the broker's own configuration, fixed at start
+
+	kafka, http net.Listener
+	bucket      objstore.Bucket
+	store       metadata.Store
+	bus         *notify.Bus
+	follower    *metadata.Follower
+	logs        *storage.Manager
+	tier        *tiering.Manager
+	replicas    *replication.Manager
+	groups      *groups.Coordinator
+}
+
+// Run starts a broker, serves until ctx ends, and stops it. The error is why it
+// could not start, why a part failed while it ran, or what could not be stopped
+// in order; the messages of the first kind say what to do.
+func Run(ctx context.Context, o Options) (err error) {
+	began := time.Now()
+	s := &server{
+		Options: o, log: o.Logger, parts: newStages(o.Logger), registry: prometheus.NewRegistry(), settings: newSettings(o.Config),
+	}
+	s.values = s.settings.Layers().Broker()
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.ops.registry = s.registry
+	defer func() { err = errors.Join(err, s.parts.stop()) }()
+
+	for _, step := range []func(context.Context) error{
+		s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
+	} {
+		if err = step(ctx); err != nil {
+			return err
+		}
+	}
+	ready := Ready{
+		Kafka: s.Config.AdvertisedAddress(s.kafka.Addr()), HTTP: s.http.Addr().String(),
+		ClusterID: s.logs.ClusterID(), ObjectStore: s.Config.ObjectStore, Took: time.Since(began),
+	}
+	s.log.Info("serving", slog.String("kafka", ready.Kafka), slog.String("version", o.Version), slog.Duration("took", ready.Took))
+	if o.Ready != nil {
+		o.Ready(ready)
+	}
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping")
+		return nil
+	case err = <-s.parts.failed:
+		return err
+	}
+}
+
+func (s *server) makeDataDir(context.Context) error {
+	if err := os.MkdirAll(s.Config.DataDir, 0o750); err != nil {
+		return fmt.Errorf("--data-dir %s: %w; choose a directory that can be written", s.Config.DataDir, err)
+	}
+	return nil
+}
+
+// bind takes the addresses first: that they are in use is best known early.
+func (s *server) bind(ctx context.Context) error {
+	var lc net.ListenConfig
+	for _, l := range []struct {
+		flag, address string
+		to            *net.Listener
+	}{{"--listen", s.Config.Listen, &s.kafka}, {"--http", s.Config.HTTP, &s.http}} {
+		ln, err := lc.Listen(ctx, "tcp", l.address)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w; stop what uses it or choose another address", l.flag, l.address, err)
+		}
+		*l.to = ln
+		s.parts.add("address "+l.address, func() error {
+			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil // whoever served it has closed it
+		})
+	}
+	s.parts.run(ctx, "http", func(ctx context.Context) error { return s.ops.serve(ctx, s.http) })
+	return nil
+}
+
+func (s *server) openBucket(ctx context.Context) error {
+	bucket, err := objstore.Open(ctx, s.Config.ObjectStore)
+	if err != nil {
+		return err
+	}
+	harden := objstore.DefaultHardenOptions()
+	harden.AttemptTimeout = s.values.Duration("varve.objstore.attempt.timeout.ms")
+	harden.MaxRequests = int(s.values.Int64("varve.objstore.requests.max"))
+	harden.Registerer = s.registry
+	s.bucket = objstore.Harden(bucket, harden)
+	s.parts.add("object store", s.bucket.Close)
+	return nil
+}
+
+// openControl starts or joins the control plane and begins to follow it.
+func (s *server) openControl(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if len(s.Config.Etcd) > 0 {
+		s.store, err = etcd.Open(ctx, etcd.Options{Endpoints: s.Config.Etcd, Cluster: s.Config.Cluster, Logger: s.log})
+	} else {
+		s.store, err = etcd.OpenEmbedded(ctx, etcd.EmbeddedOptions{
+			Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, Logger: s.log,
+		})
+	}
+	if err != nil {
+		return err
+	}
+	s.parts.add("metadata store", s.store.Close)
+	s.bus, err = notify.Open(notify.Options{
+		URLs: strings.Join(s.Config.NATS, ","), Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.parts.add("notifications", func() error { s.bus.Close(); return nil })
+	s.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
+	s.parts.run(ctx, "metadata follower", s.follower.Run)
+	return nil
+}
+
+// openLogs opens the local tier, recovering what a crash left.
+func (s *server) openLogs(ctx context.Context) error {
+	clusterID, err := metadata.EnsureClusterID(ctx, s.store)
+	if err != nil {
+		return err
+	}
+	if _, err = s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.ClusterID == clusterID }); err != nil {
+		return err
+	}
+	s.settings.follow(s.follower.Image())
+	s.logs, err = storage.OpenManager(ctx, storage.Options{
+		Dirs: []string{s.Config.LogDir()}, ClusterID: clusterID, NodeID: s.Config.NodeID,
+		Logger: s.log, Registerer: s.registry, Now: time.Now,
+		Config: func(topic string) storage.Config {
+			return s.settings.logConfig(s.follower.Image().TopicConfigs(topic))
+		},
+		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
+		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
+		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
+		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
+	})
+	if err != nil {
+		return err
+	}
+	s.parts.add("local log", s.logs.Close)
+	return nil
+}
+
+// startData starts what works on the logs: the tier, the replicas, the
+// coordinators.
+func (s *server) startData(ctx context.Context) error {
+	s.tier = tiering.New(tiering.Options{
+		Bucket: s.bucket, Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
+		Logger: s.log, Registerer: s.registry, Live: s.topicLives,
+		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),
+		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
+		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
+		CacheBytes:        s.values.Int64("varve.tier.cache.bytes"),
+		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),
+	})
+	s.parts.run(ctx, "tier", s.tier.Run)
+
+	s.replicas = replication.New(replication.Options{
+		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.follower, Logger: s.log, Registerer: s.registry,
+		Config: func(image *metadata.Image, topic string) replication.Config {
+			s.settings.follow(image)
+			overrides := image.TopicConfigs(topic)
+			return replication.Config{
+				Log:               s.settings.logConfig(overrides),
+				MinInSyncReplicas: int(s.settings.Layers().Topic(overrides).Int64("min.insync.replicas")),
+			}
+		},
+		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
+	})
+	s.startGroups(ctx)
+	s.parts.run(ctx, "replicas", s.replicas.Run)
+	s.parts.run(ctx, "log maintenance", func(ctx context.Context) error {
+		// Before the first image the logs do not have their topics' settings.
+		if err := s.replicas.Loaded(ctx); err != nil {
+			return err
+		}
+		return s.logs.Run(ctx)
+	})
+	return nil
+}
+
+// topicLives tells whether a topic exists as of a revision or later.
+func (s *server) topicLives(id metadata.TopicID, revision int64) bool {
+	image := s.follower.Image()
+	if image.Revision < revision {
+		return true // nobody knows yet
+	}
+	_, ok := image.TopicByID(id)
+	return ok
+}
+
+// join tells the cluster about this broker and waits until it leads what it is
+// to lead.
+func (s *server) join(ctx context.Context) error {
+	host, port, err := net.SplitHostPort(s.Config.AdvertisedAddress(s.kafka.Addr()))
+	if err != nil {
+		return fmt.Errorf("--advertise: %w", err)
+	}
+	number, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		return fmt.Errorf("--advertise: port: %w", err)
+	}
+	registration := metadata.NewRegistration(metadata.RegistrationOptions{
+		Store: s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
+		Listeners: []metadata.Listener{{Name: listenerName, Host: host, Port: int32(number), Protocol: listenerName}},
+	})
+	epoch, err := registration.Register(ctx)
+	if err != nil {
+		return err
+	}
+	s.parts.add("registration", func() error {
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		return registration.Deregister(stop)
+	})
+	s.parts.run(ctx, "registration", registration.Run)
+	controller := metadata.NewController(metadata.ControllerOptions{
+		Store: s.store, Follower: s.follower, Registration: registration, Now: time.Now, Logger: s.log,
+	})
+	s.parts.run(ctx, "controller", controller.Run)
+
+	image, err := s.follower.Wait(ctx, func(m *metadata.Image) bool { return s.elected(m, epoch) })
+	if err != nil {
+		return err
+	}
+	return s.replicas.AwaitServed(ctx, topicIDs(image))
+}
+
+// elected tells whether every partition with a replica here has got a leader
+// since this broker registered.
+func (s *server) elected(m *metadata.Image, epoch int64) bool {
+	if m.Brokers[s.Config.NodeID].Epoch < epoch {
+		return false
+	}
+	for t := range m.Topics() {
+		for i := range t.Partitions {
+			if t.Partitions[i].Leader != s.Config.NodeID {
+				continue
+			}
+			if _, ok := m.Leader(&t.Partitions[i]); !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func topicIDs(m *metadata.Image) []metadata.TopicID {
+	ids := make([]metadata.TopicID, 0, m.TopicCount())
+	for t := range m.Topics() {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+// directoryID names the data directory; the first one stands for all.
+func (s *server) directoryID() string {
+	return metadata.TopicID(s.logs.DirUsage()[0].DirectoryID).String()
+}
+
+// listenerName is the only listener's, and its security protocol.
+const listenerName = "PLAINTEXT"
+
+func (s *server) serve(ctx context.Context) error {
+	b := broker.New(broker.Options{
+		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Static: s.Config.Set,
+		Cluster:  s.follower,
+		Admin:    metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now}),
+		Replicas: s.replicas,
+		Groups:   s.groups,
+	})
+	listener := b.NewListener(listenerName)
+	s.parts.run(ctx, "kafka listener", func(ctx context.Context) error { return listener.Serve(ctx, s.kafka) })
+	s.ops.ready.Store(true)
+	s.parts.add("readiness", func() error { s.ops.ready.Store(false); return nil })
+	return nil
+}
+
+func (s *server) brokerConfig() broker.Config {
+	c := broker.DefaultConfig()
+	c.NodeID = s.Config.NodeID
+	c.MaxRequestBytes = s.values.Int32("socket.request.max.bytes")
+	if c.RequestBudgetBytes = s.values.Int64("queued.max.request.bytes"); c.RequestBudgetBytes < 0 {
+		c.RequestBudgetBytes = math.MaxInt64
+	}
+	c.MaxConnections = int(s.values.Int64("max.connections"))
+	c.MaxConnectionsPerIP = int(s.values.Int64("max.connections.per.ip"))
+	c.IdleTimeout = s.values.Duration("connections.max.idle.ms")
+	return c
+}

@@ -1,0 +1,139 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/varvelog/varve/record"
+)
+
+// checker decides whether a client's batches may be appended, before anything
+// is changed. Except for compacted topics it looks at batch headers and
+// checksums only.
+type checker struct {
+	log *Log
+	cfg *Config
+	now int64
+}
+
+func (c *checker) check(batches []byte) (AppendInfo, error) {
+	info := AppendInfo{
+		FirstOffset: -1, LastOffset: -1,
+		LogAppendTime:  record.NoTimestamp,
+		MaxTimestamp:   record.NoTimestamp,
+		LogStartOffset: c.log.offsets.start.Load(),
+	}
+	if len(batches) == 0 {
+		return info, fmt.Errorf("%w: no batch", ErrInvalidRecord)
+	}
+	var pending map[int64]sequence
+	for rest := batches; len(rest) > 0; {
+		b, after, err := record.Split(rest)
+		if err != nil {
+			return info, refuse(err)
+		}
+		rest = after
+		if err = c.checkBatch(b); err != nil {
+			return info, err
+		}
+		info.MaxTimestamp = max(info.MaxTimestamp, b.MaxTimestamp())
+		if !b.HasProducer() {
+			continue
+		}
+		dup, isDup, err := c.log.producers.check(b, pending)
+		if err != nil {
+			return info, err
+		}
+		if isDup {
+			info.FirstOffset, info.LastOffset = dup.firstOffset(), dup.lastOffset
+			info.MaxTimestamp, info.Duplicate = dup.timestamp, true
+			if c.cfg.TimestampType == LogAppendTime {
+				info.LogAppendTime = dup.timestamp
+			}
+			return info, nil
+		}
+		if len(rest) == 0 {
+			break
+		}
+		if pending == nil {
+			pending = map[int64]sequence{}
+		}
+		pending[b.ProducerID()] = sequence{b.ProducerEpoch(), b.LastSequence()}
+	}
+	return info, nil
+}
+
+func (c *checker) checkBatch(b record.Batch) error {
+	if int64(len(b)) > c.cfg.MaxMessageBytes {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrRecordTooLarge, len(b), c.cfg.MaxMessageBytes)
+	}
+	if err := b.Check(); err != nil {
+		return refuse(err)
+	}
+	switch {
+	case b.BaseOffset() != 0:
+		return fmt.Errorf("%w: base offset is %d, want 0", ErrInvalidRecord, b.BaseOffset())
+	case b.Count() <= 0:
+		return fmt.Errorf("%w: record count is %d", ErrInvalidRecord, b.Count())
+	case int64(b.Count()) != int64(b.LastOffsetDelta())+1:
+		return fmt.Errorf("%w: %d records, last offset delta %d", ErrInvalidRecord, b.Count(), b.LastOffsetDelta())
+	case b.IsControl():
+		return fmt.Errorf("%w: clients may not write control records", ErrInvalidRecord)
+	case b.HasDeleteHorizon():
+		return fmt.Errorf("%w: clients may not set a delete horizon", ErrInvalidRecord)
+	case b.HasProducer() && (b.BaseSequence() < 0 || b.ProducerEpoch() < 0):
+		return fmt.Errorf("%w: producer %d with epoch %d and sequence %d", ErrInvalidRecord, b.ProducerID(), b.ProducerEpoch(), b.BaseSequence())
+	case b.IsTransactional() && !b.HasProducer():
+		return fmt.Errorf("%w: a transactional batch without a producer id", ErrInvalidRecord)
+	}
+	if err := c.checkTimestamps(b); err != nil {
+		return err
+	}
+	if c.cfg.CleanupCompact {
+		return checkKeys(b)
+	}
+	return nil
+}
+
+// checkTimestamps holds the batch's first and largest timestamp against the
+// topic's limits.
+func (c *checker) checkTimestamps(b record.Batch) error {
+	if c.cfg.TimestampType == LogAppendTime {
+		return nil
+	}
+	if b.IsLogAppendTime() {
+		return fmt.Errorf("%w: a producer may not set LogAppendTime", ErrInvalidTimestamp)
+	}
+	first, last := b.BaseTimestamp(), b.MaxTimestamp()
+	if first < record.NoTimestamp || last < record.NoTimestamp {
+		return fmt.Errorf("%w: %d to %d", ErrInvalidTimestamp, first, last)
+	}
+	if first != record.NoTimestamp && c.now-first > c.cfg.TimestampBeforeMaxMs {
+		return fmt.Errorf("%w: %d is more than %d ms before %d", ErrInvalidTimestamp, first, c.cfg.TimestampBeforeMaxMs, c.now)
+	}
+	if last != record.NoTimestamp && last-c.now > c.cfg.TimestampAfterMaxMs {
+		return fmt.Errorf("%w: %d is more than %d ms after %d", ErrInvalidTimestamp, last, c.cfg.TimestampAfterMaxMs, c.now)
+	}
+	return nil
+}
+
+// checkKeys refuses records without a key, which compaction could not place.
+func checkKeys(b record.Batch) error {
+	for r, err := range b.Records() {
+		if err != nil {
+			return refuse(err)
+		}
+		if r.Key == nil {
+			return fmt.Errorf("%w: record %d has no key, and the topic is compacted", ErrInvalidRecord, r.Offset)
+		}
+	}
+	return nil
+}
+
+// refuse gives an error of package record the class that callers of Append know.
+func refuse(err error) error {
+	if errors.Is(err, record.ErrMagic) {
+		return fmt.Errorf("%w: %w", ErrUnsupportedMagic, err)
+	}
+	return fmt.Errorf("%w: %w", ErrCorruptRecord, err)
+}

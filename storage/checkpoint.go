@@ -1,0 +1,157 @@
+package storage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// Checkpoint files of a data directory, one line per partition. They are
+// hints: without them recovery scans more, and the log starts at its first
+// segment.
+const (
+	recoveryFile = "recovery-point-offset-checkpoint"
+	startFile    = "log-start-offset-checkpoint"
+	hwFile       = "replication-offset-checkpoint"
+)
+
+// maxCheckpoint bounds what is read of a checkpoint file, in bytes.
+const maxCheckpoint = 64 << 20
+
+// partitionKey names a partition inside this package.
+type partitionKey struct {
+	topic     string
+	partition int32
+}
+
+func (k partitionKey) String() string { return k.topic + "-" + strconv.Itoa(int(k.partition)) }
+
+func compareKeys(a, b partitionKey) int {
+	if c := strings.Compare(a.topic, b.topic); c != 0 {
+		return c
+	}
+	return int(a.partition) - int(b.partition)
+}
+
+// formatCheckpoint is the content of a checkpoint file, sorted.
+func formatCheckpoint(offsets map[partitionKey]int64) []byte {
+	keys := make([]partitionKey, 0, len(offsets))
+	for k := range offsets {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compareKeys)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "0\n%d\n", len(keys))
+	for _, k := range keys {
+		fmt.Fprintf(&b, "%s %d %d\n", k.topic, k.partition, offsets[k])
+	}
+	return b.Bytes()
+}
+
+// parseCheckpoint reads the content of a checkpoint file.
+func parseCheckpoint(content []byte) (map[partitionKey]int64, error) {
+	lines, err := checkpointLines(content)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[partitionKey]int64, len(lines))
+	for _, line := range lines {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return nil, fmt.Errorf("%w: checkpoint line %q, want topic, partition and offset", ErrCorrupt, line)
+		}
+		partition, partErr := strconv.ParseInt(f[1], 10, 32)
+		offset, offsetErr := strconv.ParseInt(f[2], 10, 64)
+		if partErr != nil || offsetErr != nil || partition < 0 || offset < 0 {
+			return nil, fmt.Errorf("%w: checkpoint line %q, want topic, partition and offset", ErrCorrupt, line)
+		}
+		offsets[partitionKey{f[0], int32(partition)}] = offset
+	}
+	return offsets, nil
+}
+
+// readCheckpoint reads one of the directory's checkpoints. A file that is
+// missing holds nothing; one that is damaged gives an error as well.
+func (d *dataDir) readCheckpoint(fsys vfs.FS, name string) (map[partitionKey]int64, error) {
+	content, err := vfs.ReadFile(fsys, filepath.Join(d.path, name), maxCheckpoint)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.checkpoints.Lock()
+	d.checkpoints.written[name] = content
+	d.checkpoints.Unlock()
+	offsets, err := parseCheckpoint(content)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(d.path, name), err)
+	}
+	return offsets, nil
+}
+
+// writeCheckpoint makes the offsets that collect returns durable, if they
+// differ from what the file has. collect runs under the lock that orders the
+// writers, so that an older state never replaces a newer one.
+func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[partitionKey]int64) error {
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	return d.writeCheckpointLocked(fsys, name, collect())
+}
+
+func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[partitionKey]int64) error {
+	content := formatCheckpoint(offsets)
+	if bytes.Equal(content, d.checkpoints.written[name]) {
+		return nil
+	}
+	if err := vfs.ReplaceFile(fsys, filepath.Join(d.path, name), content, 0o644, true); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(d.path, name), err)
+	}
+	d.checkpoints.written[name] = content
+	return nil
+}
+
+// mentions says whether a checkpoint file has a line for the partition.
+func (d *dataDir) mentions(name string, key partitionKey) bool {
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	return bytes.Contains(d.checkpoints.written[name], []byte("\n"+key.topic+" "+strconv.Itoa(int(key.partition))+" "))
+}
+
+// lowerRecovery takes one partition's line of the recovery checkpoint down to
+// offset, durably, if it is above.
+func (d *dataDir) lowerRecovery(fsys vfs.FS, key partitionKey, offset int64) error {
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	offsets, err := parseCheckpoint(d.checkpoints.written[recoveryFile])
+	if err != nil || offsets[key] <= offset {
+		return nil //nolint:nilerr // a file that is missing or damaged promises nothing
+	}
+	offsets[key] = offset
+	return d.writeCheckpointLocked(fsys, recoveryFile, offsets)
+}
+
+// forget removes a partition's lines, durably, so that a new log of its name
+// does not inherit them.
+func (d *dataDir) forget(fsys vfs.FS, key partitionKey) error {
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	for _, name := range []string{recoveryFile, startFile, hwFile} {
+		offsets, err := parseCheckpoint(d.checkpoints.written[name])
+		if _, has := offsets[key]; err != nil || !has {
+			continue
+		}
+		delete(offsets, key)
+		if err = d.writeCheckpointLocked(fsys, name, offsets); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// ClosedSegment describes a segment that changes no more and is wholly below
+// the last stable offset: what tiering may copy.
+type ClosedSegment struct {
+	BaseOffset   int64
+	EndOffset    int64 // exclusive: the base of the next segment
+	MaxTimestamp int64 // -1 if no record has one
+	SizeBytes    int64
+
+	log     *Log
+	segment *segment
+}
+
+// SegmentFiles are the files of a closed segment, byte for byte as on disk.
+type SegmentFiles struct {
+	Log, Index, TimeIndex *io.SectionReader
+	TxnIndex              *io.SectionReader // nil: no transaction was aborted
+	Snapshot              *io.SectionReader // producer state at EndOffset; nil: none
+	LeaderEpochs          []EpochEntry      // all that begin below EndOffset
+}
+
+// ClosedSegments lists, ascending, the segments that end above from, are closed
+// and wholly below the last stable offset.
+func (l *Log) ClosedSegments(from int64) []ClosedSegment {
+	stable := l.LastStableOffset()
+	list := l.list()
+	var closed []ClosedSegment
+	for i, s := range list[:len(list)-1] {
+		end := list[i+1].base
+		if end <= from {
+			continue
+		}
+		if end > stable {
+			break
+		}
+		if !s.acquire() {
+			continue
+		}
+		largest, err := s.largestTimestamp()
+		s.release()
+		if err != nil {
+			l.logger.Warn("read time index of closed segment", segmentAttr(s), errorAttr(err))
+			break // the next call tries again; a hole must not be left
+		}
+		closed = append(closed, ClosedSegment{
+			BaseOffset: s.base, EndOffset: end, MaxTimestamp: largest.Timestamp, SizeBytes: s.size.Load(), log: l, segment: s,
+		})
+	}
+	return closed
+}
+
+// Open pins the segment's files and opens them; release, to be called once,
+// lets them go. ErrOffsetOutOfRange says that the segment was deleted since.
+func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
+	if !c.segment.acquire() {
+		return files, nil, fmt.Errorf("open segment %d of %s: %w: it was deleted", c.BaseOffset, c.log.key, ErrOffsetOutOfRange)
+	}
+	undo := []func(){c.segment.release}
+	release = func() {
+		for i := range undo {
+			undo[len(undo)-1-i]()
+		}
+	}
+	open := func(f *cachedFile, size int64) *io.SectionReader {
+		if err != nil {
+			return nil
+		}
+		var file vfs.File
+		if file, err = f.acquire(false); err != nil {
+			return nil
+		}
+		undo = append(undo, f.release)
+		return io.NewSectionReader(file, 0, size)
+	}
+	s := c.segment
+	files.Log = open(&s.file, c.SizeBytes)
+	files.Index = open(&s.index.file, int64(s.index.count())*offsetEntrySize)
+	files.TimeIndex = open(&s.times.file, int64(s.times.count())*timeEntrySize)
+	if n := s.txns.count(); n > 0 {
+		files.TxnIndex = open(&s.txns.file, n*abortedTxnSize)
+	}
+	if err == nil {
+		var closeSnapshot func()
+		if files.Snapshot, closeSnapshot, err = c.openSnapshot(); closeSnapshot != nil {
+			undo = append(undo, closeSnapshot)
+		}
+	}
+	if err != nil {
+		release()
+		return SegmentFiles{}, nil, fmt.Errorf("open segment %d of %s: %w", c.BaseOffset, c.log.key, classify(err))
+	}
+	files.LeaderEpochs = c.log.epochs.below(c.EndOffset)
+	return files, release, nil
+}
+
+func (c ClosedSegment) openSnapshot() (*io.SectionReader, func(), error) {
+	f, err := c.log.env.fs.OpenFile(filepath.Join(c.log.path, fileName(c.EndOffset, extSnapshot)), os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	done := func() { _ = f.Close() } // only read
+	size, err := f.Size()
+	return io.NewSectionReader(f, 0, size), done, err
+}

@@ -1,0 +1,181 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// Names in a data directory.
+const (
+	lockFile        = ".lock"
+	cleanFile       = ".kafka_cleanshutdown"
+	suffixDeleteDir = "-delete"
+)
+
+// dataDir is one directory of the configuration. After a failure that leaves
+// unknown what is on its disk, every operation on its logs fails.
+type dataDir struct {
+	path string
+	id   [16]byte // directory.id of meta.properties
+	lock io.Closer
+	logs int // how many it holds; the manager's lock guards it
+
+	failure atomic.Pointer[error]
+	failed  chan<- *dataDir // tells the manager; has room for every directory
+
+	// checkpoints guards the checkpoint files and what they hold. It comes
+	// after a log's lock: under it nothing may wait for one.
+	checkpoints struct {
+		sync.Mutex
+		written map[string][]byte
+	}
+	// clean: the last shutdown was; hasRecovery: the recovery checkpoint was
+	// there and sound.
+	clean, hasRecovery bool
+}
+
+// fail marks the directory; only the first failure counts.
+func (d *dataDir) fail(err error) {
+	if d.failure.CompareAndSwap(nil, &err) {
+		d.failed <- d
+	}
+}
+
+// err is nil while the directory is fine.
+func (d *dataDir) err() error {
+	if p := d.failure.Load(); p != nil {
+		return &diskError{class: ErrStorage, cause: *p}
+	}
+	return nil
+}
+
+// unusable explains in one line why a directory cannot be opened, and what helps.
+func (d *dataDir) unusable(err error) error {
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return fmt.Errorf("%w: %s is used by another process: stop that broker or choose another directory", ErrDirLocked, d.path)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: %s cannot be written (%w): change its owner or mode, or choose another directory", ErrDirInvalid, d.path, err)
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%w: %s is not a directory: choose another one", ErrDirInvalid, d.path)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%w: %s is on a full disk: make space or choose another directory", ErrDiskFull, d.path)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrDirInvalid, d.path, err)
+}
+
+// open makes the directory if need be, locks it and takes the marker of a clean
+// shutdown away, durably: if this process crashes, the next one must recover.
+func (d *dataDir) open(fsys vfs.FS) error {
+	if err := fsys.MkdirAll(d.path, 0o755); err != nil {
+		return d.unusable(err)
+	}
+	lock, err := fsys.Lock(filepath.Join(d.path, lockFile))
+	if err != nil {
+		return d.unusable(err)
+	}
+	d.lock = lock
+	marker := filepath.Join(d.path, cleanFile)
+	switch _, err = fsys.Stat(marker); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return d.unusable(err)
+	}
+	d.clean = true
+	if err = errors.Join(fsys.Remove(marker), fsys.SyncDir(d.path)); err != nil {
+		return d.unusable(err)
+	}
+	return nil
+}
+
+// markClean says that everything is on disk and in order. Nothing may be
+// written to the directory afterwards.
+func (d *dataDir) markClean(fsys vfs.FS) error {
+	return vfs.ReplaceFile(fsys, filepath.Join(d.path, cleanFile), []byte(`{"version":0,"brokerEpoch":-1}`), 0o644, true)
+}
+
+// unlock lets others use the directory.
+func (d *dataDir) unlock() error {
+	if d.lock == nil {
+		return nil
+	}
+	return d.lock.Close()
+}
+
+// checkpointed holds the three checkpoints of a directory.
+type checkpointed struct {
+	recovery, start, hw map[partitionKey]int64
+}
+
+// readCheckpoints reads all checkpoints. Damaged ones are passed over.
+func (d *dataDir) readCheckpoints(fsys vfs.FS, logger *slog.Logger) checkpointed {
+	read := func(name string) (map[partitionKey]int64, bool) {
+		offsets, err := d.readCheckpoint(fsys, name)
+		if err != nil {
+			logger.Warn("pass over damaged checkpoint", errorAttr(err))
+		}
+		return offsets, err == nil && offsets != nil
+	}
+	var c checkpointed
+	c.recovery, d.hasRecovery = read(recoveryFile)
+	c.start, _ = read(startFile)
+	c.hw, _ = read(hwFile)
+	return c
+}
+
+// of is what the checkpoints say of one partition.
+func (c checkpointed) of(d *dataDir, key partitionKey, cfg *Config) found {
+	return found{
+		clean:         d.clean,
+		gapsAllowed:   cfg.CleanupCompact || !d.hasRecovery,
+		recoveryPoint: c.recovery[key],
+		start:         c.start[key],
+		hw:            c.hw[key],
+	}
+}
+
+// parseDirName reads topic and partition from a directory's name. ok is false
+// for directories that are not a partition's.
+func parseDirName(name string) (key partitionKey, ok bool) {
+	i := strings.LastIndexByte(name, '-')
+	if i <= 0 || i == len(name)-1 {
+		return key, false
+	}
+	partition, err := strconv.ParseUint(name[i+1:], 10, 31)
+	if err != nil || partition > math.MaxInt32 || name[i+1] == '+' || (name[i+1] == '0' && len(name)-i > 2) {
+		return key, false
+	}
+	return partitionKey{name[:i], int32(partition)}, true
+}
+
+// partitions lists the directories of partitions, and those of deleted ones.
+func (d *dataDir) partitions(fsys vfs.FS) (keys []partitionKey, deleted []string, err error) {
+	entries, err := fsys.ReadDir(d.path)
+	if err != nil {
+		return nil, nil, d.unusable(err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if strings.HasSuffix(e.Name(), suffixDeleteDir) {
+			deleted = append(deleted, filepath.Join(d.path, e.Name()))
+		} else if key, ok := parseDirName(e.Name()); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys, deleted, nil
+}

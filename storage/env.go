@@ -1,0 +1,139 @@
+package storage
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// env is what all logs of a manager share.
+type env struct {
+	fs         vfs.FS
+	files      fileCache
+	logger     *slog.Logger
+	metrics    *metrics
+	now        func() time.Time
+	expiration time.Duration // of idle producers
+
+	deletions atomic.Int64 // numbers the files of deleted segments
+	trash     trash
+	flushes   flushQueue
+	// checkpoint asks for the checkpoints to be written soon. Capacity 1.
+	checkpoint chan struct{}
+}
+
+// segmentUnused is called when nobody uses a segment any more.
+func (e *env) segmentUnused(s *segment) {
+	if s.doomed.Load() {
+		e.trash.add(trashItem{due: time.Time{}, segment: s})
+	}
+}
+
+// checkpointSoon wakes the checkpoint loop.
+func (e *env) checkpointSoon() {
+	select {
+	case e.checkpoint <- struct{}{}:
+	default:
+	}
+}
+
+// trash holds what is to be removed from disk, and when.
+type trash struct {
+	sync.Mutex
+	items []trashItem
+}
+
+// trashItem is one of three: the list's reference to a deleted segment that is
+// to be given up (drop), an unused segment's files, or a whole directory.
+type trashItem struct {
+	due     time.Time
+	drop    bool
+	segment *segment
+	dir     string
+}
+
+func (t *trash) add(items ...trashItem) {
+	t.Lock()
+	defer t.Unlock()
+	t.items = append(t.items, items...)
+}
+
+// take removes and returns what is due.
+func (t *trash) take(now time.Time) []trashItem {
+	t.Lock()
+	defer t.Unlock()
+	var due, rest []trashItem
+	for _, item := range t.items {
+		if item.due.After(now) {
+			rest = append(rest, item)
+		} else {
+			due = append(due, item)
+		}
+	}
+	t.items = rest
+	return due
+}
+
+// emptyTrash removes what is due. What fails is logged and left for the next
+// start, which removes it again.
+func (e *env) emptyTrash(now time.Time) {
+	for {
+		due := e.trash.take(now)
+		if len(due) == 0 {
+			return
+		}
+		for _, item := range due {
+			var err error
+			switch {
+			case item.drop:
+				item.segment.release() // the last reader's release comes back here with the files
+			case item.segment != nil:
+				err = item.segment.removeFiles(e.fs)
+				e.metrics.deletedSegments.Inc()
+			default:
+				err = vfs.RemoveAll(e.fs, item.dir)
+			}
+			if err != nil {
+				e.logger.Warn("remove deleted files", slog.String("dir", item.dir), slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// flushQueue holds the logs with closed segments that are not durable yet.
+type flushQueue struct {
+	mu     sync.Mutex
+	queued map[*Log]bool
+	order  []*Log
+	wake   chan struct{} // capacity 1
+}
+
+func (q *flushQueue) add(l *Log) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.queued[l] {
+		return
+	}
+	q.queued[l] = true
+	q.order = append(q.order, l)
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes the log that waits longest; nil when there is none.
+func (q *flushQueue) next() *Log {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.order) == 0 {
+		return nil
+	}
+	l := q.order[0]
+	q.order = q.order[1:]
+	delete(q.queued, l)
+	return l
+}

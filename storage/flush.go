@@ -1,0 +1,227 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// flushState is what flushing keeps. token admits one flush at a time; the rest
+// belongs to the log's lock.
+type flushState struct {
+	token       chan struct{} // capacity 1
+	last        time.Time
+	truncations int  // how often the end went back
+	created     int  // how many files were created, and
+	createdSync int  // how many of them were when the directory was last synced
+	newDir      bool // the directory itself is new: its name is not durable
+}
+
+// Flush makes everything below upTo durable (at most to the present end) and
+// returns when it is. Callers that come while a flush is under way wait for it
+// and then share the next one, so that many appends cost one fsync.
+//
+// If the disk refuses, its whole directory fails: after a failed fsync nobody
+// knows what is on it, and trying again could be told a lie.
+func (l *Log) Flush(ctx context.Context, upTo int64) error {
+	for l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
+		select {
+		case l.flush.token <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("flush %s: %w", l.key, context.Cause(ctx))
+		}
+		var err error
+		if l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
+			err = l.flushOnce()
+		}
+		<-l.flush.token
+		if err != nil {
+			return fmt.Errorf("flush %s: %w", l.key, err)
+		}
+	}
+	return nil
+}
+
+// flushClosed makes closed segments durable with their indexes, and what is
+// before the end, so that the recovery point moves up.
+func (l *Log) flushClosed(ctx context.Context) error {
+	select {
+	case l.flush.token <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-l.flush.token }()
+	if err := l.flushOnce(); err != nil {
+		return fmt.Errorf("flush %s: %w", l.key, err)
+	}
+	return nil
+}
+
+// flushPlan is what one flush has to make durable, as of one moment.
+type flushPlan struct {
+	end         int64
+	truncations int
+	segments    []flushSegment
+	created     int
+	names       bool // the directory needs a sync
+	newDir      bool
+}
+
+type flushSegment struct {
+	s      *segment
+	size   int64
+	closed bool
+}
+
+// flushOnce runs under the token. Whatever the log's lock guards is looked at
+// before and after, not during, the fsyncs: appends go on meanwhile.
+func (l *Log) flushOnce() error {
+	began := l.env.now()
+	l.mu.Lock()
+	plan, err := l.planFlushLocked()
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, f := range plan.segments {
+		if err == nil {
+			err = l.syncSegment(f)
+		}
+	}
+	if err == nil {
+		err = l.syncNames(plan)
+	}
+	for _, f := range plan.segments {
+		f.s.release()
+	}
+	if err != nil {
+		if l.closed.Load() && errors.Is(err, fs.ErrNotExist) {
+			return ErrLogClosed // deleted meanwhile
+		}
+		l.dir.fail(err)
+		return l.dir.err()
+	}
+	l.mu.Lock()
+	l.flushedLocked(plan)
+	l.flush.last = l.env.now()
+	l.mu.Unlock()
+	l.env.metrics.fsyncSeconds.Observe(l.env.now().Sub(began).Seconds())
+	return nil
+}
+
+// planFlushLocked lists the segments that are not durable and pins them. The
+// epoch file is brought up to date first, because segments below the recovery
+// point are not scanned for their epochs.
+func (l *Log) planFlushLocked() (flushPlan, error) {
+	if err := l.usable(); err != nil {
+		return flushPlan{}, err
+	}
+	if err := l.writeEpochsLocked(true); err != nil {
+		return flushPlan{}, classify(err)
+	}
+	plan := flushPlan{
+		end: l.offsets.end.Load(), truncations: l.flush.truncations,
+		created: l.flush.created, names: l.flush.created != l.flush.createdSync, newDir: l.flush.newDir,
+	}
+	list := l.list()
+	for i, s := range list {
+		closed := i < len(list)-1
+		size := s.size.Load()
+		if (closed && s.indexDurable) || (!closed && (size == s.synced)) {
+			continue
+		}
+		if s.synced == 0 && s.size.Load() > 0 {
+			plan.names = true // its file may be new
+		}
+		s.acquire() // cannot fail: the list holds it, and the lock is held
+		plan.segments = append(plan.segments, flushSegment{s: s, size: size, closed: closed})
+	}
+	return plan, nil
+}
+
+func (l *Log) syncSegment(f flushSegment) error {
+	if f.size != f.s.synced || f.size == 0 {
+		if err := f.s.file.sync(); err != nil {
+			return fmt.Errorf("sync segment %d: %w", f.s.base, err)
+		}
+	}
+	if !f.closed {
+		return nil
+	}
+	errs := []error{f.s.index.file.sync(), f.s.times.file.sync()}
+	if f.s.txns.count() > 0 {
+		errs = append(errs, f.s.txns.file.sync())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("sync indexes of segment %d: %w", f.s.base, err)
+	}
+	return nil
+}
+
+// syncNames makes the files findable: a synced file without its name is lost.
+func (l *Log) syncNames(plan flushPlan) error {
+	if plan.newDir {
+		if err := vfs.SyncFile(l.env.fs, filepath.Join(l.path, metadataFile)); err != nil {
+			return err
+		}
+	}
+	if plan.names || plan.newDir {
+		if err := l.env.fs.SyncDir(l.path); err != nil {
+			return err
+		}
+	}
+	if plan.newDir {
+		return l.env.fs.SyncDir(l.dir.path)
+	}
+	return nil
+}
+
+// flushedLocked notes what a flush has done, unless the log was truncated
+// meanwhile: then nothing is known and the next flush begins anew.
+func (l *Log) flushedLocked(plan flushPlan) {
+	if plan.truncations != l.flush.truncations {
+		return
+	}
+	for _, f := range plan.segments {
+		f.s.synced = max(f.s.synced, f.size)
+		f.s.indexDurable = f.s.indexDurable || f.closed
+	}
+	l.flush.createdSync = plan.created
+	if plan.newDir {
+		l.flush.newDir = false
+	}
+	l.offsets.flushed.Store(max(l.offsets.flushed.Load(), plan.end))
+	l.updateRecoveryLocked()
+}
+
+// updateRecoveryLocked computes the offset from which a crash's recovery has to
+// scan: what is below is durable, and segments wholly below have durable
+// indexes. It is an atomic, because the checkpoint loop reads it under the
+// directory's lock, which comes after the log's.
+func (l *Log) updateRecoveryLocked() {
+	point := l.offsets.flushed.Load()
+	list := l.list()
+	for _, s := range list[:len(list)-1] {
+		if !s.indexDurable {
+			point = min(point, s.base)
+			break
+		}
+	}
+	l.offsets.recovery.Store(point)
+}
+
+// needsTimedFlush says whether flush.ms has passed with something to flush.
+func (l *Log) needsTimedFlush(now time.Time) bool {
+	every := l.config.Load().FlushMs
+	if every < 0 || l.offsets.flushed.Load() >= l.offsets.end.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return now.Sub(l.flush.last).Milliseconds() >= every
+}

@@ -1,0 +1,175 @@
+package storage
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// UndefinedEpoch and UndefinedOffset answer for an epoch that the log does not know.
+const (
+	UndefinedEpoch  int32 = -1
+	UndefinedOffset int64 = -1
+)
+
+// EpochEntry says that the batches from StartOffset on were appended by the
+// leader of Epoch, until the next entry.
+type EpochEntry struct {
+	Epoch       int32
+	StartOffset int64
+}
+
+// epochCache holds a log's leader epochs, both fields ascending. The log's lock
+// guards changes; readers take the immutable slice.
+type epochCache struct {
+	entries atomic.Pointer[[]EpochEntry]
+	dirty   bool // the file lacks something; the log's lock guards it
+}
+
+func (c *epochCache) load() []EpochEntry {
+	if p := c.entries.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (c *epochCache) store(entries []EpochEntry) {
+	c.entries.Store(&entries)
+	c.dirty = true
+}
+
+// latest is the newest epoch, or UndefinedEpoch.
+func (c *epochCache) latest() int32 {
+	if entries := c.load(); len(entries) > 0 {
+		return entries[len(entries)-1].Epoch
+	}
+	return UndefinedEpoch
+}
+
+// assign enters an epoch that begins at start. Entries that contradict it (not
+// below it in both epoch and offset) go, as they were never committed.
+func (c *epochCache) assign(epoch int32, start int64) {
+	entries := c.load()
+	if epoch < 0 || (len(entries) > 0 && entries[len(entries)-1].Epoch == epoch) {
+		return
+	}
+	keep := len(entries)
+	for keep > 0 && (entries[keep-1].Epoch >= epoch || entries[keep-1].StartOffset >= start) {
+		keep--
+	}
+	c.store(append(slices.Clone(entries[:keep]), EpochEntry{Epoch: epoch, StartOffset: start}))
+}
+
+// truncateEnd drops what begins at or after end.
+func (c *epochCache) truncateEnd(end int64) {
+	entries := c.load()
+	keep := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset >= end })
+	if keep < len(entries) {
+		c.store(slices.Clone(entries[:keep]))
+	}
+}
+
+// truncateStart drops what ends at or before start; the epoch in force at start
+// then begins there.
+func (c *epochCache) truncateStart(start int64) {
+	entries := c.load()
+	first := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset > start }) - 1
+	if first < 0 || (first == 0 && entries[0].StartOffset == start) {
+		return
+	}
+	rest := slices.Clone(entries[first:])
+	rest[0].StartOffset = start
+	c.store(rest)
+}
+
+// endOffset answers OffsetForLeaderEpoch: the largest epoch up to the one
+// asked, and where it ends (exclusive).
+func (c *epochCache) endOffset(epoch int32, logEnd int64) (int32, int64) {
+	entries := c.load()
+	if epoch == UndefinedEpoch || len(entries) == 0 {
+		return UndefinedEpoch, UndefinedOffset
+	}
+	if entries[len(entries)-1].Epoch == epoch {
+		return epoch, logEnd
+	}
+	next := sort.Search(len(entries), func(i int) bool { return entries[i].Epoch > epoch })
+	switch next {
+	case len(entries):
+		return UndefinedEpoch, UndefinedOffset // from the future
+	case 0:
+		return epoch, entries[0].StartOffset
+	}
+	return entries[next-1].Epoch, entries[next].StartOffset
+}
+
+// below returns the entries that begin below end.
+func (c *epochCache) below(end int64) []EpochEntry {
+	entries := c.load()
+	n := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset >= end })
+	return slices.Clone(entries[:n])
+}
+
+// epochFile is the file beside the segments.
+const epochFile = "leader-epoch-checkpoint"
+
+// FormatEpochs is the content of a leader-epoch-checkpoint file.
+func FormatEpochs(entries []EpochEntry) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "0\n%d\n", len(entries))
+	for _, e := range entries {
+		fmt.Fprintf(&b, "%d %d\n", e.Epoch, e.StartOffset)
+	}
+	return b.Bytes()
+}
+
+// ParseEpochs reads the content of a leader-epoch-checkpoint file.
+func ParseEpochs(content []byte) ([]EpochEntry, error) {
+	lines, err := checkpointLines(content)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]EpochEntry, 0, len(lines))
+	for _, line := range lines {
+		f := strings.Fields(line)
+		if len(f) != 2 {
+			return nil, fmt.Errorf("%w: checkpoint line %q, want epoch and offset", ErrCorrupt, line)
+		}
+		epoch, epochErr := strconv.ParseInt(f[0], 10, 32)
+		start, startErr := strconv.ParseInt(f[1], 10, 64)
+		if epochErr != nil || startErr != nil || epoch < 0 || start < 0 {
+			return nil, fmt.Errorf("%w: checkpoint line %q, want epoch and offset", ErrCorrupt, line)
+		}
+		e := EpochEntry{Epoch: int32(epoch), StartOffset: start}
+		if n := len(entries); n > 0 && (entries[n-1].Epoch >= e.Epoch || entries[n-1].StartOffset > start) {
+			return nil, fmt.Errorf("%w: checkpoint line %q does not ascend", ErrCorrupt, line)
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// checkpointLines splits a checkpoint file of Kafka: version 0, the number of
+// entries, the entries.
+func checkpointLines(content []byte) ([]string, error) {
+	sc := bufio.NewScanner(bytes.NewReader(content))
+	var lines []string
+	for sc.Scan() {
+		lines = append(lines, sc.Text())
+	}
+	if err := sc.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if len(lines) < 2 || strings.TrimSpace(lines[0]) != "0" {
+		return nil, fmt.Errorf("%w: checkpoint does not begin with version 0", ErrCorrupt)
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(lines[1]))
+	if err != nil || n != len(lines)-2 {
+		return nil, fmt.Errorf("%w: checkpoint says %q entries, has %d", ErrCorrupt, lines[1], len(lines)-2)
+	}
+	return lines[2:], nil
+}

@@ -1,0 +1,292 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Run looks after the logs until ctx ends: retention, flushes, checkpoints,
+// files of deleted segments. It ends early, with an error, when every data
+// directory has failed. Close comes after it.
+func (m *Manager) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.watchDirs(ctx) })
+	g.Go(func() error { m.retentionLoop(ctx); return nil })
+	g.Go(func() error { m.checkpointLoop(ctx); return nil })
+	g.Go(func() error { m.flushLoop(ctx); return nil })
+	g.Go(func() error {
+		every(ctx, m.options.FlushInterval, m.flushOverdue)
+		return nil
+	})
+	g.Go(func() error {
+		every(ctx, m.options.FlushInterval, func(context.Context) { m.env.emptyTrash(m.env.now()) })
+		return nil
+	})
+	return g.Wait()
+}
+
+// every calls f now and then at an interval until ctx ends.
+func every(ctx context.Context, interval time.Duration, f func(context.Context)) {
+	t := time.NewTicker(interval)
+	defer t.Stop()
+	for {
+		f(ctx)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watchDirs reports failed directories and gives up when none is left.
+func (m *Manager) watchDirs(ctx context.Context) error {
+	for {
+		select {
+		case d := <-m.failed:
+			m.env.metrics.failedDirs.Inc()
+			m.env.logger.Error("data directory failed: its partitions serve nothing until the broker restarts",
+				slog.String("dir", d.path), errorAttr(d.err()))
+			if m.roomiest() == nil {
+				return fmt.Errorf("every data directory failed: %w", d.err())
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (m *Manager) roomiest() *dataDir {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.roomiestLocked()
+}
+
+// retentionLoop starts at a random moment of the interval, so that the brokers
+// of a cluster do not all delete at once.
+func (m *Manager) retentionLoop(ctx context.Context) {
+	first := time.NewTimer(rand.N(m.options.RetentionInterval) + 1)
+	defer first.Stop()
+	select {
+	case <-first.C:
+	case <-ctx.Done():
+		return
+	}
+	every(ctx, m.options.RetentionInterval, func(ctx context.Context) {
+		for _, l := range m.all() {
+			if ctx.Err() != nil {
+				return
+			}
+			deleted, err := l.EnforceRetention(m.env.now())
+			if err != nil && !errors.Is(err, ErrLogClosed) && !errors.Is(err, ErrStorage) {
+				l.logger.Warn("enforce retention", errorAttr(err))
+			}
+			if deleted > 0 {
+				l.logger.Info("deleted local segments", slog.Int("segments", deleted),
+					slog.Int64("local_start_offset", l.LocalStartOffset()))
+			}
+		}
+	})
+}
+
+// flushLoop makes closed segments durable in the background, a few logs at a
+// time, so that recovery after a crash has only active segments to scan.
+func (m *Manager) flushLoop(ctx context.Context) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for ctx.Err() == nil {
+		if l := m.env.flushes.next(); l != nil {
+			g.Go(func() error { m.flushInBackground(ctx, l); return nil })
+			continue
+		}
+		select {
+		case <-m.env.flushes.wake:
+		case <-ctx.Done():
+		}
+	}
+	_ = g.Wait() // its functions return nil
+}
+
+func (m *Manager) flushInBackground(ctx context.Context, l *Log) {
+	err := l.flushClosed(ctx)
+	switch {
+	case err == nil || ctx.Err() != nil || errors.Is(err, ErrLogClosed) || errors.Is(err, ErrStorage):
+	default:
+		l.logger.Warn("flush closed segments", errorAttr(err))
+	}
+}
+
+// flushOverdue hands logs whose flush.ms has passed to the flush loop.
+func (m *Manager) flushOverdue(context.Context) {
+	now := m.env.now()
+	for _, l := range m.all() {
+		if l.needsTimedFlush(now) {
+			m.env.flushes.add(l)
+		}
+	}
+}
+
+// checkpointLoop writes the checkpoints at an interval, and soon when log start
+// has moved or a log was deleted.
+func (m *Manager) checkpointLoop(ctx context.Context) {
+	t := time.NewTicker(m.options.CheckpointInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-m.env.checkpoint:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.Checkpoint(); err != nil {
+			m.env.logger.Warn("write checkpoints", errorAttr(err))
+		}
+	}
+}
+
+// Checkpoint writes what changed of recovery points, log starts, high
+// watermarks and leader epochs, as Run does at an interval.
+func (m *Manager) Checkpoint() error {
+	var errs []error
+	for _, l := range m.all() {
+		errs = append(errs, l.checkpointEpochs())
+	}
+	for _, d := range m.dirs {
+		if d.err() == nil {
+			errs = append(errs, m.writeCheckpoints(d))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Log) checkpointEpochs() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.usable() != nil {
+		return nil //nolint:nilerr // a log that is gone has nothing to save
+	}
+	return l.writeEpochsLocked(false)
+}
+
+func (m *Manager) writeCheckpoints(d *dataDir) error {
+	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
+		return func() map[partitionKey]int64 {
+			offsets := map[partitionKey]int64{}
+			for _, l := range m.all() {
+				if o := of(l); l.dir == d && o > 0 {
+					offsets[l.key] = o
+				}
+			}
+			return offsets
+		}
+	}
+	return errors.Join(
+		d.writeCheckpoint(m.env.fs, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() })),
+		d.writeCheckpoint(m.env.fs, startFile, collect(func(l *Log) int64 {
+			if l.offsets.start.Load() <= l.list()[0].base {
+				return 0 // follows from the first segment
+			}
+			return l.offsets.start.Load()
+		})),
+		d.writeCheckpoint(m.env.fs, hwFile, collect((*Log).HighWatermark)),
+	)
+}
+
+// Close flushes all logs, marks the directories as cleanly shut down and lets
+// go of them. Run must have returned.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	already := m.mu.closed
+	m.mu.closed = true
+	m.mu.Unlock()
+	if already {
+		return nil
+	}
+	g := errgroup.Group{}
+	g.SetLimit(4 * runtime.NumCPU())
+	logs := m.all()
+	for _, l := range logs {
+		g.Go(func() error {
+			if err := l.settle(); err != nil {
+				return fmt.Errorf("close log %s: %w", l.key, err)
+			}
+			return nil
+		})
+	}
+	errs := []error{g.Wait()}
+	for _, d := range m.dirs {
+		err := d.err()
+		if err == nil && errs[0] == nil {
+			err = m.writeCheckpoints(d)
+			if err == nil {
+				err = d.markClean(m.env.fs)
+			}
+		}
+		errs = append(errs, err)
+	}
+	for _, l := range logs {
+		l.close()
+	}
+	m.env.emptyTrash(farFuture)
+	for _, d := range m.dirs {
+		errs = append(errs, d.unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// farFuture is after every due time.
+var farFuture = time.Unix(1<<40, 0)
+
+// settle brings everything of a log to the disk.
+func (l *Log) settle() error {
+	if l.dir.err() != nil {
+		return nil //nolint:nilerr // its directory is not marked as clean
+	}
+	l.mu.Lock()
+	err := l.settleLocked()
+	l.mu.Unlock()
+	if err != nil {
+		return classify(err)
+	}
+	if l.offsets.flushed.Load() < l.offsets.end.Load() || l.offsets.recovery.Load() < l.offsets.end.Load() {
+		return l.flushClosed(context.Background())
+	}
+	return nil
+}
+
+// settleLocked writes what the next start would otherwise have to find out.
+func (l *Log) settleLocked() error {
+	active := l.list().active()
+	if active.size.Load() > 0 {
+		if err := active.seal(); err != nil {
+			return err
+		}
+	}
+	if err := l.writeEpochsLocked(true); err != nil {
+		return err
+	}
+	end := l.offsets.end.Load()
+	if end == l.snapshotAt || l.list()[0].size.Load() == 0 {
+		return nil
+	}
+	return l.writeSnapshotLocked(end)
+}
+
+// close ends the service; slices that were read stay valid.
+func (l *Log) close() {
+	l.mu.Lock()
+	was := l.closed.Swap(true)
+	l.mu.Unlock()
+	if p := l.segments.Load(); p != nil && !was {
+		for _, s := range *p {
+			s.release()
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// metaFile says to which cluster and broker a data directory belongs.
+const metaFile = "meta.properties"
+
+// metaProperties is the content of a meta.properties file, version 1.
+type metaProperties struct {
+	clusterID   string
+	nodeID      int32
+	directoryID [16]byte
+}
+
+// format writes the file as java.util.Properties does, keys sorted.
+func (m metaProperties) format(now time.Time) []byte {
+	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `=`, `\=`, `#`, `\#`, `!`, `\!`)
+	return []byte(fmt.Sprintf("#\n#%s\ncluster.id=%s\ndirectory.id=%s\nnode.id=%d\nversion=1\n",
+		now.UTC().Format("Mon Jan 02 15:04:05 MST 2006"), escape.Replace(m.clusterID), formatUUID(m.directoryID), m.nodeID))
+}
+
+func parseMetaProperties(content []byte) (m metaProperties, err error) {
+	values := map[string]string{}
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == '!' {
+			continue
+		}
+		key, value, _ := strings.Cut(line, "=")
+		values[strings.TrimSpace(key)] = unescape(strings.TrimSpace(value))
+	}
+	if v := values["version"]; v != "1" {
+		return m, fmt.Errorf("version is %q, want 1", v)
+	}
+	m.clusterID = values["cluster.id"]
+	node, err := strconv.ParseInt(values["node.id"], 10, 32)
+	if err != nil || m.clusterID == "" {
+		return m, errors.New("cluster.id or node.id is missing")
+	}
+	m.nodeID = int32(node)
+	if id, ok := values["directory.id"]; ok {
+		if m.directoryID, err = parseUUID(id); err != nil {
+			return m, fmt.Errorf("directory.id: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// unescape takes the backslashes of java.util.Properties out.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// claim reads meta.properties and refuses a directory of another cluster or
+// broker; a new directory gets the file. An empty clusterID takes the one found.
+func (d *dataDir) claim(fsys vfs.FS, want metaProperties, now time.Time) (clusterID string, err error) {
+	name := filepath.Join(d.path, metaFile)
+	content, err := vfs.ReadFile(fsys, name, 1<<16)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.id = want.directoryID
+		if err = vfs.ReplaceFile(fsys, name, want.format(now), 0o644, true); err != nil {
+			return "", d.unusable(err)
+		}
+		return want.clusterID, nil
+	}
+	if err != nil {
+		return "", d.unusable(err)
+	}
+	have, err := parseMetaProperties(content)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%w: %s is damaged (%w): restore it, or remove it if the directory is this broker's", ErrDirInvalid, name, err)
+	case want.clusterID != "" && have.clusterID != want.clusterID:
+		return "", fmt.Errorf("%w: %s belongs to cluster %q, this broker to %q: choose another directory, or remove %s to adopt what is there",
+			ErrDirInvalid, d.path, have.clusterID, want.clusterID, name)
+	case have.nodeID != want.nodeID:
+		return "", fmt.Errorf("%w: %s belongs to broker %d, this is broker %d: choose another directory or node id",
+			ErrDirInvalid, d.path, have.nodeID, want.nodeID)
+	}
+	d.id = have.directoryID
+	return have.clusterID, nil
+}

@@ -1,0 +1,40 @@
+package storage
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics of the package; no label names a topic.
+type metrics struct {
+	appendBytes     prometheus.Counter
+	appendBatches   prometheus.Counter
+	rolls           prometheus.Counter
+	fsyncSeconds    prometheus.Histogram
+	deletedSegments prometheus.Counter
+	truncatedBytes  prometheus.Counter
+	rebuiltIndexes  prometheus.Counter
+	failedDirs      prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer, openFiles, logs func() float64) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "varve_storage_" + name, Help: help})
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_open_files", Help: "Segment files that are open now."}, openFiles)
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_logs", Help: "Partitions with a log on this broker."}, logs)
+	return &metrics{
+		appendBytes:     counter("append_bytes_total", "Bytes of batches written to logs."),
+		appendBatches:   counter("append_batches_total", "Batches written to logs."),
+		rolls:           counter("rolls_total", "Segments closed because a new one was begun."),
+		deletedSegments: counter("deleted_segments_total", "Segments whose files were removed."),
+		truncatedBytes:  counter("recovery_truncated_bytes_total", "Bytes that recovery cut off because they were no valid batches."),
+		rebuiltIndexes:  counter("rebuilt_segments_total", "Segments whose indexes were rebuilt at start."),
+		fsyncSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "varve_storage_fsync_seconds", Help: "Time of making a log's data durable.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}),
+		failedDirs: f.NewGauge(prometheus.GaugeOpts{Name: "varve_storage_failed_dirs", Help: "Data directories that failed and serve nothing."}),
+	}
+}

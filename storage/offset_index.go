@@ -1,0 +1,59 @@
+package storage
+
+import (
+	"encoding/binary"
+	"sort"
+)
+
+// offsetEntrySize is an entry of a .index file: the offset relative to the
+// segment's base and the position in its .log, both int32.
+const offsetEntrySize = 8
+
+// offsetIndex maps the last offset of some batches to where these batches start.
+type offsetIndex struct {
+	sparseIndex
+	base int64
+}
+
+// append adds a batch by its last offset.
+func (x *offsetIndex) append(lastOffset, position int64) {
+	var e [offsetEntrySize]byte
+	binary.BigEndian.PutUint32(e[0:], uint32(lastOffset-x.base))
+	binary.BigEndian.PutUint32(e[4:], uint32(position))
+	x.sparseIndex.append(e[:])
+}
+
+// lookup finds the position of the last indexed batch that ends at or before
+// target: a scan for target may start there. It is 0 if there is none.
+func (x *offsetIndex) lookup(target int64) (position int64, err error) {
+	e, _, ok, err := x.floor(func(e []byte) bool { return x.base+relativeOffset(e) <= target })
+	if err != nil || !ok {
+		return 0, err
+	}
+	return entryPosition(e[:]), nil
+}
+
+// countBelow is how many entries are for offsets below end.
+func (x *offsetIndex) countBelow(end int64) (int, error) {
+	_, i, ok, err := x.floor(func(e []byte) bool { return x.base+relativeOffset(e) < end })
+	if err != nil || !ok {
+		return 0, err
+	}
+	return i + 1, nil
+}
+
+func relativeOffset(e []byte) int64 { return int64(int32(binary.BigEndian.Uint32(e))) }
+func entryPosition(e []byte) int64  { return int64(int32(binary.BigEndian.Uint32(e[4:]))) }
+
+// LookupOffset searches the bytes of a .index file of a segment that starts at
+// base. It returns a position in the .log from which a scan finds the batch
+// that holds target: that of the last indexed batch which ends at or before it,
+// or 0.
+func LookupOffset(index []byte, base, target int64) (position int64) {
+	n := len(index) / offsetEntrySize
+	i := sort.Search(n, func(i int) bool { return base+relativeOffset(index[i*offsetEntrySize:]) > target })
+	if i == 0 {
+		return 0
+	}
+	return entryPosition(index[(i-1)*offsetEntrySize:])
+}

@@ -1,0 +1,227 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// partitionFiles is what a partition's directory holds, by base offset.
+type partitionFiles struct {
+	bases     []int64 // of .log files, ascending
+	sizes     map[string]map[int64]int64
+	snapshots []int64 // ascending
+	swaps     []int64 // of .log.swap files
+	leftovers []string
+	cleaned   int64 // smallest base of a .cleaned file, -1 none
+}
+
+// size is a file's length, -1 if it does not exist.
+func (p *partitionFiles) size(ext string, base int64) int64 {
+	if n, ok := p.sizes[ext][base]; ok {
+		return n
+	}
+	return -1
+}
+
+// splitName takes a segment file's name apart.
+func splitName(name string) (base int64, ext, suffix string, ok bool) {
+	digits, rest, found := strings.Cut(name, ".")
+	if !found || len(digits) != 20 {
+		return 0, "", "", false
+	}
+	base, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || base < 0 {
+		return 0, "", "", false
+	}
+	ext, suffix, found = strings.Cut(rest, ".")
+	if found {
+		suffix = "." + suffix
+	}
+	return base, "." + ext, suffix, true
+}
+
+// tidyDir brings the directory to what the last process meant: it removes what
+// was deleted or half made and completes a swap of segments, then lists it.
+func (l *Log) tidyDir() (*partitionFiles, error) {
+	p, err := l.listFiles()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range p.leftovers {
+		if err = l.env.fs.Remove(filepath.Join(l.path, name)); err != nil {
+			return nil, err
+		}
+	}
+	if len(p.swaps) == 0 {
+		return p, nil
+	}
+	for _, base := range p.swaps {
+		if err = l.completeSwap(base, p); err != nil {
+			return nil, fmt.Errorf("complete replacement of segment %d: %w", base, err)
+		}
+	}
+	return l.listFiles()
+}
+
+func (l *Log) listFiles() (*partitionFiles, error) {
+	entries, err := l.env.fs.ReadDir(l.path)
+	if err != nil {
+		return nil, err
+	}
+	p := &partitionFiles{sizes: map[string]map[int64]int64{}, cleaned: -1}
+	for _, e := range entries {
+		base, ext, suffix, ok := splitName(e.Name())
+		switch {
+		case strings.HasSuffix(e.Name(), ".tmp"), strings.HasSuffix(e.Name(), suffixDeleted):
+			p.leftovers = append(p.leftovers, e.Name())
+		case !ok:
+		case suffix == suffixCleaned:
+			p.leftovers = append(p.leftovers, e.Name())
+			if p.cleaned < 0 || base < p.cleaned {
+				p.cleaned = base
+			}
+		case suffix == suffixSwap && ext == extLog:
+			p.swaps = append(p.swaps, base)
+		case suffix != "":
+		case ext == extSnapshot:
+			p.snapshots = append(p.snapshots, base)
+		default:
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if ext == extLog {
+				p.bases = append(p.bases, base)
+			}
+			if p.sizes[ext] == nil {
+				p.sizes[ext] = map[int64]int64{}
+			}
+			p.sizes[ext][base] = info.Size()
+		}
+	}
+	slices.Sort(p.bases)
+	slices.Sort(p.snapshots)
+	slices.Sort(p.swaps)
+	return p, nil
+}
+
+// completeSwap puts a segment that compaction has made in the place of those it
+// was made of. All of it is on disk once it is called .swap, unless parts of
+// the same operation are still .cleaned: then the old segments stay.
+func (l *Log) completeSwap(base int64, p *partitionFiles) error {
+	name := func(base int64, ext, suffix string) string {
+		return filepath.Join(l.path, fileName(base, ext)+suffix)
+	}
+	exts := []string{extLog, extIndex, extTimeIndex, extTxnIndex}
+	if p.cleaned >= 0 && base >= p.cleaned {
+		for _, ext := range exts {
+			if err := l.env.fs.Remove(name(base, ext, suffixSwap)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		return nil
+	}
+	end, err := l.endOfFile(name(base, extLog, suffixSwap), base)
+	if err != nil {
+		return err
+	}
+	for _, old := range p.bases {
+		if old <= base || old >= end {
+			continue
+		}
+		for _, ext := range exts {
+			if err = l.env.fs.Remove(name(old, ext, "")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	// The .log last: until it has its name the swap can be completed again.
+	for _, ext := range []string{extIndex, extTimeIndex, extTxnIndex, extLog} {
+		err = l.env.fs.Rename(name(base, ext, suffixSwap), name(base, ext, ""))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	l.logger.Info("completed replacement of segments", slog.Int64("segment", base), slog.Int64("end", end))
+	return l.env.fs.SyncDir(l.path)
+}
+
+// endOfFile is the offset after the last batch of a .log file.
+func (l *Log) endOfFile(name string, base int64) (int64, error) {
+	f, err := l.env.fs.OpenFile(name, 0, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	size, err := f.Size()
+	if err != nil {
+		return 0, err
+	}
+	end := base
+	for sc := scanBatches(f, 0, size, make([]byte, 8192)); ; {
+		h, _, err := sc.next()
+		if err != nil {
+			return end, ignoreEOF(err)
+		}
+		end = h.NextOffset()
+	}
+}
+
+// metadataFile holds the topic's id beside the segments.
+const metadataFile = "partition.metadata"
+
+// formatMetadata is the content of a partition.metadata file.
+func formatMetadata(id [16]byte) []byte {
+	return []byte("version: 0\ntopic_id: " + formatUUID(id))
+}
+
+// parseMetadata reads the content of a partition.metadata file.
+func parseMetadata(content []byte) (id [16]byte, err error) {
+	version := false
+	for line := range strings.Lines(string(content)) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch strings.TrimSpace(key) {
+		case "version":
+			version = value == "0"
+		case "topic_id":
+			if id, err = parseUUID(value); err != nil {
+				return id, err
+			}
+		}
+	}
+	if !version || id == ([16]byte{}) {
+		return id, fmt.Errorf("%w: %s has no version 0 or no topic id", ErrCorrupt, metadataFile)
+	}
+	return id, nil
+}
+
+// loadMetadata reads the topic's id. A file that is missing or torn (it is not
+// synced before the first flush) leaves it unknown; Create fills it in.
+func (l *Log) loadMetadata() error {
+	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, metadataFile), 4096)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id, err := parseMetadata(content)
+	if err != nil {
+		l.logger.Warn("pass over damaged file", slog.String("file", metadataFile), errorAttr(err))
+		return nil
+	}
+	l.topicID.Store(&id)
+	return nil
+}

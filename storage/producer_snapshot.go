@@ -1,0 +1,81 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+)
+
+// A producer snapshot is version int16 (1), CRC32C of all that follows uint32,
+// a count int32 and the entries, each: producer id int64, epoch int16, last
+// sequence int32, last offset int64, offset delta of the last batch int32,
+// timestamp int64, coordinator epoch int32, first offset of the open
+// transaction int64 (-1 none).
+const (
+	snapshotVersion   = 1
+	snapshotHeader    = 10
+	snapshotEntrySize = 46
+	snapshotCRCStart  = 6
+)
+
+// maxSnapshot bounds what is read of a snapshot, in bytes.
+const maxSnapshot = 256 << 20
+
+// encodeSnapshot writes the newest batch of every producer, as Kafka does.
+func encodeSnapshot(producers map[int64]*producerEntry) []byte {
+	be := binary.BigEndian
+	b := make([]byte, snapshotHeader, snapshotHeader+len(producers)*snapshotEntrySize)
+	be.PutUint16(b, snapshotVersion)
+	be.PutUint32(b[snapshotCRCStart:], uint32(len(producers)))
+	for _, id := range sortedProducers(producers) {
+		e := producers[id]
+		last := e.newest()
+		b = be.AppendUint64(b, uint64(id))
+		b = be.AppendUint16(b, uint16(e.epoch))
+		b = be.AppendUint32(b, uint32(last.lastSequence))
+		b = be.AppendUint64(b, uint64(last.lastOffset))
+		b = be.AppendUint32(b, uint32(last.offsetDelta))
+		b = be.AppendUint64(b, uint64(e.timestamp))
+		b = be.AppendUint32(b, uint32(e.coordinatorEpoch))
+		b = be.AppendUint64(b, uint64(e.txnFirstOffset))
+	}
+	be.PutUint32(b[2:], crc32.Checksum(b[snapshotCRCStart:], castagnoli))
+	return b
+}
+
+// decodeSnapshot reads a snapshot; it fails on anything but a whole and sound one.
+func decodeSnapshot(b []byte) (map[int64]*producerEntry, error) {
+	be := binary.BigEndian
+	if len(b) < snapshotHeader {
+		return nil, fmt.Errorf("%w: producer snapshot of %d bytes", ErrCorrupt, len(b))
+	}
+	if v := int16(be.Uint16(b)); v != snapshotVersion {
+		return nil, fmt.Errorf("%w: producer snapshot of version %d, want %d", ErrCorrupt, v, snapshotVersion)
+	}
+	if sum := crc32.Checksum(b[snapshotCRCStart:], castagnoli); sum != be.Uint32(b[2:]) {
+		return nil, fmt.Errorf("%w: producer snapshot has CRC %#08x, content %#08x", ErrCorrupt, be.Uint32(b[2:]), sum)
+	}
+	n := int64(int32(be.Uint32(b[snapshotCRCStart:])))
+	if rest := int64(len(b) - snapshotHeader); n < 0 || rest != n*snapshotEntrySize {
+		return nil, fmt.Errorf("%w: producer snapshot says %d entries in %d bytes", ErrCorrupt, n, rest)
+	}
+	producers := make(map[int64]*producerEntry, n)
+	for e := b[snapshotHeader:]; len(e) > 0; e = e[snapshotEntrySize:] {
+		entry := &producerEntry{
+			epoch:            int16(be.Uint16(e[8:])),
+			timestamp:        int64(be.Uint64(e[26:])),
+			coordinatorEpoch: int32(be.Uint32(e[34:])),
+			txnFirstOffset:   int64(be.Uint64(e[38:])),
+		}
+		if last := int64(be.Uint64(e[14:])); last >= 0 {
+			entry.push(batchMeta{
+				lastSequence: int32(be.Uint32(e[10:])),
+				lastOffset:   last,
+				offsetDelta:  int32(be.Uint32(e[22:])),
+				timestamp:    entry.timestamp,
+			})
+		}
+		producers[int64(be.Uint64(e))] = entry
+	}
+	return producers, nil
+}

@@ -1,0 +1,103 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Read finds stored batches from the one that holds offset on. It returns a
+// range of one segment's file, which the caller must Release.
+//
+// limit is an exclusive offset: no batch of the slice reaches it or beyond (the
+// high watermark, the last stable offset, or EndOffset for a follower). The
+// slice may be empty: at the end, at the limit. It has at most maxBytes, which
+// may cut its last batch, as Kafka's answers do; only the first batch is
+// special: with minOne it is whole however large it is, without minOne a first
+// batch larger than maxBytes gives an empty slice.
+//
+// ErrOffsetOutOfRange is for an offset outside of [LocalStartOffset, EndOffset].
+// Bytes above the high watermark may change under a slice if the log is
+// truncated; below it they do not.
+func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice, error) {
+	for {
+		s, retry, err := l.read(offset, maxBytes, limit, minOne)
+		if retry && l.usable() == nil {
+			continue
+		}
+		if err != nil {
+			return Slice{}, fmt.Errorf("read %s at offset %d: %w", l.key, offset, err)
+		}
+		return s, nil
+	}
+}
+
+func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (_ Slice, retry bool, err error) {
+	if err = l.usable(); err != nil {
+		return Slice{}, false, err
+	}
+	end := l.offsets.end.Load()
+	list := l.list()
+	if offset > end || offset < max(list[0].base, l.offsets.start.Load()) {
+		return Slice{}, false, fmt.Errorf("%w: local log has %d to %d", ErrOffsetOutOfRange, l.LocalStartOffset(), end)
+	}
+	empty := Slice{base: offset}
+	if offset >= min(end, limit) {
+		return empty, false, nil
+	}
+	// Compaction may have left nothing at or after offset in its segment.
+	for _, s := range list[list.find(offset):] {
+		if s.base >= limit {
+			break
+		}
+		if !s.acquire() {
+			return empty, true, nil // deleted since the list was loaded
+		}
+		slice, found, err := s.slice(offset, int64(maxBytes), limit, minOne)
+		if found && slice.n > 0 {
+			return slice, false, nil // the slice owns the pin
+		}
+		s.release()
+		switch {
+		case err != nil && errors.Is(err, fs.ErrNotExist) && s.doomed.Load():
+			return empty, true, nil
+		case err != nil && l.closed.Load():
+			return empty, false, ErrLogClosed
+		case err != nil && !errors.Is(err, ErrCorrupt):
+			return empty, false, classify(err)
+		case err != nil:
+			return empty, false, err
+		case found: // not a byte of it may be shown
+			return empty, false, nil
+		}
+	}
+	return empty, false, nil
+}
+
+// slice cuts the range to show out of a pinned segment. found is false if all
+// its batches end before offset.
+func (s *segment) slice(offset, maxBytes, limit int64, minOne bool) (_ Slice, found bool, err error) {
+	size := s.size.Load()
+	end := s.end.Load() // after size: what is below size is below end
+	first, found, err := s.locate(offset, size)
+	if err != nil || !found {
+		return Slice{}, false, err
+	}
+	if first.last >= limit || (first.size > maxBytes && !minOne) {
+		return Slice{}, true, nil
+	}
+	stop := min(size, first.pos+max(maxBytes, first.size))
+	if limit < end {
+		bound, found, err := s.locate(limit, size)
+		if err != nil {
+			return Slice{}, true, err
+		}
+		if found {
+			stop = min(stop, bound.pos)
+		}
+	}
+	if _, err = s.file.acquire(false); err != nil {
+		return Slice{}, true, err
+	}
+	return Slice{segment: s, base: first.base, pos: first.pos, n: stop - first.pos}, true, nil
+}

@@ -1,0 +1,156 @@
+package storage
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/vfs"
+)
+
+// loadProducers rebuilds the producer state from the newest sound snapshot and
+// the batches after it. For segments in rebuilt it makes the transaction index
+// again too, so that it starts at a snapshot before the first of them.
+func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error {
+	end := l.offsets.end.Load()
+	limit := end
+	for s := range rebuilt {
+		limit = min(limit, s.base)
+	}
+	l.producers = producerState{}
+	from := int64(math.MinInt64)
+	for i := len(snapshots) - 1; i >= 0; i-- {
+		offset := snapshots[i]
+		if offset > end {
+			l.removeSnapshot(offset)
+			continue
+		}
+		if offset > limit {
+			continue
+		}
+		if producers, ok := l.readSnapshot(offset); ok {
+			l.producers.restore(producers)
+			from = offset
+			break
+		}
+	}
+	if err := l.replay(from, rebuilt); err != nil {
+		return err
+	}
+	l.producers.expire(l.env.now(), l.env.expiration)
+	l.updateUnstableLocked()
+	l.snapshotAt = from
+	l.removeStraySnapshots(snapshots, max(from, limit))
+	return nil
+}
+
+// readSnapshot reads one snapshot; a damaged one is passed over.
+func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
+	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, fileName(offset, extSnapshot)), maxSnapshot)
+	if err == nil {
+		var producers map[int64]*producerEntry
+		if producers, err = decodeSnapshot(content); err == nil {
+			return producers, true
+		}
+	}
+	l.logger.Warn("pass over damaged producer snapshot", offsetAttr(offset), errorAttr(err))
+	return nil, false
+}
+
+// replay enters the batches from an offset on into the producer state.
+func (l *Log) replay(from int64, rebuilt map[*segment]bool) error {
+	for _, s := range l.list() {
+		size := s.size.Load()
+		if s.end.Load() <= from || size == 0 {
+			continue
+		}
+		start := int64(0)
+		if from > s.base {
+			at, found, err := s.locate(from, size)
+			if err != nil && !errors.Is(err, ErrCorrupt) {
+				return err
+			}
+			if !found {
+				continue
+			}
+			start = at.pos
+		}
+		err := s.scan(start, size, func(h record.Batch, pos int64) (bool, error) {
+			if !h.HasProducer() || h.BaseOffset() < from {
+				return true, nil
+			}
+			return true, l.replayBatch(s, h, pos, rebuilt[s])
+		})
+		// Damage in a segment that is trusted was reported when it was found.
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) replayBatch(s *segment, h record.Batch, pos int64, rebuildTxns bool) error {
+	if !h.IsControl() {
+		_, _, err := l.producers.apply(h)
+		return err
+	}
+	b, err := s.readBatch(pos, int64(h.Size()))
+	if err != nil {
+		return err
+	}
+	if rebuildTxns {
+		l.applyProducerLocked(b, s)
+		return nil
+	}
+	if _, _, err = l.producers.apply(b); err != nil {
+		l.logger.Warn("pass over control batch", offsetAttr(b.BaseOffset()), errorAttr(err))
+	}
+	return nil
+}
+
+// reloadProducersLocked rebuilds the producer state after a truncation.
+func (l *Log) reloadProducersLocked() error {
+	files, err := l.listFiles()
+	if err != nil {
+		return classify(err)
+	}
+	return classify(l.loadProducers(files.snapshots, nil))
+}
+
+// removeSnapshotsFrom removes the snapshots above an offset: the batches they
+// tell of are gone.
+func (l *Log) removeSnapshotsAbove(offset int64) error {
+	files, err := l.listFiles()
+	if err != nil {
+		return err
+	}
+	for _, o := range files.snapshots {
+		if o > offset {
+			l.removeSnapshot(o)
+		}
+	}
+	return nil
+}
+
+// removeStraySnapshots keeps the snapshots at segment bases, which go with
+// their segments, and the one that was used.
+func (l *Log) removeStraySnapshots(snapshots []int64, used int64) {
+	list := l.list()
+	for _, o := range snapshots {
+		_, isBase := slices.BinarySearchFunc(list, o, func(s *segment, o int64) int { return cmp.Compare(s.base, o) })
+		if !isBase && o < used {
+			l.removeSnapshot(o)
+		}
+	}
+}
+
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

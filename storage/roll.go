@@ -1,0 +1,129 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// Roll closes the active segment and begins a new one at the log's end. An
+// empty segment stays.
+func (l *Log) Roll() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.usable()
+	if err == nil {
+		err = l.rollLocked(l.offsets.end.Load())
+	}
+	if err != nil {
+		return fmt.Errorf("roll %s: %w", l.key, err)
+	}
+	return nil
+}
+
+// rollLocked begins a segment at base. Until the list is published an error
+// leaves the log as it was; files that were made are found and used later.
+func (l *Log) rollLocked(base int64) error {
+	list := l.list()
+	old := list.active()
+	empty := old.size.Load() == 0
+	if empty && old.base == base {
+		return nil
+	}
+	if err := old.seal(); err != nil {
+		return classify(fmt.Errorf("write indexes of segment %d: %w", old.base, err))
+	}
+	if err := l.writeSnapshotLocked(base); err != nil {
+		return classify(err)
+	}
+	next, err := l.createSegmentLocked(base)
+	if err != nil {
+		return classify(err)
+	}
+	if empty {
+		l.publish(append(slices.Clone(list[:len(list)-1]), next))
+		l.discardLocked(old)
+		return nil
+	}
+	old.index.releaseTail()
+	old.times.releaseTail()
+	l.publish(append(slices.Clone(list), next))
+	l.updateRecoveryLocked()
+	l.env.metrics.rolls.Inc()
+	l.env.flushes.add(l)
+	return nil
+}
+
+// createSegmentLocked makes an empty segment with its .log, replacing files
+// that a crash may have left under the name.
+func (l *Log) createSegmentLocked(base int64) (*segment, error) {
+	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
+		err := l.env.fs.Remove(filepath.Join(l.path, fileName(base, ext)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	s := l.env.newSegment(l.path, base, l.config.Load(), l.env.now())
+	if err := s.createFile(); err != nil {
+		return nil, fmt.Errorf("create segment %d: %w", base, err)
+	}
+	l.flush.created++
+	return s, nil
+}
+
+// discardLocked takes the files of a segment that is no longer in the list out
+// of the way and removes them after file.delete.delay.ms, or when the last
+// reader is done, whichever is later.
+func (l *Log) discardLocked(s *segment) {
+	if err := s.markDeleted(l.env.fs, l.env.deletions.Add(1)); err != nil {
+		// It comes back at the next start, and is deleted again then.
+		l.logger.Warn("rename files of deleted segment", segmentAttr(s), errorAttr(err))
+	}
+	l.env.trash.add(trashItem{due: l.deleteAt(), drop: true, segment: s})
+}
+
+// writeSnapshotLocked saves the producer state as of offset, the base of the
+// segment that begins there.
+func (l *Log) writeSnapshotLocked(offset int64) error {
+	name := filepath.Join(l.path, fileName(offset, extSnapshot))
+	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(l.producers.producers), 0o644, false); err != nil {
+		return fmt.Errorf("write producer snapshot: %w", err)
+	}
+	l.snapshotAt = offset
+	return nil
+}
+
+// removeSnapshot removes the snapshot of an offset, if there is one.
+func (l *Log) removeSnapshot(offset int64) {
+	err := l.env.fs.Remove(filepath.Join(l.path, fileName(offset, extSnapshot)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.logger.Warn("remove producer snapshot", errorAttr(err))
+	}
+}
+
+// rollIfIdleLocked closes an active segment that is older than segment.ms by
+// the clock, so that a quiet topic's history gets to the object store too.
+func (l *Log) rollIfIdleLocked(now time.Time) error {
+	cfg := l.config.Load()
+	s := l.list().active()
+	if s.size.Load() == 0 || !cfg.copiesToRemote() {
+		return nil
+	}
+	began := s.firstAppend
+	if began.IsZero() { // it was found at start: the file's time is not before its first batch
+		modified, err := s.modified()
+		if err != nil {
+			return err
+		}
+		began = modified
+	}
+	if now.Sub(began).Milliseconds() <= cfg.SegmentMs-s.jitter {
+		return nil
+	}
+	return l.rollLocked(l.offsets.end.Load())
+}

@@ -1,0 +1,307 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/vfs"
+)
+
+// segment is a run of the log in one .log file with its indexes. The last
+// segment of a log is active and grows under the log's lock; all others are
+// closed and change no more. Readers need no lock: they pin it (acquire), take
+// size, and read below that.
+type segment struct {
+	base  int64
+	names segmentNames
+
+	file  cachedFile // the .log
+	index offsetIndex
+	times timeIndex
+	txns  txnIndex
+
+	// size is how many bytes readers may see, end the offset after them; size
+	// is stored first, so that what lies below a size has offsets below an end
+	// loaded after it.
+	size atomic.Int64
+	end  atomic.Int64
+
+	// refs counts the segment list, readers and flushes. At 0 the files are
+	// closed, and removed if doomed.
+	refs   atomic.Int64
+	doomed atomic.Bool
+	onZero func(*segment)
+
+	largest struct {
+		sync.Mutex
+		known bool // false: closed and not asked for since the start
+		at    TimestampOffset
+	}
+
+	// The rest belongs to the log's lock.
+	created      time.Time // when it became active, or was found
+	firstAppend  time.Time // zero: nothing was written since it was opened
+	firstTime    int64     // largest timestamp of the first batch; -1 unknown or none
+	jitter       int64     // ms that it rolls earlier than segment.ms
+	sinceIndex   int64     // bytes since the last index entry
+	indexEvery   int64     // index.interval.bytes when it was opened
+	synced       int64     // bytes of the .log known to be durable
+	indexDurable bool      // closed, and all its files are durable
+}
+
+func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *segment {
+	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, onZero: e.segmentUnused}
+	if cfg.SegmentJitterMs > 0 {
+		s.jitter = rand.Int64N(cfg.SegmentJitterMs)
+	}
+	s.names.dir, s.names.base = dir, base
+	s.file.cache, s.file.names, s.file.ext = &e.files, &s.names, extLog
+	s.txns.file.cache, s.txns.file.names, s.txns.file.ext = &e.files, &s.names, extTxnIndex
+	s.index.base, s.times.base = base, base
+	s.index.init(cachedFileInit{&e.files, &s.names, extIndex}, offsetEntrySize, 0)
+	s.times.init(cachedFileInit{&e.files, &s.names, extTimeIndex}, timeEntrySize, 0)
+	s.largest.known = true
+	s.largest.at = TimestampOffset{Offset: base, Timestamp: record.NoTimestamp, LeaderEpoch: -1}
+	s.end.Store(base)
+	s.refs.Store(1)
+	return s
+}
+
+// acquire pins the segment; false says that it is gone and the list must be loaded anew.
+func (s *segment) acquire() bool {
+	for {
+		n := s.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if s.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release undoes acquire, or the reference of the list.
+func (s *segment) release() {
+	if s.refs.Add(-1) == 0 {
+		s.closeFiles()
+		s.onZero(s)
+	}
+}
+
+func (s *segment) closeFiles() {
+	for _, f := range s.files() {
+		f.close()
+	}
+}
+
+func (s *segment) files() [4]*cachedFile {
+	return [4]*cachedFile{&s.file, &s.index.file, &s.times.file, &s.txns.file}
+}
+
+// createFile makes the .log exist, so that the log's end survives a restart
+// even if nothing is written.
+func (s *segment) createFile() error {
+	_, err := s.file.acquire(true)
+	if err != nil {
+		return err
+	}
+	s.file.release()
+	return nil
+}
+
+// write puts bytes behind the present end. On an error the file is as before,
+// or brokenErr is set: nobody knows what it is.
+func (s *segment) write(b []byte) (err, brokenErr error) {
+	f, err := s.file.acquire(true)
+	if err != nil {
+		return err, nil
+	}
+	defer s.file.release()
+	size := s.size.Load()
+	if _, err = f.WriteAt(b, size); err != nil {
+		return err, f.Truncate(size)
+	}
+	return nil, nil
+}
+
+// note enters a batch at pos, just written or found by recovery, into the
+// indexes. The caller publishes size and end.
+func (s *segment) note(b record.Batch, pos int64) {
+	if s.firstTime < 0 {
+		s.firstTime = b.MaxTimestamp()
+	}
+	s.largest.Lock()
+	if ts := b.MaxTimestamp(); ts > s.largest.at.Timestamp {
+		s.largest.at = TimestampOffset{Timestamp: ts, Offset: b.LastOffset(), LeaderEpoch: -1}
+	}
+	largest := s.largest.at
+	s.largest.Unlock()
+	if s.sinceIndex > s.indexEvery {
+		s.index.append(b.LastOffset(), pos)
+		// Fails only if the file's last entry cannot be read; an entry less
+		// costs a longer scan, and seal will tell.
+		_ = s.times.maybeAppend(largest)
+		s.sinceIndex = 0
+	}
+	s.sinceIndex += int64(b.Size())
+}
+
+// seal brings the index files up to date: the last time entry has the largest
+// timestamp, as Kafka does when it closes or rolls a segment.
+func (s *segment) seal() error {
+	if err := s.times.maybeAppend(s.largest.at); err != nil {
+		return err
+	}
+	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
+}
+
+// largestTimestamp is the largest timestamp and the last offset of the batch
+// that first had it; -1 if no batch has a timestamp. For a segment found at
+// start it asks the time index once.
+func (s *segment) largestTimestamp() (TimestampOffset, error) {
+	s.largest.Lock()
+	defer s.largest.Unlock()
+	if s.largest.known {
+		return s.largest.at, nil
+	}
+	last, ok, err := s.times.lastEntry()
+	if err != nil {
+		return last, err
+	}
+	if !ok { // an index that was lost was rebuilt, so that there is no timestamp
+		last = TimestampOffset{Offset: s.base, Timestamp: record.NoTimestamp, LeaderEpoch: -1}
+	}
+	s.largest.at, s.largest.known = last, true
+	return last, nil
+}
+
+// modified is when the .log was last written, by its file's time.
+func (s *segment) modified() (time.Time, error) {
+	s.names.RLock()
+	defer s.names.RUnlock()
+	info, err := s.file.cache.fs.Stat(s.names.path(extLog))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
+// scan walks over the batches from a position of which the caller knows that a
+// batch starts there. visit gets headers only and says whether to go on.
+func (s *segment) scan(from, to int64, visit func(header record.Batch, pos int64) (more bool, err error)) error {
+	if from >= to {
+		return nil
+	}
+	f, err := s.file.acquire(false)
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	page := pages.Get().(*[8192]byte)
+	defer pages.Put(page)
+	sc := scanBatches(f, from, to, page[:])
+	for {
+		header, pos, err := sc.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("scan %s: %w", fileName(s.base, extLog), err)
+		}
+		more, err := visit(header, pos)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// locate finds the first batch that ends at or after offset among the first
+// size bytes. found is false if all end before. The index is only a hint: if
+// what it points to cannot be right, the scan starts at the beginning.
+func (s *segment) locate(offset, size int64) (loc location, found bool, err error) {
+	from, err := s.index.lookup(offset)
+	if err != nil {
+		from = 0
+	}
+	trusted := from == 0
+	visit := func(h record.Batch, pos int64) (bool, error) {
+		if !trusted {
+			if h.BaseOffset() > offset || h.BaseOffset() < s.base {
+				return false, ErrCorrupt
+			}
+			trusted = true
+		}
+		if h.LastOffset() < offset {
+			return true, nil
+		}
+		loc, found = location{pos: pos, size: int64(h.Size()), base: h.BaseOffset(), last: h.LastOffset()}, true
+		return false, nil
+	}
+	if from < size {
+		err = s.scan(from, size, visit)
+	}
+	if from > 0 && (err != nil || from >= size) {
+		trusted, found = true, false
+		err = s.scan(0, size, visit)
+	}
+	return loc, found, err
+}
+
+// location is where a batch is.
+type location struct {
+	pos, size  int64
+	base, last int64
+}
+
+// readBatch reads a whole batch whose header has been seen.
+func (s *segment) readBatch(pos, size int64) (record.Batch, error) {
+	f, err := s.file.acquire(false)
+	if err != nil {
+		return nil, err
+	}
+	defer s.file.release()
+	b := make([]byte, size)
+	if _, err = f.ReadAt(b, pos); err != nil {
+		return nil, fmt.Errorf("read batch at %d of %s: %w", pos, fileName(s.base, extLog), err)
+	}
+	return record.Batch(b), nil
+}
+
+// markDeleted renames the files so that a restart does not find them again. n
+// makes the names unique: after a truncation a base offset comes again.
+func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
+	suffix := "." + strconv.FormatInt(n, 10) + suffixDeleted
+	s.names.Lock()
+	defer s.names.Unlock()
+	var errs []error
+	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
+		from := s.names.path(ext)
+		if err := fsys.Rename(from, from+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	s.names.suffix = suffix
+	s.doomed.Store(true)
+	return errors.Join(errs...)
+}
+
+// removeFiles removes the files of a segment that was marked as deleted.
+func (s *segment) removeFiles(fsys vfs.FS) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	var errs []error
+	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
+		if err := fsys.Remove(s.names.path(ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

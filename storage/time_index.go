@@ -1,0 +1,91 @@
+package storage
+
+import (
+	"encoding/binary"
+	"sort"
+)
+
+// timeEntrySize is an entry of a .timeindex file: a timestamp int64 and an
+// offset relative to the segment's base, int32.
+const timeEntrySize = 12
+
+// timeIndex holds, for some moments of the segment's life, the largest
+// timestamp until then and the last offset of the batch that first had it.
+// Timestamps and offsets both ascend.
+type timeIndex struct {
+	sparseIndex
+	base int64
+}
+
+// TimestampOffset is a timestamp, in ms, and an offset that has it.
+type TimestampOffset struct {
+	Offset, Timestamp int64
+	LeaderEpoch       int32 // of the batch; -1 where only an index was asked
+}
+
+// maybeAppend adds the largest timestamp so far, unless the index has it.
+func (x *timeIndex) maybeAppend(m TimestampOffset) error {
+	if m.Timestamp < 0 {
+		return nil
+	}
+	last, ok, err := x.lastEntry()
+	if err != nil {
+		return err
+	}
+	if ok && m.Timestamp <= last.Timestamp {
+		return nil
+	}
+	var e [timeEntrySize]byte
+	binary.BigEndian.PutUint64(e[0:], uint64(m.Timestamp))
+	binary.BigEndian.PutUint32(e[8:], uint32(m.Offset-x.base))
+	x.append(e[:])
+	return nil
+}
+
+func (x *timeIndex) lastEntry() (TimestampOffset, bool, error) {
+	e, ok, err := x.last()
+	if err != nil || !ok {
+		return TimestampOffset{}, false, err
+	}
+	return timeEntry(e[:], x.base), true, nil
+}
+
+// lookup finds the last entry at or before ts: no record before its batch has a
+// timestamp of ts or later. It is the segment's base if there is none.
+func (x *timeIndex) lookup(ts int64) (offset int64, err error) {
+	e, _, ok, err := x.floor(func(e []byte) bool { return int64(binary.BigEndian.Uint64(e)) <= ts })
+	if err != nil || !ok {
+		return x.base, err
+	}
+	return timeEntry(e[:], x.base).Offset, nil
+}
+
+// countBelow is how many entries are for offsets below end.
+func (x *timeIndex) countBelow(end int64) (int, error) {
+	_, i, ok, err := x.floor(func(e []byte) bool { return x.base+relativeOffset(e[8:]) < end })
+	if err != nil || !ok {
+		return 0, err
+	}
+	return i + 1, nil
+}
+
+func timeEntry(e []byte, base int64) TimestampOffset {
+	return TimestampOffset{
+		Timestamp:   int64(binary.BigEndian.Uint64(e)),
+		Offset:      base + relativeOffset(e[8:]),
+		LeaderEpoch: -1,
+	}
+}
+
+// LookupTime searches the bytes of a .timeindex file of a segment that starts
+// at base for the last entry at or before ts: no record before the batch that
+// ends at its offset has a timestamp of ts or later. Without one, a scan has to
+// start at the segment's beginning.
+func LookupTime(timeIndex []byte, base, ts int64) (entry TimestampOffset, found bool) {
+	n := len(timeIndex) / timeEntrySize
+	i := sort.Search(n, func(i int) bool { return int64(binary.BigEndian.Uint64(timeIndex[i*timeEntrySize:])) > ts })
+	if i == 0 {
+		return TimestampOffset{}, false
+	}
+	return timeEntry(timeIndex[(i-1)*timeEntrySize:], base), true
+}

@@ -1,0 +1,213 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/varvelog/varve/record"
+)
+
+// Truncate drops everything from an offset on. A batch that holds the offset
+// goes as a whole, so that EndOffset may come out lower. Offsets at or above the
+// end change nothing, one before the local log empties it. The high watermark
+// comes down with the end if need be, and so does log start.
+func (l *Log) Truncate(to int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.usable()
+	switch {
+	case err != nil:
+	case to >= l.offsets.end.Load():
+		return nil
+	case to < l.list()[0].base:
+		err = l.truncateFullyLocked(to, min(to, l.offsets.start.Load()))
+	default:
+		err = l.truncateLocked(to)
+	}
+	if err != nil {
+		return fmt.Errorf("truncate %s to %d: %w", l.key, to, err)
+	}
+	return nil
+}
+
+// TruncateFully drops everything; the next record gets the offset at, which is
+// also the new log start.
+func (l *Log) TruncateFully(at int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.usable()
+	if err == nil {
+		err = l.truncateFullyLocked(at, at)
+	}
+	if err != nil {
+		return fmt.Errorf("truncate %s fully at %d: %w", l.key, at, err)
+	}
+	return nil
+}
+
+func (l *Log) truncateLocked(to int64) error {
+	list := l.list()
+	i := list.find(to)
+	old := list[i]
+	cut, found, err := old.locate(to, old.size.Load())
+	if err != nil {
+		return classify(err)
+	}
+	end, pos := to, old.size.Load()
+	if found {
+		end, pos = min(to, cut.base), cut.pos
+	}
+	if err = l.lowerRecoveryPointLocked(end); err != nil {
+		return err
+	}
+	// From the newest to the oldest, so that a crash in between leaves no gap.
+	for k := len(list) - 1; k > i; k-- {
+		l.discardLocked(list[k])
+	}
+	if err = l.removeSnapshotsAbove(end); err != nil {
+		return classify(err)
+	}
+	if err = l.cutFiles(old, pos, end); err != nil {
+		// The list on disk and in memory disagree now.
+		l.dir.fail(fmt.Errorf("truncate segment %d: %w", old.base, err))
+		return l.dir.err()
+	}
+	s, err := l.reopenActive(old, pos, end)
+	if err != nil {
+		l.dir.fail(fmt.Errorf("reopen segment %d: %w", old.base, err))
+		return l.dir.err()
+	}
+	l.publish(append(list[:i:i], s))
+	l.setEndLocked(end)
+	old.release()
+	return l.reloadProducersLocked()
+}
+
+// cutFiles shortens the segment's files. They are synced at once: truncation is
+// rare, and what was cut must not come back beside what follows.
+func (l *Log) cutFiles(s *segment, pos, end int64) error {
+	f, err := s.file.acquire(true)
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	if err = errors.Join(f.Truncate(pos), f.Sync()); err != nil {
+		return err
+	}
+	n, err := s.index.countBelow(end)
+	if err != nil {
+		return err
+	}
+	m, err := s.times.countBelow(end)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.index.cut(n), s.times.cut(m), s.txns.cut(end), l.env.fs.SyncDir(l.path))
+}
+
+// reopenActive makes a new segment out of the files of one that was cut, so
+// that readers that still hold the old one are not confused.
+func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
+	s := l.env.newSegment(l.path, old.base, l.config.Load(), l.env.now())
+	s.firstAppend = old.firstAppend
+	s.index.init(cachedFileInit{&l.env.files, &s.names, extIndex}, offsetEntrySize, old.index.count())
+	s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, old.times.count())
+	s.txns.mu.inFile = old.txns.count()
+	if err := s.openTail(size); err != nil {
+		return nil, err
+	}
+	s.end.Store(end)
+	s.synced = size // cutFiles has synced it
+	return s, nil
+}
+
+// openTail makes a segment whose files are sound ready for appends: it finds
+// the end and the largest timestamp from the last index entries and the batches
+// behind them.
+func (s *segment) openTail(size int64) error {
+	last, ok, err := s.times.lastEntry()
+	if err != nil {
+		return err
+	}
+	if ok {
+		s.largest.at = last
+	}
+	s.largest.known = true
+	from := int64(0)
+	if e, ok, err := s.index.last(); err != nil {
+		return err
+	} else if ok {
+		from = entryPosition(e[:])
+	}
+	if from >= size {
+		from = 0
+	}
+	s.end.Store(s.base)
+	err = s.scan(from, size, func(h record.Batch, pos int64) (bool, error) {
+		if h.BaseOffset() < s.end.Load() {
+			return false, fmt.Errorf("%w: batch at position %d of segment %d has base offset %d", ErrCorrupt, pos, s.base, h.BaseOffset())
+		}
+		if h.MaxTimestamp() > s.largest.at.Timestamp {
+			s.largest.at = TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset(), LeaderEpoch: -1}
+		}
+		s.end.Store(h.NextOffset())
+		return true, nil
+	})
+	s.size.Store(size)
+	s.sinceIndex = size - from
+	return err
+}
+
+func (l *Log) truncateFullyLocked(at, start int64) error {
+	if err := l.lowerRecoveryPointLocked(at); err != nil {
+		return err
+	}
+	list := l.list()
+	for k := len(list) - 1; k >= 0; k-- {
+		l.discardLocked(list[k])
+	}
+	s, err := l.createSegmentLocked(at)
+	if err == nil {
+		err = l.removeSnapshotsAbove(-1)
+	}
+	if err != nil {
+		l.dir.fail(fmt.Errorf("begin anew at %d: %w", at, err))
+		return l.dir.err()
+	}
+	l.publish(segmentList{s})
+	l.producers = producerState{}
+	l.setEndLocked(at)
+	l.offsets.start.Store(start)
+	l.epochs.truncateStart(start)
+	l.env.checkpointSoon()
+	return classify(l.env.fs.SyncDir(l.path))
+}
+
+// setEndLocked takes the end, and what must not be above it, back.
+func (l *Log) setEndLocked(end int64) {
+	l.flush.truncations++
+	l.offsets.end.Store(end)
+	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
+	for hw := l.offsets.hw.Load(); hw > end && !l.offsets.hw.CompareAndSwap(hw, end); {
+		hw = l.offsets.hw.Load()
+	}
+	l.epochs.truncateEnd(end)
+	l.updateUnstableLocked()
+	l.updateRecoveryLocked()
+}
+
+// lowerRecoveryPointLocked makes the checkpoint say that what comes after
+// offset is not durable, before it is overwritten: recovery would otherwise
+// believe bytes that were never synced.
+func (l *Log) lowerRecoveryPointLocked(offset int64) error {
+	if l.offsets.flushed.Load() <= offset {
+		return nil
+	}
+	l.offsets.flushed.Store(offset)
+	l.flush.truncations++
+	l.updateRecoveryLocked()
+	if err := l.dir.lowerRecovery(l.env.fs, l.key, offset); err != nil {
+		return classify(err)
+	}
+	return nil
+}

@@ -1,0 +1,165 @@
+package storage
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// abortedTxnSize is an entry of a .txnindex file: version int16 (0), producer
+// id, first offset, last offset and last stable offset, each int64.
+const abortedTxnSize = 34
+
+// AbortedTxn is a transaction whose abort marker is in the segment.
+type AbortedTxn struct {
+	ProducerID       int64
+	FirstOffset      int64
+	LastOffset       int64 // of the marker
+	LastStableOffset int64 // when the marker was written: no later entry reaches below it
+}
+
+// txnIndex holds a segment's aborted transactions in the order of their
+// markers. The file exists only if there are some.
+type txnIndex struct {
+	file cachedFile
+	mu   struct {
+		sync.Mutex
+		inFile  int64        // entries that the file has
+		pending []AbortedTxn // those that it could not take yet
+	}
+}
+
+// count is how many transactions there are.
+func (x *txnIndex) count() int64 {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.mu.inFile + int64(len(x.mu.pending))
+}
+
+// append adds a transaction. It is written at once, as aborts are rare; when
+// the file cannot be written now, persist will tell.
+func (x *txnIndex) append(t AbortedTxn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.mu.pending = append(x.mu.pending, t)
+	_ = x.persistLocked()
+}
+
+// persist writes to the file what it lacks. It does not sync.
+func (x *txnIndex) persist() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.persistLocked()
+}
+
+func (x *txnIndex) persistLocked() error {
+	if len(x.mu.pending) == 0 {
+		return nil
+	}
+	f, err := x.file.acquire(true)
+	if err != nil {
+		return err
+	}
+	defer x.file.release()
+	buf := make([]byte, 0, len(x.mu.pending)*abortedTxnSize)
+	for _, t := range x.mu.pending {
+		buf = t.appendTo(buf)
+	}
+	if _, err = f.WriteAt(buf, x.mu.inFile*abortedTxnSize); err != nil {
+		return err
+	}
+	x.mu.inFile += int64(len(x.mu.pending))
+	x.mu.pending = nil
+	return nil
+}
+
+// entries reads all transactions.
+func (x *txnIndex) entries() ([]AbortedTxn, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.inFile == 0 {
+		return slices.Clone(x.mu.pending), nil
+	}
+	f, err := x.file.acquire(false)
+	if err != nil {
+		return nil, err
+	}
+	defer x.file.release()
+	buf := make([]byte, x.mu.inFile*abortedTxnSize)
+	if _, err = f.ReadAt(buf, 0); err != nil {
+		return nil, fmt.Errorf("read transaction index: %w", err)
+	}
+	txns, err := ParseAbortedTxns(buf)
+	return append(txns, x.mu.pending...), err
+}
+
+// cut keeps the transactions whose marker is below end.
+func (x *txnIndex) cut(end int64) error {
+	txns, err := x.entries()
+	if err != nil || len(txns) == 0 {
+		return err
+	}
+	keep := 0
+	for keep < len(txns) && txns[keep].LastOffset < end {
+		keep++
+	}
+	return x.reset(int64(keep))
+}
+
+// reset keeps the first n transactions.
+func (x *txnIndex) reset(n int64) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	err := x.persistLocked()
+	if err != nil || x.mu.inFile <= n {
+		return err
+	}
+	f, err := x.file.acquire(true)
+	if err != nil {
+		return err
+	}
+	defer x.file.release()
+	if err = f.Truncate(n * abortedTxnSize); err != nil {
+		return err
+	}
+	x.mu.inFile = n
+	return nil
+}
+
+// discard drops all transactions, also those of a file of which nothing is known.
+func (x *txnIndex) discard() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.mu.pending, x.mu.inFile = nil, 0
+	f, err := x.file.acquire(false)
+	if err != nil {
+		return ignoreNotExist(err)
+	}
+	defer x.file.release()
+	return f.Truncate(0)
+}
+
+func (t AbortedTxn) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, 0)
+	for _, v := range []int64{t.ProducerID, t.FirstOffset, t.LastOffset, t.LastStableOffset} {
+		b = binary.BigEndian.AppendUint64(b, uint64(v))
+	}
+	return b
+}
+
+// ParseAbortedTxns reads the bytes of a .txnindex file.
+func ParseAbortedTxns(txnIndex []byte) ([]AbortedTxn, error) {
+	if len(txnIndex)%abortedTxnSize != 0 {
+		return nil, fmt.Errorf("%w: transaction index of %d bytes is not a multiple of %d", ErrCorrupt, len(txnIndex), abortedTxnSize)
+	}
+	txns := make([]AbortedTxn, 0, len(txnIndex)/abortedTxnSize)
+	for b := txnIndex; len(b) > 0; b = b[abortedTxnSize:] {
+		if v := int16(binary.BigEndian.Uint16(b)); v != 0 {
+			return nil, fmt.Errorf("%w: transaction index entry of version %d, want 0", ErrCorrupt, v)
+		}
+		field := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[2+8*i:])) }
+		txns = append(txns, AbortedTxn{ProducerID: field(0), FirstOffset: field(1), LastOffset: field(2), LastStableOffset: field(3)})
+	}
+	return txns, nil
+}

@@ -1,0 +1,36 @@
+package tiering
+
+import "errors"
+
+// Errors of this package. They come wrapped with the partition and the object.
+var (
+	// ErrUnavailable says that the remote tier cannot answer now: the object
+	// store or the metadata store is down or slow, or the partition's manifest
+	// is not loaded yet. Retriable.
+	ErrUnavailable = errors.New("remote tier is unavailable")
+	// ErrOffsetOutOfRange says that the offset is not in the remote tier.
+	ErrOffsetOutOfRange = errors.New("offset is not in the remote tier")
+	// ErrCorrupt says that an object is missing or is not what was uploaded. It
+	// has been fetched a second time already; nobody retries it.
+	ErrCorrupt = errors.New("object of the remote tier is corrupt")
+	// ErrUnsupportedFormat says that a newer version of Varve wrote the object.
+	ErrUnsupportedFormat = errors.New("object has a newer format than this version reads")
+	// ErrDeposed says that another leader owns the partition's manifest. Nothing
+	// is uploaded or deleted until the partition is attached again.
+	ErrDeposed = errors.New("another leader owns the remote tier of the partition")
+	// ErrGap says that the local log lacks offsets between the end of the remote
+	// tier and its own first segment. Uploading would lose them silently.
+	ErrGap = errors.New("local log does not continue the remote tier")
+	// ErrUnknownPartition says that the partition is not attached here.
+	ErrUnknownPartition = errors.New("partition is not attached to the remote tier")
+	// ErrClosed says that Run has returned.
+	ErrClosed = errors.New("remote tier manager is closed")
+)
+
+// errLost is the class of a commit that did not happen for certain: the caller
+// still owns the manifest and may try again.
+var errLost = errors.New("the manifest swap did not happen")
+
+// errReclaim says that a leader of a lower epoch wrote the pointer before we
+// claimed it: attach again, over it.
+var errReclaim = errors.New("the tier pointer must be claimed again")

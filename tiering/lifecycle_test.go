@@ -1,0 +1,361 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/objstore/objstoretest"
+)
+
+// fill closes n small segments.
+func fill(log *fakeLog, n int) {
+	for range n {
+		log.appendSegment(segmentSpec{batches: 5, records: 3, valueBytes: 100})
+	}
+}
+
+func TestUploadedSegmentsReadBackToTheByte(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 7)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.EndOffset != log.end || m.Segments != 7 {
+		t.Fatalf("tier ends at %d with %d segments, want %d and 7", m.EndOffset, m.Segments, log.end)
+	}
+	if log.remoteEnd != log.end {
+		t.Fatalf("log was told %d, want %d", log.remoteEnd, log.end)
+	}
+	b.check()
+
+	// And after a restart.
+	b = w.start(log.restarted(), 2)
+	b.mustAttach()
+	b.check()
+	b.mustDrain()
+	if b.log.remoteEnd != log.end {
+		t.Fatalf("log was told %d after the restart, want %d", b.log.remoteEnd, log.end)
+	}
+	b.sweepAll()
+}
+
+// A segment is copied before its turn is over, retention takes some away, and
+// pages are sealed: every request of all that is the last one of a broker, once
+// before it was done and once after. The next broker goes on.
+func TestCrashBetweenAnyTwoSteps(t *testing.T) {
+	everyRequest(t, true, func(w *world, log *fakeLog, _ *broker) *broker {
+		// The process is gone, and everything it knew.
+		w.trap = nil
+		next := w.start(log.restarted(), 2)
+		next.persist()
+		return next
+	})
+}
+
+// The same with a broker that lives on: one request fails, or succeeds and is
+// reported as failed, and the broker has to find out.
+func TestAnyRequestFailsOnce(t *testing.T) {
+	everyRequest(t, false, func(_ *world, _ *fakeLog, failing *broker) *broker {
+		failing.persist()
+		return failing
+	})
+}
+
+func everyRequest(t *testing.T, die bool, recovered func(w *world, log *fakeLog, failing *broker) *broker) {
+	t.Helper()
+	for _, after := range []bool{false, true} {
+		for n := 0; ; n++ {
+			sprung := false
+			t.Run(fmt.Sprintf("request=%d/after=%t", n, after), func(t *testing.T) {
+				w := newWorld(t)
+				trap := &trap{n: n, after: after, die: die}
+				w.trap = trap
+				log := newFakeLog(t)
+				b := w.start(log, 1)
+				err := scenario(w, b)
+				if sprung = trap.count > n; err == nil && sprung && die {
+					t.Fatal("the broker did not notice that it is dead")
+				}
+				b = recovered(w, log, b)
+				work(w, b)
+				trap.disarm()
+				verify(w, b)
+			})
+			if !sprung { // the scenario has no more requests
+				if n < 30 {
+					t.Errorf("only %d requests were tried", n)
+				}
+				break
+			}
+		}
+	}
+}
+
+// scenario is what happens to the partition until the trap springs.
+func scenario(w *world, b *broker) error {
+	if err := b.attach(); err != nil {
+		return err
+	}
+	fill(b.log, 3)
+	if err := b.drain(); err != nil {
+		return err
+	}
+	if err := b.log.AdvanceStartOffset(b.log.segments[0].end + 1); err != nil {
+		return err
+	}
+	fill(b.log, 2)
+	if err := b.drain(); err != nil {
+		return err
+	}
+	w.now.advance(2 * b.m.o.DeleteDelay)
+	return b.drain()
+}
+
+// work does what the scenario had left.
+func work(w *world, b *broker) {
+	w.t.Helper()
+	if missing := 5 - len(b.log.segments); missing > 0 {
+		fill(b.log, missing)
+	}
+	if err := b.log.AdvanceStartOffset(b.log.segments[0].end + 1); err != nil {
+		w.t.Fatal(err)
+	}
+	b.persist()
+}
+
+// verify checks all of what the scenario was to do.
+func verify(w *world, b *broker) {
+	w.t.Helper()
+	m := b.p.manifest.Load()
+	if m.EndOffset != b.log.end || m.StartOffset != b.log.segments[0].end || m.Segments != 4 {
+		w.t.Errorf("tier is [%d, %d) with %d segments, want [%d, %d) with 4",
+			m.StartOffset, m.EndOffset, m.Segments, b.log.segments[0].end, b.log.end)
+	}
+	if b.log.remoteEnd != b.log.end {
+		w.t.Errorf("log was told %d, want %d", b.log.remoteEnd, b.log.end)
+	}
+	if got := w.committed(); got.name() != m.name() {
+		w.t.Errorf("broker has manifest %s, committed is %s", m.name(), got.name())
+	}
+	b.check()
+	b.sweepAll()
+}
+
+func TestSegmentIsUploadedOnceThoughItsCommitFails(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	b := w.start(log, 1)
+	b.mustAttach()
+	w.faults.Add(objstoretest.Fault{Op: objstoretest.PutOp, Key: "manifest/", Times: 3})
+	for range 3 {
+		if err := b.drain(); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("step: %v, want ErrUnavailable", err)
+		}
+	}
+	b.mustDrain()
+	b.check()
+	if n := w.faults.Calls(objstoretest.PutOp); n != 1+4 {
+		t.Errorf("%d PUTs, want one of the segment and four of manifests", n)
+	}
+}
+
+// The swap of the first leader is confirmed by nobody and happens only after
+// the leader has looked. It must not take effect.
+func TestLateSwapIsFenced(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	fill(log, 1)
+
+	late := &lateStore{Store: w.store}
+	b.m.store = late
+	if err := b.drain(); !errors.Is(err, errLost) {
+		t.Fatalf("step: %v, want errLost", err)
+	}
+	if _, err := w.store.Txn(context.Background(), late.comparisons, late.ops...); !errors.Is(err, metadata.ErrConflict) {
+		t.Fatalf("late swap: %v, want a conflict", err)
+	}
+	b.mustDrain()
+	b.check()
+	b.sweepAll()
+}
+
+// lateStore keeps its first write for later and says that it timed out.
+type lateStore struct {
+	metadata.Store
+	comparisons []metadata.Comparison
+	ops         []metadata.Op
+}
+
+func (s *lateStore) Txn(ctx context.Context, c []metadata.Comparison, ops ...metadata.Op) (int64, error) {
+	if s.ops == nil {
+		s.comparisons, s.ops = c, ops
+		return 0, metadata.ErrUnavailable
+	}
+	return s.Store.Txn(ctx, c, ops...)
+}
+
+func TestDeposedLeaderChangesNothing(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		t.Run(fmt.Sprintf("nothing uploaded before=%t", first), func(t *testing.T) {
+			w := newWorld(t)
+			log := newFakeLog(t)
+			old := w.start(log, 4)
+			old.mustAttach()
+			if !first {
+				fill(log, 2)
+				old.mustDrain()
+			}
+			fill(log, 2)
+
+			next := w.start(log, 5)
+			next.mustAttach()
+			next.mustDrain()
+			committed := w.committed().name()
+
+			fill(log, 1)
+			if err := old.drain(); !errors.Is(err, ErrDeposed) {
+				t.Fatalf("step of the old leader: %v, want ErrDeposed", err)
+			}
+			if got := w.committed().name(); got != committed {
+				t.Fatalf("old leader replaced manifest %s by %s", committed, got)
+			}
+			if old.p.manifest.Load().EndOffset == log.end {
+				t.Fatal("old leader shows readers what was not committed")
+			}
+			// It does not come back by itself, even to claim.
+			if err := old.attach(); !errors.Is(err, ErrDeposed) {
+				t.Fatalf("attach of the old leader: %v, want ErrDeposed", err)
+			}
+			next.mustDrain()
+			next.check()
+			next.sweepAll()
+		})
+	}
+}
+
+// A leader that never uploaded does not hold the pointer, so an older one may
+// create it after it was deposed. What it uploaded was committed by its
+// replicas, so it stays; the pointer goes over.
+func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	old, next := w.start(log, 4), w.start(log, 5)
+	old.mustAttach()
+	next.mustAttach()
+	fill(log, 2)
+	old.mustDrain()
+	fill(log, 1)
+	if err := next.drain(); !errors.Is(err, errReclaim) {
+		t.Fatalf("step: %v, want errReclaim", err)
+	}
+	next.persist()
+	if m := next.p.manifest.Load(); m.EndOffset != log.end || m.Segments != 3 {
+		t.Fatalf("tier ends at %d with %d segments, want %d and 3", m.EndOffset, m.Segments, log.end)
+	}
+	next.check()
+	if err := old.drain(); !errors.Is(err, ErrDeposed) {
+		t.Fatalf("step of the old leader: %v, want ErrDeposed", err)
+	}
+	next.sweepAll()
+}
+
+func TestLeaderWithOtherSegmentBoundariesGoesOn(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	log.appendSegment(segmentSpec{batches: 10, records: 2, valueBytes: 90})
+	log.appendSegment(segmentSpec{batches: 10, records: 2, valueBytes: 90})
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+
+	other := log.restarted()
+	other.appendSegment(segmentSpec{batches: 25, records: 2, valueBytes: 90, epoch: 2})
+	other.resegment(15) // cuts at 15 and 30 of 45 batches; the tier ends at 20
+	b = w.start(other, 2)
+	b.mustAttach()
+	b.mustDrain()
+	m := b.p.manifest.Load()
+	if m.EndOffset != other.end || m.Segments != 4 || m.Recent[2].BaseOffset != 30 || m.Recent[2].StartOffset != 40 {
+		t.Fatalf("tier ends at %d: %+v", m.EndOffset, m.Recent)
+	}
+	b.check()
+	b.sweepAll()
+}
+
+func TestGapIsRefused(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 3)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	fill(log, 3)
+	log.segments = log.segments[4:] // what follows the tier is lost
+	if err := b.drain(); !errors.Is(err, ErrGap) {
+		t.Fatalf("step: %v, want ErrGap", err)
+	}
+	// When the log itself starts there, nothing is lost that is not gone already.
+	if err := log.AdvanceStartOffset(log.segments[0].base); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.StartOffset != log.segments[0].base || m.EndOffset != log.end {
+		t.Fatalf("tier is [%d, %d)", m.StartOffset, m.EndOffset)
+	}
+	b.check()
+	b.sweepAll()
+}
+
+func TestLogThatEndsBelowTheTierIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 3)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	lost := log.restarted()
+	lost.segments, lost.end = lost.segments[:1], lost.segments[0].end
+	b = w.start(lost, 2)
+	b.mustAttach()
+	if err := b.drain(); !errors.Is(err, ErrGap) {
+		t.Fatalf("step: %v, want ErrGap", err)
+	}
+	if lost.remoteEnd != -1 {
+		t.Fatalf("log was told that it may delete up to %d", lost.remoteEnd)
+	}
+}
+
+func TestCopyDisableStopsUploadsOnly(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 2)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	end := log.end
+	w.cfg.set(func(c *storageConfig) { c.RemoteCopyDisable = true })
+	fill(log, 3)
+	if err := log.AdvanceStartOffset(log.segments[0].end); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	m := b.p.manifest.Load()
+	if m.EndOffset != end || m.StartOffset != log.segments[0].end {
+		t.Fatalf("tier is [%d, %d), want [%d, %d)", m.StartOffset, m.EndOffset, log.segments[0].end, end)
+	}
+	if s, _ := b.m.Status(b.tp); s.LagSegments != 3 {
+		t.Errorf("lag is %d segments, want 3", s.LagSegments)
+	}
+	w.cfg.set(func(c *storageConfig) { c.RemoteCopyDisable = false })
+	b.mustDrain()
+	b.check()
+}

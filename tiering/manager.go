@@ -1,0 +1,342 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/objstore"
+)
+
+// Options says what a Manager works with. Bucket and Store are required; every
+// other zero value stands for a default.
+type Options struct {
+	Bucket objstore.Bucket
+	Store  metadata.Store
+	// Prefix is what all object keys begin with, "" for the whole bucket.
+	Prefix     string
+	ClusterID  string
+	BrokerID   int32
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Now        func() time.Time
+	// Live is what Run passes to CleanDeleted; nil: deleted topics stay.
+	Live func(id metadata.TopicID, revision int64) bool
+
+	UploadConcurrency int   // segments that go up at a time; 2
+	FetchConcurrency  int   // reads of the object store at a time; 16
+	ChunkBytes        int   // of new objects, and so what a cold read gets at a time; 4 MiB
+	CacheBytes        int64 // of chunks; 64 MiB
+	IndexCacheBytes   int64 // of indexes of segments, and as much again for pages; 16 MiB
+	ReadAheadChunks   int   // how far ahead of a sequential reader; 4, negative: not at all
+
+	Interval        time.Duration // how often every partition is looked at without a Kick; 10 s
+	RetryBackoff    time.Duration // after a first failure; 500 ms
+	RetryBackoffMax time.Duration // 30 s
+	RequestTimeout  time.Duration // of every small request; 30 s
+	UploadTimeout   time.Duration // of a segment; 15 min
+	DeleteDelay     time.Duration // between the end of a segment in the manifest and in the bucket; 1 min
+	SweepInterval   time.Duration // between looks for orphans; 24 h
+	SweepGrace      time.Duration // how old an object must be to be one; 1 h
+	CleanInterval   time.Duration // between looks for deleted topics; 1 min
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	orDefault(&o.UploadConcurrency, 2)
+	orDefault(&o.FetchConcurrency, 16)
+	orDefault(&o.ChunkBytes, 4<<20)
+	orDefault(&o.CacheBytes, 64<<20)
+	orDefault(&o.IndexCacheBytes, 16<<20)
+	orDefault(&o.ReadAheadChunks, 4)
+	orDefault(&o.Interval, 10*time.Second)
+	orDefault(&o.RetryBackoff, 500*time.Millisecond)
+	orDefault(&o.RetryBackoffMax, 30*time.Second)
+	orDefault(&o.RequestTimeout, 30*time.Second)
+	orDefault(&o.UploadTimeout, 15*time.Minute)
+	orDefault(&o.DeleteDelay, time.Minute)
+	orDefault(&o.SweepInterval, 24*time.Hour)
+	orDefault(&o.SweepGrace, time.Hour)
+	orDefault(&o.CleanInterval, time.Minute)
+	o.ChunkBytes = min(max(o.ChunkBytes, minChunkBytes), maxChunkBytes)
+}
+
+func orDefault[T int | int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// attachConcurrency is how many partitions are attached at a time.
+const attachConcurrency = 8
+
+// Manager owns the remote tier of the partitions that this broker leads. All
+// methods may be called concurrently; nothing happens outside of Run.
+type Manager struct {
+	o         Options
+	store     store
+	metrics   *metrics
+	objects   *objects
+	fetcher   *fetcher
+	scheduler *scheduler
+	chunks    *cache[chunkKey, []byte]
+	tails     *cache[string, *tail]
+	pages     *cache[string, *page]
+	readAhead *readAhead
+	warnings  warnings
+	running   atomic.Bool
+
+	mu struct {
+		sync.RWMutex
+		partitions map[metadata.TopicPartition]*partition
+	}
+}
+
+// New makes a Manager. It starts nothing and talks to nobody.
+func New(o Options) *Manager {
+	o.setDefaults()
+	m := &Manager{o: o, store: o.Store, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
+	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
+	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
+	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
+	m.tails = newCache[string]("index", m.fetcher, o.IndexCacheBytes, func(t *tail) int64 { return t.size }, m.metrics)
+	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*page).cost, m.metrics)
+	m.readAhead = newReadAhead()
+	m.mu.partitions = map[metadata.TopicPartition]*partition{}
+	return m
+}
+
+// Run uploads, expires and reads until ctx ends, and returns after everything
+// that it started has ended. It is called once. Reads before it wait; reads
+// after it fail.
+func (m *Manager) Run(ctx context.Context) error {
+	if m.running.Swap(true) {
+		return fmt.Errorf("run the remote tier: %w", ErrClosed)
+	}
+	var wg sync.WaitGroup
+	for range attachConcurrency {
+		wg.Go(func() { m.work(ctx, laneAttach) })
+	}
+	for range m.o.UploadConcurrency {
+		wg.Go(func() { m.work(ctx, laneCopy) })
+	}
+	wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
+	wg.Go(func() { m.keepClean(ctx) })
+	// Workers read pages through the fetcher, which outlives them: it ends with
+	// the same ctx, and says so to whoever waits.
+	wg.Go(func() { m.fetcher.run(ctx, m.o.FetchConcurrency) })
+	wg.Wait()
+	return nil
+}
+
+// Attach takes the partition in: this broker leads it at that epoch. It returns
+// at once; the manifest is loaded in the background, again and again if need
+// be. A partition that is attached already is detached first.
+func (m *Manager) Attach(p Partition) { m.attach(p, storageLog{p.Log}) }
+
+func (m *Manager) attach(config Partition, log localLog) {
+	p := m.newPartition(config, log)
+	m.mu.Lock()
+	old := m.mu.partitions[config.TopicPartition]
+	m.mu.partitions[config.TopicPartition] = p
+	m.mu.Unlock()
+	if old != nil {
+		m.release(old)
+	}
+	m.scheduler.push(p)
+}
+
+// Detach lets the partition go. When it returns the Manager does not touch its
+// log any more; an upload under way is given up.
+func (m *Manager) Detach(tp metadata.TopicPartition) {
+	m.mu.Lock()
+	p := m.mu.partitions[tp]
+	delete(m.mu.partitions, tp)
+	m.mu.Unlock()
+	if p != nil {
+		m.release(p)
+	}
+}
+
+func (m *Manager) release(p *partition) {
+	m.scheduler.remove(p)
+	p.setLag(lag{})
+}
+
+// Kick is a hint that the partition has something to do: a segment was closed,
+// the high watermark has passed one, the log start or a setting has changed.
+func (m *Manager) Kick(tp metadata.TopicPartition) {
+	if p, ok := m.partition(tp); ok {
+		m.scheduler.push(p)
+	}
+}
+
+func (m *Manager) kickAll() {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, p := range m.mu.partitions {
+		m.scheduler.push(p)
+	}
+}
+
+func (m *Manager) partition(tp metadata.TopicPartition) (*partition, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p, ok := m.mu.partitions[tp]
+	return p, ok
+}
+
+// attached tells whether any partition of the topic is.
+func (m *Manager) attached(id metadata.TopicID) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, p := range m.mu.partitions {
+		if p.TopicID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// work is a worker of a lane.
+func (m *Manager) work(ctx context.Context, l lane) {
+	for m.workOnce(ctx, l) {
+	}
+}
+
+func (m *Manager) workOnce(ctx context.Context, l lane) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p, ok := m.scheduler.next(ctx, l, cancel)
+	if !ok {
+		return false
+	}
+	var more bool
+	var err error
+	if l == laneAttach {
+		err = p.attach(ctx)
+		more = err == nil
+	} else {
+		more, err = p.step(ctx)
+	}
+	o := p.judge(ctx, l, more, err)
+	p.triedOnce()
+	m.scheduler.finish(p, o)
+	return true
+}
+
+// keepClean looks for deleted topics.
+func (m *Manager) keepClean(ctx context.Context) {
+	if m.o.Live == nil {
+		return
+	}
+	ticker := time.NewTicker(m.o.CleanInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
+			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
+		}
+	}
+}
+
+// judge decides from a unit of work's result when the next one is, and says
+// what people must know.
+func (p *partition) judge(ctx context.Context, l lane, more bool, err error) outcome {
+	if ctx.Err() != nil {
+		return outcome{lane: l} // detached, or the end of Run
+	}
+	state := StateActive
+	out := outcome{lane: laneCopy, again: more}
+	switch {
+	case err == nil:
+		p.own.backoff.reset()
+	case errors.Is(err, ErrDeposed):
+		state = StateDeposed
+		if !p.own.deposed {
+			p.own.deposed = true
+			p.m.metrics.deposed.Inc()
+			p.setLag(lag{})
+		}
+		out = outcome{lane: l}
+	case errors.Is(err, errReclaim):
+		out = outcome{lane: laneAttach, delay: p.own.backoff.next()}
+	default:
+		if l == laneAttach {
+			state = StateAttaching
+		}
+		out = outcome{lane: l, delay: p.own.backoff.next()}
+	}
+	p.report(state, err)
+	return out
+}
+
+// report keeps the state for Status and logs what is new about it.
+func (p *partition) report(state State, err error) {
+	p.mu.Lock()
+	oldState, oldErr := p.mu.state, p.mu.lastErr
+	p.mu.state, p.mu.lastErr = state, err
+	p.mu.Unlock()
+	switch {
+	case err == nil && oldErr != nil:
+		p.logger.Info("remote tier of the partition works again")
+	case err == nil:
+	case state == StateDeposed:
+		if oldState != StateDeposed {
+			p.logger.Info("remote tier of the partition belongs to another leader", slog.Any("error", err))
+		}
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrGap), errors.Is(err, ErrUnsupportedFormat):
+		if oldErr == nil || oldErr.Error() != err.Error() {
+			p.logger.Error("remote tier of the partition needs attention; nothing more is uploaded, nothing local is deleted", slog.Any("error", err))
+		}
+	default:
+		p.m.warnings.log(p.logger, "work on the remote tier of the partition failed; it is tried again", err)
+	}
+}
+
+// triedOnce lets readers stop waiting for the first attempt to load the manifest.
+func (p *partition) triedOnce() {
+	select {
+	case <-p.tried:
+	default:
+		close(p.tried)
+	}
+}
+
+// warnings keeps an outage that hits every partition from filling the log.
+type warnings struct {
+	mu struct {
+		sync.Mutex
+		last       time.Time
+		suppressed int
+	}
+}
+
+const warningInterval = 10 * time.Second
+
+func (w *warnings) log(logger *slog.Logger, what string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now := time.Now(); now.Sub(w.mu.last) >= warningInterval {
+		logger.Warn("remote tier", slog.String("what", what), slog.Any("error", err), slog.Int("suppressed", w.mu.suppressed))
+		w.mu.last, w.mu.suppressed = now, 0
+		return
+	}
+	w.mu.suppressed++
+}

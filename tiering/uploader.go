@@ -1,0 +1,132 @@
+package tiering
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// upload copies the next closed segment, if there is one, and commits it. The
+// order is the point: object, verify, manifest, pointer, and only then is the
+// local log told that it may delete. A crash in between leaves an object that
+// no manifest names, which the sweeper finds.
+func (p *partition) upload(ctx context.Context) (more bool, err error) {
+	cfg := p.Config()
+	m := p.manifest.Load()
+	from := p.log.StartOffset()
+	if m.Sequence > 0 {
+		from = max(from, m.EndOffset)
+	}
+	if !cfg.RemoteStorageEnable || cfg.CleanupCompact {
+		p.setLag(lag{})
+		return false, nil
+	}
+	segments := p.log.closedSegments(from)
+	waiting := lag{segments: int64(len(segments))}
+	for _, s := range segments {
+		waiting.bytes += s.bytes
+	}
+	p.setLag(waiting)
+	if len(segments) == 0 || cfg.RemoteCopyDisable {
+		return false, nil
+	}
+	next := segments[0]
+	if !m.empty() && next.baseOffset > m.EndOffset {
+		return false, fmt.Errorf("%w: its next closed segment starts at offset %d, the tier ends at %d", ErrGap, next.baseOffset, m.EndOffset)
+	}
+	began := time.Now()
+	entry, err := p.stage(ctx, m, next)
+	if err != nil {
+		p.m.metrics.errors.WithLabelValues("upload").Inc()
+		return false, err
+	}
+	n := p.nextManifest()
+	n.append(*entry)
+	if err = p.commit(ctx, n); err != nil {
+		p.m.metrics.errors.WithLabelValues("commit").Inc()
+		return false, fmt.Errorf("commit segment %s: %w", entry.Name, err)
+	}
+	p.own.staged = nil
+	p.uploaded(*entry, began, lag{waiting.segments - 1, waiting.bytes - next.bytes})
+	if err = p.tellLog(); err != nil {
+		return false, err
+	}
+	return len(segments) > 1, nil
+}
+
+// stage puts the segment's object into the bucket and returns the manifest's
+// entry for it. An object that is there since a commit failed is not uploaded again.
+func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*segment, error) {
+	start := s.baseOffset
+	if m.Sequence > 0 {
+		start = max(start, m.EndOffset)
+	}
+	if old := p.own.staged; old != nil && old.BaseOffset == s.baseOffset && old.StartOffset == start && old.EndOffset == s.endOffset {
+		return old, nil
+	}
+	files, release, err := s.open()
+	if err != nil {
+		return nil, fmt.Errorf("open segment %d: %w", s.baseOffset, err)
+	}
+	defer release()
+	now := p.m.o.Now().UnixMilli()
+	obj, err := newObject(footer{
+		topicID:      p.TopicID,
+		partition:    p.TopicPartition.Partition,
+		leaderEpoch:  p.LeaderEpoch,
+		baseOffset:   s.baseOffset,
+		startOffset:  start,
+		endOffset:    s.endOffset,
+		maxTimestamp: s.maxTimestamp,
+		createdMs:    now,
+		chunkBytes:   int32(p.m.o.ChunkBytes),
+	}, files)
+	if err != nil {
+		return nil, err
+	}
+	name := objectName{kind: kindSegment, start: start, epoch: p.LeaderEpoch, attempt: newAttempt()}.String()
+	if err = p.m.objects.upload(ctx, p.prefix+name, obj); err != nil {
+		return nil, err
+	}
+	epochs := rangeEpochs(files.LeaderEpochs, start, s.endOffset)
+	if len(epochs) == 0 {
+		epochs = []epochPair{{int64(p.LeaderEpoch), start}}
+	}
+	p.own.staged = &segment{
+		Name:          name,
+		BaseOffset:    s.baseOffset,
+		StartOffset:   start,
+		EndOffset:     s.endOffset,
+		MaxTimestamp:  s.maxTimestamp,
+		Bytes:         obj.footer.logBytes,
+		ObjectBytes:   obj.footer.objectBytes(),
+		ChunkBytes:    obj.footer.chunkBytes,
+		FooterBytes:   footerSize,
+		Epochs:        epochs,
+		UploadedMs:    now,
+		UploaderEpoch: p.LeaderEpoch,
+	}
+	return p.own.staged, nil
+}
+
+func (p *partition) uploaded(s segment, began time.Time, left lag) {
+	p.m.metrics.uploadedSegments.Inc()
+	p.m.metrics.uploadedBytes.Add(float64(s.ObjectBytes))
+	p.m.metrics.uploadSeconds.Observe(time.Since(began).Seconds())
+	p.setLag(left)
+	p.mu.Lock()
+	p.mu.lastUpload = p.m.o.Now()
+	p.mu.Unlock()
+	p.logger.Debug("segment is in the remote tier",
+		slog.String("object", s.Name), slog.Int64("start_offset", s.StartOffset), slog.Int64("end_offset", s.EndOffset), slog.Int64("bytes", s.ObjectBytes))
+}
+
+// setLag changes the partition's part in the gauges of all partitions.
+func (p *partition) setLag(l lag) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.m.metrics.lagSegments.Add(float64(l.segments - p.mu.lag.segments))
+	p.m.metrics.lagBytes.Add(float64(l.bytes - p.mu.lag.bytes))
+	p.mu.lag = l
+}
