@@ -49,6 +49,8 @@ var layers = map[string][]string{
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/metadatatest":       {"metadata"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
+
+	"integration": {}, // tests only
 }
 
 func TestDependencyDirection(t *testing.T) {

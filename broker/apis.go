@@ -11,9 +11,9 @@ import (
 // apis is the table of what this broker serves, one line an API, in the order of the keys. Versions are those of Apache Kafka 4.3.
 func apis() []api {
 	return []api{
-		// G2: servePipelined(3, 13, (*Broker).produce).advertiseFrom(0, refuseProduce),
-		// G2: serve(4, 18, (*Broker).fetch),
-		// G2: serve(1, 11, (*Broker).listOffsets),
+		servePipelined(3, 13, (*Broker).produce).advertiseFrom(0, refuseProduce),
+		serve(4, 18, (*Broker).fetch),
+		serve(1, 11, (*Broker).listOffsets),
 		serve(0, 13, (*Broker).metadata),
 		serve(2, 10, (*Broker).offsetCommit),
 		serve(1, 10, (*Broker).offsetFetch),
@@ -27,11 +27,11 @@ func apis() []api {
 		serve(0, 4, (*Broker).apiVersions),
 		serve(2, 7, (*Broker).createTopics),
 		serve(1, 6, (*Broker).deleteTopics),
-		// G2: serve(0, 2, (*Broker).deleteRecords),
-		// G2: serve(0, 5, (*Broker).initProducerID),
-		// G2: serve(2, 4, (*Broker).offsetForLeaderEpoch),
+		serve(0, 2, (*Broker).deleteRecords),
+		serve(0, 5, (*Broker).initProducerID),
+		serve(2, 4, (*Broker).offsetForLeaderEpoch),
 		serve(1, 4, (*Broker).describeConfigs),
-		// G2: serve(1, 5, (*Broker).describeLogDirs),
+		serve(1, 5, (*Broker).describeLogDirs),
 		serve(0, 3, (*Broker).createPartitions),
 		serve(0, 2, (*Broker).deleteGroups),
 		serve(0, 1, (*Broker).incrementalAlterConfigs),

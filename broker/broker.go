@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -10,6 +11,7 @@ import (
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/replication"
 )
 
 // Options are the parts that a Broker puts behind the protocol. Everything is required except Registerer.
@@ -23,6 +25,9 @@ type Options struct {
 	Replicas replicas          // *replication.Manager
 	Groups   groupCoordinator  // *groups.Coordinator
 	Static   map[string]string // the broker's static settings by Kafka's names (config.Broker.Set)
+
+	Partitions  *replication.Manager                                // where data is written to and read from
+	ProducerIDs func(context.Context) (metadata.ProducerIDs, error) // (*metadata.Admin).AllocateProducerIDs
 }
 
 // cluster is the cluster's state as this broker knows it.
@@ -73,6 +78,10 @@ type Broker struct {
 	replicas replicas
 	groups   groupCoordinator
 	static   map[string]string
+
+	partitions  *replication.Manager
+	sessions    *fetchSessions
+	producerIDs *producerIDs
 }
 
 // New returns a broker. It starts nothing; see [Broker.NewListener].
@@ -87,7 +96,12 @@ func New(o Options) *Broker {
 		replicas: o.Replicas,
 		groups:   o.Groups,
 		static:   o.Static,
+
+		partitions:  o.Partitions,
+		sessions:    newFetchSessions(o.Config.FetchSessionSlots, time.Now),
+		producerIDs: newProducerIDs(o.ProducerIDs),
 	}
+	b.sessions.register(o.Registerer)
 	b.metrics = newMetrics(o.Registerer, b.budget)
 	for _, a := range apis() {
 		b.apis[a.key] = &a

@@ -15,6 +15,9 @@ type Config struct {
 	ReadTimeout         time.Duration // how long each MiB of a request that has begun may take
 	WriteTimeout        time.Duration // how long a response may take to be taken, plus a second for each 256 KiB of it
 	DrainTimeout        time.Duration // how long requests that were accepted may go on after the listener has been told to stop
+
+	FetchMaxBytes     int32 // largest fetch response, but for one batch (fetch.max.bytes)
+	FetchSessionSlots int   // incremental fetch sessions that are remembered (max.incremental.fetch.session.cache.slots)
 }
 
 // DefaultConfig returns Kafka's defaults, and bounds where Kafka has none.
@@ -29,6 +32,9 @@ func DefaultConfig() Config {
 		ReadTimeout:         30 * time.Second,
 		WriteTimeout:        30 * time.Second,
 		DrainTimeout:        5 * time.Second,
+
+		FetchMaxBytes:     55 << 20,
+		FetchSessionSlots: 1000,
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/storage"
 )
 
 // What handlers themselves find wrong. The text that wraps them goes to the client.
@@ -35,6 +37,36 @@ var errorCodes = []struct {
 	{errCoordinatorNotReady, protocol.CoordinatorNotAvailable},
 	{errMismatchedEndpoint, protocol.MismatchedEndpointType},
 	{errUnsupportedEndpoint, protocol.UnsupportedEndpointType},
+	{errInconsistentTopicID, protocol.InconsistentTopicID},
+	{errUnsupportedCodec, protocol.UnsupportedCompressionType},
+	{errInvalidTopic, protocol.InvalidTopicException},
+	{errUnsupportedVersion, protocol.UnsupportedVersion},
+
+	// The data path.
+	{replication.ErrUnknownTopicOrPartition, protocol.UnknownTopicOrPartition},
+	{replication.ErrNotLeader, protocol.NotLeaderOrFollower},
+	{replication.ErrFencedLeaderEpoch, protocol.FencedLeaderEpoch},
+	{replication.ErrUnknownLeaderEpoch, protocol.UnknownLeaderEpoch},
+	{replication.ErrNotEnoughReplicas, protocol.NotEnoughReplicas},
+	{replication.ErrInvalidRequiredAcks, protocol.InvalidRequiredAcks},
+	{replication.ErrOffsetNotAvailable, protocol.OffsetNotAvailable},
+	{replication.ErrOffsetOutOfRange, protocol.OffsetOutOfRange},
+	{replication.ErrPolicy, protocol.PolicyViolation},
+	{replication.ErrColdReadFailed, protocol.KafkaStorageError}, // consumers ask for the metadata and fetch again
+	{storage.ErrOffsetOutOfRange, protocol.OffsetOutOfRange},
+	{storage.ErrCorruptRecord, protocol.CorruptMessage},
+	{storage.ErrRecordTooLarge, protocol.MessageTooLarge},
+	{storage.ErrRecordListTooLarge, protocol.RecordListTooLarge},
+	{storage.ErrUnsupportedMagic, protocol.InvalidRecord},
+	{storage.ErrInvalidRecord, protocol.InvalidRecord},
+	{storage.ErrInvalidTimestamp, protocol.InvalidTimestamp},
+	{storage.ErrOutOfOrderSequence, protocol.OutOfOrderSequenceNumber},
+	{storage.ErrInvalidProducerEpoch, protocol.InvalidProducerEpoch},
+	{storage.ErrInvalidTxnState, protocol.InvalidTxnState},
+	{storage.ErrLogClosed, protocol.NotLeaderOrFollower}, // deleted or shut down a moment ago
+	{storage.ErrDiskFull, protocol.KafkaStorageError},
+	{storage.ErrStorage, protocol.KafkaStorageError},
+	{storage.ErrCorrupt, protocol.KafkaStorageError},
 
 	{metadata.ErrTopicExists, protocol.TopicAlreadyExists},
 	{metadata.ErrUnknownTopic, protocol.UnknownTopicOrPartition},

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/metadata"
@@ -110,7 +112,18 @@ func newFetchSessions(slots int, now func() time.Time) *fetchSessions {
 	return s
 }
 
-// size is for metrics: the number of sessions and of partitions in them.
+// register publishes how large the cache is.
+func (s *fetchSessions) register(reg prometheus.Registerer) {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_broker_fetch_sessions_count", Help: "Incremental fetch sessions that are remembered.",
+	}, func() float64 { n, _ := s.size(); return float64(n) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_broker_fetch_session_partitions_count", Help: "Partitions in all incremental fetch sessions.",
+	}, func() float64 { _, n := s.size(); return float64(n) })
+}
+
+// size is the number of sessions and of partitions in them.
 func (s *fetchSessions) size() (sessions, partitions int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

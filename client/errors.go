@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -52,7 +53,7 @@ func (c *Client) words(err error) string {
 		return fmt.Sprintf("cannot find the host %q: check the name in --bootstrap, or what the broker advertises", dns.Name)
 	}
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
-		return fmt.Sprintf("%s closed the connection: is it a Kafka listener, and without TLS?", where)
+		return fmt.Sprintf("%s closed the connection: is it a Kafka listener, and without TLS? The broker's log may say why", where)
 	}
 	if strings.Contains(err.Error(), "invalid large response size") { // kgo exports no error for it
 		return fmt.Sprintf("%s answers something other than Kafka: is the port right? Varve's own are 9092 for Kafka and 9644 for HTTP", where)
@@ -72,6 +73,8 @@ func (c *Client) words(err error) string {
 		return fmt.Sprintf("no route to %s: check the address in --bootstrap and the network", where)
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return fmt.Sprintf("no answer from %s within %v: is it up, and is it a Kafka listener? --timeout waits longer", where, c.options.Timeout)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Sprintf("%s closed the connection before it answered: the broker's log may say why", where)
 	case errors.Is(err, kgo.ErrClientClosed):
 		return "the client is closed"
 	}

@@ -118,7 +118,7 @@ func TestExplainKeepsOneLine(t *testing.T) {
 	if err := c.Explain(cause); err.Error() != "one; two; three" || !errors.Is(err, cause) {
 		t.Errorf("got %q", err)
 	}
-	for _, err := range []error{kerr.UnknownTopicOrPartition, kerr.MessageTooLarge, kerr.InvalidTxnState, context.DeadlineExceeded} {
+	for _, err := range []error{kerr.UnknownTopicOrPartition, kerr.MessageTooLarge, kerr.InvalidTxnState, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET} {
 		explained := c.Explain(err)
 		if !errors.Is(explained, err) || explained.Error() == err.Error() || strings.Contains(explained.Error(), "\n") {
 			t.Errorf("%v becomes %q", err, explained)

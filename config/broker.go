@@ -98,7 +98,7 @@ var brokerSettings = []setting{
 		b.HTTP = text
 		return checkAddress(text, 0)
 	}},
-	{name: "object-store", value: "URL", doc: "bucket of the remote tier: file://DIR, s3://BUCKET?…, gs://BUCKET (default: file://<data-dir>/objects)", apply: func(b *Broker, text string) error {
+	{name: "object-store", value: "URL", doc: "bucket of the remote tier: file://DIR, s3://BUCKET?…, gs://BUCKET (default: file://DATA-DIR/objects)", apply: func(b *Broker, text string) error {
 		b.ObjectStore = text
 		if text == "" {
 			return nil

@@ -2,6 +2,8 @@ package groups
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -33,8 +35,8 @@ func (s *shard) deleteGroup(id string, w *waiter) decision {
 		return answer(w, kerr.NonEmptyGroup.Code)
 	}
 	var d decision
-	for topic, partitions := range s.offsets[id] {
-		d.Records = append(d.Records, topicTombstones(id, topic, partitions)...)
+	for _, topic := range slices.Sorted(maps.Keys(s.offsets[id])) {
+		d.Records = append(d.Records, topicTombstones(id, topic, s.offsets[id][topic])...)
 	}
 	d.Records = append(d.Records, groupTombstone(id))
 	d.Reply(w, int16(0))

@@ -1,6 +1,8 @@
 package groups
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/varvelog/varve/coordinator"
@@ -19,8 +21,8 @@ func (s *shard) sweepTimer() timer {
 // so that none of them holds up the others.
 func (s *shard) sweep(now time.Time) decision {
 	var d decision
-	for id, g := range s.groups {
-		if records, _ := s.expired(id, g, now); len(records) > 0 {
+	for _, id := range slices.Sorted(maps.Keys(s.groups)) {
+		if records, _ := s.expired(id, s.groups[id], now); len(records) > 0 {
 			d.SetTimer(timer{
 				Key: coordinator.TimerKey{Kind: "expire", Scope: id},
 				Op:  exclusive(id, func(s *shard, now time.Time, _ *waiter) decision { return s.expire(id, now) }),
@@ -47,18 +49,16 @@ func (s *shard) expire(id string, now time.Time) decision {
 // how many these are. If none is left and the group is empty, it goes with them.
 func (s *shard) expired(id string, g group, now time.Time) (records []coordinator.Record, offsets int) {
 	kept := 0
-	for topic, partitions := range s.offsets[id] {
+	for _, topic := range slices.Sorted(maps.Keys(s.offsets[id])) {
+		partitions := s.offsets[id][topic]
 		if g.subscribed(topic) {
 			kept += len(partitions)
 			continue
 		}
-		for p, o := range partitions {
-			if s.kept(g, o, now) {
-				kept++
-				continue
-			}
-			records = append(records, offsetTombstone(id, topic, p))
-		}
+		over := maps.Clone(partitions)
+		maps.DeleteFunc(over, func(_ int32, o committedOffset) bool { return s.kept(g, o, now) })
+		kept += len(partitions) - len(over)
+		records = append(records, topicTombstones(id, topic, over)...)
 	}
 	offsets = len(records)
 	if kept == 0 && g.empty() {

@@ -2,6 +2,9 @@ package groups
 
 import (
 	"context"
+	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -70,7 +73,7 @@ func (s *shard) commit(req *kmsg.OffsetCommitRequest, now time.Time, w *waiter) 
 				continue
 			}
 			if req.RetentionTimeMillis != -1 { // v2-4
-				o.expires = o.committed + req.RetentionTimeMillis
+				o.expires = max(0, o.committed+min(req.RetentionTimeMillis, math.MaxInt64-o.committed))
 			}
 			d.Records = append(d.Records, offsetRecord(req.Group, t.Topic, p.Partition, o))
 		}
@@ -131,9 +134,9 @@ func (s *shard) deleteOffset(groupID, topic string, partition int32) {
 // topicsDeleted has every group that has offsets there forget them.
 func (s *shard) topicsDeleted(names []string) decision {
 	var d decision
-	for groupID, topics := range s.offsets {
+	for _, groupID := range slices.Sorted(maps.Keys(s.offsets)) {
 		for _, name := range names {
-			if _, ok := topics[name]; !ok {
+			if _, ok := s.offsets[groupID][name]; !ok {
 				continue
 			}
 			d.SetTimer(timer{
@@ -149,7 +152,7 @@ func (s *shard) topicsDeleted(names []string) decision {
 
 func topicTombstones(groupID, topic string, partitions map[int32]committedOffset) []coordinator.Record {
 	records := make([]coordinator.Record, 0, len(partitions))
-	for p := range partitions {
+	for _, p := range slices.Sorted(maps.Keys(partitions)) {
 		records = append(records, offsetTombstone(groupID, topic, p))
 	}
 	return records

@@ -119,7 +119,7 @@ func (s *shard) applyOffset(r coordinator.Record) error {
 	if v.Version >= 3 {
 		o.leaderEpoch = v.LeaderEpoch
 	}
-	if v.Version == valueOffsetWithExpiry {
+	if v.Version == valueOffsetWithExpiry && v.ExpireTimestamp >= 0 {
 		o.expires = v.ExpireTimestamp
 	}
 	if _, ok := s.groups[k.Group]; !ok {

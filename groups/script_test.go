@@ -3,6 +3,7 @@ package groups
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,7 +108,7 @@ func number(t *testing.T, d *datadriven.TestData, key string, fallback int64) in
 
 func values(d *datadriven.TestData, key string, fallback ...string) []string {
 	if arg, ok := d.Arg(key); ok {
-		return arg.Vals
+		return slices.DeleteFunc(arg.Vals, func(v string) bool { return v == "" })
 	}
 	return fallback
 }

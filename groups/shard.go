@@ -2,6 +2,8 @@ package groups
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/varvelog/varve/coordinator"
@@ -40,12 +42,12 @@ func newShard(config Config, m *metrics, logger *slog.Logger) *shard {
 // still be there, and the sweep.
 func (s *shard) Loaded(now time.Time) []timer {
 	timers := []timer{s.sweepTimer()}
-	for id, g := range s.groups {
-		c, ok := g.(*classicGroup)
+	for _, id := range slices.Sorted(maps.Keys(s.groups)) {
+		c, ok := s.groups[id].(*classicGroup)
 		if !ok {
 			continue
 		}
-		for _, m := range c.members {
+		for _, m := range c.ordered() {
 			timers = append(timers, sessionTimer(id, m.id, m.sessionTimeout))
 		}
 		if len(c.members) > s.config.MaxSize {

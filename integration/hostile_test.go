@@ -174,7 +174,7 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 			args := append([]string{"broker", "start", "--data-dir", filepath.Join(t.TempDir(), "d"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}, c.args...)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, binary, args...)
+			cmd := exec.CommandContext(ctx, varveBinary, args...)
 			cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// binary is the broker under test, built once for the run and with the race
+// varveBinary is the broker under test, built once for the run and with the race
 // detector when the tests have it.
-var binary string
+var varveBinary string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -23,8 +23,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "varve")
-	args := []string{"build", "-o", binary}
+	varveBinary = filepath.Join(dir, "varve")
+	args := []string{"build", "-o", varveBinary}
 	if raceEnabled {
 		args = append(args, "-race")
 	}

@@ -56,7 +56,7 @@ func startBroker(t *testing.T, flags ...string) *process {
 // start runs the process and waits for its ready line.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	p.cmd = exec.Command(binary, p.args...)
+	p.cmd = exec.Command(varveBinary, p.args...)
 	p.cmd.Stderr = p.log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -124,7 +124,7 @@ func (p *process) varve(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, varveBinary, args...)
 	cmd.Env = append(os.Environ(), "VARVE_BOOTSTRAP="+p.bootstrap)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stderr bytes.Buffer

@@ -24,7 +24,7 @@ func TestReadmeCommands(t *testing.T) {
 	if err = os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err = os.Symlink(binary, filepath.Join(dir, "bin", "varve")); err != nil {
+	if err = os.Symlink(varveBinary, filepath.Join(dir, "bin", "varve")); err != nil {
 		t.Fatal(err)
 	}
 	bootstrap := freeAddress(t)

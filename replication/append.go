@@ -74,7 +74,7 @@ func (p *Partition) kickLocked(appended int64) {
 // stays where it is, and nobody knows yet whether it will be committed.
 func (a Appended) Wait(ctx context.Context) error {
 	p := a.partition
-	if done, err := a.settled(); done {
+	if done, err := a.Done(); done {
 		return err
 	}
 	w := newWaiter()
@@ -82,7 +82,7 @@ func (a Appended) Wait(ctx context.Context) error {
 	p.watchers.add(&watches[0])
 	defer p.watchers.remove(&watches[0])
 	for {
-		if done, err := a.settled(); done {
+		if done, err := a.Done(); done {
 			return err
 		}
 		select {
@@ -94,8 +94,8 @@ func (a Appended) Wait(ctx context.Context) error {
 	}
 }
 
-// settled tells whether the wait is over, and how.
-func (a Appended) settled() (done bool, err error) {
+// Done tells whether Wait would return at once, and what.
+func (a Appended) Done() (done bool, err error) {
 	p := a.partition
 	end := a.LastOffset + 1
 	switch {

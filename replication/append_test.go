@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/record"
@@ -107,7 +108,6 @@ func TestDuplicateIsAcknowledgedWithItsOffsets(t *testing.T) {
 	}
 }
 
-
 func TestFlushedTopicCommitsAfterSync(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), func(c *Config) { c.Log.FlushMessages = 1 })
 	for _, acks := range []int16{AcksLeader, AcksAll} {
@@ -164,29 +164,29 @@ func TestFailedSyncIsNotAcknowledged(t *testing.T) {
 }
 
 func TestWaitEndsWithItsContextOrTheLeadership(t *testing.T) {
-	b := newBench(t, vfs.NewMem(), nil)
-	// An append that is not committed: as with a follower that lags.
-	uncommitted := func() Appended {
-		a := b.append(t, AcksAll, "v")
-		a.LastOffset += 1000
-		return a
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(context.DeadlineExceeded)
-	if err := uncommitted().Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("time is up: %v", err)
-	}
-	result := make(chan error, 1)
-	a := uncommitted()
-	go func() { result <- a.Wait(t.Context()) }()
-	for b.watchers.n.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	b.resign(role{epoch: 1, leaderID: 2})
-	if err := <-result; !errors.Is(err, ErrNotLeader) {
-		t.Errorf("deposed: %v", err)
-	}
-	if b.watchers.n.Load() != 0 {
-		t.Error("a watch is left behind")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), nil)
+		// An append that is not committed: as with a follower that lags.
+		uncommitted := func() Appended {
+			a := b.append(t, AcksAll, "v")
+			a.LastOffset += 1000
+			return a
+		}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, context.DeadlineExceeded)
+		defer cancel()
+		if err := uncommitted().Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("time is up: %v", err)
+		}
+		result := make(chan error, 1)
+		a := uncommitted()
+		go func() { result <- a.Wait(t.Context()) }()
+		synctest.Wait()
+		b.resign(role{epoch: 1, leaderID: 2})
+		if err := <-result; !errors.Is(err, ErrNotLeader) {
+			t.Errorf("deposed: %v", err)
+		}
+		if b.watchers.n.Load() != 0 {
+			t.Error("a watch is left behind")
+		}
+	})
 }

@@ -167,7 +167,6 @@ func newFakeTier() *fakeTier {
 	}
 }
 
-// take moves everything of a log below an offset into the tier: the local log begins there then.
 func (f *fakeTier) add(tp metadata.TopicPartition, b ...record.Batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -118,10 +118,9 @@ func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[pa
 	return nil
 }
 
-// mentions says whether a checkpoint file has a line for the partition.
-func (d *dataDir) mentions(name string, key partitionKey) bool {
-	d.checkpoints.Lock()
-	defer d.checkpoints.Unlock()
+// mentionsLocked says whether a checkpoint file has a line for the partition,
+// without the cost of reading all lines.
+func (d *dataDir) mentionsLocked(name string, key partitionKey) bool {
 	return bytes.Contains(d.checkpoints.written[name], []byte("\n"+key.topic+" "+strconv.Itoa(int(key.partition))+" "))
 }
 
@@ -144,6 +143,9 @@ func (d *dataDir) forget(fsys vfs.FS, key partitionKey) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
 	for _, name := range []string{recoveryFile, startFile, hwFile} {
+		if !d.mentionsLocked(name, key) {
+			continue
+		}
 		offsets, err := parseCheckpoint(d.checkpoints.written[name])
 		if _, has := offsets[key]; err != nil || !has {
 			continue

@@ -79,7 +79,7 @@ func (d *dataDir) unusable(err error) error {
 // open makes the directory if need be, locks it and takes the marker of a clean
 // shutdown away, durably: if this process crashes, the next one must recover.
 func (d *dataDir) open(fsys vfs.FS) error {
-	if err := fsys.MkdirAll(d.path, 0o755); err != nil {
+	if err := d.make(fsys); err != nil {
 		return d.unusable(err)
 	}
 	lock, err := fsys.Lock(filepath.Join(d.path, lockFile))
@@ -97,6 +97,26 @@ func (d *dataDir) open(fsys vfs.FS) error {
 	d.clean = true
 	if err = errors.Join(fsys.Remove(marker), fsys.SyncDir(d.path)); err != nil {
 		return d.unusable(err)
+	}
+	return nil
+}
+
+// make creates the directory, and those above it, so that they are there after a crash.
+func (d *dataDir) make(fsys vfs.FS) error {
+	var parents []string
+	for path := d.path; path != filepath.Dir(path); path = filepath.Dir(path) {
+		if _, err := fsys.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		parents = append(parents, filepath.Dir(path))
+	}
+	if err := fsys.MkdirAll(d.path, 0o755); err != nil {
+		return err
+	}
+	for _, parent := range parents {
+		if err := fsys.SyncDir(parent); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ type flushState struct {
 	truncations int  // how often the end went back
 	created     int  // how many files were created, and
 	createdSync int  // how many of them were when the directory was last synced
-	newDir      bool // the directory itself is new: its name is not durable
+	newDir      bool // the directory's own name may not be durable
 }
 
 // Flush makes everything below upTo durable (at most to the present end) and
@@ -166,7 +166,8 @@ func (l *Log) syncSegment(f flushSegment) error {
 // syncNames makes the files findable: a synced file without its name is lost.
 func (l *Log) syncNames(plan flushPlan) error {
 	if plan.newDir {
-		if err := vfs.SyncFile(l.env.fs, filepath.Join(l.path, metadataFile)); err != nil {
+		// An adopted directory may lack the file.
+		if err := ignoreNotExist(vfs.SyncFile(l.env.fs, filepath.Join(l.path, metadataFile))); err != nil {
 			return err
 		}
 	}

@@ -26,11 +26,11 @@ func (l *Log) OffsetForTimestamp(ts int64) (TimestampOffset, bool, error) {
 
 // MaxTimestamp finds the first record with the largest timestamp in the local log.
 func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
-	var newest TimestampOffset
-	newest.Timestamp = record.NoTimestamp
+	start := l.LocalStartOffset()
+	newest := TimestampOffset{Timestamp: record.NoTimestamp}
 	_, _, err := l.search(func(s *segment) (TimestampOffset, bool, error) {
-		largest, err := s.largestTimestamp()
-		if err == nil && largest.Timestamp > newest.Timestamp && largest.Offset >= l.StartOffset() {
+		largest, err := s.largestFrom(start)
+		if err == nil && largest.Timestamp > newest.Timestamp {
 			newest = largest
 		}
 		return TimestampOffset{}, false, err
@@ -38,7 +38,6 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 	if err != nil || newest.Timestamp < 0 {
 		return TimestampOffset{}, false, err
 	}
-	start := l.LocalStartOffset()
 	return l.search(func(s *segment) (TimestampOffset, bool, error) {
 		if newest.Offset < s.base || newest.Offset >= s.end.Load() {
 			return TimestampOffset{}, false, nil
@@ -46,6 +45,43 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 		return s.firstRecord(newest.Offset, func(record.Batch) bool { return true },
 			func(r record.Record) bool { return r.Timestamp >= newest.Timestamp && r.Offset >= start })
 	})
+}
+
+// largestFrom is the largest timestamp of the records from start on, and the
+// last offset of the batch that first has it. Only where log start lies within
+// the segment does it take more than the index.
+func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
+	if s.base >= start {
+		return s.largestTimestamp()
+	}
+	largest := TimestampOffset{Timestamp: record.NoTimestamp}
+	loc, found, err := s.locate(start, s.size.Load())
+	if err != nil || !found {
+		return largest, err
+	}
+	err = s.scan(loc.pos, s.size.Load(), func(h record.Batch, pos int64) (bool, error) {
+		at := TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset()}
+		if h.BaseOffset() < start {
+			b, err := s.readBatch(pos, int64(h.Size()))
+			if err != nil {
+				return false, err
+			}
+			at.Timestamp = record.NoTimestamp
+			for r, err := range b.Records() {
+				if err != nil {
+					return false, fmt.Errorf("%w: batch at offset %d: %w", ErrCorrupt, b.BaseOffset(), err)
+				}
+				if r.Offset >= start {
+					at.Timestamp = max(at.Timestamp, r.Timestamp)
+				}
+			}
+		}
+		if at.Timestamp > largest.Timestamp {
+			largest = at
+		}
+		return true, nil
+	})
+	return largest, err
 }
 
 // search asks the segments in their order until one answers.

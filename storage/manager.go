@@ -76,6 +76,10 @@ type Manager struct {
 		logs   map[partitionKey]*Log
 		closed bool
 	}
+	// checkpointing admits one writer of checkpoints at a time; it comes before
+	// all other locks.
+	checkpointing sync.Mutex
+
 	// sorted is a copy of the logs; nil when logs were added or removed since.
 	sorted atomic.Pointer[[]*Log]
 }
@@ -150,35 +154,7 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(m.options.RecoveryWorkers)
 	for _, d := range m.dirs {
-		offsets := d.readCheckpoints(m.env.fs, m.env.logger)
-		keys, deleted, err := d.partitions(m.env.fs)
-		if err != nil {
-			return err
-		}
-		for _, dir := range deleted {
-			m.env.trash.add(trashItem{dir: dir})
-		}
-		for _, key := range keys {
-			if other := m.mu.logs[key]; other != nil {
-				return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir.path, d.path)
-			}
-			l := newLog(m.env, d, key, m.options.Config(key.topic))
-			m.mu.logs[key] = l
-			d.logs++
-		}
-		for _, key := range keys {
-			l := m.mu.logs[key]
-			g.Go(func() error {
-				if ctx.Err() != nil {
-					return context.Cause(ctx)
-				}
-				if err := l.load(offsets.of(d, key, l.config.Load())); err != nil {
-					return fmt.Errorf("open log %s in %s: %w", key, d.path, err)
-				}
-				return nil
-			})
-		}
-		if err = m.startCheckpoints(d, offsets); err != nil {
+		if err := m.loadDir(ctx, g, d); err != nil {
 			return errors.Join(err, g.Wait())
 		}
 	}
@@ -187,6 +163,36 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	}
 	m.env.logger.Info("logs opened", slog.Int("logs", len(m.mu.logs)), slog.Duration("took", m.options.Now().Sub(began)))
 	return nil
+}
+
+// loadDir lists a directory and begins to open its logs.
+func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) error {
+	offsets := d.readCheckpoints(m.env.fs, m.env.logger)
+	keys, deleted, err := d.partitions(m.env.fs)
+	if err != nil {
+		return err
+	}
+	for _, dir := range deleted {
+		m.env.trash.add(trashItem{dir: dir})
+	}
+	for _, key := range keys {
+		if other := m.mu.logs[key]; other != nil {
+			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir.path, d.path)
+		}
+		l := newLog(m.env, d, key, m.options.Config(key.topic))
+		m.mu.logs[key] = l
+		d.logs++
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := l.load(offsets.of(d, key, l.config.Load())); err != nil {
+				return fmt.Errorf("open log %s in %s: %w", key, d.path, err)
+			}
+			return nil
+		})
+	}
+	return m.startCheckpoints(d, offsets)
 }
 
 // startCheckpoints makes sure that there is a recovery checkpoint from the

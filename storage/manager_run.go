@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/vfs"
 )
 
 // Run looks after the logs until ctx ends: retention, flushes, checkpoints,
@@ -154,13 +156,16 @@ func (m *Manager) checkpointLoop(ctx context.Context) {
 // Checkpoint writes what changed of recovery points, log starts, high
 // watermarks and leader epochs, as Run does at an interval.
 func (m *Manager) Checkpoint() error {
+	m.checkpointing.Lock()
+	defer m.checkpointing.Unlock()
+	logs := m.all()
 	var errs []error
-	for _, l := range m.all() {
+	for _, l := range logs {
 		errs = append(errs, l.checkpointEpochs())
 	}
 	for _, d := range m.dirs {
 		if d.err() == nil {
-			errs = append(errs, m.writeCheckpoints(d))
+			errs = append(errs, d.checkpoint(m.env.fs, logs))
 		}
 	}
 	return errors.Join(errs...)
@@ -175,12 +180,14 @@ func (l *Log) checkpointEpochs() error {
 	return l.writeEpochsLocked(false)
 }
 
-func (m *Manager) writeCheckpoints(d *dataDir) error {
+// checkpoint writes the three files of a directory. Logs that were closed since
+// they were listed are left out: their names may have new owners.
+func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
 		return func() map[partitionKey]int64 {
 			offsets := map[partitionKey]int64{}
-			for _, l := range m.all() {
-				if o := of(l); l.dir == d && o > 0 {
+			for _, l := range logs {
+				if o := of(l); o > 0 && l.dir == d && !l.closed.Load() {
 					offsets[l.key] = o
 				}
 			}
@@ -188,14 +195,15 @@ func (m *Manager) writeCheckpoints(d *dataDir) error {
 		}
 	}
 	return errors.Join(
-		d.writeCheckpoint(m.env.fs, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() })),
-		d.writeCheckpoint(m.env.fs, startFile, collect(func(l *Log) int64 {
-			if l.offsets.start.Load() <= l.list()[0].base {
+		d.writeCheckpoint(fsys, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() })),
+		d.writeCheckpoint(fsys, startFile, collect(func(l *Log) int64 {
+			start := l.offsets.start.Load()
+			if !l.config.Load().RemoteStorageEnable && start <= l.list()[0].base {
 				return 0 // follows from the first segment
 			}
-			return l.offsets.start.Load()
+			return start
 		})),
-		d.writeCheckpoint(m.env.fs, hwFile, collect((*Log).HighWatermark)),
+		d.writeCheckpoint(fsys, hwFile, collect((*Log).HighWatermark)),
 	)
 }
 
@@ -224,7 +232,7 @@ func (m *Manager) Close() error {
 	for _, d := range m.dirs {
 		err := d.err()
 		if err == nil && errs[0] == nil {
-			err = m.writeCheckpoints(d)
+			err = d.checkpoint(m.env.fs, logs)
 			if err == nil {
 				err = d.markClean(m.env.fs)
 			}

@@ -113,6 +113,13 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 	slices.Sort(p.bases)
 	slices.Sort(p.snapshots)
 	slices.Sort(p.swaps)
+	for _, ext := range []string{extIndex, extTimeIndex, extTxnIndex} {
+		for base := range p.sizes[ext] {
+			if _, has := p.sizes[extLog][base]; !has { // the rest of a deletion
+				p.leftovers = append(p.leftovers, fileName(base, ext))
+			}
+		}
+	}
 	return p, nil
 }
 

@@ -35,12 +35,18 @@ func (l *Log) load(from found) error {
 	if err != nil {
 		return err
 	}
+	l.flush.newDir = true // nobody remembers whether it was synced
 	if err = l.loadMetadata(); err != nil {
 		return err
 	}
 	hasEpochs, err := l.loadEpochs()
 	if err != nil {
 		return err
+	}
+	if !from.clean {
+		// Behind the recovery point the file may tell of batches that are gone;
+		// what is scanned has its epochs in its batches.
+		l.epochs.truncateEnd(from.recoveryPoint)
 	}
 	rebuilt := map[*segment]bool{}
 	list, err := l.loadSegments(files, from, rebuilt)
@@ -181,7 +187,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, int(times/timeEntrySize))
 	}
 	switch {
-	case active && (sound || size == 0):
+	case active && ((sound && size > 0) || (size == 0 && index <= 0 && times <= 0)):
 		err := s.openTail(size)
 		if !errors.Is(err, ErrCorrupt) {
 			return err
@@ -190,9 +196,6 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	case sound:
 		s.largest.known = false
 		s.size.Store(size)
-		s.end.Store(next)
-		return nil
-	case size == 0:
 		s.end.Store(next)
 		return nil
 	default:
@@ -209,6 +212,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	if !active {
 		s.size.Store(size)
 		s.end.Store(next)
+		l.env.flushes.add(l)
 	}
 	return nil
 }

@@ -188,6 +188,7 @@ func (l *Log) setEndLocked(end int64) {
 	l.flush.truncations++
 	l.offsets.end.Store(end)
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
+	l.offsets.start.Store(min(end, l.offsets.start.Load()))
 	for hw := l.offsets.hw.Load(); hw > end && !l.offsets.hw.CompareAndSwap(hw, end); {
 		hw = l.offsets.hw.Load()
 	}

@@ -7,11 +7,15 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
@@ -425,4 +429,33 @@ func (s *trapStore) Txn(ctx context.Context, c []metadata.Comparison, ops ...met
 	return revision, err
 }
 
-type storageConfig = storage.Config
+type (
+	storageConfig  = storage.Config
+	objstoreBucket = objstore.Bucket
+	objstorePut    = objstore.PutOptions
+)
+
+func counter(t *testing.T, c prometheus.Metric) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+}
+
+// waitForFetches returns when no read of the object store is queued or under way.
+func (b *broker) waitForFetches() {
+	for _, idle := range []func() bool{b.m.chunks.idle, b.m.tails.idle, b.m.chunks.idle} {
+		for !idle() {
+			runtime.Gosched()
+		}
+	}
+}
+
+// idle tells whether no read is under way.
+func (c *cache[K, V]) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.mu.flights) == 0
+}

@@ -9,16 +9,17 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// How much a manifest holds itself. When it has more than maxInline entries of
-// a kind, the oldest pageEntries of them are sealed into a page, so that a
-// manifest stays below about 100 KB however long the history is.
-const (
-	maxInline   = 128
-	pageEntries = 64
-	// maxLevel is far above what can be reached: a page of level n stands for
-	// pageEntries to the power of n+1 segments.
-	maxLevel = 9
-)
+// shape says how much a manifest holds itself: when it has more than inline
+// entries of a kind, the oldest page of them are sealed into a page.
+type shape struct{ inline, page int }
+
+// writtenShape keeps a manifest below about 100 KB however long the history is.
+// Readers take any shape.
+var writtenShape = shape{inline: 128, page: 64}
+
+// maxLevel is far above what can be reached: a page of level n stands for 64 to
+// the power of n+1 segments.
+const maxLevel = 9
 
 // segment is one entry of a manifest or a page: a segment object and the range
 // of offsets that it serves.

@@ -93,17 +93,17 @@ func (p *page) summary(name string) pageRef {
 
 // seal moves the oldest entries of a manifest that has too many into pages,
 // which the caller writes before the manifest. It belongs to a copy that next made.
-func (m *manifest) seal(attempt string) []sealed {
+func (m *manifest) seal(s shape, attempt string) []sealed {
 	var out []sealed
 	add := func(p *page, start int64) pageRef {
 		name := objectName{kind: kindPage, level: p.Level, start: start, epoch: m.LeaderEpoch, attempt: attempt}.String()
 		out = append(out, sealed{name, p})
 		return p.summary(name)
 	}
-	if len(m.Recent) > maxInline {
-		cut := slices.Clone(m.Recent[:pageEntries])
+	if len(m.Recent) > s.inline {
+		cut := slices.Clone(m.Recent[:s.page])
 		m.Pages = append(m.Pages, add(&page{Segments: cut}, cut[0].StartOffset))
-		m.Recent = slices.Delete(m.Recent, 0, pageEntries)
+		m.Recent = slices.Delete(m.Recent, 0, s.page)
 	}
 	// Higher levels are older, so that the refs of one level stand together.
 	for level := 0; level < maxLevel; level++ {
@@ -115,12 +115,12 @@ func (m *manifest) seal(attempt string) []sealed {
 		for last < len(m.Pages) && m.Pages[last].Level == level {
 			last++
 		}
-		if last-first <= maxInline {
+		if last-first <= s.inline {
 			break
 		}
-		cut := slices.Clone(m.Pages[first : first+pageEntries])
+		cut := slices.Clone(m.Pages[first : first+s.page])
 		ref := add(&page{Level: level + 1, Pages: cut}, cut[0].StartOffset)
-		m.Pages = slices.Replace(m.Pages, first, first+pageEntries, ref)
+		m.Pages = slices.Replace(m.Pages, first, first+s.page, ref)
 	}
 	return out
 }

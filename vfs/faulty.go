@@ -225,3 +225,6 @@ func (f *faultyFile) OSFile() *os.File {
 	}
 	return nil
 }
+
+// Inner is the file system below.
+func (f *Faulty) Inner() FS { return f.inner }

@@ -329,3 +329,45 @@ func (d *memDir) crash(rnd *rand.Rand, seen map[*memInode]*memInode) *memDir {
 	}
 	return out
 }
+
+// Clone is what the next process finds if this one is killed now: all that was
+// written, synced or not. What was durable stays so; nothing else is.
+func (m *Mem) Clone() *Mem {
+	c := NewMem()
+	c.now = m.now
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.mu.root = m.mu.root.clone(map[memNode]memNode{})
+	return c
+}
+
+func (d *memDir) clone(seen map[memNode]memNode) *memDir {
+	if c, ok := seen[d].(*memDir); ok {
+		return c
+	}
+	out := newMemDir()
+	seen[d] = out
+	cloneNode := func(node memNode) memNode {
+		switch n := node.(type) {
+		case *memDir:
+			return n.clone(seen)
+		case *memInode:
+			if seen[n] == nil {
+				seen[n] = n.clone()
+			}
+			return seen[n]
+		}
+		return nil
+	}
+	for base, node := range d.names {
+		out.names[base] = cloneNode(node)
+	}
+	for base, node := range d.durable {
+		out.durable[base] = cloneNode(node)
+	}
+	for _, c := range d.pending {
+		c.node = cloneNode(c.node)
+		out.pending = append(out.pending, c)
+	}
+	return out
+}

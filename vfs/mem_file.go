@@ -171,3 +171,10 @@ func (i memInfo) Mode() fs.FileMode {
 	}
 	return 0o644
 }
+
+func (n *memInode) clone() *memInode {
+	return &memInode{
+		data: slices.Clone(n.data), durable: slices.Clone(n.durable),
+		pending: slices.Clone(n.pending), modified: n.modified,
+	}
+}

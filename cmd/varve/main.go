@@ -25,8 +25,12 @@ func main() {
 	if err == nil || errors.Is(err, syscall.EPIPE) {
 		return
 	}
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(s.errOut, "varve: %s\n", strings.TrimRight(line, "\n"))
+	last := ""
+	for line := range strings.SplitSeq(err.Error(), "\n") { // one for each thing that failed, and once for the same reason
+		if line != last {
+			fmt.Fprintf(s.errOut, "varve: %s\n", line)
+		}
+		last = line
 	}
 	os.Exit(1) //nolint:forbidigo // main is the one place
 }

@@ -1,0 +1,207 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/replication"
+)
+
+// Fetch reads batches from partitions and waits until there are enough. Versions 4-18.
+//
+//   - v4 (KIP-98): isolation level, last stable offset, aborted transactions.
+//   - v5 (KIP-107): log start offset.
+//   - v7 (KIP-227): incremental sessions, see fetch_session.go.
+//   - v9 (KIP-320): the leader epoch that the client knows.
+//   - v11 (KIP-392): the client's rack; the preferred replica is always -1, which is the leader.
+//   - v12 (KIP-595): the epoch of the client's last record, and where its history diverges.
+//   - v13 (KIP-516): topic ids in place of names.
+//   - v15 (KIP-903): the replica's state moves into a tagged field.
+//   - v16 (KIP-951): who leads, beside NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH.
+//   - v17 (KIP-853) and v18 (KIP-1166) change only what controllers send each other.
+//
+// Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
+//
+// Not implemented: fetches by replicas, which get NOT_LEADER_OR_FOLLOWER; authorization, quotas, fetching from followers.
+func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
+	if isReplica(req) {
+		return b.refuseReplica(ctx, req)
+	}
+	session, code := b.sessions.begin(req)
+	if code != protocol.None {
+		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
+	}
+	f := &fetched{results: make([]replication.FetchResult, len(session.targets))}
+	defer f.release() // what has not been handed over to the response, be it because of a panic
+	b.read(ctx, req, session.targets, f)
+
+	news := make([]fetchNews, len(f.results))
+	for i := range f.results {
+		news[i] = newsOf(&f.results[i])
+	}
+	id, include, code := session.finish(news)
+	resp := &fetchResponse{FetchResponse: fetchHead(req, id, code)}
+	for i := range include {
+		if include[i] {
+			b.answerFetch(ctx, r, req, resp, &session.targets[i], &f.results[i])
+		}
+	}
+	return resp
+}
+
+// fetched holds the results of a fetch until they are part of the response.
+type fetched struct{ results []replication.FetchResult }
+
+func (f *fetched) release() {
+	for i := range f.results {
+		f.results[i].Records.Release()
+	}
+}
+
+func isReplica(req *kmsg.FetchRequest) bool {
+	if req.Version >= 15 {
+		return req.ReplicaState.ID >= 0
+	}
+	return req.ReplicaID >= 0
+}
+
+func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *kmsg.FetchResponse {
+	head := req.ResponseKind().(*kmsg.FetchResponse)
+	head.SessionID, head.ErrorCode = session, int16(code)
+	return head
+}
+
+// refuseReplica answers another broker, which there is none of yet.
+func (b *Broker) refuseReplica(ctx context.Context, req *kmsg.FetchRequest) kmsg.Response {
+	resp := &fetchResponse{FetchResponse: fetchHead(req, noSession, protocol.None)}
+	for _, target := range targetsOf(req) {
+		resp.add(&target, failedFetch(b.code(ctx, replication.ErrNotLeader)), nil)
+	}
+	return resp
+}
+
+// read reads the targets. Those that the cluster does not have take no part, so that they do not end the others' wait.
+func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, targets []fetchTarget, f *fetched) {
+	partitions := make([]replication.FetchPartition, 0, len(targets))
+	at := make([]int, 0, len(targets))
+	for i := range targets {
+		t := &targets[i]
+		var p *replication.Partition
+		var err error
+		if req.Version >= 13 {
+			p, err = b.partitionByID(t.id, t.partition)
+		} else {
+			p, err = b.partitionByName(t.name, t.partition)
+		}
+		if err != nil {
+			f.results[i].Err = err
+			continue
+		}
+		at = append(at, i)
+		partitions = append(partitions, replication.FetchPartition{
+			Partition: p, Offset: t.offset, MaxBytes: int(max(t.maxBytes, 0)),
+			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch,
+		})
+	}
+	if len(partitions) == 0 {
+		return
+	}
+	maxBytes := int(max(min(req.MaxBytes, b.cfg.FetchMaxBytes), 0))
+	results := b.partitions.Fetch(ctx, replication.FetchParams{
+		MaxWait:  time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond,
+		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
+		Isolation: isolationOf(req.IsolationLevel),
+	}, partitions)
+	for n, i := range at {
+		f.results[i] = results[n]
+	}
+}
+
+func isolationOf(level int8) replication.Isolation {
+	if level == 1 {
+		return replication.ReadCommitted
+	}
+	return replication.ReadUncommitted
+}
+
+func newsOf(r *replication.FetchResult) fetchNews {
+	if r.Err != nil {
+		return fetchNews{highWatermark: -1, logStartOffset: -1, failed: true}
+	}
+	return fetchNews{
+		bytes: int64(r.Records.Len()), highWatermark: r.HighWatermark, logStartOffset: r.LogStartOffset, diverged: r.Diverging != nil,
+	}
+}
+
+// answerFetch adds one partition to the response, which takes over its records.
+func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchRequest, resp *fetchResponse, t *fetchTarget, result *replication.FetchResult) {
+	if result.Err != nil {
+		p := failedFetch(b.code(ctx, result.Err))
+		b.hintFetch(r, req, resp, t, &p)
+		resp.add(t, p, nil)
+		return
+	}
+	p := kmsg.NewFetchResponseTopicPartition()
+	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = result.HighWatermark, result.LastStableOffset, result.LogStartOffset
+	if isolationOf(req.IsolationLevel) == replication.ReadCommitted {
+		p.AbortedTransactions = make([]kmsg.FetchResponseTopicPartitionAbortedTransaction, 0, len(result.Aborted))
+		for _, txn := range result.Aborted {
+			aborted := kmsg.NewFetchResponseTopicPartitionAbortedTransaction()
+			aborted.ProducerID, aborted.FirstOffset = txn.ProducerID, txn.FirstOffset
+			p.AbortedTransactions = append(p.AbortedTransactions, aborted)
+		}
+	}
+	if d := result.Diverging; d != nil {
+		p.DivergingEpoch.Epoch, p.DivergingEpoch.EndOffset = d.Epoch, d.EndOffset
+	}
+	var records fetchRecords
+	if result.Records.Len() > 0 {
+		records = &batches{result.Records}
+		result.Records = replication.Records{}
+	}
+	resp.add(t, p, records)
+}
+
+// failedFetch is a partition's answer when there is only an error to tell.
+func failedFetch(code int16) kmsg.FetchResponseTopicPartition {
+	p := kmsg.NewFetchResponseTopicPartition()
+	p.ErrorCode, p.HighWatermark = code, -1
+	p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+	return p
+}
+
+// hintFetch tells a client that came to the wrong broker, or with an old epoch, who leads.
+func (b *Broker) hintFetch(r *Request, req *kmsg.FetchRequest, resp *fetchResponse, t *fetchTarget, p *kmsg.FetchResponseTopicPartition) {
+	code := protocol.ErrorCode(p.ErrorCode)
+	if req.Version < 16 || code != protocol.NotLeaderOrFollower && code != protocol.FencedLeaderEpoch {
+		return
+	}
+	hint := b.leaderOf(t.name, t.id, t.partition, r.Listener)
+	p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = hint.id, hint.epoch
+	if !hint.reachable {
+		return
+	}
+	for i := range resp.Brokers {
+		if resp.Brokers[i].NodeID == hint.id {
+			return
+		}
+	}
+	broker := kmsg.NewFetchResponseBroker()
+	broker.NodeID, broker.Host, broker.Port, broker.Rack = hint.id, hint.endpoint.Host, hint.endpoint.Port, hint.rack
+	resp.Brokers = append(resp.Brokers, broker)
+}
+
+// add puts a partition at the end of the response; neighbors of one topic share its entry.
+func (r *fetchResponse) add(t *fetchTarget, p kmsg.FetchResponseTopicPartition, records fetchRecords) {
+	p.Partition = t.partition
+	last := len(r.topics) - 1
+	if last < 0 || r.topics[last].name != t.name || r.topics[last].id != t.id {
+		r.topics = append(r.topics, fetchResponseTopic{name: t.name, id: t.id})
+		last++
+	}
+	topic := &r.topics[last]
+	topic.partitions = append(topic.partitions, fetchResponsePartition{FetchResponseTopicPartition: p, records: records})
+}

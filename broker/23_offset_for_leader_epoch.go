@@ -1,0 +1,52 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/replication"
+)
+
+// OffsetForLeaderEpoch tells where a leader epoch ended, so that a client notices that its records are not in the log any more. Versions
+// 2-4.
+//
+//   - v2 (KIP-320): the leader epoch that the client knows.
+//   - v3 (KIP-392): the replica id.
+//
+// Not implemented: authorization, requests by replicas (NOT_LEADER_OR_FOLLOWER).
+func (b *Broker) offsetForLeaderEpoch(ctx context.Context, _ *Request, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		topic := kmsg.NewOffsetForLeaderEpochResponseTopic()
+		topic.Topic = t.Topic
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			answer := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+			answer.Partition, answer.LeaderEpoch, answer.EndOffset = p.Partition, -1, -1
+			end, err := b.epochEnd(ctx, req.ReplicaID, t.Topic, p)
+			if err != nil {
+				answer.ErrorCode = b.code(ctx, err)
+			} else {
+				answer.LeaderEpoch, answer.EndOffset = end.Epoch, end.EndOffset
+			}
+			topic.Partitions = append(topic.Partitions, answer)
+		}
+		resp.Topics = append(resp.Topics, topic)
+	}
+	return resp
+}
+
+func (b *Broker) epochEnd(
+	ctx context.Context, replica int32, topic string, p *kmsg.OffsetForLeaderEpochRequestTopicPartition,
+) (replication.EpochEnd, error) {
+	if replica >= 0 {
+		return replication.EpochEnd{}, replication.ErrNotLeader
+	}
+	partition, err := b.partitionByName(topic, p.Partition)
+	if err != nil {
+		return replication.EpochEnd{}, err
+	}
+	return partition.EndOffsetForEpoch(ctx, p.LeaderEpoch, p.CurrentLeaderEpoch)
+}

@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/storage"
+)
+
+// DescribeLogDirs tells how large the logs on this broker's disks are. Versions 1-5.
+//
+//   - v2 (KIP-482): Varve adds what the bucket holds of each partition as tagged fields, see protocol.TierStats.
+//   - v3 (KIP-784): an error code for the whole response.
+//   - v4 (KIP-827): the size of the volume and what is free of it.
+//   - v5 (KIP-1066): whether the directory is cordoned; never.
+//
+// Not implemented: authorization, moving replicas between directories (is_future is always false).
+func (b *Broker) describeLogDirs(ctx context.Context, _ *Request, req *kmsg.DescribeLogDirsRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
+	wanted := wantedLogs(req)
+	for _, usage := range b.partitions.DirUsage() {
+		dir := kmsg.NewDescribeLogDirsResponseDir()
+		dir.Dir, dir.TotalBytes, dir.UsableBytes = usage.Path, usage.TotalBytes, usage.UsableBytes
+		if usage.Err != nil {
+			dir.ErrorCode = b.code(ctx, usage.Err)
+		} else {
+			dir.Topics = b.describeLogs(usage.Logs, wanted)
+		}
+		resp.Dirs = append(resp.Dirs, dir)
+	}
+	return resp
+}
+
+// wantedLogs tells which logs the request asks for.
+func wantedLogs(req *kmsg.DescribeLogDirsRequest) func(l *storage.Log) bool {
+	if req.Topics == nil {
+		return func(*storage.Log) bool { return true }
+	}
+	wanted := map[metadata.TopicPartition]bool{}
+	for _, t := range req.Topics {
+		for _, number := range t.Partitions {
+			wanted[metadata.TopicPartition{Topic: t.Topic, Partition: number}] = true
+		}
+	}
+	return func(l *storage.Log) bool {
+		return wanted[metadata.TopicPartition{Topic: l.Topic(), Partition: l.Partition()}]
+	}
+}
+
+func (b *Broker) describeLogs(logs []*storage.Log, wanted func(*storage.Log) bool) []kmsg.DescribeLogDirsResponseDirTopic {
+	var topics []kmsg.DescribeLogDirsResponseDirTopic
+	at := map[string]int{}
+	for _, l := range logs {
+		if !wanted(l) {
+			continue
+		}
+		i, ok := at[l.Topic()]
+		if !ok {
+			i = len(topics)
+			at[l.Topic()] = i
+			topic := kmsg.NewDescribeLogDirsResponseDirTopic()
+			topic.Topic = l.Topic()
+			topics = append(topics, topic)
+		}
+		topics[i].Partitions = append(topics[i].Partitions, b.describeLog(l))
+	}
+	return topics
+}
+
+func (b *Broker) describeLog(l *storage.Log) kmsg.DescribeLogDirsResponseDirTopicPartition {
+	answer := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+	answer.Partition, answer.Size = l.Partition(), l.Size()
+	answer.OffsetLag = max(l.HighWatermark()-l.EndOffset(), 0)
+	p, ok := b.partitions.PartitionByID(l.TopicID(), l.Partition())
+	if !ok {
+		return answer
+	}
+	if status, tiered := p.TierStatus(); tiered {
+		stats := protocol.TierStats{
+			RemoteBytes: status.Bytes, RemoteSegments: int32(status.Segments), PendingBytes: status.LagBytes, LastUpload: -1,
+		}
+		if !status.LastUpload.IsZero() {
+			stats.LastUpload = status.LastUpload.UnixMilli()
+		}
+		stats.Tags(&answer.UnknownTags)
+	}
+	return answer
+}

@@ -1,0 +1,211 @@
+package storage
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/vfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// kit is a manager on a file system in memory with a clock of its own.
+type kit struct {
+	t       testing.TB
+	fs      vfs.FS
+	options Options
+	m       *Manager
+	clock   *clock
+}
+
+// clock is a time that only moves when told to.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// epoch0 is when every test begins.
+var epoch0 = time.UnixMilli(1_700_000_000_000)
+
+func newKit(t testing.TB, fsys vfs.FS, change func(*Config)) *kit {
+	t.Helper()
+	k := &kit{t: t, fs: fsys, clock: &clock{now: epoch0}}
+	cfg := DefaultConfig()
+	if change != nil {
+		change(&cfg)
+	}
+	k.options = Options{
+		FS: fsys, Dirs: []string{"/data"}, ClusterID: "test", NodeID: 1, Now: k.clock.Now,
+		Logger: slog.New(slog.DiscardHandler),
+		Config: func(string) Config { return cfg },
+	}
+	k.open()
+	return k
+}
+
+func (k *kit) open() {
+	k.t.Helper()
+	m, err := OpenManager(context.Background(), k.options)
+	if err != nil {
+		k.t.Fatalf("open: %v", err)
+	}
+	k.m = m
+	k.t.Cleanup(func() { _ = m.Close() }) // tests close it themselves where it matters
+}
+
+// reopen shuts down cleanly and starts again.
+func (k *kit) reopen() {
+	k.t.Helper()
+	if err := k.m.Close(); err != nil {
+		k.t.Fatalf("close: %v", err)
+	}
+	k.open()
+}
+
+// crashed is a new kit on what a crash leaves of the file system.
+func (k *kit) crashed(seed uint64) *kit {
+	k.t.Helper()
+	inner := k.fs
+	if f, ok := inner.(*vfs.Faulty); ok {
+		inner = f.Inner()
+	}
+	next := &kit{t: k.t, fs: inner.(*vfs.Mem).CrashClone(seed), options: k.options, clock: k.clock}
+	next.options.FS = next.fs
+	next.open()
+	return next
+}
+
+// killed is a new kit on what a kill of the process leaves: all that was written.
+func (k *kit) killed() *kit {
+	k.t.Helper()
+	next := &kit{t: k.t, fs: k.fs.(*vfs.Mem).Clone(), options: k.options, clock: k.clock}
+	next.options.FS = next.fs
+	next.open()
+	return next
+}
+
+func (k *kit) log() *Log {
+	k.t.Helper()
+	l, err := k.m.Create("t", 0, testID)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return l
+}
+
+var testID = [16]byte{1, 2, 3}
+
+func (k *kit) path(name string) string { return filepath.Join("/data/t-0", name) }
+
+func (k *kit) files() []string {
+	k.t.Helper()
+	entries, err := k.fs.ReadDir("/data/t-0")
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// batchOf builds a client's batch of n records of valueSize bytes at ts.
+func batchOf(n, valueSize int, ts int64, change ...func(*record.Builder)) record.Batch {
+	var b record.Builder
+	for _, c := range change {
+		c(&b)
+	}
+	value := make([]byte, valueSize)
+	for i := range n {
+		for k := range value {
+			value[k] = byte(i + k)
+		}
+		b.Append(ts+int64(i), []byte{byte(i)}, value)
+	}
+	batch, err := b.Build()
+	if err != nil {
+		panic(err)
+	}
+	return batch
+}
+
+func producer(id int64, epoch int16, sequence int32) func(*record.Builder) {
+	return func(b *record.Builder) {
+		b.HasProducer, b.ProducerID, b.ProducerEpoch, b.BaseSequence = true, id, epoch, sequence
+	}
+}
+
+func mustAppend(t testing.TB, l *Log, b []byte) AppendInfo {
+	t.Helper()
+	info, err := l.Append(b, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// fill appends n batches of one record each, 100 ms apart.
+func fill(t testing.TB, l *Log, n int) {
+	t.Helper()
+	for range n {
+		mustAppend(t, l, batchOf(1, 50, epoch0.UnixMilli()+l.EndOffset()*100))
+	}
+}
+
+// readAll reads from an offset to the end, batch by batch.
+func readAll(t testing.TB, l *Log, from int64) []record.Batch {
+	t.Helper()
+	batches, err := readRange(l, from, l.EndOffset())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batches
+}
+
+func readRange(l *Log, from, limit int64) ([]record.Batch, error) {
+	var batches []record.Batch
+	for from < limit {
+		s, err := l.Read(from, 300, limit, true)
+		if err != nil {
+			return nil, err
+		}
+		buf, err := s.AppendTo(nil)
+		s.Release()
+		if err != nil {
+			return nil, err
+		}
+		if len(buf) == 0 {
+			break
+		}
+		for b := range eachBatch(buf) {
+			if err = b.Check(); err != nil {
+				return nil, err
+			}
+			batches = append(batches, b)
+			from = b.NextOffset()
+		}
+	}
+	return batches, nil
+}
+
+func commit(l *Log) { l.SetHighWatermark(l.EndOffset()) }

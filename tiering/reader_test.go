@@ -1,0 +1,389 @@
+package tiering
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/record"
+)
+
+// tiered is a broker with segments of all kinds in the remote tier: batches
+// that are small, that cross chunks, and that are larger than several chunks.
+func tiered(t *testing.T, change ...func(*Options)) *broker {
+	t.Helper()
+	w := newWorld(t)
+	log := newFakeLog(t)
+	log.appendSegment(segmentSpec{batches: 40, records: 4, valueBytes: 60})
+	log.appendSegment(segmentSpec{batches: 9, records: 2, valueBytes: 700, epoch: 1})
+	log.appendSegment(segmentSpec{batches: 5, records: 1, valueBytes: 3 * minChunkBytes, epoch: 1})
+	log.appendSegment(segmentSpec{batches: 30, records: 5, valueBytes: 50, codec: record.CodecZstd, epoch: 3})
+	log.appendSegment(segmentSpec{batches: 1, records: 1, valueBytes: minChunkBytes - record.HeaderSize - 18, epoch: 3})
+	log.appendSegment(segmentSpec{batches: 20, records: 3, valueBytes: 100, epoch: 7})
+	b := w.start(log, 7, change...)
+	b.mustAttach()
+	b.mustDrain()
+	return b
+}
+
+func TestReadsAreByteIdenticalToTheLog(t *testing.T) {
+	b := tiered(t)
+	b.check()
+	end := b.log.end
+	rapid.Check(t, func(t *rapid.T) {
+		offset := rapid.Int64Range(0, end-1).Draw(t, "offset")
+		limit := rapid.Int64Range(0, end+10).Draw(t, "limit")
+		maxBytes := rapid.IntRange(0, 40_000).Draw(t, "max bytes")
+		got, err := b.m.Read(context.Background(), b.tp, offset, maxBytes, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := b.log.want(offset, min(limit, end))
+		if len(got) == 0 {
+			first, _, _ := record.Split(b.log.want(offset, end))
+			if first.NextOffset() <= limit {
+				t.Fatalf("nothing came although the limit is %d", limit)
+			}
+			return
+		}
+		if !bytes.HasPrefix(want, got) {
+			t.Fatal("bytes differ from those of the log")
+		}
+		first, rest, err := record.Split(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rest) > 0 && len(got) > maxBytes {
+			t.Fatalf("%d bytes in more than one batch, want at most %d", len(got), maxBytes)
+		}
+		for len(rest) > 0 {
+			if _, rest, err = record.Split(rest); err != nil {
+				t.Fatal("cut in a batch")
+			}
+		}
+		if first.BaseOffset() > offset {
+			t.Fatalf("first batch starts at %d", first.BaseOffset())
+		}
+	})
+}
+
+func TestReadsOutsideOfTheTier(t *testing.T) {
+	b := tiered(t)
+	if err := b.log.AdvanceStartOffset(b.log.segments[1].end); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	for _, offset := range []int64{-1, 0, b.log.segments[1].end - 1, b.log.end, b.log.end + 1} {
+		if _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+			t.Errorf("offset %d: %v, want ErrOffsetOutOfRange", offset, err)
+		}
+	}
+	if _, err := b.m.Read(context.Background(), metadata.TopicPartition{Topic: "other"}, 0, 100, 1<<60); !errors.Is(err, ErrUnknownPartition) {
+		t.Errorf("other partition: %v, want ErrUnknownPartition", err)
+	}
+}
+
+// A flipped bit anywhere in the log bytes is found, and never handed out.
+func TestFlippedBitsAreNotReturned(t *testing.T) {
+	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	s := b.p.manifest.Load().Recent[0]
+	for _, at := range []int64{0, 17, minChunkBytes - 1, minChunkBytes, s.Bytes - 1} {
+		b.m.chunks.mu.lru.Purge()
+		b.m.objects.bucket = &flippingBucket{objstoreBucket: b.faults, at: at}
+		chunkStart := at / minChunkBytes * minChunkBytes
+		offset := offsetAt(t, b.log.segments[0].log, chunkStart)
+		if _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("flip at %d, read of offset %d: %v, want ErrCorrupt", at, offset, err)
+		}
+	}
+	// Damage on the way is mended by a second look, and nobody notices.
+	b.m.chunks.mu.lru.Purge()
+	once := &flippingBucket{objstoreBucket: b.faults, at: 5, times: 1}
+	b.m.objects.bucket = once
+	got, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+	if err != nil || !bytes.HasPrefix(b.log.want(0, b.log.end), got) {
+		t.Errorf("flip in transit: %v", err)
+	}
+	if once.hits != 1 {
+		t.Errorf("the flip hit %d times, want 1", once.hits)
+	}
+}
+
+// offsetAt is that of the first batch at or after a position.
+func offsetAt(t *testing.T, log []byte, at int64) int64 {
+	t.Helper()
+	for pos := int64(0); ; {
+		batch, rest, err := record.Split(log[pos:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pos >= at || len(rest) == 0 {
+			return batch.BaseOffset()
+		}
+		pos += int64(len(batch))
+	}
+}
+
+// flippingBucket flips a bit of everything that is read across a position of
+// the log bytes.
+type flippingBucket struct {
+	objstoreBucket
+	at    int64
+	times int // 0: always
+	hits  int
+}
+
+func (b *flippingBucket) GetRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	n, err := b.objstoreBucket.GetRange(ctx, key, off, p)
+	if b.at >= off && b.at < off+int64(n) && (b.times == 0 || b.hits < b.times) {
+		p[b.at-off] ^= 4
+		b.hits++
+	}
+	return n, err
+}
+
+func TestMissingObjectIsCorrupt(t *testing.T) {
+	b := tiered(t)
+	if err := b.bucket.Delete(context.Background(), b.p.prefix+b.p.manifest.Load().Recent[0].Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
+		t.Fatalf("read: %v, want ErrCorrupt", err)
+	}
+}
+
+func TestOutageIsUnavailable(t *testing.T) {
+	b := tiered(t)
+	remove := b.faults.Add(objstoretest.Fault{})
+	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCorrupt) {
+		t.Fatalf("read: %v, want ErrUnavailable", err)
+	}
+	remove()
+	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
+		t.Fatalf("read after the outage: %v", err)
+	}
+}
+
+// However many read the same at once, the object store is asked once.
+func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
+	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	gate := &gateBucket{objstoreBucket: b.faults, open: make(chan struct{}), entered: make(chan struct{}, 100)}
+	b.m.objects.bucket = gate
+	before := b.faults.Calls(objstoretest.GetOp)
+	var wg sync.WaitGroup
+	impatient, leave := context.WithCancel(context.Background())
+	for i := range 50 {
+		ctx := context.Background()
+		if i == 0 {
+			ctx = impatient
+		}
+		wg.Go(func() {
+			_, err := b.m.Read(ctx, b.tp, 0, 100, 1<<60)
+			if i != 0 && err != nil {
+				t.Errorf("read: %v", err)
+			}
+		})
+	}
+	<-gate.entered
+	// One of them, perhaps the first, leaves; the others still get their bytes.
+	leave()
+	close(gate.open)
+	wg.Wait()
+	if n := b.faults.Calls(objstoretest.GetOp) - before; n != 2 {
+		t.Errorf("%d GETs, want one of the index and one of the chunk", n)
+	}
+}
+
+// gateBucket holds reads back until it is opened.
+type gateBucket struct {
+	objstoreBucket
+	open, entered chan struct{}
+}
+
+func (b *gateBucket) GetRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	b.entered <- struct{}{}
+	select {
+	case <-b.open:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	return b.objstoreBucket.GetRange(ctx, key, off, p)
+}
+
+// A sequential reader finds the next chunks in the cache, also across the
+// boundary of a segment; one that jumps about does not cause any read ahead.
+func TestReadAheadIsForSequentialReaders(t *testing.T) {
+	b := tiered(t)
+	for _, offset := range []int64{150, 20, 80, 5} {
+		if _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := counter(t, b.m.metrics.readAhead); n != 0 {
+		t.Fatalf("%v chunks were read ahead of random reads", n)
+	}
+	b.readAll(0)
+	if n := counter(t, b.m.metrics.readAhead); n < 5 {
+		t.Errorf("%v chunks were read ahead of a sequential reader", n)
+	}
+	// All chunks of all segments and each index once, whoever asked.
+	chunks := 0
+	for _, s := range b.p.manifest.Load().Recent {
+		chunks += int((s.Bytes + minChunkBytes - 1) / minChunkBytes)
+	}
+	if n := counter(t, b.m.metrics.fetches.WithLabelValues("chunk")); n != float64(chunks) {
+		t.Errorf("%v chunks were read, there are %d", n, chunks)
+	}
+}
+
+func TestReadAheadCrossesSegments(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	for range 6 {
+		log.appendSegment(segmentSpec{batches: 2, records: 1, valueBytes: 100})
+	}
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	for offset := range int64(4) {
+		if _, err := b.m.Read(context.Background(), b.tp, offset, 1, 1<<60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.waitForFetches()
+	next := b.p.manifest.Load().Recent[2]
+	if _, ok := b.m.chunks.peek(chunkKey{b.p.prefix + next.Name, 0}); !ok {
+		t.Error("the first chunk of the next segment is not in the cache")
+	}
+}
+
+func TestCacheStaysWithinItsBytes(t *testing.T) {
+	b := tiered(t, func(o *Options) { o.CacheBytes = 3 * minChunkBytes })
+	b.check()
+	b.waitForFetches()
+	total := int64(0)
+	for _, key := range b.m.chunks.mu.lru.Keys() {
+		v, _ := b.m.chunks.mu.lru.Peek(key)
+		total += int64(len(v))
+	}
+	if total > 3*minChunkBytes || total != b.m.chunks.mu.bytes || total == 0 {
+		t.Errorf("cache holds %d bytes and counts %d, limit %d", total, b.m.chunks.mu.bytes, 3*minChunkBytes)
+	}
+}
+
+func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 2)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+
+	b = w.start(log.restarted(), 2)
+	got := make(chan error)
+	go func() {
+		_, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+		got <- err
+	}()
+	b.mustAttach()
+	if err := <-got; err != nil {
+		t.Errorf("read that waited: %v", err)
+	}
+
+	b = w.start(log.restarted(), 3)
+	remove := w.faults.Add(objstoretest.Fault{})
+	go func() {
+		_, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+		got <- err
+	}()
+	if err := b.attach(); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("attach: %v, want ErrUnavailable", err)
+	}
+	if err := <-got; !errors.Is(err, ErrUnavailable) {
+		t.Errorf("read: %v, want ErrUnavailable", err)
+	}
+	remove()
+	b.persist()
+	b.check()
+}
+
+func TestDamagedManifestIsSaid(t *testing.T) {
+	b := tiered(t)
+	name := b.p.manifest.Load().name()
+	if err := b.bucket.Put(context.Background(), b.p.prefix+name, bytes.NewReader([]byte("nonsense")), objstorePut{}); err != nil {
+		t.Fatal(err)
+	}
+	b = b.start(b.log.restarted(), 9)
+	if err := b.attach(); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("attach: %v, want ErrCorrupt", err)
+	}
+	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
+		t.Errorf("read: %v, want ErrCorrupt", err)
+	}
+	if b.log.remoteEnd != -1 {
+		t.Error("the log was told that it may delete")
+	}
+}
+
+func TestEndOffsetForEpoch(t *testing.T) {
+	b := tiered(t)
+	segs := b.log.segments
+	for _, c := range []struct {
+		epoch, found int32
+		end          int64
+	}{
+		{0, 0, segs[0].end}, {1, 1, segs[2].end}, {2, 1, segs[2].end}, {3, 3, segs[4].end}, {6, 3, segs[4].end}, {7, 7, segs[5].end}, {99, 7, segs[5].end}, {-1, -1, -1},
+	} {
+		found, end, err := b.m.EndOffsetForEpoch(context.Background(), b.tp, c.epoch)
+		if err != nil || found != c.found || end != c.end {
+			t.Errorf("epoch %d ends at (%d, %d), %v; want (%d, %d)", c.epoch, found, end, err, c.found, c.end)
+		}
+	}
+}
+
+func TestEpochThatChangesWithinASegment(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	log.appendSegment(segmentSpec{batches: 4})
+	log.appendSegment(segmentSpec{batches: 4, epoch: 2})
+	log.appendSegment(segmentSpec{batches: 4, epoch: 5})
+	log.resegment(6)
+	b := w.start(log, 5)
+	b.mustAttach()
+	b.mustDrain()
+	for _, c := range [][3]int64{{0, 0, 4}, {1, 0, 4}, {2, 2, 8}, {4, 2, 8}, {5, 5, 12}} {
+		found, end, err := b.m.EndOffsetForEpoch(context.Background(), b.tp, int32(c[0]))
+		if err != nil || int64(found) != c[1] || end != c[2] {
+			t.Errorf("epoch %d ends at (%d, %d), %v; want %v", c[0], found, end, err, c[1:])
+		}
+	}
+}
+
+func TestEpochLookUpThroughPages(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	for i := range 150 {
+		log.appendSegment(segmentSpec{batches: 1, epoch: int32(i / 3 * 2)})
+	}
+	b := w.start(log, 400)
+	b.mustAttach()
+	b.mustDrain()
+	if len(b.p.manifest.Load().Pages) == 0 {
+		t.Fatal("no page was sealed")
+	}
+	for epoch := range int32(100) {
+		wantEpoch, wantEnd := epoch/2*2, int64(epoch/2*3+3)
+		found, end, err := b.m.EndOffsetForEpoch(context.Background(), b.tp, epoch)
+		if err != nil || found != wantEpoch || end != wantEnd {
+			t.Errorf("epoch %d ends at (%d, %d), %v; want (%d, %d)", epoch, found, end, err, wantEpoch, wantEnd)
+		}
+	}
+	b.check()
+	b.sweepAll()
+}
