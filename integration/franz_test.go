@@ -74,7 +74,8 @@ func TestFranzGroups(t *testing.T) {
 	eventually(t, time.Minute, "the other two read on", func() bool { return count() == 2*records })
 	eventually(t, time.Minute, "everything is committed", func() bool {
 		lag, err := admin.Lag(t.Context(), "sharers")
-		return err == nil && lag["sharers"].Error() == nil && lag["sharers"].Lag.Total() == 0
+		sharers := lag["sharers"]
+		return err == nil && sharers.Error() == nil && sharers.Lag.Total() == 0
 	})
 
 	broker.kill9(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -95,7 +96,7 @@ var (
 	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 	lz4Readers  = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
 	zstdReaders = sync.Pool{New: func() any {
-		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxDecompressed), zstd.WithDecoderLowmem(true))
+		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			panic(err) // only the options above can be wrong
 		}
@@ -173,13 +174,28 @@ func compressZstd(dst, src []byte, level int) ([]byte, error) {
 	return w.(*zstd.Encoder).EncodeAll(src, dst), nil
 }
 
+// zstdMaxWindow is the largest window that zstd's levels ask for (level 22).
+const zstdMaxWindow = 128 << 20
+
+// decompressZstd decodes into a buffer that grows until the data fits or limit
+// is reached. The decoder never writes past the capacity it is given, so that
+// neither an announced window nor an announced content size costs memory, which
+// the streaming decoder would take for both at the first block.
 func decompressZstd(dst, src []byte, limit int) ([]byte, error) {
 	r := zstdReaders.Get().(*zstd.Decoder)
 	defer zstdReaders.Put(r)
-	if err := r.Reset(bytes.NewReader(src)); err != nil {
-		return nil, err
+	for room := min(limit, 8*len(src)+4096); ; room = min(limit, 4*room) {
+		dst = slices.Grow(dst, room)
+		out, err := r.DecodeAll(src, dst[:len(dst):len(dst)+room])
+		switch {
+		case err == nil:
+			return out, nil
+		case !errors.Is(err, zstd.ErrDecoderSizeExceeded):
+			return nil, err
+		case room >= limit:
+			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+		}
 	}
-	return readBounded(dst, r, limit)
 }
 
 // readBounded appends all of r to dst, at most limit bytes. It grows with what

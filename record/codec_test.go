@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -83,6 +85,26 @@ func TestXerialFraming(t *testing.T) {
 	written, err := CodecSnappy.Compress(nil, []byte("hello"), 0)
 	if err != nil || string(written) != header+hello {
 		t.Errorf("wrote %q, %v", written, err)
+	}
+}
+
+// A frame of a few bytes that announces a large window or much content costs little.
+func TestAnnouncedSizesCostNothing(t *testing.T) {
+	for name, frame := range map[string]string{
+		"zstd, an unknown content size in a window of 128 MiB": "\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00",
+		"zstd, 100 MiB of content":                             "\x28\xb5\x2f\xfd\xa0\x00\x00\x40\x06\x01\x00\x00",
+	} {
+		var header zstd.Header
+		if err := header.Decode([]byte(frame)); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, _ = CodecZstd.Decompress(nil, []byte(frame), 1<<20) // once: decoders are pooled, and a mean over many calls hides the first
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > 4<<20 {
+			t.Errorf("%s: %d bytes allocated, the limit is 1 MiB", name, got)
+		}
 	}
 }
 

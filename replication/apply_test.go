@@ -229,14 +229,14 @@ func TestManagerPushesConfigs(t *testing.T) {
 	if _, ok := c.tier.epochOf(metadata.TopicPartition{Topic: "b"}); ok {
 		t.Error("a topic without remote storage is attached")
 	}
-	set(metadata.ConfigResource{Kind: metadata.ConfigTopic, Name: "b"}, "flush.messages", "1")
+	set(metadata.ConfigResource{Kind: metadata.TopicConfig, Topic: "b"}, "flush.messages", "1")
 	if durable("a") || !durable("b") {
 		t.Error("the topic's setting is not in force")
 	}
 	if _, ok := c.tier.epochOf(metadata.TopicPartition{Topic: "b"}); !ok {
 		t.Error("a topic whose remote storage was enabled is not attached")
 	}
-	set(metadata.ConfigResource{Kind: metadata.ConfigBroker, Name: "1"}, "flush.messages", "1")
+	set(metadata.ConfigResource{Kind: metadata.BrokerConfig, Broker: 1}, "flush.messages", "1")
 	if !durable("a") {
 		t.Error("the broker's setting is not in force")
 	}

@@ -329,12 +329,11 @@ func (s *server) directoryID() string {
 const listenerName = "PLAINTEXT"
 
 func (s *server) serve(ctx context.Context) error {
+	admin := metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now})
 	b := broker.New(broker.Options{
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Static: s.Config.Set,
-		Cluster:  s.follower,
-		Admin:    metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now}),
-		Replicas: s.replicas,
-		Groups:   s.groups,
+		Cluster: s.follower, Admin: admin, ProducerIDs: admin.AllocateProducerIDs,
+		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups,
 	})
 	listener := b.NewListener(listenerName)
 	s.parts.run(ctx, "kafka listener", func(ctx context.Context) error { return listener.Serve(ctx, s.kafka) })

@@ -124,17 +124,20 @@ func (d *dataDir) mentionsLocked(name string, key partitionKey) bool {
 	return bytes.Contains(d.checkpoints.written[name], []byte("\n"+key.topic+" "+strconv.Itoa(int(key.partition))+" "))
 }
 
-// lowerRecovery takes one partition's line of the recovery checkpoint down to
-// offset, durably, if it is above.
-func (d *dataDir) lowerRecovery(fsys vfs.FS, key partitionKey, offset int64) error {
+// lowerCheckpoint takes one partition's line of a checkpoint down to offset,
+// durably, if it is above.
+func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
-	offsets, err := parseCheckpoint(d.checkpoints.written[recoveryFile])
+	if !d.mentionsLocked(name, key) {
+		return nil
+	}
+	offsets, err := parseCheckpoint(d.checkpoints.written[name])
 	if err != nil || offsets[key] <= offset {
 		return nil //nolint:nilerr // a file that is missing or damaged promises nothing
 	}
 	offsets[key] = offset
-	return d.writeCheckpointLocked(fsys, recoveryFile, offsets)
+	return d.writeCheckpointLocked(fsys, name, offsets)
 }
 
 // forget removes a partition's lines, durably, so that a new log of its name

@@ -144,9 +144,8 @@ func (m *model) truncate() {
 	if end := m.l.EndOffset(); end > to || end < m.end() {
 		m.t.Fatalf("end is %d after truncation to %d", end, to)
 	}
-	m.start = min(m.start, m.l.EndOffset()) // log start was within the batch
+	m.flushed = min(m.flushed, m.end()) // a gap at the end is nowhere on disk
 	m.padTo(m.l.EndOffset())
-	m.flushed = min(m.flushed, m.l.EndOffset())
 }
 
 // padTo notes a gap at the end by moving on to the next epoch's batch.

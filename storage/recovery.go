@@ -125,7 +125,10 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 			next = files.bases[i+1]
 		}
 		size := files.size(extLog, base)
-		if from.clean || next <= from.recoveryPoint {
+		// Not if the recovery point is exactly where the next one begins: the
+		// segment may have been closed after its last flush, which did not
+		// sync its indexes.
+		if from.clean || next < from.recoveryPoint {
 			if err := l.openTrusted(s, files, size, next, rebuilt); err != nil {
 				return nil, fmt.Errorf("open segment %d: %w", base, err)
 			}

@@ -10,7 +10,7 @@ import (
 // Truncate drops everything from an offset on. A batch that holds the offset
 // goes as a whole, so that EndOffset may come out lower. Offsets at or above the
 // end change nothing, one before the local log empties it. The high watermark
-// comes down with the end if need be, and so does log start.
+// comes down with the end if need be, and log start with an offset below it.
 func (l *Log) Truncate(to int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,6 +56,10 @@ func (l *Log) truncateLocked(to int64) error {
 	end, pos := to, old.size.Load()
 	if found {
 		end, pos = min(to, cut.base), cut.pos
+	}
+	if start := l.offsets.start.Load(); end < start { // log start was within the batch, or is above to
+		at := min(to, start)
+		return l.truncateFullyLocked(at, at)
 	}
 	if err = l.lowerRecoveryPointLocked(end); err != nil {
 		return err
@@ -162,6 +166,11 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 	if err := l.lowerRecoveryPointLocked(at); err != nil {
 		return err
 	}
+	if start < l.offsets.start.Load() {
+		if err := l.dir.lowerCheckpoint(l.env.fs, startFile, l.key, start); err != nil {
+			return classify(err)
+		}
+	}
 	list := l.list()
 	for k := len(list) - 1; k >= 0; k-- {
 		l.discardLocked(list[k])
@@ -188,7 +197,6 @@ func (l *Log) setEndLocked(end int64) {
 	l.flush.truncations++
 	l.offsets.end.Store(end)
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
-	l.offsets.start.Store(min(end, l.offsets.start.Load()))
 	for hw := l.offsets.hw.Load(); hw > end && !l.offsets.hw.CompareAndSwap(hw, end); {
 		hw = l.offsets.hw.Load()
 	}
@@ -207,7 +215,7 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 	l.offsets.flushed.Store(offset)
 	l.flush.truncations++
 	l.updateRecoveryLocked()
-	if err := l.dir.lowerRecovery(l.env.fs, l.key, offset); err != nil {
+	if err := l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, offset); err != nil {
 		return classify(err)
 	}
 	return nil

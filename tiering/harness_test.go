@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
@@ -435,13 +434,15 @@ type (
 	objstorePut    = objstore.PutOptions
 )
 
-func counter(t *testing.T, c prometheus.Metric) float64 {
+func counter(t *testing.T, c prometheus.Collector) float64 {
 	t.Helper()
-	var m dto.Metric
-	if err := c.Write(&m); err != nil {
-		t.Fatal(err)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	families, err := reg.Gather()
+	if err != nil || len(families) != 1 || len(families[0].GetMetric()) != 1 {
+		t.Fatalf("gather: %v", err)
 	}
-	return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	return families[0].GetMetric()[0].GetCounter().GetValue()
 }
 
 // waitForFetches returns when no read of the object store is queued or under way.
