@@ -100,7 +100,9 @@ func describeFailure(name string, code protocol.ErrorCode) kmsg.DescribeTopicPar
 func describePartition(image *metadata.Image, number int32, p *metadata.Partition) kmsg.DescribeTopicPartitionsResponseTopicPartition {
 	dp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	dp.Partition, dp.LeaderEpoch = number, p.LeaderEpoch
-	dp.Replicas, dp.ISR, dp.EligibleLeaderReplicas, dp.LastKnownELR = p.Replicas, p.ISR, p.ELR, []int32{}
+	dp.Replicas, dp.ISR = p.Replicas, p.ISR
+	// The schema has these two nullable; Kafka never sends null, and its clients do not expect it.
+	dp.EligibleLeaderReplicas, dp.LastKnownELR = append([]int32{}, p.ELR...), []int32{}
 	dp.OfflineReplicas = offline(image, p.Replicas)
 	leader, ok := image.Leader(p)
 	dp.LeaderID = leader.ID

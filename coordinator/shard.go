@@ -158,10 +158,7 @@ func (s *shard[M]) serve(ctx context.Context) error {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for {
-		// What was submitted before a deadline goes before the deadline's timer: a
-		// heartbeat that waited here for its turn still counts.
-		s.takeQueue()
-		s.fireTimers()
+		s.fireTimers(s.takeQueue())
 		s.takeOff(ctx)
 		alarm.Stop()
 		if wait, ok := s.timers.next(s.rt.opts.Now()); ok {
@@ -185,18 +182,24 @@ func (s *shard[M]) serve(ctx context.Context) error {
 	}
 }
 
-func (s *shard[M]) takeQueue() {
+// takeQueue admits what has been submitted, and returns the time until which
+// that is everything.
+func (s *shard[M]) takeQueue() time.Time {
 	s.mu.Lock()
 	queue := s.mu.queue
 	s.mu.queue = nil
+	now := s.rt.opts.Now()
 	s.mu.Unlock()
 	for _, e := range queue {
 		s.admit(e)
 	}
+	return now
 }
 
-func (s *shard[M]) fireTimers() {
-	now := s.rt.opts.Now()
+// fireTimers admits the operations of timers that were due at that time. What
+// was submitted before a deadline goes before the deadline's timer: a heartbeat
+// that waited here for its turn still counts.
+func (s *shard[M]) fireTimers(now time.Time) {
 	for {
 		a, ok := s.timers.due(now)
 		if !ok {

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/varvelog/varve/coordinator"
 	"github.com/varvelog/varve/record"
 )
 
@@ -60,6 +61,23 @@ func TestTimerThatFiredIsStillUndone(t *testing.T) {
 		w.submit(disarm("y"))
 		time.Sleep(time.Second)
 		g <- nil
+		w.ticked("x")
+	})
+}
+
+// A heartbeat that waited for its turn while the shard was busy still counts.
+func TestWhatWasSubmittedBeforeADeadlineGoesFirst(t *testing.T) {
+	inBubble(t, nil, func(_ *testing.T, w *world) {
+		w.do(arm("x", time.Second))
+		w.submit(op{Key: "slow", Decide: func(*counters, time.Time, *coordinator.Waiter) decision {
+			time.Sleep(3 * time.Second)
+			return decision{}
+		}})
+		synctest.Wait()
+		w.submit(arm("x", time.Second))
+		time.Sleep(3 * time.Second)
+		w.ticked()
+		time.Sleep(time.Second)
 		w.ticked("x")
 	})
 }

@@ -435,7 +435,7 @@ func TestLostConnectionLeavesTheMember(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		h.heartbeat(h.client("c"), "g")
 		h.settle()
-		time.Sleep(5 * time.Second)
+		time.Sleep(6 * time.Second)
 		h.heartbeat(h.client("c"), "g")
 		if got := h.settle(); got != "c: heartbeat REBALANCE_IN_PROGRESS" {
 			t.Errorf("after the session of who is gone: %q", got)

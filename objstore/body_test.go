@@ -1,6 +1,7 @@
 package objstore
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -42,5 +43,19 @@ func TestSealedBodyLeavesTheReaderAlone(t *testing.T) {
 	}
 	if r.Len() != 10 {
 		t.Errorf("the reader has moved: %d bytes left", r.Len())
+	}
+}
+
+func TestPutSealsItsBody(t *testing.T) {
+	var kept *body
+	b := &blobBucket{put: func(_ context.Context, _ string, body *body, _ bool) error {
+		kept = body
+		return nil
+	}}
+	if err := b.Put(t.Context(), "k", strings.NewReader("0123456789"), PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := kept.Read(make([]byte, 4)); n != 0 || !errors.Is(err, errSealed) {
+		t.Errorf("Read after Put: %d, %v", n, err)
 	}
 }

@@ -3,6 +3,8 @@ package objstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,13 +57,104 @@ func TestDeadlineEndsAttempts(t *testing.T) {
 			cancel()
 		}
 		remove()
+	})
+}
 
-		// What the caller does with what is listed takes what it takes.
-		for _, err := range b.List(t.Context(), "") {
-			if err != nil {
-				t.Errorf("List: %v", err)
+// slowList yields a hundred objects, each after some time.
+type slowList struct {
+	objstore.Bucket
+	each time.Duration
+}
+
+func (s slowList) List(ctx context.Context, _ string) iter.Seq2[objstore.ObjectInfo, error] {
+	return func(yield func(objstore.ObjectInfo, error) bool) {
+		for i := range 100 {
+			select {
+			case <-ctx.Done():
+				yield(objstore.ObjectInfo{}, ctx.Err())
+				return
+			case <-time.After(s.each):
 			}
-			wait(time.Hour)
+			if !yield(objstore.ObjectInfo{Key: fmt.Sprint(i)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A listing may take long in all, and its caller may take longer; one step of
+// it may not.
+func TestDeadlineOfAListing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := open(t, "mem://")
+		n := 0
+		for _, err := range objstore.Deadline(slowList{inner, 9 * time.Second}, 10*time.Second).List(t.Context(), "") {
+			if err != nil {
+				t.Fatalf("after %d: %v", n, err)
+			}
+			n++
+			wait(time.Minute)
+		}
+		if n != 100 {
+			t.Errorf("%d listed", n)
+		}
+		for _, err := range objstore.Deadline(slowList{inner, 11 * time.Second}, 10*time.Second).List(t.Context(), "") {
+			if !errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, err := range objstore.Deadline(slowList{inner, 11 * time.Second}, 10*time.Second).List(ctx, "") {
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, objstore.ErrUnavailable) {
+				t.Errorf("under a deadline of the caller's: %v", err)
+			}
+		}
+	})
+}
+
+// hardened is a bucket of one request at a time and ten seconds an attempt.
+func hardened(t *testing.T) (objstore.Bucket, *objstoretest.Faults) {
+	t.Helper()
+	faults := objstoretest.NewFaults(open(t, "mem://"))
+	o := objstore.DefaultHardenOptions()
+	o.AttemptTimeout, o.MaxRequests = 10*time.Second, 1
+	o.Retry = objstore.RetryOptions{Attempts: 3, FirstWait: time.Hour, MaxWait: time.Hour}
+	return objstore.Harden(faults, o), faults
+}
+
+func TestHardenDoesNotCountTheWaitForATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, faults := hardened(t)
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Slow, Latency: 9 * time.Second})
+		var g errgroup.Group
+		for range 10 {
+			g.Go(func() error { return b.Delete(t.Context(), "k") })
+		}
+		if err := g.Wait(); err != nil || faults.Calls(objstoretest.DeleteOp) != 10 {
+			t.Errorf("%d requests: %v", faults.Calls(objstoretest.DeleteOp), err)
+		}
+	})
+}
+
+func TestHardenWaitsToRetryWithoutATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, faults := hardened(t)
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Key: "broken"})
+		var g errgroup.Group
+		g.Go(func() error {
+			if err := b.Delete(t.Context(), "broken"); !errors.Is(err, objstore.ErrUnavailable) {
+				return fmt.Errorf("Delete: %w", errors.Join(err, errors.New("not unavailable")))
+			}
+			return nil
+		})
+		synctest.Wait() // it waits for its second attempt
+		begin := time.Now()
+		if err := b.Delete(t.Context(), "k"); err != nil || time.Since(begin) > 0 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+		if err := g.Wait(); err != nil {
+			t.Error(err)
 		}
 	})
 }

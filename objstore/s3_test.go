@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,6 +79,20 @@ func TestS3ErrorsAreTold(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The SDK must not repeat requests: of a conditional PUT whose answer is lost it
+// would report its own success as a conflict.
+func TestS3AsksOnce(t *testing.T) {
+	var asked atomic.Int64
+	b := badServer(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		fail(503, "SlowDown")(w, r)
+	})
+	err := b.Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{IfAbsent: true})
+	if !errors.Is(err, objstore.ErrUnavailable) || asked.Load() != 1 {
+		t.Errorf("%d requests: %v", asked.Load(), err)
 	}
 }
 

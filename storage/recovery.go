@@ -246,7 +246,8 @@ func (l *Log) rebuildSegment(s *segment, size, crcFrom int64, mayCut bool) (cut 
 	if bad != nil && mayCut {
 		l.logger.Warn("cut off what is no sound batch", segmentAttr(s), offsetAttr(end), slog.Int64("bytes", size-good), errorAttr(bad))
 		l.env.metrics.truncatedBytes.Add(float64(size - good))
-		if err = f.Truncate(good); err != nil {
+		// Synced, so that a second crash cannot bring it back behind new batches.
+		if err = errors.Join(f.Truncate(good), f.Sync()); err != nil {
 			return true, err
 		}
 	} else if bad != nil {

@@ -56,15 +56,16 @@ func (p *paper) edit(t interface{ Fatal(args ...any) }, change func(m *manifest)
 		p.pages[s.name] = b
 		written += len(b)
 	}
+	p.m = n
+	if written == 0 && p.next > 200 && p.next%40 != 0 {
+		return 0 // encoding thousands of them takes long
+	}
 	b, err := n.encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.m = n
-	if p.next%50 == 0 {
-		if p.m, err = parseManifest(b); err != nil {
-			t.Fatal(err)
-		}
+	if p.m, err = parseManifest(b); err != nil {
+		t.Fatal(err)
 	}
 	return written + len(b)
 }
@@ -191,7 +192,7 @@ func TestManifestAgainstAModel(t *testing.T) {
 		deleted := map[string]bool{}
 		next := int64(0)
 		for range rapid.IntRange(1, 4).Draw(t, "rounds") {
-			for range rapid.IntRange(0, 300).Draw(t, "uploads") {
+			for range rapid.IntRange(0, 150).Draw(t, "uploads") {
 				s := testSegment(next, next+1+next%7, 100+next%13, 1000+(next*7919)%1000)
 				next = s.EndOffset
 				all, live = append(all, s), append(live, s)

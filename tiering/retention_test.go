@@ -1,0 +1,185 @@
+package tiering
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/objstore/objstoretest"
+)
+
+// aged is a tier of ten segments whose records are one minute apart, the newest
+// one minute old.
+func aged(t *testing.T) *broker {
+	t.Helper()
+	w := newWorld(t)
+	log := newFakeLog(t)
+	newest := w.now.now().UnixMilli()
+	for range 10 {
+		log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500, timestamp: func(offset int64) int64 { return newest - (60-offset)*60_000 }})
+	}
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	return b
+}
+
+func TestRetentionByTime(t *testing.T) {
+	b := aged(t)
+	before := len(b.objects())
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs = 30*60_000 + 1 })
+	b.mustDrain()
+	// Offset 30 is 30 minutes old and in a segment of its own six.
+	m := b.p.manifest.Load()
+	if m.StartOffset != 30 || m.Segments != 5 {
+		t.Fatalf("tier starts at %d with %d segments, want 30 and 5", m.StartOffset, m.Segments)
+	}
+	if b.log.start != 30 {
+		t.Errorf("log start is %d, want 30", b.log.start)
+	}
+	// Readers that have the old manifest are served until the grace is over.
+	if got := len(b.objects()); got != before+1 {
+		t.Errorf("%d objects, want %d and one manifest: nothing is deleted yet", got, before)
+	}
+	b.now.advance(2 * b.m.o.DeleteDelay)
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs = -1 })
+	b.mustDrain()
+	if got := len(b.objects()); got != 5+1 {
+		t.Errorf("%d objects are left, want 5 segments and a manifest: %v", got, b.objects())
+	}
+	b.check()
+	b.sweepAll()
+}
+
+// retention.bytes counts both tiers: what is only local as well.
+func TestRetentionBySize(t *testing.T) {
+	b := aged(t)
+	size := b.p.manifest.Load().Recent[0].Bytes
+	b.cfg.set(func(c *storageConfig) { c.RetentionBytes, c.RemoteCopyDisable = 10*size, true })
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.Segments != 10 {
+		t.Fatalf("%d segments are left, want all 10", m.Segments)
+	}
+	b.log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500})
+	b.log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500})
+	b.mustDrain()
+	// Like Kafka, a segment goes when what is left without it is still enough.
+	if m := b.p.manifest.Load(); m.Segments < 8 || m.Segments > 9 {
+		t.Fatalf("%d segments are left, want 8 or 9", m.Segments)
+	}
+	b.cfg.set(func(c *storageConfig) { c.RetentionBytes = 0 })
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.Segments != 0 || m.StartOffset != 60 || m.EndOffset != 60 || b.log.start != 60 {
+		t.Fatalf("tier is [%d, %d), log start %d", m.StartOffset, m.EndOffset, b.log.start)
+	}
+	// It goes on from there.
+	b.cfg.set(func(c *storageConfig) { c.RetentionBytes, c.RemoteCopyDisable = -1, false })
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.Segments != 2 || m.EndOffset != b.log.end {
+		t.Fatalf("tier is [%d, %d) with %d segments", m.StartOffset, m.EndOffset, m.Segments)
+	}
+	b.check()
+	b.sweepAll()
+}
+
+func TestWithoutDeletePolicyOnlyTheLogStartCounts(t *testing.T) {
+	b := aged(t)
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs, c.RetentionBytes, c.CleanupDelete = 0, 0, false })
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.Segments != 10 {
+		t.Fatalf("%d segments are left, want 10", m.Segments)
+	}
+	if err := b.log.AdvanceStartOffset(13); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.StartOffset != 12 || m.Segments != 8 {
+		t.Fatalf("tier starts at %d with %d segments, want 12 and 8", m.StartOffset, m.Segments)
+	}
+	b.check()
+}
+
+// A reader that looked the segment up before it expired is served again from
+// the manifest that has replaced it.
+func TestReaderThatComesTooLateIsToldTheRange(t *testing.T) {
+	b := aged(t)
+	old := b.p.manifest.Load()
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs = 0 })
+	b.mustDrain()
+	b.now.advance(2 * b.m.o.DeleteDelay)
+	b.mustDrain()
+	current := b.p.manifest.Load()
+	b.p.manifest.Store(old)
+	b.m.objects.bucket = &swappingBucket{objstoreBucket: b.faults, swap: func() { b.p.manifest.Store(current) }}
+	if _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Fatalf("read: %v, want ErrOffsetOutOfRange", err)
+	}
+}
+
+// Thousands of segments expire at once through their pages.
+func TestExpiryOfALongHistory(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	for range 300 {
+		log.appendSegment(segmentSpec{batches: 1})
+	}
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	// In the middle of a sealed page first, then past it.
+	for _, start := range []int64{10, 100, 299} {
+		if err := log.AdvanceStartOffset(start); err != nil {
+			t.Fatal(err)
+		}
+		b.mustDrain()
+		if m := b.p.manifest.Load(); m.StartOffset != start || m.Segments != 300-start {
+			t.Fatalf("tier starts at %d with %d segments, want %d", m.StartOffset, m.Segments, start)
+		}
+		b.check()
+		b.now.advance(2 * time.Minute)
+		b.mustDrain()
+	}
+	b.sweepAll()
+}
+
+func TestDeletionThatFailsIsTriedAgain(t *testing.T) {
+	b := aged(t)
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs = 0 })
+	b.mustDrain()
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs = -1 })
+	b.now.advance(2 * b.m.o.DeleteDelay)
+	b.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 3, Times: 1})
+	if err := b.drain(); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("step: %v, want ErrUnavailable", err)
+	}
+	b.mustDrain()
+	if got := b.objects(); len(got) != 1 {
+		t.Errorf("objects are left beside the manifest: %v", got)
+	}
+}
+
+// Uploads go on when retention cannot.
+func TestDamagedPageDoesNotStopUploads(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	for range 150 {
+		log.appendSegment(segmentSpec{batches: 1})
+	}
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	ref := b.p.manifest.Load().Pages[0]
+	if err := b.bucket.Delete(t.Context(), b.p.prefix+ref.Name); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.AdvanceStartOffset(5); err != nil {
+		t.Fatal(err)
+	}
+	log.appendSegment(segmentSpec{batches: 1})
+	if err := b.drain(); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("step: %v, want ErrCorrupt", err)
+	}
+	if got := b.p.manifest.Load().EndOffset; got != 151 {
+		t.Errorf("tier ends at %d, want 151", got)
+	}
+}

@@ -1,0 +1,222 @@
+package tiering
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/objstore/objstoretest"
+)
+
+// swappingBucket does something at the first read.
+type swappingBucket struct {
+	objstoreBucket
+	swap func()
+}
+
+func (b *swappingBucket) GetRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
+	if b.swap != nil {
+		b.swap()
+		b.swap = nil
+	}
+	return b.objstoreBucket.GetRange(ctx, key, off, p)
+}
+
+func (w *world) put(key string) {
+	w.t.Helper()
+	if err := w.bucket.Put(context.Background(), key, bytes.NewReader([]byte("x")), objstorePut{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestSweeperRemovesOrphansOnly(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	for range 200 {
+		log.appendSegment(segmentSpec{batches: 1})
+	}
+	b := w.start(log, 5)
+	b.mustAttach()
+	b.mustDrain()
+	b.now.advance(2 * b.m.o.DeleteDelay)
+	b.mustDrain() // the old manifests are gone
+	before := b.objects()
+
+	orphans := []string{
+		objectName{kind: kindSegment, start: 3, epoch: 4, attempt: "dead"}.String(),
+		objectName{kind: kindSegment, start: 3, epoch: 5, attempt: "beef"}.String(),
+		objectName{kind: kindSegment, start: 100000, epoch: 5, attempt: "beef"}.String(),
+		objectName{kind: kindPage, level: 0, start: 0, epoch: 5, attempt: "dead"}.String(),
+		objectName{kind: kindPage, level: 1, start: 0, epoch: 5, attempt: "dead"}.String(),
+		objectName{kind: kindManifest, epoch: 5, sequence: 9999}.String(),
+	}
+	kept := []string{
+		objectName{kind: kindSegment, start: 200, epoch: 6, attempt: "next"}.String(), // of a leader that we do not know yet
+		"readme.txt", // not ours
+	}
+	for _, name := range append(slices.Clone(orphans), kept...) {
+		w.put(b.p.prefix + name)
+	}
+	b.p.own.nextSweep = time.Time{}
+	b.mustDrain()
+	if got := b.objects(); len(got) != len(before)+len(orphans)+len(kept) {
+		t.Fatalf("the sweeper removed young objects: %d are left", len(got))
+	}
+	b.now.advance(3 * time.Hour)
+	b.p.own.nextSweep = time.Time{}
+	b.mustDrain()
+	want := append(slices.Clone(before), kept...)
+	slices.Sort(want)
+	if got := b.objects(); !slices.Equal(got, want) {
+		t.Errorf("objects are\n%q, want\n%q", got, want)
+	}
+	b.check()
+}
+
+func TestDeposedLeaderDoesNotSweep(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	b := w.start(log, 5)
+	b.mustAttach()
+	b.mustDrain()
+	orphan := b.p.prefix + objectName{kind: kindSegment, start: 3, epoch: 4, attempt: "dead"}.String()
+	w.put(orphan)
+	next := w.start(log, 6)
+	next.mustAttach()
+	b.now.advance(48 * time.Hour)
+	if err := b.drain(); !errors.Is(err, ErrDeposed) {
+		t.Fatalf("step: %v, want ErrDeposed", err)
+	}
+	if _, err := w.bucket.Stat(t.Context(), orphan); err != nil {
+		t.Errorf("the deposed leader swept: %v", err)
+	}
+}
+
+func TestDeletedTopicLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	for range 150 { // with a page
+		log.appendSegment(segmentSpec{batches: 1})
+	}
+	b := w.start(log, 5)
+	b.mustAttach()
+	b.mustDrain()
+	if err := log.AdvanceStartOffset(3); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain() // with a deletion list
+	w.put(b.p.prefix + "orphan")
+	other := partitionPrefix("tier", metadata.TopicID{9}, 0) + "other"
+	w.put(other)
+	ctx := t.Context()
+	gone := func(metadata.TopicID, int64) bool { return false }
+	alive := func(metadata.TopicID, int64) bool { return true }
+
+	for name, clean := range map[string]func() error{
+		"live":     func() error { return b.m.CleanDeleted(ctx, alive) },
+		"attached": func() error { return b.m.CleanDeleted(ctx, gone) },
+	} {
+		if err := clean(); err != nil {
+			t.Fatal(err)
+		}
+		if ptr, _, _ := readPointer(ctx, w.store, b.p.key); ptr.DeletedMs != 0 {
+			t.Fatalf("a topic that is %s was marked as deleted", name)
+		}
+	}
+
+	b.m.Detach(w.tp)
+	if err := b.m.CleanDeleted(ctx, gone); err != nil {
+		t.Fatal(err)
+	}
+	// Marked; a leader that has not heard of it yet does not get far.
+	fill(log, 1)
+	if err := b.drain(); !errors.Is(err, ErrDeposed) {
+		t.Fatalf("step after the deletion: %v, want ErrDeposed", err)
+	}
+	if late := w.start(log, 9); !errors.Is(late.attach(), ErrDeposed) {
+		t.Fatal("a deleted topic was claimed")
+	}
+	before := len(b.objects())
+	if err := b.m.CleanDeleted(ctx, gone); err != nil || len(b.objects()) != before {
+		t.Fatalf("before the grace: %v, %d of %d objects", err, len(b.objects()), before)
+	}
+	w.now.advance(2 * b.m.o.DeleteDelay)
+	w.start(log, 9).m.Detach(w.tp)
+	// A crash at any delete; it goes on where it was.
+	for i := 0; ; i++ {
+		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 20, Times: 1})
+		err := b.m.CleanDeleted(ctx, gone)
+		remove()
+		if err == nil {
+			break
+		}
+		if i > 50 {
+			t.Fatalf("still failing: %v", err)
+		}
+		if kv, _ := w.store.Get(ctx, b.p.key); !kv.Exists() {
+			t.Fatal("the pointer went before the objects")
+		}
+	}
+	if got := b.objects(); len(got) != 0 {
+		t.Errorf("objects are left: %q", got)
+	}
+	if kv, _ := w.store.Get(ctx, b.p.key); kv.Exists() {
+		t.Error("the pointer is left")
+	}
+	if _, err := w.bucket.Stat(ctx, other); err != nil {
+		t.Errorf("an object of another topic: %v", err)
+	}
+}
+
+// A listing that does not show the newest objects must not keep named ones alive.
+func TestDeletedTopicWithAStaleListing(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	b := w.start(log, 5)
+	b.mustAttach()
+	w.faults.Add(objstoretest.Fault{Op: objstoretest.ListOp, Kind: objstoretest.StaleList})
+	fill(log, 3)
+	b.mustDrain()
+	b.m.Detach(w.tp)
+	gone := func(metadata.TopicID, int64) bool { return false }
+	for range 2 {
+		if err := b.m.CleanDeleted(t.Context(), gone); err != nil {
+			t.Fatal(err)
+		}
+		w.now.advance(2 * b.m.o.DeleteDelay)
+	}
+	if got := b.objects(); len(got) != 0 {
+		t.Errorf("objects are left: %q", got)
+	}
+}
+
+// The image of the cluster may be older than the topic.
+func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	b := w.start(log, 5)
+	b.mustAttach()
+	b.mustDrain()
+	b.m.Detach(w.tp)
+	kv, err := w.store.Get(t.Context(), b.p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imageRevision := kv.CreateRevision - 1
+	live := func(_ metadata.TopicID, revision int64) bool { return imageRevision < revision }
+	for range 2 {
+		if err = b.m.CleanDeleted(t.Context(), live); err != nil {
+			t.Fatal(err)
+		}
+		w.now.advance(2 * b.m.o.DeleteDelay)
+	}
+	if ptr, _, _ := readPointer(t.Context(), w.store, b.p.key); ptr.DeletedMs != 0 {
+		t.Error("the topic was marked as deleted")
+	}
+}
