@@ -196,13 +196,9 @@ func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 	}
 	return errors.Join(
 		d.writeCheckpoint(fsys, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() })),
-		d.writeCheckpoint(fsys, startFile, collect(func(l *Log) int64 {
-			start := l.offsets.start.Load()
-			if !l.config.Load().RemoteStorageEnable && start <= l.list()[0].base {
-				return 0 // follows from the first segment
-			}
-			return start
-		})),
+		// Also where it is the first segment's base: a crash may bring deleted
+		// segments back.
+		d.writeCheckpoint(fsys, startFile, collect((*Log).StartOffset)),
 		d.writeCheckpoint(fsys, hwFile, collect((*Log).HighWatermark)),
 	)
 }

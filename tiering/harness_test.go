@@ -108,6 +108,7 @@ func (w *world) start(log *fakeLog, epoch int32, change ...func(*Options)) *brok
 		c(&o)
 	}
 	m := New(o)
+	m.shape = shape{inline: 8, page: 4} // pages of pages of pages with few segments
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { m.fetcher.run(ctx, 4) })

@@ -87,6 +87,7 @@ const attachConcurrency = 8
 type Manager struct {
 	o         Options
 	store     store
+	shape     shape // of the manifests that are written
 	metrics   *metrics
 	objects   *objects
 	fetcher   *fetcher
@@ -107,7 +108,7 @@ type Manager struct {
 // New makes a Manager. It starts nothing and talks to nobody.
 func New(o Options) *Manager {
 	o.setDefaults()
-	m := &Manager{o: o, store: o.Store, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
+	m := &Manager{o: o, store: o.Store, shape: shape{inline: 128, page: 64}, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
 	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
 	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)

@@ -10,12 +10,10 @@ import (
 )
 
 // shape says how much a manifest holds itself: when it has more than inline
-// entries of a kind, the oldest page of them are sealed into a page.
-type shape struct{ inline, page int }
-
-// writtenShape keeps a manifest below about 100 KB however long the history is.
+// entries of a kind, the oldest of them are sealed into a page of that size. With
+// that of New a manifest stays below about 100 KB however long the history is.
 // Readers take any shape.
-var writtenShape = shape{inline: 128, page: 64}
+type shape struct{ inline, page int }
 
 // maxLevel is far above what can be reached: a page of level n stands for 64 to
 // the power of n+1 segments.

@@ -25,7 +25,7 @@ type paper struct {
 }
 
 func newPaper() *paper {
-	return &paper{shape: writtenShape, m: &manifest{ClusterID: "cluster", Topic: "orders", TopicID: metadata.TopicID{1, 2, 3}}, pages: map[string][]byte{}, read: map[string]*page{}}
+	return &paper{shape: New(Options{}).shape, m: &manifest{ClusterID: "cluster", Topic: "orders", TopicID: metadata.TopicID{1, 2, 3}}, pages: map[string][]byte{}, read: map[string]*page{}}
 }
 
 func (p *paper) load(_ context.Context, ref pageRef) (*page, error) {
@@ -176,7 +176,7 @@ func TestUploadCostDoesNotGrowWithTheHistory(t *testing.T) {
 	if p.m.Segments != 12_000 || p.m.Bytes != 12_000*1000 {
 		t.Errorf("manifest counts %d segments, %d bytes", p.m.Segments, p.m.Bytes)
 	}
-	if n := len(p.m.Pages) + len(p.m.Recent); n > 3*writtenShape.inline {
+	if n := len(p.m.Pages) + len(p.m.Recent); n > 3*p.shape.inline {
 		t.Errorf("manifest has %d entries", n)
 	}
 }

@@ -177,7 +177,7 @@ func (p *partition) deleteAfter(now time.Time) int64 { return now.Add(p.m.o.Dele
 // After an error the manifest is the old one or next, which settle finds out
 // before anything else is done.
 func (p *partition) commit(ctx context.Context, next *manifest) error {
-	for _, s := range next.seal(writtenShape, newAttempt()) {
+	for _, s := range next.seal(p.m.shape, newAttempt()) {
 		b, err := s.page.encode()
 		if err != nil {
 			return err

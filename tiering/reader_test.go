@@ -368,7 +368,7 @@ func TestEpochThatChangesWithinASegment(t *testing.T) {
 func TestEpochLookUpThroughPages(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
-	for i := range 150 {
+	for i := range 60 {
 		log.appendSegment(segmentSpec{batches: 1, epoch: int32(i / 3 * 2)})
 	}
 	b := w.start(log, 400)
@@ -377,7 +377,7 @@ func TestEpochLookUpThroughPages(t *testing.T) {
 	if len(b.p.manifest.Load().Pages) == 0 {
 		t.Fatal("no page was sealed")
 	}
-	for epoch := range int32(100) {
+	for epoch := range int32(40) {
 		wantEpoch, wantEnd := epoch/2*2, int64(epoch/2*3+3)
 		found, end, err := b.m.EndOffsetForEpoch(context.Background(), b.tp, epoch)
 		if err != nil || found != wantEpoch || end != wantEnd {

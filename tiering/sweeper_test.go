@@ -36,7 +36,7 @@ func (w *world) put(key string) {
 func TestSweeperRemovesOrphansOnly(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
-	for range 200 {
+	for range 60 {
 		log.appendSegment(segmentSpec{batches: 1})
 	}
 	b := w.start(log, 5)
@@ -55,7 +55,7 @@ func TestSweeperRemovesOrphansOnly(t *testing.T) {
 		objectName{kind: kindManifest, epoch: 5, sequence: 9999}.String(),
 	}
 	kept := []string{
-		objectName{kind: kindSegment, start: 200, epoch: 6, attempt: "next"}.String(), // of a leader that we do not know yet
+		objectName{kind: kindSegment, start: 60, epoch: 6, attempt: "next"}.String(), // of a leader that we do not know yet
 		"readme.txt", // not ours
 	}
 	for _, name := range append(slices.Clone(orphans), kept...) {
@@ -100,7 +100,7 @@ func TestDeposedLeaderDoesNotSweep(t *testing.T) {
 func TestDeletedTopicLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
-	for range 150 { // with a page
+	for range 40 { // with a page
 		log.appendSegment(segmentSpec{batches: 1})
 	}
 	b := w.start(log, 5)
@@ -149,7 +149,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	w.start(log, 9).m.Detach(w.tp)
 	// A crash at any delete; it goes on where it was.
 	for i := 0; ; i++ {
-		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 20, Times: 1})
+		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 7 * i, Times: 1})
 		err := b.m.CleanDeleted(ctx, gone)
 		remove()
 		if err == nil {

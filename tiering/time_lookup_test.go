@@ -122,18 +122,18 @@ func TestLogAppendTimeIsTheBatchs(t *testing.T) {
 func TestTimeLookUpReadsFewPages(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
-	for range 200 {
+	for range 60 {
 		log.appendSegment(segmentSpec{batches: 1})
 	}
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
 	before := counter(t, b.m.metrics.fetches.WithLabelValues("page"))
-	got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, 1000+100)
-	if err != nil || !ok || got.Offset != 100 {
+	got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, 1000+30)
+	if err != nil || !ok || got.Offset != 30 {
 		t.Fatalf("got %+v, %t, %v", got, ok, err)
 	}
-	if n := counter(t, b.m.metrics.fetches.WithLabelValues("page")) - before; n != 1 {
-		t.Errorf("%v pages were read, want 1", n)
+	if n := counter(t, b.m.metrics.fetches.WithLabelValues("page")) - before; n > 3 {
+		t.Errorf("%v pages were read, want one a level", n)
 	}
 }

@@ -1,0 +1,92 @@
+package objstoretest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/varvelog/varve/objstore"
+)
+
+func faulty(t *testing.T) *Faults {
+	t.Helper()
+	b, err := objstore.Open(t.Context(), "mem://")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewFaults(b)
+}
+
+func TestFaultsHitWhatTheyAreAimedAt(t *testing.T) {
+	f := faulty(t)
+	full := errors.New("quota exceeded")
+	f.Add(Fault{Kind: Fail, Op: PutOp, Key: "manifest", Skip: 1, Times: 2, Err: full})
+	for i, want := range []bool{false, true, true, false} {
+		if err := f.Put(t.Context(), "log", strings.NewReader("x"), objstore.PutOptions{}); err != nil {
+			t.Errorf("another key: %v", err)
+		}
+		if err := f.Delete(t.Context(), "manifest"); err != nil {
+			t.Errorf("another operation: %v", err)
+		}
+		err := f.Put(t.Context(), "the/manifest/1", strings.NewReader("x"), objstore.PutOptions{})
+		if errors.Is(err, ErrInjected) != want || errors.Is(err, full) != want || (err != nil) != want {
+			t.Errorf("Put %d: %v", i, err)
+		}
+	}
+	if f.Calls(PutOp) != 8 || f.Calls(DeleteOp) != 4 || f.Calls(AnyOp) != 12 {
+		t.Errorf("%d puts, %d deletes, %d in all", f.Calls(PutOp), f.Calls(DeleteOp), f.Calls(AnyOp))
+	}
+	remove := f.Add(Fault{Kind: Fail})
+	if err := f.Delete(t.Context(), "k"); !errors.Is(err, objstore.ErrUnavailable) {
+		t.Errorf("down: %v", err)
+	}
+	remove()
+	if err := f.Delete(t.Context(), "k"); err != nil {
+		t.Errorf("up again: %v", err)
+	}
+}
+
+func TestFaultsDoWhatTheySay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := faulty(t)
+		put(t, f, "k", "0123456789")
+
+		f.Add(Fault{Kind: FailAfter, Op: PutOp, Times: 1})
+		if err := f.Put(t.Context(), "k", strings.NewReader("abcdefghij"), objstore.PutOptions{}); !errors.Is(err, ErrInjected) {
+			t.Errorf("FailAfter: %v", err)
+		}
+		if got := get(t, f, "k"); got != "abcdefghij" {
+			t.Errorf("FailAfter has not done its work: %q", got)
+		}
+
+		f.Add(Fault{Kind: PartialRead, Times: 1})
+		p := make([]byte, 10)
+		if n, err := f.GetRange(t.Context(), "k", 0, p); n != 5 || string(p) != "abcde\x00\x00\x00\x00\x00" || !errors.Is(err, objstore.ErrUnavailable) {
+			t.Errorf("PartialRead: %d, %q, %v", n, p, err)
+		}
+
+		remove := f.Add(Fault{Kind: StaleList})
+		put(t, f, "new", "x")
+		if keys := list(t, f, ""); len(keys) != 1 || keys[0] != "k" {
+			t.Errorf("StaleList: %q", keys)
+		}
+		remove()
+		if keys := list(t, f, ""); len(keys) != 2 {
+			t.Errorf("List: %q", keys)
+		}
+
+		f.Add(Fault{Kind: Slow, Op: StatOp, Latency: time.Minute})
+		begin := time.Now()
+		if _, err := f.Stat(t.Context(), "k"); err != nil || time.Since(begin) != time.Minute {
+			t.Errorf("Slow: %v, %v", time.Since(begin), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := f.Stat(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Slow under a deadline: %v", err)
+		}
+	})
+}
