@@ -198,7 +198,7 @@ func applySeeds(b *Broker, text string) error {
 
 // finish fills in the defaults that depend on other settings and returns all
 // problems, joined.
-func (b *Broker) finish() error {
+func finish(b *Broker) error {
 	var problems []error
 	if b.ObjectStore == "" {
 		b.ObjectStore = (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(b.DataDir, "objects"))}).String()

@@ -122,7 +122,7 @@ func (f *Flags) Load(environ []string) (Broker, error) {
 	if len(problems) > 0 {
 		return Broker{}, errors.Join(problems...)
 	}
-	if err := b.finish(); err != nil {
+	if err := finish(&b); err != nil {
 		return Broker{}, err
 	}
 	return b, nil

@@ -110,7 +110,7 @@ type world struct {
 }
 
 // inBubble runs a test with a world on virtual time.
-func inBubble(t *testing.T, change func(*coordinator.Options[*counters]), test func(*testing.T, *world)) {
+func inBubble(t *testing.T, change func(*coordinator.Options[*counters]), test func(*world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, log: &coordinatortest.MemLog{}}
@@ -126,7 +126,7 @@ func inBubble(t *testing.T, change func(*coordinator.Options[*counters]), test f
 		w.rt.Elected(0, 1)
 		synctest.Wait()
 		defer w.rt.Close() // of a test that ends early
-		test(t, w)
+		test(w)
 		w.rt.Close()
 		if w.made.Load() != w.unloaded.Load() {
 			t.Errorf("%d machines were made and %d unloaded", w.made.Load(), w.unloaded.Load())

@@ -58,8 +58,8 @@ func (s *shard[M]) takeOff(ctx context.Context) {
 	}
 	// Ended before run is: serve takes what it sends, and waits for it.
 	s.rt.wg.Go(func() {
-		_, err := s.rt.opts.Log.Append(ctx, s.partition, batch)
-		s.landed <- err
+		_, refused := s.rt.opts.Log.Append(ctx, s.partition, batch)
+		s.landed <- refused
 	})
 }
 

@@ -34,7 +34,8 @@ func (w *world) reelect(epoch int32) {
 }
 
 func TestLoadReadsTheWholeLog(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		for i := range 10 {
 			w.do(add("a", 1))
 			w.do(add("b", 1))
@@ -64,7 +65,8 @@ func TestWhileLoading(t *testing.T) {
 	inBubble(t, func(o *coordinator.Options[*counters]) {
 		loads = make(gate)
 		o.Log = &slowLog{MemLog: o.Log.(*coordinatortest.MemLog), loads: loads}
-	}, func(t *testing.T, w *world) {
+	}, func(w *world) {
+		t := w.t
 		w.fails(get("a"), coordinator.ErrLoading)
 		w.rt.Post(0, arm("posted", 0))
 		loads <- errors.New("the log cannot be read") // is tried again
@@ -98,7 +100,8 @@ func TestLoadsAreBounded(t *testing.T) {
 		loads = make(gate)
 		o.Log = &slowLog{MemLog: o.Log.(*coordinatortest.MemLog), loads: loads}
 		o.LoadConcurrency = 2
-	}, func(t *testing.T, w *world) {
+	}, func(w *world) {
+		t := w.t
 		for p := int32(1); p < 6; p++ {
 			w.rt.Elected(p, 0)
 		}
@@ -125,7 +128,8 @@ func TestLoadsAreBounded(t *testing.T) {
 }
 
 func TestLoadSkipsWhatIsNotState(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		w.do(add("a", 1))
 		for _, b := range []*record.Builder{
 			{LeaderEpoch: 1, Control: true},
@@ -154,7 +158,8 @@ func TestLoadSkipsWhatIsNotState(t *testing.T) {
 }
 
 func TestTimersOfOneElectionEndWithIt(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		w.do(arm("x", time.Second))
 		w.reelect(2)
 		time.Sleep(time.Minute)

@@ -18,8 +18,10 @@ type Log interface {
 	// tell why.
 	Append(ctx context.Context, partition int32, batch []byte) (lastOffset int64, err error)
 	// Load calls fn with every batch from the start of the log to the end that it
-	// had when Load was called, in order. It ends at the first error of fn and
-	// returns it. fn keeps no part of a batch.
+	// had when Load was called, in order: to the log end offset, not to a high
+	// watermark that may lag behind what the leader before acknowledged, or behind
+	// a write that was uncertain. It ends at the first error of fn and returns it.
+	// fn keeps no part of a batch.
 	Load(ctx context.Context, partition int32, fn func(record.Batch) error) error
 }
 

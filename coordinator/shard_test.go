@@ -18,7 +18,8 @@ import (
 )
 
 func TestNothingIsAnsweredOrVisibleBeforeItIsCommitted(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		g := make(gate)
 		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error { return g.wait(ctx) }
 		waiter := w.submit(add("a", 1))
@@ -46,12 +47,13 @@ func TestNothingIsAnsweredOrVisibleBeforeItIsCommitted(t *testing.T) {
 }
 
 func TestOneAppendCarriesWhatWasDecidedMeanwhile(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		g := make(gate)
 		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error { return g.wait(ctx) }
 		waiters := []*coordinator.Waiter{w.submit(add("first", 1))}
 		synctest.Wait()
-		for _, name := range strings.Split("abcdefghij", "") {
+		for name := range strings.SplitSeq("abcdefghij", "") {
 			waiters = append(waiters, w.submit(add(name, 1)))
 		}
 		synctest.Wait()
@@ -69,7 +71,8 @@ func TestOneAppendCarriesWhatWasDecidedMeanwhile(t *testing.T) {
 }
 
 func TestOperationsOnOneKeySeeOneAnother(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		var waiters []*coordinator.Waiter
 		for range 100 {
 			waiters = append(waiters, w.submit(add("a", 1)))
@@ -84,7 +87,8 @@ func TestOperationsOnOneKeySeeOneAnother(t *testing.T) {
 }
 
 func TestSharedOperationsDoNotWaitForOneAnother(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		g := make(gate)
 		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error { return g.wait(ctx) }
 		blind := func(name string) op {
@@ -120,7 +124,8 @@ func TestSharedOperationsDoNotWaitForOneAnother(t *testing.T) {
 }
 
 func TestRefusedRecordsChangeNothing(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		w.do(add("a", 5))
 		w.log.Before = func(context.Context, int32, record.Batch) error { return coordinator.ErrUnavailable }
 		ran := false
@@ -149,7 +154,8 @@ func TestRefusedRecordsChangeNothing(t *testing.T) {
 }
 
 func TestTimersAreTriedAgainWhenRecordsAreRefused(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		refusals := 3
 		w.log.Before = func(context.Context, int32, record.Batch) error {
 			if refusals--; refusals >= 0 {
@@ -173,9 +179,58 @@ func TestTimersAreTriedAgainWhenRecordsAreRefused(t *testing.T) {
 	})
 }
 
+// A timer that was set anew while its refused operation was under way stays.
+func TestRetryDoesNotReplaceANewerTimer(t *testing.T) {
+	inBubble(t, nil, func(w *world) {
+		set := func(o op, after time.Duration) op {
+			return op{Access: coordinator.Read, Decide: func(_ *counters, _ time.Time, waiter *coordinator.Waiter) decision {
+				var d decision
+				d.SetTimer(timer{Key: coordinator.TimerKey{Kind: "x"}, After: after, Op: o})
+				d.Reply(waiter, nil)
+				return d
+			}}
+		}
+		g := make(gate)
+		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error { return g.wait(ctx) }
+		w.do(set(add("old", 1), 0))
+		synctest.Wait()
+		w.do(set(add("new", 1), time.Minute))
+		g <- coordinator.ErrUnavailable
+		synctest.Wait()
+		close(g)
+		time.Sleep(time.Hour)
+		if v := w.live().values; v["old"] != 0 || v["new"] != 1 {
+			w.t.Errorf("state is %v", v)
+		}
+	})
+}
+
+// What an election before has on its way to the log is over before the log is read.
+func TestLoadWaitsForTheElectionBefore(t *testing.T) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
+		stuck := make(chan struct{})
+		w.log.Before = func(context.Context, int32, record.Batch) error {
+			<-stuck // does not mind that ctx has ended
+			return nil
+		}
+		w.submit(add("a", 1))
+		synctest.Wait()
+		w.rt.Elected(0, 2)
+		synctest.Wait()
+		w.fails(get("a"), coordinator.ErrLoading)
+		close(stuck)
+		synctest.Wait()
+		if v := w.do(get("a")); v != 1 {
+			t.Errorf("a is %v: the log was read too early", v)
+		}
+	})
+}
+
 func TestUncertainWriteReloads(t *testing.T) {
 	for _, written := range []bool{true, false} {
-		inBubble(t, nil, func(t *testing.T, w *world) {
+		inBubble(t, nil, func(w *world) {
+			t := w.t
 			w.do(add("a", 1))
 			uncertain := func() error { return coordinator.ErrUncertain }
 			if written {
@@ -204,7 +259,8 @@ func TestUncertainWriteReloads(t *testing.T) {
 }
 
 func TestResigningAnswersWhoeverWaits(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error {
 			<-ctx.Done()
 			return context.Cause(ctx)
@@ -231,7 +287,7 @@ func TestResigningAnswersWhoeverWaits(t *testing.T) {
 }
 
 func TestDeposedShardWritesNothing(t *testing.T) {
-	inBubble(t, nil, func(_ *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
 		w.log.SetEpoch(0, 2) // the log knows already, the coordinator does not
 		w.fails(add("a", 1), coordinator.ErrNotCoordinator)
 		w.fails(add("a", 1), coordinator.ErrNotCoordinator)
@@ -240,7 +296,8 @@ func TestDeposedShardWritesNothing(t *testing.T) {
 }
 
 func TestElectionInAnEpochThatIsNotNewerIsIgnored(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
+		t := w.t
 		parked := w.submit(wait("s"))
 		synctest.Wait()
 		w.rt.Elected(0, 1)
@@ -261,7 +318,8 @@ func TestElectionInAnEpochThatIsNotNewerIsIgnored(t *testing.T) {
 
 func TestOverloadIsRefused(t *testing.T) {
 	limit := func(o *coordinator.Options[*counters]) { o.QueueSize = 3 }
-	inBubble(t, limit, func(t *testing.T, w *world) {
+	inBubble(t, limit, func(w *world) {
+		t := w.t
 		g := make(gate)
 		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error { return g.wait(ctx) }
 		var waiters []*coordinator.Waiter
@@ -286,10 +344,11 @@ func TestOverloadIsRefused(t *testing.T) {
 
 func TestLargeDecisionsTakeSeveralBatches(t *testing.T) {
 	small := func(o *coordinator.Options[*counters]) { o.MaxBatchBytes = 130 }
-	inBubble(t, small, func(t *testing.T, w *world) {
+	inBubble(t, small, func(w *world) {
+		t := w.t
 		large := op{Key: "k", Decide: func(_ *counters, _ time.Time, waiter *coordinator.Waiter) decision {
 			var d decision
-			for _, name := range strings.Split("abcdefghij", "") {
+			for name := range strings.SplitSeq("abcdefghij", "") {
 				d.Records = append(d.Records, set(name, 1))
 			}
 			d.Reply(waiter, "done")
@@ -304,6 +363,19 @@ func TestLargeDecisionsTakeSeveralBatches(t *testing.T) {
 			t.Errorf("state is %v", w.live().values)
 		}
 
+		// The first batch is refused: the others are not tried.
+		w.log.Before = func(context.Context, int32, record.Batch) error {
+			w.log.Before = nil
+			return coordinator.ErrUnavailable
+		}
+		written := w.log.Batches(0)
+		w.fails(large, coordinator.ErrUnavailable)
+		w.do(get("a"))
+		synctest.Wait()
+		if n := w.log.Batches(0); n != written {
+			t.Errorf("%d batches were written", n-written)
+		}
+
 		// The second batch is refused: what is in the log is applied, the rest is not,
 		// and the key is free again.
 		batches := 0
@@ -316,7 +388,7 @@ func TestLargeDecisionsTakeSeveralBatches(t *testing.T) {
 		clearing := large
 		clearing.Decide = func(_ *counters, _ time.Time, waiter *coordinator.Waiter) decision {
 			var d decision
-			for _, name := range strings.Split("abcdefghij", "") {
+			for name := range strings.SplitSeq("abcdefghij", "") {
 				d.Records = append(d.Records, set(name, 0))
 			}
 			d.Reply(waiter, "done")
@@ -378,9 +450,10 @@ func TestIdleShardsAreOneGoroutineEach(t *testing.T) {
 func TestLiveStateIsTheReplayedLog(t *testing.T) {
 	names := []string{"a", "b", "c"}
 	rapid.Check(t, func(rt *rapid.T) {
-		steps := rapid.SliceOfN(rapid.IntRange(0, 9), 1, 60).Draw(rt, "steps")
-		faults := rapid.SliceOfN(rapid.IntRange(0, 9), 1, 20).Draw(rt, "faults")
-		inBubble(t, func(o *coordinator.Options[*counters]) { o.MaxBatchBytes = 150 }, func(t *testing.T, w *world) {
+		steps := rapid.SliceOfN(rapid.IntRange(0, 9), 30, 60).Draw(rt, "steps")
+		faults := rapid.SliceOfN(rapid.IntRange(0, 9), 5, 20).Draw(rt, "faults")
+		inBubble(t, func(o *coordinator.Options[*counters]) { o.MaxBatchBytes = 150 }, func(w *world) {
+			t := w.t
 			epoch, appends := int32(1), 0
 			w.log.Before = func(context.Context, int32, record.Batch) error {
 				if appends++; faults[appends%len(faults)] == 0 {

@@ -91,18 +91,20 @@ func (t *timers[M]) next(now time.Time) (time.Duration, bool) {
 
 type timerHeap[M any] []*armed[M]
 
-func (h timerHeap[M]) Len() int { return len(h) }
+func (h *timerHeap[M]) Len() int { return len(*h) }
 
-func (h timerHeap[M]) Less(i, j int) bool {
-	if h[i].deadline.Equal(h[j].deadline) {
-		return h[i].seq < h[j].seq
+func (h *timerHeap[M]) Less(i, j int) bool {
+	a, b := (*h)[i], (*h)[j]
+	if a.deadline.Equal(b.deadline) {
+		return a.seq < b.seq
 	}
-	return h[i].deadline.Before(h[j].deadline)
+	return a.deadline.Before(b.deadline)
 }
 
-func (h timerHeap[M]) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+func (h *timerHeap[M]) Swap(i, j int) {
+	list := *h
+	list[i], list[j] = list[j], list[i]
+	list[i].index, list[j].index = i, j
 }
 
 // Push is for container/heap.

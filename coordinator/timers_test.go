@@ -19,7 +19,7 @@ func (w *world) ticked(want ...string) {
 }
 
 func TestTimersFireInOrder(t *testing.T) {
-	inBubble(t, nil, func(_ *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
 		w.do(arm("b", 2*time.Second))
 		w.do(arm("a", time.Second))
 		w.do(arm("same", 2*time.Second)) // set after b
@@ -40,9 +40,9 @@ func TestTimersFireInOrder(t *testing.T) {
 }
 
 // A timer that fires while a decision about its key is on its way to the log
-// waits for it, and does not count if that decision set it anew or cancelled it.
+// waits for it, and does not count if that decision set it anew or canceled it.
 func TestTimerThatFiredIsStillUndone(t *testing.T) {
-	inBubble(t, nil, func(_ *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
 		g := make(gate)
 		w.do(arm("x", time.Second))
 		w.log.Before = func(ctx context.Context, _ int32, _ record.Batch) error { return g.wait(ctx) }
@@ -67,7 +67,7 @@ func TestTimerThatFiredIsStillUndone(t *testing.T) {
 
 // A heartbeat that waited for its turn while the shard was busy still counts.
 func TestWhatWasSubmittedBeforeADeadlineGoesFirst(t *testing.T) {
-	inBubble(t, nil, func(_ *testing.T, w *world) {
+	inBubble(t, nil, func(w *world) {
 		w.do(arm("x", time.Second))
 		w.submit(op{Key: "slow", Decide: func(*counters, time.Time, *coordinator.Waiter) decision {
 			time.Sleep(3 * time.Second)

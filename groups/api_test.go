@@ -18,12 +18,12 @@ import (
 )
 
 // bubble runs a test with a coordinator on virtual time.
-func bubble(t *testing.T, change func(*Config), test func(*testing.T, *harness)) {
+func bubble(t *testing.T, change func(*Config), test func(*harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t, change)
 		defer h.close()
-		test(t, h)
+		test(h)
 	})
 }
 
@@ -121,7 +121,8 @@ func (l *stalledLog) Load(ctx context.Context, _ int32, _ func(record.Batch) err
 }
 
 func TestCodesOfAPartitionThatIsNotThere(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, h *harness) {
+	bubble(t, nil, func(h *harness) {
+		t := h.t
 		for p := range h.config.Partitions {
 			h.c.OnResigned(p)
 		}
@@ -154,7 +155,8 @@ func TestCodesOfTheLogsErrors(t *testing.T) {
 		{coordinator.ErrRecordTooLarge, kerr.UnknownServerError},
 		{errors.New("the roof is on fire"), kerr.UnknownServerError},
 	} {
-		bubble(t, nil, func(t *testing.T, h *harness) {
+		bubble(t, nil, func(h *harness) {
+			t := h.t
 			h.log.Before = func(context.Context, int32, record.Batch) error { return fmt.Errorf("append: %w", c.err) }
 			if got := h.c.OffsetCommit(t.Context(), commitRequest("g", "t", 0, 1)).Topics[0].Partitions[0].ErrorCode; got != c.want.Code {
 				t.Errorf("%v: commit answers %s, want %s", c.err, errName(got), c.want.Message)
@@ -198,7 +200,7 @@ func TestAllVersions(t *testing.T) {
 		{
 			0, 5, func(v int16) kmsg.Request {
 				r := kmsg.NewPtrSyncGroupRequest()
-				r.Group, r.Protocol, r.ProtocolType = "g", kmsg.StringPtr("range"), kmsg.StringPtr("consumer")
+				r.Group, r.Protocol, r.ProtocolType = "g", new("range"), new("consumer")
 				return r
 			},
 			func(h *harness, ctx context.Context, req kmsg.Request) kmsg.Response {
@@ -325,7 +327,8 @@ func TestAllVersions(t *testing.T) {
 		},
 	} {
 		for v := api.min; v <= api.max; v++ {
-			bubble(t, nil, func(t *testing.T, h *harness) {
+			bubble(t, nil, func(h *harness) {
+				t := h.t
 				sent := api.make(v)
 				sent.SetVersion(v)
 				name := fmt.Sprintf("%T v%d", sent, v)
@@ -352,7 +355,8 @@ func TestAllVersions(t *testing.T) {
 }
 
 func TestOffsetFetchOfSeveralGroups(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, h *harness) {
+	bubble(t, nil, func(h *harness) {
+		t := h.t
 		req := kmsg.NewPtrOffsetFetchRequest()
 		req.Version = 9
 		var lost string
@@ -388,7 +392,8 @@ func TestOffsetFetchOfSeveralGroups(t *testing.T) {
 
 // RequireStable waits for a commit that is under way; a plain fetch does not.
 func TestStableFetchWaitsForCommits(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, h *harness) {
+	bubble(t, nil, func(h *harness) {
+		t := h.t
 		gate := make(chan struct{})
 		h.log.Before = func(context.Context, int32, record.Batch) error {
 			<-gate
@@ -417,14 +422,15 @@ func TestStableFetchWaitsForCommits(t *testing.T) {
 
 // A client that goes away while it waits stays in the group until its session is over.
 func TestLostConnectionLeavesTheMember(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, h *harness) {
+	bubble(t, nil, func(h *harness) {
+		t := h.t
 		ctx, hangUp := context.WithCancel(t.Context())
 		got := make(chan int16, 1)
 		go func() { got <- h.c.JoinGroup(ctx, sampleJoin(3), ClientInfo{ID: "gone"}).ErrorCode }()
 		synctest.Wait()
 		hangUp()
 		if code := <-got; code == 0 {
-			t.Error("the join that was cancelled succeeded")
+			t.Error("the join that was canceled succeeded")
 		}
 		h.join(h.client("c"), joinArgs{group: "g", protocolType: "consumer", protocols: []string{"range"}, session: 10 * time.Second, rebalance: time.Minute, version: 3})
 		h.settle()
@@ -446,7 +452,8 @@ func TestLostConnectionLeavesTheMember(t *testing.T) {
 
 // The bytes of a request belong to the connection, which uses them again.
 func TestBytesOfRequestsAreCopied(t *testing.T) {
-	bubble(t, func(c *Config) { c.InitialRebalanceDelay = 0 }, func(t *testing.T, h *harness) {
+	bubble(t, func(c *Config) { c.InitialRebalanceDelay = 0 }, func(h *harness) {
+		t := h.t
 		join := sampleJoin(3)
 		resp := h.c.JoinGroup(t.Context(), join, ClientInfo{ID: "c"})
 		sync := kmsg.NewPtrSyncGroupRequest()

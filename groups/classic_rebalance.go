@@ -85,7 +85,7 @@ func initialDelayTimer(groupID string, delay, remaining time.Duration) timer {
 				return decision{}
 			}
 			t := s.begin(g, now)
-			if g.grown && remaining > 0 {
+			if g.grown {
 				t.g.grown = false
 				t.d.SetTimer(initialDelayTimer(groupID, min(s.config.InitialRebalanceDelay, remaining), max(0, remaining-delay)))
 			} else {

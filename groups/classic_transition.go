@@ -1,7 +1,6 @@
 package groups
 
 import (
-	"context"
 	"log/slog"
 	"time"
 
@@ -53,8 +52,9 @@ func (t *transition) save() { t.d.Records = append(t.d.Records, groupRecord(t.g)
 
 func (t *transition) log(message string, attrs ...slog.Attr) {
 	// The line says what was decided; that its records are refused is logged by the runtime.
-	attrs = append(attrs, slog.String("group", t.g.id), slog.String("state", string(t.g.state)), slog.Int("generation", int(t.g.generation)))
-	t.s.logger.LogAttrs(context.Background(), slog.LevelDebug, message, attrs...) //nolint:sloglint // callers pass constants
+	t.s.logger.Debug(message, //nolint:sloglint // callers pass constants
+		slog.String("group", t.g.id), slog.String("state", string(t.g.state)), slog.Int("generation", int(t.g.generation)),
+		slog.Attr{Value: slog.GroupValue(attrs...)})
 }
 
 // Timers of a group. Whatever they do is decided from the state of that moment,

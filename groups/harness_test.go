@@ -21,7 +21,7 @@ import (
 // harness is a coordinator over a log in memory, in a bubble of virtual time, and
 // clients that remember what they were told.
 type harness struct {
-	t       testing.TB
+	t       *testing.T
 	log     *coordinatortest.MemLog
 	c       *Coordinator
 	config  Config
@@ -49,7 +49,8 @@ type client struct {
 	topics     []string
 }
 
-func newHarness(t testing.TB, change func(*Config)) *harness {
+func newHarness(t *testing.T, change func(*Config)) *harness {
+	t.Helper()
 	h := &harness{t: t, log: &coordinatortest.MemLog{}, config: DefaultConfig(), clients: map[string]*client{}}
 	h.config.Partitions = 2
 	if change != nil {

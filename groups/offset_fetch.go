@@ -116,7 +116,7 @@ func fillOldFetch(resp *kmsg.OffsetFetchResponse, req *kmsg.OffsetFetchRequest, 
 			t.Topic = asked.Topic
 			for _, number := range asked.Partitions {
 				p := kmsg.NewOffsetFetchResponseTopicPartition()
-				p.Partition, p.Offset, p.Metadata, p.ErrorCode = number, -1, kmsg.StringPtr(""), g.ErrorCode
+				p.Partition, p.Offset, p.Metadata, p.ErrorCode = number, -1, new(""), g.ErrorCode
 				t.Partitions = append(t.Partitions, p)
 			}
 			resp.Topics = append(resp.Topics, t)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,16 +23,16 @@ import (
 // that).
 func TestAnyHistoryIsWhatItsLogSays(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		draw := func(label string, n int) []int { return rapid.SliceOfN(rapid.IntRange(0, 999), 1, n).Draw(rt, label) }
-		steps, choices, faults := draw("steps", 80), draw("choices", 80), draw("faults", 30)
+		draw := func(label string, n int) []int { return rapid.SliceOfN(rapid.IntRange(0, 999), n, 2*n).Draw(rt, label) }
+		steps, choices, faults := draw("steps", 50), draw("choices", 50), draw("faults", 10)
 		delay := rapid.SampledFrom([]time.Duration{0, 3 * time.Second}).Draw(rt, "delay")
-		size := rapid.SampledFrom([]int{2, 100}).Draw(rt, "size")
+		size := rapid.SampledFrom([]int{3, 100}).Draw(rt, "size")
 		bubble(t, func(c *Config) {
 			c.InitialRebalanceDelay, c.MaxSize = delay, size
 			c.OffsetsRetention, c.RetentionCheckInterval = time.Minute, 15*time.Second
-		}, func(t *testing.T, h *harness) {
+		}, func(h *harness) {
 			appends := 0
-			fault := func(kind int) bool { return faults[appends%len(faults)]%12 == kind }
+			fault := func(kind int) bool { return faults[appends%len(faults)]%24 == kind }
 			h.log.Before = func(context.Context, int32, record.Batch) error {
 				h.mu.Lock()
 				defer h.mu.Unlock()
@@ -60,17 +62,17 @@ func TestAnyHistoryIsWhatItsLogSays(t *testing.T) {
 
 // random does one thing; how often each, the numbers say.
 func (h *harness) random(step, choice int) {
-	cl := h.client(fmt.Sprint("c", choice%4))
-	group := []string{"g", "h"}[choice/4%2]
-	protocols := [][]string{{"range"}, {"range", "sticky"}, {"sticky", "range"}, {"sticky"}}[choice/8%4]
+	group := []string{"g", "g", "g", "h"}[choice/4%4]
+	cl := h.client(fmt.Sprint(group, choice%4))
+	protocols := [][]string{{"range"}, {"range", "sticky"}, {"sticky", "range"}, {"range"}}[choice/16%4]
 	if choice%4 == 3 {
 		instance := "static"
 		cl.instanceID = &instance
 	}
 	switch {
-	case step < 350:
+	case step < 400:
 		h.mu.Lock()
-		if choice%11 == 0 {
+		if choice%31 == 0 {
 			cl.memberID = ""
 		}
 		h.mu.Unlock()
@@ -78,17 +80,17 @@ func (h *harness) random(step, choice int) {
 			group: group, protocolType: "consumer", protocols: protocols, topics: []string{"t"},
 			session: 10 * time.Second, rebalance: 15 * time.Second, version: int16(choice % 10),
 		})
-	case step < 600:
-		h.mu.Lock()
+	case step < 650:
+		// All of the group, or one.
 		assignments := map[string]string{}
 		for name := range h.clients {
 			assignments[name] = name
 		}
-		h.mu.Unlock()
-		for name := range assignments {
-			h.client(name)
+		for _, name := range slices.Sorted(maps.Keys(h.clients)) {
+			if other := h.clients[name]; choice%5 != 0 && strings.HasPrefix(name, group) || other == cl {
+				h.sync(other, group, "consumer", int16(choice%5), assignments)
+			}
 		}
-		h.sync(cl, group, "consumer", int16(choice%5), assignments)
 	case step < 700:
 		h.heartbeat(cl, group)
 	case step < 760:
@@ -105,27 +107,32 @@ func (h *harness) random(step, choice int) {
 		m.MemberID, m.InstanceID = cl.memberID, cl.instanceID
 		req.Members = []kmsg.LeaveGroupRequestMember{m}
 		h.async(func() string { return fmt.Sprint(h.c.LeaveGroup(h.ctx(), req).ErrorCode) })
-	case step < 830:
+	case step < 810:
 		req := kmsg.NewPtrDeleteGroupsRequest()
 		req.Groups = []string{group}
 		h.async(func() string { return fmt.Sprint(h.c.DeleteGroups(h.ctx(), req).Groups[0].ErrorCode) })
-	case step < 850:
+	case step < 830:
 		h.c.OnTopicsDeleted([]string{"t"})
-	case step < 880:
+	case step < 840:
 		h.elect()
 	default:
-		time.Sleep(time.Duration(choice%20) * time.Second)
+		time.Sleep(time.Duration(choice%8) * time.Second)
 	}
 }
 
 // checkCompacted compares what the log says with what is left of it by
 // compaction. A group without records of its own that has lost its offsets is
-// not known from a log without tombstones; it is nothing that a sweep would keep.
+// not known from such a log; it is nothing that a sweep would keep.
 func (h *harness) checkCompacted() {
 	h.t.Helper()
 	always := func(string) bool { return true }
 	for p := range h.config.Partitions {
 		full := replay(h.t, h.log, p)
+		for id, g := range full.groups {
+			if g.(*classicGroup).since < 0 && len(full.offsets[id]) == 0 {
+				full.remove(id)
+			}
+		}
 		if err := h.log.Compact(p, true); err != nil {
 			h.t.Fatal(err)
 		}
@@ -134,11 +141,6 @@ func (h *harness) checkCompacted() {
 		}
 		if err := h.log.Compact(p, false); err != nil {
 			h.t.Fatal(err)
-		}
-		for id, g := range full.groups {
-			if g.(*classicGroup).since < 0 && len(full.offsets[id]) == 0 {
-				full.remove(id)
-			}
 		}
 		if compacted := replay(h.t, h.log, p).view(always); !maps.Equal(full.view(always), compacted) {
 			h.t.Fatalf("partition %d: the log says\n%v\nand compacted without tombstones\n%v", p, full.view(always), compacted)

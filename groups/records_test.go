@@ -98,7 +98,7 @@ func TestAllValueVersionsAreRead(t *testing.T) {
 	}
 	for version := range int16(maxValueGroup + 1) {
 		v := kmsg.NewGroupMetadataValue()
-		v.Version, v.ProtocolType, v.Generation, v.Protocol, v.Leader, v.CurrentStateTimestamp = version, "consumer", 3, kmsg.StringPtr("range"), kmsg.StringPtr("m"), 50
+		v.Version, v.ProtocolType, v.Generation, v.Protocol, v.Leader, v.CurrentStateTimestamp = version, "consumer", 3, new("range"), new("m"), 50
 		m := kmsg.NewGroupMetadataValueMember()
 		m.MemberID, m.RebalanceTimeoutMillis, m.SessionTimeoutMillis, m.Subscription, m.Assignment = "m", 1000, 2000, []byte("s"), []byte("a")
 		v.Members = []kmsg.GroupMetadataValueMember{m}

@@ -29,6 +29,7 @@ import (
 // answer is printed at the step after which it came.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
+		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{}
 			defer func() {
@@ -37,6 +38,7 @@ func TestScripts(t *testing.T) {
 				}
 			}()
 			datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+				t.Helper()
 				return s.step(t, d)
 			})
 		})
@@ -51,6 +53,7 @@ type script struct {
 }
 
 func (s *script) step(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
 	if s.harness == nil {
 		s.harness = newHarness(t, func(c *Config) {
 			if d.Cmd == "config" {
@@ -72,6 +75,7 @@ func (s *script) step(t *testing.T, d *datadriven.TestData) string {
 }
 
 func configure(t *testing.T, d *datadriven.TestData, c *Config) {
+	t.Helper()
 	c.InitialRebalanceDelay = duration(t, d, "delay", c.InitialRebalanceDelay)
 	c.OffsetsRetention = duration(t, d, "retention", c.OffsetsRetention)
 	c.RetentionCheckInterval = duration(t, d, "sweep", c.RetentionCheckInterval)
@@ -115,7 +119,7 @@ func values(d *datadriven.TestData, key string, fallback ...string) []string {
 
 // names are the arguments without a value.
 func names(d *datadriven.TestData) []string {
-	var list []string
+	list := make([]string, 0, len(d.CmdArgs))
 	for _, a := range d.CmdArgs {
 		if len(a.Vals) == 0 {
 			list = append(list, a.Key)
@@ -125,6 +129,7 @@ func names(d *datadriven.TestData) []string {
 }
 
 func (s *script) command(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
 	group := text(t, d, "group", "g")
 	switch d.Cmd {
 	case "config":
@@ -195,6 +200,7 @@ func (s *script) scripted(t *testing.T, d *datadriven.TestData) *client {
 }
 
 func (s *script) leave(t *testing.T, d *datadriven.TestData, group string) {
+	t.Helper()
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Version, req.Group = int16(number(t, d, "version", 5)), group
 	for _, name := range names(d) {
@@ -210,25 +216,27 @@ func (s *script) leave(t *testing.T, d *datadriven.TestData, group string) {
 	}
 	s.async(func() string {
 		resp := s.c.LeaveGroup(s.ctx(), req)
-		line := "leave " + errName(resp.ErrorCode)
+		var line strings.Builder
+		line.WriteString("leave " + errName(resp.ErrorCode))
 		for _, m := range resp.Members {
 			id := m.MemberID
 			if m.InstanceID != nil {
 				id += "/" + *m.InstanceID
 			}
-			line += fmt.Sprintf(" %s=%s", id, errName(m.ErrorCode))
+			line.WriteString(fmt.Sprintf(" %s=%s", id, errName(m.ErrorCode)))
 		}
-		return line
+		return line.String()
 	})
 }
 
 func (s *script) commitCommand(t *testing.T, d *datadriven.TestData, group string) {
+	t.Helper()
 	req := commitRequest(group, text(t, d, "topic", "t"), int32(number(t, d, "partition", 0)), number(t, d, "offset", 0))
 	req.Version = int16(number(t, d, "version", 9))
 	p := &req.Topics[0].Partitions[0]
 	p.LeaderEpoch = int32(number(t, d, "epoch", -1))
 	if _, ok := d.Arg("text"); ok {
-		p.Metadata = kmsg.StringPtr(text(t, d, "text", ""))
+		p.Metadata = new(text(t, d, "text", ""))
 	}
 	req.RetentionTimeMillis = -1
 	if keep := duration(t, d, "keep", -1); keep >= 0 {
@@ -259,20 +267,22 @@ func (s *script) fetchCommand(d *datadriven.TestData, group string) {
 	req.RequireStable = d.HasArg("stable")
 	s.async(func() string {
 		resp := s.c.OffsetFetch(s.ctx(), req).Groups[0]
-		line := "fetch " + errName(resp.ErrorCode)
+		var line strings.Builder
+		line.WriteString("fetch " + errName(resp.ErrorCode))
 		for _, ft := range resp.Topics {
 			for _, p := range ft.Partitions {
-				line += fmt.Sprintf(" %s-%d=%d/%d", ft.Topic, p.Partition, p.Offset, p.LeaderEpoch)
+				line.WriteString(fmt.Sprintf(" %s-%d=%d/%d", ft.Topic, p.Partition, p.Offset, p.LeaderEpoch))
 				if p.Metadata != nil && *p.Metadata != "" {
-					line += fmt.Sprintf("%q", *p.Metadata)
+					line.WriteString(fmt.Sprintf("%q", *p.Metadata))
 				}
 			}
 		}
-		return line
+		return line.String()
 	})
 }
 
 func (s *script) administer(t *testing.T, d *datadriven.TestData, group string) string {
+	t.Helper()
 	var out strings.Builder
 	switch d.Cmd {
 	case "describe":
@@ -342,14 +352,15 @@ func describeRecord(t *testing.T, r coordinator.Record) string {
 		if err := v.ReadFrom(r.Value); err != nil {
 			t.Fatal(err)
 		}
-		line := fmt.Sprintf("group %s version=%d generation=%d type=%q", k.Group, v.Version, v.Generation, v.ProtocolType)
+		var line strings.Builder
+		line.WriteString(fmt.Sprintf("group %s version=%d generation=%d type=%q", k.Group, v.Version, v.Generation, v.ProtocolType))
 		if v.Protocol != nil && v.Leader != nil {
-			line += fmt.Sprintf(" protocol=%s leader=%s", *v.Protocol, *v.Leader)
+			line.WriteString(fmt.Sprintf(" protocol=%s leader=%s", *v.Protocol, *v.Leader))
 		}
 		for _, m := range v.Members {
-			line += fmt.Sprintf(" %s=%q", m.MemberID, m.Assignment)
+			line.WriteString(fmt.Sprintf(" %s=%q", m.MemberID, m.Assignment))
 		}
-		return line
+		return line.String()
 	}
 	var k kmsg.OffsetCommitKey
 	var v kmsg.OffsetCommitValue

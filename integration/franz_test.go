@@ -34,14 +34,14 @@ func TestFranzGroups(t *testing.T) {
 
 	var mu sync.Mutex
 	seen := map[string]int{}
-	member := func(ctx context.Context) *kgo.Client {
+	member := func() *kgo.Client {
 		client := newClient(t, broker.bootstrap, kgo.ConsumerGroup("sharers"), kgo.ConsumeTopics("shared"),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitMarks(), kgo.BlockRebalanceOnPoll(),
+			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitMarks(),
 			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(200*time.Millisecond))
 		go func() {
 			for {
-				fetches := client.PollFetches(ctx)
-				if fetches.IsClientClosed() || ctx.Err() != nil {
+				fetches := client.PollFetches(context.Background()) // until the client is closed
+				if fetches.IsClientClosed() {
 					return
 				}
 				fetches.EachRecord(func(r *kgo.Record) {
@@ -50,7 +50,6 @@ func TestFranzGroups(t *testing.T) {
 					mu.Unlock()
 					client.MarkCommitRecords(r)
 				})
-				client.AllowRebalance()
 			}
 		}()
 		return client
@@ -60,16 +59,16 @@ func TestFranzGroups(t *testing.T) {
 		defer mu.Unlock()
 		return len(seen)
 	}
-	first := member(t.Context())
-	member(t.Context())
-	member(t.Context())
+	first := member()
+	member()
+	member()
 	eventually(t, time.Minute, "three members share six partitions", func() bool {
 		groups, err := admin.DescribeGroups(t.Context(), "sharers")
 		return err == nil && groups["sharers"].State == "Stable" && len(groups["sharers"].Members) == 3
 	})
 	eventually(t, time.Minute, "all records are read", func() bool { return count() == records })
 
-	first.CloseAllowingRebalance()
+	first.Close()
 	produce(records, 2*records)
 	eventually(t, time.Minute, "the other two read on", func() bool { return count() == 2*records })
 	eventually(t, time.Minute, "everything is committed", func() bool {

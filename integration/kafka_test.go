@@ -18,7 +18,7 @@ func newClient(t *testing.T, bootstrap string, opts ...kgo.Opt) *kgo.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	t.Cleanup(client.CloseAllowingRebalance)
 	return client
 }
 

@@ -48,6 +48,7 @@ func classify(err error) error {
 		return ErrUnavailable
 	case gcerrors.PermissionDenied, gcerrors.InvalidArgument, gcerrors.Unimplemented:
 		return nil
+	default: // the driver does not know either
 	}
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):

@@ -43,9 +43,6 @@ func TestDecorators(t *testing.T) {
 	t.Run("OverMemory", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return harden(open(t, "mem://"), time.Minute) })
 	})
-	t.Run("OverDirectory", func(t *testing.T) {
-		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return harden(open(t, "file://"+t.TempDir()), time.Minute) })
-	})
 	t.Run("Faults", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return objstoretest.NewFaults(open(t, "mem://")) })
 	})

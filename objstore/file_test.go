@@ -79,9 +79,9 @@ func TestMissingDirectoryIsNotAnEmptyBucket(t *testing.T) {
 	check("Put", b.Put(t.Context(), "a/b", strings.NewReader("x"), PutOptions{}))
 	check("Delete", b.Delete(t.Context(), "k"))
 	listed := false
-	for _, err := range b.List(t.Context(), "some/") {
+	for _, listErr := range b.List(t.Context(), "some/") {
 		listed = true
-		check("List", err)
+		check("List", listErr)
 	}
 	if !listed {
 		t.Error("List of a bucket that is not there is empty")

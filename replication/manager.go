@@ -83,8 +83,10 @@ const retryInterval = time.Second
 
 // Run follows the cluster's images until ctx ends. It owns the goroutines that sync logs and read from the bucket.
 func (m *Manager) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer cancel()
 	wg.Go(func() { m.flush.run(ctx) })
 	wg.Go(func() { m.cold.run(ctx) })
 

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"slices"
 	"testing"
 
@@ -32,6 +34,168 @@ func TestAppendAssignsOffsetsAndEpoch(t *testing.T) {
 	}
 	if e := l.EpochEntries(); len(e) != 2 || e[0] != (EpochEntry{7, 0}) || e[1] != (EpochEntry{8, 3}) {
 		t.Fatalf("epochs %v", e)
+	}
+}
+
+func TestAppendRefuses(t *testing.T) {
+	now := epoch0.UnixMilli()
+	broken := batchOf(1, 10, now)
+	broken[len(broken)-1]++
+	oldMagic := batchOf(1, 10, now)
+	oldMagic[16] = 1
+	miscounted := batchOf(2, 10, now)
+	binary.BigEndian.PutUint32(miscounted[57:], 3)
+	miscounted.SetCRC()
+	none := batchOf(1, 10, now)
+	binary.BigEndian.PutUint32(none[57:], 0)
+	none.SetCRC()
+	based := batchOf(1, 10, now)
+	based.SetBaseOffset(5)
+	for _, tc := range []struct {
+		name  string
+		batch []byte
+		want  error
+	}{
+		{"nothing", nil, ErrInvalidRecord},
+		{"half a batch", batchOf(1, 10, now)[:70], ErrCorruptRecord},
+		{"half a header", batchOf(1, 10, now)[:10], ErrCorruptRecord},
+		{"garbage after a batch", append(batchOf(1, 10, now), 1, 2, 3), ErrCorruptRecord},
+		{"wrong checksum", broken, ErrCorruptRecord},
+		{"old magic", oldMagic, ErrUnsupportedMagic},
+		{"too large", batchOf(1, 2000, now), ErrRecordTooLarge},
+		{"larger than a segment", bytes.Repeat(batchOf(1, 900, now), 11), ErrRecordListTooLarge},
+		{"count differs from offsets", miscounted, ErrInvalidRecord},
+		{"no records", none, ErrInvalidRecord},
+		{"base offset", based, ErrInvalidRecord},
+		{"control batch", batchOf(1, 10, now, func(b *record.Builder) { b.Control = true }), ErrInvalidRecord},
+		{"negative sequence", batchOf(1, 10, now, producer(1, 0, -1)), ErrInvalidRecord},
+		{"negative epoch", batchOf(1, 10, now, producer(1, -1, 0)), ErrInvalidRecord},
+		{"transactional without producer", batchOf(1, 10, now, func(b *record.Builder) { b.Transactional = true }), ErrInvalidRecord},
+		{"too old", batchOf(1, 10, now-10_001), ErrInvalidTimestamp},
+		{"too new", batchOf(1, 10, now+20_001), ErrInvalidTimestamp},
+		{"negative time", batchOf(1, 10, -7), ErrInvalidTimestamp},
+		{"own LogAppendTime", batchOf(1, 10, now, func(b *record.Builder) { b.LogAppendTime = true }), ErrInvalidTimestamp},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			k := newKit(t, vfs.NewMem(), func(c *Config) {
+				c.MaxMessageBytes, c.SegmentBytes = 1000, 10_000
+				c.TimestampBeforeMaxMs, c.TimestampAfterMaxMs = 10_000, 20_000
+			})
+			l := k.log()
+			mustAppend(t, l, batchOf(1, 10, now))
+			if _, err := l.Append(tc.batch, 0); !errors.Is(err, tc.want) {
+				t.Fatalf("error %v, want %v", err, tc.want)
+			}
+			mustAppend(t, l, batchOf(1, 10, record.NoTimestamp))
+			if got := readAll(t, l, 0); len(got) != 2 {
+				t.Fatalf("%d batches", len(got))
+			}
+		})
+	}
+}
+
+func TestAppendWritesAllBatchesOrNone(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), nil).log()
+	bad := batchOf(1, 10, epoch0.UnixMilli())
+	bad[30]++
+	if _, err := l.Append(slices.Concat(batchOf(2, 10, epoch0.UnixMilli()), bad), 0); !errors.Is(err, ErrCorruptRecord) {
+		t.Fatal(err)
+	}
+	if l.EndOffset() != 0 || l.Size() != 0 {
+		t.Fatalf("end %d, size %d", l.EndOffset(), l.Size())
+	}
+}
+
+func TestLogAppendTimeIsTheBrokers(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) { c.TimestampType = LogAppendTime; c.TimestampBeforeMaxMs = 5 })
+	l := k.log()
+	info := mustAppend(t, l, batchOf(3, 10, 77))
+	now := epoch0.UnixMilli()
+	if info.LogAppendTime != now || info.MaxTimestamp != now {
+		t.Fatalf("%+v", info)
+	}
+	for r, err := range readAll(t, l, 0)[0].Records() {
+		if err != nil || r.Timestamp != now {
+			t.Fatalf("record at %d has time %d, %v", r.Offset, r.Timestamp, err)
+		}
+	}
+}
+
+func TestCompactedTopicNeedsKeys(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true }).log()
+	mustAppend(t, l, batchOf(3, 10, epoch0.UnixMilli()))
+	var b record.Builder
+	b.Append(epoch0.UnixMilli(), nil, []byte("v"))
+	keyless, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = l.Append(keyless, 0); !errors.Is(err, ErrInvalidRecord) {
+		t.Fatal(err)
+	}
+}
+
+func TestCompressionTypeRecompresses(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) { c.Compression = Compression{Recompress: true, Codec: record.CodecZstd} })
+	l := k.log()
+	plain := batchOf(20, 100, epoch0.UnixMilli(), producer(4, 0, 0))
+	gzip := batchOf(20, 100, epoch0.UnixMilli(), producer(4, 0, 20), func(b *record.Builder) { b.Codec = record.CodecGzip })
+	zstd := batchOf(2, 100, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecZstd })
+	info := mustAppend(t, l, slices.Concat(plain, gzip, zstd))
+	if info.LastOffset != 41 {
+		t.Fatalf("%+v", info)
+	}
+	want := slices.Collect(eachBatch(slices.Concat(plain, gzip, zstd)))
+	for i, b := range readAll(t, l, 0) {
+		if b.Codec() != record.CodecZstd || b.Check() != nil || b.ProducerID() != want[i].ProducerID() {
+			t.Fatalf("batch %d: codec %v, check %v", i, b.Codec(), b.Check())
+		}
+		if got := values(t, b); !slices.Equal(got, values(t, want[i])) {
+			t.Fatalf("batch %d holds %d records, or others", i, len(got))
+		}
+	}
+	dup := batchOf(20, 100, epoch0.UnixMilli(), producer(4, 0, 20))
+	if info = mustAppend(t, l, dup); !info.Duplicate || info.FirstOffset != 20 {
+		t.Fatalf("%+v", info)
+	}
+}
+
+func values(t *testing.T, b record.Batch) (v []string) {
+	t.Helper()
+	for r, err := range b.Records() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		v = append(v, string(r.Key)+string(r.Value))
+	}
+	return v
+}
+
+func TestFollowerKeepsOffsetsAndLeavesTheCutTail(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), nil).log()
+	at := func(offset int64, epoch int32) record.Batch {
+		b := batchOf(2, 10, epoch0.UnixMilli())
+		b.SetBaseOffset(offset)
+		b.SetLeaderEpoch(epoch)
+		return b
+	}
+	info, err := l.AppendAsFollower(slices.Concat(at(5, 1), at(9, 3), at(11, 3)[:40]))
+	if err != nil || info.FirstOffset != 5 || info.LastOffset != 10 || l.EndOffset() != 11 || l.LatestEpoch() != 3 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	if info, err = l.AppendAsFollower(at(11, 3)[:30]); err != nil || info.Records != 0 || info.Bytes != 0 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	if _, err = l.AppendAsFollower(at(10, 3)); !errors.Is(err, ErrInvalidRecord) {
+		t.Fatalf("offsets went back: %v", err)
+	}
+	broken := at(11, 3)
+	broken[70]++
+	if _, err = l.AppendAsFollower(broken); !errors.Is(err, ErrCorruptRecord) {
+		t.Fatal(err)
+	}
+	if got := readAll(t, l, 0); len(got) != 2 || got[1].BaseOffset() != 9 {
+		t.Fatalf("%d batches", len(got))
 	}
 }
 

@@ -121,7 +121,7 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 	if err := l.usable(); err != nil {
 		return flushPlan{}, err
 	}
-	if err := l.writeEpochsLocked(true); err != nil {
+	if err := l.writeEpochsLocked(); err != nil {
 		return flushPlan{}, classify(err)
 	}
 	plan := flushPlan{

@@ -154,8 +154,12 @@ func ParseEpochs(content []byte) ([]EpochEntry, error) {
 }
 
 // checkpointLines splits a checkpoint file of Kafka: version 0, the number of
-// entries, the entries.
+// entries, the entries. Every line has its end, so that a torn file is not
+// taken for a whole one.
 func checkpointLines(content []byte) ([]string, error) {
+	if !bytes.HasSuffix(content, []byte("\n")) {
+		return nil, fmt.Errorf("%w: checkpoint does not end with a line", ErrCorrupt)
+	}
 	sc := bufio.NewScanner(bytes.NewReader(content))
 	var lines []string
 	for sc.Scan() {

@@ -172,6 +172,18 @@ func (l *Log) Size() int64 {
 	return n
 }
 
+// SizeFrom is how many bytes the local segments have that begin at offset or
+// later: what is not in the object store, if offset is where that ends.
+func (l *Log) SizeFrom(offset int64) int64 {
+	var n int64
+	for _, s := range *l.segments.Load() {
+		if s.base >= offset {
+			n += s.size.Load()
+		}
+	}
+	return n
+}
+
 // LatestEpoch is the newest leader epoch that the log knows, or UndefinedEpoch.
 func (l *Log) LatestEpoch() int32 { return l.epochs.latest() }
 
@@ -185,7 +197,8 @@ func (l *Log) EndOffsetForEpoch(epoch int32) (foundEpoch int32, endOffset int64)
 }
 
 // AssignEpoch notes that the leader of an epoch begins at startOffset. It gets
-// to the disk with the next flush or checkpoint; batches carry it besides.
+// to the disk with the next flush; after a crash recovery reads the epochs off
+// the batches.
 func (l *Log) AssignEpoch(epoch int32, startOffset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -210,12 +223,12 @@ func (l *Log) list() segmentList { return *l.segments.Load() }
 // publish replaces the segment list.
 func (l *Log) publish(list segmentList) { l.segments.Store(&list) }
 
-// writeEpochsLocked brings the epoch file up to date. durable also syncs it.
-func (l *Log) writeEpochsLocked(durable bool) error {
+// writeEpochsLocked brings the epoch file up to date, durably.
+func (l *Log) writeEpochsLocked() error {
 	if !l.epochs.dirty {
 		return nil
 	}
-	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(l.epochs.load()), 0o644, durable); err != nil {
+	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(l.epochs.load()), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", epochFile, err)
 	}
 	l.epochs.dirty = false

@@ -153,31 +153,19 @@ func (m *Manager) checkpointLoop(ctx context.Context) {
 	}
 }
 
-// Checkpoint writes what changed of recovery points, log starts, high
-// watermarks and leader epochs, as Run does at an interval.
+// Checkpoint writes what changed of recovery points, log starts and high
+// watermarks, as Run does at an interval.
 func (m *Manager) Checkpoint() error {
 	m.checkpointing.Lock()
 	defer m.checkpointing.Unlock()
 	logs := m.all()
 	var errs []error
-	for _, l := range logs {
-		errs = append(errs, l.checkpointEpochs())
-	}
 	for _, d := range m.dirs {
 		if d.err() == nil {
 			errs = append(errs, d.checkpoint(m.env.fs, logs))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (l *Log) checkpointEpochs() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.usable() != nil {
-		return nil //nolint:nilerr // a log that is gone has nothing to save
-	}
-	return l.writeEpochsLocked(false)
 }
 
 // checkpoint writes the three files of a directory. Logs that were closed since
@@ -273,7 +261,7 @@ func (l *Log) settleLocked() error {
 			return err
 		}
 	}
-	if err := l.writeEpochsLocked(true); err != nil {
+	if err := l.writeEpochsLocked(); err != nil {
 		return err
 	}
 	end := l.offsets.end.Load()

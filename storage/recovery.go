@@ -65,6 +65,13 @@ func (l *Log) load(from found) error {
 		l.offsets.start.Store(max(from.start, list[0].base))
 	}
 	l.offsets.hw.Store(min(max(from.hw, l.offsets.start.Load()), end))
+	if from.recoveryPoint > end {
+		// The end was behind a gap, or the disk has lost what it had promised.
+		// What comes now is not durable, whatever the checkpoint says.
+		if err = l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, end); err != nil {
+			return err
+		}
+	}
 	if from.clean {
 		from.recoveryPoint = end
 	}

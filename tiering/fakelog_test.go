@@ -74,7 +74,7 @@ func (l *fakeLog) closedSegments(from int64) []closedSegment {
 	return out
 }
 
-func (l *fakeLog) sizeFrom(offset int64) int64 {
+func (l *fakeLog) SizeFrom(offset int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := int64(0)

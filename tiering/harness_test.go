@@ -455,6 +455,17 @@ func (b *broker) waitForFetches() {
 	}
 }
 
+// waiters are those of all reads under way.
+func (c *cache[K, V]) waiters() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, f := range c.mu.flights {
+		n += f.waiters
+	}
+	return n
+}
+
 // idle tells whether no read is under way.
 func (c *cache[K, V]) idle() bool {
 	c.mu.Lock()

@@ -10,8 +10,8 @@ type localLog interface {
 	EndOffset() int64
 	// closedSegments are those that end above from and may go up, ascending.
 	closedSegments(from int64) []closedSegment
-	// sizeFrom is the size of the local segments that start at offset or later.
-	sizeFrom(offset int64) int64
+	// SizeFrom is the size of the local segments that begin at offset or later.
+	SizeFrom(offset int64) int64
 	SetRemoteEndOffset(offset int64)
 	AdvanceStartOffset(offset int64) error
 }
@@ -35,14 +35,4 @@ func (l storageLog) closedSegments(from int64) []closedSegment {
 		}
 	}
 	return out
-}
-
-func (l storageLog) sizeFrom(offset int64) int64 {
-	var size int64
-	for _, s := range l.ClosedSegments(offset) {
-		if s.BaseOffset >= offset {
-			size += s.SizeBytes
-		}
-	}
-	return size
 }

@@ -164,7 +164,11 @@ func TestDetachWaitsForTheWorker(t *testing.T) {
 		fill(log, 1)
 		tp := w.attachTo(m, log, 7, 1)
 		<-stuck.entered
+		began := time.Now()
 		m.Detach(tp)
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("detach took %v", waited)
+		}
 		log.mu.Lock()
 		defer log.mu.Unlock()
 		if log.opened != 0 {

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -148,6 +151,27 @@ func (b *flippingBucket) GetRange(ctx context.Context, key string, off int64, p 
 	return n, err
 }
 
+// A whole and sound object is not enough: it must be the right one.
+func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
+	b := tiered(t)
+	entries := b.p.manifest.Load().Recent
+	other := make([]byte, entries[1].ObjectBytes)
+	if _, err := b.bucket.GetRange(t.Context(), b.p.prefix+entries[1].Name, 0, other); err != nil {
+		t.Fatal(err)
+	}
+	// A manifest that was told to expect its size.
+	m := *b.p.manifest.Load()
+	m.Recent = slices.Clone(m.Recent)
+	m.Recent[0].Bytes, m.Recent[0].ObjectBytes = entries[1].Bytes, entries[1].ObjectBytes
+	b.p.manifest.Store(&m)
+	if err := b.bucket.Put(t.Context(), b.p.prefix+entries[0].Name, bytes.NewReader(other), objstorePut{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("read: %v, want ErrCorrupt", err)
+	}
+}
+
 func TestMissingObjectIsCorrupt(t *testing.T) {
 	b := tiered(t)
 	if err := b.bucket.Delete(context.Background(), b.p.prefix+b.p.manifest.Load().Recent[0].Name); err != nil {
@@ -178,25 +202,90 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 	before := b.faults.Calls(objstoretest.GetOp)
 	var wg sync.WaitGroup
 	impatient, leave := context.WithCancel(context.Background())
-	for i := range 50 {
-		ctx := context.Background()
-		if i == 0 {
-			ctx = impatient
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if _, err := b.m.Read(impatient, b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) {
+			t.Errorf("read of the one that leaves: %v", err)
 		}
+	}()
+	<-gate.entered
+	for range 50 {
 		wg.Go(func() {
-			_, err := b.m.Read(ctx, b.tp, 0, 100, 1<<60)
-			if i != 0 && err != nil {
+			if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
 				t.Errorf("read: %v", err)
 			}
 		})
 	}
-	<-gate.entered
-	// One of them, perhaps the first, leaves; the others still get their bytes.
+	for b.m.tails.waiters() < 51 {
+		runtime.Gosched()
+	}
+	// The one that had the read begun leaves; the others still get their bytes.
 	leave()
+	<-left
 	close(gate.open)
 	wg.Wait()
 	if n := b.faults.Calls(objstoretest.GetOp) - before; n != 2 {
 		t.Errorf("%d GETs, want one of the index and one of the chunk", n)
+	}
+}
+
+// A read that nobody waits for any more when its turn comes is not done.
+func TestAbandonedReadsAreDropped(t *testing.T) {
+	f := newFetcher(time.Minute, newMetrics(nil).fetchQueue)
+	c := newCache[string]("test", f, 100, func(int) int64 { return 1 }, newMetrics(nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { f.run(ctx, 1) })
+	defer func() { cancel(); wg.Wait() }()
+
+	open := make(chan struct{})
+	wg.Go(func() {
+		_, err := c.get(context.Background(), "first", func(context.Context) (int, error) { <-open; return 1, nil })
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for c.waiters() < 1 {
+		runtime.Gosched()
+	}
+	gone, leave := context.WithCancel(context.Background())
+	leave()
+	if _, err := c.get(gone, "second", func(context.Context) (int, error) { t.Error("read for nobody"); return 2, nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	close(open)
+	// Whoever comes after is served.
+	if v, err := c.get(context.Background(), "third", func(context.Context) (int, error) { return 3, nil }); v != 3 || err != nil {
+		t.Errorf("got %d, %v", v, err)
+	}
+	// What was queued for later moves up when somebody wants it now.
+	block := make(chan struct{})
+	c.ahead("block", func(context.Context) (int, error) { <-block; return 0, nil })
+	var order []string
+	note := func(name string) func(context.Context) (int, error) {
+		return func(context.Context) (int, error) { order = append(order, name); return 0, nil }
+	}
+	for _, name := range []string{"a", "b"} {
+		if !c.ahead(name, note(name)) {
+			t.Errorf("%s was not queued", name)
+		}
+	}
+	wg.Go(func() {
+		if _, err := c.get(context.Background(), "b", note("b")); err != nil {
+			t.Error(err)
+		}
+	})
+	for c.waiters() < 1 {
+		runtime.Gosched()
+	}
+	runtime.Gosched()
+	close(block)
+	for !c.idle() {
+		runtime.Gosched()
+	}
+	if len(order) != 2 {
+		t.Errorf("reads were %q, want each once", order)
 	}
 }
 

@@ -67,7 +67,7 @@ func (p *partition) retentionStart(ctx context.Context, m *manifest) (start int6
 		expireBefore = p.m.o.Now().UnixMilli() - cfg.RetentionMs
 	}
 	if cfg.CleanupDelete && cfg.RetentionBytes >= 0 {
-		excess = m.Bytes + p.log.sizeFrom(m.EndOffset) - cfg.RetentionBytes
+		excess = m.Bytes + p.log.SizeFrom(m.EndOffset) - cfg.RetentionBytes
 	}
 	start = m.StartOffset
 	expired := 0

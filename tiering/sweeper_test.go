@@ -220,3 +220,20 @@ func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
 		t.Error("the topic was marked as deleted")
 	}
 }
+
+// A damaged page that names itself does not keep a worker for ever.
+func TestPageThatNamesItselfIsNotFollowed(t *testing.T) {
+	w := newWorld(t)
+	b := w.start(newFakeLog(t), 5)
+	name := objectName{kind: kindPage, level: 0, start: 0, epoch: 5, attempt: "loop"}.String()
+	content, err := (&page{Level: 1, Pages: []pageRef{{Name: name, EndOffset: 1, Segments: 1}}}).encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = w.bucket.Put(t.Context(), b.p.prefix+name, bytes.NewReader(content), objstorePut{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = b.m.objects.removeTree(t.Context(), b.p.prefix, name); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("got %v, want ErrCorrupt", err)
+	}
+}

@@ -152,9 +152,9 @@ func (l *MemLog) Compact(partition int32, keepTombstones bool) error {
 			}
 			one := record.Builder{BaseOffset: r.Offset, LeaderEpoch: b.LeaderEpoch()}
 			one.Append(r.Timestamp, r.Key, r.Value)
-			made, err := one.Build()
-			if err != nil {
-				return err
+			made, bad := one.Build()
+			if bad != nil {
+				return bad
 			}
 			kept = append(kept, made)
 		}

@@ -93,9 +93,13 @@ func expect(t testing.TB, log coordinator.Log, partition int32, want ...string) 
 	}
 }
 
-func emptyLoad(t *testing.T, h Harness) { expect(t, h.Log, 0) }
+func emptyLoad(t *testing.T, h Harness) {
+	t.Helper()
+	expect(t, h.Log, 0)
+}
 
 func orderedLoad(t *testing.T, h Harness) {
+	t.Helper()
 	first := mustAppend(t, h.Log, 0, 1, "a", "b")
 	second := mustAppend(t, h.Log, 0, 1, "c")
 	mustAppend(t, h.Log, 1, 1, "x")
@@ -107,6 +111,7 @@ func orderedLoad(t *testing.T, h Harness) {
 }
 
 func staleEpoch(t *testing.T, h Harness) {
+	t.Helper()
 	mustAppend(t, h.Log, 0, 1, "a")
 	h.Elect(0, 2)
 	if _, err := h.Log.Append(t.Context(), 0, batch(t, 1, "b")); !errors.Is(err, coordinator.ErrNotCoordinator) {
@@ -117,6 +122,7 @@ func staleEpoch(t *testing.T, h Harness) {
 }
 
 func epochsKept(t *testing.T, h Harness) {
+	t.Helper()
 	mustAppend(t, h.Log, 0, 1, "a")
 	h.Elect(0, 5)
 	mustAppend(t, h.Log, 0, 5, "b")
@@ -124,6 +130,7 @@ func epochsKept(t *testing.T, h Harness) {
 }
 
 func callbackError(t *testing.T, h Harness) {
+	t.Helper()
 	mustAppend(t, h.Log, 0, 1, "a")
 	mustAppend(t, h.Log, 0, 1, "b")
 	enough, calls := errors.New("enough"), 0
@@ -134,6 +141,7 @@ func callbackError(t *testing.T, h Harness) {
 }
 
 func canceledAppend(t *testing.T, h Harness) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := h.Log.Append(ctx, 0, batch(t, 1, "a")); err == nil {
@@ -143,6 +151,7 @@ func canceledAppend(t *testing.T, h Harness) {
 }
 
 func canceledLoad(t *testing.T, h Harness) {
+	t.Helper()
 	mustAppend(t, h.Log, 0, 1, "a")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -152,6 +161,7 @@ func canceledLoad(t *testing.T, h Harness) {
 }
 
 func concurrentAppends(t *testing.T, h Harness) {
+	t.Helper()
 	const each = 20
 	var wg sync.WaitGroup
 	for partition := range int32(2) {
@@ -172,6 +182,7 @@ func concurrentAppends(t *testing.T, h Harness) {
 }
 
 func tombstones(t *testing.T, h Harness) {
+	t.Helper()
 	b := record.Builder{LeaderEpoch: 1}
 	b.Append(1, []byte("null"), nil)
 	b.Append(1, []byte("empty"), []byte{})
@@ -199,6 +210,7 @@ func tombstones(t *testing.T, h Harness) {
 }
 
 func loadIsBounded(t *testing.T, h Harness) {
+	t.Helper()
 	mustAppend(t, h.Log, 0, 1, "a")
 	calls := 0
 	err := h.Log.Load(t.Context(), 0, func(record.Batch) error {

@@ -51,8 +51,7 @@ func (s Server) EnsureBucket(ctx context.Context, bucket string) error {
 		return nil
 	}
 	err = client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: s.Region})
-	switch minio.ToErrorResponse(err).Code {
-	case minio.BucketAlreadyOwnedByYou, minio.BucketAlreadyExists:
+	if code := minio.ToErrorResponse(err).Code; code == minio.BucketAlreadyOwnedByYou || code == minio.BucketAlreadyExists {
 		return nil // somebody was faster
 	}
 	if err != nil {

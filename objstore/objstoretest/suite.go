@@ -23,25 +23,25 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Bucket) {
 	t.Helper()
 	for _, c := range []struct {
 		name string
-		test func(t *testing.T, b objstore.Bucket)
+		test func(suite)
 	}{
-		{"PutThenGetStatList", putThenGetStatList},
-		{"PutReplaces", putReplaces},
-		{"PutBeginsAtTheBodysPosition", putBeginsAtTheBodysPosition},
-		{"PutOfNothing", putOfNothing},
-		{"PutWhoseBodyFailsChangesNothing", putWhoseBodyFailsChangesNothing},
-		{"PutIfAbsentLosesToWhatIsThere", putIfAbsentLosesToWhatIsThere},
-		{"PutIfAbsentHasOneWinner", putIfAbsentHasOneWinner},
-		{"PutIfAbsentAfterDelete", putIfAbsentAfterDelete},
-		{"BigObject", bigObject},
-		{"Ranges", ranges},
-		{"MissingObjects", missingObjects},
-		{"DeleteIsIdempotent", deleteIsIdempotent},
-		{"ListIsInLexicalOrder", listIsInLexicalOrder},
-		{"ListPages", listPages},
-		{"ListCanBeLeftAndUsedWithin", listCanBeLeftAndUsedWithin},
-		{"CanceledCallsChangeNothing", canceledCallsChangeNothing},
-		{"BadKeys", badKeys},
+		{"PutThenGetStatList", suite.putThenGetStatList},
+		{"PutReplaces", suite.putReplaces},
+		{"PutBeginsAtTheBodysPosition", suite.putBeginsAtTheBodysPosition},
+		{"PutOfNothing", suite.putOfNothing},
+		{"PutWhoseBodyFailsChangesNothing", suite.putWhoseBodyFailsChangesNothing},
+		{"PutIfAbsentLosesToWhatIsThere", suite.putIfAbsentLosesToWhatIsThere},
+		{"PutIfAbsentHasOneWinner", suite.putIfAbsentHasOneWinner},
+		{"PutIfAbsentAfterDelete", suite.putIfAbsentAfterDelete},
+		{"BigObject", suite.bigObject},
+		{"Ranges", suite.ranges},
+		{"MissingObjects", suite.missingObjects},
+		{"DeleteIsIdempotent", suite.deleteIsIdempotent},
+		{"ListIsInLexicalOrder", suite.listIsInLexicalOrder},
+		{"ListPages", suite.listPages},
+		{"ListCanBeLeftAndUsedWithin", suite.listCanBeLeftAndUsedWithin},
+		{"CanceledCallsChangeNothing", suite.canceledCallsChangeNothing},
+		{"BadKeys", suite.badKeys},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := open(t)
@@ -50,9 +50,15 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Bucket) {
 					t.Errorf("Close: %v", err)
 				}
 			})
-			c.test(t, b)
+			c.test(suite{t, b})
 		})
 	}
+}
+
+// suite is one test and its bucket.
+type suite struct {
+	*testing.T
+	b objstore.Bucket
 }
 
 func put(t *testing.T, b objstore.Bucket, key, content string) {
@@ -88,13 +94,13 @@ func list(t *testing.T, b objstore.Bucket, prefix string) []string {
 	return keys
 }
 
-func putThenGetStatList(t *testing.T, b objstore.Bucket) {
+func (t suite) putThenGetStatList() {
 	before := time.Now()
-	put(t, b, "a/b.log", "hello")
-	if got := get(t, b, "a/b.log"); got != "hello" {
+	put(t.T, t.b, "a/b.log", "hello")
+	if got := get(t.T, t.b, "a/b.log"); got != "hello" {
 		t.Errorf("content %q", got)
 	}
-	info, err := b.Stat(t.Context(), "a/b.log")
+	info, err := t.b.Stat(t.Context(), "a/b.log")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,40 +110,40 @@ func putThenGetStatList(t *testing.T, b objstore.Bucket) {
 	if age := info.ModTime.Sub(before); age < -2*time.Second || age > time.Minute {
 		t.Errorf("modified at %v, put at %v", info.ModTime, before)
 	}
-	for listed, err := range b.List(t.Context(), "") {
+	for listed, err := range t.b.List(t.Context(), "") {
 		if err != nil || listed.Key != info.Key || listed.Size != info.Size || !listed.ModTime.Truncate(time.Second).Equal(info.ModTime.Truncate(time.Second)) {
 			t.Errorf("List: %+v, %v; Stat: %+v", listed, err, info)
 		}
 	}
 }
 
-func putReplaces(t *testing.T, b objstore.Bucket) {
-	put(t, b, "k", "a longer first content")
-	put(t, b, "k", "second")
-	if got := get(t, b, "k"); got != "second" {
+func (t suite) putReplaces() {
+	put(t.T, t.b, "k", "a longer first content")
+	put(t.T, t.b, "k", "second")
+	if got := get(t.T, t.b, "k"); got != "second" {
 		t.Errorf("content %q", got)
 	}
 }
 
-func putBeginsAtTheBodysPosition(t *testing.T, b objstore.Bucket) {
+func (t suite) putBeginsAtTheBodysPosition() {
 	body := strings.NewReader("0123456789")
 	if _, err := body.Seek(4, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Put(t.Context(), "k", body, objstore.PutOptions{}); err != nil {
+	if err := t.b.Put(t.Context(), "k", body, objstore.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, b, "k"); got != "456789" {
+	if got := get(t.T, t.b, "k"); got != "456789" {
 		t.Errorf("content %q", got)
 	}
 }
 
-func putOfNothing(t *testing.T, b objstore.Bucket) {
-	put(t, b, "empty", "")
-	if info, err := b.Stat(t.Context(), "empty"); err != nil || info.Size != 0 {
+func (t suite) putOfNothing() {
+	put(t.T, t.b, "empty", "")
+	if info, err := t.b.Stat(t.Context(), "empty"); err != nil || info.Size != 0 {
 		t.Errorf("Stat: %+v, %v", info, err)
 	}
-	if n, err := b.GetRange(t.Context(), "empty", 0, make([]byte, 1)); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
+	if n, err := t.b.GetRange(t.Context(), "empty", 0, make([]byte, 1)); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("GetRange: %d, %v", n, err)
 	}
 }
@@ -159,36 +165,36 @@ func (f failingBody) Read(p []byte) (int, error) {
 	return f.Reader.Read(p[:min(int64(len(p)), half-read)])
 }
 
-func putWhoseBodyFailsChangesNothing(t *testing.T, b objstore.Bucket) {
-	put(t, b, "there", "before")
+func (t suite) putWhoseBodyFailsChangesNothing() {
+	put(t.T, t.b, "there", "before")
 	for _, key := range []string{"there", "new"} {
-		err := b.Put(t.Context(), key, failingBody{bytes.NewReader(make([]byte, 3<<20))}, objstore.PutOptions{})
+		err := t.b.Put(t.Context(), key, failingBody{bytes.NewReader(make([]byte, 3<<20))}, objstore.PutOptions{})
 		if err == nil {
 			t.Errorf("Put %s of a body that fails succeeded", key)
 		}
 	}
-	if got := get(t, b, "there"); got != "before" {
+	if got := get(t.T, t.b, "there"); got != "before" {
 		t.Errorf("content of %d bytes", len(got))
 	}
-	if keys := list(t, b, ""); !slices.Equal(keys, []string{"there"}) {
+	if keys := list(t.T, t.b, ""); !slices.Equal(keys, []string{"there"}) {
 		t.Errorf("keys %q", keys)
 	}
 }
 
-func putIfAbsentLosesToWhatIsThere(t *testing.T, b objstore.Bucket) {
-	put(t, b, "k", "first")
+func (t suite) putIfAbsentLosesToWhatIsThere() {
+	put(t.T, t.b, "k", "first")
 	for _, size := range []int{0, 10, 3 << 20} {
-		err := b.Put(t.Context(), "k", bytes.NewReader(make([]byte, size)), objstore.PutOptions{IfAbsent: true})
+		err := t.b.Put(t.Context(), "k", bytes.NewReader(make([]byte, size)), objstore.PutOptions{IfAbsent: true})
 		if !errors.Is(err, objstore.ErrExists) || errors.Is(err, objstore.ErrUnavailable) {
 			t.Errorf("Put of %d bytes: %v", size, err)
 		}
 	}
-	if got := get(t, b, "k"); got != "first" {
+	if got := get(t.T, t.b, "k"); got != "first" {
 		t.Errorf("content of %d bytes", len(got))
 	}
 }
 
-func putIfAbsentHasOneWinner(t *testing.T, b objstore.Bucket) {
+func (t suite) putIfAbsentHasOneWinner() {
 	for round := range 8 {
 		key := fmt.Sprintf("race/%d", round)
 		const racers = 16
@@ -198,7 +204,7 @@ func putIfAbsentHasOneWinner(t *testing.T, b objstore.Bucket) {
 		for i := range racers {
 			g.Go(func() error {
 				<-begin
-				err := b.Put(t.Context(), key, strings.NewReader(fmt.Sprintf("racer %d", i)), objstore.PutOptions{IfAbsent: true})
+				err := t.b.Put(t.Context(), key, strings.NewReader(fmt.Sprintf("racer %d", i)), objstore.PutOptions{IfAbsent: true})
 				if errors.Is(err, objstore.ErrExists) {
 					return nil
 				}
@@ -214,53 +220,53 @@ func putIfAbsentHasOneWinner(t *testing.T, b objstore.Bucket) {
 		if winner < 0 || slices.Contains(wins[winner+1:], true) {
 			t.Fatalf("round %d: winners %v", round, wins)
 		}
-		if got := get(t, b, key); got != fmt.Sprintf("racer %d", winner) {
+		if got := get(t.T, t.b, key); got != fmt.Sprintf("racer %d", winner) {
 			t.Errorf("round %d: racer %d won, but the object is %q", round, winner, got)
 		}
 	}
 }
 
-func putIfAbsentAfterDelete(t *testing.T, b objstore.Bucket) {
-	put(t, b, "k", "first")
-	if err := b.Delete(t.Context(), "k"); err != nil {
+func (t suite) putIfAbsentAfterDelete() {
+	put(t.T, t.b, "k", "first")
+	if err := t.b.Delete(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Put(t.Context(), "k", strings.NewReader("second"), objstore.PutOptions{IfAbsent: true}); err != nil {
+	if err := t.b.Put(t.Context(), "k", strings.NewReader("second"), objstore.PutOptions{IfAbsent: true}); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(t, b, "k"); got != "second" {
+	if got := get(t.T, t.b, "k"); got != "second" {
 		t.Errorf("content %q", got)
 	}
 }
 
-func bigObject(t *testing.T, b objstore.Bucket) {
+func (t suite) bigObject() {
 	content := make([]byte, 40<<20+17)
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(content) // never fails
-	if err := b.Put(t.Context(), "big", bytes.NewReader(content), objstore.PutOptions{IfAbsent: true}); err != nil {
+	if err := t.b.Put(t.Context(), "big", bytes.NewReader(content), objstore.PutOptions{IfAbsent: true}); err != nil {
 		t.Fatal(err)
 	}
-	info, err := b.Stat(t.Context(), "big")
+	info, err := t.b.Stat(t.Context(), "big")
 	if err != nil || info.Size != int64(len(content)) {
 		t.Fatalf("Stat: %+v, %v", info, err)
 	}
 	chunk := make([]byte, 4<<20)
 	for off := 0; off < len(content); off += len(chunk) {
 		want := content[off:min(off+len(chunk), len(content))]
-		n, err := b.GetRange(t.Context(), "big", int64(off), chunk)
-		if n != len(want) || (err != nil) != (n < len(chunk)) || !bytes.Equal(chunk[:n], want) {
-			t.Fatalf("GetRange from %d: %d of %d bytes, %v", off, n, len(want), err)
+		n, readErr := t.b.GetRange(t.Context(), "big", int64(off), chunk)
+		if n != len(want) || (readErr != nil) != (n < len(chunk)) || !bytes.Equal(chunk[:n], want) {
+			t.Fatalf("GetRange from %d: %d of %d bytes, %v", off, n, len(want), readErr)
 		}
 	}
 	content[len(content)/2]++ // other bytes: with the same ones a Put that is repeated may say that it won
-	err = b.Put(t.Context(), "big", bytes.NewReader(content), objstore.PutOptions{IfAbsent: true})
+	err = t.b.Put(t.Context(), "big", bytes.NewReader(content), objstore.PutOptions{IfAbsent: true})
 	if !errors.Is(err, objstore.ErrExists) {
 		t.Errorf("second Put: %v", err)
 	}
 }
 
-func ranges(t *testing.T, b objstore.Bucket) {
-	put(t, b, "k", "0123456789")
+func (t suite) ranges() {
+	put(t.T, t.b, "k", "0123456789")
 	for _, c := range []struct {
 		off  int64
 		n    int
@@ -279,53 +285,53 @@ func ranges(t *testing.T, b objstore.Bucket) {
 		{1 << 40, 5, "", true},
 	} {
 		p := make([]byte, c.n)
-		n, err := b.GetRange(t.Context(), "k", c.off, p)
+		n, err := t.b.GetRange(t.Context(), "k", c.off, p)
 		if string(p[:n]) != c.want || errors.Is(err, io.ErrUnexpectedEOF) != c.end || (err != nil) != c.end {
 			t.Errorf("GetRange of %d bytes from %d: %q, %v", c.n, c.off, p[:n], err)
 		}
 	}
-	if _, err := b.GetRange(t.Context(), "k", -1, make([]byte, 1)); err == nil {
+	if _, err := t.b.GetRange(t.Context(), "k", -1, make([]byte, 1)); err == nil {
 		t.Error("GetRange from -1 succeeded")
 	}
 }
 
-func missingObjects(t *testing.T, b objstore.Bucket) {
-	put(t, b, "a/b", "x")
+func (t suite) missingObjects() {
+	put(t.T, t.b, "a/b", "x")
 	for _, key := range []string{"a", "a/c", "a/b/c", "b"} {
-		if _, err := b.Stat(t.Context(), key); !errors.Is(err, objstore.ErrNotFound) {
+		if _, err := t.b.Stat(t.Context(), key); !errors.Is(err, objstore.ErrNotFound) {
 			t.Errorf("Stat %s: %v", key, err)
 		}
-		_, err := b.GetRange(t.Context(), key, 0, make([]byte, 1))
+		_, err := t.b.GetRange(t.Context(), key, 0, make([]byte, 1))
 		if !errors.Is(err, objstore.ErrNotFound) || errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("GetRange %s: %v", key, err)
 		}
 	}
-	if keys := list(t, b, "none/"); len(keys) != 0 {
+	if keys := list(t.T, t.b, "none/"); len(keys) != 0 {
 		t.Errorf("keys %q", keys)
 	}
 }
 
-func deleteIsIdempotent(t *testing.T, b objstore.Bucket) {
-	put(t, b, "a/b", "x")
-	put(t, b, "a/c", "x")
+func (t suite) deleteIsIdempotent() {
+	put(t.T, t.b, "a/b", "x")
+	put(t.T, t.b, "a/c", "x")
 	for range 2 {
-		if err := b.Delete(t.Context(), "a/b"); err != nil {
+		if err := t.b.Delete(t.Context(), "a/b"); err != nil {
 			t.Errorf("Delete: %v", err)
 		}
 	}
-	if err := b.Delete(t.Context(), "never/was"); err != nil {
+	if err := t.b.Delete(t.Context(), "never/was"); err != nil {
 		t.Errorf("Delete of what never was: %v", err)
 	}
-	if keys := list(t, b, ""); !slices.Equal(keys, []string{"a/c"}) {
+	if keys := list(t.T, t.b, ""); !slices.Equal(keys, []string{"a/c"}) {
 		t.Errorf("keys %q", keys)
 	}
 }
 
-func listIsInLexicalOrder(t *testing.T, b objstore.Bucket) {
+func (t suite) listIsInLexicalOrder() {
 	// '-' and '.' are less than '/', so that a-b and a.log come before a/1.
 	keys := []string{"A", "a-b", "a.log", "a/1", "a/10", "a/2", "a/b/c", "a/b-c", "a0", "b/x", "z"}
 	for _, key := range []string{"z", "a/b/c", "a0", "a/2", "a-b", "A", "a/10", "b/x", "a.log", "a/1", "a/b-c"} {
-		put(t, b, key, "x")
+		put(t.T, t.b, key, "x")
 	}
 	slices.Sort(keys)
 	for _, prefix := range []string{"", "a", "a/", "a/1", "a/b", "a/b/", "a-", "b/x", "c"} {
@@ -335,57 +341,57 @@ func listIsInLexicalOrder(t *testing.T, b objstore.Bucket) {
 				want = append(want, key)
 			}
 		}
-		if got := list(t, b, prefix); !slices.Equal(got, want) {
+		if got := list(t.T, t.b, prefix); !slices.Equal(got, want) {
 			t.Errorf("List %q: %q, not %q", prefix, got, want)
 		}
 	}
 }
 
-func listPages(t *testing.T, b objstore.Bucket) {
-	const n = 2345 // more than two pages of 1000
+func (t suite) listPages() {
+	const n = 1234 // stores page by 1000
 	var g errgroup.Group
 	g.SetLimit(16)
 	want := make([]string, n)
 	for i := range n {
 		want[i] = fmt.Sprintf("pages/%d/%05d", i%7, i)
 		g.Go(func() error {
-			return b.Put(t.Context(), want[i], strings.NewReader("x"), objstore.PutOptions{})
+			return t.b.Put(t.Context(), want[i], strings.NewReader("x"), objstore.PutOptions{})
 		})
 	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(want)
-	if got := list(t, b, "pages/"); !slices.Equal(got, want) {
+	if got := list(t.T, t.b, "pages/"); !slices.Equal(got, want) {
 		t.Errorf("%d keys of %d, or another order", len(got), n)
 	}
 }
 
-func listCanBeLeftAndUsedWithin(t *testing.T, b objstore.Bucket) {
+func (t suite) listCanBeLeftAndUsedWithin() {
 	for _, key := range []string{"a", "b", "c", "d"} {
-		put(t, b, key, "x")
+		put(t.T, t.b, key, "x")
 	}
-	for info, err := range b.List(t.Context(), "") {
+	for info, err := range t.b.List(t.Context(), "") {
 		if err != nil || info.Key != "a" {
 			t.Errorf("first: %+v, %v", info, err)
 		}
 		break
 	}
-	for info, err := range b.List(t.Context(), "") {
+	for info, err := range t.b.List(t.Context(), "") {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err = b.Delete(t.Context(), info.Key); err != nil {
+		if err = t.b.Delete(t.Context(), info.Key); err != nil {
 			t.Error(err)
 		}
 	}
-	if keys := list(t, b, ""); len(keys) != 0 {
+	if keys := list(t.T, t.b, ""); len(keys) != 0 {
 		t.Errorf("left: %q", keys)
 	}
 }
 
-func canceledCallsChangeNothing(t *testing.T, b objstore.Bucket) {
-	put(t, b, "k", "content")
+func (t suite) canceledCallsChangeNothing() {
+	put(t.T, t.b, "k", "content")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	check := func(what string, err error) {
@@ -394,17 +400,17 @@ func canceledCallsChangeNothing(t *testing.T, b objstore.Bucket) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	check("Put", b.Put(ctx, "k", strings.NewReader("other"), objstore.PutOptions{}))
-	check("Put of a new key", b.Put(ctx, "new", strings.NewReader("other"), objstore.PutOptions{IfAbsent: true}))
+	check("Put", t.b.Put(ctx, "k", strings.NewReader("other"), objstore.PutOptions{}))
+	check("Put of a new key", t.b.Put(ctx, "new", strings.NewReader("other"), objstore.PutOptions{IfAbsent: true}))
 
 	// Canceled half-way.
 	half, cancelHalf := context.WithCancel(t.Context())
-	check("Put that is canceled", b.Put(half, "half", cancelingBody{bytes.NewReader(make([]byte, 8<<20)), cancelHalf}, objstore.PutOptions{}))
+	check("Put that is canceled", t.b.Put(half, "half", cancelingBody{bytes.NewReader(make([]byte, 8<<20)), cancelHalf}, objstore.PutOptions{}))
 
-	if got := get(t, b, "k"); got != "content" {
+	if got := get(t.T, t.b, "k"); got != "content" {
 		t.Errorf("content %q", got)
 	}
-	if keys := list(t, b, ""); !slices.Equal(keys, []string{"k"}) {
+	if keys := list(t.T, t.b, ""); !slices.Equal(keys, []string{"k"}) {
 		t.Errorf("keys %q", keys)
 	}
 }
@@ -422,16 +428,16 @@ func (c cancelingBody) Read(p []byte) (int, error) {
 	return c.Reader.Read(p[:min(len(p), 64<<10)])
 }
 
-func badKeys(t *testing.T, b objstore.Bucket) {
+func (t suite) badKeys() {
 	for _, key := range []string{
 		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a b", "a\x00", "a\n", "é", "a\\b", "a__0x2fb", "a.attrs",
 		".varve-tmp/x", strings.Repeat("k", 901),
 	} {
-		_, statErr := b.Stat(t.Context(), key)
-		_, getErr := b.GetRange(t.Context(), key, 0, make([]byte, 1))
+		_, statErr := t.b.Stat(t.Context(), key)
+		_, getErr := t.b.GetRange(t.Context(), key, 0, make([]byte, 1))
 		for what, err := range map[string]error{
-			"Put": b.Put(t.Context(), key, strings.NewReader("x"), objstore.PutOptions{}), "Stat": statErr, "GetRange": getErr,
-			"Delete": b.Delete(t.Context(), key),
+			"Put": t.b.Put(t.Context(), key, strings.NewReader("x"), objstore.PutOptions{}), "Stat": statErr, "GetRange": getErr,
+			"Delete": t.b.Delete(t.Context(), key),
 		} {
 			if !errors.Is(err, objstore.ErrInvalidKey) {
 				t.Errorf("%s %q: %v", what, key, err)

@@ -1,0 +1,234 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/vfs"
+)
+
+// dataCluster is a broker with real metadata, storage and replication behind its handlers.
+type dataCluster struct {
+	*testCluster
+	manager *replication.Manager
+	storage *storage.Manager
+}
+
+// dataConfig takes the few settings that tests of handlers change from the topic's.
+func dataConfig(image *metadata.Image, topic string) replication.Config {
+	cfg := replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
+	for name, value := range image.TopicConfigs(topic) {
+		switch {
+		case name == "max.message.bytes":
+			cfg.Log.MaxMessageBytes = 1000
+		case name == "min.insync.replicas":
+			cfg.MinInSyncReplicas = 2
+		case name == "message.timestamp.type":
+			cfg.Log.TimestampType = storage.LogAppendTime
+		case name == "cleanup.policy" && value == "compact":
+			cfg.Log.CleanupDelete, cfg.Log.CleanupCompact = false, true
+		case name == "flush.messages":
+			cfg.Log.FlushMessages = 1
+		}
+	}
+	return cfg
+}
+
+// newDataCluster has the live brokers 1 and 2; broker 1 answers.
+func newDataCluster(t *testing.T, fs vfs.FS) *dataCluster {
+	t.Helper()
+	return newDataClusterOf(t, 2, fs)
+}
+
+func newDataClusterOf(t *testing.T, brokers int, fs vfs.FS) *dataCluster {
+	t.Helper()
+	c := &dataCluster{testCluster: newTestCluster(t, brokers, nil)}
+	id, err := metadata.EnsureClusterID(t.Context(), c.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
+		FS: fs, Dirs: []string{"/data"}, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.storage.Close() }) // tests break it
+	c.manager = replication.New(replication.Options{
+		BrokerID: 1, Storage: c.storage, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
+	})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- c.manager.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	cfg := DefaultConfig()
+	cfg.NodeID = 1
+	admin := metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
+	c.Broker = New(Options{
+		Config: cfg, Logger: c.logs.logger(), Cluster: c.follower, Replicas: c.manager, Groups: c.groups, Admin: admin,
+		Partitions: c.manager, ProducerIDs: admin.AllocateProducerIDs,
+	})
+	return c
+}
+
+// topic creates a topic that broker 1 leads and waits until it does. Settings are names and values.
+func (c *dataCluster) topic(name string, partitions int, settings ...string) metadata.TopicID {
+	c.t.Helper()
+	return c.assigned(name, slices.Repeat([]int32{1}, partitions), settings...)
+}
+
+// assigned creates a topic whose partitions have the given brokers as only replicas.
+func (c *dataCluster) assigned(name string, brokers []int32, settings ...string) metadata.TopicID {
+	c.t.Helper()
+	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{}, Configs: map[string]string{}}
+	for i, b := range brokers {
+		spec.Assignments[int32(i)] = []int32{b}
+	}
+	for i := 0; i < len(settings); i += 2 {
+		spec.Configs[settings[i]] = settings[i+1]
+	}
+	r := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{spec}, false)[0]
+	if r.Err == nil {
+		r.Err = c.manager.AwaitServed(c.t.Context(), []metadata.TopicID{r.ID})
+	}
+	if r.Err != nil {
+		c.t.Fatal(r.Err)
+	}
+	return r.ID
+}
+
+func (c *dataCluster) hosted(name string, number int32) *replication.Partition {
+	c.t.Helper()
+	p, ok := c.manager.Partition(metadata.TopicPartition{Topic: name, Partition: number})
+	if !ok {
+		c.t.Fatalf("%s-%d is not here", name, number)
+	}
+	return p
+}
+
+// exchange passes a request and its response through their encodings, both stages and the layout of streamed responses included. The
+// response is nil when none is sent; r tells whether the connection would be closed.
+func (c *dataCluster) exchange(r *Request, req kmsg.Request) kmsg.Response {
+	c.t.Helper()
+	a, ok := c.apis[req.Key()]
+	if !ok || !a.serves(req.GetVersion()) {
+		c.t.Fatalf("%T v%d is not served", req, req.GetVersion())
+	}
+	r.Key, r.Version, r.Listener = req.Key(), req.GetVersion(), "PLAINTEXT"
+	received := a.newRequest()
+	received.SetVersion(req.GetVersion())
+	if err := received.ReadFrom(req.AppendTo(nil)); err != nil {
+		c.t.Fatalf("decode request: %v", err)
+	}
+	var resp kmsg.Response
+	if a.accept != nil {
+		resp = a.accept(c.Broker, c.t.Context(), r, received)(c.t.Context())
+	} else {
+		resp = a.handle(c.Broker, c.t.Context(), r, received)
+	}
+	if resp == nil {
+		return nil
+	}
+	if held, ok := resp.(releasedResponse); ok {
+		defer held.Release()
+	}
+	resp.SetVersion(req.GetVersion())
+	w := newResponseWriter()
+	defer w.free()
+	w.buf = append(w.buf, 0, 0, 0, 0) // where the frame's length goes
+	if err := errors.Join(w.body(resp), w.finish()); err != nil {
+		c.t.Fatal(err)
+	}
+	var sent bytes.Buffer
+	if err := w.send(&sent); err != nil {
+		c.t.Fatal(err)
+	}
+	got := req.ResponseKind()
+	if err := got.ReadFrom(sent.Bytes()[4:]); err != nil {
+		c.t.Fatalf("decode response: %v", err)
+	}
+	return got
+}
+
+// produceRequest is for one batch to one partition.
+func produceRequest(version, acks int16, topic string, id metadata.TopicID, partition int32, records []byte) *kmsg.ProduceRequest {
+	req := kmsg.NewPtrProduceRequest()
+	req.SetVersion(version)
+	req.Acks, req.TimeoutMillis = acks, 10_000
+	addRecords(req, topic, id, partition, records)
+	return req
+}
+
+func addRecords(req *kmsg.ProduceRequest, topic string, id metadata.TopicID, partition int32, records []byte) {
+	t, p := kmsg.NewProduceRequestTopic(), kmsg.NewProduceRequestTopicPartition()
+	t.Topic, t.TopicID = topic, id
+	p.Partition, p.Records = partition, records
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+}
+
+// produce appends a batch of one record for each value and returns the partition's answer.
+func (c *dataCluster) produce(topic string, partition int32, values ...string) kmsg.ProduceResponseTopicPartition {
+	c.t.Helper()
+	req := produceRequest(12, -1, topic, metadata.TopicID{}, partition, batchOf(c.t, values...))
+	return c.exchange(&Request{}, req).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+}
+
+func batchOf(t *testing.T, values ...string) []byte {
+	t.Helper()
+	return buildBatch(t, &record.Builder{}, values...)
+}
+
+func buildBatch(t *testing.T, b *record.Builder, values ...string) []byte {
+	t.Helper()
+	for i, v := range values {
+		b.Append(1000+int64(i), []byte("key"), []byte(v))
+	}
+	out, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(out)
+}
+
+// valuesOf are those of the records in whole batches.
+func valuesOf(t *testing.T, records []byte) []string {
+	t.Helper()
+	out := []string{}
+	for len(records) > 0 {
+		b, rest, err := record.Split(records)
+		if errors.Is(err, record.ErrTruncated) {
+			break
+		}
+		if err == nil {
+			err = b.Check()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rec, recErr := range b.Records() {
+			if recErr != nil {
+				t.Fatal(recErr)
+			}
+			out = append(out, string(rec.Value))
+		}
+		records = rest
+	}
+	return out
+}

@@ -1,0 +1,124 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+func TestFullDiskRefusesAndRecovers(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, fsys, nil)
+	l := k.log()
+	fill(t, l, 3)
+	size := l.Size()
+	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Err: syscall.ENOSPC, Short: 33})
+	for range 3 {
+		if _, err := l.Append(batchOf(1, 50, epoch0.UnixMilli()), 0); !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrStorage) {
+			t.Fatal(err)
+		}
+	}
+	if info, err := fsys.Stat(k.path("00000000000000000000.log")); err != nil || info.Size() != size {
+		t.Fatalf("the file has %d bytes, want %d, %v", info.Size(), size, err)
+	}
+	if len(readAll(t, l, 0)) != 3 {
+		t.Fatal("reading stopped")
+	}
+	fsys.Heal()
+	fill(t, l, 2)
+	if got := readAll(t, l, 0); len(got) != 5 || got[4].BaseOffset() != 4 {
+		t.Fatalf("%d batches", len(got))
+	}
+}
+
+func TestFailedWriteAndFailedTruncateFailTheDirectory(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, fsys, nil)
+	l := k.log()
+	other, err := k.m.Create("other", 0, testID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, 3)
+	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "t-0", Err: syscall.EIO, Short: 10, Times: 1})
+	fsys.Inject(vfs.Fault{Op: vfs.OpTruncate, Name: "t-0", Err: syscall.EIO, Times: 1})
+	for _, log := range []*Log{l, l, other} {
+		if _, err = log.Append(batchOf(1, 50, epoch0.UnixMilli()), 0); !errors.Is(err, ErrStorage) {
+			t.Fatal(err)
+		}
+	}
+	if _, err = l.Read(0, 100, 3, true); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	if u := k.m.DirUsage(); u[0].Err == nil || len(u[0].Logs) != 2 {
+		t.Fatalf("%+v", u)
+	}
+	if _, err = k.m.Create("third", 0, testID); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+}
+
+func TestFailedWriteAloneIsUndone(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	l := newKit(t, fsys, nil).log()
+	fill(t, l, 3)
+	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Err: syscall.EIO, Short: 70, Times: 1})
+	if _, err := l.Append(batchOf(1, 50, epoch0.UnixMilli()), 0); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	fill(t, l, 1)
+	if got := readAll(t, l, 0); len(got) != 4 {
+		t.Fatalf("%d batches", len(got))
+	}
+}
+
+func TestFailedSyncIsFailStop(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, fsys, nil)
+	l := k.log()
+	fill(t, l, 3)
+	fsys.Inject(vfs.Fault{Op: vfs.OpSync, Name: ".log", Times: 1})
+	if err := l.Flush(context.Background(), 3); !errors.Is(err, ErrStorage) || !errors.Is(err, vfs.ErrInjected) {
+		t.Fatal(err)
+	}
+	syncs := fsys.Count(vfs.OpSync)
+	if err := l.Flush(context.Background(), 3); !errors.Is(err, ErrStorage) {
+		t.Fatalf("the second answer is %v", err)
+	}
+	if fsys.Count(vfs.OpSync) != syncs {
+		t.Fatal("fsync was tried again")
+	}
+	if err := k.m.Close(); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	if _, err := fsys.Stat("/data/" + cleanFile); err == nil {
+		t.Fatal("a failed directory was marked as clean")
+	}
+}
+
+func TestFullDiskKeepsIndexEntriesInMemory(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, fsys, func(c *Config) { c.IndexIntervalBytes = 0 })
+	l := k.log()
+	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "index", Err: syscall.ENOSPC})
+	fill(t, l, 1500)
+	if got := len(readAll(t, l, 0)); got != 1500 {
+		t.Fatalf("%d batches", got)
+	}
+	if err := l.Roll(); !errors.Is(err, ErrDiskFull) {
+		t.Fatal(err)
+	}
+	fsys.Heal()
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := verifyFiles(l); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.list()[0].index.count(); n != 1499 {
+		t.Fatalf("%d index entries", n)
+	}
+}
