@@ -192,7 +192,7 @@ func TestFetchSharesMaxBytes(t *testing.T) {
 		for i := range req.Topics[0].Partitions {
 			req.Topics[0].Partitions[i].PartitionMaxBytes = q.partition
 		}
-		var got []int
+		got := make([]int, 0, 3)
 		for _, p := range c.fetch(req).Topics[0].Partitions {
 			got = append(got, len(valuesOf(t, p.RecordBatches)))
 		}
@@ -201,7 +201,7 @@ func TestFetchSharesMaxBytes(t *testing.T) {
 		}
 	}
 	c.cfg.FetchMaxBytes = int32(2 * one)
-	var got []int
+	got := make([]int, 0, 3)
 	for _, p := range c.fetch(fetchRequest(12, "a", id, 0, 1, 2)).Topics[0].Partitions {
 		got = append(got, len(valuesOf(t, p.RecordBatches)))
 	}

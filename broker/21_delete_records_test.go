@@ -40,8 +40,13 @@ func TestDeleteRecords(t *testing.T) {
 			code protocol.ErrorCode
 		}
 		want := []outcome{
-			{2, protocol.None}, {3, protocol.None}, {-1, protocol.OffsetOutOfRange}, {-1, protocol.OffsetOutOfRange},
-			{-1, protocol.PolicyViolation}, {-1, protocol.InvalidTopicException}, {-1, protocol.UnknownTopicOrPartition},
+			{2, protocol.None},
+			{3, protocol.None},
+			{-1, protocol.OffsetOutOfRange},
+			{-1, protocol.OffsetOutOfRange},
+			{-1, protocol.PolicyViolation},
+			{-1, protocol.InvalidTopicException},
+			{-1, protocol.UnknownTopicOrPartition},
 		}
 		i := 0
 		for _, topic := range resp.Topics {

@@ -49,3 +49,17 @@ func TestInitProducerID(t *testing.T) {
 		t.Error("a request that has ended got an id")
 	}
 }
+
+func TestProducerIDsComeFromTheirBlocks(t *testing.T) {
+	blocks := []metadata.ProducerIDs{{First: 10, Len: 2}, {First: 100, Len: 1}, {First: 7, Len: 5}}
+	ids := newProducerIDs(func(context.Context) (metadata.ProducerIDs, error) {
+		block := blocks[0]
+		blocks = blocks[1:]
+		return block, nil
+	})
+	for _, want := range []int64{10, 11, 100, 7, 8} {
+		if got, err := ids.next(t.Context()); got != want || err != nil {
+			t.Errorf("got %d, %v, want %d", got, err, want)
+		}
+	}
+}

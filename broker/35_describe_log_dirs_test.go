@@ -5,13 +5,14 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/vfs"
 )
 
 func TestDescribeLogDirs(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	c.topic("a", 2)
-	c.topic("b", 1)
+	c.topic("b", 1, "remote.storage.enable", "true")
 	c.produce("a", 1, "one")
 	for version := int16(1); version <= 5; version++ {
 		req := kmsg.NewPtrDescribeLogDirsRequest()
@@ -23,6 +24,12 @@ func TestDescribeLogDirs(t *testing.T) {
 		a := resp.Dirs[0].Topics[0]
 		if a.Topic != "a" || len(a.Partitions) != 2 || a.Partitions[0].Size != 0 || a.Partitions[1].Size != int64(len(batchOf(t, "one"))) {
 			t.Errorf("v%d: %+v", version, a)
+		}
+		for i, topic := range resp.Dirs[0].Topics {
+			stats, ok := protocol.ReadTierStats(&topic.Partitions[0].UnknownTags)
+			if tiered := i == 1 && version >= 2; ok != tiered || tiered && stats != (protocol.TierStats{LastUpload: -1}) {
+				t.Errorf("v%d, %s: tier %v, %+v", version, topic.Topic, ok, stats)
+			}
 		}
 		rt := kmsg.NewDescribeLogDirsRequestTopic()
 		rt.Topic, rt.Partitions = "a", []int32{1, 7}

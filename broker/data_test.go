@@ -12,9 +12,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -40,6 +42,8 @@ func dataConfig(image *metadata.Image, topic string) replication.Config {
 			cfg.Log.CleanupDelete, cfg.Log.CleanupCompact = false, true
 		case name == "flush.messages":
 			cfg.Log.FlushMessages = 1
+		case name == "remote.storage.enable":
+			cfg.Log.RemoteStorageEnable = true
 		}
 	}
 	return cfg
@@ -65,8 +69,14 @@ func newDataClusterOf(t *testing.T, brokers int, fs vfs.FS) *dataCluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.storage.Close() }) // tests break it
+	bucket, err := objstore.Open(t.Context(), "mem://")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = bucket.Close() })
 	c.manager = replication.New(replication.Options{
 		BrokerID: 1, Storage: c.storage, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
+		Tier: tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)

@@ -236,7 +236,9 @@ func (e *fetchEncoder) string(s string) {
 }
 
 func (e *fetchEncoder) int16(v int16) { e.w.buf = binary.BigEndian.AppendUint16(e.w.buf, uint16(v)) }
+
 func (e *fetchEncoder) int32(v int32) { e.w.buf = binary.BigEndian.AppendUint32(e.w.buf, uint32(v)) }
+
 func (e *fetchEncoder) int64(v int64) { e.w.buf = binary.BigEndian.AppendUint64(e.w.buf, uint64(v)) }
 
 func (e *fetchEncoder) uvarint(v uint32) { e.w.buf = binary.AppendUvarint(e.w.buf, uint64(v)) }

@@ -91,7 +91,7 @@ func TestAnnouncedFramesCostNothing(t *testing.T) {
 func TestBadProduceRequests(t *testing.T) {
 	broker := startBroker(t)
 	createTopic(t, newAdmin(t, broker.bootstrap), "hostile", 1, "max.message.bytes", "10000")
-	client := newClient(t, broker.bootstrap, kgo.DisableIdempotentWrite(), kgo.ProducerBatchMaxBytes(4<<20), kgo.UnknownTopicRetries(0))
+	client := newClient(t, broker.bootstrap, kgo.DisableIdempotentWrite(), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(4<<20), kgo.UnknownTopicRetries(0))
 
 	produce := func(topic string, batch []byte) error {
 		req := kmsg.NewPtrProduceRequest()
@@ -134,8 +134,8 @@ func TestBadProduceRequests(t *testing.T) {
 		want  error
 	}{
 		{"wrong CRC", "hostile", wrongCRC, kerr.CorruptMessage},
-		{"truncated batch", "hostile", batch()[:50], kerr.CorruptMessage},
-		{"old magic", "hostile", oldMagic, kerr.UnsupportedForMessageFormat},
+		{"truncated batch", "hostile", batch()[:50], kerr.InvalidRecord},
+		{"old magic", "hostile", oldMagic, kerr.InvalidRecord},
 		{"unknown topic", "nowhere", batch(), kerr.UnknownTopicOrPartition},
 	} {
 		if err := produce(c.topic, c.batch); !errors.Is(err, c.want) {

@@ -23,17 +23,18 @@ func TestHistoryLivesInTheBucket(t *testing.T) {
 
 func historyLivesInTheBucket(t *testing.T, flags ...string) {
 	t.Helper()
-	records := 200_000
+	records := 400_000
 	if long() {
 		records = 2_000_000
 	}
 	broker := startBroker(t, flags...)
 	createTopic(t, newAdmin(t, broker.bootstrap), "history", 1,
-		"segment.bytes", "1048576", "local.retention.bytes", "1048576")
+		"segment.bytes", "1048576", "local.retention.bytes", "1", "retention.ms", "-1")
 
 	start := time.UnixMilli(1_700_000_000_000)
 	value := func(i int) string { return fmt.Sprintf("%0100d", i) }
-	producer := newClient(t, broker.bootstrap, kgo.DefaultProduceTopic("history"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	producer := newClient(t, broker.bootstrap, kgo.DefaultProduceTopic("history"),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	for i := range records {
 		producer.Produce(t.Context(), &kgo.Record{
 			Key: fmt.Appendf(nil, "key-%d", i), Value: []byte(value(i)), Timestamp: start.Add(time.Duration(i) * time.Millisecond),
@@ -46,7 +47,7 @@ func historyLivesInTheBucket(t *testing.T, flags ...string) {
 	if err := producer.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Minute, "95% of the bytes are only in the bucket", func() bool {
+	eventually(t, time.Minute, "95% of the bytes are only in the bucket", func() bool {
 		row := broker.tier(t, "history")[0]
 		return row.RemoteBytes > 19*row.LocalBytes && row.LocalStart > int64(records)*9/10
 	})

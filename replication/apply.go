@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,18 +22,22 @@ const applyParallel = 16
 // applier makes the partitions follow the images. One goroutine, Manager.Run, owns it.
 type applier struct {
 	m *Manager
-	// settled are the topics as they were when all their partitions had followed them. Images share what did not change, so that a topic
-	// is the same pointer until something of it does.
-	settled map[metadata.TopicID]*metadata.Topic
-	// configs are the settings as they were last handed to the partitions.
-	configs        map[metadata.TopicID]map[string]string
-	brokerConfigs  map[string]string
-	defaultConfigs map[string]string
-	strays         bool // have been looked for
+	// topics are all topics of the last image.
+	topics                        map[metadata.TopicID]*appliedTopic
+	brokerConfigs, defaultConfigs map[string]string
+	strays                        bool // have been looked for
+}
+
+// appliedTopic is a topic as its partitions last followed it. Images share what did not change, so that a topic is the same pointer until
+// something of it does.
+type appliedTopic struct {
+	topic   *metadata.Topic
+	configs map[string]string
+	settled bool // all partitions are what the topic says
 }
 
 func newApplier(m *Manager) applier {
-	return applier{m: m, settled: map[metadata.TopicID]*metadata.Topic{}, configs: map[metadata.TopicID]map[string]string{}}
+	return applier{m: m, topics: map[metadata.TopicID]*appliedTopic{}}
 }
 
 // change is one partition that must become what the image says.
@@ -55,6 +58,7 @@ func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata
 		a.strays = true
 		a.deleteStrays(ctx, image)
 	}
+	a.forget(image)
 	changes := a.changes(image)
 	if len(doomed) == 0 && len(changes) == 0 {
 		return failed
@@ -74,94 +78,11 @@ func (a *applier) settle(c *change, failed map[metadata.TopicID]error) {
 	if c.err == nil {
 		return
 	}
-	delete(a.settled, c.topic.ID)
+	a.topics[c.topic.ID].settled = false
 	if errors.Is(c.err, errNotElected) {
 		return // the next image decides
 	}
 	failed[c.topic.ID] = errors.Join(failed[c.topic.ID], c.err)
-}
-
-// doomed are the partitions that the image does not have here any more.
-func (a *applier) doomed(image *metadata.Image) []*Partition {
-	var doomed []*Partition
-	for id, hosted := range a.m.index.Load().byID {
-		topic, exists := image.TopicByID(id)
-		if exists && a.settled[id] == topic {
-			continue
-		}
-		for _, p := range hosted.partitions {
-			if p != nil && (!exists || a.leftUs(topic, p.tp.Partition)) {
-				doomed = append(doomed, p)
-			}
-		}
-		if !exists {
-			delete(a.settled, id)
-			delete(a.configs, id)
-		}
-	}
-	return doomed
-}
-
-// leftUs tells whether the image gives a partition to other brokers. A partition that it does not know is left alone.
-func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
-	p, ok := topic.Partition(number)
-	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
-}
-
-// delete ends partitions: first for clients, then for the tier, then on disk.
-func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.TopicID]error {
-	failed := map[metadata.TopicID]error{}
-	if len(doomed) == 0 {
-		return failed
-	}
-	next := a.m.index.Load().edit()
-	for _, p := range doomed {
-		next.remove(p)
-	}
-	a.m.index.Store(&next.index)
-	var mu sync.Mutex
-	var g errgroup.Group
-	g.SetLimit(applyParallel)
-	for _, p := range doomed {
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
-		a.tell(p)
-		g.Go(func() error {
-			if p.attached {
-				p.tier.Detach(p.tp)
-			}
-			if err := a.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition); err != nil {
-				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a deleted partition stay on disk until the broker restarts",
-					slog.String("partition", p.tp.String()), slog.Any("error", err))
-				mu.Lock()
-				defer mu.Unlock()
-				failed[p.topicID] = errors.Join(failed[p.topicID], err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // errors are in failed
-	return failed
-}
-
-// deleteStrays deletes what is on disk and not in the first image: topics that were deleted, or moved away, while this broker was down.
-func (a *applier) deleteStrays(ctx context.Context, image *metadata.Image) {
-	logger := a.m.o.Logger
-	var strays []*storage.Log
-	for log := range a.m.o.Storage.Logs() {
-		topic, ok := image.TopicByID(log.TopicID())
-		if !ok || topic.Name != log.Topic() || a.leftUs(topic, log.Partition()) {
-			strays = append(strays, log)
-		}
-	}
-	for _, log := range strays {
-		tp := metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()}
-		attrs := []slog.Attr{slog.String("partition", tp.String()), slog.String("topic_id", metadata.TopicID(log.TopicID()).String())}
-		if err := a.m.o.Storage.Delete(tp.Topic, tp.Partition); err != nil {
-			logger.LogAttrs(ctx, slog.LevelError, "stray partition cannot be deleted", append(attrs, slog.Any("error", err))...)
-			continue
-		}
-		logger.LogAttrs(ctx, slog.LevelWarn, "stray partition deleted: the cluster does not have it here any more", attrs...)
-	}
 }
 
 // changes lists the partitions that are not what the image says.
@@ -173,12 +94,10 @@ func (a *applier) changes(image *metadata.Image) []*change {
 	var changes []*change
 	for topic := range image.Topics() {
 		overrides := image.TopicConfigs(topic.Name)
-		known, configured := a.configs[topic.ID]
-		if a.settled[topic.ID] == topic && !brokerChanged && configured && maps.Equal(known, overrides) {
+		if t := a.topics[topic.ID]; t != nil && t.settled && t.topic == topic && !brokerChanged && maps.Equal(t.configs, overrides) {
 			continue
 		}
-		a.settled[topic.ID] = topic // settle takes it back if something fails
-		a.configs[topic.ID] = overrides
+		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, settled: true} // settle takes that back if something fails
 		config := a.m.o.Config(image, topic.Name)
 		for number := range int32(len(topic.Partitions)) {
 			if state := &topic.Partitions[number]; state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
@@ -216,9 +135,9 @@ var errNotElected = errors.New("no leader is elected yet")
 func (a *applier) one(image *metadata.Image, c *change) error {
 	tp := metadata.TopicPartition{Topic: c.topic.Name, Partition: c.number}
 	if c.partition == nil {
-		log, err := a.open(tp, c.topic.ID)
+		log, err := a.m.o.Storage.Create(tp.Topic, tp.Partition, c.topic.ID)
 		if err != nil {
-			return err
+			return fmt.Errorf("create log of %s: %w", tp, err)
 		}
 		c.partition = a.m.newPartition(tp, c.topic.ID, log)
 	}
@@ -245,21 +164,6 @@ func (a *applier) one(image *metadata.Image, c *change) error {
 		return fmt.Errorf("%s: %w", tp, errNotElected)
 	}
 	return nil
-}
-
-// open finds or creates the partition's log. A directory of a deleted topic of the same name goes first.
-func (a *applier) open(tp metadata.TopicPartition, id metadata.TopicID) (*storage.Log, error) {
-	log, err := a.m.o.Storage.Create(tp.Topic, tp.Partition, id)
-	if errors.Is(err, storage.ErrTopicIDMismatch) {
-		if err = a.m.o.Storage.Delete(tp.Topic, tp.Partition); err != nil {
-			return nil, fmt.Errorf("delete the log of an older %s: %w", tp, err)
-		}
-		log, err = a.m.o.Storage.Create(tp.Topic, tp.Partition, id)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("create log of %s: %w", tp, err)
-	}
-	return log, nil
 }
 
 // attach hands the log to the remote tier, again at every new epoch.

@@ -314,6 +314,54 @@ func TestColdReadsAreBounded(t *testing.T) {
 	})
 }
 
+// What is appended between a fetch's first look and its registration is seen all the same.
+func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), nil)
+		asked := []FetchPartition{part(b.Partition, 0)}
+		for _, meanwhile := range []func(){
+			func() { b.append(t, AcksLeader, "v") },
+			func() { b.resign(role{epoch: 1, leaderID: 2}) },
+		} {
+			asked[0].Offset = b.log.EndOffset()
+			f := &fetch{cold: b.m.cold, params: params(time.Hour, 1), partitions: asked, results: make([]FetchResult, 1), left: 1000}
+			f.read(0)
+			meanwhile()
+			start := time.Now()
+			f.wait(t.Context(), 0)
+			if got := outcome(t, asked, f.results); got[0] == "[]" || time.Since(start) != 0 {
+				t.Errorf("got %q after %v", got, time.Since(start))
+			}
+		}
+	})
+}
+
+// A result that nobody takes gives its memory back, whether the read ends before or after it was given up.
+func TestAbandonedColdReadsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := frozenBench(t)
+		for _, late := range []bool{false, true} {
+			b.tier.hold = make(chan struct{})
+			w := &watch{waiter: newWaiter()}
+			r, fresh := b.m.cold.start(coldKey{b.Partition, 3}, 1000, 10, w)
+			if r == nil || !fresh || b.m.cold.mu.memory != 1000 {
+				t.Fatalf("start: %v, fresh %v, %d bytes", r, fresh, b.m.cold.mu.memory)
+			}
+			if late {
+				b.m.cold.abandon(r)
+			}
+			close(b.tier.hold)
+			synctest.Wait()
+			if !late {
+				b.m.cold.abandon(r)
+			}
+			if b.m.cold.mu.memory != 0 || len(b.m.cold.mu.orphans) != 0 {
+				t.Errorf("late %v: %d bytes and %d orphans are left", late, b.m.cold.mu.memory, len(b.m.cold.mu.orphans))
+			}
+		}
+	})
+}
+
 // Producers and long-polling consumers at full speed: every record arrives, in order, without a timer having to help.
 func TestLongPollsSeeEveryRecord(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)

@@ -48,12 +48,16 @@ func (b *indexBuilder) topic(name string, id metadata.TopicID) *hostedTopic {
 		t = &hostedTopic{name: name, id: id, partitions: slices.Clone(t.partitions)}
 	}
 	b.owned[id] = true
-	b.byID[id], b.byName[name] = t, t
+	if old := b.byName[name]; old == nil || old.id == id {
+		b.byName[name] = t
+	}
+	b.byID[id] = t
 	return t
 }
 
 func (b *indexBuilder) add(p *Partition) {
 	t := b.topic(p.tp.Topic, p.topicID)
+	b.byName[t.name] = t // from here on; an older topic of the name is on its way out
 	for len(t.partitions) <= int(p.tp.Partition) {
 		t.partitions = append(t.partitions, nil)
 	}

@@ -144,7 +144,7 @@ func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error
 		done, failed, changed := m.served.revision >= revision, m.served.failed, m.served.changed
 		m.served.Unlock()
 		if done {
-			var errs []error
+			errs := make([]error, 0, len(ids))
 			for _, id := range ids {
 				errs = append(errs, failed[id])
 			}

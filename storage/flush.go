@@ -67,6 +67,9 @@ type flushPlan struct {
 	end         int64
 	truncations int
 	segments    []flushSegment
+	epochs      []EpochEntry // to be saved, if changes says so
+	changes     int
+	saved       bool // the epoch file is up to date
 	created     int
 	names       bool // the directory needs a sync
 	newDir      bool
@@ -88,6 +91,10 @@ func (l *Log) flushOnce() error {
 	if err != nil {
 		return err
 	}
+	defer plan.release()
+	if err = l.saveEpochs(&plan); errors.Is(classify(err), ErrDiskFull) {
+		return classify(err) // nothing was synced yet: the next flush may try again
+	}
 	for _, f := range plan.segments {
 		if err == nil {
 			err = l.syncSegment(f)
@@ -95,9 +102,6 @@ func (l *Log) flushOnce() error {
 	}
 	if err == nil {
 		err = l.syncNames(plan)
-	}
-	for _, f := range plan.segments {
-		f.s.release()
 	}
 	if err != nil {
 		if l.closed.Load() && errors.Is(err, fs.ErrNotExist) {
@@ -114,17 +118,32 @@ func (l *Log) flushOnce() error {
 	return nil
 }
 
-// planFlushLocked lists the segments that are not durable and pins them. The
-// epoch file is brought up to date first, because segments below the recovery
-// point are not scanned for their epochs.
+// release unpins the segments.
+func (p *flushPlan) release() {
+	for _, f := range p.segments {
+		f.s.release()
+	}
+}
+
+// saveEpochs brings the epoch file up to date before the recovery point moves,
+// because segments below it are not scanned for their epochs.
+func (l *Log) saveEpochs(plan *flushPlan) error {
+	if plan.saved {
+		return nil
+	}
+	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(plan.epochs), 0o644, true); err != nil {
+		return fmt.Errorf("write %s: %w", epochFile, err)
+	}
+	return nil
+}
+
+// planFlushLocked lists the segments that are not durable and pins them.
 func (l *Log) planFlushLocked() (flushPlan, error) {
 	if err := l.usable(); err != nil {
 		return flushPlan{}, err
 	}
-	if err := l.writeEpochsLocked(); err != nil {
-		return flushPlan{}, classify(err)
-	}
 	plan := flushPlan{
+		epochs: l.epochs.load(), changes: l.epochs.changes, saved: l.epochs.changes == l.epochs.saved,
 		end: l.offsets.end.Load(), truncations: l.flush.truncations,
 		created: l.flush.created, names: l.flush.created != l.flush.createdSync, newDir: l.flush.newDir,
 	}
@@ -185,6 +204,7 @@ func (l *Log) syncNames(plan flushPlan) error {
 // flushedLocked notes what a flush has done, unless the log was truncated
 // meanwhile: then nothing is known and the next flush begins anew.
 func (l *Log) flushedLocked(plan flushPlan) {
+	l.epochs.saved = plan.changes
 	if plan.truncations != l.flush.truncations {
 		return
 	}

@@ -28,7 +28,9 @@ type EpochEntry struct {
 // guards changes; readers take the immutable slice.
 type epochCache struct {
 	entries atomic.Pointer[[]EpochEntry]
-	dirty   bool // the file lacks something; the log's lock guards it
+	// changes counts them, saved is the count that the file has; the log's lock
+	// guards both.
+	changes, saved int
 }
 
 func (c *epochCache) load() []EpochEntry {
@@ -40,7 +42,7 @@ func (c *epochCache) load() []EpochEntry {
 
 func (c *epochCache) store(entries []EpochEntry) {
 	c.entries.Store(&entries)
-	c.dirty = true
+	c.changes++
 }
 
 // latest is the newest epoch, or UndefinedEpoch.

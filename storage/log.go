@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/varvelog/varve/vfs"
 )
 
 // Log is one partition's local log. Reading takes no lock and may run beside
@@ -222,18 +220,6 @@ func (l *Log) list() segmentList { return *l.segments.Load() }
 
 // publish replaces the segment list.
 func (l *Log) publish(list segmentList) { l.segments.Store(&list) }
-
-// writeEpochsLocked brings the epoch file up to date, durably.
-func (l *Log) writeEpochsLocked() error {
-	if !l.epochs.dirty {
-		return nil
-	}
-	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(l.epochs.load()), 0o644, true); err != nil {
-		return fmt.Errorf("write %s: %w", epochFile, err)
-	}
-	l.epochs.dirty = false
-	return nil
-}
 
 // now is the time in ms.
 func (l *Log) nowMs() int64 { return l.env.now().UnixMilli() }

@@ -161,9 +161,14 @@ func (m *Manager) Checkpoint() error {
 	logs := m.all()
 	var errs []error
 	for _, d := range m.dirs {
-		if d.err() == nil {
-			errs = append(errs, d.checkpoint(m.env.fs, logs))
+		if d.err() != nil {
+			continue
 		}
+		err := classify(d.checkpoint(m.env.fs, logs))
+		if errors.Is(err, ErrStorage) {
+			d.fail(err)
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -243,14 +248,12 @@ func (l *Log) settle() error {
 	}
 	l.mu.Lock()
 	err := l.settleLocked()
+	settled := l.offsets.recovery.Load() == l.offsets.end.Load() && l.epochs.changes == l.epochs.saved
 	l.mu.Unlock()
-	if err != nil {
+	if err != nil || settled {
 		return classify(err)
 	}
-	if l.offsets.flushed.Load() < l.offsets.end.Load() || l.offsets.recovery.Load() < l.offsets.end.Load() {
-		return l.flushClosed(context.Background())
-	}
-	return nil
+	return l.flushClosed(context.Background())
 }
 
 // settleLocked writes what the next start would otherwise have to find out.
@@ -260,9 +263,6 @@ func (l *Log) settleLocked() error {
 		if err := active.seal(); err != nil {
 			return err
 		}
-	}
-	if err := l.writeEpochsLocked(); err != nil {
-		return err
 	}
 	end := l.offsets.end.Load()
 	if end == l.snapshotAt || l.list()[0].size.Load() == 0 {

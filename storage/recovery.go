@@ -104,7 +104,7 @@ func (l *Log) loadEpochs() (bool, error) {
 
 // rebuildEpochs reads the epochs off the batches of the whole log.
 func (l *Log) rebuildEpochs() error {
-	l.epochs.store(nil)
+	l.epochs.store(nil) // a change: the file is to be written
 	for _, s := range l.list() {
 		err := s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
 			if h.LeaderEpoch() > l.epochs.latest() {
@@ -116,7 +116,9 @@ func (l *Log) rebuildEpochs() error {
 			return err
 		}
 	}
-	l.epochs.dirty = len(l.epochs.load()) > 0
+	if len(l.epochs.load()) == 0 {
+		l.epochs.saved = l.epochs.changes // nothing to save in a log without batches
+	}
 	return nil
 }
 

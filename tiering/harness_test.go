@@ -472,3 +472,9 @@ func (c *cache[K, V]) idle() bool {
 	defer c.mu.Unlock()
 	return len(c.mu.flights) == 0
 }
+
+func (f *fetcher) wantedLength() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.mu.wanted)
+}

@@ -106,7 +106,7 @@ func (m *manifest) seal(s shape, attempt string) []sealed {
 		m.Recent = slices.Delete(m.Recent, 0, s.page)
 	}
 	// Higher levels are older, so that the refs of one level stand together.
-	for level := 0; level < maxLevel; level++ {
+	for level := range maxLevel {
 		first := slices.IndexFunc(m.Pages, func(r pageRef) bool { return r.Level == level })
 		if first < 0 {
 			break

@@ -260,8 +260,9 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 		t.Errorf("got %d, %v", v, err)
 	}
 	// What was queued for later moves up when somebody wants it now.
-	block := make(chan struct{})
-	c.ahead("block", func(context.Context) (int, error) { <-block; return 0, nil })
+	block, blocked := make(chan struct{}), make(chan struct{})
+	c.ahead("block", func(context.Context) (int, error) { close(blocked); <-block; return 0, nil })
+	<-blocked
 	var order []string
 	note := func(name string) func(context.Context) (int, error) {
 		return func(context.Context) (int, error) { order = append(order, name); return 0, nil }
@@ -276,16 +277,15 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for c.waiters() < 1 {
+	for f.wantedLength() < 1 {
 		runtime.Gosched()
 	}
-	runtime.Gosched()
 	close(block)
 	for !c.idle() {
 		runtime.Gosched()
 	}
-	if len(order) != 2 {
-		t.Errorf("reads were %q, want each once", order)
+	if !slices.Equal(order, []string{"b", "a"}) {
+		t.Errorf("reads were %q, want b first and each once", order)
 	}
 }
 

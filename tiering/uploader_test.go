@@ -48,10 +48,10 @@ func TestNothingIsCommittedThatIsNotThere(t *testing.T) {
 			f.createdMs--
 			return f.append(b[:len(b)-footerSize])
 		}},
-		"manifest vanishes":      {match: is("manifest/")},
-		"manifest is cut":        {match: is("manifest/"), spoil: func(b []byte) []byte { return b[:len(b)/2] }},
-		"manifest is longer":     {match: is("manifest/"), spoil: func(b []byte) []byte { return append(b, ' ') }},
-		"page vanishes":          {match: is("page/")},
+		"manifest vanishes":  {match: is("manifest/")},
+		"manifest is cut":    {match: is("manifest/"), spoil: func(b []byte) []byte { return b[:len(b)/2] }},
+		"manifest is longer": {match: is("manifest/"), spoil: func(b []byte) []byte { return append(b, ' ') }},
+		"page vanishes":      {match: is("page/")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
