@@ -75,7 +75,7 @@ func TestMetadataByTopicID(t *testing.T) {
 		req := metadataRequest(version)
 		req.Topics = []kmsg.MetadataRequestTopic{{TopicID: topic.ID}, {TopicID: unknown}}
 		if version < 12 { // null names came with v12
-			req.Topics[0].Topic, req.Topics[1].Topic = ptr(""), ptr("")
+			req.Topics[0].Topic, req.Topics[1].Topic = new(""), new("")
 		}
 		return c.call(req).(*kmsg.MetadataResponse)
 	}

@@ -15,7 +15,7 @@ func TestDeleteTopicsByNameInEveryVersion(t *testing.T) {
 		topic := c.topic("x", 1, 1)
 		req := kmsg.NewPtrDeleteTopicsRequest()
 		req.Version, req.TopicNames = version, []string{"x", "nope"}
-		req.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: ptr("x")}, {Topic: ptr("nope")}}
+		req.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: new("x")}, {Topic: new("nope")}}
 		answers := c.call(req).(*kmsg.DeleteTopicsResponse).Topics
 		if len(answers) != 2 || answers[0].ErrorCode != 0 || shown(answers[0].Topic) != "x" {
 			t.Fatalf("v%d: %+v", version, answers)
@@ -39,7 +39,7 @@ func TestDeleteTopicsByID(t *testing.T) {
 	req := kmsg.NewPtrDeleteTopicsRequest()
 	req.Version = 6
 	req.Topics = []kmsg.DeleteTopicsRequestTopic{
-		{TopicID: topic.ID}, {TopicID: unknown}, {}, {Topic: ptr("x"), TopicID: unknown}, {Topic: ptr("y")}, {TopicID: other.ID},
+		{TopicID: topic.ID}, {TopicID: unknown}, {}, {Topic: new("x"), TopicID: unknown}, {Topic: new("y")}, {TopicID: other.ID},
 	}
 	answers := c.call(req).(*kmsg.DeleteTopicsResponse).Topics
 	want := []protocol.ErrorCode{protocol.None, protocol.UnknownTopicID, protocol.InvalidRequest, protocol.InvalidRequest, protocol.InvalidRequest, protocol.InvalidRequest}
@@ -61,7 +61,7 @@ func TestDeleteTopicsDisabled(t *testing.T) {
 	c.topic("x", 1, 1)
 	for version, want := range map[int16]protocol.ErrorCode{2: protocol.InvalidRequest, 3: protocol.TopicDeletionDisabled, 6: protocol.TopicDeletionDisabled} {
 		req := kmsg.NewPtrDeleteTopicsRequest()
-		req.Version, req.TopicNames, req.Topics = version, []string{"x"}, []kmsg.DeleteTopicsRequestTopic{{Topic: ptr("x")}}
+		req.Version, req.TopicNames, req.Topics = version, []string{"x"}, []kmsg.DeleteTopicsRequestTopic{{Topic: new("x")}}
 		if answer := c.call(req).(*kmsg.DeleteTopicsResponse).Topics[0]; answer.ErrorCode != int16(want) {
 			t.Errorf("v%d: %+v", version, answer)
 		}

@@ -12,7 +12,7 @@ func TestCreatePartitionsInEveryVersion(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	for version := range int16(4) {
 		name := "t" + string(rune('0'+version))
-		topic := c.topic(name, 2, 2)
+		c.topic(name, 2, 2)
 		req := kmsg.NewPtrCreatePartitionsRequest()
 		req.Version, req.TimeoutMillis = version, 10_000
 		req.Topics = []kmsg.CreatePartitionsRequestTopic{
@@ -22,7 +22,8 @@ func TestCreatePartitionsInEveryVersion(t *testing.T) {
 		}
 		req.ValidateOnly = true
 		c.call(req)
-		if topic, _ = c.follower.Image().TopicByName(name); len(topic.Partitions) != 2 {
+		topic, _ := c.follower.Image().TopicByName(name)
+		if len(topic.Partitions) != 2 {
 			t.Fatalf("v%d: validation changed something", version)
 		}
 		req.ValidateOnly = false

@@ -133,8 +133,8 @@ func hasBytes(t reflect.Type) bool {
 		if t == reflect.TypeFor[kmsg.Tags]() {
 			return false // unknown tags are never used
 		}
-		for i := range t.NumField() {
-			if hasBytes(t.Field(i).Type) {
+		for field := range t.Fields() {
+			if hasBytes(field.Type) {
 				return true
 			}
 		}

@@ -50,7 +50,7 @@ func TestFranzGoAdministers(t *testing.T) {
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	created, err := admin.CreateTopic(t.Context(), 3, 1, map[string]*string{"retention.ms": ptr("60000")}, "x")
+	created, err := admin.CreateTopic(t.Context(), 3, 1, map[string]*string{"retention.ms": new("60000")}, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestFranzGoAdministers(t *testing.T) {
 	if err != nil || partitions.Error() != nil {
 		t.Error(err, partitions.Error())
 	}
-	altered, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "segment.bytes", Value: ptr("1048576")}}, "x")
+	altered, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "segment.bytes", Value: new("1048576")}}, "x")
 	if err != nil || altered[0].Err != nil {
 		t.Error(err, altered)
 	}
@@ -75,7 +75,7 @@ func TestFranzGoAdministers(t *testing.T) {
 		}
 	}
 	topics, err := admin.ListTopics(t.Context())
-	if err != nil || topics["x"].ID != kadm.TopicID(created.ID) || len(topics["x"].Partitions) != 5 || topics["x"].Err != nil {
+	if err != nil || topics["x"].ID != created.ID || len(topics["x"].Partitions) != 5 || topics["x"].Err != nil {
 		t.Errorf("%v, %+v", err, topics)
 	}
 	brokers, err := admin.ListBrokers(t.Context())

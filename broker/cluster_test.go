@@ -75,7 +75,7 @@ func newTestCluster(t *testing.T, n int, static map[string]string) *testCluster 
 // register makes a broker live; its rack is "r" and it listens on PLAINTEXT at broker<id>:9092, broker 1 on INTERNAL as well.
 func (c *testCluster) register(id int32) *metadata.Registration {
 	c.t.Helper()
-	host := "broker" + string(rune('0'+id))
+	host := "broker" + string('0'+id)
 	listeners := []metadata.Listener{{Name: "PLAINTEXT", Host: host, Port: 9092, Protocol: "PLAINTEXT"}}
 	if id == 1 {
 		listeners = append(listeners, metadata.Listener{Name: "INTERNAL", Host: host, Port: 9093, Protocol: "PLAINTEXT"})
@@ -138,8 +138,6 @@ func (c *testCluster) topic(name string, partitions int32, replicationFactor int
 	}
 	return topic
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // shown makes a nullable string printable.
 func shown(s *string) string {

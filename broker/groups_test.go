@@ -161,7 +161,7 @@ func TestFindCoordinatorInEveryVersion(t *testing.T) {
 			t.Fatalf("v%d: %+v", version, answers)
 		}
 		for i, a := range answers {
-			if a.ErrorCode != 0 || a.Key != keys[i] || a.NodeID != leader || a.Host != "broker"+string(rune('0'+leader)) || a.Port != 9092 {
+			if a.ErrorCode != 0 || a.Key != keys[i] || a.NodeID != leader || a.Host != "broker"+string('0'+leader) || a.Port != 9092 {
 				t.Errorf("v%d: %+v", version, a)
 			}
 		}

@@ -171,13 +171,6 @@ func (c *client) send(correlationID int32, req kmsg.Request) {
 	}
 }
 
-// sendSoon sends without waiting: writes to a pipe end when they have been read.
-func (c *client) sendSoon(correlationID int32, req kmsg.Request) {
-	go func() {
-		_, _ = c.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID("test")).AppendRequest(nil, req, correlationID))
-	}()
-}
-
 // receive reads one response frame.
 func (c *client) receive() (correlationID int32, body []byte, err error) {
 	var head [8]byte
@@ -220,7 +213,7 @@ func (c *client) call(correlationID int32, req kmsg.Request) kmsg.Response {
 func (c *client) expectEnd() {
 	c.t.Helper()
 	n, err := c.Read(make([]byte, 1))
-	if n != 0 || !(errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)) {
+	if n != 0 || !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
 		c.t.Errorf("read %d bytes, %v; want the end", n, err)
 	}
 }

@@ -102,7 +102,7 @@ func (c *Client) altered(kind string, responses kadm.AlterConfigsResponses, err 
 
 // ops orders the changes, so that the same command makes the same request.
 func (change ConfigChange) ops() []kadm.AlterConfig {
-	var ops []kadm.AlterConfig
+	ops := make([]kadm.AlterConfig, 0, len(change.Set)+len(change.Unset))
 	for name, value := range change.Set {
 		ops = append(ops, kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value})
 	}

@@ -51,8 +51,9 @@ func (c *Client) Groups(ctx context.Context) ([]GroupListing, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	listed, err := c.admin.ListGroups(ctx)
-	var all []GroupListing
-	for _, g := range listed.Sorted() {
+	sorted := listed.Sorted()
+	all := make([]GroupListing, 0, len(sorted))
+	for _, g := range sorted {
 		all = append(all, GroupListing{Name: g.Group, State: g.State, ProtocolType: g.ProtocolType, Coordinator: g.Coordinator})
 	}
 	return all, c.Explain(err)

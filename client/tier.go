@@ -38,7 +38,7 @@ type TierPartition struct {
 
 // Lag is how many records are not in the remote tier, those of the active
 // segment among them. It is Unknown when none of them will ever be.
-func (p TierPartition) Lag() int64 {
+func (p *TierPartition) Lag() int64 {
 	if !p.Tiered || p.RemoteEnd == Unknown || p.End == Unknown {
 		return Unknown
 	}

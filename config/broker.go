@@ -210,16 +210,8 @@ func finish(b *Broker) error {
 	default:
 		b.Advertise = b.Listen
 	}
-	if (b.Control != "" || len(b.Seeds) > 0) && len(b.Etcd)+len(b.NATS) > 0 {
-		problems = append(problems, errors.New("--control and --seeds are for the embedded control plane, --etcd and --nats for an external one: use one pair"))
-	}
-	for _, seed := range b.Seeds {
-		switch {
-		case seed.NodeID != b.NodeID:
-			problems = append(problems, fmt.Errorf("--seeds names broker %d, but several brokers are not supported yet: leave --seeds out", seed.NodeID))
-		case b.Control != "" && seed.Control != b.Control:
-			problems = append(problems, fmt.Errorf("--seeds gives this broker the control address %s, --control %s", seed.Control, b.Control))
-		}
+	if b.Control != "" || len(b.Seeds) > 0 {
+		problems = append(problems, errors.New("--control and --seeds: several brokers are not supported yet: leave them out"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Set)) {
 		if k, err := BrokerKey(name); err == nil && k.Setting != "" {

@@ -87,7 +87,7 @@ func (l Layers) synonyms(k Key) []Synonym {
 		values map[string]string
 		source Source
 	}{{l.DynamicBroker, SourceDynamicBroker}, {l.DynamicDefault, SourceDynamicDefaultBroker}, {l.Static, SourceStaticBroker}}
-	keys := []Key{k}
+	keys := append(make([]Key, 0, 1+len(k.fallbacks)), k)
 	for _, f := range k.fallbacks {
 		keys = append(keys, brokerTable.byName[f.name])
 	}

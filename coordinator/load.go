@@ -28,7 +28,7 @@ func (s *shard[M]) load(ctx context.Context) bool {
 		if err == nil {
 			took := s.rt.opts.Now().Sub(start)
 			s.rt.metrics.loadTime.Observe(took.Seconds())
-			s.logger.LogAttrs(ctx, slog.LevelInfo, "loaded", slog.Int("records", count), slog.Duration("took", took))
+			s.logger.LogAttrs(ctx, slog.LevelDebug, "loaded", slog.Int("records", count), slog.Duration("took", took))
 			return s.open()
 		}
 		if ctx.Err() != nil {

@@ -150,7 +150,7 @@ func (s *shard[M]) run(ctx context.Context) {
 		s.logger.LogAttrs(ctx, slog.LevelWarn, "reading the log again after an uncertain write", slog.Any("error", err))
 		s.refuse(ErrLoading, ErrNotCoordinator)
 	}
-	s.logger.LogAttrs(ctx, slog.LevelInfo, "resigned", slog.Any("reason", context.Cause(ctx)))
+	s.logger.LogAttrs(ctx, slog.LevelDebug, "resigned", slog.Any("reason", context.Cause(ctx)))
 }
 
 // serve handles events until ctx ends or a write was uncertain.
@@ -167,7 +167,7 @@ func (s *shard[M]) serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if s.inflight != nil {
-				<-s.landed
+				_ = <-s.landed // whoever coordinates next reads from the log what became of it
 			}
 			return context.Cause(ctx)
 		case <-s.wake:

@@ -46,7 +46,6 @@ type client struct {
 	protocol   *string
 	leads      bool
 	assignment []byte
-	topics     []string
 }
 
 func newHarness(t *testing.T, change func(*Config)) *harness {

@@ -206,7 +206,7 @@ func FuzzApply(f *testing.F) {
 		}
 		always := func(string) bool { return true }
 		if a, b := s.view(always), again.view(always); !reflect.DeepEqual(a, b) {
-			t.Fatal(fmt.Sprintf("%v\nis read again as\n%v", a, b))
+			t.Fatalf("%v\nis read again as\n%v", a, b)
 		}
 	})
 }

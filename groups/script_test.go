@@ -223,7 +223,7 @@ func (s *script) leave(t *testing.T, d *datadriven.TestData, group string) {
 			if m.InstanceID != nil {
 				id += "/" + *m.InstanceID
 			}
-			line.WriteString(fmt.Sprintf(" %s=%s", id, errName(m.ErrorCode)))
+			fmt.Fprintf(&line, " %s=%s", id, errName(m.ErrorCode))
 		}
 		return line.String()
 	})
@@ -271,9 +271,9 @@ func (s *script) fetchCommand(d *datadriven.TestData, group string) {
 		line.WriteString("fetch " + errName(resp.ErrorCode))
 		for _, ft := range resp.Topics {
 			for _, p := range ft.Partitions {
-				line.WriteString(fmt.Sprintf(" %s-%d=%d/%d", ft.Topic, p.Partition, p.Offset, p.LeaderEpoch))
+				fmt.Fprintf(&line, " %s-%d=%d/%d", ft.Topic, p.Partition, p.Offset, p.LeaderEpoch)
 				if p.Metadata != nil && *p.Metadata != "" {
-					line.WriteString(fmt.Sprintf("%q", *p.Metadata))
+					fmt.Fprintf(&line, "%q", *p.Metadata)
 				}
 			}
 		}
@@ -353,12 +353,12 @@ func describeRecord(t *testing.T, r coordinator.Record) string {
 			t.Fatal(err)
 		}
 		var line strings.Builder
-		line.WriteString(fmt.Sprintf("group %s version=%d generation=%d type=%q", k.Group, v.Version, v.Generation, v.ProtocolType))
+		fmt.Fprintf(&line, "group %s version=%d generation=%d type=%q", k.Group, v.Version, v.Generation, v.ProtocolType)
 		if v.Protocol != nil && v.Leader != nil {
-			line.WriteString(fmt.Sprintf(" protocol=%s leader=%s", *v.Protocol, *v.Leader))
+			fmt.Fprintf(&line, " protocol=%s leader=%s", *v.Protocol, *v.Leader)
 		}
 		for _, m := range v.Members {
-			line.WriteString(fmt.Sprintf(" %s=%q", m.MemberID, m.Assignment))
+			fmt.Fprintf(&line, " %s=%q", m.MemberID, m.Assignment)
 		}
 		return line.String()
 	}

@@ -34,7 +34,7 @@ func TestKillNineLosesNothing(t *testing.T) {
 	producing.Go(func() {
 		for ; ctx.Err() == nil; sent++ {
 			r := &kgo.Record{Partition: int32(sent % partitions), Value: fmt.Appendf(nil, "%0200d", sent)}
-			producer.Produce(t.Context(), r, func(r *kgo.Record, err error) {
+			producer.Produce(t.Context(), r, func(r *kgo.Record, err error) { //nolint:contextcheck // ctx ends the loop, not what is on its way
 				if err != nil {
 					t.Errorf("produce: %v", err)
 					return

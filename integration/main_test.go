@@ -22,7 +22,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	varveBinary = filepath.Join(dir, "varve")
 	args := []string{"build", "-o", varveBinary}
 	if raceEnabled {

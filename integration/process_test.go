@@ -105,7 +105,7 @@ func (p *process) stop(t *testing.T, signal syscall.Signal) {
 	case <-time.After(60 * time.Second):
 		_ = p.cmd.Process.Kill()
 		t.Errorf("the broker did not end a minute after %v", signal)
-		<-p.exited
+		_ = <-p.exited
 	}
 	p.cmd = nil
 	if strings.Contains(p.log.String(), "DATA RACE") {
@@ -192,11 +192,11 @@ type syncBuffer struct {
 func (b *syncBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.mu.Buffer.Write(p)
+	return b.mu.Write(p)
 }
 
 func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.mu.Buffer.String()
+	return b.mu.String()
 }

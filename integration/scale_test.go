@@ -23,7 +23,7 @@ func TestThousandPartitionsServeAtOnce(t *testing.T) {
 	for p := range int32(1000) {
 		records = append(records, &kgo.Record{Partition: p, Value: []byte("x")})
 	}
-	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+	if err = client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
 	broker.stop(t, 15)

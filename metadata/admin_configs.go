@@ -83,7 +83,7 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 		next, err := change(old)
 		if err != nil {
 			refused = err
-			return nil
+			return nil //nolint:nilerr // refused carries it
 		}
 		if maps.Equal(was, next) {
 			revision = kv.ModRevision

@@ -11,8 +11,8 @@ import (
 func TestBackoffGrowsToItsLimit(t *testing.T) {
 	b := backoff{min: 10 * time.Millisecond, max: 80 * time.Millisecond}
 	for range 3 {
-		for _, limit := range []time.Duration{10, 20, 40, 80, 80, 80} {
-			if d := b.next(); d < b.min/2 || d >= limit*time.Millisecond+b.min/2 {
+		for _, limit := range []int{10, 20, 40, 80, 80, 80} {
+			if d := b.next(); d < b.min/2 || d >= time.Duration(limit)*time.Millisecond+b.min/2 {
 				t.Errorf("pause %v at a limit of %d ms", d, limit)
 			}
 		}

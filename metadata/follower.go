@@ -60,7 +60,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		err := f.follow(ctx, &wait)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end of ctx is how Run is asked to end
 		case errors.Is(err, ErrClosed), errors.Is(err, errWentBack):
 			return fmt.Errorf("follow the metadata: %w", err)
 		case errors.Is(err, ErrCompacted):
@@ -72,7 +72,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		f.logger.Warn("the metadata cannot be followed; the last known state stays in use",
 			slog.Int64("revision", f.Image().Revision), slog.Any("error", err))
 		if wait.sleep(ctx) != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx, as above
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // TopicID is the identity of a topic for its whole life: a topic that is
 // deleted and created again under the same name has another id.
-type TopicID [16]byte //nolint:recvcheck // a value type, but UnmarshalText needs a pointer
+type TopicID [16]byte
 
 // idEncoding is how Kafka prints a UUID: 22 characters of unpadded base64url.
 var idEncoding = base64.RawURLEncoding.Strict()

@@ -64,7 +64,8 @@ func elect(image *Image, id TopicID, tp TopicPartition, p *Partition) (Change, b
 	if _, ok := image.Leader(p); ok {
 		return Change{}, false
 	}
-	next, reason := *p, ""
+	next := *p
+	var reason string
 	if same, ok := image.Brokers[p.Leader]; ok {
 		next.LeaderBrokerEpoch = same.Epoch
 		reason = "the leader registered anew"

@@ -22,8 +22,7 @@ func classify(err error) error {
 			return kind
 		}
 	}
-	var api smithy.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		switch api.ErrorCode() {
 		case "NoSuchBucket":
 			return ErrNoBucket
@@ -66,8 +65,7 @@ func httpStatus(err error) int {
 	if errors.As(err, &answered) {
 		return answered.HTTPStatusCode()
 	}
-	var google *googleapi.Error
-	if errors.As(err, &google) {
+	if google, ok := errors.AsType[*googleapi.Error](err); ok {
 		return google.Code
 	}
 	return 0

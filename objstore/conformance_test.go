@@ -22,15 +22,15 @@ func open(t *testing.T, rawURL string) objstore.Bucket {
 }
 
 func TestMemory(t *testing.T) {
-	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, "mem://") })
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return open(t, "mem://") })
 }
 
 func TestDirectory(t *testing.T) {
-	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, "file://"+t.TempDir()+"/objects") })
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return open(t, "file://"+t.TempDir()+"/objects") })
 }
 
 func TestDirectoryWithPrefix(t *testing.T) {
-	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return open(t, "file://"+t.TempDir()+"?prefix=some/where") })
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return open(t, "file://"+t.TempDir()+"?prefix=some/where") })
 }
 
 func TestDecorators(t *testing.T) {
@@ -41,15 +41,16 @@ func TestDecorators(t *testing.T) {
 		return objstore.Harden(b, o)
 	}
 	t.Run("OverMemory", func(t *testing.T) {
-		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return harden(open(t, "mem://"), time.Minute) })
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return harden(open(t, "mem://"), time.Minute) })
 	})
 	t.Run("Faults", func(t *testing.T) {
-		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return objstoretest.NewFaults(open(t, "mem://")) })
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return objstoretest.NewFaults(open(t, "mem://")) })
 	})
 	// What fails once in a while, before or after it has done its work, looks
 	// perfect from outside.
 	t.Run("OverFaults", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+			t.Helper()
 			b := objstoretest.NewFaults(open(t, "mem://"))
 			for _, kind := range []objstoretest.Kind{objstoretest.Fail, objstoretest.FailAfter, objstoretest.PartialRead} {
 				b.Add(objstoretest.Fault{Kind: kind, Times: 40})
@@ -67,10 +68,11 @@ func TestS3(t *testing.T) {
 		return open(t, s3.BucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+more)
 	}
 	t.Run("Plain", func(t *testing.T) {
-		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { return fresh(t, "") })
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return fresh(t, "") })
 	})
 	t.Run("HardenedWithPrefix", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+			t.Helper()
 			return objstore.Harden(fresh(t, "&prefix=some/where/"), objstore.DefaultHardenOptions())
 		})
 	})

@@ -47,7 +47,10 @@ func TestMetricsCountRequestsByOutcome(t *testing.T) {
 		t.Fatal(missing, down, ok, lost)
 	}
 	_, _ = b.GetRange(t.Context(), "k", 4, make([]byte, 100)) // 6 bytes and the end
-	for range b.List(t.Context(), "") {
+	for _, err := range b.List(t.Context(), "") {
+		if err != nil {
+			t.Error(err)
+		}
 		if got := gather(t, reg)["varve_objstore_requests_in_flight{}"]; got != 1 {
 			t.Errorf("%v in flight while listing", got)
 		}

@@ -69,7 +69,10 @@ func TestOpenPrefixesShareABucket(t *testing.T) {
 		}
 	}
 	var keys []string
-	for info := range whole.List(t.Context(), "") {
+	for info, err := range whole.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		keys = append(keys, info.Key)
 	}
 	if got := strings.Join(keys, " "); got != "a/k b/c/k" {

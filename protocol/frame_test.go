@@ -116,7 +116,7 @@ func TestMemoryFollowsWhatArrived(t *testing.T) {
 				t.Errorf("%d bytes held for %d sent", used, c.sent)
 			}
 			_ = server.Close()
-			<-done
+			_ = <-done
 		})
 	}
 }
@@ -149,7 +149,7 @@ func TestAnnouncingConnectionsCostNothing(t *testing.T) {
 		_ = s.Close()
 	}
 	for range clients {
-		<-done
+		_ = <-done
 	}
 }
 

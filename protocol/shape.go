@@ -151,7 +151,7 @@ const (
 )
 
 // field is one field of a request, with the versions that have it.
-type field struct {
+type field struct { //nolint:recvcheck // in runs for every field of every request; the others change a copy
 	kind     kind
 	tagged   bool
 	size     int

@@ -51,7 +51,8 @@ func (b *Builder) AppendAt(offset, ts int64, key, value []byte, headers ...Heade
 	if b.last < 0 || b.last > math.MaxInt32 {
 		b.overflow = fmt.Errorf("offset %d does not fit a batch at %d", offset, b.BaseOffset)
 	}
-	s := append(b.scratch[:0], 0)
+	s := b.scratch[:0]
+	s = append(s, 0)
 	s = binary.AppendVarint(s, ts-b.base)
 	s = binary.AppendVarint(s, b.last)
 	s = appendBytes(s, key)

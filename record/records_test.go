@@ -138,7 +138,10 @@ func TestMalformedRecords(t *testing.T) {
 
 func TestIterationStopsWhenAsked(t *testing.T) {
 	n := 0
-	for range build(t, &Builder{Codec: CodecZstd}, "a", "b", "c").Records() {
+	for _, err := range build(t, &Builder{Codec: CodecZstd}, "a", "b", "c").Records() {
+		if err != nil {
+			t.Error(err)
+		}
 		n++
 		break
 	}

@@ -213,7 +213,7 @@ func (s *server) openLogs(ctx context.Context) error {
 func (s *server) startData(ctx context.Context) error {
 	s.tier = tiering.New(tiering.Options{
 		Bucket: s.bucket, Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
-		Logger: s.log, Registerer: s.registry, Live: s.topicLives,
+		Logger: s.log, Registerer: s.registry, Live: s.topicLives, Tiered: s.tellTiered,
 		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
@@ -235,6 +235,9 @@ func (s *server) startData(ctx context.Context) error {
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
 	})
 	s.startGroups(ctx)
+	if err := s.followTiered(); err != nil {
+		return err
+	}
 	s.parts.run(ctx, "replicas", s.replicas.Run)
 	s.parts.run(ctx, "log maintenance", func(ctx context.Context) error {
 		// Before the first image the logs do not have their topics' settings.
@@ -351,6 +354,8 @@ func (s *server) brokerConfig() broker.Config {
 	}
 	c.MaxConnections = int(s.values.Int64("max.connections"))
 	c.MaxConnectionsPerIP = int(s.values.Int64("max.connections.per.ip"))
+	c.FetchMaxBytes = s.values.Int32("fetch.max.bytes")
+	c.FetchSessionSlots = int(s.values.Int64("max.incremental.fetch.session.cache.slots"))
 	c.IdleTimeout = s.values.Duration("connections.max.idle.ms")
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -59,8 +60,7 @@ func (s *stages) add(name string, stop func() error) {
 // stop ends all parts and returns what went wrong with any of them.
 func (s *stages) stop() error {
 	var problems []error
-	for i := len(s.parts) - 1; i >= 0; i-- {
-		p := s.parts[i]
+	for _, p := range slices.Backward(s.parts) {
 		began := time.Now()
 		if err := p.stop(); err != nil {
 			problems = append(problems, fmt.Errorf("stop %s: %w", p.name, err))

@@ -83,11 +83,6 @@ func TestSliceBeginsWithTheBatchThatHoldsTheOffset(t *testing.T) {
 
 func TestSliceIsARangeOfAFile(t *testing.T) {
 	k := newKit(t, vfs.OS{}, nil)
-	if err := k.m.Close(); err != nil {
-		t.Fatal(err)
-	}
-	k.options.Dirs = []string{t.TempDir()}
-	k.open()
 	l := k.log()
 	fill(t, l, 5)
 	s, err := l.Read(2, 1<<20, 5, true)
@@ -164,10 +159,7 @@ func TestClosedSegments(t *testing.T) {
 	if want := []EpochEntry{{0, 0}, {1, 2}, {2, 4}}; !slices.Equal(files.LeaderEpochs, want) {
 		t.Fatalf("epochs %v", files.LeaderEpochs)
 	}
-	index, err := io.ReadAll(files.Index)
-	if err != nil {
-		t.Fatal(err)
-	}
+	index := content(t, k.fs, k.path(seg3+extIndex))
 	if pos := LookupOffset(index, 3, 5); pos != seg.SizeBytes*2/3 {
 		t.Fatalf("offset 5 at %d", pos)
 	}
@@ -260,7 +252,6 @@ func TestReadersRunBesideTheWriter(t *testing.T) {
 	if err := k.m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	k.options.Dirs = []string{t.TempDir()}
 	k.options.MaxOpenFiles = 6
 	k.open()
 	l := k.log()
@@ -269,6 +260,7 @@ func TestReadersRunBesideTheWriter(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { // the appender
 		defer done.Store(true)
+		defer commit(l)
 		for l.EndOffset() < total {
 			n := int(l.EndOffset()%5) + 1
 			if _, err := l.Append(batchOf(n, 30, epoch0.UnixMilli()+l.EndOffset()), 1); err != nil {

@@ -31,7 +31,7 @@ func (l *Log) Truncate(to int64) error {
 }
 
 // TruncateFully drops everything; the next record gets the offset at, which is
-// also the new log start.
+// also the new log start and high watermark.
 func (l *Log) TruncateFully(at int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,6 +186,7 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 	l.publish(segmentList{s})
 	l.producers = producerState{}
 	l.setEndLocked(at)
+	l.offsets.hw.Store(at)
 	l.offsets.start.Store(start)
 	l.epochs.truncateStart(start)
 	l.env.checkpointSoon()

@@ -168,18 +168,14 @@ func (c *cache[K, V]) run(ctx context.Context, key K, f *flight[V], read func(co
 }
 
 func (c *cache[K, V]) addLocked(key K, value V) {
-	cost := c.cost(value)
-	if cost > c.limit {
-		return
-	}
 	c.mu.lru.Add(key, value)
-	c.mu.bytes += cost
-	for c.mu.bytes > c.limit {
-		_, old, ok := c.mu.lru.RemoveOldest()
-		if !ok {
-			break
+	c.mu.bytes += c.cost(value)
+	// One value stays however large it is: else every read of it would be a
+	// request, again and again.
+	for c.mu.bytes > c.limit && c.mu.lru.Len() > 1 {
+		if _, old, ok := c.mu.lru.RemoveOldest(); ok {
+			c.mu.bytes -= c.cost(old)
 		}
-		c.mu.bytes -= c.cost(old)
 	}
 	c.metrics.bytes.Set(float64(c.mu.bytes))
 }

@@ -29,6 +29,9 @@ type Options struct {
 	Now        func() time.Time
 	// Live is what Run passes to CleanDeleted; nil: deleted topics stay.
 	Live func(id metadata.TopicID, revision int64) bool
+	// Tiered is told when a partition's committed history ends at another
+	// offset (exclusive), and sometimes again; it must not block. May be nil.
+	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
 
 	UploadConcurrency int   // segments that go up at a time; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
@@ -304,7 +307,7 @@ func (p *partition) report(state State, err error) {
 		}
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrGap), errors.Is(err, ErrUnsupportedFormat):
 		if oldErr == nil || oldErr.Error() != err.Error() {
-			p.logger.Error("remote tier of the partition needs attention; nothing more is uploaded, nothing local is deleted", slog.Any("error", err))
+			p.logger.Error("remote tier of the partition needs attention; part of its work stands still", slog.Any("error", err))
 		}
 	default:
 		p.m.warnings.log(p.logger, "work on the remote tier of the partition failed; it is tried again", err)

@@ -304,6 +304,9 @@ func (p *partition) tellLog() error {
 		return fmt.Errorf("%w: it ends at offset %d, the tier at %d", ErrGap, end, m.EndOffset)
 	}
 	p.log.SetRemoteEndOffset(m.EndOffset)
+	if p.m.o.Tiered != nil {
+		p.m.o.Tiered(p.TopicID, p.TopicPartition.Partition, m.EndOffset)
+	}
 	if m.StartOffset > p.log.StartOffset() {
 		if err := p.log.AdvanceStartOffset(m.StartOffset); err != nil {
 			return fmt.Errorf("advance the log start to %d: %w", m.StartOffset, err)

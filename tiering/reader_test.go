@@ -366,6 +366,19 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 	}
 }
 
+func TestOneValueIsKeptHoweverLarge(t *testing.T) {
+	b := tiered(t, func(o *Options) { o.CacheBytes, o.IndexCacheBytes, o.ReadAheadChunks = 1, 1, -1 })
+	before := b.faults.Calls(objstoretest.GetOp)
+	for range 5 {
+		if _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.faults.Calls(objstoretest.GetOp) - before; n != 2 {
+		t.Errorf("%d GETs for the same chunk, want 2", n)
+	}
+}
+
 func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)

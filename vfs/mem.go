@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -302,9 +303,7 @@ func (m *Mem) CrashClone(seed uint64) *Mem {
 
 func (d *memDir) crash(rnd *rand.Rand, seen map[*memInode]*memInode) *memDir {
 	names := map[string]memNode{}
-	for base, node := range d.durable {
-		names[base] = node
-	}
+	maps.Copy(names, d.durable)
 	for _, c := range d.pending[:rnd.IntN(len(d.pending)+1)] {
 		c.applyTo(names)
 	}

@@ -70,7 +70,7 @@ func (OS) Space(name string) (total, free int64, err error) {
 	if err = syscall.Statfs(name, &st); err != nil {
 		return 0, 0, &fs.PathError{Op: "statfs", Path: name, Err: err}
 	}
-	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // Bsize has other types on other systems
 }
 
 // OpenFileLimit is how many files this process may have open at once.

@@ -9,7 +9,7 @@ import (
 
 func TestConformance(t *testing.T) {
 	t.Run("OS", func(t *testing.T) {
-		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) { return vfs.OS{}, t.TempDir() })
+		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) { t.Helper(); return vfs.OS{}, t.TempDir() })
 	})
 	t.Run("Mem", func(t *testing.T) {
 		vfstest.Run(t, func(*testing.T) (vfs.FS, string) { return vfs.NewMem(), "/" })

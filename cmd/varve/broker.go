@@ -29,7 +29,7 @@ func newBrokerCommand(s streams) *cobra.Command {
 			return err
 		}
 		return server.Run(cmd.Context(), server.Options{Config: cfg, Logger: log, Version: buildVersion(), Ready: func(r server.Ready) {
-			fmt.Fprintf(s.out, "varve %s ready: kafka %s, http %s, cluster %s, node %d, object store %s, in %d ms\n",
+			_, _ = fmt.Fprintf(s.out, "varve %s ready: kafka %s, http %s, cluster %s, node %d, object store %s, in %d ms\n",
 				buildVersion(), r.Kafka, r.HTTP, r.ClusterID, cfg.NodeID, r.ObjectStore, r.Took.Milliseconds())
 		}})
 	}

@@ -58,7 +58,7 @@ func planReading(ctx context.Context, a *app, o consumeOptions) (*readPlan, erro
 			}
 		}
 	}
-	return newReadPlan(o, starts, ends, times, func(note string) { fmt.Fprintln(a.errOut, "varve: "+note) }), nil
+	return newReadPlan(o, starts, ends, times, func(note string) { _, _ = fmt.Fprintln(a.errOut, "varve: "+note) }), nil
 }
 
 // newReadPlan plans for partitions whose first offset and end are known. An

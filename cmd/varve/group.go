@@ -34,8 +34,8 @@ func newGroupListCommand(a *app) *cobra.Command {
 }
 
 func (a *app) printGroups(groups []client.GroupListing) error {
-	list := []groupRow{}
-	rows := [][]string{}
+	list := make([]groupRow, 0, len(groups))
+	rows := make([][]string, 0, len(groups))
 	for _, g := range groups {
 		list = append(list, groupRow(g))
 		rows = append(rows, []string{g.Name, g.State, g.ProtocolType, strconv.Itoa(int(g.Coordinator))})

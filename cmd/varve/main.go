@@ -28,7 +28,7 @@ func main() {
 	last := ""
 	for line := range strings.SplitSeq(err.Error(), "\n") { // one for each thing that failed, and once for the same reason
 		if line != last {
-			fmt.Fprintf(s.errOut, "varve: %s\n", line)
+			_, _ = fmt.Fprintf(s.errOut, "varve: %s\n", line)
 		}
 		last = line
 	}

@@ -48,11 +48,11 @@ func newProduceCommand(a *app) *cobra.Command {
 			}
 			in := a.in
 			if o.file != "" {
-				f, err := os.Open(o.file)
-				if err != nil {
+				var f *os.File
+				if f, err = os.Open(o.file); err != nil {
 					return err
 				}
-				defer f.Close()
+				defer func() { _ = f.Close() }() // only read
 				in = f
 			}
 			c, err := a.connect(append(options, kgo.RecordDeliveryTimeout(a.timeout))...)

@@ -27,7 +27,7 @@ type progress struct {
 // and stdout, if it gets the data, is not.
 func (a *app) newProgress(verb string, dataOnStdout bool) *progress {
 	p := &progress{verb: verb, now: time.Now}
-	if isTerminal(a.errOut) && !(dataOnStdout && isTerminal(a.out)) {
+	if isTerminal(a.errOut) && (!dataOnStdout || !isTerminal(a.out)) {
 		p.w = a.errOut
 	}
 	p.start = p.now()
@@ -56,7 +56,7 @@ func (p *progress) add(records, bytes int64) {
 func (p *progress) done() {
 	if p.w != nil {
 		p.show("\r")
-		fmt.Fprintln(p.w)
+		_, _ = fmt.Fprintln(p.w)
 	}
 }
 

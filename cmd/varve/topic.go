@@ -123,7 +123,7 @@ type topicDescription struct {
 
 func describeTopics(ctx context.Context, a *app, c *client.Client, names []string) error {
 	topics, failed := c.Topics(ctx, names...)
-	descriptions := []topicDescription{}
+	descriptions := make([]topicDescription, 0, len(topics))
 	for _, t := range topics {
 		d, err := describeTopic(ctx, c, t)
 		failed = errors.Join(failed, err)

@@ -46,9 +46,8 @@ func class(err error) error {
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return metadata.ErrNoSpace
 	}
-	var etcdError rpctypes.EtcdError
 	code := status.Code(err)
-	if errors.As(err, &etcdError) {
+	if etcdError, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 		code = etcdError.Code()
 	}
 	switch code {

@@ -58,9 +58,9 @@ type suite struct {
 	t *testing.T
 }
 
-func (s suite) txn(t *testing.T, cs []metadata.Comparison, ops ...metadata.Op) int64 {
+func (s suite) txn(t *testing.T, ops ...metadata.Op) int64 {
 	t.Helper()
-	revision, err := s.Store.Txn(t.Context(), cs, ops...)
+	revision, err := s.Store.Txn(t.Context(), nil, ops...)
 	if err != nil {
 		t.Fatalf("Txn: %v", err)
 	}
@@ -69,7 +69,7 @@ func (s suite) txn(t *testing.T, cs []metadata.Comparison, ops ...metadata.Op) i
 
 func (s suite) put(t *testing.T, key, value string) int64 {
 	t.Helper()
-	return s.txn(t, nil, metadata.Put(key, []byte(value)))
+	return s.txn(t, metadata.Put(key, []byte(value)))
 }
 
 func (s suite) get(t *testing.T, key string) metadata.KV {
@@ -141,7 +141,7 @@ func putGetDelete(s suite) {
 	if string(kv.Value) != "one" || kv.ModRevision != revision || kv.CreateRevision != revision || kv.Lease != 0 {
 		t.Fatalf("read %+v after the write at %d", kv, revision)
 	}
-	if next := s.txn(t, nil, metadata.Delete("dir/a")); next != revision+1 {
+	if next := s.txn(t, metadata.Delete("dir/a")); next != revision+1 {
 		t.Fatalf("the deletion is revision %d, after %d", next, revision)
 	}
 	if s.get(t, "dir/a").Exists() {
@@ -156,7 +156,7 @@ func createRevisions(s suite) {
 	if kv := s.get(t, "a"); kv.CreateRevision != created || kv.ModRevision != updated {
 		t.Fatalf("after create at %d and update at %d: %+v", created, updated, kv)
 	}
-	s.txn(t, nil, metadata.Delete("a"))
+	s.txn(t, metadata.Delete("a"))
 	again := s.put(t, "a", "3")
 	if kv := s.get(t, "a"); kv.CreateRevision != again {
 		t.Fatalf("created again at %d: %+v", again, kv)
@@ -204,7 +204,7 @@ func comparisons(s suite) {
 func atomic(s suite) {
 	t := s.t
 	s.put(t, "c", "old")
-	revision := s.txn(t, nil, metadata.Put("a", []byte("1")), metadata.Put("b", nil), metadata.Delete("c"))
+	revision := s.txn(t, metadata.Put("a", []byte("1")), metadata.Put("b", nil), metadata.Delete("c"))
 	for _, key := range []string{"a", "b"} {
 		if kv := s.get(t, key); kv.ModRevision != revision || kv.CreateRevision != revision {
 			t.Errorf("written at %d: %+v", revision, kv)
@@ -218,7 +218,7 @@ func atomic(s suite) {
 func noChange(s suite) {
 	t := s.t
 	revision := s.put(t, "a", "1")
-	if got := s.txn(t, nil, metadata.Delete("b")); got != revision {
+	if got := s.txn(t, metadata.Delete("b")); got != revision {
 		t.Fatalf("deleting nothing: revision %d, want %d", got, revision)
 	}
 	if _, err := s.Store.Txn(t.Context(), []metadata.Comparison{metadata.Absent("a")}, metadata.Put("b", nil)); !errors.Is(err, metadata.ErrConflict) {
@@ -251,7 +251,7 @@ func deletePrefix(s suite) {
 		s.put(t, fmt.Sprintf("p/10/%d", i), "")
 	}
 	before := s.put(t, "p/0", "")
-	revision := s.txn(t, nil, metadata.DeletePrefix("p/1/"), metadata.Put("x", nil))
+	revision := s.txn(t, metadata.DeletePrefix("p/1/"), metadata.Put("x", nil))
 	if keys, _ := s.list(t, "p/"); len(keys) != 6 {
 		t.Fatalf("left: %q", keys)
 	}
@@ -270,7 +270,7 @@ func list(s suite) {
 		ops = append(ops, metadata.Put(want[i], nil))
 	}
 	for chunk := range slices.Chunk(ops, metadata.MaxTxnOps) {
-		s.txn(t, nil, chunk...)
+		s.txn(t, chunk...)
 	}
 	last := s.put(t, "manx", "outside")
 	slices.Sort(want)
@@ -291,7 +291,7 @@ func watch(s suite) {
 	s.put(t, "w/old", "")
 	first := s.put(t, "w/a", "1")
 	s.put(t, "other", "")
-	s.txn(t, nil, metadata.Delete("w/a"))
+	s.txn(t, metadata.Delete("w/a"))
 	last := s.put(t, "w/b", "2")
 	events := s.events(t, "w/", first, 3)
 	if e := events[0]; e.Key != "w/a" || string(e.Value) != "1" || e.Deleted || e.ModRevision != first || e.CreateRevision != first {
@@ -407,7 +407,7 @@ func (s suite) grant(t *testing.T, ttl time.Duration) metadata.LeaseID {
 func revoke(s suite) {
 	t := s.t
 	lease := s.grant(t, time.Minute)
-	s.txn(t, nil, metadata.PutLeased("l/a", nil, lease), metadata.PutLeased("l/b", nil, lease), metadata.Put("l/c", nil))
+	s.txn(t, metadata.PutLeased("l/a", nil, lease), metadata.PutLeased("l/b", nil, lease), metadata.Put("l/c", nil))
 	before := s.put(t, "l/d", "")
 	if kv := s.get(t, "l/a"); kv.Lease != lease {
 		t.Fatalf("the key's lease is %d, want %d", kv.Lease, lease)
@@ -428,7 +428,7 @@ func revoke(s suite) {
 func leaseExpires(s suite) {
 	t := s.t
 	lease := s.grant(t, time.Second)
-	put := s.txn(t, nil, metadata.PutLeased("l/a", nil, lease))
+	put := s.txn(t, metadata.PutLeased("l/a", nil, lease))
 	if e := s.events(t, "l/", put+1, 1)[0]; !e.Deleted || e.Key != "l/a" {
 		t.Fatalf("event %+v", e)
 	}
@@ -440,7 +440,7 @@ func leaseExpires(s suite) {
 func keepAlive(s suite) {
 	t := s.t
 	kept, lost := s.grant(t, 2*time.Second), s.grant(t, 2*time.Second)
-	put := s.txn(t, nil, metadata.PutLeased("l/kept", nil, kept), metadata.PutLeased("l/lost", nil, lost))
+	put := s.txn(t, metadata.PutLeased("l/kept", nil, kept), metadata.PutLeased("l/lost", nil, lost))
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	<-timer.C
@@ -472,7 +472,7 @@ func goneLease(s suite) {
 func leaseOff(s suite) {
 	t := s.t
 	lease := s.grant(t, time.Minute)
-	s.txn(t, nil, metadata.PutLeased("a", nil, lease))
+	s.txn(t, metadata.PutLeased("a", nil, lease))
 	s.put(t, "a", "kept")
 	if err := s.Store.Revoke(t.Context(), lease); err != nil {
 		t.Fatal(err)

@@ -97,7 +97,7 @@ func (s *S3) Stop(t testing.TB) {
 	// Asked politely, it waits ten seconds for idle connections. Objects appear by
 	// a rename, so that a kill leaves none in part.
 	_ = s.process.Process.Kill() // it may have ended
-	<-s.exited
+	_ = <-s.exited
 	s.process = nil
 }
 
@@ -137,7 +137,7 @@ func (s *S3) run(ctx context.Context) error {
 			return fmt.Errorf("the process ended: %w", errors.Join(err, errors.New("see its output")))
 		case <-ctx.Done():
 			_ = cmd.Process.Kill()
-			<-exited
+			_ = <-exited
 			s.process = nil
 			return fmt.Errorf("no answer within %v", patience)
 		case <-tick.C:
@@ -186,12 +186,12 @@ type lockedBuffer struct {
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.mu.Buffer.Write(p)
+	return b.mu.Write(p)
 }
 
 // String is what was written so far.
 func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.mu.Buffer.String()
+	return b.mu.String()
 }
