@@ -18,7 +18,8 @@ func TestCreatePartitionsInEveryVersion(t *testing.T) {
 		req.Topics = []kmsg.CreatePartitionsRequestTopic{
 			{Topic: name, Count: 3, Assignment: []kmsg.CreatePartitionsRequestTopicAssignment{{Replicas: []int32{3, 1}}}},
 			{Topic: "nope", Count: 3},
-			{Topic: "twice", Count: 3}, {Topic: "twice", Count: 4},
+			{Topic: "twice", Count: 3},
+			{Topic: "twice", Count: 4},
 		}
 		req.ValidateOnly = true
 		c.call(req)

@@ -19,19 +19,13 @@ type topicLog struct {
 	replicas *replication.Manager
 }
 
-// loadBytes is how much of a partition is read at a time while it is loaded.
-const loadBytes = 1 << 20
-
 // Append writes one batch with acks=all.
 func (l topicLog) Append(ctx context.Context, partition int32, batch []byte) (int64, error) {
 	p, err := l.partition(partition)
 	if err != nil {
 		return 0, err
 	}
-	if _, epoch := p.Leader(); epoch != record.Batch(batch).LeaderEpoch() {
-		return 0, fmt.Errorf("append to %s: epoch is %d: %w", p.TopicPartition(), epoch, coordinator.ErrNotCoordinator)
-	}
-	appended, err := p.Append(batch, replication.AcksAll)
+	appended, err := p.AppendAt(record.Batch(batch).LeaderEpoch(), batch)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", refusal(err), err)
 	}
@@ -41,60 +35,36 @@ func (l topicLog) Append(ctx context.Context, partition int32, batch []byte) (in
 	return appended.LastOffset, nil
 }
 
-// refusal is the coordinator's word for an append that was not taken.
-func refusal(err error) error {
-	switch {
-	case errors.Is(err, replication.ErrNotLeader), errors.Is(err, replication.ErrUnknownTopicOrPartition):
-		return coordinator.ErrNotCoordinator
-	case errors.Is(err, storage.ErrRecordTooLarge), errors.Is(err, storage.ErrRecordListTooLarge):
-		return coordinator.ErrRecordTooLarge
-	}
-	return coordinator.ErrUnavailable
+// refusals are the errors by which an append promises that it has written
+// nothing, in the coordinator's words.
+var refusals = []struct{ err, as error }{
+	{replication.ErrNotLeader, coordinator.ErrNotCoordinator},
+	{replication.ErrUnknownTopicOrPartition, coordinator.ErrNotCoordinator},
+	{replication.ErrFencedLeaderEpoch, coordinator.ErrNotCoordinator},
+	{replication.ErrUnknownLeaderEpoch, coordinator.ErrNotCoordinator},
+	{replication.ErrNotEnoughReplicas, coordinator.ErrUnavailable},
+	{storage.ErrDiskFull, coordinator.ErrUnavailable},
+	{storage.ErrRecordTooLarge, coordinator.ErrRecordTooLarge},
+	{storage.ErrRecordListTooLarge, coordinator.ErrRecordTooLarge},
 }
 
-// Load reads what is committed.
+func refusal(err error) error {
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return r.as
+		}
+	}
+	return coordinator.ErrUncertain
+}
+
+// Load reads everything, also what is not committed yet: it may have been
+// acknowledged by the leader before.
 func (l topicLog) Load(ctx context.Context, partition int32, fn func(record.Batch) error) error {
 	p, err := l.partition(partition)
 	if err != nil {
 		return err
 	}
-	var buf []byte
-	end := p.HighWatermark()
-	for offset := p.Log().StartOffset(); offset < end; {
-		if buf, err = l.read(ctx, p, offset, buf[:0]); err != nil {
-			return err
-		}
-		for rest := buf; ; {
-			var b record.Batch
-			if b, rest, err = record.Split(rest); errors.Is(err, record.ErrTruncated) {
-				break // the rest of it comes with the next read
-			} else if err != nil {
-				return fmt.Errorf("load %s at offset %d: %w", p.TopicPartition(), offset, err)
-			}
-			if err = fn(b); err != nil {
-				return err
-			}
-			offset = b.NextOffset()
-		}
-	}
-	return nil
-}
-
-func (l topicLog) read(ctx context.Context, p *replication.Partition, offset int64, buf []byte) ([]byte, error) {
-	result, err := p.Read(ctx, replication.ReadRequest{
-		Offset: offset, MaxBytes: loadBytes, MinOne: true, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load %s at offset %d: %w", p.TopicPartition(), offset, err)
-	}
-	defer result.Records.Release()
-	if buf, err = result.Records.AppendTo(buf); err == nil && len(buf) == 0 {
-		err = coordinator.ErrUnavailable // committed, and not there
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load %s at offset %d: %w", p.TopicPartition(), offset, err)
-	}
-	return buf, nil
+	return p.Scan(ctx, fn)
 }
 
 func (l topicLog) partition(number int32) (*replication.Partition, error) {
