@@ -21,6 +21,9 @@ type topicLog struct {
 
 // Append writes one batch with acks=all.
 func (l topicLog) Append(ctx context.Context, partition int32, batch []byte) (int64, error) {
+	if err := context.Cause(ctx); err != nil {
+		return 0, fmt.Errorf("%w: %w", coordinator.ErrUnavailable, err)
+	}
 	p, err := l.partition(partition)
 	if err != nil {
 		return 0, err

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/varvelog/varve/coordinator/coordinatortest"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/vfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What coordinators rely on holds for an internal topic of a real broker.
+func TestTopicLogIsACoordinatorLog(t *testing.T) {
+	coordinatortest.TestLog(t, func(t *testing.T) coordinatortest.Harness {
+		t.Helper()
+		b := newTestBroker(t)
+		b.create(offsetsTopic, 2)
+		b.elect(0, 1)
+		b.elect(1, 1)
+		return coordinatortest.Harness{Log: topicLog{topic: offsetsTopic, replicas: b.replicas}, Elect: b.elect}
+	})
+}
+
+// testBroker is the data side of a broker on a store and a disk in memory.
+type testBroker struct {
+	t        *testing.T
+	store    *metadata.MemStore
+	follower *metadata.Follower
+	replicas *replication.Manager
+	stop     func() // the registration and controller that run now
+}
+
+func newTestBroker(t *testing.T) *testBroker {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	b := &testBroker{t: t, store: metadata.NewMemStore()}
+	t.Cleanup(func() { _ = b.store.Close() })
+	b.follower = metadata.NewFollower(metadata.FollowerOptions{Store: b.store, Logger: log})
+	background(t, b.follower.Run)
+	id, err := metadata.EnsureClusterID(t.Context(), b.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err := storage.OpenManager(t.Context(), storage.Options{FS: vfs.NewMem(), Dirs: []string{"/logs"}, ClusterID: id, NodeID: 1, Logger: log, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = logs.Close() })
+	b.replicas = replication.New(replication.Options{
+		BrokerID: 1, Storage: logs, Cluster: b.follower, Logger: log,
+		Config: func(*metadata.Image, string) replication.Config {
+			return replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
+		},
+	})
+	background(t, b.replicas.Run)
+	b.register()
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// register registers the broker anew, as a restart does: it is elected again.
+func (b *testBroker) register() {
+	b.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	r := metadata.NewRegistration(metadata.RegistrationOptions{Store: b.store, BrokerID: 1, DirectoryID: "d", Now: time.Now, Logger: log})
+	epoch, err := r.Register(b.t.Context())
+	if err == nil {
+		_, err = b.follower.WaitRevision(b.t.Context(), epoch)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	c := metadata.NewController(metadata.ControllerOptions{Store: b.store, Follower: b.follower, Registration: r, Now: time.Now, Logger: log})
+	b.stop = background(b.t, c.Run)
+}
+
+func (b *testBroker) create(topic string, partitions int32) {
+	b.t.Helper()
+	admin := metadata.NewAdmin(metadata.AdminOptions{Store: b.store, Follower: b.follower, Now: time.Now})
+	r := admin.CreateTopics(b.t.Context(), []metadata.TopicSpec{{Name: topic, Partitions: partitions, ReplicationFactor: 1}}, false)[0]
+	if r.Err == nil {
+		r.Err = b.replicas.AwaitServed(b.t.Context(), []metadata.TopicID{r.ID})
+	}
+	if r.Err != nil {
+		b.t.Fatal(r.Err)
+	}
+}
+
+// elect brings the partition to the leader epoch, and the others along.
+func (b *testBroker) elect(partition, epoch int32) {
+	b.t.Helper()
+	tp := metadata.TopicPartition{Topic: offsetsTopic, Partition: partition}
+	for {
+		state, _ := b.follower.Image().Partition(tp)
+		if state.LeaderEpoch >= epoch {
+			break
+		}
+		b.stop()
+		b.register()
+		before := state.LeaderEpoch
+		if _, err := b.follower.Wait(b.t.Context(), func(m *metadata.Image) bool {
+			p, _ := m.Partition(tp)
+			return p.LeaderEpoch > before
+		}); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if err := b.replicas.AwaitServed(b.t.Context(), nil); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// background runs a part until the test ends or stop is called.
+func background(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := run(ctx); err != nil {
+			t.Errorf("a part ended: %v", err)
+		}
+	})
+	stop = func() { cancel(); wg.Wait() }
+	t.Cleanup(stop)
+	return stop
+}

@@ -1,0 +1,56 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+func TestStagesStopInReverse(t *testing.T) {
+	s := newStages(slog.New(slog.DiscardHandler))
+	var order []string
+	s.add("first", func() error { order = append(order, "first"); return nil })
+	s.run(t.Context(), "second", func(ctx context.Context) error {
+		<-ctx.Done()
+		order = append(order, "second")
+		return nil
+	})
+	s.add("third", func() error { order = append(order, "third"); return errors.New("stuck") })
+	if err := s.stop(); err == nil || !strings.Contains(err.Error(), "stop third: stuck") {
+		t.Errorf("stop: %v", err)
+	}
+	if want := []string{"third", "second", "first"}; !slices.Equal(order, want) {
+		t.Errorf("stopped %v, want %v", order, want)
+	}
+}
+
+func TestStagesReportThePartThatFails(t *testing.T) {
+	s := newStages(slog.New(slog.DiscardHandler))
+	broken := errors.New("broken")
+	s.run(t.Context(), "part", func(context.Context) error { return broken })
+	if err := <-s.failed; !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "part: ") {
+		t.Errorf("failed: %v", err)
+	}
+	if err := s.stop(); !errors.Is(err, broken) {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
+	b := newTestBroker(t)
+	b.create("a", 1)
+	known := map[metadata.TopicID]string{}
+	if gone := deletedTopics(known, b.follower.Image()); len(gone) != 0 || len(known) != 1 {
+		t.Fatalf("gone %v, known %v", gone, known)
+	}
+	known[metadata.NewTopicID()] = "b"
+	known[metadata.NewTopicID()] = "a" // an earlier topic of the same name
+	if gone := deletedTopics(known, b.follower.Image()); !slices.Equal(gone, []string{"a", "b"}) || len(known) != 1 {
+		t.Errorf("gone %v, known %v", gone, known)
+	}
+}
