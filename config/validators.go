@@ -26,9 +26,9 @@ func between(low, high int64) validator {
 		case err != nil:
 			return err
 		case n < low:
-			return fmt.Errorf("Value must be at least %d", low) // Kafka's words, shown to clients as they are
+			return fmt.Errorf("Value must be at least %d", low) //nolint:staticcheck // Kafka's words, shown to clients as they are
 		case n > high:
-			return fmt.Errorf("Value must be no more than %d", high) // Kafka's words, shown to clients as they are
+			return fmt.Errorf("Value must be no more than %d", high) //nolint:staticcheck // Kafka's words, shown to clients as they are
 		}
 		return nil
 	}

@@ -30,7 +30,10 @@ func TestDirectory(t *testing.T) {
 }
 
 func TestDirectoryWithPrefix(t *testing.T) {
-	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return open(t, "file://"+t.TempDir()+"?prefix=some/where") })
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+		t.Helper()
+		return open(t, "file://"+t.TempDir()+"?prefix=some/where")
+	})
 }
 
 func TestDecorators(t *testing.T) {

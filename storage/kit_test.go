@@ -58,6 +58,9 @@ func newKit(t testing.TB, fsys vfs.FS, change func(*Config)) *kit {
 		Logger: slog.New(slog.DiscardHandler),
 		Config: func(string) Config { return cfg },
 	}
+	if _, real := fsys.(vfs.OS); real {
+		k.options.Dirs = []string{t.TempDir()}
+	}
 	k.open()
 	return k
 }
