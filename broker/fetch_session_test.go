@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ type sessionTest struct {
 }
 
 func newSessionTest(t *testing.T, slots int) *sessionTest {
+	t.Helper()
 	s := &sessionTest{T: t, now: time.Unix(1000, 0)}
 	s.sessions = newFetchSessions(slots, func() time.Time { return s.now })
 	return s
@@ -119,9 +121,7 @@ func TestIncrementalFetchTellsOnlyNews(t *testing.T) {
 				{"added and forgotten at once", forget(fetchOf(version, id, 12, 5), 5), nil, []int32{2, 1, 4}, nil},
 			}
 			for _, step := range steps {
-				for number, news := range step.change {
-					base[number] = news
-				}
+				maps.Copy(base, step.change)
 				got, asked, told, code := s.fetch(step.req, base)
 				if code != protocol.None || got != id || !slices.Equal(asked, step.asked) || !slices.Equal(told, step.told) {
 					t.Errorf("%s: %v, session %d of %d, asked %v (want %v), told %v (want %v)",

@@ -24,7 +24,7 @@ func TestIndexIsReplacedNotChanged(t *testing.T) {
 			t.Errorf("a-%d is found", number)
 		}
 	}
-	second := first.index.edit()
+	second := first.edit()
 	second.add(newPartition(fresh, 0))
 	for _, p := range gone {
 		second.remove(p)

@@ -153,8 +153,9 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	if l.offsets.unstable.Load() >= 0 || len(l.producers.open) > 0 {
 		l.updateUnstableLocked()
 	}
-	s.size.Store(pos)
+	// In this order, see segment.size.
 	s.end.Store(info.LastOffset + 1)
+	s.size.Store(pos)
 	l.offsets.end.Store(info.LastOffset + 1)
 
 	info.Bytes = int64(len(batches))

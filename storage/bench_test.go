@@ -22,8 +22,8 @@ func benchLog(b *testing.B) *Log {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			b.Error(err)
+		if closeErr := m.Close(); closeErr != nil {
+			b.Error(closeErr)
 		}
 	})
 	l, err := m.Create("bench", 0, testID)
@@ -38,6 +38,7 @@ func benchBatch(records, size int) record.Batch {
 }
 
 func benchmarkAppend(b *testing.B, batch record.Batch) {
+	b.Helper()
 	l := benchLog(b)
 	b.SetBytes(int64(len(batch)))
 	b.ReportAllocs()

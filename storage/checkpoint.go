@@ -134,7 +134,7 @@ func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, of
 	}
 	offsets, err := parseCheckpoint(d.checkpoints.written[name])
 	if err != nil || offsets[key] <= offset {
-		return nil //nolint:nilerr // a file that is missing or damaged promises nothing
+		return nil // a file that is missing or damaged promises nothing
 	}
 	offsets[key] = offset
 	return d.writeCheckpointLocked(fsys, name, offsets)

@@ -62,9 +62,9 @@ func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
 	err = s.scan(loc.pos, s.size.Load(), func(h record.Batch, pos int64) (bool, error) {
 		at := TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset()}
 		if h.BaseOffset() < start {
-			b, err := s.readBatch(pos, int64(h.Size()))
-			if err != nil {
-				return false, err
+			b, readErr := s.readBatch(pos, int64(h.Size()))
+			if readErr != nil {
+				return false, readErr
 			}
 			at.Timestamp = record.NoTimestamp
 			for r, err := range b.Records() {
@@ -130,9 +130,9 @@ func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want fu
 		if !maybe(h) {
 			return true, nil
 		}
-		b, err := s.readBatch(pos, int64(h.Size()))
-		if err != nil {
-			return false, err
+		b, readErr := s.readBatch(pos, int64(h.Size()))
+		if readErr != nil {
+			return false, readErr
 		}
 		for r, err := range b.Records() {
 			if err != nil {

@@ -25,8 +25,8 @@ type metaProperties struct {
 // format writes the file as java.util.Properties does, keys sorted.
 func (m metaProperties) format(now time.Time) []byte {
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `=`, `\=`, `#`, `\#`, `!`, `\!`)
-	return []byte(fmt.Sprintf("#\n#%s\ncluster.id=%s\ndirectory.id=%s\nnode.id=%d\nversion=1\n",
-		now.UTC().Format("Mon Jan 02 15:04:05 MST 2006"), escape.Replace(m.clusterID), formatUUID(m.directoryID), m.nodeID))
+	return fmt.Appendf(nil, "#\n#%s\ncluster.id=%s\ndirectory.id=%s\nnode.id=%d\nversion=1\n",
+		now.UTC().Format("Mon Jan 02 15:04:05 MST 2006"), escape.Replace(m.clusterID), formatUUID(m.directoryID), m.nodeID)
 }
 
 func parseMetaProperties(content []byte) (m metaProperties, err error) {

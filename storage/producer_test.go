@@ -31,8 +31,11 @@ func TestIdempotence(t *testing.T) {
 		{"again", []send{ok(0, 0, 2), {0, 0, 2, nil, 0}, ok(0, 2, 1), {0, 0, 2, nil, 0}, {0, 2, 1, nil, 2}}},
 		{"again with another length", []send{ok(0, 0, 2), {0, 0, 1, ErrOutOfOrderSequence, 0}}},
 		{"five are remembered", []send{
-			ok(0, 0, 1), ok(0, 1, 1), ok(0, 2, 1), ok(0, 3, 1), ok(0, 4, 1), {0, 0, 1, nil, 0},
-			ok(0, 5, 1), {0, 0, 1, ErrOutOfOrderSequence, 0}, {0, 1, 1, nil, 1},
+			ok(0, 0, 1), ok(0, 1, 1), ok(0, 2, 1), ok(0, 3, 1), ok(0, 4, 1),
+			{0, 0, 1, nil, 0},
+			ok(0, 5, 1),
+			{0, 0, 1, ErrOutOfOrderSequence, 0},
+			{0, 1, 1, nil, 1},
 		}},
 		{"stale epoch", []send{ok(3, 0, 1), {2, 1, 1, ErrInvalidProducerEpoch, 0}, ok(3, 1, 1)}},
 		{"new epoch begins at 0", []send{ok(0, 0, 1), {1, 1, 1, ErrOutOfOrderSequence, 0}, ok(1, 0, 1), {0, 1, 1, ErrInvalidProducerEpoch, 0}}},

@@ -78,7 +78,7 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (_ Slic
 // its batches end before offset.
 func (s *segment) slice(offset, maxBytes, limit int64, minOne bool) (_ Slice, found bool, err error) {
 	size := s.size.Load()
-	end := s.end.Load() // after size: what is below size is below end
+	end := s.end.Load() // after size, see segment.size
 	first, found, err := s.locate(offset, size)
 	if err != nil || !found {
 		return Slice{}, false, err
@@ -88,11 +88,11 @@ func (s *segment) slice(offset, maxBytes, limit int64, minOne bool) (_ Slice, fo
 	}
 	stop := min(size, first.pos+max(maxBytes, first.size))
 	if limit < end {
-		bound, found, err := s.locate(limit, size)
-		if err != nil {
-			return Slice{}, true, err
+		bound, within, boundErr := s.locate(limit, size)
+		if boundErr != nil {
+			return Slice{}, true, boundErr
 		}
-		if found {
+		if within {
 			stop = min(stop, bound.pos)
 		}
 	}

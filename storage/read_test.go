@@ -148,9 +148,9 @@ func TestClosedSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, r := range map[string]*io.SectionReader{seg3 + extLog: files.Log, seg3 + extIndex: files.Index, seg3 + extTimeIndex: files.TimeIndex, seg6 + extSnapshot: files.Snapshot} {
-		got, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(got, content(t, k.fs, k.path(name))) || len(got) == 0 {
-			t.Fatalf("%s: %d bytes, %v", name, len(got), err)
+		got, readErr := io.ReadAll(r)
+		if readErr != nil || !bytes.Equal(got, content(t, k.fs, k.path(name))) || len(got) == 0 {
+			t.Fatalf("%s: %d bytes, %v", name, len(got), readErr)
 		}
 	}
 	if files.TxnIndex != nil || files.Log.Size() != seg.SizeBytes {
@@ -241,6 +241,37 @@ func TestHighWatermarkNeverGoesBack(t *testing.T) {
 	if l.HighWatermark() != 100 || l.StartOffset() != 100 || l.EndOffset() != 100 || l.LocalStartOffset() != 100 || l.Size() != 0 {
 		t.Fatalf("high watermark %d, log %d to %d", l.HighWatermark(), l.StartOffset(), l.EndOffset())
 	}
+}
+
+// TestLimitHoldsWhileTheLogGrows reads right at the end of a growing log: what
+// was appended since the limit was taken must not be seen.
+func TestLimitHoldsWhileTheLogGrows(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 1 << 24 }).log()
+	batch := batchOf(1, 5, epoch0.UnixMilli())
+	size := len(batch)
+	mustAppend(t, l, batch)
+	var wg sync.WaitGroup
+	var done atomic.Bool
+	wg.Go(func() {
+		defer done.Store(true)
+		for range 100_000 {
+			batch.SetBaseOffset(0)
+			if _, err := l.Append(batch, 0); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for !done.Load() {
+		limit := l.EndOffset()
+		s, err := l.Read(limit-1, 1<<20, limit, true)
+		if err != nil || s.Len() != size {
+			t.Errorf("%d bytes below %d, want one batch of %d, %v", s.Len(), limit, size, err)
+			break
+		}
+		s.Release()
+	}
+	wg.Wait()
 }
 
 // TestReadersRunBesideTheWriter has readers follow an appender while segments

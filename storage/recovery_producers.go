@@ -23,8 +23,8 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 	}
 	l.producers = producerState{}
 	from := int64(math.MinInt64)
-	for i := len(snapshots) - 1; i >= 0; i-- {
-		offset := snapshots[i]
+	for _, offset := range slices.Backward(snapshots) {
+
 		if offset > end {
 			l.removeSnapshot(offset)
 			continue

@@ -28,9 +28,10 @@ type segment struct {
 	times timeIndex
 	txns  txnIndex
 
-	// size is how many bytes readers may see, end the offset after them; size
-	// is stored first, so that what lies below a size has offsets below an end
-	// loaded after it.
+	// size is how many bytes readers may see, end the offset after them. The
+	// writer stores end, then size, then the log's end; readers load in the
+	// opposite order. So what lies below the log's end is below size, and all
+	// that is below size is below end.
 	size atomic.Int64
 	end  atomic.Int64
 

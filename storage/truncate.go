@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/varvelog/varve/record"
 )
@@ -138,9 +139,11 @@ func (s *segment) openTail(size int64) error {
 	}
 	s.largest.known = true
 	from := int64(0)
-	if e, ok, err := s.index.last(); err != nil {
+	e, ok, err := s.index.last()
+	if err != nil {
 		return err
-	} else if ok {
+	}
+	if ok {
 		from = entryPosition(e[:])
 	}
 	if from >= size {
@@ -172,8 +175,8 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 		}
 	}
 	list := l.list()
-	for k := len(list) - 1; k >= 0; k-- {
-		l.discardLocked(list[k])
+	for _, l0 := range slices.Backward(list) {
+		l.discardLocked(l0)
 	}
 	s, err := l.createSegmentLocked(at)
 	if err == nil {

@@ -3,6 +3,7 @@ package tiering
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/varvelog/varve/metadata"
 )
@@ -35,8 +36,8 @@ func (p *partition) endOfEpoch(ctx context.Context, pages []pageRef, segments []
 			return found, end, nil
 		}
 	}
-	for i := len(pages) - 1; i >= 0; i-- {
-		switch r := pages[i]; {
+	for _, page := range slices.Backward(pages) {
+		switch r := page; {
 		case int64(r.FirstEpoch) > epoch:
 		case int64(r.LastEpoch) <= epoch:
 			return int64(r.LastEpoch), r.EndOffset, nil

@@ -57,18 +57,19 @@ func (l *fakeLog) closedSegments(from int64) []closedSegment {
 			l.opened++
 			l.mu.Unlock()
 			released := false
-			return storage.SegmentFiles{
-					Log: section(s.log), Index: section(s.index), TimeIndex: section(s.timeIndex),
-					Snapshot: section([]byte("snapshot")), LeaderEpochs: s.epochs,
-				}, func() {
-					if released {
-						l.t.Error("files released twice")
-					}
-					released = true
-					l.mu.Lock()
-					l.opened--
-					l.mu.Unlock()
-				}, nil
+			files := storage.SegmentFiles{
+				Log: section(s.log), Index: section(s.index), TimeIndex: section(s.timeIndex),
+				Snapshot: section([]byte("snapshot")), LeaderEpochs: s.epochs,
+			}
+			return files, func() {
+				if released {
+					l.t.Error("files released twice")
+				}
+				released = true
+				l.mu.Lock()
+				l.opened--
+				l.mu.Unlock()
+			}, nil
 		}})
 	}
 	return out

@@ -363,7 +363,6 @@ func (t *trap) disarm() {
 	defer t.mu.Unlock()
 
 	t.off = true
-
 }
 
 func (t *trap) do(class error, request func() error) error {

@@ -211,7 +211,7 @@ func TestManifestAgainstAModel(t *testing.T) {
 				queue(t, p, deleted)
 				live = live[drop:]
 			}
-			compare(t, p, live, all, deleted)
+			compare(t, p, live, all, deleted) //nolint:contextcheck // rapid has no context to give
 		}
 	})
 }

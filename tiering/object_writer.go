@@ -125,7 +125,7 @@ func (c *composite) ReadAt(p []byte, at int64) (int, error) {
 		n += got
 		at += int64(got)
 		if got < want {
-			if err == nil || err == io.EOF { //nolint:errorlint // ReadAt returns io.EOF itself; here it means a file that shrank
+			if err == nil || err == io.EOF { // the file shrank
 				err = io.ErrUnexpectedEOF
 			}
 			return n, err
