@@ -17,10 +17,10 @@ run: build ## one broker with everything embedded on 127.0.0.1:9092
 
 test: check lint unit integration fuzz ## what a pull request must pass: needs only Go, make and git
 
-unit: ## packages by themselves, with the race detector
+unit: $(TOOLS)/versitygw.stamp ## packages by themselves, with the race detector
 	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /integration)
 
-integration: build ## the built binary with a real S3 server and franz-go
+integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 server and franz-go
 	$(GO) test -race -timeout 15m ./integration/...
 
 test-clients: build ## librdkafka, Java and franz-go clients; installs what the machine lacks
@@ -43,10 +43,15 @@ lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents
-	$(GO) test ./broker ./config -run TestGenerated -update
+	$(GO) test ./broker ./config -run 'TestGenerated|APIDocument' -update
 
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
+
+# The S3 server that tests run against; the test harness builds it where it is missing.
+$(TOOLS)/versitygw.stamp: tools/versitygw/go.mod tools/versitygw/go.sum
+	$(GO) test -count=1 -timeout 30m ./objstore/bucketadmin
+	@touch $@
 
 clean:
 	rm -rf bin $(TOOLS)
