@@ -40,6 +40,7 @@ type FrameReader struct {
 	r      *bufio.Reader
 	budget *Budget
 	opts   FrameOptions
+	proven int // the largest frame that has arrived in full, up to provenBytes
 }
 
 // NewFrameReader returns a reader that leases from budget.
@@ -53,6 +54,9 @@ const (
 	// here each time they fill what they have.
 	firstChunkBytes = 64 << 10
 	growth          = 4
+	// provenBytes bounds the buffer that a connection is trusted with at once because its frames have been as large before: growing
+	// copies, which a steady producer need not pay for each of its requests.
+	provenBytes = 1 << 20
 	// progressBytes is what must arrive within FrameOptions.Progress: whoever holds memory must use it.
 	progressBytes = 1 << 20
 )
@@ -91,18 +95,24 @@ func (f *FrameReader) Next(ctx context.Context) (*Frame, error) {
 		fr.Release()
 		return nil, err
 	}
+	f.proven = min(max(f.proven, int(size)), provenBytes)
 	return fr, nil
 }
 
 func (f *FrameReader) fill(ctx context.Context, fr *Frame, size int) error {
 	have := 0
+	if trusted := min(size, f.proven); trusted > len(*fr.buf) {
+		if err := f.grow(ctx, fr, trusted, have); err != nil {
+			return frameError(err, have, size)
+		}
+	}
 	for {
 		part := (*fr.buf)[have:]
 		n, err := io.ReadFull(f.r, part[:min(len(part), progressBytes)])
 		have += n
 		if err == nil && have < size {
 			if have == len(*fr.buf) {
-				err = f.grow(ctx, fr, min(size, have*growth))
+				err = f.grow(ctx, fr, min(size, have*growth), have)
 			}
 			if err == nil {
 				err = f.deadline(f.opts.Progress) // a wait for memory was ours, not the sender's
@@ -117,8 +127,8 @@ func (f *FrameReader) fill(ctx context.Context, fr *Frame, size int) error {
 	}
 }
 
-// grow gives the frame a buffer of n bytes that begins with what the old one holds.
-func (f *FrameReader) grow(ctx context.Context, fr *Frame, n int) error {
+// grow gives the frame a buffer of n bytes that begins with the first have of the old one.
+func (f *FrameReader) grow(ctx context.Context, fr *Frame, n, have int) error {
 	old := fr.buf
 	if f.opts.Progress > 0 {
 		var cancel context.CancelFunc
@@ -129,7 +139,7 @@ func (f *FrameReader) grow(ctx context.Context, fr *Frame, n int) error {
 		return err
 	}
 	fr.buf = getBuffer(n)
-	copy(*fr.buf, *old)
+	copy(*fr.buf, (*old)[:have])
 	putBuffer(old)
 	return nil
 }
