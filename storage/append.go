@@ -105,7 +105,7 @@ func (l *Log) followLocked(batches []byte) (AppendInfo, error) {
 		if err != nil {
 			return info, refuse(err)
 		}
-		if b.BaseOffset() < next {
+		if b.BaseOffset() < next || b.NextOffset() < 0 {
 			return info, fmt.Errorf("%w: batch at offset %d after end %d", ErrInvalidRecord, b.BaseOffset(), next)
 		}
 		if info.FirstOffset < 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 
@@ -188,6 +189,9 @@ func TestFollowerKeepsOffsetsAndLeavesTheCutTail(t *testing.T) {
 	}
 	if _, err = l.AppendAsFollower(at(10, 3)); !errors.Is(err, ErrInvalidRecord) {
 		t.Fatalf("offsets went back: %v", err)
+	}
+	if _, err = l.AppendAsFollower(at(math.MaxInt64, 3)); !errors.Is(err, ErrInvalidRecord) {
+		t.Fatalf("offsets overflow: %v", err)
 	}
 	broken := at(11, 3)
 	broken[70]++

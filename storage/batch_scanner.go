@@ -61,7 +61,7 @@ func (s *batchScanner) next() (header record.Batch, pos int64, err error) {
 		err = fmt.Errorf("%w: batch at position %d has magic %d", ErrCorrupt, pos, header.Magic())
 	case size > s.end-pos:
 		err = fmt.Errorf("%w: batch at position %d has size %d, the file %d bytes more", ErrCorrupt, pos, size, s.end-pos)
-	case header.LastOffsetDelta() < 0 || header.BaseOffset() < 0:
+	case header.LastOffsetDelta() < 0 || header.BaseOffset() < 0 || header.NextOffset() < 0:
 		err = fmt.Errorf("%w: batch at position %d has base offset %d and last offset delta %d", ErrCorrupt, pos, header.BaseOffset(), header.LastOffsetDelta())
 	}
 	if err != nil {

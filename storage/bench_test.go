@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ func benchLog(b *testing.B) *Log {
 	cfg.SegmentBytes = 256 << 20
 	cfg.RetentionBytes = 512 << 20
 	cfg.FileDeleteDelayMs = 0
-	m, err := OpenManager(context.Background(), Options{
+	m, err := OpenManager(b.Context(), Options{
 		Dirs: []string{b.TempDir()}, Logger: slog.New(slog.DiscardHandler), Config: func(string) Config { return cfg },
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"syscall"
 	"testing"
@@ -81,11 +80,11 @@ func TestFailedSyncIsFailStop(t *testing.T) {
 	l := k.log()
 	fill(t, l, 3)
 	fsys.Inject(vfs.Fault{Op: vfs.OpSync, Name: ".log", Times: 1})
-	if err := l.Flush(context.Background(), 3); !errors.Is(err, ErrStorage) || !errors.Is(err, vfs.ErrInjected) {
+	if err := l.Flush(t.Context(), 3); !errors.Is(err, ErrStorage) || !errors.Is(err, vfs.ErrInjected) {
 		t.Fatal(err)
 	}
 	syncs := fsys.Count(vfs.OpSync)
-	if err := l.Flush(context.Background(), 3); !errors.Is(err, ErrStorage) {
+	if err := l.Flush(t.Context(), 3); !errors.Is(err, ErrStorage) {
 		t.Fatalf("the second answer is %v", err)
 	}
 	if fsys.Count(vfs.OpSync) != syncs {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,15 +66,14 @@ func (t *trash) add(items ...trashItem) {
 func (t *trash) take(now time.Time) []trashItem {
 	t.Lock()
 	defer t.Unlock()
-	var due, rest []trashItem
-	for _, item := range t.items {
+	due := make([]trashItem, 0, len(t.items))
+	t.items = slices.DeleteFunc(t.items, func(item trashItem) bool {
 		if item.due.After(now) {
-			rest = append(rest, item)
-		} else {
-			due = append(due, item)
+			return false
 		}
-	}
-	t.items = rest
+		due = append(due, item)
+		return true
+	})
 	return due
 }
 

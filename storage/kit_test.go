@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -67,7 +66,7 @@ func newKit(t testing.TB, fsys vfs.FS, change func(*Config)) *kit {
 
 func (k *kit) open() {
 	k.t.Helper()
-	m, err := OpenManager(context.Background(), k.options)
+	m, err := OpenManager(k.t.Context(), k.options)
 	if err != nil {
 		k.t.Fatalf("open: %v", err)
 	}
@@ -84,24 +83,40 @@ func (k *kit) reopen() {
 	k.open()
 }
 
-// crashed is a new kit on what a crash leaves of the file system.
+// on is a kit with the same options on another file system, not opened.
+func (k *kit) on(fsys vfs.FS) *kit {
+	next := &kit{t: k.t, fs: fsys, options: k.options, clock: k.clock}
+	next.options.FS = fsys
+	return next
+}
+
+func (k *kit) mem() *vfs.Mem {
+	k.t.Helper()
+	m, ok := k.fs.(*vfs.Mem)
+	if !ok {
+		k.t.Fatalf("%T cannot be cloned", k.fs)
+	}
+	return m
+}
+
+// crashed is on what a crash of the machine may leave, opened.
 func (k *kit) crashed(seed uint64) *kit {
 	k.t.Helper()
-	inner := k.fs
-	if f, ok := inner.(*vfs.Faulty); ok {
-		inner = f.Inner()
-	}
-	next := &kit{t: k.t, fs: inner.(*vfs.Mem).CrashClone(seed), options: k.options, clock: k.clock}
-	next.options.FS = next.fs
+	next := k.on(k.mem().CrashClone(seed))
 	next.open()
 	return next
 }
 
-// killed is a new kit on what a kill of the process leaves: all that was written.
+// dead is on what a kill of the process leaves, not opened.
+func (k *kit) dead() *kit {
+	k.t.Helper()
+	return k.on(k.mem().Clone())
+}
+
+// killed is dead, and opened.
 func (k *kit) killed() *kit {
 	k.t.Helper()
-	next := &kit{t: k.t, fs: k.fs.(*vfs.Mem).Clone(), options: k.options, clock: k.clock}
-	next.options.FS = next.fs
+	next := k.dead()
 	next.open()
 	return next
 }
@@ -186,6 +201,10 @@ func readAll(t testing.TB, l *Log, from int64) []record.Batch {
 }
 
 func readRange(l *Log, from, limit int64) ([]record.Batch, error) {
+	return readChecked(l, from, limit, record.Batch.Check)
+}
+
+func readChecked(l *Log, from, limit int64, check func(record.Batch) error) ([]record.Batch, error) {
 	var batches []record.Batch
 	for from < limit {
 		s, err := l.Read(from, 300, limit, true)
@@ -201,7 +220,7 @@ func readRange(l *Log, from, limit int64) ([]record.Batch, error) {
 			break
 		}
 		for b := range eachBatch(buf) {
-			if err = b.Check(); err != nil {
+			if err = check(b); err != nil {
 				return nil, err
 			}
 			batches = append(batches, b)

@@ -62,7 +62,7 @@ func TestDirectoriesThatCannotBeUsed(t *testing.T) {
 			}
 			o := k.options
 			tc.prep(t, f, &o)
-			_, err := OpenManager(context.Background(), o)
+			_, err := OpenManager(t.Context(), o)
 			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("error %v", err)
 			}
@@ -77,7 +77,7 @@ func TestFailedOpenLetsGoOfTheDirectory(t *testing.T) {
 	}
 	bad := k.options
 	bad.NodeID = 7
-	if _, err := OpenManager(context.Background(), bad); err == nil {
+	if _, err := OpenManager(t.Context(), bad); err == nil {
 		t.Fatal("opened")
 	}
 	k.open()
@@ -95,7 +95,7 @@ func TestClusterIDIsFoundedOrFound(t *testing.T) {
 	}
 	o := k.options
 	o.FS = vfs.NewMem()
-	m, err := OpenManager(context.Background(), o)
+	m, err := OpenManager(t.Context(), o)
 	if err != nil || len(m.ClusterID()) != 22 {
 		t.Fatalf("%q, %v", m.ClusterID(), err)
 	}
@@ -143,7 +143,7 @@ func TestDeleteTakesTheLogOutOfService(t *testing.T) {
 	_, readErr := l.Read(0, 100, 5, true)
 	_, appendErr := l.Append(batchOf(1, 5, epoch0.UnixMilli()), 0)
 	_, retainErr := l.EnforceRetention(epoch0)
-	for _, err := range []error{readErr, appendErr, retainErr, l.Flush(context.Background(), 5), l.Truncate(2), l.TruncateFully(2), l.Roll(), l.AdvanceStartOffset(0), l.AssignEpoch(3, 5)} {
+	for _, err := range []error{readErr, appendErr, retainErr, l.Flush(t.Context(), 5), l.Truncate(2), l.TruncateFully(2), l.Roll(), l.AdvanceStartOffset(0), l.AssignEpoch(3, 5)} {
 		if !errors.Is(err, ErrLogClosed) {
 			t.Fatalf("error %v", err)
 		}
@@ -202,15 +202,14 @@ func TestNewLogDoesNotInheritCheckpoints(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 50)
 	commit(k.log())
-	if err := errors.Join(k.log().Flush(context.Background(), 50), k.log().AdvanceStartOffset(40), k.m.Checkpoint()); err != nil {
+	if err := errors.Join(k.log().Flush(t.Context(), 50), k.log().AdvanceStartOffset(40), k.m.Checkpoint()); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.m.Delete("t", 0); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, k.log(), 10)
-	dead := &kit{t: t, fs: k.fs.(*vfs.Mem).Clone(), options: k.options, clock: k.clock}
-	dead.options.FS = dead.fs
+	dead := k.dead()
 	dead.edit(seg0+extLog, func(b []byte) []byte { b[len(b)-1]++; return b })
 	dead.open()
 	if l := dead.log(); l.StartOffset() != 0 || l.EndOffset() != 9 || l.HighWatermark() != 0 {
@@ -246,7 +245,7 @@ func TestLogsSpreadOverDirectories(t *testing.T) {
 	if err := k.fs.MkdirAll("/data/t-1", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenManager(context.Background(), k.options); !errors.Is(err, ErrDirInvalid) || !strings.Contains(err.Error(), "t-1 is in") {
+	if _, err := OpenManager(t.Context(), k.options); !errors.Is(err, ErrDirInvalid) || !strings.Contains(err.Error(), "t-1 is in") {
 		t.Fatal(err)
 	}
 }

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -171,6 +170,9 @@ func (m *model) retain() {
 	if m.l.LocalStartOffset() > hw || m.l.EndOffset() != m.end() {
 		m.t.Fatalf("local start %d, high watermark %d, end %d, want %d", m.l.LocalStartOffset(), hw, m.l.EndOffset(), m.end())
 	}
+	if err := m.k.m.Checkpoint(); err != nil { // as Run does soon
+		m.t.Fatal(err)
+	}
 	m.start = max(m.start, m.l.StartOffset())
 }
 
@@ -187,14 +189,14 @@ func (m *model) deleteRecords() {
 }
 
 func (m *model) flush() {
-	if err := m.l.Flush(context.Background(), m.end()); err != nil {
+	if err := m.l.Flush(m.t.Context(), m.end()); err != nil {
 		m.t.Fatal(err)
 	}
 	m.flushed = m.end()
 }
 
 func (m *model) flushBackground() {
-	if err := m.l.flushClosed(context.Background()); err != nil {
+	if err := m.l.flushClosed(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
 	m.flushed = m.end()

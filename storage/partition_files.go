@@ -133,7 +133,7 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 	exts := []string{extLog, extIndex, extTimeIndex, extTxnIndex}
 	if p.cleaned >= 0 && base >= p.cleaned {
 		for _, ext := range exts {
-			if err := l.env.fs.Remove(name(base, ext, suffixSwap)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := ignoreNotExist(l.env.fs.Remove(name(base, ext, suffixSwap))); err != nil {
 				return err
 			}
 		}
@@ -148,15 +148,14 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 			continue
 		}
 		for _, ext := range exts {
-			if err = l.env.fs.Remove(name(old, ext, "")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err = ignoreNotExist(l.env.fs.Remove(name(old, ext, ""))); err != nil {
 				return err
 			}
 		}
 	}
 	// The .log last: until it has its name the swap can be completed again.
 	for _, ext := range []string{extIndex, extTimeIndex, extTxnIndex, extLog} {
-		err = l.env.fs.Rename(name(base, ext, suffixSwap), name(base, ext, ""))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err = ignoreNotExist(l.env.fs.Rename(name(base, ext, suffixSwap), name(base, ext, ""))); err != nil {
 			return err
 		}
 	}

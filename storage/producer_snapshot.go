@@ -24,9 +24,10 @@ const maxSnapshot = 256 << 20
 // encodeSnapshot writes the newest batch of every producer, as Kafka does.
 func encodeSnapshot(producers map[int64]*producerEntry) []byte {
 	be := binary.BigEndian
-	b := make([]byte, snapshotHeader, snapshotHeader+len(producers)*snapshotEntrySize)
-	be.PutUint16(b, snapshotVersion)
-	be.PutUint32(b[snapshotCRCStart:], uint32(len(producers)))
+	b := make([]byte, 0, snapshotHeader+len(producers)*snapshotEntrySize)
+	b = be.AppendUint16(b, snapshotVersion)
+	b = be.AppendUint32(b, 0) // the CRC comes last
+	b = be.AppendUint32(b, uint32(len(producers)))
 	for _, id := range sortedProducers(producers) {
 		e := producers[id]
 		last := e.newest()

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -307,7 +306,7 @@ func TestReadersRunBesideTheWriter(t *testing.T) {
 		for !done.Load() {
 			_, err := l.EnforceRetention(k.clock.Now())
 			k.m.env.emptyTrash(k.clock.Now())
-			if err = errors.Join(err, l.flushClosed(context.Background()), k.m.Checkpoint()); err != nil {
+			if err = errors.Join(err, l.flushClosed(t.Context()), k.m.Checkpoint()); err != nil {
 				t.Error(err)
 				return
 			}

@@ -1,9 +1,7 @@
 package storage
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -63,8 +61,7 @@ func (l *Log) rollLocked(base int64) error {
 // that a crash may have left under the name.
 func (l *Log) createSegmentLocked(base int64) (*segment, error) {
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
-		err := l.env.fs.Remove(filepath.Join(l.path, fileName(base, ext)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path, fileName(base, ext)))); err != nil {
 			return nil, err
 		}
 	}
@@ -100,8 +97,8 @@ func (l *Log) writeSnapshotLocked(offset int64) error {
 
 // removeSnapshot removes the snapshot of an offset, if there is one.
 func (l *Log) removeSnapshot(offset int64) {
-	err := l.env.fs.Remove(filepath.Join(l.path, fileName(offset, extSnapshot)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path, fileName(offset, extSnapshot))))
+	if err != nil {
 		l.logger.Warn("remove producer snapshot", errorAttr(err))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -282,27 +281,23 @@ func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
 	suffix := "." + strconv.FormatInt(n, 10) + suffixDeleted
 	s.names.Lock()
 	defer s.names.Unlock()
-	var errs []error
+	var err error
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
 		from := s.names.path(ext)
-		if err := fsys.Rename(from, from+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		err = errors.Join(err, ignoreNotExist(fsys.Rename(from, from+suffix)))
 	}
 	s.names.suffix = suffix
 	s.doomed.Store(true)
-	return errors.Join(errs...)
+	return err
 }
 
 // removeFiles removes the files of a segment that was marked as deleted.
 func (s *segment) removeFiles(fsys vfs.FS) error {
 	s.names.Lock()
 	defer s.names.Unlock()
-	var errs []error
+	var err error
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
-		if err := fsys.Remove(s.names.path(ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		err = errors.Join(err, ignoreNotExist(fsys.Remove(s.names.path(ext))))
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -225,6 +225,3 @@ func (f *faultyFile) OSFile() *os.File {
 	}
 	return nil
 }
-
-// Inner is the file system below.
-func (f *Faulty) Inner() FS { return f.inner }

@@ -1,0 +1,93 @@
+// Package storage keeps one broker's partitions on its local disks, in Kafka's
+// own files. A [Manager] owns the data directories and their [Log]s; a Log is
+// one partition's segments, indexes, producer state and leader epochs.
+//
+// It knows nothing of the network, the cluster, replication or the object
+// store: what is committed, what may be deleted and who leads is told to it.
+//
+// # Files
+//
+// In a data directory, in Kafka's formats:
+//
+//	.lock                              held while a broker uses the directory
+//	meta.properties                    version=1, cluster.id, node.id, directory.id
+//	.kafka_cleanshutdown               there only while no broker runs and all is in order
+//	recovery-point-offset-checkpoint   "0", count, then lines "topic partition offset"
+//	log-start-offset-checkpoint
+//	replication-offset-checkpoint      the high watermarks
+//	<topic>-<partition>/               one log
+//	<topic>-<partition>.<id>-delete/   one that was deleted; goes after file.delete.delay.ms
+//
+// In a log's directory, NNN being the base offset in 20 digits, all integers
+// big endian:
+//
+//	NNN.log                  batches one after the other; package record draws them
+//	NNN.index                last offset of a batch - base int32 | position of the batch int32
+//	NNN.timeindex            largest timestamp so far int64 | last offset of its batch - base int32
+//	NNN.txnindex             version int16=0 | producer id | first offset | last offset | last stable offset, int64 each
+//	NNN.snapshot             version int16=1 | CRC32C of the rest | count int32 | producers (producer_snapshot.go)
+//	leader-epoch-checkpoint  "0", count, then lines "epoch startOffset"
+//	partition.metadata       "version: 0", "topic_id: <base64url>"
+//	*.<n>.deleted            of a deleted segment, until nobody reads it any more
+//
+// An index gets an entry for a batch when more than index.interval.bytes were
+// appended since the last one, as in Kafka, so that kafka-dump-log finds every
+// entry's batch. Index files are neither preallocated nor mapped: the newest
+// entries are in memory, up to a page, the others are searched with pread.
+//
+// # Invariants
+//
+//   - S1: Acknowledged means written; flushed means durable. After a crash the
+//     end is at least what Flush has promised, and every offset below it reads
+//     as it was written.
+//   - S2: What recovery trusts was synced. The recovery point is below or at the
+//     end of what is durable; closed segments wholly below it have durable
+//     indexes. It is lowered, durably, before anything below it is truncated.
+//   - S3: Indexes, checkpoints, epoch file and snapshots are hints. Deleting or
+//     damaging any of them costs time at the next start, not data.
+//   - S4: A reader never sees bytes at or above the limit it named, nor a batch
+//     in part from the front, nor bytes of another segment under its offset.
+//   - S5: With remote storage enabled a segment is deleted only if all of it is
+//     below RemoteEndOffset, or below log start. Nothing at or above the high
+//     watermark is ever deleted by retention.
+//   - S6: A failed fsync ends the service of its directory until a restart. It is
+//     never tried again.
+//   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
+//     was; the next append tries again.
+//   - S8: Open files, memory per index and goroutines are bounded, however many
+//     partitions and segments there are.
+//
+// TestLogIsASliceOfBatches holds S1 to S4 against random histories with
+// crashes; the others have tests of their own.
+//
+// # Recovery
+//
+// After a clean shutdown nothing is read but directory listings and the tail of
+// each log behind its last index entry. Otherwise segments from the recovery
+// point on are scanned: batches below it by their headers, the others in full
+// with their CRC. The first one that is not sound, and all behind it, is cut
+// off. A gap between segments is taken for lost data, unless the topic is
+// compacted or the recovery checkpoint is missing. Compaction therefore may
+// only touch segments below the recovery point.
+//
+// # Locks
+//
+// Readers take none: they load an immutable segment list, pin a segment and
+// read below its published size. In this order:
+//
+//	Manager.checkpointing   one writer of checkpoints at a time
+//	Manager.mu              the map of logs
+//	Log.mu                  everything that changes a log; not held over fsyncs,
+//	                        but for truncation, which is rare
+//	dataDir.checkpoints     the checkpoint files
+//	segmentNames, cachedFile, fileCache   inside one call
+//
+// A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
+// Who may call what of a Log at the same time is said at [Log].
+//
+// # For the cleaner to come
+//
+// A segment that compaction has written replaces others by publishing a new
+// list (roll.go shows how) after the .cleaned files were synced and renamed to
+// .swap; recovery completes such a swap or undoes it (partition_files.go).
+package storage
