@@ -121,3 +121,18 @@ func TestFullDiskKeepsIndexEntriesInMemory(t *testing.T) {
 		t.Fatalf("%d index entries", n)
 	}
 }
+
+func TestFailedDirectorySyncIsFailStop(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, fsys, func(c *Config) { c.RetentionBytes = 0 })
+	l := k.log()
+	fill(t, l, 3)
+	commit(l)
+	fsys.Inject(vfs.Fault{Op: vfs.OpSyncDir, Name: "t-0", Times: 1})
+	if _, err := l.EnforceRetention(k.clock.Now()); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(batchOf(1, 5, epoch0.UnixMilli()), 0); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+}

@@ -62,7 +62,7 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 		if err = l.rollLocked(l.offsets.end.Load()); err != nil {
 			return 0, err
 		}
-		if err = l.env.fs.SyncDir(l.path); err != nil {
+		if err = l.syncDirLocked(); err != nil {
 			return 0, err
 		}
 		list = l.list()

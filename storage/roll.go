@@ -124,3 +124,13 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 	}
 	return l.rollLocked(l.offsets.end.Load())
 }
+
+// syncDirLocked makes the names of the log's files durable at once, where what
+// follows relies on it.
+func (l *Log) syncDirLocked() error {
+	if err := l.env.fs.SyncDir(l.path); err != nil {
+		l.dir.fail(fmt.Errorf("sync directory %s: %w", l.path, err))
+		return l.dir.err()
+	}
+	return nil
+}

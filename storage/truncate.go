@@ -193,7 +193,7 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 	l.offsets.start.Store(start)
 	l.epochs.truncateStart(start)
 	l.env.checkpointSoon()
-	return classify(l.env.fs.SyncDir(l.path))
+	return l.syncDirLocked()
 }
 
 // setEndLocked takes the end, and what must not be above it, back.
