@@ -67,6 +67,7 @@ func TestConnectionLimits(t *testing.T) {
 		one, two := r.dial(t, "10.0.0.1:1"), r.dial(t, "10.0.0.1:2")
 		r.dial(t, "10.0.0.1:3").expectEnd() // per address: closed
 		r.dial(t, "10.0.0.2:1")
+		synctest.Wait() // a dial returns when it is accepted, before it is counted
 		if got := value(t, b.metrics.connections); got != 3 {
 			t.Errorf("%v connections open", got)
 		}
