@@ -244,7 +244,7 @@ var farFuture = time.Unix(1<<40, 0)
 // settle brings everything of a log to the disk.
 func (l *Log) settle() error {
 	if l.dir.err() != nil {
-		return nil // its directory is not marked as clean
+		return nil //nolint:nilerr // told when it happened; the directory is not marked as clean
 	}
 	l.mu.Lock()
 	err := l.settleLocked()
