@@ -127,14 +127,14 @@ var brokerSettings = []setting{
 		b.NATS, err = splitURLs(text, "nats", "tls")
 		return err
 	}},
-	{name: "control", value: "HOST:PORT", doc: "control ports of this broker's embedded etcd and NATS: PORT to PORT+2", apply: func(b *Broker, text string) error {
+	{name: "control", value: "HOST:PORT", doc: "not supported yet, refused: control ports of one of several brokers", apply: func(b *Broker, text string) error {
 		b.Control = text
 		if text == "" {
 			return nil
 		}
 		return checkAddress(text, 1)
 	}},
-	{name: "seeds", value: "N=HOST:PORT,…", several: true, doc: "brokers that run the embedded control plane", apply: applySeeds},
+	{name: "seeds", value: "N=HOST:PORT,…", several: true, doc: "not supported yet, refused: the brokers that run the embedded control plane", apply: applySeeds},
 }
 
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

@@ -194,7 +194,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		Dirs: []string{s.Config.LogDir()}, ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
 		Config: func(topic string) storage.Config {
-			return s.settings.logConfig(s.follower.Image().TopicConfigs(topic))
+			return logConfig(s.settings.Layers().Topic(s.follower.Image().TopicConfigs(topic)))
 		},
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
@@ -226,11 +226,8 @@ func (s *server) startData(ctx context.Context) error {
 		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.follower, Logger: s.log, Registerer: s.registry,
 		Config: func(image *metadata.Image, topic string) replication.Config {
 			s.settings.follow(image)
-			overrides := image.TopicConfigs(topic)
-			return replication.Config{
-				Log:               s.settings.logConfig(overrides),
-				MinInSyncReplicas: int(s.settings.Layers().Topic(overrides).Int64("min.insync.replicas")),
-			}
+			values := s.settings.Layers().Topic(image.TopicConfigs(topic))
+			return replication.Config{Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas"))}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
 	})

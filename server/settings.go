@@ -36,8 +36,7 @@ func (s *settings) follow(image *metadata.Image) {
 }
 
 // logConfig is a topic's effective configuration as the local log wants it.
-func (s *settings) logConfig(overrides map[string]string) storage.Config {
-	v := s.Layers().Topic(overrides)
+func logConfig(v config.Values) storage.Config {
 	policies := v.List("cleanup.policy")
 	c := storage.Config{
 		SegmentBytes:         v.Int64("segment.bytes"),
