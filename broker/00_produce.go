@@ -37,7 +37,7 @@ func (b *Broker) produce(_ context.Context, r *Request, req *kmsg.ProduceRequest
 		}
 	}
 	if req.Acks == replication.AcksNone {
-		return func(ctx context.Context) kmsg.Response {
+		return stage2{ready: true, respond: func(ctx context.Context) kmsg.Response {
 			for i := range appends {
 				if err := appends[i].err; err != nil {
 					b.code(ctx, err) // logged if it has no code
@@ -45,12 +45,13 @@ func (b *Broker) produce(_ context.Context, r *Request, req *kmsg.ProduceRequest
 				}
 			}
 			return nil
-		}
+		}}
 	}
-	return func(ctx context.Context) kmsg.Response {
-		waitProduced(ctx, deadline, appends)
+	pending := pendingOf(appends)
+	return stage2{ready: len(pending) == 0, respond: func(ctx context.Context) kmsg.Response {
+		waitProduced(ctx, deadline, pending)
 		return b.produceResponse(ctx, r, req, appends)
-	}
+	}}
 }
 
 // produced is what became of one partition's batch.
@@ -60,9 +61,8 @@ type produced struct {
 	err       error
 }
 
-// waitProduced waits for all appends until the request's time is up.
-func waitProduced(ctx context.Context, deadline time.Time, appends []produced) {
-	var pending []*produced // mostly none
+// pendingOf are the appends that are not acknowledged yet: mostly none.
+func pendingOf(appends []produced) (pending []*produced) {
 	for i := range appends {
 		if a := &appends[i]; a.err == nil {
 			var done bool
@@ -71,6 +71,11 @@ func waitProduced(ctx context.Context, deadline time.Time, appends []produced) {
 			}
 		}
 	}
+	return pending
+}
+
+// waitProduced waits for appends until the request's time is up.
+func waitProduced(ctx context.Context, deadline time.Time, pending []*produced) {
 	if len(pending) == 0 {
 		return
 	}

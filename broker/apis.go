@@ -48,7 +48,7 @@ type api struct {
 
 	// Exactly one of the two is set. handle runs on the connection's writer, in request order, and may block under ctx.
 	// accept runs on the connection's reader, in request order, before anything later on the connection is even read, and returns what
-	// the writer is to do; it must not wait for other clients.
+	// is left to do; it must not wait for other clients.
 	handle func(*Broker, context.Context, *Request, kmsg.Request) kmsg.Response
 	accept func(*Broker, context.Context, *Request, kmsg.Request) stage2
 
@@ -60,8 +60,14 @@ type api struct {
 	keepsFrame bool
 }
 
-// stage2 is the second half of a pipelined request. It runs on the writer; a nil response means that none is sent (acks=0).
-type stage2 = func(context.Context) kmsg.Response
+// stage2 is the second half of a pipelined request.
+type stage2 struct {
+	// respond makes the response; nil means that none is sent (acks=0). It may wait under ctx, unless ready is set.
+	respond func(ctx context.Context) kmsg.Response
+	// ready says that respond does not wait. The reader then answers by itself if nothing before it is unanswered: handing a request
+	// over to the writer costs about as much as a small append.
+	ready bool
+}
 
 // requestOf is a pointer to a kmsg request struct.
 type requestOf[T any] interface {

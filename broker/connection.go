@@ -132,13 +132,25 @@ func (c *connection) read(ctx context.Context) error {
 			x.done()
 			return err
 		}
-		c.inFlight.Add(1)
-		select {
-		case c.queue <- x:
-		case <-ctx.Done():
-			x.done()
-			return context.Cause(ctx)
+		if err = c.pass(ctx, x); err != nil {
+			return err
 		}
+	}
+}
+
+// pass answers an accepted request at once if that takes no waiting and it is its turn, and hands it to the writer otherwise.
+func (c *connection) pass(ctx context.Context, x *exchange) error {
+	if x.answer.ready && c.inFlight.Load() == 0 { // the writer rests until the reader gives it something
+		defer x.done()
+		return c.guard(ctx, func() error { return c.respond(ctx, x) })
+	}
+	c.inFlight.Add(1)
+	select {
+	case c.queue <- x:
+		return nil
+	case <-ctx.Done():
+		x.done()
+		return context.Cause(ctx)
 	}
 }
 
@@ -150,7 +162,7 @@ func (c *connection) accept(ctx context.Context, x *exchange) error {
 	}
 	if header.Key == apiVersionsKey && len(x.frame.Bytes()) >= 8 && !c.broker.apis[apiVersionsKey].serves(header.Version) {
 		x.api = c.broker.apis[apiVersionsKey]
-		x.answer = func(context.Context) kmsg.Response { return c.broker.apiVersionsUnsupported() }
+		x.answer.respond = func(context.Context) kmsg.Response { return c.broker.apiVersionsUnsupported() }
 		return nil
 	}
 	if err != nil {
@@ -173,11 +185,11 @@ func (c *connection) accept(ctx context.Context, x *exchange) error {
 	}
 	switch {
 	case !a.serves(header.Version):
-		x.answer = func(context.Context) kmsg.Response { return a.refuse(x.body) }
+		x.answer.respond = func(context.Context) kmsg.Response { return a.refuse(x.body) }
 	case a.accept != nil:
 		x.answer = a.accept(c.broker, ctx, x.req, x.body)
 	default:
-		x.answer = func(ctx context.Context) kmsg.Response { return a.handle(c.broker, ctx, x.req, x.body) }
+		x.answer.respond = func(ctx context.Context) kmsg.Response { return a.handle(c.broker, ctx, x.req, x.body) }
 	}
 	return nil
 }
@@ -202,7 +214,7 @@ func (c *connection) write(ctx context.Context, cancel context.CancelCauseFunc) 
 }
 
 func (c *connection) respond(ctx context.Context, x *exchange) error {
-	resp := x.answer(ctx)
+	resp := x.answer.respond(ctx)
 	if r, ok := resp.(releasedResponse); ok {
 		defer r.Release()
 	}

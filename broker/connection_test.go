@@ -36,12 +36,12 @@ func TestResponsesComeInRequestOrder(t *testing.T) {
 		first := make(chan struct{})
 		b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) stage2 {
 			accepted = append(accepted, r.CorrelationID)
-			return func(context.Context) kmsg.Response {
+			return stage2{respond: func(context.Context) kmsg.Response {
 				if r.CorrelationID == 1 {
 					<-first
 				}
 				return answer(req, r.ClientID)
-			}
+			}}
 		}))
 		r := serveOn(t, b)
 		c := r.dial(t, "client:1")
@@ -60,6 +60,36 @@ func TestResponsesComeInRequestOrder(t *testing.T) {
 	})
 }
 
+// What can be answered at once still waits for its turn behind what cannot.
+func TestReadyAnswersKeepTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		first := make(chan struct{})
+		b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, r *Request, req *kmsg.DescribeClusterRequest) stage2 {
+			slow := r.CorrelationID == 2
+			return stage2{ready: !slow, respond: func(context.Context) kmsg.Response {
+				if slow {
+					<-first
+				}
+				return answer(req, r.ClientID)
+			}}
+		}))
+		r := serveOn(t, b)
+		c := r.dial(t, "client:1")
+		answered(t, c.call(1, clusterRequest(0)), "test")
+		for i := range int32(3) {
+			c.send(i+2, clusterRequest(0))
+		}
+		synctest.Wait()
+		close(first)
+		for i := range int32(3) {
+			answered(t, c.expect(i+2, clusterRequest(0)), "test")
+		}
+		answered(t, c.call(5, clusterRequest(0)), "test")
+		r.finish(t, b)
+	})
+}
+
 // One slow handler must not let a client pile up requests.
 func TestRequestsInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -68,10 +98,10 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 		release := make(chan struct{})
 		b.override(servePipelined(0, 2, func(_ *Broker, _ context.Context, _ *Request, req *kmsg.DescribeClusterRequest) stage2 {
 			accepted++
-			return func(context.Context) kmsg.Response {
+			return stage2{respond: func(context.Context) kmsg.Response {
 				<-release
 				return answer(req, "")
-			}
+			}}
 		}))
 		r := serveOn(t, b)
 		c := r.dial(t, "client:1")
@@ -116,12 +146,12 @@ func TestHandlerClosesConnectionAfterEarlierResponses(t *testing.T) {
 			if r.CorrelationID == 2 {
 				r.CloseConnection("because")
 			}
-			return func(context.Context) kmsg.Response {
+			return stage2{respond: func(context.Context) kmsg.Response {
 				if r.CorrelationID == 1 {
 					return answer(req, "first")
 				}
 				return nil
-			}
+			}}
 		}))
 		r := serveOn(t, b)
 		c := r.dial(t, "client:1")
@@ -208,12 +238,12 @@ func TestPanicEndsOneConnection(t *testing.T) {
 				if r.CorrelationID == 666 && where == "accept" {
 					panic("ouch")
 				}
-				return func(context.Context) kmsg.Response {
+				return stage2{respond: func(context.Context) kmsg.Response {
 					if r.CorrelationID == 666 {
 						panic("ouch")
 					}
 					return answer(req, "fine")
-				}
+				}}
 			}))
 			r := serveOn(t, b)
 			c, other := r.dial(t, "client:1"), r.dial(t, "client:2")

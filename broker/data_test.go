@@ -148,7 +148,7 @@ func (c *dataCluster) exchange(r *Request, req kmsg.Request) kmsg.Response {
 	}
 	var resp kmsg.Response
 	if a.accept != nil {
-		resp = a.accept(c.Broker, c.t.Context(), r, received)(c.t.Context())
+		resp = a.accept(c.Broker, c.t.Context(), r, received).respond(c.t.Context())
 	} else {
 		resp = a.handle(c.Broker, c.t.Context(), r, received)
 	}

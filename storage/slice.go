@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -62,6 +63,14 @@ func (s Slice) File() vfs.File {
 	}
 	s.segment.file.release()
 	return f
+}
+
+// OSFile is the operating system's file behind a slice's File, for sendfile(2); nil if there is none. It stays owned by the File.
+func OSFile(file vfs.File) *os.File {
+	if f, ok := file.(vfs.OSFiler); ok {
+		return f.OSFile()
+	}
+	return nil
 }
 
 // Pos is where in File the bytes begin.
