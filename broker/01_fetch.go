@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -30,35 +32,53 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 	if isReplica(req) {
 		return b.refuseReplica(ctx, req)
 	}
-	session, code := b.sessions.begin(req)
+	f := fetchedPool.Get().(*fetched)
+	defer f.free() // with what has not been handed over to the response, be it because of a panic
+	session, code := b.sessions.begin(req, f.targets)
 	if code != protocol.None {
 		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
 	}
-	f := &fetched{results: make([]replication.FetchResult, len(session.targets))}
-	defer f.release() // what has not been handed over to the response, be it because of a panic
-	b.read(ctx, req, session.targets, f)
-
-	news := make([]fetchNews, len(f.results))
-	for i := range f.results {
-		news[i] = newsOf(&f.results[i])
-	}
-	id, include, code := session.finish(news)
+	f.size(session.targets)
+	b.read(ctx, req, f)
+	id, include, code := session.finish(f.news)
 	resp := &fetchResponse{FetchResponse: fetchHead(req, id, code)}
 	for i := range include {
 		if include[i] {
-			b.answerFetch(ctx, r, req, resp, &session.targets[i], &f.results[i])
+			b.answerFetch(ctx, r, req, resp, &f.targets[i], &f.results[i])
 		}
 	}
 	return resp
 }
 
-// fetched holds the results of a fetch until they are part of the response.
-type fetched struct{ results []replication.FetchResult }
+// fetched is what a fetch works on: its targets, and one entry for each of them in the other slices.
+type fetched struct {
+	targets    []fetchTarget
+	partitions []replication.FetchPartition
+	results    []replication.FetchResult // until they are part of the response
+	news       []fetchNews
+}
 
-func (f *fetched) release() {
+// fetchedPool keeps the work space of fetches: it is large for a consumer of many partitions, which asks again and again.
+var fetchedPool = sync.Pool{New: func() any { return new(fetched) }}
+
+// size makes room for the answers to some targets.
+func (f *fetched) size(targets []fetchTarget) {
+	n := len(targets)
+	f.targets = targets
+	f.partitions = slices.Grow(f.partitions, n)[:n]
+	f.results = slices.Grow(f.results, n)[:n]
+	f.news = slices.Grow(f.news, n)[:n]
+}
+
+func (f *fetched) free() {
 	for i := range f.results {
 		f.results[i].Records.Release()
 	}
+	clear(f.targets)
+	clear(f.partitions)
+	clear(f.results)
+	f.targets, f.partitions, f.results, f.news = f.targets[:0], f.partitions[:0], f.results[:0], f.news[:0]
+	fetchedPool.Put(f)
 }
 
 func isReplica(req *kmsg.FetchRequest) bool {
@@ -77,18 +97,16 @@ func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *
 // refuseReplica answers another broker, which there is none of yet.
 func (b *Broker) refuseReplica(ctx context.Context, req *kmsg.FetchRequest) kmsg.Response {
 	resp := &fetchResponse{FetchResponse: fetchHead(req, noSession, protocol.None)}
-	for _, target := range targetsOf(req) {
+	for _, target := range appendTargets(nil, req) {
 		resp.add(&target, failedFetch(b.code(ctx, replication.ErrNotLeader)), nil)
 	}
 	return resp
 }
 
 // read reads the targets. Those that the cluster does not have take no part, so that they do not end the others' wait.
-func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, targets []fetchTarget, f *fetched) {
-	partitions := make([]replication.FetchPartition, 0, len(targets))
-	at := make([]int, 0, len(targets))
-	for i := range targets {
-		t := &targets[i]
+func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
+	for i := range f.targets {
+		t := &f.targets[i]
 		var p *replication.Partition
 		var err error
 		if req.Version >= 13 {
@@ -100,23 +118,19 @@ func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, targets []fet
 			f.results[i].Err = err
 			continue
 		}
-		at = append(at, i)
-		partitions = append(partitions, replication.FetchPartition{
+		f.partitions[i] = replication.FetchPartition{
 			Partition: p, Offset: t.offset, MaxBytes: int(max(t.maxBytes, 0)),
 			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch,
-		})
-	}
-	if len(partitions) == 0 {
-		return
+		}
 	}
 	maxBytes := int(max(min(req.MaxBytes, b.cfg.FetchMaxBytes), 0))
-	results := b.partitions.Fetch(ctx, replication.FetchParams{
+	b.partitions.Fetch(ctx, replication.FetchParams{
 		MaxWait:  time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
 		Isolation: isolationOf(req.IsolationLevel),
-	}, partitions)
-	for n, i := range at {
-		f.results[i] = results[n]
+	}, f.partitions, f.results)
+	for i := range f.results {
+		f.news[i] = newsOf(&f.results[i])
 	}
 }
 

@@ -22,7 +22,7 @@ var (
 // testCluster is a broker with real metadata in memory, and handlers that are called without a connection.
 type testCluster struct {
 	*Broker
-	t        *testing.T
+	t        testing.TB
 	store    *metadata.MemStore
 	follower *metadata.Follower
 	replicas *servedReplicas
@@ -42,7 +42,7 @@ func (s *servedReplicas) AwaitServed(_ context.Context, topics []metadata.TopicI
 }
 
 // newTestCluster starts a cluster of live brokers 1 to n, of which broker 1 answers.
-func newTestCluster(t *testing.T, n int, static map[string]string) *testCluster {
+func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster {
 	t.Helper()
 	store := metadata.NewMemStore()
 	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})

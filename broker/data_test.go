@@ -50,12 +50,17 @@ func dataConfig(image *metadata.Image, topic string) replication.Config {
 }
 
 // newDataCluster has the live brokers 1 and 2; broker 1 answers.
-func newDataCluster(t *testing.T, fs vfs.FS) *dataCluster {
+func newDataCluster(t testing.TB, fs vfs.FS) *dataCluster {
 	t.Helper()
 	return newDataClusterOf(t, 2, fs)
 }
 
-func newDataClusterOf(t *testing.T, brokers int, fs vfs.FS) *dataCluster {
+func newDataClusterOf(t testing.TB, brokers int, fs vfs.FS) *dataCluster {
+	t.Helper()
+	return newDataClusterIn(t, brokers, fs, "/data")
+}
+
+func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dir string) *dataCluster {
 	t.Helper()
 	c := &dataCluster{testCluster: newTestCluster(t, brokers, nil)}
 	id, err := metadata.EnsureClusterID(t.Context(), c.store)
@@ -63,7 +68,7 @@ func newDataClusterOf(t *testing.T, brokers int, fs vfs.FS) *dataCluster {
 		t.Fatal(err)
 	}
 	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
-		FS: fs, Dirs: []string{"/data"}, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
+		FS: fs, Dirs: []string{dir}, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -200,12 +205,12 @@ func (c *dataCluster) produce(topic string, partition int32, values ...string) k
 	return c.exchange(&Request{}, req).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 }
 
-func batchOf(t *testing.T, values ...string) []byte {
+func batchOf(t testing.TB, values ...string) []byte {
 	t.Helper()
 	return buildBatch(t, &record.Builder{}, values...)
 }
 
-func buildBatch(t *testing.T, b *record.Builder, values ...string) []byte {
+func buildBatch(t testing.TB, b *record.Builder, values ...string) []byte {
 	t.Helper()
 	for i, v := range values {
 		b.Append(1000+int64(i), []byte("key"), []byte(v))
@@ -218,7 +223,7 @@ func buildBatch(t *testing.T, b *record.Builder, values ...string) []byte {
 }
 
 // valuesOf are those of the records in whole batches.
-func valuesOf(t *testing.T, records []byte) []string {
+func valuesOf(t testing.TB, records []byte) []string {
 	t.Helper()
 	out := []string{}
 	for len(records) > 0 {

@@ -3,6 +3,7 @@ package broker
 import (
 	"container/list"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,14 +94,14 @@ type fetchContext struct {
 }
 
 // begin finds or starts a request's session and lists what it asks for. A request that does not fit its session gets an error code for
-// the response as a whole.
-func (s *fetchSessions) begin(req *kmsg.FetchRequest) (*fetchContext, protocol.ErrorCode) {
+// the response as a whole. The list is made in space, if that is large enough.
+func (s *fetchSessions) begin(req *kmsg.FetchRequest, space []fetchTarget) (*fetchContext, protocol.ErrorCode) {
 	usesIDs := req.Version >= 13
 	if req.SessionEpoch == fullEpoch || req.SessionEpoch == sessionlessEpoch {
 		if req.SessionID != noSession {
 			s.remove(req.SessionID)
 		}
-		c := &fetchContext{sessions: s, usesIDs: usesIDs, targets: targetsOf(req)}
+		c := &fetchContext{sessions: s, usesIDs: usesIDs, targets: appendTargets(space, req)}
 		c.opens = req.SessionEpoch == fullEpoch
 		return c, protocol.None
 	}
@@ -108,10 +109,10 @@ func (s *fetchSessions) begin(req *kmsg.FetchRequest) (*fetchContext, protocol.E
 	if session == nil {
 		return nil, protocol.FetchSessionIDNotFound
 	}
-	return s.resume(session, req, usesIDs)
+	return s.resume(session, req, usesIDs, space)
 }
 
-func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, usesIDs bool) (*fetchContext, protocol.ErrorCode) {
+func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, usesIDs bool, space []fetchTarget) (*fetchContext, protocol.ErrorCode) {
 	session.mu.Lock()
 	switch {
 	case session.mu.epoch != req.SessionEpoch:
@@ -124,7 +125,7 @@ func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, us
 	session.updateLocked(req)
 	session.mu.epoch = nextSessionEpoch(session.mu.epoch)
 	c := &fetchContext{sessions: s, session: session, usesIDs: usesIDs, epoch: session.mu.epoch}
-	c.targets = make([]fetchTarget, 0, session.mu.order.Len())
+	c.targets = slices.Grow(space, session.mu.order.Len())
 	for e := session.mu.order.Front(); e != nil; e = e.Next() {
 		c.targets = append(c.targets, e.Value.(*sessionPartition).fetchTarget)
 	}
@@ -143,7 +144,7 @@ func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, us
 
 // updateLocked adds and changes what the request names, and drops what it forgets.
 func (f *fetchSession) updateLocked(req *kmsg.FetchRequest) {
-	for _, t := range targetsOf(req) {
+	for _, t := range appendTargets(nil, req) {
 		if e, ok := f.mu.parts[t.fetchKey]; ok {
 			e.Value.(*sessionPartition).fetchTarget = t
 			continue
@@ -210,12 +211,13 @@ func nextSessionEpoch(epoch int32) int32 {
 	return epoch + 1
 }
 
-func targetsOf(req *kmsg.FetchRequest) []fetchTarget {
+// appendTargets lists what a request names.
+func appendTargets(targets []fetchTarget, req *kmsg.FetchRequest) []fetchTarget {
 	n := 0
 	for i := range req.Topics {
 		n += len(req.Topics[i].Partitions)
 	}
-	targets := make([]fetchTarget, 0, n)
+	targets = slices.Grow(targets, n)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		for j := range t.Partitions {

@@ -65,7 +65,7 @@ func forget(req *kmsg.FetchRequest, partitions ...int32) *kmsg.FetchRequest {
 // fetch answers a request; news gives what there is to tell by partition.
 func (s *sessionTest) fetch(req *kmsg.FetchRequest, news map[int32]fetchNews) (id int32, asked, told []int32, code protocol.ErrorCode) {
 	s.Helper()
-	c, code := s.sessions.begin(req)
+	c, code := s.sessions.begin(req, nil)
 	if code != protocol.None {
 		return 0, nil, nil, code
 	}
@@ -138,7 +138,7 @@ func TestIncrementalFetchChangesItsPartitions(t *testing.T) {
 	req := fetchOf(13, id, 1, 2)
 	p := &req.Topics[0].Partitions[0]
 	p.FetchOffset, p.PartitionMaxBytes, p.CurrentLeaderEpoch, p.LastFetchedEpoch = 77, 5, 3, 2
-	c, code := s.sessions.begin(req)
+	c, code := s.sessions.begin(req, nil)
 	if code != protocol.None || len(c.targets) != 2 {
 		t.Fatalf("%v, %+v", code, c)
 	}
@@ -206,8 +206,8 @@ func TestEmptySessionEnds(t *testing.T) {
 func TestOvertakenFetchFails(t *testing.T) {
 	s := newSessionTest(t, 10)
 	id := s.open(1)
-	slow, _ := s.sessions.begin(fetchOf(13, id, 1))
-	if _, code := s.sessions.begin(fetchOf(13, id, 2)); code != protocol.None {
+	slow, _ := s.sessions.begin(fetchOf(13, id, 1), nil)
+	if _, code := s.sessions.begin(fetchOf(13, id, 2), nil); code != protocol.None {
 		t.Fatal(code)
 	}
 	if _, _, code := slow.finish([]fetchNews{{}}); code != protocol.InvalidFetchSessionEpoch {

@@ -120,7 +120,7 @@ type namedConn struct {
 func (c namedConn) RemoteAddr() net.Addr { return c.remote }
 
 // dial returns the client's end once the broker has accepted the other.
-func (p *pipes) dial(t *testing.T, from string) *client {
+func (p *pipes) dial(t testing.TB, from string) *client {
 	t.Helper()
 	near, far := net.Pipe()
 	select {
@@ -138,16 +138,24 @@ type running struct {
 	done chan error
 }
 
-func serveOn(t *testing.T, b *Broker) *running {
+func serveOn(t testing.TB, b *Broker) *running {
+	t.Helper()
+	p := newPipes()
+	r := serveListener(t, b, p)
+	r.pipes = p
+	return r
+}
+
+func serveListener(t testing.TB, b *Broker, ln net.Listener) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
-	r := &running{pipes: newPipes(), stop: cancel, done: make(chan error, 1)}
-	go func() { r.done <- b.NewListener("PLAINTEXT").Serve(ctx, r.pipes) }()
+	r := &running{stop: cancel, done: make(chan error, 1)}
+	go func() { r.done <- b.NewListener("PLAINTEXT").Serve(ctx, ln) }()
 	return r
 }
 
 // finish stops the listener and checks that nothing is left behind.
-func (r *running) finish(t *testing.T, b *Broker) {
+func (r *running) finish(t testing.TB, b *Broker) {
 	t.Helper()
 	r.stop()
 	if err := <-r.done; err != nil {
@@ -161,7 +169,7 @@ func (r *running) finish(t *testing.T, b *Broker) {
 // client is the other end of a connection.
 type client struct {
 	net.Conn
-	t *testing.T
+	t testing.TB
 }
 
 func (c *client) send(correlationID int32, req kmsg.Request) {

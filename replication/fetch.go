@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -22,7 +24,7 @@ type FetchParams struct {
 
 // FetchPartition asks for one partition.
 type FetchPartition struct {
-	Partition          *Partition
+	Partition          *Partition // nil: takes no part, its result stays as it is
 	Offset             int64
 	MaxBytes           int
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
@@ -36,25 +38,41 @@ type FetchResult struct {
 }
 
 // Fetch reads several partitions, in their order as far as MaxBytes goes, and waits until there are MinBytes, MaxWait is over, a
-// partition fails or diverges, or ctx ends. The results are in the order of the partitions.
+// partition fails or diverges, or ctx ends. results, as many as there are partitions and in their order, receive what was found; the
+// caller owns both slices.
 //
 // Partitions whose data is in the bucket are read concurrently. They hold nobody up: when the other partitions have enough, or the time
 // is up, they stay empty, and the read goes on and fills the cache for the next fetch.
-func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition) []FetchResult {
-	f := &fetch{
-		cold: m.cold, params: params, partitions: partitions,
-		results: make([]FetchResult, len(partitions)), left: params.MaxBytes,
-	}
+func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition, results []FetchResult) {
+	f := fetches.Get().(*fetch)
+	defer f.free()
+	f.cold, f.params, f.partitions, f.results, f.left = m.cold, params, partitions, results, params.MaxBytes
 	for i := range partitions {
-		f.read(i)
+		if partitions[i].Partition != nil {
+			f.asked++
+			f.read(i)
+		}
 	}
-	if len(f.frozen) == 0 && (f.satisfied() || params.MaxWait <= 0) {
-		return f.results
+	if f.asked == 0 || len(f.frozen) == 0 && (f.satisfied() || params.MaxWait <= 0) {
+		return
 	}
 	m.metrics.fetchesWaiting.Inc()
 	defer m.metrics.fetchesWaiting.Dec()
 	f.wait(ctx, m.coldMaxWait)
-	return f.results
+}
+
+// fetches are used again: an idle consumer of a thousand partitions asks twice a second.
+var fetches = sync.Pool{New: func() any { return new(fetch) }}
+
+// free gives the fetch back, with nothing in it that belongs to others. One that has waited for the bucket is left to the garbage
+// collector: reads that go on may still hold its watches.
+func (f *fetch) free() {
+	if len(f.frozen) > 0 {
+		return
+	}
+	clear(f.watches)
+	*f = fetch{watches: f.watches[:0]}
+	fetches.Put(f)
 }
 
 // fetch is one Fetch under way. One goroutine owns it.
@@ -64,6 +82,7 @@ type fetch struct {
 	partitions []FetchPartition
 	results    []FetchResult
 
+	asked   int  // partitions that take part
 	left    int  // of MaxBytes; negative when a first batch was larger
 	bytes   int  // read
 	nonzero int  // partitions that have records
@@ -119,13 +138,13 @@ func (f *fetch) took(n int) {
 }
 
 func (f *fetch) satisfied() bool {
-	return f.stop || f.bytes >= min(f.params.MinBytes, f.params.MaxBytes) || len(f.partitions) == 0
+	return f.stop || f.bytes >= min(f.params.MinBytes, f.params.MaxBytes)
 }
 
 // wait watches the partitions until the fetch may be answered.
 func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 	f.waiter = newWaiter()
-	f.watches = make([]watch, len(f.partitions))
+	f.watches = slices.Grow(f.watches, len(f.partitions))[:len(f.partitions)]
 	for i := range f.watches {
 		f.watches[i] = watch{waiter: f.waiter, index: i}
 	}
@@ -189,13 +208,13 @@ func (f *fetch) startCold(c *coldPart) {
 // watch registers with the hot partitions and then looks whether one has changed since it was read.
 func (f *fetch) watch() {
 	for i := range f.partitions {
-		if r := &f.results[i]; r.Err == nil && !r.cold {
-			f.partitions[i].Partition.watchers.add(&f.watches[i])
+		if r, p := &f.results[i], f.partitions[i].Partition; p != nil && r.Err == nil && !r.cold {
+			p.watchers.add(&f.watches[i])
 		}
 	}
 	for i := range f.partitions {
 		r, p := &f.results[i], f.partitions[i].Partition
-		if r.Err == nil && !r.cold && (p.role.Load() != r.role || p.log.HighWatermark() != r.HighWatermark) {
+		if p != nil && r.Err == nil && !r.cold && (p.role.Load() != r.role || p.log.HighWatermark() != r.HighWatermark) {
 			f.watches[i].signal()
 		}
 	}
@@ -204,7 +223,9 @@ func (f *fetch) watch() {
 // unwatch lets go of everything but the results.
 func (f *fetch) unwatch() {
 	for i := range f.partitions {
-		f.partitions[i].Partition.watchers.remove(&f.watches[i])
+		if p := f.partitions[i].Partition; p != nil {
+			p.watchers.remove(&f.watches[i])
+		}
 	}
 	for _, c := range f.frozen {
 		if c.read != nil {

@@ -22,6 +22,13 @@ func params(wait time.Duration, minBytes int) FetchParams {
 	return FetchParams{MaxWait: wait, MinBytes: minBytes, MaxBytes: 50 << 20}
 }
 
+// fetchAll is a fetch with results of its own.
+func fetchAll(ctx context.Context, m *Manager, p FetchParams, partitions []FetchPartition) []FetchResult {
+	results := make([]FetchResult, len(partitions))
+	m.Fetch(ctx, p, partitions, results)
+	return results
+}
+
 // outcome is what a fetch brought for each partition: values, or the error.
 func outcome(t *testing.T, partitions []FetchPartition, results []FetchResult) []string {
 	t.Helper()
@@ -52,7 +59,7 @@ func TestFetchWaitsForData(t *testing.T) {
 		all := b.others(t, 2)
 		asked := []FetchPartition{part(all[0], 0), part(all[1], 0), part(all[2], 0)}
 		start := time.Now()
-		if got := outcome(t, asked, b.m.Fetch(t.Context(), params(time.Minute, 1), asked)); !slices.Equal(got, []string{"[]", "[]", "[]"}) {
+		if got := outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Minute, 1), asked)); !slices.Equal(got, []string{"[]", "[]", "[]"}) {
 			t.Errorf("nothing was written, got %q", got)
 		}
 		if waited := time.Since(start); waited != time.Minute {
@@ -61,7 +68,7 @@ func TestFetchWaitsForData(t *testing.T) {
 
 		start = time.Now()
 		done := make(chan []string)
-		go func() { done <- outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 1), asked)) }()
+		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
 		if _, err := all[1].Append(batch(t, 1000, "news"), AcksLeader); err != nil {
 			t.Fatal(err)
@@ -87,7 +94,7 @@ func TestFetchWaitsForMinBytes(t *testing.T) {
 		asked := []FetchPartition{part(all[0], 0), part(all[1], 0)}
 		one := len(batch(t, 1000, "v"))
 		done := make(chan []string)
-		go func() { done <- outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 3*one), asked)) }()
+		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 3*one), asked)) }()
 		for _, p := range []int{0, 1, 0} {
 			synctest.Wait()
 			select {
@@ -126,7 +133,7 @@ func TestFetchDoesNotWait(t *testing.T) {
 			{"nothing asked for", params(time.Hour, 1), nil, []string{}},
 			{"a limit below min bytes", FetchParams{MaxWait: time.Hour, MinBytes: 1000, MaxBytes: 1}, []FetchPartition{part(all[0], 0)}, []string{"[v]"}},
 		} {
-			if got := outcome(t, c.asked, b.m.Fetch(t.Context(), c.params, c.asked)); !slices.Equal(got, c.want) {
+			if got := outcome(t, c.asked, fetchAll(t.Context(), b.m, c.params, c.asked)); !slices.Equal(got, c.want) {
 				t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 			}
 		}
@@ -142,11 +149,11 @@ func TestFetchEndsWithTheLeadershipOrItsContext(t *testing.T) {
 		asked := []FetchPartition{part(b.Partition, 0)}
 		done := make(chan []string)
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { done <- outcome(t, asked, b.m.Fetch(ctx, params(time.Hour, 1), asked)) }()
+		go func() { done <- outcome(t, asked, fetchAll(ctx, b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
 		cancel()
 		<-done
-		go func() { done <- outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 1), asked)) }()
+		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
 		b.resign(role{epoch: 1, leaderID: 2})
 		if got := <-done; got[0] != "error" {
@@ -178,7 +185,7 @@ func TestFetchSharesItsBytes(t *testing.T) {
 		{1, []string{"[v]", "[]", "[]", "[]"}},
 		{0, []string{"[v]", "[]", "[]", "[]"}},
 	} {
-		got := outcome(t, asked, b.m.Fetch(t.Context(), FetchParams{MaxBytes: c.max}, asked))
+		got := outcome(t, asked, fetchAll(t.Context(), b.m, FetchParams{MaxBytes: c.max}, asked))
 		if !slices.Equal(got, c.want) {
 			t.Errorf("max bytes %d: got %q, want %q", c.max, got, c.want)
 		}
@@ -203,7 +210,7 @@ func TestFetchReadsTheBucket(t *testing.T) {
 		b, hot := frozenBench(t)
 		asked := []FetchPartition{part(b.Partition, 3), part(hot, 0)}
 		start := time.Now()
-		got := outcome(t, asked, b.m.Fetch(t.Context(), params(0, 1), asked))
+		got := outcome(t, asked, fetchAll(t.Context(), b.m, params(0, 1), asked))
 		if !slices.Equal(got, []string{"[3 4 5 6 7 8 9]", "[hot]"}) || time.Since(start) != 0 {
 			t.Errorf("got %q after %v", got, time.Since(start))
 		}
@@ -221,7 +228,7 @@ func TestSlowBucketDoesNotDelayHotPartitions(t *testing.T) {
 		asked := []FetchPartition{part(b.Partition, 3), part(hot, 0)}
 		for i, most := range []time.Duration{coldGrace, 0, 0} {
 			start := time.Now()
-			got := outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 1), asked))
+			got := outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked))
 			if waited := time.Since(start); !slices.Equal(got, []string{"[]", "[hot]"}) || waited > most {
 				t.Errorf("fetch %d: got %q after %v", i, got, waited)
 			}
@@ -232,7 +239,7 @@ func TestSlowBucketDoesNotDelayHotPartitions(t *testing.T) {
 		// The client is done with the hot partition, and both wait: whichever comes first answers.
 		asked[1].Offset = 1
 		done := make(chan []string)
-		go func() { done <- outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 1), asked)) }()
+		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
 		if _, err := hot.Append(batch(t, 1000, "more"), AcksLeader); err != nil {
 			t.Fatal(err)
@@ -241,7 +248,7 @@ func TestSlowBucketDoesNotDelayHotPartitions(t *testing.T) {
 			t.Errorf("hot data came first: %q", got)
 		}
 		asked[1].Offset = 2
-		go func() { done <- outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 1), asked)) }()
+		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
 		close(b.tier.hold)
 		if got := <-done; !slices.Equal(got, []string{"[3 4 5 6 7 8 9]", "[]"}) {
@@ -263,7 +270,7 @@ func TestColdFetchWaitsForTheBucketALimitedTime(t *testing.T) {
 			{0, b.m.coldMaxWait}, {time.Hour, time.Hour},
 		} {
 			start := time.Now()
-			got := outcome(t, asked, b.m.Fetch(t.Context(), params(c.wait, 1), asked))
+			got := outcome(t, asked, fetchAll(t.Context(), b.m, params(c.wait, 1), asked))
 			if waited := time.Since(start); !slices.Equal(got, []string{"[]"}) || waited != c.want {
 				t.Errorf("wait %v: got %q after %v", c.wait, got, waited)
 			}
@@ -281,7 +288,7 @@ func TestFailedColdReadIsTold(t *testing.T) {
 		b, hot := frozenBench(t)
 		b.tier.err = tiering.ErrUnavailable
 		asked := []FetchPartition{part(b.Partition, 3), part(hot, 1)}
-		if got := outcome(t, asked, b.m.Fetch(t.Context(), params(time.Hour, 1), asked)); !slices.Equal(got, []string{"error", "[]"}) {
+		if got := outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)); !slices.Equal(got, []string{"error", "[]"}) {
 			t.Errorf("got %q", got)
 		}
 		synctest.Wait()
@@ -296,10 +303,10 @@ func TestColdReadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := frozenBench(t)
 		asked := []FetchPartition{part(b.Partition, 3)}
-		held := b.m.Fetch(t.Context(), params(0, 1), asked)
+		held := fetchAll(t.Context(), b.m, params(0, 1), asked)
 		b.m.cold.mu.memory += coldMemory
 		start := time.Now()
-		if got := outcome(t, asked, b.m.Fetch(t.Context(), params(time.Second, 1), asked)); got[0] != "[]" || time.Since(start) != time.Second {
+		if got := outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Second, 1), asked)); got[0] != "[]" || time.Since(start) != time.Second {
 			t.Errorf("got %q after %v", got, time.Since(start))
 		}
 		b.m.cold.mu.memory -= coldMemory
@@ -376,7 +383,7 @@ func TestLongPollsSeeEveryRecord(t *testing.T) {
 			}
 			for read := 0; read < each*len(all); {
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-				results := b.m.Fetch(ctx, params(time.Hour, 1), asked)
+				results := fetchAll(ctx, b.m, params(time.Hour, 1), asked)
 				lost := ctx.Err() != nil
 				cancel()
 				if lost {

@@ -59,7 +59,7 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 		next := int64(0)
 		for fetches := 0; next < n && fetches < 10*n; fetches++ {
 			asked := []FetchPartition{part(p, next)}
-			result := c.m.Fetch(t.Context(), params(time.Second, 1), asked)[0]
+			result := fetchAll(t.Context(), c.m, params(time.Second, 1), asked)[0]
 			if result.Err != nil {
 				t.Fatal(result.Err)
 			}
