@@ -122,9 +122,21 @@ func (f *memFile) Sync() error {
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	f.inode.durable = slices.Clone(f.inode.data)
+	// The changes, not the content: what dropUnsynced has let go stays lost.
+	for _, c := range f.inode.pending {
+		f.inode.durable = c.applyTo(f.inode.durable)
+	}
 	f.inode.pending = nil
 	return nil
+}
+
+// dropUnsynced is what a kernel does to dirty pages that it could not write: it
+// takes them for clean. Everybody goes on reading them, no later Sync writes
+// them, and a crash shows what the disk has.
+func (f *memFile) dropUnsynced() {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.pending = nil
 }
 
 // Close implements File.
