@@ -329,9 +329,15 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	if len(filepath.Base(gone)) > 255 { // longer than file systems take
 		gone = filepath.Join(l.dir.path, hex.EncodeToString(id[:])+suffixDeleteDir)
 	}
+	// Without the rename a new log of this name would find the old one's files:
+	// then the log stays, and the caller tries again.
 	l.mu.Lock()
-	l.closed.Store(true)
 	err := l.env.fs.Rename(l.path, gone)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.mu.Unlock()
+		return fmt.Errorf("delete log %s: %w", key, classify(err))
+	}
+	l.closed.Store(true)
 	l.mu.Unlock()
 	delete(m.mu.logs, key)
 	l.dir.logs--
@@ -340,9 +346,6 @@ func (m *Manager) Delete(topic string, partition int32) error {
 		s.release()
 	}
 	m.env.checkpointSoon()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete log %s: %w", key, classify(err))
-	}
 	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
 	return nil
 }

@@ -310,7 +310,9 @@ func (l *Log) settleStart(list segmentList, from found) (segmentList, error) {
 	}
 	for _, s := range list {
 		l.logger.Warn("remove segment that lies below the start of the log", segmentAttr(s), slog.Int64("start", from.start))
-		l.discardLocked(s)
+		if err := l.discardLocked(s); err != nil {
+			return nil, err
+		}
 	}
 	s := l.env.newSegment(l.path, from.start, l.config.Load(), l.env.now())
 	if from.start > 0 { // otherwise the first append creates it: most new partitions stay empty for a while

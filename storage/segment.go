@@ -160,6 +160,11 @@ func (s *segment) seal() error {
 	if err := s.times.maybeAppend(s.largest.at); err != nil {
 		return err
 	}
+	return s.persistIndexes()
+}
+
+// persistIndexes writes to the index files what they lack.
+func (s *segment) persistIndexes() error {
 	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
 }
 
@@ -276,19 +281,21 @@ func (s *segment) readBatch(pos, size int64) (record.Batch, error) {
 }
 
 // markDeleted renames the files so that a restart does not find them again. n
-// makes the names unique: after a truncation a base offset comes again.
+// makes the names unique: after a truncation a base offset comes again. The
+// .log's name decides: without it, the others are removed at the next start.
 func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
 	suffix := "." + strconv.FormatInt(n, 10) + suffixDeleted
 	s.names.Lock()
 	defer s.names.Unlock()
-	var err error
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
 		from := s.names.path(ext)
-		err = errors.Join(err, ignoreNotExist(fsys.Rename(from, from+suffix)))
+		if err := ignoreNotExist(fsys.Rename(from, from+suffix)); err != nil && ext == extLog {
+			return err
+		}
 	}
 	s.names.suffix = suffix
 	s.doomed.Store(true)
-	return err
+	return nil
 }
 
 // removeFiles removes the files of a segment that was marked as deleted.
