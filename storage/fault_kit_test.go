@@ -240,7 +240,11 @@ func (w *witness) checkGoesOn(what string, k *kit, l *Log, all []record.Batch) {
 // checkRestarts tries a kill and crashes of what is on the disk now.
 func (w *witness) checkRestarts() {
 	w.t.Helper()
-	w.checkRestart("kill", w.k.on(w.mem.Clone()), w.end())
+	kept := w.end()
+	if w.l.usable() != nil {
+		kept = w.flushed // an fsync that failed may have lost the rest
+	}
+	w.checkRestart("kill", w.k.on(w.mem.Clone()), kept)
 	for seed := range uint64(2) {
 		w.checkRestart(fmt.Sprintf("crash %d", seed), w.k.on(w.mem.CrashClone(seed)), w.flushed)
 	}

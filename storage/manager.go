@@ -111,7 +111,7 @@ func (m *Manager) open(ctx context.Context) error {
 		return fmt.Errorf("%w: none is configured", ErrDirInvalid)
 	}
 	for _, path := range m.options.Dirs {
-		d := &dataDir{path: filepath.Clean(path), failed: m.failed}
+		d := &dataDir{fs: m.env.fs, path: filepath.Clean(path), failed: m.failed}
 		d.checkpoints.written = map[string][]byte{}
 		m.dirs = append(m.dirs, d)
 		if err := d.open(m.env.fs); err != nil {
@@ -160,6 +160,11 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	for _, d := range m.dirs {
+		if err := d.trustAgain(); err != nil {
+			return d.unusable(err)
+		}
 	}
 	m.env.logger.Info("logs opened", slog.Int("logs", len(m.mu.logs)), slog.Duration("took", m.options.Now().Sub(began)))
 	return nil

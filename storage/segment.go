@@ -168,26 +168,6 @@ func (s *segment) persistIndexes() error {
 	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
 }
 
-// largestTimestamp is the largest timestamp and the last offset of the batch
-// that first had it; -1 if no batch has a timestamp. For a segment found at
-// start it asks the time index once.
-func (s *segment) largestTimestamp() (TimestampOffset, error) {
-	s.largest.Lock()
-	defer s.largest.Unlock()
-	if s.largest.known {
-		return s.largest.at, nil
-	}
-	last, ok, err := s.times.lastEntry()
-	if err != nil {
-		return last, err
-	}
-	if !ok { // an index that was lost was rebuilt, so that there is no timestamp
-		last = TimestampOffset{Offset: s.base, Timestamp: record.NoTimestamp, LeaderEpoch: -1}
-	}
-	s.largest.at, s.largest.known = last, true
-	return last, nil
-}
-
 // modified is when the .log was last written, by its file's time.
 func (s *segment) modified() (time.Time, error) {
 	s.names.RLock()
@@ -247,7 +227,7 @@ func (s *segment) locate(offset, size int64) (loc location, found bool, err erro
 		if h.LastOffset() < offset {
 			return true, nil
 		}
-		loc, found = location{pos: pos, size: int64(h.Size()), base: h.BaseOffset(), last: h.LastOffset()}, true
+		loc, found = location{pos: pos, size: int64(h.Size()), base: h.BaseOffset(), last: h.LastOffset(), maxTimestamp: h.MaxTimestamp()}, true
 		return false, nil
 	}
 	if from < size {
@@ -262,8 +242,9 @@ func (s *segment) locate(offset, size int64) (loc location, found bool, err erro
 
 // location is where a batch is.
 type location struct {
-	pos, size  int64
-	base, last int64
+	pos, size    int64
+	base, last   int64
+	maxTimestamp int64
 }
 
 // readBatch reads a whole batch whose header has been seen.

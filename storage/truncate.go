@@ -3,9 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
-
-	"github.com/varvelog/varve/record"
 )
 
 // Truncate drops everything from an offset on. A batch that holds the offset
@@ -132,51 +131,18 @@ func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	s.index.init(cachedFileInit{&l.env.files, &s.names, extIndex}, offsetEntrySize, old.index.count())
 	s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, old.times.count())
 	s.txns.mu.inFile = old.txns.count()
-	if err := s.openTail(size); err != nil {
+	err := s.openTail(size, false)
+	if errors.Is(err, ErrCorrupt) {
+		l.logger.Warn("rebuild damaged index", segmentAttr(s), errorAttr(err))
+		_, err = l.rebuildSegment(s, size, math.MaxInt64, math.MaxInt64)
+		s.size.Store(size)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.end.Store(end)
 	s.synced = size // cutFiles has synced it
 	return s, nil
-}
-
-// openTail makes a segment whose files are sound ready for appends: it finds
-// the end and the largest timestamp from the last index entries and the batches
-// behind them.
-func (s *segment) openTail(size int64) error {
-	last, ok, err := s.times.lastEntry()
-	if err != nil {
-		return err
-	}
-	if ok {
-		s.largest.at = last
-	}
-	s.largest.known = true
-	from := int64(0)
-	e, ok, err := s.index.last()
-	if err != nil {
-		return err
-	}
-	if ok {
-		from = entryPosition(e[:])
-	}
-	if from >= size {
-		from = 0
-	}
-	s.end.Store(s.base)
-	err = s.scan(from, size, func(h record.Batch, pos int64) (bool, error) {
-		if h.BaseOffset() < s.end.Load() {
-			return false, fmt.Errorf("%w: batch at position %d of segment %d has base offset %d", ErrCorrupt, pos, s.base, h.BaseOffset())
-		}
-		if h.MaxTimestamp() > s.largest.at.Timestamp {
-			s.largest.at = TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset(), LeaderEpoch: -1}
-		}
-		s.end.Store(h.NextOffset())
-		return true, nil
-	})
-	s.size.Store(size)
-	s.sinceIndex = size - from
-	return err
 }
 
 func (l *Log) truncateFullyLocked(at, start int64) error {

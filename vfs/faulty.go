@@ -238,6 +238,9 @@ func (f *faultyFile) Sync() error {
 	return err
 }
 
+// Reload implements Reloader when the file below does.
+func (f *faultyFile) Reload() error { return Reload(f.File) }
+
 // OSFile implements OSFiler when the file below does; nil otherwise.
 func (f *faultyFile) OSFile() *os.File {
 	if o, ok := f.File.(OSFiler); ok {

@@ -139,6 +139,21 @@ func (f *memFile) dropUnsynced() {
 	f.inode.pending = nil
 }
 
+// Reload implements Reloader.
+func (f *memFile) Reload() error {
+	if f.closed.Load() {
+		return pathError("reload", f.name, fs.ErrClosed)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	b := slices.Clone(f.inode.durable)
+	for _, c := range f.inode.pending {
+		b = c.applyTo(b)
+	}
+	f.inode.data = b
+	return nil
+}
+
 // Close implements File.
 func (f *memFile) Close() error {
 	if f.closed.Swap(true) {

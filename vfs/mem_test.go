@@ -142,6 +142,13 @@ func TestFailedSyncMayDropWhatWasWritten(t *testing.T) {
 		}
 	}
 	want := "durable" + string(make([]byte, 8)) + " later"
+	reloaded := m.Clone()
+	if err := vfs.Reload(open(t, reloaded, "/a")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := vfs.ReadFile(reloaded, "/a", 100); err != nil || string(b) != want {
+		t.Fatalf("reloaded: %q, %v", b, err)
+	}
 	for seed := range uint64(16) {
 		if b, err := vfs.ReadFile(m.Clone().CrashClone(seed), "/a", 100); err != nil || string(b) != want {
 			t.Fatalf("seed %d: %q, %v", seed, b, err)
