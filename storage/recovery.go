@@ -249,7 +249,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 			return err
 		}
 		l.logger.Warn("recover active segment, which is not as a clean shutdown leaves it", segmentAttr(s), errorAttr(err))
-	case sound:
+	case sound && !active:
 		s.largest.known = false
 		s.size.Store(size)
 		s.end.Store(next)

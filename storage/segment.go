@@ -213,7 +213,7 @@ func (s *segment) scan(from, to int64, visit func(header record.Batch, pos int64
 // what it points to cannot be right, the scan starts at the beginning.
 func (s *segment) locate(offset, size int64) (loc location, found bool, err error) {
 	from, err := s.index.lookup(offset)
-	if err != nil {
+	if err != nil || from < 0 {
 		from = 0
 	}
 	trusted := from == 0

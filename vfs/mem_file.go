@@ -71,6 +71,9 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	if f.closed.Load() {
 		return 0, pathError("read", f.name, fs.ErrClosed)
 	}
+	if off < 0 {
+		return 0, pathError("read", f.name, syscall.EINVAL)
+	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if off >= int64(len(f.inode.data)) {

@@ -119,6 +119,9 @@ func readAtEnd(t *testing.T, fsys vfs.FS, dir string) {
 	}
 	_, err = f.ReadAt(p, 3)
 	wantErr(t, err, io.EOF)
+	if _, err = f.ReadAt(p, -1); err == nil || errors.Is(err, io.EOF) {
+		t.Fatalf("a read before the beginning: %v", err)
+	}
 }
 
 func truncate(t *testing.T, fsys vfs.FS, dir string) {
