@@ -68,10 +68,10 @@ var faultScript = []struct {
 	}},
 }
 
-// runScript plays the script. The step that the fault hits may fail; what was
+// runScript plays the script with a fault. The step that the fault hits may fail; what was
 // acknowledged has to be there then, and if the log is still in service the
 // script goes on without the fault.
-func (w *witness) runScript() {
+func (w *witness) runScript(fault vfs.Fault) {
 	w.t.Helper()
 	for i, step := range faultScript {
 		before := w.faulty.Hits()
@@ -90,6 +90,9 @@ func (w *witness) runScript() {
 			w.checkLive()
 		}
 		w.t.Logf("step %d, %s: %v", i, step.name, err)
+		if fault.Op == vfs.OpWrite && errors.Is(err, syscall.ENOSPC) && w.l.usable() != nil && !w.l.closed.Load() {
+			w.t.Fatal("a full disk has ended the directory's service")
+		}
 		w.checkRestarts()
 		if w.l.usable() != nil {
 			return
@@ -109,7 +112,7 @@ func TestFaultAtEveryOperation(t *testing.T) {
 					fault := kind.fault
 					fault.After = n
 					w.faulty.Inject(fault)
-					w.runScript()
+					w.runScript(fault)
 				})
 				if w.faulty.Hits() == 0 {
 					break
