@@ -15,7 +15,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 const crcStart = 21
 
 // largeBatch: behind a batch of this size the next header is read alone,
-// because what a whole window would bring besides is not needed.
+// because what a whole window would bring besides is not needed, unless batches
+// are verified.
 const largeBatch = 4096
 
 // batchScanner walks over the batches between two positions of a .log by their
@@ -30,6 +31,7 @@ type batchScanner struct {
 	at     int64 // position of the window's first byte
 	have   int   // valid bytes in the window
 	last   int64 // size of the batch before
+	whole  bool  // batches are read whole: one was verified
 }
 
 // scanBatches starts a scan; window is the scanner's until it is done.
@@ -75,6 +77,7 @@ func (s *batchScanner) next() (header record.Batch, pos int64, err error) {
 // with its content.
 func (s *batchScanner) verify(header record.Batch, pos int64) error {
 	want, size := header.CRC(), int64(header.Size())
+	s.whole = true
 	var sum uint32
 	for off := int64(crcStart); off < size; {
 		n := min(size-off, int64(len(s.window)))
@@ -97,7 +100,7 @@ func (s *batchScanner) bytes(pos int64, n int) ([]byte, error) {
 		return s.window[pos-s.at:][:n], nil
 	}
 	fill := int(min(int64(len(s.window)), s.end-pos))
-	if n == record.HeaderSize && s.last > largeBatch && len(s.window) <= 2*largeBatch {
+	if n == record.HeaderSize && s.last > largeBatch && !s.whole {
 		fill = n
 	}
 	got, err := s.r.ReadAt(s.window[:max(fill, n)], pos)

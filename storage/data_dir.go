@@ -21,12 +21,14 @@ import (
 const (
 	lockFile        = ".lock"
 	cleanFile       = ".kafka_cleanshutdown"
+	failedFile      = ".failed"
 	suffixDeleteDir = "-delete"
 )
 
 // dataDir is one directory of the configuration. After a failure that leaves
 // unknown what is on its disk, every operation on its logs fails.
 type dataDir struct {
+	fs   vfs.FS
 	path string
 	id   [16]byte // directory.id of meta.properties
 	lock io.Closer
@@ -44,13 +46,28 @@ type dataDir struct {
 	// clean: the last shutdown was; hasRecovery: the recovery checkpoint was
 	// there and sound.
 	clean, hasRecovery bool
+	// distrust: the last process had a failed fsync. The kernel may still show
+	// what it could not write, takes it for written, and never will.
+	distrust bool
 }
 
-// fail marks the directory; only the first failure counts.
+// fail marks the directory; only the first failure counts. The marker is for
+// the next process. It is not synced: after a reboot there is nothing that the
+// kernel might show and the disk not have.
 func (d *dataDir) fail(err error) {
 	if d.failure.CompareAndSwap(nil, &err) {
+		_ = vfs.WriteFile(d.fs, filepath.Join(d.path, failedFile), []byte(err.Error()+"\n"), 0o644) // the disk has failed
 		d.failed <- d
 	}
+}
+
+// trustAgain takes the marker of a failure away, once all logs were recovered.
+func (d *dataDir) trustAgain() error {
+	if !d.distrust {
+		return nil
+	}
+	d.distrust = false
+	return d.fs.Remove(filepath.Join(d.path, failedFile))
 }
 
 // err is nil while the directory is fine.
@@ -87,6 +104,11 @@ func (d *dataDir) open(fsys vfs.FS) error {
 		return d.unusable(err)
 	}
 	d.lock = lock
+	if _, err = fsys.Stat(filepath.Join(d.path, failedFile)); err == nil {
+		d.distrust = true
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return d.unusable(err)
+	}
 	marker := filepath.Join(d.path, cleanFile)
 	switch _, err = fsys.Stat(marker); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -159,7 +181,8 @@ func (d *dataDir) readCheckpoints(fsys vfs.FS, logger *slog.Logger) checkpointed
 // of is what the checkpoints say of one partition.
 func (c checkpointed) of(d *dataDir, key partitionKey, cfg *Config) found {
 	return found{
-		clean:         d.clean,
+		clean:         d.clean && !d.distrust,
+		reload:        d.distrust,
 		gapsAllowed:   cfg.CleanupCompact || !d.hasRecovery,
 		recoveryPoint: c.recovery[key],
 		start:         c.start[key],

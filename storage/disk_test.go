@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"io/fs"
 	"syscall"
 	"testing"
 
@@ -134,5 +135,70 @@ func TestFailedDirectorySyncIsFailStop(t *testing.T) {
 	}
 	if _, err := l.Append(batchOf(1, 5, epoch0.UnixMilli()), 0); !errors.Is(err, ErrStorage) {
 		t.Fatal(err)
+	}
+}
+
+// A directory that failed tells the next process, which looks at what the disk
+// has and then trusts it again.
+func TestFailureIsToldToTheNextProcess(t *testing.T) {
+	mem := vfs.NewMem()
+	fsys := vfs.NewFaulty(mem)
+	k := newKit(t, fsys, nil)
+	fill(t, k.log(), 3)
+	if err := k.log().Flush(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, k.log(), 2)
+	fsys.Inject(vfs.Fault{Op: vfs.OpSync, Name: ".log", Times: 1, Drop: true})
+	if err := k.log().Flush(t.Context(), 5); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	next := k.on(mem.Clone())
+	next.open()
+	if got := readAll(t, next.log(), 0); len(got) != 3 {
+		t.Fatalf("%d batches: those that the disk does not have are shown", len(got))
+	}
+	if _, err := next.fs.Stat("/data/" + failedFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the marker is still there: %v", err)
+	}
+}
+
+// A log whose directory cannot be renamed stays: a new log of its name would
+// find its files.
+func TestFailedDeleteLeavesTheLog(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, fsys, nil)
+	fill(t, k.log(), 3)
+	fsys.Inject(vfs.Fault{Op: vfs.OpRename, Times: 1})
+	if err := k.m.Delete("t", 0); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	if l, ok := k.m.Log("t", 0); !ok || len(readAll(t, l, 0)) != 3 {
+		t.Fatal("the log is out of service")
+	}
+	if err := k.m.Delete("t", 0); err != nil {
+		t.Fatal(err)
+	}
+	if end := k.log().EndOffset(); end != 0 {
+		t.Fatalf("a new log ends at %d", end)
+	}
+}
+
+// Deletion stops at a segment that cannot be renamed: a restart would take the
+// hole behind it for lost data, and end the log there.
+func TestRetentionLeavesNoHole(t *testing.T) {
+	mem := vfs.NewMem()
+	fsys := vfs.NewFaulty(mem)
+	k := newKit(t, fsys, func(c *Config) { c.SegmentBytes = 400; c.RetentionBytes = 0 })
+	fill(t, k.log(), 10)
+	commit(k.log())
+	fsys.Inject(vfs.Fault{Op: vfs.OpRename, Name: seg3 + extLog, Times: 1})
+	if n, err := k.log().EnforceRetention(k.clock.Now()); n != 1 || !errors.Is(err, ErrStorage) {
+		t.Fatalf("%d segments, %v", n, err)
+	}
+	next := k.on(mem.Clone())
+	next.open()
+	if l := next.log(); l.EndOffset() != 10 || l.LocalStartOffset() != 3 || len(readAll(t, l, 3)) != 7 {
+		t.Fatalf("log from %d to %d", l.LocalStartOffset(), l.EndOffset())
 	}
 }

@@ -12,6 +12,7 @@
 //	.lock                              held while a broker uses the directory
 //	meta.properties                    version=1, cluster.id, node.id, directory.id
 //	.kafka_cleanshutdown               there only while no broker runs and all is in order
+//	.failed                            why the last broker gave the directory up; goes when all was recovered
 //	recovery-point-offset-checkpoint   "0", count, then lines "topic partition offset"
 //	log-start-offset-checkpoint
 //	replication-offset-checkpoint      the high watermarks
@@ -44,14 +45,17 @@
 //     end of what is durable; closed segments wholly below it have durable
 //     indexes. It is lowered, durably, before anything below it is truncated.
 //   - S3: Indexes, checkpoints, epoch file and snapshots are hints. Deleting or
-//     damaging any of them costs time at the next start, not data.
+//     damaging any of them costs time at the next start, not data. What below
+//     the recovery point nothing tells of is believed, as by Kafka: a .txnindex
+//     that is gone, or a checkpoint with another number.
 //   - S4: A reader never sees bytes at or above the limit it named, nor a batch
 //     in part from the front, nor bytes of another segment under its offset.
 //   - S5: With remote storage enabled a segment is deleted only if all of it is
 //     below RemoteEndOffset, or below log start. Nothing at or above the high
 //     watermark is ever deleted by retention.
 //   - S6: A failed fsync ends the service of its directory until a restart. It is
-//     never tried again.
+//     never tried again, and the restart looks at what is on the disk, not at
+//     what the kernel still has in memory and takes for written.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
 //     was; the next append tries again.
 //   - S8: Open files, memory per index and goroutines are bounded, however many

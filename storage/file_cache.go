@@ -123,6 +123,16 @@ func (c *cachedFile) sync() error {
 	return f.Sync()
 }
 
+// reload makes reads see what the disk has.
+func (c *cachedFile) reload() error {
+	f, err := c.acquire(false)
+	if err != nil {
+		return err
+	}
+	defer c.release()
+	return vfs.Reload(f)
+}
+
 // reserve takes a place for c, whose lock is held, and closes others to make room.
 func (fc *fileCache) reserve(c *cachedFile) {
 	fc.mu.Lock()

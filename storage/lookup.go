@@ -15,11 +15,7 @@ func (l *Log) OffsetForTimestamp(ts int64) (TimestampOffset, bool, error) {
 		if err != nil || largest.Timestamp < ts {
 			return TimestampOffset{}, false, err
 		}
-		from, err := s.times.lookup(ts)
-		if err != nil {
-			from = s.base // the index is a hint
-		}
-		return s.firstRecord(max(from, start), func(b record.Batch) bool { return b.MaxTimestamp() >= ts && b.LastOffset() >= start },
+		return s.firstRecord(max(s.startForTime(ts), start), func(b record.Batch) bool { return b.MaxTimestamp() >= ts && b.LastOffset() >= start },
 			func(r record.Record) bool { return r.Timestamp >= ts && r.Offset >= start })
 	})
 }

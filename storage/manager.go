@@ -111,7 +111,7 @@ func (m *Manager) open(ctx context.Context) error {
 		return fmt.Errorf("%w: none is configured", ErrDirInvalid)
 	}
 	for _, path := range m.options.Dirs {
-		d := &dataDir{path: filepath.Clean(path), failed: m.failed}
+		d := &dataDir{fs: m.env.fs, path: filepath.Clean(path), failed: m.failed}
 		d.checkpoints.written = map[string][]byte{}
 		m.dirs = append(m.dirs, d)
 		if err := d.open(m.env.fs); err != nil {
@@ -160,6 +160,11 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	for _, d := range m.dirs {
+		if err := d.trustAgain(); err != nil {
+			return d.unusable(err)
+		}
 	}
 	m.env.logger.Info("logs opened", slog.Int("logs", len(m.mu.logs)), slog.Duration("took", m.options.Now().Sub(began)))
 	return nil
@@ -329,9 +334,15 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	if len(filepath.Base(gone)) > 255 { // longer than file systems take
 		gone = filepath.Join(l.dir.path, hex.EncodeToString(id[:])+suffixDeleteDir)
 	}
+	// Without the rename a new log of this name would find the old one's files:
+	// then the log stays, and the caller tries again.
 	l.mu.Lock()
-	l.closed.Store(true)
 	err := l.env.fs.Rename(l.path, gone)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.mu.Unlock()
+		return fmt.Errorf("delete log %s: %w", key, classify(err))
+	}
+	l.closed.Store(true)
 	l.mu.Unlock()
 	delete(m.mu.logs, key)
 	l.dir.logs--
@@ -340,9 +351,6 @@ func (m *Manager) Delete(topic string, partition int32) error {
 		s.release()
 	}
 	m.env.checkpointSoon()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete log %s: %w", key, classify(err))
-	}
 	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
 	return nil
 }

@@ -225,6 +225,7 @@ func (m *Manager) Close() error {
 			if err == nil {
 				err = d.markClean(m.env.fs)
 			}
+			err = classify(err)
 		}
 		errs = append(errs, err)
 	}

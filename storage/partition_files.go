@@ -131,7 +131,7 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 		return filepath.Join(l.path, fileName(base, ext)+suffix)
 	}
 	exts := []string{extLog, extIndex, extTimeIndex, extTxnIndex}
-	if p.cleaned >= 0 && base >= p.cleaned {
+	undo := func() error {
 		for _, ext := range exts {
 			if err := ignoreNotExist(l.env.fs.Remove(name(base, ext, suffixSwap))); err != nil {
 				return err
@@ -139,7 +139,14 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 		}
 		return nil
 	}
+	if p.cleaned >= 0 && base >= p.cleaned {
+		return undo()
+	}
 	end, err := l.endOfFile(name(base, extLog, suffixSwap), base)
+	if errors.Is(err, ErrCorrupt) && slices.Contains(p.bases, base) {
+		l.logger.Warn("pass over damaged replacement of segments", slog.Int64("segment", base), errorAttr(err))
+		return undo()
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/varvelog/varve/record"
@@ -16,6 +17,7 @@ import (
 // found is what the data directory's files say of a log, before it is opened.
 type found struct {
 	clean         bool  // the last shutdown flushed everything
+	reload        bool  // an fsync failed: what can be read may not be on the disk
 	gapsAllowed   bool  // compaction, or nobody knows, may have left gaps between segments
 	recoveryPoint int64 // all below is durable
 	start, hw     int64
@@ -145,27 +147,70 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 			continue
 		}
 		rebuilt[s] = true
-		cut, err := l.rebuildSegment(s, size, from.recoveryPoint, true)
+		ends, err := l.recoverSegment(s, files, i, from)
 		if err != nil {
 			return nil, fmt.Errorf("recover segment %d: %w", base, err)
 		}
 		list = append(list, s)
-		end := s.end.Load()
-		if !last && (cut || end > next || (end < next && !from.gapsAllowed)) {
-			return list, l.dropAfter(files, i, end)
+		if ends {
+			break
 		}
-		if !last {
-			s.end.Store(next)
-			l.env.flushes.add(l)
-		}
+		s.end.Store(next)
+		l.env.flushes.add(l)
 	}
 	return list, nil
+}
+
+// recoverSegment scans the i-th segment and cuts off what is not sound. It says
+// whether the log ends with it: nothing may follow a hole.
+func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from found) (ends bool, err error) {
+	if from.reload {
+		if err = s.file.reload(); err != nil {
+			return false, err
+		}
+	}
+	next := int64(math.MaxInt64)
+	if ends = i == len(files.bases)-1; !ends {
+		next = files.bases[i+1]
+	}
+	bad, err := l.rebuildSegment(s, files.size(extLog, s.base), from.recoveryPoint, next)
+	if err != nil {
+		return false, err
+	}
+	end := s.end.Load()
+	if !ends && (end > next || (end < next && (bad != nil || !from.gapsAllowed))) {
+		// Before the cut: a crash in between finds the same damage again, not a
+		// gap that compaction might have left.
+		if err = l.dropAfter(files, i, end); err != nil {
+			return false, err
+		}
+		ends = true
+	}
+	if bad != nil {
+		err = l.cutOff(s, files.size(extLog, s.base), bad)
+	}
+	return ends, err
+}
+
+// cutOff shortens a segment to its sound batches. It is synced, so that a
+// second crash cannot bring the rest back behind new batches.
+func (l *Log) cutOff(s *segment, size int64, bad error) error {
+	good := s.size.Load()
+	l.logger.Warn("cut off what is no sound batch", segmentAttr(s), offsetAttr(s.end.Load()), slog.Int64("bytes", size-good), errorAttr(bad))
+	l.env.metrics.truncatedBytes.Add(float64(size - good))
+	f, err := s.file.acquire(true)
+	if err != nil {
+		return err
+	}
+	defer s.file.release()
+	return errors.Join(f.Truncate(good), f.Sync())
 }
 
 // dropAfter removes the segments after the i-th: the log ends before them, so
 // that they hold nothing that was ever durable and acknowledged.
 func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
-	for _, base := range files.bases[i+1:] {
+	// From the newest to the oldest, so that a crash in between leaves no gap.
+	for _, base := range slices.Backward(files.bases[i+1:]) {
 		l.logger.Warn("remove segment that lies behind the end of the log",
 			slog.Int64("segment", base), slog.Int64("end", end), slog.Int64("bytes", files.size(extLog, base)))
 		l.env.metrics.truncatedBytes.Add(float64(files.size(extLog, base)))
@@ -190,9 +235,8 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	index, times := files.size(extIndex, s.base), files.size(extTimeIndex, s.base)
 	sound := index >= 0 && times >= 0 && index%offsetEntrySize == 0 && times%timeEntrySize == 0
 	if txns := files.size(extTxnIndex, s.base); txns > 0 {
-		if sound = sound && txns%abortedTxnSize == 0; sound {
-			s.txns.mu.inFile = txns / abortedTxnSize
-		}
+		s.txns.mu.inFile = txns / abortedTxnSize
+		sound = sound && txns%abortedTxnSize == 0 && s.txns.check(s.base, next) == nil
 	}
 	if sound {
 		s.index.init(cachedFileInit{&l.env.files, &s.names, extIndex}, offsetEntrySize, int(index/offsetEntrySize))
@@ -200,12 +244,12 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	}
 	switch {
 	case active && ((sound && size > 0) || (size == 0 && index <= 0 && times <= 0)):
-		err := s.openTail(size)
+		err := s.openTail(size, true)
 		if !errors.Is(err, ErrCorrupt) {
 			return err
 		}
 		l.logger.Warn("recover active segment, which is not as a clean shutdown leaves it", segmentAttr(s), errorAttr(err))
-	case sound:
+	case sound && !active:
 		s.largest.known = false
 		s.size.Store(size)
 		s.end.Store(next)
@@ -214,62 +258,61 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		l.logger.Warn("rebuild missing or damaged index", segmentAttr(s))
 	}
 	rebuilt[s] = true
-	crcFrom := int64(math.MaxInt64)
 	if active {
-		crcFrom = s.base
-	}
-	if _, err := l.rebuildSegment(s, size, crcFrom, active); err != nil {
+		bad, err := l.rebuildSegment(s, size, s.base, next)
+		if err == nil && bad != nil {
+			err = l.cutOff(s, size, bad)
+		}
 		return err
 	}
-	if !active {
-		s.size.Store(size)
-		s.end.Store(next)
-		l.env.flushes.add(l)
+	// Indexes below the recovery point are trusted: not these, until they are synced.
+	if err := l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, s.base); err != nil {
+		return err
 	}
+	bad, err := l.rebuildSegment(s, size, math.MaxInt64, next)
+	if err != nil {
+		return err
+	}
+	if bad != nil {
+		l.logger.Error("segment is damaged below the recovery point: reading behind it will fail",
+			segmentAttr(s), offsetAttr(s.end.Load()), errorAttr(bad))
+	}
+	s.size.Store(size)
+	s.end.Store(next)
+	l.env.flushes.add(l)
 	return nil
 }
 
 // rebuildSegment walks over a segment and makes its indexes anew. Batches that
 // end at or after crcFrom are read and checked in full, others by their
-// headers. With mayCut the first batch that is not sound, and what follows, is
-// cut off; without, what follows is left out of the indexes.
-func (l *Log) rebuildSegment(s *segment, size, crcFrom int64, mayCut bool) (cut bool, err error) {
+// headers; those from next on are of another segment. The segment ends before
+// the first batch that is not sound; bad says what is wrong with it. The file
+// is left as it is.
+func (l *Log) rebuildSegment(s *segment, size, crcFrom, next int64) (bad, err error) {
 	l.env.metrics.rebuiltIndexes.Inc()
-	for _, f := range []error{s.index.reset(), s.times.reset(), s.txns.discard()} {
-		if f != nil {
-			return false, f
-		}
+	if err = errors.Join(s.index.reset(), s.times.reset(), s.txns.discard()); err != nil {
+		return nil, err
 	}
 	s.largest.known, s.largest.at.Timestamp = true, record.NoTimestamp
 	s.firstTime, s.sinceIndex = record.NoTimestamp, 0
 	s.synced, s.indexDurable = 0, false
 	f, err := s.file.acquire(true)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer s.file.release()
-	good, end, bad := l.walk(s, f, size, crcFrom)
+	good, end, bad := l.walk(s, f, size, crcFrom, next)
 	if bad != nil && !errors.Is(bad, ErrCorrupt) {
-		return false, bad
-	}
-	if bad != nil && mayCut {
-		l.logger.Warn("cut off what is no sound batch", segmentAttr(s), offsetAttr(end), slog.Int64("bytes", size-good), errorAttr(bad))
-		l.env.metrics.truncatedBytes.Add(float64(size - good))
-		// Synced, so that a second crash cannot bring it back behind new batches.
-		if err = errors.Join(f.Truncate(good), f.Sync()); err != nil {
-			return true, err
-		}
-	} else if bad != nil {
-		l.logger.Error("segment is damaged below the recovery point: reading behind it will fail", segmentAttr(s), offsetAttr(end), errorAttr(bad))
+		return nil, bad
 	}
 	s.size.Store(good)
 	s.end.Store(end)
-	return bad != nil, s.seal()
+	return bad, s.seal()
 }
 
 // walk enters every sound batch into the indexes and the epochs. It returns
 // how far it came and, unless that is the whole file, why.
-func (l *Log) walk(s *segment, f vfs.File, size, crcFrom int64) (good, end int64, bad error) {
+func (l *Log) walk(s *segment, f vfs.File, size, crcFrom, next int64) (good, end int64, bad error) {
 	window := windows.Get().(*[recoveryWindow]byte)
 	defer windows.Put(window)
 	sc := scanBatches(f, 0, size, window[:])
@@ -285,6 +328,8 @@ func (l *Log) walk(s *segment, f vfs.File, size, crcFrom int64) (good, end int64
 		switch {
 		case h.BaseOffset() < end:
 			err = fmt.Errorf("%w: batch at position %d has base offset %d, expected at least %d", ErrCorrupt, pos, h.BaseOffset(), end)
+		case h.BaseOffset() >= next:
+			err = fmt.Errorf("%w: batch at position %d has base offset %d, where the next segment begins at %d", ErrCorrupt, pos, h.BaseOffset(), next)
 		case h.LastOffset()-s.base > math.MaxInt32:
 			err = fmt.Errorf("%w: batch at position %d has offset %d, too far from the segment's base", ErrCorrupt, pos, h.LastOffset())
 		case h.LastOffset() >= crcFrom:
@@ -310,7 +355,9 @@ func (l *Log) settleStart(list segmentList, from found) (segmentList, error) {
 	}
 	for _, s := range list {
 		l.logger.Warn("remove segment that lies below the start of the log", segmentAttr(s), slog.Int64("start", from.start))
-		l.discardLocked(s)
+		if err := l.discardLocked(s); err != nil {
+			return nil, err
+		}
 	}
 	s := l.env.newSegment(l.path, from.start, l.config.Load(), l.env.now())
 	if from.start > 0 { // otherwise the first append creates it: most new partitions stay empty for a while

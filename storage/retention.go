@@ -67,15 +67,20 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 		}
 		list = l.list()
 	}
+	// The oldest first, and none behind one that stays: recovery would take the
+	// hole for lost data.
+	for i, s := range list[:n] {
+		if err = l.discardLocked(s); err != nil {
+			n = i
+			break
+		}
+		l.removeSnapshot(s.base)
+	}
 	l.publish(append(segmentList(nil), list[n:]...))
 	if !l.config.Load().copiesToRemote() {
 		l.advanceStartLocked(list[n].base)
 	}
-	for _, s := range list[:n] {
-		l.removeSnapshot(s.base)
-		l.discardLocked(s)
-	}
-	return n, nil
+	return n, err
 }
 
 // expiredLocked counts the segments, from the oldest, that may and should go.

@@ -44,8 +44,10 @@ func (l *Log) rollLocked(base int64) error {
 		return classify(err)
 	}
 	if empty {
+		if err = l.discardLocked(old); err != nil {
+			return classify(err)
+		}
 		l.publish(append(slices.Clone(list[:len(list)-1]), next))
-		l.discardLocked(old)
 		return nil
 	}
 	old.index.releaseTail()
@@ -73,15 +75,15 @@ func (l *Log) createSegmentLocked(base int64) (*segment, error) {
 	return s, nil
 }
 
-// discardLocked takes the files of a segment that is no longer in the list out
-// of the way and removes them after file.delete.delay.ms, or when the last
-// reader is done, whichever is later.
-func (l *Log) discardLocked(s *segment) {
+// discardLocked takes the files of a segment that leaves the list out of the way
+// and removes them after file.delete.delay.ms, or when the last reader is done,
+// whichever is later. On an error the segment is as before: a restart finds it.
+func (l *Log) discardLocked(s *segment) error {
 	if err := s.markDeleted(l.env.fs, l.env.deletions.Add(1)); err != nil {
-		// It comes back at the next start, and is deleted again then.
-		l.logger.Warn("rename files of deleted segment", segmentAttr(s), errorAttr(err))
+		return fmt.Errorf("rename files of deleted segment %d: %w", s.base, err)
 	}
 	l.env.trash.add(trashItem{due: l.deleteAt(), drop: true, segment: s})
+	return nil
 }
 
 // writeSnapshotLocked saves the producer state as of offset, the base of the

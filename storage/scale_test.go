@@ -77,6 +77,7 @@ func BenchmarkOpen1000(b *testing.B) {
 			for l := range m.Logs() {
 				fill(b, l, 1)
 			}
+			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
 				if err := m.Close(); err != nil {

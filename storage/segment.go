@@ -160,27 +160,12 @@ func (s *segment) seal() error {
 	if err := s.times.maybeAppend(s.largest.at); err != nil {
 		return err
 	}
-	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
+	return s.persistIndexes()
 }
 
-// largestTimestamp is the largest timestamp and the last offset of the batch
-// that first had it; -1 if no batch has a timestamp. For a segment found at
-// start it asks the time index once.
-func (s *segment) largestTimestamp() (TimestampOffset, error) {
-	s.largest.Lock()
-	defer s.largest.Unlock()
-	if s.largest.known {
-		return s.largest.at, nil
-	}
-	last, ok, err := s.times.lastEntry()
-	if err != nil {
-		return last, err
-	}
-	if !ok { // an index that was lost was rebuilt, so that there is no timestamp
-		last = TimestampOffset{Offset: s.base, Timestamp: record.NoTimestamp, LeaderEpoch: -1}
-	}
-	s.largest.at, s.largest.known = last, true
-	return last, nil
+// persistIndexes writes to the index files what they lack.
+func (s *segment) persistIndexes() error {
+	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
 }
 
 // modified is when the .log was last written, by its file's time.
@@ -228,7 +213,7 @@ func (s *segment) scan(from, to int64, visit func(header record.Batch, pos int64
 // what it points to cannot be right, the scan starts at the beginning.
 func (s *segment) locate(offset, size int64) (loc location, found bool, err error) {
 	from, err := s.index.lookup(offset)
-	if err != nil {
+	if err != nil || from < 0 {
 		from = 0
 	}
 	trusted := from == 0
@@ -242,7 +227,7 @@ func (s *segment) locate(offset, size int64) (loc location, found bool, err erro
 		if h.LastOffset() < offset {
 			return true, nil
 		}
-		loc, found = location{pos: pos, size: int64(h.Size()), base: h.BaseOffset(), last: h.LastOffset()}, true
+		loc, found = location{pos: pos, size: int64(h.Size()), base: h.BaseOffset(), last: h.LastOffset(), maxTimestamp: h.MaxTimestamp()}, true
 		return false, nil
 	}
 	if from < size {
@@ -257,8 +242,9 @@ func (s *segment) locate(offset, size int64) (loc location, found bool, err erro
 
 // location is where a batch is.
 type location struct {
-	pos, size  int64
-	base, last int64
+	pos, size    int64
+	base, last   int64
+	maxTimestamp int64
 }
 
 // readBatch reads a whole batch whose header has been seen.
@@ -276,19 +262,21 @@ func (s *segment) readBatch(pos, size int64) (record.Batch, error) {
 }
 
 // markDeleted renames the files so that a restart does not find them again. n
-// makes the names unique: after a truncation a base offset comes again.
+// makes the names unique: after a truncation a base offset comes again. The
+// .log's name decides: without it, the others are removed at the next start.
 func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
 	suffix := "." + strconv.FormatInt(n, 10) + suffixDeleted
 	s.names.Lock()
 	defer s.names.Unlock()
-	var err error
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
 		from := s.names.path(ext)
-		err = errors.Join(err, ignoreNotExist(fsys.Rename(from, from+suffix)))
+		if err := ignoreNotExist(fsys.Rename(from, from+suffix)); err != nil && ext == extLog {
+			return err
+		}
 	}
 	s.names.suffix = suffix
 	s.doomed.Store(true)
-	return err
+	return nil
 }
 
 // removeFiles removes the files of a segment that was marked as deleted.

@@ -51,13 +51,13 @@ func (x *timeIndex) lastEntry() (TimestampOffset, bool, error) {
 }
 
 // lookup finds the last entry at or before ts: no record before its batch has a
-// timestamp of ts or later. It is the segment's base if there is none.
-func (x *timeIndex) lookup(ts int64) (offset int64, err error) {
+// timestamp of ts or later.
+func (x *timeIndex) lookup(ts int64) (entry TimestampOffset, ok bool, err error) {
 	e, _, ok, err := x.floor(func(e []byte) bool { return int64(binary.BigEndian.Uint64(e)) <= ts })
 	if err != nil || !ok {
-		return x.base, err
+		return entry, false, err
 	}
-	return timeEntry(e[:], x.base).Offset, nil
+	return timeEntry(e[:], x.base), true, nil
 }
 
 // countBelow is how many entries are for offsets below end.

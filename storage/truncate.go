@@ -3,9 +3,8 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
-
-	"github.com/varvelog/varve/record"
 )
 
 // Truncate drops everything from an offset on. A batch that holds the offset
@@ -62,25 +61,39 @@ func (l *Log) truncateLocked(to int64) error {
 		at := min(to, start)
 		return l.truncateFullyLocked(at, at)
 	}
+	// What a full disk may refuse comes first, while the log can stay as it is.
+	if err = old.persistIndexes(); err != nil {
+		return classify(err)
+	}
 	if err = l.lowerRecoveryPointLocked(end); err != nil {
 		return err
 	}
+	if err = l.cutLocked(list, i, pos, end); err != nil {
+		// The log on disk and in memory disagree now.
+		l.dir.fail(fmt.Errorf("truncate at segment %d: %w", old.base, err))
+		return l.dir.err()
+	}
+	return nil
+}
+
+// cutLocked ends the log at a position of the i-th segment.
+func (l *Log) cutLocked(list segmentList, i int, pos, end int64) error {
 	// From the newest to the oldest, so that a crash in between leaves no gap.
 	for k := len(list) - 1; k > i; k-- {
-		l.discardLocked(list[k])
+		if err := l.discardLocked(list[k]); err != nil {
+			return err
+		}
 	}
-	if err = l.removeSnapshotsAbove(end); err != nil {
-		return classify(err)
+	if err := l.removeSnapshotsAbove(end); err != nil {
+		return err
 	}
-	if err = l.cutFiles(old, pos, end); err != nil {
-		// The list on disk and in memory disagree now.
-		l.dir.fail(fmt.Errorf("truncate segment %d: %w", old.base, err))
-		return l.dir.err()
+	old := list[i]
+	if err := l.cutFiles(old, pos, end); err != nil {
+		return err
 	}
 	s, err := l.reopenActive(old, pos, end)
 	if err != nil {
-		l.dir.fail(fmt.Errorf("reopen segment %d: %w", old.base, err))
-		return l.dir.err()
+		return err
 	}
 	l.publish(append(list[:i:i], s))
 	l.setEndLocked(end)
@@ -118,51 +131,18 @@ func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	s.index.init(cachedFileInit{&l.env.files, &s.names, extIndex}, offsetEntrySize, old.index.count())
 	s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, old.times.count())
 	s.txns.mu.inFile = old.txns.count()
-	if err := s.openTail(size); err != nil {
+	err := s.openTail(size, false)
+	if errors.Is(err, ErrCorrupt) {
+		l.logger.Warn("rebuild damaged index", segmentAttr(s), errorAttr(err))
+		_, err = l.rebuildSegment(s, size, math.MaxInt64, math.MaxInt64)
+		s.size.Store(size)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.end.Store(end)
 	s.synced = size // cutFiles has synced it
 	return s, nil
-}
-
-// openTail makes a segment whose files are sound ready for appends: it finds
-// the end and the largest timestamp from the last index entries and the batches
-// behind them.
-func (s *segment) openTail(size int64) error {
-	last, ok, err := s.times.lastEntry()
-	if err != nil {
-		return err
-	}
-	if ok {
-		s.largest.at = last
-	}
-	s.largest.known = true
-	from := int64(0)
-	e, ok, err := s.index.last()
-	if err != nil {
-		return err
-	}
-	if ok {
-		from = entryPosition(e[:])
-	}
-	if from >= size {
-		from = 0
-	}
-	s.end.Store(s.base)
-	err = s.scan(from, size, func(h record.Batch, pos int64) (bool, error) {
-		if h.BaseOffset() < s.end.Load() {
-			return false, fmt.Errorf("%w: batch at position %d of segment %d has base offset %d", ErrCorrupt, pos, s.base, h.BaseOffset())
-		}
-		if h.MaxTimestamp() > s.largest.at.Timestamp {
-			s.largest.at = TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset(), LeaderEpoch: -1}
-		}
-		s.end.Store(h.NextOffset())
-		return true, nil
-	})
-	s.size.Store(size)
-	s.sinceIndex = size - from
-	return err
 }
 
 func (l *Log) truncateFullyLocked(at, start int64) error {
@@ -175,13 +155,7 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 		}
 	}
 	list := l.list()
-	for _, l0 := range slices.Backward(list) {
-		l.discardLocked(l0)
-	}
-	s, err := l.createSegmentLocked(at)
-	if err == nil {
-		err = l.removeSnapshotsAbove(-1)
-	}
+	s, err := l.replaceAllLocked(list, at)
 	if err != nil {
 		l.dir.fail(fmt.Errorf("begin anew at %d: %w", at, err))
 		return l.dir.err()
@@ -194,6 +168,20 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 	l.epochs.truncateStart(start)
 	l.env.checkpointSoon()
 	return l.syncDirLocked()
+}
+
+// replaceAllLocked puts one empty segment in the place of all others.
+func (l *Log) replaceAllLocked(list segmentList, at int64) (*segment, error) {
+	for _, s := range slices.Backward(list) {
+		if err := l.discardLocked(s); err != nil {
+			return nil, err
+		}
+	}
+	s, err := l.createSegmentLocked(at)
+	if err != nil {
+		return nil, err
+	}
+	return s, l.removeSnapshotsAbove(-1)
 }
 
 // setEndLocked takes the end, and what must not be above it, back.
@@ -219,8 +207,9 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 	l.offsets.flushed.Store(offset)
 	l.flush.truncations++
 	l.updateRecoveryLocked()
-	if err := l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, offset); err != nil {
-		return classify(err)
+	err := classify(l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, offset))
+	if errors.Is(err, ErrStorage) {
+		l.dir.fail(err)
 	}
-	return nil
+	return err
 }

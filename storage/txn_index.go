@@ -94,6 +94,22 @@ func (x *txnIndex) entries() ([]AbortedTxn, error) {
 	return append(txns, x.mu.pending...), err
 }
 
+// check says whether the file's transactions can be those of a segment from
+// base to next.
+func (x *txnIndex) check(base, next int64) error {
+	txns, err := x.entries()
+	if err != nil {
+		return err
+	}
+	for i, t := range txns {
+		if t.ProducerID < 0 || t.FirstOffset < 0 || t.FirstOffset >= t.LastOffset || t.LastOffset < base || t.LastOffset >= next ||
+			(i > 0 && t.LastOffset <= txns[i-1].LastOffset) {
+			return fmt.Errorf("%w: transaction index of segment %d has %+v", ErrCorrupt, base, t)
+		}
+	}
+	return nil
+}
+
 // cut keeps the transactions whose marker is below end.
 func (x *txnIndex) cut(end int64) error {
 	txns, err := x.entries()

@@ -11,6 +11,8 @@
 //     the file; each needs the other to be found after a crash.
 //   - A rename is atomic: after a crash the old name or the new one is there.
 //   - A write that fails may have written a part.
+//   - After a failed Sync of a file nobody knows what of it is durable, also not
+//     when the next Sync succeeds.
 //   - A removed or renamed file that is open can be used through its File until
 //     that is closed.
 //   - Reads and writes of one File by several goroutines are fine; overlapping

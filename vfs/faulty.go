@@ -39,6 +39,7 @@ type Fault struct {
 	Times int    // fails so many, then is spent; 0 means for ever
 	Err   error  // nil: ErrInjected
 	Short int    // a write first writes so many bytes
+	Drop  bool   // a sync of a Mem's file loses what was not synced, for good
 }
 
 // Faulty passes operations on to another file system and fails those that its
@@ -49,6 +50,7 @@ type Faulty struct {
 		sync.Mutex
 		faults []*Fault
 		counts map[Op]int
+		hits   int
 	}
 }
 
@@ -80,8 +82,21 @@ func (f *Faulty) Count(op Op) int {
 	return f.mu.counts[op]
 }
 
-// check counts an operation and finds the fault that hits it.
-func (f *Faulty) check(op Op, name string) (short int, err error) {
+// Hits is how many operations have failed.
+func (f *Faulty) Hits() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.hits
+}
+
+// check counts an operation and fails it if a fault hits it.
+func (f *Faulty) check(op Op, name string) error {
+	_, err := f.hit(op, name)
+	return err
+}
+
+// hit counts an operation and finds the fault that hits it.
+func (f *Faulty) hit(op Op, name string) (Fault, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.counts[op]++
@@ -97,18 +112,19 @@ func (f *Faulty) check(op Op, name string) (short int, err error) {
 			f.mu.faults = append(f.mu.faults[:i:i], f.mu.faults[i+1:]...)
 		}
 		fault.Times--
-		err = fault.Err
+		f.mu.hits++
+		err := fault.Err
 		if err == nil {
 			err = ErrInjected
 		}
-		return fault.Short, pathError(string(op), name, err)
+		return *fault, pathError(string(op), name, err)
 	}
-	return 0, nil
+	return Fault{}, nil
 }
 
 // OpenFile implements FS.
 func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	if _, err := f.check(OpOpen, name); err != nil {
+	if err := f.check(OpOpen, name); err != nil {
 		return nil, err
 	}
 	inner, err := f.inner.OpenFile(name, flag, perm)
@@ -120,7 +136,7 @@ func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 
 // Rename implements FS.
 func (f *Faulty) Rename(oldName, newName string) error {
-	if _, err := f.check(OpRename, oldName); err != nil {
+	if err := f.check(OpRename, oldName); err != nil {
 		return err
 	}
 	return f.inner.Rename(oldName, newName)
@@ -128,7 +144,7 @@ func (f *Faulty) Rename(oldName, newName string) error {
 
 // Remove implements FS.
 func (f *Faulty) Remove(name string) error {
-	if _, err := f.check(OpRemove, name); err != nil {
+	if err := f.check(OpRemove, name); err != nil {
 		return err
 	}
 	return f.inner.Remove(name)
@@ -136,7 +152,7 @@ func (f *Faulty) Remove(name string) error {
 
 // MkdirAll implements FS.
 func (f *Faulty) MkdirAll(name string, perm fs.FileMode) error {
-	if _, err := f.check(OpMkdir, name); err != nil {
+	if err := f.check(OpMkdir, name); err != nil {
 		return err
 	}
 	return f.inner.MkdirAll(name, perm)
@@ -144,7 +160,7 @@ func (f *Faulty) MkdirAll(name string, perm fs.FileMode) error {
 
 // ReadDir implements FS.
 func (f *Faulty) ReadDir(name string) ([]fs.DirEntry, error) {
-	if _, err := f.check(OpReadDir, name); err != nil {
+	if err := f.check(OpReadDir, name); err != nil {
 		return nil, err
 	}
 	return f.inner.ReadDir(name)
@@ -152,7 +168,7 @@ func (f *Faulty) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // Stat implements FS.
 func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
-	if _, err := f.check(OpStat, name); err != nil {
+	if err := f.check(OpStat, name); err != nil {
 		return nil, err
 	}
 	return f.inner.Stat(name)
@@ -160,7 +176,7 @@ func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
 
 // SyncDir implements FS.
 func (f *Faulty) SyncDir(name string) error {
-	if _, err := f.check(OpSyncDir, name); err != nil {
+	if err := f.check(OpSyncDir, name); err != nil {
 		return err
 	}
 	return f.inner.SyncDir(name)
@@ -168,7 +184,7 @@ func (f *Faulty) SyncDir(name string) error {
 
 // Lock implements FS.
 func (f *Faulty) Lock(name string) (io.Closer, error) {
-	if _, err := f.check(OpLock, name); err != nil {
+	if err := f.check(OpLock, name); err != nil {
 		return nil, err
 	}
 	return f.inner.Lock(name)
@@ -183,7 +199,7 @@ type faultyFile struct {
 
 // ReadAt implements File.
 func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
-	if _, err := f.fs.check(OpRead, f.name); err != nil {
+	if err := f.fs.check(OpRead, f.name); err != nil {
 		return 0, err
 	}
 	return f.File.ReadAt(p, off)
@@ -191,11 +207,11 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt implements File.
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
-	short, err := f.fs.check(OpWrite, f.name)
+	fault, err := f.fs.hit(OpWrite, f.name)
 	if err == nil {
 		return f.File.WriteAt(p, off)
 	}
-	if short = min(short, len(p)); short > 0 {
+	if short := min(fault.Short, len(p)); short > 0 {
 		n, inner := f.File.WriteAt(p[:short], off)
 		return n, errors.Join(err, inner)
 	}
@@ -204,7 +220,7 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 
 // Truncate implements File.
 func (f *faultyFile) Truncate(size int64) error {
-	if _, err := f.fs.check(OpTruncate, f.name); err != nil {
+	if err := f.fs.check(OpTruncate, f.name); err != nil {
 		return err
 	}
 	return f.File.Truncate(size)
@@ -212,11 +228,18 @@ func (f *faultyFile) Truncate(size int64) error {
 
 // Sync implements File.
 func (f *faultyFile) Sync() error {
-	if _, err := f.fs.check(OpSync, f.name); err != nil {
-		return err
+	fault, err := f.fs.hit(OpSync, f.name)
+	if err == nil {
+		return f.File.Sync()
 	}
-	return f.File.Sync()
+	if m, ok := f.File.(*memFile); ok && fault.Drop {
+		m.dropUnsynced()
+	}
+	return err
 }
+
+// Reload implements Reloader when the file below does.
+func (f *faultyFile) Reload() error { return Reload(f.File) }
 
 // OSFile implements OSFiler when the file below does; nil otherwise.
 func (f *faultyFile) OSFile() *os.File {

@@ -59,6 +59,14 @@ type OSFiler interface {
 	OSFile() *os.File
 }
 
+// Reloader is implemented by files whose reads may show what the disk does not
+// have: pages that the kernel failed to write, and takes for clean.
+type Reloader interface {
+	// Reload makes reads see what the disk has, except for what is still to be
+	// written. It is a best effort.
+	Reload() error
+}
+
 // SpaceReporter is implemented by file systems that know how full they are.
 type SpaceReporter interface {
 	// Space reports the size of the volume that holds name and how much of it

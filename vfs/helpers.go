@@ -77,6 +77,14 @@ func SyncFile(fsys FS, name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// Reload makes reads of a file see what the disk has, where the file can.
+func Reload(f File) error {
+	if r, ok := f.(Reloader); ok {
+		return r.Reload()
+	}
+	return nil
+}
+
 // RemoveAll removes a file, or a directory and all below it. A name that does
 // not exist is fine.
 func RemoveAll(fsys FS, name string) error {

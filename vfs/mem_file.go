@@ -71,6 +71,9 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 	if f.closed.Load() {
 		return 0, pathError("read", f.name, fs.ErrClosed)
 	}
+	if off < 0 {
+		return 0, pathError("read", f.name, syscall.EINVAL)
+	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if off >= int64(len(f.inode.data)) {
@@ -122,8 +125,35 @@ func (f *memFile) Sync() error {
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	f.inode.durable = slices.Clone(f.inode.data)
+	// The changes, not the content: what dropUnsynced has let go stays lost.
+	for _, c := range f.inode.pending {
+		f.inode.durable = c.applyTo(f.inode.durable)
+	}
 	f.inode.pending = nil
+	return nil
+}
+
+// dropUnsynced is what a kernel does to dirty pages that it could not write: it
+// takes them for clean. Everybody goes on reading them, no later Sync writes
+// them, and a crash shows what the disk has.
+func (f *memFile) dropUnsynced() {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.pending = nil
+}
+
+// Reload implements Reloader.
+func (f *memFile) Reload() error {
+	if f.closed.Load() {
+		return pathError("reload", f.name, fs.ErrClosed)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	b := slices.Clone(f.inode.durable)
+	for _, c := range f.inode.pending {
+		b = c.applyTo(b)
+	}
+	f.inode.data = b
 	return nil
 }
 

@@ -116,3 +116,67 @@ func TestCrashIsReplayable(t *testing.T) {
 		}
 	}
 }
+
+// After a failed sync the kernel takes pages that it could not write for clean:
+// they can be read, the next sync succeeds, and a crash shows that they are lost.
+func TestFailedSyncMayDropWhatWasWritten(t *testing.T) {
+	m := vfs.NewMem()
+	faulty := vfs.NewFaulty(m)
+	f := open(t, faulty, "/a")
+	write(t, f, 0, "durable")
+	if err := errors.Join(f.Sync(), faulty.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	write(t, f, 7, " dropped")
+	faulty.Inject(vfs.Fault{Op: vfs.OpSync, Times: 1, Drop: true})
+	if err := f.Sync(); !errors.Is(err, vfs.ErrInjected) {
+		t.Fatal(err)
+	}
+	write(t, f, 15, " later")
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	for _, fsys := range []vfs.FS{faulty, m.Clone()} {
+		if b, err := vfs.ReadFile(fsys, "/a", 100); err != nil || string(b) != "durable dropped later" {
+			t.Fatalf("%q, %v", b, err)
+		}
+	}
+	want := "durable" + string(make([]byte, 8)) + " later"
+	reloaded := m.Clone()
+	if err := vfs.Reload(open(t, reloaded, "/a")); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := vfs.ReadFile(reloaded, "/a", 100); err != nil || string(b) != want {
+		t.Fatalf("reloaded: %q, %v", b, err)
+	}
+	for seed := range uint64(16) {
+		if b, err := vfs.ReadFile(m.Clone().CrashClone(seed), "/a", 100); err != nil || string(b) != want {
+			t.Fatalf("seed %d: %q, %v", seed, b, err)
+		}
+	}
+}
+
+// What is durable does not depend on how often it was synced in between.
+func TestSyncKeepsTheOrderOfChanges(t *testing.T) {
+	m := vfs.NewMem()
+	f := open(t, m, "/a")
+	if err := m.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	for i, change := range []func() error{
+		func() error { write(t, f, 0, "0123456789"); return nil },
+		func() error { return f.Truncate(4) },
+		func() error { write(t, f, 6, "x"); return nil },
+		f.Sync,
+		func() error { return f.Truncate(5) },
+		func() error { write(t, f, 2, "yyyyyy"); return nil },
+		f.Sync,
+	} {
+		if err := change(); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+	}
+	if b, err := vfs.ReadFile(m.CrashClone(1), "/a", 100); err != nil || string(b) != "01yyyyyy" {
+		t.Fatalf("%q, %v", b, err)
+	}
+}

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) (fsys vfs.FS, dir string)) {
 		{"NotExistIsTold", notExist},
 		{"ClosedFileIsTold", closedFile},
 		{"SyncAndSyncDir", syncs},
+		{"ReloadKeepsWhatWasWritten", reload},
 		{"LockExcludes", lock},
 		{"ReplaceFile", replaceFile},
 		{"RemoveAll", removeAll},
@@ -118,6 +119,9 @@ func readAtEnd(t *testing.T, fsys vfs.FS, dir string) {
 	}
 	_, err = f.ReadAt(p, 3)
 	wantErr(t, err, io.EOF)
+	if _, err = f.ReadAt(p, -1); err == nil || errors.Is(err, io.EOF) {
+		t.Fatalf("a read before the beginning: %v", err)
+	}
 }
 
 func truncate(t *testing.T, fsys vfs.FS, dir string) {
@@ -248,6 +252,17 @@ func syncs(t *testing.T, fsys vfs.FS, dir string) {
 	if err := fsys.SyncDir(filepath.Join(dir, "none")); err == nil {
 		t.Fatal("a directory that does not exist was synced")
 	}
+}
+
+func reload(t *testing.T, fsys vfs.FS, dir string) {
+	name := filepath.Join(dir, "a")
+	f := create(t, fsys, name, "abcdef")
+	must(t, f.Sync())
+	_, err := f.WriteAt([]byte("XY"), 2)
+	must(t, err)
+	must(t, f.Truncate(5))
+	must(t, vfs.Reload(f))
+	wantContent(t, fsys, name, "abXYe")
 }
 
 func lock(t *testing.T, fsys vfs.FS, dir string) {

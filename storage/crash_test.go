@@ -1,0 +1,326 @@
+package storage
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/record"
+)
+
+// long says that tests may take long.
+func long() bool { return os.Getenv("VARVE_LONG") != "" }
+
+// TestKillNine kills a process that writes to several partitions at random
+// moments, a hundred times over. What it had acknowledged is there, in order,
+// once. VARVE_SEED plays the choices of another run again; the moments of the
+// kills are the machine's.
+func TestKillNine(t *testing.T) {
+	rounds := 100
+	if long() {
+		rounds = 2000
+	}
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("VARVE_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("VARVE_SEED=%d", seed)
+	c := &crashTest{t: t, dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 1))}
+	for round := range rounds {
+		if c.round(seed + uint64(round)); t.Failed() {
+			t.Fatalf("round %d", round)
+		}
+	}
+	if c.acknowledged < rounds {
+		t.Fatalf("only %d batches were acknowledged in %d rounds", c.acknowledged, rounds)
+	}
+	t.Logf("%d batches acknowledged, %d truncations, %d kills", c.acknowledged, c.truncations, c.kills)
+}
+
+// crashTest is what the parent knows.
+type crashTest struct {
+	t          *testing.T
+	dir        string
+	rnd        *rand.Rand
+	partitions [crashPartitions]crashLog
+
+	acknowledged, truncations, kills int
+}
+
+// crashLog is what the child has said of one partition.
+type crashLog struct {
+	acked   []crashAck
+	cutting int64 // a truncation to here began and did not report its end; -1 none
+}
+
+// crashAck is a batch that was acknowledged.
+type crashAck struct {
+	first, end int64
+	epoch      int32
+}
+
+// round lets a child run until it is killed, then looks at what it has left.
+func (c *crashTest) round(seed uint64) {
+	c.t.Helper()
+	for p := range c.partitions {
+		c.partitions[p].cutting = -1
+	}
+	lines := c.runChild(seed)
+	for _, line := range lines {
+		c.hear(line)
+	}
+	c.check()
+}
+
+// runChild starts a child and kills it after so many lines or so much time. It
+// returns all that it has said.
+func (c *crashTest) runChild(seed uint64) (lines []string) {
+	t := c.t
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }() // only read
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCrashChild$")
+	cmd.Env = append(os.Environ(), crashDirEnv+"="+c.dir, crashSeedEnv+"="+strconv.FormatUint(seed, 10))
+	cmd.ExtraFiles = []*os.File{w}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err = errors.Join(cmd.Start(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewScanner(r)
+	said.Scan() // it is alive
+	lines = append(lines, said.Text())
+	gently := c.rnd.IntN(10) == 0
+	end := func() {
+		if gently {
+			_ = stdin.Close() // asks for a clean end
+		} else {
+			_ = cmd.Process.Kill() // it may have ended by itself, which is seen below
+		}
+	}
+	if c.rnd.IntN(3) == 0 { // by time, also while it recovers
+		defer time.AfterFunc(time.Duration(c.rnd.IntN(40))*time.Millisecond, end).Stop()
+	} else {
+		for range 1 + c.rnd.IntN(400) {
+			if !said.Scan() {
+				break
+			}
+			lines = append(lines, said.Text())
+		}
+		end()
+	}
+	for said.Scan() {
+		lines = append(lines, said.Text())
+	}
+	err = errors.Join(said.Err(), ignoreKilled(cmd.Wait(), gently))
+	if err != nil {
+		t.Fatalf("child: %v\n%s", err, out.String())
+	}
+	if !gently {
+		c.kills++
+	}
+	return lines
+}
+
+func ignoreKilled(err error, gently bool) error {
+	var exit *exec.ExitError
+	if !gently && errors.As(err, &exit) && exit.ExitCode() == -1 {
+		return nil
+	}
+	if !gently && err == nil {
+		return io.ErrUnexpectedEOF // it was to be killed
+	}
+	return err
+}
+
+// hear enters a line of the child.
+func (c *crashTest) hear(line string) {
+	c.t.Helper()
+	if strings.HasPrefix(line, "!") {
+		c.t.Fatalf("child: %s", line)
+	}
+	var n [4]int64
+	fields := strings.Fields(line)
+	for i, f := range fields[1:] {
+		var err error
+		if n[i], err = strconv.ParseInt(f, 10, 64); err != nil {
+			c.t.Fatalf("child says %q", line)
+		}
+	}
+	l := &c.partitions[n[0]]
+	switch fields[0] {
+	case "a":
+		l.acked = append(l.acked, crashAck{n[1], n[2], int32(n[3])})
+		c.acknowledged++
+	case "t":
+		l.cutting = n[1]
+	case "T":
+		l.cutting = -1
+		l.cutAt(n[1])
+		c.truncations++
+	}
+}
+
+// cutAt forgets what a truncation has removed.
+func (l *crashLog) cutAt(end int64) {
+	for len(l.acked) > 0 && l.acked[len(l.acked)-1].end > end {
+		l.acked = l.acked[:len(l.acked)-1]
+	}
+}
+
+// check opens the logs, holds them against what was acknowledged, and closes
+// them, sometimes without a trace of that.
+func (c *crashTest) check() {
+	t := c.t
+	t.Helper()
+	m, err := OpenManager(t.Context(), crashOptions(c.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(crashPartitions) {
+		l, err := m.Create("t", p, testID)
+		if err == nil {
+			err = c.checkLog(l, &c.partitions[p])
+		}
+		if err != nil {
+			t.Fatalf("partition %d: %v", p, err)
+		}
+	}
+	if err = m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if c.rnd.IntN(2) == 0 {
+		if err = os.Remove(filepath.Join(c.dir, cleanFile)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (c *crashTest) checkLog(l *Log, said *crashLog) error {
+	if said.cutting >= 0 { // the truncation was done, or not begun
+		if end := l.EndOffset(); len(said.acked) > 0 && end < said.acked[len(said.acked)-1].end {
+			if end < said.firstBelow(said.cutting) {
+				return fmt.Errorf("end %d after a truncation to %d", end, said.cutting)
+			}
+			said.cutAt(end)
+		}
+	}
+	start, end := l.LocalStartOffset(), l.EndOffset()
+	got, err := readRange(l, start, end)
+	if err != nil {
+		return err
+	}
+	next := start
+	if len(got) > 0 { // log start may be within the first batch
+		next = min(start, got[0].BaseOffset())
+	}
+	acked := map[int64]crashAck{}
+	for _, a := range said.acked {
+		acked[a.first] = a
+	}
+	unknown := 0
+	for _, b := range got {
+		if b.BaseOffset() != next {
+			return fmt.Errorf("batch at %d, want %d", b.BaseOffset(), next)
+		}
+		next = b.NextOffset()
+		if err = checkCrashBatch(l.Partition(), b); err != nil {
+			return err
+		}
+		a, ok := acked[b.BaseOffset()]
+		switch {
+		case !ok:
+			unknown++
+			said.acked = append(said.acked, crashAck{b.BaseOffset(), next, b.LeaderEpoch()})
+		case a.end != next || a.epoch != b.LeaderEpoch():
+			return fmt.Errorf("batch to %d of epoch %d where %+v was acknowledged", next, b.LeaderEpoch(), a)
+		}
+	}
+	slices.SortFunc(said.acked, func(a, b crashAck) int { return cmp.Compare(a.first, b.first) })
+	if n := len(said.acked); n > 0 && said.acked[n-1].end != end || next != end {
+		return fmt.Errorf("end %d, batches to %d, acknowledged to %+v", end, next, said.acked[max(0, n-1)])
+	}
+	if unknown > 1 { // the one whose acknowledgement the kill came before
+		return fmt.Errorf("%d batches that nobody acknowledged", unknown)
+	}
+	return c.checkLookups(l, got)
+}
+
+// firstBelow is where a truncation to an offset may have put the end: a batch
+// that holds it goes as a whole.
+func (l *crashLog) firstBelow(to int64) int64 {
+	for _, a := range l.acked {
+		if a.first <= to && to < a.end {
+			return a.first
+		}
+	}
+	return to
+}
+
+// checkCrashBatch holds a batch against what the child writes there.
+func checkCrashBatch(partition int32, b record.Batch) error {
+	for r, err := range b.Records() {
+		if err != nil {
+			return err
+		}
+		p, offset, epoch := binary.BigEndian.Uint32(r.Value), binary.BigEndian.Uint64(r.Value[4:]), binary.BigEndian.Uint32(r.Value[12:])
+		if int32(p) != partition || int64(offset) != r.Offset || int32(epoch) != b.LeaderEpoch() || r.Timestamp != crashTime(r.Offset) {
+			return fmt.Errorf("record %d of epoch %d is record %d of partition %d, epoch %d", r.Offset, b.LeaderEpoch(), offset, p, epoch)
+		}
+	}
+	return nil
+}
+
+// checkLookups asks the indexes, and the producer's state by a duplicate.
+func (c *crashTest) checkLookups(l *Log, got []record.Batch) error {
+	if err := verifyFiles(l); err != nil {
+		return err
+	}
+	if len(got) == 0 {
+		return nil
+	}
+	start, end := l.LocalStartOffset(), l.EndOffset()
+	for range 5 {
+		offset := start + c.rnd.Int64N(end-start)
+		if at, ok, err := l.OffsetForTimestamp(crashTime(offset)); err != nil || !ok || at.Offset != offset {
+			return fmt.Errorf("time of offset %d is found at %+v (%t, %w)", offset, at, ok, err)
+		}
+		b, err := readOne(l, offset)
+		if err != nil || b.BaseOffset() > offset {
+			return fmt.Errorf("read at %d: %w", offset, err)
+		}
+		if epoch, epochEnd := l.EndOffsetForEpoch(b.LeaderEpoch()); epoch != b.LeaderEpoch() || epochEnd < b.NextOffset() {
+			return fmt.Errorf("epoch %d of offset %d ends at %d (%d)", b.LeaderEpoch(), offset, epochEnd, epoch)
+		}
+	}
+	last := record.Batch(append([]byte(nil), got[len(got)-1]...))
+	first := last.BaseOffset()
+	last.SetBaseOffset(0)
+	info, err := l.Append(last, l.LatestEpoch())
+	if err == nil && (!info.Duplicate || info.FirstOffset != first) {
+		err = fmt.Errorf("batch %d again is %+v", first, info)
+	}
+	return err
+}
