@@ -26,6 +26,8 @@ const (
 	OpWrite    Op = "write"
 	OpTruncate Op = "truncate"
 	OpSync     Op = "sync"
+
+	OpWriteback Op = "writeback" // a fault keeps the file below from hearing of it
 )
 
 // ErrInjected is the error of a Fault that names none.
@@ -216,6 +218,16 @@ func (f *faultyFile) Sync() error {
 		return err
 	}
 	return f.File.Sync()
+}
+
+// StartWriteback implements WritebackStarter as far as the file below does.
+func (f *faultyFile) StartWriteback(off, n int64) {
+	if _, err := f.fs.check(OpWriteback, f.name); err != nil {
+		return
+	}
+	if w, ok := f.File.(WritebackStarter); ok {
+		w.StartWriteback(off, n)
+	}
 }
 
 // OSFile implements OSFiler when the file below does; nil otherwise.

@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) (fsys vfs.FS, dir string)) {
 		{"NotExistIsTold", notExist},
 		{"ClosedFileIsTold", closedFile},
 		{"SyncAndSyncDir", syncs},
+		{"WritebackChangesNothing", writeback},
 		{"LockExcludes", lock},
 		{"ReplaceFile", replaceFile},
 		{"RemoveAll", removeAll},
@@ -248,6 +249,21 @@ func syncs(t *testing.T, fsys vfs.FS, dir string) {
 	if err := fsys.SyncDir(filepath.Join(dir, "none")); err == nil {
 		t.Fatal("a directory that does not exist was synced")
 	}
+}
+
+func writeback(t *testing.T, fsys vfs.FS, dir string) {
+	name := filepath.Join(dir, "a")
+	f := create(t, fsys, name, "abcdef")
+	w, ok := f.(vfs.WritebackStarter)
+	if !ok {
+		t.Skip("these files cannot be asked to write back")
+	}
+	w.StartWriteback(2, 2)
+	w.StartWriteback(4, 1<<20) // beyond the end
+	wantContent(t, fsys, name, "abcdef")
+	must(t, f.Sync())
+	must(t, f.Close())
+	w.StartWriteback(0, 6) // of a file that is closed
 }
 
 func lock(t *testing.T, fsys vfs.FS, dir string) {
