@@ -80,12 +80,15 @@ func newDataClusterOf(t *testing.T, brokers int, fs vfs.FS) *dataCluster {
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
+	stored := make(chan error, 1)
 	go func() { done <- c.manager.Run(ctx) }()
+	go func() { stored <- c.storage.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		<-stored // an error where a test broke the disk
 	})
 	cfg := DefaultConfig()
 	cfg.NodeID = 1
