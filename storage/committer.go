@@ -66,13 +66,17 @@ func (c *committer) take() []*Log {
 // run makes rounds until ctx ends, and then one for those who wait by then: if
 // the disk has failed they have to hear of it.
 func (c *committer) run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for {
+		last := ctx.Err() != nil
+		if logs := c.take(); len(logs) > 0 {
+			c.round(logs)
+		}
+		if last {
+			return
+		}
 		select {
 		case <-c.wake:
 		case <-ctx.Done():
-		}
-		if logs := c.take(); len(logs) > 0 {
-			c.round(logs)
 		}
 	}
 }
