@@ -85,12 +85,15 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dir string) *dataClu
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
+	stored := make(chan error, 1)
 	go func() { done <- c.manager.Run(ctx) }()
+	go func() { stored <- c.storage.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		<-stored // an error where a test broke the disk
 	})
 	cfg := DefaultConfig()
 	cfg.NodeID = 1

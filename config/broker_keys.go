@@ -41,6 +41,8 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
+		brokerKey("varve.log.writeback.bytes", Long, "8388608", "bytes", atLeast(0),
+			"After how many appended bytes of a segment they begin to be written to the disk, on Linux. Nothing waits for that; 0 leaves the time to the system."),
 
 		// Groups.
 		brokerKey("group.initial.rebalance.delay.ms", Int, "3000", "ms", atLeast(0),

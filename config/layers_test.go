@@ -109,7 +109,7 @@ func TestValues(t *testing.T) {
 
 // Recorded from Apache Kafka 4.3.1 (kafka-configs --describe --all of
 // __consumer_offsets), for the keys that are served; remote.storage.enable is
-// the one that has a synonym here and none there.
+// the one that has a synonym here and none there, varve.ack.fsync is ours.
 func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 	l := Layers{DynamicDefault: map[string]string{"min.insync.replicas": "1"}}
 	got := map[string]string{}
@@ -140,6 +140,7 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 		"segment.index.bytes=10485760 sensitive=false synonyms={DEFAULT_CONFIG:log.index.size.max.bytes=10485760}",
 		"segment.jitter.ms=0 sensitive=false synonyms={}",
 		"segment.ms=604800000 sensitive=false synonyms={}",
+		"varve.ack.fsync=false sensitive=false synonyms={DEFAULT_CONFIG:varve.ack.fsync=false}",
 	} {
 		name, _, _ := strings.Cut(want, "=")
 		if got[name] != want {

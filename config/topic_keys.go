@@ -14,7 +14,7 @@ var topicTable = newTable("topic", namesOf("topic"),
 	topicKey("file.delete.delay.ms", Long, "60000", "ms", "log.segment.delete.delay.ms", atLeast(0),
 		"How long the files of a deleted segment stay on disk."),
 	topicKey("flush.messages", Long, unlimited, "", "log.flush.interval.messages", atLeast(1),
-		"How many records may be appended between two fsyncs; with 1, acks=all waits for the disk."),
+		"How many records may be appended between two fsyncs; with 1 nobody reads a record, and no producer hears of it, before it is on the disk."),
 	topicKey("flush.ms", Long, unlimited, "ms", "log.flush.interval.ms", atLeast(0),
 		"How long an appended record may wait for an fsync."),
 	topicKey("index.interval.bytes", Int, "4096", "bytes", "log.index.interval.bytes", atLeast(0),
@@ -49,6 +49,8 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"At most how much earlier than segment.ms a segment is closed, at random, so that partitions do not roll together."),
 	topicKey("segment.ms", Long, "604800000", "ms", "log.roll.ms", atLeast(1),
 		"The age at which a segment that has records is closed."),
+	topicKey("varve.ack.fsync", Boolean, "false", "", "varve.ack.fsync", validator{},
+		"Whether acks=1 and acks=all are answered only when the records are on this broker's disk. Consumers may read them before; flush.messages=1 includes this."),
 )
 
 func topicKey(name string, typ Type, def, unit, synonym string, v validator, doc string) Key {

@@ -43,7 +43,8 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	if err != nil {
 		return Appended{}, err
 	}
-	if need := p.config.Load().MinInSyncReplicas; acks == AcksAll && len(r.isr) < need {
+	config := p.config.Load()
+	if need := config.MinInSyncReplicas; acks == AcksAll && len(r.isr) < need {
 		return Appended{}, fmt.Errorf("%s: %d in sync, %d needed: %w", p.tp, len(r.isr), need, ErrNotEnoughReplicas)
 	}
 	info, err := p.log.Append(batches, r.epoch)
@@ -53,8 +54,9 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	p.metrics.appendedBytes.Add(float64(info.Bytes))
 	p.metrics.appendedRecords.Add(float64(info.Records))
 	p.kickLocked(info.Bytes)
-	if info.NeedsFlush {
-		p.flush.schedule(p)
+	waits := acks != AcksNone && config.durable() && p.log.FlushedOffset() <= info.LastOffset // also of a duplicate
+	if info.NeedsFlush || waits {
+		p.log.FlushSoon()
 	}
 	p.advanceLocked()
 	return Appended{AppendInfo: info, partition: p, acks: acks}, nil
@@ -70,7 +72,7 @@ func (p *Partition) kickLocked(appended int64) {
 	p.tier.Kick(p.tp)
 }
 
-// Wait returns when the append is as safe as its acks and the topic's flush.messages demand. When ctx ends it returns why; the append
+// Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or flush.messages demand. When ctx ends it returns why; the append
 // stays where it is, and nobody knows yet whether it will be committed.
 func (a Appended) Wait(ctx context.Context) error {
 	p := a.partition
@@ -98,10 +100,8 @@ func (a Appended) Wait(ctx context.Context) error {
 func (a Appended) Done() (done bool, err error) {
 	p := a.partition
 	end := a.LastOffset + 1
-	switch {
-	case a.acks == AcksAll && p.log.HighWatermark() >= end:
-		return true, nil
-	case a.acks != AcksAll && (!p.config.Load().durable() || p.log.FlushedOffset() >= end):
+	onDisk := !p.config.Load().durable() || p.log.FlushedOffset() >= end
+	if onDisk && (a.acks != AcksAll || p.log.HighWatermark() >= end) {
 		return true, nil
 	}
 	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {

@@ -228,7 +228,8 @@ func (a *applier) count() {
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, flush: m.flush, metrics: m.metrics, tier: m.o.Tier}
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
+	log.OnFlush(p.flushed)
 	return p
 }

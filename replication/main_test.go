@@ -69,7 +69,7 @@ func newBench(t *testing.T, fs vfs.FS, change func(*Config)) *bench {
 	b := &bench{tier: newFakeTier()}
 	s := openStorage(t, fs, "")
 	b.m = New(Options{BrokerID: 1, Storage: s, Tier: b.tier, Logger: slog.New(slog.DiscardHandler), ColdMaxWait: 10 * time.Second})
-	background(t, func(ctx context.Context) error { b.m.flush.run(ctx); return nil })
+	background(t, func(ctx context.Context) error { _ = s.Run(ctx); return nil }) // tests may break the disk
 	background(t, func(ctx context.Context) error { b.m.cold.run(ctx); return nil })
 	b.Partition = b.partition(t, tp0, cfg)
 	return b

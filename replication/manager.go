@@ -20,8 +20,8 @@ import (
 // Options are what a Manager needs. Registerer and Tier may be nil.
 type Options struct {
 	BrokerID   int32
-	Storage    *storage.Manager
-	Tier       tier // *tiering.Manager; leave it out where there is no bucket
+	Storage    *storage.Manager // appends wait for the disk only while it runs
+	Tier       tier             // *tiering.Manager; leave it out where there is no bucket
 	Cluster    *metadata.Follower
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -47,7 +47,6 @@ type Manager struct {
 	o           Options
 	coldMaxWait time.Duration
 	metrics     *metrics
-	flush       *flusher
 	cold        *coldReads
 	index       atomic.Pointer[index]
 	listeners   map[string]Listener // by topic; fixed when Run starts
@@ -67,7 +66,6 @@ func New(o Options) *Manager {
 		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
 		listeners: map[string]Listener{},
 	}
-	m.flush = newFlusher(o.BrokerID, o.Logger, m.metrics)
 	m.cold = newColdReads(m.metrics)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)
@@ -81,13 +79,12 @@ func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
 // retryInterval is how soon what failed for an image, on a full disk say, is tried again.
 const retryInterval = time.Second
 
-// Run follows the cluster's images until ctx ends. It owns the goroutines that sync logs and read from the bucket.
+// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { m.flush.run(ctx) })
 	wg.Go(func() { m.cold.run(ctx) })
 
 	images := m.o.Cluster.Subscribe()

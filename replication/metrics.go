@@ -10,7 +10,6 @@ type metrics struct {
 	leaders         prometheus.Gauge
 	appendedBytes   prometheus.Counter
 	appendedRecords prometheus.Counter
-	flushes         prometheus.Counter
 	applySeconds    prometheus.Histogram
 	fetchesWaiting  prometheus.Gauge
 	coldReads       *prometheus.CounterVec
@@ -32,9 +31,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		appendedRecords: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_appended_records_total", Help: "Records appended as the leader.",
-		}),
-		flushes: f.NewCounter(prometheus.CounterOpts{
-			Name: "varve_replication_flushes_total", Help: "Syncs of logs that appends asked for.",
 		}),
 		applySeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "varve_replication_apply_seconds", Help: "Time that partitions took to follow a metadata image that changed them.",

@@ -13,11 +13,15 @@ import (
 // Config is what a partition needs of its topic's effective settings.
 type Config struct {
 	Log               storage.Config
-	MinInSyncReplicas int // min.insync.replicas
+	MinInSyncReplicas int  // min.insync.replicas
+	AckFsync          bool // varve.ack.fsync
 }
 
+// flushesEach tells whether every record is synced, and nobody reads it before.
+func (c *Config) flushesEach() bool { return c.Log.FlushMessages <= 1 }
+
 // durable tells whether nothing may be acknowledged before it is on the disk.
-func (c *Config) durable() bool { return c.Log.FlushMessages <= 1 }
+func (c *Config) durable() bool { return c.AckFsync || c.flushesEach() }
 
 // Partition is one replica. The Manager alone changes its role; everything else may be called from anywhere.
 type Partition struct {
@@ -25,9 +29,9 @@ type Partition struct {
 	topicID metadata.TopicID
 	log     *storage.Log
 	tier    tier // nil: there is no bucket
-	flush   *flusher
 	metrics *metrics
 
+	brokerID     int32
 	role         atomic.Pointer[role]   // replaced under mu
 	config       atomic.Pointer[Config] // replaced under mu
 	flushFailure atomic.Pointer[flushFailure]
@@ -36,9 +40,8 @@ type Partition struct {
 	mu        sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
 	sinceKick int64      // bytes; guarded by mu
 
-	flushState flushState // guarded by flusher.mu
-	attached   bool       // to the tier; the applier's
-	told       role       // that a listener knows; the applier's
+	attached bool // to the tier; the applier's
+	told     role // that a listener knows; the applier's
 }
 
 // role is what the metadata image says of a partition. It never changes; it is replaced.
@@ -104,10 +107,10 @@ func (p *Partition) lead(epoch int32, isr []int32) error {
 	if err := p.log.AssignEpoch(epoch, start); err != nil {
 		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, epoch, err)
 	}
-	p.role.Store(&role{leader: true, epoch: epoch, leaderID: p.flush.brokerID, isr: slices.Clone(isr), epochStart: start})
+	p.role.Store(&role{leader: true, epoch: epoch, leaderID: p.brokerID, isr: slices.Clone(isr), epochStart: start})
 	p.advanceLocked()
 	if p.config.Load().durable() {
-		p.flush.schedule(p) // what recovery found may never have been synced
+		p.log.FlushSoon() // what recovery found may never have been synced
 	}
 	p.watchers.wake()
 	return nil
@@ -134,14 +137,14 @@ func (p *Partition) configure(c Config) {
 	if r := p.role.Load(); r.leader {
 		p.advanceLocked()
 		if c.durable() {
-			p.flush.schedule(p)
+			p.log.FlushSoon()
 		}
 	}
 }
 
 // committableLocked is how far the high watermark may move. It is the place where the positions of followers will count.
 func (p *Partition) committableLocked() int64 {
-	if p.config.Load().durable() {
+	if p.config.Load().flushesEach() {
 		return min(p.log.FlushedOffset(), p.log.EndOffset())
 	}
 	return p.log.EndOffset()

@@ -199,6 +199,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
+		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
 	})
 	if err != nil {
@@ -227,7 +228,9 @@ func (s *server) startData(ctx context.Context) error {
 		Config: func(image *metadata.Image, topic string) replication.Config {
 			s.settings.follow(image)
 			values := s.settings.Layers().Topic(image.TopicConfigs(topic))
-			return replication.Config{Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas"))}
+			return replication.Config{
+				Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
+			}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
 	})

@@ -157,6 +157,7 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	s.end.Store(info.LastOffset + 1)
 	s.size.Store(pos)
 	l.offsets.end.Store(info.LastOffset + 1)
+	l.dir.writeback.appended(s)
 
 	info.Bytes = int64(len(batches))
 	info.LogStartOffset = l.offsets.start.Load()

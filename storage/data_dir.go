@@ -37,6 +37,9 @@ type dataDir struct {
 	failure atomic.Pointer[error]
 	failed  chan<- *dataDir // tells the manager; has room for every directory
 
+	commits   *committer
+	writeback *writeback
+
 	// checkpoints guards the checkpoint files and what they hold. It comes
 	// after a log's lock: under it nothing may wait for one.
 	checkpoints struct {
@@ -74,6 +77,15 @@ func (d *dataDir) trustAgain() error {
 func (d *dataDir) err() error {
 	if p := d.failure.Load(); p != nil {
 		return &diskError{class: ErrStorage, cause: *p}
+	}
+	return nil
+}
+
+// syncNames makes the names of logs' directories durable.
+func (d *dataDir) syncNames(fsys vfs.FS) error {
+	if err := fsys.SyncDir(d.path); err != nil {
+		d.fail(fmt.Errorf("sync directory %s: %w", d.path, err))
+		return d.err()
 	}
 	return nil
 }

@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/vfs"
 )
 
-// flushState is what flushing keeps. token admits one flush at a time; the rest
-// belongs to the log's lock.
+// flushState is what flushing keeps. token admits one flush at a time; what is
+// not said to be otherwise belongs to the log's lock.
 type flushState struct {
 	token       chan struct{} // capacity 1
+	waits       bool          // for a round; the committer's lock guards it
+	told        atomic.Pointer[func(upTo int64, err error)]
 	last        time.Time
 	truncations int  // how often the end went back
 	created     int  // how many files were created, and
@@ -64,6 +67,7 @@ func (l *Log) flushClosed(ctx context.Context) error {
 
 // flushPlan is what one flush has to make durable, as of one moment.
 type flushPlan struct {
+	began       time.Time
 	end         int64
 	truncations int
 	segments    []flushSegment
@@ -72,7 +76,7 @@ type flushPlan struct {
 	saved       bool // the epoch file is up to date
 	created     int
 	names       bool // the directory needs a sync
-	newDir      bool
+	newDir      bool // so does its own name in the data directory
 }
 
 type flushSegment struct {
@@ -81,19 +85,28 @@ type flushSegment struct {
 	closed bool
 }
 
-// flushOnce runs under the token. Whatever the log's lock guards is looked at
-// before and after, not during, the fsyncs: appends go on meanwhile.
+// flushOnce runs under the token.
 func (l *Log) flushOnce() error {
-	began := l.env.now()
+	plan, err := l.startFlush()
+	if err == nil && plan.newDir {
+		err = l.dir.syncNames(l.env.fs)
+	}
+	return l.finishFlush(plan, err)
+}
+
+// startFlush makes durable what is in the log, but for its directory's name in
+// the data directory. It runs under the token; finishFlush must follow. What
+// the log's lock guards is looked at before and after, not during, the fsyncs:
+// appends go on meanwhile.
+func (l *Log) startFlush() (flushPlan, error) {
 	l.mu.Lock()
 	plan, err := l.planFlushLocked()
 	l.mu.Unlock()
 	if err != nil {
-		return err
+		return plan, err
 	}
-	defer plan.release()
 	if err = l.saveEpochs(&plan); errors.Is(classify(err), ErrDiskFull) {
-		return classify(err) // nothing was synced yet: the next flush may try again
+		return plan, classify(err) // nothing was synced yet: the next flush may try again
 	}
 	for _, f := range plan.segments {
 		if err == nil {
@@ -103,18 +116,31 @@ func (l *Log) flushOnce() error {
 	if err == nil {
 		err = l.syncNames(plan)
 	}
+	switch {
+	case err == nil:
+		return plan, nil
+	case l.closed.Load() && errors.Is(err, fs.ErrNotExist):
+		return plan, ErrLogClosed // deleted meanwhile
+	}
+	l.dir.fail(err)
+	return plan, l.dir.err()
+}
+
+// finishFlush notes what was made durable if all went well, in this log and
+// meanwhile in its directory.
+func (l *Log) finishFlush(plan flushPlan, err error) error {
+	defer plan.release()
+	if err == nil {
+		err = l.usable()
+	}
 	if err != nil {
-		if l.closed.Load() && errors.Is(err, fs.ErrNotExist) {
-			return ErrLogClosed // deleted meanwhile
-		}
-		l.dir.fail(err)
-		return l.dir.err()
+		return err
 	}
 	l.mu.Lock()
 	l.flushedLocked(plan)
 	l.flush.last = l.env.now()
 	l.mu.Unlock()
-	l.env.metrics.fsyncSeconds.Observe(l.env.now().Sub(began).Seconds())
+	l.env.metrics.fsyncSeconds.Observe(l.env.now().Sub(plan.began).Seconds())
 	return nil
 }
 
@@ -143,6 +169,7 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 		return flushPlan{}, err
 	}
 	plan := flushPlan{
+		began:  l.env.now(),
 		epochs: l.epochs.load(), changes: l.epochs.changes, saved: l.epochs.changes == l.epochs.saved,
 		end: l.offsets.end.Load(), truncations: l.flush.truncations,
 		created: l.flush.created, names: l.flush.created != l.flush.createdSync, newDir: l.flush.newDir,
@@ -183,6 +210,7 @@ func (l *Log) syncSegment(f flushSegment) error {
 }
 
 // syncNames makes the files findable: a synced file without its name is lost.
+// The name of the log's directory, which others share, is up to the caller.
 func (l *Log) syncNames(plan flushPlan) error {
 	if plan.newDir {
 		// An adopted directory may lack the file.
@@ -194,9 +222,6 @@ func (l *Log) syncNames(plan flushPlan) error {
 		if err := l.env.fs.SyncDir(l.path); err != nil {
 			return err
 		}
-	}
-	if plan.newDir {
-		return l.env.fs.SyncDir(l.dir.path)
 	}
 	return nil
 }

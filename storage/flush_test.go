@@ -16,9 +16,11 @@ import (
 // slowFS makes every Sync of a .log take a while of the bubble's time.
 type slowFS struct {
 	vfs.FS
-	delay time.Duration
+	delay atomic.Int64 // a time.Duration
 	syncs atomic.Int64
 }
+
+func (s *slowFS) take(d time.Duration) { s.delay.Store(int64(d)) }
 
 type slowFile struct {
 	vfs.File
@@ -35,8 +37,7 @@ func (s *slowFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, er
 
 func (f slowFile) Sync() error {
 	f.fs.syncs.Add(1)
-	timer := time.NewTimer(f.fs.delay)
-	<-timer.C
+	<-time.After(time.Duration(f.fs.delay.Load()))
 	return f.File.Sync()
 }
 
@@ -49,7 +50,7 @@ func TestConcurrentFlushesShareOneSync(t *testing.T) {
 		if err := l.Flush(t.Context(), 1); err != nil { // the first one syncs names as well
 			t.Fatal(err)
 		}
-		fsys.delay = 10 * time.Millisecond
+		fsys.take(10 * time.Millisecond)
 		fsys.syncs.Store(0)
 		began := time.Now()
 		var wg sync.WaitGroup
@@ -73,7 +74,7 @@ func TestConcurrentFlushesShareOneSync(t *testing.T) {
 		if took := time.Since(began); took != 20*time.Millisecond {
 			t.Fatalf("took %v", took)
 		}
-		fsys.delay = 0
+		fsys.take(0)
 		if err := k.m.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +83,8 @@ func TestConcurrentFlushesShareOneSync(t *testing.T) {
 
 func TestAppendsGoOnDuringAFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fsys := &slowFS{FS: vfs.NewMem(), delay: time.Hour}
+		fsys := &slowFS{FS: vfs.NewMem()}
+		fsys.take(time.Hour)
 		k := newKit(t, fsys, nil)
 		l := k.log()
 		fill(t, l, 1)
@@ -103,7 +105,7 @@ func TestAppendsGoOnDuringAFlush(t *testing.T) {
 		if l.FlushedOffset() != 1 {
 			t.Fatalf("flushed %d", l.FlushedOffset())
 		}
-		fsys.delay = 0
+		fsys.take(0)
 		if err := k.m.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +160,7 @@ func TestFlushWhileTruncatedIsNotBelieved(t *testing.T) {
 		k := newKit(t, fsys, nil)
 		l := k.log()
 		fill(t, l, 4)
-		fsys.delay = time.Second
+		fsys.take(time.Second)
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if err := l.Flush(t.Context(), 4); err != nil {
@@ -166,7 +168,7 @@ func TestFlushWhileTruncatedIsNotBelieved(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		fsys.delay = 0
+		fsys.take(0)
 		if err := l.Truncate(2); err != nil {
 			t.Fatal(err)
 		}

@@ -40,6 +40,7 @@ type Options struct {
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
 	CheckpointInterval time.Duration // 0: 5 seconds
 	ProducerExpiration time.Duration // 0: 24 hours (producer.id.expiration.ms)
+	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
 	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
 	RecoveryWorkers    int           // 0: twice the CPUs
 }
@@ -113,6 +114,7 @@ func (m *Manager) open(ctx context.Context) error {
 	for _, path := range m.options.Dirs {
 		d := &dataDir{fs: m.env.fs, path: filepath.Clean(path), failed: m.failed}
 		d.checkpoints.written = map[string][]byte{}
+		d.commits, d.writeback = newCommitter(m.env, d), newWriteback(m.options.WritebackBytes)
 		m.dirs = append(m.dirs, d)
 		if err := d.open(m.env.fs); err != nil {
 			return err

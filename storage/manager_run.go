@@ -14,8 +14,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Run looks after the logs until ctx ends: retention, flushes, checkpoints,
-// files of deleted segments. It ends early, with an error, when every data
+// Run looks after the logs until ctx ends: flushes, write-back, retention,
+// checkpoints, files of deleted segments. It ends early, with an error, when every data
 // directory has failed. Close comes after it.
 func (m *Manager) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -23,6 +23,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	g.Go(func() error { m.retentionLoop(ctx); return nil })
 	g.Go(func() error { m.checkpointLoop(ctx); return nil })
 	g.Go(func() error { m.flushLoop(ctx); return nil })
+	for _, d := range m.dirs {
+		g.Go(func() error { d.commits.run(ctx); return nil })
+		g.Go(func() error { d.writeback.run(ctx); return nil })
+	}
 	g.Go(func() error {
 		every(ctx, m.options.FlushInterval, m.flushOverdue)
 		return nil

@@ -11,6 +11,8 @@ type metrics struct {
 	appendBatches   prometheus.Counter
 	rolls           prometheus.Counter
 	fsyncSeconds    prometheus.Histogram
+	commitSeconds   prometheus.Histogram
+	commitLogs      prometheus.Histogram
 	deletedSegments prometheus.Counter
 	truncatedBytes  prometheus.Counter
 	rebuiltIndexes  prometheus.Counter
@@ -34,6 +36,14 @@ func newMetrics(reg prometheus.Registerer, openFiles, logs func() float64) *metr
 		fsyncSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "varve_storage_fsync_seconds", Help: "Time of making a log's data durable.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}),
+		commitSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "varve_storage_commit_seconds", Help: "Time of a round in which the logs whose appends wait for the disk are made durable.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+		}),
+		commitLogs: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "varve_storage_commit_logs", Help: "Logs that shared such a round.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 8),
 		}),
 		failedDirs: f.NewGauge(prometheus.GaugeOpts{Name: "varve_storage_failed_dirs", Help: "Data directories that failed and serve nothing."}),
 	}

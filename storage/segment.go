@@ -54,6 +54,7 @@ type segment struct {
 	sinceIndex   int64     // bytes since the last index entry
 	indexEvery   int64     // index.interval.bytes when it was opened
 	synced       int64     // bytes of the .log known to be durable
+	writtenBack  int64     // bytes of the .log that are on their way to the disk, at least
 	indexDurable bool      // closed, and all its files are durable
 }
 

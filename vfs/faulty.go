@@ -26,6 +26,8 @@ const (
 	OpWrite    Op = "write"
 	OpTruncate Op = "truncate"
 	OpSync     Op = "sync"
+
+	OpWriteback Op = "writeback" // a fault keeps the file below from hearing of it
 )
 
 // ErrInjected is the error of a Fault that names none.
@@ -240,6 +242,16 @@ func (f *faultyFile) Sync() error {
 
 // Reload implements Reloader when the file below does.
 func (f *faultyFile) Reload() error { return Reload(f.File) }
+
+// StartWriteback implements WritebackStarter as far as the file below does.
+func (f *faultyFile) StartWriteback(off, n int64) {
+	if err := f.fs.check(OpWriteback, f.name); err != nil {
+		return
+	}
+	if w, ok := f.File.(WritebackStarter); ok {
+		w.StartWriteback(off, n)
+	}
+}
 
 // OSFile implements OSFiler when the file below does; nil otherwise.
 func (f *faultyFile) OSFile() *os.File {

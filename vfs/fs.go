@@ -47,9 +47,20 @@ type File interface {
 	Size() (int64, error)
 	// Truncate cuts the file, or extends it with zeros.
 	Truncate(size int64) error
-	// Sync makes the content durable. After an error nobody knows what is on
-	// the disk; a caller must not try again and believe the second answer.
+	// Sync makes the content and its length durable; for times and modes it
+	// promises nothing, nor for the name (SyncDir). After an error nobody knows
+	// what is on the disk; a caller must not try again and believe the second
+	// answer.
 	Sync() error
+}
+
+// WritebackStarter is implemented by files that can be asked to begin early
+// with what Sync will wait for.
+type WritebackStarter interface {
+	// StartWriteback has the operating system begin to write the changed bytes
+	// of a range to the disk. It does not wait for them and makes nothing
+	// durable: that, and whether it went well, is told by the next Sync.
+	StartWriteback(off, n int64)
 }
 
 // OSFiler is implemented by files that the operating system knows, so that a

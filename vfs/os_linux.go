@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"io/fs"
 	"syscall"
 )
@@ -23,4 +24,38 @@ func (f osFile) Reload() error {
 		err = &fs.PathError{Op: "fadvise", Path: f.Name(), Err: errno}
 	}
 	return err
+}
+
+// Sync implements File with fdatasync(2): it leaves out the times, which nobody
+// relies on and which would cost a write of the journal of their own.
+func (f osFile) Sync() error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return pathError("sync", f.Name(), err)
+	}
+	var syncErr error
+	err = conn.Control(func(fd uintptr) {
+		for syncErr = syscall.Fdatasync(int(fd)); errors.Is(syncErr, syscall.EINTR); {
+			syncErr = syscall.Fdatasync(int(fd))
+		}
+	})
+	if err != nil {
+		return pathError("sync", f.Name(), fs.ErrClosed)
+	}
+	return pathError("sync", f.Name(), syncErr)
+}
+
+// syncFileRangeWrite is Linux's SYNC_FILE_RANGE_WRITE.
+const syncFileRangeWrite = 2
+
+// StartWriteback implements WritebackStarter with sync_file_range(2). Alone,
+// SYNC_FILE_RANGE_WRITE takes no error of the file away from the next Sync.
+func (f osFile) StartWriteback(off, n int64) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	_ = conn.Control(func(fd uintptr) {
+		_ = syscall.SyncFileRange(int(fd), off, n, syncFileRangeWrite) // see the interface
+	})
 }

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) (fsys vfs.FS, dir string)) {
 		{"ClosedFileIsTold", closedFile},
 		{"SyncAndSyncDir", syncs},
 		{"ReloadKeepsWhatWasWritten", reload},
+		{"WritebackChangesNothing", writeback},
 		{"LockExcludes", lock},
 		{"ReplaceFile", replaceFile},
 		{"RemoveAll", removeAll},
@@ -263,6 +264,21 @@ func reload(t *testing.T, fsys vfs.FS, dir string) {
 	must(t, f.Truncate(5))
 	must(t, vfs.Reload(f))
 	wantContent(t, fsys, name, "abXYe")
+}
+
+func writeback(t *testing.T, fsys vfs.FS, dir string) {
+	name := filepath.Join(dir, "a")
+	f := create(t, fsys, name, "abcdef")
+	w, ok := f.(vfs.WritebackStarter)
+	if !ok {
+		t.Skip("these files cannot be asked to write back")
+	}
+	w.StartWriteback(2, 2)
+	w.StartWriteback(4, 1<<20) // beyond the end
+	wantContent(t, fsys, name, "abcdef")
+	must(t, f.Sync())
+	must(t, f.Close())
+	w.StartWriteback(0, 6) // of a file that is closed
 }
 
 func lock(t *testing.T, fsys vfs.FS, dir string) {
