@@ -67,9 +67,8 @@ type flushPlan struct {
 	end         int64
 	truncations int
 	segments    []flushSegment
-	epochs      []EpochEntry // to be saved, if changes says so
-	changes     int
-	saved       bool // the epoch file is up to date
+	epochs      []EpochEntry
+	unsaved     bool // epochs is not what the file has
 	created     int
 	names       bool // the directory needs a sync
 	newDir      bool
@@ -128,7 +127,7 @@ func (p *flushPlan) release() {
 // saveEpochs brings the epoch file up to date before the recovery point moves,
 // because segments below it are not scanned for their epochs.
 func (l *Log) saveEpochs(plan *flushPlan) error {
-	if plan.saved {
+	if !plan.unsaved {
 		return nil
 	}
 	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(plan.epochs), 0o644, true); err != nil {
@@ -143,10 +142,10 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 		return flushPlan{}, err
 	}
 	plan := flushPlan{
-		epochs: l.epochs.load(), changes: l.epochs.changes, saved: l.epochs.changes == l.epochs.saved,
 		end: l.offsets.end.Load(), truncations: l.flush.truncations,
 		created: l.flush.created, names: l.flush.created != l.flush.createdSync, newDir: l.flush.newDir,
 	}
+	plan.epochs, plan.unsaved = l.epochs.unsaved(plan.end)
 	list := l.list()
 	for i, s := range list {
 		closed := i < len(list)-1
@@ -204,7 +203,7 @@ func (l *Log) syncNames(plan flushPlan) error {
 // flushedLocked notes what a flush has done, unless the log was truncated
 // meanwhile: then nothing is known and the next flush begins anew.
 func (l *Log) flushedLocked(plan flushPlan) {
-	l.epochs.saved = plan.changes
+	l.epochs.saved = plan.epochs
 	if plan.truncations != l.flush.truncations {
 		return
 	}

@@ -34,6 +34,7 @@ type Log struct {
 	mu         sync.Mutex
 	producers  producerState
 	snapshotAt int64 // offset of the newest snapshot, at which nothing need be replayed
+	onDisk     bool  // the directory exists; a new log's comes with the first write
 	flush      flushState
 }
 

@@ -248,7 +248,8 @@ func (l *Log) settle() error {
 	}
 	l.mu.Lock()
 	err := l.settleLocked()
-	settled := l.offsets.recovery.Load() == l.offsets.end.Load() && l.epochs.changes == l.epochs.saved
+	_, unsaved := l.epochs.unsaved(l.offsets.end.Load())
+	settled := l.offsets.recovery.Load() == l.offsets.end.Load() && !unsaved
 	l.mu.Unlock()
 	if err != nil || settled {
 		return classify(err)
@@ -258,14 +259,17 @@ func (l *Log) settle() error {
 
 // settleLocked writes what the next start would otherwise have to find out.
 func (l *Log) settleLocked() error {
-	active := l.list().active()
-	if active.size.Load() > 0 {
+	list := l.list()
+	active := list.active()
+	if small := active.small(); small && len(list) == 1 {
+		return nil
+	} else if !small {
 		if err := active.seal(); err != nil {
 			return err
 		}
 	}
 	end := l.offsets.end.Load()
-	if end == l.snapshotAt || l.list()[0].size.Load() == 0 {
+	if end == l.snapshotAt {
 		return nil
 	}
 	return l.writeSnapshotLocked(end)

@@ -35,7 +35,7 @@ func (l *Log) load(from found) error {
 	if err != nil {
 		return err
 	}
-	l.flush.newDir = true // nobody remembers whether it was synced
+	l.onDisk, l.flush.newDir = true, true // nobody remembers whether its name was synced
 	if err = l.loadMetadata(); err != nil {
 		return err
 	}
@@ -84,7 +84,11 @@ func (l *Log) load(from found) error {
 	}
 	l.epochs.truncateEnd(end)
 	l.epochs.truncateStart(l.offsets.start.Load())
-	return l.loadProducers(files.snapshots, rebuilt)
+	err = l.loadProducers(files.snapshots, rebuilt)
+	for _, s := range list {
+		s.closeFiles() // most logs are quiet
+	}
+	return err
 }
 
 // loadEpochs reads the epoch file; false if there is none that can be used.
@@ -98,13 +102,14 @@ func (l *Log) loadEpochs() (bool, error) {
 		l.logger.Warn("rebuild damaged file", slog.String("file", epochFile), errorAttr(err))
 		return false, nil
 	}
-	l.epochs.entries.Store(&entries)
+	l.epochs.store(entries)
+	l.epochs.saved = entries
 	return true, nil
 }
 
 // rebuildEpochs reads the epochs off the batches of the whole log.
 func (l *Log) rebuildEpochs() error {
-	l.epochs.store(nil) // a change: the file is to be written
+	l.epochs.store(nil)
 	for _, s := range l.list() {
 		err := s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
 			if h.LeaderEpoch() > l.epochs.latest() {
@@ -115,9 +120,6 @@ func (l *Log) rebuildEpochs() error {
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return err
 		}
-	}
-	if len(l.epochs.load()) == 0 {
-		l.epochs.saved = l.epochs.changes // nothing to save in a log without batches
 	}
 	return nil
 }
@@ -146,6 +148,9 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 		}
 		rebuilt[s] = true
 		cut, err := l.rebuildSegment(s, size, from.recoveryPoint, true)
+		if err == nil && !(last && s.small()) {
+			err = s.seal()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("recover segment %d: %w", base, err)
 		}
@@ -181,6 +186,15 @@ func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
 	return l.env.fs.SyncDir(l.path)
 }
 
+// smallSegment is up to how many bytes a segment without index entries has no
+// index files while it is active: reading its batches costs no more.
+const smallSegment = 4096
+
+// small says that an active segment is to be opened by reading its batches.
+func (s *segment) small() bool {
+	return s.size.Load() <= smallSegment && s.index.count() == 0 && s.times.count() == 0
+}
+
 // openTrusted opens a segment without reading its batches, but for those
 // behind the last index entry of the active one. Index files that are missing
 // or cannot be are rebuilt.
@@ -199,7 +213,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, int(times/timeEntrySize))
 	}
 	switch {
-	case active && ((sound && size > 0) || (size == 0 && index <= 0 && times <= 0)):
+	case active && ((sound && size > 0) || (size <= smallSegment && index <= 0 && times <= 0)):
 		err := s.openTail(size)
 		if !errors.Is(err, ErrCorrupt) {
 			return err
@@ -219,6 +233,12 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		crcFrom = s.base
 	}
 	if _, err := l.rebuildSegment(s, size, crcFrom, active); err != nil {
+		return err
+	}
+	if active && s.small() {
+		return nil
+	}
+	if err := s.seal(); err != nil {
 		return err
 	}
 	if !active {
@@ -264,7 +284,7 @@ func (l *Log) rebuildSegment(s *segment, size, crcFrom int64, mayCut bool) (cut 
 	}
 	s.size.Store(good)
 	s.end.Store(end)
-	return bad != nil, s.seal()
+	return bad != nil, nil
 }
 
 // walk enters every sound batch into the indexes and the epochs. It returns

@@ -166,6 +166,9 @@ func (s *segment) openTail(size int64) error {
 }
 
 func (l *Log) truncateFullyLocked(at, start int64) error {
+	if err := l.ensureDirLocked(); err != nil {
+		return classify(err)
+	}
 	if err := l.lowerRecoveryPointLocked(at); err != nil {
 		return err
 	}
