@@ -148,9 +148,6 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 		}
 		rebuilt[s] = true
 		cut, err := l.rebuildSegment(s, size, from.recoveryPoint, true)
-		if err == nil && !(last && s.small()) {
-			err = s.seal()
-		}
 		if err != nil {
 			return nil, fmt.Errorf("recover segment %d: %w", base, err)
 		}
@@ -159,9 +156,11 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 		if !last && (cut || end > next || (end < next && !from.gapsAllowed)) {
 			return list, l.dropAfter(files, i, end)
 		}
-		if !last {
-			s.end.Store(next)
-			l.env.flushes.add(l)
+		if last {
+			continue
+		}
+		if err = l.closeRebuilt(s, next); err != nil {
+			return nil, err
 		}
 	}
 	return list, nil
@@ -235,17 +234,22 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	if _, err := l.rebuildSegment(s, size, crcFrom, active); err != nil {
 		return err
 	}
-	if active && s.small() {
+	if active {
 		return nil
 	}
+	s.size.Store(size)
+	return l.closeRebuilt(s, next)
+}
+
+// closeRebuilt completes a rebuilt segment that is not the active one: its
+// indexes are written and will be synced. The active one's stay in memory, as
+// they were before.
+func (l *Log) closeRebuilt(s *segment, next int64) error {
 	if err := s.seal(); err != nil {
-		return err
+		return fmt.Errorf("write indexes of segment %d: %w", s.base, err)
 	}
-	if !active {
-		s.size.Store(size)
-		s.end.Store(next)
-		l.env.flushes.add(l)
-	}
+	s.end.Store(next)
+	l.env.flushes.add(l)
 	return nil
 }
 
