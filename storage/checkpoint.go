@@ -100,7 +100,8 @@ func (d *dataDir) readCheckpoint(fsys vfs.FS, name string) (map[partitionKey]int
 
 // writeCheckpoint makes the offsets that collect returns durable, if they
 // differ from what the file has. collect runs under the lock that orders the
-// writers, so that an older state never replaces a newer one.
+// writers, so that an older state never replaces a newer one; what it returns is
+// not kept.
 func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[partitionKey]int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
@@ -114,7 +115,7 @@ func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[pa
 	if err := vfs.ReplaceFile(fsys, filepath.Join(d.path, name), formatCheckpoint(offsets), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(d.path, name), err)
 	}
-	d.checkpoints.written[name] = offsets
+	d.checkpoints.written[name] = maps.Clone(offsets)
 	return nil
 }
 

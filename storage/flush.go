@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -238,7 +239,7 @@ func (l *Log) updateRecoveryLocked() {
 // needsTimedFlush says whether flush.ms has passed with something to flush.
 func (l *Log) needsTimedFlush(now time.Time) bool {
 	every := l.config.Load().FlushMs
-	if every < 0 || l.offsets.flushed.Load() >= l.offsets.end.Load() {
+	if every < 0 || every == math.MaxInt64 || l.offsets.flushed.Load() >= l.offsets.end.Load() {
 		return false
 	}
 	l.mu.Lock()

@@ -176,9 +176,10 @@ func (m *Manager) Checkpoint() error {
 // checkpoint writes the three files of a directory. Logs that were closed since
 // they were listed are left out: their names may have new owners.
 func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
+	offsets := map[partitionKey]int64{} // of one file after the other
 	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
 		return func() map[partitionKey]int64 {
-			offsets := map[partitionKey]int64{}
+			clear(offsets)
 			for _, l := range logs {
 				if o := of(l); o > 0 && l.dir == d && !l.closed.Load() {
 					offsets[l.key] = o

@@ -20,6 +20,7 @@ type partitionFiles struct {
 	snapshots []int64 // ascending
 	swaps     []int64 // of .log.swap files
 	leftovers []string
+	epochs    bool  // there is an epoch file
 	cleaned   int64 // smallest base of a .cleaned file, -1 none
 }
 
@@ -82,6 +83,8 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 		switch {
 		case strings.HasSuffix(e.Name(), ".tmp"), strings.HasSuffix(e.Name(), suffixDeleted):
 			p.leftovers = append(p.leftovers, e.Name())
+		case e.Name() == epochFile:
+			p.epochs = true
 		case !ok:
 		case suffix == suffixCleaned:
 			p.leftovers = append(p.leftovers, e.Name())

@@ -39,7 +39,7 @@ func (l *Log) load(from found) error {
 	if err = l.loadMetadata(); err != nil {
 		return err
 	}
-	hasEpochs, err := l.loadEpochs()
+	hasEpochs, err := l.loadEpochs(files)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (l *Log) load(from found) error {
 	}
 	l.offsets.flushed.Store(min(from.recoveryPoint, end))
 	l.updateRecoveryLocked()
-	if !hasEpochs {
+	if !hasEpochs && len(rebuilt) < len(list) { // what was rebuilt has told its epochs
 		if err = l.rebuildEpochs(); err != nil {
 			return err
 		}
@@ -92,10 +92,13 @@ func (l *Log) load(from found) error {
 }
 
 // loadEpochs reads the epoch file; false if there is none that can be used.
-func (l *Log) loadEpochs() (bool, error) {
+func (l *Log) loadEpochs(files *partitionFiles) (bool, error) {
+	if !files.epochs {
+		return false, nil
+	}
 	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, epochFile), maxCheckpoint)
 	if err != nil {
-		return false, ignoreNotExist(err)
+		return false, err
 	}
 	entries, err := ParseEpochs(content)
 	if err != nil {
@@ -147,7 +150,7 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 			continue
 		}
 		rebuilt[s] = true
-		cut, err := l.rebuildSegment(s, size, from.recoveryPoint, true)
+		cut, err := l.rebuildSegment(s, files, from.recoveryPoint, true)
 		if err != nil {
 			return nil, fmt.Errorf("recover segment %d: %w", base, err)
 		}
@@ -231,7 +234,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	if active {
 		crcFrom = s.base
 	}
-	if _, err := l.rebuildSegment(s, size, crcFrom, active); err != nil {
+	if _, err := l.rebuildSegment(s, files, crcFrom, active); err != nil {
 		return err
 	}
 	if active {
@@ -257,11 +260,15 @@ func (l *Log) closeRebuilt(s *segment, next int64) error {
 // end at or after crcFrom are read and checked in full, others by their
 // headers. With mayCut the first batch that is not sound, and what follows, is
 // cut off; without, what follows is left out of the indexes.
-func (l *Log) rebuildSegment(s *segment, size, crcFrom int64, mayCut bool) (cut bool, err error) {
+func (l *Log) rebuildSegment(s *segment, files *partitionFiles, crcFrom int64, mayCut bool) (cut bool, err error) {
+	size := files.size(extLog, s.base)
 	l.env.metrics.rebuiltIndexes.Inc()
-	for _, f := range []error{s.index.reset(), s.times.reset(), s.txns.discard()} {
-		if f != nil {
-			return false, f
+	for ext, drop := range map[string]func() error{extIndex: s.index.reset, extTimeIndex: s.times.reset, extTxnIndex: s.txns.discard} {
+		if files.size(ext, s.base) < 0 {
+			continue // it was not opened either
+		}
+		if err = drop(); err != nil {
+			return false, err
 		}
 	}
 	s.largest.known, s.largest.at.Timestamp = true, record.NoTimestamp
