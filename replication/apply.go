@@ -45,7 +45,7 @@ type change struct {
 	topic     *metadata.Topic
 	number    int32
 	partition *Partition // nil: to be created
-	config    Config
+	config    *Config
 	err       error
 }
 
@@ -103,7 +103,7 @@ func (a *applier) changes(image *metadata.Image) []*change {
 			if state := &topic.Partitions[number]; state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
 				continue
 			}
-			c := &change{topic: topic, number: number, config: config}
+			c := &change{topic: topic, number: number, config: &config}
 			c.partition, _ = hosted.byID[topic.ID].partition(number)
 			changes = append(changes, c)
 		}

@@ -82,7 +82,7 @@ func (b *bench) partition(t *testing.T, tp metadata.TopicPartition, cfg Config) 
 		t.Fatal(err)
 	}
 	p := b.m.newPartition(tp, metadata.TopicID{1}, log)
-	p.configure(cfg)
+	p.configure(&cfg)
 	if err = p.lead(0, []int32{1}); err != nil {
 		t.Fatal(err)
 	}

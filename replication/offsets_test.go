@@ -129,7 +129,7 @@ func TestDeleteRecords(t *testing.T) {
 	}
 	cfg := *b.config.Load()
 	cfg.Log.CleanupDelete, cfg.Log.CleanupCompact = false, true
-	b.configure(cfg)
+	b.configure(&cfg)
 	if _, err := b.DeleteRecords(10); !errors.Is(err, ErrPolicy) {
 		t.Errorf("compacted: %v", err)
 	}

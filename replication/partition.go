@@ -125,14 +125,14 @@ func (p *Partition) resign(r role) {
 	p.watchers.wake()
 }
 
-// configure takes over changed settings.
-func (p *Partition) configure(c Config) {
+// configure takes over changed settings. Partitions of a topic share them; nobody changes what c points to.
+func (p *Partition) configure(c *Config) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if old := p.config.Load(); old != nil && *old == c {
+	if old := p.config.Load(); old != nil && *old == *c {
 		return
 	}
-	p.config.Store(&c)
+	p.config.Store(c)
 	p.log.SetConfig(c.Log)
 	if r := p.role.Load(); r.leader {
 		p.advanceLocked()

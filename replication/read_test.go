@@ -28,7 +28,7 @@ func (b *bench) freeze(t *testing.T, below int64) {
 	b.log.SetRemoteEndOffset(below)
 	cfg := *b.config.Load()
 	cfg.Log.LocalRetentionBytes = 1
-	b.configure(cfg)
+	b.configure(&cfg)
 	if err = b.log.Roll(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -54,12 +55,13 @@ const stopTimeout = 5 * time.Second
 // server is a broker while it starts and runs.
 type server struct {
 	Options
-	log      *slog.Logger
-	parts    *stages
-	registry *prometheus.Registry
-	ops      operations
-	settings *settings
-	values   config.Values // the broker's own configuration, fixed at start
+	log       *slog.Logger
+	parts     *stages
+	registry  *prometheus.Registry
+	ops       operations
+	settings  *settings
+	lastTopic lastTopic
+	values    config.Values // the broker's own configuration, fixed at start
 
 	kafka, http net.Listener
 	bucket      objstore.Bucket
@@ -100,6 +102,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Ready != nil {
 		o.Ready(ready)
 	}
+	debug.FreeOSMemory() // opening thousands of logs has left much behind
 	select {
 	case <-ctx.Done():
 		s.log.Info("stopping")
@@ -193,9 +196,7 @@ func (s *server) openLogs(ctx context.Context) error {
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
 		Dirs: []string{s.Config.LogDir()}, ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
-		Config: func(topic string) storage.Config {
-			return logConfig(s.settings.Layers().Topic(s.follower.Image().TopicConfigs(topic)))
-		},
+		Config:             func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),

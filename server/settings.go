@@ -1,6 +1,7 @@
 package server
 
 import (
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -26,13 +27,14 @@ func newSettings(cfg config.Broker) *settings {
 // Layers are the layers as of the newest image that was followed.
 func (s *settings) Layers() config.Layers { return *s.layers.Load() }
 
-// follow takes the dynamic layers from an image.
+// follow takes the dynamic layers from an image. Layers that say the same stay
+// the same pointer.
 func (s *settings) follow(image *metadata.Image) {
-	s.layers.Store(&config.Layers{
-		Static:         s.static,
-		DynamicDefault: image.DefaultBrokerConfigs(),
-		DynamicBroker:  image.BrokerConfigs(s.nodeID),
-	})
+	byDefault, own := image.DefaultBrokerConfigs(), image.BrokerConfigs(s.nodeID)
+	if l := s.layers.Load(); maps.Equal(l.DynamicDefault, byDefault) && maps.Equal(l.DynamicBroker, own) {
+		return
+	}
+	s.layers.Store(&config.Layers{Static: s.static, DynamicDefault: byDefault, DynamicBroker: own})
 }
 
 // logConfig is a topic's effective configuration as the local log wants it.

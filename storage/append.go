@@ -127,6 +127,9 @@ func (l *Log) followLocked(batches []byte) (AppendInfo, error) {
 // writeLocked writes checked batches with their final offsets, then lets
 // readers see them. On an error the log is as it was.
 func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
+	if err := l.ensureDirLocked(); err != nil {
+		return classify(err)
+	}
 	if err := l.rollIfNeededLocked(int64(len(batches)), info); err != nil {
 		return err
 	}

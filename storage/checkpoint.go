@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -87,19 +88,20 @@ func (d *dataDir) readCheckpoint(fsys vfs.FS, name string) (map[partitionKey]int
 	if err != nil {
 		return nil, err
 	}
-	d.checkpoints.Lock()
-	d.checkpoints.written[name] = content
-	d.checkpoints.Unlock()
 	offsets, err := parseCheckpoint(content)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", filepath.Join(d.path, name), err)
 	}
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	d.checkpoints.written[name] = offsets
 	return offsets, nil
 }
 
 // writeCheckpoint makes the offsets that collect returns durable, if they
 // differ from what the file has. collect runs under the lock that orders the
-// writers, so that an older state never replaces a newer one.
+// writers, so that an older state never replaces a newer one; what it returns is
+// not kept.
 func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[partitionKey]int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
@@ -107,21 +109,14 @@ func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[p
 }
 
 func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[partitionKey]int64) error {
-	content := formatCheckpoint(offsets)
-	if bytes.Equal(content, d.checkpoints.written[name]) {
+	if written := d.checkpoints.written[name]; written != nil && maps.Equal(offsets, written) {
 		return nil
 	}
-	if err := vfs.ReplaceFile(fsys, filepath.Join(d.path, name), content, 0o644, true); err != nil {
+	if err := vfs.ReplaceFile(fsys, filepath.Join(d.path, name), formatCheckpoint(offsets), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(d.path, name), err)
 	}
-	d.checkpoints.written[name] = content
+	d.checkpoints.written[name] = maps.Clone(offsets)
 	return nil
-}
-
-// mentionsLocked says whether a checkpoint file has a line for the partition,
-// without the cost of reading all lines.
-func (d *dataDir) mentionsLocked(name string, key partitionKey) bool {
-	return bytes.Contains(d.checkpoints.written[name], []byte("\n"+key.topic+" "+strconv.Itoa(int(key.partition))+" "))
 }
 
 // lowerCheckpoint takes one partition's line of a checkpoint down to offset,
@@ -129,13 +124,10 @@ func (d *dataDir) mentionsLocked(name string, key partitionKey) bool {
 func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
-	if !d.mentionsLocked(name, key) {
-		return nil
-	}
-	offsets, err := parseCheckpoint(d.checkpoints.written[name])
-	if err != nil || offsets[key] <= offset {
+	if d.checkpoints.written[name][key] <= offset {
 		return nil // a file that is missing or damaged promises nothing
 	}
+	offsets := maps.Clone(d.checkpoints.written[name])
 	offsets[key] = offset
 	return d.writeCheckpointLocked(fsys, name, offsets)
 }
@@ -146,15 +138,12 @@ func (d *dataDir) forget(fsys vfs.FS, key partitionKey) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
 	for _, name := range []string{recoveryFile, startFile, hwFile} {
-		if !d.mentionsLocked(name, key) {
+		if _, has := d.checkpoints.written[name][key]; !has {
 			continue
 		}
-		offsets, err := parseCheckpoint(d.checkpoints.written[name])
-		if _, has := offsets[key]; err != nil || !has {
-			continue
-		}
+		offsets := maps.Clone(d.checkpoints.written[name])
 		delete(offsets, key)
-		if err = d.writeCheckpointLocked(fsys, name, offsets); err != nil {
+		if err := d.writeCheckpointLocked(fsys, name, offsets); err != nil {
 			return err
 		}
 	}

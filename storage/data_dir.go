@@ -44,7 +44,7 @@ type dataDir struct {
 	// after a log's lock: under it nothing may wait for one.
 	checkpoints struct {
 		sync.Mutex
-		written map[string][]byte
+		written map[string]map[partitionKey]int64 // nil: the file is missing or damaged
 	}
 	// clean: the last shutdown was; hasRecovery: the recovery checkpoint was
 	// there and sound.

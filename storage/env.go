@@ -19,11 +19,23 @@ type env struct {
 	now        func() time.Time
 	expiration time.Duration // of idle producers
 
+	lastConfig atomic.Pointer[Config] // see share
+
 	deletions atomic.Int64 // numbers the files of deleted segments
 	trash     trash
 	flushes   flushQueue
 	// checkpoint asks for the checkpoints to be written soon. Capacity 1.
 	checkpoint chan struct{}
+}
+
+// share returns settings that are never changed. The logs of a topic come one
+// after the other and get the same.
+func (e *env) share(c Config) *Config {
+	if last := e.lastConfig.Load(); last != nil && *last == c {
+		return last
+	}
+	e.lastConfig.Store(&c)
+	return &c
 }
 
 // segmentUnused is called when nobody uses a segment any more.

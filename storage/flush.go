@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -71,9 +72,8 @@ type flushPlan struct {
 	end         int64
 	truncations int
 	segments    []flushSegment
-	epochs      []EpochEntry // to be saved, if changes says so
-	changes     int
-	saved       bool // the epoch file is up to date
+	epochs      []EpochEntry
+	unsaved     bool // epochs is not what the file has
 	created     int
 	names       bool // the directory needs a sync
 	newDir      bool // so does its own name in the data directory
@@ -154,7 +154,7 @@ func (p *flushPlan) release() {
 // saveEpochs brings the epoch file up to date before the recovery point moves,
 // because segments below it are not scanned for their epochs.
 func (l *Log) saveEpochs(plan *flushPlan) error {
-	if plan.saved {
+	if !plan.unsaved {
 		return nil
 	}
 	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(plan.epochs), 0o644, true); err != nil {
@@ -169,11 +169,11 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 		return flushPlan{}, err
 	}
 	plan := flushPlan{
-		began:  l.env.now(),
-		epochs: l.epochs.load(), changes: l.epochs.changes, saved: l.epochs.changes == l.epochs.saved,
-		end: l.offsets.end.Load(), truncations: l.flush.truncations,
+		began: l.env.now(),
+		end:   l.offsets.end.Load(), truncations: l.flush.truncations,
 		created: l.flush.created, names: l.flush.created != l.flush.createdSync, newDir: l.flush.newDir,
 	}
+	plan.epochs, plan.unsaved = l.epochs.unsaved(plan.end)
 	list := l.list()
 	for i, s := range list {
 		closed := i < len(list)-1
@@ -229,7 +229,7 @@ func (l *Log) syncNames(plan flushPlan) error {
 // flushedLocked notes what a flush has done, unless the log was truncated
 // meanwhile: then nothing is known and the next flush begins anew.
 func (l *Log) flushedLocked(plan flushPlan) {
-	l.epochs.saved = plan.changes
+	l.epochs.saved = plan.epochs
 	if plan.truncations != l.flush.truncations {
 		return
 	}
@@ -264,7 +264,7 @@ func (l *Log) updateRecoveryLocked() {
 // needsTimedFlush says whether flush.ms has passed with something to flush.
 func (l *Log) needsTimedFlush(now time.Time) bool {
 	every := l.config.Load().FlushMs
-	if every < 0 || l.offsets.flushed.Load() >= l.offsets.end.Load() {
+	if every < 0 || every == math.MaxInt64 || l.offsets.flushed.Load() >= l.offsets.end.Load() {
 		return false
 	}
 	l.mu.Lock()

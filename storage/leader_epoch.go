@@ -28,9 +28,7 @@ type EpochEntry struct {
 // guards changes; readers take the immutable slice.
 type epochCache struct {
 	entries atomic.Pointer[[]EpochEntry]
-	// changes counts them, saved is the count that the file has; the log's lock
-	// guards both.
-	changes, saved int
+	saved   []EpochEntry // what the file has; the log's lock guards it
 }
 
 func (c *epochCache) load() []EpochEntry {
@@ -40,9 +38,15 @@ func (c *epochCache) load() []EpochEntry {
 	return nil
 }
 
-func (c *epochCache) store(entries []EpochEntry) {
-	c.entries.Store(&entries)
-	c.changes++
+func (c *epochCache) store(entries []EpochEntry) { c.entries.Store(&entries) }
+
+// unsaved are the epochs of the batches below end, if the file has others. An
+// epoch that begins at the end has no batch yet: the next start would pass over
+// its entry, so that an election alone costs nothing on disk.
+func (c *epochCache) unsaved(end int64) (entries []EpochEntry, any bool) {
+	entries = c.load()
+	n := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset >= end })
+	return entries[:n:n], !slices.Equal(entries[:n], c.saved)
 }
 
 // latest is the newest epoch, or UndefinedEpoch.

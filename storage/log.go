@@ -34,6 +34,7 @@ type Log struct {
 	mu         sync.Mutex
 	producers  producerState
 	snapshotAt int64 // offset of the newest snapshot, at which nothing need be replayed
+	onDisk     bool  // the directory exists; a new log's comes with the first write
 	flush      flushState
 }
 
@@ -77,7 +78,7 @@ func newLog(e *env, dir *dataDir, key partitionKey, cfg Config) *Log {
 		logger: e.logger.With(slog.String("partition", key.String())),
 	}
 	l.topicID.Store(new([16]byte))
-	l.config.Store(&cfg)
+	l.config.Store(e.share(cfg))
 	l.offsets.remoteEnd.Store(-1)
 	l.offsets.unstable.Store(-1)
 	l.flush.token = make(chan struct{}, 1)
@@ -98,7 +99,11 @@ func (l *Log) TopicID() [16]byte { return *l.topicID.Load() }
 func (l *Log) Config() Config { return *l.config.Load() }
 
 // SetConfig puts settings in force; they hold for what happens from now on.
-func (l *Log) SetConfig(c Config) { l.config.Store(&c) }
+func (l *Log) SetConfig(c Config) {
+	if c != l.Config() {
+		l.config.Store(l.env.share(c))
+	}
+}
 
 // StartOffset is the first offset of the log over both tiers.
 func (l *Log) StartOffset() int64 { return l.offsets.start.Load() }

@@ -113,7 +113,7 @@ func (m *Manager) open(ctx context.Context) error {
 	}
 	for _, path := range m.options.Dirs {
 		d := &dataDir{fs: m.env.fs, path: filepath.Clean(path), failed: m.failed}
-		d.checkpoints.written = map[string][]byte{}
+		d.checkpoints.written = map[string]map[partitionKey]int64{}
 		d.commits, d.writeback = newCommitter(m.env, d), newWriteback(m.options.WritebackBytes)
 		m.dirs = append(m.dirs, d)
 		if err := d.open(m.env.fs); err != nil {
@@ -246,9 +246,9 @@ func (m *Manager) all() []*Log {
 	return logs
 }
 
-// Create opens a new, empty log, or returns the one that exists. What it makes
-// on disk is synced by the first flush only: that the topic exists is known
-// from the metadata, and after a crash Create is called again. A directory of
+// Create opens a new, empty log, or returns the one that exists. A new log is
+// in memory only until its first append: that the topic exists is known from
+// the metadata, and after a restart Create is called again. A directory of
 // another topic with the same name is ErrTopicIDMismatch: Delete it first.
 func (m *Manager) Create(topic string, partition int32, topicID [16]byte) (*Log, error) {
 	key := partitionKey{topic, partition}
@@ -265,9 +265,7 @@ func (m *Manager) Create(topic string, partition int32, topicID [16]byte) (*Log,
 			return nil, fmt.Errorf("create log %s: %w: every data directory failed", key, ErrStorage)
 		}
 		l = newLog(m.env, d, key, cfg)
-		if err := l.create(topicID); err != nil {
-			return nil, fmt.Errorf("create log %s: %w", key, classify(err))
-		}
+		l.create(topicID)
 		d.logs++
 		m.mu.logs[key] = l
 		m.sorted.Store(nil)
@@ -293,31 +291,6 @@ func (m *Manager) roomiestLocked() *dataDir {
 		}
 	}
 	return best
-}
-
-// create makes the directory of a new log. Its first segment's file comes with
-// the first append.
-func (l *Log) create(topicID [16]byte) error {
-	if err := l.dir.forget(l.env.fs, l.key); err != nil {
-		return err
-	}
-	if err := l.env.fs.MkdirAll(l.path, 0o755); err != nil {
-		return err
-	}
-	if err := l.writeMetadata(topicID); err != nil {
-		return err
-	}
-	l.publish(segmentList{l.env.newSegment(l.path, 0, l.config.Load(), l.env.now())})
-	l.flush.newDir = true
-	return nil
-}
-
-func (l *Log) writeMetadata(id [16]byte) error {
-	if err := vfs.WriteFile(l.env.fs, filepath.Join(l.path, metadataFile), formatMetadata(id), 0o644); err != nil {
-		return err
-	}
-	l.topicID.Store(&id)
-	return nil
 }
 
 // Delete takes a log out of service at once: its operations fail with

@@ -180,9 +180,10 @@ func (m *Manager) Checkpoint() error {
 // checkpoint writes the three files of a directory. Logs that were closed since
 // they were listed are left out: their names may have new owners.
 func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
+	offsets := map[partitionKey]int64{} // of one file after the other
 	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
 		return func() map[partitionKey]int64 {
-			offsets := map[partitionKey]int64{}
+			clear(offsets)
 			for _, l := range logs {
 				if o := of(l); o > 0 && l.dir == d && !l.closed.Load() {
 					offsets[l.key] = o
@@ -253,7 +254,8 @@ func (l *Log) settle() error {
 	}
 	l.mu.Lock()
 	err := l.settleLocked()
-	settled := l.offsets.recovery.Load() == l.offsets.end.Load() && l.epochs.changes == l.epochs.saved
+	_, unsaved := l.epochs.unsaved(l.offsets.end.Load())
+	settled := l.offsets.recovery.Load() == l.offsets.end.Load() && !unsaved
 	l.mu.Unlock()
 	if err != nil || settled {
 		return classify(err)
@@ -263,14 +265,17 @@ func (l *Log) settle() error {
 
 // settleLocked writes what the next start would otherwise have to find out.
 func (l *Log) settleLocked() error {
-	active := l.list().active()
-	if active.size.Load() > 0 {
+	list := l.list()
+	active := list.active()
+	if small := active.small(); small && len(list) == 1 {
+		return nil
+	} else if !small {
 		if err := active.seal(); err != nil {
 			return err
 		}
 	}
 	end := l.offsets.end.Load()
-	if end == l.snapshotAt || l.list()[0].size.Load() == 0 {
+	if end == l.snapshotAt {
 		return nil
 	}
 	return l.writeSnapshotLocked(end)

@@ -114,6 +114,7 @@ func TestCreateIsIdempotentAndKnowsTopicIDs(t *testing.T) {
 	if _, err := k.m.Create("t", 0, other); !errors.Is(err, ErrTopicIDMismatch) {
 		t.Fatal(err)
 	}
+	fill(t, l, 1) // a log that was never written to is not on the disk
 	k.reopen()
 	if got, ok := k.m.Log("t", 0); !ok || got.TopicID() != testID {
 		t.Fatalf("%v", ok)

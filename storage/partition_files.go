@@ -20,6 +20,7 @@ type partitionFiles struct {
 	snapshots []int64 // ascending
 	swaps     []int64 // of .log.swap files
 	leftovers []string
+	epochs    bool  // there is an epoch file
 	cleaned   int64 // smallest base of a .cleaned file, -1 none
 }
 
@@ -30,6 +31,8 @@ func (p *partitionFiles) size(ext string, base int64) int64 {
 	}
 	return -1
 }
+
+func (p *partitionFiles) exists(ext string, base int64) bool { return p.size(ext, base) >= 0 }
 
 // splitName takes a segment file's name apart.
 func splitName(name string) (base int64, ext, suffix string, ok bool) {
@@ -82,6 +85,8 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 		switch {
 		case strings.HasSuffix(e.Name(), ".tmp"), strings.HasSuffix(e.Name(), suffixDeleted):
 			p.leftovers = append(p.leftovers, e.Name())
+		case e.Name() == epochFile:
+			p.epochs = true
 		case !ok:
 		case suffix == suffixCleaned:
 			p.leftovers = append(p.leftovers, e.Name())

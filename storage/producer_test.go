@@ -86,16 +86,16 @@ func TestSeveralBatchesOfAProducerInOneAppend(t *testing.T) {
 func TestRestartKeepsTheNewestBatchOfAProducer(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	for seq := range int32(3) {
-		mustAppend(t, k.log(), batchOf(1, 5, epoch0.UnixMilli(), producer(1, 0, seq)))
+		mustAppend(t, k.log(), batchOf(1, 2000, epoch0.UnixMilli(), producer(1, 0, seq)))
 	}
 	k.reopen()
 	if !slices.Contains(k.files(), "00000000000000000003.snapshot") {
 		t.Fatalf("no snapshot among %v", k.files())
 	}
-	if info := mustAppend(t, k.log(), batchOf(1, 5, epoch0.UnixMilli(), producer(1, 0, 2))); !info.Duplicate || info.FirstOffset != 2 {
+	if info := mustAppend(t, k.log(), batchOf(1, 2000, epoch0.UnixMilli(), producer(1, 0, 2))); !info.Duplicate || info.FirstOffset != 2 {
 		t.Fatalf("%+v", info)
 	}
-	if _, err := k.log().Append(batchOf(1, 5, epoch0.UnixMilli(), producer(1, 0, 4)), 0); !errors.Is(err, ErrOutOfOrderSequence) {
+	if _, err := k.log().Append(batchOf(1, 2000, epoch0.UnixMilli(), producer(1, 0, 4)), 0); !errors.Is(err, ErrOutOfOrderSequence) {
 		t.Fatal(err)
 	}
 }

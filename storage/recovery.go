@@ -37,11 +37,11 @@ func (l *Log) load(from found) error {
 	if err != nil {
 		return err
 	}
-	l.flush.newDir = true // nobody remembers whether it was synced
+	l.onDisk, l.flush.newDir = true, true // nobody remembers whether its name was synced
 	if err = l.loadMetadata(); err != nil {
 		return err
 	}
-	hasEpochs, err := l.loadEpochs()
+	hasEpochs, err := l.loadEpochs(files)
 	if err != nil {
 		return err
 	}
@@ -79,34 +79,42 @@ func (l *Log) load(from found) error {
 	}
 	l.offsets.flushed.Store(min(from.recoveryPoint, end))
 	l.updateRecoveryLocked()
-	if !hasEpochs {
+	if !hasEpochs && len(rebuilt) < len(list) { // what was rebuilt has told its epochs
 		if err = l.rebuildEpochs(); err != nil {
 			return err
 		}
 	}
 	l.epochs.truncateEnd(end)
 	l.epochs.truncateStart(l.offsets.start.Load())
-	return l.loadProducers(files.snapshots, rebuilt)
+	err = l.loadProducers(files.snapshots, rebuilt)
+	for _, s := range list {
+		s.closeFiles() // most logs are quiet
+	}
+	return err
 }
 
 // loadEpochs reads the epoch file; false if there is none that can be used.
-func (l *Log) loadEpochs() (bool, error) {
+func (l *Log) loadEpochs(files *partitionFiles) (bool, error) {
+	if !files.epochs {
+		return false, nil
+	}
 	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, epochFile), maxCheckpoint)
 	if err != nil {
-		return false, ignoreNotExist(err)
+		return false, err
 	}
 	entries, err := ParseEpochs(content)
 	if err != nil {
 		l.logger.Warn("rebuild damaged file", slog.String("file", epochFile), errorAttr(err))
 		return false, nil
 	}
-	l.epochs.entries.Store(&entries)
+	l.epochs.store(entries)
+	l.epochs.saved = entries
 	return true, nil
 }
 
 // rebuildEpochs reads the epochs off the batches of the whole log.
 func (l *Log) rebuildEpochs() error {
-	l.epochs.store(nil) // a change: the file is to be written
+	l.epochs.store(nil)
 	for _, s := range l.list() {
 		err := s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
 			if h.LeaderEpoch() > l.epochs.latest() {
@@ -117,9 +125,6 @@ func (l *Log) rebuildEpochs() error {
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return err
 		}
-	}
-	if len(l.epochs.load()) == 0 {
-		l.epochs.saved = l.epochs.changes // nothing to save in a log without batches
 	}
 	return nil
 }
@@ -155,8 +160,9 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 		if ends {
 			break
 		}
-		s.end.Store(next)
-		l.env.flushes.add(l)
+		if err = l.closeRebuilt(s, next); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }
@@ -172,6 +178,9 @@ func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from foun
 	next := int64(math.MaxInt64)
 	if ends = i == len(files.bases)-1; !ends {
 		next = files.bases[i+1]
+	}
+	if err = s.dropIndexes(files.exists); err != nil {
+		return false, err
 	}
 	bad, err := l.rebuildSegment(s, files.size(extLog, s.base), from.recoveryPoint, next)
 	if err != nil {
@@ -226,6 +235,15 @@ func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
 	return l.env.fs.SyncDir(l.path)
 }
 
+// smallSegment is up to how many bytes a segment without index entries has no
+// index files while it is active: reading its batches costs no more.
+const smallSegment = 4096
+
+// small says that an active segment is to be opened by reading its batches.
+func (s *segment) small() bool {
+	return s.size.Load() <= smallSegment && s.index.count() == 0 && s.times.count() == 0
+}
+
 // openTrusted opens a segment without reading its batches, but for those
 // behind the last index entry of the active one. Index files that are missing
 // or cannot be are rebuilt.
@@ -243,8 +261,8 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, int(times/timeEntrySize))
 	}
 	switch {
-	case active && ((sound && size > 0) || (size == 0 && index <= 0 && times <= 0)):
-		err := s.openTail(size, true)
+	case active && ((sound && size > 0) || (size <= smallSegment && index <= 0 && times <= 0)):
+		err := s.openTail(size, sound) // a small one may be closed without index files
 		if !errors.Is(err, ErrCorrupt) {
 			return err
 		}
@@ -258,6 +276,9 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		l.logger.Warn("rebuild missing or damaged index", segmentAttr(s))
 	}
 	rebuilt[s] = true
+	if err := s.dropIndexes(files.exists); err != nil {
+		return err
+	}
 	if active {
 		bad, err := l.rebuildSegment(s, size, s.base, next)
 		if err == nil && bad != nil {
@@ -278,8 +299,34 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 			segmentAttr(s), offsetAttr(s.end.Load()), errorAttr(bad))
 	}
 	s.size.Store(size)
+	return l.closeRebuilt(s, next)
+}
+
+// closeRebuilt completes a rebuilt segment that is not the active one: its
+// indexes are written and will be synced. The active one's stay in memory, as
+// they were before.
+func (l *Log) closeRebuilt(s *segment, next int64) error {
+	if err := s.seal(); err != nil {
+		return fmt.Errorf("write indexes of segment %d: %w", s.base, err)
+	}
 	s.end.Store(next)
 	l.env.flushes.add(l)
+	return nil
+}
+
+// dropIndexes forgets all index entries, also those of files that exist.
+func (s *segment) dropIndexes(exists func(ext string, base int64) bool) error {
+	for _, old := range []struct {
+		ext  string
+		drop func() error
+	}{{extIndex, s.index.reset}, {extTimeIndex, s.times.reset}, {extTxnIndex, s.txns.discard}} {
+		if !exists(old.ext, s.base) {
+			continue // it was not opened either
+		}
+		if err := old.drop(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -287,12 +334,10 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 // end at or after crcFrom are read and checked in full, others by their
 // headers; those from next on are of another segment. The segment ends before
 // the first batch that is not sound; bad says what is wrong with it. The file
-// is left as it is.
+// is left as it is, and the indexes, which were dropped before, are not written
+// yet.
 func (l *Log) rebuildSegment(s *segment, size, crcFrom, next int64) (bad, err error) {
 	l.env.metrics.rebuiltIndexes.Inc()
-	if err = errors.Join(s.index.reset(), s.times.reset(), s.txns.discard()); err != nil {
-		return nil, err
-	}
 	s.largest.known, s.largest.at.Timestamp = true, record.NoTimestamp
 	s.firstTime, s.sinceIndex = record.NoTimestamp, 0
 	s.synced, s.indexDurable = 0, false
@@ -307,7 +352,7 @@ func (l *Log) rebuildSegment(s *segment, size, crcFrom, next int64) (bad, err er
 	}
 	s.size.Store(good)
 	s.end.Store(end)
-	return bad, s.seal()
+	return bad, nil
 }
 
 // walk enters every sound batch into the indexes and the epochs. It returns

@@ -92,15 +92,15 @@ func (x *sparseIndex) grow(t *indexTail, n int) *indexTail {
 // persist writes to the file what it lacks, creating it. It does not sync.
 func (x *sparseIndex) persist() error {
 	t := x.tail.Load()
+	total := t.base + int(t.n.Load())
+	if total == x.persisted && total > 0 {
+		return nil
+	}
 	f, err := x.file.acquire(true)
 	if err != nil {
 		return err
 	}
 	defer x.file.release()
-	total := t.base + int(t.n.Load())
-	if total == x.persisted {
-		return nil
-	}
 	missing := t.buf[(x.persisted-t.base)*x.width : (total-t.base)*x.width]
 	if _, err = f.WriteAt(missing, int64(x.persisted)*int64(x.width)); err != nil {
 		return err
@@ -134,13 +134,13 @@ func (x *sparseIndex) cut(n int) error {
 
 // reset drops all entries, also those of a file of which nothing is known.
 func (x *sparseIndex) reset() error {
-	f, err := x.file.acquire(true)
-	if err != nil {
-		return err
-	}
-	defer x.file.release()
 	x.persisted = 0
 	x.releaseTail()
+	f, err := x.file.acquire(false)
+	if err != nil {
+		return ignoreNotExist(err)
+	}
+	defer x.file.release()
 	return f.Truncate(0)
 }
 

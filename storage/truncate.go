@@ -134,7 +134,9 @@ func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	err := s.openTail(size, false)
 	if errors.Is(err, ErrCorrupt) {
 		l.logger.Warn("rebuild damaged index", segmentAttr(s), errorAttr(err))
-		_, err = l.rebuildSegment(s, size, math.MaxInt64, math.MaxInt64)
+		if err = s.dropIndexes(func(string, int64) bool { return true }); err == nil {
+			_, err = l.rebuildSegment(s, size, math.MaxInt64, math.MaxInt64)
+		}
 		s.size.Store(size)
 	}
 	if err != nil {
@@ -146,6 +148,9 @@ func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 }
 
 func (l *Log) truncateFullyLocked(at, start int64) error {
+	if err := l.ensureDirLocked(); err != nil {
+		return classify(err)
+	}
 	if err := l.lowerRecoveryPointLocked(at); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,9 @@ import (
 	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/raft/v3/raftpb"
 )
 
 // EmbeddedOptions are those of an etcd that runs inside this process.
@@ -24,14 +27,18 @@ type EmbeddedOptions struct {
 	Cluster        string        // as of Options
 	RequestTimeout time.Duration // 5 s if zero
 	Logger         *slog.Logger
+
+	tick time.Duration // the constant if zero; an election timeout is 5 of them
 }
 
-// Settings of the single embedded member. It elects itself within two
-// election timeouts, and never loses an election, however starved it is.
+// Settings of the single embedded member. It elects itself at once, within two
+// election timeouts in any case, and never loses an election, however starved
+// it is.
 const (
 	memberName         = "varve"
 	tick               = 50 * time.Millisecond
-	electionTimeout    = 250 * time.Millisecond
+	electionTicks      = 5
+	nudgeInterval      = time.Millisecond
 	quotaBytes         = 4 << 30
 	keptRevisions      = "10000"
 	snapshotEntries    = 1000 // of the raft log, which is in memory until then
@@ -89,17 +96,43 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-server.Server.ReadyNotify():
-		return server, nil
-	case err = <-server.Err():
-	case <-server.Server.StopNotify():
-		err = errors.New("the server stopped while it started")
-	case <-ctx.Done():
-		err = fmt.Errorf("wait until it is ready: %w", context.Cause(ctx))
+	if err = awaitReady(ctx, server); err != nil {
+		server.Close()
+		return nil, err
 	}
-	server.Close()
-	return nil, err
+	return server, nil
+}
+
+// awaitReady waits until the server has elected itself and answers.
+func awaitReady(ctx context.Context, server *embed.Etcd) error {
+	nudge := time.NewTicker(nudgeInterval)
+	defer nudge.Stop()
+	for {
+		select {
+		case <-server.Server.ReadyNotify():
+			return nil
+		case err := <-server.Err():
+			return err
+		case <-server.Server.StopNotify():
+			return errors.New("the server stopped while it started")
+		case <-ctx.Done():
+			return fmt.Errorf("wait until it is ready: %w", context.Cause(ctx))
+		case <-nudge.C:
+			campaign(ctx, server.Server)
+		}
+	}
+}
+
+// campaign has a server without a leader stand for election now: the only
+// member has nobody to let an election timeout pass for. What a leader sends to
+// hand over does that. A member that has not yet applied what its log begins
+// with, which is itself, refuses and is told again.
+func campaign(ctx context.Context, s *etcdserver.EtcdServer) {
+	if s.Leader() != 0 {
+		return
+	}
+	self := uint64(s.MemberID())
+	_ = s.Process(ctx, &raftpb.Message{Type: raftpb.MessageType_MsgTimeoutNow.Enum(), From: &self, To: &self})
 }
 
 // checkDatabase opens the database as etcd will: that one panics over a damaged
@@ -126,8 +159,9 @@ func config(o EmbeddedOptions) *embed.Config {
 	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil
 	c.AdvertisePeerUrls = []url.URL{address}
 	c.InitialCluster = memberName + "=" + address.String()
+	tick := cmp.Or(o.tick, tick)
 	c.TickMs = uint(tick.Milliseconds())
-	c.ElectionMs = uint(electionTimeout.Milliseconds())
+	c.ElectionMs = uint((electionTicks * tick).Milliseconds())
 	c.InitialElectionTickAdvance = true
 	c.QuotaBackendBytes = quotaBytes
 	c.AutoCompactionMode = embed.CompactorModeRevision

@@ -106,6 +106,20 @@ func TestEmbeddedStartsFastAndQuietly(t *testing.T) {
 	}
 }
 
+// TestEmbeddedElectsItselfAtOnce has an election timeout that nobody waits for.
+func TestEmbeddedElectsItselfAtOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 19*time.Second)
+	defer cancel()
+	o := EmbeddedOptions{Dir: filepath.Join(t.TempDir(), "etcd"), Cluster: "test", Logger: testLogger(t), tick: 10 * time.Second}
+	for _, what := range []string{"an empty directory", "its directory"} {
+		s, err := OpenEmbedded(ctx, o)
+		if err != nil {
+			t.Fatalf("start on %s: %v", what, err)
+		}
+		closeStore(t, s)
+	}
+}
+
 func TestEmbeddedListensNowhere(t *testing.T) {
 	openEmbedded(t, t.TempDir())
 	if n := listeners(t); n != 0 {

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -36,6 +37,10 @@ var quiet = map[string]bool{
 	"check file permission":                                                                true,
 }
 
+// tooEarly ends the report of a member that was told to stand for election
+// before it can, see campaign.
+const tooEarly = "since there are still pending configuration changes to apply"
+
 func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
@@ -43,7 +48,7 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(entry.Level) && !quiet[entry.Message] {
+	if c.Enabled(entry.Level) && !quiet[entry.Message] && !strings.HasSuffix(entry.Message, tooEarly) {
 		return checked.AddCore(entry, c)
 	}
 	return checked
