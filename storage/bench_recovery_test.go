@@ -72,6 +72,7 @@ func BenchmarkIndexLookup(b *testing.B) {
 		b.Fatal(err)
 	}
 	offset := func(b *testing.B, target func(i int64) int64) {
+		b.Helper()
 		b.ReportAllocs()
 		for i := int64(0); b.Loop(); i++ {
 			o := target(i)
@@ -80,7 +81,9 @@ func BenchmarkIndexLookup(b *testing.B) {
 			}
 		}
 	}
-	b.Run("offset in memory", func(b *testing.B) { offset(b, func(i int64) int64 { return entries*every - 1 - i%(10*every) }) })
+	b.Run("offset in memory", func(b *testing.B) {
+		offset(b, func(i int64) int64 { return entries*every - 1 - i%(10*every) })
+	})
 	b.Run("offset in the file", func(b *testing.B) {
 		offset(b, func(i int64) int64 { return i * 1_000_003 % ((entries - 1000) * every) })
 	})

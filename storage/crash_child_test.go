@@ -95,21 +95,21 @@ func TestCrashChild(t *testing.T) {
 	defer stop()
 	var wg sync.WaitGroup
 	for p := range int32(crashPartitions) {
-		l, err := m.Create("t", p, testID)
-		if err != nil {
-			report.say("! create: %v", err)
+		l, createErr := m.Create("t", p, testID)
+		if createErr != nil {
+			report.say("! create: %v", createErr)
 			return
 		}
 		w := crashWriter{l: l, report: report, rnd: rand.New(rand.NewPCG(seed, uint64(p))), epoch: l.LatestEpoch() + 1}
 		wg.Go(func() {
-			if err := w.run(ctx); err != nil {
-				report.say("! partition %d: %v", p, err)
+			if runErr := w.run(ctx); runErr != nil {
+				report.say("! partition %d: %v", p, runErr)
 			}
 		})
 	}
 	wg.Go(func() {
-		if err := m.Run(ctx); err != nil {
-			report.say("! run: %v", err)
+		if runErr := m.Run(ctx); runErr != nil {
+			report.say("! run: %v", runErr)
 		}
 	})
 	// The parent closes its end of the input to ask for a clean end.

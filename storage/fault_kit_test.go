@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/record"
@@ -176,7 +177,7 @@ func (w *witness) checkRestart(what string, k *kit, durable int64) {
 	k.open()
 	l := k.log()
 	start, end := l.LocalStartOffset(), l.EndOffset()
-	all := append(w.must[:len(w.must):len(w.must)], w.may...)
+	all := slices.Concat(w.must, w.may)
 	if end < durable || end > endOf(all, w.at) || start > max(w.hw, w.at) {
 		w.t.Fatalf("%s: log from %d to %d; durable %d, written %d, high watermark %d", what, start, end, durable, endOf(all, w.at), w.hw)
 	}

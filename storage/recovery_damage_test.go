@@ -15,9 +15,23 @@ var batchFields = []struct {
 	name string
 	at   int
 }{
-	{"base offset, high", 1}, {"base offset, low", 7}, {"length, high", 8}, {"length, low", 11}, {"leader epoch", 15},
-	{"magic", 16}, {"crc", 18}, {"attributes", 22}, {"last offset delta", 25}, {"base timestamp", 33}, {"max timestamp", 40},
-	{"producer id", 50}, {"producer epoch", 52}, {"sequence", 56}, {"count", 60}, {"body", 65}, {"end of body", -1},
+	{"base offset, high", 1},
+	{"base offset, low", 7},
+	{"length, high", 8},
+	{"length, low", 11},
+	{"leader epoch", 15},
+	{"magic", 16},
+	{"crc", 18},
+	{"attributes", 22},
+	{"last offset delta", 25},
+	{"base timestamp", 33},
+	{"max timestamp", 40},
+	{"producer id", 50},
+	{"producer epoch", 52},
+	{"sequence", 56},
+	{"count", 60},
+	{"body", 65},
+	{"end of body", -1},
 }
 
 // TestFlippedBit flips one bit of one field of every batch, after every kind of

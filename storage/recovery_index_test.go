@@ -128,6 +128,12 @@ func TestEveryByteOfAnIndex(t *testing.T) {
 				v.k.edit(seg+ext, func(b []byte) []byte { b[i] ^= 1 << (i % 8); return b })
 				v.k.open()
 				v.checkContent(victimEnd)
+				if last := len(whole[seg+ext]) - indexWidths[ext]; seg == seg6 && i >= last {
+					// New entries go behind it, so that it is put right.
+					if err := verifyFiles(v.k.log()); err != nil {
+						t.Fatalf("byte %d of the last entry: %v", i-last, err)
+					}
+				}
 			}
 		}
 	}
