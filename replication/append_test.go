@@ -3,6 +3,8 @@ package replication
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -122,6 +124,116 @@ func TestFlushedTopicCommitsAfterSync(t *testing.T) {
 			t.Errorf("high watermark %d above flushed %d", b.HighWatermark(), b.Log().FlushedOffset())
 		}
 	}
+}
+
+// heldSyncs holds up every sync of a .log while gate is locked.
+type heldSyncs struct {
+	vfs.FS
+	gate sync.RWMutex
+}
+
+type heldFile struct {
+	vfs.File
+	fs *heldSyncs
+}
+
+func (h *heldSyncs) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := h.FS.OpenFile(name, flag, perm)
+	if err != nil || !strings.HasSuffix(name, ".log") {
+		return f, err
+	}
+	return heldFile{f, h}, nil
+}
+
+func (f heldFile) Sync() error {
+	f.fs.gate.RLock()
+	defer f.fs.gate.RUnlock()
+	return f.File.Sync()
+}
+
+func TestAckFsyncHoldsUpTheAcknowledgementOnly(t *testing.T) {
+	held := &heldSyncs{FS: vfs.NewMem()}
+	b := newBench(t, held, func(c *Config) { c.AckFsync = true })
+	for _, acks := range []int16{AcksLeader, AcksAll} {
+		held.gate.Lock()
+		a := b.append(t, acks, "v")
+		if done, err := a.Done(); done {
+			t.Errorf("acks=%d: acknowledged before the sync, %v", acks, err)
+		}
+		if b.HighWatermark() != a.LastOffset+1 {
+			t.Errorf("acks=%d: the high watermark is at %d after offset %d", acks, b.HighWatermark(), a.LastOffset)
+		}
+		held.gate.Unlock()
+		if err := a.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if b.Log().FlushedOffset() <= a.LastOffset {
+			t.Errorf("acks=%d: acknowledged %d, flushed below %d", acks, a.LastOffset, b.Log().FlushedOffset())
+		}
+	}
+}
+
+func TestAckFsyncLeavesAcksNoneAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), func(c *Config) { c.AckFsync = true })
+		synctest.Wait() // a new leader syncs what it found
+		b.append(t, AcksNone, "v")
+		synctest.Wait()
+		if flushed := b.Log().FlushedOffset(); flushed != 0 || b.HighWatermark() != 1 {
+			t.Errorf("acks=0: flushed below %d, high watermark %d", flushed, b.HighWatermark())
+		}
+	})
+}
+
+// What the original did not have to wait for, because of its acks or the settings of that time, the duplicate waits for.
+func TestAckFsyncOfADuplicate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), func(c *Config) { c.AckFsync = true })
+		produced := func(acks int16) Appended {
+			builder := record.Builder{HasProducer: true, ProducerID: 5}
+			builder.Append(1000, nil, []byte("v"))
+			a, err := b.Append(build(t, &builder), acks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		synctest.Wait() // a new leader syncs what it found
+		produced(AcksNone)
+		synctest.Wait()
+		again := produced(AcksLeader)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := again.Wait(ctx); err != nil || !again.Duplicate || b.Log().FlushedOffset() != 1 {
+			t.Errorf("%+v, %v, flushed below %d", again, err, b.Log().FlushedOffset())
+		}
+	})
+}
+
+func TestAckFsyncHoldsForWhatWasAppendedBefore(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	a := b.append(t, AcksLeader, "v")
+	c := *b.config.Load()
+	c.AckFsync = true
+	b.configure(&c)
+	if err := a.Wait(t.Context()); err != nil || b.Log().FlushedOffset() != 1 {
+		t.Errorf("%v, flushed below %d", err, b.Log().FlushedOffset())
+	}
+}
+
+func TestWaitersOfADeletedPartition(t *testing.T) {
+	held := &heldSyncs{FS: vfs.NewMem()}
+	b := newBench(t, held, func(c *Config) { c.AckFsync = true })
+	held.gate.Lock()
+	a := b.append(t, AcksLeader, "v")
+	b.resign(role{gone: true})
+	if err := b.m.o.Storage.Delete("t", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(t.Context()); !errors.Is(err, ErrUnknownTopicOrPartition) {
+		t.Errorf("got %v", err)
+	}
+	held.gate.Unlock()
 }
 
 func TestManyFlushedAppends(t *testing.T) {

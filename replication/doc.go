@@ -3,7 +3,7 @@
 // something to tell. The Manager makes the partitions follow the metadata images; nobody else creates, leads or deletes one.
 //
 //	metadata image ──▶ Manager.apply ──▶ Partition (role, leader epoch)        storage.Log ◀── one writer: Partition.mu
-//	produce ──▶ Partition.Append ──▶ log ──▶ flusher (flush.messages=1) ──▶ high watermark ──▶ wakes watchers
+//	produce ──▶ Partition.Append ──▶ log ──▶ high watermark ──▶ wakes watchers (flush.messages=1: after the log was synced)
 //	fetch   ──▶ Manager.Fetch ──▶ local read, or cold read from the bucket ──▶ waits on watchers, never on a polling timer
 //
 // There is one replica of everything today. The shapes leave room for followers: the role has an ISR, the high watermark moves in one
@@ -15,10 +15,13 @@
 //
 //   - R1. A log is written under its Partition's mutex, by the leader, at the epoch that the image gave it.
 //   - R2. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
-//   - R3. With flush.messages=1 the high watermark, and every acknowledgement but that of acks=0, waits for fsync.
+//   - R3. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
+//     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.
 //   - R4. No wake-up is lost: a watcher is registered before it looks at what it waits for.
 //   - R5. A log is deleted only on the word of a complete image of the cluster that the data directory belongs to.
 //   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
+//
+// Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.
 //
 // Locks: Partition.mu is held across an append to the page cache, never across fsync or a remote call. Under it only a watcher list's
 // and then a waiter's lock may be taken.

@@ -75,6 +75,16 @@
 // compacted or the recovery checkpoint is missing. Compaction therefore may
 // only touch segments below the recovery point.
 //
+// # Getting to the disk
+//
+// Nothing waits for the disk by itself. Who has to asks by FlushSoon and is told
+// through OnFlush: a directory's committer syncs all logs that wait in rounds,
+// side by side (committer.go). Closed segments are flushed in the background, a
+// few logs at a time, so that the recovery point moves on. And every
+// Options.WritebackBytes of an active segment the system is asked to begin
+// writing, which makes nothing durable but keeps little for a sync to wait for
+// (writeback.go); a hint, given by one goroutine per directory.
+//
 // # Locks
 //
 // Readers take none: they load an immutable segment list, pin a segment and
@@ -85,9 +95,12 @@
 //	Log.mu                  everything that changes a log; not held over fsyncs,
 //	                        but for truncation, which is rare
 //	dataDir.checkpoints     the checkpoint files
+//	committer.mu            which logs wait for a round
 //	segmentNames, cachedFile, fileCache   inside one call
 //
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
+// Only a committer holds several, of logs that are new, until their names are
+// durable; nobody else waits for one while holding another.
 // Who may call what of a Log at the same time is said at [Log].
 //
 // # For the cleaner to come
