@@ -91,6 +91,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs))}
 	m.mu.logs = map[partitionKey]*Log{}
 	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
+	m.env.decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
 	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
 	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
 	m.env.metrics = newMetrics(o.Registerer, func() float64 { return float64(m.env.files.count()) }, func() float64 { return float64(len(m.all())) })

@@ -59,8 +59,8 @@ type segment struct {
 
 func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *segment {
 	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, onZero: e.segmentUnused}
-	if cfg.SegmentJitterMs > 0 {
-		s.jitter = rand.Int64N(cfg.SegmentJitterMs)
+	if most := min(cfg.SegmentJitterMs, cfg.SegmentMs); most > 0 { // more would close it at once
+		s.jitter = rand.Int64N(most)
 	}
 	s.names.dir, s.names.base = dir, base
 	s.file.cache, s.file.names, s.file.ext = &e.files, &s.names, extLog
