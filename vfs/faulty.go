@@ -26,6 +26,8 @@ const (
 	OpWrite    Op = "write"
 	OpTruncate Op = "truncate"
 	OpSync     Op = "sync"
+
+	OpPreallocate Op = "preallocate"
 )
 
 // ErrInjected is the error of a Fault that names none.
@@ -216,6 +218,14 @@ func (f *faultyFile) Sync() error {
 		return err
 	}
 	return f.File.Sync()
+}
+
+// Preallocate implements Preallocator as far as the file below does.
+func (f *faultyFile) Preallocate(size int64) error {
+	if _, err := f.fs.check(OpPreallocate, f.name); err != nil {
+		return err
+	}
+	return Preallocate(f.File, size)
 }
 
 // OSFile implements OSFiler when the file below does; nil otherwise.
