@@ -131,6 +131,9 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 		return err
 	}
 	s := l.list().active()
+	if err := l.preallocateLocked(s); err != nil {
+		return classify(err)
+	}
 	err, broken := s.write(batches)
 	if broken != nil {
 		l.dir.fail(fmt.Errorf("restore %s after a failed write: %w", fileName(s.base, extLog), errors.Join(err, broken)))

@@ -264,6 +264,7 @@ func (l *Log) rebuildSegment(s *segment, size, crcFrom int64, mayCut bool) (cut 
 	}
 	s.size.Store(good)
 	s.end.Store(end)
+	s.preallocated = mayCut && l.config.Load().Preallocate // by the process that crashed
 	return bad != nil, s.seal()
 }
 

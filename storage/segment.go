@@ -53,6 +53,7 @@ type segment struct {
 	jitter       int64     // ms that it rolls earlier than segment.ms
 	sinceIndex   int64     // bytes since the last index entry
 	indexEvery   int64     // index.interval.bytes when it was opened
+	preallocated bool      // space behind its end is reserved
 	synced       int64     // bytes of the .log known to be durable
 	indexDurable bool      // closed, and all its files are durable
 }
@@ -154,13 +155,14 @@ func (s *segment) note(b record.Batch, pos int64) {
 	s.sinceIndex += int64(b.Size())
 }
 
-// seal brings the index files up to date: the last time entry has the largest
-// timestamp, as Kafka does when it closes or rolls a segment.
+// seal brings the files to what a closed segment has: the last time entry is
+// the largest timestamp, as Kafka does when it closes or rolls a segment, and
+// no space is reserved any more.
 func (s *segment) seal() error {
 	if err := s.times.maybeAppend(s.largest.at); err != nil {
 		return err
 	}
-	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
+	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist(), s.trim())
 }
 
 // largestTimestamp is the largest timestamp and the last offset of the batch
