@@ -4,13 +4,19 @@ import "math"
 
 const unlimited = "9223372036854775807"
 
-// topicTable holds the topic configurations that this version honors. Those of compaction, of stored compression, of throttled
-// reassignment and of unclean elections come with those features.
+// topicTable holds the topic configurations that this version honors. Those of compaction and of throttled reassignment come with those
+// features.
 var topicTable = newTable("topic", namesOf("topic"),
 	topicKey("cleanup.policy", List, "delete", "", "log.cleanup.policy", cleanupPolicies(),
 		"What happens to old segments. Only delete is supported for topics of users so far; internal topics use compact."),
-	topicKey("compression.type", String, "producer", "", "compression.type", producerCompression(),
-		"The codec that batches are stored in; producer keeps what the producer chose."),
+	topicKey("compression.gzip.level", Int, "-1", "", "compression.gzip.level", minusOneOr(between(1, 9)),
+		"The level at which the broker compresses with gzip; -1 is the codec's own default."),
+	topicKey("compression.lz4.level", Int, "9", "", "compression.lz4.level", between(1, 17),
+		"The level at which the broker compresses with lz4; 9 is the fast compressor, as in Kafka, and 10 and above are the same."),
+	topicKey("compression.type", String, "producer", "", "compression.type", oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"),
+		"The codec that batches are stored in; batches in another one are compressed again. producer keeps what the producer chose."),
+	topicKey("compression.zstd.level", Int, "3", "", "compression.zstd.level", between(-131072, 22),
+		"The level at which the broker compresses with zstd. There are four: below 3, 3 to 5, 6 to 9, and 10 and above."),
 	topicKey("file.delete.delay.ms", Long, "60000", "ms", "log.segment.delete.delay.ms", atLeast(0),
 		"How long the files of a deleted segment stay on disk."),
 	topicKey("flush.messages", Long, unlimited, "", "log.flush.interval.messages", atLeast(1),
@@ -33,12 +39,14 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"Whether a record's timestamp is the producer's or the time of the append."),
 	topicKey("min.insync.replicas", Int, "1", "", "min.insync.replicas", atLeast(1),
 		"How many replicas must have a record before acks=all is answered."),
+	topicKey("preallocate", Boolean, "false", "", "log.preallocate", validator{},
+		"Whether the disk space of a new segment is reserved when its first record comes; what is left is given back when it is closed."),
 	topicKey("remote.log.copy.disable", Boolean, "false", "", "", validator{},
 		"Whether uploads of a tiered topic stop; what is in the object store stays readable."),
 	topicKey("remote.storage.enable", Boolean, "true", "", "log.remote.storage.enable", validator{},
 		"Whether closed segments go to the object store. Kafka's default is false. Compacted topics are never tiered."),
-	topicKey("retention.bytes", Long, "-1", "bytes", "log.retention.bytes", atLeast(-1),
-		"How many bytes a partition keeps over both tiers; -1 means no limit."),
+	topicKey("retention.bytes", Long, "-1", "bytes", "log.retention.bytes", validator{},
+		"How many bytes a partition keeps over both tiers; -1, or less, means no limit."),
 	topicKey("retention.ms", Long, "604800000", "ms", "log.retention.ms", atLeast(-1),
 		"How long records are kept over both tiers; -1 means for ever."),
 	topicKey("segment.bytes", Int, "1073741824", "bytes", "log.segment.bytes", atLeast(1<<20),
@@ -49,6 +57,8 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"At most how much earlier than segment.ms a segment is closed, at random, so that partitions do not roll together."),
 	topicKey("segment.ms", Long, "604800000", "ms", "log.roll.ms", atLeast(1),
 		"The age at which a segment that has records is closed."),
+	topicKey("unclean.leader.election.enable", Boolean, "false", "", "unclean.leader.election.enable", validator{},
+		"Whether a replica that is not in sync may lead when no other can. With one replica, which always is in sync, both values mean the same."),
 )
 
 func topicKey(name string, typ Type, def, unit, synonym string, v validator, doc string) Key {

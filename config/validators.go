@@ -57,21 +57,6 @@ func oneOf(words ...string) validator {
 	}}
 }
 
-// producerCompression accepts the one value of compression.type that is honored so far: batches are stored as producers send them. To lift it,
-// put the other words of Kafka's into a oneOf.
-func producerCompression() validator {
-	kafka := oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
-	return validator{allowed: "[producer]", check: func(value string) error {
-		if err := kafka.check(value); err != nil {
-			return err
-		}
-		if value != "producer" {
-			return fmt.Errorf("this release stores batches as producers send them: only producer is supported; set compression.type in the producers")
-		}
-		return nil
-	}}
-}
-
 // cleanupPolicies accepts a list without repetition of compact and delete.
 func cleanupPolicies() validator {
 	word := oneOf("compact", "delete")
