@@ -27,12 +27,15 @@ const (
 // dataDir is one directory of the configuration. After a failure that leaves
 // unknown what is on its disk, every operation on its logs fails.
 type dataDir struct {
-	path string
-	id   [16]byte // directory.id of meta.properties
-	lock io.Closer
-	logs int // how many it holds; the manager's lock guards it
+	path     string
+	id       [16]byte // directory.id of meta.properties
+	lock     io.Closer
+	meta     []byte // meta.properties as it was found, nil if there was none
+	recorded bool   // it has the file of known directories: it was used before
+	logs     int    // how many it holds; the manager's lock guards it
 
 	failure atomic.Pointer[error]
+	leftOut bool            // it has failed since the start
 	failed  chan<- *dataDir // tells the manager; has room for every directory
 
 	// checkpoints guards the checkpoint files and what they hold. It comes
@@ -44,6 +47,12 @@ type dataDir struct {
 	// clean: the last shutdown was; hasRecovery: the recovery checkpoint was
 	// there and sound.
 	clean, hasRecovery bool
+}
+
+func newDataDir(path string, failed chan<- *dataDir) *dataDir {
+	d := &dataDir{path: path, failed: failed}
+	d.checkpoints.written = map[string][]byte{}
+	return d
 }
 
 // fail marks the directory; only the first failure counts.
@@ -76,8 +85,9 @@ func (d *dataDir) unusable(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDirInvalid, d.path, err)
 }
 
-// open makes the directory if need be, locks it and takes the marker of a clean
-// shutdown away, durably: if this process crashes, the next one must recover.
+// open makes the directory if need be, locks it, reads whose it is and takes the
+// marker of a clean shutdown away, durably: if this process crashes, the next
+// one must recover. But for ErrDirLocked its errors mean that the disk fails.
 func (d *dataDir) open(fsys vfs.FS) error {
 	if err := d.make(fsys); err != nil {
 		return d.unusable(err)
@@ -87,6 +97,10 @@ func (d *dataDir) open(fsys vfs.FS) error {
 		return d.unusable(err)
 	}
 	d.lock = lock
+	d.meta, err = vfs.ReadFile(fsys, filepath.Join(d.path, metaFile), 1<<16)
+	if ignoreNotExist(err) != nil {
+		return d.unusable(err)
+	}
 	marker := filepath.Join(d.path, cleanFile)
 	switch _, err = fsys.Stat(marker); {
 	case errors.Is(err, fs.ErrNotExist):
