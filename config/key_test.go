@@ -55,7 +55,7 @@ func TestNamesOutsideTheTables(t *testing.T) {
 		{TopicKey, "leader.replication.throttled.replicas", ErrNotSupported, ""},
 		{TopicKey, "min.cleanable.dirty.ratio", ErrNotSupported, ""},
 		{BrokerKey, "ssl.keystore.location", ErrNotSupported, ""},
-		{BrokerKey, "log.dir", ErrNotSupported, ""},
+		{BrokerKey, "metadata.log.dir", ErrNotSupported, ""},
 		{BrokerKey, "authorizer.class.name", ErrNotSupported, ""},
 		{TopicKey, "retention.m", ErrUnknownKey, "retention.ms"},
 		{TopicKey, "segmnet.bytes", ErrUnknownKey, "segment.bytes"},

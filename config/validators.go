@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,27 @@ func oneOf(words ...string) validator {
 	return validator{allowed: "[" + strings.Join(words, ", ") + "]", check: func(value string) error {
 		if !slices.Contains(words, value) {
 			return fmt.Errorf("String must be one of: %s", strings.Join(words, ", ")) // Kafka's words, shown to clients as they are
+		}
+		return nil
+	}}
+}
+
+// directories accepts a list of different paths.
+func directories() validator {
+	return validator{allowed: "paths", check: func(value string) error {
+		var seen []string
+		for _, path := range splitList(value) {
+			switch clean := filepath.Clean(path); {
+			case path == "" || strings.ContainsAny(path, "\r\n"):
+				return fmt.Errorf("%q is no path", path)
+			case slices.Contains(seen, clean):
+				return fmt.Errorf("%s is there twice", path)
+			default:
+				seen = append(seen, clean)
+			}
+		}
+		if len(seen) == 0 {
+			return fmt.Errorf("at least one directory must be named")
 		}
 		return nil
 	}}
