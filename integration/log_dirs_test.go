@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -114,8 +115,10 @@ func fetchOnce(t *testing.T, bootstrap string, partition int32) error {
 	t.Helper()
 	client := newClient(t, bootstrap, kgo.KeepRetryableFetchErrors(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {partition: kgo.NewOffset().At(0)}}))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for {
-		fetches := client.PollFetches(t.Context())
+		fetches := client.PollFetches(ctx)
 		for _, e := range fetches.Errors() {
 			return e.Err
 		}
