@@ -119,7 +119,9 @@ func TestDirectoryFailsLater(t *testing.T) {
 		t.Errorf("the other directory: %v", err)
 	}
 	if err := c.admin.UpdateConfigs(t.Context(), metadata.ConfigResource{Kind: metadata.TopicConfig, Topic: "b"},
-		func(map[string]string) (map[string]string, error) { return map[string]string{"flush.messages": "1"}, nil }); err != nil {
+		func(map[string]string) (map[string]string, error) {
+			return map[string]string{"flush.messages": "1"}, nil
+		}); err != nil {
 		t.Fatal(err)
 	}
 	c.settle() // a change of its topic is no error, and brings nothing back

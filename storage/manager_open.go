@@ -130,8 +130,8 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 			if d.err() != nil {
 				return nil //nolint:nilerr // it has been left out meanwhile
 			}
-			if err := l.load(offsets.of(d, key, l.config.Load())); err != nil {
-				m.leaveOut(d, fmt.Errorf("open log %s in %s: %w", key, d.path, err))
+			if loadErr := l.load(offsets.of(d, key, l.config.Load())); loadErr != nil {
+				m.leaveOut(d, fmt.Errorf("open log %s in %s: %w", key, d.path, loadErr))
 			}
 			return nil
 		})

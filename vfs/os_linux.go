@@ -21,7 +21,7 @@ func (f osFile) Preallocate(size int64) error {
 	var result error
 	err = conn.Control(func(fd uintptr) {
 		for {
-			if result = syscall.Fallocate(int(fd), fallocKeepSize, 0, size); result != syscall.EINTR { //nolint:errorlint // a bare errno
+			if result = syscall.Fallocate(int(fd), fallocKeepSize, 0, size); result != syscall.EINTR {
 				return
 			}
 		}
