@@ -14,7 +14,7 @@ import (
 )
 
 // IncrementalAlterConfigs changes single settings of topics and brokers. Versions 0-1 (KIP-339). Each resource is changed by itself, all of
-// its settings or none; the answer comes when this broker's image shows the change.
+// its settings or none; the answer comes when this broker's partitions go by the change.
 //
 //   - SET and DELETE are for all settings, APPEND and SUBTRACT for lists, which start from the effective value when nothing is set.
 //   - A broker with an empty name stands for all brokers. Any broker can change the settings of any other.
@@ -66,7 +66,10 @@ func (b *Broker) alterConfigs(ctx context.Context, r kmsg.IncrementalAlterConfig
 		_, err = change(maps.Clone(target.current))
 		return err
 	}
-	return b.admin.UpdateConfigs(ctx, target.resource, change)
+	if err = b.admin.UpdateConfigs(ctx, target.resource, change); err != nil {
+		return err
+	}
+	return b.replicas.AwaitServed(ctx, nil)
 }
 
 // configTarget is what a request's resource means here.

@@ -228,17 +228,31 @@ func (b Broker) Static() map[string]string {
 		"node.id":              strconv.Itoa(int(b.NodeID)),
 		"listeners":            "PLAINTEXT://" + b.Listen,
 		"advertised.listeners": "PLAINTEXT://" + b.Advertise,
-		"log.dirs":             b.LogDir(),
 	}
 	if b.Rack != "" {
 		static["broker.rack"] = b.Rack
 	}
 	maps.Copy(static, b.Set)
+	static["log.dirs"] = strings.Join(b.LogDirs(), ",")
 	return static
 }
 
-// LogDir is the directory of the local log.
-func (b Broker) LogDir() string { return filepath.Join(b.DataDir, "logs") }
+// LogDirs are the directories of the local log.
+func (b Broker) LogDirs() []string {
+	dirs := splitList(b.Set["log.dirs"])
+	if len(dirs) == 0 {
+		dirs = splitList(b.Set["log.dir"])
+	}
+	if len(dirs) == 0 {
+		return []string{filepath.Join(b.DataDir, "logs")}
+	}
+	for i := range dirs {
+		if absolute, err := filepath.Abs(dirs[i]); err == nil { // fails only where a relative path means nothing
+			dirs[i] = absolute
+		}
+	}
+	return dirs
+}
 
 // AdvertisedAddress is what clients are told once the listener is bound: the
 // port may have been the system's choice.

@@ -33,6 +33,10 @@ func brokerKeys() []Key {
 			"The number of partitions of topics that are created without one."),
 
 		// Log.
+		nullKey(brokerKey("log.dir", List, "", "", directories(),
+			"The value of log.dirs while that is not set.")),
+		nullKey(brokerKey("log.dirs", List, "", "", directories(),
+			"The directories of the local log, one for each disk; a new partition goes to the one with the fewest. While neither is set: logs, below the data directory.")),
 		brokerKey("log.flush.offset.checkpoint.interval.ms", Int, "60000", "ms", atLeast(1),
 			"How often the recovery points are written; a crash scans what was appended since."),
 		brokerKey("log.retention.check.interval.ms", Long, "300000", "ms", atLeast(1),
@@ -43,6 +47,8 @@ func brokerKeys() []Key {
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
 		brokerKey("varve.log.writeback.bytes", Long, "8388608", "bytes", atLeast(0),
 			"After how many appended bytes of a segment they begin to be written to the disk, on Linux. Nothing waits for that; 0 leaves the time to the system."),
+		nullKey(brokerKey("varve.lost.log.dirs", List, "", "", validator{},
+			"Ids (directory.id) of log directories that are gone for good: partitions that were there begin anew, empty. One start with it is enough.")),
 
 		// Groups.
 		brokerKey("group.initial.rebalance.delay.ms", Int, "3000", "ms", atLeast(0),
@@ -89,7 +95,6 @@ func brokerKeys() []Key {
 		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in."),
 		shownKey("listeners", List, "", "listen", "The address the broker listens on."),
 		shownKey("advertised.listeners", List, "", "advertise", "The address that clients are told."),
-		shownKey("log.dirs", List, "", "data-dir", "The directory that holds the local log."),
 
 		// Coarser units of defaults of topic configurations.
 		brokerKey("log.flush.scheduler.interval.ms", Long, unlimited, "ms", atLeast(0), "The value of log.flush.interval.ms while that is not set."),

@@ -52,10 +52,10 @@ func TestNamesOutsideTheTables(t *testing.T) {
 		want error
 		near string
 	}{
-		{TopicKey, "unclean.leader.election.enable", ErrNotSupported, ""},
+		{TopicKey, "leader.replication.throttled.replicas", ErrNotSupported, ""},
 		{TopicKey, "min.cleanable.dirty.ratio", ErrNotSupported, ""},
 		{BrokerKey, "ssl.keystore.location", ErrNotSupported, ""},
-		{BrokerKey, "log.dir", ErrNotSupported, ""},
+		{BrokerKey, "metadata.log.dir", ErrNotSupported, ""},
 		{BrokerKey, "authorizer.class.name", ErrNotSupported, ""},
 		{TopicKey, "retention.m", ErrUnknownKey, "retention.ms"},
 		{TopicKey, "segmnet.bytes", ErrUnknownKey, "segment.bytes"},
@@ -82,7 +82,13 @@ func TestKeyCheck(t *testing.T) {
 		{"local.retention.ms", "-2 -1 0", "-3"},
 		{"remote.storage.enable", "true false TRUE False", "1 yes on t"},
 		{"cleanup.policy", "delete compact compact,delete", "deleted compact,,delete delete,delete DELETE ,"},
-		{"compression.type", "producer", "lz4 zstd none Producer"},
+		{"compression.type", "producer uncompressed lz4 zstd snappy gzip", "none Producer"},
+		{"compression.gzip.level", "-1 1 9", "0 10 -2"},
+		{"compression.lz4.level", "1 9 17", "0 18 -1"},
+		{"compression.zstd.level", "-131072 0 22", "-131073 23"},
+		{"preallocate", "true false", "1"},
+		{"unclean.leader.election.enable", "true false", "1"},
+		{"retention.bytes", "-1 0 -5", "x"},
 		{"message.timestamp.type", "CreateTime LogAppendTime", "createtime"},
 		{"min.insync.replicas", "1 3", "0"},
 	} {

@@ -40,7 +40,7 @@ func TestValuesPassOverWhatIsNotValid(t *testing.T) {
 		Static:         map[string]string{"log.retention.bytes": "1000"},
 		DynamicDefault: map[string]string{"log.retention.bytes": "lots", "log.future.setting": "x"},
 	}
-	overrides := map[string]string{"retention.bytes": "-7", "cleanup.policy": "shred", "future.setting": "x"}
+	overrides := map[string]string{"retention.bytes": "many", "cleanup.policy": "shred", "future.setting": "x"}
 	v := l.Topic(overrides)
 	if v.Int64("retention.bytes") != 1000 || !slices.Equal(v.List("cleanup.policy"), []string{"delete"}) {
 		t.Errorf("%v", v)
@@ -120,6 +120,9 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 	}
 	for _, want := range []string{
 		"cleanup.policy=compact sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact, DEFAULT_CONFIG:log.cleanup.policy=delete}",
+		"compression.gzip.level=-1 sensitive=false synonyms={DEFAULT_CONFIG:compression.gzip.level=-1}",
+		"compression.lz4.level=9 sensitive=false synonyms={DEFAULT_CONFIG:compression.lz4.level=9}",
+		"compression.zstd.level=3 sensitive=false synonyms={DEFAULT_CONFIG:compression.zstd.level=3}",
 		"compression.type=producer sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:compression.type=producer, DEFAULT_CONFIG:compression.type=producer}",
 		"file.delete.delay.ms=60000 sensitive=false synonyms={DEFAULT_CONFIG:log.segment.delete.delay.ms=60000}",
 		"flush.messages=9223372036854775807 sensitive=false synonyms={DEFAULT_CONFIG:log.flush.interval.messages=9223372036854775807}",
@@ -132,6 +135,7 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 		"message.timestamp.before.max.ms=9223372036854775807 sensitive=false synonyms={DEFAULT_CONFIG:log.message.timestamp.before.max.ms=9223372036854775807}",
 		"message.timestamp.type=CreateTime sensitive=false synonyms={DEFAULT_CONFIG:log.message.timestamp.type=CreateTime}",
 		"min.insync.replicas=1 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:min.insync.replicas=1, DEFAULT_CONFIG:min.insync.replicas=1}",
+		"preallocate=false sensitive=false synonyms={DEFAULT_CONFIG:log.preallocate=false}",
 		"remote.log.copy.disable=false sensitive=false synonyms={}",
 		"remote.storage.enable=false sensitive=false synonyms={DEFAULT_CONFIG:log.remote.storage.enable=true}",
 		"retention.bytes=-1 sensitive=false synonyms={DEFAULT_CONFIG:log.retention.bytes=-1}",
@@ -140,6 +144,7 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 		"segment.index.bytes=10485760 sensitive=false synonyms={DEFAULT_CONFIG:log.index.size.max.bytes=10485760}",
 		"segment.jitter.ms=0 sensitive=false synonyms={}",
 		"segment.ms=604800000 sensitive=false synonyms={}",
+		"unclean.leader.election.enable=false sensitive=false synonyms={DEFAULT_CONFIG:unclean.leader.election.enable=false}",
 		"varve.ack.fsync=false sensitive=false synonyms={DEFAULT_CONFIG:varve.ack.fsync=false}",
 	} {
 		name, _, _ := strings.Cut(want, "=")
@@ -223,8 +228,10 @@ func TestValidateTopic(t *testing.T) {
 		{"cleanup.policy=compact,delete", true, nil},
 		{"cleanup.policy=compact", false, []string{"Invalid value compact for configuration cleanup.policy: compaction is not in this release"}},
 		{"cleanup.policy=compact remote.storage.enable=true", true, []string{"unsupported for the compacted topics"}},
-		{"compression.type=lz4", false, []string{"only producer is supported"}},
+		{"compression.type=lz4 compression.lz4.level=17", false, nil},
+		{"compression.type=lz4 compression.gzip.level=0", false, []string{"Invalid value 0 for configuration compression.gzip.level"}},
 		{"retention.ms=1000 local.retention.ms=2000", false, []string{"Invalid value 2000 for configuration local.retention.ms: Value must not be more than retention.ms property value: 1000"}},
+		{"retention.bytes=-7 local.retention.bytes=1000", false, nil}, // less than -1 is no limit either
 		{"retention.bytes=1000 local.retention.bytes=-1", false, []string{"Value must not be -1 as retention.bytes value is set as 1000."}},
 		{"retention.ms=1000 local.retention.ms=2000 remote.storage.enable=false", false, nil},
 		{"local.retention.ms=700000000", false, []string{"local.retention.ms"}}, // above the default of retention.ms

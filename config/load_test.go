@@ -97,6 +97,30 @@ set:
 	}
 }
 
+func TestLogDirs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		file, environ, args string
+		want                string
+	}{
+		{"", "", "", here + "/varve-data/logs"},
+		{"", "", "--data-dir=/x", "/x/logs"},
+		{"", "", "--set=log.dirs=/a,b", "/a," + here + "/b"},
+		{"", "", "--set=log.dir=/c", "/c"},
+		{"", "VARVE_LOG_DIRS=/a,/b", "--set=log.dir=/c", "/a,/b"},
+		{"set:\n  log.dirs: [/a, /b/../d]", "", "", "/a,/d"},
+	} {
+		b := mustLoad(t, c.file, strings.Fields(c.environ), strings.Fields(c.args)...)
+		if got := strings.Join(b.LogDirs(), ","); got != c.want || b.Static()["log.dirs"] != c.want {
+			t.Errorf("%s%s%s: %s, shown as %s", c.file, c.environ, c.args, got, b.Static()["log.dirs"])
+		}
+	}
+}
+
 func TestLoadFileNamedByTheEnvironment(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "varve.yaml")
 	if err := os.WriteFile(name, []byte("rack: r"), 0o644); err != nil {
@@ -133,7 +157,8 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"", "", "--set=num.partitions --set==3", []string{`--set "num.partitions": must be KEY=VALUE`, `--set "=3"`}},
 		{"", "", "--set=num.partition=3", []string{"unknown configuration: num.partition (of a broker): did you mean num.partitions?"}},
 		{"", "", "--set=num.partitions=0 --set=log.segment.bytes=x", []string{"Invalid value 0 for configuration num.partitions", "Invalid value x for configuration log.segment.bytes"}},
-		{"", "", "--set=node.id=3 --set=log.dirs=/x", []string{"node.id is set with --node-id", "log.dirs is set with --data-dir"}},
+		{"", "", "--set=node.id=3 --set=broker.rack=x", []string{"node.id is set with --node-id", "broker.rack is set with --rack"}},
+		{"", "", "--set=log.dirs=/a,/b,/a/ --set=log.dir=", []string{"Invalid value /a,/b,/a/ for configuration log.dirs: /a/ is there twice", "at least one directory must be named"}},
 		{"", "", "--set=ssl.keystore.location=/x", []string{"not supported yet: ssl.keystore.location"}},
 		{"", "", "--seeds=1=h:1,2=h:4", []string{"several brokers are not supported yet"}},
 		{"", "", "--seeds=1", []string{`"1" must be N=HOST:PORT`}},

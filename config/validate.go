@@ -58,7 +58,7 @@ func tierProblems(v Values) []error {
 	if !v.Bool(remoteStorageEnable) {
 		return nil
 	}
-	const asRetention, unbounded = -2, -1
+	const asRetention, unbounded = -2, -1 // of retention.bytes, anything below 0 is unbounded
 	var problems []error
 	for _, unit := range [...]string{"bytes", "ms"} {
 		total, name := "retention."+unit, "local.retention."+unit
@@ -70,7 +70,7 @@ func tierProblems(v Values) []error {
 		switch {
 		case v.Bool(remoteLogCopyDisable) && local != whole:
 			reason = fmt.Sprintf("with remote.log.copy.disable it must equal %s (%d) or be -2, because no more logs are copied to the remote storage", total, whole)
-		case whole == unbounded:
+		case whole <= unbounded:
 		case local == unbounded:
 			reason = fmt.Sprintf("Value must not be -1 as %s value is set as %d.", total, whole)
 		case local > whole:

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,16 +58,22 @@ func oneOf(words ...string) validator {
 	}}
 }
 
-// producerCompression accepts the one value of compression.type that is honored so far: batches are stored as producers send them. To lift it,
-// put the other words of Kafka's into a oneOf.
-func producerCompression() validator {
-	kafka := oneOf("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
-	return validator{allowed: "[producer]", check: func(value string) error {
-		if err := kafka.check(value); err != nil {
-			return err
+// directories accepts a list of different paths.
+func directories() validator {
+	return validator{allowed: "paths", check: func(value string) error {
+		var seen []string
+		for _, path := range splitList(value) {
+			switch clean := filepath.Clean(path); {
+			case path == "" || strings.ContainsAny(path, "\r\n"):
+				return fmt.Errorf("%q is no path", path)
+			case slices.Contains(seen, clean):
+				return fmt.Errorf("%s is there twice", path)
+			default:
+				seen = append(seen, clean)
+			}
 		}
-		if value != "producer" {
-			return fmt.Errorf("this release stores batches as producers send them: only producer is supported; set compression.type in the producers")
+		if len(seen) == 0 {
+			return fmt.Errorf("at least one directory must be named")
 		}
 		return nil
 	}}

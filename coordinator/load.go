@@ -13,18 +13,18 @@ import (
 // load fills a new machine from the log, however often that takes, and opens the
 // shard. It is false when ctx has ended.
 func (s *shard[M]) load(ctx context.Context) bool {
-	select {
-	case s.rt.loads <- struct{}{}:
-		defer func() { <-s.rt.loads }()
-	case <-ctx.Done():
-		return false
-	}
 	loading := s.rt.metrics.shards.WithLabelValues("loading")
 	loading.Inc()
 	defer loading.Dec()
 	for {
+		select {
+		case s.rt.loads <- struct{}{}:
+		case <-ctx.Done():
+			return false
+		}
 		start := s.rt.opts.Now()
 		count, err := s.read(ctx)
+		<-s.rt.loads // not held until the next try: a log that stays unreadable must not keep the others from loading
 		if err == nil {
 			took := s.rt.opts.Now().Sub(start)
 			s.rt.metrics.loadTime.Observe(took.Seconds())

@@ -127,6 +127,36 @@ func TestLoadsAreBounded(t *testing.T) {
 	})
 }
 
+// unreadableLog cannot read one partition, whose disk is gone say.
+type unreadableLog struct {
+	*coordinatortest.MemLog
+	partition int32
+}
+
+func (l *unreadableLog) Load(ctx context.Context, partition int32, fn func(record.Batch) error) error {
+	if partition == l.partition {
+		return errors.New("the disk is gone")
+	}
+	return l.MemLog.Load(ctx, partition, fn)
+}
+
+func TestUnreadableLogDoesNotKeepOthersFromLoading(t *testing.T) {
+	inBubble(t, func(o *coordinator.Options[*counters]) {
+		o.Log = &unreadableLog{MemLog: o.Log.(*coordinatortest.MemLog), partition: 1}
+		o.LoadConcurrency = 1
+	}, func(w *world) {
+		w.rt.Elected(1, 0)
+		synctest.Wait()
+		w.rt.Elected(2, 0)
+		synctest.Wait()
+		_, broken := w.rt.Submit(1, get("a"))
+		_, fine := w.rt.Submit(2, get("a"))
+		if !errors.Is(broken, coordinator.ErrLoading) || fine != nil {
+			w.t.Errorf("partition 1: %v, partition 2: %v", broken, fine)
+		}
+	})
+}
+
 func TestLoadSkipsWhatIsNotState(t *testing.T) {
 	inBubble(t, nil, func(w *world) {
 		t := w.t

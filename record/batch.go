@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 )
 
 // Sizes of the fixed parts of an encoded batch, in bytes.
@@ -182,6 +183,32 @@ func (b Batch) SetLogAppendTime(ms int64) {
 	binary.BigEndian.PutUint16(b[posAttributes:], uint16(b.attributes()|attrLogAppendTime))
 	binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(ms))
 	b.SetCRC()
+}
+
+// SetMaxTimestamp states the largest timestamp in the batch and leaves the CRC
+// to SetCRC.
+func (b Batch) SetMaxTimestamp(ms int64) {
+	binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(ms))
+}
+
+// AppendRecompressed appends the batch with its records, given uncompressed, in
+// another codec to dst. Nothing else about it changes; the CRC is computed anew.
+func (b Batch) AppendRecompressed(dst, records []byte, codec Codec, level int) ([]byte, error) {
+	start := len(dst)
+	dst = append(dst, b[:HeaderSize]...)
+	dst, err := codec.Compress(dst, records, level)
+	if err != nil {
+		return nil, fmt.Errorf("compress batch with %v: %w", codec, err)
+	}
+	size := len(dst) - start
+	if int64(size) > math.MaxInt32 {
+		return nil, fmt.Errorf("compress batch with %v: %w: %d bytes", codec, ErrTooLarge, size)
+	}
+	out := Batch(dst[start:])
+	binary.BigEndian.PutUint32(out[posBatchLength:], uint32(size-LogOverhead))
+	binary.BigEndian.PutUint16(out[posAttributes:], uint16(out.attributes())&^attrCodec|uint16(codec))
+	out.SetCRC()
+	return dst, nil
 }
 
 // SetCRC stores the checksum of the present content.

@@ -46,7 +46,14 @@ func (c Codec) String() string {
 }
 
 // Compress appends the compressed form of src to dst. A level of 0 is the
-// codec's default; levels are those of Kafka's compression.<codec>.level.
+// codec's default; the others are those of Kafka's compression.<codec>.level,
+// brought to the nearest that the libraries have:
+//
+//   - gzip: -1 (the default, which is 6) and 1 to 9, as they are.
+//   - lz4: 9, Kafka's default, is the fast compressor, as in Kafka. The others are
+//     the thorough one's levels 1 to 8 as they are, and above 9 its last one.
+//   - zstd: four speeds stand for below 3, 3 (the default) to 5, 6 to 9, and 10 and above.
+//   - snappy and none have no levels.
 func (c Codec) Compress(dst, src []byte, level int) ([]byte, error) {
 	switch c {
 	case CodecNone:
@@ -105,9 +112,12 @@ var (
 	zstdWriters sync.Map // zstd.EncoderLevel → *zstd.Encoder, whose EncodeAll may be shared
 )
 
+// gzipDefault is what -1 means to zlib; to our library it is another level.
+const gzipDefault = 6
+
 func compressGzip(dst, src []byte, level int) ([]byte, error) {
-	if level == 0 {
-		level = gzip.DefaultCompression
+	if level <= 0 {
+		level = gzipDefault
 	}
 	buf := bytes.NewBuffer(dst)
 	w, err := gzip.NewWriterLevel(buf, level)
@@ -143,9 +153,11 @@ func compressLZ4(dst, src []byte, level int) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// lz4Level maps Kafka's 1 to 17 to the library's levels, which end at 9.
+// lz4Default is the level for which Kafka takes another, faster compressor.
+const lz4Default = 9
+
 func lz4Level(level int) lz4.CompressionLevel {
-	if level <= 1 {
+	if level <= 0 || level == lz4Default {
 		return lz4.Fast
 	}
 	return lz4.CompressionLevel(1 << (8 + min(level, 9)))
@@ -165,7 +177,7 @@ func compressZstd(dst, src []byte, level int) ([]byte, error) {
 	speed := zstd.EncoderLevelFromZstd(level)
 	w, ok := zstdWriters.Load(speed)
 	if !ok {
-		made, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+		made, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithLowerEncoderMem(true)) // as many at a time as there are CPUs
 		if err != nil {
 			return nil, err
 		}

@@ -3,8 +3,10 @@ package record
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -59,6 +61,57 @@ func TestCodecsAgreeWithFranzGo(t *testing.T) {
 			if err != nil || !bytes.Equal(got, append([]byte("prefix"), data...)) {
 				t.Errorf("%v, %s: of franz-go's bytes come %d, %v, want %d", codec, name, len(got)-6, err, len(data))
 			}
+		}
+	}
+}
+
+// Each level that a library tells apart gives other bytes, and Kafka's levels
+// beyond those are taken too.
+func TestLevelsAreUsed(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	data := make([]byte, 0, 64<<10)
+	for len(data) < 64<<10 { // text of few words: what a thorough search finds and a quick one does not
+		data = fmt.Appendf(data, "%d:%s ", random.IntN(500), strings.Repeat("ab", random.IntN(9)))
+	}
+	for _, c := range []struct {
+		codec          Codec
+		levels         []int // that differ, the quick ones first
+		same, sameAs   []int
+		worse, thanLvl int
+	}{
+		{CodecGzip, []int{1, 6, 9}, []int{0, -1}, []int{6, 6}, 1, 9},
+		{CodecLZ4, []int{9, 1, 3, 8}, []int{0, 17}, []int{9, 10}, 9, 17},
+		{CodecZstd, []int{-131072, 3, 6, 10}, []int{0, 22, 1}, []int{3, 10, -5}, 1, 22},
+	} {
+		sizes := map[int]int{}
+		size := func(level int) int {
+			if n, ok := sizes[level]; ok {
+				return n
+			}
+			packed, err := c.codec.Compress(nil, data, level)
+			if err != nil {
+				t.Fatalf("%v, level %d: %v", c.codec, level, err)
+			}
+			if got, err := c.codec.Decompress(nil, packed, len(data)); err != nil || !bytes.Equal(got, data) {
+				t.Fatalf("%v, level %d: %d bytes come back, %v", c.codec, level, len(got), err)
+			}
+			sizes[level] = len(packed)
+			return len(packed)
+		}
+		for i, level := range c.levels {
+			for _, other := range c.levels[:i] {
+				if size(level) == size(other) {
+					t.Errorf("%v: levels %d and %d give the same", c.codec, level, other)
+				}
+			}
+		}
+		for i, level := range c.same {
+			if size(level) != size(c.sameAs[i]) {
+				t.Errorf("%v: level %d is not %d", c.codec, level, c.sameAs[i])
+			}
+		}
+		if size(c.worse) <= size(c.thanLvl) {
+			t.Errorf("%v: level %d makes %d bytes, level %d %d", c.codec, c.worse, size(c.worse), c.thanLvl, size(c.thanLvl))
 		}
 	}
 }

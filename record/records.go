@@ -35,13 +35,30 @@ type Header struct {
 func (b Batch) Records() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		payload := b.Payload()
-		if codec := b.Codec(); codec != CodecNone {
+		if b.Codec() != CodecNone {
 			var err error
-			if payload, err = codec.Decompress(nil, payload, MaxDecompressed); err != nil {
-				yield(Record{}, fmt.Errorf("decompress batch at offset %d: %w", b.BaseOffset(), err))
+			if payload, err = b.Decompress(MaxDecompressed); err != nil {
+				yield(Record{}, err)
 				return
 			}
 		}
+		b.RecordsIn(payload)(yield)
+	}
+}
+
+// Decompress returns the encoded records without compression, in a buffer of
+// their own. More than limit bytes are ErrTooLarge.
+func (b Batch) Decompress(limit int) ([]byte, error) {
+	payload, err := b.Codec().Decompress(nil, b.Payload(), limit)
+	if err != nil {
+		return nil, fmt.Errorf("decompress batch at offset %d: %w", b.BaseOffset(), err)
+	}
+	return payload, nil
+}
+
+// RecordsIn is Records for one who has what Decompress returns already.
+func (b Batch) RecordsIn(payload []byte) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
 		r := reader{rest: payload}
 		for i := range b.Count() {
 			rec, err := r.record(b)

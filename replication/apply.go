@@ -25,7 +25,7 @@ type applier struct {
 	// topics are all topics of the last image.
 	topics                        map[metadata.TopicID]*appliedTopic
 	brokerConfigs, defaultConfigs map[string]string
-	strays                        bool // have been looked for
+	began                         bool // the first image was applied: partitions that come now are new
 }
 
 // appliedTopic is a topic as its partitions last followed it. Images share what did not change, so that a topic is the same pointer until
@@ -54,12 +54,12 @@ func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata
 	start := time.Now()
 	doomed := a.doomed(image)
 	failed := a.delete(ctx, doomed)
-	if !a.strays {
-		a.strays = true
+	if !a.began {
 		a.deleteStrays(ctx, image)
 	}
 	a.forget(image)
 	changes := a.changes(image)
+	defer func() { a.began = true }()
 	if len(doomed) == 0 && len(changes) == 0 {
 		return failed
 	}
@@ -135,7 +135,11 @@ var errNotElected = errors.New("no leader is elected yet")
 func (a *applier) one(image *metadata.Image, c *change) error {
 	tp := metadata.TopicPartition{Topic: c.topic.Name, Partition: c.number}
 	if c.partition == nil {
-		log, err := a.m.o.Storage.Create(tp.Topic, tp.Partition, c.topic.ID)
+		create := a.m.o.Storage.Create
+		if !a.began {
+			create = a.m.o.Storage.Reopen
+		}
+		log, err := create(tp.Topic, tp.Partition, c.topic.ID)
 		if err != nil {
 			return fmt.Errorf("create log of %s: %w", tp, err)
 		}
@@ -169,7 +173,7 @@ func (a *applier) one(image *metadata.Image, c *change) error {
 // attach hands the log to the remote tier, again at every new epoch.
 func (a *applier) attach(p *Partition, was *role) {
 	switch {
-	case p.tier == nil:
+	case p.tier == nil, p.log.Offline() != nil:
 		return
 	case p.attached && was.leader && was.epoch == p.role.Load().epoch:
 		return

@@ -22,6 +22,7 @@ type cluster struct {
 	follower *metadata.Follower
 	admin    *metadata.Admin
 	fs       vfs.FS
+	dirs     []string // none: /data
 	id       string
 	tier     *fakeTier
 
@@ -76,7 +77,7 @@ func testConfig(image *metadata.Image, topic string) Config {
 // start opens the data directory and starts a manager on it.
 func (c *cluster) start(listeners map[string]Listener) {
 	c.t.Helper()
-	c.storage = openStorage(c.t, c.fs, c.id)
+	c.storage = openStorage(c.t, c.fs, c.id, c.dirs...)
 	c.m = New(Options{
 		BrokerID: 1, Storage: c.storage, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
 	})

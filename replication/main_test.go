@@ -37,11 +37,14 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// openStorage opens data directories in fs without a background.
-func openStorage(t *testing.T, fs vfs.FS, clusterID string) *storage.Manager {
+// openStorage opens data directories in fs, /data unless others are named, without a background.
+func openStorage(t *testing.T, fs vfs.FS, clusterID string, dirs ...string) *storage.Manager {
 	t.Helper()
+	if len(dirs) == 0 {
+		dirs = []string{"/data"}
+	}
 	m, err := storage.OpenManager(t.Context(), storage.Options{
-		FS: fs, Dirs: []string{"/data"}, ClusterID: clusterID, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		FS: fs, Dirs: dirs, ClusterID: clusterID, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -75,8 +75,8 @@ func (p *Partition) Leader() (brokerID, epoch int32) {
 // IsLeader tells whether this broker leads the partition.
 func (p *Partition) IsLeader() bool { return p.role.Load().leader }
 
-// leading returns the role if this broker leads the partition and the client does not think otherwise. currentEpoch is the leader epoch
-// that the client knows, or -1.
+// leading returns the role if this broker leads the partition, the client does not think otherwise, and the log's disk works. currentEpoch
+// is the leader epoch that the client knows, or -1.
 func (p *Partition) leading(currentEpoch int32) (*role, error) {
 	r := p.role.Load()
 	switch {
@@ -89,10 +89,14 @@ func (p *Partition) leading(currentEpoch int32) (*role, error) {
 	case !r.leader:
 		return nil, fmt.Errorf("%s: %w", p.tp, ErrNotLeader)
 	}
+	if err := p.log.Offline(); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.tp, err)
+	}
 	return r, nil
 }
 
-// lead makes this broker the leader at an epoch, which starts at the log's end.
+// lead makes this broker the leader at an epoch, which starts at the log's end. It leads as well when the log's disk has failed: with one
+// replica there is nobody else, and clients are to hear why nothing is served.
 func (p *Partition) lead(epoch int32, isr []int32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +108,7 @@ func (p *Partition) lead(epoch int32, isr []int32) error {
 		return nil
 	}
 	start := p.log.EndOffset()
-	if err := p.log.AssignEpoch(epoch, start); err != nil {
+	if err := p.log.AssignEpoch(epoch, start); err != nil && p.log.Offline() == nil {
 		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, epoch, err)
 	}
 	p.role.Store(&role{leader: true, epoch: epoch, leaderID: p.brokerID, isr: slices.Clone(isr), epochStart: start})

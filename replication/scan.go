@@ -14,6 +14,9 @@ const scanBytes = 1 << 20
 // Scan calls fn with every batch from the start of the log to the end that it has now, committed or not, in order. It ends at the first
 // error of fn and returns it. A batch is valid until fn returns. It is how coordinators load their state, on the leader.
 func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error {
+	if _, err := p.leading(-1); err != nil { // before the end is believed
+		return fmt.Errorf("scan %s: %w", p.tp, err)
+	}
 	end := p.log.EndOffset()
 	var buf []byte
 	for offset := p.log.StartOffset(); offset < end; {

@@ -194,7 +194,7 @@ func (s *server) openLogs(ctx context.Context) error {
 	}
 	s.settings.follow(s.follower.Image())
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
-		Dirs: []string{s.Config.LogDir()}, ClusterID: clusterID, NodeID: s.Config.NodeID,
+		Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
 		Config:             func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
@@ -324,9 +324,15 @@ func topicIDs(m *metadata.Image) []metadata.TopicID {
 	return ids
 }
 
-// directoryID names the data directory; the first one stands for all.
+// directoryID names the data directories; the first one that has a name, also while it is offline, stands for all.
 func (s *server) directoryID() string {
-	return metadata.TopicID(s.logs.DirUsage()[0].DirectoryID).String()
+	var id metadata.TopicID
+	for _, usage := range s.logs.DirUsage() {
+		if id = usage.DirectoryID; !id.IsZero() {
+			break
+		}
+	}
+	return id.String()
 }
 
 // listenerName is the only listener's, and its security protocol.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/storage"
 )
 
@@ -60,9 +61,29 @@ func logConfig(v config.Values) storage.Config {
 		TimestampAfterMaxMs:  v.Int64("message.timestamp.after.max.ms"),
 		FlushMessages:        v.Int64("flush.messages"),
 		FlushMs:              v.Int64("flush.ms"),
+		Compression:          compression(v),
+		Preallocate:          v.Bool("preallocate"),
 	}
 	if v.String("message.timestamp.type") == "LogAppendTime" {
 		c.TimestampType = storage.LogAppendTime
 	}
 	return c
+}
+
+// compression is how the topic's batches are stored.
+func compression(v config.Values) storage.Compression {
+	switch v.String("compression.type") {
+	case "uncompressed":
+		return storage.Compression{Recompress: true, Codec: record.CodecNone}
+	case "gzip":
+		return storage.Compression{Recompress: true, Codec: record.CodecGzip, Level: int(v.Int64("compression.gzip.level"))}
+	case "snappy":
+		return storage.Compression{Recompress: true, Codec: record.CodecSnappy}
+	case "lz4":
+		return storage.Compression{Recompress: true, Codec: record.CodecLZ4, Level: int(v.Int64("compression.lz4.level"))}
+	case "zstd":
+		return storage.Compression{Recompress: true, Codec: record.CodecZstd, Level: int(v.Int64("compression.zstd.level"))}
+	default: // producer
+		return storage.Compression{}
+	}
 }

@@ -47,12 +47,11 @@ func (l *Log) appendLocked(batches []byte, leaderEpoch int32) (AppendInfo, error
 	if err != nil || info.Duplicate {
 		return info, err
 	}
+	if batches, err = c.stored(batches); err != nil {
+		return info, err
+	}
 	if int64(len(batches)) > cfg.SegmentBytes {
 		return info, fmt.Errorf("%w: %d bytes, segment.bytes is %d", ErrRecordListTooLarge, len(batches), cfg.SegmentBytes)
-	}
-	batches, err = l.recompress(batches, cfg)
-	if err != nil {
-		return info, err
 	}
 	next := l.offsets.end.Load()
 	info.FirstOffset = next
@@ -61,8 +60,9 @@ func (l *Log) appendLocked(batches []byte, leaderEpoch int32) (AppendInfo, error
 		b.SetLeaderEpoch(leaderEpoch)
 		if cfg.TimestampType == LogAppendTime {
 			b.SetLogAppendTime(c.now)
-			info.LogAppendTime, info.MaxTimestamp = c.now, c.now
+			info.LogAppendTime = c.now
 		}
+		info.MaxTimestamp = max(info.MaxTimestamp, b.MaxTimestamp())
 		next = b.NextOffset()
 	}
 	info.LastOffset = next - 1
@@ -134,6 +134,9 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 		return err
 	}
 	s := l.list().active()
+	if err := l.preallocateLocked(s); err != nil {
+		return classify(err)
+	}
 	err, broken := s.write(batches)
 	if broken != nil {
 		l.dir.fail(fmt.Errorf("restore %s after a failed write: %w", fileName(s.base, extLog), errors.Join(err, broken)))

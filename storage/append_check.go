@@ -8,8 +8,8 @@ import (
 )
 
 // checker decides whether a client's batches may be appended, before anything
-// is changed. Except for compacted topics it looks at batch headers and
-// checksums only.
+// is changed. It looks at batch headers and checksums; compression.go has what
+// is checked where records are decoded.
 type checker struct {
 	log *Log
 	cfg *Config
@@ -36,7 +36,6 @@ func (c *checker) check(batches []byte) (AppendInfo, error) {
 		if err = c.checkBatch(b); err != nil {
 			return info, err
 		}
-		info.MaxTimestamp = max(info.MaxTimestamp, b.MaxTimestamp())
 		if !b.HasProducer() {
 			continue
 		}
@@ -86,46 +85,26 @@ func (c *checker) checkBatch(b record.Batch) error {
 	case b.IsTransactional() && !b.HasProducer():
 		return fmt.Errorf("%w: a transactional batch without a producer id", ErrInvalidRecord)
 	}
-	if err := c.checkTimestamps(b); err != nil {
-		return err
-	}
-	if c.cfg.CleanupCompact {
-		return checkKeys(b)
-	}
-	return nil
-}
-
-// checkTimestamps holds the batch's first and largest timestamp against the
-// topic's limits.
-func (c *checker) checkTimestamps(b record.Batch) error {
-	if c.cfg.TimestampType == LogAppendTime {
-		return nil
-	}
 	if b.IsLogAppendTime() {
 		return fmt.Errorf("%w: a producer may not set LogAppendTime", ErrInvalidTimestamp)
 	}
-	first, last := b.BaseTimestamp(), b.MaxTimestamp()
-	if first < record.NoTimestamp || last < record.NoTimestamp {
-		return fmt.Errorf("%w: %d to %d", ErrInvalidTimestamp, first, last)
+	if err := c.checkTimestamp(b.BaseTimestamp()); err != nil {
+		return err
 	}
-	if first != record.NoTimestamp && c.now-first > c.cfg.TimestampBeforeMaxMs {
-		return fmt.Errorf("%w: %d is more than %d ms before %d", ErrInvalidTimestamp, first, c.cfg.TimestampBeforeMaxMs, c.now)
-	}
-	if last != record.NoTimestamp && last-c.now > c.cfg.TimestampAfterMaxMs {
-		return fmt.Errorf("%w: %d is more than %d ms after %d", ErrInvalidTimestamp, last, c.cfg.TimestampAfterMaxMs, c.now)
-	}
-	return nil
+	return c.checkTimestamp(b.MaxTimestamp())
 }
 
-// checkKeys refuses records without a key, which compaction could not place.
-func checkKeys(b record.Batch) error {
-	for r, err := range b.Records() {
-		if err != nil {
-			return refuse(err)
-		}
-		if r.Key == nil {
-			return fmt.Errorf("%w: record %d has no key, and the topic is compacted", ErrInvalidRecord, r.Offset)
-		}
+// checkTimestamp holds a producer's timestamp against the topic's limits. With
+// LogAppendTime it will be replaced, and anything goes.
+func (c *checker) checkTimestamp(ts int64) error {
+	switch {
+	case c.cfg.TimestampType == LogAppendTime || ts == record.NoTimestamp:
+	case ts < record.NoTimestamp:
+		return fmt.Errorf("%w: %d", ErrInvalidTimestamp, ts)
+	case c.now-ts > c.cfg.TimestampBeforeMaxMs:
+		return fmt.Errorf("%w: %d is more than %d ms before %d", ErrInvalidTimestamp, ts, c.cfg.TimestampBeforeMaxMs, c.now)
+	case ts-c.now > c.cfg.TimestampAfterMaxMs:
+		return fmt.Errorf("%w: %d is more than %d ms after %d", ErrInvalidTimestamp, ts, c.cfg.TimestampAfterMaxMs, c.now)
 	}
 	return nil
 }

@@ -122,56 +122,6 @@ func TestLogAppendTimeIsTheBrokers(t *testing.T) {
 	}
 }
 
-func TestCompactedTopicNeedsKeys(t *testing.T) {
-	l := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true }).log()
-	mustAppend(t, l, batchOf(3, 10, epoch0.UnixMilli()))
-	var b record.Builder
-	b.Append(epoch0.UnixMilli(), nil, []byte("v"))
-	keyless, err := b.Build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = l.Append(keyless, 0); !errors.Is(err, ErrInvalidRecord) {
-		t.Fatal(err)
-	}
-}
-
-func TestCompressionTypeRecompresses(t *testing.T) {
-	k := newKit(t, vfs.NewMem(), func(c *Config) { c.Compression = Compression{Recompress: true, Codec: record.CodecZstd} })
-	l := k.log()
-	plain := batchOf(20, 100, epoch0.UnixMilli(), producer(4, 0, 0))
-	gzip := batchOf(20, 100, epoch0.UnixMilli(), producer(4, 0, 20), func(b *record.Builder) { b.Codec = record.CodecGzip })
-	zstd := batchOf(2, 100, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecZstd })
-	info := mustAppend(t, l, slices.Concat(plain, gzip, zstd))
-	if info.LastOffset != 41 {
-		t.Fatalf("%+v", info)
-	}
-	want := slices.Collect(eachBatch(slices.Concat(plain, gzip, zstd)))
-	for i, b := range readAll(t, l, 0) {
-		if b.Codec() != record.CodecZstd || b.Check() != nil || b.ProducerID() != want[i].ProducerID() {
-			t.Fatalf("batch %d: codec %v, check %v", i, b.Codec(), b.Check())
-		}
-		if got := values(t, b); !slices.Equal(got, values(t, want[i])) {
-			t.Fatalf("batch %d holds %d records, or others", i, len(got))
-		}
-	}
-	dup := batchOf(20, 100, epoch0.UnixMilli(), producer(4, 0, 20))
-	if info = mustAppend(t, l, dup); !info.Duplicate || info.FirstOffset != 20 {
-		t.Fatalf("%+v", info)
-	}
-}
-
-func values(t *testing.T, b record.Batch) (v []string) {
-	t.Helper()
-	for r, err := range b.Records() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		v = append(v, string(r.Key)+string(r.Value))
-	}
-	return v
-}
-
 func TestFollowerKeepsOffsetsAndLeavesTheCutTail(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	at := func(offset int64, epoch int32) record.Batch {

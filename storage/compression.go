@@ -1,57 +1,115 @@
 package storage
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/varvelog/varve/record"
 )
 
-// Fields that recompressing changes; package record draws the layout.
-const (
-	posBatchLength = 8
-	posAttributes  = 21
-	codecMask      = 0x07
-)
-
-// recompress brings batches to the topic's codec. With compression.type=producer,
-// or if all have the codec already, it returns batches itself.
-func (l *Log) recompress(batches []byte, cfg *Config) ([]byte, error) {
-	want := cfg.Compression
-	same := true
+// stored brings batches that passed check to the form that the topic keeps.
+// Most go through as they are. The records are decoded where another codec is
+// wanted, or compaction will have to find their keys, and then validated one by
+// one, as Kafka does with all of them.
+//
+// Decoding takes memory in proportion to what records decompress to, and a CPU:
+// no more than there are CPUs decode at a time.
+func (c *checker) stored(batches []byte) ([]byte, error) {
+	decode := false
 	for b := range eachBatch(batches) {
-		same = same && b.Codec() == want.Codec
+		decode = decode || c.decodes(b)
 	}
-	if !want.Recompress || same {
+	if !decode {
 		return batches, nil
 	}
+	decoding := c.log.env.decoding
+	decoding <- struct{}{}
+	defer func() { <-decoding }()
 	out := make([]byte, 0, len(batches))
 	for b := range eachBatch(batches) {
-		if b.Codec() == want.Codec {
+		var err error
+		if !c.decodes(b) {
 			out = append(out, b...)
-			continue
+		} else if out, err = c.appendStored(out, b); err != nil {
+			return nil, err
 		}
-		raw, err := b.Codec().Decompress(nil, b.Payload(), record.MaxDecompressed)
-		if err != nil {
-			return nil, refuse(err)
-		}
-		start := len(out)
-		out = append(out, b[:record.HeaderSize]...)
-		if out, err = want.Codec.Compress(out, raw, want.Level); err != nil {
-			return nil, fmt.Errorf("compress batch with %v: %w", want.Codec, err)
-		}
-		size := len(out) - start
-		if int64(size) > cfg.MaxMessageBytes {
-			return nil, fmt.Errorf("%w: %d bytes with %v, at most %d", ErrRecordTooLarge, size, want.Codec, cfg.MaxMessageBytes)
-		}
-		done := record.Batch(out[start:])
-		binary.BigEndian.PutUint32(done[posBatchLength:], uint32(size-record.LogOverhead))
-		attributes := binary.BigEndian.Uint16(done[posAttributes:])
-		binary.BigEndian.PutUint16(done[posAttributes:], attributes&^codecMask|uint16(want.Codec))
-		done.SetCRC()
-	}
-	if int64(len(out)) > cfg.SegmentBytes {
-		return nil, fmt.Errorf("%w: %d bytes with %v, segment.bytes is %d", ErrRecordListTooLarge, len(out), want.Codec, cfg.SegmentBytes)
 	}
 	return out, nil
+}
+
+// recompresses says that the batch has another codec than the topic's. Control
+// batches stay as the coordinator made them.
+func (c *checker) recompresses(b record.Batch) bool {
+	want := c.cfg.Compression
+	return want.Recompress && b.Codec() != want.Codec && !b.IsControl()
+}
+
+func (c *checker) decodes(b record.Batch) bool {
+	return c.recompresses(b) || c.cfg.CleanupCompact && !b.IsControl()
+}
+
+func (c *checker) appendStored(out []byte, b record.Batch) ([]byte, error) {
+	want, limit := c.cfg.Compression, record.MaxDecompressed
+	recompresses := c.recompresses(b)
+	if recompresses && want.Codec == record.CodecNone {
+		limit = int(min(int64(limit), c.cfg.MaxMessageBytes)) // more would be refused below anyway
+	}
+	payload := b.Payload()
+	if b.Codec() != record.CodecNone {
+		var err error
+		if payload, err = b.Decompress(limit); err != nil {
+			return nil, refuseRecords(err)
+		}
+	}
+	newest, err := c.checkRecords(b, payload)
+	if err != nil {
+		return nil, err
+	}
+	if newest != b.MaxTimestamp() { // the indexes go by what the header says
+		b.SetMaxTimestamp(newest)
+		b.SetCRC()
+	}
+	if !recompresses {
+		return append(out, b...), nil
+	}
+	start := len(out)
+	if out, err = b.AppendRecompressed(out, payload, want.Codec, want.Level); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRecordTooLarge, err)
+	}
+	if size := int64(len(out) - start); size > c.cfg.MaxMessageBytes {
+		return nil, fmt.Errorf("%w: %d bytes with %v, at most %d", ErrRecordTooLarge, size, want.Codec, c.cfg.MaxMessageBytes)
+	}
+	return out, nil
+}
+
+// checkRecords validates decoded records and returns their largest timestamp.
+// That there are as many as the header says is known when the last one is read.
+func (c *checker) checkRecords(b record.Batch, payload []byte) (newest int64, err error) {
+	newest = record.NoTimestamp
+	next := b.BaseOffset()
+	for r, err := range b.RecordsIn(payload) {
+		switch {
+		case err != nil:
+			return newest, refuseRecords(err)
+		case r.Offset != next:
+			return newest, fmt.Errorf("%w: record has offset %d, expected %d: offsets inside a batch ascend one by one", ErrInvalidRecord, r.Offset, next)
+		case r.Key == nil && c.cfg.CleanupCompact:
+			return newest, fmt.Errorf("%w: record %d has no key, and the topic is compacted", ErrInvalidRecord, r.Offset)
+		}
+		if err = c.checkTimestamp(r.Timestamp); err != nil {
+			return newest, err
+		}
+		newest = max(newest, r.Timestamp)
+		next++
+	}
+	return newest, nil
+}
+
+// refuseRecords is for records that cannot be decoded although the batch's
+// checksum is right: the producer made them so, and would again.
+func refuseRecords(err error) error {
+	if errors.Is(err, record.ErrTooLarge) {
+		return fmt.Errorf("%w: %w", ErrRecordTooLarge, err)
+	}
+	return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 }

@@ -54,6 +54,8 @@ type Config struct {
 
 	Compression Compression // compression.type and compression.*.level
 
+	Preallocate bool // preallocate
+
 	FlushMessages int64 // flush.messages
 	FlushMs       int64 // flush.ms
 }
@@ -84,7 +86,7 @@ func (c *Config) copiesToRemote() bool { return c.RemoteStorageEnable && !c.Remo
 
 // localRetention is how long and how much stays on this disk; -1 is unlimited.
 func (c *Config) localRetention() (ms, bytes int64) {
-	ms, bytes = c.RetentionMs, c.RetentionBytes
+	ms, bytes = c.RetentionMs, max(c.RetentionBytes, -1)
 	if c.copiesToRemote() {
 		if c.LocalRetentionMs != AsRetention {
 			ms = c.LocalRetentionMs

@@ -28,13 +28,16 @@ const (
 // dataDir is one directory of the configuration. After a failure that leaves
 // unknown what is on its disk, every operation on its logs fails.
 type dataDir struct {
-	fs   vfs.FS
-	path string
-	id   [16]byte // directory.id of meta.properties
-	lock io.Closer
-	logs int // how many it holds; the manager's lock guards it
+	fs       vfs.FS
+	path     string
+	id       [16]byte // directory.id of meta.properties
+	lock     io.Closer
+	meta     []byte // meta.properties as it was found, nil if there was none
+	recorded bool   // it has the file of known directories: it was used before
+	logs     int    // how many it holds; the manager's lock guards it
 
 	failure atomic.Pointer[error]
+	leftOut bool            // it has failed since the start
 	failed  chan<- *dataDir // tells the manager; has room for every directory
 
 	commits   *committer
@@ -52,6 +55,13 @@ type dataDir struct {
 	// distrust: the last process had a failed fsync. The kernel may still show
 	// what it could not write, takes it for written, and never will.
 	distrust bool
+}
+
+func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDir) *dataDir {
+	d := &dataDir{fs: e.fs, path: filepath.Clean(path), failed: failed, writeback: newWriteback(writebackBytes)}
+	d.commits = newCommitter(e, d)
+	d.checkpoints.written = map[string]map[partitionKey]int64{}
+	return d
 }
 
 // fail marks the directory; only the first failure counts. The marker is for
@@ -105,8 +115,9 @@ func (d *dataDir) unusable(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDirInvalid, d.path, err)
 }
 
-// open makes the directory if need be, locks it and takes the marker of a clean
-// shutdown away, durably: if this process crashes, the next one must recover.
+// open makes the directory if need be, locks it, reads whose it is and takes the
+// marker of a clean shutdown away, durably: if this process crashes, the next
+// one must recover. But for ErrDirLocked its errors mean that the disk fails.
 func (d *dataDir) open(fsys vfs.FS) error {
 	if err := d.make(fsys); err != nil {
 		return d.unusable(err)
@@ -116,6 +127,10 @@ func (d *dataDir) open(fsys vfs.FS) error {
 		return d.unusable(err)
 	}
 	d.lock = lock
+	d.meta, err = vfs.ReadFile(fsys, filepath.Join(d.path, metaFile), 1<<16)
+	if ignoreNotExist(err) != nil {
+		return d.unusable(err)
+	}
 	if _, err = fsys.Stat(filepath.Join(d.path, failedFile)); err == nil {
 		d.distrust = true
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -11,6 +11,7 @@
 //
 //	.lock                              held while a broker uses the directory
 //	meta.properties                    version=1, cluster.id, node.id, directory.id
+//	log-directories                    "0", count, then lines "directory.id path": all that the broker has
 //	.kafka_cleanshutdown               there only while no broker runs and all is in order
 //	.failed                            why the last broker gave the directory up; goes when all was recovered
 //	recovery-point-offset-checkpoint   "0", count, then lines "topic partition offset"
@@ -60,6 +61,8 @@
 //     was; the next append tries again.
 //   - S8: Open files, memory per index and goroutines are bounded, however many
 //     partitions and segments there are.
+//   - S9: A log that the broker had and that is in none of the directories that
+//     work is not made anew while one is offline or missing.
 //
 // TestLogIsASliceOfBatches holds S1 to S4 against random histories with
 // crashes; the others have tests of their own.

@@ -24,6 +24,8 @@ type env struct {
 	deletions atomic.Int64 // numbers the files of deleted segments
 	trash     trash
 	flushes   flushQueue
+	// decoding has room for as many as may decode records at a time.
+	decoding chan struct{}
 	// checkpoint asks for the checkpoints to be written soon. Capacity 1.
 	checkpoint chan struct{}
 }

@@ -212,6 +212,10 @@ func (l *Log) AssignEpoch(epoch int32, startOffset int64) error {
 	return nil
 }
 
+// Offline is nil unless the disk has failed that the log is on: then it is why,
+// as an ErrStorage, and what the other methods say of the log means nothing.
+func (l *Log) Offline() error { return l.dir.err() }
+
 // usable is nil unless the log was closed or its disk failed.
 func (l *Log) usable() error {
 	if l.closed.Load() {

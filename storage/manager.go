@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -27,6 +26,7 @@ import (
 type Options struct {
 	FS         vfs.FS   // nil: the operating system's
 	Dirs       []string // new logs go to the one with the fewest
+	LostDirs   []string // ids of directories that were used and are gone for good
 	ClusterID  string   // "" takes the one that the directories have
 	NodeID     int32
 	Logger     *slog.Logger
@@ -86,15 +86,24 @@ type Manager struct {
 }
 
 // OpenManager locks the directories, opens all logs in them, and recovers those
-// that no clean shutdown left behind. It starts nothing; Run does.
+// that no clean shutdown left behind. A directory whose disk fails is left out
+// as long as another one works. It starts nothing; Run does.
 func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	o = o.withDefaults()
 	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs))}
 	m.mu.logs = map[partitionKey]*Log{}
 	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
+	m.env.decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
 	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
 	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
-	m.env.metrics = newMetrics(o.Registerer, func() float64 { return float64(m.env.files.count()) }, func() float64 { return float64(len(m.all())) })
+	for _, path := range o.Dirs {
+		m.dirs = append(m.dirs, newDataDir(m.env, path, o.WritebackBytes, m.failed))
+	}
+	m.env.metrics = newMetrics(o.Registerer, gauges{
+		openFiles: func() float64 { return float64(m.env.files.count()) },
+		logs:      func() float64 { return float64(len(m.all())) },
+		failed:    func() float64 { return float64(m.failedDirs()) },
+	})
 	if err := m.open(ctx); err != nil {
 		for _, l := range m.all() {
 			l.close()
@@ -105,115 +114,6 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 		return nil, err
 	}
 	return m, nil
-}
-
-func (m *Manager) open(ctx context.Context) error {
-	if len(m.options.Dirs) == 0 {
-		return fmt.Errorf("%w: none is configured", ErrDirInvalid)
-	}
-	for _, path := range m.options.Dirs {
-		d := &dataDir{fs: m.env.fs, path: filepath.Clean(path), failed: m.failed}
-		d.checkpoints.written = map[string]map[partitionKey]int64{}
-		d.commits, d.writeback = newCommitter(m.env, d), newWriteback(m.options.WritebackBytes)
-		m.dirs = append(m.dirs, d)
-		if err := d.open(m.env.fs); err != nil {
-			return err
-		}
-	}
-	m.clusterID = m.options.ClusterID
-	for _, d := range m.dirs {
-		want := metaProperties{clusterID: m.clusterID, nodeID: m.options.NodeID, directoryID: newID()}
-		if want.clusterID == "" {
-			want.clusterID = m.existingClusterID()
-		}
-		id, err := d.claim(m.env.fs, want, m.options.Now())
-		if err != nil {
-			return err
-		}
-		m.clusterID = id
-	}
-	return m.loadAll(ctx)
-}
-
-// existingClusterID is the cluster that one of the directories names; without
-// any, a new one is founded.
-func (m *Manager) existingClusterID() string {
-	for _, d := range m.dirs {
-		content, err := vfs.ReadFile(m.env.fs, filepath.Join(d.path, metaFile), 1<<16)
-		if err != nil {
-			continue
-		}
-		if have, err := parseMetaProperties(content); err == nil {
-			return have.clusterID
-		}
-	}
-	return formatUUID(newID())
-}
-
-// loadAll opens every log, several at a time.
-func (m *Manager) loadAll(ctx context.Context) error {
-	began := m.options.Now()
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(m.options.RecoveryWorkers)
-	for _, d := range m.dirs {
-		if err := m.loadDir(ctx, g, d); err != nil {
-			return errors.Join(err, g.Wait())
-		}
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	for _, d := range m.dirs {
-		if err := d.trustAgain(); err != nil {
-			return d.unusable(err)
-		}
-	}
-	m.env.logger.Info("logs opened", slog.Int("logs", len(m.mu.logs)), slog.Duration("took", m.options.Now().Sub(began)))
-	return nil
-}
-
-// loadDir lists a directory and begins to open its logs.
-func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) error {
-	offsets := d.readCheckpoints(m.env.fs, m.env.logger)
-	keys, deleted, err := d.partitions(m.env.fs)
-	if err != nil {
-		return err
-	}
-	for _, dir := range deleted {
-		m.env.trash.add(trashItem{dir: dir})
-	}
-	for _, key := range keys {
-		if other := m.mu.logs[key]; other != nil {
-			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir.path, d.path)
-		}
-		l := newLog(m.env, d, key, m.options.Config(key.topic))
-		m.mu.logs[key] = l
-		d.logs++
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if err := l.load(offsets.of(d, key, l.config.Load())); err != nil {
-				return fmt.Errorf("open log %s in %s: %w", key, d.path, err)
-			}
-			return nil
-		})
-	}
-	return m.startCheckpoints(d, offsets)
-}
-
-// startCheckpoints makes sure that there is a recovery checkpoint from the
-// first day on: without the file nobody could tell a new log from one whose
-// recovery point was lost.
-func (m *Manager) startCheckpoints(d *dataDir, offsets checkpointed) error {
-	if d.hasRecovery || len(offsets.recovery) > 0 || d.logs > 0 {
-		return nil
-	}
-	err := d.writeCheckpoint(m.env.fs, recoveryFile, func() map[partitionKey]int64 { return nil })
-	if err != nil {
-		return d.unusable(err)
-	}
-	return nil
 }
 
 // ClusterID is the cluster that the directories belong to.
@@ -251,8 +151,19 @@ func (m *Manager) all() []*Log {
 // the metadata, and after a restart Create is called again. A directory of
 // another topic with the same name is ErrTopicIDMismatch: Delete it first.
 func (m *Manager) Create(topic string, partition int32, topicID [16]byte) (*Log, error) {
-	key := partitionKey{topic, partition}
-	cfg := m.options.Config(topic)
+	return m.create(partitionKey{topic, partition}, topicID, true)
+}
+
+// Reopen is Create for a partition that was here before this start. While a
+// directory is offline since then, a log that is in none of the others may be in
+// that one: instead of an empty log the caller gets one that answers ErrStorage
+// to everything, until a start that finds the directory.
+func (m *Manager) Reopen(topic string, partition int32, topicID [16]byte) (*Log, error) {
+	return m.create(partitionKey{topic, partition}, topicID, false)
+}
+
+func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, error) {
+	cfg := m.options.Config(key.topic)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
@@ -260,13 +171,12 @@ func (m *Manager) Create(topic string, partition int32, topicID [16]byte) (*Log,
 	}
 	l := m.mu.logs[key]
 	if l == nil {
-		d := m.roomiestLocked()
-		if d == nil {
-			return nil, fmt.Errorf("create log %s: %w: every data directory failed", key, ErrStorage)
+		var err error
+		if d := m.hiding(); d != nil && !isNew {
+			l = m.offlineLog(d, key, topicID, cfg)
+		} else if l, err = m.placeLocked(key, topicID, cfg); err != nil {
+			return nil, fmt.Errorf("create log %s: %w", key, err)
 		}
-		l = newLog(m.env, d, key, cfg)
-		l.create(topicID)
-		d.logs++
 		m.mu.logs[key] = l
 		m.sorted.Store(nil)
 		return l, nil
@@ -283,6 +193,19 @@ func (m *Manager) Create(topic string, partition int32, topicID [16]byte) (*Log,
 	return l, nil
 }
 
+// placeLocked makes a log in the directory with the fewest.
+func (m *Manager) placeLocked(key partitionKey, topicID [16]byte, cfg Config) (*Log, error) {
+	d := m.roomiestLocked()
+	if d == nil {
+		return nil, fmt.Errorf("%w: every data directory failed", ErrStorage)
+	}
+	l := newLog(m.env, d, key, cfg)
+	l.create(topicID)
+	d.logs++
+	return l, nil
+}
+
+// roomiestLocked is the directory that works and has the fewest logs.
 func (m *Manager) roomiestLocked() *dataDir {
 	var best *dataDir
 	for _, d := range m.dirs {
@@ -309,13 +232,15 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	if len(filepath.Base(gone)) > 255 { // longer than file systems take
 		gone = filepath.Join(l.dir.path, hex.EncodeToString(id[:])+suffixDeleteDir)
 	}
-	// Without the rename a new log of this name would find the old one's files:
-	// then the log stays, and the caller tries again.
+	failed := l.dir.err() != nil // then the files are no business of this process any more
 	l.mu.Lock()
-	err := l.env.fs.Rename(l.path, gone)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.mu.Unlock()
-		return fmt.Errorf("delete log %s: %w", key, classify(err))
+	if !failed {
+		// Without the rename a new log of this name would find the old one's
+		// files: then the log stays, and the caller tries again.
+		if err := l.env.fs.Rename(l.path, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.mu.Unlock()
+			return fmt.Errorf("delete log %s: %w", key, classify(err))
+		}
 	}
 	l.closed.Store(true)
 	l.mu.Unlock()
@@ -326,6 +251,10 @@ func (m *Manager) Delete(topic string, partition int32) error {
 		s.release()
 	}
 	m.env.checkpointSoon()
+	if failed {
+		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir.path))
+		return nil
+	}
 	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
 	return nil
 }
@@ -346,7 +275,7 @@ func (m *Manager) DirUsage() []DirUsage {
 	logs := m.all()
 	for _, d := range m.dirs {
 		u := DirUsage{Path: d.path, DirectoryID: d.id, TotalBytes: -1, UsableBytes: -1, Err: d.err()}
-		if r, ok := m.env.fs.(vfs.SpaceReporter); ok {
+		if r, ok := m.env.fs.(vfs.SpaceReporter); ok && u.Err == nil {
 			if total, free, err := r.Space(d.path); err == nil {
 				u.TotalBytes, u.UsableBytes = total, free
 			}

@@ -57,22 +57,15 @@ func (m *Manager) watchDirs(ctx context.Context) error {
 	for {
 		select {
 		case d := <-m.failed:
-			m.env.metrics.failedDirs.Inc()
 			m.env.logger.Error("data directory failed: its partitions serve nothing until the broker restarts",
 				slog.String("dir", d.path), errorAttr(d.err()))
-			if m.roomiest() == nil {
+			if m.failedDirs() == len(m.dirs) {
 				return fmt.Errorf("every data directory failed: %w", d.err())
 			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
-}
-
-func (m *Manager) roomiest() *dataDir {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.roomiestLocked()
 }
 
 // retentionLoop starts at a random moment of the interval, so that the brokers
@@ -224,6 +217,9 @@ func (m *Manager) Close() error {
 	}
 	errs := []error{g.Wait()}
 	for _, d := range m.dirs {
+		if d.leftOut {
+			continue // told at start
+		}
 		err := d.err()
 		if err == nil && errs[0] == nil {
 			err = d.checkpoint(m.env.fs, logs)

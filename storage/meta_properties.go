@@ -3,7 +3,6 @@ package storage
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -68,22 +67,11 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// claim reads meta.properties and refuses a directory of another cluster or
-// broker; a new directory gets the file. An empty clusterID takes the one found.
-func (d *dataDir) claim(fsys vfs.FS, want metaProperties, now time.Time) (clusterID string, err error) {
+// checkOwner refuses a directory of another cluster or broker, going by the
+// file that it has. An empty clusterID takes the one found.
+func (d *dataDir) checkOwner(want metaProperties) (clusterID string, err error) {
 	name := filepath.Join(d.path, metaFile)
-	content, err := vfs.ReadFile(fsys, name, 1<<16)
-	if errors.Is(err, fs.ErrNotExist) {
-		d.id = want.directoryID
-		if err = vfs.ReplaceFile(fsys, name, want.format(now), 0o644, true); err != nil {
-			return "", d.unusable(err)
-		}
-		return want.clusterID, nil
-	}
-	if err != nil {
-		return "", d.unusable(err)
-	}
-	have, err := parseMetaProperties(content)
+	have, err := parseMetaProperties(d.meta)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("%w: %s is damaged (%w): restore it, or remove it if the directory is this broker's", ErrDirInvalid, name, err)
@@ -96,4 +84,13 @@ func (d *dataDir) claim(fsys vfs.FS, want metaProperties, now time.Time) (cluste
 	}
 	d.id = have.directoryID
 	return have.clusterID, nil
+}
+
+// claim gives a new directory its file.
+func (d *dataDir) claim(fsys vfs.FS, own metaProperties, now time.Time) error {
+	d.id = own.directoryID
+	if err := vfs.ReplaceFile(fsys, filepath.Join(d.path, metaFile), own.format(now), 0o644, true); err != nil {
+		return d.unusable(err)
+	}
+	return nil
 }

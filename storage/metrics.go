@@ -16,16 +16,22 @@ type metrics struct {
 	deletedSegments prometheus.Counter
 	truncatedBytes  prometheus.Counter
 	rebuiltIndexes  prometheus.Counter
-	failedDirs      prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer, openFiles, logs func() float64) *metrics {
+// gauges are read when somebody asks.
+type gauges struct{ openFiles, logs, failed func() float64 }
+
+func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: "varve_storage_" + name, Help: help})
 	}
-	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_open_files", Help: "Segment files that are open now."}, openFiles)
-	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_logs", Help: "Partitions with a log on this broker."}, logs)
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_open_files", Help: "Segment files that are open now."}, g.openFiles)
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_logs", Help: "Partitions with a log on this broker."}, g.logs)
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_failed_dirs", Help: "Data directories that failed and serve nothing."}, g.failed)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kafka_log_logmanager_offlinelogdirectorycount", Help: "The same under the name that dashboards for Kafka have.",
+	}, g.failed)
 	return &metrics{
 		appendBytes:     counter("append_bytes_total", "Bytes of batches written to logs."),
 		appendBatches:   counter("append_batches_total", "Batches written to logs."),
@@ -45,6 +51,5 @@ func newMetrics(reg prometheus.Registerer, openFiles, logs func() float64) *metr
 			Name: "varve_storage_commit_logs", Help: "Logs that shared such a round.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 8),
 		}),
-		failedDirs: f.NewGauge(prometheus.GaugeOpts{Name: "varve_storage_failed_dirs", Help: "Data directories that failed and serve nothing."}),
 	}
 }

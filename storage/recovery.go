@@ -208,6 +208,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		if err == nil && bad != nil {
 			err = l.cutOff(s, size, bad)
 		}
+		s.preallocated = l.config.Load().Preallocate
 		return err
 	}
 	// Indexes below the recovery point are trusted: not these, until they are synced.

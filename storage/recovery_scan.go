@@ -50,6 +50,7 @@ func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from foun
 	if bad != nil {
 		err = l.cutOff(s, files.size(extLog, s.base), bad)
 	}
+	s.preallocated = ends && l.config.Load().Preallocate // by the process that crashed
 	return ends, err
 }
 

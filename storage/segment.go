@@ -53,6 +53,7 @@ type segment struct {
 	jitter       int64     // ms that it rolls earlier than segment.ms
 	sinceIndex   int64     // bytes since the last index entry
 	indexEvery   int64     // index.interval.bytes when it was opened
+	preallocated bool      // space behind its end is reserved
 	synced       int64     // bytes of the .log known to be durable
 	writtenBack  int64     // bytes of the .log that are on their way to the disk, at least
 	indexDurable bool      // closed, and all its files are durable
@@ -60,8 +61,8 @@ type segment struct {
 
 func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *segment {
 	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, onZero: e.segmentUnused}
-	if cfg.SegmentJitterMs > 0 {
-		s.jitter = rand.Int64N(cfg.SegmentJitterMs)
+	if most := min(cfg.SegmentJitterMs, cfg.SegmentMs); most > 0 { // more would close it at once
+		s.jitter = rand.Int64N(most)
 	}
 	s.names.dir, s.names.base = dir, base
 	s.file.cache, s.file.names, s.file.ext = &e.files, &s.names, extLog
@@ -155,13 +156,14 @@ func (s *segment) note(b record.Batch, pos int64) {
 	s.sinceIndex += int64(b.Size())
 }
 
-// seal brings the index files up to date: the last time entry has the largest
-// timestamp, as Kafka does when it closes or rolls a segment.
+// seal brings the files to what a closed segment has: the last time entry is
+// the largest timestamp, as Kafka does when it closes or rolls a segment, and
+// no space is reserved any more.
 func (s *segment) seal() error {
 	if err := s.times.maybeAppend(s.largest.at); err != nil {
 		return err
 	}
-	return s.persistIndexes()
+	return errors.Join(s.persistIndexes(), s.trim())
 }
 
 // persistIndexes writes to the index files what they lack.

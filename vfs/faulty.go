@@ -27,7 +27,8 @@ const (
 	OpTruncate Op = "truncate"
 	OpSync     Op = "sync"
 
-	OpWriteback Op = "writeback" // a fault keeps the file below from hearing of it
+	OpWriteback   Op = "writeback" // a fault keeps the file below from hearing of it
+	OpPreallocate Op = "preallocate"
 )
 
 // ErrInjected is the error of a Fault that names none.
@@ -251,6 +252,14 @@ func (f *faultyFile) StartWriteback(off, n int64) {
 	if w, ok := f.File.(WritebackStarter); ok {
 		w.StartWriteback(off, n)
 	}
+}
+
+// Preallocate implements Preallocator as far as the file below does.
+func (f *faultyFile) Preallocate(size int64) error {
+	if err := f.fs.check(OpPreallocate, f.name); err != nil {
+		return err
+	}
+	return Preallocate(f.File, size)
 }
 
 // OSFile implements OSFiler when the file below does; nil otherwise.

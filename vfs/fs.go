@@ -84,3 +84,14 @@ type SpaceReporter interface {
 	// can still be written, in bytes.
 	Space(name string) (total, free int64, err error)
 }
+
+// Preallocator is implemented by files that can reserve space on their disk.
+type Preallocator interface {
+	// Preallocate reserves space for the first size bytes of the file: writes
+	// there do not fail for want of it. Content and length stay as they are, so
+	// that the length never counts bytes that nobody wrote. Truncate, also to the
+	// present length, gives back what lies behind. An error that is
+	// errors.ErrUnsupported says that the volume cannot reserve; after any other
+	// a part may be reserved.
+	Preallocate(size int64) error
+}

@@ -68,6 +68,14 @@ func ReplaceFile(fsys FS, name string, data []byte, perm fs.FileMode, durable bo
 	return nil
 }
 
+// Preallocate reserves space if the file can, see [Preallocator].
+func Preallocate(f File, size int64) error {
+	if p, ok := f.(Preallocator); ok {
+		return p.Preallocate(size)
+	}
+	return fmt.Errorf("preallocate: %w", errors.ErrUnsupported)
+}
+
 // SyncFile makes the content of a file durable by name.
 func SyncFile(fsys FS, name string) error {
 	f, err := fsys.OpenFile(name, os.O_RDWR, 0)

@@ -257,6 +257,22 @@ func (m *Mem) SyncDir(name string) error {
 	return nil
 }
 
+// Reserved is how many bytes of space a file takes: its length, or what was
+// preallocated if that is more.
+func (m *Mem) Reserved(name string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	node, err := m.lookupLocked(name)
+	if err != nil {
+		return 0, pathError("stat", name, err)
+	}
+	inode, ok := node.(*memInode)
+	if !ok {
+		return 0, pathError("stat", name, syscall.EISDIR)
+	}
+	return max(inode.reserved, int64(len(inode.data))), nil
+}
+
 // Lock implements FS. A lock does not survive CrashClone.
 func (m *Mem) Lock(name string) (io.Closer, error) {
 	f, err := m.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)

@@ -17,6 +17,7 @@ type memInode struct {
 	durable  []byte
 	pending  []fileChange
 	modified time.Time
+	reserved int64 // bytes that Preallocate was asked for and that were not given back
 }
 
 // fileChange is one write at an offset, or a change of length to it.
@@ -38,6 +39,9 @@ func (c fileChange) applyTo(b []byte) []byte {
 }
 
 func (n *memInode) change(c fileChange, now time.Time) {
+	if c.truncate {
+		n.reserved = min(n.reserved, c.off)
+	}
 	n.data = c.applyTo(n.data)
 	n.pending = append(n.pending, c)
 	n.modified = now
@@ -54,7 +58,7 @@ func (n *memInode) crash(rnd *rand.Rand) *memInode {
 		}
 		b = c.applyTo(b)
 	}
-	return &memInode{data: b, durable: slices.Clone(b), modified: n.modified}
+	return &memInode{data: b, durable: slices.Clone(b), modified: n.modified, reserved: n.reserved}
 }
 
 // memFile is an open file of a Mem.
@@ -105,6 +109,17 @@ func (f *memFile) Truncate(size int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	f.inode.change(fileChange{truncate: true, off: size}, f.fs.now())
+	return nil
+}
+
+// Preallocate implements Preallocator; see also [Mem.Reserved].
+func (f *memFile) Preallocate(size int64) error {
+	if err := f.checkWrite(); err != nil {
+		return pathError("fallocate", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.inode.reserved = max(f.inode.reserved, size)
 	return nil
 }
 
@@ -205,6 +220,6 @@ func (i memInfo) Mode() fs.FileMode {
 func (n *memInode) clone() *memInode {
 	return &memInode{
 		data: slices.Clone(n.data), durable: slices.Clone(n.durable),
-		pending: slices.Clone(n.pending), modified: n.modified,
+		pending: slices.Clone(n.pending), modified: n.modified, reserved: n.reserved,
 	}
 }

@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) (fsys vfs.FS, dir string)) {
 		{"LockExcludes", lock},
 		{"ReplaceFile", replaceFile},
 		{"RemoveAll", removeAll},
+		{"PreallocateLeavesTheLength", preallocate},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			fsys, dir := open(t)
@@ -315,4 +316,25 @@ func removeAll(t *testing.T, fsys vfs.FS, dir string) {
 	_, err := fsys.Stat(filepath.Join(dir, "a"))
 	wantErr(t, err, fs.ErrNotExist)
 	must(t, vfs.RemoveAll(fsys, filepath.Join(dir, "a")))
+}
+
+func preallocate(t *testing.T, fsys vfs.FS, dir string) {
+	name := filepath.Join(dir, "a")
+	f := create(t, fsys, name, "abc")
+	err := vfs.Preallocate(f, 1<<20)
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("the volume cannot reserve space")
+	}
+	must(t, err)
+	wantContent(t, fsys, name, "abc")
+	_, err = f.WriteAt([]byte("def"), 3)
+	must(t, err)
+	must(t, f.Truncate(6)) // gives the rest back
+	wantContent(t, fsys, name, "abcdef")
+	must(t, vfs.Preallocate(f, 4)) // less than there is
+	wantContent(t, fsys, name, "abcdef")
+	must(t, f.Close())
+	if err = vfs.Preallocate(f, 1<<20); err == nil {
+		t.Fatal("a closed file was preallocated")
+	}
 }

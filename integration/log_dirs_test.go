@@ -1,0 +1,160 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A broker with two log directories, of which one cannot be used at a start:
+// its partitions answer KAFKA_STORAGE_ERROR, the others go on, nothing begins
+// anew in the other directory, and all is back with the directory.
+func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
+	dir := t.TempDir()
+	dirs := []string{filepath.Join(dir, "disk-a"), filepath.Join(dir, "disk-b")}
+	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))
+	admin := newAdmin(t, broker.bootstrap)
+	createTopic(t, admin, "t", 4)
+	client := newClient(t, broker.bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0))
+	produce := func(topic string, partition int32) error {
+		return client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: partition, Value: []byte("v")}).FirstErr()
+	}
+	onB := map[int32]bool{}
+	for p := range int32(4) {
+		if err := produce("t", p); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(filepath.Join(dirs[1], fmt.Sprintf("t-%d", p)))
+		onB[p] = err == nil
+	}
+	if n := partitionDirs(t, dirs[0]) + partitionDirs(t, dirs[1]); n != 4 || partitionDirs(t, dirs[0]) != 2 {
+		t.Fatalf("%d partitions in all, %d of them on the first disk", n, partitionDirs(t, dirs[0]))
+	}
+
+	broker.stop(t, syscall.SIGTERM)
+	away := dirs[1] + ".away"
+	if err := os.Rename(dirs[1], away); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dirs[1], nil, 0o644); err != nil { // a file where a directory should be
+		t.Fatal(err)
+	}
+	broker.start(t)
+	if !strings.Contains(broker.log.String(), "data directory is offline") {
+		t.Error("the log does not say so")
+	}
+	for p := range int32(4) {
+		want := error(nil)
+		if onB[p] {
+			want = kerr.KafkaStorageError
+		}
+		listed, err := admin.ListEndOffsets(t.Context(), "t")
+		end, _ := listed.Lookup("t", p)
+		if err != nil || !errors.Is(end.Err, want) || want == nil && end.Offset != 1 {
+			t.Errorf("t-%d: end %d, %v, want %v", p, end.Offset, end.Err, want)
+		}
+		if err = fetchOnce(t, broker.bootstrap, p); !errors.Is(err, want) {
+			t.Errorf("t-%d: fetch: %v, want %v", p, err, want)
+		}
+		if err = produce("t", p); (err == nil) != (want == nil) {
+			t.Errorf("t-%d: produce: %v", p, err)
+		}
+	}
+	createTopic(t, admin, "fresh", 2)
+	for p := range int32(2) {
+		if err := produce("fresh", p); err != nil {
+			t.Errorf("a new topic: %v", err)
+		}
+	}
+	described, err := admin.DescribeAllLogDirs(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := described[1]; d[dirs[0]].Err != nil || !errors.Is(d[dirs[1]].Err, kerr.KafkaStorageError) {
+		t.Errorf("the directories are described as %+v", d)
+	}
+	if !strings.Contains(metrics(t, broker), "\nkafka_log_logmanager_offlinelogdirectorycount 1\n") {
+		t.Error("the metric does not say that one directory is offline")
+	}
+
+	broker.stop(t, syscall.SIGTERM) // and that is a clean one
+	if err = errors.Join(os.Remove(dirs[1]), os.Rename(away, dirs[1])); err != nil {
+		t.Fatal(err)
+	}
+	broker.start(t)
+	listed, err := admin.ListEndOffsets(t.Context(), "t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed.Each(func(o kadm.ListedOffset) {
+		want := int64(2)
+		if onB[o.Partition] {
+			want = 1
+		}
+		if o.Err != nil || o.Offset != want {
+			t.Errorf("t-%d ends at %d, want %d, %v", o.Partition, o.Offset, want, o.Err)
+		}
+	})
+}
+
+// fetchOnce is the first error of a fetch of the topic's partition, nil if it brings a record.
+func fetchOnce(t *testing.T, bootstrap string, partition int32) error {
+	t.Helper()
+	client := newClient(t, bootstrap, kgo.KeepRetryableFetchErrors(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {partition: kgo.NewOffset().At(0)}}))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		fetches := client.PollFetches(ctx)
+		for _, e := range fetches.Errors() {
+			return e.Err
+		}
+		if fetches.NumRecords() > 0 {
+			return nil
+		}
+	}
+}
+
+func partitionDirs(t *testing.T, dir string) int {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "t-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
+}
+
+var httpAddress = regexp.MustCompile(`ready: kafka \S+, http (\S+),`)
+
+// metrics is what the broker, as it was started last, says at /metrics.
+func metrics(t *testing.T, p *process) string {
+	t.Helper()
+	matches := httpAddress.FindAllStringSubmatch(p.log.String(), -1)
+	if len(matches) == 0 {
+		t.Fatal("the broker has told no address")
+	}
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Get("http://" + matches[len(matches)-1][1] + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}

@@ -1,0 +1,206 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// open brings the directories into service. A disk that fails leaves its
+// directory out; what a disk cannot be blamed for is an error: a directory that
+// another process uses, that is another broker's, that lacks without a reason,
+// or a partition that is in two of them.
+func (m *Manager) open(ctx context.Context) error {
+	if len(m.dirs) == 0 {
+		return fmt.Errorf("%w: none is configured", ErrDirInvalid)
+	}
+	for _, d := range m.dirs {
+		switch err := d.open(m.env.fs); {
+		case errors.Is(err, ErrDirLocked):
+			return err
+		case err != nil:
+			m.leaveOut(d, err)
+		}
+	}
+	if err := m.claimDirs(); err != nil {
+		return err
+	}
+	if err := m.loadAll(ctx); err != nil {
+		return err
+	}
+	return m.settleFailed()
+}
+
+// leaveOut takes a directory out of service while the broker starts.
+func (m *Manager) leaveOut(d *dataDir, err error) {
+	if d.failure.CompareAndSwap(nil, &err) {
+		m.env.logger.Error("data directory is offline: its partitions serve nothing until a start at which it works",
+			slog.String("dir", d.path), errorAttr(err))
+	}
+}
+
+// claimDirs finds out whose the directories are, and makes new ones this broker's.
+func (m *Manager) claimDirs() error {
+	own := metaProperties{clusterID: m.options.ClusterID, nodeID: m.options.NodeID}
+	for _, d := range m.dirs {
+		if d.err() != nil || d.meta == nil {
+			continue
+		}
+		id, err := d.checkOwner(own)
+		if err != nil {
+			return err
+		}
+		own.clusterID = id
+	}
+	if own.clusterID == "" { // a new cluster is founded
+		own.clusterID = formatUUID(newID())
+	}
+	m.clusterID = own.clusterID
+	known, err := m.recallDirs()
+	if err != nil {
+		return err
+	}
+	for _, d := range m.dirs {
+		if d.err() != nil || d.meta != nil {
+			continue
+		}
+		own.directoryID = newID()
+		if id, ok := known.at(d.path); ok && m.dirByID(id) == nil {
+			if !d.recorded {
+				m.leaveOut(d, fmt.Errorf("%w: %s is empty, and was directory %s: mount its disk, or tell with varve.lost.log.dirs=%[3]s that it is gone for good",
+					ErrDirInvalid, d.path, formatUUID(id)))
+				continue
+			}
+			own.directoryID = id // only meta.properties was taken away, so that the directory be adopted
+		}
+		if err = d.claim(m.env.fs, own, m.options.Now()); err != nil {
+			m.leaveOut(d, err)
+		}
+	}
+	m.rememberDirs(known)
+	return nil
+}
+
+// loadAll opens every log, several at a time.
+func (m *Manager) loadAll(ctx context.Context) error {
+	began := m.options.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(m.options.RecoveryWorkers)
+	for _, d := range m.dirs {
+		if d.err() != nil {
+			continue
+		}
+		if err := m.loadDir(ctx, g, d); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, d := range m.dirs {
+		if d.err() != nil {
+			continue
+		}
+		if err := d.trustAgain(); err != nil {
+			m.leaveOut(d, d.unusable(err))
+		}
+	}
+	m.env.logger.Info("logs opened", slog.Int("logs", len(m.mu.logs)), slog.Duration("took", m.options.Now().Sub(began)))
+	return nil
+}
+
+// loadDir lists a directory and begins to open its logs. The first one that
+// cannot be opened takes the directory out of service.
+func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) error {
+	offsets := d.readCheckpoints(m.env.fs, m.env.logger)
+	keys, deleted, err := d.partitions(m.env.fs)
+	if err != nil {
+		m.leaveOut(d, err)
+		return nil
+	}
+	for _, dir := range deleted {
+		m.env.trash.add(trashItem{dir: dir})
+	}
+	for _, key := range keys {
+		if other := m.mu.logs[key]; other != nil {
+			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir.path, d.path)
+		}
+		l := newLog(m.env, d, key, m.options.Config(key.topic))
+		m.mu.logs[key] = l
+		d.logs++
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if d.err() != nil {
+				return nil //nolint:nilerr // it has been left out meanwhile
+			}
+			if loadErr := l.load(offsets.of(d, key, l.config.Load())); loadErr != nil {
+				m.leaveOut(d, fmt.Errorf("open log %s in %s: %w", key, d.path, loadErr))
+			}
+			return nil
+		})
+	}
+	if err = m.startCheckpoints(d, offsets); err != nil {
+		m.leaveOut(d, err)
+	}
+	return nil
+}
+
+// startCheckpoints makes sure that there is a recovery checkpoint from the
+// first day on: without the file nobody could tell a new log from one whose
+// recovery point was lost.
+func (m *Manager) startCheckpoints(d *dataDir, offsets checkpointed) error {
+	if d.hasRecovery || len(offsets.recovery) > 0 || d.logs > 0 {
+		return nil
+	}
+	err := d.writeCheckpoint(m.env.fs, recoveryFile, func() map[partitionKey]int64 { return nil })
+	if err != nil {
+		return d.unusable(err)
+	}
+	return nil
+}
+
+// settleFailed forgets the logs that were opened in directories before these
+// failed: Reopen makes those that are still wanted. It is an error if no
+// directory is left.
+func (m *Manager) settleFailed() error {
+	var failures error
+	for _, d := range m.dirs {
+		p := d.failure.Load()
+		if p == nil {
+			continue
+		}
+		d.leftOut = true
+		if failures == nil {
+			failures = *p
+		} else {
+			failures = fmt.Errorf("%w; %w", failures, *p)
+		}
+	}
+	if m.failedDirs() == len(m.dirs) {
+		return failures
+	}
+	for key, l := range m.mu.logs {
+		if l.dir.leftOut {
+			l.close()
+			delete(m.mu.logs, key)
+		}
+	}
+	m.sorted.Store(nil)
+	return nil
+}
+
+// failedDirs is how many directories are out of service.
+func (m *Manager) failedDirs() int {
+	n := 0
+	for _, d := range m.dirs {
+		if d.err() != nil {
+			n++
+		}
+	}
+	return n
+}
