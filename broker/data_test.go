@@ -88,7 +88,7 @@ func newDataClusterOf(t *testing.T, brokers int, fs vfs.FS) *dataCluster {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		<-stored // an error where a test broke the disk
+		_ = <-stored // an error where a test broke the disk
 	})
 	cfg := DefaultConfig()
 	cfg.NodeID = 1
