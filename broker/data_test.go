@@ -93,7 +93,7 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dir string) *dataClu
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		<-stored // an error where a test broke the disk
+		_ = <-stored // an error where a test broke the disk
 	})
 	cfg := DefaultConfig()
 	cfg.NodeID = 1
