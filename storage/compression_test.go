@@ -125,6 +125,11 @@ func TestRecompressedBatchMustFit(t *testing.T) {
 	if _, err := l.Append(zipped(10, 200), 0); !errors.Is(err, ErrRecordTooLarge) {
 		t.Errorf("2000 bytes of records, and their header, in a batch of 2000: %v", err)
 	}
+	for size := 170; size < 200; size++ { // the header counts as well
+		if info, err := l.Append(zipped(10, size), 0); err == nil && info.Bytes > 2000 {
+			t.Errorf("a batch of %d bytes was stored", info.Bytes)
+		}
+	}
 	if _, err := l.Append(slices.Concat(zipped(10, 150), zipped(10, 150)), 0); !errors.Is(err, ErrRecordListTooLarge) {
 		t.Errorf("more than a segment: %v", err)
 	}
