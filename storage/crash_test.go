@@ -80,8 +80,8 @@ func (c *crashTest) round(seed uint64) {
 	c.check()
 }
 
-// runChild starts a child and kills it after so many lines or so much time. It
-// returns all that it has said.
+// runChild starts a child and kills it after so many lines or so much time,
+// whichever comes first. It returns all that it has said.
 func (c *crashTest) runChild(seed uint64) (lines []string) {
 	t := c.t
 	t.Helper()
@@ -113,19 +113,15 @@ func (c *crashTest) runChild(seed uint64) (lines []string) {
 			_ = cmd.Process.Kill() // it may have ended by itself, which is seen below
 		}
 	}
-	if c.rnd.IntN(3) == 0 { // by time, also while it recovers
-		defer time.AfterFunc(time.Duration(c.rnd.IntN(40))*time.Millisecond, end).Stop()
-	} else {
-		for range 1 + c.rnd.IntN(400) {
-			if !said.Scan() {
-				break
-			}
-			lines = append(lines, said.Text())
-		}
-		end()
+	wait, most := 150, 1+c.rnd.IntN(400)
+	if c.rnd.IntN(3) == 0 { // also while it recovers
+		wait = c.rnd.IntN(40)
 	}
+	defer time.AfterFunc(time.Duration(wait)*time.Millisecond, end).Stop()
 	for said.Scan() {
-		lines = append(lines, said.Text())
+		if lines = append(lines, said.Text()); len(lines) == most {
+			end()
+		}
 	}
 	err = errors.Join(said.Err(), ignoreKilled(cmd.Wait(), gently))
 	if err != nil {

@@ -73,8 +73,8 @@
 // each log behind its last index entry. Otherwise segments from the recovery
 // point on are scanned: batches below it by their headers, the others in full
 // with their CRC. The first one that is not sound, and all behind it, is cut
-// off, the newest segments first: a crash in between finds the same damage
-// again. A gap between segments is taken for lost data, unless the topic is
+// off, later segments first: a crash in between finds the same damage again. A
+// gap between segments is taken for lost data, unless the topic is
 // compacted or the recovery checkpoint is missing. Compaction therefore may
 // only touch segments below the recovery point.
 //

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/varvelog/varve/record"
@@ -71,8 +70,7 @@ func (l *Log) cutOff(s *segment, size int64, bad error) error {
 // dropAfter removes the segments after the i-th: the log ends before them, so
 // that they hold nothing that was ever durable and acknowledged.
 func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
-	// From the newest to the oldest, so that a crash in between leaves no gap.
-	for _, base := range slices.Backward(files.bases[i+1:]) {
+	for _, base := range files.bases[i+1:] {
 		l.logger.Warn("remove segment that lies behind the end of the log",
 			slog.Int64("segment", base), slog.Int64("end", end), slog.Int64("bytes", files.size(extLog, base)))
 		l.env.metrics.truncatedBytes.Add(float64(files.size(extLog, base)))
