@@ -279,6 +279,9 @@ func TestManagerRefusesAnotherCluster(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
 	c.create("a", 1, nil)
+	if _, err := c.partition("a", 0).Append(batch(t, 1000, "v"), AcksLeader); err != nil {
+		t.Fatal(err)
+	}
 	c.shutDown()
 	other := newClusterTest(t, c.fs)
 	s := openStorage(t, c.fs, c.id)
@@ -399,10 +402,11 @@ func TestLapsedRegistrationDoesNotEndTheLeadership(t *testing.T) {
 
 // A partition that cannot be created is told to who waits for it, and tried again.
 func TestFailedCreationIsToldAndRetried(t *testing.T) {
-	faulty := vfs.NewFaulty(vfs.NewMem())
-	c := newClusterTest(t, faulty)
+	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
-	faulty.Inject(vfs.Fault{Op: vfs.OpMkdir, Name: "a-0"})
+	if _, err := c.storage.Create("a", 0, metadata.NewTopicID()); err != nil { // in the way of the topic's
+		t.Fatal(err)
+	}
 	r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 2, ReplicationFactor: 1}}, false)[0]
 	if r.Err != nil {
 		t.Fatal(r.Err)
@@ -413,7 +417,9 @@ func TestFailedCreationIsToldAndRetried(t *testing.T) {
 	if !c.partition("a", 1).IsLeader() {
 		t.Error("the partition that works is not led")
 	}
-	faulty.Heal()
+	if err := c.storage.Delete("a", 0); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for {

@@ -94,6 +94,7 @@ func Run(ctx context.Context, o Options) (err error) {
 			return err
 		}
 	}
+	s.parts.run(ctx, "memory of the start", forgetStart)
 	ready := Ready{
 		Kafka: s.Config.AdvertisedAddress(s.kafka.Addr()), HTTP: s.http.Addr().String(),
 		ClusterID: s.logs.ClusterID(), ObjectStore: s.Config.ObjectStore, Took: time.Since(began),
@@ -102,7 +103,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Ready != nil {
 		o.Ready(ready)
 	}
-	debug.FreeOSMemory() // opening thousands of logs has left much behind
 	select {
 	case <-ctx.Done():
 		s.log.Info("stopping")
@@ -110,6 +110,23 @@ func Run(ctx context.Context, o Options) (err error) {
 	case err = <-s.parts.failed:
 		return err
 	}
+}
+
+// startSettles is when what a start leaves to be done has been done: the tier of
+// thousands of partitions is looked up after they serve.
+const startSettles = 10 * time.Second
+
+// forgetStart returns the memory that the start needed to the system, which the
+// runtime would keep for as much garbage again.
+func forgetStart(ctx context.Context) error {
+	settled := time.NewTimer(startSettles)
+	defer settled.Stop()
+	select {
+	case <-settled.C:
+		debug.FreeOSMemory()
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 func (s *server) makeDataDir(context.Context) error {

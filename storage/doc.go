@@ -32,6 +32,14 @@
 //	partition.metadata       "version: 0", "topic_id: <base64url>"
 //	*.<n>.deleted            of a deleted segment, until nobody reads it any more
 //
+// Most of this comes late, because most of thousands of partitions are quiet: a
+// log's directory and partition.metadata with its first batch (create.go), the
+// index files of the active segment when a page of entries is full or the
+// segment is closed. After a clean shutdown a single segment of up to 4 KiB has
+// neither index files nor a snapshot; reading it is as cheap. The epoch file
+// tells of epochs that have batches only. Without its directory a log is known
+// from the cluster's metadata alone, and created again after a restart.
+//
 // An index gets an entry for a batch when more than index.interval.bytes were
 // appended since the last one, as in Kafka, so that kafka-dump-log finds every
 // entry's batch. Index files are neither preallocated nor mapped: the newest

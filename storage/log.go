@@ -2,7 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"log/slog"
 	"math"
 	"path/filepath"
 	"sync"
@@ -20,7 +19,7 @@ type Log struct {
 	path    string
 	key     partitionKey
 	topicID atomic.Pointer[[16]byte]
-	logger  *slog.Logger
+	logger  logLogger
 	config  atomic.Pointer[Config]
 	closed  atomic.Bool
 
@@ -72,11 +71,8 @@ func (s segmentList) find(offset int64) int {
 }
 
 func newLog(e *env, dir *dataDir, key partitionKey, cfg Config) *Log {
-	l := &Log{
-		env: e, dir: dir, key: key,
-		path:   filepath.Join(dir.path, key.String()),
-		logger: e.logger.With(slog.String("partition", key.String())),
-	}
+	l := &Log{env: e, dir: dir, key: key, path: filepath.Join(dir.path, key.String())}
+	l.logger.log = l
 	l.topicID.Store(new([16]byte))
 	l.config.Store(e.share(cfg))
 	l.offsets.remoteEnd.Store(-1)

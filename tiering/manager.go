@@ -299,18 +299,18 @@ func (p *partition) report(state State, err error) {
 	p.mu.Unlock()
 	switch {
 	case err == nil && oldErr != nil:
-		p.logger.Info("remote tier of the partition works again")
+		p.logger().Info("remote tier of the partition works again")
 	case err == nil:
 	case state == StateDeposed:
 		if oldState != StateDeposed {
-			p.logger.Info("remote tier of the partition belongs to another leader", slog.Any("error", err))
+			p.logger().Info("remote tier of the partition belongs to another leader", slog.Any("error", err))
 		}
 	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrGap), errors.Is(err, ErrUnsupportedFormat):
 		if oldErr == nil || oldErr.Error() != err.Error() {
-			p.logger.Error("remote tier of the partition needs attention; part of its work stands still", slog.Any("error", err))
+			p.logger().Error("remote tier of the partition needs attention; part of its work stands still", slog.Any("error", err))
 		}
 	default:
-		p.m.warnings.log(p.logger, "work on the remote tier of the partition failed; it is tried again", err)
+		p.m.warnings.log(p.logger(), "work on the remote tier of the partition failed; it is tried again", err)
 	}
 }
 

@@ -33,7 +33,6 @@ type partition struct {
 	prefix string // of the objects
 	key    string // of the pointer
 	claim  string
-	logger *slog.Logger
 
 	manifest atomic.Pointer[manifest] // the current one; nil until it is loaded
 	tried    chan struct{}            // closed by the worker when the first attempt to load is over
@@ -77,13 +76,17 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		prefix:    partitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
 		key:       metadata.TierKey(config.TopicID, config.TopicPartition.Partition),
 		claim:     newAttempt(),
-		logger:    m.o.Logger.With(slog.String("partition", config.TopicPartition.String())),
 		tried:     make(chan struct{}),
 	}
 	p.own.gone = map[string]bool{}
 	p.own.backoff = backoff{min: m.o.RetryBackoff, max: m.o.RetryBackoffMax}
 	p.mu.state = StateAttaching
 	return p
+}
+
+// logger is made when there is something to say: most partitions never have.
+func (p *partition) logger() *slog.Logger {
+	return p.m.o.Logger.With(slog.String("partition", p.TopicPartition.String()))
 }
 
 // attach loads the current manifest and claims the pointer for this leader. A

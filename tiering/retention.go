@@ -48,7 +48,7 @@ func (p *partition) expire(ctx context.Context) (more bool, err error) {
 		return false, fmt.Errorf("commit retention: %w", err)
 	}
 	if newStart > m.StartOffset {
-		p.logger.Info("segments of the remote tier have expired",
+		p.logger().Info("segments of the remote tier have expired",
 			slog.Int64("segments", m.Segments-n.Segments), slog.Int64("bytes", m.Bytes-n.Bytes), slog.Int64("start_offset", n.StartOffset))
 	}
 	return more, p.tellLog()

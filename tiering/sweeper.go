@@ -50,7 +50,7 @@ func (p *partition) sweep(ctx context.Context) (more bool, err error) {
 	}
 	p.own.nextSweep = now.Add(p.m.o.SweepInterval + p.m.jitter(p.m.o.SweepInterval/8))
 	if removed > 0 {
-		p.logger.Info("objects that no manifest names are removed", slog.Int("objects", removed))
+		p.logger().Info("objects that no manifest names are removed", slog.Int("objects", removed))
 	}
 	return false, nil
 }

@@ -118,7 +118,7 @@ func (p *partition) uploaded(s segment, began time.Time, left lag) {
 	p.mu.Lock()
 	p.mu.lastUpload = p.m.o.Now()
 	p.mu.Unlock()
-	p.logger.Debug("segment is in the remote tier",
+	p.logger().Debug("segment is in the remote tier",
 		slog.String("object", s.Name), slog.Int64("start_offset", s.StartOffset), slog.Int64("end_offset", s.EndOffset), slog.Int64("bytes", s.ObjectBytes))
 }
 

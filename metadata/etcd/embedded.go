@@ -28,7 +28,7 @@ type EmbeddedOptions struct {
 	RequestTimeout time.Duration // 5 s if zero
 	Logger         *slog.Logger
 
-	tick time.Duration // the constant if zero; an election timeout is 5 of them
+	tick time.Duration // defaultTick if zero; an election timeout is electionTicks of them
 }
 
 // Settings of the single embedded member. It elects itself at once, within two
@@ -36,7 +36,7 @@ type EmbeddedOptions struct {
 // it is.
 const (
 	memberName         = "varve"
-	tick               = 50 * time.Millisecond
+	defaultTick        = 50 * time.Millisecond
 	electionTicks      = 5
 	nudgeInterval      = time.Millisecond
 	quotaBytes         = 4 << 30
@@ -159,7 +159,7 @@ func config(o EmbeddedOptions) *embed.Config {
 	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil
 	c.AdvertisePeerUrls = []url.URL{address}
 	c.InitialCluster = memberName + "=" + address.String()
-	tick := cmp.Or(o.tick, tick)
+	tick := cmp.Or(o.tick, defaultTick)
 	c.TickMs = uint(tick.Milliseconds())
 	c.ElectionMs = uint((electionTicks * tick).Milliseconds())
 	c.InitialElectionTickAdvance = true
