@@ -25,16 +25,43 @@ func (c *checker) stored(batches []byte) ([]byte, error) {
 	decoding := c.log.env.decoding
 	decoding <- struct{}{}
 	defer func() { <-decoding }()
-	out := make([]byte, 0, len(batches))
+	var out []byte // stays nil while all batches are kept as they are
+	kept := 0      // bytes of batches before the one looked at
 	for b := range eachBatch(batches) {
-		var err error
 		if !c.decodes(b) {
-			out = append(out, b...)
-		} else if out, err = c.appendStored(out, b); err != nil {
+			out = appendBehind(out, b)
+			kept += len(b)
+			continue
+		}
+		payload, err := c.validate(b)
+		if err != nil {
 			return nil, err
 		}
+		switch {
+		case !c.recompresses(b):
+			out = appendBehind(out, b)
+		case out == nil:
+			out = append(make([]byte, 0, len(batches)), batches[:kept]...)
+			fallthrough
+		default:
+			if out, err = c.recompress(out, b, payload); err != nil {
+				return nil, err
+			}
+		}
+		kept += len(b)
+	}
+	if out == nil {
+		return batches, nil
 	}
 	return out, nil
+}
+
+// appendBehind adds a batch to what was rewritten, if anything was.
+func appendBehind(out []byte, b record.Batch) []byte {
+	if out == nil {
+		return nil
+	}
+	return append(out, b...)
 }
 
 // recompresses says that the batch has another codec than the topic's. Control
@@ -48,15 +75,14 @@ func (c *checker) decodes(b record.Batch) bool {
 	return c.recompresses(b) || c.cfg.CleanupCompact && !b.IsControl()
 }
 
-func (c *checker) appendStored(out []byte, b record.Batch) ([]byte, error) {
-	want, limit := c.cfg.Compression, record.MaxDecompressed
-	recompresses := c.recompresses(b)
-	if recompresses && want.Codec == record.CodecNone {
-		limit = int(min(int64(limit), c.cfg.MaxMessageBytes)) // more would be refused below anyway
+// validate decodes a batch and looks at each record. It returns the records as they are before compression.
+func (c *checker) validate(b record.Batch) (payload []byte, err error) {
+	limit := record.MaxDecompressed
+	if c.recompresses(b) && c.cfg.Compression.Codec == record.CodecNone {
+		limit = int(min(int64(limit), c.cfg.MaxMessageBytes)) // more would be refused afterwards anyway
 	}
-	payload := b.Payload()
+	payload = b.Payload()
 	if b.Codec() != record.CodecNone {
-		var err error
 		if payload, err = b.Decompress(limit); err != nil {
 			return nil, refuseRecords(err)
 		}
@@ -69,11 +95,14 @@ func (c *checker) appendStored(out []byte, b record.Batch) ([]byte, error) {
 		b.SetMaxTimestamp(newest)
 		b.SetCRC()
 	}
-	if !recompresses {
-		return append(out, b...), nil
-	}
-	start := len(out)
-	if out, err = b.AppendRecompressed(out, payload, want.Codec, want.Level); err != nil {
+	return payload, nil
+}
+
+// recompress appends a validated batch with the topic's codec.
+func (c *checker) recompress(out []byte, b record.Batch, payload []byte) ([]byte, error) {
+	want, start := c.cfg.Compression, len(out)
+	out, err := b.AppendRecompressed(out, payload, want.Codec, want.Level)
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecordTooLarge, err)
 	}
 	if size := int64(len(out) - start); size > c.cfg.MaxMessageBytes {

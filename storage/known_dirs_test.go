@@ -277,21 +277,22 @@ func TestDirectoryThatFailsLater(t *testing.T) {
 	}
 }
 
-// A directory that does not take a new log is passed over, and no half of it
-// stays behind.
-func TestNewLogGoesWhereItCan(t *testing.T) {
+// A new log has its place before anything of it is written. When its directory
+// then does not take it, the append says so and leaves nothing behind; the next
+// one tries again.
+func TestFirstWriteToADirectoryThatRefuses(t *testing.T) {
 	k, fsys := newJBOD(t)
-	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "/a/u-0/partition.metadata", Err: syscall.ENOSPC})
 	l, err := k.m.Create("u", 0, testID)
-	if err != nil || l.dir.path != "/b" {
-		t.Fatalf("%v", err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err = fsys.Stat("/a/u-0"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("something is left: %v", err)
+	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "u-0/partition.metadata", Err: syscall.ENOSPC})
+	if _, err = l.Append(batchOf(1, 10, 1000), 1); !errors.Is(err, ErrDiskFull) || l.EndOffset() != 0 {
+		t.Errorf("end %d, %v", l.EndOffset(), err)
 	}
-	fsys.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "u-1/partition.metadata", Err: syscall.ENOSPC})
-	if _, err = k.m.Create("u", 1, testID); !errors.Is(err, ErrDiskFull) {
-		t.Errorf("everywhere full: %v", err)
+	fsys.Heal()
+	if info := mustAppend(t, l, batchOf(1, 10, 1000)); info.FirstOffset != 0 {
+		t.Errorf("%+v", info)
 	}
 }
 

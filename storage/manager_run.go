@@ -263,12 +263,12 @@ func (l *Log) settle() error {
 func (l *Log) settleLocked() error {
 	list := l.list()
 	active := list.active()
-	if small := active.small(); small && len(list) == 1 {
-		return nil
-	} else if !small {
-		if err := active.seal(); err != nil {
+	if active.small() {
+		if err := active.trim(); err != nil || len(list) == 1 {
 			return err
 		}
+	} else if err := active.seal(); err != nil {
+		return err
 	}
 	end := l.offsets.end.Load()
 	if end == l.snapshotAt {

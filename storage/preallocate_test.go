@@ -72,9 +72,16 @@ func TestPreallocatedSpaceIsGivenBackAtTheEnd(t *testing.T) {
 	if k.reserved(0) != k.length(0) {
 		t.Errorf("after a shutdown %d bytes are reserved", k.reserved(0))
 	}
+	// After a crash the active segment goes on with what it had reserved.
 	dead.open()
-	if dead.log().EndOffset() != 3 || dead.reserved(0) != dead.length(0) {
+	if dead.log().EndOffset() != 3 || dead.reserved(0) != 10_000 {
 		t.Errorf("after a crash the end is %d, and %d bytes are reserved", dead.log().EndOffset(), dead.reserved(0))
+	}
+	if err := dead.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if dead.reserved(0) != dead.length(0) {
+		t.Errorf("after a shutdown that followed a crash %d bytes are reserved", dead.reserved(0))
 	}
 }
 
