@@ -91,6 +91,22 @@ func (s *batchScanner) verify(header record.Batch, pos int64) error {
 	return nil
 }
 
+// whole reads the batch at pos, whose header next has returned: from the window
+// or, if it is too large for that, into spare, which may grow. It is valid until
+// the next call.
+func (s *batchScanner) whole(header record.Batch, pos int64, spare *[]byte) (record.Batch, error) {
+	size := header.Size()
+	if size <= len(s.window) {
+		b, err := s.bytes(pos, size)
+		return record.Batch(b), err
+	}
+	*spare = grow((*spare)[:0], size)
+	if _, err := s.r.ReadAt(*spare, pos); err != nil {
+		return nil, fmt.Errorf("read batch of %d bytes at position %d: %w", size, pos, err)
+	}
+	return record.Batch(*spare), nil
+}
+
 // bytes returns n bytes, at most a window, from a position.
 func (s *batchScanner) bytes(pos int64, n int) ([]byte, error) {
 	if pos >= s.at && pos+int64(n) <= s.at+int64(s.have) {

@@ -35,6 +35,9 @@ type Options struct {
 	// Config gives a topic's settings when its log is opened or created;
 	// later ones come by SetConfig. nil: DefaultConfig.
 	Config func(topic string) Config
+	// Cleaner gives the settings of compaction; those in force are asked for
+	// again and again, but for Enable. nil: DefaultCleanerConfig.
+	Cleaner func() CleanerConfig
 
 	RetentionInterval  time.Duration // 0: 5 minutes
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
@@ -54,6 +57,9 @@ func (o Options) withDefaults() Options {
 	if o.Config == nil {
 		o.Config = func(string) Config { return DefaultConfig() }
 	}
+	if o.Cleaner == nil {
+		o.Cleaner = DefaultCleanerConfig
+	}
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 5*time.Minute)
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, 5*time.Second)
@@ -70,6 +76,7 @@ type Manager struct {
 	dirs      []*dataDir
 	clusterID string
 	failed    chan *dataDir
+	cleaner   cleaner
 
 	mu struct {
 		sync.Mutex
@@ -94,6 +101,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
 	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
 	m.env.metrics = newMetrics(o.Registerer, func() float64 { return float64(m.env.files.count()) }, func() float64 { return float64(len(m.all())) })
+	m.cleaner = cleaner{logs: m.all, config: o.Cleaner, cleaned: m.noteCleaned, env: m.env, metrics: newCleanerMetrics(o.Registerer)}
 	if err := m.open(ctx); err != nil {
 		for _, l := range m.all() {
 			l.close()
@@ -186,7 +194,7 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if err := l.load(offsets.of(d, key, l.config.Load())); err != nil {
+			if err := l.load(offsets.of(d, key)); err != nil {
 				return fmt.Errorf("open log %s in %s: %w", key, d.path, err)
 			}
 			return nil
@@ -318,6 +326,9 @@ func (l *Log) writeMetadata(id [16]byte) error {
 // file.delete.delay.ms. A log that does not exist is fine.
 func (m *Manager) Delete(topic string, partition int32) error {
 	key := partitionKey{topic, partition}
+	if l, ok := m.Log(topic, partition); ok {
+		defer l.forbidCleaning()() // it would write into a new log's directory
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.mu.logs[key]

@@ -16,9 +16,10 @@ import (
 // found is what the data directory's files say of a log, before it is opened.
 type found struct {
 	clean         bool  // the last shutdown flushed everything
-	gapsAllowed   bool  // compaction, or nobody knows, may have left gaps between segments
+	gapsBelow     int64 // Kafka's compaction, or nobody knows, may have left gaps between segments below
 	recoveryPoint int64 // all below is durable
 	start, hw     int64
+	cleaned       int64 // all below was compacted
 }
 
 // recoveryWindow is how much is read at once when whole segments are scanned.
@@ -61,6 +62,7 @@ func (l *Log) load(from found) error {
 	end := list.active().end.Load()
 	l.offsets.end.Store(end)
 	l.offsets.start.Store(from.start)
+	l.cleaning.upTo.Store(from.cleaned)
 	if !l.config.Load().RemoteStorageEnable {
 		l.offsets.start.Store(max(from.start, list[0].base))
 	}
@@ -151,7 +153,7 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 		}
 		list = append(list, s)
 		end := s.end.Load()
-		if !last && (cut || end > next || (end < next && !from.gapsAllowed)) {
+		if !last && (cut || end > next || (end < next && next > from.gapsBelow)) {
 			return list, l.dropAfter(files, i, end)
 		}
 		if !last {

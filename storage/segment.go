@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -139,7 +140,7 @@ func (s *segment) note(b record.Batch, pos int64) {
 		s.firstTime = b.MaxTimestamp()
 	}
 	s.largest.Lock()
-	if ts := b.MaxTimestamp(); ts > s.largest.at.Timestamp {
+	if ts := newestIn(b); ts > s.largest.at.Timestamp {
 		s.largest.at = TimestampOffset{Timestamp: ts, Offset: b.LastOffset(), LeaderEpoch: -1}
 	}
 	largest := s.largest.at
@@ -152,6 +153,15 @@ func (s *segment) note(b record.Batch, pos int64) {
 		s.sinceIndex = 0
 	}
 	s.sinceIndex += int64(b.Size())
+}
+
+// newestIn is the batch's largest timestamp. One without records, which
+// compaction leaves, has none that a lookup could find.
+func newestIn(b record.Batch) int64 {
+	if b.Count() == 0 {
+		return record.NoTimestamp
+	}
+	return b.MaxTimestamp()
 }
 
 // seal brings the index files up to date: the last time entry has the largest
@@ -278,17 +288,24 @@ func (s *segment) readBatch(pos, size int64) (record.Batch, error) {
 // markDeleted renames the files so that a restart does not find them again. n
 // makes the names unique: after a truncation a base offset comes again.
 func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
-	suffix := "." + strconv.FormatInt(n, 10) + suffixDeleted
+	s.doomed.Store(true)
+	return s.rename(fsys, "."+strconv.FormatInt(n, 10)+suffixDeleted, extLog, extIndex, extTimeIndex, extTxnIndex)
+}
+
+// rename gives the files another suffix, in the order of exts, up to the first
+// that cannot be renamed. The segment goes by the new names in any case.
+func (s *segment) rename(fsys vfs.FS, suffix string, exts ...string) error {
 	s.names.Lock()
 	defer s.names.Unlock()
-	var err error
-	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
-		from := s.names.path(ext)
-		err = errors.Join(err, ignoreNotExist(fsys.Rename(from, from+suffix)))
-	}
+	old := s.names.suffix
 	s.names.suffix = suffix
-	s.doomed.Store(true)
-	return err
+	for _, ext := range exts {
+		plain := filepath.Join(s.names.dir, fileName(s.base, ext))
+		if err := ignoreNotExist(fsys.Rename(plain+old, plain+suffix)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeFiles removes the files of a segment that was marked as deleted.

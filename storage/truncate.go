@@ -13,6 +13,7 @@ import (
 // end change nothing, one before the local log empties it. The high watermark
 // comes down with the end if need be, and log start with an offset below it.
 func (l *Log) Truncate(to int64) error {
+	defer l.forbidCleaning()()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
@@ -34,6 +35,7 @@ func (l *Log) Truncate(to int64) error {
 // TruncateFully drops everything; the next record gets the offset at, which is
 // also the new log start and high watermark.
 func (l *Log) TruncateFully(at int64) error {
+	defer l.forbidCleaning()()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
@@ -154,8 +156,8 @@ func (s *segment) openTail(size int64) error {
 		if h.BaseOffset() < s.end.Load() {
 			return false, fmt.Errorf("%w: batch at position %d of segment %d has base offset %d", ErrCorrupt, pos, s.base, h.BaseOffset())
 		}
-		if h.MaxTimestamp() > s.largest.at.Timestamp {
-			s.largest.at = TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset(), LeaderEpoch: -1}
+		if ts := newestIn(h); ts > s.largest.at.Timestamp {
+			s.largest.at = TimestampOffset{Timestamp: ts, Offset: h.LastOffset(), LeaderEpoch: -1}
 		}
 		s.end.Store(h.NextOffset())
 		return true, nil
@@ -219,8 +221,11 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 	l.offsets.flushed.Store(offset)
 	l.flush.truncations++
 	l.updateRecoveryLocked()
-	if err := l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, offset); err != nil {
-		return classify(err)
+	l.cleaning.upTo.Store(min(offset, l.cleaning.upTo.Load()))
+	for _, name := range []string{recoveryFile, cleanerFile} {
+		if err := l.dir.lowerCheckpoint(l.env.fs, name, l.key, offset); err != nil {
+			return classify(err)
+		}
 	}
 	return nil
 }
