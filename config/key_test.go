@@ -53,7 +53,7 @@ func TestNamesOutsideTheTables(t *testing.T) {
 		near string
 	}{
 		{TopicKey, "unclean.leader.election.enable", ErrNotSupported, ""},
-		{TopicKey, "min.cleanable.dirty.ratio", ErrNotSupported, ""},
+		{TopicKey, "follower.replication.throttled.replicas", ErrNotSupported, ""},
 		{BrokerKey, "ssl.keystore.location", ErrNotSupported, ""},
 		{BrokerKey, "log.dir", ErrNotSupported, ""},
 		{BrokerKey, "authorizer.class.name", ErrNotSupported, ""},
@@ -85,6 +85,8 @@ func TestKeyCheck(t *testing.T) {
 		{"compression.type", "producer", "lz4 zstd none Producer"},
 		{"message.timestamp.type", "CreateTime LogAppendTime", "createtime"},
 		{"min.insync.replicas", "1 3", "0"},
+		{"min.cleanable.dirty.ratio", "0 0.5 1 1e-3", "-0.1 1.01 NaN 0x1"},
+		{"max.compaction.lag.ms", "1 9223372036854775807", "0"},
 	} {
 		k, err := TopicKey(c.key)
 		if err != nil {
@@ -97,7 +99,15 @@ func TestKeyCheck(t *testing.T) {
 				}
 			}
 		}
-		for _, value := range append(strings.Fields(c.bad), "", "no such value") {
+		bad := append(strings.Fields(c.bad), "no such value")
+		if c.key == "cleanup.policy" { // the empty list
+			if err = k.Check(""); err != nil {
+				t.Error(err)
+			}
+		} else {
+			bad = append(bad, "")
+		}
+		for _, value := range bad {
 			var valueErr *ValueError
 			if err = k.Check(value); !errors.As(err, &valueErr) || valueErr.Name != c.key || valueErr.Value != value || valueErr.Reason == "" {
 				t.Errorf("%s=%q: %v", c.key, value, err)

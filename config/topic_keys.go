@@ -4,13 +4,16 @@ import "math"
 
 const unlimited = "9223372036854775807"
 
-// topicTable holds the topic configurations that this version honors. Those of compaction, of stored compression, of throttled
+// topicTable holds the topic configurations that this version honors. Those of stored compression, of throttled
 // reassignment and of unclean elections come with those features.
 var topicTable = newTable("topic", namesOf("topic"),
 	topicKey("cleanup.policy", List, "delete", "", "log.cleanup.policy", cleanupPolicies(),
-		"What happens to old segments. Only delete is supported for topics of users so far; internal topics use compact."),
+		"What happens to old segments: delete removes them by age and size, compact keeps the last record of each key; both may be named. "+
+			"An empty list keeps everything for ever."),
 	topicKey("compression.type", String, "producer", "", "compression.type", producerCompression(),
 		"The codec that batches are stored in; producer keeps what the producer chose."),
+	topicKey("delete.retention.ms", Long, "86400000", "ms", "log.cleaner.delete.retention.ms", atLeast(0),
+		"How long a compacted topic keeps the tombstone of a deleted key, and the marker of a transaction of which nothing is left."),
 	topicKey("file.delete.delay.ms", Long, "60000", "ms", "log.segment.delete.delay.ms", atLeast(0),
 		"How long the files of a deleted segment stay on disk."),
 	topicKey("flush.messages", Long, unlimited, "", "log.flush.interval.messages", atLeast(1),
@@ -23,6 +26,8 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"How many bytes of a tiered partition stay on local disk once they are in the object store; -2 means as retention.bytes."),
 	topicKey("local.retention.ms", Long, "-2", "ms", "log.local.retention.ms", atLeast(-2),
 		"How long the segments of a tiered partition stay on local disk once they are in the object store; -2 means as retention.ms."),
+	topicKey("max.compaction.lag.ms", Long, unlimited, "ms", "log.cleaner.max.compaction.lag.ms", atLeast(1),
+		"How long a record of a compacted topic may wait for compaction, whatever min.cleanable.dirty.ratio says; segments are closed in time for it."),
 	topicKey("max.message.bytes", Int, "1048588", "bytes", "message.max.bytes", atLeast(0),
 		"The largest record batch that is accepted."),
 	topicKey("message.timestamp.after.max.ms", Long, "3600000", "ms", "log.message.timestamp.after.max.ms", atLeast(0),
@@ -31,6 +36,10 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"How far a record's timestamp may be behind the broker's clock."),
 	topicKey("message.timestamp.type", String, "CreateTime", "", "log.message.timestamp.type", oneOf("CreateTime", "LogAppendTime"),
 		"Whether a record's timestamp is the producer's or the time of the append."),
+	topicKey("min.cleanable.dirty.ratio", Double, "0.5", "", "log.cleaner.min.cleanable.ratio", betweenDoubles(0, 1),
+		"How much of what can be compacted must not have been, before it is: less means more work, more means more space for old records."),
+	topicKey("min.compaction.lag.ms", Long, "0", "ms", "log.cleaner.min.compaction.lag.ms", atLeast(0),
+		"How long a record of a compacted topic stays whatever comes after it."),
 	topicKey("min.insync.replicas", Int, "1", "", "min.insync.replicas", atLeast(1),
 		"How many replicas must have a record before acks=all is answered."),
 	topicKey("remote.log.copy.disable", Boolean, "false", "", "", validator{},

@@ -196,6 +196,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		Config: func(topic string) storage.Config {
 			return logConfig(s.settings.Layers().Topic(s.follower.Image().TopicConfigs(topic)))
 		},
+		Cleaner:            func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
