@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,10 +27,13 @@ func TestCompactedTopic(t *testing.T) {
 		t.Error("a record without a key was accepted")
 	}
 	want := map[string]string{}
+	random := rand.NewChaCha8([32]byte{1}) // its bytes do not compress, so that segments fill up
 	for round := range rounds {
 		var batch []*kgo.Record
 		for key := range keys {
-			r := kgo.KeyStringRecord(fmt.Sprintf("key %d", key), fmt.Sprintf("%d %s", round, strings.Repeat("x", 1000)))
+			value := make([]byte, 1000)
+			_, _ = random.Read(value) // never fails
+			r := kgo.KeyStringRecord(fmt.Sprintf("key %d", key), string(value))
 			want[string(r.Key)] = string(r.Value)
 			if round == rounds/2 && key%10 == 0 { // deleted, and written again later
 				r.Value = nil
