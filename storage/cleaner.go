@@ -146,6 +146,7 @@ func (c *cleaner) clean(ctx context.Context, l *Log, share cleanerShare) {
 func (c *cleaner) failed(l *Log, err error) {
 	switch {
 	case errors.Is(err, errCleaningAborted), l.usable() != nil:
+		l.pauseCleaning(c.config().Backoff) // whoever has aborted it may not be done
 		l.logger.Debug("compaction was aborted", errorAttr(err))
 	case errors.Is(classify(err), ErrDiskFull):
 		l.pauseCleaning(diskFullPause)

@@ -206,6 +206,37 @@ func TestCrashAtEveryStepOfACleaning(t *testing.T) {
 	}
 }
 
+// The steps of a swap are durable one after the other, also on a file system
+// that orders changes as it likes.
+func TestOrderOfASwap(t *testing.T) {
+	fsys := &stepFS{Mem: vfs.NewMem(), step: func(string) {}}
+	k := newCompactKit(t, fsys, nil)
+	k.put("a=1", "a=2")
+	k.makeCleanable()
+	var steps []string
+	fsys.step = func(what string) {
+		verb, name, _ := strings.Cut(what, " ")
+		switch base := name[strings.LastIndex(name, "/")+1:]; {
+		case verb == "open" || verb == "remove":
+		case base == "t-0":
+			steps = append(steps, "sync names")
+		default:
+			steps = append(steps, verb+strings.TrimPrefix(base, seg0))
+		}
+	}
+	k.cleanOnce(k.share())
+	fsys.step = func(string) {}
+	want := []string{
+		"write.log.cleaned", "write.timeindex.cleaned", "sync.log.cleaned", "sync.index.cleaned", "sync.timeindex.cleaned",
+		"rename.index.swap", "rename.timeindex.swap", "rename.txnindex.swap", "rename.log.swap", "sync names",
+		"rename.log.1.deleted", "rename.index.1.deleted", "rename.timeindex.1.deleted", "rename.txnindex.1.deleted", "sync names",
+		"rename.index", "rename.timeindex", "rename.txnindex", "rename.log",
+	}
+	if len(steps) < len(want) || !slices.Equal(steps[:len(want)], want) {
+		t.Fatalf("%q, want\n%q", steps, want)
+	}
+}
+
 // A second crash, at any step of the recovery from the first.
 func TestCrashWhileASwapIsCompleted(t *testing.T) {
 	mem := vfs.NewMem()

@@ -158,7 +158,7 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 		return err
 	}
 	for _, old := range p.bases {
-		if old < base || old >= end || (old == base && p.naming(base)) {
+		if old < base || old >= end {
 			continue
 		}
 		for _, ext := range swapOrder {

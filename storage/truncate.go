@@ -13,7 +13,9 @@ import (
 // end change nothing, one before the local log empties it. The high watermark
 // comes down with the end if need be, and log start with an offset below it.
 func (l *Log) Truncate(to int64) error {
-	defer l.forbidCleaning()()
+	if to < l.offsets.end.Load() {
+		defer l.forbidCleaning()()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
