@@ -116,7 +116,7 @@ func topicOverrides(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (map[
 		}
 		overrides[c.Name] = *c.Value
 	}
-	if err := layers.ValidateTopic(overrides, isInternal(t.Topic)); err != nil {
+	if err := layers.ValidateTopic(overrides); err != nil {
 		return nil, fmt.Errorf("%w: %w", errInvalidConfig, err)
 	}
 	return overrides, nil

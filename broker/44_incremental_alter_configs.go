@@ -94,7 +94,7 @@ func (b *Broker) configTarget(r kmsg.IncrementalAlterConfigsRequestResource) (co
 			key:       config.TopicKey,
 			effective: func(name string) []string { return layers.Topic(nil).List(name) },
 			validate: func(old, next map[string]string) error {
-				return layers.ValidateTopicUpdate(old, next, isInternal(r.ResourceName))
+				return layers.ValidateTopicUpdate(old, next)
 			},
 		}, nil
 	case kmsg.ConfigResourceTypeBroker:

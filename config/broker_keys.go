@@ -1,7 +1,7 @@
 package config
 
-// brokerTable holds the broker configurations that this version honors: the defaults of topic configurations, which take effect at once, and
-// the broker's own, which are read at start. Where a default differs from Kafka's, the doc says so.
+// brokerTable holds the broker configurations that this version honors: the defaults of topic configurations and those of compaction, which
+// take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
 
 func brokerKeys() []Key {
@@ -33,6 +33,20 @@ func brokerKeys() []Key {
 			"The number of partitions of topics that are created without one."),
 
 		// Log.
+		clusterKey(brokerKey("log.cleaner.backoff.ms", Long, "15000", "ms", atLeast(0),
+			"How long compaction rests when no log is due.")),
+		clusterKey(brokerKey("log.cleaner.dedupe.buffer.size", Long, "134217728", "bytes", validator{},
+			"How much memory the maps of keys take, of all compactions together: 24 bytes a key. What does not fit is compacted the next time.")),
+		brokerKey("log.cleaner.enable", Boolean, "true", "", validator{},
+			"Whether compacted topics are compacted."),
+		clusterKey(brokerKey("log.cleaner.io.buffer.load.factor", Double, "0.9", "", betweenDoubles(0, 1),
+			"How full the maps of keys get: more holds more keys, but finds them more slowly.")),
+		clusterKey(brokerKey("log.cleaner.io.buffer.size", Int, "524288", "bytes", atLeast(0),
+			"How large the buffers for reading and writing are, of all compactions together.")),
+		clusterKey(brokerKey("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", "bytes", validator{},
+			"How much all compactions together read and write in a second.")),
+		clusterKey(brokerKey("log.cleaner.threads", Int, "1", "", atLeast(0),
+			"How many logs are compacted at the same time.")),
 		nullKey(brokerKey("log.dir", List, "", "", directories(),
 			"The value of log.dirs while that is not set.")),
 		nullKey(brokerKey("log.dirs", List, "", "", directories(),
@@ -127,6 +141,12 @@ func brokerKeys() []Key {
 
 func brokerKey(name string, typ Type, def, unit string, v validator, doc string) Key {
 	return Key{Name: name, Type: typ, Default: def, Unit: unit, Doc: doc, Validate: v.check, allowed: v.allowed}
+}
+
+// clusterKey is the key as one that brokers take while they run.
+func clusterKey(k Key) Key {
+	k.Dynamic = ClusterWide
+	return k
 }
 
 // nullKey is the key without a default.

@@ -53,7 +53,7 @@ func TestNamesOutsideTheTables(t *testing.T) {
 		near string
 	}{
 		{TopicKey, "leader.replication.throttled.replicas", ErrNotSupported, ""},
-		{TopicKey, "min.cleanable.dirty.ratio", ErrNotSupported, ""},
+		{TopicKey, "follower.replication.throttled.replicas", ErrNotSupported, ""},
 		{BrokerKey, "ssl.keystore.location", ErrNotSupported, ""},
 		{BrokerKey, "metadata.log.dir", ErrNotSupported, ""},
 		{BrokerKey, "authorizer.class.name", ErrNotSupported, ""},
@@ -91,6 +91,8 @@ func TestKeyCheck(t *testing.T) {
 		{"retention.bytes", "-1 0 -5", "x"},
 		{"message.timestamp.type", "CreateTime LogAppendTime", "createtime"},
 		{"min.insync.replicas", "1 3", "0"},
+		{"min.cleanable.dirty.ratio", "0 0.5 1 1e-3", "-0.1 1.01 NaN 0x1"},
+		{"max.compaction.lag.ms", "1 9223372036854775807", "0"},
 	} {
 		k, err := TopicKey(c.key)
 		if err != nil {
@@ -103,7 +105,15 @@ func TestKeyCheck(t *testing.T) {
 				}
 			}
 		}
-		for _, value := range append(strings.Fields(c.bad), "", "no such value") {
+		bad := append(strings.Fields(c.bad), "no such value")
+		if c.key == "cleanup.policy" { // the empty list
+			if err = k.Check(""); err != nil {
+				t.Error(err)
+			}
+		} else {
+			bad = append(bad, "")
+		}
+		for _, value := range bad {
 			var valueErr *ValueError
 			if err = k.Check(value); !errors.As(err, &valueErr) || valueErr.Name != c.key || valueErr.Value != value || valueErr.Reason == "" {
 				t.Errorf("%s=%q: %v", c.key, value, err)

@@ -56,7 +56,7 @@ func (l Layers) topicValue(k Key, overrides map[string]string) string {
 	if value, ok := validIn(overrides, k); ok {
 		return value
 	}
-	if k.Name == remoteStorageEnable && compacted(overrides) {
+	if k.Name == remoteStorageEnable && l.compacted(overrides) {
 		return "false" // tiered by default does not reach the topics that cannot be
 	}
 	if k.Synonym != "" {
@@ -105,7 +105,8 @@ func validIn(layer map[string]string, k Key) (string, bool) {
 	return value, true
 }
 
-func compacted(overrides map[string]string) bool {
-	value, ok := validIn(overrides, topicTable.byName[cleanupPolicy])
-	return ok && slices.Contains(splitList(value), "compact")
+// compacted says that a topic with these overrides is.
+func (l Layers) compacted(overrides map[string]string) bool {
+	value := l.topicValue(topicTable.byName[cleanupPolicy], overrides)
+	return slices.Contains(splitList(strings.TrimSpace(value)), "compact")
 }

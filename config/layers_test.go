@@ -124,6 +124,10 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 		"compression.lz4.level=9 sensitive=false synonyms={DEFAULT_CONFIG:compression.lz4.level=9}",
 		"compression.zstd.level=3 sensitive=false synonyms={DEFAULT_CONFIG:compression.zstd.level=3}",
 		"compression.type=producer sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:compression.type=producer, DEFAULT_CONFIG:compression.type=producer}",
+		"delete.retention.ms=86400000 sensitive=false synonyms={DEFAULT_CONFIG:log.cleaner.delete.retention.ms=86400000}",
+		"max.compaction.lag.ms=9223372036854775807 sensitive=false synonyms={DEFAULT_CONFIG:log.cleaner.max.compaction.lag.ms=9223372036854775807}",
+		"min.cleanable.dirty.ratio=0.5 sensitive=false synonyms={DEFAULT_CONFIG:log.cleaner.min.cleanable.ratio=0.5}",
+		"min.compaction.lag.ms=0 sensitive=false synonyms={DEFAULT_CONFIG:log.cleaner.min.compaction.lag.ms=0}",
 		"file.delete.delay.ms=60000 sensitive=false synonyms={DEFAULT_CONFIG:log.segment.delete.delay.ms=60000}",
 		"flush.messages=9223372036854775807 sensitive=false synonyms={DEFAULT_CONFIG:log.flush.interval.messages=9223372036854775807}",
 		"flush.ms=9223372036854775807 sensitive=false synonyms={}",
@@ -216,34 +220,37 @@ func TestDescribeBroker(t *testing.T) {
 
 func TestValidateTopic(t *testing.T) {
 	for _, c := range []struct {
-		overrides string // key=value pairs
-		internal  bool
+		overrides string   // key=value pairs
 		want      []string // one for each problem, in order
 	}{
-		{"", false, nil},
-		{"retention.ms=1000 local.retention.ms=500 retention.bytes=100 local.retention.bytes=100", false, nil},
-		{"retention.ms=-1 local.retention.ms=-1", false, nil},
-		{"retention.ms=1000", false, nil}, // -2 follows
-		{"cleanup.policy=compact", true, nil},
-		{"cleanup.policy=compact,delete", true, nil},
-		{"cleanup.policy=compact", false, []string{"Invalid value compact for configuration cleanup.policy: compaction is not in this release"}},
-		{"cleanup.policy=compact remote.storage.enable=true", true, []string{"unsupported for the compacted topics"}},
-		{"compression.type=lz4 compression.lz4.level=17", false, nil},
-		{"compression.type=lz4 compression.gzip.level=0", false, []string{"Invalid value 0 for configuration compression.gzip.level"}},
-		{"retention.ms=1000 local.retention.ms=2000", false, []string{"Invalid value 2000 for configuration local.retention.ms: Value must not be more than retention.ms property value: 1000"}},
-		{"retention.bytes=-7 local.retention.bytes=1000", false, nil}, // less than -1 is no limit either
-		{"retention.bytes=1000 local.retention.bytes=-1", false, []string{"Value must not be -1 as retention.bytes value is set as 1000."}},
-		{"retention.ms=1000 local.retention.ms=2000 remote.storage.enable=false", false, nil},
-		{"local.retention.ms=700000000", false, []string{"local.retention.ms"}}, // above the default of retention.ms
-		{"remote.log.copy.disable=true local.retention.bytes=5", false, []string{"no more logs are copied"}},
-		{"remote.log.copy.disable=true", false, nil},
+		{"", nil},
+		{"retention.ms=1000 local.retention.ms=500 retention.bytes=100 local.retention.bytes=100", nil},
+		{"retention.ms=-1 local.retention.ms=-1", nil},
+		{"retention.ms=1000", nil}, // -2 follows
+		{"cleanup.policy=compact", nil},
+		{"cleanup.policy=compact,delete", nil},
+		{"cleanup.policy=", nil},
+		{"cleanup.policy=compact remote.storage.enable=true", []string{"Remote log storage only supports topics with cleanup.policy=delete"}},
+		{"cleanup.policy=compact,delete remote.storage.enable=true", []string{"Remote log storage only supports topics with cleanup.policy=delete"}},
+		{"cleanup.policy= remote.storage.enable=true", nil},
+		{"cleanup.policy=compact min.compaction.lag.ms=1000 max.compaction.lag.ms=1000 min.cleanable.dirty.ratio=0.1 delete.retention.ms=5", nil},
+		{"min.compaction.lag.ms=1001 max.compaction.lag.ms=1000", []string{"conflict topic config setting min.compaction.lag.ms (1001) > max.compaction.lag.ms (1000)"}},
+		{"compression.type=lz4 compression.lz4.level=17", nil},
+		{"compression.type=lz4 compression.gzip.level=0", []string{"Invalid value 0 for configuration compression.gzip.level"}},
+		{"retention.bytes=-7 local.retention.bytes=1000", nil}, // less than -1 is no limit either
+		{"retention.ms=1000 local.retention.ms=2000", []string{"Invalid value 2000 for configuration local.retention.ms: Value must not be more than retention.ms property value: 1000"}},
+		{"retention.bytes=1000 local.retention.bytes=-1", []string{"Value must not be -1 as retention.bytes value is set as 1000."}},
+		{"retention.ms=1000 local.retention.ms=2000 remote.storage.enable=false", nil},
+		{"local.retention.ms=700000000", []string{"local.retention.ms"}}, // above the default of retention.ms
+		{"remote.log.copy.disable=true local.retention.bytes=5", []string{"no more logs are copied"}},
+		{"remote.log.copy.disable=true", nil},
 		{
-			"segment.byte=1 segment.bytes=1 delete.retention.ms=1 retention.ms=x", false,
-			[]string{"not supported yet: delete.retention.ms", "Invalid value x for configuration retention.ms", "did you mean segment.bytes", "Invalid value 1 for configuration segment.bytes"},
+			"remote.log.delete.on.disable=true segment.byte=1 segment.bytes=1 retention.ms=x",
+			[]string{"not supported yet: remote.log.delete.on.disable", "Invalid value x for configuration retention.ms", "did you mean segment.bytes", "Invalid value 1 for configuration segment.bytes"},
 		},
 	} {
 		overrides := pairs(t, c.overrides)
-		problems := split(Layers{}.ValidateTopic(overrides, c.internal))
+		problems := split(Layers{}.ValidateTopic(overrides))
 		if len(problems) != len(c.want) {
 			t.Errorf("%s: %q", c.overrides, problems)
 			continue
@@ -279,10 +286,10 @@ func split(err error) []string {
 // The defaults a topic would be used with count as well.
 func TestValidateTopicAgainstTheBroker(t *testing.T) {
 	l := Layers{Static: map[string]string{"log.retention.ms": "1000"}}
-	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "2000"}, false); err == nil {
+	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "2000"}); err == nil {
 		t.Error("local.retention.ms above the broker's log.retention.ms")
 	}
-	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "500"}, false); err != nil {
+	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "500"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -294,16 +301,41 @@ func TestCompactedTopicsAreNotTieredByDefault(t *testing.T) {
 	if !(Layers{}).Topic(nil).Bool("remote.storage.enable") {
 		t.Error("an ordinary topic is not")
 	}
+	byDefault := Layers{Static: map[string]string{"log.cleanup.policy": "compact"}}
+	if byDefault.Topic(nil).Bool("remote.storage.enable") {
+		t.Error("a topic that is compacted by default is tiered")
+	}
+	if !byDefault.Topic(map[string]string{"cleanup.policy": ""}).Bool("remote.storage.enable") {
+		t.Error("a topic that keeps everything is not tiered")
+	}
+}
+
+func TestATieredTopicCannotBecomeCompacted(t *testing.T) {
+	compact := map[string]string{"cleanup.policy": "compact"}
+	for _, old := range []map[string]string{{}, {"remote.storage.enable": "true"}, {"cleanup.policy": ""}} {
+		if err := (Layers{}).ValidateTopicUpdate(old, compact); err == nil || !strings.Contains(err.Error(), "Invalid value compact for configuration cleanup.policy: Remote log storage only") {
+			t.Errorf("%v: %v", old, err)
+		}
+	}
+	for _, old := range []map[string]string{{"remote.storage.enable": "false"}, {"cleanup.policy": "compact,delete"}} {
+		next := map[string]string{"cleanup.policy": "compact"}
+		if v, ok := old["remote.storage.enable"]; ok {
+			next["remote.storage.enable"] = v
+		}
+		if err := (Layers{}).ValidateTopicUpdate(old, next); err != nil {
+			t.Errorf("%v: %v", old, err)
+		}
+	}
 }
 
 func TestValidateTopicUpdateKeepsTheRemoteTier(t *testing.T) {
 	off, on := map[string]string{"remote.storage.enable": "false"}, map[string]string{}
-	if err := (Layers{}).ValidateTopicUpdate(on, off, false); err == nil || !strings.Contains(err.Error(), "remote.log.copy.disable=true") {
+	if err := (Layers{}).ValidateTopicUpdate(on, off); err == nil || !strings.Contains(err.Error(), "remote.log.copy.disable=true") {
 		t.Errorf("%v", err)
 	}
 	for _, err := range []error{
-		Layers{}.ValidateTopicUpdate(off, on, false), Layers{}.ValidateTopicUpdate(off, off, false), Layers{}.ValidateTopicUpdate(on, on, false),
-		Layers{}.ValidateTopicUpdate(on, map[string]string{"remote.log.copy.disable": "true"}, false),
+		Layers{}.ValidateTopicUpdate(off, on), Layers{}.ValidateTopicUpdate(off, off), Layers{}.ValidateTopicUpdate(on, on),
+		Layers{}.ValidateTopicUpdate(on, map[string]string{"remote.log.copy.disable": "true"}),
 	} {
 		if err != nil {
 			t.Error(err)
@@ -323,8 +355,13 @@ func TestValidateBroker(t *testing.T) {
 		{Layers{}.ValidateDynamicBroker, "num.partitions=3", "num.partitions is read at start", ErrReadOnly},
 		{Layers{}.ValidateDynamicDefault, "log.segment.bytes=2", "Invalid value 2", nil},
 		{Layers{}.ValidateDynamicDefault, "log.segment.byte=2", "did you mean log.segment.bytes", ErrUnknownKey},
-		{Layers{}.ValidateDynamicDefault, "log.cleaner.threads=2", "not supported yet", ErrNotSupported},
-		{Layers{}.ValidateDynamicDefault, "log.cleanup.policy=compact", "compaction is not in this release", nil},
+		{Layers{}.ValidateDynamicDefault, "quota.window.num=2", "not supported yet", ErrNotSupported},
+		{Layers{}.ValidateDynamicDefault, "log.cleaner.threads=2 log.cleaner.io.max.bytes.per.second=1e6", "", nil},
+		{Layers{}.ValidateDynamicDefault, "log.cleaner.enable=false", "log.cleaner.enable is read at start", ErrReadOnly},
+		{Layers{}.ValidateDynamicDefault, "log.cleaner.threads=2 log.cleaner.dedupe.buffer.size=2097152", "must be at least 1MB per cleaner thread", nil},
+		{Layers{}.ValidateDynamicDefault, "log.cleaner.min.compaction.lag.ms=2 log.cleaner.max.compaction.lag.ms=1", "conflict topic config setting", nil},
+		{Layers{}.ValidateDynamicDefault, "log.cleanup.policy=compact", "Set log.remote.storage.enable=false as well", nil},
+		{Layers{}.ValidateDynamicDefault, "log.cleanup.policy=compact log.remote.storage.enable=false", "", nil},
 		{Layers{}.ValidateDynamicDefault, "log.retention.ms=1000 log.local.retention.ms=2000", "must not be more than retention.ms", nil},
 		{Layers{Static: map[string]string{"log.retention.ms": "1000"}}.ValidateDynamicBroker, "log.local.retention.ms=2000", "must not be more than", nil},
 		{static, "num.partitions=3 log.retention.hours=1", "", nil},

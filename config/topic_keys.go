@@ -4,11 +4,11 @@ import "math"
 
 const unlimited = "9223372036854775807"
 
-// topicTable holds the topic configurations that this version honors. Those of compaction and of throttled reassignment come with those
-// features.
+// topicTable holds the topic configurations that this version honors. Those of throttled reassignment come with that feature.
 var topicTable = newTable("topic", namesOf("topic"),
 	topicKey("cleanup.policy", List, "delete", "", "log.cleanup.policy", cleanupPolicies(),
-		"What happens to old segments. Only delete is supported for topics of users so far; internal topics use compact."),
+		"What happens to old segments: delete removes them by age and size, compact keeps the last record of each key; both may be named. "+
+			"An empty list keeps everything for ever."),
 	topicKey("compression.gzip.level", Int, "-1", "", "compression.gzip.level", minusOneOr(between(1, 9)),
 		"The level at which the broker compresses with gzip; -1 is the codec's own default."),
 	topicKey("compression.lz4.level", Int, "9", "", "compression.lz4.level", between(1, 17),
@@ -17,6 +17,8 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"The codec that batches are stored in; batches in another one are compressed again. producer keeps what the producer chose."),
 	topicKey("compression.zstd.level", Int, "3", "", "compression.zstd.level", between(-131072, 22),
 		"The level at which the broker compresses with zstd. There are four: below 3, 3 to 5, 6 to 9, and 10 and above."),
+	topicKey("delete.retention.ms", Long, "86400000", "ms", "log.cleaner.delete.retention.ms", atLeast(0),
+		"How long a compacted topic keeps the tombstone of a deleted key, and the marker of a transaction of which nothing is left."),
 	topicKey("file.delete.delay.ms", Long, "60000", "ms", "log.segment.delete.delay.ms", atLeast(0),
 		"How long the files of a deleted segment stay on disk."),
 	topicKey("flush.messages", Long, unlimited, "", "log.flush.interval.messages", atLeast(1),
@@ -29,6 +31,8 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"How many bytes of a tiered partition stay on local disk once they are in the object store; -2 means as retention.bytes."),
 	topicKey("local.retention.ms", Long, "-2", "ms", "log.local.retention.ms", atLeast(-2),
 		"How long the segments of a tiered partition stay on local disk once they are in the object store; -2 means as retention.ms."),
+	topicKey("max.compaction.lag.ms", Long, unlimited, "ms", "log.cleaner.max.compaction.lag.ms", atLeast(1),
+		"How long a record of a compacted topic may wait for compaction, whatever min.cleanable.dirty.ratio says; segments are closed in time for it."),
 	topicKey("max.message.bytes", Int, "1048588", "bytes", "message.max.bytes", atLeast(0),
 		"The largest record batch that is accepted."),
 	topicKey("message.timestamp.after.max.ms", Long, "3600000", "ms", "log.message.timestamp.after.max.ms", atLeast(0),
@@ -37,6 +41,10 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"How far a record's timestamp may be behind the broker's clock."),
 	topicKey("message.timestamp.type", String, "CreateTime", "", "log.message.timestamp.type", oneOf("CreateTime", "LogAppendTime"),
 		"Whether a record's timestamp is the producer's or the time of the append."),
+	topicKey("min.cleanable.dirty.ratio", Double, "0.5", "", "log.cleaner.min.cleanable.ratio", betweenDoubles(0, 1),
+		"How much of what can be compacted must not have been, before it is: less means more work, more means more space for old records."),
+	topicKey("min.compaction.lag.ms", Long, "0", "ms", "log.cleaner.min.compaction.lag.ms", atLeast(0),
+		"How long a record of a compacted topic stays whatever comes after it."),
 	topicKey("min.insync.replicas", Int, "1", "", "min.insync.replicas", atLeast(1),
 		"How many replicas must have a record before acks=all is answered."),
 	topicKey("preallocate", Boolean, "false", "", "log.preallocate", validator{},

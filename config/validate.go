@@ -16,8 +16,7 @@ const (
 
 // ValidateTopic checks the overrides of a topic as they are to be, against the
 // configurations they would be used with, and returns all problems, joined.
-// Compaction is for internal topics only, so far.
-func (l Layers) ValidateTopic(overrides map[string]string, internal bool) error {
+func (l Layers) ValidateTopic(overrides map[string]string) error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
 		k, err := TopicKey(name)
@@ -28,22 +27,23 @@ func (l Layers) ValidateTopic(overrides map[string]string, internal bool) error 
 			problems = append(problems, err)
 		}
 	}
-	if compacted(overrides) {
-		if !internal {
-			problems = append(problems, &ValueError{cleanupPolicy, overrides[cleanupPolicy], "compaction is not in this release; only delete is supported"})
-		}
-		if l.Topic(overrides).Bool(remoteStorageEnable) {
-			problems = append(problems, &ValueError{remoteStorageEnable, "true", "remote log storage is unsupported for the compacted topics"})
-		}
+	v := l.Topic(overrides)
+	if l.compacted(overrides) && v.Bool(remoteStorageEnable) {
+		problems = append(problems, &ValueError{remoteStorageEnable, "true", tierNeedsDelete})
 	}
-	return errors.Join(append(problems, tierProblems(l.Topic(overrides))...)...)
+	return errors.Join(append(problems, append(tierProblems(v), lagProblems(v)...)...)...)
 }
 
 // ValidateTopicUpdate checks overrides that replace those of an existing
 // topic.
-func (l Layers) ValidateTopicUpdate(old, next map[string]string, internal bool) error {
-	err := l.ValidateTopic(next, internal)
-	if l.Topic(old).Bool(remoteStorageEnable) && !l.Topic(next).Bool(remoteStorageEnable) {
+func (l Layers) ValidateTopicUpdate(old, next map[string]string) error {
+	err := l.ValidateTopic(next)
+	if !l.Topic(old).Bool(remoteStorageEnable) || l.Topic(next).Bool(remoteStorageEnable) {
+		return err
+	}
+	if policy := l.topicValue(topicTable.byName[cleanupPolicy], next); l.compacted(next) {
+		err = errors.Join(err, &ValueError{cleanupPolicy, policy, tierNeedsDelete})
+	} else {
 		err = errors.Join(err, &ValueError{
 			remoteStorageEnable, "false",
 			"it is invalid to disable remote storage of a topic, whose data may be there only; " +
@@ -51,6 +51,18 @@ func (l Layers) ValidateTopicUpdate(old, next map[string]string, internal bool) 
 		})
 	}
 	return err
+}
+
+// tierNeedsDelete is why a topic is not both tiered and compacted, in Kafka's words.
+const tierNeedsDelete = "Remote log storage only supports topics with cleanup.policy=delete or cleanup.policy being an empty list."
+
+// lagProblems checks that a record that has to be compacted may be.
+func lagProblems(v Values) []error {
+	const least, most = "min.compaction.lag.ms", "max.compaction.lag.ms"
+	if low, high := v.Int64(least), v.Int64(most); low > high {
+		return []error{&ValueError{least, fmt.Sprint(low), fmt.Sprintf("conflict topic config setting %s (%d) > %s (%d)", least, low, most, high)}}
+	}
+	return nil
 }
 
 // tierProblems checks that the local tier's bounds lie within those of the log.
@@ -136,10 +148,15 @@ func dynamicProblems(next map[string]string, scope Scope) []error {
 
 // brokerProblems are the checks across broker configurations.
 func (l Layers) brokerProblems() []error {
-	problems := tierProblems(l.Topic(nil))
+	problems := append(tierProblems(l.Topic(nil)), lagProblems(l.Topic(nil))...)
 	v := l.Broker()
-	if slices.Contains(v.List("log.cleanup.policy"), "compact") {
-		problems = append(problems, &ValueError{"log.cleanup.policy", "compact", "compaction is not in this release; only delete is supported"})
+	if slices.Contains(v.List("log.cleanup.policy"), "compact") && v.Bool("log.remote.storage.enable") {
+		problems = append(problems, &ValueError{"log.cleanup.policy", "compact", tierNeedsDelete + " Set log.remote.storage.enable=false as well."})
+	}
+	if size, threads := v.Int64("log.cleaner.dedupe.buffer.size"), v.Int64("log.cleaner.threads"); threads > 0 && size/threads <= 1<<20 {
+		problems = append(problems, &ValueError{
+			"log.cleaner.dedupe.buffer.size", fmt.Sprint(size), "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
+		})
 	}
 	if low, high := v.Int64("group.min.session.timeout.ms"), v.Int64("group.max.session.timeout.ms"); low > high {
 		problems = append(problems, &ValueError{

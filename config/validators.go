@@ -48,6 +48,22 @@ func minusOneOr(v validator) validator {
 	}}
 }
 
+// betweenDoubles accepts numbers of type DOUBLE from low to high.
+func betweenDoubles(low, high float64) validator {
+	return validator{allowed: fmt.Sprintf("[%v,...,%v]", low, high), check: func(value string) error {
+		n, err := strconv.ParseFloat(value, 64)
+		switch {
+		case err != nil:
+			return err
+		case n < low:
+			return fmt.Errorf("Value must be at least %v", low) //nolint:staticcheck // Kafka's words, shown to clients as they are
+		case n > high:
+			return fmt.Errorf("Value must be no more than %v", high) //nolint:staticcheck // Kafka's words, shown to clients as they are
+		}
+		return nil
+	}}
+}
+
 // oneOf accepts the words as they stand.
 func oneOf(words ...string) validator {
 	return validator{allowed: "[" + strings.Join(words, ", ") + "]", check: func(value string) error {
@@ -79,14 +95,11 @@ func directories() validator {
 	}}
 }
 
-// cleanupPolicies accepts a list without repetition of compact and delete.
+// cleanupPolicies accepts a list without repetition of compact and delete; it may be empty.
 func cleanupPolicies() validator {
 	word := oneOf("compact", "delete")
 	return validator{allowed: "[compact, delete]", check: func(value string) error {
 		policies := splitList(value)
-		if len(policies) == 0 {
-			return fmt.Errorf("the list must name delete, compact or both")
-		}
 		for i, policy := range policies {
 			if err := word.check(policy); err != nil {
 				return err

@@ -21,7 +21,7 @@ var (
 	// ErrOffsetNotAvailable says that a new leader does not know yet how far the log is committed.
 	ErrOffsetNotAvailable = errors.New("the high watermark has not reached the leader's epoch yet")
 	// ErrPolicy says that the topic's cleanup.policy does not permit records to be deleted.
-	ErrPolicy = errors.New("records can be deleted only if cleanup.policy has \"delete\"")
+	ErrPolicy = errors.New("records of a compacted topic can be deleted only if cleanup.policy has \"delete\" too")
 	// ErrColdReadFailed says that the object store did not give what it holds of the log. Trying again may help.
 	ErrColdReadFailed = errors.New("the remote tier cannot be read")
 )

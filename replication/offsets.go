@@ -176,7 +176,7 @@ func (p *Partition) DeleteRecords(offset int64) (lowWatermark int64, err error) 
 		offset = high
 	}
 	switch {
-	case !p.config.Load().Log.CleanupDelete:
+	case p.config.Load().Log.CleanupCompact && !p.config.Load().Log.CleanupDelete:
 		return -1, fmt.Errorf("delete records of %s: %w", p.tp, ErrPolicy)
 	case offset < 0 || offset > high:
 		return -1, fmt.Errorf("delete records of %s below %d, high watermark is %d: %w", p.tp, offset, high, ErrOffsetOutOfRange)

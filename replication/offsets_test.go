@@ -133,6 +133,11 @@ func TestDeleteRecords(t *testing.T) {
 	if _, err := b.DeleteRecords(10); !errors.Is(err, ErrPolicy) {
 		t.Errorf("compacted: %v", err)
 	}
+	cfg.Log.CleanupCompact = false // an empty policy keeps what nobody deletes
+	b.configure(&cfg)
+	if low, err := b.DeleteRecords(10); err != nil || low != 10 {
+		t.Errorf("with an empty policy: %d, %v", low, err)
+	}
 	b.resign(role{leaderID: 2})
 	if _, err := b.DeleteRecords(10); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("not the leader: %v", err)

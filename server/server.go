@@ -214,6 +214,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
 		Config:             func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
+		Cleaner:            func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),

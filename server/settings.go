@@ -56,6 +56,9 @@ func logConfig(v config.Values) storage.Config {
 		RemoteCopyDisable:    v.Bool("remote.log.copy.disable"),
 		CleanupDelete:        slices.Contains(policies, "delete"),
 		CleanupCompact:       slices.Contains(policies, "compact"),
+		DeleteRetentionMs:    v.Int64("delete.retention.ms"),
+		MinCompactionLagMs:   v.Int64("min.compaction.lag.ms"),
+		MaxCompactionLagMs:   v.Int64("max.compaction.lag.ms"),
 		MaxMessageBytes:      v.Int64("max.message.bytes"),
 		TimestampBeforeMaxMs: v.Int64("message.timestamp.before.max.ms"),
 		TimestampAfterMaxMs:  v.Int64("message.timestamp.after.max.ms"),
@@ -63,6 +66,8 @@ func logConfig(v config.Values) storage.Config {
 		FlushMs:              v.Int64("flush.ms"),
 		Compression:          compression(v),
 		Preallocate:          v.Bool("preallocate"),
+
+		MinCleanableDirtyRatio: v.Float64("min.cleanable.dirty.ratio"),
 	}
 	if v.String("message.timestamp.type") == "LogAppendTime" {
 		c.TimestampType = storage.LogAppendTime
@@ -85,5 +90,18 @@ func compression(v config.Values) storage.Compression {
 		return storage.Compression{Recompress: true, Codec: record.CodecZstd, Level: int(v.Int64("compression.zstd.level"))}
 	default: // producer
 		return storage.Compression{}
+	}
+}
+
+// cleanerConfig is the broker's effective configuration as compaction wants it.
+func cleanerConfig(v config.Values) storage.CleanerConfig {
+	return storage.CleanerConfig{
+		Enable:            v.Bool("log.cleaner.enable"),
+		Threads:           int(v.Int64("log.cleaner.threads")),
+		DedupeBufferBytes: v.Int64("log.cleaner.dedupe.buffer.size"),
+		IOBufferBytes:     v.Int64("log.cleaner.io.buffer.size"),
+		LoadFactor:        v.Float64("log.cleaner.io.buffer.load.factor"),
+		MaxBytesPerSecond: v.Float64("log.cleaner.io.max.bytes.per.second"),
+		Backoff:           v.Duration("log.cleaner.backoff.ms"),
 	}
 }

@@ -31,7 +31,7 @@ type batchScanner struct {
 	at     int64 // position of the window's first byte
 	have   int   // valid bytes in the window
 	last   int64 // size of the batch before
-	whole  bool  // batches are read whole: one was verified
+	full   bool  // batches are read whole, not only their headers
 }
 
 // scanBatches starts a scan; window is the scanner's until it is done.
@@ -77,7 +77,7 @@ func (s *batchScanner) next() (header record.Batch, pos int64, err error) {
 // with its content.
 func (s *batchScanner) verify(header record.Batch, pos int64) error {
 	want, size := header.CRC(), int64(header.Size())
-	s.whole = true
+	s.full = true
 	var sum uint32
 	for off := int64(crcStart); off < size; {
 		n := min(size-off, int64(len(s.window)))
@@ -94,13 +94,30 @@ func (s *batchScanner) verify(header record.Batch, pos int64) error {
 	return nil
 }
 
+// whole reads the batch at pos, whose header next has returned: from the window
+// or, if it is too large for that, into spare, which may grow. It is valid until
+// the next call.
+func (s *batchScanner) whole(header record.Batch, pos int64, spare *[]byte) (record.Batch, error) {
+	s.full = true
+	size := header.Size()
+	if size <= len(s.window) {
+		b, err := s.bytes(pos, size)
+		return record.Batch(b), err
+	}
+	*spare = grow((*spare)[:0], size)
+	if _, err := s.r.ReadAt(*spare, pos); err != nil {
+		return nil, fmt.Errorf("read batch of %d bytes at position %d: %w", size, pos, err)
+	}
+	return record.Batch(*spare), nil
+}
+
 // bytes returns n bytes, at most a window, from a position.
 func (s *batchScanner) bytes(pos int64, n int) ([]byte, error) {
 	if pos >= s.at && pos+int64(n) <= s.at+int64(s.have) {
 		return s.window[pos-s.at:][:n], nil
 	}
 	fill := int(min(int64(len(s.window)), s.end-pos))
-	if n == record.HeaderSize && s.last > largeBatch && !s.whole {
+	if n == record.HeaderSize && s.last > largeBatch && !s.full {
 		fill = n
 	}
 	got, err := s.r.ReadAt(s.window[:max(fill, n)], pos)

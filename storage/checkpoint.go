@@ -15,12 +15,13 @@ import (
 )
 
 // Checkpoint files of a data directory, one line per partition. They are
-// hints: without them recovery scans more, and the log starts at its first
-// segment.
+// hints: without them recovery scans more, the log starts at its first segment,
+// and compaction begins there.
 const (
 	recoveryFile = "recovery-point-offset-checkpoint"
 	startFile    = "log-start-offset-checkpoint"
 	hwFile       = "replication-offset-checkpoint"
+	cleanerFile  = "cleaner-offset-checkpoint"
 )
 
 // maxCheckpoint bounds what is read of a checkpoint file, in bytes.
@@ -137,7 +138,7 @@ func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, of
 func (d *dataDir) forget(fsys vfs.FS, key partitionKey) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
-	for _, name := range []string{recoveryFile, startFile, hwFile} {
+	for _, name := range []string{recoveryFile, startFile, hwFile, cleanerFile} {
 		if _, has := d.checkpoints.written[name][key]; !has {
 			continue
 		}

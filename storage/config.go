@@ -47,6 +47,11 @@ type Config struct {
 	CleanupDelete       bool // cleanup.policy has "delete"
 	CleanupCompact      bool // cleanup.policy has "compact"
 
+	DeleteRetentionMs      int64   // delete.retention.ms
+	MinCompactionLagMs     int64   // min.compaction.lag.ms
+	MaxCompactionLagMs     int64   // max.compaction.lag.ms
+	MinCleanableDirtyRatio float64 // min.cleanable.dirty.ratio
+
 	MaxMessageBytes      int64         // max.message.bytes
 	TimestampType        TimestampType // message.timestamp.type
 	TimestampBeforeMaxMs int64         // message.timestamp.before.max.ms
@@ -78,7 +83,28 @@ func DefaultConfig() Config {
 		TimestampAfterMaxMs:  3600_000,
 		FlushMessages:        math.MaxInt64,
 		FlushMs:              math.MaxInt64,
+
+		DeleteRetentionMs:      24 * 3600 * 1000,
+		MaxCompactionLagMs:     math.MaxInt64,
+		MinCleanableDirtyRatio: 0.5,
 	}
+}
+
+// maxSegmentMs is the age at which a segment is closed: a compacted topic with a
+// bound on how long records may wait for compaction closes them by that, as the
+// active segment is never compacted.
+func (c *Config) maxSegmentMs() int64 {
+	if c.CleanupCompact {
+		return min(c.SegmentMs, c.MaxCompactionLagMs)
+	}
+	return c.SegmentMs
+}
+
+// deletes says that segments go by age and size. With an empty cleanup.policy
+// they stay for ever, except that the local ones of a tiered topic go once the
+// object store has them.
+func (c *Config) deletes() bool {
+	return c.CleanupDelete || (!c.CleanupCompact && c.copiesToRemote())
 }
 
 // copiesToRemote says that closed segments go to the object store.

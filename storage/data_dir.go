@@ -184,9 +184,9 @@ func (d *dataDir) unlock() error {
 	return d.lock.Close()
 }
 
-// checkpointed holds the three checkpoints of a directory.
+// checkpointed holds the four checkpoints of a directory.
 type checkpointed struct {
-	recovery, start, hw map[partitionKey]int64
+	recovery, start, hw, cleaned map[partitionKey]int64
 }
 
 // readCheckpoints reads all checkpoints. Damaged ones are passed over.
@@ -202,18 +202,24 @@ func (d *dataDir) readCheckpoints(fsys vfs.FS, logger *slog.Logger) checkpointed
 	c.recovery, d.hasRecovery = read(recoveryFile)
 	c.start, _ = read(startFile)
 	c.hw, _ = read(hwFile)
+	c.cleaned, _ = read(cleanerFile)
 	return c
 }
 
 // of is what the checkpoints say of one partition.
-func (c checkpointed) of(d *dataDir, key partitionKey, cfg *Config) found {
+func (c checkpointed) of(d *dataDir, key partitionKey) found {
+	gapsBelow := c.cleaned[key]
+	if !d.hasRecovery {
+		gapsBelow = math.MaxInt64
+	}
 	return found{
 		clean:         d.clean && !d.distrust,
 		reload:        d.distrust,
-		gapsAllowed:   cfg.CleanupCompact || !d.hasRecovery,
+		gapsBelow:     gapsBelow,
 		recoveryPoint: c.recovery[key],
 		start:         c.start[key],
 		hw:            c.hw[key],
+		cleaned:       c.cleaned[key],
 	}
 }
 

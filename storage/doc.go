@@ -17,6 +17,7 @@
 //	recovery-point-offset-checkpoint   "0", count, then lines "topic partition offset"
 //	log-start-offset-checkpoint
 //	replication-offset-checkpoint      the high watermarks
+//	cleaner-offset-checkpoint          up to where compaction has gone
 //	<topic>-<partition>/               one log
 //	<topic>-<partition>.<id>-delete/   one that was deleted; goes after file.delete.delay.ms
 //
@@ -31,6 +32,8 @@
 //	leader-epoch-checkpoint  "0", count, then lines "epoch startOffset"
 //	partition.metadata       "version: 0", "topic_id: <base64url>"
 //	*.<n>.deleted            of a deleted segment, until nobody reads it any more
+//	*.cleaned                of a segment that compaction is writing; means nothing
+//	*.swap                   of one that is whole and durable, and replaces those that it was made of
 //
 // Most of this comes late, because most of thousands of partitions are quiet: a
 // log's directory and partition.metadata with its first batch (create.go), the
@@ -67,13 +70,21 @@
 //     what the kernel still has in memory and takes for written.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
 //     was; the next append tries again.
-//   - S8: Open files, memory per index and goroutines are bounded, however many
+//   - S8: Compaction removes a record only if a later committed one has its key,
+//     if its transaction was aborted, if it has no key, or if it is a tombstone
+//     whose delete horizon has passed. What stays keeps its offset, timestamp and
+//     order. It touches closed segments below the last stable offset and the
+//     recovery point only.
+//   - S9: A segment that compaction has made ends where those it was made of did:
+//     something stays of the last batch, and of the last one of each producer.
+//   - S10: Open files, memory per index and goroutines are bounded, however many
 //     partitions and segments there are.
-//   - S9: A log that the broker had and that is in none of the directories that
+//   - S11: A log that the broker had and that is in none of the directories that
 //     work is not made anew while one is offline or missing.
 //
 // TestLogIsASliceOfBatches holds S1 to S4 against random histories with
-// crashes; the others have tests of their own.
+// crashes, TestCompactedLogKeepsTheLastOfEachKey S8 and S9; the others have
+// tests of their own.
 //
 // # Recovery
 //
@@ -82,9 +93,36 @@
 // point on are scanned: batches below it by their headers, the others in full
 // with their CRC. The first one that is not sound, and all behind it, is cut
 // off, later segments first: a crash in between finds the same damage again. A
-// gap between segments is taken for lost data, unless the topic is
-// compacted or the recovery checkpoint is missing. Compaction therefore may
-// only touch segments below the recovery point.
+// gap between segments is taken for lost data, unless the recovery checkpoint
+// is missing, or the cleaner's says that compaction went that far: Kafka's
+// leaves gaps, ours does not (S9).
+//
+// # Compaction
+//
+// A cleaning has two passes (cleaning.go). The first notes the last offset of
+// every key of the dirty part, which is what no cleaning has seen, in a map of
+// bounded size (offset_map.go). The second writes the segments from the log's
+// first one up to the map's end anew, several small ones together
+// (clean_segments.go), with what batch_filter.go leaves of each batch and
+// cleaned_txns.go says of transactions. A tombstone that is seen for the first
+// time gives its batch a delete horizon (KIP-534), as does a marker without any
+// batch of its transaction; a cleaning after that time removes it.
+//
+// A new segment takes the place of the old ones in steps (swap_segments.go),
+// each durable before the next; recovery goes on where they stopped
+// (partition_files.go):
+//
+//  1. The .cleaned files are written and synced. A crash: they are removed.
+//  2. They are renamed to .swap, the .log last. A crash completes the swap.
+//  3. A new list is published. Readers of the old one keep its segments.
+//  4. The old files become .deleted.
+//  5. The new ones get their names, the .log last.
+//
+// Truncation and deletion end a cleaning and wait until it has let go of the
+// log; retention waits for the next time while a swap is under way. The cleaner
+// (cleaner.go) takes the log that is longest over max.compaction.lag.ms, or
+// else the one with the largest dirty part. A log that cannot be compacted is
+// left alone until a restart, and said so once.
 //
 // # Getting to the disk
 //
@@ -111,12 +149,8 @@
 //
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
 // Only a committer holds several, of logs that are new, until their names are
-// durable; nobody else waits for one while holding another.
+// durable; nobody else waits for one while holding another. A log's cleaning
+// token (cleaning_state.go) comes before both, and is held for as long as a
+// cleaning or a truncation lasts.
 // Who may call what of a Log at the same time is said at [Log].
-//
-// # For the cleaner to come
-//
-// A segment that compaction has written replaces others by publishing a new
-// list (roll.go shows how) after the .cleaned files were synced and renamed to
-// .swap; recovery completes such a swap or undoes it (partition_files.go).
 package storage

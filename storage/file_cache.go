@@ -61,7 +61,7 @@ type segmentNames struct {
 	sync.RWMutex
 	dir    string
 	base   int64
-	suffix string // "", or a number and suffixDeleted
+	suffix string // "", suffixCleaned, suffixSwap, or a number and suffixDeleted
 }
 
 func (n *segmentNames) path(ext string) string {

@@ -35,6 +35,7 @@ type Log struct {
 	snapshotAt int64 // offset of the newest snapshot, at which nothing need be replayed
 	onDisk     bool  // the directory exists; a new log's comes with the first write
 	flush      flushState
+	cleaning   cleaningState
 }
 
 // logOffsets are the offsets that readers load. log start <= local start <=
@@ -78,6 +79,7 @@ func newLog(e *env, dir *dataDir, key partitionKey, cfg Config) *Log {
 	l.offsets.remoteEnd.Store(-1)
 	l.offsets.unstable.Store(-1)
 	l.flush.token = make(chan struct{}, 1)
+	l.cleaning.token = make(chan struct{}, 1)
 	l.flush.last = e.now()
 	return l
 }

@@ -56,7 +56,7 @@ func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
 		return largest, err
 	}
 	err = s.scan(loc.pos, s.size.Load(), func(h record.Batch, pos int64) (bool, error) {
-		at := TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset()}
+		at := TimestampOffset{Timestamp: newestIn(h), Offset: h.LastOffset()}
 		if h.BaseOffset() < start {
 			b, readErr := s.readBatch(pos, int64(h.Size()))
 			if readErr != nil {

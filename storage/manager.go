@@ -35,6 +35,9 @@ type Options struct {
 	// Config gives a topic's settings when its log is opened or created;
 	// later ones come by SetConfig. nil: DefaultConfig.
 	Config func(topic string) Config
+	// Cleaner gives the settings of compaction; those in force are asked for
+	// again and again, but for Enable. nil: DefaultCleanerConfig.
+	Cleaner func() CleanerConfig
 
 	RetentionInterval  time.Duration // 0: 5 minutes
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
@@ -55,6 +58,9 @@ func (o Options) withDefaults() Options {
 	if o.Config == nil {
 		o.Config = func(string) Config { return DefaultConfig() }
 	}
+	if o.Cleaner == nil {
+		o.Cleaner = DefaultCleanerConfig
+	}
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 5*time.Minute)
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, 5*time.Second)
@@ -71,6 +77,7 @@ type Manager struct {
 	dirs      []*dataDir
 	clusterID string
 	failed    chan *dataDir
+	cleaner   cleaner
 
 	mu struct {
 		sync.Mutex
@@ -104,6 +111,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 		logs:      func() float64 { return float64(len(m.all())) },
 		failed:    func() float64 { return float64(m.failedDirs()) },
 	})
+	m.cleaner = cleaner{logs: m.all, config: o.Cleaner, cleaned: m.noteCleaned, env: m.env, metrics: newCleanerMetrics(o.Registerer)}
 	if err := m.open(ctx); err != nil {
 		for _, l := range m.all() {
 			l.close()
@@ -221,6 +229,9 @@ func (m *Manager) roomiestLocked() *dataDir {
 // file.delete.delay.ms. A log that does not exist is fine.
 func (m *Manager) Delete(topic string, partition int32) error {
 	key := partitionKey{topic, partition}
+	if l, ok := m.Log(topic, partition); ok {
+		defer l.forbidCleaning()() // it would write into a new log's directory
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.mu.logs[key]

@@ -138,7 +138,7 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 			if d.err() != nil {
 				return nil //nolint:nilerr // it has been left out meanwhile
 			}
-			if loadErr := l.load(offsets.of(d, key, l.config.Load())); loadErr != nil {
+			if loadErr := l.load(offsets.of(d, key)); loadErr != nil {
 				m.leaveOut(d, fmt.Errorf("open log %s in %s: %w", key, d.path, loadErr))
 			}
 			return nil

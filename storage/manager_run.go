@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Run looks after the logs until ctx ends: flushes, write-back, retention,
+// Run looks after the logs until ctx ends: flushes, write-back, retention, compaction,
 // checkpoints, files of deleted segments. It ends early, with an error, when every data
 // directory has failed. Close comes after it.
 func (m *Manager) Run(ctx context.Context) error {
@@ -26,6 +26,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, d := range m.dirs {
 		g.Go(func() error { d.commits.run(ctx); return nil })
 		g.Go(func() error { d.writeback.run(ctx); return nil })
+	}
+	if m.options.Cleaner().Enable {
+		g.Go(func() error { m.cleaner.run(ctx); return nil })
 	}
 	g.Go(func() error {
 		every(ctx, m.options.FlushInterval, m.flushOverdue)
@@ -170,20 +173,25 @@ func (m *Manager) Checkpoint() error {
 	return errors.Join(errs...)
 }
 
-// checkpoint writes the three files of a directory. Logs that were closed since
-// they were listed are left out: their names may have new owners.
+// collect asks the logs of this directory for an offset, and has the answers in
+// offsets, which it empties first. Logs that were closed since they were listed
+// are left out: their names may have new owners.
+func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l *Log) int64) map[partitionKey]int64 {
+	clear(offsets)
+	for _, l := range logs {
+		if o := of(l); o > 0 && l.dir == d && !l.closed.Load() {
+			offsets[l.key] = o
+		}
+	}
+	return offsets
+}
+
+// checkpoint writes what changes while logs are written: three files of the
+// directory.
 func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 	offsets := map[partitionKey]int64{} // of one file after the other
 	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
-		return func() map[partitionKey]int64 {
-			clear(offsets)
-			for _, l := range logs {
-				if o := of(l); o > 0 && l.dir == d && !l.closed.Load() {
-					offsets[l.key] = o
-				}
-			}
-			return offsets
-		}
+		return func() map[partitionKey]int64 { return d.collect(offsets, logs, of) }
 	}
 	return errors.Join(
 		d.writeCheckpoint(fsys, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() })),
@@ -192,6 +200,18 @@ func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 		d.writeCheckpoint(fsys, startFile, collect((*Log).StartOffset)),
 		d.writeCheckpoint(fsys, hwFile, collect((*Log).HighWatermark)),
 	)
+}
+
+// noteCleaned writes how far the logs of a log's directory were compacted.
+func (m *Manager) noteCleaned(l *Log) error {
+	logs := m.all()
+	err := classify(l.dir.writeCheckpoint(m.env.fs, cleanerFile, func() map[partitionKey]int64 {
+		return l.dir.collect(map[partitionKey]int64{}, logs, func(l *Log) int64 { return l.cleaning.upTo.Load() })
+	}))
+	if errors.Is(err, ErrStorage) {
+		l.dir.fail(err)
+	}
+	return err
 }
 
 // Close flushes all logs, marks the directories as cleanly shut down and lets

@@ -17,8 +17,9 @@ import (
 type partitionFiles struct {
 	bases     []int64 // of .log files, ascending
 	sizes     map[string]map[int64]int64
-	snapshots []int64 // ascending
-	swaps     []int64 // of .log.swap files
+	snapshots []int64            // ascending
+	swaps     []int64            // of .log.swap files
+	swapParts map[int64][]string // names of .swap files by base
 	leftovers []string
 	epochs    bool  // there is an epoch file
 	cleaned   int64 // smallest base of a .cleaned file, -1 none
@@ -33,6 +34,12 @@ func (p *partitionFiles) size(ext string, base int64) int64 {
 }
 
 func (p *partitionFiles) exists(ext string, base int64) bool { return p.size(ext, base) >= 0 }
+
+// naming says that a swap was broken off while the new segment got its final
+// names: files that are called like its own are its own.
+func (p *partitionFiles) naming(base int64) bool {
+	return slices.Contains(p.swaps, base) && !slices.Contains(p.swapParts[base], fileName(base, swapOrder[0])+suffixSwap)
+}
 
 // splitName takes a segment file's name apart.
 func splitName(name string) (base int64, ext, suffix string, ok bool) {
@@ -79,7 +86,7 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &partitionFiles{sizes: map[string]map[int64]int64{}, cleaned: -1}
+	p := &partitionFiles{sizes: map[string]map[int64]int64{}, swapParts: map[int64][]string{}, cleaned: -1}
 	for _, e := range entries {
 		base, ext, suffix, ok := splitName(e.Name())
 		switch {
@@ -93,8 +100,11 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 			if p.cleaned < 0 || base < p.cleaned {
 				p.cleaned = base
 			}
-		case suffix == suffixSwap && ext == extLog:
-			p.swaps = append(p.swaps, base)
+		case suffix == suffixSwap:
+			p.swapParts[base] = append(p.swapParts[base], e.Name())
+			if ext == extLog {
+				p.swaps = append(p.swaps, base)
+			}
 		case suffix != "":
 		case ext == extSnapshot:
 			p.snapshots = append(p.snapshots, base)
@@ -118,9 +128,14 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 	slices.Sort(p.bases)
 	slices.Sort(p.snapshots)
 	slices.Sort(p.swaps)
+	for base, parts := range p.swapParts {
+		if !slices.Contains(p.swaps, base) { // the .log gets the name last
+			p.leftovers = append(p.leftovers, parts...)
+		}
+	}
 	for _, ext := range []string{extIndex, extTimeIndex, extTxnIndex} {
 		for base := range p.sizes[ext] {
-			if _, has := p.sizes[extLog][base]; !has { // the rest of a deletion
+			if _, has := p.sizes[extLog][base]; !has && !p.naming(base) { // the rest of a deletion
 				p.leftovers = append(p.leftovers, fileName(base, ext))
 			}
 		}
@@ -135,9 +150,9 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 	name := func(base int64, ext, suffix string) string {
 		return filepath.Join(l.path, fileName(base, ext)+suffix)
 	}
-	exts := []string{extLog, extIndex, extTimeIndex, extTxnIndex}
 	undo := func() error {
-		for _, ext := range exts {
+		// The .log first: what is left without it means nothing.
+		for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
 			if err := ignoreNotExist(l.env.fs.Remove(name(base, ext, suffixSwap))); err != nil {
 				return err
 			}
@@ -156,17 +171,19 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 		return err
 	}
 	for _, old := range p.bases {
-		if old <= base || old >= end {
+		if old < base || old >= end {
 			continue
 		}
-		for _, ext := range exts {
+		for _, ext := range swapOrder {
 			if err = ignoreNotExist(l.env.fs.Remove(name(old, ext, ""))); err != nil {
 				return err
 			}
 		}
 	}
-	// The .log last: until it has its name the swap can be completed again.
-	for _, ext := range []string{extIndex, extTimeIndex, extTxnIndex, extLog} {
+	if err = l.env.fs.SyncDir(l.path); err != nil {
+		return err
+	}
+	for _, ext := range swapOrder {
 		if err = ignoreNotExist(l.env.fs.Rename(name(base, ext, suffixSwap), name(base, ext, ""))); err != nil {
 			return err
 		}

@@ -15,9 +15,10 @@ import (
 type found struct {
 	clean         bool  // the last shutdown flushed everything
 	reload        bool  // an fsync failed: what can be read may not be on the disk
-	gapsAllowed   bool  // compaction, or nobody knows, may have left gaps between segments
+	gapsBelow     int64 // Kafka's compaction, or nobody knows, may have left gaps between segments below
 	recoveryPoint int64 // all below is durable
 	start, hw     int64
+	cleaned       int64 // all below was compacted
 }
 
 // load opens the log as its directory has it. What lies below the recovery
@@ -55,6 +56,7 @@ func (l *Log) load(from found) error {
 	end := list.active().end.Load()
 	l.offsets.end.Store(end)
 	l.offsets.start.Store(from.start)
+	l.cleaning.upTo.Store(from.cleaned)
 	if !l.config.Load().RemoteStorageEnable {
 		l.offsets.start.Store(max(from.start, list[0].base))
 	}

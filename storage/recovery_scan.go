@@ -38,7 +38,7 @@ func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from foun
 		return false, err
 	}
 	end := s.end.Load()
-	if !ends && (end > next || (end < next && (bad != nil || !from.gapsAllowed))) {
+	if !ends && (end > next || (end < next && (bad != nil || next > from.gapsBelow))) {
 		// Before the cut: a crash in between finds the same damage again, not a
 		// gap that compaction might have left.
 		if err = l.dropAfter(files, i, end); err != nil {

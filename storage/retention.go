@@ -51,6 +51,9 @@ func (l *Log) EnforceRetention(now time.Time) (deleted int, err error) {
 }
 
 func (l *Log) retainLocked(now time.Time) (int, error) {
+	if l.cleaning.swapping {
+		return 0, nil // the next time will do
+	}
 	n, err := l.expiredLocked(now)
 	if err != nil || n == 0 {
 		return 0, err
@@ -102,7 +105,7 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 			excess -= size
 			continue
 		}
-		if !cfg.CleanupDelete || (cfg.copiesToRemote() && end > l.offsets.remoteEnd.Load()) {
+		if !cfg.deletes() || (cfg.copiesToRemote() && end > l.offsets.remoteEnd.Load()) {
 			return i, nil
 		}
 		old, err := l.olderThan(s, retainMs, now)
@@ -123,17 +126,19 @@ func (l *Log) olderThan(s *segment, ms int64, now time.Time) (bool, error) {
 	if ms < 0 {
 		return false, nil
 	}
+	newest, err := s.newestMs()
+	return err == nil && now.UnixMilli()-newest > ms, err
+}
+
+// newestMs is the time of the segment's newest record, or the file's.
+func (s *segment) newestMs() (int64, error) {
 	largest, err := s.largestTimestamp()
+	if err != nil || largest.Timestamp >= 0 {
+		return largest.Timestamp, err
+	}
+	modified, err := s.modified()
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	newest := largest.Timestamp
-	if newest < 0 {
-		modified, err := s.modified()
-		if err != nil {
-			return false, err
-		}
-		newest = modified.UnixMilli()
-	}
-	return now.UnixMilli()-newest > ms, nil
+	return modified.UnixMilli(), nil
 }

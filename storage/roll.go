@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -106,11 +107,13 @@ func (l *Log) removeSnapshot(offset int64) {
 }
 
 // rollIfIdleLocked closes an active segment that is older than segment.ms by
-// the clock, so that a quiet topic's history gets to the object store too.
+// the clock, so that a quiet topic's history gets to the object store too, or
+// is compacted within max.compaction.lag.ms.
 func (l *Log) rollIfIdleLocked(now time.Time) error {
 	cfg := l.config.Load()
 	s := l.list().active()
-	if s.size.Load() == 0 || !cfg.copiesToRemote() {
+	bounded := cfg.CleanupCompact && cfg.MaxCompactionLagMs < math.MaxInt64
+	if s.size.Load() == 0 || (!bounded && !cfg.copiesToRemote()) {
 		return nil
 	}
 	began := s.firstAppend
@@ -121,7 +124,7 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 		}
 		began = modified
 	}
-	if now.Sub(began).Milliseconds() <= cfg.SegmentMs-s.jitter {
+	if now.Sub(began).Milliseconds() <= cfg.maxSegmentMs()-s.jitter {
 		return nil
 	}
 	return l.rollLocked(l.offsets.end.Load())

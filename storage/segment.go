@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -141,7 +142,7 @@ func (s *segment) note(b record.Batch, pos int64) {
 		s.firstTime = b.MaxTimestamp()
 	}
 	s.largest.Lock()
-	if ts := b.MaxTimestamp(); ts > s.largest.at.Timestamp {
+	if ts := newestIn(b); ts > s.largest.at.Timestamp {
 		s.largest.at = TimestampOffset{Timestamp: ts, Offset: b.LastOffset(), LeaderEpoch: -1}
 	}
 	largest := s.largest.at
@@ -154,6 +155,15 @@ func (s *segment) note(b record.Batch, pos int64) {
 		s.sinceIndex = 0
 	}
 	s.sinceIndex += int64(b.Size())
+}
+
+// newestIn is the batch's largest timestamp. One without records, which
+// compaction leaves, has none that a lookup could find.
+func newestIn(b record.Batch) int64 {
+	if b.Count() == 0 {
+		return record.NoTimestamp
+	}
+	return b.MaxTimestamp()
 }
 
 // seal brings the files to what a closed segment has: the last time entry is
@@ -272,13 +282,29 @@ func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
 	s.names.Lock()
 	defer s.names.Unlock()
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
-		from := s.names.path(ext)
-		if err := ignoreNotExist(fsys.Rename(from, from+suffix)); err != nil && ext == extLog {
+		plain := filepath.Join(s.names.dir, fileName(s.base, ext))
+		if err := ignoreNotExist(fsys.Rename(plain+s.names.suffix, plain+suffix)); err != nil && ext == extLog {
 			return err
 		}
 	}
 	s.names.suffix = suffix
 	s.doomed.Store(true)
+	return nil
+}
+
+// rename gives the files another suffix, in the order of exts, up to the first
+// that cannot be renamed. The segment goes by the new names in any case.
+func (s *segment) rename(fsys vfs.FS, suffix string, exts ...string) error {
+	s.names.Lock()
+	defer s.names.Unlock()
+	old := s.names.suffix
+	s.names.suffix = suffix
+	for _, ext := range exts {
+		plain := filepath.Join(s.names.dir, fileName(s.base, ext))
+		if err := ignoreNotExist(fsys.Rename(plain+old, plain+suffix)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -58,14 +58,14 @@ func (s *segment) readTail(size int64, sealed bool) (tail segmentTail, err error
 			return false, fmt.Errorf("%w: index of segment %d says that offset %d is at %d", ErrCorrupt, s.base, s.base+relativeOffset(e[:]), pos)
 		case h.BaseOffset() < tail.end:
 			return false, fmt.Errorf("%w: batch at position %d of segment %d has base offset %d", ErrCorrupt, pos, s.base, h.BaseOffset())
-		case sealed && h.MaxTimestamp() > newest.Timestamp && (timed || h.MaxTimestamp() >= 0):
+		case sealed && newestIn(h) > newest.Timestamp && (timed || newestIn(h) >= 0):
 			return false, fmt.Errorf("%w: time index of segment %d ends before offset %d", ErrCorrupt, s.base, h.LastOffset())
 		}
 		if timed && h.BaseOffset() <= newest.Offset && newest.Offset <= h.LastOffset() {
 			confirmed = h.MaxTimestamp() == newest.Timestamp
 		}
-		if h.MaxTimestamp() > tail.largest.Timestamp {
-			tail.largest = TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset(), LeaderEpoch: -1}
+		if ts := newestIn(h); ts > tail.largest.Timestamp {
+			tail.largest = TimestampOffset{Timestamp: ts, Offset: h.LastOffset(), LeaderEpoch: -1}
 		}
 		tail.end = h.NextOffset()
 		return true, nil
@@ -102,8 +102,8 @@ func (s *segment) largestTimestamp() (TimestampOffset, error) {
 	if errors.Is(err, ErrCorrupt) {
 		tail.largest = TimestampOffset{Offset: s.base, Timestamp: record.NoTimestamp, LeaderEpoch: -1}
 		err = s.scan(0, size, func(h record.Batch, _ int64) (bool, error) {
-			if h.MaxTimestamp() > tail.largest.Timestamp {
-				tail.largest = TimestampOffset{Timestamp: h.MaxTimestamp(), Offset: h.LastOffset(), LeaderEpoch: -1}
+			if ts := newestIn(h); ts > tail.largest.Timestamp {
+				tail.largest = TimestampOffset{Timestamp: ts, Offset: h.LastOffset(), LeaderEpoch: -1}
 			}
 			return true, nil
 		})

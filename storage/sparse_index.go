@@ -102,6 +102,9 @@ func (x *sparseIndex) persist() error {
 	}
 	defer x.file.release()
 	missing := t.buf[(x.persisted-t.base)*x.width : (total-t.base)*x.width]
+	if len(missing) == 0 {
+		return nil
+	}
 	if _, err = f.WriteAt(missing, int64(x.persisted)*int64(x.width)); err != nil {
 		return err
 	}

@@ -12,6 +12,9 @@ import (
 // end change nothing, one before the local log empties it. The high watermark
 // comes down with the end if need be, and log start with an offset below it.
 func (l *Log) Truncate(to int64) error {
+	if to < l.offsets.end.Load() {
+		defer l.forbidCleaning()()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
@@ -33,6 +36,7 @@ func (l *Log) Truncate(to int64) error {
 // TruncateFully drops everything; the next record gets the offset at, which is
 // also the new log start and high watermark.
 func (l *Log) TruncateFully(at int64) error {
+	defer l.forbidCleaning()()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
@@ -212,7 +216,13 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 	l.offsets.flushed.Store(offset)
 	l.flush.truncations++
 	l.updateRecoveryLocked()
-	err := classify(l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, offset))
+	l.cleaning.upTo.Store(min(offset, l.cleaning.upTo.Load()))
+	var err error
+	for _, name := range []string{recoveryFile, cleanerFile} {
+		if err = classify(l.dir.lowerCheckpoint(l.env.fs, name, l.key, offset)); err != nil {
+			break
+		}
+	}
 	if errors.Is(err, ErrStorage) {
 		l.dir.fail(err)
 	}

@@ -51,7 +51,7 @@ func verifyFiles(l *Log) error {
 			continue
 		}
 		for _, b := range byPos {
-			if b.MaxTimestamp() > newest {
+			if newestIn(b) > newest {
 				return fmt.Errorf("segment %d: last time index entry is %d, a batch has %d", s.base, newest, b.MaxTimestamp())
 			}
 		}

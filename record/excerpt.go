@@ -1,0 +1,202 @@
+package record
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math"
+)
+
+// Excerpt takes records out of batches, as compaction does. What stays keeps
+// its offset and timestamp, and the batch its offsets, producer, epochs, codec
+// and base timestamp: the kept records' bytes are copied, not encoded anew. One
+// goroutine uses it for one batch after the other, so that they share buffers.
+type Excerpt struct {
+	from    Batch
+	payload []byte // the records of from, decompressed
+	kept    []span
+	count   int
+	newest  int64 // timestamp of those kept
+
+	unpacked, raw []byte // buffers
+}
+
+// span is a part of the payload, from a record's first byte to behind another's last.
+type span struct{ from, to int }
+
+// maxIdleBuffer is how large a buffer is kept for the next batch.
+const maxIdleBuffer = 4 << 20
+
+// Entry is what there is to know of a record to decide whether it stays.
+type Entry struct {
+	Offset    int64
+	Timestamp int64  // ms
+	Key       []byte // nil: null; valid until the next Begin
+	Tombstone bool   // the value is null
+
+	at span
+}
+
+// Begin starts on a batch, which must have passed Check and must not change
+// before the next Begin. Nothing of it is kept yet.
+func (x *Excerpt) Begin(b Batch) error {
+	x.from, x.kept, x.count, x.newest = b, x.kept[:0], 0, NoTimestamp
+	x.payload = b.Payload()
+	if cap(x.unpacked) > maxIdleBuffer {
+		x.unpacked = nil
+	}
+	if cap(x.raw) > maxIdleBuffer {
+		x.raw = nil
+	}
+	if b.Codec() == CodecNone {
+		return nil
+	}
+	var err error
+	if x.unpacked, err = b.Codec().Decompress(x.unpacked[:0], x.payload, MaxDecompressed); err != nil {
+		return fmt.Errorf("decompress batch at offset %d: %w", b.BaseOffset(), err)
+	}
+	x.payload = x.unpacked
+	return nil
+}
+
+// Entries yields the records in order. Malformed ones end the iteration with an
+// error that wraps ErrCorrupt.
+func (x *Excerpt) Entries() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		r := reader{rest: x.payload}
+		for i := range x.from.Count() {
+			at := len(x.payload) - len(r.rest)
+			e, err := r.entry(x.from)
+			if err != nil {
+				yield(e, fmt.Errorf("record %d of batch at offset %d: %w", i, x.from.BaseOffset(), err))
+				return
+			}
+			e.at = span{at, len(x.payload) - len(r.rest)}
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if len(r.rest) != 0 {
+			yield(Entry{}, fmt.Errorf("batch at offset %d: %w: %d bytes follow the last of %d records",
+				x.from.BaseOffset(), ErrCorrupt, len(r.rest), x.from.Count()))
+		}
+	}
+}
+
+// entry reads a record but for its headers.
+func (r *reader) entry(b Batch) (Entry, error) {
+	body := reader{rest: r.bytes()}
+	if r.bad || body.rest == nil {
+		return Entry{}, fmt.Errorf("%w: length", ErrCorrupt)
+	}
+	body.byte() // attributes, unused
+	e := Entry{Timestamp: b.BaseTimestamp() + body.varint()}
+	delta := body.varint()
+	e.Offset = b.BaseOffset() + delta
+	e.Key = body.bytes()
+	e.Tombstone = body.bytes() == nil
+	if b.IsLogAppendTime() {
+		e.Timestamp = b.MaxTimestamp()
+	}
+	switch {
+	case body.bad:
+		return Entry{}, fmt.Errorf("%w: fields run past its end", ErrCorrupt)
+	case delta < 0 || delta > int64(b.LastOffsetDelta()):
+		return Entry{}, fmt.Errorf("%w: offset delta %d is outside the batch", ErrCorrupt, delta)
+	}
+	return e, nil
+}
+
+// Keep says that the record stays. Calls come in the order of Entries.
+func (x *Excerpt) Keep(e Entry) {
+	if n := len(x.kept); n > 0 && x.kept[n-1].to == e.at.from {
+		x.kept[n-1].to = e.at.to
+	} else {
+		x.kept = append(x.kept, e.at)
+	}
+	x.newest = max(x.newest, e.Timestamp)
+	x.count++
+}
+
+// Kept is how many records stay.
+func (x *Excerpt) Kept() int { return x.count }
+
+// Whole says that all records stay.
+func (x *Excerpt) Whole() bool { return x.count == int(x.from.Count()) }
+
+// AppendTo appends the batch with the records that stay to dst. A horizon
+// other than NoTimestamp becomes the batch's delete horizon; otherwise it has
+// the one it had, or none.
+func (x *Excerpt) AppendTo(dst []byte, horizon int64) ([]byte, error) {
+	start := len(dst)
+	dst = append(dst, x.from[:HeaderSize]...)
+	var err error
+	if codec := x.from.Codec(); codec == CodecNone {
+		dst, err = x.appendRecords(dst, horizon)
+	} else if x.raw, err = x.appendRecords(x.raw[:0], horizon); err == nil {
+		dst, err = codec.Compress(dst, x.raw, 0)
+	}
+	if err == nil && len(dst)-start-LogOverhead > math.MaxInt32 {
+		err = fmt.Errorf("%w: %d bytes", ErrTooLarge, len(dst)-start)
+	}
+	if err != nil {
+		return dst[:start], fmt.Errorf("take records out of batch at offset %d: %w", x.from.BaseOffset(), err)
+	}
+	b := Batch(dst[start:])
+	binary.BigEndian.PutUint32(b[posBatchLength:], uint32(len(b)-LogOverhead))
+	binary.BigEndian.PutUint32(b[posCount:], uint32(x.count))
+	if !b.IsLogAppendTime() {
+		binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(x.newest))
+	}
+	if horizon != NoTimestamp {
+		binary.BigEndian.PutUint16(b[posAttributes:], uint16(b.attributes()|attrDeleteHorizon))
+		binary.BigEndian.PutUint64(b[posBaseTimestamp:], uint64(horizon))
+	}
+	b.SetCRC()
+	return dst, nil
+}
+
+// appendRecords appends the kept records' bytes. A horizon takes the place of
+// the base timestamp, so that every timestamp delta is to be relative to it.
+func (x *Excerpt) appendRecords(dst []byte, horizon int64) ([]byte, error) {
+	for _, k := range x.kept {
+		part := x.payload[k.from:k.to]
+		if horizon == NoTimestamp {
+			dst = append(dst, part...)
+			continue
+		}
+		for r := (reader{rest: part}); len(r.rest) > 0; {
+			body := r.bytes()
+			if len(body) == 0 {
+				return dst, ErrCorrupt
+			}
+			old, n := binary.Varint(body[1:])
+			if n <= 0 {
+				return dst, ErrCorrupt
+			}
+			var delta [binary.MaxVarintLen64]byte
+			m := binary.PutVarint(delta[:], x.from.BaseTimestamp()+old-horizon)
+			dst = binary.AppendVarint(dst, int64(len(body)-n+m))
+			dst = append(dst, body[0])
+			dst = append(dst, delta[:m]...)
+			dst = append(dst, body[1+n:]...)
+		}
+	}
+	return dst, nil
+}
+
+// AppendEmpty appends a batch that has the offsets, producer and epochs of b
+// but no records: what is left for the sake of a producer's sequence numbers or
+// of the offsets themselves.
+func AppendEmpty(dst []byte, b Batch) []byte {
+	start := len(dst)
+	dst = append(dst, b[:HeaderSize]...)
+	e := Batch(dst[start:])
+	binary.BigEndian.PutUint32(e[posBatchLength:], HeaderSize-LogOverhead)
+	binary.BigEndian.PutUint16(e[posAttributes:], uint16(e.attributes()&^(attrCodec|attrDeleteHorizon)))
+	noTimestamp := NoTimestamp
+	binary.BigEndian.PutUint64(e[posBaseTimestamp:], uint64(noTimestamp))
+	binary.BigEndian.PutUint32(e[posCount:], 0)
+	e.SetCRC()
+	return dst
+}
