@@ -11,6 +11,6 @@ func (l logLogger) with() *slog.Logger {
 }
 
 func (l logLogger) Debug(msg string, attrs ...any) { l.with().Debug(msg, attrs...) } //nolint:sloglint // callers pass constants
-func (l logLogger) Info(msg string, attrs ...any)  { l.with().Info(msg, attrs...) } //nolint:sloglint // callers pass constants
-func (l logLogger) Warn(msg string, attrs ...any)  { l.with().Warn(msg, attrs...) } //nolint:sloglint // callers pass constants
+func (l logLogger) Info(msg string, attrs ...any)  { l.with().Info(msg, attrs...) }  //nolint:sloglint // callers pass constants
+func (l logLogger) Warn(msg string, attrs ...any)  { l.with().Warn(msg, attrs...) }  //nolint:sloglint // callers pass constants
 func (l logLogger) Error(msg string, attrs ...any) { l.with().Error(msg, attrs...) } //nolint:sloglint // callers pass constants
