@@ -59,8 +59,8 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
-		brokerKey("varve.log.writeback.bytes", Long, "8388608", "bytes", atLeast(0),
-			"After how many appended bytes of a segment they begin to be written to the disk, on Linux. Nothing waits for that; 0 leaves the time to the system."),
+		brokerKey("varve.log.writeback.bytes", Long, "0", "bytes", atLeast(0),
+			"After how many appended bytes of a segment they begin to be written to the disk, on Linux, so that a later fsync has little left to do. Nothing waits for that; 0 leaves the time to the system."),
 		nullKey(brokerKey("varve.lost.log.dirs", List, "", "", validator{},
 			"Ids (directory.id) of log directories that are gone for good: partitions that were there begin anew, empty. One start with it is enough.")),
 
