@@ -28,7 +28,11 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))
 	admin := newAdmin(t, broker.bootstrap)
 	createTopic(t, admin, "t", 4)
-	client := newClient(t, broker.bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0))
+	// Without retries, so that an error is seen; hence a client for each life of the broker, whose connections are not those of the last.
+	connect := func() *kgo.Client {
+		return newClient(t, broker.bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0))
+	}
+	client := connect()
 	produce := func(topic string, partition int32) error {
 		return client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Partition: partition, Value: []byte("v")}).FirstErr()
 	}
@@ -53,6 +57,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	broker.start(t)
+	client = connect()
 	if !strings.Contains(broker.log.String(), "data directory is offline") {
 		t.Error("the log does not say so")
 	}
