@@ -99,6 +99,10 @@ func (w *responseWriter) finish() error {
 
 // send writes the frame: neighboring bytes in one system call, streams by themselves.
 func (w *responseWriter) send(conn io.Writer) error {
+	if len(w.parts) == 1 && w.parts[0].to > 0 { // most responses are encoded as one
+		_, err := conn.Write(w.buf)
+		return err
+	}
 	var pending net.Buffers
 	flush := func() error {
 		if len(pending) == 0 {

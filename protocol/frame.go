@@ -74,8 +74,10 @@ func (f *FrameReader) Next(ctx context.Context) (*Frame, error) {
 		}
 		return nil, err
 	}
-	if err := f.deadline(f.opts.Progress); err != nil {
-		return nil, err
+	if !f.buffered() {
+		if err := f.deadline(f.opts.Progress); err != nil {
+			return nil, err
+		}
 	}
 	var head [4]byte
 	if _, err := io.ReadFull(f.r, head[:]); err != nil {
@@ -97,6 +99,16 @@ func (f *FrameReader) Next(ctx context.Context) (*Frame, error) {
 	}
 	f.proven = min(max(f.proven, int(size)), provenBytes)
 	return fr, nil
+}
+
+// buffered says that the next frame has arrived as a whole, so that nothing will be waited for: most small requests have.
+func (f *FrameReader) buffered() bool {
+	have := f.r.Buffered()
+	if have < 4 {
+		return false
+	}
+	head, err := f.r.Peek(4)
+	return err == nil && int64(have) >= 4+int64(binary.BigEndian.Uint32(head))
 }
 
 func (f *FrameReader) fill(ctx context.Context, fr *Frame, size int) error {
