@@ -93,7 +93,7 @@ func (b *Broker) configTarget(r kmsg.IncrementalAlterConfigsRequestResource) (co
 			current:   image.TopicConfigs(r.ResourceName),
 			key:       config.TopicKey,
 			effective: func(name string) []string { return layers.Topic(nil).List(name) },
-			validate: layers.ValidateTopicUpdate,
+			validate:  layers.ValidateTopicUpdate,
 		}, nil
 	case kmsg.ConfigResourceTypeBroker:
 		t := configTarget{
