@@ -25,6 +25,8 @@ type AdminOptions struct {
 	// when it shows what they have changed.
 	Follower *Follower
 	Now      func() time.Time
+	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
+	MinISR func(image *Image, topic string) int
 }
 
 // Admin changes topics and settings on behalf of users. Every broker has one:
@@ -33,12 +35,19 @@ type Admin struct {
 	store    Store
 	follower *Follower
 	now      func() time.Time
+	minISR   func(image *Image, topic string) int
 }
 
 // NewAdmin makes an Admin.
 func NewAdmin(o AdminOptions) *Admin {
-	return &Admin{store: o.Store, follower: o.Follower, now: o.Now}
+	if o.MinISR == nil {
+		o.MinISR = oneReplica
+	}
+	return &Admin{store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR}
 }
+
+// oneReplica is Kafka's default of min.insync.replicas.
+func oneReplica(*Image, string) int { return 1 }
 
 // TopicResult is the outcome for one topic of a call.
 type TopicResult struct {

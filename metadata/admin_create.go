@@ -139,11 +139,12 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partition {
 	partitions := make([]Partition, len(replicas))
 	for i, r := range replicas {
-		partitions[i] = Partition{
-			Replicas: r, ISR: r, Leader: r[0],
-			LeaderBrokerEpoch: image.Brokers[r[0]].Epoch,
-			createdMs:         createdMs,
+		p := Partition{Replicas: r, ISR: r, ISREpochs: make([]int64, len(r)), Leader: r[0], createdMs: createdMs}
+		for at, id := range r {
+			p.ISREpochs[at] = image.Brokers[id].Epoch
 		}
+		p.LeaderBrokerEpoch = p.ISREpochs[0]
+		partitions[i] = p
 	}
 	return partitions
 }

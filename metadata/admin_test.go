@@ -230,7 +230,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 				}
 				return false
 			})
-			changes = Plan(image, time.Now().Add(2*creationGrace))
+			changes = Plan(image, PlanOptions{Now: time.Now().Add(2 * creationGrace)})
 		}
 		return nil
 	}

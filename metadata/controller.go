@@ -16,6 +16,16 @@ type ControllerOptions struct {
 	Registration *Registration
 	Now          func() time.Time
 	Logger       *slog.Logger
+
+	// MinISR and UncleanElection are those of PlanOptions.
+	MinISR          func(image *Image, topic string) int
+	UncleanElection func(image *Image, topic string) bool
+	// Rebalance are the settings of the preferred leaders' balance; nil means
+	// DefaultRebalancing.
+	Rebalance func(image *Image) Rebalancing
+	// Probe tells whether a broker is dead, for which it returns ErrBrokerGone;
+	// nil leaves that to the leases. See ProbeTCP.
+	Probe func(ctx context.Context, broker Broker) error
 }
 
 // Controller runs on every broker and acts on one: the broker whose key
@@ -30,6 +40,11 @@ type Controller struct {
 	now          func() time.Time
 	logger       *slog.Logger
 	epoch        atomic.Int64 // of the own key; 0: not the controller
+
+	plan       PlanOptions // but for what depends on the time
+	rebalance  func(image *Image) Rebalancing
+	rebalanced time.Time // when that was last due; only step touches it
+	suspects   *suspects
 }
 
 // controllerTick is how often the controller plans without a new image: only
@@ -38,9 +53,15 @@ const controllerTick = 15 * time.Second
 
 // NewController makes a controller; Run runs it.
 func NewController(o ControllerOptions) *Controller {
+	if o.Rebalance == nil {
+		o.Rebalance = func(*Image) Rebalancing { return DefaultRebalancing }
+	}
 	return &Controller{
 		store: o.Store, follower: o.Follower, registration: o.Registration,
 		now: o.Now, logger: o.Logger.With(slog.Int("broker_id", int(o.Registration.BrokerID()))),
+		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
+		rebalance: o.Rebalance,
+		suspects:  newSuspects(o.Probe),
 	}
 }
 
@@ -54,6 +75,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	images := c.follower.Subscribe()
 	defer images.Close()
 	defer c.resign(ctx)
+	defer c.probing(ctx)()
 	wait := backoff{min: retryMin, max: retryMax}
 	timer := time.NewTimer(controllerTick)
 	defer timer.Stop()
@@ -92,104 +114,83 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 	}
 	switch {
 	case image.ControllerID == NoBroker:
-		return c.campaign(ctx, image)
+		// The image that shows the need for an election shows what that broker's
+		// end calls for. It is older than the election, which the revisions in the
+		// guards make up for.
+		if elected, err := c.campaign(ctx, image); err != nil || !elected {
+			return err
+		}
 	case c.epoch.Load() != 0:
 	case image.ControllerID == c.registration.BrokerID() && image.controllerBroker == c.registration.Epoch():
 		c.elected(image.ControllerEpoch) // the reply to campaign was lost
 	default:
 		return nil
 	}
-	return c.apply(ctx, Plan(image, c.now()))
+	return c.apply(ctx, Plan(image, c.planOptions(image)))
 }
 
-func (c *Controller) campaign(ctx context.Context, image *Image) error {
+// planOptions are those of a plan that is made now.
+func (c *Controller) planOptions(image *Image) PlanOptions {
+	o := c.plan
+	o.Now = c.now()
+	settings := c.rebalance(image)
+	if settings.Enable && o.Now.Sub(c.rebalanced) >= settings.Interval {
+		c.rebalanced = o.Now
+		o.Rebalance, o.ImbalancePercent = true, settings.ImbalancePercent
+	}
+	return o
+}
+
+// campaign stands for election and tells whether this broker has won.
+func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
 	self, ok := image.Brokers[c.registration.BrokerID()]
 	if !ok || self.Epoch != c.registration.Epoch() {
-		return nil // not registered as far as the image goes: it will show
+		return false, nil // not registered as far as the image goes: it will show
+	}
+	if self.Stopping && len(staying(image.Brokers)) > 0 {
+		return false, nil
 	}
 	value := encode(controllerValue{V: valueVersion, Broker: self.ID, BrokerEpoch: self.Epoch})
 	epoch, err := c.store.Txn(ctx, []Comparison{Absent(controllerKey), CreatedAt(brokerKey(self.ID), self.Epoch)},
 		PutLeased(controllerKey, value, c.registration.Lease()))
 	switch {
 	case errors.Is(err, ErrConflict), errors.Is(err, ErrLeaseNotFound):
-		return nil // somebody else won, or this broker just lost its registration: the image will show
+		return false, nil // somebody else won, or this broker just lost its registration: the image will show
 	case err != nil:
-		return fmt.Errorf("stand for election: %w", err)
+		return false, fmt.Errorf("stand for election: %w", err)
 	}
 	c.elected(epoch)
-	return nil
+	return true, nil
 }
 
 func (c *Controller) elected(epoch int64) {
 	c.epoch.Store(epoch)
+	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
 
-// apply writes changes, many to a transaction, and returns when the image shows
-// them, so that nothing is planned twice. A transaction that loses against
-// another writer is taken apart: the changes that still hold are made, the rest
-// is planned again on the image that shows why.
+// apply writes changes and returns when the image shows them, so that nothing
+// is planned twice. What conflicts is planned again on the image that shows
+// why.
 func (c *Controller) apply(ctx context.Context, changes []Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	groups := group(changes)
-	failures := make([]error, len(groups))
-	var newest atomic.Int64
-	write := func(ctx context.Context, changes []Change) error {
-		revision, err := c.write(ctx, changes)
-		for old := newest.Load(); revision > old && !newest.CompareAndSwap(old, revision); {
-			old = newest.Load()
+	start := time.Now()
+	newest, errs := writeAll(ctx, c.store, []Comparison{CreatedAt(controllerKey, c.epoch.Load())}, changes)
+	conflicts := 0
+	for _, err := range errs {
+		switch {
+		case errors.Is(err, ErrConflict):
+			conflicts++
+		case err != nil:
+			return fmt.Errorf("apply the controller's changes: %w", err)
 		}
-		return err
 	}
-	inParallel(ctx, len(groups), func(ctx context.Context, i int) {
-		err := write(ctx, groups[i])
-		if !errors.Is(err, ErrConflict) {
-			failures[i] = err
-			return
-		}
-		for _, change := range groups[i] {
-			if err = write(ctx, []Change{change}); err != nil && !errors.Is(err, ErrConflict) {
-				failures[i] = err
-				return
-			}
-		}
-	})
-	if err := errors.Join(failures...); err != nil {
-		return fmt.Errorf("apply the controller's changes: %w", err)
-	}
-	c.logger.Info("the controller changed the cluster", slog.Int("changes", len(changes)),
-		slog.String("first", changes[0].Partition.String()), slog.String("reason", changes[0].Reason))
-	_, err := c.follower.WaitRevision(ctx, newest.Load())
+	c.logger.Info("the controller changed the cluster", slog.Int("changes", len(changes)), slog.Int("conflicts", conflicts),
+		slog.String("first", changes[0].Partition.String()), slog.String("reason", changes[0].Reason), slog.Duration("duration", time.Since(start)))
+	_, err := c.follower.WaitRevision(ctx, newest)
 	return err
-}
-
-func (c *Controller) write(ctx context.Context, changes []Change) (int64, error) {
-	guards := []Comparison{CreatedAt(controllerKey, c.epoch.Load())}
-	ops := make([]Op, 0, len(changes))
-	for _, change := range changes {
-		guards = append(guards, change.Guards...)
-		ops = append(ops, change.Ops...)
-	}
-	return c.store.Txn(ctx, guards, ops...)
-}
-
-// group packs changes into transactions. One comparison is the controller's own.
-func group(changes []Change) [][]Change {
-	var groups [][]Change
-	guards, ops := 0, 0
-	for _, change := range changes {
-		guards += len(change.Guards)
-		ops += len(change.Ops)
-		if len(groups) == 0 || guards+1 > MaxTxnOps || ops > MaxTxnOps {
-			groups = append(groups, nil)
-			guards, ops = len(change.Guards), len(change.Ops)
-		}
-		last := len(groups) - 1
-		groups[last] = append(groups[last], change)
-	}
-	return groups
 }
 
 // resignTimeout bounds what a stopping broker spends on handing over.

@@ -1,8 +1,6 @@
 package metadata
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,8 +115,10 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 	}
 	key := partitionKey(topic.ID, 0)
 	change := Change{Guards: []Comparison{ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []Op{Delete(key)}}
-	if _, err = controller.write(t.Context(), []Change{change}); !errors.Is(err, ErrConflict) {
-		t.Errorf("a deposed controller writes: %v", err)
+	for _, changes := range [][]Change{{change}, {change, {Ops: []Op{Put("tier/x", nil)}}}} {
+		if err = controller.apply(t.Context(), changes); err != nil || len(c.keys(t, key)) != 1 || len(c.keys(t, "tier/")) != 0 {
+			t.Errorf("a deposed controller writes: %v", err)
+		}
 	}
 	if err = controller.step(t.Context(), image); err != nil || controller.Epoch() != 0 {
 		t.Errorf("it goes on with epoch %d, %v", controller.Epoch(), err)
@@ -177,29 +177,4 @@ func TestLeadersMoveOffADeadBroker(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestOneConflictHoldsUpNobody: a transaction with one partition that changed
-// meanwhile still moves all others.
-func TestOneConflictHoldsUpNobody(t *testing.T) {
-	c := newCluster(t, memStore(t))
-	r := c.register(t, 1)[0]
-	controller := c.controller(t, r)
-	if err := controller.step(t.Context(), c.follower.Image()); err != nil {
-		t.Fatal(err)
-	}
-	changes := make([]Change, 50)
-	for i := range changes {
-		key := fmt.Sprintf("tier/%d", i)
-		changes[i] = Change{Guards: []Comparison{Absent(key)}, Ops: []Op{Put(key, nil)}}
-	}
-	if _, err := c.store.Txn(t.Context(), nil, Put("tier/17", nil)); err != nil {
-		t.Fatal(err)
-	}
-	if err := controller.apply(t.Context(), changes); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(c.keys(t, "tier/")); n != len(changes) {
-		t.Errorf("%d of %d changes were made", n, len(changes))
-	}
 }

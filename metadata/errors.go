@@ -44,8 +44,24 @@ var (
 	ErrTooManyPartitions = errors.New("excessively large number of partitions per request")
 	// ErrInvalidRequest is INVALID_REQUEST.
 	ErrInvalidRequest = errors.New("invalid request")
+	// ErrIneligibleReplica is INELIGIBLE_REPLICA.
+	ErrIneligibleReplica = errors.New("the new ISR contains an ineligible replica")
+	// ErrNoReassignment is NO_REASSIGNMENT_IN_PROGRESS.
+	ErrNoReassignment = errors.New("no partition reassignment is in progress")
+	// ErrElectionNotNeeded is ELECTION_NOT_NEEDED.
+	ErrElectionNotNeeded = errors.New("leader election not needed for topic partition")
+	// ErrPreferredLeaderNotAvailable is PREFERRED_LEADER_NOT_AVAILABLE.
+	ErrPreferredLeaderNotAvailable = errors.New("the preferred leader was not available")
+	// ErrEligibleLeadersNotAvailable is ELIGIBLE_LEADERS_NOT_AVAILABLE.
+	ErrEligibleLeadersNotAvailable = errors.New("eligible topic partition leaders are not available")
+	// ErrBrokerNotRegistered is BROKER_ID_NOT_REGISTERED.
+	ErrBrokerNotRegistered = errors.New("the given broker ID was not registered")
 )
 
 // ErrBrokerIDInUse says that another live broker is registered under the same
 // broker id. The wrapping text names it and the remedy.
 var ErrBrokerIDInUse = errors.New("broker id is in use")
+
+// ErrBrokerGone is what a probe of a broker returns when its process is certain
+// to be dead: its machine answers and refuses the connection at every address.
+var ErrBrokerGone = errors.New("the broker's process is gone")

@@ -47,6 +47,14 @@ type Broker struct {
 	Rack        string
 	Listeners   []Listener
 	StartedAt   time.Time
+	// PreviousEpoch is the epoch under which the broker last ended without having
+	// lost anything, or 0 if it did not, as after a crash.
+	PreviousEpoch int64
+	// Stopping says that the broker is about to leave: it shall lead nothing and
+	// be in no ISR if that can be helped.
+	Stopping bool
+	// Lease is what the registration hangs on.
+	Lease LeaseID
 }
 
 // Listener is one address that a broker advertises.
@@ -77,15 +85,23 @@ type Topic struct {
 type Partition struct {
 	// Replicas in order of preference; the first is the preferred leader.
 	Replicas []int32
-	// ISR are the replicas that are in sync, in no particular order.
+	// ISR are the replicas that are in sync, in no particular order. It is never
+	// empty: the last member stays, dead or alive.
 	ISR []int32
+	// ISREpochs are the broker epochs under which the members of ISR are in sync,
+	// in its order. A broker that is registered under another one is a member no
+	// longer. Members has both.
+	ISREpochs []int64
 	// Adding and Removing are the difference that a reassignment under way makes.
 	Adding, Removing []int32
-	// ELR are the replicas that were in sync when the ISR fell below the minimum.
-	ELR []int32
+	// ELR are the replicas that were in sync when the ISR fell below the minimum:
+	// as long as it is below, they have everything that was committed. ELREpochs
+	// are as ISREpochs.
+	ELR       []int32
+	ELREpochs []int64
 	// Leader is the elected broker, or NoBroker. It may be dead, see Image.Leader.
 	Leader int32
-	// LeaderEpoch grows with every election.
+	// LeaderEpoch grows with every election, and with nothing else.
 	LeaderEpoch int32
 	// LeaderBrokerEpoch is the epoch that the leader's registration had when it
 	// was elected. Another epoch of the same broker is not that leader any more.

@@ -242,7 +242,7 @@ func TestImageModel(t *testing.T) {
 
 func TestPartitionRoundTrip(t *testing.T) {
 	p := Partition{
-		Replicas: []int32{1, 2}, ISR: []int32{2}, Adding: []int32{3}, Removing: []int32{1}, ELR: []int32{4},
+		Replicas: []int32{1, 2}, ISR: []int32{2}, ISREpochs: []int64{9}, Adding: []int32{3}, Removing: []int32{1}, ELR: []int32{4}, ELREpochs: []int64{8},
 		Leader: 2, LeaderEpoch: 3, LeaderBrokerEpoch: 4, PartitionEpoch: 5, Revision: 6, createdMs: 7,
 	}
 	back, err := decodePartition(KV{Value: p.encode(), ModRevision: 6})

@@ -11,10 +11,14 @@ import (
 // from start on, so that topics begin at different brokers; the followers take
 // those after the leader, turned by one more each time around, so that the
 // partitions of one leader have different followers. A replica goes to a rack
-// that has the fewest of the partition's replicas so far.
+// that has the fewest of the partition's replicas so far. A broker that stops
+// gets none unless there are too few others.
 func place(brokers map[int32]Broker, n int32, factor int16, start int) ([][]int32, error) {
 	if factor <= 0 {
 		return nil, fmt.Errorf("%w: replication factor must be larger than 0, it is %d", ErrInvalidReplicationFactor, factor)
+	}
+	if others := staying(brokers); int(factor) <= len(others) {
+		brokers = others
 	}
 	order := alternateRacks(brokers)
 	if int(factor) > len(order) {
@@ -42,6 +46,13 @@ func place(brokers map[int32]Broker, n int32, factor int16, start int) ([][]int3
 		placed[i] = replicas
 	}
 	return placed, nil
+}
+
+// staying are the brokers that do not stop.
+func staying(brokers map[int32]Broker) map[int32]Broker {
+	others := maps.Clone(brokers)
+	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.Stopping })
+	return others
 }
 
 // alternateRacks orders the brokers by taking one from each rack in turn.

@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -19,31 +18,94 @@ type Change struct {
 	Ops       []Op
 }
 
+// PlanOptions are what Plan goes by besides the image. The functions must be
+// pure.
+type PlanOptions struct {
+	Now time.Time
+	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
+	MinISR func(image *Image, topic string) int
+	// UncleanElection is unclean.leader.election.enable of a topic; nil means no.
+	UncleanElection func(image *Image, topic string) bool
+	// Rebalance says that it is time to give leadership back to the preferred
+	// replicas of every broker that leads too few of its own: more than
+	// ImbalancePercent of the partitions that prefer it are led by others.
+	Rebalance        bool
+	ImbalancePercent int
+}
+
+func (o PlanOptions) rules(image *Image, topic string) electionRules {
+	r := electionRules{minISR: 1}
+	if o.MinISR != nil {
+		r.minISR = o.MinISR(image, topic)
+	}
+	if o.UncleanElection != nil {
+		r.unclean = o.UncleanElection(image, topic)
+	}
+	return r
+}
+
 // Plan tells what the controller has to change in the cluster as of an image. It
 // is a pure function, so that a new controller simply goes on; what it
-// returns is in a stable order.
+// returns is in a stable order. An image that shows all of it needs nothing more.
 //
-//   - A leader that registered anew since its election is elected again under the next
-//     leader epoch: what it did not flush before it died may be gone, and its
-//     followers have to learn that.
-//   - A partition whose leader is dead gets the first live replica in the ISR, in order
-//     of preference. With none it stays as it is: whoever of the ISR comes back
-//     first leads.
+//   - A member of the ISR whose broker is dead, or has registered anew, leaves the ISR;
+//     so does one that stops, if there are others. The ISR never becomes empty.
+//   - A partition whose leader is not a member any more gets the first one that is, in
+//     order of preference. See survivors for who may lead if there is none, and
+//     followELR for who stays eligible.
+//   - Every election is a new leader epoch, even of the same broker: what it did not
+//     flush before it died may be gone, and its followers have to learn that. A
+//     change of the ISR alone is none.
+//   - A reassignment is completed when the replicas that it adds are in sync.
+//   - Leadership goes back to preferred replicas when that is due.
 //   - Partition keys of a creation that broke off go after a grace period.
-func Plan(image *Image, now time.Time) []Change {
+//
+// All that happens to a partition is one write.
+func Plan(image *Image, o PlanOptions) []Change {
 	var changes []Change
-	for _, t := range sortedTopics(image) {
+	topics := sortedTopics(image)
+	var imbalanced map[int32]bool
+	if o.Rebalance {
+		imbalanced = imbalance(image, topics, o)
+	}
+	for _, t := range topics {
+		rules := electionRules{}
+		if !t.pending() {
+			rules = o.rules(image, t.Name)
+		}
 		for number := range t.Partitions {
-			tp := TopicPartition{Topic: t.Name, Partition: int32(number)}
-			if c, ok := elect(image, t.ID, tp, &t.Partitions[number]); ok {
-				changes = append(changes, c)
+			p := &t.Partitions[number]
+			if p.Revision == 0 {
+				continue // the key is missing: nothing to guard, nothing to lead
+			}
+			next, reason := repair(image, p, rules)
+			if len(imbalanced) > 0 && imbalanced[preferred(&next)] {
+				if why := next.leadPreferred(image); why != "" {
+					if reason == "" {
+						next.PartitionEpoch++
+					}
+					reason = why
+				}
+			}
+			if reason != "" {
+				changes = append(changes, t.write(int32(number), p, &next, reason))
 			}
 		}
-		if c, ok := cleanUp(t, now); ok {
+		if c, ok := cleanUp(t, o.Now); ok {
 			changes = append(changes, c)
 		}
 	}
 	return changes
+}
+
+// write is the change that makes a partition's next state of its present one.
+func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
+	key := partitionKey(t.ID, number)
+	return Change{
+		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason,
+		Guards: []Comparison{ModifiedAt(key, p.Revision)},
+		Ops:    []Op{Put(key, next.encode())},
+	}
 }
 
 func sortedTopics(image *Image) []*Topic {
@@ -55,40 +117,6 @@ func sortedTopics(image *Image) []*Topic {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.ID[:], b.ID[:]))
 	})
 	return topics
-}
-
-func elect(image *Image, id TopicID, tp TopicPartition, p *Partition) (Change, bool) {
-	if p.Revision == 0 {
-		return Change{}, false // the key is missing: nothing to guard, nothing to lead
-	}
-	if _, ok := image.Leader(p); ok {
-		return Change{}, false
-	}
-	next := *p
-	var reason string
-	if same, ok := image.Brokers[p.Leader]; ok {
-		next.LeaderBrokerEpoch = same.Epoch
-		reason = "the leader registered anew"
-	} else {
-		at := slices.IndexFunc(p.Replicas, func(r int32) bool {
-			_, live := image.Brokers[r]
-			return live && slices.Contains(p.ISR, r)
-		})
-		if at < 0 {
-			return Change{}, false
-		}
-		next.Leader = p.Replicas[at]
-		next.LeaderBrokerEpoch = image.Brokers[next.Leader].Epoch
-		reason = fmt.Sprintf("leader %d is not alive", p.Leader)
-	}
-	next.LeaderEpoch++
-	next.PartitionEpoch++
-	key := partitionKey(id, tp.Partition)
-	return Change{
-		Partition: tp, Reason: reason,
-		Guards: []Comparison{ModifiedAt(key, p.Revision)},
-		Ops:    []Op{Put(key, next.encode())},
-	}, true
 }
 
 // cleanUp removes partition keys that no topic counts.

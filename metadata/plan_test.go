@@ -6,80 +6,234 @@ import (
 	"time"
 )
 
-func TestPlanElects(t *testing.T) {
+// planCase is one partition before and after a plan. Brokers that are not named
+// are dead.
+type planCase struct {
+	name    string
+	brokers map[int32]brokerValue
+	epochs  map[int32]int64 // those of the brokers that are not 10 + id
+	before  partitionValue
+	want    *partitionValue // nil: no change
+	options PlanOptions
+}
+
+func (c planCase) run(t *testing.T) {
+	t.Helper()
 	id := TopicID{1}
-	const e1, e2 = 11, 12 // broker epochs
-	live := func(ids ...int32) []Event {
-		epochs := map[int32]int64{1: e1, 2: e2, 3: 13}
-		events := make([]Event, 0, len(ids))
-		for _, id := range ids {
-			events = append(events, put(brokerKey(id), brokerValue{}, epochs[id]))
+	var events []Event
+	for b := range int32(5) {
+		if value, ok := c.brokers[b]; ok {
+			epoch := 10 + int64(b)
+			if other, ok := c.epochs[b]; ok {
+				epoch = other
+			}
+			events = append(events, put(brokerKey(b), value, epoch))
 		}
-		return events
 	}
-	for _, c := range []struct {
-		name      string
-		brokers   []Event
-		partition partitionValue
-		want      *partitionValue // nil: no change
-	}{
+	image := applied(t, append(events, put(partitionKey(id, 0), c.before, 40),
+		put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 2}, 41))...) // partition 1 has no key
+	changes := Plan(image, c.options)
+	if c.want == nil {
+		if len(changes) != 0 {
+			t.Errorf("%s: %+v %s", c.name, changes, changes[0].Ops[0].Value)
+		}
+		return
+	}
+	c.want.V = 1
+	want, _ := json.Marshal(c.want)
+	if len(changes) != 1 || len(changes[0].Ops) != 1 || string(changes[0].Ops[0].Value) != string(want) || changes[0].Reason == "" ||
+		changes[0].Ops[0].Key != partitionKey(id, 0) || changes[0].Guards[0].Key != partitionKey(id, 0) || changes[0].Guards[0].Revision != 40 {
+		t.Errorf("%s: %+v\nwant %s", c.name, changes, want)
+		if len(changes) == 1 {
+			t.Errorf("got  %s", changes[0].Ops[0].Value)
+		}
+	}
+	// What was planned is all there was to do.
+	after, err := image.Apply(Batch{Revision: 50, Events: []Event{{KV: KV{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
+	if err != nil || len(Plan(after, c.options)) != 0 {
+		t.Errorf("%s: planned again", c.name)
+	}
+}
+
+// up are live brokers that have nothing special about them.
+func up(ids ...int32) map[int32]brokerValue {
+	brokers := map[int32]brokerValue{}
+	for _, id := range ids {
+		brokers[id] = brokerValue{}
+	}
+	return brokers
+}
+
+func TestPlanElects(t *testing.T) {
+	two := []int32{1, 2}
+	for _, c := range []planCase{
 		{
-			"the leader is well", live(1, 2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: e1, PartitionEpoch: 9},
-			nil,
+			name: "all is well", brokers: up(1, 2),
+			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
 		},
 		{
-			"the leader registered anew", live(1, 2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 5, PartitionEpoch: 9},
-			&partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: e1, PartitionEpoch: 10},
+			name: "the leader registered anew", brokers: up(1, 2), epochs: map[int32]int64{1: 15},
+			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
+			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
 		},
 		{
-			"a follower registered anew", live(1, 2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, Leader: 1, LeaderBrokerEpoch: e1},
-			nil,
+			name: "the only replica registered anew", brokers: up(1), epochs: map[int32]int64{1: 15},
+			before: partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
+			want:   &partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{15}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 15, PartitionEpoch: 10},
 		},
 		{
-			"the leader is dead", live(2, 3),
-			partitionValue{Replicas: []int32{1, 3, 2}, ISR: []int32{2, 1, 3}, Leader: 1, LeaderBrokerEpoch: e1, ELR: []int32{9}, Adding: []int32{8}},
-			&partitionValue{Replicas: []int32{1, 3, 2}, ISR: []int32{2, 1, 3}, Leader: 3, LeaderEpoch: 1, LeaderBrokerEpoch: 13, PartitionEpoch: 1, ELR: []int32{9}, Adding: []int32{8}},
+			name: "a state from before the epochs", brokers: up(1, 2),
+			before: partitionValue{Replicas: []int32{2, 1}, ISR: two, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 7, PartitionEpoch: 9},
+			want:   &partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
 		},
 		{
-			"nobody led", live(1),
-			partitionValue{Replicas: []int32{1}, ISR: []int32{1}, Leader: NoBroker},
-			&partitionValue{Replicas: []int32{1}, ISR: []int32{1}, Leader: 1, LeaderEpoch: 1, LeaderBrokerEpoch: e1, PartitionEpoch: 1},
+			name: "a follower registered anew", brokers: up(1, 2), epochs: map[int32]int64{2: 15},
+			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderBrokerEpoch: 11},
+			want:   &partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11, PartitionEpoch: 1},
 		},
 		{
-			"a live replica is out of sync", live(2),
-			partitionValue{Replicas: []int32{1, 2}, ISR: []int32{1}, Leader: 1, LeaderBrokerEpoch: e1},
-			nil,
+			name: "the leader is dead", brokers: up(2, 3),
+			before: partitionValue{Replicas: []int32{1, 3, 2}, ISR: []int32{2, 1, 3}, ISREpochs: []int64{12, 11, 13}, Leader: 1, LeaderBrokerEpoch: 11},
+			want:   &partitionValue{Replicas: []int32{1, 3, 2}, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 3, LeaderEpoch: 1, LeaderBrokerEpoch: 13, PartitionEpoch: 1},
 		},
 		{
-			"nobody lives", nil,
-			partitionValue{Replicas: []int32{1}, ISR: []int32{1}, Leader: 1, LeaderBrokerEpoch: e1},
-			nil,
+			name: "nobody led", brokers: up(1),
+			before: partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: NoBroker},
+			want:   &partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 1, LeaderBrokerEpoch: 11, PartitionEpoch: 1},
+		},
+		{
+			name: "a live replica is out of sync", brokers: up(2),
+			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
+		},
+		{
+			name: "a live replica is out of sync, and may lead", brokers: up(2), options: PlanOptions{UncleanElection: func(*Image, string) bool { return true }},
+			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
+			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderBrokerEpoch: 12, LeaderEpoch: 1, PartitionEpoch: 1},
+		},
+		{
+			name:   "nobody lives",
+			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderBrokerEpoch: 11},
+		},
+		{
+			name: "all restarted, one of them after a crash", brokers: map[int32]brokerValue{1: {}, 2: {PreviousEpoch: 12}}, epochs: map[int32]int64{1: 20, 2: 21},
+			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderBrokerEpoch: 11},
+			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{21}, Leader: 2, LeaderBrokerEpoch: 21, LeaderEpoch: 1, PartitionEpoch: 1},
 		},
 	} {
-		image := applied(t, append(c.brokers,
-			put(partitionKey(id, 0), c.partition, 20),
-			put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 2}, 21))...) // partition 1 has no key
-		changes := Plan(image, time.Now())
-		if c.want == nil {
-			if len(changes) != 0 {
-				t.Errorf("%s: %+v", c.name, changes)
-			}
-			continue
-		}
-		c.want.V = 1
-		want, _ := json.Marshal(c.want)
-		if len(changes) != 1 || len(changes[0].Ops) != 1 || string(changes[0].Ops[0].Value) != string(want) ||
-			changes[0].Ops[0].Key != partitionKey(id, 0) || changes[0].Guards[0].Key != partitionKey(id, 0) || changes[0].Guards[0].Revision != 20 {
-			t.Errorf("%s: %+v\nwant %s", c.name, changes, want)
-		}
-		// What was planned is all there was to do.
-		after, err := image.Apply(Batch{Revision: 30, Events: []Event{{KV: KV{Key: partitionKey(id, 0), Value: want, ModRevision: 30}}}})
-		if err != nil || len(Plan(after, time.Now())) != 0 {
-			t.Errorf("%s: planned again", c.name)
-		}
+		c.run(t)
+	}
+}
+
+func TestPlanMovesOffAStoppingBroker(t *testing.T) {
+	three, stopping := []int32{1, 2, 3}, brokerValue{Stopping: true}
+	all := partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
+	for _, c := range []planCase{
+		{
+			name: "the leader stops", brokers: map[int32]brokerValue{1: stopping, 2: {}, 3: {}}, before: all,
+			want: &partitionValue{Replicas: three, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
+		},
+		{
+			name: "a follower stops", brokers: map[int32]brokerValue{1: {}, 2: stopping, 3: {}}, before: all,
+			want: &partitionValue{Replicas: three, ISR: []int32{1, 3}, ISREpochs: []int64{11, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
+		},
+		{name: "all stop", brokers: map[int32]brokerValue{1: stopping, 2: stopping, 3: stopping}, before: all},
+		{
+			name: "the leader is dead and the others stop", brokers: map[int32]brokerValue{2: stopping, 3: stopping}, before: all,
+			want: &partitionValue{Replicas: three, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
+		},
+	} {
+		c.run(t)
+	}
+}
+
+func TestPlanKeepsWhoIsEligible(t *testing.T) {
+	three := []int32{1, 2, 3}
+	min2 := PlanOptions{MinISR: func(*Image, string) int { return 2 }}
+	alone := partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
+	for _, c := range []planCase{
+		{
+			name: "the ISR falls below the minimum", brokers: map[int32]brokerValue{1: {}, 3: {}}, epochs: map[int32]int64{3: 20}, options: min2,
+			before: partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
+			want:   &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2}, ELREpochs: []int64{12}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
+		},
+		{name: "the eligible are dead", brokers: up(1), options: min2, before: alone},
+		{
+			name: "one is back cleanly, one after a crash", brokers: map[int32]brokerValue{1: {}, 2: {PreviousEpoch: 12}, 3: {}}, epochs: map[int32]int64{2: 20, 3: 21}, options: min2, before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2}, ELREpochs: []int64{20}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
+		},
+		{
+			name: "the last in sync is dead", brokers: up(3), options: min2, before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{3}, ISREpochs: []int64{13}, ELR: []int32{2, 1}, ELREpochs: []int64{12, 11}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
+		},
+		{
+			name: "the last in sync is back after a crash", brokers: up(1, 3), epochs: map[int32]int64{1: 20}, options: min2, before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{3}, ISREpochs: []int64{13}, ELR: []int32{2}, ELREpochs: []int64{12}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
+		},
+		{
+			name: "the last in sync is back cleanly", brokers: map[int32]brokerValue{1: {PreviousEpoch: 11}, 3: {}}, epochs: map[int32]int64{1: 20}, options: min2, before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
+		},
+		{
+			name: "the last in sync is back after a crash, nobody eligible is", brokers: up(1), epochs: map[int32]int64{1: 20}, options: min2, before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
+		},
+		{
+			name: "the minimum was lowered", brokers: up(1), before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
+		},
+	} {
+		c.run(t)
+	}
+}
+
+func TestPlanCompletesReassignments(t *testing.T) {
+	before := partitionValue{Replicas: []int32{3, 2, 1}, ISR: []int32{1, 2, 3}, ISREpochs: []int64{11, 12, 13}, Adding: []int32{3}, Removing: []int32{1}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
+	lagging := before
+	lagging.ISR, lagging.ISREpochs = []int32{1, 2}, []int64{11, 12}
+	ahead := before
+	ahead.Leader, ahead.LeaderBrokerEpoch = 2, 12
+	for _, c := range []planCase{
+		{name: "the new replica lags", brokers: up(1, 2, 3), before: lagging},
+		{
+			name: "the leader goes", brokers: up(1, 2, 3), before: before,
+			want: &partitionValue{Replicas: []int32{3, 2}, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
+		},
+		{
+			name: "the leader stays", brokers: up(1, 2, 3), before: ahead,
+			want: &partitionValue{Replicas: []int32{3, 2}, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
+		},
+		{
+			name: "the new replica has restarted", brokers: up(1, 2, 3), epochs: map[int32]int64{3: 20}, before: before,
+			want: &partitionValue{Replicas: []int32{3, 2, 1}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Adding: []int32{3}, Removing: []int32{1}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
+		},
+		{
+			name: "no replica that stays is in sync", brokers: up(1, 2),
+			before: partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1}, ISREpochs: []int64{11}, Removing: []int32{1}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11},
+		},
+	} {
+		c.run(t)
+	}
+}
+
+func TestPlanBalances(t *testing.T) {
+	two := []int32{1, 2}
+	before := partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 9}
+	after := &partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 11, PartitionEpoch: 10}
+	due := PlanOptions{Rebalance: true, ImbalancePercent: 10}
+	for _, c := range []planCase{
+		{name: "it is not due", brokers: up(1, 2), before: before},
+		{name: "it is due", brokers: up(1, 2), before: before, options: due, want: after},
+		{name: "it is tolerated", brokers: up(1, 2), before: before, options: PlanOptions{Rebalance: true, ImbalancePercent: 100}},
+		{
+			name: "the preferred leader lags", brokers: up(1, 2), options: due,
+			before: partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12},
+		},
+		{
+			name: "the preferred leader stops", brokers: map[int32]brokerValue{1: {Stopping: true}, 2: {}}, options: due, before: before,
+			want: &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
+		},
+	} {
+		c.run(t)
 	}
 }
 
@@ -90,46 +244,23 @@ func TestPlanCleansUpBrokenCreations(t *testing.T) {
 	}
 	young, old := aged(creationGrace-time.Second), aged(creationGrace)
 	pending := applied(t, put(partitionKey(id, 0), old, 20), put(partitionKey(id, 1), young, 21))
-	if changes := Plan(pending, now); len(changes) != 0 {
+	if changes := Plan(pending, PlanOptions{Now: now}); len(changes) != 0 {
 		t.Errorf("a creation under way: %+v", changes)
 	}
 	pending = applied(t, put(partitionKey(id, 0), old, 20), put(partitionKey(id, 1), old, 21))
-	changes := Plan(pending, now)
+	changes := Plan(pending, PlanOptions{Now: now})
 	if len(changes) != 1 || changes[0].Ops[0].Kind != OpDeletePrefix || changes[0].Ops[0].Key != "partitions/"+id.String()+"/" ||
 		changes[0].Guards[0].Key != partitionKey(id, 0) || changes[0].Guards[0].Revision != 20 {
 		t.Errorf("a creation that broke off: %+v", changes)
 	}
 	topic := put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1, CreatedMs: 3}, 25)
 	added := applied(t, put(partitionKey(id, 0), old, 20), put(partitionKey(id, 3), old, 21), topic)
-	changes = Plan(added, now)
+	changes = Plan(added, PlanOptions{Now: now})
 	if len(changes) != 1 || len(changes[0].Ops) != 2 || changes[0].Guards[0].Key != "topics/a" || changes[0].Guards[0].Revision != 25 ||
 		string(changes[0].Ops[0].Value) != string(topic.Value) || changes[0].Ops[1].Key != partitionKey(id, 3) {
 		t.Errorf("an addition that broke off: %+v", changes)
 	}
-	if changes = Plan(applied(t, put(partitionKey(id, 0), old, 20), topic), now); len(changes) != 0 {
+	if changes = Plan(applied(t, put(partitionKey(id, 0), old, 20), topic), PlanOptions{Now: now}); len(changes) != 0 {
 		t.Errorf("a whole topic: %+v", changes)
-	}
-}
-
-func TestGroupKeepsToTheLimit(t *testing.T) {
-	changes := make([]Change, 300)
-	for i := range changes {
-		changes[i] = Change{Guards: []Comparison{Absent("a")}, Ops: []Op{Delete("a")}}
-	}
-	changes[150].Ops = make([]Op, MaxTxnOps)
-	total := 0
-	for _, g := range group(changes) {
-		guards, ops := 1, 0
-		for _, c := range g {
-			guards += len(c.Guards)
-			ops += len(c.Ops)
-		}
-		if guards > MaxTxnOps || ops > MaxTxnOps || len(g) == 0 {
-			t.Errorf("%d comparisons and %d operations", guards, ops)
-		}
-		total += len(g)
-	}
-	if total != len(changes) {
-		t.Errorf("%d changes of %d", total, len(changes))
 	}
 }

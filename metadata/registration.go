@@ -25,6 +25,10 @@ type RegistrationOptions struct {
 	TTL         time.Duration // DefaultLeaseTTL if zero
 	Now         func() time.Time
 	Logger      *slog.Logger
+	// PreviousEpoch is the broker epoch under which this data directory's last
+	// process shut down cleanly, having flushed everything, or 0 if it did not:
+	// then it may have lost what it had not flushed.
+	PreviousEpoch int64
 }
 
 // Registration keeps one broker registered: a key under a lease that lives as
@@ -39,6 +43,9 @@ type Registration struct {
 		sync.Mutex
 		lease LeaseID
 		epoch int64
+		// previous is the PreviousEpoch of the newest registration.
+		previous int64
+		stopping bool
 	}
 }
 
@@ -47,13 +54,15 @@ func NewRegistration(o RegistrationOptions) *Registration {
 	if o.TTL == 0 {
 		o.TTL = DefaultLeaseTTL
 	}
-	return &Registration{
+	r := &Registration{
 		store: o.Store, ttl: o.TTL, logger: o.Logger,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(),
 		},
 	}
+	r.mu.previous = o.PreviousEpoch
+	return r
 }
 
 // BrokerID is the id that is registered.
@@ -121,6 +130,53 @@ func (r *Registration) Run(ctx context.Context) error {
 	}
 }
 
+// BeginStop announces that this broker is about to leave, so that leadership
+// moves off it before it is gone; Image.Drained tells when it has. The broker
+// keeps its registration and its epoch.
+func (r *Registration) BeginStop(ctx context.Context) error {
+	r.mu.Lock()
+	r.mu.stopping = true // should it have to register anew meanwhile, that says so as well
+	r.mu.Unlock()
+	key := brokerKey(r.self.ID)
+	err := swap(ctx, "rewrite "+key, func(ctx context.Context) error {
+		value, lease, epoch := r.value()
+		if epoch == 0 {
+			return nil // Register will say so
+		}
+		_, err := r.store.Txn(ctx, []Comparison{CreatedAt(key, epoch)}, PutLeased(key, value, lease))
+		if errors.Is(err, ErrLeaseNotFound) {
+			return fmt.Errorf("%w: %w", ErrConflict, err) // Run is about to register anew
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("announce the stop of broker %d: %w", r.self.ID, err)
+	}
+	return nil
+}
+
+// value is what the broker's key holds, and where it hangs.
+func (r *Registration) value() (value []byte, lease LeaseID, epoch int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	self := r.self
+	self.Stopping, self.PreviousEpoch = r.mu.stopping, r.mu.previous
+	return self.encode(), r.mu.lease, r.mu.epoch
+}
+
+// nextValue is what a new registration's key holds. A process that merely lost
+// its lease has lost no data: its last epoch ended cleanly.
+func (r *Registration) nextValue() (value []byte, previous int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	self := r.self
+	self.Stopping, self.PreviousEpoch = r.mu.stopping, r.mu.previous
+	if r.mu.epoch != 0 {
+		self.PreviousEpoch = r.mu.epoch
+	}
+	return self.encode(), self.PreviousEpoch
+}
+
 // Deregister takes the broker out of the cluster at once.
 func (r *Registration) Deregister(ctx context.Context) error {
 	if lease := r.Lease(); lease != 0 {
@@ -167,7 +223,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		}
 	}()
 	key := brokerKey(r.self.ID)
-	var epoch int64
+	var epoch, previous int64
 	err = swap(ctx, "create "+key, func(ctx context.Context) error {
 		present, swapErr := r.store.Get(ctx, key)
 		if swapErr != nil {
@@ -178,7 +234,9 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 				return swapErr
 			}
 		}
-		epoch, swapErr = r.store.Txn(ctx, []Comparison{Absent(key)}, PutLeased(key, r.self.encode(), lease))
+		var value []byte
+		value, previous = r.nextValue()
+		epoch, swapErr = r.store.Txn(ctx, []Comparison{Absent(key)}, PutLeased(key, value, lease))
 		return swapErr
 	})
 	if err != nil {
@@ -186,7 +244,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.lease, r.mu.epoch = lease, epoch
+	r.mu.lease, r.mu.epoch, r.mu.previous = lease, epoch, previous
 	return epoch, nil
 }
 

@@ -24,9 +24,11 @@ type partitionValue struct {
 	V                 int     `json:"v"`
 	Replicas          []int32 `json:"replicas"`
 	ISR               []int32 `json:"isr"`
+	ISREpochs         []int64 `json:"isr_epochs,omitempty"`
 	Adding            []int32 `json:"adding,omitempty"`
 	Removing          []int32 `json:"removing,omitempty"`
 	ELR               []int32 `json:"elr,omitempty"`
+	ELREpochs         []int64 `json:"elr_epochs,omitempty"`
 	Leader            int32   `json:"leader"`
 	LeaderEpoch       int32   `json:"leader_epoch"`
 	LeaderBrokerEpoch int64   `json:"leader_broker_epoch"`
@@ -42,6 +44,9 @@ type brokerValue struct {
 	Rack        string     `json:"rack,omitempty"`
 	Listeners   []Listener `json:"listeners"`
 	StartedMs   int64      `json:"started_ms"`
+	// PreviousEpoch and Stopping are Broker's.
+	PreviousEpoch int64 `json:"previous_epoch,omitempty"`
+	Stopping      bool  `json:"stopping,omitempty"`
 }
 
 type controllerValue struct {
@@ -85,7 +90,8 @@ func decode[V any](kv KV) (V, error) {
 
 func (p *Partition) encode() []byte {
 	return encode(partitionValue{
-		V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, Adding: p.Adding, Removing: p.Removing, ELR: p.ELR,
+		V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, Adding: p.Adding, Removing: p.Removing,
+		ELR: p.ELR, ELREpochs: p.ELREpochs,
 		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, LeaderBrokerEpoch: p.LeaderBrokerEpoch,
 		PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
 	})
@@ -97,16 +103,26 @@ func decodePartition(kv KV) (Partition, error) {
 		return Partition{}, err
 	}
 	return Partition{
-		Replicas: v.Replicas, ISR: v.ISR, Adding: v.Adding, Removing: v.Removing, ELR: v.ELR,
+		Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), Adding: v.Adding, Removing: v.Removing,
+		ELR: v.ELR, ELREpochs: epochsOf(v.ELR, v.ELREpochs),
 		Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, LeaderBrokerEpoch: v.LeaderBrokerEpoch,
 		PartitionEpoch: v.PartitionEpoch, Revision: kv.ModRevision, createdMs: v.CreatedMs,
 	}, nil
 }
 
+// epochsOf makes the epochs parallel to the ids. A value that is older than the
+// epochs has none: its members count for no live broker.
+func epochsOf(ids []int32, epochs []int64) []int64 {
+	if len(epochs) != len(ids) {
+		return make([]int64, len(ids))
+	}
+	return epochs
+}
+
 func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
-		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(),
+		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), PreviousEpoch: b.PreviousEpoch, Stopping: b.Stopping,
 	})
 }
 
@@ -117,6 +133,7 @@ func decodeBroker(id int32, kv KV) (Broker, error) {
 	}
 	return Broker{
 		ID: id, Epoch: kv.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
-		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs),
+		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), PreviousEpoch: v.PreviousEpoch, Stopping: v.Stopping,
+		Lease: kv.Lease,
 	}, nil
 }

@@ -1,0 +1,108 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// ISRChange is the in-sync set that a leader proposes for a partition.
+type ISRChange struct {
+	TopicID   TopicID
+	Partition int32
+	// LeaderEpoch and PartitionEpoch are the state that the proposal rests on.
+	LeaderEpoch, PartitionEpoch int32
+	// ISR is the proposal, the leader among them.
+	ISR []Member
+}
+
+// AlterISR writes proposals of the leader self, many to a transaction, and
+// returns one error per change in their order: nil; ErrConflict, when the state
+// or a registration moved on, which the image will show; or another, of which
+// ErrUnavailable leaves unknown whether the change happened. A broker that
+// stops cannot join: ErrIneligibleReplica, which is an ErrConflict as well. It
+// returns without waiting for the image.
+//
+// What it writes compares the partition's revision, self's registration, and
+// those of the members that join: a broker that restarted since is not the one
+// that caught up (KIP-903).
+func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) []error {
+	image := a.follower.Image()
+	errs := make([]error, len(changes))
+	proposed := make(map[string]bool, len(changes))
+	var writes []Change
+	var at []int // the place of each write among the changes
+	for i, c := range changes {
+		write, err := a.proposal(image, self, c)
+		switch key := partitionKey(c.TopicID, c.Partition); {
+		case err != nil:
+			errs[i] = fmt.Errorf("alter the ISR of %s-%d: %w", c.TopicID, c.Partition, err)
+		case proposed[key]: // it would rest on a state that is gone
+			errs[i] = fmt.Errorf("alter the ISR of %s-%d twice: %w", c.TopicID, c.Partition, ErrConflict)
+		default:
+			proposed[key] = true
+			writes, at = append(writes, write), append(at, i)
+		}
+	}
+	_, written := writeAll(ctx, a.store, []Comparison{registered(self)}, writes)
+	for i, err := range written {
+		if err != nil {
+			errs[at[i]] = fmt.Errorf("alter the ISR of %s: %w", writes[i].Partition, err)
+		}
+	}
+	return errs
+}
+
+// registered holds while the broker has its registration of that epoch.
+func registered(m Member) Comparison { return CreatedAt(brokerKey(m.Broker), m.Epoch) }
+
+// proposal checks an ISRChange against the image and tells what to write.
+func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error) {
+	t, ok := image.TopicByID(c.TopicID)
+	if !ok {
+		return Change{}, fmt.Errorf("the topic is gone: %w", ErrConflict)
+	}
+	p, ok := t.Partition(c.Partition)
+	switch {
+	case !ok || p.Revision == 0:
+		return Change{}, fmt.Errorf("the partition is gone: %w", ErrConflict)
+	case p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch:
+		return Change{}, fmt.Errorf("the image has leader epoch %d and partition epoch %d, not %d and %d: %w",
+			p.LeaderEpoch, p.PartitionEpoch, c.LeaderEpoch, c.PartitionEpoch, ErrConflict)
+	case p.Leader != self.Broker || p.LeaderBrokerEpoch != self.Epoch || self.Epoch == 0:
+		return Change{}, fmt.Errorf("broker %d at epoch %d is not the leader: %w", self.Broker, self.Epoch, ErrConflict)
+	case !slices.Contains(c.ISR, self):
+		return Change{}, fmt.Errorf("%w: the leader is not in the ISR that it proposes", ErrInvalidRequest)
+	}
+	guards := []Comparison{ModifiedAt(partitionKey(t.ID, c.Partition), p.Revision)}
+	before := p.Members()
+	seen := make(map[int32]bool, len(c.ISR))
+	for _, m := range c.ISR {
+		switch {
+		case seen[m.Broker]:
+			return Change{}, fmt.Errorf("%w: replica %d is in the ISR twice", ErrInvalidRequest, m.Broker)
+		case !slices.Contains(p.Replicas, m.Broker):
+			return Change{}, fmt.Errorf("%w: broker %d is not a replica", ErrInvalidRequest, m.Broker)
+		}
+		seen[m.Broker] = true
+		switch {
+		case slices.Contains(before, m):
+			continue
+		case !image.live(m) || m.Epoch == 0:
+			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d: %w", m.Broker, m.Epoch, ErrConflict)
+		case image.Brokers[m.Broker].Stopping:
+			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, ErrConflict)
+		}
+		guards = append(guards, registered(m))
+	}
+	next := *p
+	next.setISR(c.ISR)
+	next.followELR(image, p, a.minISR(image, t.Name))
+	next.PartitionEpoch++
+	return Change{
+		Partition: TopicPartition{Topic: t.Name, Partition: c.Partition},
+		Reason:    "the leader changes the ISR",
+		Guards:    guards,
+		Ops:       []Op{Put(partitionKey(t.ID, c.Partition), next.encode())},
+	}, nil
+}

@@ -1,0 +1,120 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+)
+
+// writeAll writes changes, many to a transaction and several transactions at a
+// time, each under the shared comparisons as well as its own. It returns the
+// newest revision that it wrote and one error per change, in their order:
+// ErrConflict says that a comparison did not hold. A transaction that loses
+// against another writer is taken apart, so that one change that does not hold
+// any more holds up no other.
+func writeAll(ctx context.Context, store Store, shared []Comparison, changes []Change) (int64, []error) {
+	errs := make([]error, len(changes))
+	w := &batchWriter{store: store, shared: shared}
+	groups := pack(shared, changes)
+	inParallel(ctx, len(groups), func(ctx context.Context, i int) {
+		first, end := groups[i].first, groups[i].end
+		w.write(ctx, changes[first:end], errs[first:end], true)
+	})
+	return w.newest.Load(), errs
+}
+
+type batchWriter struct {
+	store  Store
+	shared []Comparison
+	newest atomic.Int64
+}
+
+// write tries all changes at once and, if there is a conflict, each half of
+// them. whole says that this is the first attempt at them.
+func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error, whole bool) {
+	var ops []Op
+	for _, c := range changes {
+		ops = append(ops, c.Ops...)
+	}
+	revision, err := w.store.Txn(ctx, comparisonsOf(w.shared, changes), ops...)
+	for old := w.newest.Load(); revision > old && !w.newest.CompareAndSwap(old, revision); {
+		old = w.newest.Load()
+	}
+	if errors.Is(err, ErrConflict) && len(changes) > 1 && (!whole || w.sharedHold(ctx)) {
+		half := len(changes) / 2
+		w.write(ctx, changes[:half], errs[:half], false)
+		w.write(ctx, changes[half:], errs[half:], false)
+		return
+	}
+	for i := range errs {
+		errs[i] = err
+	}
+}
+
+// sharedHold looks whether it is worth taking a transaction apart. It is if
+// that cannot be told.
+func (w *batchWriter) sharedHold(ctx context.Context) bool {
+	for _, c := range w.shared {
+		kv, err := w.store.Get(ctx, c.Key)
+		if err == nil && c.Target == TargetCreateRevision && kv.CreateRevision != c.Revision {
+			return false
+		}
+	}
+	return true
+}
+
+// span is a part of a slice of changes.
+type span struct{ first, end int }
+
+// pack divides changes into as few transactions as they fit into, in order.
+func pack(shared []Comparison, changes []Change) []span {
+	var spans []span
+	seen := map[comparisonID]bool{}
+	ops := 0
+	for i, change := range changes {
+		ops += len(change.Ops)
+		if note(seen, change.Guards); len(spans) == 0 || len(seen) > MaxTxnOps || ops > MaxTxnOps {
+			spans = append(spans, span{first: i})
+			clear(seen)
+			note(seen, shared)
+			note(seen, change.Guards)
+			ops = len(change.Ops)
+		}
+		spans[len(spans)-1].end = i + 1
+	}
+	return spans
+}
+
+// comparisonID tells comparisons apart: those of values are not repeated.
+type comparisonID struct {
+	key      string
+	target   Target
+	revision int64
+}
+
+func (c Comparison) id() comparisonID { return comparisonID{c.Key, c.Target, c.Revision} }
+
+func note(seen map[comparisonID]bool, comparisons []Comparison) {
+	for _, c := range comparisons {
+		seen[c.id()] = true
+	}
+}
+
+// comparisonsOf are the comparisons of one transaction, each of them once.
+func comparisonsOf(shared []Comparison, changes []Change) []Comparison {
+	seen := map[comparisonID]bool{}
+	var all []Comparison
+	add := func(comparisons []Comparison) {
+		for _, c := range comparisons {
+			if !seen[c.id()] {
+				seen[c.id()] = true
+				all = append(all, c)
+			}
+		}
+	}
+	add(shared)
+	for _, change := range changes {
+		add(change.Guards)
+	}
+	return all
+}

@@ -1,0 +1,63 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// TestOneConflictHoldsUpNobody: a transaction with one partition that changed
+// meanwhile still moves all others.
+func TestOneConflictHoldsUpNobody(t *testing.T) {
+	s := &hookedStore{Store: memStore(t)}
+	changes := make([]Change, 300)
+	for i := range changes {
+		key := fmt.Sprintf("tier/%03d", i)
+		changes[i] = Change{Guards: []Comparison{Absent(key)}, Ops: []Op{Put(key, nil)}}
+	}
+	if _, err := s.Store.Txn(t.Context(), nil, Put("tier/017", nil)); err != nil {
+		t.Fatal(err)
+	}
+	_, errs := writeAll(t.Context(), s, []Comparison{Absent("controller")}, changes)
+	for i, err := range errs {
+		if i == 17 != errors.Is(err, ErrConflict) || i != 17 && err != nil {
+			t.Errorf("change %d: %v", i, err)
+		}
+	}
+	if s.n > 20 {
+		t.Errorf("%d transactions for 300 changes and one conflict", s.n)
+	}
+	// The shared comparison does not hold: there is nothing to take apart.
+	s.n = 0
+	_, errs = writeAll(t.Context(), s, []Comparison{CreatedAt("controller", 7)}, changes)
+	if s.n != 3 || !errors.Is(errs[0], ErrConflict) || !errors.Is(errs[299], ErrConflict) {
+		t.Errorf("%d transactions, %v", s.n, errs[0])
+	}
+}
+
+func TestPackKeepsToTheLimit(t *testing.T) {
+	shared := []Comparison{Absent("controller")}
+	changes := make([]Change, 400)
+	for i := range changes {
+		changes[i] = Change{Guards: []Comparison{ModifiedAt(fmt.Sprint(i), 3), CreatedAt("a", 5)}, Ops: []Op{Delete("a")}}
+	}
+	changes[150].Ops = make([]Op, MaxTxnOps)
+	spans := pack(shared, changes)
+	next := 0
+	for _, s := range spans {
+		ops := 0
+		for _, c := range changes[s.first:s.end] {
+			ops += len(c.Ops)
+		}
+		if guards := len(comparisonsOf(shared, changes[s.first:s.end])); guards > MaxTxnOps || ops > MaxTxnOps || s.first != next || s.end <= s.first {
+			t.Errorf("%+v: %d comparisons and %d operations", s, guards, ops)
+		}
+		next = s.end
+	}
+	if next != len(changes) || len(spans) != 6 {
+		t.Errorf("%d changes of %d in %d transactions", next, len(changes), len(spans))
+	}
+	if len(pack(shared, nil)) != 0 {
+		t.Error("a transaction for nothing")
+	}
+}

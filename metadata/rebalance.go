@@ -1,0 +1,66 @@
+package metadata
+
+import (
+	"fmt"
+	"time"
+)
+
+// Rebalancing are the settings by which leadership goes back to preferred
+// replicas.
+type Rebalancing struct {
+	Enable           bool          // auto.leader.rebalance.enable
+	Interval         time.Duration // leader.imbalance.check.interval.seconds
+	ImbalancePercent int           // leader.imbalance.per.broker.percentage
+}
+
+// DefaultRebalancing is Kafka's.
+var DefaultRebalancing = Rebalancing{Enable: true, Interval: 5 * time.Minute, ImbalancePercent: 10}
+
+// preferred is the partition's preferred leader.
+func preferred(p *Partition) int32 {
+	if len(p.Replicas) == 0 {
+		return NoBroker
+	}
+	return p.Replicas[0]
+}
+
+// imbalance is which brokers lead too few of the partitions that prefer them,
+// once what else is planned has been done.
+func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
+	type count struct{ prefer, lack int }
+	counts := map[int32]count{}
+	for _, t := range topics {
+		if t.pending() {
+			continue
+		}
+		rules := o.rules(image, t.Name)
+		for i := range t.Partitions {
+			p, _ := repair(image, &t.Partitions[i], rules)
+			n := counts[preferred(&p)]
+			n.prefer++
+			if p.Leader != preferred(&p) {
+				n.lack++
+			}
+			counts[preferred(&p)] = n
+		}
+	}
+	brokers := map[int32]bool{}
+	for id, n := range counts {
+		if _, live := image.Brokers[id]; live && n.lack*100 > o.ImbalancePercent*n.prefer {
+			brokers[id] = true
+		}
+	}
+	return brokers
+}
+
+// leadPreferred elects the preferred leader if it could lead and does not. It
+// returns why, or nothing.
+func (p *Partition) leadPreferred(image *Image) string {
+	m, ok := memberOf(p.Members(), preferred(p))
+	if !ok || !image.ready(m) || p.Leader == m.Broker {
+		return ""
+	}
+	why := fmt.Sprintf("preferred replica %d takes over from %d", m.Broker, p.Leader)
+	p.elect(m)
+	return why
+}
