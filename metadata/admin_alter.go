@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // alteration makes the next state of partition i of a call from its present
@@ -27,6 +28,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		open = append(open, i)
 	}
 	image := a.follower.Image()
+	wait := backoff{min: time.Millisecond, max: 50 * time.Millisecond}
 	for range casAttempts {
 		var newest int64
 		var conflict func(*Image) bool
@@ -42,6 +44,9 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		}
 		if len(open) == 0 {
 			return errs
+		}
+		if err = wait.sleep(ctx); err != nil {
+			break // what is open has its error
 		}
 	}
 	for _, i := range open {

@@ -178,3 +178,66 @@ func TestLeadersMoveOffADeadBroker(t *testing.T) {
 		}
 	})
 }
+
+func TestStoppingBrokerIsDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2, 3)
+		for _, registration := range r {
+			background(t, registration.Run)
+		}
+		background(t, c.controller(t, r[0]).Run)
+		topic := c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
+		c.create(t, TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
+		if image := settled(c); image.Drained(3) || !image.Drained(9) {
+			t.Error("drained before its stop")
+		}
+		if err := r[2].BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		image := settled(c)
+		if !image.Drained(3) {
+			t.Error("not drained")
+		}
+		topic, _ = image.TopicByName("a")
+		for n := range topic.Partitions {
+			p := &topic.Partitions[n]
+			if leader, ok := image.Leader(p); !ok || leader.ID == 3 || len(p.ISR) != 2 || p.PartitionEpoch != 1 {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+		topic, _ = image.TopicByName("b")
+		for n := range topic.Partitions { // where there is no other it goes on
+			if _, ok := image.Leader(&topic.Partitions[n]); !ok || topic.Partitions[n].PartitionEpoch != 0 {
+				t.Errorf("partition %d: %+v", n, topic.Partitions[n])
+			}
+		}
+	})
+}
+
+func TestLeadershipGoesBackInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		background(t, c.controller(t, r[0]).Run)
+		c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+		p, _ := settled(c).Partition(TopicPartition{"a", 0})
+		moved := *p
+		moved.elect(p.Members()[1])
+		moved.PartitionEpoch++
+		topic, _ := c.follower.Image().TopicByName("a")
+		if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &moved, "").Ops...); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(DefaultRebalancing.Interval - controllerTick)
+		if p, _ = settled(c).Partition(TopicPartition{"a", 0}); p.Leader != 2 {
+			t.Errorf("moved at once: %+v", p)
+		}
+		time.Sleep(2 * controllerTick)
+		if p, _ = settled(c).Partition(TopicPartition{"a", 0}); p.Leader != 1 || p.LeaderEpoch != 2 || p.PartitionEpoch != 2 {
+			t.Errorf("not moved: %+v", p)
+		}
+	})
+}

@@ -88,3 +88,20 @@ func TestCheckAssignment(t *testing.T) {
 		}
 	}
 }
+
+func TestPlaceAvoidsBrokersThatStop(t *testing.T) {
+	brokers := inRacks("", "", "")
+	brokers[1] = Broker{ID: 1, Stopping: true}
+	placed, err := place(brokers, 6, 2, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, replicas := range placed {
+		if slices.Contains(replicas, 1) {
+			t.Errorf("placed %v", replicas)
+		}
+	}
+	if placed, err = place(brokers, 1, 3, 0); err != nil || len(placed[0]) != 3 {
+		t.Errorf("with nobody else: %v, %v", placed, err)
+	}
+}

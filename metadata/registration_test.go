@@ -193,3 +193,52 @@ func TestReregistrationSurvivesALostReply(t *testing.T) {
 	}
 	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == r.Epoch() })
 }
+
+func TestBeginStopKeepsTheEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &flakyStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.registration(t, 1, "dir", "")
+		r.mu.previous = 77
+		if _, err := r.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		background(t, r.Run)
+		if err := r.BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		b := c.follower.Image().Brokers[1]
+		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.Lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
+			t.Errorf("stopping: %+v", b)
+		}
+		// One that has to register anew has lost no data, and still stops.
+		epoch := r.Epoch()
+		s.down.Store(true)
+		time.Sleep(3 * DefaultLeaseTTL)
+		s.down.Store(false)
+		time.Sleep(DefaultLeaseTTL)
+		synctest.Wait()
+		if b = c.follower.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
+			t.Errorf("registered again: %+v", b)
+		}
+	})
+}
+
+func TestBeginStopWithoutARegistration(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := c.registration(t, 1, "dir", "")
+	if err := r.BeginStop(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
+		t.Errorf("BeginStop before Register: %v", err)
+	}
+	if _, err := r.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].Stopping })
+	if err := r.Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.BeginStop(t.Context()); !errors.Is(err, ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
+		t.Errorf("BeginStop of a broker whose registration is gone: %v", err)
+	}
+}

@@ -1,0 +1,93 @@
+package metadata
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// ElectionType is which replicas may be elected on request.
+type ElectionType int8
+
+// The types of elections, with Kafka's numbers.
+const (
+	// PreferredElection elects the preferred leader if it is in sync.
+	PreferredElection ElectionType = iota
+	// UncleanElection elects any live replica of a partition that has no leader.
+	UncleanElection
+)
+
+// ElectLeaders elects leaders, of each partition by itself, and returns one
+// error per partition in their order. It returns when this broker's image shows
+// them. ErrElectionNotNeeded says that the wanted leader leads already.
+func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
+	errs := a.alterPartitions(ctx, tps, func(image *Image, _ int, p *Partition) (Partition, []Comparison, error) {
+		var next Partition
+		var err error
+		switch kind {
+		case PreferredElection:
+			next, err = electPreferred(image, p)
+		case UncleanElection:
+			next, err = electUnclean(image, p)
+		default:
+			err = fmt.Errorf("%w: unknown election type %d", ErrInvalidRequest, kind)
+		}
+		return next, []Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
+	})
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = fmt.Errorf("elect a leader of %s: %w", tps[i], err)
+		}
+	}
+	return errs
+}
+
+// AllPartitions are the partitions of all topics, in order.
+func (a *Admin) AllPartitions() []TopicPartition { return a.follower.Image().allPartitions() }
+
+func electPreferred(image *Image, p *Partition) (Partition, error) {
+	next := *p
+	if leader, led := image.Leader(p); led && leader.ID == preferred(p) {
+		return next, ErrElectionNotNeeded
+	}
+	if next.leadPreferred(image) == "" {
+		return next, fmt.Errorf("%w: replica %d is dead, stopping or out of sync", ErrPreferredLeaderNotAvailable, preferred(p))
+	}
+	return next, nil
+}
+
+// electUnclean does what Plan would do if unclean elections were allowed.
+func electUnclean(image *Image, p *Partition) (Partition, error) {
+	if _, led := image.Leader(p); led {
+		return *p, ErrElectionNotNeeded
+	}
+	s := survivors(image, p, true)
+	next := *p
+	next.setISR(s.isr)
+	if next.lead(image, s.isr, s.elects) == "" {
+		return *p, fmt.Errorf("%w: no replica is alive", ErrEligibleLeadersNotAvailable)
+	}
+	if s.elects {
+		next.setELR(slices.DeleteFunc(p.EligibleMembers(), func(m Member) bool { return s.unclean || m.Broker == next.Leader }))
+	}
+	return next, nil
+}
+
+// UnregisterBroker forgets a broker. A dead one has no registration, so that
+// there is nothing to forget: it merely has to be known as a replica, or it is
+// ErrBrokerNotRegistered. A live one would register again at once, and is
+// refused.
+func (a *Admin) UnregisterBroker(id int32) error {
+	image := a.follower.Image()
+	if _, live := image.Brokers[id]; live {
+		return fmt.Errorf("unregister broker %d: %w: it is running; shut it down first", id, ErrInvalidRequest)
+	}
+	for t := range image.Topics() {
+		for i := range t.Partitions {
+			if slices.Contains(t.Partitions[i].Replicas, id) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("unregister broker %d: %w", id, ErrBrokerNotRegistered)
+}

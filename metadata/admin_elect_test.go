@@ -1,0 +1,199 @@
+package metadata
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// settle plans on the image, as a controller would, until nothing is left.
+func (it *isrTest) settle(t *testing.T, o PlanOptions) *Image {
+	t.Helper()
+	image := it.follower.Image()
+	for {
+		changes := Plan(image, o)
+		if len(changes) == 0 {
+			return image
+		}
+		newest, errs := writeAll(t.Context(), it.store, nil, changes)
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if image, err = it.follower.WaitRevision(t.Context(), newest); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// kill ends a broker's registration.
+func (it *isrTest) kill(t *testing.T, id int32) {
+	t.Helper()
+	if err := it.brokers[id].Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	it.wait(t, func(m *Image) bool { _, live := m.Brokers[id]; return !live })
+}
+
+// restart registers a broker again.
+func (it *isrTest) restart(t *testing.T, id int32) {
+	t.Helper()
+	it.brokers[id] = it.register(t, id)[0]
+}
+
+// join makes the leader take a broker into the ISR of partition 0.
+func (it *isrTest) join(t *testing.T, id int32) {
+	t.Helper()
+	p := it.partition(t, 0)
+	change := it.change(p, 0, append(p.Members(), it.member(id))...)
+	if err := it.admin.AlterISR(t.Context(), it.member(p.Leader), []ISRChange{change})[0]; err != nil {
+		t.Fatal(err)
+	}
+	it.wait(t, func(m *Image) bool {
+		now, _ := m.Partition(TopicPartition{"a", 0})
+		return now.PartitionEpoch > p.PartitionEpoch
+	})
+}
+
+func TestElectPreferredLeader(t *testing.T) {
+	it := newISRTest(t, 1)
+	tp := []TopicPartition{{"a", 0}}
+	elect := func() error { return it.admin.ElectLeaders(t.Context(), PreferredElection, tp)[0] }
+	if err := elect(); !errors.Is(err, ErrElectionNotNeeded) {
+		t.Errorf("the preferred leader leads: %v", err)
+	}
+	it.kill(t, 1)
+	it.settle(t, PlanOptions{})
+	if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
+		t.Errorf("the preferred leader is dead: %v", err)
+	}
+	it.restart(t, 1)
+	if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
+		t.Errorf("the preferred leader is out of sync: %v", err)
+	}
+	it.join(t, 1)
+	before := it.partition(t, 0)
+	if err := elect(); err != nil {
+		t.Fatal(err)
+	}
+	if p := it.partition(t, 0); p.Leader != 1 || p.LeaderBrokerEpoch != it.member(1).Epoch || p.LeaderEpoch != before.LeaderEpoch+1 || p.PartitionEpoch != before.PartitionEpoch+1 || len(p.ISR) != 3 {
+		t.Errorf("elected %+v", p)
+	}
+	errs := it.admin.ElectLeaders(t.Context(), PreferredElection, []TopicPartition{{"a", 1}, {"b", 0}, {"a", 0}, {"a", 0}})
+	for i, want := range []error{ErrUnknownTopic, ErrUnknownTopic, ErrElectionNotNeeded, ErrInvalidRequest} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("%d: %v, want %v", i, errs[i], want)
+		}
+	}
+	if err := it.admin.ElectLeaders(t.Context(), 2, tp)[0]; !errors.Is(err, ErrInvalidRequest) {
+		t.Error(err)
+	}
+}
+
+func TestElectUncleanLeader(t *testing.T) {
+	it := newISRTest(t, 1)
+	it.admin.minISR = oneReplica // nobody stays eligible
+	tp := []TopicPartition{{"a", 0}}
+	elect := func() error { return it.admin.ElectLeaders(t.Context(), UncleanElection, tp)[0] }
+	if err := elect(); !errors.Is(err, ErrElectionNotNeeded) {
+		t.Errorf("there is a leader: %v", err)
+	}
+	if err := it.alter(t, it.change(it.partition(t, 0), 0, it.member(1))); err != nil {
+		t.Fatal(err)
+	}
+	it.kill(t, 1)
+	if image := it.settle(t, PlanOptions{}); len(image.Brokers) != 2 || it.partition(t, 0).Leader != 1 {
+		t.Fatalf("elected %+v", it.partition(t, 0))
+	}
+	if err := elect(); err != nil {
+		t.Fatal(err)
+	}
+	if p := it.partition(t, 0); p.Leader != 2 || len(p.ISR) != 1 || p.Members()[0] != it.member(2) || p.LeaderEpoch != 1 {
+		t.Errorf("elected %+v", p)
+	}
+	it.kill(t, 2)
+	it.kill(t, 3)
+	if err := elect(); !errors.Is(err, ErrEligibleLeadersNotAvailable) {
+		t.Errorf("nobody lives: %v", err)
+	}
+}
+
+func TestUnregisterBroker(t *testing.T) {
+	it := newISRTest(t, 1)
+	it.kill(t, 3)
+	for id, want := range map[int32]error{1: ErrInvalidRequest, 3: nil, 4: ErrBrokerNotRegistered} {
+		if err := it.admin.UnregisterBroker(id); !errors.Is(err, want) {
+			t.Errorf("broker %d: %v", id, err)
+		}
+	}
+}
+
+func TestReassignment(t *testing.T) {
+	it := newISRTest(t, 1)
+	it.brokers[4] = it.register(t, 4)[0]
+	tp := TopicPartition{"a", 0}
+	alter := func(r Reassignment) error {
+		r.TopicPartition = tp
+		return it.admin.AlterPartitionReassignments(t.Context(), []Reassignment{r})[0]
+	}
+	show := func() string {
+		p := it.partition(t, 0)
+		return fmt.Sprint(p.Replicas, p.Adding, p.Removing, p.ISR, p.Leader)
+	}
+	for _, c := range []struct {
+		r    Reassignment
+		want error
+	}{
+		{Reassignment{Cancel: true}, ErrNoReassignment},
+		{Reassignment{}, ErrInvalidReplicaAssignment},
+		{Reassignment{Replicas: []int32{1, 2, 2}}, ErrInvalidReplicaAssignment},
+		{Reassignment{Replicas: []int32{1, 2, 5}}, ErrInvalidReplicaAssignment},
+		{Reassignment{Replicas: []int32{1, 2, -1}}, ErrInvalidReplicaAssignment},
+		{Reassignment{Replicas: []int32{1, 2}}, ErrInvalidReplicationFactor},
+		{Reassignment{Replicas: []int32{1, 2, 3}}, nil},
+	} {
+		if err := alter(c.r); !errors.Is(err, c.want) {
+			t.Errorf("%+v: %v", c.r, err)
+		}
+	}
+	if p := it.partition(t, 0); p.PartitionEpoch != 0 {
+		t.Errorf("it was written: %+v", p)
+	}
+	step := func(name, want string) {
+		t.Helper()
+		it.settle(t, PlanOptions{})
+		if got := show(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	begin := func(ids ...int32) {
+		t.Helper()
+		if err := alter(Reassignment{Replicas: ids, AllowFactorChange: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin(4, 2)
+	step("begun", "[4 2 1 3] [4] [1 3] [1 2 3] 1")
+	if all := it.admin.ListReassignments(nil); len(all) != 1 || all[0].TopicPartition != tp || fmt.Sprint(all[0].Replicas, all[0].Adding, all[0].Removing) != "[4 2 1 3] [4] [1 3]" {
+		t.Errorf("listed %+v", all)
+	}
+	if some := it.admin.ListReassignments([]TopicPartition{{"a", 1}}); len(some) != 0 {
+		t.Errorf("listed %+v", some)
+	}
+	if err := alter(Reassignment{Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	step("cancelled", "[2 1 3] [] [] [1 2 3] 1")
+	begin(4, 2)
+	it.join(t, 4)
+	step("completed", "[4 2] [] [] [2 4] 4")
+	if p := it.partition(t, 0); p.LeaderEpoch != 1 {
+		t.Errorf("%+v", p)
+	}
+	begin(1, 2, 3)
+	it.join(t, 3)
+	begin(4, 1) // 3 is given up, 4 is not
+	step("replaced", "[4 1 2] [1] [2] [2 4] 4")
+	begin(2, 4) // the order alone
+	step("ordered", "[2 4] [] [] [2 4] 4")
+}

@@ -1,0 +1,195 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// probed answers probes by a broker's id, and counts them.
+type probed struct {
+	mu      sync.Mutex
+	answers map[int32]error
+	block   chan struct{} // nil: answer at once
+	n       map[int32]int
+}
+
+func (p *probed) probe(ctx context.Context, b Broker) error {
+	p.mu.Lock()
+	p.n[b.ID]++
+	block, answer := p.block, p.answers[b.ID]
+	p.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return answer
+}
+
+func (p *probed) count(id int32) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.n[id]
+}
+
+// suspectTest runs brokers 1, 2 and 3, of which 2 is the controller.
+type suspectTest struct {
+	*cluster
+	probed      *probed
+	brokers     map[int32]*Registration
+	controllers map[int32]*Controller
+}
+
+func newSuspectTest(t *testing.T) *suspectTest {
+	t.Helper()
+	st := &suspectTest{
+		cluster: newCluster(t, memStore(t)), probed: &probed{answers: map[int32]error{}, n: map[int32]int{}},
+		brokers: map[int32]*Registration{}, controllers: map[int32]*Controller{},
+	}
+	for _, r := range st.register(t, 1, 2, 3) {
+		background(t, r.Run)
+		st.brokers[r.BrokerID()] = r
+		st.controllers[r.BrokerID()] = NewController(ControllerOptions{
+			Store: st.store, Follower: st.follower, Registration: r, Now: st.now, Logger: testLogger(t), Probe: st.probed.probe,
+		})
+	}
+	for _, id := range []int32{2, 1, 3} {
+		background(t, st.controllers[id].Run)
+		if image := settled(st.cluster); image.ControllerID != 2 {
+			t.Fatalf("the controller is %d", image.ControllerID)
+		}
+	}
+	return st
+}
+
+// hint tells all brokers that one is dead.
+func (st *suspectTest) hint(t *testing.T, id int32) {
+	t.Helper()
+	for _, c := range st.controllers {
+		c.Suspect(t.Context(), id, st.brokers[id].Epoch())
+	}
+}
+
+func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSuspectTest(t)
+		epoch := st.brokers[3].Epoch()
+		st.probed.answers[3] = fmt.Errorf("probe: %w", ErrBrokerGone)
+		start := time.Now()
+		st.hint(t, 3)
+		synctest.Wait()
+		if b, live := st.follower.Image().Brokers[3]; live && b.Epoch == epoch || time.Since(start) != 0 {
+			t.Errorf("broker 3 lives: %+v", b)
+		}
+		if n := st.probed.count(3); n != 1 {
+			t.Errorf("probed %d times", n)
+		}
+	})
+}
+
+func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSuspectTest(t)
+		st.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
+		st.probed.answers[2] = ErrBrokerGone
+		st.controllers[3].Suspect(t.Context(), 2, st.brokers[2].Epoch()) // not the one to act
+		synctest.Wait()
+		if n := st.probed.count(2); n != 0 {
+			t.Fatalf("probed %d times", n)
+		}
+		start := time.Now()
+		st.hint(t, 2)
+		p, _ := settled(st.cluster).Partition(TopicPartition{"a", 0})
+		if image := st.follower.Image(); image.ControllerID == NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
+			t.Errorf("controller %d, partition %+v", image.ControllerID, p)
+		}
+	})
+}
+
+func TestSuspectThatIsNotGoneStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSuspectTest(t)
+		st.probed.answers[3] = context.DeadlineExceeded
+		st.hint(t, 3)
+		st.hint(t, 1)
+		st.hint(t, 2)
+		old := Member{Broker: 3, Epoch: st.brokers[3].Epoch() - 1}
+		st.controllers[2].Suspect(t.Context(), old.Broker, old.Epoch) // of an earlier incarnation
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		st.controllers[2].Suspect(ended, 1, st.brokers[1].Epoch())
+		synctest.Wait()
+		if image := st.follower.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].Epoch() {
+			t.Errorf("brokers %+v", image.Brokers)
+		}
+		if st.probed.count(3) != 1 || st.probed.count(1) != 1 || st.probed.count(2) != 1 {
+			t.Errorf("probed %v", st.probed.n)
+		}
+	})
+}
+
+func TestHintsAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSuspectTest(t)
+		st.probed.block = make(chan struct{})
+		for range 1000 {
+			st.hint(t, 3)
+		}
+		synctest.Wait()
+		if n := st.probed.count(3); n != 1 {
+			t.Errorf("%d probes at a time", n)
+		}
+		close(st.probed.block)
+		synctest.Wait()
+		st.hint(t, 3)
+		synctest.Wait()
+		if n := st.probed.count(3); n != 1 {
+			t.Errorf("%d probes in a row", n)
+		}
+		time.Sleep(probePause)
+		st.hint(t, 3)
+		synctest.Wait()
+		if n := st.probed.count(3); n != 2 {
+			t.Errorf("%d probes after the pause", n)
+		}
+	})
+}
+
+func TestProbeTCP(t *testing.T) {
+	at := func(l net.Listener) Listener {
+		return Listener{Host: "127.0.0.1", Port: int32(l.Addr().(*net.TCPAddr).Port)}
+	}
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		return l
+	}
+	open, closed := listen(), listen()
+	_ = closed.Close()
+	for name, c := range map[string]struct {
+		listeners []Listener
+		gone, ok  bool
+	}{
+		"it accepts":              {[]Listener{at(open)}, false, true},
+		"one of two accepts":      {[]Listener{at(closed), at(open)}, false, true},
+		"it refuses":              {[]Listener{at(closed), at(closed)}, true, false},
+		"one cannot be looked up": {[]Listener{at(closed), {Host: "nowhere.invalid", Port: 1}}, false, false},
+		"none":                    {nil, false, false},
+	} {
+		err := ProbeTCP(t.Context(), Broker{ID: 7, Listeners: c.listeners})
+		if c.gone != errors.Is(err, ErrBrokerGone) || c.ok != (err == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
