@@ -37,7 +37,7 @@ func (b *Broker) createTopics(ctx context.Context, _ *Request, req *kmsg.CreateT
 		at[t.Topic] = len(resp.Topics)
 		answer := kmsg.NewCreateTopicsResponseTopic()
 		answer.Topic, answer.NumPartitions, answer.ReplicationFactor = t.Topic, -1, -1
-		spec, err := topicSpec(layers, t)
+		spec, err := b.topicSpec(layers, t)
 		if count[t.Topic] > 1 {
 			err = fmt.Errorf("duplicate topic name: %w", errInvalidRequest)
 		}
@@ -62,7 +62,7 @@ func (b *Broker) createTopics(ctx context.Context, _ *Request, req *kmsg.CreateT
 }
 
 // topicSpec checks what the request says of one topic and fills in the defaults.
-func topicSpec(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (metadata.TopicSpec, error) {
+func (b *Broker) topicSpec(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (metadata.TopicSpec, error) {
 	spec := metadata.TopicSpec{Name: t.Topic, Partitions: t.NumPartitions, ReplicationFactor: t.ReplicationFactor}
 	if err := metadata.ValidateTopicName(t.Topic); err != nil {
 		return spec, err
@@ -82,7 +82,7 @@ func topicSpec(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (metadata.
 	}
 	switch {
 	case spec.ReplicationFactor == -1:
-		spec.ReplicationFactor = int16(layers.Broker().Int32("default.replication.factor"))
+		spec.ReplicationFactor = b.replicationFactor(layers, "default.replication.factor")
 	case spec.ReplicationFactor < 1:
 		return spec, fmt.Errorf("replication factor was set to an invalid non-positive value: %w", metadata.ErrInvalidReplicationFactor)
 	}

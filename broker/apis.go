@@ -34,8 +34,12 @@ func apis() []api {
 		serve(1, 5, (*Broker).describeLogDirs),
 		serve(0, 3, (*Broker).createPartitions),
 		serve(0, 2, (*Broker).deleteGroups),
+		serve(0, 2, (*Broker).electLeaders),
 		serve(0, 1, (*Broker).incrementalAlterConfigs),
+		serve(0, 1, (*Broker).alterPartitionReassignments),
+		serve(0, 0, (*Broker).listPartitionReassignments),
 		serve(0, 2, (*Broker).describeCluster),
+		serve(0, 0, (*Broker).unregisterBroker),
 		serve(0, 0, (*Broker).describeTopicPartitions),
 	}
 }

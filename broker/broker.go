@@ -41,6 +41,11 @@ type admin interface {
 	CreateTopics(ctx context.Context, specs []metadata.TopicSpec, validateOnly bool) []metadata.TopicResult
 	DeleteTopics(ctx context.Context, refs []metadata.TopicRef) []metadata.TopicResult
 	CreatePartitions(ctx context.Context, specs []metadata.PartitionsSpec, validateOnly bool) []metadata.TopicResult
+	ElectLeaders(ctx context.Context, kind metadata.ElectionType, tps []metadata.TopicPartition) []error
+	AllPartitions() []metadata.TopicPartition
+	AlterPartitionReassignments(ctx context.Context, reassignments []metadata.Reassignment) []error
+	ListReassignments(tps []metadata.TopicPartition) []metadata.PartitionReassignment
+	UnregisterBroker(id int32) error
 	UpdateConfigs(ctx context.Context, r metadata.ConfigResource, change func(old map[string]string) (map[string]string, error)) error
 }
 

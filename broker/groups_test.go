@@ -142,7 +142,7 @@ func (c *testCluster) coordinators(req *kmsg.FindCoordinatorRequest) []kmsg.Find
 
 func TestFindCoordinatorInEveryVersion(t *testing.T) {
 	for version := range int16(7) {
-		c := newTestCluster(t, 2, map[string]string{"offsets.topic.num.partitions": "3", "offsets.topic.replication.factor": "3"})
+		c := newTestCluster(t, 2, map[string]string{"offsets.topic.num.partitions": "3"})
 		c.groups.partition = 2
 		keys := []string{"g"}
 		if version >= 4 {

@@ -95,22 +95,36 @@ const autoCreateTimeout = 10 * time.Second
 
 // defaultSpec is a topic as the broker makes it when nobody says how.
 func (b *Broker) defaultSpec(name string) metadata.TopicSpec {
-	settings := b.layers().Broker()
+	layers := b.layers()
+	settings := layers.Broker()
 	if name == offsetsTopic {
-		// Kafka refuses to create it while brokers are missing. A cluster that has just started, or that has one broker for good, is more
-		// useful with what there is.
 		return metadata.TopicSpec{
 			Name:              name,
 			Partitions:        settings.Int32("offsets.topic.num.partitions"),
-			ReplicationFactor: min(int16(settings.Int32("offsets.topic.replication.factor")), int16(max(len(b.cluster.Image().Brokers), 1))),
+			ReplicationFactor: b.replicationFactor(layers, "offsets.topic.replication.factor"),
 			Configs:           offsetsTopicConfigs(settings),
 		}
 	}
 	return metadata.TopicSpec{
 		Name:              name,
 		Partitions:        settings.Int32("num.partitions"),
-		ReplicationFactor: int16(settings.Int32("default.replication.factor")),
+		ReplicationFactor: b.replicationFactor(layers, "default.replication.factor"),
 	}
+}
+
+// unsetReplicationFactor is how many replicas a topic gets if nobody says how many, and there are as many brokers.
+const unsetReplicationFactor = 3
+
+// replicationFactor is the setting of that name. If it is not set there are as many replicas as the live brokers can hold, up to three:
+// Kafka's one replica by default survives no broker, and its three offsets replicas no cluster of one. What is set is kept to, as in
+// Kafka, also if there are too few brokers for it.
+func (b *Broker) replicationFactor(layers config.Layers, name string) int16 {
+	for _, layer := range []map[string]string{layers.DynamicBroker, layers.DynamicDefault, layers.Static} {
+		if _, set := layer[name]; set {
+			return int16(layers.Broker().Int32(name))
+		}
+	}
+	return int16(min(unsetReplicationFactor, max(len(b.cluster.Image().Brokers), 1)))
 }
 
 // offsetsTopicConfigs are the settings that the coordinator relies on. Compacted topics do not go to the object store.

@@ -58,11 +58,18 @@ func AppendResponseHeader(dst []byte, key int16, correlationID int32, flexible b
 }
 
 // APIName is Kafka's name of an API, or "Unknown".
-func APIName(key int16) string { return kmsg.NameForKey(key) }
+func APIName(key int16) string {
+	if key == alterPartitionReassignmentsKey { // kmsg calls it otherwise
+		return "AlterPartitionReassignments"
+	}
+	return kmsg.NameForKey(key)
+}
 
 const (
 	controlledShutdownKey = 7
 	apiVersionsKey        = 18
+
+	alterPartitionReassignmentsKey = 45
 )
 
 // requestHeaderVersion is 2 where the API's version is flexible, 0 for the first version of ControlledShutdown (which had no client id),
