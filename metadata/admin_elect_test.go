@@ -63,9 +63,11 @@ func TestElectPreferredLeader(t *testing.T) {
 		t.Errorf("the preferred leader leads: %v", err)
 	}
 	it.kill(t, 1)
-	it.settle(t, PlanOptions{})
-	if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
-		t.Errorf("the preferred leader is dead: %v", err)
+	for range 2 { // before the controller has noticed, and after
+		if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
+			t.Errorf("the preferred leader is dead: %v", err)
+		}
+		it.settle(t, PlanOptions{})
 	}
 	it.restart(t, 1)
 	if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
@@ -87,6 +89,14 @@ func TestElectPreferredLeader(t *testing.T) {
 	}
 	if err := it.admin.ElectLeaders(t.Context(), 2, tp)[0]; !errors.Is(err, ErrInvalidRequest) {
 		t.Error(err)
+	}
+}
+
+func TestPreferredLeaderThatStopsIsNotElected(t *testing.T) {
+	image := applied(t, put(brokerKey(1), brokerValue{Stopping: true}, 11), put(brokerKey(2), brokerValue{}, 12))
+	p := Partition{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Leader: 2, LeaderBrokerEpoch: 12}
+	if next, err := electPreferred(image, &p); !errors.Is(err, ErrPreferredLeaderNotAvailable) || !next.same(&p) {
+		t.Errorf("%+v, %v", next, err)
 	}
 }
 
@@ -116,6 +126,27 @@ func TestElectUncleanLeader(t *testing.T) {
 	if err := elect(); !errors.Is(err, ErrEligibleLeadersNotAvailable) {
 		t.Errorf("nobody lives: %v", err)
 	}
+}
+
+func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
+	it := newISRTest(t, 1)
+	it.register(t, 4) // with no partitions
+	drained := func(want bool) {
+		t.Helper()
+		for id := range int32(4) {
+			if got := it.follower.Image().Drained(id + 1); got != (want && id == 2) {
+				t.Errorf("broker %d: drained is %t", id+1, got)
+			}
+		}
+	}
+	drained(false)
+	if err := it.brokers[3].BeginStop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
+	drained(false)
+	it.settle(t, PlanOptions{})
+	drained(true)
 }
 
 func TestUnregisterBroker(t *testing.T) {

@@ -136,6 +136,11 @@ func TestAlterISRRefuses(t *testing.T) {
 	if err := it.admin.AlterISR(t.Context(), self, []ISRChange{it.change(p, 0, it.member(1), self)})[0]; !errors.Is(err, ErrConflict) {
 		t.Errorf("by somebody who does not lead: %v", err)
 	}
+	it.kill(t, 1)
+	it.restart(t, 1) // registered, and not elected again
+	if err := it.alter(t, it.change(p, 0, it.member(1))); !errors.Is(err, ErrConflict) {
+		t.Errorf("by the leader's next incarnation: %v", err)
+	}
 	if now := it.partition(t, 0); now.Revision != p.Revision {
 		t.Errorf("it was written: %+v", now)
 	}

@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -107,22 +108,11 @@ func reassign(image *Image, p *Partition, r Reassignment) (Partition, error) {
 // checkTarget validates the replicas that a partition shall get. As in Kafka a
 // replica that it has already may be dead.
 func checkTarget(image *Image, p *Partition, r Reassignment) error {
-	known := image.Brokers
+	known := maps.Clone(image.Brokers)
 	for _, id := range p.Replicas {
-		if _, live := known[id]; !live && slices.Contains(r.Replicas, id) {
-			known = withBroker(known, id)
-		}
+		known[id] = Broker{ID: id}
 	}
 	return checkAssignment(known, r.Replicas, 0)
-}
-
-func withBroker(brokers map[int32]Broker, id int32) map[int32]Broker {
-	more := make(map[int32]Broker, len(brokers)+1)
-	for other, b := range brokers {
-		more[other] = b
-	}
-	more[id] = Broker{ID: id}
-	return more
 }
 
 // drop takes brokers out of the ISR and the ELR, and moves the leadership off

@@ -187,7 +187,7 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 			background(t, registration.Run)
 		}
 		background(t, c.controller(t, r[0]).Run)
-		topic := c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
+		c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
 		c.create(t, TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
 		if image := settled(c); image.Drained(3) || !image.Drained(9) {
 			t.Error("drained before its stop")
@@ -199,7 +199,7 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 		if !image.Drained(3) {
 			t.Error("not drained")
 		}
-		topic, _ = image.TopicByName("a")
+		topic, _ := image.TopicByName("a")
 		for n := range topic.Partitions {
 			p := &topic.Partitions[n]
 			if leader, ok := image.Leader(p); !ok || leader.ID == 3 || len(p.ISR) != 2 || p.PartitionEpoch != 1 {
@@ -238,6 +238,29 @@ func TestLeadershipGoesBackInTime(t *testing.T) {
 		time.Sleep(2 * controllerTick)
 		if p, _ = settled(c).Partition(TopicPartition{"a", 0}); p.Leader != 1 || p.LeaderEpoch != 2 || p.PartitionEpoch != 2 {
 			t.Errorf("not moved: %+v", p)
+		}
+	})
+}
+
+func TestStoppingBrokerIsControllerOnlyIfItIsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		if err := r[0].BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settled(c)
+		background(t, c.controller(t, r[0]).Run)
+		if image := settled(c); image.ControllerID != NoBroker {
+			t.Errorf("the controller is %d", image.ControllerID)
+		}
+		if err := r[1].BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if image := settled(c); image.ControllerID != 1 {
+			t.Errorf("the controller is %d when all stop", image.ControllerID)
 		}
 	})
 }

@@ -12,7 +12,7 @@
 //	Image         the cluster as of one revision; Follower keeps the newest
 //	Registration  this broker's key under its lease
 //	Controller    the one broker that repairs leadership; Plan is its pure core
-//	Admin         what users change; every broker has one
+//	Admin         what users and partition leaders change; every broker has one
 //
 // # Keys
 //
@@ -22,14 +22,16 @@
 //
 //	cluster-id             {v, id}                             drawn by the first broker, never changed
 //	brokers/<id>           {v, incarnation, directory_id,      under the broker's lease; its create revision
-//	                        rack, listeners, started_ms}       is the broker epoch
+//	                        rack, listeners, started_ms,       is the broker epoch
+//	                        previous_epoch, stopping}
 //	controller             {v, broker, broker_epoch}           under the same lease; its create revision is
 //	                                                           the controller epoch
 //	topics/<name>          {v, id, partitions, created_ms}     the topic exists; its partitions are those
 //	                                                           numbered below "partitions"
-//	partitions/<id>/<n>    {v, replicas, isr, adding,          <id> is the topic's
-//	                        removing, elr, leader,
-//	                        leader_epoch, leader_broker_epoch,
+//	partitions/<id>/<n>    {v, replicas, isr, isr_epochs,      <id> is the topic's; the epochs are parallel
+//	                        adding, removing, elr, elr_epochs, to the lists before them
+//	                        leader, leader_epoch,
+//	                        leader_broker_epoch,
 //	                        partition_epoch, created_ms}
 //	configs/topics/<name>  {v, configs}                        absent: all defaults
 //	configs/brokers/<id>   {v, configs}                        <id> is "default" for all brokers
@@ -45,6 +47,37 @@
 //     replaces its predecessor at once; anybody else is refused while that lives.
 //   - A leader is a broker id and the broker epoch it was elected under: a broker that
 //     comes back is elected again, under the next leader epoch, before it leads.
+//   - A member of an ISR or ELR is a broker id and a broker epoch as well (Member). One
+//     that registers anew is a member no longer until it has caught up again, and its
+//     leader says so (KIP-903).
+//   - The ISR is never empty and always within the replicas. A live leader is a member.
+//   - The leader epoch grows with every election and with nothing else; the partition
+//     epoch with every write.
+//   - Unless unclean elections are allowed, who is elected was in sync, or eligible. If
+//     nobody is who has not crashed since, a member of the ISR that is back after a crash
+//     leads: clients see LEADER_NOT_AVAILABLE until one is. It may lack what it had not flushed.
+//   - The ELR is empty unless the ISR is smaller than min.insync.replicas. Its members
+//     are as good as the ISR's only if a leader commits nothing meanwhile: it must not
+//     advance the high watermark while its image shows an ELR, or an ISR below the minimum.
+//   - An image that shows all that Plan called for calls for nothing more.
 //   - What the controller writes compares the controller's key: a deposed one changes nothing.
+//   - What a leader writes compares its registration and the partition's revision: a
+//     fenced one changes nothing.
 //   - The revision of a broker's image never goes back.
+//
+// # The life of a member
+//
+//	            AlterISR                dies, restarts, stops, lags
+//	replica ──────────────► in the ISR ─────────────────────────────► replica
+//	   ▲                     the last one stays                          │
+//	   │  restarts after a crash, or ISR >= minimum      ISR < minimum   │
+//	   └───────────────────────────────────── in the ELR ◄───────────────┘
+//
+// A broker that stops announces it (Registration.BeginStop), the controller moves
+// leadership off it and takes it out of ISRs, and it leaves when it is
+// Drained. It remembers its epoch, which is the PreviousEpoch of its next
+// registration if everything was flushed. A broker that dies is found out by its
+// lease or, if others see its connections break (Controller.Suspect), by a probe;
+// the end of the lease takes the registration and the controllership at one
+// revision. Whoever becomes the controller makes its first plan on that revision.
 package metadata

@@ -168,7 +168,7 @@ func TestProbeTCP(t *testing.T) {
 		return Listener{Host: "127.0.0.1", Port: int32(l.Addr().(*net.TCPAddr).Port)}
 	}
 	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
+		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
