@@ -33,15 +33,25 @@ type PlanOptions struct {
 	ImbalancePercent int
 }
 
-func (o PlanOptions) rules(image *Image, topic string) electionRules {
-	r := electionRules{minISR: 1}
-	if o.MinISR != nil {
-		r.minISR = o.MinISR(image, topic)
+// repairs returns repair for the partitions of one topic. Nearly always there is
+// nothing to repair, so that the settings are looked up only when they matter.
+func (o PlanOptions) repairs(image *Image, topic string) func(p *Partition) (next Partition, reason string) {
+	rules, known := electionRules{minISR: 1}, false
+	return func(p *Partition) (Partition, string) {
+		if wellLed(image, p) {
+			return *p, ""
+		}
+		if !known {
+			known = true
+			if o.MinISR != nil {
+				rules.minISR = o.MinISR(image, topic)
+			}
+			if o.UncleanElection != nil {
+				rules.unclean = o.UncleanElection(image, topic)
+			}
+		}
+		return repair(image, p, rules)
 	}
-	if o.UncleanElection != nil {
-		r.unclean = o.UncleanElection(image, topic)
-	}
-	return r
 }
 
 // Plan tells what the controller has to change in the cluster as of an image. It
@@ -69,16 +79,13 @@ func Plan(image *Image, o PlanOptions) []Change {
 		imbalanced = imbalance(image, topics, o)
 	}
 	for _, t := range topics {
-		rules := electionRules{}
-		if !t.pending() {
-			rules = o.rules(image, t.Name)
-		}
+		repaired := o.repairs(image, t.Name)
 		for number := range t.Partitions {
 			p := &t.Partitions[number]
 			if p.Revision == 0 {
 				continue // the key is missing: nothing to guard, nothing to lead
 			}
-			next, reason := repair(image, p, rules)
+			next, reason := repaired(p)
 			if len(imbalanced) > 0 && imbalanced[preferred(&next)] {
 				if why := next.leadPreferred(image); why != "" {
 					if reason == "" {

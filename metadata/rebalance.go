@@ -30,12 +30,9 @@ func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
 	type count struct{ prefer, lack int }
 	counts := map[int32]count{}
 	for _, t := range topics {
-		if t.pending() {
-			continue
-		}
-		rules := o.rules(image, t.Name)
+		repaired := o.repairs(image, t.Name)
 		for i := range t.Partitions {
-			p, _ := repair(image, &t.Partitions[i], rules)
+			p, _ := repaired(&t.Partitions[i])
 			n := counts[preferred(&p)]
 			n.prefer++
 			if p.Leader != preferred(&p) {

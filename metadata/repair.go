@@ -16,9 +16,6 @@ type electionRules struct {
 // a leader that is alive, and the ELR that follows from all that. The reason
 // is empty if the partition is well. p itself is not changed.
 func repair(image *Image, p *Partition, rules electionRules) (next Partition, reason string) {
-	if wellLed(image, p) {
-		return *p, ""
-	}
 	next = *p
 	s := survivors(image, p, rules.unclean)
 	isr := s.isr
@@ -48,8 +45,7 @@ func repair(image *Image, p *Partition, rules electionRules) (next Partition, re
 	return next, reason
 }
 
-// wellLed tells, without allocating, that there is nothing to repair, as is the
-// case for nearly every partition at nearly any time.
+// wellLed tells, without allocating, that there is nothing to repair.
 func wellLed(image *Image, p *Partition) bool {
 	if len(p.Adding)+len(p.Removing)+len(p.ELR) > 0 || len(p.ISR) == 0 || len(p.ISREpochs) != len(p.ISR) {
 		return false
