@@ -36,10 +36,12 @@ var layers = map[string][]string{
 	"tiering":       {"record", "storage", "objstore", "metadata"},
 	"replication":   {"record", "storage", "tiering", "metadata"},
 
+	"interbroker": {"protocol", "metadata", "replication"},
+
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
-		"coordinator", "groups", "tiering", "replication", "broker",
+		"coordinator", "groups", "tiering", "replication", "interbroker", "broker",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 

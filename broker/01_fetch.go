@@ -2,12 +2,14 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/replication"
 )
@@ -27,11 +29,10 @@ import (
 //
 // Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
 //
-// Not implemented: fetches by replicas, which get NOT_LEADER_OR_FOLLOWER; authorization, quotas, fetching from followers.
+// A replica's fetch reads up to the end of the log, and tells the leader how far the replica is (package replication).
+//
+// Not implemented: authorization, quotas, fetching from followers.
 func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
-	if isReplica(req) {
-		return b.refuseReplica(ctx, req)
-	}
 	f := fetchedPool.Get().(*fetched)
 	defer f.free() // with what has not been handed over to the response, be it because of a panic
 	session, code := b.sessions.begin(req, f.targets)
@@ -81,26 +82,22 @@ func (f *fetched) free() {
 	fetchedPool.Put(f)
 }
 
-func isReplica(req *kmsg.FetchRequest) bool {
+// replicaOf is the follower that asks, nil for a consumer.
+func replicaOf(req *kmsg.FetchRequest) *metadata.Member {
+	m := metadata.Member{Broker: req.ReplicaID, Epoch: -1}
 	if req.Version >= 15 {
-		return req.ReplicaState.ID >= 0
+		m = metadata.Member{Broker: req.ReplicaState.ID, Epoch: req.ReplicaState.Epoch}
 	}
-	return req.ReplicaID >= 0
+	if m.Broker < 0 {
+		return nil
+	}
+	return &m
 }
 
 func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *kmsg.FetchResponse {
 	head := req.ResponseKind().(*kmsg.FetchResponse)
 	head.SessionID, head.ErrorCode = session, int16(code)
 	return head
-}
-
-// refuseReplica answers another broker, which there is none of yet.
-func (b *Broker) refuseReplica(ctx context.Context, req *kmsg.FetchRequest) kmsg.Response {
-	resp := &fetchResponse{FetchResponse: fetchHead(req, noSession, protocol.None)}
-	for _, target := range appendTargets(nil, req) {
-		resp.add(&target, failedFetch(b.code(ctx, replication.ErrNotLeader)), nil)
-	}
-	return resp
 }
 
 // read reads the targets. Those that the cluster does not have take no part, so that they do not end the others' wait.
@@ -123,11 +120,15 @@ func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
 			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch,
 		}
 	}
+	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
+	if replica != nil {
+		isolation = replication.ReadLogEnd
+	}
 	maxBytes := int(max(min(req.MaxBytes, b.cfg.FetchMaxBytes), 0))
 	b.partitions.Fetch(ctx, replication.FetchParams{
 		MaxWait:  time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
-		Isolation: isolationOf(req.IsolationLevel),
+		Isolation: isolation, Replica: replica,
 	}, f.partitions, f.results)
 	for i := range f.results {
 		f.news[i] = newsOf(&f.results[i])
@@ -155,6 +156,9 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 	if result.Err != nil {
 		p := failedFetch(b.code(ctx, result.Err))
 		b.hintFetch(r, req, resp, t, &p)
+		if errors.Is(result.Err, replication.ErrOffsetOutOfRange) && replicaOf(req) != nil {
+			p.LogStartOffset = result.LogStartOffset // where it has to begin
+		}
 		resp.add(t, p, nil)
 		return
 	}

@@ -47,6 +47,7 @@ var errorCodes = []struct {
 	{replication.ErrNotLeader, protocol.NotLeaderOrFollower},
 	{replication.ErrFencedLeaderEpoch, protocol.FencedLeaderEpoch},
 	{replication.ErrUnknownLeaderEpoch, protocol.UnknownLeaderEpoch},
+	{replication.ErrNotEnoughReplicasAfterAppend, protocol.NotEnoughReplicasAfterAppend},
 	{replication.ErrNotEnoughReplicas, protocol.NotEnoughReplicas},
 	{replication.ErrInvalidRequiredAcks, protocol.InvalidRequiredAcks},
 	{replication.ErrOffsetNotAvailable, protocol.OffsetNotAvailable},

@@ -127,14 +127,14 @@ var brokerSettings = []setting{
 		b.NATS, err = splitURLs(text, "nats", "tls")
 		return err
 	}},
-	{name: "control", value: "HOST:PORT", doc: "not supported yet, refused: control ports of one of several brokers", apply: func(b *Broker, text string) error {
+	{name: "control", value: "HOST:PORT", doc: "address of this broker's part of the embedded control plane, one of --seeds: etcd members talk at PORT, etcd clients at PORT+1, NATS servers at PORT+2 (default: as --seeds say)", apply: func(b *Broker, text string) error {
 		b.Control = text
 		if text == "" {
 			return nil
 		}
-		return checkAddress(text, 1)
+		return checkControl(text)
 	}},
-	{name: "seeds", value: "N=HOST:PORT,…", several: true, doc: "not supported yet, refused: the brokers that run the embedded control plane", apply: applySeeds},
+	{name: "seeds", value: "N=HOST:PORT,…", several: true, doc: "the brokers that run the embedded control plane, three or five of them, the same list for every broker (default: this one alone)", apply: applySeeds},
 }
 
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -146,6 +146,17 @@ func checkAddress(text string, lowestPort int) error {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || int(n) < lowestPort {
 		return fmt.Errorf("the port must be a number from %d to 65535", lowestPort)
+	}
+	return nil
+}
+
+// checkControl is checkAddress for an address whose port is the first of three.
+func checkControl(text string) error {
+	if err := checkAddress(text, 1); err != nil {
+		return err
+	}
+	if _, port, err := net.SplitHostPort(text); err != nil || len(port) == 5 && port > "65533" {
+		return errors.New("the port must be a number from 1 to 65533: the two after it are used as well")
 	}
 	return nil
 }
@@ -185,7 +196,7 @@ func applySeeds(b *Broker, text string) error {
 	for _, part := range splitList(text) {
 		id, address, ok := strings.Cut(part, "=")
 		n, err := strconv.ParseInt(id, 10, 32)
-		if !ok || err != nil || n < 0 || checkAddress(address, 1) != nil {
+		if !ok || err != nil || n < 0 || checkControl(address) != nil {
 			return fmt.Errorf("%q must be N=HOST:PORT", part)
 		}
 		if slices.ContainsFunc(b.Seeds, func(s Seed) bool { return s.NodeID == int32(n) }) {
@@ -210,15 +221,46 @@ func finish(b *Broker) error {
 	default:
 		b.Advertise = b.Listen
 	}
-	if b.Control != "" || len(b.Seeds) > 0 {
-		problems = append(problems, errors.New("--control and --seeds: several brokers are not supported yet: leave them out"))
-	}
+	problems = append(problems, finishControl(b)...)
 	for _, name := range slices.Sorted(maps.Keys(b.Set)) {
 		if k, err := BrokerKey(name); err == nil && k.Setting != "" {
 			problems = append(problems, fmt.Errorf("%s is set with --%s", name, k.Setting))
 		}
 	}
 	return errors.Join(append(problems, Layers{Static: b.Set}.ValidateStatic())...)
+}
+
+// finishControl checks how the control plane of several brokers is described.
+func finishControl(b *Broker) (problems []error) {
+	own := slices.IndexFunc(b.Seeds, func(s Seed) bool { return s.NodeID == b.NodeID })
+	switch {
+	case len(b.Seeds) == 0 && b.Control != "":
+		return []error{errors.New("--control is this broker's place among --seeds: add --seeds, or leave --control out")}
+	case len(b.Seeds) == 0:
+		return nil
+	case len(b.Etcd) > 0:
+		problems = append(problems, errors.New("--etcd and --seeds: etcd is either external or run by the seeds: leave one of them out"))
+	}
+	switch {
+	case own < 0 && b.Control != "":
+		problems = append(problems, fmt.Errorf("--control %s: broker %d is not one of --seeds: add it there, or leave --control out", b.Control, b.NodeID))
+	case own >= 0 && b.Control == "":
+		b.Control = b.Seeds[own].Control
+	case own >= 0 && b.Control != b.Seeds[own].Control:
+		problems = append(problems, fmt.Errorf("--control %s: --seeds say %s for broker %d: give both the same address", b.Control, b.Seeds[own].Control, b.NodeID))
+	}
+	return problems
+}
+
+// ControlAddress is one of the three addresses at a control address: 0 etcd's
+// members, 1 etcd's clients, 2 NATS servers.
+func ControlAddress(control string, offset int) string {
+	host, port, err := net.SplitHostPort(control)
+	n, portErr := strconv.Atoi(port)
+	if err != nil || portErr != nil {
+		return control // checked when it was read
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+offset))
 }
 
 // Static is the static layer: what was set by Kafka's names, and the process

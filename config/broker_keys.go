@@ -32,6 +32,18 @@ func brokerKeys() []Key {
 		brokerKey("num.partitions", Int, "1", "", atLeast(1),
 			"The number of partitions of topics that are created without one."),
 
+		// Replication.
+		brokerKey("num.replica.fetchers", Int, "1", "", atLeast(1),
+			"How many connections a broker follows each leader over."),
+		brokerKey("replica.fetch.max.bytes", Int, "1048576", "bytes", atLeast(0),
+			"How much a follower asks for of one partition at a time. A larger batch comes all the same."),
+		brokerKey("replica.fetch.response.max.bytes", Int, "10485760", "bytes", atLeast(0),
+			"How much a follower asks for of all partitions of a leader at a time."),
+		brokerKey("replica.fetch.wait.max.ms", Int, "500", "ms", atLeast(0),
+			"How long a leader waits for news before it answers a follower."),
+		brokerKey("replica.lag.time.max.ms", Long, "30000", "ms", atLeast(1),
+			"How long a follower may lack something before it is no longer in sync."),
+
 		// Log.
 		clusterKey(brokerKey("log.cleaner.backoff.ms", Long, "15000", "ms", atLeast(0),
 			"How long compaction rests when no log is due.")),

@@ -14,7 +14,7 @@ const (
 	suspectQueue = 64
 	probers      = 4
 	// probePause is how long a broker that has been probed is left in peace.
-	probePause = 250 * time.Millisecond
+	probePause = 50 * time.Millisecond
 	// probeTimeout bounds a probe and what follows from it.
 	probeTimeout = 5 * time.Second
 )

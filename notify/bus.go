@@ -16,7 +16,10 @@ import (
 type Options struct {
 	// URLs of an external NATS, separated by commas; with none the bus starts a
 	// server in this process that listens on no port.
-	URLs       string
+	URLs string
+	// Routes join the server in this process to those of other brokers; nil: it
+	// is alone.
+	Routes     *Routes
 	Cluster    string
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
@@ -68,11 +71,12 @@ func Open(o Options) (*Bus, error) {
 		}),
 	}
 	if o.URLs == "" {
+		var token string
 		var err error
-		if b.server, err = startServer(b.logger); err != nil {
+		if b.server, token, err = startServer(o, b.logger); err != nil {
 			return nil, fmt.Errorf("open the hint bus: %w", err)
 		}
-		options = append(options, nats.InProcessServer(b.server))
+		options = append(options, nats.InProcessServer(b.server), nats.Token(token))
 	}
 	var err error
 	if b.conn, err = nats.Connect(o.URLs, options...); err != nil {

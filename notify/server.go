@@ -1,34 +1,78 @@
 package notify
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// startServer runs a NATS server that only this process can reach.
-func startServer(logger *slog.Logger) (*server.Server, error) {
-	s, err := server.NewServer(&server.Options{
+// Routes are how the embedded servers of several brokers find each other.
+type Routes struct {
+	Name   string   // of this server, unique among them
+	Listen string   // HOST:PORT for the other servers; empty: this one only connects
+	Peers  []string // HOST:PORT of servers that listen, this one may be among them
+}
+
+// apply makes a lonely server one of a cluster. Such a server insists on a port
+// for clients: it is on loopback, and only this process knows the token.
+func (r *Routes) apply(o *server.Options, cluster string) error {
+	o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT
+	o.Authorization = rand.Text()
+	o.ServerName = r.Name
+	o.Cluster.Name = cluster
+	o.Cluster.Host, o.Cluster.Port = "127.0.0.1", server.RANDOM_PORT
+	if r.Listen != "" {
+		host, port, err := net.SplitHostPort(r.Listen)
+		if err != nil {
+			return fmt.Errorf("address for other servers: %w", err)
+		}
+		if o.Cluster.Port, err = strconv.Atoi(port); err != nil {
+			return fmt.Errorf("address for other servers: port: %w", err)
+		}
+		o.Cluster.Host = host
+	}
+	for _, peer := range r.Peers {
+		if peer != r.Listen {
+			o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: peer})
+		}
+	}
+	return nil
+}
+
+// startServer runs a NATS server whose only client is this process, and returns
+// the token that it asks of clients.
+func startServer(options Options, logger *slog.Logger) (*server.Server, string, error) {
+	o := &server.Options{
 		ServerName: "varve",
 		DontListen: true,
 		NoSigs:     true,
 		NoLog:      true,
 		JetStream:  false,
 		MaxPayload: maxHint,
-	})
+	}
+	if options.Routes != nil {
+		if err := options.Routes.apply(o, options.Cluster); err != nil {
+			return nil, "", err
+		}
+	}
+	s, err := server.NewServer(o)
 	if err != nil {
-		return nil, fmt.Errorf("make the embedded NATS server: %w", err)
+		return nil, "", fmt.Errorf("make the embedded NATS server: %w", err)
 	}
 	s.SetLoggerV2(serverLog{logger}, false, false, false)
 	s.Start()
 	if s.ReadyForConnections(startTimeout) {
-		return s, nil
+		return s, o.Authorization, nil
 	}
 	s.Shutdown()
 	s.WaitForShutdown()
-	return nil, errors.New("start the embedded NATS server: it is not ready in time")
+	return nil, "", errors.New("start the embedded NATS server: it is not ready in time")
 }
 
 func (b *Bus) stopServer() {

@@ -44,7 +44,7 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 		return Appended{}, err
 	}
 	config := p.config.Load()
-	if need := config.MinInSyncReplicas; acks == AcksAll && len(r.isr) < need {
+	if need := r.needed(config); acks == AcksAll && len(r.isr) < need {
 		return Appended{}, fmt.Errorf("%s: %d in sync, %d needed: %w", p.tp, len(r.isr), need, ErrNotEnoughReplicas)
 	}
 	info, err := p.log.Append(batches, r.epoch)
@@ -102,7 +102,7 @@ func (a Appended) Done() (done bool, err error) {
 	end := a.LastOffset + 1
 	onDisk := !p.config.Load().durable() || p.log.FlushedOffset() >= end
 	if onDisk && (a.acks != AcksAll || p.log.HighWatermark() >= end) {
-		return true, nil
+		return true, a.enough()
 	}
 	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {
 		return true, failure.err
@@ -111,4 +111,15 @@ func (a Appended) Done() (done bool, err error) {
 		return true, err // whether it is committed is now up to the new leader
 	}
 	return false, nil
+}
+
+// enough tells whether a record that is committed now is on as many replicas as acks=all promises: the set may have shrunk since it was
+// appended. The record stays where it is.
+func (a Appended) enough() error {
+	r := a.partition.role.Load()
+	need := r.needed(a.partition.config.Load())
+	if a.acks != AcksAll || !r.leader || len(r.isr) >= need {
+		return nil
+	}
+	return fmt.Errorf("%s: %d in sync, %d needed: %w", a.partition.tp, len(r.isr), need, ErrNotEnoughReplicasAfterAppend)
 }

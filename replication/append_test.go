@@ -37,16 +37,21 @@ func TestAppendRefuses(t *testing.T) {
 			t.Errorf("acks=%d: %v", acks, err)
 		}
 	}
+	alone := leads(2, 1, 2)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.Append(good, AcksAll); !errors.Is(err, ErrNotEnoughReplicas) {
 		t.Errorf("too few in sync: %v", err)
 	}
-	if _, err := b.Append(good, AcksLeader); err != nil {
-		t.Errorf("acks=1 with too few in sync: %v", err)
+	if _, err := b.Append(good, AcksLeader); err != nil || b.HighWatermark() != 0 {
+		t.Errorf("acks=1 with too few in sync: %v, high watermark %d", err, b.HighWatermark())
 	}
-	if _, err := b.AppendAt(1, good); !errors.Is(err, ErrUnknownLeaderEpoch) {
+	if _, err := b.AppendAt(3, good); !errors.Is(err, ErrUnknownLeaderEpoch) {
 		t.Errorf("at an epoch to come: %v", err)
 	}
-	if err := b.lead(3, []int32{1, 2}); err != nil {
+	if err := b.lead(leads(3, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.AppendAt(0, good); !errors.Is(err, ErrFencedLeaderEpoch) {
@@ -68,7 +73,7 @@ func TestAppendRefuses(t *testing.T) {
 func TestBatchesCarryTheLeaderEpoch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.append(t, AcksAll, "zero")
-	if err := b.lead(7, []int32{1}); err != nil {
+	if err := b.lead(leads(7, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksAll, "seven")

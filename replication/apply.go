@@ -36,6 +36,12 @@ type appliedTopic struct {
 	settled bool // all partitions are what the topic says
 }
 
+// has tells whether the topic was applied with a partition as of a revision.
+func (t *appliedTopic) has(number int32, revision int64) bool {
+	p, ok := t.topic.Partition(number)
+	return ok && p.Revision == revision
+}
+
 func newApplier(m *Manager) applier {
 	return applier{m: m, topics: map[metadata.TopicID]*appliedTopic{}}
 }
@@ -64,7 +70,7 @@ func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata
 		return failed
 	}
 	a.execute(ctx, image, changes)
-	a.publish(changes)
+	a.publish(image, changes)
 	for _, c := range changes {
 		a.settle(c, failed)
 	}
@@ -94,7 +100,9 @@ func (a *applier) changes(image *metadata.Image) []*change {
 	var changes []*change
 	for topic := range image.Topics() {
 		overrides := image.TopicConfigs(topic.Name)
-		if t := a.topics[topic.ID]; t != nil && t.settled && t.topic == topic && !brokerChanged && maps.Equal(t.configs, overrides) {
+		t := a.topics[topic.ID]
+		same := t != nil && t.settled && !brokerChanged && maps.Equal(t.configs, overrides)
+		if same && t.topic == topic {
 			continue
 		}
 		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, settled: true} // settle takes that back if something fails
@@ -105,6 +113,9 @@ func (a *applier) changes(image *metadata.Image) []*change {
 			}
 			c := &change{topic: topic, number: number, config: &config}
 			c.partition, _ = hosted.byID[topic.ID].partition(number)
+			if same && c.partition != nil && t.has(number, topic.Partitions[number].Revision) {
+				continue
+			}
 			changes = append(changes, c)
 		}
 	}
@@ -153,13 +164,13 @@ func (a *applier) one(image *metadata.Image, c *change) error {
 	switch {
 	case elected && leader.ID == a.m.o.BrokerID, was.leader && state.Leader == a.m.o.BrokerID && was.epoch == state.LeaderEpoch:
 		// The second case: this broker's registration has lapsed. Until somebody else is elected it leads on, see the design's I6.
-		if err := p.lead(state.LeaderEpoch, state.ISR); err != nil {
+		if err := p.lead(roleOf(state)); err != nil {
 			return err
 		}
 		a.attach(p, was)
 		return nil
 	}
-	p.resign(role{epoch: state.LeaderEpoch, leaderID: state.Leader, isr: state.ISR})
+	p.resign(roleOf(state))
 	if p.attached {
 		p.tier.Detach(p.tp)
 		p.attached = false
@@ -187,8 +198,8 @@ func (a *applier) attach(p *Partition, was *role) {
 	p.attached = true
 }
 
-// publish shows clients what has changed, and then tells the listeners.
-func (a *applier) publish(changes []*change) {
+// publish shows clients what has changed, tells the listeners, and has the fetchers follow whoever leads now.
+func (a *applier) publish(image *metadata.Image, changes []*change) {
 	next := a.m.index.Load().edit()
 	for _, c := range changes {
 		if c.partition != nil {
@@ -201,6 +212,7 @@ func (a *applier) publish(changes []*change) {
 			a.tell(c.partition)
 		}
 	}
+	a.m.fetchers.assign(image, changes)
 }
 
 // tell informs the topic's listener, if the partition has a role that it was not told of.
@@ -232,7 +244,7 @@ func (a *applier) count() {
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier}
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, now: m.o.Now, logger: m.o.Logger}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	return p

@@ -56,6 +56,7 @@ func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.
 		next.remove(p)
 	}
 	a.m.index.Store(&next.index)
+	a.m.fetchers.drop(doomed)
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(applyParallel)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 const (
@@ -20,6 +22,7 @@ type FetchParams struct {
 	MaxWait            time.Duration
 	MinBytes, MaxBytes int
 	Isolation          Isolation
+	Replica            *metadata.Member // the follower that asks, nil for consumers
 }
 
 // FetchPartition asks for one partition.
@@ -115,6 +118,7 @@ func (f *fetch) read(i int) {
 	result.ReadResult, result.Err = p.Partition.readLocal(ReadRequest{
 		Offset: p.Offset, MaxBytes: min(p.MaxBytes, max(f.left, 0)), MinOne: f.nonzero == 0,
 		Isolation: f.params.Isolation, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
+		Replica: f.params.Replica, again: f.waiter != nil,
 	})
 	switch {
 	case result.Err != nil, result.Diverging != nil:
@@ -214,10 +218,18 @@ func (f *fetch) watch() {
 	}
 	for i := range f.partitions {
 		r, p := &f.results[i], f.partitions[i].Partition
-		if p != nil && r.Err == nil && !r.cold && (p.role.Load() != r.role || p.log.HighWatermark() != r.HighWatermark) {
+		if p != nil && r.Err == nil && !r.cold && (p.role.Load() != r.role || f.moved(p, r)) {
 			f.watches[i].signal()
 		}
 	}
+}
+
+// moved tells whether there is more to read than when a partition was read.
+func (f *fetch) moved(p *Partition, r *FetchResult) bool {
+	if f.params.Replica != nil {
+		return p.log.EndOffset() != r.end
+	}
+	return p.log.HighWatermark() != r.HighWatermark
 }
 
 // unwatch lets go of everything but the results.

@@ -86,7 +86,7 @@ func (b *bench) partition(t *testing.T, tp metadata.TopicPartition, cfg Config) 
 	}
 	p := b.m.newPartition(tp, metadata.TopicID{1}, log)
 	p.configure(&cfg)
-	if err = p.lead(0, []int32{1}); err != nil {
+	if err = p.lead(leads(0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -265,4 +265,13 @@ func (f *fakeTier) Status(tp metadata.TopicPartition) (tiering.Status, bool) {
 	defer f.mu.Unlock()
 	_, ok := f.attached[tp]
 	return tiering.Status{Segments: int64(len(f.batches[tp]))}, ok
+}
+
+// leads is the role of the leader, broker 1, with the first of the replicas in sync.
+func leads(epoch int32, replicas ...int32) role {
+	r := role{epoch: epoch, leaderID: 1, replicas: replicas}
+	for _, id := range replicas {
+		r.isr = append(r.isr, metadata.Member{Broker: id})
+	}
+	return r
 }

@@ -31,6 +31,36 @@ type Options struct {
 
 	// ColdMaxWait is how long a fetch waits for the bucket before it returns without (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
+
+	Followers
+}
+
+// Followers are the options of replication between brokers; without Dial this broker follows nobody.
+type Followers struct {
+	Dial        Dial
+	BrokerEpoch func() int64 // of this broker's registration
+	// AlterISR writes what this broker proposes as the leader; see metadata.Admin.AlterISR for the errors.
+	AlterISR func(ctx context.Context, changes []metadata.ISRChange) []error
+	// Suspect is told of every failure to fetch from a leader; it must not block. May be nil.
+	Suspect func(leader metadata.Member, err error)
+
+	MaxLag                  time.Duration // how long a follower may lack something and be in sync (replica.lag.time.max.ms); 30 s
+	FetchersPerLeader       int           // num.replica.fetchers; 1
+	ReplicaMaxWait          time.Duration // replica.fetch.wait.max.ms; 500 ms
+	ReplicaFetchMaxBytes    int32         // of one partition (replica.fetch.max.bytes); 1 MiB
+	ReplicaResponseMaxBytes int32         // of all (replica.fetch.response.max.bytes); 10 MiB
+	Now                     func() time.Time
+}
+
+func (f *Followers) setDefaults() {
+	f.MaxLag = cmp.Or(f.MaxLag, 30*time.Second)
+	f.FetchersPerLeader = cmp.Or(f.FetchersPerLeader, 1)
+	f.ReplicaMaxWait = cmp.Or(f.ReplicaMaxWait, 500*time.Millisecond)
+	f.ReplicaFetchMaxBytes = cmp.Or(f.ReplicaFetchMaxBytes, 1<<20)
+	f.ReplicaResponseMaxBytes = cmp.Or(f.ReplicaResponseMaxBytes, 10<<20)
+	if f.Now == nil {
+		f.Now = time.Now
+	}
 }
 
 // Listener is told of the partitions of one topic that this broker leads. Its methods are called one after the other and must return
@@ -51,6 +81,8 @@ type Manager struct {
 	index       atomic.Pointer[index]
 	listeners   map[string]Listener // by topic; fixed when Run starts
 	applier     applier             // Run's
+	isr         *isrWriter
+	fetchers    *fetchers
 
 	served struct {
 		sync.Mutex
@@ -62,6 +94,7 @@ type Manager struct {
 
 // New makes a manager that hosts nothing until Run has seen an image.
 func New(o Options) *Manager {
+	o.setDefaults()
 	m := &Manager{
 		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
 		listeners: map[string]Listener{},
@@ -69,6 +102,10 @@ func New(o Options) *Manager {
 	m.cold = newColdReads(m.metrics)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)
+	m.fetchers = newFetchers(m)
+	if o.AlterISR != nil {
+		m.isr = newISRWriter(m)
+	}
 	m.served.changed = make(chan struct{})
 	return m
 }
@@ -79,13 +116,18 @@ func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
 // retryInterval is how soon what failed for an image, on a full disk say, is tried again.
 const retryInterval = time.Second
 
-// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket.
+// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket, fetch from leaders
+// and write in-sync sets.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { m.cold.run(ctx) })
+	wg.Go(func() { m.fetchers.run(ctx) })
+	if m.isr != nil {
+		wg.Go(func() { m.isr.run(ctx) })
+	}
 
 	images := m.o.Cluster.Subscribe()
 	defer images.Close()

@@ -15,6 +15,12 @@ type metrics struct {
 	coldReads       *prometheus.CounterVec
 	coldPending     prometheus.Gauge
 	coldBytes       prometheus.Gauge
+	replicatedBytes prometheus.Counter
+	truncations     prometheus.Counter
+	followErrors    prometheus.Counter
+	fetchFailures   prometheus.Counter
+	isrChanges      *prometheus.CounterVec
+	underReplicated prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -47,6 +53,24 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		coldBytes: f.NewGauge(prometheus.GaugeOpts{
 			Name: "varve_replication_cold_read_memory_bytes", Help: "Memory that results of reads from the bucket hold or may need.",
+		}),
+		replicatedBytes: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_replication_replicated_bytes_total", Help: "Bytes of batches appended as a follower.",
+		}),
+		truncations: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_replication_truncations_total", Help: "Times that a follower went back to where it and its leader parted.",
+		}),
+		followErrors: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_replication_follow_errors_total", Help: "Answers of leaders about a partition that its follower could not go on with.",
+		}),
+		fetchFailures: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_replication_fetch_failures_total", Help: "Fetches from leaders that failed as a whole.",
+		}),
+		isrChanges: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_isr_changes_total", Help: "In-sync sets proposed by this broker as a leader, by outcome.",
+		}, []string{"outcome"}),
+		underReplicated: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_replication_under_replicated_count", Help: "Partitions led by this broker that have replicas out of sync.",
 		}),
 	}
 }

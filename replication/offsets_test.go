@@ -29,7 +29,7 @@ func TestListOffset(t *testing.T) {
 
 	b.fill(t, 20, 10) // timestamps 1000, 1010 …
 	b.freeze(t, 10)
-	if err := b.lead(4, []int32{1}); err != nil {
+	if err := b.lead(leads(4, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.log.Append(batch(t, 5000, "uncommitted"), 4); err != nil {
@@ -73,7 +73,7 @@ func TestNewLeaderDoesNotTellLatestTooEarly(t *testing.T) {
 	if _, err := b.log.Append(batch(t, 5000, "a", "b"), 0); err != nil {
 		t.Fatal(err)
 	}
-	b.role.Store(&role{leader: true, epoch: 1, isr: []int32{1, 2}, epochStart: 4})
+	b.role.Store(&role{leader: true, epoch: 1, isr: leads(0, 1, 2).isr, epochStart: 4})
 	for _, ts := range []int64{LatestTimestamp, 5000} {
 		if _, err := b.ListOffset(t.Context(), ts, ReadUncommitted, -1); !errors.Is(err, ErrOffsetNotAvailable) {
 			t.Errorf("time %d: %v", ts, err)
@@ -91,7 +91,7 @@ func TestNewLeaderDoesNotTellLatestTooEarly(t *testing.T) {
 func TestEndOffsetForEpoch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 3)
-	if err := b.lead(5, []int32{1}); err != nil {
+	if err := b.lead(leads(5, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.fill(t, 2)

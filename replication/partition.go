@@ -2,9 +2,10 @@ package replication
 
 import (
 	"fmt"
-	"slices"
+	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
@@ -32,6 +33,8 @@ type Partition struct {
 	metrics *metrics
 
 	brokerID     int32
+	now          func() time.Time
+	logger       *slog.Logger
 	role         atomic.Pointer[role]   // replaced under mu
 	config       atomic.Pointer[Config] // replaced under mu
 	flushFailure atomic.Pointer[flushFailure]
@@ -39,6 +42,8 @@ type Partition struct {
 
 	mu        sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
 	sinceKick int64      // bytes; guarded by mu
+	followers followers  // of a leader; guarded by mu
+	isr       *isrWriter
 
 	attached bool // to the tier; the applier's
 	told     role // that a listener knows; the applier's
@@ -46,12 +51,23 @@ type Partition struct {
 
 // role is what the metadata image says of a partition. It never changes; it is replaced.
 type role struct {
-	leader     bool // this broker leads
-	gone       bool // the partition is not this broker's any more
-	epoch      int32
-	leaderID   int32
-	isr        []int32
-	epochStart int64 // the log's end when this broker became the leader
+	leader         bool // this broker leads
+	gone           bool // the partition is not this broker's any more
+	epoch          int32
+	leaderID       int32
+	leaderEpoch    int64             // the broker epoch that the leader was elected under
+	isr            []metadata.Member // in sync, the leader among them
+	replicas       []int32
+	partitionEpoch int32
+	epochStart     int64 // the log's end when this broker became the leader
+}
+
+// roleOf reads a partition's state. Nobody changes what the role shares with the image.
+func roleOf(state *metadata.Partition) role {
+	return role{
+		epoch: state.LeaderEpoch, leaderID: state.Leader, leaderEpoch: state.LeaderBrokerEpoch,
+		isr: state.Members(), replicas: state.Replicas, partitionEpoch: state.PartitionEpoch,
+	}
 }
 
 // TopicPartition is the partition's name.
@@ -95,23 +111,28 @@ func (p *Partition) leading(currentEpoch int32) (*role, error) {
 	return r, nil
 }
 
-// lead makes this broker the leader at an epoch, which starts at the log's end. It leads as well when the log's disk has failed: with one
-// replica there is nobody else, and clients are to hear why nothing is served.
-func (p *Partition) lead(epoch int32, isr []int32) error {
+// lead makes this broker the leader at the role's epoch, which starts at the log's end, or tells the leader of that epoch of another
+// in-sync set. It leads as well when the log's disk has failed: clients are to hear why nothing is served until somebody else is elected.
+func (p *Partition) lead(next role) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if old := p.role.Load(); old.leader && old.epoch == epoch {
-		next := *old
-		next.isr = slices.Clone(isr)
+	next.leader = true
+	if old := p.role.Load(); old.leader && old.epoch == next.epoch {
+		if next.partitionEpoch < old.partitionEpoch {
+			return nil
+		}
+		next.epochStart = old.epochStart
+		p.followers.keep(next, p.brokerID)
 		p.role.Store(&next)
 		p.advanceLocked()
 		return nil
 	}
-	start := p.log.EndOffset()
-	if err := p.log.AssignEpoch(epoch, start); err != nil && p.log.Offline() == nil {
-		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, epoch, err)
+	next.epochStart = p.log.EndOffset()
+	if err := p.log.AssignEpoch(next.epoch, next.epochStart); err != nil && p.log.Offline() == nil {
+		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.epoch, err)
 	}
-	p.role.Store(&role{leader: true, epoch: epoch, leaderID: p.brokerID, isr: slices.Clone(isr), epochStart: start})
+	p.followers = newFollowers(next, p.brokerID, p.now())
+	p.role.Store(&next)
 	p.advanceLocked()
 	if p.config.Load().durable() {
 		p.log.FlushSoon() // what recovery found may never have been synced
@@ -120,11 +141,12 @@ func (p *Partition) lead(epoch int32, isr []int32) error {
 	return nil
 }
 
-// resign makes this broker not the leader: somebody else is, or the partition is gone.
+// resign makes this broker not the leader: somebody else is, nobody is, or the partition is gone.
 func (p *Partition) resign(r role) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r.leader = false
+	p.followers = followers{}
 	p.role.Store(&r)
 	p.watchers.wake()
 }
@@ -146,13 +168,22 @@ func (p *Partition) configure(c *Config) {
 	}
 }
 
-// committableLocked is how far the high watermark may move. It is the place where the positions of followers will count.
+// committableLocked is how far the high watermark may move: to where all in-sync replicas are. While a change of that set is under way
+// both sets count, and with fewer in sync than min.insync.replicas it stays where it is (KIP-966), so that who was in sync then has all.
 func (p *Partition) committableLocked() int64 {
-	if p.config.Load().flushesEach() {
-		return min(p.log.FlushedOffset(), p.log.EndOffset())
+	end := p.log.EndOffset()
+	config, r := p.config.Load(), p.role.Load()
+	if config.flushesEach() {
+		end = min(p.log.FlushedOffset(), end)
 	}
-	return p.log.EndOffset()
+	if len(r.isr) < r.needed(config) {
+		return 0
+	}
+	return min(end, p.followers.committed(r.isr, p.brokerID))
 }
+
+// needed is how many replicas must be in sync: min.insync.replicas, as far as there are so many.
+func (r *role) needed(config *Config) int { return min(config.MinInSyncReplicas, len(r.replicas)) }
 
 // advanceLocked moves the leader's high watermark as far as it goes, and wakes who waits for that.
 func (p *Partition) advanceLocked() {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
 )
@@ -27,6 +29,9 @@ type ReadRequest struct {
 	Isolation          Isolation
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
+	// Replica is the follower that asks, nil for consumers: it has everything below Offset.
+	Replica *metadata.Member
+	again   bool // the same request looks again: its Offset says nothing new
 }
 
 // ReadResult is what there is. Without an error its Records, which may be none, must be released.
@@ -39,6 +44,7 @@ type ReadResult struct {
 
 	cold bool  // the offset is in the remote tier, which has not been read
 	upTo int64 // exclusive limit that Isolation sets
+	end  int64 // of the log when it was read
 	role *role // that the result was made under
 }
 
@@ -92,27 +98,37 @@ func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	// The order matters: what is stable is committed, and what is committed is in the log.
 	result := ReadResult{role: role, LastStableOffset: p.log.LastStableOffset()}
 	result.HighWatermark = p.log.HighWatermark()
-	end := p.log.EndOffset()
+	result.end = p.log.EndOffset()
 	result.LogStartOffset = p.log.StartOffset()
-	if r.Offset < result.LogStartOffset || r.Offset > end {
-		return ReadResult{}, fmt.Errorf("read %s at %d, log is [%d, %d): %w", p.tp, r.Offset, result.LogStartOffset, end, ErrOffsetOutOfRange)
+	if r.Replica != nil && !slices.Contains(role.replicas, r.Replica.Broker) {
+		return ReadResult{}, fmt.Errorf("read %s: broker %d is no replica of it: %w", p.tp, r.Replica.Broker, ErrNotLeader)
 	}
-	if r.LastFetchedEpoch >= 0 {
+	if r.LastFetchedEpoch >= 0 { // before the range: a replica that is ahead of its leader has to learn where they parted
 		diverging, known := p.diverging(r)
 		if !known {
-			return ReadResult{}, fmt.Errorf("read %s: epoch %d is not in the log: %w", p.tp, r.LastFetchedEpoch, ErrOffsetOutOfRange)
+			return result.at(), fmt.Errorf("read %s: epoch %d is not in the log: %w", p.tp, r.LastFetchedEpoch, ErrOffsetOutOfRange)
 		}
 		if diverging != nil {
 			result.Diverging = diverging
 			return result, nil
 		}
 	}
-	result.upTo = upTo(r.Isolation, &result, end)
+	if r.Offset < result.LogStartOffset || r.Offset > result.end {
+		return result.at(), fmt.Errorf("read %s at %d, log is [%d, %d): %w", p.tp, r.Offset, result.LogStartOffset, result.end, ErrOffsetOutOfRange)
+	}
+	if r.Replica != nil && !r.again {
+		p.fetchedBy(*r.Replica, role, r.Offset)
+		result.HighWatermark = p.log.HighWatermark()
+	}
+	result.upTo = upTo(r.Isolation, &result, result.end)
 	if r.Offset >= result.upTo || r.MaxBytes <= 0 && !r.MinOne {
 		return result, nil
 	}
 	return p.readSlice(r, result)
 }
+
+// at is what of a result a replica needs beside ErrOffsetOutOfRange: where the log starts.
+func (r ReadResult) at() ReadResult { return ReadResult{LogStartOffset: r.LogStartOffset} }
 
 func (p *Partition) readSlice(r ReadRequest, result ReadResult) (ReadResult, error) {
 	if r.Offset >= p.log.LocalStartOffset() {

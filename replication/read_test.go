@@ -108,7 +108,7 @@ func TestReadErrors(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10, 5)
 	b.freeze(t, 5)
-	if err := b.lead(3, []int32{1}); err != nil {
+	if err := b.lead(leads(3, 1)); err != nil {
 		t.Fatal(err)
 	}
 	at := func(offset int64, epoch, last int32) ReadRequest {
@@ -155,7 +155,7 @@ func TestReadErrors(t *testing.T) {
 func TestReaderWithAnotherHistoryIsToldWhereItDiverges(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 3)
-	if err := b.lead(2, []int32{1}); err != nil {
+	if err := b.lead(leads(2, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.fill(t, 2)

@@ -8,10 +8,8 @@ import (
 	"math"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +19,6 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/replication"
@@ -72,6 +69,10 @@ type server struct {
 	tier        *tiering.Manager
 	replicas    *replication.Manager
 	groups      *groups.Coordinator
+
+	admin        *metadata.Admin
+	registration *metadata.Registration // made before it registers, see join
+	controller   *metadata.Controller
 }
 
 // Run starts a broker, serves until ctx ends, and stops it. The error is why it
@@ -173,33 +174,6 @@ func (s *server) openBucket(ctx context.Context) error {
 	return nil
 }
 
-// openControl starts or joins the control plane and begins to follow it.
-func (s *server) openControl(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if len(s.Config.Etcd) > 0 {
-		s.store, err = etcd.Open(ctx, etcd.Options{Endpoints: s.Config.Etcd, Cluster: s.Config.Cluster, Logger: s.log})
-	} else {
-		s.store, err = etcd.OpenEmbedded(ctx, etcd.EmbeddedOptions{
-			Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, Logger: s.log,
-		})
-	}
-	if err != nil {
-		return err
-	}
-	s.parts.add("metadata store", s.store.Close)
-	s.bus, err = notify.Open(notify.Options{
-		URLs: strings.Join(s.Config.NATS, ","), Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,
-	})
-	if err != nil {
-		return err
-	}
-	s.parts.add("notifications", func() error { s.bus.Close(); return nil })
-	s.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
-	s.parts.run(ctx, "metadata follower", s.follower.Run)
-	return nil
-}
-
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) error {
 	clusterID, err := metadata.EnsureClusterID(ctx, s.store)
@@ -224,8 +198,16 @@ func (s *server) openLogs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.parts.add("local log", s.logs.Close)
+	s.parts.add("local log", s.closeLogs)
 	return nil
+}
+
+// closeLogs writes down that this broker has lost nothing, if that is so.
+func (s *server) closeLogs() error {
+	if err := s.logs.Close(); err != nil || s.registration == nil {
+		return err
+	}
+	return markCleanStop(s.Config.DataDir, s.registration.Epoch())
 }
 
 // startData starts what works on the logs: the tier, the replicas, the
@@ -242,6 +224,10 @@ func (s *server) startData(ctx context.Context) error {
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
+	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now, MinISR: s.minISR})
+	if err := s.prepareRegistration(); err != nil {
+		return err
+	}
 	s.replicas = replication.New(replication.Options{
 		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.follower, Logger: s.log, Registerer: s.registry,
 		Config: func(image *metadata.Image, topic string) replication.Config {
@@ -252,9 +238,13 @@ func (s *server) startData(ctx context.Context) error {
 			}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
+		Followers:   s.followers(ctx),
 	})
 	s.startGroups(ctx)
 	if err := s.followTiered(); err != nil {
+		return err
+	}
+	if err := s.followSuspects(ctx); err != nil {
 		return err
 	}
 	s.parts.run(ctx, "replicas", s.replicas.Run)
@@ -278,9 +268,8 @@ func (s *server) topicLives(id metadata.TopicID, revision int64) bool {
 	return ok
 }
 
-// join tells the cluster about this broker and waits until it leads what it is
-// to lead.
-func (s *server) join(ctx context.Context) error {
+// prepareRegistration makes the registration, which does not register yet.
+func (s *server) prepareRegistration() error {
 	host, port, err := net.SplitHostPort(s.Config.AdvertisedAddress(s.kafka.Addr()))
 	if err != nil {
 		return fmt.Errorf("--advertise: %w", err)
@@ -289,10 +278,26 @@ func (s *server) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--advertise: port: %w", err)
 	}
-	registration := metadata.NewRegistration(metadata.RegistrationOptions{
-		Store: s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
+	previous, err := takeCleanStop(s.Config.DataDir)
+	if err != nil {
+		return err
+	}
+	s.registration = metadata.NewRegistration(metadata.RegistrationOptions{
+		PreviousEpoch: previous,
+		Store:         s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
 		Listeners: []metadata.Listener{{Name: listenerName, Host: host, Port: int32(number), Protocol: listenerName}},
 	})
+	s.controller = metadata.NewController(metadata.ControllerOptions{
+		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
+		MinISR: s.minISR, UncleanElection: s.uncleanElection, Probe: s.probe,
+	})
+	return nil
+}
+
+// join tells the cluster about this broker and waits until it leads what it is
+// to lead.
+func (s *server) join(ctx context.Context) error {
+	registration := s.registration
 	epoch, err := registration.Register(ctx)
 	if err != nil {
 		return err
@@ -303,10 +308,7 @@ func (s *server) join(ctx context.Context) error {
 		return registration.Deregister(stop)
 	})
 	s.parts.run(ctx, "registration", registration.Run)
-	controller := metadata.NewController(metadata.ControllerOptions{
-		Store: s.store, Follower: s.follower, Registration: registration, Now: time.Now, Logger: s.log,
-	})
-	s.parts.run(ctx, "controller", controller.Run)
+	s.parts.run(ctx, "controller", s.controller.Run)
 
 	image, err := s.follower.Wait(ctx, func(m *metadata.Image) bool { return s.elected(m, epoch) })
 	if err != nil {
@@ -357,15 +359,15 @@ func (s *server) directoryID() string {
 const listenerName = "PLAINTEXT"
 
 func (s *server) serve(ctx context.Context) error {
-	admin := metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now})
 	b := broker.New(broker.Options{
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Static: s.Config.Set,
-		Cluster: s.follower, Admin: admin, ProducerIDs: admin.AllocateProducerIDs,
+		Cluster: s.follower, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups,
 	})
 	listener := b.NewListener(listenerName)
 	s.parts.run(ctx, "kafka listener", func(ctx context.Context) error { return listener.Serve(ctx, s.kafka) })
 	s.ops.ready.Store(true)
+	s.parts.add("leadership", func() error { return s.handOver(ctx) })
 	s.parts.add("readiness", func() error { s.ops.ready.Store(false); return nil })
 	return nil
 }

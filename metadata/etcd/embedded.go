@@ -25,8 +25,9 @@ import (
 type EmbeddedOptions struct {
 	Dir            string        // created if absent
 	Cluster        string        // as of Options
-	RequestTimeout time.Duration // 5 s if zero
+	RequestTimeout time.Duration // 5 s if zero, 1.5 s with Member
 	Logger         *slog.Logger
+	Member         *Member // nil: the only one, which listens nowhere
 
 	tick time.Duration // defaultTick if zero; an election timeout is electionTicks of them
 }
@@ -46,9 +47,10 @@ const (
 	slowRequestWarning = 2 * time.Second
 )
 
-// OpenEmbedded starts an etcd of one member in this process and returns when it
-// answers. It listens nowhere: the store calls the server's functions. One
-// process uses a directory at a time.
+// OpenEmbedded starts an etcd member in this process and returns when it
+// answers: at once if it is the only one, which listens nowhere, or with a
+// majority of several. The store calls the server's functions. One process uses
+// a directory at a time.
 func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	if err := checkCluster(o.Cluster); err != nil {
 		return nil, err
@@ -69,7 +71,14 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 		_ = lock.Close() // the first error says what is wrong
 		return nil, fmt.Errorf("start the embedded etcd in %s: %w", o.Dir, err)
 	}
-	s := newStore(v3client.New(server.Server), o.Cluster, o.RequestTimeout)
+	timeout := o.RequestTimeout
+	if o.Member != nil {
+		timeout = cmp.Or(timeout, memberTimeout)
+	}
+	s := newStore(v3client.New(server.Server), o.Cluster, timeout)
+	if o.Member != nil {
+		s.member = server.Server
+	}
 	s.stop = func() error {
 		server.Close()
 		return lock.Close()
@@ -92,11 +101,23 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 	if err = checkDatabase(o.Dir); err != nil {
 		return nil, fmt.Errorf("%w; restore the directory, or move it away to start an empty cluster", err)
 	}
-	server, err = embed.StartEtcd(config(o))
+	c := config(o)
+	if o.Member != nil {
+		if err = o.Member.configure(c, o.Cluster); err != nil {
+			return nil, err
+		}
+	}
+	server, err = embed.StartEtcd(c)
 	if err != nil {
 		return nil, err
 	}
-	if err = awaitReady(ctx, server); err != nil {
+	if o.Member != nil {
+		err = o.Member.awaitQuorum(ctx, server, o.Logger)
+	} else {
+		err = awaitReady(ctx, server)
+	}
+	if err != nil {
+		server.Server.Stop() // first: Close alone waits until a member is ready
 		server.Close()
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver"
 
 	"github.com/varvelog/varve/metadata"
 )
@@ -21,7 +22,8 @@ type Store struct {
 	root    string // of the cluster's keys, with a slash at the end
 	timeout time.Duration
 	closed  atomic.Bool
-	stop    func() error // of the embedded server; nil for an external one
+	stop    func() error           // of the embedded server; nil for an external one
+	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
 }
 
 // defaultTimeout bounds a request whose context has no nearer deadline.

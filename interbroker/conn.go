@@ -1,0 +1,130 @@
+package interbroker
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/replication"
+)
+
+// Dialer makes connections.
+type Dialer struct {
+	Listener string        // name of the listeners that brokers reach each other at
+	Timeout  time.Duration // of connecting; 2 s if zero
+}
+
+// Dial is a replication.Dial.
+func (d Dialer) Dial(broker metadata.Broker) replication.LeaderConn {
+	if d.Timeout == 0 {
+		d.Timeout = defaultDialTimeout
+	}
+	return &Conn{dialer: d, broker: broker, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
+}
+
+const (
+	defaultDialTimeout = 2 * time.Second
+	clientID           = "varve-replica"
+	// maxResponse bounds what is believed of an announced size: more than the largest response that a broker makes, of which a single
+	// batch may be larger than all limits.
+	maxResponse = 1 << 30
+	// keptBuffer is how much buffer a connection keeps although its answers are smaller now.
+	keptBuffer = 16 << 20
+)
+
+// Conn is a replication.LeaderConn.
+type Conn struct {
+	dialer  Dialer
+	broker  metadata.Broker
+	format  *kmsg.RequestFormatter
+	conn    net.Conn
+	next    int32 // correlation id
+	request []byte
+	answer  []byte
+	session session
+	fetched []replication.ReplicaFetched
+}
+
+// Close closes the connection.
+func (c *Conn) Close() {
+	if c.conn != nil {
+		_ = c.conn.Close() // nothing is in flight that anybody waits for
+	}
+	c.conn = nil
+	c.session = session{}
+}
+
+// connect makes sure that there is a connection.
+func (c *Conn) connect(ctx context.Context) error {
+	if c.conn != nil {
+		return nil
+	}
+	for _, l := range c.broker.Listeners {
+		if l.Name != c.dialer.Listener {
+			continue
+		}
+		d := net.Dialer{Timeout: c.dialer.Timeout}
+		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))))
+		if err != nil {
+			return fmt.Errorf("connect to broker %d: %w: %w", c.broker.ID, replication.ErrUnreachable, err)
+		}
+		c.conn = conn
+		return nil
+	}
+	return fmt.Errorf("connect to broker %d: it has no listener %s: %w", c.broker.ID, c.dialer.Listener, replication.ErrUnreachable)
+}
+
+// exchange sends a request and returns the body of its answer. After an error the connection is closed.
+func (c *Conn) exchange(ctx context.Context, req kmsg.Request) (body []byte, err error) {
+	if err = c.connect(ctx); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	defer func() {
+		if err != nil {
+			stop()
+			c.Close()
+			if cause := ctx.Err(); cause != nil {
+				err = fmt.Errorf("%w: %w", cause, err)
+			}
+			err = fmt.Errorf("%s at broker %d: %w: %w", protocol.APIName(req.Key()), c.broker.ID, replication.ErrUnreachable, err)
+		}
+	}()
+	c.next++
+	c.request = c.format.AppendRequest(c.request[:0], req, c.next)
+	if _, err = c.conn.Write(c.request); err != nil {
+		return nil, err
+	}
+	var size [4]byte
+	if _, err = io.ReadFull(c.conn, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n < 5 || n > maxResponse {
+		return nil, fmt.Errorf("the answer announces %d bytes", n)
+	}
+	if cap(c.answer) < int(n) || cap(c.answer) > keptBuffer && int(n) < keptBuffer/4 {
+		c.answer = make([]byte, n, max(int(n), 64<<10))
+	}
+	c.answer = c.answer[:n]
+	if _, err = io.ReadFull(c.conn, c.answer); err != nil {
+		return nil, err
+	}
+	if got := int32(binary.BigEndian.Uint32(c.answer)); got != c.next {
+		return nil, fmt.Errorf("the answer has correlation id %d, %d was asked", got, c.next)
+	}
+	if c.answer[4] != 0 {
+		return nil, errors.New("the answer's header has tagged fields, which none is known of")
+	}
+	return c.answer[5:], nil
+}

@@ -1,0 +1,171 @@
+package interbroker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/replication"
+)
+
+// fetchVersion is that of the requests: topic ids, the replica's state, incremental sessions.
+const fetchVersion = 17
+
+// session is the leader's fetch session (KIP-227) as this side knows it. The zero value is none.
+type session struct {
+	id, epoch int32
+	sent      map[key]replication.ReplicaPosition
+}
+
+type key struct {
+	topic     metadata.TopicID
+	partition int32
+}
+
+// Fetch implements replication.LeaderConn.
+func (c *Conn) Fetch(ctx context.Context, r *replication.ReplicaFetch) ([]replication.ReplicaFetched, error) {
+	for attempt := 0; ; attempt++ {
+		resp, err := c.fetch(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		switch code := protocol.ErrorCode(resp.ErrorCode); code {
+		case protocol.None:
+			return c.taken(resp), nil
+		case protocol.FetchSessionIDNotFound, protocol.InvalidFetchSessionEpoch, protocol.FetchSessionTopicIDError:
+			c.session = session{}
+			if attempt == 0 {
+				continue
+			}
+			return nil, fmt.Errorf("fetch from broker %d: %s", c.broker.ID, code)
+		default:
+			c.Close()
+			return nil, fmt.Errorf("fetch from broker %d: %s", c.broker.ID, code)
+		}
+	}
+}
+
+func (c *Conn) fetch(ctx context.Context, r *replication.ReplicaFetch) (*kmsg.FetchResponse, error) {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = fetchVersion
+	req.ReplicaState.ID, req.ReplicaState.Epoch = r.Replica.Broker, r.Replica.Epoch
+	req.MaxWaitMillis = int32(r.MaxWait / time.Millisecond)
+	req.MinBytes, req.MaxBytes = r.MinBytes, r.MaxBytes
+	c.session.ask(req, r.Positions)
+	body, err := c.exchange(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	resp := req.ResponseKind().(*kmsg.FetchResponse)
+	if err = resp.ReadFrom(body); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("fetch from broker %d: read the answer: %w", c.broker.ID, err)
+	}
+	if c.session.epoch == 0 {
+		c.session.id = resp.SessionID
+	}
+	if c.session.id == 0 {
+		c.session = session{} // the leader keeps none: everything is named again
+	} else {
+		c.session.epoch++
+	}
+	return resp, nil
+}
+
+// ask puts into a request what the leader does not know of the positions.
+func (s *session) ask(req *kmsg.FetchRequest, positions []replication.ReplicaPosition) {
+	req.SessionID, req.SessionEpoch = s.id, s.epoch
+	if s.sent == nil {
+		s.sent = make(map[key]replication.ReplicaPosition, len(positions))
+	}
+	topics := map[metadata.TopicID]int{}
+	for _, at := range positions {
+		k := key{at.TopicID, at.Partition}
+		if known, ok := s.sent[k]; ok && known == at && s.epoch > 0 {
+			continue
+		}
+		s.sent[k] = at
+		place, ok := topics[at.TopicID]
+		if !ok {
+			place = len(req.Topics)
+			topics[at.TopicID] = place
+			t := kmsg.NewFetchRequestTopic()
+			t.TopicID = at.TopicID
+			req.Topics = append(req.Topics, t)
+		}
+		p := kmsg.NewFetchRequestTopicPartition()
+		p.Partition, p.FetchOffset, p.LogStartOffset = at.Partition, at.Offset, at.LogStart
+		p.CurrentLeaderEpoch, p.LastFetchedEpoch, p.PartitionMaxBytes = at.LeaderEpoch, at.LastFetchedEpoch, at.MaxBytes
+		req.Topics[place].Partitions = append(req.Topics[place].Partitions, p)
+	}
+	if len(s.sent) > len(positions) {
+		s.forget(req, positions)
+	}
+}
+
+// forget takes partitions that are not asked for any more out of the session.
+func (s *session) forget(req *kmsg.FetchRequest, positions []replication.ReplicaPosition) {
+	asked := make(map[key]bool, len(positions))
+	for _, at := range positions {
+		asked[key{at.TopicID, at.Partition}] = true
+	}
+	for k := range s.sent {
+		if asked[k] {
+			continue
+		}
+		delete(s.sent, k)
+		if s.epoch == 0 {
+			continue
+		}
+		t := kmsg.NewFetchRequestForgottenTopic()
+		t.TopicID, t.Partitions = k.topic, []int32{k.partition}
+		req.ForgottenTopics = append(req.ForgottenTopics, t)
+	}
+}
+
+// taken lists what the answer tells.
+func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
+	c.fetched = c.fetched[:0]
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			f := replication.ReplicaFetched{
+				TopicID: t.TopicID, Partition: p.Partition, Err: partitionError(protocol.ErrorCode(p.ErrorCode)),
+				HighWatermark: p.HighWatermark, LogStart: p.LogStartOffset, Records: p.RecordBatches,
+			}
+			if p.DivergingEpoch.EndOffset >= 0 || p.DivergingEpoch.Epoch >= 0 {
+				f.Diverging = &replication.EpochEnd{Epoch: p.DivergingEpoch.Epoch, EndOffset: p.DivergingEpoch.EndOffset}
+			}
+			if f.Err != nil && c.session.id != 0 {
+				c.session.sent[key{t.TopicID, p.Partition}] = replication.ReplicaPosition{Offset: -1} // named again, or forgotten
+			}
+			c.fetched = append(c.fetched, f)
+		}
+	}
+	return c.fetched
+}
+
+// partitionError is a partition's error code in replication's words.
+func partitionError(code protocol.ErrorCode) error {
+	switch code {
+	case protocol.None:
+		return nil
+	case protocol.OffsetOutOfRange:
+		return replication.ErrOffsetOutOfRange
+	case protocol.NotLeaderOrFollower:
+		return replication.ErrNotLeader
+	case protocol.FencedLeaderEpoch:
+		return replication.ErrFencedLeaderEpoch
+	case protocol.UnknownLeaderEpoch:
+		return replication.ErrUnknownLeaderEpoch
+	case protocol.UnknownTopicOrPartition, protocol.UnknownTopicID:
+		return replication.ErrUnknownTopicOrPartition
+	default:
+		return fmt.Errorf("the leader answers %s", code)
+	}
+}

@@ -1,0 +1,172 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// Member makes an embedded etcd one of several.
+type Member struct {
+	NodeID int32 // of this broker, which is among Peers
+	Peers  []Peer
+}
+
+// Peer is a broker that runs a member. The members talk to each other at
+// Control, and to clients at the port after it.
+type Peer struct {
+	NodeID  int32
+	Control string // HOST:PORT
+}
+
+// Settings of a member among several. A leader that is gone is noticed after an
+// election timeout, unless Replace says so before. It is ten heartbeats, so that
+// one that merely waits for the processor keeps its place; before it gives it up
+// a member asks the others whether they too miss the leader (pre-vote).
+const (
+	memberTick          = 50 * time.Millisecond
+	memberElectionTicks = 10
+	// memberTimeout bounds a request: one that was on its way to a leader that
+	// died is lost, and has to be made again.
+	memberTimeout = 1500 * time.Millisecond
+	// quorumLogInterval is how often a member that starts says whom it waits for.
+	quorumLogInterval = 5 * time.Second
+	replaceInterval   = 5 * time.Millisecond
+)
+
+func (p Peer) url(offset int) (string, error) {
+	host, port, err := net.SplitHostPort(p.Control)
+	if err != nil {
+		return "", fmt.Errorf("address %q of broker %d: %w", p.Control, p.NodeID, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return "", fmt.Errorf("address %q of broker %d: port: %w", p.Control, p.NodeID, err)
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(n)+offset)), nil
+}
+
+func (p Peer) name() string { return memberNameOf(p.NodeID) }
+
+func memberNameOf(nodeID int32) string { return "broker-" + strconv.Itoa(int(nodeID)) }
+
+// configure makes a single member's configuration that of one of several.
+func (m *Member) configure(c *embed.Config, cluster string) error {
+	c.InitialCluster = ""
+	for _, p := range m.Peers {
+		peer, err := p.url(0)
+		if err != nil {
+			return err
+		}
+		client, err := p.url(1)
+		if err != nil {
+			return err
+		}
+		if c.InitialCluster != "" {
+			c.InitialCluster += ","
+		}
+		c.InitialCluster += p.name() + "=" + peer
+		if p.NodeID != m.NodeID {
+			continue
+		}
+		peerURL, err := url.Parse(peer)
+		if err != nil {
+			return fmt.Errorf("address of broker %d: %w", p.NodeID, err)
+		}
+		clientURL, err := url.Parse(client)
+		if err != nil {
+			return fmt.Errorf("address of broker %d: %w", p.NodeID, err)
+		}
+		c.Name = p.name()
+		c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peerURL}, []url.URL{*peerURL}
+		c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*clientURL}, []url.URL{*clientURL}
+	}
+	c.InitialClusterToken = cluster
+	c.TickMs = uint(memberTick.Milliseconds())
+	c.ElectionMs = uint((memberElectionTicks * memberTick).Milliseconds())
+	return nil
+}
+
+// awaitQuorum waits until the members have elected a leader, and says whom it
+// waits for.
+func (m *Member) awaitQuorum(ctx context.Context, server *embed.Etcd, logger *slog.Logger) error {
+	say := time.NewTicker(quorumLogInterval)
+	defer say.Stop()
+	for {
+		select {
+		case <-server.Server.ReadyNotify():
+			return nil
+		case err := <-server.Err():
+			return err
+		case <-server.Server.StopNotify():
+			return errors.New("the server stopped while it started")
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a majority of the members (silent: %s): %w", m.silent(context.WithoutCancel(ctx)), context.Cause(ctx))
+		case <-say.C:
+			logger.Info("waiting for a majority of the members of the embedded etcd", slog.String("silent", m.silent(context.WithoutCancel(ctx))))
+		}
+	}
+}
+
+// silent lists the peers that accept no connection.
+func (m *Member) silent(ctx context.Context) string {
+	var silent []string
+	for _, p := range m.Peers {
+		if p.NodeID == m.NodeID {
+			continue
+		}
+		conn, err := (&net.Dialer{Timeout: memberTick}).DialContext(ctx, "tcp", p.Control)
+		if err != nil {
+			silent = append(silent, fmt.Sprintf("broker %d at %s", p.NodeID, p.Control))
+			continue
+		}
+		_ = conn.Close() // nothing was written
+	}
+	if len(silent) == 0 {
+		return "none"
+	}
+	return strings.Join(silent, ", ")
+}
+
+// Replace has the embedded member stand for election at once, if the member of
+// a broker that is known to be gone leads etcd, and returns when there is a new
+// leader, or when ctx ends. What was on its way to the old one is lost. On any
+// other store it does nothing.
+func (s *Store) Replace(ctx context.Context, nodeID int32) {
+	if s.member == nil {
+		return
+	}
+	gone := memberNameOf(nodeID)
+	tick := time.NewTicker(replaceInterval)
+	defer tick.Stop()
+	for n := 0; s.leads(gone); n++ {
+		if n%(memberElectionTicks*int(memberTick/replaceInterval)) == 0 {
+			self := uint64(s.member.MemberID())
+			_ = s.member.Process(ctx, &raftpb.Message{Type: raftpb.MessageType_MsgTimeoutNow.Enum(), From: &self, To: &self}) // refused: the election timeout comes
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leads tells whether the member of that name leads, or nobody does.
+func (s *Store) leads(name string) bool {
+	leader := s.member.Leader()
+	if leader == 0 {
+		return true
+	}
+	m := s.member.Cluster().Member(leader)
+	return m != nil && m.Name == name
+}

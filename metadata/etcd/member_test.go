@@ -1,0 +1,197 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/metadatatest"
+)
+
+// members are the stores of an embedded cluster of three.
+type members struct {
+	dir    string
+	peers  []Peer
+	stores [3]*Store
+}
+
+func openMembers(t *testing.T) *members {
+	t.Helper()
+	m := &members{dir: t.TempDir()}
+	for i := range m.stores {
+		m.peers = append(m.peers, Peer{NodeID: int32(i + 1), Control: freeControl(t)})
+	}
+	var all sync.WaitGroup
+	for i := range m.stores {
+		all.Go(func() { m.open(t, i) })
+	}
+	all.Wait()
+	t.Cleanup(func() {
+		var all sync.WaitGroup
+		for _, s := range m.stores {
+			if s != nil {
+				all.Go(func() { closeStore(t, s) })
+			}
+		}
+		all.Wait()
+	})
+	return m
+}
+
+func (m *members) open(t *testing.T, i int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := OpenEmbedded(ctx, EmbeddedOptions{
+		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: testLogger(t),
+		Member: &Member{NodeID: int32(i + 1), Peers: m.peers},
+	})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	m.stores[i] = s
+}
+
+// freeControl is an address whose port and the next one nobody listens on.
+func freeControl(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		next, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
+		_ = l.Close()
+		if err == nil {
+			_ = next.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no two ports in a row are free")
+	return ""
+}
+
+func TestMembersConform(t *testing.T) {
+	m := openMembers(t)
+	if t.Failed() {
+		t.FailNow()
+	}
+	n := 0
+	metadatatest.Run(t, func(t *testing.T) metadatatest.Instance {
+		t.Helper()
+		n++
+		// Another cluster's keys in the same etcd, over a client of its own.
+		s := newStore(v3client.New(m.stores[n%len(m.stores)].member), fmt.Sprintf("test-%d", n), time.Minute)
+		t.Cleanup(func() { closeStore(t, s) })
+		return metadatatest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
+			t.Helper()
+			if _, err := s.client.Compact(t.Context(), revision); err != nil {
+				t.Fatal(err)
+			}
+		}}
+	})
+}
+
+// TestMembersSurviveTheirLeader stops the member that leads under a writer and a watcher at another one: a new leader is there at once
+// when it is asked for, and nothing is lost or seen twice. The stopped one comes back with what it has missed.
+func TestMembersSurviveTheirLeader(t *testing.T) {
+	m := openMembers(t)
+	if t.Failed() {
+		t.FailNow()
+	}
+	leader := 0
+	for i := range m.stores {
+		if m.stores[0].leads(memberNameOf(int32(i + 1))) {
+			leader = i
+		}
+	}
+	at := m.stores[(leader+1)%3]
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	seen := make(chan string, 1000)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for batch, err := range at.Watch(ctx, "n/", 1) {
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Errorf("watch: %v", err)
+				}
+				return
+			}
+			for _, e := range batch.Events {
+				seen <- e.Key
+			}
+		}
+	})
+	put := func(n int) {
+		t.Helper()
+		key := fmt.Sprintf("n/%03d", n)
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			_, err := at.Txn(ctx, []metadata.Comparison{metadata.Absent(key)}, metadata.Put(key, nil))
+			if err == nil || errors.Is(err, metadata.ErrConflict) { // the second: an attempt without an answer had succeeded
+				return
+			}
+			if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	}
+	for n := range 20 {
+		put(n)
+	}
+	closeStore(t, m.stores[leader])
+	m.stores[leader] = nil
+	replacing, cancel := context.WithTimeout(ctx, 10*time.Second)
+	at.Replace(replacing, int32(leader+1))
+	cancel()
+	if at.leads(memberNameOf(int32(leader + 1))) {
+		t.Error("there is no new leader")
+	}
+	for n := 20; n < 40; n++ {
+		put(n)
+	}
+	m.open(t, leader)
+	if t.Failed() {
+		t.FailNow()
+	}
+	kvs, _, err := m.stores[leader].List(ctx, "n/")
+	if err != nil || len(kvs) != 40 {
+		t.Errorf("the member that was away has %d of 40 keys, %v", len(kvs), err)
+	}
+	for n := range 40 {
+		select {
+		case key := <-seen:
+			if want := fmt.Sprintf("n/%03d", n); key != want {
+				t.Fatalf("the watcher saw %s, not %s", key, want)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the watcher did not see change %d", n)
+		}
+	}
+	stop()
+	watching.Wait()
+}
+
+func TestMemberSaysWhomItWaitsFor(t *testing.T) {
+	peers := []Peer{{NodeID: 1, Control: freeControl(t)}, {NodeID: 2, Control: freeControl(t)}, {NodeID: 3, Control: freeControl(t)}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err := OpenEmbedded(ctx, EmbeddedOptions{
+		Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t), Member: &Member{NodeID: 1, Peers: peers},
+	})
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "broker 2 at "+peers[1].Control) {
+		t.Errorf("%v", err)
+	}
+}

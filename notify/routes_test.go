@@ -1,0 +1,81 @@
+package notify
+
+import (
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+)
+
+// freeAddress is a loopback address that nothing listens on at the moment.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// listen returns a channel of what a bus hears, as far as there is room for it.
+func listen(t *testing.T, b *Bus) <-chan MetadataChanged {
+	t.Helper()
+	c := make(chan MetadataChanged, 1)
+	if _, err := Subscribe(b, func(h MetadataChanged) {
+		select {
+		case c <- h:
+		default:
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestHintsReachAllBrokers joins three servers that listen and one that does not, and loses one of them.
+func TestHintsReachAllBrokers(t *testing.T) {
+	seeds := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
+	open := func(name, listen string) *Bus {
+		b, err := Open(Options{
+			Cluster: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			Routes: &Routes{Name: name, Listen: listen, Peers: seeds},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	buses := []*Bus{open("1", seeds[0]), open("2", seeds[1]), open("3", seeds[2]), open("4", "")}
+	heard := make([]<-chan MetadataChanged, len(buses))
+	for i, b := range buses {
+		heard[i] = listen(t, b)
+	}
+	tell := func(from int, revision int64, to ...int) {
+		t.Helper()
+		for _, i := range to { // again and again, until the servers have found each other
+			deadline := time.After(20 * time.Second)
+			for got := false; !got; {
+				Publish(buses[from], MetadataChanged{Revision: revision})
+				select {
+				case h := <-heard[i]:
+					got = h.Revision == revision
+				case <-time.After(20 * time.Millisecond):
+				case <-deadline:
+					t.Fatalf("bus %d does not hear bus %d", i, from)
+				}
+			}
+		}
+	}
+	tell(0, 1, 0, 1, 2, 3)
+	tell(3, 2, 0, 1, 2, 3)
+	buses[0].Close()
+	tell(1, 3, 1, 2, 3)
+	buses[0] = open("1", seeds[0])
+	heard[0] = listen(t, buses[0])
+	tell(0, 4, 0, 1, 2, 3)
+	tell(3, 5, 0)
+	for _, b := range buses {
+		b.Close()
+	}
+}

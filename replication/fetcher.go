@@ -1,0 +1,248 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// fetcher follows one leader: it asks for all its partitions in one request after the other. Its goroutine owns conn and what is below.
+type fetcher struct {
+	m    *Manager
+	key  fetcherKey
+	conn LeaderConn
+
+	changed chan struct{} // one token: partitions were added or removed
+
+	mu         sync.Mutex
+	partitions map[*Partition]bool
+	stopped    bool               // the last partition has left
+	cancel     context.CancelFunc // of the fetch under way
+
+	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
+	positions []ReplicaPosition
+	asked     []*Partition // at the same place as their position
+	places    map[placeKey]int
+}
+
+type placeKey struct {
+	topic     metadata.TopicID
+	partition int32
+}
+
+// The pauses after a failure: of a partition, and of the connection, which doubles.
+const (
+	partitionRest   = 100 * time.Millisecond
+	reconnectMin    = 10 * time.Millisecond
+	reconnectMax    = time.Second
+	fetchGrace      = 2 * time.Second // what an answer may take beyond the time that the leader may wait
+	unflushedRecall = time.Millisecond
+)
+
+func newFetcher(m *Manager, key fetcherKey, conn LeaderConn) *fetcher {
+	return &fetcher{
+		m: m, key: key, conn: conn, changed: make(chan struct{}, 1),
+		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{}, places: map[placeKey]int{},
+	}
+}
+
+// add takes a partition in and tells whether it is new here.
+func (f *fetcher) add(p *Partition) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.partitions[p] {
+		return false
+	}
+	f.partitions[p] = true
+	return true
+}
+
+// remove lets a partition go. With the last one the fetcher ends, and it returns true.
+func (f *fetcher) remove(p *Partition) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.partitions, p)
+	if len(f.partitions) > 0 {
+		return false
+	}
+	f.stopped = true
+	if f.cancel != nil {
+		f.cancel()
+	}
+	f.signal()
+	return true
+}
+
+// interrupt ends the wait for news of the others, so that new partitions are asked for at once.
+func (f *fetcher) interrupt() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cancel != nil {
+		f.cancel()
+	}
+	f.signal()
+}
+
+func (f *fetcher) signal() {
+	select {
+	case f.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (f *fetcher) run(ctx context.Context) {
+	defer f.conn.Close()
+	pause := reconnectMin
+	for {
+		wait := f.prepare()
+		if wait < 0 {
+			return
+		}
+		if wait > 0 {
+			if !f.idle(ctx, wait) {
+				return
+			}
+			continue
+		}
+		err := f.fetch(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			pause = reconnectMin
+		case errors.Is(err, context.Canceled): // interrupted
+		default:
+			f.failed(err, pause)
+			if !f.idle(ctx, pause/2+rand.N(pause/2)) {
+				return
+			}
+			pause = min(2*pause, reconnectMax)
+		}
+	}
+}
+
+// idle waits, or until partitions come or go; it returns false at the end of ctx.
+func (f *fetcher) idle(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-f.changed:
+	case <-timer.C:
+	}
+	return true
+}
+
+// prepare lists where to fetch. It returns how long to wait if there is nothing to ask for yet, and -1 if there never will be.
+func (f *fetcher) prepare() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return -1
+	}
+	now, next := time.Now(), time.Second
+	f.positions, f.asked = f.positions[:0], f.asked[:0]
+	clear(f.places)
+	for p := range f.rest {
+		if !f.partitions[p] {
+			delete(f.rest, p)
+		}
+	}
+	for p := range f.partitions {
+		if until, resting := f.rest[p]; resting {
+			if left := until.Sub(now); left > 0 {
+				next = min(next, left)
+				continue
+			}
+			delete(f.rest, p)
+		}
+		at, follows, ready := p.position(f.key.leader)
+		switch {
+		case !follows: // assign will take it out
+		case !ready:
+			next = min(next, unflushedRecall)
+		default:
+			f.places[placeKey{at.TopicID, at.Partition}] = len(f.positions)
+			at.MaxBytes = f.m.o.ReplicaFetchMaxBytes
+			f.positions, f.asked = append(f.positions, at), append(f.asked, p)
+		}
+	}
+	if len(f.positions) > 0 {
+		return 0
+	}
+	return next
+}
+
+// fetch asks once and takes over what comes.
+func (f *fetcher) fetch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, f.m.o.ReplicaMaxWait+fetchGrace)
+	defer cancel()
+	f.mu.Lock()
+	f.cancel = cancel
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.cancel = nil
+		f.mu.Unlock()
+	}()
+	select {
+	case <-f.changed: // partitions that came meanwhile are asked for right away
+		return nil
+	default:
+	}
+	answers, err := f.conn.Fetch(ctx, &ReplicaFetch{
+		Replica: metadata.Member{Broker: f.m.o.BrokerID, Epoch: f.m.o.BrokerEpoch()},
+		MaxWait: f.wait(), MinBytes: 1, MaxBytes: f.m.o.ReplicaResponseMaxBytes, Positions: f.positions,
+	})
+	if err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return context.Canceled
+		}
+		return err
+	}
+	for i := range answers {
+		f.take(&answers[i])
+	}
+	return nil
+}
+
+// wait is how long the leader may wait for news: not beyond the moment at which a partition that rests, or waits for the disk, is due.
+func (f *fetcher) wait() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.positions) < len(f.partitions) {
+		return min(f.m.o.ReplicaMaxWait, partitionRest)
+	}
+	return f.m.o.ReplicaMaxWait
+}
+
+// take hands an answer to its partition.
+func (f *fetcher) take(got *ReplicaFetched) {
+	i, ok := f.places[placeKey{got.TopicID, got.Partition}]
+	if !ok {
+		return
+	}
+	p := f.asked[i]
+	if err := p.replicate(f.positions[i], got); err != nil {
+		f.rest[p] = time.Now().Add(partitionRest)
+		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
+		f.m.metrics.followErrors.Inc()
+	}
+}
+
+// failed reports a leader that does not answer.
+func (f *fetcher) failed(err error, pause time.Duration) {
+	f.m.metrics.fetchFailures.Inc()
+	if pause == reconnectMin {
+		f.m.o.Logger.Warn("the leader cannot be fetched from", slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
+	}
+	if f.m.o.Suspect != nil {
+		f.m.o.Suspect(f.key.leader, err)
+	}
+}

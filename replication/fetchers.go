@@ -1,0 +1,106 @@
+package replication
+
+import (
+	"context"
+	"sync"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// fetchers are the goroutines that keep this broker's followers up with their leaders: a bounded number for each leader. A partition
+// follows one leader, at one epoch, through one fetcher. Manager.Run owns them.
+type fetchers struct {
+	m  *Manager
+	wg sync.WaitGroup
+
+	mu    sync.Mutex
+	ctx   context.Context //nolint:containedctx // of Run, for the fetchers that start while it runs; nil before it and after
+	byKey map[fetcherKey]*fetcher
+	of    map[*Partition]*fetcher
+}
+
+// fetcherKey names a fetcher: a leader's registration, and which of its fetchers it is.
+type fetcherKey struct {
+	leader metadata.Member
+	slot   int
+}
+
+func newFetchers(m *Manager) *fetchers {
+	return &fetchers{m: m, byKey: map[fetcherKey]*fetcher{}, of: map[*Partition]*fetcher{}}
+}
+
+// run lets fetchers start until ctx ends, and waits for them.
+func (f *fetchers) run(ctx context.Context) {
+	f.mu.Lock()
+	f.ctx = ctx
+	f.mu.Unlock()
+	<-ctx.Done()
+	f.mu.Lock()
+	f.ctx = nil
+	f.mu.Unlock()
+	f.wg.Wait()
+}
+
+// assign gives partitions to the fetchers of those who lead them now.
+func (f *fetchers) assign(image *metadata.Image, changes []*change) {
+	if f.m.o.Dial == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	woken := map[*fetcher]bool{}
+	for _, c := range changes {
+		if c.partition == nil {
+			continue
+		}
+		next := f.wantedLocked(image, c.partition)
+		old := f.of[c.partition]
+		if old != next && old != nil && old.remove(c.partition) {
+			delete(f.byKey, old.key)
+		}
+		delete(f.of, c.partition)
+		if next != nil {
+			f.of[c.partition] = next
+			if next.add(c.partition) {
+				woken[next] = true
+			}
+		}
+	}
+	for next := range woken {
+		next.interrupt()
+	}
+}
+
+// drop takes partitions that are gone out.
+func (f *fetchers) drop(partitions []*Partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range partitions {
+		if old := f.of[p]; old != nil && old.remove(p) {
+			delete(f.byKey, old.key)
+		}
+		delete(f.of, p)
+	}
+}
+
+// wantedLocked is the fetcher that a partition belongs to: none if this broker leads it, or nobody does.
+func (f *fetchers) wantedLocked(image *metadata.Image, p *Partition) *fetcher {
+	r := p.role.Load()
+	leader, live := image.Brokers[r.leaderID]
+	if r.leader || r.gone || !live || leader.Epoch != r.leaderEpoch || leader.ID == f.m.o.BrokerID || f.ctx == nil {
+		return nil
+	}
+	key := fetcherKey{leader: metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}, slot: p.slot(f.m.o.FetchersPerLeader)}
+	next := f.byKey[key]
+	if next == nil {
+		next = newFetcher(f.m, key, f.m.o.Dial(leader))
+		f.byKey[key] = next
+		f.wg.Go(func() { next.run(f.ctx) })
+	}
+	return next
+}
+
+// slot spreads a leader's partitions over its fetchers.
+func (p *Partition) slot(n int) int {
+	return int((uint32(p.topicID[15])<<8 + uint32(p.topicID[14]) + uint32(p.tp.Partition)) % uint32(n))
+}

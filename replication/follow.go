@@ -1,0 +1,93 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// position is where a follower has to fetch. ready is false as long as it must not: what it has appended has to be on the disk first, so
+// that its position says so.
+func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, follows, ready bool) {
+	r := p.role.Load()
+	if r.leader || r.gone || r.leaderID != leader.Broker || r.leaderEpoch != leader.Epoch {
+		return ReplicaPosition{}, false, false
+	}
+	end := p.log.EndOffset()
+	ready = p.log.Offline() == nil && (!p.config.Load().flushesEach() || p.log.FlushedOffset() >= end)
+	return ReplicaPosition{
+		TopicID: p.topicID, Partition: p.tp.Partition, Offset: end, LogStart: p.log.StartOffset(),
+		LeaderEpoch: r.epoch, LastFetchedEpoch: p.log.LatestEpoch(),
+	}, true, ready
+}
+
+// replicate takes over what the leader has answered to a fetch from a position. An answer that has been overtaken changes nothing.
+func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.role.Load()
+	if r.leader || r.gone || r.epoch != at.LeaderEpoch || p.log.EndOffset() != at.Offset {
+		return nil
+	}
+	switch {
+	case errors.Is(got.Err, ErrOffsetOutOfRange):
+		return p.restartLocked(at, got.LogStart)
+	case got.Err != nil:
+		return got.Err
+	case got.Diverging != nil:
+		return p.truncateLocked(at, *got.Diverging)
+	}
+	if len(got.Records) > 0 {
+		info, err := p.log.AppendAsFollower(got.Records)
+		if err != nil {
+			return err
+		}
+		p.metrics.replicatedBytes.Add(float64(info.Bytes))
+		if info.NeedsFlush || p.config.Load().flushesEach() {
+			p.log.FlushSoon()
+		}
+	}
+	p.log.SetHighWatermark(got.HighWatermark)
+	if start := min(got.LogStart, p.log.HighWatermark()); start > p.log.StartOffset() {
+		if err := p.log.AdvanceStartOffset(start); err != nil {
+			return fmt.Errorf("follow the leader's log start %d: %w", start, err)
+		}
+	}
+	p.watchers.wake()
+	return nil
+}
+
+// truncateLocked goes back to where this log and the leader's parted, or one epoch nearer to that (KIP-595): the next fetch tells.
+func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
+	epoch, end := p.log.EndOffsetForEpoch(leader.Epoch)
+	to := min(end, leader.EndOffset)
+	if epoch >= 0 && epoch < leader.Epoch {
+		to = end // the leader's epoch is not in this log: what follows the one before it was never the leader's
+	}
+	if epoch < 0 || to < 0 {
+		to = p.log.StartOffset()
+	}
+	p.logger.Info("truncating a diverged log", slog.String("partition", p.tp.String()), slog.Int64("from", at.Offset), slog.Int64("to", to),
+		slog.Int64("high_watermark", p.log.HighWatermark()), slog.Int("leader_epoch", int(at.LeaderEpoch)))
+	if err := p.log.Truncate(to); err != nil {
+		return fmt.Errorf("truncate %s to %d: %w", p.tp, to, err)
+	}
+	p.metrics.truncations.Inc()
+	return nil
+}
+
+// restartLocked begins the log anew at the leader's start: nothing of what is here is in the leader's log.
+func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
+	if leaderStart < 0 {
+		return ErrOffsetOutOfRange
+	}
+	p.logger.Warn("the log shares nothing with the leader's and begins anew", slog.String("partition", p.tp.String()),
+		slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart))
+	if err := p.log.TruncateFully(leaderStart); err != nil {
+		return fmt.Errorf("begin %s anew at %d: %w", p.tp, leaderStart, err)
+	}
+	p.metrics.truncations.Inc()
+	return nil
+}

@@ -1,0 +1,118 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// isrWriter has the in-sync sets that leaders propose written, many at a time. Run owns its goroutine.
+type isrWriter struct {
+	m    *Manager
+	some chan struct{} // one token: there is something to write
+	mu   sync.Mutex
+	due  map[*Partition]bool
+}
+
+// The pauses after the metadata store has not answered.
+const (
+	isrRetryMin = 50 * time.Millisecond
+	isrRetryMax = 2 * time.Second
+)
+
+func newISRWriter(m *Manager) *isrWriter {
+	return &isrWriter{m: m, some: make(chan struct{}, 1), due: map[*Partition]bool{}}
+}
+
+func (w *isrWriter) push(p *Partition) {
+	w.mu.Lock()
+	w.due[p] = true
+	w.mu.Unlock()
+	select {
+	case w.some <- struct{}{}:
+	default:
+	}
+}
+
+func (w *isrWriter) take() []*Partition {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	due := make([]*Partition, 0, len(w.due))
+	for p := range w.due {
+		due = append(due, p)
+	}
+	clear(w.due)
+	return due
+}
+
+// run writes until ctx ends, and looks for followers that are behind.
+func (w *isrWriter) run(ctx context.Context) {
+	lag := w.m.o.MaxLag
+	tick := time.NewTicker(lag / 2)
+	defer tick.Stop()
+	pause := isrRetryMin
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			under := 0
+			for p := range w.m.Partitions() {
+				p.shrink(lag)
+				if r := p.role.Load(); r.leader && len(r.isr) < len(r.replicas) {
+					under++
+				}
+			}
+			w.m.metrics.underReplicated.Set(float64(under))
+			continue
+		case <-w.some:
+		}
+		if w.write(ctx, w.take()) {
+			pause = isrRetryMin
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		}
+		pause = min(2*pause, isrRetryMax)
+	}
+}
+
+// write writes what the partitions have proposed. It returns false, and has put back what is not settled, if the store did not answer.
+func (w *isrWriter) write(ctx context.Context, due []*Partition) bool {
+	changes := make([]metadata.ISRChange, 0, len(due))
+	partitions := make([]*Partition, 0, len(due))
+	for _, p := range due {
+		if c, ok := p.pendingISR(); ok {
+			changes, partitions = append(changes, c), append(partitions, p)
+		}
+	}
+	if len(changes) == 0 {
+		return true
+	}
+	ok := true
+	for i, err := range w.m.o.AlterISR(ctx, changes) {
+		refused := errors.Is(err, metadata.ErrConflict) || errors.Is(err, metadata.ErrInvalidRequest)
+		partitions[i].proposed(changes[i], refused, err)
+		outcome := "written"
+		switch {
+		case refused:
+			outcome = "refused"
+		case err != nil:
+			outcome = "failed"
+			ok = false
+			w.push(partitions[i])
+			w.m.o.Logger.Warn("the in-sync set cannot be written, trying again",
+				slog.String("partition", partitions[i].tp.String()), slog.Any("error", err))
+		}
+		w.m.metrics.isrChanges.WithLabelValues(outcome).Inc()
+	}
+	return ok
+}

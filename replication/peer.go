@@ -1,0 +1,50 @@
+package replication
+
+import (
+	"context"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// Dial makes a connection to another broker's Kafka listener. It does not wait: the first fetch connects.
+type Dial func(broker metadata.Broker) LeaderConn
+
+// LeaderConn is a connection over which one goroutine fetches from a leader. It connects again by itself after an error.
+type LeaderConn interface {
+	// Fetch asks for what follows the positions and waits at the leader, up to MaxWait, for MinBytes. What it returns is valid until the
+	// next call. An error that wraps ErrUnreachable says that the broker does not answer; RefusedError tells that its process is gone.
+	Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error)
+	Close()
+}
+
+// ReplicaFetch is what a follower asks of a leader.
+type ReplicaFetch struct {
+	Replica            metadata.Member // this broker
+	MaxWait            time.Duration
+	MinBytes, MaxBytes int32
+	// Positions are all partitions that this connection follows; only the first call must carry what does not change.
+	Positions []ReplicaPosition
+}
+
+// ReplicaPosition is how far a follower is in one partition.
+type ReplicaPosition struct {
+	TopicID          metadata.TopicID
+	Partition        int32
+	Offset           int64
+	LogStart         int64
+	LeaderEpoch      int32 // that the leader is to have
+	LastFetchedEpoch int32 // of the last record before Offset, -1 for none
+	MaxBytes         int32
+}
+
+// ReplicaFetched is the answer for one partition that has news.
+type ReplicaFetched struct {
+	TopicID       metadata.TopicID
+	Partition     int32
+	Err           error // an error of this package, or another
+	HighWatermark int64
+	LogStart      int64
+	Diverging     *EpochEnd
+	Records       []byte // whole batches, and maybe a part of one at the end
+}

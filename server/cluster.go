@@ -1,0 +1,105 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"github.com/varvelog/varve/interbroker"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/notify"
+	"github.com/varvelog/varve/replication"
+)
+
+// followers are the settings of replication between brokers.
+func (s *server) followers(ctx context.Context) replication.Followers {
+	return replication.Followers{
+		Dial:        interbroker.Dialer{Listener: listenerName}.Dial,
+		BrokerEpoch: s.registration.Epoch,
+		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
+			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.Epoch()}, changes)
+		},
+		Suspect:                 func(leader metadata.Member, err error) { s.suspect(ctx, leader, err) },
+		MaxLag:                  s.values.Duration("replica.lag.time.max.ms"),
+		FetchersPerLeader:       int(s.values.Int64("num.replica.fetchers")),
+		ReplicaMaxWait:          s.values.Duration("replica.fetch.wait.max.ms"),
+		ReplicaFetchMaxBytes:    s.values.Int32("replica.fetch.max.bytes"),
+		ReplicaResponseMaxBytes: s.values.Int32("replica.fetch.response.max.bytes"),
+	}
+}
+
+// suspect tells everybody that a broker seems dead: its connections were
+// reset, or nobody listens where it did. A broker that is only silent is left to
+// its lease.
+func (s *server) suspect(ctx context.Context, broker metadata.Member, err error) {
+	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return
+	}
+	notify.Publish(s.bus, notify.BrokerSuspect{
+		BrokerID: broker.Broker, BrokerEpoch: broker.Epoch, ReporterID: s.Config.NodeID, Reason: err.Error(),
+	})
+	s.controller.Suspect(ctx, broker.Broker, broker.Epoch) // also without NATS
+}
+
+// followSuspects has hints about dead brokers looked into.
+func (s *server) followSuspects(ctx context.Context) error {
+	stop, err := notify.Subscribe(s.bus, func(hint notify.BrokerSuspect) {
+		s.controller.Suspect(ctx, hint.BrokerID, hint.BrokerEpoch)
+	})
+	if err != nil {
+		return err
+	}
+	s.parts.add("hints about brokers", func() error { stop(); return nil })
+	return nil
+}
+
+// probe tells whether a broker's process is gone. If it ran etcd's leader, what
+// follows from that needs another one first.
+func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
+	err := metadata.ProbeTCP(ctx, broker)
+	if errors.Is(err, metadata.ErrBrokerGone) {
+		s.replaceLeader(ctx, broker.ID)
+	}
+	return err
+}
+
+// handOver moves leadership to other brokers while this one still serves, so
+// that clients see no more of its stop than a change of leaders.
+func (s *server) handOver(ctx context.Context) error {
+	if len(s.follower.Image().Brokers) <= 1 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	began := time.Now()
+	if err := s.registration.BeginStop(ctx); err != nil {
+		s.log.Warn("leadership is not handed over before the stop", slog.Any("error", err))
+		return nil // what follows does not depend on it
+	}
+	_, err := s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
+	if err != nil {
+		s.log.Warn("not all leadership was handed over before the stop", slog.Any("error", err))
+		return nil
+	}
+	if err = s.replicas.AwaitServed(ctx, nil); err != nil {
+		s.log.Warn("the stop goes on before this broker has let all partitions go", slog.Any("error", err))
+		return nil
+	}
+	s.log.Info("leadership is handed over", slog.Duration("took", time.Since(began)))
+	return nil
+}
+
+// minISR is a topic's min.insync.replicas.
+func (s *server) minISR(image *metadata.Image, topic string) int {
+	s.settings.follow(image)
+	return int(s.settings.Layers().Topic(image.TopicConfigs(topic)).Int64("min.insync.replicas"))
+}
+
+// uncleanElection is a topic's unclean.leader.election.enable.
+func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
+	s.settings.follow(image)
+	return s.settings.Layers().Topic(image.TopicConfigs(topic)).Bool("unclean.leader.election.enable")
+}
