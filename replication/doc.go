@@ -6,14 +6,19 @@
 //	produce ──▶ Partition.Append ──▶ log ──▶ high watermark ──▶ wakes watchers (flush.messages=1: after the log was synced)
 //	fetch   ──▶ Manager.Fetch ──▶ local read, or cold read from the bucket ──▶ waits on watchers, never on a polling timer
 //
-// There is one replica of everything today. The shapes leave room for followers: the role has an ISR, the high watermark moves in one
-// place (Partition.advanceLocked), and acks=all waits for it and not for the append.
+//	leader  ──▶ fetcher (one a leader) ──▶ Partition.replicate ──▶ log          ISR: Partition.proposeLocked ──▶ isrWriter ──▶ Options.AlterISR
+//
+// A partition is led here, or followed. A leader's followers tell their position with each fetch (followers.go); the in-sync set changes only
+// by compare-and-swap in the metadata store, and while the outcome of a change is not known both sets count. A follower appends what the
+// leader has, at the leader's offsets and epochs, and truncates to where their histories part, which the leader tells it (follow.go).
 //
 // What this package must not know: the wire protocol and its error codes, and how metadata is stored.
 //
 // Invariants:
 //
-//   - R1. A log is written under its Partition's mutex, by the leader, at the epoch that the image gave it.
+//   - R1. A log is written under its Partition's mutex: by the leader at the epoch that the image gave it, by a follower as that epoch's leader says.
+//   - R7. The high watermark is what every in-sync replica has at its present broker epoch, of both sets while one is proposed, and does not
+//     move with fewer in sync than min.insync.replicas. (TestCommittedRecordsStay)
 //   - R2. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
 //   - R3. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
 //     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.

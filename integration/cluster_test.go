@@ -1,0 +1,220 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// startCluster starts three brokers that run the control plane between them.
+func startCluster(t *testing.T, flags ...string) []*process {
+	t.Helper()
+	dir := t.TempDir()
+	seeds := make([]string, 3)
+	for i := range seeds {
+		seeds[i] = fmt.Sprintf("%d=%s", i+1, freeControl(t))
+	}
+	brokers := make([]*process, len(seeds))
+	for i := range brokers {
+		brokers[i] = &process{bootstrap: freeAddress(t), dataDir: filepath.Join(dir, strconv.Itoa(i+1)), log: &syncBuffer{}}
+		brokers[i].args = append([]string{
+			"broker", "start", "--node-id", strconv.Itoa(i + 1), "--seeds", strings.Join(seeds, ","),
+			"--data-dir", brokers[i].dataDir, "--listen", brokers[i].bootstrap, "--http", "127.0.0.1:0",
+			"--object-store", "file://" + filepath.Join(dir, "bucket"), "--set", "group.initial.rebalance.delay.ms=0",
+		}, flags...)
+	}
+	together(brokers, func(p *process) { p.start(t) })
+	t.Cleanup(func() {
+		together(brokers, func(p *process) { p.stop(t, syscall.SIGKILL) })
+		for i, p := range brokers {
+			if t.Failed() {
+				t.Logf("log of broker %d:\n%s", i+1, p.log)
+			}
+		}
+	})
+	return brokers
+}
+
+func together(brokers []*process, do func(*process)) {
+	var all sync.WaitGroup
+	for _, p := range brokers {
+		all.Go(func() { do(p) })
+	}
+	all.Wait()
+}
+
+// freeControl is a loopback address of which the port and the two after it are free.
+func freeControl(t *testing.T) string {
+	t.Helper()
+	var lc net.ListenConfig
+	for range 100 {
+		address := freeAddress(t)
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := true
+		for _, next := range []int{n + 1, n + 2} {
+			l, listenErr := lc.Listen(t.Context(), "tcp", net.JoinHostPort(host, strconv.Itoa(next)))
+			if listenErr != nil {
+				free = false
+				break
+			}
+			_ = l.Close()
+		}
+		if free {
+			return address
+		}
+	}
+	t.Fatal("no three ports in a row are free")
+	return ""
+}
+
+func bootstraps(brokers []*process) []string {
+	all := make([]string, len(brokers))
+	for i, p := range brokers {
+		all[i] = p.bootstrap
+	}
+	return all
+}
+
+// TestClusterLosesNothing writes numbered records with acks=all and an idempotent producer, and reads them as they come, while one broker
+// after the other is killed, stopped in order, or frozen past its lease. At the end every acknowledged record is there once, in order, on every
+// partition, and no consumer has read one that is not there.
+func TestClusterLosesNothing(t *testing.T) {
+	const partitions = 6
+	rounds := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGSTOP}
+	if long() {
+		rounds = append(rounds, rounds...)
+		rounds = append(rounds, rounds...)
+	}
+	brokers := startCluster(t)
+	everywhere := kgo.SeedBrokers(bootstraps(brokers)...)
+	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere))
+	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "numbers"); err != nil {
+		t.Fatal(err)
+	}
+
+	var mu sync.Mutex
+	acked, read := make([]map[int64]string, partitions), make([]map[int64]string, partitions)
+	for p := range acked {
+		acked[p], read[p] = map[int64]string{}, map[int64]string{}
+	}
+	producer := newClient(t, brokers[0].bootstrap, everywhere, kgo.DefaultProduceTopic("numbers"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RecordDeliveryTimeout(2*time.Minute), kgo.RetryTimeout(2*time.Minute), kgo.MaxBufferedRecords(500))
+	reader := newClient(t, brokers[0].bootstrap, everywhere, kgo.ConsumeTopics("numbers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var working sync.WaitGroup
+	sent := 0
+	working.Go(func() {
+		for ; ctx.Err() == nil; sent++ {
+			r := &kgo.Record{Partition: int32(sent % partitions), Value: fmt.Appendf(nil, "%0100d", sent)}
+			producer.Produce(t.Context(), r, func(r *kgo.Record, err error) { //nolint:contextcheck // ctx ends the loop, not what is on its way
+				if err != nil {
+					t.Errorf("produce: %v", err)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				acked[r.Partition][r.Offset] = string(r.Value)
+			})
+		}
+	})
+	working.Go(func() {
+		for ctx.Err() == nil {
+			reader.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+				mu.Lock()
+				defer mu.Unlock()
+				read[r.Partition][r.Offset] = string(r.Value)
+			})
+		}
+	})
+	ackedEverywhere := func() (least int) {
+		mu.Lock()
+		defer mu.Unlock()
+		least = len(acked[0])
+		for _, m := range acked {
+			least = min(least, len(m))
+		}
+		return least
+	}
+	progress := func(what string) {
+		t.Helper()
+		before := ackedEverywhere()
+		eventually(t, time.Minute, "every partition takes records again "+what, func() bool { return ackedEverywhere() > before+100 })
+	}
+	progress("at the start")
+	for i, signal := range rounds {
+		victim := brokers[i%len(brokers)]
+		if signal == syscall.SIGSTOP {
+			if err := victim.cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			progress("while a broker is frozen")
+			if err := victim.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			victim.stop(t, signal)
+			progress(fmt.Sprintf("after %v", signal))
+			victim.start(t)
+		}
+		eventually(t, time.Minute, "all replicas are in sync again", func() bool {
+			topics, err := admin.ListTopics(t.Context(), "numbers")
+			if err != nil {
+				return false
+			}
+			inSync := 0
+			for _, p := range topics["numbers"].Partitions {
+				inSync += len(p.ISR)
+			}
+			return inSync == 3*partitions
+		})
+	}
+	stop()
+	working.Wait()
+	if err := producer.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkNumbers(t, brokers, sent, acked, read)
+}
+
+// checkNumbers reads everything again and compares it with what was acknowledged and with what was read before.
+func checkNumbers(t *testing.T, brokers []*process, sent int, acked, read []map[int64]string) {
+	t.Helper()
+	client := newClient(t, brokers[0].bootstrap, kgo.ConsumeTopics("numbers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	last, next := map[int32]string{}, map[int32]int64{}
+	consume(t, client, sent, 2*time.Minute, func(r *kgo.Record) {
+		value := string(r.Value)
+		if r.Offset != next[r.Partition] || value <= last[r.Partition] {
+			t.Fatalf("partition %d: %s at offset %d after %s at %d", r.Partition, value, r.Offset, last[r.Partition], next[r.Partition]-1)
+		}
+		next[r.Partition], last[r.Partition] = r.Offset+1, value
+		for what, known := range map[string]map[int64]string{"acknowledged": acked[r.Partition], "read before": read[r.Partition]} {
+			if want, ok := known[r.Offset]; ok && want != value {
+				t.Fatalf("partition %d offset %d: %s was %s, %s is there", r.Partition, r.Offset, want, what, value)
+			}
+			delete(known, r.Offset)
+		}
+	})
+	for p := range acked {
+		if len(acked[p])+len(read[p]) > 0 {
+			t.Errorf("partition %d: of the acknowledged records %d are lost, of those that were read %d", p, len(acked[p]), len(read[p]))
+		}
+	}
+}
