@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -192,6 +194,37 @@ func TestClusterLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkNumbers(t, brokers, sent, acked, read)
+}
+
+// TestTooFewInSync changes min.insync.replicas of a live topic and takes brokers away: acks=all is refused while too few replicas are in sync, and
+// taken again when they are.
+func TestTooFewInSync(t *testing.T) {
+	brokers := startCluster(t)
+	everywhere := kgo.SeedBrokers(bootstraps(brokers)...)
+	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere))
+	if _, err := admin.CreateTopic(t.Context(), 1, 3, nil, "few"); err != nil {
+		t.Fatal(err)
+	}
+	produce := func() error {
+		client := newClient(t, brokers[0].bootstrap, everywhere, kgo.DefaultProduceTopic("few"), kgo.RecordRetries(1), kgo.DisableIdempotentWrite(),
+			kgo.RecordDeliveryTimeout(5*time.Second))
+		defer client.Close()
+		return client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("v")}).FirstErr()
+	}
+	if err := produce(); err != nil {
+		t.Fatal(err)
+	}
+	three := "3"
+	if _, err := admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "min.insync.replicas", Value: &three}}, "few"); err != nil {
+		t.Fatal(err)
+	}
+	if err := produce(); err != nil {
+		t.Fatalf("all three are in sync: %v", err)
+	}
+	brokers[2].kill9(t)
+	eventually(t, time.Minute, "two of three are refused", func() bool { return errors.Is(produce(), kerr.NotEnoughReplicas) })
+	brokers[2].start(t)
+	eventually(t, time.Minute, "all three are in sync again", func() bool { return produce() == nil })
 }
 
 // checkNumbers reads everything again and compares it with what was acknowledged and with what was read before.

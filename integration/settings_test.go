@@ -293,13 +293,6 @@ func TestTopicSettingsActOnALiveLog(t *testing.T) {
 				l.Errorf("%+v, %v", info.Sys(), err)
 			}
 		}},
-		{"min.insync.replicas", nil, func(l *liveTopic) {
-			l.write(0, small)
-			l.set("min.insync.replicas", "2")
-			if err := l.produce(0, small); err == nil {
-				l.Error("one replica was enough")
-			}
-		}},
 	} {
 		t.Run(c.key, func(t *testing.T) {
 			t.Parallel()
