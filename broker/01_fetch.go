@@ -100,8 +100,13 @@ func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *
 	return head
 }
 
-// read reads the targets. Those that the cluster does not have take no part, so that they do not end the others' wait.
+// read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others.
 func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
+	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
+	if replica != nil {
+		isolation = replication.ReadLogEnd
+	}
+	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
 	for i := range f.targets {
 		t := &f.targets[i]
 		var p *replication.Partition
@@ -113,6 +118,9 @@ func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
 		}
 		if err != nil {
 			f.results[i].Err = err
+			if replica != nil {
+				maxWait = 0 // this broker's image is behind the replica's: it has to ask again soon
+			}
 			continue
 		}
 		f.partitions[i] = replication.FetchPartition{
@@ -120,13 +128,9 @@ func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
 			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch,
 		}
 	}
-	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
-	if replica != nil {
-		isolation = replication.ReadLogEnd
-	}
 	maxBytes := int(max(min(req.MaxBytes, b.cfg.FetchMaxBytes), 0))
 	b.partitions.Fetch(ctx, replication.FetchParams{
-		MaxWait:  time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond,
+		MaxWait:  maxWait,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
 		Isolation: isolation, Replica: replica,
 	}, f.partitions, f.results)

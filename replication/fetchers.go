@@ -29,12 +29,15 @@ func newFetchers(m *Manager) *fetchers {
 	return &fetchers{m: m, byKey: map[fetcherKey]*fetcher{}, of: map[*Partition]*fetcher{}}
 }
 
-// run lets fetchers start until ctx ends, and waits for them.
-func (f *fetchers) run(ctx context.Context) {
+// begin lets fetchers start from now on, until ctx ends. It must come before the first image is applied.
+func (f *fetchers) begin(ctx context.Context) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.ctx = ctx
-	f.mu.Unlock()
-	<-ctx.Done()
+}
+
+// end waits for the fetchers, which the end of their ctx stops.
+func (f *fetchers) end() {
 	f.mu.Lock()
 	f.ctx = nil
 	f.mu.Unlock()

@@ -121,10 +121,11 @@ const retryInterval = time.Second
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	m.fetchers.begin(ctx)
+	defer m.fetchers.end()
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { m.cold.run(ctx) })
-	wg.Go(func() { m.fetchers.run(ctx) })
 	if m.isr != nil {
 		wg.Go(func() { m.isr.run(ctx) })
 	}

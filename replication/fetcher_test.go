@@ -1,0 +1,139 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/vfs"
+)
+
+// loopConn is a LeaderConn that calls the leader's manager.
+type loopConn struct{ leader *Manager }
+
+func (loopConn) Close() {}
+
+func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error) {
+	partitions, results := make([]FetchPartition, len(r.Positions)), make([]FetchResult, len(r.Positions))
+	for i, at := range r.Positions {
+		p, ok := c.leader.PartitionByID(at.TopicID, at.Partition)
+		if !ok {
+			results[i].Err = ErrUnknownTopicOrPartition
+			r.MaxWait = 0 // as a broker does
+			continue
+		}
+		partitions[i] = FetchPartition{
+			Partition: p, Offset: at.Offset, MaxBytes: int(at.MaxBytes), CurrentLeaderEpoch: at.LeaderEpoch, LastFetchedEpoch: at.LastFetchedEpoch,
+		}
+	}
+	c.leader.Fetch(ctx, FetchParams{
+		MaxWait: r.MaxWait, MinBytes: int(r.MinBytes), MaxBytes: int(r.MaxBytes), Isolation: ReadLogEnd, Replica: &r.Replica,
+	}, partitions, results)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	answers := make([]ReplicaFetched, len(results))
+	for i := range results {
+		got := &results[i]
+		answers[i] = ReplicaFetched{
+			TopicID: r.Positions[i].TopicID, Partition: r.Positions[i].Partition, Err: got.Err,
+			HighWatermark: got.HighWatermark, LogStart: got.LogStartOffset, Diverging: got.Diverging,
+		}
+		var err error
+		if answers[i].Records, err = got.Records.AppendTo(nil); err != nil {
+			return nil, err
+		}
+		got.Records.Release()
+	}
+	return answers, nil
+}
+
+// TestFollowerKeepsUp has a second broker follow the first: a topic that is there when it starts, and one that comes while its fetcher waits
+// for news, which must not have to wait for the end of that.
+func TestFollowerKeepsUp(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	second := metadata.NewRegistration(metadata.RegistrationOptions{
+		Store: c.store, BrokerID: 2, DirectoryID: "e", Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	epoch, err := second.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = c.follower.WaitRevision(t.Context(), epoch); err != nil {
+		t.Fatal(err)
+	}
+	c.start(nil)
+	create := func(name string) {
+		t.Helper()
+		spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{0: {1, 2}}}
+		if r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{spec}, false)[0]; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		c.settle()
+	}
+	create("before")
+
+	follower := New(Options{
+		BrokerID: 2, Storage: openStorage(t, vfs.NewMem(), c.id), Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Followers: Followers{
+			Dial:        func(metadata.Broker) LeaderConn { return loopConn{c.m} },
+			BrokerEpoch: second.Epoch, ReplicaMaxWait: time.Hour,
+		},
+	})
+	background(t, follower.Run)
+	write := func(name string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		leader := c.partition(name, 0)
+		for _, value := range []string{"one", "two"} {
+			a, err := leader.Append(batch(t, 1000, value), AcksAll)
+			if err == nil {
+				err = a.Wait(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, ok := follower.Partition(leader.TopicPartition())
+		if !ok || p.IsLeader() {
+			t.Fatalf("broker 2 does not follow %s", name)
+		}
+		var have []string
+		err := scanLocal(p, func(b record.Batch) error {
+			for r, err := range b.Records() {
+				if err != nil {
+					return err
+				}
+				have = append(have, string(r.Value))
+			}
+			return nil
+		})
+		if err != nil || !slices.Equal(have, []string{"one", "two"}) {
+			t.Errorf("broker 2 has %v of %s, %v", have, name, err)
+		}
+	}
+	write("before")
+	create("meanwhile")
+	write("meanwhile")
+}
+
+// scanLocal reads a replica's log, whoever leads.
+func scanLocal(p *Partition, fn func(record.Batch) error) error {
+	slice, err := p.log.Read(0, 1<<20, p.log.EndOffset(), true)
+	if err != nil {
+		return err
+	}
+	defer slice.Release()
+	buf, err := slice.AppendTo(nil)
+	if err != nil {
+		return err
+	}
+	_, err = scanBatches(buf, 0, p.log.EndOffset(), fn)
+	return err
+}
