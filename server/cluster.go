@@ -67,29 +67,27 @@ func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
 }
 
 // handOver moves leadership to other brokers while this one still serves, so
-// that clients see no more of its stop than a change of leaders.
-func (s *server) handOver(ctx context.Context) error {
+// that clients see no more of its stop than a change of leaders. The stop goes
+// on even if that fails.
+func (s *server) handOver(ctx context.Context) {
 	if len(s.follower.Image().Brokers) <= 1 {
-		return nil
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	began := time.Now()
-	if err := s.registration.BeginStop(ctx); err != nil {
-		s.log.Warn("leadership is not handed over before the stop", slog.Any("error", err))
-		return nil // what follows does not depend on it
+	err := s.registration.BeginStop(ctx)
+	if err == nil {
+		_, err = s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
 	}
-	_, err := s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
+	if err == nil {
+		err = s.replicas.AwaitServed(ctx, nil)
+	}
 	if err != nil {
 		s.log.Warn("not all leadership was handed over before the stop", slog.Any("error", err))
-		return nil
-	}
-	if err = s.replicas.AwaitServed(ctx, nil); err != nil {
-		s.log.Warn("the stop goes on before this broker has let all partitions go", slog.Any("error", err))
-		return nil
+		return
 	}
 	s.log.Info("leadership is handed over", slog.Duration("took", time.Since(began)))
-	return nil
 }
 
 // minISR is a topic's min.insync.replicas.

@@ -367,7 +367,7 @@ func (s *server) serve(ctx context.Context) error {
 	listener := b.NewListener(listenerName)
 	s.parts.run(ctx, "kafka listener", func(ctx context.Context) error { return listener.Serve(ctx, s.kafka) })
 	s.ops.ready.Store(true)
-	s.parts.add("leadership", func() error { return s.handOver(ctx) })
+	s.parts.add("leadership", func() error { s.handOver(ctx); return nil })
 	s.parts.add("readiness", func() error { s.ops.ready.Store(false); return nil })
 	return nil
 }
