@@ -150,12 +150,15 @@ func checkAddress(text string, lowestPort int) error {
 	return nil
 }
 
+// controlPorts is how many ports a control address stands for.
+const controlPorts = 3
+
 // checkControl is checkAddress for an address whose port is the first of three.
 func checkControl(text string) error {
 	if err := checkAddress(text, 1); err != nil {
 		return err
 	}
-	if _, port, err := net.SplitHostPort(text); err != nil || len(port) == 5 && port > "65533" {
+	if checkAddress(ControlAddress(text, controlPorts-1), 1) != nil {
 		return errors.New("the port must be a number from 1 to 65533: the two after it are used as well")
 	}
 	return nil

@@ -165,6 +165,7 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"", "", "--seeds=1=h:1 --control=h:2", []string{"--control h:2: --seeds say h:1 for broker 1"}},
 		{"", "", "--seeds=2=h:1 --control=h:2", []string{"broker 1 is not one of --seeds"}},
 		{"", "", "--seeds=1=h:65534", []string{`"1=h:65534" must be N=HOST:PORT`}},
+		{"", "", "--control=h:065534", []string{"the two after it are used as well"}},
 		{"", "", "--control=h:65534", []string{"the two after it are used as well"}},
 		{"", "", "--control=h:1", []string{"--control is this broker's place among --seeds"}},
 		{"", "", "--seeds=1=h:1 --etcd=http://h:2379", []string{"--etcd and --seeds"}},
