@@ -114,7 +114,7 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 	if o.Member != nil {
 		err = o.Member.awaitQuorum(ctx, server, o.Logger)
 	} else {
-		err = awaitReady(ctx, server)
+		err = awaitReady(ctx, server, nudgeInterval, func() { campaign(ctx, server.Server) })
 	}
 	if err != nil {
 		server.Server.Stop() // first: Close alone waits until a member is ready
@@ -124,10 +124,11 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 	return server, nil
 }
 
-// awaitReady waits until the server has elected itself and answers.
-func awaitReady(ctx context.Context, server *embed.Etcd) error {
-	nudge := time.NewTicker(nudgeInterval)
-	defer nudge.Stop()
+// awaitReady waits until the server has a leader and answers. Meanwhile it does
+// something every so often.
+func awaitReady(ctx context.Context, server *embed.Etcd, every time.Duration, meanwhile func()) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
 	for {
 		select {
 		case <-server.Server.ReadyNotify():
@@ -138,8 +139,8 @@ func awaitReady(ctx context.Context, server *embed.Etcd) error {
 			return errors.New("the server stopped while it started")
 		case <-ctx.Done():
 			return fmt.Errorf("wait until it is ready: %w", context.Cause(ctx))
-		case <-nudge.C:
-			campaign(ctx, server.Server)
+		case <-tick.C:
+			meanwhile()
 		}
 	}
 }

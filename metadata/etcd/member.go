@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -99,22 +98,13 @@ func (m *Member) configure(c *embed.Config, cluster string) error {
 // awaitQuorum waits until the members have elected a leader, and says whom it
 // waits for.
 func (m *Member) awaitQuorum(ctx context.Context, server *embed.Etcd, logger *slog.Logger) error {
-	say := time.NewTicker(quorumLogInterval)
-	defer say.Stop()
-	for {
-		select {
-		case <-server.Server.ReadyNotify():
-			return nil
-		case err := <-server.Err():
-			return err
-		case <-server.Server.StopNotify():
-			return errors.New("the server stopped while it started")
-		case <-ctx.Done():
-			return fmt.Errorf("wait for a majority of the members (silent: %s): %w", m.silent(context.WithoutCancel(ctx)), context.Cause(ctx))
-		case <-say.C:
-			logger.Info("waiting for a majority of the members of the embedded etcd", slog.String("silent", m.silent(context.WithoutCancel(ctx))))
-		}
+	err := awaitReady(ctx, server, quorumLogInterval, func() {
+		logger.Info("waiting for a majority of the members of the embedded etcd", slog.String("silent", m.silent(ctx)))
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("wait for a majority of the members (silent: %s): %w", m.silent(context.WithoutCancel(ctx)), err)
 	}
+	return err
 }
 
 // silent lists the peers that accept no connection.
