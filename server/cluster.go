@@ -61,7 +61,7 @@ func (s *server) followSuspects(ctx context.Context) error {
 func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
 	err := metadata.ProbeTCP(ctx, broker)
 	if errors.Is(err, metadata.ErrBrokerGone) {
-		s.replaceLeader(ctx, broker.ID)
+		s.store.Replace(ctx, broker.ID)
 	}
 	return err
 }
@@ -92,12 +92,10 @@ func (s *server) handOver(ctx context.Context) {
 
 // minISR is a topic's min.insync.replicas.
 func (s *server) minISR(image *metadata.Image, topic string) int {
-	s.settings.follow(image)
-	return int(s.settings.Layers().Topic(image.TopicConfigs(topic)).Int64("min.insync.replicas"))
+	return int(s.settings.topic(image, topic).Int64("min.insync.replicas"))
 }
 
 // uncleanElection is a topic's unclean.leader.election.enable.
 func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
-	s.settings.follow(image)
-	return s.settings.Layers().Topic(image.TopicConfigs(topic)).Bool("unclean.leader.election.enable")
+	return s.settings.topic(image, topic).Bool("unclean.leader.election.enable")
 }

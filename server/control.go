@@ -80,11 +80,3 @@ func (s *server) routes() *notify.Routes {
 	}
 	return r
 }
-
-// replaceLeader has etcd elect a new leader at once when the broker that ran it is
-// known to be gone.
-func (s *server) replaceLeader(ctx context.Context, broker int32) {
-	if store, ok := s.store.(*etcd.Store); ok {
-		store.Replace(ctx, broker)
-	}
-}

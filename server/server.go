@@ -19,6 +19,7 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/etcd"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/replication"
@@ -62,7 +63,7 @@ type server struct {
 
 	kafka, http net.Listener
 	bucket      objstore.Bucket
-	store       metadata.Store
+	store       *etcd.Store
 	bus         *notify.Bus
 	follower    *metadata.Follower
 	logs        *storage.Manager
@@ -232,7 +233,7 @@ func (s *server) startData(ctx context.Context) error {
 		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.follower, Logger: s.log, Registerer: s.registry,
 		Config: func(image *metadata.Image, topic string) replication.Config {
 			s.settings.follow(image)
-			values := s.settings.Layers().Topic(image.TopicConfigs(topic))
+			values := s.settings.topic(image, topic)
 			return replication.Config{
 				Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
 			}

@@ -28,14 +28,24 @@ func newSettings(cfg config.Broker) *settings {
 // Layers are the layers as of the newest image that was followed.
 func (s *settings) Layers() config.Layers { return *s.layers.Load() }
 
+// as are the layers as of an image, which need not be the newest.
+func (s *settings) as(image *metadata.Image) config.Layers {
+	return config.Layers{Static: s.static, DynamicDefault: image.DefaultBrokerConfigs(), DynamicBroker: image.BrokerConfigs(s.nodeID)}
+}
+
+// topic is a topic's effective configuration as of an image.
+func (s *settings) topic(image *metadata.Image, name string) config.Values {
+	return s.as(image).Topic(image.TopicConfigs(name))
+}
+
 // follow takes the dynamic layers from an image. Layers that say the same stay
 // the same pointer.
 func (s *settings) follow(image *metadata.Image) {
-	byDefault, own := image.DefaultBrokerConfigs(), image.BrokerConfigs(s.nodeID)
-	if l := s.layers.Load(); maps.Equal(l.DynamicDefault, byDefault) && maps.Equal(l.DynamicBroker, own) {
+	next := s.as(image)
+	if l := s.layers.Load(); maps.Equal(l.DynamicDefault, next.DynamicDefault) && maps.Equal(l.DynamicBroker, next.DynamicBroker) {
 		return
 	}
-	s.layers.Store(&config.Layers{Static: s.static, DynamicDefault: byDefault, DynamicBroker: own})
+	s.layers.Store(&next)
 }
 
 // logConfig is a topic's effective configuration as the local log wants it.
