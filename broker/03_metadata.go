@@ -26,7 +26,7 @@ func (b *Broker) metadata(ctx context.Context, r *Request, req *kmsg.MetadataReq
 	image := b.cluster.Image()
 	for _, id := range image.BrokerIDs() {
 		live := image.Brokers[id]
-		if at, ok := endpoint(live, r.Listener); ok {
+		if at, ok := live.Listener(r.Listener); ok {
 			mb := kmsg.NewMetadataResponseBroker()
 			mb.NodeID, mb.Host, mb.Port, mb.Rack = id, at.Host, at.Port, rack(live)
 			resp.Brokers = append(resp.Brokers, mb)
@@ -119,7 +119,7 @@ func metadataPartition(image *metadata.Image, listener string, version int16, nu
 	mp.Leader = leader.ID
 	if !ok {
 		mp.Leader, code = metadata.NoBroker, protocol.LeaderNotAvailable
-	} else if _, reachable := endpoint(leader, listener); !reachable {
+	} else if _, reachable := leader.Listener(listener); !reachable {
 		code = protocol.ListenerNotFound
 		if version < 6 { // the code came with v6
 			code = protocol.LeaderNotAvailable

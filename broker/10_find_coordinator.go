@@ -76,7 +76,7 @@ func (b *Broker) groupCoordinator(ctx context.Context, listener string, keyType 
 	if !ok {
 		return none, metadata.Listener{}, fmt.Errorf("%s-%d has no leader: %w", offsetsTopic, number, errCoordinatorNotReady)
 	}
-	at, ok := endpoint(leader, listener)
+	at, ok := leader.Listener(listener)
 	if !ok {
 		return none, metadata.Listener{}, fmt.Errorf("broker %d has no listener %s: %w", leader.ID, listener, errCoordinatorNotReady)
 	}

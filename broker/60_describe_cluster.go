@@ -30,7 +30,7 @@ func (b *Broker) describeCluster(ctx context.Context, r *Request, req *kmsg.Desc
 	resp.ControllerID = b.controller(image)
 	for _, id := range image.BrokerIDs() {
 		live := image.Brokers[id]
-		if at, ok := endpoint(live, r.Listener); ok {
+		if at, ok := live.Listener(r.Listener); ok {
 			db := kmsg.NewDescribeClusterResponseBroker()
 			db.NodeID, db.Host, db.Port, db.Rack = id, at.Host, at.Port, rack(live)
 			resp.Brokers = append(resp.Brokers, db)

@@ -6,16 +6,6 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// endpoint is the address that a client of one listener uses for a broker.
-func endpoint(b metadata.Broker, listener string) (metadata.Listener, bool) {
-	for _, l := range b.Listeners {
-		if l.Name == listener {
-			return l, true
-		}
-	}
-	return metadata.Listener{}, false
-}
-
 // rack is null for a broker without one.
 func rack(b metadata.Broker) *string {
 	if b.Rack == "" {

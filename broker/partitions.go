@@ -71,7 +71,7 @@ func (b *Broker) leaderOf(topic string, id metadata.TopicID, number int32, liste
 	}
 	hint.id, hint.epoch = p.Leader, p.LeaderEpoch
 	if leader, alive := image.Leader(p); alive {
-		hint.endpoint, hint.reachable = endpoint(leader, listener)
+		hint.endpoint, hint.reachable = leader.Listener(listener)
 		hint.rack = rack(leader)
 	}
 	return hint

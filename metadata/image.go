@@ -3,6 +3,7 @@ package metadata
 import (
 	"iter"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -63,6 +64,18 @@ type Listener struct {
 	Host     string `json:"host"`
 	Port     int32  `json:"port"`
 	Protocol string `json:"protocol"` // as in Kafka: PLAINTEXT, SSL, …
+}
+
+// Address is HOST:PORT.
+func (l Listener) Address() string { return net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))) }
+
+// Listener finds one of the broker's listeners by its name.
+func (b Broker) Listener(name string) (Listener, bool) {
+	i := slices.IndexFunc(b.Listeners, func(l Listener) bool { return l.Name == name })
+	if i < 0 {
+		return Listener{}, false
+	}
+	return b.Listeners[i], true
 }
 
 // Topic is a topic that exists.

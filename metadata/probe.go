@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -23,8 +22,7 @@ func ProbeTCP(ctx context.Context, broker Broker) error {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	var unknown error
 	for _, l := range broker.Listeners {
-		at := net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port)))
-		conn, err := dialer.DialContext(ctx, "tcp", at)
+		conn, err := dialer.DialContext(ctx, "tcp", l.Address())
 		switch {
 		case err == nil:
 			_ = conn.Close() // nothing was written

@@ -269,7 +269,7 @@ func (r *Registration) replace(ctx context.Context, present KV, starting bool) e
 func inUse(other Broker) error {
 	at := make([]string, len(other.Listeners))
 	for i, l := range other.Listeners {
-		at[i] = fmt.Sprintf("%s:%d", l.Host, l.Port)
+		at[i] = l.Address()
 	}
 	return fmt.Errorf("%w: a live broker %d at %s, started %s with data directory %s, is registered; "+
 		"give this broker another node id, or stop that one and wait for its registration to expire",
