@@ -19,6 +19,7 @@ const module = "github.com/varvelog/varve/"
 // this module that its line names, and no others. An import against the arrow
 // is a design error: move the code, do not add an interface to hide it.
 var layers = map[string][]string{
+	"backoff":  {},
 	"record":   {},
 	"vfs":      {},
 	"config":   {},
@@ -33,8 +34,8 @@ var layers = map[string][]string{
 	"metadata/etcd": {"metadata"},
 	"client":        {"protocol", "record"},
 	"groups":        {"record", "coordinator", "metadata"},
-	"tiering":       {"record", "storage", "objstore", "metadata"},
-	"replication":   {"record", "storage", "tiering", "metadata"},
+	"tiering":       {"backoff", "record", "storage", "objstore", "metadata"},
+	"replication":   {"backoff", "record", "storage", "tiering", "metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 

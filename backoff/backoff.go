@@ -1,20 +1,38 @@
-package tiering
+package backoff
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 )
 
-// backoff is the one place where this package decides how long to wait after a
-// failure: half of a doubling limit, and up to as much again by chance.
-type backoff struct {
-	min, max time.Duration
+// Backoff decides how long to wait after a failure: half of a limit that doubles
+// with each, and up to as much again by chance. One goroutine uses it.
+type Backoff struct {
+	Min, Max time.Duration // of the limit
 	limit    time.Duration
 }
 
-func (b *backoff) reset() { b.limit = 0 }
+// Reset begins anew, after a success.
+func (b *Backoff) Reset() { b.limit = 0 }
 
-func (b *backoff) next() time.Duration {
-	b.limit = min(max(2*b.limit, b.min), b.max)
+// First tells whether there was no failure since the last success.
+func (b *Backoff) First() bool { return b.limit == 0 }
+
+// Next is the pause before the next attempt.
+func (b *Backoff) Next() time.Duration {
+	b.limit = min(max(2*b.limit, b.Min), b.Max)
 	return b.limit/2 + rand.N(b.limit/2+1)
+}
+
+// Sleep waits for the next attempt. It returns false when ctx ends first.
+func (b *Backoff) Sleep(ctx context.Context) bool {
+	timer := time.NewTimer(b.Next())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

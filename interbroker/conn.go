@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,21 +18,17 @@ import (
 
 // Dialer makes connections.
 type Dialer struct {
-	Listener string        // name of the listeners that brokers reach each other at
-	Timeout  time.Duration // of connecting; 2 s if zero
+	Listener string // name of the listeners that brokers reach each other at
 }
 
 // Dial is a replication.Dial.
 func (d Dialer) Dial(broker metadata.Broker) replication.LeaderConn {
-	if d.Timeout == 0 {
-		d.Timeout = defaultDialTimeout
-	}
 	return &Conn{dialer: d, broker: broker, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
 }
 
 const (
-	defaultDialTimeout = 2 * time.Second
-	clientID           = "varve-replica"
+	dialTimeout = 2 * time.Second
+	clientID    = "varve-replica"
 	// maxResponse bounds what is believed of an announced size: more than the largest response that a broker makes, of which a single
 	// batch may be larger than all limits.
 	maxResponse = 1 << 30
@@ -68,19 +63,17 @@ func (c *Conn) connect(ctx context.Context) error {
 	if c.conn != nil {
 		return nil
 	}
-	for _, l := range c.broker.Listeners {
-		if l.Name != c.dialer.Listener {
-			continue
-		}
-		d := net.Dialer{Timeout: c.dialer.Timeout}
-		conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))))
-		if err != nil {
-			return fmt.Errorf("connect to broker %d: %w: %w", c.broker.ID, replication.ErrUnreachable, err)
-		}
-		c.conn = conn
-		return nil
+	l, ok := c.broker.Listener(c.dialer.Listener)
+	if !ok {
+		return fmt.Errorf("connect to broker %d: it has no listener %s: %w", c.broker.ID, c.dialer.Listener, replication.ErrUnreachable)
 	}
-	return fmt.Errorf("connect to broker %d: it has no listener %s: %w", c.broker.ID, c.dialer.Listener, replication.ErrUnreachable)
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, "tcp", l.Address())
+	if err != nil {
+		return fmt.Errorf("connect to broker %d: %w: %w", c.broker.ID, replication.ErrUnreachable, err)
+	}
+	c.conn = conn
+	return nil
 }
 
 // exchange sends a request and returns the body of its answer. After an error the connection is closed.

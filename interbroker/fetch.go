@@ -15,10 +15,16 @@ import (
 // fetchVersion is that of the requests: topic ids, the replica's state, incremental sessions.
 const fetchVersion = 17
 
-// session is the leader's fetch session (KIP-227) as this side knows it. The zero value is none.
+// session is the leader's fetch session (KIP-227) as this side knows it. The zero value is none; epoch 0 has everything named.
 type session struct {
 	id, epoch int32
-	sent      map[key]replication.ReplicaPosition
+	sent      map[key]sent
+}
+
+// sent is what the leader knows of a partition, and the place of its position in the newest request.
+type sent struct {
+	replication.ReplicaPosition
+	at int
 }
 
 type key struct {
@@ -69,7 +75,7 @@ func (c *Conn) fetch(ctx context.Context, r *replication.ReplicaFetch) (*kmsg.Fe
 		c.session.id = resp.SessionID
 	}
 	if c.session.id == 0 {
-		c.session = session{} // the leader keeps none: everything is named again
+		c.session.epoch = 0 // the leader keeps none: everything is named again
 	} else {
 		c.session.epoch++
 	}
@@ -80,15 +86,16 @@ func (c *Conn) fetch(ctx context.Context, r *replication.ReplicaFetch) (*kmsg.Fe
 func (s *session) ask(req *kmsg.FetchRequest, positions []replication.ReplicaPosition) {
 	req.SessionID, req.SessionEpoch = s.id, s.epoch
 	if s.sent == nil {
-		s.sent = make(map[key]replication.ReplicaPosition, len(positions))
+		s.sent = make(map[key]sent, len(positions))
 	}
 	topics := map[metadata.TopicID]int{}
-	for _, at := range positions {
+	for i, at := range positions {
 		k := key{at.TopicID, at.Partition}
-		if known, ok := s.sent[k]; ok && known == at && s.epoch > 0 {
+		known, ok := s.sent[k]
+		s.sent[k] = sent{at, i}
+		if ok && known.ReplicaPosition == at && s.epoch > 0 {
 			continue
 		}
-		s.sent[k] = at
 		place, ok := topics[at.TopicID]
 		if !ok {
 			place = len(req.Topics)
@@ -134,15 +141,20 @@ func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
+			k := key{t.TopicID, p.Partition}
+			asked, ok := c.session.sent[k]
+			if !ok {
+				continue // nobody asked
+			}
 			f := replication.ReplicaFetched{
-				TopicID: t.TopicID, Partition: p.Partition, Err: partitionError(protocol.ErrorCode(p.ErrorCode)),
+				At: asked.at, Err: partitionError(protocol.ErrorCode(p.ErrorCode)),
 				HighWatermark: p.HighWatermark, LogStart: p.LogStartOffset, Records: p.RecordBatches,
 			}
 			if p.DivergingEpoch.EndOffset >= 0 || p.DivergingEpoch.Epoch >= 0 {
 				f.Diverging = &replication.EpochEnd{Epoch: p.DivergingEpoch.Epoch, EndOffset: p.DivergingEpoch.EndOffset}
 			}
-			if f.Err != nil && c.session.id != 0 {
-				c.session.sent[key{t.TopicID, p.Partition}] = replication.ReplicaPosition{Offset: -1} // named again, or forgotten
+			if f.Err != nil {
+				c.session.sent[k] = sent{} // named again, or forgotten
 			}
 			c.fetched = append(c.fetched, f)
 		}

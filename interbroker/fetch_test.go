@@ -187,9 +187,18 @@ func TestAnswersInReplicationsWords(t *testing.T) {
 		resp.Topics = append(resp.Topics, topic)
 	})
 	c := connect(t, l.broker)
-	got, err := c.Fetch(t.Context(), &replication.ReplicaFetch{Positions: []replication.ReplicaPosition{position(0, 1)}})
+	positions := make([]replication.ReplicaPosition, 5)
+	for i := range positions { // not in the order of the answer
+		positions[i] = position(int32(len(positions)-1-i), 1)
+	}
+	got, err := c.Fetch(t.Context(), &replication.ReplicaFetch{Positions: positions})
 	if err != nil || len(got) != 5 {
 		t.Fatalf("%+v, %v", got, err)
+	}
+	for i := range got {
+		if got[i].At != 4-i {
+			t.Errorf("the answer for partition %d is for position %d", i, got[i].At)
+		}
 	}
 	if g := got[0]; g.Err != nil || g.HighWatermark != 8 || g.LogStart != 4 || string(g.Records) != "batches" || *g.Diverging != (replication.EpochEnd{Epoch: 2, EndOffset: 6}) {
 		t.Errorf("%+v", g)

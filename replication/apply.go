@@ -244,7 +244,7 @@ func (a *applier) count() {
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, now: m.o.Now, logger: m.o.Logger}
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	return p

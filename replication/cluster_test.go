@@ -233,25 +233,26 @@ func (c *simulation) check(rt *rapid.T) {
 }
 
 // contents are the records of a replica's log.
-func contents(rt *rapid.T, p *Partition) []string {
+func contents(t rapid.TB, p *Partition) []string {
+	t.Helper()
 	slice, err := p.log.Read(0, 1<<20, p.log.EndOffset(), true)
 	if err != nil {
-		rt.Fatal(err)
+		t.Fatal(err)
 	}
 	defer slice.Release()
 	rest, err := slice.AppendTo(nil)
 	if err != nil {
-		rt.Fatal(err)
+		t.Fatal(err)
 	}
 	var out []string
 	for len(rest) > 0 {
 		var b record.Batch
 		if b, rest, err = record.Split(rest); err != nil {
-			rt.Fatal(err)
+			t.Fatal(err)
 		}
 		for r, err := range b.Records() {
 			if err != nil {
-				rt.Fatal(err)
+				t.Fatal(err)
 			}
 			out = append(out, string(r.Value))
 		}

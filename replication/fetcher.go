@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
 )
 
@@ -27,12 +27,6 @@ type fetcher struct {
 	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
 	positions []ReplicaPosition
 	asked     []*Partition // at the same place as their position
-	places    map[placeKey]int
-}
-
-type placeKey struct {
-	topic     metadata.TopicID
-	partition int32
 }
 
 // The pauses after a failure: of a partition, and of the connection, which doubles.
@@ -47,19 +41,15 @@ const (
 func newFetcher(m *Manager, key fetcherKey, conn LeaderConn) *fetcher {
 	return &fetcher{
 		m: m, key: key, conn: conn, changed: make(chan struct{}, 1),
-		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{}, places: map[placeKey]int{},
+		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{},
 	}
 }
 
-// add takes a partition in and tells whether it is new here.
-func (f *fetcher) add(p *Partition) bool {
+// add takes a partition in. interrupt has it asked for at once.
+func (f *fetcher) add(p *Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.partitions[p] {
-		return false
-	}
 	f.partitions[p] = true
-	return true
 }
 
 // remove lets a partition go. With the last one the fetcher ends, and it returns true.
@@ -97,7 +87,7 @@ func (f *fetcher) signal() {
 
 func (f *fetcher) run(ctx context.Context) {
 	defer f.conn.Close()
-	pause := reconnectMin
+	pause := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
 	for {
 		wait := f.prepare()
 		if wait < 0 {
@@ -114,14 +104,13 @@ func (f *fetcher) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			pause = reconnectMin
+			pause.Reset()
 		case errors.Is(err, context.Canceled): // interrupted
 		default:
-			f.failed(err, pause)
-			if !f.idle(ctx, pause/2+rand.N(pause/2)) {
+			f.failed(err, pause.First())
+			if !f.idle(ctx, pause.Next()) {
 				return
 			}
-			pause = min(2*pause, reconnectMax)
 		}
 	}
 }
@@ -148,7 +137,6 @@ func (f *fetcher) prepare() time.Duration {
 	}
 	now, next := time.Now(), time.Second
 	f.positions, f.asked = f.positions[:0], f.asked[:0]
-	clear(f.places)
 	for p := range f.rest {
 		if !f.partitions[p] {
 			delete(f.rest, p)
@@ -168,7 +156,6 @@ func (f *fetcher) prepare() time.Duration {
 		case !ready:
 			next = min(next, unflushedRecall)
 		default:
-			f.places[placeKey{at.TopicID, at.Partition}] = len(f.positions)
 			at.MaxBytes = f.m.o.ReplicaFetchMaxBytes
 			f.positions, f.asked = append(f.positions, at), append(f.asked, p)
 		}
@@ -224,12 +211,8 @@ func (f *fetcher) wait() time.Duration {
 
 // take hands an answer to its partition.
 func (f *fetcher) take(got *ReplicaFetched) {
-	i, ok := f.places[placeKey{got.TopicID, got.Partition}]
-	if !ok {
-		return
-	}
-	p := f.asked[i]
-	if err := p.replicate(f.positions[i], got); err != nil {
+	p := f.asked[got.At]
+	if err := p.replicate(f.positions[got.At], got); err != nil {
 		f.rest[p] = time.Now().Add(partitionRest)
 		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
 		f.m.metrics.followErrors.Inc()
@@ -237,9 +220,9 @@ func (f *fetcher) take(got *ReplicaFetched) {
 }
 
 // failed reports a leader that does not answer.
-func (f *fetcher) failed(err error, pause time.Duration) {
+func (f *fetcher) failed(err error, first bool) {
 	f.m.metrics.fetchFailures.Inc()
-	if pause == reconnectMin {
+	if first {
 		f.m.o.Logger.Warn("the leader cannot be fetched from", slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
 	}
 	if f.m.o.Suspect != nil {

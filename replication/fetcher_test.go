@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -41,8 +40,7 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 	for i := range results {
 		got := &results[i]
 		answers[i] = ReplicaFetched{
-			TopicID: r.Positions[i].TopicID, Partition: r.Positions[i].Partition, Err: got.Err,
-			HighWatermark: got.HighWatermark, LogStart: got.LogStartOffset, Diverging: got.Diverging,
+			At: i, Err: got.Err, HighWatermark: got.HighWatermark, LogStart: got.LogStartOffset, Diverging: got.Diverging,
 		}
 		var err error
 		if answers[i].Records, err = got.Records.AppendTo(nil); err != nil {
@@ -104,36 +102,11 @@ func TestFollowerKeepsUp(t *testing.T) {
 		if !ok || p.IsLeader() {
 			t.Fatalf("broker 2 does not follow %s", name)
 		}
-		var have []string
-		err := scanLocal(p, func(b record.Batch) error {
-			for r, err := range b.Records() {
-				if err != nil {
-					return err
-				}
-				have = append(have, string(r.Value))
-			}
-			return nil
-		})
-		if err != nil || !slices.Equal(have, []string{"one", "two"}) {
-			t.Errorf("broker 2 has %v of %s, %v", have, name, err)
+		if have := contents(t, p); !slices.Equal(have, []string{"one", "two"}) {
+			t.Errorf("broker 2 has %v of %s", have, name)
 		}
 	}
 	write("before")
 	create("meanwhile")
 	write("meanwhile")
-}
-
-// scanLocal reads a replica's log, whoever leads.
-func scanLocal(p *Partition, fn func(record.Batch) error) error {
-	slice, err := p.log.Read(0, 1<<20, p.log.EndOffset(), true)
-	if err != nil {
-		return err
-	}
-	defer slice.Release()
-	buf, err := slice.AppendTo(nil)
-	if err != nil {
-		return err
-	}
-	_, err = scanBatches(buf, 0, p.log.EndOffset(), fn)
-	return err
 }

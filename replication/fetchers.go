@@ -57,16 +57,14 @@ func (f *fetchers) assign(image *metadata.Image, changes []*change) {
 			continue
 		}
 		next := f.wantedLocked(image, c.partition)
-		old := f.of[c.partition]
-		if old != next && old != nil && old.remove(c.partition) {
-			delete(f.byKey, old.key)
+		if next == f.of[c.partition] {
+			continue
 		}
-		delete(f.of, c.partition)
+		f.leaveLocked(c.partition)
 		if next != nil {
 			f.of[c.partition] = next
-			if next.add(c.partition) {
-				woken[next] = true
-			}
+			next.add(c.partition)
+			woken[next] = true
 		}
 	}
 	for next := range woken {
@@ -79,11 +77,16 @@ func (f *fetchers) drop(partitions []*Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range partitions {
-		if old := f.of[p]; old != nil && old.remove(p) {
-			delete(f.byKey, old.key)
-		}
-		delete(f.of, p)
+		f.leaveLocked(p)
 	}
+}
+
+// leaveLocked takes a partition out of its fetcher, if it has one, which ends with its last.
+func (f *fetchers) leaveLocked(p *Partition) {
+	if old := f.of[p]; old != nil && old.remove(p) {
+		delete(f.byKey, old.key)
+	}
+	delete(f.of, p)
 }
 
 // wantedLocked is the fetcher that a partition belongs to: none if this broker leads it, or nobody does.

@@ -97,7 +97,7 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role, offset int64) {
 	if f == nil || m.Epoch < f.Epoch {
 		return // not a replica any more, or a process that has a successor
 	}
-	now, end := p.now(), p.log.EndOffset()
+	now, end := time.Now(), p.log.EndOffset()
 	if m.Epoch > f.Epoch {
 		*f = progress{Member: m, caughtUp: f.caughtUp}
 	}
@@ -138,7 +138,7 @@ func (p *Partition) shrink(maxLag time.Duration) {
 	if !r.leader || len(r.isr) <= 1 {
 		return
 	}
-	now, end := p.now(), p.log.EndOffset()
+	now, end := time.Now(), p.log.EndOffset()
 	next := make([]metadata.Member, 0, len(r.isr))
 	for _, m := range r.isr {
 		f := find(p.followers.progress, m.Broker)
@@ -158,7 +158,11 @@ func (p *Partition) proposeLocked(isr []metadata.Member) {
 	if p.isr == nil || f.proposal.open || f.proposal.written {
 		return
 	}
-	f.wider = append(f.wider, isr...)
+	for _, m := range isr {
+		if !slices.Contains(f.wider, m) { // proposed again and again while nobody answers
+			f.wider = append(f.wider, m)
+		}
+	}
 	f.proposal = proposal{isr: isr, partitionEpoch: p.role.Load().partitionEpoch, open: true, uncertain: f.proposal.uncertain}
 	p.isr.push(p)
 }

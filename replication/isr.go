@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
 )
 
@@ -55,7 +55,7 @@ func (w *isrWriter) run(ctx context.Context) {
 	lag := w.m.o.MaxLag
 	tick := time.NewTicker(lag / 2)
 	defer tick.Stop()
-	pause := isrRetryMin
+	pause := backoff.Backoff{Min: isrRetryMin, Max: isrRetryMax}
 	for {
 		select {
 		case <-ctx.Done():
@@ -73,15 +73,12 @@ func (w *isrWriter) run(ctx context.Context) {
 		case <-w.some:
 		}
 		if w.write(ctx, w.take()) {
-			pause = isrRetryMin
+			pause.Reset()
 			continue
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.Sleep(ctx) {
 			return
-		case <-time.After(pause/2 + rand.N(pause/2)):
 		}
-		pause = min(2*pause, isrRetryMax)
 	}
 }
 

@@ -49,7 +49,6 @@ type Followers struct {
 	ReplicaMaxWait          time.Duration // replica.fetch.wait.max.ms; 500 ms
 	ReplicaFetchMaxBytes    int32         // of one partition (replica.fetch.max.bytes); 1 MiB
 	ReplicaResponseMaxBytes int32         // of all (replica.fetch.response.max.bytes); 10 MiB
-	Now                     func() time.Time
 }
 
 func (f *Followers) setDefaults() {
@@ -58,9 +57,6 @@ func (f *Followers) setDefaults() {
 	f.ReplicaMaxWait = cmp.Or(f.ReplicaMaxWait, 500*time.Millisecond)
 	f.ReplicaFetchMaxBytes = cmp.Or(f.ReplicaFetchMaxBytes, 1<<20)
 	f.ReplicaResponseMaxBytes = cmp.Or(f.ReplicaResponseMaxBytes, 10<<20)
-	if f.Now == nil {
-		f.Now = time.Now
-	}
 }
 
 // Listener is told of the partitions of one topic that this broker leads. Its methods are called one after the other and must return

@@ -33,7 +33,6 @@ type Partition struct {
 	metrics *metrics
 
 	brokerID     int32
-	now          func() time.Time
 	logger       *slog.Logger
 	role         atomic.Pointer[role]   // replaced under mu
 	config       atomic.Pointer[Config] // replaced under mu
@@ -131,7 +130,7 @@ func (p *Partition) lead(next role) error {
 	if err := p.log.AssignEpoch(next.epoch, next.epochStart); err != nil && p.log.Offline() == nil {
 		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.epoch, err)
 	}
-	p.followers = newFollowers(next, p.brokerID, p.now())
+	p.followers = newFollowers(next, p.brokerID, time.Now())
 	p.role.Store(&next)
 	p.advanceLocked()
 	if p.config.Load().durable() {

@@ -13,7 +13,7 @@ type Dial func(broker metadata.Broker) LeaderConn
 // LeaderConn is a connection over which one goroutine fetches from a leader. It connects again by itself after an error.
 type LeaderConn interface {
 	// Fetch asks for what follows the positions and waits at the leader, up to MaxWait, for MinBytes. What it returns is valid until the
-	// next call. An error that wraps ErrUnreachable says that the broker does not answer; RefusedError tells that its process is gone.
+	// next call. An error that wraps ErrUnreachable says that the broker does not answer, and wraps the system's error that says how.
 	Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error)
 	Close()
 }
@@ -23,7 +23,7 @@ type ReplicaFetch struct {
 	Replica            metadata.Member // this broker
 	MaxWait            time.Duration
 	MinBytes, MaxBytes int32
-	// Positions are all partitions that this connection follows; only the first call must carry what does not change.
+	// Positions are all partitions that are asked for. The connection does not send again what the leader knows.
 	Positions []ReplicaPosition
 }
 
@@ -40,8 +40,7 @@ type ReplicaPosition struct {
 
 // ReplicaFetched is the answer for one partition that has news.
 type ReplicaFetched struct {
-	TopicID       metadata.TopicID
-	Partition     int32
+	At            int   // the place of its position
 	Err           error // an error of this package, or another
 	HighWatermark int64
 	LogStart      int64

@@ -270,7 +270,7 @@ func (p *partition) judge(ctx context.Context, l lane, more bool, err error) out
 	out := outcome{lane: laneCopy, again: more}
 	switch {
 	case err == nil:
-		p.own.backoff.reset()
+		p.own.backoff.Reset()
 	case errors.Is(err, ErrDeposed):
 		state = StateDeposed
 		if !p.own.deposed {
@@ -280,12 +280,12 @@ func (p *partition) judge(ctx context.Context, l lane, more bool, err error) out
 		}
 		out = outcome{lane: l}
 	case errors.Is(err, errReclaim):
-		out = outcome{lane: laneAttach, delay: p.own.backoff.next()}
+		out = outcome{lane: laneAttach, delay: p.own.backoff.Next()}
 	default:
 		if l == laneAttach {
 			state = StateAttaching
 		}
-		out = outcome{lane: l, delay: p.own.backoff.next()}
+		out = outcome{lane: l, delay: p.own.backoff.Next()}
 	}
 	p.report(state, err)
 	return out

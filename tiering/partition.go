@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/storage"
@@ -64,7 +65,7 @@ type ownership struct {
 	// gone are objects of the deletion list that are deleted already.
 	gone      map[string]bool
 	deposed   bool // for good: only another attachment can claim again
-	backoff   backoff
+	backoff   backoff.Backoff
 	nextSweep time.Time
 }
 
@@ -79,7 +80,7 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		tried:     make(chan struct{}),
 	}
 	p.own.gone = map[string]bool{}
-	p.own.backoff = backoff{min: m.o.RetryBackoff, max: m.o.RetryBackoffMax}
+	p.own.backoff = backoff.Backoff{Min: m.o.RetryBackoff, Max: m.o.RetryBackoffMax}
 	p.mu.state = StateAttaching
 	return p
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/varvelog/varve/backoff"
 )
 
 const (
@@ -121,6 +123,6 @@ func (p *partition) deleteDue(ctx context.Context) (more bool, err error) {
 
 // jitter is a random part of d.
 func (m *Manager) jitter(d time.Duration) time.Duration {
-	b := backoff{min: 2 * d, max: 2 * d}
-	return b.next() - d
+	b := backoff.Backoff{Min: 2 * d, Max: 2 * d}
+	return b.Next() - d
 }

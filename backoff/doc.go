@@ -1,0 +1,2 @@
+// Package backoff is the pause between attempts. It owns the arithmetic and nothing else: no clock, no goroutine, no error.
+package backoff
