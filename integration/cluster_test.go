@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -111,50 +110,9 @@ func TestClusterLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	var mu sync.Mutex
-	acked, read := make([]map[int64]string, partitions), make([]map[int64]string, partitions)
-	for p := range acked {
-		acked[p], read[p] = map[int64]string{}, map[int64]string{}
-	}
-	producer := newClient(t, brokers[0].bootstrap, everywhere, kgo.DefaultProduceTopic("numbers"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.RecordDeliveryTimeout(2*time.Minute), kgo.RetryTimeout(2*time.Minute), kgo.MaxBufferedRecords(500))
-	reader := newClient(t, brokers[0].bootstrap, everywhere, kgo.ConsumeTopics("numbers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	var working sync.WaitGroup
-	sent := 0
-	working.Go(func() {
-		for ; ctx.Err() == nil; sent++ {
-			r := &kgo.Record{Partition: int32(sent % partitions), Value: fmt.Appendf(nil, "%0100d", sent)}
-			producer.Produce(t.Context(), r, func(r *kgo.Record, err error) { //nolint:contextcheck // ctx ends the loop, not what is on its way
-				if err != nil {
-					t.Errorf("produce: %v", err)
-					return
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				acked[r.Partition][r.Offset] = string(r.Value)
-			})
-		}
-	})
-	working.Go(func() {
-		for ctx.Err() == nil {
-			reader.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
-				mu.Lock()
-				defer mu.Unlock()
-				read[r.Partition][r.Offset] = string(r.Value)
-			})
-		}
-	})
-	ackedEverywhere := func() (least int) {
-		mu.Lock()
-		defer mu.Unlock()
-		least = len(acked[0])
-		for _, m := range acked {
-			least = min(least, len(m))
-		}
-		return least
-	}
+	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere)
+	numbers.readAlong(brokers[0].bootstrap, everywhere)
+	ackedEverywhere := func() int { _, fewest := numbers.count(); return fewest }
 	progress := func(what string) {
 		t.Helper()
 		before := ackedEverywhere()
@@ -188,12 +146,8 @@ func TestClusterLosesNothing(t *testing.T) {
 			return inSync == 3*partitions
 		})
 	}
-	stop()
-	working.Wait()
-	if err := producer.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	checkNumbers(t, brokers, sent, acked, read)
+	numbers.stop()
+	numbers.check(brokers[0].bootstrap)
 }
 
 // TestTooFewInSync changes min.insync.replicas of a live topic and takes brokers away: acks=all is refused while too few replicas are in sync, and
@@ -225,29 +179,4 @@ func TestTooFewInSync(t *testing.T) {
 	eventually(t, time.Minute, "two of three are refused", func() bool { return errors.Is(produce(), kerr.NotEnoughReplicas) })
 	brokers[2].start(t)
 	eventually(t, time.Minute, "all three are in sync again", func() bool { return produce() == nil })
-}
-
-// checkNumbers reads everything again and compares it with what was acknowledged and with what was read before.
-func checkNumbers(t *testing.T, brokers []*process, sent int, acked, read []map[int64]string) {
-	t.Helper()
-	client := newClient(t, brokers[0].bootstrap, kgo.ConsumeTopics("numbers"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	last, next := map[int32]string{}, map[int32]int64{}
-	consume(t, client, sent, 2*time.Minute, func(r *kgo.Record) {
-		value := string(r.Value)
-		if r.Offset != next[r.Partition] || value <= last[r.Partition] {
-			t.Fatalf("partition %d: %s at offset %d after %s at %d", r.Partition, value, r.Offset, last[r.Partition], next[r.Partition]-1)
-		}
-		next[r.Partition], last[r.Partition] = r.Offset+1, value
-		for what, known := range map[string]map[int64]string{"acknowledged": acked[r.Partition], "read before": read[r.Partition]} {
-			if want, ok := known[r.Offset]; ok && want != value {
-				t.Fatalf("partition %d offset %d: %s was %s, %s is there", r.Partition, r.Offset, want, what, value)
-			}
-			delete(known, r.Offset)
-		}
-	})
-	for p := range acked {
-		if len(acked[p])+len(read[p]) > 0 {
-			t.Errorf("partition %d: of the acknowledged records %d are lost, of those that were read %d", p, len(acked[p]), len(read[p]))
-		}
-	}
 }

@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// numbers writes numbered records to every partition of a topic in turn, with acks=all and an idempotent producer, and remembers which
+// were acknowledged, and which a reader has seen, if there is one.
+type numbers struct {
+	t          *testing.T
+	topic      string
+	partitions int32
+	producer   *kgo.Client
+	cancel     context.CancelFunc
+	working    sync.WaitGroup
+	sent       int // after stop
+
+	mu          sync.Mutex
+	acked, read []map[int64]string // by partition, by offset
+}
+
+// startNumbers begins to write, through a producer that buffers so many records.
+func startNumbers(t *testing.T, bootstrap, topic string, partitions int32, buffered int, opts ...kgo.Opt) *numbers {
+	t.Helper()
+	n := &numbers{t: t, topic: topic, partitions: partitions}
+	for range partitions {
+		n.acked, n.read = append(n.acked, map[int64]string{}), append(n.read, map[int64]string{})
+	}
+	n.producer = newClient(t, bootstrap, append([]kgo.Opt{
+		kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.RecordDeliveryTimeout(2 * time.Minute), kgo.RetryTimeout(2 * time.Minute), kgo.MaxBufferedRecords(buffered),
+	}, opts...)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	n.cancel = cancel
+	n.working.Go(func() {
+		for ; ctx.Err() == nil; n.sent++ {
+			r := &kgo.Record{Partition: int32(n.sent) % partitions, Value: fmt.Appendf(nil, "%0200d", n.sent)}
+			n.producer.Produce(t.Context(), r, n.acknowledged) //nolint:contextcheck // ctx ends the loop, not what is on its way
+		}
+	})
+	t.Cleanup(func() { cancel(); n.working.Wait() })
+	return n
+}
+
+func (n *numbers) acknowledged(r *kgo.Record, err error) {
+	if err != nil {
+		n.t.Errorf("produce: %v", err)
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.acked[r.Partition][r.Offset] = string(r.Value)
+}
+
+// readAlong has a reader follow the writing from the beginning.
+func (n *numbers) readAlong(bootstrap string, opts ...kgo.Opt) {
+	n.t.Helper()
+	reader := newClient(n.t, bootstrap, append([]kgo.Opt{kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
+	ctx, cancel := context.WithCancel(n.t.Context())
+	stopWriting := n.cancel
+	n.cancel = func() { stopWriting(); cancel() }
+	n.working.Go(func() {
+		for ctx.Err() == nil {
+			reader.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.read[r.Partition][r.Offset] = string(r.Value)
+			})
+		}
+	})
+}
+
+// count is how many records were acknowledged, in all and of the partition that has fewest.
+func (n *numbers) count() (all, fewest int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	fewest = len(n.acked[0])
+	for _, p := range n.acked {
+		all += len(p)
+		fewest = min(fewest, len(p))
+	}
+	return all, fewest
+}
+
+// stop ends the writing and the reading, when everything that was written is acknowledged.
+func (n *numbers) stop() {
+	n.t.Helper()
+	n.cancel()
+	n.working.Wait()
+	if err := n.producer.Flush(n.t.Context()); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// check reads everything again: all records are there once and in order, and each that was acknowledged, or read before, is where it was.
+func (n *numbers) check(bootstrap string) {
+	n.t.Helper()
+	client := newClient(n.t, bootstrap, kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	last, next := map[int32]string{}, map[int32]int64{}
+	consume(n.t, client, n.sent, 2*time.Minute, func(r *kgo.Record) {
+		if r.Offset != next[r.Partition] {
+			n.t.Fatalf("partition %d: offset %d after %d", r.Partition, r.Offset, next[r.Partition]-1)
+		}
+		next[r.Partition]++
+		value := string(r.Value)
+		if value <= last[r.Partition] {
+			n.t.Fatalf("partition %d offset %d: %s after %s: twice or out of order", r.Partition, r.Offset, value, last[r.Partition])
+		}
+		last[r.Partition] = value
+		for what, known := range map[string]map[int64]string{"acknowledged": n.acked[r.Partition], "read before": n.read[r.Partition]} {
+			if want, ok := known[r.Offset]; ok && want != value {
+				n.t.Fatalf("partition %d offset %d: %s was %s, %s is there", r.Partition, r.Offset, want, what, value)
+			}
+			delete(known, r.Offset)
+		}
+	})
+	for p := range n.acked {
+		if lost, vanished := len(n.acked[p]), len(n.read[p]); lost+vanished > 0 {
+			n.t.Errorf("partition %d: of the acknowledged records %d are lost, of those that were read %d", p, lost, vanished)
+		}
+	}
+}
