@@ -104,11 +104,12 @@ func (a Appended) Done() (done bool, err error) {
 	if onDisk && (a.acks != AcksAll || p.log.HighWatermark() >= end) {
 		return true, a.enough()
 	}
-	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {
-		return true, failure.err
-	}
+	// In this order: the log of a partition that is gone is closed, which fails a sync as well.
 	if _, err = p.leading(-1); err != nil {
 		return true, err // whether it is committed is now up to the new leader
+	}
+	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {
+		return true, failure.err
 	}
 	return false, nil
 }
