@@ -81,11 +81,15 @@ func (c *Conn) exchange(ctx context.Context, req kmsg.Request) (body []byte, err
 	if err = c.connect(ctx); err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	// The function may run after this call has ended, and must then find the connection that it was made for.
+	conn := c.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
+		if !stop() && err == nil {
+			err = errors.New("the answer came too late") // the connection's deadline is gone
+		}
 		if err != nil {
-			stop()
+			body = nil
 			c.Close()
 			if cause := ctx.Err(); cause != nil {
 				err = fmt.Errorf("%w: %w", cause, err)
@@ -95,11 +99,11 @@ func (c *Conn) exchange(ctx context.Context, req kmsg.Request) (body []byte, err
 	}()
 	c.next++
 	c.request = c.format.AppendRequest(c.request[:0], req, c.next)
-	if _, err = c.conn.Write(c.request); err != nil {
+	if _, err = conn.Write(c.request); err != nil {
 		return nil, err
 	}
 	var size [4]byte
-	if _, err = io.ReadFull(c.conn, size[:]); err != nil {
+	if _, err = io.ReadFull(conn, size[:]); err != nil {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(size[:])
@@ -110,7 +114,7 @@ func (c *Conn) exchange(ctx context.Context, req kmsg.Request) (body []byte, err
 		c.answer = make([]byte, n, max(int(n), 64<<10))
 	}
 	c.answer = c.answer[:n]
-	if _, err = io.ReadFull(c.conn, c.answer); err != nil {
+	if _, err = io.ReadFull(conn, c.answer); err != nil {
 		return nil, err
 	}
 	if got := int32(binary.BigEndian.Uint32(c.answer)); got != c.next {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -230,5 +231,38 @@ func TestUnreachable(t *testing.T) {
 	defer stop()
 	if _, err := connect(t, silent.broker).Fetch(slow, &replication.ReplicaFetch{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("out of time: %v", err)
+	}
+}
+
+// TestCancelAtAnyMoment cancels fetches while they are answered. Each ends one way or the other, and none spoils the next.
+func TestCancelAtAnyMoment(t *testing.T) {
+	l := newLeader(t, func(*kmsg.FetchRequest, *kmsg.FetchResponse) {})
+	go func() {
+		for {
+			select {
+			case <-l.asked:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	c := connect(t, l.broker)
+	for i := range 500 {
+		ctx, cancel := context.WithCancel(t.Context())
+		canceled := make(chan struct{})
+		go func() {
+			for range i { // at another moment each time
+				runtime.Gosched()
+			}
+			cancel()
+			close(canceled)
+		}()
+		if _, err := c.Fetch(ctx, &replication.ReplicaFetch{}); err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatalf("canceled: %v", err)
+		}
+		if _, err := c.Fetch(t.Context(), &replication.ReplicaFetch{}); err != nil {
+			t.Fatalf("after a canceled one: %v", err)
+		}
+		<-canceled
 	}
 }
