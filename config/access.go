@@ -91,11 +91,12 @@ func finishAccess(b *Broker) (problems []error) {
 			problems = append(problems, fmt.Errorf("%s and %s belong together: one of them is missing", pair.first, pair.second))
 		}
 	}
-	if e.CAFile != "" || e.CertFile != "" {
-		for _, raw := range b.Etcd {
-			if !strings.HasPrefix(raw, "https://") {
-				problems = append(problems, fmt.Errorf("--etcd %s: files for TLS are given, but this is a URL without TLS: write https", redact(raw)))
-			}
+	for _, raw := range b.Etcd {
+		if strings.Contains(raw, "@") {
+			problems = append(problems, fmt.Errorf("--etcd %s: the user does not belong into the URL: use --etcd-user and --etcd-password", redact(raw)))
+		}
+		if (e.CAFile != "" || e.CertFile != "") && !strings.HasPrefix(raw, "https://") {
+			problems = append(problems, fmt.Errorf("--etcd %s: files for TLS are given, but this is a URL without TLS: write https", redact(raw)))
 		}
 	}
 	return problems

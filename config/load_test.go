@@ -286,7 +286,8 @@ func TestAccessToExternalServers(t *testing.T) {
 		"--etcd=http://h:1 --etcd-user=u":                               "--etcd-user and --etcd-password belong together",
 		"--etcd=http://h:1 --etcd-password=hunter2":                     "--etcd-user and --etcd-password belong together",
 		"--etcd=https://g:1,http://h:1 --etcd-ca-file=c":                "--etcd http://h:1: files for TLS are given",
-		"--etcd=http://u:hunter2@h:1 --etcd-ca-file=c":                  "--etcd http://***@h:1",
+		"--etcd=http://u:hunter2@h:1 --etcd-ca-file=c":                  "--etcd http://***@h:1: files for TLS",
+		"--etcd=http://u:hunter2@h:1":                                   "--etcd http://***@h:1: the user does not belong",
 		"--etcd=https://h:1 --etcd-ca-file=c --seeds=1=g:1 --node-id=1": "--etcd and --seeds",
 	} {
 		_, err := load(t, "", nil, strings.Fields(args)...)
