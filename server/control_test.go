@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
@@ -89,6 +90,12 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 			})
 		}
 		all.Wait()
+		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
+		for deadline := time.Now().Add(10 * time.Second); goleak.Find() != nil; {
+			if time.Now().After(deadline) {
+				return // TestMain says what is left
+			}
+		}
 	}()
 	if t.Failed() {
 		t.FailNow()

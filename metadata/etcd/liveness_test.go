@@ -212,3 +212,74 @@ func TestFrozenMemberComesBack(t *testing.T) {
 		}
 	}
 }
+
+// TestMemberEndsUnderAWatch stops the member that a client elsewhere watches: it does not wait for the watch to end, and
+// the watch goes on at another member.
+func TestMemberEndsUnderAWatch(t *testing.T) {
+	m := openMembers(t)
+	if t.Failed() {
+		t.FailNow()
+	}
+	var endpoints []string
+	for _, p := range m.peers[:2] {
+		address, err := p.url(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		endpoints = append(endpoints, address)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	var watched []<-chan string
+	for _, e := range [][]string{endpoints[:1], endpoints} { // the first has nowhere to go
+		s := openExternal(t, Options{Endpoints: e})
+		seen := make(chan string, 10)
+		watched = append(watched, seen)
+		watching.Go(func() {
+			for batch, err := range s.Watch(ctx, "n/", 1) {
+				if err != nil {
+					return
+				}
+				for _, event := range batch.Events {
+					seen <- event.Key
+				}
+			}
+		})
+	}
+	put := func(key string) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			_, err := m.stores[2].Txn(ctx, nil, metadata.Put(key, nil))
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+				t.Fatal(err)
+			}
+		}
+	}
+	expect := func(seen <-chan string, key string) {
+		t.Helper()
+		select {
+		case got := <-seen:
+			if got != key {
+				t.Fatalf("the watcher saw %s, not %s", got, key)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s is not seen", key)
+		}
+	}
+	put("n/1")
+	expect(watched[0], "n/1")
+	expect(watched[1], "n/1")
+	began := time.Now()
+	closeStore(t, m.stores[0])
+	m.stores[0] = nil
+	if took := time.Since(began); took > 2*handOverTimeout { // etcd by itself waits for 6 s
+		t.Errorf("the member took %v to end", took)
+	}
+	put("n/2")
+	expect(watched[1], "n/2")
+}
