@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/varvelog/varve/metadata"
 )
 
@@ -240,6 +243,9 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 		watching.Go(func() {
 			for batch, err := range s.Watch(ctx, "n/", 1) {
 				if err != nil {
+					if ctx.Err() == nil {
+						t.Errorf("watch: %v", err)
+					}
 					return
 				}
 				for _, event := range batch.Events {
@@ -282,4 +288,76 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 	}
 	put("n/2")
 	expect(watched[1], "n/2")
+}
+
+// TestWatchGoesOnWithoutALeader has a client watch at a member that loses its leader for so long that it ends the watch,
+// and finds one again.
+func TestWatchGoesOnWithoutALeader(t *testing.T) {
+	m := openMembers(t)
+	if t.Failed() {
+		t.FailNow()
+	}
+	address, err := m.peers[0].url(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openExternal(t, Options{Endpoints: []string{address}, RequestTimeout: time.Minute})
+	ctx, cancel := context.WithCancel(t.Context())
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	seen := make(chan string, 10)
+	watching.Go(func() {
+		for batch, watchErr := range s.Watch(ctx, "n/", 1) {
+			if watchErr != nil {
+				if ctx.Err() == nil {
+					t.Errorf("watch: %v", watchErr)
+				}
+				close(seen)
+				return
+			}
+			for _, event := range batch.Events {
+				seen <- event.Key
+			}
+		}
+	})
+	if _, err = m.stores[0].Txn(ctx, nil, metadata.Put("n/1", nil)); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got != "n/1" {
+		t.Fatalf("the watcher saw %q", got)
+	}
+	for i := range 2 {
+		closeStore(t, m.stores[1+i])
+		m.stores[1+i] = nil
+	}
+	// Another watch there tells when the member ends those that it has and takes no more.
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		plain := s.client.Watch(clientv3.WithRequireLeader(ctx), s.root+"other")
+		if r := <-plain; errors.Is(r.Err(), rpctypes.ErrNoLeader) {
+			tick.Stop()
+			break
+		}
+	}
+	m.open(t, 1)
+	if t.Failed() {
+		t.FailNow()
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		_, err = m.stores[1].Txn(ctx, nil, metadata.Put("n/2", nil))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case got := <-seen:
+		if got != "n/2" {
+			t.Errorf("the watcher saw %q", got)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the watch does not go on")
+	}
 }

@@ -178,31 +178,77 @@ func about(comparisons []metadata.Comparison, ops []metadata.Op) string {
 	}
 }
 
-// Watch implements metadata.Store.
+// Watch implements metadata.Store. A member that has lost its leader ends the
+// watches of its clients: they are begun again where they were, perhaps at
+// another member, unless that goes wrong for as long as a request may take.
 func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
 	return func(yield func(metadata.Batch, error) bool) {
-		// The inner context ends the watch when the caller leaves the loop. A
-		// member that has lost its leader must not keep its watchers waiting.
-		inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-		defer cancel()
-		if s.closed.Load() {
-			cancel()
-		}
-		for r := range s.client.Watch(inner, s.root+prefix, clientv3.WithPrefix(), clientv3.WithRev(from)) {
-			if err := r.Err(); err != nil {
-				yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
+		w := watch{prefix: prefix, from: from, alive: time.Now()}
+		for {
+			err := s.watch(ctx, &w, yield)
+			if err == nil {
+				return // the caller has left the loop
+			}
+			if !errors.Is(err, metadata.ErrUnavailable) || time.Since(w.alive) > s.timeout {
+				yield(metadata.Batch{}, err)
 				return
 			}
-			if len(r.Events) > 0 && !yield(s.batch(r.Events), nil) {
-				return
+			pause := time.NewTimer(watchPause)
+			select {
+			case <-pause.C:
+			case <-ctx.Done(): // the next attempt says so
+				pause.Stop()
 			}
 		}
-		err := ctx.Err()
-		if err == nil {
-			err = errStreamEnded
-		}
-		yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
 	}
+}
+
+// watchPause is the time before a watch that ended is begun again.
+const watchPause = 20 * time.Millisecond
+
+// watch is how far a Watch has come.
+type watch struct {
+	prefix string
+	from   int64     // the first revision that was not seen
+	alive  time.Time // when etcd last had this watch
+}
+
+// watch yields changes until the stream ends, and returns why, or nil when yield
+// asks for no more.
+func (s *Store) watch(ctx context.Context, w *watch, yield func(metadata.Batch, error) bool) error {
+	// The inner context ends the watch when the caller leaves the loop. A member
+	// that has lost its leader must not keep its watchers waiting.
+	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	if s.closed.Load() {
+		cancel()
+	}
+	what := "watch " + w.prefix
+	created := false
+	defer func() {
+		if created {
+			w.alive = time.Now()
+		}
+	}()
+	for r := range s.client.Watch(inner, s.root+w.prefix, clientv3.WithPrefix(), clientv3.WithRev(w.from), clientv3.WithCreatedNotify()) {
+		if err := r.Err(); err != nil {
+			return s.wrap(ctx, err, what)
+		}
+		created = true
+		if len(r.Events) == 0 {
+			continue
+		}
+		batch := s.batch(r.Events)
+		w.from = batch.Revision + 1
+		if !yield(batch, nil) {
+			return nil
+		}
+	}
+	err := ctx.Err()
+	if err == nil {
+		err = errStreamEnded
+	}
+	return s.wrap(ctx, err, what)
 }
 
 func (s *Store) batch(events []*clientv3.Event) metadata.Batch {
