@@ -49,11 +49,11 @@ func Open(o Options) (*Bus, error) {
 	if !subjectTokens(o.Cluster) {
 		return nil, fmt.Errorf("open the hint bus: the cluster name %q cannot be part of a NATS subject", o.Cluster)
 	}
-	access, err := o.Access.options()
+	options, err := o.Access.options()
 	if err != nil {
 		return nil, fmt.Errorf("open the hint bus: %w", err)
 	}
-	if len(access) > 0 && o.URLs == "" {
+	if len(options) > 0 && o.URLs == "" {
 		return nil, errors.New("open the hint bus: credentials and files for TLS are given, but no URL of an external NATS")
 	}
 	b := &Bus{
@@ -63,7 +63,7 @@ func Open(o Options) (*Bus, error) {
 		closed:  make(chan struct{}),
 	}
 	var refused string // why the last attempt failed; NATS calls one handler at a time
-	options := append(access,
+	options = append(options,
 		nats.Name("varve"),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),

@@ -46,7 +46,7 @@ func newGate(t *testing.T, to string) *gate {
 			if acceptErr != nil {
 				return
 			}
-			onward, dialErr := net.Dial("tcp", to) //nolint:noctx // a test's proxy
+			onward, dialErr := net.Dial("tcp", to)
 			if dialErr != nil {
 				_ = from.Close()
 				continue
