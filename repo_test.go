@@ -31,7 +31,7 @@ var layers = map[string][]string{
 	"storage":     {"record", "vfs"},
 	"coordinator": {"record"},
 
-	"metadata/etcd": {"metadata"},
+	"metadata/etcd": {"backoff", "metadata"},
 	"client":        {"protocol", "record"},
 	"groups":        {"record", "coordinator", "metadata"},
 	"tiering":       {"backoff", "record", "storage", "objstore", "metadata"},

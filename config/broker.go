@@ -25,10 +25,12 @@ type Broker struct {
 	Rack        string
 	Cluster     string
 
-	Etcd    []string // URLs of an external etcd; none: embedded
-	NATS    []string // URLs of external NATS servers; none: embedded
-	Control string   // HOST:PORT of the first control port of this broker
-	Seeds   []Seed   // the brokers that run the embedded control plane
+	Etcd       []string // URLs of an external etcd; none: embedded
+	EtcdAccess EtcdAccess
+	NATS       []string // URLs of external NATS servers; none: embedded
+	NATSAccess NATSAccess
+	Control    string // HOST:PORT of the first control port of this broker
+	Seeds      []Seed // the brokers that run the embedded control plane
 
 	Set map[string]string // broker configurations by Kafka's names: the static layer
 }
@@ -64,7 +66,10 @@ const (
 
 // brokerSettings is the table of process settings, in the order of the help.
 // The file's name and --set are not in it: Load treats them by themselves.
-var brokerSettings = []setting{
+var brokerSettings = slices.Concat(processSettings, accessSettings())
+
+// processSettings are those that every broker may need.
+var processSettings = []setting{
 	{name: "data-dir", value: "DIR", def: "./varve-data", doc: "directory of the local log and of the embedded parts", apply: func(b *Broker, text string) (err error) {
 		if text == "" {
 			return errors.New("must not be empty")
@@ -225,6 +230,7 @@ func finish(b *Broker) error {
 		b.Advertise = b.Listen
 	}
 	problems = append(problems, finishControl(b)...)
+	problems = append(problems, finishAccess(b)...)
 	for _, name := range slices.Sorted(maps.Keys(b.Set)) {
 		if k, err := BrokerKey(name); err == nil && k.Setting != "" {
 			problems = append(problems, fmt.Errorf("%s is set with --%s", name, k.Setting))

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -257,5 +259,44 @@ func TestFlagsExplainThemselves(t *testing.T) {
 		if !strings.Contains(usage, want) {
 			t.Errorf("the help lacks %q:\n%s", want, usage)
 		}
+	}
+}
+
+func TestAccessToExternalServers(t *testing.T) {
+	b := mustLoad(t, "etcd: https://h:2379\netcd-ca-file: ca\nnats: tls://h:4222\nnats-ca-file: nca\n", []string{"VARVE_ETCD_PASSWORD=hunter2"},
+		"--etcd-user=u", "--etcd-cert-file=c", "--etcd-key-file=k", "--nats-creds-file=nc", "--nats-cert-file=ncert", "--nats-key-file=nkey")
+	if want := (EtcdAccess{CAFile: "ca", CertFile: "c", KeyFile: "k", User: "u", Password: "hunter2"}); b.EtcdAccess != want {
+		t.Error("etcd: not as given")
+	}
+	if want := (NATSAccess{CredsFile: "nc", CAFile: "nca", CertFile: "ncert", KeyFile: "nkey"}); b.NATSAccess != want {
+		t.Errorf("NATS: %+v", b.NATSAccess)
+	}
+	var logged bytes.Buffer
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("settings", slog.Any("broker", b), slog.Any("password", b.EtcdAccess.Password))
+	for _, text := range []string{fmt.Sprint(b), fmt.Sprintf("%+v %#v", b, b), logged.String()} {
+		if strings.Contains(text, "hunter2") || !strings.Contains(text, "***") {
+			t.Errorf("the password is shown: %s", text)
+		}
+	}
+	for args, want := range map[string]string{
+		"--etcd-user=u --etcd-password=hunter2":                         "are for an external etcd",
+		"--seeds=1=h:1 --etcd-ca-file=c":                                "are for an external etcd",
+		"--nats-creds-file=c":                                           "are for external NATS servers",
+		"--etcd=https://h:1 --etcd-cert-file=c":                         "--etcd-cert-file and --etcd-key-file belong together",
+		"--nats=nats://h:1 --nats-key-file=c":                           "--nats-cert-file and --nats-key-file belong together",
+		"--etcd=http://h:1 --etcd-user=u":                               "--etcd-user and --etcd-password belong together",
+		"--etcd=http://h:1 --etcd-password=hunter2":                     "--etcd-user and --etcd-password belong together",
+		"--etcd=https://g:1,http://h:1 --etcd-ca-file=c":                "--etcd http://h:1: files for TLS are given",
+		"--etcd=http://u:hunter2@h:1 --etcd-ca-file=c":                  "--etcd http://***@h:1: files for TLS",
+		"--etcd=http://u:hunter2@h:1":                                   "--etcd http://***@h:1: the user does not belong",
+		"--etcd=https://h:1 --etcd-ca-file=c --seeds=1=g:1 --node-id=1": "--etcd and --seeds",
+	} {
+		_, err := load(t, "", nil, strings.Fields(args)...)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--nats=nats://h:1", "--nats-creds-file=c"); b.Control != "h:1" || len(b.NATS) != 1 {
+		t.Errorf("an embedded etcd beside external NATS: %+v", b)
 	}
 }

@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -16,7 +17,8 @@ import (
 type Options struct {
 	// URLs of an external NATS, separated by commas; with none the bus starts a
 	// server in this process that listens on no port.
-	URLs string
+	URLs   string
+	Access Access // to the external NATS
 	// Routes join the server in this process to those of other brokers; nil: it
 	// is alone.
 	Routes     *Routes
@@ -47,13 +49,21 @@ func Open(o Options) (*Bus, error) {
 	if !subjectTokens(o.Cluster) {
 		return nil, fmt.Errorf("open the hint bus: the cluster name %q cannot be part of a NATS subject", o.Cluster)
 	}
+	options, err := o.Access.options()
+	if err != nil {
+		return nil, fmt.Errorf("open the hint bus: %w", err)
+	}
+	if len(options) > 0 && o.URLs == "" {
+		return nil, errors.New("open the hint bus: credentials and files for TLS are given, but no URL of an external NATS")
+	}
 	b := &Bus{
 		logger:  o.Logger.With(slog.String("component", "nats")),
 		metrics: newMetrics(o.Registerer),
 		prefix:  "varve." + o.Cluster + ".",
 		closed:  make(chan struct{}),
 	}
-	options := []nats.Option{
+	var refused string // why the last attempt failed; NATS calls one handler at a time
+	options = append(options,
 		nats.Name("varve"),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
@@ -65,20 +75,25 @@ func Open(o Options) (*Bus, error) {
 				b.logger.Warn("NATS is out of reach; changes are noticed later until it is back", slog.Any("error", err))
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { b.logger.Info("NATS is back") }),
+		nats.IgnoreAuthErrorAbort(), // a password may be mended at the server
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err.Error() != refused {
+				refused = err.Error()
+				b.logger.Warn("NATS cannot be reached; changes are noticed later until it can be", slog.Any("error", err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { refused = ""; b.logger.Info("NATS is back") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			b.logger.Warn("NATS reports", slog.Any("error", err))
 		}),
-	}
+	)
 	if o.URLs == "" {
 		var token string
-		var err error
 		if b.server, token, err = startServer(o, b.logger); err != nil {
 			return nil, fmt.Errorf("open the hint bus: %w", err)
 		}
 		options = append(options, nats.InProcessServer(b.server), nats.Token(token))
 	}
-	var err error
 	if b.conn, err = nats.Connect(o.URLs, options...); err != nil {
 		b.stopServer()
 		return nil, fmt.Errorf("open the hint bus: %w", err)

@@ -1,6 +1,7 @@
 // Package notify carries hints between brokers over NATS: something changed, go
 // and look. It owns the embedded NATS server or the connection to an external
-// one, the subjects, and the payloads.
+// one, the subjects, and the payloads. The embedded servers of several brokers
+// are joined by routes (Routes); one that reaches no other serves its own broker.
 //
 // A hint may be lost, late, repeated or false; the truth is in the metadata
 // store and in the logs. So publishing never blocks and never fails: with NATS

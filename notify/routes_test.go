@@ -79,3 +79,22 @@ func TestHintsReachAllBrokers(t *testing.T) {
 		b.Close()
 	}
 }
+
+// TestABusAloneWorks has routes to servers that are not there.
+func TestABusAloneWorks(t *testing.T) {
+	own := freeAddress(t)
+	b, err := Open(Options{
+		Cluster: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Routes: &Routes{Name: "1", Listen: own, Peers: []string{own, freeAddress(t), freeAddress(t)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	changes, stop := receive[MetadataChanged](t, b)
+	defer stop()
+	Publish(b, MetadataChanged{Revision: 1})
+	if got := within(t, changes); got.Revision != 1 {
+		t.Errorf("got %+v", got)
+	}
+}

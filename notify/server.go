@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -89,7 +90,15 @@ func (l serverLog) Warnf(format string, args ...any) {
 	l.logger.Warn("the NATS server reports", slog.String("message", fmt.Sprintf(format, args...)))
 }
 
+// routeRetry begins what the server says of a broker that has not started or is
+// gone; it tries again by itself.
+const routeRetry = "Error trying to connect to route"
+
 func (l serverLog) Errorf(format string, args ...any) {
+	if strings.HasPrefix(format, routeRetry) {
+		l.Warnf(format, args...)
+		return
+	}
 	l.logger.Error("the NATS server reports", slog.String("message", fmt.Sprintf(format, args...)))
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,9 +13,13 @@ import (
 	"github.com/varvelog/varve/notify"
 )
 
-// quorumTimeout bounds how long a broker that runs a part of the control plane
-// waits for the others to start.
+// quorumTimeout bounds how long a broker waits for a majority of the seeds,
+// itself among them or not.
 const quorumTimeout = 10 * time.Minute
+
+// seedTimeout bounds a request of a broker that is no seed, as that of a seed:
+// one that was on its way to a leader that died is lost.
+const seedTimeout = 1500 * time.Millisecond
 
 // openControl starts or joins the control plane and begins to follow it.
 func (s *server) openControl(ctx context.Context) (err error) {
@@ -25,7 +28,8 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	}
 	s.parts.add("metadata store", s.store.Close)
 	s.bus, err = notify.Open(notify.Options{
-		URLs: strings.Join(s.Config.NATS, ","), Routes: s.routes(), Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,
+		URLs: strings.Join(s.Config.NATS, ","), Access: notify.Access(s.Config.NATSAccess), Routes: s.routes(),
+		Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,
 	})
 	if err != nil {
 		return err
@@ -38,24 +42,43 @@ func (s *server) openControl(ctx context.Context) (err error) {
 
 // openStore opens the external etcd, that of the seeds, or a member of its own.
 func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
+	if len(s.Config.Seeds) == 2 {
+		s.log.Warn("two seeds are both needed: with either of them gone no metadata can change; three go on without one")
+	}
 	timeout := startTimeout
-	if s.Config.Control != "" {
+	if len(s.Config.Seeds) > 0 {
 		timeout = quorumTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if s.Config.Control == "" && len(s.Config.Etcd)+len(s.Config.Seeds) > 0 {
-		endpoints := slices.Clone(s.Config.Etcd)
-		for _, seed := range s.Config.Seeds {
-			endpoints = append(endpoints, "http://"+config.ControlAddress(seed.Control, 1))
-		}
-		return etcd.Open(ctx, etcd.Options{Endpoints: endpoints, Cluster: s.Config.Cluster, Logger: s.log})
+	switch {
+	case len(s.Config.Etcd) > 0:
+		return etcd.Open(ctx, s.external())
+	case len(s.Config.Seeds) > 0 && s.Config.Control == "":
+		return etcd.Open(ctx, s.seedClient())
 	}
 	embedded := etcd.EmbeddedOptions{Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, Logger: s.log}
 	if s.Config.Control != "" {
 		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Peers: peers(s.Config.Seeds)}
 	}
 	return etcd.OpenEmbedded(ctx, embedded)
+}
+
+func (s *server) external() etcd.Options {
+	access := s.Config.EtcdAccess
+	return etcd.Options{
+		Endpoints: s.Config.Etcd, Cluster: s.Config.Cluster, Logger: s.log,
+		CAFile: access.CAFile, CertFile: access.CertFile, KeyFile: access.KeyFile, User: access.User, Password: string(access.Password),
+	}
+}
+
+// seedClient is for a broker that is no seed: etcd runs in those that are.
+func (s *server) seedClient() etcd.Options {
+	o := etcd.Options{Cluster: s.Config.Cluster, Logger: s.log, RequestTimeout: seedTimeout, Wait: quorumTimeout}
+	for _, seed := range s.Config.Seeds {
+		o.Endpoints = append(o.Endpoints, "http://"+config.ControlAddress(seed.Control, 1))
+	}
+	return o
 }
 
 func peers(seeds []config.Seed) []etcd.Peer {

@@ -1,11 +1,16 @@
 // Package etcd implements metadata.Store on etcd: one that runs inside this
-// process (OpenEmbedded), which has a single member and listens on no port at
-// all, or an external cluster (Open).
+// process (OpenEmbedded), which is the only member and listens on no port at
+// all, or one of several members in as many brokers; or a cluster elsewhere
+// (Open), which may be that of other brokers.
 //
 // It owns the translation: keys get the cluster's root /varve/<cluster>/, errors
 // become those of package metadata, and every request gets a deadline. It knows
 // nothing of what the keys mean.
 //
 // A write whose reply does not come is ErrUnavailable and may have happened;
-// the client repeats only requests that certainly have not reached a server.
+// the client repeats only requests that certainly have not reached a server. So
+// is whatever etcd answers while it changes its leader.
+//
+// A member elsewhere that is connected but silent is given up after about a
+// second, and a watch goes on at another one where it was.
 package etcd

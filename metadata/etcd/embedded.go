@@ -66,7 +66,8 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded etcd: lock %s: %w", o.Dir, err)
 	}
-	server, err := start(ctx, o)
+	var e end
+	server, err := start(ctx, o, &e)
 	if err != nil {
 		_ = lock.Close() // the first error says what is wrong
 		return nil, fmt.Errorf("start the embedded etcd in %s: %w", o.Dir, err)
@@ -80,7 +81,7 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 		s.member = server.Server
 	}
 	s.stop = func() error {
-		server.Close()
+		e.stop(server)
 		return lock.Close()
 	}
 	return s, nil
@@ -88,7 +89,7 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 
 // start runs the server up to the point where it has elected itself. etcd
 // panics over files that it cannot read; that becomes an error.
-func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err error) {
+func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			detail := ""
@@ -102,6 +103,8 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 		return nil, fmt.Errorf("%w; restore the directory, or move it away to start an empty cluster", err)
 	}
 	c := config(o)
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newServerZap(o.Logger, &e.began))
+	c.ServiceRegister = e.add
 	if o.Member != nil {
 		if err = o.Member.configure(c, o.Cluster); err != nil {
 			return nil, err
@@ -117,6 +120,7 @@ func start(ctx context.Context, o EmbeddedOptions) (server *embed.Etcd, err erro
 		err = awaitReady(ctx, server, nudgeInterval, func() { campaign(ctx, server.Server) })
 	}
 	if err != nil {
+		e.began.Store(true)
 		server.Server.Stop() // first: Close alone waits until a member is ready
 		server.Close()
 		return nil, err

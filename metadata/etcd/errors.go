@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/raft/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -36,9 +37,14 @@ func (s *Store) wrap(ctx context.Context, err error, what string) error {
 // class returns the sentinel for an error, or nil for one that retrying does
 // not mend, such as a wrong password.
 func class(err error) error {
+	err = rpctypes.Error(err) // a member in this process answers with a bare status
 	switch {
 	case errors.Is(err, errStreamEnded):
 		return metadata.ErrUnavailable
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return metadata.ErrUnavailable // not the caller's context: that of a member in this process, which stops
+	case errors.Is(err, rpctypes.ErrNotLeader), status.Convert(err).Message() == raft.ErrProposalDropped.Error():
+		return metadata.ErrUnavailable // while etcd changes its leader
 	case errors.Is(err, rpctypes.ErrCompacted):
 		return metadata.ErrCompacted
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):

@@ -1,9 +1,11 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,6 +13,9 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata"
 )
 
 // Options are those of an external etcd.
@@ -20,14 +25,18 @@ type Options struct {
 	// CAFile verifies the servers; CertFile and KeyFile identify this broker.
 	CAFile, CertFile, KeyFile string
 	User, Password            string
-	DialTimeout               time.Duration // 5 s if zero; also how long Open tries
+	DialTimeout               time.Duration // 5 s if zero
 	RequestTimeout            time.Duration // 5 s if zero
-	Logger                    *slog.Logger
+	// Wait is how long Open tries, and says whom it waits for; DialTimeout if
+	// zero.
+	Wait   time.Duration
+	Logger *slog.Logger
 }
 
-// The connection to an etcd that has gone silent is given up after their sum.
+// A connection that is silent, while others to the same etcd are not, is given
+// up after their sum. gRPC takes no less than 10 s for the first.
 const (
-	keepAliveTime    = 5 * time.Second
+	keepAliveTime    = 10 * time.Second
 	keepAliveTimeout = 3 * time.Second
 )
 
@@ -43,13 +52,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
-	defer cancel()
+	live := newLiveness(o.Logger)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
 		DialTimeout:          o.DialTimeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
+		DialOptions:          live.dialOptions(),
 		TLS:                  tlsConfig,
 		Username:             o.User,
 		Password:             o.Password,
@@ -59,11 +68,47 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(o.Endpoints, ","), err)
 	}
 	s := newStore(client, o.Cluster, o.RequestTimeout)
-	if _, err = s.Get(ctx, "cluster-id"); err != nil {
+	s.stop = func() error { live.close(); return nil }
+	if err = live.start(ctx, client); err == nil {
+		err = s.awaitAnswer(ctx, o)
+	}
+	if err != nil {
 		_ = s.Close() // the first error says what is wrong
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(o.Endpoints, ","), err)
 	}
 	return s, nil
+}
+
+// awaitAnswer waits until etcd answers a request that needs a leader.
+func (s *Store) awaitAnswer(ctx context.Context, o Options) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(o.Wait, o.DialTimeout))
+	defer cancel()
+	said := time.Now()
+	pause := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
+	for {
+		_, err := s.Get(ctx, "cluster-id")
+		if !errors.Is(err, metadata.ErrUnavailable) {
+			return err
+		}
+		if time.Since(said) >= quorumLogInterval {
+			said = time.Now()
+			o.Logger.Info("waiting for a majority of the members of etcd", slog.String("silent", silent(ctx, o.Endpoints)), slog.Any("error", err))
+		}
+		if !pause.Sleep(ctx) {
+			return fmt.Errorf("%w (silent: %s)", err, silent(context.WithoutCancel(ctx), o.Endpoints))
+		}
+	}
+}
+
+// silent lists the endpoints that accept no connection.
+func silent(ctx context.Context, endpoints []string) string {
+	var silent []string
+	for _, endpoint := range endpoints {
+		if !accepts(ctx, addressOf(endpoint)) {
+			silent = append(silent, endpoint)
+		}
+	}
+	return list(silent)
 }
 
 // tls is nil when no file is given: then https endpoints are verified by the

@@ -107,10 +107,27 @@ func TestClustersDoNotSeeEachOther(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	address := freePort(t)
 	_, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: 300 * time.Millisecond, Logger: testLogger(t)})
-	oneLine(t, err, address)
+	oneLine(t, err, address, "silent: "+address)
 	if !errors.Is(err, metadata.ErrUnavailable) {
 		t.Errorf("Open = %v", err)
 	}
+}
+
+// TestOpenWaits opens the store before there is an etcd.
+func TestOpenWaits(t *testing.T) {
+	t.Parallel()
+	address := freePort(t)
+	var opening sync.WaitGroup
+	opening.Go(func() {
+		s, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: time.Millisecond, Wait: time.Minute, Logger: testLogger(t)})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		closeStore(t, s)
+	})
+	external(t, t.TempDir(), address, nil)
+	opening.Wait()
 }
 
 // TestStoreSurvivesARestartOfEtcd is invariant I6's ground: calls fail with

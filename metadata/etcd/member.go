@@ -111,16 +111,28 @@ func (m *Member) awaitQuorum(ctx context.Context, server *embed.Etcd, logger *sl
 func (m *Member) silent(ctx context.Context) string {
 	var silent []string
 	for _, p := range m.Peers {
-		if p.NodeID == m.NodeID {
-			continue
-		}
-		conn, err := (&net.Dialer{Timeout: memberTick}).DialContext(ctx, "tcp", p.Control)
-		if err != nil {
+		if p.NodeID != m.NodeID && !accepts(ctx, p.Control) {
 			silent = append(silent, fmt.Sprintf("broker %d at %s", p.NodeID, p.Control))
-			continue
 		}
-		_ = conn.Close() // nothing was written
 	}
+	return list(silent)
+}
+
+// acceptTimeout is how long a connection may take in order to say whom a start
+// waits for.
+const acceptTimeout = 500 * time.Millisecond
+
+// accepts tells whether somebody listens at an address.
+func accepts(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: acceptTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // nothing was written
+	return true
+}
+
+func list(silent []string) string {
 	if len(silent) == 0 {
 		return "none"
 	}

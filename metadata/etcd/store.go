@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 
+	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
 )
 
@@ -22,7 +23,7 @@ type Store struct {
 	root    string // of the cluster's keys, with a slash at the end
 	timeout time.Duration
 	closed  atomic.Bool
-	stop    func() error           // of the embedded server; nil for an external one
+	stop    func() error           // of the embedded server, or of what watches over an external one
 	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
 }
 
@@ -178,31 +179,73 @@ func about(comparisons []metadata.Comparison, ops []metadata.Op) string {
 	}
 }
 
-// Watch implements metadata.Store.
+// Watch implements metadata.Store. A member that has lost its leader ends the
+// watches of its clients: they are begun again where they were, perhaps at
+// another member, unless that goes wrong for as long as a request may take.
 func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
 	return func(yield func(metadata.Batch, error) bool) {
-		// The inner context ends the watch when the caller leaves the loop. A
-		// member that has lost its leader must not keep its watchers waiting.
-		inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-		defer cancel()
-		if s.closed.Load() {
-			cancel()
-		}
-		for r := range s.client.Watch(inner, s.root+prefix, clientv3.WithPrefix(), clientv3.WithRev(from)) {
-			if err := r.Err(); err != nil {
-				yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
+		w := watch{prefix: prefix, from: from, alive: time.Now()}
+		pause := backoff.Backoff{Min: watchPause, Max: watchPause}
+		for {
+			err := s.watch(ctx, &w, yield)
+			if err == nil {
+				return // the caller has left the loop
+			}
+			if !errors.Is(err, metadata.ErrUnavailable) || s.closed.Load() || time.Since(w.alive) > s.timeout {
+				yield(metadata.Batch{}, err)
 				return
 			}
-			if len(r.Events) > 0 && !yield(s.batch(r.Events), nil) {
-				return
-			}
+			pause.Sleep(ctx) // once that has ended, the next attempt says so
 		}
-		err := ctx.Err()
-		if err == nil {
-			err = errStreamEnded
-		}
-		yield(metadata.Batch{}, s.wrap(ctx, err, "watch "+prefix))
 	}
+}
+
+// watchPause is the longest time before a watch that ended is begun again.
+const watchPause = 20 * time.Millisecond
+
+// watch is how far a Watch has come.
+type watch struct {
+	prefix string
+	from   int64     // the first revision that was not seen
+	alive  time.Time // when etcd last had this watch
+}
+
+// watch yields changes until the stream ends, and returns why, or nil when yield
+// asks for no more.
+func (s *Store) watch(ctx context.Context, w *watch, yield func(metadata.Batch, error) bool) error {
+	// The inner context ends the watch when the caller leaves the loop. A member
+	// that has lost its leader must not keep its watchers waiting.
+	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	if s.closed.Load() {
+		cancel()
+	}
+	what := "watch " + w.prefix
+	created := false
+	defer func() {
+		if created {
+			w.alive = time.Now()
+		}
+	}()
+	for r := range s.client.Watch(inner, s.root+w.prefix, clientv3.WithPrefix(), clientv3.WithRev(w.from), clientv3.WithCreatedNotify()) {
+		if err := r.Err(); err != nil {
+			return s.wrap(ctx, err, what)
+		}
+		created = true
+		if len(r.Events) == 0 {
+			continue
+		}
+		batch := s.batch(r.Events)
+		w.from = batch.Revision + 1
+		if !yield(batch, nil) {
+			return nil
+		}
+	}
+	err := ctx.Err()
+	if err == nil {
+		err = errStreamEnded
+	}
+	return s.wrap(ctx, err, what)
 }
 
 func (s *Store) batch(events []*clientv3.Event) metadata.Batch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -18,9 +19,16 @@ func newZap(logger *slog.Logger) *zap.Logger {
 	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
 }
 
+// newServerZap is newZap for a server that is told to end some time.
+func newServerZap(logger *slog.Logger, ending *atomic.Bool) *zap.Logger {
+	core := &slogCore{logger: logger.With(slog.String("component", "etcd")), ending: ending}
+	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
+
 // slogCore is a zapcore.Core over log/slog.
 type slogCore struct {
 	logger *slog.Logger
+	ending *atomic.Bool // nil: never
 }
 
 // quiet are reports that ask nothing of anybody: settings that were chosen on
@@ -37,6 +45,14 @@ var quiet = map[string]bool{
 	"check file permission":                                                                true,
 }
 
+// quietAtTheEnd are reports of listeners that end, which ask nothing of anybody
+// if they were told to.
+var quietAtTheEnd = map[string]bool{
+	"setting up serving from embedded etcd failed.": true,
+	"stopping insecure grpc server due to error":    true,
+	"stopped insecure grpc server due to error":     true,
+}
+
 // tooEarly ends the report of a member that was told to stand for election
 // before it can, see campaign.
 const tooEarly = "since there are still pending configuration changes to apply"
@@ -44,10 +60,13 @@ const tooEarly = "since there are still pending configuration changes to apply"
 func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{logger: slog.New(c.logger.Handler().WithAttrs(attrs(fields)))}
+	return &slogCore{logger: slog.New(c.logger.Handler().WithAttrs(attrs(fields))), ending: c.ending}
 }
 
 func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if quietAtTheEnd[entry.Message] && c.ending != nil && c.ending.Load() {
+		return checked
+	}
 	if c.Enabled(entry.Level) && !quiet[entry.Message] && !strings.HasSuffix(entry.Message, tooEarly) {
 		return checked.AddCore(entry, c)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/zap"
@@ -30,4 +31,21 @@ func TestEtcdsLogGoesToOurs(t *testing.T) {
 		}
 	}()
 	z.Fatal("the process must not end here")
+}
+
+func TestListenersMayEndWhenTheyWereTold(t *testing.T) {
+	var b bytes.Buffer
+	var ending atomic.Bool
+	logger := newServerZap(slog.New(slog.NewTextHandler(&b, nil)), &ending).With(zap.String("with", "fields"))
+	const message = "setting up serving from embedded etcd failed."
+	logger.Error(message)
+	if !strings.Contains(b.String(), message) {
+		t.Error("a listener that ends by itself is not told")
+	}
+	b.Reset()
+	ending.Store(true)
+	logger.Error(message)
+	if b.Len() != 0 {
+		t.Errorf("told: %s", b.String())
+	}
 }

@@ -1,0 +1,103 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// Secret is a text that is printed, logged and marshalled as ***.
+type Secret string
+
+// String hides the secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// GoString hides the secret.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue hides the secret.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// EtcdAccess is how a broker shows who it is to an external etcd, and knows
+// that it is the right one. The zero value is neither.
+type EtcdAccess struct {
+	CAFile            string // PEM; empty: the system's authorities
+	CertFile, KeyFile string // PEM; both or none
+	User              string
+	Password          Secret // set if and only if User is
+}
+
+// NATSAccess is as EtcdAccess for external NATS servers. A user and password
+// stand in their URLs.
+type NATSAccess struct {
+	CredsFile         string // of a user with an nkey
+	CAFile            string
+	CertFile, KeyFile string
+}
+
+// accessSettings are the settings of a Broker's EtcdAccess and NATSAccess.
+func accessSettings() []setting {
+	return []setting{
+		textSetting("etcd-ca-file", "FILE", "authorities (PEM) that verify an external etcd (default: the system's)", func(b *Broker) *string { return &b.EtcdAccess.CAFile }),
+		textSetting("etcd-cert-file", "FILE", "certificate (PEM) of this broker for an external etcd", func(b *Broker) *string { return &b.EtcdAccess.CertFile }),
+		textSetting("etcd-key-file", "FILE", "key (PEM) of --etcd-cert-file", func(b *Broker) *string { return &b.EtcdAccess.KeyFile }),
+		textSetting("etcd-user", "NAME", "user of an external etcd", func(b *Broker) *string { return &b.EtcdAccess.User }),
+		{name: "etcd-password", value: "TEXT", doc: "password of --etcd-user; others on this machine can see a command line, so give it in the environment", apply: func(b *Broker, text string) error {
+			b.EtcdAccess.Password = Secret(text)
+			return nil
+		}},
+		textSetting("nats-creds-file", "FILE", "credentials (.creds) of a user of external NATS servers; a user and password stand in the URL: nats://USER:PASSWORD@HOST:PORT", func(b *Broker) *string { return &b.NATSAccess.CredsFile }),
+		textSetting("nats-ca-file", "FILE", "authorities (PEM) that verify external NATS servers (default: the system's)", func(b *Broker) *string { return &b.NATSAccess.CAFile }),
+		textSetting("nats-cert-file", "FILE", "certificate (PEM) of this broker for external NATS servers", func(b *Broker) *string { return &b.NATSAccess.CertFile }),
+		textSetting("nats-key-file", "FILE", "key (PEM) of --nats-cert-file", func(b *Broker) *string { return &b.NATSAccess.KeyFile }),
+	}
+}
+
+func textSetting(name, value, doc string, field func(*Broker) *string) setting {
+	return setting{name: name, value: value, doc: doc, apply: func(b *Broker, text string) error {
+		*field(b) = text
+		return nil
+	}}
+}
+
+// finishAccess checks that what is given for external servers is complete, and
+// that there are such servers: nothing of it is given in vain.
+func finishAccess(b *Broker) (problems []error) {
+	e, n := b.EtcdAccess, b.NATSAccess
+	if e != (EtcdAccess{}) && len(b.Etcd) == 0 {
+		problems = append(problems, errors.New("--etcd-ca-file, --etcd-cert-file, --etcd-key-file, --etcd-user and --etcd-password are for an external etcd: add --etcd, or leave them out"))
+	}
+	if n != (NATSAccess{}) && len(b.NATS) == 0 {
+		problems = append(problems, errors.New("--nats-creds-file, --nats-ca-file, --nats-cert-file and --nats-key-file are for external NATS servers: add --nats, or leave them out"))
+	}
+	for _, pair := range []struct {
+		first, second string
+		complete      bool
+	}{
+		{"--etcd-cert-file", "--etcd-key-file", (e.CertFile == "") == (e.KeyFile == "")},
+		{"--nats-cert-file", "--nats-key-file", (n.CertFile == "") == (n.KeyFile == "")},
+		{"--etcd-user", "--etcd-password", (e.User == "") == (e.Password == "")},
+	} {
+		if !pair.complete {
+			problems = append(problems, fmt.Errorf("%s and %s belong together: one of them is missing", pair.first, pair.second))
+		}
+	}
+	for _, raw := range b.Etcd {
+		if strings.Contains(raw, "@") {
+			problems = append(problems, fmt.Errorf("--etcd %s: the user does not belong into the URL: use --etcd-user and --etcd-password", redact(raw)))
+		}
+		if (e.CAFile != "" || e.CertFile != "") && !strings.HasPrefix(raw, "https://") {
+			problems = append(problems, fmt.Errorf("--etcd %s: files for TLS are given, but this is a URL without TLS: write https", redact(raw)))
+		}
+	}
+	return problems
+}

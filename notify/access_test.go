@@ -1,0 +1,284 @@
+package notify
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+)
+
+// guarded runs a NATS server with these options on loopback and returns its HOST:PORT.
+func guarded(t *testing.T, o server.Options) string {
+	t.Helper()
+	o.Host, o.Port, o.NoSigs, o.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
+	s, err := server.NewServer(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the external NATS server does not start")
+	}
+	return s.Addr().String()
+}
+
+// hears opens a bus and waits until a hint of its own comes back.
+func hears(t *testing.T, urls string, access Access) {
+	t.Helper()
+	b, err := Open(Options{URLs: urls, Access: access, Cluster: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	changes, stop := receive[MetadataChanged](t, b)
+	defer stop()
+	Publish(b, MetadataChanged{Revision: 1})
+	if got := within(t, changes); got.Revision != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestUserAndPassword(t *testing.T) {
+	address := guarded(t, server.Options{Username: "varve", Password: "hunter2"})
+	hears(t, "nats://varve:hunter2@"+address, Access{})
+
+	var log lockedBuffer
+	b, err := Open(Options{URLs: "nats://varve:swordfish@" + address, Cluster: "test", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err) // it may be mended at the server
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !strings.Contains(log.String(), "Authorization Violation") {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("a refused password is not told: %s", log.String())
+		}
+	}
+	b.Close()
+	if strings.Contains(log.String(), "swordfish") {
+		t.Errorf("the password is logged: %s", log.String())
+	}
+}
+
+// TestRefusedIsNotForEver has the server refuse a password for longer than NATS's client puts up with by itself.
+func TestRefusedIsNotForEver(t *testing.T) {
+	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, Username: "varve", Password: "old"}
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the external NATS server does not start")
+	}
+	refusals := &lockedBuffer{}
+	b, err := Open(Options{URLs: "nats://varve:new@" + s.Addr().String(), Cluster: "test", Logger: slog.New(slog.NewTextHandler(refusals, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	changes, stop := receive[MetadataChanged](t, b)
+	defer stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for total := uint64(0); total < 4; { // two are what it puts up with
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("the bus gave up after %d attempts", total)
+		}
+		v, varzErr := s.Varz(nil)
+		if varzErr != nil {
+			t.Fatal(varzErr)
+		}
+		total = v.TotalConnections
+	}
+	changed := o.Clone()
+	changed.Password, changed.Port = "new", s.Addr().(*net.TCPAddr).Port
+	if err = s.ReloadOptions(changed); err != nil {
+		t.Fatal(err)
+	}
+	for got := false; !got; {
+		select {
+		case <-tick.C:
+			Publish(b, MetadataChanged{Revision: 2})
+		case h := <-changes:
+			got = h.Revision == 2
+		case <-deadline:
+			t.Fatalf("the bus does not come back: %s", refusals.String())
+		}
+	}
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestTLS(t *testing.T) {
+	certFile, keyFile := certificate(t)
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pemBytes, err := os.ReadFile(certFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM(pemBytes)
+	address := guarded(t, server.Options{TLS: true, TLSVerify: true, TLSTimeout: 5, TLSConfig: &tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: authorities, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12,
+	}})
+	for _, scheme := range []string{"tls", "nats"} {
+		hears(t, scheme+"://"+address, Access{CAFile: certFile, CertFile: certFile, KeyFile: keyFile})
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	operator, operatorKey := key(t, nkeys.CreateOperator)
+	account, accountKey := key(t, nkeys.CreateAccount)
+	user, userKey := key(t, nkeys.CreateUser)
+	operatorToken, err := jwt.NewOperatorClaims(operatorKey).Encode(operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	operatorClaims, err := jwt.DecodeOperatorClaims(operatorToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accountToken, err := jwt.NewAccountClaims(accountKey).Encode(operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	userToken, err := jwt.NewUserClaims(userKey).Encode(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := user.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds, err := jwt.FormatUserConfig(userToken, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "varve.creds")
+	if err = os.WriteFile(file, creds, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	resolver := &server.MemAccResolver{}
+	if err = resolver.Store(accountKey, accountToken); err != nil {
+		t.Fatal(err)
+	}
+	address := guarded(t, server.Options{TrustedOperators: []*jwt.OperatorClaims{operatorClaims}, AccountResolver: resolver})
+	hears(t, "nats://"+address, Access{CredsFile: file})
+}
+
+func key(t *testing.T, create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string) {
+	t.Helper()
+	pair, err := create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair, public
+}
+
+// TestFilesThatCannotBeUsed are told at once, by name.
+func TestFilesThatCannotBeUsed(t *testing.T) {
+	certFile, keyFile := certificate(t)
+	absent := filepath.Join(t.TempDir(), "absent")
+	const urls = "nats://127.0.0.1:1"
+	for name, test := range map[string]struct {
+		urls   string
+		access Access
+		want   string
+	}{
+		"no credentials":          {urls, Access{CredsFile: absent}, absent},
+		"credentials are no such": {urls, Access{CredsFile: certFile}, certFile},
+		"no authorities":          {urls, Access{CAFile: absent}, absent},
+		"authorities are no such": {urls, Access{CAFile: keyFile}, keyFile},
+		"no key":                  {urls, Access{CertFile: certFile}, "belong together"},
+		"no certificate":          {urls, Access{KeyFile: keyFile}, "belong together"},
+		"not the key":             {urls, Access{CertFile: certFile, KeyFile: certFile}, certFile},
+		"no external NATS":        {"", Access{CAFile: certFile}, "no URL of an external NATS"},
+	} {
+		b, err := Open(Options{URLs: test.urls, Access: test.access, Cluster: "test", Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			b.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// certificate makes one that serves as authority, server and client.
+func certificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
+		if err = os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(fmt.Errorf("write the %s: %w", name, err))
+		}
+	}
+	return filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+}

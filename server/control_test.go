@@ -1,0 +1,178 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/notify"
+)
+
+// freeControl is an address whose port and the two after it nobody listens on at the moment.
+func freeControl(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		first, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := true
+		for i := 1; i <= 2; i++ {
+			l, nextErr := (&net.ListenConfig{}).Listen(t.Context(), "tcp", config.ControlAddress(first.Addr().String(), i))
+			if free = free && nextErr == nil; nextErr == nil {
+				_ = l.Close()
+			}
+		}
+		_ = first.Close()
+		if free {
+			return first.Addr().String()
+		}
+	}
+	t.Fatal("no three ports in a row are free")
+	return ""
+}
+
+// controlOnly is a broker of which only the control plane will run.
+func controlOnly(t *testing.T, b config.Broker, logger *slog.Logger) *server {
+	t.Helper()
+	b.Cluster = "test"
+	b.DataDir = filepath.Join(t.TempDir(), strconv.Itoa(int(b.NodeID)))
+	return &server{Options: Options{Config: b}, log: logger, parts: newStages(logger), registry: prometheus.NewRegistry()}
+}
+
+// TestControlPlaneOfSeveralBrokers has three seeds and a broker that is none, all started at once: what one writes all
+// follow, and what one tells all hear.
+func TestControlPlaneOfSeveralBrokers(t *testing.T) {
+	var seeds []config.Seed
+	for i := range 3 {
+		seeds = append(seeds, config.Seed{NodeID: int32(i + 1), Control: freeControl(t)})
+	}
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	var brokers []*server
+	for id := int32(1); id <= 4; id++ {
+		b := config.Broker{NodeID: id, Seeds: seeds}
+		if id <= 3 {
+			b.Control = seeds[id-1].Control
+		}
+		brokers = append(brokers, controlOnly(t, b, logger))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, s := range brokers {
+		all.Go(func() {
+			if err := s.openControl(ctx); err != nil {
+				t.Errorf("broker %d: %v", s.Config.NodeID, err)
+			}
+		})
+	}
+	all.Wait()
+	defer func() {
+		for _, s := range brokers {
+			all.Go(func() {
+				if err := s.parts.stop(); err != nil {
+					t.Errorf("broker %d: %v", s.Config.NodeID, err)
+				}
+			})
+		}
+		all.Wait()
+		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
+		for deadline := time.Now().Add(10 * time.Second); goleak.Find() != nil; {
+			if time.Now().After(deadline) {
+				return // TestMain says what is left
+			}
+		}
+	}()
+	if t.Failed() {
+		t.FailNow()
+	}
+	for _, from := range brokers {
+		revision, err := from.store.Txn(ctx, nil, metadata.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
+		if err != nil {
+			t.Fatalf("write at broker %d: %v", from.Config.NodeID, err)
+		}
+		for _, to := range brokers {
+			if _, err = to.follower.WaitRevision(ctx, revision); err != nil {
+				t.Errorf("broker %d does not follow what broker %d writes: %v", to.Config.NodeID, from.Config.NodeID, err)
+			}
+		}
+	}
+	for _, to := range brokers {
+		heard := make(chan struct{}, 1)
+		stop, err := notify.Subscribe(to.bus, func(notify.MetadataChanged) {
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tick := time.NewTicker(10 * time.Millisecond)
+		for got := false; !got; {
+			select {
+			case <-heard:
+				got = true
+			case <-tick.C: // again and again, until the servers have found each other
+				notify.Publish(brokers[3].bus, notify.MetadataChanged{Revision: 1})
+			case <-ctx.Done():
+				t.Fatalf("broker %d does not hear what broker 4 tells", to.Config.NodeID)
+			}
+		}
+		tick.Stop()
+		stop()
+	}
+}
+
+func TestAccessReachesTheStoreAndTheBus(t *testing.T) {
+	s := controlOnly(t, config.Broker{
+		NodeID: 1, Etcd: []string{"https://127.0.0.1:1"},
+		EtcdAccess: config.EtcdAccess{CAFile: "ca", CertFile: "c", KeyFile: "k", User: "u", Password: "p"},
+	}, slog.New(slog.DiscardHandler))
+	o := s.external()
+	if o.CAFile != "ca" || o.CertFile != "c" || o.KeyFile != "k" || o.User != "u" || o.Password != "p" || o.Endpoints[0] != "https://127.0.0.1:1" {
+		t.Error("not what the settings say")
+	}
+	s = controlOnly(t, config.Broker{
+		NodeID: 1, NATS: []string{"nats://127.0.0.1:1"}, NATSAccess: config.NATSAccess{CredsFile: "absent.creds"},
+	}, slog.New(slog.DiscardHandler))
+	if err := s.openControl(t.Context()); err == nil || !strings.Contains(err.Error(), "absent.creds") {
+		t.Errorf("credentials that are not there: %v", err)
+	}
+	if err := s.parts.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTwoSeedsAreWarnedOf(t *testing.T) {
+	for n, warned := range map[int]bool{1: false, 2: true, 3: false} {
+		b := config.Broker{NodeID: 9}
+		for i := range n {
+			b.Seeds = append(b.Seeds, config.Seed{NodeID: int32(i + 1), Control: freeControl(t)})
+		}
+		var log bytes.Buffer
+		s := controlOnly(t, b, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := s.openStore(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%d seeds: %v", n, err)
+		}
+		if got := strings.Contains(log.String(), "two seeds"); got != warned {
+			t.Errorf("%d seeds: warned %t: %s", n, got, log.String())
+		}
+	}
+}
