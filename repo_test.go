@@ -24,7 +24,7 @@ var layers = map[string][]string{
 	"vfs":      {},
 	"config":   {},
 	"objstore": {},
-	"metadata": {},
+	"metadata": {"backoff"},
 	"notify":   {},
 
 	"protocol":    {"record"},

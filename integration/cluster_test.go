@@ -85,12 +85,13 @@ func freeControl(t *testing.T) string {
 	return ""
 }
 
-func bootstraps(brokers []*process) []string {
+// clusterClient has a client know all brokers, and give up one that does not answer sooner than the twenty seconds of the default.
+func clusterClient(brokers []*process) []kgo.Opt {
 	all := make([]string, len(brokers))
 	for i, p := range brokers {
 		all[i] = p.bootstrap
 	}
-	return all
+	return []kgo.Opt{kgo.SeedBrokers(all...), kgo.ProduceRequestTimeout(3 * time.Second), kgo.RequestTimeoutOverhead(3 * time.Second)}
 }
 
 // TestClusterLosesNothing writes numbered records with acks=all and an idempotent producer, and reads them as they come, while one broker
@@ -104,14 +105,14 @@ func TestClusterLosesNothing(t *testing.T) {
 		rounds = append(rounds, rounds...)
 	}
 	brokers := startCluster(t)
-	everywhere := kgo.SeedBrokers(bootstraps(brokers)...)
-	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere))
+	everywhere := clusterClient(brokers)
+	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere...))
 	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "numbers"); err != nil {
 		t.Fatal(err)
 	}
 
-	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere)
-	numbers.readAlong(brokers[0].bootstrap, everywhere)
+	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere...)
+	numbers.readAlong(brokers[0].bootstrap, everywhere...)
 	ackedEverywhere := func() int { _, fewest := numbers.count(); return fewest }
 	progress := func(what string) {
 		t.Helper()
@@ -154,14 +155,14 @@ func TestClusterLosesNothing(t *testing.T) {
 // taken again when they are.
 func TestTooFewInSync(t *testing.T) {
 	brokers := startCluster(t)
-	everywhere := kgo.SeedBrokers(bootstraps(brokers)...)
-	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere))
+	everywhere := clusterClient(brokers)
+	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere...))
 	if _, err := admin.CreateTopic(t.Context(), 1, 3, nil, "few"); err != nil {
 		t.Fatal(err)
 	}
 	produce := func() error {
-		client := newClient(t, brokers[0].bootstrap, everywhere, kgo.DefaultProduceTopic("few"), kgo.RecordRetries(1), kgo.DisableIdempotentWrite(),
-			kgo.RecordDeliveryTimeout(5*time.Second))
+		client := newClient(t, brokers[0].bootstrap, append(everywhere, kgo.DefaultProduceTopic("few"), kgo.RecordRetries(1), kgo.DisableIdempotentWrite(),
+			kgo.RecordDeliveryTimeout(5*time.Second))...)
 		defer client.Close()
 		return client.ProduceSync(t.Context(), &kgo.Record{Value: []byte("v")}).FirstErr()
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/backoff"
 )
 
 // parallelTxns bounds the transactions that one administrative call has under
@@ -74,14 +76,14 @@ func inParallel(ctx context.Context, n int, work func(ctx context.Context, i int
 
 // swap repeats attempt as long as it loses against other writers.
 func swap(ctx context.Context, what string, attempt func(context.Context) error) error {
-	wait := backoff{min: time.Millisecond, max: 50 * time.Millisecond}
+	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
 		err := attempt(ctx)
 		if !errors.Is(err, ErrConflict) {
 			return err
 		}
-		if err = wait.sleep(ctx); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+		if !wait.Sleep(ctx) {
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
 	// Others are making progress, we are not: the caller may try again.

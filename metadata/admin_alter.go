@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/varvelog/varve/backoff"
 )
 
 // alteration makes the next state of partition i of a call from its present
@@ -28,7 +30,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		open = append(open, i)
 	}
 	image := a.follower.Image()
-	wait := backoff{min: time.Millisecond, max: 50 * time.Millisecond}
+	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
 		var newest int64
 		var conflict func(*Image) bool
@@ -45,7 +47,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		if len(open) == 0 {
 			return errs
 		}
-		if err = wait.sleep(ctx); err != nil {
+		if !wait.Sleep(ctx) {
 			break // what is open has its error
 		}
 	}

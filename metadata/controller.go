@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/varvelog/varve/backoff"
 )
 
 // ControllerOptions are what a Controller needs.
@@ -76,7 +78,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer images.Close()
 	defer c.resign(ctx)
 	defer c.probing(ctx)()
-	wait := backoff{min: retryMin, max: retryMax}
+	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	timer := time.NewTimer(controllerTick)
 	defer timer.Stop()
 	for {
@@ -94,9 +96,9 @@ func (c *Controller) Run(ctx context.Context) error {
 			return fmt.Errorf("run the controller: %w", err)
 		case err != nil:
 			c.logger.Warn("the controller cannot act; trying again", slog.Any("error", err))
-			timer.Reset(wait.next())
+			timer.Reset(wait.Next())
 		default:
-			wait.reset()
+			wait.Reset()
 			timer.Reset(controllerTick)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/backoff"
 )
 
 // FollowerOptions are what a Follower needs.
@@ -55,7 +57,7 @@ func NewFollower(o FollowerOptions) *Follower {
 // a store that cannot be followed any more: it was closed, or restored to an
 // older state.
 func (f *Follower) Run(ctx context.Context) error {
-	wait := backoff{min: retryMin, max: retryMax}
+	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	for {
 		err := f.follow(ctx, &wait)
 		switch {
@@ -71,7 +73,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		}
 		f.logger.Warn("the metadata cannot be followed; the last known state stays in use",
 			slog.Int64("revision", f.Image().Revision), slog.Any("error", err))
-		if wait.sleep(ctx) != nil {
+		if !wait.Sleep(ctx) {
 			return nil //nolint:nilerr // the end of ctx, as above
 		}
 	}
@@ -81,7 +83,7 @@ func (f *Follower) Run(ctx context.Context) error {
 var errWentBack = errors.New("the metadata store went back to an older revision, as after a restored backup: restart this broker")
 
 // follow lists everything, publishes it, and then applies the changes.
-func (f *Follower) follow(ctx context.Context, wait *backoff) error {
+func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 	kvs, revision, err := f.store.List(ctx, "")
 	if err != nil {
 		return err
@@ -95,7 +97,7 @@ func (f *Follower) follow(ctx context.Context, wait *backoff) error {
 	}
 	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
 	f.publish(image)
-	wait.reset()
+	wait.Reset()
 	for batch, watchErr := range f.store.Watch(ctx, "", revision+1) {
 		if watchErr != nil {
 			return watchErr

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/backoff"
 )
 
 // DefaultLeaseTTL bounds for how long a dead broker counts as alive if nobody
@@ -102,7 +104,7 @@ func (r *Registration) Register(ctx context.Context) (int64, error) {
 func (r *Registration) Run(ctx context.Context) error {
 	renewals := time.NewTicker(r.ttl / 3)
 	defer renewals.Stop()
-	wait := backoff{min: r.ttl / 64, max: r.ttl / 4}
+	wait := backoff.Backoff{Min: r.ttl / 64, Max: r.ttl / 4}
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,7 +117,7 @@ func (r *Registration) Run(ctx context.Context) error {
 				return nil
 			}
 			if err == nil {
-				wait.reset()
+				wait.Reset()
 				break
 			}
 			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrClosed) {
@@ -123,7 +125,7 @@ func (r *Registration) Run(ctx context.Context) error {
 			}
 			r.logger.Warn("the registration of this broker cannot be renewed; trying again",
 				slog.Int("broker_id", int(r.self.ID)), slog.Any("error", err))
-			if wait.sleep(ctx) != nil {
+			if !wait.Sleep(ctx) {
 				return nil
 			}
 		}
@@ -177,14 +179,23 @@ func (r *Registration) nextValue() (value []byte, previous int64) {
 	return self.encode(), self.PreviousEpoch
 }
 
-// Deregister takes the broker out of the cluster at once.
+// Deregister takes the broker out of the cluster at once. It tries until ctx
+// ends; a registration that could not be ended does so when its lease expires.
 func (r *Registration) Deregister(ctx context.Context) error {
-	if lease := r.Lease(); lease != 0 {
-		if err := r.store.Revoke(ctx, lease); err != nil {
+	lease := r.Lease()
+	if lease == 0 {
+		return nil
+	}
+	wait := backoff.Backoff{Min: r.ttl / 64, Max: r.ttl / 4}
+	for {
+		err := r.store.Revoke(ctx, lease)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrUnavailable) || !wait.Sleep(ctx) {
 			return fmt.Errorf("deregister broker %d: %w", r.self.ID, err)
 		}
 	}
-	return nil
 }
 
 func (r *Registration) renew(ctx context.Context) error {

@@ -242,3 +242,28 @@ func TestBeginStopWithoutARegistration(t *testing.T) {
 		t.Errorf("BeginStop of a broker whose registration is gone: %v", err)
 	}
 }
+
+// TestDeregisterTriesAgain meets a store that is out of reach at first, as while etcd changes its leader.
+func TestDeregisterTriesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hookedStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.register(t, 1)[0]
+		attempts := 0
+		s.revoke = func() error {
+			if attempts++; attempts == 3 {
+				s.revoke = nil
+			}
+			return ErrUnavailable
+		}
+		if err := r.Deregister(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
+			t.Errorf("Deregister = %v", err)
+		}
+		s.revoke = func() error { return ErrUnavailable }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := r.Deregister(ctx); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+			t.Errorf("at a store that stays away: %v", err)
+		}
+	})
+}

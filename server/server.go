@@ -306,7 +306,10 @@ func (s *server) join(ctx context.Context) error {
 	s.parts.add("registration", func() error {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		return registration.Deregister(stop)
+		if err = registration.Deregister(stop); err != nil {
+			s.log.Warn("this broker stays registered until its lease expires", slog.Any("error", err))
+		}
+		return nil
 	})
 	s.parts.run(ctx, "registration", registration.Run)
 	s.parts.run(ctx, "controller", s.controller.Run)
