@@ -352,7 +352,8 @@ func (n *nemesis) run(during time.Duration) {
 	}
 }
 
-// TestNemesis writes and reads under faults that are drawn, and holds the history to the model: see nemesis and history. For hours:
+// TestNemesis writes and reads under faults that are drawn, the second half of them without NATS, and holds the history to the model: see nemesis
+// and history. For hours:
 //
 //	VARVE_NEMESIS_TIME=2h go test -race -run TestNemesis -timeout 3h ./integration
 func TestNemesis(t *testing.T) {
@@ -365,7 +366,11 @@ func TestNemesis(t *testing.T) {
 	}
 	l := startLoad(t, "nemesis", partitions, 3, 2, 200, everywhere...)
 	l.progress(time.Minute, "at the start")
-	newNemesis(t, brokers, network).run(nemesisTime(t, 45*time.Second, 10*time.Minute))
+	n, during := newNemesis(t, brokers, network), nemesisTime(t, 50*time.Second, 10*time.Minute)
+	n.run(during / 2)
+	t.Log("from now on without NATS")
+	network.doWithout(natsRoutes)
+	n.run(during / 2)
 	l.progress(2*time.Minute, "after the faults")
 	allInSync(t, admin, "nemesis", 3)
 	l.stop()

@@ -46,6 +46,7 @@ type network struct {
 	mu struct {
 		sync.Mutex
 		cut     func(link) bool // nil: none
+		without int             // a service that is cut all the time, if not 0
 		changed chan struct{}   // closed when cut is replaced
 	}
 }
@@ -86,11 +87,19 @@ func (n *network) cut(which func(link) bool) {
 // heal has all links pass everything.
 func (n *network) heal() { n.cut(nil) }
 
+// doWithout cuts a service from now on, whatever is cut and healed.
+func (n *network) doWithout(service int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.without = service
+}
+
 // pass waits until the link is not cut; false says that the test or the connection has ended.
 func (n *network) pass(ctx context.Context, l link) bool {
 	for {
 		n.mu.Lock()
-		cut, changed := n.mu.cut != nil && n.mu.cut(l), n.mu.changed
+		cut := n.mu.cut != nil && n.mu.cut(l) || n.mu.without != 0 && n.mu.without == l.service
+		changed := n.mu.changed
 		n.mu.Unlock()
 		if !cut {
 			return ctx.Err() == nil
