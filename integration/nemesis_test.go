@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -231,9 +232,11 @@ type nemesis struct {
 	random  *rand.Rand
 	brokers []*process
 	network *network
+	kinds   []fault
+	victim  func() int // draws a broker
 }
 
-// newNemesis seeds it from VARVE_NEMESIS_SEED, or by chance, and says with what.
+// newNemesis seeds it from VARVE_NEMESIS_SEED, or by chance, and says with what. Without a network, which may be nil, it cannot cut brokers off.
 func newNemesis(t *testing.T, brokers []*process, network *network) *nemesis {
 	t.Helper()
 	seed := rand.Uint64()
@@ -244,7 +247,12 @@ func newNemesis(t *testing.T, brokers []*process, network *network) *nemesis {
 		}
 	}
 	t.Logf("the same faults again: VARVE_NEMESIS_SEED=%d", seed)
-	return &nemesis{t: t, random: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, network: network}
+	n := &nemesis{t: t, random: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, network: network, kinds: faultsOfProcesses}
+	if network != nil {
+		n.kinds = slices.Concat(faultsOfProcesses, faultsOfNetworks)
+	}
+	n.victim = func() int { return 1 + n.random.IntN(len(brokers)) }
+	return n
 }
 
 // nemesisTime is how long faults go on: VARVE_NEMESIS_TIME as 2h30m, or short, or the longer of make test-long.
@@ -283,11 +291,13 @@ func signal(t *testing.T, p *process, s syscall.Signal) {
 	}
 }
 
-// faults are what can be done to a broker; each has ended when the function returns.
-var faults = []struct {
+// fault is what can be done to a broker; it has ended when the function returns.
+type fault struct {
 	name string
 	do   func(n *nemesis, broker int)
-}{
+}
+
+var faultsOfProcesses = []fault{
 	{"kill -9, and start", func(n *nemesis, broker int) {
 		n.brokers[broker-1].kill9(n.t)
 		n.hold(0, 3*time.Second)
@@ -308,6 +318,9 @@ var faults = []struct {
 		n.hold(100*time.Millisecond, leaseTTL/2)
 		n.signal(broker, syscall.SIGCONT)
 	}},
+}
+
+var faultsOfNetworks = []fault{
 	{"cut off from the other brokers", func(n *nemesis, broker int) {
 		n.network.cut(func(l link) bool { return l.joins(broker) })
 		n.hold(time.Second, leaseTTL+6*time.Second)
@@ -338,10 +351,10 @@ func (n *nemesis) run(during time.Duration) {
 	n.t.Helper()
 	over := time.Now().Add(during)
 	for {
-		for _, i := range n.random.Perm(len(faults)) {
-			broker := 1 + n.random.IntN(len(n.brokers))
-			n.t.Logf("%s: broker %d: %s", time.Now().Format(time.TimeOnly), broker, faults[i].name)
-			faults[i].do(n, broker)
+		for _, i := range n.random.Perm(len(n.kinds)) {
+			broker := n.victim()
+			n.t.Logf("%s: broker %d: %s", time.Now().Format(time.TimeOnly), broker, n.kinds[i].name)
+			n.kinds[i].do(n, broker)
 			if n.random.IntN(2) == 0 { // often the next one comes before all is well again
 				n.hold(0, 3*time.Second)
 			}
