@@ -105,7 +105,7 @@ func startTopicOn(t *testing.T, etcd, nats, topic string) (brokers []*process, l
 	if _, err := admin.CreateTopic(t.Context(), 6, 3, map[string]*string{"min.insync.replicas": new("2")}, topic); err != nil {
 		t.Fatal(err)
 	}
-	l = startLoad(t, topic, 6, 2, 1, 200, everywhere...)
+	l = startLoad(t, topic, 6, 2, 1, 200, 150, everywhere...)
 	l.progress(time.Minute, "at the start")
 	return brokers, l, admin, everywhere
 }

@@ -32,7 +32,7 @@ func TestFrozenLeader(t *testing.T) {
 	if _, err := admin.CreateTopic(t.Context(), 1, 3, map[string]*string{"min.insync.replicas": new("2"), "remote.storage.enable": new("false")}, "frozen"); err != nil {
 		t.Fatal(err)
 	}
-	l := startLoad(t, "frozen", 1, 2, 1, 200, everywhere...)
+	l := startLoad(t, "frozen", 1, 2, 1, 200, 150, everywhere...)
 	l.progress(time.Minute, "at the start")
 	taken := 0
 	for round := range rounds {
@@ -83,7 +83,7 @@ func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process,
 	// One record each on a connection that is then open; it is in the history.
 	for i, c := range []*kgo.Client{some, all} {
 		call, record := l.history.now(), recordID{id + i, 0}
-		r, err := c.ProduceSync(t.Context(), &kgo.Record{Value: record.encode()}).First()
+		r, err := c.ProduceSync(t.Context(), &kgo.Record{Value: record.encode(l.value)}).First()
 		if i == 0 {
 			err = context.Canceled // with acks=1 it may be lost: the history must not count on it
 		}
@@ -95,7 +95,7 @@ func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process,
 	for n := range 50 {
 		for i, c := range []*kgo.Client{some, all} {
 			answered.Add(1)
-			c.Produce(t.Context(), &kgo.Record{Value: recordID{id + i, 1 + n}.encode()}, func(_ *kgo.Record, err error) {
+			c.Produce(t.Context(), &kgo.Record{Value: recordID{id + i, 1 + n}.encode(l.value)}, func(_ *kgo.Record, err error) {
 				defer answered.Done()
 				switch {
 				case err == nil && c == some:

@@ -30,6 +30,7 @@ type load struct {
 	topic      string
 	partitions int32
 	history    *history
+	value      int // bytes of a value
 	producers  []*kgo.Client
 	writing    sync.WaitGroup
 	reading    sync.WaitGroup
@@ -38,10 +39,10 @@ type load struct {
 	ended      sync.Once
 }
 
-// startLoad begins to write and to read. Every producer writes at most so many records a second.
-func startLoad(t *testing.T, topic string, partitions int32, producers, readers, perSecond int, opts ...kgo.Opt) *load {
+// startLoad begins to write and to read. Every producer writes at most so many records a second, of so many bytes.
+func startLoad(t *testing.T, topic string, partitions int32, producers, readers, perSecond, value int, opts ...kgo.Opt) *load {
 	t.Helper()
-	l := &load{t: t, topic: topic, partitions: partitions, history: newHistory()}
+	l := &load{t: t, topic: topic, partitions: partitions, history: newHistory(), value: value}
 	for p := range partitions {
 		l.history.partition(p)
 	}
@@ -75,7 +76,7 @@ func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond in
 		case <-tick.C:
 		}
 		p, record := int32(n)%l.partitions, recordID{id, n / int(l.partitions)}
-		r := &kgo.Record{Partition: p, Value: record.encode()}
+		r := &kgo.Record{Partition: p, Value: record.encode(l.value)}
 		call := l.history.now()
 		producer.Produce(l.t.Context(), r, func(r *kgo.Record, err error) { //nolint:contextcheck // ctx ends the loop, not what is on its way
 			l.history.append(p, record, call, r.Offset, err)
@@ -83,8 +84,10 @@ func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond in
 	}
 }
 
-// encode is a record's value: long enough that segments and requests have some size.
-func (id recordID) encode() []byte { return fmt.Appendf(nil, "%d %0150d", id.producer, id.number) }
+// encode is a record's value, of about so many bytes.
+func (id recordID) encode(size int) []byte {
+	return fmt.Appendf(nil, "%d %0*d", id.producer, size, id.number)
+}
 
 func decodeRecord(value []byte) (id recordID, err error) {
 	_, err = fmt.Sscanf(string(value), "%d %d", &id.producer, &id.number)
@@ -377,7 +380,7 @@ func TestNemesis(t *testing.T) {
 	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "nemesis"); err != nil {
 		t.Fatal(err)
 	}
-	l := startLoad(t, "nemesis", partitions, 3, 2, 200, everywhere...)
+	l := startLoad(t, "nemesis", partitions, 3, 2, 200, 150, everywhere...)
 	l.progress(time.Minute, "at the start")
 	n, during := newNemesis(t, brokers, network), nemesisTime(t, 50*time.Second, 10*time.Minute)
 	n.run(during / 2)

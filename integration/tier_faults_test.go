@@ -27,12 +27,12 @@ func TestUploadsUnderFaults(t *testing.T) {
 	everywhere := append(clusterClient(brokers), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	admin := kadm.NewClient(newClient(t, "", everywhere...))
 	if _, err := admin.CreateTopic(t.Context(), 2, 3, map[string]*string{
-		"min.insync.replicas": new("2"), "remote.storage.enable": new("true"), "segment.bytes": new("65536"),
-		"local.retention.bytes": new("131072"), "retention.ms": new("-1"),
+		"min.insync.replicas": new("2"), "remote.storage.enable": new("true"), "segment.bytes": new("1048576"),
+		"local.retention.bytes": new("2097152"), "retention.ms": new("-1"),
 	}, "tiered"); err != nil {
 		t.Fatal(err)
 	}
-	l := startLoad(t, "tiered", 2, 2, 1, 500, everywhere...)
+	l := startLoad(t, "tiered", 2, 2, 1, 500, 2000, everywhere...)
 	l.progress(time.Minute, "at the start")
 	n := newNemesis(t, brokers, nil)
 	n.victim = func() int {
