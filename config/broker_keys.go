@@ -4,6 +4,15 @@ package config
 // take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
 
+// The replica selectors (KIP-392) have the names of Kafka's classes.
+const (
+	leaderSelector           = "org.apache.kafka.common.replica.LeaderSelector"
+	rackAwareReplicaSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
+
+// SelectsByRack tells whether a value of replica.selector.class sends consumers to a replica in their rack.
+func SelectsByRack(replicaSelector string) bool { return replicaSelector == rackAwareReplicaSelector }
+
 func brokerKeys() []Key {
 	keys := []Key{
 		// Connections and requests.
@@ -41,6 +50,8 @@ func brokerKeys() []Key {
 			"How much a follower asks for of all partitions of a leader at a time."),
 		brokerKey("replica.fetch.wait.max.ms", Int, "500", "ms", atLeast(0),
 			"How long a leader waits for news before it answers a follower."),
+		nullKey(brokerKey("replica.selector.class", String, "", "", oneOf("", leaderSelector, rackAwareReplicaSelector),
+			"Which replica a consumer is sent to: the leader, or with "+rackAwareReplicaSelector+" one in the rack that its client.rack names.")),
 		brokerKey("replica.lag.time.max.ms", Long, "30000", "ms", atLeast(1),
 			"How long a follower may lack something before it is no longer in sync."),
 

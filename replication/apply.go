@@ -171,30 +171,33 @@ func (a *applier) one(image *metadata.Image, c *change) error {
 		return nil
 	}
 	p.resign(roleOf(state))
-	if p.attached {
-		p.tier.Detach(p.tp)
-		p.attached = false
-	}
+	a.attach(p, was)
 	if !elected {
 		return fmt.Errorf("%s: %w", tp, errNotElected)
 	}
 	return nil
 }
 
-// attach hands the log to the remote tier, again at every new epoch.
+// attach hands the log to the remote tier, again at every new epoch: to be uploaded by the leader, to be read on a follower.
 func (a *applier) attach(p *Partition, was *role) {
+	r := p.role.Load()
 	switch {
 	case p.tier == nil, p.log.Offline() != nil:
 		return
-	case p.attached && was.leader && was.epoch == p.role.Load().epoch:
+	case p.attached && was.leader == r.leader && was.epoch == r.epoch:
 		return
 	case !p.attached && !p.config.Load().Log.RemoteStorageEnable && p.log.StartOffset() == p.log.LocalStartOffset():
 		return // the topic has no remote tier, and had none
 	}
-	p.tier.Attach(tiering.Partition{
-		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: p.role.Load().epoch, Log: p.log,
+	partition := tiering.Partition{
+		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
 		Config: func() storage.Config { return p.config.Load().Log },
-	})
+	}
+	if r.leader {
+		p.tier.Attach(partition)
+	} else {
+		p.tier.Follow(partition)
+	}
 	p.attached = true
 }
 

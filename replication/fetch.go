@@ -23,6 +23,7 @@ type FetchParams struct {
 	MinBytes, MaxBytes int
 	Isolation          Isolation
 	Replica            *metadata.Member // the follower that asks, nil for consumers
+	FromFollower       bool             // see ReadRequest
 }
 
 // FetchPartition asks for one partition.
@@ -32,6 +33,8 @@ type FetchPartition struct {
 	MaxBytes           int
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
+	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be told of a higher one.
+	HighWatermark int64
 }
 
 // FetchResult is the answer for one partition. Its Records must be released, also beside an error.
@@ -118,10 +121,12 @@ func (f *fetch) read(i int) {
 	result.ReadResult, result.Err = p.Partition.readLocal(ReadRequest{
 		Offset: p.Offset, MaxBytes: min(p.MaxBytes, max(f.left, 0)), MinOne: f.nonzero == 0,
 		Isolation: f.params.Isolation, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
-		Replica: f.params.Replica, again: f.waiter != nil,
+		Replica: f.params.Replica, FromFollower: f.params.FromFollower, again: f.waiter != nil,
 	})
 	switch {
 	case result.Err != nil, result.Diverging != nil:
+		f.stop = true
+	case f.params.Replica != nil && p.HighWatermark >= 0 && result.HighWatermark > p.HighWatermark && result.Records.Len() == 0:
 		f.stop = true
 	case result.cold:
 		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve the partitions behind.

@@ -153,6 +153,8 @@ func (f *fetcher) prepare() time.Duration {
 		at, follows, ready := p.position(f.key.leader)
 		switch {
 		case !follows: // assign will take it out
+		case p.restoring.Load():
+			next = min(next, partitionRest)
 		case !ready:
 			next = min(next, unflushedRecall)
 		default:
@@ -213,6 +215,9 @@ func (f *fetcher) wait() time.Duration {
 func (f *fetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
 	if err := p.replicate(f.positions[got.At], got); err != nil {
+		if errors.Is(err, ErrOffsetMovedToTier) {
+			f.m.restores.add(p)
+		}
 		f.rest[p] = time.Now().Add(partitionRest)
 		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
 		f.m.metrics.followErrors.Inc()

@@ -18,6 +18,7 @@ type metrics struct {
 	replicatedBytes prometheus.Counter
 	truncations     prometheus.Counter
 	followErrors    prometheus.Counter
+	restores        *prometheus.CounterVec
 	fetchFailures   prometheus.Counter
 	isrChanges      *prometheus.CounterVec
 	underReplicated prometheus.Gauge
@@ -63,6 +64,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		followErrors: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_follow_errors_total", Help: "Answers of leaders about a partition that its follower could not go on with.",
 		}),
+		restores: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_restores_total", Help: "Times that a follower took its state from the remote tier, by outcome.",
+		}, []string{"outcome"}),
 		fetchFailures: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_fetch_failures_total", Help: "Fetches from leaders that failed as a whole.",
 		}),

@@ -385,6 +385,7 @@ func (s *server) brokerConfig() broker.Config {
 	}
 	c.MaxConnections = int(s.values.Int64("max.connections"))
 	c.MaxConnectionsPerIP = int(s.values.Int64("max.connections.per.ip"))
+	c.SelectByRack = config.SelectsByRack(s.values.String("replica.selector.class"))
 	c.FetchMaxBytes = s.values.Int32("fetch.max.bytes")
 	c.FetchSessionSlots = int(s.values.Int64("max.incremental.fetch.session.cache.slots"))
 	c.IdleTimeout = s.values.Duration("connections.max.idle.ms")
