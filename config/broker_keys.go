@@ -129,7 +129,7 @@ func brokerKeys() []Key {
 
 		// Shown, but set through the process settings.
 		shownKey("node.id", Int, "1", "node-id", "The broker's id."),
-		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in."),
+		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in: replicas of a partition are spread over racks, and consumers can read in theirs (replica.selector.class)."),
 		shownKey("listeners", List, "", "listen", "The address the broker listens on."),
 		shownKey("advertised.listeners", List, "", "advertise", "The address that clients are told."),
 

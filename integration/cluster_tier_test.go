@@ -29,26 +29,13 @@ func TestFollowersOfATieredTopic(t *testing.T) {
 		}
 		return topics["tiered"].Partitions[0]
 	}
-	// localStart is the first offset that a broker has on its disk, -1 if it has nothing.
-	localStart := func(broker int32) int64 {
-		files, err := filepath.Glob(filepath.Join(brokers[broker-1].dataDir, "*", "tiered-0", "*.log"))
-		if err != nil || len(files) == 0 {
-			return -1
-		}
-		slices.Sort(files)
-		base, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(files[0]), ".log"), 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return base
-	}
 	numbers := startNumbers(t, brokers[0].bootstrap, "tiered", 1, 500, opts...)
 	replicas := state().Replicas
 	if len(replicas) != 2 {
 		t.Fatalf("replicas %v", replicas)
 	}
 	for _, id := range replicas {
-		eventually(t, time.Minute, "both replicas delete what is in the bucket", func() bool { return localStart(id) > 10_000 })
+		eventually(t, time.Minute, "both replicas delete what is in the bucket", func() bool { return localStart(t, brokers[id-1], "tiered-0") > 10_000 })
 	}
 	added := 6 - replicas[0] - replicas[1]
 	reassign := func(to ...int32) {
@@ -68,12 +55,27 @@ func TestFollowersOfATieredTopic(t *testing.T) {
 	if !strings.Contains(metrics(t, brokers[added-1]), `varve_replication_restores_total{outcome="restored"}`) {
 		t.Error("the added replica has copied the history")
 	}
-	if localStart(added) < 10_000 {
-		t.Errorf("the added replica has everything from offset %d on", localStart(added))
+	if localStart(t, brokers[added-1], "tiered-0") < 10_000 {
+		t.Errorf("the added replica has everything from offset %d on", localStart(t, brokers[added-1], "tiered-0"))
 	}
 	reassign(added)
 	_, before := numbers.count()
 	eventually(t, time.Minute, "the added replica takes records", func() bool { _, n := numbers.count(); return n > before+1000 })
 	numbers.stop()
 	numbers.check(brokers[0].bootstrap)
+}
+
+// localStart is the first offset of a partition that a broker has on its disk, -1 if it has nothing.
+func localStart(t *testing.T, p *process, partition string) int64 {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(p.dataDir, "*", partition, "*.log"))
+	if err != nil || len(files) == 0 {
+		return -1
+	}
+	slices.Sort(files)
+	base, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(files[0]), ".log"), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base
 }
