@@ -235,13 +235,19 @@ func (a *applier) tell(p *Partition) {
 }
 
 func (a *applier) count() {
-	hosted, led := 0, 0
+	hosted, led, under := 0, 0, 0
 	for p := range a.m.Partitions() {
 		hosted++
-		if p.IsLeader() {
-			led++
+		r := p.role.Load()
+		if !r.leader {
+			continue
+		}
+		led++
+		if len(r.isr) < len(r.replicas) {
+			under++
 		}
 	}
+	a.m.metrics.underReplicated.Set(float64(under))
 	a.m.metrics.partitions.Set(float64(hosted))
 	a.m.metrics.leaders.Set(float64(led))
 }

@@ -88,8 +88,10 @@ func (c *pair) create(name string) {
 // follow starts the second broker.
 func (c *pair) follow(remote tier, maxWait time.Duration) *Manager {
 	c.t.Helper()
+	logs := openStorage(c.t, vfs.NewMem(), c.id)
+	background(c.t, logs.Run)
 	follower := New(Options{
-		BrokerID: 2, Storage: openStorage(c.t, vfs.NewMem(), c.id), Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		BrokerID: 2, Storage: logs, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
 		Tier: remote,
 		Followers: Followers{
 			Dial:        func(metadata.Broker) LeaderConn { return loopConn{c.m} },
@@ -131,4 +133,34 @@ func TestFollowerKeepsUp(t *testing.T) {
 	write("before")
 	c.create("meanwhile")
 	write("meanwhile")
+}
+
+// TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower asks for more once it has synced what it has, and not a poll later.
+func TestDurableFollowerIsWokenByItsDisk(t *testing.T) {
+	c := newPair(t)
+	spec := metadata.TopicSpec{Name: "t", Assignments: map[int32][]int32{0: {1, 2}}, Configs: map[string]string{"flush.messages": "1"}}
+	if r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{spec}, false)[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.settle()
+	background(t, c.storage.Run)
+	c.follow(nil, time.Hour)
+	leader := c.partition("t", 0)
+	write := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 100 {
+			a, err := leader.Append(batch(t, 1000, "v"), AcksAll)
+			if err == nil {
+				err = a.Wait(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write()
+	c.create("quiet") // has the leader hold the follower's fetch as long as it may
+	write()
 }

@@ -44,9 +44,10 @@ type Partition struct {
 	followers followers  // of a leader; guarded by mu
 	isr       *isrWriter
 
-	restoring atomic.Bool // takes its state from the remote tier
-	attached  bool        // to the tier; the applier's
-	told      role        // that a listener knows; the applier's
+	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
+	restoring atomic.Bool             // takes its state from the remote tier
+	attached  bool                    // to the tier; the applier's
+	told      role                    // that a listener knows; the applier's
 }
 
 // role is what the metadata image says of a partition. It never changes; it is replaced.
@@ -163,11 +164,11 @@ func (p *Partition) configure(c *Config) {
 	}
 	p.config.Store(c)
 	p.log.SetConfig(c.Log)
-	if r := p.role.Load(); r.leader {
+	if c.durable() {
+		p.log.FlushSoon()
+	}
+	if p.role.Load().leader {
 		p.advanceLocked()
-		if c.durable() {
-			p.log.FlushSoon()
-		}
 	}
 }
 
