@@ -156,6 +156,10 @@ func (f *fetcher) prepare() time.Duration {
 		case !ready:
 			next = min(next, unflushedRecall)
 		default:
+			if left := f.m.followerHeld(p, now); left > 0 {
+				next = min(next, left)
+				continue
+			}
 			at.MaxBytes = f.m.o.ReplicaFetchMaxBytes
 			f.positions, f.asked = append(f.positions, at), append(f.asked, p)
 		}
@@ -212,6 +216,7 @@ func (f *fetcher) wait() time.Duration {
 // take hands an answer to its partition.
 func (f *fetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
+	f.m.received(p, len(got.Records))
 	if err := p.replicate(f.positions[got.At], got); err != nil {
 		f.rest[p] = time.Now().Add(partitionRest)
 		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
