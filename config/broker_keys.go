@@ -42,6 +42,10 @@ func brokerKeys() []Key {
 			"The number of partitions of topics that are created without one."),
 
 		// Replication.
+		clusterKey(brokerKey("follower.replication.throttled.rate", Long, unlimited, "bytes", atLeast(0),
+			"How much a second this broker fetches for the replicas that follower.replication.throttled.replicas of their topics names, as long as they are not in sync.")),
+		clusterKey(brokerKey("leader.replication.throttled.rate", Long, unlimited, "bytes", atLeast(0),
+			"How much a second this broker sends of the partitions that leader.replication.throttled.replicas of their topics names, to replicas that are not in sync.")),
 		brokerKey("num.replica.fetchers", Int, "1", "", atLeast(1),
 			"How many connections a broker follows each leader over."),
 		brokerKey("replica.fetch.max.bytes", Int, "1048576", "bytes", atLeast(0),
@@ -54,6 +58,10 @@ func brokerKeys() []Key {
 			"Which replica a consumer is sent to: the leader, or with "+rackAwareReplicaSelector+" one in the rack that its client.rack names.")),
 		brokerKey("replica.lag.time.max.ms", Long, "30000", "ms", atLeast(1),
 			"How long a follower may lack something before it is no longer in sync."),
+		brokerKey("replication.quota.window.num", Int, "11", "", atLeast(1),
+			"For how many windows the traffic of replicas in sync counts against the rates of replication throttles."),
+		brokerKey("replication.quota.window.size.seconds", Int, "1", "seconds", atLeast(1),
+			"How long a window of replication throttles is: what was not used of a rate during one may be used at once."),
 
 		// Log.
 		clusterKey(brokerKey("log.cleaner.backoff.ms", Long, "15000", "ms", atLeast(0),

@@ -95,6 +95,9 @@ func (a *applier) settle(c *change, failed map[metadata.TopicID]error) {
 func (a *applier) changes(image *metadata.Image) []*change {
 	brokerChanged := !maps.Equal(a.brokerConfigs, image.BrokerConfigs(a.m.o.BrokerID)) ||
 		!maps.Equal(a.defaultConfigs, image.DefaultBrokerConfigs())
+	if m := a.m; m.o.Rates != nil && (brokerChanged || !a.began) {
+		m.throttles.setRates(m.o.Rates(image))
+	}
 	a.brokerConfigs, a.defaultConfigs = image.BrokerConfigs(a.m.o.BrokerID), image.DefaultBrokerConfigs()
 	hosted := a.m.index.Load()
 	var changes []*change
@@ -253,7 +256,7 @@ func (a *applier) count() {
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger}
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	return p

@@ -114,6 +114,7 @@ func (f *fetch) read(i int) {
 	p, result := &f.partitions[i], &f.results[i]
 	if n := result.Records.Len(); n > 0 {
 		result.Records.Release()
+		p.Partition.sent(f.params.Replica, -n)
 		f.left += n
 		f.bytes -= n
 		f.nonzero--
@@ -135,6 +136,7 @@ func (f *fetch) read(i int) {
 		f.frozen = append(f.frozen, coldPart{at: i, share: max(share, 1)})
 	default:
 		f.took(result.Records.Len())
+		p.Partition.sent(f.params.Replica, result.Records.Len())
 		f.left -= result.Records.Len()
 	}
 }
@@ -171,12 +173,12 @@ func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 		if until <= 0 {
 			return
 		}
-		timer.Reset(until)
+		timer.Reset(f.recheck(until))
 		select {
 		case <-f.waiter.c:
 			f.update()
 		case <-timer.C:
-			return
+			f.readHeld()
 		case <-ctx.Done():
 			return
 		}
@@ -273,6 +275,7 @@ func (f *fetch) takeCold(i int) {
 		c.read = nil
 		f.pending--
 		f.took(result.Records.Len())
+		f.partitions[i].Partition.sent(f.params.Replica, result.Records.Len())
 		f.stop = f.stop || result.Err != nil
 	}
 }

@@ -160,6 +160,10 @@ func (f *fetcher) prepare() time.Duration {
 		case !ready: // flushed wakes this goroutine
 			f.unflushed = true
 		default:
+			if left := f.m.followerHeld(p, now); left > 0 {
+				next = min(next, left)
+				continue
+			}
 			at.MaxBytes = f.m.o.ReplicaFetchMaxBytes
 			f.positions, f.asked = append(f.positions, at), append(f.asked, p)
 		}
@@ -219,6 +223,7 @@ func (f *fetcher) wait() time.Duration {
 // take hands an answer to its partition.
 func (f *fetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
+	f.m.received(p, len(got.Records))
 	if err := p.replicate(f.positions[got.At], got); err != nil {
 		if errors.Is(err, ErrOffsetMovedToTier) {
 			f.m.restores.add(p)

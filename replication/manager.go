@@ -33,6 +33,7 @@ type Options struct {
 	ColdMaxWait time.Duration
 
 	Followers
+	Throttling
 }
 
 // Followers are the options of replication between brokers; without Dial this broker follows nobody.
@@ -80,6 +81,7 @@ type Manager struct {
 	isr         *isrWriter
 	fetchers    *fetchers
 	restores    *restores
+	throttles   *throttles
 
 	served struct {
 		sync.Mutex
@@ -97,6 +99,7 @@ func New(o Options) *Manager {
 		listeners: map[string]Listener{},
 	}
 	m.cold = newColdReads(m.metrics)
+	m.throttles = newThrottles(o.Throttling, m.metrics)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)
 	m.fetchers = newFetchers(m)

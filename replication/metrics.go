@@ -22,6 +22,8 @@ type metrics struct {
 	fetchFailures   prometheus.Counter
 	isrChanges      *prometheus.CounterVec
 	underReplicated prometheus.Gauge
+	throttledBytes  *prometheus.CounterVec
+	throttleHeld    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -76,5 +78,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		underReplicated: f.NewGauge(prometheus.GaugeOpts{
 			Name: "varve_replication_under_replicated_count", Help: "Partitions led by this broker that have replicas out of sync.",
 		}),
+		throttledBytes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_throttled_bytes_total",
+			Help: "Bytes of batches of throttled replicas that this broker, as the leader or the follower, has let through.",
+		}, []string{"side"}),
+		throttleHeld: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_throttle_held_seconds_total",
+			Help: "Time in which a replication throttle of this broker, as the leader or the follower, has held replicas back.",
+		}, []string{"side"}),
 	}
 }

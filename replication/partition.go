@@ -16,6 +16,8 @@ type Config struct {
 	Log               storage.Config
 	MinInSyncReplicas int  // min.insync.replicas
 	AckFsync          bool // varve.ack.fsync
+
+	LeaderThrottled, FollowerThrottled ThrottledReplicas // of this broker
 }
 
 // flushesEach tells whether every record is synced, and nobody reads it before.
@@ -31,6 +33,8 @@ type Partition struct {
 	log     *storage.Log
 	tier    tier // nil: there is no bucket
 	metrics *metrics
+
+	throttles *throttles
 
 	brokerID     int32
 	logger       *slog.Logger

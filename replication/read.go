@@ -45,6 +45,7 @@ type ReadResult struct {
 	// Diverging is set, and Records are none, when the client's history is not the leader's: it must truncate to the end of this epoch.
 	Diverging *EpochEnd
 
+	held bool  // a replication throttle holds back what there is
 	cold bool  // the offset is in the remote tier, which has not been read
 	upTo int64 // exclusive limit that Isolation sets
 	end  int64 // of the log when it was read
@@ -128,6 +129,10 @@ func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	}
 	result.upTo = upTo(r.Isolation, &result, result.end)
 	if r.Offset >= result.upTo || r.MaxBytes <= 0 && !r.MinOne {
+		return result, nil
+	}
+	if p.leaderHeld(role, r.Replica) {
+		result.held = true
 		return result, nil
 	}
 	return p.readSlice(r, result)

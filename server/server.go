@@ -236,10 +236,13 @@ func (s *server) startData(ctx context.Context) error {
 			values := s.settings.topic(image, topic)
 			return replication.Config{
 				Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
+				LeaderThrottled:   replication.ThrottledOn(s.Config.NodeID, values.List("leader.replication.throttled.replicas")),
+				FollowerThrottled: replication.ThrottledOn(s.Config.NodeID, values.List("follower.replication.throttled.replicas")),
 			}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
 		Followers:   s.followers(ctx),
+		Throttling:  s.throttling(),
 	})
 	s.startGroups(ctx)
 	if err := s.followTiered(); err != nil {
