@@ -29,7 +29,7 @@ type Broker struct {
 	EtcdAccess EtcdAccess
 	NATS       []string // URLs of external NATS servers; none: embedded
 	NATSAccess NATSAccess
-	Control    string // HOST:PORT of the first control port of this broker
+	Control    string // HOST:PORT of the first control port that this broker listens on
 	Seeds      []Seed // the brokers that run the embedded control plane
 
 	Set map[string]string // broker configurations by Kafka's names: the static layer
@@ -38,7 +38,7 @@ type Broker struct {
 // Seed is a broker that runs a member of the embedded control plane.
 type Seed struct {
 	NodeID  int32
-	Control string // HOST:PORT
+	Control string // HOST:PORT at which the others reach it
 }
 
 // setting is one line of the table of process settings.
@@ -132,7 +132,7 @@ var processSettings = []setting{
 		b.NATS, err = splitURLs(text, "nats", "tls")
 		return err
 	}},
-	{name: "control", value: "HOST:PORT", doc: "address of this broker's part of the embedded control plane, one of --seeds: etcd members talk at PORT, etcd clients at PORT+1, NATS servers at PORT+2 (default: as --seeds say)", apply: func(b *Broker, text string) error {
+	{name: "control", value: "HOST:PORT", doc: "address at which this broker, one of --seeds, listens for the embedded control plane: etcd members talk at PORT, etcd clients at PORT+1, NATS servers at PORT+2 (default: as --seeds say; another one if the others reach it through a proxy or a mapped port)", apply: func(b *Broker, text string) error {
 		b.Control = text
 		if text == "" {
 			return nil
@@ -255,8 +255,6 @@ func finishControl(b *Broker) (problems []error) {
 		problems = append(problems, fmt.Errorf("--control %s: broker %d is not one of --seeds: add it there, or leave --control out", b.Control, b.NodeID))
 	case own >= 0 && b.Control == "":
 		b.Control = b.Seeds[own].Control
-	case own >= 0 && b.Control != b.Seeds[own].Control:
-		problems = append(problems, fmt.Errorf("--control %s: --seeds say %s for broker %d: give both the same address", b.Control, b.Seeds[own].Control, b.NodeID))
 	}
 	return problems
 }

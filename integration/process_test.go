@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,8 @@ type process struct {
 	args      []string
 
 	cmd    *exec.Cmd
-	exited chan error // receives once, when the process has ended
+	pid    atomic.Int64 // of the process that was started last
+	exited chan error   // receives once, when the process has ended
 	log    *syncBuffer
 }
 
@@ -65,6 +67,7 @@ func (p *process) start(t *testing.T) {
 	if err = p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.pid.Store(int64(p.cmd.Process.Pid))
 	exited, ready := make(chan error, 1), make(chan struct{})
 	p.exited = exited
 	cmd := p.cmd

@@ -59,7 +59,7 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	}
 	embedded := etcd.EmbeddedOptions{Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, Logger: s.log}
 	if s.Config.Control != "" {
-		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Peers: peers(s.Config.Seeds)}
+		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Listen: s.Config.Control, Peers: peers(s.Config.Seeds)}
 	}
 	return etcd.OpenEmbedded(ctx, embedded)
 }
@@ -96,7 +96,9 @@ func (s *server) routes() *notify.Routes {
 	}
 	r := &notify.Routes{Name: "broker-" + strconv.Itoa(int(s.Config.NodeID))}
 	for _, seed := range s.Config.Seeds {
-		r.Peers = append(r.Peers, config.ControlAddress(seed.Control, 2))
+		if seed.NodeID != s.Config.NodeID {
+			r.Peers = append(r.Peers, config.ControlAddress(seed.Control, 2))
+		}
 	}
 	if s.Config.Control != "" {
 		r.Listen = config.ControlAddress(s.Config.Control, 2)

@@ -222,6 +222,8 @@ func (s *server) startData(ctx context.Context) error {
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
 		CacheBytes:        s.values.Int64("varve.tier.cache.bytes"),
 		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),
+		SweepInterval:     s.values.Duration("varve.tier.sweep.interval.ms"),
+		SweepGrace:        s.values.Duration("varve.tier.sweep.grace.ms"),
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 

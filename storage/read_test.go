@@ -226,6 +226,27 @@ func TestEndOffsetForEpoch(t *testing.T) {
 	}
 }
 
+// TestTruncateForgetsAnEmptyEpoch truncates a log at its end, where an epoch begins under which nothing was appended: that of an election that was won
+// for a moment. What the log says of its last record is then the epoch of that record.
+func TestTruncateForgetsAnEmptyEpoch(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), nil).log()
+	if _, err := l.Append(batchOf(2, 5, epoch0.UnixMilli()), 2); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []int64{2, 3} {
+		if err := errors.Join(l.AssignEpoch(4, 2), l.Truncate(to)); err != nil {
+			t.Fatal(err)
+		}
+		want := int32(2)
+		if to > 2 {
+			want = 4 // it begins below what is dropped
+		}
+		if got := l.LatestEpoch(); got != want || l.EndOffset() != 2 {
+			t.Errorf("truncated to %d: epoch %d, end %d, want epoch %d", to, got, l.EndOffset(), want)
+		}
+	}
+}
+
 func TestHighWatermarkNeverGoesBack(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	fill(t, l, 5)

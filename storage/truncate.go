@@ -9,7 +9,7 @@ import (
 
 // Truncate drops everything from an offset on. A batch that holds the offset
 // goes as a whole, so that EndOffset may come out lower. Offsets at or above the
-// end change nothing, one before the local log empties it. The high watermark
+// end change no record, one before the local log empties it. The high watermark
 // comes down with the end if need be, and log start with an offset below it.
 func (l *Log) Truncate(to int64) error {
 	if to < l.offsets.end.Load() {
@@ -21,6 +21,9 @@ func (l *Log) Truncate(to int64) error {
 	switch {
 	case err != nil:
 	case to >= l.offsets.end.Load():
+		// No batch goes, but an epoch may: that of an election that this log won and had nothing appended under. The next leader may not
+		// know it, and would tell this log to truncate again and again.
+		l.epochs.truncateEnd(to)
 		return nil
 	case to < l.list()[0].base:
 		err = l.truncateFullyLocked(to, min(to, l.offsets.start.Load()), nil)

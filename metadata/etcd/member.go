@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,9 @@ import (
 // Member makes an embedded etcd one of several.
 type Member struct {
 	NodeID int32 // of this broker, which is among Peers
+	// Listen is where this member listens: HOST:PORT as a Peer's Control, from
+	// which it differs if the others come through a proxy. Empty: there.
+	Listen string
 	Peers  []Peer
 }
 
@@ -54,6 +58,21 @@ func (p Peer) url(offset int) (string, error) {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(n)+offset)), nil
 }
 
+// urls are those for members and for clients, as etcd's configuration has them.
+func (p Peer) urls() (members, clients []url.URL, err error) {
+	var parsed [2]*url.URL
+	for offset := range parsed {
+		text, err := p.url(offset)
+		if err != nil {
+			return nil, nil, err
+		}
+		if parsed[offset], err = url.Parse(text); err != nil {
+			return nil, nil, fmt.Errorf("address of broker %d: %w", p.NodeID, err)
+		}
+	}
+	return []url.URL{*parsed[0]}, []url.URL{*parsed[1]}, nil
+}
+
 func (p Peer) name() string { return memberNameOf(p.NodeID) }
 
 func memberNameOf(nodeID int32) string { return "broker-" + strconv.Itoa(int(nodeID)) }
@@ -66,10 +85,6 @@ func (m *Member) configure(c *embed.Config, cluster string) error {
 		if err != nil {
 			return err
 		}
-		client, err := p.url(1)
-		if err != nil {
-			return err
-		}
 		if c.InitialCluster != "" {
 			c.InitialCluster += ","
 		}
@@ -77,17 +92,14 @@ func (m *Member) configure(c *embed.Config, cluster string) error {
 		if p.NodeID != m.NodeID {
 			continue
 		}
-		peerURL, err := url.Parse(peer)
-		if err != nil {
-			return fmt.Errorf("address of broker %d: %w", p.NodeID, err)
-		}
-		clientURL, err := url.Parse(client)
-		if err != nil {
-			return fmt.Errorf("address of broker %d: %w", p.NodeID, err)
-		}
 		c.Name = p.name()
-		c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peerURL}, []url.URL{*peerURL}
-		c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*clientURL}, []url.URL{*clientURL}
+		if c.AdvertisePeerUrls, c.AdvertiseClientUrls, err = p.urls(); err != nil {
+			return err
+		}
+		own := Peer{NodeID: p.NodeID, Control: cmp.Or(m.Listen, p.Control)}
+		if c.ListenPeerUrls, c.ListenClientUrls, err = own.urls(); err != nil {
+			return err
+		}
 	}
 	c.InitialClusterToken = cluster
 	c.TickMs = uint(memberTick.Milliseconds())

@@ -1,0 +1,199 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// history is what clients did to the partitions of a topic and what they were told: records appended, each by a producer that numbers them, and
+// records read. check holds it to the model of a partition: one log that grows at its end.
+//
+// The model is linearizability, decided by a plain greedy pass in place of a search (github.com/anishathalye/porcupine), which keeps the set of
+// operations done for every state that it visits: memory in the square of the operations, a gigabyte for 100,000 records, and a nemesis that runs
+// for hours makes millions. Here the search is not needed. An append says where its record is, so there is one order only in which appends can have
+// happened, that of the offsets, and what is left to decide is whether points in time exist for it (see inTime). An append that failed may have
+// happened, once: whether it has the log itself tells. TestCheckerAgreesWithPorcupine has both decide the same small histories.
+//
+// A history may be added to by several goroutines; check is called when they have ended.
+type history struct {
+	began time.Time
+
+	mu         sync.Mutex
+	partitions map[int32]*partitionHistory
+}
+
+// instant is nanoseconds since the history began; never stands for a time that did not come.
+type instant int64
+
+const never instant = math.MaxInt64
+
+// recordID is the content of a record: who wrote it, and the how manieth it is of those which that one wrote to the partition.
+type recordID struct{ producer, number int }
+
+func (id recordID) String() string {
+	return fmt.Sprintf("record %d of producer %d", id.number, id.producer)
+}
+
+// appended is one append.
+type appended struct {
+	id        recordID
+	call, ret instant // ret is never if it failed: then it may take effect at any time
+	offset    int64   // if it did not fail
+}
+
+// seen is a record that was read, and when that was first known.
+type seen struct {
+	id recordID
+	at instant
+}
+
+type partitionHistory struct {
+	appends []appended
+	reads   map[int64]seen
+	broken  []error // what was wrong at once, when it was added
+}
+
+func newHistory() *history {
+	return &history{began: time.Now(), partitions: map[int32]*partitionHistory{}}
+}
+
+func (h *history) now() instant { return instant(time.Since(h.began)) }
+
+// partition has the mutex held by the caller.
+func (h *history) partition(p int32) *partitionHistory {
+	if h.partitions[p] == nil {
+		h.partitions[p] = &partitionHistory{reads: map[int64]seen{}}
+	}
+	return h.partitions[p]
+}
+
+// append adds an append that began at call and ends now, with an error if it failed.
+func (h *history) append(p int32, id recordID, call instant, offset int64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := appended{id: id, call: call, ret: h.now(), offset: offset}
+	if err != nil {
+		a.ret, a.offset = never, -1
+	}
+	part := h.partition(p)
+	part.appends = append(part.appends, a)
+}
+
+// read adds a record that was read. The reader reads from one offset after the other: next is the one that it should have read, -1 if that is any.
+func (h *history) read(p int32, id recordID, offset, next int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	part := h.partition(p)
+	if next >= 0 && offset != next {
+		part.broken = append(part.broken, fmt.Errorf("a reader that was at offset %d was given offset %d", next, offset))
+	}
+	switch before, again := part.reads[offset]; {
+	case !again:
+		part.reads[offset] = seen{id, h.now()}
+	case before.id != id:
+		part.broken = append(part.broken, fmt.Errorf("offset %d was read as %v and as %v", offset, before.id, id))
+	}
+}
+
+// acknowledged counts the appends that did not fail, in all and of the partition that has fewest.
+func (h *history) acknowledged() (all, fewest int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fewest = math.MaxInt
+	for _, p := range h.partitions {
+		n := 0
+		for _, a := range p.appends {
+			if a.ret != never {
+				n++
+			}
+		}
+		all, fewest = all+n, min(fewest, n)
+	}
+	return all, fewest
+}
+
+// check compares the history with the logs as they are at the end, by partition, each from offset 0. The errors say what cannot be.
+func (h *history) check(logs map[int32][]recordID) error {
+	var all []error
+	for _, p := range slices.Sorted(maps.Keys(h.partitions)) {
+		if err := h.partitions[p].check(logs[p]); err != nil {
+			all = append(all, fmt.Errorf("partition %d:\n%w", p, err))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// check is the model of one partition. At most ten errors are told.
+func (p *partitionHistory) check(log []recordID) error {
+	found := slices.Clone(p.broken)
+	wrong := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
+	calls := map[recordID]appended{}
+	for _, a := range p.appends {
+		calls[a.id] = a
+	}
+	at, last := map[recordID]int64{}, map[int]int64{}
+	for i, id := range log {
+		offset := int64(i)
+		if first, twice := at[id]; twice {
+			wrong("duplicated: %v is at offset %d and at %d", id, first, offset)
+			continue
+		}
+		at[id] = offset
+		if _, ok := calls[id]; !ok {
+			wrong("invented: %v, at offset %d, was never written", id, offset)
+		}
+		if before, ok := last[id.producer]; ok && log[before].number > id.number {
+			wrong("re-ordered: %v, at offset %d, comes after %v, at %d", id, offset, log[before], before)
+		}
+		last[id.producer] = offset
+	}
+	for _, a := range p.appends {
+		if is, ok := at[a.id]; a.ret != never && !ok {
+			wrong("lost: %v, acknowledged at offset %d, is not in the log", a.id, a.offset)
+		} else if a.ret != never && is != a.offset {
+			wrong("moved: %v, acknowledged at offset %d, is at %d", a.id, a.offset, is)
+		}
+	}
+	for _, offset := range slices.Sorted(maps.Keys(p.reads)) {
+		r := p.reads[offset]
+		if offset >= int64(len(log)) {
+			wrong("vanished: %v was read at offset %d, and the log ends at %d", r.id, offset, len(log))
+		} else if log[offset] != r.id {
+			wrong("vanished: %v was read at offset %d, where %v is", r.id, offset, log[offset])
+		}
+	}
+	if len(found) == 0 {
+		found = p.inTime(log, calls)
+	}
+	if len(found) > 10 {
+		found = append(found[:10], fmt.Errorf("and %d more", len(found)-10))
+	}
+	return errors.Join(found...)
+}
+
+// inTime looks for points in time at which the appends can have taken effect, in the order of the log: each within its own call and return, not
+// before the one that precedes it in the log, and not after the return of a read that saw it or what follows it. The earliest point that is possible
+// for each is the best for all that follow.
+func (p *partitionHistory) inTime(log []recordID, calls map[recordID]appended) (wrong []error) {
+	earliest, by := instant(0), recordID{}
+	for i, id := range log {
+		a := calls[id]
+		if a.call > earliest {
+			earliest, by = a.call, id
+		}
+		if a.ret < earliest {
+			wrong = append(wrong, fmt.Errorf("out of time: %v, acknowledged after %v, is at offset %d, behind %v, which was first sent at %v",
+				id, time.Duration(a.ret), i, by, time.Duration(earliest)))
+		}
+		if r, ok := p.reads[int64(i)]; ok && r.at < earliest {
+			wrong = append(wrong, fmt.Errorf("out of time: %v, at offset %d, was read at %v, and %v, before it in the log or itself, was first sent at %v",
+				id, i, time.Duration(r.at), by, time.Duration(earliest)))
+		}
+	}
+	return wrong
+}

@@ -1,0 +1,164 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestUploadsUnderFaults kills and freezes leaders while they upload: at the end everything is read from the beginning, most of it out of the bucket,
+// which after the sweeper holds nothing that no manifest names.
+func TestUploadsUnderFaults(t *testing.T) {
+	bucket := t.TempDir()
+	brokers := startCluster(t, "--object-store", "file://"+bucket,
+		"--set", "log.retention.check.interval.ms=300", "--set", "remote.log.manager.task.interval.ms=300",
+		"--set", "varve.tier.sweep.interval.ms=1000", "--set", "varve.tier.sweep.grace.ms=3000")
+	everywhere := append(clusterClient(brokers), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	admin := kadm.NewClient(newClient(t, "", everywhere...))
+	if _, err := admin.CreateTopic(t.Context(), 2, 3, map[string]*string{
+		"min.insync.replicas": new("2"), "remote.storage.enable": new("true"), "segment.bytes": new("65536"),
+		"local.retention.bytes": new("131072"), "retention.ms": new("-1"),
+	}, "tiered"); err != nil {
+		t.Fatal(err)
+	}
+	l := startLoad(t, "tiered", 2, 2, 1, 500, everywhere...)
+	l.progress(time.Minute, "at the start")
+	n := newNemesis(t, brokers, nil)
+	n.victim = func() int {
+		if leader := leaderOf(t, admin, "tiered"); leader > 0 {
+			return int(leader)
+		}
+		return 1 + n.random.IntN(len(brokers))
+	}
+	n.run(nemesisTime(t, 25*time.Second, 5*time.Minute))
+	l.progress(2*time.Minute, "after the faults")
+	allInSync(t, admin, "tiered", 3)
+	l.stop()
+	var remote []string
+	eventually(t, time.Minute, "most segments are in the bucket", func() bool {
+		remote = objects(t, bucket, ".segment")
+		local := 0
+		for _, p := range brokers {
+			local = max(local, len(segments(t, p.dataDir, "tiered-0"))+len(segments(t, p.dataDir, "tiered-1")))
+		}
+		return len(remote) > 3*local
+	})
+	l.check(everywhere...)
+
+	// What an upload leaves behind that a crash cut short, should none have been at the right moment.
+	orphan := filepath.Join(filepath.Dir(remote[0]), "00000000000000000007-0000000000-00112233aabbccdd.segment")
+	if err := os.WriteFile(orphan, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unnamed(t, bucket); err == nil {
+		t.Fatal("an object that no manifest names is not found by the test")
+	}
+	var left error
+	deadline := time.Now().Add(time.Minute)
+	eventually(t, 2*time.Minute, "the bucket holds nothing that no manifest names", func() bool {
+		if left = unnamed(t, bucket); left != nil && time.Now().After(deadline) {
+			t.Fatalf("in the bucket, after a minute:\n%v", left)
+		}
+		return left == nil
+	})
+}
+
+// objects are the files of a bucket whose names have the ending, that is all for an empty one.
+func objects(t *testing.T, bucket, ending string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(bucket, func(name string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // deleted meanwhile
+		}
+		if err == nil && !e.IsDir() && strings.HasSuffix(name, ending) {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// document is what a manifest or a page names.
+type document struct {
+	Pages     []struct{ Name string } `json:"pages"`
+	Recent    []struct{ Name string } `json:"recent"`
+	Segments  json.RawMessage         `json:"segments"` // of a page: what it names; of a manifest: how many
+	Deletions []struct{ Name string } `json:"deletions"`
+}
+
+// unnamed lists the objects of the bucket's partitions that their newest manifest does not name, itself or by a page, and those that it names and
+// that are not there.
+func unnamed(t *testing.T, bucket string) error {
+	t.Helper()
+	manifests := map[string]string{} // the newest, by the directory of the partition
+	for _, name := range objects(t, bucket, "") {
+		if dir := filepath.Dir(name); filepath.Base(dir) == "manifest" {
+			manifests[filepath.Dir(dir)] = max(manifests[filepath.Dir(dir)], name)
+		}
+	}
+	if len(manifests) == 0 {
+		return errors.New("there is no manifest")
+	}
+	var wrong []error
+	for dir, manifest := range manifests {
+		there := objects(t, dir, "")
+		named := map[string]bool{manifest: true}
+		if err := addNamed(named, dir, manifest); err != nil {
+			return err // it may have been replaced meanwhile
+		}
+		for _, name := range there {
+			if !named[name] {
+				wrong = append(wrong, fmt.Errorf("%s is not named by %s", name, filepath.Base(manifest)))
+			}
+		}
+		for name, needed := range named {
+			if needed && !slices.Contains(there, name) {
+				wrong = append(wrong, fmt.Errorf("%s is named by %s, and is not there", name, filepath.Base(manifest)))
+			}
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// addNamed adds what a manifest or page names: true for what is needed, false for what is to be deleted.
+func addNamed(named map[string]bool, dir, name string) error {
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	_, body, _ := bytes.Cut(content, []byte("\n"))
+	var d document
+	if err = json.Unmarshal(body, &d); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, x := range d.Deletions {
+		named[filepath.Join(dir, x.Name)] = false
+	}
+	var segments []struct{ Name string }
+	_ = json.Unmarshal(d.Segments, &segments) // a number in a manifest
+	for _, x := range append(segments, d.Recent...) {
+		named[filepath.Join(dir, x.Name)] = true
+	}
+	for _, x := range d.Pages {
+		page := filepath.Join(dir, x.Name)
+		named[page] = true
+		if err = addNamed(named, dir, page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
