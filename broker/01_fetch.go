@@ -20,7 +20,7 @@ import (
 //   - v5 (KIP-107): log start offset.
 //   - v7 (KIP-227): incremental sessions, see fetch_session.go.
 //   - v9 (KIP-320): the leader epoch that the client knows.
-//   - v11 (KIP-392): the client's rack; the preferred replica is always -1, which is the leader.
+//   - v11 (KIP-392): the client's rack; a leader sends it to the preferred replica, and that one answers it, see preferred_replica.go.
 //   - v12 (KIP-595): the epoch of the client's last record, and where its history diverges.
 //   - v13 (KIP-516): topic ids in place of names.
 //   - v15 (KIP-903): the replica's state moves into a tagged field.
@@ -29,9 +29,10 @@ import (
 //
 // Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
 //
-// A replica's fetch reads up to the end of the log, and tells the leader how far the replica is (package replication).
+// A replica's fetch reads up to the end of the log, and tells the leader how far the replica is (package replication). It gets no records out
+// of the bucket but OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405), and learns from a tagged field how far the bucket goes.
 //
-// Not implemented: authorization, quotas, fetching from followers.
+// Not implemented: authorization, quotas.
 func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
 	f := fetchedPool.Get().(*fetched)
 	defer f.free() // with what has not been handed over to the response, be it because of a panic
@@ -45,7 +46,7 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 	resp := &fetchResponse{FetchResponse: fetchHead(req, id, code)}
 	for i := range include {
 		if include[i] {
-			b.answerFetch(ctx, r, req, resp, &f.targets[i], &f.results[i])
+			b.answerFetch(ctx, r, req, resp, &f.targets[i], &f.results[i], f.preferred[i])
 		}
 	}
 	return resp
@@ -56,6 +57,7 @@ type fetched struct {
 	targets    []fetchTarget
 	partitions []replication.FetchPartition
 	results    []replication.FetchResult // until they are part of the response
+	preferred  []int32                   // replicas that the consumer is sent to instead, -1 for none
 	news       []fetchNews
 }
 
@@ -68,6 +70,7 @@ func (f *fetched) size(targets []fetchTarget) {
 	f.targets = targets
 	f.partitions = slices.Grow(f.partitions, n)[:n]
 	f.results = slices.Grow(f.results, n)[:n]
+	f.preferred = slices.Grow(f.preferred, n)[:n]
 	f.news = slices.Grow(f.news, n)[:n]
 }
 
@@ -78,7 +81,7 @@ func (f *fetched) free() {
 	clear(f.targets)
 	clear(f.partitions)
 	clear(f.results)
-	f.targets, f.partitions, f.results, f.news = f.targets[:0], f.partitions[:0], f.results[:0], f.news[:0]
+	f.targets, f.partitions, f.results, f.preferred, f.news = f.targets[:0], f.partitions[:0], f.results[:0], f.preferred[:0], f.news[:0]
 	fetchedPool.Put(f)
 }
 
@@ -107,8 +110,10 @@ func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
 		isolation = replication.ReadLogEnd
 	}
 	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
+	nearer := b.nearerReplicas(req)
 	for i := range f.targets {
 		t := &f.targets[i]
+		f.preferred[i] = -1
 		var p *replication.Partition
 		var err error
 		if req.Version >= 13 {
@@ -125,17 +130,24 @@ func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
 		}
 		f.partitions[i] = replication.FetchPartition{
 			Partition: p, Offset: t.offset, MaxBytes: int(max(t.maxBytes, 0)),
-			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch,
+			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch, HighWatermark: -1,
+		}
+		if b.cfg.SelectByRack && replica != nil {
+			f.partitions[i].HighWatermark = t.highWatermark // who reads from it waits for that
+		}
+		if id, ok := nearer.preferred(p, t.offset); ok {
+			f.preferred[i], f.partitions[i].Partition, f.results[i].ReadResult = id, nil, p.Offsets()
+			maxWait = 0
 		}
 	}
 	maxBytes := int(max(min(req.MaxBytes, b.cfg.FetchMaxBytes), 0))
 	b.partitions.Fetch(ctx, replication.FetchParams{
 		MaxWait:  maxWait,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
-		Isolation: isolation, Replica: replica,
+		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11,
 	}, f.partitions, f.results)
 	for i := range f.results {
-		f.news[i] = newsOf(&f.results[i])
+		f.news[i] = newsOf(&f.results[i], f.preferred[i])
 	}
 }
 
@@ -146,21 +158,22 @@ func isolationOf(level int8) replication.Isolation {
 	return replication.ReadUncommitted
 }
 
-func newsOf(r *replication.FetchResult) fetchNews {
+func newsOf(r *replication.FetchResult, preferred int32) fetchNews {
 	if r.Err != nil {
 		return fetchNews{highWatermark: -1, logStartOffset: -1, failed: true}
 	}
 	return fetchNews{
-		bytes: int64(r.Records.Len()), highWatermark: r.HighWatermark, logStartOffset: r.LogStartOffset, diverged: r.Diverging != nil,
+		bytes: int64(r.Records.Len()), highWatermark: r.HighWatermark, logStartOffset: r.LogStartOffset, remoteEndOffset: r.RemoteEndOffset,
+		diverged: r.Diverging != nil, redirected: preferred >= 0,
 	}
 }
 
 // answerFetch adds one partition to the response, which takes over its records.
-func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchRequest, resp *fetchResponse, t *fetchTarget, result *replication.FetchResult) {
+func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchRequest, resp *fetchResponse, t *fetchTarget, result *replication.FetchResult, preferred int32) {
 	if result.Err != nil {
 		p := failedFetch(b.code(ctx, result.Err))
 		b.hintFetch(r, req, resp, t, &p)
-		if errors.Is(result.Err, replication.ErrOffsetOutOfRange) && replicaOf(req) != nil {
+		if misplaced := errors.Is(result.Err, replication.ErrOffsetOutOfRange) || errors.Is(result.Err, replication.ErrOffsetMovedToTier); misplaced && replicaOf(req) != nil {
 			p.LogStartOffset = result.LogStartOffset // where it has to begin
 		}
 		resp.add(t, p, nil)
@@ -168,6 +181,7 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 	}
 	p := kmsg.NewFetchResponseTopicPartition()
 	p.HighWatermark, p.LastStableOffset, p.LogStartOffset = result.HighWatermark, result.LastStableOffset, result.LogStartOffset
+	p.PreferredReadReplica = preferred
 	if isolationOf(req.IsolationLevel) == replication.ReadCommitted {
 		p.AbortedTransactions = make([]kmsg.FetchResponseTopicPartitionAbortedTransaction, 0, len(result.Aborted))
 		for _, txn := range result.Aborted {
@@ -175,6 +189,9 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 			aborted.ProducerID, aborted.FirstOffset = txn.ProducerID, txn.FirstOffset
 			p.AbortedTransactions = append(p.AbortedTransactions, aborted)
 		}
+	}
+	if replicaOf(req) != nil && result.RemoteEndOffset >= 0 {
+		protocol.TagRemoteEnd(&p.UnknownTags, result.RemoteEndOffset)
 	}
 	if d := result.Diverging; d != nil {
 		p.DivergingEpoch.Epoch, p.DivergingEpoch.EndOffset = d.Epoch, d.EndOffset

@@ -16,6 +16,7 @@ type Config struct {
 	WriteTimeout        time.Duration // how long a response may take to be taken, plus a second for each 256 KiB of it
 	DrainTimeout        time.Duration // how long requests that were accepted may go on after the listener has been told to stop
 
+	SelectByRack      bool  // consumers are sent to a replica in their rack (replica.selector.class)
 	FetchMaxBytes     int32 // largest fetch response, but for one batch (fetch.max.bytes)
 	FetchSessionSlots int   // incremental fetch sessions that are remembered (max.incremental.fetch.session.cache.slots)
 }

@@ -52,6 +52,7 @@ var errorCodes = []struct {
 	{replication.ErrInvalidRequiredAcks, protocol.InvalidRequiredAcks},
 	{replication.ErrOffsetNotAvailable, protocol.OffsetNotAvailable},
 	{replication.ErrOffsetOutOfRange, protocol.OffsetOutOfRange},
+	{replication.ErrOffsetMovedToTier, protocol.OffsetMovedToTieredStorage},
 	{replication.ErrPolicy, protocol.PolicyViolation},
 	{replication.ErrColdReadFailed, protocol.KafkaStorageError}, // consumers ask for the metadata and fetch again
 	{storage.ErrOffsetOutOfRange, protocol.OffsetOutOfRange},

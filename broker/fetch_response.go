@@ -152,7 +152,7 @@ func (e *fetchEncoder) records(r fetchRecords) error {
 func (e *fetchEncoder) partitionTags(p *fetchResponsePartition) {
 	diverging := p.DivergingEpoch.Epoch != -1 || p.DivergingEpoch.EndOffset != -1
 	leader := p.CurrentLeader.LeaderID != -1 || p.CurrentLeader.LeaderEpoch != -1
-	n := uint32(0)
+	n := uint32(p.UnknownTags.Len())
 	for _, present := range []bool{diverging, leader} {
 		if present {
 			n++
@@ -173,6 +173,9 @@ func (e *fetchEncoder) partitionTags(p *fetchResponsePartition) {
 			e.noTags()
 		})
 	}
+	p.UnknownTags.Each(func(number uint32, value []byte) {
+		e.tag(number, func() { e.w.buf = append(e.w.buf, value...) })
+	})
 }
 
 func (e *fetchEncoder) brokers(brokers []kmsg.FetchResponseBroker) {

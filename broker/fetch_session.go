@@ -37,6 +37,7 @@ type fetchTarget struct {
 	offset             int64
 	currentLeaderEpoch int32
 	lastFetchedEpoch   int32
+	highWatermark      int64 // that the client was told in the session, -1 for none
 }
 
 // fetchNews is what a response would tell of one partition.
@@ -44,21 +45,25 @@ type fetchNews struct {
 	bytes          int64
 	highWatermark  int64
 	logStartOffset int64
-	failed         bool
-	diverged       bool
+	// remoteEndOffset is for replicas; it stays 0 for consumers, who are not told.
+	remoteEndOffset int64
+	failed          bool
+	diverged        bool
+	redirected      bool
 }
 
 // sessionPartition is one partition of a session, with what the client was last told of it.
 type sessionPartition struct {
 	fetchTarget
-	highWatermark, logStartOffset int64
+	highWatermark, logStartOffset, remoteEndOffset int64
 }
 
 // hasNews tells whether the client must hear of the partition, and remembers that it has.
 func (p *sessionPartition) hasNews(n fetchNews) bool {
-	news := n.bytes > 0 || n.highWatermark != p.highWatermark || n.logStartOffset != p.logStartOffset || n.failed || n.diverged
-	p.highWatermark, p.logStartOffset = n.highWatermark, n.logStartOffset
-	if n.failed || n.diverged {
+	news := n.bytes > 0 || n.highWatermark != p.highWatermark || n.logStartOffset != p.logStartOffset || n.remoteEndOffset != p.remoteEndOffset ||
+		n.failed || n.diverged || n.redirected
+	p.highWatermark, p.logStartOffset, p.remoteEndOffset = n.highWatermark, n.logStartOffset, n.remoteEndOffset
+	if n.failed || n.diverged || n.redirected {
 		p.highWatermark = -1 // so that the partition is sent again when the trouble is over
 	}
 	return news
@@ -127,7 +132,10 @@ func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, us
 	c := &fetchContext{sessions: s, session: session, usesIDs: usesIDs, epoch: session.mu.epoch}
 	c.targets = slices.Grow(space, session.mu.order.Len())
 	for e := session.mu.order.Front(); e != nil; e = e.Next() {
-		c.targets = append(c.targets, e.Value.(*sessionPartition).fetchTarget)
+		known := e.Value.(*sessionPartition)
+		target := known.fetchTarget
+		target.highWatermark = known.highWatermark
+		c.targets = append(c.targets, target)
 	}
 	session.mu.Unlock()
 
@@ -228,6 +236,7 @@ func appendTargets(targets []fetchTarget, req *kmsg.FetchRequest) []fetchTarget 
 				offset:             p.FetchOffset,
 				currentLeaderEpoch: p.CurrentLeaderEpoch,
 				lastFetchedEpoch:   p.LastFetchedEpoch,
+				highWatermark:      -1,
 			})
 		}
 	}

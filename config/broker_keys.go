@@ -4,6 +4,15 @@ package config
 // take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
 
+// The replica selectors (KIP-392) have the names of Kafka's classes.
+const (
+	leaderSelector           = "org.apache.kafka.common.replica.LeaderSelector"
+	rackAwareReplicaSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
+
+// SelectsByRack tells whether a value of replica.selector.class sends consumers to a replica in their rack.
+func SelectsByRack(replicaSelector string) bool { return replicaSelector == rackAwareReplicaSelector }
+
 func brokerKeys() []Key {
 	keys := []Key{
 		// Connections and requests.
@@ -33,6 +42,10 @@ func brokerKeys() []Key {
 			"The number of partitions of topics that are created without one."),
 
 		// Replication.
+		clusterKey(brokerKey("follower.replication.throttled.rate", Long, unlimited, "bytes", atLeast(0),
+			"How much a second this broker fetches for the replicas that follower.replication.throttled.replicas of their topics names, as long as they are not in sync.")),
+		clusterKey(brokerKey("leader.replication.throttled.rate", Long, unlimited, "bytes", atLeast(0),
+			"How much a second this broker sends of the partitions that leader.replication.throttled.replicas of their topics names, to replicas that are not in sync.")),
 		brokerKey("num.replica.fetchers", Int, "1", "", atLeast(1),
 			"How many connections a broker follows each leader over."),
 		brokerKey("replica.fetch.max.bytes", Int, "1048576", "bytes", atLeast(0),
@@ -41,8 +54,14 @@ func brokerKeys() []Key {
 			"How much a follower asks for of all partitions of a leader at a time."),
 		brokerKey("replica.fetch.wait.max.ms", Int, "500", "ms", atLeast(0),
 			"How long a leader waits for news before it answers a follower."),
+		nullKey(brokerKey("replica.selector.class", String, "", "", oneOf("", leaderSelector, rackAwareReplicaSelector),
+			"Which replica a consumer is sent to: the leader, or with "+rackAwareReplicaSelector+" one in the rack that its client.rack names.")),
 		brokerKey("replica.lag.time.max.ms", Long, "30000", "ms", atLeast(1),
 			"How long a follower may lack something before it is no longer in sync."),
+		brokerKey("replication.quota.window.num", Int, "11", "", atLeast(1),
+			"For how many windows the traffic of replicas in sync counts against the rates of replication throttles."),
+		brokerKey("replication.quota.window.size.seconds", Int, "1", "seconds", atLeast(1),
+			"How long a window of replication throttles is: what was not used of a rate during one may be used at once."),
 
 		// Log.
 		clusterKey(brokerKey("log.cleaner.backoff.ms", Long, "15000", "ms", atLeast(0),
@@ -122,7 +141,7 @@ func brokerKeys() []Key {
 
 		// Shown, but set through the process settings.
 		shownKey("node.id", Int, "1", "node-id", "The broker's id."),
-		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in."),
+		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in: replicas of a partition are spread over racks, and consumers can read in theirs (replica.selector.class)."),
 		shownKey("listeners", List, "", "listen", "The address the broker listens on."),
 		shownKey("advertised.listeners", List, "", "advertise", "The address that clients are told."),
 

@@ -4,7 +4,7 @@ import "math"
 
 const unlimited = "9223372036854775807"
 
-// topicTable holds the topic configurations that this version honors. Those of throttled reassignment come with that feature.
+// topicTable holds the topic configurations that this version honors.
 var topicTable = newTable("topic", namesOf("topic"),
 	topicKey("cleanup.policy", List, "delete", "", "log.cleanup.policy", cleanupPolicies(),
 		"What happens to old segments: delete removes them by age and size, compact keeps the last record of each key; both may be named. "+
@@ -25,8 +25,12 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"How many records may be appended between two fsyncs; with 1 nobody reads a record, and no producer hears of it, before it is on the disk."),
 	topicKey("flush.ms", Long, unlimited, "ms", "log.flush.interval.ms", atLeast(0),
 		"How long an appended record may wait for an fsync."),
+	topicKey("follower.replication.throttled.replicas", List, "", "", "", throttledReplicas(),
+		"The replicas of the topic that follower.replication.throttled.rate holds for on the brokers that follow, as PARTITION:BROKER; * means all of them."),
 	topicKey("index.interval.bytes", Int, "4096", "bytes", "log.index.interval.bytes", atLeast(0),
 		"How many log bytes lie between two entries of the offset and time indexes."),
+	topicKey("leader.replication.throttled.replicas", List, "", "", "", throttledReplicas(),
+		"The replicas of the topic that leader.replication.throttled.rate holds for on the brokers that lead, as PARTITION:BROKER; * means all of them."),
 	topicKey("local.retention.bytes", Long, "-2", "bytes", "log.local.retention.bytes", atLeast(-2),
 		"How many bytes of a tiered partition stay on local disk once they are in the object store; -2 means as retention.bytes."),
 	topicKey("local.retention.ms", Long, "-2", "ms", "log.local.retention.ms", atLeast(-2),

@@ -111,3 +111,27 @@ func cleanupPolicies() validator {
 		return nil
 	}}
 }
+
+// throttledReplicas accepts a list of PARTITION:BROKER, or * alone. Items may be empty, as in Kafka.
+func throttledReplicas() validator {
+	return validator{allowed: "* or [partitionId]:[brokerId],...", check: func(value string) error {
+		items := splitList(value)
+		if strings.Join(items, "") == "*" {
+			return nil
+		}
+		for _, item := range items {
+			partition, broker, two := strings.Cut(item, ":")
+			if item != "" && (!two || !isID(partition) || !isID(broker)) {
+				return fmt.Errorf("%q: must be the literal '*' or a list of replicas in the following format: "+
+					"[partitionId]:[brokerId],[partitionId]:[brokerId],...", item) // Kafka's words, shown to clients as they are
+			}
+		}
+		return nil
+	}}
+}
+
+// isID tells whether a text is the number of a partition or a broker, with no sign.
+func isID(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 31)
+	return err == nil
+}

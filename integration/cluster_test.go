@@ -20,6 +20,12 @@ import (
 // startCluster starts three brokers that run the control plane between them.
 func startCluster(t *testing.T, flags ...string) []*process {
 	t.Helper()
+	return startClusterOf(t, func(int) []string { return flags })
+}
+
+// startClusterOf is startCluster with flags that differ from node to node.
+func startClusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
+	t.Helper()
 	dir := t.TempDir()
 	seeds := make([]string, 3)
 	for i := range seeds {
@@ -32,7 +38,7 @@ func startCluster(t *testing.T, flags ...string) []*process {
 			"broker", "start", "--node-id", strconv.Itoa(i + 1), "--seeds", strings.Join(seeds, ","),
 			"--data-dir", brokers[i].dataDir, "--listen", brokers[i].bootstrap, "--http", "127.0.0.1:0",
 			"--object-store", "file://" + filepath.Join(dir, "bucket"), "--set", "group.initial.rebalance.delay.ms=0",
-		}, flags...)
+		}, flagsOf(i+1)...)
 	}
 	together(brokers, func(p *process) { p.start(t) })
 	t.Cleanup(func() {

@@ -148,7 +148,7 @@ func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
 			}
 			f := replication.ReplicaFetched{
 				At: asked.at, Err: partitionError(protocol.ErrorCode(p.ErrorCode)),
-				HighWatermark: p.HighWatermark, LogStart: p.LogStartOffset, Records: p.RecordBatches,
+				HighWatermark: p.HighWatermark, LogStart: p.LogStartOffset, RemoteEnd: protocol.ReadRemoteEnd(&p.UnknownTags), Records: p.RecordBatches,
 			}
 			if p.DivergingEpoch.EndOffset >= 0 || p.DivergingEpoch.Epoch >= 0 {
 				f.Diverging = &replication.EpochEnd{Epoch: p.DivergingEpoch.Epoch, EndOffset: p.DivergingEpoch.EndOffset}
@@ -169,6 +169,8 @@ func partitionError(code protocol.ErrorCode) error {
 		return nil
 	case protocol.OffsetOutOfRange:
 		return replication.ErrOffsetOutOfRange
+	case protocol.OffsetMovedToTieredStorage:
+		return replication.ErrOffsetMovedToTier
 	case protocol.NotLeaderOrFollower:
 		return replication.ErrNotLeader
 	case protocol.FencedLeaderEpoch:

@@ -74,7 +74,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		f.logger.Warn("the metadata cannot be followed; the last known state stays in use",
 			slog.Int64("revision", f.Image().Revision), slog.Any("error", err))
 		if !wait.Sleep(ctx) {
-			return nil //nolint:nilerr // the end of ctx, as above
+			return nil
 		}
 	}
 }

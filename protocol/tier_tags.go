@@ -6,7 +6,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Tagged fields (KIP-482) that Varve's broker puts into each partition of a DescribeLogDirs response; other clients ignore them.
+// Tagged fields (KIP-482) that Varve's broker puts into each partition of a DescribeLogDirs response, and the last one into each of a Fetch
+// response to a follower; others ignore them.
 // The numbers are far above Kafka's own, which count from 0 in every struct. They are a contract with released clients: a tag is
 // never used again for anything else.
 const (
@@ -14,6 +15,7 @@ const (
 	tagRemoteSegments = 10001 // int32
 	tagPendingBytes   = 10002 // int64
 	tagLastUpload     = 10003 // int64
+	tagRemoteEnd      = 10004 // int64
 )
 
 // TierStats is what a broker tells of a partition's remote tier beyond the offsets that ListOffsets has.
@@ -59,4 +61,20 @@ func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
 		return TierStats{}, false
 	}
 	return s, true
+}
+
+// TagRemoteEnd puts the end offset (exclusive) of what a leader has committed to the remote tier into a partition's tagged fields.
+func TagRemoteEnd(tags *kmsg.Tags, offset int64) {
+	tags.Set(tagRemoteEnd, binary.BigEndian.AppendUint64(nil, uint64(offset)))
+}
+
+// ReadRemoteEnd is the reverse of TagRemoteEnd; -1 when the field lacks.
+func ReadRemoteEnd(tags *kmsg.Tags) int64 {
+	offset := int64(-1)
+	tags.Each(func(tag uint32, value []byte) {
+		if tag == tagRemoteEnd && len(value) == 8 {
+			offset = int64(binary.BigEndian.Uint64(value))
+		}
+	})
+	return offset
 }

@@ -95,6 +95,9 @@ func (a *applier) settle(c *change, failed map[metadata.TopicID]error) {
 func (a *applier) changes(image *metadata.Image) []*change {
 	brokerChanged := !maps.Equal(a.brokerConfigs, image.BrokerConfigs(a.m.o.BrokerID)) ||
 		!maps.Equal(a.defaultConfigs, image.DefaultBrokerConfigs())
+	if m := a.m; m.o.Rates != nil && (brokerChanged || !a.began) {
+		m.throttles.setRates(m.o.Rates(image))
+	}
 	a.brokerConfigs, a.defaultConfigs = image.BrokerConfigs(a.m.o.BrokerID), image.DefaultBrokerConfigs()
 	hosted := a.m.index.Load()
 	var changes []*change
@@ -171,30 +174,33 @@ func (a *applier) one(image *metadata.Image, c *change) error {
 		return nil
 	}
 	p.resign(roleOf(state))
-	if p.attached {
-		p.tier.Detach(p.tp)
-		p.attached = false
-	}
+	a.attach(p, was)
 	if !elected {
 		return fmt.Errorf("%s: %w", tp, errNotElected)
 	}
 	return nil
 }
 
-// attach hands the log to the remote tier, again at every new epoch.
+// attach hands the log to the remote tier, again at every new epoch: to be uploaded by the leader, to be read on a follower.
 func (a *applier) attach(p *Partition, was *role) {
+	r := p.role.Load()
 	switch {
 	case p.tier == nil, p.log.Offline() != nil:
 		return
-	case p.attached && was.leader && was.epoch == p.role.Load().epoch:
+	case p.attached && was.leader == r.leader && was.epoch == r.epoch:
 		return
 	case !p.attached && !p.config.Load().Log.RemoteStorageEnable && p.log.StartOffset() == p.log.LocalStartOffset():
 		return // the topic has no remote tier, and had none
 	}
-	p.tier.Attach(tiering.Partition{
-		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: p.role.Load().epoch, Log: p.log,
+	partition := tiering.Partition{
+		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
 		Config: func() storage.Config { return p.config.Load().Log },
-	})
+	}
+	if r.leader {
+		p.tier.Attach(partition)
+	} else {
+		p.tier.Follow(partition)
+	}
 	p.attached = true
 }
 
@@ -232,19 +238,25 @@ func (a *applier) tell(p *Partition) {
 }
 
 func (a *applier) count() {
-	hosted, led := 0, 0
+	hosted, led, under := 0, 0, 0
 	for p := range a.m.Partitions() {
 		hosted++
-		if p.IsLeader() {
-			led++
+		r := p.role.Load()
+		if !r.leader {
+			continue
+		}
+		led++
+		if len(r.isr) < len(r.replicas) {
+			under++
 		}
 	}
+	a.m.metrics.underReplicated.Set(float64(under))
 	a.m.metrics.partitions.Set(float64(hosted))
 	a.m.metrics.leaders.Set(float64(led))
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger}
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	return p

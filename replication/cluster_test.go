@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -17,7 +18,8 @@ import (
 )
 
 // TestCommittedRecordsStay plays three replicas of a partition against a metadata store, in any order: appends at whoever believes to
-// lead, fetches over any length, images that come late, elections, restarts, in-sync sets whose fate nobody learns. What is below
+// lead, fetches over any length, images that come late, elections, restarts, in-sync sets whose fate nobody learns, records that are only in
+// the remote tier any more and followers that go on behind them. What is below
 // any replica's high watermark is the same everywhere and for ever, and every replica that could be elected has all of it.
 func TestCommittedRecordsStay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -31,6 +33,8 @@ func TestCommittedRecordsStay(t *testing.T) {
 			"elect":   c.elect,
 			"restart": c.restart,
 			"shrink":  c.shrink,
+			"upload":  c.upload,
+			"retain":  c.retain,
 			"isr":     c.writeISR,
 			"":        c.check,
 		})
@@ -44,20 +48,22 @@ type simulation struct {
 	replicas  map[int32]*Partition
 	committed []string
 	next      int
+	tier      *fakeTier // has committed[:tier.state.EndOffset]
 }
 
 func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 	t.Helper()
-	c := &simulation{epochs: map[int32]int64{1: 1, 2: 1, 3: 1}, replicas: map[int32]*Partition{}}
+	c := &simulation{epochs: map[int32]int64{1: 1, 2: 1, 3: 1}, replicas: map[int32]*Partition{}, tier: newFakeTier()}
 	c.state = metadata.Partition{Replicas: []int32{1, 2, 3}, Leader: 1, LeaderBrokerEpoch: 1}
 	c.setISR([]metadata.Member{{Broker: 1, Epoch: 1}, {Broker: 2, Epoch: 1}, {Broker: 3, Epoch: 1}})
 	minISR := rapid.IntRange(1, 2).Draw(rt, "min.insync.replicas")
 	for id := range c.epochs {
 		cfg := Config{Log: storage.DefaultConfig(), MinInSyncReplicas: minISR}
+		cfg.Log.RemoteStorageEnable, cfg.Log.LocalRetentionBytes, cfg.Log.FileDeleteDelayMs = true, 0, 0
 		m := New(Options{BrokerID: id, Storage: openStorage(t, vfs.NewMem(), ""), Logger: slog.New(slog.DiscardHandler)})
 		b := &bench{m: m}
 		b.Partition = b.partition(t, tp0, cfg)
-		b.brokerID, b.isr = id, newISRWriter(m)
+		b.brokerID, b.isr, b.Partition.tier = id, newISRWriter(m), c.tier
 		b.resign(role{epoch: -1, leaderID: metadata.NoBroker})
 		c.replicas[id] = b.Partition
 		c.apply(rt, id)
@@ -130,18 +136,24 @@ func (c *simulation) fetch(rt *rapid.T) {
 	if leader == nil || leader == follower || !follows {
 		return
 	}
-	got := ReplicaFetched{}
+	got := ReplicaFetched{RemoteEnd: -1}
 	result, err := leader.readLocal(ReadRequest{
 		Offset: at.Offset, MaxBytes: rapid.SampledFrom([]int{1, 100, 10_000}).Draw(rt, "bytes"), MinOne: true, Isolation: ReadLogEnd,
 		CurrentLeaderEpoch: at.LeaderEpoch, LastFetchedEpoch: at.LastFetchedEpoch,
 		Replica: &metadata.Member{Broker: id, Epoch: c.epochs[id]},
 	})
 	got.Err, got.HighWatermark, got.LogStart, got.Diverging = err, result.HighWatermark, result.LogStartOffset, result.Diverging
+	if err == nil {
+		got.RemoteEnd = result.RemoteEndOffset
+	}
 	if got.Records, err = result.Records.AppendTo(nil); err != nil {
 		rt.Fatal(err)
 	}
 	result.Records.Release()
 	err = follower.replicate(at, &got)
+	if errors.Is(err, ErrOffsetMovedToTier) {
+		err = follower.restore(rt.Context())
+	}
 	if err != nil && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrFencedLeaderEpoch) && !errors.Is(err, ErrUnknownLeaderEpoch) {
 		rt.Fatal(err)
 	}
@@ -174,11 +186,48 @@ func (c *simulation) restart(rt *rapid.T) {
 	}
 	c.epochs[id]++
 	if p := c.replicas[id]; len(c.live()) > 0 && rapid.Bool().Draw(rt, "lossy") {
-		if err := p.log.Truncate(rapid.Int64Range(0, p.log.EndOffset()).Draw(rt, "end")); err != nil {
+		if err := p.log.Truncate(rapid.Int64Range(p.log.LocalStartOffset(), p.log.EndOffset()).Draw(rt, "end")); err != nil {
 			rt.Fatal(err)
 		}
 	}
 	c.replicas[id].resign(role{epoch: c.replicas[id].role.Load().epoch, leaderID: metadata.NoBroker})
+}
+
+// upload has the leader of the newest epoch commit a part of its log to the remote tier; an older one would be fenced by the pointer.
+func (c *simulation) upload(rt *rapid.T) {
+	p := c.replicas[c.state.Leader]
+	if r := p.role.Load(); !r.leader || r.epoch != c.state.LeaderEpoch {
+		return
+	}
+	if err := p.log.Roll(); err != nil {
+		rt.Fatal(err)
+	}
+	closed := p.log.ClosedSegments(c.tier.state.EndOffset)
+	if len(closed) == 0 {
+		return
+	}
+	s := rapid.SampledFrom(closed).Draw(rt, "segment")
+	files, release, err := s.Open()
+	if err != nil {
+		rt.Fatal(err)
+	}
+	defer release()
+	c.tier.state = storage.RemoteState{EndOffset: s.EndOffset, Epochs: files.LeaderEpochs}
+	p.log.SetRemoteEndOffset(s.EndOffset)
+}
+
+// retain has a replica delete from its disk what it knows to be in the remote tier.
+func (c *simulation) retain(rt *rapid.T) {
+	p := c.replicas[broker(rt)]
+	if err := p.log.Roll(); err != nil {
+		rt.Fatal(err)
+	}
+	if _, err := p.log.EnforceRetention(time.Now()); err != nil {
+		rt.Fatal(err)
+	}
+	if p.log.LocalStartOffset() > c.tier.state.EndOffset {
+		rt.Fatalf("the local log begins at %d, the tier ends at %d", p.log.LocalStartOffset(), c.tier.state.EndOffset)
+	}
 }
 
 func (c *simulation) shrink(rt *rapid.T) { c.replicas[broker(rt)].shrink(-1) }
@@ -212,7 +261,7 @@ func (c *simulation) writeISR(rt *rapid.T) {
 func (c *simulation) check(rt *rapid.T) {
 	for _, id := range []int32{1, 2, 3} {
 		p := c.replicas[id]
-		have := contents(rt, p)
+		have := c.contents(rt, p)
 		high := int(p.HighWatermark())
 		if high > len(have) {
 			rt.Fatalf("broker %d has high watermark %d of %d records", id, high, len(have))
@@ -226,35 +275,48 @@ func (c *simulation) check(rt *rapid.T) {
 		}
 	}
 	for _, m := range c.live() {
-		if have := contents(rt, c.replicas[m.Broker]); len(have) < len(c.committed) || !slices.Equal(have[:len(c.committed)], c.committed) {
+		if have := c.contents(rt, c.replicas[m.Broker]); len(have) < len(c.committed) || !slices.Equal(have[:len(c.committed)], c.committed) {
 			rt.Fatalf("broker %d could be elected and has %v of %v, %+v", m.Broker, have, c.committed, c.state)
 		}
 	}
 }
 
-// contents are the records of a replica's log.
+// contents are the records of a replica's log, over both tiers.
+func (c *simulation) contents(t rapid.TB, p *Partition) []string {
+	t.Helper()
+	local := p.log.LocalStartOffset()
+	if int(local) > len(c.committed) {
+		t.Fatalf("the local log begins at %d, %d records are committed", local, len(c.committed))
+	}
+	return append(slices.Clone(c.committed[:local]), contents(t, p)...)
+}
+
+// contents are the records of a replica's local log.
 func contents(t rapid.TB, p *Partition) []string {
 	t.Helper()
-	slice, err := p.log.Read(0, 1<<20, p.log.EndOffset(), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer slice.Release()
-	rest, err := slice.AppendTo(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []string
-	for len(rest) > 0 {
-		var b record.Batch
-		if b, rest, err = record.Split(rest); err != nil {
+	for next := p.log.LocalStartOffset(); next < p.log.EndOffset(); {
+		slice, err := p.log.Read(next, 1<<20, p.log.EndOffset(), true)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for r, err := range b.Records() {
-			if err != nil {
+		rest, err := slice.AppendTo(nil)
+		slice.Release()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for len(rest) > 0 {
+			var b record.Batch
+			if b, rest, err = record.Split(rest); err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, string(r.Value))
+			next = b.NextOffset()
+			for r, err := range b.Records() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				out = append(out, string(r.Value))
+			}
 		}
 	}
 	return out

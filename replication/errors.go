@@ -20,6 +20,8 @@ var (
 	ErrInvalidRequiredAcks = errors.New("acks is none of 0, 1 and -1")
 	// ErrOffsetOutOfRange says that an offset is below the log's start or beyond its end, over both tiers.
 	ErrOffsetOutOfRange = errors.New("offset out of range")
+	// ErrOffsetMovedToTier says to a follower that the leader has an offset only in the remote tier, which the follower reads by itself.
+	ErrOffsetMovedToTier = errors.New("the leader has the offset only in the remote tier")
 	// ErrOffsetNotAvailable says that a new leader does not know yet how far the log is committed.
 	ErrOffsetNotAvailable = errors.New("the high watermark has not reached the leader's epoch yet")
 	// ErrUnreachable says that a broker does not answer.

@@ -23,6 +23,7 @@ type FetchParams struct {
 	MinBytes, MaxBytes int
 	Isolation          Isolation
 	Replica            *metadata.Member // the follower that asks, nil for consumers
+	FromFollower       bool             // see ReadRequest
 }
 
 // FetchPartition asks for one partition.
@@ -32,6 +33,8 @@ type FetchPartition struct {
 	MaxBytes           int
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
+	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be told of a higher one.
+	HighWatermark int64
 }
 
 // FetchResult is the answer for one partition. Its Records must be released, also beside an error.
@@ -111,6 +114,7 @@ func (f *fetch) read(i int) {
 	p, result := &f.partitions[i], &f.results[i]
 	if n := result.Records.Len(); n > 0 {
 		result.Records.Release()
+		p.Partition.sent(f.params.Replica, -n)
 		f.left += n
 		f.bytes -= n
 		f.nonzero--
@@ -118,10 +122,12 @@ func (f *fetch) read(i int) {
 	result.ReadResult, result.Err = p.Partition.readLocal(ReadRequest{
 		Offset: p.Offset, MaxBytes: min(p.MaxBytes, max(f.left, 0)), MinOne: f.nonzero == 0,
 		Isolation: f.params.Isolation, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
-		Replica: f.params.Replica, again: f.waiter != nil,
+		Replica: f.params.Replica, FromFollower: f.params.FromFollower, again: f.waiter != nil,
 	})
 	switch {
 	case result.Err != nil, result.Diverging != nil:
+		f.stop = true
+	case f.params.Replica != nil && p.HighWatermark >= 0 && result.HighWatermark > p.HighWatermark && result.Records.Len() == 0:
 		f.stop = true
 	case result.cold:
 		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve the partitions behind.
@@ -130,6 +136,7 @@ func (f *fetch) read(i int) {
 		f.frozen = append(f.frozen, coldPart{at: i, share: max(share, 1)})
 	default:
 		f.took(result.Records.Len())
+		p.Partition.sent(f.params.Replica, result.Records.Len())
 		f.left -= result.Records.Len()
 	}
 }
@@ -166,12 +173,12 @@ func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 		if until <= 0 {
 			return
 		}
-		timer.Reset(until)
+		timer.Reset(f.recheck(until))
 		select {
 		case <-f.waiter.c:
 			f.update()
 		case <-timer.C:
-			return
+			f.readHeld()
 		case <-ctx.Done():
 			return
 		}
@@ -268,6 +275,7 @@ func (f *fetch) takeCold(i int) {
 		c.read = nil
 		f.pending--
 		f.took(result.Records.Len())
+		f.partitions[i].Partition.sent(f.params.Replica, result.Records.Len())
 		f.stop = f.stop || result.Err != nil
 	}
 }

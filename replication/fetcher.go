@@ -17,7 +17,7 @@ type fetcher struct {
 	key  fetcherKey
 	conn LeaderConn
 
-	changed chan struct{} // one token: partitions were added or removed
+	changed chan struct{} // one token: partitions were added or removed, or are on the disk
 
 	mu         sync.Mutex
 	partitions map[*Partition]bool
@@ -26,16 +26,18 @@ type fetcher struct {
 
 	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
 	positions []ReplicaPosition
+	unflushed bool         // some are left out until they are on the disk
 	asked     []*Partition // at the same place as their position
 }
 
 // The pauses after a failure: of a partition, and of the connection, which doubles.
 const (
-	partitionRest   = 100 * time.Millisecond
-	reconnectMin    = 10 * time.Millisecond
-	reconnectMax    = time.Second
-	fetchGrace      = 2 * time.Second // what an answer may take beyond the time that the leader may wait
-	unflushedRecall = time.Millisecond
+	partitionRest = 100 * time.Millisecond
+	reconnectMin  = 10 * time.Millisecond
+	reconnectMax  = time.Second
+	fetchGrace    = 2 * time.Second // what an answer may take beyond the time that the leader may wait
+	// flushWait is how long the leader may wait for news of the others while a partition waits for its disk here, about as long as that takes.
+	flushWait = 2 * time.Millisecond
 )
 
 func newFetcher(m *Manager, key fetcherKey, conn LeaderConn) *fetcher {
@@ -136,7 +138,7 @@ func (f *fetcher) prepare() time.Duration {
 		return -1
 	}
 	now, next := time.Now(), time.Second
-	f.positions, f.asked = f.positions[:0], f.asked[:0]
+	f.positions, f.asked, f.unflushed = f.positions[:0], f.asked[:0], false
 	for p := range f.rest {
 		if !f.partitions[p] {
 			delete(f.rest, p)
@@ -153,9 +155,15 @@ func (f *fetcher) prepare() time.Duration {
 		at, follows, ready := p.position(f.key.leader)
 		switch {
 		case !follows: // assign will take it out
-		case !ready:
-			next = min(next, unflushedRecall)
+		case p.restoring.Load(), p.log.Offline() != nil:
+			next = min(next, partitionRest)
+		case !ready: // flushed wakes this goroutine
+			f.unflushed = true
 		default:
+			if left := f.m.followerHeld(p, now); left > 0 {
+				next = min(next, left)
+				continue
+			}
 			at.MaxBytes = f.m.o.ReplicaFetchMaxBytes
 			f.positions, f.asked = append(f.positions, at), append(f.asked, p)
 		}
@@ -203,7 +211,10 @@ func (f *fetcher) fetch(ctx context.Context) error {
 func (f *fetcher) wait() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.positions) < len(f.partitions) {
+	switch {
+	case f.unflushed:
+		return min(f.m.o.ReplicaMaxWait, flushWait)
+	case len(f.positions) < len(f.partitions):
 		return min(f.m.o.ReplicaMaxWait, partitionRest)
 	}
 	return f.m.o.ReplicaMaxWait
@@ -212,7 +223,11 @@ func (f *fetcher) wait() time.Duration {
 // take hands an answer to its partition.
 func (f *fetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
+	f.m.received(p, len(got.Records))
 	if err := p.replicate(f.positions[got.At], got); err != nil {
+		if errors.Is(err, ErrOffsetMovedToTier) {
+			f.m.restores.add(p)
+		}
 		f.rest[p] = time.Now().Add(partitionRest)
 		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
 		f.m.metrics.followErrors.Inc()

@@ -28,6 +28,7 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 		}
 		partitions[i] = FetchPartition{
 			Partition: p, Offset: at.Offset, MaxBytes: int(at.MaxBytes), CurrentLeaderEpoch: at.LeaderEpoch, LastFetchedEpoch: at.LastFetchedEpoch,
+			HighWatermark: -1,
 		}
 	}
 	c.leader.Fetch(ctx, FetchParams{
@@ -40,7 +41,7 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 	for i := range results {
 		got := &results[i]
 		answers[i] = ReplicaFetched{
-			At: i, Err: got.Err, HighWatermark: got.HighWatermark, LogStart: got.LogStartOffset, Diverging: got.Diverging,
+			At: i, Err: got.Err, HighWatermark: got.HighWatermark, LogStart: got.LogStartOffset, RemoteEnd: got.RemoteEndOffset, Diverging: got.Diverging,
 		}
 		var err error
 		if answers[i].Records, err = got.Records.AppendTo(nil); err != nil {
@@ -51,9 +52,14 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 	return answers, nil
 }
 
-// TestFollowerKeepsUp has a second broker follow the first: a topic that is there when it starts, and one that comes while its fetcher waits
-// for news, which must not have to wait for the end of that.
-func TestFollowerKeepsUp(t *testing.T) {
+// pair is a cluster of two brokers, of which the first is in a cluster.
+type pair struct {
+	*cluster
+	second *metadata.Registration
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
 	c := newClusterTest(t, vfs.NewMem())
 	second := metadata.NewRegistration(metadata.RegistrationOptions{
 		Store: c.store, BrokerID: 2, DirectoryID: "e", Now: time.Now, Logger: slog.New(slog.DiscardHandler),
@@ -66,24 +72,42 @@ func TestFollowerKeepsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.start(nil)
-	create := func(name string) {
-		t.Helper()
-		spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{0: {1, 2}}}
-		if r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{spec}, false)[0]; r.Err != nil {
-			t.Fatal(r.Err)
-		}
-		c.settle()
-	}
-	create("before")
+	return &pair{c, second}
+}
 
+// create makes a topic that the first broker leads and the second follows.
+func (c *pair) create(name string) {
+	c.t.Helper()
+	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{0: {1, 2}}}
+	if r := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{spec}, false)[0]; r.Err != nil {
+		c.t.Fatal(r.Err)
+	}
+	c.settle()
+}
+
+// follow starts the second broker.
+func (c *pair) follow(remote tier, maxWait time.Duration) *Manager {
+	c.t.Helper()
+	logs := openStorage(c.t, vfs.NewMem(), c.id)
+	background(c.t, logs.Run)
 	follower := New(Options{
-		BrokerID: 2, Storage: openStorage(t, vfs.NewMem(), c.id), Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		BrokerID: 2, Storage: logs, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Tier: remote,
 		Followers: Followers{
 			Dial:        func(metadata.Broker) LeaderConn { return loopConn{c.m} },
-			BrokerEpoch: second.Epoch, ReplicaMaxWait: time.Hour,
+			BrokerEpoch: c.second.Epoch, ReplicaMaxWait: maxWait,
 		},
 	})
-	background(t, follower.Run)
+	background(c.t, follower.Run)
+	return follower
+}
+
+// TestFollowerKeepsUp has a second broker follow the first: a topic that is there when it starts, and one that comes while its fetcher waits
+// for news, which must not have to wait for the end of that.
+func TestFollowerKeepsUp(t *testing.T) {
+	c := newPair(t)
+	c.create("before")
+	follower := c.follow(nil, time.Hour)
 	write := func(name string) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -107,6 +131,36 @@ func TestFollowerKeepsUp(t *testing.T) {
 		}
 	}
 	write("before")
-	create("meanwhile")
+	c.create("meanwhile")
 	write("meanwhile")
+}
+
+// TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower asks for more once it has synced what it has, and not a poll later.
+func TestDurableFollowerIsWokenByItsDisk(t *testing.T) {
+	c := newPair(t)
+	spec := metadata.TopicSpec{Name: "t", Assignments: map[int32][]int32{0: {1, 2}}, Configs: map[string]string{"flush.messages": "1"}}
+	if r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{spec}, false)[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.settle()
+	background(t, c.storage.Run)
+	c.follow(nil, time.Hour)
+	leader := c.partition("t", 0)
+	write := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 100 {
+			a, err := leader.Append(batch(t, 1000, "v"), AcksAll)
+			if err == nil {
+				err = a.Wait(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write()
+	c.create("quiet") // has the leader hold the follower's fetch as long as it may
+	write()
 }

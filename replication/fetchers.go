@@ -63,6 +63,7 @@ func (f *fetchers) assign(image *metadata.Image, changes []*change) {
 		f.leaveLocked(c.partition)
 		if next != nil {
 			f.of[c.partition] = next
+			c.partition.fetcher.Store(next)
 			next.add(c.partition)
 			woken[next] = true
 		}
@@ -87,6 +88,7 @@ func (f *fetchers) leaveLocked(p *Partition) {
 		delete(f.byKey, old.key)
 	}
 	delete(f.of, p)
+	p.fetcher.Store(nil)
 }
 
 // wantedLocked is the fetcher that a partition belongs to: none if this broker leads it, or nobody does.

@@ -17,5 +17,7 @@ func (p *Partition) flushed(upTo int64, err error) {
 	}
 	if p.role.Load().leader {
 		p.advanceLocked()
+	} else if f := p.fetcher.Load(); f != nil {
+		f.signal()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
 )
 
 // position is where a follower has to fetch. ready is false as long as it must not: what it has appended has to be on the disk first, so
@@ -40,6 +41,9 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 		return p.truncateLocked(at, *got.Diverging)
 	}
 	if len(got.Records) > 0 {
+		if err := p.makeRoomLocked(record.Batch(got.Records)); err != nil {
+			return err
+		}
 		info, err := p.log.AppendAsFollower(got.Records)
 		if err != nil {
 			return err
@@ -50,12 +54,28 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 		}
 	}
 	p.log.SetHighWatermark(got.HighWatermark)
+	if got.RemoteEnd > p.log.RemoteEndOffset() {
+		// What this log has below its end is what the leader has, so local retention may go by what the leader has uploaded.
+		p.log.SetRemoteEndOffset(got.RemoteEnd)
+	}
 	if start := min(got.LogStart, p.log.HighWatermark()); start > p.log.StartOffset() {
 		if err := p.log.AdvanceStartOffset(start); err != nil {
 			return fmt.Errorf("follow the leader's log start %d: %w", start, err)
 		}
 	}
 	p.watchers.wake()
+	return nil
+}
+
+// makeRoomLocked takes the end of an empty log back to where the first batch begins: the leader's log starts within it, after DeleteRecords.
+func (p *Partition) makeRoomLocked(first record.Batch) error {
+	end := p.log.EndOffset()
+	if len(first) < record.HeaderSize || first.BaseOffset() >= end || first.NextOffset() <= end || p.log.LocalStartOffset() < end {
+		return nil // a damaged one is for the append to tell
+	}
+	if err := p.log.TruncateFully(first.BaseOffset()); err != nil {
+		return fmt.Errorf("begin %s anew at %d: %w", p.tp, first.BaseOffset(), err)
+	}
 	return nil
 }
 

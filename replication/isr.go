@@ -61,14 +61,9 @@ func (w *isrWriter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			under := 0
 			for p := range w.m.Partitions() {
 				p.shrink(lag)
-				if r := p.role.Load(); r.leader && len(r.isr) < len(r.replicas) {
-					under++
-				}
 			}
-			w.m.metrics.underReplicated.Set(float64(under))
 			continue
 		case <-w.some:
 		}

@@ -154,7 +154,9 @@ func readAt(offset int64) ReadRequest {
 type fakeTier struct {
 	mu       sync.Mutex
 	batches  map[metadata.TopicPartition][]record.Batch
-	attached map[metadata.TopicPartition]int32
+	attached map[metadata.TopicPartition]int32 // leader epochs
+	followed map[metadata.TopicPartition]int32
+	state    storage.RemoteState // what LatestState finds
 	kicked   int
 	err      error
 	hold     chan struct{} // nil: reads do not wait
@@ -166,7 +168,8 @@ type fakeTier struct {
 func newFakeTier() *fakeTier {
 	return &fakeTier{
 		batches: map[metadata.TopicPartition][]record.Batch{}, attached: map[metadata.TopicPartition]int32{},
-		started: make(chan int64, 100),
+		followed: map[metadata.TopicPartition]int32{},
+		started:  make(chan int64, 100),
 	}
 }
 
@@ -180,12 +183,27 @@ func (f *fakeTier) Attach(p tiering.Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.attached[p.TopicPartition] = p.LeaderEpoch
+	delete(f.followed, p.TopicPartition)
+}
+
+func (f *fakeTier) Follow(p tiering.Partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.followed[p.TopicPartition] = p.LeaderEpoch
+	delete(f.attached, p.TopicPartition)
+}
+
+func (f *fakeTier) LatestState(context.Context, metadata.TopicPartition) (storage.RemoteState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.state, f.err
 }
 
 func (f *fakeTier) Detach(tp metadata.TopicPartition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.attached, tp)
+	delete(f.followed, tp)
 }
 
 func (f *fakeTier) Kick(metadata.TopicPartition) {

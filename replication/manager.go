@@ -33,6 +33,7 @@ type Options struct {
 	ColdMaxWait time.Duration
 
 	Followers
+	Throttling
 }
 
 // Followers are the options of replication between brokers; without Dial this broker follows nobody.
@@ -79,6 +80,8 @@ type Manager struct {
 	applier     applier             // Run's
 	isr         *isrWriter
 	fetchers    *fetchers
+	restores    *restores
+	throttles   *throttles
 
 	served struct {
 		sync.Mutex
@@ -96,9 +99,11 @@ func New(o Options) *Manager {
 		listeners: map[string]Listener{},
 	}
 	m.cold = newColdReads(m.metrics)
+	m.throttles = newThrottles(o.Throttling, m.metrics)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)
 	m.fetchers = newFetchers(m)
+	m.restores = newRestores(m)
 	if o.AlterISR != nil {
 		m.isr = newISRWriter(m)
 	}
@@ -112,8 +117,8 @@ func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
 // retryInterval is how soon what failed for an image, on a full disk say, is tried again.
 const retryInterval = time.Second
 
-// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket, fetch from leaders
-// and write in-sync sets.
+// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket, restore from it,
+// fetch from leaders and write in-sync sets.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -122,6 +127,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel()
 	wg.Go(func() { m.cold.run(ctx) })
+	wg.Go(func() { m.restores.run(ctx) })
 	if m.isr != nil {
 		wg.Go(func() { m.isr.run(ctx) })
 	}

@@ -18,9 +18,12 @@ type metrics struct {
 	replicatedBytes prometheus.Counter
 	truncations     prometheus.Counter
 	followErrors    prometheus.Counter
+	restores        *prometheus.CounterVec
 	fetchFailures   prometheus.Counter
 	isrChanges      *prometheus.CounterVec
 	underReplicated prometheus.Gauge
+	throttledBytes  *prometheus.CounterVec
+	throttleHeld    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -63,6 +66,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		followErrors: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_follow_errors_total", Help: "Answers of leaders about a partition that its follower could not go on with.",
 		}),
+		restores: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_restores_total", Help: "Times that a follower took its state from the remote tier, by outcome.",
+		}, []string{"outcome"}),
 		fetchFailures: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_fetch_failures_total", Help: "Fetches from leaders that failed as a whole.",
 		}),
@@ -72,5 +78,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		underReplicated: f.NewGauge(prometheus.GaugeOpts{
 			Name: "varve_replication_under_replicated_count", Help: "Partitions led by this broker that have replicas out of sync.",
 		}),
+		throttledBytes: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_throttled_bytes_total",
+			Help: "Bytes of batches of throttled replicas that this broker, as the leader or the follower, has let through.",
+		}, []string{"side"}),
+		throttleHeld: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_replication_throttle_held_seconds_total",
+			Help: "Time in which a replication throttle of this broker, as the leader or the follower, has held replicas back.",
+		}, []string{"side"}),
 	}
 }

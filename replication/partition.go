@@ -16,6 +16,8 @@ type Config struct {
 	Log               storage.Config
 	MinInSyncReplicas int  // min.insync.replicas
 	AckFsync          bool // varve.ack.fsync
+
+	LeaderThrottled, FollowerThrottled ThrottledReplicas // of this broker
 }
 
 // flushesEach tells whether every record is synced, and nobody reads it before.
@@ -32,6 +34,8 @@ type Partition struct {
 	tier    tier // nil: there is no bucket
 	metrics *metrics
 
+	throttles *throttles
+
 	brokerID     int32
 	logger       *slog.Logger
 	role         atomic.Pointer[role]   // replaced under mu
@@ -44,8 +48,10 @@ type Partition struct {
 	followers followers  // of a leader; guarded by mu
 	isr       *isrWriter
 
-	attached bool // to the tier; the applier's
-	told     role // that a listener knows; the applier's
+	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
+	restoring atomic.Bool             // takes its state from the remote tier
+	attached  bool                    // to the tier; the applier's
+	told      role                    // that a listener knows; the applier's
 }
 
 // role is what the metadata image says of a partition. It never changes; it is replaced.
@@ -92,7 +98,10 @@ func (p *Partition) IsLeader() bool { return p.role.Load().leader }
 
 // leading returns the role if this broker leads the partition, the client does not think otherwise, and the log's disk works. currentEpoch
 // is the leader epoch that the client knows, or -1.
-func (p *Partition) leading(currentEpoch int32) (*role, error) {
+func (p *Partition) leading(currentEpoch int32) (*role, error) { return p.serving(currentEpoch, false) }
+
+// serving is leading, but that a follower will do as well if that is said. One that knows no leader will not: nobody tells it what is committed.
+func (p *Partition) serving(currentEpoch int32, follower bool) (*role, error) {
 	r := p.role.Load()
 	switch {
 	case r.gone:
@@ -101,7 +110,7 @@ func (p *Partition) leading(currentEpoch int32) (*role, error) {
 		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.epoch, ErrFencedLeaderEpoch)
 	case currentEpoch >= 0 && currentEpoch > r.epoch:
 		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.epoch, ErrUnknownLeaderEpoch)
-	case !r.leader:
+	case !r.leader && (!follower || r.leaderID == metadata.NoBroker):
 		return nil, fmt.Errorf("%s: %w", p.tp, ErrNotLeader)
 	}
 	if err := p.log.Offline(); err != nil {
@@ -159,11 +168,11 @@ func (p *Partition) configure(c *Config) {
 	}
 	p.config.Store(c)
 	p.log.SetConfig(c.Log)
-	if r := p.role.Load(); r.leader {
+	if c.durable() {
+		p.log.FlushSoon()
+	}
+	if p.role.Load().leader {
 		p.advanceLocked()
-		if c.durable() {
-			p.log.FlushSoon()
-		}
 	}
 }
 

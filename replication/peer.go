@@ -44,6 +44,7 @@ type ReplicaFetched struct {
 	Err           error // an error of this package, or another
 	HighWatermark int64
 	LogStart      int64
+	RemoteEnd     int64 // end of what is committed to the remote tier, -1 unknown
 	Diverging     *EpochEnd
 	Records       []byte // whole batches, and maybe a part of one at the end
 }

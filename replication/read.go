@@ -31,17 +31,21 @@ type ReadRequest struct {
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
 	// Replica is the follower that asks, nil for consumers: it has everything below Offset.
 	Replica *metadata.Member
-	again   bool // the same request looks again: its Offset says nothing new
+	// FromFollower permits a consumer to read from a replica that does not lead (KIP-392).
+	FromFollower bool
+	again        bool // the same request looks again: its Offset says nothing new
 }
 
 // ReadResult is what there is. Without an error its Records, which may be none, must be released.
 type ReadResult struct {
 	Records                                         Records
 	HighWatermark, LastStableOffset, LogStartOffset int64
+	RemoteEndOffset                                 int64                // for replicas: of what is committed to the remote tier, -1 unknown
 	Aborted                                         []storage.AbortedTxn // with ReadCommitted
 	// Diverging is set, and Records are none, when the client's history is not the leader's: it must truncate to the end of this epoch.
 	Diverging *EpochEnd
 
+	held bool  // a replication throttle holds back what there is
 	cold bool  // the offset is in the remote tier, which has not been read
 	upTo int64 // exclusive limit that Isolation sets
 	end  int64 // of the log when it was read
@@ -91,7 +95,7 @@ func coldError(err error) error {
 
 // readLocal reads the local tier, and only looks whether the remote one would have to be asked.
 func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
-	role, err := p.leading(r.CurrentLeaderEpoch)
+	role, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
 	if err != nil {
 		return ReadResult{}, err
 	}
@@ -116,18 +120,25 @@ func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	if r.Offset < result.LogStartOffset || r.Offset > result.end {
 		return result.at(), fmt.Errorf("read %s at %d, log is [%d, %d): %w", p.tp, r.Offset, result.LogStartOffset, result.end, ErrOffsetOutOfRange)
 	}
-	if r.Replica != nil && !r.again {
-		p.fetchedBy(*r.Replica, role, r.Offset)
-		result.HighWatermark = p.log.HighWatermark()
+	if r.Replica != nil {
+		if !r.again {
+			p.fetchedBy(*r.Replica, role, r.Offset)
+			result.HighWatermark = p.log.HighWatermark()
+		}
+		result.RemoteEndOffset = p.log.RemoteEndOffset()
 	}
 	result.upTo = upTo(r.Isolation, &result, result.end)
 	if r.Offset >= result.upTo || r.MaxBytes <= 0 && !r.MinOne {
 		return result, nil
 	}
+	if p.leaderHeld(role, r.Replica) {
+		result.held = true
+		return result, nil
+	}
 	return p.readSlice(r, result)
 }
 
-// at is what of a result a replica needs beside ErrOffsetOutOfRange: where the log starts.
+// at is what of a result a replica needs beside an error about its offset: where the log starts.
 func (r ReadResult) at() ReadResult { return ReadResult{LogStartOffset: r.LogStartOffset} }
 
 func (p *Partition) readSlice(r ReadRequest, result ReadResult) (ReadResult, error) {
@@ -148,6 +159,8 @@ func (p *Partition) readSlice(r ReadRequest, result ReadResult) (ReadResult, err
 	switch {
 	case r.Offset < p.log.StartOffset():
 		return ReadResult{}, fmt.Errorf("read %s at %d: deleted meanwhile: %w", p.tp, r.Offset, ErrOffsetOutOfRange)
+	case r.Replica != nil:
+		return result.at(), fmt.Errorf("read %s at %d, the local log begins at %d: %w", p.tp, r.Offset, p.log.LocalStartOffset(), ErrOffsetMovedToTier)
 	case p.tier == nil:
 		return ReadResult{}, fmt.Errorf("read %s at %d: not on the local disk, and there is no bucket: %w", p.tp, r.Offset, ErrColdReadFailed)
 	}

@@ -11,12 +11,14 @@ import (
 // tier is the remote tier: *tiering.Manager.
 type tier interface {
 	Attach(p tiering.Partition)
+	Follow(p tiering.Partition)
 	Detach(tp metadata.TopicPartition)
 	Kick(tp metadata.TopicPartition)
 	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error)
 	OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error)
 	MaxTimestamp(ctx context.Context, tp metadata.TopicPartition) (storage.TimestampOffset, bool, error)
 	EndOffsetForEpoch(ctx context.Context, tp metadata.TopicPartition, epoch int32) (int32, int64, error)
+	LatestState(ctx context.Context, tp metadata.TopicPartition) (storage.RemoteState, error)
 	Status(tp metadata.TopicPartition) (tiering.Status, bool)
 }
 

@@ -31,6 +31,20 @@ func (s *server) followers(ctx context.Context) replication.Followers {
 	}
 }
 
+// throttling are the settings of replication throttles.
+func (s *server) throttling() replication.Throttling {
+	return replication.Throttling{
+		Rates: func(image *metadata.Image) replication.ThrottleRates {
+			v := s.settings.as(image).Broker()
+			return replication.ThrottleRates{
+				Leader: v.Int64("leader.replication.throttled.rate"), Follower: v.Int64("follower.replication.throttled.rate"),
+			}
+		},
+		Windows: int(s.values.Int64("replication.quota.window.num")),
+		Window:  time.Duration(s.values.Int64("replication.quota.window.size.seconds")) * time.Second,
+	}
+}
+
 // suspect tells everybody that a broker seems dead: its connections were
 // reset, or nobody listens where it did. A broker that is only silent is left to
 // its lease.

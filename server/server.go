@@ -238,10 +238,13 @@ func (s *server) startData(ctx context.Context) error {
 			values := s.settings.topic(image, topic)
 			return replication.Config{
 				Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
+				LeaderThrottled:   replication.ThrottledOn(s.Config.NodeID, values.List("leader.replication.throttled.replicas")),
+				FollowerThrottled: replication.ThrottledOn(s.Config.NodeID, values.List("follower.replication.throttled.replicas")),
 			}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
 		Followers:   s.followers(ctx),
+		Throttling:  s.throttling(),
 	})
 	s.startGroups(ctx)
 	if err := s.followTiered(); err != nil {
@@ -387,6 +390,7 @@ func (s *server) brokerConfig() broker.Config {
 	}
 	c.MaxConnections = int(s.values.Int64("max.connections"))
 	c.MaxConnectionsPerIP = int(s.values.Int64("max.connections.per.ip"))
+	c.SelectByRack = config.SelectsByRack(s.values.String("replica.selector.class"))
 	c.FetchMaxBytes = s.values.Int32("fetch.max.bytes")
 	c.FetchSessionSlots = int(s.values.Int64("max.incremental.fetch.session.cache.slots"))
 	c.IdleTimeout = s.values.Duration("connections.max.idle.ms")

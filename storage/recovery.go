@@ -40,8 +40,13 @@ func (l *Log) load(from found) error {
 	}
 	if !from.clean {
 		// Behind the recovery point the file may tell of batches that are gone;
-		// what is scanned has its epochs in its batches.
-		l.epochs.truncateEnd(from.recoveryPoint)
+		// what is scanned has its epochs in its batches. What lies below the first
+		// segment is only in the object store and is not scanned.
+		known := from.recoveryPoint
+		if len(files.bases) > 0 {
+			known = max(known, files.bases[0])
+		}
+		l.epochs.truncateEnd(known)
 	}
 	rebuilt := map[*segment]bool{}
 	list, err := l.loadSegments(files, from, rebuilt)

@@ -26,7 +26,7 @@ func (l *Log) Truncate(to int64) error {
 		l.epochs.truncateEnd(to)
 		return nil
 	case to < l.list()[0].base:
-		err = l.truncateFullyLocked(to, min(to, l.offsets.start.Load()))
+		err = l.truncateFullyLocked(to, min(to, l.offsets.start.Load()), nil)
 	default:
 		err = l.truncateLocked(to)
 	}
@@ -44,7 +44,7 @@ func (l *Log) TruncateFully(at int64) error {
 	defer l.mu.Unlock()
 	err := l.usable()
 	if err == nil {
-		err = l.truncateFullyLocked(at, at)
+		err = l.truncateFullyLocked(at, at, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("truncate %s fully at %d: %w", l.key, at, err)
@@ -66,7 +66,7 @@ func (l *Log) truncateLocked(to int64) error {
 	}
 	if start := l.offsets.start.Load(); end < start { // log start was within the batch, or is above to
 		at := min(to, start)
-		return l.truncateFullyLocked(at, at)
+		return l.truncateFullyLocked(at, at, nil)
 	}
 	// What a full disk may refuse comes first, while the log can stay as it is.
 	if err = old.persistIndexes(); err != nil {
@@ -154,7 +154,9 @@ func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	return s, nil
 }
 
-func (l *Log) truncateFullyLocked(at, start int64) error {
+// truncateFullyLocked begins anew at an offset, with what is known of the
+// batches before it, if anything is.
+func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	if err := l.ensureDirLocked(); err != nil {
 		return classify(err)
 	}
@@ -166,14 +168,12 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 			return classify(err)
 		}
 	}
-	list := l.list()
-	s, err := l.replaceAllLocked(list, at)
+	s, err := l.replaceAllLocked(l.list(), at, known)
 	if err != nil {
 		l.dir.fail(fmt.Errorf("begin anew at %d: %w", at, err))
 		return l.dir.err()
 	}
 	l.publish(segmentList{s})
-	l.producers = producerState{}
 	l.setEndLocked(at)
 	l.offsets.hw.Store(at)
 	l.offsets.start.Store(start)
@@ -183,17 +183,22 @@ func (l *Log) truncateFullyLocked(at, start int64) error {
 }
 
 // replaceAllLocked puts one empty segment in the place of all others.
-func (l *Log) replaceAllLocked(list segmentList, at int64) (*segment, error) {
+func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*segment, error) {
 	for _, s := range slices.Backward(list) {
 		if err := l.discardLocked(s); err != nil {
 			return nil, err
 		}
 	}
-	s, err := l.createSegmentLocked(at)
-	if err != nil {
+	if err := l.removeSnapshotsAbove(-1); err != nil {
 		return nil, err
 	}
-	return s, l.removeSnapshotsAbove(-1)
+	l.producers = producerState{}
+	if known != nil {
+		if err := l.enterLocked(known, at); err != nil {
+			return nil, err
+		}
+	}
+	return l.createSegmentLocked(at)
 }
 
 // setEndLocked takes the end, and what must not be above it, back.

@@ -1,6 +1,7 @@
 // Package tiering keeps the history of partitions in an object store: it uploads
 // closed segments, expires them, and reads them back by offset and by time. It
-// is used by replication, which attaches the partitions that this broker leads.
+// is used by replication, which attaches the partitions that this broker leads
+// and has it follow the others that it has a replica of: those it only reads.
 // It knows the local log through a few methods, the object store through
 // objstore.Bucket and the cluster through one key a partition in metadata.Store;
 // it knows nothing of the network, of clients, or of who leads what.
@@ -70,7 +71,10 @@
 //     fetched a second time and then reported, never returned.
 //   - T6. A partition is with one worker at a time; a Detach that has returned
 //     leaves nobody who touches its log.
-//   - T7. Uploads, reads, queues and caches are bounded; a reader that leaves
+//   - T7. A follower changes nothing: not the pointer, not the bucket, not the local
+//     log (TestFollowerChangesNothing). It reads by a manifest that was current
+//     less than half of DeleteDelay ago, so that what that names is still there.
+//   - T8. Uploads, reads, queues and caches are bounded; a reader that leaves
 //     does not end a read that others wait for.
 //
 // # Who runs what

@@ -13,7 +13,7 @@ import (
 // tier ends, beyond which the caller must look in the local log. Both are -1 if
 // the tier has no such epoch.
 func (m *Manager) EndOffsetForEpoch(ctx context.Context, tp metadata.TopicPartition, epoch int32) (int32, int64, error) {
-	p, current, err := m.current(ctx, tp)
+	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
 		return -1, -1, fmt.Errorf("look up leader epoch %d in the remote tier of %s: %w", epoch, tp, err)
 	}

@@ -25,6 +25,7 @@ type fakeLog struct {
 	onRemoteEnd func(offset int64)
 	start, end  int64
 	remoteEnd   int64
+	localStart  int64
 	segments    []fakeSegment
 	batches     []record.Batch
 	opened      int
@@ -42,7 +43,12 @@ func newFakeLog(t *testing.T) *fakeLog {
 }
 
 func (l *fakeLog) StartOffset() int64 { l.mu.Lock(); defer l.mu.Unlock(); return l.start }
-func (l *fakeLog) EndOffset() int64   { l.mu.Lock(); defer l.mu.Unlock(); return l.end }
+func (l *fakeLog) LocalStartOffset() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.localStart
+}
+func (l *fakeLog) EndOffset() int64 { l.mu.Lock(); defer l.mu.Unlock(); return l.end }
 
 func (l *fakeLog) closedSegments(from int64) []closedSegment {
 	l.mu.Lock()

@@ -7,6 +7,7 @@ import (
 // localLog is what this package needs of a partition's local log.
 type localLog interface {
 	StartOffset() int64
+	LocalStartOffset() int64
 	EndOffset() int64
 	// closedSegments are those that end above from and may go up, ascending.
 	closedSegments(from int64) []closedSegment

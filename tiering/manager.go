@@ -85,7 +85,8 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 // attachConcurrency is how many partitions are attached at a time.
 const attachConcurrency = 8
 
-// Manager owns the remote tier of the partitions that this broker leads. All
+// Manager owns the remote tier of the partitions that this broker leads, and
+// reads that of the partitions that it follows. All
 // methods may be called concurrently; nothing happens outside of Run.
 type Manager struct {
 	o         Options
@@ -152,14 +153,19 @@ func (m *Manager) Attach(p Partition) { m.attach(p, storageLog{p.Log}) }
 
 func (m *Manager) attach(config Partition, log localLog) {
 	p := m.newPartition(config, log)
+	m.enter(p)
+	m.scheduler.push(p)
+}
+
+// enter takes the partition in, in the place of an older attachment.
+func (m *Manager) enter(p *partition) {
 	m.mu.Lock()
-	old := m.mu.partitions[config.TopicPartition]
-	m.mu.partitions[config.TopicPartition] = p
+	old := m.mu.partitions[p.TopicPartition]
+	m.mu.partitions[p.TopicPartition] = p
 	m.mu.Unlock()
 	if old != nil {
 		m.release(old)
 	}
-	m.scheduler.push(p)
 }
 
 // Detach lets the partition go. When it returns the Manager does not touch its
@@ -182,7 +188,7 @@ func (m *Manager) release(p *partition) {
 // Kick is a hint that the partition has something to do: a segment was closed,
 // the high watermark has passed one, the log start or a setting has changed.
 func (m *Manager) Kick(tp metadata.TopicPartition) {
-	if p, ok := m.partition(tp); ok {
+	if p, ok := m.partition(tp); ok && p.follower == nil {
 		m.scheduler.push(p)
 	}
 }
@@ -191,7 +197,9 @@ func (m *Manager) kickAll() {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for _, p := range m.mu.partitions {
-		m.scheduler.push(p)
+		if p.follower == nil {
+			m.scheduler.push(p)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// Partition is what the leader of a partition attaches.
+// Partition is what a replica hands over: the leader to Attach, others to Follow.
 type Partition struct {
 	TopicID        metadata.TopicID
 	TopicPartition metadata.TopicPartition
@@ -38,8 +38,9 @@ type partition struct {
 	manifest atomic.Pointer[manifest] // the current one; nil until it is loaded
 	tried    chan struct{}            // closed by the worker when the first attempt to load is over
 
-	own   ownership
-	sched schedule
+	own      ownership
+	sched    schedule
+	follower *follower // nil: this broker leads
 
 	mu struct {
 		sync.Mutex

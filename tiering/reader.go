@@ -26,14 +26,15 @@ type chunkKey struct {
 // The bytes are shared with the cache and with other readers: read only. They
 // stay valid for as long as they are referred to.
 func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error) {
-	p, current, err := m.current(ctx, tp)
+	p, current, err := m.current(ctx, tp, offset)
 	if err != nil {
 		return nil, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
 	}
 	out, next, err := p.read(ctx, current, offset, maxBytes, limit)
-	if errors.Is(err, objstore.ErrNotFound) && p.manifest.Load() != current {
-		// The segment expired while we looked.
-		out, next, err = p.read(ctx, p.manifest.Load(), offset, maxBytes, limit)
+	if errors.Is(err, objstore.ErrNotFound) {
+		if newer := p.newer(ctx, current); newer != nil { // the segment expired while we looked
+			out, next, err = p.read(ctx, newer, offset, maxBytes, limit)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
@@ -42,11 +43,22 @@ func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset i
 	return out, nil
 }
 
-// current finds the partition and its manifest, for whose first loading it waits.
-func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition) (*partition, *manifest, error) {
+// everything has current find a manifest that reaches to where the local log begins.
+const everything = -1
+
+// current finds the partition and its manifest, which reaches beyond offset if
+// the tier does. It waits for the first loading.
+func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offset int64) (*partition, *manifest, error) {
 	p, ok := m.partition(tp)
 	if !ok {
 		return nil, nil, ErrUnknownPartition
+	}
+	if p.follower != nil {
+		if offset == everything {
+			offset = p.log.LocalStartOffset() - 1
+		}
+		current, err := p.followed(ctx, offset, false)
+		return p, current, err
 	}
 	if current := p.manifest.Load(); current != nil {
 		return p, current, nil
@@ -71,6 +83,19 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition) (*par
 		return nil, nil, reason
 	}
 	return nil, nil, fmt.Errorf("%w: the manifest is not loaded: %w", ErrUnavailable, reason)
+}
+
+// newer is the partition's present manifest if it is not current, nil otherwise.
+func (p *partition) newer(ctx context.Context, current *manifest) *manifest {
+	if p.follower != nil {
+		if _, err := p.followed(ctx, 0, true); err != nil {
+			return nil // the reader's error says enough
+		}
+	}
+	if newer := p.manifest.Load(); newer != current {
+		return newer
+	}
+	return nil
 }
 
 // position is where a read ended, for the read-ahead.

@@ -15,6 +15,8 @@ const (
 	StateAttaching State = "attaching"
 	// StateActive: segments go up as they are closed, or would.
 	StateActive State = "active"
+	// StateFollowing: another broker leads the partition; the tier is only read.
+	StateFollowing State = "following"
 	// StateDeposed: another leader owns the manifest.
 	StateDeposed State = "deposed"
 )
@@ -41,6 +43,7 @@ type Status struct {
 }
 
 // Status tells how the partition's remote tier is, false if it is not attached.
+// On a follower it is what the last read saw.
 func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	p, ok := m.partition(tp)
 	if !ok {

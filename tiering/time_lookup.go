@@ -12,7 +12,7 @@ import (
 // OffsetForTimestamp finds the first record of the remote tier, from the log
 // start on, whose timestamp is ts or later; false if there is none.
 func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error) {
-	p, current, err := m.current(ctx, tp)
+	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
 		return storage.TimestampOffset{}, false, fmt.Errorf("look up time %d in the remote tier of %s: %w", ts, tp, err)
 	}
@@ -26,7 +26,7 @@ func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicParti
 // MaxTimestamp finds the largest timestamp in the remote tier, from the log
 // start on, and the first record that has it; false if the tier is empty.
 func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition) (storage.TimestampOffset, bool, error) {
-	p, current, err := m.current(ctx, tp)
+	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
 		return storage.TimestampOffset{}, false, fmt.Errorf("look up the largest timestamp in the remote tier of %s: %w", tp, err)
 	}

@@ -1,0 +1,102 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+)
+
+const (
+	// restoreWorkers is how many followers take their state from the bucket at a time.
+	restoreWorkers = 4
+	// restoreQueue is how many more may wait. Those beyond ask their leader again first.
+	restoreQueue = 256
+)
+
+// restores has followers whose next records their leaders have only in the bucket go on where the bucket ends: with the log start, the leader
+// epochs and the producers that the bucket tells of, and without the records. What follows they copy from the leader.
+type restores struct {
+	metrics *metrics
+	logger  *slog.Logger
+	queue   chan *Partition
+}
+
+func newRestores(m *Manager) *restores {
+	return &restores{metrics: m.metrics, logger: m.o.Logger, queue: make(chan *Partition, restoreQueue)}
+}
+
+// add queues a partition. Until its turn is over it is not fetched for.
+func (r *restores) add(p *Partition) {
+	if p.restoring.Swap(true) {
+		return
+	}
+	select {
+	case r.queue <- p:
+	default:
+		p.restoring.Store(false)
+	}
+}
+
+// run works until ctx ends.
+func (r *restores) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range restoreWorkers {
+		workers.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case p := <-r.queue:
+					r.one(ctx, p)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func (r *restores) one(ctx context.Context, p *Partition) {
+	defer p.restoring.Store(false)
+	err := p.restore(ctx)
+	switch {
+	case err == nil:
+		r.metrics.restores.WithLabelValues("restored").Inc()
+	case ctx.Err() == nil:
+		r.metrics.restores.WithLabelValues("failed").Inc()
+		r.logger.Warn("a follower cannot take its state from the remote tier; trying again", slog.String("partition", p.tp.String()), slog.Any("error", err))
+	}
+}
+
+// restore begins the log where the remote tier ends.
+func (p *Partition) restore(ctx context.Context) error {
+	if p.tier == nil {
+		return fmt.Errorf("restore %s: there is no bucket: %w", p.tp, ErrColdReadFailed)
+	}
+	before := p.role.Load()
+	state, err := p.tier.LatestState(ctx, p.tp)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", p.tp, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.role.Load()
+	if r.leader || r.gone || r.epoch != before.epoch {
+		return nil // another leader may have the offset; the next fetch tells
+	}
+	end := p.log.EndOffset()
+	if state.EndOffset <= end {
+		return fmt.Errorf("restore %s: the log ends at %d, the remote tier already at %d: %w", p.tp, end, state.EndOffset, errNothingNew)
+	}
+	if err = p.log.StartFromRemote(state); err != nil {
+		return fmt.Errorf("restore %s: %w", p.tp, err)
+	}
+	p.logger.Info("a follower goes on where the remote tier ends", slog.String("partition", p.tp.String()), slog.Int64("log_start", state.StartOffset),
+		slog.Int64("from", end), slog.Int64("to", state.EndOffset), slog.Int("leader_epoch", int(r.epoch)))
+	p.watchers.wake()
+	return nil
+}
+
+// errNothingNew says that what the leader has deleted from its disk is not in the manifest that was read, which cannot last.
+var errNothingNew = errors.New("it tells nothing new")

@@ -1,0 +1,76 @@
+package storage
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// RemoteState is what the object store knows of a log up to an offset: enough
+// for a log without the batches before it to go on there.
+type RemoteState struct {
+	StartOffset int64        // of the log
+	EndOffset   int64        // of what is in the object store; no transaction is open there
+	Epochs      []EpochEntry // that begin below EndOffset, ascending
+	Producers   []byte       // content of the .snapshot file at EndOffset; empty: there are none
+}
+
+// StartFromRemote drops everything local; the next record gets the offset
+// r.EndOffset, which is also the high watermark, and the log starts at
+// r.StartOffset, in the object store. A crash on the way leaves a log that is
+// empty or has r's state as a whole. A state that cannot be used changes nothing.
+func (l *Log) StartFromRemote(r RemoteState) error {
+	defer l.forbidCleaning()()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.startFromRemoteLocked(r); err != nil {
+		return fmt.Errorf("start %s from the object store at %d: %w", l.key, r.EndOffset, err)
+	}
+	return nil
+}
+
+func (l *Log) startFromRemoteLocked(r RemoteState) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if r.StartOffset < 0 || r.EndOffset < r.StartOffset {
+		return fmt.Errorf("%w: it has the offsets [%d, %d)", ErrCorrupt, r.StartOffset, r.EndOffset)
+	}
+	state := beginning{epochs: r.Epochs}
+	if len(r.Producers) > 0 {
+		var err error
+		if state.producers, err = decodeSnapshot(r.Producers); err != nil {
+			return err
+		}
+	}
+	if err := l.truncateFullyLocked(r.EndOffset, r.StartOffset, &state); err != nil {
+		return err
+	}
+	l.SetRemoteEndOffset(r.EndOffset)
+	return nil
+}
+
+// beginning is what a log that begins anew knows of the batches before it. It is
+// on the disk before the log's first segment is: a start that finds that segment
+// relies on it.
+type beginning struct {
+	epochs    []EpochEntry
+	producers map[int64]*producerEntry // nil: none
+}
+
+// enterLocked takes the state over while the log has no segment on the disk.
+func (l *Log) enterLocked(b *beginning, at int64) error {
+	l.producers.restore(b.producers)
+	name := filepath.Join(l.path, fileName(at, extSnapshot))
+	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(b.producers), 0o644, true); err != nil {
+		return fmt.Errorf("write producer snapshot: %w", err)
+	}
+	l.snapshotAt = at
+	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(b.epochs), 0o644, true); err != nil {
+		return fmt.Errorf("write %s: %w", epochFile, err)
+	}
+	l.epochs.store(b.epochs)
+	l.epochs.saved = b.epochs
+	return nil
+}

@@ -1,0 +1,143 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// remoteState is that of a log whose first ten offsets are in the object store: of two leaders, with a producer.
+func remoteState(t *testing.T) RemoteState {
+	t.Helper()
+	l := newKit(t, vfs.NewMem(), nil).log()
+	for i := range int32(10) {
+		if _, err := l.Append(batchOf(1, 10, epoch0.UnixMilli(), producer(7, 0, i)), 3+i/5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(l)
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	files, release, err := l.ClosedSegments(0)[0].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	producers, err := io.ReadAll(files.Snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return RemoteState{StartOffset: 2, EndOffset: 10, Epochs: files.LeaderEpochs, Producers: producers}
+}
+
+func tiered(c *Config) { c.RemoteStorageEnable = true }
+
+// begun checks that a log goes on where a remote state ends, with everything that it says.
+func begun(t *testing.T, l *Log, what string) {
+	t.Helper()
+	if l.LocalStartOffset() != 10 || l.EndOffset() != 10 || l.HighWatermark() > 10 || l.StartOffset() > 2 {
+		t.Fatalf("%s: log [%d, %d), local from %d, high watermark %d", what, l.StartOffset(), l.EndOffset(), l.LocalStartOffset(), l.HighWatermark())
+	}
+	if epoch, end := l.EndOffsetForEpoch(3); epoch != 3 || end != 5 || l.LatestEpoch() != 4 {
+		t.Fatalf("%s: epoch %d ends at %d, the latest is %d", what, epoch, end, l.LatestEpoch())
+	}
+	if info, err := l.Append(batchOf(1, 10, epoch0.UnixMilli(), producer(7, 0, 9)), 4); err != nil || !info.Duplicate || info.FirstOffset != 9 {
+		t.Fatalf("%s: the last batch again: %+v, %v", what, info, err)
+	}
+	if info, err := l.Append(batchOf(1, 10, epoch0.UnixMilli(), producer(7, 0, 10)), 4); err != nil || info.FirstOffset != 10 {
+		t.Fatalf("%s: the next batch: %+v, %v", what, info, err)
+	}
+}
+
+func TestStartFromRemote(t *testing.T) {
+	state := remoteState(t)
+	k := newKit(t, vfs.NewMem(), tiered)
+	l := k.log()
+	fill(t, l, 4)
+	if err := l.StartFromRemote(state); err != nil {
+		t.Fatal(err)
+	}
+	if l.HighWatermark() != 10 || l.StartOffset() != 2 || l.RemoteEndOffset() != 10 {
+		t.Errorf("log starts at %d, high watermark %d, remote end %d", l.StartOffset(), l.HighWatermark(), l.RemoteEndOffset())
+	}
+	killed := k.killed()
+	begun(t, l, "at once")
+	begun(t, killed.log(), "after a kill")
+	k = newKit(t, vfs.NewMem(), tiered)
+	if err := k.log().StartFromRemote(state); err != nil {
+		t.Fatal(err)
+	}
+	k.reopen()
+	if l = k.log(); l.StartOffset() != 2 {
+		t.Errorf("after a restart the log starts at %d", l.StartOffset())
+	}
+	begun(t, l, "after a restart")
+}
+
+func TestStartFromRemoteRefusesWhatItCannotUse(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), nil).log()
+	fill(t, l, 4)
+	for _, bad := range []RemoteState{
+		{StartOffset: -1, EndOffset: 3}, {StartOffset: 4, EndOffset: 3}, {EndOffset: 3, Producers: []byte("no snapshot")},
+	} {
+		if err := l.StartFromRemote(bad); !errors.Is(err, ErrCorrupt) || l.EndOffset() != 4 || len(readAll(t, l, 0)) != 4 {
+			t.Errorf("%+v: %v, log end %d", bad, err, l.EndOffset())
+		}
+	}
+}
+
+// TestCrashAtEveryStepOfAStartFromRemote: whoever finds the log at the remote end finds all that was known of what is before it.
+func TestCrashAtEveryStepOfAStartFromRemote(t *testing.T) {
+	state := remoteState(t)
+	mem := vfs.NewMem()
+	fsys := &stepFS{Mem: mem, step: func(string) {}}
+	k := newKit(t, fsys, tiered)
+	l := k.log()
+	for i := range int32(4) {
+		mustAppend(t, l, batchOf(1, 10, epoch0.UnixMilli(), producer(8, 0, i)))
+	}
+	commit(l)
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, batchOf(1, 10, epoch0.UnixMilli(), producer(8, 0, 4)))
+	if err := l.Flush(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	before, after := 0, 0
+	check := func(what string, left *vfs.Mem) {
+		next := k.on(left)
+		next.open()
+		defer next.m.Close()
+		if next.log().EndOffset() <= 5 {
+			before++
+			return
+		}
+		after++
+		begun(t, next.log(), what)
+	}
+	var crashes []func()
+	fsys.step = func(what string) {
+		n := uint64(len(crashes))
+		killed := mem.Clone()
+		crashes = append(crashes, func() { check(what+" and a kill", killed) })
+		for seed := range uint64(4) {
+			cut := mem.CrashClone(n*31 + seed)
+			crashes = append(crashes, func() { check(fmt.Sprintf("%s and power cut %d", what, n*31+seed), cut) })
+		}
+	}
+	if err := l.StartFromRemote(state); err != nil {
+		t.Fatal(err)
+	}
+	fsys.step = func(string) {}
+	for _, crash := range crashes {
+		crash()
+	}
+	if before == 0 || after == 0 || len(crashes) < 50 {
+		t.Errorf("of %d crashes %d were before and %d after", len(crashes), before, after)
+	}
+}
