@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -112,6 +114,74 @@ func TestAlterBrokerConfigs(t *testing.T) {
 	}
 }
 
+// TestReassignmentThrottles sends what kafka-reassign-partitions.sh does with --throttle and, when the reassignment is done, with --verify: to
+// any broker, about all of them. The rate of moves between directories is not served, but taking it back is no error.
+func TestReassignmentThrottles(t *testing.T) {
+	const leaderRate, followerRate = "leader.replication.throttled.rate", "follower.replication.throttled.rate"
+	const led, followed = "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"
+	c := newTestCluster(t, 2, nil)
+	c.topic("x", 2, 1)
+	topic, broker := kmsg.ConfigResourceTypeTopic, kmsg.ConfigResourceTypeBroker
+	for _, req := range []*kmsg.IncrementalAlterConfigsRequest{
+		alterRequest(topic, "x", alter(led, opSet, "0:1,1:2"), alter(followed, opSet, "0:2,1:1")),
+		alterRequest(broker, "1", alter(leaderRate, opSet, "50000000"), alter(followerRate, opSet, "40000000")),
+		alterRequest(broker, "2", alter(leaderRate, opSet, "50000000"), alter(followerRate, opSet, "40000000")),
+	} {
+		if code, text := c.alter(req); code != 0 {
+			t.Fatal(code, text)
+		}
+	}
+	values := c.layers().Topic(c.follower.Image().TopicConfigs("x"))
+	if !slices.Equal(values.List(led), []string{"0:1", "1:2"}) || !slices.Equal(values.List(followed), []string{"0:2", "1:1"}) {
+		t.Errorf("topic: %v, %v", values.List(led), values.List(followed))
+	}
+	shownOf := func(kind kmsg.ConfigResourceType, name, key string) string {
+		t.Helper()
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		req.Version = 4
+		req.Resources = []kmsg.DescribeConfigsRequestResource{{ResourceType: kind, ResourceName: name, ConfigNames: []string{key}}}
+		r := c.call(req).(*kmsg.DescribeConfigsResponse).Resources[0]
+		if r.ErrorCode != 0 || len(r.Configs) != 1 || r.Configs[0].ReadOnly {
+			t.Fatalf("%s: %+v", key, r)
+		}
+		return fmt.Sprintf("%s from %d", shown(r.Configs[0].Value), r.Configs[0].Source)
+	}
+	for _, step := range []struct {
+		kind            kmsg.ConfigResourceType
+		name, key, want string
+	}{
+		{topic, "x", led, "0:1,1:2 from 1"},
+		{broker, "1", leaderRate, "50000000 from 2"},
+		{broker, "1", followerRate, "40000000 from 2"},
+	} {
+		if got := shownOf(step.kind, step.name, step.key); got != step.want {
+			t.Errorf("%s: %s", step.key, got)
+		}
+	}
+	del := func(names ...string) (ops []alteration) {
+		for _, name := range names {
+			ops = append(ops, alteration{Name: name, Op: opDel})
+		}
+		return ops
+	}
+	for _, req := range []*kmsg.IncrementalAlterConfigsRequest{
+		alterRequest(broker, "1", del(leaderRate, followerRate, "replica.alter.log.dirs.io.max.bytes.per.second")...),
+		alterRequest(broker, "2", del(leaderRate, followerRate, "replica.alter.log.dirs.io.max.bytes.per.second")...),
+		alterRequest(topic, "x", del(led, followed)...),
+	} {
+		if code, text := c.alter(req); code != 0 {
+			t.Fatal(code, text)
+		}
+	}
+	image := c.follower.Image()
+	if len(image.TopicConfigs("x"))+len(image.BrokerConfigs(1))+len(image.BrokerConfigs(2)) != 0 {
+		t.Errorf("left: %v, %v, %v", image.TopicConfigs("x"), image.BrokerConfigs(1), image.BrokerConfigs(2))
+	}
+	if got := shownOf(topic, "x", led); got != " from 5" {
+		t.Errorf("nothing is throttled, but %s is %s", led, got)
+	}
+}
+
 func TestAlterConfigsRefusals(t *testing.T) {
 	topic, broker := kmsg.ConfigResourceTypeTopic, kmsg.ConfigResourceTypeBroker
 	cases := map[string]struct {
@@ -126,6 +196,10 @@ func TestAlterConfigsRefusals(t *testing.T) {
 		"null":                 {alterRequest(topic, "x", alteration{Name: "retention.ms", Op: opSet}), protocol.InvalidRequest},
 		"twice":                {alterRequest(topic, "x", alter("retention.ms", opSet, "1"), alter("retention.ms", opSet, "2")), protocol.InvalidRequest},
 		"unknown operation":    {alterRequest(topic, "x", alter("retention.ms", 9, "1")), protocol.InvalidRequest},
+		"throttled replicas":   {alterRequest(topic, "x", alter("leader.replication.throttled.replicas", opSet, "0:1:2")), protocol.InvalidConfig},
+		"throttle as a word":   {alterRequest(broker, "1", alter("leader.replication.throttled.rate", opSet, "-1")), protocol.InvalidConfig},
+		"rate of a move":       {alterRequest(broker, "1", alter("replica.alter.log.dirs.io.max.bytes.per.second", opSet, "1")), protocol.InvalidConfig},
+		"throttle window":      {alterRequest(broker, "1", alter("replication.quota.window.num", opSet, "5")), protocol.InvalidRequest},
 		"read-only":            {alterRequest(broker, "1", alter("num.partitions", opSet, "3")), protocol.InvalidRequest},
 		"bad broker":           {alterRequest(broker, "one", alter("log.retention.ms", opSet, "3")), protocol.InvalidRequest},
 		"unknown resource":     {alterRequest(kmsg.ConfigResourceTypeBrokerLogger, "1"), protocol.InvalidRequest},

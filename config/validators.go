@@ -112,9 +112,11 @@ func cleanupPolicies() validator {
 	}}
 }
 
+const replicaList = "[partitionId]:[brokerId],[partitionId]:[brokerId],..."
+
 // throttledReplicas accepts a list of PARTITION:BROKER, or * alone. Items may be empty, as in Kafka.
 func throttledReplicas() validator {
-	return validator{allowed: "* or [partitionId]:[brokerId],...", check: func(value string) error {
+	return validator{allowed: "* or " + replicaList, check: func(value string) error {
 		items := splitList(value)
 		if strings.Join(items, "") == "*" {
 			return nil
@@ -122,8 +124,7 @@ func throttledReplicas() validator {
 		for _, item := range items {
 			partition, broker, two := strings.Cut(item, ":")
 			if item != "" && (!two || !isID(partition) || !isID(broker)) {
-				return fmt.Errorf("%q: must be the literal '*' or a list of replicas in the following format: "+
-					"[partitionId]:[brokerId],[partitionId]:[brokerId],...", item) // Kafka's words, shown to clients as they are
+				return fmt.Errorf("%q: must be the literal '*' or a list of replicas in the following format: %s", item, replicaList) // Kafka's words
 			}
 		}
 		return nil

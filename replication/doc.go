@@ -24,6 +24,8 @@
 //     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.
 //   - R4. No wake-up is lost: a watcher is registered before it looks at what it waits for.
 //   - R5. A log is deleted only on the word of a complete image of the cluster that the data directory belongs to.
+//   - R8. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
+//     TestThrottledFollowerCatchesUpAtTheRate)
 //   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
 //
 // Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.

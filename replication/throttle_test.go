@@ -137,6 +137,13 @@ func TestThrottleTakesAnotherRate(t *testing.T) {
 	if wait := th.wait(now); wait != 0 {
 		t.Errorf("what is owed is not paid at the new rate: %v", wait)
 	}
+	th.pass(500, false, now)
+	th.setRate(1000, now)
+	now = now.Add(400 * time.Millisecond)
+	th.setRate(100_000, now)
+	if wait := th.wait(now); wait != throttleLookMin {
+		t.Errorf("time at the old rate counts at the new one: waits %v", wait)
+	}
 	th.setRate(0, now)
 	now = now.Add(time.Hour)
 	if wait := th.wait(now); wait != throttleLookMax {
