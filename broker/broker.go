@@ -28,6 +28,7 @@ type Options struct {
 
 	Partitions  *replication.Manager                                // where data is written to and read from
 	ProducerIDs func(context.Context) (metadata.ProducerIDs, error) // (*metadata.Admin).AllocateProducerIDs
+	Quorum      func(context.Context) (metadata.Quorum, error)      // (*etcd.Store).DescribeQuorum
 }
 
 // cluster is the cluster's state as this broker knows it.
@@ -83,6 +84,7 @@ type Broker struct {
 	replicas replicas
 	groups   groupCoordinator
 	static   map[string]string
+	quorum   func(context.Context) (metadata.Quorum, error)
 
 	partitions  *replication.Manager
 	sessions    *fetchSessions
@@ -101,6 +103,7 @@ func New(o Options) *Broker {
 		replicas: o.Replicas,
 		groups:   o.Groups,
 		static:   o.Static,
+		quorum:   o.Quorum,
 
 		partitions:  o.Partitions,
 		sessions:    newFetchSessions(o.Config.FetchSessionSlots, time.Now),

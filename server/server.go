@@ -366,7 +366,7 @@ func (s *server) serve(ctx context.Context) error {
 	b := broker.New(broker.Options{
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Static: s.Config.Set,
 		Cluster: s.follower, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
-		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups,
+		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
 	})
 	listener := b.NewListener(listenerName)
 	s.parts.run(ctx, "kafka listener", func(ctx context.Context) error { return listener.Serve(ctx, s.kafka) })
