@@ -4,6 +4,9 @@ package config
 // take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
 
+// leaderImbalance is of Kafka's before version 4.
+const leaderImbalance = "leader.imbalance.per.broker.percentage"
+
 func brokerKeys() []Key {
 	keys := []Key{
 		// Connections and requests.
@@ -33,6 +36,12 @@ func brokerKeys() []Key {
 			"The number of partitions of topics that are created without one."),
 
 		// Replication.
+		brokerKey("auto.leader.rebalance.enable", Boolean, "true", "", validator{},
+			"Whether leadership goes back to preferred replicas by itself. The controller's value counts: give all brokers the same."),
+		brokerKey("leader.imbalance.check.interval.seconds", Long, "300", "seconds", atLeast(1),
+			"How often the controller looks whether leadership should go back to preferred replicas."),
+		brokerKey(leaderImbalance, Int, "10", "percent", between(0, 100),
+			"How many of the partitions that prefer a broker others may lead before leadership goes back to it. Kafka 4 has dropped this and acts upon any."),
 		brokerKey("num.replica.fetchers", Int, "1", "", atLeast(1),
 			"How many connections a broker follows each leader over."),
 		brokerKey("replica.fetch.max.bytes", Int, "1048576", "bytes", atLeast(0),

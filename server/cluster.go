@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"syscall"
 	"time"
 
@@ -98,4 +99,19 @@ func (s *server) minISR(image *metadata.Image, topic string) int {
 // uncleanElection is a topic's unclean.leader.election.enable.
 func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
 	return s.settings.topic(image, topic).Bool("unclean.leader.election.enable")
+}
+
+// rebalancing is how this broker balances leadership while it is the controller.
+// Kafka reads these settings at start, and so does this.
+func (s *server) rebalancing(*metadata.Image) metadata.Rebalancing {
+	return metadata.Rebalancing{
+		Enable:           s.values.Bool("auto.leader.rebalance.enable"),
+		Interval:         seconds(s.values.Int64("leader.imbalance.check.interval.seconds")),
+		ImbalancePercent: int(s.values.Int64("leader.imbalance.per.broker.percentage")),
+	}
+}
+
+// seconds is a number of seconds, no longer than the longest duration.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, int64(math.MaxInt64/time.Second))) * time.Second
 }

@@ -290,7 +290,7 @@ func (s *server) prepareRegistration() error {
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
-		MinISR: s.minISR, UncleanElection: s.uncleanElection, Probe: s.probe,
+		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
 	})
 	return nil
 }
