@@ -78,6 +78,7 @@ type Broker struct {
 	metrics *metrics
 	budget  *protocol.Budget
 	apis    map[int16]*api // by key; fixed by New
+	limits  *connectionLimits
 
 	cluster  cluster
 	admin    admin
@@ -98,6 +99,7 @@ func New(o Options) *Broker {
 		log:      o.Logger,
 		budget:   protocol.NewBudget(o.Config.RequestBudgetBytes),
 		apis:     make(map[int16]*api),
+		limits:   newConnectionLimits(o.Config),
 		cluster:  o.Cluster,
 		admin:    o.Admin,
 		replicas: o.Replicas,

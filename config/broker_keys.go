@@ -15,7 +15,7 @@ func brokerKeys() []Key {
 		brokerKey("fetch.max.bytes", Int, "57671680", "bytes", atLeast(1024),
 			"The largest fetch response, whatever the client asks for; one batch is always returned whole."),
 		brokerKey("max.connections", Int, "10000", "", between(1, int32Max),
-			"How many client connections are open at a time; more wait to be accepted. Kafka has no limit by default."),
+			"How many connections are served at a time, of all listeners together; more wait. The listener that brokers reach each other at counts by itself. Kafka has no limit by default."),
 		brokerKey("max.connections.per.ip", Int, "2147483647", "", between(1, int32Max),
 			"How many client connections one address may have open; more are closed at once."),
 		brokerKey("max.incremental.fetch.session.cache.slots", Int, "1000", "", atLeast(0),
@@ -24,6 +24,11 @@ func brokerKeys() []Key {
 			"How many bytes all requests in memory take together; connections wait for room. -1 means no limit, which is Kafka's default."),
 		brokerKey("socket.request.max.bytes", Int, "104857600", "bytes", atLeast(1),
 			"The largest request that is accepted."),
+
+		nullKey(brokerKey(interBrokerListener, String, "", "", validator{},
+			"The listener that brokers reach each other at; it must be advertised. While it is not set: PLAINTEXT.")),
+		brokerKey(protocolMap, String, PlainText+":"+PlainText, "", protocols(),
+			"The security protocol of each listener. Only PLAINTEXT is there; Kafka's default has entries for SSL and SASL as well."),
 
 		// Topics.
 		brokerKey("auto.create.topics.enable", Boolean, "true", "", validator{},
@@ -128,8 +133,8 @@ func brokerKeys() []Key {
 		// Shown, but set through the process settings.
 		shownKey("node.id", Int, "1", "node-id", "The broker's id."),
 		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in."),
-		shownKey("listeners", List, "", "listen", "The address the broker listens on."),
-		shownKey("advertised.listeners", List, "", "advertise", "The address that clients are told."),
+		shownKey("listeners", List, "", "listen", "The addresses the broker listens on."),
+		shownKey("advertised.listeners", List, "", "advertise", "The addresses that clients are told."),
 
 		// Coarser units of defaults of topic configurations.
 		brokerKey("log.flush.scheduler.interval.ms", Long, unlimited, "ms", atLeast(0), "The value of log.flush.interval.ms while that is not set."),
