@@ -60,16 +60,16 @@ type server struct {
 	lastTopic lastTopic
 	values    config.Values // the broker's own configuration, fixed at start
 
-	kafka       []net.Listener // in the order of Config.Listen
-	http        net.Listener
-	bucket      objstore.Bucket
-	store       *etcd.Store
-	bus         *notify.Bus
-	follower    *metadata.Follower
-	logs        *storage.Manager
-	tier        *tiering.Manager
-	replicas    *replication.Manager
-	groups      *groups.Coordinator
+	kafka    []net.Listener // in the order of Config.Listen
+	http     net.Listener
+	bucket   objstore.Bucket
+	store    *etcd.Store
+	bus      *notify.Bus
+	follower *metadata.Follower
+	logs     *storage.Manager
+	tier     *tiering.Manager
+	replicas *replication.Manager
+	groups   *groups.Coordinator
 
 	admin        *metadata.Admin
 	registration *metadata.Registration // made before it registers, see join
