@@ -60,11 +60,21 @@ func (s *server) followSuspects(ctx context.Context) error {
 // probe tells whether a broker's process is gone. If it ran etcd's leader, what
 // follows from that needs another one first.
 func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
-	err := metadata.ProbeTCP(ctx, broker)
+	err := metadata.ProbeTCP(ctx, s.reachedAt(broker))
 	if errors.Is(err, metadata.ErrBrokerGone) {
 		s.store.Replace(ctx, broker.ID)
 	}
 	return err
+}
+
+// reachedAt is a broker with the listener alone that brokers reach it at. Others
+// say nothing of its process: they may lead through a balancer, which accepts for
+// the dead, or nowhere from here.
+func (s *server) reachedAt(broker metadata.Broker) metadata.Broker {
+	if l, ok := broker.Listener(s.Config.InterBrokerListener()); ok {
+		broker.Listeners = []metadata.Listener{l}
+	}
+	return broker
 }
 
 // handOver moves leadership to other brokers while this one still serves, so
