@@ -173,7 +173,7 @@ func finishListeners(b *Broker) (problems []error) {
 
 // suggestedMap has all listeners speak the one protocol that there is.
 func (b Broker) suggestedMap() string {
-	var parts []string
+	parts := make([]string, 0, len(b.Listen))
 	for _, e := range b.Listen {
 		parts = append(parts, e.Name+":"+PlainText)
 	}
@@ -205,7 +205,7 @@ func endpoint(endpoints []Endpoint, name string) (Endpoint, bool) {
 }
 
 func joinEndpoints(endpoints []Endpoint) string {
-	var parts []string
+	parts := make([]string, 0, len(endpoints))
 	for _, e := range endpoints {
 		parts = append(parts, e.String())
 	}

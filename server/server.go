@@ -141,9 +141,9 @@ func (s *server) makeDataDir(context.Context) error {
 // bind takes the addresses first: that they are in use is best known early.
 func (s *server) bind(ctx context.Context) (err error) {
 	for _, e := range s.Config.Listen {
-		ln, err := s.listen(ctx, "--listen", e.Address)
-		if err != nil {
-			return err
+		ln, listenErr := s.listen(ctx, "--listen", e.Address)
+		if listenErr != nil {
+			return listenErr
 		}
 		s.kafka = append(s.kafka, ln)
 	}

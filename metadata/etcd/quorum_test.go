@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"github.com/varvelog/varve/metadata"
 )
 
@@ -110,6 +113,34 @@ func TestQuorumOfThree(t *testing.T) {
 	defer cancel()
 	if q, err := m.stores[0].DescribeQuorum(ctx); !errors.Is(err, metadata.ErrUnavailable) {
 		t.Errorf("without a majority: %+v, %v", q, err)
+	}
+}
+
+// TestMemberThatLagsIsNotCaughtUp has a member that answers and has not what the leader had, one that has never answered, and a learner.
+func TestMemberThatLagsIsNotCaughtUp(t *testing.T) {
+	status := func(id, leader, term, index uint64) *clientv3.StatusResponse {
+		return &clientv3.StatusResponse{Header: &etcdserverpb.ResponseHeader{MemberId: id}, Leader: leader, RaftTerm: term, RaftIndex: index}
+	}
+	s := &Store{}
+	s.quorum.id = func(m *etcdserverpb.Member) int32 { return int32(m.ID) }
+	members := []*etcdserverpb.Member{{ID: 4}, {ID: 3}, {ID: 2}, {ID: 1}, {ID: 5, IsLearner: true}}
+	once := time.Now().Add(-time.Hour)
+	enough := func(index uint64) bool { return index >= 100 }
+	s.quorum.note(map[uint64]*clientv3.StatusResponse{2: status(2, 1, 7, 100), 3: status(3, 1, 7, 100)}, enough, once)
+	enough = func(index uint64) bool { return index >= 200 }
+	newest := map[uint64]*clientv3.StatusResponse{1: status(1, 1, 7, 203), 2: status(2, 1, 7, 199), 3: status(3, 9, 6, 200), 5: status(5, 1, 7, 200)}
+	at := time.Now()
+	s.quorum.note(newest, enough, at)
+	leader, term := leaderOf(newest)
+	q := s.describe(members, leader, term)
+	if q.LeaderID != 1 || q.Epoch != 7 || q.HighWatermark != 203 || len(q.Voters) != 4 || len(q.Learners) != 1 || q.Learners[0].ID != 5 {
+		t.Fatalf("%+v", q)
+	}
+	for i, want := range []metadata.QuorumMember{{ID: 1, LogEndOffset: 203}, {ID: 2, LogEndOffset: 199, LastCaughtUp: once}, {ID: 3, LogEndOffset: 200, LastCaughtUp: at}, {ID: 4, LogEndOffset: -1}} {
+		v := q.Voters[i]
+		if v.ID != want.ID || v.LogEndOffset != want.LogEndOffset || i > 0 && !v.LastCaughtUp.Equal(want.LastCaughtUp) || i == 0 && v.LastCaughtUp.Before(at) || v.LastFetch.IsZero() != (i == 3) {
+			t.Errorf("%+v, not %+v", v, want)
+		}
 	}
 }
 
