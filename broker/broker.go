@@ -28,6 +28,7 @@ type Options struct {
 
 	Partitions  *replication.Manager                                // where data is written to and read from
 	ProducerIDs func(context.Context) (metadata.ProducerIDs, error) // (*metadata.Admin).AllocateProducerIDs
+	Quorum      func(context.Context) (metadata.Quorum, error)      // (*etcd.Store).DescribeQuorum
 }
 
 // cluster is the cluster's state as this broker knows it.
@@ -77,12 +78,14 @@ type Broker struct {
 	metrics *metrics
 	budget  *protocol.Budget
 	apis    map[int16]*api // by key; fixed by New
+	limits  *connectionLimits
 
 	cluster  cluster
 	admin    admin
 	replicas replicas
 	groups   groupCoordinator
 	static   map[string]string
+	quorum   func(context.Context) (metadata.Quorum, error)
 
 	partitions  *replication.Manager
 	sessions    *fetchSessions
@@ -96,11 +99,13 @@ func New(o Options) *Broker {
 		log:      o.Logger,
 		budget:   protocol.NewBudget(o.Config.RequestBudgetBytes),
 		apis:     make(map[int16]*api),
+		limits:   newConnectionLimits(o.Config),
 		cluster:  o.Cluster,
 		admin:    o.Admin,
 		replicas: o.Replicas,
 		groups:   o.Groups,
 		static:   o.Static,
+		quorum:   o.Quorum,
 
 		partitions:  o.Partitions,
 		sessions:    newFetchSessions(o.Config.FetchSessionSlots, time.Now),

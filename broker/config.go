@@ -4,12 +4,13 @@ import "time"
 
 // Config is what the listeners and handlers need of the broker's settings; the names in parentheses are Kafka's.
 type Config struct {
-	NodeID int32 // node.id
+	NodeID              int32  // node.id
+	InterBrokerListener string // the listener that brokers come in by (inter.broker.listener.name)
 
 	MaxRequestBytes     int32         // largest frame (socket.request.max.bytes)
 	RequestBudgetBytes  int64         // all requests in memory together (queued.max.request.bytes, but no limit is math.MaxInt64)
 	MaxInFlight         int           // requests read ahead on one connection
-	MaxConnections      int           // accepted at a time; further ones wait in the kernel's backlog (max.connections)
+	MaxConnections      int           // accepted at a time, by brokers as many again if they have a listener of their own; further ones wait in the kernel's backlog (max.connections)
 	MaxConnectionsPerIP int           // further ones are closed (max.connections.per.ip)
 	IdleTimeout         time.Duration // (connections.max.idle.ms)
 	ReadTimeout         time.Duration // how long each MiB of a request that has begun may take

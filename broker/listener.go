@@ -18,8 +18,7 @@ type Listener struct {
 	wg sync.WaitGroup // one for each connection
 	mu struct {
 		sync.Mutex
-		open    map[*connection]struct{}
-		perHost map[string]int
+		open map[*connection]struct{}
 	}
 }
 
@@ -27,7 +26,6 @@ type Listener struct {
 func (b *Broker) NewListener(name string) *Listener {
 	l := &Listener{broker: b, name: name}
 	l.mu.open = make(map[*connection]struct{})
-	l.mu.perHost = make(map[string]int)
 	return l
 }
 
@@ -60,14 +58,8 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
-	cfg := &l.broker.cfg
-	slots := make(chan struct{}, cfg.MaxConnections)
+	slots := l.broker.limits.slotsOf(l.name)
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
 		nc, err := ln.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
@@ -80,7 +72,6 @@ func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
 				return fmt.Errorf("accept on listener %s: %w", l.name, err)
 			}
 			l.broker.log.LogAttrs(ctx, slog.LevelWarn, "accept connection", slog.String("listener", l.name), slog.Any("error", err))
-			<-slots
 			if err = pause(ctx, acceptBackoff); err != nil {
 				return nil //nolint:nilerr // the end of ctx is how Serve is asked to end
 			}
@@ -90,8 +81,14 @@ func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
 		if !l.add(c) {
 			l.broker.metrics.rejected.WithLabelValues("per_ip").Inc()
 			_ = nc.Close()
-			<-slots
 			continue
+		}
+		select {
+		case slots <- struct{}{}: // one connection of each listener waits for its turn here, further ones in the kernel
+		case <-ctx.Done():
+			l.remove(c)
+			_ = nc.Close()
+			return nil
 		}
 		l.wg.Go(func() {
 			defer func() { <-slots }()
@@ -116,12 +113,11 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func (l *Listener) add(c *connection) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.mu.perHost[c.host] >= l.broker.cfg.MaxConnectionsPerIP {
+	if !l.broker.limits.admit(c.host) {
 		return false
 	}
-	l.mu.perHost[c.host]++
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.mu.open[c] = struct{}{}
 	l.broker.metrics.connections.Inc()
 	return true
@@ -131,9 +127,7 @@ func (l *Listener) remove(c *connection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.mu.open, c)
-	if l.mu.perHost[c.host]--; l.mu.perHost[c.host] == 0 {
-		delete(l.mu.perHost, c.host)
-	}
+	l.broker.limits.leave(c.host)
 	l.broker.metrics.connections.Dec()
 }
 

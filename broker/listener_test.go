@@ -74,20 +74,72 @@ func TestConnectionLimits(t *testing.T) {
 		if got := value(t, b.metrics.rejected.WithLabelValues("per_ip")); got != 1 {
 			t.Errorf("%v connections rejected", got)
 		}
-		fourth := make(chan *client)
-		go func() { fourth <- r.dial(t, "10.0.0.3:1") }()
+		fourth := r.dial(t, "10.0.0.3:1") // all together: waits
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			fourth.call(1, kmsg.NewPtrApiVersionsRequest())
+		}()
 		synctest.Wait()
 		select {
-		case <-fourth: // all together: waits
-			t.Error("a fourth connection was accepted")
+		case <-served:
+			t.Error("a fourth connection was served")
 		default:
 		}
 		_ = one.Close()
-		(<-fourth).call(1, kmsg.NewPtrApiVersionsRequest())
+		<-served
 		_ = two.Close()
 		synctest.Wait()
 		r.dial(t, "10.0.0.1:4").call(1, kmsg.NewPtrApiVersionsRequest()) // its address has room again
 		r.finish(t, b)
+		if got := value(t, b.metrics.connections); got != 0 {
+			t.Errorf("%v connections open after the end", got)
+		}
+	})
+}
+
+// TestListenersShareTheLimits has three listeners: two of clients share what there is, that of brokers has its own.
+func TestListenersShareTheLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, func(c *Config) { c.MaxConnections, c.MaxConnectionsPerIP, c.InterBrokerListener = 2, 3, "INTERNAL" })
+		external, other, internal := serveNamed(t, b, "EXTERNAL"), serveNamed(t, b, "OTHER"), serveNamed(t, b, "INTERNAL")
+		served := func(c *client) chan struct{} {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				c.call(1, kmsg.NewPtrApiVersionsRequest())
+			}()
+			synctest.Wait()
+			return done
+		}
+		isServed := func(done chan struct{}) bool {
+			select {
+			case <-done:
+				return true
+			default:
+				return false
+			}
+		}
+		one, two := external.dial(t, "10.0.0.1:1"), other.dial(t, "10.0.0.1:2")
+		if !isServed(served(one)) || !isServed(served(two)) {
+			t.Fatal("the first two are not served")
+		}
+		third := served(external.dial(t, "10.0.0.2:1"))
+		if isServed(third) {
+			t.Error("a third client is served")
+		}
+		if !isServed(served(internal.dial(t, "10.0.0.1:3"))) {
+			t.Error("clients keep a broker from being served")
+		}
+		internal.dial(t, "10.0.0.1:4").expectEnd() // per address, on whatever listener
+		_ = two.Close()
+		<-third
+		for _, r := range []*running{external, other, internal} {
+			r.stop()
+			if err := <-r.done; err != nil {
+				t.Error(err)
+			}
+		}
 		if got := value(t, b.metrics.connections); got != 0 {
 			t.Errorf("%v connections open after the end", got)
 		}

@@ -146,11 +146,25 @@ func serveOn(t testing.TB, b *Broker) *running {
 	return r
 }
 
+// serveNamed is serveOn for a listener of another name.
+func serveNamed(t testing.TB, b *Broker, name string) *running {
+	t.Helper()
+	p := newPipes()
+	r := serveListenerNamed(t, b, name, p)
+	r.pipes = p
+	return r
+}
+
 func serveListener(t testing.TB, b *Broker, ln net.Listener) *running {
+	t.Helper()
+	return serveListenerNamed(t, b, "PLAINTEXT", ln)
+}
+
+func serveListenerNamed(t testing.TB, b *Broker, name string, ln net.Listener) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	r := &running{stop: cancel, done: make(chan error, 1)}
-	go func() { r.done <- b.NewListener("PLAINTEXT").Serve(ctx, ln) }()
+	go func() { r.done <- b.NewListener(name).Serve(ctx, ln) }()
 	return r
 }
 

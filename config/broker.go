@@ -18,10 +18,10 @@ import (
 type Broker struct {
 	DataDir     string // absolute
 	NodeID      int32
-	Listen      string // HOST:PORT; port 0 lets the system choose
-	Advertise   string // HOST:PORT that clients are told; see [Broker.AdvertisedAddress]
-	HTTP        string // HOST:PORT
-	ObjectStore string // URL
+	Listen      []Endpoint // port 0 lets the system choose
+	Advertise   []Endpoint // what clients are told, of all or some of Listen; see [Broker.Advertised]
+	HTTP        string     // HOST:PORT
+	ObjectStore string     // URL
 	Rack        string
 	Cluster     string
 
@@ -85,19 +85,16 @@ var processSettings = []setting{
 		b.NodeID = int32(n)
 		return nil
 	}},
-	{name: "listen", value: "HOST:PORT", def: "127.0.0.1:9092", doc: "address to serve Kafka clients on", apply: func(b *Broker, text string) error {
-		b.Listen = text
-		return checkAddress(text, 0)
-	}},
-	{name: advertiseSetting, value: "HOST:PORT", doc: "address that clients are told (default: that of --listen)", apply: func(b *Broker, text string) error {
-		b.Advertise = text
+	{name: "listen", value: "HOST:PORT", several: true, def: "127.0.0.1:9092", doc: "addresses to serve Kafka clients on: HOST:PORT, or NAME://HOST:PORT for each of several listeners, as in Kafka's listeners", apply: func(b *Broker, text string) (err error) {
 		if text == "" {
-			return nil
+			return errors.New("must be HOST:PORT or NAME://HOST:PORT,…")
 		}
-		if isWildcard(text) {
-			return errors.New("must name a host that clients can reach")
-		}
-		return checkAddress(text, 1)
+		b.Listen, err = parseEndpoints(text, checkListen)
+		return err
+	}},
+	{name: advertiseSetting, value: "HOST:PORT", several: true, doc: "addresses that clients are told, by the listener that they come in on, as in Kafka's advertised.listeners; a listener that is left out tells none (default: those of --listen)", apply: func(b *Broker, text string) (err error) {
+		b.Advertise, err = parseEndpoints(text, checkAdvertise)
+		return err
 	}},
 	{name: "http", value: "HOST:PORT", def: "127.0.0.1:9644", doc: "address of /metrics, /healthz and /readyz", apply: func(b *Broker, text string) error {
 		b.HTTP = text
@@ -222,13 +219,7 @@ func finish(b *Broker) error {
 	if b.ObjectStore == "" {
 		b.ObjectStore = (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(b.DataDir, "objects"))}).String()
 	}
-	switch {
-	case b.Advertise != "":
-	case isWildcard(b.Listen):
-		problems = append(problems, fmt.Errorf("--listen %s accepts clients on all addresses, but they must be told one: add --advertise HOST:PORT", b.Listen))
-	default:
-		b.Advertise = b.Listen
-	}
+	problems = append(problems, finishListeners(b)...)
 	problems = append(problems, finishControl(b)...)
 	problems = append(problems, finishAccess(b)...)
 	for _, name := range slices.Sorted(maps.Keys(b.Set)) {
@@ -275,8 +266,8 @@ func ControlAddress(control string, offset int) string {
 func (b Broker) Static() map[string]string {
 	static := map[string]string{
 		"node.id":              strconv.Itoa(int(b.NodeID)),
-		"listeners":            "PLAINTEXT://" + b.Listen,
-		"advertised.listeners": "PLAINTEXT://" + b.Advertise,
+		"listeners":            joinEndpoints(b.Listen),
+		"advertised.listeners": joinEndpoints(b.Advertise),
 	}
 	if b.Rack != "" {
 		static["broker.rack"] = b.Rack
@@ -301,17 +292,4 @@ func (b Broker) LogDirs() []string {
 		}
 	}
 	return dirs
-}
-
-// AdvertisedAddress is what clients are told once the listener is bound: the
-// port may have been the system's choice.
-func (b Broker) AdvertisedAddress(bound net.Addr) string {
-	host, port, err := net.SplitHostPort(b.Advertise)
-	if err != nil || port != "0" {
-		return b.Advertise
-	}
-	if _, chosen, err := net.SplitHostPort(bound.String()); err == nil {
-		return net.JoinHostPort(host, chosen)
-	}
-	return b.Advertise
 }

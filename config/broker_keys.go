@@ -13,6 +13,9 @@ const (
 // SelectsByRack tells whether a value of replica.selector.class sends consumers to a replica in their rack.
 func SelectsByRack(replicaSelector string) bool { return replicaSelector == rackAwareReplicaSelector }
 
+// leaderImbalance is of Kafka's before version 4.
+const leaderImbalance = "leader.imbalance.per.broker.percentage"
+
 func brokerKeys() []Key {
 	keys := []Key{
 		// Connections and requests.
@@ -21,7 +24,7 @@ func brokerKeys() []Key {
 		brokerKey("fetch.max.bytes", Int, "57671680", "bytes", atLeast(1024),
 			"The largest fetch response, whatever the client asks for; one batch is always returned whole."),
 		brokerKey("max.connections", Int, "10000", "", between(1, int32Max),
-			"How many client connections are open at a time; more wait to be accepted. Kafka has no limit by default."),
+			"How many connections are served at a time, of all listeners together; more wait. The listener that brokers reach each other at counts by itself. Kafka has no limit by default."),
 		brokerKey("max.connections.per.ip", Int, "2147483647", "", between(1, int32Max),
 			"How many client connections one address may have open; more are closed at once."),
 		brokerKey("max.incremental.fetch.session.cache.slots", Int, "1000", "", atLeast(0),
@@ -30,6 +33,11 @@ func brokerKeys() []Key {
 			"How many bytes all requests in memory take together; connections wait for room. -1 means no limit, which is Kafka's default."),
 		brokerKey("socket.request.max.bytes", Int, "104857600", "bytes", atLeast(1),
 			"The largest request that is accepted."),
+
+		nullKey(brokerKey(interBrokerListener, String, "", "", validator{},
+			"The listener that brokers reach each other at; it must be advertised. While it is not set: PLAINTEXT.")),
+		brokerKey(protocolMap, String, PlainText+":"+PlainText, "", protocols(),
+			"The security protocol of each listener. Only PLAINTEXT is there; Kafka's default has entries for SSL and SASL as well."),
 
 		// Topics.
 		brokerKey("auto.create.topics.enable", Boolean, "true", "", validator{},
@@ -42,6 +50,12 @@ func brokerKeys() []Key {
 			"The number of partitions of topics that are created without one."),
 
 		// Replication.
+		brokerKey("auto.leader.rebalance.enable", Boolean, "true", "", validator{},
+			"Whether leadership goes back to preferred replicas by itself. The controller's value counts: give all brokers the same."),
+		brokerKey("leader.imbalance.check.interval.seconds", Long, "300", "seconds", atLeast(1),
+			"How often the controller looks whether leadership should go back to preferred replicas."),
+		brokerKey(leaderImbalance, Int, "10", "percent", between(0, 100),
+			"How many of the partitions that prefer a broker others may lead before leadership goes back to it. Kafka 4 has dropped this and acts upon any."),
 		clusterKey(brokerKey("follower.replication.throttled.rate", Long, unlimited, "bytes", atLeast(0),
 			"How much a second this broker fetches for the replicas that follower.replication.throttled.replicas of their topics names, as long as they are not in sync.")),
 		clusterKey(brokerKey("leader.replication.throttled.rate", Long, unlimited, "bytes", atLeast(0),
@@ -142,8 +156,8 @@ func brokerKeys() []Key {
 		// Shown, but set through the process settings.
 		shownKey("node.id", Int, "1", "node-id", "The broker's id."),
 		shownKey("broker.rack", String, "", "rack", "The rack or zone the broker stands in: replicas of a partition are spread over racks, and consumers can read in theirs (replica.selector.class)."),
-		shownKey("listeners", List, "", "listen", "The address the broker listens on."),
-		shownKey("advertised.listeners", List, "", "advertise", "The address that clients are told."),
+		shownKey("listeners", List, "", "listen", "The addresses the broker listens on."),
+		shownKey("advertised.listeners", List, "", "advertise", "The addresses that clients are told."),
 
 		// Coarser units of defaults of topic configurations.
 		brokerKey("log.flush.scheduler.interval.ms", Long, unlimited, "ms", atLeast(0), "The value of log.flush.interval.ms while that is not set."),

@@ -50,7 +50,7 @@ func TestLoadWithoutAnything(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Broker{
-		DataDir: dir + "/varve-data", NodeID: 1, Listen: "127.0.0.1:9092", Advertise: "127.0.0.1:9092", HTTP: "127.0.0.1:9644",
+		DataDir: dir + "/varve-data", NodeID: 1, Listen: []Endpoint{{"PLAINTEXT", "127.0.0.1:9092"}}, Advertise: []Endpoint{{"PLAINTEXT", "127.0.0.1:9092"}}, HTTP: "127.0.0.1:9644",
 		ObjectStore: "file://" + dir + "/varve-data/objects", Cluster: "varve", Set: map[string]string{},
 	}
 	if got := mustLoad(t, "", nil); !reflect.DeepEqual(got, want) {
@@ -175,7 +175,7 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"node-id: x\nlog.segment.bytes: 5", "", "", []string{`varve.yaml:1: node-id "x": must be a number`, `varve.yaml:2: unknown configuration: log.segment.bytes: broker configurations stand under "set"`}},
 		{"data_dir: /x", "", "", []string{"varve.yaml:1: unknown configuration: data_dir: did you mean data-dir?"}},
 		{"rack: a\nrack: b", "", "", []string{"varve.yaml:2: rack is there twice"}},
-		{"rack: [a]\nlisten: {a: b}\nset:\n  x: {y: z}", "", "", []string{"varve.yaml:1: rack: must be a single value", "varve.yaml:2: listen: must be a single value", "varve.yaml:4: x: must be a value or a list of values"}},
+		{"rack: [a]\nlisten: {a: b}\nset:\n  x: {y: z}", "", "", []string{"varve.yaml:1: rack: must be a single value", "varve.yaml:2: listen: must be a value or a list of values", "varve.yaml:4: x: must be a value or a list of values"}},
 		{"set: 5", "", "", []string{"varve.yaml:1: must be a mapping"}},
 		{"- a", "", "", []string{"must be a mapping"}},
 		{"a: b: c", "", "", []string{"read the settings file"}},
@@ -221,7 +221,7 @@ func TestAdvertisedAddress(t *testing.T) {
 		{[]string{"--listen", "127.0.0.1:9092"}, "127.0.0.1:9092"},
 		{[]string{"--listen", "0.0.0.0:0", "--advertise", "broker.example.com:9092"}, "broker.example.com:9092"},
 	} {
-		if got := mustLoad(t, "", nil, c.args...).AdvertisedAddress(bound); got != c.want {
+		if got, ok := mustLoad(t, "", nil, c.args...).Advertised("PLAINTEXT", bound); !ok || got.Address != c.want {
 			t.Errorf("%v: %s, not %s", c.args, got, c.want)
 		}
 	}

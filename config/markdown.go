@@ -40,6 +40,16 @@ set:
   log.segment.bytes: 268435456
 ` + "```" + `
 
+Several listeners, each of which tells its clients its own address:
+
+` + "```yaml" + `
+listen: [INTERNAL://0.0.0.0:9092, EXTERNAL://0.0.0.0:9094]
+advertise: [INTERNAL://10.0.0.1:9092, EXTERNAL://broker-1.example.com:9094]
+set:
+  listener.security.protocol.map: INTERNAL:PLAINTEXT,EXTERNAL:PLAINTEXT
+  inter.broker.listener.name: INTERNAL
+` + "```" + `
+
 ## Topic configurations
 
 Set when a topic is created (` + "`varve topic create --config KEY=VALUE`" + `) or later; they take effect at once. A topic that does not set one has

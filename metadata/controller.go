@@ -99,9 +99,17 @@ func (c *Controller) Run(ctx context.Context) error {
 			timer.Reset(wait.Next())
 		default:
 			wait.Reset()
-			timer.Reset(controllerTick)
+			timer.Reset(c.pause(c.follower.Image()))
 		}
 	}
+}
+
+// pause is for how long nothing can become due by itself.
+func (c *Controller) pause(image *Image) time.Duration {
+	if settings := c.rebalance(image); settings.Enable && c.epoch.Load() != 0 {
+		return min(controllerTick, settings.Interval)
+	}
+	return controllerTick
 }
 
 // step does what one image calls for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"syscall"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // followers are the settings of replication between brokers.
 func (s *server) followers(ctx context.Context) replication.Followers {
 	return replication.Followers{
-		Dial:        interbroker.Dialer{Listener: listenerName}.Dial,
+		Dial:        interbroker.Dialer{Listener: s.Config.InterBrokerListener()}.Dial,
 		BrokerEpoch: s.registration.Epoch,
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
 			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.Epoch()}, changes)
@@ -73,11 +74,21 @@ func (s *server) followSuspects(ctx context.Context) error {
 // probe tells whether a broker's process is gone. If it ran etcd's leader, what
 // follows from that needs another one first.
 func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
-	err := metadata.ProbeTCP(ctx, broker)
+	err := metadata.ProbeTCP(ctx, s.reachedAt(broker))
 	if errors.Is(err, metadata.ErrBrokerGone) {
 		s.store.Replace(ctx, broker.ID)
 	}
 	return err
+}
+
+// reachedAt is a broker with the listener alone that brokers reach it at. Others
+// say nothing of its process: they may lead through a balancer, which accepts for
+// the dead, or nowhere from here.
+func (s *server) reachedAt(broker metadata.Broker) metadata.Broker {
+	if l, ok := broker.Listener(s.Config.InterBrokerListener()); ok {
+		broker.Listeners = []metadata.Listener{l}
+	}
+	return broker
 }
 
 // handOver moves leadership to other brokers while this one still serves, so
@@ -112,4 +123,19 @@ func (s *server) minISR(image *metadata.Image, topic string) int {
 // uncleanElection is a topic's unclean.leader.election.enable.
 func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
 	return s.settings.topic(image, topic).Bool("unclean.leader.election.enable")
+}
+
+// rebalancing is how this broker balances leadership while it is the controller.
+// Kafka reads these settings at start, and so does this.
+func (s *server) rebalancing(*metadata.Image) metadata.Rebalancing {
+	return metadata.Rebalancing{
+		Enable:           s.values.Bool("auto.leader.rebalance.enable"),
+		Interval:         seconds(s.values.Int64("leader.imbalance.check.interval.seconds")),
+		ImbalancePercent: int(s.values.Int64("leader.imbalance.per.broker.percentage")),
+	}
+}
+
+// seconds is a number of seconds, no longer than the longest duration.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(n, int64(math.MaxInt64/time.Second))) * time.Second
 }

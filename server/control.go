@@ -57,7 +57,7 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	case len(s.Config.Seeds) > 0 && s.Config.Control == "":
 		return etcd.Open(ctx, s.seedClient())
 	}
-	embedded := etcd.EmbeddedOptions{Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, Logger: s.log}
+	embedded := etcd.EmbeddedOptions{Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, NodeID: s.Config.NodeID, Logger: s.log}
 	if s.Config.Control != "" {
 		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Listen: s.Config.Control, Peers: peers(s.Config.Seeds)}
 	}
@@ -74,7 +74,7 @@ func (s *server) external() etcd.Options {
 
 // seedClient is for a broker that is no seed: etcd runs in those that are.
 func (s *server) seedClient() etcd.Options {
-	o := etcd.Options{Cluster: s.Config.Cluster, Logger: s.log, RequestTimeout: seedTimeout, Wait: quorumTimeout}
+	o := etcd.Options{Cluster: s.Config.Cluster, Brokers: true, Logger: s.log, RequestTimeout: seedTimeout, Wait: quorumTimeout}
 	for _, seed := range s.Config.Seeds {
 		o.Endpoints = append(o.Endpoints, "http://"+config.ControlAddress(seed.Control, 1))
 	}

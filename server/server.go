@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +36,7 @@ type Options struct {
 
 // Ready tells where a broker serves.
 type Ready struct {
-	Kafka, HTTP string // HOST:PORT; Kafka as clients are told
+	Kafka, HTTP string // HOST:PORT; Kafka as clients are told, NAME://HOST:PORT,… of other listeners than PLAINTEXT
 	ClusterID   string
 	ObjectStore string
 	Took        time.Duration
@@ -61,15 +60,16 @@ type server struct {
 	lastTopic lastTopic
 	values    config.Values // the broker's own configuration, fixed at start
 
-	kafka, http net.Listener
-	bucket      objstore.Bucket
-	store       *etcd.Store
-	bus         *notify.Bus
-	follower    *metadata.Follower
-	logs        *storage.Manager
-	tier        *tiering.Manager
-	replicas    *replication.Manager
-	groups      *groups.Coordinator
+	kafka    []net.Listener // in the order of Config.Listen
+	http     net.Listener
+	bucket   objstore.Bucket
+	store    *etcd.Store
+	bus      *notify.Bus
+	follower *metadata.Follower
+	logs     *storage.Manager
+	tier     *tiering.Manager
+	replicas *replication.Manager
+	groups   *groups.Coordinator
 
 	admin        *metadata.Admin
 	registration *metadata.Registration // made before it registers, see join
@@ -98,7 +98,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	s.parts.run(ctx, "memory of the start", forgetStart)
 	ready := Ready{
-		Kafka: s.Config.AdvertisedAddress(s.kafka.Addr()), HTTP: s.http.Addr().String(),
+		Kafka: s.advertisedText(), HTTP: s.http.Addr().String(),
 		ClusterID: s.logs.ClusterID(), ObjectStore: s.Config.ObjectStore, Took: time.Since(began),
 	}
 	s.log.Info("serving", slog.String("kafka", ready.Kafka), slog.String("version", o.Version), slog.Duration("took", ready.Took))
@@ -139,26 +139,34 @@ func (s *server) makeDataDir(context.Context) error {
 }
 
 // bind takes the addresses first: that they are in use is best known early.
-func (s *server) bind(ctx context.Context) error {
-	var lc net.ListenConfig
-	for _, l := range []struct {
-		flag, address string
-		to            *net.Listener
-	}{{"--listen", s.Config.Listen, &s.kafka}, {"--http", s.Config.HTTP, &s.http}} {
-		ln, err := lc.Listen(ctx, "tcp", l.address)
-		if err != nil {
-			return fmt.Errorf("%s %s: %w; stop what uses it or choose another address", l.flag, l.address, err)
+func (s *server) bind(ctx context.Context) (err error) {
+	for _, e := range s.Config.Listen {
+		ln, listenErr := s.listen(ctx, "--listen", e.Address)
+		if listenErr != nil {
+			return listenErr
 		}
-		*l.to = ln
-		s.parts.add("address "+l.address, func() error {
-			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			return nil // whoever served it has closed it
-		})
+		s.kafka = append(s.kafka, ln)
+	}
+	if s.http, err = s.listen(ctx, "--http", s.Config.HTTP); err != nil {
+		return err
 	}
 	s.parts.run(ctx, "http", func(ctx context.Context) error { return s.ops.serve(ctx, s.http) })
 	return nil
+}
+
+// listen takes one address, which a flag has given.
+func (s *server) listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w; stop what uses it or choose another address", flag, address, err)
+	}
+	s.parts.add("address "+address, func() error {
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil // whoever served it has closed it
+	})
+	return ln, nil
 }
 
 func (s *server) openBucket(ctx context.Context) error {
@@ -276,13 +284,9 @@ func (s *server) topicLives(id metadata.TopicID, revision int64) bool {
 
 // prepareRegistration makes the registration, which does not register yet.
 func (s *server) prepareRegistration() error {
-	host, port, err := net.SplitHostPort(s.Config.AdvertisedAddress(s.kafka.Addr()))
+	listeners, err := s.advertised()
 	if err != nil {
-		return fmt.Errorf("--advertise: %w", err)
-	}
-	number, err := strconv.ParseInt(port, 10, 32)
-	if err != nil {
-		return fmt.Errorf("--advertise: port: %w", err)
+		return err
 	}
 	previous, err := takeCleanStop(s.Config.DataDir)
 	if err != nil {
@@ -291,11 +295,11 @@ func (s *server) prepareRegistration() error {
 	s.registration = metadata.NewRegistration(metadata.RegistrationOptions{
 		PreviousEpoch: previous,
 		Store:         s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
-		Listeners: []metadata.Listener{{Name: listenerName, Host: host, Port: int32(number), Protocol: listenerName}},
+		Listeners: listeners,
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
-		MinISR: s.minISR, UncleanElection: s.uncleanElection, Probe: s.probe,
+		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
 	})
 	return nil
 }
@@ -364,17 +368,16 @@ func (s *server) directoryID() string {
 	return id.String()
 }
 
-// listenerName is the only listener's, and its security protocol.
-const listenerName = "PLAINTEXT"
-
 func (s *server) serve(ctx context.Context) error {
 	b := broker.New(broker.Options{
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Static: s.Config.Set,
 		Cluster: s.follower, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
-		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups,
+		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
 	})
-	listener := b.NewListener(listenerName)
-	s.parts.run(ctx, "kafka listener", func(ctx context.Context) error { return listener.Serve(ctx, s.kafka) })
+	for i, e := range s.Config.Listen {
+		listener := b.NewListener(e.Name)
+		s.parts.run(ctx, "kafka listener "+e.Name, func(ctx context.Context) error { return listener.Serve(ctx, s.kafka[i]) })
+	}
 	s.ops.ready.Store(true)
 	s.parts.add("leadership", func() error { s.handOver(ctx); return nil })
 	s.parts.add("readiness", func() error { s.ops.ready.Store(false); return nil })
@@ -384,6 +387,7 @@ func (s *server) serve(ctx context.Context) error {
 func (s *server) brokerConfig() broker.Config {
 	c := broker.DefaultConfig()
 	c.NodeID = s.Config.NodeID
+	c.InterBrokerListener = s.Config.InterBrokerListener()
 	c.MaxRequestBytes = s.values.Int32("socket.request.max.bytes")
 	if c.RequestBudgetBytes = s.values.Int64("queued.max.request.bytes"); c.RequestBudgetBytes < 0 {
 		c.RequestBudgetBytes = math.MaxInt64

@@ -27,6 +27,7 @@ type EmbeddedOptions struct {
 	Cluster        string        // as of Options
 	RequestTimeout time.Duration // 5 s if zero, 1.5 s with Member
 	Logger         *slog.Logger
+	NodeID         int32   // of this broker
 	Member         *Member // nil: the only one, which listens nowhere
 
 	tick time.Duration // defaultTick if zero; an election timeout is electionTicks of them
@@ -77,8 +78,9 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 		timeout = cmp.Or(timeout, memberTimeout)
 	}
 	s := newStore(v3client.New(server.Server), o.Cluster, timeout)
+	s.quorum.id = only(o.NodeID)
 	if o.Member != nil {
-		s.member = server.Server
+		s.member, s.quorum.id = server.Server, ofBrokers
 	}
 	s.stop = func() error {
 		e.stop(server)

@@ -22,6 +22,9 @@ import (
 type Options struct {
 	Endpoints []string // URLs or host:port
 	Cluster   string   // name under which this Varve cluster keeps its keys
+	// Brokers says that the members run in brokers, as EmbeddedOptions.Member has
+	// them.
+	Brokers bool
 	// CAFile verifies the servers; CertFile and KeyFile identify this broker.
 	CAFile, CertFile, KeyFile string
 	User, Password            string
@@ -69,6 +72,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s := newStore(client, o.Cluster, o.RequestTimeout)
 	s.stop = func() error { live.close(); return nil }
+	if s.quorum.id = elsewhere; o.Brokers {
+		s.quorum.id = ofBrokers
+	}
 	if err = live.start(ctx, client); err == nil {
 		err = s.awaitAnswer(ctx, o)
 	}

@@ -75,7 +75,10 @@ func (p Peer) urls() (members, clients []url.URL, err error) {
 
 func (p Peer) name() string { return memberNameOf(p.NodeID) }
 
-func memberNameOf(nodeID int32) string { return "broker-" + strconv.Itoa(int(nodeID)) }
+// memberPrefix begins the name of a member, which ends in the broker's id.
+const memberPrefix = "broker-"
+
+func memberNameOf(nodeID int32) string { return memberPrefix + strconv.Itoa(int(nodeID)) }
 
 // configure makes a single member's configuration that of one of several.
 func (m *Member) configure(c *embed.Config, cluster string) error {

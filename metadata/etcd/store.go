@@ -25,6 +25,7 @@ type Store struct {
 	closed  atomic.Bool
 	stop    func() error           // of the embedded server, or of what watches over an external one
 	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
+	quorum  quorum
 }
 
 // defaultTimeout bounds a request whose context has no nearer deadline.

@@ -1,0 +1,55 @@
+package metadata
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// moveLeader has the second member of a-0 lead, although the first could.
+func moveLeader(t *testing.T, c *cluster) {
+	t.Helper()
+	topic, _ := settled(c).TopicByName("a")
+	p := &topic.Partitions[0]
+	moved := *p
+	moved.elect(p.Members()[1])
+	moved.PartitionEpoch++
+	if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &moved, "").Ops...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRebalancingIsAsSet turns the balance off, and has it at an interval shorter than the controller's own.
+func TestRebalancingIsAsSet(t *testing.T) {
+	for name, tc := range map[string]struct {
+		settings Rebalancing
+		after    time.Duration
+		leader   int32
+	}{
+		"off":                    {Rebalancing{Enable: false, Interval: time.Second}, time.Hour, 2},
+		"on":                     {Rebalancing{Enable: true, Interval: time.Second}, 2500 * time.Millisecond, 1},
+		"on, not due":            {Rebalancing{Enable: true, Interval: time.Hour}, 59 * time.Minute, 2},
+		"on, due":                {Rebalancing{Enable: true, Interval: time.Hour}, 61 * time.Minute, 1},
+		"on, within what may be": {Rebalancing{Enable: true, Interval: time.Second, ImbalancePercent: 100}, time.Hour, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, memStore(t))
+				r := c.register(t, 1, 2)
+				background(t, r[0].Run)
+				background(t, r[1].Run)
+				controller := NewController(ControllerOptions{
+					Store: c.store, Follower: c.follower, Registration: r[0], Now: func() time.Time { return c.now() }, Logger: testLogger(t),
+					Rebalance: func(*Image) Rebalancing { return tc.settings },
+				})
+				background(t, controller.Run)
+				c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+				moveLeader(t, c)
+				time.Sleep(tc.after)
+				if p, _ := settled(c).Partition(TopicPartition{"a", 0}); p.Leader != tc.leader {
+					t.Errorf("%d leads, not %d", p.Leader, tc.leader)
+				}
+			})
+		})
+	}
+}
