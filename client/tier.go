@@ -86,7 +86,7 @@ func (c *Client) TierStatus(ctx context.Context, names ...string) ([]TierPartiti
 	var all []TierPartition
 	for topic, partitions := range leaders {
 		for partition := range partitions {
-			p := sizes[topicPartition{topic, partition}]
+			p := sizes[TopicPartition{topic, partition}]
 			p.Topic, p.Partition, p.Tiered = topic, partition, tiered[topic]
 			p.setOffsets(listings)
 			all = append(all, p)
@@ -128,24 +128,19 @@ func (c *Client) tieredTopics(ctx context.Context, names []string) (map[string]b
 	return tiered, err
 }
 
-type topicPartition struct {
-	topic     string
-	partition int32
-}
-
 // logDirs asks all brokers for sizes, and takes each partition's from its
 // leader: the one that uploads. A partition that nobody answers for is not
 // there; what is asked of a missing entry must be Unknown, so the map holds
 // every partition.
-func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32) (map[topicPartition]TierPartition, error) {
+func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32) (map[TopicPartition]TierPartition, error) {
 	request := kmsg.NewPtrDescribeLogDirsRequest()
-	sizes := map[topicPartition]TierPartition{}
+	sizes := map[TopicPartition]TierPartition{}
 	for topic, partitions := range leaders {
 		t := kmsg.NewDescribeLogDirsRequestTopic()
 		t.Topic = topic
 		for partition := range partitions {
 			t.Partitions = append(t.Partitions, partition)
-			sizes[topicPartition{topic, partition}] = TierPartition{
+			sizes[TopicPartition{topic, partition}] = TierPartition{
 				LocalBytes: Unknown, RemoteBytes: Unknown, RemoteSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
 			}
 		}
@@ -163,7 +158,7 @@ func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32
 	return sizes, errors.Join(failed...)
 }
 
-func takeSizes(sizes map[topicPartition]TierPartition, leaders map[string]map[int32]int32, shard kgo.ResponseShard) {
+func takeSizes(sizes map[TopicPartition]TierPartition, leaders map[string]map[int32]int32, shard kgo.ResponseShard) {
 	response, ok := shard.Resp.(*kmsg.DescribeLogDirsResponse)
 	if !ok {
 		return
@@ -175,7 +170,7 @@ func takeSizes(sizes map[topicPartition]TierPartition, leaders map[string]map[in
 				if p.IsFuture || leaders[topic.Topic][p.Partition] != shard.Meta.NodeID {
 					continue
 				}
-				key := topicPartition{topic.Topic, p.Partition}
+				key := TopicPartition{topic.Topic, p.Partition}
 				size := sizes[key]
 				size.LocalBytes = p.Size
 				if stats, known := protocol.ReadTierStats(&p.UnknownTags); known {

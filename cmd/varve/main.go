@@ -32,5 +32,5 @@ func main() {
 		}
 		last = line
 	}
-	os.Exit(1) //nolint:forbidigo // main is the one place
+	os.Exit(exitStatus(err)) //nolint:forbidigo // main is the one place
 }

@@ -63,7 +63,7 @@ func newRootCommand(s streams, version string, more ...*cobra.Command) *cobra.Co
 
 	root.AddCommand(
 		newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a), newGroupCommand(a),
-		newTierCommand(a), newConfigCommand(a), newLogCommand(a), newVersionCommand(a, version),
+		newTierCommand(a), newConfigCommand(a), newClusterCommand(a), newPartitionCommand(a), newLogCommand(a), newVersionCommand(a, version),
 	)
 	root.AddCommand(more...)
 	return root
@@ -91,8 +91,8 @@ func (a *app) connect(options ...kgo.Opt) (*client.Client, error) {
 }
 
 // with runs f with a client and closes it.
-func (a *app) with(ctx context.Context, f func(context.Context, *client.Client) error) error {
-	c, err := a.connect()
+func (a *app) with(ctx context.Context, f func(context.Context, *client.Client) error, options ...kgo.Opt) error {
+	c, err := a.connect(options...)
 	if err != nil {
 		return err
 	}

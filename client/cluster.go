@@ -1,0 +1,59 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Cluster is who is in the cluster.
+type Cluster struct {
+	ID         string
+	Controller int32    // -1 while there is none
+	Brokers    []Broker // by id
+}
+
+// Broker is one broker as the cluster describes it. A broker of Varve that is
+// down is in no list; one of Kafka is fenced.
+type Broker struct {
+	ID      int32
+	Address string // HOST:PORT
+	Rack    string // empty when it has none
+	Fenced  bool
+}
+
+// Cluster describes the brokers and tells which is the controller.
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	request := kmsg.NewPtrDescribeClusterRequest()
+	request.IncludeFencedBrokers = true
+	response, err := request.RequestWith(ctx, c.kafka)
+	if err != nil {
+		return Cluster{}, c.Explain(err)
+	}
+	if err = kerr.ErrorForCode(response.ErrorCode); err != nil {
+		return Cluster{}, c.about("describe the cluster", text(response.ErrorMessage), err)
+	}
+	cluster := Cluster{ID: response.ClusterID, Controller: response.ControllerID}
+	for _, b := range response.Brokers {
+		cluster.Brokers = append(cluster.Brokers, Broker{
+			ID: b.NodeID, Address: net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), Rack: text(b.Rack), Fenced: b.IsFenced,
+		})
+	}
+	slices.SortFunc(cluster.Brokers, func(a, b Broker) int { return cmp.Compare(a.ID, b.ID) })
+	return cluster, nil
+}
+
+// text is a nullable string of the protocol.
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

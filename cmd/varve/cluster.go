@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/varvelog/varve/client"
+)
+
+// freshMetadata keeps kgo from answering with partitions as they were seconds ago: these commands look again and again.
+var freshMetadata = kgo.MetadataMinAge(50 * time.Millisecond)
+
+// problemsShown is how many partitions `varve cluster status` lists without --all.
+const problemsShown = 20
+
+func newClusterCommand(a *app) *cobra.Command {
+	var all bool
+	status := &cobra.Command{
+		Use: "status", Short: "Show brokers and what is wrong with partitions", Args: takes(0, 0, "no arguments"),
+		Long: "Show the brokers, what each has, and the partitions that lack replicas, the worst first.\n\n" +
+			"The state is healthy; degraded when partitions lack replicas and still take writes; unhealthy when some have no leader, or\n" +
+			"fewer replicas in sync than min.insync.replicas (of a topic with fewer replicas: than these).\n\n" +
+			"Exit status: 0 when healthy or degraded, " + strconv.Itoa(exitUnhealthy) + " when unhealthy, 1 when it cannot be told.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+				s, err := readClusterStatus(ctx, c)
+				if err != nil {
+					return err
+				}
+				if err = a.printClusterStatus(s, all); err != nil {
+					return err
+				}
+				return s.err()
+			}, freshMetadata)
+		},
+	}
+	status.Flags().BoolVar(&all, "all", false, fmt.Sprintf("list all partitions with a problem, not only %d", problemsShown))
+	return group("cluster", "How the cluster is", status)
+}
+
+// readClusterStatus asks for all that the status is made of.
+func readClusterStatus(ctx context.Context, c *client.Client) (clusterStatus, error) {
+	cluster, err := c.Cluster(ctx)
+	if err != nil {
+		return clusterStatus{}, err
+	}
+	topics, err := c.Topics(ctx)
+	if err != nil {
+		return clusterStatus{}, err
+	}
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	settings, err := c.TopicSetting(ctx, "min.insync.replicas", names...)
+	if err != nil {
+		return clusterStatus{}, err
+	}
+	minISR := make(map[string]int, len(settings))
+	for topic, value := range settings {
+		if minISR[topic], err = strconv.Atoi(value); err != nil {
+			return clusterStatus{}, fmt.Errorf("topic %s: min.insync.replicas is %q", topic, value)
+		}
+	}
+	reassignments, err := c.Reassignments(ctx)
+	if err != nil {
+		return clusterStatus{}, err
+	}
+	return newClusterStatus(cluster, topics, minISR, reassignments), nil
+}
+
+// printClusterStatus prints the brokers, the sums, and the worst partitions or all that have a problem.
+func (a *app) printClusterStatus(s clusterStatus, all bool) error {
+	if len(s.Problems) > problemsShown && !all {
+		s.Omitted = len(s.Problems) - problemsShown
+		s.Problems = s.Problems[:problemsShown]
+	}
+	if a.json() {
+		return a.printJSON(s)
+	}
+	if _, err := fmt.Fprintf(a.out, "cluster %s  controller %s  %s\n\n", s.ClusterID, number(int64(s.Controller)), s.State); err != nil {
+		return err
+	}
+	rows := make([][]string, len(s.Brokers))
+	for i, b := range s.Brokers {
+		rows[i] = []string{
+			strconv.Itoa(int(b.ID)), b.State, orAbsent(b.Rack), orAbsent(b.Address),
+			strconv.Itoa(b.Replicas), strconv.Itoa(b.Leaders), strconv.Itoa(b.PreferredLeaders),
+		}
+	}
+	if err := a.printTable([]string{"BROKER", "STATE", "RACK", "ADDRESS", "REPLICAS", "LEADERS", "PREFERRED"}, rows); err != nil {
+		return err
+	}
+	p := s.Partitions
+	if _, err := fmt.Fprintln(a.out); err != nil {
+		return err
+	}
+	err := a.printTable([]string{"PARTITIONS", "UNDER-REPLICATED", "BELOW MIN ISR", "OFFLINE", "REASSIGNING"}, [][]string{{
+		strconv.Itoa(p.Total), strconv.Itoa(p.UnderReplicated), strconv.Itoa(p.BelowMinISR), strconv.Itoa(p.Offline), strconv.Itoa(p.Reassigning),
+	}})
+	if err != nil || len(s.Problems) == 0 {
+		return err
+	}
+	return a.printProblems(s)
+}
+
+func (a *app) printProblems(s clusterStatus) error {
+	rows := make([][]string, len(s.Problems))
+	for i, p := range s.Problems {
+		rows[i] = []string{
+			client.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String(), p.State, number(int64(p.Leader)),
+			int32s(p.Replicas), orAbsent(int32s(p.ISR)), orAbsent(int32s(p.Missing)), strconv.Itoa(p.MinISR),
+		}
+	}
+	if _, err := fmt.Fprintln(a.out); err != nil {
+		return err
+	}
+	if err := a.printTable([]string{"PARTITION", "STATE", "LEADER", "REPLICAS", "ISR", "MISSING", "MIN ISR"}, rows); err != nil {
+		return err
+	}
+	if s.Omitted == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(a.out, "and %d more; --all lists them\n", s.Omitted)
+	return err
+}
+
+func orAbsent(s string) string {
+	if s == "" {
+		return absent
+	}
+	return s
+}
+
+// clusterStatus is how a cluster is; the names are a contract with scripts.
+type clusterStatus struct {
+	ClusterID  string             `json:"cluster_id"`
+	Controller int32              `json:"controller"` // -1: none
+	State      string             `json:"state"`      // healthy, degraded, unhealthy
+	Brokers    []brokerStatus     `json:"brokers"`
+	Partitions partitionSums      `json:"partitions"`
+	Problems   []partitionProblem `json:"problems"` // the worst first
+	Omitted    int                `json:"problems_omitted"`
+}
+
+type brokerStatus struct {
+	ID               int32  `json:"id"`
+	State            string `json:"state"` // alive, fenced, down
+	Rack             string `json:"rack,omitempty"`
+	Address          string `json:"address,omitempty"`
+	Replicas         int    `json:"replicas"`
+	Leaders          int    `json:"leaders"`
+	PreferredLeaders int    `json:"preferred_leaders"`
+}
+
+// partitionSums counts partitions; one that is worse counts as what is less bad too.
+type partitionSums struct {
+	Total           int `json:"total"`
+	UnderReplicated int `json:"under_replicated"`
+	BelowMinISR     int `json:"below_min_isr"`
+	Offline         int `json:"offline"`
+	Reassigning     int `json:"reassigning"`
+}
+
+type partitionProblem struct {
+	Topic     string  `json:"topic"`
+	Partition int32   `json:"partition"`
+	State     string  `json:"state"` // offline, below-min-isr, under-replicated
+	Leader    int32   `json:"leader"`
+	Replicas  []int32 `json:"replicas"`
+	ISR       []int32 `json:"isr"`
+	Missing   []int32 `json:"missing"`
+	MinISR    int     `json:"min_isr"`
+	severity  int
+}
+
+// What a partition's state may be, by severity.
+const (
+	underReplicated = iota + 1
+	belowMinISR
+	offlinePartition
+)
+
+var severityNames = map[int]string{underReplicated: "under-replicated", belowMinISR: "below-min-isr", offlinePartition: "offline"}
+
+// newClusterStatus is a pure function of what the cluster says. A broker that is a replica of something and is not in the list is down.
+func newClusterStatus(cluster client.Cluster, topics []client.Topic, minISR map[string]int, reassignments []client.Reassignment) clusterStatus {
+	s := clusterStatus{ClusterID: cluster.ID, Controller: cluster.Controller, Brokers: []brokerStatus{}, Problems: []partitionProblem{}}
+	brokers := map[int32]*brokerStatus{}
+	for _, b := range cluster.Brokers {
+		state := "alive"
+		if b.Fenced {
+			state = "fenced"
+		}
+		brokers[b.ID] = &brokerStatus{ID: b.ID, State: state, Rack: b.Rack, Address: b.Address}
+	}
+	broker := func(id int32) *brokerStatus {
+		if brokers[id] == nil {
+			brokers[id] = &brokerStatus{ID: id, State: "down"}
+		}
+		return brokers[id]
+	}
+	adding := map[client.TopicPartition][]int32{}
+	for _, r := range reassignments {
+		adding[r.TopicPartition] = r.Adding
+	}
+	s.Partitions.Reassigning = len(reassignments)
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			for i, id := range p.Replicas {
+				broker(id).Replicas++
+				if i == 0 {
+					broker(id).PreferredLeaders++
+				}
+			}
+			if p.Leader >= 0 {
+				broker(p.Leader).Leaders++
+			}
+			s.count(problemOf(t.Name, p, minISR[t.Name], adding[client.TopicPartition{Topic: t.Name, Partition: p.ID}]))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(brokers)) {
+		s.Brokers = append(s.Brokers, *brokers[id])
+	}
+	slices.SortStableFunc(s.Problems, func(a, b partitionProblem) int {
+		if a.severity != b.severity {
+			return b.severity - a.severity
+		}
+		return (len(a.ISR) - a.MinISR) - (len(b.ISR) - b.MinISR)
+	})
+	switch {
+	case s.Partitions.Offline+s.Partitions.BelowMinISR > 0:
+		s.State = "unhealthy"
+	case s.Partitions.UnderReplicated > 0:
+		s.State = "degraded"
+	default:
+		s.State = "healthy"
+	}
+	return s
+}
+
+// problemOf tells what is wrong with a partition; severity 0 is nothing. Replicas that are being added do not lack yet.
+func problemOf(topic string, p client.Partition, minISR int, adding []int32) partitionProblem {
+	lives := func(id int32) bool { return slices.Contains(p.ISR, id) && !slices.Contains(p.Offline, id) }
+	inSync, wanted := 0, 0
+	missing := []int32{}
+	for _, id := range p.Replicas {
+		isNew := slices.Contains(adding, id)
+		switch {
+		case lives(id):
+			inSync++
+		case !isNew:
+			missing = append(missing, id)
+		}
+		if !isNew {
+			wanted++
+		}
+	}
+	problem := partitionProblem{
+		Topic: topic, Partition: p.ID, Leader: p.Leader, Replicas: p.Replicas, ISR: p.ISR, Missing: missing, MinISR: min(minISR, len(p.Replicas)),
+	}
+	switch {
+	case p.Leader < 0:
+		problem.severity = offlinePartition
+	case inSync < problem.MinISR:
+		problem.severity = belowMinISR
+	case inSync < wanted:
+		problem.severity = underReplicated
+	}
+	problem.State = severityNames[problem.severity]
+	return problem
+}
+
+// count adds a partition to the sums.
+func (s *clusterStatus) count(p partitionProblem) {
+	s.Partitions.Total++
+	if p.severity >= underReplicated {
+		s.Partitions.UnderReplicated++
+		s.Problems = append(s.Problems, p)
+	}
+	if p.severity >= belowMinISR {
+		s.Partitions.BelowMinISR++
+	}
+	if p.severity == offlinePartition {
+		s.Partitions.Offline++
+	}
+}
+
+// err makes a status that scripts have to know of an error.
+func (s *clusterStatus) err() error {
+	if s.State != "unhealthy" {
+		return nil
+	}
+	var what []string
+	if n := s.Partitions.Offline; n > 0 {
+		what = append(what, plural(int64(n), "partition")+" without a leader")
+	}
+	if n := s.Partitions.BelowMinISR - s.Partitions.Offline; n > 0 {
+		what = append(what, plural(int64(n), "partition")+" below min.insync.replicas")
+	}
+	return &statusError{status: exitUnhealthy, text: "unhealthy: " + strings.Join(what, ", ")}
+}

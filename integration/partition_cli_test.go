@@ -1,0 +1,226 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// clusterState is what `varve cluster status --output json` says.
+type clusterState struct {
+	State      string `json:"state"`
+	Controller int32  `json:"controller"`
+	Brokers    []struct {
+		ID       int32  `json:"id"`
+		State    string `json:"state"`
+		Replicas int    `json:"replicas"`
+		Leaders  int    `json:"leaders"`
+	} `json:"brokers"`
+	Partitions struct {
+		Total           int `json:"total"`
+		UnderReplicated int `json:"under_replicated"`
+		BelowMinISR     int `json:"below_min_isr"`
+		Offline         int `json:"offline"`
+		Reassigning     int `json:"reassigning"`
+	} `json:"partitions"`
+	Problems []struct {
+		Topic   string  `json:"topic"`
+		State   string  `json:"state"`
+		Missing []int32 `json:"missing"`
+	} `json:"problems"`
+}
+
+// tryVarve runs a user command that may fail; the brokers are all that it is told of.
+func tryVarve(t *testing.T, brokers []*process, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	addresses := make([]string, len(brokers))
+	for i, p := range brokers {
+		addresses[i] = p.bootstrap
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	cmd := exec.CommandContext(ctx, varveBinary, args...)
+	cmd.Env = append(os.Environ(), "VARVE_BOOTSTRAP="+strings.Join(addresses, ","))
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		status = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errOut.String(), status
+}
+
+func mustVarve(t *testing.T, brokers []*process, args ...string) string {
+	t.Helper()
+	out, errOut, status := tryVarve(t, brokers, args...)
+	if status != 0 {
+		t.Fatalf("varve %s ends with %d: %s%s", strings.Join(args, " "), status, out, errOut)
+	}
+	return out
+}
+
+func statusOf(t *testing.T, brokers []*process) (s clusterState, status int) {
+	t.Helper()
+	out, errOut, status := tryVarve(t, brokers, "cluster", "status", "--output", "json", "--all")
+	if status == 1 {
+		t.Logf("cluster status: %s", errOut) // in the middle of a failover
+		return s, status
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		t.Fatalf("%v: %s%s", err, out, errOut)
+	}
+	return s, status
+}
+
+// replicasOf reads the replicas of a topic's partitions.
+func replicasOf(t *testing.T, brokers []*process, topic string) (replicas [][]int32, leaders []int32) {
+	t.Helper()
+	var described []struct {
+		Partitions []struct {
+			Leader   int32   `json:"leader"`
+			Replicas []int32 `json:"replicas"`
+		} `json:"partitions"`
+	}
+	if err := json.Unmarshal([]byte(mustVarve(t, brokers, "topic", "describe", topic, "--output", "json")), &described); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range described[0].Partitions {
+		replicas, leaders = append(replicas, p.Replicas), append(leaders, p.Leader)
+	}
+	return replicas, leaders
+}
+
+// TestPartitionCommands is a day of the person on call: a fourth broker joins and gets its share; partitions are moved, leaders elected; a broker
+// is killed, and the status and its exit status say what is wrong; the dead broker is emptied. No record is lost on the way.
+func TestPartitionCommands(t *testing.T) {
+	brokers := startCluster(t)
+	mustVarve(t, brokers, "topic", "create", "orders", "--partitions", "12", "--replication-factor", "3", "--config", "min.insync.replicas=2")
+	mustVarve(t, brokers, "topic", "create", "strict", "--partitions", "1", "--replication-factor", "3", "--config", "min.insync.replicas=3")
+	records := ""
+	for i := range 200 {
+		records += fmt.Sprintf("record %d\n", i)
+	}
+	brokers[0].varve(t, records, "produce", "orders")
+	if s, status := statusOf(t, brokers); status != 0 || s.State != "healthy" || s.Partitions.Total != 13 || len(s.Brokers) != 3 {
+		t.Fatalf("status %d: %+v", status, s)
+	}
+
+	fourth := &process{bootstrap: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "4"), log: &syncBuffer{}}
+	fourth.args = slices.Clone(brokers[0].args)
+	for i, arg := range fourth.args {
+		switch arg {
+		case "--node-id":
+			fourth.args[i+1] = "4"
+		case "--data-dir":
+			fourth.args[i+1] = fourth.dataDir
+		case "--listen":
+			fourth.args[i+1] = fourth.bootstrap
+		}
+	}
+	fourth.start(t)
+	t.Cleanup(func() { fourth.stop(t, syscall.SIGKILL) })
+	brokers = append(brokers, fourth)
+
+	before, _ := replicasOf(t, brokers, "orders")
+	if plan := mustVarve(t, brokers, "partition", "balance", "--dry-run"); !strings.Contains(plan, "replicas to copy") {
+		t.Errorf("the plan is %s", plan)
+	}
+	if _, errOut, status := tryVarve(t, brokers, "partition", "balance"); status != 1 || !strings.Contains(errOut, "--yes") {
+		t.Errorf("without --yes: %d, %s", status, errOut)
+	}
+	if after, _ := replicasOf(t, brokers, "orders"); !slices.EqualFunc(before, after, slices.Equal) {
+		t.Fatal("a plan that nobody agreed to was carried out")
+	}
+	mustVarve(t, brokers, "partition", "balance", "--yes", "--batch", "5")
+	s, _ := statusOf(t, brokers)
+	for _, b := range s.Brokers {
+		if b.Replicas < 9 || b.Replicas > 10 || b.Leaders < 3 || b.Leaders > 4 { // 39 replicas, 13 leaders
+			t.Errorf("after the balance: %+v", s.Brokers)
+			break
+		}
+	}
+	if again := mustVarve(t, brokers, "partition", "balance", "--yes"); !strings.Contains(again, "nothing to change") {
+		t.Errorf("a second balance says %s", again)
+	}
+
+	mustVarve(t, brokers, "partition", "move", "orders:0", "orders:1", "--to", "4,1,2", "--yes")
+	replicas, _ := replicasOf(t, brokers, "orders")
+	if want := []int32{4, 1, 2}; !slices.Equal(replicas[0], want) || !slices.Equal(replicas[1], want) {
+		t.Errorf("after the move: %v", replicas)
+	}
+	mustVarve(t, brokers, "partition", "elect", "orders:0", "orders:1")
+	if _, leaders := replicasOf(t, brokers, "orders"); leaders[0] != 4 || leaders[1] != 4 {
+		t.Errorf("after the election: leaders %v", leaders)
+	}
+	if out := mustVarve(t, brokers, "partition", "elect", "orders:0"); !strings.Contains(out, "not needed") {
+		t.Errorf("a second election says %s", out)
+	}
+	plan := filepath.Join(t.TempDir(), "plan.json")
+	if err := os.WriteFile(plan, []byte(`{"version":1,"partitions":[{"topic":"orders","partition":0,"replicas":[1,2,3],"log_dirs":["any","any","any"]},`+
+		`{"topic":"strict","partition":0,"replicas":[1,2,3]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustVarve(t, brokers, "partition", "reassign", "--file", plan, "--yes")
+	if replicas, _ = replicasOf(t, brokers, "orders"); !slices.Equal(replicas[0], []int32{1, 2, 3}) {
+		t.Errorf("after the file: %v", replicas)
+	}
+
+	brokers[2].kill9(t)
+	eventually(t, 20*time.Second, "the status tells of the dead broker", func() bool {
+		s, status := statusOf(t, brokers)
+		return status == 3 && s.State == "unhealthy" && s.Partitions.BelowMinISR == 1 && s.Partitions.Offline == 0 && s.Partitions.UnderReplicated > 1 &&
+			s.Problems[0].Topic == "strict" && s.Problems[0].State == "below-min-isr" && slices.Equal(s.Problems[0].Missing, []int32{3}) &&
+			s.Brokers[2].State == "down" && s.Brokers[2].Leaders == 0
+	})
+	if out, errOut, _ := tryVarve(t, brokers, "cluster", "status"); !strings.Contains(out, "down") || !strings.Contains(errOut, "1 partition below min.insync.replicas") {
+		t.Errorf("the status is %s%s", out, errOut)
+	}
+
+	// The dead broker is not coming back.
+	mustVarve(t, brokers, "partition", "balance", "--remove-broker", "3", "--yes")
+	s, status := statusOf(t, brokers)
+	if status != 0 || s.State != "healthy" || s.Partitions.Reassigning != 0 || len(s.Brokers) != 3 {
+		t.Errorf("after broker 3 was removed: status %d, %+v", status, s)
+	}
+	if read := mustVarve(t, brokers, "consume", "orders", "--from", "beginning", "--until", "end"); strings.Count(read, "record ") != 200 {
+		t.Errorf("%d of 200 records are there", strings.Count(read, "record "))
+	}
+
+	// A broker that is frozen is alive until its session ends: what waits for it is listed, and taken back. Broker 3 is back for the sake of etcd.
+	brokers[2].start(t)
+	mustVarve(t, brokers, "topic", "create", "single", "--partitions", "1", "--replication-factor", "1")
+	_, leaders := replicasOf(t, brokers, "single")
+	s, _ = statusOf(t, brokers)
+	other := int32(4)
+	for other == leaders[0] || other == s.Controller {
+		other--
+	}
+	frozen := brokers[other-1]
+	if err := frozen.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	reach := slices.DeleteFunc(slices.Clone(brokers), func(p *process) bool { return p == frozen })
+	mustVarve(t, reach, "partition", "move", "single:0", "--to", fmt.Sprint(other), "--yes", "--no-wait", "--timeout", "3s")
+	if out := mustVarve(t, reach, "partition", "reassign", "--list"); !strings.Contains(out, "single:0") {
+		t.Errorf("the list is %s", out)
+	}
+	mustVarve(t, reach, "partition", "reassign", "--cancel", "single:0", "--yes")
+	if out := mustVarve(t, reach, "partition", "reassign", "--list"); strings.Contains(out, "single:0") {
+		t.Errorf("the list is %s", out)
+	}
+	if err := frozen.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
