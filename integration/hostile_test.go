@@ -166,12 +166,17 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 		{"data directory cannot be written", []string{"--data-dir", "/proc/varve"}, "/proc/varve"},
 		{"bucket of no such scheme", []string{"--object-store", "ftp://bucket"}, "ftp"},
 		{"address in use", []string{"--listen", broker.bootstrap}, "in use"},
+		{"two listeners of one name", []string{"--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"}, "the listener PLAINTEXT is there twice"},
+		{"a listener with TLS", []string{"--set", "listener.security.protocol.map=PLAINTEXT:SSL"}, "the security protocol SSL is not supported yet"},
 		{"unknown setting", []string{"--set", "log.segment.byte=1"}, "log.segment.bytes"},
 		{"bad value", []string{"--set", "log.segment.bytes=many"}, "log.segment.bytes"},
 		{"no such bucket", []string{"--object-store", "s3://nowhere?endpoint=http://" + freeAddress(t) + "&region=us-east-1"}, "s3://nowhere"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			args := append([]string{"broker", "start", "--data-dir", filepath.Join(t.TempDir(), "d"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}, c.args...)
+			args := append([]string{"broker", "start", "--data-dir", filepath.Join(t.TempDir(), "d"), "--http", "127.0.0.1:0"}, c.args...)
+			if c.args[0] != "--listen" { // two of them would be two listeners
+				args = append(args, "--listen", "127.0.0.1:0")
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, varveBinary, args...)

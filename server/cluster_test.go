@@ -12,6 +12,7 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/etcd"
 )
 
 func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {
@@ -49,9 +50,9 @@ func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
 		}
 		listeners = append(listeners, metadata.Listener{Name: name, Host: "127.0.0.1", Port: int32(ln.Addr().(*net.TCPAddr).Port)})
 	}
-	s := &server{Options: Options{Config: config.Broker{Set: map[string]string{"inter.broker.listener.name": "INTERNAL"}}}}
+	s := &server{store: new(etcd.Store), Options: Options{Config: config.Broker{Set: map[string]string{"inter.broker.listener.name": "INTERNAL"}}}}
 	dead := metadata.Broker{ID: 2, Listeners: listeners}
-	if err := metadata.ProbeTCP(t.Context(), s.reachedAt(dead)); !errors.Is(err, metadata.ErrBrokerGone) {
+	if err := s.probe(t.Context(), dead); !errors.Is(err, metadata.ErrBrokerGone) {
 		t.Errorf("probed: %v", err)
 	}
 	dead.Listeners = listeners[:1]
