@@ -45,16 +45,28 @@ func TestUploadsUnderFaults(t *testing.T) {
 	l.progress(2*time.Minute, "after the faults")
 	allInSync(t, admin, "tiered", 3)
 	l.stop()
+	t.Logf("%s: all is written", time.Now().Format(time.TimeOnly))
 	var remote []string
-	eventually(t, time.Minute, "most segments are in the bucket", func() bool {
+	counted := func() (string, bool) {
 		remote = objects(t, bucket, ".segment")
-		local := 0
-		for _, p := range brokers {
-			local = max(local, len(segments(t, p.dataDir, "tiered-0"))+len(segments(t, p.dataDir, "tiered-1")))
+		told, most := fmt.Sprintf("%d objects", len(remote)), true
+		for i, p := range brokers {
+			local := len(segments(t, p.dataDir, "tiered-0")) + len(segments(t, p.dataDir, "tiered-1"))
+			told += fmt.Sprintf(", %d segments at broker %d", local, i+1)
+			most = most && len(remote) > 2*local
 		}
-		return len(remote) > 3*local
+		return told, most
+	}
+	deadline := time.Now().Add(time.Minute)
+	eventually(t, 2*time.Minute, "most segments are only in the bucket", func() bool {
+		told, most := counted()
+		if !most && time.Now().After(deadline) {
+			t.Fatalf("not within a minute: most segments are only in the bucket: %s", told)
+		}
+		return most
 	})
 	l.check(everywhere...)
+	t.Logf("%s: all is read", time.Now().Format(time.TimeOnly))
 
 	// What an upload leaves behind that a crash cut short, should none have been at the right moment.
 	orphan := filepath.Join(filepath.Dir(remote[0]), "00000000000000000007-0000000000-00112233aabbccdd.segment")
@@ -65,7 +77,7 @@ func TestUploadsUnderFaults(t *testing.T) {
 		t.Fatal("an object that no manifest names is not found by the test")
 	}
 	var left error
-	deadline := time.Now().Add(time.Minute)
+	deadline = time.Now().Add(time.Minute)
 	eventually(t, 2*time.Minute, "the bucket holds nothing that no manifest names", func() bool {
 		if left = unnamed(t, bucket); left != nil && time.Now().After(deadline) {
 			t.Fatalf("in the bucket, after a minute:\n%v", left)
