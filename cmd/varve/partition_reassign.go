@@ -170,6 +170,13 @@ func (a *app) reassign(ctx context.Context, c *client.Client, assignments []clie
 	if err != nil {
 		return err
 	}
+	for _, m := range moves {
+		if now.at[m.TopicPartition].Leader < 0 {
+			if _, err = fmt.Fprintf(a.errOut, "%s has no leader: there is nothing to copy from until it has\n", m.TopicPartition); err != nil {
+				return err
+			}
+		}
+	}
 	agreed, err := a.propose(ctx, c, moves, flags)
 	if err != nil || !agreed {
 		return err
