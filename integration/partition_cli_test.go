@@ -182,7 +182,8 @@ func TestPartitionCommands(t *testing.T) {
 	mustVarve(t, brokers, "partition", "move", "single:0", "--to", "3", "--yes")
 	brokers[2].kill9(t)
 	eventually(t, 20*time.Second, "the status tells of the dead broker", func() bool {
-		s, status := statusOf(t, brokers)
+		var status int
+		s, status = statusOf(t, brokers)
 		return status == 3 && s.State == "unhealthy" && s.Partitions.BelowMinISR == 2 && s.Partitions.Offline == 1 && s.Partitions.UnderReplicated > 2 &&
 			s.Problems[0].Topic == "single" && s.Problems[0].State == "offline" &&
 			s.Problems[1].Topic == "strict" && s.Problems[1].State == "below-min-isr" && slices.Equal(s.Problems[1].Missing, []int32{3}) &&

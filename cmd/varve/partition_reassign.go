@@ -315,7 +315,7 @@ func (a *app) printReassignments(all []client.Reassignment) error {
 	rows := make([][]string, 0, len(all))
 	for _, r := range all {
 		list = append(list, reassignmentRow{Topic: r.Topic, Partition: r.Partition, Replicas: r.Replicas, Adding: r.Adding, Removing: r.Removing})
-		rows = append(rows, []string{r.TopicPartition.String(), int32s(r.Replicas), orAbsent(int32s(r.Adding)), orAbsent(int32s(r.Removing))})
+		rows = append(rows, []string{r.String(), int32s(r.Replicas), orAbsent(int32s(r.Adding)), orAbsent(int32s(r.Removing))})
 	}
 	if a.json() {
 		return a.printJSON(list)
