@@ -45,15 +45,6 @@ type PartitionResult struct {
 	Err error
 }
 
-// Errors joins the errors of results.
-func Errors(results []PartitionResult) error {
-	errs := make([]error, len(results))
-	for i, r := range results {
-		errs[i] = r.Err
-	}
-	return errors.Join(errs...)
-}
-
 // Reassignments lists the reassignments that are under way, by topic and partition.
 func (c *Client) Reassignments(ctx context.Context) ([]Reassignment, error) {
 	ctx, cancel := c.bounded(ctx)

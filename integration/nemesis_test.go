@@ -36,7 +36,6 @@ type load struct {
 	reading    sync.WaitGroup
 	stopWrites context.CancelFunc
 	stopReads  context.CancelFunc
-	ended      sync.Once
 }
 
 // startLoad begins to write and to read. Every producer writes at most so many records a second, of so many bytes.
@@ -100,8 +99,7 @@ func (l *load) read(ctx context.Context, reader *kgo.Client) {
 	for ctx.Err() == nil {
 		fetches := reader.PollFetches(ctx)
 		for _, e := range fetches.Errors() {
-			var loss *kgo.ErrDataLoss
-			if errors.As(e.Err, &loss) {
+			if _, lost := errors.AsType[*kgo.ErrDataLoss](e.Err); lost {
 				l.t.Errorf("a reader of partition %d was told: %v", e.Partition, e.Err)
 			}
 		}

@@ -101,15 +101,23 @@ func (s *balanceState) move(i int, from, to int32) {
 // to's: the sum of the squares of how many replicas each rack has. Brokers that
 // are down have no rack that is known, and are left out.
 func (s *balanceState) crowding(i int, from, to int32) int {
-	racks, sum := map[string]int{}, 0
+	var room [8]string // this is asked so often that a map would cost seconds
+	racks, sum := room[:0], 0
 	for _, id := range s.replicas[i] {
 		if id == from {
 			id = to
 		}
-		if rack, known := s.in.Racks[id]; known {
-			sum += 2*racks[rack] + 1
-			racks[rack]++
+		rack, known := s.in.Racks[id]
+		if !known {
+			continue
 		}
+		sum++
+		for _, other := range racks {
+			if other == rack {
+				sum += 2
+			}
+		}
+		racks = append(racks, rack)
 	}
 	return sum
 }
@@ -214,8 +222,13 @@ func (s *balanceState) fullest(count map[int32]int) []int32 {
 // path is the shortest way from a broker to one that has at least two less, of
 // these to one that has the least. next is what could go from one to another.
 func (s *balanceState) path(count map[int32]int, start int32, next func(from, to int32) (partition int, ok bool)) []step {
-	if count[start]-count[s.fullest(count)[len(s.brokers)-1]] < 2 {
+	order := s.fullest(count)
+	emptiest := order[len(order)-1]
+	if count[start]-count[emptiest] < 2 {
 		return nil
+	}
+	if partition, ok := next(start, emptiest); ok { // as nearly always
+		return []step{{partition, start, emptiest}}
 	}
 	came := map[int32]step{start: {}}
 	for level := []int32{start}; len(level) > 0; {

@@ -360,3 +360,29 @@ func TestBalanceSaysWhenBrokersAreTooFew(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// A replica that moves anyway goes further before one that need not move, even one whose topic crowds the broker.
+func TestBalanceMovesOnWhatMovesAnyway(t *testing.T) {
+	s := newBalanceState(balanceInput{Racks: map[int32]string{1: "", 2: ""}, Partitions: []balancePartition{
+		{TopicPartition: client.TopicPartition{Topic: "b"}, Replicas: []int32{1}},
+		{TopicPartition: client.TopicPartition{Topic: "b", Partition: 1}, Replicas: []int32{1}},
+		{TopicPartition: client.TopicPartition{Topic: "a"}, Replicas: []int32{4}},
+	}})
+	s.move(2, 4, 1)
+	if i, ok := s.candidate(1, 2); !ok || i != 2 {
+		t.Errorf("partition %d moves, %t; want 2", i, ok)
+	}
+}
+
+// Steps that are sound one by one, and not together, are all taken back.
+func TestBalanceTakesBackStepsThatCrowdARack(t *testing.T) {
+	s := newBalanceState(balanceInput{Racks: map[int32]string{1: "a", 2: "b", 3: "c", 4: "c"}, Partitions: []balancePartition{
+		{TopicPartition: client.TopicPartition{Topic: "t"}, Replicas: []int32{1, 2}},
+	}})
+	if s.walk([]step{{0, 1, 3}, {0, 2, 4}}) || !slices.Equal(s.replicas[0], []int32{1, 2}) {
+		t.Errorf("the replicas are %v", s.replicas[0])
+	}
+	if want := map[int32]int{1: 1, 2: 1, 3: 0}; !maps.Equal(s.count, want) {
+		t.Errorf("the counts are %v", s.count)
+	}
+}

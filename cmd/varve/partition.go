@@ -31,7 +31,7 @@ func parseTopicPartition(s string) (client.TopicPartition, error) {
 // partitionArgs reads TOPIC:PARTITION or TOPIC, which is all of its partitions, each partition once.
 func partitionArgs(args []string, topics []client.Topic) ([]client.TopicPartition, error) {
 	var tps []client.TopicPartition
-	var failed []error
+	failed := make([]error, 0, len(args))
 	seen := map[client.TopicPartition]bool{}
 	for _, arg := range args {
 		named, err := partitionsNamed(arg, topics)
@@ -98,7 +98,7 @@ func (a *app) printResults(results []client.PartitionResult, word func(error) (r
 			failed = append(failed, r.Err)
 		}
 		list = append(list, row)
-		rows = append(rows, []string{r.TopicPartition.String(), row.Result})
+		rows = append(rows, []string{r.String(), row.Result})
 	}
 	var err error
 	if a.json() {

@@ -170,6 +170,13 @@ func (a *app) reassign(ctx context.Context, c *client.Client, assignments []clie
 	if err != nil {
 		return err
 	}
+	for _, m := range moves {
+		if now.at[m.TopicPartition].Leader < 0 {
+			if _, err = fmt.Fprintf(a.errOut, "%s has no leader: there is nothing to copy from until it has\n", m.TopicPartition); err != nil {
+				return err
+			}
+		}
+	}
 	agreed, err := a.propose(ctx, c, moves, flags)
 	if err != nil || !agreed {
 		return err
@@ -308,7 +315,7 @@ func (a *app) printReassignments(all []client.Reassignment) error {
 	rows := make([][]string, 0, len(all))
 	for _, r := range all {
 		list = append(list, reassignmentRow{Topic: r.Topic, Partition: r.Partition, Replicas: r.Replicas, Adding: r.Adding, Removing: r.Removing})
-		rows = append(rows, []string{r.TopicPartition.String(), int32s(r.Replicas), orAbsent(int32s(r.Adding)), orAbsent(int32s(r.Removing))})
+		rows = append(rows, []string{r.String(), int32s(r.Replicas), orAbsent(int32s(r.Adding)), orAbsent(int32s(r.Removing))})
 	}
 	if a.json() {
 		return a.printJSON(list)
