@@ -4,10 +4,12 @@ BIN    := bin/varve
 TOOLS  := .bin
 export CGO_CFLAGS ?= -O2
 
+NEMESIS_TIME ?= 4m
+
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
-.PHONY: build run test test-long test-clients unit integration fuzz check lint gen bench clean
+.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -25,6 +27,9 @@ integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 s
 
 test-clients: build ## librdkafka, Java and franz-go clients; installs what the machine lacks
 	integration/clients/run
+
+nemesis: build ## kills, freezes and cuts off brokers for NEMESIS_TIME under producers and readers
+	VARVE_NEMESIS_TIME=$(NEMESIS_TIME) $(GO) test -race -count=1 -timeout 24h -run '^TestNemesis$$' -v ./integration
 
 test-long: ## the same checks, for longer
 	VARVE_LONG=1 $(GO) test -race -timeout 120m ./...

@@ -108,10 +108,11 @@ func errorCode(err error) (code protocol.ErrorCode, known bool) {
 	return protocol.UnknownServerError, false
 }
 
-// code is an error as a response carries it. An error that the table does not know is a gap in it, and logged.
+// code is an error as a response carries it. An error that the table does not know is a gap in it, and logged, unless the client has gone, which is
+// what the error then says.
 func (b *Broker) code(ctx context.Context, err error) int16 {
 	code, known := errorCode(err)
-	if !known {
+	if !known && ctx.Err() == nil {
 		b.log.LogAttrs(ctx, slog.LevelError, "request failed with an error that has no code, answering UNKNOWN_SERVER_ERROR",
 			slog.Any("error", err))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/varvelog/varve/config"
@@ -42,6 +43,12 @@ func TestErrorsWithoutACodeAreLogged(t *testing.T) {
 	expectLogged(t, logs, "never seen before", 1)
 	if code, text = b.codeAndMessage(t.Context(), nil); code != 0 || text != nil {
 		t.Errorf("no error: %d, %s", code, shown(text))
+	}
+	expectLogged(t, logs, "level", 1)
+	gone, cancel := context.WithCancelCause(t.Context())
+	cancel(io.EOF)
+	if code, _ = b.codeAndMessage(gone, fmt.Errorf("wait: %w", context.Cause(gone))); code != int16(protocol.UnknownServerError) {
+		t.Errorf("a client that has gone: %d", code)
 	}
 	expectLogged(t, logs, "level", 1)
 }

@@ -380,7 +380,7 @@ func TestNemesis(t *testing.T) {
 	}
 	l := startLoad(t, "nemesis", partitions, 3, 2, 200, 150, everywhere...)
 	l.progress(time.Minute, "at the start")
-	n, during := newNemesis(t, brokers, network), nemesisTime(t, 50*time.Second, 10*time.Minute)
+	n, during := newNemesis(t, brokers, network), nemesisTime(t, 30*time.Second, 10*time.Minute)
 	n.run(during / 2)
 	t.Log("from now on without NATS")
 	network.doWithout(natsRoutes)

@@ -41,7 +41,7 @@ func TestUploadsUnderFaults(t *testing.T) {
 		}
 		return 1 + n.random.IntN(len(brokers))
 	}
-	n.run(nemesisTime(t, 25*time.Second, 5*time.Minute))
+	n.run(nemesisTime(t, 15*time.Second, 5*time.Minute))
 	l.progress(2*time.Minute, "after the faults")
 	allInSync(t, admin, "tiered", 3)
 	l.stop()

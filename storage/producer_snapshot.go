@@ -10,7 +10,10 @@ import (
 // a count int32 and the entries, each: producer id int64, epoch int16, last
 // sequence int32, last offset int64, offset delta of the last batch int32,
 // timestamp int64, coordinator epoch int32, first offset of the open
-// transaction int64 (-1 none).
+// transaction int64 (-1 none). That is Kafka's format, in which a producer has
+// one entry, of its newest batch. Here one of earlier batches precedes it for
+// each that is remembered: a client may repeat any of them after a restart.
+// Kafka, where the last entry of a producer counts, reads these files as well.
 const (
 	snapshotVersion   = 1
 	snapshotHeader    = 10
@@ -21,25 +24,33 @@ const (
 // maxSnapshot bounds what is read of a snapshot, in bytes.
 const maxSnapshot = 256 << 20
 
-// encodeSnapshot writes the newest batch of every producer, as Kafka does.
+// encodeSnapshot writes what is remembered of every producer.
 func encodeSnapshot(producers map[int64]*producerEntry) []byte {
 	be := binary.BigEndian
 	b := make([]byte, 0, snapshotHeader+len(producers)*snapshotEntrySize)
 	b = be.AppendUint16(b, snapshotVersion)
 	b = be.AppendUint32(b, 0) // the CRC comes last
-	b = be.AppendUint32(b, uint32(len(producers)))
-	for _, id := range sortedProducers(producers) {
-		e := producers[id]
-		last := e.newest()
+	b = be.AppendUint32(b, 0) // and the count before it
+	count := uint32(0)
+	add := func(id int64, e *producerEntry, m batchMeta, timestamp int64) {
 		b = be.AppendUint64(b, uint64(id))
 		b = be.AppendUint16(b, uint16(e.epoch))
-		b = be.AppendUint32(b, uint32(last.lastSequence))
-		b = be.AppendUint64(b, uint64(last.lastOffset))
-		b = be.AppendUint32(b, uint32(last.offsetDelta))
-		b = be.AppendUint64(b, uint64(e.timestamp))
+		b = be.AppendUint32(b, uint32(m.lastSequence))
+		b = be.AppendUint64(b, uint64(m.lastOffset))
+		b = be.AppendUint32(b, uint32(m.offsetDelta))
+		b = be.AppendUint64(b, uint64(timestamp))
 		b = be.AppendUint32(b, uint32(e.coordinatorEpoch))
 		b = be.AppendUint64(b, uint64(e.txnFirstOffset))
+		count++
 	}
+	for _, id := range sortedProducers(producers) {
+		e := producers[id]
+		for _, m := range e.batches[:max(e.n-1, 0)] {
+			add(id, e, m, m.timestamp)
+		}
+		add(id, e, e.newest(), e.timestamp)
+	}
+	be.PutUint32(b[snapshotCRCStart:], count)
 	be.PutUint32(b[2:], crc32.Checksum(b[snapshotCRCStart:], castagnoli))
 	return b
 }
@@ -62,12 +73,15 @@ func decodeSnapshot(b []byte) (map[int64]*producerEntry, error) {
 	}
 	producers := make(map[int64]*producerEntry, n)
 	for e := b[snapshotHeader:]; len(e) > 0; e = e[snapshotEntrySize:] {
-		entry := &producerEntry{
-			epoch:            int16(be.Uint16(e[8:])),
-			timestamp:        int64(be.Uint64(e[26:])),
-			coordinatorEpoch: int32(be.Uint32(e[34:])),
-			txnFirstOffset:   int64(be.Uint64(e[38:])),
+		id, epoch := int64(be.Uint64(e)), int16(be.Uint16(e[8:]))
+		entry := producers[id]
+		if entry == nil || entry.epoch != epoch {
+			entry = &producerEntry{epoch: epoch}
+			producers[id] = entry
 		}
+		entry.timestamp = int64(be.Uint64(e[26:]))
+		entry.coordinatorEpoch = int32(be.Uint32(e[34:]))
+		entry.txnFirstOffset = int64(be.Uint64(e[38:]))
 		if last := int64(be.Uint64(e[14:])); last >= 0 {
 			entry.push(batchMeta{
 				lastSequence: int32(be.Uint32(e[10:])),
@@ -76,7 +90,6 @@ func decodeSnapshot(b []byte) (map[int64]*producerEntry, error) {
 				timestamp:    entry.timestamp,
 			})
 		}
-		producers[int64(be.Uint64(e))] = entry
 	}
 	return producers, nil
 }

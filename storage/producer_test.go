@@ -245,3 +245,31 @@ func TestSnapshotBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestRestartRemembersBatches repeats each of the last batches of a producer after a clean stop, and after a roll and a kill: the snapshot knows them.
+func TestRestartRemembersBatches(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	for i := range int32(7) {
+		mustAppend(t, k.log(), batchOf(2, 10, epoch0.UnixMilli(), producer(7, 3, 2*i)))
+	}
+	mustAppend(t, k.log(), batchOf(1, 10, epoch0.UnixMilli(), producer(8, 0, 0)))
+	check := func(what string, k *kit) {
+		t.Helper()
+		for i := int32(2); i < 7; i++ {
+			info, err := k.log().Append(batchOf(2, 10, epoch0.UnixMilli(), producer(7, 3, 2*i)), 0)
+			if err != nil || !info.Duplicate || info.FirstOffset != int64(2*i) {
+				t.Errorf("%s: batch %d again: %+v, %v", what, i, info, err)
+			}
+		}
+		if _, err := k.log().Append(batchOf(2, 10, epoch0.UnixMilli(), producer(7, 3, 2)), 0); !errors.Is(err, ErrOutOfOrderSequence) {
+			t.Errorf("%s: a batch that is forgotten: %v", what, err)
+		}
+	}
+	check("before", k)
+	k.reopen()
+	check("after a clean stop", k)
+	if err := k.log().Roll(); err != nil {
+		t.Fatal(err)
+	}
+	check("after a kill", k.killed())
+}
