@@ -10,7 +10,9 @@
 //
 // A partition is led here, or followed. A leader's followers tell their position with each fetch (followers.go); the in-sync set changes only
 // by compare-and-swap in the metadata store, and while the outcome of a change is not known both sets count. A follower appends what the
-// leader has, at the leader's offsets and epochs, and truncates to where their histories part, which the leader tells it (follow.go).
+// leader has, at the leader's offsets and epochs, and truncates to where their histories part, which the leader tells it (follow.go). What the
+// leader has only in the bucket it does not copy: it begins its log anew where the bucket ends (restore.go). Consumers may read from a follower
+// as well, up to the high watermark that it knows (preferred.go).
 //
 // What this package must not know: the wire protocol and its error codes, and how metadata is stored.
 //
@@ -26,6 +28,8 @@
 //   - R5. A log is deleted only on the word of a complete image of the cluster that the data directory belongs to.
 //   - R8. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
 //     TestThrottledFollowerCatchesUpAtTheRate)
+//   - R9. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.
+//     (TestCommittedRecordsStay, TestFollowerStartsWhereTheTierEnds)
 //   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
 //
 // Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.
