@@ -107,11 +107,11 @@ func porcupineSays(p *partitionHistory, log []recordID) bool {
 	for offset, r := range p.reads { // a read may have begun at any time before it returned, so the end is all that it tells
 		ops = append(ops, porcupine.Operation{ClientId: len(ops) + len(p.appends), Input: logOp{kind: "read", id: r.id, offset: offset}, Call: 0, Return: int64(r.at)})
 	}
-	all := ""
+	var all strings.Builder
 	for i, id := range log {
-		all += entry(id, int64(i))
+		all.WriteString(entry(id, int64(i)))
 	}
-	ops = append(ops, porcupine.Operation{ClientId: 0, Input: logOp{kind: "all", all: all}, Call: int64(never) - 1, Return: int64(never)})
+	ops = append(ops, porcupine.Operation{ClientId: 0, Input: logOp{kind: "all", all: all.String()}, Call: int64(never) - 1, Return: int64(never)})
 	return porcupine.CheckOperations(logModel, ops)
 }
 

@@ -109,11 +109,11 @@ func TestPartitionCommands(t *testing.T) {
 	brokers := startCluster(t)
 	mustVarve(t, brokers, "topic", "create", "orders", "--partitions", "12", "--replication-factor", "3", "--config", "min.insync.replicas=2")
 	mustVarve(t, brokers, "topic", "create", "strict", "--partitions", "1", "--replication-factor", "3", "--config", "min.insync.replicas=3")
-	records := ""
+	var records strings.Builder
 	for i := range 200 {
-		records += fmt.Sprintf("record %d\n", i)
+		records.WriteString(fmt.Sprintf("record %d\n", i))
 	}
-	brokers[0].varve(t, records, "produce", "orders")
+	brokers[0].varve(t, records.String(), "produce", "orders")
 	if s, status := statusOf(t, brokers); status != 0 || s.State != "healthy" || s.Partitions.Total != 13 || len(s.Brokers) != 3 {
 		t.Fatalf("status %d: %+v", status, s)
 	}

@@ -63,12 +63,12 @@ func TestPlanMoves(t *testing.T) {
 		want(tp("a", 0), 1, 2),    // nothing to do
 		want(tp("a", 3), 4, 1, 2), // replaces what is under way, though the lists are equal
 	}, now, threeBrokers.Brokers, []client.Reassignment{{TopicPartition: tp("a", 3), Replicas: []int32{4, 1, 2}, Adding: []int32{4}}})
-	got := ""
+	var got strings.Builder
 	for i := range moves {
-		got += fmt.Sprintf("%s %v>%v+%v ", moves[i].TopicPartition, moves[i].From, moves[i].To, moves[i].added())
+		fmt.Fprintf(&got, "%s %v>%v+%v ", moves[i].TopicPartition, moves[i].From, moves[i].To, moves[i].added())
 	}
-	if want := "a:1 [2 1]>[1 2]+[] a:2 [3 1]>[3 2]+[2] a:3 [1 2]>[4 1 2]+[4] "; err != nil || got != want {
-		t.Errorf("got %s, %v\nwant %s", got, err, want)
+	if want := "a:1 [2 1]>[1 2]+[] a:2 [3 1]>[3 2]+[2] a:3 [1 2]>[4 1 2]+[4] "; err != nil || got.String() != want {
+		t.Errorf("got %s, %v\nwant %s", got.String(), err, want)
 	}
 	for _, c := range []struct {
 		assignment client.Assignment
