@@ -111,7 +111,7 @@ func TestPartitionCommands(t *testing.T) {
 	mustVarve(t, brokers, "topic", "create", "strict", "--partitions", "1", "--replication-factor", "3", "--config", "min.insync.replicas=3")
 	var records strings.Builder
 	for i := range 200 {
-		records.WriteString(fmt.Sprintf("record %d\n", i))
+		fmt.Fprintf(&records, "record %d\n", i)
 	}
 	brokers[0].varve(t, records.String(), "produce", "orders")
 	if s, status := statusOf(t, brokers); status != 0 || s.State != "healthy" || s.Partitions.Total != 13 || len(s.Brokers) != 3 {
