@@ -44,6 +44,7 @@ func TestUploadsUnderFaults(t *testing.T) {
 	n.run(nemesisTime(t, 15*time.Second, 5*time.Minute))
 	l.progress(2*time.Minute, "after the faults")
 	allInSync(t, admin, "tiered", 3)
+	eventually(t, 2*time.Minute, "more is uploaded than will stay on the disks", func() bool { return len(objects(t, bucket, ".segment")) > 16 })
 	l.stop()
 	t.Logf("%s: all is written", time.Now().Format(time.TimeOnly))
 	var remote []string

@@ -199,11 +199,7 @@ func (l *Log) syncSegment(f flushSegment) error {
 	if !f.closed {
 		return nil
 	}
-	errs := []error{f.s.index.file.sync(), f.s.times.file.sync()}
-	if f.s.txns.count() > 0 {
-		errs = append(errs, f.s.txns.file.sync())
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(f.s.index.file.sync(), f.s.times.file.sync(), f.s.txns.sync()); err != nil {
 		return fmt.Errorf("sync indexes of segment %d: %w", f.s.base, err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -413,5 +414,50 @@ func TestKafkaDirectoryIsAdopted(t *testing.T) {
 	}
 	if _, err := dead.fs.OpenFile(dead.path(metadataFile), os.O_RDONLY, 0); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestCutTransactionsStayCut loses the end of a log in a power cut, and with it an aborted transaction whose index entry had reached the disk. The
+// entry must not come back in another power cut, when the segment is closed and trusted.
+func TestCutTransactionsStayCut(t *testing.T) {
+	met := 0
+	for seed := range uint64(200) {
+		mem := vfs.NewMem()
+		k := newKit(t, mem, nil)
+		l := k.log()
+		mustAppend(t, l, batchOf(1, 10, epoch0.UnixMilli()))
+		if err := l.Flush(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range []record.Batch{txnBatch(1, 7, 0), marker(2, 7, record.ControlAbort)} {
+			if _, err := l.AppendAsFollower(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(vfs.SyncFile(mem, k.path(fileName(0, extTxnIndex))), mem.SyncDir("/data/t-0")); err != nil {
+			t.Fatal(err)
+		}
+		next := k.crashed(seed)
+		if l = next.log(); l.EndOffset() > 2 {
+			_ = next.m.Close() // the marker was on the disk as well
+			continue
+		}
+		met++
+		for l.EndOffset() < 5 {
+			mustAppend(t, l, batchOf(1, 10, epoch0.UnixMilli()))
+		}
+		commit(l)
+		if err := errors.Join(l.Roll(), l.Flush(t.Context(), 5), next.m.Checkpoint()); err != nil {
+			t.Fatal(err)
+		}
+
+		last := next.crashed(seed)
+		if aborted, err := last.log().AbortedTransactions(0, 5); err != nil || len(aborted) > 0 {
+			t.Fatalf("seed %d: %+v, %v", seed, aborted, err)
+		}
+		_, _ = next.m.Close(), last.m.Close()
+	}
+	if met == 0 {
+		t.Error("the marker was never lost")
 	}
 }

@@ -127,7 +127,7 @@ func (l *Log) cutFiles(s *segment, pos, end int64) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.index.cut(n), s.times.cut(m), s.txns.cut(end), l.env.fs.SyncDir(l.path))
+	return errors.Join(s.index.cut(n), s.times.cut(m), s.txns.cut(end), s.txns.sync(), l.env.fs.SyncDir(l.path))
 }
 
 // reopenActive makes a new segment out of the files of one that was cut, so

@@ -27,6 +27,7 @@ type txnIndex struct {
 		sync.Mutex
 		inFile  int64        // entries that the file has
 		pending []AbortedTxn // those that it could not take yet
+		cut     bool         // it was shortened and not synced since: a power cut may bring back what it had
 	}
 }
 
@@ -139,7 +140,21 @@ func (x *txnIndex) reset(n int64) error {
 	if err = f.Truncate(n * abortedTxnSize); err != nil {
 		return err
 	}
-	x.mu.inFile = n
+	x.mu.inFile, x.mu.cut = n, true
+	return nil
+}
+
+// sync makes the file's content durable, if it has some or had.
+func (x *txnIndex) sync() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.inFile == 0 && !x.mu.cut {
+		return nil
+	}
+	if err := x.file.sync(); err != nil {
+		return err
+	}
+	x.mu.cut = false
 	return nil
 }
 
@@ -153,6 +168,7 @@ func (x *txnIndex) discard() error {
 		return ignoreNotExist(err)
 	}
 	defer x.file.release()
+	x.mu.cut = true
 	return f.Truncate(0)
 }
 
