@@ -67,16 +67,15 @@ func (m *members) open(t *testing.T, i int) {
 func freeControl(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		address := freePort(t)
+		first, err := net.ResolveTCPAddr("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		port := l.Addr().(*net.TCPAddr).Port
-		next, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
-		_ = l.Close()
+		next, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first.Port+1)))
 		if err == nil {
 			_ = next.Close()
-			return l.Addr().String()
+			return address
 		}
 	}
 	t.Fatal("no two ports in a row are free")
