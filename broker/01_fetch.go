@@ -190,7 +190,7 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 			p.AbortedTransactions = append(p.AbortedTransactions, aborted)
 		}
 	}
-	if replicaOf(req) != nil && result.RemoteEndOffset >= 0 {
+	if result.RemoteEndOffset > 0 { // which only a replica's is
 		protocol.TagRemoteEnd(&p.UnknownTags, result.RemoteEndOffset)
 	}
 	if d := result.Diverging; d != nil {

@@ -40,16 +40,20 @@ func startClusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 			"--object-store", "file://" + filepath.Join(dir, "bucket"), "--set", "group.initial.rebalance.delay.ms=0",
 		}, flagsOf(i+1)...)
 	}
+	startTogether(t, brokers)
+	return brokers
+}
+
+// startTogether starts brokers at the same time, for as long as the test runs. Their logs are told when it has failed.
+func startTogether(t *testing.T, brokers []*process) {
+	t.Helper()
 	together(brokers, func(p *process) { p.start(t) })
 	t.Cleanup(func() {
 		together(brokers, func(p *process) { p.stop(t, syscall.SIGKILL) })
-		for i, p := range brokers {
-			if t.Failed() {
-				t.Logf("log of broker %d:\n%s", i+1, p.log)
-			}
+		if t.Failed() {
+			tellLogs(t, brokers)
 		}
 	})
-	return brokers
 }
 
 func together(brokers []*process, do func(*process)) {

@@ -34,13 +34,7 @@ func startExternal(t *testing.T, etcd, nats string) []*process {
 		}
 		brokers[i] = p
 	}
-	together(brokers, func(p *process) { p.start(t) })
-	t.Cleanup(func() {
-		together(brokers, func(p *process) { p.stop(t, killed) })
-		if t.Failed() {
-			tellLogs(t, brokers)
-		}
-	})
+	startTogether(t, brokers)
 	return brokers
 }
 

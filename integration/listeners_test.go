@@ -43,15 +43,7 @@ func withListeners(t *testing.T, flags ...string) (brokers []*process, external 
 		}
 		brokers, external = append(brokers, p), append(external, address)
 	}
-	together(brokers, func(p *process) { p.start(t) })
-	t.Cleanup(func() {
-		together(brokers, func(p *process) { p.stop(t, syscall.SIGKILL) })
-		for i, p := range brokers {
-			if t.Failed() {
-				t.Logf("log of broker %d:\n%s", i+1, p.log)
-			}
-		}
-	})
+	startTogether(t, brokers)
 	return brokers, external
 }
 

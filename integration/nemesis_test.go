@@ -18,8 +18,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const killed = syscall.SIGKILL
-
 // leaseTTL is the session of a broker (metadata.DefaultLeaseTTL): one that is silent for longer loses what it leads.
 const leaseTTL = 6 * time.Second
 
@@ -213,7 +211,7 @@ func tellLogs(t *testing.T, brokers []*process) {
 	for i, p := range brokers {
 		var lines []string
 		for line := range strings.Lines(p.log.String()) {
-			for _, what := range []string{`"WARN"`, `"ERROR"`, "panic", "DATA RACE", "in-sync", "elect", "lead", "truncat", "ready:"} {
+			for _, what := range []string{`"WARN"`, `"ERROR"`, "panic", "DATA RACE", "in-sync", "elect", "lead", "truncat", "ready:", "varve: "} {
 				if strings.Contains(line, what) {
 					lines = append(lines, line)
 					break

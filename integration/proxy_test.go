@@ -236,13 +236,7 @@ func startProxied(t *testing.T, flags ...string) ([]*process, *network) {
 		}, flags...)
 	}
 	n := startNetwork(t, brokers, real, public)
-	together(brokers, func(p *process) { p.start(t) })
-	t.Cleanup(func() {
-		together(brokers, func(p *process) { p.stop(t, killed) })
-		if t.Failed() {
-			tellLogs(t, brokers)
-		}
-	})
+	startTogether(t, brokers)
 	return brokers, n
 }
 

@@ -102,21 +102,10 @@ func (c *coldReads) abandon(r *coldRead) {
 
 // run reads until ctx ends. Reads that are queued then stay undone.
 func (c *coldReads) run(ctx context.Context) {
-	var workers sync.WaitGroup
-	for range coldWorkers {
-		workers.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case r := <-c.queue:
-					batches, err := r.partition.readRemote(ctx, r.offset, r.maxBytes, r.upTo)
-					c.finish(r, batches, err)
-				}
-			}
-		})
-	}
-	workers.Wait()
+	consume(ctx, coldWorkers, c.queue, func(ctx context.Context, r *coldRead) {
+		batches, err := r.partition.readRemote(ctx, r.offset, r.maxBytes, r.upTo)
+		c.finish(r, batches, err)
+	})
 }
 
 func (c *coldReads) finish(r *coldRead, batches []byte, err error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 )
 
 const (
@@ -40,22 +39,7 @@ func (r *restores) add(p *Partition) {
 }
 
 // run works until ctx ends.
-func (r *restores) run(ctx context.Context) {
-	var workers sync.WaitGroup
-	for range restoreWorkers {
-		workers.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case p := <-r.queue:
-					r.one(ctx, p)
-				}
-			}
-		})
-	}
-	workers.Wait()
-}
+func (r *restores) run(ctx context.Context) { consume(ctx, restoreWorkers, r.queue, r.one) }
 
 func (r *restores) one(ctx context.Context, p *Partition) {
 	defer p.restoring.Store(false)

@@ -157,7 +157,12 @@ func (l *Log) saveEpochs(plan *flushPlan) error {
 	if !plan.unsaved {
 		return nil
 	}
-	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(plan.epochs), 0o644, true); err != nil {
+	return l.writeEpochs(plan.epochs)
+}
+
+// writeEpochs makes the epoch file durable with these entries.
+func (l *Log) writeEpochs(entries []EpochEntry) error {
+	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(entries), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", epochFile, err)
 	}
 	return nil

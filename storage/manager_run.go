@@ -294,7 +294,7 @@ func (l *Log) settleLocked() error {
 	if end == l.snapshotAt {
 		return nil
 	}
-	return l.writeSnapshotLocked(end)
+	return l.writeSnapshotLocked(end, false)
 }
 
 // close ends the service; slices that were read stay valid.

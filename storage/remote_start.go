@@ -1,11 +1,6 @@
 package storage
 
-import (
-	"fmt"
-	"path/filepath"
-
-	"github.com/varvelog/varve/vfs"
-)
+import "fmt"
 
 // RemoteState is what the object store knows of a log up to an offset: enough
 // for a log without the batches before it to go on there.
@@ -62,13 +57,11 @@ type beginning struct {
 // enterLocked takes the state over while the log has no segment on the disk.
 func (l *Log) enterLocked(b *beginning, at int64) error {
 	l.producers.restore(b.producers)
-	name := filepath.Join(l.path, fileName(at, extSnapshot))
-	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(b.producers), 0o644, true); err != nil {
-		return fmt.Errorf("write producer snapshot: %w", err)
+	if err := l.writeSnapshotLocked(at, true); err != nil {
+		return err
 	}
-	l.snapshotAt = at
-	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(b.epochs), 0o644, true); err != nil {
-		return fmt.Errorf("write %s: %w", epochFile, err)
+	if err := l.writeEpochs(b.epochs); err != nil {
+		return err
 	}
 	l.epochs.store(b.epochs)
 	l.epochs.saved = b.epochs

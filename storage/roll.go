@@ -37,7 +37,7 @@ func (l *Log) rollLocked(base int64) error {
 	if err := old.seal(); err != nil {
 		return classify(fmt.Errorf("write indexes of segment %d: %w", old.base, err))
 	}
-	if err := l.writeSnapshotLocked(base); err != nil {
+	if err := l.writeSnapshotLocked(base, false); err != nil {
 		return classify(err)
 	}
 	next, err := l.createSegmentLocked(base)
@@ -88,10 +88,10 @@ func (l *Log) discardLocked(s *segment) error {
 }
 
 // writeSnapshotLocked saves the producer state as of offset, the base of the
-// segment that begins there.
-func (l *Log) writeSnapshotLocked(offset int64) error {
+// segment that begins there. durable is as in vfs.ReplaceFile.
+func (l *Log) writeSnapshotLocked(offset int64, durable bool) error {
 	name := filepath.Join(l.path, fileName(offset, extSnapshot))
-	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(l.producers.producers), 0o644, false); err != nil {
+	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(l.producers.producers), 0o644, durable); err != nil {
 		return fmt.Errorf("write producer snapshot: %w", err)
 	}
 	l.snapshotAt = offset

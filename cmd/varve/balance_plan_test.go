@@ -154,14 +154,21 @@ func checkSound(t *rapid.T, in balanceInput, placed [][]int32) {
 	}
 }
 
+// balanced is the plan for a cluster for which there is one.
+func balanced(t rapid.TB, in balanceInput) [][]int32 {
+	t.Helper()
+	placed, err := balance(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return placed
+}
+
 // Whatever the cluster is like, the plan is sound, puts no rack at a greater risk, and a second balance has nothing to do.
 func TestBalanceIsSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawCluster(t, rapid.IntRange(1, 4).Draw(t, "racks"), true, true)
-		placed, err := balance(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		placed := balanced(t, in)
 		checkSound(t, in, placed)
 		for i, replicas := range placed {
 			p := in.Partitions[i]
@@ -180,10 +187,7 @@ func TestBalanceIsSound(t *testing.T) {
 		for i := range again.Partitions {
 			again.Partitions[i].Replicas = placed[i]
 		}
-		twice, err := balance(again)
-		if err != nil {
-			t.Fatal(err)
-		}
+		twice := balanced(t, again)
 		if !slices.EqualFunc(twice, placed, slices.Equal) {
 			t.Fatalf("a second balance changes %v\nto %v", placed, twice)
 		}
@@ -197,10 +201,7 @@ func TestBalanceIsEvenAndMinimal(t *testing.T) {
 		for i := range in.Partitions {
 			in.Partitions[i].Fixed = false
 		}
-		placed, err := balance(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		placed := balanced(t, in)
 		checkSound(t, in, placed)
 		if counts, least, most := spread(in, placed, false); most-least > 1 {
 			t.Fatalf("replicas are uneven: %v", counts)
@@ -230,10 +231,7 @@ func TestBalanceRemovesWithFewMoves(t *testing.T) {
 		for i := range in.Partitions {
 			in.Partitions[i].Fixed = false
 		}
-		placed, err := balance(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		placed := balanced(t, in)
 		checkSound(t, in, placed)
 		if counts, least, most := spread(in, placed, false); most-least > 1 {
 			t.Fatalf("replicas are uneven: %v", counts)
@@ -275,10 +273,7 @@ func TestBalanceOverEqualRacks(t *testing.T) {
 				Replicas:       rapid.Permutation(all).Draw(t, "replicas")[:factor:factor],
 			})
 		}
-		placed, err := balance(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		placed := balanced(t, in)
 		checkSound(t, in, placed)
 		if counts, least, most := spread(in, placed, false); most-least > 1 {
 			t.Fatalf("replicas are uneven: %v", counts)
@@ -298,10 +293,7 @@ func TestBalanceEvensOutLeaders(t *testing.T) {
 		for i := range in.Partitions {
 			in.Partitions[i].Fixed = false
 		}
-		placed, err := balance(in)
-		if err != nil {
-			t.Fatal(err)
-		}
+		placed := balanced(t, in)
 		counts, _, _ := spread(in, placed, true)
 		for id := range counts {
 			reach := []int32{id}
@@ -333,10 +325,7 @@ func TestBalanceFillsANewBroker(t *testing.T) {
 			})
 		}
 	}
-	placed, err := balance(in)
-	if err != nil {
-		t.Fatal(err)
-	}
+	placed := balanced(t, in)
 	perTopic := map[string]int{}
 	for i, replicas := range placed {
 		if slices.Contains(replicas, 4) {

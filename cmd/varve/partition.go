@@ -125,3 +125,16 @@ func readPlaced(ctx context.Context, c *client.Client) (placed, error) {
 	}
 	return p, err
 }
+
+// readPlacement is where all partitions are, the brokers, and what is under way.
+func readPlacement(ctx context.Context, c *client.Client) (now placed, brokers []client.Broker, underWay []client.Reassignment, err error) {
+	if now, err = readPlaced(ctx, c); err != nil {
+		return now, nil, nil, err
+	}
+	cluster, err := c.Cluster(ctx)
+	if err != nil {
+		return now, nil, nil, err
+	}
+	underWay, err = c.Reassignments(ctx)
+	return now, cluster.Brokers, underWay, err
+}

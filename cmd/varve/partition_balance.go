@@ -40,22 +40,14 @@ func newPartitionBalanceCommand(a *app) *cobra.Command {
 }
 
 func (a *app) balance(ctx context.Context, c *client.Client, remove []int32, batch int, flags reassignFlags) error {
-	cluster, err := c.Cluster(ctx)
-	if err != nil {
-		return err
-	}
-	underWay, err := c.Reassignments(ctx)
+	now, brokers, underWay, err := readPlacement(ctx, c)
 	if err != nil {
 		return err
 	}
 	if len(underWay) > 0 {
 		return fmt.Errorf("%s under way: wait for it, or take it back (\"varve partition reassign --list\", --cancel)", plural(int64(len(underWay)), "reassignment"))
 	}
-	now, err := readPlaced(ctx, c)
-	if err != nil {
-		return err
-	}
-	in, err := balanceOf(now, cluster.Brokers, remove)
+	in, err := balanceOf(now, brokers, remove)
 	if err != nil {
 		return err
 	}
@@ -64,7 +56,7 @@ func (a *app) balance(ctx context.Context, c *client.Client, remove []int32, bat
 		return err
 	}
 	moves := balanceMoves(in, target)
-	if err = a.noteStaying(in, cluster.Brokers); err != nil {
+	if err = a.noteStaying(in, brokers); err != nil {
 		return err
 	}
 	var results []client.PartitionResult

@@ -154,19 +154,11 @@ func (a *app) readFile(name string) ([]byte, error) {
 
 // reassign plans, shows, asks, begins, and waits.
 func (a *app) reassign(ctx context.Context, c *client.Client, assignments []client.Assignment, flags reassignFlags) error {
-	now, err := readPlaced(ctx, c)
+	now, brokers, underWay, err := readPlacement(ctx, c)
 	if err != nil {
 		return err
 	}
-	cluster, err := c.Cluster(ctx)
-	if err != nil {
-		return err
-	}
-	underWay, err := c.Reassignments(ctx)
-	if err != nil {
-		return err
-	}
-	moves, err := planMoves(assignments, now, cluster.Brokers, underWay)
+	moves, err := planMoves(assignments, now, brokers, underWay)
 	if err != nil {
 		return err
 	}

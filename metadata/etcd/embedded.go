@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -104,8 +105,7 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 	if err = checkDatabase(o.Dir); err != nil {
 		return nil, fmt.Errorf("%w; restore the directory, or move it away to start an empty cluster", err)
 	}
-	c := config(o)
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newServerZap(o.Logger, &e.began))
+	c := config(o, &e.began)
 	c.ServiceRegister = e.add
 	if o.Member != nil {
 		if err = o.Member.configure(c, o.Cluster); err != nil {
@@ -177,11 +177,12 @@ func checkDatabase(dir string) error {
 	return db.Close()
 }
 
-func config(o EmbeddedOptions) *embed.Config {
+// config is that of a member that is alone. ending is as in newZap.
+func config(o EmbeddedOptions, ending *atomic.Bool) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = memberName
 	c.Dir = o.Dir
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(o.Logger))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(o.Logger, ending))
 	// No listeners. A member has to have an address all the same.
 	address := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
 	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil

@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		TLS:                  tlsConfig,
 		Username:             o.User,
 		Password:             o.Password,
-		Logger:               newZap(o.Logger),
+		Logger:               newZap(o.Logger, nil),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(o.Endpoints, ","), err)

@@ -48,7 +48,7 @@ func freePort(t *testing.T) string {
 // ends it.
 func external(t *testing.T, dir, address string, tls *transport.TLSInfo) (stop func()) {
 	t.Helper()
-	c := config(EmbeddedOptions{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	c := config(EmbeddedOptions{Dir: dir, Logger: slog.New(slog.DiscardHandler)}, nil)
 	u := url.URL{Scheme: "http", Host: address}
 	if tls != nil {
 		u.Scheme, c.ClientTLSInfo = "https", *tls

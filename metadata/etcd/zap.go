@@ -13,14 +13,9 @@ import (
 // newZap makes the logger that etcd wants, which writes to ours. Only warnings
 // and worse come through: etcd tells much about itself. What it calls fatal
 // panics instead of ending the process, so that a data directory that cannot
-// be read becomes an error.
-func newZap(logger *slog.Logger) *zap.Logger {
-	core := &slogCore{logger: logger.With(slog.String("component", "etcd"))}
-	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
-}
-
-// newServerZap is newZap for a server that is told to end some time.
-func newServerZap(logger *slog.Logger, ending *atomic.Bool) *zap.Logger {
+// be read becomes an error. ending is set when a server is told to end; nil for
+// one that is not, and for clients.
+func newZap(logger *slog.Logger, ending *atomic.Bool) *zap.Logger {
 	core := &slogCore{logger: logger.With(slog.String("component", "etcd")), ending: ending}
 	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
 }

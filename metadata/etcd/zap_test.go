@@ -12,7 +12,7 @@ import (
 
 func TestEtcdsLogGoesToOurs(t *testing.T) {
 	var out bytes.Buffer
-	z := newZap(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	z := newZap(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), nil)
 	z.Info("told too much")
 	z.Warn("failed to apply request", zap.String("why", "the caller knows"))
 	if out.Len() != 0 {
@@ -36,7 +36,7 @@ func TestEtcdsLogGoesToOurs(t *testing.T) {
 func TestListenersMayEndWhenTheyWereTold(t *testing.T) {
 	var b bytes.Buffer
 	var ending atomic.Bool
-	logger := newServerZap(slog.New(slog.NewTextHandler(&b, nil)), &ending).With(zap.String("with", "fields"))
+	logger := newZap(slog.New(slog.NewTextHandler(&b, nil)), &ending).With(zap.String("with", "fields"))
 	const message = "setting up serving from embedded etcd failed."
 	logger.Error(message)
 	if !strings.Contains(b.String(), message) {
