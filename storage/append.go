@@ -139,8 +139,8 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	}
 	err, broken := s.write(batches)
 	if broken != nil {
-		l.dir.fail(fmt.Errorf("restore %s after a failed write: %w", fileName(s.base, extLog), errors.Join(err, broken)))
-		return l.dir.err()
+		l.dir().fail(fmt.Errorf("restore %s after a failed write: %w", fileName(s.base, extLog), errors.Join(err, broken)))
+		return l.dir().err()
 	}
 	if err != nil {
 		return classify(err)
@@ -163,7 +163,7 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	s.end.Store(info.LastOffset + 1)
 	s.size.Store(pos)
 	l.offsets.end.Store(info.LastOffset + 1)
-	l.dir.writeback.appended(s)
+	l.dir().writeback.appended(s)
 
 	info.Bytes = int64(len(batches))
 	info.LogStartOffset = l.offsets.start.Load()

@@ -43,7 +43,7 @@ func (c *cleaning) groups() []cleanGroup {
 // to .cleaned files and makes them durable. On an error they are gone again.
 func (c *cleaning) rewrite(ctx context.Context, g cleanGroup) (*segment, error) {
 	l := c.log
-	made := l.env.newSegment(l.path, g.segments[0].base, &c.cfg, l.env.now())
+	made := l.env.newSegment(l.path(), g.segments[0].base, &c.cfg, l.env.now())
 	made.names.suffix = suffixCleaned
 	l.mu.Lock()
 	c.filter.producers = l.lastRecordsLocked()
@@ -127,8 +127,8 @@ func (c *cleaning) finish(ctx context.Context, made *segment, end int64) error {
 	}
 	size := made.size.Load()
 	if err := c.log.syncSegment(flushSegment{s: made, size: size, closed: true}); err != nil {
-		c.log.dir.fail(err)
-		return c.log.dir.err()
+		c.log.dir().fail(err)
+		return c.log.dir().err()
 	}
 	made.index.releaseTail()
 	made.times.releaseTail()

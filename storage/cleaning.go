@@ -127,13 +127,13 @@ func (c *cleaning) run(ctx context.Context, now int64) error {
 // removeCleaned removes what an earlier cleaning may have left half made. It
 // must not fail: recovery undoes a swap beside which there are such files.
 func (l *Log) removeCleaned() error {
-	entries, err := l.env.fs.ReadDir(l.path)
+	entries, err := l.env.fs.ReadDir(l.path())
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), suffixCleaned) {
-			if err = l.env.fs.Remove(filepath.Join(l.path, e.Name())); err != nil {
+			if err = l.env.fs.Remove(filepath.Join(l.path(), e.Name())); err != nil {
 				return err
 			}
 		}

@@ -106,7 +106,7 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 }
 
 func (c ClosedSegment) openSnapshot() (*io.SectionReader, func(), error) {
-	f, err := c.log.env.fs.OpenFile(filepath.Join(c.log.path, fileName(c.EndOffset, extSnapshot)), os.O_RDONLY, 0)
+	f, err := c.log.env.fs.OpenFile(filepath.Join(c.log.path(), fileName(c.EndOffset, extSnapshot)), os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}

@@ -39,7 +39,7 @@ func (l *Log) OnFlush(f func(upTo int64, err error)) { l.flush.told.Store(&f) }
 // FlushSoon has all that is in the log made durable, together with all other
 // logs of its directory that wait for that. It does not wait; OnFlush is told
 // once it is done. Nothing happens unless the manager runs.
-func (l *Log) FlushSoon() { l.dir.commits.add(l) }
+func (l *Log) FlushSoon() { l.dir().commits.add(l) }
 
 func (c *committer) add(l *Log) {
 	c.mu.Lock()

@@ -198,17 +198,17 @@ func TestFailedSyncEndsItsDirectoryOnly(t *testing.T) {
 		}
 		for i, l := range logs {
 			_, upTo, err := results[i].last()
-			if strings.HasPrefix(l.path, "/b/") {
+			if strings.HasPrefix(l.path(), "/b/") {
 				if upTo != 2 || err != nil || l.FlushedOffset() != 2 {
-					t.Errorf("%s of the sound disk: told of %d, %v", l.path, upTo, err)
+					t.Errorf("%s of the sound disk: told of %d, %v", l.path(), upTo, err)
 				}
 				continue
 			}
 			if !errors.Is(err, ErrStorage) {
-				t.Errorf("%s of the broken disk: told of %d, %v", l.path, upTo, err)
+				t.Errorf("%s of the broken disk: told of %d, %v", l.path(), upTo, err)
 			}
 			if _, err = l.Append(batchOf(1, 5, epoch0.UnixMilli()), 0); !errors.Is(err, ErrStorage) {
-				t.Errorf("%s of the broken disk takes an append: %v", l.path, err)
+				t.Errorf("%s of the broken disk takes an append: %v", l.path(), err)
 			}
 		}
 		if logs[0].FlushedOffset() != 1 {
@@ -288,7 +288,7 @@ func TestLogDeletedWhileItWaits(t *testing.T) {
 				t.Errorf("log %d: told of %d, %v", i, upTo, err)
 			}
 		}
-		if err := logs[1].dir.err(); err != nil {
+		if err := logs[1].dir().err(); err != nil {
 			t.Errorf("the directory failed: %v", err)
 		}
 	})

@@ -11,7 +11,7 @@ import (
 // costs. Nothing is lost with one that was never written to.
 func (l *Log) create(topicID [16]byte) {
 	l.topicID.Store(&topicID)
-	l.publish(segmentList{l.env.newSegment(l.path, 0, l.config.Load(), l.env.now())})
+	l.publish(segmentList{l.env.newSegment(l.path(), 0, l.config.Load(), l.env.now())})
 }
 
 // ensureDirLocked makes the directory of a new log; whoever writes the first
@@ -22,10 +22,10 @@ func (l *Log) ensureDirLocked() error {
 	if l.onDisk {
 		return nil
 	}
-	if err := l.dir.forget(l.env.fs, l.key); err != nil {
+	if err := l.dir().forget(l.env.fs, l.key); err != nil {
 		return err
 	}
-	if err := l.env.fs.MkdirAll(l.path, 0o755); err != nil {
+	if err := l.env.fs.MkdirAll(l.path(), 0o755); err != nil {
 		return err
 	}
 	// Before the first segment: a directory that a kill leaves without it is
@@ -38,7 +38,7 @@ func (l *Log) ensureDirLocked() error {
 }
 
 func (l *Log) writeMetadata(id [16]byte) error {
-	if err := vfs.WriteFile(l.env.fs, filepath.Join(l.path, metadataFile), formatMetadata(id), 0o644); err != nil {
+	if err := vfs.WriteFile(l.env.fs, filepath.Join(l.path(), metadataFile), formatMetadata(id), 0o644); err != nil {
 		return err
 	}
 	l.topicID.Store(&id)

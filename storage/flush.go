@@ -89,7 +89,7 @@ type flushSegment struct {
 func (l *Log) flushOnce() error {
 	plan, err := l.startFlush()
 	if err == nil && plan.newDir {
-		err = l.dir.syncNames(l.env.fs)
+		err = l.dir().syncNames(l.env.fs)
 	}
 	return l.finishFlush(plan, err)
 }
@@ -122,8 +122,8 @@ func (l *Log) startFlush() (flushPlan, error) {
 	case l.closed.Load() && errors.Is(err, fs.ErrNotExist):
 		return plan, ErrLogClosed // deleted meanwhile
 	}
-	l.dir.fail(err)
-	return plan, l.dir.err()
+	l.dir().fail(err)
+	return plan, l.dir().err()
 }
 
 // finishFlush notes what was made durable if all went well, in this log and
@@ -162,7 +162,7 @@ func (l *Log) saveEpochs(plan *flushPlan) error {
 
 // writeEpochs makes the epoch file durable with these entries.
 func (l *Log) writeEpochs(entries []EpochEntry) error {
-	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path, epochFile), FormatEpochs(entries), 0o644, true); err != nil {
+	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path(), epochFile), FormatEpochs(entries), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", epochFile, err)
 	}
 	return nil
@@ -215,12 +215,12 @@ func (l *Log) syncSegment(f flushSegment) error {
 func (l *Log) syncNames(plan flushPlan) error {
 	if plan.newDir {
 		// An adopted directory may lack the file.
-		if err := ignoreNotExist(vfs.SyncFile(l.env.fs, filepath.Join(l.path, metadataFile))); err != nil {
+		if err := ignoreNotExist(vfs.SyncFile(l.env.fs, filepath.Join(l.path(), metadataFile))); err != nil {
 			return err
 		}
 	}
 	if plan.names || plan.newDir {
-		if err := l.env.fs.SyncDir(l.path); err != nil {
+		if err := l.env.fs.SyncDir(l.path()); err != nil {
 			return err
 		}
 	}

@@ -158,6 +158,6 @@ func (m *Manager) hiding() *dataDir {
 func (m *Manager) offlineLog(d *dataDir, key partitionKey, topicID [16]byte, cfg Config) *Log {
 	l := newLog(m.env, d, key, cfg)
 	l.topicID.Store(&topicID)
-	l.publish(segmentList{m.env.newSegment(l.path, 0, &cfg, m.env.now())})
+	l.publish(segmentList{m.env.newSegment(l.path(), 0, &cfg, m.env.now())})
 	return l
 }

@@ -31,8 +31,8 @@ func newJBOD(t *testing.T) (*kit, *vfs.Faulty) {
 			t.Fatal(err)
 		}
 		fill(t, l, 10)
-		if want := k.options.Dirs[p]; l.dir.path != want {
-			t.Fatalf("t-%d is in %s", p, l.dir.path)
+		if want := k.options.Dirs[p]; l.dir().path != want {
+			t.Fatalf("t-%d is in %s", p, l.dir().path)
 		}
 	}
 	return k, fsys
@@ -139,14 +139,14 @@ func TestStartWithoutADirectoryWhoseDiskFails(t *testing.T) {
 				t.Error("another log")
 			}
 			fresh, err := k.m.Create("new", 0, testID)
-			if err != nil || fresh.dir.path != "/a" {
+			if err != nil || fresh.dir().path != "/a" {
 				t.Fatalf("a new partition: %v", err)
 			}
 			fill(t, fresh, 1)
 			fsys.Heal()
 			k.reopen() // cleanly, although a directory was missing
-			if l := k.reopened(1); l.Offline() != nil || l.EndOffset() != 10 || l.dir.path != "/b" {
-				t.Errorf("end %d in %s, %v", l.EndOffset(), l.dir.path, l.Offline())
+			if l := k.reopened(1); l.Offline() != nil || l.EndOffset() != 10 || l.dir().path != "/b" {
+				t.Errorf("end %d in %s, %v", l.EndOffset(), l.dir().path, l.Offline())
 			}
 		})
 	}
@@ -265,7 +265,7 @@ func TestDirectoryThatFailsLater(t *testing.T) {
 		}
 	}
 	for p := range int32(4) {
-		if l, err := k.m.Create("new", p, testID); err != nil || l.dir.path != "/a" {
+		if l, err := k.m.Create("new", p, testID); err != nil || l.dir().path != "/a" {
 			t.Errorf("a new partition: %v", err)
 		}
 	}

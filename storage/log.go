@@ -15,8 +15,7 @@ import (
 // (the log's own lock merely keeps them from corrupting it).
 type Log struct {
 	env     *env
-	dir     *dataDir
-	path    string
+	place   atomic.Pointer[place]
 	key     partitionKey
 	topicID atomic.Pointer[[16]byte]
 	logger  logLogger
@@ -37,6 +36,20 @@ type Log struct {
 	flush      flushState
 	cleaning   cleaningState
 }
+
+// place is where a log's files are. It changes when a move ends, under the log's
+// lock, its flush token and its cleaning token: who holds one of them may use
+// what dir and path said before.
+type place struct {
+	dir  *dataDir
+	path string
+}
+
+// dir is the data directory that the log is in.
+func (l *Log) dir() *dataDir { return l.place.Load().dir }
+
+// path is the log's own directory.
+func (l *Log) path() string { return l.place.Load().path }
 
 // logOffsets are the offsets that readers load. log start <= local start <=
 // high watermark <= end, and flushed <= end.
@@ -72,7 +85,8 @@ func (s segmentList) find(offset int64) int {
 }
 
 func newLog(e *env, dir *dataDir, key partitionKey, cfg Config) *Log {
-	l := &Log{env: e, dir: dir, key: key, path: filepath.Join(dir.path, key.String())}
+	l := &Log{env: e, key: key}
+	l.place.Store(&place{dir, filepath.Join(dir.path, key.String())})
 	l.logger.log = l
 	l.topicID.Store(new([16]byte))
 	l.config.Store(e.share(cfg))
@@ -212,14 +226,14 @@ func (l *Log) AssignEpoch(epoch int32, startOffset int64) error {
 
 // Offline is nil unless the disk has failed that the log is on: then it is why,
 // as an ErrStorage, and what the other methods say of the log means nothing.
-func (l *Log) Offline() error { return l.dir.err() }
+func (l *Log) Offline() error { return l.dir().err() }
 
 // usable is nil unless the log was closed or its disk failed.
 func (l *Log) usable() error {
 	if l.closed.Load() {
 		return ErrLogClosed
 	}
-	return l.dir.err()
+	return l.dir().err()
 }
 
 // list is the present segments.

@@ -239,16 +239,16 @@ func (m *Manager) Delete(topic string, partition int32) error {
 		return nil
 	}
 	id := newID()
-	gone := filepath.Join(l.dir.path, key.String()+"."+hex.EncodeToString(id[:])+suffixDeleteDir)
+	gone := filepath.Join(l.dir().path, key.String()+"."+hex.EncodeToString(id[:])+suffixDeleteDir)
 	if len(filepath.Base(gone)) > 255 { // longer than file systems take
-		gone = filepath.Join(l.dir.path, hex.EncodeToString(id[:])+suffixDeleteDir)
+		gone = filepath.Join(l.dir().path, hex.EncodeToString(id[:])+suffixDeleteDir)
 	}
-	failed := l.dir.err() != nil // then the files are no business of this process any more
+	failed := l.dir().err() != nil // then the files are no business of this process any more
 	l.mu.Lock()
 	if !failed {
 		// Without the rename a new log of this name would find the old one's
 		// files: then the log stays, and the caller tries again.
-		if err := l.env.fs.Rename(l.path, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.mu.Unlock()
 			return fmt.Errorf("delete log %s: %w", key, classify(err))
 		}
@@ -256,14 +256,14 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	l.closed.Store(true)
 	l.mu.Unlock()
 	delete(m.mu.logs, key)
-	l.dir.logs--
+	l.dir().logs--
 	m.sorted.Store(nil)
 	for _, s := range l.list() {
 		s.release()
 	}
 	m.env.checkpointSoon()
 	if failed {
-		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir.path))
+		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir().path))
 		return nil
 	}
 	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
@@ -292,7 +292,7 @@ func (m *Manager) DirUsage() []DirUsage {
 			}
 		}
 		for _, l := range logs {
-			if l.dir == d {
+			if l.dir() == d {
 				u.Logs = append(u.Logs, l)
 			}
 		}

@@ -126,7 +126,7 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 	}
 	for _, key := range keys {
 		if other := m.mu.logs[key]; other != nil {
-			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir.path, d.path)
+			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir().path, d.path)
 		}
 		l := newLog(m.env, d, key, m.options.Config(key.topic))
 		m.mu.logs[key] = l
@@ -185,7 +185,7 @@ func (m *Manager) settleFailed() error {
 		return failures
 	}
 	for key, l := range m.mu.logs {
-		if l.dir.leftOut {
+		if l.dir().leftOut {
 			l.close()
 			delete(m.mu.logs, key)
 		}

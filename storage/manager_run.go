@@ -179,7 +179,7 @@ func (m *Manager) Checkpoint() error {
 func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l *Log) int64) map[partitionKey]int64 {
 	clear(offsets)
 	for _, l := range logs {
-		if o := of(l); o > 0 && l.dir == d && !l.closed.Load() {
+		if o := of(l); o > 0 && l.dir() == d && !l.closed.Load() {
 			offsets[l.key] = o
 		}
 	}
@@ -205,11 +205,11 @@ func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 // noteCleaned writes how far the logs of a log's directory were compacted.
 func (m *Manager) noteCleaned(l *Log) error {
 	logs := m.all()
-	err := classify(l.dir.writeCheckpoint(m.env.fs, cleanerFile, func() map[partitionKey]int64 {
-		return l.dir.collect(map[partitionKey]int64{}, logs, func(l *Log) int64 { return l.cleaning.upTo.Load() })
+	err := classify(l.dir().writeCheckpoint(m.env.fs, cleanerFile, func() map[partitionKey]int64 {
+		return l.dir().collect(map[partitionKey]int64{}, logs, func(l *Log) int64 { return l.cleaning.upTo.Load() })
 	}))
 	if errors.Is(err, ErrStorage) {
-		l.dir.fail(err)
+		l.dir().fail(err)
 	}
 	return err
 }
@@ -265,7 +265,7 @@ var farFuture = time.Unix(1<<40, 0)
 
 // settle brings everything of a log to the disk.
 func (l *Log) settle() error {
-	if l.dir.err() != nil {
+	if l.dir().err() != nil {
 		return nil //nolint:nilerr // told when it happened; the directory is not marked as clean
 	}
 	l.mu.Lock()

@@ -66,7 +66,7 @@ func (l *Log) tidyDir() (*partitionFiles, error) {
 		return nil, err
 	}
 	for _, name := range p.leftovers {
-		if err = l.env.fs.Remove(filepath.Join(l.path, name)); err != nil {
+		if err = l.env.fs.Remove(filepath.Join(l.path(), name)); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +82,7 @@ func (l *Log) tidyDir() (*partitionFiles, error) {
 }
 
 func (l *Log) listFiles() (*partitionFiles, error) {
-	entries, err := l.env.fs.ReadDir(l.path)
+	entries, err := l.env.fs.ReadDir(l.path())
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 // the same operation are still .cleaned: then the old segments stay.
 func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 	name := func(base int64, ext, suffix string) string {
-		return filepath.Join(l.path, fileName(base, ext)+suffix)
+		return filepath.Join(l.path(), fileName(base, ext)+suffix)
 	}
 	undo := func() error {
 		// The .log first: what is left without it means nothing.
@@ -180,7 +180,7 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 			}
 		}
 	}
-	if err = l.env.fs.SyncDir(l.path); err != nil {
+	if err = l.env.fs.SyncDir(l.path()); err != nil {
 		return err
 	}
 	for _, ext := range swapOrder {
@@ -189,7 +189,7 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 		}
 	}
 	l.logger.Info("completed replacement of segments", slog.Int64("segment", base), slog.Int64("end", end))
-	return l.env.fs.SyncDir(l.path)
+	return l.env.fs.SyncDir(l.path())
 }
 
 // endOfFile is the offset after the last batch of a .log file.
@@ -245,7 +245,7 @@ func parseMetadata(content []byte) (id [16]byte, err error) {
 // loadMetadata reads the topic's id. A file that is missing or torn (it is not
 // synced before the first flush) leaves it unknown; Create fills it in.
 func (l *Log) loadMetadata() error {
-	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, metadataFile), 4096)
+	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path(), metadataFile), 4096)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -69,7 +69,7 @@ func (l *Log) load(from found) error {
 	if from.recoveryPoint > end {
 		// The end was behind a gap, or the disk has lost what it had promised.
 		// What comes now is not durable, whatever the checkpoint says.
-		if err = l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, end); err != nil {
+		if err = l.dir().lowerCheckpoint(l.env.fs, recoveryFile, l.key, end); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func (l *Log) loadEpochs(files *partitionFiles) (bool, error) {
 	if !files.epochs {
 		return false, nil
 	}
-	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, epochFile), maxCheckpoint)
+	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path(), epochFile), maxCheckpoint)
 	if err != nil {
 		return false, err
 	}
@@ -133,7 +133,7 @@ func (l *Log) rebuildEpochs() error {
 func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segment]bool) (segmentList, error) {
 	var list segmentList
 	for i, base := range files.bases {
-		s := l.env.newSegment(l.path, base, l.config.Load(), l.env.now())
+		s := l.env.newSegment(l.path(), base, l.config.Load(), l.env.now())
 		last := i == len(files.bases)-1
 		next := int64(math.MaxInt64)
 		if !last {
@@ -219,7 +219,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		return err
 	}
 	// Indexes below the recovery point are trusted: not these, until they are synced.
-	if err := l.dir.lowerCheckpoint(l.env.fs, recoveryFile, l.key, s.base); err != nil {
+	if err := l.dir().lowerCheckpoint(l.env.fs, recoveryFile, l.key, s.base); err != nil {
 		return err
 	}
 	bad, err := l.rebuildSegment(s, size, math.MaxInt64, next)
@@ -259,7 +259,7 @@ func (l *Log) settleStart(list segmentList, from found) (segmentList, error) {
 			return nil, err
 		}
 	}
-	s := l.env.newSegment(l.path, from.start, l.config.Load(), l.env.now())
+	s := l.env.newSegment(l.path(), from.start, l.config.Load(), l.env.now())
 	if from.start > 0 { // otherwise the first append creates it: most new partitions stay empty for a while
 		if err := s.createFile(); err != nil {
 			return nil, err

@@ -50,7 +50,7 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 
 // readSnapshot reads one snapshot; a damaged one is passed over.
 func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
-	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path, fileName(offset, extSnapshot)), maxSnapshot)
+	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path(), fileName(offset, extSnapshot)), maxSnapshot)
 	if err == nil {
 		var producers map[int64]*producerEntry
 		if producers, err = decodeSnapshot(content); err == nil {

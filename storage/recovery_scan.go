@@ -78,12 +78,12 @@ func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
 			if files.size(ext, base) < 0 {
 				continue
 			}
-			if err := l.env.fs.Remove(filepath.Join(l.path, fileName(base, ext))); err != nil {
+			if err := l.env.fs.Remove(filepath.Join(l.path(), fileName(base, ext))); err != nil {
 				return err
 			}
 		}
 	}
-	return l.env.fs.SyncDir(l.path)
+	return l.env.fs.SyncDir(l.path())
 }
 
 // dropIndexes forgets all index entries, also those of files that exist.

@@ -64,11 +64,11 @@ func (l *Log) rollLocked(base int64) error {
 // that a crash may have left under the name.
 func (l *Log) createSegmentLocked(base int64) (*segment, error) {
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
-		if err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path, fileName(base, ext)))); err != nil {
+		if err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path(), fileName(base, ext)))); err != nil {
 			return nil, err
 		}
 	}
-	s := l.env.newSegment(l.path, base, l.config.Load(), l.env.now())
+	s := l.env.newSegment(l.path(), base, l.config.Load(), l.env.now())
 	if err := s.createFile(); err != nil {
 		return nil, fmt.Errorf("create segment %d: %w", base, err)
 	}
@@ -90,7 +90,7 @@ func (l *Log) discardLocked(s *segment) error {
 // writeSnapshotLocked saves the producer state as of offset, the base of the
 // segment that begins there. durable is as in vfs.ReplaceFile.
 func (l *Log) writeSnapshotLocked(offset int64, durable bool) error {
-	name := filepath.Join(l.path, fileName(offset, extSnapshot))
+	name := filepath.Join(l.path(), fileName(offset, extSnapshot))
 	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(l.producers.producers), 0o644, durable); err != nil {
 		return fmt.Errorf("write producer snapshot: %w", err)
 	}
@@ -100,7 +100,7 @@ func (l *Log) writeSnapshotLocked(offset int64, durable bool) error {
 
 // removeSnapshot removes the snapshot of an offset, if there is one.
 func (l *Log) removeSnapshot(offset int64) {
-	err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path, fileName(offset, extSnapshot))))
+	err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path(), fileName(offset, extSnapshot))))
 	if err != nil {
 		l.logger.Warn("remove producer snapshot", errorAttr(err))
 	}
@@ -133,9 +133,9 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 // syncDirLocked makes the names of the log's files durable at once, where what
 // follows relies on it.
 func (l *Log) syncDirLocked() error {
-	if err := l.env.fs.SyncDir(l.path); err != nil {
-		l.dir.fail(fmt.Errorf("sync directory %s: %w", l.path, err))
-		return l.dir.err()
+	if err := l.env.fs.SyncDir(l.path()); err != nil {
+		l.dir().fail(fmt.Errorf("sync directory %s: %w", l.path(), err))
+		return l.dir().err()
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func (l *Log) swap(g cleanGroup, made *segment) error {
 	}()
 	if err := l.decideSwap(g, made); err != nil {
 		// The list on disk and in memory may disagree now.
-		l.dir.fail(fmt.Errorf("replace segments from %d on: %w", made.base, err))
-		return l.dir.err()
+		l.dir().fail(fmt.Errorf("replace segments from %d on: %w", made.base, err))
+		return l.dir().err()
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func (l *Log) placeOf(g cleanGroup) int {
 // names. Each step is durable before the next, so that no file system may order
 // them otherwise.
 func (l *Log) decideSwap(g cleanGroup, made *segment) error {
-	if err := l.env.fs.SyncDir(l.path); err != nil {
+	if err := l.env.fs.SyncDir(l.path()); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -87,7 +87,7 @@ func (l *Log) decideSwap(g cleanGroup, made *segment) error {
 	for _, old := range g.segments[1:] {
 		l.removeSnapshot(old.base)
 	}
-	if err := l.env.fs.SyncDir(l.path); err != nil {
+	if err := l.env.fs.SyncDir(l.path()); err != nil {
 		return err
 	}
 	return made.rename(l.env.fs, "", swapOrder...)
@@ -99,7 +99,7 @@ func (l *Log) removeHalfSwapped(made *segment) error {
 	var err error
 	for _, suffix := range []string{suffixSwap, suffixCleaned} {
 		for _, ext := range slices.Backward(swapOrder) { // without its .log the rest means nothing
-			err = errors.Join(err, ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path, fileName(made.base, ext)+suffix))))
+			err = errors.Join(err, ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path(), fileName(made.base, ext)+suffix))))
 		}
 	}
 	return err

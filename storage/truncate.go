@@ -77,8 +77,8 @@ func (l *Log) truncateLocked(to int64) error {
 	}
 	if err = l.cutLocked(list, i, pos, end); err != nil {
 		// The log on disk and in memory disagree now.
-		l.dir.fail(fmt.Errorf("truncate at segment %d: %w", old.base, err))
-		return l.dir.err()
+		l.dir().fail(fmt.Errorf("truncate at segment %d: %w", old.base, err))
+		return l.dir().err()
 	}
 	return nil
 }
@@ -127,13 +127,13 @@ func (l *Log) cutFiles(s *segment, pos, end int64) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.index.cut(n), s.times.cut(m), s.txns.cut(end), s.txns.sync(), l.env.fs.SyncDir(l.path))
+	return errors.Join(s.index.cut(n), s.times.cut(m), s.txns.cut(end), s.txns.sync(), l.env.fs.SyncDir(l.path()))
 }
 
 // reopenActive makes a new segment out of the files of one that was cut, so
 // that readers that still hold the old one are not confused.
 func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
-	s := l.env.newSegment(l.path, old.base, l.config.Load(), l.env.now())
+	s := l.env.newSegment(l.path(), old.base, l.config.Load(), l.env.now())
 	s.firstAppend = old.firstAppend
 	s.index.init(cachedFileInit{&l.env.files, &s.names, extIndex}, offsetEntrySize, old.index.count())
 	s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, old.times.count())
@@ -164,14 +164,14 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 		return err
 	}
 	if start < l.offsets.start.Load() {
-		if err := l.dir.lowerCheckpoint(l.env.fs, startFile, l.key, start); err != nil {
+		if err := l.dir().lowerCheckpoint(l.env.fs, startFile, l.key, start); err != nil {
 			return classify(err)
 		}
 	}
 	s, err := l.replaceAllLocked(l.list(), at, known)
 	if err != nil {
-		l.dir.fail(fmt.Errorf("begin anew at %d: %w", at, err))
-		return l.dir.err()
+		l.dir().fail(fmt.Errorf("begin anew at %d: %w", at, err))
+		return l.dir().err()
 	}
 	l.publish(segmentList{s})
 	l.setEndLocked(at)
@@ -227,12 +227,12 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 	l.cleaning.upTo.Store(min(offset, l.cleaning.upTo.Load()))
 	var err error
 	for _, name := range []string{recoveryFile, cleanerFile} {
-		if err = classify(l.dir.lowerCheckpoint(l.env.fs, name, l.key, offset)); err != nil {
+		if err = classify(l.dir().lowerCheckpoint(l.env.fs, name, l.key, offset)); err != nil {
 			break
 		}
 	}
 	if errors.Is(err, ErrStorage) {
-		l.dir.fail(err)
+		l.dir().fail(err)
 	}
 	return err
 }

@@ -136,7 +136,7 @@ func TestWritebackOpensNoFileOfAClosedLog(t *testing.T) {
 	if err := k.m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := <-l.dir.writeback.queue
+	r := <-l.dir().writeback.queue
 	r.start()
 	if n, _ := fsys.seen(t, 0); n != 0 || k.m.env.files.count() != 0 {
 		t.Errorf("%d ranges, %d open files", n, k.m.env.files.count())
