@@ -42,12 +42,11 @@ func (l *Log) OnFlush(f func(upTo int64, err error)) { l.flush.told.Store(&f) }
 func (l *Log) FlushSoon() { l.dir().commits.add(l) }
 
 func (c *committer) add(l *Log) {
+	if l.flush.waits.Swap(true) {
+		return // in this directory's list, or in that of one that the log has left
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if l.flush.waits {
-		return
-	}
-	l.flush.waits = true
 	c.mu.waiting = append(c.mu.waiting, l)
 	select {
 	case c.wake <- struct{}{}:
@@ -119,6 +118,10 @@ func (c *committer) round(logs []*Log) {
 	if len(unnamed.logs) > 0 {
 		err := c.dir.syncNames(c.env.fs)
 		for _, one := range unnamed.logs {
+			if d := one.log.dir(); d != c.dir { // it has moved while it waited; its token keeps it where it is now
+				c.end(one, d.syncNames(c.env.fs))
+				continue
+			}
 			c.end(one, err)
 		}
 	}
@@ -129,9 +132,7 @@ func (c *committer) round(logs []*Log) {
 // begin syncs all of a log but its name in the data directory.
 func (c *committer) begin(l *Log) (roundLog, error) {
 	l.flush.token <- struct{}{} // a flush in the background may hold it
-	c.mu.Lock()
-	l.flush.waits = false // what is appended from here on may come too late
-	c.mu.Unlock()
+	l.flush.waits.Store(false) // what is appended from here on may come too late
 	one := roundLog{log: l, upTo: l.offsets.end.Load()}
 	var err error
 	one.plan, err = l.startFlush()

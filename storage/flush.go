@@ -17,7 +17,7 @@ import (
 // not said to be otherwise belongs to the log's lock.
 type flushState struct {
 	token       chan struct{} // capacity 1
-	waits       bool          // for a round; the committer's lock guards it
+	waits       atomic.Bool   // for a round, of this directory's committer or that of one before
 	told        atomic.Pointer[func(upTo int64, err error)]
 	last        time.Time
 	truncations int  // how often the end went back
