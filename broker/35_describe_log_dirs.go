@@ -16,8 +16,10 @@ import (
 //   - v3 (KIP-784): an error code for the whole response.
 //   - v4 (KIP-827): the size of the volume and what is free of it.
 //   - v5 (KIP-1066): whether the directory is cordoned; never.
+//   - IsFutureKey: a copy of a replica that moves to this directory, see AlterReplicaLogDirs. Its lag is that behind the replica, and counts whole
+//     segments until the last one is copied.
 //
-// Not implemented: authorization, moving replicas between directories (is_future is always false).
+// Not implemented: authorization.
 func (b *Broker) describeLogDirs(ctx context.Context, _ *Request, req *kmsg.DescribeLogDirsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeLogDirsResponse)
 	wanted := wantedLogs(req)
@@ -27,7 +29,7 @@ func (b *Broker) describeLogDirs(ctx context.Context, _ *Request, req *kmsg.Desc
 		if usage.Err != nil {
 			dir.ErrorCode = b.code(ctx, usage.Err)
 		} else {
-			dir.Topics = b.describeLogs(usage.Logs, wanted)
+			dir.Topics = b.describeLogs(usage, wanted)
 		}
 		resp.Dirs = append(resp.Dirs, dir)
 	}
@@ -50,12 +52,12 @@ func wantedLogs(req *kmsg.DescribeLogDirsRequest) func(l *storage.Log) bool {
 	}
 }
 
-func (b *Broker) describeLogs(logs []*storage.Log, wanted func(*storage.Log) bool) []kmsg.DescribeLogDirsResponseDirTopic {
+func (b *Broker) describeLogs(usage storage.DirUsage, wanted func(*storage.Log) bool) []kmsg.DescribeLogDirsResponseDirTopic {
 	var topics []kmsg.DescribeLogDirsResponseDirTopic
 	at := map[string]int{}
-	for _, l := range logs {
+	add := func(l *storage.Log, describe func() kmsg.DescribeLogDirsResponseDirTopicPartition) {
 		if !wanted(l) {
-			continue
+			return
 		}
 		i, ok := at[l.Topic()]
 		if !ok {
@@ -65,7 +67,13 @@ func (b *Broker) describeLogs(logs []*storage.Log, wanted func(*storage.Log) boo
 			topic.Topic = l.Topic()
 			topics = append(topics, topic)
 		}
-		topics[i].Partitions = append(topics[i].Partitions, b.describeLog(l))
+		topics[i].Partitions = append(topics[i].Partitions, describe())
+	}
+	for _, l := range usage.Logs {
+		add(l, func() kmsg.DescribeLogDirsResponseDirTopicPartition { return b.describeLog(l) })
+	}
+	for _, f := range usage.Futures {
+		add(f.Log, func() kmsg.DescribeLogDirsResponseDirTopicPartition { return describeFuture(f) })
 	}
 	return topics
 }

@@ -31,6 +31,7 @@ func apis() []api {
 		serve(0, 5, (*Broker).initProducerID),
 		serve(2, 4, (*Broker).offsetForLeaderEpoch),
 		serve(1, 4, (*Broker).describeConfigs),
+		serve(1, 2, (*Broker).alterReplicaLogDirs),
 		serve(1, 5, (*Broker).describeLogDirs),
 		serve(0, 3, (*Broker).createPartitions),
 		serve(0, 2, (*Broker).deleteGroups),

@@ -60,7 +60,7 @@ func newDataClusterOf(t testing.TB, brokers int, fs vfs.FS) *dataCluster {
 	return newDataClusterIn(t, brokers, fs, "/data")
 }
 
-func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dir string) *dataCluster {
+func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dataCluster {
 	t.Helper()
 	c := &dataCluster{testCluster: newTestCluster(t, brokers, nil)}
 	id, err := metadata.EnsureClusterID(t.Context(), c.store)
@@ -68,7 +68,7 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dir string) *dataClu
 		t.Fatal(err)
 	}
 	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
-		FS: fs, Dirs: []string{dir}, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
+		FS: fs, Dirs: dirs, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

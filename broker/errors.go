@@ -66,6 +66,9 @@ var errorCodes = []struct {
 	{storage.ErrInvalidProducerEpoch, protocol.InvalidProducerEpoch},
 	{storage.ErrInvalidTxnState, protocol.InvalidTxnState},
 	{storage.ErrLogClosed, protocol.NotLeaderOrFollower}, // deleted or shut down a moment ago
+	{storage.ErrNoLogDir, protocol.LogDirNotFound},
+	{storage.ErrNoLog, protocol.ReplicaNotAvailable},
+	{storage.ErrNameTooLong, protocol.InvalidTopicException},
 	{storage.ErrDiskFull, protocol.KafkaStorageError},
 	{storage.ErrStorage, protocol.KafkaStorageError},
 	{storage.ErrCorrupt, protocol.KafkaStorageError},

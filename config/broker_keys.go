@@ -62,6 +62,8 @@ func brokerKeys() []Key {
 			"How much a second this broker sends of the partitions that leader.replication.throttled.replicas of their topics names, to replicas that are not in sync.")),
 		brokerKey("num.replica.fetchers", Int, "1", "", atLeast(1),
 			"How many connections a broker follows each leader over."),
+		clusterKey(brokerKey("replica.alter.log.dirs.io.max.bytes.per.second", Long, unlimited, "bytes", atLeast(0),
+			"How much of replicas that move between log directories of this broker is copied in a second, of all together; 0 stops them.")),
 		brokerKey("replica.fetch.max.bytes", Int, "1048576", "bytes", atLeast(0),
 			"How much a follower asks for of one partition at a time. A larger batch comes all the same."),
 		brokerKey("replica.fetch.response.max.bytes", Int, "10485760", "bytes", atLeast(0),

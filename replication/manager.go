@@ -243,3 +243,8 @@ func (m *Manager) Partitions() iter.Seq[*Partition] {
 
 // DirUsage describes the data directories.
 func (m *Manager) DirUsage() []storage.DirUsage { return m.o.Storage.DirUsage() }
+
+// MoveLog asks for a replica to be moved to another data directory; see storage.Manager.Move.
+func (m *Manager) MoveLog(tp metadata.TopicPartition, dir string) error {
+	return m.o.Storage.Move(tp.Topic, tp.Partition, dir)
+}

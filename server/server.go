@@ -196,8 +196,11 @@ func (s *server) openLogs(ctx context.Context) error {
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
 		Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
-		Config:             func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
-		Cleaner:            func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
+		Config:  func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
+		Cleaner: func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
+		MoveRate: func() int64 {
+			return s.settings.Layers().Broker().Int64("replica.alter.log.dirs.io.max.bytes.per.second")
+		},
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),

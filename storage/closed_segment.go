@@ -99,6 +99,9 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	}
 	if err != nil {
 		release()
+		if errors.Is(err, fs.ErrNotExist) && c.segment.doomed.Load() {
+			return SegmentFiles{}, nil, fmt.Errorf("open segment %d of %s: %w: it was deleted", c.BaseOffset, c.log.key, ErrOffsetOutOfRange)
+		}
 		return SegmentFiles{}, nil, fmt.Errorf("open segment %d of %s: %w", c.BaseOffset, c.log.key, classify(err))
 	}
 	files.LeaderEpochs = c.log.epochs.below(c.EndOffset)
@@ -106,7 +109,9 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 }
 
 func (c ClosedSegment) openSnapshot() (*io.SectionReader, func(), error) {
+	c.log.mu.Lock() // so that the log is not moved meanwhile
 	f, err := c.log.env.fs.OpenFile(filepath.Join(c.log.path(), fileName(c.EndOffset, extSnapshot)), os.O_RDONLY, 0)
+	c.log.mu.Unlock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}

@@ -132,7 +132,7 @@ func (c *committer) round(logs []*Log) {
 // begin syncs all of a log but its name in the data directory.
 func (c *committer) begin(l *Log) (roundLog, error) {
 	l.flush.token <- struct{}{} // a flush in the background may hold it
-	l.flush.waits.Store(false) // what is appended from here on may come too late
+	l.flush.waits.Store(false)  // what is appended from here on may come too late
 	one := roundLog{log: l, upTo: l.offsets.end.Load()}
 	var err error
 	one.plan, err = l.startFlush()

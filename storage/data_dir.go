@@ -42,6 +42,7 @@ type dataDir struct {
 
 	commits   *committer
 	writeback *writeback
+	moveWake  chan struct{} // capacity 1: a log is to be moved here
 
 	// checkpoints guards the checkpoint files and what they hold. It comes
 	// after a log's lock: under it nothing may wait for one.
@@ -58,7 +59,7 @@ type dataDir struct {
 }
 
 func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDir) *dataDir {
-	d := &dataDir{fs: e.fs, path: filepath.Clean(path), failed: failed, writeback: newWriteback(writebackBytes)}
+	d := &dataDir{fs: e.fs, path: filepath.Clean(path), failed: failed, writeback: newWriteback(writebackBytes), moveWake: make(chan struct{}, 1)}
 	d.commits = newCommitter(e, d)
 	d.checkpoints.written = map[string]map[partitionKey]int64{}
 	return d

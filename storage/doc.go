@@ -20,6 +20,8 @@
 //	cleaner-offset-checkpoint          up to where compaction has gone
 //	<topic>-<partition>/               one log
 //	<topic>-<partition>.<id>-delete/   one that was deleted; goes after file.delete.delay.ms
+//	<topic>-<partition>.<id>-future/   the copy of one that is to move here; id is this directory's
+//	<topic>-<partition>.<id>-moving/   one that is about to be in directory id, for a moment (move_switch.go)
 //
 // In a log's directory, NNN being the base offset in 20 digits, all integers
 // big endian:
@@ -81,6 +83,9 @@
 //     partitions and segments there are.
 //   - S11: A log that the broker had and that is in none of the directories that
 //     work is not made anew while one is offline or missing.
+//   - S12: However a move between directories ends, exactly one of them has the
+//     log, with all that it had; which one is unknown only while the target is
+//     offline, and then nobody serves it.
 //
 // TestLogIsASliceOfBatches holds S1 to S4 against random histories with
 // crashes, TestCompactedLogKeepsTheLastOfEachKey S8 and S9; the others have
@@ -124,6 +129,28 @@
 // else the one with the largest dirty part. A log that cannot be compacted is
 // left alone until a restart, and said so once.
 //
+// # Moving to another directory
+//
+// A log that Move was asked for is copied beside its work, whole segments and
+// then the tail again and again (move_copy.go), no faster than
+// Options.MoveRate, and one at a time into a directory. It is not compacted
+// meanwhile; a truncation begins the copy anew. When little is missing the log
+// stops, the copy is completed, and names decide (move_switch.go):
+//
+//  1. The copy is durable, a -future that the start ignores. The target's
+//     checkpoints have the log. A crash: the start begins the move anew.
+//  2. The log's directory becomes -moving, durably. A crash: the start gives it
+//     its name back. If the target is offline then, it may have the log: nobody
+//     serves it.
+//  3. The -future gets the log's name, durably. A crash: that is the log, and
+//     the -moving goes.
+//  4. The -moving becomes a -delete.
+//
+// The Log stays the same object; readers keep the segments that they have. The
+// new list has closed segments and an empty active one. While a directory is
+// offline no log is moved: the one that left its -moving there could be gone on,
+// and the start that finds it again would take it for the log.
+//
 // # Getting to the disk
 //
 // Nothing waits for the disk by itself. Who has to asks by FlushSoon and is told
@@ -141,6 +168,7 @@
 //
 //	Manager.checkpointing   one writer of checkpoints at a time
 //	Manager.mu              the map of logs
+//	Manager.moves           which logs are to be moved; also over the renames and syncs of a request
 //	Log.mu                  everything that changes a log; not held over fsyncs,
 //	                        but for truncation, which is rare
 //	dataDir.checkpoints     the checkpoint files
@@ -150,7 +178,9 @@
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
 // Only a committer holds several, of logs that are new, until their names are
 // durable; nobody else waits for one while holding another. A log's cleaning
-// token (cleaning_state.go) comes before both, and is held for as long as a
-// cleaning or a truncation lasts.
+// token (cleaning_state.go) comes before all, and is held for as long as a
+// cleaning, a truncation or a move lasts. A move takes the flush token, then
+// Manager.checkpointing for the target's checkpoints, then Log.mu over its
+// fsyncs: of the last MiB, the index files and the names.
 // Who may call what of a Log at the same time is said at [Log].
 package storage

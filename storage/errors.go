@@ -37,6 +37,12 @@ var (
 	ErrTopicIDMismatch = errors.New("topic id differs from the one on disk")
 	// ErrLogClosed says that the log was deleted or its manager closed.
 	ErrLogClosed = errors.New("log is closed")
+	// ErrNoLogDir says that the broker has no such data directory.
+	ErrNoLogDir = errors.New("no such data directory")
+	// ErrNoLog says that the partition has no log here.
+	ErrNoLog = errors.New("no such log")
+	// ErrNameTooLong says that the topic's name leaves no room for what marks the directories of a move.
+	ErrNameTooLong = errors.New("name of the topic is too long")
 	// ErrStorage says that the disk failed; after a failed fsync every log of that directory answers so.
 	ErrStorage = errors.New("storage failed")
 	// ErrDiskFull says that there is no space; writes are taken again when there is.

@@ -14,13 +14,15 @@ import (
 // AssignEpoch decide what the log holds: their caller has to be the only one
 // (the log's own lock merely keeps them from corrupting it).
 type Log struct {
-	env     *env
-	place   atomic.Pointer[place]
-	key     partitionKey
-	topicID atomic.Pointer[[16]byte]
-	logger  logLogger
-	config  atomic.Pointer[Config]
-	closed  atomic.Bool
+	env   *env
+	place atomic.Pointer[place]
+	// arriving is the directory that the log is about to be in; nil if it is not.
+	arriving atomic.Pointer[dataDir]
+	key      partitionKey
+	topicID  atomic.Pointer[[16]byte]
+	logger   logLogger
+	config   atomic.Pointer[Config]
+	closed   atomic.Bool
 
 	segments atomic.Pointer[segmentList]
 	offsets  logOffsets

@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
 	"log/slog"
-	"path/filepath"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -43,6 +42,7 @@ type Options struct {
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
 	CheckpointInterval time.Duration // 0: 5 seconds
 	ProducerExpiration time.Duration // 0: 24 hours (producer.id.expiration.ms)
+	MoveRate           func() int64  // bytes a second that moves between directories copy together, asked again and again; nil: no limit
 	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
 	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
 	RecoveryWorkers    int           // 0: twice the CPUs
@@ -61,6 +61,9 @@ func (o Options) withDefaults() Options {
 	if o.Cleaner == nil {
 		o.Cleaner = DefaultCleanerConfig
 	}
+	if o.MoveRate == nil {
+		o.MoveRate = func() int64 { return math.MaxInt64 }
+	}
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 5*time.Minute)
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, 5*time.Second)
@@ -78,6 +81,7 @@ type Manager struct {
 	clusterID string
 	failed    chan *dataDir
 	cleaner   cleaner
+	moves     moves
 
 	mu struct {
 		sync.Mutex
@@ -99,6 +103,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	o = o.withDefaults()
 	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs))}
 	m.mu.logs = map[partitionKey]*Log{}
+	m.moves.preferred = map[partitionKey]*dataDir{}
 	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
 	m.env.decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
 	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
@@ -192,7 +197,10 @@ func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, 
 	switch l.TopicID() {
 	case topicID:
 	case [16]byte{}:
-		if err := l.writeMetadata(topicID); err != nil {
+		l.mu.Lock() // so that it is not moved meanwhile
+		err := l.writeMetadata(topicID)
+		l.mu.Unlock()
+		if err != nil {
 			return nil, fmt.Errorf("create log %s: %w", key, classify(err))
 		}
 	default:
@@ -201,9 +209,13 @@ func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, 
 	return l, nil
 }
 
-// placeLocked makes a log in the directory with the fewest.
+// placeLocked makes a log in the directory that Move has asked for, or in that
+// with the fewest.
 func (m *Manager) placeLocked(key partitionKey, topicID [16]byte, cfg Config) (*Log, error) {
-	d := m.roomiestLocked()
+	d := m.moves.prefer(key)
+	if d == nil || d.err() != nil {
+		d = m.roomiestLocked()
+	}
 	if d == nil {
 		return nil, fmt.Errorf("%w: every data directory failed", ErrStorage)
 	}
@@ -238,11 +250,7 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	if l == nil {
 		return nil
 	}
-	id := newID()
-	gone := filepath.Join(l.dir().path, key.String()+"."+hex.EncodeToString(id[:])+suffixDeleteDir)
-	if len(filepath.Base(gone)) > 255 { // longer than file systems take
-		gone = filepath.Join(l.dir().path, hex.EncodeToString(id[:])+suffixDeleteDir)
-	}
+	gone := trashName(l.dir(), key)
 	failed := l.dir().err() != nil // then the files are no business of this process any more
 	l.mu.Lock()
 	if !failed {
@@ -258,6 +266,7 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	delete(m.mu.logs, key)
 	l.dir().logs--
 	m.sorted.Store(nil)
+	m.forgetMove(l)
 	for _, s := range l.list() {
 		s.release()
 	}
@@ -278,6 +287,7 @@ type DirUsage struct {
 	UsableBytes int64 // free on the volume; -1 unknown
 	Err         error // not nil: it failed, and its logs answer ErrStorage
 	Logs        []*Log
+	Futures     []FutureLog // of logs that are being moved here
 }
 
 // DirUsage describes every data directory and the logs in it.
@@ -296,6 +306,7 @@ func (m *Manager) DirUsage() []DirUsage {
 				u.Logs = append(u.Logs, l)
 			}
 		}
+		u.Futures = m.moves.to(d)
 		usage = append(usage, u)
 	}
 	return usage

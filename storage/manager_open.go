@@ -28,10 +28,15 @@ func (m *Manager) open(ctx context.Context) error {
 	if err := m.claimDirs(); err != nil {
 		return err
 	}
+	futures := m.settleMoves()
 	if err := m.loadAll(ctx); err != nil {
 		return err
 	}
-	return m.settleFailed()
+	if err := m.settleFailed(); err != nil {
+		return err
+	}
+	m.resumeMoves(futures)
+	return nil
 }
 
 // leaveOut takes a directory out of service while the broker starts.
@@ -70,6 +75,7 @@ func (m *Manager) claimDirs() error {
 		own.directoryID = newID()
 		if id, ok := known.at(d.path); ok && m.dirByID(id) == nil {
 			if !d.recorded {
+				d.id = id // a log may be moving there
 				m.leaveOut(d, fmt.Errorf("%w: %s is empty, and was directory %s: mount its disk, or tell with varve.lost.log.dirs=%[3]s that it is gone for good",
 					ErrDirInvalid, d.path, formatUUID(id)))
 				continue

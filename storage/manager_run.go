@@ -15,7 +15,7 @@ import (
 )
 
 // Run looks after the logs until ctx ends: flushes, write-back, retention, compaction,
-// checkpoints, files of deleted segments. It ends early, with an error, when every data
+// checkpoints, moves between directories, files of deleted segments. It ends early, with an error, when every data
 // directory has failed. Close comes after it.
 func (m *Manager) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -26,6 +26,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	for _, d := range m.dirs {
 		g.Go(func() error { d.commits.run(ctx); return nil })
 		g.Go(func() error { d.writeback.run(ctx); return nil })
+		g.Go(func() error { m.moveLoop(ctx, d); return nil })
 	}
 	if m.options.Cleaner().Enable {
 		g.Go(func() error { m.cleaner.run(ctx); return nil })
@@ -173,13 +174,13 @@ func (m *Manager) Checkpoint() error {
 	return errors.Join(errs...)
 }
 
-// collect asks the logs of this directory for an offset, and has the answers in
+// collect asks the logs of this directory, and those about to come, for an offset, and has the answers in
 // offsets, which it empties first. Logs that were closed since they were listed
 // are left out: their names may have new owners.
 func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l *Log) int64) map[partitionKey]int64 {
 	clear(offsets)
 	for _, l := range logs {
-		if o := of(l); o > 0 && l.dir() == d && !l.closed.Load() {
+		if o := of(l); o > 0 && (l.dir() == d || l.arriving.Load() == d) && !l.closed.Load() {
 			offsets[l.key] = o
 		}
 	}
@@ -204,14 +205,19 @@ func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 
 // noteCleaned writes how far the logs of a log's directory were compacted.
 func (m *Manager) noteCleaned(l *Log) error {
-	logs := m.all()
-	err := classify(l.dir().writeCheckpoint(m.env.fs, cleanerFile, func() map[partitionKey]int64 {
-		return l.dir().collect(map[partitionKey]int64{}, logs, func(l *Log) int64 { return l.cleaning.upTo.Load() })
-	}))
+	d := l.dir()
+	err := classify(d.checkpointCleaned(m.env.fs, m.all()))
 	if errors.Is(err, ErrStorage) {
-		l.dir().fail(err)
+		d.fail(err)
 	}
 	return err
+}
+
+// checkpointCleaned writes how far the logs of the directory were compacted.
+func (d *dataDir) checkpointCleaned(fsys vfs.FS, logs []*Log) error {
+	return d.writeCheckpoint(fsys, cleanerFile, func() map[partitionKey]int64 {
+		return d.collect(map[partitionKey]int64{}, logs, func(l *Log) int64 { return l.cleaning.upTo.Load() })
+	})
 }
 
 // Close flushes all logs, marks the directories as cleanly shut down and lets

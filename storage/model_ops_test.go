@@ -272,3 +272,9 @@ func (m *model) crash() {
 	}
 	m.padTo(end)
 }
+
+// move brings the log to the other directory.
+func (m *model) move() {
+	m.k.move(m.t, m.l)
+	m.flushed = m.end()
+}

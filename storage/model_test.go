@@ -121,6 +121,7 @@ func runModel(t *testing.T, rt *rapid.T) {
 	m.drawConfig()
 	k.options.Config = func(string) Config { return m.cfg }
 	k.options.MaxOpenFiles = 4
+	k.options.Dirs = []string{"/data", "/data2"}
 	k.reopen()
 	m.k, m.l = k, k.log()
 	defer func() { _ = m.k.m.Close() }()
@@ -142,6 +143,7 @@ func runModel(t *testing.T, rt *rapid.T) {
 		"flush":      step(m.flush),
 		"background": step(m.flushBackground),
 		"config":     step(m.configure),
+		"move":       step(m.move),
 		"reopen":     step(m.reopen),
 		"kill":       step(m.kill),
 		"crash":      step(m.crash),

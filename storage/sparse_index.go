@@ -230,3 +230,18 @@ func (x *sparseIndex) readFile(p []byte, i int) error {
 	}
 	return nil
 }
+
+// bytes are all entries, as the file has them or would. The caller keeps
+// entries from being added.
+func (x *sparseIndex) bytes() ([]byte, error) {
+	t := x.tail.Load()
+	inFile, n := t.base*x.width, int(t.n.Load())*x.width
+	b := make([]byte, inFile+n)
+	if inFile > 0 {
+		if err := x.readFile(b[:inFile], 0); err != nil {
+			return nil, err
+		}
+	}
+	copy(b[inFile:], t.buf[:n])
+	return b, nil
+}

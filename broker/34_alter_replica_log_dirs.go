@@ -1,0 +1,64 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+)
+
+// AlterReplicaLogDirs moves replicas on this broker between its log directories. Versions 1-2 (KIP-113), which differ in encoding alone.
+//
+//   - It answers when the request is on the disk; DescribeLogDirs has the copy (IsFutureKey) until the replica has moved.
+//   - The directory that the replica is in cancels a move that is under way; another one replaces it.
+//   - REPLICA_NOT_AVAILABLE: the partition has no replica here. One that this broker gets before it restarts is made in that directory, as
+//     kafka-reassign-partitions relies on.
+//   - KAFKA_STORAGE_ERROR: the directory or the replica is offline. Unlike Kafka's, also while another directory is.
+//
+// Not implemented: authorization.
+func (b *Broker) alterReplicaLogDirs(ctx context.Context, _ *Request, req *kmsg.AlterReplicaLogDirsRequest) kmsg.Response {
+	resp := req.ResponseKind().(*kmsg.AlterReplicaLogDirsResponse)
+	at := map[string]int{}
+	for _, dir := range req.Dirs {
+		for _, t := range dir.Topics {
+			i, ok := at[t.Topic]
+			if !ok {
+				i = len(resp.Topics)
+				at[t.Topic] = i
+				topic := kmsg.NewAlterReplicaLogDirsResponseTopic()
+				topic.Topic = t.Topic
+				resp.Topics = append(resp.Topics, topic)
+			}
+			for _, number := range t.Partitions {
+				answer := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
+				answer.Partition = number
+				answer.ErrorCode = b.code(ctx, b.moveReplica(metadata.TopicPartition{Topic: t.Topic, Partition: number}, dir.Dir))
+				resp.Topics[i].Partitions = append(resp.Topics[i].Partitions, answer)
+			}
+		}
+	}
+	return resp
+}
+
+func (b *Broker) moveReplica(tp metadata.TopicPartition, dir string) error {
+	if _, ok := b.cluster.Image().Partition(tp); !ok {
+		return fmt.Errorf("%s: %w", tp, metadata.ErrUnknownTopic)
+	}
+	err := b.partitions.MoveLog(tp, dir)
+	if errors.Is(err, storage.ErrLogClosed) {
+		return fmt.Errorf("%w: %w", storage.ErrNoLog, err) // deleted a moment ago
+	}
+	return err
+}
+
+// describeFuture is the copy of a replica in the directory that it moves to.
+func describeFuture(f storage.FutureLog) kmsg.DescribeLogDirsResponseDirTopicPartition {
+	answer := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+	answer.Partition, answer.Size, answer.IsFuture = f.Log.Partition(), f.Bytes, true
+	answer.OffsetLag = max(f.Log.EndOffset()-f.EndOffset, 0)
+	return answer
+}

@@ -1,0 +1,99 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// moveTo asks broker 1 to move the topic's partitions, as kafka-reassign-partitions does.
+func moveTo(t *testing.T, client *kgo.Client, dir, topic string, partitions ...int32) error {
+	t.Helper()
+	req := kmsg.NewPtrAlterReplicaLogDirsRequest()
+	req.Dirs = []kmsg.AlterReplicaLogDirsRequestDir{{
+		Dir: dir, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: topic, Partitions: partitions}},
+	}}
+	answer, err := client.Broker(1).RetriableRequest(t.Context(), req)
+	if err != nil {
+		return err
+	}
+	for _, p := range answer.(*kmsg.AlterReplicaLogDirsResponse).Topics[0].Partitions {
+		if err = kerr.ErrorForCode(p.ErrorCode); err != nil {
+			return fmt.Errorf("partition %d: %w", p.Partition, err)
+		}
+	}
+	return nil
+}
+
+// movedTo tells what --verify looks at: all partitions are in the directory, and no copy is anywhere.
+func movedTo(t *testing.T, admin *kadm.Client, dir, topic string, partitions int) bool {
+	t.Helper()
+	described, err := admin.DescribeAllLogDirs(t.Context(), nil)
+	if err != nil {
+		return false // it is just starting
+	}
+	there, elsewhere := 0, 0
+	described.Each(func(d kadm.DescribedLogDir) {
+		d.Topics.Each(func(p kadm.DescribedLogDirPartition) {
+			switch {
+			case p.Topic != topic:
+			case d.Dir == dir && !p.IsFuture:
+				there++
+			default:
+				elsewhere++
+			}
+		})
+	})
+	return there == partitions && elsewhere == 0
+}
+
+// Partitions that are written to move from disk to disk and back, with kill -9 in between: nothing is lost, doubled or out of order, and a
+// move that a kill has broken off goes on.
+func TestPartitionsMoveBetweenLogDirsUnderLoad(t *testing.T) {
+	rounds := 3
+	if long() {
+		rounds = 20
+	}
+	const partitions = 2
+	data := t.TempDir()
+	dirs := []string{filepath.Join(data, "disk-a"), filepath.Join(data, "disk-b")}
+	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))
+	admin := newAdmin(t, broker.bootstrap)
+	createTopic(t, admin, "moves", partitions, "flush.messages", "1", "segment.bytes", "1048576", "file.delete.delay.ms", "1000")
+	numbers := startNumbers(t, broker.bootstrap, "moves", partitions, 2000)
+	for round := range rounds {
+		for _, dir := range []string{dirs[1], dirs[0]} {
+			client := newClient(t, broker.bootstrap)
+			before, _ := numbers.count()
+			eventually(t, time.Minute, "some thousand records are acknowledged", func() bool { all, _ := numbers.count(); return all > before+2000 })
+			eventually(t, time.Minute, "the move is accepted", func() bool { return moveTo(t, client, dir, "moves", 0, 1) == nil })
+			if round > 0 {
+				broker.kill9(t)
+				broker.start(t)
+			}
+			eventually(t, time.Minute, "all have moved to "+dir, func() bool { return movedTo(t, admin, dir, "moves", partitions) })
+		}
+	}
+	numbers.stop()
+	numbers.check(broker.bootstrap)
+	eventually(t, time.Minute, "the old files are gone", func() bool {
+		left, err := os.ReadDir(dirs[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range left {
+			if strings.HasPrefix(e.Name(), "moves-") {
+				return false
+			}
+		}
+		return true
+	})
+}
