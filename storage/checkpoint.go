@@ -106,7 +106,13 @@ func (d *dataDir) readCheckpoint(fsys vfs.FS, name string) (map[partitionKey]int
 func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[partitionKey]int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
-	return d.writeCheckpointLocked(fsys, name, collect())
+	offsets := collect()
+	for key := range d.limbo {
+		if o, has := d.checkpoints.written[name][key]; has && offsets[key] == 0 {
+			offsets[key] = o
+		}
+	}
+	return d.writeCheckpointLocked(fsys, name, offsets)
 }
 
 func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[partitionKey]int64) error {

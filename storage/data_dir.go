@@ -36,6 +36,11 @@ type dataDir struct {
 	recorded bool   // it has the file of known directories: it was used before
 	logs     int    // how many it holds; the manager's lock guards it
 
+	// limbo holds the logs that were leaving when a crash came, and whose target
+	// is offline: their lines in the checkpoints stay, and a shutdown is not clean,
+	// as they are not recovered. It is set at start only.
+	limbo map[partitionKey]bool
+
 	failure atomic.Pointer[error]
 	leftOut bool            // it has failed since the start
 	failed  chan<- *dataDir // tells the manager; has room for every directory

@@ -249,7 +249,7 @@ func (m *Manager) Close() error {
 		err := d.err()
 		if err == nil && errs[0] == nil {
 			err = d.checkpoint(m.env.fs, logs)
-			if err == nil {
+			if err == nil && len(d.limbo) == 0 {
 				err = d.markClean(m.env.fs)
 			}
 			err = classify(err)

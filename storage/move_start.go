@@ -82,6 +82,10 @@ func (m *Manager) settleMoves() (futures []movingDir) {
 			continue
 		}
 		if away {
+			if f.dir.limbo == nil {
+				f.dir.limbo = map[partitionKey]bool{}
+			}
+			f.dir.limbo[f.key] = true
 			m.env.logger.Error("log was being moved to a data directory that is offline, and serves nothing until a start at which that works",
 				slog.String("partition", f.key.String()), slog.String("dir", f.dir.path), slog.String("to", target.path))
 			continue

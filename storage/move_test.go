@@ -113,7 +113,8 @@ func (c contents) check(t testing.TB, what string, l *Log) {
 		t.Fatalf("%s: %d batches to %d, want %d to %d", what, len(got.batches), got.end, len(c.batches), c.end)
 	}
 	if got.start != c.start || got.end != c.end || got.aborted != c.aborted || got.epochs != c.epochs {
-		t.Fatalf("%s: start %d, end %d, aborted %s, epochs %s, want %+v", what, got.start, got.end, got.aborted, got.epochs, c)
+		t.Fatalf("%s: start %d, end %d, aborted %s, epochs %s, want %d, %d, %s, %s", what,
+			got.start, got.end, got.aborted, got.epochs, c.start, c.end, c.aborted, c.epochs)
 	}
 	if err := verifyFiles(l); err != nil {
 		t.Fatalf("%s: %v", what, err)
@@ -282,6 +283,9 @@ func TestStartWithoutTheTargetOfAMove(t *testing.T) {
 	next.open()
 	wantOffline(t, next.reopened(0))
 	_ = next.m.Close() // a directory is offline
+	if _, err := moved.Stat("/a/" + cleanFile); err == nil {
+		t.Error("the shutdown was clean, with a log that was not recovered")
+	}
 	given := k.on(moved.Clone())
 	if err := errors.Join(vfs.RemoveAll(moved, "/b"), moved.Rename("/unmounted", "/b")); err != nil {
 		t.Fatal(err)
