@@ -198,7 +198,7 @@ func TestAlterConfigsRefusals(t *testing.T) {
 		"unknown operation":    {alterRequest(topic, "x", alter("retention.ms", 9, "1")), protocol.InvalidRequest},
 		"throttled replicas":   {alterRequest(topic, "x", alter("leader.replication.throttled.replicas", opSet, "0:1:2")), protocol.InvalidConfig},
 		"throttle as a word":   {alterRequest(broker, "1", alter("leader.replication.throttled.rate", opSet, "-1")), protocol.InvalidConfig},
-		"rate of a move":       {alterRequest(broker, "1", alter("replica.alter.log.dirs.io.max.bytes.per.second", opSet, "1")), protocol.InvalidConfig},
+		"rate of a move":       {alterRequest(broker, "1", alter("replica.alter.log.dirs.io.max.bytes.per.second", opSet, "-1")), protocol.InvalidConfig},
 		"throttle window":      {alterRequest(broker, "1", alter("replication.quota.window.num", opSet, "5")), protocol.InvalidRequest},
 		"read-only":            {alterRequest(broker, "1", alter("num.partitions", opSet, "3")), protocol.InvalidRequest},
 		"bad broker":           {alterRequest(broker, "one", alter("log.retention.ms", opSet, "3")), protocol.InvalidRequest},

@@ -70,6 +70,7 @@ var shapes = map[int16]shape{
 	22: {2, []field{str, int32s, int64s.since(3), int16s.since(3)}},                     // InitProducerId
 	23: {4, []field{int32s.since(3), rows(str, rows(int32s, int32s.since(2), int32s))}}, // OffsetForLeaderEpoch
 	32: {4, []field{rows(int8s, str, array(str)), boolean.since(1), boolean.since(3)}},  // DescribeConfigs
+	34: {2, []field{rows(str, rows(str, array(int32s)))}},                               // AlterReplicaLogDirs
 	35: {2, []field{rows(str, array(int32s))}},                                          // DescribeLogDirs
 	37: {2, []field{rows(str, int32s, rows(array(int32s))), int32s, boolean}},           // CreatePartitions
 	42: {2, []field{array(str)}},                                                        // DeleteGroups
