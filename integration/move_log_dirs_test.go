@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -96,4 +97,53 @@ func TestPartitionsMoveBetweenLogDirsUnderLoad(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// The throttle holds a move back, 0 for good; DescribeLogDirs shows the copy meanwhile.
+func TestThrottledMoveBetweenLogDirs(t *testing.T) {
+	data := t.TempDir()
+	dirs := []string{filepath.Join(data, "disk-a"), filepath.Join(data, "disk-b")}
+	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))
+	admin := newAdmin(t, broker.bootstrap)
+	createTopic(t, admin, "slow", 1)
+	client := newClient(t, broker.bootstrap, kgo.DefaultProduceTopic("slow"))
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Value: make([]byte, 1000)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	throttle := func(rate string) {
+		t.Helper()
+		name := "replica.alter.log.dirs.io.max.bytes.per.second"
+		answers, err := admin.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &rate}}, 1)
+		if err == nil {
+			_, err = answers.On("1", func(r *kadm.AlterConfigsResponse) error { return r.Err })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	throttle("0")
+	from, to := dirs[0], dirs[1]
+	if movedTo(t, admin, to, "slow", 1) {
+		from, to = to, from
+	}
+	eventually(t, time.Minute, "the throttle is in force", func() bool {
+		if err := moveTo(t, client, to, "slow", 0); err != nil {
+			t.Fatal(err)
+		}
+		described, err := admin.DescribeAllLogDirs(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		here, there := described[1][from].Topics["slow"], described[1][to].Topics["slow"]
+		if len(here) == 1 && len(there) == 1 && !here[0].IsFuture && there[0].IsFuture && there[0].Size == 0 && there[0].OffsetLag == 1 {
+			return true
+		}
+		from, to = to, from // it was not yet
+		return false
+	})
+	throttle("1000000")
+	eventually(t, time.Minute, "the partition has moved", func() bool { return movedTo(t, admin, to, "slow", 1) })
+	if err := moveTo(t, client, filepath.Join(data, "disk-c"), "slow", 0); !errors.Is(err, kerr.LogDirNotFound) {
+		t.Errorf("to an unknown directory: %v", err)
+	}
 }

@@ -370,7 +370,7 @@ func (m *Manager) carryOut(ctx context.Context, mv *move) error {
 		err = c.run(ctx)
 	}
 	if err == nil {
-		err = m.switchOver(mv, &c)
+		err = m.switchOver(mv, &c) //nolint:contextcheck // nothing breaks it off
 	}
 	if ctx.Err() != nil && !errors.Is(err, errMoveDropped) && err != nil {
 		return context.Cause(ctx)

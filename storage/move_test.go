@@ -511,8 +511,8 @@ func TestMoveRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.during(func() {
-		if err := k.m.Move("t", 0, "/a"); err != nil {
-			t.Error(err)
+		if moveErr := k.m.Move("t", 0, "/a"); moveErr != nil {
+			t.Error(moveErr)
 		}
 	})
 	if k.m.tryMove(t.Context(), k.m.moves.next(k.m.dirs[1])) || k.log().dir().path != "/a" || usage() != 0 {
