@@ -183,6 +183,38 @@ func TestMoveThereAndBack(t *testing.T) {
 	want.check(t, "after a restart", k.log())
 }
 
+// Who has a segment of before the move can still open its files, and once these
+// are gone is told to look anew.
+func TestReadersOfTheLogThatMoved(t *testing.T) {
+	k := newMoveKit(t, vfs.NewMem())
+	l := k.log()
+	closed := l.ClosedSegments(0)[0]
+	if !closed.segment.acquire() {
+		t.Fatal("it is gone")
+	}
+	defer closed.segment.release()
+	k.move(t, l)
+	epochs, err := vfs.ReadFile(k.fs, filepath.Join(l.path(), epochFile), 1000)
+	if err != nil || !bytes.Equal(epochs, FormatEpochs(l.EpochEntries())) {
+		t.Errorf("epochs %q, %v", epochs, err)
+	}
+	for _, f := range closed.segment.files() {
+		f.close()
+	}
+	_, release, err := closed.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	for _, f := range closed.segment.files() {
+		f.close()
+	}
+	k.m.env.emptyTrash(farFuture)
+	if _, _, err = closed.Open(); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Errorf("without its files: %v", err)
+	}
+}
+
 // offline is the kit on a file system where one directory fails.
 func (k *kit) offline(dir string) *kit {
 	f := vfs.NewFaulty(k.fs)
