@@ -157,6 +157,9 @@ func (l *Log) AbortedTransactions(from, upTo int64) ([]AbortedTxn, error) {
 			return TimestampOffset{}, false, err
 		}
 		for _, t := range entries {
+			if n := len(txns); n > 0 && t.LastOffset <= txns[n-1].LastOffset {
+				continue // listed before the search began again
+			}
 			if t.LastStableOffset >= upTo && t.FirstOffset >= upTo {
 				return TimestampOffset{}, true, nil // no later one begins below upTo
 			}

@@ -144,6 +144,44 @@ func txnBatch(offset, producerID int64, seq int32) record.Batch {
 	return b
 }
 
+// TestLogThatBeginsAnewKnowsNoProducers crashes after DeleteRecords, which is durable at once, with some of the log lost or all of it: where the log begins
+// anew, a transaction that was open in what is lost, and maybe ended there, does not hold the last stable offset.
+func TestLogThatBeginsAnewKnowsNoProducers(t *testing.T) {
+	anew := false
+	for seed := range uint64(64) {
+		k := newKit(t, vfs.NewMem(), nil)
+		follow := func(b record.Batch) {
+			t.Helper()
+			if _, err := k.log().AppendAsFollower(b); err != nil {
+				t.Fatal(err)
+			}
+			commit(k.log())
+		}
+		follow(txnBatch(0, 1, 0))
+		if err := k.log().Roll(); err != nil {
+			t.Fatal(err)
+		}
+		follow(txnBatch(1, 1, 1))
+		if err := errors.Join(k.log().Flush(t.Context(), 2), k.m.Checkpoint()); err != nil {
+			t.Fatal(err)
+		}
+		follow(marker(2, 1, record.ControlCommit))
+		if err := errors.Join(k.log().AdvanceStartOffset(3), k.m.Checkpoint()); err != nil {
+			t.Fatal(err)
+		}
+		k = k.crashed(seed)
+		anew = anew || k.log().Size() == 0
+		follow(txnBatch(3, 2, 0))
+		follow(marker(4, 2, record.ControlAbort))
+		if got := k.log().LastStableOffset(); got != 5 {
+			t.Errorf("seed %d: last stable offset %d", seed, got)
+		}
+	}
+	if !anew {
+		t.Error("the log was never lost")
+	}
+}
+
 func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 250 })
 	follow := func(b record.Batch) {

@@ -247,6 +247,31 @@ func TestTruncateForgetsAnEmptyEpoch(t *testing.T) {
 	}
 }
 
+// TestTruncateIntoAGap truncates a follower of a compacted log between two batches: the log ends where the first one does, so that a segment that begins
+// there does not look, after a kill, as if one before it were lost.
+func TestTruncateIntoAGap(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	for _, base := range []int64{0, 9} {
+		b := batchOf(2, 5, epoch0.UnixMilli())
+		b.SetBaseOffset(base)
+		if _, err := k.log().AppendAsFollower(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, to := range []int64{9, 5} {
+		if err := k.log().Truncate(to); err != nil || k.log().EndOffset() != 2 {
+			t.Fatalf("truncated to %d: end %d, %v", to, k.log().EndOffset(), err)
+		}
+	}
+	if err := k.log().Roll(); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, k.log(), batchOf(1, 5, epoch0.UnixMilli()))
+	if k = k.killed(); k.log().EndOffset() != 3 {
+		t.Fatalf("end %d after a kill", k.log().EndOffset())
+	}
+}
+
 func TestHighWatermarkNeverGoesBack(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	fill(t, l, 5)

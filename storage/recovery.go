@@ -53,7 +53,7 @@ func (l *Log) load(from found) error {
 	if err != nil {
 		return err
 	}
-	list, err = l.settleStart(list, from)
+	list, err = l.settleStart(list, files, from)
 	if err != nil {
 		return err
 	}
@@ -248,8 +248,8 @@ func (l *Log) closeRebuilt(s *segment, next int64) error {
 
 // settleStart makes sure that there is a segment and that log start is not
 // above the end: a log whose tail was lost in a crash after DeleteRecords
-// begins anew at log start.
-func (l *Log) settleStart(list segmentList, from found) (segmentList, error) {
+// begins anew at log start, and knows nothing of the producers of what was lost.
+func (l *Log) settleStart(list segmentList, files *partitionFiles, from found) (segmentList, error) {
 	if len(list) > 0 && list.active().end.Load() >= from.start {
 		return list, nil
 	}
@@ -259,6 +259,10 @@ func (l *Log) settleStart(list segmentList, from found) (segmentList, error) {
 			return nil, err
 		}
 	}
+	for _, offset := range files.snapshots {
+		l.removeSnapshot(offset)
+	}
+	files.snapshots = nil
 	s := l.env.newSegment(l.path(), from.start, l.config.Load(), l.env.now())
 	if from.start > 0 { // otherwise the first append creates it: most new partitions stay empty for a while
 		if err := s.createFile(); err != nil {

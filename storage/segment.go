@@ -253,6 +253,29 @@ func (s *segment) locate(offset, size int64) (loc location, found bool, err erro
 	return loc, found, err
 }
 
+// endBefore is where the batches end that are before pos, which is that of the
+// first batch at or above offset, or the segment's size.
+func (s *segment) endBefore(offset, pos int64) (int64, error) {
+	from, err := s.index.lookup(offset - 1)
+	if err != nil || from < 0 || from >= pos {
+		from = 0
+	}
+	end := s.base
+	visit := func(h record.Batch, _ int64) (bool, error) {
+		if h.BaseOffset() < end || h.BaseOffset() >= offset {
+			return false, ErrCorrupt
+		}
+		end = h.NextOffset()
+		return true, nil
+	}
+	err = s.scan(from, pos, visit)
+	if err != nil && from > 0 { // not a good entry
+		end = s.base
+		err = s.scan(0, pos, visit)
+	}
+	return end, err
+}
+
 // location is where a batch is.
 type location struct {
 	pos, size    int64

@@ -8,7 +8,7 @@ import (
 )
 
 // Truncate drops everything from an offset on. A batch that holds the offset
-// goes as a whole, so that EndOffset may come out lower. Offsets at or above the
+// goes as a whole, and so does a gap before it, so that EndOffset may come out lower. Offsets at or above the
 // end change no record, one before the local log empties it. The high watermark
 // comes down with the end if need be, and log start with an offset below it.
 func (l *Log) Truncate(to int64) error {
@@ -60,11 +60,17 @@ func (l *Log) truncateLocked(to int64) error {
 	if err != nil {
 		return classify(err)
 	}
-	end, pos := to, old.size.Load()
+	first, pos := to, old.size.Load() // what goes begins there
 	if found {
-		end, pos = min(to, cut.base), cut.pos
+		first, pos = min(to, cut.base), cut.pos
 	}
-	if start := l.offsets.start.Load(); end < start { // log start was within the batch, or is above to
+	// Not an offset in a gap behind the last batch that stays: the files do not
+	// tell of it, and a segment that began there would look as if one were missing.
+	end, err := old.endBefore(first, pos)
+	if err != nil {
+		return classify(err)
+	}
+	if start := l.offsets.start.Load(); end < start { // log start was within the batch or the gap, or is above to
 		at := min(to, start)
 		return l.truncateFullyLocked(at, at, nil)
 	}
