@@ -119,13 +119,19 @@ func (f *Flags) Load(environ []string) (Broker, error) {
 	for key, g := range all.set {
 		b.Set[key] = g.text
 	}
-	if len(problems) > 0 {
-		return Broker{}, errors.Join(problems...)
+	if len(problems) > 0 { // what depends on several settings cannot be told, but the broker configurations can
+		return Broker{}, errors.Join(append(problems, Layers{Static: b.Set}.ValidateStatic())...)
 	}
 	if err := finish(&b); err != nil {
 		return Broker{}, err
 	}
 	return b, nil
+}
+
+// LoadFile is the settings of a broker that is given a file and nothing else.
+// It returns all problems at once, joined.
+func LoadFile(path string) (Broker, error) {
+	return (&Flags{config: path}).Load(nil)
 }
 
 func (f *Flags) gather() (gathered, []error) {

@@ -146,7 +146,9 @@ type tierRow struct {
 	Partition   int32 `json:"partition"`
 	LocalBytes  int64 `json:"local_bytes"`
 	RemoteBytes int64 `json:"remote_bytes"`
+	LogStart    int64 `json:"log_start"`
 	LocalStart  int64 `json:"local_start"`
+	LagBytes    int64 `json:"lag_bytes"`
 }
 
 func (p *process) tier(t *testing.T, topic string) []tierRow {

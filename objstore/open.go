@@ -31,16 +31,9 @@ const checkTimeout = 15 * time.Second
 //
 // The errors of Open fit in one line and say what to do.
 func Open(ctx context.Context, rawURL string) (Bucket, error) {
-	u, err := parseURL(rawURL)
+	u, prefix, err := parse(rawURL)
 	if err != nil {
 		return nil, err
-	}
-	prefix := strings.Trim(u.Query().Get("prefix"), "/")
-	if prefix != "" {
-		if err = checkKey(prefix); err != nil {
-			return nil, fmt.Errorf("open bucket %s: prefix: %w", u.Redacted(), err)
-		}
-		prefix += "/"
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -63,6 +56,27 @@ func Open(ctx context.Context, rawURL string) (Bucket, error) {
 		return nil, fmt.Errorf("open bucket %s: %w", u.Redacted(), errors.Join(err, b.Close()))
 	}
 	return b, nil
+}
+
+// CheckURL says what is wrong with a bucket's URL, without asking the store.
+func CheckURL(rawURL string) error {
+	_, _, err := parse(rawURL)
+	return err
+}
+
+// parse takes a bucket's URL apart; prefix ends in a slash if there is one.
+func parse(rawURL string) (u *url.URL, prefix string, err error) {
+	if u, err = parseURL(rawURL); err != nil {
+		return nil, "", err
+	}
+	prefix = strings.Trim(u.Query().Get("prefix"), "/")
+	if prefix == "" {
+		return u, "", nil
+	}
+	if err = checkKey(prefix); err != nil {
+		return nil, "", fmt.Errorf("open bucket %s: prefix: %w", u.Redacted(), err)
+	}
+	return u, prefix + "/", nil
 }
 
 // parameters are the query parameters of each scheme.

@@ -13,7 +13,8 @@ import (
 )
 
 func newConfigCommand(a *app) *cobra.Command {
-	return group("config", "Show and change settings of topics and brokers", newConfigDescribeCommand(a), newConfigSetCommand(a))
+	return group("config", "Show and change settings of topics and brokers", newConfigDescribeCommand(a), newConfigSetCommand(a),
+		newConfigCheckCommand(a), newConfigDocsCommand(a))
 }
 
 const configKinds = `"topic NAME", "broker ID", or "broker" for the whole cluster`

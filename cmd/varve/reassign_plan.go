@@ -41,7 +41,7 @@ func parseReassignFile(data []byte) ([]client.Assignment, error) {
 		}
 		tp := client.TopicPartition{Topic: p.Topic, Partition: *p.Partition}
 		if slices.ContainsFunc(p.LogDirs, func(dir string) bool { return dir != "any" }) {
-			return nil, fmt.Errorf(`%s: log_dirs %v: only "any" is possible, the broker chooses the directory`, tp, p.LogDirs)
+			return nil, fmt.Errorf(`%s: log_dirs %v: this command leaves directories to the brokers ("any"); kafka-reassign-partitions moves replicas between them`, tp, p.LogDirs)
 		}
 		if seen[tp] {
 			return nil, fmt.Errorf("%s is there twice", tp)
