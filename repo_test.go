@@ -22,6 +22,7 @@ var layers = map[string][]string{
 	"backoff":  {},
 	"record":   {},
 	"vfs":      {},
+	"tracing":  {},
 	"config":   {},
 	"objstore": {},
 	"metadata": {"backoff"},
@@ -42,7 +43,7 @@ var layers = map[string][]string{
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
-		"coordinator", "groups", "tiering", "replication", "interbroker", "broker",
+		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "tracing",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
@@ -19,6 +20,7 @@ type Options struct {
 	Config     Config
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not published
+	Tracer     trace.Tracer          // of requests; nil: they are not traced
 
 	Cluster  cluster           // *metadata.Follower
 	Admin    admin             // *metadata.Admin
@@ -76,6 +78,7 @@ type Broker struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
+	tracer  trace.Tracer // nil: nothing is traced
 	budget  *protocol.Budget
 	apis    map[int16]*api // by key; fixed by New
 	limits  *connectionLimits
@@ -97,6 +100,7 @@ func New(o Options) *Broker {
 	b := &Broker{
 		cfg:      o.Config,
 		log:      o.Logger,
+		tracer:   o.Tracer,
 		budget:   protocol.NewBudget(o.Config.RequestBudgetBytes),
 		apis:     make(map[int16]*api),
 		limits:   newConnectionLimits(o.Config),

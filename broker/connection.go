@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/varvelog/varve/protocol"
 )
@@ -48,6 +49,7 @@ type exchange struct {
 	body   kmsg.Request
 	answer stage2
 	since  time.Time
+	span   trace.Span // nil: not traced
 }
 
 func newConnection(b *Broker, nc net.Conn, listener string) *connection {
@@ -173,6 +175,7 @@ func (c *connection) accept(ctx context.Context, x *exchange) error {
 		return fmt.Errorf("%s v%d (key %d): %w", protocol.APIName(header.Key), header.Version, header.Key, errNotSupported)
 	}
 	x.api = a
+	ctx = c.traced(ctx, x)
 	elements, err := protocol.CheckBody(header.Key, header.Version, body)
 	if err != nil {
 		return err
@@ -213,7 +216,11 @@ func (c *connection) write(ctx context.Context, cancel context.CancelCauseFunc) 
 	}
 }
 
-func (c *connection) respond(ctx context.Context, x *exchange) error {
+func (c *connection) respond(ctx context.Context, x *exchange) (err error) {
+	if x.span != nil {
+		ctx = trace.ContextWithSpan(ctx, x.span)
+		defer func() { spanFailed(x.span, err) }()
+	}
 	resp := x.answer.respond(ctx)
 	if r, ok := resp.(releasedResponse); ok {
 		defer r.Release()
@@ -224,10 +231,10 @@ func (c *connection) respond(ctx context.Context, x *exchange) error {
 	if resp == nil {
 		return nil
 	}
-	if err := context.Cause(ctx); err != nil {
+	if err = context.Cause(ctx); err != nil {
 		return err // nobody is there to read it
 	}
-	if err := c.send(x, resp); err != nil {
+	if err = c.send(x, resp); err != nil {
 		return fmt.Errorf("respond to %s: %w", x.api.name(), err)
 	}
 	c.broker.metrics.observe(x.api.name(), x.since)
@@ -272,6 +279,9 @@ func (c *connection) guard(ctx context.Context, f func() error) (err error) {
 
 // done gives back what the exchange holds.
 func (x *exchange) done() {
+	if x.span != nil {
+		x.span.End()
+	}
 	if x.api != nil && x.api.keepsFrame {
 		x.frame.Discard()
 		return

@@ -32,6 +32,8 @@ type Broker struct {
 	Control    string // HOST:PORT of the first control port that this broker listens on
 	Seeds      []Seed // the brokers that run the embedded control plane
 
+	Tracing Tracing
+
 	Set map[string]string // broker configurations by Kafka's names: the static layer
 }
 
@@ -66,7 +68,7 @@ const (
 
 // brokerSettings is the table of process settings, in the order of the help.
 // The file's name and --set are not in it: Load treats them by themselves.
-var brokerSettings = slices.Concat(processSettings, accessSettings())
+var brokerSettings = slices.Concat(processSettings, accessSettings(), tracingSettings())
 
 // processSettings are those that every broker may need.
 var processSettings = []setting{

@@ -51,7 +51,7 @@ func TestLoadWithoutAnything(t *testing.T) {
 	}
 	want := Broker{
 		DataDir: dir + "/varve-data", NodeID: 1, Listen: []Endpoint{{"PLAINTEXT", "127.0.0.1:9092"}}, Advertise: []Endpoint{{"PLAINTEXT", "127.0.0.1:9092"}}, HTTP: "127.0.0.1:9644",
-		ObjectStore: "file://" + dir + "/varve-data/objects", Cluster: "varve", Set: map[string]string{},
+		ObjectStore: "file://" + dir + "/varve-data/objects", Cluster: "varve", Tracing: Tracing{Ratio: 0.01}, Set: map[string]string{},
 	}
 	if got := mustLoad(t, "", nil); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -144,6 +144,7 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		file, environ, args string
 		want                []string // one for each problem, in any order
 	}{
+		{"", "", "--trace=collector:4318 --trace-ratio=NaN", []string{`--trace "collector:4318": must be a URL`, `--trace-ratio "NaN": must be a number from 0 to 1`}},
 		{"", "", "--node-id=x --http=nowhere --cluster=a/b", []string{`--node-id "x": must be a number`, `--http "nowhere": must be HOST:PORT`, `--cluster "a/b"`}},
 		{"", "", "--node-id=-1", []string{"--node-id"}},
 		{"", "", "--listen=127.0.0.1:99999", []string{`--listen "127.0.0.1:99999": the port must be a number from 0 to 65535`}},

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // HardenOptions are the parameters of [Harden]'s decorators.
@@ -12,6 +13,7 @@ type HardenOptions struct {
 	MaxRequests    int           // under way at a time
 	Retry          RetryOptions
 	Registerer     prometheus.Registerer // nil is allowed; one bucket for each registerer
+	Tracer         trace.Tracer          // nil: nothing is traced
 }
 
 // DefaultHardenOptions are for a store across a network.
@@ -23,5 +25,5 @@ func DefaultHardenOptions() HardenOptions {
 // retried request waits for its own turn, so that one that waits to be repeated
 // is in nobody's way; its deadline begins when it has its turn.
 func Harden(b Bucket, o HardenOptions) Bucket {
-	return Retry(Limit(Deadline(Metrics(b, o.Registerer), o.AttemptTimeout), o.MaxRequests), o.Retry)
+	return Retry(Limit(Deadline(Trace(Metrics(b, o.Registerer), o.Tracer), o.AttemptTimeout), o.MaxRequests), o.Retry)
 }

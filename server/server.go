@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/varvelog/varve/broker"
 	"github.com/varvelog/varve/config"
@@ -55,6 +56,7 @@ type server struct {
 	log       *slog.Logger
 	parts     *stages
 	registry  *prometheus.Registry
+	tracer    trace.Tracer // nil: nothing is traced
 	ops       operations
 	settings  *settings
 	lastTopic lastTopic
@@ -90,7 +92,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, s.parts.stop()) }()
 
 	for _, step := range []func(context.Context) error{
-		s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
+		s.startTracing, s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
 	} {
 		if err = step(ctx); err != nil {
 			return err
@@ -178,6 +180,7 @@ func (s *server) openBucket(ctx context.Context) error {
 	harden.AttemptTimeout = s.values.Duration("varve.objstore.attempt.timeout.ms")
 	harden.MaxRequests = int(s.values.Int64("varve.objstore.requests.max"))
 	harden.Registerer = s.registry
+	harden.Tracer = s.tracer
 	s.bucket = objstore.Harden(bucket, harden)
 	s.parts.add("object store", s.bucket.Close)
 	return nil
@@ -227,7 +230,7 @@ func (s *server) closeLogs() error {
 func (s *server) startData(ctx context.Context) error {
 	s.tier = tiering.New(tiering.Options{
 		Bucket: s.bucket, Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
-		Logger: s.log, Registerer: s.registry, Live: s.topicLives, Tiered: s.tellTiered,
+		Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Live: s.topicLives, Tiered: s.tellTiered,
 		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
@@ -373,7 +376,7 @@ func (s *server) directoryID() string {
 
 func (s *server) serve(ctx context.Context) error {
 	b := broker.New(broker.Options{
-		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Static: s.Config.Set,
+		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Static: s.Config.Set,
 		Cluster: s.follower, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
 	})

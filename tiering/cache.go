@@ -79,7 +79,7 @@ func (c *cache[K, V]) get(ctx context.Context, key K, read func(context.Context)
 	c.metrics.misses.Inc()
 
 	if submit {
-		if err := c.fetcher.submit(func(ctx context.Context) { c.run(ctx, key, f, read) }, true); err != nil {
+		if err := c.fetcher.submit(inSpanOf(ctx, func(ctx context.Context) { c.run(ctx, key, f, read) }), true); err != nil {
 			c.leave(key, f, err)
 			return none, err
 		}

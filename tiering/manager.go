@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
@@ -26,6 +27,7 @@ type Options struct {
 	BrokerID   int32
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	Tracer     trace.Tracer // of uploads and reads; nil: they are not traced
 	Now        func() time.Time
 	// Live is what Run passes to CleanDeleted; nil: deleted topics stay.
 	Live func(id metadata.TopicID, revision int64) bool

@@ -25,7 +25,9 @@ type chunkKey struct {
 //
 // The bytes are shared with the cache and with other readers: read only. They
 // stay valid for as long as they are referred to.
-func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error) {
+func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, err error) {
+	ctx, span := m.span(ctx, "read remote tier", tp, offset)
+	defer func() { endSpan(span, err) }()
 	p, current, err := m.current(ctx, tp, offset)
 	if err != nil {
 		return nil, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)

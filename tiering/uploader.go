@@ -32,6 +32,8 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	next := segments[0]
+	ctx, span := p.m.span(ctx, "upload segment", p.TopicPartition, next.baseOffset)
+	defer func() { endSpan(span, err) }()
 	if !m.empty() && next.baseOffset > m.EndOffset {
 		return false, fmt.Errorf("%w: its next closed segment starts at offset %d, the tier ends at %d", ErrGap, next.baseOffset, m.EndOffset)
 	}
