@@ -19,7 +19,7 @@ run: build ## one broker with everything embedded on 127.0.0.1:9092
 
 test: check lint unit integration fuzz ## what a pull request must pass: needs only Go, make and git
 
-unit: $(TOOLS)/versitygw.stamp ## packages by themselves, with the race detector
+unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp ## packages by themselves, with the race detector
 	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /integration)
 
 integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 server and franz-go
@@ -53,9 +53,13 @@ gen: ## generated documents
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
 
-# The S3 server that tests run against; the test harness builds it where it is missing.
+# The servers that tests run against; the test harness builds them where they are missing.
 $(TOOLS)/versitygw.stamp: tools/versitygw/go.mod tools/versitygw/go.sum
 	$(GO) test -count=1 -timeout 30m ./objstore/bucketadmin
+	@touch $@
+
+$(TOOLS)/fake-gcs-server.stamp: tools/fake-gcs-server/go.mod tools/fake-gcs-server/go.sum
+	$(GO) test -count=1 -timeout 30m -run '^TestGCS$$' ./objstore
 	@touch $@
 
 clean:
