@@ -9,7 +9,10 @@ NEMESIS_TIME ?= 4m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
-.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench clean
+# The certificates that the image trusts; set it to a bundle of yours where this machine has none.
+CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
+
+.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench image clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -61,6 +64,13 @@ $(TOOLS)/versitygw.stamp: tools/versitygw/go.mod tools/versitygw/go.sum
 $(TOOLS)/fake-gcs-server.stamp: tools/fake-gcs-server/go.mod tools/fake-gcs-server/go.sum
 	$(GO) test -count=1 -timeout 30m -run '^TestGCS$$' ./objstore
 	@touch $@
+
+image: ## the container image varve:$(VERSION) and varve:latest, without a network
+	mkdir -p bin/image/data
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/varve ./cmd/varve
+	cp $(CA_BUNDLE) bin/image/ca-certificates.crt
+	chmod 755 bin/image/varve bin/image/data && chmod 644 bin/image/ca-certificates.crt
+	docker build --network none --build-arg VERSION=$(VERSION) -t varve:$(VERSION) -t varve:latest .
 
 clean:
 	rm -rf bin $(TOOLS)

@@ -58,7 +58,9 @@ func (s gcsStore) objectURL(key string, query url.Values) string {
 	return s.objects() + "/" + url.PathEscape(key) + "?" + query.Encode()
 }
 
-func (s gcsStore) objects() string { return s.endpoint + "/storage/v1/b/" + url.PathEscape(s.bucket) + "/o" }
+func (s gcsStore) objects() string {
+	return s.endpoint + "/storage/v1/b/" + url.PathEscape(s.bucket) + "/o"
+}
 
 // put is one multipart/related request: the object's metadata with its CRC32C,
 // which the server checks, then the bytes. The body is read twice, for the
