@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench image clean
+.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -30,6 +30,10 @@ integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 s
 
 test-clients: build ## librdkafka, Java and franz-go clients; installs what the machine lacks
 	integration/clients/run
+
+containers: ## three brokers, etcd, NATS and S3 as containers; skipped where no Docker engine answers
+	$(GO) -C integration/containers mod tidy -diff
+	cd integration/containers && $(GO) vet . && $(GO) test -race -count=1 -timeout 25m -v .
 
 nemesis: build ## kills, freezes and cuts off brokers for NEMESIS_TIME under producers and readers
 	VARVE_NEMESIS_TIME=$(NEMESIS_TIME) $(GO) test -race -count=1 -timeout 24h -run '^TestNemesis$$' -v ./integration
@@ -49,6 +53,7 @@ check: ## the fast gate
 
 lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
+	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents
 	$(GO) test ./broker ./config -run 'TestGenerated|APIDocument' -update
