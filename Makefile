@@ -9,10 +9,12 @@ NEMESIS_TIME ?= 4m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
+COMPOSE ?= docker compose
+
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image clean
+.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -76,6 +78,15 @@ image: ## the container image varve:$(VERSION) and varve:latest, without a netwo
 	cp $(CA_BUNDLE) bin/image/ca-certificates.crt
 	chmod 755 bin/image/varve bin/image/data && chmod 644 bin/image/ca-certificates.crt
 	docker build --network none --build-arg VERSION=$(VERSION) -t varve:$(VERSION) -t varve:latest .
+
+localstack-minio: image ## three brokers in containers with MinIO; see localstack/README.md
+	$(COMPOSE) -f localstack/compose.minio.yaml up -d
+
+localstack-localstack: image ## the same with LocalStack
+	$(COMPOSE) -f localstack/compose.localstack.yaml up -d
+
+localstack-down: ## end either and remove their data
+	$(COMPOSE) -f localstack/compose.minio.yaml down --volumes --remove-orphans
 
 clean:
 	rm -rf bin $(TOOLS)
