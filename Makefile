@@ -14,7 +14,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -78,6 +78,12 @@ image: ## the container image varve:$(VERSION) and varve:latest, without a netwo
 	cp $(CA_BUNDLE) bin/image/ca-certificates.crt
 	chmod 755 bin/image/varve bin/image/data && chmod 644 bin/image/ca-certificates.crt
 	docker build --network none --build-arg VERSION=$(VERSION) -t varve:$(VERSION) -t varve:latest .
+
+release: ## archives for linux and darwin on amd64 and arm64 with SBOMs and SHA256SUMS, in dist/
+	tools/release dist
+
+release-check: ## two builds of a release in different directories are the same bytes
+	tools/release-check
 
 localstack-minio: image ## three brokers in containers with MinIO; see localstack/README.md
 	$(COMPOSE) -f localstack/compose.minio.yaml up -d

@@ -50,7 +50,6 @@ func newRootCommand(s streams, version string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (%q shows the flags)", err, cmd.CommandPath()+" --help")
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
 
 	bootstrap := os.Getenv("VARVE_BOOTSTRAP")
 	if bootstrap == "" {
@@ -66,6 +65,9 @@ func newRootCommand(s streams, version string) *cobra.Command {
 		newTierCommand(a), newConfigCommand(a), newClusterCommand(a), newPartitionCommand(a), newLogCommand(a), newVersionCommand(a, version),
 		newBrokerCommand(a),
 	)
+	if err := a.completeNames(root); err != nil {
+		panic(err) // a command of the table is not there
+	}
 	return root
 }
 
