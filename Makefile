@@ -9,7 +9,12 @@ NEMESIS_TIME ?= 4m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
-.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench clean
+COMPOSE ?= docker compose
+
+# The certificates that the image trusts; set it to a bundle of yours where this machine has none.
+CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
+
+.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -19,7 +24,7 @@ run: build ## one broker with everything embedded on 127.0.0.1:9092
 
 test: check lint unit integration fuzz ## what a pull request must pass: needs only Go, make and git
 
-unit: $(TOOLS)/versitygw.stamp ## packages by themselves, with the race detector
+unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp ## packages by themselves, with the race detector
 	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /integration)
 
 integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 server and franz-go
@@ -27,6 +32,10 @@ integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 s
 
 test-clients: build ## librdkafka, Java and franz-go clients; installs what the machine lacks
 	integration/clients/run
+
+containers: ## three brokers, etcd, NATS and S3 as containers; skipped where no Docker engine answers
+	$(GO) -C integration/containers mod tidy -diff
+	cd integration/containers && $(GO) vet . && $(GO) test -race -count=1 -timeout 25m -v .
 
 nemesis: build ## kills, freezes and cuts off brokers for NEMESIS_TIME under producers and readers
 	VARVE_NEMESIS_TIME=$(NEMESIS_TIME) $(GO) test -race -count=1 -timeout 24h -run '^TestNemesis$$' -v ./integration
@@ -46,6 +55,7 @@ check: ## the fast gate
 
 lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
+	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents
 	$(GO) test ./broker ./config -run 'TestGenerated|APIDocument' -update
@@ -53,10 +63,36 @@ gen: ## generated documents
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
 
-# The S3 server that tests run against; the test harness builds it where it is missing.
+# The servers that tests run against; the test harness builds them where they are missing.
 $(TOOLS)/versitygw.stamp: tools/versitygw/go.mod tools/versitygw/go.sum
 	$(GO) test -count=1 -timeout 30m ./objstore/bucketadmin
 	@touch $@
+
+$(TOOLS)/fake-gcs-server.stamp: tools/fake-gcs-server/go.mod tools/fake-gcs-server/go.sum
+	$(GO) test -count=1 -timeout 30m -run '^TestGCS$$' ./objstore
+	@touch $@
+
+image: ## the container image varve:$(VERSION) and varve:latest, without a network
+	mkdir -p bin/image/data
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/image/varve ./cmd/varve
+	cp $(CA_BUNDLE) bin/image/ca-certificates.crt
+	chmod 755 bin/image/varve bin/image/data && chmod 644 bin/image/ca-certificates.crt
+	docker build --network none --build-arg VERSION=$(VERSION) -t varve:$(VERSION) -t varve:latest .
+
+release: ## archives for linux and darwin on amd64 and arm64 with SBOMs and SHA256SUMS, in dist/
+	tools/release dist
+
+release-check: ## two builds of a release in different directories are the same bytes
+	tools/release-check
+
+localstack-minio: image ## three brokers in containers with MinIO; see localstack/README.md
+	$(COMPOSE) -f localstack/compose.minio.yaml up -d
+
+localstack-localstack: image ## the same with LocalStack
+	$(COMPOSE) -f localstack/compose.localstack.yaml up -d
+
+localstack-down: ## end either and remove their data
+	$(COMPOSE) -f localstack/compose.minio.yaml down --volumes --remove-orphans
 
 clean:
 	rm -rf bin $(TOOLS)

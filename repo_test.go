@@ -54,7 +54,8 @@ var layers = map[string][]string{
 	"metadata/metadatatest":       {"metadata"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
 
-	"integration": {}, // tests only
+	"integration":            {}, // tests only
+	"integration/containers": {}, // tests only, a module of its own
 }
 
 func TestDependencyDirection(t *testing.T) {

@@ -13,58 +13,77 @@ import (
 
 var fenced = regexp.MustCompile("(?s)(?:<!-- test: ([a-z]+)[^>]*-->\n)?```sh\n(.*?)```")
 
-// The commands of the README work as written: each fenced block says in a
-// comment above it how it is tested, and a block that says nothing fails.
-func TestReadmeCommands(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+// tour runs the fenced blocks of a document as written: each says in a comment
+// above it how it is tested, and one that says nothing fails.
+type tour struct {
+	document  string // path
+	least     int    // blocks that it must have
+	dir       string // where the commands run, with the binary at bin/varve
+	bootstrap string // what stands for 127.0.0.1:9092
+	env       []string
+	// start runs a block of the kind "background".
+	start func(t *testing.T, script string)
+}
+
+func (r tour) run(t *testing.T) {
+	t.Helper()
+	text, err := os.ReadFile(r.document)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err = os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+	if err = os.Mkdir(filepath.Join(r.dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err = os.Symlink(varveBinary, filepath.Join(dir, "bin", "varve")); err != nil {
+	if err = os.Symlink(varveBinary, filepath.Join(r.dir, "bin", "varve")); err != nil {
 		t.Fatal(err)
 	}
-	bootstrap := freeAddress(t)
-	sh := func(t *testing.T, script string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(script, "127.0.0.1:9092", bootstrap))
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "VARVE_BOOTSTRAP="+bootstrap)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s\n%s", err, script, out)
-		}
-		t.Logf("%s\n%s", script, out)
-	}
-	blocks := fenced.FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) < 8 {
+	blocks := fenced.FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < r.least {
 		t.Fatalf("found only %d blocks", len(blocks))
 	}
 	for _, block := range blocks {
 		how, script := block[1], block[2]
 		switch how {
 		case "background":
-			if script != "make run\n" {
-				t.Fatalf("the background block is %q", script)
-			}
-			p := &process{bootstrap: bootstrap, log: &syncBuffer{}}
-			p.args = []string{"broker", "start", "--data-dir", filepath.Join(dir, "varve-data"), "--listen", bootstrap, "--http", "127.0.0.1:0"}
-			p.start(t)
-			t.Cleanup(func() { p.stop(t, 15) })
+			r.start(t, script)
 		case "run":
-			sh(t, script)
+			r.sh(t, script)
 		case "kcat": // kcat is not among what make test may need; make test-clients installs it and runs this test again
 			if os.Getenv("VARVE_TEST_KCAT") != "" {
-				sh(t, script)
+				r.sh(t, script)
 			}
 		case "none":
 		default:
 			t.Errorf("nothing says how this block is tested:\n%s", script)
 		}
 	}
+}
+
+func (r tour) sh(t *testing.T, script string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(script, "127.0.0.1:9092", r.bootstrap))
+	cmd.Dir = r.dir
+	cmd.Env = append(append(os.Environ(), "VARVE_BOOTSTRAP="+r.bootstrap), r.env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, out)
+	}
+	t.Logf("%s\n%s", script, out)
+}
+
+func TestReadmeCommands(t *testing.T) {
+	r := tour{document: "../README.md", least: 8, dir: t.TempDir(), bootstrap: freeAddress(t)}
+	r.start = func(t *testing.T, script string) {
+		t.Helper()
+		if script != "make run\n" {
+			t.Fatalf("the background block is %q", script)
+		}
+		p := &process{bootstrap: r.bootstrap, log: &syncBuffer{}}
+		p.args = []string{"broker", "start", "--data-dir", filepath.Join(r.dir, "varve-data"), "--listen", r.bootstrap, "--http", "127.0.0.1:0"}
+		p.start(t)
+		t.Cleanup(func() { p.stop(t, 15) })
+	}
+	r.run(t)
 }

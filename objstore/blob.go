@@ -20,23 +20,52 @@ const (
 	contentType = "application/octet-stream"
 )
 
-// blobBucket is a Bucket over gocloud.dev/blob. The functions are what differs
-// between the kinds of stores.
+// blobBucket is a Bucket over the functions that differ between the kinds of
+// stores. They take full keys and return the store's own errors.
 type blobBucket struct {
-	blobs  *blob.Bucket
 	prefix string // before every key: "" or "…/"
 
-	// put stores the body under the full key.
+	// put stores the body under the key.
 	put func(ctx context.Context, key string, body *body, ifAbsent bool) error
+	// open reads n bytes of the object from off, or what there is of them; size
+	// is the whole object's. The caller closes r.
+	open func(ctx context.Context, key string, off, n int64) (r io.ReadCloser, size int64, err error)
+	// stat describes the object.
+	stat func(ctx context.Context, key string) (ObjectInfo, error)
+	// remove removes the object, or says that there is none.
+	remove func(ctx context.Context, key string) error
 	// list yields the objects below a prefix of full keys.
 	list func(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error]
 	// exists returns an error that wraps ErrNoBucket if the bucket is not there.
 	exists func(ctx context.Context) error
-	// release frees what the driver does not.
-	release func()
+	// release frees what the store holds.
+	release func() error
 }
 
 var _ Bucket = (*blobBucket)(nil)
+
+// overBlobs is a bucket whose reading and deleting are gocloud.dev's.
+func overBlobs(blobs *blob.Bucket) *blobBucket {
+	return &blobBucket{
+		open: func(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+			r, err := blobs.NewRangeReader(ctx, key, off, n, nil)
+			if err != nil {
+				return nil, 0, err
+			}
+			return r, r.Size(), nil
+		},
+		stat: func(ctx context.Context, key string) (ObjectInfo, error) {
+			a, err := blobs.Attributes(ctx, key)
+			if err != nil {
+				return ObjectInfo{}, err
+			}
+			return ObjectInfo{Key: key, Size: a.Size, ModTime: a.ModTime}, nil
+		},
+		remove:  blobs.Delete,
+		list:    listPages(blobs),
+		release: blobs.Close,
+	}
+}
 
 // Put implements [Bucket].
 func (b *blobBucket) Put(ctx context.Context, key string, r io.ReadSeeker, opts PutOptions) error {
@@ -78,7 +107,7 @@ var errPastEnd = errors.New("range past the end")
 
 // getRange reads what the object has of the range.
 func (b *blobBucket) getRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
-	r, err := b.blobs.NewRangeReader(ctx, key, off, int64(len(p)), nil)
+	r, size, err := b.open(ctx, key, off, int64(len(p)))
 	if err != nil {
 		if isRangeError(err) {
 			return 0, errPastEnd
@@ -87,7 +116,7 @@ func (b *blobBucket) getRange(ctx context.Context, key string, off int64, p []by
 	}
 	// The store says how long the object is. Without that, an answer that breaks
 	// off could not be told from an object that ends.
-	want := p[:max(0, min(int64(len(p)), r.Size()-off))]
+	want := p[:max(0, min(int64(len(p)), size-off))]
 	n, err := io.ReadFull(r, want)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%w after %d of %d bytes", errShortAnswer, n, len(want))
@@ -103,11 +132,12 @@ func (b *blobBucket) Stat(ctx context.Context, key string) (ObjectInfo, error) {
 	if err := checkKey(key); err != nil {
 		return ObjectInfo{}, err
 	}
-	a, err := b.blobs.Attributes(ctx, b.prefix+key)
+	info, err := b.stat(ctx, b.prefix+key)
 	if err != nil {
 		return ObjectInfo{}, b.wrap(ctx, "stat", key, err)
 	}
-	return ObjectInfo{Key: key, Size: a.Size, ModTime: a.ModTime}, nil
+	info.Key = key
+	return info, nil
 }
 
 // List implements [Bucket].
@@ -130,21 +160,23 @@ func (b *blobBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectIn
 }
 
 // listPages is list for drivers whose pages are in order.
-func (b *blobBucket) listPages(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
-	return func(yield func(ObjectInfo, error) bool) {
-		token := blob.FirstPageToken
-		for token != nil {
-			objects, next, err := b.blobs.ListPage(ctx, token, listPage, &blob.ListOptions{Prefix: prefix})
-			if err != nil {
-				yield(ObjectInfo{}, err)
-				return
-			}
-			for _, o := range objects {
-				if !yield(ObjectInfo{Key: o.Key, Size: o.Size, ModTime: o.ModTime}, nil) {
+func listPages(blobs *blob.Bucket) func(context.Context, string) iter.Seq2[ObjectInfo, error] {
+	return func(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
+		return func(yield func(ObjectInfo, error) bool) {
+			token := blob.FirstPageToken
+			for token != nil {
+				objects, next, err := blobs.ListPage(ctx, token, listPage, &blob.ListOptions{Prefix: prefix})
+				if err != nil {
+					yield(ObjectInfo{}, err)
 					return
 				}
+				for _, o := range objects {
+					if !yield(ObjectInfo{Key: o.Key, Size: o.Size, ModTime: o.ModTime}, nil) {
+						return
+					}
+				}
+				token = next
 			}
-			token = next
 		}
 	}
 }
@@ -154,7 +186,7 @@ func (b *blobBucket) Delete(ctx context.Context, key string) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	err := b.wrap(ctx, "delete", key, b.blobs.Delete(ctx, b.prefix+key))
+	err := b.wrap(ctx, "delete", key, b.remove(ctx, b.prefix+key))
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -163,11 +195,7 @@ func (b *blobBucket) Delete(ctx context.Context, key string) error {
 
 // Close implements [Bucket].
 func (b *blobBucket) Close() error {
-	err := b.blobs.Close()
-	if b.release != nil {
-		b.release()
-	}
-	if err != nil {
+	if err := b.release(); err != nil {
 		return fmt.Errorf("close the bucket: %w", err)
 	}
 	return nil

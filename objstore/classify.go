@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/smithy-go"
 	"gocloud.dev/gcerrors"
-	"google.golang.org/api/googleapi"
 )
 
 // classify returns the sentinel that describes an error of a driver, or nil for
@@ -37,6 +36,16 @@ func classify(err error) error {
 	}
 	if status := httpStatus(err); status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout {
 		return ErrUnavailable
+	}
+	if google, ok := errors.AsType[*gcsError](err); ok {
+		switch google.status {
+		case http.StatusNotFound:
+			return ErrNotFound
+		case http.StatusPreconditionFailed:
+			return ErrExists
+		default:
+			return nil
+		}
 	}
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
@@ -64,9 +73,6 @@ func httpStatus(err error) int {
 	var answered interface{ HTTPStatusCode() int }
 	if errors.As(err, &answered) {
 		return answered.HTTPStatusCode()
-	}
-	if google, ok := errors.AsType[*googleapi.Error](err); ok {
-		return google.Code
 	}
 	return 0
 }

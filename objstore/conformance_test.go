@@ -80,3 +80,21 @@ func TestS3(t *testing.T) {
 		})
 	})
 }
+
+func TestGCS(t *testing.T) {
+	gcs := objstoretest.StartGCS(t)
+	var n atomic.Int64
+	fresh := func(t *testing.T, more string) objstore.Bucket {
+		t.Helper()
+		return open(t, gcs.BucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+more)
+	}
+	t.Run("Plain", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return fresh(t, "") })
+	})
+	t.Run("HardenedWithPrefix", func(t *testing.T) {
+		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+			t.Helper()
+			return objstore.Harden(fresh(t, "?prefix=some/where/"), objstore.DefaultHardenOptions())
+		})
+	})
+}

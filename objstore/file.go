@@ -54,7 +54,9 @@ func openFile(u *url.URL) (*blobBucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &blobBucket{blobs: blobs, put: s.put, list: s.list, exists: s.exists}, nil
+	b := overBlobs(blobs)
+	b.put, b.list, b.exists = s.put, s.list, s.exists
+	return b, nil
 }
 
 func (s fileStore) exists(context.Context) error {

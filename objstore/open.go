@@ -122,28 +122,21 @@ func parseURL(raw string) (*url.URL, error) {
 }
 
 func openMem() *blobBucket {
-	b := &blobBucket{blobs: memblob.OpenBucket(&memblob.Options{NoMD5: true})}
-	b.put = b.upload(nil)
-	b.list = b.listPages
-	b.exists = func(context.Context) error { return nil }
-	return b
-}
-
-// upload is put by the driver itself. before is for the driver; it may be nil.
-func (b *blobBucket) upload(before func(as func(any) bool) error) func(context.Context, string, *body, bool) error {
-	return func(ctx context.Context, key string, body *body, ifAbsent bool) error {
+	blobs := memblob.OpenBucket(&memblob.Options{NoMD5: true})
+	b := overBlobs(blobs)
+	b.put = func(ctx context.Context, key string, body *body, ifAbsent bool) error {
 		// A driver stores what it got when its reader fails, unless its context
 		// is canceled before.
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		err := b.blobs.Upload(ctx, key, &cancelingReader{r: body, cancel: cancel}, &blob.WriterOptions{
-			ContentType: contentType, IfNotExist: ifAbsent, BeforeWrite: before,
-		})
+		err := blobs.Upload(ctx, key, &cancelingReader{r: body, cancel: cancel}, &blob.WriterOptions{ContentType: contentType, IfNotExist: ifAbsent})
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		return err
 	}
+	b.exists = func(context.Context) error { return nil }
+	return b
 }
 
 // cancelingReader cancels an upload when its body cannot be read.

@@ -102,12 +102,15 @@ func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &blobBucket{blobs: blobs, put: s.put, exists: s.exists, release: func() {
+	b := overBlobs(blobs)
+	b.put, b.exists = s.put, s.exists
+	b.release = func() error {
+		err := blobs.Close()
 		if c, ok := client.(interface{ CloseIdleConnections() }); ok {
 			c.CloseIdleConnections()
 		}
-	}}
-	b.list = b.listPages
+		return err
+	}
 	return b, nil
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // newBrokerCommand is `varve broker`: the product itself.
-func newBrokerCommand(s streams) *cobra.Command {
+func newBrokerCommand(a *app) *cobra.Command {
 	start := &cobra.Command{
 		Use: "start", Short: "Start a broker, by default with everything it needs embedded", Args: cobra.NoArgs,
 	}
@@ -25,17 +25,17 @@ func newBrokerCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		log, err := newLogger(s, *level)
+		log, err := newLogger(a.streams, *level)
 		if err != nil {
 			return err
 		}
 		moreProcs()
 		return server.Run(cmd.Context(), server.Options{Config: cfg, Logger: log, Version: buildVersion(), Ready: func(r server.Ready) {
-			_, _ = fmt.Fprintf(s.out, "varve %s ready: kafka %s, http %s, cluster %s, node %d, object store %s, in %d ms\n",
+			_, _ = fmt.Fprintf(a.out, "varve %s ready: kafka %s, http %s, cluster %s, node %d, object store %s, in %d ms\n",
 				buildVersion(), r.Kafka, r.HTTP, r.ClusterID, cfg.NodeID, r.ObjectStore, r.Took.Milliseconds())
 		}})
 	}
-	return group("broker", "Run a broker", start)
+	return group("broker", "Run a broker", start, newHealthCommand(a))
 }
 
 // moreProcs lets twice as many threads run Go code as there are CPUs, unless the environment says how many. Most of a broker's time goes

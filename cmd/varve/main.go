@@ -21,7 +21,7 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	s := streams{in: os.Stdin, out: os.Stdout, errOut: os.Stderr}
-	err := newRootCommand(s, buildVersion(), newBrokerCommand(s)).ExecuteContext(ctx)
+	err := newRootCommand(s, buildVersion()).ExecuteContext(ctx)
 	if err == nil || errors.Is(err, syscall.EPIPE) {
 		return
 	}

@@ -32,8 +32,8 @@ type app struct {
 
 const defaultBootstrap = "127.0.0.1:9092"
 
-// newRootCommand returns the whole command tree; more are commands that live elsewhere.
-func newRootCommand(s streams, version string, more ...*cobra.Command) *cobra.Command {
+// newRootCommand returns the whole command tree.
+func newRootCommand(s streams, version string) *cobra.Command {
 	a := &app{streams: s}
 	root := &cobra.Command{
 		Use:           "varve",
@@ -50,7 +50,6 @@ func newRootCommand(s streams, version string, more ...*cobra.Command) *cobra.Co
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w (%q shows the flags)", err, cmd.CommandPath()+" --help")
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
 
 	bootstrap := os.Getenv("VARVE_BOOTSTRAP")
 	if bootstrap == "" {
@@ -64,8 +63,11 @@ func newRootCommand(s streams, version string, more ...*cobra.Command) *cobra.Co
 	root.AddCommand(
 		newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a), newGroupCommand(a),
 		newTierCommand(a), newConfigCommand(a), newClusterCommand(a), newPartitionCommand(a), newLogCommand(a), newVersionCommand(a, version),
+		newBrokerCommand(a),
 	)
-	root.AddCommand(more...)
+	if err := a.completeNames(root); err != nil {
+		panic(err) // a command of the table is not there
+	}
 	return root
 }
 

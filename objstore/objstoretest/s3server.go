@@ -36,7 +36,7 @@ type S3 struct {
 // which takes some minutes.
 func StartS3(t testing.TB) *S3 {
 	t.Helper()
-	s := &S3{binary: buildS3(t), dir: t.TempDir(), output: &lockedBuffer{}}
+	s := &S3{binary: buildTool(t, "versitygw", "github.com/versity/versitygw/cmd/versitygw"), dir: t.TempDir(), output: &lockedBuffer{}}
 	s.Region, s.AccessKey, s.SecretKey = "us-east-1", "varve-test", rand.Text()
 	for name, value := range map[string]string{
 		"AWS_ACCESS_KEY_ID": s.AccessKey, "AWS_SECRET_ACCESS_KEY": s.SecretKey, "AWS_SESSION_TOKEN": "",
@@ -118,12 +118,19 @@ func (s *S3) run(ctx context.Context) error {
 	cmd := exec.Command(s.binary, "--quiet", "--keep-alive", "--port", endpoint.Host, "--region", s.Region, "posix", "--sidecar", metadata, objects) //nolint:noctx // Stop ends it; a context would kill it before the test's clean-ups
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	cmd.Stdout, cmd.Stderr = s.output, s.output
-	if err = cmd.Start(); err != nil {
-		return err
+	s.process, s.exited, err = startServer(ctx, cmd, s.Endpoint)
+	return err
+}
+
+// startServer starts the process and waits until something answers at the
+// endpoint. The channel receives once, when the process has ended; when
+// startServer fails, it has ended already.
+func startServer(ctx context.Context, cmd *exec.Cmd, endpoint string) (*exec.Cmd, chan error, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	s.process, s.exited = cmd, exited
 
 	const patience = time.Minute
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -132,18 +139,16 @@ func (s *S3) run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		select {
-		case err = <-exited:
-			s.process = nil
-			return fmt.Errorf("the process ended: %w", errors.Join(err, errors.New("see its output")))
+		case err := <-exited:
+			return nil, nil, fmt.Errorf("the process ended: %w", errors.Join(err, errors.New("see its output")))
 		case <-ctx.Done():
 			_ = cmd.Process.Kill()
 			_ = <-exited
-			s.process = nil
-			return fmt.Errorf("no answer within %v", patience)
+			return nil, nil, fmt.Errorf("no answer within %v", patience)
 		case <-tick.C:
 		}
-		if answers(ctx, s.Endpoint) {
-			return nil
+		if answers(ctx, endpoint) {
+			return cmd, exited, nil
 		}
 	}
 }

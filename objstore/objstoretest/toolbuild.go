@@ -13,32 +13,29 @@ import (
 	"testing"
 )
 
-const (
-	moduleLine  = "module github.com/varvelog/varve\n"
-	toolModule  = "tools/versitygw"
-	toolPackage = "github.com/versity/versitygw/cmd/versitygw"
-)
+const moduleLine = "module github.com/varvelog/varve\n"
 
-// buildS3 returns the S3 server's binary, <repository>/.bin/versitygw. It is
-// built when it is not there or when its module has changed; a file lock keeps
-// the tests of several packages from doing so at the same time. A second call
-// costs next to nothing.
-func buildS3(t testing.TB) string {
+// buildTool returns the binary <repository>/.bin/NAME, made from pkg in the
+// module tools/NAME. It is built when it is not there or when its module has
+// changed; a file lock keeps the tests of several packages from doing so at the
+// same time. A second call costs next to nothing.
+func buildTool(t testing.TB, name, pkg string) string {
 	t.Helper()
-	binary, err := ensureS3(t)
+	binary, err := ensureTool(t, name, pkg)
 	if err != nil {
-		t.Fatalf("build the S3 server: %v", err)
+		t.Fatalf("build %s: %v", name, err)
 	}
 	return binary
 }
 
-func ensureS3(t testing.TB) (binary string, err error) {
+func ensureTool(t testing.TB, name, pkg string) (binary string, err error) {
 	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
-	stamp, err := stampOf(filepath.Join(root, toolModule))
+	module := filepath.Join(root, "tools", name)
+	stamp, err := stampOf(module)
 	if err != nil {
 		return "", err
 	}
@@ -46,20 +43,20 @@ func ensureS3(t testing.TB) (binary string, err error) {
 	if err = os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
 	}
-	unlock, err := lockFile(filepath.Join(bin, "versitygw.lock"))
+	unlock, err := lockFile(filepath.Join(bin, name+".lock"))
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
-	binary, stampFile := filepath.Join(bin, "versitygw"), filepath.Join(bin, "versitygw.stamp")
+	binary, stampFile := filepath.Join(bin, name), filepath.Join(bin, name+".stamp")
 	if _, err = os.Stat(binary); err == nil {
 		if built, readErr := os.ReadFile(stampFile); readErr == nil && bytes.Equal(built, stamp) {
 			return binary, nil
 		}
 	}
-	t.Logf("building the S3 server %s from %s: some minutes, once", binary, toolModule)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-C", filepath.Join(root, toolModule), "-trimpath", "-buildvcs=false", "-o", binary, toolPackage)
+	t.Logf("building %s from tools/%s: some minutes, once", binary, name)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-C", module, "-trimpath", "-buildvcs=false", "-o", binary, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	if out, buildErr := cmd.CombinedOutput(); buildErr != nil {
 		return "", fmt.Errorf("%s: %w\n%s", cmd, buildErr, out)
