@@ -26,6 +26,7 @@ var layers = map[string][]string{
 	"objstore": {},
 	"metadata": {"backoff"},
 	"notify":   {},
+	"security": {},
 
 	"protocol":    {"record"},
 	"storage":     {"record", "vfs"},
@@ -42,13 +43,14 @@ var layers = map[string][]string{
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
-		"coordinator", "groups", "tiering", "replication", "interbroker", "broker",
+		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"vfs/vfstest":                 {"vfs"},
 	"objstore/bucketadmin":        {},
+	"security/securitytest":       {},
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/metadatatest":       {"metadata"},
 	"coordinator/coordinatortest": {"coordinator", "record"},

@@ -161,7 +161,7 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"", "", "--set=num.partitions=0 --set=log.segment.bytes=x", []string{"Invalid value 0 for configuration num.partitions", "Invalid value x for configuration log.segment.bytes"}},
 		{"", "", "--set=node.id=3 --set=broker.rack=x", []string{"node.id is set with --node-id", "broker.rack is set with --rack"}},
 		{"", "", "--set=log.dirs=/a,/b,/a/ --set=log.dir=", []string{"Invalid value /a,/b,/a/ for configuration log.dirs: /a/ is there twice", "at least one directory must be named"}},
-		{"", "", "--set=ssl.keystore.location=/x", []string{"not supported yet: ssl.keystore.location"}},
+		{"", "", "--set=ssl.engine.factory.class=/x", []string{"not supported yet: ssl.engine.factory.class"}},
 		{"", "", "--seeds=1", []string{`"1" must be N=HOST:PORT`}},
 		{"", "", "--seeds=1=h:1,1=h:2", []string{"broker 1 is there twice"}},
 		{"", "", "--seeds=2=h:1 --control=h:2", []string{"broker 1 is not one of --seeds"}},

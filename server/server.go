@@ -61,6 +61,7 @@ type server struct {
 	values    config.Values // the broker's own configuration, fixed at start
 
 	kafka    []net.Listener // in the order of Config.Listen
+	tls      tlsParts
 	http     net.Listener
 	bucket   objstore.Bucket
 	store    *etcd.Store
@@ -90,7 +91,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, s.parts.stop()) }()
 
 	for _, step := range []func(context.Context) error{
-		s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
+		s.loadTLS, s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
 	} {
 		if err = step(ctx); err != nil {
 			return err
@@ -378,7 +379,7 @@ func (s *server) serve(ctx context.Context) error {
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
 	})
 	for i, e := range s.Config.Listen {
-		listener := b.NewListener(e.Name)
+		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))
 		s.parts.run(ctx, "kafka listener "+e.Name, func(ctx context.Context) error { return listener.Serve(ctx, s.kafka[i]) })
 	}
 	s.ops.ready.Store(true)
