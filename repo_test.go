@@ -33,7 +33,7 @@ var layers = map[string][]string{
 	"coordinator": {"record"},
 
 	"metadata/etcd": {"backoff", "metadata"},
-	"client":        {"protocol", "record"},
+	"client":        {"protocol", "record", "security"},
 	"groups":        {"record", "coordinator", "metadata"},
 	"tiering":       {"backoff", "record", "storage", "objstore", "metadata"},
 	"replication":   {"backoff", "record", "storage", "tiering", "metadata"},
