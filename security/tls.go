@@ -113,6 +113,18 @@ func (t *TLS) Client(template *tls.Config, host string) *tls.Config {
 	return c
 }
 
+// Both is Server and Client in one, for software that takes a single configuration for accepting and for connecting. Either side must show a
+// certificate. The authorities that verify those who are connected to stay those of now.
+func (t *TLS) Both() *tls.Config {
+	c := t.Server(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert})
+	c.RootCAs = t.Roots()
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cert := t.Certificate()
+		return &cert, nil
+	}
+	return c
+}
+
 // verifyChain is what crypto/tls does for a client, but for the host's name.
 func verifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
 	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}

@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	s.values = s.settings.Layers().Broker()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.ops.registry = s.registry
+	s.ops.registry, s.ops.log = s.registry, s.log
 	defer func() { err = errors.Join(err, s.parts.stop()) }()
 
 	for _, step := range []func(context.Context) error{
@@ -151,6 +151,7 @@ func (s *server) bind(ctx context.Context) (err error) {
 	if s.http, err = s.listen(ctx, "--http", s.Config.HTTP); err != nil {
 		return err
 	}
+	s.http = s.tls.overHTTP(s.http, s.Config.HTTPTLS)
 	s.parts.run(ctx, "http", func(ctx context.Context) error { return s.ops.serve(ctx, s.http) })
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/security"
@@ -13,6 +14,8 @@ import (
 type tlsParts struct {
 	watcher   *security.Watcher
 	listeners map[string]*security.TLS // by the name of a listener with the protocol SSL
+	// The others are nil where no file is given.
+	http, control, etcd, nats *security.TLS
 }
 
 // loadTLS reads all certificates first, so that a file that cannot be used is told of before anything has begun.
@@ -30,6 +33,31 @@ func (s *server) loadTLS(ctx context.Context) error {
 			return fmt.Errorf("listener %s: %w", e.Name, err)
 		}
 		s.tls.listeners[e.Name] = loaded
+	}
+	etcd, nats := s.Config.EtcdAccess, s.Config.NATSAccess
+	for _, o := range []struct {
+		use      string
+		files    config.TLSFiles
+		caOption string
+		to       **security.TLS
+	}{
+		{"http", s.Config.HTTPTLS, "--http-client-ca-file", &s.tls.http},
+		{"control", s.Config.ControlTLS, "--control-ca-file", &s.tls.control},
+		{"etcd", config.TLSFiles{CAFile: etcd.CAFile, CertFile: etcd.CertFile, KeyFile: etcd.KeyFile}, "--etcd-ca-file", &s.tls.etcd},
+		{"nats", config.TLSFiles{CAFile: nats.CAFile, CertFile: nats.CertFile, KeyFile: nats.KeyFile}, "--nats-ca-file", &s.tls.nats},
+	} {
+		if o.files == (config.TLSFiles{}) {
+			continue
+		}
+		loaded, err := s.tls.watcher.Load(o.use, security.Material{
+			Cert: security.PEM{Name: "--" + o.use + "-cert-file", File: o.files.CertFile},
+			Key:  security.PEM{Name: "--" + o.use + "-key-file", File: o.files.KeyFile},
+			CA:   security.PEM{Name: o.caOption, File: o.files.CAFile},
+		}, nil)
+		if err != nil {
+			return err
+		}
+		*o.to = loaded
 	}
 	s.parts.run(ctx, "TLS files", s.tls.watcher.Run)
 	return nil
@@ -74,6 +102,26 @@ func (p tlsParts) brokers(c config.Broker) func(host string) *tls.Config {
 	template := tlsTemplate(c.SSL(name))
 	template.InsecureSkipVerify = !c.SSL(name).CheckHost // the authority is checked all the same
 	return func(host string) *tls.Config { return loaded.Client(template, host) }
+}
+
+// overHTTP has what comes to the HTTP address speak TLS, if there is a certificate for it.
+func (p tlsParts) overHTTP(ln net.Listener, files config.TLSFiles) net.Listener {
+	if p.http == nil {
+		return ln
+	}
+	template := &tls.Config{NextProtos: []string{"http/1.1"}}
+	if files.CAFile != "" {
+		template.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return tls.NewListener(ln, p.http.Server(template))
+}
+
+// dialer is how a client connects with TLS; nil without material for it.
+func dialer(t *security.TLS) func(host string) *tls.Config {
+	if t == nil {
+		return nil
+	}
+	return func(host string) *tls.Config { return t.Client(&tls.Config{}, host) }
 }
 
 func tlsTemplate(c config.ListenerSSL) *tls.Config {
