@@ -150,6 +150,12 @@ func findListenerKey(name, listener, key string) (Key, error) {
 // Given is a setting's value and the name by which it was given, for messages.
 type Given struct{ Name, Value string }
 
+// String is the name alone: the value may be a secret.
+func (g Given) String() string { return g.Name }
+
+// GoString is the name alone.
+func (g Given) GoString() string { return g.Name }
+
 // ListenerSSL are the settings of a listener with the protocol SSL.
 type ListenerSSL struct {
 	Keystore                           Given // a PEM file

@@ -24,6 +24,9 @@ func TestSSLListeners(t *testing.T) {
 		inner.ClientAuth != "required" || inner.CheckHost || !slices.Equal(inner.EnabledProtocols, []string{"TLSv1.2", "TLSv1.3"}) || inner.CipherSuites != nil {
 		t.Errorf("%+v", inner)
 	}
+	if text := fmt.Sprintf("%v %+v %#v", inner, inner, inner); strings.Contains(text, "secret") {
+		t.Errorf("the password is shown: %s", text)
+	}
 	public := b.SSL("PUBLIC")
 	if public.Keystore != (Given{"listener.name.public.ssl.keystore.location", "/public.pem"}) || public.Truststore.Value != "/t.pem" || public.ClientAuth != "none" ||
 		!slices.Equal(public.EnabledProtocols, []string{"TLSv1.2"}) || !slices.Equal(public.CipherSuites, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384}) {
