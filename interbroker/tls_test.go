@@ -43,7 +43,9 @@ func TestFetchOverTLS(t *testing.T) {
 			dialer := Dialer{Listener: listener}
 			if !test.plainFollower {
 				material := load(test.follower)
-				dialer.TLS = func(host string) *tls.Config { return material.Client(&tls.Config{InsecureSkipVerify: test.anyHost}, host) }
+				dialer.TLS = func(host string) *tls.Config {
+					return material.Client(&tls.Config{InsecureSkipVerify: test.anyHost}, host)
+				}
 			}
 			c := dialer.Dial(l.broker)
 			defer c.Close()
