@@ -27,13 +27,14 @@ var layers = map[string][]string{
 	"objstore": {},
 	"metadata": {"backoff"},
 	"notify":   {},
+	"security": {},
 
 	"protocol":    {"record"},
 	"storage":     {"record", "vfs"},
 	"coordinator": {"record"},
 
 	"metadata/etcd": {"backoff", "metadata"},
-	"client":        {"protocol", "record"},
+	"client":        {"protocol", "record", "security"},
 	"groups":        {"record", "coordinator", "metadata"},
 	"tiering":       {"backoff", "record", "storage", "objstore", "metadata"},
 	"replication":   {"backoff", "record", "storage", "tiering", "metadata"},
@@ -43,13 +44,14 @@ var layers = map[string][]string{
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
-		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "tracing",
+		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "tracing",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"vfs/vfstest":                 {"vfs"},
 	"objstore/bucketadmin":        {},
+	"security/securitytest":       {},
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/metadatatest":       {"metadata"},
 	"coordinator/coordinatortest": {"coordinator", "record"},

@@ -71,6 +71,11 @@ func BenchmarkProduceSmall(b *testing.B) {
 // 16 MiB of one partition in the page cache a request, over loopback.
 func BenchmarkFetchHot(b *testing.B) {
 	c, id, conn := benchCluster(b, 16)
+	benchmarkFetchHot(b, c, id, conn)
+}
+
+func benchmarkFetchHot(b *testing.B, c *dataCluster, id metadata.TopicID, conn *client) {
+	b.Helper()
 	batch := batchOf(b, slices.Repeat([]string{string(make([]byte, 1000))}, 64)...)
 	for partition := range int32(16) {
 		for range 17 {

@@ -31,7 +31,7 @@ func (c *testCluster) listenOn(t *testing.T) string {
 	c.registerAt(1, metadata.Listener{Name: "PLAINTEXT", Host: host, Port: int32(number), Protocol: "PLAINTEXT"})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	done := make(chan error, 1)
-	go func() { done <- c.NewListener("PLAINTEXT").Serve(ctx, ln) }()
+	go func() { done <- c.NewListener("PLAINTEXT", nil).Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -15,6 +15,7 @@ type Config struct {
 	IdleTimeout         time.Duration // (connections.max.idle.ms)
 	ReadTimeout         time.Duration // how long each MiB of a request that has begun may take
 	WriteTimeout        time.Duration // how long a response may take to be taken, plus a second for each 256 KiB of it
+	HandshakeTimeout    time.Duration // how long a TLS handshake may take
 	DrainTimeout        time.Duration // how long requests that were accepted may go on after the listener has been told to stop
 
 	SelectByRack      bool  // consumers are sent to a replica in their rack (replica.selector.class)
@@ -33,6 +34,7 @@ func DefaultConfig() Config {
 		IdleTimeout:         10 * time.Minute,
 		ReadTimeout:         30 * time.Second,
 		WriteTimeout:        30 * time.Second,
+		HandshakeTimeout:    10 * time.Second,
 		DrainTimeout:        5 * time.Second,
 
 		FetchMaxBytes:     55 << 20,

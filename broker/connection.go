@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,10 +31,11 @@ var (
 // when it sends what cannot be served, when a handler asks for it, or when the listener stops.
 type connection struct {
 	broker   *Broker
-	nc       net.Conn
+	nc       net.Conn // a *tls.Conn on a listener with TLS
+	raw      net.Conn // what nc is made of
 	in       *inbound
 	host     string
-	listener string
+	listener *Listener
 	log      *slog.Logger
 
 	queue    chan *exchange // reader to writer; closed by the reader
@@ -52,13 +54,17 @@ type exchange struct {
 	span   trace.Span // nil: not traced
 }
 
-func newConnection(b *Broker, nc net.Conn, listener string) *connection {
-	host := nc.RemoteAddr().String()
+func newConnection(b *Broker, raw net.Conn, listener *Listener) *connection {
+	nc := raw
+	if listener.tls != nil {
+		nc = tls.Server(raw, listener.tls)
+	}
+	host := raw.RemoteAddr().String()
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	c := &connection{
-		broker: b, nc: nc, in: &inbound{Conn: nc}, host: host, listener: listener,
+		broker: b, nc: nc, raw: raw, in: &inbound{Conn: nc}, host: host, listener: listener,
 		log:   b.log.With(slog.String("client", nc.RemoteAddr().String())),
 		queue: make(chan *exchange, max(b.cfg.MaxInFlight-1, 0)),
 	}
@@ -70,9 +76,15 @@ func newConnection(b *Broker, nc net.Conn, listener string) *connection {
 func (c *connection) run(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	unhook := context.AfterFunc(ctx, func() { _ = c.nc.Close() }) // also ends reads and writes that are under way
+	unhook := context.AfterFunc(ctx, func() { _ = c.raw.Close() }) // also ends reads and writes that are under way
 	defer unhook()
 
+	if err := c.handshake(ctx); err != nil {
+		_ = c.raw.Close() // TLS has told the client why, if it could
+		close(c.queue)
+		c.ended(ctx, err)
+		return
+	}
 	var writer sync.WaitGroup
 	writer.Go(func() { c.write(ctx, cancel) })
 	err := c.read(ctx)
@@ -83,6 +95,25 @@ func (c *connection) run(ctx context.Context) {
 	writer.Wait()
 	_ = c.nc.Close()
 	c.ended(ctx, err)
+}
+
+// handshake makes a connection of a listener with TLS a secure one. What comes before is bounded by TLS in size, and here in time.
+func (c *connection) handshake(ctx context.Context) error {
+	secure, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.broker.cfg.HandshakeTimeout)
+	defer cancel()
+	err := secure.HandshakeContext(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case c.in.stopped():
+		return errStopped
+	}
+	c.listener.failures.Inc()
+	return fmt.Errorf("TLS handshake: %w", err)
 }
 
 // polite tells whether requests that were accepted before the reader ended by err are still answered: after a request that cannot be
@@ -160,7 +191,7 @@ func (c *connection) pass(ctx context.Context, x *exchange) error {
 func (c *connection) accept(ctx context.Context, x *exchange) error {
 	header, body, err := protocol.ParseRequestHeader(x.frame.Bytes())
 	x.req = &Request{
-		RequestHeader: header, Remote: c.nc.RemoteAddr(), Host: c.host, Listener: c.listener, conn: c,
+		RequestHeader: header, Remote: c.nc.RemoteAddr(), Host: c.host, Listener: c.listener.name, conn: c,
 	}
 	if header.Key == apiVersionsKey && len(x.frame.Bytes()) >= 8 && !c.broker.apis[apiVersionsKey].serves(header.Version) {
 		x.api = c.broker.apis[apiVersionsKey]

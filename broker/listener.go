@@ -2,18 +2,23 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Listener is one address that clients connect to.
 type Listener struct {
-	broker *Broker
-	name   string
+	broker   *Broker
+	name     string
+	tls      *tls.Config // nil: plain TCP
+	failures prometheus.Counter
 
 	wg sync.WaitGroup // one for each connection
 	mu struct {
@@ -22,9 +27,13 @@ type Listener struct {
 	}
 }
 
-// NewListener returns a listener by the name that the cluster knows its address by.
-func (b *Broker) NewListener(name string) *Listener {
+// NewListener returns a listener by the name that the cluster knows its address by. With secure, which may be nil, it speaks TLS only.
+func (b *Broker) NewListener(name string, secure *tls.Config) *Listener {
 	l := &Listener{broker: b, name: name}
+	if secure != nil {
+		l.tls, l.failures = secure.Clone(), b.metrics.handshakeFailures.WithLabelValues(name)
+		l.tls.DynamicRecordSizingDisabled = true // clients take whole responses
+	}
 	l.mu.open = make(map[*connection]struct{})
 	return l
 }
@@ -77,7 +86,7 @@ func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
 			}
 			continue
 		}
-		c := newConnection(l.broker, nc, l.name)
+		c := newConnection(l.broker, nc, l)
 		if !l.add(c) {
 			l.broker.metrics.rejected.WithLabelValues("per_ip").Inc()
 			_ = nc.Close()

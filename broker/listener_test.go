@@ -157,7 +157,7 @@ func TestFailedAcceptIsTriedAgain(t *testing.T) {
 		failing := &failingListener{pipes: newPipes(), failures: 3}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- b.NewListener("PLAINTEXT").Serve(ctx, failing) }()
+		go func() { done <- b.NewListener("PLAINTEXT", nil).Serve(ctx, failing) }()
 		failing.dial(t, "client:1").call(1, kmsg.NewPtrApiVersionsRequest())
 		expectLogged(t, logs, "accept connection", 3)
 		cancel()
@@ -166,7 +166,7 @@ func TestFailedAcceptIsTriedAgain(t *testing.T) {
 		}
 		broken := newPipes()
 		_ = broken.Close() // by somebody else
-		if err := b.NewListener("PLAINTEXT").Serve(t.Context(), broken); !errors.Is(err, net.ErrClosed) {
+		if err := b.NewListener("PLAINTEXT", nil).Serve(t.Context(), broken); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("a listener that was closed by somebody else: %v", err)
 		}
 	})
@@ -194,7 +194,7 @@ func TestAnnouncingClientsCostNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- b.NewListener("PLAINTEXT").Serve(ctx, ln) }()
+	go func() { done <- b.NewListener("PLAINTEXT", nil).Serve(ctx, ln) }()
 	dial := func() net.Conn {
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", ln.Addr().String())
 		if err != nil {

@@ -164,7 +164,7 @@ func serveListenerNamed(t testing.TB, b *Broker, name string, ln net.Listener) *
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	r := &running{stop: cancel, done: make(chan error, 1)}
-	go func() { r.done <- b.NewListener(name).Serve(ctx, ln) }()
+	go func() { r.done <- b.NewListener(name, nil).Serve(ctx, ln) }()
 	return r
 }
 

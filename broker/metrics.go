@@ -17,6 +17,8 @@ type metrics struct {
 	responseBytes prometheus.Counter
 	badRequests   prometheus.Counter
 	panics        prometheus.Counter
+
+	handshakeFailures *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, budget *protocol.Budget) *metrics {
@@ -50,6 +52,9 @@ func newMetrics(reg prometheus.Registerer, budget *protocol.Budget) *metrics {
 		panics: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_broker_panics_total", Help: "Panics in handlers; each ended one connection.",
 		}),
+		handshakeFailures: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "varve_broker_tls_handshake_failures_total", Help: "Connections that ended in the TLS handshake, by listener; one that is only opened and closed counts.",
+		}, []string{"listener"}),
 	}
 }
 

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -97,12 +99,32 @@ func (w *responseWriter) finish() error {
 	return nil
 }
 
-// send writes the frame: neighboring bytes in one system call, streams by themselves.
+// send writes the frame: neighboring bytes in one system call, streams by themselves. Under TLS each write is a record, so that small parts are
+// put together first.
 func (w *responseWriter) send(conn io.Writer) error {
 	if len(w.parts) == 1 && w.parts[0].to > 0 { // most responses are encoded as one
 		_, err := conn.Write(w.buf)
 		return err
 	}
+	if secure, ok := conn.(*tls.Conn); ok {
+		together := tlsWriters.Get().(*bufio.Writer)
+		together.Reset(secure)
+		defer func() { together.Reset(nil); tlsWriters.Put(together) }()
+		if err := w.sendParts(together); err != nil {
+			return err
+		}
+		return together.Flush()
+	}
+	return w.sendParts(conn)
+}
+
+// tlsWriters put parts together that are smaller than a record can be.
+var tlsWriters = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, maxRecord) }}
+
+// maxRecord is how much a TLS record holds.
+const maxRecord = 16 << 10
+
+func (w *responseWriter) sendParts(conn io.Writer) error {
 	var pending net.Buffers
 	flush := func() error {
 		if len(pending) == 0 {

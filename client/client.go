@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -26,6 +27,9 @@ type Options struct {
 	ClientID string
 	// Timeout bounds each call; 0 is 30 seconds.
 	Timeout time.Duration
+	// TLS is how to speak with listeners that have TLS; nil for plain TCP. The
+	// host's name is filled in at each connection.
+	TLS *tls.Config
 }
 
 // Client is a connection to a cluster. Its methods may be called concurrently.
@@ -52,6 +56,9 @@ func Open(o Options, more ...kgo.Opt) (*Client, error) {
 		kgo.RequestTimeoutOverhead(max(min(o.Timeout, silence), minSilence)),
 		kgo.RetryTimeout(o.Timeout),
 	}, more...)
+	if o.TLS != nil {
+		options = append(options, kgo.DialTLSConfig(o.TLS))
+	}
 	kafka, err := kgo.NewClient(options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %v: %w", o.Bootstrap, err)

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -52,8 +54,11 @@ func (c *Client) words(err error) string {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Sprintf("cannot find the host %q: check the name in --bootstrap, or what the broker advertises", dns.Name)
 	}
+	if text := c.tlsWords(err, where); text != "" {
+		return text
+	}
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
-		return fmt.Sprintf("%s closed the connection: is it a Kafka listener, and without TLS? The broker's log may say why", where)
+		return fmt.Sprintf("%s closed the connection: is it a Kafka listener? The broker's log may say why", where)
 	}
 	if strings.Contains(err.Error(), "invalid large response size") { // kgo exports no error for it
 		return fmt.Sprintf("%s answers something other than Kafka: is the port right? Varve's own are 9092 for Kafka and 9644 for HTTP", where)
@@ -77,6 +82,43 @@ func (c *Client) words(err error) string {
 		return fmt.Sprintf("%s closed the connection before it answered: the broker's log may say why", where)
 	case errors.Is(err, kgo.ErrClientClosed):
 		return "the client is closed"
+	}
+	return ""
+}
+
+// tlsWords are about TLS: where it is missing, where it is not expected, and certificates that are not believed.
+func (c *Client) tlsWords(err error, where string) string {
+	text := err.Error()
+	_, firstRead := errors.AsType[*kgo.ErrFirstReadEOF](err)
+	if c.options.TLS == nil {
+		if firstRead || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			return fmt.Sprintf("%s closed the connection before it answered: if it is a Kafka listener with TLS, add --tls; otherwise the broker's log may say why", where)
+		}
+		return ""
+	}
+	if host, ok := errors.AsType[x509.HostnameError](err); ok {
+		return fmt.Sprintf("the certificate of %s is not for that name (%s): name the broker as its certificate does, or correct what it advertises", where, host.Error())
+	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return fmt.Sprintf("the certificate of %s has expired, or is not valid yet: %s", where, invalid.Error())
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return fmt.Sprintf("the certificate of %s is of an authority that is not known here: name the authority with --ca-file FILE", where)
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return fmt.Sprintf("%s does not speak TLS: leave --tls out, or is the port another one?", where)
+	}
+	switch {
+	case strings.Contains(text, "remote error: tls: certificate required"): // crypto/tls exports no error for these
+		return fmt.Sprintf("%s asks for a certificate of this client: give --cert-file and --key-file", where)
+	case strings.Contains(text, "remote error: tls: unknown certificate authority"), strings.Contains(text, "remote error: tls: bad certificate"),
+		strings.Contains(text, "remote error: tls: expired certificate"):
+		_, why, _ := strings.Cut(text, "remote error: tls: ")
+		return fmt.Sprintf("%s does not accept the certificate in --cert-file: %s", where, why)
+	case strings.Contains(text, "remote error: tls: protocol version not supported"):
+		return fmt.Sprintf("%s and this client have no version of TLS in common", where)
+	case firstRead || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
+		return fmt.Sprintf("%s closed the connection before it answered: is it a Kafka listener with TLS? If it is one without, leave --tls out", where)
 	}
 	return ""
 }

@@ -27,6 +27,10 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // LogValue hides the secret.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
+// TLSFiles are files in PEM: authorities that verify others, and what this side
+// shows, both or none of it.
+type TLSFiles struct{ CAFile, CertFile, KeyFile string }
+
 // EtcdAccess is how a broker shows who it is to an external etcd, and knows
 // that it is the right one. The zero value is neither.
 type EtcdAccess struct {
@@ -42,6 +46,40 @@ type NATSAccess struct {
 	CredsFile         string // of a user with an nkey
 	CAFile            string
 	CertFile, KeyFile string
+}
+
+// tlsSettings are the settings of a Broker's HTTPTLS and ControlTLS.
+func tlsSettings() []setting {
+	return []setting{
+		textSetting("http-cert-file", "FILE", "certificate (PEM) of the HTTP address, which then speaks TLS only", func(b *Broker) *string { return &b.HTTPTLS.CertFile }),
+		textSetting("http-key-file", "FILE", "key (PEM) of --http-cert-file", func(b *Broker) *string { return &b.HTTPTLS.KeyFile }),
+		textSetting("http-client-ca-file", "FILE", "authorities (PEM) of clients of the HTTP address, who must then show a certificate", func(b *Broker) *string { return &b.HTTPTLS.CAFile }),
+		textSetting("control-cert-file", "FILE", "certificate (PEM) of this broker for the control plane of --seeds, for which all brokers then speak TLS only, and show it to each other", func(b *Broker) *string { return &b.ControlTLS.CertFile }),
+		textSetting("control-key-file", "FILE", "key (PEM) of --control-cert-file", func(b *Broker) *string { return &b.ControlTLS.KeyFile }),
+		textSetting("control-ca-file", "FILE", "authorities (PEM) that verify the other brokers of the control plane", func(b *Broker) *string { return &b.ControlTLS.CAFile }),
+	}
+}
+
+// finishTLS checks that the files for HTTP and the control plane are complete,
+// and of use.
+func finishTLS(b *Broker) (problems []error) {
+	h, c := b.HTTPTLS, b.ControlTLS
+	if (h.CertFile == "") != (h.KeyFile == "") {
+		problems = append(problems, errors.New("--http-cert-file and --http-key-file belong together: one of them is missing"))
+	}
+	if h.CAFile != "" && h.CertFile == "" {
+		problems = append(problems, errors.New("--http-client-ca-file needs --http-cert-file and --http-key-file: without TLS nobody shows a certificate"))
+	}
+	if c == (TLSFiles{}) {
+		return problems
+	}
+	if c.CAFile == "" || c.CertFile == "" || c.KeyFile == "" {
+		problems = append(problems, errors.New("--control-cert-file, --control-key-file and --control-ca-file belong together: one of them is missing"))
+	}
+	if len(b.Seeds) == 0 {
+		problems = append(problems, errors.New("--control-cert-file, --control-key-file and --control-ca-file are for the control plane of --seeds: add --seeds, or leave them out"))
+	}
+	return problems
 }
 
 // accessSettings are the settings of a Broker's EtcdAccess and NATSAccess.

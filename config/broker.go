@@ -21,6 +21,7 @@ type Broker struct {
 	Listen      []Endpoint // port 0 lets the system choose
 	Advertise   []Endpoint // what clients are told, of all or some of Listen; see [Broker.Advertised]
 	HTTP        string     // HOST:PORT
+	HTTPTLS     TLSFiles   // CAFile verifies clients
 	ObjectStore string     // URL
 	Rack        string
 	Cluster     string
@@ -30,6 +31,7 @@ type Broker struct {
 	NATS       []string // URLs of external NATS servers; none: embedded
 	NATSAccess NATSAccess
 	Control    string // HOST:PORT of the first control port that this broker listens on
+	ControlTLS TLSFiles
 	Seeds      []Seed // the brokers that run the embedded control plane
 
 	Tracing Tracing
@@ -68,7 +70,7 @@ const (
 
 // brokerSettings is the table of process settings, in the order of the help.
 // The file's name and --set are not in it: Load treats them by themselves.
-var brokerSettings = slices.Concat(processSettings, accessSettings(), tracingSettings())
+var brokerSettings = slices.Concat(processSettings, tlsSettings(), accessSettings(), tracingSettings())
 
 // processSettings are those that every broker may need.
 var processSettings = []setting{
@@ -223,6 +225,7 @@ func finish(b *Broker) error {
 	}
 	problems = append(problems, finishListeners(b)...)
 	problems = append(problems, finishControl(b)...)
+	problems = append(problems, finishTLS(b)...)
 	problems = append(problems, finishAccess(b)...)
 	for _, name := range slices.Sorted(maps.Keys(b.Set)) {
 		if k, err := BrokerKey(name); err == nil && k.Setting != "" {

@@ -35,9 +35,9 @@ func brokerKeys() []Key {
 			"The largest request that is accepted."),
 
 		nullKey(brokerKey(interBrokerListener, String, "", "", validator{},
-			"The listener that brokers reach each other at; it must be advertised. While it is not set: PLAINTEXT.")),
-		brokerKey(protocolMap, String, PlainText+":"+PlainText, "", protocols(),
-			"The security protocol of each listener. Only PLAINTEXT is there; Kafka's default has entries for SSL and SASL as well."),
+			"The listener that brokers reach each other at; it must be advertised. While neither it nor security.inter.broker.protocol is set: PLAINTEXT.")),
+		brokerKey(protocolMap, String, defaultProtocols, "", protocols(),
+			"The security protocol of each listener. Kafka's default has entries for SASL as well."),
 
 		// Topics.
 		brokerKey("auto.create.topics.enable", Boolean, "true", "", validator{},
@@ -168,6 +168,7 @@ func brokerKeys() []Key {
 		brokerKey("log.roll.hours", Int, "168", "hours", atLeast(1), "The value of log.roll.ms while that is not set."),
 		brokerKey("log.roll.jitter.hours", Int, "0", "hours", atLeast(0), "The value of log.roll.jitter.ms while that is not set."),
 	}
+	keys = append(keys, sslKeys()...)
 	// Kafka's null defaults, which fall back to the keys above.
 	null := map[string][]fallback{
 		"log.flush.interval.ms": {{"log.flush.scheduler.interval.ms", 1}},

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"slices"
+	"strings"
+)
+
 // Entry is one configuration as DescribeConfigs shows it.
 type Entry struct {
 	Name      string
@@ -37,7 +42,8 @@ func (l Layers) DescribeTopic(overrides map[string]string) []Entry {
 	return entries
 }
 
-// DescribeBroker returns all configurations of the broker, sorted by name.
+// DescribeBroker returns all configurations of the broker, and those of its
+// listeners that are set, sorted by name.
 func (l Layers) DescribeBroker() []Entry {
 	entries := make([]Entry, 0, len(brokerTable.keys))
 	for _, k := range brokerTable.keys {
@@ -48,6 +54,15 @@ func (l Layers) DescribeBroker() []Entry {
 		}
 		entries = append(entries, k.entry(value, synonyms, k.Dynamic == ReadOnly))
 	}
+	for name, value := range l.Static {
+		k, err := BrokerKey(name)
+		if _, _, ofListener := listenerKey(name); !ofListener || err != nil || k.Check(value) != nil {
+			continue
+		}
+		s := k.synonym(value, SourceStaticBroker)
+		entries = append(entries, k.entry(s.Value, []Synonym{s}, true))
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 	return entries
 }
 

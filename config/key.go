@@ -207,7 +207,15 @@ func TopicKey(name string) (Key, error) { return topicTable.find(name) }
 
 // BrokerKey returns the broker configuration of that name, or an error that
 // wraps [ErrUnknownKey] or [ErrNotSupported].
-func BrokerKey(name string) (Key, error) { return brokerTable.find(name) }
+//
+// One of a listener (listener.name.<name>.ssl.…) is the key it overrides, under
+// its own name.
+func BrokerKey(name string) (Key, error) {
+	if listener, key, ok := listenerKey(name); ok {
+		return findListenerKey(name, listener, key)
+	}
+	return brokerTable.find(name)
+}
 
 // table is a set of keys of one kind.
 type table struct {
@@ -234,6 +242,9 @@ func newTable(kind string, others []string, keys ...Key) table {
 func (t table) find(name string) (Key, error) {
 	if k, ok := t.byName[name]; ok {
 		return k, nil
+	}
+	if remedy, ok := instead[name]; ok {
+		return Key{}, fmt.Errorf("%w: %s: %s", ErrNotSupported, name, remedy)
 	}
 	if slices.Contains(t.others, name) {
 		return Key{}, fmt.Errorf("%w: %s", ErrNotSupported, name)

@@ -22,7 +22,7 @@ type Endpoint struct {
 // String is the endpoint in Kafka's form.
 func (e Endpoint) String() string { return e.Name + "://" + e.Address }
 
-// PlainText is the only security protocol there is as yet, and the name of a
+// PlainText is the security protocol without encryption, and the name of a
 // listener that is given without one.
 const PlainText = "PLAINTEXT"
 
@@ -30,6 +30,9 @@ const PlainText = "PLAINTEXT"
 const (
 	protocolMap         = "listener.security.protocol.map"
 	interBrokerListener = "inter.broker.listener.name"
+	interBrokerProtocol = "security.inter.broker.protocol"
+
+	defaultProtocols = PlainText + ":" + PlainText + "," + SSL + ":" + SSL
 )
 
 var listenerName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -93,22 +96,20 @@ func oneOfEach(a, b string) bool {
 	return errX == nil && errY == nil && x.Is4() != y.Is4()
 }
 
-// protocols accepts a map of listeners' names to security protocols, of which
-// there is one.
+// protocols accepts a map of listeners' names to security protocols.
 func protocols() validator {
-	return validator{allowed: "NAME:" + PlainText + ",…", check: func(value string) error {
+	return validator{allowed: "NAME:" + PlainText + ",NAME:" + SSL + ",…", check: func(value string) error {
 		seen := map[string]bool{}
 		for _, part := range splitList(value) {
 			name, protocol, ok := strings.Cut(part, ":")
 			name, protocol = strings.ToUpper(strings.TrimSpace(name)), strings.ToUpper(strings.TrimSpace(protocol))
-			switch {
-			case !ok || !listenerName.MatchString(name):
+			if !ok || !listenerName.MatchString(name) {
 				return fmt.Errorf("%q must be NAME:PROTOCOL", part)
-			case protocol == "SSL" || protocol == "SASL_SSL" || protocol == "SASL_PLAINTEXT":
-				return fmt.Errorf("%s: the security protocol %s is not supported yet, only %s is", name, protocol, PlainText)
-			case protocol != PlainText:
-				return fmt.Errorf("%s: %q is no security protocol: %s is supported", name, protocol, PlainText)
-			case seen[name]:
+			}
+			if err := securityProtocol().check(protocol); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			if seen[name] {
 				return fmt.Errorf("%s is there twice", name)
 			}
 			seen[name] = true
@@ -117,12 +118,25 @@ func protocols() validator {
 	}}
 }
 
+// securityProtocol accepts the protocols that there are.
+func securityProtocol() validator {
+	return validator{allowed: "[" + PlainText + ", " + SSL + "]", check: func(value string) error {
+		switch strings.ToUpper(value) {
+		case PlainText, SSL:
+			return nil
+		case "SASL_SSL", "SASL_PLAINTEXT":
+			return fmt.Errorf("the security protocol %s is not supported yet, only %s and %s are", strings.ToUpper(value), PlainText, SSL)
+		}
+		return fmt.Errorf("%q is no security protocol: %s and %s are supported", value, PlainText, SSL)
+	}}
+}
+
 // Protocol is a listener's security protocol; "" if it has none, which Load
 // refuses.
 func (b Broker) Protocol(listener string) string {
 	value, set := b.Set[protocolMap]
 	if !set {
-		value = PlainText + ":" + PlainText
+		value = defaultProtocols
 	}
 	for _, part := range splitList(strings.TrimSpace(value)) {
 		if name, protocol, _ := strings.Cut(part, ":"); strings.EqualFold(strings.TrimSpace(name), listener) {
@@ -135,7 +149,7 @@ func (b Broker) Protocol(listener string) string {
 // InterBrokerListener is the name of the listener that brokers reach each other
 // at.
 func (b Broker) InterBrokerListener() string {
-	return strings.ToUpper(cmp.Or(strings.TrimSpace(b.Set[interBrokerListener]), PlainText))
+	return strings.ToUpper(cmp.Or(strings.TrimSpace(b.Set[interBrokerListener]), strings.TrimSpace(b.Set[interBrokerProtocol]), PlainText))
 }
 
 // finishListeners checks the listeners against each other and has those without
@@ -168,14 +182,21 @@ func finishListeners(b *Broker) (problems []error) {
 	if name := b.InterBrokerListener(); !slices.ContainsFunc(b.Advertise, func(e Endpoint) bool { return e.Name == name }) {
 		problems = append(problems, fmt.Errorf("%s %s must be a listener that is advertised, which are %s: add --set %s=NAME", interBrokerListener, name, names(b.Advertise), interBrokerListener))
 	}
-	return problems
+	if b.Set[interBrokerListener] != "" && b.Set[interBrokerProtocol] != "" {
+		problems = append(problems, fmt.Errorf("%s and %s: leave one of them out", interBrokerListener, interBrokerProtocol))
+	}
+	return append(problems, finishSSL(b)...)
 }
 
-// suggestedMap has all listeners speak the one protocol that there is.
+// suggestedMap has all listeners speak PLAINTEXT, but for one that is named SSL.
 func (b Broker) suggestedMap() string {
 	parts := make([]string, 0, len(b.Listen))
 	for _, e := range b.Listen {
-		parts = append(parts, e.Name+":"+PlainText)
+		protocol := PlainText
+		if e.Name == SSL {
+			protocol = SSL
+		}
+		parts = append(parts, e.Name+":"+protocol)
 	}
 	return strings.Join(parts, ",")
 }

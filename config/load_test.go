@@ -162,7 +162,7 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"", "", "--set=num.partitions=0 --set=log.segment.bytes=x", []string{"Invalid value 0 for configuration num.partitions", "Invalid value x for configuration log.segment.bytes"}},
 		{"", "", "--set=node.id=3 --set=broker.rack=x", []string{"node.id is set with --node-id", "broker.rack is set with --rack"}},
 		{"", "", "--set=log.dirs=/a,/b,/a/ --set=log.dir=", []string{"Invalid value /a,/b,/a/ for configuration log.dirs: /a/ is there twice", "at least one directory must be named"}},
-		{"", "", "--set=ssl.keystore.location=/x", []string{"not supported yet: ssl.keystore.location"}},
+		{"", "", "--set=ssl.engine.factory.class=/x", []string{"not supported yet: ssl.engine.factory.class"}},
 		{"", "", "--seeds=1", []string{`"1" must be N=HOST:PORT`}},
 		{"", "", "--seeds=1=h:1,1=h:2", []string{"broker 1 is there twice"}},
 		{"", "", "--seeds=2=h:1 --control=h:2", []string{"broker 1 is not one of --seeds"}},
@@ -279,17 +279,21 @@ func TestAccessToExternalServers(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--etcd-user=u --etcd-password=hunter2":                         "are for an external etcd",
-		"--seeds=1=h:1 --etcd-ca-file=c":                                "are for an external etcd",
-		"--nats-creds-file=c":                                           "are for external NATS servers",
-		"--etcd=https://h:1 --etcd-cert-file=c":                         "--etcd-cert-file and --etcd-key-file belong together",
-		"--nats=nats://h:1 --nats-key-file=c":                           "--nats-cert-file and --nats-key-file belong together",
-		"--etcd=http://h:1 --etcd-user=u":                               "--etcd-user and --etcd-password belong together",
-		"--etcd=http://h:1 --etcd-password=hunter2":                     "--etcd-user and --etcd-password belong together",
-		"--etcd=https://g:1,http://h:1 --etcd-ca-file=c":                "--etcd http://h:1: files for TLS are given",
-		"--etcd=http://u:hunter2@h:1 --etcd-ca-file=c":                  "--etcd http://***@h:1: files for TLS",
-		"--etcd=http://u:hunter2@h:1":                                   "--etcd http://***@h:1: the user does not belong",
-		"--etcd=https://h:1 --etcd-ca-file=c --seeds=1=g:1 --node-id=1": "--etcd and --seeds",
+		"--etcd-user=u --etcd-password=hunter2":                          "are for an external etcd",
+		"--http-cert-file=c":                                             "--http-cert-file and --http-key-file belong together",
+		"--http-client-ca-file=c":                                        "--http-client-ca-file needs --http-cert-file",
+		"--seeds=1=h:1 --control-ca-file=c":                              "--control-cert-file, --control-key-file and --control-ca-file belong together",
+		"--control-ca-file=c --control-cert-file=d --control-key-file=e": "are for the control plane of --seeds: add --seeds",
+		"--seeds=1=h:1 --etcd-ca-file=c":                                 "are for an external etcd",
+		"--nats-creds-file=c":                                            "are for external NATS servers",
+		"--etcd=https://h:1 --etcd-cert-file=c":                          "--etcd-cert-file and --etcd-key-file belong together",
+		"--nats=nats://h:1 --nats-key-file=c":                            "--nats-cert-file and --nats-key-file belong together",
+		"--etcd=http://h:1 --etcd-user=u":                                "--etcd-user and --etcd-password belong together",
+		"--etcd=http://h:1 --etcd-password=hunter2":                      "--etcd-user and --etcd-password belong together",
+		"--etcd=https://g:1,http://h:1 --etcd-ca-file=c":                 "--etcd http://h:1: files for TLS are given",
+		"--etcd=http://u:hunter2@h:1 --etcd-ca-file=c":                   "--etcd http://***@h:1: files for TLS",
+		"--etcd=http://u:hunter2@h:1":                                    "--etcd http://***@h:1: the user does not belong",
+		"--etcd=https://h:1 --etcd-ca-file=c --seeds=1=g:1 --node-id=1":  "--etcd and --seeds",
 	} {
 		_, err := load(t, "", nil, strings.Fields(args)...)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {

@@ -50,6 +50,20 @@ set:
   inter.broker.listener.name: INTERNAL
 ` + "```" + `
 
+TLS (the [operations](operations.md#tls) page has the whole of it); each ` + "`ssl.…`" + ` configuration can also be given for one listener, as
+` + "`listener.name.<its name in small letters>.ssl.…`" + `:
+
+` + "```yaml" + `
+listen: [SSL://0.0.0.0:9093, LOCAL://127.0.0.1:9092]
+advertise: [SSL://broker-1.example.com:9093]
+set:
+  listener.security.protocol.map: SSL:SSL,LOCAL:PLAINTEXT
+  security.inter.broker.protocol: SSL
+  ssl.keystore.location: /etc/varve/broker-1.pem
+  ssl.truststore.location: /etc/varve/ca.pem
+  ssl.client.auth: required
+` + "```" + `
+
 ## Topic configurations
 
 Set when a topic is created (` + "`varve topic create --config KEY=VALUE`" + `) or later; they take effect at once. A topic that does not set one has

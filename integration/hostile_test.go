@@ -167,7 +167,7 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 		{"bucket of no such scheme", []string{"--object-store", "ftp://bucket"}, "ftp"},
 		{"address in use", []string{"--listen", broker.bootstrap}, "in use"},
 		{"two listeners of one name", []string{"--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"}, "the listener PLAINTEXT is there twice"},
-		{"a listener with TLS", []string{"--set", "listener.security.protocol.map=PLAINTEXT:SSL"}, "the security protocol SSL is not supported yet"},
+		{"a listener with TLS", []string{"--set", "listener.security.protocol.map=PLAINTEXT:SSL"}, "the security protocol SSL needs a certificate: set ssl.keystore.location"},
 		{"unknown setting", []string{"--set", "log.segment.byte=1"}, "log.segment.bytes"},
 		{"bad value", []string{"--set", "log.segment.bytes=many"}, "log.segment.bytes"},
 		{"no such bucket", []string{"--object-store", "s3://nowhere?endpoint=http://" + freeAddress(t) + "&region=us-east-1"}, "s3://nowhere"},

@@ -99,9 +99,9 @@ func (n *numbers) stop() {
 }
 
 // check reads everything again: all records are there once and in order, and each that was acknowledged, or read before, is where it was.
-func (n *numbers) check(bootstrap string) {
+func (n *numbers) check(bootstrap string, opts ...kgo.Opt) {
 	n.t.Helper()
-	client := newClient(n.t, bootstrap, kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client := newClient(n.t, bootstrap, append([]kgo.Opt{kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
 	last, next := map[int32]string{}, map[int32]int64{}
 	consume(n.t, client, n.sent, 2*time.Minute, func(r *kgo.Record) {
 		if r.Offset != next[r.Partition] {

@@ -2,6 +2,7 @@ package interbroker
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ import (
 
 // Dialer makes connections.
 type Dialer struct {
-	Listener string // name of the listeners that brokers reach each other at
+	Listener string                        // name of the listeners that brokers reach each other at
+	TLS      func(host string) *tls.Config // of a connection to a host; nil: the listeners speak plain TCP
 }
 
 // Dial is a replication.Dial.
@@ -67,13 +69,28 @@ func (c *Conn) connect(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("connect to broker %d: it has no listener %s: %w", c.broker.ID, c.dialer.Listener, replication.ErrUnreachable)
 	}
-	d := net.Dialer{Timeout: dialTimeout}
-	conn, err := d.DialContext(ctx, "tcp", l.Address())
+	conn, err := c.dialer.connect(ctx, l)
 	if err != nil {
 		return fmt.Errorf("connect to broker %d: %w: %w", c.broker.ID, replication.ErrUnreachable, err)
 	}
 	c.conn = conn
 	return nil
+}
+
+// connect makes a connection to another broker's listener.
+func (d Dialer) connect(ctx context.Context, l metadata.Listener) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Address())
+	if err != nil || d.TLS == nil {
+		return conn, err
+	}
+	secure := tls.Client(conn, d.TLS(l.Host))
+	if err = secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // nothing was sent on it
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	return secure, nil
 }
 
 // exchange sends a request and returns the body of its answer. After an error the connection is closed.

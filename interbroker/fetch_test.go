@@ -32,10 +32,16 @@ type leader struct {
 
 func newLeader(t *testing.T, answer func(*kmsg.FetchRequest, *kmsg.FetchResponse)) *leader {
 	t.Helper()
+	return newLeaderOn(t, func(ln net.Listener) net.Listener { return ln }, answer)
+}
+
+func newLeaderOn(t *testing.T, wrap func(net.Listener) net.Listener, answer func(*kmsg.FetchRequest, *kmsg.FetchResponse)) *leader {
+	t.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	ln = wrap(ln)
 	at := ln.Addr().(*net.TCPAddr)
 	l := &leader{Listener: ln, asked: make(chan *kmsg.FetchRequest, 100), broker: metadata.Broker{
 		ID: 7, Listeners: []metadata.Listener{{Name: listener, Host: "127.0.0.1", Port: int32(at.Port)}},

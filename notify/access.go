@@ -1,7 +1,8 @@
 package notify
 
 import (
-	"errors"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -10,17 +11,24 @@ import (
 // Access is how a bus shows who it is to an external NATS, and knows that it is
 // the right one. A user and password stand in the URLs instead.
 type Access struct {
-	CredsFile         string // of a user with an nkey
-	CAFile            string // PEM; empty: the system's authorities
-	CertFile, KeyFile string // PEM; both or none
+	CredsFile string // of a user with an nkey
+	TLS       material
 }
 
-// options checks that the files can be used now: NATS itself would read the
-// credentials when it connects, and try for ever.
+// material is what is shown and trusted at the time of a connection; nil:
+// nothing is shown, and the system's authorities are trusted. *security.TLS is it.
+type material interface {
+	HasCertificate() bool
+	Certificate() tls.Certificate
+	Roots() *x509.CertPool
+}
+
+// options checks that the credentials can be used now: NATS itself would read
+// them when it connects, and try for ever.
 func (a Access) options() ([]nats.Option, error) {
 	var options []nats.Option
-	var probe nats.Options
 	if a.CredsFile != "" {
+		var probe nats.Options
 		option := nats.UserCredentials(a.CredsFile)
 		err := option(&probe)
 		if err == nil {
@@ -34,22 +42,15 @@ func (a Access) options() ([]nats.Option, error) {
 		}
 		options = append(options, option)
 	}
-	if a.CAFile != "" {
-		option := nats.RootCAs(a.CAFile)
-		if err := option(&probe); err != nil {
-			return nil, fmt.Errorf("read the authorities of NATS %s: %w", a.CAFile, err)
-		}
-		options = append(options, option)
-	}
-	if (a.CertFile == "") != (a.KeyFile == "") {
-		return nil, errors.New("a certificate for NATS and its key belong together: one of them is missing")
-	}
-	if a.CertFile != "" {
-		option := nats.ClientCert(a.CertFile, a.KeyFile)
-		if err := option(&probe); err != nil {
-			return nil, fmt.Errorf("read the certificate for NATS %s and its key %s: %w", a.CertFile, a.KeyFile, err)
-		}
-		options = append(options, option)
+	if a.TLS != nil {
+		options = append(options, func(o *nats.Options) error {
+			o.Secure, o.TLSConfig = true, &tls.Config{MinVersion: tls.VersionTLS12}
+			o.RootCAsCB = func() (*x509.CertPool, error) { return a.TLS.Roots(), nil }
+			if a.TLS.HasCertificate() {
+				o.TLSCertCB = func() (tls.Certificate, error) { return a.TLS.Certificate(), nil }
+			}
+			return nil
+		})
 	}
 	return options, nil
 }

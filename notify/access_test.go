@@ -2,15 +2,9 @@ package notify
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +16,9 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nkeys"
+
+	"github.com/varvelog/varve/security"
+	"github.com/varvelog/varve/security/securitytest"
 )
 
 // guarded runs a NATS server with these options on loopback and returns its HOST:PORT.
@@ -151,23 +148,65 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// loaded is material that trusts an authority and shows a certificate of it.
+func loaded(t *testing.T, ca *securitytest.Authority, pair securitytest.Pair) *security.TLS {
+	t.Helper()
+	material, err := security.Load(security.Material{Cert: security.PEM{File: pair.StoreFile}, CA: security.PEM{File: ca.File}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return material
+}
+
 func TestTLS(t *testing.T) {
-	certFile, keyFile := certificate(t)
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pemBytes, err := os.ReadFile(certFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	authorities := x509.NewCertPool()
-	authorities.AppendCertsFromPEM(pemBytes)
-	address := guarded(t, server.Options{TLS: true, TLSVerify: true, TLSTimeout: 5, TLSConfig: &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: authorities, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12,
-	}})
+	ca := securitytest.NewAuthority(t)
+	address := guarded(t, server.Options{
+		TLS: true, TLSVerify: true, TLSTimeout: 5, TLSConfig: loaded(t, ca, ca.Issue(t)).Server(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}),
+	})
 	for _, scheme := range []string{"tls", "nats"} {
-		hears(t, scheme+"://"+address, Access{CAFile: certFile, CertFile: certFile, KeyFile: keyFile})
+		hears(t, scheme+"://"+address, Access{TLS: loaded(t, ca, ca.Issue(t))})
+	}
+}
+
+// TestTLSFilesAreReplaced has a bus connect again when its certificate has been replaced by one of the authority that the server trusts now.
+func TestTLSFilesAreReplaced(t *testing.T) {
+	ca := securitytest.NewAuthority(t)
+	pair, stranger := ca.Issue(t), securitytest.NewAuthority(t).Issue(t)
+	address := guarded(t, server.Options{
+		TLS: true, TLSVerify: true, TLSTimeout: 5, TLSConfig: loaded(t, ca, ca.Issue(t)).Server(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}),
+	})
+	w := security.NewWatcher(security.WatcherOptions{Logger: slog.New(slog.DiscardHandler), Interval: time.Millisecond})
+	material, err := w.Load("nats", security.Material{Cert: security.PEM{File: stranger.StoreFile}, CA: security.PEM{File: ca.File}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	defer func() { cancel(); _ = <-done }()
+	b, err := Open(Options{URLs: "nats://" + address, Access: Access{TLS: material}, Cluster: "test", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if b.conn.IsConnected() {
+		t.Fatal("a stranger is connected")
+	}
+	changes, stop := receive[MetadataChanged](t, b)
+	defer stop()
+	securitytest.Write(t, stranger.StoreFile, pair.Key+pair.Cert)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for got := false; !got; {
+		select {
+		case <-tick.C:
+			Publish(b, MetadataChanged{Revision: 1})
+		case <-changes:
+			got = true
+		case <-deadline:
+			t.Fatal("the bus does not connect with its new certificate")
+		}
 	}
 }
 
@@ -226,7 +265,8 @@ func key(t *testing.T, create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, str
 
 // TestFilesThatCannotBeUsed are told at once, by name.
 func TestFilesThatCannotBeUsed(t *testing.T) {
-	certFile, keyFile := certificate(t)
+	ca := securitytest.NewAuthority(t)
+	pair := ca.Issue(t)
 	absent := filepath.Join(t.TempDir(), "absent")
 	const urls = "nats://127.0.0.1:1"
 	for name, test := range map[string]struct {
@@ -235,13 +275,8 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		want   string
 	}{
 		"no credentials":          {urls, Access{CredsFile: absent}, absent},
-		"credentials are no such": {urls, Access{CredsFile: certFile}, certFile},
-		"no authorities":          {urls, Access{CAFile: absent}, absent},
-		"authorities are no such": {urls, Access{CAFile: keyFile}, keyFile},
-		"no key":                  {urls, Access{CertFile: certFile}, "belong together"},
-		"no certificate":          {urls, Access{KeyFile: keyFile}, "belong together"},
-		"not the key":             {urls, Access{CertFile: certFile, KeyFile: certFile}, certFile},
-		"no external NATS":        {"", Access{CAFile: certFile}, "no URL of an external NATS"},
+		"credentials are no such": {urls, Access{CredsFile: pair.CertFile}, pair.CertFile},
+		"no external NATS":        {"", Access{TLS: loaded(t, ca, pair)}, "no URL of an external NATS"},
 	} {
 		b, err := Open(Options{URLs: test.urls, Access: test.access, Cluster: "test", Logger: slog.New(slog.DiscardHandler)})
 		if err == nil {
@@ -251,34 +286,4 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-}
-
-// certificate makes one that serves as authority, server and client.
-func certificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
-		if err = os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(fmt.Errorf("write the %s: %w", name, err))
-		}
-	}
-	return filepath.Join(dir, "cert"), filepath.Join(dir, "key")
 }

@@ -1,10 +1,13 @@
 package notify
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"testing"
 	"time"
+
+	"github.com/varvelog/varve/security/securitytest"
 )
 
 // freeAddress is a loopback address that nothing listens on at the moment.
@@ -34,13 +37,66 @@ func listen(t *testing.T, b *Bus) <-chan MetadataChanged {
 }
 
 // TestHintsReachAllBrokers joins three servers that listen and one that does not, and loses one of them.
-func TestHintsReachAllBrokers(t *testing.T) {
+func TestHintsReachAllBrokers(t *testing.T) { hintsReachAll(t, nil) }
+
+// TestHintsReachAllBrokersOverTLS is the same for servers that speak TLS to each other.
+func TestHintsReachAllBrokersOverTLS(t *testing.T) {
+	ca := securitytest.NewAuthority(t)
+	hintsReachAll(t, func() *tls.Config { return loaded(t, ca, ca.Issue(t)).Both() })
+}
+
+// TestStrangersDoNotJoin has a server with a certificate of another authority, and one without TLS, want to be among those with TLS.
+func TestStrangersDoNotJoin(t *testing.T) {
+	ca, other := securitytest.NewAuthority(t), securitytest.NewAuthority(t)
+	address := freeAddress(t)
+	open := func(name string, config *tls.Config, listen string) *Bus {
+		b, err := Open(Options{
+			Cluster: "test", Logger: slog.New(slog.DiscardHandler), Routes: &Routes{Name: name, Listen: listen, Peers: []string{address}, TLS: config},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Close)
+		return b
+	}
+	seed := open("1", loaded(t, ca, ca.Issue(t)).Both(), address)
+	open("2", loaded(t, ca, other.Issue(t)).Both(), "")
+	open("3", nil, "")
+	heard := listen(t, seed)
+	good := open("4", loaded(t, ca, ca.Issue(t)).Both(), "")
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for got := false; !got; {
+		select {
+		case <-tick.C:
+			Publish(good, MetadataChanged{Revision: 1})
+		case <-heard:
+			got = true
+		case <-deadline:
+			t.Fatal("the good one does not join")
+		}
+	}
+	routes, err := seed.server.Routez(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range routes.Routes {
+		if r.RemoteName != "4" {
+			t.Errorf("%q has joined", r.RemoteName)
+		}
+	}
+}
+
+func hintsReachAll(t *testing.T, secure func() *tls.Config) {
+	t.Helper()
 	seeds := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
 	open := func(name, listen string) *Bus {
-		b, err := Open(Options{
-			Cluster: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-			Routes: &Routes{Name: name, Listen: listen, Peers: seeds},
-		})
+		routes := &Routes{Name: name, Listen: listen, Peers: seeds}
+		if secure != nil {
+			routes.TLS = secure()
+		}
+		b, err := Open(Options{Cluster: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Routes: routes})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,13 @@ type Routes struct {
 	Name   string   // of this server, unique among them
 	Listen string   // HOST:PORT for the other servers; empty: this one only connects
 	Peers  []string // HOST:PORT of servers that listen, this one may be among them
+	// TLS has the servers speak TLS only, of which both sides show a certificate:
+	// the configuration is for accepting and for connecting. Nil: plain TCP.
+	TLS *tls.Config
 }
+
+// routeTLSTimeout bounds a handshake between servers, in seconds.
+const routeTLSTimeout = 5
 
 // apply makes a lonely server one of a cluster. Such a server insists on a port
 // for clients: it is on loopback, and only this process knows the token.
@@ -37,6 +44,9 @@ func (r *Routes) apply(o *server.Options, cluster string) error {
 			return fmt.Errorf("address for other servers: port: %w", err)
 		}
 		o.Cluster.Host = host
+	}
+	if r.TLS != nil {
+		o.Cluster.TLSConfig, o.Cluster.TLSTimeout = r.TLS, routeTLSTimeout
 	}
 	for _, peer := range r.Peers {
 		if peer != r.Listen {

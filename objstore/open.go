@@ -26,7 +26,8 @@ const checkTimeout = 15 * time.Second
 //	mem://                      empty, gone when closed; for tests
 //
 // All of them take prefix=P, which goes before every key; s3 takes profile=P as
-// well. Credentials never stand in the URL: s3 takes them from the AWS
+// well, and ca_file=FILE, the authorities (PEM) that verify its server in place
+// of the system's or AWS_CA_BUNDLE's. Credentials never stand in the URL: s3 takes them from the AWS
 // environment variables, profiles and instance roles.
 //
 // The errors of Open fit in one line and say what to do.
@@ -84,7 +85,7 @@ var parameters = map[string][]string{
 	"file": {"prefix"},
 	"gs":   {"prefix"},
 	"mem":  {"prefix"},
-	"s3":   {"endpoint", "path_style", "prefix", "profile", "region"},
+	"s3":   {"ca_file", "endpoint", "path_style", "prefix", "profile", "region"},
 }
 
 func parseURL(raw string) (*url.URL, error) {

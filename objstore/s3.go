@@ -1,12 +1,16 @@
 package objstore
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +54,13 @@ func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	}
 	if profile := query.Get("profile"); profile != "" {
 		options = append(options, awsconfig.WithSharedConfigProfile(profile))
+	}
+	if file := query.Get("ca_file"); file != "" {
+		authorities, err := readAuthorities(file)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, awsconfig.WithCustomCABundle(authorities))
 	}
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, options...)
 	if err != nil {
@@ -114,6 +125,19 @@ func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	return b, nil
 }
 
+// readAuthorities reads a file with authorities; the SDK's errors would not name
+// it.
+func readAuthorities(file string) (io.Reader, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM", file)
+	}
+	return bytes.NewReader(text), nil
+}
+
 // put is one PutObject. The SDK reads the body twice (checksum, then
 // transmission) and keeps nothing of it in memory.
 func (s s3Store) put(ctx context.Context, key string, body *body, ifAbsent bool) error {
@@ -139,6 +163,9 @@ func (s s3Store) exists(ctx context.Context) error {
 	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
 	if err == nil {
 		return nil
+	}
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+		return fmt.Errorf("the server of bucket %s %s has a certificate signed by unknown authority: name the authority with ca_file=FILE in the object store's URL", s.bucket, s.where)
 	}
 	switch status := httpStatus(err); {
 	case status == http.StatusNotFound:

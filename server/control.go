@@ -28,7 +28,7 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	}
 	s.parts.add("metadata store", s.store.Close)
 	s.bus, err = notify.Open(notify.Options{
-		URLs: strings.Join(s.Config.NATS, ","), Access: notify.Access(s.Config.NATSAccess), Routes: s.routes(),
+		URLs: strings.Join(s.Config.NATS, ","), Access: s.natsAccess(), Routes: s.routes(),
 		Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,
 	})
 	if err != nil {
@@ -60,6 +60,10 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	embedded := etcd.EmbeddedOptions{Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, NodeID: s.Config.NodeID, Logger: s.log}
 	if s.Config.Control != "" {
 		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Listen: s.Config.Control, Peers: peers(s.Config.Seeds)}
+		if s.tls.control != nil {
+			files := s.Config.ControlTLS
+			embedded.Member.TLS = &etcd.MemberTLS{CAFile: files.CAFile, CertFile: files.CertFile, KeyFile: files.KeyFile, Client: dialer(s.tls.control)}
+		}
 	}
 	return etcd.OpenEmbedded(ctx, embedded)
 }
@@ -68,15 +72,27 @@ func (s *server) external() etcd.Options {
 	access := s.Config.EtcdAccess
 	return etcd.Options{
 		Endpoints: s.Config.Etcd, Cluster: s.Config.Cluster, Logger: s.log,
-		CAFile: access.CAFile, CertFile: access.CertFile, KeyFile: access.KeyFile, User: access.User, Password: string(access.Password),
+		TLS: dialer(s.tls.etcd), User: access.User, Password: string(access.Password),
 	}
+}
+
+func (s *server) natsAccess() notify.Access {
+	access := notify.Access{CredsFile: s.Config.NATSAccess.CredsFile}
+	if s.tls.nats != nil {
+		access.TLS = s.tls.nats
+	}
+	return access
 }
 
 // seedClient is for a broker that is no seed: etcd runs in those that are.
 func (s *server) seedClient() etcd.Options {
-	o := etcd.Options{Cluster: s.Config.Cluster, Brokers: true, Logger: s.log, RequestTimeout: seedTimeout, Wait: quorumTimeout}
+	o := etcd.Options{Cluster: s.Config.Cluster, Brokers: true, Logger: s.log, RequestTimeout: seedTimeout, Wait: quorumTimeout, TLS: dialer(s.tls.control)}
+	scheme := "http://"
+	if s.tls.control != nil {
+		scheme = "https://"
+	}
 	for _, seed := range s.Config.Seeds {
-		o.Endpoints = append(o.Endpoints, "http://"+config.ControlAddress(seed.Control, 1))
+		o.Endpoints = append(o.Endpoints, scheme+config.ControlAddress(seed.Control, 1))
 	}
 	return o
 }
@@ -95,6 +111,9 @@ func (s *server) routes() *notify.Routes {
 		return nil
 	}
 	r := &notify.Routes{Name: "broker-" + strconv.Itoa(int(s.Config.NodeID))}
+	if s.tls.control != nil {
+		r.TLS = s.tls.control.Both()
+	}
 	for _, seed := range s.Config.Seeds {
 		if seed.NodeID != s.Config.NodeID {
 			r.Peers = append(r.Peers, config.ControlAddress(seed.Control, 2))

@@ -20,6 +20,7 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/notify"
+	"github.com/varvelog/varve/security/securitytest"
 )
 
 // freeControl is an address whose port and the two after it nobody listens on at the moment.
@@ -139,21 +140,31 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 }
 
 func TestAccessReachesTheStoreAndTheBus(t *testing.T) {
+	ca := securitytest.NewAuthority(t)
+	pair := ca.Issue(t)
 	s := controlOnly(t, config.Broker{
 		NodeID: 1, Etcd: []string{"https://127.0.0.1:1"},
-		EtcdAccess: config.EtcdAccess{CAFile: "ca", CertFile: "c", KeyFile: "k", User: "u", Password: "p"},
+		EtcdAccess: config.EtcdAccess{CAFile: ca.File, CertFile: pair.CertFile, KeyFile: pair.KeyFile, User: "u", Password: "p"},
 	}, slog.New(slog.DiscardHandler))
+	if err := s.loadTLS(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	o := s.external()
-	if o.CAFile != "ca" || o.CertFile != "c" || o.KeyFile != "k" || o.User != "u" || o.Password != "p" || o.Endpoints[0] != "https://127.0.0.1:1" {
+	secure := o.TLS("127.0.0.1")
+	shown, err := secure.GetClientCertificate(nil)
+	if err != nil || shown.Leaf.SerialNumber.Cmp(pair.Serial) != 0 || secure.RootCAs == nil || secure.ServerName != "127.0.0.1" || o.User != "u" || o.Password != "p" || o.Endpoints[0] != "https://127.0.0.1:1" {
 		t.Error("not what the settings say")
+	}
+	if err = s.parts.stop(); err != nil {
+		t.Error(err)
 	}
 	s = controlOnly(t, config.Broker{
 		NodeID: 1, NATS: []string{"nats://127.0.0.1:1"}, NATSAccess: config.NATSAccess{CredsFile: "absent.creds"},
 	}, slog.New(slog.DiscardHandler))
-	if err := s.openControl(t.Context()); err == nil || !strings.Contains(err.Error(), "absent.creds") {
+	if err = s.openControl(t.Context()); err == nil || !strings.Contains(err.Error(), "absent.creds") {
 		t.Errorf("credentials that are not there: %v", err)
 	}
-	if err := s.parts.stop(); err != nil {
+	if err = s.parts.stop(); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 // Prometheus, /healthz while the process works, /readyz while it serves.
 type operations struct {
 	registry *prometheus.Registry
+	log      *slog.Logger
 	ready    atomic.Bool
 }
 
@@ -44,6 +46,7 @@ func (o *operations) handler() http.Handler {
 // serve answers on ln until ctx ends. It closes ln.
 func (o *operations) serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{Handler: o.handler(), ReadHeaderTimeout: httpHeaderTimeout, WriteTimeout: httpWriteTimeout}
+	server.ErrorLog = slog.NewLogLogger(o.log.Handler(), slog.LevelDebug) // what clients do, failed TLS handshakes among it, is not news
 	stopped := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(stopped)

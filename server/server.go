@@ -63,6 +63,7 @@ type server struct {
 	values    config.Values // the broker's own configuration, fixed at start
 
 	kafka    []net.Listener // in the order of Config.Listen
+	tls      tlsParts
 	http     net.Listener
 	bucket   objstore.Bucket
 	store    *etcd.Store
@@ -88,11 +89,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	s.values = s.settings.Layers().Broker()
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.ops.registry = s.registry
+	s.ops.registry, s.ops.log = s.registry, s.log
 	defer func() { err = errors.Join(err, s.parts.stop()) }()
 
 	for _, step := range []func(context.Context) error{
-		s.startTracing, s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
+		s.loadTLS, s.startTracing, s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
 	} {
 		if err = step(ctx); err != nil {
 			return err
@@ -152,6 +153,7 @@ func (s *server) bind(ctx context.Context) (err error) {
 	if s.http, err = s.listen(ctx, "--http", s.Config.HTTP); err != nil {
 		return err
 	}
+	s.http = s.tls.overHTTP(s.http, s.Config.HTTPTLS)
 	s.parts.run(ctx, "http", func(ctx context.Context) error { return s.ops.serve(ctx, s.http) })
 	return nil
 }
@@ -381,7 +383,7 @@ func (s *server) serve(ctx context.Context) error {
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
 	})
 	for i, e := range s.Config.Listen {
-		listener := b.NewListener(e.Name)
+		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))
 		s.parts.run(ctx, "kafka listener "+e.Name, func(ctx context.Context) error { return listener.Serve(ctx, s.kafka[i]) })
 	}
 	s.ops.ready.Store(true)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,9 +26,12 @@ type streams struct {
 // app is what the flags that every user command has say.
 type app struct {
 	streams
-	bootstrap []string
-	output    string
-	timeout   time.Duration
+	bootstrap     []string
+	output        string
+	timeout       time.Duration
+	tls           bool
+	tlsFiles      client.TLSFiles
+	commandConfig string
 }
 
 const defaultBootstrap = "127.0.0.1:9092"
@@ -59,6 +63,11 @@ func newRootCommand(s streams, version string) *cobra.Command {
 	flags.StringSliceVar(&a.bootstrap, "bootstrap", strings.Split(bootstrap, ","), "HOST:PORT of brokers; also from VARVE_BOOTSTRAP")
 	flags.StringVar(&a.output, "output", "table", "table or json")
 	flags.DurationVar(&a.timeout, "timeout", 30*time.Second, "how long to wait for a broker's answer")
+	flags.BoolVar(&a.tls, "tls", false, "speak TLS with brokers; the files below imply it")
+	flags.StringVar(&a.tlsFiles.CAFile, "ca-file", "", "authorities (PEM) that verify brokers (default: the system's)")
+	flags.StringVar(&a.tlsFiles.CertFile, "cert-file", "", "certificate (PEM) of this client")
+	flags.StringVar(&a.tlsFiles.KeyFile, "key-file", "", "key (PEM) of --cert-file")
+	flags.StringVar(&a.commandConfig, "command-config", os.Getenv("VARVE_COMMAND_CONFIG"), "properties file as of Kafka's tools, with security.protocol and ssl.…; also from VARVE_COMMAND_CONFIG")
 
 	root.AddCommand(
 		newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a), newGroupCommand(a),
@@ -89,7 +98,25 @@ func (a *app) json() bool { return a.output == "json" }
 
 // connect opens a client of the cluster; the caller closes it.
 func (a *app) connect(options ...kgo.Opt) (*client.Client, error) {
-	return client.Open(client.Options{Bootstrap: a.bootstrap, ClientID: "varve-cli", Timeout: a.timeout}, options...)
+	secure, err := a.secure()
+	if err != nil {
+		return nil, err
+	}
+	return client.Open(client.Options{Bootstrap: a.bootstrap, ClientID: "varve-cli", Timeout: a.timeout, TLS: secure}, options...)
+}
+
+// secure is how to speak TLS; nil for plain TCP. Flags win over the environment's file.
+func (a *app) secure() (*tls.Config, error) {
+	if a.tls || a.tlsFiles != (client.TLSFiles{}) {
+		if a.commandConfig != "" && a.commandConfig != os.Getenv("VARVE_COMMAND_CONFIG") {
+			return nil, errors.New("--command-config says how to speak TLS: leave it out, or --tls, --ca-file, --cert-file and --key-file")
+		}
+		return a.tlsFiles.Config()
+	}
+	if a.commandConfig != "" {
+		return client.ReadCommandConfig(a.commandConfig)
+	}
+	return nil, nil
 }
 
 // with runs f with a client and closes it.

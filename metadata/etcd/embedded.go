@@ -82,6 +82,9 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	s.quorum.id = only(o.NodeID)
 	if o.Member != nil {
 		s.member, s.quorum.id = server.Server, ofBrokers
+		if o.Member.TLS != nil {
+			s.tls = o.Member.TLS.Client
+		}
 	}
 	s.stop = func() error {
 		e.stop(server)
@@ -117,7 +120,9 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 		return nil, err
 	}
 	if o.Member != nil {
-		err = o.Member.awaitQuorum(ctx, server, o.Logger)
+		if err = o.Member.checkScheme(server); err == nil {
+			err = o.Member.awaitQuorum(ctx, server, o.Logger)
+		}
 	} else {
 		err = awaitReady(ctx, server, nudgeInterval, func() { campaign(ctx, server.Server) })
 	}

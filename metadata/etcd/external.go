@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -25,11 +23,12 @@ type Options struct {
 	// Brokers says that the members run in brokers, as EmbeddedOptions.Member has
 	// them.
 	Brokers bool
-	// CAFile verifies the servers; CertFile and KeyFile identify this broker.
-	CAFile, CertFile, KeyFile string
-	User, Password            string
-	DialTimeout               time.Duration // 5 s if zero
-	RequestTimeout            time.Duration // 5 s if zero
+	// TLS is the configuration of a connection to a host, asked for at each; nil:
+	// https endpoints are verified by the system's authorities.
+	TLS            func(host string) *tls.Config
+	User, Password string
+	DialTimeout    time.Duration // 5 s if zero
+	RequestTimeout time.Duration // 5 s if zero
 	// Wait is how long Open tries, and says whom it waits for; DialTimeout if
 	// zero.
 	Wait   time.Duration
@@ -51,18 +50,13 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.DialTimeout == 0 {
 		o.DialTimeout = defaultTimeout
 	}
-	tlsConfig, err := o.tls()
-	if err != nil {
-		return nil, err
-	}
 	live := newLiveness(o.Logger)
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
 		DialTimeout:          o.DialTimeout,
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
-		DialOptions:          live.dialOptions(),
-		TLS:                  tlsConfig,
+		DialOptions:          append(live.dialOptions(), credentialsOf(o.TLS)...),
 		Username:             o.User,
 		Password:             o.Password,
 		Logger:               newZap(o.Logger, nil),
@@ -71,6 +65,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(o.Endpoints, ","), err)
 	}
 	s := newStore(client, o.Cluster, o.RequestTimeout)
+	s.tls = o.TLS
 	s.stop = func() error { live.close(); return nil }
 	if s.quorum.id = elsewhere; o.Brokers {
 		s.quorum.id = ofBrokers
@@ -115,31 +110,4 @@ func silent(ctx context.Context, endpoints []string) string {
 		}
 	}
 	return list(silent)
-}
-
-// tls is nil when no file is given: then https endpoints are verified by the
-// system's authorities.
-func (o Options) tls() (*tls.Config, error) {
-	if o.CAFile == "" && o.CertFile == "" && o.KeyFile == "" {
-		return nil, nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the certificate authority of etcd: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read the certificate authority of etcd: %s holds no PEM certificate", o.CAFile)
-		}
-	}
-	if o.CertFile != "" || o.KeyFile != "" {
-		cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the client certificate for etcd: %w", err)
-		}
-		config.Certificates = []tls.Certificate{cert}
-	}
-	return config, nil
 }

@@ -2,19 +2,12 @@ package etcd
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
+	"crypto/tls"
 	"errors"
 	"log/slog"
-	"math/big"
 	mathrand "math/rand/v2"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -26,6 +19,8 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/metadatatest"
+	"github.com/varvelog/varve/security"
+	"github.com/varvelog/varve/security/securitytest"
 )
 
 // freePort is one that nobody listens on at the moment.
@@ -230,54 +225,38 @@ func TestUserAndPassword(t *testing.T) {
 	oneLine(t, err, address)
 }
 
+// loaded is how a client connects that trusts an authority and shows a certificate of it; none with the zero Pair.
+func loaded(t *testing.T, ca *securitytest.Authority, pair securitytest.Pair) func(host string) *tls.Config {
+	t.Helper()
+	material, err := security.Load(security.Material{Cert: security.PEM{File: pair.StoreFile}, CA: security.PEM{File: ca.File}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(host string) *tls.Config { return material.Client(&tls.Config{}, host) }
+}
+
 func TestTLS(t *testing.T) {
-	certFile, keyFile := certificate(t)
+	ca, other := securitytest.NewAuthority(t), securitytest.NewAuthority(t)
+	shown := ca.Issue(t)
 	address := freePort(t)
-	external(t, t.TempDir(), address, &transport.TLSInfo{CertFile: certFile, KeyFile: keyFile, TrustedCAFile: certFile, ClientCertAuth: true})
-	s := openExternal(t, Options{Endpoints: []string{"https://" + address}, CAFile: certFile, CertFile: certFile, KeyFile: keyFile})
+	external(t, t.TempDir(), address, &transport.TLSInfo{CertFile: shown.CertFile, KeyFile: shown.KeyFile, TrustedCAFile: ca.File, ClientCertAuth: true})
+	endpoints := []string{"https://" + address}
+	s := openExternal(t, Options{Endpoints: endpoints, TLS: loaded(t, ca, ca.Issue(t))})
 	if _, err := s.Txn(t.Context(), nil, metadata.Put("a", nil)); err != nil {
 		t.Error(err)
 	}
-	for name, o := range map[string]Options{
-		"no client certificate": {CAFile: certFile},
-		"no such authority":     {CAFile: filepath.Join(t.TempDir(), "absent")},
-		"no PEM":                {CAFile: keyFile},
-		"no key":                {CAFile: certFile, CertFile: certFile},
+	if q, err := s.DescribeQuorum(t.Context()); err != nil || len(q.Voters) != 1 || q.Voters[0].LogEndOffset < 0 {
+		t.Errorf("%+v, %v", q, err)
+	}
+	for name, config := range map[string]func(string) *tls.Config{
+		"no client certificate": loaded(t, ca, securitytest.Pair{}),
+		"a stranger":            loaded(t, ca, other.Issue(t)),
+		"another authority":     loaded(t, other, ca.Issue(t)),
+		"nothing":               nil,
 	} {
-		o.Endpoints, o.Cluster, o.Logger, o.DialTimeout = []string{"https://" + address}, "test", testLogger(t), 300*time.Millisecond
+		o := Options{Endpoints: endpoints, TLS: config, Cluster: "test", Logger: testLogger(t), DialTimeout: 300 * time.Millisecond}
 		if _, err := Open(t.Context(), o); err == nil {
 			t.Errorf("%s: opened", name)
 		}
 	}
-}
-
-// certificate makes one that serves as authority, server and client.
-func certificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
-		if err = os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
 }

@@ -115,7 +115,7 @@ func TestFrozenMemberIsLeft(t *testing.T) {
 	var gates []*gate
 	o := Options{RequestTimeout: memberTimeout}
 	for _, p := range m.peers {
-		address, err := p.url(1)
+		address, err := p.url("http", 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 	}
 	var endpoints []string
 	for _, p := range m.peers[:2] {
-		address, err := p.url(1)
+		address, err := p.url("http", 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +297,7 @@ func TestWatchGoesOnWithoutALeader(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	address, err := m.peers[0].url(1)
+	address, err := m.peers[0].url("http", 1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package etcd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -22,6 +25,30 @@ type Member struct {
 	// which it differs if the others come through a proxy. Empty: there.
 	Listen string
 	Peers  []Peer
+	// TLS has the members speak TLS only, among each other and with clients; nil:
+	// plain TCP. All members must agree.
+	TLS *MemberTLS
+}
+
+// MemberTLS is what a member shows and trusts. The certificate and its key are
+// read again at each connection; the authorities are not.
+type MemberTLS struct {
+	CAFile, CertFile, KeyFile string                        // PEM
+	Client                    func(host string) *tls.Config // of this broker's own connections to members
+}
+
+// info is for etcd: others must show a certificate of the authorities. It need not name
+// the address that they come from.
+func (m *MemberTLS) info() transport.TLSInfo {
+	return transport.TLSInfo{CertFile: m.CertFile, KeyFile: m.KeyFile, TrustedCAFile: m.CAFile, ClientCertAuth: true, SkipClientSANVerify: true}
+}
+
+// scheme is that of all addresses of members.
+func (m *Member) scheme() string {
+	if m.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 // Peer is a broker that runs a member. The members talk to each other at
@@ -46,7 +73,7 @@ const (
 	replaceInterval   = 5 * time.Millisecond
 )
 
-func (p Peer) url(offset int) (string, error) {
+func (p Peer) url(scheme string, offset int) (string, error) {
 	host, port, err := net.SplitHostPort(p.Control)
 	if err != nil {
 		return "", fmt.Errorf("address %q of broker %d: %w", p.Control, p.NodeID, err)
@@ -55,14 +82,14 @@ func (p Peer) url(offset int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("address %q of broker %d: port: %w", p.Control, p.NodeID, err)
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(n)+offset)), nil
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(n)+offset)), nil
 }
 
 // urls are those for members and for clients, as etcd's configuration has them.
-func (p Peer) urls() (members, clients []url.URL, err error) {
+func (p Peer) urls(scheme string) (members, clients []url.URL, err error) {
 	var parsed [2]*url.URL
 	for offset := range parsed {
-		text, err := p.url(offset)
+		text, err := p.url(scheme, offset)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -84,7 +111,7 @@ func memberNameOf(nodeID int32) string { return memberPrefix + strconv.Itoa(int(
 func (m *Member) configure(c *embed.Config, cluster string) error {
 	c.InitialCluster = ""
 	for _, p := range m.Peers {
-		peer, err := p.url(0)
+		peer, err := p.url(m.scheme(), 0)
 		if err != nil {
 			return err
 		}
@@ -96,18 +123,35 @@ func (m *Member) configure(c *embed.Config, cluster string) error {
 			continue
 		}
 		c.Name = p.name()
-		if c.AdvertisePeerUrls, c.AdvertiseClientUrls, err = p.urls(); err != nil {
+		if c.AdvertisePeerUrls, c.AdvertiseClientUrls, err = p.urls(m.scheme()); err != nil {
 			return err
 		}
 		own := Peer{NodeID: p.NodeID, Control: cmp.Or(m.Listen, p.Control)}
-		if c.ListenPeerUrls, c.ListenClientUrls, err = own.urls(); err != nil {
+		if c.ListenPeerUrls, c.ListenClientUrls, err = own.urls(m.scheme()); err != nil {
 			return err
 		}
+	}
+	if m.TLS != nil {
+		c.PeerTLSInfo, c.ClientTLSInfo = m.TLS.info(), m.TLS.info()
 	}
 	c.InitialClusterToken = cluster
 	c.TickMs = uint(memberTick.Milliseconds())
 	c.ElectionMs = uint((memberElectionTicks * memberTick).Milliseconds())
 	return nil
+}
+
+// checkScheme refuses to go on with TLS where the members have been without, or
+// the reverse: they know each other by addresses of the other kind, and would
+// wait for each other in vain.
+func (m *Member) checkScheme(server *embed.Etcd) error {
+	own := server.Server.Cluster().Member(server.Server.MemberID())
+	if own == nil || len(own.PeerURLs) == 0 || strings.HasPrefix(own.PeerURLs[0], m.scheme()+"://") {
+		return nil
+	}
+	if m.TLS != nil {
+		return errors.New("its members were made without TLS: leave the control plane's certificate out, or start a new cluster with it")
+	}
+	return errors.New("its members were made with TLS: give the control plane's certificate, key and authorities")
 }
 
 // awaitQuorum waits until the members have elected a leader, and says whom it

@@ -23,11 +23,17 @@ type members struct {
 	dir    string
 	peers  []Peer
 	stores [3]*Store
+	tls    [3]*MemberTLS
 }
 
 func openMembers(t *testing.T) *members {
 	t.Helper()
-	m := &members{dir: t.TempDir()}
+	return openMembersWith(t, [3]*MemberTLS{})
+}
+
+func openMembersWith(t *testing.T, tls [3]*MemberTLS) *members {
+	t.Helper()
+	m := &members{dir: t.TempDir(), tls: tls}
 	for i := range m.stores {
 		m.peers = append(m.peers, Peer{NodeID: int32(i + 1), Control: freeControl(t)})
 	}
@@ -54,7 +60,7 @@ func (m *members) open(t *testing.T, i int) {
 	defer cancel()
 	s, err := OpenEmbedded(ctx, EmbeddedOptions{
 		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: testLogger(t),
-		Member: &Member{NodeID: int32(i + 1), Peers: m.peers},
+		Member: &Member{NodeID: int32(i + 1), Peers: m.peers, TLS: m.tls[i]},
 	})
 	if err != nil {
 		t.Error(err)

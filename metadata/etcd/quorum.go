@@ -104,7 +104,7 @@ func (s *Store) questions(members []*etcdserverpb.Member) (questions []question,
 		if len(endpoints) == 0 {
 			return questions, done, nil
 		}
-		if client, err = clientv3.New(clientv3.Config{Endpoints: endpoints, Logger: s.client.GetLogger()}); err != nil {
+		if client, err = clientv3.New(clientv3.Config{Endpoints: endpoints, DialOptions: credentialsOf(s.tls), Logger: s.client.GetLogger()}); err != nil {
 			return nil, nil, err
 		}
 		done = func() { _ = client.Close() } // it reports its own context

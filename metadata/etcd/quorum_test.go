@@ -62,7 +62,7 @@ func TestQuorumOfThree(t *testing.T) {
 	}
 	client := Options{Brokers: true}
 	for _, p := range m.peers {
-		u, err := p.url(1)
+		u, err := p.url("http", 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestQuorumOfThree(t *testing.T) {
 	for _, s := range append([]*Store{outside}, m.stores[:]...) {
 		q := describe(t, s, 3)
 		for i, v := range q.Voters {
-			u, _ := m.peers[i].url(1)
+			u, _ := m.peers[i].url("http", 1)
 			if v.ID != m.peers[i].NodeID || len(v.Endpoints) != 1 || v.Endpoints[0] != addressOf(u) || v.LogEndOffset > q.HighWatermark || v.LogEndOffset < q.HighWatermark-100 {
 				t.Errorf("voter %d: %+v of %+v", i, v, q)
 			}

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"iter"
@@ -26,6 +27,7 @@ type Store struct {
 	stop    func() error           // of the embedded server, or of what watches over an external one
 	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
 	quorum  quorum
+	tls     func(host string) *tls.Config // of connections to members; nil: none
 }
 
 // defaultTimeout bounds a request whose context has no nearer deadline.

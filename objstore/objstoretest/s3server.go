@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,10 +25,11 @@ import (
 type S3 struct {
 	bucketadmin.Server // endpoint and root keys
 
-	binary, dir string
-	process     *exec.Cmd
-	exited      chan error // receives once, when the process has ended
-	output      *lockedBuffer
+	binary, dir       string
+	certFile, keyFile string // with TLS
+	process           *exec.Cmd
+	exited            chan error // receives once, when the process has ended
+	output            *lockedBuffer
 }
 
 // StartS3 starts an S3 server over an empty directory and ends it with the
@@ -79,6 +82,19 @@ func (s *S3) url(bucket string) string {
 	return (&url.URL{Scheme: "s3", Host: bucket, RawQuery: query.Encode()}).String()
 }
 
+// Secure starts the server again with a certificate (PEM), after which it
+// speaks TLS only. BucketURL is for before that.
+func (s *S3) Secure(t testing.TB, certFile, keyFile string) {
+	t.Helper()
+	s.Stop(t)
+	s.certFile, s.keyFile = certFile, keyFile
+	s.Endpoint = "https" + s.Endpoint[len("http"):]
+	s.Start(t)
+}
+
+// URL is that of a bucket that is there already.
+func (s *S3) URL(bucket string) string { return s.url(bucket) }
+
 // Start starts the server again after Stop, on the same port and with the same
 // objects.
 func (s *S3) Start(t testing.TB) {
@@ -113,9 +129,14 @@ func (s *S3) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var secure []string
+	if s.certFile != "" {
+		secure = []string{"--cert", s.certFile, "--key", s.keyFile}
+	}
 	// Not every file system that tests run on has the extended attributes that
 	// the server keeps its metadata in without a side directory.
-	cmd := exec.Command(s.binary, "--quiet", "--keep-alive", "--port", endpoint.Host, "--region", s.Region, "posix", "--sidecar", metadata, objects) //nolint:noctx // Stop ends it; a context would kill it before the test's clean-ups
+	args := slices.Concat([]string{"--quiet", "--keep-alive", "--port", endpoint.Host, "--region", s.Region}, secure, []string{"posix", "--sidecar", metadata, objects})
+	cmd := exec.Command(s.binary, args...) //nolint:noctx // Stop ends it; a context would kill it before the test's clean-ups
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	s.process, s.exited, err = startServer(ctx, cmd, s.Endpoint)
@@ -159,7 +180,8 @@ func answers(ctx context.Context, endpoint string) bool {
 	if err != nil {
 		return false
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	insecure := &tls.Config{InsecureSkipVerify: true} // who is there is for the tests to find out
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: insecure}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return false

@@ -1,0 +1,2 @@
+// Package securitytest makes certificates for tests.
+package securitytest
