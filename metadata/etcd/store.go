@@ -26,6 +26,7 @@ type Store struct {
 	stop    func() error           // of the embedded server, or of what watches over an external one
 	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
 	quorum  quorum
+	health  health
 }
 
 // defaultTimeout bounds a request whose context has no nearer deadline.
@@ -71,6 +72,7 @@ func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
 	if err != nil {
 		return metadata.KV{}, s.wrap(ctx, err, "get "+key)
 	}
+	s.health.heard()
 	if len(r.Kvs) == 0 {
 		return metadata.KV{Key: key}, nil
 	}
@@ -121,6 +123,7 @@ func (s *Store) page(ctx context.Context, from, end string, revision int64) (*cl
 	if err != nil {
 		return nil, s.wrap(ctx, err, "read a page")
 	}
+	s.health.heard()
 	return r, nil
 }
 
@@ -162,6 +165,7 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 	if err != nil {
 		return 0, s.wrap(ctx, err, "write "+about(comparisons, ops))
 	}
+	s.health.heard()
 	if !r.Succeeded {
 		return 0, fmt.Errorf("write %s: %w", about(comparisons, ops), metadata.ErrConflict)
 	}
@@ -267,6 +271,7 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID,
 	if err != nil {
 		return 0, s.wrap(ctx, err, "grant a lease")
 	}
+	s.health.heard()
 	return metadata.LeaseID(r.ID), nil
 }
 
@@ -277,6 +282,7 @@ func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
 	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease)); err != nil {
 		return s.wrap(ctx, err, "keep a lease alive")
 	}
+	s.health.heard()
 	return nil
 }
 
@@ -289,6 +295,7 @@ func (s *Store) Revoke(ctx context.Context, lease metadata.LeaseID) error {
 			return err
 		}
 	}
+	s.health.heard()
 	return nil
 }
 
