@@ -48,7 +48,7 @@ lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents
-	$(GO) test ./broker ./config -run 'TestGenerated|APIDocument' -update
+	$(GO) test ./broker ./config ./server -run 'TestGenerated|APIDocument' -update
 
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
