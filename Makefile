@@ -9,7 +9,7 @@ NEMESIS_TIME ?= 4m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
-.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench clean
+.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench monitoring-check clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -37,12 +37,15 @@ test-long: ## the same checks, for longer
 fuzz: ## some seconds for every decoder
 	tools/fuzz 20000x
 
-check: ## the fast gate
+check: monitoring-check ## the fast gate
 	@test -z "$$(gofmt -s -l $$(git ls-files '*.go'))" || { gofmt -s -l $$(git ls-files '*.go'); echo 'run gofmt -s -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(GO) fix -diff ./...
 	$(GO) mod tidy -diff
 	$(GO) test .
+
+monitoring-check: $(TOOLS)/monitoring ## dashboards and alerts: every metric in them is in docs/metrics.md
+	$(TOOLS)/monitoring .
 
 lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
@@ -64,3 +67,7 @@ clean:
 $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -trimpath -o ../$(TOOLS)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
+
+$(TOOLS)/monitoring: $(wildcard tools/monitoring/*.go) tools/monitoring/go.mod tools/monitoring/go.sum
+	$(GO) test -C tools/monitoring .
+	$(GO) build -C tools/monitoring -trimpath -o ../../$(TOOLS)/monitoring .
