@@ -63,9 +63,10 @@ func TestMetricsOfACluster(t *testing.T) {
 	client := newClient(t, brokers[0].bootstrap, append(clusterClient(brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	admin := kadm.NewClient(client)
 	for topic, replicas := range map[string]int16{"everywhere": 3, "alone": 1} {
-		if _, err := admin.CreateTopic(t.Context(), 6, replicas, nil, topic); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, time.Minute, "every broker knows the others, and "+topic+" is created", func() bool {
+			_, err := admin.CreateTopic(t.Context(), 6, replicas, nil, topic)
+			return err == nil
+		})
 	}
 	committed := kadm.Offsets{}
 	for _, topic := range []string{"everywhere", "alone"} {
