@@ -25,9 +25,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // cluster is broker 1 of two, with real metadata, logs and replicas.
 type cluster struct {
 	Options
-	t     *testing.T
-	admin *metadata.Admin
-	asked []metadata.TopicPartition // of broker 2
+	t        *testing.T
+	admin    *metadata.Admin
+	follower *metadata.Follower
+	asked    []metadata.TopicPartition // of broker 2
+	other    *metadata.Registration    // broker 2's
 }
 
 type fakeGroups []groups.Overview
@@ -58,8 +60,9 @@ func newCluster(t *testing.T) *cluster {
 	}
 	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: logger})
 	run(t, follower.Run)
+	var r *metadata.Registration
 	for id := range int32(2) {
-		r := metadata.NewRegistration(metadata.RegistrationOptions{
+		r = metadata.NewRegistration(metadata.RegistrationOptions{
 			Store: store, BrokerID: id + 1, DirectoryID: "d" + number(id), Now: time.Now, Logger: logger,
 			Listeners: []metadata.Listener{{Name: "PLAINTEXT", Host: "broker", Port: 9092 + id, Protocol: "PLAINTEXT"}},
 		})
@@ -83,7 +86,7 @@ func newCluster(t *testing.T) *cluster {
 		},
 	})
 	run(t, replicas.Run)
-	c := &cluster{t: t, admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now})}
+	c := &cluster{t: t, other: r, follower: follower, admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now})}
 	c.Options = Options{
 		BrokerID: 1, Listener: "PLAINTEXT", Logger: logger, Image: follower.Image, Replicas: replicas, Groups: fakeGroups{},
 		IsController: func() bool { return false }, Partitions: func() bool { return true },
@@ -98,10 +101,16 @@ func newCluster(t *testing.T) *cluster {
 // topic creates a topic; each of its partitions has one replica.
 func (c *cluster) topic(name string, on ...int32) {
 	c.t.Helper()
-	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{}}
+	assignments := map[int32][]int32{}
 	for i, b := range on {
-		spec.Assignments[int32(i)] = []int32{b}
+		assignments[int32(i)] = []int32{b}
 	}
+	c.assigned(name, assignments)
+}
+
+func (c *cluster) assigned(name string, assignments map[int32][]int32) {
+	c.t.Helper()
+	spec := metadata.TopicSpec{Name: name, Assignments: assignments}
 	r := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{spec}, false)[0]
 	if r.Err == nil {
 		r.Err = c.Replicas.AwaitServed(c.t.Context(), []metadata.TopicID{r.ID})
@@ -151,10 +160,28 @@ func TestPartitionsComeFromTheirLeader(t *testing.T) {
 	c := newCluster(t)
 	c.topic("a", 1, 2, 1)
 	c.topic("b", 2)
+	c.assigned("c", map[int32][]int32{0: {2, 1}})
 	got := series(t, &partitionCollector{c.Options, 100})
 	want(t, got, map[string]float64{"kafka_topic_partition_leader{0,a}": 1, "kafka_topic_partition_leader{2,a}": 1}, "kafka_topic_partition_leader{")
-	want(t, got, map[string]float64{"kafka_log_log_size{0,a}": 0, "kafka_log_log_size{2,a}": 0}, "kafka_log_log_size")
+	want(t, got, map[string]float64{"kafka_log_log_size{0,a}": 0, "kafka_log_log_size{2,a}": 0, "kafka_log_log_size{0,c}": 0}, "kafka_log_log_size")
 	want(t, got, map[string]float64{"varve_telemetry_omitted_count{partitions}": 0}, "varve_telemetry_omitted_count")
+}
+
+func TestControllerTellsOfPartitionsWithoutALeader(t *testing.T) {
+	c := newCluster(t)
+	c.topic("a", 1, 2)
+	c.IsController = func() bool { return true }
+	if err := c.other.Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return len(m.Brokers) == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	got := series(t, &partitionCollector{c.Options, 100}, clusterCollector{c.Options})
+	want(t, got, map[string]float64{
+		"kafka_topic_partition_leader{0,a}": 1, "kafka_topic_partition_leader{1,a}": -1, "kafka_controller_kafkacontroller_offlinepartitionscount{}": 1,
+		"kafka_topic_partition_under_replicated_partition{0,a}": 0, "kafka_topic_partition_under_replicated_partition{1,a}": 1,
+	}, "kafka_topic_partition_leader{", "kafka_topic_partition_under", "kafka_controller_kafkacontroller_offline")
 }
 
 func TestPartitionsAreBounded(t *testing.T) {
