@@ -159,8 +159,8 @@ Generated from the registry of a running broker by ` + "`make gen`" + `; do not 
 ` + "`GET /metrics`" + ` on the address that ` + "`--http`" + ` says has these, in Prometheus' text format. Dashboards and alerts are in
 [monitoring/](../monitoring/README.md).
 
-Series of single partitions are made at the scrape, at most 10000 replicas and 10000 committed offsets on a broker, in the order of the names;
-` + "`varve_telemetry_omitted_count`" + ` is how many were too many. ` + "`varve.metrics.partitions=false`" + ` turns them off, at any time; what is summed up over
+Series are made at the scrape, for at most 10000 topics, 10000 replicas and 10000 committed offsets on a broker, in the order of the names;
+` + "`varve_telemetry_omitted_count`" + ` is how many were too many. ` + "`varve.metrics.partitions=false`" + ` turns those of single partitions off, at any time; what is summed up over
 topics and groups stays. Counters of a topic begin anew when the last replica of the topic leaves the broker.
 
 A group's lag needs the ends of its partitions. A coordinator takes those that it has an in-sync replica of from itself, a follower's being behind the

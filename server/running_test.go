@@ -39,8 +39,8 @@ func startBroker(t *testing.T, args ...string) running {
 	go func() { ended <- s.run(ctx, time.Now()) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+		if runErr := <-ended; runErr != nil {
+			t.Error(runErr)
 		}
 	})
 	select {

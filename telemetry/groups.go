@@ -25,7 +25,7 @@ var (
 )
 
 const (
-	// maxGroupOffsets bounds the committed offsets, in order of groups, topics and partitions, that have series of their own in one scrape.
+	// maxGroupOffsets bounds the groups and their committed offsets, in order of groups, topics and partitions, that have series in one scrape.
 	maxGroupOffsets = 10_000
 	// endOffsetsTimeout bounds what a scrape waits for the coordinators, and for the leaders of partitions without a replica here.
 	endOffsetsTimeout = 2 * time.Second
@@ -54,11 +54,15 @@ func (c *groupCollector) collect(ch chan<- prometheus.Metric) {
 	}
 	slices.SortFunc(list, func(a, b groups.Overview) int { return cmp.Compare(a.ID, b.ID) })
 	ends := c.endOffsets(ctx, list)
-	left := c.max
+	left, over := c.max, 0
 	for i := range list {
+		if left <= 0 {
+			over += 1 + len(list[i].Offsets)
+			continue
+		}
 		left -= c.group(ch, &list[i], ends, left)
 	}
-	omitted.send(ch, float64(max(-left, 0)), "group_offsets")
+	omitted.send(ch, float64(over+max(-left, 0)), "groups")
 }
 
 // topicSums are a group's in one topic.
@@ -67,11 +71,11 @@ type topicSums struct {
 	unknown     bool // one of the ends is not
 }
 
-// group sends a group's series, up to room for single partitions, and returns how many there would be.
-func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, ends map[metadata.TopicPartition]int64, room int) (offsets int) {
+// group sends a group's series, those of single partitions as far as there is room, and returns how much room it would take.
+func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, ends map[metadata.TopicPartition]int64, room int) int {
 	groupMembers.send(ch, float64(g.Members), g.ID)
 	sums := map[string]*topicSums{}
-	each := c.o.Partitions()
+	each, offsets := c.o.Partitions(), 0
 	for _, tp := range slices.SortedFunc(maps.Keys(g.Offsets), comparePartitions) {
 		if _, exists := c.o.Image().Partition(tp); !exists {
 			continue
@@ -104,7 +108,7 @@ func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, 
 			groupLagSum.send(ch, s.lag, g.ID, topic)
 		}
 	}
-	return offsets
+	return max(offsets, len(sums), 1)
 }
 
 func comparePartitions(a, b metadata.TopicPartition) int {

@@ -35,6 +35,9 @@ type groupSource interface {
 // maxPartitions bounds the partitions, in order of their topics' names, that have series of their own in one scrape.
 const maxPartitions = 10_000
 
+// maxTopics bounds the topics, in order of their names, that have series of their own in one scrape.
+const maxTopics = 10_000
+
 var omitted = gauge("varve_telemetry_omitted_count", "What had no series of its own in this scrape because there is too much of it.", "what")
 
 // part collects the metrics about one thing.
@@ -49,7 +52,7 @@ type Collector struct{ parts []part }
 // New makes a collector.
 func New(o Options) *Collector {
 	return &Collector{parts: []part{
-		topicCollector{o}, &partitionCollector{o, maxPartitions}, replicaCollector{o}, clusterCollector{o}, dirCollector{o}, newGroupCollector(o),
+		topicCollector{o, maxTopics}, &partitionCollector{o, maxPartitions}, replicaCollector{o}, clusterCollector{o}, dirCollector{o}, newGroupCollector(o),
 	}}
 }
 

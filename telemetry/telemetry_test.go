@@ -184,6 +184,17 @@ func TestControllerTellsOfPartitionsWithoutALeader(t *testing.T) {
 	}, "kafka_topic_partition_leader{", "kafka_topic_partition_under", "kafka_controller_kafkacontroller_offline")
 }
 
+func TestTopicsAreBounded(t *testing.T) {
+	c := newCluster(t)
+	for _, name := range []string{"c", "a", "b"} {
+		c.topic(name, 1)
+	}
+	want(t, series(t, topicCollector{c.Options, 2}), map[string]float64{
+		"kafka_server_brokertopicmetrics_bytesin_total{a}": 0, "kafka_server_brokertopicmetrics_bytesin_total{b}": 0,
+		"varve_telemetry_omitted_count{topics}": 1,
+	}, "kafka_server_brokertopicmetrics_bytesin_total", "varve_")
+}
+
 func TestPartitionsAreBounded(t *testing.T) {
 	c := newCluster(t)
 	c.topic("b", 1, 1, 1)
@@ -240,7 +251,7 @@ func TestLagIsAskedOfTheLeader(t *testing.T) {
 
 	got = series(t, &groupCollector{o: c.Options, max: 1})
 	want(t, got, map[string]float64{
-		"kafka_consumergroup_current_offset{g,0,a}": 0, "kafka_consumergroup_current_offset_sum{g,a}": 6, "varve_telemetry_omitted_count{group_offsets}": 2,
+		"kafka_consumergroup_current_offset{g,0,a}": 0, "kafka_consumergroup_current_offset_sum{g,a}": 6, "varve_telemetry_omitted_count{groups}": 3,
 	}, "kafka_consumergroup_current_offset", "varve_telemetry")
 	c.Partitions = func() bool { return false }
 	want(t, series(t, &groupCollector{o: c.Options, max: 10}), map[string]float64{"kafka_consumergroup_current_offset_sum{g,a}": 6}, "kafka_consumergroup_current_offset")

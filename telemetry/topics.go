@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,7 +37,10 @@ func topicCounter(name, help string) family {
 	return counter("kafka_server_brokertopicmetrics_"+name+"_total", help, "topic")
 }
 
-type topicCollector struct{ o Options }
+type topicCollector struct {
+	o   Options
+	max int
+}
 
 func (topicCollector) families() []family {
 	list := make([]family, len(topicCounters))
@@ -58,9 +63,11 @@ func (t topicCollector) collect(ch chan<- prometheus.Metric) {
 			sum[i] += c.value(traffic).Load()
 		}
 	}
-	for topic, sum := range sums {
+	names := slices.Sorted(maps.Keys(sums))
+	for _, topic := range names[:min(len(names), t.max)] {
 		for i, c := range topicCounters {
-			c.send(ch, float64(sum[i]), topic)
+			c.send(ch, float64(sums[topic][i]), topic)
 		}
 	}
+	omitted.send(ch, float64(max(len(names)-t.max, 0)), "topics")
 }
