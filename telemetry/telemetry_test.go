@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // cluster is broker 1 of two, with real metadata, logs and replicas.
 type cluster struct {
 	Options
-	t        *testing.T
+	t        testing.TB
 	admin    *metadata.Admin
 	follower *metadata.Follower
 	asked    []metadata.TopicPartition // of broker 2
@@ -36,7 +36,7 @@ type fakeGroups []groups.Overview
 
 func (f fakeGroups) Overviews(context.Context) ([]groups.Overview, error) { return f, nil }
 
-func run(t *testing.T, work func(context.Context) error) {
+func run(t testing.TB, work func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -49,7 +49,7 @@ func run(t *testing.T, work func(context.Context) error) {
 	})
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	store := metadata.NewMemStore()
@@ -270,6 +270,20 @@ func TestCollectorIsComplete(t *testing.T) {
 	for _, f := range families {
 		if _, ok := types[f.GetName()]; !ok {
 			t.Errorf("%s is not among the types", f.GetName())
+		}
+	}
+}
+
+// BenchmarkScrape is what one scrape of a thousand partitions takes, of which this broker leads all.
+func BenchmarkScrape(b *testing.B) {
+	c := newCluster(b)
+	c.topic("a", slices.Repeat([]int32{1}, 1000)...)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(New(c.Options))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := registry.Gather(); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
