@@ -46,6 +46,33 @@ func TestGeneratedMetricsDocument(t *testing.T) {
 	}
 }
 
+// TestStockNamesAreThere has every metric that the dashboards and alerts of kafka_exporter and Strimzi for Kafka look at, but for those that
+// docs/metrics.md says are not there.
+func TestStockNamesAreThere(t *testing.T) {
+	text, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := map[string]string{ // prefixes and what follows them
+		"kafka_":                 "brokers broker_info topic_partitions log_log_size log_logmanager_offlinelogdirectorycount server_socket_server_metrics_connection_count controller_controllerstats_uncleanleaderelections_total",
+		"kafka_topic_partition_": "current_offset oldest_offset in_sync_replica leader leader_is_preferred replicas under_replicated_partition",
+		"kafka_consumergroup_":   "current_offset current_offset_sum lag lag_sum members",
+		"kafka_server_brokertopicmetrics_": "bytesin_total bytesout_total messagesin_total totalproducerequests_total totalfetchrequests_total failedproducerequests_total failedfetchrequests_total " +
+			"remotefetchbytes_total remotefetchrequests_total remotefetcherrors_total remotecopybytes_total remotecopyrequests_total remotecopyerrors_total remotedeleterequests_total remotedeleteerrors_total " +
+			"remotecopylagbytes remotecopylagsegments remotelogsizebytes",
+		"kafka_server_replicamanager_":      "underreplicatedpartitions underminisrpartitioncount leadercount partitioncount",
+		"kafka_controller_kafkacontroller_": "activecontrollercount offlinepartitionscount",
+		"kafka_cluster_partition_":          "underminisr atminisr replicascount",
+	}
+	for prefix, names := range wanted {
+		for name := range strings.FieldsSeq(names) {
+			if !strings.Contains(string(text), "\n| `"+prefix+name+"` |") {
+				t.Errorf("%s%s is not in docs/metrics.md", prefix, name)
+			}
+		}
+	}
+}
+
 // useBroker writes a record, reads it as a member of a group, and commits.
 func useBroker(t *testing.T, address string) {
 	t.Helper()
