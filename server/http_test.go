@@ -65,7 +65,7 @@ func TestRunningBrokerTellsOfItself(t *testing.T) {
 	b := startBroker(t, "--pprof")
 	for path, want := range map[string]string{
 		"/healthz": "ok", "/readyz": "ready", "/debug/pprof/": "goroutine",
-		"/metrics": "\nkafka_controller_kafkacontroller_activecontrollercount 1\n",
+		"/metrics": "\nkafka_server_replicamanager_partitioncount 0\n",
 	} {
 		if status, body := b.get(t, path); status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %d, without %q", path, status, want)
