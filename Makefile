@@ -14,7 +14,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench image release release-check localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration containers nemesis fuzz check lint gen bench monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -46,19 +46,22 @@ test-long: ## the same checks, for longer
 fuzz: ## some seconds for every decoder
 	tools/fuzz 20000x
 
-check: ## the fast gate
+check: monitoring-check ## the fast gate
 	@test -z "$$(gofmt -s -l $$(git ls-files '*.go'))" || { gofmt -s -l $$(git ls-files '*.go'); echo 'run gofmt -s -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(GO) fix -diff ./...
 	$(GO) mod tidy -diff
 	$(GO) test .
 
+monitoring-check: $(TOOLS)/monitoring ## dashboards and alerts: every metric in them is in docs/metrics.md
+	$(TOOLS)/monitoring .
+
 lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
 	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents
-	$(GO) test ./broker ./config -run 'TestGenerated|APIDocument' -update
+	$(GO) test ./broker ./config ./server -run 'TestGenerated|APIDocument' -update
 
 bench: ## micro benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./record ./storage ./broker ./tiering
@@ -100,3 +103,7 @@ clean:
 $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -trimpath -o ../$(TOOLS)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
+
+$(TOOLS)/monitoring: $(wildcard tools/monitoring/*.go) tools/monitoring/go.mod tools/monitoring/go.sum
+	$(GO) test -C tools/monitoring .
+	$(GO) build -C tools/monitoring -trimpath -o ../../$(TOOLS)/monitoring .

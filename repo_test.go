@@ -40,11 +40,12 @@ var layers = map[string][]string{
 	"replication":   {"backoff", "record", "storage", "tiering", "metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
+	"telemetry":   {"metadata", "replication", "groups"},
 
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
-		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "tracing",
+		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 

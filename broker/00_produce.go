@@ -39,6 +39,7 @@ func (b *Broker) produce(_ context.Context, r *Request, req *kmsg.ProduceRequest
 	if req.Acks == replication.AcksNone {
 		return stage2{ready: true, respond: func(ctx context.Context) kmsg.Response {
 			for i := range appends {
+				appends[i].count()
 				if err := appends[i].err; err != nil {
 					b.code(ctx, err) // logged if it has no code
 					r.CloseConnection(err.Error())
@@ -59,6 +60,13 @@ type produced struct {
 	replication.Appended
 	partition *replication.Partition // nil: not here
 	err       error
+}
+
+// count tells the topic's counters. A topic that has no partition here has none: names that clients make up cost no memory.
+func (a *produced) count() {
+	if a.partition != nil {
+		a.partition.Traffic().Produced(a.err)
+	}
 }
 
 // pendingOf are the appends that are not acknowledged yet: mostly none.
@@ -151,6 +159,7 @@ func (b *Broker) produceResponse(ctx context.Context, r *Request, req *kmsg.Prod
 			answer := &topic.Partitions[j]
 			answer.Default()
 			answer.Partition = t.Partitions[j].Partition
+			appends[0].count()
 			b.producedAnswer(ctx, answer, &appends[0])
 			if answer.ErrorCode == int16(protocol.NotLeaderOrFollower) && req.Version >= 10 {
 				hint := b.leaderOf(t.Topic, t.TopicID, answer.Partition, r.Listener)

@@ -64,6 +64,8 @@ type api struct {
 	// keepsFrame: the handler's owner may retain byte slices of the request, so the frame is left to the garbage collector. The frames of
 	// all other requests are used again as soon as the response is written.
 	keepsFrame bool
+
+	metrics func() *apiMetrics // New's
 }
 
 // stage2 is the second half of a pipelined request.

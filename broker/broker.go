@@ -118,6 +118,7 @@ func New(o Options) *Broker {
 	b.sessions.register(o.Registerer)
 	b.metrics = newMetrics(o.Registerer, b.budget)
 	for _, a := range apis() {
+		a.metrics = b.metrics.of(a.name())
 		b.apis[a.key] = &a
 	}
 	return b

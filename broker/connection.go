@@ -50,7 +50,7 @@ type exchange struct {
 	frame  *protocol.Frame
 	body   kmsg.Request
 	answer stage2
-	since  time.Time
+	times  times
 	span   trace.Span // nil: not traced
 }
 
@@ -159,12 +159,13 @@ func (c *connection) read(ctx context.Context) error {
 		default:
 			return err
 		}
-		c.broker.metrics.requestBytes.Add(float64(len(frame.Bytes()) + 4))
-		x := &exchange{frame: frame, since: time.Now()}
+		x := &exchange{frame: frame, times: times{read: time.Now()}}
 		if err = c.guard(ctx, func() error { return c.accept(ctx, x) }); err != nil {
 			x.done()
 			return err
 		}
+		x.times.accepted = time.Since(x.times.read)
+		x.api.metrics().requestBytes.Add(float64(len(frame.Bytes()) + 4))
 		if err = c.pass(ctx, x); err != nil {
 			return err
 		}
@@ -253,6 +254,7 @@ func (c *connection) respond(ctx context.Context, x *exchange) (err error) {
 		defer func() { spanFailed(x.span, err) }()
 	}
 	resp := x.answer.respond(ctx)
+	x.times.answered = time.Since(x.times.read)
 	if r, ok := resp.(releasedResponse); ok {
 		defer r.Release()
 	}
@@ -268,7 +270,7 @@ func (c *connection) respond(ctx context.Context, x *exchange) (err error) {
 	if err = c.send(x, resp); err != nil {
 		return fmt.Errorf("respond to %s: %w", x.api.name(), err)
 	}
-	c.broker.metrics.observe(x.api.name(), x.since)
+	x.api.metrics().observe(x.times)
 	return nil
 }
 
@@ -291,7 +293,7 @@ func (c *connection) send(x *exchange, resp kmsg.Response) error {
 	if err := w.send(c.nc); err != nil {
 		return err
 	}
-	c.broker.metrics.responseBytes.Add(float64(w.size))
+	x.api.metrics().responseBytes.Add(float64(w.size))
 	return nil
 }
 

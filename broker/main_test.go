@@ -80,7 +80,10 @@ func value(t *testing.T, c prometheus.Collector) float64 {
 	return m.GetCounter().GetValue() + m.GetGauge().GetValue()
 }
 
-func (b *Broker) override(a api) { b.apis[a.key] = &a }
+func (b *Broker) override(a api) {
+	a.metrics = b.metrics.of(a.name())
+	b.apis[a.key] = &a
+}
 
 // pipes is a listener whose connections are made by dial, in memory.
 type pipes struct {

@@ -14,9 +14,9 @@ func (c *connection) traced(ctx context.Context, x *exchange) context.Context {
 	if c.broker.tracer == nil {
 		return ctx
 	}
-	ctx, x.span = c.broker.tracer.Start(ctx, x.api.name(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.since), trace.WithAttributes(
+	ctx, x.span = c.broker.tracer.Start(ctx, x.api.name(), trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(x.times.read), trace.WithAttributes(
 		attribute.Int("kafka.api.version", int(x.req.Version)), attribute.String("kafka.client.id", x.req.ClientID),
-		attribute.String("kafka.listener", c.listener), attribute.String("network.peer.address", c.host), attribute.Int("kafka.request.bytes", len(x.frame.Bytes())),
+		attribute.String("kafka.listener", c.listener.name), attribute.String("network.peer.address", c.host), attribute.Int("kafka.request.bytes", len(x.frame.Bytes())),
 	))
 	return ctx
 }

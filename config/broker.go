@@ -22,6 +22,7 @@ type Broker struct {
 	Advertise   []Endpoint // what clients are told, of all or some of Listen; see [Broker.Advertised]
 	HTTP        string     // HOST:PORT
 	HTTPTLS     TLSFiles   // CAFile verifies clients
+	Pprof       bool       // /debug/pprof at HTTP
 	ObjectStore string     // URL
 	Rack        string
 	Cluster     string
@@ -47,12 +48,13 @@ type Seed struct {
 
 // setting is one line of the table of process settings.
 type setting struct {
-	name    string // of the flag and the YAML key; the environment variable is VARVE_ and this in capitals
-	value   string // what stands for the value in the help
-	def     string
-	doc     string
-	several bool // a comma-separated list, or the flag repeated
-	apply   func(b *Broker, text string) error
+	name     string // of the flag and the YAML key; the environment variable is VARVE_ and this in capitals
+	value    string // what stands for the value in the help
+	def      string
+	doc      string
+	several  bool // a comma-separated list, or the flag repeated
+	isSwitch bool // the flag alone means true
+	apply    func(b *Broker, text string) error
 }
 
 func (s setting) env() string { return envName(s.name) }
@@ -103,6 +105,12 @@ var processSettings = []setting{
 	{name: "http", value: "HOST:PORT", def: "127.0.0.1:9644", doc: "address of /metrics, /healthz and /readyz", apply: func(b *Broker, text string) error {
 		b.HTTP = text
 		return checkAddress(text, 0)
+	}},
+	{name: "pprof", value: "true|false", def: "false", isSwitch: true, doc: "serve profiles of this process at /debug/pprof on the --http address; they show what is in its memory", apply: func(b *Broker, text string) (err error) {
+		if b.Pprof, err = strconv.ParseBool(text); err != nil {
+			return errors.New("must be true or false")
+		}
+		return nil
 	}},
 	{name: "object-store", value: "URL", doc: "bucket of the remote tier: file://DIR, s3://BUCKET?…, gs://BUCKET (default: file://DATA-DIR/objects)", apply: func(b *Broker, text string) error {
 		b.ObjectStore = text

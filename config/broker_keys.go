@@ -34,6 +34,9 @@ func brokerKeys() []Key {
 		brokerKey("socket.request.max.bytes", Int, "104857600", "bytes", atLeast(1),
 			"The largest request that is accepted."),
 
+		clusterKey(brokerKey("varve.metrics.partitions", Boolean, "true", "", validator{},
+			"Whether /metrics has series of single partitions, of up to 10000 on each broker, and of groups' offsets in them. Without, topics and groups still have theirs.")),
+
 		nullKey(brokerKey(interBrokerListener, String, "", "", validator{},
 			"The listener that brokers reach each other at; it must be advertised. While neither it nor security.inter.broker.protocol is set: PLAINTEXT.")),
 		brokerKey(protocolMap, String, defaultProtocols, "", protocols(),

@@ -27,6 +27,9 @@ func BindBroker(fs *pflag.FlagSet) *Flags {
 		v := &flagValue{placeholder: s.value, def: s.def, several: s.several}
 		f.values[s.name] = v
 		fs.Var(v, s.name, s.doc)
+		if s.isSwitch {
+			fs.Lookup(s.name).NoOptDefVal = "true"
+		}
 	}
 	fs.Var(&f.set, setSetting, "broker configuration by Kafka's name; may be repeated")
 	return f

@@ -304,3 +304,26 @@ func TestAccessToExternalServers(t *testing.T) {
 		t.Errorf("an embedded etcd beside external NATS: %+v", b)
 	}
 }
+
+func TestPprofIsASwitch(t *testing.T) {
+	for _, tc := range []struct {
+		file    string
+		environ []string
+		args    []string
+		want    bool
+	}{
+		{"", nil, nil, false},
+		{"", nil, []string{"--pprof"}, true},
+		{"", nil, []string{"--pprof=true"}, true},
+		{"", []string{"VARVE_PPROF=true"}, nil, true},
+		{"", []string{"VARVE_PPROF=true"}, []string{"--pprof=false"}, false},
+		{"pprof: true\n", nil, nil, true},
+	} {
+		if b := mustLoad(t, tc.file, tc.environ, tc.args...); b.Pprof != tc.want {
+			t.Errorf("%q %v %v: %t", tc.file, tc.environ, tc.args, b.Pprof)
+		}
+	}
+	if _, err := load(t, "", []string{"VARVE_PPROF=perhaps"}); err == nil || !strings.Contains(err.Error(), "VARVE_PPROF") || !strings.Contains(err.Error(), "true or false") {
+		t.Errorf("VARVE_PPROF=perhaps: %v", err)
+	}
+}

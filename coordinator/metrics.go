@@ -18,7 +18,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		shards: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "varve_coordinator_shards", Help: "Partitions coordinated here, by state.",
 		}, []string{"state"}),
@@ -46,4 +46,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "varve_coordinator_skipped_records_total", Help: "Records of the log that made no sense and were skipped.",
 		}),
 	}
+	for _, state := range []string{"loading", "active"} {
+		m.shards.WithLabelValues(state)
+	}
+	for _, result := range []string{"ok", "error", "uncertain"} {
+		m.appends.WithLabelValues(result)
+	}
+	return m
 }

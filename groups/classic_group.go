@@ -277,6 +277,8 @@ func (g *classicGroup) stateName() string    { return string(g.state) }
 func (g *classicGroup) protocolKind() string { return g.protocolType }
 func (g *classicGroup) empty() bool          { return g.state == empty && len(g.pending) == 0 }
 
+func (g *classicGroup) size() int { return len(g.members) }
+
 func (g *classicGroup) checkCommit(memberID string, instanceID *string, generation int32) int16 {
 	switch {
 	case generation < 0 && g.state == empty:

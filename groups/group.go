@@ -17,6 +17,8 @@ type group interface {
 	protocolKind() string
 	// empty says that it has no members, and nobody who is about to be one.
 	empty() bool
+	// size is how many members it has.
+	size() int
 	// checkCommit is the error code for an offset commit by such a member.
 	checkCommit(memberID string, instanceID *string, generation int32) int16
 	// session is the session timeout that a commit of a member renews, if it does.

@@ -15,7 +15,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		groups: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "varve_groups_groups", Help: "Groups coordinated here, by state.",
 		}, []string{"state"}),
@@ -32,4 +32,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "varve_groups_rebalances_total", Help: "Rebalances of classic groups that ended with an assignment.",
 		}),
 	}
+	for _, state := range []classicState{empty, preparing, completing, stable} {
+		m.groups.WithLabelValues(string(state))
+	}
+	return m
 }

@@ -52,7 +52,7 @@ func TestFollowersOfATieredTopic(t *testing.T) {
 		})
 	}
 	reassign(replicas[0], replicas[1], added)
-	if !strings.Contains(metrics(t, brokers[added-1]), `varve_replication_restores_total{outcome="restored"}`) {
+	if restores, _ := scrape(t, brokers[added-1:added]).sum(`varve_replication_restores_total{outcome="restored"}`); restores == 0 {
 		t.Error("the added replica has copied the history")
 	}
 	if localStart(t, brokers[added-1], "tiered-0") < 10_000 {

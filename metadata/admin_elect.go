@@ -21,7 +21,8 @@ const (
 // error per partition in their order. It returns when this broker's image shows
 // them. ErrElectionNotNeeded says that the wanted leader leads already.
 func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
-	errs := a.alterPartitions(ctx, tps, func(image *Image, _ int, p *Partition) (Partition, []Comparison, error) {
+	unclean := make([]bool, len(tps))
+	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
 		var next Partition
 		var err error
 		switch kind {
@@ -32,9 +33,13 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 		default:
 			err = fmt.Errorf("%w: unknown election type %d", ErrInvalidRequest, kind)
 		}
+		unclean[i] = uncleanElection(p, &next)
 		return next, []Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
 	})
 	for i, err := range errs {
+		if err == nil && unclean[i] {
+			a.follower.metrics.unclean.Inc()
+		}
 		if err != nil {
 			errs[i] = fmt.Errorf("elect a leader of %s: %w", tps[i], err)
 		}

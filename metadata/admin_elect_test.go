@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	dto "github.com/prometheus/client_model/go"
 )
 
 // settle plans on the image, as a controller would, until nothing is left.
@@ -100,6 +102,32 @@ func TestPreferredLeaderThatStopsIsNotElected(t *testing.T) {
 	}
 }
 
+func uncleanElections(t *testing.T, f *Follower) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := f.metrics.unclean.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
+
+// TestUncleanElectionIsOneOfAnOutsider goes through who may be elected.
+func TestUncleanElectionIsOneOfAnOutsider(t *testing.T) {
+	was := Partition{Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ELR: []int32{2}, Leader: 1, LeaderEpoch: 4}
+	for leader, unclean := range map[int32]bool{1: false, 2: false, 3: true, NoBroker: false} {
+		next := was
+		next.Leader, next.LeaderEpoch = leader, 5
+		if uncleanElection(&was, &next) != unclean {
+			t.Errorf("the election of %d is not told as it is", leader)
+		}
+	}
+	next := was
+	next.ISR = []int32{1, 3} // no election
+	if uncleanElection(&was, &next) {
+		t.Error("a change of the in-sync set is none")
+	}
+}
+
 func TestElectUncleanLeader(t *testing.T) {
 	it := newISRTest(t, 1)
 	it.admin.minISR = oneReplica // nobody stays eligible
@@ -117,6 +145,9 @@ func TestElectUncleanLeader(t *testing.T) {
 	}
 	if err := elect(); err != nil {
 		t.Fatal(err)
+	}
+	if n := uncleanElections(t, it.admin.follower); n != 1 {
+		t.Errorf("%v unclean elections are counted", n)
 	}
 	if p := it.partition(t, 0); p.Leader != 2 || len(p.ISR) != 1 || p.Members()[0] != it.member(2) || p.LeaderEpoch != 1 {
 		t.Errorf("elected %+v", p)

@@ -189,12 +189,16 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 	start := time.Now()
 	newest, errs := writeAll(ctx, c.store, []Comparison{CreatedAt(controllerKey, c.epoch.Load())}, changes)
 	conflicts := 0
-	for _, err := range errs {
+	for i, err := range errs {
 		switch {
 		case errors.Is(err, ErrConflict):
 			conflicts++
 		case err != nil:
 			return fmt.Errorf("apply the controller's changes: %w", err)
+		case changes[i].Unclean:
+			c.follower.metrics.unclean.Inc()
+			c.logger.Error("unclean election: records that were acknowledged may be lost", slog.String("partition", changes[i].Partition.String()),
+				slog.String("reason", changes[i].Reason))
 		}
 	}
 	c.logger.Info("the controller changed the cluster", slog.Int("changes", len(changes)), slog.Int("conflicts", conflicts),

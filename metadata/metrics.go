@@ -9,6 +9,7 @@ type metrics struct {
 	revision  prometheus.Gauge
 	relists   prometheus.Counter
 	badValues prometheus.Counter
+	unclean   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -25,6 +26,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		badValues: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_metadata_unreadable_batches_total",
 			Help: "Batches of changes with a value that could not be read.",
+		}),
+		unclean: f.NewCounter(prometheus.CounterOpts{
+			Name: "kafka_controller_controllerstats_uncleanleaderelections_total",
+			Help: "Replicas that were neither in sync nor eligible and that this broker, as the controller or on request, has had elected.",
 		}),
 	}
 }

@@ -14,6 +14,7 @@ const creationGrace = time.Minute
 type Change struct {
 	Partition TopicPartition // what it is about, for logs; Topic is empty for a cleanup
 	Reason    string
+	Unclean   bool // elects a replica that may lack what was committed
 	Guards    []Comparison
 	Ops       []Op
 }
@@ -109,7 +110,7 @@ func Plan(image *Image, o PlanOptions) []Change {
 func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
 	key := partitionKey(t.ID, number)
 	return Change{
-		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason,
+		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason, Unclean: uncleanElection(p, next),
 		Guards: []Comparison{ModifiedAt(key, p.Revision)},
 		Ops:    []Op{Put(key, next.encode())},
 	}

@@ -45,6 +45,12 @@ func repair(image *Image, p *Partition, rules electionRules) (next Partition, re
 	return next, reason
 }
 
+// uncleanElection tells whether the next state elects a replica that was neither in sync nor eligible.
+func uncleanElection(p, next *Partition) bool {
+	return next.LeaderEpoch != p.LeaderEpoch && next.Leader != NoBroker &&
+		!slices.Contains(p.ISR, next.Leader) && !slices.Contains(p.ELR, next.Leader)
+}
+
 // wellLed tells, without allocating, that there is nothing to repair.
 func wellLed(image *Image, p *Partition) bool {
 	if len(p.Adding)+len(p.Removing)+len(p.ELR) > 0 || len(p.ISR) == 0 || len(p.ISREpochs) != len(p.ISR) {

@@ -98,6 +98,7 @@ func Open(o Options) (*Bus, error) {
 		b.stopServer()
 		return nil, fmt.Errorf("open the hint bus: %w", err)
 	}
+	b.watch(o.Registerer)
 	return b, nil
 }
 

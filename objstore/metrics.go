@@ -21,7 +21,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "varve_objstore_requests_total",
 			Help: "Requests to the object store, attempts counted one by one, by operation and outcome.",
@@ -40,6 +40,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Requests to the object store that are under way.",
 		}),
 	}
+	for _, op := range []string{"put", "get", "stat", "list", "delete"} {
+		m.seconds.WithLabelValues(op)
+		for _, outcome := range []string{"ok", "unavailable", "timeout", "error"} {
+			m.requests.WithLabelValues(op, outcome)
+		}
+	}
+	for _, direction := range []string{"up", "down"} {
+		m.bytes.WithLabelValues(direction)
+	}
+	return m
 }
 
 // Metrics returns a Bucket that counts and times its requests. A nil registerer

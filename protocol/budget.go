@@ -41,6 +41,9 @@ func NewBudget(size int64) *Budget {
 	return b
 }
 
+// Size is how many bytes may be leased.
+func (b *Budget) Size() int64 { return b.size }
+
 // Used is how many bytes are leased now.
 func (b *Budget) Used() int64 {
 	b.mu.Lock()

@@ -53,6 +53,8 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	}
 	p.metrics.appendedBytes.Add(float64(info.Bytes))
 	p.metrics.appendedRecords.Add(float64(info.Records))
+	p.traffic.BytesIn.Add(info.Bytes)
+	p.traffic.MessagesIn.Add(info.Records)
 	p.kickLocked(info.Bytes)
 	waits := acks != AcksNone && config.durable() && p.log.FlushedOffset() <= info.LastOffset // also of a duplicate
 	if info.NeedsFlush || waits {

@@ -194,7 +194,7 @@ func (a *applier) attach(p *Partition, was *role) {
 	}
 	partition := tiering.Partition{
 		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
-		Config: func() storage.Config { return p.config.Load().Log },
+		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote,
 	}
 	if r.leader {
 		p.tier.Attach(partition)
@@ -213,6 +213,7 @@ func (a *applier) publish(image *metadata.Image, changes []*change) {
 		}
 	}
 	a.m.index.Store(&next.index)
+	a.m.traffic.keep(next.byID)
 	for _, c := range changes {
 		if c.partition != nil {
 			a.tell(c.partition)
@@ -256,7 +257,7 @@ func (a *applier) count() {
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles}
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles, traffic: m.traffic.of(tp.Topic, id)}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	return p

@@ -52,6 +52,7 @@ type FetchResult struct {
 func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition, results []FetchResult) {
 	f := fetches.Get().(*fetch)
 	defer f.free()
+	defer count(params.Replica == nil, partitions, results)
 	f.cold, f.params, f.partitions, f.results, f.left = m.cold, params, partitions, results, params.MaxBytes
 	for i := range partitions {
 		if partitions[i].Partition != nil {
@@ -65,6 +66,15 @@ func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []Fe
 	m.metrics.fetchesWaiting.Inc()
 	defer m.metrics.fetchesWaiting.Dec()
 	f.wait(ctx, m.coldMaxWait)
+}
+
+// count tells the topics' counters what became of a fetch.
+func count(consumer bool, partitions []FetchPartition, results []FetchResult) {
+	for i := range partitions {
+		if p := partitions[i].Partition; p != nil {
+			p.traffic.fetched(&results[i], consumer)
+		}
+	}
 }
 
 // fetches are used again: an idle consumer of a thousand partitions asks twice a second.

@@ -49,6 +49,7 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 			return err
 		}
 		p.metrics.replicatedBytes.Add(float64(info.Bytes))
+		p.traffic.ReplicatedBytes.Add(info.Bytes)
 		if info.NeedsFlush || p.config.Load().flushesEach() {
 			p.log.FlushSoon()
 		}

@@ -82,6 +82,7 @@ type Manager struct {
 	fetchers    *fetchers
 	restores    *restores
 	throttles   *throttles
+	traffic     traffic
 
 	served struct {
 		sync.Mutex
@@ -98,6 +99,7 @@ func New(o Options) *Manager {
 		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
 		listeners: map[string]Listener{},
 	}
+	m.traffic.byID = map[metadata.TopicID]*Traffic{}
 	m.cold = newColdReads(m.metrics)
 	m.throttles = newThrottles(o.Throttling, m.metrics)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})

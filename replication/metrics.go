@@ -28,7 +28,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		partitions: f.NewGauge(prometheus.GaugeOpts{
 			Name: "varve_replication_partitions_count", Help: "Partitions with a replica on this broker.",
 		}),
@@ -87,4 +87,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Time in which a replication throttle of this broker, as the leader or the follower, has held replicas back.",
 		}, []string{"side"}),
 	}
+	for vec, outcomes := range map[*prometheus.CounterVec][]string{
+		m.coldReads: {"read", "failed", "refused"}, m.restores: {"restored", "failed"}, m.isrChanges: {"written", "refused", "failed"},
+	} {
+		for _, outcome := range outcomes {
+			vec.WithLabelValues(outcome)
+		}
+	}
+	return m
 }

@@ -33,6 +33,7 @@ type Partition struct {
 	log     *storage.Log
 	tier    tier // nil: there is no bucket
 	metrics *metrics
+	traffic *Traffic // of the topic, shared by its partitions
 
 	throttles *throttles
 

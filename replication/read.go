@@ -74,10 +74,16 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error)
 
 // readRemote reads the remote tier.
 func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64) ([]byte, error) {
+	remote := &p.traffic.Remote
+	remote.FetchRequests.Add(1)
 	batches, err := p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
 	if err != nil {
+		if !errors.Is(coldError(err), ErrOffsetOutOfRange) {
+			remote.FetchErrors.Add(1)
+		}
 		return nil, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, coldError(err))
 	}
+	remote.FetchBytes.Add(int64(len(batches)))
 	return batches, nil
 }
 

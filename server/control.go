@@ -27,6 +27,7 @@ func (s *server) openControl(ctx context.Context) (err error) {
 		return err
 	}
 	s.parts.add("metadata store", s.store.Close)
+	s.store.Register(s.registry)
 	s.bus, err = notify.Open(notify.Options{
 		URLs: strings.Join(s.Config.NATS, ","), Access: s.natsAccess(), Routes: s.routes(),
 		Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,

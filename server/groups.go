@@ -30,6 +30,8 @@ func (s *server) startGroups(ctx context.Context) {
 	s.groups = groups.New(groups.Options{
 		Log: topicLog{topic: offsetsTopic, replicas: s.replicas}, Config: c, Now: time.Now, Logger: s.log, Registerer: s.registry,
 	})
+	alive := s.groups.Ping
+	s.ops.alive.Store(&alive)
 	s.parts.add("groups", func() error { s.groups.Close(); return nil })
 	s.replicas.Listen(offsetsTopic, s.groups)
 	s.parts.run(ctx, "offsets of deleted topics", s.forgetDeletedTopics)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -15,32 +16,72 @@ import (
 )
 
 // operations is the HTTP side for those who run the broker: /metrics for
-// Prometheus, /healthz while the process works, /readyz while it serves.
+// Prometheus, /healthz while the process works, /readyz while it serves, and
+// /debug/pprof if that was asked for.
 type operations struct {
 	registry *prometheus.Registry
 	log      *slog.Logger
-	ready    atomic.Bool
+	pprof    bool
+	waits    atomic.Pointer[string]                          // for what, before the broker serves and while it stops; nil: it serves
+	alive    atomic.Pointer[func(ctx context.Context) error] // tells of a part that is stuck; nil: there is none yet
 }
 
 // Bounds of the HTTP side; nobody but monitoring uses it.
 const (
 	httpHeaderTimeout = 5 * time.Second
-	httpWriteTimeout  = 30 * time.Second
+	httpWriteTimeout  = 40 * time.Second // a CPU profile takes 30 s
 	httpStopTimeout   = 5 * time.Second
+	scrapesAtATime    = 4
+	aliveTimeout      = 5 * time.Second
 )
+
+// waitFor says what the broker waits for, "" that it serves.
+func (o *operations) waitFor(what string) {
+	if what == "" {
+		o.waits.Store(nil)
+		return
+	}
+	o.waits.Store(&what)
+}
 
 func (o *operations) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{Registry: o.registry}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !o.ready.Load() {
-			http.Error(w, "not serving", http.StatusServiceUnavailable)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{
+		Registry: o.registry, MaxRequestsInFlight: scrapesAtATime, ErrorHandling: promhttp.ContinueOnError,
+	}))
+	mux.HandleFunc("GET /healthz", o.healthz)
+	mux.HandleFunc("GET /readyz", o.readyz)
+	if o.pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// healthz fails when a loop of the process is stuck: only a restart helps then.
+// What is slow or out of reach, be it the disk, the bucket or etcd, is not that.
+func (o *operations) healthz(w http.ResponseWriter, r *http.Request) {
+	if alive := o.alive.Load(); alive != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), aliveTimeout)
+		defer cancel()
+		if err := (*alive)(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "ready")
-	})
-	return mux
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// readyz fails until the broker serves and from when it stops, and says what it waits for.
+func (o *operations) readyz(w http.ResponseWriter, _ *http.Request) {
+	if what := o.waits.Load(); what != nil {
+		http.Error(w, "not serving: "+*what, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
 }
 
 // serve answers on ln until ctx ends. It closes ln.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/varvelog/varve/broker"
@@ -82,31 +81,53 @@ type server struct {
 // Run starts a broker, serves until ctx ends, and stops it. The error is why it
 // could not start, why a part failed while it ran, or what could not be stopped
 // in order; the messages of the first kind say what to do.
-func Run(ctx context.Context, o Options) (err error) {
+func Run(ctx context.Context, o Options) error {
 	began := time.Now()
+	return newServer(o).run(ctx, began)
+}
+
+func newServer(o Options) *server {
 	s := &server{
 		Options: o, log: o.Logger, parts: newStages(o.Logger), registry: prometheus.NewRegistry(), settings: newSettings(o.Config),
 	}
 	s.values = s.settings.Layers().Broker()
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.ops.registry, s.ops.log = s.registry, s.log
-	defer func() { err = errors.Join(err, s.parts.stop()) }()
+	s.registry.MustRegister(processMetrics(o.Version)...)
+	s.ops.registry, s.ops.log, s.ops.pprof = s.registry, s.log, o.Config.Pprof
+	return s
+}
 
-	for _, step := range []func(context.Context) error{
-		s.loadTLS, s.startTracing, s.makeDataDir, s.bind, s.openBucket, s.openControl, s.openLogs, s.startData, s.join, s.serve,
+func (s *server) run(ctx context.Context, began time.Time) (err error) {
+	defer func() { err = errors.Join(err, s.parts.stop()) }()
+	for _, step := range []struct {
+		waits string // for /readyz
+		do    func(context.Context) error
+	}{
+		{"the TLS files", s.loadTLS},
+		{"tracing", s.startTracing},
+		{"the data directory", s.makeDataDir},
+		{"the addresses to listen on", s.bind},
+		{"the object store", s.openBucket},
+		{"the control plane, etcd and NATS", s.openControl},
+		{"the recovery of the local log", s.openLogs},
+		{"the remote tier, replicas and groups", s.startData},
+		{"the cluster to take this broker in and elect leaders", s.join},
+		{"the listeners", s.serve},
 	} {
-		if err = step(ctx); err != nil {
+		s.ops.waitFor("it waits for " + step.waits)
+		if err = step.do(ctx); err != nil {
 			return err
 		}
 	}
+	s.ops.waitFor("")
+	s.parts.add("readiness", func() error { s.ops.waitFor("it stops"); return nil })
 	s.parts.run(ctx, "memory of the start", forgetStart)
 	ready := Ready{
 		Kafka: s.advertisedText(), HTTP: s.http.Addr().String(),
 		ClusterID: s.logs.ClusterID(), ObjectStore: s.Config.ObjectStore, Took: time.Since(began),
 	}
-	s.log.Info("serving", slog.String("kafka", ready.Kafka), slog.String("version", o.Version), slog.Duration("took", ready.Took))
-	if o.Ready != nil {
-		o.Ready(ready)
+	s.log.Info("serving", slog.String("kafka", ready.Kafka), slog.String("version", s.Version), slog.Duration("took", ready.Took))
+	if s.Ready != nil {
+		s.Ready(ready)
 	}
 	select {
 	case <-ctx.Done():
@@ -377,6 +398,9 @@ func (s *server) directoryID() string {
 }
 
 func (s *server) serve(ctx context.Context) error {
+	if err := s.registerMetrics(); err != nil {
+		return err
+	}
 	b := broker.New(broker.Options{
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Static: s.Config.Set,
 		Cluster: s.follower, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
@@ -386,9 +410,7 @@ func (s *server) serve(ctx context.Context) error {
 		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))
 		s.parts.run(ctx, "kafka listener "+e.Name, func(ctx context.Context) error { return listener.Serve(ctx, s.kafka[i]) })
 	}
-	s.ops.ready.Store(true)
 	s.parts.add("leadership", func() error { s.handOver(ctx); return nil })
-	s.parts.add("readiness", func() error { s.ops.ready.Store(false); return nil })
 	return nil
 }
 

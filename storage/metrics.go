@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_logs", Help: "Partitions with a log on this broker."}, g.logs)
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_failed_dirs", Help: "Data directories that failed and serve nothing."}, g.failed)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "kafka_log_logmanager_offlinelogdirectorycount", Help: "The same under the name that dashboards for Kafka have.",
+		Name: "kafka_log_logmanager_offlinelogdirectorycount", Help: "Data directories that failed and serve nothing: varve_storage_failed_dirs.",
 	}, g.failed)
 	return &metrics{
 		appendBytes:     counter("append_bytes_total", "Bytes of batches written to logs."),

@@ -122,6 +122,7 @@ func New(o Options) *Manager {
 	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*page).cost, m.metrics)
 	m.readAhead = newReadAhead()
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
+	watchLag(o.Registerer, m.lagTime)
 	return m
 }
 
@@ -210,6 +211,19 @@ func (m *Manager) partition(tp metadata.TopicPartition) (*partition, bool) {
 	defer m.mu.RUnlock()
 	p, ok := m.mu.partitions[tp]
 	return p, ok
+}
+
+// lagTime is for how long the partition where that is longest has had closed segments to upload, and has uploaded none.
+func (m *Manager) lagTime() time.Duration {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	now, longest := m.o.Now(), time.Duration(0)
+	for _, p := range m.mu.partitions {
+		if since := p.waitsSince(); !since.IsZero() {
+			longest = max(longest, now.Sub(since))
+		}
+	}
+	return longest
 }
 
 // attached tells whether any partition of the topic is.

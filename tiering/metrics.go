@@ -1,6 +1,8 @@
 package tiering
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -40,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	counters := func(name, help, label string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: "varve_tiering_" + name, Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		uploadedSegments: counter("uploaded_segments_total", "Segments that were committed to the remote tier."),
 		uploadedBytes:    counter("uploaded_bytes_total", "Bytes of segment objects that were committed to the remote tier."),
 		uploadSeconds: f.NewHistogram(prometheus.HistogramOpts{
@@ -64,4 +66,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		readAhead:     counter("read_ahead_chunks_total", "Chunks that were fetched before anybody asked for them."),
 		corruptChunks: counter("corrupt_chunks_total", "Chunks whose checksum was wrong when they came from the object store."),
 	}
+	// A series that is there before anything has happened shows the first time that it does.
+	for _, operation := range []string{"upload", "commit", "delete", "fetch"} {
+		m.errors.WithLabelValues(operation)
+	}
+	for _, what := range []string{"manifest", "page", "footer", "index", "chunk"} {
+		m.fetches.WithLabelValues(what)
+	}
+	return m
+}
+
+// watchLag adds the time for which uploads have stood still, which is looked up when somebody asks.
+func watchLag(reg prometheus.Registerer, lagTime func() time.Duration) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_tiering_lag_seconds",
+		Help: "Time for which a partition has had closed segments to upload and has uploaded none, of the partition where that is longest.",
+	}, func() float64 { return lagTime().Seconds() })
 }

@@ -23,6 +23,7 @@ type Partition struct {
 	Log            *storage.Log
 	// Config returns the topic's present settings.
 	Config func() storage.Config
+	Stats  *Stats // of the topic; may be nil
 }
 
 // partition is an attached partition. The scheduler gives it to one worker at a
@@ -48,6 +49,7 @@ type partition struct {
 		lastUpload time.Time
 		lastErr    error
 		lag        lag
+		lagSince   time.Time // nothing has gone up since then although something waits; zero: nothing waits
 	}
 }
 
@@ -79,6 +81,9 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		key:       metadata.TierKey(config.TopicID, config.TopicPartition.Partition),
 		claim:     newAttempt(),
 		tried:     make(chan struct{}),
+	}
+	if p.Stats == nil {
+		p.Stats = new(Stats)
 	}
 	p.own.gone = map[string]bool{}
 	p.own.backoff = backoff.Backoff{Min: m.o.RetryBackoff, Max: m.o.RetryBackoffMax}

@@ -112,7 +112,9 @@ func (p *partition) deleteDue(ctx context.Context) (more bool, err error) {
 		}
 		n, delErr := p.m.objects.removeTree(ctx, p.prefix, d.Name)
 		budget -= n
+		p.Stats.DeleteRequests.Add(int64(n))
 		if delErr != nil {
+			p.Stats.DeleteErrors.Add(1)
 			p.m.metrics.errors.WithLabelValues("delete").Inc()
 			return false, fmt.Errorf("delete expired objects: %w", delErr)
 		}

@@ -38,15 +38,18 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 		return false, fmt.Errorf("%w: its next closed segment starts at offset %d, the tier ends at %d", ErrGap, next.baseOffset, m.EndOffset)
 	}
 	began := time.Now()
+	p.Stats.CopyRequests.Add(1)
 	entry, err := p.stage(ctx, m, next)
 	if err != nil {
 		p.m.metrics.errors.WithLabelValues("upload").Inc()
+		p.Stats.CopyErrors.Add(1)
 		return false, err
 	}
 	n := p.nextManifest()
 	n.append(*entry)
 	if err = p.commit(ctx, n); err != nil {
 		p.m.metrics.errors.WithLabelValues("commit").Inc()
+		p.Stats.CopyErrors.Add(1)
 		return false, fmt.Errorf("commit segment %s: %w", entry.Name, err)
 	}
 	p.own.staged = nil
@@ -115,6 +118,7 @@ func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*s
 func (p *partition) uploaded(s segment, began time.Time, left lag) {
 	p.m.metrics.uploadedSegments.Inc()
 	p.m.metrics.uploadedBytes.Add(float64(s.ObjectBytes))
+	p.Stats.CopyBytes.Add(s.ObjectBytes)
 	p.m.metrics.uploadSeconds.Observe(time.Since(began).Seconds())
 	p.setLag(left)
 	p.mu.Lock()
@@ -130,5 +134,21 @@ func (p *partition) setLag(l lag) {
 	defer p.mu.Unlock()
 	p.m.metrics.lagSegments.Add(float64(l.segments - p.mu.lag.segments))
 	p.m.metrics.lagBytes.Add(float64(l.bytes - p.mu.lag.bytes))
+	switch {
+	case l == lag{}:
+		p.mu.lagSince = time.Time{}
+	case p.mu.lagSince.IsZero() || l.segments < p.mu.lag.segments: // the first, or one went up
+		p.mu.lagSince = p.m.o.Now()
+	}
 	p.mu.lag = l
+}
+
+// waitsSince is since when something has waited and nothing has gone up; zero: nothing waits.
+func (p *partition) waitsSince() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Config().RemoteCopyDisable {
+		return time.Time{}
+	}
+	return p.mu.lagSince
 }

@@ -25,9 +25,15 @@ func (s *Store) wrap(ctx context.Context, err error, what string) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("%s: %w", what, context.Canceled)
 	case ctx.Err() != nil:
+		s.health.missed()
 		return fmt.Errorf("%s: %w: %w", what, metadata.ErrUnavailable, ctx.Err())
 	}
 	kind := class(err)
+	if errors.Is(kind, metadata.ErrUnavailable) {
+		s.health.missed()
+	} else {
+		s.health.heard()
+	}
 	if kind == nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

@@ -28,6 +28,7 @@ type Store struct {
 	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
 	quorum  quorum
 	tls     func(host string) *tls.Config // of connections to members; nil: none
+	health  health
 }
 
 // defaultTimeout bounds a request whose context has no nearer deadline.
@@ -73,6 +74,7 @@ func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
 	if err != nil {
 		return metadata.KV{}, s.wrap(ctx, err, "get "+key)
 	}
+	s.health.heard()
 	if len(r.Kvs) == 0 {
 		return metadata.KV{Key: key}, nil
 	}
@@ -123,6 +125,7 @@ func (s *Store) page(ctx context.Context, from, end string, revision int64) (*cl
 	if err != nil {
 		return nil, s.wrap(ctx, err, "read a page")
 	}
+	s.health.heard()
 	return r, nil
 }
 
@@ -164,6 +167,7 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 	if err != nil {
 		return 0, s.wrap(ctx, err, "write "+about(comparisons, ops))
 	}
+	s.health.heard()
 	if !r.Succeeded {
 		return 0, fmt.Errorf("write %s: %w", about(comparisons, ops), metadata.ErrConflict)
 	}
@@ -269,6 +273,7 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID,
 	if err != nil {
 		return 0, s.wrap(ctx, err, "grant a lease")
 	}
+	s.health.heard()
 	return metadata.LeaseID(r.ID), nil
 }
 
@@ -279,6 +284,7 @@ func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
 	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease)); err != nil {
 		return s.wrap(ctx, err, "keep a lease alive")
 	}
+	s.health.heard()
 	return nil
 }
 
@@ -291,6 +297,7 @@ func (s *Store) Revoke(ctx context.Context, lease metadata.LeaseID) error {
 			return err
 		}
 	}
+	s.health.heard()
 	return nil
 }
 
