@@ -40,10 +40,10 @@ func TestLocalstackTour(t *testing.T) {
 			}
 			base := freeBase(t)
 			t.Cleanup(func() {
-				down := exec.Command("localstack/down") //nolint:noctx // it bounds itself, and the test's context has ended
+				down := exec.Command("localstack/down") // it bounds itself, and the test's context has ended
 				down.Dir = dir
-				if out, err := down.CombinedOutput(); err != nil {
-					t.Errorf("localstack/down: %v\n%s", err, out)
+				if out, downErr := down.CombinedOutput(); downErr != nil {
+					t.Errorf("localstack/down: %v\n%s", downErr, out)
 				}
 			})
 			tour{

@@ -23,7 +23,7 @@ const (
 )
 
 func openGCS(ctx context.Context, u *url.URL) (*blobBucket, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // the standard library says that it is one
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConnections, idleConnections
 	s := gcsStore{client: &http.Client{Transport: transport}, endpoint: gcsEndpoint, bucket: u.Host}

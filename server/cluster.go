@@ -15,10 +15,15 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
+// dialer makes connections to other brokers.
+func (s *server) dialer() interbroker.Dialer {
+	return interbroker.Dialer{Listener: s.Config.InterBrokerListener(), TLS: s.tls.brokers(s.Config)}
+}
+
 // followers are the settings of replication between brokers.
 func (s *server) followers(ctx context.Context) replication.Followers {
 	return replication.Followers{
-		Dial:        interbroker.Dialer{Listener: s.Config.InterBrokerListener(), TLS: s.tls.brokers(s.Config)}.Dial,
+		Dial:        s.dialer().Dial,
 		BrokerEpoch: s.registration.Epoch,
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
 			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.Epoch()}, changes)

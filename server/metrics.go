@@ -6,7 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/varvelog/varve/interbroker"
 	"github.com/varvelog/varve/telemetry"
 )
 
@@ -16,7 +15,7 @@ func (s *server) registerMetrics() error {
 		BrokerID: s.Config.NodeID, Listener: s.Config.InterBrokerListener(), Logger: s.log,
 		Image: s.follower.Image, IsController: func() bool { return s.controller.Epoch() != 0 },
 		Replicas: s.replicas, Groups: s.groups,
-		EndOffsets: interbroker.Dialer{Listener: s.Config.InterBrokerListener(), TLS: s.tls.brokers(s.Config)}.EndOffsets,
+		EndOffsets: s.dialer().EndOffsets,
 		Partitions: func() bool { return s.settings.Layers().Broker().Bool("varve.metrics.partitions") },
 	}))
 }

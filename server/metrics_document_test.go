@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/varvelog/varve/security/securitytest"
 	"github.com/varvelog/varve/telemetry"
 )
 
@@ -26,8 +27,10 @@ type documented struct{ name, kind, unit, labels, help string }
 
 // TestGeneratedMetricsDocument has a broker that does a little of everything, and compares what its registry holds with docs/metrics.md.
 func TestGeneratedMetricsDocument(t *testing.T) {
-	b := startBroker(t)
-	useBroker(t, b.Kafka)
+	pair := securitytest.NewAuthority(t).Issue(t)
+	b := startBroker(t, "--listen", "SSL://127.0.0.1:0", "--set", "ssl.keystore.location="+pair.StoreFile)
+	plain, _, _ := strings.Cut(strings.TrimPrefix(b.Kafka, "PLAINTEXT://"), ",")
+	useBroker(t, plain)
 	b.get(t, "/metrics") // which adds what the handler counts
 	got := metricsDocument(describe(t, b.registry))
 	const file = "../docs/metrics.md"

@@ -10,7 +10,6 @@ import (
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/objstore/bucketadmin"
 )

@@ -81,12 +81,12 @@ func get(t *testing.T, target string) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		err = errStatus(resp.Status)
+		err = statusError(resp.Status)
 	}
 	_ = resp.Body.Close() // nothing of it is read
 	return err
 }
 
-type errStatus string
+type statusError string
 
-func (e errStatus) Error() string { return "answers " + string(e) }
+func (e statusError) Error() string { return "answers " + string(e) }

@@ -13,8 +13,8 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// noEngine is why there is no Docker engine to test with, or nil.
-var noEngine error
+// errNoEngine is why there is no Docker engine to test with, or nil.
+var errNoEngine error
 
 // images are the names of what the tests run.
 const (
@@ -42,7 +42,7 @@ func run(m *testing.M) int {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
-	if noEngine = engine(ctx); noEngine == nil {
+	if errNoEngine = engine(ctx); errNoEngine == nil {
 		if err := buildImages(ctx); err != nil {
 			fmt.Fprintf(os.Stderr, "build the images: %v\n", err)
 			return 1
@@ -64,8 +64,8 @@ func engine(ctx context.Context) error {
 // needsEngine skips the test where there is no Docker engine.
 func needsEngine(t *testing.T) {
 	t.Helper()
-	if noEngine != nil {
-		t.Skipf("no Docker engine answers, so nothing of this package is tested (the same checks over plain processes: go test ./integration): %v", noEngine)
+	if errNoEngine != nil {
+		t.Skipf("no Docker engine answers, so nothing of this package is tested (the same checks over plain processes: go test ./integration): %v", errNoEngine)
 	}
 }
 
@@ -101,14 +101,15 @@ func buildImage(ctx context.Context, module, image, pkg string, dirs []string, e
 	if err = command(ctx, "go", "build", "-C", module, "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, "server"), pkg); err != nil {
 		return err
 	}
-	dockerfile := "FROM scratch\nCOPY server /server\n"
+	var dockerfile strings.Builder
+	dockerfile.WriteString("FROM scratch\nCOPY server /server\n")
 	for _, d := range dirs {
 		if err = os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return err
 		}
-		dockerfile += "COPY " + d + " /" + d + "\n"
+		dockerfile.WriteString("COPY " + d + " /" + d + "\n")
 	}
-	if err = os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile+"ENTRYPOINT "+entrypoint+"\n"), 0o644); err != nil {
+	if err = os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile.String()+"ENTRYPOINT "+entrypoint+"\n"), 0o644); err != nil {
 		return err
 	}
 	provider, err := testcontainers.NewDockerProvider()
