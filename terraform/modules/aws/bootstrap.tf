@@ -1,6 +1,7 @@
 # Where clients begin: names, or a load balancer. From there they go on to the
 # addresses that the brokers advertise.
 resource "aws_route53_record" "broker" {
+  # checkov:skip=CKV2_AWS_23:It leads to the network interface of a broker, whose address is not known to checkov.
   for_each = var.dns == null ? {} : var.brokers
 
   zone_id = var.dns.zone_id
