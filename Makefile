@@ -9,7 +9,7 @@ NEMESIS_TIME ?= 4m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
-.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench terraform-check terraform-moto clean
+.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench terraform-check terraform-moto terraform-local clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -70,3 +70,6 @@ terraform-check: build ## the Terraform module and the systemd unit, as far as t
 
 terraform-moto: ## applies the examples to a simulation of AWS
 	terraform/test/moto
+
+terraform-local: build $(TOOLS)/versitygw.stamp ## applies examples/local: three brokers in containers of this machine
+	terraform/test/local
