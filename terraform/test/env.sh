@@ -59,7 +59,7 @@ copy() {
 # quietly runs a command and shows what it printed if it fails.
 quietly() {
   "$@" >"$work/log" 2>&1 || {
-    cat "$work/log"
+    tail -60 "$work/log"
     return 1
   }
 }
