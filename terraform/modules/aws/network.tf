@@ -8,6 +8,16 @@ resource "aws_network_interface" "broker" {
   private_ips     = each.value.private_ip == null ? null : [each.value.private_ip]
   security_groups = [aws_security_group.brokers.id]
   tags            = merge(local.tags, { Name = "${var.name}-broker-${each.key}" })
+
+  lifecycle {
+    # Another interface would be another instance, and another address of a seed: that is refused, not done.
+    ignore_changes = [subnet_id, private_ips]
+
+    postcondition {
+      condition     = self.subnet_id == each.value.subnet_id && (each.value.private_ip == null || self.private_ip == each.value.private_ip)
+      error_message = "Broker ${each.key} is at ${self.private_ip} in ${self.subnet_id} and stays there: take subnet_id and private_ip back, or remove the broker and add one with another id."
+    }
+  }
 }
 
 resource "aws_security_group" "brokers" {

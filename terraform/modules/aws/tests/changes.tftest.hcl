@@ -103,3 +103,31 @@ run "add_one" {
     error_message = "The fourth broker is no seed."
   }
 }
+
+run "move_one" {
+  command = plan
+
+  variables {
+    brokers = {
+      "1" = { availability_zone = "eu-central-1a", subnet_id = "subnet-c" }
+      "2" = { availability_zone = "eu-central-1b", subnet_id = "subnet-b" }
+      "3" = { availability_zone = "eu-central-1c", subnet_id = "subnet-c" }
+      "4" = { availability_zone = "eu-central-1a", subnet_id = "subnet-a" }
+    }
+  }
+  expect_failures = [aws_network_interface.broker]
+}
+
+run "renumber_one" {
+  command = plan
+
+  variables {
+    brokers = {
+      "1" = { availability_zone = "eu-central-1a", subnet_id = "subnet-a", private_ip = "10.0.0.99" }
+      "2" = { availability_zone = "eu-central-1b", subnet_id = "subnet-b" }
+      "3" = { availability_zone = "eu-central-1c", subnet_id = "subnet-c" }
+      "4" = { availability_zone = "eu-central-1a", subnet_id = "subnet-a" }
+    }
+  }
+  expect_failures = [aws_network_interface.broker]
+}
