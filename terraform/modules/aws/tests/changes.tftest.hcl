@@ -41,6 +41,10 @@ run "change" {
     error_message = "An instance was changed, for which EC2 stops it."
   }
   assert {
+    condition     = alltrue([for id, i in aws_instance.broker : i.user_data_base64 != base64gzip(local.user_data[id])])
+    error_message = "The user data of an instance was changed, for which EC2 stops it."
+  }
+  assert {
     condition     = join(",", output.outdated_brokers) == "1,2,3"
     error_message = "The brokers are behind, and this must be told: ${jsonencode(output.outdated_brokers)}"
   }

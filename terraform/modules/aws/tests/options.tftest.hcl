@@ -125,6 +125,20 @@ run "nlb" {
   }
 }
 
+run "nlb_with_a_name" {
+  command = plan
+
+  variables {
+    bootstrap = "nlb"
+    dns       = { zone_id = "Z1", domain = "varve.example.com" }
+  }
+
+  assert {
+    condition     = output.bootstrap_servers == "bootstrap.varve.example.com:9092" && aws_route53_record.bootstrap[0].type == "CNAME" && one(aws_route53_record.bootstrap[0].records) == "test.elb.example.com"
+    error_message = "The name leads to the load balancer."
+  }
+}
+
 run "external_control_plane" {
   command = plan
 
