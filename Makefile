@@ -9,7 +9,7 @@ NEMESIS_TIME ?= 4m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
-.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench terraform-check terraform-moto terraform-local clean
+.PHONY: build run test test-long test-clients unit integration nemesis fuzz check lint gen bench clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -65,6 +65,7 @@ $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -trimpath -o ../$(TOOLS)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
+.PHONY: terraform-check terraform-moto terraform-local
 terraform-check: build ## the Terraform module and the systemd unit, as far as that goes without a cloud; VARVE_TERRAFORM=optional skips what the machine lacks
 	terraform/test/check
 

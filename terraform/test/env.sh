@@ -17,8 +17,8 @@ skip() {
 
 # mirror_of NAMESPACE/TYPE prints a directory on this machine that has the provider in the layout of a mirror.
 mirror_of() {
-  find / -xdev \( -path /proc -o -path /sys -o -path "$repo" \) -prune -o \
-    -type f -path "*/$1/*/terraform-provider-${1#*/}_v*" -print 2>/dev/null |
+  { find / -xdev \( -path /proc -o -path /sys -o -path "$repo" \) -prune -o \
+    -type f -path "*/$1/*/terraform-provider-${1#*/}_v*" -print 2>/dev/null || true; } | # some directory is always gone before it is read
     sed -n "s|/[^/]*/$1/.*||p" | sort | head -1
 }
 
