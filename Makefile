@@ -107,3 +107,13 @@ $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 $(TOOLS)/monitoring: $(wildcard tools/monitoring/*.go) tools/monitoring/go.mod tools/monitoring/go.sum
 	$(GO) test -C tools/monitoring .
 	$(GO) build -C tools/monitoring -trimpath -o ../../$(TOOLS)/monitoring .
+
+.PHONY: terraform-check terraform-moto terraform-local
+terraform-check: build ## the Terraform module and the systemd unit, as far as that goes without a cloud; VARVE_TERRAFORM=optional skips what the machine lacks
+	terraform/test/check
+
+terraform-moto: ## applies the examples to a simulation of AWS
+	terraform/test/moto
+
+terraform-local: build $(TOOLS)/versitygw.stamp ## applies examples/local: three brokers in containers of this machine
+	terraform/test/local
