@@ -111,7 +111,10 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 	c := config(o, &e.began)
 	c.ServiceRegister = e.add
 	if o.Member != nil {
-		if err = o.Member.configure(c, o.Cluster); err != nil {
+		if err = o.Member.configure(c, o.Cluster); err == nil {
+			err = o.Member.rejoin(ctx, c, o)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

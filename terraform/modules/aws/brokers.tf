@@ -47,7 +47,7 @@ resource "aws_instance" "broker" {
 
     precondition {
       condition     = !each.value.instance_store || !contains(local.seeds, each.key)
-      error_message = "Broker ${each.key} is a seed: its member of etcd must outlive the instance, so that it cannot have instance_store."
+      error_message = "Broker ${each.key} is a seed: its member of etcd should outlive the instance, so that it cannot have instance_store."
     }
   }
 
