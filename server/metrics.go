@@ -28,6 +28,6 @@ func processMetrics(version string) []prometheus.Collector {
 	})
 	build.Set(1)
 	return []prometheus.Collector{
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build, newIdleness(),
 	}
 }
