@@ -63,30 +63,18 @@ func TestDecorators(t *testing.T) {
 	})
 }
 
-func TestS3(t *testing.T) {
-	s3 := objstoretest.StartS3(t)
-	var n atomic.Int64
-	fresh := func(t *testing.T, more string) objstore.Bucket {
-		t.Helper()
-		return open(t, s3.BucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+more)
-	}
-	t.Run("Plain", func(t *testing.T) {
-		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return fresh(t, "") })
-	})
-	t.Run("HardenedWithPrefix", func(t *testing.T) {
-		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
-			t.Helper()
-			return objstore.Harden(fresh(t, "&prefix=some/where/"), objstore.DefaultHardenOptions())
-		})
-	})
-}
+func TestS3(t *testing.T) { conforms(t, objstoretest.StartS3(t).BucketURL, "&") }
 
-func TestGCS(t *testing.T) {
-	gcs := objstoretest.StartGCS(t)
+func TestGCS(t *testing.T) { conforms(t, objstoretest.StartGCS(t).BucketURL, "?") }
+
+// conforms runs the suite on fresh buckets of a server, as they are and as the broker has them. separator comes before one more parameter of
+// their URLs.
+func conforms(t *testing.T, bucketURL func(t testing.TB, name string) string, separator string) {
+	t.Helper()
 	var n atomic.Int64
 	fresh := func(t *testing.T, more string) objstore.Bucket {
 		t.Helper()
-		return open(t, gcs.BucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+more)
+		return open(t, bucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+more)
 	}
 	t.Run("Plain", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return fresh(t, "") })
@@ -94,7 +82,7 @@ func TestGCS(t *testing.T) {
 	t.Run("HardenedWithPrefix", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
 			t.Helper()
-			return objstore.Harden(fresh(t, "?prefix=some/where/"), objstore.DefaultHardenOptions())
+			return objstore.Harden(fresh(t, separator+"prefix=some/where/"), objstore.DefaultHardenOptions())
 		})
 	})
 }

@@ -46,7 +46,7 @@ func (m *Member) rejoin(ctx context.Context, c *embed.Config, o EmbeddedOptions)
 	if fileutil.Exist(filepath.Join(o.Dir, "member")) {
 		return nil
 	}
-	own, others, err := m.addresses()
+	own, others, err := m.addresses(0)
 	if err != nil {
 		return err
 	}
@@ -72,10 +72,11 @@ func (m *Member) rejoin(ctx context.Context, c *embed.Config, o EmbeddedOptions)
 	return m.replace(ctx, old, own, o)
 }
 
-// addresses are the peer URLs of this member and of the others.
-func (m *Member) addresses() (own string, others []string, err error) {
+// addresses are the URLs of this member and of the others, those for members at
+// offset 0, those for clients at 1.
+func (m *Member) addresses(offset int) (own string, others []string, err error) {
 	for _, p := range m.Peers {
-		address, err := p.url(m.scheme(), 0)
+		address, err := p.url(m.scheme(), offset)
 		if err != nil {
 			return "", nil, err
 		}
@@ -122,19 +123,13 @@ func sameSeeds(known []*membership.Member, others []string) error {
 func (m *Member) replace(ctx context.Context, old *membership.Member, own string, o EmbeddedOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, rejoinTimeout)
 	defer cancel()
-	through := Options{Cluster: o.Cluster, Brokers: true, Logger: o.Logger, Wait: rejoinTimeout}
+	_, endpoints, err := m.addresses(1)
+	if err != nil {
+		return err
+	}
+	through := Options{Endpoints: endpoints, Cluster: o.Cluster, Brokers: true, Logger: o.Logger, Wait: rejoinTimeout}
 	if m.TLS != nil {
 		through.TLS = m.TLS.Client
-	}
-	for _, p := range m.Peers {
-		if p.NodeID == m.NodeID {
-			continue
-		}
-		endpoint, err := p.url(m.scheme(), 1)
-		if err != nil {
-			return err
-		}
-		through.Endpoints = append(through.Endpoints, endpoint)
 	}
 	store, err := Open(ctx, through)
 	if err != nil {
