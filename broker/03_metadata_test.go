@@ -168,12 +168,7 @@ func TestMetadataOfDeadBrokers(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
 	two := c.register(2)
 	topic := c.topic("a", 2, 2) // each leads one
-	if err := two.Deregister(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return len(m.Brokers) == 1 }); err != nil {
-		t.Fatal(err)
-	}
+	c.stop(two)
 	for version := range int16(14) {
 		resp := c.call(metadataRequest(version, "a")).(*kmsg.MetadataResponse)
 		for i, p := range resp.Topics[0].Partitions {

@@ -40,12 +40,7 @@ func TestElectLeadersOfDeadReplicas(t *testing.T) {
 	if topic.Partitions[1].Leader == 2 {
 		led = 1
 	}
-	if err := two.Deregister(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.follower.Wait(t.Context(), gone(2)); err != nil {
-		t.Fatal(err)
-	}
+	c.stop(two)
 	for kind, want := range map[int8]protocol.ErrorCode{0: protocol.PreferredLeaderNotAvailable, 1: protocol.EligibleLeadersNotAvailable} {
 		req := kmsg.NewPtrElectLeadersRequest()
 		req.Version, req.ElectionType = 2, kind

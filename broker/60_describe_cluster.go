@@ -3,14 +3,17 @@ package broker
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeCluster tells which brokers are alive and which is the controller. Versions 0-2.
+// DescribeCluster tells which brokers there are and which is the controller. Versions 0-2.
 //
 //   - v1 (KIP-919): the endpoint type; this is an endpoint of brokers, one of controllers does not exist.
-//   - v2 (KIP-1073): fenced brokers on request; a broker here is registered or unknown, so there are none.
+//   - v2 (KIP-1073): fenced brokers on request: those that are dead and have not been unregistered. A seed that has never
+//     started has no address and is not listed.
 //
 // Not implemented: authorization.
 func (b *Broker) describeCluster(ctx context.Context, r *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {
@@ -28,11 +31,14 @@ func (b *Broker) describeCluster(ctx context.Context, r *Request, req *kmsg.Desc
 	image := b.cluster.Image()
 	resp.ClusterID = image.ClusterID
 	resp.ControllerID = b.controller(image)
-	for _, id := range image.BrokerIDs() {
-		live := image.Brokers[id]
-		if at, ok := live.Listener(r.Listener); ok {
+	for _, id := range slices.Sorted(maps.Keys(image.Known)) {
+		broker, live := image.Brokers[id]
+		if !live {
+			broker = image.Known[id]
+		}
+		if at, ok := broker.Listener(r.Listener); ok && (live || req.IncludeFencedBrokers) {
 			db := kmsg.NewDescribeClusterResponseBroker()
-			db.NodeID, db.Host, db.Port, db.Rack = id, at.Host, at.Port, rack(live)
+			db.NodeID, db.Host, db.Port, db.Rack, db.IsFenced = id, at.Host, at.Port, rack(broker), !live
 			resp.Brokers = append(resp.Brokers, db)
 		}
 	}

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -23,6 +25,26 @@ func TestDescribeClusterInEveryVersion(t *testing.T) {
 		}
 		if resp.ClusterAuthorizedOperations != want {
 			t.Errorf("v%d: operations %d", version, resp.ClusterAuthorizedOperations)
+		}
+	}
+}
+
+func TestDescribeClusterListsFencedBrokersOnRequest(t *testing.T) {
+	c := newTestCluster(t, 2, nil)
+	c.stop(c.register(3))
+	for _, include := range []bool{false, true} {
+		req := clusterRequest(2)
+		req.EndpointType, req.IncludeFencedBrokers = 1, include
+		var got []string
+		for _, b := range c.call(req).(*kmsg.DescribeClusterResponse).Brokers {
+			got = append(got, fmt.Sprintf("%d %s %t", b.NodeID, b.Host, b.IsFenced))
+		}
+		want := []string{"1 broker1 false", "2 broker2 false", "3 broker3 true"}
+		if !include {
+			want = want[:2]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("fenced ones included: %t: %q", include, got)
 		}
 	}
 }

@@ -8,13 +8,13 @@ import (
 
 // UnregisterBroker forgets a broker that is gone for good. Version 0 (KIP-500). Any broker serves it.
 //
-//   - A dead broker has no registration here, so this changes nothing; it tells whether the broker is still a replica of anything
-//     (else BROKER_ID_NOT_REGISTERED). Give its partitions other replicas by AlterPartitionReassignments.
+//   - It gets no new replicas then, and keeps those that it has: give its partitions others by AlterPartitionReassignments.
+//     BROKER_ID_NOT_REGISTERED if it never was a broker of this cluster, or has been unregistered.
 //   - A broker that is running is INVALID_REQUEST: it would register again at once. Kafka unregisters it until it restarts.
 //
 // Not implemented: authorization.
 func (b *Broker) unregisterBroker(ctx context.Context, _ *Request, req *kmsg.UnregisterBrokerRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.UnregisterBrokerResponse)
-	resp.ErrorCode, resp.ErrorMessage = b.codeAndMessage(ctx, b.admin.UnregisterBroker(req.BrokerID))
+	resp.ErrorCode, resp.ErrorMessage = b.codeAndMessage(ctx, b.admin.UnregisterBroker(ctx, req.BrokerID))
 	return resp
 }

@@ -10,14 +10,7 @@ import (
 
 func TestUnregisterBroker(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	two := c.register(2)
-	c.topic("a", 1, 2)
-	if err := two.Deregister(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.follower.Wait(t.Context(), gone(2)); err != nil {
-		t.Fatal(err)
-	}
+	c.stop(c.register(2))
 	for id, want := range map[int32]protocol.ErrorCode{1: protocol.InvalidRequest, 2: protocol.None, 3: protocol.BrokerIDNotRegistered} {
 		req := kmsg.NewPtrUnregisterBrokerRequest()
 		req.BrokerID = id

@@ -48,7 +48,7 @@ type admin interface {
 	AllPartitions() []metadata.TopicPartition
 	AlterPartitionReassignments(ctx context.Context, reassignments []metadata.Reassignment) []error
 	ListReassignments(tps []metadata.TopicPartition) []metadata.PartitionReassignment
-	UnregisterBroker(id int32) error
+	UnregisterBroker(ctx context.Context, id int32) error
 	UpdateConfigs(ctx context.Context, r metadata.ConfigResource, change func(old map[string]string) (map[string]string, error)) error
 }
 

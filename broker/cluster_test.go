@@ -98,6 +98,17 @@ func (c *testCluster) registerAt(id int32, listeners ...metadata.Listener) *meta
 	return r
 }
 
+// stop takes a broker out of the live ones.
+func (c *testCluster) stop(r *metadata.Registration) {
+	c.t.Helper()
+	if err := r.Deregister(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.follower.Wait(c.t.Context(), gone(r.BrokerID())); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // call lets a handler answer a request and passes both through their encodings, as a connection would.
 func (c *testCluster) call(req kmsg.Request) kmsg.Response {
 	c.t.Helper()

@@ -210,12 +210,7 @@ func TestFindCoordinatorOfADeadLeader(t *testing.T) {
 			c.groups.partition = int32(i)
 		}
 	}
-	if err := two.Deregister(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return len(m.Brokers) == 1 }); err != nil {
-		t.Fatal(err)
-	}
+	c.stop(two)
 	if a := c.coordinators(findCoordinator(6, 0, "g"))[0]; a.ErrorCode != int16(protocol.CoordinatorNotAvailable) {
 		t.Errorf("%+v, %s", a, shown(a.ErrorMessage))
 	}

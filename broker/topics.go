@@ -115,16 +115,16 @@ func (b *Broker) defaultSpec(name string) metadata.TopicSpec {
 // unsetReplicationFactor is how many replicas a topic gets if nobody says how many, and there are as many brokers.
 const unsetReplicationFactor = 3
 
-// replicationFactor is the setting of that name. If it is not set there are as many replicas as the live brokers can hold, up to three:
-// Kafka's one replica by default survives no broker, and its three offsets replicas no cluster of one. What is set is kept to, as in
-// Kafka, also if there are too few brokers for it.
+// replicationFactor is the setting of that name. If it is not set there are as many replicas as the known brokers can hold, up to
+// three, whether they are alive or not: Kafka's one replica by default survives no broker, and its three offsets replicas no cluster of
+// one. What is set is kept to, as in Kafka, also if there are too few brokers for it.
 func (b *Broker) replicationFactor(layers config.Layers, name string) int16 {
 	for _, layer := range []map[string]string{layers.DynamicBroker, layers.DynamicDefault, layers.Static} {
 		if _, set := layer[name]; set {
 			return int16(layers.Broker().Int32(name))
 		}
 	}
-	return int16(min(unsetReplicationFactor, max(len(b.cluster.Image().Brokers), 1)))
+	return int16(min(unsetReplicationFactor, max(len(b.cluster.Image().Known), 1)))
 }
 
 // offsetsTopicConfigs are the settings that the coordinator relies on. Compacted topics do not go to the object store.

@@ -11,6 +11,9 @@ import (
 func TestUnsetReplicationFactorFollowsTheBrokers(t *testing.T) {
 	for brokers, want := range map[int]int{1: 1, 2: 2, 3: 3, 5: 3} {
 		c := newTestCluster(t, brokers, nil)
+		if brokers == 3 { // the dead one counts
+			c.stop(c.register(3))
+		}
 		req := kmsg.NewPtrCreateTopicsRequest()
 		req.Version = 7
 		req.Topics = []kmsg.CreateTopicsRequestTopic{{Topic: "created", NumPartitions: 1, ReplicationFactor: -1}}

@@ -18,8 +18,8 @@ type Cluster struct {
 	Brokers    []Broker // by id
 }
 
-// Broker is one broker as the cluster describes it. A broker of Varve that is
-// down is in no list; one of Kafka is fenced.
+// Broker is one broker as the cluster describes it. One that is down is fenced
+// until it is unregistered.
 type Broker struct {
 	ID      int32
 	Address string // HOST:PORT
@@ -48,6 +48,22 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	}
 	slices.SortFunc(cluster.Brokers, func(a, b Broker) int { return cmp.Compare(a.ID, b.ID) })
 	return cluster, nil
+}
+
+// UnregisterBroker makes the cluster forget a broker that is down.
+func (c *Client) UnregisterBroker(ctx context.Context, id int32) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	request := kmsg.NewPtrUnregisterBrokerRequest()
+	request.BrokerID = id
+	response, err := request.RequestWith(ctx, c.kafka)
+	if err != nil {
+		return c.Explain(err)
+	}
+	if err = kerr.ErrorForCode(response.ErrorCode); err != nil {
+		return c.about("unregister broker "+strconv.Itoa(int(id)), text(response.ErrorMessage), err)
+	}
+	return nil
 }
 
 // text is a nullable string of the protocol.

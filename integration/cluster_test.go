@@ -26,6 +26,14 @@ func startCluster(t *testing.T, flags ...string) []*process {
 // startClusterOf is startCluster with flags that differ from node to node.
 func startClusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 	t.Helper()
+	brokers := clusterOf(t, flagsOf)
+	startTogether(t, brokers)
+	return brokers
+}
+
+// clusterOf are startClusterOf's brokers before they start.
+func clusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
+	t.Helper()
 	dir := t.TempDir()
 	seeds := make([]string, 3)
 	for i := range seeds {
@@ -40,7 +48,6 @@ func startClusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 			"--object-store", "file://" + filepath.Join(dir, "bucket"), "--set", "group.initial.rebalance.delay.ms=0",
 		}, flagsOf(i+1)...)
 	}
-	startTogether(t, brokers)
 	return brokers
 }
 

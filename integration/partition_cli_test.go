@@ -22,6 +22,7 @@ type clusterState struct {
 	Brokers []struct {
 		ID       int32  `json:"id"`
 		State    string `json:"state"`
+		Address  string `json:"address"`
 		Replicas int    `json:"replicas"`
 		Leaders  int    `json:"leaders"`
 	} `json:"brokers"`

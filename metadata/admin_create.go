@@ -119,7 +119,7 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 		if spec.Partitions > maxPartitionsPerRequest {
 			return nil, fmt.Errorf("%w: %d partitions, at most %d", ErrTooManyPartitions, spec.Partitions, maxPartitionsPerRequest)
 		}
-		return place(image.Brokers, spec.Partitions, spec.ReplicationFactor, placementStart(spec.Name))
+		return place(image, spec.Partitions, spec.ReplicationFactor, placementStart(spec.Name))
 	}
 	replicas := make([][]int32, len(spec.Assignments))
 	for i := range replicas {
@@ -127,7 +127,7 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 		if !ok {
 			return nil, fmt.Errorf("%w: partitions should be a consecutive 0-based integer sequence, %d is missing", ErrInvalidReplicaAssignment, i)
 		}
-		if err := checkAssignment(image.Brokers, r, len(replicas[0])); err != nil {
+		if err := checkNewAssignment(image, r, len(replicas[0])); err != nil {
 			return nil, err
 		}
 		replicas[i] = slices.Clone(r)
@@ -135,15 +135,18 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 	return replicas, nil
 }
 
-// newPartitions makes the first state of partitions: the preferred replica leads.
+// newPartitions makes the first state of partitions: the live replicas, of which
+// there is one at least, are in sync, and the most preferred of them leads.
 func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partition {
 	partitions := make([]Partition, len(replicas))
 	for i, r := range replicas {
-		p := Partition{Replicas: r, ISR: r, ISREpochs: make([]int64, len(r)), Leader: r[0], createdMs: createdMs}
-		for at, id := range r {
-			p.ISREpochs[at] = image.Brokers[id].Epoch
+		p := Partition{Replicas: r, createdMs: createdMs}
+		for _, id := range r {
+			if b, live := image.Brokers[id]; live {
+				p.ISR, p.ISREpochs = append(p.ISR, id), append(p.ISREpochs, b.Epoch)
+			}
 		}
-		p.LeaderBrokerEpoch = p.ISREpochs[0]
+		p.Leader, p.LeaderBrokerEpoch = p.ISR[0], p.ISREpochs[0]
 		partitions[i] = p
 	}
 	return partitions

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -78,21 +79,33 @@ func electUnclean(image *Image, p *Partition) (Partition, error) {
 	return next, nil
 }
 
-// UnregisterBroker forgets a broker. A dead one has no registration, so that
-// there is nothing to forget: it merely has to be known as a replica, or it is
+// UnregisterBroker forgets a known broker that is dead, so that it gets no new
+// replicas; it keeps those that it has. One that is not known is
 // ErrBrokerNotRegistered. A live one would register again at once, and is
-// refused.
-func (a *Admin) UnregisterBroker(id int32) error {
-	image := a.follower.Image()
-	if _, live := image.Brokers[id]; live {
-		return fmt.Errorf("unregister broker %d: %w: it is running; shut it down first", id, ErrInvalidRequest)
+// refused. It returns when this broker's image shows it.
+func (a *Admin) UnregisterBroker(ctx context.Context, id int32) error {
+	err := a.unregister(ctx, id)
+	if err != nil {
+		return fmt.Errorf("unregister broker %d: %w", id, err)
 	}
-	for t := range image.Topics() {
-		for i := range t.Partitions {
-			if slices.Contains(t.Partitions[i].Replicas, id) {
-				return nil
-			}
-		}
+	return nil
+}
+
+func (a *Admin) unregister(ctx context.Context, id int32) error {
+	known, err := a.store.Get(ctx, knownKey(id))
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("unregister broker %d: %w", id, ErrBrokerNotRegistered)
+	if !known.Exists() {
+		return ErrBrokerNotRegistered
+	}
+	revision, err := a.store.Txn(ctx, []Comparison{Absent(brokerKey(id))}, Delete(knownKey(id)))
+	if errors.Is(err, ErrConflict) {
+		return fmt.Errorf("%w: it is running; shut it down first", ErrInvalidRequest)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = a.follower.WaitRevision(ctx, revision)
+	return err
 }

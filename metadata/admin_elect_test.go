@@ -183,10 +183,19 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 func TestUnregisterBroker(t *testing.T) {
 	it := newISRTest(t, 1)
 	it.kill(t, 3)
+	if _, known := it.follower.Image().Known[3]; !known {
+		t.Error("the dead broker is forgotten at once")
+	}
 	for id, want := range map[int32]error{1: ErrInvalidRequest, 3: nil, 4: ErrBrokerNotRegistered} {
-		if err := it.admin.UnregisterBroker(id); !errors.Is(err, want) {
+		if err := it.admin.UnregisterBroker(t.Context(), id); !errors.Is(err, want) {
 			t.Errorf("broker %d: %v", id, err)
 		}
+	}
+	if _, known := it.follower.Image().Known[3]; known {
+		t.Error("the dead broker is still known")
+	}
+	if err := it.admin.UnregisterBroker(t.Context(), 3); !errors.Is(err, ErrBrokerNotRegistered) {
+		t.Errorf("twice: %v", err)
 	}
 }
 

@@ -86,7 +86,7 @@ func assignMore(image *Image, topic *Topic, current int32, spec PartitionsSpec) 
 	}
 	factor := len(topic.Partitions[0].Replicas)
 	if spec.Assignments == nil {
-		return place(image.Brokers, more, int16(factor), placementStart(spec.Topic)+int(current))
+		return place(image, more, int16(factor), placementStart(spec.Topic)+int(current))
 	}
 	if len(spec.Assignments) != int(more) {
 		return nil, fmt.Errorf("%w: attempted to add %d additional partition(s), but only %d assignment(s) were specified",
@@ -94,7 +94,7 @@ func assignMore(image *Image, topic *Topic, current int32, spec PartitionsSpec) 
 	}
 	replicas := make([][]int32, len(spec.Assignments))
 	for i, r := range spec.Assignments {
-		if err := checkAssignment(image.Brokers, r, factor); err != nil {
+		if err := checkNewAssignment(image, r, factor); err != nil {
 			return nil, err
 		}
 		replicas[i] = slices.Clone(r)

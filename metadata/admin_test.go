@@ -270,7 +270,7 @@ func TestDeleteTopics(t *testing.T) {
 	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || len(image.byID) != 1 {
 		t.Errorf("left: %v", names)
 	}
-	if keys := c.keys(t, ""); len(keys) != 5 { // broker, kept and its two partitions, the tier key
+	if keys := c.keys(t, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key
 		t.Errorf("keys: %q", keys)
 	}
 	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.follower.Image().TopicConfigs("a") != nil {

@@ -24,6 +24,8 @@
 //	brokers/<id>           {v, incarnation, directory_id,      under the broker's lease; its create revision
 //	                        rack, listeners, started_ms,       is the broker epoch
 //	                        previous_epoch, stopping}
+//	known/<id>             {v, rack, listeners}                stays when the broker dies, until it is
+//	                                                           unregistered; seeds that never started have one
 //	controller             {v, broker, broker_epoch}           under the same lease; its create revision is
 //	                                                           the controller epoch
 //	topics/<name>          {v, id, partitions, created_ms}     the topic exists; its partitions are those
@@ -45,6 +47,8 @@
 //   - Of a creation that goes on and a cleanup that takes it for dead, exactly one succeeds.
 //   - A broker id has one live registration. A restart of the same data directory
 //     replaces its predecessor at once; anybody else is refused while that lives.
+//   - A live broker is a known one. New partitions go to known brokers, dead ones if too
+//     few live, so that a topic which is created while one is away has all its replicas.
 //   - A leader is a broker id and the broker epoch it was elected under: a broker that
 //     comes back is elected again, under the next leader epoch, before it leads.
 //   - A member of an ISR or ELR is a broker id and a broker epoch as well (Member). One

@@ -25,6 +25,11 @@ type Image struct {
 	ControllerEpoch int64
 	// Brokers are the registered ones, which is to say the live ones.
 	Brokers map[int32]Broker
+	// Known are the brokers that have ever registered, and the seeds, until
+	// Admin.UnregisterBroker: alive or dead, they can be given replicas. They
+	// have the ID and, once they have registered, Rack and Listeners; who is
+	// alive, and the rest, is in Brokers.
+	Known map[int32]Broker
 
 	// controllerBroker is the epoch of the controller's registration.
 	controllerBroker int64
@@ -132,6 +137,7 @@ func newImage() *Image {
 	return &Image{
 		ControllerID:  NoBroker,
 		Brokers:       map[int32]Broker{},
+		Known:         map[int32]Broker{},
 		byName:        map[string]*Topic{},
 		byID:          map[TopicID]*Topic{},
 		topicConfigs:  map[string]map[string]string{},

@@ -32,10 +32,11 @@ func (m *Image) Apply(batch Batch) (*Image, error) {
 // imageBuilder holds what of the image has been copied so far and may
 // therefore be written to.
 type imageBuilder struct {
-	image                                *Image
-	names, ids                           bool
-	brokers, topicConfigs, brokerConfigs bool
-	topics                               map[TopicID]*Topic // copied: their own struct and slice
+	image                       *Image
+	names, ids                  bool
+	brokers, known              bool
+	topicConfigs, brokerConfigs bool
+	topics                      map[TopicID]*Topic // copied: their own struct and slice
 }
 
 func (b *imageBuilder) apply(e Event) error {
@@ -46,6 +47,8 @@ func (b *imageBuilder) apply(e Event) error {
 		return b.topic(e, e.Key[len(topicsPrefix):])
 	case strings.HasPrefix(e.Key, brokersPrefix):
 		return b.broker(e, e.Key[len(brokersPrefix):])
+	case strings.HasPrefix(e.Key, knownPrefix):
+		return b.knownBroker(e, e.Key[len(knownPrefix):])
 	case strings.HasPrefix(e.Key, topicConfigsPrefix):
 		return applyConfigs(e, e.Key[len(topicConfigsPrefix):], &b.image.topicConfigs, &b.topicConfigs)
 	case strings.HasPrefix(e.Key, brokerConfigsPrefix):
@@ -134,6 +137,25 @@ func (b *imageBuilder) broker(e Event, rest string) error {
 	}
 	own(&b.image.Brokers, &b.brokers)
 	b.image.Brokers[id] = broker
+	return nil
+}
+
+func (b *imageBuilder) knownBroker(e Event, rest string) error {
+	id, ok := parseNumber(rest)
+	if !ok {
+		return fmt.Errorf("read key %q at revision %d: it names no broker", e.Key, e.ModRevision)
+	}
+	if e.Deleted {
+		own(&b.image.Known, &b.known)
+		delete(b.image.Known, id)
+		return nil
+	}
+	v, err := decode[knownValue](e.KV)
+	if err != nil {
+		return err
+	}
+	own(&b.image.Known, &b.known)
+	b.image.Known[id] = Broker{ID: id, Rack: v.Rack, Listeners: v.Listeners}
 	return nil
 }
 

@@ -10,6 +10,7 @@ const (
 	topicsPrefix        = "topics/"
 	partitionsPrefix    = "partitions/"
 	brokersPrefix       = "brokers/"
+	knownPrefix         = "known/"
 	topicConfigsPrefix  = "configs/topics/"
 	brokerConfigsPrefix = "configs/brokers/"
 	controllerKey       = "controller"
@@ -37,6 +38,8 @@ func partitionKey(id TopicID, partition int32) string {
 }
 
 func brokerKey(id int32) string { return brokersPrefix + strconv.Itoa(int(id)) }
+
+func knownKey(id int32) string { return knownPrefix + strconv.Itoa(int(id)) }
 
 // parsePartitionKey reads what is left of a partition key after its prefix.
 func parsePartitionKey(rest string) (TopicID, int32, bool) {

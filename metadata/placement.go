@@ -6,20 +6,22 @@ import (
 	"slices"
 )
 
-// place spreads n new partitions over the live brokers and returns their
-// replicas, the preferred leader first. The leaders take the brokers in turn,
+// place spreads n new partitions over the brokers and returns their replicas,
+// the preferred leader first. Brokers that are to stay come before those that
+// stop, and dead ones are taken only if there are too few alive, and after all
+// of those: every partition has a live replica. The leaders take the brokers in turn,
 // from start on, so that topics begin at different brokers; the followers take
 // those after the leader, turned by one more each time around, so that the
 // partitions of one leader have different followers. A replica goes to a rack
-// that has the fewest of the partition's replicas so far. A broker that stops
-// gets none unless there are too few others.
-func place(brokers map[int32]Broker, n int32, factor int16, start int) ([][]int32, error) {
+// that has the fewest of the partition's replicas so far.
+func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 	if factor <= 0 {
 		return nil, fmt.Errorf("%w: replication factor must be larger than 0, it is %d", ErrInvalidReplicationFactor, factor)
 	}
-	if others := staying(brokers); int(factor) <= len(others) {
-		brokers = others
+	if len(image.Brokers) == 0 {
+		return nil, fmt.Errorf("%w: no broker is alive", ErrInvalidReplicationFactor)
 	}
+	brokers := candidates(image, int(factor))
 	order := alternateRacks(brokers)
 	if int(factor) > len(order) {
 		return nil, fmt.Errorf("%w: the target replication factor of %d cannot be reached because only %d broker(s) are registered",
@@ -48,11 +50,20 @@ func place(brokers map[int32]Broker, n int32, factor int16, start int) ([][]int3
 	return placed, nil
 }
 
-// staying are the brokers that do not stop.
-func staying(brokers map[int32]Broker) map[int32]Broker {
-	others := maps.Clone(brokers)
-	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.Stopping })
-	return others
+// candidates are the brokers that new partitions are spread over: those that
+// stay, if there are enough for the replication factor, or those that live, or
+// these and as many dead ones as are missing, if that many are known.
+func candidates(image *Image, factor int) map[int32]Broker {
+	if others := staying(image.Brokers); factor <= len(others) {
+		return others
+	}
+	all := maps.Clone(image.Brokers)
+	for _, id := range slices.Sorted(maps.Keys(image.Known)) {
+		if _, live := all[id]; !live && len(all) < factor {
+			all[id] = image.Known[id]
+		}
+	}
+	return all
 }
 
 // alternateRacks orders the brokers by taking one from each rack in turn.
@@ -72,6 +83,27 @@ func alternateRacks(brokers map[int32]Broker) []int32 {
 		}
 	}
 	return order
+}
+
+// staying are the brokers that do not stop.
+func staying(brokers map[int32]Broker) map[int32]Broker {
+	others := maps.Clone(brokers)
+	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.Stopping })
+	return others
+}
+
+// checkNewAssignment validates replicas that the user has named for a partition
+// that does not exist yet. They can be dead, but not all of them.
+func checkNewAssignment(image *Image, replicas []int32, factor int) error {
+	if err := checkAssignment(image.Known, replicas, factor); err != nil {
+		return err
+	}
+	for _, id := range replicas {
+		if _, live := image.Brokers[id]; live {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: none of the brokers %v of the manual partition assignment is alive", ErrInvalidReplicaAssignment, replicas)
 }
 
 // checkAssignment validates replicas that the user has named. All partitions of

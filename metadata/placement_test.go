@@ -18,8 +18,11 @@ func inRacks(racks ...string) map[int32]Broker {
 	return brokers
 }
 
+// alive is an image of brokers that all live.
+func alive(brokers map[int32]Broker) *Image { return &Image{Brokers: brokers, Known: brokers} }
+
 func TestPlaceInTurn(t *testing.T) {
-	got, err := place(inRacks("", "", ""), 6, 2, 1)
+	got, err := place(alive(inRacks("", "", "")), 6, 2, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +40,7 @@ func TestPlaceIsBalancedAndSpreadOverRacks(t *testing.T) {
 		brokers := inRacks(racks...)
 		n := rapid.Int32Range(1, 60).Draw(t, "n")
 		factor := rapid.IntRange(1, len(brokers)).Draw(t, "factor")
-		placed, err := place(brokers, n, int16(factor), rapid.IntRange(0, 1000).Draw(t, "start"))
+		placed, err := place(alive(brokers), n, int16(factor), rapid.IntRange(0, 1000).Draw(t, "start"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,11 +71,11 @@ func TestPlaceIsBalancedAndSpreadOverRacks(t *testing.T) {
 
 func TestPlaceRefuses(t *testing.T) {
 	for _, factor := range []int16{0, -1, 3} {
-		if _, err := place(inRacks("", ""), 1, factor, 0); !errors.Is(err, ErrInvalidReplicationFactor) {
+		if _, err := place(alive(inRacks("", "")), 1, factor, 0); !errors.Is(err, ErrInvalidReplicationFactor) {
 			t.Errorf("factor %d: %v", factor, err)
 		}
 	}
-	if _, err := place(nil, 1, 1, 0); !errors.Is(err, ErrInvalidReplicationFactor) {
+	if _, err := place(&Image{Known: inRacks("")}, 1, 1, 0); !errors.Is(err, ErrInvalidReplicationFactor) {
 		t.Errorf("no brokers: %v", err)
 	}
 }
@@ -92,7 +95,7 @@ func TestCheckAssignment(t *testing.T) {
 func TestPlaceAvoidsBrokersThatStop(t *testing.T) {
 	brokers := inRacks("", "", "")
 	brokers[1] = Broker{ID: 1, Stopping: true}
-	placed, err := place(brokers, 6, 2, 0)
+	placed, err := place(alive(brokers), 6, 2, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +104,41 @@ func TestPlaceAvoidsBrokersThatStop(t *testing.T) {
 			t.Errorf("placed %v", replicas)
 		}
 	}
-	if placed, err = place(brokers, 1, 3, 0); err != nil || len(placed[0]) != 3 {
+	if placed, err = place(alive(brokers), 1, 3, 0); err != nil || len(placed[0]) != 3 {
 		t.Errorf("with nobody else: %v, %v", placed, err)
+	}
+}
+
+func TestPlaceTakesDeadBrokersOnlyIfItMust(t *testing.T) {
+	known := inRacks("", "", "", "", "")
+	image := &Image{Known: known, Brokers: map[int32]Broker{1: known[1], 3: {ID: 3, Stopping: true}}}
+	for factor, want := range map[int16][]int32{1: {1}, 2: {1, 3}, 3: {0, 1, 3}, 5: {0, 1, 2, 3, 4}} {
+		placed, err := place(image, 7, factor, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, replicas := range placed {
+			if slices.Sort(replicas); !slices.Equal(replicas, want) {
+				t.Errorf("factor %d: on %v, want %v", factor, replicas, want)
+			}
+		}
+	}
+	if _, err := place(image, 1, 6, 0); !errors.Is(err, ErrInvalidReplicationFactor) {
+		t.Errorf("more than are known: %v", err)
+	}
+}
+
+func TestCheckNewAssignment(t *testing.T) {
+	known := inRacks("", "", "")
+	image := &Image{Known: known, Brokers: map[int32]Broker{1: known[1]}}
+	for _, replicas := range [][]int32{{1, 0}, {2, 1}} {
+		if err := checkNewAssignment(image, replicas, 2); err != nil {
+			t.Errorf("%v: %v", replicas, err)
+		}
+	}
+	for _, replicas := range [][]int32{{0, 2}, {1, 3}} {
+		if err := checkNewAssignment(image, replicas, 2); !errors.Is(err, ErrInvalidReplicaAssignment) {
+			t.Errorf("%v: %v", replicas, err)
+		}
 	}
 }

@@ -194,7 +194,7 @@ func TestPlanKeepsItsInvariants(t *testing.T) {
 			m.apply(t, put(brokerKey(id+1), brokerValue{}, m.next()))
 		}
 		const partitions = 4
-		placed, err := place(m.image.Brokers, partitions, rapid.Int16Range(1, 4).Draw(t, "factor"), 0)
+		placed, err := place(m.image, partitions, rapid.Int16Range(1, 4).Draw(t, "factor"), 0)
 		if err != nil {
 			t.Fatal(err)
 		}

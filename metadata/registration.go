@@ -24,9 +24,13 @@ type RegistrationOptions struct {
 	DirectoryID string // drawn once per data directory; only one process can hold that
 	Rack        string
 	Listeners   []Listener
-	TTL         time.Duration // DefaultLeaseTTL if zero
-	Now         func() time.Time
-	Logger      *slog.Logger
+	// Seeds are the ids of the brokers that the cluster begins with. They are
+	// known from the first registration of any of them on, so that a topic which
+	// is created before all have started gets its replicas on all.
+	Seeds  []int32
+	TTL    time.Duration // DefaultLeaseTTL if zero
+	Now    func() time.Time
+	Logger *slog.Logger
 	// PreviousEpoch is the broker epoch under which this data directory's last
 	// process shut down cleanly, having flushed everything, or 0 if it did not:
 	// then it may have lost what it had not flushed.
@@ -40,6 +44,7 @@ type Registration struct {
 	ttl    time.Duration
 	logger *slog.Logger
 	self   Broker
+	seeds  []int32
 
 	mu struct {
 		sync.Mutex
@@ -57,7 +62,7 @@ func NewRegistration(o RegistrationOptions) *Registration {
 		o.TTL = DefaultLeaseTTL
 	}
 	r := &Registration{
-		store: o.Store, ttl: o.TTL, logger: o.Logger,
+		store: o.Store, ttl: o.TTL, logger: o.Logger, seeds: o.Seeds,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(),
@@ -90,11 +95,26 @@ func (r *Registration) Lease() LeaseID {
 // process at a time, and is replaced at once, with all that hangs on its lease.
 // Another live broker under the same id is ErrBrokerIDInUse.
 func (r *Registration) Register(ctx context.Context) (int64, error) {
+	if err := r.knowSeeds(ctx); err != nil {
+		return 0, fmt.Errorf("register broker %d: make its seeds known: %w", r.self.ID, err)
+	}
 	epoch, err := r.register(ctx, true)
 	if err != nil {
 		return 0, fmt.Errorf("register broker %d: %w", r.self.ID, err)
 	}
 	return epoch, nil
+}
+
+// knowSeeds makes the seeds known brokers, unless they are.
+func (r *Registration) knowSeeds(ctx context.Context) error {
+	for _, id := range r.seeds {
+		key := knownKey(id)
+		_, err := r.store.Txn(ctx, []Comparison{Absent(key)}, Put(key, encode(knownValue{V: valueVersion})))
+		if err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Run keeps the broker registered until ctx ends, and returns nil then. When
@@ -234,6 +254,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		}
 	}()
 	key := brokerKey(r.self.ID)
+	known := Put(knownKey(r.self.ID), encode(knownValue{V: valueVersion, Rack: r.self.Rack, Listeners: r.self.Listeners}))
 	var epoch, previous int64
 	err = swap(ctx, "create "+key, func(ctx context.Context) error {
 		present, swapErr := r.store.Get(ctx, key)
@@ -247,7 +268,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		}
 		var value []byte
 		value, previous = r.nextValue()
-		epoch, swapErr = r.store.Txn(ctx, []Comparison{Absent(key)}, PutLeased(key, value, lease))
+		epoch, swapErr = r.store.Txn(ctx, []Comparison{Absent(key)}, PutLeased(key, value, lease), known)
 		return swapErr
 	})
 	if err != nil {

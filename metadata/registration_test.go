@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -266,4 +267,39 @@ func TestDeregisterTriesAgain(t *testing.T) {
 			t.Errorf("at a store that stays away: %v", err)
 		}
 	})
+}
+
+func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	for _, id := range []int32{1, 2} {
+		r := c.registration(t, id, NewTopicID().String(), "")
+		r.seeds = []int32{1, 2, 3}
+		epoch, err := r.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.wait(t, func(m *Image) bool { return m.Revision >= epoch })
+	}
+	topic := c.create(t, TopicSpec{Name: "a", Partitions: 6, ReplicationFactor: 3})
+	image := c.follower.Image()
+	for n := range topic.Partitions {
+		p := &topic.Partitions[n]
+		if _, ok := image.Leader(p); !ok || len(p.Replicas) != 3 || len(p.ISR) != 2 || slices.Contains(p.ISR, 3) {
+			t.Errorf("partition %d: %+v", n, p)
+		}
+	}
+	// The one that starts at last writes what is known of it.
+	r := c.registration(t, 3, "d", "far")
+	r.seeds = []int32{1, 2, 3}
+	if _, err := r.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	image = c.wait(t, func(m *Image) bool { return m.Brokers[3].Epoch != 0 })
+	// Nothing of it is lost when another seed starts.
+	if err := r.knowSeeds(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if known := image.Known[3]; known.Rack != "far" || len(known.Listeners) != 1 || len(image.Known) != 3 {
+		t.Errorf("known: %+v", image.Known)
+	}
 }

@@ -49,6 +49,13 @@ type brokerValue struct {
 	Stopping      bool  `json:"stopping,omitempty"`
 }
 
+// knownValue is what stays of a broker when it is not alive.
+type knownValue struct {
+	V         int        `json:"v"`
+	Rack      string     `json:"rack,omitempty"`
+	Listeners []Listener `json:"listeners,omitempty"`
+}
+
 type controllerValue struct {
 	V           int   `json:"v"`
 	Broker      int32 `json:"broker"`

@@ -106,6 +106,14 @@ func peers(seeds []config.Seed) []etcd.Peer {
 	return list
 }
 
+func seedIDs(seeds []config.Seed) []int32 {
+	ids := make([]int32, len(seeds))
+	for i, seed := range seeds {
+		ids[i] = seed.NodeID
+	}
+	return ids
+}
+
 // routes join the embedded NATS server to those of the seeds.
 func (s *server) routes() *notify.Routes {
 	if len(s.Config.Seeds) == 0 || len(s.Config.NATS) > 0 {

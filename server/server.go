@@ -324,7 +324,7 @@ func (s *server) prepareRegistration() error {
 	s.registration = metadata.NewRegistration(metadata.RegistrationOptions{
 		PreviousEpoch: previous,
 		Store:         s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
-		Listeners: listeners,
+		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds),
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,

@@ -43,7 +43,7 @@ func newClusterCommand(a *app) *cobra.Command {
 		},
 	}
 	status.Flags().BoolVar(&all, "all", false, fmt.Sprintf("list all partitions with a problem, not only %d", problemsShown))
-	return group("cluster", "How the cluster is", status)
+	return group("cluster", "How the cluster is, and who belongs to it", status, newClusterUnregisterCommand(a))
 }
 
 // readClusterStatus asks for all that the status is made of.
@@ -153,7 +153,7 @@ type clusterStatus struct {
 
 type brokerStatus struct {
 	ID               int32  `json:"id"`
-	State            string `json:"state"` // alive, fenced, down
+	State            string `json:"state"` // alive, down
 	Rack             string `json:"rack,omitempty"`
 	Address          string `json:"address,omitempty"`
 	Replicas         int    `json:"replicas"`
@@ -191,14 +191,15 @@ const (
 
 var severityNames = map[int]string{underReplicated: "under-replicated", belowMinISR: "below-min-isr", offlinePartition: "offline"}
 
-// newClusterStatus is a pure function of what the cluster says. A broker that is a replica of something and is not in the list is down.
+// newClusterStatus is a pure function of what the cluster says. A broker that is fenced is down, and so is one that is a replica of something
+// and is not in the list.
 func newClusterStatus(cluster client.Cluster, topics []client.Topic, minISR map[string]int, reassignments []client.Reassignment) clusterStatus {
 	s := clusterStatus{ClusterID: cluster.ID, Controller: cluster.Controller, Brokers: []brokerStatus{}, Problems: []partitionProblem{}}
 	brokers := map[int32]*brokerStatus{}
 	for _, b := range cluster.Brokers {
 		state := "alive"
 		if b.Fenced {
-			state = "fenced"
+			state = "down"
 		}
 		brokers[b.ID] = &brokerStatus{ID: b.ID, State: state, Rack: b.Rack, Address: b.Address}
 	}

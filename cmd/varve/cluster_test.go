@@ -58,11 +58,11 @@ func TestClusterStatusTable(t *testing.T) {
 	want := `
 cluster c  controller 1  unhealthy
 
-BROKER  STATE   RACK  ADDRESS  REPLICAS  LEADERS  PREFERRED
-1       alive   a     h1:9092  2         1        2
-2       alive   b     h2:9092  2         1        0
-3       down    -     -        2         0        1
-4       fenced  -     h4:9092  0         0        0
+BROKER  STATE  RACK  ADDRESS  REPLICAS  LEADERS  PREFERRED
+1       alive  a     h1:9092  2         1        2
+2       alive  b     h2:9092  2         1        0
+3       down   -     -        2         0        1
+4       down   -     h4:9092  0         0        0
 
 PARTITIONS  UNDER-REPLICATED  BELOW MIN ISR  OFFLINE  REASSIGNING
 3           2                 1              1        1
