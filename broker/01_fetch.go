@@ -41,7 +41,7 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
 	}
 	f.size(session.targets)
-	b.read(ctx, req, f)
+	b.read(ctx, r, req, f)
 	id, include, code := session.finish(f.news)
 	resp := &fetchResponse{FetchResponse: fetchHead(req, id, code)}
 	for i := range include {
@@ -104,10 +104,11 @@ func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *
 }
 
 // read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others.
-func (b *Broker) read(ctx context.Context, req *kmsg.FetchRequest, f *fetched) {
+func (b *Broker) read(ctx context.Context, r *Request, req *kmsg.FetchRequest, f *fetched) {
 	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
 	if replica != nil {
 		isolation = replication.ReadLogEnd
+		r.setFollower(*replica)
 	}
 	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
 	nearer := b.nearerReplicas(req)

@@ -31,6 +31,9 @@ type Options struct {
 	Partitions  *replication.Manager                                // where data is written to and read from
 	ProducerIDs func(context.Context) (metadata.ProducerIDs, error) // (*metadata.Admin).AllocateProducerIDs
 	Quorum      func(context.Context) (metadata.Quorum, error)      // (*etcd.Store).DescribeQuorum
+
+	// Suspect is told of a follower whose connection has ended, and how. It must not block. May be nil.
+	Suspect func(follower metadata.Member, err error)
 }
 
 // cluster is the cluster's state as this broker knows it.
@@ -89,6 +92,7 @@ type Broker struct {
 	groups   groupCoordinator
 	static   map[string]string
 	quorum   func(context.Context) (metadata.Quorum, error)
+	suspect  func(metadata.Member, error)
 
 	partitions  *replication.Manager
 	sessions    *fetchSessions
@@ -110,6 +114,7 @@ func New(o Options) *Broker {
 		groups:   o.Groups,
 		static:   o.Static,
 		quorum:   o.Quorum,
+		suspect:  o.Suspect,
 
 		partitions:  o.Partitions,
 		sessions:    newFetchSessions(o.Config.FetchSessionSlots, time.Now),

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -41,6 +42,7 @@ type connection struct {
 	queue    chan *exchange // reader to writer; closed by the reader
 	inFlight atomic.Int32   // accepted, not yet answered
 	software atomic.Pointer[Software]
+	follower atomic.Pointer[metadata.Member] // the broker that fetches through it; nil: none
 }
 
 // exchange is one request on its way through the connection.
@@ -137,6 +139,9 @@ func (c *connection) ended(ctx context.Context, err error) {
 		c.broker.metrics.badRequests.Inc()
 	}
 	c.log.LogAttrs(ctx, slog.LevelDebug, "connection closed", slog.Any("cause", err))
+	if follower := c.follower.Load(); follower != nil && c.broker.suspect != nil && !c.in.stopped() {
+		c.broker.suspect(*follower, err)
+	}
 }
 
 // stop makes the reader take no further request.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"maps"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -344,6 +346,46 @@ func TestSoftwareIsRemembered(t *testing.T) {
 			t.Errorf("software %+v", seen)
 		}
 		r.finish(t, b)
+	})
+}
+
+// A follower that breaks off is told of; a consumer's end, and the listener's own, are not news.
+func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newPlainBroker(t, nil)
+		b.override(serve(4, 18, func(_ *Broker, _ context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
+			if m := replicaOf(req); m != nil {
+				r.setFollower(*m)
+			}
+			return req.ResponseKind()
+		}))
+		suspects := make(chan metadata.Member, 3)
+		b.suspect = func(m metadata.Member, err error) {
+			if !errors.Is(err, io.EOF) {
+				t.Errorf("it ended by %v", err)
+			}
+			suspects <- m
+		}
+		r := serveOn(t, b)
+		fetch := func(remote string, replica int32, epoch int64) *client {
+			c := r.dial(t, remote)
+			req := kmsg.NewPtrFetchRequest()
+			req.Version, req.ReplicaState.ID, req.ReplicaState.Epoch = 17, replica, epoch
+			c.call(1, req)
+			return c
+		}
+		stays := fetch("client:1", 3, 8)
+		for _, c := range []*client{fetch("client:2", 2, 7), fetch("client:3", -1, -1)} {
+			_ = c.Close()
+		}
+		synctest.Wait()
+		if len(suspects) != 1 || <-suspects != (metadata.Member{Broker: 2, Epoch: 7}) {
+			t.Error("it was not told that broker 2 has broken off, or more")
+		}
+		r.finish(t, b)
+		if _, err := stays.Read(make([]byte, 1)); err == nil || len(suspects) > 0 {
+			t.Errorf("after the listener's end: %v, %d suspects", err, len(suspects))
+		}
 	})
 }
 

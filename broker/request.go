@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/varvelog/varve/groups"
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -41,6 +42,16 @@ func (r *Request) groupClient() groups.ClientInfo {
 func (r *Request) setSoftware(s Software) {
 	if r.conn != nil {
 		r.conn.software.Store(&s)
+	}
+}
+
+// setFollower keeps which broker fetches through the connection.
+func (r *Request) setFollower(m metadata.Member) {
+	if r.conn == nil {
+		return
+	}
+	if now := r.conn.follower.Load(); now == nil || *now != m {
+		r.conn.follower.Store(&m)
 	}
 }
 
