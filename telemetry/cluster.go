@@ -11,6 +11,8 @@ var (
 	topicPartitions    = gauge("kafka_topic_partitions", "Partitions of the topic.", "topic")
 	activeController   = gauge("kafka_controller_kafkacontroller_activecontrollercount", "1 on the broker that is the controller, 0 on the others.")
 	offlinePartitions  = gauge("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a live leader; 0 on brokers that are not the controller.")
+	activeBrokers      = gauge("kafka_controller_kafkacontroller_activebrokercount", "Brokers that are alive; 0 on brokers that are not the controller.")
+	fencedBrokers      = gauge("kafka_controller_kafkacontroller_fencedbrokercount", "Brokers that are down and not unregistered; 0 on brokers that are not the controller.")
 	globalTopics       = gauge("kafka_controller_kafkacontroller_globaltopiccount", "Topics; 0 on brokers that are not the controller.")
 	globalPartitions   = gauge("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions; 0 on brokers that are not the controller.")
 	preferredImbalance = gauge("kafka_controller_kafkacontroller_preferredreplicaimbalancecount", "Partitions that another replica leads than the preferred one; 0 on brokers that are not the controller.")
@@ -20,15 +22,20 @@ type clusterCollector struct{ o Options }
 
 func (clusterCollector) families() []family {
 	return []family{
-		brokers, brokerInfo, topicPartitions, activeController, offlinePartitions, globalTopics, globalPartitions, preferredImbalance,
+		brokers, brokerInfo, topicPartitions, activeController, activeBrokers, fencedBrokers, offlinePartitions, globalTopics, globalPartitions, preferredImbalance,
 	}
 }
 
 func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 	image, controller := c.o.Image(), c.o.IsController()
 	activeController.send(ch, truth(controller))
-	var dark, topics, partitions, elsewhere int
+	var alive, fenced, dark, topics, partitions, elsewhere int
 	if controller {
+		alive = len(image.Brokers)
+		for id := range image.Known {
+			_, live := image.Brokers[id]
+			fenced += count(!live)
+		}
 		topics = image.TopicCount()
 		for range offline(image) {
 			dark++
@@ -41,7 +48,7 @@ func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 			}
 			topicPartitions.send(ch, float64(len(t.Partitions)), t.Name)
 		}
-		brokers.send(ch, float64(len(image.Brokers)))
+		brokers.send(ch, float64(alive))
 		for id, b := range image.Brokers {
 			address := ""
 			if l, ok := b.Listener(c.o.Listener); ok {
@@ -50,6 +57,8 @@ func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 			brokerInfo.send(ch, 1, number(id), address)
 		}
 	}
+	activeBrokers.send(ch, float64(alive))
+	fencedBrokers.send(ch, float64(fenced))
 	offlinePartitions.send(ch, float64(dark))
 	globalTopics.send(ch, float64(topics))
 	globalPartitions.send(ch, float64(partitions))
