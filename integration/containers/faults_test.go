@@ -15,7 +15,7 @@ type history struct {
 	mu struct {
 		sync.Mutex
 		values map[place]string
-		failed error // the first record that was refused
+		failed error // records that were refused, and acknowledged ones that others took the place of
 	}
 }
 
@@ -46,7 +46,11 @@ func (h *history) produce(ctx context.Context, client *kgo.Client, topic string,
 				h.mu.failed = errors.Join(h.mu.failed, err)
 				return
 			}
-			h.mu.values[place{r.Partition, r.Offset}] = string(r.Value)
+			at := place{r.Partition, r.Offset}
+			if old, told := h.mu.values[at]; told { // whoever led next did not have the old one
+				h.mu.failed = errors.Join(h.mu.failed, fmt.Errorf("partition %d offset %d was acknowledged as %q and then as %q", at.partition, at.offset, old, r.Value))
+			}
+			h.mu.values[at] = string(r.Value)
 		})
 	}
 	for range under { // all have their answer
@@ -124,7 +128,7 @@ func (h *history) check(t *testing.T, c *cluster, topic string, partitions int32
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.mu.failed != nil {
-		t.Errorf("a record was refused: %v", h.mu.failed)
+		t.Errorf("refused or lost: %v", h.mu.failed)
 	}
 	want := len(h.mu.values)
 	t.Logf("%d records were acknowledged", want)
