@@ -175,8 +175,27 @@ func TestProbeTCP(t *testing.T) {
 		t.Cleanup(func() { _ = l.Close() })
 		return l
 	}
-	open, closed := listen(), listen()
+	open, closed, dying, full := listen(), listen(), listen(), listen()
 	_ = closed.Close()
+	var accepting sync.WaitGroup
+	defer accepting.Wait()
+	accepting.Go(func() { // as when a process ends: the listener goes first
+		conn, err := dying.Accept()
+		_ = dying.Close()
+		if err == nil {
+			_ = conn.Close()
+		}
+	})
+	accepting.Go(func() {
+		for {
+			conn, err := full.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	})
+	defer full.Close()
 	for name, c := range map[string]struct {
 		listeners []Listener
 		gone, ok  bool
@@ -184,6 +203,8 @@ func TestProbeTCP(t *testing.T) {
 		"it accepts":              {[]Listener{at(open)}, false, true},
 		"one of two accepts":      {[]Listener{at(closed), at(open)}, false, true},
 		"it refuses":              {[]Listener{at(closed), at(closed)}, true, false},
+		"it is being killed":      {[]Listener{at(dying)}, true, false},
+		"it takes no more":        {[]Listener{at(full)}, false, true},
 		"one cannot be looked up": {[]Listener{at(closed), {Host: "nowhere.invalid", Port: 1}}, false, false},
 		"none":                    {nil, false, false},
 	} {
