@@ -108,7 +108,7 @@ func (b *Broker) read(ctx context.Context, r *Request, req *kmsg.FetchRequest, f
 	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
 	if replica != nil {
 		isolation = replication.ReadLogEnd
-		r.setFollower(*replica)
+		r.setFollower(replica)
 	}
 	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
 	nearer := b.nearerReplicas(req)

@@ -355,7 +355,7 @@ func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
 		b, _ := newPlainBroker(t, nil)
 		b.override(serve(4, 18, func(_ *Broker, _ context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
 			if m := replicaOf(req); m != nil {
-				r.setFollower(*m)
+				r.setFollower(m)
 			}
 			return req.ResponseKind()
 		}))

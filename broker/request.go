@@ -46,12 +46,9 @@ func (r *Request) setSoftware(s Software) {
 }
 
 // setFollower keeps which broker fetches through the connection.
-func (r *Request) setFollower(m metadata.Member) {
-	if r.conn == nil {
-		return
-	}
-	if now := r.conn.follower.Load(); now == nil || *now != m {
-		r.conn.follower.Store(&m)
+func (r *Request) setFollower(m *metadata.Member) {
+	if r.conn != nil {
+		r.conn.follower.Store(m)
 	}
 }
 

@@ -46,9 +46,9 @@ func (b *imageBuilder) apply(e Event) error {
 	case strings.HasPrefix(e.Key, topicsPrefix):
 		return b.topic(e, e.Key[len(topicsPrefix):])
 	case strings.HasPrefix(e.Key, brokersPrefix):
-		return b.broker(e, e.Key[len(brokersPrefix):])
+		return applyBroker(e, e.Key[len(brokersPrefix):], &b.image.Brokers, &b.brokers, decodeBroker)
 	case strings.HasPrefix(e.Key, knownPrefix):
-		return b.knownBroker(e, e.Key[len(knownPrefix):])
+		return applyBroker(e, e.Key[len(knownPrefix):], &b.image.Known, &b.known, decodeKnown)
 	case strings.HasPrefix(e.Key, topicConfigsPrefix):
 		return applyConfigs(e, e.Key[len(topicConfigsPrefix):], &b.image.topicConfigs, &b.topicConfigs)
 	case strings.HasPrefix(e.Key, brokerConfigsPrefix):
@@ -121,41 +121,22 @@ func (b *imageBuilder) partition(e Event, rest string) error {
 	return nil
 }
 
-func (b *imageBuilder) broker(e Event, rest string) error {
+func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decode func(int32, KV) (Broker, error)) error {
 	id, ok := parseNumber(rest)
 	if !ok {
 		return fmt.Errorf("read key %q at revision %d: it names no broker", e.Key, e.ModRevision)
 	}
 	if e.Deleted {
-		own(&b.image.Brokers, &b.brokers)
-		delete(b.image.Brokers, id)
+		own(all, owned)
+		delete(*all, id)
 		return nil
 	}
-	broker, err := decodeBroker(id, e.KV)
+	broker, err := decode(id, e.KV)
 	if err != nil {
 		return err
 	}
-	own(&b.image.Brokers, &b.brokers)
-	b.image.Brokers[id] = broker
-	return nil
-}
-
-func (b *imageBuilder) knownBroker(e Event, rest string) error {
-	id, ok := parseNumber(rest)
-	if !ok {
-		return fmt.Errorf("read key %q at revision %d: it names no broker", e.Key, e.ModRevision)
-	}
-	if e.Deleted {
-		own(&b.image.Known, &b.known)
-		delete(b.image.Known, id)
-		return nil
-	}
-	v, err := decode[knownValue](e.KV)
-	if err != nil {
-		return err
-	}
-	own(&b.image.Known, &b.known)
-	b.image.Known[id] = Broker{ID: id, Rack: v.Rack, Listeners: v.Listeners}
+	own(all, owned)
+	(*all)[id] = broker
 	return nil
 }
 

@@ -144,3 +144,11 @@ func decodeBroker(id int32, kv KV) (Broker, error) {
 		Lease: kv.Lease,
 	}, nil
 }
+
+func decodeKnown(id int32, kv KV) (Broker, error) {
+	v, err := decode[knownValue](kv)
+	if err != nil {
+		return Broker{}, err
+	}
+	return Broker{ID: id, Rack: v.Rack, Listeners: v.Listeners}, nil
+}

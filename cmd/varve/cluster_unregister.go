@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -18,16 +17,16 @@ func newClusterUnregisterCommand(a *app) *cobra.Command {
 			"when it is back. Replicas that it has already stay: move them with `varve partition balance --remove-broker` first.",
 		Example: "  varve cluster unregister 4",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := strconv.ParseInt(args[0], 10, 32)
-			if err != nil || id < 0 {
-				return fmt.Errorf("%q is not the id of a broker: give its number, as `varve cluster status` shows it", args[0])
+			id, err := parseBrokerID(args[0])
+			if err != nil {
+				return err
 			}
 			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				if err := c.UnregisterBroker(ctx, int32(id)); err != nil {
+				if err := c.UnregisterBroker(ctx, id); err != nil {
 					return err
 				}
 				if a.json() {
-					return a.printJSON(map[string]int64{"unregistered": id})
+					return a.printJSON(map[string]int32{"unregistered": id})
 				}
 				_, err := fmt.Fprintf(a.out, "broker %d is unregistered\n", id)
 				return err

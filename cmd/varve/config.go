@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,11 +40,11 @@ func parseConfigTarget(args []string) (t configTarget, rest []string, err error)
 		if len(args) == 0 || strings.Contains(args[0], "=") {
 			return t, args, nil
 		}
-		id, err := strconv.ParseInt(args[0], 10, 32)
-		if err != nil || id < 0 {
-			return t, nil, fmt.Errorf("broker %s: want a broker's number", args[0])
+		id, err := parseBrokerID(args[0])
+		if err != nil {
+			return t, nil, err
 		}
-		return configTarget{brokers: []int32{int32(id)}}, args[1:], nil
+		return configTarget{brokers: []int32{id}}, args[1:], nil
 	default:
 		return t, nil, fmt.Errorf("unknown target %q: want %s", kind, configKinds)
 	}

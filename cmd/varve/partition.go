@@ -68,11 +68,11 @@ func partitionsNamed(arg string, topics []client.Topic) ([]client.TopicPartition
 func parseReplicas(what, s string) ([]int32, error) {
 	var ids []int32
 	for part := range strings.SplitSeq(s, ",") {
-		id, err := strconv.ParseInt(strings.TrimSpace(part), 10, 32)
-		if err != nil || id < 0 {
+		id, err := parseBrokerID(strings.TrimSpace(part))
+		if err != nil {
 			return nil, fmt.Errorf("%s %s: want ids of brokers such as 1,2,3", what, s)
 		}
-		ids = append(ids, int32(id))
+		ids = append(ids, id)
 	}
 	return ids, nil
 }

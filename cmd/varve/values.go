@@ -130,3 +130,12 @@ func unescape(s string) string {
 	}
 	return b.String()
 }
+
+// parseBrokerID reads the id of one broker.
+func parseBrokerID(s string) (int32, error) {
+	id, err := strconv.ParseInt(s, 10, 32)
+	if err != nil || id < 0 {
+		return 0, fmt.Errorf("broker %s: want a broker's number", s)
+	}
+	return int32(id), nil
+}
