@@ -82,16 +82,18 @@ func pendingOf(appends []produced) (pending []*produced) {
 	return pending
 }
 
-// waitProduced waits for appends until the request's time is up.
+// waitProduced waits for appends until the request's time is up, for all at the same time: a partition that is stuck delays no other's outcome.
 func waitProduced(ctx context.Context, deadline time.Time, pending []*produced) {
 	if len(pending) == 0 {
 		return
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, deadline, context.DeadlineExceeded)
 	defer cancel()
-	for _, a := range pending {
-		a.err = a.Wait(ctx)
+	appends := make([]replication.Appended, len(pending))
+	for i, a := range pending {
+		appends[i] = a.Appended
 	}
+	replication.Acknowledge(ctx, appends, func(i int, err error) { pending[i].err = err })
 }
 
 func (b *Broker) appendTo(r *Request, req *kmsg.ProduceRequest, t *kmsg.ProduceRequestTopic, p *kmsg.ProduceRequestTopicPartition) produced {

@@ -34,6 +34,10 @@ import (
 //
 // Not implemented: authorization, quotas.
 func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
+	replica, code := b.admitReplica(ctx, r, req)
+	if code != protocol.None {
+		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
+	}
 	f := fetchedPool.Get().(*fetched)
 	defer f.free() // with what has not been handed over to the response, be it because of a panic
 	session, code := b.sessions.begin(req, f.targets)
@@ -41,7 +45,7 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
 	}
 	f.size(session.targets)
-	b.read(ctx, r, req, f)
+	b.read(ctx, replica, req, f)
 	id, include, code := session.finish(f.news)
 	resp := &fetchResponse{FetchResponse: fetchHead(req, id, code)}
 	for i := range include {
@@ -85,30 +89,18 @@ func (f *fetched) free() {
 	fetchedPool.Put(f)
 }
 
-// replicaOf is the follower that asks, nil for a consumer.
-func replicaOf(req *kmsg.FetchRequest) *metadata.Member {
-	m := metadata.Member{Broker: req.ReplicaID, Epoch: -1}
-	if req.Version >= 15 {
-		m = metadata.Member{Broker: req.ReplicaState.ID, Epoch: req.ReplicaState.Epoch}
-	}
-	if m.Broker < 0 {
-		return nil
-	}
-	return &m
-}
-
 func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *kmsg.FetchResponse {
 	head := req.ResponseKind().(*kmsg.FetchResponse)
 	head.SessionID, head.ErrorCode = session, int16(code)
 	return head
 }
 
-// read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others.
-func (b *Broker) read(ctx context.Context, r *Request, req *kmsg.FetchRequest, f *fetched) {
-	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
+// read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others; those that it has
+// elsewhere end it, since the client has to go there.
+func (b *Broker) read(ctx context.Context, replica *metadata.Member, req *kmsg.FetchRequest, f *fetched) {
+	isolation := isolationOf(req.IsolationLevel)
 	if replica != nil {
 		isolation = replication.ReadLogEnd
-		r.setFollower(replica)
 	}
 	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
 	nearer := b.nearerReplicas(req)
@@ -124,14 +116,15 @@ func (b *Broker) read(ctx context.Context, r *Request, req *kmsg.FetchRequest, f
 		}
 		if err != nil {
 			f.results[i].Err = err
-			if replica != nil {
-				maxWait = 0 // this broker's image is behind the replica's: it has to ask again soon
+			// A replica's image may be ahead of this broker's: it has to ask again soon.
+			if replica != nil || errors.Is(err, replication.ErrNotLeader) || errors.Is(err, errInconsistentTopicID) {
+				maxWait = 0
 			}
 			continue
 		}
 		f.partitions[i] = replication.FetchPartition{
 			Partition: p, Offset: t.offset, MaxBytes: int(max(t.maxBytes, 0)),
-			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch, HighWatermark: -1,
+			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch, HighWatermark: -1, LogStart: t.logStart,
 		}
 		if b.cfg.SelectByRack && replica != nil {
 			f.partitions[i].HighWatermark = t.highWatermark // who reads from it waits for that
@@ -174,7 +167,7 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 	if result.Err != nil {
 		p := failedFetch(b.code(ctx, result.Err))
 		b.hintFetch(r, req, resp, t, &p)
-		if misplaced := errors.Is(result.Err, replication.ErrOffsetOutOfRange) || errors.Is(result.Err, replication.ErrOffsetMovedToTier); misplaced && replicaOf(req) != nil {
+		if misplaced := errors.Is(result.Err, replication.ErrOffsetOutOfRange) || errors.Is(result.Err, replication.ErrOffsetMovedToTier); misplaced && isReplica(req) {
 			p.LogStartOffset = result.LogStartOffset // where it has to begin
 		}
 		resp.add(t, p, nil)

@@ -100,14 +100,19 @@ func TestFetchErrors(t *testing.T) {
 		{"beyond the end", 12, "a", id, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.FetchOffset = 2 }, protocol.OffsetOutOfRange},
 		{"negative offset", 12, "a", id, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.FetchOffset = -1 }, protocol.OffsetOutOfRange},
 		{"epoch to come", 12, "a", id, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.CurrentLeaderEpoch = 5 }, protocol.UnknownLeaderEpoch},
-		{"by a replica", 14, "", id, func(r *kmsg.FetchRequest, _ *kmsg.FetchRequestTopicPartition) { r.ReplicaID = 2 }, protocol.NotLeaderOrFollower},
-		{"by a replica, tagged", 15, "", id, func(r *kmsg.FetchRequest, _ *kmsg.FetchRequestTopicPartition) { r.ReplicaState.ID = 2 }, protocol.NotLeaderOrFollower},
+		{"by a broker that is no replica", 15, "", id, func(r *kmsg.FetchRequest, _ *kmsg.FetchRequestTopicPartition) {
+			r.ReplicaState.ID, r.ReplicaState.Epoch = 2, c.follower.Image().Brokers[2].Epoch
+		}, protocol.NotLeaderOrFollower},
 	} {
 		req := fetchRequest(q.version, q.topic, q.id, 0)
 		if q.change != nil {
 			q.change(req, &req.Topics[0].Partitions[0])
 		}
-		p := c.fetch(req).Topics[0].Partitions[0]
+		resp := c.fetch(req)
+		if len(resp.Topics) == 0 {
+			t.Fatalf("%s: %v", q.name, protocol.ErrorCode(resp.ErrorCode))
+		}
+		p := resp.Topics[0].Partitions[0]
 		if p.ErrorCode != int16(q.want) {
 			t.Errorf("%s: %v, want %v", q.name, protocol.ErrorCode(p.ErrorCode), q.want)
 		}

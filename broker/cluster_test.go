@@ -64,7 +64,7 @@ func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster 
 		c.register(id + 1)
 	}
 	cfg := DefaultConfig()
-	cfg.NodeID = 1
+	cfg.NodeID, cfg.InterBrokerListener = 1, "PLAINTEXT"
 	c.Broker = New(Options{
 		Config: cfg, Logger: c.logs.logger(), Cluster: follower, Static: static, Replicas: c.replicas, Groups: c.groups,
 		Admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now}),

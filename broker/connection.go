@@ -111,7 +111,7 @@ func (c *connection) handshake(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case c.in.stopped():
+	case c.in.stopped() && !errors.Is(ctx.Err(), context.DeadlineExceeded): // a time that ran out before the stop is a failure
 		return errStopped
 	}
 	c.listener.failures.Inc()

@@ -354,7 +354,7 @@ func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, nil)
 		b.override(serve(4, 18, func(_ *Broker, _ context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
-			if m := replicaOf(req); m != nil {
+			if m := (&metadata.Member{Broker: req.ReplicaState.ID, Epoch: req.ReplicaState.Epoch}); m.Broker >= 0 {
 				r.setFollower(m)
 			}
 			return req.ResponseKind()

@@ -96,7 +96,7 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 		_ = <-stored // an error where a test broke the disk
 	})
 	cfg := DefaultConfig()
-	cfg.NodeID = 1
+	cfg.NodeID, cfg.InterBrokerListener = 1, "PLAINTEXT"
 	admin := metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
 	c.Broker = New(Options{
 		Config: cfg, Logger: c.logs.logger(), Cluster: c.follower, Replicas: c.manager, Groups: c.groups, Admin: admin,

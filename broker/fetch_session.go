@@ -38,6 +38,7 @@ type fetchTarget struct {
 	currentLeaderEpoch int32
 	lastFetchedEpoch   int32
 	highWatermark      int64 // that the client was told in the session, -1 for none
+	logStart           int64 // of a replica's log
 }
 
 // fetchNews is what a response would tell of one partition.
@@ -236,6 +237,7 @@ func appendTargets(targets []fetchTarget, req *kmsg.FetchRequest) []fetchTarget 
 				offset:             p.FetchOffset,
 				currentLeaderEpoch: p.CurrentLeaderEpoch,
 				lastFetchedEpoch:   p.LastFetchedEpoch,
+				logStart:           p.LogStartOffset,
 				highWatermark:      -1,
 			})
 		}

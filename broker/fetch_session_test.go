@@ -143,7 +143,7 @@ func TestIncrementalFetchChangesItsPartitions(t *testing.T) {
 		t.Fatalf("%v, %+v", code, c)
 	}
 	want := fetchTarget{
-		fetchKey: fetchKey{id: metadata.TopicID{1}, partition: 2}, offset: 77, maxBytes: 5, currentLeaderEpoch: 3, lastFetchedEpoch: 2,
+		fetchKey: fetchKey{id: metadata.TopicID{1}, partition: 2}, offset: 77, maxBytes: 5, currentLeaderEpoch: 3, lastFetchedEpoch: 2, logStart: -1,
 	}
 	if c.targets[1] != want {
 		t.Errorf("got %+v, want %+v", c.targets[1], want)

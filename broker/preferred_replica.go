@@ -14,13 +14,13 @@ type nearerReplicas struct {
 }
 
 func (b *Broker) nearerReplicas(req *kmsg.FetchRequest) nearerReplicas {
-	if !b.cfg.SelectByRack || req.Version < 11 || req.Rack == "" || replicaOf(req) != nil {
+	if !b.cfg.SelectByRack || req.Version < 11 || req.Rack == "" || isReplica(req) {
 		return nearerReplicas{}
 	}
 	return nearerReplicas{image: b.cluster.Image(), rack: req.Rack}
 }
 
-// preferred is the replica that a consumer should read a partition from, false if it is here right.
+// preferred is the replica that a consumer should read a partition from. It returns false if this broker is already the right replica.
 func (n nearerReplicas) preferred(p *replication.Partition, offset int64) (broker int32, ok bool) {
 	if n.image == nil {
 		return -1, false

@@ -64,6 +64,10 @@ func (m *Image) ready(member Member) bool {
 	return m.live(member) && !m.Brokers[member.Broker].Stopping
 }
 
+// ISREligible reports whether a leader may propose a member for the ISR: its
+// broker is registered at that epoch and does not stop.
+func (m *Image) ISREligible(member Member) bool { return m.ready(member) }
+
 // survived tells that a member's broker is registered, and has lost nothing
 // since it was one: it is live, or has shut down cleanly in between.
 func (m *Image) survived(member Member) bool {

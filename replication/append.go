@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/varvelog/varve/storage"
@@ -14,11 +13,12 @@ const (
 	AcksAll    int16 = -1
 )
 
-// Appended is an append that the log has taken. It is acknowledged only after Wait.
+// Appended is an append that the log has taken. It is acknowledged only after Wait or Acknowledge.
 type Appended struct {
 	storage.AppendInfo
 	partition *Partition
 	acks      int16
+	epoch     int32 // the leader epoch that it was appended at; an acknowledgement is worth nothing at another one
 }
 
 // Append writes batches at the end of the log, assigning their offsets and leader epoch in place: batches is modified, and not retained.
@@ -44,8 +44,8 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 		return Appended{}, err
 	}
 	config := p.config.Load()
-	if need := r.needed(config); acks == AcksAll && len(r.isr) < need {
-		return Appended{}, fmt.Errorf("%s: %d in sync, %d needed: %w", p.tp, len(r.isr), need, ErrNotEnoughReplicas)
+	if acks == AcksAll && !r.enoughInSync(config) {
+		return Appended{}, fmt.Errorf("%s: %w", p.tp, r.tooFewInSync(config, ErrNotEnoughReplicas))
 	}
 	info, err := p.log.Append(batches, r.epoch)
 	if err != nil {
@@ -61,7 +61,7 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 		p.log.FlushSoon()
 	}
 	p.advanceLocked()
-	return Appended{AppendInfo: info, partition: p, acks: acks}, nil
+	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.epoch}, nil
 }
 
 // kickLocked lets the tier know about every time that a segment must have been closed. It looks for itself as well, only later.
@@ -72,57 +72,4 @@ func (p *Partition) kickLocked(appended int64) {
 	}
 	p.sinceKick = 0
 	p.tier.Kick(p.tp)
-}
-
-// Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or flush.messages demand. When ctx ends it returns why; the append
-// stays where it is, and nobody knows yet whether it will be committed.
-func (a Appended) Wait(ctx context.Context) error {
-	p := a.partition
-	if done, err := a.Done(); done {
-		return err
-	}
-	w := newWaiter()
-	watches := []watch{{waiter: w}}
-	p.watchers.add(&watches[0])
-	defer p.watchers.remove(&watches[0])
-	for {
-		if done, err := a.Done(); done {
-			return err
-		}
-		select {
-		case <-w.c:
-			w.take(watches)
-		case <-ctx.Done():
-			return fmt.Errorf("wait for offset %d of %s to be committed: %w", a.LastOffset, p.tp, context.Cause(ctx))
-		}
-	}
-}
-
-// Done tells whether Wait would return at once, and what.
-func (a Appended) Done() (done bool, err error) {
-	p := a.partition
-	end := a.LastOffset + 1
-	onDisk := !p.config.Load().durable() || p.log.FlushedOffset() >= end
-	if onDisk && (a.acks != AcksAll || p.log.HighWatermark() >= end) {
-		return true, a.enough()
-	}
-	// In this order: the log of a partition that is gone is closed, which fails a sync as well.
-	if _, err = p.leading(-1); err != nil {
-		return true, err // whether it is committed is now up to the new leader
-	}
-	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {
-		return true, failure.err
-	}
-	return false, nil
-}
-
-// enough tells whether a record that is committed now is on as many replicas as acks=all promises: the set may have shrunk since it was
-// appended. The record stays where it is.
-func (a Appended) enough() error {
-	r := a.partition.role.Load()
-	need := r.needed(a.partition.config.Load())
-	if a.acks != AcksAll || !r.leader || len(r.isr) >= need {
-		return nil
-	}
-	return fmt.Errorf("%s: %d in sync, %d needed: %w", a.partition.tp, len(r.isr), need, ErrNotEnoughReplicasAfterAppend)
 }

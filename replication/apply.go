@@ -194,7 +194,7 @@ func (a *applier) attach(p *Partition, was *role) {
 	}
 	partition := tiering.Partition{
 		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
-		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote,
+		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote, CommittedEnd: p.tierEnd.Store,
 	}
 	if r.leader {
 		p.tier.Attach(partition)
@@ -258,6 +258,9 @@ func (a *applier) count() {
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
 	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles, traffic: m.traffic.of(tp.Topic, id)}
+	if m.o.Cluster != nil {
+		p.image = m.o.Cluster.Image
+	}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	return p

@@ -17,118 +17,244 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestCommittedRecordsStay plays three replicas of a partition against a metadata store, in any order: appends at whoever believes to
-// lead, fetches over any length, images that come late, elections, restarts, in-sync sets whose fate nobody learns, records that are only in
-// the remote tier any more and followers that go on behind them. What is below
-// any replica's high watermark is the same everywhere and for ever, and every replica that could be elected has all of it.
+// TestCommittedRecordsStay plays three replicas of a partition against a metadata store, in any order: appends at brokers that believe to
+// lead, fetches over any length, images that come late or twice, elections, restarts, in-sync sets that are written late or whose outcome is lost, brokers
+// that disagree about min.insync.replicas, deleted records, records that are only in the remote tier any more and followers that go on behind them.
+// What is below any replica's high watermark is the same everywhere and for ever, every replica that could be elected has all of it, what was acknowledged
+// is part of it, and what was acknowledged as deleted stays deleted. When everything is healed, everything is committed.
 func TestCommittedRecordsStay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newSimulation(t, rt)
 		rt.Repeat(map[string]func(*rapid.T){
-			"append":  c.append,
-			"fetch":   c.fetch, // several times, so that it is drawn more often
-			"fetch 2": c.fetch,
-			"fetch 3": c.fetch,
-			"image":   c.image,
-			"elect":   c.elect,
-			"restart": c.restart,
-			"shrink":  c.shrink,
-			"upload":  c.upload,
-			"retain":  c.retain,
-			"isr":     c.writeISR,
-			"":        c.check,
+			"append":    c.append,
+			"fetch":     c.fetch, // several times, so that it is drawn more often
+			"fetch 2":   c.fetch,
+			"fetch 3":   c.fetch,
+			"image":     c.image,
+			"elect":     c.elect,
+			"restart":   c.restart,
+			"shrink":    c.shrink,
+			"minimum":   c.minimum,
+			"upload":    c.upload,
+			"retain":    c.retain,
+			"propose":   c.propose,
+			"write":     c.writeISR,
+			"tell":      c.tellISR,
+			"ask":       c.ask,
+			"delete":    c.delete,
+			"ask again": c.ask,
+			"":          c.check,
 		})
+		c.heal(rt)
 	})
 }
 
 // simulation is the cluster: the truth about one partition, and its replicas.
 type simulation struct {
 	state     metadata.Partition
-	epochs    map[int32]int64 // of the brokers' registrations
+	states    []metadata.Partition // all that the truth has been
+	seen      map[int32]int        // the state that a broker has applied
+	minISR    int                  // min.insync.replicas as the controller sees it
+	epochs    map[int32]int64      // of the brokers' registrations
 	replicas  map[int32]*Partition
 	committed []string
 	next      int
 	tier      *fakeTier // has committed[:tier.state.EndOffset]
+
+	changes      []*isrChange
+	appends      []appended
+	acknowledged []appended
+	deletions    []Deleted
+	deleted      int64 // acknowledged
+}
+
+// isrChange is a proposal on its way: it is written, or refused, at some time, and the leader is told of the outcome, or that there is no answer.
+type isrChange struct {
+	metadata.ISRChange
+	at              *Partition
+	landed, written bool
+	told            bool
+}
+
+// appended is an append of one record.
+type appended struct {
+	Appended
+	value string
 }
 
 func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 	t.Helper()
-	c := &simulation{epochs: map[int32]int64{1: 1, 2: 1, 3: 1}, replicas: map[int32]*Partition{}, tier: newFakeTier()}
+	c := &simulation{epochs: map[int32]int64{1: 1, 2: 1, 3: 1}, replicas: map[int32]*Partition{}, seen: map[int32]int{}, tier: newFakeTier()}
+	minISR := rapid.IntRange(1, 2)
+	c.minISR = minISR.Draw(rt, "min.insync.replicas")
 	c.state = metadata.Partition{Replicas: []int32{1, 2, 3}, Leader: 1, LeaderBrokerEpoch: 1}
 	c.setISR([]metadata.Member{{Broker: 1, Epoch: 1}, {Broker: 2, Epoch: 1}, {Broker: 3, Epoch: 1}})
-	minISR := rapid.IntRange(1, 2).Draw(rt, "min.insync.replicas")
-	for id := range c.epochs {
-		cfg := Config{Log: storage.DefaultConfig(), MinInSyncReplicas: minISR}
+	c.states = append(c.states, c.state)
+	for _, id := range c.state.Replicas {
+		cfg := Config{Log: storage.DefaultConfig(), MinInSyncReplicas: minISR.Draw(rt, "min.insync.replicas of a broker")}
 		cfg.Log.RemoteStorageEnable, cfg.Log.LocalRetentionBytes, cfg.Log.FileDeleteDelayMs = true, 0, 0
 		m := New(Options{BrokerID: id, Storage: openStorage(t, vfs.NewMem(), ""), Logger: slog.New(slog.DiscardHandler)})
 		b := &bench{m: m}
 		b.Partition = b.partition(t, tp0, cfg)
-		b.brokerID, b.isr, b.Partition.tier = id, newISRWriter(m), c.tier
+		b.brokerID, b.isr, b.Partition.tier, b.Partition.image = id, newISRWriter(m), c.tier, c.clusterImage
 		b.resign(role{epoch: -1, leaderID: metadata.NoBroker})
 		c.replicas[id] = b.Partition
-		c.apply(rt, id)
+		c.apply(rt, id, 0)
 	}
 	return c
 }
 
+// clusterImage has the brokers as they are registered.
+func (c *simulation) clusterImage() *metadata.Image {
+	image := &metadata.Image{Revision: int64(len(c.states)), Brokers: map[int32]metadata.Broker{}}
+	for id, epoch := range c.epochs {
+		image.Brokers[id] = metadata.Broker{ID: id, Epoch: epoch}
+		image.Revision += epoch
+	}
+	return image
+}
+
+// setISR changes the in-sync set. Members that leave a set which is smaller than the minimum then stay eligible (KIP-966).
 func (c *simulation) setISR(isr []metadata.Member) {
-	c.state.ISR, c.state.ISREpochs = nil, nil
+	eligible := append(c.state.EligibleMembers(), c.state.Members()...)
+	c.state.ISR, c.state.ISREpochs, c.state.ELR, c.state.ELREpochs = nil, nil, nil, nil
 	for _, m := range isr {
 		c.state.ISR, c.state.ISREpochs = append(c.state.ISR, m.Broker), append(c.state.ISREpochs, m.Epoch)
 	}
+	if len(isr) >= c.minISR {
+		return
+	}
+	for _, m := range eligible {
+		if !slices.Contains(c.state.ISR, m.Broker) && !slices.Contains(c.state.ELR, m.Broker) && c.epochs[m.Broker] == m.Epoch {
+			c.state.ELR, c.state.ELREpochs = append(c.state.ELR, m.Broker), append(c.state.ELREpochs, m.Epoch)
+		}
+	}
+}
+
+// wrote makes the changed state the truth.
+func (c *simulation) wrote() {
+	c.state.PartitionEpoch++
+	c.states = append(c.states, c.state)
+}
+
+// alive are the members that have not restarted since.
+func (c *simulation) alive(ms []metadata.Member) []metadata.Member {
+	return slices.DeleteFunc(ms, func(m metadata.Member) bool { return c.epochs[m.Broker] != m.Epoch })
 }
 
 // live are the in-sync members that have not restarted since.
-func (c *simulation) live() []metadata.Member {
-	return slices.DeleteFunc(c.state.Members(), func(m metadata.Member) bool { return c.epochs[m.Broker] != m.Epoch })
+func (c *simulation) live() []metadata.Member { return c.alive(c.state.Members()) }
+
+// electable are the members that could be the next leader.
+func (c *simulation) electable() []metadata.Member {
+	if live := c.live(); len(live) > 0 {
+		return live
+	}
+	return c.alive(c.state.EligibleMembers())
 }
 
 func broker(rt *rapid.T) int32 { return rapid.SampledFrom([]int32{1, 2, 3}).Draw(rt, "broker") }
 
-// apply lets a broker see the truth.
-func (c *simulation) apply(rt *rapid.T, id int32) {
-	r := roleOf(&c.state)
-	if c.state.Leader != id || c.state.LeaderBrokerEpoch != c.epochs[id] {
+// apply lets a broker see what the truth was at some time.
+func (c *simulation) apply(rt *rapid.T, id int32, at int) {
+	c.seen[id] = at
+	state := &c.states[at]
+	r := roleOf(state)
+	if state.Leader != id || state.LeaderBrokerEpoch != c.epochs[id] {
 		c.replicas[id].resign(r)
 	} else if err := c.replicas[id].lead(r); err != nil {
 		rt.Fatal(err)
 	}
 }
 
-// image lets one broker see the truth, or all.
+// image lets one broker see the truth, or what it was after the state that the broker has seen, or that one again; or all see the truth.
 func (c *simulation) image(rt *rapid.T) {
-	if !rapid.Bool().Draw(rt, "all") {
-		c.apply(rt, broker(rt))
+	newest := len(c.states) - 1
+	if rapid.Bool().Draw(rt, "all") {
+		for _, id := range c.state.Replicas {
+			c.apply(rt, id, newest)
+		}
 		return
 	}
-	for _, id := range c.state.Replicas {
-		c.apply(rt, id)
+	id := broker(rt)
+	at := newest
+	if rapid.Bool().Draw(rt, "old") {
+		at = rapid.IntRange(c.seen[id], newest).Draw(rt, "state")
 	}
+	c.apply(rt, id, at)
+}
+
+// minimum changes min.insync.replicas for the controller, which then has fewer or more eligible replicas at its next write.
+func (c *simulation) minimum(rt *rapid.T) {
+	if rapid.IntRange(0, 3).Draw(rt, "leave") > 0 {
+		return
+	}
+	c.minISR = 3 - c.minISR
+	c.setISR(c.state.Members())
+	c.wrote()
 }
 
 func (c *simulation) append(rt *rapid.T) {
-	var b record.Builder
-	for range rapid.IntRange(1, 3).Draw(rt, "records") {
-		c.next++
-		b.Append(1000, []byte("k"), fmt.Append(nil, c.next))
-	}
-	batch, err := b.Build()
-	if err != nil {
-		rt.Fatal(err)
-	}
+	c.next++
+	a := appended{value: fmt.Sprint(c.next)}
 	at := c.state.Leader
 	if rapid.IntRange(0, 3).Draw(rt, "elsewhere") == 0 {
 		at = broker(rt)
 	}
-	_, err = c.replicas[at].Append(batch, rapid.SampledFrom([]int16{AcksLeader, AcksAll}).Draw(rt, "acks"))
-	if err != nil && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNotEnoughReplicas) {
+	var b record.Builder
+	b.Append(1000, []byte("k"), []byte(a.value))
+	batch, err := b.Build()
+	if err != nil {
+		rt.Fatal(err)
+	}
+	a.Appended, err = c.replicas[at].Append(batch, rapid.SampledFrom([]int16{AcksLeader, AcksAll, AcksAll}).Draw(rt, "acks"))
+	switch {
+	case err == nil && a.acks == AcksAll:
+		c.appends = append(c.appends, a)
+	case err != nil && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrNotEnoughReplicas):
 		rt.Fatal(err)
 	}
 }
 
-// fetch has a follower ask whom it believes to lead, or a broker that it believed to lead before.
+// ask looks at what became of appends and deletions, at any time after them.
+func (c *simulation) ask(rt *rapid.T) {
+	if rapid.Bool().Draw(rt, "later") {
+		return
+	}
+	c.appends = slices.DeleteFunc(c.appends, func(a appended) bool {
+		done, err := a.Done()
+		if done && err == nil {
+			c.acknowledged = append(c.acknowledged, a)
+		}
+		return done
+	})
+	c.deletions = slices.DeleteFunc(c.deletions, func(d Deleted) bool {
+		done, err := d.Done()
+		if done && err == nil {
+			c.deleted = max(c.deleted, d.offset)
+		}
+		return done
+	})
+}
+
+func (c *simulation) delete(rt *rapid.T) {
+	p := c.replicas[c.state.Leader]
+	if !p.IsLeader() || rapid.IntRange(0, 3).Draw(rt, "leave") > 0 {
+		return
+	}
+	d, err := p.DeleteRecords(rapid.Int64Range(0, p.HighWatermark()).Draw(rt, "offset"))
+	if err != nil {
+		rt.Fatal(err)
+	}
+	c.deletions = append(c.deletions, d)
+}
+
+// fetch has a follower ask the broker that it believes to lead, or a broker that it believed to lead before.
 func (c *simulation) fetch(rt *rapid.T) {
-	id := broker(rt)
+	c.fetchBy(rt, broker(rt), rapid.SampledFrom([]int{1, 100, 10_000}).Draw(rt, "bytes"))
+}
+
+func (c *simulation) fetchBy(rt *rapid.T, id int32, maxBytes int) {
 	follower := c.replicas[id]
 	r := follower.role.Load()
 	leader := c.replicas[r.leaderID]
@@ -138,9 +264,9 @@ func (c *simulation) fetch(rt *rapid.T) {
 	}
 	got := ReplicaFetched{RemoteEnd: -1}
 	result, err := leader.readLocal(ReadRequest{
-		Offset: at.Offset, MaxBytes: rapid.SampledFrom([]int{1, 100, 10_000}).Draw(rt, "bytes"), MinOne: true, Isolation: ReadLogEnd,
+		Offset: at.Offset, MaxBytes: maxBytes, MinOne: true, Isolation: ReadLogEnd,
 		CurrentLeaderEpoch: at.LeaderEpoch, LastFetchedEpoch: at.LastFetchedEpoch,
-		Replica: &metadata.Member{Broker: id, Epoch: c.epochs[id]},
+		Replica: &metadata.Member{Broker: id, Epoch: c.epochs[id]}, LogStart: at.LogStart,
 	})
 	got.Err, got.HighWatermark, got.LogStart, got.Diverging = err, result.HighWatermark, result.LogStartOffset, result.Diverging
 	if err == nil {
@@ -159,9 +285,9 @@ func (c *simulation) fetch(rt *rapid.T) {
 	}
 }
 
-// elect makes another live in-sync replica the leader, and may take those that are not live out of the set.
+// elect makes another live in-sync replica the leader, or an eligible one, and may take those that are not live out of the set.
 func (c *simulation) elect(rt *rapid.T) {
-	live := c.live()
+	live := c.electable()
 	if len(live) == 0 { // the last one restarted: it is the only one that may have everything
 		live = []metadata.Member{{Broker: c.state.ISR[0], Epoch: c.epochs[c.state.ISR[0]]}}
 		if len(c.state.ISR) > 1 {
@@ -171,11 +297,14 @@ func (c *simulation) elect(rt *rapid.T) {
 	}
 	next := rapid.SampledFrom(live).Draw(rt, "leader")
 	c.state.Leader, c.state.LeaderBrokerEpoch = next.Broker, next.Epoch
-	if rapid.Bool().Draw(rt, "drop") {
+	switch {
+	case len(c.live()) == 0:
+		c.setISR([]metadata.Member{next})
+	case rapid.Bool().Draw(rt, "drop"):
 		c.setISR(live)
 	}
 	c.state.LeaderEpoch++
-	c.state.PartitionEpoch++
+	c.wrote()
 }
 
 // restart gives a broker a new registration. It may have lost the end of its log, as after a power failure, if another one is in sync.
@@ -225,36 +354,116 @@ func (c *simulation) retain(rt *rapid.T) {
 	if _, err := p.log.EnforceRetention(time.Now()); err != nil {
 		rt.Fatal(err)
 	}
-	if p.log.LocalStartOffset() > c.tier.state.EndOffset {
-		rt.Fatalf("the local log begins at %d, the tier ends at %d", p.log.LocalStartOffset(), c.tier.state.EndOffset)
+	if local := p.log.LocalStartOffset(); local > max(c.tier.state.EndOffset, p.log.StartOffset()) {
+		rt.Fatalf("the local log begins at %d, the tier ends at %d", local, c.tier.state.EndOffset)
 	}
 }
 
 func (c *simulation) shrink(rt *rapid.T) { c.replicas[broker(rt)].shrink(-1) }
 
-// writeISR writes what a broker proposes, if the truth allows it, and may not tell.
+// propose sends a broker's proposal off, unless it waits for the answer to another one.
+func (c *simulation) propose(rt *rapid.T) { c.proposeBy(c.replicas[broker(rt)]) }
+
+func (c *simulation) proposeBy(p *Partition) {
+	for _, o := range c.changes {
+		if o.at == p && !o.told {
+			return
+		}
+	}
+	if change, ok := p.pendingISR(); ok {
+		c.changes = append(c.changes, &isrChange{ISRChange: change, at: p})
+	}
+}
+
+// someChange is one that has not landed, or whose leader was not told.
+func (c *simulation) someChange(rt *rapid.T) *isrChange {
+	c.changes = slices.DeleteFunc(c.changes, func(o *isrChange) bool { return o.landed && o.told })
+	if len(c.changes) == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(c.changes).Draw(rt, "change")
+}
+
+// writeISR has a proposal reach the store, which writes it if the truth still allows that.
 func (c *simulation) writeISR(rt *rapid.T) {
-	p := c.replicas[broker(rt)]
-	change, ok := p.pendingISR()
-	if !ok {
+	if o := c.someChange(rt); o != nil {
+		c.land(o)
+	}
+}
+
+func (c *simulation) land(o *isrChange) {
+	if o.landed {
 		return
 	}
-	allowed := c.state.LeaderEpoch == change.LeaderEpoch && c.state.PartitionEpoch == change.PartitionEpoch
-	for _, m := range change.ISR {
-		allowed = allowed && (c.epochs[m.Broker] == m.Epoch || slices.Contains(c.state.Members(), m))
+	o.landed = true
+	o.written = c.state.LeaderEpoch == o.LeaderEpoch && c.state.PartitionEpoch == o.PartitionEpoch
+	for _, m := range o.ISR {
+		o.written = o.written && (c.epochs[m.Broker] == m.Epoch || slices.Contains(c.state.Members(), m))
 	}
-	lost := rapid.SampledFrom([]string{"told", "told", "request lost", "reply lost"}).Draw(rt, "fate")
-	if allowed && lost != "request lost" {
-		c.setISR(change.ISR)
-		c.state.PartitionEpoch++
+	if o.written {
+		c.setISR(o.ISR)
+		c.wrote()
 	}
+}
+
+// tellISR answers a leader, or lets its time run out, whether or not the proposal has been written or will be.
+func (c *simulation) tellISR(rt *rapid.T) {
+	if o := c.someChange(rt); o != nil {
+		c.tell(o, rapid.Bool().Draw(rt, "lost"))
+	}
+}
+
+func (c *simulation) tell(o *isrChange, lost bool) {
 	switch {
-	case lost != "told":
-		p.proposed(change, false, context.DeadlineExceeded)
-	case allowed:
-		p.proposed(change, false, nil)
+	case o.told:
+		return
+	case lost || !o.landed:
+		o.at.proposed(o.ISRChange, false, context.DeadlineExceeded)
+	case o.written:
+		o.at.proposed(o.ISRChange, false, nil)
 	default:
-		p.proposed(change, true, metadata.ErrConflict)
+		o.at.proposed(o.ISRChange, true, metadata.ErrConflict)
+	}
+	o.told = true
+}
+
+// heal lets everything arrive, and then wants everything to be committed.
+func (c *simulation) heal(rt *rapid.T) {
+	for range 8 {
+		for _, o := range c.changes {
+			c.land(o)
+			c.tell(o, false)
+		}
+		if leader := (metadata.Member{Broker: c.state.Leader, Epoch: c.state.LeaderBrokerEpoch}); !slices.Contains(c.live(), leader) {
+			next := c.electable()
+			if len(next) == 0 {
+				next = []metadata.Member{{Broker: c.state.ISR[0], Epoch: c.epochs[c.state.ISR[0]]}}
+			}
+			c.state.Leader, c.state.LeaderBrokerEpoch = next[0].Broker, next[0].Epoch
+			c.setISR(next[:1])
+			c.state.LeaderEpoch++
+			c.wrote()
+		}
+		if live := c.live(); len(live) < len(c.state.ISR) {
+			c.setISR(live)
+			c.wrote()
+		}
+		for _, id := range c.state.Replicas {
+			c.apply(rt, id, len(c.states)-1)
+		}
+		for _, id := range c.state.Replicas {
+			for range 20 {
+				c.fetchBy(rt, id, 10_000)
+			}
+		}
+		for _, p := range c.replicas {
+			c.proposeBy(p)
+		}
+		c.check(rt)
+	}
+	leader := c.replicas[c.state.Leader]
+	if high, end := leader.HighWatermark(), leader.log.EndOffset(); high != end || len(c.state.ISR) != len(c.state.Replicas) {
+		rt.Fatalf("healed, the leader has high watermark %d of %d, %+v, proposal %+v, wider %v", high, end, c.state, leader.followers.proposal, leader.followers.wider)
 	}
 }
 
@@ -274,9 +483,18 @@ func (c *simulation) check(rt *rapid.T) {
 			c.committed = have[:high]
 		}
 	}
-	for _, m := range c.live() {
-		if have := c.contents(rt, c.replicas[m.Broker]); len(have) < len(c.committed) || !slices.Equal(have[:len(c.committed)], c.committed) {
+	for _, m := range c.electable() {
+		p := c.replicas[m.Broker]
+		if have := c.contents(rt, p); len(have) < len(c.committed) || !slices.Equal(have[:len(c.committed)], c.committed) {
 			rt.Fatalf("broker %d could be elected and has %v of %v, %+v", m.Broker, have, c.committed, c.state)
+		}
+		if start := p.log.StartOffset(); start < c.deleted {
+			rt.Fatalf("broker %d could be elected and begins at %d; records below %d are deleted, %+v", m.Broker, start, c.deleted, c.state)
+		}
+	}
+	for _, a := range c.acknowledged {
+		if int(a.LastOffset) >= len(c.committed) || c.committed[a.LastOffset] != a.value {
+			rt.Fatalf("%q was acknowledged at offset %d; committed are %v", a.value, a.LastOffset, c.committed)
 		}
 	}
 }

@@ -20,7 +20,12 @@
 //
 //   - R1. A log is written under its Partition's mutex: by the leader at the epoch that the image gave it, by a follower as that epoch's leader says.
 //   - R7. The high watermark is what every in-sync replica has at its present broker epoch, of both sets while one is proposed, and does not
-//     move with fewer in sync than min.insync.replicas. (TestCommittedRecordsStay)
+//     move with fewer in sync than min.insync.replicas, or while a replica is eligible to lead. (TestCommittedRecordsStay)
+//   - R10. An append is acknowledged only at the leader epoch at which it was made. (TestTruncatedAppendIsNotAcknowledged)
+//   - R11. What is acknowledged as deleted stays deleted: all live replicas have the log start before the answer, and a follower has it before it joins the
+//     in-sync set. (TestCommittedRecordsStay)
+//   - R12. An image that shows a partition epoch which the leader has already changes nothing. (TestImageOfTheSameStateChangesNothing)
+//   - R13. A replica in sync gives up no committed record. (TestInSyncReplicaKeepsItsCommittedRecords)
 //   - R2. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
 //   - R3. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
 //     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.

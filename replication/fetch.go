@@ -35,6 +35,7 @@ type FetchPartition struct {
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
 	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be told of a higher one.
 	HighWatermark int64
+	LogStart      int64 // of a follower's log
 }
 
 // FetchResult is the answer for one partition. Its Records must be released, also beside an error.
@@ -122,6 +123,7 @@ type coldPart struct {
 // read reads or looks again at one partition.
 func (f *fetch) read(i int) {
 	p, result := &f.partitions[i], &f.results[i]
+	again, logStart := f.waiter != nil, result.LogStartOffset
 	if n := result.Records.Len(); n > 0 {
 		result.Records.Release()
 		p.Partition.sent(f.params.Replica, -n)
@@ -132,13 +134,11 @@ func (f *fetch) read(i int) {
 	result.ReadResult, result.Err = p.Partition.readLocal(ReadRequest{
 		Offset: p.Offset, MaxBytes: min(p.MaxBytes, max(f.left, 0)), MinOne: f.nonzero == 0,
 		Isolation: f.params.Isolation, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
-		Replica: f.params.Replica, FromFollower: f.params.FromFollower, again: f.waiter != nil,
+		Replica: f.params.Replica, LogStart: p.LogStart, FromFollower: f.params.FromFollower, again: again,
 	})
+	f.stop = f.stop || result.Err != nil || result.Diverging != nil || f.params.Replica != nil && newsForReplica(p, result, again, logStart)
 	switch {
 	case result.Err != nil, result.Diverging != nil:
-		f.stop = true
-	case f.params.Replica != nil && p.HighWatermark >= 0 && result.HighWatermark > p.HighWatermark && result.Records.Len() == 0:
-		f.stop = true
 	case result.cold:
 		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve the partitions behind.
 		share := min(p.MaxBytes, max(f.left/2, 0))
@@ -149,6 +149,13 @@ func (f *fetch) read(i int) {
 		p.Partition.sent(f.params.Replica, result.Records.Len())
 		f.left -= result.Records.Len()
 	}
+}
+
+// newsForReplica reports whether a follower is answered at once, also without records: there is a higher high watermark for its readers, or the log start
+// moved while it waited, since DeleteRecords waits for followers to delete as well.
+func newsForReplica(asked *FetchPartition, r *FetchResult, again bool, logStart int64) bool {
+	committed := asked.HighWatermark >= 0 && r.HighWatermark > asked.HighWatermark && r.Records.Len() == 0
+	return committed || again && r.LogStartOffset > logStart
 }
 
 func (f *fetch) took(n int) {
@@ -235,18 +242,20 @@ func (f *fetch) watch() {
 	}
 	for i := range f.partitions {
 		r, p := &f.results[i], f.partitions[i].Partition
-		if p != nil && r.Err == nil && !r.cold && (p.role.Load() != r.role || f.moved(p, r)) {
+		if p != nil && r.Err == nil && !r.cold && (p.role.Load() != r.role || f.moved(i)) {
 			f.watches[i].signal()
 		}
 	}
 }
 
-// moved tells whether there is more to read than when a partition was read.
-func (f *fetch) moved(p *Partition, r *FetchResult) bool {
+// moved reports whether there is news of a partition since it was read: every offset that its answer may wait for is compared.
+func (f *fetch) moved(i int) bool {
+	asked, r := &f.partitions[i], &f.results[i]
+	log := asked.Partition.log
 	if f.params.Replica != nil {
-		return p.log.EndOffset() != r.end
+		return log.EndOffset() != r.end || log.StartOffset() != r.LogStartOffset || asked.HighWatermark >= 0 && log.HighWatermark() != r.HighWatermark
 	}
-	return p.log.HighWatermark() != r.HighWatermark
+	return log.HighWatermark() != r.HighWatermark || f.params.Isolation == ReadCommitted && log.LastStableOffset() != r.LastStableOffset
 }
 
 // unwatch lets go of everything but the results.

@@ -1,9 +1,13 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
@@ -90,8 +94,16 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	if epoch < 0 || to < 0 {
 		to = p.log.StartOffset()
 	}
-	p.logger.Info("truncating a diverged log", slog.String("partition", p.tp.String()), slog.Int64("from", at.Offset), slog.Int64("to", to),
-		slog.Int64("high_watermark", p.log.HighWatermark()), slog.Int("leader_epoch", int(at.LeaderEpoch)))
+	high := p.log.HighWatermark()
+	attrs := []slog.Attr{
+		slog.String("partition", p.tp.String()), slog.Int64("from", at.Offset), slog.Int64("to", to),
+		slog.Int64("high_watermark", high), slog.Int("leader_epoch", int(at.LeaderEpoch)),
+	}
+	if to >= high {
+		p.logger.LogAttrs(context.Background(), slog.LevelInfo, "truncating a diverged log", attrs...)
+	} else if err := p.givesUpLocked(p.metrics.truncationsBelowHigh, "truncating below the high watermark: the leader lacks records that were committed", attrs); err != nil {
+		return err
+	}
 	if err := p.log.Truncate(to); err != nil {
 		return fmt.Errorf("truncate %s to %d: %w", p.tp, to, err)
 	}
@@ -99,16 +111,36 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	return nil
 }
 
-// restartLocked begins the log anew at the leader's start: nothing of what is here is in the leader's log.
+// restartLocked empties the log and starts it at the leader's log start: nothing of what is here is in the leader's log. That is ordinary for a follower
+// whose records the leader has deleted, and for a new one.
 func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	if leaderStart < 0 {
 		return ErrOffsetOutOfRange
 	}
-	p.logger.Warn("the log shares nothing with the leader's and begins anew", slog.String("partition", p.tp.String()),
-		slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart))
+	attrs := []slog.Attr{slog.String("partition", p.tp.String()), slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart)}
+	if p.log.HighWatermark() <= leaderStart {
+		p.logger.LogAttrs(context.Background(), slog.LevelWarn, "the log ends before the leader's begins and starts there", attrs...)
+	} else if err := p.givesUpLocked(p.metrics.restarts, "the log shares nothing with the leader's, which lacks records that were committed", attrs); err != nil {
+		return err
+	}
 	if err := p.log.TruncateFully(leaderStart); err != nil {
-		return fmt.Errorf("begin %s anew at %d: %w", p.tp, leaderStart, err)
+		return fmt.Errorf("start %s at the leader's log start %d: %w", p.tp, leaderStart, err)
 	}
 	p.metrics.truncations.Inc()
+	return nil
+}
+
+// errInSync says that the leader would have a replica give up committed records although the image has it in sync, so that the leader must have them.
+var errInSync = errors.New("an in-sync replica keeps its committed records")
+
+// givesUpLocked is called before committed records are given up because the leader lacks them, which follows an unclean election and nothing else. It counts
+// and logs that. It refuses if the image says that this replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the records
+// may be the last copy.
+func (p *Partition) givesUpLocked(counter prometheus.Counter, message string, attrs []slog.Attr) error {
+	if r := p.role.Load(); slices.ContainsFunc(r.isr, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
+		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.leaderID, r.epoch, errInSync)
+	}
+	counter.Inc()
+	p.logger.LogAttrs(context.Background(), slog.LevelError, message, attrs...)
 	return nil
 }

@@ -16,12 +16,20 @@ type followers struct {
 	// the high watermark waits for them all.
 	wider    []metadata.Member
 	proposal proposal
+	refused  refusal
+}
+
+// refusal is an in-sync set that was refused. It would be again on the image that was the newest then.
+type refusal struct {
+	isr      []metadata.Member
+	revision int64
 }
 
 // progress is how far one follower is.
 type progress struct {
 	metadata.Member           // as of its newest fetch; Epoch 0: none yet
 	end             int64     // it has everything below
+	logStart        int64     // its log begins there; -1: not known
 	caughtUp        time.Time // when it last had everything that there was
 	fetched         time.Time // when it last fetched
 	leaderEnd       int64     // the leader's end then
@@ -33,6 +41,7 @@ type proposal struct {
 	partitionEpoch int32 // that it rests on
 	open           bool  // nobody has heard yet what became of it
 	uncertain      bool  // an attempt may have been written, nobody knows
+	settles        bool  // it is the present set, written again so that the outcome of the attempts before is known
 	written        bool  // it was written, the image will show it
 }
 
@@ -40,14 +49,14 @@ func newFollowers(r role, self int32, now time.Time) followers {
 	var f followers
 	for _, id := range r.replicas {
 		if id != self {
-			f.progress = append(f.progress, progress{Member: metadata.Member{Broker: id}, end: -1, caughtUp: now})
+			f.progress = append(f.progress, progress{Member: metadata.Member{Broker: id}, end: -1, logStart: -1, caughtUp: now})
 		}
 	}
 	return f
 }
 
 // keep takes over a newer state of the same leader epoch: replicas may have come or gone, and what was proposed on the older state is
-// part of this one or will never be.
+// part of this one or will never be. next must have a higher partition epoch than the state before.
 func (f *followers) keep(next role, self int32) {
 	old := f.progress
 	*f = newFollowers(next, self, time.Time{})
@@ -86,8 +95,8 @@ func (f *followers) committed(isr []metadata.Member, self int32) int64 {
 	return end
 }
 
-// fetchedBy notes that a follower has fetched from an offset at the role's epoch, and so has everything below it.
-func (p *Partition) fetchedBy(m metadata.Member, r *role, offset int64) {
+// fetchedBy notes that a follower has fetched from an offset at the role's epoch, and so has everything below it, in a log that begins at logStart.
+func (p *Partition) fetchedBy(m metadata.Member, r *role, offset, logStart int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.role.Load().epoch != r.epoch || !p.role.Load().leader {
@@ -99,26 +108,34 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role, offset int64) {
 	}
 	now, end := time.Now(), p.log.EndOffset()
 	if m.Epoch > f.Epoch {
-		*f = progress{Member: m, caughtUp: f.caughtUp}
+		*f = progress{Member: m, caughtUp: f.caughtUp, logStart: -1}
 	}
 	if offset >= end {
 		f.caughtUp = now
 	} else if offset >= f.leaderEnd && f.fetched.After(f.caughtUp) {
 		f.caughtUp = f.fetched
 	}
-	advanced := offset != f.end
-	f.end, f.fetched, f.leaderEnd = offset, now, end
+	advanced, deleted := offset != f.end, logStart != f.logStart
+	f.end, f.logStart, f.fetched, f.leaderEnd = offset, logStart, now, end
 	p.expandLocked(f)
 	if advanced {
 		p.advanceLocked()
+	} else if deleted {
+		p.watchers.wake()
 	}
 }
 
-// expandLocked proposes a follower for the in-sync set, once it has all that is committed and all that this leader began with.
+// expandLocked proposes a follower for the in-sync set, once it has all that is committed and all that this leader began with, and has deleted what
+// this leader has: as the next leader it would give back what DeleteRecords or retention took away.
 func (p *Partition) expandLocked(f *progress) {
 	r := p.role.Load()
 	at := slices.IndexFunc(r.isr, func(m metadata.Member) bool { return m.Broker == f.Broker })
-	if at >= 0 && r.isr[at].Epoch == f.Epoch || f.end < p.log.HighWatermark() || f.end < r.epochStart {
+	switch {
+	case at >= 0 && r.isr[at].Epoch == f.Epoch: // it is in sync
+		return
+	case f.end < p.log.HighWatermark(), f.end < r.epochStart, f.logStart < p.log.StartOffset():
+		return
+	case p.image != nil && !p.image().ISREligible(f.Member): // it stops, or has registered anew
 		return
 	}
 	next := slices.Clone(r.isr)
@@ -130,12 +147,13 @@ func (p *Partition) expandLocked(f *progress) {
 	p.proposeLocked(next)
 }
 
-// shrink proposes to go on without the followers that have not had everything for maxLag.
+// shrink proposes to go on without the followers that have not had everything for maxLag. A leader whose disk has failed proposes nothing: its followers
+// cannot fetch, and may have all that is committed.
 func (p *Partition) shrink(maxLag time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.role.Load()
-	if !r.leader || len(r.isr) <= 1 {
+	if !r.leader || len(r.isr) <= 1 || p.log.Offline() != nil {
 		return
 	}
 	now, end := time.Now(), p.log.EndOffset()
@@ -152,10 +170,13 @@ func (p *Partition) shrink(maxLag time.Duration) {
 	}
 }
 
-// proposeLocked has an in-sync set written, unless one is on its way.
+// proposeLocked has an in-sync set written, unless one is on its way or the present image is known to refuse it.
 func (p *Partition) proposeLocked(isr []metadata.Member) {
 	f := &p.followers
 	if p.isr == nil || f.proposal.open || f.proposal.written {
+		return
+	}
+	if p.imageRevision() <= f.refused.revision && slices.Equal(isr, f.refused.isr) {
 		return
 	}
 	for _, m := range isr {
@@ -177,7 +198,7 @@ func (p *Partition) pendingISR() (metadata.ISRChange, bool) {
 	}, r.leader && f.proposal.open
 }
 
-// proposed is told what became of a proposal. refused: it was not written and never will be; otherwise err may mean either.
+// proposed takes the outcome of a proposal. refused: it was not written and never will be; any other error leaves open whether it was.
 func (p *Partition) proposed(c metadata.ISRChange, refused bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,10 +212,26 @@ func (p *Partition) proposed(c metadata.ISRChange, refused bool, err error) {
 	case !refused:
 		f.proposal.uncertain = true // and stays open: it is tried again
 	default:
+		p.refusedLocked()
+	}
+}
+
+// refusedLocked gives up a proposal. If an earlier attempt at it may have been written, the high watermark waits for that set until an image shows the
+// outcome. An image comes for certain only after a write, so the present set is written again: that succeeds if the attempt was lost, and fences it, or
+// conflicts with it. A refusal of that write says that the partition has been written, by this attempt or by another broker.
+func (p *Partition) refusedLocked() {
+	f, r := &p.followers, p.role.Load()
+	if p.image != nil {
+		f.refused = refusal{isr: f.proposal.isr, revision: p.imageRevision()}
+	}
+	switch {
+	case !f.proposal.uncertain:
+		f.proposal, f.wider = proposal{}, nil
+		p.advanceLocked()
+	case !f.proposal.settles:
+		f.proposal = proposal{isr: r.isr, partitionEpoch: r.partitionEpoch, open: true, uncertain: true, settles: true}
+		p.isr.push(p)
+	default:
 		f.proposal.open = false
-		if !f.proposal.uncertain {
-			f.proposal, f.wider = proposal{}, nil
-			p.advanceLocked()
-		}
 	}
 }

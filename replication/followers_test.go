@@ -18,13 +18,16 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 {
-		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0)
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
 		change, ok := b.pendingISR()
 		if !ok {
 			t.Fatal("a follower that has everything is not proposed")
 		}
 		b.proposed(change, false, context.DeadlineExceeded)
 		b.proposed(change, true, metadata.ErrConflict)
+		if settling, open := b.pendingISR(); open {
+			b.proposed(settling, true, metadata.ErrConflict)
+		}
 	}
 	if n := len(b.followers.wider); n != 2 {
 		t.Errorf("100 proposals of the same two members keep %d", n)

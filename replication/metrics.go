@@ -17,13 +17,15 @@ type metrics struct {
 	coldBytes       prometheus.Gauge
 	replicatedBytes prometheus.Counter
 	truncations     prometheus.Counter
-	followErrors    prometheus.Counter
-	restores        *prometheus.CounterVec
-	fetchFailures   prometheus.Counter
-	isrChanges      *prometheus.CounterVec
-	underReplicated prometheus.Gauge
-	throttledBytes  *prometheus.CounterVec
-	throttleHeld    *prometheus.CounterVec
+	// The next two follow an unclean election, or a fault of ours; nothing else makes them move.
+	truncationsBelowHigh, restarts prometheus.Counter
+	followErrors                   prometheus.Counter
+	restores                       *prometheus.CounterVec
+	fetchFailures                  prometheus.Counter
+	isrChanges                     *prometheus.CounterVec
+	underReplicated                prometheus.Gauge
+	throttledBytes                 *prometheus.CounterVec
+	throttleHeld                   *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -62,6 +64,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		truncations: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_truncations_total", Help: "Times that a follower went back to where it and its leader parted.",
+		}),
+		truncationsBelowHigh: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_replication_truncations_below_high_watermark_total",
+			Help: "Times that a follower gave up committed records that its leader lacks, as after an unclean election.",
+		}),
+		restarts: f.NewCounter(prometheus.CounterOpts{
+			Name: "varve_replication_logs_restarted_total",
+			Help: "Times that a follower gave up a whole log with committed records because it shared nothing with its leader's.",
 		}),
 		followErrors: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_follow_errors_total", Help: "Answers of leaders about a partition that its follower could not go on with.",

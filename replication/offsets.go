@@ -163,28 +163,3 @@ func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch i
 
 // ToHighWatermark as the offset of DeleteRecords deletes all that is committed.
 const ToHighWatermark = -1
-
-// DeleteRecords moves the start of the log up to an offset and returns where it is now: an earlier offset changes nothing.
-func (p *Partition) DeleteRecords(offset int64) (lowWatermark int64, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, err = p.leading(-1); err != nil {
-		return -1, err
-	}
-	high := p.log.HighWatermark()
-	if offset == ToHighWatermark {
-		offset = high
-	}
-	switch {
-	case p.config.Load().Log.CleanupCompact && !p.config.Load().Log.CleanupDelete:
-		return -1, fmt.Errorf("delete records of %s: %w", p.tp, ErrPolicy)
-	case offset < 0 || offset > high:
-		return -1, fmt.Errorf("delete records of %s below %d, high watermark is %d: %w", p.tp, offset, high, ErrOffsetOutOfRange)
-	}
-	if offset > p.log.StartOffset() {
-		if err = p.log.AdvanceStartOffset(offset); err != nil {
-			return -1, fmt.Errorf("delete records of %s below %d: %w", p.tp, offset, err)
-		}
-	}
-	return p.log.StartOffset(), nil
-}

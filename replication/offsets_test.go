@@ -106,6 +106,17 @@ func TestEndOffsetForEpoch(t *testing.T) {
 	}
 }
 
+// deleted deletes records and waits for the outcome.
+func (b *bench) deleted(t *testing.T, offset int64) (low int64, err error) {
+	t.Helper()
+	d, err := b.DeleteRecords(offset)
+	if err != nil {
+		return -1, err
+	}
+	b.m.WaitDeleted(t.Context(), []Deleted{d}, func(_ int, lowWatermark int64, verdict error) { low, err = lowWatermark, verdict })
+	return low, err
+}
+
 func TestDeleteRecords(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -119,7 +130,7 @@ func TestDeleteRecords(t *testing.T) {
 		{-2, -1, ErrOffsetOutOfRange},
 		{ToHighWatermark, 10, nil},
 	} {
-		low, err := b.DeleteRecords(c.offset)
+		low, err := b.deleted(t, c.offset)
 		if low != c.want || !errors.Is(err, c.err) {
 			t.Errorf("below %d: %d, %v; want %d, %v", c.offset, low, err, c.want, c.err)
 		}
@@ -130,16 +141,16 @@ func TestDeleteRecords(t *testing.T) {
 	cfg := *b.config.Load()
 	cfg.Log.CleanupDelete, cfg.Log.CleanupCompact = false, true
 	b.configure(&cfg)
-	if _, err := b.DeleteRecords(10); !errors.Is(err, ErrPolicy) {
+	if _, err := b.deleted(t, 10); !errors.Is(err, ErrPolicy) {
 		t.Errorf("compacted: %v", err)
 	}
 	cfg.Log.CleanupCompact = false // an empty policy keeps what nobody deletes
 	b.configure(&cfg)
-	if low, err := b.DeleteRecords(10); err != nil || low != 10 {
+	if low, err := b.deleted(t, 10); err != nil || low != 10 {
 		t.Errorf("with an empty policy: %d, %v", low, err)
 	}
 	b.resign(role{leaderID: 2})
-	if _, err := b.DeleteRecords(10); !errors.Is(err, ErrNotLeader) {
+	if _, err := b.deleted(t, 10); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("not the leader: %v", err)
 	}
 }

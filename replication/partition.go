@@ -3,6 +3,7 @@ package replication
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,11 +39,13 @@ type Partition struct {
 	throttles *throttles
 
 	brokerID     int32
+	image        func() *metadata.Image // the newest; nil in tests without metadata
 	logger       *slog.Logger
 	role         atomic.Pointer[role]   // replaced under mu
 	config       atomic.Pointer[Config] // replaced under mu
 	flushFailure atomic.Pointer[flushFailure]
-	watchers     watchers // of role, high watermark and flushed offset
+	watchers     watchers     // of role, high watermark and flushed offset
+	tierEnd      atomic.Int64 // the remote tier's end as the leader last heard of it
 
 	mu        sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
 	sinceKick int64      // bytes; guarded by mu
@@ -63,6 +66,7 @@ type role struct {
 	leaderID       int32
 	leaderEpoch    int64             // the broker epoch that the leader was elected under
 	isr            []metadata.Member // in sync, the leader among them
+	eligible       []metadata.Member // the ELR: each may be elected, so that nothing is committed while there is one
 	replicas       []int32
 	partitionEpoch int32
 	epochStart     int64 // the log's end when this broker became the leader
@@ -72,7 +76,7 @@ type role struct {
 func roleOf(state *metadata.Partition) role {
 	return role{
 		epoch: state.LeaderEpoch, leaderID: state.Leader, leaderEpoch: state.LeaderBrokerEpoch,
-		isr: state.Members(), replicas: state.Replicas, partitionEpoch: state.PartitionEpoch,
+		isr: state.Members(), eligible: state.EligibleMembers(), replicas: state.Replicas, partitionEpoch: state.PartitionEpoch,
 	}
 }
 
@@ -117,17 +121,25 @@ func (p *Partition) serving(currentEpoch int32, follower bool) (*role, error) {
 	if err := p.log.Offline(); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.tp, err)
 	}
+	if tier, end := p.tierEnd.Load(), p.log.EndOffset(); r.leader && tier > end {
+		return nil, fmt.Errorf("%s: %w: the log ends at %d, the remote tier at %d", p.tp, errBehindTier, end, tier)
+	}
 	return r, nil
 }
 
-// lead makes this broker the leader at the role's epoch, which starts at the log's end, or tells the leader of that epoch of another
-// in-sync set. It leads as well when the log's disk has failed: clients are to hear why nothing is served until somebody else is elected.
+// errBehindTier says that this leader's log has lost records that the remote tier has. It must not give their offsets to other records, and has to keep
+// readers from taking its end for the partition's.
+var errBehindTier = fmt.Errorf("%w: the leader's log does not continue the remote tier", storage.ErrStorage)
+
+// lead makes this broker the leader at the role's epoch, which starts at the log's end, or gives the leader of that epoch a newer state. An image that
+// shows the present partition epoch, or an older one, changes nothing: an in-sync set that was proposed on it may have been written since.
+// A broker leads as well when the log's disk has failed: clients hear why nothing is served until another replica is elected.
 func (p *Partition) lead(next role) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next.leader = true
 	if old := p.role.Load(); old.leader && old.epoch == next.epoch {
-		if next.partitionEpoch < old.partitionEpoch {
+		if next.partitionEpoch <= old.partitionEpoch {
 			return nil
 		}
 		next.epochStart = old.epochStart
@@ -155,6 +167,7 @@ func (p *Partition) resign(r role) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r.leader = false
+	p.tierEnd.Store(0)
 	p.followers = followers{}
 	p.role.Store(&r)
 	p.watchers.wake()
@@ -177,15 +190,16 @@ func (p *Partition) configure(c *Config) {
 	}
 }
 
-// committableLocked is how far the high watermark may move: to where all in-sync replicas are. While a change of that set is under way
-// both sets count, and with fewer in sync than min.insync.replicas it stays where it is (KIP-966), so that who was in sync then has all.
+// committableLocked is the offset that the high watermark may move to: all in-sync replicas have what is below it. While a change of the in-sync set
+// is under way both sets count. With fewer in sync than min.insync.replicas, or while a replica is eligible, it does not move (KIP-966): a replica that
+// may be elected then has all that is committed, whatever the broker that keeps the eligible replicas takes for the minimum.
 func (p *Partition) committableLocked() int64 {
 	end := p.log.EndOffset()
 	config, r := p.config.Load(), p.role.Load()
 	if config.flushesEach() {
 		end = min(p.log.FlushedOffset(), end)
 	}
-	if len(r.isr) < r.needed(config) {
+	if !r.enoughInSync(config) {
 		return 0
 	}
 	return min(end, p.followers.committed(r.isr, p.brokerID))
@@ -193,6 +207,24 @@ func (p *Partition) committableLocked() int64 {
 
 // needed is how many replicas must be in sync: min.insync.replicas, as far as there are so many.
 func (r *role) needed(config *Config) int { return min(config.MinInSyncReplicas, len(r.replicas)) }
+
+// enoughInSync reports whether records can be committed.
+func (r *role) enoughInSync(config *Config) bool {
+	return len(r.eligible) == 0 && len(r.isr) >= r.needed(config)
+}
+
+// tooFewInSync says why records cannot be committed.
+func (r *role) tooFewInSync(config *Config, as error) error {
+	return fmt.Errorf("%d in sync, %d needed, %d eligible to lead: %w", len(r.isr), r.needed(config), len(r.eligible), as)
+}
+
+// imageRevision is the revision of the newest image of the cluster.
+func (p *Partition) imageRevision() int64 {
+	if p.image == nil {
+		return math.MaxInt64
+	}
+	return p.image().Revision
+}
 
 // advanceLocked moves the leader's high watermark as far as it goes, and wakes who waits for that.
 func (p *Partition) advanceLocked() {

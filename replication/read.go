@@ -29,8 +29,9 @@ type ReadRequest struct {
 	Isolation          Isolation
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
-	// Replica is the follower that asks, nil for consumers: it has everything below Offset.
-	Replica *metadata.Member
+	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from LogStart on.
+	Replica  *metadata.Member
+	LogStart int64
 	// FromFollower permits a consumer to read from a replica that does not lead (KIP-392).
 	FromFollower bool
 	again        bool // the same request looks again: its Offset says nothing new
@@ -99,12 +100,28 @@ func coldError(err error) error {
 	}
 }
 
-// readLocal reads the local tier, and only looks whether the remote one would have to be asked.
+// readLocal reads the local tier, and only looks whether the remote one would have to be asked. What it returns was true at one leader epoch: a log that
+// has changed its leader since may have been truncated meanwhile, and its offsets would mislead the reader.
 func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	role, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
 	if err != nil {
 		return ReadResult{}, err
 	}
+	return p.readUnder(role, r)
+}
+
+// readUnder is readLocal under the role that the read began with.
+func (p *Partition) readUnder(role *role, r ReadRequest) (ReadResult, error) {
+	result, err := p.readAs(role, r)
+	if now := p.role.Load(); now.epoch != role.epoch || now.leader != role.leader || now.gone {
+		result.Records.Release()
+		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, role.epoch, ErrNotLeader)
+	}
+	return result, err
+}
+
+// readAs reads without looking whether the role has ended meanwhile.
+func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	// The order matters: what is stable is committed, and what is committed is in the log.
 	result := ReadResult{role: role, LastStableOffset: p.log.LastStableOffset()}
 	result.HighWatermark = p.log.HighWatermark()
@@ -128,7 +145,7 @@ func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	}
 	if r.Replica != nil {
 		if !r.again {
-			p.fetchedBy(*r.Replica, role, r.Offset)
+			p.fetchedBy(*r.Replica, role, r.Offset, r.LogStart)
 			result.HighWatermark = p.log.HighWatermark()
 		}
 		result.RemoteEndOffset = p.log.RemoteEndOffset()

@@ -326,8 +326,13 @@ func TestLogThatEndsBelowTheTierIsLeftAlone(t *testing.T) {
 	lost.segments, lost.end = lost.segments[:1], lost.segments[0].end
 	b = w.start(lost, 2)
 	b.mustAttach()
+	var committed int64
+	b.p.CommittedEnd = func(end int64) { committed = end }
 	if err := b.drain(); !errors.Is(err, ErrGap) {
 		t.Fatalf("step: %v, want ErrGap", err)
+	}
+	if committed != log.end {
+		t.Errorf("the leader learns that the tier ends at %d, not %d", committed, log.end)
 	}
 	if lost.remoteEnd != -1 {
 		t.Fatalf("log was told that it may delete up to %d", lost.remoteEnd)

@@ -24,6 +24,10 @@ type Partition struct {
 	// Config returns the topic's present settings.
 	Config func() storage.Config
 	Stats  *Stats // of the topic; may be nil
+	// CommittedEnd is given the offset that the partition's committed history in
+	// the bucket ends at, each time the worker compares it with the log of a
+	// leader. It must not block; may be nil.
+	CommittedEnd func(end int64)
 }
 
 // partition is an attached partition. The scheduler gives it to one worker at a
@@ -309,6 +313,9 @@ func (p *partition) tellLog() error {
 	m := p.manifest.Load()
 	if m.Sequence == 0 {
 		return nil
+	}
+	if p.CommittedEnd != nil {
+		p.CommittedEnd(m.EndOffset)
 	}
 	if end := p.log.EndOffset(); end < m.EndOffset {
 		return fmt.Errorf("%w: it ends at offset %d, the tier at %d", ErrGap, end, m.EndOffset)

@@ -1,0 +1,118 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+)
+
+// Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or flush.messages demand, or never will be. When ctx ends it
+// returns the cause; the append stays in the log, and may still be committed.
+func (a Appended) Wait(ctx context.Context) (err error) {
+	Acknowledge(ctx, []Appended{a}, func(_ int, verdict error) { err = verdict })
+	return err
+}
+
+// Acknowledge waits for all of some appends at the same time, as Wait does for one. It calls settled exactly once for each of them, with its index, as
+// soon as its outcome is known: an append that is stuck delays no other's. Acknowledge returns after the last call; settled runs on the caller's goroutine.
+func Acknowledge(ctx context.Context, appends []Appended, settled func(i int, err error)) {
+	await(ctx, appends, settled)
+}
+
+// awaited is something that one partition brings about.
+type awaited interface {
+	at() *Partition
+	// Done reports whether the outcome is known, and which it is. It may change only when the partition's watchers are woken.
+	Done() (done bool, err error)
+	// pending describes the state for the error of a caller that does not wait any longer.
+	pending() string
+}
+
+// await calls settled exactly once for each of some things, as soon as it is done or ctx ends. Every watch is registered before the first look, so that
+// no wake-up is lost.
+func await[T awaited](ctx context.Context, list []T, settled func(i int, err error)) {
+	left := make([]bool, len(list))
+	w := newWaiter()
+	watches := make([]watch, len(list))
+	n := len(list)
+	look := func(i int) {
+		if !left[i] {
+			return
+		}
+		if done, err := list[i].Done(); done {
+			left[i] = false
+			n--
+			list[i].at().watchers.remove(&watches[i])
+			settled(i, err)
+		}
+	}
+	for i := range list {
+		left[i] = true
+		watches[i] = watch{waiter: w, index: i}
+		list[i].at().watchers.add(&watches[i])
+	}
+	for i := range list {
+		look(i)
+	}
+	for n > 0 {
+		select {
+		case <-w.c:
+			for _, i := range w.take(watches) {
+				look(i)
+			}
+		case <-ctx.Done():
+			for i := range list {
+				if left[i] {
+					list[i].at().watchers.remove(&watches[i])
+					settled(i, fmt.Errorf("wait until %s: %w", list[i].pending(), context.Cause(ctx)))
+				}
+			}
+			return
+		}
+	}
+}
+
+func (a Appended) at() *Partition { return a.partition }
+
+func (a Appended) pending() string {
+	return fmt.Sprintf("offset %d of %s is committed", a.LastOffset, a.partition.tp)
+}
+
+// Done reports whether Wait would return at once, and what it would return.
+//
+// An append is acknowledged only while its broker leads at the leader epoch of the append. After that the log may have been truncated and filled by
+// another leader, whose high watermark says nothing of this append. The role is read after the offsets: it is replaced before anything truncates, so
+// offsets that were read before a role of the same epoch are those of that epoch.
+func (a Appended) Done() (done bool, err error) {
+	p := a.partition
+	end := a.LastOffset + 1
+	durable := p.config.Load().durable()
+	safe := (!durable || p.log.FlushedOffset() >= end) && (a.acks != AcksAll || p.log.HighWatermark() >= end)
+	if safe && !durable && a.acks != AcksAll {
+		return true, nil // it needed to be in the leader's log, and was
+	}
+	r := p.role.Load()
+	switch {
+	case r.gone:
+		return true, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
+	case !r.leader || r.epoch != a.epoch:
+		return true, fmt.Errorf("%s: appended at leader epoch %d, which has ended: %w", p.tp, a.epoch, ErrNotLeader)
+	case safe:
+		return true, a.enough(r)
+	}
+	if err = p.log.Offline(); err != nil {
+		return true, fmt.Errorf("%s: %w", p.tp, err)
+	}
+	if failure := p.flushFailure.Load(); failure != nil && failure.upTo >= end {
+		return true, failure.err
+	}
+	return false, nil
+}
+
+// enough returns an error if a record that is committed now is on fewer replicas than acks=all promises: the set may have shrunk since it was appended.
+// The record stays in the log.
+func (a Appended) enough(r *role) error {
+	if config := a.partition.config.Load(); a.acks == AcksAll && !r.enoughInSync(config) {
+		return fmt.Errorf("%s: %w", a.partition.tp, r.tooFewInSync(config, ErrNotEnoughReplicasAfterAppend))
+	}
+	return nil
+}

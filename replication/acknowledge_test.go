@@ -1,0 +1,424 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/vfs"
+)
+
+// replaced has another leader's records take the place of an append that nobody else has, committed as far as they go.
+func (b *bench) replaced(t *testing.T, a Appended, epoch int32) {
+	t.Helper()
+	b.resign(role{epoch: epoch, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2}})
+	if err := b.log.Truncate(a.FirstOffset); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		other := record.Batch(batch(t, 1000, "of the next leader"))
+		other.SetBaseOffset(b.log.EndOffset())
+		other.SetLeaderEpoch(epoch)
+		if _, err := b.log.AppendAsFollower(other); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.log.SetHighWatermark(b.log.EndOffset())
+	b.watchers.wake()
+}
+
+func TestTruncatedAppendIsNotAcknowledged(t *testing.T) {
+	for name, afterwards := range map[string]func(*testing.T, *bench){
+		"follower": func(*testing.T, *bench) {},
+		"leader again": func(t *testing.T, b *bench) {
+			if err := b.lead(leads(7, 1)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		for _, durable := range []bool{false, true} {
+			b := newBench(t, vfs.NewMem(), func(c *Config) { c.AckFsync = durable })
+			if err := b.lead(leads(5, 1, 2)); err != nil {
+				t.Fatal(err)
+			}
+			a := b.append(t, AcksAll, "mine")
+			b.replaced(t, a, 6)
+			afterwards(t, b)
+			if done, err := a.Done(); !done || !errors.Is(err, ErrNotLeader) {
+				t.Errorf("%s, durable %t: done %t, %v", name, durable, done, err)
+			}
+			if err := a.Wait(t.Context()); !errors.Is(err, ErrNotLeader) {
+				t.Errorf("%s, durable %t: %v", name, durable, err)
+			}
+		}
+	}
+}
+
+func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	partitions := make([]*Partition, 3)
+	appends := make([]Appended, len(partitions))
+	for i := range partitions {
+		p := b.partition(t, metadata.TopicPartition{Topic: "several", Partition: int32(i)}, *b.config.Load())
+		if err := p.lead(leads(1, 1, 2)); err != nil {
+			t.Fatal(err)
+		}
+		a, err := p.Append(batch(t, 1000, "v"), AcksAll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		partitions[i], appends[i] = p, a
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	type verdict struct {
+		at  int
+		err error
+	}
+	verdicts := make(chan verdict, len(appends))
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		Acknowledge(ctx, appends, func(i int, err error) { verdicts <- verdict{i, err} })
+	})
+	r := partitions[2].role.Load()
+	partitions[2].fetchedBy(metadata.Member{Broker: 2}, r, 1, 0)
+	if v := <-verdicts; v.at != 2 || v.err != nil {
+		t.Fatalf("the partition that is committed: %+v", v)
+	}
+	partitions[1].resign(role{epoch: 2, leaderID: 2})
+	if v := <-verdicts; v.at != 1 || !errors.Is(v.err, ErrNotLeader) {
+		t.Fatalf("the partition that is led elsewhere: %+v", v)
+	}
+	cancel()
+	if v := <-verdicts; v.at != 0 || !errors.Is(v.err, context.Canceled) {
+		t.Fatalf("the partition that is stuck: %+v", v)
+	}
+	waiting.Wait()
+	for i, p := range partitions {
+		if n := p.watchers.n.Load(); n != 0 {
+			t.Errorf("partition %d has %d watches left", i, n)
+		}
+	}
+}
+
+// TestImageOfTheSameStateChangesNothing: an in-sync set that was proposed may have been written; an image of the state before says nothing of that.
+func TestImageOfTheSameStateChangesNothing(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2)
+	alone.isr, alone.partitionEpoch = alone.isr[:1], 3
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	follower := metadata.Member{Broker: 2, Epoch: 1}
+	b.fetchedBy(follower, b.role.Load(), 0, 0)
+	change, ok := b.pendingISR()
+	if !ok || len(change.ISR) != 2 {
+		t.Fatalf("proposed %+v", change)
+	}
+	b.append(t, AcksAll, "v") // the follower does not have it
+	for _, partitionEpoch := range []int32{3, 2} {
+		again := alone
+		again.partitionEpoch = partitionEpoch
+		if err := b.lead(again); err != nil {
+			t.Fatal(err)
+		}
+		if high := b.HighWatermark(); high != 0 {
+			t.Fatalf("high watermark %d after an image of partition epoch %d; the follower may be in sync", high, partitionEpoch)
+		}
+	}
+}
+
+// TestEligibleReplicasHoldTheHighWatermark: an eligible replica may be elected, so nothing that it lacks is committed, whatever this broker takes for
+// min.insync.replicas.
+func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	r := leads(5, 1, 2)
+	r.isr, r.eligible = r.isr[:1], []metadata.Member{{Broker: 2}}
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Append(batch(t, 1000, "v"), AcksAll); !errors.Is(err, ErrNotEnoughReplicas) {
+		t.Errorf("acks=all while a replica is eligible: %v", err)
+	}
+	b.append(t, AcksLeader, "v")
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d while a replica is eligible", high)
+	}
+	r.eligible, r.partitionEpoch = nil, 1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	if high := b.HighWatermark(); high != 1 {
+		t.Errorf("high watermark %d after nobody is eligible any more", high)
+	}
+}
+
+// TestRefusedAfterUncertainSettles: an attempt that may have been written, and one that was not, leave a set that the high watermark waits for. Writing
+// the present set again is definite.
+func TestRefusedAfterUncertainSettles(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2)
+	alone.isr, alone.partitionEpoch = alone.isr[:1], 3
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 1}, b.role.Load(), 0, 0)
+	change, _ := b.pendingISR()
+	b.proposed(change, false, context.DeadlineExceeded)
+	b.proposed(change, true, metadata.ErrConflict)
+	settling, ok := b.pendingISR()
+	if !ok || len(settling.ISR) != 1 || settling.PartitionEpoch != 3 {
+		t.Fatalf("proposed %+v, %t; want the present set", settling, ok)
+	}
+	b.append(t, AcksLeader, "v")
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d before anything is settled", high)
+	}
+	b.proposed(settling, false, nil)
+	alone.partitionEpoch = 4
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	if high := b.HighWatermark(); high != 1 {
+		t.Errorf("high watermark %d after the present set was written again", high)
+	}
+}
+
+// TestRefusedFollowerIsNotProposedAgain: before the image changes a refused member would be refused again, at every fetch.
+func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1, Stopping: true}}}
+	b.image = func() *metadata.Image { return image }
+	alone := leads(5, 1, 2)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	fetched := func() {
+		t.Helper()
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 1}, b.role.Load(), 0, 0)
+	}
+	fetched()
+	if change, ok := b.pendingISR(); ok {
+		t.Fatalf("a broker that stops was proposed: %+v", change)
+	}
+	image = &metadata.Image{Revision: 11, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1}}}
+	fetched()
+	change, ok := b.pendingISR()
+	if !ok {
+		t.Fatal("nothing was proposed")
+	}
+	b.proposed(change, true, metadata.ErrConflict)
+	fetched()
+	if change, ok = b.pendingISR(); ok {
+		t.Fatalf("proposed again on the same image: %+v", change)
+	}
+	image = &metadata.Image{Revision: 12, Brokers: image.Brokers}
+	fetched()
+	if _, ok = b.pendingISR(); !ok {
+		t.Fatal("not proposed again on a newer image")
+	}
+}
+
+// TestLeaderWithoutItsDiskKeepsTheInSyncSet: followers of a leader that cannot read are not behind.
+func TestLeaderWithoutItsDiskKeepsTheInSyncSet(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMem())
+	b := newBench(t, disk, nil)
+	b.isr = newISRWriter(b.m)
+	if err := b.lead(leads(5, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	disk.Inject(vfs.Fault{Op: vfs.OpSync, Err: errors.New("broken disk")})
+	durable := *b.config.Load()
+	durable.AckFsync = true
+	b.configure(&durable)
+	if a, err := b.Append(batch(t, 1000, "lost"), AcksLeader); err == nil {
+		err = a.Wait(t.Context())
+		if !errors.Is(err, storage.ErrStorage) {
+			t.Fatal(err)
+		}
+	}
+	b.shrink(-time.Second)
+	if change, ok := b.pendingISR(); ok {
+		t.Fatalf("a leader without its disk proposed %+v", change)
+	}
+}
+
+// TestDeleteRecordsWaitsForLiveReplicas: the next leader must not give back what was acknowledged as deleted.
+func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{1: {ID: 1}, 2: {ID: 2, Epoch: 1}}} // 3 is dead
+	b.image = func() *metadata.Image { return image }
+	b.fill(t, 10)
+	r := leads(5, 1, 2, 3)
+	r.isr = r.isr[:2]
+	r.isr[1].Epoch = 1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	follower := metadata.Member{Broker: 2, Epoch: 1}
+	b.fetchedBy(follower, b.role.Load(), 10, 0)
+	d, err := b.DeleteRecords(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done, doneErr := d.Done(); done {
+		t.Fatalf("done before the follower has deleted: %v", doneErr)
+	}
+	if low := b.lowWatermark(); low != 0 {
+		t.Errorf("low watermark %d", low)
+	}
+	b.fetchedBy(follower, b.role.Load(), 10, 4)
+	if done, doneErr := d.Done(); !done || doneErr != nil {
+		t.Errorf("done %t, %v after the follower has deleted", done, doneErr)
+	}
+	if low, err := b.deleted(t, 4); low != 4 || err != nil {
+		t.Errorf("low watermark %d, %v", low, err)
+	}
+	b.resign(role{epoch: 6, leaderID: 2})
+	if done, doneErr := d.Done(); !done || !errors.Is(doneErr, ErrNotLeader) {
+		t.Errorf("after a change of the leader: done %t, %v", done, doneErr)
+	}
+}
+
+// TestFollowerJoinsWithTheLeadersLogStart: as the next leader it would give back what is deleted.
+func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	b.fill(t, 10)
+	alone := leads(5, 1, 2)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	if low, err := b.DeleteRecords(4); err != nil {
+		t.Fatal(low, err)
+	}
+	for start := int64(0); start <= 4; start++ {
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 1}, b.role.Load(), 10, start)
+		if _, ok := b.pendingISR(); ok != (start >= 4) {
+			t.Errorf("log start %d: proposed %t", start, ok)
+		}
+	}
+}
+
+// TestFollowersHearOfDeletedRecordsAtOnce: DeleteRecords waits for them.
+func TestFollowersHearOfDeletedRecordsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), nil)
+		b.fill(t, 10)
+		r := leads(5, 1, 2)
+		r.isr = r.isr[:1]
+		if err := b.lead(r); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		results := make([]FetchResult, 1)
+		var fetching sync.WaitGroup
+		fetching.Go(func() {
+			b.m.Fetch(t.Context(), FetchParams{
+				MaxWait: time.Hour, MinBytes: 1, MaxBytes: 1 << 20, Isolation: ReadLogEnd, Replica: &metadata.Member{Broker: 2, Epoch: 1},
+			}, []FetchPartition{{Partition: b.Partition, Offset: 10, MaxBytes: 1 << 20, CurrentLeaderEpoch: 5, LastFetchedEpoch: -1, HighWatermark: -1}}, results)
+		})
+		synctest.Wait()
+		if _, err := b.DeleteRecords(4); err != nil {
+			t.Fatal(err)
+		}
+		fetching.Wait()
+		if took := time.Since(began); took != 0 || results[0].LogStartOffset != 4 {
+			t.Errorf("after %v: %+v", took, results[0])
+		}
+	})
+}
+
+// TestReadEndsWithItsRole: what is read while the log is being rewritten for another leader says nothing about the log of this one.
+func TestReadEndsWithItsRole(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.fill(t, 10)
+	old := b.role.Load()
+	b.resign(role{epoch: 1, leaderID: 2, leaderEpoch: 1})
+	if err := b.log.TruncateFully(20); err != nil {
+		t.Fatal(err)
+	}
+	// The read began under the old role.
+	if _, err := b.readAs(old, readAt(5)); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Fatalf("the log does not show what this test is about: %v", err)
+	}
+	if _, err := b.readUnder(old, readAt(5)); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("a read across a change of role: %v", err)
+	}
+}
+
+// TestLeaderBehindTheTierServesNothing: the offsets that it would give to new records are those of records in the bucket.
+func TestLeaderBehindTheTierServesNothing(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.fill(t, 10)
+	b.tierEnd.Store(10)
+	b.append(t, AcksAll, "continues the tier")
+	b.tierEnd.Store(20)
+	wantStorageError(t, b.Partition)
+	b.resign(role{epoch: 6, leaderID: 2, leaderEpoch: 1})
+	if _, err := b.Read(t.Context(), ReadRequest{Offset: 5, MaxBytes: 1, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, FromFollower: true}); err != nil {
+		t.Errorf("a follower that is behind the tier: %v", err)
+	}
+}
+
+// TestInSyncReplicaKeepsItsCommittedRecords: its leader has them, or one of the two is mistaken; and the records may be the last copy.
+func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
+	for name, q := range map[string]struct {
+		inSync bool
+		answer func(*ReplicaFetched)
+	}{
+		"truncation, in sync": {true, func(f *ReplicaFetched) { f.Diverging = &EpochEnd{Epoch: 0, EndOffset: 4} }},
+		"truncation":          {false, func(f *ReplicaFetched) { f.Diverging = &EpochEnd{Epoch: 0, EndOffset: 4} }},
+		"restart, in sync":    {true, func(f *ReplicaFetched) { f.Err, f.LogStart = ErrOffsetOutOfRange, 2 }},
+		"restart":             {false, func(f *ReplicaFetched) { f.Err, f.LogStart = ErrOffsetOutOfRange, 2 }},
+	} {
+		b := newBench(t, vfs.NewMem(), nil)
+		b.fill(t, 10)
+		r := role{epoch: 6, leaderID: 2, leaderEpoch: 1, isr: []metadata.Member{{Broker: 2}}, replicas: []int32{1, 2}}
+		if q.inSync {
+			r.isr = append(r.isr, metadata.Member{Broker: 1})
+		}
+		b.resign(r)
+		at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
+		if !follows {
+			t.Fatal("it does not follow")
+		}
+		got := ReplicaFetched{RemoteEnd: -1}
+		q.answer(&got)
+		err := b.replicate(at, &got)
+		if q.inSync {
+			if !errors.Is(err, errInSync) || b.log.EndOffset() != 10 {
+				t.Errorf("%s: %v, the log ends at %d", name, err, b.log.EndOffset())
+			}
+			continue
+		}
+		if counted := counted(t, b.metrics.truncationsBelowHigh) + counted(t, b.metrics.restarts); err != nil || counted != 1 {
+			t.Errorf("%s: %v, counted %v", name, err, counted)
+		}
+	}
+}
+
+// counted is the value of a counter.
+func counted(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}

@@ -1,0 +1,128 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// Deleted is a partition whose log starts where DeleteRecords has moved it. It is acknowledged only after WaitDeleted: until every live replica has
+// deleted as well, another leader would give the records back.
+type Deleted struct {
+	partition *Partition
+	epoch     int32 // the leader epoch that it was deleted at
+	offset    int64 // the log starts there, or later
+}
+
+// DeleteRecords moves the start of the log up to an offset, ToHighWatermark for the high watermark; an earlier offset changes nothing. It does not wait.
+func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, err := p.leading(-1)
+	if err != nil {
+		return Deleted{}, err
+	}
+	high := p.log.HighWatermark()
+	if offset == ToHighWatermark {
+		offset = high
+	}
+	switch {
+	case p.config.Load().Log.CleanupCompact && !p.config.Load().Log.CleanupDelete:
+		return Deleted{}, fmt.Errorf("delete records of %s: %w", p.tp, ErrPolicy)
+	case offset < 0 || offset > high:
+		return Deleted{}, fmt.Errorf("delete records of %s below %d, high watermark is %d: %w", p.tp, offset, high, ErrOffsetOutOfRange)
+	}
+	if offset > p.log.StartOffset() {
+		if err = p.log.AdvanceStartOffset(offset); err != nil {
+			return Deleted{}, fmt.Errorf("delete records of %s below %d: %w", p.tp, offset, err)
+		}
+		p.watchers.wake() // followers are to hear of it
+	}
+	return Deleted{partition: p, epoch: r.epoch, offset: offset}, nil
+}
+
+// WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for each of them, with its index and the partition's low
+// watermark, on the caller's goroutine. Replicas on brokers that are not alive are not waited for: none of them joins the in-sync set, or leads, before it
+// has the leader's log start.
+func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled func(i int, lowWatermark int64, err error)) {
+	if len(deletions) == 0 {
+		return
+	}
+	stop := m.wakeWithImages(ctx, deletions)
+	defer stop()
+	await(ctx, deletions, func(i int, err error) {
+		low := int64(-1)
+		if err == nil {
+			low = deletions[i].partition.lowWatermark()
+		}
+		settled(i, low, err)
+	})
+}
+
+// wakeWithImages wakes the partitions' watchers at each new image, which may show that a broker has died.
+func (m *Manager) wakeWithImages(ctx context.Context, deletions []Deleted) (stop func()) {
+	if m.o.Cluster == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	images := m.o.Cluster.Subscribe()
+	go func() {
+		defer close(ended)
+		defer images.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-images.Images():
+				for _, d := range deletions {
+					d.partition.watchers.wake()
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+func (d Deleted) at() *Partition { return d.partition }
+
+func (d Deleted) pending() string {
+	return fmt.Sprintf("all live replicas of %s have deleted the records below %d", d.partition.tp, d.offset)
+}
+
+// Done reports whether every live replica has deleted the records.
+func (d Deleted) Done() (done bool, err error) {
+	p := d.partition
+	low := p.lowWatermark()
+	r, err := p.leading(-1)
+	switch {
+	case err != nil:
+		return true, err
+	case r.epoch != d.epoch:
+		return true, fmt.Errorf("%s: deleted at leader epoch %d, which has ended: %w", p.tp, d.epoch, ErrNotLeader)
+	}
+	return low >= d.offset, nil
+}
+
+// lowWatermark is the lowest log start of the replicas on live brokers, this one included. A live replica that has not fetched in this leader epoch
+// makes it -1.
+func (p *Partition) lowWatermark() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	low := p.log.StartOffset()
+	var brokers map[int32]metadata.Broker
+	if p.image != nil {
+		brokers = p.image().Brokers
+	}
+	for i := range p.followers.progress {
+		f := &p.followers.progress[i]
+		if b, live := brokers[f.Broker]; !live && brokers != nil {
+			continue
+		} else if live && b.Epoch != f.Epoch {
+			return -1
+		}
+		low = min(low, f.logStart)
+	}
+	return low
+}
