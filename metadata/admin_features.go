@@ -62,7 +62,7 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 	})
 	if err != nil {
 		for i := range errs {
-			errs[i] = fmt.Errorf("%w: %w", ErrFeatureUpdateFailed, err)
+			errs[i] = fmt.Errorf("update features: %w", err)
 		}
 	}
 	return errs
@@ -76,7 +76,7 @@ func (a *Admin) finalized(ctx context.Context) (KV, *Image, error) {
 		return KV{}, nil, err
 	}
 	if !kv.Exists() {
-		return KV{}, nil, ErrUnreleasedFormat
+		return KV{}, nil, fmt.Errorf("%w: the metadata was %w", ErrFeatureUpdateFailed, ErrUnreleasedFormat)
 	}
 	image, err := a.follower.WaitRevision(ctx, kv.ModRevision)
 	return kv, image, err
