@@ -20,12 +20,13 @@ const module = "github.com/varvelog/varve/"
 // is a design error: move the code, do not add an interface to hide it.
 var layers = map[string][]string{
 	"backoff":  {},
+	"document": {},
 	"record":   {},
 	"vfs":      {},
 	"tracing":  {},
 	"config":   {},
 	"objstore": {},
-	"metadata": {"backoff"},
+	"metadata": {"backoff", "document"},
 	"notify":   {},
 	"security": {},
 
@@ -36,7 +37,7 @@ var layers = map[string][]string{
 	"metadata/etcd": {"backoff", "metadata"},
 	"client":        {"protocol", "record", "security"},
 	"groups":        {"record", "coordinator", "metadata"},
-	"tiering":       {"backoff", "record", "storage", "objstore", "metadata"},
+	"tiering":       {"backoff", "document", "record", "storage", "objstore", "metadata"},
 	"replication":   {"backoff", "record", "storage", "tiering", "metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},

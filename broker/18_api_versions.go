@@ -2,10 +2,13 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"regexp"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -13,8 +16,9 @@ import (
 //
 //   - v3 (KIP-511): the client names itself; names that do not look like one get INVALID_REQUEST and no list. The response header
 //     stays at v0 in every version.
-//   - v3 (KIP-584): supported and finalized features; none here, so both lists are empty and the epoch is -1.
-//   - v4: as v3.
+//   - v3 (KIP-584): the features that this broker supports, and those that the cluster has finalized, with an epoch that grows with every change
+//     of them; -1 before this broker knows the cluster. A feature whose lowest level is 0 is not shown to older clients, which cannot read it.
+//   - v4: as v3, with all features.
 //   - Any other version is answered as v0 with UNSUPPORTED_VERSION and the range of this API alone, so that the client can ask again.
 //
 // Not implemented: telemetry (KIP-714), hence no telemetry APIs in the list.
@@ -31,7 +35,35 @@ func (b *Broker) apiVersions(_ context.Context, r *Request, req *kmsg.ApiVersion
 		return resp
 	}
 	r.setSoftware(Software{Name: req.ClientSoftwareName, Version: req.ClientSoftwareVersion})
+	resp.SupportedFeatures = supportedFeatures(b.features, req.Version)
+	if finalized := b.cluster.Image().Features; finalized.Epoch > 0 {
+		resp.FinalizedFeaturesEpoch, resp.FinalizedFeatures = finalized.Epoch, finalizedFeatures(finalized.Levels)
+	}
 	return resp
+}
+
+// supportedFeatures are this broker's. Clients that know no v4 fail on a lowest level of 0.
+func supportedFeatures(supported map[string]metadata.FeatureRange, version int16) []kmsg.ApiVersionsResponseSupportedFeature {
+	var features []kmsg.ApiVersionsResponseSupportedFeature
+	for _, name := range slices.Sorted(maps.Keys(supported)) {
+		f := kmsg.NewApiVersionsResponseSupportedFeature()
+		f.Name, f.MinVersion, f.MaxVersion = name, supported[name].Min, supported[name].Max
+		if version >= 4 || f.MinVersion > 0 {
+			features = append(features, f)
+		}
+	}
+	return features
+}
+
+// finalizedFeatures are the cluster's. As in Kafka both ends are the one level there is.
+func finalizedFeatures(levels map[string]int16) []kmsg.ApiVersionsResponseFinalizedFeature {
+	var features []kmsg.ApiVersionsResponseFinalizedFeature
+	for _, name := range slices.Sorted(maps.Keys(levels)) {
+		f := kmsg.NewApiVersionsResponseFinalizedFeature()
+		f.Name, f.MinVersionLevel, f.MaxVersionLevel = name, levels[name], levels[name]
+		features = append(features, f)
+	}
+	return features
 }
 
 // apiVersionsKey is the one API whose request is answered whatever its version.

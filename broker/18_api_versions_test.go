@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -22,6 +24,39 @@ func TestApiVersionsListTheTable(t *testing.T) {
 			if k.ApiKey != table[i].key || k.MinVersion != table[i].advertisedMin || k.MaxVersion != table[i].max {
 				t.Errorf("v%d: %+v", version, k)
 			}
+		}
+	}
+}
+
+func TestApiVersionsShowFeatures(t *testing.T) {
+	image := metadata.Image{Features: metadata.FinalizedFeatures{Epoch: 77, Levels: map[string]int16{"a.version": 2, "z.version": 1}}}
+	b, _ := newPlainBroker(t, nil)
+	b.cluster = &still{image: image}
+	b.features = map[string]metadata.FeatureRange{"z.version": {Max: 3}, "a.version": {Min: 1, Max: 2}}
+	for version, want := range []string{
+		2: "[] -1 []",
+		3: "[{a.version 1 2}] 77 [{a.version 2 2} {z.version 1 1}]",
+		4: "[{a.version 1 2} {z.version 0 3}] 77 [{a.version 2 2} {z.version 1 1}]",
+	} {
+		req := kmsg.NewPtrApiVersionsRequest()
+		req.Version, req.ClientSoftwareName, req.ClientSoftwareVersion = int16(version), "kgo", "v1.22.2"
+		resp := b.apiVersions(t.Context(), &Request{}, req).(*kmsg.ApiVersionsResponse)
+		resp.SetVersion(int16(version))
+		var got kmsg.ApiVersionsResponse
+		got.Version = int16(version)
+		got.Default()
+		if err := got.ReadFrom(resp.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		var supported, finalized []string
+		for _, f := range got.SupportedFeatures {
+			supported = append(supported, fmt.Sprintf("{%s %d %d}", f.Name, f.MinVersion, f.MaxVersion))
+		}
+		for _, f := range got.FinalizedFeatures {
+			finalized = append(finalized, fmt.Sprintf("{%s %d %d}", f.Name, f.MinVersionLevel, f.MaxVersionLevel))
+		}
+		if text := fmt.Sprint(supported, got.FinalizedFeaturesEpoch, finalized); want != "" && text != want {
+			t.Errorf("v%d: %s, want %s", version, text, want)
 		}
 	}
 }

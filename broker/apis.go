@@ -40,6 +40,7 @@ func apis() []api {
 		serve(0, 1, (*Broker).alterPartitionReassignments),
 		serve(0, 0, (*Broker).listPartitionReassignments),
 		serve(0, 2, (*Broker).describeQuorum),
+		serve(0, 2, (*Broker).updateFeatures),
 		serve(0, 2, (*Broker).describeCluster),
 		serve(0, 0, (*Broker).unregisterBroker),
 		serve(0, 0, (*Broker).describeTopicPartitions),

@@ -52,6 +52,7 @@ type admin interface {
 	AlterPartitionReassignments(ctx context.Context, reassignments []metadata.Reassignment) []error
 	ListReassignments(tps []metadata.TopicPartition) []metadata.PartitionReassignment
 	UnregisterBroker(ctx context.Context, id int32) error
+	UpdateFeatures(ctx context.Context, updates []metadata.FeatureUpdate, validateOnly bool) []error
 	UpdateConfigs(ctx context.Context, r metadata.ConfigResource, change func(old map[string]string) (map[string]string, error)) error
 }
 
@@ -93,6 +94,7 @@ type Broker struct {
 	static   map[string]string
 	quorum   func(context.Context) (metadata.Quorum, error)
 	suspect  func(metadata.Member, error)
+	features map[string]metadata.FeatureRange // that this build supports
 
 	partitions  *replication.Manager
 	sessions    *fetchSessions
@@ -115,6 +117,7 @@ func New(o Options) *Broker {
 		static:   o.Static,
 		quorum:   o.Quorum,
 		suspect:  o.Suspect,
+		features: metadata.Supported(),
 
 		partitions:  o.Partitions,
 		sessions:    newFetchSessions(o.Config.FetchSessionSlots, time.Now),

@@ -88,6 +88,8 @@ var errorCodes = []struct {
 	{metadata.ErrPreferredLeaderNotAvailable, protocol.PreferredLeaderNotAvailable},
 	{metadata.ErrEligibleLeadersNotAvailable, protocol.EligibleLeadersNotAvailable},
 	{metadata.ErrBrokerNotRegistered, protocol.BrokerIDNotRegistered},
+	{metadata.ErrInvalidUpdateVersion, protocol.InvalidUpdateVersion},
+	{metadata.ErrFeatureUpdateFailed, protocol.FeatureUpdateFailed},
 	{metadata.ErrUnavailable, protocol.RequestTimedOut},
 	{metadata.ErrClosed, protocol.RequestTimedOut},
 	{metadata.ErrNoSpace, protocol.KafkaStorageError},

@@ -17,8 +17,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeBroker is a broker of one node that answers each API with what the test
 // says, at the version that the request has.
 type fakeBroker struct {
-	addr    string
-	answers map[int16]func(kmsg.Request) kmsg.Response
+	addr     string
+	answers  map[int16]func(kmsg.Request) kmsg.Response
+	features func(*kmsg.ApiVersionsResponse) // fills in the features; may be nil
 }
 
 // newFakeBroker serves on a loopback port until the test ends. Metadata with
@@ -133,6 +134,9 @@ func (f *fakeBroker) apiVersions() kmsg.Response {
 	k := kmsg.NewApiVersionsResponseApiKey()
 	k.ApiKey, k.MaxVersion = int16(kmsg.ApiVersions), 4
 	r.ApiKeys = append(r.ApiKeys, k)
+	if f.features != nil {
+		f.features(r)
+	}
 	return r
 }
 

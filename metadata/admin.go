@@ -38,6 +38,7 @@ type Admin struct {
 	follower *Follower
 	now      func() time.Time
 	minISR   func(image *Image, topic string) int
+	features []feature
 }
 
 // NewAdmin makes an Admin.
@@ -45,7 +46,7 @@ func NewAdmin(o AdminOptions) *Admin {
 	if o.MinISR == nil {
 		o.MinISR = oneReplica
 	}
-	return &Admin{store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR}
+	return &Admin{store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR, features: featureTable()}
 }
 
 // oneReplica is Kafka's default of min.insync.replicas.

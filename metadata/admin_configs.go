@@ -72,8 +72,8 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 			return err
 		}
 		old := map[string]string{}
+		var v configsValue
 		if kv.Exists() {
-			var v configsValue
 			if v, err = decode[configsValue](kv); err != nil {
 				return err
 			}
@@ -89,8 +89,8 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 			revision = kv.ModRevision
 			return nil
 		}
-		op := Put(kv.Key, encode(configsValue{V: valueVersion, Configs: next}))
-		if len(next) == 0 {
+		op := Put(kv.Key, encode(configsValue{kept: v.kept, V: valueVersion, Configs: next}))
+		if len(next) == 0 && v.unknown == "" {
 			op = Delete(kv.Key)
 		}
 		revision, err = a.store.Txn(ctx, append(guards, ModifiedAt(kv.Key, kv.ModRevision)), op)

@@ -2,23 +2,14 @@ package metadata
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"time"
 )
 
-// EnsureClusterID returns the cluster's id, and draws it if this is the first
-// broker ever.
+// EnsureClusterID returns the cluster's id. The first broker ever founds the
+// cluster: it draws the id and finalizes the features at the levels that a new
+// cluster has. A broker that does not support the finalized levels must not go on:
+// ErrUnsupportedFeature; nor may one that finds the keys of a build from before
+// the formats were fixed: ErrUnreleasedFormat.
 func EnsureClusterID(ctx context.Context, store Store) (string, error) {
-	kv, err := store.Get(ctx, clusterIDKey)
-	if err == nil && !kv.Exists() {
-		value := encode(clusterIDValue{V: valueVersion, ID: NewTopicID().String()})
-		if _, err = store.Txn(ctx, []Comparison{Absent(clusterIDKey)}, Put(clusterIDKey, value)); err == nil || errors.Is(err, ErrConflict) {
-			kv, err = store.Get(ctx, clusterIDKey)
-		}
-	}
-	if err != nil {
-		return "", fmt.Errorf("read the cluster id: %w", err)
-	}
-	value, err := decode[clusterIDValue](kv)
-	return value.ID, err
+	return ensureCluster(ctx, store, featureTable(), time.Now())
 }

@@ -28,8 +28,14 @@ type cluster struct {
 // newCluster runs a follower until the test ends.
 func newCluster(t *testing.T, store Store) *cluster {
 	t.Helper()
+	return newClusterOf(t, store, nil)
+}
+
+// newClusterOf is newCluster for a build that supports these features.
+func newClusterOf(t *testing.T, store Store, features map[string]FeatureRange) *cluster {
+	t.Helper()
 	c := &cluster{store: store, now: time.Now}
-	c.follower = NewFollower(FollowerOptions{Store: store, Logger: testLogger(t)})
+	c.follower = NewFollower(FollowerOptions{Store: store, Logger: testLogger(t), Features: features})
 	c.admin = NewAdmin(AdminOptions{Store: store, Follower: c.follower, Now: func() time.Time { return c.now() }})
 	background(t, c.follower.Run)
 	c.wait(t, func(m *Image) bool { return m.Revision > 0 })

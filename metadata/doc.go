@@ -17,14 +17,19 @@
 // # Keys
 //
 // They are relative to the cluster's root, which the store adds
-// (/varve/<cluster>/ in etcd). Values are JSON objects with a version "v"; readers
-// ignore fields that they do not know. An incompatible change takes a new key.
+// (/varve/<cluster>/ in etcd). Values are JSON objects with a version "v". A reader
+// keeps the fields that it does not know and writes them back; a version above its
+// own is ErrValueTooNew. A new field is written from a level of varve.version on
+// (features.go), a new version where older builds would misread the value.
 //
 //	cluster-id             {v, id}                             drawn by the first broker, never changed
+//	features               {v, epoch, levels}                  founded with cluster-id at one revision; each
+//	                                                           registration writes it again, unchanged
 //	brokers/<id>           {v, incarnation, directory_id,      under the broker's lease; its create revision
 //	                        rack, listeners, started_ms,       is the broker epoch
-//	                        previous_epoch, stopping}
-//	known/<id>             {v, rack, listeners}                stays when the broker dies, until it is
+//	                        previous_epoch, stopping,
+//	                        features}
+//	known/<id>             {v, rack, listeners, features}      stays when the broker dies, until it is
 //	                                                           unregistered; seeds that never started have one
 //	controller             {v, broker, broker_epoch}           under the same lease; its create revision is
 //	                                                           the controller epoch
@@ -68,6 +73,13 @@
 //   - What a leader writes compares its registration and the partition's revision: a
 //     fenced one changes nothing.
 //   - The revision of a broker's image never goes back.
+//   - Nothing that a newer build has stored in a value is lost by an older one that
+//     rewrites it (TestWritePathsKeepUnknownFields).
+//   - All registered brokers support all finalized feature levels: a registration
+//     compares the levels, and a change of the levels compares that nobody has
+//     registered since they were read. A broker publishes no image of levels that it
+//     does not support; it stops.
+//   - The epoch of the finalized features grows with every change of them.
 //
 // # The life of a member
 //

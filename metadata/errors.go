@@ -22,6 +22,25 @@ var (
 	ErrClosed = errors.New("the metadata store is closed")
 )
 
+// ErrValueTooNew says that a stored value has a version that this build does not
+// read. The wrapping text names the key, the version and the remedy. Such a value
+// is there: it must not be taken for one that is not.
+var ErrValueTooNew = errors.New("the value was written by a newer version of Varve")
+
+// Errors of features, see FinalizedFeatures.
+var (
+	// ErrUnsupportedFeature says that the cluster has finalized a feature at a level
+	// that this broker does not support: it must not run in this cluster.
+	ErrUnsupportedFeature = errors.New("this broker does not support a feature of the cluster at its finalized level")
+	// ErrUnreleasedFormat says that the control plane was written by a build from
+	// before the formats were fixed.
+	ErrUnreleasedFormat = errors.New("written by an unreleased build before formats were fixed; start with an empty control plane and bucket")
+	// ErrInvalidUpdateVersion is INVALID_UPDATE_VERSION.
+	ErrInvalidUpdateVersion = errors.New("invalid update version")
+	// ErrFeatureUpdateFailed is FEATURE_UPDATE_FAILED.
+	ErrFeatureUpdateFailed = errors.New("unable to update finalized features")
+)
+
 // Errors of the administrative calls. Each stands for one Kafka error code, to
 // which the broker package maps it.
 var (

@@ -19,15 +19,18 @@ type FollowerOptions struct {
 	Store      Store
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
+	// Features are what this broker supports; nil means Supported.
+	Features map[string]FeatureRange
 }
 
 // Follower keeps the newest image of the cluster. Run is its only publisher;
 // everything else may be called from anywhere, before Run as well.
 type Follower struct {
-	store   Store
-	logger  *slog.Logger
-	metrics *metrics
-	image   atomic.Pointer[Image]
+	store    Store
+	logger   *slog.Logger
+	metrics  *metrics
+	features map[string]FeatureRange
+	image    atomic.Pointer[Image]
 
 	mu struct {
 		sync.Mutex
@@ -45,7 +48,10 @@ const (
 // NewFollower makes a follower whose image is empty (revision 0) until Run has
 // read the store.
 func NewFollower(o FollowerOptions) *Follower {
-	f := &Follower{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer)}
+	if o.Features == nil {
+		o.Features = Supported()
+	}
+	f := &Follower{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
 	f.image.Store(newImage())
 	f.mu.changed = make(chan struct{})
 	f.mu.subscribers = map[*Subscription]struct{}{}
@@ -55,7 +61,8 @@ func NewFollower(o FollowerOptions) *Follower {
 // Run follows the store until ctx ends, and returns nil then. A store that does
 // not answer leaves the image as it is and is tried again. The error is that of
 // a store that cannot be followed any more: it was closed, or restored to an
-// older state.
+// older state, or the cluster has finalized a feature at a level that this broker
+// does not support. No image of such a level is ever published.
 func (f *Follower) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	for {
@@ -63,7 +70,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the end of ctx is how Run is asked to end
-		case errors.Is(err, ErrClosed), errors.Is(err, errWentBack):
+		case errors.Is(err, ErrClosed), errors.Is(err, errWentBack), errors.Is(err, ErrUnsupportedFeature):
 			return fmt.Errorf("follow the metadata: %w", err)
 		case errors.Is(err, ErrCompacted):
 			f.logger.Info("listing the metadata again: the events since the last revision are compacted",
@@ -96,6 +103,9 @@ func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 		events[i] = Event{KV: kv}
 	}
 	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
+	if err = holds(f.features, image.Features.Levels); err != nil {
+		return err
+	}
 	f.publish(image)
 	wait.Reset()
 	for batch, watchErr := range f.store.Watch(ctx, "", revision+1) {
@@ -103,6 +113,9 @@ func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 			return watchErr
 		}
 		image = f.apply(image, batch)
+		if err = holds(f.features, image.Features.Levels); err != nil {
+			return err
+		}
 		f.publish(image)
 	}
 	return ctx.Err()

@@ -27,9 +27,11 @@ type Image struct {
 	Brokers map[int32]Broker
 	// Known are the brokers that have ever registered, and the seeds, until
 	// Admin.UnregisterBroker: alive or dead, they can be given replicas. They
-	// have the ID and, once they have registered, Rack and Listeners; who is
-	// alive, and the rest, is in Brokers.
+	// have the ID and, once they have registered, Rack, Listeners and Features; who
+	// is alive, and the rest, is in Brokers.
 	Known map[int32]Broker
+	// Features are the finalized levels, see Feature.
+	Features FinalizedFeatures
 
 	// controllerBroker is the epoch of the controller's registration.
 	controllerBroker int64
@@ -59,6 +61,8 @@ type Broker struct {
 	// Stopping says that the broker is about to leave: it shall lead nothing and
 	// be in no ISR if that can be helped.
 	Stopping bool
+	// Features are the levels that the broker supports: read only.
+	Features map[string]FeatureRange
 	// Lease is what the registration hangs on.
 	Lease LeaseID
 }
@@ -97,6 +101,7 @@ type Topic struct {
 	count     int32       // the number of partitions that the topic's key names
 	all       []Partition // Partitions and, beyond, keys that no topic key counts yet
 	present   int         // how many of all have a key
+	kept                  // of the topic's key
 }
 
 // Partition is the state of one partition.
@@ -131,6 +136,7 @@ type Partition struct {
 	Revision int64
 
 	createdMs int64
+	kept
 }
 
 func newImage() *Image {

@@ -57,6 +57,8 @@ func (b *imageBuilder) apply(e Event) error {
 		return b.controller(e)
 	case e.Key == clusterIDKey:
 		return b.clusterID(e)
+	case e.Key == featuresKey:
+		return b.features(e)
 	default: // not part of the image: tier/…, producer-ids, or of a later version
 		return nil
 	}
@@ -78,7 +80,7 @@ func (b *imageBuilder) topic(e Event, name string) error {
 		b.detach(name)
 	}
 	t := b.writable(v.ID)
-	t.Name, t.count, t.createdMs = name, v.Partitions, v.CreatedMs
+	t.Name, t.count, t.createdMs, t.kept = name, v.Partitions, v.CreatedMs, v.kept
 	t.Epoch, t.Revision = e.CreateRevision, e.ModRevision
 	own(&b.image.byName, &b.names)
 	b.image.byName[name] = t
@@ -94,7 +96,7 @@ func (b *imageBuilder) detach(name string) {
 	}
 	t := b.writable(old.ID) // which owns byName, as the topic has a name
 	delete(b.image.byName, name)
-	t.Name, t.count, t.createdMs, t.Epoch, t.Revision = "", 0, 0, 0, 0
+	t.Name, t.count, t.createdMs, t.Epoch, t.Revision, t.kept = "", 0, 0, 0, 0, kept{}
 }
 
 func (b *imageBuilder) partition(e Event, rest string) error {

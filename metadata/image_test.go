@@ -112,7 +112,7 @@ func TestUnreadableValuesLeaveTheRestIntact(t *testing.T) {
 
 func TestUnknownFieldsAreIgnored(t *testing.T) {
 	image, err := newImage().Apply(Batch{Revision: 2, Events: []Event{
-		{KV: KV{Key: "cluster-id", Value: []byte(`{"v":2,"id":"x","more":[1]}`), ModRevision: 2}},
+		{KV: KV{Key: "cluster-id", Value: []byte(`{"v":1,"id":"x","more":[1]}`), ModRevision: 2}},
 	}})
 	if err != nil || image.ClusterID != "x" {
 		t.Errorf("%v, %v", image.ClusterID, err)

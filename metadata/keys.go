@@ -15,6 +15,7 @@ const (
 	brokerConfigsPrefix = "configs/brokers/"
 	controllerKey       = "controller"
 	clusterIDKey        = "cluster-id"
+	featuresKey         = "features"
 	producerIDsKey      = "producer-ids"
 
 	// defaultBroker stands for the cluster-wide broker configuration, where a

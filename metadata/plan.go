@@ -152,7 +152,7 @@ func cleanUp(t *Topic, now time.Time) (Change, bool) {
 	c := Change{
 		Reason: "an addition of partitions broke off",
 		Guards: []Comparison{ModifiedAt(key, t.Revision)},
-		Ops:    []Op{Put(key, encode(topicValue{V: valueVersion, ID: t.ID, Partitions: t.count, CreatedMs: t.createdMs}))},
+		Ops:    []Op{Put(key, encode(topicValue{kept: t.kept, V: valueVersion, ID: t.ID, Partitions: t.count, CreatedMs: t.createdMs}))},
 	}
 	for i, p := range extra {
 		if p.Revision != 0 && len(c.Ops) < MaxTxnOps {

@@ -35,6 +35,7 @@ type RegistrationOptions struct {
 	// process shut down cleanly, having flushed everything, or 0 if it did not:
 	// then it may have lost what it had not flushed.
 	PreviousEpoch int64
+	Features      map[string]FeatureRange // what the broker supports; Supported if nil
 }
 
 // Registration keeps one broker registered: a key under a lease that lives as
@@ -61,11 +62,14 @@ func NewRegistration(o RegistrationOptions) *Registration {
 	if o.TTL == 0 {
 		o.TTL = DefaultLeaseTTL
 	}
+	if o.Features == nil {
+		o.Features = Supported()
+	}
 	r := &Registration{
 		store: o.Store, ttl: o.TTL, logger: o.Logger, seeds: o.Seeds,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
-			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(),
+			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,
 		},
 	}
 	r.mu.previous = o.PreviousEpoch
@@ -93,7 +97,8 @@ func (r *Registration) Lease() LeaseID {
 // Register registers the broker and returns its epoch. An earlier registration
 // of the same data directory is a dead process's, since a directory has one
 // process at a time, and is replaced at once, with all that hangs on its lease.
-// Another live broker under the same id is ErrBrokerIDInUse.
+// Another live broker under the same id is ErrBrokerIDInUse, and a cluster whose
+// finalized features this broker does not support ErrUnsupportedFeature.
 func (r *Registration) Register(ctx context.Context) (int64, error) {
 	if err := r.knowSeeds(ctx); err != nil {
 		return 0, fmt.Errorf("register broker %d: make its seeds known: %w", r.self.ID, err)
@@ -120,7 +125,8 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 // Run keeps the broker registered until ctx ends, and returns nil then. When
 // the lease was lost, as after a pause of the store or of this process, it
 // registers again under a new epoch. It returns ErrBrokerIDInUse when another
-// broker has taken the id meanwhile: this one must stop.
+// broker has taken the id meanwhile, and ErrUnsupportedFeature when the cluster has
+// finalized more than this broker supports: it must stop.
 func (r *Registration) Run(ctx context.Context) error {
 	renewals := time.NewTicker(r.ttl / 3)
 	defer renewals.Stop()
@@ -140,7 +146,7 @@ func (r *Registration) Run(ctx context.Context) error {
 				wait.Reset()
 				break
 			}
-			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrClosed) {
+			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, ErrClosed) {
 				return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
 			}
 			r.logger.Warn("the registration of this broker cannot be renewed; trying again",
@@ -254,7 +260,6 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		}
 	}()
 	key := brokerKey(r.self.ID)
-	known := Put(knownKey(r.self.ID), encode(knownValue{V: valueVersion, Rack: r.self.Rack, Listeners: r.self.Listeners}))
 	var epoch, previous int64
 	err = swap(ctx, "create "+key, func(ctx context.Context) error {
 		present, swapErr := r.store.Get(ctx, key)
@@ -266,9 +271,13 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 				return swapErr
 			}
 		}
+		guards, ops, swapErr := r.joining(ctx)
+		if swapErr != nil {
+			return swapErr
+		}
 		var value []byte
 		value, previous = r.nextValue()
-		epoch, swapErr = r.store.Txn(ctx, []Comparison{Absent(key)}, PutLeased(key, value, lease), known)
+		epoch, swapErr = r.store.Txn(ctx, append(guards, Absent(key)), append(ops, PutLeased(key, value, lease))...)
 		return swapErr
 	})
 	if err != nil {

@@ -2,18 +2,51 @@ package metadata
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/varvelog/varve/document"
 )
 
-// valueVersion is what every value is written with. Readers ignore fields that
-// they do not know, so that a field can be added without a new version.
-const valueVersion = 1
+// valueVersion is what every value is written with, and the newest that is read.
+// A field can be added without a new version, see kept. A new version is a
+// format that older builds would misread.
+const valueVersion version = 1
+
+// version is the "v" of a value. One that is too new is an error, so that no
+// reader can forget to look.
+type version int
+
+// UnmarshalJSON reads a version that this build knows.
+func (v *version) UnmarshalJSON(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err != nil {
+		return fmt.Errorf("read the version %q of a value: %w", text, err)
+	}
+	if n > int(valueVersion) {
+		return fmt.Errorf("%w: it has version %d, this build reads up to %d and supports %s up to level %d: upgrade this broker",
+			ErrValueTooNew, n, valueVersion, VarveVersion, Supported()[VarveVersion].Max)
+	}
+	*v = version(n)
+	return nil
+}
+
+// kept are the fields of a stored value that this build does not know. Every
+// type of value has them, and what is made of a value takes them along until it
+// is written again: an old broker never drops a field of a newer one.
+type kept struct{ unknown document.Unknown }
+
+func (k *kept) keep(unknown document.Unknown) { k.unknown = unknown }
+
+func (k kept) fields() document.Unknown { return k.unknown }
 
 // topicValue makes a topic exist. Partitions are counted here, so that a topic
 // grows at one revision however many transactions its new keys take.
 type topicValue struct {
-	V          int     `json:"v"`
+	kept
+	V          version `json:"v"`
 	ID         TopicID `json:"id"`
 	Partitions int32   `json:"partitions"`
 	CreatedMs  int64   `json:"created_ms"`
@@ -21,7 +54,8 @@ type topicValue struct {
 
 // partitionValue is one partition's state; see Partition for the fields.
 type partitionValue struct {
-	V                 int     `json:"v"`
+	kept
+	V                 version `json:"v"`
 	Replicas          []int32 `json:"replicas"`
 	ISR               []int32 `json:"isr"`
 	ISREpochs         []int64 `json:"isr_epochs,omitempty"`
@@ -38,7 +72,8 @@ type partitionValue struct {
 }
 
 type brokerValue struct {
-	V           int        `json:"v"`
+	kept
+	V           version    `json:"v"`
 	Incarnation string     `json:"incarnation"`
 	DirectoryID string     `json:"directory_id"`
 	Rack        string     `json:"rack,omitempty"`
@@ -47,57 +82,88 @@ type brokerValue struct {
 	// PreviousEpoch and Stopping are Broker's.
 	PreviousEpoch int64 `json:"previous_epoch,omitempty"`
 	Stopping      bool  `json:"stopping,omitempty"`
+	// Features are what the broker supports.
+	Features map[string]FeatureRange `json:"features,omitempty"`
 }
 
 // knownValue is what stays of a broker when it is not alive.
 type knownValue struct {
-	V         int        `json:"v"`
+	kept
+	V         version    `json:"v"`
 	Rack      string     `json:"rack,omitempty"`
 	Listeners []Listener `json:"listeners,omitempty"`
+	// Features are what the broker supported when it registered last.
+	Features map[string]FeatureRange `json:"features,omitempty"`
 }
 
 type controllerValue struct {
-	V           int   `json:"v"`
-	Broker      int32 `json:"broker"`
-	BrokerEpoch int64 `json:"broker_epoch"`
+	kept
+	V           version `json:"v"`
+	Broker      int32   `json:"broker"`
+	BrokerEpoch int64   `json:"broker_epoch"`
 }
 
 type configsValue struct {
-	V       int               `json:"v"`
+	kept
+	V       version           `json:"v"`
 	Configs map[string]string `json:"configs"`
 }
 
 type clusterIDValue struct {
-	V  int    `json:"v"`
-	ID string `json:"id"`
+	kept
+	V  version `json:"v"`
+	ID string  `json:"id"`
 }
 
 type producerIDsValue struct {
-	V    int   `json:"v"`
-	Next int64 `json:"next"`
+	kept
+	V    version `json:"v"`
+	Next int64   `json:"next"`
 }
 
 // encode writes a value of the types above. They hold nothing that JSON cannot
 // write, so that an error is a bug of this package.
 func encode(value any) []byte {
-	b, err := json.Marshal(value)
+	var unknown document.Unknown
+	if k, ok := value.(interface{ fields() document.Unknown }); ok {
+		unknown = k.fields()
+	}
+	b, err := document.Marshal(value, unknown)
 	if err != nil {
 		panic(fmt.Sprintf("metadata: encode %T: %v", value, err))
 	}
 	return b
 }
 
+// decode reads what encode wrote, of this or another build. A value of a version
+// that this build does not read is ErrValueTooNew.
 func decode[V any](kv KV) (V, error) {
 	var value V
-	if err := json.Unmarshal(kv.Value, &value); err != nil {
-		return value, fmt.Errorf("decode %s at revision %d: %w", kv.Key, kv.ModRevision, err)
+	unknown, err := document.Unmarshal(kv.Value, &value)
+	if err != nil {
+		return value, fmt.Errorf("decode %s at revision %d: %w", kv.Key, kv.ModRevision, explain(kv, err))
+	}
+	if k, ok := any(&value).(interface{ keep(document.Unknown) }); ok {
+		k.keep(unknown)
 	}
 	return value, nil
 }
 
+// explain prefers that a value is too new to whatever else is wrong with it: a
+// newer version may have other types.
+func explain(kv KV, err error) error {
+	var head struct {
+		V version `json:"v"`
+	}
+	if tooNew := json.Unmarshal(kv.Value, &head); errors.Is(tooNew, ErrValueTooNew) {
+		return tooNew
+	}
+	return err
+}
+
 func (p *Partition) encode() []byte {
 	return encode(partitionValue{
-		V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, Adding: p.Adding, Removing: p.Removing,
+		kept: p.kept, V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, Adding: p.Adding, Removing: p.Removing,
 		ELR: p.ELR, ELREpochs: p.ELREpochs,
 		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, LeaderBrokerEpoch: p.LeaderBrokerEpoch,
 		PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
@@ -110,7 +176,7 @@ func decodePartition(kv KV) (Partition, error) {
 		return Partition{}, err
 	}
 	return Partition{
-		Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), Adding: v.Adding, Removing: v.Removing,
+		kept: v.kept, Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), Adding: v.Adding, Removing: v.Removing,
 		ELR: v.ELR, ELREpochs: epochsOf(v.ELR, v.ELREpochs),
 		Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, LeaderBrokerEpoch: v.LeaderBrokerEpoch,
 		PartitionEpoch: v.PartitionEpoch, Revision: kv.ModRevision, createdMs: v.CreatedMs,
@@ -130,6 +196,7 @@ func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
 		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), PreviousEpoch: b.PreviousEpoch, Stopping: b.Stopping,
+		Features: b.Features,
 	})
 }
 
@@ -141,7 +208,7 @@ func decodeBroker(id int32, kv KV) (Broker, error) {
 	return Broker{
 		ID: id, Epoch: kv.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
 		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), PreviousEpoch: v.PreviousEpoch, Stopping: v.Stopping,
-		Lease: kv.Lease,
+		Features: v.Features, Lease: kv.Lease,
 	}, nil
 }
 
@@ -150,5 +217,5 @@ func decodeKnown(id int32, kv KV) (Broker, error) {
 	if err != nil {
 		return Broker{}, err
 	}
-	return Broker{ID: id, Rack: v.Rack, Listeners: v.Listeners}, nil
+	return Broker{ID: id, Rack: v.Rack, Listeners: v.Listeners, Features: v.Features}, nil
 }

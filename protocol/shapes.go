@@ -79,6 +79,7 @@ var shapes = map[int16]shape{
 	45: {0, []field{int32s, boolean.since(1), rows(str, rows(int32s, array(int32s)))}},  // AlterPartitionReassignments
 	46: {0, []field{int32s, rows(str, array(int32s))}},                                  // ListPartitionReassignments
 	55: {0, []field{rows(str, rows(int32s))}},                                           // DescribeQuorum
+	57: {0, []field{int32s, rows(str, int16s, int8s), boolean.since(1)}},                // UpdateFeatures
 	60: {0, []field{boolean, int8s.since(1), boolean.since(2)}},                         // DescribeCluster
 	64: {0, []field{int32s}},                                                            // UnregisterBroker
 	75: {0, []field{rows(str), int32s, nullable(str, int32s)}},                          // DescribeTopicPartitions

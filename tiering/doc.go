@@ -47,7 +47,7 @@
 // A manifest lists the newest segments and refers to sealed pages of older ones,
 // and those to pages of pages, so that its size, and the cost of an upload, does
 // not grow with the history. It also lists objects that are to be deleted, and
-// when. Manifests and pages are text: a line "varve-manifest 1 <length> <CRC32C>"
+// when. Manifests and pages are text: a line "varve-manifest 2 <length> <CRC32C>"
 // (or varve-page), then JSON as in manifest.go and pages.go. They are small and
 // rare, and on the day that they are needed without Varve, people must be able
 // to read them.
@@ -76,6 +76,8 @@
 //     less than half of DeleteDelay ago, so that what that names is still there.
 //   - T8. Uploads, reads, queues and caches are bounded; a reader that leaves
 //     does not end a read that others wait for.
+//   - T9. A pointer, a manifest and its entries keep the fields that this build does
+//     not know, wherever they are written again (TestOlderBrokerKeepsWhatANewerOneHasStored).
 //
 // # Who runs what
 //

@@ -12,13 +12,14 @@ import (
 // Manifests and pages share one envelope: a line of text that names the format,
 // its version, the length and the CRC32C of what follows, then JSON. People can
 // read it with cat on the day they need to, fields can be added without a new
-// version, and damage is told from a format that is merely newer.
+// version, and damage is told from a format that is merely another. Version 1 was
+// that of builds which were never released.
 //
-//	varve-manifest 1 8213 9c3f02aa\n{…}
+//	varve-manifest 2 8213 9c3f02aa\n{…}
 const (
 	manifestFormat = "varve-manifest"
 	pageFormat     = "varve-page"
-	formatVersion  = 1
+	formatVersion  = 2
 
 	// maxDocumentBytes bounds a manifest or page. They have a few hundred
 	// entries of a few hundred bytes each.
@@ -36,6 +37,14 @@ func sealDocument(format string, v any) ([]byte, error) {
 	return append([]byte(header), body...), nil
 }
 
+func unsupported(format string, version uint64) error {
+	if version > formatVersion {
+		return fmt.Errorf("%w: %s version %d, this build reads %d: upgrade this broker", ErrUnsupportedFormat, format, version, formatVersion)
+	}
+	return fmt.Errorf("%w: %s version %d was written by an unreleased build before formats were fixed; start with an empty control plane and bucket",
+		ErrUnsupportedFormat, format, version)
+}
+
 // openDocument checks the envelope and decodes the JSON into v.
 func openDocument(format string, b []byte, v any) error {
 	line, body, found := bytes.Cut(b[:min(len(b), maxHeaderBytes)], []byte("\n"))
@@ -47,8 +56,8 @@ func openDocument(format string, b []byte, v any) error {
 	if len(fields) < 2 || fields[0] != format {
 		return fmt.Errorf("%w: no %s header", ErrCorrupt, format)
 	}
-	if version, err := strconv.ParseUint(fields[1], 10, 16); err == nil && version > formatVersion {
-		return fmt.Errorf("%w: %s version %d", ErrUnsupportedFormat, format, version)
+	if version, err := strconv.ParseUint(fields[1], 10, 16); err == nil && version != formatVersion {
+		return unsupported(format, version)
 	}
 	if want := fmt.Sprintf("%s %d %d %08x", format, formatVersion, len(body), crc32.Checksum(body, castagnoli)); string(line) != want {
 		return fmt.Errorf("%w: %s has header %q, its content %q", ErrCorrupt, format, line, want)

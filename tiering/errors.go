@@ -13,8 +13,9 @@ var (
 	// ErrCorrupt says that an object is missing or is not what was uploaded. It
 	// has been fetched a second time already; nobody retries it.
 	ErrCorrupt = errors.New("object of the remote tier is corrupt")
-	// ErrUnsupportedFormat says that a newer version of Varve wrote the object.
-	ErrUnsupportedFormat = errors.New("object has a newer format than this version reads")
+	// ErrUnsupportedFormat says that another version of Varve wrote the object: a
+	// newer one, or one from before the formats were fixed.
+	ErrUnsupportedFormat = errors.New("object has a format that this version does not read")
 	// ErrDeposed says that another leader owns the partition's manifest. Nothing
 	// is uploaded or deleted until the partition is attached again.
 	ErrDeposed = errors.New("another leader owns the remote tier of the partition")

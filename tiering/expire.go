@@ -11,7 +11,7 @@ import (
 func (m *manifest) expire(ctx context.Context, newStart, deleteAfterMs int64, load pageLoader) error {
 	oldStart := m.StartOffset
 	drop := func(name string) {
-		m.Deletions = append(m.Deletions, deletion{name, deleteAfterMs})
+		m.Deletions = append(m.Deletions, deletion{Name: name, AfterMs: deleteAfterMs})
 	}
 	dead := 0
 	for _, ref := range m.Pages {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
 )
@@ -41,6 +42,8 @@ type segment struct {
 	Epochs        []epochPair `json:"epochs"`       // the leader epochs of the range, the first one of its start
 	UploadedMs    int64       `json:"uploaded_ms"`
 	UploaderEpoch int32       `json:"uploader_epoch"`
+
+	unknown document.Unknown
 }
 
 // epochPair is a leader epoch and the offset at which it starts.
@@ -59,6 +62,8 @@ type pageRef struct {
 	Segments     int64 `json:"segments"`
 	FirstEpoch   int32 `json:"first_epoch"`
 	LastEpoch    int32 `json:"last_epoch"`
+
+	unknown document.Unknown
 }
 
 // deletion is an object that no manifest names any more, and when it may go.
@@ -66,6 +71,8 @@ type pageRef struct {
 type deletion struct {
 	Name    string `json:"name"`
 	AfterMs int64  `json:"after_ms"`
+
+	unknown document.Unknown
 }
 
 // manifest is one version of a partition's remote tier. It is immutable once
@@ -92,6 +99,8 @@ type manifest struct {
 	Pages     []pageRef  `json:"pages,omitempty"`
 	Recent    []segment  `json:"recent,omitempty"`
 	Deletions []deletion `json:"deletions,omitempty"`
+
+	unknown document.Unknown
 }
 
 // name is the manifest's object name.
@@ -208,7 +217,7 @@ func (m *manifest) next(epoch int32, broker int32, nowMs, deleteAfterMs int64, g
 		}
 	}
 	if m.Sequence > 0 {
-		n.Deletions = append(n.Deletions, deletion{m.name(), deleteAfterMs})
+		n.Deletions = append(n.Deletions, deletion{Name: m.name(), AfterMs: deleteAfterMs})
 	}
 	return &n
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -117,9 +118,11 @@ func TestManifestNoticesDamage(t *testing.T) {
 			t.Fatalf("first %d bytes: %v", i, err)
 		}
 	}
-	newer := bytes.Replace(good, []byte("varve-manifest 1 "), []byte("varve-manifest 2 "), 1)
-	if _, err = parseManifest(newer); !errors.Is(err, ErrUnsupportedFormat) {
-		t.Fatalf("newer version: %v", err)
+	for version, want := range map[string]string{"3": "upgrade this broker", "1": "unreleased build"} {
+		other := bytes.Replace(good, []byte("varve-manifest 2 "), []byte("varve-manifest "+version+" "), 1)
+		if _, err = parseManifest(other); !errors.Is(err, ErrUnsupportedFormat) || !strings.Contains(err.Error(), want) {
+			t.Fatalf("version %s: %v", version, err)
+		}
 	}
 }
 

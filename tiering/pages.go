@@ -38,6 +38,7 @@ func parsePage(b []byte, ref pageRef) (*page, error) {
 	if p.Level != ref.Level {
 		return nil, fmt.Errorf("%w: page %q has level %d, want %d", ErrCorrupt, ref.Name, p.Level, ref.Level)
 	}
+	ref.unknown = "" // which cannot be checked
 	if got := p.summary(ref.Name); got != ref {
 		return nil, fmt.Errorf("%w: page %q is not the one that was sealed", ErrCorrupt, ref.Name)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/storage"
@@ -63,6 +64,8 @@ type lag struct{ segments, bytes int64 }
 // ownership is what the worker that has the partition knows of its own doing.
 type ownership struct {
 	revision int64 // of the pointer; 0: it does not exist
+	// unknown is what the pointer of that revision holds besides.
+	unknown  document.Unknown
 	sequence int64 // highest of a manifest that was tried
 	// pending is a manifest whose swap may or may not have happened.
 	pending *manifest
@@ -114,6 +117,7 @@ func (p *partition) attach(ctx context.Context) error {
 	if ptr.LeaderEpoch > p.LeaderEpoch || ptr.DeletedMs != 0 {
 		return fmt.Errorf("%w: broker %d has leader epoch %d, this is %d", ErrDeposed, ptr.BrokerID, ptr.LeaderEpoch, p.LeaderEpoch)
 	}
+	p.own.unknown = ptr.unknown
 	current := p.freshManifest()
 	if ptr.Manifest != "" {
 		// Before the claim, so that a store that is down does not have it written
@@ -173,6 +177,7 @@ func (p *partition) swap(ctx context.Context, revision int64, ptr pointer) (int6
 func (p *partition) pointer(manifestName string) pointer {
 	return pointer{
 		Manifest: manifestName, LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: p.claim, Fence: p.own.fence,
+		unknown: p.own.unknown,
 	}
 }
 
@@ -271,6 +276,7 @@ func (p *partition) settle(ctx context.Context, cause error) error {
 		// Not yet: write the pointer as it is, on the revision that the swap
 		// would need.
 		p.own.fence++
+		p.own.unknown = ptr.unknown
 		fenced, err := p.swap(ctx, revision, p.pointer(ptr.Manifest))
 		if err == nil {
 			p.own.pending = nil

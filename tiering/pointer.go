@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
 )
 
@@ -36,6 +37,8 @@ type pointer struct {
 	Fence int64 `json:"fence,omitempty"`
 	// DeletedMs says since when the topic is gone. Nobody claims the key any more.
 	DeletedMs int64 `json:"deleted_ms,omitempty"`
+
+	unknown document.Unknown // what a newer broker has stored besides
 }
 
 // readPointer reads the pointer and the revision to swap it on; a key that does
@@ -61,7 +64,7 @@ func parsePointer(b []byte) (pointer, error) {
 		return pointer{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if p.Version > pointerVersion {
-		return pointer{}, fmt.Errorf("%w: pointer version %d", ErrUnsupportedFormat, p.Version)
+		return pointer{}, fmt.Errorf("%w: pointer version %d, this build reads %d: upgrade this broker", ErrUnsupportedFormat, p.Version, pointerVersion)
 	}
 	if p.Version != pointerVersion {
 		return pointer{}, fmt.Errorf("%w: pointer version %d", ErrCorrupt, p.Version)

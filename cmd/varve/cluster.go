@@ -43,7 +43,7 @@ func newClusterCommand(a *app) *cobra.Command {
 		},
 	}
 	status.Flags().BoolVar(&all, "all", false, fmt.Sprintf("list all partitions with a problem, not only %d", problemsShown))
-	return group("cluster", "How the cluster is, and who belongs to it", status, newClusterUnregisterCommand(a))
+	return group("cluster", "How the cluster is, and who belongs to it", status, newClusterUpgradeCommand(a), newClusterUnregisterCommand(a))
 }
 
 // readClusterStatus asks for all that the status is made of.
@@ -74,7 +74,9 @@ func readClusterStatus(ctx context.Context, c *client.Client) (clusterStatus, er
 	if err != nil {
 		return clusterStatus{}, err
 	}
-	return newClusterStatus(cluster, topics, minISR, reassignments), nil
+	s := newClusterStatus(cluster, topics, minISR, reassignments)
+	s.Features, err = c.FeatureLevels(ctx)
+	return s, err
 }
 
 // printClusterStatus prints the brokers, the sums, and the worst partitions or all that have a problem.
@@ -86,7 +88,7 @@ func (a *app) printClusterStatus(s clusterStatus, all bool) error {
 	if a.json() {
 		return a.printJSON(s)
 	}
-	if _, err := fmt.Fprintf(a.out, "cluster %s  controller %s  %s\n\n", s.ClusterID, number(int64(s.Controller)), s.State); err != nil {
+	if _, err := fmt.Fprintf(a.out, "cluster %s  controller %s%s  %s\n\n", s.ClusterID, number(int64(s.Controller)), s.levels(), s.State); err != nil {
 		return err
 	}
 	rows := make([][]string, len(s.Brokers))
@@ -140,11 +142,21 @@ func orAbsent(s string) string {
 	return s
 }
 
+// levels are the cluster's features, each behind two spaces.
+func (s *clusterStatus) levels() string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s.Features)) {
+		fmt.Fprintf(&text, "  %s %d", name, s.Features[name])
+	}
+	return text.String()
+}
+
 // clusterStatus is how a cluster is; the names are a contract with scripts.
 type clusterStatus struct {
 	ClusterID  string             `json:"cluster_id"`
 	Controller int32              `json:"controller"` // -1: none
 	State      string             `json:"state"`      // healthy, degraded, unhealthy
+	Features   map[string]int16   `json:"features"`   // the finalized levels
 	Brokers    []brokerStatus     `json:"brokers"`
 	Partitions partitionSums      `json:"partitions"`
 	Problems   []partitionProblem `json:"problems"` // the worst first

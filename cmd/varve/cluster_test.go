@@ -52,11 +52,12 @@ func sickTopics() []client.Topic {
 func TestClusterStatusTable(t *testing.T) {
 	a, out := testApp("table")
 	s := newClusterStatus(threeBrokers, sickTopics(), map[string]int{"lacks": 2, "off": 1, "well": 1}, []client.Reassignment{{}})
+	s.Features = map[string]int16{"varve.version": 1, "group.version": 2}
 	if err := a.printClusterStatus(s, false); err != nil {
 		t.Fatal(err)
 	}
 	want := `
-cluster c  controller 1  unhealthy
+cluster c  controller 1  group.version 2  varve.version 1  unhealthy
 
 BROKER  STATE  RACK  ADDRESS  REPLICAS  LEADERS  PREFERRED
 1       alive  a     h1:9092  2         1        2

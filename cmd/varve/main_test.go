@@ -67,6 +67,7 @@ func TestCommandLineMistakes(t *testing.T) {
 		"config set topic a=b":                     "name the topic",
 		"config set topic t retention.ms":          "setting retention.ms: want KEY=VALUE",
 		"cluster status x":                         "no arguments",
+		"cluster upgrade x":                        "no arguments",
 		"partition move t:0":                       "--to : want ids of brokers",
 		"partition move --to 1":                    "TOPIC:PARTITIONs",
 		"partition reassign":                       "name partitions",

@@ -1,0 +1,140 @@
+package document
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"reflect"
+	"strings"
+	"sync"
+)
+
+// Unknown are the members of a JSON object that its reader does not know, as
+// they stand in the object, with commas between them. It is empty for none.
+type Unknown string
+
+// Unmarshal decodes a JSON object into the struct that v points to, as
+// json.Unmarshal does, and returns the members for which the struct has no field.
+func Unmarshal(object []byte, v any) (Unknown, error) {
+	if err := json.Unmarshal(object, v); err != nil {
+		return "", err //nolint:wrapcheck // the caller names the object
+	}
+	known := namesOf(reflect.TypeOf(v).Elem())
+	var unknown []byte
+	for name, value := range members(object) {
+		if isKnown(known, name) {
+			continue
+		}
+		if len(unknown) > 0 {
+			unknown = append(unknown, ',')
+		}
+		unknown = append(append(append(unknown, name...), ':'), value...)
+	}
+	return Unknown(unknown), nil
+}
+
+// Marshal encodes a struct as a JSON object, and the unknown members behind its
+// fields.
+func Marshal(v any, unknown Unknown) ([]byte, error) {
+	object, err := json.Marshal(v)
+	if err != nil || unknown == "" {
+		return object, err //nolint:wrapcheck // the caller names the object
+	}
+	open, isObject := bytes.CutSuffix(object, []byte("}"))
+	if !isObject {
+		return nil, fmt.Errorf("encode %T: it is no JSON object", v)
+	}
+	if len(open) > 1 {
+		open = append(open, ',')
+	}
+	return append(append(open, unknown...), '}'), nil
+}
+
+// isKnown compares names as encoding/json does: regardless of case.
+func isKnown(known []string, quoted []byte) bool {
+	name := string(quoted[1 : len(quoted)-1])
+	if strings.ContainsRune(name, '\\') && json.Unmarshal(quoted, &name) != nil {
+		return false
+	}
+	for _, k := range known {
+		if strings.EqualFold(k, name) {
+			return true
+		}
+	}
+	return false
+}
+
+var names sync.Map // reflect.Type → []string: the few types of values that there are
+
+// namesOf are the names of a struct's fields in JSON. Each field has a tag.
+func namesOf(t reflect.Type) []string {
+	if known, ok := names.Load(t); ok {
+		return known.([]string)
+	}
+	known := []string{}
+	for field := range t.Fields() {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+			known = append(known, name)
+		}
+	}
+	names.Store(t, known)
+	return known
+}
+
+// members yields the members of a JSON object, which is known to be valid: the
+// name in its quotes, and the value. What is no object has none.
+func members(object []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		rest, isObject := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
+		for isObject {
+			if rest = bytes.TrimLeft(rest, " \t\r\n,"); len(rest) == 0 || rest[0] == '}' {
+				return
+			}
+			name := rest[:valueLen(rest)]
+			rest = bytes.TrimLeft(rest[len(name):], " \t\r\n:")
+			value := rest[:valueLen(rest)]
+			rest = rest[len(value):]
+			if !yield(name, value) {
+				return
+			}
+		}
+	}
+}
+
+// valueLen is the length of the value that valid JSON begins with.
+func valueLen(data []byte) int {
+	depth, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		c := data[i]
+		if quoted {
+			switch c {
+			case '\\':
+				i++
+			case '"':
+				if quoted = false; depth == 0 {
+					return i + 1
+				}
+			}
+			continue
+		}
+		switch c {
+		case '"':
+			quoted = true
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i // the end of what a number or a word stands in
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(data)
+}

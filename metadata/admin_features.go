@@ -1,0 +1,174 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// UpgradeType is how far an update of a feature may go, with Kafka's numbers.
+type UpgradeType int8
+
+// The types of updates.
+const (
+	// Upgrade raises the level.
+	Upgrade UpgradeType = iota + 1
+	// SafeDowngrade lowers it if nothing that is stored loses its meaning.
+	SafeDowngrade
+	// UnsafeDowngrade lowers it in any case.
+	UnsafeDowngrade
+)
+
+// FeatureUpdate gives a feature another level; 0 takes it out of use.
+type FeatureUpdate struct {
+	Name  string
+	Level int16
+	Type  UpgradeType
+}
+
+// UpdateFeatures changes the finalized levels of features, all or none, and
+// returns one error per update in their order: ErrInvalidUpdateVersion for what
+// cannot be, ErrFeatureUpdateFailed for what was not done for another's sake. All
+// brokers that live, and those that are known and away, must support the new
+// levels. It returns when this broker's image shows them. With validateOnly it
+// checks and changes nothing.
+//
+// What it writes compares the revision of the features key, which every
+// registration moves: no broker with less support joins between check and write.
+func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, validateOnly bool) []error {
+	errs := make([]error, len(updates))
+	err := swap(ctx, "update features", func(ctx context.Context) error {
+		kv, image, err := a.finalized(ctx)
+		if err != nil {
+			return err
+		}
+		value, err := decode[featuresValue](kv)
+		if err != nil {
+			return err
+		}
+		next := maps.Clone(value.Levels)
+		if errs = a.applyUpdates(image, next, updates); errors.Join(errs...) != nil || validateOnly || maps.Equal(next, value.Levels) {
+			return nil
+		}
+		value.Levels = next
+		value.advance(a.now())
+		revision, err := a.store.Txn(ctx, []Comparison{ModifiedAt(featuresKey, kv.ModRevision)}, Put(featuresKey, encode(value)))
+		if err == nil {
+			_, err = a.follower.WaitRevision(ctx, revision)
+		}
+		return err
+	})
+	if err != nil {
+		for i := range errs {
+			errs[i] = fmt.Errorf("update features: %w", err)
+		}
+	}
+	return errs
+}
+
+// finalized reads the features key, and the image that shows all who had
+// registered by then.
+func (a *Admin) finalized(ctx context.Context) (KV, *Image, error) {
+	kv, err := a.store.Get(ctx, featuresKey)
+	if err != nil {
+		return KV{}, nil, err
+	}
+	if !kv.Exists() {
+		return KV{}, nil, fmt.Errorf("%w: the metadata was %w", ErrFeatureUpdateFailed, ErrUnreleasedFormat)
+	}
+	image, err := a.follower.WaitRevision(ctx, kv.ModRevision)
+	return kv, image, err
+}
+
+// applyUpdates changes the levels in place and returns what each update met.
+func (a *Admin) applyUpdates(image *Image, levels map[string]int16, updates []FeatureUpdate) []error {
+	errs := make([]error, len(updates))
+	seen := map[string]bool{}
+	failed := false
+	for i, u := range updates {
+		if err := a.checkUpdate(image, levels[u.Name], u, seen[u.Name]); err != nil {
+			errs[i], failed = fmt.Errorf("%w %d for feature %s: %w", ErrInvalidUpdateVersion, u.Level, u.Name, err), true
+		}
+		seen[u.Name] = true
+	}
+	for i, u := range updates {
+		switch {
+		case failed && errs[i] == nil:
+			errs[i] = fmt.Errorf("%w: another feature of the request cannot be updated", ErrFeatureUpdateFailed)
+		case u.Level == 0:
+			delete(levels, u.Name)
+		default:
+			levels[u.Name] = u.Level
+		}
+	}
+	return errs
+}
+
+// checkUpdate checks one update against the present level and all brokers.
+func (a *Admin) checkUpdate(image *Image, present int16, u FeatureUpdate, twice bool) error {
+	switch {
+	case twice:
+		return errors.New("the feature is named twice")
+	case u.Type < Upgrade || u.Type > UnsafeDowngrade:
+		return fmt.Errorf("the upgrade type %d is not known", u.Type)
+	case u.Level < 0:
+		return errors.New("a level cannot be less than 0")
+	}
+	if err := image.reasonNotSupported(u.Name, u.Level); err != nil {
+		return err
+	}
+	switch {
+	case u.Level < present && u.Type == Upgrade:
+		return fmt.Errorf("the level is %d: a lower one needs the upgrade type safe or unsafe downgrade", present)
+	case u.Level > present && u.Type != Upgrade:
+		return fmt.Errorf("the level is %d: a downgrade cannot raise it", present)
+	case u.Level < present && u.Type == SafeDowngrade:
+		return a.checkLoss(u.Name, u.Level, present)
+	}
+	return nil
+}
+
+// checkLoss refuses a downgrade below a level that has written what lower levels
+// do not heed.
+func (a *Admin) checkLoss(name string, level, present int16) error {
+	for _, f := range a.features {
+		for _, lossy := range f.lossy {
+			if f.name == name && level < lossy && lossy <= present {
+				return fmt.Errorf("what level %d has stored has no meaning at level %d: the downgrade is unsafe", lossy, level)
+			}
+		}
+	}
+	return nil
+}
+
+// reasonNotSupported says which broker, alive or away, does not support a level.
+// A seed that has never started has said nothing: it is checked when it does.
+func (m *Image) reasonNotSupported(name string, level int16) error {
+	named := false
+	brokers := maps.Clone(m.Known)
+	maps.Copy(brokers, m.Brokers)
+	for _, id := range slices.Sorted(maps.Keys(brokers)) {
+		b, live := m.Brokers[id]
+		away, remedy := "", ""
+		if !live {
+			if b = m.Known[id]; b.Features == nil {
+				continue
+			}
+			away, remedy = ", which is not running,", fmt.Sprintf(": upgrade it, or unregister it if it is gone for good (varve cluster unregister %d)", id)
+		}
+		r, ok := b.Features[name]
+		named = named || ok
+		switch {
+		case !ok && level > 0:
+			return fmt.Errorf("broker %d%s does not support this feature%s", id, away, remedy)
+		case ok && (level < r.Min || level > r.Max):
+			return fmt.Errorf("broker %d%s only supports levels %d to %d%s", id, away, r.Min, r.Max, remedy)
+		}
+	}
+	if !named {
+		return errors.New("no broker supports this feature")
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// VarveVersion is the feature whose level says which of Varve's own formats may
+// be written: what is in etcd, in the bucket and between brokers. It is what
+// metadata.version is for Kafka.
+const VarveVersion = "varve.version"
+
+// FeatureRange are the levels of a feature that a broker supports, both ends
+// included. Level 0 means without the feature.
+type FeatureRange struct {
+	Min int16 `json:"min"`
+	Max int16 `json:"max"`
+}
+
+// feature is one line of the table of features.
+type feature struct {
+	name string
+	FeatureRange
+	// founding is the level that a new cluster begins with.
+	founding int16
+	// lossy are the levels that write what lower ones do not heed: only an unsafe
+	// downgrade goes below them.
+	lossy []int16
+}
+
+// featureTable is the table of features, by name. A change of a format is a new
+// level here; who writes it asks Image.Feature first.
+//
+//	varve.version  1  the first formats that later versions read
+func featureTable() []feature {
+	return []feature{
+		{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 1}, founding: 1},
+	}
+}
+
+// Supported are the features that this build supports.
+func Supported() map[string]FeatureRange { return supportedOf(featureTable()) }
+
+func supportedOf(table []feature) map[string]FeatureRange {
+	supported := make(map[string]FeatureRange, len(table))
+	for _, f := range table {
+		supported[f.name] = f.FeatureRange
+	}
+	return supported
+}
+
+// FinalizedFeatures are the levels that all brokers of the cluster go by.
+type FinalizedFeatures struct {
+	// Epoch grows with every change. Clients take the answer with the highest, so
+	// that it must never go back; zero: nothing is finalized yet.
+	Epoch int64
+	// Levels are by name: read only. A feature that is not there has level 0.
+	Levels map[string]int16
+
+	revision int64 // of the key
+}
+
+// Feature is the finalized level of a feature, 0 for none. A writer uses what a
+// level brings only when the level is finalized.
+func (m *Image) Feature(name string) int16 { return m.Features.Levels[name] }
+
+// featuresValue is the value of the key "features".
+type featuresValue struct {
+	kept
+	V      version          `json:"v"`
+	Epoch  int64            `json:"epoch"`
+	Levels map[string]int16 `json:"levels"`
+}
+
+// advance makes the next epoch. It is a clock that never stands still, so that an
+// etcd which is restored from a backup, and has an old epoch, goes beyond all that
+// clients have seen with its next change.
+func (v *featuresValue) advance(now time.Time) { v.Epoch = max(v.Epoch+1, now.UnixMilli()) }
+
+func (b *imageBuilder) features(e Event) error {
+	if e.Deleted {
+		return nil // a cluster does not lose its formats
+	}
+	v, err := decode[featuresValue](e.KV)
+	if err != nil {
+		return err
+	}
+	b.image.Features = FinalizedFeatures{Epoch: v.Epoch, Levels: v.Levels, revision: e.ModRevision}
+	return nil
+}
+
+// holds checks that a broker supports all finalized levels.
+func holds(supported map[string]FeatureRange, levels map[string]int16) error {
+	for _, name := range slices.Sorted(maps.Keys(levels)) {
+		r, known := supported[name]
+		switch level := levels[name]; {
+		case known && r.Min <= level && level <= r.Max, !known && level == 0:
+		case !known:
+			return fmt.Errorf("%w: %s has level %d, this version of Varve does not know the feature; start the version that the other brokers run",
+				ErrUnsupportedFeature, name, level)
+		default:
+			return fmt.Errorf("%w: %s has level %d, this version of Varve supports %d to %d; start the version that the other brokers run",
+				ErrUnsupportedFeature, name, level, r.Min, r.Max)
+		}
+	}
+	return nil
+}
+
+// founding is the transaction's worth of what a new cluster begins with.
+func founding(table []feature, now time.Time) []Op {
+	value := featuresValue{V: valueVersion, Levels: map[string]int16{}}
+	value.advance(now)
+	for _, f := range table {
+		if f.founding > 0 {
+			value.Levels[f.name] = f.founding
+		}
+	}
+	return []Op{
+		Put(clusterIDKey, encode(clusterIDValue{V: valueVersion, ID: NewTopicID().String()})),
+		Put(featuresKey, encode(value)),
+	}
+}
+
+// ensureCluster founds the cluster unless it is there, and checks that a broker
+// with this table may run in it.
+func ensureCluster(ctx context.Context, store Store, table []feature, now time.Time) (string, error) {
+	id, err := store.Get(ctx, clusterIDKey)
+	if err == nil && !id.Exists() {
+		_, err = store.Txn(ctx, []Comparison{Absent(clusterIDKey), Absent(featuresKey)}, founding(table, now)...)
+		if err == nil || errors.Is(err, ErrConflict) {
+			id, err = store.Get(ctx, clusterIDKey)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the cluster id: %w", err)
+	}
+	value, err := decode[clusterIDValue](id)
+	if err != nil {
+		return "", err
+	}
+	// Both keys are of one transaction: after the first has been read the second
+	// is there.
+	levels, err := store.Get(ctx, featuresKey)
+	if err != nil {
+		return "", fmt.Errorf("read the cluster's features: %w", err)
+	}
+	if !levels.Exists() {
+		return "", fmt.Errorf("the metadata of cluster %s was %w", value.ID, ErrUnreleasedFormat)
+	}
+	finalized, err := decode[featuresValue](levels)
+	if err != nil {
+		return "", err
+	}
+	if err = holds(supportedOf(table), finalized.Levels); err != nil {
+		return "", fmt.Errorf("join cluster %s: %w", value.ID, err)
+	}
+	return value.ID, nil
+}

@@ -1,0 +1,297 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// upTo is a build that supports varve.version up to a level, and nothing else.
+func upTo(level int16) map[string]FeatureRange {
+	return map[string]FeatureRange{VarveVersion: {Min: 1, Max: level}}
+}
+
+// levelled is a cluster that supports varve.version up to level 3 and was founded
+// at level 1.
+func levelled(t *testing.T) *cluster {
+	t.Helper()
+	store := memStore(t)
+	if _, err := EnsureClusterID(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	return newClusterOf(t, store, upTo(3))
+}
+
+// raise updates varve.version alone.
+func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	return c.admin.UpdateFeatures(ctx, []FeatureUpdate{{Name: VarveVersion, Level: level, Type: how}}, false)[0]
+}
+
+func TestFoundingFinalizesTheFeatures(t *testing.T) {
+	store := memStore(t)
+	table := []feature{
+		{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 4}, founding: 4},
+		{name: "group.version", FeatureRange: FeatureRange{Max: 1}},
+	}
+	id, err := ensureCluster(t.Context(), store, table, time.UnixMilli(1000))
+	if err != nil || len(id) != 22 {
+		t.Fatal(id, err)
+	}
+	kvs, _, err := store.List(t.Context(), "")
+	if err != nil || len(kvs) != 2 || kvs[0].ModRevision != kvs[1].ModRevision {
+		t.Errorf("the keys are not of one revision: %+v, %v", kvs, err)
+	}
+	features := newClusterOf(t, store, supportedOf(table)).follower.Image().Features
+	if features.Epoch != 1000 || !maps.Equal(features.Levels, map[string]int16{VarveVersion: 4}) {
+		t.Errorf("founded with %+v", features)
+	}
+	// Whoever comes next takes what is there, or refuses.
+	again, err := ensureCluster(t.Context(), store, table, time.UnixMilli(2000))
+	if again != id || err != nil {
+		t.Errorf("the second broker has %q, %v", again, err)
+	}
+	for _, other := range [][]feature{
+		{{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 3}}},
+		{{name: VarveVersion, FeatureRange: FeatureRange{Min: 5, Max: 6}}},
+		{{name: "group.version", FeatureRange: FeatureRange{Max: 1}}},
+	} {
+		_, err = ensureCluster(t.Context(), store, other, time.UnixMilli(2000))
+		if !errors.Is(err, ErrUnsupportedFeature) || !strings.Contains(err.Error(), VarveVersion+" has level 4") {
+			t.Errorf("%+v: %v", other, err)
+		}
+	}
+}
+
+// A control plane of a build from before the formats were fixed has no features.
+func TestUnreleasedFormatIsRefused(t *testing.T) {
+	store := memStore(t)
+	if _, err := store.Txn(t.Context(), nil, Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
+		t.Fatal(err)
+	}
+	_, err := EnsureClusterID(t.Context(), store)
+	if !errors.Is(err, ErrUnreleasedFormat) || !strings.Contains(err.Error(), "start with an empty control plane and bucket") {
+		t.Error(err)
+	}
+	if kvs, _, listErr := store.List(t.Context(), ""); listErr != nil || len(kvs) != 1 {
+		t.Errorf("it has written something: %+v, %v", kvs, listErr)
+	}
+}
+
+func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
+	c := levelled(t)
+	r := c.registerWith(t, upTo(3), 1)
+	old := c.registerWith(t, upTo(2), 2)[0]
+	if err := c.raise(t, 3, Upgrade); !errors.Is(err, ErrInvalidUpdateVersion) || !strings.Contains(err.Error(), "broker 2 only supports levels 1 to 2") {
+		t.Errorf("with an old broker: %v", err)
+	}
+	before := c.follower.Image().Features.Epoch
+	if err := c.raise(t, 2, Upgrade); err != nil || c.follower.Image().Feature(VarveVersion) != 2 || c.follower.Image().Features.Epoch <= before {
+		t.Errorf("to what all support: %v, %+v", err, c.follower.Image().Features)
+	}
+	// One that is away counts until it is unregistered.
+	if err := old.Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })
+	err := c.raise(t, 3, Upgrade)
+	if !errors.Is(err, ErrInvalidUpdateVersion) || !strings.Contains(err.Error(), "not running") || !strings.Contains(err.Error(), "varve cluster unregister 2") {
+		t.Errorf("with an old broker that is away: %v", err)
+	}
+	if err = c.admin.UnregisterBroker(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	if err = c.raise(t, 3, Upgrade); err != nil || c.follower.Image().Feature(VarveVersion) != 3 {
+		t.Errorf("without it: %v", err)
+	}
+	// It cannot come back; one that supports the level can.
+	if _, err = old.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
+		t.Errorf("the old broker is back: %v", err)
+	}
+	if _, err = r[0].Register(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A seed that has never started supports nothing yet, and holds nothing up.
+func TestSeedThatNeverStartedHoldsUpNoUpgrade(t *testing.T) {
+	c := levelled(t)
+	r := c.registration(t, 1, "d", "")
+	r.seeds, r.self.Features = []int32{1, 2, 3}, upTo(3)
+	if _, err := r.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 && len(m.Known) == 3 })
+	if err := c.raise(t, 3, Upgrade); err != nil {
+		t.Error(err)
+	}
+}
+
+// joiningStore lets something happen between the check of an update and its write.
+type joiningStore struct {
+	Store
+	between func()
+}
+
+func (s *joiningStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int64, error) {
+	if between := s.between; between != nil {
+		s.between = nil
+		between()
+	}
+	return s.Store.Txn(ctx, cs, ops...)
+}
+
+// A broker with less support that joins between check and write is not overlooked,
+// and neither is a level that is raised while a broker joins.
+func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
+	c := levelled(t)
+	c.registerWith(t, upTo(3), 1)
+	hooked := &joiningStore{Store: c.store}
+	admin := NewAdmin(AdminOptions{Store: hooked, Follower: c.follower, Now: time.Now})
+	hooked.between = func() { c.registerWith(t, upTo(1), 2) }
+	err := admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 2, Type: Upgrade}}, false)[0]
+	if !errors.Is(err, ErrInvalidUpdateVersion) || c.follower.Image().Feature(VarveVersion) != 1 {
+		t.Errorf("an old broker came in: %v, %+v", err, c.follower.Image().Features)
+	}
+
+	c = levelled(t)
+	c.registerWith(t, upTo(3), 1)
+	late := c.registration(t, 2, "late", "")
+	late.self.Features = upTo(1)
+	late.store = &joiningStore{Store: c.store, between: func() {
+		if err := c.raise(t, 2, Upgrade); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err = late.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
+		t.Errorf("the level was raised, and the broker has joined: %v", err)
+	}
+}
+
+func TestUpdatesThatAreRefused(t *testing.T) {
+	c := levelled(t)
+	c.admin.features = []feature{{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 3}, lossy: []int16{3}}}
+	c.registerWith(t, upTo(3), 1)
+	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })
+	for _, u := range []struct {
+		level int16
+		how   UpgradeType
+		want  string // "": accepted
+	}{
+		{4, Upgrade, "only supports levels 1 to 3"},
+		{0, UnsafeDowngrade, "only supports levels 1 to 3"},
+		{-1, Upgrade, "less than 0"},
+		{2, 0, "upgrade type 0"},
+		{2, 4, "upgrade type 4"},
+		{2, SafeDowngrade, "a downgrade cannot raise it"},
+		{3, Upgrade, ""},
+		{3, Upgrade, ""},
+		{2, Upgrade, "needs the upgrade type"},
+		{2, SafeDowngrade, "the downgrade is unsafe"},
+		{2, UnsafeDowngrade, ""},
+		{1, SafeDowngrade, ""},
+	} {
+		err := c.raise(t, u.level, u.how)
+		switch {
+		case u.want == "" && (err != nil || c.follower.Image().Feature(VarveVersion) != u.level):
+			t.Errorf("%+v: %v", u, err)
+		case u.want != "" && (!errors.Is(err, ErrInvalidUpdateVersion) || !strings.Contains(err.Error(), u.want)):
+			t.Errorf("%+v: %v", u, err)
+		}
+	}
+}
+
+// An update is of all features or of none.
+func TestUpdateIsAllOrNothing(t *testing.T) {
+	c := levelled(t)
+	c.registerWith(t, upTo(3), 1)
+	before := c.follower.Image().Features
+	errs := c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{
+		{Name: VarveVersion, Level: 2, Type: Upgrade}, {Name: "group.version", Level: 1, Type: Upgrade}, {Name: VarveVersion, Level: 2, Type: Upgrade},
+	}, false)
+	for i, want := range []error{ErrFeatureUpdateFailed, ErrInvalidUpdateVersion, ErrInvalidUpdateVersion} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("update %d: %v, want %v", i, errs[i], want)
+		}
+	}
+	errs = c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 3, Type: Upgrade}}, true)
+	kv, err := c.store.Get(t.Context(), featuresKey)
+	if errs[0] != nil || err != nil || kv.ModRevision != before.revision {
+		t.Errorf("validation has written: %v, %v, %+v", errs, err, kv)
+	}
+}
+
+// The epoch grows though the clock stands still, and is beyond all that was shown
+// when an older state of the store comes back later.
+func TestEpochOfFeaturesNeverGoesBack(t *testing.T) {
+	v := featuresValue{Epoch: 1000}
+	for _, step := range []struct{ now, want int64 }{{1000, 1001}, {900, 1002}, {5000, 5000}} {
+		if v.advance(time.UnixMilli(step.now)); v.Epoch != step.want {
+			t.Errorf("at %d: %d, want %d", step.now, v.Epoch, step.want)
+		}
+	}
+	backup := featuresValue{Epoch: 1000}
+	if backup.advance(time.UnixMilli(6000)); backup.Epoch <= v.Epoch {
+		t.Errorf("after a restore: %d, clients have seen %d", backup.Epoch, v.Epoch)
+	}
+}
+
+// A broker that is overtaken shows nobody a state that it may misread, and stops.
+func TestImageOfAHigherLevelIsNotPublished(t *testing.T) {
+	for _, listed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("listed %t", listed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := levelled(t)
+				c.registerWith(t, upTo(3), 1)
+				f := NewFollower(FollowerOptions{Store: c.store, Logger: testLogger(t), Features: upTo(1)})
+				ended := make(chan error, 1)
+				if !listed {
+					go func() { ended <- f.Run(t.Context()) }()
+					synctest.Wait()
+				}
+				was := f.Image()
+				if err := c.raise(t, 2, Upgrade); err != nil {
+					t.Fatal(err)
+				}
+				if listed {
+					go func() { ended <- f.Run(t.Context()) }()
+				}
+				if err := <-ended; !errors.Is(err, ErrUnsupportedFeature) {
+					t.Errorf("it ended with %v", err)
+				}
+				if f.Image() != was {
+					t.Errorf("it has published %+v", f.Image().Features)
+				}
+			})
+		})
+	}
+}
+
+// An overtaken broker that has lost its lease does not register again for ever.
+func TestOvertakenRegistrationEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := levelled(t)
+		c.registerWith(t, upTo(3), 1)
+		old := c.registerWith(t, upTo(1), 2)[0]
+		if err := c.store.Revoke(t.Context(), old.Lease()); err != nil {
+			t.Fatal(err)
+		}
+		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })
+		if err := c.admin.UnregisterBroker(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.raise(t, 2, Upgrade); err != nil {
+			t.Fatal(err)
+		}
+		if err := old.Run(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+}

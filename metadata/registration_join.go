@@ -1,0 +1,50 @@
+package metadata
+
+import "context"
+
+// joining is what the transaction that registers a broker compares and writes
+// besides the broker's own key.
+//
+// It compares the value of the features key, so that a broker registers only under
+// levels that it supports. It writes the same value again, which changes nothing
+// but the key's revision: an update of the features compares that, and so rests on
+// every registration there is. Registrations do not get in each other's way.
+func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) {
+	features, err := r.store.Get(ctx, featuresKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	known, err := r.store.Get(ctx, knownKey(r.self.ID))
+	if err != nil {
+		return nil, nil, err
+	}
+	next, err := r.nextKnown(known)
+	if err != nil {
+		return nil, nil, err
+	}
+	guards, ops := []Comparison{ModifiedAt(known.Key, known.ModRevision)}, []Op{Put(known.Key, next)}
+	if !features.Exists() {
+		return append(guards, Absent(featuresKey)), ops, nil // not founded by EnsureClusterID
+	}
+	finalized, err := decode[featuresValue](features)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err = holds(r.self.Features, finalized.Levels); err != nil {
+		return nil, nil, err
+	}
+	return append(guards, ValueIs(featuresKey, features.Value)), append(ops, Put(featuresKey, features.Value)), nil
+}
+
+// nextKnown is what stays of this broker when it is gone.
+func (r *Registration) nextKnown(present KV) ([]byte, error) {
+	var value knownValue
+	if present.Exists() {
+		var err error
+		if value, err = decode[knownValue](present); err != nil {
+			return nil, err
+		}
+	}
+	value.V, value.Rack, value.Listeners, value.Features = valueVersion, r.self.Rack, r.self.Listeners, r.self.Features
+	return encode(value), nil
+}

@@ -1,0 +1,315 @@
+package metadata
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// unknownFields draws what a newer build might store besides.
+var unknownFields = rapid.Custom(func(t *rapid.T) map[string]any {
+	value := rapid.OneOf(
+		rapid.Just[any](nil), rapid.Just[any](true), rapid.Just[any](map[string]any{"a": []any{"}", 1.0}}),
+		rapid.Map(rapid.String(), func(s string) any { return s }),
+		rapid.Map(rapid.IntRange(-1000, 1000), func(n int) any { return float64(n) }))
+	return rapid.MapOfN(rapid.StringMatching(`x_[a-z"\\é]{1,6}`), value, 1, 4).Draw(t, "fields")
+})
+
+// addFields makes a value that of a newer build.
+func addFields(t *testing.T, object []byte, fields map[string]any) []byte {
+	t.Helper()
+	all := map[string]any{}
+	if err := json.Unmarshal(object, &all); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(all, fields)
+	text, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// lacks names a field that a value ought to have and has not.
+func lacks(t *testing.T, object []byte, fields map[string]any) (string, bool) {
+	t.Helper()
+	all := map[string]any{}
+	if err := json.Unmarshal(object, &all); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range fields {
+		if got, ok := all[name]; !ok || !reflect.DeepEqual(got, want) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// writePath is one way in which a broker rewrites what another may have written.
+type writePath struct {
+	name string
+	keys func(*Topic) []string // that it rewrites
+	do   func(t *testing.T, c *cluster, r []*Registration) error
+}
+
+func ofPartition(topic *Topic) []string { return []string{partitionKey(topic.ID, 0)} }
+
+func ofTopic(topic *Topic) []string { return []string{topicKey(topic.Name)} }
+
+func key(name string) func(*Topic) []string {
+	return func(*Topic) []string { return []string{name} }
+}
+
+// planned writes what the controller calls for.
+func planned(ctx context.Context, c *cluster, o PlanOptions) error {
+	changes := Plan(c.follower.Image(), o)
+	revision, errs := writeAll(ctx, c.store, nil, changes)
+	_, err := c.follower.WaitRevision(ctx, revision)
+	return errors.Join(append(errs, err)...)
+}
+
+// shrunk makes broker 3 leave the ISR of a-0, as its leader does.
+func shrunk(ctx context.Context, c *cluster) error {
+	image := c.follower.Image()
+	topic, _ := image.TopicByName("a")
+	p := &topic.Partitions[0]
+	isr := slices.DeleteFunc(p.Members(), func(m Member) bool { return m.Broker == 3 })
+	self, _ := image.member(p.Leader)
+	return errors.Join(c.admin.AlterISR(ctx, self, []ISRChange{{
+		TopicID: topic.ID, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, ISR: isr,
+	}})...)
+}
+
+// ledBySecond makes another replica than the preferred one lead a-0.
+func ledBySecond(t *testing.T, c *cluster) {
+	t.Helper()
+	topic := c.follower.Image().byName["a"]
+	next := topic.Partitions[0]
+	next.elect(next.Members()[1])
+	revision, err := c.store.Txn(t.Context(), nil, Put(partitionKey(topic.ID, 0), next.encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return m.Revision >= revision })
+}
+
+var writePaths = []writePath{
+	{"AlterISR", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error { return shrunk(t.Context(), c) }},
+	{"repair", ofPartition, func(t *testing.T, c *cluster, r []*Registration) error {
+		if err := r[0].Deregister(t.Context()); err != nil {
+			return err
+		}
+		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 2 })
+		return planned(t.Context(), c, PlanOptions{})
+	}},
+	{"the balance of leaders", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
+		ledBySecond(t, c)
+		return planned(t.Context(), c, PlanOptions{Rebalance: true})
+	}},
+	{"ElectLeaders", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
+		ledBySecond(t, c)
+		return errors.Join(c.admin.ElectLeaders(t.Context(), PreferredElection, []TopicPartition{{Topic: "a"}})...)
+	}},
+	{"a reassignment", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
+		at := TopicPartition{Topic: "a"}
+		begin := Reassignment{TopicPartition: at, Replicas: []int32{1, 2}, AllowFactorChange: true}
+		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{begin})...); err != nil {
+			return err
+		}
+		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{{TopicPartition: at, Cancel: true}})...); err != nil {
+			return err
+		}
+		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{begin})...); err != nil {
+			return err
+		}
+		return planned(t.Context(), c, PlanOptions{})
+	}},
+	{"CreatePartitions", ofTopic, func(t *testing.T, c *cluster, _ []*Registration) error {
+		return c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err
+	}},
+	{"the cleanup of an addition", ofTopic, func(t *testing.T, c *cluster, _ []*Registration) error {
+		topic := c.follower.Image().byName["a"]
+		extra := Partition{Replicas: []int32{1}, Leader: 1, createdMs: 1}
+		revision, err := c.store.Txn(t.Context(), nil, Put(partitionKey(topic.ID, 7), extra.encode()))
+		if err != nil {
+			return err
+		}
+		c.wait(t, func(m *Image) bool { return m.Revision >= revision })
+		return planned(t.Context(), c, PlanOptions{Now: time.UnixMilli(1).Add(time.Hour)})
+	}},
+	{"UpdateConfigs", key(topicConfigsPrefix + "a"), func(t *testing.T, c *cluster, _ []*Registration) error {
+		return configure(t.Context(), c, ConfigResource{Kind: TopicConfig, Topic: "a"}, map[string]string{"k": "2"})
+	}},
+	{"UpdateConfigs to the defaults", key(topicConfigsPrefix + "a"), func(t *testing.T, c *cluster, _ []*Registration) error {
+		return configure(t.Context(), c, ConfigResource{Kind: TopicConfig, Topic: "a"}, nil)
+	}},
+	{"UpdateConfigs of brokers", key(brokerConfigsPrefix + defaultBroker), func(t *testing.T, c *cluster, _ []*Registration) error {
+		return configure(t.Context(), c, ConfigResource{Kind: DefaultBrokerConfig}, map[string]string{"k": "2"})
+	}},
+	{"AllocateProducerIDs", key(producerIDsKey), func(t *testing.T, c *cluster, _ []*Registration) error {
+		_, err := c.admin.AllocateProducerIDs(t.Context())
+		return err
+	}},
+	{"Register", key(knownKey(3)), func(t *testing.T, _ *cluster, r []*Registration) error {
+		_, err := r[2].Register(t.Context())
+		return err
+	}},
+	{"Register and the features", key(featuresKey), func(t *testing.T, _ *cluster, r []*Registration) error {
+		_, err := r[2].Register(t.Context())
+		return err
+	}},
+	{"UpdateFeatures", key(featuresKey), func(t *testing.T, c *cluster, _ []*Registration) error {
+		return errors.Join(c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: "test.version", Level: 1, Type: Upgrade}}, false)...)
+	}},
+}
+
+func configure(ctx context.Context, c *cluster, r ConfigResource, to map[string]string) error {
+	return c.admin.UpdateConfigs(ctx, r, func(map[string]string) (map[string]string, error) { return to, nil })
+}
+
+// storedCluster has three brokers, and a value of every kind that is rewritten.
+func storedCluster(t *testing.T) (*cluster, []*Registration) {
+	t.Helper()
+	store := memStore(t)
+	if _, err := EnsureClusterID(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	features := map[string]FeatureRange{VarveVersion: {Min: 1, Max: 1}, "test.version": {Max: 1}}
+	c := newClusterOf(t, store, features)
+	r := c.registerWith(t, features, 1, 2, 3)
+	c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}, Configs: map[string]string{"k": "1"}})
+	c.create(t, TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2, 1}}})
+	if err := configure(t.Context(), c, ConfigResource{Kind: DefaultBrokerConfig}, map[string]string{"k": "1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.admin.AllocateProducerIDs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c, r
+}
+
+// registerWith registers brokers that support these features.
+func (c *cluster) registerWith(t *testing.T, features map[string]FeatureRange, ids ...int32) []*Registration {
+	t.Helper()
+	var all []*Registration
+	for _, id := range ids {
+		r := c.registration(t, id, fmt.Sprint("directory ", id), "")
+		r.self.Features = features
+		epoch, err := r.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.wait(t, func(m *Image) bool { return m.Brokers[id].Epoch == epoch })
+		all = append(all, r)
+	}
+	return all
+}
+
+// TestWritePathsKeepUnknownFields: a newer broker has added fields to everything
+// that is stored; nothing that this build does drops one.
+func TestWritePathsKeepUnknownFields(t *testing.T) {
+	for seed := range 5 {
+		fields := unknownFields.Example(seed)
+		for _, path := range writePaths {
+			t.Run(fmt.Sprintf("%s/%d", path.name, seed), func(t *testing.T) {
+				c, r := storedCluster(t)
+				before := addFieldsToAll(t, c, fields)
+				topic := c.follower.Image().byName["a"]
+				if err := path.do(t, c, r); err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range path.keys(topic) {
+					kv, err := c.store.Get(t.Context(), name)
+					if err != nil || kv.ModRevision <= before {
+						t.Fatalf("%s is not rewritten: %v", name, err)
+					}
+				}
+				checkFields(t, c, before, fields)
+			})
+		}
+	}
+}
+
+// addFieldsToAll adds fields to every value but those that live as long as the
+// process that wrote them. It returns the revision at which all have them.
+func addFieldsToAll(t *testing.T, c *cluster, fields map[string]any) int64 {
+	t.Helper()
+	kvs, revision, err := c.store.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range kvs {
+		if strings.HasPrefix(kv.Key, brokersPrefix) || kv.Key == controllerKey {
+			continue
+		}
+		if revision, err = c.store.Txn(t.Context(), nil, Put(kv.Key, addFields(t, kv.Value, fields))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.wait(t, func(m *Image) bool { return m.Revision >= revision })
+	return revision
+}
+
+// checkFields looks at all keys that had the fields and are still there.
+func checkFields(t *testing.T, c *cluster, before int64, fields map[string]any) {
+	t.Helper()
+	kvs, _, err := c.store.List(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range kvs {
+		if kv.CreateRevision > before || strings.HasPrefix(kv.Key, brokersPrefix) {
+			continue
+		}
+		if name, lost := lacks(t, kv.Value, fields); lost {
+			t.Errorf("%s has lost %q: %s", kv.Key, name, kv.Value)
+		}
+	}
+}
+
+// Every type of value keeps what it does not know, and refuses a version that is
+// too new, whatever else the value holds.
+func TestEveryValueKeepsAndChecks(t *testing.T) {
+	for name, c := range map[string]func(KV) (any, error){
+		"topic":        func(kv KV) (any, error) { return decode[topicValue](kv) },
+		"partition":    func(kv KV) (any, error) { return decode[partitionValue](kv) },
+		"broker":       func(kv KV) (any, error) { return decode[brokerValue](kv) },
+		"known":        func(kv KV) (any, error) { return decode[knownValue](kv) },
+		"controller":   func(kv KV) (any, error) { return decode[controllerValue](kv) },
+		"configs":      func(kv KV) (any, error) { return decode[configsValue](kv) },
+		"cluster id":   func(kv KV) (any, error) { return decode[clusterIDValue](kv) },
+		"features":     func(kv KV) (any, error) { return decode[featuresValue](kv) },
+		"producer ids": func(kv KV) (any, error) { return decode[producerIDsValue](kv) },
+	} {
+		value, err := c(KV{Value: []byte(`{"v":1,"x":[{"y":"z"}]}`)})
+		if err != nil || !strings.HasSuffix(string(encode(value)), `,"x":[{"y":"z"}]}`) {
+			t.Errorf("%s: %s, %v", name, encode(value), err)
+		}
+		for _, text := range []string{`{"v":2}`, `{"isr":1,"partitions":"many","listeners":0,"configs":[],"broker":"1","id":0,"levels":1,"next":[],"v":2}`} {
+			_, err = c(KV{Key: "some/key", ModRevision: 9, Value: []byte(text)})
+			if !errors.Is(err, ErrValueTooNew) || !strings.Contains(err.Error(), "some/key at revision 9") || !strings.Contains(err.Error(), "version 2") ||
+				!strings.Contains(err.Error(), VarveVersion) {
+				t.Errorf("%s: %s: %v", name, text, err)
+			}
+		}
+	}
+}
+
+func TestValueThatIsTooNewIsNotAbsent(t *testing.T) {
+	before := applied(t, put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 5), put(partitionKey(TopicID{1}, 0), partitionValue{V: 1, Leader: 3}, 5))
+	after, err := before.Apply(Batch{Revision: 6, Events: []Event{
+		{KV: KV{Key: partitionKey(TopicID{1}, 0), Value: []byte(`{"v":2,"leader":4}`), ModRevision: 6}},
+	}})
+	if p, _ := after.Partition(TopicPartition{Topic: "a"}); !errors.Is(err, ErrValueTooNew) || p == nil || p.Leader != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
