@@ -322,8 +322,8 @@ func (s *server) prepareRegistration() error {
 		return err
 	}
 	s.registration = metadata.NewRegistration(metadata.RegistrationOptions{
-		PreviousEpoch: previous,
-		Store:         s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
+		Past:  metadata.Past{PreviousEpoch: previous},
+		Store: s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
 		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds),
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
