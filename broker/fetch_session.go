@@ -37,7 +37,8 @@ type fetchTarget struct {
 	offset             int64
 	currentLeaderEpoch int32
 	lastFetchedEpoch   int32
-	highWatermark      int64 // that the client was told in the session, -1 for none
+	directory          metadata.DirectoryID // of a replica's log
+	highWatermark      int64                // that the client was told in the session, -1 for none
 }
 
 // fetchNews is what a response would tell of one partition.
@@ -236,6 +237,7 @@ func appendTargets(targets []fetchTarget, req *kmsg.FetchRequest) []fetchTarget 
 				offset:             p.FetchOffset,
 				currentLeaderEpoch: p.CurrentLeaderEpoch,
 				lastFetchedEpoch:   p.LastFetchedEpoch,
+				directory:          p.ReplicaDirectoryID,
 				highWatermark:      -1,
 			})
 		}

@@ -31,6 +31,8 @@ type ReadRequest struct {
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
 	// Replica is the follower that asks, nil for consumers: it has everything below Offset.
 	Replica *metadata.Member
+	// Directory is where its log is; zero: it does not say.
+	Directory metadata.DirectoryID
 	// FromFollower permits a consumer to read from a replica that does not lead (KIP-392).
 	FromFollower bool
 	again        bool // the same request looks again: its Offset says nothing new
@@ -128,7 +130,7 @@ func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	}
 	if r.Replica != nil {
 		if !r.again {
-			p.fetchedBy(*r.Replica, role, r.Offset)
+			p.fetchedBy(metadata.Member{Broker: r.Replica.Broker, Epoch: r.Replica.Epoch, Directory: r.Directory}, role, r.Offset)
 			result.HighWatermark = p.log.HighWatermark()
 		}
 		result.RemoteEndOffset = p.log.RemoteEndOffset()

@@ -54,6 +54,7 @@ func (s *server) tellDirectories(ctx context.Context) error {
 				return nil
 			}
 		}
+		s.replicas.TellDirectories()
 		s.log.Warn("the cluster knows that a data directory has failed", slog.Int("directories_left", len(working)))
 		// Only now: the file may be in the directory that has failed. The directory has
 		// a marker of its own, see storage.Manager.DistrustedDirs.

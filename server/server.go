@@ -242,6 +242,9 @@ func (s *server) openLogs(ctx context.Context) error {
 		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
 		OnDirFailed:        s.onDirFailed,
+		Moving: func(ctx context.Context, topic string, partition int32) (func(), error) {
+			return s.replicas.Moving(ctx, topic, partition)
+		},
 	})
 	if err != nil {
 		return err
@@ -280,7 +283,6 @@ func (s *server) startData(ctx context.Context) error {
 	if err := s.prepareRegistration(); err != nil {
 		return err
 	}
-	s.parts.run(ctx, "failed directories", s.tellDirectories)
 	s.replicas = replication.New(replication.Options{
 		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.follower, Logger: s.log, Registerer: s.registry,
 		Config: func(image *metadata.Image, topic string) replication.Config {
@@ -296,6 +298,7 @@ func (s *server) startData(ctx context.Context) error {
 		Followers:   s.followers(ctx),
 		Throttling:  s.throttling(),
 	})
+	s.parts.run(ctx, "failed directories", s.tellDirectories)
 	s.startGroups(ctx)
 	if err := s.followTiered(); err != nil {
 		return err

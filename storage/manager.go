@@ -42,6 +42,11 @@ type Options struct {
 	// that was offline from the start is not reported: OnlineDirs lacks it.
 	OnDirFailed func(id [16]byte, err error)
 
+	// Moving is called when a log is about to be in another directory; the move waits
+	// for it, and may be given up meanwhile. done is called when the log is there, or is
+	// not going to be. It may be called again for the same move. nil: nobody is asked.
+	Moving func(ctx context.Context, topic string, partition int32) (done func(), err error)
+
 	RetentionInterval  time.Duration // 0: 5 minutes
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
 	CheckpointInterval time.Duration // 0: 5 seconds
@@ -67,6 +72,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MoveRate == nil {
 		o.MoveRate = func() int64 { return math.MaxInt64 }
+	}
+	if o.Moving == nil {
+		o.Moving = func(context.Context, string, int32) (func(), error) { return func() {}, nil }
 	}
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 5*time.Minute)
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
