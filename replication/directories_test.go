@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -111,4 +112,24 @@ func TestMoveWaitsForTheState(t *testing.T) {
 			t.Errorf("a log without a partition: %v", err)
 		}
 	})
+}
+
+// TestAnyReplicaTellsItsOwnEnd: whoever leads, the log's newest epoch and end; an older
+// epoch ends where it did.
+func TestAnyReplicaTellsItsOwnEnd(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	if got, err := b.LocalEpochEnd(math.MaxInt32); err != nil || got.EndOffset != 0 {
+		t.Errorf("an empty log ends at %+v, %v", got, err)
+	}
+	b.append(t, AcksLeader, "1", "2")
+	if err := b.lead(leads(3, 1)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "3")
+	b.resign(role{epoch: 4, leaderID: metadata.NoBroker})
+	for epoch, want := range map[int32]EpochEnd{math.MaxInt32: {3, 3}, 3: {3, 3}, 2: {0, 2}, 0: {0, 2}} {
+		if got, err := b.LocalEpochEnd(epoch); err != nil || got != want {
+			t.Errorf("epoch %d: %+v, want %+v, %v", epoch, got, want, err)
+		}
+	}
 }

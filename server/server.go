@@ -279,7 +279,7 @@ func (s *server) startData(ctx context.Context) error {
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
-	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now, MinISR: s.minISR})
+	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now, MinISR: s.minISR, LogEnds: s.dialer().LogEnds, Logger: s.log})
 	if err := s.prepareRegistration(); err != nil {
 		return err
 	}
@@ -342,6 +342,7 @@ func (s *server) prepareRegistration() error {
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
 		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
+		LogEnds: s.dialer().LogEnds,
 	})
 	return nil
 }
