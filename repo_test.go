@@ -46,7 +46,7 @@ var layers = map[string][]string{
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/etcd", "notify", "record", "protocol", "storage",
-		"coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
+		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 

@@ -25,7 +25,8 @@ import (
 //   - v13 (KIP-516): topic ids in place of names.
 //   - v15 (KIP-903): the replica's state moves into a tagged field.
 //   - v16 (KIP-951): who leads, beside NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH.
-//   - v17 (KIP-853) and v18 (KIP-1166) change only what controllers send each other.
+//   - v17 (KIP-853): the directory that a replica has its log in, which here brokers tell each other too (KIP-858).
+//   - v18 (KIP-1166) changes only what controllers send each other.
 //
 // Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
 //
@@ -124,7 +125,8 @@ func (b *Broker) read(ctx context.Context, replica *metadata.Member, req *kmsg.F
 		}
 		f.partitions[i] = replication.FetchPartition{
 			Partition: p, Offset: t.offset, MaxBytes: int(max(t.maxBytes, 0)),
-			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch, HighWatermark: -1, LogStart: t.logStart,
+			CurrentLeaderEpoch: t.currentLeaderEpoch, LastFetchedEpoch: t.lastFetchedEpoch, HighWatermark: -1,
+			LogStart: t.logStart, Directory: t.directory,
 		}
 		if b.cfg.SelectByRack && replica != nil {
 			f.partitions[i].HighWatermark = t.highWatermark // who reads from it waits for that

@@ -8,11 +8,15 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
+// debuggingConsumer is the replica id of one who asks any replica.
+const debuggingConsumer = -2
+
 // OffsetForLeaderEpoch tells where a leader epoch ended, so that a client notices that its records are not in the log any more. Versions
 // 2-4.
 //
 //   - v2 (KIP-320): the leader epoch that the client knows.
-//   - v3 (KIP-392): the replica id.
+//   - v3 (KIP-392): the replica id. To the debugging consumer (-2) every replica answers from its own log; an epoch after that log's newest one
+//     is answered with the newest one and the log's end. So the controller finds the replica for an unclean election.
 //
 // Not implemented: authorization, requests by replicas (NOT_LEADER_OR_FOLLOWER).
 func (b *Broker) offsetForLeaderEpoch(ctx context.Context, _ *Request, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
@@ -25,7 +29,7 @@ func (b *Broker) offsetForLeaderEpoch(ctx context.Context, _ *Request, req *kmsg
 			p := &t.Partitions[j]
 			answer := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			answer.Partition, answer.LeaderEpoch, answer.EndOffset = p.Partition, -1, -1
-			end, err := b.epochEnd(ctx, req.ReplicaID, t.Topic, p)
+			end, err := b.epochEnd(ctx, req, t.Topic, p)
 			if err != nil {
 				answer.ErrorCode = b.code(ctx, err)
 			} else {
@@ -39,14 +43,17 @@ func (b *Broker) offsetForLeaderEpoch(ctx context.Context, _ *Request, req *kmsg
 }
 
 func (b *Broker) epochEnd(
-	ctx context.Context, replica int32, topic string, p *kmsg.OffsetForLeaderEpochRequestTopicPartition,
+	ctx context.Context, req *kmsg.OffsetForLeaderEpochRequest, topic string, p *kmsg.OffsetForLeaderEpochRequestTopicPartition,
 ) (replication.EpochEnd, error) {
-	if replica >= 0 {
+	if req.ReplicaID >= 0 {
 		return replication.EpochEnd{}, replication.ErrNotLeader
 	}
 	partition, err := b.partitionByName(topic, p.Partition)
 	if err != nil {
 		return replication.EpochEnd{}, err
+	}
+	if req.Version >= 3 && req.ReplicaID == debuggingConsumer { // before v3 it is what a consumer's request is taken for
+		return partition.LocalEpochEnd(p.LeaderEpoch)
 	}
 	return partition.EndOffsetForEpoch(ctx, p.LeaderEpoch, p.CurrentLeaderEpoch)
 }

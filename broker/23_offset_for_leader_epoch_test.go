@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -37,6 +38,9 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 			t.Errorf("v%d, unknown topic: %+v", version, got)
 		}
 		if version >= 3 {
+			if got := ask("a", math.MaxInt32, -1, debuggingConsumer); got.ErrorCode != 0 || got.LeaderEpoch != 0 || got.EndOffset != 2 {
+				t.Errorf("v%d, the end of any replica's log: %+v", version, got)
+			}
 			if got := ask("a", 0, -1, 2); got.ErrorCode != int16(protocol.NotLeaderOrFollower) {
 				t.Errorf("v%d, by a replica: %+v", version, got)
 			}

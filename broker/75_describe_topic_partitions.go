@@ -15,6 +15,7 @@ import (
 //   - Topics come in the order of their names, partitions in that of their numbers; the cursor is the first one that did not fit.
 //   - No topics named means all of them. A cursor's topic counts as named.
 //   - The last known ELR is always empty, as in Kafka 4.3.
+//   - Tagged fields say whom a partition without a leader waits for, and the leader epoch of the newest unclean election.
 func (b *Broker) describeTopicPartitions(_ context.Context, _ *Request, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
 	if req.Cursor != nil && req.Cursor.Partition < 0 {
@@ -109,5 +110,6 @@ func describePartition(image *metadata.Image, number int32, p *metadata.Partitio
 	if !ok {
 		dp.LeaderID, dp.ErrorCode = metadata.NoBroker, int16(protocol.LeaderNotAvailable)
 	}
+	protocol.Elections{Awaited: image.Awaited(p), UncleanEpoch: p.UncleanEpoch}.Tags(&dp.UnknownTags)
 	return dp
 }

@@ -38,7 +38,8 @@ type fetchTarget struct {
 	currentLeaderEpoch int32
 	lastFetchedEpoch   int32
 	highWatermark      int64 // that the client was told in the session, -1 for none
-	logStart           int64 // of a replica's log
+	logStart           int64 // of a replica's log, which is in directory
+	directory          metadata.DirectoryID
 }
 
 // fetchNews is what a response would tell of one partition.
@@ -238,6 +239,7 @@ func appendTargets(targets []fetchTarget, req *kmsg.FetchRequest) []fetchTarget 
 				currentLeaderEpoch: p.CurrentLeaderEpoch,
 				lastFetchedEpoch:   p.LastFetchedEpoch,
 				logStart:           p.LogStartOffset,
+				directory:          p.ReplicaDirectoryID,
 				highWatermark:      -1,
 			})
 		}

@@ -33,6 +33,10 @@ type Partition struct {
 	Replicas    []int32
 	ISR         []int32
 	Offline     []int32
+
+	// What Client.Elections fills in.
+	Awaited      []int32 // that a partition without a leader waits for: they may have everything
+	UncleanEpoch int32   // the leader epoch of the newest unclean election, 0 if there was none
 }
 
 // CreateTopic creates a topic and returns how many partitions it got.

@@ -21,6 +21,17 @@ import (
 // answerOnce is a broker that takes one connection and one request, which it answers with what answer makes of it; nil: never.
 func answerOnce(t *testing.T, answer func(*kmsg.ListOffsetsRequest, *kmsg.ListOffsetsResponse)) metadata.Broker {
 	t.Helper()
+	if answer == nil {
+		return answerAny(t, nil)
+	}
+	return answerAny(t, func(req kmsg.Request, resp kmsg.Response) {
+		answer(req.(*kmsg.ListOffsetsRequest), resp.(*kmsg.ListOffsetsResponse))
+	})
+}
+
+// answerAny is answerOnce for any request.
+func answerAny(t *testing.T, answer func(kmsg.Request, kmsg.Response)) metadata.Broker {
+	t.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -42,13 +53,13 @@ func answerOnce(t *testing.T, answer func(*kmsg.ListOffsetsRequest, *kmsg.ListOf
 			return
 		}
 		header, body, err := protocol.ParseRequestHeader(frame)
-		req := kmsg.NewPtrListOffsetsRequest()
-		req.Version = header.Version
+		req := kmsg.RequestForKey(header.Key)
+		req.SetVersion(header.Version)
 		if err = errors.Join(err, req.ReadFrom(body)); err != nil {
 			t.Error(err)
 			return
 		}
-		resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
+		resp := req.ResponseKind()
 		answer(req, resp)
 		out := resp.AppendTo(protocol.AppendResponseHeader(make([]byte, 4), 1, header.CorrelationID, true))
 		binary.BigEndian.PutUint32(out, uint32(len(out)-4))

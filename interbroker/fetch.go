@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// fetchVersion is that of the requests: topic ids, the replica's state, incremental sessions.
+// fetchVersion is that of the requests: topic ids, the replica's state and directory, incremental sessions.
 const fetchVersion = 17
 
 // session is the leader's fetch session (KIP-227) as this side knows it. The zero value is none; epoch 0 has everything named.
@@ -107,6 +107,7 @@ func (s *session) ask(req *kmsg.FetchRequest, positions []replication.ReplicaPos
 		p := kmsg.NewFetchRequestTopicPartition()
 		p.Partition, p.FetchOffset, p.LogStartOffset = at.Partition, at.Offset, at.LogStart
 		p.CurrentLeaderEpoch, p.LastFetchedEpoch, p.PartitionMaxBytes = at.LeaderEpoch, at.LastFetchedEpoch, at.MaxBytes
+		p.ReplicaDirectoryID = at.Directory
 		req.Topics[place].Partitions = append(req.Topics[place].Partitions, p)
 	}
 	if len(s.sent) > len(positions) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,9 @@ type AdminOptions struct {
 	Now      func() time.Time
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *Image, topic string) int
+	// LogEnds asks a broker where its logs end; see AskLogEnds.
+	LogEnds AskLogEnds
+	Logger  *slog.Logger // nil: nothing is logged
 }
 
 // Admin changes topics and settings on behalf of users. Every broker has one:
@@ -39,6 +43,8 @@ type Admin struct {
 	now      func() time.Time
 	minISR   func(image *Image, topic string) int
 	features []feature
+	logEnds  AskLogEnds
+	logger   *slog.Logger
 }
 
 // NewAdmin makes an Admin.
@@ -46,7 +52,12 @@ func NewAdmin(o AdminOptions) *Admin {
 	if o.MinISR == nil {
 		o.MinISR = oneReplica
 	}
-	return &Admin{store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR, features: featureTable()}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Admin{
+		store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR, features: featureTable(), logEnds: o.LogEnds, logger: o.Logger,
+	}
 }
 
 // oneReplica is Kafka's default of min.insync.replicas.

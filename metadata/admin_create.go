@@ -141,11 +141,13 @@ func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partitio
 	partitions := make([]Partition, len(replicas))
 	for i, r := range replicas {
 		p := Partition{Replicas: r, createdMs: createdMs}
+		var isr []Member
 		for _, id := range r {
-			if b, live := image.Brokers[id]; live {
-				p.ISR, p.ISREpochs = append(p.ISR, id), append(p.ISREpochs, b.Epoch)
+			if m, live := image.member(id); live {
+				isr = append(isr, m)
 			}
 		}
+		p.setISR(isr)
 		p.Leader, p.LeaderBrokerEpoch = p.ISR[0], p.ISREpochs[0]
 		partitions[i] = p
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 )
 
@@ -22,30 +23,53 @@ const (
 // error per partition in their order. It returns when this broker's image shows
 // them. ErrElectionNotNeeded says that the wanted leader leads already.
 func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
+	var ends map[TopicPartition]LogEnds
+	if kind == UncleanElection {
+		image := a.follower.Image()
+		ends = askLogEnds(ctx, image, image.leaderless(tps), a.logEnds)
+	}
 	unclean := make([]bool, len(tps))
 	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
-		var next Partition
+		var next repaired
 		var err error
 		switch kind {
 		case PreferredElection:
-			next, err = electPreferred(image, p)
+			next.Partition, err = electPreferred(image, p)
 		case UncleanElection:
-			next, err = electUnclean(image, p)
+			next, err = electUnclean(image, p, ends[tps[i]])
 		default:
 			err = fmt.Errorf("%w: unknown election type %d", ErrInvalidRequest, kind)
 		}
-		unclean[i] = uncleanElection(p, &next)
-		return next, []Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
+		unclean[i] = next.unclean
+		return next.Partition, []Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
 	})
 	for i, err := range errs {
 		if err == nil && unclean[i] {
 			a.follower.metrics.unclean.Inc()
+			a.logger.Error(uncleanMessage, slog.String("partition", tps[i].String()), slog.String("reason", "an operator asked for it"))
 		}
 		if err != nil {
 			errs[i] = fmt.Errorf("elect a leader of %s: %w", tps[i], err)
 		}
 	}
 	return errs
+}
+
+// uncleanMessage is logged for every unclean election.
+const uncleanMessage = "unclean election: records that were acknowledged may be lost"
+
+// leaderless are those of the partitions that have no leader, with the replicas
+// that are there.
+func (m *Image) leaderless(tps []TopicPartition) []Ask {
+	var asks []Ask
+	for _, tp := range tps {
+		if _, p, err := m.find(tp); err == nil {
+			if _, led := m.Leader(p); !led {
+				asks = append(asks, Ask{tp, m.askable(p)})
+			}
+		}
+	}
+	return asks
 }
 
 // AllPartitions are the partitions of all topics, in order.
@@ -63,18 +87,20 @@ func electPreferred(image *Image, p *Partition) (Partition, error) {
 }
 
 // electUnclean does what Plan would do if unclean elections were allowed.
-func electUnclean(image *Image, p *Partition) (Partition, error) {
+func electUnclean(image *Image, p *Partition, ends LogEnds) (repaired, error) {
+	next := repaired{Partition: *p}
 	if _, led := image.Leader(p); led {
-		return *p, ErrElectionNotNeeded
+		return next, ErrElectionNotNeeded
 	}
-	s := survivors(image, p, true)
-	next := *p
+	s := survivors(image, p, electionRules{unclean: true, ends: ends})
 	next.setISR(s.isr)
 	if next.lead(image, s.isr, s.elects) == "" {
-		return *p, fmt.Errorf("%w: no replica is alive", ErrEligibleLeadersNotAvailable)
+		return repaired{Partition: *p}, fmt.Errorf("%w: no replica is alive and says where its log ends", ErrEligibleLeadersNotAvailable)
 	}
-	if s.elects {
-		next.setELR(slices.DeleteFunc(p.EligibleMembers(), func(m Member) bool { return s.unclean || m.Broker == next.Leader }))
+	if s.unclean {
+		next.giveUp()
+	} else if s.elects {
+		next.setELR(slices.DeleteFunc(p.EligibleMembers(), func(m Member) bool { return m.Broker == next.Leader }))
 	}
 	return next, nil
 }

@@ -111,23 +111,6 @@ func uncleanElections(t *testing.T, f *Follower) float64 {
 	return m.GetCounter().GetValue()
 }
 
-// TestUncleanElectionIsOneOfAnOutsider goes through who may be elected.
-func TestUncleanElectionIsOneOfAnOutsider(t *testing.T) {
-	was := Partition{Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ELR: []int32{2}, Leader: 1, LeaderEpoch: 4}
-	for leader, unclean := range map[int32]bool{1: false, 2: false, 3: true, NoBroker: false} {
-		next := was
-		next.Leader, next.LeaderEpoch = leader, 5
-		if uncleanElection(&was, &next) != unclean {
-			t.Errorf("the election of %d is not told as it is", leader)
-		}
-	}
-	next := was
-	next.ISR = []int32{1, 3} // no election
-	if uncleanElection(&was, &next) {
-		t.Error("a change of the in-sync set is none")
-	}
-}
-
 func TestElectUncleanLeader(t *testing.T) {
 	it := newISRTest(t, 1)
 	it.admin.minISR = oneReplica // nobody stays eligible

@@ -12,7 +12,9 @@ type ISRChange struct {
 	Partition int32
 	// LeaderEpoch and PartitionEpoch are the state that the proposal rests on.
 	LeaderEpoch, PartitionEpoch int32
-	// ISR is the proposal, the leader among them.
+	// ISR is the proposal, the leader among them. The same brokers may be proposed
+	// with other directories: the leader knows its own and hears of the others'. One
+	// that names a failed directory as its own gives the leadership up.
 	ISR []Member
 }
 
@@ -53,6 +55,9 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 	return errs
 }
 
+// sameBroker tells that two members are one registration.
+func (m Member) sameBroker(o Member) bool { return m.Broker == o.Broker && m.Epoch == o.Epoch }
+
 // registered holds while the broker has its registration of that epoch.
 func registered(m Member) Comparison { return CreatedAt(brokerKey(m.Broker), m.Epoch) }
 
@@ -71,7 +76,7 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 			p.LeaderEpoch, p.PartitionEpoch, c.LeaderEpoch, c.PartitionEpoch, ErrConflict)
 	case p.Leader != self.Broker || p.LeaderBrokerEpoch != self.Epoch || self.Epoch == 0:
 		return Change{}, fmt.Errorf("broker %d at epoch %d is not the leader: %w", self.Broker, self.Epoch, ErrConflict)
-	case !slices.Contains(c.ISR, self):
+	case !slices.ContainsFunc(c.ISR, self.sameBroker):
 		return Change{}, fmt.Errorf("%w: the leader is not in the ISR that it proposes", ErrInvalidRequest)
 	}
 	guards := []Comparison{ModifiedAt(partitionKey(t.ID, c.Partition), p.Revision)}
@@ -86,10 +91,10 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 		}
 		seen[m.Broker] = true
 		switch {
-		case slices.Contains(before, m):
-			continue
+		case slices.Contains(before, m), self.sameBroker(m):
+			continue // also if it says that its log is in a directory that has failed
 		case !image.live(m) || m.Epoch == 0:
-			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d: %w", m.Broker, m.Epoch, ErrConflict)
+			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, ErrConflict)
 		case image.Brokers[m.Broker].Stopping:
 			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, ErrConflict)
 		}

@@ -121,10 +121,10 @@ func TestAlterISRRefuses(t *testing.T) {
 		{"no such topic", otherTopic, ErrConflict},
 		{"no such partition", it.change(p, 1, it.member(1)), ErrConflict},
 		{"without the leader", it.change(p, 0, it.member(2)), ErrInvalidRequest},
-		{"the leader of another epoch", it.change(p, 0, Member{1, 1}), ErrInvalidRequest},
+		{"the leader of another epoch", it.change(p, 0, Member{Broker: 1, Epoch: 1}), ErrInvalidRequest},
 		{"twice", it.change(p, 0, it.member(1), it.member(2), it.member(2)), ErrInvalidRequest},
-		{"no replica", it.change(p, 0, it.member(1), Member{4, 4}), ErrInvalidRequest},
-		{"an earlier incarnation", it.change(p, 0, it.member(1), Member{2, it.member(2).Epoch - 1}), ErrConflict},
+		{"no replica", it.change(p, 0, it.member(1), Member{Broker: 4, Epoch: 4}), ErrInvalidRequest},
+		{"an earlier incarnation", it.change(p, 0, it.member(1), Member{Broker: 2, Epoch: it.member(2).Epoch - 1}), ErrConflict},
 		{"no epoch", it.change(p, 0, it.member(1), Member{Broker: 2}), ErrConflict},
 		{"a stopping broker", it.change(p, 0, it.member(1), it.member(3)), ErrIneligibleReplica},
 	} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ type ControllerOptions struct {
 	// Rebalance are the settings of the preferred leaders' balance; nil means
 	// DefaultRebalancing.
 	Rebalance func(image *Image) Rebalancing
+	// LogEnds asks a broker where its logs end, for unclean elections.
+	LogEnds AskLogEnds
 	// Probe tells whether a broker is dead, for which it returns ErrBrokerGone;
 	// nil leaves that to the leases. See ProbeTCP.
 	Probe func(ctx context.Context, broker Broker) error
@@ -47,6 +50,19 @@ type Controller struct {
 	rebalance  func(image *Image) Rebalancing
 	rebalanced time.Time // when that was last due; only step touches it
 	suspects   *suspects
+	doubts     doubts
+	recovery   recovery
+	logEnds    AskLogEnds
+	work       sync.WaitGroup // probes and questions; Run waits for them
+	thoughts   chan struct{}  // one token: something other than the image calls for a plan
+}
+
+// think has the controller plan again.
+func (c *Controller) think() {
+	select {
+	case c.thoughts <- struct{}{}:
+	default:
+	}
 }
 
 // controllerTick is how often the controller plans without a new image: only
@@ -64,6 +80,8 @@ func NewController(o ControllerOptions) *Controller {
 		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
 		rebalance: o.Rebalance,
 		suspects:  newSuspects(o.Probe),
+		logEnds:   o.LogEnds,
+		thoughts:  make(chan struct{}, 1),
 	}
 }
 
@@ -77,6 +95,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	images := c.follower.Subscribe()
 	defer images.Close()
 	defer c.resign(ctx)
+	defer c.work.Wait()
 	defer c.probing(ctx)()
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	timer := time.NewTimer(controllerTick)
@@ -86,6 +105,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-images.Images():
+		case <-c.thoughts:
 		case <-timer.C:
 		}
 		err := c.step(ctx, c.follower.Image())
@@ -106,10 +126,20 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // pause is for how long nothing can become due by itself.
 func (c *Controller) pause(image *Image) time.Duration {
-	if settings := c.rebalance(image); settings.Enable && c.epoch.Load() != 0 {
-		return min(controllerTick, settings.Interval)
+	pause := controllerTick
+	if c.epoch.Load() == 0 {
+		return pause
 	}
-	return controllerTick
+	if settings := c.rebalance(image); settings.Enable {
+		pause = min(pause, settings.Interval)
+	}
+	if _, left := c.doubts.at(c.now()); left > 0 {
+		pause = min(pause, left)
+	}
+	if at, some := c.recovery.due(); some {
+		pause = min(pause, max(at.Sub(c.now()), time.Millisecond))
+	}
+	return pause
 }
 
 // step does what one image calls for.
@@ -136,13 +166,18 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 	default:
 		return nil
 	}
-	return c.apply(ctx, Plan(image, c.planOptions(image)))
+	todo := plan(image, c.planOptions(image))
+	c.resolve(ctx, image, todo.doubts)
+	c.recover(ctx, image, todo.asks)
+	return c.apply(ctx, todo.changes)
 }
 
 // planOptions are those of a plan that is made now.
 func (c *Controller) planOptions(image *Image) PlanOptions {
 	o := c.plan
 	o.Now = c.now()
+	o.Doubt, _ = c.doubts.at(o.Now)
+	o.LogEnds = c.recovery.take()
 	settings := c.rebalance(image)
 	if settings.Enable && o.Now.Sub(c.rebalanced) >= settings.Interval {
 		c.rebalanced = o.Now
@@ -175,6 +210,7 @@ func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
 
 func (c *Controller) elected(epoch int64) {
 	c.epoch.Store(epoch)
+	c.doubt(epoch)
 	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
@@ -197,7 +233,7 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 			return fmt.Errorf("apply the controller's changes: %w", err)
 		case changes[i].Unclean:
 			c.follower.metrics.unclean.Inc()
-			c.logger.Error("unclean election: records that were acknowledged may be lost", slog.String("partition", changes[i].Partition.String()),
+			c.logger.Error(uncleanMessage, slog.String("partition", changes[i].Partition.String()),
 				slog.String("reason", changes[i].Reason))
 		}
 	}

@@ -27,18 +27,20 @@
 //	                                                           registration writes it again, unchanged
 //	brokers/<id>           {v, incarnation, directory_id,      under the broker's lease; its create revision
 //	                        rack, listeners, started_ms,       is the broker epoch
-//	                        previous_epoch, stopping,
-//	                        features}
+//	                        directories, previous_epoch,
+//	                        lost_directories, lost_epoch,
+//	                        stopping, features}
 //	known/<id>             {v, rack, listeners, features}      stays when the broker dies, until it is
 //	                                                           unregistered; seeds that never started have one
 //	controller             {v, broker, broker_epoch}           under the same lease; its create revision is
 //	                                                           the controller epoch
 //	topics/<name>          {v, id, partitions, created_ms}     the topic exists; its partitions are those
 //	                                                           numbered below "partitions"
-//	partitions/<id>/<n>    {v, replicas, isr, isr_epochs,      <id> is the topic's; the epochs are parallel
-//	                        adding, removing, elr, elr_epochs, to the lists before them
+//	partitions/<id>/<n>    {v, replicas, isr, isr_epochs,      <id> is the topic's; the epochs and directories
+//	                        isr_dirs, adding, removing, elr,   are parallel to the lists before them
+//	                        elr_epochs, elr_dirs,
 //	                        leader, leader_epoch,
-//	                        leader_broker_epoch,
+//	                        leader_broker_epoch, unclean_epoch,
 //	                        partition_epoch, created_ms}
 //	configs/topics/<name>  {v, configs}                        absent: all defaults
 //	configs/brokers/<id>   {v, configs}                        <id> is "default" for all brokers
@@ -56,16 +58,23 @@
 //     few live, so that a topic which is created while one is away has all its replicas.
 //   - A leader is a broker id and the broker epoch it was elected under: a broker that
 //     comes back is elected again, under the next leader epoch, before it leads.
-//   - A member of an ISR or ELR is a broker id and a broker epoch as well (Member). One
-//     that registers anew is a member no longer until it has caught up again, and its
-//     leader says so (KIP-903).
+//   - A member of an ISR or ELR is a broker id, a broker epoch and the directory that has
+//     the log (Member, KIP-858). A broker that registers anew is a member no longer until it
+//     has caught up again, and its leader says so (KIP-903). Nor is one whose directory has
+//     failed: the controller takes it out and elects another one.
 //   - The ISR is never empty and always within the replicas. A live leader is a member.
 //   - The leader epoch grows with every election and with nothing else; the partition
 //     epoch with every write.
-//   - Unless unclean elections are allowed, who is elected was in sync, or eligible. If
-//     nobody is who has not crashed since, a member of the ISR that is back after a crash
-//     leads: clients see LEADER_NOT_AVAILABLE until one is. It may lack what it had not flushed.
-//   - The ELR is empty unless the ISR is smaller than min.insync.replicas. Its members
+//   - Unless unclean elections are allowed, who is elected has all that was committed, if
+//     any member of the ISR or ELR has it (KIP-966): a live one, or one that is back and has
+//     lost nothing. A member that is away may have everything, and is waited for. Only if
+//     each of them is back after a crash of its machine, or without the directory, does the
+//     last leader lead again if it has only crashed: it may lack what it had not flushed.
+//   - A replica that has lost its directory leads only after an unclean election, which is
+//     counted, logged, and noted in the partition's state.
+//   - What is known to be there is not outvoted by what may be dead (Doubt).
+//   - The ELR of a partition that is led is empty unless the ISR is smaller than
+//     min.insync.replicas. Its members
 //     are as good as the ISR's only if a leader commits nothing meanwhile: it must not
 //     advance the high watermark while its image shows an ELR, or an ISR below the minimum.
 //   - An image that shows all that Plan called for calls for nothing more.
@@ -86,13 +95,14 @@
 //	            AlterISR                dies, restarts, stops, lags
 //	replica ──────────────► in the ISR ─────────────────────────────► replica
 //	   ▲                     the last one stays                          │
-//	   │  restarts after a crash, or ISR >= minimum      ISR < minimum   │
-//	   └───────────────────────────────────── in the ELR ◄───────────────┘
+//	   │  machine crashes, directory is lost,            ISR < minimum   │
+//	   └──────────── or led and ISR >= minimum ── in the ELR ◄───────────┘
 //
 // A broker that stops announces it (Registration.BeginStop), the controller moves
 // leadership off it and takes it out of ISRs, and it leaves when it is
 // Drained. It remembers its epoch, which is the PreviousEpoch of its next
-// registration if everything was flushed. A broker that dies is found out by its
+// registration if it has lost nothing since: after a clean stop, or when the process
+// alone has crashed. A broker that dies is found out by its
 // lease or, if others see its connections break (Controller.Suspect), by a probe;
 // these are the brokers that it fetches from as well as those that fetch from it;
 // the end of the lease takes the registration and the controllership at one

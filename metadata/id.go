@@ -63,6 +63,29 @@ func (id *TopicID) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// DirectoryID is the identity of a data directory, drawn when it is first used: its
+// meta.properties have it as directory.id.
+type DirectoryID [16]byte
+
+// String prints the id as Kafka does.
+func (id DirectoryID) String() string { return idEncoding.EncodeToString(id[:]) }
+
+// IsZero tells whether the directory is unknown.
+func (id DirectoryID) IsZero() bool { return id == DirectoryID{} }
+
+// MarshalText writes the id as String does.
+func (id DirectoryID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *DirectoryID) UnmarshalText(text []byte) error {
+	parsed, err := ParseTopicID(string(text)) // the same form
+	if err != nil {
+		return fmt.Errorf("parse directory id: %w", err)
+	}
+	*id = DirectoryID(parsed)
+	return nil
+}
+
 // TopicPartition names one partition of a topic.
 type TopicPartition struct {
 	Topic     string

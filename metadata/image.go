@@ -50,14 +50,25 @@ type Broker struct {
 	Epoch int64
 	// Incarnation is drawn at random by every process.
 	Incarnation string
-	// DirectoryID is drawn once per data directory.
+	// DirectoryID is one of the broker's directories, that of the data directory: only
+	// one process can hold it.
 	DirectoryID string
+	// Directories are those that work, as far as the broker has said.
+	Directories []DirectoryID
 	Rack        string
 	Listeners   []Listener
 	StartedAt   time.Time
 	// PreviousEpoch is the epoch under which the broker last ended without having
-	// lost anything, or 0 if it did not, as after a crash.
+	// lost anything, after a clean stop or a crash of the process alone. It is 0 if
+	// the machine may have crashed.
 	PreviousEpoch int64
+	// LostDirectories are those that the broker had at PreviousEpoch and that are gone,
+	// have failed since, or lack something: PreviousEpoch says nothing of them.
+	LostDirectories []DirectoryID
+	// LostEpoch is the newest epoch at which the broker had a directory that it has
+	// lost since, or 0. A log of then of which nobody knows the directory may have been
+	// there. It is Epoch if one has failed since the registration.
+	LostEpoch int64
 	// Stopping says that the broker is about to leave: it shall lead nothing and
 	// be in no ISR if that can be helped.
 	Stopping bool
@@ -113,19 +124,25 @@ type Partition struct {
 	ISR []int32
 	// ISREpochs are the broker epochs under which the members of ISR are in sync,
 	// in its order. A broker that is registered under another one is a member no
-	// longer. Members has both.
-	ISREpochs []int64
+	// longer. ISRDirectories are, in the same order, where their logs are: shorter, or
+	// nil, where that is not known. Members has all three.
+	ISREpochs      []int64
+	ISRDirectories []DirectoryID
 	// Adding and Removing are the difference that a reassignment under way makes.
 	Adding, Removing []int32
 	// ELR are the replicas that were in sync when the ISR fell below the minimum:
 	// as long as it is below, they have everything that was committed. ELREpochs
-	// are as ISREpochs.
-	ELR       []int32
-	ELREpochs []int64
+	// and ELRDirectories are as those of the ISR.
+	ELR            []int32
+	ELREpochs      []int64
+	ELRDirectories []DirectoryID
 	// Leader is the elected broker, or NoBroker. It may be dead, see Image.Leader.
 	Leader int32
 	// LeaderEpoch grows with every election, and with nothing else.
 	LeaderEpoch int32
+	// UncleanEpoch is the leader epoch of the newest unclean election, or 0: that
+	// leader may have lacked what was committed.
+	UncleanEpoch int32
 	// LeaderBrokerEpoch is the epoch that the leader's registration had when it
 	// was elected. Another epoch of the same broker is not that leader any more.
 	LeaderBrokerEpoch int64
@@ -192,12 +209,17 @@ func (t *Topic) Partition(number int32) (*Partition, bool) {
 	return &t.Partitions[number], true
 }
 
-// Leader returns the partition's leader if it is alive and is the incarnation
-// that was elected.
+// Leader returns the partition's leader if it is alive, is the incarnation that
+// was elected, and has not said that the directory of the log has failed.
 func (m *Image) Leader(p *Partition) (Broker, bool) {
 	b, ok := m.Brokers[p.Leader]
 	if !ok || b.Epoch != p.LeaderBrokerEpoch {
 		return Broker{}, false
+	}
+	for i, id := range p.ISR {
+		if id == p.Leader && i < len(p.ISRDirectories) && !b.has(p.ISRDirectories[i]) {
+			return Broker{}, false
+		}
 	}
 	return b, true
 }

@@ -2,40 +2,61 @@ package metadata
 
 import "slices"
 
-// Member is a broker at the epoch of its registration.
+// Member is a replica as a list of the cluster names it: a broker at the epoch of
+// its registration, and the directory that has the log (KIP-858). A broker that
+// registers again, or whose log is in another directory, is another member.
 type Member struct {
 	Broker int32
 	Epoch  int64
+	// Directory is zero while nobody has said it, and while the log is being moved
+	// between directories.
+	Directory DirectoryID
 }
 
 // Members are the in-sync replicas, each at the broker epoch under which it is
 // in sync.
-func (p *Partition) Members() []Member { return members(p.ISR, p.ISREpochs) }
+func (p *Partition) Members() []Member { return members(p.ISR, p.ISREpochs, p.ISRDirectories) }
 
 // EligibleMembers are the ELR's, as Members are the ISR's.
-func (p *Partition) EligibleMembers() []Member { return members(p.ELR, p.ELREpochs) }
+func (p *Partition) EligibleMembers() []Member {
+	return members(p.ELR, p.ELREpochs, p.ELRDirectories)
+}
 
-func members(ids []int32, epochs []int64) []Member {
+func members(ids []int32, epochs []int64, directories []DirectoryID) []Member {
 	ms := make([]Member, len(ids))
-	for i, id := range ids {
-		ms[i].Broker = id
-		if i < len(epochs) {
-			ms[i].Epoch = epochs[i]
-		}
+	for i := range ids {
+		ms[i] = memberAt(ids, epochs, directories, i)
 	}
 	return ms
 }
 
-func (p *Partition) setISR(ms []Member) { p.ISR, p.ISREpochs = split(ms) }
-
-func (p *Partition) setELR(ms []Member) { p.ELR, p.ELREpochs = split(ms) }
-
-// split is the reverse of members.
-func split(ms []Member) (ids []int32, epochs []int64) {
-	for _, m := range ms {
-		ids, epochs = append(ids, m.Broker), append(epochs, m.Epoch)
+// memberAt is one member of parallel lists, of which the later ones may be missing.
+func memberAt(ids []int32, epochs []int64, directories []DirectoryID, i int) Member {
+	m := Member{Broker: ids[i]}
+	if i < len(epochs) {
+		m.Epoch = epochs[i]
 	}
-	return ids, epochs
+	if i < len(directories) {
+		m.Directory = directories[i]
+	}
+	return m
+}
+
+func (p *Partition) setISR(ms []Member) { p.ISR, p.ISREpochs, p.ISRDirectories = split(ms) }
+
+func (p *Partition) setELR(ms []Member) { p.ELR, p.ELREpochs, p.ELRDirectories = split(ms) }
+
+// split is the reverse of members. Directories of which none is known are left out.
+func split(ms []Member) (ids []int32, epochs []int64, directories []DirectoryID) {
+	known := false
+	for _, m := range ms {
+		ids, epochs, directories = append(ids, m.Broker), append(epochs, m.Epoch), append(directories, m.Directory)
+		known = known || !m.Directory.IsZero()
+	}
+	if !known {
+		directories = nil
+	}
+	return ids, epochs, directories
 }
 
 // memberOf finds a broker among members.
@@ -47,16 +68,29 @@ func memberOf(ms []Member, id int32) (Member, bool) {
 	return ms[i], true
 }
 
-// member is a broker as it is registered now.
+// member is a broker as it is registered now, as a member that it was not before:
+// only if it has one directory is it known where its log is.
 func (m *Image) member(id int32) (Member, bool) {
 	b, ok := m.Brokers[id]
-	return Member{Broker: id, Epoch: b.Epoch}, ok
+	return Member{Broker: id, Epoch: b.Epoch, Directory: b.onlyDirectory()}, ok
 }
 
-// live tells that the member's broker is the incarnation that was in sync.
+// present is a member at the epoch that its broker has now. The log is where it was.
+func (m *Image) present(member Member) (Member, bool) {
+	b, ok := m.Brokers[member.Broker]
+	member.Epoch = b.Epoch
+	if member.Directory.IsZero() {
+		member.Directory = b.onlyDirectory()
+	}
+	return member, ok
+}
+
+// live tells that the member's broker is the incarnation that was in sync, and
+// that the directory of its log works. Where the directory is not known the epoch
+// alone counts: a leader whose log is offline says which one it is, see ISRChange.
 func (m *Image) live(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
-	return ok && b.Epoch == member.Epoch
+	return ok && b.Epoch == member.Epoch && b.has(member.Directory)
 }
 
 // ready is live, and going to stay.
@@ -68,11 +102,60 @@ func (m *Image) ready(member Member) bool {
 // broker is registered at that epoch and does not stop.
 func (m *Image) ISREligible(member Member) bool { return m.ready(member) }
 
-// survived tells that a member's broker is registered, and has lost nothing
-// since it was one: it is live, or has shut down cleanly in between.
+// survived tells that a member's broker is registered, and has lost nothing of
+// the log since it was one: it is live, or registered again after an end that
+// cost nothing.
 func (m *Image) survived(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
-	return ok && member.Epoch != 0 && (b.Epoch == member.Epoch || b.PreviousEpoch == member.Epoch)
+	if !ok || member.Epoch == 0 || !b.has(member.Directory) {
+		return false
+	}
+	return b.Epoch == member.Epoch || b.PreviousEpoch == member.Epoch && b.kept(member.Directory)
+}
+
+// crashed tells that a member's broker is registered and has the log, which may
+// lack what was not flushed when its machine crashed.
+func (m *Image) crashed(member Member) bool {
+	b, ok := m.Brokers[member.Broker]
+	if !ok || m.survived(member) || !b.has(member.Directory) {
+		return false
+	}
+	return !member.Directory.IsZero() || member.Epoch > b.LostEpoch || b.LostEpoch == 0
+}
+
+// lost tells that a member's broker is registered without the directory of the
+// log: what it has now may be an empty log.
+func (m *Image) lost(member Member) bool {
+	_, registered := m.Brokers[member.Broker]
+	return registered && !m.survived(member) && !m.crashed(member)
+}
+
+// away tells that a member's broker is not registered: it may have everything.
+func (m *Image) away(member Member) bool {
+	_, registered := m.Brokers[member.Broker]
+	return !registered
+}
+
+// has tells that a directory works, as far as the broker has said. The unknown one does.
+func (b *Broker) has(id DirectoryID) bool {
+	return id.IsZero() || slices.Contains(b.Directories, id)
+}
+
+// kept tells that a directory has lost nothing since PreviousEpoch. Of the unknown
+// one that holds if it holds of all.
+func (b *Broker) kept(id DirectoryID) bool {
+	if id.IsZero() {
+		return len(b.LostDirectories) == 0
+	}
+	return !slices.Contains(b.LostDirectories, id)
+}
+
+// onlyDirectory is the directory of a broker that has one, and zero otherwise.
+func (b *Broker) onlyDirectory() DirectoryID {
+	if len(b.Directories) != 1 {
+		return DirectoryID{}
+	}
+	return b.Directories[0]
 }
 
 // Drained tells that a broker which has announced its stop, or is gone, is in

@@ -32,25 +32,30 @@ type PlanOptions struct {
 	// ImbalancePercent of the partitions that prefer it are led by others.
 	Rebalance        bool
 	ImbalancePercent int
+	// Doubt is what is thought of a registration; nil means NoDoubt of all.
+	Doubt func(Member) Doubt
+	// LogEnds are the answers for partitions that wait for an unclean election, see Ask.
+	LogEnds map[TopicPartition]LogEnds
 }
 
 // repairs returns repair for the partitions of one topic. Nearly always there is
 // nothing to repair, so that the settings are looked up only when they matter.
-func (o PlanOptions) repairs(image *Image, topic string) func(p *Partition) (next Partition, reason string) {
-	rules, known := electionRules{minISR: 1}, false
-	return func(p *Partition) (Partition, string) {
+func (o PlanOptions) repairs(image *Image, t *Topic) func(number int32, p *Partition) repaired {
+	rules, known := electionRules{minISR: 1, doubt: o.Doubt}, false
+	return func(number int32, p *Partition) repaired {
 		if wellLed(image, p) {
-			return *p, ""
+			return repaired{Partition: *p}
 		}
 		if !known {
 			known = true
 			if o.MinISR != nil {
-				rules.minISR = o.MinISR(image, topic)
+				rules.minISR = o.MinISR(image, t.Name)
 			}
 			if o.UncleanElection != nil {
-				rules.unclean = o.UncleanElection(image, topic)
+				rules.unclean = o.UncleanElection(image, t.Name)
 			}
 		}
+		rules.ends = o.LogEnds[TopicPartition{Topic: t.Name, Partition: number}]
 		return repair(image, p, rules)
 	}
 }
@@ -59,8 +64,9 @@ func (o PlanOptions) repairs(image *Image, topic string) func(p *Partition) (nex
 // is a pure function, so that a new controller simply goes on; what it
 // returns is in a stable order. An image that shows all of it needs nothing more.
 //
-//   - A member of the ISR whose broker is dead, or has registered anew, leaves the ISR;
-//     so does one that stops, if there are others. The ISR never becomes empty.
+//   - A member of the ISR whose broker is dead, has registered anew, or has lost the
+//     directory of the log, leaves the ISR; so does one that stops, if there are others.
+//     The ISR never becomes empty.
 //   - A partition whose leader is not a member any more gets the first one that is, in
 //     order of preference. See survivors for who may lead if there is none, and
 //     followELR for who stays eligible.
@@ -73,44 +79,68 @@ func (o PlanOptions) repairs(image *Image, topic string) func(p *Partition) (nex
 //
 // All that happens to a partition is one write.
 func Plan(image *Image, o PlanOptions) []Change {
-	var changes []Change
+	return plan(image, o).changes
+}
+
+// planned is a plan, and what has to be found out before more can be planned.
+type planned struct {
+	changes []Change
+	asks    []Ask
+	doubts  []Member
+}
+
+// Ask is a partition that is to be led by the replica whose log goes furthest: an
+// unclean election. It waits for the ends of the logs, which are PlanOptions.LogEnds
+// of the next plan.
+type Ask struct {
+	TopicPartition
+	Replicas []Member // which are there
+}
+
+func plan(image *Image, o PlanOptions) (all planned) {
 	topics := sortedTopics(image)
 	var imbalanced map[int32]bool
 	if o.Rebalance {
 		imbalanced = imbalance(image, topics, o)
 	}
 	for _, t := range topics {
-		repaired := o.repairs(image, t.Name)
+		repaired := o.repairs(image, t)
 		for number := range t.Partitions {
 			p := &t.Partitions[number]
 			if p.Revision == 0 {
 				continue // the key is missing: nothing to guard, nothing to lead
 			}
-			next, reason := repaired(p)
-			if len(imbalanced) > 0 && imbalanced[preferred(&next)] {
+			next := repaired(int32(number), p)
+			all.doubts = append(all.doubts, next.doubts...)
+			if next.asks {
+				all.asks = append(all.asks, Ask{TopicPartition{t.Name, int32(number)}, image.askable(p)})
+			}
+			if len(imbalanced) > 0 && imbalanced[preferred(&next.Partition)] {
 				if why := next.leadPreferred(image); why != "" {
-					if reason == "" {
+					if next.reason == "" {
 						next.PartitionEpoch++
 					}
-					reason = why
+					next.reason = why
 				}
 			}
-			if reason != "" {
-				changes = append(changes, t.write(int32(number), p, &next, reason))
+			if next.reason != "" {
+				c := t.write(int32(number), p, &next.Partition, next.reason)
+				c.Unclean = next.unclean
+				all.changes = append(all.changes, c)
 			}
 		}
 		if c, ok := cleanUp(t, o.Now); ok {
-			changes = append(changes, c)
+			all.changes = append(all.changes, c)
 		}
 	}
-	return changes
+	return all
 }
 
 // write is the change that makes a partition's next state of its present one.
 func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
 	key := partitionKey(t.ID, number)
 	return Change{
-		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason, Unclean: uncleanElection(p, next),
+		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason,
 		Guards: []Comparison{ModifiedAt(key, p.Revision)},
 		Ops:    []Op{Put(key, next.encode())},
 	}

@@ -64,6 +64,14 @@ func up(ids ...int32) map[int32]brokerValue {
 	return brokers
 }
 
+// mayLead allows unclean elections, with what the replicas of partition 0 have answered.
+func mayLead(ends LogEnds) PlanOptions {
+	return PlanOptions{
+		UncleanElection: func(*Image, string) bool { return true },
+		LogEnds:         map[TopicPartition]LogEnds{{Topic: "a"}: ends},
+	}
+}
+
 func TestPlanElects(t *testing.T) {
 	two := []int32{1, 2}
 	for _, c := range []planCase{
@@ -106,9 +114,17 @@ func TestPlanElects(t *testing.T) {
 			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
 		},
 		{
-			name: "a live replica is out of sync, and may lead", brokers: up(2), options: PlanOptions{UncleanElection: func(*Image, string) bool { return true }},
+			name: "a live replica is out of sync, and may lead", brokers: up(2), options: mayLead(LogEnds{{Broker: 2, Epoch: 12}: {}}),
 			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
-			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderBrokerEpoch: 12, LeaderEpoch: 1, PartitionEpoch: 1},
+			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderBrokerEpoch: 12, LeaderEpoch: 1, UncleanEpoch: 1, PartitionEpoch: 1},
+		},
+		{
+			name: "it may lead, and has not been asked", brokers: up(2), options: mayLead(nil),
+			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
+		},
+		{
+			name: "it may lead, and does not answer", brokers: up(2), options: mayLead(LogEnds{}),
+			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
 		},
 		{
 			name:   "nobody lives",
@@ -174,8 +190,15 @@ func TestPlanKeepsWhoIsEligible(t *testing.T) {
 			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
 		},
 		{
-			name: "the last in sync is back after a crash, nobody eligible is", brokers: up(1), epochs: map[int32]int64{1: 20}, options: min2, before: alone,
-			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
+			name: "the last in sync is back after a crash, nobody eligible is: they may have more", brokers: up(1), epochs: map[int32]int64{1: 20}, options: min2, before: alone,
+		},
+		{
+			name: "the last in sync and the eligible are back after crashes", brokers: up(1, 2, 3), epochs: map[int32]int64{1: 20, 2: 21, 3: 22}, options: min2, before: alone,
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
+		},
+		{
+			name: "the minimum was lowered while nobody leads", brokers: up(2), epochs: map[int32]int64{2: 21},
+			before: partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{3}, ELREpochs: []int64{13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
 		},
 		{
 			name: "the minimum was lowered", brokers: up(1), before: alone,

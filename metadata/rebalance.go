@@ -30,15 +30,16 @@ func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
 	type count struct{ prefer, lack int }
 	counts := map[int32]count{}
 	for _, t := range topics {
-		repaired := o.repairs(image, t.Name)
+		repaired := o.repairs(image, t)
 		for i := range t.Partitions {
-			p, _ := repaired(&t.Partitions[i])
-			n := counts[preferred(&p)]
+			p := repaired(int32(i), &t.Partitions[i])
+			first := preferred(&p.Partition)
+			n := counts[first]
 			n.prefer++
-			if p.Leader != preferred(&p) {
+			if p.Leader != first {
 				n.lack++
 			}
-			counts[preferred(&p)] = n
+			counts[first] = n
 		}
 	}
 	brokers := map[int32]bool{}

@@ -1,11 +1,14 @@
 package metadata
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,11 +34,20 @@ type RegistrationOptions struct {
 	TTL    time.Duration // DefaultLeaseTTL if zero
 	Now    func() time.Time
 	Logger *slog.Logger
-	// PreviousEpoch is the broker epoch under which this data directory's last
-	// process shut down cleanly, having flushed everything, or 0 if it did not:
-	// then it may have lost what it had not flushed.
-	PreviousEpoch int64
-	Features      map[string]FeatureRange // what the broker supports; Supported if nil
+	// Directories are the data directories that work.
+	Directories []DirectoryID
+	Past
+	// Registered is called after every registration, with its epoch; nil: nobody is.
+	Registered func(epoch int64)
+	Features   map[string]FeatureRange // what the broker supports; Supported if nil
+}
+
+// Past is what a broker's directories have kept of its earlier registrations; the
+// fields are as in Broker.
+type Past struct {
+	PreviousEpoch   int64
+	LostDirectories []DirectoryID
+	LostEpoch       int64
 }
 
 // Registration keeps one broker registered: a key under a lease that lives as
@@ -46,14 +58,19 @@ type Registration struct {
 	logger *slog.Logger
 	self   Broker
 	seeds  []int32
+	told   func(epoch int64)
 
-	mu struct {
+	// writing is held over each write of the key, so that an older value never
+	// follows a newer one. It comes before mu.
+	writing sync.Mutex
+	mu      struct {
 		sync.Mutex
-		lease LeaseID
-		epoch int64
-		// previous is the PreviousEpoch of the newest registration.
-		previous int64
-		stopping bool
+		lease       LeaseID
+		epoch       int64
+		past        Past // of the newest registration
+		directories []DirectoryID
+		failed      []DirectoryID // those that have failed in this process
+		stopping    bool
 	}
 }
 
@@ -72,7 +89,11 @@ func NewRegistration(o RegistrationOptions) *Registration {
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,
 		},
 	}
-	r.mu.previous = o.PreviousEpoch
+	r.told = o.Registered
+	if r.told == nil {
+		r.told = func(int64) {}
+	}
+	r.mu.past, r.mu.directories = o.Past, slices.Clone(o.Directories)
 	return r
 }
 
@@ -165,8 +186,38 @@ func (r *Registration) BeginStop(ctx context.Context) error {
 	r.mu.Lock()
 	r.mu.stopping = true // should it have to register anew meanwhile, that says so as well
 	r.mu.Unlock()
+	if err := r.rewrite(ctx); err != nil {
+		return fmt.Errorf("announce the stop of broker %d: %w", r.self.ID, err)
+	}
+	return nil
+}
+
+// SetDirectories tells the cluster which data directories still work, so that others
+// lead what was in those that have failed. The registration keeps its epoch. What it
+// says holds for later registrations as well, also if this attempt fails; the caller
+// tries again until it does not.
+func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID) error {
+	r.mu.Lock()
+	for _, id := range r.mu.directories {
+		if !slices.Contains(working, id) {
+			r.mu.failed = append(r.mu.failed, id)
+			r.mu.past.LostEpoch = cmp.Or(r.mu.epoch, math.MaxInt64) // 0: any earlier one
+		}
+	}
+	r.mu.directories = slices.Clone(working)
+	r.mu.Unlock()
+	if err := r.rewrite(ctx); err != nil {
+		return fmt.Errorf("tell the directories of broker %d: %w", r.self.ID, err)
+	}
+	return nil
+}
+
+// rewrite brings the key to what the registration has to say now.
+func (r *Registration) rewrite(ctx context.Context) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	key := brokerKey(r.self.ID)
-	err := swap(ctx, "rewrite "+key, func(ctx context.Context) error {
+	return swap(ctx, "rewrite "+key, func(ctx context.Context) error {
 		value, lease, epoch := r.value()
 		if epoch == 0 {
 			return nil // Register will say so
@@ -177,32 +228,35 @@ func (r *Registration) BeginStop(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("announce the stop of broker %d: %w", r.self.ID, err)
-	}
-	return nil
 }
 
 // value is what the broker's key holds, and where it hangs.
 func (r *Registration) value() (value []byte, lease LeaseID, epoch int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	self := r.self
-	self.Stopping, self.PreviousEpoch = r.mu.stopping, r.mu.previous
-	return self.encode(), r.mu.lease, r.mu.epoch
+	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.epoch
 }
 
 // nextValue is what a new registration's key holds. A process that merely lost
-// its lease has lost no data: its last epoch ended cleanly.
-func (r *Registration) nextValue() (value []byte, previous int64) {
+// its lease has lost nothing but the directories that have failed.
+func (r *Registration) nextValue() (value []byte, past Past) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	self := r.self
-	self.Stopping, self.PreviousEpoch = r.mu.stopping, r.mu.previous
+	past = r.mu.past
 	if r.mu.epoch != 0 {
-		self.PreviousEpoch = r.mu.epoch
+		past.PreviousEpoch, past.LostDirectories = r.mu.epoch, nil
 	}
-	return self.encode(), self.PreviousEpoch
+	return r.encodeLocked(past), past
+}
+
+// encodeLocked is a key's value. What has failed in this process counts as lost
+// since whatever epoch that is about.
+func (r *Registration) encodeLocked(past Past) []byte {
+	self := r.self
+	self.Stopping, self.Directories = r.mu.stopping, r.mu.directories
+	self.PreviousEpoch, self.LostEpoch = past.PreviousEpoch, past.LostEpoch
+	self.LostDirectories = slices.Concat(past.LostDirectories, r.mu.failed)
+	return self.encode()
 }
 
 // Deregister takes the broker out of the cluster at once. It tries until ctx
@@ -259,8 +313,11 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 			_ = r.store.Revoke(context.WithoutCancel(ctx), lease)
 		}
 	}()
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	key := brokerKey(r.self.ID)
-	var epoch, previous int64
+	var epoch int64
+	var past Past
 	err = swap(ctx, "create "+key, func(ctx context.Context) error {
 		present, swapErr := r.store.Get(ctx, key)
 		if swapErr != nil {
@@ -276,7 +333,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 			return swapErr
 		}
 		var value []byte
-		value, previous = r.nextValue()
+		value, past = r.nextValue()
 		epoch, swapErr = r.store.Txn(ctx, append(guards, Absent(key)), append(ops, PutLeased(key, value, lease))...)
 		return swapErr
 	})
@@ -284,8 +341,9 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		return 0, err
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.lease, r.mu.epoch, r.mu.previous = lease, epoch, previous
+	r.mu.lease, r.mu.epoch, r.mu.past = lease, epoch, past
+	r.mu.Unlock()
+	r.told(epoch)
 	return epoch, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -200,7 +201,7 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 		s := &flakyStore{Store: memStore(t)}
 		c := newCluster(t, s)
 		r := c.registration(t, 1, "dir", "")
-		r.mu.previous = 77
+		r.mu.past.PreviousEpoch = 77
 		if _, err := r.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -302,4 +303,56 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 	if known := image.Known[3]; known.Rack != "far" || len(known.Listeners) != 1 || len(image.Known) != 3 {
 		t.Errorf("known: %+v", image.Known)
 	}
+}
+
+func TestFailedDirectoryIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &flakyStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		var epochs []int64
+		r := NewRegistration(RegistrationOptions{
+			Store: s, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
+			Directories: dirs(1, 2, 3), Past: Past{PreviousEpoch: 7, LostDirectories: dirs(9), LostEpoch: 3},
+			Registered: func(epoch int64) { epochs = append(epochs, epoch) },
+		})
+		if err := r.SetDirectories(t.Context(), dirs(1, 2)); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
+			t.Fatalf("before the registration: %v", err)
+		}
+		first, err := r.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		background(t, r.Run)
+		show := func() string {
+			synctest.Wait()
+			b := c.follower.Image().Brokers[1]
+			return fmt.Sprint(len(b.Directories), b.PreviousEpoch, len(b.LostDirectories), b.LostEpoch, b.Stopping)
+		}
+		if got := show(); got != fmt.Sprint(2, 7, 2, math.MaxInt64, false) {
+			t.Errorf("registered: %s", got)
+		}
+		if err = r.SetDirectories(t.Context(), dirs(1)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.follower.Image().Brokers[1].Epoch != first {
+			t.Errorf("a directory failed: %s, want %s", got, want)
+		}
+		if err = r.BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := show(), fmt.Sprint(1, 7, 3, first, true); got != want {
+			t.Errorf("it stops: %s, want %s", got, want)
+		}
+		s.down.Store(true)
+		time.Sleep(3 * DefaultLeaseTTL)
+		s.down.Store(false)
+		time.Sleep(DefaultLeaseTTL)
+		// The same process: it has what it had, but for the directories that have failed in it.
+		if got, want := show(), fmt.Sprint(1, first, 2, first, true); got != want {
+			t.Errorf("registered again: %s, want %s", got, want)
+		}
+		if !slices.Equal(epochs, []int64{first, r.Epoch()}) {
+			t.Errorf("told of epochs %v", epochs)
+		}
+	})
 }

@@ -5,50 +5,66 @@ import (
 	"slices"
 )
 
-// electionRules are the settings of a partition's topic that elections heed.
+// electionRules are what an election heeds besides the image.
 type electionRules struct {
-	minISR  int  // min.insync.replicas
-	unclean bool // unclean.leader.election.enable
+	minISR  int  // min.insync.replicas of the topic
+	unclean bool // unclean.leader.election.enable of the topic
+	doubt   func(Member) Doubt
+	ends    LogEnds // of the replicas, for an unclean election
+}
+
+// repaired is what a partition has to become.
+type repaired struct {
+	Partition
+	reason  string   // empty: the partition stays as it is
+	unclean bool     // a replica is elected that may lack what was committed
+	asks    bool     // an unclean election waits for the ends of the replicas' logs
+	doubts  []Member // which must be probed before anything can be decided
 }
 
 // repair is what a partition has to become as of an image: its ISR without
 // those that do not count any more, a reassignment completed if it can be,
-// a leader that is alive, and the ELR that follows from all that. The reason
-// is empty if the partition is well. p itself is not changed.
-func repair(image *Image, p *Partition, rules electionRules) (next Partition, reason string) {
-	next = *p
-	s := survivors(image, p, rules.unclean)
+// a leader that is alive, and the ELR that follows from all that. p itself is not changed.
+func repair(image *Image, p *Partition, rules electionRules) repaired {
+	next := repaired{Partition: *p}
+	s := survivors(image, p, rules)
+	if s.holds {
+		next.doubts = s.doubts
+		return next
+	}
+	next.asks = s.asks
 	isr := s.isr
 	if target, ok := completion(image, p, isr); ok {
 		next.Replicas, next.Adding, next.Removing = target, nil, nil
 		isr = within(isr, target)
-		reason = "the reassignment is complete"
+		next.reason = "the reassignment is complete"
 	}
 	next.setISR(isr)
 	if moved := next.lead(image, isr, s.elects); moved != "" {
-		reason = moved
+		next.reason = moved
 	}
 	if s.reason != "" {
-		reason = s.reason
+		next.reason = s.reason
 	}
 	next.followELR(image, p, rules.minISR)
 	if s.unclean {
-		next.ELR, next.ELREpochs = nil, nil // what they are eligible for has been given up
+		next.giveUp()
 	}
 	switch {
 	case next.same(p):
-		return *p, ""
-	case reason == "":
-		reason = "the in-sync replicas changed"
+		return repaired{Partition: *p, asks: s.asks}
+	case next.reason == "":
+		next.reason = "the in-sync replicas changed"
 	}
 	next.PartitionEpoch++
-	return next, reason
+	return next
 }
 
-// uncleanElection tells whether the next state elects a replica that was neither in sync nor eligible.
-func uncleanElection(p, next *Partition) bool {
-	return next.LeaderEpoch != p.LeaderEpoch && next.Leader != NoBroker &&
-		!slices.Contains(p.ISR, next.Leader) && !slices.Contains(p.ELR, next.Leader)
+// giveUp notes that the leader was elected uncleanly: what others were eligible for
+// has been given up.
+func (r *repaired) giveUp() {
+	r.unclean, r.UncleanEpoch = true, r.LeaderEpoch
+	r.setELR(nil)
 }
 
 // wellLed tells, without allocating, that there is nothing to repair.
@@ -58,63 +74,13 @@ func wellLed(image *Image, p *Partition) bool {
 	}
 	leads := false
 	for i, id := range p.ISR {
-		if !image.ready(Member{Broker: id, Epoch: p.ISREpochs[i]}) || !slices.Contains(p.Replicas, id) {
+		m := memberAt(p.ISR, p.ISREpochs, p.ISRDirectories, i)
+		if !image.ready(m) || !slices.Contains(p.Replicas, id) {
 			return false
 		}
-		leads = leads || id == p.Leader && p.ISREpochs[i] == p.LeaderBrokerEpoch
+		leads = leads || id == p.Leader && m.Epoch == p.LeaderBrokerEpoch
 	}
 	return leads
-}
-
-// survival is what is left of an ISR.
-type survival struct {
-	isr     []Member
-	elects  bool // isr is one member that is to be elected, whoever led before
-	unclean bool // which may not have everything that was committed
-	reason  string
-}
-
-// survivors are the members of the ISR that count: those that are live and do
-// not stop; failing those, the live ones. If no member is live, one replica is
-// elected and is the ISR from then on; the first that there is of
-//
-//   - a member that has shut down cleanly and is back;
-//   - an ELR member that is live, or back after a clean shutdown;
-//   - a member that is back after a crash. It may have lost what it had not
-//     flushed, but nobody else has more;
-//   - if unclean elections are allowed, any live replica.
-//
-// If there is none, all members stay, for the first that comes back.
-func survivors(image *Image, p *Partition, unclean bool) survival {
-	all := within(p.Members(), p.Replicas)
-	for _, counts := range []func(Member) bool{image.ready, image.live} {
-		if isr := filter(all, counts); len(isr) > 0 {
-			return survival{isr: isr}
-		}
-	}
-	registered := func(m Member) bool { _, ok := image.Brokers[m.Broker]; return ok }
-	if m, ok := candidate(image, p, filter(all, image.survived)); ok {
-		return survival{isr: []Member{m}, elects: true, reason: fmt.Sprintf("in-sync replica %d is back", m.Broker)}
-	}
-	if m, ok := candidate(image, p, filter(p.EligibleMembers(), image.survived)); ok {
-		return survival{isr: []Member{m}, elects: true, reason: fmt.Sprintf("no in-sync replica is alive, eligible replica %d is", m.Broker)}
-	}
-	crashed := filter(all, registered)
-	if m, ok := memberOf(crashed, p.Leader); ok { // no other member has more than it had
-		crashed = []Member{m}
-	}
-	if m, ok := candidate(image, p, crashed); ok {
-		return survival{isr: []Member{m}, elects: true, reason: fmt.Sprintf("in-sync replica %d is back after a crash", m.Broker)}
-	}
-	if unclean {
-		if m, ok := candidate(image, p, filter(members(p.Replicas, nil), registered)); ok {
-			return survival{isr: []Member{m}, elects: true, unclean: true, reason: fmt.Sprintf("no in-sync replica is alive: unclean election of %d", m.Broker)}
-		}
-	}
-	if len(all) == 0 { // never written like that
-		all = p.Members()
-	}
-	return survival{isr: all}
 }
 
 // candidate is the first of ms in the order of the replicas, at its present
@@ -123,10 +89,11 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 	var stopping Member
 	found := false
 	for _, id := range p.Replicas {
-		if _, ok := memberOf(ms, id); !ok {
+		m, ok := memberOf(ms, id)
+		if !ok {
 			continue
 		}
-		m, _ := image.member(id)
+		m, _ = image.present(m)
 		if !image.Brokers[id].Stopping {
 			return m, true
 		}
@@ -177,10 +144,13 @@ func (p *Partition) elect(m Member) {
 // followELR makes the ELR of p, whose ISR is new, from what the partition was
 // before (KIP-966). While the ISR is smaller than the minimum, whoever leaves it
 // stays eligible, since nothing is committed until it has grown again, except
-// that one that comes back after a crash may have lost something.
+// one that comes back after a crash of its machine, or without the log's directory:
+// it may have lost something. Nor is anything committed while nobody leads, so that
+// a lower minimum makes nobody less eligible then.
 func (p *Partition) followELR(image *Image, before *Partition, minISR int) {
-	if len(p.ISR) >= min(max(minISR, 1), len(p.Replicas)) {
-		p.ELR, p.ELREpochs = nil, nil
+	_, led := image.Leader(p)
+	if led && len(p.ISR) >= min(max(minISR, 1), len(p.Replicas)) {
+		p.setELR(nil)
 		return
 	}
 	var elr []Member
@@ -188,7 +158,7 @@ func (p *Partition) followELR(image *Image, before *Partition, minISR int) {
 		if m.Epoch == 0 || slices.Contains(p.ISR, m.Broker) || !slices.Contains(p.Replicas, m.Broker) {
 			continue
 		}
-		if present, registered := image.member(m.Broker); registered {
+		if present, registered := image.present(m); registered {
 			if !image.survived(m) {
 				continue
 			}

@@ -113,6 +113,11 @@ func (c *Controller) judge(ctx context.Context, suspect Member) {
 		log.Debug("a broker under suspicion is not known to be dead", slog.Any("error", err))
 		return
 	}
+	c.end(ctx, broker, log)
+}
+
+// end ends the registration of a broker whose process is gone.
+func (c *Controller) end(ctx context.Context, broker Broker, log *slog.Logger) {
 	if broker.Lease == 0 {
 		return // a registration of an older kind: there is nothing to end it by
 	}

@@ -55,18 +55,21 @@ type topicValue struct {
 // partitionValue is one partition's state; see Partition for the fields.
 type partitionValue struct {
 	kept
-	V                 version `json:"v"`
-	Replicas          []int32 `json:"replicas"`
-	ISR               []int32 `json:"isr"`
-	ISREpochs         []int64 `json:"isr_epochs,omitempty"`
-	Adding            []int32 `json:"adding,omitempty"`
-	Removing          []int32 `json:"removing,omitempty"`
-	ELR               []int32 `json:"elr,omitempty"`
-	ELREpochs         []int64 `json:"elr_epochs,omitempty"`
-	Leader            int32   `json:"leader"`
-	LeaderEpoch       int32   `json:"leader_epoch"`
-	LeaderBrokerEpoch int64   `json:"leader_broker_epoch"`
-	PartitionEpoch    int32   `json:"partition_epoch"`
+	V                 version       `json:"v"`
+	Replicas          []int32       `json:"replicas"`
+	ISR               []int32       `json:"isr"`
+	ISREpochs         []int64       `json:"isr_epochs,omitempty"`
+	ISRDirs           []DirectoryID `json:"isr_dirs,omitempty"`
+	Adding            []int32       `json:"adding,omitempty"`
+	Removing          []int32       `json:"removing,omitempty"`
+	ELR               []int32       `json:"elr,omitempty"`
+	ELREpochs         []int64       `json:"elr_epochs,omitempty"`
+	ELRDirs           []DirectoryID `json:"elr_dirs,omitempty"`
+	Leader            int32         `json:"leader"`
+	LeaderEpoch       int32         `json:"leader_epoch"`
+	LeaderBrokerEpoch int64         `json:"leader_broker_epoch"`
+	UncleanEpoch      int32         `json:"unclean_epoch,omitempty"`
+	PartitionEpoch    int32         `json:"partition_epoch"`
 	// CreatedMs tells the age of a creation that has not been finished.
 	CreatedMs int64 `json:"created_ms"`
 }
@@ -79,9 +82,12 @@ type brokerValue struct {
 	Rack        string     `json:"rack,omitempty"`
 	Listeners   []Listener `json:"listeners"`
 	StartedMs   int64      `json:"started_ms"`
-	// PreviousEpoch and Stopping are Broker's.
-	PreviousEpoch int64 `json:"previous_epoch,omitempty"`
-	Stopping      bool  `json:"stopping,omitempty"`
+	// The rest is as in Broker.
+	Directories     []DirectoryID `json:"directories,omitempty"`
+	PreviousEpoch   int64         `json:"previous_epoch,omitempty"`
+	LostDirectories []DirectoryID `json:"lost_directories,omitempty"`
+	LostEpoch       int64         `json:"lost_epoch,omitempty"`
+	Stopping        bool          `json:"stopping,omitempty"`
 	// Features are what the broker supports.
 	Features map[string]FeatureRange `json:"features,omitempty"`
 }
@@ -163,10 +169,10 @@ func explain(kv KV, err error) error {
 
 func (p *Partition) encode() []byte {
 	return encode(partitionValue{
-		kept: p.kept, V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, Adding: p.Adding, Removing: p.Removing,
-		ELR: p.ELR, ELREpochs: p.ELREpochs,
+		kept: p.kept, V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, ISRDirs: p.ISRDirectories,
+		Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, ELREpochs: p.ELREpochs, ELRDirs: p.ELRDirectories,
 		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, LeaderBrokerEpoch: p.LeaderBrokerEpoch,
-		PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
+		UncleanEpoch: p.UncleanEpoch, PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
 	})
 }
 
@@ -176,10 +182,10 @@ func decodePartition(kv KV) (Partition, error) {
 		return Partition{}, err
 	}
 	return Partition{
-		kept: v.kept, Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), Adding: v.Adding, Removing: v.Removing,
-		ELR: v.ELR, ELREpochs: epochsOf(v.ELR, v.ELREpochs),
+		kept: v.kept, Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), ISRDirectories: v.ISRDirs,
+		Adding: v.Adding, Removing: v.Removing, ELR: v.ELR, ELREpochs: epochsOf(v.ELR, v.ELREpochs), ELRDirectories: v.ELRDirs,
 		Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, LeaderBrokerEpoch: v.LeaderBrokerEpoch,
-		PartitionEpoch: v.PartitionEpoch, Revision: kv.ModRevision, createdMs: v.CreatedMs,
+		UncleanEpoch: v.UncleanEpoch, PartitionEpoch: v.PartitionEpoch, Revision: kv.ModRevision, createdMs: v.CreatedMs,
 	}, nil
 }
 
@@ -195,7 +201,8 @@ func epochsOf(ids []int32, epochs []int64) []int64 {
 func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
-		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), PreviousEpoch: b.PreviousEpoch, Stopping: b.Stopping,
+		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), Directories: b.Directories,
+		PreviousEpoch: b.PreviousEpoch, LostDirectories: b.LostDirectories, LostEpoch: b.LostEpoch, Stopping: b.Stopping,
 		Features: b.Features,
 	})
 }
@@ -207,7 +214,8 @@ func decodeBroker(id int32, kv KV) (Broker, error) {
 	}
 	return Broker{
 		ID: id, Epoch: kv.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
-		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), PreviousEpoch: v.PreviousEpoch, Stopping: v.Stopping,
+		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), Directories: v.Directories,
+		PreviousEpoch: v.PreviousEpoch, LostDirectories: v.LostDirectories, LostEpoch: v.LostEpoch, Stopping: v.Stopping,
 		Features: v.Features, Lease: kv.Lease,
 	}, nil
 }

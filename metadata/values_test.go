@@ -69,8 +69,8 @@ func key(name string) func(*Topic) []string {
 	return func(*Topic) []string { return []string{name} }
 }
 
-// planned writes what the controller calls for.
-func planned(ctx context.Context, c *cluster, o PlanOptions) error {
+// writeFrom writes what the controller calls for.
+func writeFrom(ctx context.Context, c *cluster, o PlanOptions) error {
 	changes := Plan(c.follower.Image(), o)
 	revision, errs := writeAll(ctx, c.store, nil, changes)
 	_, err := c.follower.WaitRevision(ctx, revision)
@@ -109,11 +109,11 @@ var writePaths = []writePath{
 			return err
 		}
 		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 2 })
-		return planned(t.Context(), c, PlanOptions{})
+		return writeFrom(t.Context(), c, PlanOptions{})
 	}},
 	{"the balance of leaders", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
 		ledBySecond(t, c)
-		return planned(t.Context(), c, PlanOptions{Rebalance: true})
+		return writeFrom(t.Context(), c, PlanOptions{Rebalance: true})
 	}},
 	{"ElectLeaders", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
 		ledBySecond(t, c)
@@ -131,7 +131,7 @@ var writePaths = []writePath{
 		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{begin})...); err != nil {
 			return err
 		}
-		return planned(t.Context(), c, PlanOptions{})
+		return writeFrom(t.Context(), c, PlanOptions{})
 	}},
 	{"CreatePartitions", ofTopic, func(t *testing.T, c *cluster, _ []*Registration) error {
 		return c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err
@@ -144,7 +144,7 @@ var writePaths = []writePath{
 			return err
 		}
 		c.wait(t, func(m *Image) bool { return m.Revision >= revision })
-		return planned(t.Context(), c, PlanOptions{Now: time.UnixMilli(1).Add(time.Hour)})
+		return writeFrom(t.Context(), c, PlanOptions{Now: time.UnixMilli(1).Add(time.Hour)})
 	}},
 	{"UpdateConfigs", key(topicConfigsPrefix + "a"), func(t *testing.T, c *cluster, _ []*Registration) error {
 		return configure(t.Context(), c, ConfigResource{Kind: TopicConfig, Topic: "a"}, map[string]string{"k": "2"})

@@ -35,7 +35,8 @@ type FetchPartition struct {
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
 	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be told of a higher one.
 	HighWatermark int64
-	LogStart      int64 // of a follower's log
+	LogStart      int64                // of a follower's log
+	Directory     metadata.DirectoryID // where a follower has its log; zero: it does not say
 }
 
 // FetchResult is the answer for one partition. Its Records must be released, also beside an error.
@@ -134,7 +135,7 @@ func (f *fetch) read(i int) {
 	result.ReadResult, result.Err = p.Partition.readLocal(ReadRequest{
 		Offset: p.Offset, MaxBytes: min(p.MaxBytes, max(f.left, 0)), MinOne: f.nonzero == 0,
 		Isolation: f.params.Isolation, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
-		Replica: f.params.Replica, LogStart: p.LogStart, FromFollower: f.params.FromFollower, again: again,
+		Replica: f.params.Replica, LogStart: p.LogStart, Directory: p.Directory, FromFollower: f.params.FromFollower, again: again,
 	})
 	f.stop = f.stop || result.Err != nil || result.Diverging != nil || f.params.Replica != nil && newsForReplica(p, result, again, logStart)
 	switch {

@@ -24,7 +24,7 @@ func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, follow
 	ready = p.log.Offline() == nil && (!p.config.Load().flushesEach() || p.log.FlushedOffset() >= end)
 	return ReplicaPosition{
 		TopicID: p.topicID, Partition: p.tp.Partition, Offset: end, LogStart: p.log.StartOffset(),
-		LeaderEpoch: r.epoch, LastFetchedEpoch: p.log.LatestEpoch(),
+		LeaderEpoch: r.epoch, LastFetchedEpoch: p.log.LatestEpoch(), Directory: p.directory(),
 	}, true, ready
 }
 

@@ -62,6 +62,7 @@ func (w *isrWriter) run(ctx context.Context) {
 			return
 		case <-tick.C:
 			for p := range w.m.Partitions() {
+				p.tellDirectory()
 				p.shrink(lag)
 			}
 			continue

@@ -161,5 +161,21 @@ func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch i
 	return EpochEnd{Epoch: found, EndOffset: end}, nil
 }
 
+// LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, whoever leads. For an epoch after the newest one it is the newest one
+// and the log's end.
+func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
+	if p.role.Load().gone {
+		return EpochEnd{-1, -1}, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
+	}
+	if err := p.log.Offline(); err != nil {
+		return EpochEnd{-1, -1}, fmt.Errorf("%s: %w", p.tp, err)
+	}
+	if latest := p.log.LatestEpoch(); epoch >= latest {
+		return EpochEnd{latest, p.log.EndOffset()}, nil
+	}
+	found, end := p.log.EndOffsetForEpoch(epoch)
+	return EpochEnd{found, end}, nil
+}
+
 // ToHighWatermark as the offset of DeleteRecords deletes all that is committed.
 const ToHighWatermark = -1

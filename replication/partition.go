@@ -54,6 +54,7 @@ type Partition struct {
 
 	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
 	restoring atomic.Bool             // takes its state from the remote tier
+	moving    atomic.Bool             // is about to be in another data directory, see Moving
 	attached  bool                    // to the tier; the applier's
 	told      role                    // that a listener knows; the applier's
 }

@@ -36,6 +36,7 @@ type ReplicaPosition struct {
 	LeaderEpoch      int32 // that the leader is to have
 	LastFetchedEpoch int32 // of the last record before Offset, -1 for none
 	MaxBytes         int32
+	Directory        metadata.DirectoryID // where the follower has its log; zero while it is about to move
 }
 
 // ReplicaFetched is the answer for one partition that has news.

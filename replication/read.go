@@ -32,6 +32,8 @@ type ReadRequest struct {
 	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from LogStart on.
 	Replica  *metadata.Member
 	LogStart int64
+	// Directory is where its log is; zero: it does not say.
+	Directory metadata.DirectoryID
 	// FromFollower permits a consumer to read from a replica that does not lead (KIP-392).
 	FromFollower bool
 	again        bool // the same request looks again: its Offset says nothing new
@@ -145,7 +147,7 @@ func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	}
 	if r.Replica != nil {
 		if !r.again {
-			p.fetchedBy(*r.Replica, role, r.Offset, r.LogStart)
+			p.fetchedBy(metadata.Member{Broker: r.Replica.Broker, Epoch: r.Replica.Epoch, Directory: r.Directory}, role, r.Offset, r.LogStart)
 			result.HighWatermark = p.log.HighWatermark()
 		}
 		result.RemoteEndOffset = p.log.RemoteEndOffset()

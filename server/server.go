@@ -24,6 +24,7 @@ import (
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
+	"github.com/varvelog/varve/vfs"
 )
 
 // Options are what Run needs.
@@ -76,6 +77,10 @@ type server struct {
 	admin        *metadata.Admin
 	registration *metadata.Registration // made before it registers, see join
 	controller   *metadata.Controller
+
+	lastRegistration *lastRegistration
+	past             metadata.Past
+	dirFailed        chan struct{} // one token: a data directory has failed
 }
 
 // Run starts a broker, serves until ctx ends, and stops it. The error is why it
@@ -89,6 +94,7 @@ func Run(ctx context.Context, o Options) error {
 func newServer(o Options) *server {
 	s := &server{
 		Options: o, log: o.Logger, parts: newStages(o.Logger), registry: prometheus.NewRegistry(), settings: newSettings(o.Config),
+		dirFailed: make(chan struct{}, 1),
 	}
 	s.values = s.settings.Layers().Broker()
 	s.registry.MustRegister(processMetrics(o.Version)...)
@@ -219,6 +225,9 @@ func (s *server) openLogs(ctx context.Context) error {
 		return err
 	}
 	s.settings.follow(s.follower.Image())
+	if s.lastRegistration, err = readLastRegistration(vfs.OS{}, s.Config.DataDir, readBootID(vfs.OS{}), s.log); err != nil {
+		return err
+	}
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
 		Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
@@ -232,20 +241,26 @@ func (s *server) openLogs(ctx context.Context) error {
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
 		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
+		OnDirFailed:        s.onDirFailed,
+		Moving: func(ctx context.Context, topic string, partition int32) (func(), error) {
+			return s.replicas.Moving(ctx, topic, partition)
+		},
 	})
 	if err != nil {
 		return err
 	}
 	s.parts.add("local log", s.closeLogs)
-	return nil
+	// At once: the recovery may have taken away what says that a directory lacks something.
+	s.past, err = s.lastRegistration.begin(directoryIDs(s.logs.OnlineDirs()), directoryIDs(s.logs.DistrustedDirs()))
+	return err
 }
 
 // closeLogs writes down that this broker has lost nothing, if that is so.
 func (s *server) closeLogs() error {
-	if err := s.logs.Close(); err != nil || s.registration == nil {
+	if err := s.logs.Close(); err != nil {
 		return err
 	}
-	return markCleanStop(s.Config.DataDir, s.registration.Epoch())
+	return s.lastRegistration.clean()
 }
 
 // startData starts what works on the logs: the tier, the replicas, the
@@ -264,7 +279,7 @@ func (s *server) startData(ctx context.Context) error {
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
-	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now, MinISR: s.minISR})
+	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now, MinISR: s.minISR, LogEnds: s.dialer().LogEnds, Logger: s.log})
 	if err := s.prepareRegistration(); err != nil {
 		return err
 	}
@@ -283,6 +298,7 @@ func (s *server) startData(ctx context.Context) error {
 		Followers:   s.followers(ctx),
 		Throttling:  s.throttling(),
 	})
+	s.parts.run(ctx, "failed directories", s.tellDirectories)
 	s.startGroups(ctx)
 	if err := s.followTiered(); err != nil {
 		return err
@@ -317,18 +333,16 @@ func (s *server) prepareRegistration() error {
 	if err != nil {
 		return err
 	}
-	previous, err := takeCleanStop(s.Config.DataDir)
-	if err != nil {
-		return err
-	}
 	s.registration = metadata.NewRegistration(metadata.RegistrationOptions{
-		PreviousEpoch: previous,
-		Store:         s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
+		Past: s.past, Directories: directoryIDs(s.logs.OnlineDirs()),
+		Registered: func(epoch int64) { s.lastRegistration.registered(epoch, directoryIDs(s.logs.OnlineDirs())) },
+		Store:      s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
 		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds),
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
 		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
+		LogEnds: s.dialer().LogEnds,
 	})
 	return nil
 }
@@ -359,19 +373,17 @@ func (s *server) join(ctx context.Context) error {
 	return s.replicas.AwaitServed(ctx, topicIDs(image))
 }
 
-// elected tells whether every partition with a replica here has got a leader
-// since this broker registered.
+// elected tells whether every partition that was led here has got a leader since this
+// broker registered, if there is somebody to be elected.
 func (s *server) elected(m *metadata.Image, epoch int64) bool {
 	if m.Brokers[s.Config.NodeID].Epoch < epoch {
 		return false
 	}
 	for t := range m.Topics() {
 		for i := range t.Partitions {
-			if t.Partitions[i].Leader != s.Config.NodeID {
-				continue
-			}
-			if _, ok := m.Leader(&t.Partitions[i]); !ok {
-				return false
+			p := &t.Partitions[i]
+			if _, led := m.Leader(p); !led && p.Leader == s.Config.NodeID && m.Electable(p) {
+				return false // one that waits for others would be waited for in vain
 			}
 		}
 	}

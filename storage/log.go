@@ -50,6 +50,9 @@ type place struct {
 // dir is the data directory that the log is in.
 func (l *Log) dir() *dataDir { return l.place.Load().dir }
 
+// DirectoryID is the directory.id of the data directory that the log is in.
+func (l *Log) DirectoryID() [16]byte { return l.dir().id }
+
 // path is the log's own directory.
 func (l *Log) path() string { return l.place.Load().path }
 

@@ -370,12 +370,25 @@ func (m *Manager) carryOut(ctx context.Context, mv *move) error {
 		err = c.run(ctx)
 	}
 	if err == nil {
-		err = m.switchOver(mv, &c) //nolint:contextcheck // nothing breaks it off
+		err = m.moveTo(ctx, mv, &c)
 	}
 	if ctx.Err() != nil && !errors.Is(err, errMoveDropped) && err != nil {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// moveTo switches over once whoever has to know where logs are is ready for it.
+func (m *Manager) moveTo(ctx context.Context, mv *move, c *moveCopy) error {
+	done, err := m.options.Moving(ctx, mv.log.key.topic, mv.log.key.partition)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err = c.run(ctx); err != nil { // what was appended meanwhile
+		return err
+	}
+	return m.switchOver(mv, c) //nolint:contextcheck // nothing breaks it off
 }
 
 // pace waits until n bytes more may be copied.

@@ -11,6 +11,7 @@ var (
 	topicPartitions    = gauge("kafka_topic_partitions", "Partitions of the topic.", "topic")
 	activeController   = gauge("kafka_controller_kafkacontroller_activecontrollercount", "1 on the broker that is the controller, 0 on the others.")
 	offlinePartitions  = gauge("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a live leader; 0 on brokers that are not the controller.")
+	waitingPartitions  = gauge("varve_controller_waitingpartitionscount", "Partitions without a leader that wait for brokers which may have all that was committed; 0 on brokers that are not the controller.")
 	activeBrokers      = gauge("kafka_controller_kafkacontroller_activebrokercount", "Brokers that are alive; 0 on brokers that are not the controller.")
 	fencedBrokers      = gauge("kafka_controller_kafkacontroller_fencedbrokercount", "Brokers that are down and not unregistered; 0 on brokers that are not the controller.")
 	globalTopics       = gauge("kafka_controller_kafkacontroller_globaltopiccount", "Topics; 0 on brokers that are not the controller.")
@@ -22,14 +23,14 @@ type clusterCollector struct{ o Options }
 
 func (clusterCollector) families() []family {
 	return []family{
-		brokers, brokerInfo, topicPartitions, activeController, activeBrokers, fencedBrokers, offlinePartitions, globalTopics, globalPartitions, preferredImbalance,
+		brokers, brokerInfo, topicPartitions, activeController, activeBrokers, fencedBrokers, offlinePartitions, waitingPartitions, globalTopics, globalPartitions, preferredImbalance,
 	}
 }
 
 func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 	image, controller := c.o.Image(), c.o.IsController()
 	activeController.send(ch, truth(controller))
-	var alive, fenced, dark, topics, partitions, elsewhere int
+	var alive, fenced, dark, waiting, topics, partitions, elsewhere int
 	if controller {
 		alive = len(image.Brokers)
 		for id := range image.Known {
@@ -37,8 +38,9 @@ func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 			fenced += count(!live)
 		}
 		topics = image.TopicCount()
-		for range offline(image) {
+		for _, p := range offline(image) {
 			dark++
+			waiting += count(len(image.Awaited(p)) > 0)
 		}
 		for t := range image.Topics() {
 			partitions += len(t.Partitions)
@@ -60,6 +62,7 @@ func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 	activeBrokers.send(ch, float64(alive))
 	fencedBrokers.send(ch, float64(fenced))
 	offlinePartitions.send(ch, float64(dark))
+	waitingPartitions.send(ch, float64(waiting))
 	globalTopics.send(ch, float64(topics))
 	globalPartitions.send(ch, float64(partitions))
 	preferredImbalance.send(ch, float64(elsewhere))

@@ -180,9 +180,10 @@ func TestControllerTellsOfPartitionsWithoutALeader(t *testing.T) {
 	got := series(t, &partitionCollector{c.Options, 100}, clusterCollector{c.Options})
 	want(t, got, map[string]float64{
 		"kafka_topic_partition_leader{0,a}": 1, "kafka_topic_partition_leader{1,a}": -1, "kafka_controller_kafkacontroller_offlinepartitionscount{}": 1,
+		"varve_controller_waitingpartitionscount{}":            1,
 		"kafka_controller_kafkacontroller_activebrokercount{}": 1, "kafka_controller_kafkacontroller_fencedbrokercount{}": 1,
 		"kafka_topic_partition_under_replicated_partition{0,a}": 0, "kafka_topic_partition_under_replicated_partition{1,a}": 1,
-	}, "kafka_topic_partition_leader{", "kafka_topic_partition_under", "kafka_controller_kafkacontroller_offline", "kafka_controller_kafkacontroller_activebroker", "kafka_controller_kafkacontroller_fenced")
+	}, "kafka_topic_partition_leader{", "kafka_topic_partition_under", "kafka_controller_kafkacontroller_offline", "kafka_controller_kafkacontroller_activebroker", "kafka_controller_kafkacontroller_fenced", "varve_controller")
 }
 
 func TestTopicsAreBounded(t *testing.T) {

@@ -27,7 +27,8 @@ func newClusterCommand(a *app) *cobra.Command {
 		Use: "status", Short: "Show brokers and what is wrong with partitions", Args: takes(0, 0, "no arguments"),
 		Long: "Show the brokers, what each has, and the partitions that lack replicas, the worst first.\n\n" +
 			"The state is healthy; degraded when partitions lack replicas and still take writes; unhealthy when some have no leader, or\n" +
-			"fewer replicas in sync than min.insync.replicas (of a topic with fewer replicas: than these).\n\n" +
+			"fewer replicas in sync than min.insync.replicas (of a topic with fewer replicas: than these), or a leader that was elected uncleanly.\n" +
+			"A partition without a leader waits for the brokers that may have everything; if it waits for nobody, only an unclean election helps.\n\n" +
 			"Exit status: 0 when healthy or degraded, " + strconv.Itoa(exitUnhealthy) + " when unhealthy, 1 when it cannot be told.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
@@ -59,6 +60,9 @@ func readClusterStatus(ctx context.Context, c *client.Client) (clusterStatus, er
 	names := make([]string, len(topics))
 	for i, t := range topics {
 		names[i] = t.Name
+	}
+	if err = c.Elections(ctx, topics); err != nil {
+		return clusterStatus{}, err
 	}
 	settings, err := c.TopicSetting(ctx, "min.insync.replicas", names...)
 	if err != nil {
@@ -105,8 +109,8 @@ func (a *app) printClusterStatus(s clusterStatus, all bool) error {
 	if _, err := fmt.Fprintln(a.out); err != nil {
 		return err
 	}
-	err := a.printTable([]string{"PARTITIONS", "UNDER-REPLICATED", "BELOW MIN ISR", "OFFLINE", "REASSIGNING"}, [][]string{{
-		strconv.Itoa(p.Total), strconv.Itoa(p.UnderReplicated), strconv.Itoa(p.BelowMinISR), strconv.Itoa(p.Offline), strconv.Itoa(p.Reassigning),
+	err := a.printTable([]string{"PARTITIONS", "UNDER-REPLICATED", "BELOW MIN ISR", "OFFLINE", "UNCLEAN", "REASSIGNING"}, [][]string{{
+		strconv.Itoa(p.Total), strconv.Itoa(p.UnderReplicated), strconv.Itoa(p.BelowMinISR), strconv.Itoa(p.Offline), strconv.Itoa(p.Unclean), strconv.Itoa(p.Reassigning),
 	}})
 	if err != nil || len(s.Problems) == 0 {
 		return err
@@ -119,13 +123,13 @@ func (a *app) printProblems(s clusterStatus) error {
 	for i, p := range s.Problems {
 		rows[i] = []string{
 			client.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String(), p.State, number(int64(p.Leader)),
-			int32s(p.Replicas), orAbsent(int32s(p.ISR)), orAbsent(int32s(p.Missing)), strconv.Itoa(p.MinISR),
+			int32s(p.Replicas), orAbsent(int32s(p.ISR)), orAbsent(int32s(p.Missing)), strconv.Itoa(p.MinISR), p.waits(),
 		}
 	}
 	if _, err := fmt.Fprintln(a.out); err != nil {
 		return err
 	}
-	if err := a.printTable([]string{"PARTITION", "STATE", "LEADER", "REPLICAS", "ISR", "MISSING", "MIN ISR"}, rows); err != nil {
+	if err := a.printTable([]string{"PARTITION", "STATE", "LEADER", "REPLICAS", "ISR", "MISSING", "MIN ISR", "WAITS FOR"}, rows); err != nil {
 		return err
 	}
 	if s.Omitted == 0 {
@@ -179,29 +183,46 @@ type partitionSums struct {
 	UnderReplicated int `json:"under_replicated"`
 	BelowMinISR     int `json:"below_min_isr"`
 	Offline         int `json:"offline"`
+	Unclean         int `json:"unclean"` // led by a replica that was elected uncleanly
 	Reassigning     int `json:"reassigning"`
 }
 
 type partitionProblem struct {
 	Topic     string  `json:"topic"`
 	Partition int32   `json:"partition"`
-	State     string  `json:"state"` // offline, below-min-isr, under-replicated
+	State     string  `json:"state"` // offline, unclean, below-min-isr, under-replicated
 	Leader    int32   `json:"leader"`
 	Replicas  []int32 `json:"replicas"`
 	ISR       []int32 `json:"isr"`
 	Missing   []int32 `json:"missing"`
 	MinISR    int     `json:"min_isr"`
-	severity  int
+	// WaitsFor are brokers that a partition without a leader waits for.
+	WaitsFor []int32 `json:"waits_for"`
+	severity int
+	// tooFew: fewer are in sync than MinISR; lacks: fewer than there are replicas.
+	tooFew, lacks bool
+}
+
+// waits says whom a partition waits for to be led.
+func (p *partitionProblem) waits() string {
+	switch {
+	case p.severity != offlinePartition:
+		return absent
+	case len(p.WaitsFor) == 0:
+		return "nobody"
+	}
+	return int32s(p.WaitsFor)
 }
 
 // What a partition's state may be, by severity.
 const (
 	underReplicated = iota + 1
 	belowMinISR
+	uncleanLeader
 	offlinePartition
 )
 
-var severityNames = map[int]string{underReplicated: "under-replicated", belowMinISR: "below-min-isr", offlinePartition: "offline"}
+var severityNames = map[int]string{underReplicated: "under-replicated", belowMinISR: "below-min-isr", uncleanLeader: "unclean", offlinePartition: "offline"}
 
 // newClusterStatus is a pure function of what the cluster says. A broker that is fenced is down, and so is one that is a replica of something
 // and is not in the list.
@@ -250,7 +271,7 @@ func newClusterStatus(cluster client.Cluster, topics []client.Topic, minISR map[
 		return (len(a.ISR) - a.MinISR) - (len(b.ISR) - b.MinISR)
 	})
 	switch {
-	case s.Partitions.Offline+s.Partitions.BelowMinISR > 0:
+	case s.Partitions.Offline+s.Partitions.BelowMinISR+s.Partitions.Unclean > 0:
 		s.State = "unhealthy"
 	case s.Partitions.UnderReplicated > 0:
 		s.State = "degraded"
@@ -279,13 +300,16 @@ func problemOf(topic string, p client.Partition, minISR int, adding []int32) par
 	}
 	problem := partitionProblem{
 		Topic: topic, Partition: p.ID, Leader: p.Leader, Replicas: p.Replicas, ISR: p.ISR, Missing: missing, MinISR: min(minISR, len(p.Replicas)),
+		WaitsFor: append([]int32{}, p.Awaited...), tooFew: inSync < min(minISR, len(p.Replicas)), lacks: inSync < wanted,
 	}
 	switch {
 	case p.Leader < 0:
 		problem.severity = offlinePartition
-	case inSync < problem.MinISR:
+	case p.UncleanEpoch != 0 && p.UncleanEpoch == p.LeaderEpoch:
+		problem.severity = uncleanLeader
+	case problem.tooFew:
 		problem.severity = belowMinISR
-	case inSync < wanted:
+	case problem.lacks:
 		problem.severity = underReplicated
 	}
 	problem.State = severityNames[problem.severity]
@@ -295,15 +319,22 @@ func problemOf(topic string, p client.Partition, minISR int, adding []int32) par
 // count adds a partition to the sums.
 func (s *clusterStatus) count(p partitionProblem) {
 	s.Partitions.Total++
-	if p.severity >= underReplicated {
-		s.Partitions.UnderReplicated++
-		s.Problems = append(s.Problems, p)
+	if p.severity == 0 {
+		return
 	}
-	if p.severity >= belowMinISR {
+	s.Problems = append(s.Problems, p)
+	offline := p.severity == offlinePartition
+	if offline || p.lacks || p.tooFew {
+		s.Partitions.UnderReplicated++
+	}
+	if offline || p.tooFew {
 		s.Partitions.BelowMinISR++
 	}
-	if p.severity == offlinePartition {
+	if offline {
 		s.Partitions.Offline++
+	}
+	if p.severity == uncleanLeader {
+		s.Partitions.Unclean++
 	}
 }
 
@@ -318,6 +349,9 @@ func (s *clusterStatus) err() error {
 	}
 	if n := s.Partitions.BelowMinISR - s.Partitions.Offline; n > 0 {
 		what = append(what, plural(int64(n), "partition")+" below min.insync.replicas")
+	}
+	if n := s.Partitions.Unclean; n > 0 {
+		what = append(what, plural(int64(n), "partition")+" with a leader that was elected uncleanly")
 	}
 	return &statusError{status: exitUnhealthy, text: "unhealthy: " + strings.Join(what, ", ")}
 }

@@ -30,6 +30,8 @@ func TestProblemsOfPartitions(t *testing.T) {
 		"fewer replicas than":   {client.Partition{Leader: 1, Replicas: list(1), ISR: list(1)}, 2, nil, "", nil},
 		"no leader":             {client.Partition{Leader: -1, Replicas: list(1, 2), ISR: list(2), Offline: list(1, 2)}, 1, nil, "offline", list(1, 2)},
 		"dead and still in ISR": {client.Partition{Leader: 1, Replicas: list(1, 2), ISR: list(1, 2), Offline: list(2)}, 1, nil, "under-replicated", list(2)},
+		"elected uncleanly":     {client.Partition{Leader: 1, LeaderEpoch: 4, UncleanEpoch: 4, Replicas: list(1, 2), ISR: list(1)}, 1, nil, "unclean", list(2)},
+		"cleanly since":         {client.Partition{Leader: 1, LeaderEpoch: 5, UncleanEpoch: 4, Replicas: list(1, 2), ISR: list(1, 2)}, 1, nil, "", nil},
 		"being added":           {client.Partition{Leader: 1, Replicas: list(4, 1, 2), ISR: list(1, 2)}, 2, list(4), "", nil},
 		"one lacks, one added":  {client.Partition{Leader: 1, Replicas: list(4, 1, 2), ISR: list(1)}, 1, list(4), "under-replicated", list(2)},
 	} {
@@ -43,7 +45,7 @@ func TestProblemsOfPartitions(t *testing.T) {
 func sickTopics() []client.Topic {
 	return []client.Topic{
 		{Name: "lacks", Partitions: []client.Partition{{ID: 0, Leader: 1, Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2}}}},
-		{Name: "off", Partitions: []client.Partition{{ID: 0, Leader: -1, Replicas: []int32{3}, ISR: []int32{3}, Offline: []int32{3}}}},
+		{Name: "off", Partitions: []client.Partition{{ID: 0, Leader: -1, Replicas: []int32{3}, ISR: []int32{3}, Offline: []int32{3}, Awaited: []int32{3}}}},
 		{Name: "well", Partitions: []client.Partition{{ID: 0, Leader: 2, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}}},
 	}
 }
@@ -51,7 +53,10 @@ func sickTopics() []client.Topic {
 // The worst partition is first, a broker that is in no list is down, and the exit status tells.
 func TestClusterStatusTable(t *testing.T) {
 	a, out := testApp("table")
-	s := newClusterStatus(threeBrokers, sickTopics(), map[string]int{"lacks": 2, "off": 1, "well": 1}, []client.Reassignment{{}})
+	topics := append(sickTopics(), client.Topic{Name: "unclean", Partitions: []client.Partition{
+		{ID: 0, Leader: 2, LeaderEpoch: 7, UncleanEpoch: 7, Replicas: []int32{1, 2}, ISR: []int32{1, 2}},
+	}})
+	s := newClusterStatus(threeBrokers, topics, map[string]int{"lacks": 2, "off": 1, "well": 1, "unclean": 1}, []client.Reassignment{{}})
 	s.Features = map[string]int16{"varve.version": 1, "group.version": 2}
 	if err := a.printClusterStatus(s, false); err != nil {
 		t.Fatal(err)
@@ -60,23 +65,24 @@ func TestClusterStatusTable(t *testing.T) {
 cluster c  controller 1  group.version 2  varve.version 1  unhealthy
 
 BROKER  STATE  RACK  ADDRESS  REPLICAS  LEADERS  PREFERRED
-1       alive  a     h1:9092  2         1        2
-2       alive  b     h2:9092  2         1        0
+1       alive  a     h1:9092  3         1        3
+2       alive  b     h2:9092  3         2        0
 3       down   -     -        2         0        1
 4       down   -     h4:9092  0         0        0
 
-PARTITIONS  UNDER-REPLICATED  BELOW MIN ISR  OFFLINE  REASSIGNING
-3           2                 1              1        1
+PARTITIONS  UNDER-REPLICATED  BELOW MIN ISR  OFFLINE  UNCLEAN  REASSIGNING
+4           2                 1              1        1        1
 
-PARTITION  STATE             LEADER  REPLICAS  ISR  MISSING  MIN ISR
-off:0      offline           -       3         3    3        1
-lacks:0    under-replicated  1       1,2,3     1,2  3        2
+PARTITION  STATE             LEADER  REPLICAS  ISR  MISSING  MIN ISR  WAITS FOR
+off:0      offline           -       3         3    3        1        3
+unclean:0  unclean           2       1,2       1,2  -        1        -
+lacks:0    under-replicated  1       1,2,3     1,2  3        2        -
 `
 	if got := "\n" + out.String(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 	err := s.err()
-	if exitStatus(err) != 3 || err.Error() != "unhealthy: 1 partition without a leader" {
+	if exitStatus(err) != 3 || err.Error() != "unhealthy: 1 partition without a leader, 1 partition with a leader that was elected uncleanly" {
 		t.Errorf("status %d, %v", exitStatus(err), err)
 	}
 }

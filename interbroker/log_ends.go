@@ -1,0 +1,59 @@
+package interbroker
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+)
+
+const (
+	// epochVersion is the first of OffsetForLeaderEpoch with flexible headers.
+	epochVersion = 4
+	// debuggingConsumer is the replica id to which every replica answers from its own log.
+	debuggingConsumer = -2
+)
+
+// LogEnds asks a broker where its logs of partitions end, whoever leads them, over a connection of its own. Partitions that it does not have,
+// or whose log is offline, are not in the answer. It is a metadata.AskLogEnds.
+func (d Dialer) LogEnds(ctx context.Context, broker metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
+	c := &Conn{dialer: d, broker: broker, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
+	defer c.Close()
+	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+	req.Version, req.ReplicaID = epochVersion, debuggingConsumer
+	topics := map[string]int{}
+	for _, tp := range tps {
+		at, ok := topics[tp.Topic]
+		if !ok {
+			at = len(req.Topics)
+			topics[tp.Topic] = at
+			t := kmsg.NewOffsetForLeaderEpochRequestTopic()
+			t.Topic = tp.Topic
+			req.Topics = append(req.Topics, t)
+		}
+		p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
+		p.Partition, p.LeaderEpoch, p.CurrentLeaderEpoch = tp.Partition, math.MaxInt32, -1
+		req.Topics[at].Partitions = append(req.Topics[at].Partitions, p)
+	}
+	body, err := c.exchange(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
+	if err = resp.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("ask broker %d for the ends of its logs: read the answer: %w", broker.ID, err)
+	}
+	ends := make(map[metadata.TopicPartition]metadata.LogEnd, len(tps))
+	for i := range resp.Topics {
+		for _, p := range resp.Topics[i].Partitions {
+			if protocol.ErrorCode(p.ErrorCode) == protocol.None {
+				ends[metadata.TopicPartition{Topic: resp.Topics[i].Topic, Partition: p.Partition}] = metadata.LogEnd{LeaderEpoch: p.LeaderEpoch, Offset: p.EndOffset}
+			}
+		}
+	}
+	return ends, nil
+}

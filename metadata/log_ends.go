@@ -1,0 +1,63 @@
+package metadata
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// AskLogEnds asks a broker where its logs of some partitions end, whatever their
+// roles. Partitions whose log is offline, or that it does not have, are not in the
+// answer. nil takes all logs for equal.
+type AskLogEnds func(ctx context.Context, broker Broker, tps []TopicPartition) (map[TopicPartition]LogEnd, error)
+
+// askTimeout bounds how long an unclean election waits for a replica's answer. One
+// that does not come has the replica count as away.
+const askTimeout = 2 * time.Second
+
+// askLogEnds asks all brokers at once, each for all of its partitions, and returns
+// the answers that came in time: an entry for every ask, which may be empty.
+func askLogEnds(ctx context.Context, image *Image, asks []Ask, ask AskLogEnds) map[TopicPartition]LogEnds {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	all := make(map[TopicPartition]LogEnds, len(asks))
+	byBroker := map[Member][]TopicPartition{}
+	for _, a := range asks {
+		all[a.TopicPartition] = LogEnds{}
+		for _, m := range a.Replicas {
+			byBroker[m] = append(byBroker[m], a.TopicPartition)
+		}
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for m, tps := range byBroker {
+		wg.Go(func() {
+			ends := ask.of(ctx, image.Brokers[m.Broker], tps)
+			mu.Lock()
+			defer mu.Unlock()
+			for tp, end := range ends {
+				if of, wanted := all[tp]; wanted {
+					of[m] = end
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// of is one broker's answer. An error is no answer.
+func (ask AskLogEnds) of(ctx context.Context, broker Broker, tps []TopicPartition) map[TopicPartition]LogEnd {
+	if ask == nil {
+		equal := make(map[TopicPartition]LogEnd, len(tps))
+		for _, tp := range tps {
+			equal[tp] = LogEnd{LeaderEpoch: -1}
+		}
+		return equal
+	}
+	ends, err := ask(ctx, broker, tps)
+	if err != nil {
+		return nil
+	}
+	return ends
+}

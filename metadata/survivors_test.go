@@ -1,0 +1,191 @@
+package metadata
+
+import (
+	"slices"
+	"testing"
+)
+
+// dirs are directories of a test, by number.
+func dirs(numbers ...byte) []DirectoryID {
+	ids := make([]DirectoryID, len(numbers))
+	for i, n := range numbers {
+		ids[i] = DirectoryID{n}
+	}
+	return ids
+}
+
+func TestPlanHeedsDirectories(t *testing.T) {
+	two := []int32{1, 2}
+	in := func(first, second byte) partitionValue {
+		return partitionValue{
+			Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, ISRDirs: dirs(first, second),
+			Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9,
+		}
+	}
+	alone := partitionValue{
+		Replicas: two, ISR: two[:1], ISREpochs: []int64{11}, ISRDirs: dirs(1),
+		Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9,
+	}
+	unknown := alone
+	unknown.ISRDirs = nil
+	elected := func(epoch int64, directories ...DirectoryID) *partitionValue {
+		next := alone
+		next.ISREpochs, next.ISRDirs, next.LeaderBrokerEpoch = []int64{epoch}, directories, epoch
+		next.LeaderEpoch, next.PartitionEpoch = 5, 10
+		return &next
+	}
+	again := map[int32]int64{1: 20}
+	eligible := alone
+	eligible.ELR, eligible.ELREpochs, eligible.ELRDirs = two[1:], []int64{12}, dirs(3)
+	for _, c := range []planCase{
+		{name: "the directories work", before: in(1, 3), brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2)}, 2: {Directories: dirs(3)}}},
+		{
+			name: "the leader's directory failed", before: in(1, 3), brokers: map[int32]brokerValue{1: {Directories: dirs(2)}, 2: {Directories: dirs(3)}},
+			want: &partitionValue{
+				Replicas: two, ISR: two[1:], ISREpochs: []int64{12}, ISRDirs: dirs(3),
+				Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10,
+			},
+		},
+		{
+			name: "the follower's directory failed", before: in(1, 3), brokers: map[int32]brokerValue{1: {Directories: dirs(1)}, 2: {}},
+			want: &partitionValue{
+				Replicas: two, ISR: two[:1], ISREpochs: []int64{11}, ISRDirs: dirs(1),
+				Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10,
+			},
+		},
+		{name: "the only directory failed", before: alone, brokers: map[int32]brokerValue{1: {Directories: dirs(2)}}},
+		{name: "the broker is back without it", before: alone, epochs: again, brokers: map[int32]brokerValue{1: {Directories: dirs(2), PreviousEpoch: 11}}},
+		{
+			name: "back in the same one, nothing lost", before: alone, epochs: again, want: elected(20, dirs(1)...),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousEpoch: 11}},
+		},
+		{
+			name: "back in the same one after a crash", before: alone, epochs: again, want: elected(20, dirs(1)...),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2)}},
+		},
+		{name: "back after a crash, an eligible one is away", before: eligible, epochs: again, brokers: map[int32]brokerValue{1: {Directories: dirs(1)}}},
+		{
+			name: "back after a crash, the eligible one has lost its log", before: eligible, epochs: again, want: elected(20, dirs(1)...),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1)}, 2: {Directories: dirs(4)}},
+			options: PlanOptions{MinISR: func(*Image, string) int { return 2 }},
+		},
+		{
+			name: "in a directory that is not known, none is lost", before: unknown, epochs: again, want: elected(20),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousEpoch: 11}},
+		},
+		{
+			name: "in a directory that is not known, one was lost then", before: unknown, epochs: again,
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousEpoch: 11, LostDirectories: dirs(3), LostEpoch: 11}},
+		},
+		{
+			name: "in a directory that is not known, one was lost before", before: unknown, epochs: again, want: elected(20),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), LostEpoch: 10}},
+		},
+		{
+			name: "the directory lacks something", before: eligible, epochs: again, want: nil,
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1), PreviousEpoch: 11, LostDirectories: dirs(1)}},
+		},
+	} {
+		c.run(t)
+	}
+}
+
+// TestLostLeaderIsElectedUncleanlyOnly: the broker whose disk was replaced is there,
+// the one that has everything is away.
+func TestLostLeaderIsElectedUncleanlyOnly(t *testing.T) {
+	before := partitionValue{
+		V: 1, Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ISREpochs: []int64{11}, ISRDirs: dirs(1),
+		Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9,
+	}
+	image := applied(t, put(brokerKey(1), brokerValue{Directories: dirs(9)}, 20), put(brokerKey(3), brokerValue{Directories: dirs(3)}, 13),
+		put(partitionKey(TopicID{1}, 0), before, 40), put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 41))
+	all := plan(image, PlanOptions{})
+	if len(all.changes) != 0 || len(all.asks) != 0 {
+		t.Errorf("elected: %+v", all)
+	}
+	all = plan(image, mayLead(nil))
+	want := []Member{{Broker: 1, Epoch: 20}, {Broker: 3, Epoch: 13}}
+	if len(all.changes) != 0 || len(all.asks) != 1 || !slices.Equal(all.asks[0].Replicas, want) {
+		t.Fatalf("asked: %+v", all)
+	}
+	for _, c := range []struct {
+		name string
+		ends LogEnds
+		want int32
+	}{
+		{"the longest log of the same epoch", LogEnds{want[0]: {3, 10}, want[1]: {3, 11}}, 3},
+		{"a later epoch is worth more", LogEnds{want[0]: {4, 1}, want[1]: {3, 11}}, 1},
+		{"equal: the preferred one", LogEnds{want[0]: {3, 11}, want[1]: {3, 11}}, 1},
+		{"only one answers", LogEnds{want[1]: {-1, 0}}, 3},
+		{"the answer of an earlier process", LogEnds{{Broker: 1, Epoch: 11}: {9, 9}, want[1]: {-1, 0}}, 3},
+	} {
+		changes := Plan(image, mayLead(c.ends))
+		if len(changes) != 1 || !changes[0].Unclean {
+			t.Fatalf("%s: %+v", c.name, changes)
+		}
+		p, err := decodePartition(KV{Value: changes[0].Ops[0].Value})
+		if err != nil || p.Leader != c.want || p.UncleanEpoch != 5 || p.LeaderEpoch != 5 || len(p.ISR) != 1 {
+			t.Errorf("%s: %+v, %v", c.name, p, err)
+		}
+	}
+}
+
+func TestAwaitedAreThoseThatMayHaveEverything(t *testing.T) {
+	p := Partition{
+		Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13},
+		Leader: 1, LeaderBrokerEpoch: 11,
+	}
+	image := applied(t, put(brokerKey(1), brokerValue{}, 20), put(brokerKey(4), brokerValue{}, 21))
+	if got := image.Awaited(&p); !slices.Equal(got, []int32{2, 3}) || image.Electable(&p) {
+		t.Errorf("the leader has crashed: %v", got)
+	}
+	image = applied(t, put(brokerKey(1), brokerValue{PreviousEpoch: 11}, 20))
+	if !image.Electable(&p) {
+		t.Error("the leader has lost nothing and is not electable")
+	}
+	image = applied(t, put(brokerKey(1), brokerValue{}, 11))
+	if got := image.Awaited(&p); got != nil {
+		t.Errorf("it is led and waits for %v", got)
+	}
+}
+
+// TestDeadBrokersLeaseOutvotesNobody is a restart of the whole cluster that broker 3
+// does not take part in, whose lease still lasts.
+func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
+	three := []int32{1, 2, 3}
+	before := partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
+	led := partitionValue{Replicas: three, ISR: []int32{1, 3}, ISREpochs: []int64{11, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
+	thinks := func(of Doubt) PlanOptions {
+		return PlanOptions{Doubt: func(m Member) Doubt {
+			if m.Broker == 3 {
+				return of
+			}
+			return NoDoubt
+		}}
+	}
+	back, crashed := map[int32]brokerValue{1: {PreviousEpoch: 11}, 2: {PreviousEpoch: 12}, 3: {}}, up(1, 2, 3)
+	epochs := map[int32]int64{1: 20, 2: 21}
+	for _, c := range []planCase{
+		{name: "nobody knows", before: before, brokers: back, epochs: epochs, options: thinks(Unknown)},
+		{
+			name: "it is silent", before: before, brokers: back, epochs: epochs, options: thinks(Silent),
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
+		},
+		{name: "it is silent, and the others have crashed", before: before, brokers: crashed, epochs: epochs, options: thinks(Silent)},
+		{
+			name: "it answers", before: before, brokers: crashed, epochs: epochs, options: thinks(NoDoubt),
+			want: &partitionValue{Replicas: three, ISR: []int32{3}, ISREpochs: []int64{13}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
+		},
+		{
+			name: "a failover waits for nobody", before: led, brokers: up(3), options: thinks(Unknown),
+			want: &partitionValue{Replicas: three, ISR: []int32{3}, ISREpochs: []int64{13}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
+		},
+	} {
+		c.run(t)
+	}
+	image := applied(t, put(brokerKey(1), brokerValue{}, 20), put(brokerKey(3), brokerValue{}, 13),
+		put(partitionKey(TopicID{1}, 0), before, 40), put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 41))
+	if all := plan(image, thinks(Unknown)); !slices.Equal(all.doubts, []Member{{Broker: 3, Epoch: 13}}) {
+		t.Errorf("to be probed: %+v", all.doubts)
+	}
+}

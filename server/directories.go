@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata"
+)
+
+// The pauses between attempts to tell the cluster of a failed directory, which others
+// wait for to lead.
+const (
+	tellMin = 20 * time.Millisecond
+	tellMax = time.Second
+)
+
+// directoryIDs are data directories as the cluster names them.
+func directoryIDs(ids [][16]byte) []metadata.DirectoryID {
+	out := make([]metadata.DirectoryID, len(ids))
+	for i, id := range ids {
+		out[i] = metadata.DirectoryID(id)
+	}
+	return out
+}
+
+// onDirFailed is storage.Options.OnDirFailed.
+func (s *server) onDirFailed([16]byte, error) {
+	select {
+	case s.dirFailed <- struct{}{}:
+	default: // tellDirectories has not looked yet
+	}
+}
+
+// tellDirectories tells the cluster which directories work whenever one has failed, and
+// then has the leaders of what was in it say so.
+func (s *server) tellDirectories(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.dirFailed:
+		}
+		working := directoryIDs(s.logs.OnlineDirs())
+		wait := backoff.Backoff{Min: tellMin, Max: tellMax}
+		for {
+			err := s.registration.SetDirectories(ctx, working)
+			if err == nil {
+				break
+			}
+			s.log.Warn("the cluster does not know yet that a data directory has failed; trying again", slog.Any("error", err))
+			if !wait.Sleep(ctx) {
+				return nil
+			}
+		}
+		s.replicas.TellDirectories()
+		s.log.Warn("the cluster knows that a data directory has failed", slog.Int("directories_left", len(working)))
+		// Only now: the file may be in the directory that has failed. The directory has
+		// a marker of its own, see storage.Manager.DistrustedDirs.
+		if err := s.lastRegistration.failed(working); err != nil {
+			s.log.Warn("the failed data directory cannot be noted", slog.Any("error", err))
+		}
+	}
+}

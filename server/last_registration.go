@@ -1,0 +1,179 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/vfs"
+)
+
+// lastRegistrationFile says under which epoch this broker was registered last, and with
+// which directories. The next process finds out by it what they have kept since. The
+// cluster believes such a broker that it still has what it had.
+const lastRegistrationFile = "last-registration"
+
+// maxLastRegistration bounds what is read of the file, in bytes.
+const maxLastRegistration = 64 << 10
+
+// bootIDFile holds a number that the kernel draws when the machine starts. Other
+// systems have none: there every end that is not clean counts as the machine's.
+const bootIDFile = "/proc/sys/kernel/random/boot_id"
+
+// registrationMark is what the file holds. Everything that a process writes to a log
+// goes to the kernel at once, so that nothing is lost when the process alone dies; the
+// kernel has the rest as long as the machine runs.
+type registrationMark struct {
+	V           int   `json:"v"`
+	BrokerEpoch int64 `json:"broker_epoch"`
+	// Clean says that the last process ended with everything on the disk; then it does
+	// not matter what became of the machine.
+	Clean bool `json:"clean,omitempty"`
+	// BootID is of the machine's run that the logs have lost nothing in. Empty: they may
+	// have lost something.
+	BootID string `json:"boot_id,omitempty"`
+	// Directories are those that worked at the registration, Failed those of them that
+	// have failed since, or were found to lack something.
+	Directories []metadata.DirectoryID `json:"directories"`
+	Failed      []metadata.DirectoryID `json:"failed,omitempty"`
+	LostEpoch   int64                  `json:"lost_epoch,omitempty"`
+}
+
+// lastRegistration keeps the file. It is never older than what the logs hold: while a
+// process runs, it says that only the same run of the machine keeps everything.
+type lastRegistration struct {
+	log    *slog.Logger
+	fs     vfs.FS
+	name   string
+	bootID string
+
+	mu    sync.Mutex
+	mark  registrationMark
+	holds bool // the mark's epoch ended without a loss, or goes on
+}
+
+// readBootID is the id of this run of the machine, empty if the system has none.
+func readBootID(fsys vfs.FS) string {
+	text, err := vfs.ReadFile(fsys, bootIDFile, 256)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// readLastRegistration reads the file of a data directory. A file that cannot be
+// understood is none.
+func readLastRegistration(fsys vfs.FS, dataDir, bootID string, log *slog.Logger) (*lastRegistration, error) {
+	l := &lastRegistration{log: log, fs: fsys, name: filepath.Join(dataDir, lastRegistrationFile), bootID: bootID}
+	l.mark.LostEpoch = math.MaxInt64 // nothing is known of the past
+	text, err := vfs.ReadFile(fsys, l.name, maxLastRegistration)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what the last registration was: %w", err)
+	}
+	var mark registrationMark
+	if err = json.Unmarshal(text, &mark); err != nil || mark.V != 1 {
+		log.Warn("the file with the last registration cannot be read; this broker counts as one whose machine has crashed",
+			slog.String("file", l.name), slog.Any("error", err))
+		return l, nil
+	}
+	l.mark = mark
+	return l, nil
+}
+
+// begin is called once the logs are recovered, with the directories that work and
+// those of them whose last process gave them up. It returns what they have kept, and
+// notes that from now on only this run of the machine keeps it.
+func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (metadata.Past, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range l.mark.Directories {
+		if !slices.Contains(working, id) || slices.Contains(distrusted, id) {
+			l.loseLocked(id)
+		}
+	}
+	l.holds = l.mark.BrokerEpoch != 0 && (l.mark.Clean || l.mark.BootID != "" && l.mark.BootID == l.bootID)
+	past := metadata.Past{LostDirectories: slices.Clone(l.mark.Failed), LostEpoch: l.mark.LostEpoch}
+	if l.holds {
+		past.PreviousEpoch = l.mark.BrokerEpoch
+	}
+	if l.mark.BrokerEpoch == 0 {
+		return past, nil // there is nothing to keep
+	}
+	l.mark.Clean, l.mark.BootID = false, ""
+	if l.holds {
+		l.mark.BootID = l.bootID
+	}
+	return past, l.writeLocked()
+}
+
+// loseLocked notes that a directory does not have all that it had at the mark's epoch.
+func (l *lastRegistration) loseLocked(id metadata.DirectoryID) {
+	if slices.Contains(l.mark.Failed, id) {
+		return
+	}
+	l.mark.Failed = append(l.mark.Failed, id)
+	if l.mark.LostEpoch != math.MaxInt64 {
+		l.mark.LostEpoch = l.mark.BrokerEpoch
+	}
+}
+
+// registered notes a new registration. Until that is on the disk a crash of the process
+// leaves the mark of an earlier epoch, by which this one counts as lost.
+func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mark = registrationMark{
+		V: 1, BrokerEpoch: epoch, BootID: l.bootID, Directories: working,
+		LostEpoch: min(l.mark.LostEpoch, epoch-1), // what was lost before concerns no later epoch
+	}
+	l.holds = true
+	if err := l.writeLocked(); err != nil {
+		l.log.Error("the registration cannot be noted: after a crash of this process its replicas do not count as in sync", slog.Any("error", err))
+	}
+}
+
+// failed notes that only some directories still work.
+func (l *lastRegistration) failed(working []metadata.DirectoryID) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range l.mark.Directories {
+		if !slices.Contains(working, id) {
+			l.loseLocked(id)
+		}
+	}
+	return l.writeLocked()
+}
+
+// clean is the last thing that a broker does, when all its logs are on the disk. One
+// that never registered leaves what its predecessor had.
+func (l *lastRegistration) clean() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.holds {
+		return nil
+	}
+	l.mark.Clean = true
+	return l.writeLocked()
+}
+
+func (l *lastRegistration) writeLocked() error {
+	text, err := json.Marshal(l.mark)
+	if err == nil {
+		err = vfs.ReplaceFile(l.fs, l.name, text, 0o600, true)
+	}
+	if err != nil {
+		return fmt.Errorf("note the registration: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"testing"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/vfs"
+)
+
+// markTest is a data directory over several processes.
+type markTest struct {
+	*testing.T
+	fs   vfs.FS
+	last *lastRegistration
+}
+
+func dirIDs(numbers ...byte) []metadata.DirectoryID {
+	ids := make([]metadata.DirectoryID, len(numbers))
+	for i, n := range numbers {
+		ids[i] = metadata.DirectoryID{n}
+	}
+	return ids
+}
+
+// start begins a process on a run of the machine; it shows PreviousEpoch, the first
+// bytes of lost directories, and LostEpoch.
+func (m *markTest) start(boot string, working, distrusted []metadata.DirectoryID) string {
+	m.Helper()
+	last, err := readLastRegistration(m.fs, "/data", boot, slog.New(slog.DiscardHandler))
+	if err != nil {
+		m.Fatal(err)
+	}
+	past, err := last.begin(working, distrusted)
+	if err != nil {
+		m.Fatal(err)
+	}
+	m.last = last
+	lost := []byte{}
+	for _, id := range past.LostDirectories {
+		lost = append(lost, id[0])
+	}
+	if past.LostEpoch == math.MaxInt64 {
+		return fmt.Sprintf("%d %v any", past.PreviousEpoch, lost)
+	}
+	return fmt.Sprintf("%d %v %d", past.PreviousEpoch, lost, past.LostEpoch)
+}
+
+func TestWhatTheLastProcessHasKept(t *testing.T) {
+	both, one := dirIDs(1, 2), dirIDs(1)
+	register := func(m *markTest) { m.last.registered(7, both) }
+	clean := func(m *markTest) {
+		if err := m.last.clean(); err != nil {
+			m.Error(err)
+		}
+	}
+	for _, tc := range []struct {
+		name       string
+		first      []func(*markTest) // what happens in the process on boot "a"
+		boot       string
+		working    []metadata.DirectoryID
+		distrusted []metadata.DirectoryID
+		want       string
+	}{
+		{"it never registered", nil, "a", both, nil, "0 [] any"},
+		{"it never registered and was stopped", []func(*markTest){clean}, "a", both, nil, "0 [] any"},
+		{"the process crashed", []func(*markTest){register}, "a", both, nil, "7 [] 6"},
+		{"the machine crashed", []func(*markTest){register}, "b", both, nil, "0 [] 6"},
+		{"the system does not say", []func(*markTest){register}, "", both, nil, "0 [] 6"},
+		{"a clean stop", []func(*markTest){register, clean}, "b", both, nil, "7 [] 6"},
+		{"a clean stop, then a directory is gone", []func(*markTest){register, clean}, "b", one, nil, "7 [2] 7"},
+		{"a clean stop, then a directory is replaced", []func(*markTest){register, clean}, "b", dirIDs(1, 3), nil, "7 [2] 7"},
+		{"a directory came", []func(*markTest){register}, "a", dirIDs(1, 2, 3), nil, "7 [] 6"},
+		{"a failed sync", []func(*markTest){register}, "a", both, one, "7 [1] 7"},
+		{"a failed directory, which is back", []func(*markTest){register, func(m *markTest) {
+			if err := m.last.failed(one); err != nil {
+				m.Error(err)
+			}
+		}}, "a", both, nil, "7 [2] 7"},
+	} {
+		m := &markTest{T: t, fs: vfs.NewMem()}
+		if err := m.fs.MkdirAll("/data", 0o750); err != nil {
+			t.Fatal(err)
+		}
+		m.start("a", both, nil)
+		for _, f := range tc.first {
+			f(m)
+		}
+		if got := m.start(tc.boot, tc.working, tc.distrusted); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+// TestFailedStartKeepsTheMark: a start that ends before it registers costs nothing,
+// nor does it make a loss undone.
+func TestFailedStartKeepsTheMark(t *testing.T) {
+	both := dirIDs(1, 2)
+	m := &markTest{T: t, fs: vfs.NewMem()}
+	if err := m.fs.MkdirAll("/data", 0o750); err != nil {
+		t.Fatal(err)
+	}
+	m.start("a", both, nil)
+	m.last.registered(7, both)
+	if err := m.last.clean(); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		boot       string
+		distrusted []metadata.DirectoryID
+		clean      bool
+		want       string
+	}{
+		{"b", nil, false, "7 [] 6"}, // killed before it registers
+		{"b", nil, true, "7 [] 6"},  // stops with an error
+		{"c", nil, false, "7 [] 6"},
+		{"c", dirIDs(2), false, "7 [2] 7"},
+		{"c", nil, false, "7 [2] 7"}, // the recovery has taken the marker of the failed sync away
+		{"d", nil, true, "0 [2] 7"},  // the machine crashed meanwhile
+		{"d", nil, false, "0 [2] 7"},
+	} {
+		if got := m.start(step.boot, both, step.distrusted); got != step.want {
+			t.Errorf("start %d: %s, want %s", i, got, step.want)
+		}
+		if step.clean {
+			if err := m.last.clean(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m.last.registered(20, both)
+	if got := m.start("d", both, nil); got != "20 [] 7" {
+		t.Errorf("after the next registration: %s", got)
+	}
+}
+
+func TestDamagedMarkIsNone(t *testing.T) {
+	m := &markTest{T: t, fs: vfs.NewMem()}
+	if err := m.fs.MkdirAll("/data", 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "12", `{"v":2,"broker_epoch":7,"clean":true}`, `{"v":1,`} {
+		if err := vfs.WriteFile(m.fs, "/data/"+lastRegistrationFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.start("a", dirIDs(1), nil); got != "0 [] any" {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+}
