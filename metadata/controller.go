@@ -46,6 +46,7 @@ type Controller struct {
 	plan       PlanOptions // but for what depends on the time
 	rebalance  func(image *Image) Rebalancing
 	rebalanced time.Time // when that was last due; only step touches it
+	seen       sightings // markers of changes under way; only step touches them
 	suspects   *suspects
 }
 
@@ -63,6 +64,7 @@ func NewController(o ControllerOptions) *Controller {
 		now: o.Now, logger: o.Logger.With(slog.Int("broker_id", int(o.Registration.BrokerID()))),
 		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
 		rebalance: o.Rebalance,
+		seen:      sightings{},
 		suspects:  newSuspects(o.Probe),
 	}
 }
@@ -142,10 +144,11 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 // planOptions are those of a plan that is made now.
 func (c *Controller) planOptions(image *Image) PlanOptions {
 	o := c.plan
-	o.Now = c.now()
+	now := c.now()
+	o.Abandoned = c.seen.abandoned(image, now)
 	settings := c.rebalance(image)
-	if settings.Enable && o.Now.Sub(c.rebalanced) >= settings.Interval {
-		c.rebalanced = o.Now
+	if settings.Enable && now.Sub(c.rebalanced) >= settings.Interval {
+		c.rebalanced = now
 		o.Rebalance, o.ImbalancePercent = true, settings.ImbalancePercent
 	}
 	return o
@@ -176,6 +179,7 @@ func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
 func (c *Controller) elected(epoch int64) {
 	c.epoch.Store(epoch)
 	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
+	clear(c.seen)          // what was seen in an earlier term went unwatched since
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
 

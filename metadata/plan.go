@@ -3,11 +3,7 @@ package metadata
 import (
 	"cmp"
 	"slices"
-	"time"
 )
-
-// creationGrace is for how long partition keys may wait for their topic.
-const creationGrace = time.Minute
 
 // Change is one step that the controller takes. All its comparisons hold in
 // the image it was planned on; if they do not in the store, that image is old.
@@ -22,7 +18,9 @@ type Change struct {
 // PlanOptions are what Plan goes by besides the image. The functions must be
 // pure.
 type PlanOptions struct {
-	Now time.Time
+	// Abandoned are the unfinished creations that the controller has seen make no
+	// progress for a while, with the revisions of their markers.
+	Abandoned map[TopicID]int64
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *Image, topic string) int
 	// UncleanElection is unclean.leader.election.enable of a topic; nil means no.
@@ -69,7 +67,8 @@ func (o PlanOptions) repairs(image *Image, topic string) func(p *Partition) (nex
 //     change of the ISR alone is none.
 //   - A reassignment is completed when the replicas that it adds are in sync.
 //   - Leadership goes back to preferred replicas when that is due.
-//   - Partition keys of a creation that broke off go after a grace period.
+//   - Partition keys of a creation that broke off go after a grace period, unless the
+//     image is incomplete. Many take several plans.
 //
 // All that happens to a partition is one write.
 func Plan(image *Image, o PlanOptions) []Change {
@@ -99,11 +98,8 @@ func Plan(image *Image, o PlanOptions) []Change {
 				changes = append(changes, t.write(int32(number), p, &next, reason))
 			}
 		}
-		if c, ok := cleanUp(t, o.Now); ok {
-			changes = append(changes, c)
-		}
 	}
-	return changes
+	return append(changes, cleanUps(image, o)...)
 }
 
 // write is the change that makes a partition's next state of its present one.
@@ -125,39 +121,4 @@ func sortedTopics(image *Image) []*Topic {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.ID[:], b.ID[:]))
 	})
 	return topics
-}
-
-// cleanUp removes partition keys that no topic counts.
-func cleanUp(t *Topic, now time.Time) (Change, bool) {
-	extra := t.all[len(t.Partitions):]
-	var newest int64
-	for _, p := range extra {
-		newest = max(newest, p.createdMs)
-	}
-	if newest == 0 || now.Sub(time.UnixMilli(newest)) < creationGrace {
-		return Change{}, false
-	}
-	if t.pending() {
-		// Partition 0 is what a creation compares, see Admin.create.
-		prefix := partitionsPrefix + t.ID.String() + "/"
-		return Change{
-			Reason: "the topic's creation broke off",
-			Guards: []Comparison{ModifiedAt(prefix+"0", t.all[0].Revision)},
-			Ops:    []Op{DeletePrefix(prefix)},
-		}, true
-	}
-	// The topic's key is written again, which makes an addition that is still
-	// under way fail and start over.
-	key := topicKey(t.Name)
-	c := Change{
-		Reason: "an addition of partitions broke off",
-		Guards: []Comparison{ModifiedAt(key, t.Revision)},
-		Ops:    []Op{Put(key, encode(topicValue{V: valueVersion, ID: t.ID, Partitions: t.count, CreatedMs: t.createdMs}))},
-	}
-	for i, p := range extra {
-		if p.Revision != 0 && len(c.Ops) < MaxTxnOps {
-			c.Ops = append(c.Ops, Delete(partitionKey(t.ID, int32(len(t.Partitions)+i))))
-		}
-	}
-	return c, true
 }
