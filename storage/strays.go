@@ -212,8 +212,12 @@ func readStray(fsys vfs.FS, dir string) Stray {
 	return s
 }
 
-// Strays lists what was set aside in a data directory. A broker may be running in it.
+// Strays lists what was set aside in a data directory. A broker may be running in it. A nil
+// FS is the operating system's.
 func Strays(fsys vfs.FS, dir string) ([]Stray, error) {
+	if fsys == nil {
+		fsys = vfs.OS{}
+	}
 	entries, err := fsys.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", dir, err)

@@ -16,8 +16,11 @@ import (
 //
 // The data directory loses the marker of a clean shutdown, so that the start
 // recovers the log from its recovery point on. A crash before the last step leaves
-// the stray as it was.
+// the stray as it was. The result's path is the log's. A nil FS is the operating system's.
 func RestoreStray(fsys vfs.FS, path string) (Stray, error) {
+	if fsys == nil {
+		fsys = vfs.OS{}
+	}
 	path = filepath.Clean(path)
 	if !strings.HasSuffix(path, suffixStray) {
 		return Stray{}, fmt.Errorf("%w: %s is not the directory of a log that was set aside: its name ends in %s", ErrDirInvalid, path, suffixStray)
@@ -50,11 +53,12 @@ func RestoreStray(fsys vfs.FS, path string) (Stray, error) {
 	if err = restoreCheckpoints(fsys, dir, path, key); err != nil {
 		return s, err
 	}
-	if err = fsys.Rename(path, filepath.Join(dir, key.String())); err != nil {
+	s.Path = filepath.Join(dir, key.String())
+	if err = fsys.Rename(path, s.Path); err != nil {
 		return s, err
 	}
 	// The file means nothing in a log's directory.
-	_ = fsys.Remove(filepath.Join(dir, key.String(), strayFile))
+	_ = fsys.Remove(filepath.Join(s.Path, strayFile))
 	return s, fsys.SyncDir(dir)
 }
 
