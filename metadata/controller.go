@@ -138,7 +138,12 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 	default:
 		return nil
 	}
-	return c.apply(ctx, Plan(image, c.planOptions(image)))
+	changes := Plan(image, c.planOptions(image))
+	if moreToBalance(changes) {
+		// The interval is over again when the pause is.
+		c.rebalanced = c.now().Add(min(0, balancePause-c.rebalance(image).Interval))
+	}
+	return c.apply(ctx, changes)
 }
 
 // planOptions are those of a plan that is made now.

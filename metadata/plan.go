@@ -11,6 +11,7 @@ type Change struct {
 	Partition TopicPartition // what it is about, for logs; Topic is empty for a cleanup
 	Reason    string
 	Unclean   bool // elects a replica that may lack what was committed
+	Balance   bool // gives leadership back to the preferred replica
 	Guards    []Comparison
 	Ops       []Op
 }
@@ -66,7 +67,8 @@ func (o PlanOptions) repairs(image *Image, topic string) func(p *Partition) (nex
 //     flush before it died may be gone, and its followers have to learn that. A
 //     change of the ISR alone is none.
 //   - A reassignment is completed when the replicas that it adds are in sync.
-//   - Leadership goes back to preferred replicas when that is due.
+//   - Leadership goes back to preferred replicas when that is due, of a bounded number of
+//     partitions in a plan.
 //   - Partition keys of a creation that broke off go after a grace period, unless the
 //     image is incomplete. Many take several plans.
 //
@@ -78,6 +80,7 @@ func Plan(image *Image, o PlanOptions) []Change {
 	if o.Rebalance {
 		imbalanced = imbalance(image, topics, o)
 	}
+	balanced := 0
 	for _, t := range topics {
 		repaired := o.repairs(image, t.Name)
 		for number := range t.Partitions {
@@ -86,16 +89,21 @@ func Plan(image *Image, o PlanOptions) []Change {
 				continue // the key is missing: nothing to guard, nothing to lead
 			}
 			next, reason := repaired(p)
-			if len(imbalanced) > 0 && imbalanced[preferred(&next)] {
-				if why := next.leadPreferred(image); why != "" {
-					if reason == "" {
-						next.PartitionEpoch++
-					}
-					reason = why
+			balance := ""
+			if balanced < maxBalance && imbalanced[preferred(&next)] {
+				balance = next.leadPreferred(image)
+			}
+			if balance != "" {
+				if reason == "" {
+					next.PartitionEpoch++
 				}
+				reason = balance
+				balanced++
 			}
 			if reason != "" {
-				changes = append(changes, t.write(int32(number), p, &next, reason))
+				c := t.write(int32(number), p, &next, reason)
+				c.Balance = balance != ""
+				changes = append(changes, c)
 			}
 		}
 	}
