@@ -182,8 +182,6 @@ func (s *MemStore) holdsLocked(c Comparison) bool {
 		return kv.CreateRevision == c.Revision
 	case TargetModRevision:
 		return kv.ModRevision == c.Revision
-	case TargetValue:
-		return kv.Exists() && bytes.Equal(kv.Value, c.Value)
 	default:
 		return false
 	}

@@ -95,7 +95,6 @@ type Comparison struct {
 	Key      string
 	Target   Target
 	Revision int64
-	Value    []byte
 }
 
 // Target is what of a key a Comparison looks at.
@@ -105,7 +104,6 @@ type Target int8
 const (
 	TargetCreateRevision Target = iota + 1
 	TargetModRevision
-	TargetValue
 )
 
 // Absent holds if the key does not exist.
@@ -123,11 +121,6 @@ func CreatedAt(key string, revision int64) Comparison {
 // wrote. With revision 0 it is Absent.
 func ModifiedAt(key string, revision int64) Comparison {
 	return Comparison{Key: key, Target: TargetModRevision, Revision: revision}
-}
-
-// ValueIs holds if the key exists and has that value.
-func ValueIs(key string, value []byte) Comparison {
-	return Comparison{Key: key, Target: TargetValue, Value: value}
 }
 
 // Op is one write of a transaction: Put, PutLeased, Delete or DeletePrefix.

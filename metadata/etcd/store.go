@@ -139,8 +139,6 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 			cmps[i] = clientv3.Compare(clientv3.CreateRevision(key), "=", c.Revision)
 		case metadata.TargetModRevision:
 			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), "=", c.Revision)
-		case metadata.TargetValue:
-			cmps[i] = clientv3.Compare(clientv3.Value(key), "=", string(c.Value))
 		default:
 			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, metadata.ErrConflict)
 		}

@@ -182,9 +182,6 @@ func comparisons(s suite) {
 		{"modified earlier", metadata.ModifiedAt("a", created), false},
 		{"modified at 0 means absent", metadata.ModifiedAt("b", 0), true},
 		{"modified at 0, but it exists", metadata.ModifiedAt("a", 0), false},
-		{"has the value", metadata.ValueIs("a", []byte("2")), true},
-		{"has another value", metadata.ValueIs("a", []byte("1")), false},
-		{"has no value", metadata.ValueIs("b", nil), false},
 		{"the zero comparison", metadata.Comparison{Key: "b"}, false},
 	} {
 		marker := "marker/" + c.name
