@@ -62,7 +62,9 @@ func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata
 	start := time.Now()
 	doomed := a.doomed(image)
 	failed := a.delete(ctx, doomed)
-	a.settleStrays(ctx, image, failed)
+	if err := a.settleStrays(ctx, image); err != nil {
+		failed[metadata.TopicID{}] = err // no topic's: the image is looked at again
+	}
 	a.forget(image)
 	changes := a.changes(image)
 	defer func() { a.began = true }()

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -13,17 +14,10 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// doomed is a partition that the image does not have here any more.
-type doomed struct {
-	*Partition
-	// aside says why its log is set aside. "": an event said that it was deleted, or given to
-	// others, and its files go.
-	aside string
-}
-
-// doomed are the partitions that the image does not have here any more. What an incomplete image lacks stays as it is.
-func (a *applier) doomed(image *metadata.Image) []doomed {
-	var all []doomed
+// doomed are the partitions that the image does not have here any more, with why their logs are set aside, if they are. What an
+// incomplete image lacks stays as it is.
+func (a *applier) doomed(image *metadata.Image) []*Partition {
+	var doomed []*Partition
 	for id, hosted := range a.m.index.Load().byID {
 		topic, exists := image.TopicByID(id)
 		if known := a.topics[id]; exists && known != nil && known.topic == topic {
@@ -33,20 +27,18 @@ func (a *applier) doomed(image *metadata.Image) []doomed {
 			if p == nil {
 				continue
 			}
+			gone := exists && a.leftUs(topic, p.tp.Partition)
 			if !exists {
-				if aside, gone := whyGone(image, id, p.tp.Topic); gone {
-					all = append(all, doomed{p, aside})
-				}
-			} else if state, left := a.leftUs(topic, p.tp.Partition); left {
-				d := doomed{Partition: p}
-				if state.PartitionEpoch <= p.role.Load().partitionEpoch {
-					d.aside = strayWentBack
-				}
-				all = append(all, d)
+				p.aside, gone = whyGone(image, id, p.tp.Topic)
+			} else if gone && topic.Partitions[p.tp.Partition].PartitionEpoch <= p.role.Load().partitionEpoch {
+				p.aside = strayWentBack
+			}
+			if gone {
+				doomed = append(doomed, p)
 			}
 		}
 	}
-	return all
+	return doomed
 }
 
 // Why a log is set aside, as `varve log strays` shows it.
@@ -81,36 +73,36 @@ func (a *applier) forget(image *metadata.Image) {
 }
 
 // leftUs tells whether the image gives a partition to other brokers. A partition that it does not know is left alone.
-func (a *applier) leftUs(topic *metadata.Topic, number int32) (*metadata.Partition, bool) {
+func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
 	p, ok := topic.Partition(number)
-	return p, ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
+	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
 }
 
 // delete ends partitions: first for clients, then for the tier, then on disk.
-func (a *applier) delete(ctx context.Context, all []doomed) map[metadata.TopicID]error {
+func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.TopicID]error {
 	failed := map[metadata.TopicID]error{}
-	if len(all) == 0 {
+	if len(doomed) == 0 {
 		return failed
 	}
 	next := a.m.index.Load().edit()
-	partitions := make([]*Partition, len(all))
-	for i, p := range all {
-		next.remove(p.Partition)
-		partitions[i] = p.Partition
+	for _, p := range doomed {
+		next.remove(p)
 	}
 	a.m.index.Store(&next.index)
-	a.m.fetchers.drop(partitions)
+	a.m.fetchers.drop(doomed)
 	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(applyParallel)
-	for _, p := range all {
+	for _, p := range doomed {
 		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
-		a.tell(p.Partition)
+		a.tell(p)
 		g.Go(func() error {
 			if p.attached {
 				p.tier.Detach(p.tp)
 			}
-			if err := a.removeFiles(ctx, p); err != nil {
+			if err := a.m.deleteLog(ctx, p); err != nil {
+				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a partition that is gone cannot be taken away, setting them aside soon",
+					slog.String("partition", p.tp.String()), slog.Any("error", err))
 				mu.Lock()
 				defer mu.Unlock()
 				failed[p.topicID] = errors.Join(failed[p.topicID], err)
@@ -125,54 +117,50 @@ func (a *applier) delete(ctx context.Context, all []doomed) map[metadata.TopicID
 	return failed
 }
 
-// removeFiles deletes a partition's log, or sets it aside.
-func (a *applier) removeFiles(ctx context.Context, p doomed) error {
+// deleteLog deletes the log of a partition that is out of service and that the tier has let go of, or sets it aside.
+func (m *Manager) deleteLog(ctx context.Context, p *Partition) error {
 	if p.aside != "" {
-		return a.setAside(ctx, p.tp, p.topicID, p.aside)
+		return m.setAside(ctx, p.tp, p.topicID, p.aside)
 	}
-	err := a.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
-	if err != nil {
-		a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "log of a deleted partition cannot be deleted, setting it aside soon",
-			slog.String("partition", p.tp.String()), slog.Any("error", err))
-	}
-	return err
+	return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
 }
 
-func (a *applier) setAside(ctx context.Context, tp metadata.TopicPartition, id metadata.TopicID, why string) error {
-	attrs := []slog.Attr{slog.String("partition", tp.String()), slog.String("topic_id", id.String()), slog.String("reason", why)}
-	if err := a.m.o.Storage.SetAside(tp.Topic, tp.Partition, why); err != nil {
-		a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "stray log cannot be set aside, trying again soon", append(attrs, slog.Any("error", err))...)
-		return err
+// setAside keeps a log of which no event says that it was deleted.
+func (m *Manager) setAside(ctx context.Context, tp metadata.TopicPartition, id metadata.TopicID, why string) error {
+	if err := m.o.Storage.SetAside(tp.Topic, tp.Partition, why); err != nil {
+		return fmt.Errorf("set log of %s aside: %w", tp, err)
 	}
-	a.m.o.Logger.LogAttrs(ctx, slog.LevelWarn, "stray log set aside: see varve log strays", attrs...)
+	m.o.Logger.LogAttrs(ctx, slog.LevelWarn, "stray log set aside: see varve log strays",
+		slog.String("partition", tp.String()), slog.String("topic_id", id.String()), slog.String("reason", why))
 	return nil
 }
 
 // settleStrays looks at logs on the disk that no partition has: those of topics that were deleted, or moved away, while this broker
 // was down, are set aside. It does so with the first image and, as long as images are incomplete or a log stays where it
-// is, with those that follow.
-func (a *applier) settleStrays(ctx context.Context, image *metadata.Image, failed map[metadata.TopicID]error) {
+// is, with those that follow. After an error the caller tries again.
+func (a *applier) settleStrays(ctx context.Context, image *metadata.Image) error {
 	if a.straysSettled {
-		return
+		return nil
 	}
-	a.straysSettled = !image.Incomplete()
+	var errs []error
 	for _, log := range slices.Collect(a.m.o.Storage.Logs()) {
 		id, tp := metadata.TopicID(log.TopicID()), metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()}
 		if p, hosted := a.m.PartitionByID(id, tp.Partition); hosted && p.log == log {
 			continue
 		}
-		why, known := a.whyStray(image, log)
-		if why == "" {
-			if !known {
-				log.SetConfig(log.Config().KeepAll())
-			}
-			continue
-		}
-		if err := a.setAside(ctx, tp, id, why); err != nil {
-			failed[id] = errors.Join(failed[id], err)
-			a.straysSettled = false
+		switch why, known := a.whyStray(image, log); {
+		case why != "":
+			errs = append(errs, a.m.setAside(ctx, tp, id, why))
+		case !known:
+			log.SetConfig(log.Config().KeepAll()) // its topic's settings are unknown as well
 		}
 	}
+	err := errors.Join(errs...)
+	a.straysSettled = err == nil && !image.Incomplete()
+	if err != nil {
+		a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "stray logs cannot be set aside, trying again soon", slog.Any("error", err))
+	}
+	return err
 }
 
 // whyStray tells why a log does not belong here, "" if it does or if the image does not say: then known is false.
@@ -187,7 +175,7 @@ func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string,
 	case named.ID != id && !id.IsZero(): // zero: a crash took its file; the log is told by its name
 		return strayRenamed, true
 	}
-	if _, left := a.leftUs(named, log.Partition()); left {
+	if a.leftUs(named, log.Partition()) {
 		return strayLeft, true
 	}
 	return "", true

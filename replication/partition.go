@@ -52,6 +52,7 @@ type Partition struct {
 	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
 	restoring atomic.Bool             // takes its state from the remote tier
 	attached  bool                    // to the tier; the applier's
+	aside     string                  // why its log is set aside when it goes, "" to delete it; the applier's
 	told      role                    // that a listener knows; the applier's
 }
 

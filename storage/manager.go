@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"math"
@@ -243,12 +244,52 @@ func (m *Manager) roomiestLocked() *dataDir {
 // ErrLogClosed, slices that were read stay valid. The files go after
 // file.delete.delay.ms. A log that does not exist is fine.
 func (m *Manager) Delete(topic string, partition int32) error {
-	l, gone, err := m.retire(partitionKey{topic, partition}, trashName)
-	if err != nil || l == nil || gone == "" {
+	l, gone, err := m.takeOut(partitionKey{topic, partition}, trashName)
+	if err != nil || gone == "" {
 		return err
 	}
 	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
 	return nil
+}
+
+// takeOut takes a log out of service and gives its directory, if it has one, another name,
+// which it returns: "" if there is no such log, or if its data directory has failed.
+func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionKey) string) (*Log, string, error) {
+	if l, ok := m.Log(key.topic, key.partition); ok {
+		defer l.forbidCleaning()() // it would write into a new log's directory
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.mu.logs[key]
+	if l == nil {
+		return nil, "", nil
+	}
+	gone := name(l.dir(), key)
+	failed := l.dir().err() != nil // then the files are no business of this process any more
+	l.mu.Lock()
+	if !failed {
+		// Without the rename a new log of this name would find the old one's
+		// files: then the log stays, and the caller tries again.
+		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			l.mu.Unlock()
+			return nil, "", fmt.Errorf("delete log %s: %w", key, classify(err))
+		}
+	}
+	l.closed.Store(true)
+	l.mu.Unlock()
+	delete(m.mu.logs, key)
+	l.dir().logs--
+	m.sorted.Store(nil)
+	m.forgetMove(l)
+	for _, s := range l.list() {
+		s.release()
+	}
+	m.env.checkpointSoon()
+	if failed {
+		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir().path))
+		return l, "", nil
+	}
+	return l, gone, nil
 }
 
 // DirUsage describes one data directory.

@@ -81,9 +81,12 @@ func (m *Manager) SetAside(topic string, partition int32, reason string) error {
 			l.logger.Warn("note why a log is set aside", errorAttr(err))
 		}
 	}
-	l, aside, err := m.retire(key, strayName)
-	if err != nil || l == nil || aside == "" {
+	_, aside, err := m.takeOut(key, strayName)
+	if err != nil || aside == "" {
 		return err
+	}
+	if _, err = m.env.fs.Stat(aside); errors.Is(err, fs.ErrNotExist) {
+		return nil // nobody has written to it
 	}
 	s := readStray(m.env.fs, aside)
 	if s.Since.IsZero() { // the file could not be written
@@ -229,51 +232,6 @@ func Strays(fsys vfs.FS, dir string) ([]Stray, error) {
 		}
 	}
 	return found, nil
-}
-
-// retire takes a log out of service and gives its directory another name, which it
-// returns: "" if it has no files, or if they are in a directory that has failed. A
-// log that does not exist is nil.
-func (m *Manager) retire(key partitionKey, name func(d *dataDir, key partitionKey) string) (*Log, string, error) {
-	if l, ok := m.Log(key.topic, key.partition); ok {
-		defer l.forbidCleaning()() // it would write into a new log's directory
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	l := m.mu.logs[key]
-	if l == nil {
-		return nil, "", nil
-	}
-	gone := name(l.dir(), key)
-	failed := l.dir().err() != nil // then the files are no business of this process any more
-	l.mu.Lock()
-	if !failed {
-		// Without the rename a new log of this name would find the old one's
-		// files: then the log stays, and the caller tries again.
-		err := l.env.fs.Rename(l.path(), gone)
-		if ignoreNotExist(err) != nil {
-			l.mu.Unlock()
-			return l, "", fmt.Errorf("take log %s out of service: %w", key, classify(err))
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			gone = ""
-		}
-	}
-	l.closed.Store(true)
-	l.mu.Unlock()
-	delete(m.mu.logs, key)
-	l.dir().logs--
-	m.sorted.Store(nil)
-	m.forgetMove(l)
-	for _, s := range l.list() {
-		s.release()
-	}
-	m.env.checkpointSoon()
-	if failed {
-		l.logger.Warn("files of a log that is gone stay in a failed data directory until a start that finds it", slog.String("dir", l.dir().path))
-		return l, "", nil
-	}
-	return l, gone, nil
 }
 
 // KeepAll are the settings without what deletes records or copies them to the bucket: for
