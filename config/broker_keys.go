@@ -109,6 +109,8 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
+		brokerKey("varve.log.stray.retention.ms", Long, "604800000", "ms", atLeast(-1),
+			"How long a log is kept that the cluster does not have on this broker, and that no deletion explains: it is set aside under a name that ends in -stray. -1 keeps it until it is removed by hand. See varve log strays."),
 		brokerKey("varve.log.writeback.bytes", Long, "0", "bytes", atLeast(0),
 			"After how many appended bytes of a segment they begin to be written to the disk, on Linux, so that a later fsync has little left to do. Nothing waits for that; 0 leaves the time to the system."),
 		nullKey(brokerKey("varve.lost.log.dirs", List, "", "", validator{},

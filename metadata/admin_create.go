@@ -157,11 +157,10 @@ func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partitio
 // create writes a topic and returns the revision at which it began to exist.
 //
 // A topic exists once its name's key does. What fits goes into one transaction.
-// For more, the partitions are written first: those of the first transaction,
-// then the rest in parallel under the condition that partition 0 is there, then
-// the name under the condition that nobody touched partition 0, which it writes
-// again. Whoever removes a creation that seems to have been given up compares
-// partition 0 as well, so that exactly one of the two succeeds.
+// For more, a marker is written first, then the partitions in parallel, then the
+// name, which removes the marker. All of them compare the marker, and so does the
+// controller when it removes a creation that seems to have broken off: exactly
+// one of the two succeeds.
 func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	name := topicKey(c.name)
 	topic := Put(name, encode(topicValue{V: valueVersion, ID: c.id, Partitions: int32(len(c.partitions)), CreatedMs: c.createdMs}))
@@ -178,17 +177,18 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 		return revision, err
 	}
 
-	first, err := a.store.Txn(ctx, []Comparison{Absent(name)}, chunks[0]...)
+	marker := unfinishedValue{V: valueVersion, Topic: c.name}
+	begun, err := a.store.Txn(ctx, []Comparison{Absent(name)}, marker.write(c.id))
 	if errors.Is(err, ErrConflict) {
 		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
 	}
 	if err != nil {
 		return 0, err
 	}
-	guard := partitionKey(c.id, 0)
-	if err = a.putChunks(ctx, chunks[1:], CreatedAt(guard, first)); err == nil {
+	guard := ModifiedAt(unfinishedKey(c.id), begun)
+	if err = a.putChunks(ctx, chunks, guard); err == nil {
 		var revision int64
-		revision, err = a.store.Txn(ctx, []Comparison{Absent(name), ModifiedAt(guard, first)}, topic, configs, chunks[0][0])
+		revision, err = a.store.Txn(ctx, []Comparison{Absent(name), guard}, topic, configs, Delete(guard.Key))
 		if err == nil {
 			return revision, nil
 		}
@@ -196,6 +196,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	if !errors.Is(err, ErrConflict) {
 		return 0, err
 	}
+	a.giveUp(ctx, c.id, marker, guard)
 	switch kv, getErr := a.store.Get(ctx, name); {
 	case getErr != nil:
 		return 0, getErr
@@ -215,17 +216,24 @@ func partitionPuts(id TopicID, first int, partitions []Partition) [][]Op {
 	return slices.Collect(slices.Chunk(ops, MaxTxnOps))
 }
 
-// putChunks applies the chunks in parallel, all under the same condition.
-func (a *Admin) putChunks(ctx context.Context, chunks [][]Op, guard Comparison) error {
+// putChunks applies the chunks in parallel, all under the same conditions.
+func (a *Admin) putChunks(ctx context.Context, chunks [][]Op, guards ...Comparison) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelTxns)
 	for _, ops := range chunks {
 		g.Go(func() error {
-			_, err := a.store.Txn(ctx, []Comparison{guard}, ops...)
+			_, err := a.store.Txn(ctx, guards, ops...)
 			return err
 		})
 	}
 	return g.Wait()
+}
+
+// giveUp has the controller remove at once what a change has written that lost
+// against another one. Without it the grace has to pass.
+func (a *Admin) giveUp(ctx context.Context, id TopicID, marker unfinishedValue, guard Comparison) {
+	marker.Broken = true
+	_, _ = a.store.Txn(ctx, []Comparison{guard}, marker.write(id)) // a conflict: it has been removed already
 }
 
 // placementStart spreads the first partitions of topics over the brokers.

@@ -47,6 +47,7 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 		revision, err = a.store.Txn(ctx, []Comparison{ModifiedAt(kv.Key, kv.ModRevision)},
 			Delete(kv.Key),
 			Delete(topicConfigsPrefix+result.Name),
+			Delete(unfinishedKey(topic.ID)), // of an addition
 			DeletePrefix(partitionsPrefix+topic.ID.String()+"/"))
 		return err
 	})

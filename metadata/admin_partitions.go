@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -36,9 +37,9 @@ func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, va
 	return results
 }
 
-// addPartitions writes the new partitions' keys and then the count in the
-// topic's key. All transactions compare that key's revision, so that two such
-// calls, or a deletion, cannot mix.
+// addPartitions writes the new partitions' keys and the count in the topic's key.
+// All transactions compare that key's revision, so that two such calls, or a
+// deletion, cannot mix.
 func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validateOnly bool, result *TopicResult) (int64, error) {
 	topic, kv, err := a.topic(ctx, spec.Topic)
 	if err != nil {
@@ -62,15 +63,32 @@ func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validate
 	}
 	guard := ModifiedAt(kv.Key, kv.ModRevision)
 	chunks := partitionPuts(topic.ID, int(topic.Partitions), newPartitions(image, replicas, a.now().UnixMilli()))
-	last := chunks[len(chunks)-1]
-	if len(chunks) > 1 || len(last) == MaxTxnOps {
-		if err = a.putChunks(ctx, chunks, guard); err != nil {
-			return 0, err
-		}
-		last = nil
-	}
+	marker := unfinishedValue{V: valueVersion, Topic: spec.Topic, First: topic.Partitions}
 	topic.Partitions = spec.Count
-	return a.store.Txn(ctx, []Comparison{guard}, append(last, Put(kv.Key, encode(topic)))...)
+	grown := Put(kv.Key, encode(topic))
+	if len(chunks) == 1 && len(chunks[0]) < MaxTxnOps {
+		return a.store.Txn(ctx, []Comparison{guard}, append(chunks[0], grown)...)
+	}
+	return a.addInSteps(ctx, topic.ID, marker, guard, chunks, grown)
+}
+
+// addInSteps adds partitions that do not fit into one transaction: a marker, the
+// partitions, then the topic's key, which removes the marker. A marker that is there is
+// another such addition's; this one comes after it.
+func (a *Admin) addInSteps(ctx context.Context, id TopicID, marker unfinishedValue, topic Comparison, chunks [][]Op, grown Op) (int64, error) {
+	begun, err := a.store.Txn(ctx, []Comparison{topic, Absent(unfinishedKey(id))}, marker.write(id))
+	if err != nil {
+		return 0, err
+	}
+	guard := ModifiedAt(unfinishedKey(id), begun)
+	var revision int64
+	if err = a.putChunks(ctx, chunks, topic, guard); err == nil {
+		revision, err = a.store.Txn(ctx, []Comparison{topic, guard}, grown, Delete(guard.Key))
+	}
+	if errors.Is(err, ErrConflict) {
+		a.giveUp(ctx, id, marker, guard)
+	}
+	return revision, err
 }
 
 // assignMore returns the replicas of the partitions that a topic lacks.

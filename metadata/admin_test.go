@@ -153,7 +153,7 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 			left := len(c.keys(t, partitionsPrefix))
 			topic, exists := settled(c).TopicByName("a")
 			if done = err == nil; done {
-				if !exists || len(topic.Partitions) != 400 || left != 400 {
+				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, unfinishedPrefix)) != 0 {
 					t.Errorf("after %d transactions: %d keys", step, left)
 				}
 				return
@@ -167,7 +167,7 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 				t.Errorf("step %d: a young creation was removed", step)
 			}
 			time.Sleep(creationGrace + controllerTick)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != 0 {
+			if settled(c); len(c.keys(t, partitionsPrefix)) != 0 || len(c.keys(t, unfinishedPrefix)) != 0 {
 				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, partitionsPrefix)))
 			}
 			c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
@@ -176,7 +176,7 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 			break
 		}
 	}
-	if steps != 5 { // four chunks of partitions and the name
+	if steps != 6 { // the marker, four chunks of partitions and the name
 		t.Errorf("%d steps", steps)
 	}
 }
@@ -184,7 +184,7 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 // TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its
 // transactions for so long that the controller removes what it wrote.
 func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
-	for pause := 2; pause <= 5; pause++ {
+	for pause := 2; pause <= 6; pause++ {
 		synctest.Test(t, func(t *testing.T) {
 			s := &hookedStore{Store: memStore(t)}
 			c := newCluster(t, s)
@@ -220,7 +220,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 	s := &hookedStore{Store: memStore(t)}
 	c := newCluster(t, s)
 	c.register(t, 1)
-	last := s.n + 4
+	last := s.n + 5
 	var changes []Change
 	s.txn = func(n int) error {
 		if n == last {
@@ -230,7 +230,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 				}
 				return false
 			})
-			changes = Plan(image, PlanOptions{Now: time.Now().Add(2 * creationGrace)})
+			changes = Plan(image, PlanOptions{Abandoned: abandonedIn(image)})
 		}
 		return nil
 	}

@@ -69,7 +69,7 @@ type span struct{ first, end int }
 // pack divides changes into as few transactions as they fit into, in order.
 func pack(shared []Comparison, changes []Change) []span {
 	var spans []span
-	seen := map[comparisonID]bool{}
+	seen := map[Comparison]bool{}
 	ops := 0
 	for i, change := range changes {
 		ops += len(change.Ops)
@@ -85,29 +85,21 @@ func pack(shared []Comparison, changes []Change) []span {
 	return spans
 }
 
-// comparisonID tells comparisons apart: those of values are not repeated.
-type comparisonID struct {
-	key      string
-	target   Target
-	revision int64
-}
-
-func (c Comparison) id() comparisonID { return comparisonID{c.Key, c.Target, c.Revision} }
-
-func note(seen map[comparisonID]bool, comparisons []Comparison) {
+// note adds comparisons to those of a transaction, which repeats none.
+func note(seen map[Comparison]bool, comparisons []Comparison) {
 	for _, c := range comparisons {
-		seen[c.id()] = true
+		seen[c] = true
 	}
 }
 
 // comparisonsOf are the comparisons of one transaction, each of them once.
 func comparisonsOf(shared []Comparison, changes []Change) []Comparison {
-	seen := map[comparisonID]bool{}
+	seen := map[Comparison]bool{}
 	var all []Comparison
 	add := func(comparisons []Comparison) {
 		for _, c := range comparisons {
-			if !seen[c.id()] {
-				seen[c.id()] = true
+			if !seen[c] {
+				seen[c] = true
 				all = append(all, c)
 			}
 		}

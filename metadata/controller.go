@@ -49,6 +49,7 @@ type Controller struct {
 	plan       PlanOptions // but for what depends on the time
 	rebalance  func(image *Image) Rebalancing
 	rebalanced time.Time // when that was last due; only step touches it
+	seen       sightings // markers of changes under way; only step touches them
 	suspects   *suspects
 	doubts     doubts
 	recovery   recovery
@@ -79,6 +80,7 @@ func NewController(o ControllerOptions) *Controller {
 		now: o.Now, logger: o.Logger.With(slog.Int("broker_id", int(o.Registration.BrokerID()))),
 		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
 		rebalance: o.Rebalance,
+		seen:      sightings{},
 		suspects:  newSuspects(o.Probe),
 		logEnds:   o.LogEnds,
 		thoughts:  make(chan struct{}, 1),
@@ -169,18 +171,23 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 	todo := plan(image, c.planOptions(image))
 	c.resolve(ctx, image, todo.doubts)
 	c.recover(ctx, image, todo.asks)
+	if moreToBalance(todo.changes) {
+		// The interval is over again when the pause is.
+		c.rebalanced = c.now().Add(min(0, balancePause-c.rebalance(image).Interval))
+	}
 	return c.apply(ctx, todo.changes)
 }
 
 // planOptions are those of a plan that is made now.
 func (c *Controller) planOptions(image *Image) PlanOptions {
 	o := c.plan
-	o.Now = c.now()
-	o.Doubt, _ = c.doubts.at(o.Now)
+	now := c.now()
+	o.Abandoned = c.seen.abandoned(image, now)
+	o.Doubt, _ = c.doubts.at(now)
 	o.LogEnds = c.recovery.take()
 	settings := c.rebalance(image)
-	if settings.Enable && o.Now.Sub(c.rebalanced) >= settings.Interval {
-		c.rebalanced = o.Now
+	if settings.Enable && now.Sub(c.rebalanced) >= settings.Interval {
+		c.rebalanced = now
 		o.Rebalance, o.ImbalancePercent = true, settings.ImbalancePercent
 	}
 	return o
@@ -212,6 +219,7 @@ func (c *Controller) elected(epoch int64) {
 	c.epoch.Store(epoch)
 	c.doubt(epoch)
 	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
+	clear(c.seen)          // what was seen in an earlier term went unwatched since
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
 

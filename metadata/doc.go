@@ -44,6 +44,9 @@
 //	                        partition_epoch, created_ms}
 //	configs/topics/<name>  {v, configs}                        absent: all defaults
 //	configs/brokers/<id>   {v, configs}                        <id> is "default" for all brokers
+//	unfinished/<id>        {v, topic, first, broken}           a creation, or an addition of partitions from "first"
+//	                                                           on, that takes several transactions; its last step
+//	                                                           removes it
 //	producer-ids           {v, next}
 //	tier/<id>/<n>                                              belongs to package tiering
 //
@@ -51,7 +54,11 @@
 //
 //   - A topic begins to exist, grows and ceases to exist at one revision, however many
 //     transactions its partitions take (Admin.create, Admin.addPartitions).
-//   - Of a creation that goes on and a cleanup that takes it for dead, exactly one succeeds.
+//   - Of a creation that goes on and a cleanup that takes it for dead, exactly one succeeds:
+//     both compare the creation's marker, and nothing is cleaned up that has none.
+//   - From a value that cannot be read until its key is read or deleted, images are
+//     Incomplete. Nothing is deleted because such an image lacks it, nor because a list
+//     lacks what was there before (Vanished).
 //   - A broker id has one live registration. A restart of the same data directory
 //     replaces its predecessor at once; anybody else is refused while that lives.
 //   - A live broker is a known one. New partitions go to known brokers, dead ones if too

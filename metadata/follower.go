@@ -106,6 +106,7 @@ func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 	if err = holds(f.features, image.Features.Levels); err != nil {
 		return err
 	}
+	image.noteMissing(f.Image())
 	f.publish(image)
 	wait.Reset()
 	for batch, watchErr := range f.store.Watch(ctx, "", revision+1) {
@@ -125,13 +126,15 @@ func (f *Follower) apply(image *Image, batch Batch) *Image {
 	next, err := image.Apply(batch)
 	if err != nil {
 		f.metrics.badValues.Inc()
-		f.logger.Error("metadata that cannot be read is left out of the image", slog.Any("error", err))
+		f.logger.Error("metadata that cannot be read is left out of the image: nothing is deleted until it is read or deleted itself",
+			slog.String("keys", next.UnreadableNames()), slog.Any("error", err))
 	}
 	return next
 }
 
 func (f *Follower) publish(image *Image) {
 	f.metrics.revision.Set(float64(image.Revision))
+	f.metrics.unreadable.Set(float64(len(image.unread)))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.image.Store(image)

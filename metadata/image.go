@@ -40,6 +40,11 @@ type Image struct {
 	byID          map[TopicID]*Topic // pending topics as well: those have no name
 	topicConfigs  map[string]map[string]string
 	brokerConfigs map[string]map[string]string // by broker id or defaultBroker
+
+	unfinished map[TopicID]unfinished // markers of changes under way
+
+	unread   map[string]UnreadableKey // see Incomplete
+	vanished map[TopicID]bool         // see Vanished
 }
 
 // Broker is a live broker.
@@ -165,6 +170,8 @@ func newImage() *Image {
 		byID:          map[TopicID]*Topic{},
 		topicConfigs:  map[string]map[string]string{},
 		brokerConfigs: map[string]map[string]string{},
+		unfinished:    map[TopicID]unfinished{},
+		unread:        map[string]UnreadableKey{},
 	}
 }
 

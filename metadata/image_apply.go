@@ -14,14 +14,16 @@ const maxPartitions = 100_000
 
 // Apply makes the image that follows from a batch of events. It copies what the
 // batch touches and shares the rest. A value that cannot be read leaves its
-// key as it was; the error names it, and the image is good all the same.
+// key as it was and makes the image Incomplete; the error names the key.
 func (m *Image) Apply(batch Batch) (*Image, error) {
 	next := *m
 	next.Revision = max(m.Revision, batch.Revision)
 	b := imageBuilder{image: &next, topics: map[TopicID]*Topic{}}
 	var errs []error
 	for _, e := range batch.Events {
-		if err := b.apply(e); err != nil {
+		err := b.apply(e)
+		b.note(e, err)
+		if err != nil && !e.Deleted {
 			errs = append(errs, err)
 		}
 	}
@@ -36,6 +38,7 @@ type imageBuilder struct {
 	names, ids                  bool
 	brokers, known              bool
 	topicConfigs, brokerConfigs bool
+	unread, unfinished          bool
 	topics                      map[TopicID]*Topic // copied: their own struct and slice
 }
 
@@ -53,6 +56,8 @@ func (b *imageBuilder) apply(e Event) error {
 		return applyConfigs(e, e.Key[len(topicConfigsPrefix):], &b.image.topicConfigs, &b.topicConfigs)
 	case strings.HasPrefix(e.Key, brokerConfigsPrefix):
 		return applyConfigs(e, e.Key[len(brokerConfigsPrefix):], &b.image.brokerConfigs, &b.brokerConfigs)
+	case strings.HasPrefix(e.Key, unfinishedPrefix):
+		return b.marker(e, e.Key[len(unfinishedPrefix):])
 	case e.Key == controllerKey:
 		return b.controller(e)
 	case e.Key == clusterIDKey:

@@ -162,7 +162,7 @@ func describe(m *Image) string {
 			fmt.Fprintln(&b, "name and id disagree")
 		}
 	}
-	fmt.Fprintln(&b, m.TopicNames(), m.topicConfigs, m.brokerConfigs)
+	fmt.Fprintln(&b, m.TopicNames(), m.topicConfigs, m.brokerConfigs, m.unfinished)
 	return b.String()
 }
 
@@ -170,7 +170,7 @@ func describe(m *Image) string {
 // from a list of all keys, and images made before do not change.
 func TestImageModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		keys := []string{"controller", "tier/x", brokerKey(1), brokerKey(2), topicKey("a"), topicKey("b"), topicConfigsPrefix + "a", brokerConfigsPrefix + "1"}
+		keys := []string{"controller", "tier/x", brokerKey(1), brokerKey(2), topicKey("a"), topicKey("b"), topicConfigsPrefix + "a", brokerConfigsPrefix + "1", unfinishedKey(TopicID{1})}
 		for topic := range 3 {
 			for n := range int32(3) {
 				keys = append(keys, partitionKey(TopicID{byte(topic)}, n))
@@ -184,6 +184,8 @@ func TestImageModel(t *testing.T) {
 				return partitionValue{V: 1, Leader: int32(n)}
 			case strings.HasPrefix(key, brokersPrefix):
 				return brokerValue{Rack: fmt.Sprint(n)}
+			case strings.HasPrefix(key, unfinishedPrefix):
+				return unfinishedValue{First: int32(n)}
 			case strings.HasPrefix(key, "configs/"):
 				return configsValue{Configs: map[string]string{"n": fmt.Sprint(n)}}
 			default:

@@ -183,7 +183,7 @@ func (s *MemStore) holdsLocked(c Comparison) bool {
 	case TargetModRevision:
 		return kv.ModRevision == c.Revision
 	case TargetValue:
-		return kv.Exists() && bytes.Equal(kv.Value, c.Value)
+		return kv.Exists() && string(kv.Value) == c.Value
 	default:
 		return false
 	}

@@ -6,10 +6,11 @@ import (
 )
 
 type metrics struct {
-	revision  prometheus.Gauge
-	relists   prometheus.Counter
-	badValues prometheus.Counter
-	unclean   prometheus.Counter
+	revision   prometheus.Gauge
+	relists    prometheus.Counter
+	badValues  prometheus.Counter
+	unreadable prometheus.Gauge
+	unclean    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -26,6 +27,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		badValues: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_metadata_unreadable_batches_total",
 			Help: "Batches of changes with a value that could not be read.",
+		}),
+		unreadable: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_metadata_unreadable_keys",
+			Help: "Keys of the metadata that this broker cannot read. While there is one, nothing is deleted because it is missing in the metadata.",
 		}),
 		unclean: f.NewCounter(prometheus.CounterOpts{
 			Name: "kafka_controller_controllerstats_uncleanleaderelections_total",

@@ -3,11 +3,7 @@ package metadata
 import (
 	"cmp"
 	"slices"
-	"time"
 )
-
-// creationGrace is for how long partition keys may wait for their topic.
-const creationGrace = time.Minute
 
 // Change is one step that the controller takes. All its comparisons hold in
 // the image it was planned on; if they do not in the store, that image is old.
@@ -15,6 +11,7 @@ type Change struct {
 	Partition TopicPartition // what it is about, for logs; Topic is empty for a cleanup
 	Reason    string
 	Unclean   bool // elects a replica that may lack what was committed
+	Balance   bool // gives leadership back to the preferred replica
 	Guards    []Comparison
 	Ops       []Op
 }
@@ -22,7 +19,9 @@ type Change struct {
 // PlanOptions are what Plan goes by besides the image. The functions must be
 // pure.
 type PlanOptions struct {
-	Now time.Time
+	// Abandoned are the unfinished creations that the controller has seen make no
+	// progress for a while, with the revisions of their markers.
+	Abandoned map[TopicID]int64
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *Image, topic string) int
 	// UncleanElection is unclean.leader.election.enable of a topic; nil means no.
@@ -74,8 +73,10 @@ func (o PlanOptions) repairs(image *Image, t *Topic) func(number int32, p *Parti
 //     flush before it died may be gone, and its followers have to learn that. A
 //     change of the ISR alone is none.
 //   - A reassignment is completed when the replicas that it adds are in sync.
-//   - Leadership goes back to preferred replicas when that is due.
-//   - Partition keys of a creation that broke off go after a grace period.
+//   - Leadership goes back to preferred replicas when that is due, of a bounded number of
+//     partitions in a plan.
+//   - Partition keys of a creation that broke off go after a grace period, unless the
+//     image is incomplete. Many take several plans.
 //
 // All that happens to a partition is one write.
 func Plan(image *Image, o PlanOptions) []Change {
@@ -103,6 +104,7 @@ func plan(image *Image, o PlanOptions) (all planned) {
 	if o.Rebalance {
 		imbalanced = imbalance(image, topics, o)
 	}
+	balanced := 0
 	for _, t := range topics {
 		repaired := o.repairs(image, t)
 		for number := range t.Partitions {
@@ -115,24 +117,25 @@ func plan(image *Image, o PlanOptions) (all planned) {
 			if next.asks {
 				all.asks = append(all.asks, Ask{TopicPartition{t.Name, int32(number)}, image.askable(p)})
 			}
-			if len(imbalanced) > 0 && imbalanced[preferred(&next.Partition)] {
-				if why := next.leadPreferred(image); why != "" {
-					if next.reason == "" {
-						next.PartitionEpoch++
-					}
-					next.reason = why
+			balance := ""
+			if balanced < maxBalance && imbalanced[preferred(&next.Partition)] {
+				balance = next.leadPreferred(image)
+			}
+			if balance != "" {
+				if next.reason == "" {
+					next.PartitionEpoch++
 				}
+				next.reason = balance
+				balanced++
 			}
 			if next.reason != "" {
 				c := t.write(int32(number), p, &next.Partition, next.reason)
-				c.Unclean = next.unclean
+				c.Unclean, c.Balance = next.unclean, balance != ""
 				all.changes = append(all.changes, c)
 			}
 		}
-		if c, ok := cleanUp(t, o.Now); ok {
-			all.changes = append(all.changes, c)
-		}
 	}
+	all.changes = append(all.changes, cleanUps(image, o)...)
 	return all
 }
 
@@ -155,39 +158,4 @@ func sortedTopics(image *Image) []*Topic {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.ID[:], b.ID[:]))
 	})
 	return topics
-}
-
-// cleanUp removes partition keys that no topic counts.
-func cleanUp(t *Topic, now time.Time) (Change, bool) {
-	extra := t.all[len(t.Partitions):]
-	var newest int64
-	for _, p := range extra {
-		newest = max(newest, p.createdMs)
-	}
-	if newest == 0 || now.Sub(time.UnixMilli(newest)) < creationGrace {
-		return Change{}, false
-	}
-	if t.pending() {
-		// Partition 0 is what a creation compares, see Admin.create.
-		prefix := partitionsPrefix + t.ID.String() + "/"
-		return Change{
-			Reason: "the topic's creation broke off",
-			Guards: []Comparison{ModifiedAt(prefix+"0", t.all[0].Revision)},
-			Ops:    []Op{DeletePrefix(prefix)},
-		}, true
-	}
-	// The topic's key is written again, which makes an addition that is still
-	// under way fail and start over.
-	key := topicKey(t.Name)
-	c := Change{
-		Reason: "an addition of partitions broke off",
-		Guards: []Comparison{ModifiedAt(key, t.Revision)},
-		Ops:    []Op{Put(key, encode(topicValue{kept: t.kept, V: valueVersion, ID: t.ID, Partitions: t.count, CreatedMs: t.createdMs}))},
-	}
-	for i, p := range extra {
-		if p.Revision != 0 && len(c.Ops) < MaxTxnOps {
-			c.Ops = append(c.Ops, Delete(partitionKey(t.ID, int32(len(t.Partitions)+i))))
-		}
-	}
-	return c, true
 }

@@ -3,7 +3,6 @@ package metadata
 import (
 	"encoding/json"
 	"testing"
-	"time"
 )
 
 // planCase is one partition before and after a plan. Brokers that are not named
@@ -257,33 +256,5 @@ func TestPlanBalances(t *testing.T) {
 		},
 	} {
 		c.run(t)
-	}
-}
-
-func TestPlanCleansUpBrokenCreations(t *testing.T) {
-	id, now := TopicID{1}, time.UnixMilli(1_700_000_000_000)
-	aged := func(d time.Duration) partitionValue {
-		return partitionValue{V: 1, Leader: NoBroker, CreatedMs: now.Add(-d).UnixMilli()}
-	}
-	young, old := aged(creationGrace-time.Second), aged(creationGrace)
-	pending := applied(t, put(partitionKey(id, 0), old, 20), put(partitionKey(id, 1), young, 21))
-	if changes := Plan(pending, PlanOptions{Now: now}); len(changes) != 0 {
-		t.Errorf("a creation under way: %+v", changes)
-	}
-	pending = applied(t, put(partitionKey(id, 0), old, 20), put(partitionKey(id, 1), old, 21))
-	changes := Plan(pending, PlanOptions{Now: now})
-	if len(changes) != 1 || changes[0].Ops[0].Kind != OpDeletePrefix || changes[0].Ops[0].Key != "partitions/"+id.String()+"/" ||
-		changes[0].Guards[0].Key != partitionKey(id, 0) || changes[0].Guards[0].Revision != 20 {
-		t.Errorf("a creation that broke off: %+v", changes)
-	}
-	topic := put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1, CreatedMs: 3}, 25)
-	added := applied(t, put(partitionKey(id, 0), old, 20), put(partitionKey(id, 3), old, 21), topic)
-	changes = Plan(added, PlanOptions{Now: now})
-	if len(changes) != 1 || len(changes[0].Ops) != 2 || changes[0].Guards[0].Key != "topics/a" || changes[0].Guards[0].Revision != 25 ||
-		string(changes[0].Ops[0].Value) != string(topic.Value) || changes[0].Ops[1].Key != partitionKey(id, 3) {
-		t.Errorf("an addition that broke off: %+v", changes)
-	}
-	if changes = Plan(applied(t, put(partitionKey(id, 0), old, 20), topic), PlanOptions{Now: now}); len(changes) != 0 {
-		t.Errorf("a whole topic: %+v", changes)
 	}
 }

@@ -16,6 +16,26 @@ type Rebalancing struct {
 // DefaultRebalancing is Kafka's.
 var DefaultRebalancing = Rebalancing{Enable: true, Interval: 5 * time.Minute, ImbalancePercent: 10}
 
+// maxBalance is how many partitions one plan gives back: Kafka's
+// MAX_ELECTIONS_PER_IMBALANCE. What is left follows after balancePause, so that clients
+// do not see all their leaders change at once.
+const (
+	maxBalance   = 1000
+	balancePause = controllerTick
+)
+
+// moreToBalance tells whether a plan was full of elections of preferred leaders, so that some
+// may be left.
+func moreToBalance(changes []Change) bool {
+	n := 0
+	for _, c := range changes {
+		if c.Balance {
+			n++
+		}
+	}
+	return n >= maxBalance
+}
+
 // preferred is the partition's preferred leader.
 func preferred(p *Partition) int32 {
 	if len(p.Replicas) == 0 {

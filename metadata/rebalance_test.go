@@ -53,3 +53,46 @@ func TestRebalancingIsAsSet(t *testing.T) {
 		})
 	}
 }
+
+// TestRebalancingIsPaced gives 2,500 partitions back, a bounded number at a time.
+func TestRebalancingIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions = 2500
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		assignments := map[int32][]int32{}
+		for i := range int32(partitions) {
+			assignments[i] = []int32{1, 2}
+		}
+		topic := c.create(t, TopicSpec{Name: "a", Assignments: assignments})
+		var moves []Change
+		for i := range topic.Partitions {
+			moved := topic.Partitions[i]
+			moved.elect(moved.Members()[1])
+			moved.PartitionEpoch++
+			moves = append(moves, topic.write(int32(i), &topic.Partitions[i], &moved, ""))
+		}
+		if _, errs := writeAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
+			t.Fatal(errs[0], errs[partitions-1])
+		}
+		background(t, c.controller(t, r[0]).Run)
+		given := func() (n int) {
+			topic, _ := settled(c).TopicByName("a")
+			for i := range topic.Partitions {
+				if topic.Partitions[i].Leader == 1 {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(DefaultRebalancing.Interval + time.Second)
+		for _, want := range []int{1000, 2000, 2500} {
+			if n := given(); n != want {
+				t.Errorf("%d partitions are given back, want %d", n, want)
+			}
+			time.Sleep(balancePause)
+		}
+	})
+}

@@ -95,7 +95,7 @@ type Comparison struct {
 	Key      string
 	Target   Target
 	Revision int64
-	Value    []byte
+	Value    string // bytes; a string, so that comparisons can be compared
 }
 
 // Target is what of a key a Comparison looks at.
@@ -127,7 +127,7 @@ func ModifiedAt(key string, revision int64) Comparison {
 
 // ValueIs holds if the key exists and has that value.
 func ValueIs(key string, value []byte) Comparison {
-	return Comparison{Key: key, Target: TargetValue, Value: value}
+	return Comparison{Key: key, Target: TargetValue, Value: string(value)}
 }
 
 // Op is one write of a transaction: Put, PutLeased, Delete or DeletePrefix.

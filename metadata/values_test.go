@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -135,16 +134,6 @@ var writePaths = []writePath{
 	}},
 	{"CreatePartitions", ofTopic, func(t *testing.T, c *cluster, _ []*Registration) error {
 		return c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err
-	}},
-	{"the cleanup of an addition", ofTopic, func(t *testing.T, c *cluster, _ []*Registration) error {
-		topic := c.follower.Image().byName["a"]
-		extra := Partition{Replicas: []int32{1}, Leader: 1, createdMs: 1}
-		revision, err := c.store.Txn(t.Context(), nil, Put(partitionKey(topic.ID, 7), extra.encode()))
-		if err != nil {
-			return err
-		}
-		c.wait(t, func(m *Image) bool { return m.Revision >= revision })
-		return writeFrom(t.Context(), c, PlanOptions{Now: time.UnixMilli(1).Add(time.Hour)})
 	}},
 	{"UpdateConfigs", key(topicConfigsPrefix + "a"), func(t *testing.T, c *cluster, _ []*Registration) error {
 		return configure(t.Context(), c, ConfigResource{Kind: TopicConfig, Topic: "a"}, map[string]string{"k": "2"})

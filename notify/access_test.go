@@ -45,10 +45,10 @@ func hears(t *testing.T, urls string, access Access) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	changes, stop := receive[MetadataChanged](t, b)
+	changes, stop := receive[BrokerSuspect](t, b)
 	defer stop()
-	Publish(b, MetadataChanged{Revision: 1})
-	if got := within(t, changes); got.Revision != 1 {
+	Publish(b, BrokerSuspect{BrokerEpoch: 1})
+	if got := within(t, changes); got.BrokerEpoch != 1 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -96,7 +96,7 @@ func TestRefusedIsNotForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	changes, stop := receive[MetadataChanged](t, b)
+	changes, stop := receive[BrokerSuspect](t, b)
 	defer stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -121,9 +121,9 @@ func TestRefusedIsNotForEver(t *testing.T) {
 	for got := false; !got; {
 		select {
 		case <-tick.C:
-			Publish(b, MetadataChanged{Revision: 2})
+			Publish(b, BrokerSuspect{BrokerEpoch: 2})
 		case h := <-changes:
-			got = h.Revision == 2
+			got = h.BrokerEpoch == 2
 		case <-deadline:
 			t.Fatalf("the bus does not come back: %s", refusals.String())
 		}
@@ -192,7 +192,7 @@ func TestTLSFilesAreReplaced(t *testing.T) {
 	if b.conn.IsConnected() {
 		t.Fatal("a stranger is connected")
 	}
-	changes, stop := receive[MetadataChanged](t, b)
+	changes, stop := receive[BrokerSuspect](t, b)
 	defer stop()
 	securitytest.Write(t, stranger.StoreFile, pair.Key+pair.Cert)
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -201,7 +201,7 @@ func TestTLSFilesAreReplaced(t *testing.T) {
 	for got := false; !got; {
 		select {
 		case <-tick.C:
-			Publish(b, MetadataChanged{Revision: 1})
+			Publish(b, BrokerSuspect{BrokerEpoch: 1})
 		case <-changes:
 			got = true
 		case <-deadline:

@@ -78,19 +78,13 @@ func TestHintsArriveByKind(t *testing.T) {
 	defer b.Close()
 	segments, stop := receive[SegmentTiered](t, b.Bus)
 	defer stop()
-	changes, stop2 := receive[MetadataChanged](t, b.Bus)
+	suspects, stop2 := receive[BrokerSuspect](t, b.Bus)
 	defer stop2()
-	suspects, stop3 := receive[BrokerSuspect](t, b.Bus)
-	defer stop3()
 	segment := SegmentTiered{TopicID: "x", Partition: 3, EndOffset: 1 << 40}
 	suspect := BrokerSuspect{BrokerID: 1, BrokerEpoch: 2, ReporterID: 3, Reason: "connection refused"}
 	Publish(b.Bus, segment)
-	Publish(b.Bus, MetadataChanged{Revision: 7})
 	Publish(b.Bus, suspect)
 	if got := within(t, segments); got != segment {
-		t.Errorf("got %+v", got)
-	}
-	if got := within(t, changes); got.Revision != 7 {
 		t.Errorf("got %+v", got)
 	}
 	if got := within(t, suspects); got != suspect {
@@ -141,17 +135,17 @@ func listeners(t *testing.T, file string) int {
 func TestUnreadableHintsAreDropped(t *testing.T) {
 	b := openBus(t, "")
 	defer b.Close()
-	changes, stop := receive[MetadataChanged](t, b.Bus)
+	changes, stop := receive[BrokerSuspect](t, b.Bus)
 	defer stop()
-	for _, payload := range []string{``, `{`, `[]`, `{"v":2,"hint":{"revision":1}}`, `{"v":1,"hint":{"revision":"x"}}`} {
-		if err := b.conn.Publish(b.prefix+"metadata-changed", []byte(payload)); err != nil {
+	for _, payload := range []string{``, `{`, `[]`, `{"v":2,"hint":{"broker_epoch":1}}`, `{"v":1,"hint":{"broker_epoch":"x"}}`} {
+		if err := b.conn.Publish(b.prefix+"broker-suspect", []byte(payload)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.conn.Publish(b.prefix+"metadata-changed", []byte(`{"v":1,"new":1,"hint":{"revision":9,"also":true}}`)); err != nil {
+	if err := b.conn.Publish(b.prefix+"broker-suspect", []byte(`{"v":1,"new":1,"hint":{"broker_epoch":9,"also":true}}`)); err != nil {
 		t.Fatal(err)
 	}
-	if got := within(t, changes); got.Revision != 9 {
+	if got := within(t, changes); got.BrokerEpoch != 9 {
 		t.Errorf("got %+v", got)
 	}
 	if n := b.dropped(t); n != 5 {
@@ -171,13 +165,13 @@ func TestOversizedHintIsDropped(t *testing.T) {
 func TestStopEndsDelivery(t *testing.T) {
 	b := openBus(t, "")
 	defer b.Close()
-	first, stop := receive[MetadataChanged](t, b.Bus)
-	Publish(b.Bus, MetadataChanged{Revision: 1})
+	first, stop := receive[BrokerSuspect](t, b.Bus)
+	Publish(b.Bus, BrokerSuspect{BrokerEpoch: 1})
 	within(t, first)
 	stop()
-	second, stop2 := receive[MetadataChanged](t, b.Bus)
+	second, stop2 := receive[BrokerSuspect](t, b.Bus)
 	defer stop2()
-	Publish(b.Bus, MetadataChanged{Revision: 2})
+	Publish(b.Bus, BrokerSuspect{BrokerEpoch: 2})
 	within(t, second)
 	if len(first) != 0 {
 		t.Error("a stopped subscription got a hint")
@@ -222,9 +216,9 @@ func TestExternalServerMayComeAndGo(t *testing.T) {
 
 	b := openBus(t, fmt.Sprintf("nats://127.0.0.1:%d", port))
 	defer b.Close()
-	changes, stop := receive[MetadataChanged](t, b.Bus)
+	changes, stop := receive[BrokerSuspect](t, b.Bus)
 	defer stop()
-	Publish(b.Bus, MetadataChanged{Revision: 1})
+	Publish(b.Bus, BrokerSuspect{BrokerEpoch: 1})
 	if n := b.dropped(t); n != 1 {
 		t.Fatalf("without NATS %v hints were dropped", n)
 	}
@@ -235,9 +229,9 @@ func TestExternalServerMayComeAndGo(t *testing.T) {
 		for got := false; !got; {
 			select {
 			case <-tick.C:
-				Publish(b.Bus, MetadataChanged{Revision: int64(round)})
+				Publish(b.Bus, BrokerSuspect{BrokerEpoch: int64(round)})
 			case h := <-changes:
-				got = h.Revision == int64(round)
+				got = h.BrokerEpoch == int64(round)
 			case <-deadline:
 				t.Fatal("the hint does not arrive")
 			}

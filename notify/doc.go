@@ -11,7 +11,6 @@
 // # Subjects
 //
 //	varve.<cluster>.segment-tiered     SegmentTiered
-//	varve.<cluster>.metadata-changed   MetadataChanged
 //	varve.<cluster>.broker-suspect     BrokerSuspect
 //
 // A payload is {"v":1,"hint":{…}}, a few hundred bytes of JSON. Readers ignore fields that they do not know and drop versions above theirs.

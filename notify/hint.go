@@ -7,7 +7,7 @@ import (
 
 // Hint is one of the payloads below.
 type Hint interface {
-	SegmentTiered | MetadataChanged | BrokerSuspect
+	SegmentTiered | BrokerSuspect
 }
 
 // SegmentTiered says that a partition's history in the object store now ends
@@ -16,11 +16,6 @@ type SegmentTiered struct {
 	TopicID   string `json:"topic_id"`
 	Partition int32  `json:"partition"`
 	EndOffset int64  `json:"end_offset"`
-}
-
-// MetadataChanged says that the cluster's metadata has reached a revision.
-type MetadataChanged struct {
-	Revision int64 `json:"revision"`
 }
 
 // BrokerSuspect says that one broker could not reach another and asks the
@@ -49,8 +44,6 @@ func kind[H Hint](hint H) string {
 	switch any(hint).(type) {
 	case SegmentTiered:
 		return "segment-tiered"
-	case MetadataChanged:
-		return "metadata-changed"
 	default:
 		return "broker-suspect"
 	}

@@ -21,7 +21,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dropped:   vec("varve_notify_dropped_total", "Hints not sent, or not understood."),
 		received:  vec("varve_notify_received_total", "Hints delivered to this broker."),
 	}
-	for _, name := range []string{kind(BrokerSuspect{}), kind(MetadataChanged{}), kind(SegmentTiered{})} {
+	for _, name := range []string{kind(BrokerSuspect{}), kind(SegmentTiered{})} {
 		for _, v := range []*prometheus.CounterVec{m.published, m.dropped, m.received} {
 			v.WithLabelValues(name)
 		}

@@ -22,10 +22,10 @@ func freeAddress(t *testing.T) string {
 }
 
 // listen returns a channel of what a bus hears, as far as there is room for it.
-func listen(t *testing.T, b *Bus) <-chan MetadataChanged {
+func listen(t *testing.T, b *Bus) <-chan BrokerSuspect {
 	t.Helper()
-	c := make(chan MetadataChanged, 1)
-	if _, err := Subscribe(b, func(h MetadataChanged) {
+	c := make(chan BrokerSuspect, 1)
+	if _, err := Subscribe(b, func(h BrokerSuspect) {
 		select {
 		case c <- h:
 		default:
@@ -70,7 +70,7 @@ func TestStrangersDoNotJoin(t *testing.T) {
 	for got := false; !got; {
 		select {
 		case <-tick.C:
-			Publish(good, MetadataChanged{Revision: 1})
+			Publish(good, BrokerSuspect{BrokerEpoch: 1})
 		case <-heard:
 			got = true
 		case <-deadline:
@@ -103,7 +103,7 @@ func hintsReachAll(t *testing.T, secure func() *tls.Config) {
 		return b
 	}
 	buses := []*Bus{open("1", seeds[0]), open("2", seeds[1]), open("3", seeds[2]), open("4", "")}
-	heard := make([]<-chan MetadataChanged, len(buses))
+	heard := make([]<-chan BrokerSuspect, len(buses))
 	for i, b := range buses {
 		heard[i] = listen(t, b)
 	}
@@ -112,10 +112,10 @@ func hintsReachAll(t *testing.T, secure func() *tls.Config) {
 		for _, i := range to { // again and again, until the servers have found each other
 			deadline := time.After(20 * time.Second)
 			for got := false; !got; {
-				Publish(buses[from], MetadataChanged{Revision: revision})
+				Publish(buses[from], BrokerSuspect{BrokerEpoch: revision})
 				select {
 				case h := <-heard[i]:
-					got = h.Revision == revision
+					got = h.BrokerEpoch == revision
 				case <-time.After(20 * time.Millisecond):
 				case <-deadline:
 					t.Fatalf("bus %d does not hear bus %d", i, from)
@@ -147,10 +147,10 @@ func TestABusAloneWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	changes, stop := receive[MetadataChanged](t, b)
+	changes, stop := receive[BrokerSuspect](t, b)
 	defer stop()
-	Publish(b, MetadataChanged{Revision: 1})
-	if got := within(t, changes); got.Revision != 1 {
+	Publish(b, BrokerSuspect{BrokerEpoch: 1})
+	if got := within(t, changes); got.BrokerEpoch != 1 {
 		t.Errorf("got %+v", got)
 	}
 }

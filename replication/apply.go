@@ -26,6 +26,7 @@ type applier struct {
 	topics                        map[metadata.TopicID]*appliedTopic
 	brokerConfigs, defaultConfigs map[string]string
 	began                         bool // the first image was applied: partitions that come now are new
+	straysSettled                 bool // every log on the disk is a partition's, or was set aside
 }
 
 // appliedTopic is a topic as its partitions last followed it. Images share what did not change, so that a topic is the same pointer until
@@ -33,6 +34,7 @@ type applier struct {
 type appliedTopic struct {
 	topic   *metadata.Topic
 	configs map[string]string
+	unread  bool // settings of it could not be read
 	settled bool // all partitions are what the topic says
 }
 
@@ -60,8 +62,8 @@ func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata
 	start := time.Now()
 	doomed := a.doomed(image)
 	failed := a.delete(ctx, doomed)
-	if !a.began {
-		a.deleteStrays(ctx, image)
+	if err := a.settleStrays(ctx, image); err != nil {
+		failed[metadata.TopicID{}] = err // no topic's: the image is looked at again
 	}
 	a.forget(image)
 	changes := a.changes(image)
@@ -104,11 +106,12 @@ func (a *applier) changes(image *metadata.Image) []*change {
 	for topic := range image.Topics() {
 		overrides := image.TopicConfigs(topic.Name)
 		t := a.topics[topic.ID]
-		same := t != nil && t.settled && !brokerChanged && maps.Equal(t.configs, overrides)
+		unread := image.SettingsUnreadable(topic.Name, a.m.o.BrokerID)
+		same := t != nil && t.settled && !brokerChanged && t.unread == unread && maps.Equal(t.configs, overrides)
 		if same && t.topic == topic {
 			continue
 		}
-		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, settled: true} // settle takes that back if something fails
+		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, unread: unread, settled: true} // settle takes that back if something fails
 		config := a.m.o.Config(image, topic.Name)
 		for number := range int32(len(topic.Partitions)) {
 			if state := &topic.Partitions[number]; state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {

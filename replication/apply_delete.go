@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -13,7 +14,8 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// doomed are the partitions that the image does not have here any more.
+// doomed are the partitions that the image does not have here any more, with why their logs are set aside, if they are. What an
+// incomplete image lacks stays as it is.
 func (a *applier) doomed(image *metadata.Image) []*Partition {
 	var doomed []*Partition
 	for id, hosted := range a.m.index.Load().byID {
@@ -22,12 +24,43 @@ func (a *applier) doomed(image *metadata.Image) []*Partition {
 			continue
 		}
 		for _, p := range hosted.partitions {
-			if p != nil && (!exists || a.leftUs(topic, p.tp.Partition)) {
+			if p == nil {
+				continue
+			}
+			gone := exists && a.leftUs(topic, p.tp.Partition)
+			if !exists {
+				p.aside, gone = whyGone(image, id, p.tp.Topic)
+			} else if gone && topic.Partitions[p.tp.Partition].PartitionEpoch <= p.role.Load().partitionEpoch {
+				p.aside = strayWentBack
+			}
+			if gone {
 				doomed = append(doomed, p)
 			}
 		}
 	}
 	return doomed
+}
+
+// Why a log is set aside, as `varve log strays` shows it.
+const (
+	strayNoTopic  = "the cluster has no topic with this id"
+	strayRenamed  = "another topic has its name"
+	strayLeft     = "the cluster has this partition on other brokers"
+	strayWentBack = "the cluster has this partition on other brokers, by a state that is not newer than the one before"
+)
+
+// whyGone tells whether a topic that the image does not have is gone, and why its logs are set aside: "" if they need not be.
+func whyGone(image *metadata.Image, id metadata.TopicID, name string) (aside string, gone bool) {
+	_, renamed := image.TopicByName(name)
+	switch {
+	case !image.Incomplete() && !image.Vanished(id):
+		return "", true // an event has deleted it
+	case renamed:
+		return strayRenamed, true
+	case image.Incomplete():
+		return "", false
+	}
+	return strayNoTopic, true
 }
 
 // forget drops the topics that the image has no more.
@@ -67,8 +100,8 @@ func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.
 			if p.attached {
 				p.tier.Detach(p.tp)
 			}
-			if err := a.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition); err != nil {
-				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a deleted partition stay on disk until the broker restarts",
+			if err := a.m.deleteLog(ctx, p); err != nil {
+				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a partition that is gone cannot be taken away, setting them aside soon",
 					slog.String("partition", p.tp.String()), slog.Any("error", err))
 				mu.Lock()
 				defer mu.Unlock()
@@ -78,26 +111,72 @@ func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.
 		})
 	}
 	_ = g.Wait() // errors are in failed
+	if len(failed) > 0 {
+		a.straysSettled = false // the logs are still there, and no partition has them
+	}
 	return failed
 }
 
-// deleteStrays deletes what is on disk and not in the first image: topics that were deleted, or moved away, while this broker was down.
-func (a *applier) deleteStrays(ctx context.Context, image *metadata.Image) {
-	logger := a.m.o.Logger
-	var strays []*storage.Log
-	for log := range a.m.o.Storage.Logs() {
-		topic, ok := image.TopicByID(log.TopicID())
-		if !ok || topic.Name != log.Topic() || a.leftUs(topic, log.Partition()) {
-			strays = append(strays, log)
-		}
+// deleteLog deletes the log of a partition that is out of service and that the tier has let go of, or sets it aside.
+func (m *Manager) deleteLog(ctx context.Context, p *Partition) error {
+	if p.aside != "" {
+		return m.setAside(ctx, p.tp, p.topicID, p.aside)
 	}
-	for _, log := range strays {
-		tp := metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()}
-		attrs := []slog.Attr{slog.String("partition", tp.String()), slog.String("topic_id", metadata.TopicID(log.TopicID()).String())}
-		if err := a.m.o.Storage.Delete(tp.Topic, tp.Partition); err != nil {
-			logger.LogAttrs(ctx, slog.LevelError, "stray partition cannot be deleted", append(attrs, slog.Any("error", err))...)
+	return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
+}
+
+// setAside keeps a log of which no event says that it was deleted.
+func (m *Manager) setAside(ctx context.Context, tp metadata.TopicPartition, id metadata.TopicID, why string) error {
+	if err := m.o.Storage.SetAside(tp.Topic, tp.Partition, why); err != nil {
+		return fmt.Errorf("set log of %s aside: %w", tp, err)
+	}
+	m.o.Logger.LogAttrs(ctx, slog.LevelWarn, "stray log set aside: see varve log strays",
+		slog.String("partition", tp.String()), slog.String("topic_id", id.String()), slog.String("reason", why))
+	return nil
+}
+
+// settleStrays looks at logs on the disk that no partition has: those of topics that were deleted, or moved away, while this broker
+// was down, are set aside. It does so with the first image and, as long as images are incomplete or a log stays where it
+// is, with those that follow. After an error the caller tries again.
+func (a *applier) settleStrays(ctx context.Context, image *metadata.Image) error {
+	if a.straysSettled {
+		return nil
+	}
+	var errs []error
+	for _, log := range slices.Collect(a.m.o.Storage.Logs()) {
+		id, tp := metadata.TopicID(log.TopicID()), metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()}
+		if p, hosted := a.m.PartitionByID(id, tp.Partition); hosted && p.log == log {
 			continue
 		}
-		logger.LogAttrs(ctx, slog.LevelWarn, "stray partition deleted: the cluster does not have it here any more", attrs...)
+		switch why, known := a.whyStray(image, log); {
+		case why != "":
+			errs = append(errs, a.m.setAside(ctx, tp, id, why))
+		case !known:
+			log.SetConfig(log.Config().KeepAll()) // its topic's settings are unknown as well
+		}
 	}
+	err := errors.Join(errs...)
+	a.straysSettled = err == nil && !image.Incomplete()
+	if err != nil {
+		a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "stray logs cannot be set aside, trying again soon", slog.Any("error", err))
+	}
+	return err
+}
+
+// whyStray tells why a log does not belong here, "" if it does or if the image does not say: then known is false.
+func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string, known bool) {
+	named, exists := image.TopicByName(log.Topic())
+	id := metadata.TopicID(log.TopicID())
+	switch {
+	case !exists && image.Incomplete():
+		return "", false
+	case !exists:
+		return strayNoTopic, true
+	case named.ID != id && !id.IsZero(): // zero: a crash took its file; the log is told by its name
+		return strayRenamed, true
+	}
+	if a.leftUs(named, log.Partition()) {
+		return strayLeft, true
+	}
+	return "", true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -243,8 +244,8 @@ func TestManagerPushesConfigs(t *testing.T) {
 	}
 }
 
-// What a restarted broker finds on its disk and not in the metadata goes; what is there stays, and gets no leader before the election.
-func TestManagerDeletesStrays(t *testing.T) {
+// What a restarted broker finds on its disk and not in the metadata is set aside; what is there stays, and gets no leader before the election.
+func TestManagerSetsStraysAside(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
 	kept := c.create("kept", 1, nil)
@@ -271,6 +272,9 @@ func TestManagerDeletesStrays(t *testing.T) {
 	}
 	if p := c.partition("kept", 0); p.TopicID() != kept || !p.IsLeader() {
 		t.Errorf("kept topic has id %s", p.TopicID())
+	}
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"deleted": strayNoTopic, "replaced": strayRenamed}) {
+		t.Errorf("set aside: %v", got)
 	}
 }
 

@@ -30,7 +30,8 @@
 //   - R3. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
 //     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.
 //   - R4. No wake-up is lost: a watcher is registered before it looks at what it waits for.
-//   - R5. A log is deleted only on the word of a complete image of the cluster that the data directory belongs to.
+//   - R5. A log is deleted only on the word of an event in the cluster that the data directory belongs to. What an image merely lacks is
+//     set aside (storage.Manager.SetAside) if the image is complete, and left alone if it is not. (TestListIsNoDeletion)
 //   - R8. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
 //     TestThrottledFollowerCatchesUpAtTheRate)
 //   - R9. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.

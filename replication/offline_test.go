@@ -105,6 +105,9 @@ func TestTopicIsDeletedWhileItsDirectoryIsOffline(t *testing.T) {
 	if _, ok := c.storage.Log("b", 0); ok {
 		t.Error("the stray is still there")
 	}
+	if got := strayReasons(c.storage); got["b"] != strayNoTopic {
+		t.Errorf("set aside: %v", got)
+	}
 }
 
 func TestDirectoryFailsLater(t *testing.T) {

@@ -56,6 +56,7 @@ type Partition struct {
 	restoring atomic.Bool             // takes its state from the remote tier
 	moving    atomic.Bool             // is about to be in another data directory, see Moving
 	attached  bool                    // to the tier; the applier's
+	aside     string                  // why its log is set aside when it goes, "" to delete it; the applier's
 	told      role                    // that a listener knows; the applier's
 }
 

@@ -37,6 +37,8 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	}
 	s.parts.add("notifications", func() error { s.bus.Close(); return nil })
 	s.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
+	unread := func() string { return s.follower.Image().UnreadableNames() }
+	s.ops.unread.Store(&unread)
 	s.parts.run(ctx, "metadata follower", s.follower.Run)
 	return nil
 }

@@ -114,7 +114,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 	}
 	for _, to := range brokers {
 		heard := make(chan struct{}, 1)
-		stop, err := notify.Subscribe(to.bus, func(notify.MetadataChanged) {
+		stop, err := notify.Subscribe(to.bus, func(notify.SegmentTiered) {
 			select {
 			case heard <- struct{}{}:
 			default:
@@ -129,7 +129,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 			case <-heard:
 				got = true
 			case <-tick.C: // again and again, until the servers have found each other
-				notify.Publish(brokers[3].bus, notify.MetadataChanged{Revision: 1})
+				notify.Publish(brokers[3].bus, notify.SegmentTiered{EndOffset: 1})
 			case <-ctx.Done():
 				t.Fatalf("broker %d does not hear what broker 4 tells", to.Config.NodeID)
 			}

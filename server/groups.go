@@ -54,13 +54,20 @@ func (s *server) forgetDeletedTopics(ctx context.Context) error {
 }
 
 // deletedTopics brings known up to the image and returns the names of topics
-// that are gone, also of those that another topic of the same name replaced.
+// that are gone, also of those that another topic of the same name replaced. What
+// an incomplete image lacks, or a list, need not have been deleted.
 func deletedTopics(known map[metadata.TopicID]string, image *metadata.Image) []string {
+	if image.Incomplete() {
+		return nil
+	}
 	var gone []string
 	for id, name := range known {
-		if _, ok := image.TopicByID(id); !ok {
+		if _, ok := image.TopicByID(id); ok {
+			continue
+		}
+		delete(known, id)
+		if !image.Vanished(id) {
 			gone = append(gone, name)
-			delete(known, id)
 		}
 	}
 	for t := range image.Topics() {

@@ -24,6 +24,7 @@ type operations struct {
 	pprof    bool
 	waits    atomic.Pointer[string]                          // for what, before the broker serves and while it stops; nil: it serves
 	alive    atomic.Pointer[func(ctx context.Context) error] // tells of a part that is stuck; nil: there is none yet
+	unread   atomic.Pointer[func() string]                   // names metadata that cannot be read, "" if all can; nil: there is none yet
 }
 
 // Bounds of the HTTP side; nobody but monitoring uses it.
@@ -75,13 +76,19 @@ func (o *operations) healthz(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// readyz fails until the broker serves and from when it stops, and says what it waits for.
+// readyz fails until the broker serves and from when it stops, and says what it waits for. A
+// broker that cannot read some of the metadata serves the rest, and names it.
 func (o *operations) readyz(w http.ResponseWriter, _ *http.Request) {
 	if what := o.waits.Load(); what != nil {
 		http.Error(w, "not serving: "+*what, http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	if unread := o.unread.Load(); unread != nil {
+		if keys := (*unread)(); keys != "" {
+			fmt.Fprintln(w, "metadata that cannot be read: "+keys)
+		}
+	}
 }
 
 // serve answers on ln until ctx ends. It closes ln.

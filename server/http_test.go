@@ -31,6 +31,16 @@ func TestReadinessSaysWhatItWaitsFor(t *testing.T) {
 	if status, body := ask(t, &o, "/readyz"); status != http.StatusOK || body != "ready\n" {
 		t.Errorf("%d %q", status, body)
 	}
+	keys := ""
+	unread := func() string { return keys }
+	o.unread.Store(&unread)
+	if _, body := ask(t, &o, "/readyz"); body != "ready\n" {
+		t.Errorf("all can be read: %q", body)
+	}
+	keys = "topics/a"
+	if status, body := ask(t, &o, "/readyz"); status != http.StatusOK || !strings.HasSuffix(body, ": topics/a\n") {
+		t.Errorf("%d %q", status, body)
+	}
 }
 
 func TestHealthIsThatOfTheLoops(t *testing.T) {

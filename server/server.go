@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -239,6 +240,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
+		StrayRetention:     cmp.Or(s.values.Duration("varve.log.stray.retention.ms"), 1), // 0 is "at once"
 		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
 		OnDirFailed:        s.onDirFailed,
@@ -288,8 +290,12 @@ func (s *server) startData(ctx context.Context) error {
 		Config: func(image *metadata.Image, topic string) replication.Config {
 			s.settings.follow(image)
 			values := s.settings.topic(image, topic)
+			log := logConfig(values)
+			if image.SettingsUnreadable(topic, s.Config.NodeID) {
+				log = log.KeepAll()
+			}
 			return replication.Config{
-				Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
+				Log: log, MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
 				LeaderThrottled:   replication.ThrottledOn(s.Config.NodeID, values.List("leader.replication.throttled.replicas")),
 				FollowerThrottled: replication.ThrottledOn(s.Config.NodeID, values.List("follower.replication.throttled.replicas")),
 			}
@@ -317,10 +323,11 @@ func (s *server) startData(ctx context.Context) error {
 	return nil
 }
 
-// topicLives tells whether a topic exists as of a revision or later.
+// topicLives tells whether a topic exists, or may exist, as of a revision or later. The tier
+// deletes the objects of those that do not.
 func (s *server) topicLives(id metadata.TopicID, revision int64) bool {
 	image := s.follower.Image()
-	if image.Revision < revision {
+	if image.Revision < revision || image.Incomplete() {
 		return true // nobody knows yet
 	}
 	_, ok := image.TopicByID(id)

@@ -54,3 +54,33 @@ func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
 		t.Errorf("gone %v, known %v", gone, known)
 	}
 }
+
+// TestNothingIsDeletedWhileMetadataCannotBeRead: neither offsets nor objects go with a topic that an
+// incomplete image lacks.
+func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
+	b := newTestBroker(t)
+	b.create("a", 1)
+	put := func(value string) *metadata.Image {
+		t.Helper()
+		revision, err := b.store.Txn(t.Context(), nil, metadata.Put("topics/damaged", []byte(value)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		image, err := b.follower.WaitRevision(t.Context(), revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return image
+	}
+	id := metadata.NewTopicID()
+	known := map[metadata.TopicID]string{id: "damaged"}
+	s := &server{follower: b.follower}
+	image := put("{")
+	if gone := deletedTopics(known, image); len(gone) != 0 || known[id] == "" || !s.topicLives(id, 1) {
+		t.Errorf("gone %v, known %v, lives %t", gone, known, s.topicLives(id, 1))
+	}
+	image = put(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA","partitions":0}`)
+	if gone := deletedTopics(known, image); !slices.Equal(gone, []string{"damaged"}) || s.topicLives(id, 1) {
+		t.Errorf("gone %v, lives %t", gone, s.topicLives(id, 1))
+	}
+}

@@ -20,6 +20,7 @@
 //	cleaner-offset-checkpoint          up to where compaction has gone
 //	<topic>-<partition>/               one log
 //	<topic>-<partition>.<id>-delete/   one that was deleted; goes after file.delete.delay.ms
+//	<topic>-<partition>.<id>-stray/    one that was set aside; goes after Options.StrayRetention (strays.go)
 //	<topic>-<partition>.<id>-future/   the copy of one that is to move here; id is this directory's
 //	<topic>-<partition>.<id>-moving/   one that is about to be in directory id, for a moment (move_switch.go)
 //
@@ -33,6 +34,7 @@
 //	NNN.snapshot             version int16=1 | CRC32C of the rest | count int32 | producers (producer_snapshot.go)
 //	leader-epoch-checkpoint  "0", count, then lines "epoch startOffset"
 //	partition.metadata       "version: 0", "topic_id: <base64url>"
+//	stray.json               in a -stray: since when and why, and what the checkpoints had of the log
 //	*.<n>.deleted            of a deleted segment, until nobody reads it any more
 //	*.cleaned                of a segment that compaction is writing; means nothing
 //	*.swap                   of one that is whole and durable, and replaces those that it was made of
@@ -86,6 +88,8 @@
 //   - S12: However a move between directories ends, exactly one of them has the
 //     log, with all that it had; which one is unknown only while the target is
 //     offline, and then nobody serves it.
+//   - S13: What was set aside is deleted by nothing but time. Its date is never earlier
+//     than the moment at which it was set aside.
 //
 // TestLogIsASliceOfBatches holds S1 to S4 against random histories with
 // crashes, TestCompactedLogKeepsTheLastOfEachKey S8 and S9; the others have
@@ -173,6 +177,7 @@
 //	                        but for truncation, which is rare
 //	dataDir.checkpoints     the checkpoint files
 //	committer.mu            which logs wait for a round
+//	Manager.strays          what was set aside; also over the renames of those that go
 //	segmentNames, cachedFile, fileCache   inside one call
 //
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.

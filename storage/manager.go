@@ -51,6 +51,7 @@ type Options struct {
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
 	CheckpointInterval time.Duration // 0: 5 seconds
 	ProducerExpiration time.Duration // 0: 24 hours (producer.id.expiration.ms)
+	StrayRetention     time.Duration // 0: 7 days, negative: for ever (varve.log.stray.retention.ms); of what SetAside keeps
 	MoveRate           func() int64  // bytes a second that moves between directories copy together, asked again and again; nil: no limit
 	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
 	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
@@ -79,6 +80,7 @@ func (o Options) withDefaults() Options {
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 5*time.Minute)
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, 5*time.Second)
+	o.StrayRetention = cmp.Or(o.StrayRetention, defaultStrayRetention)
 	o.ProducerExpiration = cmp.Or(o.ProducerExpiration, 24*time.Hour)
 	o.MaxOpenFiles = cmp.Or(o.MaxOpenFiles, min(8192, vfs.OpenFileLimit()/2))
 	o.RecoveryWorkers = cmp.Or(o.RecoveryWorkers, 2*runtime.NumCPU())
@@ -94,6 +96,7 @@ type Manager struct {
 	failed    chan *dataDir
 	cleaner   cleaner
 	moves     moves
+	strays    strays
 
 	mu struct {
 		sync.Mutex
@@ -128,6 +131,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 		logs:      func() float64 { return float64(len(m.all())) },
 		failed:    func() float64 { return float64(m.failedDirs()) },
 	})
+	m.strayMetrics(o.Registerer)
 	m.cleaner = cleaner{logs: m.all, config: o.Cleaner, cleaned: m.noteCleaned, env: m.env, metrics: newCleanerMetrics(o.Registerer)}
 	if err := m.open(ctx); err != nil {
 		for _, l := range m.all() {
@@ -252,17 +256,27 @@ func (m *Manager) roomiestLocked() *dataDir {
 // ErrLogClosed, slices that were read stay valid. The files go after
 // file.delete.delay.ms. A log that does not exist is fine.
 func (m *Manager) Delete(topic string, partition int32) error {
-	key := partitionKey{topic, partition}
-	if l, ok := m.Log(topic, partition); ok {
+	l, gone, err := m.takeOut(partitionKey{topic, partition}, trashName)
+	if err != nil || gone == "" {
+		return err
+	}
+	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
+	return nil
+}
+
+// takeOut takes a log out of service and gives its directory, if it has one, another name,
+// which it returns: "" if there is no such log, or if its data directory has failed.
+func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionKey) string) (*Log, string, error) {
+	if l, ok := m.Log(key.topic, key.partition); ok {
 		defer l.forbidCleaning()() // it would write into a new log's directory
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.mu.logs[key]
 	if l == nil {
-		return nil
+		return nil, "", nil
 	}
-	gone := trashName(l.dir(), key)
+	gone := name(l.dir(), key)
 	failed := l.dir().err() != nil // then the files are no business of this process any more
 	l.mu.Lock()
 	if !failed {
@@ -270,7 +284,7 @@ func (m *Manager) Delete(topic string, partition int32) error {
 		// files: then the log stays, and the caller tries again.
 		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			l.mu.Unlock()
-			return fmt.Errorf("delete log %s: %w", key, classify(err))
+			return nil, "", fmt.Errorf("delete log %s: %w", key, classify(err))
 		}
 	}
 	l.closed.Store(true)
@@ -285,10 +299,9 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	m.env.checkpointSoon()
 	if failed {
 		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir().path))
-		return nil
+		return l, "", nil
 	}
-	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
-	return nil
+	return l, gone, nil
 }
 
 // DirUsage describes one data directory.

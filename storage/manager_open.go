@@ -36,6 +36,7 @@ func (m *Manager) open(ctx context.Context) error {
 		return err
 	}
 	m.resumeMoves(futures)
+	m.findStrays()
 	return nil
 }
 

@@ -39,6 +39,10 @@ func (m *Manager) Run(ctx context.Context) error {
 		every(ctx, m.options.FlushInterval, func(context.Context) { m.env.emptyTrash(m.env.now()) })
 		return nil
 	})
+	g.Go(func() error {
+		every(ctx, m.options.RetentionInterval, func(context.Context) { m.expireStrays(m.env.now()) })
+		return nil
+	})
 	return g.Wait()
 }
 

@@ -21,13 +21,16 @@ func dirWith(d *dataDir, key partitionKey, id [16]byte, suffix string) string {
 }
 
 // trashName is a new name for the directory of a log that is to go.
-func trashName(d *dataDir, key partitionKey) string {
+func trashName(d *dataDir, key partitionKey) string { return shortName(d, key, suffixDeleteDir) }
+
+// shortName is a new name in d with a mark, no longer than file systems take.
+func shortName(d *dataDir, key partitionKey, suffix string) string {
 	id := newID()
-	gone := dirWith(d, key, id, suffixDeleteDir)
-	if len(filepath.Base(gone)) > 255 { // longer than file systems take
-		gone = filepath.Join(d.path, hex.EncodeToString(id[:])+suffixDeleteDir)
+	name := dirWith(d, key, id, suffix)
+	if len(filepath.Base(name)) > 255 {
+		name = filepath.Join(d.path, hex.EncodeToString(id[:])+suffix)
 	}
-	return gone
+	return name
 }
 
 // switchOver makes the copy the log. The caller holds the cleaning token.

@@ -29,7 +29,7 @@ func newLogCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&records, "records", false, "also the records of the batches")
-	return group("log", "Look into the files of a log", cmd)
+	return group("log", "Look into the files of a log", cmd, newStraysCommand(a))
 }
 
 // errDamaged is the end of a dump that met bytes that cannot be right.

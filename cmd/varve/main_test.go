@@ -85,6 +85,10 @@ func TestCommandLineMistakes(t *testing.T) {
 		"log dump":                                 "takes FILEs",
 		"log dump /does/not/exist.log":             "/does/not/exist.log",
 		"log dump main.go":                         "want a .log, .index, .timeindex, .txnindex or .snapshot file",
+		"log strays":                               "takes DIRs",
+		"log strays /does/not/exist":               "/does/not/exist",
+		"log strays restore":                       "takes PATHs",
+		"log strays restore /does/not/exist":       "its name ends in -stray",
 		"topic list":                               "no broker at 127.0.0.1:1",
 	} {
 		out, _, err := run(t, "", strings.Fields(line)...)

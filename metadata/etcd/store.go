@@ -140,7 +140,7 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 		case metadata.TargetModRevision:
 			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), "=", c.Revision)
 		case metadata.TargetValue:
-			cmps[i] = clientv3.Compare(clientv3.Value(key), "=", string(c.Value))
+			cmps[i] = clientv3.Compare(clientv3.Value(key), "=", c.Value)
 		default:
 			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, metadata.ErrConflict)
 		}

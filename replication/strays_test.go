@@ -1,0 +1,303 @@
+package replication
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/vfs"
+)
+
+// strayReasons is why logs were set aside, by topic.
+func strayReasons(s *storage.Manager) map[string]string {
+	reasons := map[string]string{}
+	for _, stray := range s.Strays() {
+		reasons[stray.Topic] = stray.Reason
+	}
+	return reasons
+}
+
+// rewrite puts a value under a key, or deletes the key, and waits until the manager has followed.
+func (c *cluster) rewrite(key string, value []byte) {
+	c.t.Helper()
+	op := metadata.Put(key, value)
+	if value == nil {
+		op = metadata.Delete(key)
+	}
+	revision, err := c.store.Txn(c.t.Context(), nil, op)
+	if err == nil {
+		_, err = c.follower.WaitRevision(c.t.Context(), revision)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if c.m != nil {
+		c.settle()
+	}
+}
+
+func (c *cluster) value(key string) []byte {
+	c.t.Helper()
+	kv, err := c.store.Get(c.t.Context(), key)
+	if err != nil || !kv.Exists() {
+		c.t.Fatal(key, err)
+	}
+	return kv.Value
+}
+
+func (c *cluster) write(topic string) {
+	c.t.Helper()
+	if _, err := c.partition(topic, 0).Append(batch(c.t, 1000, "v"), AcksAll); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// relist makes the broker's next start see the store as a list shows it.
+func (c *cluster) relist() {
+	c.t.Helper()
+	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: c.store, Logger: slog.New(slog.DiscardHandler)})
+	background(c.t, c.follower.Run)
+	if _, err := c.follower.Wait(c.t.Context(), func(m *metadata.Image) bool { return m.Revision > 0 }); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// TestUnreadableTopicKeepsItsLogs: a broker starts while it cannot read a topic's key. The topic's logs stay where they are,
+// nothing of them is deleted by settings that may not be theirs, and they serve once the key is read.
+func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	c.start(nil)
+	for _, topic := range []string{"a", "gone", "kept"} {
+		c.create(topic, 1, nil)
+		c.write(topic)
+	}
+	c.shutDown()
+	c.m = nil
+	good := c.value("topics/a")
+	c.rewrite("topics/a", []byte("{"))
+	c.rewrite("topics/gone", nil)
+	c.relist()
+	c.start(nil)
+	for _, topic := range []string{"a", "gone"} {
+		log, ok := c.storage.Log(topic, 0)
+		if !ok {
+			t.Fatalf("the log of %s is gone: %v", topic, strayReasons(c.storage))
+		}
+		if cfg := log.Config(); cfg.CleanupDelete || cfg.CleanupCompact {
+			t.Errorf("%s: records are deleted by settings that nobody has read", topic)
+		}
+	}
+	if log, _ := c.storage.Log("kept", 0); !log.Config().CleanupDelete {
+		t.Error("a topic that can be read has lost its settings")
+	}
+	c.rewrite("topics/a", good)
+	p := c.partition("a", 0)
+	if p.log.EndOffset() != 1 || !p.log.Config().CleanupDelete {
+		t.Errorf("a ends at %d, deletes %t", p.log.EndOffset(), p.log.Config().CleanupDelete)
+	}
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"gone": strayNoTopic}) {
+		t.Errorf("set aside with the first complete image: %v", got)
+	}
+}
+
+// TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something cannot be read.
+func TestNameOfAStrayIsTaken(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	c.start(nil)
+	c.create("a", 1, nil)
+	c.write("a")
+	c.shutDown()
+	if r := c.admin.DeleteTopics(t.Context(), []metadata.TopicRef{{Name: "a"}})[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	if r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 1, ReplicationFactor: 1}}, false)[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.m = nil
+	c.rewrite("topics/damaged", []byte("{"))
+	c.relist()
+	c.start(nil)
+	if p := c.partition("a", 0); p.log.EndOffset() != 0 {
+		t.Errorf("the new topic begins at %d", p.log.EndOffset())
+	}
+	if got := strayReasons(c.storage); got["a"] != strayRenamed {
+		t.Errorf("set aside: %v", got)
+	}
+}
+
+// brokenWatch is a store whose watch can be ended. The list that follows waits.
+type brokenWatch struct {
+	*metadata.MemStore
+	lists   atomic.Int32
+	ended   chan struct{} // a value ends the present watch
+	listing chan struct{} // has a value when a list waits for gate
+	gate    chan struct{}
+}
+
+func (s *brokenWatch) List(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+	if s.lists.Add(1) > 1 {
+		s.listing <- struct{}{}
+		select {
+		case <-s.gate:
+		case <-ctx.Done():
+		}
+	}
+	return s.MemStore.List(ctx, prefix)
+}
+
+func (s *brokenWatch) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
+	return func(yield func(metadata.Batch, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() {
+			select {
+			case <-s.ended:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+		for batch, err := range s.MemStore.Watch(ctx, prefix, from) {
+			if ctx.Err() != nil {
+				yield(metadata.Batch{}, metadata.ErrCompacted)
+				return
+			}
+			if !yield(batch, err) {
+				return
+			}
+		}
+		if ctx.Err() != nil {
+			yield(metadata.Batch{}, metadata.ErrCompacted)
+		}
+	}
+}
+
+// TestListIsNoDeletion: a topic that was deleted is deleted here. One that a list lacks, since the watch was interrupted, is set
+// aside, and one whose key the list shows damaged is served on.
+func TestListIsNoDeletion(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	s := &brokenWatch{MemStore: c.store, ended: make(chan struct{}), listing: make(chan struct{}, 8), gate: make(chan struct{})}
+	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s, Logger: slog.New(slog.DiscardHandler)})
+	background(t, c.follower.Run)
+	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return m.Revision > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
+	c.start(nil)
+	for _, topic := range []string{"deleted", "missing", "damaged", "kept"} {
+		c.create(topic, 1, nil)
+		c.write(topic)
+	}
+	c.rewrite("topics/deleted", nil)
+	if _, ok := c.storage.Log("deleted", 0); ok || len(c.storage.Strays()) != 0 {
+		t.Errorf("after a deletion the log is there: %t, set aside: %v", ok, strayReasons(c.storage))
+	}
+
+	good := c.value("topics/damaged")
+	s.ended <- struct{}{}
+	<-s.listing
+	revision, err := c.store.Txn(t.Context(), nil, metadata.Delete("topics/missing"), metadata.Put("topics/damaged", []byte("{")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.gate <- struct{}{}
+	if _, err = c.follower.WaitRevision(t.Context(), revision); err != nil {
+		t.Fatal(err)
+	}
+	c.settle()
+	for _, topic := range []string{"missing", "damaged", "kept"} {
+		c.write(topic) // nobody knows yet which of them are gone
+	}
+	c.rewrite("topics/damaged", good)
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"missing": strayNoTopic}) {
+		t.Errorf("set aside: %v", got)
+	}
+	if _, ok := c.m.Partition(tpOf("missing", 0)); ok {
+		t.Error("the missing topic is still served")
+	}
+	for _, topic := range []string{"damaged", "kept"} {
+		if end := c.partition(topic, 0).log.EndOffset(); end != 2 {
+			t.Errorf("%s ends at %d", topic, end)
+		}
+	}
+}
+
+// TestReplicaThatMovedAway: its files are deleted while the broker runs, and set aside when a start finds it, or when the state
+// that says so is not newer than the one before.
+func TestReplicaThatMovedAway(t *testing.T) {
+	away := func(epoch string) []byte {
+		return []byte(`{"v":1,"replicas":[2],"isr":[2],"leader":2,"leader_epoch":9,"partition_epoch":` + epoch + `}`)
+	}
+	for name, tc := range map[string]struct {
+		epoch   string
+		stopped bool
+		want    map[string]string
+	}{
+		"while it runs":   {"7", false, map[string]string{}},
+		"while it is off": {"7", true, map[string]string{"a": strayLeft}},
+		"set back":        {"0", false, map[string]string{"a": strayWentBack}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClusterTest(t, vfs.NewMem())
+			c.start(nil)
+			id := c.create("a", 1, nil)
+			c.write("a")
+			if tc.stopped {
+				c.shutDown()
+				c.m = nil
+			}
+			c.rewrite("partitions/"+id.String()+"/0", away(tc.epoch))
+			if tc.stopped {
+				c.start(nil)
+			}
+			_, ok := c.storage.Log("a", 0)
+			if got := strayReasons(c.storage); ok || !maps.Equal(got, tc.want) {
+				t.Errorf("log there: %t, set aside: %v", ok, got)
+			}
+		})
+	}
+}
+
+// TestLogWithoutItsTopicsID is told by its name: the file with the id is not synced before the log is.
+func TestLogWithoutItsTopicsID(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	c.start(nil)
+	id := c.create("a", 1, nil)
+	c.write("a")
+	c.shutDown()
+	if err := c.fs.Remove("/data/a-0/partition.metadata"); err != nil {
+		t.Fatal(err)
+	}
+	c.start(nil)
+	if p := c.partition("a", 0); p.log.EndOffset() != 1 || p.log.TopicID() != id {
+		t.Errorf("a ends at %d, set aside: %v", p.log.EndOffset(), strayReasons(c.storage))
+	}
+}
+
+// TestStrayThatCannotBeSetAside is tried again.
+func TestStrayThatCannotBeSetAside(t *testing.T) {
+	f := vfs.NewFaulty(vfs.NewMem())
+	c := newClusterTest(t, f)
+	c.start(nil)
+	c.create("a", 1, nil)
+	c.write("a")
+	c.shutDown()
+	if r := c.admin.DeleteTopics(t.Context(), []metadata.TopicRef{{Name: "a"}})[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	f.Inject(vfs.Fault{Op: vfs.OpRename, Name: "/data/a-0", Err: context.DeadlineExceeded, Times: 2})
+	c.start(nil)
+	c.create("b", 1, nil)
+	c.create("c", 1, nil)
+	if got := strayReasons(c.storage); got["a"] != strayNoTopic {
+		t.Errorf("set aside: %v", got)
+	}
+}
