@@ -52,30 +52,34 @@ func Marshal(v any, unknown Unknown) ([]byte, error) {
 }
 
 // isKnown compares names as encoding/json does: regardless of case.
-func isKnown(known []string, quoted []byte) bool {
-	name := string(quoted[1 : len(quoted)-1])
-	if strings.ContainsRune(name, '\\') && json.Unmarshal(quoted, &name) != nil {
-		return false
+func isKnown(known [][]byte, quoted []byte) bool {
+	name := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		var plain string
+		if json.Unmarshal(quoted, &plain) != nil {
+			return false
+		}
+		name = []byte(plain)
 	}
 	for _, k := range known {
-		if strings.EqualFold(k, name) {
+		if bytes.EqualFold(k, name) {
 			return true
 		}
 	}
 	return false
 }
 
-var names sync.Map // reflect.Type → []string: the few types of values that there are
+var names sync.Map // reflect.Type → [][]byte: the few types of values that there are
 
 // namesOf are the names of a struct's fields in JSON. Each field has a tag.
-func namesOf(t reflect.Type) []string {
+func namesOf(t reflect.Type) [][]byte {
 	if known, ok := names.Load(t); ok {
-		return known.([]string)
+		return known.([][]byte)
 	}
-	known := []string{}
+	known := [][]byte{}
 	for field := range t.Fields() {
 		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
-			known = append(known, name)
+			known = append(known, []byte(name))
 		}
 	}
 	names.Store(t, known)
