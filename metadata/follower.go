@@ -95,7 +95,7 @@ func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 	for i, kv := range kvs {
 		events[i] = Event{KV: kv}
 	}
-	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
+	image := f.apply(newImage(), Batch{Revision: revision, Events: events}).recall(f.Image())
 	image.noteMissing(f.Image())
 	f.publish(image)
 	wait.Reset()
