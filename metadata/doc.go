@@ -57,7 +57,7 @@
 //   - Of a creation that goes on and a cleanup that takes it for dead, exactly one succeeds:
 //     both compare the creation's marker, and nothing is cleaned up that has none.
 //   - From a value that cannot be read until its key is read or deleted, images are
-//     Incomplete. Nothing is deleted because such an image lacks it, nor because a list
+//     Incomplete. The key stays as it was, also across a list (recall). Nothing is deleted because such an image lacks it, nor because a list
 //     lacks what was there before (Vanished).
 //   - A broker id has one live registration. A restart of the same data directory
 //     replaces its predecessor at once; anybody else is refused while that lives.

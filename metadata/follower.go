@@ -102,7 +102,7 @@ func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 	for i, kv := range kvs {
 		events[i] = Event{KV: kv}
 	}
-	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
+	image := f.apply(newImage(), Batch{Revision: revision, Events: events}).recall(f.Image())
 	if err = holds(f.features, image.Features.Levels); err != nil {
 		return err
 	}

@@ -152,7 +152,7 @@ func (a *applier) settleStrays(ctx context.Context, image *metadata.Image) error
 		case why != "":
 			errs = append(errs, a.m.setAside(ctx, tp, id, why))
 		case !known:
-			log.SetConfig(log.Config().KeepAll()) // its topic's settings are unknown as well
+			log.SetConfig(storage.KeepAll(log.Config())) // its topic's settings are unknown as well
 		}
 	}
 	err := errors.Join(errs...)

@@ -152,9 +152,9 @@ func (s *brokenWatch) List(ctx context.Context, prefix string) ([]metadata.KV, i
 	return s.MemStore.List(ctx, prefix)
 }
 
-func (s *brokenWatch) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
+func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
 	return func(yield func(metadata.Batch, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := context.WithCancel(parent)
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer cancel()

@@ -292,7 +292,7 @@ func (s *server) startData(ctx context.Context) error {
 			values := s.settings.topic(image, topic)
 			log := logConfig(values)
 			if image.SettingsUnreadable(topic, s.Config.NodeID) {
-				log = log.KeepAll()
+				log = storage.KeepAll(log)
 			}
 			return replication.Config{
 				Log: log, MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),

@@ -234,9 +234,9 @@ func Strays(fsys vfs.FS, dir string) ([]Stray, error) {
 	return found, nil
 }
 
-// KeepAll are the settings without what deletes records or copies them to the bucket: for
+// KeepAll returns settings without what deletes records or copies them to the bucket: for
 // a log whose topic, or whose topic's settings, could not be read.
-func (c Config) KeepAll() Config {
+func KeepAll(c Config) Config {
 	c.CleanupDelete, c.CleanupCompact, c.RemoteCopyDisable = false, false, true
 	return c
 }
