@@ -61,6 +61,8 @@ type dataDir struct {
 	// distrust: the last process had a failed fsync. The kernel may still show
 	// what it could not write, takes it for written, and never will.
 	distrust bool
+	// failedBefore stays as distrust was found at the start.
+	failedBefore bool
 }
 
 func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDir) *dataDir {
@@ -75,8 +77,8 @@ func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDi
 // kernel might show and the disk not have.
 func (d *dataDir) fail(err error) {
 	if d.failure.CompareAndSwap(nil, &err) {
-		_ = vfs.WriteFile(d.fs, filepath.Join(d.path, failedFile), []byte(err.Error()+"\n"), 0o644) // the disk has failed
-		d.failed <- d
+		d.failed <- d // before the marker: a failing disk may take its time for that
+		_ = vfs.WriteFile(d.fs, filepath.Join(d.path, failedFile), []byte(err.Error()+"\n"), 0o644)
 	}
 }
 
@@ -138,7 +140,7 @@ func (d *dataDir) open(fsys vfs.FS) error {
 		return d.unusable(err)
 	}
 	if _, err = fsys.Stat(filepath.Join(d.path, failedFile)); err == nil {
-		d.distrust = true
+		d.distrust, d.failedBefore = true, true
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return d.unusable(err)
 	}

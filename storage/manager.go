@@ -37,6 +37,10 @@ type Options struct {
 	// Cleaner gives the settings of compaction; those in force are asked for
 	// again and again, but for Enable. nil: DefaultCleanerConfig.
 	Cleaner func() CleanerConfig
+	// OnDirFailed is called once for each directory that fails after the start,
+	// with its directory.id, from a goroutine of Run. It must not block. A directory
+	// that was offline from the start is not reported: OnlineDirs lacks it.
+	OnDirFailed func(id [16]byte, err error)
 
 	RetentionInterval  time.Duration // 0: 5 minutes
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
@@ -310,6 +314,33 @@ func (m *Manager) DirUsage() []DirUsage {
 		usage = append(usage, u)
 	}
 	return usage
+}
+
+// OnlineDirs lists the directory.ids of the directories that work, in the order
+// of Options.Dirs. It does no I/O.
+func (m *Manager) OnlineDirs() [][16]byte {
+	ids := make([][16]byte, 0, len(m.dirs))
+	for _, d := range m.dirs {
+		if d.err() == nil {
+			ids = append(ids, d.id)
+		}
+	}
+	return ids
+}
+
+// DistrustedDirs lists the directory.ids of the directories that the last process
+// gave up after a failed write or sync: what it had acknowledged without a sync may
+// be gone although the machine did not crash. The list is the same for as long as
+// the Manager lives; it lacks directories that were offline from the start and whose
+// id is unknown.
+func (m *Manager) DistrustedDirs() [][16]byte {
+	var ids [][16]byte
+	for _, d := range m.dirs {
+		if d.failedBefore && d.id != [16]byte{} {
+			ids = append(ids, d.id)
+		}
+	}
+	return ids
 }
 
 func newID() (id [16]byte) {

@@ -61,6 +61,9 @@ func (m *Manager) watchDirs(ctx context.Context) error {
 	for {
 		select {
 		case d := <-m.failed:
+			if m.options.OnDirFailed != nil {
+				m.options.OnDirFailed(d.id, d.err())
+			}
 			m.env.logger.Error("data directory failed: its partitions serve nothing until the broker restarts",
 				slog.String("dir", d.path), errorAttr(d.err()))
 			if m.failedDirs() == len(m.dirs) {
