@@ -209,7 +209,7 @@ func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 	case size == 0:
 		return nil
 	case size > cfg.SegmentBytes-bytes || size+bytes > math.MaxInt32:
-	case l.waitedForRoll(s, info.MaxTimestamp) > cfg.maxSegmentMs()-s.jitter:
+	case l.waitedForRoll(s, info.MaxTimestamp) > s.rollAfterMs(cfg):
 	case s.index.full(cfg.SegmentIndexBytes) || s.times.full(cfg.SegmentIndexBytes):
 	default:
 		return nil

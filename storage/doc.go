@@ -71,7 +71,8 @@
 //     never tried again, and the restart looks at what is on the disk, not at
 //     what the kernel still has in memory and takes for written.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
-//     was; the next append tries again.
+//     was; the next append tries again. Retention needs no space to delete closed
+//     segments.
 //   - S8: Compaction removes a record only if a later committed one has its key,
 //     if its transaction was aborted, if it has no key, or if it is a tombstone
 //     whose delete horizon has passed. What stays keeps its offset, timestamp and

@@ -256,17 +256,9 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	}
 	gone := trashName(l.dir(), key)
 	failed := l.dir().err() != nil // then the files are no business of this process any more
-	l.mu.Lock()
-	if !failed {
-		// Without the rename a new log of this name would find the old one's
-		// files: then the log stays, and the caller tries again.
-		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			l.mu.Unlock()
-			return fmt.Errorf("delete log %s: %w", key, classify(err))
-		}
+	if err := l.retire(gone, failed); err != nil {
+		return err
 	}
-	l.closed.Store(true)
-	l.mu.Unlock()
 	delete(m.mu.logs, key)
 	l.dir().logs--
 	m.sorted.Store(nil)
@@ -280,6 +272,30 @@ func (m *Manager) Delete(topic string, partition int32) error {
 		return nil
 	}
 	m.env.trash.add(trashItem{due: l.deleteAt(), dir: gone})
+	return nil
+}
+
+// retire takes a log out of service and its directory out of the way of a new log
+// of its name. Without the rename that one would find the old one's files: then
+// the log stays, and the caller tries again. The names of the segments change with
+// the directory, so that a reader or a flush that has to open a file does not get
+// one of the new log.
+func (l *Log) retire(gone string, failed bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !failed {
+		for _, s := range l.list() {
+			s.names.Lock()
+			defer s.names.Unlock()
+		}
+		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete log %s: %w", l.key, classify(err))
+		}
+		for _, s := range l.list() {
+			s.names.dir = gone
+		}
+	}
+	l.closed.Store(true)
 	return nil
 }
 

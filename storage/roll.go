@@ -124,7 +124,7 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 		}
 		began = modified
 	}
-	if now.Sub(began).Milliseconds() <= cfg.maxSegmentMs()-s.jitter {
+	if now.Sub(began).Milliseconds() <= s.rollAfterMs(cfg) {
 		return nil
 	}
 	return l.rollLocked(l.offsets.end.Load())

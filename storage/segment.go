@@ -62,7 +62,7 @@ type segment struct {
 
 func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *segment {
 	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, onZero: e.segmentUnused}
-	if most := min(cfg.SegmentJitterMs, cfg.SegmentMs); most > 0 { // more would close it at once
+	if most := min(cfg.SegmentJitterMs, cfg.maxSegmentMs()); most > 0 { // more would close it at once
 		s.jitter = rand.Int64N(most)
 	}
 	s.names.dir, s.names.base = dir, base
@@ -76,6 +76,16 @@ func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *se
 	s.end.Store(base)
 	s.refs.Store(1)
 	return s
+}
+
+// rollAfterMs is the age at which the segment is closed. A jitter that was drawn
+// under settings with a larger bound would close it at once, and is left out.
+func (s *segment) rollAfterMs(cfg *Config) int64 {
+	most := cfg.maxSegmentMs()
+	if s.jitter >= most {
+		return most
+	}
+	return most - s.jitter
 }
 
 // acquire pins the segment; false says that it is gone and the list must be loaded anew.
