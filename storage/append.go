@@ -23,35 +23,40 @@ type AppendInfo struct {
 }
 
 // Append writes batches from a client, as the leader of leaderEpoch. It checks
-// every batch, then assigns offsets and epoch in place, so batches is changed
+// every batch and record, then assigns offsets and epoch in place, so batches is changed
 // (even if the append fails), and writes all of them or none. It does not
 // retain batches. If one of them is a duplicate, none is written and the answer
 // is about that one.
 func (l *Log) Append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	info, err := l.appendLocked(batches, leaderEpoch)
+	info, err := l.append(batches, leaderEpoch)
 	if err != nil {
 		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.key, err)
 	}
 	return info, nil
 }
 
-func (l *Log) appendLocked(batches []byte, leaderEpoch int32) (AppendInfo, error) {
+func (l *Log) append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
 	if err := l.usable(); err != nil {
 		return AppendInfo{}, err
 	}
-	cfg := l.config.Load()
-	c := checker{log: l, cfg: cfg, now: l.nowMs()}
-	info, err := c.check(batches)
+	c := checker{env: l.env, cfg: l.config.Load(), now: l.nowMs()}
+	stored, err := c.check(batches)
+	if err != nil {
+		return AppendInfo{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.appendLocked(&c, stored, leaderEpoch)
+}
+
+func (l *Log) appendLocked(c *checker, batches []byte, leaderEpoch int32) (AppendInfo, error) {
+	if err := l.usable(); err != nil {
+		return AppendInfo{}, err
+	}
+	cfg := c.cfg
+	info, err := l.checkProducersLocked(cfg, batches)
 	if err != nil || info.Duplicate {
 		return info, err
-	}
-	if batches, err = c.stored(batches); err != nil {
-		return info, err
-	}
-	if int64(len(batches)) > cfg.SegmentBytes {
-		return info, fmt.Errorf("%w: %d bytes, segment.bytes is %d", ErrRecordListTooLarge, len(batches), cfg.SegmentBytes)
 	}
 	next := l.offsets.end.Load()
 	info.FirstOffset = next
@@ -224,7 +229,7 @@ func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 // waitedForRoll is the segment's age in ms: from its first batch's time to that
 // of the batch to append or, without timestamps, by the clock.
 func (l *Log) waitedForRoll(s *segment, newest int64) int64 {
-	if s.firstTime < 0 {
+	if !s.firstKnown {
 		l.loadFirstTime(s)
 	}
 	if s.firstTime >= 0 && newest >= 0 {
@@ -233,8 +238,10 @@ func (l *Log) waitedForRoll(s *segment, newest int64) int64 {
 	return l.nowMs() - s.created.UnixMilli()
 }
 
-// loadFirstTime reads the first batch's time of a segment found at start.
+// loadFirstTime reads the first batch's time of a segment found at start, once: a
+// batch may have none.
 func (l *Log) loadFirstTime(s *segment) {
+	s.firstKnown = true
 	err := s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
 		s.firstTime = h.MaxTimestamp()
 		return false, nil

@@ -49,6 +49,19 @@ var (
 	ErrDiskFull = errors.New("no space left in the data directory")
 )
 
+// RecordError says which record made Append refuse a batch as a whole. Err has the
+// class.
+type RecordError struct {
+	Index int // of the record in its batch, from 0
+	Err   error
+}
+
+// Error implements error.
+func (e *RecordError) Error() string { return e.Err.Error() }
+
+// Unwrap gives errors.Is the class.
+func (e *RecordError) Unwrap() error { return e.Err }
+
 // classify tells a full disk, which heals by itself, from a broken one.
 func classify(err error) error {
 	switch {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -109,7 +110,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m.mu.logs = map[partitionKey]*Log{}
 	m.moves.preferred = map[partitionKey]*dataDir{}
 	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
-	m.env.decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
+	m.env.decoding = semaphore.NewWeighted(decodeBudget)
 	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
 	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
 	for _, path := range o.Dirs {
