@@ -10,6 +10,9 @@ import (
 // that is null has a negative from.
 type span struct{ from, to int }
 
+// null is the place of a field that is null.
+var null = span{-1, -1}
+
 func (s span) null() bool { return s.from < 0 }
 
 // of is the part of p; nil for a null field, empty, not nil, for an empty one.
@@ -32,19 +35,20 @@ type fields struct {
 }
 
 // parse finds the fields of the record that starts at p[at], but for its headers;
-// false: they run past the record's end, or the record past the payload's.
+// false: they run past the record's end, or the record past the payload's. It is
+// on the way of every byte that is produced, hence the calls that the compiler can
+// put in place and the others only where these do not do.
 func (f *fields) parse(p []byte, at int) bool {
-	n, from := short(p, at)
-	if from < 0 {
-		n, from = varint(p, at)
+	n, next := short(p, at)
+	if next < 0 {
+		n, next = varint(p, at)
 	}
-	if from < 0 || n < 1 || n > int64(len(p)-from) {
+	if next < 0 || n < 1 || n > int64(len(p)-next) {
 		return false
 	}
-	f.end = from + int(n)
+	f.end = next + int(n)
 	p = p[:f.end]
-	at = from + 1 // behind the attributes, unused
-	var next int
+	at = next + 1 // behind the attributes, unused
 	if f.timestampDelta, next = short(p, at); next < 0 {
 		f.timestampDelta, next = varint(p, at)
 	}
@@ -53,19 +57,33 @@ func (f *fields) parse(p []byte, at int) bool {
 		f.offsetDelta, next = varint(p, at)
 	}
 	at = next
-	f.key, at = blob(p, at)
-	f.value, at = blob(p, at)
-	f.headers = at
-	return at >= 0
+	if n, next = short(p, at); next < 0 {
+		n, next = varint(p, at)
+	}
+	if f.key = (span{next, next + int(n)}); n < 0 || next < 0 {
+		f.key = null
+	}
+	if next < 0 || n < -1 || n > int64(len(p)-next) {
+		return false
+	}
+	at = next + int(max(n, 0))
+	if n, next = short(p, at); next < 0 {
+		n, next = varint(p, at)
+	}
+	if f.value = (span{next, next + int(n)}); n < 0 {
+		f.value = null
+	}
+	f.headers = next + int(max(n, 0))
+	return next >= 0 && n >= -1 && n <= int64(len(p)-next)
 }
+
+// bare says that the record has no headers, as most, and ends there.
+func (f *fields) bare(p []byte) bool { return f.headers+1 == f.end && p[f.headers] == 0 }
 
 // parseHeaders walks over the headers and says whether they, and with them the
 // record, end where the record has to.
 func (f *fields) parseHeaders(p []byte) bool {
 	p = p[:f.end]
-	if f.headers+1 == f.end && p[f.headers] == 0 { // most have none
-		return true
-	}
 	n, at := varint(p, f.headers)
 	// However many are announced, each takes two bytes at the least.
 	for ; n > 0 && at >= 0; n-- {
@@ -124,9 +142,9 @@ func blob(p []byte, at int) (s span, next int) {
 	}
 	switch {
 	case n == -1:
-		return span{-1, -1}, next
+		return null, next
 	case next < 0 || n < 0 || n > int64(len(p)-next):
-		return span{-1, -1}, -1
+		return null, -1
 	}
 	return span{next, next + int(n)}, next + int(n)
 }
@@ -150,7 +168,7 @@ func (b Batch) Survey(payload []byte) (Survey, error) {
 	at := 0
 	var f fields
 	for i := range count {
-		if !f.parse(payload, at) || !f.parseHeaders(payload) {
+		if !f.parse(payload, at) || !f.bare(payload) && !f.parseHeaders(payload) {
 			return s, malformed(b, i, "fields run past its end, or end before it")
 		}
 		if f.offsetDelta != int64(i) {
