@@ -63,7 +63,7 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 		return 0, err
 	}
 	var rollErr error
-	if n == len(l.list()) {
+	if all := len(l.list()); n == all {
 		// Everything goes: the end must survive, so that the next segment is
 		// there, findable, before the last one is not. Without it the last one
 		// stays.
@@ -71,7 +71,7 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 			rollErr = l.syncDirLocked()
 		}
 		if rollErr != nil {
-			n = len(l.list()) - 1
+			n = all - 1
 		}
 		if n == 0 || l.usable() != nil {
 			return 0, rollErr

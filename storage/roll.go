@@ -131,9 +131,13 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 }
 
 // syncDirLocked makes the names of the log's files durable at once, where what
-// follows relies on it.
+// follows relies on it. After an error that is not the disk's the next flush does.
 func (l *Log) syncDirLocked() error {
-	if err := l.env.fs.SyncDir(l.path()); err != nil {
+	err := l.env.fs.SyncDir(l.path())
+	if err != nil && passing(err) {
+		return classify(err)
+	}
+	if err != nil {
 		l.dir().fail(fmt.Errorf("sync directory %s: %w", l.path(), err))
 		return l.dir().err()
 	}
