@@ -70,6 +70,7 @@ var errorCodes = []struct {
 	{storage.ErrNoLog, protocol.ReplicaNotAvailable},
 	{storage.ErrNameTooLong, protocol.InvalidTopicException},
 	{storage.ErrDiskFull, protocol.KafkaStorageError},
+	{storage.ErrExhausted, protocol.KafkaStorageError},
 	{storage.ErrStorage, protocol.KafkaStorageError},
 	{storage.ErrCorrupt, protocol.KafkaStorageError},
 

@@ -31,6 +31,8 @@
 // Invariants:
 //
 //   - No input makes a function of this package panic or allocate more than a
-//     small multiple of the input plus the limit the caller gave.
+//     small multiple of the input plus the limit the caller gave. Records, which
+//     makes headers, may take 20 times as much as they decompress to; Survey and
+//     EntriesIn take nothing.
 //   - What a Builder makes passes Check, and its Records are what was appended.
 package record

@@ -21,9 +21,6 @@ type Excerpt struct {
 	unpacked, raw []byte // buffers
 }
 
-// span is a part of the payload, from a record's first byte to behind another's last.
-type span struct{ from, to int }
-
 // maxIdleBuffer is how large a buffer is kept for the next batch.
 const maxIdleBuffer = 4 << 20
 
@@ -61,50 +58,33 @@ func (x *Excerpt) Begin(b Batch) error {
 
 // Entries yields the records in order. Malformed ones end the iteration with an
 // error that wraps ErrCorrupt.
-func (x *Excerpt) Entries() iter.Seq2[Entry, error] {
+func (x *Excerpt) Entries() iter.Seq2[Entry, error] { return x.from.EntriesIn(x.payload) }
+
+// EntriesIn yields the records of an uncompressed payload in order, without their
+// headers. It takes no memory. Malformed ones end the iteration with an error that
+// wraps ErrCorrupt.
+func (b Batch) EntriesIn(payload []byte) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		r := reader{rest: x.payload}
-		for i := range x.from.Count() {
-			at := len(x.payload) - len(r.rest)
-			e, err := r.entry(x.from)
-			if err != nil {
-				yield(e, fmt.Errorf("record %d of batch at offset %d: %w", i, x.from.BaseOffset(), err))
+		at := 0
+		for i := range b.Count() {
+			var f fields
+			if !f.parse(payload, at) || !f.inside(b) {
+				yield(Entry{}, malformed(b, i, "fields run past its end, or its offset is outside the batch"))
 				return
 			}
-			e.at = span{at, len(x.payload) - len(r.rest)}
+			e := Entry{
+				Offset: b.BaseOffset() + f.offsetDelta, Timestamp: b.timestamp(f.timestampDelta),
+				Key: f.key.of(payload), Tombstone: f.value.null(), at: span{at, f.end},
+			}
+			at = f.end
 			if !yield(e, nil) {
 				return
 			}
 		}
-		if len(r.rest) != 0 {
-			yield(Entry{}, fmt.Errorf("batch at offset %d: %w: %d bytes follow the last of %d records",
-				x.from.BaseOffset(), ErrCorrupt, len(r.rest), x.from.Count()))
+		if at != len(payload) {
+			yield(Entry{}, trailing(b, len(payload)-at))
 		}
 	}
-}
-
-// entry reads a record but for its headers.
-func (r *reader) entry(b Batch) (Entry, error) {
-	body := reader{rest: r.bytes()}
-	if r.bad || body.rest == nil {
-		return Entry{}, fmt.Errorf("%w: length", ErrCorrupt)
-	}
-	body.byte() // attributes, unused
-	e := Entry{Timestamp: b.BaseTimestamp() + body.varint()}
-	delta := body.varint()
-	e.Offset = b.BaseOffset() + delta
-	e.Key = body.bytes()
-	e.Tombstone = body.bytes() == nil
-	if b.IsLogAppendTime() {
-		e.Timestamp = b.MaxTimestamp()
-	}
-	switch {
-	case body.bad:
-		return Entry{}, fmt.Errorf("%w: fields run past its end", ErrCorrupt)
-	case delta < 0 || delta > int64(b.LastOffsetDelta()):
-		return Entry{}, fmt.Errorf("%w: offset delta %d is outside the batch", ErrCorrupt, delta)
-	}
-	return e, nil
 }
 
 // Keep says that the record stays. Calls come in the order of Entries.
@@ -165,21 +145,23 @@ func (x *Excerpt) appendRecords(dst []byte, horizon int64) ([]byte, error) {
 			dst = append(dst, part...)
 			continue
 		}
-		for r := (reader{rest: part}); len(r.rest) > 0; {
-			body := r.bytes()
-			if len(body) == 0 {
+		for at := 0; at < len(part); {
+			n, from := varint(part, at)
+			if from < 0 || n < 1 || n > int64(len(part)-from) {
 				return dst, ErrCorrupt
 			}
-			old, n := binary.Varint(body[1:])
-			if n <= 0 {
+			body := part[from : from+int(n)]
+			at = from + int(n)
+			old, n2 := binary.Varint(body[1:])
+			if n2 <= 0 {
 				return dst, ErrCorrupt
 			}
 			var delta [binary.MaxVarintLen64]byte
 			m := binary.PutVarint(delta[:], x.from.BaseTimestamp()+old-horizon)
-			dst = binary.AppendVarint(dst, int64(len(body)-n+m))
+			dst = binary.AppendVarint(dst, int64(len(body)-n2+m))
 			dst = append(dst, body[0])
 			dst = append(dst, delta[:m]...)
-			dst = append(dst, body[1+n:]...)
+			dst = append(dst, body[1+n2:]...)
 		}
 	}
 	return dst, nil

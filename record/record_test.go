@@ -148,15 +148,26 @@ func FuzzBatch(f *testing.F) {
 			t.Fatal("a split loses bytes")
 		}
 		_ = b.Check()
-		n := int32(0)
-		for _, err := range b.Records() {
-			if err != nil {
-				return
+		n, newest := int32(0), NoTimestamp
+		var bad error
+		for r, err := range b.Records() {
+			if bad = err; err != nil {
+				break
 			}
 			n++
+			newest = max(newest, r.Timestamp)
 		}
-		if n != max(b.Count(), 0) {
+		if bad == nil && n != max(b.Count(), 0) {
 			t.Fatalf("%d records, the header says %d", n, b.Count())
+		}
+		if b.Codec() != CodecNone {
+			return
+		}
+		switch s, err := b.Survey(b.Payload()); {
+		case err == nil && bad != nil:
+			t.Fatalf("the survey lets pass what Records does not: %v", bad)
+		case err == nil && !b.IsLogAppendTime() && s.MaxTimestamp != newest:
+			t.Fatalf("the survey finds %d, the newest record is of %d", s.MaxTimestamp, newest)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/binary"
 	"fmt"
 	"iter"
 )
@@ -27,7 +26,9 @@ type Header struct {
 	Value []byte // nil: null
 }
 
-// Records yields the records in order, decompressing them if need be. What a
+// Records yields the records in order, decompressing them if need be. Headers take
+// up to 20 times as much memory as their bytes: for batches that anybody may have
+// sent, a broker uses Entries or Survey. What a
 // record aliases stays valid for as long as it is referred to (the batch itself
 // must not be written to meanwhile). Malformed records end the iteration with
 // an error that wraps ErrCorrupt. The batch must have passed Check or be
@@ -59,109 +60,48 @@ func (b Batch) Decompress(limit int) ([]byte, error) {
 // RecordsIn is Records for one who has what Decompress returns already.
 func (b Batch) RecordsIn(payload []byte) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		r := reader{rest: payload}
+		at := 0
 		for i := range b.Count() {
-			rec, err := r.record(b)
-			if err != nil {
-				yield(Record{}, fmt.Errorf("record %d of batch at offset %d: %w", i, b.BaseOffset(), err))
+			var f fields
+			if !f.parse(payload, at) || !f.parseHeaders(payload) || !f.inside(b) {
+				yield(Record{}, malformed(b, i, "it is not as long as its fields, or its offset is outside the batch"))
 				return
+			}
+			at = f.end
+			rec := Record{
+				Offset: b.BaseOffset() + f.offsetDelta, Timestamp: b.timestamp(f.timestampDelta),
+				Key: f.key.of(payload), Value: f.value.of(payload), Headers: f.decodeHeaders(payload),
 			}
 			if !yield(rec, nil) {
 				return
 			}
 		}
-		if len(r.rest) != 0 {
-			yield(Record{}, fmt.Errorf("batch at offset %d: %w: %d bytes follow the last of %d records",
-				b.BaseOffset(), ErrCorrupt, len(r.rest), b.Count()))
+		if at != len(payload) {
+			yield(Record{}, trailing(b, len(payload)-at))
 		}
 	}
 }
 
-// reader cuts fields off the front of a buffer; the first failure sticks.
-type reader struct {
-	rest []byte
-	bad  bool
-}
-
-func (r *reader) record(b Batch) (Record, error) {
-	body := reader{rest: r.bytes()}
-	if r.bad || body.rest == nil {
-		return Record{}, fmt.Errorf("%w: length", ErrCorrupt)
-	}
-	body.byte() // attributes, unused
-	rec := Record{Timestamp: b.BaseTimestamp() + body.varint()}
-	delta := body.varint()
-	rec.Offset = b.BaseOffset() + delta
-	rec.Key = body.bytes()
-	rec.Value = body.bytes()
-	rec.Headers = body.headers()
+// timestamp is that of a record with this delta.
+func (b Batch) timestamp(delta int64) int64 {
 	if b.IsLogAppendTime() {
-		rec.Timestamp = b.MaxTimestamp()
+		return b.MaxTimestamp()
 	}
-	switch {
-	case body.bad:
-		return Record{}, fmt.Errorf("%w: fields run past its end", ErrCorrupt)
-	case len(body.rest) != 0:
-		return Record{}, fmt.Errorf("%w: %d bytes follow its fields", ErrCorrupt, len(body.rest))
-	case delta < 0 || delta > int64(b.LastOffsetDelta()):
-		return Record{}, fmt.Errorf("%w: offset delta %d is outside the batch", ErrCorrupt, delta)
-	}
-	return rec, nil
+	return b.BaseTimestamp() + delta
 }
 
-func (r *reader) headers() []Header {
-	n := r.varint()
-	// A header is two bytes at the least, which bounds what a number may announce.
-	if n < 0 || n > int64(len(r.rest)/2) {
-		r.bad = true
-		return nil
-	}
+// decodeHeaders makes what parseHeaders has found to be sound.
+func (f *fields) decodeHeaders(p []byte) []Header {
+	n, at := varint(p, f.headers)
 	if n == 0 {
 		return nil
 	}
 	headers := make([]Header, n)
 	for i := range headers {
-		key := r.bytes()
-		if key == nil {
-			r.bad = true
-			return nil
-		}
-		headers[i] = Header{Key: string(key), Value: r.bytes()}
+		var key, value span
+		key, at = blob(p, at)
+		value, at = blob(p, at)
+		headers[i] = Header{Key: string(key.of(p)), Value: value.of(p)}
 	}
 	return headers
-}
-
-func (r *reader) byte() {
-	if len(r.rest) == 0 {
-		r.bad = true
-		return
-	}
-	r.rest = r.rest[1:]
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.bad = true
-		r.rest = nil
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return v
-}
-
-// bytes cuts off a length and as many bytes; it is nil for a length of -1 and
-// empty, not nil, for one of 0.
-func (r *reader) bytes() []byte {
-	n := r.varint()
-	if r.bad || n == -1 {
-		return nil
-	}
-	if n < -1 || n > int64(len(r.rest)) {
-		r.bad = true
-		return nil
-	}
-	b := r.rest[:n:n]
-	r.rest = r.rest[n:]
-	return b
 }

@@ -133,6 +133,9 @@ func TestMalformedRecords(t *testing.T) {
 		if !errors.Is(last, ErrCorrupt) || n > 2 {
 			t.Errorf("%s: %d records, then %v", name, n, last)
 		}
+		if _, err := b.Survey(b.Payload()); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: the survey says %v", name, err)
+		}
 	}
 }
 

@@ -328,7 +328,7 @@ func (c *simulation) upload(rt *rapid.T) {
 	if r := p.role.Load(); !r.leader || r.epoch != c.state.LeaderEpoch {
 		return
 	}
-	if err := p.log.Roll(); err != nil {
+	if err := errors.Join(p.log.Roll(), p.log.Flush(context.Background(), p.log.EndOffset())); err != nil {
 		rt.Fatal(err)
 	}
 	closed := p.log.ClosedSegments(c.tier.state.EndOffset)

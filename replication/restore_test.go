@@ -60,6 +60,9 @@ func TestFollowerStartsWhereTheTierEnds(t *testing.T) {
 	cfg := leader.log.Config()
 	cfg.LocalRetentionBytes = 0
 	leader.log.SetConfig(cfg)
+	if err := leader.log.Flush(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
 	closed := leader.log.ClosedSegments(0)
 	files, release, err := closed[1].Open()
 	if err != nil {

@@ -47,6 +47,7 @@ var refusals = []struct{ err, as error }{
 	{replication.ErrUnknownLeaderEpoch, coordinator.ErrNotCoordinator},
 	{replication.ErrNotEnoughReplicas, coordinator.ErrUnavailable},
 	{storage.ErrDiskFull, coordinator.ErrUnavailable},
+	{storage.ErrExhausted, coordinator.ErrUnavailable},
 	{storage.ErrRecordTooLarge, coordinator.ErrRecordTooLarge},
 	{storage.ErrRecordListTooLarge, coordinator.ErrRecordTooLarge},
 }

@@ -442,7 +442,7 @@ func (s *server) brokerConfig() broker.Config {
 	if c.RequestBudgetBytes = s.values.Int64("queued.max.request.bytes"); c.RequestBudgetBytes < 0 {
 		c.RequestBudgetBytes = math.MaxInt64
 	}
-	c.MaxConnections = int(s.values.Int64("max.connections"))
+	c.MaxConnections = s.maxConnections()
 	c.MaxConnectionsPerIP = int(s.values.Int64("max.connections.per.ip"))
 	c.SelectByRack = config.SelectsByRack(s.values.String("replica.selector.class"))
 	c.FetchMaxBytes = s.values.Int32("fetch.max.bytes")

@@ -23,35 +23,40 @@ type AppendInfo struct {
 }
 
 // Append writes batches from a client, as the leader of leaderEpoch. It checks
-// every batch, then assigns offsets and epoch in place, so batches is changed
+// every batch and record, then assigns offsets and epoch in place, so batches is changed
 // (even if the append fails), and writes all of them or none. It does not
 // retain batches. If one of them is a duplicate, none is written and the answer
 // is about that one.
 func (l *Log) Append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	info, err := l.appendLocked(batches, leaderEpoch)
+	info, err := l.append(batches, leaderEpoch)
 	if err != nil {
 		return AppendInfo{}, fmt.Errorf("append to %s: %w", l.key, err)
 	}
 	return info, nil
 }
 
-func (l *Log) appendLocked(batches []byte, leaderEpoch int32) (AppendInfo, error) {
+func (l *Log) append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
 	if err := l.usable(); err != nil {
 		return AppendInfo{}, err
 	}
-	cfg := l.config.Load()
-	c := checker{log: l, cfg: cfg, now: l.nowMs()}
-	info, err := c.check(batches)
+	c := checker{env: l.env, cfg: l.config.Load(), now: l.nowMs()}
+	stored, err := c.check(batches)
+	if err != nil {
+		return AppendInfo{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.appendLocked(&c, stored, leaderEpoch)
+}
+
+func (l *Log) appendLocked(c *checker, batches []byte, leaderEpoch int32) (AppendInfo, error) {
+	if err := l.usable(); err != nil {
+		return AppendInfo{}, err
+	}
+	cfg := c.cfg
+	info, err := l.checkProducersLocked(cfg, batches)
 	if err != nil || info.Duplicate {
 		return info, err
-	}
-	if batches, err = c.stored(batches); err != nil {
-		return info, err
-	}
-	if int64(len(batches)) > cfg.SegmentBytes {
-		return info, fmt.Errorf("%w: %d bytes, segment.bytes is %d", ErrRecordListTooLarge, len(batches), cfg.SegmentBytes)
 	}
 	next := l.offsets.end.Load()
 	info.FirstOffset = next
@@ -148,11 +153,12 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	if s.firstAppend.IsZero() {
 		s.firstAppend = l.env.now()
 	}
+	now := l.nowMs()
 	pos, count := s.size.Load(), 0
 	for b := range eachBatch(batches) {
 		s.note(b, pos)
 		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset())
-		l.applyProducerLocked(b, s)
+		l.applyProducerLocked(b, s, now)
 		pos += int64(len(b))
 		count++
 	}
@@ -176,8 +182,11 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 // applyProducerLocked enters a batch into the producer state and, for an abort
 // marker, into the transaction index. A control batch that cannot be read
 // ends no transaction; it passed its CRC, so that the leader has the same.
-func (l *Log) applyProducerLocked(b record.Batch, s *segment) {
-	done, ended, err := l.producers.apply(b)
+func (l *Log) applyProducerLocked(b record.Batch, s *segment, at int64) {
+	if !b.HasProducer() {
+		return
+	}
+	done, ended, err := l.producers.apply(b, at)
 	if err != nil {
 		l.logger.Warn("pass over control batch", slog.Int64("offset", b.BaseOffset()), slog.Any("error", err))
 	}
@@ -209,7 +218,7 @@ func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 	case size == 0:
 		return nil
 	case size > cfg.SegmentBytes-bytes || size+bytes > math.MaxInt32:
-	case l.waitedForRoll(s, info.MaxTimestamp) > cfg.maxSegmentMs()-s.jitter:
+	case l.waitedForRoll(s, info.MaxTimestamp) > s.rollAfterMs(cfg):
 	case s.index.full(cfg.SegmentIndexBytes) || s.times.full(cfg.SegmentIndexBytes):
 	default:
 		return nil
@@ -224,7 +233,7 @@ func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 // waitedForRoll is the segment's age in ms: from its first batch's time to that
 // of the batch to append or, without timestamps, by the clock.
 func (l *Log) waitedForRoll(s *segment, newest int64) int64 {
-	if s.firstTime < 0 {
+	if !s.firstKnown {
 		l.loadFirstTime(s)
 	}
 	if s.firstTime >= 0 && newest >= 0 {
@@ -233,8 +242,10 @@ func (l *Log) waitedForRoll(s *segment, newest int64) int64 {
 	return l.nowMs() - s.created.UnixMilli()
 }
 
-// loadFirstTime reads the first batch's time of a segment found at start.
+// loadFirstTime reads the first batch's time of a segment found at start, once: a
+// batch may have none.
 func (l *Log) loadFirstTime(s *segment) {
+	s.firstKnown = true
 	err := s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
 		s.firstTime = h.MaxTimestamp()
 		return false, nil

@@ -7,51 +7,70 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// checker decides whether a client's batches may be appended, before anything
-// is changed. It looks at batch headers and checksums; compression.go has what
-// is checked where records are decoded.
+// checker decides whether a client's batches may be appended, as far as that does
+// not depend on what the log holds: it runs without the log's lock, so that what
+// takes a CPU or waits for memory holds up nobody else. append_check.go looks at
+// headers and checksums, record_check.go at records.
 type checker struct {
-	log *Log
+	env *env
 	cfg *Config
 	now int64
 }
 
-func (c *checker) check(batches []byte) (AppendInfo, error) {
+// check validates batches and returns them in the form that the topic keeps.
+func (c *checker) check(batches []byte) ([]byte, error) {
+	if len(batches) == 0 {
+		return nil, fmt.Errorf("%w: no batch", ErrInvalidRecord)
+	}
+	for rest := batches; len(rest) > 0; {
+		b, after, err := record.Split(rest)
+		if err != nil {
+			return nil, refuse(err)
+		}
+		if err = c.checkBatch(b); err != nil {
+			return nil, err
+		}
+		rest = after
+	}
+	stored, err := c.stored(batches)
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(stored)) > c.cfg.SegmentBytes {
+		return nil, fmt.Errorf("%w: %d bytes, segment.bytes is %d", ErrRecordListTooLarge, len(stored), c.cfg.SegmentBytes)
+	}
+	return stored, nil
+}
+
+// checkProducersLocked holds checked batches against what their producers have
+// written before. The answer of a duplicate is complete.
+func (l *Log) checkProducersLocked(cfg *Config, batches []byte) (AppendInfo, error) {
 	info := AppendInfo{
 		FirstOffset: -1, LastOffset: -1,
 		LogAppendTime:  record.NoTimestamp,
 		MaxTimestamp:   record.NoTimestamp,
-		LogStartOffset: c.log.offsets.start.Load(),
-	}
-	if len(batches) == 0 {
-		return info, fmt.Errorf("%w: no batch", ErrInvalidRecord)
+		LogStartOffset: l.offsets.start.Load(),
 	}
 	var pending map[int64]sequence
-	for rest := batches; len(rest) > 0; {
-		b, after, err := record.Split(rest)
-		if err != nil {
-			return info, refuse(err)
-		}
-		rest = after
-		if err = c.checkBatch(b); err != nil {
-			return info, err
-		}
+	rest := len(batches)
+	for b := range eachBatch(batches) {
+		rest -= len(b)
 		if !b.HasProducer() {
 			continue
 		}
-		dup, isDup, err := c.log.producers.check(b, pending)
+		dup, isDup, err := l.producers.check(b, pending)
 		if err != nil {
 			return info, err
 		}
 		if isDup {
 			info.FirstOffset, info.LastOffset = dup.firstOffset(), dup.lastOffset
 			info.MaxTimestamp, info.Duplicate = dup.timestamp, true
-			if c.cfg.TimestampType == LogAppendTime {
+			if cfg.TimestampType == LogAppendTime {
 				info.LogAppendTime = dup.timestamp
 			}
 			return info, nil
 		}
-		if len(rest) == 0 {
+		if rest == 0 {
 			break
 		}
 		if pending == nil {
@@ -88,10 +107,7 @@ func (c *checker) checkBatch(b record.Batch) error {
 	if b.IsLogAppendTime() {
 		return fmt.Errorf("%w: a producer may not set LogAppendTime", ErrInvalidTimestamp)
 	}
-	if err := c.checkTimestamp(b.BaseTimestamp()); err != nil {
-		return err
-	}
-	return c.checkTimestamp(b.MaxTimestamp())
+	return nil
 }
 
 // checkTimestamp holds a producer's timestamp against the topic's limits. With

@@ -127,6 +127,9 @@ func (c *cleaning) finish(ctx context.Context, made *segment, end int64) error {
 	}
 	size := made.size.Load()
 	if err := c.log.syncSegment(flushSegment{s: made, size: size, closed: true}); err != nil {
+		if passing(err) {
+			return classify(err)
+		}
 		c.log.dir().fail(err)
 		return c.log.dir().err()
 	}

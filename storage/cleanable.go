@@ -83,7 +83,7 @@ func (l *Log) ageOfDirty(s *segment, cfg *Config, now int64, c *cleanable) (tooY
 		return false, nil
 	}
 	l.mu.Lock()
-	if s.firstTime < 0 {
+	if !s.firstKnown {
 		l.loadFirstTime(s)
 	}
 	first := s.firstTime

@@ -148,9 +148,9 @@ func (c *cleaner) failed(l *Log, err error) {
 	case errors.Is(err, errCleaningAborted), l.usable() != nil:
 		l.pauseCleaning(c.config().Backoff) // whoever has aborted it may not be done
 		l.logger.Debug("compaction was aborted", errorAttr(err))
-	case errors.Is(classify(err), ErrDiskFull):
+	case errors.Is(classify(err), ErrDiskFull), errors.Is(classify(err), ErrExhausted):
 		l.pauseCleaning(diskFullPause)
-		l.logger.Warn("compact log: tried again when there may be space", slog.Duration("after", diskFullPause), errorAttr(err))
+		l.logger.Warn("compact log: tried again when there may be space or descriptors", slog.Duration("after", diskFullPause), errorAttr(err))
 	case l.giveUpCleaning():
 		l.logger.Error("compact log: not tried again until the broker restarts, so that it only grows", errorAttr(err))
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// ClosedSegment describes a segment that changes no more and is wholly below
-// the last stable offset: what tiering may copy.
+// ClosedSegment describes a segment that changes no more, is wholly below the
+// last stable offset, and is on the disk: what tiering may copy.
 type ClosedSegment struct {
 	BaseOffset   int64
 	EndOffset    int64 // exclusive: the base of the next segment
@@ -32,9 +32,11 @@ type SegmentFiles struct {
 }
 
 // ClosedSegments lists, ascending, the segments that end above from, are closed
-// and wholly below the last stable offset.
+// and wholly below both the last stable offset and the flushed offset: were the
+// object store ahead of the disk, a power cut would leave a log that ends below
+// it and would give its offsets to other records.
 func (l *Log) ClosedSegments(from int64) []ClosedSegment {
-	stable := l.LastStableOffset()
+	limit := min(l.LastStableOffset(), l.FlushedOffset())
 	list := l.list()
 	var closed []ClosedSegment
 	for i, s := range list[:len(list)-1] {
@@ -42,7 +44,7 @@ func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 		if end <= from {
 			continue
 		}
-		if end > stable {
+		if end > limit {
 			break
 		}
 		if !s.acquire() {

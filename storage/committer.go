@@ -116,10 +116,10 @@ func (c *committer) round(logs []*Log) {
 	work()
 	workers.Wait()
 	if len(unnamed.logs) > 0 {
-		err := c.dir.syncNames(c.env.fs)
+		err := c.dir.flushNames(c.env.fs)
 		for _, one := range unnamed.logs {
 			if d := one.log.dir(); d != c.dir { // it has moved while it waited; its token keeps it where it is now
-				c.end(one, d.syncNames(c.env.fs))
+				c.end(one, d.flushNames(c.env.fs))
 				continue
 			}
 			c.end(one, err)

@@ -230,10 +230,41 @@ func TestOrderOfASwap(t *testing.T) {
 		"write.log.cleaned", "write.timeindex.cleaned", "sync.log.cleaned", "sync.index.cleaned", "sync.timeindex.cleaned",
 		"rename.index.swap", "rename.timeindex.swap", "rename.txnindex.swap", "rename.log.swap", "sync names",
 		"rename.log.1.deleted", "rename.index.1.deleted", "rename.timeindex.1.deleted", "rename.txnindex.1.deleted", "sync names",
-		"rename.index", "rename.timeindex", "rename.txnindex", "rename.log",
+		"rename.index", "rename.timeindex", "rename.txnindex", "rename.log", "sync names",
 	}
 	if len(steps) < len(want) || !slices.Equal(steps[:len(want)], want) {
 		t.Fatalf("%q, want\n%q", steps, want)
+	}
+}
+
+// A swap of which parts are still .cleaned was not decided. A crash while the start
+// undoes it must not take that away from the next one.
+func TestUndecidedSwapIsUndoneBeforeItsSignsGo(t *testing.T) {
+	fsys := &stepFS{Mem: vfs.NewMem(), step: func(string) {}}
+	k := newCompactKit(t, fsys, nil)
+	k.put("a=1", "a=2")
+	want := dump(t, k.log())
+	if err := k.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{seg0 + extLog + suffixSwap, seg0 + extIndex + suffixCleaned} {
+		if err := vfs.WriteFile(fsys, k.path(name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var starts []*vfs.Mem
+	fsys.step = func(string) { starts = append(starts, fsys.Mem.Clone()) }
+	k.open()
+	fsys.step = func(string) {}
+	for i, mem := range append(starts, fsys.Mem) {
+		next := k
+		if mem != fsys.Mem {
+			next = k.on(mem)
+			next.open()
+		}
+		if got := dump(t, next.log()); !slices.Equal(got, want) {
+			t.Errorf("killed at step %d of the start: %q, want %q", i, got, want)
+		}
 	}
 }
 

@@ -99,7 +99,19 @@ func (d *dataDir) err() error {
 	return nil
 }
 
-// syncNames makes the names of logs' directories durable.
+// flushNames is syncNames for one who can do it again later: a directory that could
+// not be opened is no failure of the disk.
+func (d *dataDir) flushNames(fsys vfs.FS) error {
+	err := fsys.SyncDir(d.path)
+	if err == nil || passing(err) {
+		return classify(err)
+	}
+	d.fail(fmt.Errorf("sync directory %s: %w", d.path, err))
+	return d.err()
+}
+
+// syncNames makes the names of logs' directories durable. Whatever goes wrong fails
+// the directory: there is no way back for the caller.
 func (d *dataDir) syncNames(fsys vfs.FS) error {
 	if err := fsys.SyncDir(d.path); err != nil {
 		d.fail(fmt.Errorf("sync directory %s: %w", d.path, err))

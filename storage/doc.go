@@ -71,9 +71,11 @@
 //     watermark is ever deleted by retention.
 //   - S6: A failed fsync ends the service of its directory until a restart. It is
 //     never tried again, and the restart looks at what is on the disk, not at
-//     what the kernel still has in memory and takes for written.
+//     what the kernel still has in memory and takes for written. One that could
+//     not be tried, for want of a descriptor, ends nothing.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
-//     was; the next append tries again.
+//     was; the next append tries again. Retention needs no space to delete closed
+//     segments.
 //   - S8: Compaction removes a record only if a later committed one has its key,
 //     if its transaction was aborted, if it has no key, or if it is a tombstone
 //     whose delete horizon has passed. What stays keeps its offset, timestamp and
@@ -122,7 +124,8 @@
 // (partition_files.go):
 //
 //  1. The .cleaned files are written and synced. A crash: they are removed.
-//  2. They are renamed to .swap, the .log last. A crash completes the swap.
+//  2. They are renamed to .swap, the .log last. A crash completes the swap, and
+//     undoes one that has .cleaned parts before these go.
 //  3. A new list is published. Readers of the old one keep its segments.
 //  4. The old files become .deleted.
 //  5. The new ones get their names, the .log last.

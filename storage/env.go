@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -24,8 +26,7 @@ type env struct {
 	deletions atomic.Int64 // numbers the files of deleted segments
 	trash     trash
 	flushes   flushQueue
-	// decoding has room for as many as may decode records at a time.
-	decoding chan struct{}
+	decoding  *semaphore.Weighted // decodeBudget bytes of decompressed records
 	// checkpoint asks for the checkpoints to be written soon. Capacity 1.
 	checkpoint chan struct{}
 }

@@ -2,7 +2,10 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"syscall"
+
+	"github.com/varvelog/varve/vfs"
 )
 
 // Errors of this package. They come wrapped with the partition and the file.
@@ -47,15 +50,43 @@ var (
 	ErrStorage = errors.New("storage failed")
 	// ErrDiskFull says that there is no space; writes are taken again when there is.
 	ErrDiskFull = errors.New("no space left in the data directory")
+	// ErrExhausted says that the process or the machine ran out of file descriptors or
+	// memory, which says nothing about the disk; what failed may be tried again.
+	ErrExhausted = errors.New("out of file descriptors or memory")
 )
 
-// classify tells a full disk, which heals by itself, from a broken one.
+// RecordError says which record made Append refuse a batch as a whole. Err has the
+// class.
+type RecordError struct {
+	Index int // of the record in its batch, from 0
+	Err   error
+}
+
+// Error implements error.
+func (e *RecordError) Error() string { return e.Err.Error() }
+
+// Unwrap gives errors.Is the class.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// exhaustion are errors of opening a file, mostly, that say nothing about it.
+var exhaustion = []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN}
+
+// passing says that what failed may be tried again, as it was refused and nothing
+// is unknown: not so if a sync was tried.
+func passing(err error) bool {
+	return !errors.Is(err, vfs.ErrSync) && !errors.Is(classify(err), ErrStorage)
+}
+
+// classify tells a full disk and a lack of descriptors, which heal by themselves,
+// from a broken disk.
 func classify(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrStorage), errors.Is(err, ErrDiskFull), errors.Is(err, ErrLogClosed):
+	case err == nil, errors.Is(err, ErrStorage), errors.Is(err, ErrDiskFull), errors.Is(err, ErrExhausted), errors.Is(err, ErrLogClosed):
 		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &diskError{class: ErrDiskFull, cause: err}
+	case !errors.Is(err, vfs.ErrSync) && slices.ContainsFunc(exhaustion, func(e error) bool { return errors.Is(err, e) }):
+		return &diskError{class: ErrExhausted, cause: err}
 	}
 	return &diskError{class: ErrStorage, cause: err}
 }

@@ -30,8 +30,9 @@ type flushState struct {
 // returns when it is. Callers that come while a flush is under way wait for it
 // and then share the next one, so that many appends cost one fsync.
 //
-// If the disk refuses, its whole directory fails: after a failed fsync nobody
-// knows what is on it, and trying again could be told a lie.
+// If the disk fails a sync, its whole directory fails: nobody knows what is on it,
+// and trying again could be told a lie. A file that could not even be opened, for
+// want of a descriptor or of space, is an error that leaves all as it was.
 func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	for l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
 		select {
@@ -89,7 +90,7 @@ type flushSegment struct {
 func (l *Log) flushOnce() error {
 	plan, err := l.startFlush()
 	if err == nil && plan.newDir {
-		err = l.dir().syncNames(l.env.fs)
+		err = l.dir().flushNames(l.env.fs)
 	}
 	return l.finishFlush(plan, err)
 }
@@ -105,7 +106,7 @@ func (l *Log) startFlush() (flushPlan, error) {
 	if err != nil {
 		return plan, err
 	}
-	if err = l.saveEpochs(&plan); errors.Is(classify(err), ErrDiskFull) {
+	if err = l.saveEpochs(&plan); err != nil && !errors.Is(classify(err), ErrStorage) {
 		return plan, classify(err) // nothing was synced yet: the next flush may try again
 	}
 	for _, f := range plan.segments {
@@ -121,6 +122,8 @@ func (l *Log) startFlush() (flushPlan, error) {
 		return plan, nil
 	case l.closed.Load() && errors.Is(err, fs.ErrNotExist):
 		return plan, ErrLogClosed // deleted meanwhile
+	case passing(err):
+		return plan, classify(err) // what was synced is, and the next flush syncs the rest
 	}
 	l.dir().fail(err)
 	return plan, l.dir().err()

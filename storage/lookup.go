@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/varvelog/varve/record"
@@ -16,7 +17,7 @@ func (l *Log) OffsetForTimestamp(ts int64) (TimestampOffset, bool, error) {
 			return TimestampOffset{}, false, err
 		}
 		return s.firstRecord(max(s.startForTime(ts), start), func(b record.Batch) bool { return b.MaxTimestamp() >= ts && b.LastOffset() >= start },
-			func(r record.Record) bool { return r.Timestamp >= ts && r.Offset >= start })
+			func(e record.Entry) bool { return e.Timestamp >= ts && e.Offset >= start })
 	})
 }
 
@@ -39,7 +40,7 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 			return TimestampOffset{}, false, nil
 		}
 		return s.firstRecord(newest.Offset, func(record.Batch) bool { return true },
-			func(r record.Record) bool { return r.Timestamp >= newest.Timestamp && r.Offset >= start })
+			func(e record.Entry) bool { return e.Timestamp >= newest.Timestamp && e.Offset >= start })
 	})
 }
 
@@ -58,18 +59,15 @@ func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
 	err = s.scan(loc.pos, s.size.Load(), func(h record.Batch, pos int64) (bool, error) {
 		at := TimestampOffset{Timestamp: newestIn(h), Offset: h.LastOffset()}
 		if h.BaseOffset() < start {
-			b, readErr := s.readBatch(pos, int64(h.Size()))
-			if readErr != nil {
-				return false, readErr
-			}
 			at.Timestamp = record.NoTimestamp
-			for r, err := range b.Records() {
-				if err != nil {
-					return false, fmt.Errorf("%w: batch at offset %d: %w", ErrCorrupt, b.BaseOffset(), err)
+			err := s.entries(pos, h, func(e record.Entry) bool {
+				if e.Offset >= start {
+					at.Timestamp = max(at.Timestamp, e.Timestamp)
 				}
-				if r.Offset >= start {
-					at.Timestamp = max(at.Timestamp, r.Timestamp)
-				}
+				return true
+			})
+			if err != nil {
+				return false, err
 			}
 		}
 		if at.Timestamp > largest.Timestamp {
@@ -116,7 +114,7 @@ func (l *Log) searchOnce(ask func(s *segment) (TimestampOffset, bool, error)) (f
 
 // firstRecord finds the first record that is wanted, among the batches from the
 // one that holds offset from on. Only batches that may hold it are read whole.
-func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want func(record.Record) bool) (at TimestampOffset, ok bool, err error) {
+func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want func(record.Entry) bool) (at TimestampOffset, ok bool, err error) {
 	size := s.size.Load()
 	loc, found, err := s.locate(from, size)
 	if err != nil || !found {
@@ -126,22 +124,44 @@ func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want fu
 		if !maybe(h) {
 			return true, nil
 		}
-		b, readErr := s.readBatch(pos, int64(h.Size()))
-		if readErr != nil {
-			return false, readErr
-		}
-		for r, err := range b.Records() {
-			if err != nil {
-				return false, fmt.Errorf("%w: batch at offset %d: %w", ErrCorrupt, b.BaseOffset(), err)
+		err := s.entries(pos, h, func(e record.Entry) bool {
+			if want(e) {
+				at, ok = TimestampOffset{Offset: e.Offset, Timestamp: e.Timestamp, LeaderEpoch: h.LeaderEpoch()}, true
 			}
-			if want(r) {
-				at, ok = TimestampOffset{Offset: r.Offset, Timestamp: r.Timestamp, LeaderEpoch: b.LeaderEpoch()}, true
-				return false, nil
-			}
-		}
-		return true, nil
+			return !ok
+		})
+		return !ok, err
 	})
 	return at, ok, err
+}
+
+// entries passes the records of the batch at pos to visit until that has seen
+// enough. A batch that a producer made so that nobody can decode its records has
+// none: no reader ever gets one, and a lookup that failed would fail for ever. One
+// that the disk has damaged is an error.
+func (s *segment) entries(pos int64, header record.Batch, visit func(record.Entry) (more bool)) error {
+	b, err := s.readBatch(pos, int64(header.Size()))
+	if err != nil {
+		return err
+	}
+	err = s.env.decoded(b, record.MaxDecompressed, func(payload []byte) error {
+		for e, err := range b.EntriesIn(payload) {
+			if err != nil {
+				return refuseRecords(err)
+			}
+			if !visit(e) {
+				return nil
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, ErrInvalidRecord) || errors.Is(err, ErrRecordTooLarge) {
+		if bad := b.Check(); bad != nil {
+			return fmt.Errorf("%w: batch at offset %d: %w", ErrCorrupt, b.BaseOffset(), bad)
+		}
+		return nil
+	}
+	return err
 }
 
 // AbortedTransactions lists the aborted transactions that overlap the offsets

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -120,7 +121,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m.mu.logs = map[partitionKey]*Log{}
 	m.moves.preferred = map[partitionKey]*dataDir{}
 	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
-	m.env.decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
+	m.env.decoding = semaphore.NewWeighted(decodeBudget)
 	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
 	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
 	for _, path := range o.Dirs {
@@ -278,17 +279,9 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 	}
 	gone := name(l.dir(), key)
 	failed := l.dir().err() != nil // then the files are no business of this process any more
-	l.mu.Lock()
-	if !failed {
-		// Without the rename a new log of this name would find the old one's
-		// files: then the log stays, and the caller tries again.
-		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			l.mu.Unlock()
-			return nil, "", fmt.Errorf("delete log %s: %w", key, classify(err))
-		}
+	if err := l.retire(gone, failed); err != nil {
+		return nil, "", err
 	}
-	l.closed.Store(true)
-	l.mu.Unlock()
 	delete(m.mu.logs, key)
 	l.dir().logs--
 	m.sorted.Store(nil)
@@ -302,6 +295,30 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 		return l, "", nil
 	}
 	return l, gone, nil
+}
+
+// retire takes a log out of service and its directory out of the way of a new log
+// of its name. Without the rename that one would find the old one's files: then
+// the log stays, and the caller tries again. The names of the segments change with
+// the directory, so that a reader or a flush that has to open a file does not get
+// one of the new log.
+func (l *Log) retire(gone string, failed bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !failed {
+		for _, s := range l.list() {
+			s.names.Lock()
+			defer s.names.Unlock()
+		}
+		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete log %s: %w", l.key, classify(err))
+		}
+		for _, s := range l.list() {
+			s.names.dir = gone
+		}
+	}
+	l.closed.Store(true)
+	return nil
 }
 
 // DirUsage describes one data directory.

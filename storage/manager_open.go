@@ -115,7 +115,7 @@ func (m *Manager) loadAll(ctx context.Context) error {
 			m.leaveOut(d, d.unusable(err))
 		}
 	}
-	m.env.logger.Info("logs opened", slog.Int("logs", len(m.mu.logs)), slog.Duration("took", m.options.Now().Sub(began)))
+	m.env.logger.Info("logs opened", slog.Int("logs", len(m.all())), slog.Duration("took", m.options.Now().Sub(began)))
 	return nil
 }
 
@@ -132,12 +132,10 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 		m.env.trash.add(trashItem{dir: dir})
 	}
 	for _, key := range keys {
-		if other := m.mu.logs[key]; other != nil {
+		l := newLog(m.env, d, key, m.options.Config(key.topic))
+		if other := m.enter(l); other != nil {
 			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir().path, d.path)
 		}
-		l := newLog(m.env, d, key, m.options.Config(key.topic))
-		m.mu.logs[key] = l
-		d.logs++
 		g.Go(func() error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -154,6 +152,20 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 	if err = m.startCheckpoints(d, offsets); err != nil {
 		m.leaveOut(d, err)
 	}
+	return nil
+}
+
+// enter adds a log that is about to be opened to the map, unless there is another
+// one of its name. A scrape of the metrics may look at the map meanwhile.
+func (m *Manager) enter(l *Log) (other *Log) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if other = m.mu.logs[l.key]; other != nil {
+		return other
+	}
+	m.mu.logs[l.key] = l
+	l.dir().logs++
+	m.sorted.Store(nil)
 	return nil
 }
 
@@ -191,6 +203,8 @@ func (m *Manager) settleFailed() error {
 	if m.failedDirs() == len(m.dirs) {
 		return failures
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for key, l := range m.mu.logs {
 		if l.dir().leftOut {
 			l.close()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -395,5 +396,62 @@ func TestOpenFilesAreBounded(t *testing.T) {
 	}
 	if l, _ := k.m.Log("t", 0); len(readAll(t, l, 0)) != 10 || k.m.env.files.count() > 7 {
 		t.Fatalf("%d files are open at last", k.m.env.files.count())
+	}
+}
+
+// A scrape may come while the logs are being opened.
+func TestScrapeWhileLogsAreOpened(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	for i := range 300 {
+		l, err := k.m.Create("scraped", int32(i), testID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(t, l, 1)
+	}
+	if err := k.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewRegistry()
+	var scrape sync.WaitGroup
+	var once sync.Once
+	config := k.options.Config
+	k.options.Registerer = reg
+	k.options.Config = func(topic string) Config { // asked for as each log is about to be entered
+		once.Do(func() {
+			scrape.Go(func() {
+				if _, err := reg.Gather(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+		return config(topic)
+	}
+	k.open()
+	scrape.Wait()
+	if n := len(k.m.all()); n != 300 {
+		t.Fatalf("%d logs", n)
+	}
+}
+
+// Whoever still holds a segment of a deleted log reads its bytes, not those of
+// the log that has its name now.
+func TestDeletedLogDoesNotReadItsSuccessor(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	old := batchOf(1, 50, epoch0.UnixMilli())
+	mustAppend(t, k.log(), old)
+	s := k.log().list()[0]
+	if !s.acquire() {
+		t.Fatal("the segment is gone")
+	}
+	defer s.release()
+	s.closeFiles()
+	if err := k.m.Delete("t", 0); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, k.log(), batchOf(1, 50, epoch0.UnixMilli()+1000))
+	got, err := s.readBatch(0, int64(len(old)))
+	if err != nil || got.MaxTimestamp() != old.MaxTimestamp() {
+		t.Fatalf("batch of %d, want %d, %v", got.MaxTimestamp(), old.MaxTimestamp(), err)
 	}
 }

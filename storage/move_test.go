@@ -188,6 +188,9 @@ func TestMoveThereAndBack(t *testing.T) {
 func TestReadersOfTheLogThatMoved(t *testing.T) {
 	k := newMoveKit(t, vfs.NewMem())
 	l := k.log()
+	if err := l.Flush(t.Context(), l.EndOffset()); err != nil {
+		t.Fatal(err)
+	}
 	closed := l.ClosedSegments(0)[0]
 	if !closed.segment.acquire() {
 		t.Fatal("it is gone")

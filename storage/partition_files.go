@@ -65,20 +65,24 @@ func (l *Log) tidyDir() (*partitionFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range p.leftovers {
-		if err = l.env.fs.Remove(filepath.Join(l.path(), name)); err != nil {
-			return nil, err
-		}
-	}
-	if len(p.swaps) == 0 {
-		return p, nil
-	}
+	// Swaps before leftovers: whether a swap was decided shows in the .cleaned files
+	// beside it, also to the start after a crash in here.
 	for _, base := range p.swaps {
 		if err = l.completeSwap(base, p); err != nil {
 			return nil, fmt.Errorf("complete replacement of segment %d: %w", base, err)
 		}
 	}
-	return l.listFiles()
+	if len(p.swaps) > 0 {
+		if p, err = l.listFiles(); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range p.leftovers {
+		if err = l.env.fs.Remove(filepath.Join(l.path(), name)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
 }
 
 func (l *Log) listFiles() (*partitionFiles, error) {

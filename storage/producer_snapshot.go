@@ -14,6 +14,9 @@ import (
 // one entry, of its newest batch. Here one of earlier batches precedes it for
 // each that is remembered: a client may repeat any of them after a restart.
 // Kafka, where the last entry of a producer counts, reads these files as well.
+//
+// The timestamp of a producer's last entry is when that batch was appended, by the
+// broker's clock: a producer expires by it, in Kafka too.
 const (
 	snapshotVersion   = 1
 	snapshotHeader    = 10
@@ -48,7 +51,7 @@ func encodeSnapshot(producers map[int64]*producerEntry) []byte {
 		for _, m := range e.batches[:max(e.n-1, 0)] {
 			add(id, e, m, m.timestamp)
 		}
-		add(id, e, e.newest(), e.timestamp)
+		add(id, e, e.newest(), e.appended)
 	}
 	be.PutUint32(b[snapshotCRCStart:], count)
 	be.PutUint32(b[2:], crc32.Checksum(b[snapshotCRCStart:], castagnoli))
@@ -79,7 +82,7 @@ func decodeSnapshot(b []byte) (map[int64]*producerEntry, error) {
 			entry = &producerEntry{epoch: epoch}
 			producers[id] = entry
 		}
-		entry.timestamp = int64(be.Uint64(e[26:]))
+		entry.appended = int64(be.Uint64(e[26:]))
 		entry.coordinatorEpoch = int32(be.Uint32(e[34:]))
 		entry.txnFirstOffset = int64(be.Uint64(e[38:]))
 		if last := int64(be.Uint64(e[14:])); last >= 0 {
@@ -87,7 +90,7 @@ func decodeSnapshot(b []byte) (map[int64]*producerEntry, error) {
 				lastSequence: int32(be.Uint32(e[10:])),
 				lastOffset:   last,
 				offsetDelta:  int32(be.Uint32(e[22:])),
-				timestamp:    entry.timestamp,
+				timestamp:    entry.appended,
 			})
 		}
 	}

@@ -35,12 +35,12 @@ type producerEntry struct {
 	n                int
 	epoch            int16
 	coordinatorEpoch int32
-	timestamp        int64 // of the newest batch or marker
+	appended         int64 // when the newest batch or marker was, by this broker's clock, in ms
 	txnFirstOffset   int64 // of the open transaction, -1 none
 }
 
 func newProducerEntry() *producerEntry {
-	return &producerEntry{epoch: record.NoProducerEpoch, coordinatorEpoch: -1, timestamp: record.NoTimestamp, txnFirstOffset: -1}
+	return &producerEntry{epoch: record.NoProducerEpoch, coordinatorEpoch: -1, appended: record.NoTimestamp, txnFirstOffset: -1}
 }
 
 func (e *producerEntry) push(m batchMeta) {
@@ -144,14 +144,14 @@ func follows(last, next int32) bool {
 	return int64(next) == int64(last)+1 || next == 0 && last == math.MaxInt32
 }
 
-// apply enters a batch that is in the log, whoever wrote it. It returns the
-// transaction that a marker ended.
-func (p *producerState) apply(b record.Batch) (done completedTxn, ended bool, err error) {
+// apply enters a batch that is in the log, whoever wrote it, and was appended at at,
+// in ms. It returns the transaction that a marker ended.
+func (p *producerState) apply(b record.Batch, at int64) (done completedTxn, ended bool, err error) {
 	if !b.HasProducer() {
 		return done, false, nil
 	}
 	if b.IsControl() {
-		return p.applyMarker(b)
+		return p.applyMarker(b, at)
 	}
 	e := p.entry(b.ProducerID())
 	if e.epoch != b.ProducerEpoch() {
@@ -163,7 +163,7 @@ func (p *producerState) apply(b record.Batch) (done completedTxn, ended bool, er
 			lastOffset: b.LastOffset(), timestamp: b.MaxTimestamp(),
 		})
 	}
-	e.timestamp = b.MaxTimestamp()
+	e.appended = max(e.appended, at)
 	if b.IsTransactional() && e.txnFirstOffset < 0 {
 		e.txnFirstOffset = b.BaseOffset()
 		p.open = append(p.open, openTxn{b.ProducerID(), b.BaseOffset()})
@@ -173,7 +173,7 @@ func (p *producerState) apply(b record.Batch) (done completedTxn, ended bool, er
 
 // applyMarker enters a control batch. Other control records than the two that
 // end a transaction mean nothing here.
-func (p *producerState) applyMarker(b record.Batch) (done completedTxn, ended bool, err error) {
+func (p *producerState) applyMarker(b record.Batch, at int64) (done completedTxn, ended bool, err error) {
 	for r, err := range b.Records() {
 		if err != nil {
 			return done, false, fmt.Errorf("read control batch at offset %d: %w", b.BaseOffset(), err)
@@ -204,7 +204,7 @@ func (p *producerState) applyMarker(b record.Batch) (done completedTxn, ended bo
 		}
 		e.txnFirstOffset = -1
 		e.coordinatorEpoch = coordinator
-		e.timestamp = r.Timestamp
+		e.appended = max(e.appended, at)
 		break // a control batch has one record
 	}
 	return done, ended, nil
@@ -258,10 +258,11 @@ func (p *producerState) restore(producers map[int64]*producerEntry) {
 }
 
 // expire forgets producers that were silent for long and have no open transaction.
+// It is the broker's clock that counts: one that copies old records is not silent.
 func (p *producerState) expire(now time.Time, after time.Duration) {
 	limit := now.Add(-after).UnixMilli()
 	maps.DeleteFunc(p.producers, func(_ int64, e *producerEntry) bool {
-		return e.txnFirstOffset < 0 && e.timestamp < limit
+		return e.txnFirstOffset < 0 && e.appended < limit
 	})
 }
 

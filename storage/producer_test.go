@@ -255,10 +255,10 @@ const goldenSnapshot = "0001" + "2c2d8d6a" + "00000002" +
 
 func TestSnapshotBytes(t *testing.T) {
 	one := newProducerEntry()
-	one.epoch, one.timestamp = 3, epoch0.UnixMilli()
+	one.epoch, one.appended = 3, epoch0.UnixMilli()
 	one.push(batchMeta{lastSequence: 19, offsetDelta: 19, lastOffset: 3259, timestamp: epoch0.UnixMilli()})
 	two := newProducerEntry()
-	two.epoch, two.timestamp, two.coordinatorEpoch, two.txnFirstOffset = 0, epoch0.UnixMilli()+1, 7, 42
+	two.epoch, two.appended, two.coordinatorEpoch, two.txnFirstOffset = 0, epoch0.UnixMilli()+1, 7, 42
 	state := map[int64]*producerEntry{1001: two, 1000: one}
 	want, err := hex.DecodeString(goldenSnapshot)
 	if err != nil {

@@ -119,6 +119,24 @@ func TestDamagedBatchHeaderIsTold(t *testing.T) {
 	}
 }
 
+// What is not on this disk for sure must not be in the object store: after a
+// power cut the log would end below it.
+func TestClosedSegmentsAreFlushed(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 400 })
+	l := k.log()
+	fill(t, l, 9)
+	commit(l)
+	if got := l.ClosedSegments(0); len(got) != 0 {
+		t.Fatalf("%d segments, none is flushed", len(got))
+	}
+	if err := l.Flush(t.Context(), 9); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.ClosedSegments(0); len(got) != len(bases(l))-1 || len(got) == 0 {
+		t.Fatalf("%d segments of %v", len(got), bases(l))
+	}
+}
+
 func TestClosedSegments(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 400; c.IndexIntervalBytes = 0 })
 	l := k.log()
@@ -129,6 +147,9 @@ func TestClosedSegments(t *testing.T) {
 	}
 	if got := l.ClosedSegments(0); len(got) != 0 {
 		t.Fatalf("%d segments above the high watermark", len(got))
+	}
+	if err := l.Flush(t.Context(), 11); err != nil {
+		t.Fatal(err)
 	}
 	l.SetHighWatermark(8)
 	if got := l.ClosedSegments(0); len(got) != 2 {

@@ -70,20 +70,21 @@ func (l *Log) replay(from int64, rebuilt map[*segment]bool) error {
 		}
 		start := int64(0)
 		if from > s.base {
-			at, found, err := s.locate(from, size)
+			loc, found, err := s.locate(from, size)
 			if err != nil && !errors.Is(err, ErrCorrupt) {
 				return err
 			}
 			if !found {
 				continue
 			}
-			start = at.pos
+			start = loc.pos
 		}
+		at := l.appendedBy(s)
 		err := s.scan(start, size, func(h record.Batch, pos int64) (bool, error) {
 			if !h.HasProducer() || h.BaseOffset() < from {
 				return true, nil
 			}
-			return true, l.replayBatch(s, h, pos, rebuilt[s])
+			return true, l.replayBatch(s, h, pos, at, rebuilt[s])
 		})
 		// Damage in a segment that is trusted was reported when it was found.
 		if err != nil && !errors.Is(err, ErrCorrupt) {
@@ -93,9 +94,20 @@ func (l *Log) replay(from int64, rebuilt map[*segment]bool) error {
 	return nil
 }
 
-func (l *Log) replayBatch(s *segment, h record.Batch, pos int64, rebuildTxns bool) error {
+// appendedBy is a time, in ms, by which all batches of a segment were appended: the
+// file's, but not later than now. Replay takes it for when each was, so that no
+// producer is forgotten early.
+func (l *Log) appendedBy(s *segment) int64 {
+	now := l.nowMs()
+	if modified, err := s.modified(); err == nil {
+		return min(now, modified.UnixMilli())
+	}
+	return now
+}
+
+func (l *Log) replayBatch(s *segment, h record.Batch, pos, at int64, rebuildTxns bool) error {
 	if !h.IsControl() {
-		_, _, err := l.producers.apply(h)
+		_, _, err := l.producers.apply(h, at)
 		return err
 	}
 	b, err := s.readBatch(pos, int64(h.Size()))
@@ -103,10 +115,10 @@ func (l *Log) replayBatch(s *segment, h record.Batch, pos int64, rebuildTxns boo
 		return err
 	}
 	if rebuildTxns {
-		l.applyProducerLocked(b, s)
+		l.applyProducerLocked(b, s, at)
 		return nil
 	}
-	if _, _, err = l.producers.apply(b); err != nil {
+	if _, _, err = l.producers.apply(b, at); err != nil {
 		l.logger.Warn("pass over control batch", offsetAttr(b.BaseOffset()), errorAttr(err))
 	}
 	return nil

@@ -111,7 +111,7 @@ func (s *segment) dropIndexes(exists func(ext string, base int64) bool) error {
 func (l *Log) rebuildSegment(s *segment, size, crcFrom, next int64) (bad, err error) {
 	l.env.metrics.rebuiltIndexes.Inc()
 	s.largest.known, s.largest.at.Timestamp = true, record.NoTimestamp
-	s.firstTime, s.sinceIndex = record.NoTimestamp, 0
+	s.firstTime, s.firstKnown, s.sinceIndex = record.NoTimestamp, false, 0
 	s.synced, s.indexDurable = 0, false
 	f, err := s.file.acquire(true)
 	if err != nil {

@@ -19,7 +19,7 @@ func remoteState(t *testing.T) RemoteState {
 		}
 	}
 	commit(l)
-	if err := l.Roll(); err != nil {
+	if err := errors.Join(l.Roll(), l.Flush(t.Context(), 10)); err != nil {
 		t.Fatal(err)
 	}
 	files, release, err := l.ClosedSegments(0)[0].Open()

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -35,14 +36,17 @@ func (l *Log) advanceStartLocked(offset int64) {
 // above the high watermark. With remote storage enabled, a segment goes only if
 // all of it is below RemoteEndOffset (or below log start, where nobody can read
 // it); log start then stays where it is. Quiet active segments are closed first.
+//
+// A full disk may refuse to close a segment. The closed ones go all the same, and
+// the error is returned beside their number: deleting them is what makes space.
 func (l *Log) EnforceRetention(now time.Time) (deleted int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err = l.usable(); err == nil {
 		l.producers.expire(now, l.env.expiration)
-		if err = l.rollIfIdleLocked(now); err == nil {
-			deleted, err = l.retainLocked(now)
-		}
+		idle := l.rollIfIdleLocked(now)
+		deleted, err = l.retainLocked(now)
+		err = errors.Join(idle, err)
 	}
 	if err != nil {
 		return deleted, fmt.Errorf("enforce retention of %s: %w", l.key, classify(err))
@@ -58,32 +62,42 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	list := l.list()
-	if n == len(list) {
+	var rollErr error
+	if all := len(l.list()); n == all {
 		// Everything goes: the end must survive, so that the next segment is
-		// there, findable, before the last one is not.
-		if err = l.rollLocked(l.offsets.end.Load()); err != nil {
-			return 0, err
+		// there, findable, before the last one is not. Without it the last one
+		// stays.
+		if rollErr = l.rollLocked(l.offsets.end.Load()); rollErr == nil {
+			rollErr = l.syncDirLocked()
 		}
-		if err = l.syncDirLocked(); err != nil {
-			return 0, err
+		if rollErr != nil {
+			n = all - 1
 		}
-		list = l.list()
+		if n == 0 || l.usable() != nil {
+			return 0, rollErr
+		}
 	}
-	// The oldest first, and none behind one that stays: recovery would take the
-	// hole for lost data.
-	for i, s := range list[:n] {
+	n, err = l.discardFirstLocked(n)
+	return n, errors.Join(rollErr, err)
+}
+
+// discardFirstLocked deletes the first n segments, fewer on an error, the oldest
+// first and none behind one that stays: recovery would take the hole for lost
+// data.
+func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
+	list := l.list()
+	for _, s := range list[:n] {
 		if err = l.discardLocked(s); err != nil {
-			n = i
 			break
 		}
 		l.removeSnapshot(s.base)
+		deleted++
 	}
-	l.publish(append(segmentList(nil), list[n:]...))
+	l.publish(append(segmentList(nil), list[deleted:]...))
 	if !l.config.Load().copiesToRemote() {
-		l.advanceStartLocked(list[n].base)
+		l.advanceStartLocked(list[deleted].base)
 	}
-	return n, err
+	return deleted, err
 }
 
 // expiredLocked counts the segments, from the oldest, that may and should go.

@@ -195,6 +195,9 @@ func TestQuietTopicRolls(t *testing.T) {
 			t.Fatalf("segments %v (restart %t)", got, restart)
 		}
 		commit(k.log())
+		if err := k.log().Flush(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
 		if closed := k.log().ClosedSegments(0); len(closed) != 1 || closed[0].EndOffset != 1 {
 			t.Fatalf("closed segments %v", closed)
 		}

@@ -124,16 +124,20 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 		}
 		began = modified
 	}
-	if now.Sub(began).Milliseconds() <= cfg.maxSegmentMs()-s.jitter {
+	if now.Sub(began).Milliseconds() <= s.rollAfterMs(cfg) {
 		return nil
 	}
 	return l.rollLocked(l.offsets.end.Load())
 }
 
 // syncDirLocked makes the names of the log's files durable at once, where what
-// follows relies on it.
+// follows relies on it. After an error that is not the disk's the next flush does.
 func (l *Log) syncDirLocked() error {
-	if err := l.env.fs.SyncDir(l.path()); err != nil {
+	err := l.env.fs.SyncDir(l.path())
+	if err != nil && passing(err) {
+		return classify(err)
+	}
+	if err != nil {
 		l.dir().fail(fmt.Errorf("sync directory %s: %w", l.path(), err))
 		return l.dir().err()
 	}

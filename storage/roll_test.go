@@ -69,6 +69,27 @@ func TestRollJitterIsBelowItsBound(t *testing.T) {
 	}
 }
 
+// The jitter of segment.ms must not eat up a shorter bound, neither one that is
+// in force when a segment begins nor one that comes later.
+func TestRollJitterIsBelowTheCompactionLag(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) {
+		c.SegmentMs, c.SegmentJitterMs = 7*24*3600_000, 3600_000
+		c.CleanupCompact, c.MaxCompactionLagMs = true, 1000
+	})
+	for range 100 {
+		if s := k.m.env.newSegment("/x", 0, k.log().config.Load(), epoch0); s.jitter >= 1000 {
+			t.Fatalf("jitter %d", s.jitter)
+		}
+	}
+	l := k.log()
+	fill(t, l, 1)
+	l.list().active().jitter = 3600_000 - 1 // of a time when there was no bound
+	fill(t, l, 1)
+	if got := bases(l); !slices.Equal(got, []int64{0}) {
+		t.Fatalf("segments %v after 100 ms", got)
+	}
+}
+
 func TestRollWhenIndexIsFull(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), func(c *Config) { c.IndexIntervalBytes, c.SegmentIndexBytes = 0, 4*timeEntrySize }).log()
 	fill(t, l, 12)

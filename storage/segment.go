@@ -20,6 +20,7 @@ import (
 // closed and change no more. Readers need no lock: they pin it (acquire), take
 // size, and read below that.
 type segment struct {
+	env   *env
 	base  int64
 	names segmentNames
 
@@ -39,7 +40,6 @@ type segment struct {
 	// closed, and removed if doomed.
 	refs   atomic.Int64
 	doomed atomic.Bool
-	onZero func(*segment)
 
 	largest struct {
 		sync.Mutex
@@ -50,7 +50,8 @@ type segment struct {
 	// The rest belongs to the log's lock.
 	created      time.Time // when it became active, or was found
 	firstAppend  time.Time // zero: nothing was written since it was opened
-	firstTime    int64     // largest timestamp of the first batch; -1 unknown or none
+	firstTime    int64     // largest timestamp of the first batch; -1 none
+	firstKnown   bool      // false: firstTime was not read yet
 	jitter       int64     // ms that it rolls earlier than segment.ms
 	sinceIndex   int64     // bytes since the last index entry
 	indexEvery   int64     // index.interval.bytes when it was opened
@@ -61,8 +62,8 @@ type segment struct {
 }
 
 func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *segment {
-	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, onZero: e.segmentUnused}
-	if most := min(cfg.SegmentJitterMs, cfg.SegmentMs); most > 0 { // more would close it at once
+	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, env: e}
+	if most := min(cfg.SegmentJitterMs, cfg.maxSegmentMs()); most > 0 { // more would close it at once
 		s.jitter = rand.Int64N(most)
 	}
 	s.names.dir, s.names.base = dir, base
@@ -76,6 +77,16 @@ func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *se
 	s.end.Store(base)
 	s.refs.Store(1)
 	return s
+}
+
+// rollAfterMs is the age at which the segment is closed. A jitter that was drawn
+// under settings with a larger bound would close it at once, and is left out.
+func (s *segment) rollAfterMs(cfg *Config) int64 {
+	most := cfg.maxSegmentMs()
+	if s.jitter >= most {
+		return most
+	}
+	return most - s.jitter
 }
 
 // acquire pins the segment; false says that it is gone and the list must be loaded anew.
@@ -95,7 +106,7 @@ func (s *segment) acquire() bool {
 func (s *segment) release() {
 	if s.refs.Add(-1) == 0 {
 		s.closeFiles()
-		s.onZero(s)
+		s.env.segmentUnused(s)
 	}
 }
 
@@ -138,8 +149,8 @@ func (s *segment) write(b []byte) (err, brokenErr error) {
 // note enters a batch at pos, just written or found by recovery, into the
 // indexes. The caller publishes size and end.
 func (s *segment) note(b record.Batch, pos int64) {
-	if s.firstTime < 0 {
-		s.firstTime = b.MaxTimestamp()
+	if pos == 0 {
+		s.firstTime, s.firstKnown = b.MaxTimestamp(), true
 	}
 	s.largest.Lock()
 	if ts := newestIn(b); ts > s.largest.at.Timestamp {

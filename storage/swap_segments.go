@@ -21,6 +21,9 @@ var swapOrder = []string{extIndex, extTimeIndex, extTxnIndex, extLog}
 func (l *Log) swap(g cleanGroup, made *segment) error {
 	if err := l.beginSwap(g, made); err != nil {
 		made.closeFiles()
+		if failed := l.dir().err(); failed != nil {
+			return failed // the next start finds out how far it came
+		}
 		return errors.Join(err, l.removeHalfSwapped(made))
 	}
 	defer func() {
@@ -28,7 +31,7 @@ func (l *Log) swap(g cleanGroup, made *segment) error {
 		l.cleaning.swapping = false
 		l.mu.Unlock()
 	}()
-	if err := l.decideSwap(g, made); err != nil {
+	if err := l.finishSwap(g, made); err != nil {
 		// The list on disk and in memory may disagree now.
 		l.dir().fail(fmt.Errorf("replace segments from %d on: %w", made.base, err))
 		return l.dir().err()
@@ -36,8 +39,8 @@ func (l *Log) swap(g cleanGroup, made *segment) error {
 	return nil
 }
 
-// beginSwap names the files .swap, if the group is still there and its topic
-// still compacted.
+// beginSwap names the files .swap, durably, if the group is still there and its
+// topic still compacted. After an error the names are taken back.
 func (l *Log) beginSwap(g cleanGroup, made *segment) error {
 	l.mu.Lock()
 	err := l.usable()
@@ -49,7 +52,13 @@ func (l *Log) beginSwap(g cleanGroup, made *segment) error {
 	if err != nil {
 		return err
 	}
-	if err = made.rename(l.env.fs, suffixSwap, swapOrder...); err != nil {
+	if err = made.rename(l.env.fs, suffixSwap, swapOrder...); err == nil {
+		err = l.env.fs.SyncDir(l.path()) // from here on the swap is decided
+	}
+	if err != nil && !passing(err) {
+		l.dir().fail(fmt.Errorf("replace segments from %d on: %w", made.base, err))
+	}
+	if err != nil {
 		l.mu.Lock()
 		l.cleaning.swapping = false
 		l.mu.Unlock()
@@ -67,13 +76,9 @@ func (l *Log) placeOf(g cleanGroup) int {
 	return i
 }
 
-// decideSwap makes the swap durable, publishes it, and gives the files their
-// names. Each step is durable before the next, so that no file system may order
-// them otherwise.
-func (l *Log) decideSwap(g cleanGroup, made *segment) error {
-	if err := l.env.fs.SyncDir(l.path()); err != nil {
-		return err
-	}
+// finishSwap publishes the swap and gives the files their names. Each step is
+// durable before the next, so that no file system may order them otherwise.
+func (l *Log) finishSwap(g cleanGroup, made *segment) error {
 	l.mu.Lock()
 	i := l.placeOf(g)
 	l.publish(slices.Concat(l.list()[:i], segmentList{made}, l.list()[i+len(g.segments):]))
@@ -90,7 +95,13 @@ func (l *Log) decideSwap(g cleanGroup, made *segment) error {
 	if err := l.env.fs.SyncDir(l.path()); err != nil {
 		return err
 	}
-	return made.rename(l.env.fs, "", swapOrder...)
+	if err := made.rename(l.env.fs, "", swapOrder...); err != nil {
+		return err
+	}
+	// Before another cleaning writes files of the same base: a start that found the
+	// .swap of this one beside the .cleaned of that one would undo this one, whose
+	// old segments are gone.
+	return l.env.fs.SyncDir(l.path())
 }
 
 // removeHalfSwapped removes the files of a segment that did not get so far that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 )
 
 // Truncate drops everything from an offset on. A batch that holds the offset
@@ -207,36 +208,53 @@ func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*s
 	return l.createSegmentLocked(at)
 }
 
+// lower takes an offset that others may be raising down to at most limit.
+func lower(offset *atomic.Int64, limit int64) {
+	for {
+		old := offset.Load()
+		if old <= limit || offset.CompareAndSwap(old, limit) {
+			return
+		}
+	}
+}
+
 // setEndLocked takes the end, and what must not be above it, back.
 func (l *Log) setEndLocked(end int64) {
 	l.flush.truncations++
 	l.offsets.end.Store(end)
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
-	for hw := l.offsets.hw.Load(); hw > end && !l.offsets.hw.CompareAndSwap(hw, end); {
-		hw = l.offsets.hw.Load()
-	}
+	lower(&l.offsets.hw, end)
+	lower(&l.offsets.remoteEnd, end) // what the object store has above is not what this log will have there
 	l.epochs.truncateEnd(end)
 	l.updateUnstableLocked()
 	l.updateRecoveryLocked()
 }
 
-// lowerRecoveryPointLocked makes the checkpoint say that what comes after
-// offset is not durable, before it is overwritten: recovery would otherwise
-// believe bytes that were never synced.
+// lowerRecoveryPointLocked makes the checkpoints say that what comes after
+// offset is neither durable nor compacted, before it is overwritten: recovery
+// would otherwise believe bytes that were never synced, and the cleaner would
+// pass over keys that it has never seen.
 func (l *Log) lowerRecoveryPointLocked(offset int64) error {
-	if l.offsets.flushed.Load() <= offset {
-		return nil
-	}
-	l.offsets.flushed.Store(offset)
-	l.flush.truncations++
-	l.updateRecoveryLocked()
-	l.cleaning.upTo.Store(min(offset, l.cleaning.upTo.Load()))
-	var err error
-	for _, name := range []string{recoveryFile, cleanerFile} {
-		if err = classify(l.dir().lowerCheckpoint(l.env.fs, name, l.key, offset)); err != nil {
-			break
+	// Each by itself: after a crash compaction may be known to have come further
+	// than flushes have.
+	if l.offsets.flushed.Load() > offset {
+		l.offsets.flushed.Store(offset)
+		l.flush.truncations++
+		l.updateRecoveryLocked()
+		if err := l.lowerCheckpointLocked(recoveryFile, offset); err != nil {
+			return err
 		}
 	}
+	if l.cleaning.upTo.Load() > offset {
+		l.cleaning.upTo.Store(offset)
+		return l.lowerCheckpointLocked(cleanerFile, offset)
+	}
+	return nil
+}
+
+// lowerCheckpointLocked takes the log's line of a checkpoint down, durably.
+func (l *Log) lowerCheckpointLocked(name string, offset int64) error {
+	err := classify(l.dir().lowerCheckpoint(l.env.fs, name, l.key, offset))
 	if errors.Is(err, ErrStorage) {
 		l.dir().fail(err)
 	}

@@ -50,6 +50,9 @@ func twoTiersAreOneLog(t *testing.T) {
 	for i := range 600 {
 		all = append(all, appendBatch(t, log, i))
 		if i%50 == 49 {
+			if err = log.Flush(t.Context(), log.EndOffset()); err != nil {
+				t.Fatal(err)
+			}
 			m.Kick(tp)
 			if _, err = log.EnforceRetention(w.now.now()); err != nil {
 				t.Fatal(err)

@@ -177,10 +177,14 @@ func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
 	return f.inner.Stat(name)
 }
 
-// SyncDir implements FS.
+// SyncDir implements FS. It opens the directory, as the operating system's does: a
+// fault of OpOpen comes from before the sync is tried.
 func (f *Faulty) SyncDir(name string) error {
-	if err := f.check(OpSyncDir, name); err != nil {
+	if err := f.check(OpOpen, name); err != nil {
 		return err
+	}
+	if err := f.check(OpSyncDir, name); err != nil {
+		return syncError(err)
 	}
 	return f.inner.SyncDir(name)
 }
@@ -238,7 +242,7 @@ func (f *faultyFile) Sync() error {
 	if m, ok := f.File.(*memFile); ok && fault.Drop {
 		m.dropUnsynced()
 	}
-	return err
+	return syncError(err)
 }
 
 // Reload implements Reloader when the file below does.

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -9,6 +10,19 @@ import (
 
 // ErrLocked says that another process, or another part of this one, holds the lock.
 var ErrLocked = errors.New("file is locked by another process")
+
+// ErrSync says that a Sync or SyncDir was tried and failed, and that nobody knows
+// what is on the disk. An error without it comes from before that: of a directory
+// that could not be opened, say.
+var ErrSync = errors.New("sync failed")
+
+// syncError marks the error of a sync that was tried.
+func syncError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrSync, err)
+}
 
 // FS is what the storage layer needs of a file system. Names are those of the
 // operating system; an implementation keeps no working directory. Errors for
@@ -48,9 +62,9 @@ type File interface {
 	// Truncate cuts the file, or extends it with zeros.
 	Truncate(size int64) error
 	// Sync makes the content and its length durable; for times and modes it
-	// promises nothing, nor for the name (SyncDir). After an error nobody knows
-	// what is on the disk; a caller must not try again and believe the second
-	// answer.
+	// promises nothing, nor for the name (SyncDir). After an error that is ErrSync
+	// nobody knows what is on the disk; a caller must not try again and believe the
+	// second answer.
 	Sync() error
 }
 

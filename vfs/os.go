@@ -45,7 +45,7 @@ func (OS) SyncDir(name string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(syncError(d.Sync()), d.Close())
 }
 
 // Lock implements FS with flock(2): the kernel drops the lock when the process

@@ -22,7 +22,7 @@ func (f osFile) Sync() error {
 	if err != nil {
 		return pathError("sync", f.Name(), fs.ErrClosed)
 	}
-	return pathError("sync", f.Name(), syncErr)
+	return syncError(pathError("sync", f.Name(), syncErr))
 }
 
 // syncFileRangeWrite is Linux's SYNC_FILE_RANGE_WRITE.

@@ -1,0 +1,106 @@
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"testing"
+)
+
+func TestSurvey(t *testing.T) {
+	for name, tc := range map[string]struct {
+		times []int64
+		keys  []string // "-": null
+		want  Survey
+	}{
+		"in order":              {[]int64{10, 20, 30}, []string{"a", "b", "c"}, Survey{10, 30, -1}},
+		"the newest first":      {[]int64{30, 20, 10}, []string{"a", "b", "c"}, Survey{10, 30, -1}},
+		"none has a timestamp":  {[]int64{-1, -1}, []string{"a", "b"}, Survey{-1, -1, -1}},
+		"one has none":          {[]int64{20, -1}, []string{"a", "b"}, Survey{20, 20, -1}},
+		"before 1970":           {[]int64{20, -7}, []string{"a", "b"}, Survey{-7, 20, -1}},
+		"no key":                {[]int64{1, 1, 1}, []string{"a", "-", "-"}, Survey{1, 1, 1}},
+		"an empty key is a key": {[]int64{1}, []string{""}, Survey{1, 1, -1}},
+		"numbers of many bytes": {[]int64{0, math.MaxInt64}, []string{string(make([]byte, 300)), "b"}, Survey{0, math.MaxInt64, -1}},
+	} {
+		var b Builder
+		for i, ts := range tc.times {
+			key := []byte(tc.keys[i])
+			if tc.keys[i] == "-" {
+				key = nil
+			}
+			b.Append(ts, key, make([]byte, i*100), Header{Key: "h"}, Header{Key: "", Value: []byte("v")})
+		}
+		batch, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := batch.Survey(batch.Payload()); err != nil || got != tc.want {
+			t.Errorf("%s: %+v, want %+v, %v", name, got, tc.want, err)
+		}
+	}
+}
+
+func TestSurveyWantsConsecutiveOffsets(t *testing.T) {
+	var b Builder
+	b.AppendAt(0, 1, nil, nil)
+	b.AppendAt(2, 1, nil, nil)
+	batch, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = batch.Survey(batch.Payload()); !errors.Is(err, ErrCorrupt) {
+		t.Fatal(err)
+	}
+}
+
+// A record of a few kilobytes may announce, and have, millions of headers once it
+// is decompressed. Whoever only wants to know its offset and time allocates nothing.
+func TestHeadersCostNothingToPassOver(t *testing.T) {
+	const headers = 1 << 20
+	body := []byte{0, 0, 0, 1, 1} // attributes, deltas, no key, no value
+	body = binary.AppendVarint(body, headers)
+	body = append(body, make([]byte, 2*headers)...) // empty keys and values
+	payload := append(binary.AppendVarint(nil, int64(len(body))), body...)
+	header, err := (&Builder{payload: []byte{0}, count: 1}).Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(1, func() {
+		if _, surveyErr := header.Survey(payload); surveyErr != nil {
+			t.Error(surveyErr)
+		}
+		for _, entryErr := range header.EntriesIn(payload) {
+			if entryErr != nil {
+				t.Error(entryErr)
+			}
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	binary.PutVarint(payload[len(payload)-2*headers-4:], math.MaxInt32) // more than there are
+	if _, err = header.Survey(payload); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("headers that are announced and not there: %v", err)
+	}
+}
+
+func benchmarkSurvey(b *testing.B, records, size int) {
+	b.Helper()
+	builder := &Builder{}
+	for i := range records {
+		builder.Append(int64(i), nil, make([]byte, size))
+	}
+	batch, err := builder.Build()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(batch)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := batch.Survey(batch.Payload()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSurvey250x1KiB(b *testing.B)  { benchmarkSurvey(b, 250, 1024) }
+func BenchmarkSurvey1000x100B(b *testing.B) { benchmarkSurvey(b, 1000, 100) }

@@ -1,0 +1,82 @@
+package storage
+
+import (
+	"errors"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// fullDisk is a log of segments of three batches on a disk without a free block:
+// what writes or opens a file fails for as long as the test lasts.
+func fullDisk(t *testing.T, batches int, change func(*Config)) (*kit, *vfs.Faulty) {
+	t.Helper()
+	faulty := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, faulty, func(c *Config) {
+		c.SegmentBytes = 3 * int64(len(batchOf(1, 50, 0)))
+		c.FileDeleteDelayMs = 0
+		change(c)
+	})
+	fill(t, k.log(), batches)
+	commit(k.log())
+	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpOpen, vfs.OpMkdir} {
+		faulty.Inject(vfs.Fault{Op: op, Err: syscall.ENOSPC})
+	}
+	return k, faulty
+}
+
+// The bucket was away until the disk was full; now it has everything that is
+// closed. The active segment is due to be closed, which needs space.
+func TestFullDiskIsFreedOfUploadedSegments(t *testing.T) {
+	k, faulty := fullDisk(t, 8, func(c *Config) {
+		c.RemoteStorageEnable, c.LocalRetentionMs, c.SegmentMs = true, 1000, 3600_000
+	})
+	l := k.log()
+	if _, err := l.Append(batchOf(1, 50, epoch0.UnixMilli()), 0); !errors.Is(err, ErrDiskFull) {
+		t.Fatal(err)
+	}
+	l.SetRemoteEndOffset(6)
+	k.clock.advance(2 * time.Hour)
+	n, err := l.EnforceRetention(k.clock.Now())
+	if n != 2 || !errors.Is(err, ErrDiskFull) {
+		t.Fatalf("deleted %d segments, want 2; %v", n, err)
+	}
+	if got := bases(l); !slices.Equal(got, []int64{6}) {
+		t.Fatalf("segments %v", got)
+	}
+	k.m.env.emptyTrash(k.clock.Now())
+	faulty.Heal() // space is free now
+	fill(t, l, 1)
+}
+
+// Everything may go, so that the active segment would be closed first, which
+// needs space: all the others go.
+func TestFullDiskIsFreedOfAllButTheActiveSegment(t *testing.T) {
+	for name, expire := range map[string]func(k *kit) error{
+		"by age": func(k *kit) error { k.clock.advance(time.Hour); return nil },
+		"by DeleteRecords": func(k *kit) error {
+			return k.log().AdvanceStartOffset(k.log().EndOffset())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, faulty := fullDisk(t, 8, func(c *Config) { c.RetentionMs = 1000 })
+			if err := expire(k); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []int{2, 0} {
+				n, err := k.log().EnforceRetention(k.clock.Now())
+				if n != want || !errors.Is(err, ErrDiskFull) || errors.Is(err, ErrStorage) {
+					t.Fatalf("deleted %d segments, want %d; %v", n, want, err)
+				}
+			}
+			k.m.env.emptyTrash(k.clock.Now())
+			faulty.Heal()
+			if n, err := k.log().EnforceRetention(k.clock.Now()); n != 1 || err != nil {
+				t.Fatalf("deleted %d segments once there was space, %v", n, err)
+			}
+		})
+	}
+}

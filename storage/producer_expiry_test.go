@@ -1,0 +1,56 @@
+package storage
+
+import (
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// A producer is known for producer.id.expiration.ms after its last append, whatever
+// the timestamps of its records: one that copies the records of last year is not
+// idle. That holds for followers and after restarts too.
+func TestProducerOfOldRecordsIsRemembered(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	old := batchOf(2, 5, epoch0.Add(-year).UnixMilli(), producer(9, 0, 0))
+	for name, restart := range map[string]func(k *kit) *kit{
+		"running": func(k *kit) *kit { return k },
+		"clean":   func(k *kit) *kit { k.reopen(); return k },
+		"killed":  (*kit).killed,
+		"follower": func(k *kit) *kit {
+			next := k.on(vfs.NewMem())
+			next.open()
+			if _, err := next.log().AppendAsFollower(readAll(t, k.log(), 0)[0]); err != nil {
+				t.Fatal(err)
+			}
+			return next
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t, vfs.NewMem(), func(c *Config) { c.RetentionMs = -1 })
+			mustAppend(t, k.log(), append([]byte(nil), old...))
+			k = restart(k)
+			k.clock.advance(23 * time.Hour)
+			k.retain(0)
+			if info := mustAppend(t, k.log(), append([]byte(nil), old...)); !info.Duplicate || info.FirstOffset != 0 {
+				t.Fatalf("a retry after 23 hours is taken for new: %+v", info)
+			}
+			k.clock.advance(2 * time.Hour)
+			k.retain(0)
+			if n := len(k.log().producers.producers); n != 0 {
+				t.Fatalf("%d producers are known after 25 hours", n)
+			}
+		})
+	}
+}
+
+// A record from the future does not keep a producer for ever.
+func TestProducerOfFutureRecordsExpires(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) { c.RetentionMs = -1; c.TimestampAfterMaxMs = 1 << 50 })
+	mustAppend(t, k.log(), batchOf(1, 5, epoch0.Add(1000*time.Hour).UnixMilli(), producer(9, 0, 0)))
+	k.clock.advance(25 * time.Hour)
+	k.retain(0)
+	if n := len(k.log().producers.producers); n != 0 {
+		t.Fatalf("%d producers are known", n)
+	}
+}

@@ -1,0 +1,54 @@
+package storage
+
+import (
+	"testing"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// After a crash the cleaner's checkpoint may be above what is known to be
+// flushed. A truncation in between takes it down all the same: what comes next
+// under these offsets was never compacted.
+func TestTruncateTakesTheCleanedOffsetDown(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true })
+	l := k.log()
+	fill(t, l, 9)
+	if err := l.Flush(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	l.offsets.flushed.Store(2) // as the recovery checkpoint of seconds ago says
+	l.cleaning.upTo.Store(8)
+	if err := k.m.noteCleaned(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Truncate(5); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.cleaning.upTo.Load(); got != 5 {
+		t.Errorf("clean up to %d, and the log ends at 5", got)
+	}
+	written, err := l.dir().readCheckpoint(k.fs, cleanerFile)
+	if err != nil || written[l.key] != 5 {
+		t.Errorf("the checkpoint says %d, %v", written[l.key], err)
+	}
+}
+
+// What the object store has above a truncation is not what this log will have.
+func TestTruncateTakesTheRemoteEndDown(t *testing.T) {
+	for name, cut := range map[string]func(l *Log) error{
+		"at a batch": func(l *Log) error { return l.Truncate(4) },
+		"fully":      func(l *Log) error { return l.TruncateFully(4) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newKit(t, vfs.NewMem(), nil).log()
+			fill(t, l, 9)
+			l.SetRemoteEndOffset(6)
+			if err := cut(l); err != nil {
+				t.Fatal(err)
+			}
+			if got := l.RemoteEndOffset(); got != 4 {
+				t.Fatalf("the object store has all below %d", got)
+			}
+		})
+	}
+}

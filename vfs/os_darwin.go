@@ -1,0 +1,4 @@
+package vfs
+
+// Sync implements File.
+func (f osFile) Sync() error { return syncError(f.File.Sync()) }
