@@ -56,7 +56,7 @@ func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster 
 		}
 		_ = store.Close()
 	})
-	if _, err := metadata.EnsureClusterID(t.Context(), store); err != nil {
+	if _, err := metadata.EnsureClusterID(t.Context(), store, nil); err != nil {
 		t.Fatal(err)
 	}
 	c := &testCluster{t: t, store: store, follower: follower, replicas: new(servedReplicas), groups: new(heardGroups), logs: new(logBuffer)}

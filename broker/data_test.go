@@ -63,7 +63,7 @@ func newDataClusterOf(t testing.TB, brokers int, fs vfs.FS) *dataCluster {
 func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dataCluster {
 	t.Helper()
 	c := &dataCluster{testCluster: newTestCluster(t, brokers, nil)}
-	id, err := metadata.EnsureClusterID(t.Context(), c.store)
+	id, err := metadata.EnsureClusterID(t.Context(), c.store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -366,6 +366,9 @@ func TestValidateBroker(t *testing.T) {
 		{Layers{}.ValidateDynamicDefault, "log.cleanup.policy=compact log.remote.storage.enable=false", "", nil},
 		{Layers{}.ValidateDynamicDefault, "log.retention.ms=1000 log.local.retention.ms=2000", "must not be more than retention.ms", nil},
 		{Layers{Static: map[string]string{"log.retention.ms": "1000"}}.ValidateDynamicBroker, "log.local.retention.ms=2000", "must not be more than", nil},
+		{Layers{}.ValidateDynamicBroker, "min.insync.replicas=2", "brokers must not differ in it", nil},
+		{Layers{DynamicDefault: map[string]string{"min.insync.replicas": "1"}}.ValidateDynamicDefault, "min.insync.replicas=2", "", nil},
+		{Layers{DynamicDefault: map[string]string{"min.insync.replicas": "1"}}.ValidateDynamicDefault, "log.retention.ms=7", "cannot be removed", nil},
 		{static, "num.partitions=3 log.retention.hours=1", "", nil},
 		{static, "group.min.session.timeout.ms=7000 group.max.session.timeout.ms=6999", "group.max.session.timeout.ms", nil},
 		{static, "queued.max.request.bytes=1000", "at least socket.request.max.bytes", nil},
@@ -375,6 +378,24 @@ func TestValidateBroker(t *testing.T) {
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) || c.is != nil && !errors.Is(err, c.is) {
 			t.Errorf("%s: %v", c.next, err)
 		}
+	}
+}
+
+// TestClusterDecidesMinInSyncReplicas: its founder's value counts, and a broker that has another one says so.
+func TestClusterDecidesMinInSyncReplicas(t *testing.T) {
+	founder := Layers{Static: map[string]string{"min.insync.replicas": "2"}}
+	defaults := founder.ClusterDefaults()
+	if !maps.Equal(defaults, map[string]string{"min.insync.replicas": "2"}) {
+		t.Errorf("the founder decides on %v", defaults)
+	}
+	for own, overruled := range map[string]int{"2": 0, "3": 1} {
+		l := Layers{Static: map[string]string{"min.insync.replicas": own}, DynamicDefault: defaults}
+		if n := l.Topic(nil).Int64("min.insync.replicas"); n != 2 || len(l.Overruled()) != overruled {
+			t.Errorf("a broker with %s has %d, overruled: %v", own, n, l.Overruled())
+		}
+	}
+	if o := (Layers{DynamicDefault: defaults}).Overruled(); o != nil {
+		t.Errorf("a broker without a value of its own is overruled: %v", o)
 	}
 }
 

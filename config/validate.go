@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // The topic configurations that the checks across keys are about.
@@ -110,10 +111,32 @@ func (l Layers) ValidateStatic() error {
 	return errors.Join(append(problems, l.brokerProblems()...)...)
 }
 
+// minInSyncReplicas decides what is committed and, by the controller, which replicas stay
+// eligible to lead, so that all brokers have to agree on it. The founder of a cluster makes
+// its value the cluster's, which from then on counts before any broker's own (KIP-966).
+const minInSyncReplicas = "min.insync.replicas"
+
+// ClusterDefaults are the settings that the founder of a cluster makes the cluster's.
+func (l Layers) ClusterDefaults() map[string]string {
+	return map[string]string{minInSyncReplicas: strconv.FormatInt(l.Broker().Int64(minInSyncReplicas), 10)}
+}
+
+// Overruled are the static settings of this broker that do not count, because the cluster has another value: a text for each.
+func (l Layers) Overruled() []string {
+	own, set := l.Static[minInSyncReplicas]
+	if cluster, decided := l.DynamicDefault[minInSyncReplicas]; set && decided && own != cluster {
+		return []string{fmt.Sprintf("%s=%s: the cluster has %s; change it with kafka-configs --entity-type brokers --entity-default", minInSyncReplicas, own, cluster)}
+	}
+	return nil
+}
+
 // ValidateDynamicBroker checks what is to become the dynamic configurations of
 // one broker, whose layers l are.
 func (l Layers) ValidateDynamicBroker(next map[string]string) error {
 	problems := dynamicProblems(next, PerBroker)
+	if value, set := next[minInSyncReplicas]; set {
+		problems = append(problems, &ValueError{minInSyncReplicas, value, "brokers must not differ in it: set it for the whole cluster, without a broker id, or for a topic"})
+	}
 	l.DynamicBroker = next
 	return errors.Join(append(problems, l.brokerProblems()...)...)
 }
@@ -122,6 +145,9 @@ func (l Layers) ValidateDynamicBroker(next map[string]string) error {
 // of all brokers.
 func (l Layers) ValidateDynamicDefault(next map[string]string) error {
 	problems := dynamicProblems(next, ClusterWide)
+	if value, set := l.DynamicDefault[minInSyncReplicas]; set && next[minInSyncReplicas] == "" {
+		problems = append(problems, &ValueError{minInSyncReplicas, value, "the cluster's value cannot be removed: brokers would go back to their own, which may differ; set it instead"})
+	}
 	l.DynamicDefault = next
 	return errors.Join(append(problems, l.brokerProblems()...)...)
 }

@@ -502,7 +502,7 @@ func TestClusterIDIsDrawnOnce(t *testing.T) {
 	ids := make([]string, 8)
 	for i := range ids {
 		wg.Go(func() {
-			id, err := EnsureClusterID(t.Context(), s)
+			id, err := EnsureClusterID(t.Context(), s, nil)
 			if err != nil {
 				t.Error(err)
 			}

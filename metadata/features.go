@@ -111,7 +111,7 @@ func holds(supported map[string]FeatureRange, levels map[string]int16) error {
 }
 
 // founding is the transaction's worth of what a new cluster begins with.
-func founding(table []feature, now time.Time) []Op {
+func founding(table []feature, configs map[string]string, now time.Time) []Op {
 	value := featuresValue{V: valueVersion, Levels: map[string]int16{}}
 	value.advance(now)
 	for _, f := range table {
@@ -119,18 +119,22 @@ func founding(table []feature, now time.Time) []Op {
 			value.Levels[f.name] = f.founding
 		}
 	}
-	return []Op{
+	ops := []Op{
 		Put(clusterIDKey, encode(clusterIDValue{V: valueVersion, ID: NewTopicID().String()})),
 		Put(featuresKey, encode(value)),
 	}
+	if len(configs) > 0 {
+		ops = append(ops, Put(brokerConfigsPrefix+defaultBroker, encode(configsValue{V: valueVersion, Configs: configs})))
+	}
+	return ops
 }
 
 // ensureCluster founds the cluster unless it is there, and checks that a broker
 // with this table may run in it.
-func ensureCluster(ctx context.Context, store Store, table []feature, now time.Time) (string, error) {
+func ensureCluster(ctx context.Context, store Store, founding []Op, table []feature) (string, error) {
 	id, err := store.Get(ctx, clusterIDKey)
 	if err == nil && !id.Exists() {
-		_, err = store.Txn(ctx, []Comparison{Absent(clusterIDKey), Absent(featuresKey)}, founding(table, now)...)
+		_, err = store.Txn(ctx, []Comparison{Absent(clusterIDKey), Absent(featuresKey)}, founding...)
 		if err == nil || errors.Is(err, ErrConflict) {
 			id, err = store.Get(ctx, clusterIDKey)
 		}

@@ -21,7 +21,7 @@ func upTo(level int16) map[string]FeatureRange {
 func levelled(t *testing.T) *cluster {
 	t.Helper()
 	store := memStore(t)
-	if _, err := EnsureClusterID(t.Context(), store); err != nil {
+	if _, err := EnsureClusterID(t.Context(), store, nil); err != nil {
 		t.Fatal(err)
 	}
 	return newClusterOf(t, store, upTo(3))
@@ -41,20 +41,25 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 		{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 4}, founding: 4},
 		{name: "group.version", FeatureRange: FeatureRange{Max: 1}},
 	}
-	id, err := ensureCluster(t.Context(), store, table, time.UnixMilli(1000))
+	configs := map[string]string{"min.insync.replicas": "2"}
+	id, err := ensureCluster(t.Context(), store, founding(table, configs, time.UnixMilli(1000)), table)
 	if err != nil || len(id) != 22 {
 		t.Fatal(id, err)
 	}
 	kvs, _, err := store.List(t.Context(), "")
-	if err != nil || len(kvs) != 2 || kvs[0].ModRevision != kvs[1].ModRevision {
+	if err != nil || len(kvs) != 3 || kvs[0].ModRevision != kvs[1].ModRevision || kvs[1].ModRevision != kvs[2].ModRevision {
 		t.Errorf("the keys are not of one revision: %+v, %v", kvs, err)
 	}
-	features := newClusterOf(t, store, supportedOf(table)).follower.Image().Features
+	image := newClusterOf(t, store, supportedOf(table)).follower.Image()
+	if !maps.Equal(image.DefaultBrokerConfigs(), configs) {
+		t.Errorf("the brokers' settings are %v", image.DefaultBrokerConfigs())
+	}
+	features := image.Features
 	if features.Epoch != 1000 || !maps.Equal(features.Levels, map[string]int16{VarveVersion: 4}) {
 		t.Errorf("founded with %+v", features)
 	}
 	// Whoever comes next takes what is there, or refuses.
-	again, err := ensureCluster(t.Context(), store, table, time.UnixMilli(2000))
+	again, err := ensureCluster(t.Context(), store, founding(table, nil, time.UnixMilli(2000)), table)
 	if again != id || err != nil {
 		t.Errorf("the second broker has %q, %v", again, err)
 	}
@@ -63,7 +68,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 		{{name: VarveVersion, FeatureRange: FeatureRange{Min: 5, Max: 6}}},
 		{{name: "group.version", FeatureRange: FeatureRange{Max: 1}}},
 	} {
-		_, err = ensureCluster(t.Context(), store, other, time.UnixMilli(2000))
+		_, err = ensureCluster(t.Context(), store, founding(other, nil, time.UnixMilli(2000)), other)
 		if !errors.Is(err, ErrUnsupportedFeature) || !strings.Contains(err.Error(), VarveVersion+" has level 4") {
 			t.Errorf("%+v: %v", other, err)
 		}
@@ -76,7 +81,7 @@ func TestUnreleasedFormatIsRefused(t *testing.T) {
 	if _, err := store.Txn(t.Context(), nil, Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
 		t.Fatal(err)
 	}
-	_, err := EnsureClusterID(t.Context(), store)
+	_, err := EnsureClusterID(t.Context(), store, nil)
 	if !errors.Is(err, ErrUnreleasedFormat) || !strings.Contains(err.Error(), "start with an empty control plane and bucket") {
 		t.Error(err)
 	}

@@ -169,7 +169,7 @@ func configure(ctx context.Context, c *cluster, r ConfigResource, to map[string]
 func storedCluster(t *testing.T) (*cluster, []*Registration) {
 	t.Helper()
 	store := memStore(t)
-	if _, err := EnsureClusterID(t.Context(), store); err != nil {
+	if _, err := EnsureClusterID(t.Context(), store, nil); err != nil {
 		t.Fatal(err)
 	}
 	features := map[string]FeatureRange{VarveVersion: {Min: 1, Max: 1}, "test.version": {Max: 1}}

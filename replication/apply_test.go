@@ -41,7 +41,7 @@ func newClusterTest(t *testing.T, fs vfs.FS) *cluster {
 	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
 	background(t, c.follower.Run)
 	var err error
-	if c.id, err = metadata.EnsureClusterID(t.Context(), c.store); err != nil {
+	if c.id, err = metadata.EnsureClusterID(t.Context(), c.store, nil); err != nil {
 		t.Fatal(err)
 	}
 	c.register()

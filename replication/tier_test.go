@@ -36,6 +36,7 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 				return cfg
 			},
 		})
+		background(t, c.storage.Run) // which syncs closed segments: nothing else is uploaded
 		background(t, tiers.Run)
 		background(t, c.m.Run)
 		c.create("a", 1, nil)

@@ -46,7 +46,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	t.Cleanup(func() { _ = b.store.Close() })
 	b.follower = metadata.NewFollower(metadata.FollowerOptions{Store: b.store, Logger: log})
 	background(t, b.follower.Run)
-	id, err := metadata.EnsureClusterID(t.Context(), b.store)
+	id, err := metadata.EnsureClusterID(t.Context(), b.store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

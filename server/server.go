@@ -218,7 +218,7 @@ func (s *server) openBucket(ctx context.Context) error {
 
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) error {
-	clusterID, err := metadata.EnsureClusterID(ctx, s.store)
+	clusterID, err := metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
 	if err != nil {
 		return err
 	}
@@ -226,6 +226,9 @@ func (s *server) openLogs(ctx context.Context) error {
 		return err
 	}
 	s.settings.follow(s.follower.Image())
+	for _, text := range s.settings.Layers().Overruled() {
+		s.log.Warn("a setting of this broker does not count: all brokers have to agree on it", slog.String("setting", text))
+	}
 	if s.lastRegistration, err = readLastRegistration(vfs.OS{}, s.Config.DataDir, readBootID(vfs.OS{}), s.log); err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func newCluster(t testing.TB) *cluster {
 	logger := slog.New(slog.DiscardHandler)
 	store := metadata.NewMemStore()
 	t.Cleanup(func() { _ = store.Close() })
-	id, err := metadata.EnsureClusterID(t.Context(), store)
+	id, err := metadata.EnsureClusterID(t.Context(), store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
