@@ -156,9 +156,9 @@ func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
 	hooked := &joiningStore{Store: c.store}
 	admin := NewAdmin(AdminOptions{Store: hooked, Follower: c.follower, Now: time.Now})
 	hooked.between = func() { c.registerWith(t, upTo(1), 2) }
-	err := admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 2, Type: Upgrade}}, false)[0]
-	if !errors.Is(err, ErrInvalidUpdateVersion) || c.follower.Image().Feature(VarveVersion) != 1 {
-		t.Errorf("an old broker came in: %v, %+v", err, c.follower.Image().Features)
+	refused := admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 2, Type: Upgrade}}, false)[0]
+	if !errors.Is(refused, ErrInvalidUpdateVersion) || c.follower.Image().Feature(VarveVersion) != 1 {
+		t.Errorf("an old broker came in: %v, %+v", refused, c.follower.Image().Features)
 	}
 
 	c = levelled(t)
@@ -170,7 +170,7 @@ func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	if _, err = late.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
+	if _, err := late.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
 		t.Errorf("the level was raised, and the broker has joined: %v", err)
 	}
 }

@@ -22,9 +22,9 @@ func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	guards, ops := []Comparison{ModifiedAt(known.Key, known.ModRevision)}, []Op{Put(known.Key, next)}
+	unchanged, put := ModifiedAt(known.Key, known.ModRevision), Put(known.Key, next)
 	if !features.Exists() {
-		return append(guards, Absent(featuresKey)), ops, nil // not founded by EnsureClusterID
+		return []Comparison{unchanged, Absent(featuresKey)}, []Op{put}, nil // not founded by EnsureClusterID
 	}
 	finalized, err := decode[featuresValue](features)
 	if err != nil {
@@ -33,7 +33,7 @@ func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) 
 	if err = holds(r.self.Features, finalized.Levels); err != nil {
 		return nil, nil, err
 	}
-	return append(guards, ValueIs(featuresKey, features.Value)), append(ops, Put(featuresKey, features.Value)), nil
+	return []Comparison{unchanged, ValueIs(featuresKey, features.Value)}, []Op{put, Put(featuresKey, features.Value)}, nil
 }
 
 // nextKnown is what stays of this broker when it is gone.
