@@ -43,6 +43,7 @@ type RegistrationOptions struct {
 type Registration struct {
 	store  Store
 	ttl    time.Duration
+	now    func() time.Time
 	logger *slog.Logger
 	self   Broker
 	seeds  []int32
@@ -66,7 +67,7 @@ func NewRegistration(o RegistrationOptions) *Registration {
 		o.Features = Supported()
 	}
 	r := &Registration{
-		store: o.Store, ttl: o.TTL, logger: o.Logger, seeds: o.Seeds,
+		store: o.Store, ttl: o.TTL, now: o.Now, logger: o.Logger, seeds: o.Seeds,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,
