@@ -57,7 +57,7 @@ func supportedFeatures(supported map[string]metadata.FeatureRange, version int16
 
 // finalizedFeatures are the cluster's. As in Kafka both ends are the one level there is.
 func finalizedFeatures(levels map[string]int16) []kmsg.ApiVersionsResponseFinalizedFeature {
-	var features []kmsg.ApiVersionsResponseFinalizedFeature
+	features := make([]kmsg.ApiVersionsResponseFinalizedFeature, 0, len(levels))
 	for _, name := range slices.Sorted(maps.Keys(levels)) {
 		f := kmsg.NewApiVersionsResponseFinalizedFeature()
 		f.Name, f.MinVersionLevel, f.MaxVersionLevel = name, levels[name], levels[name]

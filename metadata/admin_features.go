@@ -50,7 +50,7 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 		}
 		next := maps.Clone(value.Levels)
 		if errs = a.applyUpdates(image, next, updates); errors.Join(errs...) != nil || validateOnly || maps.Equal(next, value.Levels) {
-			return nil
+			return nil //nolint:nilerr // errs has it
 		}
 		value.Levels = next
 		value.advance(a.now())

@@ -24,7 +24,7 @@
 //
 //	cluster-id             {v, id}                             drawn by the first broker, never changed
 //	features               {v, epoch, levels}                  founded with cluster-id at one revision; each
-//	                                                           registration writes it again, unchanged
+//	                                                           registration writes the levels again
 //	brokers/<id>           {v, incarnation, directory_id,      under the broker's lease; its create revision
 //	                        rack, listeners, started_ms,       is the broker epoch
 //	                        directories, previous_epoch,
@@ -95,7 +95,8 @@
 //     compares the levels, and a change of the levels compares that nobody has
 //     registered since they were read. A broker publishes no image of levels that it
 //     does not support; it stops.
-//   - The epoch of the finalized features grows with every change of them.
+//   - The epoch of the finalized features grows with every change of them, and is beyond
+//     all that was shown when brokers serve again after a restore of the store.
 //
 // # The life of a member
 //

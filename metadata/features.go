@@ -55,8 +55,9 @@ func supportedOf(table []feature) map[string]FeatureRange {
 
 // FinalizedFeatures are the levels that all brokers of the cluster go by.
 type FinalizedFeatures struct {
-	// Epoch grows with every change. Clients take the answer with the highest, so
-	// that it must never go back; zero: nothing is finalized yet.
+	// Epoch grows with every change, and now and then with a registration. Clients
+	// take the answer with the highest, so that it must never go back; zero: nothing
+	// is finalized yet.
 	Epoch int64
 	// Levels are by name: read only. A feature that is not there has level 0.
 	Levels map[string]int16
@@ -78,7 +79,7 @@ type featuresValue struct {
 
 // advance makes the next epoch. It is a clock that never stands still, so that an
 // etcd which is restored from a backup, and has an old epoch, goes beyond all that
-// clients have seen with its next change.
+// clients have seen with its next change or registration.
 func (v *featuresValue) advance(now time.Time) { v.Epoch = max(v.Epoch+1, now.UnixMilli()) }
 
 func (b *imageBuilder) features(e Event) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,9 +162,9 @@ func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
 	hooked := &joiningStore{Store: c.store}
 	admin := NewAdmin(AdminOptions{Store: hooked, Follower: c.follower, Now: time.Now})
 	hooked.between = func() { c.registerWith(t, upTo(1), 2) }
-	err := admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 2, Type: Upgrade}}, false)[0]
-	if !errors.Is(err, ErrInvalidUpdateVersion) || c.follower.Image().Feature(VarveVersion) != 1 {
-		t.Errorf("an old broker came in: %v, %+v", err, c.follower.Image().Features)
+	refused := admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 2, Type: Upgrade}}, false)[0]
+	if !errors.Is(refused, ErrInvalidUpdateVersion) || c.follower.Image().Feature(VarveVersion) != 1 {
+		t.Errorf("an old broker came in: %v, %+v", refused, c.follower.Image().Features)
 	}
 
 	c = levelled(t)
@@ -175,7 +176,7 @@ func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	if _, err = late.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
+	if _, err := late.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
 		t.Errorf("the level was raised, and the broker has joined: %v", err)
 	}
 }
@@ -233,8 +234,7 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	}
 }
 
-// The epoch grows though the clock stands still, and is beyond all that was shown
-// when an older state of the store comes back later.
+// The epoch grows though the clock stands still, or goes back.
 func TestEpochOfFeaturesNeverGoesBack(t *testing.T) {
 	v := featuresValue{Epoch: 1000}
 	for _, step := range []struct{ now, want int64 }{{1000, 1001}, {900, 1002}, {5000, 5000}} {
@@ -242,10 +242,54 @@ func TestEpochOfFeaturesNeverGoesBack(t *testing.T) {
 			t.Errorf("at %d: %d, want %d", step.now, v.Epoch, step.want)
 		}
 	}
-	backup := featuresValue{Epoch: 1000}
-	if backup.advance(time.UnixMilli(6000)); backup.Epoch <= v.Epoch {
-		t.Errorf("after a restore: %d, clients have seen %d", backup.Epoch, v.Epoch)
+}
+
+// A backup of etcd has an old epoch. Brokers register anew after a restore, and
+// serve clients only then: these see a higher one than ever before.
+func TestEpochIsBeyondThatOfARestoredStore(t *testing.T) {
+	c := levelled(t)
+	clock := time.Now()
+	c.now = func() time.Time { return clock }
+	r := c.registerWith(t, upTo(3), 1)[0]
+	r.now = c.now
+	backup, err := c.store.Get(t.Context(), featuresKey)
+	if err != nil {
+		t.Fatal(err)
 	}
+	clock = clock.Add(time.Minute)
+	if err = c.raise(t, 2, Upgrade); err != nil {
+		t.Fatal(err)
+	}
+	seen := c.follower.Image().Features.Epoch
+	if _, err = c.store.Txn(t.Context(), nil, Put(featuresKey, backup.Value)); err != nil {
+		t.Fatal(err)
+	}
+	clock = clock.Add(time.Minute)
+	epoch, err := r.Register(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := c.wait(t, func(m *Image) bool { return m.Revision >= epoch })
+	if image.Features.Epoch <= seen || image.Feature(VarveVersion) != 1 {
+		t.Errorf("clients have seen epoch %d, and are shown %+v", seen, image.Features)
+	}
+}
+
+// Brokers that all register at once, as after a pause of the store, all succeed.
+func TestManyRegisterAtOnce(t *testing.T) {
+	c := levelled(t)
+	var wg sync.WaitGroup
+	for id := range int32(100) {
+		r := c.registration(t, id, fmt.Sprint("directory ", id), "")
+		r.now = func() time.Time { return time.Now().Add(time.Hour) } // the epoch is old to all
+		wg.Go(func() {
+			if _, err := r.Register(t.Context()); err != nil {
+				t.Errorf("broker %d: %v", id, err)
+			}
+		})
+	}
+	wg.Wait()
+	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 100 })
 }
 
 // A broker that is overtaken shows nobody a state that it may misread, and stops.

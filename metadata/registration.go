@@ -55,6 +55,7 @@ type Past struct {
 type Registration struct {
 	store  Store
 	ttl    time.Duration
+	now    func() time.Time
 	logger *slog.Logger
 	self   Broker
 	seeds  []int32
@@ -83,7 +84,7 @@ func NewRegistration(o RegistrationOptions) *Registration {
 		o.Features = Supported()
 	}
 	r := &Registration{
-		store: o.Store, ttl: o.TTL, logger: o.Logger, seeds: o.Seeds,
+		store: o.Store, ttl: o.TTL, now: o.Now, logger: o.Logger, seeds: o.Seeds,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,

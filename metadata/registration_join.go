@@ -1,14 +1,26 @@
 package metadata
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// epochStep is how old the epoch of the features has to be for a registration to
+// advance it: of many that come at once one does.
+const epochStep = time.Second
 
 // joining is what the transaction that registers a broker compares and writes
 // besides the broker's own key.
 //
 // It compares the value of the features key, so that a broker registers only under
-// levels that it supports. It writes the same value again, which changes nothing
-// but the key's revision: an update of the features compares that, and so rests on
-// every registration there is. Registrations do not get in each other's way.
+// levels that it supports. It writes the same levels again, which moves the key's
+// revision: an update of the features compares that, and so rests on every
+// registration there is.
+//
+// An epoch that is old is advanced by the way. After etcd has been restored from a
+// backup every broker registers anew before it serves clients, and they see no
+// epoch that is lower than one before. As long as the epoch is young all write the
+// same value, so that registrations do not get in each other's way.
 func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) {
 	features, err := r.store.Get(ctx, featuresKey)
 	if err != nil {
@@ -22,9 +34,9 @@ func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	guards, ops := []Comparison{ModifiedAt(known.Key, known.ModRevision)}, []Op{Put(known.Key, next)}
+	unchanged, put := ModifiedAt(known.Key, known.ModRevision), Put(known.Key, next)
 	if !features.Exists() {
-		return append(guards, Absent(featuresKey)), ops, nil // not founded by EnsureClusterID
+		return []Comparison{unchanged, Absent(featuresKey)}, []Op{put}, nil // not founded by EnsureClusterID
 	}
 	finalized, err := decode[featuresValue](features)
 	if err != nil {
@@ -33,7 +45,12 @@ func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) 
 	if err = holds(r.self.Features, finalized.Levels); err != nil {
 		return nil, nil, err
 	}
-	return append(guards, ValueIs(featuresKey, features.Value)), append(ops, Put(featuresKey, features.Value)), nil
+	value := features.Value
+	if now := r.now(); now.Sub(time.UnixMilli(finalized.Epoch)) >= epochStep {
+		finalized.advance(now)
+		value = encode(finalized)
+	}
+	return []Comparison{unchanged, ValueIs(featuresKey, features.Value)}, []Op{put, Put(featuresKey, value)}, nil
 }
 
 // nextKnown is what stays of this broker when it is gone.

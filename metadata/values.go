@@ -36,7 +36,7 @@ func (v *version) UnmarshalJSON(text []byte) error {
 // kept are the fields of a stored value that this build does not know. Every
 // type of value has them, and what is made of a value takes them along until it
 // is written again: an old broker never drops a field of a newer one.
-type kept struct{ unknown document.Unknown }
+type kept struct{ unknown document.Unknown } //nolint:recvcheck // decode writes it through a pointer, encode has a value
 
 func (k *kept) keep(unknown document.Unknown) { k.unknown = unknown }
 

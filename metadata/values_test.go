@@ -53,11 +53,18 @@ func lacks(t *testing.T, object []byte, fields map[string]any) (string, bool) {
 	return "", false
 }
 
+// stored is a cluster in which a value of every kind is stored, and its brokers.
+type stored struct {
+	t *testing.T
+	c *cluster
+	r []*Registration
+}
+
 // writePath is one way in which a broker rewrites what another may have written.
 type writePath struct {
 	name string
 	keys func(*Topic) []string // that it rewrites
-	do   func(t *testing.T, c *cluster, r []*Registration) error
+	do   func(s *stored) error
 }
 
 func ofPartition(topic *Topic) []string { return []string{partitionKey(topic.ID, 0)} }
@@ -102,62 +109,62 @@ func ledBySecond(t *testing.T, c *cluster) {
 }
 
 var writePaths = []writePath{
-	{"AlterISR", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error { return shrunk(t.Context(), c) }},
-	{"repair", ofPartition, func(t *testing.T, c *cluster, r []*Registration) error {
-		if err := r[0].Deregister(t.Context()); err != nil {
+	{"AlterISR", ofPartition, func(s *stored) error { return shrunk(s.t.Context(), s.c) }},
+	{"repair", ofPartition, func(s *stored) error {
+		if err := s.r[0].Deregister(s.t.Context()); err != nil {
 			return err
 		}
-		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 2 })
-		return writeFrom(t.Context(), c, PlanOptions{})
+		s.c.wait(s.t, func(m *Image) bool { return len(m.Brokers) == 2 })
+		return writeFrom(s.t.Context(), s.c, PlanOptions{})
 	}},
-	{"the balance of leaders", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
-		ledBySecond(t, c)
-		return writeFrom(t.Context(), c, PlanOptions{Rebalance: true})
+	{"the balance of leaders", ofPartition, func(s *stored) error {
+		ledBySecond(s.t, s.c)
+		return writeFrom(s.t.Context(), s.c, PlanOptions{Rebalance: true})
 	}},
-	{"ElectLeaders", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
-		ledBySecond(t, c)
-		return errors.Join(c.admin.ElectLeaders(t.Context(), PreferredElection, []TopicPartition{{Topic: "a"}})...)
+	{"ElectLeaders", ofPartition, func(s *stored) error {
+		ledBySecond(s.t, s.c)
+		return errors.Join(s.c.admin.ElectLeaders(s.t.Context(), PreferredElection, []TopicPartition{{Topic: "a"}})...)
 	}},
-	{"a reassignment", ofPartition, func(t *testing.T, c *cluster, _ []*Registration) error {
+	{"a reassignment", ofPartition, func(s *stored) error {
 		at := TopicPartition{Topic: "a"}
 		begin := Reassignment{TopicPartition: at, Replicas: []int32{1, 2}, AllowFactorChange: true}
-		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{begin})...); err != nil {
+		if err := errors.Join(s.c.admin.AlterPartitionReassignments(s.t.Context(), []Reassignment{begin})...); err != nil {
 			return err
 		}
-		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{{TopicPartition: at, Cancel: true}})...); err != nil {
+		if err := errors.Join(s.c.admin.AlterPartitionReassignments(s.t.Context(), []Reassignment{{TopicPartition: at, Cancel: true}})...); err != nil {
 			return err
 		}
-		if err := errors.Join(c.admin.AlterPartitionReassignments(t.Context(), []Reassignment{begin})...); err != nil {
+		if err := errors.Join(s.c.admin.AlterPartitionReassignments(s.t.Context(), []Reassignment{begin})...); err != nil {
 			return err
 		}
-		return writeFrom(t.Context(), c, PlanOptions{})
+		return writeFrom(s.t.Context(), s.c, PlanOptions{})
 	}},
-	{"CreatePartitions", ofTopic, func(t *testing.T, c *cluster, _ []*Registration) error {
-		return c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err
+	{"CreatePartitions", ofTopic, func(s *stored) error {
+		return s.c.admin.CreatePartitions(s.t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err
 	}},
-	{"UpdateConfigs", key(topicConfigsPrefix + "a"), func(t *testing.T, c *cluster, _ []*Registration) error {
-		return configure(t.Context(), c, ConfigResource{Kind: TopicConfig, Topic: "a"}, map[string]string{"k": "2"})
+	{"UpdateConfigs", key(topicConfigsPrefix + "a"), func(s *stored) error {
+		return configure(s.t.Context(), s.c, ConfigResource{Kind: TopicConfig, Topic: "a"}, map[string]string{"k": "2"})
 	}},
-	{"UpdateConfigs to the defaults", key(topicConfigsPrefix + "a"), func(t *testing.T, c *cluster, _ []*Registration) error {
-		return configure(t.Context(), c, ConfigResource{Kind: TopicConfig, Topic: "a"}, nil)
+	{"UpdateConfigs to the defaults", key(topicConfigsPrefix + "a"), func(s *stored) error {
+		return configure(s.t.Context(), s.c, ConfigResource{Kind: TopicConfig, Topic: "a"}, nil)
 	}},
-	{"UpdateConfigs of brokers", key(brokerConfigsPrefix + defaultBroker), func(t *testing.T, c *cluster, _ []*Registration) error {
-		return configure(t.Context(), c, ConfigResource{Kind: DefaultBrokerConfig}, map[string]string{"k": "2"})
+	{"UpdateConfigs of brokers", key(brokerConfigsPrefix + defaultBroker), func(s *stored) error {
+		return configure(s.t.Context(), s.c, ConfigResource{Kind: DefaultBrokerConfig}, map[string]string{"k": "2"})
 	}},
-	{"AllocateProducerIDs", key(producerIDsKey), func(t *testing.T, c *cluster, _ []*Registration) error {
-		_, err := c.admin.AllocateProducerIDs(t.Context())
+	{"AllocateProducerIDs", key(producerIDsKey), func(s *stored) error {
+		_, err := s.c.admin.AllocateProducerIDs(s.t.Context())
 		return err
 	}},
-	{"Register", key(knownKey(3)), func(t *testing.T, _ *cluster, r []*Registration) error {
-		_, err := r[2].Register(t.Context())
+	{"Register", key(knownKey(3)), func(s *stored) error {
+		_, err := s.r[2].Register(s.t.Context())
 		return err
 	}},
-	{"Register and the features", key(featuresKey), func(t *testing.T, _ *cluster, r []*Registration) error {
-		_, err := r[2].Register(t.Context())
+	{"Register and the features", key(featuresKey), func(s *stored) error {
+		_, err := s.r[2].Register(s.t.Context())
 		return err
 	}},
-	{"UpdateFeatures", key(featuresKey), func(t *testing.T, c *cluster, _ []*Registration) error {
-		return errors.Join(c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: "test.version", Level: 1, Type: Upgrade}}, false)...)
+	{"UpdateFeatures", key(featuresKey), func(s *stored) error {
+		return errors.Join(s.c.admin.UpdateFeatures(s.t.Context(), []FeatureUpdate{{Name: "test.version", Level: 1, Type: Upgrade}}, false)...)
 	}},
 }
 
@@ -213,7 +220,7 @@ func TestWritePathsKeepUnknownFields(t *testing.T) {
 				c, r := storedCluster(t)
 				before := addFieldsToAll(t, c, fields)
 				topic := c.follower.Image().byName["a"]
-				if err := path.do(t, c, r); err != nil {
+				if err := path.do(&stored{t, c, r}); err != nil {
 					t.Fatal(err)
 				}
 				for _, name := range path.keys(topic) {

@@ -33,9 +33,9 @@ func (m *manifest) UnmarshalJSON(b []byte) (err error) {
 }
 
 // MarshalJSON writes the entry and what is not known of it.
-func (s segment) MarshalJSON() ([]byte, error) {
+func (s *segment) MarshalJSON() ([]byte, error) {
 	type plain segment
-	return document.Marshal(plain(s), s.unknown)
+	return document.Marshal((*plain)(s), s.unknown)
 }
 
 // UnmarshalJSON is the reverse of MarshalJSON.
@@ -46,9 +46,9 @@ func (s *segment) UnmarshalJSON(b []byte) (err error) {
 }
 
 // MarshalJSON writes the entry and what is not known of it.
-func (r pageRef) MarshalJSON() ([]byte, error) {
+func (r *pageRef) MarshalJSON() ([]byte, error) {
 	type plain pageRef
-	return document.Marshal(plain(r), r.unknown)
+	return document.Marshal((*plain)(r), r.unknown)
 }
 
 // UnmarshalJSON is the reverse of MarshalJSON.

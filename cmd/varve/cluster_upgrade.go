@@ -89,7 +89,7 @@ func upgradePlan(levels map[string]int16, supported map[int32]map[string]int16) 
 			highest[name] = max(highest[name], level)
 		}
 	}
-	plan := []featureUpgrade{}
+	plan := make([]featureUpgrade, 0, len(highest))
 	for _, name := range slices.Sorted(maps.Keys(highest)) {
 		f := featureUpgrade{Feature: name, Level: levels[name], NewLevel: highest[name], HeldBackBy: []int32{}}
 		for id, features := range supported {

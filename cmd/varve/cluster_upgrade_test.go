@@ -14,23 +14,28 @@ func TestUpgradePlan(t *testing.T) {
 		want      []featureUpgrade
 	}{
 		"all are new": {
-			levels{"v": 1}, map[int32]levels{1: {"v": 2}, 2: {"v": 2}},
+			levels{"v": 1},
+			map[int32]levels{1: {"v": 2}, 2: {"v": 2}},
 			[]featureUpgrade{{"v", 1, 2, []int32{}}},
 		},
 		"one is old": {
-			levels{"v": 1}, map[int32]levels{1: {"v": 3}, 2: {"v": 2}, 3: {"v": 3}},
+			levels{"v": 1},
+			map[int32]levels{1: {"v": 3}, 2: {"v": 2}, 3: {"v": 3}},
 			[]featureUpgrade{{"v", 1, 2, []int32{2}}},
 		},
 		"two know nothing of it": {
-			levels{"v": 1}, map[int32]levels{3: {"v": 1}, 2: {"v": 1}, 1: {"v": 1, "w": 1}},
+			levels{"v": 1},
+			map[int32]levels{3: {"v": 1}, 2: {"v": 1}, 1: {"v": 1, "w": 1}},
 			[]featureUpgrade{{"v", 1, 1, []int32{}}, {"w", 0, 0, []int32{2, 3}}},
 		},
 		"a new feature": {
-			levels{"v": 1}, map[int32]levels{1: {"v": 1, "w": 2}},
+			levels{"v": 1},
+			map[int32]levels{1: {"v": 1, "w": 2}},
 			[]featureUpgrade{{"v", 1, 1, []int32{}}, {"w", 0, 2, []int32{}}},
 		},
 		"nothing is lowered": {
-			levels{"v": 4}, map[int32]levels{1: {"v": 3}},
+			levels{"v": 4},
+			map[int32]levels{1: {"v": 3}},
 			[]featureUpgrade{{"v", 4, 4, []int32{1}}},
 		},
 	} {
