@@ -33,7 +33,7 @@ type partitionValue struct {
 	LeaderEpoch       int32   `json:"leader_epoch"`
 	LeaderBrokerEpoch int64   `json:"leader_broker_epoch"`
 	PartitionEpoch    int32   `json:"partition_epoch"`
-	// CreatedMs tells the age of a creation that has not been finished.
+	// CreatedMs is when the partition was created, for those who look.
 	CreatedMs int64 `json:"created_ms"`
 }
 
