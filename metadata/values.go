@@ -70,7 +70,7 @@ type partitionValue struct {
 	LeaderBrokerEpoch int64         `json:"leader_broker_epoch"`
 	UncleanEpoch      int32         `json:"unclean_epoch,omitempty"`
 	PartitionEpoch    int32         `json:"partition_epoch"`
-	// CreatedMs tells the age of a creation that has not been finished.
+	// CreatedMs is when the partition was created.
 	CreatedMs int64 `json:"created_ms"`
 }
 

@@ -112,7 +112,7 @@ func (a *applier) changes(image *metadata.Image) []*change {
 			continue
 		}
 		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, unread: unread, settled: true} // settle takes that back if something fails
-		config := a.m.o.Config(image, topic.Name)
+		config := a.configOf(image, topic.Name)
 		for number := range int32(len(topic.Partitions)) {
 			if state := &topic.Partitions[number]; state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
 				continue

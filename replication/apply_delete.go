@@ -180,3 +180,12 @@ func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string,
 	}
 	return "", true
 }
+
+// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read.
+func (a *applier) configOf(image *metadata.Image, topic string) Config {
+	config := a.m.o.Config(image, topic)
+	if image.SettingsUnreadable(topic, a.m.o.BrokerID) {
+		config.Log = storage.KeepAll(config.Log)
+	}
+	return config
+}

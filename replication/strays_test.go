@@ -301,3 +301,23 @@ func TestStrayThatCannotBeSetAside(t *testing.T) {
 		t.Errorf("set aside: %v", got)
 	}
 }
+
+// TestUnreadableSettingsDeleteNothing: a topic whose settings, or a broker's, cannot be read keeps its records until they can, or are gone.
+func TestUnreadableSettingsDeleteNothing(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	c.start(nil)
+	c.create("a", 1, nil)
+	c.create("b", 1, nil)
+	deletes := func(topic string) bool { return c.partition(topic, 0).log.Config().CleanupDelete }
+	for key, b := range map[string]bool{"configs/topics/a": true, "configs/brokers/1": false, "configs/brokers/default": false, "configs/brokers/2": true} {
+		a := key == "configs/brokers/2"
+		c.rewrite(key, []byte("{"))
+		if deletes("a") != a || deletes("b") != b {
+			t.Errorf("%s cannot be read: a deletes %t, b deletes %t", key, deletes("a"), deletes("b"))
+		}
+		c.rewrite(key, nil)
+		if !deletes("a") || !deletes("b") {
+			t.Errorf("%s is gone: a deletes %t, b deletes %t", key, deletes("a"), deletes("b"))
+		}
+	}
+}

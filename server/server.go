@@ -293,12 +293,8 @@ func (s *server) startData(ctx context.Context) error {
 		Config: func(image *metadata.Image, topic string) replication.Config {
 			s.settings.follow(image)
 			values := s.settings.topic(image, topic)
-			log := logConfig(values)
-			if image.SettingsUnreadable(topic, s.Config.NodeID) {
-				log = storage.KeepAll(log)
-			}
 			return replication.Config{
-				Log: log, MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
+				Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas")), AckFsync: values.Bool("varve.ack.fsync"),
 				LeaderThrottled:   replication.ThrottledOn(s.Config.NodeID, values.List("leader.replication.throttled.replicas")),
 				FollowerThrottled: replication.ThrottledOn(s.Config.NodeID, values.List("follower.replication.throttled.replicas")),
 			}
