@@ -106,7 +106,7 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role, offset int64) {
 	} else if offset >= f.leaderEnd && f.fetched.After(f.caughtUp) {
 		f.caughtUp = f.fetched
 	}
-	f.Directory = m.Directory
+	p.learnLocked(f, m.Directory)
 	advanced := offset != f.end
 	f.end, f.fetched, f.leaderEnd = offset, now, end
 	p.expandLocked(f)
@@ -119,12 +119,12 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role, offset int64) {
 func (p *Partition) expandLocked(f *progress) {
 	r := p.role.Load()
 	at := slices.IndexFunc(r.isr, func(m metadata.Member) bool { return m.Broker == f.Broker })
-	if at >= 0 && r.isr[at] == f.Member || f.end < p.log.HighWatermark() || f.end < r.epochStart {
+	if at >= 0 && r.isr[at].Epoch == f.Epoch || f.end < p.log.HighWatermark() || f.end < r.epochStart {
 		return
 	}
 	next := slices.Clone(r.isr)
 	if at >= 0 {
-		next[at] = f.Member // it has restarted and is back, or says where its log is
+		next[at] = f.Member // it has restarted and is back
 	} else {
 		next = append(next, f.Member)
 	}
