@@ -158,6 +158,21 @@ func (b *Broker) onlyDirectory() DirectoryID {
 	return b.Directories[0]
 }
 
+// Placed tells that the state of every partition which a broker leads names the
+// directory of its log there.
+func (m *Image) Placed(broker int32) bool {
+	for _, t := range m.byName {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			leader, led := m.Leader(p)
+			if one, in := memberOf(p.Members(), broker); led && in && leader.ID == broker && one.Directory.IsZero() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // Drained tells that a broker which has announced its stop, or is gone, is in
 // no one's way: it leads nothing for which another could lead, and is in no
 // ISR that could be without it.

@@ -2,7 +2,9 @@ package replication
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 )
@@ -35,20 +37,40 @@ func (p *Partition) placedLocked(isr []metadata.Member) []metadata.Member {
 	return isr
 }
 
-// tellDirectory proposes the in-sync set as it is, if this broker leads and the state has
-// another directory for its log. That one may have failed: so the leadership is given up
-// although nobody knew where the log was.
+// learnLocked notes what a follower says of its log. What the state does not have is
+// written soon, together with what others say.
+func (p *Partition) learnLocked(f *progress, directory metadata.DirectoryID) {
+	f.Directory = directory
+	for _, m := range p.role.Load().isr {
+		if m.Broker == f.Broker && m.Epoch == f.Epoch && m.Directory != directory {
+			p.isr.learn(p)
+		}
+	}
+}
+
+// unplacedLocked tells that the state of a partition that is led here names other
+// directories than its members do.
+func (p *Partition) unplacedLocked() bool {
+	r := p.role.Load()
+	return r.leader && !slices.Equal(p.placedLocked(r.isr), r.isr)
+}
+
+// learnOwnLocked is called with a new state of a partition that is led here, which may
+// not know where logs are.
+func (p *Partition) learnOwnLocked() {
+	if p.isr != nil && p.unplacedLocked() {
+		p.isr.learn(p)
+	}
+}
+
+// tellDirectory proposes the in-sync set as it is, if this broker leads and the state
+// names another directory for a log. The leader's own may have failed: so the leadership
+// is given up although nobody knew where the log was.
 func (p *Partition) tellDirectory() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.role.Load()
-	if !r.leader {
-		return
-	}
-	for _, m := range r.isr {
-		if m.Broker == p.brokerID && m.Directory != p.directory() {
-			p.proposeLocked(r.isr)
-		}
+	if p.unplacedLocked() {
+		p.proposeLocked(p.role.Load().isr)
 	}
 }
 
@@ -93,4 +115,48 @@ func placed(state *metadata.Partition, broker int32) bool {
 	return slices.ContainsFunc(slices.Concat(state.Members(), state.EligibleMembers()), func(m metadata.Member) bool {
 		return m.Broker == broker && !m.Directory.IsZero()
 	})
+}
+
+// learnPause is how long the writing of directories waits for more of them: those of a
+// new topic come with the first fetches.
+const learnPause = 50 * time.Millisecond
+
+// learn has a partition's directories told soon. It does not wait.
+func (w *isrWriter) learn(p *Partition) {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	w.unplaced[p] = true
+	w.mu.Unlock()
+	select {
+	case w.someUnplaced <- struct{}{}:
+	default:
+	}
+}
+
+// place tells the directories of partitions as they become known, until ctx ends.
+func (w *isrWriter) place(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.someUnplaced:
+		}
+		pause.Reset(learnPause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
+		w.mu.Lock()
+		unplaced := slices.Collect(maps.Keys(w.unplaced))
+		clear(w.unplaced)
+		w.mu.Unlock()
+		for _, p := range unplaced {
+			p.tellDirectory()
+		}
+	}
 }

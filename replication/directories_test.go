@@ -16,8 +16,12 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	next := leads(1, 1, 2, 3)
+	next.isr[1].Epoch = 5
 	if err := b.lead(next); err != nil {
 		t.Fatal(err)
+	}
+	if !b.isr.unplaced[b.Partition] {
+		t.Error("a leader of which the state does not know where its log is does not tell")
 	}
 	own, other := metadata.DirectoryID(b.log.DirectoryID()), metadata.DirectoryID{2}
 	// written has the proposal become the state, and returns the directories in it.
@@ -40,7 +44,11 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 		return directories
 	}
 	fetch := func(directory metadata.DirectoryID) {
-		b.fetchedBy(metadata.Member{Broker: 2, Directory: directory}, b.role.Load(), 0, 0)
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 5, Directory: directory}, b.role.Load(), 0, 0)
+		if b.isr.unplaced[b.Partition] {
+			clear(b.isr.unplaced)
+			b.tellDirectory() // as place does, a moment later
+		}
 	}
 	for i, step := range []struct {
 		do   func()

@@ -115,7 +115,7 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role, offset, logStart int64
 	} else if offset >= f.leaderEnd && f.fetched.After(f.caughtUp) {
 		f.caughtUp = f.fetched
 	}
-	f.Directory = m.Directory
+	p.learnLocked(f, m.Directory)
 	advanced, deleted := offset != f.end, logStart != f.logStart
 	f.end, f.logStart, f.fetched, f.leaderEnd = offset, logStart, now, end
 	p.expandLocked(f)
@@ -132,7 +132,7 @@ func (p *Partition) expandLocked(f *progress) {
 	r := p.role.Load()
 	at := slices.IndexFunc(r.isr, func(m metadata.Member) bool { return m.Broker == f.Broker })
 	switch {
-	case at >= 0 && r.isr[at] == f.Member: // it is in sync
+	case at >= 0 && r.isr[at].Epoch == f.Epoch: // it is in sync
 		return
 	case f.end < p.log.HighWatermark(), f.end < r.epochStart, f.logStart < p.log.StartOffset():
 		return
@@ -141,7 +141,7 @@ func (p *Partition) expandLocked(f *progress) {
 	}
 	next := slices.Clone(r.isr)
 	if at >= 0 {
-		next[at] = f.Member // it has restarted and is back, or says where its log is
+		next[at] = f.Member // it has restarted and is back
 	} else {
 		next = append(next, f.Member)
 	}

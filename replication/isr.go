@@ -17,6 +17,9 @@ type isrWriter struct {
 	some chan struct{} // one token: there is something to write
 	mu   sync.Mutex
 	due  map[*Partition]bool
+
+	someUnplaced chan struct{}       // one token: there are directories to tell
+	unplaced     map[*Partition]bool // guarded by mu
 }
 
 // The pauses after the metadata store has not answered.
@@ -26,7 +29,7 @@ const (
 )
 
 func newISRWriter(m *Manager) *isrWriter {
-	return &isrWriter{m: m, some: make(chan struct{}, 1), due: map[*Partition]bool{}}
+	return &isrWriter{m: m, some: make(chan struct{}, 1), due: map[*Partition]bool{}, someUnplaced: make(chan struct{}, 1), unplaced: map[*Partition]bool{}}
 }
 
 func (w *isrWriter) push(p *Partition) {

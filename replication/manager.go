@@ -132,6 +132,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	wg.Go(func() { m.restores.run(ctx) })
 	if m.isr != nil {
 		wg.Go(func() { m.isr.run(ctx) })
+		wg.Go(func() { m.isr.place(ctx) })
 	}
 
 	images := m.o.Cluster.Subscribe()

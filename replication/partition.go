@@ -148,6 +148,7 @@ func (p *Partition) lead(next role) error {
 		p.followers.keep(next, p.brokerID)
 		p.role.Store(&next)
 		p.advanceLocked()
+		p.learnOwnLocked()
 		return nil
 	}
 	next.epochStart = p.log.EndOffset()
@@ -157,6 +158,7 @@ func (p *Partition) lead(next role) error {
 	p.followers = newFollowers(next, p.brokerID, time.Now())
 	p.role.Store(&next)
 	p.advanceLocked()
+	p.learnOwnLocked()
 	if p.config.Load().durable() {
 		p.log.FlushSoon() // what recovery found may never have been synced
 	}

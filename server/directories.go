@@ -33,6 +33,24 @@ func (s *server) onDirFailed([16]byte, error) {
 	}
 }
 
+// placeTimeout bounds how long a stop waits until the cluster knows where logs are.
+const placeTimeout = time.Second
+
+// placeLogs has the cluster know in which directories the logs of this broker are, before
+// it stops: should one of these be missing at the next start, only what was in it counts
+// as lost. Partitions that were created a moment ago may lack that.
+func (s *server) placeLogs(ctx context.Context) {
+	if len(s.logs.OnlineDirs()) <= 1 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
+	s.replicas.TellDirectories()
+	if _, err := s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Placed(s.Config.NodeID) }); err != nil {
+		s.log.Warn("the cluster does not know where all logs are", slog.Any("error", err))
+	}
+}
+
 // tellDirectories tells the cluster which directories work whenever one has failed, and
 // then has the leaders of what was in it say so.
 func (s *server) tellDirectories(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,8 +62,8 @@ type lastRegistration struct {
 }
 
 // readBootID is the id of this run of the machine, empty if the system has none.
-func readBootID(fsys vfs.FS) string {
-	text, err := vfs.ReadFile(fsys, bootIDFile, 256)
+func readBootID() string {
+	text, err := os.ReadFile(bootIDFile) // vfs goes by a file's size, which is 0 there
 	if err != nil {
 		return ""
 	}

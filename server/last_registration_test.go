@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
 	"testing"
 
 	"github.com/varvelog/varve/metadata"
@@ -133,6 +134,12 @@ func TestFailedStartKeepsTheMark(t *testing.T) {
 	m.last.registered(20, both)
 	if got := m.start("d", both, nil); got != "20 [] 7" {
 		t.Errorf("after the next registration: %s", got)
+	}
+}
+
+func TestLinuxTellsWhichRunOfTheMachineItIs(t *testing.T) {
+	if id := readBootID(); runtime.GOOS == "linux" && (len(id) != 36 || id != readBootID()) {
+		t.Errorf("the boot id is %q", id)
 	}
 }
 

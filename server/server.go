@@ -229,7 +229,7 @@ func (s *server) openLogs(ctx context.Context) error {
 	for _, text := range s.settings.Layers().Overruled() {
 		s.log.Warn("a setting of this broker does not count: all brokers have to agree on it", slog.String("setting", text))
 	}
-	if s.lastRegistration, err = readLastRegistration(vfs.OS{}, s.Config.DataDir, readBootID(vfs.OS{}), s.log); err != nil {
+	if s.lastRegistration, err = readLastRegistration(vfs.OS{}, s.Config.DataDir, readBootID(), s.log); err != nil {
 		return err
 	}
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
@@ -429,7 +429,11 @@ func (s *server) serve(ctx context.Context) error {
 		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))
 		s.parts.run(ctx, "kafka listener "+e.Name, func(ctx context.Context) error { return listener.Serve(ctx, s.kafka[i]) })
 	}
-	s.parts.add("leadership", func() error { s.handOver(ctx); return nil })
+	s.parts.add("leadership", func() error {
+		s.placeLogs(context.WithoutCancel(ctx))
+		s.handOver(ctx)
+		return nil
+	})
 	return nil
 }
 
