@@ -7,6 +7,9 @@
 // become those of package metadata, and every request gets a deadline. It knows
 // nothing of what the keys mean.
 //
+// A member without files begins a cluster only if all others are blank as well,
+// or is let in again by a majority of them (Member.decide).
+//
 // A write whose reply does not come is ErrUnavailable and may have happened;
 // the client repeats only requests that certainly have not reached a server. So
 // is whatever etcd answers while it changes its leader.
