@@ -67,7 +67,9 @@
 //   - What the controller writes compares the controller's key: a deposed one changes nothing.
 //   - What a leader writes compares its registration and the partition's revision: a
 //     fenced one changes nothing.
-//   - The revision of a broker's image never goes back.
+//   - The revision of a broker's image never goes back, nor does the state of any key
+//     in it. A store that did, as after a restored backup, is ErrWentBack: the broker
+//     stops, so that no broker epoch is given twice and nothing is deleted.
 //
 // # The life of a member
 //

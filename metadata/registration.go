@@ -120,7 +120,8 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 // Run keeps the broker registered until ctx ends, and returns nil then. When
 // the lease was lost, as after a pause of the store or of this process, it
 // registers again under a new epoch. It returns ErrBrokerIDInUse when another
-// broker has taken the id meanwhile: this one must stop.
+// broker has taken the id meanwhile, and ErrWentBack when the store has another
+// history: this broker must stop.
 func (r *Registration) Run(ctx context.Context) error {
 	renewals := time.NewTicker(r.ttl / 3)
 	defer renewals.Stop()
@@ -140,7 +141,7 @@ func (r *Registration) Run(ctx context.Context) error {
 				wait.Reset()
 				break
 			}
-			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrClosed) {
+			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrClosed) || errors.Is(err, ErrWentBack) {
 				return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
 			}
 			r.logger.Warn("the registration of this broker cannot be renewed; trying again",

@@ -31,6 +31,9 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	}
 	s.parts.add("metadata store", s.store.Close)
 	s.store.Register(s.registry)
+	if err = s.resumeMetadata(ctx); err != nil {
+		return err
+	}
 	s.bus, err = notify.Open(notify.Options{
 		URLs: strings.Join(s.Config.NATS, ","), Access: s.natsAccess(), Routes: s.routes(),
 		Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,

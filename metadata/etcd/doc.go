@@ -14,6 +14,10 @@
 // the client repeats only requests that certainly have not reached a server. So
 // is whatever etcd answers while it changes its leader.
 //
+// An etcd that was restored to an older state, or another one in its place, is
+// noticed by the revision and the cluster id of any answer, and by all brokers
+// within a renewal of their leases (history).
+//
 // A member elsewhere that is connected but silent is given up after about a
 // second, and a watch goes on at another one where it was.
 package etcd
