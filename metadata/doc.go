@@ -26,6 +26,7 @@
 //	                        previous_epoch, stopping}
 //	known/<id>             {v, rack, listeners}                stays when the broker dies, until it is
 //	                                                           unregistered; seeds that never started have one
+//	seeds-known            {v}                                 the seeds have been made known, which happens once
 //	controller             {v, broker, broker_epoch}           under the same lease; its create revision is
 //	                                                           the controller epoch
 //	topics/<name>          {v, id, partitions, created_ms}     the topic exists; its partitions are those

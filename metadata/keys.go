@@ -16,6 +16,7 @@ const (
 	controllerKey       = "controller"
 	clusterIDKey        = "cluster-id"
 	producerIDsKey      = "producer-ids"
+	seedsKnownKey       = "seeds-known"
 
 	// defaultBroker stands for the cluster-wide broker configuration, where a
 	// broker id stands otherwise.

@@ -26,7 +26,8 @@ type RegistrationOptions struct {
 	Listeners   []Listener
 	// Seeds are the ids of the brokers that the cluster begins with. They are
 	// known from the first registration of any of them on, so that a topic which
-	// is created before all have started gets its replicas on all.
+	// is created before all have started gets its replicas on all, until they are
+	// unregistered.
 	Seeds  []int32
 	TTL    time.Duration // DefaultLeaseTTL if zero
 	Now    func() time.Time
@@ -105,16 +106,35 @@ func (r *Registration) Register(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// knowSeeds makes the seeds known brokers, unless they are.
+// seedsKnownValue says that the seeds have been made known.
+type seedsKnownValue struct {
+	V int `json:"v"`
+}
+
+// knowSeeds makes the seeds known brokers, once in the life of a cluster: one that
+// was unregistered since is not known again because another seed starts. A crash
+// before the last write leaves some of them known, and the next start the rest.
 func (r *Registration) knowSeeds(ctx context.Context) error {
+	if len(r.seeds) == 0 {
+		return nil
+	}
+	done, err := r.store.Get(ctx, seedsKnownKey)
+	if err != nil || done.Exists() {
+		return err
+	}
 	for _, id := range r.seeds {
 		key := knownKey(id)
-		_, err := r.store.Txn(ctx, []Comparison{Absent(key)}, Put(key, encode(knownValue{V: valueVersion})))
+		value := encode(knownValue{V: valueVersion})
+		_, err = r.store.Txn(ctx, []Comparison{Absent(seedsKnownKey), Absent(key)}, Put(key, value))
 		if err != nil && !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}
-	return nil
+	_, err = r.store.Txn(ctx, []Comparison{Absent(seedsKnownKey)}, Put(seedsKnownKey, encode(seedsKnownValue{V: valueVersion})))
+	if errors.Is(err, ErrConflict) {
+		return nil // another seed has done it
+	}
+	return err
 }
 
 // Run keeps the broker registered until ctx ends, and returns nil then. When
