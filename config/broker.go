@@ -34,6 +34,7 @@ type Broker struct {
 	Control    string // HOST:PORT of the first control port that this broker listens on
 	ControlTLS TLSFiles
 	Seeds      []Seed // the brokers that run the embedded control plane
+	Found      bool   // a first start does not wait until all of Seeds are there
 
 	Tracing Tracing
 
@@ -149,6 +150,12 @@ var processSettings = []setting{
 		return checkControl(text)
 	}},
 	{name: "seeds", value: "N=HOST:PORT,…", several: true, doc: "the brokers that run the embedded control plane, three or five of them, the same list for every broker (default: this one alone)", apply: applySeeds},
+	{name: "found", value: "true|false", def: "false", isSwitch: true, doc: "begin a new cluster although not all of --seeds are there; only for the first start, if one of them will never come, and then on all that are there", apply: func(b *Broker, text string) (err error) {
+		if b.Found, err = strconv.ParseBool(text); err != nil {
+			return errors.New("must be true or false")
+		}
+		return nil
+	}},
 }
 
 var clusterName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
@@ -246,11 +253,14 @@ func finish(b *Broker) error {
 // finishControl checks how the control plane of several brokers is described.
 func finishControl(b *Broker) (problems []error) {
 	own := slices.IndexFunc(b.Seeds, func(s Seed) bool { return s.NodeID == b.NodeID })
+	if b.Found && own < 0 {
+		problems = append(problems, errors.New("--found is for a broker that is one of --seeds: leave it out"))
+	}
 	switch {
 	case len(b.Seeds) == 0 && b.Control != "":
-		return []error{errors.New("--control is this broker's place among --seeds: add --seeds, or leave --control out")}
+		return append(problems, errors.New("--control is this broker's place among --seeds: add --seeds, or leave --control out"))
 	case len(b.Seeds) == 0:
-		return nil
+		return problems
 	case len(b.Etcd) > 0:
 		problems = append(problems, errors.New("--etcd and --seeds: etcd is either external or run by the seeds: leave one of them out"))
 	}

@@ -169,6 +169,8 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"", "", "--seeds=1=h:65534", []string{`"1=h:65534" must be N=HOST:PORT`}},
 		{"", "", "--control=h:065534", []string{"the two after it are used as well"}},
 		{"", "", "--control=h:65534", []string{"the two after it are used as well"}},
+		{"", "", "--found", []string{"--found is for a broker that is one of --seeds"}},
+		{"", "", "--seeds=2=h:1 --found", []string{"--found is for a broker that is one of --seeds"}},
 		{"", "", "--control=h:1", []string{"--control is this broker's place among --seeds"}},
 		{"", "", "--seeds=1=h:1 --etcd=http://h:2379", []string{"--etcd and --seeds"}},
 		{"", "VARVE_NODE_ID=x VARVE_DATADIR=/x", "", []string{`environment variable VARVE_NODE_ID "x"`, "environment variable VARVE_DATADIR is not a setting: did you mean VARVE_DATA_DIR?"}},
@@ -299,6 +301,9 @@ func TestAccessToExternalServers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", args, err)
 		}
+	}
+	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--found"); !b.Found {
+		t.Errorf("%+v", b)
 	}
 	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--nats=nats://h:1", "--nats-creds-file=c"); b.Control != "h:1" || len(b.NATS) != 1 {
 		t.Errorf("an embedded etcd beside external NATS: %+v", b)

@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -118,17 +117,26 @@ func (a *Admin) UnregisterBroker(ctx context.Context, id int32) error {
 }
 
 func (a *Admin) unregister(ctx context.Context, id int32) error {
-	known, err := a.store.Get(ctx, knownKey(id))
-	if err != nil {
+	var revision int64
+	// Only a transaction that deletes the key has a revision to wait for.
+	err := swap(ctx, "delete "+knownKey(id), func(ctx context.Context) error {
+		known, err := a.store.Get(ctx, knownKey(id))
+		if err != nil {
+			return err
+		}
+		if !known.Exists() {
+			return ErrBrokerNotRegistered
+		}
+		live, err := a.store.Get(ctx, brokerKey(id))
+		if err != nil {
+			return err
+		}
+		if live.Exists() {
+			return fmt.Errorf("%w: it is running; shut it down first", ErrInvalidRequest)
+		}
+		revision, err = a.store.Txn(ctx, []Comparison{Absent(live.Key), ModifiedAt(known.Key, known.ModRevision)}, Delete(known.Key))
 		return err
-	}
-	if !known.Exists() {
-		return ErrBrokerNotRegistered
-	}
-	revision, err := a.store.Txn(ctx, []Comparison{Absent(brokerKey(id))}, Delete(knownKey(id)))
-	if errors.Is(err, ErrConflict) {
-		return fmt.Errorf("%w: it is running; shut it down first", ErrInvalidRequest)
-	}
+	})
 	if err != nil {
 		return err
 	}

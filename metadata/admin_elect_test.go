@@ -182,6 +182,34 @@ func TestUnregisterBroker(t *testing.T) {
 	}
 }
 
+// TestUnregisterMeetsAnother has a broker unregistered, or written, by somebody else between the look and the write.
+func TestUnregisterMeetsAnother(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile []Op
+		want      error
+	}{
+		"unregistered": {[]Op{Delete(knownKey(3))}, ErrBrokerNotRegistered},
+		"started":      {[]Op{Put(brokerKey(3), encode(brokerValue{V: 1}))}, ErrInvalidRequest},
+		"moved":        {[]Op{Put(knownKey(3), encode(knownValue{V: 1, Rack: "far"}))}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			it := newISRTest(t, 1)
+			it.kill(t, 3)
+			store := it.admin.store
+			it.admin.store = &hookedStore{Store: store, txn: func(n int) error {
+				if n > 1 {
+					return nil
+				}
+				_, err := store.Txn(t.Context(), nil, c.meanwhile...)
+				return err
+			}}
+			if err := it.admin.UnregisterBroker(t.Context(), 3); !errors.Is(err, c.want) {
+				t.Errorf("UnregisterBroker = %v", err)
+			}
+		})
+	}
+}
+
 func TestReassignment(t *testing.T) {
 	it := newISRTest(t, 1)
 	it.brokers[4] = it.register(t, 4)[0]

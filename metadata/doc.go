@@ -32,6 +32,7 @@
 //	                        stopping, features}
 //	known/<id>             {v, rack, listeners, features}      stays when the broker dies, until it is
 //	                                                           unregistered; seeds that never started have one
+//	seeds-known            {v}                                 the seeds have been made known, which happens once
 //	controller             {v, broker, broker_epoch}           under the same lease; its create revision is
 //	                                                           the controller epoch
 //	topics/<name>          {v, id, partitions, created_ms}     the topic exists; its partitions are those
@@ -88,7 +89,9 @@
 //   - What the controller writes compares the controller's key: a deposed one changes nothing.
 //   - What a leader writes compares its registration and the partition's revision: a
 //     fenced one changes nothing.
-//   - The revision of a broker's image never goes back.
+//   - The revision of a broker's image never goes back, nor does the state of any key
+//     in it. A store that did, as after a restored backup, is ErrWentBack: the broker
+//     stops, so that no broker epoch is given twice and nothing is deleted.
 //   - Nothing that a newer build has stored in a value is lost by an older one that
 //     rewrites it (TestWritePathsKeepUnknownFields).
 //   - All registered brokers support all finalized feature levels: a registration

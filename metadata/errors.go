@@ -18,6 +18,11 @@ var (
 	// ErrNoSpace says that the store's own database is full and takes no more
 	// writes until it is compacted or its quota is raised.
 	ErrNoSpace = errors.New("the metadata store is out of space")
+	// ErrWentBack says that the store is not the one any more that was followed: it
+	// was restored to an older state, or another one answers in its place. Nothing
+	// that is known of the cluster may be written to it, and it is not followed:
+	// the broker stops, having deleted nothing.
+	ErrWentBack = errors.New("the metadata store went back to an older state, as after a restored backup: stop all brokers, and restore etcd as docs/operations.md says")
 	// ErrClosed says that the store has been closed.
 	ErrClosed = errors.New("the metadata store is closed")
 )

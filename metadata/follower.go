@@ -63,16 +63,28 @@ func NewFollower(o FollowerOptions) *Follower {
 // a store that cannot be followed any more: it was closed, or restored to an
 // older state, or the cluster has finalized a feature at a level that this broker
 // does not support. No image of such a level is ever published.
+//
+// It lists everything at the start, and again only if the changes since its image
+// are compacted: after an outage all brokers go on where they were.
 func (f *Follower) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
+	listed := false
 	for {
-		err := f.follow(ctx, &wait)
+		var err error
+		if !listed {
+			err = f.list(ctx)
+			listed = err == nil
+		}
+		if listed {
+			err = f.watch(ctx, &wait)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the end of ctx is how Run is asked to end
-		case errors.Is(err, ErrClosed), errors.Is(err, errWentBack), errors.Is(err, ErrUnsupportedFeature):
+		case errors.Is(err, ErrClosed), errors.Is(err, ErrWentBack), errors.Is(err, ErrUnsupportedFeature):
 			return fmt.Errorf("follow the metadata: %w", err)
 		case errors.Is(err, ErrCompacted):
+			listed = false
 			f.logger.Info("listing the metadata again: the events since the last revision are compacted",
 				slog.Int64("revision", f.Image().Revision))
 			f.metrics.relists.Inc()
@@ -86,32 +98,43 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// errWentBack stops a broker from mixing two histories of the cluster.
-var errWentBack = errors.New("the metadata store went back to an older revision, as after a restored backup: restart this broker")
-
-// follow lists everything, publishes it, and then applies the changes.
-func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
+// list reads everything and publishes it.
+func (f *Follower) list(ctx context.Context) error {
 	kvs, revision, err := f.store.List(ctx, "")
 	if err != nil {
 		return err
 	}
-	if known := f.Image().Revision; revision < known {
-		return fmt.Errorf("%w (from %d to %d)", errWentBack, known, revision)
+	known := f.Image()
+	if revision < known.Revision {
+		return fmt.Errorf("%w (from revision %d to %d)", ErrWentBack, known.Revision, revision)
 	}
 	events := make([]Event, len(kvs))
 	for i, kv := range kvs {
 		events[i] = Event{KV: kv}
 	}
-	image := f.apply(newImage(), Batch{Revision: revision, Events: events}).recall(f.Image())
+	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
+	if what := image.older(known); what != "" {
+		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", ErrWentBack, revision, what, known.Revision)
+	}
 	if err = holds(f.features, image.Features.Levels); err != nil {
 		return err
 	}
-	image.noteMissing(f.Image())
+	image = image.recall(known)
+	image.noteMissing(known)
 	f.publish(image)
-	wait.Reset()
-	for batch, watchErr := range f.store.Watch(ctx, "", revision+1) {
-		if watchErr != nil {
-			return watchErr
+	return nil
+}
+
+// watch publishes the changes since the image.
+func (f *Follower) watch(ctx context.Context, wait *backoff.Backoff) error {
+	image := f.Image()
+	began := time.Now()
+	for batch, err := range f.store.Watch(ctx, "", image.Revision+1) {
+		if err != nil {
+			if time.Since(began) > retryMax {
+				wait.Reset() // it has worked
+			}
+			return err
 		}
 		image = f.apply(image, batch)
 		if err = holds(f.features, image.Features.Levels); err != nil {
@@ -120,6 +143,29 @@ func (f *Follower) follow(ctx context.Context, wait *backoff.Backoff) error {
 		f.publish(image)
 	}
 	return ctx.Err()
+}
+
+// older names something of which an image that was listed has an older state than
+// one from before, "" if there is none. A key's revisions never go back, however
+// the store's own was raised when it was restored.
+func (m *Image) older(known *Image) string {
+	if m.ControllerID != NoBroker && m.ControllerEpoch < known.ControllerEpoch {
+		return "the controller"
+	}
+	for id, b := range known.Brokers {
+		if now, ok := m.Brokers[id]; ok && now.Epoch < b.Epoch {
+			return fmt.Sprintf("broker %d", id)
+		}
+	}
+	for id, t := range known.byID {
+		now, ok := m.byID[id]
+		for i := range t.all {
+			if ok && i < len(now.all) && now.all[i].Revision != 0 && now.all[i].Revision < t.all[i].Revision {
+				return fmt.Sprintf("partition %d of topic %s", i, id)
+			}
+		}
+	}
+	return ""
 }
 
 func (f *Follower) apply(image *Image, batch Batch) *Image {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -67,6 +68,113 @@ func TestFollowerListsAgainAfterCompaction(t *testing.T) {
 	}
 }
 
+// breakingStore ends watches with an error, as often as it is told.
+type breakingStore struct {
+	*MemStore
+	lists   atomic.Int32
+	breaks  atomic.Int32
+	watched chan int64 // from which revisions
+}
+
+func (s *breakingStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+	s.lists.Add(1)
+	return s.MemStore.List(ctx, prefix)
+}
+
+func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[Batch, error] {
+	s.watched <- from
+	if s.breaks.Add(-1) < 0 {
+		return s.MemStore.Watch(ctx, prefix, from)
+	}
+	return func(yield func(Batch, error) bool) {
+		for batch := range s.MemStore.Watch(ctx, prefix, from) {
+			if !yield(batch, nil) {
+				return
+			}
+			break
+		}
+		yield(Batch{}, fmt.Errorf("watch: %w", ErrUnavailable))
+	}
+}
+
+// TestFollowerGoesOnWhereItWas breaks watches: what is missing is read, and not everything.
+func TestFollowerGoesOnWhereItWas(t *testing.T) {
+	s := &breakingStore{MemStore: memStore(t), watched: make(chan int64, 10)}
+	s.breaks.Store(2)
+	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+	background(t, f.Run)
+	from := <-s.watched
+	for n := range int64(3) {
+		revision, err := s.Txn(t.Context(), nil, Put(brokerKey(int32(n)), encode(brokerValue{V: 1})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if image, waitErr := f.WaitRevision(t.Context(), revision); waitErr != nil || len(image.Brokers) != int(n)+1 {
+			t.Fatalf("%+v, %v", image, waitErr)
+		}
+		if n < 2 {
+			if next := <-s.watched; next != from+n+1 {
+				t.Errorf("watches from %d, the image is of %d", next, revision)
+			}
+		}
+	}
+	if n := s.lists.Load(); n != 1 {
+		t.Errorf("listed %d times", n)
+	}
+}
+
+// restoredStore has an older state at a higher revision from the second list on, and has compacted what was between.
+type restoredStore struct {
+	*MemStore
+	old   []KV
+	lists int
+}
+
+func (s *restoredStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+	if s.lists++; s.lists == 1 {
+		return s.MemStore.List(ctx, prefix)
+	}
+	return s.old, 1_000_000, nil
+}
+
+func (s *restoredStore) Watch(context.Context, string, int64) iter.Seq2[Batch, error] {
+	return func(yield func(Batch, error) bool) { yield(Batch{}, fmt.Errorf("watch: %w", ErrCompacted)) }
+}
+
+// TestFollowerRefusesAnOlderStateAtANewerRevision is a backup that was restored with its revision raised.
+func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
+	id := NewTopicID()
+	for key, value := range map[string][]byte{
+		partitionKey(id, 0): (&Partition{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{1}, Leader: 1}).encode(),
+		brokerKey(1):        encode(brokerValue{V: 1}),
+		controllerKey:       encode(controllerValue{V: 1, Broker: 1}),
+	} {
+		t.Run(key, func(t *testing.T) {
+			s := &restoredStore{MemStore: memStore(t)}
+			for range 2 {
+				if _, err := s.Txn(t.Context(), nil, Delete(key)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Txn(t.Context(), nil, Put(key, value)); err != nil {
+					t.Fatal(err)
+				}
+				if s.old == nil {
+					s.old, _, _ = s.MemStore.List(t.Context(), "")
+				}
+			}
+			f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := f.Run(ctx); !errors.Is(err, ErrWentBack) {
+				t.Errorf("Run = %v", err)
+			}
+			if f.Image().Revision == 1_000_000 {
+				t.Error("the older state was published")
+			}
+		})
+	}
+}
+
 func TestFollowerSurvivesAnUnreachableStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -111,7 +219,7 @@ func TestFollowerRefusesAnOlderStore(t *testing.T) {
 	newer := newImage()
 	newer.Revision = 1000
 	f.publish(newer)
-	if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "from 1000 to 1") {
+	if err := f.Run(t.Context()); !errors.Is(err, ErrWentBack) || !strings.Contains(err.Error(), "from revision 1000 to 1") {
 		t.Errorf("Run = %v", err)
 	}
 	if f.Image() != newer {

@@ -17,6 +17,7 @@ const (
 	clusterIDKey        = "cluster-id"
 	featuresKey         = "features"
 	producerIDsKey      = "producer-ids"
+	seedsKnownKey       = "seeds-known"
 
 	// defaultBroker stands for the cluster-wide broker configuration, where a
 	// broker id stands otherwise.

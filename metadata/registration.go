@@ -29,7 +29,8 @@ type RegistrationOptions struct {
 	Listeners   []Listener
 	// Seeds are the ids of the brokers that the cluster begins with. They are
 	// known from the first registration of any of them on, so that a topic which
-	// is created before all have started gets its replicas on all.
+	// is created before all have started gets its replicas on all, until they are
+	// unregistered.
 	Seeds  []int32
 	TTL    time.Duration // DefaultLeaseTTL if zero
 	Now    func() time.Time
@@ -132,23 +133,44 @@ func (r *Registration) Register(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// knowSeeds makes the seeds known brokers, unless they are.
+// seedsKnownValue says that the seeds have been made known.
+type seedsKnownValue struct {
+	kept
+	V version `json:"v"`
+}
+
+// knowSeeds makes the seeds known brokers, once in the life of a cluster: one that
+// was unregistered since is not known again because another seed starts. A crash
+// before the last write leaves some of them known, and the next start the rest.
 func (r *Registration) knowSeeds(ctx context.Context) error {
+	if len(r.seeds) == 0 {
+		return nil
+	}
+	done, err := r.store.Get(ctx, seedsKnownKey)
+	if err != nil || done.Exists() {
+		return err
+	}
 	for _, id := range r.seeds {
 		key := knownKey(id)
-		_, err := r.store.Txn(ctx, []Comparison{Absent(key)}, Put(key, encode(knownValue{V: valueVersion})))
+		value := encode(knownValue{V: valueVersion})
+		_, err = r.store.Txn(ctx, []Comparison{Absent(seedsKnownKey), Absent(key)}, Put(key, value))
 		if err != nil && !errors.Is(err, ErrConflict) {
 			return err
 		}
 	}
-	return nil
+	_, err = r.store.Txn(ctx, []Comparison{Absent(seedsKnownKey)}, Put(seedsKnownKey, encode(seedsKnownValue{V: valueVersion})))
+	if errors.Is(err, ErrConflict) {
+		return nil // another seed has done it
+	}
+	return err
 }
 
 // Run keeps the broker registered until ctx ends, and returns nil then. When
 // the lease was lost, as after a pause of the store or of this process, it
 // registers again under a new epoch. It returns ErrBrokerIDInUse when another
-// broker has taken the id meanwhile, and ErrUnsupportedFeature when the cluster has
-// finalized more than this broker supports: it must stop.
+// broker has taken the id meanwhile, ErrWentBack when the store has another history,
+// and ErrUnsupportedFeature when the cluster has finalized more than this broker
+// supports: it must stop.
 func (r *Registration) Run(ctx context.Context) error {
 	renewals := time.NewTicker(r.ttl / 3)
 	defer renewals.Stop()
@@ -168,7 +190,7 @@ func (r *Registration) Run(ctx context.Context) error {
 				wait.Reset()
 				break
 			}
-			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, ErrClosed) {
+			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, ErrClosed) || errors.Is(err, ErrWentBack) {
 				return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
 			}
 			r.logger.Warn("the registration of this broker cannot be renewed; trying again",

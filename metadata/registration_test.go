@@ -356,3 +356,46 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestUnregisteredSeedStaysAway restarts a seed after another one, which is gone for good, was unregistered.
+func TestUnregisteredSeedStaysAway(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	start := func() {
+		t.Helper()
+		r := c.registration(t, 1, "dir", "")
+		r.seeds = []int32{1, 2, 3}
+		epoch, err := r.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == epoch })
+	}
+	start()
+	if err := c.admin.UnregisterBroker(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	if known := c.follower.Image().Known; len(known) != 2 {
+		t.Errorf("known: %v", known)
+	}
+}
+
+// TestSeedsAreKnownAllOrAgain breaks the first start off between two of its seeds.
+func TestSeedsAreKnownAllOrAgain(t *testing.T) {
+	s := &hookedStore{Store: memStore(t), txn: func(n int) error {
+		if n == 2 {
+			return fmt.Errorf("write: %w", ErrUnavailable)
+		}
+		return nil
+	}}
+	c := newCluster(t, s)
+	r := c.registration(t, 1, "dir", "")
+	r.seeds = []int32{1, 2, 3}
+	if _, err := r.Register(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if _, err := r.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.wait(t, func(m *Image) bool { return len(m.Known) == 3 })
+}

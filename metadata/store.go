@@ -14,6 +14,10 @@ import (
 // every transaction that changes something; all keys that one transaction
 // changes get the same revision. metadatatest holds the conformance suite.
 //
+// A store notices that its history is not the one any more that it has shown, by
+// the revision of any answer. From then on every call returns ErrWentBack, and
+// watches end with it.
+//
 // Every call ends when ctx does. A call that the store did not answer in time
 // returns ErrUnavailable; if it was a write, it may have happened.
 type Store interface {

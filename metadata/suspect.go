@@ -17,6 +17,9 @@ const (
 	probePause = 50 * time.Millisecond
 	// probeTimeout bounds a probe and what follows from it.
 	probeTimeout = 5 * time.Second
+	// fenceMemory is for how long a process that registers again after a probe has
+	// fenced it is left to its lease: its address refuses while it lives.
+	fenceMemory = time.Minute
 )
 
 // suspects are the brokers of which somebody said that they are dead.
@@ -29,12 +32,23 @@ type suspects struct {
 		// known are the suspects that wait or are being probed, and those that
 		// were, until the time that is given.
 		known map[Member]time.Time
+		// fenced are the processes whose registrations were ended on a probe, by
+		// broker.
+		fenced map[int32]fencing
 	}
+}
+
+// fencing is the end of a process's registration on a probe.
+type fencing struct {
+	incarnation string
+	at          time.Time
+	told        bool // that the process lives
 }
 
 func newSuspects(probe func(context.Context, Broker) error) *suspects {
 	s := &suspects{probe: probe, queue: make(chan Member, suspectQueue)}
 	s.mu.known = map[Member]time.Time{}
+	s.mu.fenced = map[int32]fencing{}
 	return s
 }
 
@@ -44,7 +58,9 @@ func newSuspects(probe func(context.Context, Broker) error) *suspects {
 // live broker with the lowest id. That one probes the suspect and, if its
 // process is certain to be gone, ends its lease, so that its registration and
 // its controllership are over at once. A suspect that merely does not answer is
-// left to its lease. A hint may get lost: the lease ends by itself.
+// left to its lease, and so is for a while one that has registered again after
+// such an end: what refuses connections is not its process. A hint may get lost:
+// the lease ends by itself.
 func (c *Controller) Suspect(ctx context.Context, broker int32, epoch int64) {
 	suspect := Member{Broker: broker, Epoch: epoch}
 	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.follower.Image(), suspect) {
@@ -109,6 +125,12 @@ func (c *Controller) judge(ctx context.Context, suspect Member) {
 	defer cancel()
 	broker := image.Brokers[suspect.Broker]
 	log := c.logger.With(slog.Int("suspect", int(broker.ID)), slog.Int64("broker_epoch", broker.Epoch))
+	if lives, first := c.suspects.lives(broker, c.now()); lives {
+		if first {
+			log.Warn("a broker was taken for dead as its address refuses connections, and lives: it is left to its lease for a while; look at what is between the brokers")
+		}
+		return
+	}
 	if err := c.suspects.probe(ctx, broker); !errors.Is(err, ErrBrokerGone) {
 		log.Debug("a broker under suspicion is not known to be dead", slog.Any("error", err))
 		return
@@ -126,7 +148,34 @@ func (c *Controller) end(ctx context.Context, broker Broker, log *slog.Logger) {
 		log.Warn("a dead broker's registration could not be ended; it ends with the lease", slog.Any("error", err))
 		return
 	}
+	c.suspects.fence(broker, c.now())
 	log.Warn("a broker's process is gone; its registration has been ended")
+}
+
+// fence remembers that a process's registration was ended on a probe.
+func (s *suspects) fence(broker Broker, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.fenced[broker.ID] = fencing{incarnation: broker.Incarnation, at: now}
+}
+
+// lives tells whether a process was fenced a short while ago and has registered
+// again, and whether this is the first time that it is told.
+func (s *suspects) lives(broker Broker, now time.Time) (lives, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, fenced := s.mu.fenced[broker.ID]
+	if !fenced {
+		return false, false
+	}
+	if f.incarnation != broker.Incarnation || now.Sub(f.at) >= fenceMemory {
+		delete(s.mu.fenced, broker.ID)
+		return false, false
+	}
+	first = !f.told
+	f.told = true
+	s.mu.fenced[broker.ID] = f
+	return true, first
 }
 
 // admit tells whether a suspect shall be probed, and remembers that it will be.

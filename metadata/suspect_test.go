@@ -136,6 +136,51 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 	})
 }
 
+// TestLivingBrokerIsFencedOnce is a broker that lives behind an address that refuses: it registers again, and is left to its lease. A
+// process that has taken its place is fenced at once.
+func TestLivingBrokerIsFencedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSuspectTest(t)
+		st.probed.answers[3] = ErrBrokerGone
+		epoch := func() int64 { return st.follower.Image().Brokers[3].Epoch }
+		fenced := func() bool {
+			before := epoch()
+			for range 3 {
+				st.hint(t, 3)
+				synctest.Wait()
+				time.Sleep(2 * DefaultLeaseTTL / 3) // it renews its lease, and registers again if that is gone
+				synctest.Wait()
+			}
+			if epoch() == 0 {
+				t.Fatal("broker 3 is not registered")
+			}
+			return epoch() != before
+		}
+		if !fenced() {
+			t.Fatal("it was not fenced")
+		}
+		if fenced() {
+			t.Error("fenced again although it lives")
+		}
+		time.Sleep(fenceMemory)
+		if !fenced() {
+			t.Error("not fenced after a while")
+		}
+
+		restarted := st.registration(t, 3, st.brokers[3].self.DirectoryID, "")
+		if _, err := restarted.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		st.brokers[3] = restarted
+		synctest.Wait()
+		st.hint(t, 3)
+		synctest.Wait()
+		if epoch() == restarted.Epoch() {
+			t.Error("a process that has started since is not fenced")
+		}
+	})
+}
+
 func TestHintsAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)

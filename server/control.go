@@ -2,7 +2,10 @@ package server
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +31,9 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	}
 	s.parts.add("metadata store", s.store.Close)
 	s.store.Register(s.registry)
+	if err = s.resumeMetadata(ctx); err != nil {
+		return err
+	}
 	s.bus, err = notify.Open(notify.Options{
 		URLs: strings.Join(s.Config.NATS, ","), Access: s.natsAccess(), Routes: s.routes(),
 		Cluster: s.Config.Cluster, Logger: s.log, Registerer: s.registry,
@@ -60,9 +66,12 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	case len(s.Config.Seeds) > 0 && s.Config.Control == "":
 		return etcd.Open(ctx, s.seedClient())
 	}
-	embedded := etcd.EmbeddedOptions{Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, NodeID: s.Config.NodeID, Logger: s.log}
+	embedded := etcd.EmbeddedOptions{
+		Dir: filepath.Join(s.Config.DataDir, "etcd"), Cluster: s.Config.Cluster, NodeID: s.Config.NodeID, Logger: s.log,
+		Holds: leftBehind(s.Config), Waits: func(what string) { s.ops.waitFor("it waits for " + what) },
+	}
 	if s.Config.Control != "" {
-		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Listen: s.Config.Control, Peers: peers(s.Config.Seeds)}
+		embedded.Member = &etcd.Member{NodeID: s.Config.NodeID, Listen: s.Config.Control, Peers: peers(s.Config.Seeds), Found: s.Config.Found}
 		if s.tls.control != nil {
 			files := s.Config.ControlTLS
 			embedded.Member.TLS = &etcd.MemberTLS{CAFile: files.CAFile, CertFile: files.CertFile, KeyFile: files.KeyFile, Client: dialer(s.tls.control)}
@@ -70,6 +79,28 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	}
 	return etcd.OpenEmbedded(ctx, embedded)
 }
+
+// leftBehind names what is in the data directory, or the log directories, that
+// only a broker of a cluster has put there, "" if nothing. Beside that no cluster
+// may begin: it would take the logs for strangers'.
+func leftBehind(c config.Broker) string {
+	for _, dir := range c.LogDirs() {
+		if _, err := os.Stat(filepath.Join(dir, "meta.properties")); err == nil {
+			return "logs of a cluster in " + dir
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // it is not there, or the log says later what is wrong with it
+		}
+		if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.IsDir() && partitionDir.MatchString(e.Name()) }) {
+			return "logs in " + dir
+		}
+	}
+	return ""
+}
+
+// partitionDir is the name of a partition's directory.
+var partitionDir = regexp.MustCompile(`^.+-[0-9]+$`)
 
 func (s *server) external() etcd.Options {
 	access := s.Config.EtcdAccess

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -51,7 +52,9 @@ func freeControl(t *testing.T) string {
 func controlOnly(t *testing.T, b config.Broker, logger *slog.Logger) *server {
 	t.Helper()
 	b.Cluster = "test"
-	b.DataDir = filepath.Join(t.TempDir(), strconv.Itoa(int(b.NodeID)))
+	if b.DataDir == "" {
+		b.DataDir = filepath.Join(t.TempDir(), strconv.Itoa(int(b.NodeID)))
+	}
 	return &server{Options: Options{Config: b}, log: logger, parts: newStages(logger), registry: prometheus.NewRegistry()}
 }
 
@@ -136,6 +139,30 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 		}
 		tick.Stop()
 		stop()
+	}
+}
+
+// TestLogsWithoutEtcdBeginNoCluster starts a broker whose logs are there and whose etcd is not.
+func TestLogsWithoutEtcdBeginNoCluster(t *testing.T) {
+	for name, put := range map[string]func(logs string) error{
+		"meta.properties": func(logs string) error { return os.WriteFile(filepath.Join(logs, "meta.properties"), nil, 0o600) },
+		"a log":           func(logs string) error { return os.Mkdir(filepath.Join(logs, "orders-0"), 0o750) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			logs := filepath.Join(dir, "logs")
+			if err := errors.Join(os.Mkdir(logs, 0o750), put(logs)); err != nil {
+				t.Fatal(err)
+			}
+			s := controlOnly(t, config.Broker{NodeID: 1, DataDir: dir}, slog.New(slog.DiscardHandler))
+			err := s.openControl(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "no member of etcd, but logs") || !strings.Contains(err.Error(), logs) {
+				t.Errorf("it starts: %v", err)
+			}
+			if err = s.parts.stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

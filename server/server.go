@@ -361,6 +361,7 @@ func (s *server) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.parts.run(ctx, "metadata revision", s.noteRevisions)
 	s.parts.add("registration", func() error {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()

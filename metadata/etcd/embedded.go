@@ -30,8 +30,21 @@ type EmbeddedOptions struct {
 	Logger         *slog.Logger
 	NodeID         int32   // of this broker
 	Member         *Member // nil: the only one, which listens nowhere
+	// Holds names what the broker's data directory has that a cluster has put
+	// there, "" if nothing. A member without files founds no cluster beside that.
+	Holds string
+	// Waits is called with what the start waits for, again when that changes; may
+	// be nil.
+	Waits func(what string)
 
 	tick time.Duration // defaultTick if zero; an election timeout is electionTicks of them
+}
+
+// waits says what the start waits for.
+func (o EmbeddedOptions) waits(what string) {
+	if o.Waits != nil {
+		o.Waits(what)
+	}
 }
 
 // Settings of the single embedded member. It elects itself at once, within two
@@ -102,17 +115,20 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 			if _, stumbled := cause.(runtime.Error); !stumbled { // over what the log has said already
 				detail = fmt.Sprintf(" (%v)", cause)
 			}
-			server, err = nil, fmt.Errorf("its files are damaged or not etcd's%s; restore the directory, or move it away to start an empty cluster", detail)
+			server, err = nil, fmt.Errorf("its files are damaged or not etcd's%s; restore the directory, or move it and the logs away to start an empty cluster", detail)
 		}
 	}()
 	if err = checkDatabase(o.Dir); err != nil {
-		return nil, fmt.Errorf("%w; restore the directory, or move it away to start an empty cluster", err)
+		return nil, fmt.Errorf("%w; restore the directory, or move it and the logs away to start an empty cluster", err)
+	}
+	if o.Member == nil && o.Holds != "" && !hasFiles(o.Dir) {
+		return nil, holdsError(o.Holds)
 	}
 	c := config(o, &e.began)
 	c.ServiceRegister = e.add
 	if o.Member != nil {
 		if err = o.Member.configure(c, o.Cluster); err == nil {
-			err = o.Member.rejoin(ctx, c, o)
+			err = o.Member.decide(ctx, c, o)
 		}
 		if err != nil {
 			return nil, err
@@ -124,7 +140,7 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 	}
 	if o.Member != nil {
 		if err = o.Member.checkScheme(server); err == nil {
-			err = o.Member.awaitQuorum(ctx, server, o.Logger)
+			err = o.Member.awaitQuorum(ctx, server, o)
 		}
 	} else {
 		err = awaitReady(ctx, server, nudgeInterval, func() { campaign(ctx, server.Server) })

@@ -367,7 +367,7 @@ func TestDamagedFilesAreSaidInOneLine(t *testing.T) {
 				t.Fatalf("%v:\n%s", err, said)
 			}
 			t.Logf("%s", said)
-			oneLine(t, errors.New(string(said)), dir, "damaged", "move it away")
+			oneLine(t, errors.New(string(said)), dir, "damaged", "move it and the logs away")
 		})
 	}
 }

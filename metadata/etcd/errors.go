@@ -22,6 +22,8 @@ func (s *Store) wrap(ctx context.Context, err error, what string) error {
 	switch {
 	case s.closed.Load():
 		return fmt.Errorf("%s: %w", what, metadata.ErrClosed)
+	case s.history.err() != nil:
+		return fmt.Errorf("%s: %w", what, s.history.err())
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("%s: %w", what, context.Canceled)
 	case ctx.Err() != nil:

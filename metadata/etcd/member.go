@@ -25,6 +25,9 @@ type Member struct {
 	// which it differs if the others come through a proxy. Empty: there.
 	Listen string
 	Peers  []Peer
+	// Found lets a member without files begin a cluster although not all of Peers
+	// answer. It is for the first start, if one of them will never come.
+	Found bool
 	// TLS has the members speak TLS only, among each other and with clients; nil:
 	// plain TCP. All members must agree.
 	TLS *MemberTLS
@@ -156,9 +159,11 @@ func (m *Member) checkScheme(server *embed.Etcd) error {
 
 // awaitQuorum waits until the members have elected a leader, and says whom it
 // waits for.
-func (m *Member) awaitQuorum(ctx context.Context, server *embed.Etcd, logger *slog.Logger) error {
+func (m *Member) awaitQuorum(ctx context.Context, server *embed.Etcd, o EmbeddedOptions) error {
 	err := awaitReady(ctx, server, quorumLogInterval, func() {
-		logger.Info("waiting for a majority of the members of the embedded etcd", slog.String("silent", m.silent(ctx)))
+		silent := m.silent(ctx)
+		o.waits("a majority of the seeds; silent: " + silent)
+		o.Logger.Info("waiting for a majority of the members of the embedded etcd", slog.String("silent", silent))
 	})
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("wait for a majority of the members (silent: %s): %w", m.silent(context.WithoutCancel(ctx)), err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,15 +32,19 @@ func openMembers(t *testing.T) *members {
 
 func openMembersWith(t *testing.T, tls [3]*MemberTLS) *members {
 	t.Helper()
-	m := &members{dir: t.TempDir(), tls: tls}
+	m := freshMembers(t)
+	m.tls = tls
+	m.openAll(t)
+	return m
+}
+
+// freshMembers are three that have not begun. The test closes those that are open at its end.
+func freshMembers(t *testing.T) *members {
+	t.Helper()
+	m := &members{dir: t.TempDir()}
 	for i := range m.stores {
 		m.peers = append(m.peers, Peer{NodeID: int32(i + 1), Control: freeControl(t)})
 	}
-	var all sync.WaitGroup
-	for i := range m.stores {
-		all.Go(func() { m.open(t, i) })
-	}
-	all.Wait()
 	t.Cleanup(func() {
 		var all sync.WaitGroup
 		for _, s := range m.stores {
@@ -54,14 +57,21 @@ func openMembersWith(t *testing.T, tls [3]*MemberTLS) *members {
 	return m
 }
 
+// openAll opens all three at the same time.
+func (m *members) openAll(t *testing.T) {
+	t.Helper()
+	var all sync.WaitGroup
+	for i := range m.stores {
+		all.Go(func() { m.open(t, i) })
+	}
+	all.Wait()
+}
+
 func (m *members) open(t *testing.T, i int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s, err := OpenEmbedded(ctx, EmbeddedOptions{
-		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: testLogger(t),
-		Member: &Member{NodeID: int32(i + 1), Peers: m.peers, TLS: m.tls[i]},
-	})
+	s, err := m.try(ctx, t, i, nil)
 	if err != nil {
 		t.Error(err)
 		return

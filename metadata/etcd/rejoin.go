@@ -2,75 +2,27 @@ package etcd
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"path/filepath"
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 
 	"github.com/varvelog/varve/backoff"
 )
 
 const (
-	// rosterTimeout bounds how long a peer may take to tell who the members are.
-	rosterTimeout = time.Second
-	// rejoinTimeout bounds how long the others may take to let a member in again.
-	rejoinTimeout = time.Minute
+	// majorityTimeout bounds one attempt to reach a majority of the others,
+	// rejoinTimeout how long they may take to let a member in again.
+	majorityTimeout = 5 * time.Second
+	rejoinTimeout   = time.Minute
 )
-
-// rejoin has a member without files take a place in a cluster that has begun
-// already. etcd does not take a member that it knows back without its files,
-// since it may have promised what it does not know any more: so the old one is
-// removed, and a new one, at the same address, takes its place. A majority of
-// the others has to be there.
-//
-// What the others know of this address decides:
-//
-//	nobody answers              the cluster begins, with this member
-//	a member that never started the same
-//	a member that has started   its files are gone: it is removed and added
-//	a member without a name     it was added, and has not started since
-//	nothing                     it was removed, and not yet added
-func (m *Member) rejoin(ctx context.Context, c *embed.Config, o EmbeddedOptions) error {
-	if fileutil.Exist(filepath.Join(o.Dir, "member")) {
-		return nil
-	}
-	own, others, err := m.addresses(0)
-	if err != nil {
-		return err
-	}
-	known := m.roster(others)
-	if known == nil {
-		return nil
-	}
-	if err = sameSeeds(known, others); err != nil {
-		return err
-	}
-	i := slices.IndexFunc(known, func(k *membership.Member) bool { return slices.Contains(k.PeerURLs, own) })
-	if i >= 0 && known[i].Name != "" && len(known[i].ClientURLs) == 0 {
-		return nil
-	}
-	c.ClusterState = embed.ClusterStateFlagExisting
-	if i >= 0 && known[i].Name == "" {
-		return nil
-	}
-	var old *membership.Member
-	if i >= 0 {
-		old = known[i]
-	}
-	return m.replace(ctx, old, own, o)
-}
 
 // addresses are the URLs of this member and of the others, those for members at
 // offset 0, those for clients at 1.
@@ -89,45 +41,25 @@ func (m *Member) addresses(offset int) (own string, others []string, err error) 
 	return own, others, nil
 }
 
-// roster asks the others who the members are; nil if none answers.
-func (m *Member) roster(others []string) []*membership.Member {
-	transport := &http.Transport{DialContext: (&net.Dialer{Timeout: acceptTimeout}).DialContext, ResponseHeaderTimeout: rosterTimeout}
-	if m.TLS != nil {
-		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-			host, _, err := net.SplitHostPort(address)
-			if err != nil {
-				return nil, err
-			}
-			return (&tls.Dialer{NetDialer: &net.Dialer{Timeout: acceptTimeout}, Config: m.TLS.Client(host)}).DialContext(ctx, network, address)
-		}
-	}
-	defer transport.CloseIdleConnections()
-	cluster, err := etcdserver.GetClusterFromRemotePeers(nil, others, transport)
-	if err != nil {
-		return nil // etcd tells of none; who does not answer is asked again by etcd itself
-	}
-	return cluster.Members()
-}
-
-// sameSeeds refuses a cluster that other seeds run.
+// sameSeeds refuses a cluster that other seeds run. Known is nil if nobody has said.
 func sameSeeds(known []*membership.Member, others []string) error {
 	for _, address := range others {
-		if !slices.ContainsFunc(known, func(k *membership.Member) bool { return slices.Contains(k.PeerURLs, address) }) {
+		if len(known) > 0 && memberAt(known, address) == nil {
 			return fmt.Errorf("the members of etcd that run are others than --seeds has: %s is none of them; give all brokers the seeds that the cluster began with", address)
 		}
 	}
 	return nil
 }
 
-// replace removes the member that this one was, if there is one, and adds this one.
-func (m *Member) replace(ctx context.Context, old *membership.Member, own string, o EmbeddedOptions) error {
-	ctx, cancel := context.WithTimeout(ctx, rejoinTimeout)
-	defer cancel()
+// settle has a majority of the others decide, which one member that lags cannot:
+// it adds this one, in the place of what it was. Without a majority it is
+// metadata.ErrUnavailable, and nothing has changed.
+func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o EmbeddedOptions) error {
 	_, endpoints, err := m.addresses(1)
 	if err != nil {
 		return err
 	}
-	through := Options{Endpoints: endpoints, Cluster: o.Cluster, Brokers: true, Logger: o.Logger, Wait: rejoinTimeout}
+	through := Options{Endpoints: endpoints, Cluster: o.Cluster, Brokers: true, Logger: o.Logger, Wait: majorityTimeout}
 	if m.TLS != nil {
 		through.TLS = m.TLS.Client
 	}
@@ -136,23 +68,54 @@ func (m *Member) replace(ctx context.Context, old *membership.Member, own string
 		return fmt.Errorf("its files are gone, and the other members cannot let it in again: %w", err)
 	}
 	defer func() { _ = store.Close() }() // it was for this alone
-	client := store.client
-	if old != nil {
-		if serves(ctx, client, old) {
-			return fmt.Errorf("another process runs this broker's member of etcd (%x at %s): stop that one, or start this broker on its data directory", uint64(old.ID), own)
+	ctx, cancel := context.WithTimeout(ctx, rejoinTimeout)
+	defer cancel()
+	list, err := store.client.MemberList(ctx)
+	if err != nil {
+		return store.wrap(ctx, err, "list the members of etcd")
+	}
+	i := slices.IndexFunc(list.Members, func(k *etcdserverpb.Member) bool { return slices.Contains(k.PeerURLs, own) })
+	switch {
+	case i < 0:
+		err = add(ctx, store.client, own)
+	case list.Members[i].Name == "": // it was added already
+	case len(list.Members[i].ClientURLs) == 0: // it has never started
+		if o.Holds != "" {
+			return holdsError(o.Holds)
 		}
-		o.Logger.Warn("the files of this broker's member of etcd are gone; a new one takes its place", slog.String("member", fmt.Sprintf("%x", uint64(old.ID))))
-		err = insist(ctx, rpctypes.ErrMemberNotFound, func(ctx context.Context) error {
-			_, removeErr := client.MemberRemove(ctx, uint64(old.ID))
-			return removeErr
-		})
-		if err != nil {
-			return fmt.Errorf("remove the member that it was: %w", err)
+		return nil
+	default:
+		if err = remove(ctx, store.client, list.Members[i], own, o.Logger); err == nil {
+			err = add(ctx, store.client, own)
 		}
 	}
-	err = insist(ctx, rpctypes.ErrPeerURLExist, func(ctx context.Context) error {
-		_, addErr := client.MemberAdd(ctx, []string{own})
-		return addErr
+	if err == nil {
+		c.ClusterState = embed.ClusterStateFlagExisting
+	}
+	return err
+}
+
+// remove removes the member that this one was.
+func remove(ctx context.Context, client *clientv3.Client, old *etcdserverpb.Member, own string, logger *slog.Logger) error {
+	if serves(ctx, client, old) {
+		return fmt.Errorf("another process runs this broker's member of etcd (%x at %s): stop that one, or start this broker on its data directory", old.ID, own)
+	}
+	logger.Warn("the files of this broker's member of etcd are gone; a new one takes its place", slog.String("member", fmt.Sprintf("%x", old.ID)))
+	err := insist(ctx, rpctypes.ErrMemberNotFound, func(ctx context.Context) error {
+		_, err := client.MemberRemove(ctx, old.ID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove the member that it was: %w", err)
+	}
+	return nil
+}
+
+// add adds a member at an address.
+func add(ctx context.Context, client *clientv3.Client, own string) error {
+	err := insist(ctx, rpctypes.ErrPeerURLExist, func(ctx context.Context) error {
+		_, err := client.MemberAdd(ctx, []string{own})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("join again: %w", err)
@@ -161,11 +124,11 @@ func (m *Member) replace(ctx context.Context, old *membership.Member, own string
 }
 
 // serves tells whether the member answers where it serves clients.
-func serves(ctx context.Context, client *clientv3.Client, m *membership.Member) bool {
+func serves(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member) bool {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	for _, endpoint := range m.ClientURLs {
-		if status, err := client.Status(ctx, endpoint); err == nil && status.Header.GetMemberId() == uint64(m.ID) {
+		if status, err := client.Status(ctx, endpoint); err == nil && status.Header.GetMemberId() == m.ID {
 			return true
 		}
 	}

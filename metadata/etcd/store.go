@@ -29,6 +29,7 @@ type Store struct {
 	quorum  quorum
 	tls     func(host string) *tls.Config // of connections to members; nil: none
 	health  health
+	history history
 }
 
 // defaultTimeout bounds a request whose context has no nearer deadline.
@@ -45,7 +46,10 @@ func newStore(client *clientv3.Client, cluster string, timeout time.Duration) *S
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	return &Store{client: client, root: "/varve/" + cluster + "/", timeout: timeout}
+	return &Store{
+		client: client, root: "/varve/" + cluster + "/", timeout: timeout,
+		history: history{gone: make(chan struct{})},
+	}
 }
 
 // checkCluster keeps one cluster's keys out of another's.
@@ -57,10 +61,10 @@ func checkCluster(cluster string) error {
 }
 
 // begin bounds a request. On a closed store it ends at once: etcd's client
-// would try for seconds.
+// would try for seconds. On one whose etcd went back nothing is sent.
 func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	if s.closed.Load() {
+	if s.closed.Load() || s.history.err() != nil {
 		cancel()
 	}
 	return ctx, cancel
@@ -70,11 +74,14 @@ func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc)
 func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
+	since := s.history.newest()
 	r, err := s.client.Get(ctx, s.root+key)
+	if err == nil {
+		err = s.answered(r.Header, since)
+	}
 	if err != nil {
 		return metadata.KV{}, s.wrap(ctx, err, "get "+key)
 	}
-	s.health.heard()
 	if len(r.Kvs) == 0 {
 		return metadata.KV{Key: key}, nil
 	}
@@ -121,11 +128,17 @@ func (s *Store) list(ctx context.Context, prefix string) ([]metadata.KV, int64, 
 func (s *Store) page(ctx context.Context, from, end string, revision int64) (*clientv3.GetResponse, error) {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
+	since := s.history.newest()
+	if revision != 0 {
+		since = revision // as of which the answer is
+	}
 	r, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
+	if err == nil {
+		err = s.answered(r.Header, since)
+	}
 	if err != nil {
 		return nil, s.wrap(ctx, err, "read a page")
 	}
-	s.health.heard()
 	return r, nil
 }
 
@@ -163,11 +176,14 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 	}
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
+	since := s.history.newest()
 	r, err := s.client.Txn(ctx).If(cmps...).Then(then...).Commit()
+	if err == nil {
+		err = s.answered(r.Header, since)
+	}
 	if err != nil {
 		return 0, s.wrap(ctx, err, "write "+about(comparisons, ops))
 	}
-	s.health.heard()
 	if !r.Succeeded {
 		return 0, fmt.Errorf("write %s: %w", about(comparisons, ops), metadata.ErrConflict)
 	}
@@ -224,7 +240,7 @@ func (s *Store) watch(ctx context.Context, w *watch, yield func(metadata.Batch, 
 	// that has lost its leader must not keep its watchers waiting.
 	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	if s.closed.Load() {
+	if s.closed.Load() || s.history.err() != nil {
 		cancel()
 	}
 	what := "watch " + w.prefix
@@ -234,20 +250,34 @@ func (s *Store) watch(ctx context.Context, w *watch, yield func(metadata.Batch, 
 			w.alive = time.Now()
 		}
 	}()
-	for r := range s.client.Watch(inner, s.root+w.prefix, clientv3.WithPrefix(), clientv3.WithRev(w.from), clientv3.WithCreatedNotify()) {
-		if err := r.Err(); err != nil {
-			return s.wrap(ctx, err, what)
-		}
-		created = true
-		if len(r.Events) == 0 {
-			continue
-		}
-		batch := s.batch(r.Events)
-		w.from = batch.Revision + 1
-		if !yield(batch, nil) {
-			return nil
+	changes := s.client.Watch(inner, s.root+w.prefix, clientv3.WithPrefix(), clientv3.WithRev(w.from), clientv3.WithCreatedNotify())
+	for {
+		select {
+		case <-s.history.gone:
+			return s.wrap(ctx, s.history.err(), what)
+		case r, open := <-changes:
+			if !open {
+				return s.ended(ctx, what)
+			}
+			if err := r.Err(); err != nil {
+				return s.wrap(ctx, err, what)
+			}
+			created = true
+			if len(r.Events) == 0 {
+				continue
+			}
+			batch := s.batch(r.Events)
+			s.history.saw(batch.Revision)
+			w.from = batch.Revision + 1
+			if !yield(batch, nil) {
+				return nil
+			}
 		}
 	}
+}
+
+// ended is why the stream of a watch has ended.
+func (s *Store) ended(ctx context.Context, what string) error {
 	err := ctx.Err()
 	if err == nil {
 		err = errStreamEnded
@@ -269,22 +299,29 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID,
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	seconds := (ttl + time.Second - 1) / time.Second
+	since := s.history.newest()
 	r, err := s.client.Grant(ctx, int64(max(seconds, 1)))
+	if err == nil {
+		err = s.answered(r.ResponseHeader, since)
+	}
 	if err != nil {
 		return 0, s.wrap(ctx, err, "grant a lease")
 	}
-	s.health.heard()
 	return metadata.LeaseID(r.ID), nil
 }
 
-// KeepAlive implements metadata.Store.
+// KeepAlive implements metadata.Store. A broker calls it every few seconds: by it
+// every broker notices within that time that etcd went back.
 func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
-	if _, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease)); err != nil {
+	r, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease))
+	if err == nil {
+		err = s.renewed(ctx, r.ResponseHeader)
+	}
+	if err != nil {
 		return s.wrap(ctx, err, "keep a lease alive")
 	}
-	s.health.heard()
 	return nil
 }
 
