@@ -81,7 +81,8 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	t.Cleanup(func() { _ = bucket.Close() })
 	c.manager = replication.New(replication.Options{
 		BrokerID: 1, Storage: c.storage, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
-		Tier: tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
+		Tier:      tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return c.follower.Image().Brokers[1].Epoch }},
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)

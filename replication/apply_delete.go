@@ -2,12 +2,8 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
@@ -45,11 +41,11 @@ func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
 	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
 }
 
-// delete ends partitions: first for clients, then for the tier, then on disk.
-func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.TopicID]error {
-	failed := map[metadata.TopicID]error{}
+// delete ends partitions: first for clients, which is done when it returns, then for the tier and on
+// the disk.
+func (a *applier) delete(doomed []*Partition, r *round) {
 	if len(doomed) == 0 {
-		return failed
+		return
 	}
 	next := a.m.index.Load().edit()
 	for _, p := range doomed {
@@ -57,28 +53,35 @@ func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.
 	}
 	a.m.index.Store(&next.index)
 	a.m.fetchers.drop(doomed)
-	var mu sync.Mutex
-	var g errgroup.Group
-	g.SetLimit(applyParallel)
 	for _, p := range doomed {
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
-		a.tell(p)
-		g.Go(func() error {
-			if p.attached {
-				p.tier.Detach(p.tp)
-			}
-			if err := a.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition); err != nil {
-				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a deleted partition stay on disk until the broker restarts",
-					slog.String("partition", p.tp.String()), slog.Any("error", err))
-				mu.Lock()
-				defer mu.Unlock()
-				failed[p.topicID] = errors.Join(failed[p.topicID], err)
-			}
-			return nil
-		})
+		w := a.workOf(p.tp, p)
+		if w.makes(p.topicID) {
+			a.overtake(w)
+			w.want = nil
+		}
+		a.m.served.forget(p.topicID, p.tp.Partition)
+		w.partition, w.doomed = p, r
+		r.begin()
+		a.advance(w)
 	}
-	_ = g.Wait() // errors are in failed
-	return failed
+	a.keepTraffic()
+}
+
+// deleteLog deletes the log of a partition that is out of service and that the tier has let go of.
+func (m *Manager) deleteLog(p *Partition) error {
+	return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
+}
+
+// keepTraffic forgets the counters of topics that have no partition here any more.
+func (a *applier) keepTraffic() {
+	making := map[metadata.TopicID]bool{}
+	for _, w := range a.works {
+		if w.want != nil {
+			making[w.want.topic.ID] = true
+		}
+	}
+	hosted := a.m.index.Load().byID
+	a.m.traffic.keep(func(id metadata.TopicID) bool { return hosted[id] != nil || making[id] })
 }
 
 // deleteStrays deletes what is on disk and not in the first image: topics that were deleted, or moved away, while this broker was down.

@@ -8,6 +8,8 @@ import (
 type metrics struct {
 	partitions      prometheus.Gauge
 	leaders         prometheus.Gauge
+	unserved        prometheus.Gauge
+	pending         prometheus.Gauge
 	appendedBytes   prometheus.Counter
 	appendedRecords prometheus.Counter
 	applySeconds    prometheus.Histogram
@@ -34,6 +36,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		leaders: f.NewGauge(prometheus.GaugeOpts{
 			Name: "varve_replication_leaders_count", Help: "Partitions that this broker leads.",
+		}),
+		unserved: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_replication_unserved_count", Help: "Partitions that cannot be what the metadata says, and are tried again.",
+		}),
+		pending: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_replication_changes_pending_count",
+			Help: "Partitions that follow the metadata at the moment: roles, settings, the remote tier's share, and files to delete.",
 		}),
 		appendedBytes: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_appended_bytes_total", Help: "Bytes of batches appended as the leader.",

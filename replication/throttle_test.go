@@ -421,6 +421,7 @@ func TestManagerFollowsThrottleRates(t *testing.T) {
 	c.storage = openStorage(t, c.fs, c.id)
 	c.m = New(Options{
 		BrokerID: 1, Storage: c.storage, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Followers: Followers{BrokerEpoch: c.epoch.Load},
 		Throttling: Throttling{Rates: func(image *metadata.Image) ThrottleRates {
 			if image.BrokerConfigs(1)["rate"] == "set" {
 				return ThrottleRates{Leader: 7, Follower: 8}

@@ -356,7 +356,20 @@ func (s *server) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.replicas.AwaitServed(ctx, topicIDs(image))
+	return s.awaitServed(ctx, s.replicas.AwaitServed, topicIDs(image))
+}
+
+// awaitServed waits until this broker serves what it leads. Partitions that cannot
+// be served do not keep it from serving the others.
+func (s *server) awaitServed(ctx context.Context, await func(context.Context, []metadata.TopicID) error, topics []metadata.TopicID) error {
+	err := await(ctx, topics)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		s.log.Error("this broker starts without partitions that it cannot serve, and goes on trying", slog.Any("error", err))
+	}
+	return nil
 }
 
 // elected tells whether every partition with a replica here has got a leader
