@@ -35,6 +35,10 @@ type RegistrationOptions struct {
 	// process shut down cleanly, having flushed everything, or 0 if it did not:
 	// then it may have lost what it had not flushed.
 	PreviousEpoch int64
+	// Healthy is asked before each renewal; nil means always. While it returns an
+	// error the registration is not renewed: it lapses, unless that passes soon, and
+	// others take over. Afterwards the broker registers again. It must not block.
+	Healthy func() error
 }
 
 // Registration keeps one broker registered: a key under a lease that lives as
@@ -45,6 +49,9 @@ type Registration struct {
 	logger *slog.Logger
 	self   Broker
 	seeds  []int32
+	// healthy and unwell are Run's.
+	healthy func() error
+	unwell  bool
 
 	mu struct {
 		sync.Mutex
@@ -62,7 +69,7 @@ func NewRegistration(o RegistrationOptions) *Registration {
 		o.TTL = DefaultLeaseTTL
 	}
 	r := &Registration{
-		store: o.Store, ttl: o.TTL, logger: o.Logger, seeds: o.Seeds,
+		store: o.Store, ttl: o.TTL, logger: o.Logger, seeds: o.Seeds, healthy: o.Healthy,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(),
@@ -130,6 +137,9 @@ func (r *Registration) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-renewals.C:
+		}
+		if !r.mayRenew() {
+			continue
 		}
 		for {
 			err := r.renew(ctx)
@@ -216,6 +226,23 @@ func (r *Registration) Deregister(ctx context.Context) error {
 			return fmt.Errorf("deregister broker %d: %w", r.self.ID, err)
 		}
 	}
+}
+
+// mayRenew tells whether the broker is fit to count as alive.
+func (r *Registration) mayRenew() bool {
+	var err error
+	if r.healthy != nil {
+		err = r.healthy()
+	}
+	switch {
+	case err != nil && !r.unwell:
+		r.logger.Error("this broker does not renew its registration, so that others take over",
+			slog.Int("broker_id", int(r.self.ID)), slog.Any("error", err))
+	case err == nil && r.unwell:
+		r.logger.Warn("this broker renews its registration again", slog.Int("broker_id", int(r.self.ID)))
+	}
+	r.unwell = err != nil
+	return err == nil
 }
 
 func (r *Registration) renew(ctx context.Context) error {

@@ -28,6 +28,7 @@ type cluster struct {
 	tier     *fakeTier
 	remote   tier         // in the place of tier, unless it is nil
 	epoch    atomic.Int64 // of broker 1's process
+	maxHang  time.Duration
 
 	storage *storage.Manager
 	m       *Manager
@@ -88,7 +89,7 @@ func (c *cluster) start(listeners map[string]Listener) {
 	}
 	c.m = New(Options{
 		BrokerID: 1, Storage: c.storage, Tier: remote, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
-		Followers: Followers{BrokerEpoch: c.epoch.Load},
+		Followers: Followers{BrokerEpoch: c.epoch.Load}, MaxHang: c.maxHang,
 	})
 	for topic, l := range listeners {
 		c.m.Listen(topic, l)
@@ -99,13 +100,20 @@ func (c *cluster) start(listeners map[string]Listener) {
 	}
 }
 
-// restart stops the manager and closes the directory.
+// shutDown stops the manager and closes the directory.
 func (c *cluster) shutDown() {
 	c.t.Helper()
 	c.stop()
 	if err := c.storage.Close(); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// restart is shutDown and start, with what the test has changed.
+func (c *cluster) restart() {
+	c.t.Helper()
+	c.shutDown()
+	c.start(nil)
 }
 
 // create creates a topic and waits until it is served.

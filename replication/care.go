@@ -57,7 +57,7 @@ func (a *applier) attend(p *Partition, c *care, j *job) {
 func (a *applier) clearAway(p *Partition, c *care) {
 	var err error
 	c.running = true
-	a.pool.add(&job{tp: p.tp, do: func() { err = a.m.deleteLog(p) }, then: func() {
+	a.pool.add(&job{tp: p.tp, what: "delete its log", do: func() { err = a.m.deleteLog(p) }, then: func() {
 		c.running = false
 		if err == nil {
 			delete(a.cares, p)

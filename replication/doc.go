@@ -19,6 +19,9 @@
 // for what follows from it (care.go: the tier's share, files to delete). What clients, listeners and fetchers see of that is published
 // when the job has ended (publish.go). A failure is tried again for that partition alone.
 //
+// The watchdog (watchdog.go) says of an append, a role change or a deletion that has begun whether it moves. While one does not, the server has
+// the broker's registration lapse.
+//
 // What this package must not know: the wire protocol and its error codes, and how metadata is stored.
 //
 // Invariants:

@@ -174,13 +174,9 @@ func TestHangingTierHoldsUpNoRole(t *testing.T) {
 	const hanging = 3 * 16
 	disk := newStuckFS("nothing")
 	c := newHangTest(t, disk)
-	c.stop()
-	if err := c.storage.Close(); err != nil {
-		t.Fatal(err)
-	}
 	remote := &stuckTier{fakeTier: c.cluster.tier, name: "bad", began: make(chan struct{}, 1000), free: make(chan struct{})}
 	c.remote = remote
-	c.start(nil)
+	c.restart()
 	free := sync.OnceFunc(func() { close(remote.free) })
 	t.Cleanup(free)
 	c.make("bad", hanging)

@@ -31,6 +31,10 @@ type Options struct {
 	// ColdMaxWait is how long a fetch waits for the bucket before it returns without (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
 
+	// MaxHang is how long a partition's append, role change or deletion may not move before Healthy
+	// says so (varve.partition.hang.max.ms). Default 10 s.
+	MaxHang time.Duration
+
 	Followers
 	Throttling
 }
@@ -86,12 +90,14 @@ type Manager struct {
 	throttles   *throttles
 	traffic     traffic
 
-	served *served
+	served   *served
+	watchdog *watchdog
 }
 
 // New makes a manager that hosts nothing until Run has seen an image.
 func New(o Options) *Manager {
 	o.setDefaults()
+	o.MaxHang = cmp.Or(o.MaxHang, 10*time.Second)
 	m := &Manager{
 		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
 		listeners: map[string]Listener{},
@@ -107,6 +113,7 @@ func New(o Options) *Manager {
 		m.isr = newISRWriter(m)
 	}
 	m.served = newServed()
+	m.watchdog = newWatchdog(m)
 	return m
 }
 
@@ -124,6 +131,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { m.cold.run(ctx) })
 	wg.Go(func() { m.restores.run(ctx) })
+	wg.Go(func() { m.watchdog.run(ctx) })
 	if m.isr != nil {
 		wg.Go(func() { m.isr.run(ctx) })
 	}
@@ -141,12 +149,14 @@ func (m *Manager) Run(ctx context.Context) error {
 			if ok, err := m.ours(image); err != nil {
 				return err
 			} else if ok {
+				m.watchdog.applying.Store(image)
 				m.applier.apply(ctx, image)
 			}
 		case <-m.applier.pool.finished:
 		case <-timer.C:
 		}
 		timer.Reset(m.applier.proceed(ctx))
+		m.watchdog.applying.Store(nil)
 	}
 }
 

@@ -18,9 +18,11 @@ const (
 // bucket for as long as that hangs.
 type job struct {
 	tp     metadata.TopicPartition
-	remote bool   // it waits for the remote tier, without which produce and fetch go on
-	do     func() // in a goroutine of the pool
-	then   func() // after do, in the goroutine that calls take
+	what   string      // it does, for the log
+	remote bool        // it waits for the remote tier, without which produce and fetch go on
+	do     func()      // in a goroutine of the pool
+	then   func()      // after do, in the goroutine that calls take
+	hangs  func(error) // while do does not return, before then, in any goroutine; may be nil
 
 	began time.Time
 	late  bool

@@ -76,6 +76,19 @@ func (s *served) settles(id metadata.TopicID, number int32, revision int64, more
 	}
 }
 
+// hangs notes that a partition's attempt to follow an image does not return: it is not waited for.
+func (s *served) hangs(id metadata.TopicID, number int32, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.behind[id][number]; !ok {
+		return
+	}
+	drop(s.behind, id, number)
+	put(s.failed, id, number, err)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
 // waits notes that a partition waits for this broker's registration to have an epoch; 0: for none.
 func (s *served) waits(id metadata.TopicID, number int32, epoch int64) {
 	s.mu.Lock()

@@ -99,7 +99,7 @@ func (a *applier) advance(w *work) {
 func (a *applier) leave(w *work) {
 	p := w.partition
 	w.running = true
-	a.pool.add(&job{tp: w.tp, do: func() {
+	a.pool.add(&job{tp: w.tp, what: "end", do: func() {
 		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
 	}, then: func() {
 		w.doomed.end()
@@ -124,7 +124,7 @@ func (a *applier) become(w *work, wanted *want) {
 	made := p == nil
 	var err error
 	w.running = true
-	a.pool.add(&job{tp: w.tp, do: func() {
+	a.pool.add(&job{tp: w.tp, what: "change its role or settings", do: func() {
 		if made {
 			p, err = a.m.makePartition(w.tp, wanted.topic.ID, existed)
 		}
@@ -140,6 +140,8 @@ func (a *applier) become(w *work, wanted *want) {
 			a.changed = append(a.changed, p)
 		}
 		a.ended = append(a.ended, attempt{w, wanted, err})
+	}, hangs: func(err error) {
+		a.m.served.hangs(wanted.topic.ID, w.tp.Partition, err)
 	}})
 }
 

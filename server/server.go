@@ -280,6 +280,7 @@ func (s *server) startData(ctx context.Context) error {
 			}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
+		MaxHang:     s.values.Duration("varve.partition.hang.max.ms"),
 		Followers:   s.followers(ctx),
 		Throttling:  s.throttling(),
 	})
@@ -324,7 +325,7 @@ func (s *server) prepareRegistration() error {
 	s.registration = metadata.NewRegistration(metadata.RegistrationOptions{
 		PreviousEpoch: previous,
 		Store:         s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
-		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds),
+		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds), Healthy: s.healthy,
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
