@@ -30,7 +30,8 @@ import (
 // Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
 //
 // A replica's fetch reads up to the end of the log, and tells the leader how far the replica is (package replication). It gets no records out
-// of the bucket but OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405), and learns from a tagged field how far the bucket goes.
+// of the bucket but OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405), and learns from a tagged field how far the bucket goes. It waits for news until
+// another request comes on its connection.
 //
 // Not implemented: authorization, quotas.
 func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
@@ -106,9 +107,10 @@ func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *
 // read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others.
 func (b *Broker) read(ctx context.Context, r *Request, req *kmsg.FetchRequest, f *fetched) {
 	replica, isolation := replicaOf(req), isolationOf(req.IsolationLevel)
+	r.setFollower(replica)
+	var hurry <-chan struct{}
 	if replica != nil {
-		isolation = replication.ReadLogEnd
-		r.setFollower(replica)
+		isolation, hurry = replication.ReadLogEnd, r.hurry()
 	}
 	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
 	nearer := b.nearerReplicas(req)
@@ -145,7 +147,7 @@ func (b *Broker) read(ctx context.Context, r *Request, req *kmsg.FetchRequest, f
 	b.partitions.Fetch(ctx, replication.FetchParams{
 		MaxWait:  maxWait,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
-		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11,
+		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11, Hurry: hurry,
 	}, f.partitions, f.results)
 	for i := range f.results {
 		f.news[i] = newsOf(&f.results[i], f.preferred[i])

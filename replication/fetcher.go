@@ -21,8 +21,7 @@ type fetcher struct {
 
 	mu         sync.Mutex
 	partitions map[*Partition]bool
-	stopped    bool               // the last partition has left
-	cancel     context.CancelFunc // of the fetch under way
+	stopped    bool // the last partition has left
 
 	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
 	positions []ReplicaPosition
@@ -63,21 +62,20 @@ func (f *fetcher) remove(p *Partition) bool {
 		return false
 	}
 	f.stopped = true
-	if f.cancel != nil {
-		f.cancel()
-	}
-	f.signal()
+	f.interrupt()
 	return true
 }
 
-// interrupt ends the wait for news of the others, so that new partitions are asked for at once.
+// interrupt ends the wait for news of the others, so that new partitions are asked for at once. The connection and its session stay.
 func (f *fetcher) interrupt() {
+	f.signal()
+	f.conn.Hurry()
+}
+
+func (f *fetcher) isStopped() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cancel != nil {
-		f.cancel()
-	}
-	f.signal()
+	return f.stopped
 }
 
 func (f *fetcher) signal() {
@@ -103,11 +101,10 @@ func (f *fetcher) run(ctx context.Context) {
 		}
 		err := f.fetch(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, err != nil && f.isStopped():
 			return
 		case err == nil:
 			pause.Reset()
-		case errors.Is(err, context.Canceled): // interrupted
 		default:
 			f.failed(err, pause.First())
 			if !f.idle(ctx, pause.Next()) {
@@ -178,14 +175,6 @@ func (f *fetcher) prepare() time.Duration {
 func (f *fetcher) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.m.o.ReplicaMaxWait+fetchGrace)
 	defer cancel()
-	f.mu.Lock()
-	f.cancel = cancel
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		f.cancel = nil
-		f.mu.Unlock()
-	}()
 	select {
 	case <-f.changed: // partitions that came meanwhile are asked for right away
 		return nil
@@ -196,9 +185,6 @@ func (f *fetcher) fetch(ctx context.Context) error {
 		MaxWait: f.wait(), MinBytes: 1, MaxBytes: f.m.o.ReplicaResponseMaxBytes, Positions: f.positions,
 	})
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return context.Canceled
-		}
 		return err
 	}
 	for i := range answers {

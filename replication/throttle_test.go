@@ -272,7 +272,7 @@ func (b *throttleBench) append(t *testing.T, n, batches int) (bytes int64) {
 // follow runs broker 3's fetcher until the test ends.
 func (b *throttleBench) follow(t *testing.T, fetches *atomic.Int64) {
 	t.Helper()
-	f := newFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{loopConn{b.leader}, fetches})
+	f := newFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{newLoopConn(b.leader), fetches})
 	for _, p := range b.followed {
 		f.add(p)
 	}
