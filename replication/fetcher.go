@@ -24,6 +24,7 @@ type fetcher struct {
 	stopped    bool // the last partition has left
 
 	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
+	troubles  map[*Partition]trouble   // partitions of which the newest answer was of no use
 	positions []ReplicaPosition
 	unflushed bool         // some are left out until they are on the disk
 	asked     []*Partition // at the same place as their position
@@ -42,7 +43,7 @@ const (
 func newFetcher(m *Manager, key fetcherKey, conn LeaderConn) *fetcher {
 	return &fetcher{
 		m: m, key: key, conn: conn, changed: make(chan struct{}, 1),
-		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{},
+		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{}, troubles: map[*Partition]trouble{},
 	}
 }
 
@@ -141,6 +142,11 @@ func (f *fetcher) prepare() time.Duration {
 			delete(f.rest, p)
 		}
 	}
+	for p := range f.troubles {
+		if !f.partitions[p] {
+			delete(f.troubles, p)
+		}
+	}
 	for p := range f.partitions {
 		if until, resting := f.rest[p]; resting {
 			if left := until.Sub(now); left > 0 {
@@ -210,14 +216,17 @@ func (f *fetcher) wait() time.Duration {
 func (f *fetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
 	f.m.received(p, len(got.Records))
-	if err := p.replicate(f.positions[got.At], got); err != nil {
-		if errors.Is(err, ErrOffsetMovedToTier) {
-			f.m.restores.add(p)
-		}
-		f.rest[p] = time.Now().Add(partitionRest)
-		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
-		f.m.metrics.followErrors.Inc()
+	err := p.replicate(f.positions[got.At], got)
+	if err == nil {
+		f.goesOn(p)
+		return
 	}
+	if errors.Is(err, ErrOffsetMovedToTier) {
+		f.m.restores.add(p)
+	}
+	f.rest[p] = time.Now().Add(partitionRest)
+	f.m.metrics.followErrors.Inc()
+	f.stuck(p, err)
 }
 
 // failed reports a leader that does not answer.
