@@ -31,7 +31,8 @@ import (
 // Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
 //
 // A replica's fetch reads up to the end of the log, and tells the leader how far the replica is (package replication). It gets no records out
-// of the bucket but OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405), and learns from a tagged field how far the bucket goes.
+// of the bucket but OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405), and learns from a tagged field how far the bucket goes. It waits for news until
+// another request comes on its connection.
 //
 // Not implemented: authorization, quotas.
 func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
@@ -46,7 +47,7 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
 	}
 	f.size(session.targets)
-	b.read(ctx, replica, req, f)
+	b.read(ctx, r, replica, req, f)
 	id, include, code := session.finish(f.news)
 	resp := &fetchResponse{FetchResponse: fetchHead(req, id, code)}
 	for i := range include {
@@ -98,10 +99,11 @@ func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *
 
 // read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others; those that it has
 // elsewhere end it, since the client has to go there.
-func (b *Broker) read(ctx context.Context, replica *metadata.Member, req *kmsg.FetchRequest, f *fetched) {
+func (b *Broker) read(ctx context.Context, r *Request, replica *metadata.Member, req *kmsg.FetchRequest, f *fetched) {
 	isolation := isolationOf(req.IsolationLevel)
+	var hurry <-chan struct{}
 	if replica != nil {
-		isolation = replication.ReadLogEnd
+		isolation, hurry = replication.ReadLogEnd, r.hurry()
 	}
 	maxWait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
 	nearer := b.nearerReplicas(req)
@@ -140,7 +142,7 @@ func (b *Broker) read(ctx context.Context, replica *metadata.Member, req *kmsg.F
 	b.partitions.Fetch(ctx, replication.FetchParams{
 		MaxWait:  maxWait,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
-		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11,
+		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11, Hurry: hurry,
 	}, f.partitions, f.results)
 	for i := range f.results {
 		f.news[i] = newsOf(&f.results[i], f.preferred[i])

@@ -43,6 +43,7 @@ type connection struct {
 	inFlight atomic.Int32   // accepted, not yet answered
 	software atomic.Pointer[Software]
 	follower atomic.Pointer[metadata.Member] // the broker that fetches through it; nil: none
+	hurry    chan struct{}                   // one token: a request has come behind a follower's fetch
 }
 
 // exchange is one request on its way through the connection.
@@ -69,6 +70,7 @@ func newConnection(b *Broker, raw net.Conn, listener *Listener) *connection {
 		broker: b, nc: nc, raw: raw, in: &inbound{Conn: nc}, host: host, listener: listener,
 		log:   b.log.With(slog.String("client", nc.RemoteAddr().String())),
 		queue: make(chan *exchange, max(b.cfg.MaxInFlight-1, 0)),
+		hurry: make(chan struct{}, 1),
 	}
 	c.software.Store(&Software{})
 	return c
@@ -183,7 +185,13 @@ func (c *connection) pass(ctx context.Context, x *exchange) error {
 		defer x.done()
 		return c.guard(ctx, func() error { return c.respond(ctx, x) })
 	}
-	c.inFlight.Add(1)
+	if c.inFlight.Add(1) > 1 {
+		// A follower that asks again before it has the answer has something new to ask for. Others do not look at the token.
+		select {
+		case c.hurry <- struct{}{}:
+		default:
+		}
+	}
 	select {
 	case c.queue <- x:
 		return nil

@@ -349,13 +349,15 @@ func TestSoftwareIsRemembered(t *testing.T) {
 	})
 }
 
-// A follower that breaks off is told of; a consumer's end, and the listener's own, are not news.
+// A follower that breaks off is told of; a consumer's end, the listener's own, and that of a follower that has taken its leave are not news.
 func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, nil)
 		b.override(serve(4, 18, func(_ *Broker, _ context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
 			if m := (&metadata.Member{Broker: req.ReplicaState.ID, Epoch: req.ReplicaState.Epoch}); m.Broker >= 0 {
 				r.setFollower(m)
+			} else {
+				r.setFollower(nil)
 			}
 			return req.ResponseKind()
 		}))
@@ -375,7 +377,11 @@ func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
 			return c
 		}
 		stays := fetch("client:1", 3, 8)
-		for _, c := range []*client{fetch("client:2", 2, 7), fetch("client:3", -1, -1)} {
+		leaves := fetch("client:4", 4, 9)
+		last := kmsg.NewPtrFetchRequest()
+		last.Version, last.ReplicaState.ID, last.ReplicaState.Epoch = 17, -1, -1
+		leaves.call(2, last)
+		for _, c := range []*client{fetch("client:2", 2, 7), fetch("client:3", -1, -1), leaves} {
 			_ = c.Close()
 		}
 		synctest.Wait()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -81,7 +82,8 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	t.Cleanup(func() { _ = bucket.Close() })
 	c.manager = replication.New(replication.Options{
 		BrokerID: 1, Storage: c.storage, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
-		Tier: tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
+		Tier:      tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return c.follower.Image().Brokers[1].Epoch }},
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -249,4 +251,45 @@ func valuesOf(t testing.TB, records []byte) []string {
 		records = rest
 	}
 	return out
+}
+
+// A follower's fetch that waits is answered when the next request comes on its connection; a consumer's waits on.
+func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
+	c := newDataClusterOf(t, 2, vfs.NewMem())
+	spec := metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}}
+	created := c.Broker.create(t.Context(), []metadata.TopicSpec{spec}, false)[0]
+	if created.Err != nil {
+		t.Fatal(created.Err)
+	}
+	id := created.ID
+	r := serveOn(t, c.Broker)
+	for _, replica := range []int32{2, -1} {
+		conn := r.dial(t, "client:"+strconv.Itoa(int(3+replica)))
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.ReplicaState.ID, req.ReplicaState.Epoch = 17, replica, 1
+		req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 3_600_000, 1, 1<<20
+		topic := kmsg.NewFetchRequestTopic()
+		topic.TopicID = id
+		part := kmsg.NewFetchRequestTopicPartition()
+		part.PartitionMaxBytes = 1 << 20
+		topic.Partitions = append(topic.Partitions, part)
+		req.Topics = append(req.Topics, topic)
+		next := kmsg.NewPtrFetchRequest()
+		next.Version, next.SessionEpoch, next.ReplicaState.ID, next.ReplicaState.Epoch = 17, -1, replica, 1
+		wait := time.Minute
+		if replica < 0 {
+			wait = 100 * time.Millisecond
+		}
+		conn.send(1, req)
+		conn.send(2, next)
+		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := conn.receive()
+		if answered := err == nil && got == 1; answered != (replica >= 0) {
+			t.Errorf("replica %d: received %d, %v", replica, got, err)
+		}
+		_ = conn.Close()
+	}
+	r.finish(t, c.Broker)
 }

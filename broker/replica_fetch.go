@@ -25,6 +25,7 @@ func isReplica(req *kmsg.FetchRequest) bool {
 func (b *Broker) admitReplica(ctx context.Context, r *Request, req *kmsg.FetchRequest) (*metadata.Member, protocol.ErrorCode) {
 	switch {
 	case !isReplica(req):
+		r.setFollower(nil)
 		return nil, protocol.None
 	case r.Listener != b.cfg.InterBrokerListener:
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a replica's fetch is refused: it came to a listener that brokers do not use",

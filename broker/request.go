@@ -45,7 +45,16 @@ func (r *Request) setSoftware(s Software) {
 	}
 }
 
-// setFollower keeps which broker fetches through the connection.
+// hurry has a token when the follower that fetches through the connection does not want to wait any longer.
+func (r *Request) hurry() <-chan struct{} {
+	if r.conn == nil {
+		return nil
+	}
+	return r.conn.hurry
+}
+
+// setFollower keeps which broker fetches through the connection; nil: none any more. With a last fetch that names no replica a follower
+// takes its leave: that the connection ends then says nothing of its process.
 func (r *Request) setFollower(m *metadata.Member) {
 	if r.conn != nil {
 		r.conn.follower.Store(m)

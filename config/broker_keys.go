@@ -115,6 +115,9 @@ func brokerKeys() []Key {
 			"After how many appended bytes of a segment they begin to be written to the disk, on Linux, so that a later fsync has little left to do. Nothing waits for that; 0 leaves the time to the system."),
 		nullKey(brokerKey("varve.lost.log.dirs", List, "", "", validator{},
 			"Ids (directory.id) of log directories that are gone for good: partitions that were there begin anew, empty. One start with it is enough.")),
+		brokerKey("varve.partition.hang.max.ms", Long, "10000", "ms", atLeast(100),
+			"How long an append, a sync of flush.messages=1, a role change or the deletion of a partition may stand still. After that this broker does not renew "+
+				"its registration until it moves again, so that other brokers take over."),
 
 		// Groups.
 		brokerKey("group.initial.rebalance.delay.ms", Int, "3000", "ms", atLeast(0),

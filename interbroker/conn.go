@@ -44,19 +44,28 @@ type Conn struct {
 	broker  metadata.Broker
 	format  *kmsg.RequestFormatter
 	conn    net.Conn
-	next    int32 // correlation id
+	replica bool    // a follower's fetch was sent over it
+	pending pending // what Hurry, from another goroutine, may see
 	request []byte
 	answer  []byte
 	session session
 	fetched []replication.ReplicaFetched
 }
 
-// Close closes the connection.
+// Close closes the connection in order: a leader learns that its follower is not gone.
 func (c *Conn) Close() {
+	if c.conn != nil && c.replica {
+		c.takeLeave()
+	}
+	c.drop()
+}
+
+// drop closes the connection as it is.
+func (c *Conn) drop() {
 	if c.conn != nil {
 		_ = c.conn.Close() // nothing is in flight that anybody waits for
 	}
-	c.conn = nil
+	c.conn, c.replica = nil, false
 	c.session = session{}
 }
 
@@ -93,8 +102,9 @@ func (d Dialer) connect(ctx context.Context, l metadata.Listener) (net.Conn, err
 	return secure, nil
 }
 
-// exchange sends a request and returns the body of its answer. After an error the connection is closed.
-func (c *Conn) exchange(ctx context.Context, req kmsg.Request) (body []byte, err error) {
+// exchange sends a request and returns the body of its answer. After an error the connection is closed. The wait for the answer to a
+// follower's fetch can be ended, see Hurry; replica is nil for other requests.
+func (c *Conn) exchange(ctx context.Context, req kmsg.Request, replica *metadata.Member) (body []byte, err error) {
 	if err = c.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -107,38 +117,60 @@ func (c *Conn) exchange(ctx context.Context, req kmsg.Request) (body []byte, err
 		}
 		if err != nil {
 			body = nil
-			c.Close()
+			c.pending.ends()
+			c.drop()
 			if cause := ctx.Err(); cause != nil {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
 			err = fmt.Errorf("%s at broker %d: %w: %w", protocol.APIName(req.Key()), c.broker.ID, replication.ErrUnreachable, err)
 		}
 	}()
-	c.next++
-	c.request = c.format.AppendRequest(c.request[:0], req, c.next)
+	id := c.pending.nextID()
+	c.request = c.format.AppendRequest(c.request[:0], req, id)
 	if _, err = conn.Write(c.request); err != nil {
 		return nil, err
 	}
-	var size [4]byte
-	if _, err = io.ReadFull(conn, size[:]); err != nil {
+	if replica != nil {
+		c.replica = true
+		c.pending.begins(conn, *replica)
+	}
+	if body, err = c.receive(id); err != nil || replica == nil {
+		return body, err
+	}
+	return body, c.skip(c.pending.ends())
+}
+
+// receive reads the answer to a request.
+func (c *Conn) receive(id int32) (body []byte, err error) {
+	n, err := c.readHead(id)
+	if err != nil {
 		return nil, err
 	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n < 5 || n > maxResponse {
-		return nil, fmt.Errorf("the answer announces %d bytes", n)
-	}
-	if cap(c.answer) < int(n) || cap(c.answer) > keptBuffer && int(n) < keptBuffer/4 {
-		c.answer = make([]byte, n, max(int(n), 64<<10))
+	if cap(c.answer) < n || cap(c.answer) > keptBuffer && n < keptBuffer/4 {
+		c.answer = make([]byte, n, max(n, 64<<10))
 	}
 	c.answer = c.answer[:n]
-	if _, err = io.ReadFull(conn, c.answer); err != nil {
+	if _, err = io.ReadFull(c.conn, c.answer); err != nil {
 		return nil, err
 	}
-	if got := int32(binary.BigEndian.Uint32(c.answer)); got != c.next {
-		return nil, fmt.Errorf("the answer has correlation id %d, %d was asked", got, c.next)
+	return c.answer, nil
+}
+
+// readHead reads the beginning of the answer to a request and returns how many bytes follow.
+func (c *Conn) readHead(id int32) (int, error) {
+	var head [9]byte // size, correlation id, number of tagged fields
+	if _, err := io.ReadFull(c.conn, head[:]); err != nil {
+		return 0, err
 	}
-	if c.answer[4] != 0 {
-		return nil, errors.New("the answer's header has tagged fields, which none is known of")
+	n := binary.BigEndian.Uint32(head[:])
+	if n < 5 || n > maxResponse {
+		return 0, fmt.Errorf("the answer announces %d bytes", n)
 	}
-	return c.answer[5:], nil
+	if got := int32(binary.BigEndian.Uint32(head[4:])); got != id {
+		return 0, fmt.Errorf("the answer has correlation id %d, %d was asked", got, id)
+	}
+	if head[8] != 0 {
+		return 0, errors.New("the answer's header has tagged fields, which none is known of")
+	}
+	return int(n) - 5, nil
 }

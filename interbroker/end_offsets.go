@@ -35,7 +35,7 @@ func (d Dialer) EndOffsets(ctx context.Context, leader metadata.Broker, tps []me
 		p.Partition, p.Timestamp = tp.Partition, replication.LatestTimestamp
 		req.Topics[at].Partitions = append(req.Topics[at].Partitions, p)
 	}
-	body, err := c.exchange(ctx, req)
+	body, err := c.exchange(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (c *Conn) Fetch(ctx context.Context, r *replication.ReplicaFetch) ([]replic
 			}
 			return nil, fmt.Errorf("fetch from broker %d: %s", c.broker.ID, code)
 		default:
-			c.Close()
+			c.drop()
 			return nil, fmt.Errorf("fetch from broker %d: %s", c.broker.ID, code)
 		}
 	}
@@ -62,13 +62,16 @@ func (c *Conn) fetch(ctx context.Context, r *replication.ReplicaFetch) (*kmsg.Fe
 	req.MaxWaitMillis = int32(r.MaxWait / time.Millisecond)
 	req.MinBytes, req.MaxBytes = r.MinBytes, r.MaxBytes
 	c.session.ask(req, r.Positions)
-	body, err := c.exchange(ctx, req)
+	if c.pending.takeHurry() {
+		req.MaxWaitMillis = 0
+	}
+	body, err := c.exchange(ctx, req, &r.Replica)
 	if err != nil {
 		return nil, err
 	}
 	resp := req.ResponseKind().(*kmsg.FetchResponse)
 	if err = resp.ReadFrom(body); err != nil {
-		c.Close()
+		c.drop()
 		return nil, fmt.Errorf("fetch from broker %d: read the answer: %w", c.broker.ID, err)
 	}
 	if c.session.epoch == 0 {

@@ -39,7 +39,7 @@ func (d Dialer) LogEnds(ctx context.Context, broker metadata.Broker, tps []metad
 		p.Partition, p.LeaderEpoch, p.CurrentLeaderEpoch = tp.Partition, math.MaxInt32, -1
 		req.Topics[at].Partitions = append(req.Topics[at].Partitions, p)
 	}
-	body, err := c.exchange(ctx, req)
+	body, err := c.exchange(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}

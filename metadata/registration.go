@@ -41,6 +41,10 @@ type RegistrationOptions struct {
 	// Registered is called after every registration, with its epoch; nil: nobody is.
 	Registered func(epoch int64)
 	Features   map[string]FeatureRange // what the broker supports; Supported if nil
+	// Healthy is asked before each renewal; nil means always. While it returns an
+	// error the registration is not renewed: it lapses, unless that passes soon, and
+	// others take over. Afterwards the broker registers again. It must not block.
+	Healthy func() error
 }
 
 // Past is what a broker's directories have kept of its earlier registrations; the
@@ -61,6 +65,9 @@ type Registration struct {
 	self   Broker
 	seeds  []int32
 	told   func(epoch int64)
+	// healthy and unwell are Run's.
+	healthy func() error
+	unwell  bool
 
 	// writing is held over each write of the key, so that an older value never
 	// follows a newer one. It comes before mu.
@@ -85,7 +92,7 @@ func NewRegistration(o RegistrationOptions) *Registration {
 		o.Features = Supported()
 	}
 	r := &Registration{
-		store: o.Store, ttl: o.TTL, now: o.Now, logger: o.Logger, seeds: o.Seeds,
+		store: o.Store, ttl: o.TTL, now: o.Now, logger: o.Logger, seeds: o.Seeds, healthy: o.Healthy,
 		self: Broker{
 			ID: o.BrokerID, Incarnation: rand.Text(), DirectoryID: o.DirectoryID,
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,
@@ -180,6 +187,9 @@ func (r *Registration) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-renewals.C:
+		}
+		if !r.mayRenew() {
+			continue
 		}
 		for {
 			err := r.renew(ctx)
@@ -299,6 +309,23 @@ func (r *Registration) Deregister(ctx context.Context) error {
 			return fmt.Errorf("deregister broker %d: %w", r.self.ID, err)
 		}
 	}
+}
+
+// mayRenew tells whether the broker is fit to count as alive.
+func (r *Registration) mayRenew() bool {
+	var err error
+	if r.healthy != nil {
+		err = r.healthy()
+	}
+	switch {
+	case err != nil && !r.unwell:
+		r.logger.Error("this broker does not renew its registration, so that others take over",
+			slog.Int("broker_id", int(r.self.ID)), slog.Any("error", err))
+	case err == nil && r.unwell:
+		r.logger.Warn("this broker renews its registration again", slog.Int("broker_id", int(r.self.ID)))
+	}
+	r.unwell = err != nil
+	return err == nil
 }
 
 func (r *Registration) renew(ctx context.Context) error {

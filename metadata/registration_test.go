@@ -114,6 +114,50 @@ func (s *flakyStore) KeepAlive(ctx context.Context, id LeaseID) error {
 	return s.Store.KeepAlive(ctx, id)
 }
 
+// A broker that is not well lets its registration lapse, and registers again when it is.
+func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		var unwell atomic.Bool
+		r := NewRegistration(RegistrationOptions{
+			Store: c.store, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
+			Healthy: func() error {
+				if unwell.Load() {
+					return errors.New("a disk hangs")
+				}
+				return nil
+			},
+		})
+		epoch, err := r.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		background(t, r.Run)
+		at := func(d time.Duration) int64 {
+			time.Sleep(d)
+			synctest.Wait()
+			return c.follower.Image().Brokers[1].Epoch
+		}
+		if got := at(time.Minute); got != epoch {
+			t.Errorf("well: broker epoch %d, was %d", got, epoch)
+		}
+		unwell.Store(true)
+		at(DefaultLeaseTTL / 2)
+		unwell.Store(false)
+		if got := at(time.Minute); got != epoch {
+			t.Errorf("unwell for less than the lease: broker epoch %d, was %d", got, epoch)
+		}
+		unwell.Store(true)
+		if got := at(time.Minute); got != 0 {
+			t.Errorf("unwell, and still registered at epoch %d", got)
+		}
+		unwell.Store(false)
+		if got := at(DefaultLeaseTTL); got <= epoch {
+			t.Errorf("well again: broker epoch %d, was %d", got, epoch)
+		}
+	})
+}
+
 func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &flakyStore{Store: memStore(t)}

@@ -407,14 +407,14 @@ func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
 			}
 			continue
 		}
-		if counted := counted(t, b.metrics.truncationsBelowHigh) + counted(t, b.metrics.restarts); err != nil || counted != 1 {
+		if counted := counterOf(t, b.metrics.truncationsBelowHigh) + counterOf(t, b.metrics.restarts); err != nil || counted != 1 {
 			t.Errorf("%s: %v, counted %v", name, err, counted)
 		}
 	}
 }
 
-// counted is the value of a counter.
-func counted(t *testing.T, c prometheus.Counter) float64 {
+// counterOf is the value of a counter.
+func counterOf(t *testing.T, c prometheus.Counter) float64 {
 	t.Helper()
 	var m dto.Metric
 	if err := c.Write(&m); err != nil {

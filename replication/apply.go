@@ -2,40 +2,47 @@ package replication
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/storage"
-	"github.com/varvelog/varve/tiering"
 )
 
-// applyParallel is how many partitions are created or deleted at a time.
-const applyParallel = 16
-
-// applier makes the partitions follow the images. One goroutine, Manager.Run, owns it.
+// applier makes the partitions follow the images. It holds what each partition has to become, of
+// which a newer image's wish replaces an older one, and has a pool see to that. The goroutine of
+// Manager.Run owns the applier and never waits for a partition: what may hang, on a lock, a disk or
+// a bucket, is a job of the pool, and what the jobs lead to is done here when they end. So one
+// partition that hangs holds up no other.
 type applier struct {
-	m *Manager
+	m     *Manager
+	pool  *pool
+	image *metadata.Image // the newest
 	// topics are all topics of the last image.
 	topics                        map[metadata.TopicID]*appliedTopic
 	brokerConfigs, defaultConfigs map[string]string
 	began                         bool // the first image was applied: partitions that come now are new
 	straysSettled                 bool // every log on the disk is a partition's, or was set aside
+	lookAgain                     bool // the image does not have what was made meanwhile
+
+	works   map[metadata.TopicPartition]*work // see work.go; at rest there are none
+	cares   map[*Partition]*care              // see care.go; at rest there are none
+	early   map[*work]int64                   // those that wait for this broker's registration
+	retries []retry
+
+	added, changed []*Partition // that publish shows
+	ended          []attempt    // that publish settles afterwards
+	totals         counted
 }
 
-// appliedTopic is a topic as its partitions last followed it. Images share what did not change, so that a topic is the same pointer until
-// something of it does.
+// appliedTopic is a topic as its partitions last followed it. Images share what did not change, so
+// that a topic is the same pointer until something of it does.
 type appliedTopic struct {
 	topic   *metadata.Topic
 	configs map[string]string
 	unread  bool // settings of it could not be read
-	settled bool // all partitions are what the topic says
 }
 
 // has tells whether the topic was applied with a partition as of a revision.
@@ -45,226 +52,141 @@ func (t *appliedTopic) has(number int32, revision int64) bool {
 }
 
 func newApplier(m *Manager) applier {
-	return applier{m: m, topics: map[metadata.TopicID]*appliedTopic{}}
+	return applier{
+		m: m, pool: newPool(), topics: map[metadata.TopicID]*appliedTopic{},
+		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{}, early: map[*work]int64{},
+	}
 }
 
-// change is one partition that must become what the image says.
-type change struct {
-	topic     *metadata.Topic
-	number    int32
-	partition *Partition // nil: to be created
-	config    *Config
-	err       error
+// round is one image's changes. Its time ends with the last of them.
+type round struct {
+	start   time.Time
+	left    int
+	seconds prometheus.Histogram
 }
 
-// apply makes the partitions what the image says, as far as it can, and tells which topics lack something.
-func (a *applier) apply(ctx context.Context, image *metadata.Image) map[metadata.TopicID]error {
-	start := time.Now()
-	doomed := a.doomed(image)
-	failed := a.delete(ctx, doomed)
-	if err := a.settleStrays(ctx, image); err != nil {
-		failed[metadata.TopicID{}] = err // no topic's: the image is looked at again
+func (r *round) begin() { r.left++ }
+
+func (r *round) end() {
+	if r.left--; r.left == 0 {
+		r.seconds.Observe(time.Since(r.start).Seconds())
+	}
+}
+
+// apply has the partitions become what the image says.
+func (a *applier) apply(ctx context.Context, image *metadata.Image) {
+	a.image, a.lookAgain = image, false
+	r := &round{start: time.Now(), seconds: a.m.metrics.applySeconds}
+	a.delete(a.doomed(image), r)
+	if err := a.settleStrays(image); err != nil {
+		a.retry(time.Now().Add(retryMin), func() { a.lookAgain = true })
 	}
 	a.forget(image)
-	changes := a.changes(image)
-	defer func() { a.began = true }()
-	if len(doomed) == 0 && len(changes) == 0 {
-		return failed
-	}
-	a.execute(ctx, image, changes)
-	a.publish(image, changes)
-	for _, c := range changes {
-		a.settle(c, failed)
-	}
-	a.m.metrics.applySeconds.Observe(time.Since(start).Seconds())
-	a.count()
-	return failed
+	a.abandon(image)
+	a.follow(image, r)
+	a.began = true
 }
 
-// settle notes how a change went, so that a topic that lacks something is looked at again.
-func (a *applier) settle(c *change, failed map[metadata.TopicID]error) {
-	if c.err == nil {
-		return
-	}
-	a.topics[c.topic.ID].settled = false
-	if errors.Is(c.err, errNotElected) {
-		return // the next image decides
-	}
-	failed[c.topic.ID] = errors.Join(failed[c.topic.ID], c.err)
-}
-
-// changes lists the partitions that are not what the image says.
-func (a *applier) changes(image *metadata.Image) []*change {
+// follow wants the partitions that are not what the image says to become that.
+func (a *applier) follow(image *metadata.Image, r *round) {
 	brokerChanged := !maps.Equal(a.brokerConfigs, image.BrokerConfigs(a.m.o.BrokerID)) ||
 		!maps.Equal(a.defaultConfigs, image.DefaultBrokerConfigs())
 	if m := a.m; m.o.Rates != nil && (brokerChanged || !a.began) {
 		m.throttles.setRates(m.o.Rates(image))
 	}
 	a.brokerConfigs, a.defaultConfigs = image.BrokerConfigs(a.m.o.BrokerID), image.DefaultBrokerConfigs()
-	hosted := a.m.index.Load()
-	var changes []*change
 	for topic := range image.Topics() {
 		overrides := image.TopicConfigs(topic.Name)
-		t := a.topics[topic.ID]
+		known := a.topics[topic.ID]
 		unread := image.SettingsUnreadable(topic.Name, a.m.o.BrokerID)
-		same := t != nil && t.settled && !brokerChanged && t.unread == unread && maps.Equal(t.configs, overrides)
-		if same && t.topic == topic {
+		same := known != nil && !brokerChanged && known.unread == unread && maps.Equal(known.configs, overrides)
+		if same && known.topic == topic {
 			continue
 		}
-		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, unread: unread, settled: true} // settle takes that back if something fails
-		config := a.configOf(image, topic.Name)
-		for number := range int32(len(topic.Partitions)) {
-			if state := &topic.Partitions[number]; state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
-				continue
-			}
-			c := &change{topic: topic, number: number, config: &config}
-			c.partition, _ = hosted.byID[topic.ID].partition(number)
-			if same && c.partition != nil && t.has(number, topic.Partitions[number].Revision) {
-				continue
-			}
-			changes = append(changes, c)
+		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, unread: unread}
+		if !same {
+			known = nil
 		}
-	}
-	return changes
-}
-
-// execute carries the changes out, many at a time.
-func (a *applier) execute(ctx context.Context, image *metadata.Image, changes []*change) {
-	var g errgroup.Group
-	g.SetLimit(applyParallel)
-	for _, c := range changes {
-		g.Go(func() error {
-			c.err = a.one(image, c)
-			if c.err != nil && !errors.Is(c.err, errNotElected) {
-				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "partition cannot be served, trying again soon",
-					slog.String("topic", c.topic.Name), slog.Int("partition", int(c.number)), slog.Any("error", c.err))
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // errors are in the changes
-}
-
-// errNotElected says that the image does not say who leads, or names this broker as it was before it restarted.
-var errNotElected = errors.New("no leader is elected yet")
-
-// one makes one partition what the image says.
-func (a *applier) one(image *metadata.Image, c *change) error {
-	tp := metadata.TopicPartition{Topic: c.topic.Name, Partition: c.number}
-	if c.partition == nil {
-		create := a.m.o.Storage.Create
-		if !a.began {
-			create = a.m.o.Storage.Reopen
-		}
-		log, err := create(tp.Topic, tp.Partition, c.topic.ID)
-		if err != nil {
-			return fmt.Errorf("create log of %s: %w", tp, err)
-		}
-		c.partition = a.m.newPartition(tp, c.topic.ID, log)
-	}
-	p := c.partition
-	p.configure(c.config)
-	state := &c.topic.Partitions[c.number]
-	was := p.role.Load()
-	leader, elected := image.Leader(state)
-	switch {
-	case elected && leader.ID == a.m.o.BrokerID, was.leader && state.Leader == a.m.o.BrokerID && was.epoch == state.LeaderEpoch:
-		// The second case: this broker's registration has lapsed. Until somebody else is elected it leads on, see the design's I6.
-		if err := p.lead(roleOf(state)); err != nil {
-			return err
-		}
-		a.attach(p, was)
-		return nil
-	}
-	p.resign(roleOf(state))
-	a.attach(p, was)
-	if !elected {
-		return fmt.Errorf("%s: %w", tp, errNotElected)
-	}
-	return nil
-}
-
-// attach hands the log to the remote tier, again at every new epoch: to be uploaded by the leader, to be read on a follower.
-func (a *applier) attach(p *Partition, was *role) {
-	r := p.role.Load()
-	switch {
-	case p.tier == nil, p.log.Offline() != nil:
-		return
-	case p.attached && was.leader == r.leader && was.epoch == r.epoch:
-		return
-	case !p.attached && !p.config.Load().Log.RemoteStorageEnable && p.log.StartOffset() == p.log.LocalStartOffset():
-		return // the topic has no remote tier, and had none
-	}
-	partition := tiering.Partition{
-		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
-		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote, CommittedEnd: p.tierEnd.Store,
-	}
-	if r.leader {
-		p.tier.Attach(partition)
-	} else {
-		p.tier.Follow(partition)
-	}
-	p.attached = true
-}
-
-// publish shows clients what has changed, tells the listeners, and has the fetchers follow whoever leads now.
-func (a *applier) publish(image *metadata.Image, changes []*change) {
-	next := a.m.index.Load().edit()
-	for _, c := range changes {
-		if c.partition != nil {
-			next.add(c.partition)
-		}
-	}
-	a.m.index.Store(&next.index)
-	a.m.traffic.keep(next.byID)
-	for _, c := range changes {
-		if c.partition != nil {
-			a.tell(c.partition)
-		}
-	}
-	a.m.fetchers.assign(image, changes)
-}
-
-// tell informs the topic's listener, if the partition has a role that it was not told of.
-func (a *applier) tell(p *Partition) {
-	l := a.m.listeners[p.tp.Topic]
-	if l == nil {
-		return
-	}
-	switch r := p.role.Load(); {
-	case r.leader && (!p.told.leader || p.told.epoch != r.epoch):
-		l.OnElected(p.tp.Partition, r.epoch)
-		p.told = *r
-	case !r.leader && p.told.leader:
-		l.OnResigned(p.tp.Partition)
-		p.told = *r
+		a.followTopic(image, topic, known, r)
 	}
 }
 
-func (a *applier) count() {
-	hosted, led, under := 0, 0, 0
-	for p := range a.m.Partitions() {
-		hosted++
-		r := p.role.Load()
-		if !r.leader {
+// followTopic is follow for one topic. known is the topic as its partitions follow it already, nil if
+// they have to look at all of it.
+func (a *applier) followTopic(image *metadata.Image, topic *metadata.Topic, known *appliedTopic, r *round) {
+	config := a.configOf(image, topic.Name)
+	hosted := a.m.index.Load().byID[topic.ID]
+	for number := range int32(len(topic.Partitions)) {
+		state := &topic.Partitions[number]
+		if state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
 			continue
 		}
-		led++
-		if len(r.isr) < len(r.replicas) {
-			under++
+		p, _ := hosted.partition(number)
+		tp := metadata.TopicPartition{Topic: topic.Name, Partition: number}
+		if known != nil && known.has(number, state.Revision) && (p != nil || a.works[tp].makes(topic.ID)) {
+			continue
 		}
+		a.want(tp, p, &want{image: image, topic: topic, config: &config, round: r})
 	}
-	a.m.metrics.underReplicated.Set(float64(under))
-	a.m.metrics.partitions.Set(float64(hosted))
-	a.m.metrics.leaders.Set(float64(led))
 }
 
-func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles, traffic: m.traffic.of(tp.Topic, id)}
-	if m.o.Cluster != nil {
-		p.image = m.o.Cluster.Image
+// abandon lets go of partitions that could not be made yet and that the image has here no more.
+func (a *applier) abandon(image *metadata.Image) {
+	for _, w := range a.works {
+		if w.want != nil && !w.running && w.partition == nil && !a.here(image, w.want.topic.ID, w.tp) {
+			a.overtake(w)
+			a.m.served.forget(w.want.topic.ID, w.tp.Partition)
+			w.want = nil
+			a.advance(w)
+		}
 	}
-	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
-	log.OnFlush(p.flushed)
-	return p
+}
+
+// here tells whether the image has a partition on this broker, or does not know where it is.
+func (a *applier) here(image *metadata.Image, id metadata.TopicID, tp metadata.TopicPartition) bool {
+	topic, ok := image.TopicByID(id)
+	return ok && !a.leftUs(topic, tp.Partition)
+}
+
+// retry is something to be tried again. try must do nothing if that is not due any more.
+type retry struct {
+	due time.Time
+	try func()
+}
+
+func (a *applier) retry(due time.Time, try func()) { a.retries = append(a.retries, retry{due, try}) }
+
+// earlyInterval is how soon partitions that wait for this broker's registration are looked at again.
+const earlyInterval = 20 * time.Millisecond
+
+// proceed takes over what the pool has done and does what is due. It returns how long it may take
+// until it is called again.
+func (a *applier) proceed(ctx context.Context) time.Duration {
+	for _, j := range a.pool.take() {
+		j.then()
+	}
+	now, wait := time.Now(), time.Hour
+	due := a.retries
+	a.retries = nil
+	for _, r := range due {
+		if left := r.due.Sub(now); left > 0 {
+			a.retries = append(a.retries, r)
+			wait = min(wait, left)
+		} else {
+			r.try()
+		}
+	}
+	if len(a.early) > 0 {
+		a.lookAtEarly()
+		wait = min(wait, earlyInterval)
+	}
+	a.publish()
+	if a.lookAgain {
+		a.apply(ctx, a.image)
+		a.publish()
+	}
+	if a.pool.relieve(now) {
+		wait = min(wait, poolPatience)
+	}
+	return wait
 }

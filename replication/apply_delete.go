@@ -1,14 +1,10 @@
 package replication
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
@@ -78,11 +74,11 @@ func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
 	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
 }
 
-// delete ends partitions: first for clients, then for the tier, then on disk.
-func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.TopicID]error {
-	failed := map[metadata.TopicID]error{}
+// delete ends partitions: first for clients, which is done when it returns, then for the tier and on
+// the disk.
+func (a *applier) delete(doomed []*Partition, r *round) {
 	if len(doomed) == 0 {
-		return failed
+		return
 	}
 	next := a.m.index.Load().edit()
 	for _, p := range doomed {
@@ -90,47 +86,46 @@ func (a *applier) delete(ctx context.Context, doomed []*Partition) map[metadata.
 	}
 	a.m.index.Store(&next.index)
 	a.m.fetchers.drop(doomed)
-	var mu sync.Mutex
-	var g errgroup.Group
-	g.SetLimit(applyParallel)
 	for _, p := range doomed {
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
-		a.tell(p)
-		g.Go(func() error {
-			if p.attached {
-				p.tier.Detach(p.tp)
-			}
-			if err := a.m.deleteLog(ctx, p); err != nil {
-				a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "files of a partition that is gone cannot be taken away, setting them aside soon",
-					slog.String("partition", p.tp.String()), slog.Any("error", err))
-				mu.Lock()
-				defer mu.Unlock()
-				failed[p.topicID] = errors.Join(failed[p.topicID], err)
-			}
-			return nil
-		})
+		w := a.workOf(p.tp, p)
+		if w.makes(p.topicID) {
+			a.overtake(w)
+			w.want = nil
+		}
+		a.m.served.forget(p.topicID, p.tp.Partition)
+		w.partition, w.doomed = p, r
+		r.begin()
+		a.advance(w)
 	}
-	_ = g.Wait() // errors are in failed
-	if len(failed) > 0 {
-		a.straysSettled = false // the logs are still there, and no partition has them
+	a.keepTraffic()
+}
+
+// keepTraffic forgets the counters of topics that have no partition here any more.
+func (a *applier) keepTraffic() {
+	making := map[metadata.TopicID]bool{}
+	for _, w := range a.works {
+		if w.want != nil {
+			making[w.want.topic.ID] = true
+		}
 	}
-	return failed
+	hosted := a.m.index.Load().byID
+	a.m.traffic.keep(func(id metadata.TopicID) bool { return hosted[id] != nil || making[id] })
 }
 
 // deleteLog deletes the log of a partition that is out of service and that the tier has let go of, or sets it aside.
-func (m *Manager) deleteLog(ctx context.Context, p *Partition) error {
+func (m *Manager) deleteLog(p *Partition) error {
 	if p.aside != "" {
-		return m.setAside(ctx, p.tp, p.topicID, p.aside)
+		return m.setAside(p.tp, p.topicID, p.aside)
 	}
 	return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
 }
 
 // setAside keeps a log of which no event says that it was deleted.
-func (m *Manager) setAside(ctx context.Context, tp metadata.TopicPartition, id metadata.TopicID, why string) error {
+func (m *Manager) setAside(tp metadata.TopicPartition, id metadata.TopicID, why string) error {
 	if err := m.o.Storage.SetAside(tp.Topic, tp.Partition, why); err != nil {
 		return fmt.Errorf("set log of %s aside: %w", tp, err)
 	}
-	m.o.Logger.LogAttrs(ctx, slog.LevelWarn, "stray log set aside: see varve log strays",
+	m.o.Logger.Warn("stray log set aside: see varve log strays",
 		slog.String("partition", tp.String()), slog.String("topic_id", id.String()), slog.String("reason", why))
 	return nil
 }
@@ -138,27 +133,32 @@ func (m *Manager) setAside(ctx context.Context, tp metadata.TopicPartition, id m
 // settleStrays looks at logs on the disk that no partition has: those of topics that were deleted, or moved away, while this broker
 // was down, are set aside. It does so with the first image and, as long as images are incomplete or a log stays where it
 // is, with those that follow. After an error the caller tries again.
-func (a *applier) settleStrays(ctx context.Context, image *metadata.Image) error {
+func (a *applier) settleStrays(image *metadata.Image) error {
 	if a.straysSettled {
 		return nil
 	}
 	var errs []error
+	settled := !image.Incomplete()
 	for _, log := range slices.Collect(a.m.o.Storage.Logs()) {
 		id, tp := metadata.TopicID(log.TopicID()), metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()}
 		if p, hosted := a.m.PartitionByID(id, tp.Partition); hosted && p.log == log {
 			continue
 		}
+		if a.works[tp] != nil { // a partition comes or goes; its log is no stray yet
+			settled = false
+			continue
+		}
 		switch why, known := a.whyStray(image, log); {
 		case why != "":
-			errs = append(errs, a.m.setAside(ctx, tp, id, why))
+			errs = append(errs, a.m.setAside(tp, id, why))
 		case !known:
 			log.SetConfig(storage.KeepAll(log.Config())) // its topic's settings are unknown as well
 		}
 	}
 	err := errors.Join(errs...)
-	a.straysSettled = err == nil && !image.Incomplete()
+	a.straysSettled = err == nil && settled
 	if err != nil {
-		a.m.o.Logger.LogAttrs(ctx, slog.LevelError, "stray logs cannot be set aside, trying again soon", slog.Any("error", err))
+		a.m.o.Logger.Error("stray logs cannot be set aside, trying again soon", slog.Any("error", err))
 	}
 	return err
 }

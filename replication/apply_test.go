@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,9 @@ type cluster struct {
 	dirs     []string // none: /data
 	id       string
 	tier     *fakeTier
+	remote   tier         // in the place of tier, unless it is nil
+	epoch    atomic.Int64 // of broker 1's process
+	maxHang  time.Duration
 
 	storage *storage.Manager
 	m       *Manager
@@ -57,6 +61,7 @@ func (c *cluster) register() *metadata.Registration {
 	})
 	epoch, err := r.Register(c.t.Context())
 	if err == nil {
+		c.epoch.Store(epoch)
 		_, err = c.follower.WaitRevision(c.t.Context(), epoch)
 	}
 	if err != nil {
@@ -79,8 +84,13 @@ func testConfig(image *metadata.Image, topic string) Config {
 func (c *cluster) start(listeners map[string]Listener) {
 	c.t.Helper()
 	c.storage = openStorage(c.t, c.fs, c.id, c.dirs...)
+	remote := c.remote
+	if remote == nil {
+		remote = c.tier
+	}
 	c.m = New(Options{
-		BrokerID: 1, Storage: c.storage, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		BrokerID: 1, Storage: c.storage, Tier: remote, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Followers: Followers{BrokerEpoch: c.epoch.Load}, MaxHang: c.maxHang,
 	})
 	for topic, l := range listeners {
 		c.m.Listen(topic, l)
@@ -91,13 +101,20 @@ func (c *cluster) start(listeners map[string]Listener) {
 	}
 }
 
-// restart stops the manager and closes the directory.
+// shutDown stops the manager and closes the directory.
 func (c *cluster) shutDown() {
 	c.t.Helper()
 	c.stop()
 	if err := c.storage.Close(); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// restart is shutDown and start, with what the test has changed.
+func (c *cluster) restart() {
+	c.t.Helper()
+	c.shutDown()
+	c.start(nil)
 }
 
 // create creates a topic and waits until it is served.
@@ -110,14 +127,42 @@ func (c *cluster) create(name string, partitions int32, configs map[string]strin
 	if r.Err != nil {
 		c.t.Fatal(r.Err)
 	}
+	c.settle()
 	return r.ID
 }
 
-// settle waits until the manager has followed everything up to now.
+// settle waits until the manager has followed everything up to now, and nothing is left to be done.
 func (c *cluster) settle() {
 	c.t.Helper()
 	if err := c.m.AwaitServed(c.t.Context(), nil); err != nil {
 		c.t.Fatal(err)
+	}
+	c.until(func() bool { return c.pending() == 0 })
+}
+
+func (c *cluster) pending() int {
+	c.m.served.mu.Lock()
+	defer c.m.served.mu.Unlock()
+	return c.m.served.pending
+}
+
+// until waits until a condition holds, which it looks at whenever the manager publishes something.
+func (c *cluster) until(holds func() bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	for {
+		c.m.served.mu.Lock()
+		changed := c.m.served.changed
+		c.m.served.mu.Unlock()
+		if holds() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			c.t.Fatal("it does not come to that")
+		}
 	}
 }
 
@@ -384,6 +429,52 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	}
 }
 
+// A process leads nothing under the registration that its predecessor has left, and waits for its own
+// election. It leads from then on even if it learns of that before it knows its own epoch.
+func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	h := new(heard)
+	c.start(map[string]Listener{"a": h})
+	c.create("a", 1, nil)
+	c.shutDown()
+	h.take()
+	c.tier = newFakeTier()
+	c.epoch.Store(0)
+	c.start(map[string]Listener{"a": h})
+	p := c.partition("a", 0)
+	if _, err := p.Append(batch(t, 1000, "v"), AcksAll); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("before it is registered: %v", err)
+	}
+	if told := h.take(); len(told) > 0 {
+		t.Errorf("before it is registered listeners were told %q", told)
+	}
+	if _, attached := c.tier.epochOf(p.tp); attached {
+		t.Error("before it is registered the tier was told to upload")
+	}
+	registration := c.register()
+	known := c.epoch.Swap(0) // the answer is still on its way
+	background(t, metadata.NewController(metadata.ControllerOptions{
+		Store: c.store, Follower: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	}).Run)
+	_, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool {
+		state, ok := m.Partition(p.tp)
+		return ok && state.LeaderEpoch == 1
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = c.m.AwaitServed(t.Context(), nil); err != nil || p.IsLeader() {
+		t.Errorf("it leads before it knows its epoch, %v", err)
+	}
+	c.epoch.Store(known)
+	if err = c.m.AwaitServed(t.Context(), nil); err != nil || !p.IsLeader() {
+		t.Errorf("it does not lead after it has learned its epoch, %v", err)
+	}
+	if told := h.take(); !slices.Equal(told, []string{"+0@1"}) {
+		t.Errorf("listeners were told %q", told)
+	}
+}
+
 func tpOf(topic string, number int32) metadata.TopicPartition {
 	return metadata.TopicPartition{Topic: topic, Partition: number}
 }
@@ -424,21 +515,7 @@ func TestFailedCreationIsToldAndRetried(t *testing.T) {
 	if err := c.storage.Delete("a", 0); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for {
-		c.m.served.Lock()
-		failed, changed := len(c.m.served.failed), c.m.served.changed
-		c.m.served.Unlock()
-		if failed == 0 {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			t.Fatal("it is not tried again")
-		}
-	}
+	c.until(func() bool { return c.m.served.errors([]metadata.TopicID{r.ID}) == nil })
 	if !c.partition("a", 0).IsLeader() {
 		t.Error("the partition is not led")
 	}
@@ -453,7 +530,10 @@ func TestThousandPartitionsAreServedQuickly(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	c.m = New(Options{BrokerID: 1, Storage: s, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig})
+	c.m = New(Options{
+		BrokerID: 1, Storage: s, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Followers: Followers{BrokerEpoch: c.epoch.Load},
+	})
 	background(t, c.m.Run)
 	r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "wide", Partitions: 1000, ReplicationFactor: 1}}, false)[0]
 	if r.Err != nil {

@@ -2,7 +2,7 @@
 // the one writer of every log, moves the high watermark, makes the two tiers one log for readers, and lets requests wait until there is
 // something to tell. The Manager makes the partitions follow the metadata images; nobody else creates, leads or deletes one.
 //
-//	metadata image ──▶ Manager.apply ──▶ Partition (role, leader epoch)        storage.Log ◀── one writer: Partition.mu
+//	metadata image ──▶ applier ──▶ pool ──▶ Partition (role, leader epoch)     storage.Log ◀── one writer: Partition.mu
 //	produce ──▶ Partition.Append ──▶ log ──▶ high watermark ──▶ wakes watchers (flush.messages=1: after the log was synced)
 //	fetch   ──▶ Manager.Fetch ──▶ local read, or cold read from the bucket ──▶ waits on watchers, never on a polling timer
 //
@@ -13,6 +13,14 @@
 // leader has, at the leader's offsets and epochs, and truncates to where their histories part, which the leader tells it (follow.go). What the
 // leader has only in the bucket it does not copy: it begins its log anew where the bucket ends (restore.go). Consumers may read from a follower
 // as well, up to the high watermark that it knows (preferred.go).
+//
+// The applier (apply.go) holds what each partition has to become; the newest image replaces what older ones said. Its goroutine never waits
+// for a partition: what may hang, on a lock, a disk or the bucket, is a job of a pool (pool.go), one for a partition's role (work.go) and one
+// for what follows from it (care.go: the tier's share, files to delete). What clients, listeners and fetchers see of that is published
+// when the job has ended (publish.go). A failure is tried again for that partition alone.
+//
+// The watchdog (watchdog.go) says of an append, a role change or a deletion that has begun whether it moves. While one does not, the server has
+// the broker's registration lapse.
 //
 // What this package must not know: the wire protocol and its error codes, and how metadata is stored.
 //
@@ -36,6 +44,9 @@
 //     TestThrottledFollowerCatchesUpAtTheRate)
 //   - R9. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.
 //     (TestCommittedRecordsStay, TestFollowerStartsWhereTheTierEnds)
+//   - R10. A partition whose append, role or deletion hangs, or that waits for a remote tier that hangs, holds up no other partition's role.
+//     (TestHangingAppendHoldsUpNoOtherPartition, TestHangingTierHoldsUpNoRole)
+//   - R11. A partition is led only at a broker epoch that this process has registered. (TestNothingIsLedUnderThePredecessorsRegistration)
 //   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
 //
 // Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.

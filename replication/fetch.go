@@ -24,6 +24,7 @@ type FetchParams struct {
 	Isolation          Isolation
 	Replica            *metadata.Member // the follower that asks, nil for consumers
 	FromFollower       bool             // see ReadRequest
+	Hurry              <-chan struct{}  // a token ends the wait; may be nil
 }
 
 // FetchPartition asks for one partition.
@@ -197,6 +198,8 @@ func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 			f.update()
 		case <-timer.C:
 			f.readHeld()
+		case <-f.params.Hurry:
+			return
 		case <-ctx.Done():
 			return
 		}

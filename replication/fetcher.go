@@ -21,10 +21,10 @@ type fetcher struct {
 
 	mu         sync.Mutex
 	partitions map[*Partition]bool
-	stopped    bool               // the last partition has left
-	cancel     context.CancelFunc // of the fetch under way
+	stopped    bool // the last partition has left
 
 	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
+	troubles  map[*Partition]trouble   // partitions of which the newest answer was of no use
 	positions []ReplicaPosition
 	unflushed bool         // some are left out until they are on the disk
 	asked     []*Partition // at the same place as their position
@@ -33,9 +33,11 @@ type fetcher struct {
 // The pauses after a failure: of a partition, and of the connection, which doubles.
 const (
 	partitionRest = 100 * time.Millisecond
-	reconnectMin  = 10 * time.Millisecond
-	reconnectMax  = time.Second
-	fetchGrace    = 2 * time.Second // what an answer may take beyond the time that the leader may wait
+	// unregisteredRest is the pause before the next look whether this broker is registered.
+	unregisteredRest = 20 * time.Millisecond
+	reconnectMin     = 10 * time.Millisecond
+	reconnectMax     = time.Second
+	fetchGrace       = 2 * time.Second // what an answer may take beyond the time that the leader may wait
 	// flushWait is how long the leader may wait for news of the others while a partition waits for its disk here, about as long as that takes.
 	flushWait = 2 * time.Millisecond
 )
@@ -43,7 +45,7 @@ const (
 func newFetcher(m *Manager, key fetcherKey, conn LeaderConn) *fetcher {
 	return &fetcher{
 		m: m, key: key, conn: conn, changed: make(chan struct{}, 1),
-		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{},
+		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{}, troubles: map[*Partition]trouble{},
 	}
 }
 
@@ -63,21 +65,20 @@ func (f *fetcher) remove(p *Partition) bool {
 		return false
 	}
 	f.stopped = true
-	if f.cancel != nil {
-		f.cancel()
-	}
-	f.signal()
+	f.interrupt()
 	return true
 }
 
-// interrupt ends the wait for news of the others, so that new partitions are asked for at once.
+// interrupt ends the wait for news of the others, so that new partitions are asked for at once. The connection and its session stay.
 func (f *fetcher) interrupt() {
+	f.signal()
+	f.conn.Hurry()
+}
+
+func (f *fetcher) isStopped() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cancel != nil {
-		f.cancel()
-	}
-	f.signal()
+	return f.stopped
 }
 
 func (f *fetcher) signal() {
@@ -103,11 +104,10 @@ func (f *fetcher) run(ctx context.Context) {
 		}
 		err := f.fetch(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, err != nil && f.isStopped():
 			return
 		case err == nil:
 			pause.Reset()
-		case errors.Is(err, context.Canceled): // interrupted
 		default:
 			f.failed(err, pause.First())
 			if !f.idle(ctx, pause.Next()) {
@@ -137,11 +137,19 @@ func (f *fetcher) prepare() time.Duration {
 	if f.stopped {
 		return -1
 	}
+	if f.m.o.brokerEpoch() == 0 {
+		return unregisteredRest // the leader would refuse
+	}
 	now, next := time.Now(), time.Second
 	f.positions, f.asked, f.unflushed = f.positions[:0], f.asked[:0], false
 	for p := range f.rest {
 		if !f.partitions[p] {
 			delete(f.rest, p)
+		}
+	}
+	for p := range f.troubles {
+		if !f.partitions[p] {
+			delete(f.troubles, p)
 		}
 	}
 	for p := range f.partitions {
@@ -178,14 +186,6 @@ func (f *fetcher) prepare() time.Duration {
 func (f *fetcher) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.m.o.ReplicaMaxWait+fetchGrace)
 	defer cancel()
-	f.mu.Lock()
-	f.cancel = cancel
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		f.cancel = nil
-		f.mu.Unlock()
-	}()
 	select {
 	case <-f.changed: // partitions that came meanwhile are asked for right away
 		return nil
@@ -196,9 +196,6 @@ func (f *fetcher) fetch(ctx context.Context) error {
 		MaxWait: f.wait(), MinBytes: 1, MaxBytes: f.m.o.ReplicaResponseMaxBytes, Positions: f.positions,
 	})
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return context.Canceled
-		}
 		return err
 	}
 	for i := range answers {
@@ -224,14 +221,17 @@ func (f *fetcher) wait() time.Duration {
 func (f *fetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
 	f.m.received(p, len(got.Records))
-	if err := p.replicate(f.positions[got.At], got); err != nil {
-		if errors.Is(err, ErrOffsetMovedToTier) {
-			f.m.restores.add(p)
-		}
-		f.rest[p] = time.Now().Add(partitionRest)
-		f.m.o.Logger.Debug("a follower cannot go on yet", slog.String("partition", p.tp.String()), slog.Any("error", err))
-		f.m.metrics.followErrors.Inc()
+	err := p.replicate(f.positions[got.At], got)
+	if err == nil {
+		f.goesOn(p)
+		return
 	}
+	if errors.Is(err, ErrOffsetMovedToTier) {
+		f.m.restores.add(p)
+	}
+	f.rest[p] = time.Now().Add(partitionRest)
+	f.m.metrics.followErrors.Inc()
+	f.stuck(p, err)
 }
 
 // failed reports a leader that does not answer.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,9 +14,21 @@ import (
 )
 
 // loopConn is a LeaderConn that calls the leader's manager.
-type loopConn struct{ leader *Manager }
+type loopConn struct {
+	leader *Manager
+	hurry  chan struct{}
+}
+
+func newLoopConn(leader *Manager) loopConn { return loopConn{leader, make(chan struct{}, 1)} }
 
 func (loopConn) Close() {}
+
+func (c loopConn) Hurry() {
+	select {
+	case c.hurry <- struct{}{}:
+	default:
+	}
+}
 
 func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error) {
 	partitions, results := make([]FetchPartition, len(r.Positions)), make([]FetchResult, len(r.Positions))
@@ -32,7 +45,7 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 		}
 	}
 	c.leader.Fetch(ctx, FetchParams{
-		MaxWait: r.MaxWait, MinBytes: int(r.MinBytes), MaxBytes: int(r.MaxBytes), Isolation: ReadLogEnd, Replica: &r.Replica,
+		MaxWait: r.MaxWait, MinBytes: int(r.MinBytes), MaxBytes: int(r.MaxBytes), Isolation: ReadLogEnd, Replica: &r.Replica, Hurry: c.hurry,
 	}, partitions, results)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
@@ -56,6 +69,29 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 type pair struct {
 	*cluster
 	second *metadata.Registration
+	conns  []*watchedConn // that were made
+}
+
+// watchedConn counts the fetches that were broken off.
+type watchedConn struct {
+	loopConn
+	broken, closed atomic.Int32
+}
+
+func (c *watchedConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error) {
+	answers, err := c.loopConn.Fetch(ctx, r)
+	if err != nil {
+		c.broken.Add(1)
+	}
+	return answers, err
+}
+
+func (c *watchedConn) Close() { c.closed.Add(1) }
+
+func (c *pair) dial() LeaderConn {
+	conn := &watchedConn{loopConn: newLoopConn(c.m)}
+	c.conns = append(c.conns, conn)
+	return conn
 }
 
 func newPair(t *testing.T) *pair {
@@ -72,7 +108,7 @@ func newPair(t *testing.T) *pair {
 		t.Fatal(err)
 	}
 	c.start(nil)
-	return &pair{c, second}
+	return &pair{cluster: c, second: second}
 }
 
 // create makes a topic that the first broker leads and the second follows.
@@ -94,7 +130,7 @@ func (c *pair) follow(remote tier, maxWait time.Duration) *Manager {
 		BrokerID: 2, Storage: logs, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
 		Tier: remote,
 		Followers: Followers{
-			Dial:        func(metadata.Broker) LeaderConn { return loopConn{c.m} },
+			Dial:        func(metadata.Broker) LeaderConn { return c.dial() },
 			BrokerEpoch: c.second.Epoch, ReplicaMaxWait: maxWait,
 		},
 	})
@@ -131,8 +167,13 @@ func TestFollowerKeepsUp(t *testing.T) {
 		}
 	}
 	write("before")
-	c.create("meanwhile")
-	write("meanwhile")
+	for i := range 10 {
+		c.create(fmt.Sprint("meanwhile", i))
+		write(fmt.Sprint("meanwhile", i))
+	}
+	if n := len(c.conns); n != 1 || c.conns[0].broken.Load() > 0 || c.conns[0].closed.Load() > 0 {
+		t.Errorf("%d connections, of which the first broke off %d fetches and was closed %d times", n, c.conns[0].broken.Load(), c.conns[0].closed.Load())
+	}
 }
 
 // TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower asks for more once it has synced what it has, and not a poll later.

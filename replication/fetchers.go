@@ -45,26 +45,23 @@ func (f *fetchers) end() {
 }
 
 // assign gives partitions to the fetchers of those who lead them now.
-func (f *fetchers) assign(image *metadata.Image, changes []*change) {
-	if f.m.o.Dial == nil {
+func (f *fetchers) assign(image *metadata.Image, partitions []*Partition) {
+	if f.m.o.Dial == nil || len(partitions) == 0 {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	woken := map[*fetcher]bool{}
-	for _, c := range changes {
-		if c.partition == nil {
+	for _, p := range partitions {
+		next := f.wantedLocked(image, p)
+		if next == f.of[p] {
 			continue
 		}
-		next := f.wantedLocked(image, c.partition)
-		if next == f.of[c.partition] {
-			continue
-		}
-		f.leaveLocked(c.partition)
+		f.leaveLocked(p)
 		if next != nil {
-			f.of[c.partition] = next
-			c.partition.fetcher.Store(next)
-			next.add(c.partition)
+			f.of[p] = next
+			p.fetcher.Store(next)
+			next.add(p)
 			woken[next] = true
 		}
 	}

@@ -3,7 +3,6 @@ package replication
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -32,14 +31,18 @@ type Options struct {
 	// ColdMaxWait is how long a fetch waits for the bucket before it returns without (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
 
+	// MaxHang is how long a partition's append, role change or deletion may not move before Healthy
+	// says so (varve.partition.hang.max.ms). Default 10 s.
+	MaxHang time.Duration
+
 	Followers
 	Throttling
 }
 
-// Followers are the options of replication between brokers; without Dial this broker follows nobody.
+// Followers are the options of replication between brokers; without Dial this broker has no fetchers.
 type Followers struct {
 	Dial        Dial
-	BrokerEpoch func() int64 // of this broker's registration
+	BrokerEpoch func() int64 // of this broker's registration, 0 before it registers; must be given
 	// AlterISR writes what this broker proposes as the leader; see metadata.Admin.AlterISR for the errors.
 	AlterISR func(ctx context.Context, changes []metadata.ISRChange) []error
 	// Suspect is told of every failure to fetch from a leader; it must not block. May be nil.
@@ -51,6 +54,9 @@ type Followers struct {
 	ReplicaFetchMaxBytes    int32         // of one partition (replica.fetch.max.bytes); 1 MiB
 	ReplicaResponseMaxBytes int32         // of all (replica.fetch.response.max.bytes); 10 MiB
 }
+
+// brokerEpoch is that of this broker's registration, 0 before it is registered.
+func (f *Followers) brokerEpoch() int64 { return f.BrokerEpoch() }
 
 func (f *Followers) setDefaults() {
 	f.MaxLag = cmp.Or(f.MaxLag, 30*time.Second)
@@ -84,17 +90,14 @@ type Manager struct {
 	throttles   *throttles
 	traffic     traffic
 
-	served struct {
-		sync.Mutex
-		revision int64                      // of the newest image that was applied
-		failed   map[metadata.TopicID]error // topics that could not be served in full
-		changed  chan struct{}              // closed and replaced when the above changes
-	}
+	served   *served
+	watchdog *watchdog
 }
 
 // New makes a manager that hosts nothing until Run has seen an image.
 func New(o Options) *Manager {
 	o.setDefaults()
+	o.MaxHang = cmp.Or(o.MaxHang, 10*time.Second)
 	m := &Manager{
 		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
 		listeners: map[string]Listener{},
@@ -109,15 +112,13 @@ func New(o Options) *Manager {
 	if o.AlterISR != nil {
 		m.isr = newISRWriter(m)
 	}
-	m.served.changed = make(chan struct{})
+	m.served = newServed()
+	m.watchdog = newWatchdog(m)
 	return m
 }
 
 // Listen has l told of the partitions of a topic. It must be called before Run.
 func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
-
-// retryInterval is how soon what failed for an image, on a full disk say, is tried again.
-const retryInterval = time.Second
 
 // Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket, restore from it,
 // fetch from leaders and write in-sync sets.
@@ -130,34 +131,33 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer cancel()
 	wg.Go(func() { m.cold.run(ctx) })
 	wg.Go(func() { m.restores.run(ctx) })
+	wg.Go(func() { m.watchdog.run(ctx) })
 	if m.isr != nil {
 		wg.Go(func() { m.isr.run(ctx) })
 		wg.Go(func() { m.isr.place(ctx) })
 	}
 
+	defer m.applier.pool.close()
 	images := m.o.Cluster.Subscribe()
 	defer images.Close()
-	retry := time.NewTimer(0)
-	defer retry.Stop()
-	retry.Stop()
-	var image *metadata.Image
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case image = <-images.Images():
-		case <-retry.C:
+		case image := <-images.Images():
+			if ok, err := m.ours(image); err != nil {
+				return err
+			} else if ok {
+				m.watchdog.applying.Store(image)
+				m.applier.apply(ctx, image)
+			}
+		case <-m.applier.pool.finished:
+		case <-timer.C:
 		}
-		if ok, err := m.ours(image); err != nil {
-			return err
-		} else if !ok {
-			continue
-		}
-		failed := m.applier.apply(ctx, image)
-		m.publishServed(image, failed)
-		if len(failed) > 0 {
-			retry.Reset(retryInterval)
-		}
+		timer.Reset(m.applier.proceed(ctx))
+		m.watchdog.applying.Store(nil)
 	}
 }
 
@@ -171,54 +171,6 @@ func (m *Manager) ours(image *metadata.Image) (bool, error) {
 		return false, fmt.Errorf("follow the metadata of cluster %q: the data directory belongs to cluster %q", image.ClusterID, own)
 	}
 	return true, nil
-}
-
-func (m *Manager) publishServed(image *metadata.Image, failed map[metadata.TopicID]error) {
-	m.served.Lock()
-	defer m.served.Unlock()
-	m.served.revision, m.served.failed = image.Revision, failed
-	close(m.served.changed)
-	m.served.changed = make(chan struct{})
-}
-
-// AwaitServed waits until this broker serves what it leads of the given topics, as far as the cluster's image names them now.
-func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error {
-	revision := m.o.Cluster.Image().Revision
-	for {
-		m.served.Lock()
-		done, failed, changed := m.served.revision >= revision, m.served.failed, m.served.changed
-		m.served.Unlock()
-		if done {
-			errs := make([]error, 0, len(ids))
-			for _, id := range ids {
-				errs = append(errs, failed[id])
-			}
-			return errors.Join(errs...)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the partitions of revision %d: %w", revision, context.Cause(ctx))
-		}
-	}
-}
-
-// Loaded waits until the first image has been applied. Before that the logs on the disk do not have their topics' settings, so that
-// retention must not run.
-func (m *Manager) Loaded(ctx context.Context) error {
-	for {
-		m.served.Lock()
-		done, changed := m.served.revision > 0, m.served.changed
-		m.served.Unlock()
-		if done {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the first image of the cluster: %w", context.Cause(ctx))
-		}
-	}
 }
 
 // Partition finds a partition that has a replica here.

@@ -8,6 +8,9 @@ import (
 type metrics struct {
 	partitions      prometheus.Gauge
 	leaders         prometheus.Gauge
+	unserved        prometheus.Gauge
+	pending         prometheus.Gauge
+	hanging         prometheus.Gauge
 	appendedBytes   prometheus.Counter
 	appendedRecords prometheus.Counter
 	applySeconds    prometheus.Histogram
@@ -36,6 +39,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		leaders: f.NewGauge(prometheus.GaugeOpts{
 			Name: "varve_replication_leaders_count", Help: "Partitions that this broker leads.",
+		}),
+		unserved: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_replication_unserved_count", Help: "Partitions that cannot be what the metadata says, and are tried again.",
+		}),
+		pending: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_replication_changes_pending_count",
+			Help: "Partitions that follow the metadata at the moment: roles, settings, the remote tier's share, and files to delete.",
+		}),
+		hanging: f.NewGauge(prometheus.GaugeOpts{
+			Name: "varve_replication_hanging_count",
+			Help: "Partitions whose append, role change or deletion has not moved for varve.partition.hang.max.ms. While there are any, " +
+				"this broker lets its registration lapse.",
 		}),
 		appendedBytes: f.NewCounter(prometheus.CounterOpts{
 			Name: "varve_replication_appended_bytes_total", Help: "Bytes of batches appended as the leader.",

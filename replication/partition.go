@@ -55,9 +55,12 @@ type Partition struct {
 	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
 	restoring atomic.Bool             // takes its state from the remote tier
 	moving    atomic.Bool             // is about to be in another data directory, see Moving
-	attached  bool                    // to the tier; the applier's
-	aside     string                  // why its log is set aside when it goes, "" to delete it; the applier's
-	told      role                    // that a listener knows; the applier's
+	// The applier's:
+	attached   bool    // to the tier
+	attachedAs role    // that the tier knows
+	aside      string  // why its log is set aside when it goes, "" to delete it
+	told       role    // that a listener knows
+	counted    counted // that the gauges have
 }
 
 // role is what the metadata image says of a partition. It never changes; it is replaced.

@@ -15,6 +15,10 @@ type LeaderConn interface {
 	// Fetch asks for what follows the positions and waits at the leader, up to MaxWait, for MinBytes. What it returns is valid until the
 	// next call. An error that wraps ErrUnreachable says that the broker does not answer, and wraps the system's error that says how.
 	Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error)
+	// Hurry has the leader answer the Fetch that is under way with what there is, or the next one if none is. It does not wait for that,
+	// and the connection stays. It may be called from any goroutine.
+	Hurry()
+	// Close ends the connection in order: the leader does not take it for the end of this broker. No Fetch is under way.
 	Close()
 }
 

@@ -222,7 +222,7 @@ func newThrottleBench(t *testing.T, rates ThrottleRates) *throttleBench {
 	for _, id := range []int32{1, 3} {
 		m := New(Options{
 			BrokerID: id, Storage: openStorage(t, vfs.NewMem(), ""), Logger: slog.New(slog.DiscardHandler),
-			Followers: Followers{BrokerEpoch: func() int64 { return 0 }, ReplicaFetchMaxBytes: 4 * throttleBatch},
+			Followers: Followers{BrokerEpoch: func() int64 { return 1 }, ReplicaFetchMaxBytes: 4 * throttleBatch},
 		})
 		m.throttles.setRates(rates)
 		next := m.index.Load().edit()
@@ -272,7 +272,7 @@ func (b *throttleBench) append(t *testing.T, n, batches int) (bytes int64) {
 // follow runs broker 3's fetcher until the test ends.
 func (b *throttleBench) follow(t *testing.T, fetches *atomic.Int64) {
 	t.Helper()
-	f := newFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{loopConn{b.leader}, fetches})
+	f := newFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{newLoopConn(b.leader), fetches})
 	for _, p := range b.followed {
 		f.add(p)
 	}
@@ -421,6 +421,7 @@ func TestManagerFollowsThrottleRates(t *testing.T) {
 	c.storage = openStorage(t, c.fs, c.id)
 	c.m = New(Options{
 		BrokerID: 1, Storage: c.storage, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Followers: Followers{BrokerEpoch: c.epoch.Load},
 		Throttling: Throttling{Rates: func(image *metadata.Image) ThrottleRates {
 			if image.BrokerConfigs(1)["rate"] == "set" {
 				return ThrottleRates{Leader: 7, Follower: 8}

@@ -30,6 +30,7 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 		c.storage = openStorage(t, c.fs, c.id)
 		c.m = New(Options{
 			BrokerID: 1, Storage: c.storage, Tier: tiers, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler),
+			Followers: Followers{BrokerEpoch: c.epoch.Load},
 			Config: func(*metadata.Image, string) Config {
 				cfg := Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 				cfg.Log.RemoteStorageEnable, cfg.Log.SegmentBytes, cfg.Log.LocalRetentionBytes, cfg.Log.RetentionMs = true, 1000, 1, -1

@@ -82,12 +82,12 @@ func (t *traffic) of(topic string, id metadata.TopicID) *Traffic {
 	return c
 }
 
-// keep forgets the topics that are not hosted any more.
-func (t *traffic) keep(hosted map[metadata.TopicID]*hostedTopic) {
+// keep forgets the topics for which it is not needed.
+func (t *traffic) keep(needed func(metadata.TopicID) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id := range t.byID {
-		if hosted[id] == nil {
+		if !needed(id) {
 			delete(t.byID, id)
 		}
 	}

@@ -46,7 +46,7 @@ func TestTrafficIsCountedByTopic(t *testing.T) {
 	if again := b.m.traffic.of("t", metadata.TopicID{1}); again != c {
 		t.Error("partitions of a topic do not share its counters")
 	}
-	b.m.traffic.keep(nil)
+	b.m.traffic.keep(func(metadata.TopicID) bool { return false })
 	for range b.m.Traffic() {
 		t.Error("a topic that has no replica here has counters")
 	}

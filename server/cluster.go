@@ -120,6 +120,17 @@ func (s *server) handOver(ctx context.Context) {
 	s.log.Info("leadership is handed over", slog.Duration("took", time.Since(began)))
 }
 
+// healthy tells whether this broker is fit to count as alive. Where no other one
+// is there to take over it is better than none.
+func (s *server) healthy() error {
+	for id := range s.follower.Image().Brokers {
+		if id != s.Config.NodeID {
+			return s.replicas.Healthy()
+		}
+	}
+	return nil
+}
+
 // minISR is a topic's min.insync.replicas.
 func (s *server) minISR(image *metadata.Image, topic string) int {
 	return int(s.settings.topic(image, topic).Int64("min.insync.replicas"))

@@ -60,6 +60,7 @@ func newTestBroker(t *testing.T) *testBroker {
 		Config: func(*metadata.Image, string) replication.Config {
 			return replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 		},
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return b.follower.Image().Brokers[1].Epoch }},
 	})
 	background(t, b.replicas.Run)
 	b.register()

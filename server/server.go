@@ -300,6 +300,7 @@ func (s *server) startData(ctx context.Context) error {
 			}
 		},
 		ColdMaxWait: s.values.Duration("remote.fetch.max.wait.ms"),
+		MaxHang:     s.values.Duration("varve.partition.hang.max.ms"),
 		Followers:   s.followers(ctx),
 		Throttling:  s.throttling(),
 	})
@@ -343,7 +344,7 @@ func (s *server) prepareRegistration() error {
 		Past: s.past, Directories: directoryIDs(s.logs.OnlineDirs()),
 		Registered: func(epoch int64) { s.lastRegistration.registered(epoch, directoryIDs(s.logs.OnlineDirs())) },
 		Store:      s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
-		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds),
+		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds), Healthy: s.healthy,
 	})
 	s.controller = metadata.NewController(metadata.ControllerOptions{
 		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
@@ -377,7 +378,20 @@ func (s *server) join(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.replicas.AwaitServed(ctx, topicIDs(image))
+	return s.awaitServed(ctx, s.replicas.AwaitServed, topicIDs(image))
+}
+
+// awaitServed waits until this broker serves what it leads. Partitions that cannot
+// be served do not keep it from serving the others.
+func (s *server) awaitServed(ctx context.Context, await func(context.Context, []metadata.TopicID) error, topics []metadata.TopicID) error {
+	err := await(ctx, topics)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		s.log.Error("this broker starts without partitions that it cannot serve, and goes on trying", slog.Any("error", err))
+	}
+	return nil
 }
 
 // elected tells whether every partition that was led here has got a leader since this

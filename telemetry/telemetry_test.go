@@ -84,6 +84,7 @@ func newCluster(t testing.TB) *cluster {
 		Config: func(*metadata.Image, string) replication.Config {
 			return replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 		},
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return follower.Image().Brokers[1].Epoch }},
 	})
 	run(t, replicas.Run)
 	c := &cluster{t: t, other: r, follower: follower, admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now})}

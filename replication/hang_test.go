@@ -1,0 +1,222 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/tiering"
+	"github.com/varvelog/varve/vfs"
+)
+
+// stuckFS is a file system on which writes to some files do not return until it is freed.
+type stuckFS struct {
+	vfs.FS
+	name  string        // part of the files' names
+	began chan struct{} // gets a token for each write that does not return
+	free  chan struct{}
+}
+
+func newStuckFS(name string) *stuckFS {
+	return &stuckFS{FS: vfs.NewMem(), name: name, began: make(chan struct{}, 1000), free: make(chan struct{})}
+}
+
+func (s *stuckFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	f, err := s.FS.OpenFile(name, flag, perm)
+	if err != nil || !strings.Contains(name, s.name) {
+		return f, err
+	}
+	return &stuckFile{f, s}, nil
+}
+
+type stuckFile struct {
+	vfs.File
+	fs *stuckFS
+}
+
+func (f *stuckFile) WriteAt(p []byte, off int64) (int, error) {
+	f.fs.began <- struct{}{}
+	<-f.fs.free
+	return f.File.WriteAt(p, off)
+}
+
+// hangTest is a broker, 1, that leads everything, beside one that is only registered, 2. Broker 1 is
+// about to have to resign.
+type hangTest struct {
+	*cluster
+	registration *metadata.Registration
+	ids          map[string]metadata.TopicID
+}
+
+func newHangTest(t *testing.T, fsys vfs.FS) *hangTest {
+	t.Helper()
+	c := &hangTest{cluster: newClusterTest(t, fsys), ids: map[string]metadata.TopicID{}}
+	second := metadata.NewRegistration(metadata.RegistrationOptions{
+		Store: c.store, BrokerID: 2, DirectoryID: "e", Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	if _, err := second.Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.registration = c.register()
+	background(t, metadata.NewController(metadata.ControllerOptions{
+		Store: c.store, Follower: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	}).Run)
+	c.start(nil)
+	return c
+}
+
+// make makes a topic that broker 1 leads and broker 2 is in sync with.
+func (c *hangTest) make(name string, partitions int) {
+	c.t.Helper()
+	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{}}
+	for n := range int32(partitions) {
+		spec.Assignments[n] = []int32{1, 2}
+	}
+	r := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{spec}, false)[0]
+	if r.Err != nil {
+		c.t.Fatal(r.Err)
+	}
+	c.ids[name] = r.ID
+	c.served(name)
+}
+
+// served waits until a topic's partitions are what the image says now.
+func (c *hangTest) served(name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.m.AwaitServed(ctx, []metadata.TopicID{c.ids[name]}); err != nil {
+		c.t.Fatalf("%s does not become what it has to: %v", name, err)
+	}
+}
+
+// handOver has broker 2 elected for everything.
+func (c *hangTest) handOver() {
+	c.t.Helper()
+	if err := c.registration.BeginStop(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.follower.Wait(c.t.Context(), func(m *metadata.Image) bool { return m.Drained(1) }); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// A partition whose append does not return cannot change its role. All others can: those that lead
+// resign, and new ones come.
+func TestHangingAppendHoldsUpNoOtherPartition(t *testing.T) {
+	const hanging = 3 * 16 // more than there are places for jobs
+	disk := newStuckFS("/bad-")
+	c := newHangTest(t, disk)
+	c.make("bad", hanging)
+	c.make("good", 20)
+	var appends sync.WaitGroup
+	for n := range int32(hanging) {
+		p := c.partition("bad", n)
+		appends.Go(func() { _, _ = p.Append(batch(t, 1000, "v"), AcksAll) })
+	}
+	free := sync.OnceFunc(func() { close(disk.free); appends.Wait() })
+	t.Cleanup(free)
+	for range hanging {
+		<-disk.began
+	}
+	c.handOver()
+	c.served("good")
+	for n := range int32(20) {
+		if c.partition("good", n).IsLeader() {
+			t.Errorf("good-%d still leads", n)
+		}
+	}
+	c.make("new", 3)
+	if !c.partition("bad", 0).IsLeader() {
+		t.Error("a partition has resigned during an append")
+	}
+	free()
+	c.served("bad")
+	if c.partition("bad", 0).IsLeader() {
+		t.Error("bad-0 still leads after its append has returned")
+	}
+}
+
+// stuckTier is a remote tier that does not take some partitions until it is freed, as one does that
+// waits for a bucket.
+type stuckTier struct {
+	*fakeTier
+	name  string
+	began chan struct{}
+	free  chan struct{}
+}
+
+func (s *stuckTier) hang(tp metadata.TopicPartition) {
+	if tp.Topic == s.name {
+		s.began <- struct{}{}
+		<-s.free
+	}
+}
+
+func (s *stuckTier) Attach(p tiering.Partition) {
+	s.hang(p.TopicPartition)
+	s.fakeTier.Attach(p)
+}
+
+func (s *stuckTier) Follow(p tiering.Partition) {
+	s.hang(p.TopicPartition)
+	s.fakeTier.Follow(p)
+}
+
+// A remote tier that hangs holds up no role, not even the ones of the partitions that wait for it.
+func TestHangingTierHoldsUpNoRole(t *testing.T) {
+	const hanging = 3 * 16
+	disk := newStuckFS("nothing")
+	c := newHangTest(t, disk)
+	remote := &stuckTier{fakeTier: c.cluster.tier, name: "bad", began: make(chan struct{}, 1000), free: make(chan struct{})}
+	c.remote = remote
+	c.restart()
+	free := sync.OnceFunc(func() { close(remote.free) })
+	t.Cleanup(free)
+	c.make("bad", hanging)
+	<-remote.began
+	c.make("good", 20)
+	c.handOver()
+	for topic, partitions := range map[string]int32{"good": 20, "bad": hanging} {
+		c.served(topic)
+		for n := range partitions {
+			if c.partition(topic, n).IsLeader() {
+				t.Errorf("%s-%d still leads", topic, n)
+			}
+		}
+	}
+	free()
+	c.settle()
+	for n := range int32(hanging) {
+		tp := metadata.TopicPartition{Topic: "bad", Partition: n}
+		if _, attached := c.cluster.tier.epochOf(tp); attached {
+			t.Errorf("the tier takes %s for led", tp)
+		}
+	}
+}
+
+// A topic of the same name as one that was just deleted comes when that one's files are gone, however
+// long the tier holds on to it.
+func TestTopicOfTheSameNameWaitsForThePlace(t *testing.T) {
+	c := newHangTest(t, vfs.NewMem())
+	for i := range 20 {
+		c.make("a", 3)
+		for n := range int32(3) {
+			if _, err := c.partition("a", n).Append(batch(t, 1000, fmt.Sprint(i)), AcksAll); err != nil {
+				t.Fatal(err)
+			}
+			if end := c.partition("a", n).log.EndOffset(); end != 1 {
+				t.Fatalf("topic %d: partition %d ends at %d", i, n, end)
+			}
+		}
+		if r := c.admin.DeleteTopics(t.Context(), []metadata.TopicRef{{Name: "a"}})[0]; r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+}

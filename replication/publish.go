@@ -1,0 +1,87 @@
+package replication
+
+import (
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/storage"
+)
+
+// counted is what the gauges have of a partition, or of all.
+type counted struct{ hosted, led, under int }
+
+// publish shows clients what has changed, informs the listeners, and has the fetchers follow those
+// that lead now.
+func (a *applier) publish() {
+	added, changed, ended := a.added, a.changed, a.ended
+	a.added, a.changed, a.ended = nil, nil, nil
+	if len(added) > 0 {
+		next := a.m.index.Load().edit()
+		for _, p := range added {
+			next.add(p)
+		}
+		a.m.index.Store(&next.index)
+	}
+	for _, p := range changed {
+		a.tell(p)
+		a.count(p, countedAs(p))
+		a.look(p)
+	}
+	a.m.fetchers.assign(a.image, changed)
+	for _, t := range ended {
+		a.became(t)
+	}
+	pending := len(a.works) + len(a.cares)
+	a.m.metrics.pending.Set(float64(pending))
+	a.m.metrics.partitions.Set(float64(a.totals.hosted))
+	a.m.metrics.leaders.Set(float64(a.totals.led))
+	a.m.metrics.underReplicated.Set(float64(a.totals.under))
+	if a.image != nil {
+		a.m.metrics.unserved.Set(float64(a.m.served.publish(a.image.Revision, pending)))
+	}
+}
+
+// tell informs the topic's listener, if the partition has a role that it was not told of.
+func (a *applier) tell(p *Partition) {
+	l := a.m.listeners[p.tp.Topic]
+	if l == nil {
+		return
+	}
+	switch r := p.role.Load(); {
+	case r.leader && (!p.told.leader || p.told.epoch != r.epoch):
+		l.OnElected(p.tp.Partition, r.epoch)
+		p.told = *r
+	case !r.leader && p.told.leader:
+		l.OnResigned(p.tp.Partition)
+		p.told = *r
+	}
+}
+
+// countedAs is what a partition adds to the gauges.
+func countedAs(p *Partition) counted {
+	c, r := counted{hosted: 1}, p.role.Load()
+	if r.leader {
+		c.led = 1
+		if len(r.isr) < len(r.replicas) {
+			c.under = 1
+		}
+	}
+	return c
+}
+
+// count replaces what the totals have of a partition.
+func (a *applier) count(p *Partition, now counted) {
+	t := &a.totals
+	t.hosted += now.hosted - p.counted.hosted
+	t.led += now.led - p.counted.led
+	t.under += now.under - p.counted.under
+	p.counted = now
+}
+
+func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
+	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles, traffic: m.traffic.of(tp.Topic, id)}
+	if m.o.Cluster != nil {
+		p.image = m.o.Cluster.Image
+	}
+	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
+	log.OnFlush(p.flushed)
+	return p
+}

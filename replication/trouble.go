@@ -1,0 +1,58 @@
+package replication
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// trouble is that a follower cannot go on with what its leader answers.
+type trouble struct {
+	since  time.Time
+	warned bool
+}
+
+// troubleGrace is how long the brokers' images may differ, and the remote tier be asked, before that is
+// worth a warning.
+const troubleGrace = 5 * time.Second
+
+// passing are the errors that an election or the tier brings along and that end by themselves.
+var passing = []error{
+	ErrNotLeader, ErrFencedLeaderEpoch, ErrUnknownLeaderEpoch, ErrUnknownTopicOrPartition, ErrOffsetMovedToTier,
+}
+
+func passes(err error) bool {
+	for _, p := range passing {
+		if errors.Is(err, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// stuck warns of a partition that cannot go on, once.
+func (f *fetcher) stuck(p *Partition, err error) {
+	t, known := f.troubles[p]
+	if !known {
+		t.since = time.Now()
+	}
+	if !t.warned && (!passes(err) || time.Since(t.since) > troubleGrace) {
+		t.warned = true
+		f.m.o.Logger.Warn("a follower cannot go on with what its leader answers, trying again",
+			slog.String("partition", p.tp.String()), slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
+	}
+	f.troubles[p] = t
+}
+
+// goesOn ends a partition's trouble.
+func (f *fetcher) goesOn(p *Partition) {
+	t, known := f.troubles[p]
+	if !known {
+		return
+	}
+	delete(f.troubles, p)
+	if t.warned {
+		f.m.o.Logger.Warn("a follower goes on",
+			slog.String("partition", p.tp.String()), slog.Duration("after", time.Since(t.since)))
+	}
+}

@@ -1,0 +1,97 @@
+package replication
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// damagedConn is a connection to a leader whose records are damaged at times.
+type damagedConn struct {
+	loopConn
+	damaged atomic.Bool
+	fetched chan struct{} // gets a token for each damaged answer
+}
+
+func (c *damagedConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error) {
+	answers, err := c.loopConn.Fetch(ctx, r)
+	for i := range answers {
+		if n := len(answers[i].Records); n > 0 && c.damaged.Load() {
+			answers[i].Records[n-1] ^= 1
+			c.fetched <- struct{}{}
+		}
+	}
+	return answers, err
+}
+
+// warnings are the messages that were logged as warnings.
+type warnings struct {
+	slog.Handler
+	mu   sync.Mutex
+	told []string
+}
+
+func (w *warnings) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.Level == slog.LevelWarn {
+		w.told = append(w.told, r.Message)
+	}
+	return nil
+}
+
+// A follower that cannot take what its leader has says so once, and once more when it goes on.
+func TestStuckFollowerWarns(t *testing.T) {
+	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
+	logged := &warnings{Handler: slog.DiscardHandler}
+	b.follower.o.Logger = slog.New(logged)
+	conn := &damagedConn{loopConn: newLoopConn(b.leader), fetched: make(chan struct{}, 100)}
+	conn.damaged.Store(true)
+	f := newFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, conn)
+	f.add(b.followed[1])
+	stop := background(t, func(ctx context.Context) error { f.run(ctx); return nil })
+	size := b.append(t, 1, 1)
+	for range 4 {
+		<-conn.fetched
+	}
+	conn.damaged.Store(false)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if !reach(ctx, b.followed[1], size) {
+		t.Fatal("the follower does not go on")
+	}
+	stop()
+	if len(logged.told) != 2 || !strings.Contains(logged.told[0], "cannot go on") || !slices.Contains(logged.told[1:], "a follower goes on") {
+		t.Errorf("warned %q", logged.told)
+	}
+}
+
+// That the brokers' images differ for a moment, as at every election, is no news.
+func TestElectionIsNoTrouble(t *testing.T) {
+	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
+	logged := &warnings{Handler: slog.DiscardHandler}
+	b.follower.o.Logger = slog.New(logged)
+	f := newFetcher(b.follower, fetcherKey{}, newLoopConn(b.leader))
+	p := b.followed[0]
+	for _, err := range passing {
+		f.stuck(p, err)
+	}
+	f.goesOn(p)
+	if len(logged.told) > 0 {
+		t.Errorf("warned %q", logged.told)
+	}
+	f.troubles[p] = trouble{since: time.Now().Add(-2 * troubleGrace)}
+	f.stuck(p, ErrNotLeader)
+	if len(logged.told) != 1 {
+		t.Errorf("trouble that lasts warns %q", logged.told)
+	}
+}
