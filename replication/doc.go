@@ -14,6 +14,9 @@
 // leader has only in the bucket it does not copy: it begins its log anew where the bucket ends (restore.go). Consumers may read from a follower
 // as well, up to the high watermark that it knows (preferred.go).
 //
+// The state also names the data directory of each log in sync. The leader has it written: its own, and what followers name in their fetches
+// (directories.go).
+//
 // What this package must not know: the wire protocol and its error codes, and how metadata is stored.
 //
 // Invariants:
