@@ -15,8 +15,8 @@ import (
 // electionsPage is how many partitions are asked for at a time.
 const electionsPage = 2000
 
-// Elections fills in what the cluster tells of elections of topics' partitions: whom those without a leader wait for, and which had an unclean
-// one. Another broker than Varve's tells nothing.
+// Elections fills in what the cluster knows of elections of topics' partitions: the brokers that those without a leader wait for, and the
+// newest unclean election. A broker that is not Varve's says nothing.
 func (c *Client) Elections(ctx context.Context, topics []Topic) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()

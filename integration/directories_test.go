@@ -128,7 +128,7 @@ func partitionsOf(t *testing.T, admin *kadm.Client, topic string) kadm.Partition
 	return topics[topic].Partitions
 }
 
-// waitsFor tells whether the status has a partition of a topic without a leader that waits for a broker.
+// waitsFor reports whether the status has a partition of a topic without a leader that waits for a broker.
 func waitsFor(t *testing.T, p *process, topic string, broker int32) bool {
 	t.Helper()
 	var status struct {

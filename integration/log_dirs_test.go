@@ -20,7 +20,7 @@ import (
 )
 
 // A broker with two log directories, of which one cannot be used at a start:
-// its partitions have no leader, the others go on, nothing begins anew in the
+// its partitions have no leader, the others go on, nothing starts again in the
 // other directory, and all is back with the directory.
 func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	dir := t.TempDir()

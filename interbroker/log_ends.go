@@ -18,7 +18,7 @@ const (
 	debuggingConsumer = -2
 )
 
-// LogEnds asks a broker where its logs of partitions end, whoever leads them, over a connection of its own. Partitions that it does not have,
+// LogEnds asks a broker where its logs of partitions end, regardless of who leads them, over a connection of its own. Partitions that it does not have,
 // or whose log is offline, are not in the answer. It is a metadata.AskLogEnds.
 func (d Dialer) LogEnds(ctx context.Context, broker metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
 	c := &Conn{dialer: d, broker: broker, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}

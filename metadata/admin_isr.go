@@ -55,7 +55,7 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 	return errs
 }
 
-// sameBroker tells that two members are one registration.
+// sameBroker reports that two members are one registration.
 func (m Member) sameBroker(o Member) bool { return m.Broker == o.Broker && m.Epoch == o.Epoch }
 
 // registered holds while the broker has its registration of that epoch.

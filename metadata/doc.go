@@ -67,7 +67,7 @@
 //   - A leader is a broker id and the broker epoch it was elected under: a broker that
 //     comes back is elected again, under the next leader epoch, before it leads.
 //   - A member of an ISR or ELR is a broker id, a broker epoch and the directory that has
-//     the log (Member, KIP-858). A broker that registers anew is a member no longer until it
+//     the log (Member, KIP-858). A broker that registers again is a member no longer until it
 //     has caught up again, and its leader says so (KIP-903). Nor is one whose directory has
 //     failed: the controller takes it out and elects another one.
 //   - The ISR is never empty and always within the replicas. A live leader is a member.
@@ -82,9 +82,9 @@
 //     counted, logged, and noted in the partition's state.
 //   - What is known to be there is not outvoted by what may be dead (Doubt).
 //   - The ELR of a partition that is led is empty unless the ISR is smaller than
-//     min.insync.replicas. Its members
-//     are as good as the ISR's only if a leader commits nothing meanwhile: it must not
-//     advance the high watermark while its image shows an ELR, or an ISR below the minimum.
+//     min.insync.replicas. Its members are as good as the ISR's only if a leader commits
+//     nothing meanwhile: it must not advance the high watermark while its image shows an
+//     ELR, or an ISR below the minimum.
 //   - An image that shows all that Plan called for calls for nothing more.
 //   - What the controller writes compares the controller's key: a deposed one changes nothing.
 //   - What a leader writes compares its registration and the partition's revision: a

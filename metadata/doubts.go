@@ -25,7 +25,7 @@ const (
 	Silent
 )
 
-// doubtful tells whether the choice of the live members alone would let those
+// doubtful reports whether the choice of the live members alone would let those
 // outvote members that have registered since, and each of them may be dead.
 // Without a member that has registered since there is nobody to be outvoted: a
 // failover does not wait.
@@ -36,7 +36,7 @@ func (r *electionRules) doubtful(image *Image, live, all []Member) bool {
 	return !slices.ContainsFunc(live, func(m Member) bool { return r.doubt(m) == NoDoubt })
 }
 
-// registeredSince tells that a member's broker is registered under a later epoch.
+// registeredSince reports that a member's broker is registered under a later epoch.
 func (m *Image) registeredSince(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	return ok && b.Epoch > member.Epoch
@@ -73,7 +73,7 @@ func (d *doubts) raise(self int32, epoch int64, until time.Time) {
 	d.self, d.epoch, d.until, d.stage = self, epoch, until, map[Member]Doubt{}
 }
 
-// begin tells whether a member has to be probed; then it is being probed.
+// begin reports whether a member has to be probed; then it is being probed.
 func (d *doubts) begin(m Member) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -136,17 +136,23 @@ func (c *Controller) resolve(ctx context.Context, image *Image, members []Member
 		}
 		broker := image.Brokers[m.Broker]
 		c.work.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-			defer cancel()
-			stage := NoDoubt
-			if err := c.suspects.probe(ctx, broker); err != nil {
-				stage = Silent // also when its registration is ended: the image has yet to show it
-				if errors.Is(err, ErrBrokerGone) {
-					c.end(ctx, broker, c.logger.With(slog.Int("suspect", int(broker.ID)), slog.Int64("broker_epoch", broker.Epoch)))
-				}
-			}
-			c.doubts.settle(m, epoch, stage)
+			c.doubts.settle(m, epoch, c.examine(ctx, broker))
 			c.think()
 		})
 	}
+}
+
+// examine probes a doubted broker.
+func (c *Controller) examine(ctx context.Context, broker Broker) Doubt {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := c.suspects.probe(ctx, broker)
+	if err == nil {
+		return NoDoubt
+	}
+	if errors.Is(err, ErrBrokerGone) {
+		log := c.logger.With(slog.Int("suspect", int(broker.ID)), slog.Int64("broker_epoch", broker.Epoch))
+		c.end(ctx, broker, log)
+	}
+	return Silent // also when its registration is ended: the image has yet to show it
 }

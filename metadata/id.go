@@ -70,7 +70,7 @@ type DirectoryID [16]byte
 // String prints the id as Kafka does.
 func (id DirectoryID) String() string { return idEncoding.EncodeToString(id[:]) }
 
-// IsZero tells whether the directory is unknown.
+// IsZero reports whether the directory is unknown.
 func (id DirectoryID) IsZero() bool { return id == DirectoryID{} }
 
 // MarshalText writes the id as String does.

@@ -9,7 +9,9 @@ import (
 // AskLogEnds asks a broker where its logs of some partitions end, whatever their
 // roles. Partitions whose log is offline, or that it does not have, are not in the
 // answer. nil takes all logs for equal.
-type AskLogEnds func(ctx context.Context, broker Broker, tps []TopicPartition) (map[TopicPartition]LogEnd, error)
+type AskLogEnds func(
+	ctx context.Context, broker Broker, tps []TopicPartition,
+) (map[TopicPartition]LogEnd, error)
 
 // askTimeout bounds how long an unclean election waits for a replica's answer. One
 // that does not come has the replica count as away.
@@ -17,7 +19,9 @@ const askTimeout = 2 * time.Second
 
 // askLogEnds asks all brokers at once, each for all of its partitions, and returns
 // the answers that came in time: an entry for every ask, which may be empty.
-func askLogEnds(ctx context.Context, image *Image, asks []Ask, ask AskLogEnds) map[TopicPartition]LogEnds {
+func askLogEnds(
+	ctx context.Context, image *Image, asks []Ask, ask AskLogEnds,
+) map[TopicPartition]LogEnds {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	all := make(map[TopicPartition]LogEnds, len(asks))
@@ -47,7 +51,9 @@ func askLogEnds(ctx context.Context, image *Image, asks []Ask, ask AskLogEnds) m
 }
 
 // of is one broker's answer. An error is no answer.
-func (ask AskLogEnds) of(ctx context.Context, broker Broker, tps []TopicPartition) map[TopicPartition]LogEnd {
+func (ask AskLogEnds) of(
+	ctx context.Context, broker Broker, tps []TopicPartition,
+) map[TopicPartition]LogEnd {
 	if ask == nil {
 		equal := make(map[TopicPartition]LogEnd, len(tps))
 		for _, tp := range tps {

@@ -85,7 +85,7 @@ func (m *Image) present(member Member) (Member, bool) {
 	return member, ok
 }
 
-// live tells that the member's broker is the incarnation that was in sync, and
+// live reports that the member's broker is the incarnation that was in sync, and
 // that the directory of its log works. Where the directory is not known the epoch
 // alone counts: a leader whose log is offline says which one it is, see ISRChange.
 func (m *Image) live(member Member) bool {
@@ -102,7 +102,7 @@ func (m *Image) ready(member Member) bool {
 // broker is registered at that epoch and does not stop.
 func (m *Image) ISREligible(member Member) bool { return m.ready(member) }
 
-// survived tells that a member's broker is registered, and has lost nothing of
+// survived reports that a member's broker is registered, and has lost nothing of
 // the log since it was one: it is live, or registered again after an end that
 // cost nothing.
 func (m *Image) survived(member Member) bool {
@@ -113,8 +113,9 @@ func (m *Image) survived(member Member) bool {
 	return b.Epoch == member.Epoch || b.PreviousEpoch == member.Epoch && b.kept(member.Directory)
 }
 
-// crashed tells that a member's broker is registered and has the log, which may
-// lack what was not flushed when its machine crashed.
+// crashed reports that a member's broker is registered and has the log, which may
+// lack what was not flushed when its machine crashed. One that is registered and has
+// neither survived nor crashed is lost: what it has now may be an empty log.
 func (m *Image) crashed(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	if !ok || m.survived(member) || !b.has(member.Directory) {
@@ -123,27 +124,20 @@ func (m *Image) crashed(member Member) bool {
 	return !member.Directory.IsZero() || member.Epoch > b.LostEpoch || b.LostEpoch == 0
 }
 
-// lost tells that a member's broker is registered without the directory of the
-// log: what it has now may be an empty log.
-func (m *Image) lost(member Member) bool {
-	_, registered := m.Brokers[member.Broker]
-	return registered && !m.survived(member) && !m.crashed(member)
-}
-
-// away tells that a member's broker is not registered: it may have everything.
+// away reports that a member's broker is not registered: it may have everything.
 func (m *Image) away(member Member) bool {
 	_, registered := m.Brokers[member.Broker]
 	return !registered
 }
 
-// has tells that a directory works, as far as the broker has said. The unknown one does.
-func (b *Broker) has(id DirectoryID) bool {
+// has reports that a directory works, as far as the broker has said. The unknown one does.
+func (b Broker) has(id DirectoryID) bool {
 	return id.IsZero() || slices.Contains(b.Directories, id)
 }
 
-// kept tells that a directory has lost nothing since PreviousEpoch. Of the unknown
+// kept reports that a directory has lost nothing since PreviousEpoch. Of the unknown
 // one that holds if it holds of all.
-func (b *Broker) kept(id DirectoryID) bool {
+func (b Broker) kept(id DirectoryID) bool {
 	if id.IsZero() {
 		return len(b.LostDirectories) == 0
 	}
@@ -151,14 +145,14 @@ func (b *Broker) kept(id DirectoryID) bool {
 }
 
 // onlyDirectory is the directory of a broker that has one, and zero otherwise.
-func (b *Broker) onlyDirectory() DirectoryID {
+func (b Broker) onlyDirectory() DirectoryID {
 	if len(b.Directories) != 1 {
 		return DirectoryID{}
 	}
 	return b.Directories[0]
 }
 
-// Placed tells that the state of every partition which a broker leads names the
+// Placed reports that the state of every partition which a broker leads names the
 // directory of its log there.
 func (m *Image) Placed(broker int32) bool {
 	for _, t := range m.byName {

@@ -63,7 +63,7 @@ func (o PlanOptions) repairs(image *Image, t *Topic) func(number int32, p *Parti
 // is a pure function, so that a new controller simply goes on; what it
 // returns is in a stable order. An image that shows all of it needs nothing more.
 //
-//   - A member of the ISR whose broker is dead, has registered anew, or has lost the
+//   - A member of the ISR whose broker is dead, has registered again, or has lost the
 //     directory of the log, leaves the ISR; so does one that stops, if there are others.
 //     The ISR never becomes empty.
 //   - A partition whose leader is not a member any more gets the first one that is, in

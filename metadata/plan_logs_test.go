@@ -78,7 +78,7 @@ func (m *modelLogs) log(n int, id int32) *modelLog {
 	return l
 }
 
-// online tells that a replica's directory works.
+// online reports that a replica's directory works.
 func (m *modelLogs) online(n int, id int32) bool {
 	b := m.brokers[id]
 	return b.failed.IsZero() || m.log(n, id).directory != b.failed
@@ -188,7 +188,7 @@ func (m *planMachine) commit(n int, p *Partition, lead *modelLog) {
 	}
 }
 
-// joins tells whether a leader may take a follower into the ISR.
+// joins reports whether a leader may take a follower into the ISR.
 func (m *planMachine) joins(n int, p *Partition, present Member) bool {
 	l := m.model.log(n, present.Broker)
 	return m.model.online(n, present.Broker) && l.fetched.leader == p.LeaderEpoch && l.fetched.broker == present.Epoch &&

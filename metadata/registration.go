@@ -225,7 +225,7 @@ func (r *Registration) BeginStop(ctx context.Context) error {
 	return nil
 }
 
-// SetDirectories tells the cluster which data directories still work, so that others
+// SetDirectories has the cluster know which data directories still work, so that others
 // lead what was in those that have failed. The registration keeps its epoch. What it
 // says holds for later registrations as well, also if this attempt fails; the caller
 // tries again until it does not.

@@ -9,7 +9,7 @@ import (
 // survival is what is left of an ISR.
 type survival struct {
 	isr     []Member
-	elects  bool     // isr is one member that is to be elected, whoever led before
+	elects  bool     // isr is one member that is to be elected, even if another one led
 	unclean bool     // it may not have everything that was committed
 	asks    bool     // who is to be elected uncleanly depends on the ends of the logs
 	holds   bool     // it is not known yet who lives: nothing changes
@@ -43,8 +43,8 @@ func survivors(image *Image, p *Partition, rules electionRules) survival {
 		return s
 	}
 	if m, ok := image.lastStanding(p, isr, elr); ok {
-		return survival{isr: []Member{m}, elects: true,
-			reason: fmt.Sprintf("in-sync replica %d is back after a crash, as are all that were in sync", m.Broker)}
+		why := fmt.Sprintf("in-sync replica %d is back after a crash, and nobody can have more", m.Broker)
+		return survival{isr: []Member{m}, elects: true, reason: why}
 	}
 	stay := isr
 	if len(stay) == 0 { // never written like that
@@ -54,8 +54,8 @@ func survivors(image *Image, p *Partition, rules electionRules) survival {
 		return survival{isr: stay}
 	}
 	if m, ok := image.furthest(p, rules.ends); ok {
-		return survival{isr: []Member{m}, elects: true, unclean: true,
-			reason: fmt.Sprintf("no in-sync replica is alive: unclean election of %d", m.Broker)}
+		why := fmt.Sprintf("no in-sync replica is alive: unclean election of %d", m.Broker)
+		return survival{isr: []Member{m}, elects: true, unclean: true, reason: why}
 	}
 	return survival{isr: stay, asks: len(image.askable(p)) > 0}
 }
@@ -63,11 +63,12 @@ func survivors(image *Image, p *Partition, rules electionRules) survival {
 // survivor is a member that is registered and has lost nothing, of the ISR if possible.
 func (m *Image) survivor(p *Partition, isr, elr []Member) (survival, bool) {
 	if one, ok := candidate(m, p, filter(isr, m.survived)); ok {
-		return survival{isr: []Member{one}, elects: true, reason: fmt.Sprintf("in-sync replica %d is back", one.Broker)}, true
+		why := fmt.Sprintf("in-sync replica %d is back", one.Broker)
+		return survival{isr: []Member{one}, elects: true, reason: why}, true
 	}
 	if one, ok := candidate(m, p, filter(elr, m.survived)); ok {
-		return survival{isr: []Member{one}, elects: true,
-			reason: fmt.Sprintf("no in-sync replica is alive, eligible replica %d is", one.Broker)}, true
+		why := fmt.Sprintf("no in-sync replica is alive, eligible replica %d is", one.Broker)
+		return survival{isr: []Member{one}, elects: true, reason: why}, true
 	}
 	return survival{}, false
 }
@@ -101,7 +102,7 @@ func (m *Image) Awaited(p *Partition) []int32 {
 	return ids
 }
 
-// Electable tells whether the controller has somebody to elect for a partition,
+// Electable reports whether the controller has somebody to elect for a partition,
 // not counting unclean elections.
 func (m *Image) Electable(p *Partition) bool {
 	s := survivors(m, p, electionRules{minISR: 1})

@@ -30,7 +30,7 @@ func (r *recovery) take() map[TopicPartition]LogEnds {
 	return answers
 }
 
-// begin tells whether it is time to ask.
+// begin reports whether it is time to ask.
 func (r *recovery) begin(some bool, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

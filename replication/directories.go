@@ -48,7 +48,7 @@ func (p *Partition) learnLocked(f *progress, directory metadata.DirectoryID) {
 	}
 }
 
-// unplacedLocked tells that the state of a partition that is led here names other
+// unplacedLocked reports that the state of a partition that is led here names other
 // directories than its members do.
 func (p *Partition) unplacedLocked() bool {
 	r := p.role.Load()
@@ -110,7 +110,7 @@ func (m *Manager) Moving(ctx context.Context, topic string, partition int32) (do
 	return done, nil
 }
 
-// placed tells that a partition's state names the directory of a broker's log.
+// placed reports that a partition's state names the directory of a broker's log.
 func placed(state *metadata.Partition, broker int32) bool {
 	return slices.ContainsFunc(slices.Concat(state.Members(), state.EligibleMembers()), func(m metadata.Member) bool {
 		return m.Broker == broker && !m.Directory.IsZero()
@@ -135,7 +135,7 @@ func (w *isrWriter) learn(p *Partition) {
 	}
 }
 
-// place tells the directories of partitions as they become known, until ctx ends.
+// place has the directories of partitions told as they become known, until ctx ends.
 func (w *isrWriter) place(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()

@@ -122,7 +122,7 @@ func TestMoveWaitsForTheState(t *testing.T) {
 	})
 }
 
-// TestAnyReplicaTellsItsOwnEnd: whoever leads, the log's newest epoch and end; an older
+// TestAnyReplicaTellsItsOwnEnd: regardless of the leader, the log's newest epoch and end; an older
 // epoch ends where it did.
 func TestAnyReplicaTellsItsOwnEnd(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)

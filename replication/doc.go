@@ -14,6 +14,9 @@
 // leader has only in the bucket it does not copy: it begins its log anew where the bucket ends (restore.go). Consumers may read from a follower
 // as well, up to the high watermark that it knows (preferred.go).
 //
+// The state also names the data directory of each log in sync. The leader has it written: its own, and what followers name in their fetches
+// (directories.go).
+//
 // The applier (apply.go) holds what each partition has to become; the newest image replaces what older ones said. Its goroutine never waits
 // for a partition: what may hang, on a lock, a disk or the bucket, is a job of a pool (pool.go), one for a partition's role (work.go) and one
 // for what follows from it (care.go: the tier's share, files to delete). What clients, listeners and fetchers see of that is published

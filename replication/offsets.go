@@ -161,7 +161,7 @@ func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch i
 	return EpochEnd{Epoch: found, EndOffset: end}, nil
 }
 
-// LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, whoever leads. For an epoch after the newest one it is the newest one
+// LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, regardless of the leader. For an epoch after the newest one it is the newest one
 // and the log's end.
 func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
 	if p.role.Load().gone {

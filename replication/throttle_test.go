@@ -398,6 +398,9 @@ func TestFollowerInSyncIsNotHeld(t *testing.T) {
 	p, other := b.followed[0], b.followed[1]
 	in, out := leads(0, 1, 2, 3), leads(0, 1, 2, 3)
 	out.isr = out.isr[:2]
+	for i := range in.isr {
+		in.isr[i].Epoch = 1
+	}
 	p.resign(in)
 	b.follower.received(p, 50_000)
 	if wait := b.follower.followerHeld(p, time.Now()); wait != 0 {

@@ -51,7 +51,7 @@ func (s *server) placeLogs(ctx context.Context) {
 	}
 }
 
-// tellDirectories tells the cluster which directories work whenever one has failed, and
+// tellDirectories has the cluster know which directories work whenever one has failed, and
 // then has the leaders of what was in it say so.
 func (s *server) tellDirectories(ctx context.Context) error {
 	for {

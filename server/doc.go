@@ -8,6 +8,10 @@
 // replicas, coordinators), then the registration that tells the cluster about
 // this broker, and, once the broker leads what it is to lead, the listeners.
 //
+// What the last process has kept of its logs is read from last-registration in the
+// data directory (last_registration.go), and goes into the registration. A data
+// directory that fails is told to the cluster (directories.go).
+//
 // Stop, on SIGTERM: the listeners take no more requests and answer those they
 // have, the broker deregisters, coordinators and replicas end, logs are flushed
 // and marked clean, and the control plane goes last.

@@ -63,7 +63,7 @@ type lastRegistration struct {
 
 // readBootID is the id of this run of the machine, empty if the system has none.
 func readBootID() string {
-	text, err := os.ReadFile(bootIDFile) // vfs goes by a file's size, which is 0 there
+	text, err := os.ReadFile(bootIDFile) // vfs reads as much as a file's size says, which is 0 there
 	if err != nil {
 		return ""
 	}

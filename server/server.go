@@ -394,7 +394,7 @@ func (s *server) awaitServed(ctx context.Context, await func(context.Context, []
 	return nil
 }
 
-// elected tells whether every partition that was led here has got a leader since this
+// elected reports whether every partition that was led here has got a leader since this
 // broker registered, if there is somebody to be elected.
 func (s *server) elected(m *metadata.Image, epoch int64) bool {
 	if m.Brokers[s.Config.NodeID].Epoch < epoch {

@@ -141,8 +141,10 @@
 // A log that Move was asked for is copied beside its work, whole segments and
 // then the tail again and again (move_copy.go), no faster than
 // Options.MoveRate, and one at a time into a directory. It is not compacted
-// meanwhile; a truncation begins the copy anew. When little is missing the log
-// stops, the copy is completed, and names decide (move_switch.go):
+// meanwhile; a truncation begins the copy anew. When little is missing
+// Options.Moving is asked, so that the cluster names no directory that may not
+// have the log. Then the log stops, the copy is completed, and names decide
+// (move_switch.go):
 //
 //  1. The copy is durable, a -future that the start ignores. The target's
 //     checkpoints have the log. A crash: the start begins the move anew.

@@ -378,7 +378,7 @@ func (m *Manager) carryOut(ctx context.Context, mv *move) error {
 	return err
 }
 
-// moveTo switches over once whoever has to know where logs are is ready for it.
+// moveTo switches over once Options.Moving agrees.
 func (m *Manager) moveTo(ctx context.Context, mv *move, c *moveCopy) error {
 	done, err := m.options.Moving(ctx, mv.log.key.topic, mv.log.key.partition)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestMoveAsksFirst: a log is where it was until whoever has to know is ready; what is
+// TestMoveAsksFirst: a log stays where it was until Options.Moving agrees; what is
 // appended meanwhile is moved too.
 func TestMoveAsksFirst(t *testing.T) {
 	k := newMoveKit(t, vfs.NewMem())
