@@ -14,6 +14,8 @@
 // the client repeats only requests that certainly have not reached a server. So
 // is whatever etcd answers while it changes its leader.
 //
+// An embedded member whose database is full makes room by itself (spaceKeeper).
+//
 // An etcd that was restored to an older state, or another one in its place, is
 // noticed by the revision and the cluster id of any answer, and by all brokers
 // within a renewal of their leases (history).

@@ -37,7 +37,8 @@ type EmbeddedOptions struct {
 	// be nil.
 	Waits func(what string)
 
-	tick time.Duration // defaultTick if zero; an election timeout is electionTicks of them
+	tick  time.Duration // defaultTick if zero; an election timeout is electionTicks of them
+	quota int64         // of the database, in bytes; quotaBytes if zero
 }
 
 // waits says what the start waits for.
@@ -99,7 +100,10 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 			s.tls = o.Member.TLS.Client
 		}
 	}
+	space := spaceKeeper{server: server.Server, client: s.client, quota: cmp.Or(o.quota, quotaBytes), logger: o.Logger}
+	keeping := space.start(ctx)
 	s.stop = func() error {
+		keeping()
 		e.stop(server)
 		return lock.Close()
 	}
@@ -216,7 +220,7 @@ func config(o EmbeddedOptions, ending *atomic.Bool) *embed.Config {
 	c.TickMs = uint(tick.Milliseconds())
 	c.ElectionMs = uint((electionTicks * tick).Milliseconds())
 	c.InitialElectionTickAdvance = true
-	c.QuotaBackendBytes = quotaBytes
+	c.QuotaBackendBytes = cmp.Or(o.quota, quotaBytes)
 	c.AutoCompactionMode = embed.CompactorModeRevision
 	c.AutoCompactionRetention = keptRevisions
 	c.SnapshotCount = snapshotEntries

@@ -186,7 +186,7 @@ func write(t *testing.T, s *Store, key string) {
 func (m *members) try(ctx context.Context, t *testing.T, i int, change func(*EmbeddedOptions)) (*Store, error) {
 	t.Helper()
 	o := EmbeddedOptions{
-		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: testLogger(t),
+		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: testLogger(t), quota: m.quota,
 		Member: &Member{NodeID: int32(i + 1), Peers: m.peers, TLS: m.tls[i]},
 	}
 	if change != nil {

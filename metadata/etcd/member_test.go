@@ -23,6 +23,7 @@ type members struct {
 	peers  []Peer
 	stores [3]*Store
 	tls    [3]*MemberTLS
+	quota  int64 // of the databases, as of EmbeddedOptions
 }
 
 func openMembers(t *testing.T) *members {

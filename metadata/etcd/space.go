@@ -1,0 +1,112 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+
+	"github.com/varvelog/varve/backoff"
+)
+
+// A member whose database has reached its quota raises an alarm, and etcd takes
+// no more writes until somebody has made room and taken the alarm back. Nobody
+// can reach the member of a single broker for that, and a broker that has lost its
+// lease cannot even register: so each embedded member does it for itself.
+const (
+	spaceInterval = 2 * time.Second // between two looks at the alarms, which are in memory
+	spacePauseMax = time.Minute     // between two attempts to make room
+	spaceTimeout  = 5 * time.Minute // of one: all of a large database is copied
+	// A database that is that full of what is there now keeps the alarm: the next
+	// writes would raise it again.
+	spacePercent = 90
+)
+
+// spaceKeeper takes an embedded member out of its alarm.
+type spaceKeeper struct {
+	server *etcdserver.EtcdServer
+	client *clientv3.Client
+	quota  int64
+	logger *slog.Logger
+}
+
+// start works until stop, which waits for the end.
+func (k *spaceKeeper) start(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { k.run(ctx) })
+	return func() { cancel(); running.Wait() }
+}
+
+func (k *spaceKeeper) run(ctx context.Context) {
+	tick := time.NewTicker(spaceInterval)
+	defer tick.Stop()
+	pause := backoff.Backoff{Min: spaceInterval, Max: spacePauseMax}
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if !k.alarmed() {
+			pause.Reset()
+			continue
+		}
+		if pause.First() {
+			k.logger.Warn("etcd's database has reached its quota and takes no writes; making room")
+		}
+		err := k.makeRoom(ctx)
+		if err == nil {
+			k.logger.Warn("etcd's database has room again")
+			continue
+		}
+		if ctx.Err() == nil {
+			k.logger.Error("no metadata can be written: etcd's database is full, and no room could be made", slog.Any("error", err))
+		}
+		if !pause.Sleep(ctx) {
+			return
+		}
+	}
+}
+
+// alarmed tells whether this member is out of space.
+func (k *spaceKeeper) alarmed() bool {
+	for _, alarm := range k.server.Alarms() {
+		if alarm.Alarm == etcdserverpb.AlarmType_NOSPACE && alarm.MemberID == uint64(k.server.MemberID()) {
+			return true
+		}
+	}
+	return false
+}
+
+// makeRoom forgets all that is not there any more, shrinks the database, and takes
+// the alarm back. A crash between two of these leaves the alarm, and so the rest
+// to the next start.
+func (k *spaceKeeper) makeRoom(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, spaceTimeout)
+	defer cancel()
+	revision := k.server.KV().Rev()
+	// Watchers that have not come as far list everything again.
+	_, err := k.client.Compact(ctx, revision, clientv3.WithCompactPhysical())
+	if err != nil && !errors.Is(rpctypes.Error(err), rpctypes.ErrCompacted) {
+		return fmt.Errorf("compact to revision %d: %w", revision, err)
+	}
+	if err = k.server.Backend().Defrag(); err != nil {
+		return fmt.Errorf("defragment: %w", err)
+	}
+	if size := k.server.Backend().Size(); size > k.quota/100*spacePercent {
+		return fmt.Errorf("what is there takes %d bytes of %d: delete topics", size, k.quota)
+	}
+	own := uint64(k.server.MemberID())
+	if _, err = k.client.AlarmDisarm(ctx, &clientv3.AlarmMember{MemberID: own, Alarm: etcdserverpb.AlarmType_NOSPACE}); err != nil {
+		return fmt.Errorf("take the alarm back: %w", err)
+	}
+	return nil
+}
