@@ -257,7 +257,7 @@ func valuesOf(t testing.TB, records []byte) []string {
 func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
 	c := newDataClusterOf(t, 2, vfs.NewMem())
 	spec := metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}}
-	created := c.Broker.create(t.Context(), []metadata.TopicSpec{spec}, false)[0]
+	created := c.create(t.Context(), []metadata.TopicSpec{spec}, false)[0]
 	if created.Err != nil {
 		t.Fatal(created.Err)
 	}

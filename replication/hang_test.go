@@ -174,7 +174,7 @@ func TestHangingTierHoldsUpNoRole(t *testing.T) {
 	const hanging = 3 * 16
 	disk := newStuckFS("nothing")
 	c := newHangTest(t, disk)
-	remote := &stuckTier{fakeTier: c.cluster.tier, name: "bad", began: make(chan struct{}, 1000), free: make(chan struct{})}
+	remote := &stuckTier{fakeTier: c.tier, name: "bad", began: make(chan struct{}, 1000), free: make(chan struct{})}
 	c.remote = remote
 	c.restart()
 	free := sync.OnceFunc(func() { close(remote.free) })
@@ -195,7 +195,7 @@ func TestHangingTierHoldsUpNoRole(t *testing.T) {
 	c.settle()
 	for n := range int32(hanging) {
 		tp := metadata.TopicPartition{Topic: "bad", Partition: n}
-		if _, attached := c.cluster.tier.epochOf(tp); attached {
+		if _, attached := c.tier.epochOf(tp); attached {
 			t.Errorf("the tier takes %s for led", tp)
 		}
 	}
