@@ -57,7 +57,7 @@
 //     as it was written.
 //   - S2: What recovery trusts was synced. The recovery point is below or at the
 //     end of what is durable; closed segments wholly below it have durable
-//     indexes. It is lowered, durably, before anything below it is truncated.
+//     indexes and producer snapshots. It is lowered, durably, before anything below it is truncated.
 //   - S3: Indexes, checkpoints, epoch file and snapshots are hints. Deleting or
 //     damaging any of them costs time at the next start, not data. What below
 //     the recovery point nothing tells of is believed, as by Kafka: a .txnindex

@@ -81,9 +81,10 @@ type flushPlan struct {
 }
 
 type flushSegment struct {
-	s      *segment
-	size   int64
-	closed bool
+	s        *segment
+	size     int64
+	closed   bool
+	snapshot string // of the producers as of its end, "" if it is not closed
 }
 
 // flushOnce runs under the token.
@@ -163,7 +164,8 @@ func (l *Log) saveEpochs(plan *flushPlan) error {
 	return l.writeEpochs(plan.epochs)
 }
 
-// writeEpochs makes the epoch file durable with these entries.
+// writeEpochs makes the epoch file durable with these entries. It runs under the
+// flush token.
 func (l *Log) writeEpochs(entries []EpochEntry) error {
 	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path(), epochFile), FormatEpochs(entries), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", epochFile, err)
@@ -193,7 +195,11 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 			plan.names = true // its file may be new
 		}
 		s.acquire() // cannot fail: the list holds it, and the lock is held
-		plan.segments = append(plan.segments, flushSegment{s: s, size: size, closed: closed})
+		f := flushSegment{s: s, size: size, closed: closed}
+		if closed {
+			f.snapshot = l.snapshotName(list[i+1].base)
+		}
+		plan.segments = append(plan.segments, f)
 	}
 	return plan, nil
 }
@@ -209,6 +215,14 @@ func (l *Log) syncSegment(f flushSegment) error {
 	}
 	if err := errors.Join(f.s.index.file.sync(), f.s.times.file.sync(), f.s.txns.sync()); err != nil {
 		return fmt.Errorf("sync indexes of segment %d: %w", f.s.base, err)
+	}
+	if f.snapshot == "" {
+		return nil
+	}
+	// A start that trusts the segment does not look into it for producers, and
+	// the object store gets the snapshot with it.
+	if err := ignoreNotExist(vfs.SyncFile(l.env.fs, f.snapshot)); err != nil {
+		return fmt.Errorf("sync producer snapshot at the end of segment %d: %w", f.s.base, err)
 	}
 	return nil
 }
