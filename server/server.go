@@ -230,6 +230,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
+		StallTimeout:       s.values.Duration("varve.log.stall.timeout.ms"),
 		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
 	})

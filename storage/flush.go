@@ -35,10 +35,8 @@ type flushState struct {
 // want of a descriptor or of space, is an error that leaves all as it was.
 func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	for l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
-		select {
-		case l.flush.token <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("flush %s: %w", l.key, context.Cause(ctx))
+		if err := l.takeFlushToken(ctx); err != nil {
+			return fmt.Errorf("flush %s: %w", l.key, err)
 		}
 		var err error
 		if l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
@@ -52,13 +50,24 @@ func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	return nil
 }
 
+// takeFlushToken waits for a flush under way, unless the disk gives up on it.
+func (l *Log) takeFlushToken(ctx context.Context) error {
+	d := l.dir()
+	select {
+	case l.flush.token <- struct{}{}:
+		return nil
+	case <-d.gone:
+		return d.err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // flushClosed makes closed segments durable with their indexes, and what is
 // before the end, so that the recovery point moves up.
 func (l *Log) flushClosed(ctx context.Context) error {
-	select {
-	case l.flush.token <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := l.takeFlushToken(ctx); err != nil {
+		return err
 	}
 	defer func() { <-l.flush.token }()
 	if err := l.flushOnce(); err != nil {

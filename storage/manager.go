@@ -49,6 +49,7 @@ type Options struct {
 	ProducerExpiration time.Duration // 0: 24 hours (producer.id.expiration.ms)
 	MoveRate           func() int64  // bytes a second that moves between directories copy together, asked again and again; nil: no limit
 	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
+	StallTimeout       time.Duration // 0: 30 seconds; an operation on a disk that takes longer fails its directory
 	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
 	RecoveryWorkers    int           // 0: twice the CPUs
 }
@@ -72,6 +73,7 @@ func (o Options) withDefaults() Options {
 	o.RetentionInterval = cmp.Or(o.RetentionInterval, 5*time.Minute)
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, 5*time.Second)
+	o.StallTimeout = cmp.Or(o.StallTimeout, 30*time.Second)
 	o.ProducerExpiration = cmp.Or(o.ProducerExpiration, 24*time.Hour)
 	o.MaxOpenFiles = cmp.Or(o.MaxOpenFiles, min(8192, vfs.OpenFileLimit()/2))
 	o.RecoveryWorkers = cmp.Or(o.RecoveryWorkers, 2*runtime.NumCPU())
@@ -85,6 +87,7 @@ type Manager struct {
 	dirs      []*dataDir
 	clusterID string
 	failed    chan *dataDir
+	anyHung   chan struct{} // closed when the first directory hangs
 	cleaner   cleaner
 	moves     moves
 
@@ -93,9 +96,7 @@ type Manager struct {
 		logs   map[partitionKey]*Log
 		closed bool
 	}
-	// checkpointing admits one writer of checkpoints at a time; it comes before
-	// all other locks.
-	checkpointing sync.Mutex
+	elsewhere vfs.Watch // of operations outside of the directories; nobody looks at it
 
 	// sorted is a copy of the logs; nil when logs were added or removed since.
 	sorted atomic.Pointer[[]*Log]
@@ -106,13 +107,12 @@ type Manager struct {
 // as long as another one works. It starts nothing; Run does.
 func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	o = o.withDefaults()
-	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs))}
+	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs)), anyHung: make(chan struct{})}
 	m.mu.logs = map[partitionKey]*Log{}
 	m.moves.preferred = map[partitionKey]*dataDir{}
-	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
+	m.env = &env{fs: vfs.NewWatched(o.FS, m.watchOf), logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration}
 	m.env.decoding = semaphore.NewWeighted(decodeBudget)
-	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
-	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
+	m.env.files.fs, m.env.files.limit = m.env.fs, o.MaxOpenFiles
 	for _, path := range o.Dirs {
 		m.dirs = append(m.dirs, newDataDir(m.env, path, o.WritebackBytes, m.failed))
 	}
@@ -120,6 +120,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 		openFiles: func() float64 { return float64(m.env.files.count()) },
 		logs:      func() float64 { return float64(len(m.all())) },
 		failed:    func() float64 { return float64(m.failedDirs()) },
+		stalled:   func() float64 { return float64(m.stalledDirs()) },
 	})
 	m.cleaner = cleaner{logs: m.all, config: o.Cleaner, cleaned: m.noteCleaned, env: m.env, metrics: newCleanerMetrics(o.Registerer)}
 	if err := m.open(ctx); err != nil {
@@ -246,19 +247,21 @@ func (m *Manager) roomiestLocked() *dataDir {
 // file.delete.delay.ms. A log that does not exist is fine.
 func (m *Manager) Delete(topic string, partition int32) error {
 	key := partitionKey{topic, partition}
-	if l, ok := m.Log(topic, partition); ok {
+	l, ok := m.Log(topic, partition)
+	if !ok {
+		return nil
+	}
+	if l.dir().err() == nil {
 		defer l.forbidCleaning()() // it would write into a new log's directory
+	}
+	gone, err := l.retire()
+	if err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.mu.logs[key]
-	if l == nil {
-		return nil
-	}
-	gone := trashName(l.dir(), key)
-	failed := l.dir().err() != nil // then the files are no business of this process any more
-	if err := l.retire(gone, failed); err != nil {
-		return err
+	if m.mu.logs[key] != l {
+		return nil // somebody else has deleted it meanwhile
 	}
 	delete(m.mu.logs, key)
 	l.dir().logs--
@@ -267,8 +270,8 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	for _, s := range l.list() {
 		s.release()
 	}
-	m.env.checkpointSoon()
-	if failed {
+	l.dir().checkpointSoon()
+	if gone == "" {
 		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir().path))
 		return nil
 	}
@@ -280,24 +283,30 @@ func (m *Manager) Delete(topic string, partition int32) error {
 // of its name. Without the rename that one would find the old one's files: then
 // the log stays, and the caller tries again. The names of the segments change with
 // the directory, so that a reader or a flush that has to open a file does not get
-// one of the new log.
-func (l *Log) retire(gone string, failed bool) error {
+// one of the new log. The manager's lock is not held meanwhile: the disk may hang.
+//
+// In a failed directory the files are no business of this process any more, and the
+// log's lock may be held for ever. Then gone is "".
+func (l *Log) retire() (gone string, err error) {
+	if l.dir().err() != nil {
+		l.closed.Store(true)
+		return "", nil //nolint:nilerr // the log is gone all the same
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !failed {
-		for _, s := range l.list() {
-			s.names.Lock()
-			defer s.names.Unlock()
-		}
-		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete log %s: %w", l.key, classify(err))
-		}
-		for _, s := range l.list() {
-			s.names.dir = gone
-		}
+	gone = trashName(l.dir(), l.key)
+	for _, s := range l.list() {
+		s.names.Lock()
+		defer s.names.Unlock()
+	}
+	if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("delete log %s: %w", l.key, classify(err))
+	}
+	for _, s := range l.list() {
+		s.names.dir = gone
 	}
 	l.closed.Store(true)
-	return nil
+	return gone, nil
 }
 
 // DirUsage describes one data directory.

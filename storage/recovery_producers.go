@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/vfs"
@@ -127,12 +128,12 @@ func (l *Log) replay(p *producerState, from, upTo int64, rebuilt map[*segment]bo
 			}
 			start = loc.pos
 		}
-		at := l.appendedBy(s)
+		at := sync.OnceValue(func() int64 { return l.appendedBy(s) })
 		err := s.scan(start, size, func(h record.Batch, pos int64) (bool, error) {
 			if !h.HasProducer() || h.BaseOffset() < from {
 				return h.BaseOffset() < upTo, nil
 			}
-			return true, l.replayBatch(p, s, h, pos, at, rebuilt[s])
+			return true, l.replayBatch(p, s, h, pos, at(), rebuilt[s])
 		})
 		// Damage in a segment that is trusted was reported when it was found.
 		if err != nil && !errors.Is(err, ErrCorrupt) {
@@ -181,7 +182,7 @@ func (l *Log) reloadProducersLocked() error {
 	return classify(l.loadProducers(files.snapshots, nil))
 }
 
-// removeSnapshotsFrom removes the snapshots above an offset: the batches they
+// removeSnapshotsAbove removes the snapshots above an offset: the batches they
 // tell of are gone.
 func (l *Log) removeSnapshotsAbove(offset int64) error {
 	files, err := l.listFiles()

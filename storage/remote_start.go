@@ -1,6 +1,9 @@
 package storage
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // RemoteState is what the object store knows of a log up to an offset: enough
 // for a log without the batches before it to go on there.
@@ -17,7 +20,9 @@ type RemoteState struct {
 // empty or has r's state as a whole. A state that cannot be used changes nothing.
 func (l *Log) StartFromRemote(r RemoteState) error {
 	defer l.forbidCleaning()()
-	l.flush.token <- struct{}{} // a flush under way writes the epoch file, too
+	if err := l.takeFlushToken(context.Background()); err != nil { // a flush under way writes the epoch file, too
+		return fmt.Errorf("start %s from the object store: %w", l.key, err)
+	}
 	defer func() { <-l.flush.token }()
 	l.mu.Lock()
 	defer l.mu.Unlock()

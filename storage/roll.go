@@ -56,7 +56,7 @@ func (l *Log) rollLocked(base int64) error {
 	l.publish(append(slices.Clone(list), next))
 	l.updateRecoveryLocked()
 	l.env.metrics.rolls.Inc()
-	l.env.flushes.add(l)
+	l.dir().flushes.add(l)
 	return nil
 }
 

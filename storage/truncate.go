@@ -185,7 +185,7 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	l.offsets.hw.Store(at)
 	l.offsets.start.Store(start)
 	l.epochs.truncateStart(start)
-	l.env.checkpointSoon()
+	l.dir().checkpointSoon()
 	return l.syncDirLocked()
 }
 
@@ -199,7 +199,7 @@ func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*s
 	if err := l.removeSnapshotsAbove(-1); err != nil {
 		return nil, err
 	}
-	l.producers = producerState{}
+	l.producers, l.snapshotAt = producerState{}, -1
 	if known != nil {
 		if err := l.enterLocked(known, at); err != nil {
 			return nil, err

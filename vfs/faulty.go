@@ -94,15 +94,17 @@ func (f *Faulty) Hits() int {
 
 // check counts an operation and fails it if a fault hits it.
 func (f *Faulty) check(op Op, name string) error {
-	_, err := f.hit(op, name)
+	_, err := f.hit(op, name, true)
 	return err
 }
 
-// hit counts an operation and finds the fault that hits it.
-func (f *Faulty) hit(op Op, name string) (Fault, error) {
+// hit finds the fault that hits an operation, and counts it if it is one by itself.
+func (f *Faulty) hit(op Op, name string, counts bool) (Fault, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.mu.counts[op]++
+	if counts {
+		f.mu.counts[op]++
+	}
 	for i, fault := range f.mu.faults {
 		if fault.Op != "" && fault.Op != op || !strings.Contains(name, fault.Name) {
 			continue
@@ -180,7 +182,7 @@ func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
 // SyncDir implements FS. It opens the directory, as the operating system's does: a
 // fault of OpOpen comes from before the sync is tried.
 func (f *Faulty) SyncDir(name string) error {
-	if err := f.check(OpOpen, name); err != nil {
+	if _, err := f.hit(OpOpen, name, false); err != nil {
 		return err
 	}
 	if err := f.check(OpSyncDir, name); err != nil {
@@ -214,7 +216,7 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt implements File.
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
-	fault, err := f.fs.hit(OpWrite, f.name)
+	fault, err := f.fs.hit(OpWrite, f.name, true)
 	if err == nil {
 		return f.File.WriteAt(p, off)
 	}
@@ -235,7 +237,7 @@ func (f *faultyFile) Truncate(size int64) error {
 
 // Sync implements File.
 func (f *faultyFile) Sync() error {
-	fault, err := f.fs.hit(OpSync, f.name)
+	fault, err := f.fs.hit(OpSync, f.name, true)
 	if err == nil {
 		return f.File.Sync()
 	}
