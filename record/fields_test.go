@@ -69,7 +69,10 @@ func TestHeadersCostNothingToPassOver(t *testing.T) {
 		if _, surveyErr := header.Survey(payload); surveyErr != nil {
 			t.Error(surveyErr)
 		}
-		for _, entryErr := range header.EntriesIn(payload) {
+		for e, entryErr := range header.EntriesIn(payload) {
+			if e.Offset != 0 {
+				t.Error(e.Offset)
+			}
 			if entryErr != nil {
 				t.Error(entryErr)
 			}

@@ -200,6 +200,9 @@ func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, 
 		m.sorted.Store(nil)
 		return l, nil
 	}
+	if l.closed.Load() {
+		return nil, fmt.Errorf("create log %s: %w: it is being deleted", key, ErrLogClosed)
+	}
 	switch l.TopicID() {
 	case topicID:
 	case [16]byte{}:
