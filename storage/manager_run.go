@@ -118,6 +118,9 @@ func (m *Manager) flushLoop(ctx context.Context, d *dataDir) {
 
 func (m *Manager) flushInBackground(ctx context.Context, l *Log) {
 	err := l.flushClosed(ctx)
+	if told := l.flush.told.Load(); told != nil && err == nil {
+		(*told)(l.offsets.flushed.Load(), nil)
+	}
 	switch {
 	case err == nil || ctx.Err() != nil || errors.Is(err, ErrLogClosed) || errors.Is(err, ErrStorage):
 	default:
