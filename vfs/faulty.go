@@ -21,6 +21,7 @@ const (
 	OpReadDir  Op = "readdir"
 	OpStat     Op = "stat"
 	OpSyncDir  Op = "syncdir"
+	OpOpenDir  Op = "opendir" // what SyncDir does first
 	OpLock     Op = "lock"
 	OpRead     Op = "read"
 	OpWrite    Op = "write"
@@ -94,17 +95,15 @@ func (f *Faulty) Hits() int {
 
 // check counts an operation and fails it if a fault hits it.
 func (f *Faulty) check(op Op, name string) error {
-	_, err := f.hit(op, name, true)
+	_, err := f.hit(op, name)
 	return err
 }
 
-// hit finds the fault that hits an operation, and counts it if it is one by itself.
-func (f *Faulty) hit(op Op, name string, counts bool) (Fault, error) {
+// hit counts an operation and finds the fault that hits it.
+func (f *Faulty) hit(op Op, name string) (Fault, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if counts {
-		f.mu.counts[op]++
-	}
+	f.mu.counts[op]++
 	for i, fault := range f.mu.faults {
 		if fault.Op != "" && fault.Op != op || !strings.Contains(name, fault.Name) {
 			continue
@@ -180,9 +179,9 @@ func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
 }
 
 // SyncDir implements FS. It opens the directory, as the operating system's does: a
-// fault of OpOpen comes from before the sync is tried.
+// fault of OpOpenDir comes from before the sync is tried.
 func (f *Faulty) SyncDir(name string) error {
-	if _, err := f.hit(OpOpen, name, false); err != nil {
+	if err := f.check(OpOpenDir, name); err != nil {
 		return err
 	}
 	if err := f.check(OpSyncDir, name); err != nil {
@@ -216,7 +215,7 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt implements File.
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
-	fault, err := f.fs.hit(OpWrite, f.name, true)
+	fault, err := f.fs.hit(OpWrite, f.name)
 	if err == nil {
 		return f.File.WriteAt(p, off)
 	}
@@ -237,7 +236,7 @@ func (f *faultyFile) Truncate(size int64) error {
 
 // Sync implements File.
 func (f *faultyFile) Sync() error {
-	fault, err := f.fs.hit(OpSync, f.name, true)
+	fault, err := f.fs.hit(OpSync, f.name)
 	if err == nil {
 		return f.File.Sync()
 	}
