@@ -108,7 +108,7 @@ func (c *checker) validate(b record.Batch, payload []byte) error {
 	if c.cfg.TimestampType == LogAppendTime {
 		return nil // the header gets the broker's time
 	}
-	if errors.Join(c.checkTimestamp(s.MinTimestamp), c.checkTimestamp(s.MaxTimestamp)) != nil {
+	if c.checkTimestamp(s.MinTimestamp) != nil || c.checkTimestamp(s.MaxTimestamp) != nil {
 		return c.firstOutOfTime(b, payload)
 	}
 	if s.MaxTimestamp != b.MaxTimestamp() {
