@@ -54,7 +54,7 @@ func TestSurveyWantsConsecutiveOffsets(t *testing.T) {
 }
 
 // A record of a few kilobytes may announce, and have, millions of headers once it
-// is decompressed. Whoever only wants to know its offset and time allocates nothing.
+// is decompressed. A reader of offsets and times allocates nothing.
 func TestHeadersCostNothingToPassOver(t *testing.T) {
 	const headers = 1 << 20
 	body := []byte{0, 0, 0, 1, 1} // attributes, deltas, no key, no value

@@ -128,7 +128,7 @@ func (d *dataDir) err() error {
 	return nil
 }
 
-// flushNames is syncNames for one who can do it again later: a directory that could
+// flushNames is syncNames for callers that can do it again later: a directory that could
 // not be opened is no failure of the disk.
 func (d *dataDir) flushNames(fsys vfs.FS) error {
 	err := fsys.SyncDir(d.path)

@@ -361,7 +361,7 @@ func (m *Manager) OnlineDirs() [][16]byte {
 // gave up after a failed write or sync: what it had acknowledged without a sync may
 // be gone although the machine did not crash. The list is the same for as long as
 // the Manager lives; it lacks directories that were offline from the start and whose
-// id is unknown.
+// id is unknown, and those that hung: the kernel still has what it did not write.
 func (m *Manager) DistrustedDirs() [][16]byte {
 	var ids [][16]byte
 	for _, d := range m.dirs {

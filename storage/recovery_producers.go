@@ -62,8 +62,8 @@ func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
 }
 
 // mendSnapshot makes the snapshot at the base of a segment that replay has come to,
-// if there is no sound one: a power cut may leave it torn. Without it, whoever takes
-// the log over from the object store would know no producers. durable is for one at
+// if there is no sound one: a power cut may leave it torn. Without it, a follower that
+// begins from the object store would know no producers. durable is for one at
 // the end of a segment that no flush looks at any more.
 func (l *Log) mendSnapshot(at int64, p *producerState, durable bool) {
 	if _, sound := l.readSnapshot(at); sound {

@@ -11,11 +11,11 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A disk may fail by not answering: a write, a sync or a rename does not return,
-// and nothing can be done to make it. What waits for the operation waits on, in the
-// worst case for ever; all else must go on. So the work of each directory is done by
-// goroutines of its own (Manager.Run), an operation that takes too long fails its
-// directory, and nobody waits for the goroutines of one that hangs.
+// A disk may fail by not answering: a write, a sync or a rename does not return.
+// The goroutine of that operation cannot be ended, nor can those that wait for its
+// locks. All others must go on. So each directory has goroutines of its own
+// (Manager.Run), an operation that takes too long fails its directory, and Run does
+// not wait for the goroutines of a directory that hangs.
 
 // holds says that a path is the directory or in it.
 func (d *dataDir) holds(path string) bool {
@@ -65,9 +65,9 @@ func (d *dataDir) stall(after time.Duration) bool {
 	return true
 }
 
-// tellWaiting tells those that wait for a flush in a directory that hangs that there
-// will be none: its committer cannot. Each is told by a goroutine of the directory,
-// as whoever is told may be held up by the disk, too.
+// tellWaiting calls OnFlush's function of each log with unflushed records in a
+// directory that hangs: its committer cannot. Each call has a goroutine of the
+// directory, because the disk may hold up the function as well.
 func (m *Manager) tellWaiting(d *dataDir) {
 	for _, l := range m.all() {
 		told := l.flush.told.Load()

@@ -162,7 +162,7 @@ func TestHangingDiskEndsItsDirectoryOnly(t *testing.T) {
 					t.Fatalf("failed: %v", got)
 				}
 				if flushes && (!errors.Is(waiting, ErrStorage) || !errors.Is(lastOf(&flushed), ErrStorage)) {
-					t.Errorf("who waits gets %v, and is told %v", waiting, lastOf(&flushed))
+					t.Errorf("Flush returns %v, OnFlush is told %v", waiting, lastOf(&flushed))
 				}
 				fill(t, b, 1)
 				if err = b.Flush(t.Context(), 3); err != nil {
@@ -190,7 +190,7 @@ func TestHangingDiskEndsItsDirectoryOnly(t *testing.T) {
 	}
 }
 
-// What takes long and returns in time ends nothing.
+// An operation that takes long and returns in time ends nothing.
 func TestSlowDiskStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newHangingFS()

@@ -224,7 +224,7 @@ func (l *Log) setEndLocked(end int64) {
 	l.offsets.end.Store(end)
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
 	lower(&l.offsets.hw, end)
-	lower(&l.offsets.remoteEnd, end) // what the object store has above is not what this log will have there
+	lower(&l.offsets.remoteEnd, end) // above, this log will have other records than the object store
 	l.epochs.truncateEnd(end)
 	l.updateUnstableLocked()
 	l.updateRecoveryLocked()

@@ -33,7 +33,7 @@ func TestTruncateTakesTheCleanedOffsetDown(t *testing.T) {
 	}
 }
 
-// What the object store has above a truncation is not what this log will have.
+// Above a truncation this log will have other records than the object store.
 func TestTruncateTakesTheRemoteEndDown(t *testing.T) {
 	for name, cut := range map[string]func(l *Log) error{
 		"at a batch": func(l *Log) error { return l.Truncate(4) },

@@ -9,8 +9,8 @@ import (
 )
 
 // Watch counts the operations on a disk that are under way, by when they began.
-// Tick has to be called at an interval; with that the count tells of an operation
-// that does not return, for two atomic additions each and without asking a clock.
+// Tick has to be called at an interval; then the counts show an operation that
+// does not return, for two atomic additions each and without asking a clock.
 type Watch struct {
 	ticks atomic.Uint64
 	begun [watchSlots]atomic.Int64
