@@ -109,6 +109,8 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
+		brokerKey("varve.log.stall.timeout.ms", Long, "30000", "ms", atLeast(1000),
+			"How long a write, a sync or a change of names on a disk may take. A log directory in which one takes longer has failed, as after a disk error: its partitions are offline until the broker restarts."),
 		brokerKey("varve.log.stray.retention.ms", Long, "604800000", "ms", atLeast(-1),
 			"How long a log is kept that the cluster does not have on this broker, and that no deletion explains: it is set aside under a name that ends in -stray. -1 keeps it until it is removed by hand. See varve log strays."),
 		brokerKey("varve.log.writeback.bytes", Long, "0", "bytes", atLeast(0),

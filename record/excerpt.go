@@ -60,6 +60,22 @@ func (x *Excerpt) Begin(b Batch) error {
 // error that wraps ErrCorrupt.
 func (x *Excerpt) Entries() iter.Seq2[Entry, error] { return x.from.EntriesIn(x.payload) }
 
+// Entries yields the records in order without their headers, decompressing them if
+// need be: what a service needs of batches that anybody may have sent. See EntriesIn.
+func (b Batch) Entries() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		payload := b.Payload()
+		if b.Codec() != CodecNone {
+			var err error
+			if payload, err = b.Decompress(MaxDecompressed); err != nil {
+				yield(Entry{}, err)
+				return
+			}
+		}
+		b.EntriesIn(payload)(yield)
+	}
+}
+
 // EntriesIn yields the records of an uncompressed payload in order, without their
 // headers. It takes no memory. Malformed ones end the iteration with an error that
 // wraps ErrCorrupt.

@@ -64,12 +64,13 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.epoch}, nil
 }
 
-// kickLocked lets the tier know about every time that a segment must have been closed. It looks for itself as well, only later.
+// kickLocked lets the tier know about every time that a segment must have been closed, and flushed has it look again once that is on the disk: before,
+// it may not go up. The tier looks for itself as well, only later.
 func (p *Partition) kickLocked(appended int64) {
 	p.sinceKick += appended
 	if p.tier == nil || p.sinceKick < p.config.Load().Log.SegmentBytes {
 		return
 	}
-	p.sinceKick = 0
+	p.sinceKick, p.kickAgain = 0, true
 	p.tier.Kick(p.tp)
 }

@@ -17,6 +17,10 @@ func (p *Partition) flushed(upTo int64, err error) {
 	}
 	if p.role.Load().leader {
 		p.advanceLocked()
+		if p.kickAgain && p.tier != nil {
+			p.kickAgain = false
+			p.tier.Kick(p.tp)
+		}
 	} else if f := p.fetcher.Load(); f != nil {
 		f.signal()
 	}

@@ -49,6 +49,7 @@ type Partition struct {
 
 	mu        sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
 	sinceKick int64      // bytes; guarded by mu
+	kickAgain bool       // once the segment that was closed is flushed; guarded by mu
 	followers followers  // of a leader; guarded by mu
 	isr       *isrWriter
 

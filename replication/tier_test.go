@@ -37,7 +37,7 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 				return cfg
 			},
 		})
-		background(t, c.storage.Run) // which syncs closed segments: nothing else is uploaded
+		background(t, c.storage.Run) // only flushed segments go up
 		background(t, tiers.Run)
 		background(t, c.m.Run)
 		c.create("a", 1, nil)
@@ -86,6 +86,26 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 		}
 		if found, listErr := p.ListOffset(t.Context(), 1000, ReadUncommitted, -1); listErr != nil || found.Offset != 50 {
 			t.Errorf("first time after records were deleted: %+v, %v", found, listErr)
+		}
+	})
+}
+
+// Only flushed segments go up: the tier is told when one is closed, and again when
+// it is on the disk.
+func TestTierHearsOfAFlushedSegment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), func(c *Config) { c.Log.SegmentBytes = 300 })
+		b.log.OnFlush(b.flushed)
+		for i := range 5 {
+			if _, err := b.Append(batch(t, 1000+int64(i), "a value"), AcksLeader); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		b.tier.mu.Lock()
+		defer b.tier.mu.Unlock()
+		if b.tier.kicked != 2 {
+			t.Fatalf("told %d times", b.tier.kicked)
 		}
 	})
 }

@@ -244,6 +244,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
 		StrayRetention:     cmp.Or(s.values.Duration("varve.log.stray.retention.ms"), 1), // 0 is "at once"
+		StallTimeout:       s.values.Duration("varve.log.stall.timeout.ms"),
 		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
 		OnDirFailed:        s.onDirFailed,

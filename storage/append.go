@@ -153,12 +153,13 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	if s.firstAppend.IsZero() {
 		s.firstAppend = l.env.now()
 	}
-	now := l.nowMs()
 	pos, count := s.size.Load(), 0
 	for b := range eachBatch(batches) {
 		s.note(b, pos)
 		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset())
-		l.applyProducerLocked(b, s, now)
+		if b.HasProducer() {
+			l.applyProducerLocked(b, s, l.nowMs())
+		}
 		pos += int64(len(b))
 		count++
 	}
@@ -183,9 +184,6 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 // marker, into the transaction index. A control batch that cannot be read
 // ends no transaction; it passed its CRC, so that the leader has the same.
 func (l *Log) applyProducerLocked(b record.Batch, s *segment, at int64) {
-	if !b.HasProducer() {
-		return
-	}
 	done, ended, err := l.producers.apply(b, at)
 	if err != nil {
 		l.logger.Warn("pass over control batch", slog.Int64("offset", b.BaseOffset()), slog.Any("error", err))

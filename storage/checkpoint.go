@@ -24,8 +24,9 @@ const (
 	cleanerFile  = "cleaner-offset-checkpoint"
 )
 
-// maxCheckpoint bounds what is read of a checkpoint file, in bytes.
-const maxCheckpoint = 64 << 20
+// maxCheckpoint bounds what is read of a checkpoint file, in bytes: more than the
+// partitions of a broker come to, however long their names are.
+const maxCheckpoint = 1 << 30
 
 // partitionKey names a partition inside this package.
 type partitionKey struct {

@@ -15,7 +15,7 @@ type txnWalk struct {
 	// ahead are aborted transactions that the walk has not come to, by their
 	// first offset.
 	ahead []AbortedTxn
-	// aborted and decided have the producers whose marker is still to come:
+	// aborted and committed have the producers whose marker is still to come:
 	// of transactions that were aborted, and of others with a batch.
 	aborted   map[int64]*abortedWalk
 	committed map[int64]bool

@@ -1,12 +1,11 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -27,7 +26,7 @@ type ClosedSegment struct {
 type SegmentFiles struct {
 	Log, Index, TimeIndex *io.SectionReader
 	TxnIndex              *io.SectionReader // nil: no transaction was aborted
-	Snapshot              *io.SectionReader // producer state at EndOffset; nil: none
+	Snapshot              *io.SectionReader // producer state at EndOffset, whole and sound; never nil
 	LeaderEpochs          []EpochEntry      // all that begin below EndOffset
 }
 
@@ -94,10 +93,7 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 		files.TxnIndex = open(&s.txns.file, n*abortedTxnSize)
 	}
 	if err == nil {
-		var closeSnapshot func()
-		if files.Snapshot, closeSnapshot, err = c.openSnapshot(); closeSnapshot != nil {
-			undo = append(undo, closeSnapshot)
-		}
+		files.Snapshot, err = c.snapshot()
 	}
 	if err != nil {
 		release()
@@ -110,17 +106,22 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	return files, release, nil
 }
 
-func (c ClosedSegment) openSnapshot() (*io.SectionReader, func(), error) {
-	c.log.mu.Lock() // so that the log is not moved meanwhile
-	f, err := c.log.env.fs.OpenFile(filepath.Join(c.log.path(), fileName(c.EndOffset, extSnapshot)), os.O_RDONLY, 0)
-	c.log.mu.Unlock()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+// snapshot is the producer state at the segment's end. A file that is missing or
+// damaged does not mean that there are no producers: it is made again.
+func (c ClosedSegment) snapshot() (*io.SectionReader, error) {
+	l := c.log
+	l.mu.Lock() // so that the log is not moved meanwhile
+	content, err := vfs.ReadFile(l.env.fs, l.snapshotName(c.EndOffset), maxSnapshot)
+	l.mu.Unlock()
+	if err == nil {
+		_, err = decodeSnapshot(content)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrCorrupt) {
+		l.logger.Warn("make producer snapshot again", offsetAttr(c.EndOffset), errorAttr(err))
+		content, err = l.producersAt(c.EndOffset)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	done := func() { _ = f.Close() } // only read
-	size, err := f.Size()
-	return io.NewSectionReader(f, 0, size), done, err
+	return io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content))), nil
 }

@@ -32,7 +32,8 @@ func newCommitter(e *env, d *dataDir) *committer {
 }
 
 // OnFlush has f told how every round went that FlushSoon asked for: all below
-// upTo is durable, or err is why it cannot be. It is called from a goroutine
+// upTo is durable, or err is why it cannot be; and of every flush of closed segments
+// in the background that went well. It is called from a goroutine
 // that others wait for, without locks of this package.
 func (l *Log) OnFlush(f func(upTo int64, err error)) { l.flush.told.Store(&f) }
 

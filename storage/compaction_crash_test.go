@@ -318,6 +318,7 @@ func TestFaultsInACleaning(t *testing.T) {
 		{vfs.OpRead, syscall.EIO, 0},
 		{vfs.OpSync, syscall.EIO, 0},
 		{vfs.OpSyncDir, syscall.EIO, 0},
+		{vfs.OpOpenDir, syscall.EMFILE, 0},
 		{vfs.OpReadDir, syscall.EIO, 0},
 		{vfs.OpRemove, syscall.EIO, 0},
 	} {

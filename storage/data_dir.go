@@ -44,6 +44,17 @@ type dataDir struct {
 	failure atomic.Pointer[error]
 	leftOut bool            // it has failed since the start
 	failed  chan<- *dataDir // tells the manager; has room for every directory
+	gone    chan struct{}   // closed when it fails while it is in service
+	marked  atomic.Bool     // the marker of a failure was written
+
+	watch   vfs.Watch      // of the operations on its disk
+	stalled atomic.Bool    // one of them has not returned
+	hung    chan struct{}  // closed then
+	work    sync.WaitGroup // what Run does for it
+
+	flushes        flushQueue
+	checkpointWake chan struct{} // capacity 1: write the checkpoints soon
+	checkpointing  sync.Mutex    // admits one writer of its checkpoints at a time; it comes before all other locks
 
 	commits   *committer
 	writeback *writeback
@@ -67,6 +78,8 @@ type dataDir struct {
 
 func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDir) *dataDir {
 	d := &dataDir{fs: e.fs, path: filepath.Clean(path), failed: failed, writeback: newWriteback(writebackBytes), moveWake: make(chan struct{}, 1)}
+	d.gone, d.hung, d.checkpointWake = make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	d.flushes.queued, d.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
 	d.commits = newCommitter(e, d)
 	d.checkpoints.written = map[string]map[partitionKey]int64{}
 	return d
@@ -76,9 +89,25 @@ func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDi
 // the next process. It is not synced: after a reboot there is nothing that the
 // kernel might show and the disk not have.
 func (d *dataDir) fail(err error) {
-	if d.failure.CompareAndSwap(nil, &err) {
-		d.failed <- d // before the marker: a failing disk may take its time for that
+	d.giveUp(err) // before the marker: a failing disk may take its time for that
+	if !d.marked.Swap(true) {
 		_ = vfs.WriteFile(d.fs, filepath.Join(d.path, failedFile), []byte(err.Error()+"\n"), 0o644)
+	}
+}
+
+// giveUp ends the service of the directory; only the first failure counts.
+func (d *dataDir) giveUp(err error) {
+	if d.failure.CompareAndSwap(nil, &err) {
+		close(d.gone)
+		d.failed <- d
+	}
+}
+
+// checkpointSoon wakes the checkpoint loop.
+func (d *dataDir) checkpointSoon() {
+	select {
+	case d.checkpointWake <- struct{}{}:
+	default:
 	}
 }
 
@@ -99,7 +128,7 @@ func (d *dataDir) err() error {
 	return nil
 }
 
-// flushNames is syncNames for one who can do it again later: a directory that could
+// flushNames is syncNames for callers that can do it again later: a directory that could
 // not be opened is no failure of the disk.
 func (d *dataDir) flushNames(fsys vfs.FS) error {
 	err := fsys.SyncDir(d.path)

@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// What is being decompressed has its memory reserved; who finds none left waits,
-// and holds up no append that needs none.
+// Memory is reserved before records are decompressed. Without memory an append
+// waits, and holds up no append that needs none.
 func TestDecodingWaitsForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true })

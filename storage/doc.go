@@ -59,7 +59,7 @@
 //     as it was written.
 //   - S2: What recovery trusts was synced. The recovery point is below or at the
 //     end of what is durable; closed segments wholly below it have durable
-//     indexes. It is lowered, durably, before anything below it is truncated.
+//     indexes and producer snapshots. It is lowered, durably, before anything below it is truncated.
 //   - S3: Indexes, checkpoints, epoch file and snapshots are hints. Deleting or
 //     damaging any of them costs time at the next start, not data. What below
 //     the recovery point nothing tells of is believed, as by Kafka: a .txnindex
@@ -175,22 +175,34 @@
 // Readers take none: they load an immutable segment list, pin a segment and
 // read below its published size. In this order:
 //
-//	Manager.checkpointing   one writer of checkpoints at a time
+//	dataDir.checkpointing   one writer of a directory's checkpoints at a time
 //	Manager.mu              the map of logs
 //	Manager.moves           which logs are to be moved; also over the renames and syncs of a request
-//	Log.mu                  everything that changes a log; not held over fsyncs,
-//	                        but for truncation, which is rare
-//	dataDir.checkpoints     the checkpoint files
+//	Log.mu                  everything that changes a log; not held over fsyncs, but for
+//	                        truncation, a start from the object store, and retention
+//	                        that leaves nothing, which are rare
+//	dataDir.checkpoints     the checkpoint files; over their fsyncs
 //	committer.mu            which logs wait for a round
 //	Manager.strays          what was set aside; also over the renames of those that go
-//	segmentNames, cachedFile, fileCache   inside one call
+//	cachedFile, segmentNames, fileCache   inside one call, but for the names of all segments
+//	                        over the rename of a log's directory
 //
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
 // Only a committer holds several, of logs that are new, until their names are
 // durable; nobody else waits for one while holding another. A log's cleaning
 // token (cleaning_state.go) comes before all, and is held for as long as a
 // cleaning, a truncation or a move lasts. A move takes the flush token, then
-// Manager.checkpointing for the target's checkpoints, then Log.mu over its
+// dataDir.checkpointing for the target's checkpoints, then Log.mu over its
 // fsyncs: of the last MiB, the index files and the names.
+//
+// # A disk that hangs
+//
+// Every operation on a disk is counted while it is under way (vfs.Watched). One that
+// has not returned after Options.StallTimeout fails its directory without touching
+// it (stall.go). Its goroutine stays, with the locks that it has: those of its log,
+// never Manager.mu. So each directory has goroutines of its own for all that is done
+// at an interval, and Run and Close leave those of a directory behind that hangs.
+// The cleaner is one for all: compaction waits for the disk or the restart.
+//
 // Who may call what of a Log at the same time is said at [Log].
 package storage

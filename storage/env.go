@@ -25,10 +25,7 @@ type env struct {
 
 	deletions atomic.Int64 // numbers the files of deleted segments
 	trash     trash
-	flushes   flushQueue
 	decoding  *semaphore.Weighted // decodeBudget bytes of decompressed records
-	// checkpoint asks for the checkpoints to be written soon. Capacity 1.
-	checkpoint chan struct{}
 }
 
 // share returns settings that are never changed. The logs of a topic come one
@@ -45,14 +42,6 @@ func (e *env) share(c Config) *Config {
 func (e *env) segmentUnused(s *segment) {
 	if s.doomed.Load() {
 		e.trash.add(trashItem{due: time.Time{}, segment: s})
-	}
-}
-
-// checkpointSoon wakes the checkpoint loop.
-func (e *env) checkpointSoon() {
-	select {
-	case e.checkpoint <- struct{}{}:
-	default:
 	}
 }
 
@@ -77,13 +66,23 @@ func (t *trash) add(items ...trashItem) {
 	t.items = append(t.items, items...)
 }
 
-// take removes and returns what is due.
-func (t *trash) take(now time.Time) []trashItem {
+// path is where the item's files are.
+func (i trashItem) path() string {
+	if i.segment == nil {
+		return i.dir
+	}
+	i.segment.names.RLock()
+	defer i.segment.names.RUnlock()
+	return i.segment.names.dir
+}
+
+// take removes and returns what is due in a part of the paths.
+func (t *trash) take(now time.Time, in func(path string) bool) []trashItem {
 	t.Lock()
 	defer t.Unlock()
 	due := make([]trashItem, 0, len(t.items))
 	t.items = slices.DeleteFunc(t.items, func(item trashItem) bool {
-		if item.due.After(now) {
+		if item.due.After(now) || !in(item.path()) {
 			return false
 		}
 		due = append(due, item)
@@ -95,8 +94,13 @@ func (t *trash) take(now time.Time) []trashItem {
 // emptyTrash removes what is due. What fails is logged and left for the next
 // start, which removes it again.
 func (e *env) emptyTrash(now time.Time) {
+	e.emptyTrashIn(now, func(string) bool { return true })
+}
+
+// emptyTrashIn is emptyTrash for the paths of one directory.
+func (e *env) emptyTrashIn(now time.Time, in func(path string) bool) {
 	for {
-		due := e.trash.take(now)
+		due := e.trash.take(now, in)
 		if len(due) == 0 {
 			return
 		}

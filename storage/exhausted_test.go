@@ -45,7 +45,9 @@ func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 			for _, s := range l.list() {
 				s.closeFiles()
 			}
-			faulty.Inject(vfs.Fault{Op: vfs.OpOpen, Name: tc.file, Err: syscall.EMFILE})
+			for _, op := range []vfs.Op{vfs.OpOpen, vfs.OpOpenDir} {
+				faulty.Inject(vfs.Fault{Op: op, Name: tc.file, Err: syscall.EMFILE})
+			}
 			if err := tc.try(t, k); errors.Is(err, ErrStorage) || name != "time index lookup" && !errors.Is(err, ErrExhausted) {
 				t.Errorf("with no descriptor left: %v", err)
 			}

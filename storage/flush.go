@@ -35,10 +35,8 @@ type flushState struct {
 // want of a descriptor or of space, is an error that leaves all as it was.
 func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	for l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
-		select {
-		case l.flush.token <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("flush %s: %w", l.key, context.Cause(ctx))
+		if err := l.takeFlushToken(ctx); err != nil {
+			return fmt.Errorf("flush %s: %w", l.key, err)
 		}
 		var err error
 		if l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
@@ -52,13 +50,24 @@ func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	return nil
 }
 
+// takeFlushToken waits for a flush under way, unless the disk gives up on it.
+func (l *Log) takeFlushToken(ctx context.Context) error {
+	d := l.dir()
+	select {
+	case l.flush.token <- struct{}{}:
+		return nil
+	case <-d.gone:
+		return d.err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // flushClosed makes closed segments durable with their indexes, and what is
 // before the end, so that the recovery point moves up.
 func (l *Log) flushClosed(ctx context.Context) error {
-	select {
-	case l.flush.token <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := l.takeFlushToken(ctx); err != nil {
+		return err
 	}
 	defer func() { <-l.flush.token }()
 	if err := l.flushOnce(); err != nil {
@@ -81,9 +90,10 @@ type flushPlan struct {
 }
 
 type flushSegment struct {
-	s      *segment
-	size   int64
-	closed bool
+	s        *segment
+	size     int64
+	closed   bool
+	snapshot string // of the producers as of its end, "" if it is not closed
 }
 
 // flushOnce runs under the token.
@@ -163,7 +173,8 @@ func (l *Log) saveEpochs(plan *flushPlan) error {
 	return l.writeEpochs(plan.epochs)
 }
 
-// writeEpochs makes the epoch file durable with these entries.
+// writeEpochs makes the epoch file durable with these entries. It runs under the
+// flush token.
 func (l *Log) writeEpochs(entries []EpochEntry) error {
 	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path(), epochFile), FormatEpochs(entries), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", epochFile, err)
@@ -193,7 +204,11 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 			plan.names = true // its file may be new
 		}
 		s.acquire() // cannot fail: the list holds it, and the lock is held
-		plan.segments = append(plan.segments, flushSegment{s: s, size: size, closed: closed})
+		f := flushSegment{s: s, size: size, closed: closed}
+		if closed {
+			f.snapshot = l.snapshotName(list[i+1].base)
+		}
+		plan.segments = append(plan.segments, f)
 	}
 	return plan, nil
 }
@@ -209,6 +224,14 @@ func (l *Log) syncSegment(f flushSegment) error {
 	}
 	if err := errors.Join(f.s.index.file.sync(), f.s.times.file.sync(), f.s.txns.sync()); err != nil {
 		return fmt.Errorf("sync indexes of segment %d: %w", f.s.base, err)
+	}
+	if f.snapshot == "" {
+		return nil
+	}
+	// A start that trusts the segment does not look into it for producers, and
+	// the object store gets the snapshot with it.
+	if err := ignoreNotExist(vfs.SyncFile(l.env.fs, f.snapshot)); err != nil {
+		return fmt.Errorf("sync producer snapshot at the end of segment %d: %w", f.s.base, err)
 	}
 	return nil
 }

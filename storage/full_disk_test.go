@@ -11,7 +11,7 @@ import (
 )
 
 // fullDisk is a log of segments of three batches on a disk without a free block:
-// what writes or opens a file fails for as long as the test lasts.
+// writes and opens of files fail for as long as the test lasts.
 func fullDisk(t *testing.T, batches int, change func(*Config)) (*kit, *vfs.Faulty) {
 	t.Helper()
 	faulty := vfs.NewFaulty(vfs.NewMem())

@@ -247,7 +247,7 @@ func (l *Log) list() segmentList { return *l.segments.Load() }
 // publish replaces the segment list.
 func (l *Log) publish(list segmentList) { l.segments.Store(&list) }
 
-// now is the time in ms.
+// nowMs is the time in ms.
 func (l *Log) nowMs() int64 { return l.env.now().UnixMilli() }
 
 // deleteAt is when the files of something deleted now may go.

@@ -55,6 +55,7 @@ type Options struct {
 	StrayRetention     time.Duration // 0: 7 days, negative: for ever (varve.log.stray.retention.ms); of what SetAside keeps
 	MoveRate           func() int64  // bytes a second that moves between directories copy together, asked again and again; nil: no limit
 	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
+	StallTimeout       time.Duration // 0: 30 seconds; an operation on a disk that takes longer fails its directory
 	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
 	RecoveryWorkers    int           // 0: twice the CPUs
 }
@@ -82,6 +83,7 @@ func (o Options) withDefaults() Options {
 	o.FlushInterval = cmp.Or(o.FlushInterval, time.Second)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, 5*time.Second)
 	o.StrayRetention = cmp.Or(o.StrayRetention, defaultStrayRetention)
+	o.StallTimeout = cmp.Or(o.StallTimeout, 30*time.Second)
 	o.ProducerExpiration = cmp.Or(o.ProducerExpiration, 24*time.Hour)
 	o.MaxOpenFiles = cmp.Or(o.MaxOpenFiles, min(8192, vfs.OpenFileLimit()/2))
 	o.RecoveryWorkers = cmp.Or(o.RecoveryWorkers, 2*runtime.NumCPU())
@@ -95,6 +97,7 @@ type Manager struct {
 	dirs      []*dataDir
 	clusterID string
 	failed    chan *dataDir
+	anyHung   chan struct{} // closed when the first directory hangs
 	cleaner   cleaner
 	moves     moves
 	strays    strays
@@ -104,9 +107,7 @@ type Manager struct {
 		logs   map[partitionKey]*Log
 		closed bool
 	}
-	// checkpointing admits one writer of checkpoints at a time; it comes before
-	// all other locks.
-	checkpointing sync.Mutex
+	elsewhere vfs.Watch // of operations outside of the directories; nobody looks at it
 
 	// sorted is a copy of the logs; nil when logs were added or removed since.
 	sorted atomic.Pointer[[]*Log]
@@ -117,13 +118,12 @@ type Manager struct {
 // as long as another one works. It starts nothing; Run does.
 func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	o = o.withDefaults()
-	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs))}
+	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs)), anyHung: make(chan struct{})}
 	m.mu.logs = map[partitionKey]*Log{}
 	m.moves.preferred = map[partitionKey]*dataDir{}
-	m.env = &env{fs: o.FS, logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, checkpoint: make(chan struct{}, 1)}
+	m.env = &env{fs: vfs.NewWatched(o.FS, m.watchOf), logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration}
 	m.env.decoding = semaphore.NewWeighted(decodeBudget)
-	m.env.files.fs, m.env.files.limit = o.FS, o.MaxOpenFiles
-	m.env.flushes.queued, m.env.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
+	m.env.files.fs, m.env.files.limit = m.env.fs, o.MaxOpenFiles
 	for _, path := range o.Dirs {
 		m.dirs = append(m.dirs, newDataDir(m.env, path, o.WritebackBytes, m.failed))
 	}
@@ -131,6 +131,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 		openFiles: func() float64 { return float64(m.env.files.count()) },
 		logs:      func() float64 { return float64(len(m.all())) },
 		failed:    func() float64 { return float64(m.failedDirs()) },
+		stalled:   func() float64 { return float64(m.stalledDirs()) },
 	})
 	m.strayMetrics(o.Registerer)
 	m.cleaner = cleaner{logs: m.all, config: o.Cleaner, cleaned: m.noteCleaned, env: m.env, metrics: newCleanerMetrics(o.Registerer)}
@@ -211,6 +212,9 @@ func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, 
 		m.sorted.Store(nil)
 		return l, nil
 	}
+	if l.closed.Load() {
+		return nil, fmt.Errorf("create log %s: %w: it is being deleted", key, ErrLogClosed)
+	}
 	switch l.TopicID() {
 	case topicID:
 	case [16]byte{}:
@@ -268,19 +272,21 @@ func (m *Manager) Delete(topic string, partition int32) error {
 // takeOut takes a log out of service and gives its directory, if it has one, another name,
 // which it returns: "" if there is no such log, or if its data directory has failed.
 func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionKey) string) (*Log, string, error) {
-	if l, ok := m.Log(key.topic, key.partition); ok {
+	l, ok := m.Log(key.topic, key.partition)
+	if !ok {
+		return nil, "", nil
+	}
+	if l.dir().err() == nil {
 		defer l.forbidCleaning()() // it would write into a new log's directory
+	}
+	gone, err := l.retire(name)
+	if err != nil {
+		return nil, "", err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.mu.logs[key]
-	if l == nil {
-		return nil, "", nil
-	}
-	gone := name(l.dir(), key)
-	failed := l.dir().err() != nil // then the files are no business of this process any more
-	if err := l.retire(gone, failed); err != nil {
-		return nil, "", err
+	if m.mu.logs[key] != l {
+		return nil, "", nil // another call has taken it out meanwhile
 	}
 	delete(m.mu.logs, key)
 	l.dir().logs--
@@ -289,8 +295,8 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 	for _, s := range l.list() {
 		s.release()
 	}
-	m.env.checkpointSoon()
-	if failed {
+	l.dir().checkpointSoon()
+	if gone == "" {
 		l.logger.Warn("files of a deleted log stay in a failed data directory until a start that finds it", slog.String("dir", l.dir().path))
 		return l, "", nil
 	}
@@ -301,24 +307,30 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 // of its name. Without the rename that one would find the old one's files: then
 // the log stays, and the caller tries again. The names of the segments change with
 // the directory, so that a reader or a flush that has to open a file does not get
-// one of the new log.
-func (l *Log) retire(gone string, failed bool) error {
+// one of the new log. The manager's lock is not held meanwhile: the disk may hang.
+//
+// In a failed directory the files are no business of this process any more, and the
+// log's lock may be held for ever. Then gone is "".
+func (l *Log) retire(name func(d *dataDir, key partitionKey) string) (gone string, err error) {
+	if l.dir().err() != nil {
+		l.closed.Store(true)
+		return "", nil //nolint:nilerr // the log is gone all the same
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !failed {
-		for _, s := range l.list() {
-			s.names.Lock()
-			defer s.names.Unlock()
-		}
-		if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete log %s: %w", l.key, classify(err))
-		}
-		for _, s := range l.list() {
-			s.names.dir = gone
-		}
+	gone = name(l.dir(), l.key)
+	for _, s := range l.list() {
+		s.names.Lock()
+		defer s.names.Unlock()
+	}
+	if err := l.env.fs.Rename(l.path(), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("delete log %s: %w", l.key, classify(err))
+	}
+	for _, s := range l.list() {
+		s.names.dir = gone
 	}
 	l.closed.Store(true)
-	return nil
+	return gone, nil
 }
 
 // DirUsage describes one data directory.
@@ -370,7 +382,7 @@ func (m *Manager) OnlineDirs() [][16]byte {
 // gave up after a failed write or sync: what it had acknowledged without a sync may
 // be gone although the machine did not crash. The list is the same for as long as
 // the Manager lives; it lacks directories that were offline from the start and whose
-// id is unknown.
+// id is unknown, and those that hung: the kernel still has what it did not write.
 func (m *Manager) DistrustedDirs() [][16]byte {
 	var ids [][16]byte
 	for _, d := range m.dirs {

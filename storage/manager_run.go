@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,31 +17,25 @@ import (
 
 // Run looks after the logs until ctx ends: flushes, write-back, retention, compaction,
 // checkpoints, moves between directories, files of deleted segments. It ends early, with an error, when every data
-// directory has failed. Close comes after it.
+// directory has failed. Close comes after it. What hangs in a disk that does not
+// answer is left behind.
 func (m *Manager) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.watchDirs(ctx) })
-	g.Go(func() error { m.retentionLoop(ctx); return nil })
-	g.Go(func() error { m.checkpointLoop(ctx); return nil })
-	g.Go(func() error { m.flushLoop(ctx); return nil })
+	g.Go(func() error { m.watchStalls(ctx); return nil })
 	for _, d := range m.dirs {
-		g.Go(func() error { d.commits.run(ctx); return nil })
-		g.Go(func() error { d.writeback.run(ctx); return nil })
-		g.Go(func() error { m.moveLoop(ctx, d); return nil })
+		g.Go(func() error { m.runDir(ctx, d); return nil })
 	}
 	if m.options.Cleaner().Enable {
-		g.Go(func() error { m.cleaner.run(ctx); return nil })
+		g.Go(func() error {
+			waitUnlessHung(ctx, func() { m.cleaner.run(ctx) }, m.anyHung)
+			return nil
+		})
 	}
 	g.Go(func() error {
-		every(ctx, m.options.FlushInterval, m.flushOverdue)
-		return nil
-	})
-	g.Go(func() error {
-		every(ctx, m.options.FlushInterval, func(context.Context) { m.env.emptyTrash(m.env.now()) })
-		return nil
-	})
-	g.Go(func() error {
-		every(ctx, m.options.RetentionInterval, func(context.Context) { m.expireStrays(m.env.now()) })
+		waitUnlessHung(ctx, func() {
+			every(ctx, m.options.RetentionInterval, func(context.Context) { m.expireStrays(m.env.now()) })
+		}, m.anyHung)
 		return nil
 	})
 	return g.Wait()
@@ -68,6 +63,9 @@ func (m *Manager) watchDirs(ctx context.Context) error {
 			if m.options.OnDirFailed != nil {
 				m.options.OnDirFailed(d.id, d.err())
 			}
+			if d.stalled.Load() {
+				m.tellWaiting(d)
+			}
 			m.env.logger.Error("data directory failed: its partitions serve nothing until the broker restarts",
 				slog.String("dir", d.path), errorAttr(d.err()))
 			if m.failedDirs() == len(m.dirs) {
@@ -81,7 +79,7 @@ func (m *Manager) watchDirs(ctx context.Context) error {
 
 // retentionLoop starts at a random moment of the interval, so that the brokers
 // of a cluster do not all delete at once.
-func (m *Manager) retentionLoop(ctx context.Context) {
+func (m *Manager) retentionLoop(ctx context.Context, d *dataDir) {
 	first := time.NewTimer(rand.N(m.options.RetentionInterval) + 1)
 	defer first.Stop()
 	select {
@@ -90,7 +88,7 @@ func (m *Manager) retentionLoop(ctx context.Context) {
 		return
 	}
 	every(ctx, m.options.RetentionInterval, func(ctx context.Context) {
-		for _, l := range m.all() {
+		for _, l := range m.in(d) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -108,16 +106,16 @@ func (m *Manager) retentionLoop(ctx context.Context) {
 
 // flushLoop makes closed segments durable in the background, a few logs at a
 // time, so that recovery after a crash has only active segments to scan.
-func (m *Manager) flushLoop(ctx context.Context) {
+func (m *Manager) flushLoop(ctx context.Context, d *dataDir) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for ctx.Err() == nil {
-		if l := m.env.flushes.next(); l != nil {
+		if l := d.flushes.next(); l != nil {
 			g.Go(func() error { m.flushInBackground(ctx, l); return nil })
 			continue
 		}
 		select {
-		case <-m.env.flushes.wake:
+		case <-d.flushes.wake:
 		case <-ctx.Done():
 		}
 	}
@@ -126,6 +124,9 @@ func (m *Manager) flushLoop(ctx context.Context) {
 
 func (m *Manager) flushInBackground(ctx context.Context, l *Log) {
 	err := l.flushClosed(ctx)
+	if told := l.flush.told.Load(); told != nil && err == nil {
+		(*told)(l.offsets.flushed.Load(), nil)
+	}
 	switch {
 	case err == nil || ctx.Err() != nil || errors.Is(err, ErrLogClosed) || errors.Is(err, ErrStorage):
 	default:
@@ -134,28 +135,28 @@ func (m *Manager) flushInBackground(ctx context.Context, l *Log) {
 }
 
 // flushOverdue hands logs whose flush.ms has passed to the flush loop.
-func (m *Manager) flushOverdue(context.Context) {
+func (m *Manager) flushOverdue(d *dataDir) {
 	now := m.env.now()
-	for _, l := range m.all() {
+	for _, l := range m.in(d) {
 		if l.needsTimedFlush(now) {
-			m.env.flushes.add(l)
+			d.flushes.add(l)
 		}
 	}
 }
 
 // checkpointLoop writes the checkpoints at an interval, and soon when log start
 // has moved or a log was deleted.
-func (m *Manager) checkpointLoop(ctx context.Context) {
+func (m *Manager) checkpointLoop(ctx context.Context, d *dataDir) {
 	t := time.NewTicker(m.options.CheckpointInterval)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-		case <-m.env.checkpoint:
+		case <-d.checkpointWake:
 		case <-ctx.Done():
 			return
 		}
-		if err := m.Checkpoint(); err != nil {
+		if err := m.checkpointDir(d); err != nil && !errors.Is(err, ErrStorage) {
 			m.env.logger.Warn("write checkpoints", errorAttr(err))
 		}
 	}
@@ -164,21 +165,25 @@ func (m *Manager) checkpointLoop(ctx context.Context) {
 // Checkpoint writes what changed of recovery points, log starts and high
 // watermarks, as Run does at an interval.
 func (m *Manager) Checkpoint() error {
-	m.checkpointing.Lock()
-	defer m.checkpointing.Unlock()
-	logs := m.all()
-	var errs []error
+	errs := make([]error, 0, len(m.dirs))
 	for _, d := range m.dirs {
-		if d.err() != nil {
-			continue
-		}
-		err := classify(d.checkpoint(m.env.fs, logs))
-		if errors.Is(err, ErrStorage) {
-			d.fail(err)
-		}
-		errs = append(errs, err)
+		errs = append(errs, m.checkpointDir(d))
 	}
 	return errors.Join(errs...)
+}
+
+// checkpointDir is Checkpoint for one directory; nothing if it has failed.
+func (m *Manager) checkpointDir(d *dataDir) error {
+	if d.err() != nil {
+		return nil //nolint:nilerr // it is reported once
+	}
+	d.checkpointing.Lock()
+	defer d.checkpointing.Unlock()
+	err := classify(d.checkpoint(m.env.fs, m.all()))
+	if errors.Is(err, ErrStorage) {
+		d.fail(err)
+	}
+	return err
 }
 
 // collect asks the logs of this directory, and those about to come, for an offset, and has the answers in
@@ -266,7 +271,9 @@ func (m *Manager) Close() error {
 	for _, l := range logs {
 		l.close()
 	}
-	m.env.emptyTrash(farFuture)
+	m.env.emptyTrashIn(farFuture, func(path string) bool {
+		return !slices.ContainsFunc(m.dirs, func(d *dataDir) bool { return d.stalled.Load() && d.holds(path) })
+	})
 	for _, d := range m.dirs {
 		errs = append(errs, d.unlock())
 	}
@@ -312,6 +319,10 @@ func (l *Log) settleLocked() error {
 
 // close ends the service; slices that were read stay valid.
 func (l *Log) close() {
+	if l.dir().stalled.Load() { // its lock may be held for ever
+		l.closed.Store(true)
+		return
+	}
 	l.mu.Lock()
 	was := l.closed.Swap(true)
 	l.mu.Unlock()

@@ -434,8 +434,8 @@ func TestScrapeWhileLogsAreOpened(t *testing.T) {
 	}
 }
 
-// Whoever still holds a segment of a deleted log reads its bytes, not those of
-// the log that has its name now.
+// A reader that still holds a segment of a deleted log gets that log's bytes, not
+// those of the log that has its name now.
 func TestDeletedLogDoesNotReadItsSuccessor(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	old := batchOf(1, 50, epoch0.UnixMilli())

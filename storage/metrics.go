@@ -19,7 +19,7 @@ type metrics struct {
 }
 
 // gauges are read when somebody asks.
-type gauges struct{ openFiles, logs, failed func() float64 }
+type gauges struct{ openFiles, logs, failed, stalled func() float64 }
 
 func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 	f := promauto.With(reg)
@@ -29,6 +29,9 @@ func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_open_files", Help: "Segment files that are open now."}, g.openFiles)
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_logs", Help: "Partitions with a log on this broker."}, g.logs)
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "varve_storage_failed_dirs", Help: "Data directories that failed and serve nothing."}, g.failed)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_storage_stalled_dirs", Help: "Data directories that failed because an operation on their disk did not return in time.",
+	}, g.stalled)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kafka_log_logmanager_offlinelogdirectorycount", Help: "Data directories that failed and serve nothing: varve_storage_failed_dirs.",
 	}, g.failed)

@@ -154,8 +154,8 @@ func (c *moveCopy) logFile(ctx context.Context, s *segment, done *copiedSegment,
 
 // synced fails the target for an fsync that failed.
 func (c *moveCopy) synced(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || passing(err) {
+		return classify(err)
 	}
 	c.move.to.fail(err)
 	return c.move.to.err()

@@ -60,8 +60,8 @@ func (m *Manager) switchOver(mv *move, c *moveCopy) error {
 	if err != nil {
 		return err
 	}
-	m.env.checkpointSoon() // the line in the old directory is of no use
-	if gone == "" {        // it had no files
+	from.checkpointSoon() // the line in the old directory is of no use
+	if gone == "" {       // it had no files
 		return m.discard(mv)
 	}
 	m.abandon(l, from, left, gone)
@@ -71,8 +71,8 @@ func (m *Manager) switchOver(mv *move, c *moveCopy) error {
 // announce writes the checkpoints of a directory, with the log that is to come:
 // below the recovery point the copy is as durable as the log is.
 func (m *Manager) announce(d *dataDir) error {
-	m.checkpointing.Lock()
-	defer m.checkpointing.Unlock()
+	d.checkpointing.Lock()
+	defer d.checkpointing.Unlock()
 	logs := m.all()
 	err := classify(errors.Join(d.checkpoint(m.env.fs, logs), d.checkpointCleaned(m.env.fs, logs)))
 	if errors.Is(err, ErrStorage) {

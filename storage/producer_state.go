@@ -144,8 +144,7 @@ func follows(last, next int32) bool {
 	return int64(next) == int64(last)+1 || next == 0 && last == math.MaxInt32
 }
 
-// apply enters a batch that is in the log, whoever wrote it, and was appended at at,
-// in ms. It returns the transaction that a marker ended.
+// apply enters a batch of any origin that was appended to the log at at, in ms. It returns the transaction that a marker ended.
 func (p *producerState) apply(b record.Batch, at int64) (done completedTxn, ended bool, err error) {
 	if !b.HasProducer() {
 		return done, false, nil

@@ -119,7 +119,7 @@ func TestDamagedBatchHeaderIsTold(t *testing.T) {
 	}
 }
 
-// What is not on this disk for sure must not be in the object store: after a
+// A segment that may not be on this disk must not be in the object store: after a
 // power cut the log would end below it.
 func TestClosedSegmentsAreFlushed(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 400 })

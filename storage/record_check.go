@@ -108,7 +108,7 @@ func (c *checker) validate(b record.Batch, payload []byte) error {
 	if c.cfg.TimestampType == LogAppendTime {
 		return nil // the header gets the broker's time
 	}
-	if errors.Join(c.checkTimestamp(s.MinTimestamp), c.checkTimestamp(s.MaxTimestamp)) != nil {
+	if c.checkTimestamp(s.MinTimestamp) != nil || c.checkTimestamp(s.MaxTimestamp) != nil {
 		return c.firstOutOfTime(b, payload)
 	}
 	if s.MaxTimestamp != b.MaxTimestamp() {
@@ -147,10 +147,10 @@ func refuseRecords(err error) error {
 const decodeBudget = record.MaxDecompressed
 
 // decoded passes the records of a batch to use, uncompressed and for the time of
-// the call. Memory for them is reserved before they are decompressed, first for
-// what records mostly come to and then for more and more, up to limit bytes: a
-// batch that decompresses to a thousand times its size holds up others, and
-// exhausts nothing. It must be called without locks that others wait for.
+// the call. Memory for them is reserved before they are decompressed, first for a
+// usual ratio and then for more and more, up to limit bytes: a batch that
+// decompresses to a thousand times its size holds up others, and exhausts nothing.
+// The caller must not hold a log's lock.
 func (e *env) decoded(b record.Batch, limit int, use func(payload []byte) error) error {
 	if b.Codec() == record.CodecNone {
 		return use(b.Payload())

@@ -242,7 +242,7 @@ func (l *Log) closeRebuilt(s *segment, next int64) error {
 		return fmt.Errorf("write indexes of segment %d: %w", s.base, err)
 	}
 	s.end.Store(next)
-	l.env.flushes.add(l)
+	l.dir().flushes.add(l)
 	return nil
 }
 

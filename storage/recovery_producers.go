@@ -5,8 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"math"
-	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/vfs"
@@ -38,7 +38,7 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 			break
 		}
 	}
-	if err := l.replay(from, rebuilt); err != nil {
+	if err := l.replay(&l.producers, from, end, rebuilt, l.mendSnapshot); err != nil {
 		return err
 	}
 	l.producers.expire(l.env.now(), l.env.expiration)
@@ -50,7 +50,7 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 
 // readSnapshot reads one snapshot; a damaged one is passed over.
 func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
-	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path(), fileName(offset, extSnapshot)), maxSnapshot)
+	content, err := vfs.ReadFile(l.env.fs, l.snapshotName(offset), maxSnapshot)
 	if err == nil {
 		var producers map[int64]*producerEntry
 		if producers, err = decodeSnapshot(content); err == nil {
@@ -61,11 +61,60 @@ func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
 	return nil, false
 }
 
-// replay enters the batches from an offset on into the producer state.
-func (l *Log) replay(from int64, rebuilt map[*segment]bool) error {
-	for _, s := range l.list() {
+// mendSnapshot makes the snapshot at the base of a segment that replay has come to,
+// if there is no sound one: a power cut may leave it torn. Without it, a follower that
+// begins from the object store would know no producers. durable is for one at
+// the end of a segment that no flush looks at any more.
+func (l *Log) mendSnapshot(at int64, p *producerState, durable bool) {
+	if _, sound := l.readSnapshot(at); sound {
+		return
+	}
+	if err := vfs.ReplaceFile(l.env.fs, l.snapshotName(at), encodeSnapshot(p.producers), 0o644, durable); err != nil {
+		l.logger.Warn("write producer snapshot", offsetAttr(at), errorAttr(err)) // a full disk: it is made when it is needed
+	}
+}
+
+// producersAt makes the content of the snapshot at the base of a segment, and the
+// file, from a snapshot before it and the batches since, as far as the log has them.
+func (l *Log) producersAt(at int64) ([]byte, error) {
+	files, err := l.listFiles()
+	if err != nil {
+		return nil, err
+	}
+	var p producerState
+	from := int64(math.MinInt64)
+	for _, offset := range slices.Backward(files.snapshots) {
+		if offset >= at {
+			continue
+		}
+		if producers, ok := l.readSnapshot(offset); ok {
+			p.restore(producers)
+			from = offset
+			break
+		}
+	}
+	if err = l.replay(&p, from, at, nil, func(int64, *producerState, bool) {}); err != nil {
+		return nil, err
+	}
+	l.mu.Lock() // so that the log is not moved meanwhile
+	defer l.mu.Unlock()
+	if err = l.usable(); err == nil {
+		l.mendSnapshot(at, &p, true)
+	}
+	return encodeSnapshot(p.producers), err
+}
+
+// replay enters the batches from an offset on, up to another one, into a producer
+// state. mend is told of the state at the base of each segment after from, and
+// whether the segment before was not rebuilt.
+func (l *Log) replay(p *producerState, from, upTo int64, rebuilt map[*segment]bool, mend func(at int64, p *producerState, trusted bool)) error {
+	list := l.list()
+	for i, s := range list {
+		if i > 0 && s.base > from && s.base <= upTo {
+			mend(s.base, p, !rebuilt[list[i-1]])
+		}
 		size := s.size.Load()
-		if s.end.Load() <= from || size == 0 {
+		if s.base >= upTo || s.end.Load() <= from || size == 0 {
 			continue
 		}
 		start := int64(0)
@@ -79,12 +128,12 @@ func (l *Log) replay(from int64, rebuilt map[*segment]bool) error {
 			}
 			start = loc.pos
 		}
-		at := l.appendedBy(s)
+		at := sync.OnceValue(func() int64 { return l.appendedBy(s) })
 		err := s.scan(start, size, func(h record.Batch, pos int64) (bool, error) {
 			if !h.HasProducer() || h.BaseOffset() < from {
-				return true, nil
+				return h.BaseOffset() < upTo, nil
 			}
-			return true, l.replayBatch(s, h, pos, at, rebuilt[s])
+			return true, l.replayBatch(p, s, h, pos, at(), rebuilt[s])
 		})
 		// Damage in a segment that is trusted was reported when it was found.
 		if err != nil && !errors.Is(err, ErrCorrupt) {
@@ -105,9 +154,9 @@ func (l *Log) appendedBy(s *segment) int64 {
 	return now
 }
 
-func (l *Log) replayBatch(s *segment, h record.Batch, pos, at int64, rebuildTxns bool) error {
+func (l *Log) replayBatch(p *producerState, s *segment, h record.Batch, pos, at int64, rebuildTxns bool) error {
 	if !h.IsControl() {
-		_, _, err := l.producers.apply(h, at)
+		_, _, err := p.apply(h, at)
 		return err
 	}
 	b, err := s.readBatch(pos, int64(h.Size()))
@@ -118,7 +167,7 @@ func (l *Log) replayBatch(s *segment, h record.Batch, pos, at int64, rebuildTxns
 		l.applyProducerLocked(b, s, at)
 		return nil
 	}
-	if _, _, err = l.producers.apply(b, at); err != nil {
+	if _, _, err = p.apply(b, at); err != nil {
 		l.logger.Warn("pass over control batch", offsetAttr(b.BaseOffset()), errorAttr(err))
 	}
 	return nil
@@ -133,7 +182,7 @@ func (l *Log) reloadProducersLocked() error {
 	return classify(l.loadProducers(files.snapshots, nil))
 }
 
-// removeSnapshotsFrom removes the snapshots above an offset: the batches they
+// removeSnapshotsAbove removes the snapshots above an offset: the batches they
 // tell of are gone.
 func (l *Log) removeSnapshotsAbove(offset int64) error {
 	files, err := l.listFiles()

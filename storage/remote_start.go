@@ -1,6 +1,9 @@
 package storage
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // RemoteState is what the object store knows of a log up to an offset: enough
 // for a log without the batches before it to go on there.
@@ -17,6 +20,10 @@ type RemoteState struct {
 // empty or has r's state as a whole. A state that cannot be used changes nothing.
 func (l *Log) StartFromRemote(r RemoteState) error {
 	defer l.forbidCleaning()()
+	if err := l.takeFlushToken(context.Background()); err != nil { // a flush under way writes the epoch file, too
+		return fmt.Errorf("start %s from the object store: %w", l.key, err)
+	}
+	defer func() { <-l.flush.token }()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.startFromRemoteLocked(r); err != nil {
@@ -54,7 +61,8 @@ type beginning struct {
 	producers map[int64]*producerEntry // nil: none
 }
 
-// enterLocked takes the state over while the log has no segment on the disk.
+// enterLocked takes the state over while the log has no segment on the disk. The
+// caller holds the flush token: nobody else may write the epoch file.
 func (l *Log) enterLocked(b *beginning, at int64) error {
 	l.producers.restore(b.producers)
 	if err := l.writeSnapshotLocked(at, true); err != nil {

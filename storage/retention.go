@@ -28,7 +28,7 @@ func (l *Log) advanceStartLocked(offset int64) {
 	}
 	l.offsets.start.Store(offset)
 	l.epochs.truncateStart(offset)
-	l.env.checkpointSoon()
+	l.dir().checkpointSoon()
 }
 
 // EnforceRetention deletes what the topic's settings no longer keep on this

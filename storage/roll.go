@@ -56,7 +56,7 @@ func (l *Log) rollLocked(base int64) error {
 	l.publish(append(slices.Clone(list), next))
 	l.updateRecoveryLocked()
 	l.env.metrics.rolls.Inc()
-	l.env.flushes.add(l)
+	l.dir().flushes.add(l)
 	return nil
 }
 
@@ -90,17 +90,21 @@ func (l *Log) discardLocked(s *segment) error {
 // writeSnapshotLocked saves the producer state as of offset, the base of the
 // segment that begins there. durable is as in vfs.ReplaceFile.
 func (l *Log) writeSnapshotLocked(offset int64, durable bool) error {
-	name := filepath.Join(l.path(), fileName(offset, extSnapshot))
-	if err := vfs.ReplaceFile(l.env.fs, name, encodeSnapshot(l.producers.producers), 0o644, durable); err != nil {
+	if err := vfs.ReplaceFile(l.env.fs, l.snapshotName(offset), encodeSnapshot(l.producers.producers), 0o644, durable); err != nil {
 		return fmt.Errorf("write producer snapshot: %w", err)
 	}
 	l.snapshotAt = offset
 	return nil
 }
 
+// snapshotName is the file of the producers as of an offset.
+func (l *Log) snapshotName(offset int64) string {
+	return filepath.Join(l.path(), fileName(offset, extSnapshot))
+}
+
 // removeSnapshot removes the snapshot of an offset, if there is one.
 func (l *Log) removeSnapshot(offset int64) {
-	err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path(), fileName(offset, extSnapshot))))
+	err := ignoreNotExist(l.env.fs.Remove(l.snapshotName(offset)))
 	if err != nil {
 		l.logger.Warn("remove producer snapshot", errorAttr(err))
 	}

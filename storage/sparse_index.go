@@ -77,7 +77,7 @@ func (x *sparseIndex) grow(t *indexTail, n int) *indexTail {
 	next := &indexTail{base: t.base}
 	// A file that cannot be written now (a full disk) keeps its entries in
 	// memory; whoever needs them in the file (roll, flush) gets the error.
-	if len(t.buf) >= indexTailMax && x.persist() == nil {
+	if len(t.buf) >= indexTailMax/x.width*x.width && x.persist() == nil {
 		next.base += n
 		next.buf = make([]byte, indexTailMax/x.width*x.width)
 	} else {

@@ -185,7 +185,7 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	l.offsets.hw.Store(at)
 	l.offsets.start.Store(start)
 	l.epochs.truncateStart(start)
-	l.env.checkpointSoon()
+	l.dir().checkpointSoon()
 	return l.syncDirLocked()
 }
 
@@ -199,7 +199,7 @@ func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*s
 	if err := l.removeSnapshotsAbove(-1); err != nil {
 		return nil, err
 	}
-	l.producers = producerState{}
+	l.producers, l.snapshotAt = producerState{}, -1
 	if known != nil {
 		if err := l.enterLocked(known, at); err != nil {
 			return nil, err
@@ -224,7 +224,7 @@ func (l *Log) setEndLocked(end int64) {
 	l.offsets.end.Store(end)
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
 	lower(&l.offsets.hw, end)
-	lower(&l.offsets.remoteEnd, end) // what the object store has above is not what this log will have there
+	lower(&l.offsets.remoteEnd, end) // above, this log will have other records than the object store
 	l.epochs.truncateEnd(end)
 	l.updateUnstableLocked()
 	l.updateRecoveryLocked()

@@ -33,7 +33,7 @@ func TestTruncateTakesTheCleanedOffsetDown(t *testing.T) {
 	}
 }
 
-// What the object store has above a truncation is not what this log will have.
+// Above a truncation this log will have other records than the object store.
 func TestTruncateTakesTheRemoteEndDown(t *testing.T) {
 	for name, cut := range map[string]func(l *Log) error{
 		"at a batch": func(l *Log) error { return l.Truncate(4) },
@@ -50,5 +50,42 @@ func TestTruncateTakesTheRemoteEndDown(t *testing.T) {
 				t.Fatalf("the object store has all below %d", got)
 			}
 		})
+	}
+}
+
+// A log that grows again to the offset at which it had a snapshot before it was
+// emptied has none there: a clean shutdown writes one.
+func TestCleanShutdownAfterTruncationWritesASnapshot(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	l := k.log()
+	for i := range int32(4) {
+		mustAppend(t, l, batchOf(1, 1500, epoch0.UnixMilli(), producer(7, 0, i)))
+	}
+	if err := l.Roll(); err != nil { // with a snapshot at 4
+		t.Fatal(err)
+	}
+	if err := l.TruncateFully(0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int32(4) {
+		mustAppend(t, l, batchOf(1, 1500, epoch0.UnixMilli(), producer(7, 0, i)))
+	}
+	if err := k.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.fs.Stat(k.path(fileName(4, extSnapshot))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The entries of an index that stay in memory are a page at most.
+func TestIndexTailIsAPage(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), func(c *Config) { c.IndexIntervalBytes = 0 }).log()
+	fill(t, l, 2000)
+	s := l.list().active()
+	for name, x := range map[string]*sparseIndex{"offsets": &s.index.sparseIndex, "times": &s.times.sparseIndex} {
+		if n := len(x.tail.Load().buf); n > indexTailMax {
+			t.Errorf("%s: %d bytes", name, n)
+		}
 	}
 }

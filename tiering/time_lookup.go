@@ -98,7 +98,7 @@ func (r *segmentReader) largestTimestamp(ctx context.Context, start, largest int
 			if err != nil {
 				return -1, err
 			}
-			for rec, recErr := range record.Batch(b[:size:size]).Records() {
+			for rec, recErr := range record.Batch(b[:size:size]).Entries() {
 				if recErr != nil {
 					return -1, fmt.Errorf("%w: %s: batch at %d: %w", ErrCorrupt, r.key, at, recErr)
 				}
@@ -170,7 +170,7 @@ func (r *segmentReader) lookUpTime(ctx context.Context, ts, start int64) (storag
 }
 
 func firstRecord(b record.Batch, ts, start int64) (storage.TimestampOffset, bool, error) {
-	for rec, err := range b.Records() {
+	for rec, err := range b.Entries() {
 		if err != nil {
 			return storage.TimestampOffset{}, false, err
 		}

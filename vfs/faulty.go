@@ -21,6 +21,7 @@ const (
 	OpReadDir  Op = "readdir"
 	OpStat     Op = "stat"
 	OpSyncDir  Op = "syncdir"
+	OpOpenDir  Op = "opendir" // what SyncDir does first
 	OpLock     Op = "lock"
 	OpRead     Op = "read"
 	OpWrite    Op = "write"
@@ -178,9 +179,9 @@ func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
 }
 
 // SyncDir implements FS. It opens the directory, as the operating system's does: a
-// fault of OpOpen comes from before the sync is tried.
+// fault of OpOpenDir comes from before the sync is tried.
 func (f *Faulty) SyncDir(name string) error {
-	if err := f.check(OpOpen, name); err != nil {
+	if err := f.check(OpOpenDir, name); err != nil {
 		return err
 	}
 	if err := f.check(OpSyncDir, name); err != nil {

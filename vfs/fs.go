@@ -11,9 +11,9 @@ import (
 // ErrLocked says that another process, or another part of this one, holds the lock.
 var ErrLocked = errors.New("file is locked by another process")
 
-// ErrSync says that a Sync or SyncDir was tried and failed, and that nobody knows
-// what is on the disk. An error without it comes from before that: of a directory
-// that could not be opened, say.
+// ErrSync says that a Sync or SyncDir was tried and failed: the content of the disk
+// is unknown. An error without it means that no sync was tried, because a directory
+// could not be opened, say.
 var ErrSync = errors.New("sync failed")
 
 // syncError marks the error of a sync that was tried.

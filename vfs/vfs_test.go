@@ -14,6 +14,12 @@ func TestConformance(t *testing.T) {
 	t.Run("Mem", func(t *testing.T) {
 		vfstest.Run(t, func(*testing.T) (vfs.FS, string) { return vfs.NewMem(), "/" })
 	})
+	t.Run("Watched", func(t *testing.T) {
+		vfstest.Run(t, func(*testing.T) (vfs.FS, string) {
+			var w vfs.Watch
+			return vfs.NewWatched(vfs.NewMem(), func(string) *vfs.Watch { return &w }), "/"
+		})
+	})
 	t.Run("Faulty", func(t *testing.T) {
 		vfstest.Run(t, func(*testing.T) (vfs.FS, string) { return vfs.NewFaulty(vfs.NewMem()), "/" })
 	})
