@@ -40,3 +40,11 @@ func run(m *testing.M) int {
 
 // long says that the long versions of the suites were asked for (make test-long).
 func long() bool { return os.Getenv("VARVE_LONG") != "" }
+
+// testRounds is how often a test does its harm.
+func testRounds(short, longer int) int {
+	if long() {
+		return longer
+	}
+	return short
+}

@@ -32,6 +32,7 @@ type load struct {
 	producers  []*kgo.Client
 	writing    sync.WaitGroup
 	reading    sync.WaitGroup
+	writes     context.Context //nolint:containedctx // that of all producers, also of those that come later
 	stopWrites context.CancelFunc
 	stopReads  context.CancelFunc
 }
@@ -45,7 +46,7 @@ func startLoad(t *testing.T, topic string, partitions int32, producers, readers,
 	}
 	writes, stopWrites := context.WithCancel(t.Context())
 	reads, stopReads := context.WithCancel(t.Context())
-	l.stopWrites, l.stopReads = stopWrites, stopReads
+	l.writes, l.stopWrites, l.stopReads = writes, stopWrites, stopReads
 	for i := range producers {
 		producer := newClient(t, "", append([]kgo.Opt{
 			kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()),
@@ -61,6 +62,9 @@ func startLoad(t *testing.T, topic string, partitions int32, producers, readers,
 	t.Cleanup(func() { stopWrites(); stopReads(); l.writing.Wait(); l.reading.Wait() })
 	return l
 }
+
+// producing runs another producer until the writing is to end.
+func (l *load) producing(run func(ctx context.Context)) { l.writing.Go(func() { run(l.writes) }) }
 
 // write is one producer.
 func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond int) {
@@ -272,11 +276,17 @@ func nemesisTime(t *testing.T, short, longer time.Duration) time.Duration {
 
 // hold lets a fault last: a time is what is drawn.
 func (n *nemesis) hold(least, most time.Duration) {
-	timer := time.NewTimer(least + time.Duration(n.random.Int64N(int64(most-least))))
+	waitFor(n.t, least+time.Duration(n.random.Int64N(int64(most-least))))
+}
+
+// waitFor lets time pass in which brokers do, or do not, what is looked at afterwards.
+func waitFor(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-n.t.Context().Done():
+	case <-t.Context().Done():
 	}
 }
 
