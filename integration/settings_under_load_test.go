@@ -14,7 +14,7 @@ import (
 // TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers apply images again and again, and kills the leader at the
 // moment at which the other replica is in sync again on some partitions: nothing acknowledged is lost with the leader.
 func TestSettingsWhileFollowersJoin(t *testing.T) {
-	const partitions = 60
+	const partitions, written = 400, 40 // a topic with many partitions takes a leader long to look through
 	brokers := startCluster(t)
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
@@ -25,13 +25,13 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 	}
 	createPlaced(t, client, "changing", replicas, "remote.storage.enable", "false")
 	allInSync(t, admin, "changing", 2)
-	l := startLoad(t, "changing", partitions, 1, 1, 200, 100, everywhere...)
-	for i := range 12 {
-		l.pipeline(brokers[i%2].bootstrap, 100+i, 30*time.Millisecond)
+	l := startLoad(t, "changing", written, 1, 1, 200, 100, everywhere...)
+	for i := range 8 {
+		l.pipeline(brokers[i%2].bootstrap, 100+i, 20*time.Millisecond)
 	}
 	l.progress(time.Minute, "at the start")
 	witness := newClient(t, brokers[2].bootstrap)
-	changes := changeSettings(t, witness, "changing", 5*time.Millisecond)
+	changes := changeSettings(t, witness, "changing", time.Millisecond)
 	for round := range testRounds(4, 16) {
 		leader, follower := brokers[round%2], brokers[1-round%2]
 		follower.kill9(t)
