@@ -14,7 +14,12 @@ import (
 // detector when the tests have it.
 var varveBinary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if journal := os.Getenv(journalVariable); journal != "" {
+		os.Exit(runBroker(journal, os.Args[1:]))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "varve-integration-")

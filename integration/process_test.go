@@ -27,6 +27,8 @@ type process struct {
 	bootstrap string
 	dataDir   string
 	args      []string
+	journal   string  // of crashfs, which the process runs with if it is named
+	expected  []alarm // that the test brings about
 
 	cmd    *exec.Cmd
 	pid    atomic.Int64 // of the process that was started last
@@ -49,6 +51,7 @@ func startBroker(t *testing.T, flags ...string) *process {
 	}, flags...)
 	p.start(t)
 	t.Cleanup(func() {
+		p.checkAlarms(t)
 		p.stop(t, syscall.SIGTERM)
 		if t.Failed() {
 			t.Logf("broker log:\n%s", p.log)
@@ -60,7 +63,7 @@ func startBroker(t *testing.T, flags ...string) *process {
 // start runs the process and waits for its ready line.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	p.cmd = exec.Command(varveBinary, p.args...)
+	p.cmd = p.command()
 	p.cmd.Stderr = p.log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {

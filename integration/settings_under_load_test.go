@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,11 +12,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers apply images again and again, and kills the leader at the
-// moment at which the other replica is in sync again on some partitions: nothing acknowledged is lost with the leader.
+// TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers apply images again and again. Whenever a follower is in
+// sync again on some partitions it is frozen, so that what the leader takes from then on is nowhere else, and the leader is killed: nothing that was
+// acknowledged is lost with it.
 func TestSettingsWhileFollowersJoin(t *testing.T) {
-	const partitions, written = 400, 40 // a topic with many partitions takes a leader long to look through
-	brokers := startCluster(t)
+	const partitions = 60
+	etcd, nats := freeAddress(t), freeAddress(t)
+	runEtcd(t, t.TempDir(), etcd)
+	runNATS(t, nats)
+	brokers := startExternal(t, etcd, nats)
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
@@ -25,21 +30,23 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 	}
 	createPlaced(t, client, "changing", replicas, "remote.storage.enable", "false")
 	allInSync(t, admin, "changing", 2)
-	l := startLoad(t, "changing", written, 1, 1, 200, 100, everywhere...)
+	l := startLoad(t, "changing", partitions, 1, 1, 200, 100, everywhere...)
 	for i := range 8 {
 		l.pipeline(brokers[i%2].bootstrap, 100+i, 20*time.Millisecond)
 	}
 	l.progress(time.Minute, "at the start")
 	witness := newClient(t, brokers[2].bootstrap)
 	changes := changeSettings(t, witness, "changing", time.Millisecond)
-	for round := range testRounds(4, 16) {
+	for round := range testRounds(5, 20) {
 		leader, follower := brokers[round%2], brokers[1-round%2]
 		follower.kill9(t)
 		l.progress(time.Minute, "with one replica")
 		follower.start(t)
-		wanted := []int{1, partitions / 4, partitions / 2}[round%3]
-		eventually(t, time.Minute, "the follower joins", func() bool { return inSync(t, witness, "changing") >= partitions+wanted })
+		awaitJoins(t, witness, "changing", partitions+1+round%3*partitions/4)
+		signal(t, follower, syscall.SIGSTOP)
+		waitFor(t, 100*time.Millisecond) // for sets that are on their way
 		leader.kill9(t)
+		signal(t, follower, syscall.SIGCONT)
 		leader.start(t)
 		allInSync(t, admin, "changing", 2)
 	}
@@ -47,6 +54,16 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 	l.stop()
 	allInSync(t, admin, "changing", 2)
 	l.checkReplicas(brokers, admin)
+}
+
+// awaitJoins waits until so many replicas of a topic are in sync, and looks as often as it can.
+func awaitJoins(t *testing.T, client *kgo.Client, topic string, replicas int) {
+	t.Helper()
+	for over := time.Now().Add(time.Minute); inSync(t, client, topic) < replicas; {
+		if time.Now().After(over) {
+			t.Fatalf("not within a minute: %d replicas of %s are in sync", replicas, topic)
+		}
+	}
 }
 
 // changeSettings begins to change a setting of the topic that means nothing here, every so often. The function ends it, and returns how many
