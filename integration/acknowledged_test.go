@@ -41,7 +41,7 @@ func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 	t.Logf("leadership moved %d times", moves.moved.Load())
 	l.stop()
 	allInSync(t, admin, "moving", 2)
-	l.checkReplicas(brokers, admin)
+	l.checkReplicas(brokers, admin, nil)
 }
 
 // freezePastLease freezes a broker for long enough to be fenced.

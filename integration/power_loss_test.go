@@ -32,7 +32,7 @@ func TestPowerLossOfAll(t *testing.T) {
 	l.progress(time.Minute, "at the end")
 	allInSync(t, admin, "flushed", 3)
 	l.stop()
-	l.checkReplicas(brokers, admin)
+	l.checkReplicas(brokers, admin, nil)
 }
 
 // TestWholeReplicaIsWaitedFor freezes one of two replicas, and takes the power from the other, which loses what it has not flushed and is back first.
@@ -62,5 +62,5 @@ func TestWholeReplicaIsWaitedFor(t *testing.T) {
 	l.progress(time.Minute, "at the end")
 	l.stop()
 	allInSync(t, admin, "unflushed", 2)
-	l.checkReplicas(brokers, admin)
+	l.checkReplicas(brokers, admin, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	ossignal "os/signal"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -21,11 +22,12 @@ import (
 const journalVariable = "VARVE_TEST_JOURNAL"
 
 // command is how the process is run: the built binary, or this one as a broker that can lose power.
-func (p *process) command() *exec.Cmd {
+func (p *process) command(flags ...string) *exec.Cmd {
+	args := slices.Concat(p.args, flags)
 	if p.journal == "" {
-		return exec.Command(varveBinary, p.args...)
+		return exec.Command(varveBinary, args...)
 	}
-	cmd := exec.Command(os.Args[0], p.args...)
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), journalVariable+"="+p.journal)
 	return cmd
 }

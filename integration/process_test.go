@@ -27,8 +27,9 @@ type process struct {
 	bootstrap string
 	dataDir   string
 	args      []string
-	journal   string  // of crashfs, which the process runs with if it is named
-	expected  []alarm // that the test brings about
+	journal   string   // of crashfs, which the process runs with if it is named
+	logDirs   []string // where a test has to know them
+	expected  []alarm  // that the test brings about
 
 	cmd    *exec.Cmd
 	pid    atomic.Int64 // of the process that was started last
@@ -63,7 +64,13 @@ func startBroker(t *testing.T, flags ...string) *process {
 // start runs the process and waits for its ready line.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	p.cmd = p.command()
+	p.startWith(t)
+}
+
+// startWith is start with flags for this time only.
+func (p *process) startWith(t *testing.T, flags ...string) {
+	t.Helper()
+	p.cmd = p.command(flags...)
 	p.cmd.Stderr = p.log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {

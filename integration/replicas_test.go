@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,43 +17,43 @@ import (
 )
 
 // checkReplicas is check on every replica: when nothing is written any more and all replicas are in sync, their files have the same batches, and the
-// history holds for these.
-func (l *load) checkReplicas(brokers []*process, admin *kadm.Client) {
+// history holds for these. Records below the offsets that are given, 0 if none are, may have been deleted.
+func (l *load) checkReplicas(brokers []*process, admin *kadm.Client, deleted map[int32]int64) {
 	l.t.Helper()
-	logs := sameLogs(l.t, brokers, admin, l.topic)
-	ids := map[int32][]recordID{}
-	total := 0
-	for p, log := range logs {
-		decoded, err := decodeLog(log)
-		if err != nil {
-			l.t.Fatalf("%s:%d: %v", l.topic, p, err)
+	ids, lost, total := map[int32][]recordID{}, 0, 0
+	for number, log := range sameLogs(l.t, brokers, admin, l.topic) {
+		decoded, start, err := decodeLog(log)
+		if err == nil && start > deleted[number] {
+			err = fmt.Errorf("the log begins at %d and was cut to %d", start, deleted[number])
 		}
-		ids[p] = decoded
+		if err != nil {
+			l.t.Errorf("%s:%d: %v", l.topic, number, err)
+			continue
+		}
+		ids[number] = decoded[min(deleted[number]-start, int64(len(decoded))):]
+		lost += l.history.lost(number, deleted[number], ids[number])
 		total += len(decoded)
 	}
 	all, _ := l.history.acknowledged()
-	l.t.Logf("%s: %d records acknowledged, %d in the log of every replica, %d lost", l.topic, all, total, l.history.lost(ids))
-	if err := l.history.check(ids); err != nil {
-		l.t.Errorf("the history cannot be:\n%v", err)
+	l.t.Logf("%s: %d records acknowledged, %d in the log of every replica, %d lost", l.topic, all, total, lost)
+	if err := l.history.checkFrom(deleted, ids); err != nil {
+		l.t.Errorf("the history of %s cannot be:\n%v", l.topic, err)
 	}
 }
 
-// lost counts the records that were acknowledged and are not at their offset.
-func (h *history) lost(logs map[int32][]recordID) (n int) {
+// lost counts the records of a partition that were acknowledged, not deleted, and are not at their offset.
+func (h *history) lost(number int32, start int64, log []recordID) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for number, p := range h.partitions {
-		log := logs[number]
-		for _, a := range p.appends {
-			if a.ret != never && (a.offset >= int64(len(log)) || log[a.offset] != a.id) {
-				n++
-			}
+	for _, a := range h.partition(number).appends {
+		if a.ret != never && a.offset >= start && (a.offset-start >= int64(len(log)) || log[a.offset-start] != a.id) {
+			n++
 		}
 	}
 	return n
 }
 
-// sameLogs are the bytes of each partition of a topic, which every one of its replicas must come to have.
+// sameLogs are the bytes of each partition of a topic, which every one of its replicas must come to have, from where the last of them begins.
 func sameLogs(t *testing.T, brokers []*process, admin *kadm.Client, topic string) map[int32][]byte {
 	t.Helper()
 	topics, err := admin.ListTopics(t.Context(), topic)
@@ -68,27 +66,33 @@ func sameLogs(t *testing.T, brokers []*process, admin *kadm.Client, topic string
 	same := map[int32][]byte{}
 	for number, p := range topics[topic].Partitions {
 		partition := fmt.Sprintf("%s-%d", topic, number)
-		var logs [][]byte
 		var parted error
-		agree := func() bool {
-			logs, parted = nil, nil
-			for _, replica := range p.Replicas {
-				log, readErr := logOnDisk(brokers[replica-1].dataDir, partition)
-				if readErr == nil && len(logs) > 0 && !bytes.Equal(log, logs[0]) {
-					at := parting(log, logs[0])
-					readErr = fmt.Errorf("broker %d has %d bytes, broker %d %d bytes, and they part at byte %d", replica, len(log), p.Replicas[0], len(logs[0]), at)
-				}
-				parted = errors.Join(parted, readErr)
-				logs = append(logs, log)
-			}
-			return parted == nil
-		}
-		if !holdsWithin(20*time.Second, agree) {
+		if !holdsWithin(20*time.Second, func() bool { same[number], parted = sameLog(brokers, p.Replicas, partition); return parted == nil }) {
 			t.Errorf("the replicas of %s differ: %v", partition, parted)
 		}
-		same[number] = logs[0]
 	}
 	return same
+}
+
+// sameLog compares the files of the replicas and returns those of the one that begins last.
+func sameLog(brokers []*process, replicas []int32, partition string) (same []byte, parted error) {
+	logs := make([][]byte, len(replicas))
+	for i, replica := range replicas {
+		var err error
+		if logs[i], err = logOnDisk(brokers[replica-1].dataDir, partition); err != nil {
+			return nil, fmt.Errorf("broker %d: %w", replica, err)
+		}
+		if i == 0 || len(logs[i]) > 0 && (len(same) == 0 || record.Batch(logs[i]).BaseOffset() > record.Batch(same).BaseOffset()) {
+			same = logs[i]
+		}
+	}
+	for i, log := range logs {
+		if !bytes.HasSuffix(log, same) || len(log) > 0 && len(same) == 0 {
+			parted = errors.Join(parted, fmt.Errorf("broker %d has %d bytes that do not end with the %d of another replica; they part at byte %d",
+				replicas[i], len(log), len(same), parting(log, same)))
+		}
+	}
+	return same, parted
 }
 
 // holdsWithin is eventually for a caller that has more to say.
@@ -107,7 +111,7 @@ func holdsWithin(within time.Duration, condition func() bool) bool {
 	return true
 }
 
-// logOnDisk are the batches of a partition below a data directory, which must begin at offset 0. Without a directory there are none.
+// logOnDisk are the batches of a partition below a data directory. Without a directory there are none.
 func logOnDisk(dataDir, partition string) (all []byte, err error) {
 	var files []string
 	err = filepath.WalkDir(dataDir, func(name string, e fs.DirEntry, walkErr error) error {
@@ -123,10 +127,7 @@ func logOnDisk(dataDir, partition string) (all []byte, err error) {
 		return nil, err
 	}
 	slices.Sort(files)
-	for i, name := range files {
-		if base, _ := strconv.ParseInt(strings.TrimSuffix(filepath.Base(name), ".log"), 10, 64); i == 0 && base != 0 {
-			return nil, fmt.Errorf("%s: the log does not begin at 0", name)
-		}
+	for _, name := range files {
 		content, readErr := os.ReadFile(name)
 		if readErr != nil {
 			return nil, readErr
@@ -136,26 +137,33 @@ func logOnDisk(dataDir, partition string) (all []byte, err error) {
 	return all, nil
 }
 
-// decodeLog are the records of batches that begin at offset 0 and have no gaps.
-func decodeLog(log []byte) (ids []recordID, err error) {
+// decodeLog are the records of batches that have no gaps, and the offset of the first.
+func decodeLog(log []byte) (ids []recordID, start int64, err error) {
+	if len(log) > 0 {
+		start = record.Batch(log).BaseOffset()
+	}
 	for len(log) > 0 {
 		var batch record.Batch
 		if batch, log, err = record.Split(log); err != nil {
-			return nil, err
+			return nil, start, err
 		}
 		if err = batch.Check(); err != nil {
-			return nil, err
+			return nil, start, err
 		}
 		for r, recordErr := range batch.Records() {
 			if recordErr != nil {
-				return nil, recordErr
+				return nil, start, recordErr
 			}
+			next := start + int64(len(ids))
 			id, decodeErr := decodeRecord(r.Value)
-			if decodeErr != nil || r.Offset != int64(len(ids)) {
-				return nil, fmt.Errorf("offset %d follows %d: %.30q, %w", r.Offset, len(ids)-1, r.Value, decodeErr)
+			if decodeErr != nil {
+				return nil, start, fmt.Errorf("offset %d: %.30q: %w", r.Offset, r.Value, decodeErr)
+			}
+			if r.Offset != next {
+				return nil, start, fmt.Errorf("offset %d is where %d should be", r.Offset, next)
 			}
 			ids = append(ids, id)
 		}
 	}
-	return ids, nil
+	return ids, start, nil
 }

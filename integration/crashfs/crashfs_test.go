@@ -88,6 +88,17 @@ func TestPowerLoss(t *testing.T) {
 			d.FS = reopen(d.t, d.journal)
 			d.write("a", 6, "three", false)
 		}, map[string]string{"a": "one"}},
+		"killed while it wrote the journal": {func(d *disk) {
+			d.write("a", 0, "one", true)
+			d.syncDir()
+			journal, err := os.OpenFile(filepath.Join(d.journal, "journal"), os.O_WRONLY|os.O_APPEND, 0)
+			d.must(err)
+			_, err = journal.WriteString(`{"kind":"syn`)
+			d.must(err)
+			d.must(journal.Close())
+			d.FS = reopen(d.t, d.journal)
+			d.write("a", 3, "two", true)
+		}, map[string]string{"a": "onetwo"}},
 		"synced later": {func(d *disk) {
 			d.write("a", 0, "one", false)
 			d.syncDir()

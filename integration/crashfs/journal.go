@@ -1,10 +1,11 @@
 package crashfs
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -94,33 +95,43 @@ func openJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(journalFile(dir), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(journalFile(dir), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	if err = cutTornLine(file); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
 	return &journal{dir: dir, file: file, state: s}, nil
 }
 
-// readState replays the journal in a directory. A last line that the process was killed over is none.
+// readState replays the journal in a directory.
 func readState(dir string) (*state, error) {
 	s := newState()
-	file, err := os.Open(journalFile(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
-	}
+	text, err := os.ReadFile(journalFile(dir))
 	if err != nil {
-		return nil, err
+		return s, ignore(err, fs.ErrNotExist)
 	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
+	for line := range bytes.Lines(text[:wholeLines(text)]) {
 		var e entry
-		if err = json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("read %s: %w", file.Name(), err)
+		if err = json.Unmarshal(line, &e); err != nil {
+			return nil, fmt.Errorf("read %s: %w", journalFile(dir), err)
 		}
 		s.apply(e)
 	}
-	return s, lines.Err()
+	return s, nil
+}
+
+// wholeLines is how much of a journal counts: the process may have been killed in the middle of its last line.
+func wholeLines(text []byte) int { return bytes.LastIndexByte(text, '\n') + 1 }
+
+// cutTornLine leaves whole lines only, so that more can follow.
+func cutTornLine(file *os.File) error {
+	text, err := io.ReadAll(file)
+	if err != nil {
+		return err
+	}
+	return file.Truncate(int64(wholeLines(text)))
 }
 
 // add writes an entry.
