@@ -42,9 +42,9 @@ type nemesis struct {
 	brokers []*process
 	network *network // nil: it cannot cut brokers off
 	admin   *kadm.Client
-	topics  []string // that have to be in sync before more is damaged
-	most    damage   // that the topics stand
-	damaged int      // the broker that may have lost something; 0: all replicas were in sync after that
+	topics  []string   // that have to be in sync before more is damaged
+	most    damage     // that the topics stand
+	damaged int        // the broker that may have lost something; 0: all replicas were in sync after that
 	victim  func() int // draws a broker
 }
 

@@ -70,6 +70,20 @@ func (p *process) start(t *testing.T) {
 // startWith is start with flags for this time only.
 func (p *process) startWith(t *testing.T, flags ...string) {
 	t.Helper()
+	ready := p.launch(t, flags...)
+	select {
+	case <-ready:
+	case err := <-p.exited:
+		p.exited <- err
+		t.Fatalf("the broker ended before it was ready: %v\n%s", err, p.log)
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the broker is not ready after a minute\n%s", p.log)
+	}
+}
+
+// launch runs the process; the channel is closed when it is ready.
+func (p *process) launch(t *testing.T, flags ...string) <-chan struct{} {
+	t.Helper()
 	p.cmd = p.command(flags...)
 	p.cmd.Stderr = p.log
 	stdout, err := p.cmd.StdoutPipe()
@@ -95,14 +109,7 @@ func (p *process) startWith(t *testing.T, flags ...string) {
 		_, _ = io.Copy(p.log, stdout)
 		exited <- cmd.Wait()
 	}()
-	select {
-	case <-ready:
-	case err = <-exited:
-		exited <- err
-		t.Fatalf("the broker ended before it was ready: %v\n%s", err, p.log)
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the broker is not ready after a minute\n%s", p.log)
-	}
+	return ready
 }
 
 // stop sends the signal and waits for the end; a second call does nothing.
