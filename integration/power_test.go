@@ -2,11 +2,15 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	ossignal "os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -76,8 +80,8 @@ func startPowered(t *testing.T, flags ...string) []*process {
 	return brokers
 }
 
-// losePower ends the process as a machine's crash does: what its logs have not synced is gone. It returns how many bytes that were.
-func (p *process) losePower(t *testing.T) (lost int64) {
+// losePower ends the process as a machine's crash does: what its logs have not synced is gone. It returns how much that was, in bytes and changes of names.
+func (p *process) losePower(t *testing.T) (bytes int64, names int) {
 	t.Helper()
 	p.kill9(t)
 	bytes, names, err := crashfs.LosePower(p.journal, p.dataDir)
@@ -85,5 +89,29 @@ func (p *process) losePower(t *testing.T) (lost int64) {
 		t.Fatal(err)
 	}
 	t.Logf("lost with the power of %s: %d bytes, %d changes of names", p.bootstrap, bytes, names)
-	return bytes
+	if err = bootAgain(p.dataDir); err != nil {
+		t.Fatal(err)
+	}
+	return bytes, names
+}
+
+// bootAgain has a broker find that the machine has started since it was registered, if it looks.
+func bootAgain(dataDir string) error {
+	name := filepath.Join(dataDir, "last-registration")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var mark map[string]json.RawMessage
+	if err = json.Unmarshal(text, &mark); err != nil {
+		return err
+	}
+	mark["boot_id"] = json.RawMessage(`"of the machine's next start"`)
+	if text, err = json.Marshal(mark); err != nil {
+		return err
+	}
+	return os.WriteFile(name, text, 0o600)
 }
