@@ -101,7 +101,7 @@ var faultsOfDisks = []fault{
 		p := n.brokers[broker-1]
 		p.kill9(n.t)
 		lost := emptied(n.t, p.logDirs[n.random.IntN(len(p.logDirs))])
-		n.hold(0, 3*time.Second)
+		n.hold(leaseTTL+time.Second, leaseTTL+3*time.Second) // while it seems to live, another directory's broker is refused
 		p.startWith(n.t, "--set", "varve.lost.log.dirs="+lost)
 	}},
 	{"kill -9, and all that it had is gone", oneReplica, false, func(n *nemesis, broker int) {
@@ -112,7 +112,7 @@ var faultsOfDisks = []fault{
 				n.t.Fatal(err)
 			}
 		}
-		n.hold(0, 3*time.Second)
+		n.hold(leaseTTL+time.Second, leaseTTL+3*time.Second)
 		p.start(n.t)
 	}},
 }
