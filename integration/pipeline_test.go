@@ -57,7 +57,7 @@ func (p *pipeline) run(ctx, test context.Context) {
 		}
 		if w == nil {
 			var err error
-			if w, err = dialWire(test, p.address, brokerInFlight); err != nil { //nolint:contextcheck // ctx ends the loop, not what is on its way
+			if w, err = dialWire(test, p.address, brokerInFlight); err != nil {
 				continue // it is away
 			}
 		}

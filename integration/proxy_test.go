@@ -215,14 +215,9 @@ func hexAddress(a *net.TCPAddr) string {
 	return fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], a.Port)
 }
 
-// startProxied starts three brokers as startCluster does, which reach each other, and are reached, only over the network that is returned.
-func startProxied(t *testing.T, flags ...string) ([]*process, *network) {
-	t.Helper()
-	return startProxiedWith(t, func(p *process) { p.args = append(p.args, flags...) })
-}
-
-// startProxiedWith is startProxied for brokers that are prepared by a function before they start.
-func startProxiedWith(t *testing.T, prepare func(*process)) ([]*process, *network) {
+// startProxied starts three brokers as startCluster does, which reach each other, and are reached, only over the network that is returned. They are
+// prepared by the function before they start.
+func startProxied(t *testing.T, prepare func(*process)) ([]*process, *network) {
 	t.Helper()
 	real, public := make([][services]string, 3), make([][services]string, 3)
 	var seeds []string

@@ -96,20 +96,3 @@ func (w *wire) readOne(a asked) (kmsg.Response, error) {
 	}
 	return response, response.ReadFrom(body)
 }
-
-// ask sends one request over a connection of its own and waits for the answer, at most so long.
-func ask[R kmsg.Response](ctx context.Context, address string, within time.Duration, request kmsg.Request) (response R, err error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	w, err := dialWire(ctx, address, 1)
-	if err != nil {
-		return response, err
-	}
-	sendErr := w.send(request, func(r kmsg.Response, e error) {
-		if err = e; e == nil {
-			response = r.(R)
-		}
-	})
-	w.close(within)
-	return response, errors.Join(sendErr, err)
-}

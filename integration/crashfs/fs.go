@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/varvelog/varve/vfs"
@@ -95,8 +96,8 @@ func (f *FS) MkdirAll(name string, perm fs.FileMode) error {
 		}
 		missing = append(missing, dir)
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := f.journal.add(entry{Kind: madeDir, Dir: filepath.Dir(missing[i]), Name: missing[i]}); err != nil {
+	for _, dir := range slices.Backward(missing) {
+		if err := f.journal.add(entry{Kind: madeDir, Dir: filepath.Dir(dir), Name: dir}); err != nil {
 			return err
 		}
 	}
