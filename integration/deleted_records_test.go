@@ -30,7 +30,7 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 	for i, p := range brokers {
 		l.pipeline(p.bootstrap, 100+i, 5*time.Millisecond)
 	}
-	rounds := testRounds(40, 200)
+	rounds := testRounds(20, 200)
 	eventually(t, time.Minute, "there is something to delete", func() bool { _, fewest := l.history.acknowledged(); return fewest > step*rounds })
 	l.stop()
 	allInSync(t, admin, "shorter", 3)

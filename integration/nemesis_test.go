@@ -1,10 +1,8 @@
 package integration
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -145,8 +143,7 @@ func startNemesisCluster(t *testing.T) ([]*process, *network) {
 	t.Helper()
 	return startProxied(t, func(p *process) {
 		p.journal = p.dataDir + ".journal"
-		p.logDirs = []string{filepath.Join(p.dataDir, "logs-a"), filepath.Join(p.dataDir, "logs-b")}
-		p.args = append(p.args, "--set", fmt.Sprintf("log.dirs=%s,%s", p.logDirs[0], p.logDirs[1]))
+		giveLogDirs(p)
 	})
 }
 
