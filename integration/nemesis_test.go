@@ -40,6 +40,7 @@ type nemesis struct {
 	brokers []*process
 	network *network // nil: it cannot cut brokers off
 	admin   *kadm.Client
+	kinds   []fault
 	topics  []string   // that have to be in sync before more is damaged
 	most    damage     // that the topics stand
 	damaged int        // the broker that may have lost something; 0: all replicas were in sync after that
@@ -57,7 +58,7 @@ func newNemesis(t *testing.T, brokers []*process, network *network, admin *kadm.
 		}
 	}
 	t.Logf("the same faults again: VARVE_NEMESIS_SEED=%d", seed)
-	n := &nemesis{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, network: network, admin: admin}
+	n := &nemesis{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, network: network, admin: admin, kinds: faults}
 	n.victim = func() int { return 1 + n.random.IntN(len(brokers)) }
 	return n
 }
@@ -98,8 +99,8 @@ func (n *nemesis) run(during time.Duration) {
 	n.t.Helper()
 	over := time.Now().Add(during)
 	for {
-		for _, i := range n.random.Perm(len(faults)) {
-			f := faults[i]
+		for _, i := range n.random.Perm(len(n.kinds)) {
+			f := n.kinds[i]
 			if f.damages > n.most || f.cuts && n.network == nil {
 				continue
 			}
@@ -183,7 +184,7 @@ func TestNemesis(t *testing.T) {
 	cached.checkReplicas(brokers, admin, nil)
 	shortened.checkReplicas(brokers, admin, unrest.deleted)
 
-	n.topics, n.most, n.damaged = []string{"flushed"}, unflushed, 0
+	n.topics, n.most, n.damaged, n.kinds = []string{"flushed"}, unflushed, 0, faultsOfPower
 	n.run(during / 5)
 	flushed.progress(2*time.Minute, "after the faults")
 	allInSync(t, admin, "flushed", 3)

@@ -51,7 +51,7 @@ func startUnrest(t *testing.T, client *kgo.Client, seed uint64, topic, shortened
 			}
 		})
 	})
-	u.running.Go(func() { every(ctx, 2*time.Second, func() { u.move(ctx) }) })
+	u.running.Go(func() { every(ctx, 500*time.Millisecond, func() { u.move(ctx) }) })
 	u.running.Go(func() { every(ctx, time.Second, func() { u.delete(ctx) }) })
 	t.Cleanup(func() { cancel(); u.running.Wait() })
 	return u
