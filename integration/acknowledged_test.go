@@ -8,8 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// TestAnswersWhileOneReplicaHangs freezes a broker that follows two partitions while the leaders of others move between the two brokers that are well.
-// Requests name them all, so that the verdict on a partition that has moved is given behind one that hangs. What was acknowledged is on every replica.
+// TestAnswersWhileOneReplicaHangs freezes a broker that follows two partitions while the leaders of
+// others move between the two brokers that are well. Requests name them all, so that the verdict on
+// a partition that has moved is given behind one that hangs. Every acknowledged record is on every
+// replica.
 func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 	brokers := startCluster(t)
 	everywhere := clusterClient(brokers[:2]) // the third one will not answer

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// alarm is something that a broker must not have done unless a test brings it about: a counter, and what its log says when that counts.
+// alarm is something that a broker must not have done unless a test brings it about: a counter, and
+// what its log says when that counts.
 type alarm struct {
 	metric string
 	says   string // in the log, which outlives the process; empty: nothing

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// distance is a way to an address on which all bytes take so long, in each direction. It returns where to connect.
+// distance is a way to an address on which all bytes take so long, in each direction. It returns
+// where to connect.
 func distance(t *testing.T, address string, delay time.Duration) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -53,7 +54,7 @@ type piece struct {
 	due   time.Time
 }
 
-// passLater passes bytes on in one direction. What is on its way is bounded by what the channel holds.
+// passLater passes bytes on in one direction. The channel bounds how much is on its way.
 func passLater(ctx context.Context, to, from net.Conn, delay time.Duration) {
 	way := make(chan piece, 1024)
 	var reading sync.WaitGroup

@@ -14,9 +14,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestDeletedRecordsStayDeleted deletes records and gives leadership to another replica as soon as the answer is there: the log does not begin
-// earlier again, under whichever leader, and whoever reads on where it begins is not told that there is no such offset. Nothing is written meanwhile:
-// followers then hear of nothing for as long as a fetch may wait.
+// TestDeletedRecordsStayDeleted deletes records and gives leadership to another replica as soon as
+// the answer is there: under every leader the log begins there or later, and a reader at its
+// beginning is not refused. Nothing is written meanwhile: a follower then hears of nothing for as
+// long as its fetch may wait.
 func TestDeletedRecordsStayDeleted(t *testing.T) {
 	const step = 3
 	brokers := startCluster(t)
@@ -65,7 +66,8 @@ type deletions struct {
 	done, undone, refused int
 }
 
-// round deletes what a partition has below an offset, has the first of the replicas lead, and looks at what that one has.
+// round deletes what a partition has below an offset, has the first of the replicas lead, and looks
+// at what that one has.
 func (d *deletions) round(partition int32, below int64, replicas []int32) {
 	d.t.Helper()
 	low, err := deleteBelow(d.t.Context(), d.client, d.topic, partition, below)

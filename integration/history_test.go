@@ -120,7 +120,7 @@ func (h *history) acknowledged() (all, fewest int) {
 // check compares the history with the logs as they are at the end, by partition, each from offset 0. The errors say what cannot be.
 func (h *history) check(logs map[int32][]recordID) error { return h.checkFrom(nil, logs) }
 
-// checkFrom is check for logs that begin at other offsets: what was before these was deleted by right.
+// checkFrom is check for logs that begin at other offsets, since earlier records were deleted by right.
 func (h *history) checkFrom(starts map[int32]int64, logs map[int32][]recordID) error {
 	var all []error
 	for _, p := range slices.Sorted(maps.Keys(h.partitions)) {

@@ -14,7 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// createPlaced creates a topic with the replicas that are named for each partition, the preferred leader first; configs are pairs of key and value.
+// createPlaced creates a topic with the replicas that are named for each partition, the preferred
+// leader first; configs are pairs of key and value.
 func createPlaced(t *testing.T, client *kgo.Client, topic string, replicas [][]int32, configs ...string) {
 	t.Helper()
 	request := kmsg.NewPtrCreateTopicsRequest()
@@ -64,7 +65,8 @@ func reassign(ctx context.Context, client *kgo.Client, topic string, partition i
 	return nil
 }
 
-// electPreferred gives leadership of all partitions to the first of their replicas, where that is in sync, and counts those that moved.
+// electPreferred gives leadership of all partitions to the first of their replicas, where that is
+// in sync, and counts those that moved.
 func electPreferred(ctx context.Context, client *kgo.Client) (moved int, err error) {
 	request := kmsg.NewPtrElectLeadersRequest()
 	request.TimeoutMillis = 5000
@@ -91,7 +93,8 @@ type leaderMoves struct {
 	cancel  context.CancelFunc
 }
 
-// moveLeaders begins to rotate the replicas of the partitions that are given, and to elect the first one of each, every so often.
+// moveLeaders begins to rotate the replicas of the partitions that are given, and to elect the
+// first one of each, every so often.
 func moveLeaders(t *testing.T, client *kgo.Client, topic string, replicas map[int32][]int32, every time.Duration) *leaderMoves {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// load is several producers that write unique numbered records with acks=all to all partitions of a topic, and several readers that follow, with the
-// history of it all.
+// load is several producers that write unique numbered records with acks=all to all partitions of a
+// topic, and several readers that follow, with the history of it all.
 type load struct {
 	t          *testing.T
 	topic      string
@@ -29,7 +29,8 @@ type load struct {
 	stopReads  context.CancelFunc
 }
 
-// startLoad begins to write and to read. Every producer writes at most so many records a second, of so many bytes.
+// startLoad begins to write and to read. Every producer writes at most so many records a second, of
+// so many bytes.
 func startLoad(t *testing.T, topic string, partitions int32, producers, readers, perSecond, value int, opts ...kgo.Opt) *load {
 	t.Helper()
 	l := &load{t: t, topic: topic, partitions: partitions, history: newHistory(), value: value}
@@ -174,7 +175,8 @@ func readLogs(t *testing.T, admin *kadm.Client, topic string, opts ...kgo.Opt) m
 	return logs
 }
 
-// allInSync waits until every partition of the topic has so many replicas in sync, 0 for all that it is to have.
+// allInSync waits until every partition of the topic has so many replicas in sync, 0 for all that
+// it is to have.
 func allInSync(t *testing.T, admin *kadm.Client, topic string, replicas int) {
 	t.Helper()
 	var last string
@@ -201,7 +203,8 @@ func allInSync(t *testing.T, admin *kadm.Client, topic string, replicas int) {
 	})
 }
 
-// tellLogs prints what matters of the brokers' logs: warnings and errors, elections and sets, the last two hundred lines of them.
+// tellLogs prints what matters of the brokers' logs: warnings and errors, elections and sets, the
+// last two hundred lines of them.
 func tellLogs(t *testing.T, brokers []*process) {
 	t.Helper()
 	for i, p := range brokers {

@@ -28,8 +28,9 @@ func onSecondDir(t *testing.T, p *process, topic string) []string {
 	return found
 }
 
-// TestFailedLogDirHandsOver has one of a broker's log directories fail while the broker goes on: every partition takes records again, from another
-// leader where it has to be, and nothing that was acknowledged is lost, also not by the restart that brings the directory back.
+// TestFailedLogDirHandsOver has one of a broker's log directories fail while the broker goes on:
+// every partition takes records again, from another leader where it has to be, and nothing that was
+// acknowledged is lost, also not by the restart that brings the directory back.
 func TestFailedLogDirHandsOver(t *testing.T) {
 	const partitions = 6
 	brokers := clusterOf(t, func(int) []string { return nil })
@@ -55,7 +56,7 @@ func TestFailedLogDirHandsOver(t *testing.T) {
 	for range testRounds(1, 5) {
 		l.progress(time.Minute, "at the start")
 		if len(onSecondDir(t, fails, "handed")) == 0 {
-			t.Fatal("no partition is in the directory that is to fail")
+			t.Fatal("no partition is in the directory that will fail")
 		}
 		if err := crashfs.Break(fails.journal, fails.logDirs[1]); err != nil {
 			t.Fatal(err)
@@ -75,8 +76,9 @@ func TestFailedLogDirHandsOver(t *testing.T) {
 	l.checkReplicas(brokers, admin, nil)
 }
 
-// TestEmptyReplicaDoesNotLead kills both replicas of a topic, of which one loses a log directory, comes back first and begins there with empty logs:
-// the other one, which has everything, must lead.
+// TestEmptyReplicaDoesNotLead kills both replicas of a topic, of which one loses a log directory,
+// comes back first and begins there with empty logs: the other one, which has everything, must
+// lead.
 func TestEmptyReplicaDoesNotLead(t *testing.T) {
 	const partitions = 6
 	brokers := clusterOf(t, func(int) []string { return nil })
@@ -98,7 +100,7 @@ func TestEmptyReplicaDoesNotLead(t *testing.T) {
 		l.progress(time.Minute, fmt.Sprintf("before round %d", round+1))
 		loses, whole := brokers[round%2], brokers[1-round%2]
 		if len(onSecondDir(t, loses, "emptied")) == 0 {
-			t.Fatal("no partition is in the directory that is to be lost")
+			t.Fatal("no partition is in the directory that will be lost")
 		}
 		together([]*process{loses, whole}, func(p *process) { p.kill9(t) })
 		loses.startWith(t, "--set", "varve.lost.log.dirs="+emptied(t, loses.logDirs[1]))

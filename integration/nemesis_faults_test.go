@@ -141,8 +141,9 @@ var faultsOfPower = []fault{
 	}},
 }
 
-// removeTwins does what a broker asks its operator to do that finds a partition in two directories, as one that was reassigned away and back while its
-// directory had failed: it removes the one that failed.
+// removeTwins does what a broker asks its operator to do that finds a partition in two directories,
+// as one that was reassigned away and back while its directory had failed: it removes the one that
+// failed.
 func removeTwins(t *testing.T, failed, other string) {
 	t.Helper()
 	entries, err := os.ReadDir(failed)

@@ -12,26 +12,28 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// leaseTTL is the session of a broker (metadata.DefaultLeaseTTL): one that is silent for longer loses what it leads.
+// leaseTTL is the session of a broker (metadata.DefaultLeaseTTL): one that is silent for longer
+// loses what it leads.
 const leaseTTL = 6 * time.Second
 
 // damage is what a fault may destroy for good, which decides when it may be done: see nemesis.
 type damage int
 
 const (
-	nothing    damage = iota // processes and connections only: what was written is there
-	oneReplica               // of each partition: what the broker has not flushed, a directory, or all that it has
-	unflushed                // what no broker has flushed
+	nothing    damage = iota // only processes and connections suffer
+	oneReplica               // one broker loses its unflushed data, a directory, or everything
+	unflushed                // all brokers lose their unflushed data
 )
 
 // nemesis does harm to the brokers as a seeded generator draws it.
 //
-// That nothing acknowledged is lost can be asked only if not every copy is destroyed. All topics under it have three replicas, or for a time two, and
-// min.insync.replicas=2, so that what is acknowledged is on two brokers or more. Hence the rules:
+// A cluster can keep an acknowledged record only as long as one copy of it is left. All topics
+// under the nemesis have three replicas, or for a time two, and min.insync.replicas=2, so that an
+// acknowledged record is on two brokers or more. Hence the rules:
 //
 //   - A fault that damages one broker comes only if all other brokers have lost nothing since all replicas were last in sync. Before the next
 //     broker is damaged the nemesis waits until they are in sync again.
-//   - What no broker has flushed is destroyed only when every topic under it is flushed at each message.
+//   - Unflushed data of all brokers is destroyed only when every topic under it is flushed at each message.
 //   - Faults that damage nothing come at any time.
 type nemesis struct {
 	t       *testing.T
@@ -41,6 +43,7 @@ type nemesis struct {
 	network *network // nil: it cannot cut brokers off
 	admin   *kadm.Client
 	kinds   []fault
+	unrest  *unrest    // nil: replicas stay where they are
 	topics  []string   // that have to be in sync before more is damaged
 	most    damage     // that the topics stand
 	damaged int        // the broker that may have lost something; 0: all replicas were in sync after that
@@ -63,7 +66,8 @@ func newNemesis(t *testing.T, brokers []*process, network *network, admin *kadm.
 	return n
 }
 
-// nemesisTime is how long faults go on: VARVE_NEMESIS_TIME as 2h30m, or short, or the longer of make test-long.
+// nemesisTime is how long faults go on: VARVE_NEMESIS_TIME as 2h30m, or short, or the longer of
+// make test-long.
 func nemesisTime(t *testing.T, short, longer time.Duration) time.Duration {
 	t.Helper()
 	if text := os.Getenv("VARVE_NEMESIS_TIME"); text != "" {
@@ -94,7 +98,8 @@ func signal(t *testing.T, p *process, s syscall.Signal) {
 	}
 }
 
-// run draws faults until the time is over: of each round every fault that the rules allow once, in an order and with a victim that are drawn.
+// run draws faults until the time is over: of each round every fault that the rules allow once, in
+// an order and with a victim that are drawn.
 func (n *nemesis) run(during time.Duration) {
 	n.t.Helper()
 	over := time.Now().Add(during)
@@ -133,13 +138,18 @@ func (n *nemesis) permit(d damage, broker int) {
 // whole waits until all replicas are in sync.
 func (n *nemesis) whole() {
 	n.t.Helper()
+	if n.unrest != nil {
+		n.unrest.moving.Lock()
+		defer n.unrest.moving.Unlock()
+	}
 	for _, topic := range n.topics {
 		allInSync(n.t, n.admin, topic, 0)
 	}
 	n.damaged = 0
 }
 
-// startNemesisCluster starts three brokers with two log directories each, which can be cut off and lose power.
+// startNemesisCluster starts three brokers with two log directories each, which can be cut off and
+// lose power.
 func startNemesisCluster(t *testing.T) ([]*process, *network) {
 	t.Helper()
 	return startProxied(t, func(p *process) {
@@ -148,9 +158,10 @@ func startNemesisCluster(t *testing.T) ([]*process, *network) {
 	})
 }
 
-// TestNemesis writes and reads under faults that are drawn, while leaders, replicas and settings change and records are deleted, the second half
-// without NATS and the last part with power that all brokers lose at once. It holds the history to the model, and every replica to it: see nemesis and
-// history. For hours:
+// TestNemesis writes and reads under faults that are drawn, while leaders, replicas and settings
+// change and records are deleted, the second half without NATS and the last part with power that
+// all brokers lose at once. It holds the history to the model, and every replica to it: see nemesis
+// and history. For hours:
 //
 //	VARVE_NEMESIS_TIME=2h go test -race -run TestNemesis -timeout 3h ./integration
 func TestNemesis(t *testing.T) {
@@ -171,6 +182,7 @@ func TestNemesis(t *testing.T) {
 	n, during := newNemesis(t, brokers, network, admin), nemesisTime(t, 45*time.Second, 10*time.Minute)
 	n.topics, n.most = []string{"cached", "shortened", "flushed"}, oneReplica
 	unrest := startUnrest(t, client, n.seed, "cached", "shortened")
+	n.unrest = unrest
 	n.run(during * 2 / 5)
 	t.Log("from now on without NATS")
 	network.doWithout(natsRoutes)
@@ -193,7 +205,8 @@ func TestNemesis(t *testing.T) {
 	cached.check(everywhere...)
 }
 
-// nemesisLoad creates a topic as the rules of the nemesis want it, and begins to write to it and to read it.
+// nemesisLoad creates a topic as the rules of the nemesis want it, and begins to write to it and to
+// read it.
 func nemesisLoad(t *testing.T, client *kgo.Client, topic string, partitions, readers int, everywhere []kgo.Opt, configs ...string) *load {
 	t.Helper()
 	var replicas [][]int32

@@ -22,9 +22,10 @@ func (l *load) pipeline(address string, producer int, every time.Duration) {
 	pipelineOver([]*load{l}, address, producer, every)
 }
 
-// pipelineOver adds a producer that belongs to the first of the loads: every so often it sends the broker one request with a record for every
-// partition of all their topics, with acks=all, whether the broker leads them or not, and without waiting for the answers to earlier ones. Partitions
-// of different fate so share a request. The producer's number must be that of no other one.
+// pipelineOver adds a producer that belongs to the first of the loads: every so often it sends the
+// broker one request with a record for every partition of all their topics, with acks=all, whether
+// the broker leads them or not, and without waiting for the answers to earlier ones. Partitions of
+// different fate so share a request. The producer's number must be that of no other one.
 func pipelineOver(loads []*load, address string, producer int, every time.Duration) {
 	loads[0].producing(func(ctx context.Context) {
 		p := pipeline{loads: loads, address: address, producer: producer, every: every}
@@ -41,7 +42,8 @@ type pipeline struct {
 	sent     int
 }
 
-// run sends until the context ends, over one connection after the other, which live for as long as the test.
+// run sends until the context ends, over one connection after the other, which live for as long as
+// the test.
 func (p *pipeline) run(ctx, test context.Context) {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()

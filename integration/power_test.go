@@ -22,7 +22,8 @@ import (
 	"github.com/varvelog/varve/server"
 )
 
-// journalVariable in the environment has the test binary be a broker whose logs are on a crashfs with its journal there.
+// journalVariable in the environment has the test binary be a broker whose logs are on a crashfs
+// with its journal there.
 const journalVariable = "VARVE_TEST_JOURNAL"
 
 // command is how the process is run: the built binary, or this one as a broker that can lose power.
@@ -80,7 +81,8 @@ func startPowered(t *testing.T, flags ...string) []*process {
 	return brokers
 }
 
-// losePower ends the process as a machine's crash does: what its logs have not synced is gone. It returns how much that was, in bytes and changes of names.
+// losePower ends the process as a machine's crash does: its logs keep only their synced data. It
+// returns the loss, in bytes and changes of names.
 func (p *process) losePower(t *testing.T) (bytes int64, names int) {
 	t.Helper()
 	p.kill9(t)

@@ -16,8 +16,9 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// checkReplicas is check on every replica: when nothing is written any more and all replicas are in sync, their files have the same batches, and the
-// history holds for these. Records below the offsets that are given, 0 if none are, may have been deleted.
+// checkReplicas is check on every replica: when nothing is written any more and all replicas are in
+// sync, their files have the same batches, and the history holds for these. Records below the
+// offsets that are given, 0 if none are, may have been deleted.
 func (l *load) checkReplicas(brokers []*process, admin *kadm.Client, deleted map[int32]int64) {
 	l.t.Helper()
 	ids, lost, total := map[int32][]recordID{}, 0, 0
@@ -41,7 +42,8 @@ func (l *load) checkReplicas(brokers []*process, admin *kadm.Client, deleted map
 	}
 }
 
-// lost counts the records of a partition that were acknowledged, not deleted, and are not at their offset.
+// lost counts the records of a partition that were acknowledged, not deleted, and are not at their
+// offset.
 func (h *history) lost(number int32, start int64, log []recordID) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,7 +55,8 @@ func (h *history) lost(number int32, start int64, log []recordID) (n int) {
 	return n
 }
 
-// sameLogs are the bytes of each partition of a topic, which every one of its replicas must come to have, from where the last of them begins.
+// sameLogs are the bytes of each partition of a topic, which every one of its replicas must come to
+// have, from where the last of them begins.
 func sameLogs(t *testing.T, brokers []*process, admin *kadm.Client, topic string) map[int32][]byte {
 	t.Helper()
 	topics, err := admin.ListTopics(t.Context(), topic)
@@ -111,7 +114,8 @@ func holdsWithin(within time.Duration, condition func() bool) bool {
 	return true
 }
 
-// logOnDisk are the batches of a partition below a data directory. Without a directory there are none.
+// logOnDisk are the batches of a partition below a data directory. Without a directory there are
+// none.
 func logOnDisk(dataDir, partition string) (all []byte, err error) {
 	var files []string
 	err = filepath.WalkDir(dataDir, func(name string, e fs.DirEntry, walkErr error) error {

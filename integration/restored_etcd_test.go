@@ -14,8 +14,9 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// TestEtcdIsRestored puts etcd back to a backup that is older than a topic, under brokers that run, and restarts these: they may serve nothing, but
-// what was acknowledged stays on their disks, for an operator who sorts it out.
+// TestEtcdIsRestored puts etcd back to a backup that is older than a topic, under brokers that run,
+// and restarts these: they may serve nothing, but acknowledged records stay on their disks, for an
+// operator to sort out.
 func TestEtcdIsRestored(t *testing.T) {
 	etcd, nats, dir := freeAddress(t), freeAddress(t), t.TempDir()
 	runNATS(t, nats)
@@ -74,7 +75,8 @@ func (l *load) missing(f found) (missing, acknowledged int) {
 	return missing, acknowledged
 }
 
-// partitionPath is how the directory of a partition of the topic may be called, also when it is on its way out.
+// partitionPath is how the directory of a partition of the topic may be called, also when it is on
+// its way out.
 var partitionPath = regexp.MustCompile(`/later-(\d+)[^/]*/[^/]*\.log`)
 
 // recordsBelow are the records in all segments of the topic below a data directory.

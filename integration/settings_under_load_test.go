@@ -12,9 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers that are far from etcd apply images that are older than
-// what they have written. Whenever a follower is in sync again on some partitions it is frozen, so that what the leader takes from then on is nowhere
-// else, and the leader is killed: nothing that was acknowledged is lost with it.
+// TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers that
+// are far from etcd apply images that are older than their own writes. Whenever a follower is in
+// sync again on some partitions it is frozen, so that the leader alone has the records that follow,
+// and the leader is killed: no acknowledged record is lost with it.
 func TestSettingsWhileFollowersJoin(t *testing.T) {
 	const partitions = 20
 	etcd, nats := freeAddress(t), freeAddress(t)
@@ -67,8 +68,8 @@ func awaitJoins(t *testing.T, client *kgo.Client, topic string, replicas int) {
 	}
 }
 
-// changeSettings begins to change a setting of the topic that means nothing here, every so often. The function ends it, and returns how many
-// changes were taken.
+// changeSettings begins to change a setting of the topic that means nothing here, every so often.
+// The function ends it, and returns how many changes were taken.
 func changeSettings(t *testing.T, client *kgo.Client, topic string, every time.Duration) (stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

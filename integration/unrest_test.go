@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// unrest is what operators do to a cluster, all the time: it elects preferred leaders every second, reassigns replicas and changes settings of one
-// topic, and deletes records of another.
+// unrest is what operators do to a cluster, all the time: it elects preferred leaders every second,
+// reassigns replicas and changes settings of one topic, and deletes records of another.
 type unrest struct {
 	t       *testing.T
 	client  *kgo.Client
@@ -20,6 +20,7 @@ type unrest struct {
 	random  *rand.Rand
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	moving  sync.Mutex // held while replicas move, or must not
 
 	partitions []int32
 	topic      string
@@ -71,8 +72,11 @@ func every(ctx context.Context, pause time.Duration, do func()) {
 	}
 }
 
-// move gives one partition other replicas, or another order of them. That it fails under faults is no error.
+// move gives one partition other replicas, or another order of them. That it fails under faults is
+// no error.
 func (u *unrest) move(ctx context.Context) {
+	u.moving.Lock()
+	defer u.moving.Unlock()
 	on := []int32{1, 2, 3}
 	u.random.Shuffle(len(on), func(i, j int) { on[i], on[j] = on[j], on[i] })
 	on = on[:2+u.random.IntN(2)]
@@ -81,7 +85,8 @@ func (u *unrest) move(ctx context.Context) {
 	}
 }
 
-// delete deletes what is committed of every partition of the other topic, and notes how far that may go, also if it fails.
+// delete deletes what is committed of every partition of the other topic, and notes how far that
+// may go, also if it fails.
 func (u *unrest) delete(ctx context.Context) {
 	ends, err := u.admin.ListEndOffsets(ctx, u.shortened)
 	if err != nil {

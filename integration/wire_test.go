@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// wire is one connection to a broker on which a test decides what is in each request. Requests are pipelined: send does not wait for the answer.
-// One goroutine sends and closes.
+// wire is one connection to a broker on which a test decides what is in each request. Requests are
+// pipelined: send does not wait for the answer. One goroutine sends and closes.
 type wire struct {
 	conn      net.Conn
 	formatter *kmsg.RequestFormatter
@@ -30,7 +30,8 @@ type asked struct {
 	answered func(kmsg.Response, error)
 }
 
-// dialWire connects. At most so many requests wait for an answer at a time; the connection breaks with the context.
+// dialWire connects. At most so many requests wait for an answer at a time; the connection breaks
+// with the context.
 func dialWire(ctx context.Context, address string, inFlight int) (*wire, error) {
 	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -42,8 +43,8 @@ func dialWire(ctx context.Context, address string, inFlight int) (*wire, error) 
 	return w, nil
 }
 
-// send writes a request and calls the function once, on another goroutine, with its answer or with the error that ended the connection. It waits
-// while too many requests are without an answer.
+// send writes a request and calls the function once, on another goroutine, with its answer or with
+// the error that ended the connection. It waits while too many requests are without an answer.
 func (w *wire) send(request kmsg.Request, answered func(kmsg.Response, error)) error {
 	w.sent++
 	frame := w.formatter.AppendRequest(nil, request, w.sent)

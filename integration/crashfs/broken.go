@@ -9,7 +9,8 @@ import (
 	"syscall"
 )
 
-// brokenFile is the file beside the journal that has the name of a directory below which nothing works.
+// brokenFile is the file beside the journal that has the name of a directory below which nothing
+// works.
 const brokenFile = "broken"
 
 // Break has every operation below a directory fail with EIO, as on a disk that

@@ -13,9 +13,9 @@
 //     at the last SyncDir of their directory. Replaced and removed files are
 //     kept for that.
 //
-// What it cannot show: bytes overwritten within the durable length stay, and
-// all that is not durable is lost, never a part. Files that are written by
-// other means, as those of etcd are, lose nothing.
+// Its limits: bytes overwritten within the durable length stay. All that is not
+// durable is lost, never a part of it. Files that are written by other means,
+// as those of etcd are, lose nothing.
 //
 // The journal outlives processes, since one that was killed may be started
 // again before the power is lost. The kit knows nothing of logs or brokers.

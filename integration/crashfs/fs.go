@@ -175,7 +175,7 @@ func (f *file) Truncate(size int64) error {
 	return f.osFile.Truncate(size)
 }
 
-// Sync implements vfs.File. What is written while it runs may be durable, and does not count as that.
+// Sync implements vfs.File. Bytes that are written while it runs do not count as durable.
 func (f *file) Sync() error {
 	if err := f.fs.broken("sync", f.name); err != nil {
 		return err
@@ -190,7 +190,7 @@ func (f *file) Sync() error {
 	return f.fs.journal.add(entry{Kind: synced, Inode: f.inode, Size: size})
 }
 
-// identify tells which file it is whatever its name will be, and how long.
+// identify returns the file's inode, which stays when its name changes, and its length.
 func identify(f vfs.OSFiler) (inode uint64, size int64, err error) {
 	info, err := f.OSFile().Stat()
 	if err != nil {

@@ -122,7 +122,8 @@ func readState(dir string) (*state, error) {
 	return s, nil
 }
 
-// wholeLines is how much of a journal counts: the process may have been killed in the middle of its last line.
+// wholeLines is how much of a journal counts: the process may have been killed in the middle of its
+// last line.
 func wholeLines(text []byte) int { return bytes.LastIndexByte(text, '\n') + 1 }
 
 // cutTornLine leaves whole lines only, so that more can follow.
@@ -157,7 +158,8 @@ func (j *journal) addLocked(e entry) error {
 	return nil
 }
 
-// addKeeping writes an entry for an operation that takes its name from the file Name, if there is one, and keeps that file.
+// addKeeping writes an entry for an operation that takes its name from the file Name, if there is
+// one, and keeps that file.
 func (j *journal) addKeeping(e entry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -174,7 +176,8 @@ func (j *journal) addKeeping(e entry) error {
 	return j.addLocked(e)
 }
 
-// meet notes a file that the journal does not know: all that it has is durable, it is older than the journal.
+// meet notes a file that the journal does not know: all that it has is durable, it is older than
+// the journal.
 func (j *journal) meet(inode uint64, size int64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
