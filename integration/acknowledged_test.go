@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // TestAnswersWhileOneReplicaHangs freezes a broker that follows two partitions while the leaders of
@@ -26,7 +27,8 @@ func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 	}
 	createPlaced(t, client, "moving", replicas, "remote.storage.enable", "false")
 	allInSync(t, admin, "moving", 2)
-	l := startLoad(t, "moving", int32(len(replicas)), 2, 1, 400, 100, everywhere...)
+	patient := append(clusterClient(brokers[:2]), kgo.ProduceRequestTimeout(20*time.Second)) // their requests wait for the one that hangs
+	l := startLoad(t, "moving", int32(len(replicas)), 8, 1, 100, 100, patient...)
 	for i := range 16 {
 		l.pipeline(brokers[i%2].bootstrap, 100+i, 60*time.Millisecond)
 	}

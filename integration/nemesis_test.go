@@ -202,7 +202,7 @@ func TestNemesis(t *testing.T) {
 	allInSync(t, admin, "flushed", 3)
 	flushed.stop()
 	flushed.checkReplicas(brokers, admin, nil)
-	cached.check(everywhere...)
+	flushed.check(everywhere...)
 }
 
 // nemesisLoad creates a topic as the rules of the nemesis want it, and begins to write to it and to
