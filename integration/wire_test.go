@@ -53,7 +53,7 @@ func (w *wire) send(request kmsg.Request, answered func(kmsg.Response, error)) e
 	return err
 }
 
-// closed waits for the answers to all requests, at most so long, and closes the connection.
+// close waits for the answers to all requests, at most so long, and closes the connection.
 func (w *wire) close(within time.Duration) {
 	_ = w.conn.SetReadDeadline(time.Now().Add(within)) // a connection that has broken has no deadline to set
 	close(w.asked)
