@@ -56,7 +56,7 @@ func startTogether(t *testing.T, brokers []*process) {
 	t.Helper()
 	together(brokers, func(p *process) { p.start(t) })
 	t.Cleanup(func() {
-		together(brokers, func(p *process) { p.checkAlarms(t); p.stop(t, syscall.SIGKILL) })
+		together(brokers, func(p *process) { p.stop(t, syscall.SIGKILL) })
 		if t.Failed() {
 			tellLogs(t, brokers)
 		}

@@ -147,7 +147,7 @@ var httpAddress = regexp.MustCompile(`ready: kafka \S+, http (\S+),`)
 // metrics is what the broker, as it was started last, says at /metrics.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
-	body, err := readMetrics(p)
+	body, err := readMetrics(p, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +157,13 @@ func metrics(t *testing.T, p *process) string {
 var errNoAddress = errors.New("the broker has told no address")
 
 // readMetrics is metrics for a broker that may be away.
-func readMetrics(p *process) (string, error) {
+func readMetrics(p *process, within time.Duration) (string, error) {
 	matches := httpAddress.FindAllStringSubmatch(p.log.String(), -1)
 	if len(matches) == 0 {
 		return "", errNoAddress
 	}
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: within}
+	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://" + matches[len(matches)-1][1] + "/metrics")
 	if err != nil {
 		return "", err

@@ -52,7 +52,6 @@ func startBroker(t *testing.T, flags ...string) *process {
 	}, flags...)
 	p.start(t)
 	t.Cleanup(func() {
-		p.checkAlarms(t)
 		p.stop(t, syscall.SIGTERM)
 		if t.Failed() {
 			t.Logf("broker log:\n%s", p.log)
@@ -118,6 +117,7 @@ func (p *process) stop(t *testing.T, signal syscall.Signal) {
 	if p.cmd == nil {
 		return
 	}
+	p.checkAlarms(t)
 	_ = p.cmd.Process.Signal(signal)
 	select {
 	case err := <-p.exited:
