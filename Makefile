@@ -28,7 +28,7 @@ unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp ## packages by the
 	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /integration)
 
 integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 server and franz-go
-	$(GO) test -race -timeout 15m ./integration/...
+	$(GO) test -race -timeout 25m ./integration/...
 
 test-clients: build ## librdkafka, Java and franz-go clients; installs what the machine lacks
 	integration/clients/run
@@ -37,7 +37,7 @@ containers: ## three brokers, etcd, NATS and S3 as containers; skipped where no 
 	$(GO) -C integration/containers mod tidy -diff
 	cd integration/containers && $(GO) vet . && $(GO) test -race -count=1 -timeout 25m -v .
 
-nemesis: build ## kills, freezes and cuts off brokers for NEMESIS_TIME under producers and readers
+nemesis: build ## does all harm to brokers for NEMESIS_TIME under producers, readers and changes
 	VARVE_NEMESIS_TIME=$(NEMESIS_TIME) $(GO) test -race -count=1 -timeout 24h -run '^TestNemesis$$' -v ./integration
 
 test-long: ## the same checks, for longer

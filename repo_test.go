@@ -59,6 +59,7 @@ var layers = map[string][]string{
 	"coordinator/coordinatortest": {"coordinator", "record"},
 
 	"integration":            {}, // tests only
+	"integration/crashfs":    {"vfs"},
 	"integration/containers": {}, // tests only, a module of its own
 }
 

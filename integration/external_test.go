@@ -23,12 +23,18 @@ import (
 // startExternal starts three brokers on an etcd and a NATS server at addresses where these run already.
 func startExternal(t *testing.T, etcd, nats string) []*process {
 	t.Helper()
+	return startExternalBy(t, []string{etcd, etcd, etcd}, nats)
+}
+
+// startExternalBy is startExternal with an address of etcd for each broker.
+func startExternalBy(t *testing.T, etcd []string, nats string) []*process {
+	t.Helper()
 	dir := t.TempDir()
 	brokers := make([]*process, 3)
 	for i := range brokers {
 		p := &process{bootstrap: freeAddress(t), dataDir: filepath.Join(dir, strconv.Itoa(i+1)), log: &syncBuffer{}}
 		p.args = []string{
-			"broker", "start", "--node-id", strconv.Itoa(i + 1), "--etcd", "http://" + etcd, "--nats", "nats://" + nats,
+			"broker", "start", "--node-id", strconv.Itoa(i + 1), "--etcd", "http://" + etcd[i], "--nats", "nats://" + nats,
 			"--data-dir", p.dataDir, "--listen", p.bootstrap, "--http", "127.0.0.1:0",
 			"--object-store", "file://" + filepath.Join(dir, "bucket"), "--set", "group.initial.rebalance.delay.ms=0",
 		}

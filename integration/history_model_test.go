@@ -49,6 +49,13 @@ func TestCheckerFindsWhatIsWrong(t *testing.T) {
 			t.Errorf("planted %q, found %v", name, err)
 		}
 	}
+	deleted, log := good()
+	if err := deleted.checkFrom(2, log[2:]); err != nil {
+		t.Errorf("what was before the log's start is missed: %v", err)
+	}
+	if err := deleted.checkFrom(2, log[3:]); err == nil {
+		t.Error("a record behind the log's start is not missed")
+	}
 	h := newHistory()
 	h.read(0, recordID{1, 0}, 0, -1)
 	h.read(0, recordID{1, 1}, 0, -1)

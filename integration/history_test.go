@@ -118,18 +118,23 @@ func (h *history) acknowledged() (all, fewest int) {
 }
 
 // check compares the history with the logs as they are at the end, by partition, each from offset 0. The errors say what cannot be.
-func (h *history) check(logs map[int32][]recordID) error {
+func (h *history) check(logs map[int32][]recordID) error { return h.checkFrom(nil, logs) }
+
+// checkFrom is check for logs that begin at other offsets, since earlier records were deleted by right.
+func (h *history) checkFrom(starts map[int32]int64, logs map[int32][]recordID) error {
 	var all []error
 	for _, p := range slices.Sorted(maps.Keys(h.partitions)) {
-		if err := h.partitions[p].check(logs[p]); err != nil {
+		if err := h.partitions[p].checkFrom(starts[p], logs[p]); err != nil {
 			all = append(all, fmt.Errorf("partition %d:\n%w", p, err))
 		}
 	}
 	return errors.Join(all...)
 }
 
-// check is the model of one partition. At most ten errors are told.
-func (p *partitionHistory) check(log []recordID) error {
+func (p *partitionHistory) check(log []recordID) error { return p.checkFrom(0, log) }
+
+// checkFrom is the model of one partition, whose log begins at an offset. At most ten errors are told.
+func (p *partitionHistory) checkFrom(start int64, log []recordID) error {
 	found := slices.Clone(p.broken)
 	wrong := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
 	calls := map[recordID]appended{}
@@ -138,7 +143,7 @@ func (p *partitionHistory) check(log []recordID) error {
 	}
 	at, last := map[recordID]int64{}, map[int]int64{}
 	for i, id := range log {
-		offset := int64(i)
+		offset := start + int64(i)
 		if first, twice := at[id]; twice {
 			wrong("duplicated: %v is at offset %d and at %d", id, first, offset)
 			continue
@@ -147,12 +152,15 @@ func (p *partitionHistory) check(log []recordID) error {
 		if _, ok := calls[id]; !ok {
 			wrong("invented: %v, at offset %d, was never written", id, offset)
 		}
-		if before, ok := last[id.producer]; ok && log[before].number > id.number {
-			wrong("re-ordered: %v, at offset %d, comes after %v, at %d", id, offset, log[before], before)
+		if before, ok := last[id.producer]; ok && log[before-start].number > id.number {
+			wrong("re-ordered: %v, at offset %d, comes after %v, at %d", id, offset, log[before-start], before)
 		}
 		last[id.producer] = offset
 	}
 	for _, a := range p.appends {
+		if a.ret != never && a.offset < start {
+			continue
+		}
 		if is, ok := at[a.id]; a.ret != never && !ok {
 			wrong("lost: %v, acknowledged at offset %d, is not in the log", a.id, a.offset)
 		} else if a.ret != never && is != a.offset {
@@ -160,15 +168,17 @@ func (p *partitionHistory) check(log []recordID) error {
 		}
 	}
 	for _, offset := range slices.Sorted(maps.Keys(p.reads)) {
-		r := p.reads[offset]
-		if offset >= int64(len(log)) {
-			wrong("vanished: %v was read at offset %d, and the log ends at %d", r.id, offset, len(log))
-		} else if log[offset] != r.id {
-			wrong("vanished: %v was read at offset %d, where %v is", r.id, offset, log[offset])
+		r, end := p.reads[offset], start+int64(len(log))
+		switch {
+		case offset < start:
+		case offset >= end:
+			wrong("vanished: %v was read at offset %d, and the log ends at %d", r.id, offset, end)
+		case log[offset-start] != r.id:
+			wrong("vanished: %v was read at offset %d, where %v is", r.id, offset, log[offset-start])
 		}
 	}
 	if len(found) == 0 {
-		found = p.inTime(log, calls)
+		found = p.inTime(start, log, calls)
 	}
 	if len(found) > 10 {
 		found = append(found[:10], fmt.Errorf("and %d more", len(found)-10))
@@ -179,7 +189,7 @@ func (p *partitionHistory) check(log []recordID) error {
 // inTime looks for points in time at which the appends can have taken effect, in the order of the log: each within its own call and return, not
 // before the one that precedes it in the log, and not after the return of a read that saw it or what follows it. The earliest point that is possible
 // for each is the best for all that follow.
-func (p *partitionHistory) inTime(log []recordID, calls map[recordID]appended) (wrong []error) {
+func (p *partitionHistory) inTime(start int64, log []recordID, calls map[recordID]appended) (wrong []error) {
 	earliest, by := instant(0), recordID{}
 	for i, id := range log {
 		a := calls[id]
@@ -188,11 +198,11 @@ func (p *partitionHistory) inTime(log []recordID, calls map[recordID]appended) (
 		}
 		if a.ret < earliest {
 			wrong = append(wrong, fmt.Errorf("out of time: %v, acknowledged after %v, is at offset %d, behind %v, which was first sent at %v",
-				id, time.Duration(a.ret), i, by, time.Duration(earliest)))
+				id, time.Duration(a.ret), start+int64(i), by, time.Duration(earliest)))
 		}
-		if r, ok := p.reads[int64(i)]; ok && r.at < earliest {
+		if r, ok := p.reads[start+int64(i)]; ok && r.at < earliest {
 			wrong = append(wrong, fmt.Errorf("out of time: %v, at offset %d, was read at %v, and %v, before it in the log or itself, was first sent at %v",
-				id, i, time.Duration(r.at), by, time.Duration(earliest)))
+				id, start+int64(i), time.Duration(r.at), by, time.Duration(earliest)))
 		}
 	}
 	return wrong

@@ -153,19 +153,28 @@ var httpAddress = regexp.MustCompile(`ready: kafka \S+, http (\S+),`)
 // metrics is what the broker, as it was started last, says at /metrics.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
-	matches := httpAddress.FindAllStringSubmatch(p.log.String(), -1)
-	if len(matches) == 0 {
-		t.Fatal("the broker has told no address")
-	}
-	client := http.Client{Timeout: 10 * time.Second}
-	resp, err := client.Get("http://" + matches[len(matches)-1][1] + "/metrics")
+	body, err := readMetrics(p, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return body
+}
+
+var errNoAddress = errors.New("the broker has told no address")
+
+// readMetrics is metrics for a broker that may be away.
+func readMetrics(p *process, within time.Duration) (string, error) {
+	matches := httpAddress.FindAllStringSubmatch(p.log.String(), -1)
+	if len(matches) == 0 {
+		return "", errNoAddress
+	}
+	client := http.Client{Timeout: within}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://" + matches[len(matches)-1][1] + "/metrics")
+	if err != nil {
+		return "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
+	return string(body), err
 }

@@ -14,7 +14,12 @@ import (
 // detector when the tests have it.
 var varveBinary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if journal := os.Getenv(journalVariable); journal != "" {
+		os.Exit(runBroker(journal, os.Args[1:]))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "varve-integration-")
@@ -40,3 +45,11 @@ func run(m *testing.M) int {
 
 // long says that the long versions of the suites were asked for (make test-long).
 func long() bool { return os.Getenv("VARVE_LONG") != "" }
+
+// testRounds is how often a test does its harm.
+func testRounds(short, longer int) int {
+	if long() {
+		return longer
+	}
+	return short
+}

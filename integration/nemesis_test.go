@@ -1,15 +1,9 @@
 package integration
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,225 +12,46 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// leaseTTL is the session of a broker (metadata.DefaultLeaseTTL): one that is silent for longer loses what it leads.
+// leaseTTL is the session of a broker (metadata.DefaultLeaseTTL): one that is silent for longer
+// loses what it leads.
 const leaseTTL = 6 * time.Second
 
-// load is several producers that write unique numbered records with acks=all to all partitions of a topic, and several readers that follow, with the
-// history of it all.
-type load struct {
-	t          *testing.T
-	topic      string
-	partitions int32
-	history    *history
-	value      int // bytes of a value
-	producers  []*kgo.Client
-	writing    sync.WaitGroup
-	reading    sync.WaitGroup
-	stopWrites context.CancelFunc
-	stopReads  context.CancelFunc
-}
+// damage is what a fault may destroy for good, which decides when it may be done: see nemesis.
+type damage int
 
-// startLoad begins to write and to read. Every producer writes at most so many records a second, of so many bytes.
-func startLoad(t *testing.T, topic string, partitions int32, producers, readers, perSecond, value int, opts ...kgo.Opt) *load {
-	t.Helper()
-	l := &load{t: t, topic: topic, partitions: partitions, history: newHistory(), value: value}
-	for p := range partitions {
-		l.history.partition(p)
-	}
-	writes, stopWrites := context.WithCancel(t.Context())
-	reads, stopReads := context.WithCancel(t.Context())
-	l.stopWrites, l.stopReads = stopWrites, stopReads
-	for i := range producers {
-		producer := newClient(t, "", append([]kgo.Opt{
-			kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()),
-			kgo.RecordDeliveryTimeout(30 * time.Second), kgo.RetryTimeout(30 * time.Second), kgo.MaxBufferedRecords(300),
-		}, opts...)...)
-		l.producers = append(l.producers, producer)
-		l.writing.Go(func() { l.write(writes, producer, i+1, perSecond) })
-	}
-	for range readers {
-		reader := newClient(t, "", append([]kgo.Opt{kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
-		l.reading.Go(func() { l.read(reads, reader) })
-	}
-	t.Cleanup(func() { stopWrites(); stopReads(); l.writing.Wait(); l.reading.Wait() })
-	return l
-}
-
-// write is one producer.
-func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond int) {
-	tick := time.NewTicker(time.Second / time.Duration(perSecond))
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		p, record := int32(n)%l.partitions, recordID{id, n / int(l.partitions)}
-		r := &kgo.Record{Partition: p, Value: record.encode(l.value)}
-		call := l.history.now()
-		producer.Produce(l.t.Context(), r, func(r *kgo.Record, err error) { //nolint:contextcheck // ctx ends the loop, not what is on its way
-			l.history.append(p, record, call, r.Offset, err)
-		})
-	}
-}
-
-// encode is a record's value, of about so many bytes.
-func (id recordID) encode(size int) []byte {
-	return fmt.Appendf(nil, "%d %0*d", id.producer, size, id.number)
-}
-
-func decodeRecord(value []byte) (id recordID, err error) {
-	_, err = fmt.Sscanf(string(value), "%d %d", &id.producer, &id.number)
-	return id, err
-}
-
-// read is one reader.
-func (l *load) read(ctx context.Context, reader *kgo.Client) {
-	next := map[int32]int64{}
-	for ctx.Err() == nil {
-		fetches := reader.PollFetches(ctx)
-		for _, e := range fetches.Errors() {
-			if _, lost := errors.AsType[*kgo.ErrDataLoss](e.Err); lost {
-				l.t.Errorf("a reader of partition %d was told: %v", e.Partition, e.Err)
-			}
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			id, err := decodeRecord(r.Value)
-			if err != nil {
-				l.t.Errorf("partition %d, offset %d: %q: %v", r.Partition, r.Offset, r.Value, err)
-				return
-			}
-			l.history.read(r.Partition, id, r.Offset, next[r.Partition])
-			next[r.Partition] = r.Offset + 1
-		})
-	}
-}
-
-// stop ends the writing, when all that was written is acknowledged or has failed, and the reading.
-func (l *load) stop() {
-	l.t.Helper()
-	l.stopWrites()
-	l.writing.Wait()
-	for _, p := range l.producers {
-		if err := p.Flush(l.t.Context()); err != nil {
-			l.t.Fatal(err)
-		}
-	}
-	l.stopReads()
-	l.reading.Wait()
-}
-
-// progress waits until every partition takes records again.
-func (l *load) progress(within time.Duration, what string) {
-	l.t.Helper()
-	_, before := l.history.acknowledged()
-	eventually(l.t, within, "every partition takes records again "+what, func() bool {
-		_, fewest := l.history.acknowledged()
-		return fewest > before+20
-	})
-}
-
-// check reads the logs and holds the history to them.
-func (l *load) check(opts ...kgo.Opt) {
-	l.t.Helper()
-	admin := kadm.NewClient(newClient(l.t, "", opts...))
-	logs := readLogs(l.t, admin, l.topic, opts...)
-	all, _ := l.history.acknowledged()
-	failed, total := 0, 0
-	for p := range l.partitions {
-		failed += len(l.history.partitions[p].appends)
-		total += len(logs[p])
-	}
-	l.t.Logf("%s: %d records acknowledged, %d failed, %d in the logs", l.topic, all, failed-all, total)
-	if err := l.history.check(logs); err != nil {
-		l.t.Errorf("the history cannot be:\n%v", err)
-	}
-}
-
-// readLogs reads all partitions of a topic from offset 0 to their ends.
-func readLogs(t *testing.T, admin *kadm.Client, topic string, opts ...kgo.Opt) map[int32][]recordID {
-	t.Helper()
-	ends, err := admin.ListEndOffsets(t.Context(), topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	logs, left := map[int32][]recordID{}, 0
-	ends.Each(func(o kadm.ListedOffset) { left += int(o.Offset) })
-	reader := newClient(t, "", append([]kgo.Opt{kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
-	defer reader.Close()
-	consume(t, reader, left, 2*time.Minute, func(r *kgo.Record) {
-		id, decodeErr := decodeRecord(r.Value)
-		if decodeErr != nil || r.Offset != int64(len(logs[r.Partition])) {
-			t.Fatalf("partition %d: offset %d follows %d: %.30q, %v", r.Partition, r.Offset, len(logs[r.Partition])-1, r.Value, decodeErr)
-		}
-		logs[r.Partition] = append(logs[r.Partition], id)
-	})
-	return logs
-}
-
-// allInSync waits until every partition of the topic has so many replicas in sync.
-func allInSync(t *testing.T, admin *kadm.Client, topic string, replicas int) {
-	t.Helper()
-	var last string
-	deadline := time.Now().Add(90 * time.Second)
-	eventually(t, 2*time.Minute, "all replicas are in sync again", func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		topics, err := admin.ListTopics(ctx, topic)
-		if err != nil {
-			last = err.Error()
-			return false
-		}
-		missing := []string{}
-		for _, p := range topics[topic].Partitions {
-			if len(p.ISR) < replicas {
-				missing = append(missing, fmt.Sprintf("%d: %v of %v", p.Partition, p.ISR, p.Replicas))
-			}
-		}
-		last = strings.Join(missing, ", ")
-		if time.Now().After(deadline) {
-			t.Fatalf("not all replicas are in sync again: %s", last)
-		}
-		return len(missing) == 0 && len(topics[topic].Partitions) > 0
-	})
-}
-
-// tellLogs prints what matters of the brokers' logs: warnings and errors, elections and sets, the last two hundred lines of them.
-func tellLogs(t *testing.T, brokers []*process) {
-	t.Helper()
-	for i, p := range brokers {
-		var lines []string
-		for line := range strings.Lines(p.log.String()) {
-			for _, what := range []string{`"WARN"`, `"ERROR"`, "panic", "DATA RACE", "in-sync", "elect", "lead", "truncat", "ready:", "varve: "} {
-				if strings.Contains(line, what) {
-					lines = append(lines, line)
-					break
-				}
-			}
-		}
-		if len(lines) > 200 {
-			lines = lines[len(lines)-200:]
-		}
-		t.Logf("log of broker %d, what matters of it:\n%s", i+1, strings.Join(lines, ""))
-	}
-}
+const (
+	nothing    damage = iota // only processes and connections suffer
+	oneReplica               // one broker loses its unflushed data, a directory, or everything
+	unflushed                // all brokers lose their unflushed data
+)
 
 // nemesis does harm to the brokers as a seeded generator draws it.
+//
+// A cluster can keep an acknowledged record only as long as one copy of it is left. All topics
+// under the nemesis have three replicas, or for a time two, and min.insync.replicas=2, so that an
+// acknowledged record is on two brokers or more. Hence the rules:
+//
+//   - A fault that damages one broker comes only if all other brokers have lost nothing since all replicas were last in sync. Before the next
+//     broker is damaged the nemesis waits until they are in sync again.
+//   - Unflushed data of all brokers is destroyed only when every topic under it is flushed at each message.
+//   - Faults that damage nothing come at any time.
 type nemesis struct {
 	t       *testing.T
+	seed    uint64
 	random  *rand.Rand
 	brokers []*process
-	network *network
+	network *network // nil: it cannot cut brokers off
+	admin   *kadm.Client
 	kinds   []fault
+	unrest  *unrest    // nil: replicas stay where they are
+	topics  []string   // that have to be in sync before more is damaged
+	most    damage     // that the topics stand
+	damaged int        // the broker that may have lost something; 0: all replicas were in sync after that
 	victim  func() int // draws a broker
 }
 
-// newNemesis seeds it from VARVE_NEMESIS_SEED, or by chance, and says with what. Without a network, which may be nil, it cannot cut brokers off.
-func newNemesis(t *testing.T, brokers []*process, network *network) *nemesis {
+// newNemesis seeds it from VARVE_NEMESIS_SEED, or by chance, and says with what.
+func newNemesis(t *testing.T, brokers []*process, network *network, admin *kadm.Client) *nemesis {
 	t.Helper()
 	seed := rand.Uint64()
 	if text := os.Getenv("VARVE_NEMESIS_SEED"); text != "" {
@@ -246,15 +61,13 @@ func newNemesis(t *testing.T, brokers []*process, network *network) *nemesis {
 		}
 	}
 	t.Logf("the same faults again: VARVE_NEMESIS_SEED=%d", seed)
-	n := &nemesis{t: t, random: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, network: network, kinds: faultsOfProcesses}
-	if network != nil {
-		n.kinds = slices.Concat(faultsOfProcesses, faultsOfNetworks)
-	}
+	n := &nemesis{t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 0)), brokers: brokers, network: network, admin: admin, kinds: faults}
 	n.victim = func() int { return 1 + n.random.IntN(len(brokers)) }
 	return n
 }
 
-// nemesisTime is how long faults go on: VARVE_NEMESIS_TIME as 2h30m, or short, or the longer of make test-long.
+// nemesisTime is how long faults go on: VARVE_NEMESIS_TIME as 2h30m, or short, or the longer of
+// make test-long.
 func nemesisTime(t *testing.T, short, longer time.Duration) time.Duration {
 	t.Helper()
 	if text := os.Getenv("VARVE_NEMESIS_TIME"); text != "" {
@@ -272,12 +85,7 @@ func nemesisTime(t *testing.T, short, longer time.Duration) time.Duration {
 
 // hold lets a fault last: a time is what is drawn.
 func (n *nemesis) hold(least, most time.Duration) {
-	timer := time.NewTimer(least + time.Duration(n.random.Int64N(int64(most-least))))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-n.t.Context().Done():
-	}
+	waitFor(n.t, least+time.Duration(n.random.Int64N(int64(most-least))))
 }
 
 // signal sends one to a broker's process.
@@ -290,70 +98,21 @@ func signal(t *testing.T, p *process, s syscall.Signal) {
 	}
 }
 
-// fault is what can be done to a broker; it has ended when the function returns.
-type fault struct {
-	name string
-	do   func(n *nemesis, broker int)
-}
-
-var faultsOfProcesses = []fault{
-	{"kill -9, and start", func(n *nemesis, broker int) {
-		n.brokers[broker-1].kill9(n.t)
-		n.hold(0, 3*time.Second)
-		n.brokers[broker-1].start(n.t)
-	}},
-	{"SIGTERM, and start", func(n *nemesis, broker int) {
-		n.brokers[broker-1].stop(n.t, syscall.SIGTERM)
-		n.hold(0, time.Second)
-		n.brokers[broker-1].start(n.t)
-	}},
-	{"freeze past the lease", func(n *nemesis, broker int) {
-		n.signal(broker, syscall.SIGSTOP)
-		n.hold(leaseTTL+time.Second, leaseTTL+4*time.Second)
-		n.signal(broker, syscall.SIGCONT)
-	}},
-	{"freeze for less than the lease", func(n *nemesis, broker int) {
-		n.signal(broker, syscall.SIGSTOP)
-		n.hold(100*time.Millisecond, leaseTTL/2)
-		n.signal(broker, syscall.SIGCONT)
-	}},
-}
-
-var faultsOfNetworks = []fault{
-	{"cut off from the other brokers", func(n *nemesis, broker int) {
-		n.network.cut(func(l link) bool { return l.joins(broker) })
-		n.hold(time.Second, leaseTTL+6*time.Second)
-		n.network.heal()
-	}},
-	{"cut off from all", func(n *nemesis, broker int) {
-		n.network.cut(func(l link) bool { return l.joins(broker) || l.from == client && l.to == broker })
-		n.hold(time.Second, leaseTTL+6*time.Second)
-		n.network.heal()
-	}},
-	{"cut off from clients", func(n *nemesis, broker int) {
-		n.network.cut(func(l link) bool { return l.from == client && l.to == broker })
-		n.hold(time.Second, leaseTTL)
-		n.network.heal()
-	}},
-	{"cut off from the other brokers, and kill -9 of one of these", func(n *nemesis, broker int) {
-		other := broker%len(n.brokers) + 1
-		n.network.cut(func(l link) bool { return l.joins(broker) })
-		n.hold(0, leaseTTL+2*time.Second)
-		n.brokers[other-1].kill9(n.t)
-		n.network.heal()
-		n.brokers[other-1].start(n.t)
-	}},
-}
-
-// run draws faults until the time is over: of each round every fault once, in an order and with a victim that are drawn.
+// run draws faults until the time is over: of each round every fault that the rules allow once, in
+// an order and with a victim that are drawn.
 func (n *nemesis) run(during time.Duration) {
 	n.t.Helper()
 	over := time.Now().Add(during)
 	for {
 		for _, i := range n.random.Perm(len(n.kinds)) {
+			f := n.kinds[i]
+			if f.damages > n.most || f.cuts && n.network == nil {
+				continue
+			}
 			broker := n.victim()
-			n.t.Logf("%s: broker %d: %s", time.Now().Format(time.TimeOnly), broker, n.kinds[i].name)
-			n.kinds[i].do(n, broker)
+			n.permit(f.damages, broker)
+			n.t.Logf("%s: broker %d: %s", time.Now().Format(time.TimeOnly), broker, f.name)
+			f.do(n, broker)
 			if n.random.IntN(2) == 0 { // often the next one comes before all is well again
 				n.hold(0, 3*time.Second)
 			}
@@ -364,27 +123,97 @@ func (n *nemesis) run(during time.Duration) {
 	}
 }
 
-// TestNemesis writes and reads under faults that are drawn, the second half of them without NATS, and holds the history to the model: see nemesis
+// permit waits until the rules allow so much damage to a broker, and notes it.
+func (n *nemesis) permit(d damage, broker int) {
+	n.t.Helper()
+	if d != oneReplica {
+		return
+	}
+	if n.damaged != 0 && n.damaged != broker {
+		n.whole()
+	}
+	n.damaged = broker
+}
+
+// whole waits until all replicas are in sync.
+func (n *nemesis) whole() {
+	n.t.Helper()
+	if n.unrest != nil {
+		n.unrest.moving.Lock()
+		defer n.unrest.moving.Unlock()
+	}
+	for _, topic := range n.topics {
+		allInSync(n.t, n.admin, topic, 0)
+	}
+	n.damaged = 0
+}
+
+// startNemesisCluster starts three brokers with two log directories each, which can be cut off and
+// lose power.
+func startNemesisCluster(t *testing.T) ([]*process, *network) {
+	t.Helper()
+	return startProxied(t, func(p *process) {
+		p.journal = p.dataDir + ".journal"
+		giveLogDirs(p)
+	})
+}
+
+// TestNemesis writes and reads under faults that are drawn, while leaders, replicas and settings
+// change and records are deleted, the second half without NATS and the last part with power that
+// all brokers lose at once. It holds the history to the model, and every replica to it: see nemesis
 // and history. For hours:
 //
 //	VARVE_NEMESIS_TIME=2h go test -race -run TestNemesis -timeout 3h ./integration
 func TestNemesis(t *testing.T) {
-	const partitions = 6
-	brokers, network := startProxied(t)
+	brokers, network := startNemesisCluster(t)
+	expect(brokers, restartedLog) // of a broker with an empty disk, where records were deleted meanwhile
 	everywhere := clusterClient(brokers)
-	admin := kadm.NewClient(newClient(t, "", everywhere...))
-	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "nemesis"); err != nil {
-		t.Fatal(err)
+	client := newClient(t, "", everywhere...)
+	admin := kadm.NewClient(client)
+	cached := nemesisLoad(t, client, "cached", 6, 2, everywhere)
+	shortened := nemesisLoad(t, client, "shortened", 3, 0, everywhere)
+	flushed := nemesisLoad(t, client, "flushed", 3, 1, everywhere, "flush.messages", "1")
+	for i, p := range brokers {
+		pipelineOver([]*load{cached, shortened, flushed}, p.bootstrap, 100+i, 50*time.Millisecond)
+		flushed.pipeline(p.bootstrap, 200+i, 100*time.Millisecond)
 	}
-	l := startLoad(t, "nemesis", partitions, 3, 2, 200, 150, everywhere...)
-	l.progress(time.Minute, "at the start")
-	n, during := newNemesis(t, brokers, network), nemesisTime(t, 30*time.Second, 10*time.Minute)
-	n.run(during / 2)
+	cached.progress(time.Minute, "at the start")
+
+	n, during := newNemesis(t, brokers, network, admin), nemesisTime(t, 45*time.Second, 10*time.Minute)
+	n.topics, n.most = []string{"cached", "shortened", "flushed"}, oneReplica
+	unrest := startUnrest(t, client, n.seed, "cached", "shortened")
+	n.unrest = unrest
+	n.run(during * 2 / 5)
 	t.Log("from now on without NATS")
 	network.doWithout(natsRoutes)
-	n.run(during / 2)
-	l.progress(2*time.Minute, "after the faults")
-	allInSync(t, admin, "nemesis", 3)
-	l.stop()
-	l.check(everywhere...)
+	n.run(during * 2 / 5)
+	unrest.stop()
+	for _, l := range []*load{cached, shortened, flushed} {
+		l.progress(2*time.Minute, "after the faults")
+		allInSync(t, admin, l.topic, 3)
+	}
+	stopLoads(cached, shortened)
+	cached.checkReplicas(brokers, admin, nil)
+	shortened.checkReplicas(brokers, admin, unrest.deleted)
+
+	n.topics, n.most, n.damaged, n.kinds = []string{"flushed"}, unflushed, 0, faultsOfPower
+	n.run(during / 5)
+	flushed.progress(2*time.Minute, "after the faults")
+	allInSync(t, admin, "flushed", 3)
+	flushed.stop()
+	flushed.checkReplicas(brokers, admin, nil)
+	flushed.check(everywhere...)
+}
+
+// nemesisLoad creates a topic as the rules of the nemesis want it, and begins to write to it and to
+// read it.
+func nemesisLoad(t *testing.T, client *kgo.Client, topic string, partitions, readers int, everywhere []kgo.Opt, configs ...string) *load {
+	t.Helper()
+	var replicas [][]int32
+	for i := range partitions {
+		first := int32(i % 3)
+		replicas = append(replicas, []int32{first + 1, (first+1)%3 + 1, (first+2)%3 + 1})
+	}
+	createPlaced(t, client, topic, replicas, append([]string{"min.insync.replicas", "2", "remote.storage.enable", "false"}, configs...)...)
+	return startLoad(t, topic, int32(partitions), 2, readers, 100, 150, everywhere...)
 }

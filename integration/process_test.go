@@ -27,6 +27,9 @@ type process struct {
 	bootstrap string
 	dataDir   string
 	args      []string
+	journal   string   // of crashfs, which the process runs with if it is named
+	logDirs   []string // where a test has to know them
+	expected  []alarm  // that the test brings about
 
 	cmd    *exec.Cmd
 	pid    atomic.Int64 // of the process that was started last
@@ -60,7 +63,27 @@ func startBroker(t *testing.T, flags ...string) *process {
 // start runs the process and waits for its ready line.
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	p.cmd = exec.Command(varveBinary, p.args...)
+	p.startWith(t)
+}
+
+// startWith is start with flags for this time only.
+func (p *process) startWith(t *testing.T, flags ...string) {
+	t.Helper()
+	ready := p.launch(t, flags...)
+	select {
+	case <-ready:
+	case err := <-p.exited:
+		p.exited <- err
+		t.Fatalf("the broker ended before it was ready: %v\n%s", err, p.log)
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the broker is not ready after a minute\n%s", p.log)
+	}
+}
+
+// launch runs the process; the channel is closed when it is ready.
+func (p *process) launch(t *testing.T, flags ...string) <-chan struct{} {
+	t.Helper()
+	p.cmd = p.command(flags...)
 	p.cmd.Stderr = p.log
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -85,14 +108,7 @@ func (p *process) start(t *testing.T) {
 		_, _ = io.Copy(p.log, stdout)
 		exited <- cmd.Wait()
 	}()
-	select {
-	case <-ready:
-	case err = <-exited:
-		exited <- err
-		t.Fatalf("the broker ended before it was ready: %v\n%s", err, p.log)
-	case <-time.After(60 * time.Second):
-		t.Fatalf("the broker is not ready after a minute\n%s", p.log)
-	}
+	return ready
 }
 
 // stop sends the signal and waits for the end; a second call does nothing.
@@ -101,6 +117,7 @@ func (p *process) stop(t *testing.T, signal syscall.Signal) {
 	if p.cmd == nil {
 		return
 	}
+	p.checkAlarms(t)
 	_ = p.cmd.Process.Signal(signal)
 	select {
 	case err := <-p.exited:

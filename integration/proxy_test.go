@@ -215,8 +215,9 @@ func hexAddress(a *net.TCPAddr) string {
 	return fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], a.Port)
 }
 
-// startProxied starts three brokers as startCluster does, which reach each other, and are reached, only over the network that is returned.
-func startProxied(t *testing.T, flags ...string) ([]*process, *network) {
+// startProxied starts three brokers as startCluster does, which reach each other, and are reached, only over the network that is returned. They are
+// prepared by the function before they start.
+func startProxied(t *testing.T, prepare func(*process)) ([]*process, *network) {
 	t.Helper()
 	real, public := make([][services]string, 3), make([][services]string, 3)
 	var seeds []string
@@ -229,11 +230,12 @@ func startProxied(t *testing.T, flags ...string) ([]*process, *network) {
 	for i := range brokers {
 		// A client is told the proxy; so is whoever asks the process where it is.
 		brokers[i] = &process{bootstrap: public[i][kafkaService], dataDir: filepath.Join(dir, strconv.Itoa(i+1)), log: &syncBuffer{}}
-		brokers[i].args = append([]string{
+		brokers[i].args = []string{
 			"broker", "start", "--node-id", strconv.Itoa(i + 1), "--seeds", strings.Join(seeds, ","), "--control", real[i][etcdPeers],
 			"--data-dir", brokers[i].dataDir, "--listen", real[i][kafkaService], "--advertise", public[i][kafkaService], "--http", "127.0.0.1:0",
 			"--object-store", "file://" + filepath.Join(dir, "bucket"), "--set", "group.initial.rebalance.delay.ms=0",
-		}, flags...)
+		}
+		prepare(brokers[i])
 	}
 	n := startNetwork(t, brokers, real, public)
 	startTogether(t, brokers)

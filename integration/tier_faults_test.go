@@ -34,7 +34,7 @@ func TestUploadsUnderFaults(t *testing.T) {
 	}
 	l := startLoad(t, "tiered", 2, 2, 1, 500, 2000, everywhere...)
 	l.progress(time.Minute, "at the start")
-	n := newNemesis(t, brokers, nil)
+	n := newNemesis(t, brokers, nil, admin)
 	n.victim = func() int {
 		if leader := leaderOf(t, admin, "tiered"); leader > 0 {
 			return int(leader)

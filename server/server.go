@@ -34,6 +34,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Version string
 	Ready   func(Ready) // called once, when the broker serves; may be nil
+	FS      vfs.FS      // of the logs; nil is the operating system's
 }
 
 // Ready tells where a broker serves.
@@ -233,7 +234,7 @@ func (s *server) openLogs(ctx context.Context) error {
 		return err
 	}
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
-		Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
+		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
 		Config:  func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
 		Cleaner: func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },

@@ -1,0 +1,129 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// createPlaced creates a topic with the replicas that are named for each partition, the preferred
+// leader first; configs are pairs of key and value.
+func createPlaced(t *testing.T, client *kgo.Client, topic string, replicas [][]int32, configs ...string) {
+	t.Helper()
+	request := kmsg.NewPtrCreateTopicsRequest()
+	request.TimeoutMillis = 20_000
+	named := kmsg.NewCreateTopicsRequestTopic()
+	named.Topic, named.NumPartitions, named.ReplicationFactor = topic, -1, -1
+	for number, on := range replicas {
+		placed := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		placed.Partition, placed.Replicas = int32(number), on
+		named.ReplicaAssignment = append(named.ReplicaAssignment, placed)
+	}
+	for i := 0; i < len(configs); i += 2 {
+		config := kmsg.NewCreateTopicsRequestTopicConfig()
+		config.Name, config.Value = configs[i], &configs[i+1]
+		named.Configs = append(named.Configs, config)
+	}
+	request.Topics = append(request.Topics, named)
+	response, err := request.RequestWith(t.Context(), client)
+	if err == nil {
+		err = kerr.ErrorForCode(response.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("create topic %s: %v", topic, err)
+	}
+}
+
+// reassign asks for other replicas, or another order of them, of one partition.
+func reassign(ctx context.Context, client *kgo.Client, topic string, partition int32, replicas []int32) error {
+	request := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	request.TimeoutMillis = 5000
+	named := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+	named.Topic = topic
+	target := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+	target.Partition, target.Replicas = partition, replicas
+	named.Partitions = append(named.Partitions, target)
+	request.Topics = append(request.Topics, named)
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return err
+	}
+	if err = kerr.ErrorForCode(response.ErrorCode); err == nil && len(response.Topics) == 1 && len(response.Topics[0].Partitions) == 1 {
+		err = kerr.ErrorForCode(response.Topics[0].Partitions[0].ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("reassign %s:%d to %v: %w", topic, partition, replicas, err)
+	}
+	return nil
+}
+
+// electPreferred gives leadership of all partitions to the first of their replicas, where that is
+// in sync, and counts those that moved.
+func electPreferred(ctx context.Context, client *kgo.Client) (moved int, err error) {
+	request := kmsg.NewPtrElectLeadersRequest()
+	request.TimeoutMillis = 5000
+	response, err := request.RequestWith(ctx, client)
+	if err != nil {
+		return 0, err
+	}
+	for _, topic := range response.Topics {
+		for _, p := range topic.Partitions {
+			if p.ErrorCode == 0 {
+				moved++
+			}
+		}
+	}
+	return moved, kerr.ErrorForCode(response.ErrorCode)
+}
+
+// leaderMoves moves the leadership of partitions between their replicas all the time.
+type leaderMoves struct {
+	client  *kgo.Client
+	topic   string
+	moved   atomic.Int64
+	running sync.WaitGroup
+	cancel  context.CancelFunc
+}
+
+// moveLeaders begins to rotate the replicas of the partitions that are given, and to elect the
+// first one of each, every so often.
+func moveLeaders(t *testing.T, client *kgo.Client, topic string, replicas map[int32][]int32, every time.Duration) *leaderMoves {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	m := &leaderMoves{client: client, topic: topic, cancel: cancel}
+	m.running.Go(func() { m.run(ctx, replicas, every) })
+	t.Cleanup(m.stop)
+	return m
+}
+
+func (m *leaderMoves) stop() {
+	m.cancel()
+	m.running.Wait()
+}
+
+func (m *leaderMoves) run(ctx context.Context, replicas map[int32][]int32, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for turn := 1; ; turn++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		for partition, on := range replicas {
+			first := turn % len(on)
+			// A broker that is away, or has just gone, is a reason to try again at the next tick.
+			_ = reassign(ctx, m.client, m.topic, partition, slices.Concat(on[first:], on[:first]))
+		}
+		moved, _ := electPreferred(ctx, m.client)
+		m.moved.Add(int64(moved))
+	}
+}

@@ -1,0 +1,246 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// load is several producers that write unique numbered records with acks=all to all partitions of a
+// topic, and several readers that follow, with the history of it all.
+type load struct {
+	t          *testing.T
+	topic      string
+	partitions int32
+	history    *history
+	value      int // bytes of a value
+	producers  []*kgo.Client
+	writing    sync.WaitGroup
+	reading    sync.WaitGroup
+	writes     context.Context //nolint:containedctx // that of all producers, also of those that come later
+	stopWrites context.CancelFunc
+	stopReads  context.CancelFunc
+}
+
+// startLoad begins to write and to read. Every producer writes at most so many records a second, of
+// so many bytes.
+func startLoad(t *testing.T, topic string, partitions int32, producers, readers, perSecond, value int, opts ...kgo.Opt) *load {
+	t.Helper()
+	l := &load{t: t, topic: topic, partitions: partitions, history: newHistory(), value: value}
+	for p := range partitions {
+		l.history.partition(p)
+	}
+	writes, stopWrites := context.WithCancel(t.Context())
+	reads, stopReads := context.WithCancel(t.Context())
+	l.writes, l.stopWrites, l.stopReads = writes, stopWrites, stopReads
+	for i := range producers {
+		producer := newClient(t, "", append([]kgo.Opt{
+			kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()),
+			kgo.RecordDeliveryTimeout(30 * time.Second), kgo.RetryTimeout(30 * time.Second), kgo.MaxBufferedRecords(300),
+		}, opts...)...)
+		l.producers = append(l.producers, producer)
+		l.writing.Go(func() { l.write(writes, producer, i+1, perSecond) })
+	}
+	for range readers {
+		reader := newClient(t, "", append([]kgo.Opt{kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
+		l.reading.Go(func() { l.read(reads, reader) })
+	}
+	t.Cleanup(func() { stopWrites(); stopReads(); l.writing.Wait(); l.reading.Wait() })
+	return l
+}
+
+// producing runs another producer until the writing is to end.
+func (l *load) producing(run func(ctx context.Context)) { l.writing.Go(func() { run(l.writes) }) }
+
+// write is one producer.
+func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond int) {
+	tick := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		p, record := int32(n)%l.partitions, recordID{id, n / int(l.partitions)}
+		r := &kgo.Record{Partition: p, Value: record.encode(l.value)}
+		call := l.history.now()
+		producer.Produce(l.t.Context(), r, func(r *kgo.Record, err error) { //nolint:contextcheck // ctx ends the loop, not what is on its way
+			l.history.append(p, record, call, r.Offset, err)
+		})
+	}
+}
+
+// encode is a record's value, of about so many bytes.
+func (id recordID) encode(size int) []byte {
+	return fmt.Appendf(nil, "%d %0*d", id.producer, size, id.number)
+}
+
+func decodeRecord(value []byte) (id recordID, err error) {
+	_, err = fmt.Sscanf(string(value), "%d %d", &id.producer, &id.number)
+	return id, err
+}
+
+// read is one reader.
+func (l *load) read(ctx context.Context, reader *kgo.Client) {
+	next := map[int32]int64{}
+	for ctx.Err() == nil {
+		fetches := reader.PollFetches(ctx)
+		for _, e := range fetches.Errors() {
+			if _, lost := errors.AsType[*kgo.ErrDataLoss](e.Err); lost {
+				l.t.Errorf("a reader of partition %d was told: %v", e.Partition, e.Err)
+			}
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			id, err := decodeRecord(r.Value)
+			if err != nil {
+				l.t.Errorf("partition %d, offset %d: %q: %v", r.Partition, r.Offset, r.Value, err)
+				return
+			}
+			l.history.read(r.Partition, id, r.Offset, next[r.Partition])
+			next[r.Partition] = r.Offset + 1
+		})
+	}
+}
+
+// stop ends the writing, when all that was written is acknowledged or has failed, and the reading.
+func (l *load) stop() {
+	l.t.Helper()
+	l.stopWrites()
+	l.writing.Wait()
+	for _, p := range l.producers {
+		if err := p.Flush(l.t.Context()); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	l.stopReads()
+	l.reading.Wait()
+}
+
+// progress waits until every partition takes records again.
+func (l *load) progress(within time.Duration, what string) {
+	l.t.Helper()
+	_, before := l.history.acknowledged()
+	eventually(l.t, within, "every partition takes records again "+what, func() bool {
+		_, fewest := l.history.acknowledged()
+		return fewest > before+20
+	})
+}
+
+// check reads the logs and holds the history to them.
+func (l *load) check(opts ...kgo.Opt) {
+	l.t.Helper()
+	admin := kadm.NewClient(newClient(l.t, "", opts...))
+	logs := readLogs(l.t, admin, l.topic, opts...)
+	all, _ := l.history.acknowledged()
+	failed, total := 0, 0
+	for p := range l.partitions {
+		failed += len(l.history.partitions[p].appends)
+		total += len(logs[p])
+	}
+	l.t.Logf("%s: %d records acknowledged, %d failed, %d in the logs", l.topic, all, failed-all, total)
+	if err := l.history.check(logs); err != nil {
+		l.t.Errorf("the history cannot be:\n%v", err)
+	}
+}
+
+// readLogs reads all partitions of a topic from offset 0 to their ends.
+func readLogs(t *testing.T, admin *kadm.Client, topic string, opts ...kgo.Opt) map[int32][]recordID {
+	t.Helper()
+	ends, err := admin.ListEndOffsets(t.Context(), topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, left := map[int32][]recordID{}, 0
+	ends.Each(func(o kadm.ListedOffset) { left += int(o.Offset) })
+	reader := newClient(t, "", append([]kgo.Opt{kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
+	defer reader.Close()
+	consume(t, reader, left, 2*time.Minute, func(r *kgo.Record) {
+		id, decodeErr := decodeRecord(r.Value)
+		if decodeErr != nil || r.Offset != int64(len(logs[r.Partition])) {
+			t.Fatalf("partition %d: offset %d follows %d: %.30q, %v", r.Partition, r.Offset, len(logs[r.Partition])-1, r.Value, decodeErr)
+		}
+		logs[r.Partition] = append(logs[r.Partition], id)
+	})
+	return logs
+}
+
+// allInSync waits until every partition of the topic has so many replicas in sync, 0 for all that
+// it is to have.
+func allInSync(t *testing.T, admin *kadm.Client, topic string, replicas int) {
+	t.Helper()
+	var last string
+	deadline := time.Now().Add(90 * time.Second)
+	eventually(t, 2*time.Minute, "all replicas are in sync again", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		topics, err := admin.ListTopics(ctx, topic)
+		if err != nil {
+			last = err.Error()
+			return false
+		}
+		missing := []string{}
+		for _, p := range topics[topic].Partitions {
+			if len(p.ISR) < replicas || replicas == 0 && len(p.ISR) < len(p.Replicas) {
+				missing = append(missing, fmt.Sprintf("%d: %v of %v", p.Partition, p.ISR, p.Replicas))
+			}
+		}
+		last = strings.Join(missing, ", ")
+		if time.Now().After(deadline) {
+			t.Fatalf("not all replicas are in sync again: %s", last)
+		}
+		return len(missing) == 0 && len(topics[topic].Partitions) > 0
+	})
+}
+
+// tellLogs prints what matters of the brokers' logs: warnings and errors, elections and sets, the
+// last two hundred lines of them.
+func tellLogs(t *testing.T, brokers []*process) {
+	t.Helper()
+	for i, p := range brokers {
+		var lines []string
+		for line := range strings.Lines(p.log.String()) {
+			for _, what := range []string{`"WARN"`, `"ERROR"`, "panic", "DATA RACE", "in-sync", "elect", "lead", "truncat", "ready:", "varve: "} {
+				if strings.Contains(line, what) {
+					lines = append(lines, line)
+					break
+				}
+			}
+		}
+		if len(lines) > 200 {
+			lines = lines[len(lines)-200:]
+		}
+		t.Logf("log of broker %d, what matters of it:\n%s", i+1, strings.Join(lines, ""))
+	}
+}
+
+// stopLoads ends the writing of all loads, which may share producers, and then each of them.
+func stopLoads(loads ...*load) {
+	for _, l := range loads {
+		l.stopWrites()
+	}
+	for _, l := range loads {
+		l.stop()
+	}
+}
+
+// waitFor lets time pass in which brokers do, or do not, what is looked at afterwards.
+func waitFor(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}

@@ -1,0 +1,69 @@
+package integration
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// TestPowerLossOfAll takes the power from all brokers at once, again and again, under a topic that
+// is flushed at every message: nothing that was acknowledged with acks=all is lost, whichever of
+// them leads afterwards.
+func TestPowerLossOfAll(t *testing.T) {
+	const partitions = 3
+	brokers := startPowered(t)
+	everywhere := clusterClient(brokers)
+	client := newClient(t, "", everywhere...)
+	admin := kadm.NewClient(client)
+	createPlaced(t, client, "flushed", [][]int32{{1, 2, 3}, {2, 3, 1}, {3, 1, 2}}, "remote.storage.enable", "false", "flush.messages", "1",
+		"min.insync.replicas", "2")
+	allInSync(t, admin, "flushed", 3)
+	l := startLoad(t, "flushed", partitions, 2, 1, 200, 100, everywhere...)
+	for i, p := range brokers {
+		l.pipeline(p.bootstrap, 100+i, 20*time.Millisecond)
+	}
+	for round := range testRounds(2, 10) {
+		l.progress(time.Minute, fmt.Sprintf("before power loss %d", round+1))
+		together(brokers, func(p *process) { p.losePower(t) })
+		together(brokers, func(p *process) { p.start(t) })
+	}
+	l.progress(time.Minute, "at the end")
+	allInSync(t, admin, "flushed", 3)
+	l.stop()
+	l.checkReplicas(brokers, admin, nil)
+}
+
+// TestWholeReplicaIsWaitedFor freezes one of two replicas, and takes the power from the other,
+// which loses what it has not flushed and is back first. The frozen one has all that was
+// acknowledged, since two have to be in sync for that: it must lead, however long it takes to come
+// back.
+func TestWholeReplicaIsWaitedFor(t *testing.T) {
+	const partitions = 4
+	brokers := startPowered(t)
+	crashes, whole := brokers[0], brokers[1]
+	everywhere := clusterClient(brokers)
+	client := newClient(t, "", everywhere...)
+	admin := kadm.NewClient(client)
+	witness := newClient(t, brokers[2].bootstrap)
+	createPlaced(t, client, "unflushed", [][]int32{{1, 2}, {1, 2}, {2, 1}, {2, 1}}, "remote.storage.enable", "false", "min.insync.replicas", "2")
+	allInSync(t, admin, "unflushed", 2)
+	l := startLoad(t, "unflushed", partitions, 2, 0, 200, 100, everywhere...)
+	for range testRounds(1, 5) {
+		l.progress(time.Minute, "with two replicas")
+		signal(t, whole, syscall.SIGSTOP)
+		eventually(t, time.Minute, "the frozen one is out", func() bool { return inSync(t, witness, "unflushed") == partitions })
+		if bytes, names := crashes.losePower(t); bytes == 0 && names == 0 {
+			t.Error("all was flushed: the test has tested nothing")
+		}
+		crashes.start(t)
+		signal(t, whole, syscall.SIGCONT)
+		allInSync(t, admin, "unflushed", 2)
+	}
+	l.progress(time.Minute, "at the end")
+	l.stop()
+	allInSync(t, admin, "unflushed", 2)
+	l.checkReplicas(brokers, admin, nil)
+}

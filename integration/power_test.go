@@ -1,0 +1,119 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	ossignal "os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/integration/crashfs"
+	"github.com/varvelog/varve/server"
+)
+
+// journalVariable in the environment has the test binary be a broker whose logs are on a crashfs
+// with its journal there.
+const journalVariable = "VARVE_TEST_JOURNAL"
+
+// command is how the process is run: the built binary, or this one as a broker that can lose power.
+func (p *process) command(flags ...string) *exec.Cmd {
+	args := slices.Concat(p.args, flags)
+	if p.journal == "" {
+		return exec.Command(varveBinary, args...)
+	}
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), journalVariable+"="+p.journal)
+	return cmd
+}
+
+// runBroker is `varve broker start` on a crashfs.
+func runBroker(journal string, args []string) (status int) {
+	ctx, stop := ossignal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := serveOn(ctx, journal, args); err != nil {
+		fmt.Fprintf(os.Stderr, "varve: %s\n", err)
+		return 1
+	}
+	return 0
+}
+
+func serveOn(ctx context.Context, journal string, args []string) error {
+	flagSet := pflag.NewFlagSet("broker start", pflag.ContinueOnError)
+	flags := config.BindBroker(flagSet)
+	if err := flagSet.Parse(args[2:]); err != nil { // behind broker start
+		return err
+	}
+	cfg, err := flags.Load(os.Environ())
+	if err != nil {
+		return err
+	}
+	fsys, err := crashfs.Open(journal)
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx, server.Options{
+		Config: cfg, Logger: slog.New(slog.NewJSONHandler(os.Stderr, nil)), Version: "test", FS: fsys,
+		Ready: func(r server.Ready) {
+			_, _ = fmt.Fprintf(os.Stdout, "varve test ready: kafka %s, http %s, node %d\n", r.Kafka, r.HTTP, cfg.NodeID)
+		},
+	})
+}
+
+// startPowered starts three brokers that can lose power.
+func startPowered(t *testing.T, flags ...string) []*process {
+	t.Helper()
+	brokers := clusterOf(t, func(int) []string { return flags })
+	for _, p := range brokers {
+		p.journal = p.dataDir + ".journal"
+	}
+	startTogether(t, brokers)
+	return brokers
+}
+
+// losePower ends the process as a machine's crash does: its logs keep only their synced data. It
+// returns the loss, in bytes and changes of names.
+func (p *process) losePower(t *testing.T) (bytes int64, names int) {
+	t.Helper()
+	p.kill9(t)
+	bytes, names, err := crashfs.LosePower(p.journal, p.dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("lost with the power of %s: %d bytes, %d changes of names", p.bootstrap, bytes, names)
+	if err = bootAgain(p.dataDir); err != nil {
+		t.Fatal(err)
+	}
+	return bytes, names
+}
+
+// bootAgain has a broker find that the machine has started since it was registered, if it looks.
+func bootAgain(dataDir string) error {
+	name := filepath.Join(dataDir, "last-registration")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var mark map[string]json.RawMessage
+	if err = json.Unmarshal(text, &mark); err != nil {
+		return err
+	}
+	mark["boot_id"] = json.RawMessage(`"of the machine's next start"`)
+	if text, err = json.Marshal(mark); err != nil {
+		return err
+	}
+	return os.WriteFile(name, text, 0o600)
+}

@@ -1,0 +1,111 @@
+package integration
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers that
+// are far from etcd apply images that are older than their own writes. Whenever a follower is in
+// sync again on some partitions it is frozen, so that the leader alone has the records that follow,
+// and the leader is killed: no acknowledged record is lost with it.
+func TestSettingsWhileFollowersJoin(t *testing.T) {
+	const partitions = 20
+	etcd, nats := freeAddress(t), freeAddress(t)
+	runEtcd(t, t.TempDir(), etcd)
+	runNATS(t, nats)
+	far := distance(t, etcd, 40*time.Millisecond)
+	brokers := startExternalBy(t, []string{far, far, etcd}, nats)
+	everywhere := clusterClient(brokers)
+	client := newClient(t, "", everywhere...)
+	admin := kadm.NewClient(client)
+	replicas := make([][]int32, partitions)
+	for i := range replicas {
+		replicas[i] = []int32{1, 2}
+	}
+	createPlaced(t, client, "changing", replicas, "remote.storage.enable", "false")
+	allInSync(t, admin, "changing", 2)
+	l := startLoad(t, "changing", partitions, 1, 1, 200, 100, everywhere...)
+	for i := range 8 {
+		l.pipeline(brokers[i%2].bootstrap, 100+i, 20*time.Millisecond)
+	}
+	l.progress(time.Minute, "at the start")
+	witness := newClient(t, brokers[2].bootstrap)
+	changes := changeSettings(t, witness, "changing", time.Millisecond)
+	for round := range testRounds(5, 20) {
+		leader, follower := brokers[round%2], brokers[1-round%2]
+		follower.kill9(t)
+		l.progress(time.Minute, "with one replica")
+		follower.start(t)
+		awaitJoins(t, witness, "changing", partitions+1+round%3*partitions/4)
+		signal(t, follower, syscall.SIGSTOP)
+		waitFor(t, 200*time.Millisecond) // until the leader knows it
+		leader.kill9(t)
+		signal(t, follower, syscall.SIGCONT)
+		leader.start(t)
+		allInSync(t, admin, "changing", 2)
+	}
+	t.Logf("a setting was changed %d times", changes())
+	l.stop()
+	allInSync(t, admin, "changing", 2)
+	l.checkReplicas(brokers, admin, nil)
+}
+
+// awaitJoins waits until so many replicas of a topic are in sync, and looks as often as it can.
+func awaitJoins(t *testing.T, client *kgo.Client, topic string, replicas int) {
+	t.Helper()
+	for over := time.Now().Add(time.Minute); inSync(t, client, topic) < replicas; {
+		if time.Now().After(over) {
+			t.Fatalf("not within a minute: %d replicas of %s are in sync", replicas, topic)
+		}
+	}
+}
+
+// changeSettings begins to change a setting of the topic that means nothing here, every so often.
+// The function ends it, and returns how many changes were taken.
+func changeSettings(t *testing.T, client *kgo.Client, topic string, every time.Duration) (stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	taken := 0
+	admin := kadm.NewClient(client)
+	running.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			value := strconv.Itoa(1<<30 + n)
+			altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "segment.bytes", Value: &value}}, topic)
+			if err == nil && len(altered) == 1 && altered[0].Err == nil {
+				taken++
+			}
+		}
+	})
+	stop = func() int { cancel(); running.Wait(); return taken }
+	t.Cleanup(func() { stop() })
+	return stop
+}
+
+// inSync counts the in-sync replicas of a topic.
+func inSync(t *testing.T, client *kgo.Client, topic string) (n int) {
+	t.Helper()
+	topics, err := kadm.NewClient(client).ListTopics(t.Context(), topic)
+	if err != nil {
+		return 0
+	}
+	for _, p := range topics[topic].Partitions {
+		n += len(p.ISR)
+	}
+	return n
+}
