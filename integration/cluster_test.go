@@ -87,6 +87,10 @@ func freeControl(t *testing.T) string {
 		}
 		free := true
 		for _, next := range []int{n + 1, n + 2} {
+			if !claim(next) {
+				free = false
+				break
+			}
 			l, listenErr := lc.Listen(t.Context(), "tcp", net.JoinHostPort(host, strconv.Itoa(next)))
 			if listenErr != nil {
 				free = false

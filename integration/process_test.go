@@ -183,7 +183,11 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig
 	for range 1000 {
-		l, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(22_000))))
+		port := 10_000 + rand.IntN(22_000)
+		if !claim(port) {
+			continue
+		}
+		l, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue
 		}
@@ -192,6 +196,15 @@ func freeAddress(t *testing.T) string {
 	}
 	t.Fatal("no port is free")
 	return ""
+}
+
+// claimed are the ports that a test was given: most are not listened at yet when the next is asked for.
+var claimed sync.Map
+
+// claim takes a port; false says that it was given to somebody before.
+func claim(port int) bool {
+	_, before := claimed.LoadOrStore(port, true)
+	return !before
 }
 
 // eventually polls until the condition holds or the time is over.
