@@ -21,7 +21,7 @@ import (
 // can reach the member of a single broker for that, and a broker that has lost its
 // lease cannot even register: so each embedded member does it for itself.
 const (
-	spaceInterval = 2 * time.Second // between two looks at the alarms, which are in memory
+	spaceInterval = 2 * time.Second // between two looks at the database's size
 	spacePauseMax = time.Minute     // between two attempts to make room
 	spaceTimeout  = 5 * time.Minute // of one: all of a large database is copied
 	// A database that is that full of what is there now keeps the alarm: the next
@@ -35,6 +35,8 @@ type spaceKeeper struct {
 	client *clientv3.Client
 	quota  int64
 	logger *slog.Logger
+
+	listed bool // the alarms have been listed since the start; run's
 }
 
 // start works until stop, which waits for the end.
@@ -55,15 +57,20 @@ func (k *spaceKeeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if !k.alarmed() {
-			pause.Reset()
+		if k.listed && k.server.Backend().Size() < k.quota/2 {
+			continue // a database reaches its quota before it raises the alarm
+		}
+		alarmed, err := k.alarmed(ctx)
+		if k.listed = k.listed || err == nil; !alarmed {
+			if err == nil {
+				pause.Reset()
+			}
 			continue
 		}
 		if pause.First() {
 			k.logger.Warn("etcd's database has reached its quota and takes no writes; making room")
 		}
-		err := k.makeRoom(ctx)
-		if err == nil {
+		if err = k.makeRoom(ctx); err == nil {
 			k.logger.Warn("etcd's database has room again")
 			continue
 		}
@@ -76,14 +83,22 @@ func (k *spaceKeeper) run(ctx context.Context) {
 	}
 }
 
-// alarmed tells whether this member is out of space.
-func (k *spaceKeeper) alarmed() bool {
-	for _, alarm := range k.server.Alarms() {
+// alarmed reports whether this member is out of space. It asks by a request that goes
+// through the log: a member that is taking over a snapshot replaces its alarms, and
+// etcd does not guard those that it has in memory against readers meanwhile.
+func (k *spaceKeeper) alarmed(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, spaceInterval)
+	defer cancel()
+	list, err := k.client.AlarmList(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list the alarms of etcd: %w", err)
+	}
+	for _, alarm := range list.Alarms {
 		if alarm.Alarm == etcdserverpb.AlarmType_NOSPACE && alarm.MemberID == uint64(k.server.MemberID()) {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // makeRoom forgets all that is not there any more, shrinks the database, and takes
