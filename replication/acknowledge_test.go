@@ -422,3 +422,45 @@ func counterOf(t *testing.T, c prometheus.Counter) float64 {
 	}
 	return m.GetCounter().GetValue()
 }
+
+// TestNoNewsIsMissedBetweenReadAndWatch: what a fetch waits for may move after it has read and before it watches. The last stable offset follows the high
+// watermark a moment later, and a follower may wait for a higher high watermark alone.
+func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.fill(t, 10)
+	if err := b.lead(leads(5, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "not committed")
+	follower := &metadata.Member{Broker: 2, Epoch: 1}
+	for name, q := range map[string]struct {
+		params FetchParams
+		told   int64 // the high watermark that the follower was told of
+		move   func(*FetchResult)
+		want   bool
+	}{
+		"nothing":                            {FetchParams{Isolation: ReadCommitted}, -1, func(*FetchResult) {}, false},
+		"last stable offset":                 {FetchParams{Isolation: ReadCommitted}, -1, func(r *FetchResult) { r.LastStableOffset-- }, true},
+		"last stable offset, not waited for": {FetchParams{}, -1, func(r *FetchResult) { r.LastStableOffset-- }, false},
+		"high watermark":                     {FetchParams{}, -1, func(r *FetchResult) { r.HighWatermark-- }, true},
+		"high watermark, a follower": {
+			FetchParams{Isolation: ReadLogEnd, Replica: follower}, 10, func(r *FetchResult) { r.HighWatermark-- }, true,
+		},
+		"high watermark, a follower that does not ask": {
+			FetchParams{Isolation: ReadLogEnd, Replica: follower}, -1, func(r *FetchResult) { r.HighWatermark-- }, false,
+		},
+		"log start, a follower": {FetchParams{Isolation: ReadLogEnd, Replica: follower}, -1, func(r *FetchResult) { r.LogStartOffset-- }, true},
+		"log end, a follower":   {FetchParams{Isolation: ReadLogEnd, Replica: follower}, -1, func(r *FetchResult) { r.end-- }, true},
+	} {
+		f := &fetch{
+			params:     q.params,
+			partitions: []FetchPartition{{Partition: b.Partition, Offset: 11, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, HighWatermark: q.told}},
+			results:    make([]FetchResult, 1),
+		}
+		f.read(0)
+		q.move(&f.results[0])
+		if got := f.moved(0); got != q.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
