@@ -16,7 +16,7 @@ func connectionLimit(logger *slog.Logger, configured int64, mayOpen int) int {
 		return int(configured)
 	}
 	logger.Warn("fewer connections than max.connections are accepted: raise the limit of open files (ulimit -n, LimitNOFILE)",
-		slog.Int64("max.connections", configured), slog.Int64("accepted", most), slog.Int("open_files", mayOpen))
+		slog.Int64("max_connections", configured), slog.Int64("accepted", most), slog.Int("open_files", mayOpen))
 	return int(most)
 }
 

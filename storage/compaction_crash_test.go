@@ -253,7 +253,7 @@ func TestUndecidedSwapIsUndoneBeforeItsSignsGo(t *testing.T) {
 		}
 	}
 	var starts []*vfs.Mem
-	fsys.step = func(string) { starts = append(starts, fsys.Mem.Clone()) }
+	fsys.step = func(string) { starts = append(starts, fsys.Clone()) }
 	k.open()
 	fsys.step = func(string) {}
 	for i, mem := range append(starts, fsys.Mem) {

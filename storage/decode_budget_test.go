@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -16,9 +17,7 @@ func TestDecodingWaitsForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true })
 		l := k.log()
-		if err := k.m.env.decoding.Acquire(t.Context(), decodeBudget); err != nil {
-			t.Fatal(err)
-		}
+		k.m.env.decoding.acquire(decodeBudget)
 		var waiting sync.WaitGroup
 		waiting.Go(func() {
 			mustAppend(t, l, batchOf(1, 10, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecLZ4 }))
@@ -28,7 +27,7 @@ func TestDecodingWaitsForMemory(t *testing.T) {
 		if end := l.EndOffset(); end != 1 {
 			t.Errorf("%d records are in the log", end)
 		}
-		k.m.env.decoding.Release(decodeBudget)
+		k.m.env.decoding.release(decodeBudget)
 		waiting.Wait()
 		if end := l.EndOffset(); end != 2 {
 			t.Errorf("%d records are in the log at the end", end)
@@ -40,7 +39,7 @@ func TestDecodedReservesWhatItTakes(t *testing.T) {
 	e := newKit(t, vfs.NewMem(), nil).m.env
 	b := batchOf(1, 1<<20, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecZstd }) // a hundred times as much as it is
 	err := e.decoded(b, record.MaxDecompressed, func(payload []byte) error {
-		if e.decoding.TryAcquire(decodeBudget - int64(len(payload)) + 1) {
+		if e.decoding.left() > decodeBudget-int64(len(payload)) {
 			t.Error("its memory is not reserved")
 		}
 		return nil
@@ -48,11 +47,36 @@ func TestDecodedReservesWhatItTakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !e.decoding.TryAcquire(decodeBudget) {
+	if e.decoding.left() != decodeBudget {
 		t.Fatal("memory was not given back")
 	}
-	e.decoding.Release(decodeBudget)
 	if err = e.decoded(b, 1<<19, func([]byte) error { return nil }); !errors.Is(err, ErrRecordTooLarge) {
 		t.Fatal(err)
 	}
+}
+
+// A large request is served before small ones that came later.
+func TestBudgetServesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := byteBudget{free: 10}
+		b.acquire(8)
+		var order []int64
+		var mu sync.Mutex
+		var waiting sync.WaitGroup
+		for _, n := range []int64{9, 2} {
+			waiting.Go(func() {
+				b.acquire(n)
+				mu.Lock()
+				order = append(order, n)
+				mu.Unlock()
+				b.release(n)
+			})
+			synctest.Wait()
+		}
+		b.release(8)
+		waiting.Wait()
+		if !slices.Equal(order, []int64{9, 2}) || b.left() != 10 {
+			t.Fatalf("served %v, %d bytes are left", order, b.left())
+		}
+	})
 }

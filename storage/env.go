@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -25,7 +23,7 @@ type env struct {
 
 	deletions atomic.Int64 // numbers the files of deleted segments
 	trash     trash
-	decoding  *semaphore.Weighted // decodeBudget bytes of decompressed records
+	decoding  byteBudget // of decompressed records
 }
 
 // share returns settings that are never changed. The logs of a topic come one

@@ -13,21 +13,21 @@ import (
 func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 	for name, tc := range map[string]struct {
 		file string // that cannot be opened
-		try  func(t *testing.T, k *kit) error
+		try  func(k *kit) error
 	}{
-		"checkpoint":        {"checkpoint", func(_ *testing.T, k *kit) error { return k.m.Checkpoint() }},
-		"flush":             {".log", func(t *testing.T, k *kit) error { return k.log().Flush(t.Context(), k.log().EndOffset()) }},
-		"index":             {"index", func(t *testing.T, k *kit) error { return k.log().Flush(t.Context(), k.log().EndOffset()) }},
-		"epochs":            {epochFile, func(t *testing.T, k *kit) error { return k.log().Flush(t.Context(), k.log().EndOffset()) }},
-		"names in the log":  {"t-0", func(t *testing.T, k *kit) error { return k.log().Flush(t.Context(), k.log().EndOffset()) }},
-		"name of the log":   {"/data", func(t *testing.T, k *kit) error { return k.log().Flush(t.Context(), k.log().EndOffset()) }},
-		"append":            {".log", func(_ *testing.T, k *kit) error { return appendOne(k.log()) }},
-		"roll":              {".log", func(_ *testing.T, k *kit) error { return k.log().Roll() }},
-		"retention of all":  {"t-0", func(_ *testing.T, k *kit) error { _, err := k.log().EnforceRetention(k.clock.Now()); return err }},
-		"cleaned offsets":   {cleanerFile, func(_ *testing.T, k *kit) error { k.log().cleaning.upTo.Store(1); return k.m.noteCleaned(k.log()) }},
-		"lower a promise":   {recoveryFile, func(_ *testing.T, k *kit) error { return k.log().Truncate(2) }},
-		"snapshot":          {extSnapshot, func(_ *testing.T, k *kit) error { return k.log().Roll() }},
-		"time index lookup": {"index", func(_ *testing.T, k *kit) error { _, _, err := k.log().OffsetForTimestamp(1); return err }},
+		"checkpoint":        {"checkpoint", func(k *kit) error { return k.m.Checkpoint() }},
+		"flush":             {".log", flushAll},
+		"index":             {"index", flushAll},
+		"epochs":            {epochFile, flushAll},
+		"names in the log":  {"t-0", flushAll},
+		"name of the log":   {"/data", flushAll},
+		"append":            {".log", func(k *kit) error { return appendOne(k.log()) }},
+		"roll":              {".log", func(k *kit) error { return k.log().Roll() }},
+		"retention of all":  {"t-0", func(k *kit) error { _, err := k.log().EnforceRetention(k.clock.Now()); return err }},
+		"cleaned offsets":   {cleanerFile, func(k *kit) error { k.log().cleaning.upTo.Store(1); return k.m.noteCleaned(k.log()) }},
+		"lower a promise":   {recoveryFile, func(k *kit) error { return k.log().Truncate(2) }},
+		"snapshot":          {extSnapshot, func(k *kit) error { return k.log().Roll() }},
+		"time index lookup": {"index", func(k *kit) error { _, _, err := k.log().OffsetForTimestamp(1); return err }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			faulty := vfs.NewFaulty(vfs.NewMem())
@@ -48,14 +48,14 @@ func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 			for _, op := range []vfs.Op{vfs.OpOpen, vfs.OpOpenDir} {
 				faulty.Inject(vfs.Fault{Op: op, Name: tc.file, Err: syscall.EMFILE})
 			}
-			if err := tc.try(t, k); errors.Is(err, ErrStorage) || name != "time index lookup" && !errors.Is(err, ErrExhausted) {
+			if err := tc.try(k); errors.Is(err, ErrStorage) || name != "time index lookup" && !errors.Is(err, ErrExhausted) {
 				t.Errorf("with no descriptor left: %v", err)
 			}
 			if err := l.dir().err(); err != nil {
 				t.Fatalf("the directory failed: %v", err)
 			}
 			faulty.Heal()
-			if err := tc.try(t, k); err != nil {
+			if err := tc.try(k); err != nil {
 				t.Errorf("with descriptors again: %v", err)
 			}
 			if err := errors.Join(l.Flush(t.Context(), l.EndOffset()), verifyFiles(l)); err != nil {
@@ -64,6 +64,8 @@ func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 		})
 	}
 }
+
+func flushAll(k *kit) error { return k.log().Flush(k.t.Context(), k.log().EndOffset()) }
 
 func appendOne(l *Log) error {
 	_, err := l.Append(batchOf(1, 50, epoch0.UnixMilli()), 0)

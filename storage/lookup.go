@@ -60,14 +60,14 @@ func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
 		at := TimestampOffset{Timestamp: newestIn(h), Offset: h.LastOffset()}
 		if h.BaseOffset() < start {
 			at.Timestamp = record.NoTimestamp
-			err := s.entries(pos, h, func(e record.Entry) bool {
+			readErr := s.entries(pos, h, func(e record.Entry) bool {
 				if e.Offset >= start {
 					at.Timestamp = max(at.Timestamp, e.Timestamp)
 				}
 				return true
 			})
-			if err != nil {
-				return false, err
+			if readErr != nil {
+				return false, readErr
 			}
 		}
 		if at.Timestamp > largest.Timestamp {
@@ -124,13 +124,13 @@ func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want fu
 		if !maybe(h) {
 			return true, nil
 		}
-		err := s.entries(pos, h, func(e record.Entry) bool {
+		readErr := s.entries(pos, h, func(e record.Entry) bool {
 			if want(e) {
 				at, ok = TimestampOffset{Offset: e.Offset, Timestamp: e.Timestamp, LeaderEpoch: h.LeaderEpoch()}, true
 			}
 			return !ok
 		})
-		return !ok, err
+		return !ok, readErr
 	})
 	return at, ok, err
 }

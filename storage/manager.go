@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -122,7 +121,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m.mu.logs = map[partitionKey]*Log{}
 	m.moves.preferred = map[partitionKey]*dataDir{}
 	m.env = &env{fs: vfs.NewWatched(o.FS, m.watchOf), logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration}
-	m.env.decoding = semaphore.NewWeighted(decodeBudget)
+	m.env.decoding.free = decodeBudget
 	m.env.files.fs, m.env.files.limit = m.env.fs, o.MaxOpenFiles
 	for _, path := range o.Dirs {
 		m.dirs = append(m.dirs, newDataDir(m.env, path, o.WritebackBytes, m.failed))
@@ -314,7 +313,7 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 func (l *Log) retire(name func(d *dataDir, key partitionKey) string) (gone string, err error) {
 	if l.dir().err() != nil {
 		l.closed.Store(true)
-		return "", nil //nolint:nilerr // the log is gone all the same
+		return "", nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -175,7 +175,7 @@ func (m *Manager) Checkpoint() error {
 // checkpointDir is Checkpoint for one directory; nothing if it has failed.
 func (m *Manager) checkpointDir(d *dataDir) error {
 	if d.err() != nil {
-		return nil //nolint:nilerr // it is reported once
+		return nil // it is reported once
 	}
 	d.checkpointing.Lock()
 	defer d.checkpointing.Unlock()

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -170,10 +169,8 @@ func (e *env) decoded(b record.Batch, limit int, use func(payload []byte) error)
 var errNoRoom = errors.New("records decompress to more than expected")
 
 func (e *env) decodedIn(b record.Batch, room int, use func(payload []byte) error) error {
-	if err := e.decoding.Acquire(context.Background(), int64(room)); err != nil {
-		return err
-	}
-	defer e.decoding.Release(int64(room))
+	e.decoding.acquire(int64(room))
+	defer e.decoding.release(int64(room))
 	payload, err := b.Decompress(room)
 	switch {
 	case errors.Is(err, record.ErrTooLarge):

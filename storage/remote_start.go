@@ -1,9 +1,6 @@
 package storage
 
-import (
-	"context"
-	"fmt"
-)
+import "fmt"
 
 // RemoteState is what the object store knows of a log up to an offset: enough
 // for a log without the batches before it to go on there.
@@ -20,8 +17,11 @@ type RemoteState struct {
 // empty or has r's state as a whole. A state that cannot be used changes nothing.
 func (l *Log) StartFromRemote(r RemoteState) error {
 	defer l.forbidCleaning()()
-	if err := l.takeFlushToken(context.Background()); err != nil { // a flush under way writes the epoch file, too
-		return fmt.Errorf("start %s from the object store: %w", l.key, err)
+	d := l.dir()
+	select {
+	case l.flush.token <- struct{}{}: // a flush under way writes the epoch file, too
+	case <-d.gone:
+		return fmt.Errorf("start %s from the object store: %w", l.key, d.err())
 	}
 	defer func() { <-l.flush.token }()
 	l.mu.Lock()

@@ -174,7 +174,7 @@ func TestStartFromRemoteBesideAFlush(t *testing.T) {
 		if err := l.dir().err(); err != nil {
 			t.Fatal(err)
 		}
-		next := k.on(fsys.Mem.Clone())
+		next := k.on(fsys.Clone())
 		next.open()
 		begun(t, next.log(), "after a kill")
 	})
