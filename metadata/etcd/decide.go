@@ -155,7 +155,7 @@ func memberAt(members []*membership.Member, address string) *membership.Member {
 	return members[i]
 }
 
-// hasFiles tells whether a member has begun in a directory.
+// hasFiles says whether a member has begun in a directory.
 func hasFiles(dir string) bool { return wal.Exist(filepath.Join(dir, "member", "wal")) }
 
 // holdsError refuses to begin a cluster beside what another one has left.

@@ -76,7 +76,7 @@ func (k *spaceKeeper) run(ctx context.Context) {
 	}
 }
 
-// alarmed tells whether this member is out of space.
+// alarmed says whether this member is out of space.
 func (k *spaceKeeper) alarmed() bool {
 	for _, alarm := range k.server.Alarms() {
 		if alarm.Alarm == etcdserverpb.AlarmType_NOSPACE && alarm.MemberID == uint64(k.server.MemberID()) {
