@@ -87,8 +87,8 @@ func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) it
 		return s.MemStore.Watch(ctx, prefix, from)
 	}
 	return func(yield func(Batch, error) bool) {
-		for batch := range s.MemStore.Watch(ctx, prefix, from) {
-			if !yield(batch, nil) {
+		for batch, err := range s.MemStore.Watch(ctx, prefix, from) {
+			if !yield(batch, err) {
 				return
 			}
 			break

@@ -159,7 +159,7 @@ func (s *suspects) fence(broker Broker, now time.Time) {
 	s.mu.fenced[broker.ID] = fencing{incarnation: broker.Incarnation, at: now}
 }
 
-// lives tells whether a process was fenced a short while ago and has registered
+// lives says whether a process was fenced a short while ago and has registered
 // again, and whether this is the first time that it is told.
 func (s *suspects) lives(broker Broker, now time.Time) (lives, first bool) {
 	s.mu.Lock()

@@ -63,8 +63,11 @@ func (m *Member) decide(ctx context.Context, c *embed.Config, o EmbeddedOptions)
 	for n := 0; ; n++ {
 		answers := asker.round(ctx)
 		what, done, err := m.act(ctx, c, o, answers)
-		if err != nil || done {
+		if err != nil {
 			return err
+		}
+		if done {
+			return m.awaitAdded(ctx, c, asker)
 		}
 		if n == 0 { // the first round has shown that no other process serves this member
 			if stop, err = m.serveBlank(o); err != nil {
@@ -108,6 +111,29 @@ func (m *Member) act(ctx context.Context, c *embed.Config, o EmbeddedOptions, an
 	default:
 		return "the other seeds: " + what, false, nil
 	}
+}
+
+// awaitAdded waits until no member that answers lags behind the addition of this
+// one: etcd asks any of them for the members, and ends if they are too few.
+func (m *Member) awaitAdded(ctx context.Context, c *embed.Config, asker *asker) error {
+	if c.ClusterState != embed.ClusterStateFlagExisting {
+		return nil
+	}
+	own, _, err := m.addresses(0)
+	if err != nil {
+		return err
+	}
+	lags := func(a answer) bool {
+		known := memberAt(a.members, own)
+		return a.members != nil && (len(a.members) != len(m.Peers) || known == nil || known.Name != "")
+	}
+	pause := backoff.Backoff{Min: roundMin, Max: roundMax}
+	for slices.ContainsFunc(asker.round(ctx), lags) {
+		if !pause.Sleep(ctx) {
+			return fmt.Errorf("wait until all members know this one: %w", context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // judge decides from the answers of one round.
@@ -155,7 +181,7 @@ func memberAt(members []*membership.Member, address string) *membership.Member {
 	return members[i]
 }
 
-// hasFiles tells whether a member has begun in a directory.
+// hasFiles says whether a member has begun in a directory.
 func hasFiles(dir string) bool { return wal.Exist(filepath.Join(dir, "member", "wal")) }
 
 // holdsError refuses to begin a cluster beside what another one has left.

@@ -38,7 +38,7 @@ func TestBlankMemberBeginsNothingWithOneThatLags(t *testing.T) {
 	all.Go(func() { // first, when nobody answers
 		s, err := m.try(ctx, t, 0, func(o *EmbeddedOptions) { o.Waits = func(string) { waiting.Store(true) } })
 		if err == nil {
-			kv, getErr := s.Get(t.Context(), "kept")
+			kv, getErr := s.Get(ctx, "kept")
 			t.Errorf("a cluster began again: it has %q, %v", kv.Value, getErr)
 			closeStore(t, s)
 		}
