@@ -47,14 +47,14 @@ func TestWholeReplicaIsWaitedFor(t *testing.T) {
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
-	witness := newClient(t, brokers[2].bootstrap)
+	witness := client.Broker(3)
 	createPlaced(t, client, "unflushed", [][]int32{{1, 2}, {1, 2}, {2, 1}, {2, 1}}, "remote.storage.enable", "false", "min.insync.replicas", "2")
 	allInSync(t, admin, "unflushed", 2)
 	l := startLoad(t, "unflushed", partitions, 2, 0, 200, 100, everywhere...)
 	for range testRounds(1, 5) {
 		l.progress(time.Minute, "with two replicas")
 		signal(t, whole, syscall.SIGSTOP)
-		eventually(t, time.Minute, "the frozen one is out", func() bool { return inSync(t, witness, "unflushed") == partitions })
+		eventually(t, time.Minute, "the frozen one is out", func() bool { return inSync(t.Context(), witness, "unflushed") == partitions })
 		if bytes, names := crashes.losePower(t); bytes == 0 && names == 0 {
 			t.Error("all was flushed: the test has tested nothing")
 		}

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers that
@@ -37,7 +38,7 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 		l.pipeline(brokers[i%2].bootstrap, 100+i, 20*time.Millisecond)
 	}
 	l.progress(time.Minute, "at the start")
-	witness := newClient(t, brokers[2].bootstrap)
+	witness := client.Broker(3)
 	changes := changeSettings(t, witness, "changing", time.Millisecond)
 	for round := range testRounds(5, 20) {
 		leader, follower := brokers[round%2], brokers[1-round%2]
@@ -59,9 +60,9 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 }
 
 // awaitJoins waits until so many replicas of a topic are in sync, and looks as often as it can.
-func awaitJoins(t *testing.T, client *kgo.Client, topic string, replicas int) {
+func awaitJoins(t *testing.T, broker kmsg.Requestor, topic string, replicas int) {
 	t.Helper()
-	for over := time.Now().Add(time.Minute); inSync(t, client, topic) < replicas; {
+	for over := time.Now().Add(time.Minute); inSync(t.Context(), broker, topic) < replicas; {
 		if time.Now().After(over) {
 			t.Fatalf("not within a minute: %d replicas of %s are in sync", replicas, topic)
 		}
@@ -70,41 +71,50 @@ func awaitJoins(t *testing.T, client *kgo.Client, topic string, replicas int) {
 
 // changeSettings begins to change a setting of the topic that means nothing here, every so often.
 // The function ends it, and returns how many changes were taken.
-func changeSettings(t *testing.T, client *kgo.Client, topic string, every time.Duration) (stop func() int) {
+func changeSettings(t *testing.T, to kmsg.Requestor, topic string, pause time.Duration) (stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	taken := 0
-	admin := kadm.NewClient(client)
+	taken, n := 0, 1<<30
 	running.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for n := 0; ; n++ {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-			value := strconv.Itoa(1<<30 + n)
-			altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "segment.bytes", Value: &value}}, topic)
-			if err == nil && len(altered) == 1 && altered[0].Err == nil {
+		every(ctx, pause, func() {
+			n++
+			if changeSetting(ctx, to, topic, "segment.bytes", strconv.Itoa(n)) == nil {
 				taken++
 			}
-		}
+		})
 	})
 	stop = func() int { cancel(); running.Wait(); return taken }
 	t.Cleanup(func() { stop() })
 	return stop
 }
 
-// inSync counts the in-sync replicas of a topic.
-func inSync(t *testing.T, client *kgo.Client, topic string) (n int) {
-	t.Helper()
-	topics, err := kadm.NewClient(client).ListTopics(t.Context(), topic)
-	if err != nil {
-		return 0
+func changeSetting(ctx context.Context, to kmsg.Requestor, topic, name, value string) error {
+	request := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = name, &value
+	resource.Configs = append(resource.Configs, config)
+	request.Resources = append(request.Resources, resource)
+	response, err := request.RequestWith(ctx, to)
+	if err == nil && len(response.Resources) == 1 {
+		err = kerr.ErrorForCode(response.Resources[0].ErrorCode)
 	}
-	for _, p := range topics[topic].Partitions {
+	return err
+}
+
+// inSync counts the in-sync replicas of a topic, as one broker sees them; -1 if it does not answer.
+func inSync(ctx context.Context, broker kmsg.Requestor, topic string) (n int) {
+	request := kmsg.NewPtrMetadataRequest()
+	named := kmsg.NewMetadataRequestTopic()
+	named.Topic = &topic
+	request.Topics = append(request.Topics, named)
+	response, err := request.RequestWith(ctx, broker)
+	if err != nil || len(response.Topics) != 1 {
+		return -1
+	}
+	for _, p := range response.Topics[0].Partitions {
 		n += len(p.ISR)
 	}
 	return n
