@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // TestFailedDirectoryHandsOver takes one of two directories from a broker under load: others lead what was in it, records are acknowledged on
@@ -128,16 +130,19 @@ func partitionsOf(t *testing.T, admin *kadm.Client, topic string) kadm.Partition
 	return topics[topic].Partitions
 }
 
+// electionStatus is what `varve cluster status` says of elections.
+type electionStatus struct {
+	Problems []struct {
+		Topic    string  `json:"topic"`
+		State    string  `json:"state"`
+		WaitsFor []int32 `json:"waits_for"`
+	} `json:"problems"`
+}
+
 // waitsFor reports whether the status has a partition of a topic without a leader that waits for a broker.
 func waitsFor(t *testing.T, p *process, topic string, broker int32) bool {
 	t.Helper()
-	var status struct {
-		Problems []struct {
-			Topic    string  `json:"topic"`
-			State    string  `json:"state"`
-			WaitsFor []int32 `json:"waits_for"`
-		} `json:"problems"`
-	}
+	var status electionStatus
 	out, _, exit := tryVarve(t, []*process{p}, "cluster", "status", "--output", "json", "--all")
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
 		t.Fatalf("%v in %s", err, out)
@@ -151,4 +156,66 @@ func waitsFor(t *testing.T, p *process, topic string, broker int32) bool {
 		}
 	}
 	return false
+}
+
+// TestReplacedDiskDestroysNoCopy stops a follower, then takes the disk of the leader, which is the only one in sync, and starts that broker with an
+// empty one. It must not lead: the follower's copy would be cut down to nothing. An unclean election takes the follower, which has more.
+func TestReplacedDiskDestroysNoCopy(t *testing.T) {
+	const records = 50
+	disks := t.TempDir()
+	disk := func(node int32) string { return filepath.Join(disks, strconv.Itoa(int(node))) }
+	brokers := startClusterOf(t, func(node int) []string { return []string{"--set", "log.dirs=" + disk(int32(node))} })
+	everywhere := clusterClient(brokers)
+	client := newClient(t, brokers[0].bootstrap, append(everywhere, kgo.DefaultProduceTopic("kept"))...)
+	admin := kadm.NewClient(client)
+	if _, err := admin.CreateTopic(t.Context(), 1, 2, nil, "kept"); err != nil {
+		t.Fatal(err)
+	}
+	for range records {
+		if err := client.ProduceSync(t.Context(), kgo.StringRecord("v")).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := partitionsOf(t, admin, "kept")[0]
+	leader := p.Leader
+	follower := p.Replicas[0] + p.Replicas[1] - leader
+	brokers[follower-1].stop(t, syscall.SIGTERM)
+	brokers[leader-1].kill9(t)
+	if err := os.RemoveAll(disk(leader)); err != nil {
+		t.Fatal(err)
+	}
+	brokers[follower-1].start(t) // which makes a majority of etcd again
+	eventually(t, time.Minute, "the dead broker's registration has ended", func() bool {
+		alive, err := admin.ListBrokers(t.Context())
+		return err == nil && !slices.Contains(alive.NodeIDs(), leader)
+	})
+	brokers[leader-1].start(t)
+	status := func() (state string, exit int) {
+		t.Helper()
+		out, _, exit := tryVarve(t, brokers, "cluster", "status", "--output", "json", "--all")
+		var s electionStatus
+		if err := json.Unmarshal([]byte(out), &s); err != nil {
+			t.Fatalf("%v in %s", err, out)
+		}
+		for _, problem := range s.Problems {
+			if problem.Topic == "kept" && len(problem.WaitsFor) == 0 {
+				state = problem.State
+			}
+		}
+		return state, exit
+	}
+	if state, exit := status(); state != "offline" || exit != 3 {
+		t.Fatalf("the partition is %q, exit status %d", state, exit)
+	}
+	mustVarve(t, brokers, "partition", "elect", "--unclean", "kept:0", "--yes")
+	if p = partitionsOf(t, admin, "kept")[0]; p.Leader != follower {
+		t.Errorf("leader %d of %v, want %d", p.Leader, p.Replicas, follower)
+	}
+	ends, err := admin.ListEndOffsets(t.Context(), "kept")
+	if end, _ := ends.Lookup("kept", 0); err != nil || end.Offset != records {
+		t.Errorf("%d records are left of %d, %v", end.Offset, records, err)
+	}
+	if state, exit := status(); state != "unclean" || exit != 3 {
+		t.Errorf("after the election the partition is %q, exit status %d", state, exit)
+	}
 }
