@@ -53,7 +53,7 @@ func supportedOf(table []feature) map[string]FeatureRange {
 	return supported
 }
 
-// FinalizedFeatures are the levels that all brokers of the cluster go by.
+// FinalizedFeatures are the feature levels under which all brokers work.
 type FinalizedFeatures struct {
 	// Epoch grows with every change, and now and then with a registration. Clients
 	// take the answer with the highest, so that it must never go back; zero: nothing

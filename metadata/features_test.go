@@ -59,7 +59,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 	if features.Epoch != 1000 || !maps.Equal(features.Levels, map[string]int16{VarveVersion: 4}) {
 		t.Errorf("founded with %+v", features)
 	}
-	// Whoever comes next takes what is there, or refuses.
+	// The next broker takes what is there, or refuses.
 	again, err := ensureCluster(t.Context(), store, founding(table, nil, time.UnixMilli(2000)), table)
 	if again != id || err != nil {
 		t.Errorf("the second broker has %q, %v", again, err)
@@ -244,7 +244,7 @@ func TestEpochOfFeaturesNeverGoesBack(t *testing.T) {
 	}
 }
 
-// A backup of etcd has an old epoch. Brokers register anew after a restore, and
+// A backup of etcd has an old epoch. Brokers register again after a restore, and
 // serve clients only then: these see a higher one than ever before.
 func TestEpochIsBeyondThatOfARestoredStore(t *testing.T) {
 	c := levelled(t)

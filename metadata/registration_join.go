@@ -18,7 +18,7 @@ const epochStep = time.Second
 // registration there is.
 //
 // An epoch that is old is advanced by the way. After etcd has been restored from a
-// backup every broker registers anew before it serves clients, and they see no
+// backup every broker registers again before it serves clients, and they see no
 // epoch that is lower than one before. As long as the epoch is young all write the
 // same value, so that registrations do not get in each other's way.
 func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) {
