@@ -24,9 +24,6 @@ var (
 	alarms          = []alarm{truncatedBelow, restartedLog, uncleanElection}
 )
 
-// alarmsAreThere says that a broker without one of the metrics is an error.
-const alarmsAreThere = false
-
 // expect keeps alarms of a test's brokers from failing it.
 func expect(brokers []*process, these ...alarm) {
 	for _, p := range brokers {
@@ -45,7 +42,7 @@ func (p *process) checkAlarms(t *testing.T) {
 		}
 		if n, there := counter(body, a.metric); n != 0 {
 			t.Errorf("%s: %s is %v", p.bootstrap, a.metric, n)
-		} else if err == nil && alarmsAreThere && !there {
+		} else if err == nil && !there {
 			t.Errorf("%s does not have %s", p.bootstrap, a.metric)
 		}
 		if a.says != "" && strings.Contains(log, a.says) {

@@ -86,7 +86,7 @@ func startPowered(t *testing.T, flags ...string) []*process {
 func (p *process) losePower(t *testing.T) (bytes int64, names int) {
 	t.Helper()
 	p.kill9(t)
-	bytes, names, err := crashfs.LosePower(p.journal, p.dataDir)
+	bytes, names, err := crashfs.LosePower(p.journal, logDirs(t, p.dataDir)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +95,22 @@ func (p *process) losePower(t *testing.T) (bytes int64, names int) {
 		t.Fatal(err)
 	}
 	return bytes, names
+}
+
+// logDirs are the directories below a data directory that have logs. What else is there does not go through the journal, which knows files by their inodes:
+// those of deleted log files are used again.
+func logDirs(t *testing.T, dataDir string) (dirs []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && e.Name() != "etcd" {
+			dirs = append(dirs, filepath.Join(dataDir, e.Name()))
+		}
+	}
+	return dirs
 }
 
 // bootAgain has a broker find that the machine has started since it was registered, if it looks.

@@ -40,6 +40,7 @@ func TestTruncatedAppendIsNotAcknowledged(t *testing.T) {
 	for name, afterwards := range map[string]func(*testing.T, *bench){
 		"follower": func(*testing.T, *bench) {},
 		"leader again": func(t *testing.T, b *bench) {
+			t.Helper()
 			if err := b.lead(leads(7, 1)); err != nil {
 				t.Fatal(err)
 			}

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"time"
@@ -74,7 +73,7 @@ func (r *round) end() {
 }
 
 // apply has the partitions become what the image says.
-func (a *applier) apply(ctx context.Context, image *metadata.Image) {
+func (a *applier) apply(image *metadata.Image) {
 	a.image, a.lookAgain = image, false
 	r := &round{start: time.Now(), seconds: a.m.metrics.applySeconds}
 	a.delete(a.doomed(image), r)
@@ -161,7 +160,7 @@ const earlyInterval = 20 * time.Millisecond
 
 // proceed takes over what the pool has done and does what is due. It returns how long it may take
 // until it is called again.
-func (a *applier) proceed(ctx context.Context) time.Duration {
+func (a *applier) proceed() time.Duration {
 	for _, j := range a.pool.take() {
 		j.then()
 	}
@@ -182,7 +181,7 @@ func (a *applier) proceed(ctx context.Context) time.Duration {
 	}
 	a.publish()
 	if a.lookAgain {
-		a.apply(ctx, a.image)
+		a.apply(a.image)
 		a.publish()
 	}
 	if a.pool.relieve(now) {

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
 )
@@ -101,8 +99,12 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	}
 	if to >= high {
 		p.logger.LogAttrs(context.Background(), slog.LevelInfo, "truncating a diverged log", attrs...)
-	} else if err := p.givesUpLocked(p.metrics.truncationsBelowHigh, "truncating below the high watermark: the leader lacks records that were committed", attrs); err != nil {
-		return err
+	} else {
+		if err := p.mayGiveUpLocked(); err != nil {
+			return err
+		}
+		p.metrics.truncationsBelowHigh.Inc()
+		p.logger.LogAttrs(context.Background(), slog.LevelError, "truncating below the high watermark: the leader lacks records that were committed", attrs...)
 	}
 	if err := p.log.Truncate(to); err != nil {
 		return fmt.Errorf("truncate %s to %d: %w", p.tp, to, err)
@@ -120,8 +122,12 @@ func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	attrs := []slog.Attr{slog.String("partition", p.tp.String()), slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart)}
 	if p.log.HighWatermark() <= leaderStart {
 		p.logger.LogAttrs(context.Background(), slog.LevelWarn, "the log ends before the leader's begins and starts there", attrs...)
-	} else if err := p.givesUpLocked(p.metrics.restarts, "the log shares nothing with the leader's, which lacks records that were committed", attrs); err != nil {
-		return err
+	} else {
+		if err := p.mayGiveUpLocked(); err != nil {
+			return err
+		}
+		p.metrics.restarts.Inc()
+		p.logger.LogAttrs(context.Background(), slog.LevelError, "the log shares nothing with the leader's, which lacks records that were committed", attrs...)
 	}
 	if err := p.log.TruncateFully(leaderStart); err != nil {
 		return fmt.Errorf("start %s at the leader's log start %d: %w", p.tp, leaderStart, err)
@@ -133,14 +139,12 @@ func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 // errInSync says that the leader would have a replica give up committed records although the image has it in sync, so that the leader must have them.
 var errInSync = errors.New("an in-sync replica keeps its committed records")
 
-// givesUpLocked is called before committed records are given up because the leader lacks them, which follows an unclean election and nothing else. It counts
-// and logs that. It refuses if the image says that this replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the records
-// may be the last copy.
-func (p *Partition) givesUpLocked(counter prometheus.Counter, message string, attrs []slog.Attr) error {
+// mayGiveUpLocked is called before committed records are given up because the leader lacks them, which follows an unclean election and nothing else. It
+// refuses if the image says that this replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the records may be the last
+// copy.
+func (p *Partition) mayGiveUpLocked() error {
 	if r := p.role.Load(); slices.ContainsFunc(r.isr, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
 		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.leaderID, r.epoch, errInSync)
 	}
-	counter.Inc()
-	p.logger.LogAttrs(context.Background(), slog.LevelError, message, attrs...)
 	return nil
 }

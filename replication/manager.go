@@ -151,12 +151,12 @@ func (m *Manager) Run(ctx context.Context) error {
 				return err
 			} else if ok {
 				m.watchdog.applying.Store(image)
-				m.applier.apply(ctx, image)
+				m.applier.apply(image)
 			}
 		case <-m.applier.pool.finished:
 		case <-timer.C:
 		}
-		timer.Reset(m.applier.proceed(ctx))
+		timer.Reset(m.applier.proceed())
 		m.watchdog.applying.Store(nil)
 	}
 }
