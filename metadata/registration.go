@@ -227,8 +227,8 @@ func (r *Registration) BeginStop(ctx context.Context) error {
 
 // SetDirectories has the cluster know which data directories still work, so that others
 // lead what was in those that have failed. The registration keeps its epoch. What it
-// says holds for later registrations as well, also if this attempt fails; the caller
-// tries again until it does not.
+// says holds for later registrations as well. It tries until ctx ends: others wait to
+// lead.
 func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID) error {
 	r.mu.Lock()
 	for _, id := range r.mu.directories {
@@ -239,11 +239,25 @@ func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID
 	}
 	r.mu.directories = slices.Clone(working)
 	r.mu.Unlock()
-	if err := r.rewrite(ctx); err != nil {
-		return fmt.Errorf("tell the directories of broker %d: %w", r.self.ID, err)
+	wait := backoff.Backoff{Min: tellMin, Max: tellMax}
+	for {
+		err := r.rewrite(ctx)
+		if err == nil {
+			return nil
+		}
+		r.logger.Warn("the cluster does not know yet which directories of this broker work; trying again",
+			slog.Int("broker_id", int(r.self.ID)), slog.Any("error", err))
+		if !wait.Sleep(ctx) {
+			return fmt.Errorf("tell the directories of broker %d: %w", r.self.ID, err)
+		}
 	}
-	return nil
 }
+
+// The pauses between attempts to tell of a failed directory.
+const (
+	tellMin = 20 * time.Millisecond
+	tellMax = time.Second
+)
 
 // rewrite brings the key to what the registration has to say now.
 func (r *Registration) rewrite(ctx context.Context) error {

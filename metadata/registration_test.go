@@ -443,3 +443,32 @@ func TestSeedsAreKnownAllOrAgain(t *testing.T) {
 	}
 	c.wait(t, func(m *Image) bool { return len(m.Known) == 3 })
 }
+
+// TestFailedDirectoryIsToldAgain meets a store that does not answer for a while.
+func TestFailedDirectoryIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hookedStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.registerIn(t, 1, dirs(1, 2)...)
+		attempts := 0
+		s.txn = func(int) error {
+			if attempts++; attempts < 5 {
+				return ErrUnavailable
+			}
+			return nil
+		}
+		if err := r.SetDirectories(t.Context(), dirs(2)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := c.follower.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
+			t.Errorf("after %d attempts: %v", attempts, got)
+		}
+		s.txn = func(int) error { return ErrUnavailable }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := r.SetDirectories(ctx, nil); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+			t.Errorf("at a store that stays away: %v", err)
+		}
+	})
+}

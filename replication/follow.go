@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,18 +92,18 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 		to = p.log.StartOffset()
 	}
 	high := p.log.HighWatermark()
-	attrs := []slog.Attr{
+	log := p.logger.With(
 		slog.String("partition", p.tp.String()), slog.Int64("from", at.Offset), slog.Int64("to", to),
 		slog.Int64("high_watermark", high), slog.Int("leader_epoch", int(at.LeaderEpoch)),
-	}
+	)
 	if to >= high {
-		p.logger.LogAttrs(context.Background(), slog.LevelInfo, "truncating a diverged log", attrs...)
+		log.Info("truncating a diverged log")
 	} else {
 		if err := p.mayGiveUpLocked(); err != nil {
 			return err
 		}
 		p.metrics.truncationsBelowHigh.Inc()
-		p.logger.LogAttrs(context.Background(), slog.LevelError, "truncating below the high watermark: the leader lacks records that were committed", attrs...)
+		log.Error("truncating below the high watermark: the leader lacks records that were committed")
 	}
 	if err := p.log.Truncate(to); err != nil {
 		return fmt.Errorf("truncate %s to %d: %w", p.tp, to, err)
@@ -119,15 +118,15 @@ func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	if leaderStart < 0 {
 		return ErrOffsetOutOfRange
 	}
-	attrs := []slog.Attr{slog.String("partition", p.tp.String()), slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart)}
+	log := p.logger.With(slog.String("partition", p.tp.String()), slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart))
 	if p.log.HighWatermark() <= leaderStart {
-		p.logger.LogAttrs(context.Background(), slog.LevelWarn, "the log ends before the leader's begins and starts there", attrs...)
+		log.Warn("the log ends before the leader's begins and starts there")
 	} else {
 		if err := p.mayGiveUpLocked(); err != nil {
 			return err
 		}
 		p.metrics.restarts.Inc()
-		p.logger.LogAttrs(context.Background(), slog.LevelError, "the log shares nothing with the leader's, which lacks records that were committed", attrs...)
+		log.Error("the log shares nothing with the leader's, which lacks records that were committed")
 	}
 	if err := p.log.TruncateFully(leaderStart); err != nil {
 		return fmt.Errorf("start %s at the leader's log start %d: %w", p.tp, leaderStart, err)

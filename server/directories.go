@@ -5,15 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
-)
-
-// The pauses between attempts to tell the cluster of a failed directory, which others
-// wait for to lead.
-const (
-	tellMin = 20 * time.Millisecond
-	tellMax = time.Second
 )
 
 // directoryIDs are data directories as the cluster names them.
@@ -61,16 +53,8 @@ func (s *server) tellDirectories(ctx context.Context) error {
 		case <-s.dirFailed:
 		}
 		working := directoryIDs(s.logs.OnlineDirs())
-		wait := backoff.Backoff{Min: tellMin, Max: tellMax}
-		for {
-			err := s.registration.SetDirectories(ctx, working)
-			if err == nil {
-				break
-			}
-			s.log.Warn("the cluster does not know yet that a data directory has failed; trying again", slog.Any("error", err))
-			if !wait.Sleep(ctx) {
-				return nil
-			}
+		if err := s.registration.SetDirectories(ctx, working); err != nil {
+			return nil //nolint:nilerr // it is logged, and the broker stops
 		}
 		s.replicas.TellDirectories()
 		s.log.Warn("the cluster knows that a data directory has failed", slog.Int("directories_left", len(working)))
