@@ -27,10 +27,13 @@ func TestFailedDirectoryHandsOver(t *testing.T) {
 		}
 	})
 	everywhere := clusterClient(brokers)
-	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere...))
-	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "numbers"); err != nil {
-		t.Fatal(err)
+	client := newClient(t, brokers[0].bootstrap, everywhere...)
+	admin := kadm.NewClient(client)
+	placed := make([][]int32, partitions) // broker 1 leads all, so that some are on its second disk
+	for i := range placed {
+		placed[i] = []int32{1, 2, 3}
 	}
+	createPlaced(t, client, "numbers", placed, "min.insync.replicas", "2")
 	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere...)
 	numbers.readAlong(brokers[0].bootstrap, everywhere...)
 	progress := func(what string) {
@@ -207,6 +210,7 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	if state, exit := status(); state != "offline" || exit != 3 {
 		t.Fatalf("the partition is %q, exit status %d", state, exit)
 	}
+	expect(brokers, uncleanElection)
 	mustVarve(t, brokers, "partition", "elect", "--unclean", "kept:0", "--yes")
 	if p = partitionsOf(t, admin, "kept")[0]; p.Leader != follower {
 		t.Errorf("leader %d of %v, want %d", p.Leader, p.Replicas, follower)

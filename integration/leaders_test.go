@@ -43,7 +43,7 @@ func createPlaced(t *testing.T, client *kgo.Client, topic string, replicas [][]i
 }
 
 // reassign asks for other replicas, or another order of them, of one partition.
-func reassign(ctx context.Context, client *kgo.Client, topic string, partition int32, replicas []int32) error {
+func reassign(ctx context.Context, client kmsg.Requestor, topic string, partition int32, replicas []int32) error {
 	request := kmsg.NewPtrAlterPartitionAssignmentsRequest()
 	request.TimeoutMillis = 5000
 	named := kmsg.NewAlterPartitionAssignmentsRequestTopic()
@@ -67,7 +67,7 @@ func reassign(ctx context.Context, client *kgo.Client, topic string, partition i
 
 // electPreferred gives leadership of all partitions to the first of their replicas, where that is
 // in sync, and counts those that moved.
-func electPreferred(ctx context.Context, client *kgo.Client) (moved int, err error) {
+func electPreferred(ctx context.Context, client kmsg.Requestor) (moved int, err error) {
 	request := kmsg.NewPtrElectLeadersRequest()
 	request.TimeoutMillis = 5000
 	response, err := request.RequestWith(ctx, client)
@@ -86,7 +86,7 @@ func electPreferred(ctx context.Context, client *kgo.Client) (moved int, err err
 
 // leaderMoves moves the leadership of partitions between their replicas all the time.
 type leaderMoves struct {
-	client  *kgo.Client
+	client  kmsg.Requestor
 	topic   string
 	moved   atomic.Int64
 	running sync.WaitGroup
@@ -95,7 +95,7 @@ type leaderMoves struct {
 
 // moveLeaders begins to rotate the replicas of the partitions that are given, and to elect the
 // first one of each, every so often.
-func moveLeaders(t *testing.T, client *kgo.Client, topic string, replicas map[int32][]int32, every time.Duration) *leaderMoves {
+func moveLeaders(t *testing.T, client kmsg.Requestor, topic string, replicas map[int32][]int32, every time.Duration) *leaderMoves {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	m := &leaderMoves{client: client, topic: topic, cancel: cancel}
