@@ -168,19 +168,23 @@ func (b Batch) Survey(payload []byte) (Survey, error) {
 	at := 0
 	var f fields
 	for i := range count {
-		if !f.parse(payload, at) || !f.bare(payload) && !f.parseHeaders(payload) {
-			return s, malformed(b, i, "fields run past its end, or end before it")
+		delta, nullKey, end := plain(payload, at, i)
+		if end < 0 {
+			if !f.parse(payload, at) || !f.bare(payload) && !f.parseHeaders(payload) {
+				return s, malformed(b, i, "fields run past its end, or end before it")
+			}
+			if f.offsetDelta != int64(i) {
+				return s, malformed(b, i, "offset delta is %d: offsets inside a batch ascend one by one", f.offsetDelta)
+			}
+			delta, nullKey, end = f.timestampDelta, f.key.null(), f.end
 		}
-		if f.offsetDelta != int64(i) {
-			return s, malformed(b, i, "offset delta is %d: offsets inside a batch ascend one by one", f.offsetDelta)
-		}
-		if f.key.null() && s.NullKey < 0 {
+		if nullKey && s.NullKey < 0 {
 			s.NullKey = i
 		}
-		if ts := base + f.timestampDelta; ts != NoTimestamp {
+		if ts := base + delta; ts != NoTimestamp {
 			s.MinTimestamp, s.MaxTimestamp = min(s.MinTimestamp, ts), max(s.MaxTimestamp, ts)
 		}
-		at = f.end
+		at = end
 	}
 	if at != len(payload) {
 		return s, trailing(b, len(payload)-at)
@@ -189,6 +193,69 @@ func (b Batch) Survey(payload []byte) (Survey, error) {
 		s.MinTimestamp = NoTimestamp
 	}
 	return s, nil
+}
+
+// plain is a record that is right, and whose numbers take one or two bytes: all but a few. It has the offset delta i and no headers. end is negative for any
+// other record, which fields.parse is for; plain is that, with the bytes up to the key in one word, at half the cost.
+func plain(p []byte, at int, i int32) (timestampDelta int64, nullKey bool, end int) {
+	if at+16 > len(p) {
+		return 0, false, -1
+	}
+	w := binary.LittleEndian.Uint64(p[at:])
+	next := at
+	n := w & 0x7f
+	if w&0x80 != 0 {
+		n |= w >> 1 & 0x3f80
+		w >>= 8
+		next++
+	}
+	carry := w // its top bit of the last byte of each number must be clear
+	w >>= 16   // and the attributes, unused
+	next += 2
+	end = next - 1 + int(n>>1)
+	delta := w & 0x7f
+	if w&0x80 != 0 {
+		delta |= w >> 1 & 0x3f80
+		w >>= 8
+		next++
+	}
+	carry |= w
+	w >>= 8
+	next++
+	offset := w & 0x7f
+	if w&0x80 != 0 {
+		offset |= w >> 1 & 0x3f80
+		w >>= 8
+		next++
+	}
+	carry |= w
+	w >>= 8
+	next++
+	key := w & 0xff
+	carry |= key
+	next++
+	if carry&0x80 != 0 || n&1 != 0 || offset != uint64(i)<<1 || end > len(p) {
+		return 0, false, -1
+	}
+	if nullKey = key == 1; !nullKey {
+		if key&1 != 0 {
+			return 0, false, -1
+		}
+		next += int(key >> 1)
+	}
+	// The value, which ends where the record does but for the count of its headers, 0.
+	if next+2 >= end || p[end-1] != 0 {
+		return 0, false, -1
+	}
+	v := uint64(p[next])
+	if next++; v&0x80 != 0 {
+		v = v&0x7f | uint64(p[next])<<7
+		next++
+	}
+	if v&1 != 0 || v>>14 != 0 || next+int(v>>1)+1 != end {
+		return 0, false, -1
+	}
+	return int64(delta>>1) ^ -int64(delta&1), nullKey, end
 }
 
 func malformed(b Batch, i int32, format string, args ...any) error {

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 func TestSurvey(t *testing.T) {
@@ -83,6 +86,64 @@ func TestHeadersCostNothingToPassOver(t *testing.T) {
 	binary.PutVarint(payload[len(payload)-2*headers-4:], math.MaxInt32) // more than there are
 	if _, err = header.Survey(payload); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("headers that are announced and not there: %v", err)
+	}
+}
+
+// TestPlainIsParse: whatever the fast parser takes, the other one takes too, and finds the same in it; and it takes the usual record.
+func TestPlainIsParse(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 200).Draw(rt, "records")
+		size := rapid.IntRange(0, 9000).Draw(rt, "size")
+		b := &Builder{}
+		for i := range n {
+			var key []byte
+			if rapid.Bool().Draw(rt, "key") {
+				key = make([]byte, rapid.IntRange(0, 70).Draw(rt, "key size"))
+			}
+			b.Append(1000+rapid.Int64Range(-300, 300).Draw(rt, "delta")*int64(i%2), key, make([]byte, size))
+		}
+		batch, err := b.Build()
+		if err != nil {
+			rt.Fatal(err)
+		}
+		p := batch.Payload()
+		if rapid.Bool().Draw(rt, "damaged") {
+			p = slices.Clone(p)
+			for range rapid.IntRange(1, 4).Draw(rt, "bytes") {
+				p[rapid.IntRange(0, min(len(p)-1, 40)).Draw(rt, "at")] = rapid.Byte().Draw(rt, "byte")
+			}
+		}
+		var f fields
+		plains := 0
+		for at, i := 0, int32(0); at < len(p); i++ {
+			delta, null, end := plain(p, at, i)
+			whole := f.parse(p, at) && (f.bare(p) || f.parseHeaders(p)) && f.offsetDelta == int64(i)
+			if end >= 0 {
+				plains++
+				if !whole || end != f.end || delta != f.timestampDelta || null != f.key.null() {
+					rt.Fatalf("record %d at %d: plain has %d, %t, %d; parse %t, %+v", i, at, delta, null, end, whole, f)
+				}
+			}
+			if !whole {
+				return
+			}
+			at = f.end
+		}
+	})
+	usual := &Builder{}
+	usual.Append(1000, nil, make([]byte, 100))
+	usual.Append(1001, []byte("key"), make([]byte, 1000))
+	batch, err := usual.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, at := batch.Payload(), 0
+	for i := range int32(2) {
+		_, _, end := plain(p, at, i)
+		if end < 0 {
+			t.Fatalf("record %d is not plain", i)
+		}
+		at = end
 	}
 }
 
