@@ -165,6 +165,9 @@ type Survey struct {
 func (b Batch) Survey(payload []byte) (Survey, error) {
 	s := Survey{MinTimestamp: math.MaxInt64, MaxTimestamp: NoTimestamp, NullKey: -1}
 	base, count := b.BaseTimestamp(), b.Count()
+	if last := b.LastOffsetDelta(); last < count-1 {
+		return s, malformed(b, count-1, "the header's last offset delta is %d", last)
+	}
 	at := 0
 	var f fields
 	for i := range count {
