@@ -2,7 +2,6 @@ package interbroker
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,16 +16,12 @@ const listOffsetsVersion = 6
 // EndOffsets asks a broker for the high watermarks of partitions that it leads, over a connection of its own. Partitions that it does not lead,
 // or whose high watermark it does not know yet, are not in the answer.
 func (d Dialer) EndOffsets(ctx context.Context, leader metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]int64, error) {
-	c := &Conn{dialer: d, broker: leader, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
-	defer c.Close()
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version, req.ReplicaID = listOffsetsVersion, -1
-	topics := map[string]int{}
+	topics := topicPlaces{}
 	for _, tp := range tps {
-		at, ok := topics[tp.Topic]
-		if !ok {
-			at = len(req.Topics)
-			topics[tp.Topic] = at
+		at, added := topics.of(tp.Topic, len(req.Topics))
+		if added {
 			t := kmsg.NewListOffsetsRequestTopic()
 			t.Topic = tp.Topic
 			req.Topics = append(req.Topics, t)
@@ -35,14 +30,11 @@ func (d Dialer) EndOffsets(ctx context.Context, leader metadata.Broker, tps []me
 		p.Partition, p.Timestamp = tp.Partition, replication.LatestTimestamp
 		req.Topics[at].Partitions = append(req.Topics[at].Partitions, p)
 	}
-	body, err := c.exchange(ctx, req, nil)
+	answer, err := d.ask(ctx, leader, req, "list offsets of")
 	if err != nil {
 		return nil, err
 	}
-	resp := req.ResponseKind().(*kmsg.ListOffsetsResponse)
-	if err = resp.ReadFrom(body); err != nil {
-		return nil, fmt.Errorf("list offsets of broker %d: read the answer: %w", leader.ID, err)
-	}
+	resp := answer.(*kmsg.ListOffsetsResponse)
 	ends := make(map[metadata.TopicPartition]int64, len(tps))
 	for i := range resp.Topics {
 		for _, p := range resp.Topics[i].Partitions {

@@ -2,7 +2,6 @@ package interbroker
 
 import (
 	"context"
-	"fmt"
 	"math"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,16 +20,12 @@ const (
 // LogEnds asks a broker where its logs of partitions end, regardless of who leads them, over a connection of its own. Partitions that it does not have,
 // or whose log is offline, are not in the answer. It is a metadata.AskLogEnds.
 func (d Dialer) LogEnds(ctx context.Context, broker metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
-	c := &Conn{dialer: d, broker: broker, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
-	defer c.Close()
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.Version, req.ReplicaID = epochVersion, debuggingConsumer
-	topics := map[string]int{}
+	topics := topicPlaces{}
 	for _, tp := range tps {
-		at, ok := topics[tp.Topic]
-		if !ok {
-			at = len(req.Topics)
-			topics[tp.Topic] = at
+		at, added := topics.of(tp.Topic, len(req.Topics))
+		if added {
 			t := kmsg.NewOffsetForLeaderEpochRequestTopic()
 			t.Topic = tp.Topic
 			req.Topics = append(req.Topics, t)
@@ -39,14 +34,11 @@ func (d Dialer) LogEnds(ctx context.Context, broker metadata.Broker, tps []metad
 		p.Partition, p.LeaderEpoch, p.CurrentLeaderEpoch = tp.Partition, math.MaxInt32, -1
 		req.Topics[at].Partitions = append(req.Topics[at].Partitions, p)
 	}
-	body, err := c.exchange(ctx, req, nil)
+	answer, err := d.ask(ctx, broker, req, "ask for the ends of logs at")
 	if err != nil {
 		return nil, err
 	}
-	resp := req.ResponseKind().(*kmsg.OffsetForLeaderEpochResponse)
-	if err = resp.ReadFrom(body); err != nil {
-		return nil, fmt.Errorf("ask broker %d for the ends of its logs: read the answer: %w", broker.ID, err)
-	}
+	resp := answer.(*kmsg.OffsetForLeaderEpochResponse)
 	ends := make(map[metadata.TopicPartition]metadata.LogEnd, len(tps))
 	for i := range resp.Topics {
 		for _, p := range resp.Topics[i].Partitions {

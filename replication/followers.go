@@ -136,7 +136,7 @@ func (p *Partition) expandLocked(f *progress) {
 		return
 	case f.end < p.log.HighWatermark(), f.end < r.epochStart, f.logStart < p.log.StartOffset():
 		return
-	case p.image != nil && !p.image().ISREligible(f.Member): // it stops, or has registered anew
+	case p.image != nil && !p.image().ISREligible(f.Member): // it stops, or has another registration
 		return
 	}
 	next := slices.Clone(r.isr)
