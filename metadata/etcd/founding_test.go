@@ -114,25 +114,11 @@ func TestUsedDirectoryFoundsNothing(t *testing.T) {
 	_, err = m.try(t.Context(), t, 0, func(o *EmbeddedOptions) { o.Holds, o.Member.Found = "logs in /d", true })
 	oneLine(t, err, "--found", "logs in /d")
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	var all sync.WaitGroup
-	for i := range m.stores {
-		all.Go(func() {
-			s, tryErr := m.try(ctx, t, i, func(o *EmbeddedOptions) {
-				if i == 1 {
-					o.Holds = "logs in /d"
-				}
-			})
-			if tryErr == nil {
-				closeStore(t, s)
-			}
-			if tryErr == nil || !strings.Contains(tryErr.Error(), "logs in /d") {
-				t.Errorf("member %d: %v", i, tryErr)
-			}
-		})
-	}
-	all.Wait()
+	m.noneFounds(t, "logs in /d", func(i int, o *EmbeddedOptions) {
+		if i == 1 {
+			o.Holds = "logs in /d"
+		}
+	})
 }
 
 // TestSeedsMustAgree has a seed of another cluster, and one with other seeds.
@@ -144,28 +130,45 @@ func TestSeedsMustAgree(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := freshMembers(t)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			var all sync.WaitGroup
-			for i := range m.stores {
-				all.Go(func() {
-					s, err := m.try(ctx, t, i, func(o *EmbeddedOptions) {
-						if i == 1 {
-							change(o)
-						}
-					})
-					if err == nil {
-						closeStore(t, s)
-						t.Error("it has begun")
-					} else if i == 0 && !strings.Contains(err.Error(), "other") {
-						t.Error(err)
-					}
-				})
-			}
-			all.Wait()
+			freshMembers(t).noneFounds(t, "other", func(i int, o *EmbeddedOptions) {
+				if i == 1 {
+					change(o)
+				}
+			})
 		})
 	}
+}
+
+// noneFounds starts all members, and stops them when each has given the reason: none may found a cluster before.
+func (m *members) noneFounds(t *testing.T, reason string, change func(i int, o *EmbeddedOptions)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var started, told sync.WaitGroup
+	told.Add(len(m.stores))
+	for i := range m.stores {
+		once := sync.OnceFunc(told.Done)
+		started.Go(func() {
+			defer once()
+			s, err := m.try(ctx, t, i, func(o *EmbeddedOptions) {
+				change(i, o)
+				o.Waits = func(what string) {
+					if strings.Contains(what, reason) {
+						once()
+					}
+				}
+			})
+			if err == nil {
+				closeStore(t, s)
+			}
+			if err == nil || !strings.Contains(err.Error(), reason) {
+				t.Errorf("member %d: %v", i+1, err)
+			}
+		})
+	}
+	told.Wait()
+	cancel()
+	started.Wait()
 }
 
 // write writes a key, as often as it takes.
