@@ -215,7 +215,7 @@ func (b testBinary) run(ctx context.Context, timeout time.Duration) (result, err
 
 var (
 	failed  = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
-	hanging = regexp.MustCompile(`(?m)^panic: test timed out.*\n(?:.*\n)*?running tests:\n\t(?:\x{1b}\[[0-9;]*m)?(\w+)`)
+	hanging = regexp.MustCompile(`(?m)^panic: test timed out.*\n\s*running tests:\n\s*(\w+)`)
 	running = regexp.MustCompile(`(?m)^=== (?:RUN|CONT) +(\w+)`)
 )
 
