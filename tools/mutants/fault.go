@@ -100,7 +100,7 @@ func parseFault(name, content string) (fault, error) {
 	head, rest, _ := strings.Cut("\n"+content, "\n-- ")
 	f := fault{name: name}
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(head), "\n\n") {
-		f.addParagraph(strings.TrimSpace(paragraph))
+		f = f.with(strings.TrimSpace(paragraph))
 	}
 	sections := strings.Split(rest, "\n-- ")
 	if rest == "" || len(sections)%2 != 0 {
@@ -123,7 +123,8 @@ func parseFault(name, content string) (fault, error) {
 	return f, nil
 }
 
-func (f *fault) addParagraph(p string) {
+// with adds a paragraph of the file's head.
+func (f fault) with(p string) fault {
 	switch {
 	case strings.HasPrefix(p, "survives:"):
 		f.survives = strings.Join(strings.Fields(strings.TrimPrefix(p, "survives:")), " ")
@@ -136,6 +137,7 @@ func (f *fault) addParagraph(p string) {
 	default:
 		f.prose = strings.TrimSpace(f.prose + "\n\n" + p)
 	}
+	return f
 }
 
 // apply returns the files that the fault changes, by name.
@@ -180,7 +182,7 @@ func (e edit) elsewhere(root string) string {
 
 // packages are the directories of the files that it changes.
 func (f fault) packages() []string {
-	var dirs []string
+	dirs := make([]string, 0, len(f.edits))
 	for _, e := range f.edits {
 		dirs = append(dirs, path.Dir(e.file))
 	}

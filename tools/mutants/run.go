@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -55,7 +56,7 @@ func (r *runner) all(ctx context.Context, faults []fault) ([]verdict, error) {
 			return verdicts, fmt.Errorf("%s: %w", f.name, runErr)
 		}
 		verdicts = append(verdicts, v)
-		fmt.Fprintf(r.progress, "%s: %s after %.1f s of CPU\n", f.name, v.outcome(), v.cpu.Seconds())
+		_, _ = fmt.Fprintf(r.progress, "%s: %s after %.1f s of CPU\n", f.name, v.outcome(), v.cpu.Seconds())
 	}
 	return verdicts, nil
 }
@@ -205,7 +206,7 @@ func (b testBinary) run(ctx context.Context, timeout time.Duration) (result, err
 	}
 	res := result{output: output.Bytes(), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 	if err != nil {
-		if ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
+		if errors.Is(ctx.Err(), context.Canceled) {
 			return res, ctx.Err()
 		}
 		res.failed = culprit(res.output)
