@@ -72,7 +72,8 @@ func (o PlanOptions) repairs(image *Image, t *Topic) func(number int32, p *Parti
 //   - Every election is a new leader epoch, even of the same broker: what it did not
 //     flush before it died may be gone, and its followers have to learn that. A
 //     change of the ISR alone is none.
-//   - A reassignment is completed when the replicas that it adds are in sync.
+//   - A reassignment is completed when the replicas that it adds are in sync, and as
+//     many of its target as min.insync.replicas asks.
 //   - Leadership goes back to preferred replicas when that is due, of a bounded number of
 //     partitions in a plan.
 //   - Partition keys of a creation that broke off go after a grace period, unless the

@@ -28,13 +28,13 @@ func newRestoring(t *testing.T) *restoring {
 	r := &restoring{address: freePort(t), dir: t.TempDir(), backup: t.TempDir()}
 	r.stop = external(t, r.dir, r.address, nil)
 	r.store = openExternal(t, Options{Endpoints: []string{r.address}})
-	var err error
-	if r.lease, err = r.store.Grant(t.Context(), time.Hour); err != nil {
+	grant := func(ctx context.Context) (err error) { r.lease, err = r.store.Grant(ctx, time.Hour); return err }
+	if err := answered(t, grant); err != nil {
 		t.Fatal(err)
 	}
 	r.write(t, 5)
 	r.stop()
-	if err = os.CopyFS(r.backup, os.DirFS(r.dir)); err != nil {
+	if err := os.CopyFS(r.backup, os.DirFS(r.dir)); err != nil {
 		t.Fatal(err)
 	}
 	r.stop = external(t, r.dir, r.address, nil)
@@ -62,7 +62,7 @@ func (r *restoring) restore(t *testing.T) {
 // answered repeats a request until etcd answers it.
 func answered(t *testing.T, request func(context.Context) error) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		if err := request(ctx); !errors.Is(err, metadata.ErrUnavailable) || ctx.Err() != nil {
@@ -74,6 +74,7 @@ func answered(t *testing.T, request func(context.Context) error) error {
 // TestRestoredEtcdIsNoticed restores etcd from a backup while a store watches it. Whatever request is the first, it says so, and so do
 // the watch and all later ones; nothing is written.
 func TestRestoredEtcdIsNoticed(t *testing.T) {
+	t.Parallel()
 	for name, request := range map[string]func(s *Store, lease metadata.LeaseID) func(context.Context) error{
 		"keep alive": func(s *Store, lease metadata.LeaseID) func(context.Context) error {
 			return func(ctx context.Context) error { return s.KeepAlive(ctx, lease) }
@@ -123,6 +124,7 @@ func TestRestoredEtcdIsNoticed(t *testing.T) {
 
 // TestFollowerNoticesARestoredEtcd is a broker: its image stays, and its follower and its registration end.
 func TestFollowerNoticesARestoredEtcd(t *testing.T) {
+	t.Parallel()
 	r := newRestoring(t)
 	f := metadata.NewFollower(metadata.FollowerOptions{Store: r.store, Logger: testLogger(t)})
 	registration := metadata.NewRegistration(metadata.RegistrationOptions{
@@ -154,6 +156,7 @@ func TestFollowerNoticesARestoredEtcd(t *testing.T) {
 
 // TestResumeRefusesAnOlderEtcd is a broker that was away while etcd was restored.
 func TestResumeRefusesAnOlderEtcd(t *testing.T) {
+	t.Parallel()
 	r := newRestoring(t)
 	seen := r.store.history.newest()
 	again := openExternal(t, Options{Endpoints: []string{r.address}})
@@ -171,6 +174,7 @@ func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 
 // TestMemberThatLagsHasNotGoneBack: a lease is renewed through any member, which may be behind.
 func TestMemberThatLagsHasNotGoneBack(t *testing.T) {
+	t.Parallel()
 	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t)})
 	if err != nil {
 		t.Fatal(err)
