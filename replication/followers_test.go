@@ -33,3 +33,24 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 		t.Errorf("100 proposals of the same two members keep %d", n)
 	}
 }
+
+// A fetch that an earlier process of a broker has sent may come after its successor's: it says nothing of what that has.
+func TestFetchOfAPredecessorSaysNothing(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	r := leads(5, 1, 2)
+	r.isr[1].Epoch = 7
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	fetched := func(epoch, offset, want int64) {
+		t.Helper()
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: epoch}, b.role.Load(), offset, 0)
+		if high := b.HighWatermark(); high != want {
+			t.Errorf("high watermark %d after a fetch at %d of epoch %d, want %d", high, offset, epoch, want)
+		}
+	}
+	fetched(7, 0, 0)
+	fetched(6, 1, 0)
+	fetched(7, 1, 1)
+}
