@@ -54,3 +54,25 @@ func TestFetchOfAPredecessorSaysNothing(t *testing.T) {
 	fetched(6, 1, 0)
 	fetched(7, 1, 1)
 }
+
+// A fetch that was read before the leader was deposed, and is noted after it leads again, is of a log that may have been truncated since.
+func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	if err := b.lead(leads(5, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	before := b.role.Load()
+	b.resign(role{epoch: 6, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2}})
+	if err := b.lead(leads(7, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2}, before, 1, 0)
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d by a fetch of leader epoch 5", high)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
+	if high := b.HighWatermark(); high != 1 {
+		t.Errorf("high watermark %d by a fetch of this leader epoch", high)
+	}
+}
