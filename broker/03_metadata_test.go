@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -158,7 +159,7 @@ func TestMetadataOfFailedCreation(t *testing.T) {
 		t.Errorf("too few brokers: %+v", resp.Topics)
 	}
 	c = newTestCluster(t, 1, nil)
-	c.replicas.err = errors.Join(metadata.ErrUnavailable)
+	c.replicas.err = errors.Join(kv.ErrUnavailable)
 	if resp := c.call(metadataRequest(9, "new")).(*kmsg.MetadataResponse); resp.Topics[0].ErrorCode != int16(protocol.UnknownTopicOrPartition) {
 		t.Errorf("not served in time: %+v", resp.Topics)
 	}

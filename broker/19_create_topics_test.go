@@ -6,7 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -140,7 +140,7 @@ func TestCreateTopicsDuplicatesAndValidation(t *testing.T) {
 
 func TestCreateTopicsTimesOut(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	c.replicas.err = metadata.ErrUnavailable
+	c.replicas.err = kv.ErrUnavailable
 	answer := c.call(createRequest(7, newTopic("x", 1, 1))).(*kmsg.CreateTopicsResponse).Topics[0]
 	if answer.ErrorCode != int16(protocol.RequestTimedOut) {
 		t.Errorf("%+v", answer)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // What the server puts behind a broker.
@@ -23,7 +24,7 @@ var (
 type testCluster struct {
 	*Broker
 	t        testing.TB
-	store    *metadata.MemStore
+	store    *kvtest.MemStore
 	follower *metadata.Follower
 	replicas *servedReplicas
 	groups   *heardGroups
@@ -44,7 +45,7 @@ func (s *servedReplicas) AwaitServed(_ context.Context, topics []metadata.TopicI
 // newTestCluster starts a cluster of live brokers 1 to n, of which broker 1 answers.
 func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster {
 	t.Helper()
-	store := metadata.NewMemStore()
+	store := kvtest.NewMemStore()
 	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	done := make(chan error, 1)

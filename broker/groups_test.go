@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -195,7 +196,7 @@ func TestFindCoordinatorRefusals(t *testing.T) {
 
 func TestFindCoordinatorBeforeTheTopicIsServed(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	c.replicas.err = metadata.ErrUnavailable
+	c.replicas.err = kv.ErrUnavailable
 	if a := c.coordinators(findCoordinator(6, 0, "g"))[0]; a.ErrorCode != int16(protocol.CoordinatorNotAvailable) {
 		t.Errorf("%+v, %s", a, shown(a.ErrorMessage))
 	}

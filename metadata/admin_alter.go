@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // alteration makes the next state of partition i of a call from its present
 // one, and may name what else the write depends upon. It may run again when
 // somebody else was faster.
-type alteration func(image *Image, i int, p *Partition) (next Partition, guards []Comparison, err error)
+type alteration func(image *Image, i int, p *Partition) (next Partition, guards []kv.Comparison, err error)
 
 // alterPartitions changes the state of partitions, each by itself, and returns
 // one error per partition in their order. It returns when this broker's image
@@ -38,7 +39,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		var err error
 		if image, err = a.follower.Wait(ctx, func(m *Image) bool { return m.Revision >= newest && conflict(m) }); err != nil {
 			for i := range errs {
-				if errs[i] == nil || errors.Is(errs[i], ErrConflict) {
+				if errs[i] == nil || errors.Is(errs[i], kv.ErrConflict) {
 					errs[i] = err
 				}
 			}
@@ -52,7 +53,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		}
 	}
 	for _, i := range open {
-		errs[i] = fmt.Errorf("%w: %w", ErrUnavailable, errs[i]) // others are making progress, this call is not
+		errs[i] = fmt.Errorf("%w: %w", kv.ErrUnavailable, errs[i]) // others are making progress, this call is not
 	}
 	return errs
 }
@@ -80,7 +81,7 @@ func (a *Admin) alterOnce(ctx context.Context, image *Image, tps []TopicPartitio
 	newest, written := writeAll(ctx, a.store, nil, writes)
 	for w, err := range written {
 		errs[at[w]] = err
-		if errors.Is(err, ErrConflict) {
+		if errors.Is(err, kv.ErrConflict) {
 			again = append(again, at[w])
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // ElectionType is which replicas may be elected on request.
@@ -28,7 +30,7 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 		ends = askLogEnds(ctx, image, image.leaderless(tps), a.logEnds)
 	}
 	unclean := make([]bool, len(tps))
-	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
+	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []kv.Comparison, error) {
 		var next repaired
 		var err error
 		switch kind {
@@ -40,7 +42,7 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 			err = fmt.Errorf("%w: unknown election type %d", ErrInvalidRequest, kind)
 		}
 		unclean[i] = next.unclean
-		return next.Partition, []Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
+		return next.Partition, []kv.Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
 	})
 	for i, err := range errs {
 		if err == nil && unclean[i] {
@@ -134,7 +136,7 @@ func (a *Admin) unregister(ctx context.Context, id int32) error {
 		if live.Exists() {
 			return fmt.Errorf("%w: it is running; shut it down first", ErrInvalidRequest)
 		}
-		revision, err = a.store.Txn(ctx, []Comparison{Absent(live.Key), ModifiedAt(known.Key, known.ModRevision)}, Delete(known.Key))
+		revision, err = a.store.Txn(ctx, []kv.Comparison{kv.Absent(live.Key), kv.ModifiedAt(known.Key, known.ModRevision)}, kv.Delete(known.Key))
 		return err
 	})
 	if err != nil {

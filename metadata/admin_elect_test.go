@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // settle plans on the image, as a controller would, until nothing is left.
@@ -185,12 +187,12 @@ func TestUnregisterBroker(t *testing.T) {
 // TestUnregisterMeetsAnother has a broker unregistered, or written, by somebody else between the look and the write.
 func TestUnregisterMeetsAnother(t *testing.T) {
 	for name, c := range map[string]struct {
-		meanwhile []Op
+		meanwhile []kv.Op
 		want      error
 	}{
-		"unregistered": {[]Op{Delete(knownKey(3))}, ErrBrokerNotRegistered},
-		"started":      {[]Op{Put(brokerKey(3), encode(brokerValue{V: 1}))}, ErrInvalidRequest},
-		"moved":        {[]Op{Put(knownKey(3), encode(knownValue{V: 1, Rack: "far"}))}, nil},
+		"unregistered": {[]kv.Op{kv.Delete(knownKey(3))}, ErrBrokerNotRegistered},
+		"started":      {[]kv.Op{kv.Put(brokerKey(3), encode(brokerValue{V: 1}))}, ErrInvalidRequest},
+		"moved":        {[]kv.Op{kv.Put(knownKey(3), encode(knownValue{V: 1, Rack: "far"}))}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			it := newISRTest(t, 1)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Reassignment gives a partition other replicas.
@@ -33,7 +35,7 @@ func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments [
 	for i, r := range reassignments {
 		tps[i] = r.TopicPartition
 	}
-	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
+	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []kv.Comparison, error) {
 		next, err := reassign(image, p, reassignments[i])
 		return next, nil, err
 	})

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func TestCreateTopics(t *testing.T) {
@@ -201,7 +203,7 @@ func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 				return nil
 			}
 			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
-			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, ErrUnavailable) {
+			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, kv.ErrUnavailable) {
 				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
 			}
 			if left := c.keys(t, partitionsPrefix); len(left) != 0 {
@@ -238,7 +240,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 	if len(changes) != 1 {
 		t.Fatalf("planned %+v", changes)
 	}
-	if _, err := s.Txn(t.Context(), changes[0].Guards, changes[0].Ops...); !errors.Is(err, ErrConflict) {
+	if _, err := s.Txn(t.Context(), changes[0].Guards, changes[0].Ops...); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("the cleanup of a topic that exists: %v", err)
 	}
 	if left := c.keys(t, partitionsPrefix); len(left) != 300 {
@@ -252,7 +254,7 @@ func TestDeleteTopics(t *testing.T) {
 	a := c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 1, Configs: map[string]string{"k": "v"}})
 	b := c.create(t, TopicSpec{Name: "b", Partitions: 1, ReplicationFactor: 1})
 	c.create(t, TopicSpec{Name: "kept", Partitions: 2, ReplicationFactor: 1})
-	if _, err := c.store.Txn(t.Context(), nil, Put(TierKey(a.ID, 0), []byte("x"))); err != nil {
+	if _, err := c.store.Txn(t.Context(), nil, kv.Put(TierKey(a.ID, 0), []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
 	results := c.admin.DeleteTopics(t.Context(), []TopicRef{
@@ -524,12 +526,12 @@ func TestUnavailableStoreIsSaid(t *testing.T) {
 	s := &hookedStore{Store: memStore(t)}
 	c := newCluster(t, s)
 	c.register(t, 1)
-	s.txn = func(int) error { return fmt.Errorf("write: %w", ErrUnavailable) }
+	s.txn = func(int) error { return fmt.Errorf("write: %w", kv.ErrUnavailable) }
 	err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 1, ReplicationFactor: 1}}, false)[0].Err
-	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), `create topic "a"`) {
+	if !errors.Is(err, kv.ErrUnavailable) || !strings.Contains(err.Error(), `create topic "a"`) {
 		t.Error(err)
 	}
-	if _, err = c.admin.AllocateProducerIDs(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if _, err = c.admin.AllocateProducerIDs(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Error(err)
 	}
 }

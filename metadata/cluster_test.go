@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,20 +22,20 @@ func testLogger(t *testing.T) *slog.Logger {
 
 // cluster is a store with a follower and an admin, as one broker has them.
 type cluster struct {
-	store    Store
+	store    kv.Store
 	follower *Follower
 	admin    *Admin
 	now      func() time.Time
 }
 
 // newCluster runs a follower until the test ends.
-func newCluster(t *testing.T, store Store) *cluster {
+func newCluster(t *testing.T, store kv.Store) *cluster {
 	t.Helper()
 	return newClusterOf(t, store, nil)
 }
 
 // newClusterOf is newCluster for a build that supports these features.
-func newClusterOf(t *testing.T, store Store, features map[string]FeatureRange) *cluster {
+func newClusterOf(t *testing.T, store kv.Store, features map[string]FeatureRange) *cluster {
 	t.Helper()
 	c := &cluster{store: store, now: time.Now}
 	c.follower = NewFollower(FollowerOptions{Store: store, Logger: testLogger(t), Features: features})
@@ -112,15 +115,15 @@ func (c *cluster) keys(t *testing.T, prefix string) []string {
 		t.Fatal(err)
 	}
 	keys := make([]string, len(kvs))
-	for i, kv := range kvs {
-		keys[i] = kv.Key
+	for i, pair := range kvs {
+		keys[i] = pair.Key
 	}
 	return keys
 }
 
-func memStore(t *testing.T) *MemStore {
+func memStore(t *testing.T) *kvtest.MemStore {
 	t.Helper()
-	s := NewMemStore()
+	s := kvtest.NewMemStore()
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -129,7 +132,7 @@ func memStore(t *testing.T) *MemStore {
 // instead. after, if any, runs once the transaction is done, and its error
 // replaces the reply: a write that happened and whose reply was lost.
 type hookedStore struct {
-	Store
+	kv.Store
 	txn   func(n int) error
 	after func(n int) error
 	list  func() error
@@ -139,14 +142,14 @@ type hookedStore struct {
 	n      int
 }
 
-func (s *hookedStore) Revoke(ctx context.Context, id LeaseID) error {
+func (s *hookedStore) Revoke(ctx context.Context, id kv.LeaseID) error {
 	if s.revoke != nil {
 		return s.revoke()
 	}
 	return s.Store.Revoke(ctx, id)
 }
 
-func (s *hookedStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int64, error) {
+func (s *hookedStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) (int64, error) {
 	s.mu.Lock()
 	s.n++
 	n := s.n
@@ -165,7 +168,7 @@ func (s *hookedStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int6
 	return revision, err
 }
 
-func (s *hookedStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+func (s *hookedStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	if s.list != nil {
 		if err := s.list(); err != nil {
 			return nil, 0, err

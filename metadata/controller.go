@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // ControllerOptions are what a Controller needs.
 type ControllerOptions struct {
-	Store        Store
+	Store        kv.Store
 	Follower     *Follower
 	Registration *Registration
 	Now          func() time.Time
@@ -39,7 +40,7 @@ type ControllerOptions struct {
 // write compares the key's create revision, the controller epoch: a controller
 // that was paused and deposed changes nothing.
 type Controller struct {
-	store        Store
+	store        kv.Store
 	follower     *Follower
 	registration *Registration
 	now          func() time.Time
@@ -114,7 +115,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, ErrClosed):
+		case errors.Is(err, kv.ErrClosed):
 			return fmt.Errorf("run the controller: %w", err)
 		case err != nil:
 			c.logger.Warn("the controller cannot act; trying again", slog.Any("error", err))
@@ -203,10 +204,10 @@ func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
 		return false, nil
 	}
 	value := encode(controllerValue{V: valueVersion, Broker: self.ID, BrokerEpoch: self.Epoch})
-	epoch, err := c.store.Txn(ctx, []Comparison{Absent(controllerKey), CreatedAt(brokerKey(self.ID), self.Epoch)},
-		PutLeased(controllerKey, value, c.registration.Lease()))
+	epoch, err := c.store.Txn(ctx, []kv.Comparison{kv.Absent(controllerKey), kv.CreatedAt(brokerKey(self.ID), self.Epoch)},
+		kv.PutLeased(controllerKey, value, c.registration.Lease()))
 	switch {
-	case errors.Is(err, ErrConflict), errors.Is(err, ErrLeaseNotFound):
+	case errors.Is(err, kv.ErrConflict), errors.Is(err, kv.ErrLeaseNotFound):
 		return false, nil // somebody else won, or this broker just lost its registration: the image will show
 	case err != nil:
 		return false, fmt.Errorf("stand for election: %w", err)
@@ -231,11 +232,11 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 		return nil
 	}
 	start := time.Now()
-	newest, errs := writeAll(ctx, c.store, []Comparison{CreatedAt(controllerKey, c.epoch.Load())}, changes)
+	newest, errs := writeAll(ctx, c.store, []kv.Comparison{kv.CreatedAt(controllerKey, c.epoch.Load())}, changes)
 	conflicts := 0
 	for i, err := range errs {
 		switch {
-		case errors.Is(err, ErrConflict):
+		case errors.Is(err, kv.ErrConflict):
 			conflicts++
 		case err != nil:
 			return fmt.Errorf("apply the controller's changes: %w", err)
@@ -263,7 +264,7 @@ func (c *Controller) resign(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	if _, err := c.store.Txn(ctx, []Comparison{CreatedAt(controllerKey, epoch)}, Delete(controllerKey)); err != nil && !errors.Is(err, ErrConflict) {
+	if _, err := c.store.Txn(ctx, []kv.Comparison{kv.CreatedAt(controllerKey, epoch)}, kv.Delete(controllerKey)); err != nil && !errors.Is(err, kv.ErrConflict) {
 		c.logger.Warn("the controllership could not be handed over; it ends with the lease", slog.Any("error", err))
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func (c *cluster) controller(t *testing.T, r *Registration) *Controller {
@@ -78,7 +80,7 @@ func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
 		background(t, r.Run)
 		s.after = func(n int) error {
 			if n == 2 {
-				return ErrUnavailable
+				return kv.ErrUnavailable
 			}
 			return nil
 		}
@@ -102,10 +104,10 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 		}
 	}
 	// Somebody else is elected while this controller is paused.
-	if _, err := c.store.Txn(t.Context(), nil, Delete(controllerKey)); err != nil {
+	if _, err := c.store.Txn(t.Context(), nil, kv.Delete(controllerKey)); err != nil {
 		t.Fatal(err)
 	}
-	revision, err := c.store.Txn(t.Context(), nil, Put(controllerKey, encode(controllerValue{V: 1, Broker: 2})))
+	revision, err := c.store.Txn(t.Context(), nil, kv.Put(controllerKey, encode(controllerValue{V: 1, Broker: 2})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,8 +116,8 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := partitionKey(topic.ID, 0)
-	change := Change{Guards: []Comparison{ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []Op{Delete(key)}}
-	for _, changes := range [][]Change{{change}, {change, {Ops: []Op{Put("tier/x", nil)}}}} {
+	change := Change{Guards: []kv.Comparison{kv.ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []kv.Op{kv.Delete(key)}}
+	for _, changes := range [][]Change{{change}, {change, {Ops: []kv.Op{kv.Put("tier/x", nil)}}}} {
 		if err = controller.apply(t.Context(), changes); err != nil || len(c.keys(t, key)) != 1 || len(c.keys(t, "tier/")) != 0 {
 			t.Errorf("a deposed controller writes: %v", err)
 		}

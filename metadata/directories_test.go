@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // registerIn registers a broker with data directories.
@@ -75,7 +77,7 @@ func TestLeaderProposesDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.fail(t, two, dirs(3)...)
-	if err := propose(in(self, 1), in(other, 4)); !errors.Is(err, ErrConflict) {
+	if err := propose(in(self, 1), in(other, 4)); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("a follower's directory that has failed: %v", err)
 	}
 	if err := propose(self, other); err != nil { // both are about to move
@@ -92,7 +94,7 @@ func TestLeaderProposesDirectories(t *testing.T) {
 	if len(changes) != 1 {
 		t.Fatalf("%d changes", len(changes))
 	}
-	if p, err := decodePartition(KV{Value: changes[0].Ops[0].Value}); err != nil || p.Leader != 2 || !slices.Equal(p.Members(), []Member{other}) {
+	if p, err := decodePartition(kv.Pair{Value: changes[0].Ops[0].Value}); err != nil || p.Leader != 2 || !slices.Equal(p.Members(), []Member{other}) {
 		t.Errorf("planned: %+v, %v", p, err)
 	}
 }

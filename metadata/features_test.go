@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // upTo is a build that supports varve.version up to a level, and nothing else.
@@ -79,7 +81,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 // A control plane of a build from before the formats were fixed has no features.
 func TestUnreleasedFormatIsRefused(t *testing.T) {
 	store := memStore(t)
-	if _, err := store.Txn(t.Context(), nil, Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
+	if _, err := store.Txn(t.Context(), nil, kv.Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
 		t.Fatal(err)
 	}
 	_, err := EnsureClusterID(t.Context(), store, nil)
@@ -142,11 +144,11 @@ func TestSeedThatNeverStartedHoldsUpNoUpgrade(t *testing.T) {
 
 // joiningStore lets something happen between the check of an update and its write.
 type joiningStore struct {
-	Store
+	kv.Store
 	between func()
 }
 
-func (s *joiningStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int64, error) {
+func (s *joiningStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) (int64, error) {
 	if between := s.between; between != nil {
 		s.between = nil
 		between()
@@ -228,9 +230,9 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 		}
 	}
 	errs = c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 3, Type: Upgrade}}, true)
-	kv, err := c.store.Get(t.Context(), featuresKey)
-	if errs[0] != nil || err != nil || kv.ModRevision != before.revision {
-		t.Errorf("validation has written: %v, %v, %+v", errs, err, kv)
+	pair, err := c.store.Get(t.Context(), featuresKey)
+	if errs[0] != nil || err != nil || pair.ModRevision != before.revision {
+		t.Errorf("validation has written: %v, %v, %+v", errs, err, pair)
 	}
 }
 
@@ -261,7 +263,7 @@ func TestEpochIsBeyondThatOfARestoredStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := c.follower.Image().Features.Epoch
-	if _, err = c.store.Txn(t.Context(), nil, Put(featuresKey, backup.Value)); err != nil {
+	if _, err = c.store.Txn(t.Context(), nil, kv.Put(featuresKey, backup.Value)); err != nil {
 		t.Fatal(err)
 	}
 	clock = clock.Add(time.Minute)

@@ -12,11 +12,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // FollowerOptions are what a Follower needs.
 type FollowerOptions struct {
-	Store      Store
+	Store      kv.Store
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
 	// Features are what this broker supports; nil means Supported.
@@ -26,7 +27,7 @@ type FollowerOptions struct {
 // Follower keeps the newest image of the cluster. Run is its only publisher;
 // everything else may be called from anywhere, before Run as well.
 type Follower struct {
-	store    Store
+	store    kv.Store
 	logger   *slog.Logger
 	metrics  *metrics
 	features map[string]FeatureRange
@@ -81,9 +82,9 @@ func (f *Follower) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // the end of ctx is how Run is asked to end
-		case errors.Is(err, ErrClosed), errors.Is(err, ErrWentBack), errors.Is(err, ErrUnsupportedFeature):
+		case errors.Is(err, kv.ErrClosed), errors.Is(err, kv.ErrWentBack), errors.Is(err, ErrUnsupportedFeature):
 			return fmt.Errorf("follow the metadata: %w", err)
-		case errors.Is(err, ErrCompacted):
+		case errors.Is(err, kv.ErrCompacted):
 			listed = false
 			f.logger.Info("listing the metadata again: the events since the last revision are compacted",
 				slog.Int64("revision", f.Image().Revision))
@@ -106,15 +107,15 @@ func (f *Follower) list(ctx context.Context) error {
 	}
 	known := f.Image()
 	if revision < known.Revision {
-		return fmt.Errorf("%w (from revision %d to %d)", ErrWentBack, known.Revision, revision)
+		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, known.Revision, revision)
 	}
-	events := make([]Event, len(kvs))
-	for i, kv := range kvs {
-		events[i] = Event{KV: kv}
+	events := make([]kv.Event, len(kvs))
+	for i, pair := range kvs {
+		events[i] = kv.Event{Pair: pair}
 	}
-	image := f.apply(newImage(), Batch{Revision: revision, Events: events})
+	image := f.apply(newImage(), kv.Batch{Revision: revision, Events: events})
 	if what := image.older(known); what != "" {
-		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", ErrWentBack, revision, what, known.Revision)
+		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, known.Revision)
 	}
 	if err = holds(f.features, image.Features.Levels); err != nil {
 		return err
@@ -168,7 +169,7 @@ func (m *Image) older(known *Image) string {
 	return ""
 }
 
-func (f *Follower) apply(image *Image, batch Batch) *Image {
+func (f *Follower) apply(image *Image, batch kv.Batch) *Image {
 	next, err := image.Apply(batch)
 	if err != nil {
 		f.metrics.badValues.Inc()

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 func TestFollowerSeesWhatIsWritten(t *testing.T) {
@@ -24,17 +27,17 @@ func TestFollowerSeesWhatIsWritten(t *testing.T) {
 
 // compactingStore loses the events that a watch wants, as often as it is told.
 type compactingStore struct {
-	*MemStore
+	*kvtest.MemStore
 	lists   atomic.Int32
 	compact atomic.Int32
 }
 
-func (s *compactingStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+func (s *compactingStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	s.lists.Add(1)
 	kvs, revision, err := s.MemStore.List(ctx, prefix)
 	if s.compact.Add(-1) >= 0 {
 		for range 3 {
-			if _, err = s.Txn(ctx, nil, Put("tier/x", nil)); err != nil {
+			if _, err = s.Txn(ctx, nil, kv.Put("tier/x", nil)); err != nil {
 				return nil, 0, err
 			}
 		}
@@ -53,7 +56,7 @@ func TestFollowerListsAgainAfterCompaction(t *testing.T) {
 	if _, err := f.WaitRevision(t.Context(), 7); err != nil {
 		t.Fatal(err)
 	}
-	revision, err := s.Txn(t.Context(), nil, Put(brokerKey(1), encode(brokerValue{V: 1})))
+	revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(1), encode(brokerValue{V: 1})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,30 +73,30 @@ func TestFollowerListsAgainAfterCompaction(t *testing.T) {
 
 // breakingStore ends watches with an error, as often as it is told.
 type breakingStore struct {
-	*MemStore
+	*kvtest.MemStore
 	lists   atomic.Int32
 	breaks  atomic.Int32
 	watched chan int64 // from which revisions
 }
 
-func (s *breakingStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+func (s *breakingStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	s.lists.Add(1)
 	return s.MemStore.List(ctx, prefix)
 }
 
-func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[Batch, error] {
+func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
 	s.watched <- from
 	if s.breaks.Add(-1) < 0 {
 		return s.MemStore.Watch(ctx, prefix, from)
 	}
-	return func(yield func(Batch, error) bool) {
+	return func(yield func(kv.Batch, error) bool) {
 		for batch, err := range s.MemStore.Watch(ctx, prefix, from) {
 			if !yield(batch, err) {
 				return
 			}
 			break
 		}
-		yield(Batch{}, fmt.Errorf("watch: %w", ErrUnavailable))
+		yield(kv.Batch{}, fmt.Errorf("watch: %w", kv.ErrUnavailable))
 	}
 }
 
@@ -105,7 +108,7 @@ func TestFollowerGoesOnWhereItWas(t *testing.T) {
 	background(t, f.Run)
 	from := <-s.watched
 	for n := range int64(3) {
-		revision, err := s.Txn(t.Context(), nil, Put(brokerKey(int32(n)), encode(brokerValue{V: 1})))
+		revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(int32(n)), encode(brokerValue{V: 1})))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,20 +128,20 @@ func TestFollowerGoesOnWhereItWas(t *testing.T) {
 
 // restoredStore has an older state at a higher revision from the second list on, and has compacted what was between.
 type restoredStore struct {
-	*MemStore
-	old   []KV
+	*kvtest.MemStore
+	old   []kv.Pair
 	lists int
 }
 
-func (s *restoredStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+func (s *restoredStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	if s.lists++; s.lists == 1 {
 		return s.MemStore.List(ctx, prefix)
 	}
 	return s.old, 1_000_000, nil
 }
 
-func (s *restoredStore) Watch(context.Context, string, int64) iter.Seq2[Batch, error] {
-	return func(yield func(Batch, error) bool) { yield(Batch{}, fmt.Errorf("watch: %w", ErrCompacted)) }
+func (s *restoredStore) Watch(context.Context, string, int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) { yield(kv.Batch{}, fmt.Errorf("watch: %w", kv.ErrCompacted)) }
 }
 
 // TestFollowerRefusesAnOlderStateAtANewerRevision is a backup that was restored with its revision raised.
@@ -152,10 +155,10 @@ func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 		t.Run(key, func(t *testing.T) {
 			s := &restoredStore{MemStore: memStore(t)}
 			for range 2 {
-				if _, err := s.Txn(t.Context(), nil, Delete(key)); err != nil {
+				if _, err := s.Txn(t.Context(), nil, kv.Delete(key)); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := s.Txn(t.Context(), nil, Put(key, value)); err != nil {
+				if _, err := s.Txn(t.Context(), nil, kv.Put(key, value)); err != nil {
 					t.Fatal(err)
 				}
 				if s.old == nil {
@@ -165,7 +168,7 @@ func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 			f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if err := f.Run(ctx); !errors.Is(err, ErrWentBack) {
+			if err := f.Run(ctx); !errors.Is(err, kv.ErrWentBack) {
 				t.Errorf("Run = %v", err)
 			}
 			if f.Image().Revision == 1_000_000 {
@@ -181,7 +184,7 @@ func TestFollowerSurvivesAnUnreachableStore(t *testing.T) {
 		down.Store(true)
 		s := &hookedStore{Store: memStore(t), list: func() error {
 			if down.Load() {
-				return fmt.Errorf("list: %w", ErrUnavailable)
+				return fmt.Errorf("list: %w", kv.ErrUnavailable)
 			}
 			return nil
 		}}
@@ -209,7 +212,7 @@ func TestFollowerEndsWithItsStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = s.Close()
-	if err := <-done; !errors.Is(err, ErrClosed) {
+	if err := <-done; !errors.Is(err, kv.ErrClosed) {
 		t.Errorf("Run = %v", err)
 	}
 }
@@ -219,7 +222,7 @@ func TestFollowerRefusesAnOlderStore(t *testing.T) {
 	newer := newImage()
 	newer.Revision = 1000
 	f.publish(newer)
-	if err := f.Run(t.Context()); !errors.Is(err, ErrWentBack) || !strings.Contains(err.Error(), "from revision 1000 to 1") {
+	if err := f.Run(t.Context()); !errors.Is(err, kv.ErrWentBack) || !strings.Contains(err.Error(), "from revision 1000 to 1") {
 		t.Errorf("Run = %v", err)
 	}
 	if f.Image() != newer {
@@ -231,7 +234,7 @@ func TestUnreadableValuesAreCounted(t *testing.T) {
 	s, registry := memStore(t), prometheus.NewRegistry()
 	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t), Registerer: registry})
 	background(t, f.Run)
-	revision, err := s.Txn(t.Context(), nil, Put(brokerKey(1), []byte("{")))
+	revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(1), []byte("{")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // NoBroker stands where a broker id would be and there is none.
@@ -80,7 +82,7 @@ type Broker struct {
 	// Features are the levels that the broker supports: read only.
 	Features map[string]FeatureRange
 	// Lease is what the registration hangs on.
-	Lease LeaseID
+	Lease kv.LeaseID
 }
 
 // Listener is one address that a broker advertises.

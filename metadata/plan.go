@@ -3,6 +3,8 @@ package metadata
 import (
 	"cmp"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Change is one step that the controller takes. All its comparisons hold in
@@ -12,8 +14,8 @@ type Change struct {
 	Reason    string
 	Unclean   bool // elects a replica that may lack what was committed
 	Balance   bool // gives leadership back to the preferred replica
-	Guards    []Comparison
-	Ops       []Op
+	Guards    []kv.Comparison
+	Ops       []kv.Op
 }
 
 // PlanOptions are what Plan goes by besides the image. The functions must be
@@ -144,8 +146,8 @@ func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
 	key := partitionKey(t.ID, number)
 	return Change{
 		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason,
-		Guards: []Comparison{ModifiedAt(key, p.Revision)},
-		Ops:    []Op{Put(key, next.encode())},
+		Guards: []kv.Comparison{kv.ModifiedAt(key, p.Revision)},
+		Ops:    []kv.Op{kv.Put(key, next.encode())},
 	}
 }
 

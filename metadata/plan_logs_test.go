@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"pgregory.net/rapid"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // entry is a record of a model's log: two logs that have the same entry have the same
@@ -206,7 +208,7 @@ func (m *planMachine) fail(t *rapid.T, id int32, b Broker) {
 	b.Directories = model.directories[1-at : 2-at]
 	b.LostDirectories, b.LostEpoch = append(slices.Clone(b.LostDirectories), model.failed), b.Epoch
 	r := m.next()
-	m.apply(t, Event{KV: KV{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
+	m.apply(t, kv.Event{Pair: kv.Pair{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
 }
 
 // checkLogs holds a write against what the logs really have. A member that has lost

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // planMachine drives one topic through random events, plans, and leaders'
@@ -20,8 +22,8 @@ type planMachine struct {
 	model    *modelLogs
 }
 
-func (m *planMachine) apply(t *rapid.T, events ...Event) {
-	image, err := m.image.Apply(Batch{Revision: m.revision, Events: events})
+func (m *planMachine) apply(t *rapid.T, events ...kv.Event) {
+	image, err := m.image.Apply(kv.Batch{Revision: m.revision, Events: events})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func (m *planMachine) event(t *rapid.T) {
 	case live && what == "stop":
 		b.Stopping = true
 		r := m.next()
-		m.apply(t, Event{KV: KV{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
+		m.apply(t, kv.Event{Pair: kv.Pair{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
 	case live && what == "fail":
 		m.fail(t, id, b)
 	case what == "start" || what == "crash" || what == "replace":
@@ -148,7 +150,7 @@ func (m *planMachine) write(t *rapid.T, c Change) {
 	}
 	before, _ := m.image.byID[m.topic].Partition(c.Partition.Partition)
 	r := m.next()
-	m.apply(t, Event{KV: KV{Key: c.Ops[0].Key, Value: c.Ops[0].Value, CreateRevision: 1, ModRevision: r}})
+	m.apply(t, kv.Event{Pair: kv.Pair{Key: c.Ops[0].Key, Value: c.Ops[0].Value, CreateRevision: 1, ModRevision: r}})
 	after, _ := m.image.byID[m.topic].Partition(c.Partition.Partition)
 	err := m.check(before, after, c.Unclean)
 	if err == nil {
@@ -204,7 +206,7 @@ func TestPlanKeepsItsInvariants(t *testing.T) {
 		}
 		for n, p := range newPartitions(m.image, placed, 1) {
 			r := m.next()
-			m.apply(t, Event{KV: KV{Key: partitionKey(m.topic, int32(n)), Value: p.encode(), CreateRevision: r, ModRevision: r}})
+			m.apply(t, kv.Event{Pair: kv.Pair{Key: partitionKey(m.topic, int32(n)), Value: p.encode(), CreateRevision: r, ModRevision: r}})
 		}
 		m.apply(t, put(topicKey("a"), topicValue{V: 1, ID: m.topic, Partitions: partitions}, m.next()))
 		t.Repeat(map[string]func(*rapid.T){

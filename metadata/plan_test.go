@@ -3,6 +3,8 @@ package metadata
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // planCase is one partition before and after a plan. Brokers that are not named
@@ -19,7 +21,7 @@ type planCase struct {
 func (c planCase) run(t *testing.T) {
 	t.Helper()
 	id := TopicID{1}
-	var events []Event
+	var events []kv.Event
 	for b := range int32(5) {
 		if value, ok := c.brokers[b]; ok {
 			epoch := 10 + int64(b)
@@ -48,7 +50,7 @@ func (c planCase) run(t *testing.T) {
 		}
 	}
 	// What was planned is all there was to do.
-	after, err := image.Apply(Batch{Revision: 50, Events: []Event{{KV: KV{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
+	after, err := image.Apply(kv.Batch{Revision: 50, Events: []kv.Event{{Pair: kv.Pair{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
 	if err != nil || len(Plan(after, c.options)) != 0 {
 		t.Errorf("%s: planned again", c.name)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func TestRegistrationShowsInTheImage(t *testing.T) {
@@ -103,13 +105,13 @@ func TestRegistrationIsKeptAlive(t *testing.T) {
 
 // flakyStore does not answer to leases while it is down.
 type flakyStore struct {
-	Store
+	kv.Store
 	down atomic.Bool
 }
 
-func (s *flakyStore) KeepAlive(ctx context.Context, id LeaseID) error {
+func (s *flakyStore) KeepAlive(ctx context.Context, id kv.LeaseID) error {
 	if s.down.Load() {
-		return fmt.Errorf("keep alive: %w", ErrUnavailable)
+		return fmt.Errorf("keep alive: %w", kv.ErrUnavailable)
 	}
 	return s.Store.KeepAlive(ctx, id)
 }
@@ -199,12 +201,12 @@ func TestRegisterSurvivesALostReply(t *testing.T) {
 	c := newCluster(t, s)
 	s.after = func(n int) error {
 		if n == 1 {
-			return ErrUnavailable
+			return kv.ErrUnavailable
 		}
 		return nil
 	}
 	r := c.registration(t, 1, "dir", "")
-	if _, err := r.Register(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if _, err := r.Register(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatalf("Register = %v", err)
 	}
 	epoch, err := r.Register(t.Context())
@@ -225,12 +227,12 @@ func TestReregistrationSurvivesALostReply(t *testing.T) {
 	lost := s.n + 1
 	s.after = func(n int) error {
 		if n == lost {
-			return ErrUnavailable
+			return kv.ErrUnavailable
 		}
 		return nil
 	}
-	s.revoke = func() error { return ErrUnavailable } // so is the attempt to take it back
-	if err := r.renew(t.Context()); !errors.Is(err, ErrUnavailable) {
+	s.revoke = func() error { return kv.ErrUnavailable } // so is the attempt to take it back
+	if err := r.renew(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatalf("renew = %v", err)
 	}
 	s.revoke = nil
@@ -284,7 +286,7 @@ func TestBeginStopWithoutARegistration(t *testing.T) {
 	if err := r.Deregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.BeginStop(t.Context()); !errors.Is(err, ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
+	if err := r.BeginStop(t.Context()); !errors.Is(err, kv.ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
 		t.Errorf("BeginStop of a broker whose registration is gone: %v", err)
 	}
 }
@@ -300,15 +302,15 @@ func TestDeregisterTriesAgain(t *testing.T) {
 			if attempts++; attempts == 3 {
 				s.revoke = nil
 			}
-			return ErrUnavailable
+			return kv.ErrUnavailable
 		}
 		if err := r.Deregister(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
 			t.Errorf("Deregister = %v", err)
 		}
-		s.revoke = func() error { return ErrUnavailable }
+		s.revoke = func() error { return kv.ErrUnavailable }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := r.Deregister(ctx); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+		if err := r.Deregister(ctx); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() == nil {
 			t.Errorf("at a store that stays away: %v", err)
 		}
 	})
@@ -428,14 +430,14 @@ func TestUnregisteredSeedStaysAway(t *testing.T) {
 func TestSeedsAreKnownAllOrAgain(t *testing.T) {
 	s := &hookedStore{Store: memStore(t), txn: func(n int) error {
 		if n == 2 {
-			return fmt.Errorf("write: %w", ErrUnavailable)
+			return fmt.Errorf("write: %w", kv.ErrUnavailable)
 		}
 		return nil
 	}}
 	c := newCluster(t, s)
 	r := c.registration(t, 1, "dir", "")
 	r.seeds = []int32{1, 2, 3}
-	if _, err := r.Register(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if _, err := r.Register(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatal(err)
 	}
 	if _, err := r.Register(t.Context()); err != nil {
@@ -453,7 +455,7 @@ func TestFailedDirectoryIsToldAgain(t *testing.T) {
 		attempts := 0
 		s.txn = func(int) error {
 			if attempts++; attempts < 5 {
-				return ErrUnavailable
+				return kv.ErrUnavailable
 			}
 			return nil
 		}
@@ -464,10 +466,10 @@ func TestFailedDirectoryIsToldAgain(t *testing.T) {
 		if got := c.follower.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
 			t.Errorf("after %d attempts: %v", attempts, got)
 		}
-		s.txn = func(int) error { return ErrUnavailable }
+		s.txn = func(int) error { return kv.ErrUnavailable }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := r.SetDirectories(ctx, nil); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+		if err := r.SetDirectories(ctx, nil); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() == nil {
 			t.Errorf("at a store that stays away: %v", err)
 		}
 	})

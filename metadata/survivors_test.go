@@ -3,6 +3,8 @@ package metadata
 import (
 	"slices"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // dirs are directories of a test, by number.
@@ -123,7 +125,7 @@ func TestLostLeaderIsElectedUncleanlyOnly(t *testing.T) {
 		if len(changes) != 1 || !changes[0].Unclean {
 			t.Fatalf("%s: %+v", c.name, changes)
 		}
-		p, err := decodePartition(KV{Value: changes[0].Ops[0].Value})
+		p, err := decodePartition(kv.Pair{Value: changes[0].Ops[0].Value})
 		if err != nil || p.Leader != c.want || p.UncleanEpoch != 5 || p.LeaderEpoch != 5 || len(p.ISR) != 1 {
 			t.Errorf("%s: %+v, %v", c.name, p, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // creationGrace is for how long a controller leaves a creation, or an addition of
@@ -35,9 +37,9 @@ type unfinished struct {
 	revision int64
 }
 
-func (v unfinishedValue) write(id TopicID) Op { return Put(unfinishedKey(id), encode(v)) }
+func (v unfinishedValue) write(id TopicID) kv.Op { return kv.Put(unfinishedKey(id), encode(v)) }
 
-func (b *imageBuilder) marker(e Event, rest string) error {
+func (b *imageBuilder) marker(e kv.Event, rest string) error {
 	id, err := ParseTopicID(rest)
 	if err != nil {
 		return err
@@ -47,7 +49,7 @@ func (b *imageBuilder) marker(e Event, rest string) error {
 		delete(b.image.unfinished, id)
 		return nil
 	}
-	v, err := decode[unfinishedValue](e.KV)
+	v, err := decode[unfinishedValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -108,11 +110,11 @@ func cleanUps(image *Image, o PlanOptions) []Change {
 func cleanUpCreation(id TopicID, u unfinished) Change {
 	c := Change{
 		Reason: "the topic's creation broke off",
-		Guards: []Comparison{ModifiedAt(unfinishedKey(id), u.revision)},
-		Ops:    []Op{Delete(unfinishedKey(id))},
+		Guards: []kv.Comparison{kv.ModifiedAt(unfinishedKey(id), u.revision)},
+		Ops:    []kv.Op{kv.Delete(unfinishedKey(id))},
 	}
 	if u.First == 0 {
-		c.Ops = append(c.Ops, DeletePrefix(partitionsPrefix+id.String()+"/"))
+		c.Ops = append(c.Ops, kv.DeletePrefix(partitionsPrefix+id.String()+"/"))
 	}
 	return c
 }
@@ -124,21 +126,21 @@ func (t *Topic) cleanUpAddition(u unfinished) Change {
 	marker := unfinishedKey(t.ID)
 	c := Change{
 		Reason: "an addition of partitions broke off",
-		Guards: []Comparison{ModifiedAt(marker, u.revision), ModifiedAt(topicKey(t.Name), t.Revision)},
+		Guards: []kv.Comparison{kv.ModifiedAt(marker, u.revision), kv.ModifiedAt(topicKey(t.Name), t.Revision)},
 	}
 	whole := true
 	for i, p := range t.all[len(t.Partitions):] {
 		if p.Revision == 0 {
 			continue
 		}
-		if len(c.Ops) == MaxTxnOps-1 {
+		if len(c.Ops) == kv.MaxTxnOps-1 {
 			whole = false
 			break
 		}
-		c.Ops = append(c.Ops, Delete(partitionKey(t.ID, int32(len(t.Partitions)+i))))
+		c.Ops = append(c.Ops, kv.Delete(partitionKey(t.ID, int32(len(t.Partitions)+i))))
 	}
 	if whole {
-		c.Ops = append(c.Ops, Delete(marker))
+		c.Ops = append(c.Ops, kv.Delete(marker))
 		return c
 	}
 	u.Broken = true

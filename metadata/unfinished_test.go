@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // abandonedIn are all the markers of an image.
@@ -20,7 +22,7 @@ func abandonedIn(image *Image) map[TopicID]int64 {
 
 func TestPlanCleansUpBrokenCreations(t *testing.T) {
 	id, p := TopicID{1}, partitionValue{V: 1, Leader: NoBroker}
-	marker := func(v unfinishedValue) Event { return put(unfinishedKey(id), v, 19) }
+	marker := func(v unfinishedValue) kv.Event { return put(unfinishedKey(id), v, 19) }
 	pending := applied(t, marker(unfinishedValue{}), put(partitionKey(id, 0), p, 20), put(partitionKey(id, 1), p, 21))
 	for _, seen := range []map[TopicID]int64{nil, {id: 18}} {
 		if changes := Plan(pending, PlanOptions{Abandoned: seen}); len(changes) != 0 {
@@ -28,7 +30,7 @@ func TestPlanCleansUpBrokenCreations(t *testing.T) {
 		}
 	}
 	changes := Plan(pending, PlanOptions{Abandoned: map[TopicID]int64{id: 19}})
-	if len(changes) != 1 || changes[0].Ops[0].Kind != OpDelete || changes[0].Ops[1].Kind != OpDeletePrefix ||
+	if len(changes) != 1 || changes[0].Ops[0].Kind != kv.OpDelete || changes[0].Ops[1].Kind != kv.OpDeletePrefix ||
 		changes[0].Ops[1].Key != "partitions/"+id.String()+"/" || !slices.Equal(keysOf(changes[0].Guards), []string{unfinishedKey(id)}) {
 		t.Errorf("a creation that broke off: %+v", changes)
 	}
@@ -44,7 +46,7 @@ func TestPlanCleansUpBrokenCreations(t *testing.T) {
 	}
 }
 
-func keysOf(comparisons []Comparison) []string {
+func keysOf(comparisons []kv.Comparison) []string {
 	var keys []string
 	for _, c := range comparisons {
 		keys = append(keys, c.Key)
@@ -60,7 +62,7 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 		r := c.register(t, 1)[0]
 		background(t, r.Run)
 		c.create(t, TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
-		if _, err := c.store.Txn(t.Context(), nil, Put(topicKey("a"), []byte("{"))); err != nil {
+		if _, err := c.store.Txn(t.Context(), nil, kv.Put(topicKey("a"), []byte("{"))); err != nil {
 			t.Fatal(err)
 		}
 		c = newCluster(t, c.store) // which lists
@@ -80,8 +82,8 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 func TestNothingIsCleanedUpOnAnIncompleteImage(t *testing.T) {
 	id := TopicID{1}
 	broken := put(unfinishedKey(id), unfinishedValue{Broken: true}, 19)
-	image, err := applied(t, broken).Apply(Batch{Revision: 20, Events: []Event{
-		{KV: KV{Key: topicKey("a"), Value: []byte("{"), ModRevision: 20}},
+	image, err := applied(t, broken).Apply(kv.Batch{Revision: 20, Events: []kv.Event{
+		{Pair: kv.Pair{Key: topicKey("a"), Value: []byte("{"), ModRevision: 20}},
 	}})
 	if err == nil || len(Plan(image, PlanOptions{})) != 0 {
 		t.Errorf("%v, planned %+v", err, Plan(image, PlanOptions{}))
@@ -148,13 +150,13 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 }
 
 func TestUnreadableKeysAreRemembered(t *testing.T) {
-	bad := func(key string, revision int64) Event {
-		return Event{KV: KV{Key: key, Value: []byte("["), ModRevision: revision}}
+	bad := func(key string, revision int64) kv.Event {
+		return kv.Event{Pair: kv.Pair{Key: key, Value: []byte("["), ModRevision: revision}}
 	}
 	id := TopicID{1}
 	image := newImage()
-	step := func(events ...Event) string {
-		image, _ = image.Apply(Batch{Revision: image.Revision + 1, Events: events})
+	step := func(events ...kv.Event) string {
+		image, _ = image.Apply(kv.Batch{Revision: image.Revision + 1, Events: events})
 		keys := []string{}
 		for _, k := range image.Unreadable() {
 			keys = append(keys, k.Key)
@@ -165,15 +167,15 @@ func TestUnreadableKeysAreRemembered(t *testing.T) {
 		return strings.Join(keys, " ")
 	}
 	for i, s := range []struct {
-		events []Event
+		events []kv.Event
 		want   string
 	}{
-		{[]Event{bad("topics/a", 1), bad("brokers/x", 1), bad("later/version", 1)}, "brokers/x topics/a"},
-		{[]Event{put("topics/b", topicValue{ID: id}, 2)}, "brokers/x topics/a"},
-		{[]Event{del("brokers/x", 3)}, "topics/a"},
-		{[]Event{bad("topics/a", 4), bad("configs/topics/b", 4)}, "configs/topics/b topics/a"},
-		{[]Event{put("topics/a", topicValue{ID: TopicID{2}}, 5)}, "configs/topics/b"},
-		{[]Event{del("configs/topics/b", 6)}, ""},
+		{[]kv.Event{bad("topics/a", 1), bad("brokers/x", 1), bad("later/version", 1)}, "brokers/x topics/a"},
+		{[]kv.Event{put("topics/b", topicValue{ID: id}, 2)}, "brokers/x topics/a"},
+		{[]kv.Event{del("brokers/x", 3)}, "topics/a"},
+		{[]kv.Event{bad("topics/a", 4), bad("configs/topics/b", 4)}, "configs/topics/b topics/a"},
+		{[]kv.Event{put("topics/a", topicValue{ID: TopicID{2}}, 5)}, "configs/topics/b"},
+		{[]kv.Event{del("configs/topics/b", 6)}, ""},
 	} {
 		before := image
 		was := len(before.Unreadable())
@@ -203,7 +205,7 @@ func TestTopicsThatAListLacksHaveVanished(t *testing.T) {
 	if list.Vanished(a) || !list.Vanished(b) {
 		t.Errorf("vanished: a %t, b %t", list.Vanished(a), list.Vanished(b))
 	}
-	next, err := list.Apply(Batch{Revision: 9, Events: []Event{put("topics/c", topicValue{ID: TopicID{3}}, 9)}})
+	next, err := list.Apply(kv.Batch{Revision: 9, Events: []kv.Event{put("topics/c", topicValue{ID: TopicID{3}}, 9)}})
 	if err != nil || !next.Vanished(b) {
 		t.Error("it is forgotten")
 	}

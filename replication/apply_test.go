@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -20,7 +21,7 @@ import (
 // cluster is a manager that follows real metadata in memory.
 type cluster struct {
 	t        *testing.T
-	store    *metadata.MemStore
+	store    *kvtest.MemStore
 	follower *metadata.Follower
 	admin    *metadata.Admin
 	fs       vfs.FS
@@ -39,7 +40,7 @@ type cluster struct {
 func newClusterTest(t *testing.T, fs vfs.FS) *cluster {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	c := &cluster{t: t, store: metadata.NewMemStore(), fs: fs, tier: newFakeTier()}
+	c := &cluster{t: t, store: kvtest.NewMemStore(), fs: fs, tier: newFakeTier()}
 	t.Cleanup(func() { _ = c.store.Close() })
 	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: c.store, Logger: logger})
 	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})

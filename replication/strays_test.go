@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -27,9 +29,9 @@ func strayReasons(s *storage.Manager) map[string]string {
 // rewrite puts a value under a key, or deletes the key, and waits until the manager has followed.
 func (c *cluster) rewrite(key string, value []byte) {
 	c.t.Helper()
-	op := metadata.Put(key, value)
+	op := kv.Put(key, value)
 	if value == nil {
-		op = metadata.Delete(key)
+		op = kv.Delete(key)
 	}
 	revision, err := c.store.Txn(c.t.Context(), nil, op)
 	if err == nil {
@@ -134,14 +136,14 @@ func TestNameOfAStrayIsTaken(t *testing.T) {
 
 // brokenWatch is a store whose watch can be ended. The list that follows waits.
 type brokenWatch struct {
-	*metadata.MemStore
+	*kvtest.MemStore
 	lists   atomic.Int32
 	ended   chan struct{} // a value ends the present watch
 	listing chan struct{} // has a value when a list waits for gate
 	gate    chan struct{}
 }
 
-func (s *brokenWatch) List(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+func (s *brokenWatch) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	if s.lists.Add(1) > 1 {
 		s.listing <- struct{}{}
 		select {
@@ -152,8 +154,8 @@ func (s *brokenWatch) List(ctx context.Context, prefix string) ([]metadata.KV, i
 	return s.MemStore.List(ctx, prefix)
 }
 
-func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
-	return func(yield func(metadata.Batch, error) bool) {
+func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
 		ctx, cancel := context.WithCancel(parent)
 		var wg sync.WaitGroup
 		defer wg.Wait()
@@ -167,7 +169,7 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 		})
 		for batch, err := range s.MemStore.Watch(ctx, prefix, from) {
 			if ctx.Err() != nil {
-				yield(metadata.Batch{}, metadata.ErrCompacted)
+				yield(kv.Batch{}, kv.ErrCompacted)
 				return
 			}
 			if !yield(batch, err) {
@@ -175,7 +177,7 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 			}
 		}
 		if ctx.Err() != nil {
-			yield(metadata.Batch{}, metadata.ErrCompacted)
+			yield(kv.Batch{}, kv.ErrCompacted)
 		}
 	}
 }
@@ -204,7 +206,7 @@ func TestListIsNoDeletion(t *testing.T) {
 	good := c.value("topics/damaged")
 	s.ended <- struct{}{}
 	<-s.listing
-	revision, err := c.store.Txn(t.Context(), nil, metadata.Delete("topics/missing"), metadata.Put("topics/damaged", []byte("{")))
+	revision, err := c.store.Txn(t.Context(), nil, kv.Delete("topics/missing"), kv.Put("topics/damaged", []byte("{")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 )
 
 func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/varvelog/varve/config"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/security/securitytest"
 )
@@ -105,7 +105,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 		t.FailNow()
 	}
 	for _, from := range brokers {
-		revision, err := from.store.Txn(ctx, nil, metadata.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
+		revision, err := from.store.Txn(ctx, nil, kv.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
 		if err != nil {
 			t.Fatalf("write at broker %d: %v", from.Config.NodeID, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/coordinatortest"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -33,7 +34,7 @@ func TestTopicLogIsACoordinatorLog(t *testing.T) {
 // testBroker is the data side of a broker on a store and a disk in memory.
 type testBroker struct {
 	t        *testing.T
-	store    *metadata.MemStore
+	store    *kvtest.MemStore
 	follower *metadata.Follower
 	replicas *replication.Manager
 	stop     func() // the registration and controller that run now
@@ -42,7 +43,7 @@ type testBroker struct {
 func newTestBroker(t *testing.T) *testBroker {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	b := &testBroker{t: t, store: metadata.NewMemStore()}
+	b := &testBroker{t: t, store: kvtest.NewMemStore()}
 	t.Cleanup(func() { _ = b.store.Close() })
 	b.follower = metadata.NewFollower(metadata.FollowerOptions{Store: b.store, Logger: log})
 	background(t, b.follower.Run)

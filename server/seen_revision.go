@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -65,7 +65,7 @@ func (s *server) resumeMetadata(ctx context.Context) error {
 		return nil
 	}
 	err = s.store.Resume(ctx, revision)
-	if errors.Is(err, metadata.ErrWentBack) {
+	if errors.Is(err, kv.ErrWentBack) {
 		return fmt.Errorf("this broker has seen metadata that etcd does not have: %w", err)
 	}
 	return err

@@ -19,7 +19,7 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/replication"

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func TestStagesStopInReverse(t *testing.T) {
@@ -62,7 +63,7 @@ func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 	b.create("a", 1)
 	put := func(value string) *metadata.Image {
 		t.Helper()
-		revision, err := b.store.Txn(t.Context(), nil, metadata.Put("topics/damaged", []byte(value)))
+		revision, err := b.store.Txn(t.Context(), nil, kv.Put("topics/damaged", []byte(value)))
 		if err != nil {
 			t.Fatal(err)
 		}

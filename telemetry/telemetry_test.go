@@ -15,6 +15,7 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -52,7 +53,7 @@ func run(t testing.TB, work func(context.Context) error) {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	store := metadata.NewMemStore()
+	store := kvtest.NewMemStore()
 	t.Cleanup(func() { _ = store.Close() })
 	id, err := metadata.EnsureClusterID(t.Context(), store, nil)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // restoring is an etcd of which a backup has been made, and what a broker keeps in it.
@@ -19,7 +20,7 @@ type restoring struct {
 	address, dir, backup string
 	stop                 func()
 	store                *Store
-	lease                metadata.LeaseID
+	lease                kv.LeaseID
 }
 
 // newRestoring makes the backup while there are a lease and five keys, and writes ten more keys. It is still running.
@@ -65,7 +66,7 @@ func answered(t *testing.T, request func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		if err := request(ctx); !errors.Is(err, metadata.ErrUnavailable) || ctx.Err() != nil {
+		if err := request(ctx); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -74,17 +75,17 @@ func answered(t *testing.T, request func(context.Context) error) error {
 // TestRestoredEtcdIsNoticed restores etcd from a backup while a store watches it. Whatever request is the first, it says so, and so do
 // the watch and all later ones; nothing is written.
 func TestRestoredEtcdIsNoticed(t *testing.T) {
-	for name, request := range map[string]func(s *Store, lease metadata.LeaseID) func(context.Context) error{
-		"keep alive": func(s *Store, lease metadata.LeaseID) func(context.Context) error {
+	for name, request := range map[string]func(s *Store, lease kv.LeaseID) func(context.Context) error{
+		"keep alive": func(s *Store, lease kv.LeaseID) func(context.Context) error {
 			return func(ctx context.Context) error { return s.KeepAlive(ctx, lease) }
 		},
-		"get": func(s *Store, _ metadata.LeaseID) func(context.Context) error {
+		"get": func(s *Store, _ kv.LeaseID) func(context.Context) error {
 			return func(ctx context.Context) error { _, err := s.Get(ctx, "k"); return err }
 		},
-		"list": func(s *Store, _ metadata.LeaseID) func(context.Context) error {
+		"list": func(s *Store, _ kv.LeaseID) func(context.Context) error {
 			return func(ctx context.Context) error { _, _, err := s.List(ctx, ""); return err }
 		},
-		"grant": func(s *Store, _ metadata.LeaseID) func(context.Context) error {
+		"grant": func(s *Store, _ kv.LeaseID) func(context.Context) error {
 			return func(ctx context.Context) error { _, err := s.Grant(ctx, time.Hour); return err }
 		},
 	} {
@@ -100,22 +101,22 @@ func TestRestoredEtcdIsNoticed(t *testing.T) {
 				}
 			})
 			r.restore(t)
-			if err := answered(t, request(r.store, r.lease)); !errors.Is(err, metadata.ErrWentBack) {
+			if err := answered(t, request(r.store, r.lease)); !errors.Is(err, kv.ErrWentBack) {
 				t.Fatalf("the first request: %v", err)
 			}
 			watching.Wait()
-			if !errors.Is(ended, metadata.ErrWentBack) {
+			if !errors.Is(ended, kv.ErrWentBack) {
 				t.Errorf("the watch: %v", ended)
 			}
-			if _, err := r.store.Txn(t.Context(), nil, metadata.Put("late", nil)); !errors.Is(err, metadata.ErrWentBack) {
+			if _, err := r.store.Txn(t.Context(), nil, kv.Put("late", nil)); !errors.Is(err, kv.ErrWentBack) {
 				t.Errorf("a write: %v", err)
 			}
-			if err := r.store.Revoke(t.Context(), r.lease); !errors.Is(err, metadata.ErrWentBack) {
+			if err := r.store.Revoke(t.Context(), r.lease); !errors.Is(err, kv.ErrWentBack) {
 				t.Errorf("revoke: %v", err)
 			}
 			other := openExternal(t, Options{Endpoints: []string{r.address}})
-			if kv, err := other.Get(t.Context(), "late"); err != nil || kv.Exists() {
-				t.Errorf("written: %+v, %v", kv, err)
+			if pair, err := other.Get(t.Context(), "late"); err != nil || pair.Exists() {
+				t.Errorf("written: %+v, %v", pair, err)
 			}
 		})
 	}
@@ -144,7 +145,7 @@ func TestFollowerNoticesARestoredEtcd(t *testing.T) {
 	all.Go(func() { registered = registration.Run(ctx) })
 	r.restore(t)
 	all.Wait()
-	if !errors.Is(follows, metadata.ErrWentBack) || !errors.Is(registered, metadata.ErrWentBack) {
+	if !errors.Is(follows, kv.ErrWentBack) || !errors.Is(registered, kv.ErrWentBack) {
 		t.Errorf("the follower: %v; the registration: %v", follows, registered)
 	}
 	if f.Image() != image {
@@ -164,7 +165,7 @@ func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 	again = openExternal(t, Options{Endpoints: []string{r.address}})
 	err := again.Resume(t.Context(), seen)
 	oneLine(t, err, "docs/operations.md", fmt.Sprint(seen))
-	if !errors.Is(err, metadata.ErrWentBack) {
+	if !errors.Is(err, kv.ErrWentBack) {
 		t.Error(err)
 	}
 }
@@ -183,7 +184,7 @@ func TestMemberThatLagsHasNotGoneBack(t *testing.T) {
 	}
 	header.ClusterId++
 	header.Revision = 1 << 40
-	if err = s.renewed(t.Context(), header); !errors.Is(err, metadata.ErrWentBack) {
+	if err = s.renewed(t.Context(), header); !errors.Is(err, kv.ErrWentBack) {
 		t.Errorf("another etcd: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package metadatatest
+package kvtest
 
 import (
 	"context"
@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Instance is one empty store under test.
 type Instance struct {
-	Store metadata.Store
+	Store kv.Store
 	// Compact forgets the events before a revision.
 	Compact func(t *testing.T, revision int64)
 }
@@ -58,7 +58,7 @@ type suite struct {
 	t *testing.T
 }
 
-func (s suite) txn(t *testing.T, ops ...metadata.Op) int64 {
+func (s suite) txn(t *testing.T, ops ...kv.Op) int64 {
 	t.Helper()
 	revision, err := s.Store.Txn(t.Context(), nil, ops...)
 	if err != nil {
@@ -69,19 +69,19 @@ func (s suite) txn(t *testing.T, ops ...metadata.Op) int64 {
 
 func (s suite) put(t *testing.T, key, value string) int64 {
 	t.Helper()
-	return s.txn(t, metadata.Put(key, []byte(value)))
+	return s.txn(t, kv.Put(key, []byte(value)))
 }
 
-func (s suite) get(t *testing.T, key string) metadata.KV {
+func (s suite) get(t *testing.T, key string) kv.Pair {
 	t.Helper()
-	kv, err := s.Store.Get(t.Context(), key)
+	pair, err := s.Store.Get(t.Context(), key)
 	if err != nil {
 		t.Fatalf("Get(%q): %v", key, err)
 	}
-	if kv.Key != key {
-		t.Fatalf("Get(%q) has key %q", key, kv.Key)
+	if pair.Key != key {
+		t.Fatalf("Get(%q) has key %q", key, pair.Key)
 	}
-	return kv
+	return pair
 }
 
 func (s suite) list(t *testing.T, prefix string) ([]string, int64) {
@@ -91,16 +91,16 @@ func (s suite) list(t *testing.T, prefix string) ([]string, int64) {
 		t.Fatalf("List(%q): %v", prefix, err)
 	}
 	keys := make([]string, len(kvs))
-	for i, kv := range kvs {
-		keys[i] = kv.Key
+	for i, pair := range kvs {
+		keys[i] = pair.Key
 	}
 	return keys, revision
 }
 
 // events watches until n events have come.
-func (s suite) events(t *testing.T, prefix string, from int64, n int) []metadata.Event {
+func (s suite) events(t *testing.T, prefix string, from int64, n int) []kv.Event {
 	t.Helper()
-	var events []metadata.Event
+	var events []kv.Event
 	for batch, err := range s.Store.Watch(t.Context(), prefix, from) {
 		if err != nil {
 			t.Fatalf("Watch(%q, %d) after %d events: %v", prefix, from, len(events), err)
@@ -129,19 +129,19 @@ func wantErr(t *testing.T, err, want error) {
 
 func getOfAbsentKey(s suite) {
 	t := s.t
-	if kv := s.get(t, "a"); kv.Exists() || kv.Value != nil || kv.CreateRevision != 0 {
-		t.Fatalf("an absent key reads as %+v", kv)
+	if pair := s.get(t, "a"); pair.Exists() || pair.Value != nil || pair.CreateRevision != 0 {
+		t.Fatalf("an absent key reads as %+v", pair)
 	}
 }
 
 func putGetDelete(s suite) {
 	t := s.t
 	revision := s.put(t, "dir/a", "one")
-	kv := s.get(t, "dir/a")
-	if string(kv.Value) != "one" || kv.ModRevision != revision || kv.CreateRevision != revision || kv.Lease != 0 {
-		t.Fatalf("read %+v after the write at %d", kv, revision)
+	pair := s.get(t, "dir/a")
+	if string(pair.Value) != "one" || pair.ModRevision != revision || pair.CreateRevision != revision || pair.Lease != 0 {
+		t.Fatalf("read %+v after the write at %d", pair, revision)
 	}
-	if next := s.txn(t, metadata.Delete("dir/a")); next != revision+1 {
+	if next := s.txn(t, kv.Delete("dir/a")); next != revision+1 {
 		t.Fatalf("the deletion is revision %d, after %d", next, revision)
 	}
 	if s.get(t, "dir/a").Exists() {
@@ -153,13 +153,13 @@ func createRevisions(s suite) {
 	t := s.t
 	created := s.put(t, "a", "1")
 	updated := s.put(t, "a", "2")
-	if kv := s.get(t, "a"); kv.CreateRevision != created || kv.ModRevision != updated {
-		t.Fatalf("after create at %d and update at %d: %+v", created, updated, kv)
+	if pair := s.get(t, "a"); pair.CreateRevision != created || pair.ModRevision != updated {
+		t.Fatalf("after create at %d and update at %d: %+v", created, updated, pair)
 	}
-	s.txn(t, metadata.Delete("a"))
+	s.txn(t, kv.Delete("a"))
 	again := s.put(t, "a", "3")
-	if kv := s.get(t, "a"); kv.CreateRevision != again {
-		t.Fatalf("created again at %d: %+v", again, kv)
+	if pair := s.get(t, "a"); pair.CreateRevision != again {
+		t.Fatalf("created again at %d: %+v", again, pair)
 	}
 }
 
@@ -169,30 +169,30 @@ func comparisons(s suite) {
 	updated := s.put(t, "a", "2")
 	for _, c := range []struct {
 		name  string
-		cmp   metadata.Comparison
+		cmp   kv.Comparison
 		holds bool
 	}{
-		{"absent, but it exists", metadata.Absent("a"), false},
-		{"absent", metadata.Absent("b"), true},
-		{"created then", metadata.CreatedAt("a", created), true},
-		{"created later", metadata.CreatedAt("a", updated), false},
-		{"created, but absent", metadata.CreatedAt("b", created), false},
-		{"created at 0 means absent", metadata.CreatedAt("b", 0), true},
-		{"modified then", metadata.ModifiedAt("a", updated), true},
-		{"modified earlier", metadata.ModifiedAt("a", created), false},
-		{"modified at 0 means absent", metadata.ModifiedAt("b", 0), true},
-		{"modified at 0, but it exists", metadata.ModifiedAt("a", 0), false},
-		{"has the value", metadata.ValueIs("a", []byte("2")), true},
-		{"has another value", metadata.ValueIs("a", []byte("1")), false},
-		{"has no value", metadata.ValueIs("b", nil), false},
-		{"the zero comparison", metadata.Comparison{Key: "b"}, false},
+		{"absent, but it exists", kv.Absent("a"), false},
+		{"absent", kv.Absent("b"), true},
+		{"created then", kv.CreatedAt("a", created), true},
+		{"created later", kv.CreatedAt("a", updated), false},
+		{"created, but absent", kv.CreatedAt("b", created), false},
+		{"created at 0 means absent", kv.CreatedAt("b", 0), true},
+		{"modified then", kv.ModifiedAt("a", updated), true},
+		{"modified earlier", kv.ModifiedAt("a", created), false},
+		{"modified at 0 means absent", kv.ModifiedAt("b", 0), true},
+		{"modified at 0, but it exists", kv.ModifiedAt("a", 0), false},
+		{"has the value", kv.ValueIs("a", []byte("2")), true},
+		{"has another value", kv.ValueIs("a", []byte("1")), false},
+		{"has no value", kv.ValueIs("b", nil), false},
+		{"the zero comparison", kv.Comparison{Key: "b"}, false},
 	} {
 		marker := "marker/" + c.name
-		_, err := s.Store.Txn(t.Context(), []metadata.Comparison{metadata.ModifiedAt("a", updated), c.cmp}, metadata.Put(marker, nil))
+		_, err := s.Store.Txn(t.Context(), []kv.Comparison{kv.ModifiedAt("a", updated), c.cmp}, kv.Put(marker, nil))
 		if c.holds && err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if !c.holds && !errors.Is(err, metadata.ErrConflict) {
+		if !c.holds && !errors.Is(err, kv.ErrConflict) {
 			t.Errorf("%s: error %v, want ErrConflict", c.name, err)
 		}
 		if s.get(t, marker).Exists() != c.holds {
@@ -204,10 +204,10 @@ func comparisons(s suite) {
 func atomic(s suite) {
 	t := s.t
 	s.put(t, "c", "old")
-	revision := s.txn(t, metadata.Put("a", []byte("1")), metadata.Put("b", nil), metadata.Delete("c"))
+	revision := s.txn(t, kv.Put("a", []byte("1")), kv.Put("b", nil), kv.Delete("c"))
 	for _, key := range []string{"a", "b"} {
-		if kv := s.get(t, key); kv.ModRevision != revision || kv.CreateRevision != revision {
-			t.Errorf("written at %d: %+v", revision, kv)
+		if pair := s.get(t, key); pair.ModRevision != revision || pair.CreateRevision != revision {
+			t.Errorf("written at %d: %+v", revision, pair)
 		}
 	}
 	if s.get(t, "c").Exists() {
@@ -218,10 +218,10 @@ func atomic(s suite) {
 func noChange(s suite) {
 	t := s.t
 	revision := s.put(t, "a", "1")
-	if got := s.txn(t, metadata.Delete("b")); got != revision {
+	if got := s.txn(t, kv.Delete("b")); got != revision {
 		t.Fatalf("deleting nothing: revision %d, want %d", got, revision)
 	}
-	if _, err := s.Store.Txn(t.Context(), []metadata.Comparison{metadata.Absent("a")}, metadata.Put("b", nil)); !errors.Is(err, metadata.ErrConflict) {
+	if _, err := s.Store.Txn(t.Context(), []kv.Comparison{kv.Absent("a")}, kv.Put("b", nil)); !errors.Is(err, kv.ErrConflict) {
 		t.Fatal(err)
 	}
 	if got := s.put(t, "b", ""); got != revision+1 {
@@ -231,13 +231,13 @@ func noChange(s suite) {
 
 func doubleKeys(s suite) {
 	t := s.t
-	for _, ops := range [][]metadata.Op{
-		{metadata.Put("a", nil), metadata.Put("a", nil)},
-		{metadata.Put("a", nil), metadata.Delete("a")},
-		{metadata.DeletePrefix("a"), metadata.Put("ab", nil)},
-		{metadata.DeletePrefix("")},
+	for _, ops := range [][]kv.Op{
+		{kv.Put("a", nil), kv.Put("a", nil)},
+		{kv.Put("a", nil), kv.Delete("a")},
+		{kv.DeletePrefix("a"), kv.Put("ab", nil)},
+		{kv.DeletePrefix("")},
 	} {
-		if _, err := s.Store.Txn(t.Context(), nil, ops...); err == nil || errors.Is(err, metadata.ErrUnavailable) {
+		if _, err := s.Store.Txn(t.Context(), nil, ops...); err == nil || errors.Is(err, kv.ErrUnavailable) {
 			t.Errorf("%+v: error %v", ops, err)
 		}
 	}
@@ -251,7 +251,7 @@ func deletePrefix(s suite) {
 		s.put(t, fmt.Sprintf("p/10/%d", i), "")
 	}
 	before := s.put(t, "p/0", "")
-	revision := s.txn(t, metadata.DeletePrefix("p/1/"), metadata.Put("x", nil))
+	revision := s.txn(t, kv.DeletePrefix("p/1/"), kv.Put("x", nil))
 	if keys, _ := s.list(t, "p/"); len(keys) != 6 {
 		t.Fatalf("left: %q", keys)
 	}
@@ -264,12 +264,12 @@ func list(s suite) {
 	t := s.t
 	const n = 4321 // more than one page of any implementation
 	want := make([]string, n)
-	ops := make([]metadata.Op, 0, n)
+	ops := make([]kv.Op, 0, n)
 	for i := range n {
 		want[i] = fmt.Sprintf("many/%05d", (i*7)%n)
-		ops = append(ops, metadata.Put(want[i], nil))
+		ops = append(ops, kv.Put(want[i], nil))
 	}
-	for chunk := range slices.Chunk(ops, metadata.MaxTxnOps) {
+	for chunk := range slices.Chunk(ops, kv.MaxTxnOps) {
 		s.txn(t, chunk...)
 	}
 	last := s.put(t, "manx", "outside")
@@ -291,7 +291,7 @@ func watch(s suite) {
 	s.put(t, "w/old", "")
 	first := s.put(t, "w/a", "1")
 	s.put(t, "other", "")
-	s.txn(t, metadata.Delete("w/a"))
+	s.txn(t, kv.Delete("w/a"))
 	last := s.put(t, "w/b", "2")
 	events := s.events(t, "w/", first, 3)
 	if e := events[0]; e.Key != "w/a" || string(e.Value) != "1" || e.Deleted || e.ModRevision != first || e.CreateRevision != first {
@@ -312,9 +312,9 @@ func watchWhole(s suite) {
 	done := make(chan error, 1)
 	go func() {
 		for range txns {
-			ops := make([]metadata.Op, width)
+			ops := make([]kv.Op, width)
 			for i := range ops {
-				ops[i] = metadata.Put(fmt.Sprintf("w/%d", i), nil)
+				ops[i] = kv.Put(fmt.Sprintf("w/%d", i), nil)
 			}
 			if _, err := s.Store.Txn(t.Context(), nil, ops...); err != nil {
 				done <- err
@@ -344,9 +344,9 @@ func watchWhole(s suite) {
 func watchFuture(s suite) {
 	t := s.t
 	now := s.put(t, "w/a", "")
-	done := make(chan []metadata.Event, 1)
+	done := make(chan []kv.Event, 1)
 	go func() {
-		var events []metadata.Event
+		var events []kv.Event
 		for batch, err := range s.Store.Watch(t.Context(), "w/", now+2) {
 			if err == nil {
 				events = append(events, batch.Events...)
@@ -371,7 +371,7 @@ func watchCompacted(s suite) {
 	last := s.put(t, "w/b", "")
 	s.Compact(t, last-1)
 	for _, err := range s.Store.Watch(t.Context(), "w/", first) {
-		wantErr(t, err, metadata.ErrCompacted)
+		wantErr(t, err, kv.ErrCompacted)
 		break
 	}
 	// What a follower does then.
@@ -395,7 +395,7 @@ func watchContext(s suite) {
 	wantErr(t, got, context.Canceled)
 }
 
-func (s suite) grant(t *testing.T, ttl time.Duration) metadata.LeaseID {
+func (s suite) grant(t *testing.T, ttl time.Duration) kv.LeaseID {
 	t.Helper()
 	lease, err := s.Store.Grant(t.Context(), ttl)
 	if err != nil || lease == 0 {
@@ -407,10 +407,10 @@ func (s suite) grant(t *testing.T, ttl time.Duration) metadata.LeaseID {
 func revoke(s suite) {
 	t := s.t
 	lease := s.grant(t, time.Minute)
-	s.txn(t, metadata.PutLeased("l/a", nil, lease), metadata.PutLeased("l/b", nil, lease), metadata.Put("l/c", nil))
+	s.txn(t, kv.PutLeased("l/a", nil, lease), kv.PutLeased("l/b", nil, lease), kv.Put("l/c", nil))
 	before := s.put(t, "l/d", "")
-	if kv := s.get(t, "l/a"); kv.Lease != lease {
-		t.Fatalf("the key's lease is %d, want %d", kv.Lease, lease)
+	if pair := s.get(t, "l/a"); pair.Lease != lease {
+		t.Fatalf("the key's lease is %d, want %d", pair.Lease, lease)
 	}
 	for range 2 { // the second finds nothing and is no error
 		if err := s.Store.Revoke(t.Context(), lease); err != nil {
@@ -428,11 +428,11 @@ func revoke(s suite) {
 func leaseExpires(s suite) {
 	t := s.t
 	lease := s.grant(t, time.Second)
-	put := s.txn(t, metadata.PutLeased("l/a", nil, lease))
+	put := s.txn(t, kv.PutLeased("l/a", nil, lease))
 	if e := s.events(t, "l/", put+1, 1)[0]; !e.Deleted || e.Key != "l/a" {
 		t.Fatalf("event %+v", e)
 	}
-	wantErr(t, s.Store.KeepAlive(t.Context(), lease), metadata.ErrLeaseNotFound)
+	wantErr(t, s.Store.KeepAlive(t.Context(), lease), kv.ErrLeaseNotFound)
 }
 
 // keepAlive grants two equal leases and renews the older one later on: it must
@@ -440,7 +440,7 @@ func leaseExpires(s suite) {
 func keepAlive(s suite) {
 	t := s.t
 	kept, lost := s.grant(t, 2*time.Second), s.grant(t, 2*time.Second)
-	put := s.txn(t, metadata.PutLeased("l/kept", nil, kept), metadata.PutLeased("l/lost", nil, lost))
+	put := s.txn(t, kv.PutLeased("l/kept", nil, kept), kv.PutLeased("l/lost", nil, lost))
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	<-timer.C
@@ -461,24 +461,24 @@ func goneLease(s suite) {
 	if err := s.Store.Revoke(t.Context(), lease); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Store.Txn(t.Context(), nil, metadata.Put("b", nil), metadata.PutLeased("a", nil, lease))
-	wantErr(t, err, metadata.ErrLeaseNotFound)
+	_, err := s.Store.Txn(t.Context(), nil, kv.Put("b", nil), kv.PutLeased("a", nil, lease))
+	wantErr(t, err, kv.ErrLeaseNotFound)
 	if s.get(t, "b").Exists() {
 		t.Fatal("half of the transaction was applied")
 	}
-	wantErr(t, s.Store.KeepAlive(t.Context(), lease), metadata.ErrLeaseNotFound)
+	wantErr(t, s.Store.KeepAlive(t.Context(), lease), kv.ErrLeaseNotFound)
 }
 
 func leaseOff(s suite) {
 	t := s.t
 	lease := s.grant(t, time.Minute)
-	s.txn(t, metadata.PutLeased("a", nil, lease))
+	s.txn(t, kv.PutLeased("a", nil, lease))
 	s.put(t, "a", "kept")
 	if err := s.Store.Revoke(t.Context(), lease); err != nil {
 		t.Fatal(err)
 	}
-	if kv := s.get(t, "a"); string(kv.Value) != "kept" || kv.Lease != 0 {
-		t.Fatalf("read %+v", kv)
+	if pair := s.get(t, "a"); string(pair.Value) != "kept" || pair.Lease != 0 {
+		t.Fatalf("read %+v", pair)
 	}
 }
 
@@ -490,7 +490,7 @@ func endedContext(s suite) {
 	wantErr(t, err, context.Canceled)
 	_, _, err = s.Store.List(ctx, "")
 	wantErr(t, err, context.Canceled)
-	_, err = s.Store.Txn(ctx, nil, metadata.Put("a", nil))
+	_, err = s.Store.Txn(ctx, nil, kv.Put("a", nil))
 	wantErr(t, err, context.Canceled)
 	_, err = s.Store.Grant(ctx, time.Second)
 	wantErr(t, err, context.Canceled)
@@ -518,11 +518,11 @@ func closeEnds(s suite) {
 	if err := s.Store.Close(); err != nil {
 		t.Fatalf("Close: %v", err)
 	}
-	wantErr(t, <-done, metadata.ErrClosed)
+	wantErr(t, <-done, kv.ErrClosed)
 	_, err := s.Store.Get(t.Context(), "a")
-	wantErr(t, err, metadata.ErrClosed)
-	_, err = s.Store.Txn(t.Context(), nil, metadata.Put("a", nil))
-	wantErr(t, err, metadata.ErrClosed)
+	wantErr(t, err, kv.ErrClosed)
+	_, err = s.Store.Txn(t.Context(), nil, kv.Put("a", nil))
+	wantErr(t, err, kv.ErrClosed)
 	if err = s.Store.Close(); err != nil {
 		t.Fatalf("the second Close: %v", err)
 	}

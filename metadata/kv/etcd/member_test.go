@@ -13,8 +13,8 @@ import (
 
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 
-	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/metadatatest"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // members are the stores of an embedded cluster of three.
@@ -105,13 +105,13 @@ func TestMembersConform(t *testing.T) {
 		t.FailNow()
 	}
 	n := 0
-	metadatatest.Run(t, func(t *testing.T) metadatatest.Instance {
+	kvtest.Run(t, func(t *testing.T) kvtest.Instance {
 		t.Helper()
 		n++
 		// Another cluster's keys in the same etcd, over a client of its own.
 		s := newStore(v3client.New(m.stores[n%len(m.stores)].member), fmt.Sprintf("test-%d", n), time.Minute)
 		t.Cleanup(func() { closeStore(t, s) })
-		return metadatatest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
+		return kvtest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
 			t.Helper()
 			if _, err := s.client.Compact(t.Context(), revision); err != nil {
 				t.Fatal(err)
@@ -155,11 +155,11 @@ func TestMembersSurviveTheirLeader(t *testing.T) {
 		t.Helper()
 		key := fmt.Sprintf("n/%03d", n)
 		for deadline := time.Now().Add(20 * time.Second); ; {
-			_, err := at.Txn(ctx, []metadata.Comparison{metadata.Absent(key)}, metadata.Put(key, nil))
-			if err == nil || errors.Is(err, metadata.ErrConflict) { // the second: an attempt without an answer had succeeded
+			_, err := at.Txn(ctx, []kv.Comparison{kv.Absent(key)}, kv.Put(key, nil))
+			if err == nil || errors.Is(err, kv.ErrConflict) { // the second: an attempt without an answer had succeeded
 				return
 			}
-			if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+			if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
 				t.Fatal(err)
 			}
 		}

@@ -53,7 +53,7 @@ func sameSeeds(known []*membership.Member, others []string) error {
 
 // settle has a majority of the others decide, which one member that lags cannot:
 // it adds this one, in the place of what it was. Without a majority it is
-// metadata.ErrUnavailable, and nothing has changed.
+// kv.ErrUnavailable, and nothing has changed.
 func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o EmbeddedOptions) error {
 	_, endpoints, err := m.addresses(1)
 	if err != nil {

@@ -1,4 +1,4 @@
-package metadata
+package kvtest
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // MemStore is a Store in memory, with etcd's semantics, for tests and
@@ -21,10 +23,10 @@ type MemStore struct {
 		sync.Mutex
 		closed    bool
 		revision  int64
-		kvs       map[string]KV
-		leases    map[LeaseID]*memLease
-		lastLease LeaseID
-		history   []Batch       // one per revision, ascending
+		kvs       map[string]kv.Pair
+		leases    map[kv.LeaseID]*memLease
+		lastLease kv.LeaseID
+		history   []kv.Batch    // one per revision, ascending
 		compacted int64         // the newest revision that is not in history
 		changed   chan struct{} // closed and replaced when history grows, or at Close
 	}
@@ -61,40 +63,40 @@ func NewMemStore() *MemStore { return NewMemStoreWithClock(realClock{}) }
 func NewMemStoreWithClock(clock Clock) *MemStore {
 	s := &MemStore{clock: clock}
 	s.mu.revision = 1 // as an empty etcd's
-	s.mu.kvs = map[string]KV{}
-	s.mu.leases = map[LeaseID]*memLease{}
+	s.mu.kvs = map[string]kv.Pair{}
+	s.mu.leases = map[kv.LeaseID]*memLease{}
 	s.mu.changed = make(chan struct{})
 	return s
 }
 
 // Get implements Store.
-func (s *MemStore) Get(ctx context.Context, key string) (KV, error) {
+func (s *MemStore) Get(ctx context.Context, key string) (kv.Pair, error) {
 	if err := ctx.Err(); err != nil {
-		return KV{}, fmt.Errorf("get %s: %w", key, err)
+		return kv.Pair{}, fmt.Errorf("get %s: %w", key, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
-		return KV{}, fmt.Errorf("get %s: %w", key, ErrClosed)
+		return kv.Pair{}, fmt.Errorf("get %s: %w", key, kv.ErrClosed)
 	}
-	if kv, ok := s.mu.kvs[key]; ok {
-		return kv, nil
+	if pair, ok := s.mu.kvs[key]; ok {
+		return pair, nil
 	}
-	return KV{Key: key}, nil
+	return kv.Pair{Key: key}, nil
 }
 
 // List implements Store.
-func (s *MemStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+func (s *MemStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, 0, fmt.Errorf("list %s: %w", prefix, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
-		return nil, 0, fmt.Errorf("list %s: %w", prefix, ErrClosed)
+		return nil, 0, fmt.Errorf("list %s: %w", prefix, kv.ErrClosed)
 	}
 	keys := s.keysLocked(prefix)
-	kvs := make([]KV, len(keys))
+	kvs := make([]kv.Pair, len(keys))
 	for i, key := range keys {
 		kvs[i] = s.mu.kvs[key]
 	}
@@ -102,7 +104,7 @@ func (s *MemStore) List(ctx context.Context, prefix string) ([]KV, int64, error)
 }
 
 // Txn implements Store.
-func (s *MemStore) Txn(ctx context.Context, comparisons []Comparison, ops ...Op) (int64, error) {
+func (s *MemStore) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...kv.Op) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("write: %w", err)
 	}
@@ -112,35 +114,35 @@ func (s *MemStore) Txn(ctx context.Context, comparisons []Comparison, ops ...Op)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
-		return 0, fmt.Errorf("write: %w", ErrClosed)
+		return 0, fmt.Errorf("write: %w", kv.ErrClosed)
 	}
 	for _, c := range comparisons {
 		if !s.holdsLocked(c) {
-			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, ErrConflict)
+			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, kv.ErrConflict)
 		}
 	}
 	for _, op := range ops {
 		if _, ok := s.mu.leases[op.Lease]; op.Lease != 0 && !ok {
-			return 0, fmt.Errorf("write %s: %w", op.Key, ErrLeaseNotFound)
+			return 0, fmt.Errorf("write %s: %w", op.Key, kv.ErrLeaseNotFound)
 		}
 	}
 	revision := s.mu.revision + 1
-	events := make([]Event, 0, len(ops))
+	events := make([]kv.Event, 0, len(ops))
 	for _, op := range ops {
 		switch op.Kind {
-		case OpPut:
+		case kv.OpPut:
 			created := revision
 			if old, ok := s.mu.kvs[op.Key]; ok {
 				created = old.CreateRevision
 			}
-			kv := KV{Key: op.Key, Value: bytes.Clone(op.Value), CreateRevision: created, ModRevision: revision, Lease: op.Lease}
-			s.mu.kvs[op.Key] = kv
-			events = append(events, Event{KV: kv})
-		case OpDelete:
+			pair := kv.Pair{Key: op.Key, Value: bytes.Clone(op.Value), CreateRevision: created, ModRevision: revision, Lease: op.Lease}
+			s.mu.kvs[op.Key] = pair
+			events = append(events, kv.Event{Pair: pair})
+		case kv.OpDelete:
 			if _, ok := s.mu.kvs[op.Key]; ok {
 				events = append(events, s.deleteLocked(op.Key, revision))
 			}
-		case OpDeletePrefix:
+		case kv.OpDeletePrefix:
 			for _, key := range s.keysLocked(op.Key) {
 				events = append(events, s.deleteLocked(key, revision))
 			}
@@ -151,8 +153,8 @@ func (s *MemStore) Txn(ctx context.Context, comparisons []Comparison, ops ...Op)
 }
 
 // checkOps refuses what etcd refuses.
-func checkOps(comparisons []Comparison, ops []Op) error {
-	if n := max(len(comparisons), len(ops)); n > MaxTxnOps {
+func checkOps(comparisons []kv.Comparison, ops []kv.Op) error {
+	if n := max(len(comparisons), len(ops)); n > kv.MaxTxnOps {
 		return fmt.Errorf("write: %d operations are too many for one transaction", n)
 	}
 	puts := map[string]bool{}
@@ -160,14 +162,14 @@ func checkOps(comparisons []Comparison, ops []Op) error {
 		if op.Key == "" {
 			return errors.New("write: a key is empty")
 		}
-		if op.Kind == OpPut && puts[op.Key] {
+		if op.Kind == kv.OpPut && puts[op.Key] {
 			return fmt.Errorf("write: the key %s is written twice in one transaction", op.Key)
 		}
-		puts[op.Key] = puts[op.Key] || op.Kind == OpPut
+		puts[op.Key] = puts[op.Key] || op.Kind == kv.OpPut
 	}
 	for _, op := range ops {
 		for key, put := range puts {
-			if put && (op.Kind == OpDelete && key == op.Key || op.Kind == OpDeletePrefix && strings.HasPrefix(key, op.Key)) {
+			if put && (op.Kind == kv.OpDelete && key == op.Key || op.Kind == kv.OpDeletePrefix && strings.HasPrefix(key, op.Key)) {
 				return fmt.Errorf("write: the key %s is written and deleted in one transaction", key)
 			}
 		}
@@ -175,15 +177,15 @@ func checkOps(comparisons []Comparison, ops []Op) error {
 	return nil
 }
 
-func (s *MemStore) holdsLocked(c Comparison) bool {
-	kv := s.mu.kvs[c.Key]
+func (s *MemStore) holdsLocked(c kv.Comparison) bool {
+	pair := s.mu.kvs[c.Key]
 	switch c.Target {
-	case TargetCreateRevision:
-		return kv.CreateRevision == c.Revision
-	case TargetModRevision:
-		return kv.ModRevision == c.Revision
-	case TargetValue:
-		return kv.Exists() && string(kv.Value) == c.Value
+	case kv.TargetCreateRevision:
+		return pair.CreateRevision == c.Revision
+	case kv.TargetModRevision:
+		return pair.ModRevision == c.Revision
+	case kv.TargetValue:
+		return pair.Exists() && string(pair.Value) == c.Value
 	default:
 		return false
 	}
@@ -197,18 +199,18 @@ func (s *MemStore) keysLocked(prefix string) []string {
 	return keys
 }
 
-func (s *MemStore) deleteLocked(key string, revision int64) Event {
+func (s *MemStore) deleteLocked(key string, revision int64) kv.Event {
 	delete(s.mu.kvs, key)
-	return Event{KV: KV{Key: key, ModRevision: revision}, Deleted: true}
+	return kv.Event{Pair: kv.Pair{Key: key, ModRevision: revision}, Deleted: true}
 }
 
 // commitLocked makes the events the next revision; without any there is none.
-func (s *MemStore) commitLocked(events []Event) {
+func (s *MemStore) commitLocked(events []kv.Event) {
 	if len(events) == 0 {
 		return
 	}
 	s.mu.revision++
-	s.mu.history = append(s.mu.history, Batch{Revision: s.mu.revision, Events: events})
+	s.mu.history = append(s.mu.history, kv.Batch{Revision: s.mu.revision, Events: events})
 	if extra := len(s.mu.history) - historyLimit; extra > historyLimit/10 {
 		s.compactLocked(s.mu.history[extra-1].Revision)
 	}

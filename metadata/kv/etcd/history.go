@@ -7,7 +7,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // history notices that etcd has another history than the one that this store has
@@ -61,9 +61,9 @@ func (h *history) answered(header *etcdserverpb.ResponseHeader, atLeast int64) e
 	cluster, revision := header.GetClusterId(), header.GetRevision()
 	switch {
 	case h.mu.cluster != 0 && cluster != h.mu.cluster:
-		h.mu.err = fmt.Errorf("%w: it is the etcd cluster %x, and was %x", metadata.ErrWentBack, cluster, h.mu.cluster)
+		h.mu.err = fmt.Errorf("%w: it is the etcd cluster %x, and was %x", kv.ErrWentBack, cluster, h.mu.cluster)
 	case revision < atLeast:
-		h.mu.err = fmt.Errorf("%w: it is at revision %d, and was at %d", metadata.ErrWentBack, revision, atLeast)
+		h.mu.err = fmt.Errorf("%w: it is at revision %d, and was at %d", kv.ErrWentBack, revision, atLeast)
 	default:
 		h.mu.cluster, h.mu.revision = cluster, max(h.mu.revision, revision)
 		return nil
@@ -92,7 +92,7 @@ func (s *Store) renewed(ctx context.Context, header *etcdserverpb.ResponseHeader
 }
 
 // Resume has the store go on from a revision that an earlier process of this
-// broker has seen. An etcd that has not come as far is metadata.ErrWentBack, and
+// broker has seen. An etcd that has not come as far is kv.ErrWentBack, and
 // nothing is written to it.
 func (s *Store) Resume(ctx context.Context, revision int64) error {
 	s.history.saw(revision)

@@ -13,7 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/varvelog/varve/backoff"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Options are those of an external etcd.
@@ -88,7 +88,7 @@ func (s *Store) awaitAnswer(ctx context.Context, o Options) error {
 	pause := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
 	for {
 		_, err := s.Get(ctx, "cluster-id")
-		if !errors.Is(err, metadata.ErrUnavailable) {
+		if !errors.Is(err, kv.ErrUnavailable) {
 			return err
 		}
 		if time.Since(said) >= quorumLogInterval {

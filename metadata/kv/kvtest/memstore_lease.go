@@ -1,21 +1,23 @@
-package metadata
+package kvtest
 
 import (
 	"context"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Grant implements Store.
-func (s *MemStore) Grant(ctx context.Context, ttl time.Duration) (LeaseID, error) {
+func (s *MemStore) Grant(ctx context.Context, ttl time.Duration) (kv.LeaseID, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("grant a lease: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
-		return 0, fmt.Errorf("grant a lease: %w", ErrClosed)
+		return 0, fmt.Errorf("grant a lease: %w", kv.ErrClosed)
 	}
 	s.mu.lastLease++
 	id, lease := s.mu.lastLease, &memLease{ttl: ttl}
@@ -25,18 +27,18 @@ func (s *MemStore) Grant(ctx context.Context, ttl time.Duration) (LeaseID, error
 }
 
 // KeepAlive implements Store.
-func (s *MemStore) KeepAlive(ctx context.Context, id LeaseID) error {
+func (s *MemStore) KeepAlive(ctx context.Context, id kv.LeaseID) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("keep lease %d alive: %w", id, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
-		return fmt.Errorf("keep lease %d alive: %w", id, ErrClosed)
+		return fmt.Errorf("keep lease %d alive: %w", id, kv.ErrClosed)
 	}
 	lease, ok := s.mu.leases[id]
 	if !ok {
-		return fmt.Errorf("keep lease %d alive: %w", id, ErrLeaseNotFound)
+		return fmt.Errorf("keep lease %d alive: %w", id, kv.ErrLeaseNotFound)
 	}
 	lease.stop()
 	s.armLocked(id, lease)
@@ -44,21 +46,21 @@ func (s *MemStore) KeepAlive(ctx context.Context, id LeaseID) error {
 }
 
 // Revoke implements Store.
-func (s *MemStore) Revoke(ctx context.Context, id LeaseID) error {
+func (s *MemStore) Revoke(ctx context.Context, id kv.LeaseID) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("revoke lease %d: %w", id, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed {
-		return fmt.Errorf("revoke lease %d: %w", id, ErrClosed)
+		return fmt.Errorf("revoke lease %d: %w", id, kv.ErrClosed)
 	}
 	s.endLocked(id)
 	return nil
 }
 
 // armLocked starts the lease's time to live.
-func (s *MemStore) armLocked(id LeaseID, lease *memLease) {
+func (s *MemStore) armLocked(id kv.LeaseID, lease *memLease) {
 	lease.generation++
 	generation := lease.generation
 	lease.stop = s.clock.AfterFunc(lease.ttl, func() {
@@ -71,7 +73,7 @@ func (s *MemStore) armLocked(id LeaseID, lease *memLease) {
 }
 
 // endLocked removes the lease and its keys, all at one revision.
-func (s *MemStore) endLocked(id LeaseID) {
+func (s *MemStore) endLocked(id kv.LeaseID) {
 	lease, ok := s.mu.leases[id]
 	if !ok {
 		return
@@ -79,7 +81,7 @@ func (s *MemStore) endLocked(id LeaseID) {
 	lease.stop()
 	delete(s.mu.leases, id)
 	keys := slices.DeleteFunc(s.keysLocked(""), func(key string) bool { return s.mu.kvs[key].Lease != id })
-	events := make([]Event, 0, len(keys))
+	events := make([]kv.Event, 0, len(keys))
 	for _, key := range keys {
 		events = append(events, s.deleteLocked(key, s.mu.revision+1))
 	}

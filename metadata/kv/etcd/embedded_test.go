@@ -18,7 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/metadatatest"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // openInChild names the directory that a child process of a test opens: etcd
@@ -69,10 +70,10 @@ func closeStore(t *testing.T, s *Store) {
 }
 
 func TestEmbeddedConforms(t *testing.T) {
-	metadatatest.Run(t, func(t *testing.T) metadatatest.Instance {
+	kvtest.Run(t, func(t *testing.T) kvtest.Instance {
 		t.Helper()
 		s := openEmbedded(t, t.TempDir())
-		return metadatatest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
+		return kvtest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
 			t.Helper()
 			if _, err := s.client.Compact(t.Context(), revision); err != nil {
 				t.Fatal(err)
@@ -84,15 +85,15 @@ func TestEmbeddedConforms(t *testing.T) {
 func TestEmbeddedKeepsWhatWasWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "etcd")
 	s := openEmbedded(t, dir)
-	revision, err := s.Txn(t.Context(), nil, metadata.Put("a", []byte("1")))
+	revision, err := s.Txn(t.Context(), nil, kv.Put("a", []byte("1")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, s)
 	s = openEmbedded(t, dir)
-	kv, err := s.Get(t.Context(), "a")
-	if err != nil || string(kv.Value) != "1" || kv.ModRevision != revision {
-		t.Errorf("%+v, %v", kv, err)
+	pair, err := s.Get(t.Context(), "a")
+	if err != nil || string(pair.Value) != "1" || pair.ModRevision != revision {
+		t.Errorf("%+v, %v", pair, err)
 	}
 }
 
@@ -106,7 +107,7 @@ func TestEmbeddedStartsFastAndQuietly(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("started on %s in %v", what, time.Since(begin))
-		if _, err = s.Txn(t.Context(), nil, metadata.Put("a", nil)); err != nil {
+		if _, err = s.Txn(t.Context(), nil, kv.Put("a", nil)); err != nil {
 			t.Error(err)
 		}
 		begin = time.Now()
@@ -248,7 +249,7 @@ type broker struct {
 }
 
 // open starts a broker's parts and returns when it is the controller.
-func open(t *testing.T, s metadata.Store) *broker {
+func open(t *testing.T, s kv.Store) *broker {
 	t.Helper()
 	b := &broker{follower: metadata.NewFollower(metadata.FollowerOptions{Store: s, Logger: testLogger(t)})}
 	b.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s, Follower: b.follower, Now: time.Now})
@@ -290,11 +291,11 @@ func (b *broker) wait(t *testing.T, ok func(*metadata.Image) bool) *metadata.Ima
 
 // crashStore stops writing when its process "crashes".
 type crashStore struct {
-	metadata.Store
+	kv.Store
 	crashed atomic.Bool
 }
 
-func (s *crashStore) Txn(ctx context.Context, cs []metadata.Comparison, ops ...metadata.Op) (int64, error) {
+func (s *crashStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) (int64, error) {
 	if s.crashed.Load() {
 		return 0, errors.New("crashed")
 	}
@@ -355,7 +356,7 @@ func TestDamagedFilesAreSaidInOneLine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := openEmbedded(t, dir)
-			if _, err := s.Txn(t.Context(), nil, metadata.Put("a", nil)); err != nil {
+			if _, err := s.Txn(t.Context(), nil, kv.Put("a", nil)); err != nil {
 				t.Fatal(err)
 			}
 			closeStore(t, s)

@@ -9,15 +9,15 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // describe describes the quorum as soon as all of a number of voters are caught up with the leader, and fails if they never are.
-func describe(t *testing.T, s *Store, voters int) metadata.Quorum {
+func describe(t *testing.T, s *Store, voters int) kv.Quorum {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		q, err := s.DescribeQuorum(t.Context())
-		if err != nil && !errors.Is(err, metadata.ErrUnavailable) {
+		if err != nil && !errors.Is(err, kv.ErrUnavailable) {
 			t.Fatal(err)
 		}
 		caughtUp := 0
@@ -45,7 +45,7 @@ func TestQuorumOfTheOnlyMember(t *testing.T) {
 	if before.LeaderID != 7 || before.Voters[0].ID != 7 || len(before.Voters[0].Endpoints) != 0 || before.Epoch <= 0 {
 		t.Errorf("%+v", before)
 	}
-	if _, err = s.Txn(t.Context(), nil, metadata.Put("k", nil)); err != nil {
+	if _, err = s.Txn(t.Context(), nil, kv.Put("k", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if after := describe(t, s, 1); after.HighWatermark <= before.HighWatermark || after.Voters[0].LogEndOffset != after.HighWatermark {
@@ -92,7 +92,7 @@ func TestQuorumOfThree(t *testing.T) {
 	last := describe(t, m.stores[0], 3)
 	stop(2)
 	stopped := time.Now()
-	if _, err := m.stores[0].Txn(t.Context(), nil, metadata.Put("k", nil)); err != nil && !errors.Is(err, metadata.ErrUnavailable) {
+	if _, err := m.stores[0].Txn(t.Context(), nil, kv.Put("k", nil)); err != nil && !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; {
@@ -111,7 +111,7 @@ func TestQuorumOfThree(t *testing.T) {
 	stop(1)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if q, err := m.stores[0].DescribeQuorum(ctx); !errors.Is(err, metadata.ErrUnavailable) {
+	if q, err := m.stores[0].DescribeQuorum(ctx); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("without a majority: %+v, %v", q, err)
 	}
 }
@@ -136,7 +136,7 @@ func TestMemberThatLagsIsNotCaughtUp(t *testing.T) {
 	if q.LeaderID != 1 || q.Epoch != 7 || q.HighWatermark != 203 || len(q.Voters) != 4 || len(q.Learners) != 1 || q.Learners[0].ID != 5 {
 		t.Fatalf("%+v", q)
 	}
-	for i, want := range []metadata.QuorumMember{{ID: 1, LogEndOffset: 203}, {ID: 2, LogEndOffset: 199, LastCaughtUp: once}, {ID: 3, LogEndOffset: 200, LastCaughtUp: at}, {ID: 4, LogEndOffset: -1}} {
+	for i, want := range []kv.QuorumMember{{ID: 1, LogEndOffset: 203}, {ID: 2, LogEndOffset: 199, LastCaughtUp: once}, {ID: 3, LogEndOffset: 200, LastCaughtUp: at}, {ID: 4, LogEndOffset: -1}} {
 		v := q.Voters[i]
 		if v.ID != want.ID || v.LogEndOffset != want.LogEndOffset || i > 0 && !v.LastCaughtUp.Equal(want.LastCaughtUp) || i == 0 && v.LastCaughtUp.Before(at) || v.LastFetch.IsZero() != (i == 3) {
 			t.Errorf("%+v, not %+v", v, want)

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // TestErrorsOfEtcd goes through what etcd answers while it changes its leader or is overloaded, each as it comes from a
@@ -33,20 +33,20 @@ func TestErrorsOfEtcd(t *testing.T) {
 	}
 	for name, err := range unavailable {
 		for _, e := range []error{err, rpctypes.Error(err)} {
-			if got := new(Store).wrap(t.Context(), e, "get a"); !errors.Is(got, metadata.ErrUnavailable) {
+			if got := new(Store).wrap(t.Context(), e, "get a"); !errors.Is(got, kv.ErrUnavailable) {
 				t.Errorf("%s: %v is not ErrUnavailable", name, got)
 			}
 		}
 	}
 	for want, err := range map[error]error{
-		metadata.ErrCompacted: rpctypes.ErrGRPCCompacted, metadata.ErrLeaseNotFound: rpctypes.ErrGRPCLeaseNotFound, metadata.ErrNoSpace: rpctypes.ErrGRPCNoSpace,
+		kv.ErrCompacted: rpctypes.ErrGRPCCompacted, kv.ErrLeaseNotFound: rpctypes.ErrGRPCLeaseNotFound, kv.ErrNoSpace: rpctypes.ErrGRPCNoSpace,
 	} {
-		if got := new(Store).wrap(t.Context(), rpctypes.Error(err), "get a"); !errors.Is(got, want) || errors.Is(got, metadata.ErrUnavailable) {
+		if got := new(Store).wrap(t.Context(), rpctypes.Error(err), "get a"); !errors.Is(got, want) || errors.Is(got, kv.ErrUnavailable) {
 			t.Errorf("%v is not %v", got, want)
 		}
 	}
 	for _, err := range []error{rpctypes.ErrGRPCPermissionDenied, rpctypes.ErrGRPCAuthFailed, rpctypes.ErrGRPCRequestTooLarge, rpctypes.ErrGRPCCorrupt} {
-		if got := new(Store).wrap(t.Context(), rpctypes.Error(err), "get a"); errors.Is(got, metadata.ErrUnavailable) {
+		if got := new(Store).wrap(t.Context(), rpctypes.Error(err), "get a"); errors.Is(got, kv.ErrUnavailable) {
 			t.Errorf("%v is worth a retry", got)
 		}
 	}

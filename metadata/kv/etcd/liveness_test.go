@@ -14,7 +14,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // gate passes connections on to an address; while it is shut they stay open and nothing goes through, as if the process
@@ -152,11 +152,11 @@ func TestFrozenMemberIsLeft(t *testing.T) {
 		began := time.Now()
 		for {
 			err := call()
-			if err == nil || errors.Is(err, metadata.ErrConflict) {
+			if err == nil || errors.Is(err, kv.ErrConflict) {
 				t.Logf("%s after %v", what, time.Since(began))
 				return
 			}
-			if !errors.Is(err, metadata.ErrUnavailable) || time.Since(began) > limit {
+			if !errors.Is(err, kv.ErrUnavailable) || time.Since(began) > limit {
 				t.Fatalf("%s: %v after %v", what, err, time.Since(began))
 			}
 		}
@@ -167,7 +167,7 @@ func TestFrozenMemberIsLeft(t *testing.T) {
 		key := fmt.Sprintf("n/%d", n)
 		n++
 		insist(what, func() error {
-			_, err := by.Txn(ctx, []metadata.Comparison{metadata.Absent(key)}, metadata.Put(key, nil))
+			_, err := by.Txn(ctx, []kv.Comparison{kv.Absent(key)}, kv.Put(key, nil))
 			return err
 		})
 		began := time.Now()
@@ -201,7 +201,7 @@ func TestFrozenMemberComesBack(t *testing.T) {
 	g := newGate(t, address)
 	s := openExternal(t, Options{Endpoints: []string{g.listener.Addr().String()}, RequestTimeout: memberTimeout})
 	g.shut()
-	if _, err := s.Txn(t.Context(), nil, metadata.Put("a", nil)); !errors.Is(err, metadata.ErrUnavailable) {
+	if _, err := s.Txn(t.Context(), nil, kv.Put("a", nil)); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("a write at a frozen member: %v", err)
 	}
 	g.release()
@@ -210,7 +210,7 @@ func TestFrozenMemberComesBack(t *testing.T) {
 		if err == nil {
 			return
 		}
-		if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+		if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
 			t.Fatal(err)
 		}
 	}
@@ -257,11 +257,11 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 	put := func(key string) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); ; {
-			_, err := m.stores[2].Txn(ctx, nil, metadata.Put(key, nil))
+			_, err := m.stores[2].Txn(ctx, nil, kv.Put(key, nil))
 			if err == nil {
 				return
 			}
-			if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+			if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
 				t.Fatal(err)
 			}
 		}
@@ -321,7 +321,7 @@ func TestWatchGoesOnWithoutALeader(t *testing.T) {
 			}
 		}
 	})
-	if _, err = m.stores[0].Txn(ctx, nil, metadata.Put("n/1", nil)); err != nil {
+	if _, err = m.stores[0].Txn(ctx, nil, kv.Put("n/1", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-seen; got != "n/1" {
@@ -344,11 +344,11 @@ func TestWatchGoesOnWithoutALeader(t *testing.T) {
 		t.FailNow()
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		_, err = m.stores[1].Txn(ctx, nil, metadata.Put("n/2", nil))
+		_, err = m.stores[1].Txn(ctx, nil, kv.Put("n/2", nil))
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+		if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
 			t.Fatal(err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // fill writes until there is no space left, and returns how many keys it wrote.
@@ -14,11 +14,11 @@ func fill(t *testing.T, s *Store, key func(n int) string) int {
 	t.Helper()
 	value := make([]byte, 500_000)
 	for n := range 1000 {
-		_, err := s.Txn(t.Context(), nil, metadata.Put(key(n), value))
-		if errors.Is(err, metadata.ErrNoSpace) {
+		_, err := s.Txn(t.Context(), nil, kv.Put(key(n), value))
+		if errors.Is(err, kv.ErrNoSpace) {
 			return n
 		}
-		if err != nil && !errors.Is(err, metadata.ErrUnavailable) {
+		if err != nil && !errors.Is(err, kv.ErrUnavailable) {
 			t.Fatal(err)
 		}
 	}
@@ -30,11 +30,11 @@ func fill(t *testing.T, s *Store, key func(n int) string) int {
 func writes(t *testing.T, s *Store) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		_, err := s.Txn(t.Context(), nil, metadata.Put("after", []byte("value")))
+		_, err := s.Txn(t.Context(), nil, kv.Put("after", []byte("value")))
 		if err == nil {
 			return
 		}
-		if !errors.Is(err, metadata.ErrNoSpace) && !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+		if !errors.Is(err, kv.ErrNoSpace) && !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
 			t.Fatal(err)
 		}
 	}
@@ -55,7 +55,7 @@ func TestFullDatabaseMakesRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeStore(t, s)
-	if _, err = s.Txn(t.Context(), nil, metadata.DeletePrefix("many/")); err != nil {
+	if _, err = s.Txn(t.Context(), nil, kv.DeletePrefix("many/")); err != nil {
 		t.Fatalf("delete %d keys: %v", n, err)
 	}
 	writes(t, s)

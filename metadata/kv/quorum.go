@@ -1,11 +1,14 @@
-package metadata
+package kv
 
 import "time"
+
+// NoLeader stands where the id of the leading member would be and none leads.
+const NoLeader int32 = -1
 
 // Quorum is what the store's members say of their own replication. Offsets are
 // indexes of the store's replicated log, which are not revisions.
 type Quorum struct {
-	LeaderID      int32 // the id of the member that leads
+	LeaderID      int32 // the id of the member that leads, or NoLeader
 	Epoch         int64 // grows with every election of a leader
 	HighWatermark int64 // what is committed
 	Voters        []QuorumMember

@@ -14,7 +14,7 @@ import (
 
 	"go.etcd.io/etcd/server/v3/storage/wal"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // TestBlankMemberBeginsNothingWithOneThatLags loses the disk of a member while a second one lacks what the first and the third have
@@ -38,8 +38,8 @@ func TestBlankMemberBeginsNothingWithOneThatLags(t *testing.T) {
 	all.Go(func() { // first, when nobody answers
 		s, err := m.try(ctx, t, 0, func(o *EmbeddedOptions) { o.Waits = func(string) { waiting.Store(true) } })
 		if err == nil {
-			kv, getErr := s.Get(ctx, "kept")
-			t.Errorf("a cluster began again: it has %q, %v", kv.Value, getErr)
+			pair, getErr := s.Get(ctx, "kept")
+			t.Errorf("a cluster began again: it has %q, %v", pair.Value, getErr)
 			closeStore(t, s)
 		}
 	})
@@ -175,11 +175,11 @@ func (m *members) noneFounds(t *testing.T, reason string, change func(i int, o *
 func write(t *testing.T, s *Store, key string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		_, err := s.Txn(t.Context(), nil, metadata.Put(key, []byte("value")))
+		_, err := s.Txn(t.Context(), nil, kv.Put(key, []byte("value")))
 		if err == nil {
 			return
 		}
-		if !errors.Is(err, metadata.ErrUnavailable) || time.Now().After(deadline) {
+		if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
 			t.Fatal(err)
 		}
 	}

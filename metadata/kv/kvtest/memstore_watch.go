@@ -1,4 +1,4 @@
-package metadata
+package kvtest
 
 import (
 	"context"
@@ -6,19 +6,21 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Watch implements Store. It runs on the caller's goroutine alone.
-func (s *MemStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[Batch, error] {
-	return func(yield func(Batch, error) bool) {
+func (s *MemStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
 		for {
 			batch, changed, err := s.since(from)
 			if err != nil {
-				yield(Batch{}, fmt.Errorf("watch %s from revision %d: %w", prefix, from, err))
+				yield(kv.Batch{}, fmt.Errorf("watch %s from revision %d: %w", prefix, from, err))
 				return
 			}
 			from = max(from, batch.Revision+1)
-			batch.Events = slices.DeleteFunc(batch.Events, func(e Event) bool {
+			batch.Events = slices.DeleteFunc(batch.Events, func(e kv.Event) bool {
 				return !strings.HasPrefix(e.Key, prefix)
 			})
 			if len(batch.Events) > 0 {
@@ -32,7 +34,7 @@ func (s *MemStore) Watch(ctx context.Context, prefix string, from int64) iter.Se
 			}
 			select {
 			case <-ctx.Done():
-				yield(Batch{}, fmt.Errorf("watch %s: %w", prefix, ctx.Err()))
+				yield(kv.Batch{}, fmt.Errorf("watch %s: %w", prefix, ctx.Err()))
 				return
 			case <-changed:
 			}
@@ -42,16 +44,16 @@ func (s *MemStore) Watch(ctx context.Context, prefix string, from int64) iter.Se
 
 // since returns a copy of the history from a revision on, and a channel that is
 // closed when there is more.
-func (s *MemStore) since(from int64) (Batch, <-chan struct{}, error) {
+func (s *MemStore) since(from int64) (kv.Batch, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.mu.closed:
-		return Batch{}, nil, ErrClosed
+		return kv.Batch{}, nil, kv.ErrClosed
 	case from <= s.mu.compacted:
-		return Batch{}, nil, fmt.Errorf("%w: the oldest is %d", ErrCompacted, s.mu.compacted+1)
+		return kv.Batch{}, nil, fmt.Errorf("%w: the oldest is %d", kv.ErrCompacted, s.mu.compacted+1)
 	}
-	var all Batch
+	var all kv.Batch
 	for _, b := range s.mu.history {
 		if b.Revision >= from {
 			all.Revision = b.Revision
@@ -72,5 +74,5 @@ func (s *MemStore) Compact(revision int64) {
 
 func (s *MemStore) compactLocked(revision int64) {
 	s.mu.compacted = max(s.mu.compacted, revision)
-	s.mu.history = slices.DeleteFunc(s.mu.history, func(b Batch) bool { return b.Revision <= revision })
+	s.mu.history = slices.DeleteFunc(s.mu.history, func(b kv.Batch) bool { return b.Revision <= revision })
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // lose closes a member and takes its files.
@@ -28,16 +28,16 @@ func (m *members) hasEverything(t *testing.T, i, without int) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	kv, err := m.stores[i].Get(t.Context(), "kept")
-	if err != nil || string(kv.Value) != "value" {
-		t.Fatalf("%+v, %v", kv, err)
+	pair, err := m.stores[i].Get(t.Context(), "kept")
+	if err != nil || string(pair.Value) != "value" {
+		t.Fatalf("%+v, %v", pair, err)
 	}
 	closeStore(t, m.stores[without])
 	m.stores[without] = nil
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
-		if _, err = m.stores[i].Txn(ctx, nil, metadata.Put("after", []byte("value"))); err == nil {
+		if _, err = m.stores[i].Txn(ctx, nil, kv.Put("after", []byte("value"))); err == nil {
 			return
 		}
 		if ctx.Err() != nil {
@@ -52,7 +52,7 @@ func TestMemberWithoutItsFilesJoinsAgain(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	if _, err := m.stores[0].Txn(t.Context(), nil, metadata.Put("kept", []byte("value"))); err != nil {
+	if _, err := m.stores[0].Txn(t.Context(), nil, kv.Put("kept", []byte("value"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range []int{0, 2} {
@@ -76,7 +76,7 @@ func TestMemberWhoseReturnWasBrokenOff(t *testing.T) {
 		if t.Failed() {
 			t.FailNow()
 		}
-		if _, err := m.stores[0].Txn(t.Context(), nil, metadata.Put("kept", []byte("value"))); err != nil {
+		if _, err := m.stores[0].Txn(t.Context(), nil, kv.Put("kept", []byte("value"))); err != nil {
 			t.Fatal(err)
 		}
 		old := uint64(m.stores[2].member.MemberID())

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/security/securitytest"
 )
 
@@ -34,7 +34,7 @@ func TestMembersOverTLS(t *testing.T) {
 	}
 	client := openExternal(t, Options{Endpoints: endpoints, Brokers: true, TLS: loaded(t, ca, ca.Issue(t))})
 	for i, s := range []*Store{m.stores[0], m.stores[1], m.stores[2], client} {
-		if _, err := s.Txn(t.Context(), nil, metadata.Put("a", []byte{byte(i)})); err != nil {
+		if _, err := s.Txn(t.Context(), nil, kv.Put("a", []byte{byte(i)})); err != nil {
 			t.Fatalf("store %d: %v", i, err)
 		}
 		q, err := s.DescribeQuorum(t.Context())
@@ -70,7 +70,7 @@ func TestMembersOverTLS(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err = m.stores[2].Txn(ctx, nil, metadata.Put("a", nil)); err != nil {
+	if _, err = m.stores[2].Txn(ctx, nil, kv.Put("a", nil)); err != nil {
 		t.Error(err)
 	}
 }

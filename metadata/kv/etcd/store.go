@@ -15,10 +15,10 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 
 	"github.com/varvelog/varve/backoff"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Store is a metadata.Store on etcd.
+// Store is a kv.Store on etcd.
 type Store struct {
 	client  *clientv3.Client
 	root    string // of the cluster's keys, with a slash at the end
@@ -70,8 +70,8 @@ func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, cancel
 }
 
-// Get implements metadata.Store.
-func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
+// Get implements kv.Store.
+func (s *Store) Get(ctx context.Context, key string) (kv.Pair, error) {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	since := s.history.newest()
@@ -80,31 +80,31 @@ func (s *Store) Get(ctx context.Context, key string) (metadata.KV, error) {
 		err = s.answered(r.Header, since)
 	}
 	if err != nil {
-		return metadata.KV{}, s.wrap(ctx, err, "get "+key)
+		return kv.Pair{}, s.wrap(ctx, err, "get "+key)
 	}
 	if len(r.Kvs) == 0 {
-		return metadata.KV{Key: key}, nil
+		return kv.Pair{Key: key}, nil
 	}
 	return s.kv(r.Kvs[0]), nil
 }
 
-// List implements metadata.Store.
-func (s *Store) List(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+// List implements kv.Store.
+func (s *Store) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	for attempt := 1; ; attempt++ {
 		kvs, revision, err := s.list(ctx, prefix)
 		if err == nil {
 			return kvs, revision, nil
 		}
-		if attempt == listAttempts || !errors.Is(err, metadata.ErrCompacted) {
+		if attempt == listAttempts || !errors.Is(err, kv.ErrCompacted) {
 			return nil, 0, err
 		}
 	}
 }
 
 // list reads all pages as of the revision at which the first was read.
-func (s *Store) list(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+func (s *Store) list(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	from, end := s.root+prefix, clientv3.GetPrefixRangeEnd(s.root+prefix)
-	var kvs []metadata.KV
+	var kvs []kv.Pair
 	var revision int64
 	for {
 		r, err := s.page(ctx, from, end, revision)
@@ -113,10 +113,10 @@ func (s *Store) list(ctx context.Context, prefix string) ([]metadata.KV, int64, 
 		}
 		if revision == 0 {
 			revision = r.Header.Revision
-			kvs = make([]metadata.KV, 0, r.Count)
+			kvs = make([]kv.Pair, 0, r.Count)
 		}
-		for _, kv := range r.Kvs {
-			kvs = append(kvs, s.kv(kv))
+		for _, pair := range r.Kvs {
+			kvs = append(kvs, s.kv(pair))
 		}
 		if !r.More {
 			return kvs, revision, nil
@@ -142,20 +142,20 @@ func (s *Store) page(ctx context.Context, from, end string, revision int64) (*cl
 	return r, nil
 }
 
-// Txn implements metadata.Store.
-func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops ...metadata.Op) (int64, error) {
+// Txn implements kv.Store.
+func (s *Store) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...kv.Op) (int64, error) {
 	cmps := make([]clientv3.Cmp, len(comparisons))
 	for i, c := range comparisons {
 		key := s.root + c.Key
 		switch c.Target {
-		case metadata.TargetCreateRevision:
+		case kv.TargetCreateRevision:
 			cmps[i] = clientv3.Compare(clientv3.CreateRevision(key), "=", c.Revision)
-		case metadata.TargetModRevision:
+		case kv.TargetModRevision:
 			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), "=", c.Revision)
-		case metadata.TargetValue:
+		case kv.TargetValue:
 			cmps[i] = clientv3.Compare(clientv3.Value(key), "=", c.Value)
 		default:
-			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, metadata.ErrConflict)
+			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, kv.ErrConflict)
 		}
 	}
 	then := make([]clientv3.Op, len(ops))
@@ -164,11 +164,11 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 		switch {
 		case op.Key == "":
 			return 0, errors.New("write: a key is empty")
-		case op.Kind == metadata.OpPut:
+		case op.Kind == kv.OpPut:
 			then[i] = clientv3.OpPut(key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
-		case op.Kind == metadata.OpDelete:
+		case op.Kind == kv.OpDelete:
 			then[i] = clientv3.OpDelete(key)
-		case op.Kind == metadata.OpDeletePrefix:
+		case op.Kind == kv.OpDeletePrefix:
 			then[i] = clientv3.OpDelete(key, clientv3.WithPrefix())
 		default:
 			return 0, fmt.Errorf("write %s: unknown operation %d", op.Key, op.Kind)
@@ -185,13 +185,13 @@ func (s *Store) Txn(ctx context.Context, comparisons []metadata.Comparison, ops 
 		return 0, s.wrap(ctx, err, "write "+about(comparisons, ops))
 	}
 	if !r.Succeeded {
-		return 0, fmt.Errorf("write %s: %w", about(comparisons, ops), metadata.ErrConflict)
+		return 0, fmt.Errorf("write %s: %w", about(comparisons, ops), kv.ErrConflict)
 	}
 	return r.Header.Revision, nil
 }
 
 // about names a transaction in errors by its first key.
-func about(comparisons []metadata.Comparison, ops []metadata.Op) string {
+func about(comparisons []kv.Comparison, ops []kv.Op) string {
 	switch {
 	case len(ops) > 0:
 		return ops[0].Key
@@ -202,11 +202,11 @@ func about(comparisons []metadata.Comparison, ops []metadata.Op) string {
 	}
 }
 
-// Watch implements metadata.Store. A member that has lost its leader ends the
+// Watch implements kv.Store. A member that has lost its leader ends the
 // watches of its clients: they are begun again where they were, perhaps at
 // another member, unless that goes wrong for as long as a request may take.
-func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
-	return func(yield func(metadata.Batch, error) bool) {
+func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
 		w := watch{prefix: prefix, from: from, alive: time.Now()}
 		pause := backoff.Backoff{Min: watchPause, Max: watchPause}
 		for {
@@ -214,8 +214,8 @@ func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[
 			if err == nil {
 				return // the caller has left the loop
 			}
-			if !errors.Is(err, metadata.ErrUnavailable) || s.closed.Load() || time.Since(w.alive) > s.timeout {
-				yield(metadata.Batch{}, err)
+			if !errors.Is(err, kv.ErrUnavailable) || s.closed.Load() || time.Since(w.alive) > s.timeout {
+				yield(kv.Batch{}, err)
 				return
 			}
 			pause.Sleep(ctx) // once that has ended, the next attempt says so
@@ -235,7 +235,7 @@ type watch struct {
 
 // watch yields changes until the stream ends, and returns why, or nil when yield
 // asks for no more.
-func (s *Store) watch(ctx context.Context, w *watch, yield func(metadata.Batch, error) bool) error {
+func (s *Store) watch(ctx context.Context, w *watch, yield func(kv.Batch, error) bool) error {
 	// The inner context ends the watch when the caller leaves the loop. A member
 	// that has lost its leader must not keep its watchers waiting.
 	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
@@ -285,17 +285,17 @@ func (s *Store) ended(ctx context.Context, what string) error {
 	return s.wrap(ctx, err, what)
 }
 
-func (s *Store) batch(events []*clientv3.Event) metadata.Batch {
-	b := metadata.Batch{Events: make([]metadata.Event, len(events))}
+func (s *Store) batch(events []*clientv3.Event) kv.Batch {
+	b := kv.Batch{Events: make([]kv.Event, len(events))}
 	for i, e := range events {
-		b.Events[i] = metadata.Event{KV: s.kv(e.Kv), Deleted: e.Type == mvccpb.Event_DELETE}
+		b.Events[i] = kv.Event{Pair: s.kv(e.Kv), Deleted: e.Type == mvccpb.Event_DELETE}
 	}
 	b.Revision = b.Events[len(events)-1].ModRevision
 	return b
 }
 
-// Grant implements metadata.Store.
-func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID, error) {
+// Grant implements kv.Store.
+func (s *Store) Grant(ctx context.Context, ttl time.Duration) (kv.LeaseID, error) {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	seconds := (ttl + time.Second - 1) / time.Second
@@ -307,12 +307,12 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID,
 	if err != nil {
 		return 0, s.wrap(ctx, err, "grant a lease")
 	}
-	return metadata.LeaseID(r.ID), nil
+	return kv.LeaseID(r.ID), nil
 }
 
-// KeepAlive implements metadata.Store. A broker calls it every few seconds: by it
+// KeepAlive implements kv.Store. A broker calls it every few seconds: by it
 // every broker notices within that time that etcd went back.
-func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
+func (s *Store) KeepAlive(ctx context.Context, lease kv.LeaseID) error {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	r, err := s.client.KeepAliveOnce(ctx, clientv3.LeaseID(lease))
@@ -325,12 +325,12 @@ func (s *Store) KeepAlive(ctx context.Context, lease metadata.LeaseID) error {
 	return nil
 }
 
-// Revoke implements metadata.Store.
-func (s *Store) Revoke(ctx context.Context, lease metadata.LeaseID) error {
+// Revoke implements kv.Store.
+func (s *Store) Revoke(ctx context.Context, lease kv.LeaseID) error {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	if _, err := s.client.Revoke(ctx, clientv3.LeaseID(lease)); err != nil {
-		if err = s.wrap(ctx, err, "revoke a lease"); !errors.Is(err, metadata.ErrLeaseNotFound) {
+		if err = s.wrap(ctx, err, "revoke a lease"); !errors.Is(err, kv.ErrLeaseNotFound) {
 			return err
 		}
 	}
@@ -338,7 +338,7 @@ func (s *Store) Revoke(ctx context.Context, lease metadata.LeaseID) error {
 	return nil
 }
 
-// Close implements metadata.Store. An embedded server is stopped.
+// Close implements kv.Store. An embedded server is stopped.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil
@@ -356,9 +356,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
-func (s *Store) kv(kv *mvccpb.KeyValue) metadata.KV {
-	return metadata.KV{
-		Key: strings.TrimPrefix(string(kv.Key), s.root), Value: kv.Value,
-		CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision, Lease: metadata.LeaseID(kv.Lease),
+func (s *Store) kv(pair *mvccpb.KeyValue) kv.Pair {
+	return kv.Pair{
+		Key: strings.TrimPrefix(string(pair.Key), s.root), Value: pair.Value,
+		CreateRevision: pair.CreateRevision, ModRevision: pair.ModRevision, Lease: kv.LeaseID(pair.Lease),
 	}
 }

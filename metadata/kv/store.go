@@ -1,4 +1,4 @@
-package metadata
+package kv
 
 import (
 	"context"
@@ -7,12 +7,12 @@ import (
 )
 
 // Store is the seam to the place that holds the cluster's state. Every key is
-// relative to the root of one cluster ("topics/orders"), so that nobody but
-// the store knows where that root is.
+// relative to the root of one cluster ("topics/orders"), so that only the store
+// knows where that root is.
 //
 // Revisions are those of etcd: one number for the whole store that grows with
 // every transaction that changes something; all keys that one transaction
-// changes get the same revision. metadatatest holds the conformance suite.
+// changes get the same revision. kvtest holds the conformance suite.
 //
 // A store notices that its history is not the one any more that it has shown, by
 // the revision of any answer. From then on every call returns ErrWentBack, and
@@ -21,13 +21,13 @@ import (
 // Every call ends when ctx does. A call that the store did not answer in time
 // returns ErrUnavailable; if it was a write, it may have happened.
 type Store interface {
-	// Get reads one key. A key that does not exist is not an error: its KV has
-	// the key, no value and a ModRevision of zero (see KV.Exists).
-	Get(ctx context.Context, key string) (KV, error)
+	// Get reads one key. A key that does not exist is not an error: its Pair
+	// has the key, no value and a ModRevision of zero (see Pair.Exists).
+	Get(ctx context.Context, key string) (Pair, error)
 
 	// List reads all keys that begin with prefix, in ascending order, as of one
 	// revision, which it returns. It reads page by page inside.
-	List(ctx context.Context, prefix string) ([]KV, int64, error)
+	List(ctx context.Context, prefix string) ([]Pair, int64, error)
 
 	// Txn applies all ops atomically if all comparisons hold and returns the
 	// revision of the store after it; otherwise it writes nothing and returns
@@ -66,8 +66,8 @@ const MaxTxnOps = 120
 // LeaseID names a lease of the store. Zero is no lease.
 type LeaseID int64
 
-// KV is one key with its value and its history.
-type KV struct {
+// Pair is one key with its value and its history.
+type Pair struct {
 	Key            string
 	Value          []byte // read only
 	CreateRevision int64  // the revision that created this incarnation of the key
@@ -76,11 +76,11 @@ type KV struct {
 }
 
 // Exists tells whether the key was there.
-func (kv KV) Exists() bool { return kv.ModRevision != 0 }
+func (pair Pair) Exists() bool { return pair.ModRevision != 0 }
 
 // Event is one change of one key.
 type Event struct {
-	KV
+	Pair
 	// Deleted says that the key went away at ModRevision; there is no value.
 	Deleted bool
 }

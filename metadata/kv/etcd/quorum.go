@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // statusTimeout bounds how long a member may take to tell its status.
@@ -52,28 +52,28 @@ func ofBrokers(m *etcdserverpb.Member) int32 {
 }
 
 // elsewhere is the id of a member that runs in no broker.
-func elsewhere(m *etcdserverpb.Member) int32 { return metadata.ExternalMemberID(m.ID) }
+func elsewhere(m *etcdserverpb.Member) int32 { return kv.ExternalMemberID(m.ID) }
 
 // question asks one member for its status.
 type question func(context.Context) (*clientv3.StatusResponse, error)
 
 // DescribeQuorum asks all members how far they are. A member that does not
 // answer in time is described as this store last saw it. Without a leader that a
-// majority follows it is metadata.ErrUnavailable.
+// majority follows it is kv.ErrUnavailable.
 //
 // All are asked twice: who has by the second answer what the leader had at the
 // first was caught up before that.
-func (s *Store) DescribeQuorum(ctx context.Context) (metadata.Quorum, error) {
+func (s *Store) DescribeQuorum(ctx context.Context) (kv.Quorum, error) {
 	const what = "describe the members of etcd"
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
 	list, err := s.client.MemberList(ctx)
 	if err != nil {
-		return metadata.Quorum{}, s.wrap(ctx, err, what)
+		return kv.Quorum{}, s.wrap(ctx, err, what)
 	}
 	questions, done, err := s.questions(list.Members)
 	if err != nil {
-		return metadata.Quorum{}, fmt.Errorf("%s: %w", what, err)
+		return kv.Quorum{}, fmt.Errorf("%s: %w", what, err)
 	}
 	defer done()
 	began := time.Now()
@@ -81,7 +81,7 @@ func (s *Store) DescribeQuorum(ctx context.Context) (metadata.Quorum, error) {
 	after, _ := ask(ctx, questions)
 	leader, term := leaderOf(after)
 	if leader == 0 {
-		return metadata.Quorum{}, fmt.Errorf("%s: none that answers has a leader: %w", what, metadata.ErrUnavailable)
+		return kv.Quorum{}, fmt.Errorf("%s: none that answers has a leader: %w", what, kv.ErrUnavailable)
 	}
 	mark, known := before[leader]
 	s.quorum.note(after, func(index uint64) bool { return known && index >= mark.RaftIndex }, began)
@@ -176,8 +176,8 @@ func (q *quorum) note(statuses map[uint64]*clientv3.StatusResponse, enough func(
 }
 
 // describe puts together what is known of the members.
-func (s *Store) describe(members []*etcdserverpb.Member, leader, term uint64) metadata.Quorum {
-	d := metadata.Quorum{LeaderID: metadata.NoBroker, Epoch: int64(term)}
+func (s *Store) describe(members []*etcdserverpb.Member, leader, term uint64) kv.Quorum {
+	d := kv.Quorum{LeaderID: kv.NoLeader, Epoch: int64(term)}
 	s.quorum.mu.Lock()
 	defer s.quorum.mu.Unlock()
 	for _, m := range members {
@@ -187,7 +187,7 @@ func (s *Store) describe(members []*etcdserverpb.Member, leader, term uint64) me
 		}
 		// The leader is the first to know what is committed, and may be the one that is silent.
 		d.HighWatermark = max(d.HighWatermark, seen.index)
-		described := metadata.QuorumMember{
+		described := kv.QuorumMember{
 			ID: s.quorum.id(m), LogEndOffset: seen.index, LastFetch: seen.fetched, LastCaughtUp: seen.caughtUp,
 		}
 		for _, endpoint := range m.ClientURLs {
@@ -207,7 +207,7 @@ func (s *Store) describe(members []*etcdserverpb.Member, leader, term uint64) me
 			d.Voters[i].LogEndOffset = d.HighWatermark
 		}
 	}
-	byID := func(a, b metadata.QuorumMember) int { return cmp.Compare(a.ID, b.ID) }
+	byID := func(a, b kv.QuorumMember) int { return cmp.Compare(a.ID, b.ID) }
 	slices.SortFunc(d.Voters, byID)
 	slices.SortFunc(d.Learners, byID)
 	return d

@@ -17,8 +17,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 
-	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/metadatatest"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/security"
 	"github.com/varvelog/varve/security/securitytest"
 )
@@ -75,12 +75,12 @@ func openExternal(t *testing.T, o Options) *Store {
 
 func TestExternalConforms(t *testing.T) {
 	t.Parallel()
-	metadatatest.Run(t, func(t *testing.T) metadatatest.Instance {
+	kvtest.Run(t, func(t *testing.T) kvtest.Instance {
 		t.Helper()
 		address := freePort(t)
 		external(t, t.TempDir(), address, nil)
 		s := openExternal(t, Options{Endpoints: []string{address}})
-		return metadatatest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
+		return kvtest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
 			t.Helper()
 			if _, err := s.client.Compact(t.Context(), revision); err != nil {
 				t.Fatal(err)
@@ -98,7 +98,7 @@ func TestClustersDoNotSeeEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeStore(t, two) })
-	if _, err = one.Txn(t.Context(), nil, metadata.Put("a", nil)); err != nil {
+	if _, err = one.Txn(t.Context(), nil, kv.Put("a", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if kvs, _, listErr := two.List(t.Context(), ""); listErr != nil || len(kvs) != 0 {
@@ -110,7 +110,7 @@ func TestNobodyAnswers(t *testing.T) {
 	address := freePort(t)
 	_, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: 300 * time.Millisecond, Logger: testLogger(t)})
 	oneLine(t, err, address, "silent: "+address)
-	if !errors.Is(err, metadata.ErrUnavailable) {
+	if !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("Open = %v", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestStoreSurvivesARestartOfEtcd(t *testing.T) {
 	s := openExternal(t, Options{Endpoints: []string{address}, RequestTimeout: 500 * time.Millisecond})
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	from, err := s.Txn(ctx, nil, metadata.Put("w/a", nil))
+	from, err := s.Txn(ctx, nil, kv.Put("w/a", nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,18 +163,18 @@ func TestStoreSurvivesARestartOfEtcd(t *testing.T) {
 		t.Fatal(key)
 	}
 	kill()
-	if _, err = s.Get(ctx, "w/a"); !errors.Is(err, metadata.ErrUnavailable) {
+	if _, err = s.Get(ctx, "w/a"); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("Get without etcd: %v", err)
 	}
-	if _, err = s.Txn(ctx, nil, metadata.Put("w/lost", nil)); !errors.Is(err, metadata.ErrUnavailable) {
+	if _, err = s.Txn(ctx, nil, kv.Put("w/lost", nil)); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("Txn without etcd: %v", err)
 	}
 	external(t, dir, address, nil)
 	for {
-		if _, err = s.Txn(ctx, nil, metadata.Put("w/b", nil)); err == nil {
+		if _, err = s.Txn(ctx, nil, kv.Put("w/b", nil)); err == nil {
 			break
 		}
-		if !errors.Is(err, metadata.ErrUnavailable) {
+		if !errors.Is(err, kv.ErrUnavailable) {
 			t.Fatal(err)
 		}
 	}
@@ -213,12 +213,12 @@ func TestUserAndPassword(t *testing.T) {
 		}
 	}
 	s := openExternal(t, Options{Endpoints: []string{address}, User: "varve", Password: "password"})
-	if _, err := s.Txn(ctx, nil, metadata.Put("a", nil)); err != nil {
+	if _, err := s.Txn(ctx, nil, kv.Put("a", nil)); err != nil {
 		t.Error(err)
 	}
 	_, err := Open(ctx, Options{Endpoints: []string{address}, Cluster: "test", User: "varve", Password: "wrong", Logger: testLogger(t)})
 	oneLine(t, err, address, "invalid user ID or password")
-	if errors.Is(err, metadata.ErrUnavailable) {
+	if errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("a wrong password is not worth a retry: %v", err)
 	}
 	_, err = Open(ctx, Options{Endpoints: []string{address}, Cluster: "test", Logger: testLogger(t)})
@@ -242,7 +242,7 @@ func TestTLS(t *testing.T) {
 	external(t, t.TempDir(), address, &transport.TLSInfo{CertFile: shown.CertFile, KeyFile: shown.KeyFile, TrustedCAFile: ca.File, ClientCertAuth: true})
 	endpoints := []string{"https://" + address}
 	s := openExternal(t, Options{Endpoints: endpoints, TLS: loaded(t, ca, ca.Issue(t))})
-	if _, err := s.Txn(t.Context(), nil, metadata.Put("a", nil)); err != nil {
+	if _, err := s.Txn(t.Context(), nil, kv.Put("a", nil)); err != nil {
 		t.Error(err)
 	}
 	if q, err := s.DescribeQuorum(t.Context()); err != nil || len(q.Voters) != 1 || q.Voters[0].LogEndOffset < 0 {

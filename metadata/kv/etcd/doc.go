@@ -1,10 +1,10 @@
-// Package etcd implements metadata.Store on etcd: one that runs inside this
+// Package etcd implements kv.Store on etcd: one that runs inside this
 // process (OpenEmbedded), which is the only member and listens on no port at
 // all, or one of several members in as many brokers; or a cluster elsewhere
 // (Open), which may be that of other brokers.
 //
 // It owns the translation: keys get the cluster's root /varve/<cluster>/, errors
-// become those of package metadata, and every request gets a deadline. It knows
+// become those of package kv, and every request gets a deadline. It knows
 // nothing of what the keys mean.
 //
 // A member without files begins a cluster only if all others are blank as well,

@@ -14,7 +14,7 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/varvelog/varve/backoff"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // verdict is how a member without files begins.
@@ -104,7 +104,7 @@ func (m *Member) act(ctx context.Context, c *embed.Config, o EmbeddedOptions, an
 		return "", true, nil
 	case asks:
 		err = m.settle(ctx, c, own, o)
-		if !errors.Is(err, metadata.ErrUnavailable) {
+		if !errors.Is(err, kv.ErrUnavailable) {
 			return "", true, err
 		}
 		return "a majority of the other members of etcd, to let this one in again: " + what, false, nil
