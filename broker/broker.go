@@ -23,7 +23,7 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: metrics are kept but not published
 	Tracer     trace.Tracer          // of requests; nil: they are not traced
 
-	Cluster  cluster           // *metadata.Follower
+	Cluster  cluster           // *metadata.Loader
 	Admin    admin             // *metadata.Admin
 	Replicas replicas          // *replication.Manager
 	Groups   groupCoordinator  // *groups.Coordinator

@@ -150,7 +150,7 @@ func TestFindCoordinatorInEveryVersion(t *testing.T) {
 			keys = append(keys, "h")
 		}
 		answers := c.coordinators(findCoordinator(version, 0, keys...))
-		topic, ok := c.follower.Image().TopicByName("__consumer_offsets")
+		topic, ok := c.loader.Image().TopicByName("__consumer_offsets")
 		if !ok || len(topic.Partitions) != 3 || len(topic.Partitions[0].Replicas) != 2 { // as many replicas as there are brokers
 			t.Fatalf("v%d: %+v", version, topic)
 		}
@@ -180,7 +180,7 @@ func TestFindCoordinatorRefusals(t *testing.T) {
 			t.Errorf("%d: %+v %s", keyType, a, shown(a.ErrorMessage))
 		}
 	}
-	if c.follower.Image().TopicCount() != 0 {
+	if c.loader.Image().TopicCount() != 0 {
 		t.Error("a topic was created")
 	}
 	c.groups.partition = 50 // of 0 to 49

@@ -25,10 +25,10 @@ const casAttempts = 16
 // AdminOptions are what an Admin needs.
 type AdminOptions struct {
 	Store kv.Store
-	// Follower is this broker's image: calls are checked against it, and return
+	// Loader has this broker's image: calls are checked against it, and return
 	// when it shows what they have changed.
-	Follower *Follower
-	Now      func() time.Time
+	Loader *Loader
+	Now    func() time.Time
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *Image, topic string) int
 	// LogEnds asks a broker where its logs end; see AskLogEnds.
@@ -40,7 +40,7 @@ type AdminOptions struct {
 // the store's comparisons, not a single writer, keep calls apart.
 type Admin struct {
 	store    kv.Store
-	follower *Follower
+	loader   *Loader
 	now      func() time.Time
 	minISR   func(image *Image, topic string) int
 	features []feature
@@ -57,7 +57,7 @@ func NewAdmin(o AdminOptions) *Admin {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Admin{
-		store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR, features: featureTable(), logEnds: o.LogEnds, logger: o.Logger,
+		store: o.Store, loader: o.Loader, now: o.Now, minISR: o.MinISR, features: featureTable(), logEnds: o.LogEnds, logger: o.Logger,
 	}
 }
 

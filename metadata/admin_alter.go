@@ -30,14 +30,14 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		seen[tp] = true
 		open = append(open, i)
 	}
-	image := a.follower.Image()
+	image := a.loader.Image()
 	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
 		var newest int64
 		var conflict func(*Image) bool
 		newest, open, conflict = a.alterOnce(ctx, image, tps, open, alter, errs)
 		var err error
-		if image, err = a.follower.Wait(ctx, func(m *Image) bool { return m.Revision >= newest && conflict(m) }); err != nil {
+		if image, err = a.loader.Wait(ctx, func(m *Image) bool { return m.Revision >= newest && conflict(m) }); err != nil {
 			for i := range errs {
 				if errs[i] == nil || errors.Is(errs[i], kv.ErrConflict) {
 					errs[i] = err

@@ -35,7 +35,7 @@ func TestAlterationsTryAgain(t *testing.T) {
 		t.Errorf("altered: %+v", p)
 	}
 	// The image shows it when the call returns.
-	if p, _ := it.follower.Image().Partition(TopicPartition{"a", 0}); p.Replicas[0] != 2 {
+	if p, _ := it.loader.Image().Partition(TopicPartition{"a", 0}); p.Replicas[0] != 2 {
 		t.Errorf("the image has %+v", p)
 	}
 }

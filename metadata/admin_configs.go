@@ -106,6 +106,6 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 	case err != nil:
 		return fmt.Errorf("configure %s: %w", r, err)
 	}
-	_, err = a.follower.WaitRevision(ctx, revision)
+	_, err = a.loader.WaitRevision(ctx, revision)
 	return err
 }

@@ -41,7 +41,7 @@ type creation struct {
 // in their order. It returns when this broker's image shows them. With
 // validateOnly it checks and changes nothing.
 func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnly bool) []TopicResult {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	results := make([]TopicResult, len(specs))
 	creations := make([]*creation, len(specs))
 	taken := make(map[string]string, image.TopicCount()+len(specs)) // collision name → name
@@ -80,7 +80,7 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnl
 		}
 		revision, err := a.create(ctx, creations[i])
 		if err == nil {
-			_, err = a.follower.WaitRevision(ctx, revision)
+			_, err = a.loader.WaitRevision(ctx, revision)
 		}
 		if err != nil {
 			results[i].Err = fmt.Errorf("create topic %q: %w", results[i].Name, err)

@@ -18,7 +18,7 @@ type TopicRef struct {
 // topic's name, settings and partitions go in one transaction; its tier keys
 // stay for whoever deletes its objects.
 func (a *Admin) DeleteTopics(ctx context.Context, refs []TopicRef) []TopicResult {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	results := make([]TopicResult, len(refs))
 	inParallel(ctx, len(refs), func(ctx context.Context, i int) {
 		results[i] = a.deleteTopic(ctx, image, refs[i])
@@ -54,7 +54,7 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 		return err
 	})
 	if err == nil {
-		_, err = a.follower.WaitRevision(ctx, revision)
+		_, err = a.loader.WaitRevision(ctx, revision)
 	}
 	result.Err = err
 	return result

@@ -26,7 +26,7 @@ const (
 func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
 	var ends map[TopicPartition]LogEnds
 	if kind == UncleanElection {
-		image := a.follower.Image()
+		image := a.loader.Image()
 		ends = askLogEnds(ctx, image, image.leaderless(tps), a.logEnds)
 	}
 	unclean := make([]bool, len(tps))
@@ -46,7 +46,7 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 	})
 	for i, err := range errs {
 		if err == nil && unclean[i] {
-			a.follower.metrics.unclean.Inc()
+			a.loader.metrics.unclean.Inc()
 			a.logger.Error(uncleanMessage, slog.String("partition", tps[i].String()), slog.String("reason", "an operator asked for it"))
 		}
 		if err != nil {
@@ -74,7 +74,7 @@ func (m *Image) leaderless(tps []TopicPartition) []Ask {
 }
 
 // AllPartitions are the partitions of all topics, in order.
-func (a *Admin) AllPartitions() []TopicPartition { return a.follower.Image().allPartitions() }
+func (a *Admin) AllPartitions() []TopicPartition { return a.loader.Image().allPartitions() }
 
 func electPreferred(image *Image, p *Partition) (Partition, error) {
 	next := *p
@@ -142,6 +142,6 @@ func (a *Admin) unregister(ctx context.Context, id int32) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.follower.WaitRevision(ctx, revision)
+	_, err = a.loader.WaitRevision(ctx, revision)
 	return err
 }

@@ -13,7 +13,7 @@ import (
 // settle plans on the image, as a controller would, until nothing is left.
 func (it *isrTest) settle(t *testing.T, o PlanOptions) *Image {
 	t.Helper()
-	image := it.follower.Image()
+	image := it.loader.Image()
 	for {
 		changes := Plan(image, o)
 		if len(changes) == 0 {
@@ -24,7 +24,7 @@ func (it *isrTest) settle(t *testing.T, o PlanOptions) *Image {
 			t.Fatal(err)
 		}
 		var err error
-		if image, err = it.follower.WaitRevision(t.Context(), newest); err != nil {
+		if image, err = it.loader.WaitRevision(t.Context(), newest); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -104,7 +104,7 @@ func TestPreferredLeaderThatStopsIsNotElected(t *testing.T) {
 	}
 }
 
-func uncleanElections(t *testing.T, f *Follower) float64 {
+func uncleanElections(t *testing.T, f *Loader) float64 {
 	t.Helper()
 	var m dto.Metric
 	if err := f.metrics.unclean.Write(&m); err != nil {
@@ -131,7 +131,7 @@ func TestElectUncleanLeader(t *testing.T) {
 	if err := elect(); err != nil {
 		t.Fatal(err)
 	}
-	if n := uncleanElections(t, it.admin.follower); n != 1 {
+	if n := uncleanElections(t, it.admin.loader); n != 1 {
 		t.Errorf("%v unclean elections are counted", n)
 	}
 	if p := it.partition(t, 0); p.Leader != 2 || len(p.ISR) != 1 || p.Members()[0] != it.member(2) || p.LeaderEpoch != 1 {
@@ -150,7 +150,7 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	drained := func(want bool) {
 		t.Helper()
 		for id := range int32(4) {
-			if got := it.follower.Image().Drained(id + 1); got != (want && id == 2) {
+			if got := it.loader.Image().Drained(id + 1); got != (want && id == 2) {
 				t.Errorf("broker %d: drained is %t", id+1, got)
 			}
 		}
@@ -168,7 +168,7 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 func TestUnregisterBroker(t *testing.T) {
 	it := newISRTest(t, 1)
 	it.kill(t, 3)
-	if _, known := it.follower.Image().Known[3]; !known {
+	if _, known := it.loader.Image().Known[3]; !known {
 		t.Error("the dead broker is forgotten at once")
 	}
 	for id, want := range map[int32]error{1: ErrInvalidRequest, 3: nil, 4: ErrBrokerNotRegistered} {
@@ -176,7 +176,7 @@ func TestUnregisterBroker(t *testing.T) {
 			t.Errorf("broker %d: %v", id, err)
 		}
 	}
-	if _, known := it.follower.Image().Known[3]; known {
+	if _, known := it.loader.Image().Known[3]; known {
 		t.Error("the dead broker is still known")
 	}
 	if err := it.admin.UnregisterBroker(t.Context(), 3); !errors.Is(err, ErrBrokerNotRegistered) {

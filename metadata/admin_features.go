@@ -58,7 +58,7 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 		value.advance(a.now())
 		revision, err := a.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(featuresKey, pair.ModRevision)}, kv.Put(featuresKey, encode(value)))
 		if err == nil {
-			_, err = a.follower.WaitRevision(ctx, revision)
+			_, err = a.loader.WaitRevision(ctx, revision)
 		}
 		return err
 	})
@@ -80,7 +80,7 @@ func (a *Admin) finalized(ctx context.Context) (kv.Pair, *Image, error) {
 	if !pair.Exists() {
 		return kv.Pair{}, nil, fmt.Errorf("%w: the metadata was %w", ErrFeatureUpdateFailed, ErrUnreleasedFormat)
 	}
-	image, err := a.follower.WaitRevision(ctx, pair.ModRevision)
+	image, err := a.loader.WaitRevision(ctx, pair.ModRevision)
 	return pair, image, err
 }
 

@@ -31,7 +31,7 @@ type ISRChange struct {
 // those of the members that join: a broker that restarted since is not the one
 // that caught up (KIP-903).
 func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) []error {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	errs := make([]error, len(changes))
 	proposed := make(map[string]bool, len(changes))
 	var writes []Change

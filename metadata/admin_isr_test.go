@@ -154,7 +154,7 @@ func TestAlterISRComparesWhatTheImageMayNotShow(t *testing.T) {
 	restart := func(id int32) func(t *testing.T, it *isrTest) {
 		return func(t *testing.T, it *isrTest) {
 			t.Helper()
-			r := it.registration(t, id, it.follower.Image().Brokers[id].DirectoryID, "")
+			r := it.registration(t, id, it.loader.Image().Brokers[id].DirectoryID, "")
 			if _, err := r.Register(t.Context()); err != nil {
 				t.Error(err)
 			}

@@ -31,7 +31,7 @@ func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, va
 			return err
 		})
 		if err == nil && !validateOnly {
-			_, err = a.follower.WaitRevision(ctx, revision)
+			_, err = a.loader.WaitRevision(ctx, revision)
 		}
 		result.Err = err
 		results[i] = result
@@ -47,7 +47,7 @@ func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validate
 	if err != nil {
 		return 0, err
 	}
-	image, err := a.follower.WaitRevision(ctx, pair.ModRevision)
+	image, err := a.loader.WaitRevision(ctx, pair.ModRevision)
 	if err != nil {
 		return 0, err
 	}

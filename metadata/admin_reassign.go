@@ -50,7 +50,7 @@ func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments [
 // ListReassignments are the reassignments that are under way, of the given
 // partitions or, if that is nil, of all, in a stable order.
 func (a *Admin) ListReassignments(tps []TopicPartition) []PartitionReassignment {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	if tps == nil {
 		tps = image.allPartitions()
 	}

@@ -19,7 +19,7 @@ func TestCreateTopics(t *testing.T) {
 		{Name: "a", Partitions: 4, ReplicationFactor: 2, Configs: map[string]string{"retention.ms": "1"}},
 		{Name: "manual", Assignments: map[int32][]int32{0: {2, 1}, 1: {3, 2}}},
 	}, false)
-	image := c.follower.Image()
+	image := c.loader.Image()
 	for _, result := range results {
 		topic, ok := image.TopicByName(result.Name)
 		if result.Err != nil || !ok || topic.ID != result.ID || int(result.Partitions) != len(topic.Partitions) || result.ReplicationFactor != 2 {
@@ -43,7 +43,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	c.register(t, 1, 2)
 	c.create(t, TopicSpec{Name: "old.one", Partitions: 1, ReplicationFactor: 1})
-	before := c.follower.Image().Revision
+	before := c.loader.Image().Revision
 	specs := []TopicSpec{
 		{Name: "no good", Partitions: 1, ReplicationFactor: 1},
 		{Name: "old.one", Partitions: 1, ReplicationFactor: 1},
@@ -91,7 +91,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 	if !errors.Is(many[0].Err, ErrTooManyPartitions) || !errors.Is(many[1].Err, ErrTooManyPartitions) {
 		t.Errorf("12,000 partitions: %+v", many)
 	}
-	if now := c.follower.Image(); now.Revision != before || now.TopicCount() != 1 {
+	if now := c.loader.Image(); now.Revision != before || now.TopicCount() != 1 {
 		t.Errorf("something was written: revision %d after %d", now.Revision, before)
 	}
 }
@@ -198,7 +198,7 @@ func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 			s.txn = func(n int) error {
 				if n == slow {
 					time.Sleep(2 * creationGrace)
-					woke = c.follower.Image().Revision
+					woke = c.loader.Image().Revision
 				}
 				return nil
 			}
@@ -209,7 +209,7 @@ func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 			if left := c.keys(t, partitionsPrefix); len(left) != 0 {
 				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
 			}
-			if now := c.follower.Image().Revision; now != woke {
+			if now := c.loader.Image().Revision; now != woke {
 				t.Errorf("paused before transaction %d: it wrote on after the cleanup, revision %d after %d", pause, now, woke)
 			}
 		})
@@ -268,14 +268,14 @@ func TestDeleteTopics(t *testing.T) {
 	if results[0].ID != a.ID || results[1].Name != "b" {
 		t.Errorf("results %+v", results)
 	}
-	image := c.follower.Image()
+	image := c.loader.Image()
 	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || len(image.byID) != 1 {
 		t.Errorf("left: %v", names)
 	}
 	if keys := c.keys(t, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key
 		t.Errorf("keys: %q", keys)
 	}
-	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.follower.Image().TopicConfigs("a") != nil {
+	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.loader.Image().TopicConfigs("a") != nil {
 		t.Error("the new topic is the old one")
 	}
 }
@@ -284,13 +284,13 @@ func TestDeletionByIDSparesANewTopicOfTheName(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	c.register(t, 1)
 	old := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
-	stale := c.follower.Image()
+	stale := c.loader.Image()
 	c.admin.DeleteTopics(t.Context(), []TopicRef{{Name: "a"}})
 	c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	if err := c.admin.deleteTopic(t.Context(), stale, TopicRef{ID: old.ID}).Err; !errors.Is(err, ErrUnknownTopicID) {
 		t.Errorf("deleted: %v", err)
 	}
-	if _, ok := c.follower.Image().TopicByName("a"); !ok {
+	if _, ok := c.loader.Image().TopicByName("a"); !ok {
 		t.Error("the new topic is gone")
 	}
 }
@@ -302,7 +302,7 @@ func TestCreatePartitions(t *testing.T) {
 		name := fmt.Sprintf("to-%d", grown)
 		old := c.create(t, TopicSpec{Name: name, Partitions: 2, ReplicationFactor: 2})
 		result := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: name, Count: grown}}, false)[0]
-		topic, _ := c.follower.Image().TopicByName(name)
+		topic, _ := c.loader.Image().TopicByName(name)
 		if result.Err != nil || len(topic.Partitions) != int(grown) || topic.ID != old.ID || topic.Epoch != old.Epoch || result.Partitions != grown {
 			t.Fatalf("%+v: %d partitions", result, len(topic.Partitions))
 		}
@@ -313,10 +313,10 @@ func TestCreatePartitions(t *testing.T) {
 		}
 	}
 	result := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "to-3", Count: 4, Assignments: [][]int32{{2, 1}}}}, false)[0]
-	if topic, _ := c.follower.Image().TopicByName("to-3"); result.Err != nil || topic.Partitions[3].Leader != 2 {
+	if topic, _ := c.loader.Image().TopicByName("to-3"); result.Err != nil || topic.Partitions[3].Leader != 2 {
 		t.Errorf("manual: %+v", result)
 	}
-	before := c.follower.Image().Revision
+	before := c.loader.Image().Revision
 	specs := []PartitionsSpec{
 		{Topic: "never", Count: 3},
 		{Topic: "to-3", Count: 4},
@@ -339,7 +339,7 @@ func TestCreatePartitions(t *testing.T) {
 	if result = c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "to-3", Count: 9}}, true)[0]; result.Err != nil {
 		t.Errorf("validate only: %v", result.Err)
 	}
-	if c.follower.Image().Revision != before {
+	if c.loader.Image().Revision != before {
 		t.Error("something was written")
 	}
 }
@@ -370,7 +370,7 @@ func TestGrowthRaces(t *testing.T) {
 			continue
 		}
 		wg.Wait()
-		topic, _ := c.follower.Image().TopicByName(name)
+		topic, _ := c.loader.Image().TopicByName(name)
 		if len(topic.Partitions) != 300 || topic.present != 300 {
 			t.Fatalf("%d partitions, %d keys", len(topic.Partitions), topic.present)
 		}
@@ -390,7 +390,7 @@ func TestUpdateConfigs(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	image := c.follower.Image()
+	image := c.loader.Image()
 	if got := fmt.Sprint(image.TopicConfigs("a"), image.BrokerConfigs(1), image.DefaultBrokerConfigs()); got != "map[k:1 new:topic a] map[new:broker 1] map[new:all brokers]" {
 		t.Error(got)
 	}
@@ -427,7 +427,7 @@ func TestConcurrentConfigsAreAllKept(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := c.follower.Image().DefaultBrokerConfigs(); len(got) != 8 {
+	if got := c.loader.Image().DefaultBrokerConfigs(); len(got) != 8 {
 		t.Errorf("kept %v", got)
 	}
 }
@@ -452,7 +452,7 @@ func TestOvertakenConfigsStartOver(t *testing.T) {
 		}
 		return add("mine")(m)
 	})
-	if got := fmt.Sprint(c.follower.Image().BrokerConfigs(1)); err != nil || calls != 2 || got != "map[first:x mine:x other:x]" {
+	if got := fmt.Sprint(c.loader.Image().BrokerConfigs(1)); err != nil || calls != 2 || got != "map[first:x mine:x other:x]" {
 		t.Errorf("%s after %d calls, %v", got, calls, err)
 	}
 }
@@ -517,7 +517,7 @@ func TestClusterIDIsDrawnOnce(t *testing.T) {
 			t.Fatalf("ids %q", ids)
 		}
 	}
-	if got := newCluster(t, s).follower.Image().ClusterID; got != ids[0] {
+	if got := newCluster(t, s).loader.Image().ClusterID; got != ids[0] {
 		t.Errorf("the image says %q", got)
 	}
 }

@@ -20,15 +20,15 @@ func testLogger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// cluster is a store with a follower and an admin, as one broker has them.
+// cluster is a store with a loader and an admin, as one broker has them.
 type cluster struct {
-	store    kv.Store
-	follower *Follower
-	admin    *Admin
-	now      func() time.Time
+	store  kv.Store
+	loader *Loader
+	admin  *Admin
+	now    func() time.Time
 }
 
-// newCluster runs a follower until the test ends.
+// newCluster runs a loader until the test ends.
 func newCluster(t *testing.T, store kv.Store) *cluster {
 	t.Helper()
 	return newClusterOf(t, store, nil)
@@ -38,9 +38,9 @@ func newCluster(t *testing.T, store kv.Store) *cluster {
 func newClusterOf(t *testing.T, store kv.Store, features map[string]FeatureRange) *cluster {
 	t.Helper()
 	c := &cluster{store: store, now: time.Now}
-	c.follower = NewFollower(FollowerOptions{Store: store, Logger: testLogger(t), Features: features})
-	c.admin = NewAdmin(AdminOptions{Store: store, Follower: c.follower, Now: func() time.Time { return c.now() }})
-	background(t, c.follower.Run)
+	c.loader = NewLoader(LoaderOptions{Store: store, Logger: testLogger(t), Features: features})
+	c.admin = NewAdmin(AdminOptions{Store: store, Loader: c.loader, Now: func() time.Time { return c.now() }})
+	background(t, c.loader.Run)
 	c.wait(t, func(m *Image) bool { return m.Revision > 0 })
 	return c
 }
@@ -64,7 +64,7 @@ func (c *cluster) wait(t *testing.T, ok func(*Image) bool) *Image {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	image, err := c.follower.Wait(ctx, ok)
+	image, err := c.loader.Wait(ctx, ok)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func (c *cluster) create(t *testing.T, spec TopicSpec) *Topic {
 	if err := c.admin.CreateTopics(t.Context(), []TopicSpec{spec}, false)[0].Err; err != nil {
 		t.Fatal(err)
 	}
-	topic, ok := c.follower.Image().TopicByName(spec.Name)
+	topic, ok := c.loader.Image().TopicByName(spec.Name)
 	if !ok {
 		t.Fatalf("topic %s is not in the image after its creation", spec.Name)
 	}

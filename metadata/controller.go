@@ -16,7 +16,7 @@ import (
 // ControllerOptions are what a Controller needs.
 type ControllerOptions struct {
 	Store        kv.Store
-	Follower     *Follower
+	Loader       *Loader
 	Registration *Registration
 	Now          func() time.Time
 	Logger       *slog.Logger
@@ -41,7 +41,7 @@ type ControllerOptions struct {
 // that was paused and deposed changes nothing.
 type Controller struct {
 	store        kv.Store
-	follower     *Follower
+	loader       *Loader
 	registration *Registration
 	now          func() time.Time
 	logger       *slog.Logger
@@ -77,7 +77,7 @@ func NewController(o ControllerOptions) *Controller {
 		o.Rebalance = func(*Image) Rebalancing { return DefaultRebalancing }
 	}
 	return &Controller{
-		store: o.Store, follower: o.Follower, registration: o.Registration,
+		store: o.Store, loader: o.Loader, registration: o.Registration,
 		now: o.Now, logger: o.Logger.With(slog.Int("broker_id", int(o.Registration.BrokerID()))),
 		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
 		rebalance: o.Rebalance,
@@ -95,7 +95,7 @@ func (c *Controller) Epoch() int64 { return c.epoch.Load() }
 // Run stands for election whenever there is no controller, and acts while this
 // broker is it. It returns nil when ctx ends, having resigned.
 func (c *Controller) Run(ctx context.Context) error {
-	images := c.follower.Subscribe()
+	images := c.loader.Subscribe()
 	defer images.Close()
 	defer c.resign(ctx)
 	defer c.work.Wait()
@@ -111,7 +111,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-c.thoughts:
 		case <-timer.C:
 		}
-		err := c.step(ctx, c.follower.Image())
+		err := c.step(ctx, c.loader.Image())
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -122,7 +122,7 @@ func (c *Controller) Run(ctx context.Context) error {
 			timer.Reset(wait.Next())
 		default:
 			wait.Reset()
-			timer.Reset(c.pause(c.follower.Image()))
+			timer.Reset(c.pause(c.loader.Image()))
 		}
 	}
 }
@@ -241,14 +241,14 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 		case err != nil:
 			return fmt.Errorf("apply the controller's changes: %w", err)
 		case changes[i].Unclean:
-			c.follower.metrics.unclean.Inc()
+			c.loader.metrics.unclean.Inc()
 			c.logger.Error(uncleanMessage, slog.String("partition", changes[i].Partition.String()),
 				slog.String("reason", changes[i].Reason))
 		}
 	}
 	c.logger.Info("the controller changed the cluster", slog.Int("changes", len(changes)), slog.Int("conflicts", conflicts),
 		slog.String("first", changes[0].Partition.String()), slog.String("reason", changes[0].Reason), slog.Duration("duration", time.Since(start)))
-	_, err := c.follower.WaitRevision(ctx, newest)
+	_, err := c.loader.WaitRevision(ctx, newest)
 	return err
 }
 

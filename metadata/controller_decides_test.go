@@ -54,7 +54,7 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 				}
 				settled(c)
 				controller := NewController(ControllerOptions{
-					Store: c.store, Follower: c.follower, Registration: r[0], Now: time.Now, Logger: testLogger(t),
+					Store: c.store, Loader: c.loader, Registration: r[0], Now: time.Now, Logger: testLogger(t),
 					Probe: func(ctx context.Context, b Broker) error {
 						if b.ID == 3 {
 							return tc.probe
@@ -94,7 +94,7 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 		var silent atomic.Bool
 		silent.Store(true)
 		controller := NewController(ControllerOptions{
-			Store: c.store, Follower: c.follower, Registration: r[1], Now: time.Now, Logger: testLogger(t),
+			Store: c.store, Loader: c.loader, Registration: r[1], Now: time.Now, Logger: testLogger(t),
 			UncleanElection: func(*Image, string) bool { return true },
 			LogEnds: func(ctx context.Context, b Broker, tps []TopicPartition) (map[TopicPartition]LogEnd, error) {
 				if silent.Load() {
@@ -104,8 +104,8 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 				return map[TopicPartition]LogEnd{tps[0]: {LeaderEpoch: 0, Offset: 10 * int64(b.ID)}, {Topic: "other"}: {}}, nil
 			},
 		})
-		p, _ := c.follower.Image().Partition(TopicPartition{"a", 0})
-		topic, _ := c.follower.Image().TopicByName("a")
+		p, _ := c.loader.Image().Partition(TopicPartition{"a", 0})
+		topic, _ := c.loader.Image().TopicByName("a")
 		alone := *p
 		alone.setISR(p.Members()[:1])
 		if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &alone, "").Ops...); err != nil {
@@ -123,8 +123,8 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 		silent.Store(false)
 		time.Sleep(askTimeout + askPause)
 		p, _ = settled(c).Partition(TopicPartition{"a", 0})
-		if p.Leader != 3 || p.UncleanEpoch != 1 || fmt.Sprint(p.ISR) != "[3]" || uncleanElections(t, c.follower) != 1 {
-			t.Errorf("elected: %+v, %v unclean elections", p, uncleanElections(t, c.follower))
+		if p.Leader != 3 || p.UncleanEpoch != 1 || fmt.Sprint(p.ISR) != "[3]" || uncleanElections(t, c.loader) != 1 {
+			t.Errorf("elected: %+v, %v unclean elections", p, uncleanElections(t, c.loader))
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 func (c *cluster) controller(t *testing.T, r *Registration) *Controller {
 	t.Helper()
 	return NewController(ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: r,
+		Store: c.store, Loader: c.loader, Registration: r,
 		Now: func() time.Time { return c.now() }, Logger: testLogger(t),
 	})
 }
@@ -19,7 +19,7 @@ func (c *cluster) controller(t *testing.T, r *Registration) *Controller {
 // onNext is the image once the cluster has settled.
 func settled(c *cluster) *Image {
 	synctest.Wait()
-	return c.follower.Image()
+	return c.loader.Image()
 }
 
 func TestOneBrokerIsTheController(t *testing.T) {
@@ -97,7 +97,7 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 	r := c.register(t, 1)[0]
 	topic := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	controller := c.controller(t, r)
-	before := c.follower.Image()
+	before := c.loader.Image()
 	for range 2 { // the second time the image is older than the election, which deposes nobody
 		if err := controller.step(t.Context(), before); err != nil || controller.Epoch() <= before.Revision {
 			t.Fatalf("epoch %d, %v", controller.Epoch(), err)
@@ -111,7 +111,7 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := c.follower.WaitRevision(t.Context(), revision)
+	image, err := c.loader.WaitRevision(t.Context(), revision)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestLeadershipGoesBackInTime(t *testing.T) {
 		moved := *p
 		moved.elect(p.Members()[1])
 		moved.PartitionEpoch++
-		topic, _ := c.follower.Image().TopicByName("a")
+		topic, _ := c.loader.Image().TopicByName("a")
 		if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &moved, "").Ops...); err != nil {
 			t.Fatal(err)
 		}

@@ -42,11 +42,11 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 	if got := alone.Partitions[0].ISRDirectories; got != nil {
 		t.Errorf("nobody knows, and the state has %v", got)
 	}
-	if image := c.follower.Image(); !image.Placed(1) || image.Placed(2) {
+	if image := c.loader.Image(); !image.Placed(1) || image.Placed(2) {
 		t.Error("broker 2 has said where its log is, or broker 1 has not")
 	}
 	c.fail(t, one)
-	if leader, led := c.follower.Image().Leader(&topic.Partitions[0]); led {
+	if leader, led := c.loader.Image().Leader(&topic.Partitions[0]); led {
 		t.Errorf("broker %d leads a log that is offline", leader.ID)
 	}
 }
@@ -61,7 +61,7 @@ func TestLeaderProposesDirectories(t *testing.T) {
 	in := func(m Member, number byte) Member { m.Directory = DirectoryID{number}; return m }
 	propose := func(isr ...Member) error {
 		t.Helper()
-		p, _ := c.follower.Image().Partition(TopicPartition{Topic: "a"})
+		p, _ := c.loader.Image().Partition(TopicPartition{Topic: "a"})
 		err := c.admin.AlterISR(t.Context(), self, []ISRChange{{
 			TopicID: topic.ID, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, ISR: isr,
 		}})[0]
@@ -84,13 +84,13 @@ func TestLeaderProposesDirectories(t *testing.T) {
 		t.Error(err)
 	}
 	c.fail(t, one, dirs(2)...)
-	if changes := Plan(c.follower.Image(), PlanOptions{}); len(changes) != 0 {
+	if changes := Plan(c.loader.Image(), PlanOptions{}); len(changes) != 0 {
 		t.Errorf("nobody knows where the leader's log is: %+v", changes)
 	}
 	if err := propose(in(self, 1), other); err != nil {
 		t.Errorf("the leader says that its log was there: %v", err)
 	}
-	changes := Plan(c.follower.Image(), PlanOptions{})
+	changes := Plan(c.loader.Image(), PlanOptions{})
 	if len(changes) != 1 {
 		t.Fatalf("%d changes", len(changes))
 	}

@@ -9,7 +9,7 @@
 // # Parts
 //
 //	kv.Store      the seam to the store below
-//	Image         the cluster as of one revision; Follower keeps the newest
+//	Image         the cluster as of one revision; Loader keeps the newest
 //	Registration  this broker's key under its lease
 //	Controller    the one broker that repairs leadership; Plan is its pure core
 //	Admin         what users and partition leaders change; every broker has one

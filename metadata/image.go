@@ -16,7 +16,7 @@ const NoBroker int32 = -1
 
 // Image is the cluster's state as of one revision. It never changes: readers
 // keep it as long as they like, and must not write to anything they reach
-// through it. The Follower makes the next one.
+// through it. The Loader makes the next one.
 type Image struct {
 	// Revision is the newest revision whose changes are all in the image.
 	Revision  int64

@@ -39,7 +39,7 @@ func TestRebalancingIsAsSet(t *testing.T) {
 				background(t, r[0].Run)
 				background(t, r[1].Run)
 				controller := NewController(ControllerOptions{
-					Store: c.store, Follower: c.follower, Registration: r[0], Now: func() time.Time { return c.now() }, Logger: testLogger(t),
+					Store: c.store, Loader: c.loader, Registration: r[0], Now: func() time.Time { return c.now() }, Logger: testLogger(t),
 					Rebalance: func(*Image) Rebalancing { return tc.settings },
 				})
 				background(t, controller.Run)

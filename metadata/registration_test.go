@@ -91,13 +91,13 @@ func TestRegistrationIsKeptAlive(t *testing.T) {
 		epoch := r.Epoch()
 		stop := background(t, r.Run)
 		time.Sleep(time.Hour)
-		if b := c.follower.Image().Brokers[1]; b.Epoch != epoch {
+		if b := c.loader.Image().Brokers[1]; b.Epoch != epoch {
 			t.Errorf("after an hour: %+v, want epoch %d", b, epoch)
 		}
 		stop()
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if len(c.follower.Image().Brokers) != 0 {
+		if len(c.loader.Image().Brokers) != 0 {
 			t.Error("registered, and nobody keeps it alive")
 		}
 	})
@@ -138,7 +138,7 @@ func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
 		at := func(d time.Duration) int64 {
 			time.Sleep(d)
 			synctest.Wait()
-			return c.follower.Image().Brokers[1].Epoch
+			return c.loader.Image().Brokers[1].Epoch
 		}
 		if got := at(time.Minute); got != epoch {
 			t.Errorf("well: broker epoch %d, was %d", got, epoch)
@@ -170,13 +170,13 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
 		synctest.Wait()
-		if len(c.follower.Image().Brokers) != 0 {
+		if len(c.loader.Image().Brokers) != 0 {
 			t.Fatal("the lease did not expire")
 		}
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b, ok := c.follower.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
+		if b, ok := c.loader.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
 			t.Errorf("registered again as %+v, before it was %d", b, epoch)
 		}
 	})
@@ -256,7 +256,7 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		b := c.follower.Image().Brokers[1]
+		b := c.loader.Image().Brokers[1]
 		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.Lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
 			t.Errorf("stopping: %+v", b)
 		}
@@ -267,7 +267,7 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b = c.follower.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
+		if b = c.loader.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
 			t.Errorf("registered again: %+v", b)
 		}
 	})
@@ -328,7 +328,7 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 		c.wait(t, func(m *Image) bool { return m.Revision >= epoch })
 	}
 	topic := c.create(t, TopicSpec{Name: "a", Partitions: 6, ReplicationFactor: 3})
-	image := c.follower.Image()
+	image := c.loader.Image()
 	for n := range topic.Partitions {
 		p := &topic.Partitions[n]
 		if _, ok := image.Leader(p); !ok || len(p.Replicas) != 3 || len(p.ISR) != 2 || slices.Contains(p.ISR, 3) {
@@ -371,7 +371,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		background(t, r.Run)
 		show := func() string {
 			synctest.Wait()
-			b := c.follower.Image().Brokers[1]
+			b := c.loader.Image().Brokers[1]
 			return fmt.Sprint(len(b.Directories), b.PreviousEpoch, len(b.LostDirectories), b.LostEpoch, b.Stopping)
 		}
 		if got := show(); got != fmt.Sprint(2, 7, 2, math.MaxInt64, false) {
@@ -380,7 +380,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		if err = r.SetDirectories(t.Context(), dirs(1)); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.follower.Image().Brokers[1].Epoch != first {
+		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.loader.Image().Brokers[1].Epoch != first {
 			t.Errorf("a directory failed: %s, want %s", got, want)
 		}
 		if err = r.BeginStop(t.Context()); err != nil {
@@ -421,7 +421,7 @@ func TestUnregisteredSeedStaysAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	start()
-	if known := c.follower.Image().Known; len(known) != 2 {
+	if known := c.loader.Image().Known; len(known) != 2 {
 		t.Errorf("known: %v", known)
 	}
 }
@@ -463,7 +463,7 @@ func TestFailedDirectoryIsToldAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := c.follower.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
+		if got := c.loader.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
 			t.Errorf("after %d attempts: %v", attempts, got)
 		}
 		s.txn = func(int) error { return kv.ErrUnavailable }

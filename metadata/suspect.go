@@ -63,7 +63,7 @@ func newSuspects(probe func(context.Context, Broker) error) *suspects {
 // the lease ends by itself.
 func (c *Controller) Suspect(ctx context.Context, broker int32, epoch int64) {
 	suspect := Member{Broker: broker, Epoch: epoch}
-	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.follower.Image(), suspect) {
+	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {
 		return
 	}
 	if s := c.suspects; s.admit(suspect, c.now()) {
@@ -117,7 +117,7 @@ func (c *Controller) probing(ctx context.Context) (wait func()) {
 
 // judge probes a suspect and ends its registration if it is dead.
 func (c *Controller) judge(ctx context.Context, suspect Member) {
-	image := c.follower.Image()
+	image := c.loader.Image()
 	if !c.judges(image, suspect) {
 		return
 	}

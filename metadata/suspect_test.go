@@ -58,7 +58,7 @@ func newSuspectTest(t *testing.T) *suspectTest {
 		background(t, r.Run)
 		st.brokers[r.BrokerID()] = r
 		st.controllers[r.BrokerID()] = NewController(ControllerOptions{
-			Store: st.store, Follower: st.follower, Registration: r, Now: st.now, Logger: testLogger(t), Probe: st.probed.probe,
+			Store: st.store, Loader: st.loader, Registration: r, Now: st.now, Logger: testLogger(t), Probe: st.probed.probe,
 		})
 	}
 	for _, id := range []int32{2, 1, 3} {
@@ -86,7 +86,7 @@ func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
 		start := time.Now()
 		st.hint(t, 3)
 		synctest.Wait()
-		if b, live := st.follower.Image().Brokers[3]; live && b.Epoch == epoch || time.Since(start) != 0 {
+		if b, live := st.loader.Image().Brokers[3]; live && b.Epoch == epoch || time.Since(start) != 0 {
 			t.Errorf("broker 3 lives: %+v", b)
 		}
 		if n := st.probed.count(3); n != 1 {
@@ -108,7 +108,7 @@ func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 		start := time.Now()
 		st.hint(t, 2)
 		p, _ := settled(st.cluster).Partition(TopicPartition{"a", 0})
-		if image := st.follower.Image(); image.ControllerID == NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
+		if image := st.loader.Image(); image.ControllerID == NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
 			t.Errorf("controller %d, partition %+v", image.ControllerID, p)
 		}
 	})
@@ -127,7 +127,7 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 		cancel()
 		st.controllers[2].Suspect(ended, 1, st.brokers[1].Epoch())
 		synctest.Wait()
-		if image := st.follower.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].Epoch() {
+		if image := st.loader.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].Epoch() {
 			t.Errorf("brokers %+v", image.Brokers)
 		}
 		if st.probed.count(3) != 1 || st.probed.count(1) != 1 || st.probed.count(2) != 1 {
@@ -142,7 +142,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
 		st.probed.answers[3] = ErrBrokerGone
-		epoch := func() int64 { return st.follower.Image().Brokers[3].Epoch }
+		epoch := func() int64 { return st.loader.Image().Brokers[3].Epoch }
 		fenced := func() bool {
 			before := epoch()
 			for range 3 {

@@ -99,7 +99,7 @@ func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
 		r := c.register(t, 1)[0]
 		background(t, r.Run)
 		controller := NewController(ControllerOptions{
-			Store: s, Follower: c.follower, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
+			Store: s, Loader: c.loader, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
 		})
 		background(t, controller.Run)
 		synctest.Wait()

@@ -79,15 +79,15 @@ func key(name string) func(*Topic) []string {
 
 // writeFrom writes what the controller calls for.
 func writeFrom(ctx context.Context, c *cluster, o PlanOptions) error {
-	changes := Plan(c.follower.Image(), o)
+	changes := Plan(c.loader.Image(), o)
 	revision, errs := writeAll(ctx, c.store, nil, changes)
-	_, err := c.follower.WaitRevision(ctx, revision)
+	_, err := c.loader.WaitRevision(ctx, revision)
 	return errors.Join(append(errs, err)...)
 }
 
 // shrunk makes broker 3 leave the ISR of a-0, as its leader does.
 func shrunk(ctx context.Context, c *cluster) error {
-	image := c.follower.Image()
+	image := c.loader.Image()
 	topic, _ := image.TopicByName("a")
 	p := &topic.Partitions[0]
 	isr := slices.DeleteFunc(p.Members(), func(m Member) bool { return m.Broker == 3 })
@@ -100,7 +100,7 @@ func shrunk(ctx context.Context, c *cluster) error {
 // ledBySecond makes another replica than the preferred one lead a-0.
 func ledBySecond(t *testing.T, c *cluster) {
 	t.Helper()
-	topic := c.follower.Image().byName["a"]
+	topic := c.loader.Image().byName["a"]
 	next := topic.Partitions[0]
 	next.elect(next.Members()[1])
 	revision, err := c.store.Txn(t.Context(), nil, kv.Put(partitionKey(topic.ID, 0), next.encode()))
@@ -221,7 +221,7 @@ func TestWritePathsKeepUnknownFields(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", path.name, seed), func(t *testing.T) {
 				c, r := storedCluster(t)
 				before := addFieldsToAll(t, c, fields)
-				topic := c.follower.Image().byName["a"]
+				topic := c.loader.Image().byName["a"]
 				if err := path.do(&stored{t, c, r}); err != nil {
 					t.Fatal(err)
 				}

@@ -22,7 +22,7 @@ import (
 type cluster struct {
 	t        *testing.T
 	store    *kvtest.MemStore
-	follower *metadata.Follower
+	follower *metadata.Loader
 	admin    *metadata.Admin
 	fs       vfs.FS
 	dirs     []string // none: /data
@@ -42,8 +42,8 @@ func newClusterTest(t *testing.T, fs vfs.FS) *cluster {
 	logger := slog.New(slog.DiscardHandler)
 	c := &cluster{t: t, store: kvtest.NewMemStore(), fs: fs, tier: newFakeTier()}
 	t.Cleanup(func() { _ = c.store.Close() })
-	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: c.store, Logger: logger})
-	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
+	c.follower = metadata.NewLoader(metadata.LoaderOptions{Store: c.store, Logger: logger})
+	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Loader: c.follower, Now: time.Now})
 	background(t, c.follower.Run)
 	var err error
 	if c.id, err = metadata.EnsureClusterID(t.Context(), c.store, nil); err != nil {
@@ -404,7 +404,7 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 		t.Errorf("before the election: %v", err)
 	}
 	stopped := background(t, metadata.NewController(metadata.ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Store: c.store, Loader: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	defer stopped()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -455,7 +455,7 @@ func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
 	registration := c.register()
 	known := c.epoch.Swap(0) // the answer is still on its way
 	background(t, metadata.NewController(metadata.ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Store: c.store, Loader: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	_, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool {
 		state, ok := m.Partition(p.tp)

@@ -65,7 +65,7 @@ func newHangTest(t *testing.T, fsys vfs.FS) *hangTest {
 	}
 	c.registration = c.register()
 	background(t, metadata.NewController(metadata.ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Store: c.store, Loader: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	c.start(nil)
 	return c

@@ -64,7 +64,7 @@ func (c *cluster) write(topic string) {
 // relist makes the broker's next start see the store as a list shows it.
 func (c *cluster) relist() {
 	c.t.Helper()
-	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: c.store, Logger: slog.New(slog.DiscardHandler)})
+	c.follower = metadata.NewLoader(metadata.LoaderOptions{Store: c.store, Logger: slog.New(slog.DiscardHandler)})
 	background(c.t, c.follower.Run)
 	if _, err := c.follower.Wait(c.t.Context(), func(m *metadata.Image) bool { return m.Revision > 0 }); err != nil {
 		c.t.Fatal(err)
@@ -187,12 +187,12 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 func TestListIsNoDeletion(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	s := &brokenWatch{MemStore: c.store, ended: make(chan struct{}), listing: make(chan struct{}, 8), gate: make(chan struct{})}
-	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s, Logger: slog.New(slog.DiscardHandler)})
+	c.follower = metadata.NewLoader(metadata.LoaderOptions{Store: s, Logger: slog.New(slog.DiscardHandler)})
 	background(t, c.follower.Run)
 	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return m.Revision > 0 }); err != nil {
 		t.Fatal(err)
 	}
-	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
+	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Loader: c.follower, Now: time.Now})
 	c.start(nil)
 	for _, topic := range []string{"deleted", "missing", "damaged", "kept"} {
 		c.create(topic, 1, nil)

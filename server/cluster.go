@@ -100,7 +100,7 @@ func (s *server) reachedAt(broker metadata.Broker) metadata.Broker {
 // that clients see no more of its stop than a change of leaders. The stop goes
 // on even if that fails.
 func (s *server) handOver(ctx context.Context) {
-	if len(s.follower.Image().Brokers) <= 1 {
+	if len(s.loader.Image().Brokers) <= 1 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -108,7 +108,7 @@ func (s *server) handOver(ctx context.Context) {
 	began := time.Now()
 	err := s.registration.BeginStop(ctx)
 	if err == nil {
-		_, err = s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
+		_, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
 	}
 	if err == nil {
 		err = s.replicas.AwaitServed(ctx, nil)
@@ -123,7 +123,7 @@ func (s *server) handOver(ctx context.Context) {
 // healthy tells whether this broker is fit to count as alive. Where no other one
 // is there to take over it is better than none.
 func (s *server) healthy() error {
-	for id := range s.follower.Image().Brokers {
+	for id := range s.loader.Image().Brokers {
 		if id != s.Config.NodeID {
 			return s.replicas.Healthy()
 		}

@@ -110,7 +110,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 			t.Fatalf("write at broker %d: %v", from.Config.NodeID, err)
 		}
 		for _, to := range brokers {
-			if _, err = to.follower.WaitRevision(ctx, revision); err != nil {
+			if _, err = to.loader.WaitRevision(ctx, revision); err != nil {
 				t.Errorf("broker %d does not follow what broker %d writes: %v", to.Config.NodeID, from.Config.NodeID, err)
 			}
 		}

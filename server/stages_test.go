@@ -46,12 +46,12 @@ func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
 	b := newTestBroker(t)
 	b.create("a", 1)
 	known := map[metadata.TopicID]string{}
-	if gone := deletedTopics(known, b.follower.Image()); len(gone) != 0 || len(known) != 1 {
+	if gone := deletedTopics(known, b.loader.Image()); len(gone) != 0 || len(known) != 1 {
 		t.Fatalf("gone %v, known %v", gone, known)
 	}
 	known[metadata.NewTopicID()] = "b"
 	known[metadata.NewTopicID()] = "a" // an earlier topic of the same name
-	if gone := deletedTopics(known, b.follower.Image()); !slices.Equal(gone, []string{"a", "b"}) || len(known) != 1 {
+	if gone := deletedTopics(known, b.loader.Image()); !slices.Equal(gone, []string{"a", "b"}) || len(known) != 1 {
 		t.Errorf("gone %v, known %v", gone, known)
 	}
 }
@@ -67,7 +67,7 @@ func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		image, err := b.follower.WaitRevision(t.Context(), revision)
+		image, err := b.loader.WaitRevision(t.Context(), revision)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 	}
 	id := metadata.NewTopicID()
 	known := map[metadata.TopicID]string{id: "damaged"}
-	s := &server{follower: b.follower}
+	s := &server{loader: b.loader}
 	image := put("{")
 	if gone := deletedTopics(known, image); len(gone) != 0 || known[id] == "" || !s.topicLives(id, 1) {
 		t.Errorf("gone %v, known %v, lives %t", gone, known, s.topicLives(id, 1))

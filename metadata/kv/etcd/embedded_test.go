@@ -214,7 +214,7 @@ func TestThousandPartitions(t *testing.T) {
 	if result.Err != nil {
 		t.Fatal(result.Err)
 	}
-	if topic, ok := c.follower.Image().TopicByName("large"); !ok || len(topic.Partitions) != 1000 {
+	if topic, ok := c.loader.Image().TopicByName("large"); !ok || len(topic.Partitions) != 1000 {
 		t.Fatal("the image does not show the topic")
 	}
 	t.Logf("1,000 partitions created and seen in %v", took)
@@ -242,7 +242,7 @@ func TestThousandPartitions(t *testing.T) {
 
 // broker is what one broker runs of package metadata.
 type broker struct {
-	follower     *metadata.Follower
+	loader       *metadata.Loader
 	admin        *metadata.Admin
 	registration *metadata.Registration
 	stop         func()
@@ -251,8 +251,8 @@ type broker struct {
 // open starts a broker's parts and returns when it is the controller.
 func open(t *testing.T, s kv.Store) *broker {
 	t.Helper()
-	b := &broker{follower: metadata.NewFollower(metadata.FollowerOptions{Store: s, Logger: testLogger(t)})}
-	b.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s, Follower: b.follower, Now: time.Now})
+	b := &broker{loader: metadata.NewLoader(metadata.LoaderOptions{Store: s, Logger: testLogger(t)})}
+	b.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s, Loader: b.loader, Now: time.Now})
 	b.registration = metadata.NewRegistration(metadata.RegistrationOptions{
 		Store: s, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
 	})
@@ -261,11 +261,11 @@ func open(t *testing.T, s kv.Store) *broker {
 		t.Fatal(err)
 	}
 	controller := metadata.NewController(metadata.ControllerOptions{
-		Store: s, Follower: b.follower, Registration: b.registration, Now: time.Now, Logger: testLogger(t),
+		Store: s, Loader: b.loader, Registration: b.registration, Now: time.Now, Logger: testLogger(t),
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{b.follower.Run, b.registration.Run, controller.Run} {
+	for _, run := range []func(context.Context) error{b.loader.Run, b.registration.Run, controller.Run} {
 		wg.Go(func() {
 			if runErr := run(ctx); runErr != nil {
 				t.Errorf("Run: %v", runErr)
@@ -282,7 +282,7 @@ func (b *broker) wait(t *testing.T, ok func(*metadata.Image) bool) *metadata.Ima
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	image, err := b.follower.Wait(ctx, ok)
+	image, err := b.loader.Wait(ctx, ok)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 	}
 	crash.crashed.Store(true)
 	b.stop() // resigns and deregisters nothing
-	controllerEpoch := b.follower.Image().ControllerEpoch
+	controllerEpoch := b.loader.Image().ControllerEpoch
 	closeStore(t, s)
 
 	begin := time.Now()

@@ -125,7 +125,7 @@ func TestRestoredEtcdIsNoticed(t *testing.T) {
 // TestFollowerNoticesARestoredEtcd is a broker: its image stays, and its follower and its registration end.
 func TestFollowerNoticesARestoredEtcd(t *testing.T) {
 	r := newRestoring(t)
-	f := metadata.NewFollower(metadata.FollowerOptions{Store: r.store, Logger: testLogger(t)})
+	f := metadata.NewLoader(metadata.LoaderOptions{Store: r.store, Logger: testLogger(t)})
 	registration := metadata.NewRegistration(metadata.RegistrationOptions{
 		Store: r.store, BrokerID: 1, DirectoryID: "d", Now: time.Now, Logger: testLogger(t),
 	})

@@ -374,7 +374,7 @@ func watchCompacted(s suite) {
 		wantErr(t, err, kv.ErrCompacted)
 		break
 	}
-	// What a follower does then.
+	// What a reader does then.
 	_, revision := s.list(t, "w/")
 	next := s.put(t, "w/c", "")
 	if events := s.events(t, "w/", revision+1, 1); events[0].ModRevision != next {

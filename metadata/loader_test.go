@@ -17,10 +17,10 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-func TestFollowerSeesWhatIsWritten(t *testing.T) {
+func TestLoaderSeesWhatIsWritten(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	c.register(t, 1)
-	if got := c.follower.Image().BrokerIDs(); len(got) != 1 || got[0] != 1 {
+	if got := c.loader.Image().BrokerIDs(); len(got) != 1 || got[0] != 1 {
 		t.Errorf("brokers %v", got)
 	}
 }
@@ -46,11 +46,11 @@ func (s *compactingStore) List(ctx context.Context, prefix string) ([]kv.Pair, i
 	return kvs, revision, err
 }
 
-func TestFollowerListsAgainAfterCompaction(t *testing.T) {
+func TestLoaderListsAgainAfterCompaction(t *testing.T) {
 	s := &compactingStore{MemStore: memStore(t)}
 	s.compact.Store(2)
 	registry := prometheus.NewRegistry()
-	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t), Registerer: registry})
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t), Registerer: registry})
 	background(t, f.Run)
 	// Both lists were overtaken by a compaction; the third one is watched.
 	if _, err := f.WaitRevision(t.Context(), 7); err != nil {
@@ -100,11 +100,11 @@ func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) it
 	}
 }
 
-// TestFollowerGoesOnWhereItWas breaks watches: what is missing is read, and not everything.
-func TestFollowerGoesOnWhereItWas(t *testing.T) {
+// TestLoaderGoesOnWhereItWas breaks watches: what is missing is read, and not everything.
+func TestLoaderGoesOnWhereItWas(t *testing.T) {
 	s := &breakingStore{MemStore: memStore(t), watched: make(chan int64, 10)}
 	s.breaks.Store(2)
-	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
 	background(t, f.Run)
 	from := <-s.watched
 	for n := range int64(3) {
@@ -144,8 +144,8 @@ func (s *restoredStore) Watch(context.Context, string, int64) iter.Seq2[kv.Batch
 	return func(yield func(kv.Batch, error) bool) { yield(kv.Batch{}, fmt.Errorf("watch: %w", kv.ErrCompacted)) }
 }
 
-// TestFollowerRefusesAnOlderStateAtANewerRevision is a backup that was restored with its revision raised.
-func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
+// TestLoaderRefusesAnOlderStateAtANewerRevision is a backup that was restored with its revision raised.
+func TestLoaderRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 	id := NewTopicID()
 	for key, value := range map[string][]byte{
 		partitionKey(id, 0): (&Partition{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{1}, Leader: 1}).encode(),
@@ -165,7 +165,7 @@ func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 					s.old, _, _ = s.MemStore.List(t.Context(), "")
 				}
 			}
-			f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+			f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			if err := f.Run(ctx); !errors.Is(err, kv.ErrWentBack) {
@@ -178,7 +178,7 @@ func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 	}
 }
 
-func TestFollowerSurvivesAnUnreachableStore(t *testing.T) {
+func TestLoaderSurvivesAnUnreachableStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
@@ -188,7 +188,7 @@ func TestFollowerSurvivesAnUnreachableStore(t *testing.T) {
 			}
 			return nil
 		}}
-		f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+		f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
 		stop := background(t, f.Run)
 		defer stop()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -203,9 +203,9 @@ func TestFollowerSurvivesAnUnreachableStore(t *testing.T) {
 	})
 }
 
-func TestFollowerEndsWithItsStore(t *testing.T) {
+func TestLoaderEndsWithItsStore(t *testing.T) {
 	s := memStore(t)
-	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
 	done := make(chan error, 1)
 	go func() { done <- f.Run(t.Context()) }()
 	if _, err := f.WaitRevision(t.Context(), 1); err != nil {
@@ -217,8 +217,8 @@ func TestFollowerEndsWithItsStore(t *testing.T) {
 	}
 }
 
-func TestFollowerRefusesAnOlderStore(t *testing.T) {
-	f := NewFollower(FollowerOptions{Store: memStore(t), Logger: testLogger(t)})
+func TestLoaderRefusesAnOlderStore(t *testing.T) {
+	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
 	newer := newImage()
 	newer.Revision = 1000
 	f.publish(newer)
@@ -232,7 +232,7 @@ func TestFollowerRefusesAnOlderStore(t *testing.T) {
 
 func TestUnreadableValuesAreCounted(t *testing.T) {
 	s, registry := memStore(t), prometheus.NewRegistry()
-	f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t), Registerer: registry})
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t), Registerer: registry})
 	background(t, f.Run)
 	revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(1), []byte("{")))
 	if err != nil {
@@ -262,7 +262,7 @@ func counter(t *testing.T, registry *prometheus.Registry, name string) float64 {
 }
 
 func TestSubscriptionCoalesces(t *testing.T) {
-	f := NewFollower(FollowerOptions{Store: memStore(t), Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
 	s := f.Subscribe()
 	if m := <-s.Images(); m != f.Image() {
 		t.Fatal("the first image is not the current one")
@@ -285,7 +285,7 @@ func TestSubscriptionCoalesces(t *testing.T) {
 }
 
 func TestWaitEndsWithItsContext(t *testing.T) {
-	f := NewFollower(FollowerOptions{Store: memStore(t), Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the broker stops")
 	cancel(cause)

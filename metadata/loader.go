@@ -15,8 +15,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// FollowerOptions are what a Follower needs.
-type FollowerOptions struct {
+// LoaderOptions are what a Loader needs.
+type LoaderOptions struct {
 	Store      kv.Store
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
@@ -24,9 +24,9 @@ type FollowerOptions struct {
 	Features map[string]FeatureRange
 }
 
-// Follower keeps the newest image of the cluster. Run is its only publisher;
+// Loader keeps the newest image of the cluster. Run is its only publisher;
 // everything else may be called from anywhere, before Run as well.
-type Follower struct {
+type Loader struct {
 	store    kv.Store
 	logger   *slog.Logger
 	metrics  *metrics
@@ -46,17 +46,17 @@ const (
 	retryMax = 2 * time.Second
 )
 
-// NewFollower makes a follower whose image is empty (revision 0) until Run has
+// NewLoader makes a loader whose image is empty (revision 0) until Run has
 // read the store.
-func NewFollower(o FollowerOptions) *Follower {
+func NewLoader(o LoaderOptions) *Loader {
 	if o.Features == nil {
 		o.Features = Supported()
 	}
-	f := &Follower{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
-	f.image.Store(newImage())
-	f.mu.changed = make(chan struct{})
-	f.mu.subscribers = map[*Subscription]struct{}{}
-	return f
+	l := &Loader{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
+	l.image.Store(newImage())
+	l.mu.changed = make(chan struct{})
+	l.mu.subscribers = map[*Subscription]struct{}{}
+	return l
 }
 
 // Run follows the store until ctx ends, and returns nil then. A store that does
@@ -67,17 +67,17 @@ func NewFollower(o FollowerOptions) *Follower {
 //
 // It lists everything at the start, and again only if the changes since its image
 // are compacted: after an outage all brokers go on where they were.
-func (f *Follower) Run(ctx context.Context) error {
+func (l *Loader) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	listed := false
 	for {
 		var err error
 		if !listed {
-			err = f.list(ctx)
+			err = l.list(ctx)
 			listed = err == nil
 		}
 		if listed {
-			err = f.watch(ctx, &wait)
+			err = l.watch(ctx, &wait)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -86,13 +86,13 @@ func (f *Follower) Run(ctx context.Context) error {
 			return fmt.Errorf("follow the metadata: %w", err)
 		case errors.Is(err, kv.ErrCompacted):
 			listed = false
-			f.logger.Info("listing the metadata again: the events since the last revision are compacted",
-				slog.Int64("revision", f.Image().Revision))
-			f.metrics.relists.Inc()
+			l.logger.Info("listing the metadata again: the events since the last revision are compacted",
+				slog.Int64("revision", l.Image().Revision))
+			l.metrics.relists.Inc()
 			continue
 		}
-		f.logger.Warn("the metadata cannot be followed; the last known state stays in use",
-			slog.Int64("revision", f.Image().Revision), slog.Any("error", err))
+		l.logger.Warn("the metadata cannot be followed; the last known state stays in use",
+			slog.Int64("revision", l.Image().Revision), slog.Any("error", err))
 		if !wait.Sleep(ctx) {
 			return nil
 		}
@@ -100,12 +100,12 @@ func (f *Follower) Run(ctx context.Context) error {
 }
 
 // list reads everything and publishes it.
-func (f *Follower) list(ctx context.Context) error {
-	kvs, revision, err := f.store.List(ctx, "")
+func (l *Loader) list(ctx context.Context) error {
+	kvs, revision, err := l.store.List(ctx, "")
 	if err != nil {
 		return err
 	}
-	known := f.Image()
+	known := l.Image()
 	if revision < known.Revision {
 		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, known.Revision, revision)
 	}
@@ -113,35 +113,35 @@ func (f *Follower) list(ctx context.Context) error {
 	for i, pair := range kvs {
 		events[i] = kv.Event{Pair: pair}
 	}
-	image := f.apply(newImage(), kv.Batch{Revision: revision, Events: events})
+	image := l.apply(newImage(), kv.Batch{Revision: revision, Events: events})
 	if what := image.older(known); what != "" {
 		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, known.Revision)
 	}
-	if err = holds(f.features, image.Features.Levels); err != nil {
+	if err = holds(l.features, image.Features.Levels); err != nil {
 		return err
 	}
 	image = image.recall(known)
 	image.noteMissing(known)
-	f.publish(image)
+	l.publish(image)
 	return nil
 }
 
 // watch publishes the changes since the image.
-func (f *Follower) watch(ctx context.Context, wait *backoff.Backoff) error {
-	image := f.Image()
+func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
+	image := l.Image()
 	began := time.Now()
-	for batch, err := range f.store.Watch(ctx, "", image.Revision+1) {
+	for batch, err := range l.store.Watch(ctx, "", image.Revision+1) {
 		if err != nil {
 			if time.Since(began) > retryMax {
 				wait.Reset() // it has worked
 			}
 			return err
 		}
-		image = f.apply(image, batch)
-		if err = holds(f.features, image.Features.Levels); err != nil {
+		image = l.apply(image, batch)
+		if err = holds(l.features, image.Features.Levels); err != nil {
 			return err
 		}
-		f.publish(image)
+		l.publish(image)
 	}
 	return ctx.Err()
 }
@@ -169,39 +169,39 @@ func (m *Image) older(known *Image) string {
 	return ""
 }
 
-func (f *Follower) apply(image *Image, batch kv.Batch) *Image {
+func (l *Loader) apply(image *Image, batch kv.Batch) *Image {
 	next, err := image.Apply(batch)
 	if err != nil {
-		f.metrics.badValues.Inc()
-		f.logger.Error("metadata that cannot be read is left out of the image: nothing is deleted until it is read or deleted itself",
+		l.metrics.badValues.Inc()
+		l.logger.Error("metadata that cannot be read is left out of the image: nothing is deleted until it is read or deleted itself",
 			slog.String("keys", next.UnreadableNames()), slog.Any("error", err))
 	}
 	return next
 }
 
-func (f *Follower) publish(image *Image) {
-	f.metrics.revision.Set(float64(image.Revision))
-	f.metrics.unreadable.Set(float64(len(image.unread)))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.image.Store(image)
-	close(f.mu.changed)
-	f.mu.changed = make(chan struct{})
-	for s := range f.mu.subscribers {
+func (l *Loader) publish(image *Image) {
+	l.metrics.revision.Set(float64(image.Revision))
+	l.metrics.unreadable.Set(float64(len(image.unread)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.image.Store(image)
+	close(l.mu.changed)
+	l.mu.changed = make(chan struct{})
+	for s := range l.mu.subscribers {
 		s.offer(image)
 	}
 }
 
 // Image is the newest image. It is never nil.
-func (f *Follower) Image() *Image { return f.image.Load() }
+func (l *Loader) Image() *Image { return l.image.Load() }
 
 // Wait returns the first image, from the current one on, for which ok holds. A
 // slow caller may be shown only the newer of two images.
-func (f *Follower) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
+func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
 	for {
-		f.mu.Lock()
-		image, changed := f.image.Load(), f.mu.changed
-		f.mu.Unlock()
+		l.mu.Lock()
+		image, changed := l.image.Load(), l.mu.changed
+		l.mu.Unlock()
 		if ok(image) {
 			return image, nil
 		}
@@ -215,23 +215,23 @@ func (f *Follower) Wait(ctx context.Context, ok func(*Image) bool) (*Image, erro
 
 // WaitRevision returns the first image that has all changes up to a revision,
 // which one of this cluster's keys must have.
-func (f *Follower) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
-	return f.Wait(ctx, func(m *Image) bool { return m.Revision >= revision })
+func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
+	return l.Wait(ctx, func(m *Image) bool { return m.Revision >= revision })
 }
 
 // Subscription delivers images to one reader.
 type Subscription struct {
-	follower *Follower
-	images   chan *Image
+	loader *Loader
+	images chan *Image
 }
 
 // Subscribe starts a subscription. Its first image is the current one.
-func (f *Follower) Subscribe() *Subscription {
-	s := &Subscription{follower: f, images: make(chan *Image, 1)}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.mu.subscribers[s] = struct{}{}
-	s.offer(f.image.Load())
+func (l *Loader) Subscribe() *Subscription {
+	s := &Subscription{loader: l, images: make(chan *Image, 1)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.subscribers[s] = struct{}{}
+	s.offer(l.image.Load())
 	return s
 }
 
@@ -242,12 +242,12 @@ func (s *Subscription) Images() <-chan *Image { return s.images }
 
 // Close ends the subscription.
 func (s *Subscription) Close() {
-	s.follower.mu.Lock()
-	defer s.follower.mu.Unlock()
-	delete(s.follower.mu.subscribers, s)
+	s.loader.mu.Lock()
+	defer s.loader.mu.Unlock()
+	delete(s.loader.mu.subscribers, s)
 }
 
-// offer runs under the follower's lock, so that it is the only sender.
+// offer runs under the loader's lock, so that it is the only sender.
 func (s *Subscription) offer(image *Image) {
 	select {
 	case <-s.images:
