@@ -78,7 +78,7 @@ func (a *Admin) alterOnce(ctx context.Context, image *Image, tps []TopicPartitio
 		write.Guards = append(write.Guards, guards...)
 		writes, at = append(writes, write), append(at, i)
 	}
-	newest, written := writeAll(ctx, a.store, nil, writes)
+	newest, written := WriteAll(ctx, a.store, nil, writes)
 	for w, err := range written {
 		errs[at[w]] = err
 		if errors.Is(err, kv.ErrConflict) {

@@ -11,15 +11,15 @@ import (
 )
 
 // settle plans on the image, as a controller would, until nothing is left.
-func (it *isrTest) settle(t *testing.T, o PlanOptions) *Image {
+func (it *isrTest) settle(t *testing.T, o repairOptions) *Image {
 	t.Helper()
 	image := it.loader.Image()
 	for {
-		changes := Plan(image, o)
+		changes := repairs(image, o).Changes
 		if len(changes) == 0 {
 			return image
 		}
-		newest, errs := writeAll(t.Context(), it.store, nil, changes)
+		newest, errs := WriteAll(t.Context(), it.store, nil, changes)
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestElectPreferredLeader(t *testing.T) {
 		if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
 			t.Errorf("the preferred leader is dead: %v", err)
 		}
-		it.settle(t, PlanOptions{})
+		it.settle(t, repairOptions{})
 	}
 	it.restart(t, 1)
 	if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
@@ -125,7 +125,7 @@ func TestElectUncleanLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	it.kill(t, 1)
-	if image := it.settle(t, PlanOptions{}); len(image.Brokers) != 2 || it.partition(t, 0).Leader != 1 {
+	if image := it.settle(t, repairOptions{}); len(image.Brokers) != 2 || it.partition(t, 0).Leader != 1 {
 		t.Fatalf("elected %+v", it.partition(t, 0))
 	}
 	if err := elect(); err != nil {
@@ -161,7 +161,7 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	}
 	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
 	drained(false)
-	it.settle(t, PlanOptions{})
+	it.settle(t, repairOptions{})
 	drained(true)
 }
 
@@ -245,7 +245,7 @@ func TestReassignment(t *testing.T) {
 	}
 	step := func(name, want string) {
 		t.Helper()
-		it.settle(t, PlanOptions{})
+		it.settle(t, repairOptions{})
 		if got := show(); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}

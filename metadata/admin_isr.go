@@ -48,7 +48,7 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 			writes, at = append(writes, write), append(at, i)
 		}
 	}
-	_, written := writeAll(ctx, a.store, []kv.Comparison{registered(self)}, writes)
+	_, written := WriteAll(ctx, a.store, []kv.Comparison{registered(self)}, writes)
 	for i, err := range written {
 		if err != nil {
 			errs[at[i]] = fmt.Errorf("alter the ISR of %s: %w", writes[i].Partition, err)
@@ -95,7 +95,7 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 		switch {
 		case slices.Contains(before, m), self.sameBroker(m):
 			continue // also if it says that its log is in a directory that has failed
-		case !image.live(m) || m.Epoch == 0:
+		case !image.Live(m) || m.Epoch == 0:
 			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, kv.ErrConflict)
 		case image.Brokers[m.Broker].Stopping:
 			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, kv.ErrConflict)

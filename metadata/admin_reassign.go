@@ -125,7 +125,7 @@ func (p *Partition) drop(image *Image, brokers []int32) bool {
 		return !slices.Contains(brokers, p.Leader)
 	}
 	isr := slices.DeleteFunc(p.Members(), gone)
-	if !slices.ContainsFunc(isr, image.live) {
+	if !slices.ContainsFunc(isr, image.Live) {
 		return false
 	}
 	p.setISR(isr)

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/varvelog/varve/metadata/kv"
 )
@@ -130,92 +128,6 @@ func TestOneCreatorWins(t *testing.T) {
 	}
 }
 
-// TestCrashBetweenCreationSteps ends a creation after each of its
-// transactions: the topic is whole or not there, and the controller removes
-// what is left.
-func TestCrashBetweenCreationSteps(t *testing.T) {
-	crash := errors.New("the broker crashes")
-	steps := 0
-	for step := 1; ; step++ {
-		done := false
-		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
-			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			crashes := s.n + step
-			s.txn = func(n int) error {
-				if n >= crashes {
-					return crash
-				}
-				return nil
-			}
-			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
-			s.txn = nil
-			left := len(c.keys(t, partitionsPrefix))
-			topic, exists := settled(c).TopicByName("a")
-			if done = err == nil; done {
-				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, unfinishedPrefix)) != 0 {
-					t.Errorf("after %d transactions: %d keys", step, left)
-				}
-				return
-			}
-			steps++
-			if exists || !errors.Is(err, crash) {
-				t.Errorf("crash before transaction %d: exists %t, %v", step, exists, err)
-			}
-			background(t, c.controller(t, r).Run)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != left {
-				t.Errorf("step %d: a young creation was removed", step)
-			}
-			time.Sleep(creationGrace + controllerTick)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != 0 || len(c.keys(t, unfinishedPrefix)) != 0 {
-				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, partitionsPrefix)))
-			}
-			c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
-		})
-		if done {
-			break
-		}
-	}
-	if steps != 6 { // the marker, four chunks of partitions and the name
-		t.Errorf("%d steps", steps)
-	}
-}
-
-// TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its
-// transactions for so long that the controller removes what it wrote.
-func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
-	for pause := 2; pause <= 6; pause++ {
-		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
-			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			background(t, c.controller(t, r).Run)
-			synctest.Wait()
-			slow, woke := s.n+pause, int64(0)
-			s.txn = func(n int) error {
-				if n == slow {
-					time.Sleep(2 * creationGrace)
-					woke = c.loader.Image().Revision
-				}
-				return nil
-			}
-			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
-			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, kv.ErrUnavailable) {
-				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
-			}
-			if left := c.keys(t, partitionsPrefix); len(left) != 0 {
-				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
-			}
-			if now := c.loader.Image().Revision; now != woke {
-				t.Errorf("paused before transaction %d: it wrote on after the cleanup, revision %d after %d", pause, now, woke)
-			}
-		})
-	}
-}
-
 // TestFinishedCreationIsNotCleanedUp: the controller decided to clean up just
 // before the creation went through.
 func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
@@ -232,7 +144,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 				}
 				return false
 			})
-			changes = Plan(image, PlanOptions{Abandoned: abandonedIn(image)})
+			changes = image.CleanUps(image.Unfinished())
 		}
 		return nil
 	}

@@ -8,13 +8,24 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// writeAll writes changes, many to a transaction and several transactions at a
+// Change is one step of a controller or an Admin. All its comparisons hold in the
+// image that it was made on; if they do not in the store, that image is old.
+type Change struct {
+	Partition TopicPartition // what it is about, for logs; Topic is empty for a cleanup
+	Reason    string
+	Unclean   bool // elects a replica that may lack what was committed
+	Balance   bool // gives leadership back to the preferred replica
+	Guards    []kv.Comparison
+	Ops       []kv.Op
+}
+
+// WriteAll writes changes, many to a transaction and several transactions at a
 // time, each under the shared comparisons as well as its own. It returns the
 // newest revision that it wrote and one error per change, in their order:
 // ErrConflict says that a comparison did not hold. A transaction that loses
 // against another writer is taken apart, so that one change that does not hold
 // any more holds up no other.
-func writeAll(ctx context.Context, store kv.Store, shared []kv.Comparison, changes []Change) (int64, []error) {
+func WriteAll(ctx context.Context, store kv.Store, shared []kv.Comparison, changes []Change) (int64, []error) {
 	errs := make([]error, len(changes))
 	w := &batchWriter{store: store, shared: shared}
 	groups := pack(shared, changes)

@@ -20,7 +20,7 @@ func TestOneConflictHoldsUpNobody(t *testing.T) {
 	if _, err := s.Store.Txn(t.Context(), nil, kv.Put("tier/017", nil)); err != nil {
 		t.Fatal(err)
 	}
-	_, errs := writeAll(t.Context(), s, []kv.Comparison{kv.Absent("controller")}, changes)
+	_, errs := WriteAll(t.Context(), s, []kv.Comparison{kv.Absent("controller")}, changes)
 	for i, err := range errs {
 		if i == 17 != errors.Is(err, kv.ErrConflict) || i != 17 && err != nil {
 			t.Errorf("change %d: %v", i, err)
@@ -31,7 +31,7 @@ func TestOneConflictHoldsUpNobody(t *testing.T) {
 	}
 	// The shared comparison does not hold: there is nothing to take apart.
 	s.n = 0
-	_, errs = writeAll(t.Context(), s, []kv.Comparison{kv.CreatedAt("controller", 7)}, changes)
+	_, errs = WriteAll(t.Context(), s, []kv.Comparison{kv.CreatedAt("controller", 7)}, changes)
 	if s.n != 3 || !errors.Is(errs[0], kv.ErrConflict) || !errors.Is(errs[299], kv.ErrConflict) {
 		t.Errorf("%d transactions, %v", s.n, errs[0])
 	}

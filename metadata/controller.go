@@ -164,19 +164,19 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 			return err
 		}
 	case c.epoch.Load() != 0:
-	case image.ControllerID == c.registration.BrokerID() && image.controllerBroker == c.registration.Epoch():
+	case image.ControllerID == c.registration.BrokerID() && image.ControllerBrokerEpoch == c.registration.Epoch():
 		c.elected(image.ControllerEpoch) // the reply to campaign was lost
 	default:
 		return nil
 	}
-	todo := plan(image, c.planOptions(image))
-	c.resolve(ctx, image, todo.doubts)
-	c.recover(ctx, image, todo.asks)
-	if moreToBalance(todo.changes) {
+	todo := Plan(image, c.planOptions(image))
+	c.resolve(ctx, image, todo.Doubts)
+	c.recover(ctx, image, todo.Asks)
+	if moreToBalance(todo.Changes) {
 		// The interval is over again when the pause is.
 		c.rebalanced = c.now().Add(min(0, balancePause-c.rebalance(image).Interval))
 	}
-	return c.apply(ctx, todo.changes)
+	return c.apply(ctx, todo.Changes)
 }
 
 // planOptions are those of a plan that is made now.
@@ -200,20 +200,25 @@ func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
 	if !ok || self.Epoch != c.registration.Epoch() {
 		return false, nil // not registered as far as the image goes: it will show
 	}
-	if self.Stopping && len(staying(image.Brokers)) > 0 {
+	if self.Stopping && anyStays(image) {
 		return false, nil
 	}
-	value := encode(controllerValue{V: valueVersion, Broker: self.ID, BrokerEpoch: self.Epoch})
-	epoch, err := c.store.Txn(ctx, []kv.Comparison{kv.Absent(controllerKey), kv.CreatedAt(brokerKey(self.ID), self.Epoch)},
-		kv.PutLeased(controllerKey, value, c.registration.Lease()))
-	switch {
-	case errors.Is(err, kv.ErrConflict), errors.Is(err, kv.ErrLeaseNotFound):
-		return false, nil // somebody else won, or this broker just lost its registration: the image will show
-	case err != nil:
-		return false, fmt.Errorf("stand for election: %w", err)
+	epoch, elected, err := c.registration.Campaign(ctx, self.Epoch)
+	if err != nil || !elected {
+		return false, err
 	}
 	c.elected(epoch)
 	return true, nil
+}
+
+// anyStays reports that some broker is not about to leave.
+func anyStays(image *Image) bool {
+	for _, b := range image.Brokers {
+		if !b.Stopping {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Controller) elected(epoch int64) {
@@ -232,7 +237,7 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 		return nil
 	}
 	start := time.Now()
-	newest, errs := writeAll(ctx, c.store, []kv.Comparison{kv.CreatedAt(controllerKey, c.epoch.Load())}, changes)
+	newest, errs := WriteAll(ctx, c.store, []kv.Comparison{ControlledAt(c.epoch.Load())}, changes)
 	conflicts := 0
 	for i, err := range errs {
 		switch {
@@ -241,9 +246,7 @@ func (c *Controller) apply(ctx context.Context, changes []Change) error {
 		case err != nil:
 			return fmt.Errorf("apply the controller's changes: %w", err)
 		case changes[i].Unclean:
-			c.loader.metrics.unclean.Inc()
-			c.logger.Error(uncleanMessage, slog.String("partition", changes[i].Partition.String()),
-				slog.String("reason", changes[i].Reason))
+			c.loader.ReportUnclean(c.logger, changes[i].Partition, changes[i].Reason)
 		}
 	}
 	c.logger.Info("the controller changed the cluster", slog.Int("changes", len(changes)), slog.Int("conflicts", conflicts),
@@ -264,7 +267,7 @@ func (c *Controller) resign(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	if _, err := c.store.Txn(ctx, []kv.Comparison{kv.CreatedAt(controllerKey, epoch)}, kv.Delete(controllerKey)); err != nil && !errors.Is(err, kv.ErrConflict) {
+	if err := c.registration.Resign(ctx, epoch); err != nil {
 		c.logger.Warn("the controllership could not be handed over; it ends with the lease", slog.Any("error", err))
 	}
 }

@@ -84,13 +84,13 @@ func TestLeaderProposesDirectories(t *testing.T) {
 		t.Error(err)
 	}
 	c.fail(t, one, dirs(2)...)
-	if changes := Plan(c.loader.Image(), PlanOptions{}); len(changes) != 0 {
+	if changes := repairs(c.loader.Image(), repairOptions{}).Changes; len(changes) != 0 {
 		t.Errorf("nobody knows where the leader's log is: %+v", changes)
 	}
 	if err := propose(in(self, 1), other); err != nil {
 		t.Errorf("the leader says that its log was there: %v", err)
 	}
-	changes := Plan(c.loader.Image(), PlanOptions{})
+	changes := repairs(c.loader.Image(), repairOptions{}).Changes
 	if len(changes) != 1 {
 		t.Fatalf("%d changes", len(changes))
 	}

@@ -5,57 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 )
-
-// Doubt is what a controller thinks of a registration that is older than its own
-// election. When etcd elects a leader, as after a restart of the whole cluster, it
-// renews every lease: for as long as a lease lasts a dead broker looks alive.
-type Doubt int8
-
-// The stages of a doubt.
-const (
-	// NoDoubt: the broker has answered since, or its lease would have ended by now.
-	NoDoubt Doubt = iota
-	// Unknown: it has to be probed, if it matters, or is being probed.
-	Unknown
-	// Silent: it does not answer the probe, and its lease has not ended.
-	Silent
-)
-
-// doubtful reports whether the choice of the live members alone would let those
-// outvote members that have registered since, and each of them may be dead.
-// Without a member that has registered since there is nobody to be outvoted: a
-// failover does not wait.
-func (r *electionRules) doubtful(image *Image, live, all []Member) bool {
-	if r.doubt == nil || !slices.ContainsFunc(all, image.registeredSince) {
-		return false
-	}
-	return !slices.ContainsFunc(live, func(m Member) bool { return r.doubt(m) == NoDoubt })
-}
-
-// registeredSince reports that a member's broker is registered under a later epoch.
-func (m *Image) registeredSince(member Member) bool {
-	b, ok := m.Brokers[member.Broker]
-	return ok && b.Epoch > member.Epoch
-}
-
-// despiteDoubts decides when all live members may be dead. A member that is back
-// and has lost nothing is as good as any and certain to be there. One that may have
-// lost something must not be preferred to a live one, nor be dropped in favor of a
-// dead one: nothing changes until it is known.
-func (m *Image) despiteDoubts(p *Partition, live, isr, elr []Member, rules electionRules) survival {
-	if unknown := filter(live, func(one Member) bool { return rules.doubt(one) == Unknown }); len(unknown) > 0 {
-		return survival{holds: true, doubts: unknown}
-	}
-	back := func(one Member) bool { return m.registeredSince(one) && m.survived(one) }
-	if s, ok := m.survivor(p, filter(isr, back), filter(elr, back)); ok {
-		return s
-	}
-	return survival{holds: true}
-}
 
 // doubts are those of one controller, from its election on.
 type doubts struct {
@@ -106,20 +58,17 @@ func (d *doubts) at(now time.Time) (of func(Member) Doubt, left time.Duration) {
 		if m.Broker == self || m.Epoch > epoch {
 			return NoDoubt
 		}
-		if s, known := stage[m.registration()]; known {
+		if s, known := stage[registrationOf(m)]; known {
 			return s
 		}
 		return Unknown
 	}, d.until.Sub(now)
 }
 
-// registration is a member without its directory.
-func (m Member) registration() Member { return Member{Broker: m.Broker, Epoch: m.Epoch} }
-
 // doubt begins the doubts of this controller. Without probes all is left to the leases.
 func (c *Controller) doubt(epoch int64) {
 	if c.suspects.probe != nil {
-		leases := c.registration.ttl + c.registration.ttl/2 // the store may end them late
+		leases := c.registration.TTL() + c.registration.TTL()/2 // the store may end them late
 		c.doubts.raise(c.registration.BrokerID(), epoch, c.now().Add(leases))
 	}
 }
@@ -130,7 +79,7 @@ func (c *Controller) doubt(epoch int64) {
 func (c *Controller) resolve(ctx context.Context, image *Image, members []Member) {
 	epoch := c.epoch.Load()
 	for _, m := range members {
-		m = m.registration()
+		m = registrationOf(m)
 		if !c.doubts.begin(m) {
 			continue
 		}
@@ -156,3 +105,6 @@ func (c *Controller) examine(ctx context.Context, broker Broker) Doubt {
 	}
 	return Silent // also when its registration is ended: the image has yet to show it
 }
+
+// registrationOf is a member without its directory.
+func registrationOf(m Member) Member { return Member{Broker: m.Broker, Epoch: m.Epoch} }

@@ -73,7 +73,3 @@ var (
 // ErrBrokerIDInUse says that another live broker is registered under the same
 // broker id. The wrapping text names it and the remedy.
 var ErrBrokerIDInUse = errors.New("broker id is in use")
-
-// ErrBrokerGone is what a probe of a broker returns when its process is certain
-// to be dead: its machine answers and refuses the connection at every address.
-var ErrBrokerGone = errors.New("the broker's process is gone")

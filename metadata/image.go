@@ -35,8 +35,8 @@ type Image struct {
 	// Features are the finalized levels, see Feature.
 	Features FinalizedFeatures
 
-	// controllerBroker is the epoch of the controller's registration.
-	controllerBroker int64
+	// ControllerBrokerEpoch is the epoch of the controller's registration.
+	ControllerBrokerEpoch int64
 
 	byName        map[string]*Topic
 	byID          map[TopicID]*Topic // pending topics as well: those have no name

@@ -151,14 +151,14 @@ func applyBroker(e kv.Event, rest string, all *map[int32]Broker, owned *bool, de
 
 func (b *imageBuilder) controller(e kv.Event) error {
 	if e.Deleted {
-		b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = NoBroker, 0, 0
+		b.image.ControllerID, b.image.ControllerEpoch, b.image.ControllerBrokerEpoch = NoBroker, 0, 0
 		return nil
 	}
 	v, err := decode[controllerValue](e.Pair)
 	if err != nil {
 		return err
 	}
-	b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = v.Broker, e.CreateRevision, v.BrokerEpoch
+	b.image.ControllerID, b.image.ControllerEpoch, b.image.ControllerBrokerEpoch = v.Broker, e.CreateRevision, v.BrokerEpoch
 	return nil
 }
 

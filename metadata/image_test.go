@@ -148,11 +148,12 @@ func TestLeaderIsAnIncarnation(t *testing.T) {
 // describe prints all of an image that readers and Plan can see.
 func describe(m *Image) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.controllerBroker)
+	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.ControllerBrokerEpoch)
 	for _, id := range m.BrokerIDs() {
 		fmt.Fprintf(&b, "%+v\n", m.Brokers[id])
 	}
-	for _, t := range sortedTopics(m) {
+	topics := slices.SortedFunc(maps.Values(m.byID), func(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	for _, t := range topics {
 		fmt.Fprintf(&b, "%s %s %d %d", t.Name, t.ID, t.Epoch, t.Revision)
 		for n, p := range t.all {
 			if p.Revision != 0 || n < len(t.Partitions) {

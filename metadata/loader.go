@@ -255,3 +255,10 @@ func (s *Subscription) offer(image *Image) {
 	}
 	s.images <- image
 }
+
+// ReportUnclean counts and logs an unclean election that has been written.
+func (l *Loader) ReportUnclean(logger *slog.Logger, tp TopicPartition, reason string) {
+	l.metrics.unclean.Inc()
+	logger.Error("unclean election: records that were acknowledged may be lost",
+		slog.String("partition", tp.String()), slog.String("reason", reason))
+}

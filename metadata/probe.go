@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// ErrBrokerGone is what a probe of a broker returns when its process is certain
+// to be dead: its machine answers and refuses the connection at every address.
+var ErrBrokerGone = errors.New("the broker's process is gone")
+
 const (
 	// dialTimeout bounds each connection that ProbeTCP attempts.
 	dialTimeout = 300 * time.Millisecond

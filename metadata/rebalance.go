@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -36,14 +35,6 @@ func moreToBalance(changes []Change) bool {
 	return n >= maxBalance
 }
 
-// preferred is the partition's preferred leader.
-func preferred(p *Partition) int32 {
-	if len(p.Replicas) == 0 {
-		return NoBroker
-	}
-	return p.Replicas[0]
-}
-
 // imbalance is which brokers lead too few of the partitions that prefer them,
 // once what else is planned has been done.
 func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
@@ -53,7 +44,7 @@ func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
 		repaired := o.repairs(image, t)
 		for i := range t.Partitions {
 			p := repaired(int32(i), &t.Partitions[i])
-			first := preferred(&p.Partition)
+			first := p.PreferredLeader()
 			n := counts[first]
 			n.prefer++
 			if p.Leader != first {
@@ -69,16 +60,4 @@ func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
 		}
 	}
 	return brokers
-}
-
-// leadPreferred elects the preferred leader if it could lead and does not. It
-// returns why, or nothing.
-func (p *Partition) leadPreferred(image *Image) string {
-	m, ok := memberOf(p.Members(), preferred(p))
-	if !ok || !image.ready(m) || p.Leader == m.Broker {
-		return ""
-	}
-	why := fmt.Sprintf("preferred replica %d takes over from %d", m.Broker, p.Leader)
-	p.elect(m)
-	return why
 }

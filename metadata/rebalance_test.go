@@ -74,7 +74,7 @@ func TestRebalancingIsPaced(t *testing.T) {
 			moved.PartitionEpoch++
 			moves = append(moves, topic.write(int32(i), &topic.Partitions[i], &moved, ""))
 		}
-		if _, errs := writeAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
+		if _, errs := WriteAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
 			t.Fatal(errs[0], errs[partitions-1])
 		}
 		background(t, c.controller(t, r[0]).Run)

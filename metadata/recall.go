@@ -78,7 +78,7 @@ func lookUpBroker(all map[int32]Broker, rest string) (Broker, bool) {
 func (m *Image) lookUpSingle(key string) (kv.Pair, bool) {
 	switch key {
 	case controllerKey:
-		v := controllerValue{V: valueVersion, Broker: m.ControllerID, BrokerEpoch: m.controllerBroker}
+		v := controllerValue{V: valueVersion, Broker: m.ControllerID, BrokerEpoch: m.ControllerBrokerEpoch}
 		return kv.Pair{Key: key, Value: encode(v), CreateRevision: m.ControllerEpoch}, m.ControllerID != NoBroker
 	case clusterIDKey:
 		return kv.Pair{Key: key, Value: encode(clusterIDValue{V: valueVersion, ID: m.ClusterID})}, m.ClusterID != ""

@@ -110,6 +110,9 @@ func NewRegistration(o RegistrationOptions) *Registration {
 // BrokerID is the id that is registered.
 func (r *Registration) BrokerID() int32 { return r.self.ID }
 
+// TTL is for how long a registration lasts that is not renewed.
+func (r *Registration) TTL() time.Duration { return r.ttl }
+
 // Epoch is the newest broker epoch, or 0 before Register.
 func (r *Registration) Epoch() int64 {
 	r.mu.Lock()

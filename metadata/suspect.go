@@ -78,7 +78,7 @@ func (c *Controller) Suspect(ctx context.Context, broker int32, epoch int64) {
 // judges tells whether this broker is the one to act on a suspicion.
 func (c *Controller) judges(image *Image, suspect Member) bool {
 	self := c.registration.BrokerID()
-	if !image.live(suspect) || suspect.Broker == self {
+	if !image.Live(suspect) || suspect.Broker == self {
 		return false
 	}
 	if image.ControllerID != NoBroker && image.ControllerID != suspect.Broker {

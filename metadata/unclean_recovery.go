@@ -62,7 +62,7 @@ func (c *Controller) recover(ctx context.Context, image *Image, asks []Ask) {
 		return
 	}
 	c.work.Go(func() {
-		answers := askLogEnds(ctx, image, asks, c.logEnds)
+		answers := c.logEnds.All(ctx, image, asks)
 		c.recovery.end(answers, c.now().Add(askPause))
 		c.think()
 	})

@@ -1,45 +1,33 @@
 package metadata
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// abandonedIn are all the markers of an image.
-func abandonedIn(image *Image) map[TopicID]int64 {
-	all := map[TopicID]int64{}
-	for id, u := range image.unfinished {
-		all[id] = u.revision
-	}
-	return all
-}
-
-func TestPlanCleansUpBrokenCreations(t *testing.T) {
+func TestCleanUpsOfBrokenCreations(t *testing.T) {
 	id, p := TopicID{1}, partitionValue{V: 1, Leader: NoBroker}
 	marker := func(v unfinishedValue) kv.Event { return put(unfinishedKey(id), v, 19) }
 	pending := applied(t, marker(unfinishedValue{}), put(partitionKey(id, 0), p, 20), put(partitionKey(id, 1), p, 21))
 	for _, seen := range []map[TopicID]int64{nil, {id: 18}} {
-		if changes := Plan(pending, PlanOptions{Abandoned: seen}); len(changes) != 0 {
+		if changes := pending.CleanUps(seen); len(changes) != 0 {
 			t.Errorf("a creation under way: %+v", changes)
 		}
 	}
-	changes := Plan(pending, PlanOptions{Abandoned: map[TopicID]int64{id: 19}})
+	changes := pending.CleanUps(map[TopicID]int64{id: 19})
 	if len(changes) != 1 || changes[0].Ops[0].Kind != kv.OpDelete || changes[0].Ops[1].Kind != kv.OpDeletePrefix ||
 		changes[0].Ops[1].Key != "partitions/"+id.String()+"/" || !slices.Equal(keysOf(changes[0].Guards), []string{unfinishedKey(id)}) {
 		t.Errorf("a creation that broke off: %+v", changes)
 	}
-	if changes = Plan(applied(t, marker(unfinishedValue{Broken: true})), PlanOptions{}); len(changes) != 1 {
+	if changes = applied(t, marker(unfinishedValue{Broken: true})).CleanUps(nil); len(changes) != 1 {
 		t.Errorf("a creation that gave up: %+v", changes)
 	}
 	topic := put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1, CreatedMs: 3}, 25)
 	added := applied(t, marker(unfinishedValue{First: 1}), put(partitionKey(id, 0), p, 20), put(partitionKey(id, 3), p, 21), topic)
-	changes = Plan(added, PlanOptions{Abandoned: map[TopicID]int64{id: 19}})
+	changes = added.CleanUps(map[TopicID]int64{id: 19})
 	if len(changes) != 1 || len(changes[0].Ops) != 2 || changes[0].Ops[0].Key != partitionKey(id, 3) || changes[0].Ops[1].Key != unfinishedKey(id) ||
 		!slices.Equal(keysOf(changes[0].Guards), []string{unfinishedKey(id), "topics/a"}) {
 		t.Errorf("an addition that broke off: %+v", changes)
@@ -54,29 +42,6 @@ func keysOf(comparisons []kv.Comparison) []string {
 	return keys
 }
 
-// TestPartitionsWithoutATopicStay: only a marker says that a creation broke off. The topic's key may
-// be one that this controller cannot read.
-func TestPartitionsWithoutATopicStay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
-		c.create(t, TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
-		if _, err := c.store.Txn(t.Context(), nil, kv.Put(topicKey("a"), []byte("{"))); err != nil {
-			t.Fatal(err)
-		}
-		c = newCluster(t, c.store) // which lists
-		if image := settled(c); image.TopicCount() != 0 || !image.Incomplete() {
-			t.Fatalf("topics %v, incomplete %t", image.TopicNames(), image.Incomplete())
-		}
-		background(t, c.controller(t, r).Run)
-		time.Sleep(10 * creationGrace)
-		if left := c.keys(t, partitionsPrefix); len(left) != 3 {
-			t.Errorf("%d partition keys are left of 3", len(left))
-		}
-	})
-}
-
 // TestNothingIsCleanedUpOnAnIncompleteImage has a creation that broke off beside a
 // key that cannot be read.
 func TestNothingIsCleanedUpOnAnIncompleteImage(t *testing.T) {
@@ -85,67 +50,8 @@ func TestNothingIsCleanedUpOnAnIncompleteImage(t *testing.T) {
 	image, err := applied(t, broken).Apply(kv.Batch{Revision: 20, Events: []kv.Event{
 		{Pair: kv.Pair{Key: topicKey("a"), Value: []byte("{"), ModRevision: 20}},
 	}})
-	if err == nil || len(Plan(image, PlanOptions{})) != 0 {
-		t.Errorf("%v, planned %+v", err, Plan(image, PlanOptions{}))
-	}
-}
-
-// TestCreationOutlivesAClockThatIsAhead: a controller whose clock is an hour ahead of the
-// creating broker's sees a creation that goes on.
-func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &hookedStore{Store: memStore(t)}
-		c := newCluster(t, s)
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
-		controller := NewController(ControllerOptions{
-			Store: s, Loader: c.loader, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
-		})
-		background(t, controller.Run)
-		synctest.Wait()
-		s.txn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
-		c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
-	})
-}
-
-// TestCrashBetweenStepsOfAnAddition ends an addition after each of its transactions:
-// the topic has all new partitions or none, and the controller removes what is left.
-func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
-	crash := errors.New("the broker crashes")
-	for step, done := 1, false; !done; step++ {
-		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
-			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			c.create(t, TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
-			crashes := s.n + step
-			s.txn = func(n int) error {
-				if n >= crashes {
-					return crash
-				}
-				return nil
-			}
-			add := []PartitionsSpec{{Topic: "a", Count: 402}}
-			err := c.admin.CreatePartitions(t.Context(), add, false)[0].Err
-			s.txn = nil
-			done = err == nil
-			background(t, c.controller(t, r).Run)
-			time.Sleep(creationGrace + controllerTick)
-			topic, _ := settled(c).TopicByName("a")
-			want := map[bool]int{true: 402, false: 2}[done]
-			if left := len(c.keys(t, partitionsPrefix)); left != want || len(topic.Partitions) != want || len(c.keys(t, unfinishedPrefix)) != 0 {
-				t.Errorf("step %d: %d partitions, %d keys, want %d", step, len(topic.Partitions), left, want)
-			}
-			if !done {
-				if err = c.admin.CreatePartitions(t.Context(), add, false)[0].Err; err != nil {
-					t.Errorf("step %d: added again: %v", step, err)
-				}
-			}
-			if done && step != 7 { // the marker, four chunks and the topic's key
-				t.Errorf("%d steps", step)
-			}
-		})
+	if err == nil || len(image.CleanUps(nil)) != 0 {
+		t.Errorf("%v, planned %+v", err, image.CleanUps(nil))
 	}
 }
 

@@ -78,9 +78,9 @@ func key(name string) func(*Topic) []string {
 }
 
 // writeFrom writes what the controller calls for.
-func writeFrom(ctx context.Context, c *cluster, o PlanOptions) error {
-	changes := Plan(c.loader.Image(), o)
-	revision, errs := writeAll(ctx, c.store, nil, changes)
+func writeFrom(ctx context.Context, c *cluster, o repairOptions) error {
+	changes := repairs(c.loader.Image(), o).Changes
+	revision, errs := WriteAll(ctx, c.store, nil, changes)
 	_, err := c.loader.WaitRevision(ctx, revision)
 	return errors.Join(append(errs, err)...)
 }
@@ -117,11 +117,11 @@ var writePaths = []writePath{
 			return err
 		}
 		s.c.wait(s.t, func(m *Image) bool { return len(m.Brokers) == 2 })
-		return writeFrom(s.t.Context(), s.c, PlanOptions{})
+		return writeFrom(s.t.Context(), s.c, repairOptions{})
 	}},
 	{"the balance of leaders", ofPartition, func(s *stored) error {
 		ledBySecond(s.t, s.c)
-		return writeFrom(s.t.Context(), s.c, PlanOptions{Rebalance: true})
+		return writeFrom(s.t.Context(), s.c, repairOptions{Rebalance: true})
 	}},
 	{"ElectLeaders", ofPartition, func(s *stored) error {
 		ledBySecond(s.t, s.c)
@@ -139,7 +139,7 @@ var writePaths = []writePath{
 		if err := errors.Join(s.c.admin.AlterPartitionReassignments(s.t.Context(), []Reassignment{begin})...); err != nil {
 			return err
 		}
-		return writeFrom(s.t.Context(), s.c, PlanOptions{})
+		return writeFrom(s.t.Context(), s.c, repairOptions{})
 	}},
 	{"CreatePartitions", ofTopic, func(s *stored) error {
 		return s.c.admin.CreatePartitions(s.t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err

@@ -54,7 +54,7 @@ func newModelLogs(partitions int) *modelLogs {
 	for range partitions {
 		m.logs = append(m.logs, map[int32]*modelLog{})
 	}
-	for id := range int32(planBrokers) {
+	for id := range int32(repairBrokers) {
 		m.brokers[id+1] = &modelBroker{directories: []DirectoryID{m.newDirectory()}}
 		if id%2 == 1 {
 			m.brokers[id+1].directories = append(m.brokers[id+1].directories, m.newDirectory())
@@ -135,7 +135,7 @@ func (m *modelLogs) lose(t *rapid.T, id int32, directory DirectoryID, epoch int6
 }
 
 // work lets a partition's leader append, its followers fetch, and commits what it may.
-func (m *planMachine) work(t *rapid.T) {
+func (m *repairMachine) work(t *rapid.T) {
 	topic := m.image.byID[m.topic]
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
 	p := &topic.Partitions[n]
@@ -170,7 +170,7 @@ func (m *planMachine) work(t *rapid.T) {
 }
 
 // commit moves the high watermark as a leader does.
-func (m *planMachine) commit(n int, p *Partition, lead *modelLog) {
+func (m *repairMachine) commit(n int, p *Partition, lead *modelLog) {
 	if len(p.ELR) > 0 || len(p.ISR) < min(m.minISR, len(p.Replicas)) {
 		return
 	}
@@ -191,14 +191,14 @@ func (m *planMachine) commit(n int, p *Partition, lead *modelLog) {
 }
 
 // joins reports whether a leader may take a follower into the ISR.
-func (m *planMachine) joins(n int, p *Partition, present Member) bool {
+func (m *repairMachine) joins(n int, p *Partition, present Member) bool {
 	l := m.model.log(n, present.Broker)
 	return m.model.online(n, present.Broker) && l.fetched.leader == p.LeaderEpoch && l.fetched.broker == present.Epoch &&
 		len(l.entries) >= max(m.model.begin[n], len(m.model.committed[n]))
 }
 
 // fail takes a directory of a broker that has two out of service.
-func (m *planMachine) fail(t *rapid.T, id int32, b Broker) {
+func (m *repairMachine) fail(t *rapid.T, id int32, b Broker) {
 	model := m.model.brokers[id]
 	if len(model.directories) < 2 || !model.failed.IsZero() {
 		return
@@ -214,7 +214,7 @@ func (m *planMachine) fail(t *rapid.T, id int32, b Broker) {
 // checkLogs holds a write against what the logs really have. A member that has lost
 // nothing has all that was committed, and so has who is elected if there is one, or
 // nobody knows but it.
-func (m *planMachine) checkLogs(n int, before, after *Partition, unclean bool) error {
+func (m *repairMachine) checkLogs(n int, before, after *Partition, unclean bool) error {
 	committed := m.model.committed[n]
 	for _, id := range without(before.Replicas, after.Replicas) {
 		defer delete(m.model.logs[n], id)
@@ -250,7 +250,7 @@ func (m *planMachine) checkLogs(n int, before, after *Partition, unclean bool) e
 }
 
 // ends are the answers to questions.
-func (m *planMachine) ends(asks []Ask) map[TopicPartition]LogEnds {
+func (m *repairMachine) ends(asks []Ask) map[TopicPartition]LogEnds {
 	all := map[TopicPartition]LogEnds{}
 	for _, a := range asks {
 		ends := LogEnds{}

@@ -7,18 +7,18 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// planCase is one partition before and after a plan. Brokers that are not named
+// repairCase is one partition before and after a plan. Brokers that are not named
 // are dead.
-type planCase struct {
+type repairCase struct {
 	name    string
 	brokers map[int32]brokerValue
 	epochs  map[int32]int64 // those of the brokers that are not 10 + id
 	before  partitionValue
 	want    *partitionValue // nil: no change
-	options PlanOptions
+	options repairOptions
 }
 
-func (c planCase) run(t *testing.T) {
+func (c repairCase) run(t *testing.T) {
 	t.Helper()
 	id := TopicID{1}
 	var events []kv.Event
@@ -33,7 +33,7 @@ func (c planCase) run(t *testing.T) {
 	}
 	image := applied(t, append(events, put(partitionKey(id, 0), c.before, 40),
 		put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 2}, 41))...) // partition 1 has no key
-	changes := Plan(image, c.options)
+	changes := repairs(image, c.options).Changes
 	if c.want == nil {
 		if len(changes) != 0 {
 			t.Errorf("%s: %+v %s", c.name, changes, changes[0].Ops[0].Value)
@@ -51,7 +51,7 @@ func (c planCase) run(t *testing.T) {
 	}
 	// What was planned is all there was to do.
 	after, err := image.Apply(kv.Batch{Revision: 50, Events: []kv.Event{{Pair: kv.Pair{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
-	if err != nil || len(Plan(after, c.options)) != 0 {
+	if err != nil || len(repairs(after, c.options).Changes) != 0 {
 		t.Errorf("%s: planned again", c.name)
 	}
 }
@@ -66,16 +66,16 @@ func up(ids ...int32) map[int32]brokerValue {
 }
 
 // mayLead allows unclean elections, with what the replicas of partition 0 have answered.
-func mayLead(ends LogEnds) PlanOptions {
-	return PlanOptions{
+func mayLead(ends LogEnds) repairOptions {
+	return repairOptions{
 		UncleanElection: func(*Image, string) bool { return true },
 		LogEnds:         map[TopicPartition]LogEnds{{Topic: "a"}: ends},
 	}
 }
 
-func TestPlanElects(t *testing.T) {
+func TestRepairElects(t *testing.T) {
 	two := []int32{1, 2}
-	for _, c := range []planCase{
+	for _, c := range []repairCase{
 		{
 			name: "all is well", brokers: up(1, 2),
 			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
@@ -141,10 +141,10 @@ func TestPlanElects(t *testing.T) {
 	}
 }
 
-func TestPlanMovesOffAStoppingBroker(t *testing.T) {
+func TestRepairMovesOffAStoppingBroker(t *testing.T) {
 	three, stopping := []int32{1, 2, 3}, brokerValue{Stopping: true}
 	all := partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
-	for _, c := range []planCase{
+	for _, c := range []repairCase{
 		{
 			name: "the leader stops", brokers: map[int32]brokerValue{1: stopping, 2: {}, 3: {}}, before: all,
 			want: &partitionValue{Replicas: three, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
@@ -163,11 +163,11 @@ func TestPlanMovesOffAStoppingBroker(t *testing.T) {
 	}
 }
 
-func TestPlanKeepsWhoIsEligible(t *testing.T) {
+func TestRepairKeepsWhoIsEligible(t *testing.T) {
 	three := []int32{1, 2, 3}
-	min2 := PlanOptions{MinISR: func(*Image, string) int { return 2 }}
+	min2 := repairOptions{MinISR: func(*Image, string) int { return 2 }}
 	alone := partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
-	for _, c := range []planCase{
+	for _, c := range []repairCase{
 		{
 			name: "the ISR falls below the minimum", brokers: map[int32]brokerValue{1: {}, 3: {}}, epochs: map[int32]int64{3: 20}, options: min2,
 			before: partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
@@ -210,13 +210,13 @@ func TestPlanKeepsWhoIsEligible(t *testing.T) {
 	}
 }
 
-func TestPlanCompletesReassignments(t *testing.T) {
+func TestRepairCompletesReassignments(t *testing.T) {
 	before := partitionValue{Replicas: []int32{3, 2, 1}, ISR: []int32{1, 2, 3}, ISREpochs: []int64{11, 12, 13}, Adding: []int32{3}, Removing: []int32{1}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
 	lagging := before
 	lagging.ISR, lagging.ISREpochs = []int32{1, 2}, []int64{11, 12}
 	ahead := before
 	ahead.Leader, ahead.LeaderBrokerEpoch = 2, 12
-	for _, c := range []planCase{
+	for _, c := range []repairCase{
 		{name: "the new replica lags", brokers: up(1, 2, 3), before: lagging},
 		{
 			name: "the leader goes", brokers: up(1, 2, 3), before: before,
@@ -239,15 +239,14 @@ func TestPlanCompletesReassignments(t *testing.T) {
 	}
 }
 
-func TestPlanBalances(t *testing.T) {
+func TestRepairBalances(t *testing.T) {
 	two := []int32{1, 2}
 	before := partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 9}
 	after := &partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 11, PartitionEpoch: 10}
-	due := PlanOptions{Rebalance: true, ImbalancePercent: 10}
-	for _, c := range []planCase{
+	due := repairOptions{Rebalance: true}
+	for _, c := range []repairCase{
 		{name: "it is not due", brokers: up(1, 2), before: before},
 		{name: "it is due", brokers: up(1, 2), before: before, options: due, want: after},
-		{name: "it is tolerated", brokers: up(1, 2), before: before, options: PlanOptions{Rebalance: true, ImbalancePercent: 100}},
 		{
 			name: "the preferred leader lags", brokers: up(1, 2), options: due,
 			before: partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12},

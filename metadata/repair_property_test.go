@@ -11,9 +11,9 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// planMachine drives one topic through random events, plans, and leaders'
+// repairMachine drives one topic through random events, plans, and leaders'
 // proposals, and checks every write against the invariants of doc.go.
-type planMachine struct {
+type repairMachine struct {
 	image    *Image
 	revision int64
 	unclean  bool
@@ -22,7 +22,7 @@ type planMachine struct {
 	model    *modelLogs
 }
 
-func (m *planMachine) apply(t *rapid.T, events ...kv.Event) {
+func (m *repairMachine) apply(t *rapid.T, events ...kv.Event) {
 	image, err := m.image.Apply(kv.Batch{Revision: m.revision, Events: events})
 	if err != nil {
 		t.Fatal(err)
@@ -30,21 +30,21 @@ func (m *planMachine) apply(t *rapid.T, events ...kv.Event) {
 	m.image = image
 }
 
-func (m *planMachine) next() int64 { m.revision++; return m.revision }
+func (m *repairMachine) next() int64 { m.revision++; return m.revision }
 
-func (m *planMachine) options(rebalance bool) PlanOptions {
-	return PlanOptions{
+func (m *repairMachine) options(rebalance bool) repairOptions {
+	return repairOptions{
 		MinISR:          func(*Image, string) int { return m.minISR },
 		UncleanElection: func(*Image, string) bool { return m.unclean },
-		Rebalance:       rebalance, ImbalancePercent: 10,
+		Rebalance:       rebalance,
 	}
 }
 
-const planBrokers = 5
+const repairBrokers = 5
 
 // event is something that happens to a broker.
-func (m *planMachine) event(t *rapid.T) {
-	id := rapid.Int32Range(1, planBrokers).Draw(t, "broker")
+func (m *repairMachine) event(t *rapid.T) {
+	id := rapid.Int32Range(1, repairBrokers).Draw(t, "broker")
 	b, live := m.image.Brokers[id]
 	switch what := rapid.SampledFrom([]string{"die", "die", "start", "start", "crash", "replace", "fail", "stop", "settings"}).Draw(t, "event"); {
 	case what == "settings":
@@ -65,7 +65,7 @@ func (m *planMachine) event(t *rapid.T) {
 }
 
 // propose lets the leader of a partition change its ISR, as AlterISR does.
-func (m *planMachine) propose(t *rapid.T) {
+func (m *repairMachine) propose(t *rapid.T) {
 	topic := m.image.byID[m.topic]
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
 	p := &topic.Partitions[n]
@@ -96,7 +96,7 @@ func (m *planMachine) propose(t *rapid.T) {
 }
 
 // reassign starts or cancels a reassignment, as AlterPartitionReassignments does.
-func (m *planMachine) reassign(t *rapid.T) {
+func (m *repairMachine) reassign(t *rapid.T) {
 	topic := m.image.byID[m.topic]
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
 	p := &topic.Partitions[n]
@@ -114,20 +114,20 @@ func (m *planMachine) reassign(t *rapid.T) {
 }
 
 // plan makes a plan, applies it, and checks that nothing is left to do.
-func (m *planMachine) plan(t *rapid.T) {
+func (m *repairMachine) repair(t *rapid.T) {
 	o := m.options(rapid.Float64().Draw(t, "due") < 0.3)
 	before := m.image
-	o.LogEnds = m.ends(plan(before, o).asks)
-	for _, c := range Plan(before, o) {
+	o.LogEnds = m.ends(repairs(before, o).Asks)
+	for _, c := range repairs(before, o).Changes {
 		m.write(t, c)
 	}
-	if again := Plan(m.image, o); len(again) != 0 {
+	if again := repairs(m.image, o).Changes; len(again) != 0 {
 		t.Fatalf("planned again: %+v, %s\nafter %+v", again[0], again[0].Ops[0].Value, m.image.byID[m.topic].Partitions)
 	}
 	for i := range m.image.byID[m.topic].Partitions {
 		p := &m.image.byID[m.topic].Partitions[i]
 		_, led := m.image.Leader(p)
-		if !led && slices.ContainsFunc(p.Members(), m.image.live) {
+		if !led && slices.ContainsFunc(p.Members(), m.image.Live) {
 			t.Fatalf("nobody leads, and a member lives: %+v", p)
 		}
 		for _, id := range p.ELR {
@@ -144,7 +144,7 @@ func (m *planMachine) plan(t *rapid.T) {
 }
 
 // write applies one write and checks it.
-func (m *planMachine) write(t *rapid.T, c Change) {
+func (m *repairMachine) write(t *rapid.T, c Change) {
 	if len(c.Ops) != 1 {
 		t.Fatalf("%d operations for one partition", len(c.Ops))
 	}
@@ -161,7 +161,7 @@ func (m *planMachine) write(t *rapid.T, c Change) {
 	}
 }
 
-func (m *planMachine) check(before, after *Partition, unclean bool) error {
+func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 	elected := before.Leader != after.Leader || before.LeaderBrokerEpoch != after.LeaderBrokerEpoch
 	switch {
 	case len(after.ISR) == 0 || len(after.ISREpochs) != len(after.ISR):
@@ -179,7 +179,7 @@ func (m *planMachine) check(before, after *Partition, unclean bool) error {
 		return nil
 	}
 	leader := Member{Broker: after.Leader, Epoch: after.LeaderBrokerEpoch}
-	if at, ok := memberOf(after.Members(), leader.Broker); !ok || at.Epoch != leader.Epoch || !m.image.live(at) {
+	if at, ok := memberOf(after.Members(), leader.Broker); !ok || at.Epoch != leader.Epoch || !m.image.Live(at) {
 		return fmt.Errorf("the new leader is not a live member")
 	}
 	if unclean && !m.unclean {
@@ -191,12 +191,12 @@ func (m *planMachine) check(before, after *Partition, unclean bool) error {
 	return nil
 }
 
-func TestPlanKeepsItsInvariants(t *testing.T) {
+func TestRepairKeepsItsInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &planMachine{image: newImage(), revision: 10, minISR: 1, topic: TopicID{1}}
+		m := &repairMachine{image: newImage(), revision: 10, minISR: 1, topic: TopicID{1}}
 		const partitions = 4
 		m.model = newModelLogs(partitions)
-		for id := range int32(planBrokers) {
+		for id := range int32(repairBrokers) {
 			epoch := m.next()
 			m.apply(t, put(brokerKey(id+1), m.model.restart(t, id+1, epoch, true, false), epoch))
 		}
@@ -210,7 +210,7 @@ func TestPlanKeepsItsInvariants(t *testing.T) {
 		}
 		m.apply(t, put(topicKey("a"), topicValue{V: 1, ID: m.topic, Partitions: partitions}, m.next()))
 		t.Repeat(map[string]func(*rapid.T){
-			"event": m.event, "events": m.event, "propose": m.propose, "plan": m.plan, "plans": m.plan, "reassign": m.reassign,
+			"event": m.event, "events": m.event, "propose": m.propose, "plan": m.repair, "plans": m.repair, "reassign": m.reassign,
 			"work": m.work, "more work": m.work,
 		})
 	})
