@@ -245,7 +245,7 @@ func TestReassignment(t *testing.T) {
 	}
 	step := func(name, want string) {
 		t.Helper()
-		it.settle(t, repairOptions{})
+		it.settle(t, min2)
 		if got := show(); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
@@ -280,4 +280,20 @@ func TestReassignment(t *testing.T) {
 	step("replaced", "[4 1 2] [1] [2] [2 4] 4")
 	begin(2, 4) // the order alone
 	step("ordered", "[2 4] [] [] [2 4] 4")
+
+	begin(2, 1)
+	it.join(t, 1)
+	it.kill(t, 2)
+	step("one dies", "[2 1 4] [1] [4] [4 1] 4")
+	if err := alter(Reassignment{Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	step("cancelled with too few others", "[2 4 1] [1] [1] [4 1] 4")
+	if err := alter(Reassignment{Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	step("cancelled again", "[2 4 1] [1] [1] [4 1] 4")
+	it.brokers[2] = it.register(t, 2)[0]
+	it.join(t, 2)
+	step("enough others", "[2 4] [] [] [4 2] 4")
 }

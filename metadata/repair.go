@@ -38,7 +38,8 @@ type Repaired struct {
 //   - Every election is a new leader epoch, even of the same broker: what it did not
 //     flush before it died may be gone, and its followers have to learn that. A
 //     change of the ISR alone is none.
-//   - A reassignment is completed when the replicas that it adds are in sync.
+//   - A reassignment is completed when the replicas that it adds are in sync, and as
+//     many of its target as min.insync.replicas asks.
 func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	next := Repaired{Partition: *p}
 	s := survivors(image, p, rules)
@@ -50,7 +51,7 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 		next.Asks = image.askable(p)
 	}
 	isr := s.isr
-	if target, ok := completion(image, p, isr); ok {
+	if target, ok := completion(image, p, isr, rules.MinISR); ok {
 		next.Replicas, next.Adding, next.Removing = target, nil, nil
 		isr = within(isr, target)
 		next.Reason = "the reassignment is complete"
@@ -144,20 +145,27 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 	return stopping, found
 }
 
-// completion tells whether a reassignment can be completed: all replicas that it
-// adds are in sync. Then the target becomes the replicas.
-func completion(image *Image, p *Partition, isr []Member) (target []int32, ok bool) {
+// completion returns the target of a reassignment if it can be completed: the replicas
+// that it adds are in sync, and so are as many of the target as min.insync.replicas asks.
+func completion(image *Image, p *Partition, isr []Member, minISR int) (target []int32, ok bool) {
 	if len(p.Adding)+len(p.Removing) == 0 {
 		return nil, false
 	}
-	live := filter(isr, image.Live)
+	target = without(p.Replicas, p.Removing)
+	kept := within(filter(isr, image.Live), target)
 	for _, id := range p.Adding {
-		if _, ok = memberOf(live, id); !ok {
+		if _, ok = memberOf(kept, id); !ok && slices.Contains(target, id) {
 			return nil, false
 		}
 	}
-	target = without(p.Replicas, p.Removing)
-	return target, len(within(live, target)) > 0
+	return target, enough(kept, target, minISR)
+}
+
+// enough reports whether kept, the in-sync members that stay, are as many as an
+// acknowledgement has promised for each record. With fewer, the replicas that a
+// reassignment removes are needed: one of them may have the only other copy.
+func enough(kept []Member, target []int32, minISR int) bool {
+	return len(kept) >= min(max(minISR, 1), len(target))
 }
 
 // lead elects a member of the ISR unless the present leader is one and lives.

@@ -105,7 +105,7 @@ func (m *repairMachine) reassign(t *rapid.T) {
 		target = rapid.Permutation(m.image.BrokerIDs()).Draw(t, "target")
 		target = target[:min(len(target), rapid.IntRange(0, 3).Draw(t, "factor"))]
 	}
-	next, err := reassign(m.image, p, Reassignment{Replicas: target, Cancel: len(target) == 0, AllowFactorChange: true})
+	next, err := reassign(m.image, p, Reassignment{Replicas: target, Cancel: len(target) == 0, AllowFactorChange: true}, m.minISR)
 	if err != nil || next.same(p) {
 		return
 	}
@@ -175,6 +175,9 @@ func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 	case len(after.Replicas) == 0 || len(without(after.Adding, after.Replicas))+len(without(after.Removing, after.Replicas)) > 0:
 		return fmt.Errorf("the replicas are not all of the reassignment's")
 	}
+	if err := m.checkCopies(before, after); err != nil {
+		return err
+	}
 	if !elected {
 		return nil
 	}
@@ -187,6 +190,21 @@ func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 	}
 	if unclean != (after.UncleanEpoch == after.LeaderEpoch) {
 		return fmt.Errorf("the state does not say how %d was elected", leader.Broker)
+	}
+	return nil
+}
+
+// checkCopies has a write that takes replicas away leave as many in sync as
+// min.insync.replicas promises to each record, unless those had no part in that.
+func (m *repairMachine) checkCopies(before, after *Partition) error {
+	had := slices.Concat(before.Members(), before.EligibleMembers())
+	gone := without(before.Replicas, after.Replicas)
+	if len(within(had, gone)) == 0 {
+		return nil
+	}
+	target := without(after.Replicas, after.Removing)
+	if len(after.ISR) < min(m.minISR, len(target)) {
+		return fmt.Errorf("replicas %v are gone, and only %v are in sync", gone, after.ISR)
 	}
 	return nil
 }

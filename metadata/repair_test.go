@@ -73,6 +73,8 @@ func mayLead(ends LogEnds) repairOptions {
 	}
 }
 
+var min2 = repairOptions{MinISR: func(*Image, string) int { return 2 }}
+
 func TestRepairElects(t *testing.T) {
 	two := []int32{1, 2}
 	for _, c := range []repairCase{
@@ -165,7 +167,6 @@ func TestRepairMovesOffAStoppingBroker(t *testing.T) {
 
 func TestRepairKeepsWhoIsEligible(t *testing.T) {
 	three := []int32{1, 2, 3}
-	min2 := repairOptions{MinISR: func(*Image, string) int { return 2 }}
 	alone := partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
 	for _, c := range []repairCase{
 		{
@@ -233,6 +234,15 @@ func TestRepairCompletesReassignments(t *testing.T) {
 		{
 			name: "no replica that stays is in sync", brokers: up(1, 2),
 			before: partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1}, ISREpochs: []int64{11}, Removing: []int32{1}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11},
+		},
+		{
+			name: "too few replicas that stay are in sync", brokers: up(1, 2, 3), options: min2,
+			before: partitionValue{Replicas: []int32{2, 3, 1}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Removing: []int32{1}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11},
+		},
+		{
+			name: "the target is smaller than the minimum", brokers: up(1, 2, 3), options: min2,
+			before: partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Removing: []int32{1}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12},
+			want:   &partitionValue{Replicas: []int32{2}, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 1},
 		},
 	} {
 		c.run(t)
