@@ -34,19 +34,20 @@ var layers = map[string][]string{
 	"storage":     {"record", "vfs"},
 	"coordinator": {"record"},
 
-	"metadata":         {"backoff", "document", "metadata/kv"},
-	"metadata/kv/etcd": {"backoff", "metadata/kv"},
-	"client":           {"protocol", "record", "security"},
-	"groups":           {"record", "coordinator", "metadata"},
-	"tiering":          {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv"},
-	"replication":      {"backoff", "record", "storage", "tiering", "metadata"},
+	"metadata":            {"backoff", "document", "metadata/kv"},
+	"metadata/controller": {"backoff", "metadata", "metadata/kv"},
+	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
+	"client":              {"protocol", "record", "security"},
+	"groups":              {"record", "coordinator", "metadata"},
+	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv"},
+	"replication":         {"backoff", "record", "storage", "tiering", "metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},
 
 	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "metadata/kv", "config"},
 	"server": {
-		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "notify", "record", "protocol", "storage",
+		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
 		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage"},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -403,7 +404,7 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	if _, err := c.partition("a", 0).Append(batch(t, 1000, "v"), AcksAll); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("before the election: %v", err)
 	}
-	stopped := background(t, metadata.NewController(metadata.ControllerOptions{
+	stopped := background(t, controller.New(controller.Options{
 		Store: c.store, Loader: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	defer stopped()
@@ -454,7 +455,7 @@ func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
 	}
 	registration := c.register()
 	known := c.epoch.Swap(0) // the answer is still on its way
-	background(t, metadata.NewController(metadata.ControllerOptions{
+	background(t, controller.New(controller.Options{
 		Store: c.store, Loader: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	_, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/interbroker"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/replication"
 )
@@ -79,8 +80,8 @@ func (s *server) followSuspects(ctx context.Context) error {
 // probe tells whether a broker's process is gone. If it ran etcd's leader, what
 // follows from that needs another one first.
 func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
-	err := metadata.ProbeTCP(ctx, s.reachedAt(broker))
-	if errors.Is(err, metadata.ErrBrokerGone) {
+	err := controller.ProbeTCP(ctx, s.reachedAt(broker))
+	if errors.Is(err, controller.ErrBrokerGone) {
 		s.store.Replace(ctx, broker.ID)
 	}
 	return err
@@ -143,8 +144,8 @@ func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
 
 // rebalancing is how this broker balances leadership while it is the controller.
 // Kafka reads these settings at start, and so does this.
-func (s *server) rebalancing(*metadata.Image) metadata.Rebalancing {
-	return metadata.Rebalancing{
+func (s *server) rebalancing(*metadata.Image) controller.Rebalancing {
+	return controller.Rebalancing{
 		Enable:           s.values.Bool("auto.leader.rebalance.enable"),
 		Interval:         seconds(s.values.Int64("leader.imbalance.check.interval.seconds")),
 		ImbalancePercent: int(s.values.Int64("leader.imbalance.per.broker.percentage")),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/coordinator/coordinatortest"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
@@ -81,7 +82,7 @@ func (b *testBroker) register() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	c := metadata.NewController(metadata.ControllerOptions{Store: b.store, Loader: b.loader, Registration: r, Now: time.Now, Logger: log})
+	c := controller.New(controller.Options{Store: b.store, Loader: b.loader, Registration: r, Now: time.Now, Logger: log})
 	b.stop = background(b.t, c.Run)
 }
 

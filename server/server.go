@@ -19,6 +19,7 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv/etcd"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/objstore"
@@ -78,7 +79,7 @@ type server struct {
 
 	admin        *metadata.Admin
 	registration *metadata.Registration // made before it registers, see join
-	controller   *metadata.Controller
+	controller   *controller.Controller
 
 	lastRegistration *lastRegistration
 	past             metadata.Past
@@ -348,7 +349,7 @@ func (s *server) prepareRegistration() error {
 		Store:      s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
 		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds), Healthy: s.healthy,
 	})
-	s.controller = metadata.NewController(metadata.ControllerOptions{
+	s.controller = controller.New(controller.Options{
 		Store: s.store, Loader: s.loader, Registration: s.registration, Now: time.Now, Logger: s.log,
 		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
 		LogEnds: s.dialer().LogEnds,

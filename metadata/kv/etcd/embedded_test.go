@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
@@ -260,7 +261,7 @@ func open(t *testing.T, s kv.Store) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	controller := metadata.NewController(metadata.ControllerOptions{
+	controller := controller.New(controller.Options{
 		Store: s, Loader: b.loader, Registration: b.registration, Now: time.Now, Logger: testLogger(t),
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -1,23 +1,24 @@
-package metadata
+package controller
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-func (c *cluster) controller(t *testing.T, r *Registration) *Controller {
+func (c *cluster) controller(t *testing.T, r *metadata.Registration) *Controller {
 	t.Helper()
-	return NewController(ControllerOptions{
+	return New(Options{
 		Store: c.store, Loader: c.loader, Registration: r,
 		Now: func() time.Time { return c.now() }, Logger: testLogger(t),
 	})
 }
 
 // onNext is the image once the cluster has settled.
-func settled(c *cluster) *Image {
+func settled(c *cluster) *metadata.Image {
 	synctest.Wait()
 	return c.loader.Image()
 }
@@ -38,7 +39,7 @@ func TestOneBrokerIsTheController(t *testing.T) {
 		for range r {
 			image := settled(c)
 			id := image.ControllerID
-			if id == NoBroker || seen[id] {
+			if id == metadata.NoBroker || seen[id] {
 				t.Fatalf("the controller is %d, after %v", id, seen)
 			}
 			for other, controller := range controllers {
@@ -49,7 +50,7 @@ func TestOneBrokerIsTheController(t *testing.T) {
 			seen[id] = true
 			stops[id]() // resigns
 		}
-		if image := settled(c); image.ControllerID != NoBroker {
+		if image := settled(c); image.ControllerID != metadata.NoBroker {
 			t.Errorf("the controller is %d when all have resigned", image.ControllerID)
 		}
 	})
@@ -65,7 +66,7 @@ func TestControllershipEndsWithTheRegistration(t *testing.T) {
 		}
 		background(t, r[1].Run)
 		background(t, c.controller(t, r[1]).Run)
-		time.Sleep(DefaultLeaseTTL)
+		time.Sleep(metadata.DefaultLeaseTTL)
 		if image := settled(c); image.ControllerID != 2 || len(image.Brokers) != 1 {
 			t.Errorf("controller %d among %v", image.ControllerID, image.BrokerIDs())
 		}
@@ -95,7 +96,7 @@ func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
 func TestDeposedControllerChangesNothing(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	r := c.register(t, 1)[0]
-	topic := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
+	topic := c.create(t, metadata.TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	controller := c.controller(t, r)
 	before := c.loader.Image()
 	for range 2 { // the second time the image is older than the election, which deposes nobody
@@ -104,10 +105,10 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 		}
 	}
 	// Somebody else is elected while this controller is paused.
-	if _, err := c.store.Txn(t.Context(), nil, kv.Delete(controllerKey)); err != nil {
+	if _, err := c.store.Txn(t.Context(), nil, kv.Delete("controller")); err != nil {
 		t.Fatal(err)
 	}
-	revision, err := c.store.Txn(t.Context(), nil, kv.Put(controllerKey, encode(controllerValue{V: 1, Broker: 2})))
+	revision, err := c.store.Txn(t.Context(), nil, kv.Put("controller", []byte(`{"v":1,"broker":2,"broker_epoch":0}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +116,9 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := partitionKey(topic.ID, 0)
-	change := Change{Guards: []kv.Comparison{kv.ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []kv.Op{kv.Delete(key)}}
-	for _, changes := range [][]Change{{change}, {change, {Ops: []kv.Op{kv.Put("tier/x", nil)}}}} {
+	key := "partitions/" + topic.ID.String() + "/0"
+	change := metadata.Change{Guards: []kv.Comparison{kv.ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []kv.Op{kv.Delete(key)}}
+	for _, changes := range [][]metadata.Change{{change}, {change, {Ops: []kv.Op{kv.Put("tier/x", nil)}}}} {
 		if err = controller.apply(t.Context(), changes); err != nil || len(c.keys(t, key)) != 1 || len(c.keys(t, "tier/")) != 0 {
 			t.Errorf("a deposed controller writes: %v", err)
 		}
@@ -135,7 +136,7 @@ func TestRestartedLeaderGetsTheNextEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		settled(c)
-		c.create(t, TopicSpec{Name: "a", Partitions: 500, ReplicationFactor: 1})
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 500, ReplicationFactor: 1})
 		second := c.registration(t, 1, "dir", "")
 		epoch, err := second.Register(t.Context())
 		if err != nil {
@@ -165,8 +166,8 @@ func TestLeadersMoveOffADeadBroker(t *testing.T) {
 		background(t, r[0].Run)
 		background(t, r[1].Run)
 		background(t, c.controller(t, r[0]).Run)
-		c.create(t, TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
-		time.Sleep(DefaultLeaseTTL) // nobody keeps broker 3 alive
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
+		time.Sleep(metadata.DefaultLeaseTTL) // nobody keeps broker 3 alive
 		image := settled(c)
 		topic, _ := image.TopicByName("a")
 		for n := range topic.Partitions {
@@ -189,8 +190,8 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 			background(t, registration.Run)
 		}
 		background(t, c.controller(t, r[0]).Run)
-		c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
-		c.create(t, TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
+		c.create(t, metadata.TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
 		if image := settled(c); image.Drained(3) || !image.Drained(9) {
 			t.Error("drained before its stop")
 		}
@@ -224,21 +225,15 @@ func TestLeadershipGoesBackInTime(t *testing.T) {
 		background(t, r[0].Run)
 		background(t, r[1].Run)
 		background(t, c.controller(t, r[0]).Run)
-		c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
-		p, _ := settled(c).Partition(TopicPartition{"a", 0})
-		moved := *p
-		moved.elect(p.Members()[1])
-		moved.PartitionEpoch++
-		topic, _ := c.loader.Image().TopicByName("a")
-		if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &moved, "").Ops...); err != nil {
-			t.Fatal(err)
-		}
+		c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+		settled(c)
+		c.moveLeader(t)
 		time.Sleep(DefaultRebalancing.Interval - controllerTick)
-		if p, _ = settled(c).Partition(TopicPartition{"a", 0}); p.Leader != 2 {
+		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 2 {
 			t.Errorf("moved at once: %+v", p)
 		}
 		time.Sleep(2 * controllerTick)
-		if p, _ = settled(c).Partition(TopicPartition{"a", 0}); p.Leader != 1 || p.LeaderEpoch != 2 || p.PartitionEpoch != 2 {
+		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 1 || p.LeaderEpoch != 2 || p.PartitionEpoch != 2 {
 			t.Errorf("not moved: %+v", p)
 		}
 	})
@@ -255,7 +250,7 @@ func TestStoppingBrokerIsControllerOnlyIfItIsAlone(t *testing.T) {
 		}
 		settled(c)
 		background(t, c.controller(t, r[0]).Run)
-		if image := settled(c); image.ControllerID != NoBroker {
+		if image := settled(c); image.ControllerID != metadata.NoBroker {
 			t.Errorf("the controller is %d", image.ControllerID)
 		}
 		if err := r[1].BeginStop(t.Context()); err != nil {

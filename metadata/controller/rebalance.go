@@ -1,7 +1,9 @@
-package metadata
+package controller
 
 import (
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 // Rebalancing are the settings by which leadership goes back to preferred
@@ -25,7 +27,7 @@ const (
 
 // moreToBalance tells whether a plan was full of elections of preferred leaders, so that some
 // may be left.
-func moreToBalance(changes []Change) bool {
+func moreToBalance(changes []metadata.Change) bool {
 	n := 0
 	for _, c := range changes {
 		if c.Balance {
@@ -37,7 +39,7 @@ func moreToBalance(changes []Change) bool {
 
 // imbalance is which brokers lead too few of the partitions that prefer them,
 // once what else is planned has been done.
-func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
+func imbalance(image *metadata.Image, topics []*metadata.Topic, o PlanOptions) map[int32]bool {
 	type count struct{ prefer, lack int }
 	counts := map[int32]count{}
 	for _, t := range topics {

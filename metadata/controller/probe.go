@@ -1,4 +1,4 @@
-package metadata
+package controller
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 // ErrBrokerGone is what a probe of a broker returns when its process is certain
@@ -28,7 +30,7 @@ const (
 // ProbeTCP connects to every listener of a broker. It returns nil as soon as one
 // accepts and stays, ErrBrokerGone if all refuse, which only a machine without that
 // process does, and another error if any does not answer: then nothing is known.
-func ProbeTCP(ctx context.Context, broker Broker) error {
+func ProbeTCP(ctx context.Context, broker metadata.Broker) error {
 	if len(broker.Listeners) == 0 {
 		return fmt.Errorf("probe broker %d: it has no listeners", broker.ID)
 	}

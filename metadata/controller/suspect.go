@@ -1,4 +1,4 @@
-package metadata
+package controller
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 const (
@@ -24,14 +26,14 @@ const (
 
 // suspects are the brokers of which somebody said that they are dead.
 type suspects struct {
-	probe func(ctx context.Context, broker Broker) error
-	queue chan Member // never closed
+	probe func(ctx context.Context, broker metadata.Broker) error
+	queue chan metadata.Member // never closed
 
 	mu struct {
 		sync.Mutex
 		// known are the suspects that wait or are being probed, and those that
 		// were, until the time that is given.
-		known map[Member]time.Time
+		known map[metadata.Member]time.Time
 		// fenced are the processes whose registrations were ended on a probe, by
 		// broker.
 		fenced map[int32]fencing
@@ -45,9 +47,9 @@ type fencing struct {
 	told        bool // that the process lives
 }
 
-func newSuspects(probe func(context.Context, Broker) error) *suspects {
-	s := &suspects{probe: probe, queue: make(chan Member, suspectQueue)}
-	s.mu.known = map[Member]time.Time{}
+func newSuspects(probe func(context.Context, metadata.Broker) error) *suspects {
+	s := &suspects{probe: probe, queue: make(chan metadata.Member, suspectQueue)}
+	s.mu.known = map[metadata.Member]time.Time{}
 	s.mu.fenced = map[int32]fencing{}
 	return s
 }
@@ -62,7 +64,7 @@ func newSuspects(probe func(context.Context, Broker) error) *suspects {
 // such an end: what refuses connections is not its process. A hint may get lost:
 // the lease ends by itself.
 func (c *Controller) Suspect(ctx context.Context, broker int32, epoch int64) {
-	suspect := Member{Broker: broker, Epoch: epoch}
+	suspect := metadata.Member{Broker: broker, Epoch: epoch}
 	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {
 		return
 	}
@@ -76,12 +78,12 @@ func (c *Controller) Suspect(ctx context.Context, broker int32, epoch int64) {
 }
 
 // judges tells whether this broker is the one to act on a suspicion.
-func (c *Controller) judges(image *Image, suspect Member) bool {
+func (c *Controller) judges(image *metadata.Image, suspect metadata.Member) bool {
 	self := c.registration.BrokerID()
 	if !image.Live(suspect) || suspect.Broker == self {
 		return false
 	}
-	if image.ControllerID != NoBroker && image.ControllerID != suspect.Broker {
+	if image.ControllerID != metadata.NoBroker && image.ControllerID != suspect.Broker {
 		return image.ControllerID == self
 	}
 	for id := range image.Brokers {
@@ -116,7 +118,7 @@ func (c *Controller) probing(ctx context.Context) (wait func()) {
 }
 
 // judge probes a suspect and ends its registration if it is dead.
-func (c *Controller) judge(ctx context.Context, suspect Member) {
+func (c *Controller) judge(ctx context.Context, suspect metadata.Member) {
 	image := c.loader.Image()
 	if !c.judges(image, suspect) {
 		return
@@ -139,7 +141,7 @@ func (c *Controller) judge(ctx context.Context, suspect Member) {
 }
 
 // end ends the registration of a broker whose process is gone.
-func (c *Controller) end(ctx context.Context, broker Broker, log *slog.Logger) {
+func (c *Controller) end(ctx context.Context, broker metadata.Broker, log *slog.Logger) {
 	if broker.Lease == 0 {
 		return // a registration of an older kind: there is nothing to end it by
 	}
@@ -153,7 +155,7 @@ func (c *Controller) end(ctx context.Context, broker Broker, log *slog.Logger) {
 }
 
 // fence remembers that a process's registration was ended on a probe.
-func (s *suspects) fence(broker Broker, now time.Time) {
+func (s *suspects) fence(broker metadata.Broker, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.fenced[broker.ID] = fencing{incarnation: broker.Incarnation, at: now}
@@ -161,7 +163,7 @@ func (s *suspects) fence(broker Broker, now time.Time) {
 
 // lives says whether a process was fenced a short while ago and has registered
 // again, and whether this is the first time that it is told.
-func (s *suspects) lives(broker Broker, now time.Time) (lives, first bool) {
+func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f, fenced := s.mu.fenced[broker.ID]
@@ -179,7 +181,7 @@ func (s *suspects) lives(broker Broker, now time.Time) (lives, first bool) {
 }
 
 // admit tells whether a suspect shall be probed, and remembers that it will be.
-func (s *suspects) admit(suspect Member, now time.Time) bool {
+func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for m, until := range s.mu.known {
@@ -195,7 +197,7 @@ func (s *suspects) admit(suspect Member, now time.Time) bool {
 }
 
 // release lets a suspect be probed again after a pause.
-func (s *suspects) release(suspect Member, now time.Time) {
+func (s *suspects) release(suspect metadata.Member, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.known[suspect] = now.Add(probePause)

@@ -1,4 +1,4 @@
-package metadata
+package controller
 
 import (
 	"context"
@@ -7,15 +7,18 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 // restarted registers a broker's next process, of which the machine has crashed unless
 // it names the epoch that it has lost nothing since.
-func (c *cluster) restarted(t *testing.T, of *Registration, past Past) *Registration {
+func (c *cluster) restarted(t *testing.T, of *metadata.Registration, past metadata.Past) *metadata.Registration {
 	t.Helper()
-	r := NewRegistration(RegistrationOptions{
-		Store: c.store, BrokerID: of.BrokerID(), DirectoryID: of.self.DirectoryID, Now: time.Now, Logger: testLogger(t),
-		Listeners: of.self.Listeners, Past: past,
+	self := c.loader.Image().Brokers[of.BrokerID()]
+	r := metadata.NewRegistration(metadata.RegistrationOptions{
+		Store: c.store, BrokerID: of.BrokerID(), DirectoryID: self.DirectoryID, Now: time.Now, Logger: testLogger(t),
+		Listeners: self.Listeners, Past: past,
 	})
 	if _, err := r.Register(t.Context()); err != nil {
 		t.Fatal(err)
@@ -44,18 +47,18 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, memStore(t))
 				r := c.register(t, 1, 2, 3)
-				c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
+				c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
 				for i := range 2 {
-					past := Past{PreviousEpoch: r[i].Epoch()}
+					past := metadata.Past{PreviousEpoch: r[i].Epoch()}
 					if tc.crash {
-						past = Past{}
+						past = metadata.Past{}
 					}
 					r[i] = c.restarted(t, r[i], past)
 				}
 				settled(c)
-				controller := NewController(ControllerOptions{
+				controller := New(Options{
 					Store: c.store, Loader: c.loader, Registration: r[0], Now: time.Now, Logger: testLogger(t),
-					Probe: func(ctx context.Context, b Broker) error {
+					Probe: func(ctx context.Context, b metadata.Broker) error {
 						if b.ID == 3 {
 							return tc.probe
 						}
@@ -64,7 +67,7 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 				})
 				background(t, controller.Run)
 				show := func() string {
-					p, _ := settled(c).Partition(TopicPartition{"a", 0})
+					p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"})
 					return fmt.Sprint(p.Leader, p.ISR)
 				}
 				if got := show(); got != tc.soon {
@@ -73,7 +76,7 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 				if tc.probe == nil {
 					return
 				}
-				time.Sleep(2 * DefaultLeaseTTL)
+				time.Sleep(2 * metadata.DefaultLeaseTTL)
 				if got := show(); got != tc.late {
 					t.Errorf("after the lease: %s, want %s", got, tc.late)
 				}
@@ -88,43 +91,39 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, memStore(t))
 		r := c.register(t, 1, 2, 3)
-		c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
+		c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
 		background(t, r[1].Run)
 		background(t, r[2].Run)
 		var silent atomic.Bool
 		silent.Store(true)
-		controller := NewController(ControllerOptions{
+		controller := New(Options{
 			Store: c.store, Loader: c.loader, Registration: r[1], Now: time.Now, Logger: testLogger(t),
-			UncleanElection: func(*Image, string) bool { return true },
-			LogEnds: func(ctx context.Context, b Broker, tps []TopicPartition) (map[TopicPartition]LogEnd, error) {
+			UncleanElection: func(*metadata.Image, string) bool { return true },
+			LogEnds: func(ctx context.Context, b metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
 				if silent.Load() {
 					<-ctx.Done()
 					return nil, ctx.Err()
 				}
-				return map[TopicPartition]LogEnd{tps[0]: {LeaderEpoch: 0, Offset: 10 * int64(b.ID)}, {Topic: "other"}: {}}, nil
+				return map[metadata.TopicPartition]metadata.LogEnd{tps[0]: {LeaderEpoch: 0, Offset: 10 * int64(b.ID)}, {Topic: "other"}: {}}, nil
 			},
 		})
-		p, _ := c.loader.Image().Partition(TopicPartition{"a", 0})
-		topic, _ := c.loader.Image().TopicByName("a")
-		alone := *p
-		alone.setISR(p.Members()[:1])
-		if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &alone, "").Ops...); err != nil {
-			t.Fatal(err)
-		}
+		c.alter(t, "a", 0, func(p *metadata.Partition) { // broker 1 alone is in sync
+			p.ISR, p.ISREpochs, p.ISRDirectories = p.ISR[:1], p.ISREpochs[:1], nil
+		})
 		if err := r[0].Deregister(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		background(t, controller.Run)
 		time.Sleep(time.Minute)
-		if p, _ = settled(c).Partition(TopicPartition{"a", 0}); p.Leader != 1 {
+		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 1 {
 			t.Fatalf("nobody answers, and %d is elected", p.Leader)
 		}
-		c.create(t, TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2}}}) // the controller waits for nobody
+		c.create(t, metadata.TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2}}}) // the controller waits for nobody
 		silent.Store(false)
-		time.Sleep(askTimeout + askPause)
-		p, _ = settled(c).Partition(TopicPartition{"a", 0})
-		if p.Leader != 3 || p.UncleanEpoch != 1 || fmt.Sprint(p.ISR) != "[3]" || uncleanElections(t, c.loader) != 1 {
-			t.Errorf("elected: %+v, %v unclean elections", p, uncleanElections(t, c.loader))
+		time.Sleep(10 * askPause)
+		p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"})
+		if p.Leader != 3 || p.UncleanEpoch != 1 || fmt.Sprint(p.ISR) != "[3]" || c.uncleanElections(t) != 1 {
+			t.Errorf("elected: %+v, %v unclean elections", p, c.uncleanElections(t))
 		}
 	})
 }

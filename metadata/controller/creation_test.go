@@ -1,4 +1,4 @@
-package metadata
+package controller
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 )
 
@@ -29,12 +30,12 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 				}
 				return nil
 			}
-			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			err := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
 			s.txn = nil
-			left := len(c.keys(t, partitionsPrefix))
+			left := len(c.keys(t, "partitions/"))
 			topic, exists := settled(c).TopicByName("a")
 			if done = err == nil; done {
-				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, unfinishedPrefix)) != 0 {
+				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, "unfinished/")) != 0 {
 					t.Errorf("after %d transactions: %d keys", step, left)
 				}
 				return
@@ -44,14 +45,14 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 				t.Errorf("crash before transaction %d: exists %t, %v", step, exists, err)
 			}
 			background(t, c.controller(t, r).Run)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != left {
+			if settled(c); len(c.keys(t, "partitions/")) != left {
 				t.Errorf("step %d: a young creation was removed", step)
 			}
 			time.Sleep(creationGrace + controllerTick)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != 0 || len(c.keys(t, unfinishedPrefix)) != 0 {
-				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, partitionsPrefix)))
+			if settled(c); len(c.keys(t, "partitions/")) != 0 || len(c.keys(t, "unfinished/")) != 0 {
+				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, "partitions/")))
 			}
-			c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+			c.create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
 		})
 		if done {
 			break
@@ -81,11 +82,11 @@ func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 				}
 				return nil
 			}
-			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			err := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
 			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, kv.ErrUnavailable) {
 				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
 			}
-			if left := c.keys(t, partitionsPrefix); len(left) != 0 {
+			if left := c.keys(t, "partitions/"); len(left) != 0 {
 				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
 			}
 			if now := c.loader.Image().Revision; now != woke {
@@ -102,8 +103,8 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 		c := newCluster(t, memStore(t))
 		r := c.register(t, 1)[0]
 		background(t, r.Run)
-		c.create(t, TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
-		if _, err := c.store.Txn(t.Context(), nil, kv.Put(topicKey("a"), []byte("{"))); err != nil {
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
+		if _, err := c.store.Txn(t.Context(), nil, kv.Put("topics/a", []byte("{"))); err != nil {
 			t.Fatal(err)
 		}
 		c = newCluster(t, c.store) // which lists
@@ -112,7 +113,7 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 		}
 		background(t, c.controller(t, r).Run)
 		time.Sleep(10 * creationGrace)
-		if left := c.keys(t, partitionsPrefix); len(left) != 3 {
+		if left := c.keys(t, "partitions/"); len(left) != 3 {
 			t.Errorf("%d partition keys are left of 3", len(left))
 		}
 	})
@@ -126,13 +127,13 @@ func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
 		c := newCluster(t, s)
 		r := c.register(t, 1)[0]
 		background(t, r.Run)
-		controller := NewController(ControllerOptions{
+		controller := New(Options{
 			Store: s, Loader: c.loader, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
 		})
 		background(t, controller.Run)
 		synctest.Wait()
 		s.txn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
-		c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
 	})
 }
 
@@ -146,7 +147,7 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 			c := newCluster(t, s)
 			r := c.register(t, 1)[0]
 			background(t, r.Run)
-			c.create(t, TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
+			c.create(t, metadata.TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
 			crashes := s.n + step
 			s.txn = func(n int) error {
 				if n >= crashes {
@@ -154,7 +155,7 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 				}
 				return nil
 			}
-			add := []PartitionsSpec{{Topic: "a", Count: 402}}
+			add := []metadata.PartitionsSpec{{Topic: "a", Count: 402}}
 			err := c.admin.CreatePartitions(t.Context(), add, false)[0].Err
 			s.txn = nil
 			done = err == nil
@@ -162,7 +163,7 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 			time.Sleep(creationGrace + controllerTick)
 			topic, _ := settled(c).TopicByName("a")
 			want := map[bool]int{true: 402, false: 2}[done]
-			if left := len(c.keys(t, partitionsPrefix)); left != want || len(topic.Partitions) != want || len(c.keys(t, unfinishedPrefix)) != 0 {
+			if left := len(c.keys(t, "partitions/")); left != want || len(topic.Partitions) != want || len(c.keys(t, "unfinished/")) != 0 {
 				t.Errorf("step %d: %d partitions, %d keys, want %d", step, len(topic.Partitions), left, want)
 			}
 			if !done {

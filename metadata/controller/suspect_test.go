@@ -1,4 +1,4 @@
-package metadata
+package controller
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 // probed answers probes by a broker's id, and counts them.
@@ -19,7 +21,7 @@ type probed struct {
 	n       map[int32]int
 }
 
-func (p *probed) probe(ctx context.Context, b Broker) error {
+func (p *probed) probe(ctx context.Context, b metadata.Broker) error {
 	p.mu.Lock()
 	p.n[b.ID]++
 	block, answer := p.block, p.answers[b.ID]
@@ -44,7 +46,7 @@ func (p *probed) count(id int32) int {
 type suspectTest struct {
 	*cluster
 	probed      *probed
-	brokers     map[int32]*Registration
+	brokers     map[int32]*metadata.Registration
 	controllers map[int32]*Controller
 }
 
@@ -52,12 +54,12 @@ func newSuspectTest(t *testing.T) *suspectTest {
 	t.Helper()
 	st := &suspectTest{
 		cluster: newCluster(t, memStore(t)), probed: &probed{answers: map[int32]error{}, n: map[int32]int{}},
-		brokers: map[int32]*Registration{}, controllers: map[int32]*Controller{},
+		brokers: map[int32]*metadata.Registration{}, controllers: map[int32]*Controller{},
 	}
 	for _, r := range st.register(t, 1, 2, 3) {
 		background(t, r.Run)
 		st.brokers[r.BrokerID()] = r
-		st.controllers[r.BrokerID()] = NewController(ControllerOptions{
+		st.controllers[r.BrokerID()] = New(Options{
 			Store: st.store, Loader: st.loader, Registration: r, Now: st.now, Logger: testLogger(t), Probe: st.probed.probe,
 		})
 	}
@@ -98,7 +100,7 @@ func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
 func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
-		st.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
+		st.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
 		st.probed.answers[2] = ErrBrokerGone
 		st.controllers[3].Suspect(t.Context(), 2, st.brokers[2].Epoch()) // not the one to act
 		synctest.Wait()
@@ -107,8 +109,8 @@ func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 		}
 		start := time.Now()
 		st.hint(t, 2)
-		p, _ := settled(st.cluster).Partition(TopicPartition{"a", 0})
-		if image := st.loader.Image(); image.ControllerID == NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
+		p, _ := settled(st.cluster).Partition(metadata.TopicPartition{Topic: "a"})
+		if image := st.loader.Image(); image.ControllerID == metadata.NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
 			t.Errorf("controller %d, partition %+v", image.ControllerID, p)
 		}
 	})
@@ -121,7 +123,7 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 		st.hint(t, 3)
 		st.hint(t, 1)
 		st.hint(t, 2)
-		old := Member{Broker: 3, Epoch: st.brokers[3].Epoch() - 1}
+		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].Epoch() - 1}
 		st.controllers[2].Suspect(t.Context(), old.Broker, old.Epoch) // of an earlier incarnation
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -148,7 +150,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 			for range 3 {
 				st.hint(t, 3)
 				synctest.Wait()
-				time.Sleep(2 * DefaultLeaseTTL / 3) // it renews its lease, and registers again if that is gone
+				time.Sleep(2 * metadata.DefaultLeaseTTL / 3) // it renews its lease, and registers again if that is gone
 				synctest.Wait()
 			}
 			if epoch() == 0 {
@@ -167,7 +169,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 			t.Error("not fenced after a while")
 		}
 
-		restarted := st.registration(t, 3, st.brokers[3].self.DirectoryID, "")
+		restarted := st.registration(t, 3, st.loader.Image().Brokers[3].DirectoryID, "")
 		if _, err := restarted.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -209,8 +211,8 @@ func TestHintsAreLimited(t *testing.T) {
 }
 
 func TestProbeTCP(t *testing.T) {
-	at := func(l net.Listener) Listener {
-		return Listener{Host: "127.0.0.1", Port: int32(l.Addr().(*net.TCPAddr).Port)}
+	at := func(l net.Listener) metadata.Listener {
+		return metadata.Listener{Host: "127.0.0.1", Port: int32(l.Addr().(*net.TCPAddr).Port)}
 	}
 	listen := func() net.Listener {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -242,18 +244,18 @@ func TestProbeTCP(t *testing.T) {
 	})
 	defer full.Close()
 	for name, c := range map[string]struct {
-		listeners []Listener
+		listeners []metadata.Listener
 		gone, ok  bool
 	}{
-		"it accepts":              {[]Listener{at(open)}, false, true},
-		"one of two accepts":      {[]Listener{at(closed), at(open)}, false, true},
-		"it refuses":              {[]Listener{at(closed), at(closed)}, true, false},
-		"it is being killed":      {[]Listener{at(dying)}, true, false},
-		"it takes no more":        {[]Listener{at(full)}, false, true},
-		"one cannot be looked up": {[]Listener{at(closed), {Host: "nowhere.invalid", Port: 1}}, false, false},
+		"it accepts":              {[]metadata.Listener{at(open)}, false, true},
+		"one of two accepts":      {[]metadata.Listener{at(closed), at(open)}, false, true},
+		"it refuses":              {[]metadata.Listener{at(closed), at(closed)}, true, false},
+		"it is being killed":      {[]metadata.Listener{at(dying)}, true, false},
+		"it takes no more":        {[]metadata.Listener{at(full)}, false, true},
+		"one cannot be looked up": {[]metadata.Listener{at(closed), {Host: "nowhere.invalid", Port: 1}}, false, false},
 		"none":                    {nil, false, false},
 	} {
-		err := ProbeTCP(t.Context(), Broker{ID: 7, Listeners: c.listeners})
+		err := ProbeTCP(t.Context(), metadata.Broker{ID: 7, Listeners: c.listeners})
 		if c.gone != errors.Is(err, ErrBrokerGone) || c.ok != (err == nil) {
 			t.Errorf("%s: %v", name, err)
 		}

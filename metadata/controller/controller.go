@@ -1,4 +1,4 @@
-package metadata
+package controller
 
 import (
 	"context"
@@ -10,28 +10,29 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 )
 
 // ControllerOptions are what a Controller needs.
-type ControllerOptions struct {
+type Options struct {
 	Store        kv.Store
-	Loader       *Loader
-	Registration *Registration
+	Loader       *metadata.Loader
+	Registration *metadata.Registration
 	Now          func() time.Time
 	Logger       *slog.Logger
 
 	// MinISR and UncleanElection are those of PlanOptions.
-	MinISR          func(image *Image, topic string) int
-	UncleanElection func(image *Image, topic string) bool
+	MinISR          func(image *metadata.Image, topic string) int
+	UncleanElection func(image *metadata.Image, topic string) bool
 	// Rebalance are the settings of the preferred leaders' balance; nil means
 	// DefaultRebalancing.
-	Rebalance func(image *Image) Rebalancing
+	Rebalance func(image *metadata.Image) Rebalancing
 	// LogEnds asks a broker where its logs end, for unclean elections.
-	LogEnds AskLogEnds
+	LogEnds metadata.AskLogEnds
 	// Probe tells whether a broker is dead, for which it returns ErrBrokerGone;
 	// nil leaves that to the leases. See ProbeTCP.
-	Probe func(ctx context.Context, broker Broker) error
+	Probe func(ctx context.Context, broker metadata.Broker) error
 }
 
 // Controller runs on every broker and acts on one: the broker whose key
@@ -41,20 +42,20 @@ type ControllerOptions struct {
 // that was paused and deposed changes nothing.
 type Controller struct {
 	store        kv.Store
-	loader       *Loader
-	registration *Registration
+	loader       *metadata.Loader
+	registration *metadata.Registration
 	now          func() time.Time
 	logger       *slog.Logger
 	epoch        atomic.Int64 // of the own key; 0: not the controller
 
 	plan       PlanOptions // but for what depends on the time
-	rebalance  func(image *Image) Rebalancing
+	rebalance  func(image *metadata.Image) Rebalancing
 	rebalanced time.Time // when that was last due; only step touches it
 	seen       sightings // markers of changes under way; only step touches them
 	suspects   *suspects
 	doubts     doubts
 	recovery   recovery
-	logEnds    AskLogEnds
+	logEnds    metadata.AskLogEnds
 	work       sync.WaitGroup // probes and questions; Run waits for them
 	thoughts   chan struct{}  // one token: something other than the image calls for a plan
 }
@@ -71,10 +72,16 @@ func (c *Controller) think() {
 // the passing of time can have made something due.
 const controllerTick = 15 * time.Second
 
+// The pauses between attempts to act on a store that does not answer.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 2 * time.Second
+)
+
 // NewController makes a controller; Run runs it.
-func NewController(o ControllerOptions) *Controller {
+func New(o Options) *Controller {
 	if o.Rebalance == nil {
-		o.Rebalance = func(*Image) Rebalancing { return DefaultRebalancing }
+		o.Rebalance = func(*metadata.Image) Rebalancing { return DefaultRebalancing }
 	}
 	return &Controller{
 		store: o.Store, loader: o.Loader, registration: o.Registration,
@@ -128,7 +135,7 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // pause is for how long nothing can become due by itself.
-func (c *Controller) pause(image *Image) time.Duration {
+func (c *Controller) pause(image *metadata.Image) time.Duration {
 	pause := controllerTick
 	if c.epoch.Load() == 0 {
 		return pause
@@ -146,7 +153,7 @@ func (c *Controller) pause(image *Image) time.Duration {
 }
 
 // step does what one image calls for.
-func (c *Controller) step(ctx context.Context, image *Image) error {
+func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 	if image.Revision < c.epoch.Load() || image.Revision == 0 {
 		return nil // older than the election: a newer one is on its way
 	}
@@ -156,7 +163,7 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 			slog.Int64("controller_epoch", epoch), slog.Int("controller_id", int(image.ControllerID)))
 	}
 	switch {
-	case image.ControllerID == NoBroker:
+	case image.ControllerID == metadata.NoBroker:
 		// The image that shows the need for an election shows what that broker's
 		// end calls for. It is older than the election, which the revisions in the
 		// guards make up for.
@@ -180,7 +187,7 @@ func (c *Controller) step(ctx context.Context, image *Image) error {
 }
 
 // planOptions are those of a plan that is made now.
-func (c *Controller) planOptions(image *Image) PlanOptions {
+func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
 	o := c.plan
 	now := c.now()
 	o.Abandoned = c.seen.abandoned(image, now)
@@ -195,7 +202,7 @@ func (c *Controller) planOptions(image *Image) PlanOptions {
 }
 
 // campaign stands for election and tells whether this broker has won.
-func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
+func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool, error) {
 	self, ok := image.Brokers[c.registration.BrokerID()]
 	if !ok || self.Epoch != c.registration.Epoch() {
 		return false, nil // not registered as far as the image goes: it will show
@@ -212,7 +219,7 @@ func (c *Controller) campaign(ctx context.Context, image *Image) (bool, error) {
 }
 
 // anyStays reports that some broker is not about to leave.
-func anyStays(image *Image) bool {
+func anyStays(image *metadata.Image) bool {
 	for _, b := range image.Brokers {
 		if !b.Stopping {
 			return true
@@ -232,12 +239,12 @@ func (c *Controller) elected(epoch int64) {
 // apply writes changes and returns when the image shows them, so that nothing
 // is planned twice. What conflicts is planned again on the image that shows
 // why.
-func (c *Controller) apply(ctx context.Context, changes []Change) error {
+func (c *Controller) apply(ctx context.Context, changes []metadata.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
 	start := time.Now()
-	newest, errs := WriteAll(ctx, c.store, []kv.Comparison{ControlledAt(c.epoch.Load())}, changes)
+	newest, errs := metadata.WriteAll(ctx, c.store, []kv.Comparison{metadata.ControlledAt(c.epoch.Load())}, changes)
 	conflicts := 0
 	for i, err := range errs {
 		switch {

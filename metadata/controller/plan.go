@@ -1,8 +1,10 @@
-package metadata
+package controller
 
 import (
 	"cmp"
 	"slices"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 // PlanOptions are what Plan goes by besides the image. The functions must be
@@ -10,29 +12,29 @@ import (
 type PlanOptions struct {
 	// Abandoned are the unfinished creations that the controller has seen make no
 	// progress for a while, with the revisions of their markers.
-	Abandoned map[TopicID]int64
+	Abandoned map[metadata.TopicID]int64
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
-	MinISR func(image *Image, topic string) int
+	MinISR func(image *metadata.Image, topic string) int
 	// UncleanElection is unclean.leader.election.enable of a topic; nil means no.
-	UncleanElection func(image *Image, topic string) bool
+	UncleanElection func(image *metadata.Image, topic string) bool
 	// Rebalance says that it is time to give leadership back to the preferred
 	// replicas of every broker that leads too few of its own: more than
 	// ImbalancePercent of the partitions that prefer it are led by others.
 	Rebalance        bool
 	ImbalancePercent int
 	// Doubt is what is thought of a registration; nil means NoDoubt of all.
-	Doubt func(Member) Doubt
+	Doubt func(metadata.Member) metadata.Doubt
 	// LogEnds are the answers for partitions that wait for an unclean election, see Ask.
-	LogEnds map[TopicPartition]LogEnds
+	LogEnds map[metadata.TopicPartition]metadata.LogEnds
 }
 
 // repairs returns repair for the partitions of one topic. Nearly always there is
 // nothing to repair, so that the settings are looked up only when they matter.
-func (o PlanOptions) repairs(image *Image, t *Topic) func(number int32, p *Partition) Repaired {
-	rules, known := ElectionRules{MinISR: 1, Doubt: o.Doubt}, false
-	return func(number int32, p *Partition) Repaired {
-		if WellLed(image, p) {
-			return Repaired{Partition: *p}
+func (o PlanOptions) repairs(image *metadata.Image, t *metadata.Topic) func(number int32, p *metadata.Partition) metadata.Repaired {
+	rules, known := metadata.ElectionRules{MinISR: 1, Doubt: o.Doubt}, false
+	return func(number int32, p *metadata.Partition) metadata.Repaired {
+		if metadata.WellLed(image, p) {
+			return metadata.Repaired{Partition: *p}
 		}
 		if !known {
 			known = true
@@ -43,16 +45,16 @@ func (o PlanOptions) repairs(image *Image, t *Topic) func(number int32, p *Parti
 				rules.Unclean = o.UncleanElection(image, t.Name)
 			}
 		}
-		rules.LogEnds = o.LogEnds[TopicPartition{Topic: t.Name, Partition: number}]
-		return Repair(image, p, rules)
+		rules.LogEnds = o.LogEnds[metadata.TopicPartition{Topic: t.Name, Partition: number}]
+		return metadata.Repair(image, p, rules)
 	}
 }
 
 // Planned is a plan, and what has to be found out before more can be planned.
 type Planned struct {
-	Changes []Change
-	Asks    []Ask
-	Doubts  []Member
+	Changes []metadata.Change
+	Asks    []metadata.Ask
+	Doubts  []metadata.Member
 }
 
 // Plan tells what the controller has to change in the cluster as of an image. It
@@ -66,7 +68,7 @@ type Planned struct {
 //     image is incomplete. Many take several plans.
 //
 // All that happens to a partition is one write.
-func Plan(image *Image, o PlanOptions) (all Planned) {
+func Plan(image *metadata.Image, o PlanOptions) (all Planned) {
 	topics := sortedTopics(image)
 	var imbalanced map[int32]bool
 	if o.Rebalance {
@@ -83,7 +85,9 @@ func Plan(image *Image, o PlanOptions) (all Planned) {
 			next := repaired(int32(number), p)
 			all.Doubts = append(all.Doubts, next.Doubts...)
 			if next.Asks != nil {
-				all.Asks = append(all.Asks, Ask{TopicPartition{t.Name, int32(number)}, next.Asks})
+				all.Asks = append(all.Asks, metadata.Ask{
+					TopicPartition: metadata.TopicPartition{Topic: t.Name, Partition: int32(number)}, Replicas: next.Asks,
+				})
 			}
 			if balanced < maxBalance && imbalanced[next.PreferredLeader()] && next.Rebalance(image) {
 				balanced++
@@ -97,6 +101,6 @@ func Plan(image *Image, o PlanOptions) (all Planned) {
 	return all
 }
 
-func sortedTopics(image *Image) []*Topic {
-	return slices.SortedFunc(image.Topics(), func(a, b *Topic) int { return cmp.Compare(a.Name, b.Name) })
+func sortedTopics(image *metadata.Image) []*metadata.Topic {
+	return slices.SortedFunc(image.Topics(), func(a, b *metadata.Topic) int { return cmp.Compare(a.Name, b.Name) })
 }

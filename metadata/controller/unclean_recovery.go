@@ -1,9 +1,11 @@
-package metadata
+package controller
 
 import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/metadata"
 )
 
 // askPause is how long the controller waits before it asks again for the ends of
@@ -16,13 +18,13 @@ const askPause = time.Second
 type recovery struct {
 	mu      sync.Mutex
 	asking  bool
-	answers map[TopicPartition]LogEnds // for the next plan
-	next    time.Time                  // not before then
-	waits   bool                       // there was something to ask, too early
+	answers map[metadata.TopicPartition]metadata.LogEnds // for the next plan
+	next    time.Time                                    // not before then
+	waits   bool                                         // there was something to ask, too early
 }
 
 // take returns the answers for one plan: what they were about may change with it.
-func (r *recovery) take() map[TopicPartition]LogEnds {
+func (r *recovery) take() map[metadata.TopicPartition]metadata.LogEnds {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	answers := r.answers
@@ -42,7 +44,7 @@ func (r *recovery) begin(some bool, now time.Time) bool {
 	return true
 }
 
-func (r *recovery) end(answers map[TopicPartition]LogEnds, next time.Time) {
+func (r *recovery) end(answers map[metadata.TopicPartition]metadata.LogEnds, next time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asking, r.answers, r.next = false, answers, next
@@ -57,7 +59,7 @@ func (r *recovery) due() (at time.Time, some bool) {
 
 // recover asks the replicas of partitions that wait for an unclean election, unless
 // it is doing so.
-func (c *Controller) recover(ctx context.Context, image *Image, asks []Ask) {
+func (c *Controller) recover(ctx context.Context, image *metadata.Image, asks []metadata.Ask) {
 	if !c.recovery.begin(len(asks) > 0, c.now()) {
 		return
 	}

@@ -1,23 +1,12 @@
-package metadata
+package controller
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
-)
 
-// moveLeader has the second member of a-0 lead, although the first could.
-func moveLeader(t *testing.T, c *cluster) {
-	t.Helper()
-	topic, _ := settled(c).TopicByName("a")
-	p := &topic.Partitions[0]
-	moved := *p
-	moved.elect(p.Members()[1])
-	moved.PartitionEpoch++
-	if _, err := c.store.Txn(t.Context(), nil, topic.write(0, p, &moved, "").Ops...); err != nil {
-		t.Fatal(err)
-	}
-}
+	"github.com/varvelog/varve/metadata"
+)
 
 // TestRebalancingIsAsSet turns the balance off, and has it at an interval shorter than the controller's own.
 func TestRebalancingIsAsSet(t *testing.T) {
@@ -38,15 +27,16 @@ func TestRebalancingIsAsSet(t *testing.T) {
 				r := c.register(t, 1, 2)
 				background(t, r[0].Run)
 				background(t, r[1].Run)
-				controller := NewController(ControllerOptions{
+				controller := New(Options{
 					Store: c.store, Loader: c.loader, Registration: r[0], Now: func() time.Time { return c.now() }, Logger: testLogger(t),
-					Rebalance: func(*Image) Rebalancing { return tc.settings },
+					Rebalance: func(*metadata.Image) Rebalancing { return tc.settings },
 				})
 				background(t, controller.Run)
-				c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
-				moveLeader(t, c)
+				c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+				settled(c)
+				c.moveLeader(t)
 				time.Sleep(tc.after)
-				if p, _ := settled(c).Partition(TopicPartition{"a", 0}); p.Leader != tc.leader {
+				if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != tc.leader {
 					t.Errorf("%d leads, not %d", p.Leader, tc.leader)
 				}
 			})
@@ -66,15 +56,12 @@ func TestRebalancingIsPaced(t *testing.T) {
 		for i := range int32(partitions) {
 			assignments[i] = []int32{1, 2}
 		}
-		topic := c.create(t, TopicSpec{Name: "a", Assignments: assignments})
-		var moves []Change
+		topic := c.create(t, metadata.TopicSpec{Name: "a", Assignments: assignments})
+		var moves []metadata.Change
 		for i := range topic.Partitions {
-			moved := topic.Partitions[i]
-			moved.elect(moved.Members()[1])
-			moved.PartitionEpoch++
-			moves = append(moves, topic.write(int32(i), &topic.Partitions[i], &moved, ""))
+			moves = append(moves, altered(t, c.loader.Image(), "a", int32(i), func(p *metadata.Partition) { elect(p, p.Members()[1]) }))
 		}
-		if _, errs := WriteAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
+		if _, errs := metadata.WriteAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
 			t.Fatal(errs[0], errs[partitions-1])
 		}
 		background(t, c.controller(t, r[0]).Run)
