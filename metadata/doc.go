@@ -117,7 +117,7 @@
 // Drained. It remembers its epoch, which is the PreviousEpoch of its next
 // registration if it has lost nothing since: after a clean stop, or when the process
 // alone has crashed. A broker that dies is found out by its
-// lease or, if others see its connections break (Controller.Suspect), by a probe;
+// lease or, if others see its connections break (package controller), by a probe;
 // these are the brokers that it fetches from as well as those that fetch from it;
 // the end of the lease takes the registration and the controllership at one
 // revision. Whoever becomes the controller makes its first plan on that revision.
