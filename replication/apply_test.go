@@ -32,6 +32,7 @@ type cluster struct {
 	remote   tier         // in the place of tier, unless it is nil
 	epoch    atomic.Int64 // of broker 1's process
 	maxHang  time.Duration
+	maxLag   time.Duration // of followers; 0: this broker proposes no in-sync sets
 
 	storage *storage.Manager
 	m       *Manager
@@ -90,9 +91,15 @@ func (c *cluster) start(listeners map[string]Listener) {
 	if remote == nil {
 		remote = c.tier
 	}
+	followers := Followers{BrokerEpoch: c.epoch.Load, MaxLag: c.maxLag}
+	if c.maxLag > 0 {
+		followers.AlterISR = func(ctx context.Context, changes []metadata.ISRChange) []error {
+			return c.admin.AlterISR(ctx, metadata.Member{Broker: 1, Epoch: c.epoch.Load()}, changes)
+		}
+	}
 	c.m = New(Options{
 		BrokerID: 1, Storage: c.storage, Tier: remote, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
-		Followers: Followers{BrokerEpoch: c.epoch.Load}, MaxHang: c.maxHang,
+		Followers: followers, MaxHang: c.maxHang,
 	})
 	for topic, l := range listeners {
 		c.m.Listen(topic, l)
