@@ -331,7 +331,7 @@ func TestOvertakenRegistrationEnds(t *testing.T) {
 		c := levelled(t)
 		c.registerWith(t, upTo(3), 1)
 		old := c.registerWith(t, upTo(1), 2)[0]
-		if err := c.store.Revoke(t.Context(), old.Lease()); err != nil {
+		if err := c.store.Revoke(t.Context(), old.lease()); err != nil {
 			t.Fatal(err)
 		}
 		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })

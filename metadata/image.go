@@ -45,7 +45,7 @@ type Image struct {
 
 	unfinished map[TopicID]unfinished // markers of changes under way
 
-	unread   map[string]UnreadableKey // see Incomplete
+	unread   map[string]unreadableKey // see Incomplete
 	vanished map[TopicID]bool         // see Vanished
 }
 
@@ -173,7 +173,7 @@ func newImage() *Image {
 		topicConfigs:  map[string]map[string]string{},
 		brokerConfigs: map[string]map[string]string{},
 		unfinished:    map[TopicID]unfinished{},
-		unread:        map[string]UnreadableKey{},
+		unread:        map[string]unreadableKey{},
 	}
 }
 
