@@ -76,13 +76,12 @@ func saysDead(err error) bool {
 }
 
 // Hint takes the hint of a broker, this or another one, that one is dead, as of its
-// registration at that epoch. It does not wait. One broker acts upon it: the controller, or if it is the suspect, the
-// live broker with the lowest id. That one probes the suspect and, if its
-// process is certain to be gone, ends its lease, so that its registration and
-// its controllership are over at once. A suspect that merely does not answer is
-// left to its lease, and so is for a while one that has registered again after
-// such an end: what refuses connections is not its process. A hint may get lost:
-// the lease ends by itself.
+// registration at that epoch. It does not wait. One broker acts upon it: the controller,
+// or, if that is the suspect, the live broker with the lowest id. It probes the suspect
+// and, if its process is certain to be gone, ends its lease, so that its registration and
+// its controllership are over at once. A suspect that merely does not answer is left to
+// its lease. So is, for a while, one that has registered again after such an end: what
+// refuses connections is not its process. A hint may get lost: the lease ends by itself.
 func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
 	suspect = registrationOf(suspect)
 	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {

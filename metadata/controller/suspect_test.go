@@ -270,7 +270,8 @@ func TestProbeTCP(t *testing.T) {
 	}
 }
 
-// TestOnlyTheBrokersListenerIsProbed has a broker that is dead, with a balancer before its other listener.
+// TestOnlyTheBrokersListenerIsProbed has a broker that is dead, with a balancer before its
+// other listener.
 func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
 	external, internal := metadata.Listener{Name: "EXTERNAL"}, metadata.Listener{Name: "INTERNAL"}
 	var at []metadata.Listener
@@ -285,8 +286,8 @@ func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
 	}
 }
 
-// TestBrokenConnectionIsAHint: only an error that a dead process leaves behind is one, and what has to
-// precede the end of the registration does.
+// TestBrokenConnectionIsAHint: only an error that a dead process leaves behind is one. The
+// call before the end of the registration precedes it.
 func TestBrokenConnectionIsAHint(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
