@@ -163,7 +163,7 @@ func TestFollowerRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 				}
 			}
 			f := NewFollower(FollowerOptions{Store: s, Logger: testLogger(t)})
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := f.Run(ctx); !errors.Is(err, ErrWentBack) {
 				t.Errorf("Run = %v", err)

@@ -229,6 +229,7 @@ func (k *kit) offline(dir string) *kit {
 // a directory is missing at that start the log is there or offline, never
 // another one, and all that it took meanwhile is there with both.
 func TestCrashAtEveryStepOfAMove(t *testing.T) {
+	t.Parallel()
 	mem := vfs.NewMem()
 	fsys := &stepFS{Mem: mem, step: func(string) {}}
 	k := newMoveKit(t, fsys)
@@ -341,6 +342,7 @@ func TestStartWithoutTheTargetOfAMove(t *testing.T) {
 
 // Whatever fails, and wherever: the log is in one place, with all that it had.
 func TestFaultsInAMove(t *testing.T) {
+	t.Parallel()
 	for _, dir := range []string{"/a", "/b"} {
 		for op, fault := range map[vfs.Op]error{
 			vfs.OpOpen: syscall.EIO, vfs.OpWrite: syscall.ENOSPC, vfs.OpRead: syscall.EIO, vfs.OpSync: syscall.EIO, vfs.OpSyncDir: syscall.EIO,
@@ -666,7 +668,6 @@ func TestMovesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	deadline := time.Now().Add(20 * time.Second)
 	for range 10 {
 		to := k.otherDir(l)
 		for goal := l.EndOffset() + 100; l.EndOffset() < goal; {
@@ -675,7 +676,7 @@ func TestMovesUnderLoad(t *testing.T) {
 		if err := k.m.Move("t", 0, to.path); err != nil {
 			t.Fatal(err)
 		}
-		for l.dir() != to && time.Now().Before(deadline) {
+		for deadline := time.Now().Add(time.Minute); l.dir() != to && time.Now().Before(deadline); {
 			runtime.Gosched()
 		}
 	}
