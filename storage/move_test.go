@@ -598,7 +598,10 @@ func TestMovesWhileADirectoryIsOffline(t *testing.T) {
 // and forth.
 func TestMovesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	k := newKit(t, vfs.OS{}, func(c *Config) { c.SegmentBytes = 20_000; c.FileDeleteDelayMs = 0 })
+	k := newKit(t, vfs.OS{}, func(c *Config) {
+		c.SegmentBytes, c.FileDeleteDelayMs = 20_000, 0
+		c.RetentionMs = -1 // the records are of another year, and Run would delete them on a machine that is slow
+	})
 	k.shut()
 	k.options.Dirs = []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
 	k.options.MaxOpenFiles = 4 // so that files are opened again and again
