@@ -671,6 +671,7 @@ func TestMovesUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	deadline := time.Now().Add(20 * time.Second) // where a move does not catch up with the writer, the next one begins
 	for range 10 {
 		to := k.otherDir(l)
 		for goal := l.EndOffset() + 100; l.EndOffset() < goal; {
@@ -679,7 +680,7 @@ func TestMovesUnderLoad(t *testing.T) {
 		if err := k.m.Move("t", 0, to.path); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(time.Minute); l.dir() != to && time.Now().Before(deadline); {
+		for l.dir() != to && time.Now().Before(deadline) {
 			runtime.Gosched()
 		}
 	}
