@@ -33,7 +33,7 @@ func levelled(t *testing.T) *cluster {
 // raise updates varve.version alone.
 func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return c.admin.UpdateFeatures(ctx, []FeatureUpdate{{Name: VarveVersion, Level: level, Type: how}}, false)[0]
 }

@@ -93,7 +93,7 @@ func (c *hangTest) make(name string, partitions int) {
 // served waits until a topic's partitions are what the image says now.
 func (c *hangTest) served(name string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	if err := c.m.AwaitServed(ctx, []metadata.TopicID{c.ids[name]}); err != nil {
 		c.t.Fatalf("%s does not become what it has to: %v", name, err)

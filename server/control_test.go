@@ -77,7 +77,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 		}
 		all.Wait()
 		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
-		for deadline := time.Now().Add(10 * time.Second); goleak.Find() != nil; {
+		for deadline := time.Now().Add(time.Minute); goleak.Find() != nil; {
 			if time.Now().After(deadline) {
 				return // TestMain says what is left
 			}

@@ -34,7 +34,8 @@ type Options struct {
 	Wait   time.Duration
 	Logger *slog.Logger
 
-	patience time.Duration // with a member that does not answer; probeTimeout if zero
+	patience  time.Duration // with a member that does not answer; probeTimeout if zero
+	keepAlive time.Duration // keepAliveTime if zero
 }
 
 // A connection that is silent, while others to the same etcd are not, is given
@@ -56,7 +57,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
 		DialTimeout:          o.DialTimeout,
-		DialKeepAliveTime:    keepAliveTime,
+		DialKeepAliveTime:    cmp.Or(o.keepAlive, keepAliveTime),
 		DialKeepAliveTimeout: keepAliveTimeout,
 		DialOptions:          append(live.dialOptions(), credentialsOf(o.TLS)...),
 		Username:             o.User,

@@ -204,6 +204,20 @@ func write(t *testing.T, s *Store, key string) {
 	}
 }
 
+// writeOnce is write for a key that is not there: a watcher sees one change.
+func writeOnce(t *testing.T, s *Store, key string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := s.Txn(t.Context(), []kv.Comparison{kv.Absent(key)}, kv.Put(key, nil))
+		if err == nil || errors.Is(err, kv.ErrConflict) { // the second: an attempt without an answer had succeeded
+			return
+		}
+		if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // try is open with other options, for as long as ctx allows.
 func (m *members) try(ctx context.Context, t *testing.T, i int, change func(*EmbeddedOptions)) (*Store, error) {
 	t.Helper()

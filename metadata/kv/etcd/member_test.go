@@ -147,16 +147,7 @@ func TestMembersSurviveTheirLeader(t *testing.T) {
 	})
 	put := func(n int) {
 		t.Helper()
-		key := fmt.Sprintf("n/%03d", n)
-		for deadline := time.Now().Add(time.Minute); ; {
-			_, err := at.Txn(ctx, []kv.Comparison{kv.Absent(key)}, kv.Put(key, nil))
-			if err == nil || errors.Is(err, kv.ErrConflict) { // the second: an attempt without an answer had succeeded
-				return
-			}
-			if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
-				t.Fatal(err)
-			}
-		}
+		writeOnce(t, at, fmt.Sprintf("n/%03d", n))
 	}
 	for n := range 20 {
 		put(n)
