@@ -140,11 +140,11 @@ func (v *victim) checkAppendable() {
 func TestTruncatedTail(t *testing.T) {
 	t.Parallel()
 	for _, ending := range endings {
-		v := newVictim(t, ending, nil)
-		whole := content(t, v.k.fs, v.k.path(seg6+extLog))
+		before := newVictim(t, ending, nil)
+		whole := content(t, before.k.fs, before.k.path(seg6+extLog))
 		begins := append(positions(whole), len(whole))
 		for n := range whole {
-			v := v.copied(t)
+			v := before.copied(t)
 			v.k.edit(seg6+extLog, func(b []byte) []byte { return b[:n] })
 			end := int64(6)
 			for begins[end-5] <= n {
