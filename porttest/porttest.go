@@ -8,6 +8,7 @@
 package porttest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -77,7 +78,7 @@ func hold(b int) bool {
 	if taken.held[b] != nil {
 		return true
 	}
-	l, err := net.Listen("tcp", address(first+b*block))
+	l, err := listen(first + b*block)
 	if err != nil {
 		return false
 	}
@@ -88,13 +89,18 @@ func hold(b int) bool {
 // free tells whether nothing listens at n ports in a row.
 func free(port, n int) bool {
 	for i := range n {
-		l, err := net.Listen("tcp", address(port+i))
+		l, err := listen(port + i)
 		if err != nil {
 			return false
 		}
 		_ = l.Close() // it was for the question alone
 	}
 	return true
+}
+
+// listen belongs to no test: a block is the process'.
+func listen(port int) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(context.Background(), "tcp", address(port))
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
