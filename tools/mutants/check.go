@@ -26,7 +26,11 @@ import (
 func check(ctx context.Context, root string, faults []fault) error {
 	var dirs []string
 	for _, f := range faults {
-		dirs = append(dirs, f.packages()...)
+		for _, dir := range f.packages() {
+			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(dir))); err == nil { // else apply says so
+				dirs = append(dirs, dir)
+			}
+		}
 	}
 	slices.Sort(dirs)
 	c, err := newCompiler(ctx, root, slices.Compact(dirs))
