@@ -34,8 +34,9 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	}
 }
 
-// A fetch that an earlier process of a broker has sent may come after its successor's: it says nothing of what that has.
-func TestFetchOfAPredecessorSaysNothing(t *testing.T) {
+// A fetch that an earlier process of a broker has sent may come after its successor's: it says nothing of what that has. Nor does a fetch of
+// the successor count for the member that the in-sync set has.
+func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
 	r.isr[1].Epoch = 7
@@ -53,6 +54,13 @@ func TestFetchOfAPredecessorSaysNothing(t *testing.T) {
 	fetched(7, 0, 0)
 	fetched(6, 1, 0)
 	fetched(7, 1, 1)
+	b.append(t, AcksLeader, "w")
+	fetched(8, 2, 1) // its successor's is not in sync
+	r.isr[1].Epoch, r.partitionEpoch = 8, 1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	fetched(8, 2, 2)
 }
 
 // A fetch that was read before the leader was deposed, and is noted after it leads again, is of a log that may have been truncated since.
@@ -74,5 +82,24 @@ func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
 	if high := b.HighWatermark(); high != 1 {
 		t.Errorf("high watermark %d by a fetch of this leader epoch", high)
+	}
+}
+
+// A follower joins the in-sync set once it has all that is committed, however much the leader began with.
+func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	b.append(t, AcksLeader, "w")
+	for offset, joins := range []bool{false, false, true} {
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), int64(offset), 0)
+		if change, proposed := b.pendingISR(); proposed != joins {
+			t.Errorf("proposed at %d of %d committed: %+v", offset, b.HighWatermark(), change)
+		}
 	}
 }
