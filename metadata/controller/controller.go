@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ControllerOptions are what a Controller needs.
+// Options are what a Controller needs.
 type Options struct {
 	Store        kv.Store
 	Loader       *metadata.Loader
@@ -89,7 +89,7 @@ const (
 	retryMax = 2 * time.Second
 )
 
-// NewController makes a controller; Run runs it.
+// New makes a controller; Run runs it.
 func New(o Options) *Controller {
 	if o.Rebalance == nil {
 		o.Rebalance = func(*metadata.Image) Rebalancing { return DefaultRebalancing }
