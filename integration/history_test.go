@@ -117,6 +117,20 @@ func (h *history) acknowledged() (all, fewest int) {
 	return all, fewest
 }
 
+// resumed is how long after an instant an append was first acknowledged that had begun after it, of
+// those producers that are counted; false if none was.
+func (h *history) resumed(p int32, since instant, counted func(producer int) bool) (after time.Duration, yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := never
+	for _, a := range h.partition(p).appends {
+		if a.call >= since && counted(a.id.producer) {
+			first = min(first, a.ret)
+		}
+	}
+	return time.Duration(first - since), first != never
+}
+
 // check compares the history with the logs as they are at the end, by partition, each from offset 0. The errors say what cannot be.
 func (h *history) check(logs map[int32][]recordID) error { return h.checkFrom(nil, logs) }
 

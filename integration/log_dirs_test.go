@@ -49,13 +49,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	}
 
 	broker.stop(t, syscall.SIGTERM)
-	away := dirs[1] + ".away"
-	if err := os.Rename(dirs[1], away); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dirs[1], nil, 0o644); err != nil { // a file where a directory should be
-		t.Fatal(err)
-	}
+	giveBack := takeAway(t, dirs[1])
 	broker.start(t)
 	client = connect()
 	if !strings.Contains(broker.log.String(), "data directory is offline") {
@@ -100,9 +94,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	}
 
 	broker.stop(t, syscall.SIGTERM) // and that is a clean one
-	if err = errors.Join(os.Remove(dirs[1]), os.Rename(away, dirs[1])); err != nil {
-		t.Fatal(err)
-	}
+	giveBack()
 	broker.start(t)
 	listed, err := admin.ListEndOffsets(t.Context(), "t")
 	if err != nil {
@@ -117,6 +109,21 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 			t.Errorf("t-%d ends at %d, want %d, %v", o.Partition, o.Offset, want, o.Err)
 		}
 	})
+}
+
+// takeAway puts a file where a directory should be. The function puts the directory back.
+func takeAway(t *testing.T, dir string) (giveBack func()) {
+	t.Helper()
+	away := dir + ".away"
+	if err := errors.Join(os.Rename(dir, away), os.WriteFile(dir, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := errors.Join(os.Remove(dir), os.Rename(away, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // fetchOnce is the first error of a fetch of the topic's partition, nil if it brings a record.

@@ -214,11 +214,6 @@ func TestNemesis(t *testing.T) {
 // read it.
 func nemesisLoad(t *testing.T, client *kgo.Client, topic string, partitions, readers int, everywhere []kgo.Opt, configs ...string) *load {
 	t.Helper()
-	var replicas [][]int32
-	for i := range partitions {
-		first := int32(i % 3)
-		replicas = append(replicas, []int32{first + 1, (first+1)%3 + 1, (first+2)%3 + 1})
-	}
-	createPlaced(t, client, topic, replicas, append([]string{"min.insync.replicas", "2", "remote.storage.enable", "false"}, configs...)...)
+	createPlaced(t, client, topic, spread(partitions), append([]string{"min.insync.replicas", "2", "remote.storage.enable", "false"}, configs...)...)
 	return startLoad(t, topic, int32(partitions), 2, readers, 100, 150, everywhere...)
 }

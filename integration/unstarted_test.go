@@ -30,7 +30,7 @@ func TestTopicsHaveReplicasOnBrokersThatAreAway(t *testing.T) {
 		numbers := startNumbers(t, brokers[0].bootstrap, topic, 6, 500, clusterClient(there)...)
 		eventually(t, time.Minute, topic+" takes records", func() bool { _, acknowledged := numbers.count(); return acknowledged > 50 })
 		numbers.stop()
-		numbers.check(brokers[0].bootstrap)
+		numbers.check()
 	}
 	create("early", -1, 3)
 	startTogether(t, brokers[2:])
