@@ -44,15 +44,16 @@ func startExternalBy(t *testing.T, etcd []string, nats string) []*process {
 	return brokers
 }
 
-// runEtcd runs an etcd until the function that it returns, or the test, ends it.
+// runEtcd runs an etcd until the function that it returns, or the test, ends it. Clients reach it
+// over a relay, which cuts them off at the end: otherwise etcd waits for seven seconds for theirs.
 func runEtcd(t *testing.T, dir, address string) (stop func()) {
 	t.Helper()
 	c := embed.NewConfig()
 	c.Dir, c.Name, c.LogLevel, c.LogOutputs = dir, "external", "error", []string{filepath.Join(t.TempDir(), "etcd.log")}
 	peer := url.URL{Scheme: "http", Host: freeAddress(t)}
-	clients := url.URL{Scheme: "http", Host: address}
+	listen, advertised := url.URL{Scheme: "http", Host: freeAddress(t)}, url.URL{Scheme: "http", Host: address}
 	c.ListenPeerUrls, c.AdvertisePeerUrls, c.InitialCluster = []url.URL{peer}, []url.URL{peer}, "external="+peer.String()
-	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{clients}, []url.URL{clients}
+	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{listen}, []url.URL{advertised}
 	e, err := embed.StartEtcd(c)
 	if err != nil {
 		t.Fatal(err)
@@ -64,8 +65,10 @@ func runEtcd(t *testing.T, dir, address string) (stop func()) {
 	case <-time.After(time.Minute):
 		t.Fatal("etcd is not ready after a minute")
 	}
+	cut := relay(t, address, listen.Host, 0)
 	stop = sync.OnceFunc(func() {
-		e.Server.Stop() // first, as a killed one: Close waits for streams to end
+		cut()
+		e.Server.Stop() // first, as a killed one
 		e.Close()
 	})
 	t.Cleanup(stop)

@@ -37,7 +37,8 @@ func TestFranzGroups(t *testing.T) {
 	member := func() *kgo.Client {
 		client := newClient(t, broker.bootstrap, kgo.ConsumerGroup("sharers"), kgo.ConsumeTopics("shared"),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitMarks(),
-			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(200*time.Millisecond))
+			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(200*time.Millisecond),
+			kgo.FetchMaxWait(200*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond)) // else the test waits for five seconds each
 		go func() {
 			for {
 				fetches := client.PollFetches(context.Background()) // until the client is closed
