@@ -88,7 +88,7 @@ func (d *deletions) look(partition int32) {
 	d.t.Helper()
 	promised := d.promised[partition]
 	var start int64
-	eventually(d.t, 30*time.Second, "the leader says where the log begins", func() bool {
+	eventually(d.t, time.Minute, "the leader says where the log begins", func() bool {
 		listed, err := d.admin.ListStartOffsets(d.t.Context(), d.topic)
 		if err != nil {
 			return false

@@ -91,7 +91,7 @@ func runNATS(t *testing.T, address string) (stop func()) {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("NATS is not ready")
 	}
 	stop = sync.OnceFunc(func() { s.Shutdown(); s.WaitForShutdown() })
@@ -126,9 +126,9 @@ func TestEtcdIsAway(t *testing.T) {
 	_, l, admin, everywhere := startTopicOn(t, etcd, nats, "etcd-away")
 	stop()
 	for began := time.Now(); time.Since(began) < away; {
-		l.progress(20*time.Second, "without etcd")
+		l.progress(time.Minute, "without etcd")
 		name := fmt.Sprintf("not-%d", time.Since(began)/time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		created, err := admin.CreateTopic(ctx, 1, 3, nil, name)
 		cancel()
 		if err == nil || !kerr.IsRetriable(err) {

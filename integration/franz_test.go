@@ -143,7 +143,7 @@ func TestFranzTransactionsAreRefused(t *testing.T) {
 	broker := startBroker(t)
 	createTopic(t, newAdmin(t, broker.bootstrap), "a", 1)
 	client := newClient(t, broker.bootstrap, kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("a"), kgo.RetryTimeout(2*time.Second), kgo.RecordRetries(1))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := client.BeginTransaction(); err != nil {
 		return

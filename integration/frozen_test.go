@@ -120,7 +120,7 @@ func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process,
 // leaderOf is who leads partition 0 of a topic.
 func leaderOf(t *testing.T, admin *kadm.Client, topic string) int32 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	topics, err := admin.ListTopics(ctx, topic)
 	if err == nil {

@@ -131,7 +131,7 @@ func fetchOnce(t *testing.T, bootstrap string, partition int32) error {
 	t.Helper()
 	client := newClient(t, bootstrap, kgo.KeepRetryableFetchErrors(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {partition: kgo.NewOffset().At(0)}}))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		fetches := client.PollFetches(ctx)
@@ -160,7 +160,7 @@ var httpAddress = regexp.MustCompile(`ready: kafka \S+, http (\S+),`)
 // metrics is what the broker, as it was started last, says at /metrics.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
-	body, err := readMetrics(p, 10*time.Second)
+	body, err := readMetrics(p, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
