@@ -119,6 +119,7 @@ func clusterClient(brokers []*process) []kgo.Opt {
 // after the other is killed, stopped in order, or frozen past its lease. At the end every acknowledged record is there once, in order, on every
 // partition, and no consumer has read one that is not there.
 func TestClusterLosesNothing(t *testing.T) {
+	sideBySide(t)
 	rounds := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGSTOP}
 	if long() {
 		rounds = append(rounds, rounds...)

@@ -46,6 +46,7 @@ func TestFailedDirectoryHandsOver(t *testing.T) {
 // TestAllAreKilledAndOneStaysAway kills all brokers at once and starts two of them: they lead everything that one of them was in sync with, and what
 // only the third had waits for it, and is named with it.
 func TestAllAreKilledAndOneStaysAway(t *testing.T) {
+	sideBySide(t)
 	brokers := startCluster(t)
 	mustVarve(t, brokers, "topic", "create", "alone", "--partitions", "3", "--replication-factor", "1")
 	numbers, admin := startReplicated(t, brokers, spread(6))

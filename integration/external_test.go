@@ -116,6 +116,7 @@ func startTopicOn(t *testing.T, etcd, nats, topic string) (brokers []*process, l
 // TestEtcdIsAway stops etcd for longer than a session: produce and fetch go on, what needs etcd is refused with an error that may be retried, and
 // everything is back with it.
 func TestEtcdIsAway(t *testing.T) {
+	sideBySide(t)
 	away := 2 * leaseTTL
 	if long() {
 		away = time.Minute + leaseTTL
@@ -152,6 +153,7 @@ func TestEtcdIsAway(t *testing.T) {
 
 // TestNATSIsAway stops the NATS server, and kills a broker meanwhile: all goes on as with it.
 func TestNATSIsAway(t *testing.T) {
+	sideBySide(t)
 	etcd, nats := freeAddress(t), freeAddress(t)
 	runEtcd(t, t.TempDir(), etcd)
 	stop := runNATS(t, nats)

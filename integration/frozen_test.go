@@ -22,6 +22,7 @@ import (
 // TestFrozenLeader freezes the leader of a partition past its fencing, with requests in flight that it finds when it is thawed: nothing that it then
 // takes survives, nothing with acks=all is acknowledged, it is back in sync, and in the end all replicas have the same bytes.
 func TestFrozenLeader(t *testing.T) {
+	sideBySide(t)
 	rounds := 2
 	if long() {
 		rounds = 10

@@ -23,6 +23,7 @@ import (
 // its partitions have no leader, the others go on, nothing starts again in the
 // other directory, and all is back with the directory.
 func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
+	sideBySide(t)
 	dir := t.TempDir()
 	dirs := []string{filepath.Join(dir, "disk-a"), filepath.Join(dir, "disk-b")}
 	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))

@@ -8,6 +8,7 @@ import (
 // TestSeedLosesItsDisk kills a broker that runs a member of etcd, takes everything it had, and starts it under its old id: it becomes a member again and
 // copies its replicas. Then the cluster does without another broker, which takes both: a majority of etcd, and of the in-sync replicas.
 func TestSeedLosesItsDisk(t *testing.T) {
+	sideBySide(t)
 	brokers := startCluster(t)
 	numbers, admin := startReplicated(t, brokers, spread(6))
 	brokers[2].kill9(t)

@@ -54,6 +54,14 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
+// sideBySide lets a test that mostly waits, for sessions to end or for retries, run beside others of
+// its kind, as many at a time as there are processors. It is for tests that do not measure what a
+// busy machine changes.
+func sideBySide(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+}
+
 // long says that the long versions of the suites were asked for (make test-long).
 func long() bool { return os.Getenv("VARVE_LONG") != "" }
 

@@ -180,7 +180,7 @@ func TestNemesis(t *testing.T) {
 	}
 	cached.progress(time.Minute, "at the start")
 
-	n, during := newNemesis(t, brokers, network, admin), nemesisTime(t, 45*time.Second, 10*time.Minute)
+	n, during := newNemesis(t, brokers, network, admin), nemesisTime(t, 20*time.Second, 10*time.Minute)
 	n.topics, n.most = []string{"cached", "shortened", "flushed"}, oneReplica
 	unrest := startUnrest(t, client, n.seed, "cached", "shortened")
 	n.unrest = unrest

@@ -20,6 +20,7 @@ import (
 // TestUploadsUnderFaults kills and freezes leaders while they upload: at the end everything is read from the beginning, most of it out of the bucket,
 // which after the sweeper holds nothing that no manifest names.
 func TestUploadsUnderFaults(t *testing.T) {
+	sideBySide(t)
 	bucket := t.TempDir()
 	brokers := startCluster(t, "--object-store", "file://"+bucket,
 		"--set", "log.retention.check.interval.ms=300", "--set", "remote.log.manager.task.interval.ms=300",

@@ -105,6 +105,7 @@ func (b *secured) reaches(t *testing.T, config *tls.Config) error {
 // TestEverythingOverTLS has a producer write numbered records while the certificates of all brokers, and the authority that they are of, are replaced,
 // and a broker is killed. Nothing of that reaches the producer, nothing is lost, and who is not trusted stays outside.
 func TestEverythingOverTLS(t *testing.T) {
+	sideBySide(t)
 	ca, next, inner, stranger := securitytest.NewAuthority(t), securitytest.NewAuthority(t), securitytest.NewAuthority(t), securitytest.NewAuthority(t)
 	brokers := startSecured(t, ca, inner)
 	user := ca.Issue(t)

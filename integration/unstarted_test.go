@@ -12,6 +12,7 @@ import (
 // TestTopicsHaveReplicasOnBrokersThatAreAway creates topics while a broker has not started yet, while it is down, and after it has been unregistered:
 // only then are there fewer replicas, and what it has missed it copies when it comes.
 func TestTopicsHaveReplicasOnBrokersThatAreAway(t *testing.T) {
+	sideBySide(t)
 	brokers := clusterOf(t, func(int) []string { return []string{"--found"} })
 	startTogether(t, brokers[:2])
 	there := brokers[:2]
