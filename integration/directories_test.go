@@ -21,13 +21,16 @@ func TestFailedDirectoryHandsOver(t *testing.T) {
 		giveLogDirs(p)
 	}
 	startTogether(t, brokers)
-	numbers, admin := startReplicated(t, brokers, slices.Repeat([][]int32{{1, 2, 3}}, 6)) // broker 1 leads all, so that some are on its second disk
+	// Broker 1 leads all, so that some of those are on its second disk.
+	numbers, admin := startReplicated(t, brokers, slices.Repeat([][]int32{{1, 2, 3}}, 6))
 	onDisk := onSecondDir(t, brokers[0], "numbers")
 	inSync := func() bool { // broker 1, on one of what is or was on its second disk
 		partitions := partitionsOf(t, admin, "numbers")
 		return slices.ContainsFunc(onDisk, func(number int32) bool { return slices.Contains(partitions[number].ISR, 1) })
 	}
-	eventually(t, time.Minute, "broker 1 leads from its second disk", func() bool { return partitionsOf(t, admin, "numbers")[onDisk[0]].Leader == 1 })
+	eventually(t, time.Minute, "broker 1 leads from its second disk", func() bool {
+		return partitionsOf(t, admin, "numbers")[onDisk[0]].Leader == 1
+	})
 	giveBack := takeAway(t, brokers[0].logDirs[1])
 	failed := time.Now()
 	eventually(t, time.Minute, "broker 1 is in no in-sync set of what was on the disk", func() bool { return !inSync() })
@@ -64,7 +67,9 @@ func TestAllAreKilledAndOneStaysAway(t *testing.T) {
 	t.Logf("leaders %v after the start", time.Since(began))
 	numbers.progress("without broker 3")
 	waiting := func() bool {
-		return slices.ContainsFunc(problemsOf(t, brokers[0], "alone"), func(p electionProblem) bool { return p.State == "offline" && slices.Contains(p.WaitsFor, 3) })
+		return slices.ContainsFunc(problemsOf(t, brokers[0], "alone"), func(p electionProblem) bool {
+			return p.State == "offline" && slices.Contains(p.WaitsFor, 3)
+		})
 	}
 	if !waiting() {
 		t.Error("no partition is said to wait for broker 3")
@@ -141,7 +146,8 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	brokers[leader-1].start(t)
 	mustBe := func(state string) {
 		t.Helper()
-		if problems := problemsOf(t, brokers[follower-1], "kept"); len(problems) != 1 || problems[0].State != state || len(problems[0].WaitsFor) > 0 {
+		problems := problemsOf(t, brokers[follower-1], "kept")
+		if len(problems) != 1 || problems[0].State != state || len(problems[0].WaitsFor) > 0 {
 			t.Fatalf("the partition is to be %s, and is %+v", state, problems)
 		}
 	}

@@ -56,7 +56,8 @@ func TestFailedLogDirHandsOver(t *testing.T) {
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
-	replicas := slices.Concat(slices.Repeat([][]int32{{1, 2, 3}}, partitions/2), slices.Repeat([][]int32{{2, 1, 3}}, partitions/2))
+	replicas := slices.Concat(
+		slices.Repeat([][]int32{{1, 2, 3}}, partitions/2), slices.Repeat([][]int32{{2, 1, 3}}, partitions/2))
 	createInSync(t, client, "handed", replicas, "min.insync.replicas", "2")
 	l := startLoad(t, "handed", partitions, 2, 1, 200, 100, everywhere...)
 	l.pipelines(brokers, 20*time.Millisecond)
@@ -113,8 +114,8 @@ func (l *load) logResumed(which string, partitions []int32, since instant) {
 		})
 		if len(took) > 0 {
 			sorted := slices.Sorted(slices.Values(took))
-			l.t.Logf("partitions %v %s are acknowledged again %s after %v: median %v, worst %v", partitions, which, what, took,
-				sorted[len(sorted)/2], sorted[len(sorted)-1])
+			l.t.Logf("partitions %v %s are acknowledged again %s after %v: median %v, worst %v",
+				partitions, which, what, took, sorted[len(sorted)/2], sorted[len(sorted)-1])
 		}
 	}
 }

@@ -94,14 +94,19 @@ func (n *numbers) readAlong() {
 // reader is a client that reads the topic from the beginning.
 func (n *numbers) reader() *kgo.Client {
 	n.t.Helper()
-	return newClient(n.t, "", append([]kgo.Opt{kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, n.opts...)...)
+	return newClient(n.t, "", append([]kgo.Opt{
+		kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	}, n.opts...)...)
 }
 
 // progress waits until every partition takes records again.
 func (n *numbers) progress(what string) {
 	n.t.Helper()
 	_, before := n.count()
-	eventually(n.t, time.Minute, "every partition takes records "+what, func() bool { _, now := n.count(); return now > before+100 })
+	eventually(n.t, time.Minute, "every partition takes records "+what, func() bool {
+		_, now := n.count()
+		return now > before+100
+	})
 }
 
 // count is how many records were acknowledged, in all and of the partition that has fewest.

@@ -115,7 +115,8 @@ type document struct {
 }
 
 // unnamed lists the objects of the bucket's partitions that their newest manifest does not name, itself or by a page, and those that it names and
-// that are not there. What the manifest lists to be deleted stays for a minute, which only the long version of the test sees the end of.
+// that are not there. What the manifest lists to be deleted stays for a minute: only the long
+// version of the test sees it go.
 func unnamed(t *testing.T, bucket string) error {
 	t.Helper()
 	manifests := map[string]string{} // the newest, by the directory of the partition
