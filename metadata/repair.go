@@ -37,7 +37,8 @@ type Repaired struct {
 //     followELR for who stays eligible.
 //   - Every election is a new leader epoch, even of the same broker: what it did not
 //     flush before it died may be gone, and its followers have to learn that. A
-//     change of the ISR alone is none.
+//     change of the ISR alone is none. Nor does a removed replica go without one, see
+//     fenceRemoved.
 //   - A reassignment is completed when all of its target is in sync.
 func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	next := Repaired{Partition: *p}
@@ -62,6 +63,7 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	if s.reason != "" {
 		next.Reason = s.reason
 	}
+	next.fenceRemoved(p)
 	next.followELR(image, p, rules.MinISR)
 	if s.unclean {
 		next.giveUp()
@@ -180,6 +182,15 @@ func (p *Partition) lead(image *Image, isr []Member, always bool) string {
 func (p *Partition) elect(m Member) {
 	p.Leader, p.LeaderBrokerEpoch = m.Broker, m.Epoch
 	p.LeaderEpoch++
+}
+
+// fenceRemoved begins a new leader epoch if replicas were removed and the leader stays. One that
+// does not know yet that it was removed still fetches as a replica. Were it added again
+// before it knows, its fetches would bring it into the ISR with a log that it is about to delete.
+func (p *Partition) fenceRemoved(before *Partition) {
+	if p.LeaderEpoch == before.LeaderEpoch && len(without(before.Replicas, p.Replicas)) > 0 {
+		p.LeaderEpoch++
+	}
 }
 
 // followELR makes the ELR of p, whose ISR is new, from what the partition was
