@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 )
 
 // LoaderOptions are what a Loader needs.
@@ -198,6 +199,9 @@ func (l *Loader) Image() *Image { return l.image.Load() }
 // Wait returns the first image, from the current one on, for which ok holds. A
 // slow caller may be shown only the newer of two images.
 func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
+	if r := stepped.By(ctx); r != nil {
+		r.Wait(ctx, -1, func() bool { return ok(l.Image()) })
+	}
 	for {
 		l.mu.Lock()
 		image, changed := l.image.Load(), l.mu.changed

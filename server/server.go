@@ -220,7 +220,11 @@ func (s *server) openBucket(ctx context.Context) error {
 
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) error {
-	clusterID, err := metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
+	var clusterID string
+	err := s.persist(ctx, "read or draw the cluster id", func(ctx context.Context) (err error) {
+		clusterID, err = metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -361,7 +365,11 @@ func (s *server) prepareRegistration() error {
 // to lead.
 func (s *server) join(ctx context.Context) error {
 	registration := s.registration
-	epoch, err := registration.Register(ctx)
+	var epoch int64
+	err := s.persist(ctx, "register this broker", func(ctx context.Context) (err error) {
+		epoch, err = registration.Register(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
