@@ -103,3 +103,24 @@ func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 		}
 	}
 }
+
+// An answer that a follower gets after another leader was elected is of a history that may have ended.
+func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.resign(role{epoch: 5, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
+	if !follows {
+		t.Fatal("it does not follow")
+	}
+	answer := func() *ReplicaFetched {
+		return &ReplicaFetched{Records: batch(t, 1000, "v"), HighWatermark: 1}
+	}
+	b.resign(role{epoch: 6, leaderID: 3, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	if err := b.replicate(at, answer()); err != nil || b.log.EndOffset() != 0 || b.HighWatermark() != 0 {
+		t.Errorf("an answer of leader epoch 5: end %d, high watermark %d, %v", b.log.EndOffset(), b.HighWatermark(), err)
+	}
+	at.LeaderEpoch = 6
+	if err := b.replicate(at, answer()); err != nil || b.log.EndOffset() != 1 {
+		t.Errorf("an answer of this leader epoch: end %d, %v", b.log.EndOffset(), err)
+	}
+}
