@@ -124,3 +124,26 @@ func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 		t.Errorf("an answer of this leader epoch: end %d, %v", b.log.EndOffset(), err)
 	}
 }
+
+// After a set was written, and before the image shows it, nothing is proposed: that would be refused, and a refusal says that the high watermark need not
+// wait for the set.
+func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2, 3)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
+	change, _ := b.pendingISR()
+	b.proposed(change, false, nil)
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
+	if again, ok := b.pendingISR(); ok {
+		t.Errorf("proposed %+v while %+v is written", again, change)
+	}
+	b.append(t, AcksLeader, "v")
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d without a member of the set that was written", high)
+	}
+}
