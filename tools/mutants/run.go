@@ -6,11 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -163,25 +167,44 @@ func (r *runner) build(ctx context.Context, dir, overlay string, s suite) (testB
 	if len(s.tests) > 0 {
 		b.args = append(b.args, "-test.run", "^("+strings.Join(s.tests, "|")+")$")
 	}
-	var err error
-	if b.seeded, err = usesRapid(src); b.seeded {
+	rapid, err := seeded(src, nil)
+	if rapid {
 		b.args = append(b.args, "-rapid.nofailfile", "-rapid.shrinktime", "1ms")
+	}
+	if err == nil {
+		b.seeded, err = seeded(src, s.tests)
 	}
 	return b, err
 }
 
-func usesRapid(dir string) (bool, error) {
+// seeded reports whether one of the tests of a directory draws its input with rapid; with none named, any test there.
+func seeded(dir string, tests []string) (bool, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	for _, file := range files {
-		content, readErr := os.ReadFile(file)
-		if readErr != nil {
-			return false, readErr
+	for _, name := range files {
+		file, parseErr := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if parseErr != nil {
+			return false, parseErr
 		}
-		if bytes.Contains(content, []byte("\t\"pgregory.net/rapid\"\n")) {
+		imports := slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"pgregory.net/rapid"` })
+		if imports && (len(tests) == 0 || slices.ContainsFunc(tests, func(t string) bool { return draws(file, t) })) {
 			return true, nil
 		}
 	}
 	return false, err
+}
+
+// draws reports whether a test's own function calls rapid.
+func draws(file *ast.File, test string) (yes bool) {
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == test {
+			ast.Inspect(f, func(n ast.Node) bool {
+				id, ok := n.(*ast.Ident)
+				yes = yes || ok && id.Name == "rapid"
+				return !yes
+			})
+		}
+	}
+	return yes
 }
 
 // result is one run of a test binary.
