@@ -147,3 +147,23 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 		t.Errorf("high watermark %d without a member of the set that was written", high)
 	}
 }
+
+// The first fetch of a process that takes the place of another one moves the high watermark, also from the offset at which that was.
+func TestSuccessorCountsAtOnce(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	r := leads(5, 1, 2, 3)
+	r.isr[1].Epoch, r.isr[2].Epoch = 7, 3
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 1, 0)
+	r.isr, r.partitionEpoch = []metadata.Member{r.isr[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 8}, b.role.Load(), 1, 0)
+	if high := b.HighWatermark(); high != 1 {
+		t.Errorf("high watermark %d after all in sync have the record", high)
+	}
+}
