@@ -2,7 +2,9 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/vfs"
@@ -137,6 +139,10 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	}
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
 	change, _ := b.pendingISR()
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
+	if again, _ := b.pendingISR(); len(again.ISR) != len(change.ISR) {
+		t.Errorf("proposed %+v while %+v is on its way", again, change)
+	}
 	b.proposed(change, false, nil)
 	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
 	if again, ok := b.pendingISR(); ok {
@@ -165,5 +171,47 @@ func TestSuccessorCountsAtOnce(t *testing.T) {
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 8}, b.role.Load(), 1, 0)
 	if high := b.HighWatermark(); high != 1 {
 		t.Errorf("high watermark %d after all in sync have the record", high)
+	}
+}
+
+// A follower that has everything stays in sync, however long nothing was produced.
+func TestFollowerAtTheEndStaysInSync(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	if err := b.lead(leads(5, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
+	const never = -time.Second // is exceeded at once
+	b.shrink(never)
+	if change, ok := b.pendingISR(); ok {
+		t.Fatalf("proposed %+v", change)
+	}
+	b.append(t, AcksLeader, "w")
+	b.shrink(never)
+	if change, ok := b.pendingISR(); !ok || len(change.ISR) != 1 {
+		t.Errorf("proposed %+v, %t without the follower that is behind", change, ok)
+	}
+}
+
+// A record that was committed while enough were in sync is not acknowledged with acks=all once they are too few.
+func TestTooFewAtTheAcknowledgement(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), func(c *Config) { c.MinInSyncReplicas = 2 })
+	r := leads(5, 1, 2)
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	all, one := b.append(t, AcksAll, "v"), b.append(t, AcksLeader, "w")
+	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 2, 0)
+	r.isr, r.partitionEpoch = r.isr[:1], 1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := all.Done(); !done || !errors.Is(err, ErrNotEnoughReplicasAfterAppend) {
+		t.Errorf("acks=all: done %t, %v", done, err)
+	}
+	if done, err := one.Done(); !done || err != nil {
+		t.Errorf("acks=1: done %t, %v", done, err)
 	}
 }
