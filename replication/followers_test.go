@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -140,7 +141,7 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
 	change, _ := b.pendingISR()
 	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
-	if again, _ := b.pendingISR(); len(again.ISR) != len(change.ISR) {
+	if again, _ := b.pendingISR(); !slices.Equal(again.ISR, change.ISR) {
 		t.Errorf("proposed %+v while %+v is on its way", again, change)
 	}
 	b.proposed(change, false, nil)
