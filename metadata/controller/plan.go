@@ -89,7 +89,7 @@ func Plan(image *metadata.Image, o PlanOptions) (all Planned) {
 					TopicPartition: metadata.TopicPartition{Topic: t.Name, Partition: int32(number)}, Replicas: next.Asks,
 				})
 			}
-			if balanced < maxBalance && imbalanced[next.PreferredLeader()] && next.Rebalance(image) {
+			if balanced < maxBalance && imbalanced[next.PreferredLeader()] && next.Rebalance(image, p) {
 				balanced++
 			}
 			if c, needed := next.Change(t, int32(number), p); needed {
