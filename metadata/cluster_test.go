@@ -42,6 +42,12 @@ func newClusterOf(t *testing.T, store Store, features map[string]FeatureRange) *
 	return c
 }
 
+// topic is a topic as it is now, nil if there is none.
+func (c *cluster) topic(name string) *Topic {
+	t, _ := c.follower.Image().TopicByName(name)
+	return t
+}
+
 // background runs a part until the test, or the returned function, ends it.
 func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()

@@ -157,8 +157,8 @@ func (m *Image) older(known *Image) string {
 			return fmt.Sprintf("broker %d", id)
 		}
 	}
-	for id, t := range known.byID {
-		now, ok := m.byID[id]
+	for id, t := range known.byID.all() {
+		now, ok := m.byID.get(id)
 		for i := range t.all {
 			if ok && i < len(now.all) && now.all[i].Revision != 0 && now.all[i].Revision < t.all[i].Revision {
 				return fmt.Sprintf("partition %d of topic %s", i, id)

@@ -108,8 +108,7 @@ func plan(image *Image, o PlanOptions) (all planned) {
 	balanced := 0
 	for _, t := range topics {
 		repaired := o.repairs(image, t)
-		for number := range t.Partitions {
-			p := &t.Partitions[number]
+		for number, p := range t.Partitions {
 			if p.Revision == 0 {
 				continue // the key is missing: nothing to guard, nothing to lead
 			}
@@ -151,8 +150,8 @@ func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
 }
 
 func sortedTopics(image *Image) []*Topic {
-	topics := make([]*Topic, 0, len(image.byID))
-	for _, t := range image.byID {
+	topics := make([]*Topic, 0, image.byID.len())
+	for _, t := range image.byID.all() {
 		topics = append(topics, t)
 	}
 	slices.SortFunc(topics, func(a, b *Topic) int {

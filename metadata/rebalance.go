@@ -52,7 +52,7 @@ func imbalance(image *Image, topics []*Topic, o PlanOptions) map[int32]bool {
 	for _, t := range topics {
 		repaired := o.repairs(image, t)
 		for i := range t.Partitions {
-			p := repaired(int32(i), &t.Partitions[i])
+			p := repaired(int32(i), t.Partitions[i])
 			first := preferred(&p.Partition)
 			n := counts[first]
 			n.prefer++

@@ -10,7 +10,7 @@ import (
 func moveLeader(t *testing.T, c *cluster) {
 	t.Helper()
 	topic, _ := settled(c).TopicByName("a")
-	p := &topic.Partitions[0]
+	p := topic.Partitions[0]
 	moved := *p
 	moved.elect(p.Members()[1])
 	moved.PartitionEpoch++
@@ -69,10 +69,10 @@ func TestRebalancingIsPaced(t *testing.T) {
 		topic := c.create(t, TopicSpec{Name: "a", Assignments: assignments})
 		var moves []Change
 		for i := range topic.Partitions {
-			moved := topic.Partitions[i]
+			moved := *topic.Partitions[i]
 			moved.elect(moved.Members()[1])
 			moved.PartitionEpoch++
-			moves = append(moves, topic.write(int32(i), &topic.Partitions[i], &moved, ""))
+			moves = append(moves, topic.write(int32(i), topic.Partitions[i], &moved, ""))
 		}
 		if _, errs := writeAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
 			t.Fatal(errs[0], errs[partitions-1])

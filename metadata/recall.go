@@ -29,7 +29,7 @@ func (m *Image) lookUp(key string) (KV, bool) {
 	kv := KV{Key: key}
 	switch prefix {
 	case topicsPrefix:
-		t, ok := m.byName[rest]
+		t, ok := m.byName.get(rest)
 		if !ok {
 			return kv, false
 		}
@@ -47,12 +47,12 @@ func (m *Image) lookUp(key string) (KV, bool) {
 		}
 		kv.Value = encode(knownValue{V: valueVersion, Rack: b.Rack, Listeners: b.Listeners})
 	case topicConfigsPrefix, brokerConfigsPrefix:
-		all := m.topicConfigs
+		configs := m.TopicConfigs(rest)
 		if prefix == brokerConfigsPrefix {
-			all = m.brokerConfigs
+			configs = m.brokerConfigs[rest]
 		}
-		kv.Value = encode(configsValue{V: valueVersion, Configs: all[rest]})
-		return kv, all[rest] != nil
+		kv.Value = encode(configsValue{V: valueVersion, Configs: configs})
+		return kv, configs != nil
 	case "":
 		return m.lookUpSingle(key)
 	default:
@@ -88,8 +88,8 @@ func (m *Image) lookUpPartition(key string) (KV, bool) {
 		return KV{}, false
 	}
 	id, number, ok := parsePartitionKey(rest)
-	t := m.byID[id]
-	if !ok || t == nil || int(number) >= len(t.all) || t.all[number].Revision == 0 {
+	t, exists := m.byID.get(id)
+	if !ok || !exists || int(number) >= len(t.all) || t.all[number].Revision == 0 {
 		return KV{}, false
 	}
 	return KV{Key: key, Value: t.all[number].encode(), ModRevision: t.all[number].Revision}, true

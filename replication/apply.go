@@ -116,7 +116,7 @@ func (a *applier) followTopic(image *metadata.Image, topic *metadata.Topic, know
 	config := a.configOf(image, topic.Name)
 	hosted := a.m.index.Load().byID[topic.ID]
 	for number := range int32(len(topic.Partitions)) {
-		state := &topic.Partitions[number]
+		state := topic.Partitions[number]
 		if state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
 			continue
 		}

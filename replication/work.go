@@ -248,7 +248,7 @@ func (m *Manager) makePartition(tp metadata.TopicPartition, id metadata.TopicID,
 // enact gives a partition the settings and the role that are wanted.
 func (m *Manager) enact(p *Partition, w *want) error {
 	p.configure(w.config)
-	state := &w.topic.Partitions[p.tp.Partition]
+	state := w.topic.Partitions[p.tp.Partition]
 	was := p.role.Load()
 	leader, elected := w.image.Leader(state)
 	mine := elected && leader.ID == m.o.BrokerID

@@ -145,10 +145,42 @@ func scaleGroups(ctx context.Context, f *metadata.Follower) error {
 	}
 }
 
+// byRevision is a store whose watches show every revision by itself, as etcd's do.
+type byRevision struct{ metadata.Store }
+
+func (s byRevision) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
+	return func(yield func(metadata.Batch, error) bool) {
+		for batch, err := range s.Store.Watch(ctx, prefix, from) {
+			if err != nil {
+				yield(batch, err)
+				return
+			}
+			for _, one := range split(batch) {
+				if !yield(one, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// split divides a batch by revisions.
+func split(batch metadata.Batch) []metadata.Batch {
+	var all []metadata.Batch
+	for _, e := range batch.Events {
+		if len(all) == 0 || all[len(all)-1].Revision != e.ModRevision {
+			all = append(all, metadata.Batch{Revision: e.ModRevision})
+		}
+		last := &all[len(all)-1]
+		last.Events = append(last.Events, e)
+	}
+	return all
+}
+
 // fill makes broker 1 a full one: the controller, with its replicas' logs on a disk in memory.
 func (c *scaleCluster) fill() {
 	c.Helper()
-	c.follower = c.watch(c.store)
+	c.follower = c.watch(byRevision{c.store})
 	logs, err := storage.OpenManager(c.Context(), storage.Options{
 		FS: vfs.NewMem(), Dirs: []string{"/data"}, ClusterID: c.follower.Image().ClusterID, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
@@ -241,7 +273,7 @@ func scales(b *testing.B, run func(b *testing.B, topics int)) {
 func BenchmarkPartitionChange(b *testing.B) {
 	kinds := map[string]func(*scaleCluster){
 		"full":    (*scaleCluster).fill,
-		"watcher": func(c *scaleCluster) { c.follower = c.watch(c.store) },
+		"watcher": func(c *scaleCluster) { c.follower = c.watch(byRevision{c.store}) },
 	}
 	for _, kind := range []string{"watcher", "full"} {
 		b.Run(kind, func(b *testing.B) {
@@ -341,7 +373,7 @@ func recordDeath(ctx context.Context, store metadata.Store, from int64, done *at
 		if err != nil {
 			return nil //nolint:nilerr // the end of ctx
 		}
-		r.batches, r.last = append(r.batches, batch), batch.Revision
+		r.batches, r.last = append(r.batches, split(batch)...), batch.Revision
 		for _, e := range batch.Events {
 			if strings.HasPrefix(e.Key, "partitions/") {
 				r.changes++
