@@ -23,7 +23,7 @@ func rackedTopic(t *testing.T) (c *dataCluster, asFollower func(change func(*kms
 	})
 	epoch, err := far.Register(t.Context())
 	if err == nil {
-		_, err = c.follower.WaitRevision(t.Context(), epoch)
+		_, err = c.loader.WaitRevision(t.Context(), epoch)
 	}
 	if err != nil {
 		t.Fatal(err)

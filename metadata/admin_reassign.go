@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Reassignment gives a partition other replicas.
@@ -37,7 +39,7 @@ func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments [
 	for i, r := range reassignments {
 		tps[i] = r.TopicPartition
 	}
-	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
+	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []kv.Comparison, error) {
 		next, err := reassign(image, p, reassignments[i], a.minISR(image, tps[i].Topic))
 		return next, nil, err
 	})
@@ -52,7 +54,7 @@ func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments [
 // ListReassignments are the reassignments that are under way, of the given
 // partitions or, if that is nil, of all, in a stable order.
 func (a *Admin) ListReassignments(tps []TopicPartition) []PartitionReassignment {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	if tps == nil {
 		tps = image.allPartitions()
 	}
@@ -120,7 +122,7 @@ func checkTarget(image *Image, p *Partition, r Reassignment) error {
 
 // lives reports whether one of the brokers is in sync and alive.
 func (p *Partition) lives(image *Image, brokers []int32) bool {
-	return slices.ContainsFunc(within(p.Members(), brokers), image.live)
+	return slices.ContainsFunc(within(p.Members(), brokers), image.Live)
 }
 
 // drop takes brokers out of the ISR and the ELR, and moves the leadership off
@@ -131,7 +133,7 @@ func (p *Partition) drop(image *Image, brokers, target []int32, minISR int) bool
 		return !slices.Contains(brokers, p.Leader)
 	}
 	isr := slices.DeleteFunc(p.Members(), gone)
-	if !enough(filter(isr, image.live), target, minISR) {
+	if !enough(filter(isr, image.Live), target, minISR) {
 		return false
 	}
 	p.setISR(isr)

@@ -1,6 +1,6 @@
 // Package metadata owns the state of the cluster: which brokers live, which
 // topics exist, who leads their partitions, and the dynamic settings. The truth
-// is in the Store (etcd; MemStore in tests), every broker follows it into an
+// is in a kv.Store (etcd; one in memory in tests), every broker follows it into an
 // immutable Image, and every change is a compare-and-swap.
 //
 // It knows nothing of logs, tiers, sockets or the Kafka protocol, and it does
@@ -8,8 +8,8 @@
 //
 // # Parts
 //
-//	Store         the seam: etcd's revisions, comparisons, leases, watches; metadatatest checks it
-//	Image         the cluster as of one revision; Follower keeps the newest
+//	kv.Store      the seam to the store below
+//	Image         the cluster as of one revision; Loader keeps the newest
 //	Registration  this broker's key under its lease
 //	Controller    the one broker that repairs leadership; Plan is its pure core
 //	Admin         what users and partition leaders change; every broker has one

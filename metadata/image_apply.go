@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // maxPartitions bounds the partitions of one topic, and so what a stray key
@@ -15,7 +17,7 @@ const maxPartitions = 100_000
 // Apply makes the image that follows from a batch of events. It copies what the
 // batch touches and shares the rest. A value that cannot be read leaves its
 // key as it was and makes the image Incomplete; the error names the key.
-func (m *Image) Apply(batch Batch) (*Image, error) {
+func (m *Image) Apply(batch kv.Batch) (*Image, error) {
 	next := *m
 	next.Revision = max(m.Revision, batch.Revision)
 	b := imageBuilder{image: &next, owner: new(owner), topics: map[TopicID]*Topic{}}
@@ -42,7 +44,7 @@ type imageBuilder struct {
 	topics             map[TopicID]*Topic // copied: their own struct and slice
 }
 
-func (b *imageBuilder) apply(e Event) error {
+func (b *imageBuilder) apply(e kv.Event) error {
 	switch {
 	case strings.HasPrefix(e.Key, partitionsPrefix):
 		return b.partition(e, e.Key[len(partitionsPrefix):])
@@ -69,12 +71,12 @@ func (b *imageBuilder) apply(e Event) error {
 	}
 }
 
-func (b *imageBuilder) topic(e Event, name string) error {
+func (b *imageBuilder) topic(e kv.Event, name string) error {
 	if e.Deleted {
 		b.detach(name)
 		return nil
 	}
-	v, err := decode[topicValue](e.KV)
+	v, err := decode[topicValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -103,14 +105,14 @@ func (b *imageBuilder) detach(name string) {
 	t.Name, t.count, t.createdMs, t.Epoch, t.Revision, t.kept = "", 0, 0, 0, 0, kept{}
 }
 
-func (b *imageBuilder) partition(e Event, rest string) error {
+func (b *imageBuilder) partition(e kv.Event, rest string) error {
 	id, number, ok := parsePartitionKey(rest)
 	if !ok || number >= maxPartitions {
 		return fmt.Errorf("read key %q at revision %d: it names no partition", e.Key, e.ModRevision)
 	}
 	p := noPartition
 	if !e.Deleted {
-		read, err := decodePartition(e.KV)
+		read, err := decodePartition(e.Pair)
 		if err != nil {
 			return err
 		}
@@ -128,7 +130,7 @@ func (b *imageBuilder) partition(e Event, rest string) error {
 	return nil
 }
 
-func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decode func(int32, KV) (Broker, error)) error {
+func applyBroker(e kv.Event, rest string, all *map[int32]Broker, owned *bool, decode func(int32, kv.Pair) (Broker, error)) error {
 	id, ok := parseNumber(rest)
 	if !ok {
 		return fmt.Errorf("read key %q at revision %d: it names no broker", e.Key, e.ModRevision)
@@ -138,7 +140,7 @@ func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decod
 		delete(*all, id)
 		return nil
 	}
-	broker, err := decode(id, e.KV)
+	broker, err := decode(id, e.Pair)
 	if err != nil {
 		return err
 	}
@@ -147,24 +149,24 @@ func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decod
 	return nil
 }
 
-func (b *imageBuilder) controller(e Event) error {
+func (b *imageBuilder) controller(e kv.Event) error {
 	if e.Deleted {
-		b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = NoBroker, 0, 0
+		b.image.ControllerID, b.image.ControllerEpoch, b.image.ControllerBrokerEpoch = NoBroker, 0, 0
 		return nil
 	}
-	v, err := decode[controllerValue](e.KV)
+	v, err := decode[controllerValue](e.Pair)
 	if err != nil {
 		return err
 	}
-	b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = v.Broker, e.CreateRevision, v.BrokerEpoch
+	b.image.ControllerID, b.image.ControllerEpoch, b.image.ControllerBrokerEpoch = v.Broker, e.CreateRevision, v.BrokerEpoch
 	return nil
 }
 
-func (b *imageBuilder) clusterID(e Event) error {
+func (b *imageBuilder) clusterID(e kv.Event) error {
 	if e.Deleted {
 		return nil // a cluster does not lose its name
 	}
-	v, err := decode[clusterIDValue](e.KV)
+	v, err := decode[clusterIDValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -173,18 +175,18 @@ func (b *imageBuilder) clusterID(e Event) error {
 }
 
 // configsOf are the settings that an event leaves, nil if none.
-func configsOf(e Event) (map[string]string, error) {
+func configsOf(e kv.Event) (map[string]string, error) {
 	if e.Deleted {
 		return nil, nil
 	}
-	v, err := decode[configsValue](e.KV)
+	v, err := decode[configsValue](e.Pair)
 	if err != nil || len(v.Configs) == 0 {
 		return nil, err
 	}
 	return v.Configs, nil
 }
 
-func (b *imageBuilder) topicConfig(e Event, name string) error {
+func (b *imageBuilder) topicConfig(e kv.Event, name string) error {
 	configs, err := configsOf(e)
 	switch {
 	case err != nil:
@@ -197,7 +199,7 @@ func (b *imageBuilder) topicConfig(e Event, name string) error {
 	return nil
 }
 
-func (b *imageBuilder) brokerConfig(e Event, name string) error {
+func (b *imageBuilder) brokerConfig(e kv.Event, name string) error {
 	configs, err := configsOf(e)
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // UnreadableKey is a key of the image that this broker could not read.
@@ -67,7 +69,7 @@ func (m *Image) noteMissing(before *Image) {
 }
 
 // note keeps whether a key could be read. A key that is gone hides nothing.
-func (b *imageBuilder) note(e Event, err error) {
+func (b *imageBuilder) note(e kv.Event, err error) {
 	_, bad := b.image.unread[e.Key]
 	switch {
 	case err != nil && !e.Deleted:

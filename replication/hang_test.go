@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/vfs"
 )
@@ -64,8 +65,8 @@ func newHangTest(t *testing.T, fsys vfs.FS) *hangTest {
 		t.Fatal(err)
 	}
 	c.registration = c.register()
-	background(t, metadata.NewController(metadata.ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	background(t, controller.New(controller.Options{
+		Store: c.store, Loader: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	c.start(nil)
 	return c

@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/interbroker"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/replication"
 )
@@ -79,8 +80,8 @@ func (s *server) followSuspects(ctx context.Context) error {
 // probe tells whether a broker's process is gone. If it ran etcd's leader, what
 // follows from that needs another one first.
 func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
-	err := metadata.ProbeTCP(ctx, s.reachedAt(broker))
-	if errors.Is(err, metadata.ErrBrokerGone) {
+	err := controller.ProbeTCP(ctx, s.reachedAt(broker))
+	if errors.Is(err, controller.ErrBrokerGone) {
 		s.store.Replace(ctx, broker.ID)
 	}
 	return err
@@ -100,7 +101,7 @@ func (s *server) reachedAt(broker metadata.Broker) metadata.Broker {
 // that clients see no more of its stop than a change of leaders. The stop goes
 // on even if that fails.
 func (s *server) handOver(ctx context.Context) {
-	if len(s.follower.Image().Brokers) <= 1 {
+	if len(s.loader.Image().Brokers) <= 1 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -108,7 +109,7 @@ func (s *server) handOver(ctx context.Context) {
 	began := time.Now()
 	err := s.registration.BeginStop(ctx)
 	if err == nil {
-		_, err = s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
+		_, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
 	}
 	if err == nil {
 		err = s.replicas.AwaitServed(ctx, nil)
@@ -123,7 +124,7 @@ func (s *server) handOver(ctx context.Context) {
 // healthy tells whether this broker is fit to count as alive. Where no other one
 // is there to take over it is better than none.
 func (s *server) healthy() error {
-	for id := range s.follower.Image().Brokers {
+	for id := range s.loader.Image().Brokers {
 		if id != s.Config.NodeID {
 			return s.replicas.Healthy()
 		}
@@ -143,8 +144,8 @@ func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
 
 // rebalancing is how this broker balances leadership while it is the controller.
 // Kafka reads these settings at start, and so does this.
-func (s *server) rebalancing(*metadata.Image) metadata.Rebalancing {
-	return metadata.Rebalancing{
+func (s *server) rebalancing(*metadata.Image) controller.Rebalancing {
+	return controller.Rebalancing{
 		Enable:           s.values.Bool("auto.leader.rebalance.enable"),
 		Interval:         seconds(s.values.Int64("leader.imbalance.check.interval.seconds")),
 		ImbalancePercent: int(s.values.Int64("leader.imbalance.per.broker.percentage")),

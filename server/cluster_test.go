@@ -12,19 +12,20 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/controller"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 )
 
 func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {
 	for name, tc := range map[string]struct {
 		set  map[string]string
-		want metadata.Rebalancing
+		want controller.Rebalancing
 	}{
-		"default": {nil, metadata.DefaultRebalancing},
+		"default": {nil, controller.DefaultRebalancing},
 		"set": {map[string]string{
 			"auto.leader.rebalance.enable": "false", "leader.imbalance.check.interval.seconds": "7", "leader.imbalance.per.broker.percentage": "0",
-		}, metadata.Rebalancing{Interval: 7 * time.Second}},
-		"as long as it may be": {map[string]string{"leader.imbalance.check.interval.seconds": "9223372036854775807"}, metadata.Rebalancing{
+		}, controller.Rebalancing{Interval: 7 * time.Second}},
+		"as long as it may be": {map[string]string{"leader.imbalance.check.interval.seconds": "9223372036854775807"}, controller.Rebalancing{
 			Enable: true, ImbalancePercent: 10, Interval: 9223372036 * time.Second,
 		}},
 	} {
@@ -52,7 +53,7 @@ func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
 	}
 	s := &server{store: new(etcd.Store), Options: Options{Config: config.Broker{Set: map[string]string{"inter.broker.listener.name": "INTERNAL"}}}}
 	dead := metadata.Broker{ID: 2, Listeners: listeners}
-	if err := s.probe(t.Context(), dead); !errors.Is(err, metadata.ErrBrokerGone) {
+	if err := s.probe(t.Context(), dead); !errors.Is(err, controller.ErrBrokerGone) {
 		t.Errorf("probed: %v", err)
 	}
 	dead.Listeners = listeners[:1]

@@ -12,7 +12,7 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 	"github.com/varvelog/varve/notify"
 )
 
@@ -42,10 +42,10 @@ func (s *server) openControl(ctx context.Context) (err error) {
 		return err
 	}
 	s.parts.add("notifications", func() error { s.bus.Close(); return nil })
-	s.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
-	unread := func() string { return s.follower.Image().UnreadableNames() }
+	s.loader = metadata.NewLoader(metadata.LoaderOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
+	unread := func() string { return s.loader.Image().UnreadableNames() }
 	s.ops.unread.Store(&unread)
-	s.parts.run(ctx, "metadata follower", s.follower.Run)
+	s.parts.run(ctx, "metadata loader", s.loader.Run)
 	return nil
 }
 

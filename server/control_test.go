@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/varvelog/varve/config"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/security/securitytest"
 )
@@ -105,12 +105,12 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 		t.FailNow()
 	}
 	for _, from := range brokers {
-		revision, err := from.store.Txn(ctx, nil, metadata.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
+		revision, err := from.store.Txn(ctx, nil, kv.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
 		if err != nil {
 			t.Fatalf("write at broker %d: %v", from.Config.NodeID, err)
 		}
 		for _, to := range brokers {
-			if _, err = to.follower.WaitRevision(ctx, revision); err != nil {
+			if _, err = to.loader.WaitRevision(ctx, revision); err != nil {
 				t.Errorf("broker %d does not follow what broker %d writes: %v", to.Config.NodeID, from.Config.NodeID, err)
 			}
 		}

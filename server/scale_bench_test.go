@@ -17,6 +17,9 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -32,11 +35,11 @@ const (
 // the metadata. The other brokers are keys.
 type scaleCluster struct {
 	*testing.B
-	store    *metadata.MemStore
+	store    *kvtest.MemStore
 	brokers  []*metadata.Registration // by id; 0 is none
 	ids      []metadata.TopicID
 	perTopic int
-	follower *metadata.Follower
+	follower *metadata.Loader
 	replicas *replication.Manager
 }
 
@@ -45,7 +48,7 @@ func scaleDirectory(broker int32) metadata.DirectoryID { return metadata.Directo
 // newScaleCluster makes the keys of the cluster.
 func newScaleCluster(b *testing.B, topics int) *scaleCluster {
 	b.Helper()
-	c := &scaleCluster{B: b, store: metadata.NewMemStore(), brokers: make([]*metadata.Registration, scaleBrokers+1), perTopic: scalePartitions / topics}
+	c := &scaleCluster{B: b, store: kvtest.NewMemStore(), brokers: make([]*metadata.Registration, scaleBrokers+1), perTopic: scalePartitions / topics}
 	b.Cleanup(func() { _ = c.store.Close() })
 	if _, err := metadata.EnsureClusterID(b.Context(), c.store, nil); err != nil {
 		b.Fatal(err)
@@ -60,7 +63,7 @@ func newScaleCluster(b *testing.B, topics int) *scaleCluster {
 			b.Fatal(err)
 		}
 	}
-	var ops []metadata.Op
+	var ops []kv.Op
 	flush := func() {
 		if _, err := c.store.Txn(b.Context(), nil, ops...); err != nil {
 			b.Fatal(err)
@@ -71,12 +74,12 @@ func newScaleCluster(b *testing.B, topics int) *scaleCluster {
 		id := metadata.NewTopicID()
 		c.ids = append(c.ids, id)
 		for n := range c.perTopic {
-			if ops = append(ops, metadata.Put(c.key(i, n), c.state(i, n, 0))); len(ops) == metadata.MaxTxnOps {
+			if ops = append(ops, kv.Put(c.key(i, n), c.state(i, n, 0))); len(ops) == kv.MaxTxnOps {
 				flush()
 			}
 		}
 		flush()
-		ops = append(ops, metadata.Put("topics/"+scaleTopic(i), fmt.Appendf(nil, `{"v":1,"id":"%s","partitions":%d,"created_ms":1}`, id, c.perTopic)))
+		ops = append(ops, kv.Put("topics/"+scaleTopic(i), fmt.Appendf(nil, `{"v":1,"id":"%s","partitions":%d,"created_ms":1}`, id, c.perTopic)))
 		flush()
 	}
 	return c
@@ -117,9 +120,9 @@ func (c *scaleCluster) background(run func(context.Context) error) {
 }
 
 // watch starts a broker that follows a store and has no replica.
-func (c *scaleCluster) watch(store metadata.Store) *metadata.Follower {
+func (c *scaleCluster) watch(store kv.Store) *metadata.Loader {
 	c.Helper()
-	f := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
+	f := metadata.NewLoader(metadata.LoaderOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
 	c.background(f.Run)
 	c.background(func(ctx context.Context) error { return scaleGroups(ctx, f) })
 	if _, err := f.Wait(c.Context(), func(m *metadata.Image) bool { return m.TopicCount() == len(c.ids) }); err != nil {
@@ -129,7 +132,7 @@ func (c *scaleCluster) watch(store metadata.Store) *metadata.Follower {
 }
 
 // scaleGroups is what the group coordinator does with images.
-func scaleGroups(ctx context.Context, f *metadata.Follower) error {
+func scaleGroups(ctx context.Context, f *metadata.Loader) error {
 	images := f.Subscribe()
 	defer images.Close()
 	known := map[metadata.TopicID]string{}
@@ -146,10 +149,10 @@ func scaleGroups(ctx context.Context, f *metadata.Follower) error {
 }
 
 // byRevision is a store whose watches show every revision by itself, as etcd's do.
-type byRevision struct{ metadata.Store }
+type byRevision struct{ kv.Store }
 
-func (s byRevision) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
-	return func(yield func(metadata.Batch, error) bool) {
+func (s byRevision) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
 		for batch, err := range s.Store.Watch(ctx, prefix, from) {
 			if err != nil {
 				yield(batch, err)
@@ -165,11 +168,11 @@ func (s byRevision) Watch(ctx context.Context, prefix string, from int64) iter.S
 }
 
 // split divides a batch by revisions.
-func split(batch metadata.Batch) []metadata.Batch {
-	var all []metadata.Batch
+func split(batch kv.Batch) []kv.Batch {
+	var all []kv.Batch
 	for _, e := range batch.Events {
 		if len(all) == 0 || all[len(all)-1].Revision != e.ModRevision {
-			all = append(all, metadata.Batch{Revision: e.ModRevision})
+			all = append(all, kv.Batch{Revision: e.ModRevision})
 		}
 		last := &all[len(all)-1]
 		last.Events = append(last.Events, e)
@@ -200,12 +203,12 @@ func (c *scaleCluster) fill() {
 			Dial:        func(metadata.Broker) replication.LeaderConn { return make(mute, 1) },
 		},
 	})
-	controller := metadata.NewController(metadata.ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: c.brokers[1], Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	c1 := controller.New(controller.Options{
+		Store: c.store, Loader: c.follower, Registration: c.brokers[1], Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 		MinISR: s.minISR, UncleanElection: s.uncleanElection,
 	})
 	c.background(c.replicas.Run)
-	c.background(controller.Run)
+	c.background(c1.Run)
 	if err = c.replicas.Loaded(c.Context()); err != nil {
 		c.Fatal(err)
 	}
@@ -297,7 +300,7 @@ func BenchmarkPartitionChange(b *testing.B) {
 func (c *scaleCluster) change(i int) {
 	g := i * scaleBrokers * 7 % scalePartitions
 	topic, n := g/c.perTopic, g%c.perTopic
-	revision, err := c.store.Txn(c.Context(), nil, metadata.Put(c.key(topic, n), c.state(topic, n, i/(scalePartitions/scaleBrokers)+1)))
+	revision, err := c.store.Txn(c.Context(), nil, kv.Put(c.key(topic, n), c.state(topic, n, i/(scalePartitions/scaleBrokers)+1)))
 	if err == nil {
 		_, err = c.follower.WaitRevision(c.Context(), revision)
 	}
@@ -323,7 +326,7 @@ func BenchmarkImageMemory(b *testing.B) {
 
 // recording is what the store has shown since the death.
 type recording struct {
-	batches []metadata.Batch
+	batches []kv.Batch
 	changes int
 	last    int64
 }
@@ -367,7 +370,7 @@ func BenchmarkBrokerDeath(b *testing.B) {
 }
 
 // recordDeath notes the batches of a store until all partitions of the dead broker have changed.
-func recordDeath(ctx context.Context, store metadata.Store, from int64, done *atomic.Pointer[recording]) error {
+func recordDeath(ctx context.Context, store kv.Store, from int64, done *atomic.Pointer[recording]) error {
 	r := &recording{}
 	for batch, err := range store.Watch(ctx, "", from) {
 		if err != nil {
@@ -388,9 +391,9 @@ func recordDeath(ctx context.Context, store metadata.Store, from int64, done *at
 }
 
 // replay has a broker that hosts nothing follow the recording.
-func (c *scaleCluster) replay(kvs []metadata.KV, at int64, r *recording) {
+func (c *scaleCluster) replay(kvs []kv.Pair, at int64, r *recording) {
 	c.Helper()
-	store := &replayed{kvs: kvs, at: at, batches: make(chan metadata.Batch)}
+	store := &replayed{kvs: kvs, at: at, batches: make(chan kv.Batch)}
 	f := c.watch(store)
 	runtime.GC()
 	rest()
@@ -407,18 +410,18 @@ func (c *scaleCluster) replay(kvs []metadata.KV, at int64, r *recording) {
 
 // replayed is a store that shows what another one has shown.
 type replayed struct {
-	metadata.Store
-	kvs     []metadata.KV
+	kv.Store
+	kvs     []kv.Pair
 	at      int64
-	batches chan metadata.Batch
+	batches chan kv.Batch
 }
 
-func (s *replayed) List(context.Context, string) ([]metadata.KV, int64, error) {
+func (s *replayed) List(context.Context, string) ([]kv.Pair, int64, error) {
 	return slices.Clone(s.kvs), s.at, nil
 }
 
-func (s *replayed) Watch(ctx context.Context, _ string, _ int64) iter.Seq2[metadata.Batch, error] {
-	return func(yield func(metadata.Batch, error) bool) {
+func (s *replayed) Watch(ctx context.Context, _ string, _ int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
 		for {
 			select {
 			case batch := <-s.batches:
@@ -426,7 +429,7 @@ func (s *replayed) Watch(ctx context.Context, _ string, _ int64) iter.Seq2[metad
 					return
 				}
 			case <-ctx.Done():
-				yield(metadata.Batch{}, errors.Join(ctx.Err()))
+				yield(kv.Batch{}, errors.Join(ctx.Err()))
 				return
 			}
 		}
