@@ -19,8 +19,12 @@ const NoBroker int32 = -1
 // through it. The Loader makes the next one.
 type Image struct {
 	// Revision is the newest revision whose changes are all in the image.
-	Revision  int64
-	ClusterID string
+	Revision int64
+	// ContentRevision is the newest revision that changed something of what an image
+	// has: two images that have it in common differ in Revision at most. Tier pointers,
+	// of which there is one a segment, move Revision alone.
+	ContentRevision int64
+	ClusterID       string
 	// ControllerID is the broker that is the controller now, or NoBroker;
 	// ControllerEpoch is the revision at which it was elected.
 	ControllerID    int32

@@ -30,6 +30,9 @@ func (m *Image) Apply(batch kv.Batch) (*Image, error) {
 		}
 	}
 	b.finish()
+	if b.touched {
+		next.ContentRevision = next.Revision
+	}
 	return &next, errors.Join(errs...)
 }
 
@@ -37,6 +40,7 @@ func (m *Image) Apply(batch kv.Batch) (*Image, error) {
 // therefore be written to.
 type imageBuilder struct {
 	image              *Image
+	touched            bool   // something of the image is written
 	owner              *owner // of what is made of the tables
 	brokers, known     bool
 	brokerConfigs      bool
@@ -45,6 +49,8 @@ type imageBuilder struct {
 }
 
 func (b *imageBuilder) apply(e kv.Event) error {
+	before := b.touched
+	b.touched = true
 	switch {
 	case strings.HasPrefix(e.Key, partitionsPrefix):
 		return b.partition(e, e.Key[len(partitionsPrefix):])
@@ -67,6 +73,7 @@ func (b *imageBuilder) apply(e kv.Event) error {
 	case e.Key == featuresKey:
 		return b.features(e)
 	default: // not part of the image: tier/…, producer-ids, or of a later version
+		b.touched = before
 		return nil
 	}
 }

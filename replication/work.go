@@ -68,7 +68,7 @@ func (a *applier) want(tp metadata.TopicPartition, p *Partition, next *want) {
 	a.overtake(w)
 	w.want, w.due = next, time.Time{}
 	next.round.begin()
-	a.m.served.wants(next.topic.ID, tp.Partition, next.image.Revision)
+	a.m.served.wants(next.topic.ID, tp.Partition, next.image.ContentRevision)
 	a.advance(w)
 }
 
@@ -170,7 +170,7 @@ func (a *applier) became(t attempt) {
 	id, number := wanted.topic.ID, w.tp.Partition
 	if w.want != wanted {
 		if w.makes(id) {
-			a.m.served.settles(id, number, wanted.image.Revision, true, err)
+			a.m.served.settles(id, number, wanted.image.ContentRevision, true, err)
 		} else {
 			a.m.served.forget(id, number)
 		}
@@ -191,7 +191,7 @@ func (a *applier) became(t attempt) {
 	if early == nil {
 		a.m.served.waits(id, number, 0)
 	}
-	a.m.served.settles(id, number, wanted.image.Revision, false, err)
+	a.m.served.settles(id, number, wanted.image.ContentRevision, false, err)
 	a.advance(w)
 }
 
