@@ -47,6 +47,9 @@ type Image struct {
 	topicConfigs  table[string, map[string]string]
 	brokerConfigs map[string]map[string]string // by broker id or defaultBroker
 
+	// The newest revisions that changed Brokers, and brokerConfigs.
+	brokersAt, brokerConfigsAt int64
+
 	unfinished map[TopicID]unfinished // markers of changes under way
 
 	unread   map[string]UnreadableKey // see Incomplete

@@ -57,6 +57,7 @@ func (b *imageBuilder) apply(e kv.Event) error {
 	case strings.HasPrefix(e.Key, topicsPrefix):
 		return b.topic(e, e.Key[len(topicsPrefix):])
 	case strings.HasPrefix(e.Key, brokersPrefix):
+		b.image.brokersAt = b.image.Revision
 		return applyBroker(e, e.Key[len(brokersPrefix):], &b.image.Brokers, &b.brokers, decodeBroker)
 	case strings.HasPrefix(e.Key, knownPrefix):
 		return applyBroker(e, e.Key[len(knownPrefix):], &b.image.Known, &b.known, decodeKnown)
@@ -212,6 +213,7 @@ func (b *imageBuilder) brokerConfig(e kv.Event, name string) error {
 		return err
 	}
 	own(&b.image.brokerConfigs, &b.brokerConfigs)
+	b.image.brokerConfigsAt = b.image.Revision
 	if configs == nil {
 		delete(b.image.brokerConfigs, name)
 	} else {
