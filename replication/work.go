@@ -156,8 +156,7 @@ type attempt struct {
 func (a *applier) made(p *Partition) {
 	a.added = append(a.added, p)
 	if !a.here(a.image, p.topicID, p.tp) {
-		delete(a.topics, p.topicID)
-		a.lookAgain = true
+		a.again[p.topicID], a.lookAgain = true, true
 	}
 }
 

@@ -135,7 +135,7 @@ func (c *scaleCluster) watch(store kv.Store) *metadata.Loader {
 func scaleGroups(ctx context.Context, f *metadata.Loader) error {
 	images := f.Subscribe()
 	defer images.Close()
-	known := map[metadata.TopicID]string{}
+	known := <-images.Images()
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,6 +144,7 @@ func scaleGroups(ctx context.Context, f *metadata.Loader) error {
 			if gone := deletedTopics(known, image); len(gone) > 0 {
 				return fmt.Errorf("topics %v are gone", gone)
 			}
+			known = image
 		}
 	}
 }
