@@ -53,6 +53,7 @@ var layers = map[string][]string{
 	"cmd/varve": {"config", "server", "client", "record", "storage"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
+	"porttest":                    {},
 	"vfs/vfstest":                 {"vfs"},
 	"objstore/bucketadmin":        {},
 	"security/securitytest":       {},

@@ -351,7 +351,7 @@ func TestFranzGoProducesAndConsumes(t *testing.T) {
 	if err = client.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	seen := map[string]bool{}
 	last := map[string]int{}

@@ -70,6 +70,7 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	}
 	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
 		FS: fs, Dirs: dirs, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
+		RetentionInterval: 1 << 60, // a round, the first of which is at a random moment, would delete records with old times
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 
 func (c *cluster) wait(t *testing.T, ok func(*Image) bool) *Image {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	image, err := c.loader.Wait(ctx, ok)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 func (r *Registration) Campaign(ctx context.Context, brokerEpoch int64) (epoch int64, elected bool, err error) {
 	value := encode(controllerValue{V: valueVersion, Broker: r.self.ID, BrokerEpoch: brokerEpoch})
 	epoch, err = r.store.Txn(ctx, []kv.Comparison{kv.Absent(controllerKey), kv.CreatedAt(brokerKey(r.self.ID), brokerEpoch)},
-		kv.PutLeased(controllerKey, value, r.Lease()))
+		kv.PutLeased(controllerKey, value, r.lease()))
 	switch {
 	case errors.Is(err, kv.ErrConflict), errors.Is(err, kv.ErrLeaseNotFound):
 		return 0, false, nil

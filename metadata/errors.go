@@ -6,14 +6,9 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Errors of the store that calls of an Admin return, under the names that their callers
-// know them by.
-var (
-	// ErrUnavailable is that of package kv: a write may or may not have happened.
-	ErrUnavailable = kv.ErrUnavailable
-	// ErrConflict is that of package kv: what a change rests on is not so any more.
-	ErrConflict = kv.ErrConflict
-)
+// ErrConflict is that of package kv, for those who propose changes and know no store:
+// what the change rests on is not so any more.
+var ErrConflict = kv.ErrConflict
 
 // ErrValueTooNew says that a stored value has a version that this build does not
 // read. The wrapping text names the key, the version and the remedy. Such a value

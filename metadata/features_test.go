@@ -33,7 +33,7 @@ func levelled(t *testing.T) *cluster {
 // raise updates varve.version alone.
 func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return c.admin.UpdateFeatures(ctx, []FeatureUpdate{{Name: VarveVersion, Level: level, Type: how}}, false)[0]
 }
@@ -331,7 +331,7 @@ func TestOvertakenRegistrationEnds(t *testing.T) {
 		c := levelled(t)
 		c.registerWith(t, upTo(3), 1)
 		old := c.registerWith(t, upTo(1), 2)[0]
-		if err := c.store.Revoke(t.Context(), old.Lease()); err != nil {
+		if err := c.store.Revoke(t.Context(), old.lease()); err != nil {
 			t.Fatal(err)
 		}
 		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })

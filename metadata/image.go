@@ -52,7 +52,7 @@ type Image struct {
 
 	unfinished map[TopicID]unfinished // markers of changes under way
 
-	unread   map[string]UnreadableKey // see Incomplete
+	unread   map[string]unreadableKey // see Incomplete
 	vanished map[TopicID]bool         // see Vanished
 }
 
@@ -181,7 +181,7 @@ func newImage() *Image {
 		topicConfigs:  newTable[string, map[string]string](hashName),
 		brokerConfigs: map[string]map[string]string{},
 		unfinished:    map[TopicID]unfinished{},
-		unread:        map[string]UnreadableKey{},
+		unread:        map[string]unreadableKey{},
 	}
 }
 

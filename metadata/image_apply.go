@@ -14,10 +14,10 @@ import (
 // can make the image allocate.
 const maxPartitions = 100_000
 
-// Apply makes the image that follows from a batch of events. It copies what the
+// apply makes the image that follows from a batch of events. It copies what the
 // batch touches and shares the rest. A value that cannot be read leaves its
 // key as it was and makes the image Incomplete; the error names the key.
-func (m *Image) Apply(batch kv.Batch) (*Image, error) {
+func (m *Image) apply(batch kv.Batch) (*Image, error) {
 	next := *m
 	next.Revision = max(m.Revision, batch.Revision)
 	b := imageBuilder{image: &next, owner: new(owner), topics: map[TopicID]*Topic{}}

@@ -26,7 +26,7 @@ func applied(t *testing.T, events ...kv.Event) *Image {
 	t.Helper()
 	image := newImage()
 	for _, e := range events {
-		next, err := image.Apply(kv.Batch{Revision: e.ModRevision, Events: []kv.Event{e}})
+		next, err := image.apply(kv.Batch{Revision: e.ModRevision, Events: []kv.Event{e}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	if image.byID.len() != 1 {
 		t.Error("the partition key that is left is forgotten")
 	}
-	image, err := image.Apply(kv.Batch{Revision: 8, Events: []kv.Event{del(partitionKey(id, 0), 8)}})
+	image, err := image.apply(kv.Batch{Revision: 8, Events: []kv.Event{del(partitionKey(id, 0), 8)}})
 	if err != nil || image.byID.len() != 0 {
 		t.Errorf("left over: %v, %v", image.byID, err)
 	}
@@ -97,7 +97,7 @@ func TestUnreadableValuesLeaveTheRestIntact(t *testing.T) {
 	bad := func(key, value string) kv.Event {
 		return kv.Event{Pair: kv.Pair{Key: key, Value: []byte(value), ModRevision: 6, CreateRevision: 6}}
 	}
-	after, err := before.Apply(kv.Batch{Revision: 6, Events: []kv.Event{
+	after, err := before.apply(kv.Batch{Revision: 6, Events: []kv.Event{
 		bad(brokerKey(1), "{"), bad("brokers/x", "{}"), bad("brokers/01", "{}"), bad(topicKey("a"), "[]"), bad(topicKey("b"), `{"partitions":-1}`),
 		bad(topicKey("c"), `{"id":"AQIDBAUGBwgJCgsMDQ4PEA","partitions":2000000000}`),
 		bad("partitions/x/1", "{}"), bad(partitionKey(TopicID{1}, 1), "{"), bad(partitionsPrefix+TopicID{1}.String()+"/2000000000", "{}"),
@@ -113,7 +113,7 @@ func TestUnreadableValuesLeaveTheRestIntact(t *testing.T) {
 }
 
 func TestUnknownFieldsAreIgnored(t *testing.T) {
-	image, err := newImage().Apply(kv.Batch{Revision: 2, Events: []kv.Event{
+	image, err := newImage().apply(kv.Batch{Revision: 2, Events: []kv.Event{
 		{Pair: kv.Pair{Key: "cluster-id", Value: []byte(`{"v":1,"id":"x","more":[1]}`), ModRevision: 2}},
 	}})
 	if err != nil || image.ClusterID != "x" {
@@ -222,7 +222,7 @@ func TestImageModel(t *testing.T) {
 					events = append(events, kv.Event{Pair: pair})
 				}
 			}
-			next, err := image.Apply(kv.Batch{Revision: revision, Events: events})
+			next, err := image.apply(kv.Batch{Revision: revision, Events: events})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +234,7 @@ func TestImageModel(t *testing.T) {
 			for _, key := range slices.Sorted(maps.Keys(state)) {
 				all = append(all, kv.Event{Pair: state[key]})
 			}
-			fresh, err := newImage().Apply(kv.Batch{Revision: revision, Events: all})
+			fresh, err := newImage().apply(kv.Batch{Revision: revision, Events: all})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,8 +264,8 @@ func FuzzApply(f *testing.F) {
 	f.Add("controller", []byte(`{"broker":1}`))
 	f.Add("configs/topics/a", []byte(`{"configs":{"a":"b"}}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
-		image, _ := newImage().Apply(kv.Batch{Revision: 2, Events: []kv.Event{{Pair: kv.Pair{Key: key, Value: value, CreateRevision: 2, ModRevision: 2}}}})
-		again, _ := image.Apply(kv.Batch{Revision: 3, Events: []kv.Event{del(key, 3)}})
+		image, _ := newImage().apply(kv.Batch{Revision: 2, Events: []kv.Event{{Pair: kv.Pair{Key: key, Value: value, CreateRevision: 2, ModRevision: 2}}}})
+		again, _ := image.apply(kv.Batch{Revision: 3, Events: []kv.Event{del(key, 3)}})
 		if again.TopicCount() != 0 || len(again.Brokers) != 0 {
 			t.Fatal("deleted, and there")
 		}

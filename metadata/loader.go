@@ -238,7 +238,7 @@ func (m *Image) older(known *Image) string {
 }
 
 func (l *Loader) apply(image *Image, batch kv.Batch) *Image {
-	next, err := image.Apply(batch)
+	next, err := image.apply(batch)
 	if err != nil {
 		l.metrics.badValues.Inc()
 		l.logger.Error("metadata that cannot be read is left out of the image: nothing is deleted until it is read or deleted itself",

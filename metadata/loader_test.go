@@ -166,7 +166,7 @@ func TestLoaderRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 				}
 			}
 			f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := f.Run(ctx); !errors.Is(err, kv.ErrWentBack) {
 				t.Errorf("Run = %v", err)

@@ -13,8 +13,8 @@ type AskLogEnds func(
 	ctx context.Context, broker Broker, tps []TopicPartition,
 ) (map[TopicPartition]LogEnd, error)
 
-// Ask is a partition that is to be led by the replica whose log goes furthest: an
-// unclean election. It waits for the ends of the logs, see ElectionRules.
+// Ask is a partition that needs an unclean election: the replica whose log goes furthest
+// will lead it. It waits for the ends of the logs, see ElectionRules.
 type Ask struct {
 	TopicPartition
 	Replicas []Member // which are there

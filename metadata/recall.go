@@ -21,7 +21,7 @@ func (m *Image) recall(before *Image) *Image {
 	if len(events) == 0 {
 		return m
 	}
-	next, _ := m.Apply(kv.Batch{Revision: m.Revision, Events: events}) // what an image has can be read
+	next, _ := m.apply(kv.Batch{Revision: m.Revision, Events: events}) // what an image has can be read
 	next.unread = m.unread
 	return next
 }

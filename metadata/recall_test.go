@@ -26,7 +26,7 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	for _, key := range []string{topicKey("new"), partitionKey(TopicID{2}, 7), partitionKey(id, 5), "partitions/x", brokerKey(9), "brokers/x", topicConfigsPrefix + "new"} {
 		damaged = append(damaged, kv.Event{Pair: kv.Pair{Key: key, Value: []byte("{"), ModRevision: 20}})
 	}
-	list, err := newImage().Apply(kv.Batch{Revision: 10, Events: damaged})
+	list, err := newImage().apply(kv.Batch{Revision: 10, Events: damaged})
 	if err == nil {
 		t.Fatal("all is well")
 	}
@@ -34,7 +34,7 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	if describe(image) != describe(before) {
 		t.Errorf("recalled\n%s\nof\n%s", describe(image), describe(before))
 	}
-	if n := len(image.Unreadable()); n != len(damaged) {
+	if n := len(image.unreadable()); n != len(damaged) {
 		t.Errorf("%d keys are unreadable, want %d", n, len(damaged))
 	}
 	if fresh := list.recall(newImage()); describe(fresh) != describe(list) || !fresh.Incomplete() {

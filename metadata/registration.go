@@ -120,9 +120,9 @@ func (r *Registration) Epoch() int64 {
 	return r.mu.epoch
 }
 
-// Lease is the newest lease: keys that shall not outlive the broker are put
+// lease is the newest lease: keys that shall not outlive the broker are put
 // under it.
-func (r *Registration) Lease() kv.LeaseID {
+func (r *Registration) lease() kv.LeaseID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.lease
@@ -313,7 +313,7 @@ func (r *Registration) encodeLocked(past Past) []byte {
 // Deregister takes the broker out of the cluster at once. It tries until ctx
 // ends; a registration that could not be ended does so when its lease expires.
 func (r *Registration) Deregister(ctx context.Context) error {
-	lease := r.Lease()
+	lease := r.lease()
 	if lease == 0 {
 		return nil
 	}
@@ -364,7 +364,7 @@ func (r *Registration) renew(ctx context.Context) error {
 func (r *Registration) keepAlive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.ttl/3)
 	defer cancel()
-	return r.store.KeepAlive(ctx, r.Lease())
+	return r.store.KeepAlive(ctx, r.lease())
 }
 
 // register creates the key. starting tells that this is the process's first

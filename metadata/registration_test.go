@@ -221,7 +221,7 @@ func TestReregistrationSurvivesALostReply(t *testing.T) {
 	s := &hookedStore{Store: memStore(t)}
 	c := newCluster(t, s)
 	r := c.register(t, 1)[0]
-	if err := s.Revoke(t.Context(), r.Lease()); err != nil {
+	if err := s.Revoke(t.Context(), r.lease()); err != nil {
 		t.Fatal(err)
 	}
 	lost := s.n + 1
@@ -257,7 +257,7 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 		}
 		synctest.Wait()
 		b := c.loader.Image().Brokers[1]
-		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.Lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
+		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
 			t.Errorf("stopping: %+v", b)
 		}
 		// One that has to register anew has lost no data, and still stops.

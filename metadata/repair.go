@@ -108,7 +108,7 @@ func (r *Repaired) giveUp() {
 	r.setELR(nil)
 }
 
-// WellLed tells, without allocating, that there is nothing to repair.
+// WellLed reports, without allocating, that there is nothing to repair.
 func WellLed(image *Image, p *Partition) bool {
 	if len(p.Adding)+len(p.Removing)+len(p.ELR) > 0 || len(p.ISR) == 0 || len(p.ISREpochs) != len(p.ISR) {
 		return false

@@ -23,7 +23,7 @@ type repairMachine struct {
 }
 
 func (m *repairMachine) apply(t *rapid.T, events ...kv.Event) {
-	image, err := m.image.Apply(kv.Batch{Revision: m.revision, Events: events})
+	image, err := m.image.apply(kv.Batch{Revision: m.revision, Events: events})
 	if err != nil {
 		t.Fatal(err)
 	}

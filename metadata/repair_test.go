@@ -50,7 +50,7 @@ func (c repairCase) run(t *testing.T) {
 		}
 	}
 	// What was planned is all there was to do.
-	after, err := image.Apply(kv.Batch{Revision: 50, Events: []kv.Event{{Pair: kv.Pair{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
+	after, err := image.apply(kv.Batch{Revision: 50, Events: []kv.Event{{Pair: kv.Pair{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
 	if err != nil || len(repairs(after, c.options).Changes) != 0 {
 		t.Errorf("%s: planned again", c.name)
 	}

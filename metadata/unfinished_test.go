@@ -47,7 +47,7 @@ func keysOf(comparisons []kv.Comparison) []string {
 func TestNothingIsCleanedUpOnAnIncompleteImage(t *testing.T) {
 	id := TopicID{1}
 	broken := put(unfinishedKey(id), unfinishedValue{Broken: true}, 19)
-	image, err := applied(t, broken).Apply(kv.Batch{Revision: 20, Events: []kv.Event{
+	image, err := applied(t, broken).apply(kv.Batch{Revision: 20, Events: []kv.Event{
 		{Pair: kv.Pair{Key: topicKey("a"), Value: []byte("{"), ModRevision: 20}},
 	}})
 	if err == nil || len(image.CleanUps(nil)) != 0 {
@@ -62,9 +62,9 @@ func TestUnreadableKeysAreRemembered(t *testing.T) {
 	id := TopicID{1}
 	image := newImage()
 	step := func(events ...kv.Event) string {
-		image, _ = image.Apply(kv.Batch{Revision: image.Revision + 1, Events: events})
+		image, _ = image.apply(kv.Batch{Revision: image.Revision + 1, Events: events})
 		keys := []string{}
-		for _, k := range image.Unreadable() {
+		for _, k := range image.unreadable() {
 			keys = append(keys, k.Key)
 		}
 		if image.Incomplete() != (len(keys) > 0) {
@@ -84,11 +84,11 @@ func TestUnreadableKeysAreRemembered(t *testing.T) {
 		{[]kv.Event{del("configs/topics/b", 6)}, ""},
 	} {
 		before := image
-		was := len(before.Unreadable())
+		was := len(before.unreadable())
 		if got := step(s.events...); got != s.want {
 			t.Errorf("step %d: %q, want %q", i, got, s.want)
 		}
-		if len(before.Unreadable()) != was {
+		if len(before.unreadable()) != was {
 			t.Errorf("step %d: the image before has changed", i)
 		}
 		unread := strings.Contains(s.want, "configs/topics/b")
@@ -111,7 +111,7 @@ func TestTopicsThatAListLacksHaveVanished(t *testing.T) {
 	if list.Vanished(a) || !list.Vanished(b) {
 		t.Errorf("vanished: a %t, b %t", list.Vanished(a), list.Vanished(b))
 	}
-	next, err := list.Apply(kv.Batch{Revision: 9, Events: []kv.Event{put("topics/c", topicValue{ID: TopicID{3}}, 9)}})
+	next, err := list.apply(kv.Batch{Revision: 9, Events: []kv.Event{put("topics/c", topicValue{ID: TopicID{3}}, 9)}})
 	if err != nil || !next.Vanished(b) {
 		t.Error("it is forgotten")
 	}

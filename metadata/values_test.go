@@ -304,7 +304,7 @@ func TestEveryValueKeepsAndChecks(t *testing.T) {
 
 func TestValueThatIsTooNewIsNotAbsent(t *testing.T) {
 	before := applied(t, put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 5), put(partitionKey(TopicID{1}, 0), partitionValue{V: 1, Leader: 3}, 5))
-	after, err := before.Apply(kv.Batch{Revision: 6, Events: []kv.Event{
+	after, err := before.apply(kv.Batch{Revision: 6, Events: []kv.Event{
 		{Pair: kv.Pair{Key: partitionKey(TopicID{1}, 0), Value: []byte(`{"v":2,"leader":4}`), ModRevision: 6}},
 	}})
 	if p, _ := after.Partition(TopicPartition{Topic: "a"}); !errors.Is(err, ErrValueTooNew) || p == nil || p.Leader != 3 {

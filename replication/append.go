@@ -60,7 +60,7 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	if info.NeedsFlush || waits {
 		p.log.FlushSoon()
 	}
-	p.advanceLocked()
+	p.advance()
 	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.epoch}, nil
 }
 
@@ -71,6 +71,7 @@ func (p *Partition) kickLocked(appended int64) {
 	if p.tier == nil || p.sinceKick < p.config.Load().Log.SegmentBytes {
 		return
 	}
-	p.sinceKick, p.kickAgain = 0, true
+	p.sinceKick = 0
+	p.kickAgain.Store(true)
 	p.tier.Kick(p.tp)
 }

@@ -108,8 +108,8 @@ func (d Deleted) Done() (done bool, err error) {
 // lowWatermark is the lowest log start of the replicas on live brokers, this one included. A live replica that has not fetched in this leader epoch
 // makes it -1.
 func (p *Partition) lowWatermark() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	low := p.log.StartOffset()
 	var brokers map[int32]metadata.Broker
 	if p.image != nil {

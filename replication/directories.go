@@ -67,8 +67,8 @@ func (p *Partition) learnOwnLocked() {
 // names another directory for a log. The leader's own may have failed: so the leadership
 // is given up although nobody knew where the log was.
 func (p *Partition) tellDirectory() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	if p.unplacedLocked() {
 		p.proposeLocked(p.role.Load().isr)
 	}

@@ -49,11 +49,22 @@
 //     (TestCommittedRecordsStay, TestFollowerStartsWhereTheTierEnds)
 //   - R10. A partition whose append, role or deletion hangs, or that waits for a remote tier that hangs, holds up no other partition's role.
 //     (TestHangingAppendHoldsUpNoOtherPartition, TestHangingTierHoldsUpNoRole)
+//   - R14. An append that hangs holds up no in-sync set, no follower's fetch, and no question about its partition. (TestHangingAppendHoldsUpNoInSyncSet)
 //   - R11. A partition is led only at a broker epoch that this process has registered. (TestNothingIsLedUnderThePredecessorsRegistration)
 //   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
 //
 // Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.
 //
-// Locks: Partition.mu is held across an append to the page cache, never across fsync or a remote call. Under it only a watcher list's
-// and then a waiter's lock may be taken.
+// Locks, in this order:
+//
+//	Partition.mu     every write to the log, and every change of role or config. Held across an append to the page cache, never across
+//	                 fsync of data or a remote call. A disk that hangs holds it.
+//	Partition.isrMu  the in-sync protocol: followers, proposals, and the high watermark of a leader. Taken after mu or alone, never held
+//	                 across I/O or another wait. Under it the log's atomic offsets are read, and Log.SetHighWatermark takes Log.stable.
+//	isrWriter.mu     the partitions that have something to write; and a watcher list's, then a waiter's lock
+//
+// Role and config change under mu and isrMu, so that they stay for the holder of either. An append is bound to its leader epoch by mu: the role
+// cannot change during one, and a log is truncated only under mu in a follower's role. So a leader's log only grows while isrMu is held, and
+// what isrMu reads of its end may be too low by an append that is not over, never too high. A function "...Locked" of followers.go,
+// partition.go and directories.go wants isrMu, one of append.go and follow.go mu.
 package replication

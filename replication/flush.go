@@ -6,19 +6,15 @@ type flushFailure struct {
 	err  error
 }
 
-// flushed is told by the log how a sync went that appends wait for.
+// flushed is told by the log how a sync went that appends wait for. It waits for no append.
 func (p *Partition) flushed(upTo int64, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err != nil {
 		p.flushFailure.Store(&flushFailure{upTo: upTo, err: err})
 		p.watchers.wake()
 		return
 	}
-	if p.role.Load().leader {
-		p.advanceLocked()
-		if p.kickAgain && p.tier != nil {
-			p.kickAgain = false
+	if p.advance() {
+		if p.kickAgain.Swap(false) && p.tier != nil {
 			p.tier.Kick(p.tp)
 		}
 	} else if f := p.fetcher.Load(); f != nil {

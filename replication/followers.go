@@ -9,7 +9,7 @@ import (
 )
 
 // followers is what a leader knows of the other replicas, and of the in-sync set that it has proposed. It begins anew at every leader
-// epoch: what a replica had before says nothing of what it has now. Partition.mu guards it.
+// epoch: what a replica had before says nothing of what it has now. Partition.isrMu guards it.
 type followers struct {
 	progress []progress
 	// wider is every set that was proposed on the present state and may have been written, put together: as long as nobody knows,
@@ -97,8 +97,8 @@ func (f *followers) committed(isr []metadata.Member, self int32) int64 {
 
 // fetchedBy notes that a follower has fetched from an offset at the role's epoch, and so has everything below it, in a log that begins at logStart.
 func (p *Partition) fetchedBy(m metadata.Member, r *role, offset, logStart int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	if p.role.Load().epoch != r.epoch || !p.role.Load().leader {
 		return
 	}
@@ -151,8 +151,8 @@ func (p *Partition) expandLocked(f *progress) {
 // shrink proposes to go on without the followers that have not had everything for maxLag. A leader whose disk has failed proposes nothing: its followers
 // cannot fetch, and may have all that is committed.
 func (p *Partition) shrink(maxLag time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	r := p.role.Load()
 	if !r.leader || len(r.isr) <= 1 || p.log.Offline() != nil {
 		return
@@ -192,8 +192,8 @@ func (p *Partition) proposeLocked(isr []metadata.Member) {
 
 // pendingISR is the proposal that waits to be written.
 func (p *Partition) pendingISR() (metadata.ISRChange, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	r, f := p.role.Load(), &p.followers
 	return metadata.ISRChange{
 		TopicID: p.topicID, Partition: p.tp.Partition, LeaderEpoch: r.epoch, PartitionEpoch: f.proposal.partitionEpoch, ISR: f.proposal.isr,
@@ -202,8 +202,8 @@ func (p *Partition) pendingISR() (metadata.ISRChange, bool) {
 
 // proposed takes the outcome of a proposal. refused: it was not written and never will be; any other error leaves open whether it was.
 func (p *Partition) proposed(c metadata.ISRChange, refused bool, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	f := &p.followers
 	if r := p.role.Load(); !r.leader || r.epoch != c.LeaderEpoch || !f.proposal.open || f.proposal.partitionEpoch != c.PartitionEpoch {
 		return // the image was faster

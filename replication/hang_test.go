@@ -52,6 +52,7 @@ func (f *stuckFile) WriteAt(p []byte, off int64) (int, error) {
 type hangTest struct {
 	*cluster
 	registration *metadata.Registration
+	second       metadata.Member // broker 2
 	ids          map[string]metadata.TopicID
 }
 
@@ -61,9 +62,11 @@ func newHangTest(t *testing.T, fsys vfs.FS) *hangTest {
 	second := metadata.NewRegistration(metadata.RegistrationOptions{
 		Store: c.store, BrokerID: 2, DirectoryID: "e", Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	})
-	if _, err := second.Register(t.Context()); err != nil {
+	epoch, err := second.Register(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
+	c.second = metadata.Member{Broker: 2, Epoch: epoch}
 	c.registration = c.register()
 	background(t, controller.New(controller.Options{
 		Store: c.store, Loader: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
@@ -90,7 +93,7 @@ func (c *hangTest) make(name string, partitions int) {
 // served waits until a topic's partitions are what the image says now.
 func (c *hangTest) served(name string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	if err := c.m.AwaitServed(ctx, []metadata.TopicID{c.ids[name]}); err != nil {
 		c.t.Fatalf("%s does not become what it has to: %v", name, err)
@@ -141,6 +144,99 @@ func TestHangingAppendHoldsUpNoOtherPartition(t *testing.T) {
 	c.served("bad")
 	if c.partition("bad", 0).IsLeader() {
 		t.Error("bad-0 still leads after its append has returned")
+	}
+}
+
+// inSync waits until so many replicas of a topic's only partition are in sync, as the image says.
+func (c *hangTest) inSync(topic string, n int) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := c.follower.Wait(ctx, func(m *metadata.Image) bool {
+		p, ok := m.Partition(metadata.TopicPartition{Topic: topic})
+		return ok && len(p.ISR) == n
+	})
+	if err != nil {
+		c.t.Fatalf("%s does not come to have %d in sync: %v", topic, n, err)
+	}
+}
+
+// returns wants something to return soon, and ends the test if it does not.
+func (c *hangTest) returns(what string, do func()) {
+	c.t.Helper()
+	returned := make(chan struct{})
+	go func() { defer close(returned); do() }()
+	select {
+	case <-returned:
+	case <-time.After(20 * time.Second):
+		c.t.Fatalf("%s does not return", what)
+	}
+}
+
+// While a partition's append does not return, the in-sync sets of the others change, their followers
+// get their records, and what is asked about the partition itself is answered.
+func TestHangingAppendHoldsUpNoInSyncSet(t *testing.T) {
+	disk := newStuckFS("/bad-")
+	c := newHangTest(t, disk)
+	c.maxLag = 100 * time.Millisecond
+	c.restart()
+	var working []metadata.DirectoryID
+	for _, id := range c.storage.OnlineDirs() {
+		working = append(working, id)
+	}
+	if err := c.registration.SetDirectories(t.Context(), working); err != nil {
+		t.Fatal(err)
+	}
+	c.make("bad", 1)
+	bad := c.partition("bad", 0)
+	var appends sync.WaitGroup
+	appends.Go(func() { _, _ = bad.Append(batch(t, 1000, "v"), AcksLeader) })
+	t.Cleanup(func() { close(disk.free); appends.Wait() })
+	<-disk.began
+	c.make("good", 1)
+	good := c.partition("good", 0)
+	c.inSync("good", 1) // broker 2 does not fetch
+	if _, err := good.Append(batch(t, 1000, "v"), AcksLeader); err != nil {
+		t.Fatal(err)
+	}
+	at := int64(0)
+	fetch := func() (got []string) {
+		results := make([]FetchResult, 2)
+		c.m.Fetch(t.Context(), FetchParams{MaxWait: time.Millisecond, MinBytes: 1, MaxBytes: 1 << 20, Isolation: ReadLogEnd, Replica: &c.second}, []FetchPartition{
+			{Partition: bad, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, HighWatermark: -1},
+			{Partition: good, Offset: at, MaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, HighWatermark: -1},
+		}, results)
+		for i := range results {
+			if results[i].Err != nil {
+				t.Errorf("fetch: %v", results[i].Err)
+			}
+			defer results[i].Records.Release()
+		}
+		return values(t, &results[1].Records, at)
+	}
+	c.returns("a fetch that names the partition among others", func() {
+		if got := fetch(); len(got) != 1 {
+			t.Errorf("the follower gets %v", got)
+		}
+	})
+	at = 1
+	ctx, cancel := context.WithCancel(t.Context())
+	var fetching sync.WaitGroup
+	fetching.Go(func() {
+		for ctx.Err() == nil {
+			fetch()
+		}
+	})
+	defer fetching.Wait()
+	defer cancel()
+	c.inSync("good", 2)
+	c.returns("a question about the partition", func() {
+		bad.FollowerLags(func(int32, int64) {})
+		bad.PreferredReplica(0, func(id int32) bool { return id == 2 })
+		bad.lowWatermark()
+	})
+	if bad.log.EndOffset() != 0 {
+		t.Error("the append has returned")
 	}
 }
 

@@ -41,16 +41,22 @@ type Partition struct {
 	brokerID     int32
 	image        func() *metadata.Image // the newest; nil in tests without metadata
 	logger       *slog.Logger
-	role         atomic.Pointer[role]   // replaced under mu
-	config       atomic.Pointer[Config] // replaced under mu
+	role         atomic.Pointer[role]   // replaced under mu and isrMu
+	config       atomic.Pointer[Config] // replaced under mu and isrMu
 	flushFailure atomic.Pointer[flushFailure]
 	watchers     watchers     // of role, high watermark and flushed offset
 	tierEnd      atomic.Int64 // the remote tier's end as the leader last heard of it
 
-	mu        sync.Mutex // the append path: whoever writes to log, moves its high watermark or changes role or config
-	sinceKick int64      // bytes; guarded by mu
-	kickAgain bool       // once the segment that was closed is flushed; guarded by mu
-	followers followers  // of a leader; guarded by mu
+	// mu is the writer's: it is held across every write to the log and every change of role or config. A disk that hangs holds it for as long.
+	mu        sync.Mutex
+	sinceKick int64       // bytes; guarded by mu
+	kickAgain atomic.Bool // once the segment that was closed is flushed
+
+	// isrMu is that of the in-sync protocol: of followers, and of the high watermark while this broker leads. It is taken after mu or alone, and never
+	// held across I/O, so that an append that does not return holds up no in-sync set, no follower's fetch and no acknowledgement. Who has either lock
+	// sees a role and a config that stay.
+	isrMu     sync.Mutex
+	followers followers // of a leader
 	isr       *isrWriter
 
 	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
@@ -149,31 +155,39 @@ func (p *Partition) lead(next role) error {
 			return nil
 		}
 		next.epochStart = old.epochStart
+		p.isrMu.Lock()
+		defer p.isrMu.Unlock()
 		p.followers.keep(next, p.brokerID)
-		p.role.Store(&next)
-		p.advanceLocked()
-		p.learnOwnLocked()
+		p.leadLocked(&next)
 		return nil
 	}
 	next.epochStart = p.log.EndOffset()
 	if err := p.log.AssignEpoch(next.epoch, next.epochStart); err != nil && p.log.Offline() == nil {
 		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.epoch, err)
 	}
-	p.followers = newFollowers(next, p.brokerID, time.Now())
-	p.role.Store(&next)
-	p.advanceLocked()
-	p.learnOwnLocked()
 	if p.config.Load().durable() {
 		p.log.FlushSoon() // what recovery found may never have been synced
 	}
-	p.watchers.wake()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.followers = newFollowers(next, p.brokerID, time.Now())
+	p.leadLocked(&next)
 	return nil
+}
+
+// leadLocked makes a role of this leader the present one. The caller has both locks.
+func (p *Partition) leadLocked(next *role) {
+	p.role.Store(next)
+	p.advanceLocked()
+	p.learnOwnLocked()
 }
 
 // resign makes this broker not the leader: somebody else is, nobody is, or the partition is gone.
 func (p *Partition) resign(r role) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	r.leader = false
 	p.tierEnd.Store(0)
 	p.followers = followers{}
@@ -188,11 +202,13 @@ func (p *Partition) configure(c *Config) {
 	if old := p.config.Load(); old != nil && *old == *c {
 		return
 	}
-	p.config.Store(c)
 	p.log.SetConfig(c.Log)
 	if c.durable() {
 		p.log.FlushSoon()
 	}
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.config.Store(c)
 	if p.role.Load().leader {
 		p.advanceLocked()
 	}
@@ -234,7 +250,19 @@ func (p *Partition) imageRevision() int64 {
 	return p.image().Revision
 }
 
-// advanceLocked moves the leader's high watermark as far as it goes, and wakes who waits for that.
+// advance moves the high watermark as far as it goes, if this broker leads.
+func (p *Partition) advance() (leads bool) {
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	if !p.role.Load().leader {
+		return false
+	}
+	p.advanceLocked()
+	return true
+}
+
+// advanceLocked moves the leader's high watermark as far as it goes, and wakes who waits for that. While isrMu is held nothing is truncated: only a
+// follower's log is, and this broker leads.
 func (p *Partition) advanceLocked() {
 	if to := p.committableLocked(); to > p.log.HighWatermark() {
 		p.log.SetHighWatermark(to)

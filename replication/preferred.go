@@ -13,8 +13,8 @@ func (p *Partition) PreferredReplica(offset int64, near func(broker int32) bool)
 	if near(p.brokerID) {
 		return -1, false
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	r := p.role.Load()
 	if !r.leader {
 		return -1, false

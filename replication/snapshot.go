@@ -30,10 +30,10 @@ func (p *Partition) Snapshot() Snapshot {
 }
 
 // FollowerLags calls f with how many records each follower lacks, if this broker leads the partition. One that has not fetched in this
-// leader's epoch lacks all that there is. f runs under the partition's lock.
+// leader's epoch lacks all that there is. f runs under a lock of the partition.
 func (p *Partition) FollowerLags(f func(broker int32, records int64)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
 	end, start := p.log.EndOffset(), p.log.StartOffset()
 	for i := range p.followers.progress {
 		at := &p.followers.progress[i]

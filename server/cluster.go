@@ -2,11 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"math"
-	"syscall"
 	"time"
 
 	"github.com/varvelog/varve/interbroker"
@@ -29,7 +26,7 @@ func (s *server) followers(ctx context.Context) replication.Followers {
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
 			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.Epoch()}, changes)
 		},
-		Suspect:                 func(leader metadata.Member, err error) { s.suspect(ctx, leader, err) },
+		Suspect:                 func(leader metadata.Member, err error) { s.controller.Suspect(ctx, leader, err) },
 		MaxLag:                  s.values.Duration("replica.lag.time.max.ms"),
 		FetchersPerLeader:       int(s.values.Int64("num.replica.fetchers")),
 		ReplicaMaxWait:          s.values.Duration("replica.fetch.wait.max.ms"),
@@ -53,49 +50,23 @@ func (s *server) throttling() replication.Throttling {
 	}
 }
 
-// suspect tells everybody that a broker seems dead: its connections were
-// reset, or nobody listens where it did. A broker that is only silent is left to
-// its lease.
-func (s *server) suspect(ctx context.Context, broker metadata.Member, err error) {
-	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return
-	}
+// suspect gives a hint to all brokers, see controller.Options.
+func (s *server) suspect(broker metadata.Member, err error) {
 	notify.Publish(s.bus, notify.BrokerSuspect{
 		BrokerID: broker.Broker, BrokerEpoch: broker.Epoch, ReporterID: s.Config.NodeID, Reason: err.Error(),
 	})
-	s.controller.Suspect(ctx, broker.Broker, broker.Epoch) // also without NATS
 }
 
 // followSuspects has hints about dead brokers looked into.
 func (s *server) followSuspects(ctx context.Context) error {
 	stop, err := notify.Subscribe(s.bus, func(hint notify.BrokerSuspect) {
-		s.controller.Suspect(ctx, hint.BrokerID, hint.BrokerEpoch)
+		s.controller.Hint(ctx, metadata.Member{Broker: hint.BrokerID, Epoch: hint.BrokerEpoch})
 	})
 	if err != nil {
 		return err
 	}
 	s.parts.add("hints about brokers", func() error { stop(); return nil })
 	return nil
-}
-
-// probe tells whether a broker's process is gone. If it ran etcd's leader, what
-// follows from that needs another one first.
-func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
-	err := controller.ProbeTCP(ctx, s.reachedAt(broker))
-	if errors.Is(err, controller.ErrBrokerGone) {
-		s.store.Replace(ctx, broker.ID)
-	}
-	return err
-}
-
-// reachedAt is a broker with the listener alone that brokers reach it at. Others
-// say nothing of its process: they may lead through a balancer, which accepts for
-// the dead, or nowhere from here.
-func (s *server) reachedAt(broker metadata.Broker) metadata.Broker {
-	if l, ok := broker.Listener(s.Config.InterBrokerListener()); ok {
-		broker.Listeners = []metadata.Listener{l}
-	}
-	return broker
 }
 
 // handOver moves leadership to other brokers while this one still serves, so

@@ -354,7 +354,7 @@ func BenchmarkBrokerDeath(b *testing.B) {
 			rest()
 			runtime.GC()
 			began, start := cpu(), time.Now()
-			if err = c.store.Revoke(b.Context(), c.brokers[scaleBrokers].Lease()); err != nil {
+			if err = c.store.Revoke(b.Context(), c.follower.Image().Brokers[scaleBrokers].Lease); err != nil {
 				b.Fatal(err)
 			}
 			for seen.Load() == nil {

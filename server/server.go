@@ -220,7 +220,11 @@ func (s *server) openBucket(ctx context.Context) error {
 
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) error {
-	clusterID, err := metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
+	var clusterID string
+	err := s.persist(ctx, "read or draw the cluster id", func(ctx context.Context) (err error) {
+		clusterID, err = metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -351,8 +355,8 @@ func (s *server) prepareRegistration() error {
 	})
 	s.controller = controller.New(controller.Options{
 		Store: s.store, Loader: s.loader, Registration: s.registration, Now: time.Now, Logger: s.log,
-		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
-		LogEnds: s.dialer().LogEnds,
+		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, LogEnds: s.dialer().LogEnds,
+		Probe: controller.ProbeTCP, Listener: s.Config.InterBrokerListener(), Publish: s.suspect, BeforeFence: s.store.Replace,
 	})
 	return nil
 }
@@ -361,7 +365,11 @@ func (s *server) prepareRegistration() error {
 // to lead.
 func (s *server) join(ctx context.Context) error {
 	registration := s.registration
-	epoch, err := registration.Register(ctx)
+	var epoch int64
+	err := s.persist(ctx, "register this broker", func(ctx context.Context) (err error) {
+		epoch, err = registration.Register(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -441,7 +449,7 @@ func (s *server) serve(ctx context.Context) error {
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Static: s.Config.Set,
 		Cluster: s.loader, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
-		Suspect: func(follower metadata.Member, err error) { s.suspect(ctx, follower, err) },
+		Suspect: func(follower metadata.Member, err error) { s.controller.Suspect(ctx, follower, err) },
 	})
 	for i, e := range s.Config.Listen {
 		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))

@@ -158,13 +158,10 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 		s.note(b, pos)
 		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset())
 		if b.HasProducer() {
-			l.applyProducerLocked(b, s, l.nowMs())
+			l.enterProducerLocked(b, s)
 		}
 		pos += int64(len(b))
 		count++
-	}
-	if l.offsets.unstable.Load() >= 0 || len(l.producers.open) > 0 {
-		l.updateUnstableLocked()
 	}
 	// In this order, see segment.size.
 	s.end.Store(info.LastOffset + 1)
@@ -180,28 +177,31 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	return nil
 }
 
-// applyProducerLocked enters a batch into the producer state and, for an abort
-// marker, into the transaction index. A control batch that cannot be read
-// ends no transaction; it passed its CRC, so that the leader has the same.
-func (l *Log) applyProducerLocked(b record.Batch, s *segment, at int64) {
+// enterProducerLocked enters a batch that was appended into the producer state and, for an
+// abort marker, into the transaction index. What it begins holds the last stable offset
+// before the log's end shows it.
+func (l *Log) enterProducerLocked(b record.Batch, s *segment) {
+	at := l.nowMs()
+	l.stable.Lock()
 	done, ended, err := l.producers.apply(b, at)
+	l.updateUnstableLocked()
+	l.stable.Unlock()
+	l.noteEnd(&l.producers, b, s, done, ended, err)
+}
+
+// noteEnd enters the transaction that a control batch has ended into the transaction
+// index, if it was aborted. A control batch that cannot be read ends no transaction; it
+// passed its CRC, so that the leader has the same.
+func (l *Log) noteEnd(p *producerState, b record.Batch, s *segment, done completedTxn, ended bool, err error) {
 	if err != nil {
 		l.logger.Warn("pass over control batch", slog.Int64("offset", b.BaseOffset()), slog.Any("error", err))
 	}
 	if ended && done.aborted {
 		s.txns.append(AbortedTxn{
 			ProducerID: done.producerID, FirstOffset: done.firstOffset,
-			LastOffset: done.lastOffset, LastStableOffset: l.stableAfterLocked(done),
+			LastOffset: done.lastOffset, LastStableOffset: p.stableAfter(done),
 		})
 	}
-}
-
-// stableAfterLocked is the last stable offset once the transaction is decided.
-func (l *Log) stableAfterLocked(done completedTxn) int64 {
-	if first := l.producers.firstOpen(); first >= 0 {
-		return first
-	}
-	return done.lastOffset + 1
 }
 
 // rollIfNeededLocked begins a new segment if the batches do not belong into

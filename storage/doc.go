@@ -181,6 +181,8 @@
 //	Log.mu                  everything that changes a log; not held over fsyncs, but for
 //	                        truncation, a start from the object store, and retention
 //	                        that leaves nothing, which are rare
+//	Log.stable              what the last stable offset follows from; never over I/O. The high
+//	                        watermark moves under it alone, while an append has Log.mu
 //	dataDir.checkpoints     the checkpoint files; over their fsyncs
 //	committer.mu            which logs wait for a round
 //	Manager.strays          what was set aside; also over the renames of those that go

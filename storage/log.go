@@ -37,6 +37,11 @@ type Log struct {
 	onDisk     bool  // the directory exists; a new log's comes with the first write
 	flush      flushState
 	cleaning   cleaningState
+
+	// stable guards what the last stable offset follows from: producers.open, which changes
+	// under mu as well, and producers.unreplicated. It is never held over I/O, so that the
+	// high watermark moves while an append that has mu does not return.
+	stable sync.Mutex
 }
 
 // place is where a log's files are. It changes when a move ends, under the log's
@@ -140,7 +145,7 @@ func (l *Log) FlushedOffset() int64 { return l.offsets.flushed.Load() }
 func (l *Log) HighWatermark() int64 { return l.offsets.hw.Load() }
 
 // SetHighWatermark moves the high watermark forward, at most to the end; an
-// older value changes nothing.
+// older value changes nothing. It waits for no append.
 func (l *Log) SetHighWatermark(offset int64) {
 	offset = min(offset, l.offsets.end.Load())
 	for {
@@ -153,9 +158,7 @@ func (l *Log) SetHighWatermark(offset int64) {
 		}
 	}
 	if l.offsets.unstable.Load() >= 0 { // a decided transaction may be below it now
-		l.mu.Lock()
-		l.updateUnstableLocked()
-		l.mu.Unlock()
+		l.updateUnstable()
 	}
 }
 
@@ -170,8 +173,23 @@ func (l *Log) LastStableOffset() int64 {
 	return hw
 }
 
+func (l *Log) updateUnstable() {
+	l.stable.Lock()
+	defer l.stable.Unlock()
+	l.updateUnstableLocked()
+}
+
+// updateUnstableLocked is called under stable.
 func (l *Log) updateUnstableLocked() {
 	l.offsets.unstable.Store(l.producers.firstUnstable(l.offsets.hw.Load()))
+}
+
+// setProducersLocked replaces the producer state.
+func (l *Log) setProducersLocked(p producerState) {
+	l.stable.Lock()
+	defer l.stable.Unlock()
+	l.producers = p
+	l.updateUnstableLocked()
 }
 
 // RemoteEndOffset is the end of what a committed manifest says is in the object

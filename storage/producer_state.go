@@ -88,7 +88,8 @@ type completedTxn struct {
 }
 
 // producerState is the idempotence and transaction state that follows from a
-// log's batches. The log's lock guards it.
+// log's batches. The log's lock guards it, and Log.stable what it says of open and
+// unreplicated.
 type producerState struct {
 	producers map[int64]*producerEntry
 	// open are the transactions without a marker yet, the oldest first.
@@ -243,6 +244,14 @@ func (p *producerState) firstOpen() int64 {
 		return -1
 	}
 	return p.open[0].firstOffset
+}
+
+// stableAfter is the last stable offset once the transaction is decided.
+func (p *producerState) stableAfter(done completedTxn) int64 {
+	if first := p.firstOpen(); first >= 0 {
+		return first
+	}
+	return done.lastOffset + 1
 }
 
 // restore replaces the state by that of a snapshot.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -236,6 +237,47 @@ func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	}
 	if got, err = k.log().AbortedTransactions(0, 6); err != nil || !slices.Equal(got, want[:1]) {
 		t.Fatalf("aborted after truncation %v, %v", got, err)
+	}
+}
+
+// TestFollowersTransactionIsUndecidedUntilItsMarkerIsCommitted: a follower may get all of a transaction at once.
+func TestFollowersTransactionIsUndecidedUntilItsMarkerIsCommitted(t *testing.T) {
+	l := newKit(t, vfs.NewMem(), nil).log()
+	if _, err := l.AppendAsFollower(append(txnBatch(0, 1, 0), marker(1, 1, record.ControlAbort)...)); err != nil {
+		t.Fatal(err)
+	}
+	for high, want := range []int64{0, 0, 2} {
+		l.SetHighWatermark(int64(high))
+		if got := l.LastStableOffset(); got != want {
+			t.Errorf("last stable offset %d at high watermark %d, want %d", got, high, want)
+		}
+	}
+}
+
+// TestHighWatermarkMovesWhileAnAppendHangs: with a transaction that it decides, too.
+func TestHighWatermarkMovesWhileAnAppendHangs(t *testing.T) {
+	fsys := newHangingFS()
+	l := newKit(t, fsys, nil).log()
+	for _, b := range []record.Batch{txnBatch(0, 1, 0), marker(1, 1, record.ControlCommit)} {
+		if _, err := l.AppendAsFollower(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fsys.hang(vfs.OpWrite, "/t-0/")
+	var appending sync.WaitGroup
+	appending.Go(func() { _ = appendOne(l) })
+	defer appending.Wait()
+	defer close(fsys.released)
+	<-fsys.began
+	moved := make(chan struct{})
+	go func() { defer close(moved); l.SetHighWatermark(2) }()
+	select {
+	case <-moved:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for the append")
+	}
+	if high, stable := l.HighWatermark(), l.LastStableOffset(); high != 2 || stable != 2 {
+		t.Errorf("high watermark %d, last stable offset %d", high, stable)
 	}
 }
 

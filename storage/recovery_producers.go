@@ -21,7 +21,7 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 	for s := range rebuilt {
 		limit = min(limit, s.base)
 	}
-	l.producers = producerState{}
+	var p producerState
 	from := int64(math.MinInt64)
 	for _, offset := range slices.Backward(snapshots) {
 
@@ -33,16 +33,16 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 			continue
 		}
 		if producers, ok := l.readSnapshot(offset); ok {
-			l.producers.restore(producers)
+			p.restore(producers)
 			from = offset
 			break
 		}
 	}
-	if err := l.replay(&l.producers, from, end, rebuilt, l.mendSnapshot); err != nil {
+	if err := l.replay(&p, from, end, rebuilt, l.mendSnapshot); err != nil {
 		return err
 	}
-	l.producers.expire(l.env.now(), l.env.expiration)
-	l.updateUnstableLocked()
+	p.expire(l.env.now(), l.env.expiration)
+	l.setProducersLocked(p)
 	l.snapshotAt = from
 	l.removeStraySnapshots(snapshots, max(from, limit))
 	return nil
@@ -163,11 +163,10 @@ func (l *Log) replayBatch(p *producerState, s *segment, h record.Batch, pos, at 
 	if err != nil {
 		return err
 	}
+	done, ended, err := p.apply(b, at)
 	if rebuildTxns {
-		l.applyProducerLocked(b, s, at)
-		return nil
-	}
-	if _, _, err = p.apply(b, at); err != nil {
+		l.noteEnd(p, b, s, done, ended, err)
+	} else if err != nil {
 		l.logger.Warn("pass over control batch", offsetAttr(b.BaseOffset()), errorAttr(err))
 	}
 	return nil

@@ -64,7 +64,9 @@ type beginning struct {
 // enterLocked takes the state over while the log has no segment on the disk. The
 // caller holds the flush token: nobody else may write the epoch file.
 func (l *Log) enterLocked(b *beginning, at int64) error {
-	l.producers.restore(b.producers)
+	var p producerState
+	p.restore(b.producers)
+	l.setProducersLocked(p)
 	if err := l.writeSnapshotLocked(at, true); err != nil {
 		return err
 	}

@@ -23,10 +23,11 @@ type hangingFS struct {
 		name string
 	}
 	released chan struct{}
+	began    chan struct{} // gets a token for each operation that does not return
 }
 
 func newHangingFS() *hangingFS {
-	return &hangingFS{FS: vfs.NewMem(), released: make(chan struct{})}
+	return &hangingFS{FS: vfs.NewMem(), released: make(chan struct{}), began: make(chan struct{}, 1000)}
 }
 
 func (h *hangingFS) hang(op vfs.Op, name string) {
@@ -40,6 +41,7 @@ func (h *hangingFS) do(op vfs.Op, name string) {
 	hangs := op == h.mu.op && strings.Contains(name, h.mu.name)
 	h.mu.Unlock()
 	if hangs {
+		h.began <- struct{}{}
 		<-h.released
 	}
 }

@@ -199,7 +199,8 @@ func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*s
 	if err := l.removeSnapshotsAbove(-1); err != nil {
 		return nil, err
 	}
-	l.producers, l.snapshotAt = producerState{}, -1
+	l.setProducersLocked(producerState{})
+	l.snapshotAt = -1
 	if known != nil {
 		if err := l.enterLocked(known, at); err != nil {
 			return nil, err
@@ -226,7 +227,7 @@ func (l *Log) setEndLocked(end int64) {
 	lower(&l.offsets.hw, end)
 	lower(&l.offsets.remoteEnd, end) // above, this log will have other records than the object store
 	l.epochs.truncateEnd(end)
-	l.updateUnstableLocked()
+	l.updateUnstable()
 	l.updateRecoveryLocked()
 }
 

@@ -47,6 +47,7 @@ func TestUploadedSegmentsReadBackToTheByte(t *testing.T) {
 // pages are sealed: every request of all that is the last one of a broker, once
 // before it was done and once after. The next broker goes on.
 func TestCrashBetweenAnyTwoSteps(t *testing.T) {
+	t.Parallel()
 	everyRequest(t, true, func(w *world, log *fakeLog, _ *broker) *broker {
 		// The process is gone, and everything it knew.
 		w.trap = nil
@@ -59,6 +60,7 @@ func TestCrashBetweenAnyTwoSteps(t *testing.T) {
 // The same with a broker that lives on: one request fails, or succeeds and is
 // reported as failed, and the broker has to find out.
 func TestAnyRequestFailsOnce(t *testing.T) {
+	t.Parallel()
 	everyRequest(t, false, func(_ *world, _ *fakeLog, failing *broker) *broker {
 		failing.persist()
 		return failing

@@ -34,6 +34,7 @@ func (w *world) put(key string) {
 }
 
 func TestSweeperRemovesOrphansOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	for range 60 {

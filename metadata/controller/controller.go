@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ControllerOptions are what a Controller needs.
+// Options are what a Controller needs.
 type Options struct {
 	Store        kv.Store
 	Loader       *metadata.Loader
@@ -33,6 +33,15 @@ type Options struct {
 	// Probe tells whether a broker is dead, for which it returns ErrBrokerGone;
 	// nil leaves that to the leases. See ProbeTCP.
 	Probe func(ctx context.Context, broker metadata.Broker) error
+	// Listener is the name of the one at which brokers reach each other; a broker that
+	// has it is probed there alone.
+	Listener string
+	// Publish gives all brokers the hint that one seems dead; they take it with Hint. It
+	// must not block. nil: they hear of it otherwise, or not.
+	Publish func(suspect metadata.Member, err error)
+	// BeforeFence is called when the process of a broker is certain to be gone, before
+	// its registration is ended: the store must be able to write that. nil: nothing is.
+	BeforeFence func(ctx context.Context, broker int32)
 }
 
 // Controller runs on every broker and acts on one: the broker whose key
@@ -55,6 +64,8 @@ type Controller struct {
 	rebalanced time.Time // when that was last due; only step touches it
 	seen       sightings // markers of changes under way; only step touches them
 	suspects   *suspects
+	publish    func(suspect metadata.Member, err error)
+	before     func(ctx context.Context, broker int32) // a fence
 	doubts     doubts
 	recovery   recovery
 	logEnds    metadata.AskLogEnds
@@ -83,10 +94,16 @@ const (
 	retryMax = 2 * time.Second
 )
 
-// NewController makes a controller; Run runs it.
+// New makes a controller; Run runs it.
 func New(o Options) *Controller {
 	if o.Rebalance == nil {
 		o.Rebalance = func(*metadata.Image) Rebalancing { return DefaultRebalancing }
+	}
+	if o.Publish == nil {
+		o.Publish = func(metadata.Member, error) {}
+	}
+	if o.BeforeFence == nil {
+		o.BeforeFence = func(context.Context, int32) {}
 	}
 	return &Controller{
 		store: o.Store, loader: o.Loader, registration: o.Registration,
@@ -94,7 +111,9 @@ func New(o Options) *Controller {
 		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
 		rebalance: o.Rebalance,
 		seen:      sightings{},
-		suspects:  newSuspects(o.Probe),
+		suspects:  newSuspects(o.Probe, o.Listener),
+		publish:   o.Publish,
+		before:    o.BeforeFence,
 		logEnds:   o.LogEnds,
 		thoughts:  make(chan struct{}, 1),
 	}

@@ -23,8 +23,8 @@
 // controller, or the live broker with the lowest id if the controller is the suspect,
 // probes the listener at which brokers reach each other. If that refuses, the process is
 // gone: what has to precede the end is called (Options.BeforeFence), and its lease is
-// revoked. That takes registration and controllership at one revision; whoever becomes
-// the controller plans on that revision. A hint may get lost, as the lease ends by itself.
+// revoked. That takes registration and controllership at one revision, and the next
+// controller plans on that revision. A hint may get lost, as the lease ends by itself.
 //
 // # Invariants
 //

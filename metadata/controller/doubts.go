@@ -97,7 +97,7 @@ func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members
 func (c *Controller) examine(ctx context.Context, broker metadata.Broker) metadata.Doubt {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	err := c.suspects.probe(ctx, broker)
+	err := c.suspects.ask(ctx, broker)
 	if err == nil {
 		return metadata.NoDoubt
 	}

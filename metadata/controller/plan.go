@@ -7,7 +7,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// PlanOptions are what Plan goes by besides the image. The functions must be
+// PlanOptions are what a plan rests on besides the image. The functions must be
 // pure.
 type PlanOptions struct {
 	// Abandoned are the unfinished creations that the controller has seen make no
@@ -57,7 +57,7 @@ type Planned struct {
 	Doubts  []metadata.Member
 }
 
-// Plan tells what the controller has to change in the cluster as of an image. It
+// Plan is what the controller has to change in the cluster as of an image. It
 // is a pure function, so that a new controller simply goes on; what it
 // returns is in a stable order. An image that shows all of it needs nothing more.
 //

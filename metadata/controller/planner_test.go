@@ -1,28 +1,33 @@
 package controller
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // planMachine takes an image through events of all kinds, and compares the plan of what has changed with
 // the plan of everything.
 type planMachine struct {
+	store    *kvtest.MemStore
+	loader   *metadata.Loader
+	end      func() // of the loader
+	revision int64
 	image    *metadata.Image
 	planner  planner
-	revision int64
 	topics   []metadata.TopicID
-	exists   map[string]int64 // keys and the revisions that created them
-	asks     []metadata.Ask   // of the last plan
+	asks     []metadata.Ask // of the last plan
 }
 
 const (
@@ -31,28 +36,35 @@ const (
 	planPartitions = 3
 )
 
-func (m *planMachine) put(t *rapid.T, key, value string) {
-	m.revision++
-	if m.exists[key] == 0 {
-		m.exists[key] = m.revision
-	}
-	m.apply(t, kv.Event{Pair: kv.Pair{Key: key, Value: []byte(value), CreateRevision: m.exists[key], ModRevision: m.revision}})
-}
+func (m *planMachine) put(t *rapid.T, key, value string) { m.write(t, kv.Put(key, []byte(value))) }
 
-func (m *planMachine) drop(t *rapid.T, key string) {
-	if m.exists[key] != 0 {
-		m.revision++
-		delete(m.exists, key)
-		m.apply(t, kv.Event{Pair: kv.Pair{Key: key, ModRevision: m.revision}, Deleted: true})
-	}
-}
+func (m *planMachine) drop(t *rapid.T, key string) { m.write(t, kv.Delete(key)) }
 
-func (m *planMachine) apply(t *rapid.T, e kv.Event) {
-	image, err := m.image.Apply(kv.Batch{Revision: m.revision, Events: []kv.Event{e}})
-	if err != nil {
+func (m *planMachine) write(t *rapid.T, op kv.Op) {
+	var err error
+	if m.revision, err = m.store.Txn(t.Context(), nil, op); err != nil {
 		t.Fatal(err)
 	}
-	m.image = image
+	m.see(t)
+}
+
+// see has the machine's image be the store's.
+func (m *planMachine) see(t *rapid.T) {
+	var err error
+	if m.image, err = m.loader.WaitRevision(t.Context(), m.revision); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// load has a loader read everything: its images share nothing with those of the one before.
+func (m *planMachine) load(t *rapid.T) {
+	m.end()
+	m.loader = metadata.NewLoader(metadata.LoaderOptions{Store: m.store, Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = m.loader.Run(ctx) })
+	m.end = func() { cancel(); running.Wait() }
+	m.see(t)
 }
 
 // broker has one come, go, come back or stop.
@@ -154,28 +166,6 @@ func planSetting(image *metadata.Image, topic, name string) string {
 	return image.DefaultBrokerConfigs()[name]
 }
 
-// relist has all states of partitions come again, as a list would have it.
-func (m *planMachine) relist(t *rapid.T) {
-	var events []kv.Event
-	for _, id := range m.topics {
-		topic, ok := m.image.TopicByID(id)
-		if !ok {
-			continue
-		}
-		for n, p := range topic.Partitions {
-			next := metadata.Repaired{Partition: *p, Reason: "the same"}
-			if c, _ := next.Change(topic, int32(n), p); p.Revision != 0 {
-				events = append(events, kv.Event{Pair: kv.Pair{Key: c.Ops[0].Key, Value: c.Ops[0].Value, ModRevision: p.Revision}})
-			}
-		}
-	}
-	image, err := m.image.Apply(kv.Batch{Revision: m.revision, Events: events})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.image = image
-}
-
 // plan compares, and may have some of the plan done.
 func (m *planMachine) plan(t *rapid.T) {
 	o := PlanOptions{
@@ -221,7 +211,9 @@ func (m *planMachine) plan(t *rapid.T) {
 // which there is something to do.
 func TestPlanOfChangesIsThePlanOfEverything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &planMachine{image: metadata.NewLoader(metadata.LoaderOptions{Logger: slog.New(slog.DiscardHandler)}).Image(), revision: 10, exists: map[string]int64{}}
+		m := &planMachine{store: kvtest.NewMemStore(), end: func() {}, revision: 1}
+		m.load(t)
+		defer func() { m.end() }()
 		for i := range planTopics {
 			m.topics = append(m.topics, metadata.TopicID{byte(i + 1)})
 		}
@@ -230,7 +222,7 @@ func TestPlanOfChangesIsThePlanOfEverything(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"broker": m.broker, "partition": m.partition, "partitions": m.partition, "more partitions": m.partition, "topic": m.topic,
-			"settings": m.settings, "relist": m.relist, "plan": m.plan, "plans": m.plan, "more plans": m.plan,
+			"settings": m.settings, "load": m.load, "plan": m.plan, "plans": m.plan, "more plans": m.plan,
 		})
 	})
 }

@@ -3,8 +3,10 @@ package controller
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
@@ -26,8 +28,9 @@ const (
 
 // suspects are the brokers of which somebody said that they are dead.
 type suspects struct {
-	probe func(ctx context.Context, broker metadata.Broker) error
-	queue chan metadata.Member // never closed
+	probe    func(ctx context.Context, broker metadata.Broker) error // nil: nobody is probed
+	listener string
+	queue    chan metadata.Member // never closed
 
 	mu struct {
 		sync.Mutex
@@ -47,24 +50,40 @@ type fencing struct {
 	told        bool // that the process lives
 }
 
-func newSuspects(probe func(context.Context, metadata.Broker) error) *suspects {
-	s := &suspects{probe: probe, queue: make(chan metadata.Member, suspectQueue)}
+func newSuspects(probe func(context.Context, metadata.Broker) error, listener string) *suspects {
+	s := &suspects{probe: probe, listener: listener, queue: make(chan metadata.Member, suspectQueue)}
 	s.mu.known = map[metadata.Member]time.Time{}
 	s.mu.fenced = map[int32]fencing{}
 	return s
 }
 
-// Suspect takes a hint that a broker is dead, as of its registration at that
-// epoch; every broker that sees a connection break gives it to all. It does not
-// wait. One broker acts upon it: the controller, or if it is the suspect, the
-// live broker with the lowest id. That one probes the suspect and, if its
-// process is certain to be gone, ends its lease, so that its registration and
-// its controllership are over at once. A suspect that merely does not answer is
-// left to its lease, and so is for a while one that has registered again after
-// such an end: what refuses connections is not its process. A hint may get lost:
-// the lease ends by itself.
-func (c *Controller) Suspect(ctx context.Context, broker int32, epoch int64) {
-	suspect := metadata.Member{Broker: broker, Epoch: epoch}
+// Suspect takes what ended a connection to a broker, as of its registration at that
+// epoch. If that says that the broker's process may be dead, all brokers get the hint. One
+// that is only silent is left to its lease. It does not wait.
+func (c *Controller) Suspect(ctx context.Context, broker metadata.Member, err error) {
+	if !saysDead(err) {
+		return
+	}
+	c.publish(broker, err)
+	c.Hint(ctx, broker) // also if that does not come back here
+}
+
+// saysDead reports whether an error of a connection can be the end of the other side's
+// process: it was reset or closed, or nobody listens there any more.
+func saysDead(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// Hint takes the hint of a broker, this or another one, that one is dead, as of its
+// registration at that epoch. It does not wait. One broker acts upon it: the controller,
+// or, if that is the suspect, the live broker with the lowest id. It probes the suspect
+// and, if its process is certain to be gone, ends its lease, so that its registration and
+// its controllership are over at once. A suspect that merely does not answer is left to
+// its lease. So is, for a while, one that has registered again after such an end: what
+// refuses connections is not its process. A hint may get lost: the lease ends by itself.
+func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
+	suspect = registrationOf(suspect)
 	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {
 		return
 	}
@@ -133,15 +152,26 @@ func (c *Controller) judge(ctx context.Context, suspect metadata.Member) {
 		}
 		return
 	}
-	if err := c.suspects.probe(ctx, broker); !errors.Is(err, ErrBrokerGone) {
+	if err := c.suspects.ask(ctx, broker); !errors.Is(err, ErrBrokerGone) {
 		log.Debug("a broker under suspicion is not known to be dead", slog.Any("error", err))
 		return
 	}
 	c.end(ctx, broker, log)
 }
 
+// ask probes a broker at the listener alone that brokers reach it at. Others say nothing
+// of its process: they may lead through a balancer, which accepts for the dead, or
+// nowhere from here.
+func (s *suspects) ask(ctx context.Context, broker metadata.Broker) error {
+	if l, ok := broker.Listener(s.listener); ok {
+		broker.Listeners = []metadata.Listener{l}
+	}
+	return s.probe(ctx, broker)
+}
+
 // end ends the registration of a broker whose process is gone.
 func (c *Controller) end(ctx context.Context, broker metadata.Broker, log *slog.Logger) {
+	c.before(ctx, broker.ID)
 	if broker.Lease == 0 {
 		return // a registration of an older kind: there is nothing to end it by
 	}

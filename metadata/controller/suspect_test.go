@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,11 +75,16 @@ func newSuspectTest(t *testing.T) *suspectTest {
 	return st
 }
 
+// member is a broker as it is registered.
+func (st *suspectTest) member(id int32) metadata.Member {
+	return metadata.Member{Broker: id, Epoch: st.brokers[id].Epoch()}
+}
+
 // hint tells all brokers that one is dead.
 func (st *suspectTest) hint(t *testing.T, id int32) {
 	t.Helper()
 	for _, c := range st.controllers {
-		c.Suspect(t.Context(), id, st.brokers[id].Epoch())
+		c.Hint(t.Context(), st.member(id))
 	}
 }
 
@@ -102,7 +110,7 @@ func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 		st := newSuspectTest(t)
 		st.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
 		st.probed.answers[2] = ErrBrokerGone
-		st.controllers[3].Suspect(t.Context(), 2, st.brokers[2].Epoch()) // not the one to act
+		st.controllers[3].Hint(t.Context(), st.member(2)) // not the one to act
 		synctest.Wait()
 		if n := st.probed.count(2); n != 0 {
 			t.Fatalf("probed %d times", n)
@@ -124,10 +132,10 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 		st.hint(t, 1)
 		st.hint(t, 2)
 		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].Epoch() - 1}
-		st.controllers[2].Suspect(t.Context(), old.Broker, old.Epoch) // of an earlier incarnation
+		st.controllers[2].Hint(t.Context(), old) // of an earlier incarnation
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		st.controllers[2].Suspect(ended, 1, st.brokers[1].Epoch())
+		st.controllers[2].Hint(ended, st.member(1))
 		synctest.Wait()
 		if image := st.loader.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].Epoch() {
 			t.Errorf("brokers %+v", image.Brokers)
@@ -259,5 +267,70 @@ func TestProbeTCP(t *testing.T) {
 		if c.gone != errors.Is(err, ErrBrokerGone) || c.ok != (err == nil) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestOnlyTheBrokersListenerIsProbed has a broker that is dead, with a balancer before its
+// other listener.
+func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
+	external, internal := metadata.Listener{Name: "EXTERNAL"}, metadata.Listener{Name: "INTERNAL"}
+	var at []metadata.Listener
+	s := newSuspects(func(_ context.Context, b metadata.Broker) error { at = b.Listeners; return ErrBrokerGone }, "INTERNAL")
+	for _, c := range []struct{ has, want []metadata.Listener }{
+		{[]metadata.Listener{external, internal}, []metadata.Listener{internal}},
+		{[]metadata.Listener{external}, []metadata.Listener{external}},
+	} {
+		if err := s.ask(t.Context(), metadata.Broker{ID: 2, Listeners: c.has}); !errors.Is(err, ErrBrokerGone) || !slices.Equal(at, c.want) {
+			t.Errorf("of %v it probed %v: %v", c.has, at, err)
+		}
+	}
+}
+
+// TestBrokenConnectionIsAHint: only an error that a dead process leaves behind is one. The
+// call before the end of the registration precedes it.
+func TestBrokenConnectionIsAHint(t *testing.T) {
+	for name, c := range map[string]struct {
+		err  error
+		hint bool
+	}{
+		"refused":          {fmt.Errorf("dial: %w", syscall.ECONNREFUSED), true},
+		"reset":            {fmt.Errorf("read: %w", syscall.ECONNRESET), true},
+		"closed":           {io.EOF, true},
+		"closed in a word": {io.ErrUnexpectedEOF, true},
+		"silent":           {context.DeadlineExceeded, false},
+		"no way":           {syscall.EHOSTUNREACH, false},
+		"nothing":          {nil, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cl := newCluster(t, memStore(t))
+			r := cl.register(t, 1, 2)
+			background(t, r[0].Run)
+			suspect := metadata.Member{Broker: 2, Epoch: r[1].Epoch(), Directory: metadata.DirectoryID{1}}
+			var published []error
+			var before []int32
+			controller := New(Options{
+				Store: cl.store, Loader: cl.loader, Registration: r[0], Now: time.Now, Logger: testLogger(t),
+				Probe: func(context.Context, metadata.Broker) error { return ErrBrokerGone },
+				Publish: func(m metadata.Member, err error) {
+					if m != suspect {
+						t.Errorf("%s: published %+v", name, m)
+					}
+					published = append(published, err)
+				},
+				BeforeFence: func(_ context.Context, id int32) {
+					if _, live := cl.loader.Image().Brokers[id]; !live {
+						t.Errorf("%s: broker %d is fenced before that", name, id)
+					}
+					before = append(before, id)
+				},
+			})
+			background(t, controller.Run)
+			settled(cl)
+			controller.Suspect(t.Context(), suspect, c.err)
+			_, live := settled(cl).Brokers[2]
+			if live == c.hint || (len(published) == 1) != c.hint || (len(before) == 1) != c.hint {
+				t.Errorf("%s: live %t, published %v, called for %v", name, live, published, before)
+			}
+		})
 	}
 }

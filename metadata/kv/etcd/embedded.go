@@ -37,8 +37,11 @@ type EmbeddedOptions struct {
 	// be nil.
 	Waits func(what string)
 
-	tick  time.Duration // defaultTick if zero; an election timeout is electionTicks of them
+	tick  time.Duration // defaultTick if zero, memberTick with Member; an election timeout is some of them
 	quota int64         // of the database, in bytes; quotaBytes if zero
+	// unsynced leaves out fsync. A test that loses no power does not wait for the disk.
+	unsynced bool
+	majority time.Duration // as of majorityTimeout, which it is if zero
 }
 
 // waits says what the start waits for.
@@ -131,7 +134,7 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 	c := config(o, &e.began)
 	c.ServiceRegister = e.add
 	if o.Member != nil {
-		if err = o.Member.configure(c, o.Cluster); err == nil {
+		if err = o.Member.configure(c, o); err == nil {
 			err = o.Member.decide(ctx, c, o)
 		}
 		if err != nil {
@@ -220,6 +223,7 @@ func config(o EmbeddedOptions, ending *atomic.Bool) *embed.Config {
 	c.TickMs = uint(tick.Milliseconds())
 	c.ElectionMs = uint((electionTicks * tick).Milliseconds())
 	c.InitialElectionTickAdvance = true
+	c.UnsafeNoFsync = o.unsynced
 	c.QuotaBackendBytes = cmp.Or(o.quota, quotaBytes)
 	c.AutoCompactionMode = embed.CompactorModeRevision
 	c.AutoCompactionRetention = keptRevisions

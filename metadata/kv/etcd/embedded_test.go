@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,17 +30,25 @@ import (
 // leaves goroutines behind when it panics over what it finds.
 const openInChild = "VARVE_TEST_OPEN"
 
+// sideBySide is how many tests run at the same time, whatever the number of processors: they wait
+// for etcd's clocks most of the time.
+const sideBySide = 8
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(openInChild); dir != "" {
 		_, err := OpenEmbedded(context.Background(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: slog.New(slog.DiscardHandler)})
 		fmt.Print(err)
 		os.Exit(0)
 	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(max(sideBySide, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if code == 0 {
 		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
 		err := goleak.Find()
-		for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
 			err = goleak.Find()
 		}
 		if err != nil {
@@ -55,7 +66,7 @@ func testLogger(t *testing.T) *slog.Logger {
 
 func openEmbedded(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: testLogger(t)})
+	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: testLogger(t), unsynced: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +82,7 @@ func closeStore(t *testing.T, s *Store) {
 }
 
 func TestEmbeddedConforms(t *testing.T) {
+	t.Parallel()
 	kvtest.Run(t, func(t *testing.T) kvtest.Instance {
 		t.Helper()
 		s := openEmbedded(t, t.TempDir())
@@ -84,6 +96,7 @@ func TestEmbeddedConforms(t *testing.T) {
 }
 
 func TestEmbeddedKeepsWhatWasWritten(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "etcd")
 	s := openEmbedded(t, dir)
 	revision, err := s.Txn(t.Context(), nil, kv.Put("a", []byte("1")))
@@ -99,6 +112,7 @@ func TestEmbeddedKeepsWhatWasWritten(t *testing.T) {
 }
 
 func TestEmbeddedStartsFastAndQuietly(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	dir := filepath.Join(t.TempDir(), "etcd")
 	for _, what := range []string{"an empty directory", "its directory"} {
@@ -135,9 +149,10 @@ func TestEmbeddedElectsItselfAtOnce(t *testing.T) {
 }
 
 func TestEmbeddedListensNowhere(t *testing.T) {
+	before := listeners(t)
 	openEmbedded(t, t.TempDir())
-	if n := listeners(t); n != 0 {
-		t.Errorf("this process listens on %d sockets", n)
+	if n := listeners(t) - before; n != 0 {
+		t.Errorf("it listens on %d sockets", n)
 	}
 }
 
@@ -171,6 +186,7 @@ func listeners(t *testing.T) (n int) {
 }
 
 func TestDirectoryInUseIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	openEmbedded(t, dir)
 	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: testLogger(t)})
@@ -193,6 +209,7 @@ func oneLine(t *testing.T, err error, parts ...string) {
 }
 
 func TestUnusableDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -219,7 +236,7 @@ func TestThousandPartitions(t *testing.T) {
 		t.Fatal("the image does not show the topic")
 	}
 	t.Logf("1,000 partitions created and seen in %v", took)
-	if took > 10*time.Second { // a hang, not a measurement: machines differ
+	if took > time.Minute { // a hang, not a measurement: machines differ
 		t.Errorf("it took %v", took)
 	}
 	begin = time.Now()
@@ -255,7 +272,7 @@ func open(t *testing.T, s kv.Store) *broker {
 	b := &broker{loader: metadata.NewLoader(metadata.LoaderOptions{Store: s, Logger: testLogger(t)})}
 	b.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s, Loader: b.loader, Now: time.Now})
 	b.registration = metadata.NewRegistration(metadata.RegistrationOptions{
-		Store: s, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
+		Store: s, BrokerID: 1, DirectoryID: "dir", TTL: time.Hour, Now: time.Now, Logger: testLogger(t),
 	})
 	epoch, err := b.registration.Register(t.Context())
 	if err != nil {
@@ -281,7 +298,7 @@ func open(t *testing.T, s kv.Store) *broker {
 
 func (b *broker) wait(t *testing.T, ok func(*metadata.Image) bool) *metadata.Image {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	image, err := b.loader.Wait(ctx, ok)
 	if err != nil {
@@ -304,8 +321,9 @@ func (s *crashStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) 
 }
 
 // TestRestartTakesOverAtOnce is kill -9 and a restart: the predecessor's keys
-// are under leases that have long to live, and hold nothing up.
+// are under leases that live for an hour, and hold nothing up.
 func TestRestartTakesOverAtOnce(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openEmbedded(t, dir)
 	crash := &crashStore{Store: s}
@@ -329,16 +347,14 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 		}
 		return true
 	})
-	took := time.Since(begin)
-	t.Logf("all leaders again after %v", took)
-	if took > metadata.DefaultLeaseTTL {
-		t.Errorf("it took %v: somebody waited for a lease", took)
-	}
+	t.Logf("all leaders again after %v", time.Since(begin))
 	if image.ControllerEpoch <= controllerEpoch {
 		t.Errorf("controller epoch %d after %d", image.ControllerEpoch, controllerEpoch)
 	}
 }
 
+// TestDamagedFilesAreSaidInOneLine runs beside no other test: a child has all sockets of this process
+// until it has begun its program, and would keep the port of a server that stops and comes back.
 func TestDamagedFilesAreSaidInOneLine(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, dir string){
 		"database": func(t *testing.T, dir string) {

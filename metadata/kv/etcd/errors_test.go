@@ -16,6 +16,7 @@ import (
 // TestErrorsOfEtcd goes through what etcd answers while it changes its leader or is overloaded, each as it comes from a
 // member in this process (a status) and from the client (an EtcdError).
 func TestErrorsOfEtcd(t *testing.T) {
+	t.Parallel()
 	unavailable := map[string]error{
 		"no leader":            rpctypes.ErrGRPCNoLeader,
 		"not leader":           rpctypes.ErrGRPCNotLeader,

@@ -33,6 +33,9 @@ type Options struct {
 	// zero.
 	Wait   time.Duration
 	Logger *slog.Logger
+
+	patience  time.Duration // with a member that does not answer; probeTimeout if zero
+	keepAlive time.Duration // keepAliveTime if zero
 }
 
 // A connection that is silent, while others to the same etcd are not, is given
@@ -50,11 +53,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.DialTimeout == 0 {
 		o.DialTimeout = defaultTimeout
 	}
-	live := newLiveness(o.Logger)
+	live := newLiveness(o.Logger, cmp.Or(o.patience, probeTimeout))
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            o.Endpoints,
 		DialTimeout:          o.DialTimeout,
-		DialKeepAliveTime:    keepAliveTime,
+		DialKeepAliveTime:    cmp.Or(o.keepAlive, keepAliveTime),
 		DialKeepAliveTimeout: keepAliveTimeout,
 		DialOptions:          append(live.dialOptions(), credentialsOf(o.TLS)...),
 		Username:             o.User,

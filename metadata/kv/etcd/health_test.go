@@ -10,6 +10,7 @@ import (
 
 // TestHealthIsWhetherEtcdAnswers counts refusals as answers, and silence and the lack of a leader as none.
 func TestHealthIsWhetherEtcdAnswers(t *testing.T) {
+	t.Parallel()
 	registry := prometheus.NewRegistry()
 	s := &Store{}
 	s.Register(registry)

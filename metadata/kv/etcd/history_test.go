@@ -29,13 +29,13 @@ func newRestoring(t *testing.T) *restoring {
 	r := &restoring{address: freePort(t), dir: t.TempDir(), backup: t.TempDir()}
 	r.stop = external(t, r.dir, r.address, nil)
 	r.store = openExternal(t, Options{Endpoints: []string{r.address}})
-	var err error
-	if r.lease, err = r.store.Grant(t.Context(), time.Hour); err != nil {
+	grant := func(ctx context.Context) (err error) { r.lease, err = r.store.Grant(ctx, time.Hour); return err }
+	if err := answered(t, grant); err != nil {
 		t.Fatal(err)
 	}
 	r.write(t, 5)
 	r.stop()
-	if err = os.CopyFS(r.backup, os.DirFS(r.dir)); err != nil {
+	if err := os.CopyFS(r.backup, os.DirFS(r.dir)); err != nil {
 		t.Fatal(err)
 	}
 	r.stop = external(t, r.dir, r.address, nil)
@@ -63,7 +63,7 @@ func (r *restoring) restore(t *testing.T) {
 // answered repeats a request until etcd answers it.
 func answered(t *testing.T, request func(context.Context) error) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		if err := request(ctx); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil {
@@ -75,6 +75,7 @@ func answered(t *testing.T, request func(context.Context) error) error {
 // TestRestoredEtcdIsNoticed restores etcd from a backup while a store watches it. Whatever request is the first, it says so, and so do
 // the watch and all later ones; nothing is written.
 func TestRestoredEtcdIsNoticed(t *testing.T) {
+	t.Parallel()
 	for name, request := range map[string]func(s *Store, lease kv.LeaseID) func(context.Context) error{
 		"keep alive": func(s *Store, lease kv.LeaseID) func(context.Context) error {
 			return func(ctx context.Context) error { return s.KeepAlive(ctx, lease) }
@@ -122,8 +123,9 @@ func TestRestoredEtcdIsNoticed(t *testing.T) {
 	}
 }
 
-// TestFollowerNoticesARestoredEtcd is a broker: its image stays, and its follower and its registration end.
-func TestFollowerNoticesARestoredEtcd(t *testing.T) {
+// TestLoaderNoticesARestoredEtcd is a broker: its image stays, and its loader and its registration end.
+func TestLoaderNoticesARestoredEtcd(t *testing.T) {
+	t.Parallel()
 	r := newRestoring(t)
 	f := metadata.NewLoader(metadata.LoaderOptions{Store: r.store, Logger: testLogger(t)})
 	registration := metadata.NewRegistration(metadata.RegistrationOptions{
@@ -146,7 +148,7 @@ func TestFollowerNoticesARestoredEtcd(t *testing.T) {
 	r.restore(t)
 	all.Wait()
 	if !errors.Is(follows, kv.ErrWentBack) || !errors.Is(registered, kv.ErrWentBack) {
-		t.Errorf("the follower: %v; the registration: %v", follows, registered)
+		t.Errorf("the loader: %v; the registration: %v", follows, registered)
 	}
 	if f.Image() != image {
 		t.Errorf("the image is another: %+v", f.Image())
@@ -155,6 +157,7 @@ func TestFollowerNoticesARestoredEtcd(t *testing.T) {
 
 // TestResumeRefusesAnOlderEtcd is a broker that was away while etcd was restored.
 func TestResumeRefusesAnOlderEtcd(t *testing.T) {
+	t.Parallel()
 	r := newRestoring(t)
 	seen := r.store.history.newest()
 	again := openExternal(t, Options{Endpoints: []string{r.address}})
@@ -172,6 +175,7 @@ func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 
 // TestMemberThatLagsHasNotGoneBack: a lease is renewed through any member, which may be behind.
 func TestMemberThatLagsHasNotGoneBack(t *testing.T) {
+	t.Parallel()
 	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t)})
 	if err != nil {
 		t.Fatal(err)

@@ -20,9 +20,10 @@ import (
 // then go on at another member. gRPC alone would notice after its keepalive,
 // which is ten seconds and more.
 type liveness struct {
-	logger *slog.Logger
-	cancel context.CancelFunc
-	probes sync.WaitGroup
+	logger  *slog.Logger
+	timeout time.Duration // of a probe
+	cancel  context.CancelFunc
+	probes  sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
@@ -59,8 +60,8 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func newLiveness(logger *slog.Logger) *liveness {
-	l := &liveness{logger: logger, cancel: func() {}}
+func newLiveness(logger *slog.Logger, timeout time.Duration) *liveness {
+	l := &liveness{logger: logger, timeout: timeout, cancel: func() {}}
 	l.mu.conns = map[*trackedConn]struct{}{}
 	return l
 }
@@ -122,7 +123,7 @@ func (l *liveness) probe(ctx context.Context, member healthpb.HealthClient, addr
 		case <-ctx.Done():
 			return
 		}
-		attempt, cancel := context.WithTimeout(ctx, probeTimeout)
+		attempt, cancel := context.WithTimeout(ctx, l.timeout)
 		_, _ = member.Check(attempt, &healthpb.HealthCheckRequest{}) // whether in time is all that counts
 		late := attempt.Err() != nil
 		cancel()

@@ -111,7 +111,7 @@ const memberPrefix = "broker-"
 func memberNameOf(nodeID int32) string { return memberPrefix + strconv.Itoa(int(nodeID)) }
 
 // configure makes a single member's configuration that of one of several.
-func (m *Member) configure(c *embed.Config, cluster string) error {
+func (m *Member) configure(c *embed.Config, o EmbeddedOptions) error {
 	c.InitialCluster = ""
 	for _, p := range m.Peers {
 		peer, err := p.url(m.scheme(), 0)
@@ -137,9 +137,10 @@ func (m *Member) configure(c *embed.Config, cluster string) error {
 	if m.TLS != nil {
 		c.PeerTLSInfo, c.ClientTLSInfo = m.TLS.info(), m.TLS.info()
 	}
-	c.InitialClusterToken = cluster
-	c.TickMs = uint(memberTick.Milliseconds())
-	c.ElectionMs = uint((memberElectionTicks * memberTick).Milliseconds())
+	c.InitialClusterToken = o.Cluster
+	tick := cmp.Or(o.tick, memberTick)
+	c.TickMs = uint(tick.Milliseconds())
+	c.ElectionMs = uint((memberElectionTicks * tick).Milliseconds())
 	return nil
 }
 

@@ -1,12 +1,10 @@
 package etcd
 
 import (
-	"context"
 	"path/filepath"
 	"testing"
 	"time"
 
-	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/security/securitytest"
 )
 
@@ -34,17 +32,9 @@ func TestMembersOverTLS(t *testing.T) {
 	}
 	client := openExternal(t, Options{Endpoints: endpoints, Brokers: true, TLS: loaded(t, ca, ca.Issue(t))})
 	for i, s := range []*Store{m.stores[0], m.stores[1], m.stores[2], client} {
-		if _, err := s.Txn(t.Context(), nil, kv.Put("a", []byte{byte(i)})); err != nil {
-			t.Fatalf("store %d: %v", i, err)
-		}
-		q, err := s.DescribeQuorum(t.Context())
-		if err != nil || len(q.Voters) != 3 {
-			t.Fatalf("store %d: %+v, %v", i, q, err)
-		}
-		for _, voter := range q.Voters {
-			if voter.LogEndOffset < 0 {
-				t.Errorf("store %d did not reach member %d", i, voter.ID)
-			}
+		write(t, s, "a")
+		if q := describe(t, s, 3); len(q.Voters) != 3 {
+			t.Fatalf("store %d: %+v", i, q)
 		}
 	}
 	for name, config := range map[string]Options{
@@ -68,9 +58,5 @@ func TestMembersOverTLS(t *testing.T) {
 	if m.open(t, 2); m.stores[2] == nil {
 		t.FailNow()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if _, err = m.stores[2].Txn(ctx, nil, kv.Put("a", nil)); err != nil {
-		t.Error(err)
-	}
+	write(t, m.stores[2], "a")
 }

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,9 @@ const (
 	// rejoinTimeout how long they may take to let a member in again.
 	majorityTimeout = 5 * time.Second
 	rejoinTimeout   = time.Minute
+	// servesTimeout bounds how long a process that has this member's address may
+	// take to say that it is the member.
+	servesTimeout = 10 * time.Second
 )
 
 // addresses are the URLs of this member and of the others, those for members at
@@ -59,7 +63,7 @@ func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o Embe
 	if err != nil {
 		return err
 	}
-	through := Options{Endpoints: endpoints, Cluster: o.Cluster, Brokers: true, Logger: o.Logger, Wait: majorityTimeout}
+	through := Options{Endpoints: endpoints, Cluster: o.Cluster, Brokers: true, Logger: o.Logger, Wait: cmp.Or(o.majority, majorityTimeout)}
 	if m.TLS != nil {
 		through.TLS = m.TLS.Client
 	}
@@ -123,11 +127,15 @@ func add(ctx context.Context, client *clientv3.Client, own string) error {
 	return nil
 }
 
-// serves tells whether the member answers where it serves clients.
+// serves tells whether the member answers where it serves clients. Where something listens it gets
+// long: a member that is merely slow must not be removed.
 func serves(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member) bool {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	ctx, cancel := context.WithTimeout(ctx, servesTimeout)
 	defer cancel()
 	for _, endpoint := range m.ClientURLs {
+		if !accepts(ctx, addressOf(endpoint)) {
+			continue
+		}
 		if status, err := client.Status(ctx, endpoint); err == nil && status.Header.GetMemberId() == m.ID {
 			return true
 		}

@@ -48,13 +48,12 @@ func (m *members) hasEverything(t *testing.T, i, without int) {
 
 // TestMemberWithoutItsFilesJoinsAgain loses the disk of one member and then of another: each comes back at its address with what the others have.
 func TestMemberWithoutItsFilesJoinsAgain(t *testing.T) {
+	t.Parallel()
 	m := openMembers(t)
 	if t.Failed() {
 		t.FailNow()
 	}
-	if _, err := m.stores[0].Txn(t.Context(), nil, kv.Put("kept", []byte("value"))); err != nil {
-		t.Fatal(err)
-	}
+	write(t, m.stores[0], "kept")
 	for _, i := range []int{0, 2} {
 		m.lose(t, i)
 		m.open(t, i)
@@ -71,36 +70,39 @@ func TestMemberWithoutItsFilesJoinsAgain(t *testing.T) {
 
 // TestMemberWhoseReturnWasBrokenOff is for a start that ended after the old member was removed, or after the new one was added.
 func TestMemberWhoseReturnWasBrokenOff(t *testing.T) {
-	for _, added := range []bool{false, true} {
-		m := openMembers(t)
-		if t.Failed() {
-			t.FailNow()
-		}
-		if _, err := m.stores[0].Txn(t.Context(), nil, kv.Put("kept", []byte("value"))); err != nil {
-			t.Fatal(err)
-		}
-		old := uint64(m.stores[2].member.MemberID())
-		m.lose(t, 2)
-		client := m.stores[0].client
-		if err := insist(t.Context(), nil, func(ctx context.Context) error { _, err := client.MemberRemove(ctx, old); return err }); err != nil {
-			t.Fatal(err)
-		}
-		if added {
-			url, err := m.peers[2].url("http", 0)
-			if err != nil {
+	t.Parallel()
+	for name, added := range map[string]bool{"removed": false, "added": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := openMembers(t)
+			if t.Failed() {
+				t.FailNow()
+			}
+			write(t, m.stores[0], "kept")
+			old := uint64(m.stores[2].member.MemberID())
+			m.lose(t, 2)
+			client := m.stores[0].client
+			if err := insist(t.Context(), nil, func(ctx context.Context) error { _, err := client.MemberRemove(ctx, old); return err }); err != nil {
 				t.Fatal(err)
 			}
-			if err = insist(t.Context(), nil, func(ctx context.Context) error { _, addErr := client.MemberAdd(ctx, []string{url}); return addErr }); err != nil {
-				t.Fatal(err)
+			if added {
+				url, err := m.peers[2].url("http", 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err = insist(t.Context(), nil, func(ctx context.Context) error { _, addErr := client.MemberAdd(ctx, []string{url}); return addErr }); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		m.open(t, 2)
-		m.hasEverything(t, 2, 1)
+			m.open(t, 2)
+			m.hasEverything(t, 2, 1)
+		})
 	}
 }
 
 // TestMemberTakesNobodysPlace starts a broker a second time, on another directory: the first one stays a member.
 func TestMemberTakesNobodysPlace(t *testing.T) {
+	t.Parallel()
 	m := openMembers(t)
 	if t.Failed() {
 		t.FailNow()

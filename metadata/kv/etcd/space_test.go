@@ -42,6 +42,7 @@ func writes(t *testing.T, s *Store) {
 
 // TestFullDatabaseMakesRoom is full of old values, and then of keys that are deleted; a restart in between changes nothing.
 func TestFullDatabaseMakesRoom(t *testing.T) {
+	t.Parallel()
 	o := EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t), quota: 8 << 20}
 	s, err := OpenEmbedded(t.Context(), o)
 	if err != nil {
@@ -63,6 +64,7 @@ func TestFullDatabaseMakesRoom(t *testing.T) {
 
 // TestFullMembersMakeRoom has all three raise the alarm.
 func TestFullMembersMakeRoom(t *testing.T) {
+	t.Parallel()
 	m := freshMembers(t)
 	m.quota = 8 << 20
 	m.openAll(t)

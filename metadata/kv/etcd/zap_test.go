@@ -11,6 +11,7 @@ import (
 )
 
 func TestEtcdsLogGoesToOurs(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	z := newZap(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), nil)
 	z.Info("told too much")
@@ -34,6 +35,7 @@ func TestEtcdsLogGoesToOurs(t *testing.T) {
 }
 
 func TestListenersMayEndWhenTheyWereTold(t *testing.T) {
+	t.Parallel()
 	var b bytes.Buffer
 	var ending atomic.Bool
 	logger := newZap(slog.New(slog.NewTextHandler(&b, nil)), &ending).With(zap.String("with", "fields"))

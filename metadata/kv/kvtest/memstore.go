@@ -15,10 +15,8 @@ import (
 )
 
 // MemStore is a Store in memory, with etcd's semantics, for tests and
-// simulations. Time is that of a Clock: leases end by its timers.
+// simulations. Leases end by timers of package time, which testing/synctest simulates.
 type MemStore struct {
-	clock Clock
-
 	mu struct {
 		sync.Mutex
 		closed    bool
@@ -32,36 +30,20 @@ type MemStore struct {
 	}
 }
 
-// Clock starts timers for a MemStore. Of the real one, testing/synctest makes a
-// simulated one.
-type Clock interface {
-	// AfterFunc runs f in its own goroutine after d, unless stop comes first.
-	AfterFunc(d time.Duration, f func()) (stop func() bool)
-}
-
 // historyLimit is how many revisions a MemStore keeps for watchers.
 const historyLimit = 10_000
 
 type memLease struct {
-	ttl  time.Duration
-	stop func() bool
+	ttl   time.Duration
+	timer *time.Timer
 	// generation counts the renewals, so that a timer that has fired already
 	// when its lease is renewed does nothing.
 	generation int
 }
 
-type realClock struct{}
-
-func (realClock) AfterFunc(d time.Duration, f func()) func() bool {
-	return time.AfterFunc(d, f).Stop
-}
-
-// NewMemStore makes an empty store on the time of package time.
-func NewMemStore() *MemStore { return NewMemStoreWithClock(realClock{}) }
-
-// NewMemStoreWithClock makes an empty store on another clock.
-func NewMemStoreWithClock(clock Clock) *MemStore {
-	s := &MemStore{clock: clock}
+// NewMemStore makes an empty store.
+func NewMemStore() *MemStore {
+	s := new(MemStore)
 	s.mu.revision = 1 // as an empty etcd's
 	s.mu.kvs = map[string]kv.Pair{}
 	s.mu.leases = map[kv.LeaseID]*memLease{}
@@ -231,7 +213,7 @@ func (s *MemStore) Close() error {
 	}
 	s.mu.closed = true
 	for _, lease := range s.mu.leases {
-		lease.stop()
+		lease.timer.Stop()
 	}
 	s.wakeLocked()
 	return nil

@@ -40,7 +40,7 @@ func (s *MemStore) KeepAlive(ctx context.Context, id kv.LeaseID) error {
 	if !ok {
 		return fmt.Errorf("keep lease %d alive: %w", id, kv.ErrLeaseNotFound)
 	}
-	lease.stop()
+	lease.timer.Stop()
 	s.armLocked(id, lease)
 	return nil
 }
@@ -63,7 +63,7 @@ func (s *MemStore) Revoke(ctx context.Context, id kv.LeaseID) error {
 func (s *MemStore) armLocked(id kv.LeaseID, lease *memLease) {
 	lease.generation++
 	generation := lease.generation
-	lease.stop = s.clock.AfterFunc(lease.ttl, func() {
+	lease.timer = time.AfterFunc(lease.ttl, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if !s.mu.closed && s.mu.leases[id] == lease && lease.generation == generation {
@@ -78,7 +78,7 @@ func (s *MemStore) endLocked(id kv.LeaseID) {
 	if !ok {
 		return
 	}
-	lease.stop()
+	lease.timer.Stop()
 	delete(s.mu.leases, id)
 	keys := slices.DeleteFunc(s.keysLocked(""), func(key string) bool { return s.mu.kvs[key].Lease != id })
 	events := make([]kv.Event, 0, len(keys))

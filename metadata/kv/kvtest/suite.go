@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -435,18 +436,31 @@ func leaseExpires(s suite) {
 	wantErr(t, s.Store.KeepAlive(t.Context(), lease), kv.ErrLeaseNotFound)
 }
 
-// keepAlive grants two equal leases and renews the older one later on: it must
+// keepAlive grants two equal leases and renews the older one all the time: it must
 // outlive the other.
 func keepAlive(s suite) {
 	t := s.t
-	kept, lost := s.grant(t, 2*time.Second), s.grant(t, 2*time.Second)
+	const ttl = 2 * time.Second
+	kept, lost := s.grant(t, ttl), s.grant(t, ttl)
 	put := s.txn(t, kv.PutLeased("l/kept", nil, kept), kv.PutLeased("l/lost", nil, lost))
-	timer := time.NewTimer(time.Second)
-	defer timer.Stop()
-	<-timer.C
-	if err := s.Store.KeepAlive(t.Context(), kept); err != nil {
-		t.Fatalf("KeepAlive: %v", err)
-	}
+	ctx, stop := context.WithCancel(t.Context())
+	var renewing sync.WaitGroup
+	defer renewing.Wait()
+	defer stop()
+	renewing.Go(func() {
+		tick := time.NewTicker(ttl / 20)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			if err := s.Store.KeepAlive(ctx, kept); err != nil && ctx.Err() == nil {
+				t.Errorf("KeepAlive: %v", err)
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	})
 	if e := s.events(t, "l/", put+1, 1)[0]; e.Key != "l/lost" || !e.Deleted {
 		t.Fatalf("first to go: %+v", e)
 	}
