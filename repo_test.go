@@ -19,7 +19,8 @@ const module = "github.com/varvelog/varve/"
 // this module that its line names, and no others. An import against the arrow
 // is a design error: move the code, do not add an interface to hide it.
 var layers = map[string][]string{
-	"backoff":     {},
+	"backoff":     {"stepped"},
+	"stepped":     {},
 	"document":    {},
 	"record":      {},
 	"vfs":         {},
@@ -34,8 +35,8 @@ var layers = map[string][]string{
 	"storage":     {"record", "vfs"},
 	"coordinator": {"record"},
 
-	"metadata":            {"backoff", "document", "metadata/kv"},
-	"metadata/controller": {"backoff", "metadata", "metadata/kv"},
+	"metadata":            {"backoff", "document", "metadata/kv", "stepped"},
+	"metadata/controller": {"backoff", "metadata", "metadata/kv", "stepped"},
 	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/varvelog/varve/stepped"
 )
 
 // Backoff decides how long to wait after a failure: half of a limit that doubles
@@ -20,19 +22,20 @@ func (b *Backoff) Reset() { b.limit = 0 }
 func (b *Backoff) First() bool { return b.limit == 0 }
 
 // Next is the pause before the next attempt.
-func (b *Backoff) Next() time.Duration {
+func (b *Backoff) Next() time.Duration { return b.next(rand.Int64N) }
+
+func (b *Backoff) next(chance func(n int64) int64) time.Duration {
 	b.limit = min(max(2*b.limit, b.Min), b.Max)
-	return b.limit/2 + rand.N(b.limit/2+1)
+	return b.limit/2 + time.Duration(chance(int64(b.limit/2)+1))
+}
+
+// NextFor is Next, by the chance of the runner that steps ctx, if one does.
+func (b *Backoff) NextFor(ctx context.Context) time.Duration {
+	if r := stepped.By(ctx); r != nil {
+		return b.next(r.Chance)
+	}
+	return b.Next()
 }
 
 // Sleep waits for the next attempt. It returns false when ctx ends first.
-func (b *Backoff) Sleep(ctx context.Context) bool {
-	timer := time.NewTimer(b.Next())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func (b *Backoff) Sleep(ctx context.Context) bool { return stepped.Pause(ctx, b.NextFor(ctx)) }

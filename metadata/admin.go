@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 )
 
 // parallelTxns bounds the transactions that one administrative call has under
@@ -74,8 +75,15 @@ type TopicResult struct {
 	Err               error
 }
 
-// inParallel runs work for all i below n, a few at a time.
+// inParallel runs work for all i below n, a few at a time, or one after the other where that is
+// stepped.
 func inParallel(ctx context.Context, n int, work func(ctx context.Context, i int)) {
+	if stepped.By(ctx) != nil {
+		for i := range n {
+			work(ctx, i)
+		}
+		return
+	}
 	var g errgroup.Group
 	g.SetLimit(parallelTxns)
 	for i := range n {

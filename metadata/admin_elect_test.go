@@ -271,7 +271,7 @@ func TestReassignment(t *testing.T) {
 	begin(4, 2)
 	it.join(t, 4)
 	step("completed", "[4 2] [] [] [2 4] 4")
-	if p := it.partition(t, 0); p.LeaderEpoch != 1 {
+	if p := it.partition(t, 0); p.LeaderEpoch != 2 {
 		t.Errorf("%+v", p)
 	}
 	begin(1, 2, 3)

@@ -107,6 +107,7 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 		next.Adding, next.Removing = slices.Concat(next.Adding, abandoned), slices.Concat(next.Removing, abandoned)
 	}
 	next.Replicas = slices.Concat(target, next.Removing)
+	next.fenceRemoved(p)
 	return next, nil
 }
 

@@ -78,9 +78,9 @@
 //     has caught up again, and its leader says so (KIP-903). Nor is one whose directory has
 //     failed: the controller takes it out and elects another one.
 //   - The ISR is never empty and always within the replicas. A live leader is a member.
-//   - A reassignment takes no replica away, be it completed, cancelled or replaced, while
-//     fewer than min.insync.replicas of the others are in sync: what was acknowledged may
-//     be on that replica and one other.
+//   - A reassignment takes no replica away before all of its target is in sync. Nor does one
+//     that is cancelled or replaced, while fewer than min.insync.replicas of the others are
+//     in sync: what was acknowledged may be on that replica and one other.
 //   - The leader epoch grows with every election and with nothing else; the partition
 //     epoch with every write.
 //   - Unless unclean elections are allowed, who is elected has all that was committed, if

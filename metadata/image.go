@@ -153,7 +153,7 @@ type Partition struct {
 	ELRDirectories []DirectoryID
 	// Leader is the elected broker, or NoBroker. It may be dead, see Image.Leader.
 	Leader int32
-	// LeaderEpoch grows with every election, and with nothing else.
+	// LeaderEpoch grows with every election, and when replicas are removed, and with nothing else.
 	LeaderEpoch int32
 	// UncleanEpoch is the leader epoch of the newest unclean election, or 0: that
 	// leader may have lacked what was committed.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 )
 
 // LoaderOptions are what a Loader needs.
@@ -128,70 +128,25 @@ func (l *Loader) list(ctx context.Context) error {
 	return nil
 }
 
-// watch publishes the changes since the image. Those that arrive while others are
-// applied are applied together: what a change costs does not depend on how many
-// revisions it is spread over.
+// watch publishes the changes since the image.
 func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 	image := l.Image()
 	began := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
-	arrivals := make(chan arrival, maxArrivals)
-	var reader sync.WaitGroup
-	defer reader.Wait()
-	defer cancel()
-	reader.Go(func() {
-		defer close(arrivals)
-		for batch, err := range l.store.Watch(ctx, "", image.Revision+1) {
-			select {
-			case arrivals <- arrival{batch, err}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	for first := range arrivals {
-		batch, err := gather(first, arrivals)
-		if len(batch.Events) > 0 {
-			next := l.apply(image, batch)
-			if bad := holds(l.features, next.Features.Levels); bad != nil {
-				return bad
-			}
-			l.advance(image, next)
-			image = next
-		}
+	for batch, err := range gathered(ctx, l.store, image.Revision+1) {
 		if err != nil {
 			if time.Since(began) > retryMax {
 				wait.Reset() // it has worked
 			}
 			return err
 		}
+		next := l.apply(image, batch)
+		if err = holds(l.features, next.Features.Levels); err != nil {
+			return err
+		}
+		l.advance(image, next)
+		image = next
 	}
 	return ctx.Err()
-}
-
-// arrival is what a watch has yielded.
-type arrival struct {
-	batch kv.Batch
-	err   error
-}
-
-// maxArrivals bounds the batches that wait to be applied.
-const maxArrivals = 256
-
-// gather puts a batch and those that have arrived since together, up to the error
-// that ends the watch.
-func gather(first arrival, more <-chan arrival) (kv.Batch, error) {
-	all, err := first.batch, first.err
-	all.Events = slices.Clip(all.Events) // the store's: append must not write to it
-	for n := len(more); n > 0 && err == nil; n-- {
-		var next arrival
-		if next = <-more; next.err == nil {
-			all.Revision = next.batch.Revision
-			all.Events = append(all.Events, next.batch.Events...)
-		}
-		err = next.err
-	}
-	return all, err
 }
 
 // advance shows an image that follows from the one before. If nothing but the
@@ -272,6 +227,9 @@ func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error)
 
 // wait asks ok again whenever one of the channels is closed.
 func (l *Loader) wait(ctx context.Context, news *chan struct{}, ok func(*Image) bool) (*Image, error) {
+	if r := stepped.By(ctx); r != nil {
+		r.Wait(ctx, -1, func() bool { return ok(l.Image()) })
+	}
 	for {
 		l.mu.Lock()
 		image, changed := l.image.Load(), *news

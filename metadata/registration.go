@@ -15,6 +15,7 @@ import (
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 )
 
 // DefaultLeaseTTL bounds for how long a dead broker counts as alive if nobody
@@ -183,18 +184,15 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 // and ErrUnsupportedFeature when the cluster has finalized more than this broker
 // supports: it must stop.
 func (r *Registration) Run(ctx context.Context) error {
-	renewals := time.NewTicker(r.ttl / 3)
-	defer renewals.Stop()
 	wait := backoff.Backoff{Min: r.ttl / 64, Max: r.ttl / 4}
-	for {
-		select {
-		case <-ctx.Done():
+	for next := r.ttl / 3; ; {
+		if !stepped.Pause(ctx, next) {
 			return nil
-		case <-renewals.C:
 		}
-		if !r.mayRenew() {
+		if next = r.ttl / 3; !r.mayRenew() {
 			continue
 		}
+		began := time.Now()
 		for {
 			err := r.renew(ctx)
 			if ctx.Err() != nil {
@@ -202,6 +200,7 @@ func (r *Registration) Run(ctx context.Context) error {
 			}
 			if err == nil {
 				wait.Reset()
+				next = max(0, next-time.Since(began)) // renewals keep their rate
 				break
 			}
 			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrWentBack) {
@@ -265,7 +264,7 @@ const (
 
 // rewrite brings the key to what the registration has to say now.
 func (r *Registration) rewrite(ctx context.Context) error {
-	r.writing.Lock()
+	stepped.Lock(ctx, &r.writing)
 	defer r.writing.Unlock()
 	key := brokerKey(r.self.ID)
 	return swap(ctx, "rewrite "+key, func(ctx context.Context) error {
@@ -381,7 +380,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 			_ = r.store.Revoke(context.WithoutCancel(ctx), lease)
 		}
 	}()
-	r.writing.Lock()
+	stepped.Lock(ctx, &r.writing)
 	defer r.writing.Unlock()
 	key := brokerKey(r.self.ID)
 	var epoch int64

@@ -37,9 +37,9 @@ type Repaired struct {
 //     followELR for who stays eligible.
 //   - Every election is a new leader epoch, even of the same broker: what it did not
 //     flush before it died may be gone, and its followers have to learn that. A
-//     change of the ISR alone is none.
-//   - A reassignment is completed when the replicas that it adds are in sync, and as
-//     many of its target as min.insync.replicas asks.
+//     change of the ISR alone is none. Nor does a removed replica go without one, see
+//     fenceRemoved.
+//   - A reassignment is completed when all of its target is in sync.
 func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	next := Repaired{Partition: *p}
 	s := survivors(image, p, rules)
@@ -51,7 +51,7 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 		next.Asks = image.askable(p)
 	}
 	isr := s.isr
-	if target, ok := completion(image, p, isr, rules.MinISR); ok {
+	if target, ok := completion(image, p, isr); ok {
 		next.Replicas, next.Adding, next.Removing = target, nil, nil
 		isr = within(isr, target)
 		next.Reason = "the reassignment is complete"
@@ -63,6 +63,7 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	if s.reason != "" {
 		next.Reason = s.reason
 	}
+	next.fenceRemoved(p)
 	next.followELR(image, p, rules.MinISR)
 	if s.unclean {
 		next.giveUp()
@@ -78,12 +79,13 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 }
 
 // Rebalance gives the leadership back to the preferred replica, and reports whether that
-// could lead and does not.
-func (r *Repaired) Rebalance(image *Image) bool {
+// could lead and does not. All that one write does is one new leader epoch.
+func (r *Repaired) Rebalance(image *Image, before *Partition) bool {
 	why := r.leadPreferred(image)
 	if why == "" {
 		return false
 	}
+	r.LeaderEpoch = before.LeaderEpoch + 1
 	if r.Reason == "" {
 		r.PartitionEpoch++
 	}
@@ -145,25 +147,19 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 	return stopping, found
 }
 
-// completion returns the target of a reassignment if it can be completed: the replicas
-// that it adds are in sync, and so are as many of the target as min.insync.replicas asks.
-func completion(image *Image, p *Partition, isr []Member, minISR int) (target []int32, ok bool) {
+// completion returns the target of a reassignment if it can be completed: all of the
+// target is in sync, as in Kafka.
+func completion(image *Image, p *Partition, isr []Member) (target []int32, ok bool) {
 	if len(p.Adding)+len(p.Removing) == 0 {
 		return nil, false
 	}
 	target = without(p.Replicas, p.Removing)
-	kept := within(filter(isr, image.Live), target)
-	for _, id := range p.Adding {
-		if _, ok = memberOf(kept, id); !ok && slices.Contains(target, id) {
-			return nil, false
-		}
-	}
-	return target, enough(kept, target, minISR)
+	return target, len(within(filter(isr, image.Live), target)) == len(target)
 }
 
 // enough reports whether kept, the in-sync members that stay, are as many as an
-// acknowledgement has promised for each record. With fewer, the replicas that a
-// reassignment removes are needed: one of them may have the only other copy.
+// acknowledgement has promised for each record. With fewer, a replica that a cancelled
+// reassignment was adding is needed: it may have the only other copy.
 func enough(kept []Member, target []int32, minISR int) bool {
 	return len(kept) >= min(max(minISR, 1), len(target))
 }
@@ -187,6 +183,15 @@ func (p *Partition) lead(image *Image, isr []Member, always bool) string {
 func (p *Partition) elect(m Member) {
 	p.Leader, p.LeaderBrokerEpoch = m.Broker, m.Epoch
 	p.LeaderEpoch++
+}
+
+// fenceRemoved begins a new leader epoch if replicas were removed and the leader stays. One that
+// does not know yet that it was removed still fetches as a replica. Were it added again
+// before it knows, its fetches would bring it into the ISR with a log that it is about to delete.
+func (p *Partition) fenceRemoved(before *Partition) {
+	if p.LeaderEpoch == before.LeaderEpoch && len(without(before.Replicas, p.Replicas)) > 0 {
+		p.LeaderEpoch++
+	}
 }
 
 // followELR makes the ELR of p, whose ISR is new, from what the partition was

@@ -169,6 +169,7 @@ func (m *repairMachine) write(t *rapid.T, c Change) {
 
 func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 	elected := before.Leader != after.Leader || before.LeaderBrokerEpoch != after.LeaderBrokerEpoch
+	epoch := elected || len(without(before.Replicas, after.Replicas)) > 0
 	switch {
 	case len(after.ISR) == 0 || len(after.ISREpochs) != len(after.ISR):
 		return fmt.Errorf("the ISR is empty")
@@ -176,8 +177,8 @@ func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 		return fmt.Errorf("the ISR is not within the replicas")
 	case after.PartitionEpoch != before.PartitionEpoch+1:
 		return fmt.Errorf("the partition epoch has not grown by one")
-	case elected != (after.LeaderEpoch == before.LeaderEpoch+1) || !elected && after.LeaderEpoch != before.LeaderEpoch:
-		return fmt.Errorf("the leader epoch does not go with the leader")
+	case epoch != (after.LeaderEpoch == before.LeaderEpoch+1) || !epoch && after.LeaderEpoch != before.LeaderEpoch:
+		return fmt.Errorf("the leader epoch does not go with the leader and the replicas that are removed")
 	case len(after.Replicas) == 0 || len(without(after.Adding, after.Replicas))+len(without(after.Removing, after.Replicas)) > 0:
 		return fmt.Errorf("the replicas are not all of the reassignment's")
 	}

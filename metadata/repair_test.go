@@ -224,8 +224,8 @@ func TestRepairCompletesReassignments(t *testing.T) {
 			want: &partitionValue{Replicas: []int32{3, 2}, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
 		},
 		{
-			name: "the leader stays", brokers: up(1, 2, 3), before: ahead,
-			want: &partitionValue{Replicas: []int32{3, 2}, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
+			name: "the leader stays, and fences the replica that goes", brokers: up(1, 2, 3), before: ahead,
+			want: &partitionValue{Replicas: []int32{3, 2}, ISR: []int32{2, 3}, ISREpochs: []int64{12, 13}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
 		},
 		{
 			name: "the new replica has restarted", brokers: up(1, 2, 3), epochs: map[int32]int64{3: 20}, before: before,
@@ -242,7 +242,7 @@ func TestRepairCompletesReassignments(t *testing.T) {
 		{
 			name: "the target is smaller than the minimum", brokers: up(1, 2, 3), options: min2,
 			before: partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Removing: []int32{1}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12},
-			want:   &partitionValue{Replicas: []int32{2}, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 1},
+			want:   &partitionValue{Replicas: []int32{2}, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 1},
 		},
 	} {
 		c.run(t)

@@ -43,7 +43,7 @@ func repairs(image *Image, o repairOptions) (all repairsNeeded) {
 				next = Repair(image, p, rules)
 			}
 			if o.Rebalance {
-				next.Rebalance(image)
+				next.Rebalance(image, p)
 			}
 			all.Doubts = append(all.Doubts, next.Doubts...)
 			if next.Asks != nil {

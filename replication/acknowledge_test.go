@@ -295,6 +295,41 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	}
 }
 
+// TestDeleteRecordsWaitsForReplicasThatMayLead: a dead one that is in sync or eligible is elected when it comes back, and would give the records back.
+func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
+	dead := metadata.Member{Broker: 2, Epoch: 1}
+	for name, change := range map[string]func(b *bench, r *role){
+		"in sync":  func(_ *bench, r *role) { r.isr[1] = dead },
+		"eligible": func(_ *bench, r *role) { r.isr, r.eligible = r.isr[:1], []metadata.Member{dead} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, vfs.NewMem(), nil)
+			b.fill(t, 10)
+			image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{1: {ID: 1}}}
+			b.image = func() *metadata.Image { return image }
+			r := leads(5, 1, 2)
+			change(b, &r)
+			if err := b.lead(r); err != nil {
+				t.Fatal(err)
+			}
+			d, err := b.DeleteRecords(4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done, doneErr := d.Done(); done {
+				t.Fatalf("done before the replica has deleted: %v", doneErr)
+			}
+			r.isr, r.eligible, r.partitionEpoch = r.isr[:1], nil, r.partitionEpoch+1
+			if err = b.lead(r); err != nil {
+				t.Fatal(err)
+			}
+			if done, doneErr := d.Done(); !done || doneErr != nil {
+				t.Errorf("done %t, %v when it cannot lead any more", done, doneErr)
+			}
+		})
+	}
+}
+
 // TestFollowerJoinsWithTheLeadersLogStart: as the next leader it would give back what is deleted.
 func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/varvelog/varve/metadata"
 )
@@ -43,8 +44,8 @@ func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 }
 
 // WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for each of them, with its index and the partition's low
-// watermark, on the caller's goroutine. Replicas on brokers that are not alive are not waited for: none of them joins the in-sync set, or leads, before it
-// has the leader's log start.
+// watermark, on the caller's goroutine. Replicas on brokers that are not alive are not waited for, unless they are in sync or eligible to lead: no other
+// one joins the in-sync set, or leads, before it has the leader's log start.
 func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled func(i int, lowWatermark int64, err error)) {
 	if len(deletions) == 0 {
 		return
@@ -105,8 +106,8 @@ func (d Deleted) Done() (done bool, err error) {
 	return low >= d.offset, nil
 }
 
-// lowWatermark is the lowest log start of the replicas on live brokers, this one included. A live replica that has not fetched in this leader epoch
-// makes it -1.
+// lowWatermark is the lowest log start of the replicas on live brokers and of those that may be elected, this one included. One that has not fetched in this
+// leader epoch makes it -1.
 func (p *Partition) lowWatermark() int64 {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
@@ -117,12 +118,20 @@ func (p *Partition) lowWatermark() int64 {
 	}
 	for i := range p.followers.progress {
 		f := &p.followers.progress[i]
-		if b, live := brokers[f.Broker]; !live && brokers != nil {
+		b, live := brokers[f.Broker]
+		switch {
+		case !live && brokers != nil && !p.mayLeadLocked(f.Broker):
 			continue
-		} else if live && b.Epoch != f.Epoch {
+		case live && b.Epoch != f.Epoch:
 			return -1
 		}
 		low = min(low, f.logStart)
 	}
 	return low
+}
+
+// mayLeadLocked reports that a replica can be elected as it is, though its broker be dead now: it is in sync, proposed for that, or eligible.
+func (p *Partition) mayLeadLocked(broker int32) bool {
+	r := p.role.Load()
+	return slices.ContainsFunc(slices.Concat(r.isr, r.eligible, p.followers.wider), func(m metadata.Member) bool { return m.Broker == broker })
 }

@@ -49,6 +49,32 @@ func newJBODTest(t *testing.T) (*cluster, *vfs.Faulty) {
 	return c, fsys
 }
 
+// What was appended before the leader's disk failed, and no other replica has, is not committed when that leader is the only one left in sync: nobody may
+// ever read it from the disk.
+func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewMem())
+	b := newBench(t, fsys, nil)
+	r := leads(1, 1, 2)
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	a := b.append(t, AcksAll, "1")
+	fsys.Inject(vfs.Fault{Op: vfs.OpSync, Name: "/data", Drop: true})
+	if err := b.log.Flush(t.Context(), 1); err == nil || b.log.Offline() == nil {
+		t.Fatalf("the disk has not failed: %v", err)
+	}
+	r.isr, r.partitionEpoch = r.isr[:1], r.partitionEpoch+1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d", high)
+	}
+	if done, err := a.Done(); !done || !errors.Is(err, storage.ErrStorage) {
+		t.Errorf("done %t, %v", done, err)
+	}
+}
+
 // A partition whose directory is missing at start is not made anew in another one; the rest of the broker works, and everything is back
 // with the directory.
 func TestDirectoryIsOfflineAtStart(t *testing.T) {

@@ -216,14 +216,15 @@ func (p *Partition) configure(c *Config) {
 
 // committableLocked is the offset that the high watermark may move to: all in-sync replicas have what is below it. While a change of the in-sync set
 // is under way both sets count. With fewer in sync than min.insync.replicas, or while a replica is eligible, it does not move (KIP-966): a replica that
-// may be elected then has all that is committed, whatever the broker that keeps the eligible replicas takes for the minimum.
+// may be elected then has all that is committed, whatever the broker that keeps the eligible replicas takes for the minimum. Nor does it move when the disk
+// of the leader's log has failed: the leader does not have what is not on the disk.
 func (p *Partition) committableLocked() int64 {
 	end := p.log.EndOffset()
 	config, r := p.config.Load(), p.role.Load()
 	if config.flushesEach() {
 		end = min(p.log.FlushedOffset(), end)
 	}
-	if !r.enoughInSync(config) {
+	if !r.enoughInSync(config) || p.log.Offline() != nil {
 		return 0
 	}
 	return min(end, p.followers.committed(r.isr, p.brokerID))

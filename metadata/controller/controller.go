@@ -12,6 +12,7 @@ import (
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 )
 
 // Options are what a Controller needs.
@@ -132,16 +133,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer c.work.Wait()
 	defer c.probing(ctx)()
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
-	timer := time.NewTimer(controllerTick)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-images.Images():
-		case <-c.thoughts:
-		case <-timer.C:
-		}
+	for pause := controllerTick; c.rest(ctx, images, pause); {
 		err := c.step(ctx, c.loader.Image())
 		switch {
 		case ctx.Err() != nil:
@@ -150,12 +142,39 @@ func (c *Controller) Run(ctx context.Context) error {
 			return fmt.Errorf("run the controller: %w", err)
 		case err != nil:
 			c.logger.Warn("the controller cannot act; trying again", slog.Any("error", err))
-			timer.Reset(wait.Next())
+			pause = wait.NextFor(ctx)
 		default:
 			wait.Reset()
-			timer.Reset(c.pause(c.loader.Image()))
+			pause = c.pause(c.loader.Image())
 		}
 	}
+	return nil
+}
+
+// rest waits until there is a reason to plan, and reports whether ctx has not ended.
+func (c *Controller) rest(ctx context.Context, images *metadata.Subscription, pause time.Duration) bool {
+	if r := stepped.By(ctx); r != nil {
+		r.Wait(ctx, pause, func() bool { return len(images.Images())+len(c.thoughts) > 0 })
+		select {
+		case <-images.Images():
+		default:
+		}
+		select {
+		case <-c.thoughts:
+		default:
+		}
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-images.Images():
+	case <-c.thoughts:
+	case <-timer.C:
+	}
+	return true
 }
 
 // pause is for how long nothing can become due by itself.

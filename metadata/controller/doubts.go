@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/stepped"
 )
 
 // doubts are those of one controller, from its election on.
@@ -86,7 +87,7 @@ func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members
 			continue
 		}
 		broker := image.Brokers[m.Broker]
-		c.work.Go(func() {
+		stepped.Go(ctx, &c.work, func(ctx context.Context) {
 			c.doubts.settle(m, epoch, c.examine(ctx, broker))
 			c.think()
 		})

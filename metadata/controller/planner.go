@@ -131,7 +131,7 @@ func (w *pass) look(t *metadata.Topic, number int32) {
 			TopicPartition: metadata.TopicPartition{Topic: t.Name, Partition: number}, Replicas: next.Asks,
 		})
 	}
-	if w.balanced < maxBalance && w.imbalanced[next.PreferredLeader()] && next.Rebalance(w.image) {
+	if w.balanced < maxBalance && w.imbalanced[next.PreferredLeader()] && next.Rebalance(w.image, p) {
 		w.balanced++
 	}
 	c, needed := next.Change(t, number, p)

@@ -56,7 +56,7 @@ func imbalance(image *metadata.Image, topics []*metadata.Topic, o PlanOptions) m
 		}
 	}
 	brokers := map[int32]bool{}
-	for id, n := range counts {
+	for id, n := range counts { // in any order
 		if _, live := image.Brokers[id]; live && n.lack*100 > o.ImbalancePercent*n.prefer {
 			brokers[id] = true
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/stepped"
 )
 
 const (
@@ -120,20 +121,35 @@ func (c *Controller) probing(ctx context.Context) (wait func()) {
 	var wg sync.WaitGroup
 	if c.suspects.probe != nil {
 		for range probers {
-			wg.Go(func() {
+			stepped.Go(ctx, &wg, func(ctx context.Context) {
 				for {
-					select {
-					case <-ctx.Done():
+					suspect, ok := c.suspects.next(ctx)
+					if !ok {
 						return
-					case suspect := <-c.suspects.queue:
-						c.judge(ctx, suspect)
-						c.suspects.release(suspect, c.now())
 					}
+					c.judge(ctx, suspect)
+					c.suspects.release(suspect, c.now())
 				}
 			})
 		}
 	}
 	return wg.Wait
+}
+
+// next waits for a suspect. ok is false when ctx has ended.
+func (s *suspects) next(ctx context.Context) (suspect metadata.Member, ok bool) {
+	if r := stepped.By(ctx); r != nil {
+		r.Wait(ctx, -1, func() bool { return len(s.queue) > 0 })
+		if ctx.Err() != nil {
+			return metadata.Member{}, false
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return metadata.Member{}, false
+	case suspect = <-s.queue:
+		return suspect, true
+	}
 }
 
 // judge probes a suspect and ends its registration if it is dead.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/stepped"
 )
 
 // askPause is how long the controller waits before it asks again for the ends of
@@ -63,7 +64,7 @@ func (c *Controller) recover(ctx context.Context, image *metadata.Image, asks []
 	if !c.recovery.begin(len(asks) > 0, c.now()) {
 		return
 	}
-	c.work.Go(func() {
+	stepped.Go(ctx, &c.work, func(ctx context.Context) {
 		answers := c.logEnds.All(ctx, image, asks)
 		c.recovery.end(answers, c.now().Add(askPause))
 		c.think()
