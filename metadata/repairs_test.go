@@ -33,7 +33,7 @@ func repairs(image *Image, o repairOptions) (all repairsNeeded) {
 			rules.Unclean = o.UncleanElection(image, t.Name)
 		}
 		for n := range t.Partitions {
-			p, tp := &t.Partitions[n], TopicPartition{t.Name, int32(n)}
+			p, tp := t.Partitions[n], TopicPartition{t.Name, int32(n)}
 			if p.Revision == 0 {
 				continue
 			}
