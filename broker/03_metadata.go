@@ -46,7 +46,7 @@ func (b *Broker) metadata(ctx context.Context, r *Request, req *kmsg.MetadataReq
 		t.AuthorizedOperations = operations(req.IncludeTopicAuthorizedOperations, topicOperations)
 		t.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(topic.Partitions))
 		for i := range topic.Partitions {
-			t.Partitions[i] = metadataPartition(image, r.Listener, req.Version, int32(i), &topic.Partitions[i])
+			t.Partitions[i] = metadataPartition(image, r.Listener, req.Version, int32(i), topic.Partitions[i])
 		}
 		resp.Topics = append(resp.Topics, t)
 	}

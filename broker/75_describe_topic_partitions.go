@@ -48,7 +48,7 @@ func (b *Broker) describeTopicPartitions(_ context.Context, _ *Request, req *kms
 		t.Topic, t.TopicID, t.IsInternal, t.AuthorizedOperations = &topic.Name, topic.ID, isInternal(name), topicOperations
 		last := min(len(topic.Partitions), first+room)
 		for i := first; i < last; i++ {
-			t.Partitions = append(t.Partitions, describePartition(image, int32(i), &topic.Partitions[i]))
+			t.Partitions = append(t.Partitions, describePartition(image, int32(i), topic.Partitions[i]))
 		}
 		resp.Topics = append(resp.Topics, t)
 		room -= len(t.Partitions)

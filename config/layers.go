@@ -36,6 +36,15 @@ func (l Layers) Topic(overrides map[string]string) Values {
 	return v
 }
 
+// TopicOnly is Topic of a single configuration: the others are not in it.
+func (l Layers) TopicOnly(name string, overrides map[string]string) Values {
+	v := Values{byName: make(map[string]any, 1)}
+	if k, ok := topicTable.byName[name]; ok {
+		v.byName[name], _ = k.parse(l.topicValue(k, overrides)) // valid, as in Topic
+	}
+	return v
+}
+
 // Broker returns the effective configurations of the broker. A null one with
 // coarser units has the value that those give.
 func (l Layers) Broker() Values {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -400,3 +401,16 @@ func TestClusterDecidesMinInSyncReplicas(t *testing.T) {
 }
 
 func static(s map[string]string) error { return Layers{Static: s}.ValidateStatic() }
+
+// TestTopicOnlyIsOneOfTopic: each configuration by itself is what it is among all.
+func TestTopicOnlyIsOneOfTopic(t *testing.T) {
+	l := Layers{Static: map[string]string{"min.insync.replicas": "2"}, DynamicDefault: map[string]string{"log.retention.ms": "5"}}
+	for _, overrides := range []map[string]string{nil, {"min.insync.replicas": "3"}, {"cleanup.policy": "compact"}, {"retention.ms": "bad"}} {
+		all := l.Topic(overrides)
+		for name, want := range all.byName {
+			if got := l.TopicOnly(name, overrides); len(got.byName) != 1 || !reflect.DeepEqual(got.byName[name], want) {
+				t.Errorf("%s under %v: %v, want %v", name, overrides, got.byName, want)
+			}
+		}
+	}
+}

@@ -37,7 +37,10 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		var conflict func(*Image) bool
 		newest, open, conflict = a.alterOnce(ctx, image, tps, open, alter, errs)
 		var err error
-		if image, err = a.loader.Wait(ctx, func(m *Image) bool { return m.Revision >= newest && conflict(m) }); err != nil {
+		if image, err = a.loader.WaitRevision(ctx, newest); err == nil {
+			image, err = a.loader.Wait(ctx, conflict)
+		}
+		if err != nil {
 			for i := range errs {
 				if errs[i] == nil || errors.Is(errs[i], kv.ErrConflict) {
 					errs[i] = err

@@ -72,7 +72,8 @@ func (a *Admin) ListReassignments(tps []TopicPartition) []PartitionReassignment 
 func (m *Image) allPartitions() []TopicPartition {
 	var all []TopicPartition
 	for _, name := range m.TopicNames() {
-		for i := range m.byName[name].Partitions {
+		t, _ := m.byName.get(name)
+		for i := range t.Partitions {
 			all = append(all, TopicPartition{Topic: name, Partition: int32(i)})
 		}
 	}

@@ -139,7 +139,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 	s.txn = func(n int) error {
 		if n == last {
 			image := c.wait(t, func(m *Image) bool {
-				for _, pending := range m.byID {
+				for _, pending := range m.byID.all() {
 					return pending.present == 300
 				}
 				return false
@@ -181,7 +181,7 @@ func TestDeleteTopics(t *testing.T) {
 		t.Errorf("results %+v", results)
 	}
 	image := c.loader.Image()
-	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || len(image.byID) != 1 {
+	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || image.byID.len() != 1 {
 		t.Errorf("left: %v", names)
 	}
 	if keys := c.keys(t, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key

@@ -45,6 +45,12 @@ func newClusterOf(t *testing.T, store kv.Store, features map[string]FeatureRange
 	return c
 }
 
+// topic is a topic as it is now, nil if there is none.
+func (c *cluster) topic(name string) *Topic {
+	t, _ := c.loader.Image().TopicByName(name)
+	return t
+}
+
 // background runs a part until the test, or the returned function, ends it.
 func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()

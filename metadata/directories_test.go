@@ -46,7 +46,7 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 		t.Error("broker 2 has said where its log is, or broker 1 has not")
 	}
 	c.fail(t, one)
-	if leader, led := c.loader.Image().Leader(&topic.Partitions[0]); led {
+	if leader, led := c.loader.Image().Leader(topic.Partitions[0]); led {
 		t.Errorf("broker %d leads a log that is offline", leader.ID)
 	}
 }

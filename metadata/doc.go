@@ -10,7 +10,8 @@
 //
 // # Parts
 //
-//	Image         the cluster as of one revision; Loader keeps the newest
+//	Image         the cluster as of one revision; Loader keeps the newest. It shares with
+//	              the one before what did not change: see Image.TopicsSince
 //	Registration  this broker's key under its lease; the controller's key hangs on it
 //	Repair        what a partition has to become, and who may lead it: pure
 //	Admin         what users and partition leaders change; every broker has one
@@ -59,6 +60,10 @@
 //     transactions its partitions take (Admin.create, Admin.addPartitions).
 //   - Of a creation that goes on and a cleanup that takes it for dead, exactly one succeeds:
 //     both compare the creation's marker, and nothing is cleaned up that has none.
+//   - A state that did not change is the same pointer in the next image; nothing that an
+//     image shows is ever written to.
+//   - Images that differ in what they show differ in their ContentRevision. One that
+//     moves the Revision alone wakes those alone that wait for a revision.
 //   - From a value that cannot be read until its key is read or deleted, images are
 //     Incomplete. The key stays as it was, also across a list (recall). Nothing is deleted because such an image lacks it, nor because a list
 //     lacks what was there before (Vanished).

@@ -19,8 +19,12 @@ const NoBroker int32 = -1
 // through it. The Loader makes the next one.
 type Image struct {
 	// Revision is the newest revision whose changes are all in the image.
-	Revision  int64
-	ClusterID string
+	Revision int64
+	// ContentRevision is the newest revision that changed something of what an image
+	// has: two images that have it in common differ in Revision at most. Tier pointers,
+	// of which there is one a segment, move Revision alone.
+	ContentRevision int64
+	ClusterID       string
 	// ControllerID is the broker that is the controller now, or NoBroker;
 	// ControllerEpoch is the revision at which it was elected.
 	ControllerID    int32
@@ -38,10 +42,13 @@ type Image struct {
 	// ControllerBrokerEpoch is the epoch of the controller's registration.
 	ControllerBrokerEpoch int64
 
-	byName        map[string]*Topic
-	byID          map[TopicID]*Topic // pending topics as well: those have no name
-	topicConfigs  map[string]map[string]string
+	byName        table[string, *Topic]
+	byID          table[TopicID, *Topic] // pending topics as well: those have no name
+	topicConfigs  table[string, map[string]string]
 	brokerConfigs map[string]map[string]string // by broker id or defaultBroker
+
+	// The newest revisions that changed Brokers, and brokerConfigs.
+	brokersAt, brokerConfigsAt int64
 
 	unfinished map[TopicID]unfinished // markers of changes under way
 
@@ -109,17 +116,18 @@ func (b Broker) Listener(name string) (Listener, bool) {
 type Topic struct {
 	Name string
 	ID   TopicID
-	// Partitions are indexed by partition number.
-	Partitions []Partition
+	// Partitions are indexed by partition number: read only. One that has not changed
+	// is the same pointer in the next image.
+	Partitions []*Partition
 	// Epoch is the revision that created the topic's name, Revision the one that
 	// last changed its number of partitions.
 	Epoch, Revision int64
 
 	createdMs int64
-	count     int32       // the number of partitions that the topic's key names
-	all       []Partition // Partitions and, beyond, keys that no topic key counts yet
-	present   int         // how many of all have a key
-	kept                  // of the topic's key
+	count     int32        // the number of partitions that the topic's key names
+	all       []*Partition // Partitions and, beyond, keys that no topic key counts yet
+	present   int          // how many of all have a key
+	kept                   // of the topic's key
 }
 
 // Partition is the state of one partition.
@@ -168,9 +176,9 @@ func newImage() *Image {
 		ControllerID:  NoBroker,
 		Brokers:       map[int32]Broker{},
 		Known:         map[int32]Broker{},
-		byName:        map[string]*Topic{},
-		byID:          map[TopicID]*Topic{},
-		topicConfigs:  map[string]map[string]string{},
+		byName:        newTable[string, *Topic](hashName),
+		byID:          newTable[TopicID, *Topic](hashID),
+		topicConfigs:  newTable[string, map[string]string](hashName),
 		brokerConfigs: map[string]map[string]string{},
 		unfinished:    map[TopicID]unfinished{},
 		unread:        map[string]unreadableKey{},
@@ -179,13 +187,12 @@ func newImage() *Image {
 
 // TopicByName finds a topic.
 func (m *Image) TopicByName(name string) (*Topic, bool) {
-	t, ok := m.byName[name]
-	return t, ok
+	return m.byName.get(name)
 }
 
 // TopicByID finds a topic.
 func (m *Image) TopicByID(id TopicID) (*Topic, bool) {
-	t, ok := m.byID[id]
+	t, ok := m.byID.get(id)
 	if !ok || t.pending() {
 		return nil, false
 	}
@@ -193,17 +200,32 @@ func (m *Image) TopicByID(id TopicID) (*Topic, bool) {
 }
 
 // Topics yields all topics in no particular order.
-func (m *Image) Topics() iter.Seq[*Topic] { return maps.Values(m.byName) }
+func (m *Image) Topics() iter.Seq[*Topic] {
+	return func(yield func(*Topic) bool) {
+		for _, t := range m.byName.all() {
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
 
 // TopicCount is the number of topics.
-func (m *Image) TopicCount() int { return len(m.byName) }
+func (m *Image) TopicCount() int { return m.byName.len() }
 
 // TopicNames are the names of all topics in ascending order.
-func (m *Image) TopicNames() []string { return slices.Sorted(maps.Keys(m.byName)) }
+func (m *Image) TopicNames() []string {
+	names := make([]string, 0, m.byName.len())
+	for name := range m.byName.all() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
 
 // Partition finds a partition. It is part of the image: read only.
 func (m *Image) Partition(tp TopicPartition) (*Partition, bool) {
-	t, ok := m.byName[tp.Topic]
+	t, ok := m.byName.get(tp.Topic)
 	if !ok {
 		return nil, false
 	}
@@ -215,7 +237,7 @@ func (t *Topic) Partition(number int32) (*Partition, bool) {
 	if number < 0 || int(number) >= len(t.Partitions) {
 		return nil, false
 	}
-	return &t.Partitions[number], true
+	return t.Partitions[number], true
 }
 
 // Leader returns the partition's leader if it is alive, is the incarnation that
@@ -238,7 +260,10 @@ func (m *Image) BrokerIDs() []int32 { return slices.Sorted(maps.Keys(m.Brokers))
 
 // TopicConfigs are the settings of a topic that differ from the default: read
 // only, and nil if there are none.
-func (m *Image) TopicConfigs(name string) map[string]string { return m.topicConfigs[name] }
+func (m *Image) TopicConfigs(name string) map[string]string {
+	configs, _ := m.topicConfigs.get(name)
+	return configs
+}
 
 // BrokerConfigs are the dynamic settings of one broker: read only.
 func (m *Image) BrokerConfigs(id int32) map[string]string {

@@ -20,7 +20,7 @@ const maxPartitions = 100_000
 func (m *Image) apply(batch kv.Batch) (*Image, error) {
 	next := *m
 	next.Revision = max(m.Revision, batch.Revision)
-	b := imageBuilder{image: &next, topics: map[TopicID]*Topic{}}
+	b := imageBuilder{image: &next, owner: new(owner), topics: map[TopicID]*Topic{}}
 	var errs []error
 	for _, e := range batch.Events {
 		err := b.apply(e)
@@ -30,34 +30,41 @@ func (m *Image) apply(batch kv.Batch) (*Image, error) {
 		}
 	}
 	b.finish()
+	if b.touched {
+		next.ContentRevision = next.Revision
+	}
 	return &next, errors.Join(errs...)
 }
 
 // imageBuilder holds what of the image has been copied so far and may
 // therefore be written to.
 type imageBuilder struct {
-	image                       *Image
-	names, ids                  bool
-	brokers, known              bool
-	topicConfigs, brokerConfigs bool
-	unread, unfinished          bool
-	topics                      map[TopicID]*Topic // copied: their own struct and slice
+	image              *Image
+	touched            bool   // something of the image is written
+	owner              *owner // of what is made of the tables
+	brokers, known     bool
+	brokerConfigs      bool
+	unread, unfinished bool
+	topics             map[TopicID]*Topic // copied: their own struct and slice
 }
 
 func (b *imageBuilder) apply(e kv.Event) error {
+	before := b.touched
+	b.touched = true
 	switch {
 	case strings.HasPrefix(e.Key, partitionsPrefix):
 		return b.partition(e, e.Key[len(partitionsPrefix):])
 	case strings.HasPrefix(e.Key, topicsPrefix):
 		return b.topic(e, e.Key[len(topicsPrefix):])
 	case strings.HasPrefix(e.Key, brokersPrefix):
+		b.image.brokersAt = b.image.Revision
 		return applyBroker(e, e.Key[len(brokersPrefix):], &b.image.Brokers, &b.brokers, decodeBroker)
 	case strings.HasPrefix(e.Key, knownPrefix):
 		return applyBroker(e, e.Key[len(knownPrefix):], &b.image.Known, &b.known, decodeKnown)
 	case strings.HasPrefix(e.Key, topicConfigsPrefix):
-		return applyConfigs(e, e.Key[len(topicConfigsPrefix):], &b.image.topicConfigs, &b.topicConfigs)
+		return b.topicConfig(e, e.Key[len(topicConfigsPrefix):])
 	case strings.HasPrefix(e.Key, brokerConfigsPrefix):
-		return applyConfigs(e, e.Key[len(brokerConfigsPrefix):], &b.image.brokerConfigs, &b.brokerConfigs)
+		return b.brokerConfig(e, e.Key[len(brokerConfigsPrefix):])
 	case strings.HasPrefix(e.Key, unfinishedPrefix):
 		return b.marker(e, e.Key[len(unfinishedPrefix):])
 	case e.Key == controllerKey:
@@ -67,6 +74,7 @@ func (b *imageBuilder) apply(e kv.Event) error {
 	case e.Key == featuresKey:
 		return b.features(e)
 	default: // not part of the image: tier/…, producer-ids, or of a later version
+		b.touched = before
 		return nil
 	}
 }
@@ -83,26 +91,25 @@ func (b *imageBuilder) topic(e kv.Event, name string) error {
 	if v.Partitions < 0 || v.Partitions > maxPartitions {
 		return fmt.Errorf("decode %s at revision %d: it names %d partitions", e.Key, e.ModRevision, v.Partitions)
 	}
-	if old, ok := b.image.byName[name]; ok && old.ID != v.ID {
+	if old, ok := b.image.byName.get(name); ok && old.ID != v.ID {
 		b.detach(name)
 	}
 	t := b.writable(v.ID)
 	t.Name, t.count, t.createdMs, t.kept = name, v.Partitions, v.CreatedMs, v.kept
 	t.Epoch, t.Revision = e.CreateRevision, e.ModRevision
-	own(&b.image.byName, &b.names)
-	b.image.byName[name] = t
+	b.image.byName.set(b.owner, name, t)
 	return nil
 }
 
 // detach takes the name off a topic; its partition keys, as long as there are
 // any, make it a pending one.
 func (b *imageBuilder) detach(name string) {
-	old, ok := b.image.byName[name]
+	old, ok := b.image.byName.get(name)
 	if !ok {
 		return
 	}
-	t := b.writable(old.ID) // which owns byName, as the topic has a name
-	delete(b.image.byName, name)
+	t := b.writable(old.ID)
+	b.image.byName.remove(b.owner, name)
 	t.Name, t.count, t.createdMs, t.Epoch, t.Revision, t.kept = "", 0, 0, 0, 0, kept{}
 }
 
@@ -111,12 +118,13 @@ func (b *imageBuilder) partition(e kv.Event, rest string) error {
 	if !ok || number >= maxPartitions {
 		return fmt.Errorf("read key %q at revision %d: it names no partition", e.Key, e.ModRevision)
 	}
-	p := Partition{Leader: NoBroker}
+	p := noPartition
 	if !e.Deleted {
-		var err error
-		if p, err = decodePartition(e.Pair); err != nil {
+		read, err := decodePartition(e.Pair)
+		if err != nil {
 			return err
 		}
+		p = &read
 	}
 	t := b.writable(id)
 	t.grow(int(number) + 1)
@@ -174,20 +182,43 @@ func (b *imageBuilder) clusterID(e kv.Event) error {
 	return nil
 }
 
-func applyConfigs(e kv.Event, name string, all *map[string]map[string]string, owned *bool) error {
-	var v configsValue
-	if !e.Deleted {
-		var err error
-		if v, err = decode[configsValue](e.Pair); err != nil {
-			return err
-		}
+// configsOf are the settings that an event leaves, nil if none.
+func configsOf(e kv.Event) (map[string]string, error) {
+	if e.Deleted {
+		return nil, nil
 	}
-	own(all, owned)
-	if len(v.Configs) == 0 {
-		delete(*all, name)
-		return nil
+	v, err := decode[configsValue](e.Pair)
+	if err != nil || len(v.Configs) == 0 {
+		return nil, err
 	}
-	(*all)[name] = v.Configs
+	return v.Configs, nil
+}
+
+func (b *imageBuilder) topicConfig(e kv.Event, name string) error {
+	configs, err := configsOf(e)
+	switch {
+	case err != nil:
+		return err
+	case configs == nil:
+		b.image.topicConfigs.remove(b.owner, name)
+	default:
+		b.image.topicConfigs.set(b.owner, name, configs)
+	}
+	return nil
+}
+
+func (b *imageBuilder) brokerConfig(e kv.Event, name string) error {
+	configs, err := configsOf(e)
+	if err != nil {
+		return err
+	}
+	own(&b.image.brokerConfigs, &b.brokerConfigs)
+	b.image.brokerConfigsAt = b.image.Revision
+	if configs == nil {
+		delete(b.image.brokerConfigs, name)
+	} else {
+		b.image.brokerConfigs[name] = configs
+	}
 	return nil
 }
 
@@ -197,16 +228,14 @@ func (b *imageBuilder) writable(id TopicID) *Topic {
 		return t
 	}
 	t := &Topic{ID: id}
-	if old, ok := b.image.byID[id]; ok {
+	if old, ok := b.image.byID.get(id); ok {
 		*t = *old
 		t.all = slices.Clone(old.all)
 	}
 	b.topics[id] = t
-	own(&b.image.byID, &b.ids)
-	b.image.byID[id] = t
+	b.image.byID.set(b.owner, id, t)
 	if !t.pending() {
-		own(&b.image.byName, &b.names)
-		b.image.byName[t.Name] = t
+		b.image.byName.set(b.owner, t.Name, t)
 	}
 	return t
 }
@@ -216,7 +245,7 @@ func (b *imageBuilder) writable(id TopicID) *Topic {
 func (b *imageBuilder) finish() {
 	for id, t := range b.topics {
 		if t.pending() && t.present == 0 {
-			delete(b.image.byID, id)
+			b.image.byID.remove(b.owner, id)
 			continue
 		}
 		t.grow(int(t.count))
@@ -224,10 +253,13 @@ func (b *imageBuilder) finish() {
 	}
 }
 
+// noPartition stands where a key is missing.
+var noPartition = &Partition{Leader: NoBroker}
+
 // grow makes room for n partitions; new ones are missing until their key comes.
 func (t *Topic) grow(n int) {
 	for len(t.all) < n {
-		t.all = append(t.all, Partition{Leader: NoBroker})
+		t.all = append(t.all, noPartition)
 	}
 }
 

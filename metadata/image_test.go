@@ -67,14 +67,14 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 		put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1}, 6),
 		put(topicConfigsPrefix+"a", configsValue{Configs: map[string]string{"x": "y"}}, 6),
 		del(topicKey("a"), 7), del(topicConfigsPrefix+"a", 7))
-	if _, ok := image.TopicByID(id); ok || len(image.byName) != 0 || image.TopicConfigs("a") != nil {
+	if _, ok := image.TopicByID(id); ok || image.byName.len() != 0 || image.TopicConfigs("a") != nil {
 		t.Error("the topic is visible after its deletion")
 	}
-	if len(image.byID) != 1 {
+	if image.byID.len() != 1 {
 		t.Error("the partition key that is left is forgotten")
 	}
 	image, err := image.apply(kv.Batch{Revision: 8, Events: []kv.Event{del(partitionKey(id, 0), 8)}})
-	if err != nil || len(image.byID) != 0 {
+	if err != nil || image.byID.len() != 0 {
 		t.Errorf("left over: %v, %v", image.byID, err)
 	}
 }
@@ -107,7 +107,7 @@ func TestUnreadableValuesLeaveTheRestIntact(t *testing.T) {
 	if err == nil || strings.Count(err.Error(), "\n") != 11 {
 		t.Errorf("errors: %v", err)
 	}
-	if len(after.Brokers) != 2 || after.Brokers[1].Rack != "r" || after.Revision != 6 || after.TopicCount() != 0 || len(after.byID) != 0 {
+	if len(after.Brokers) != 2 || after.Brokers[1].Rack != "r" || after.Revision != 6 || after.TopicCount() != 0 || after.byID.len() != 0 {
 		t.Errorf("image %+v", after)
 	}
 }
@@ -152,20 +152,20 @@ func describe(m *Image) string {
 	for _, id := range m.BrokerIDs() {
 		fmt.Fprintf(&b, "%+v\n", m.Brokers[id])
 	}
-	topics := slices.SortedFunc(maps.Values(m.byID), func(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	topics := slices.SortedFunc(maps.Values(maps.Collect(m.byID.all())), func(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) })
 	for _, t := range topics {
 		fmt.Fprintf(&b, "%s %s %d %d", t.Name, t.ID, t.Epoch, t.Revision)
 		for n, p := range t.all {
 			if p.Revision != 0 || n < len(t.Partitions) {
-				fmt.Fprintf(&b, " %d:%+v", n, p)
+				fmt.Fprintf(&b, " %d:%+v", n, *p)
 			}
 		}
 		fmt.Fprintf(&b, " of which %d\n", len(t.Partitions))
-		if named := m.byName[t.Name]; t.Name != "" && named != t {
+		if named, _ := m.byName.get(t.Name); t.Name != "" && named != t {
 			fmt.Fprintln(&b, "name and id disagree")
 		}
 	}
-	fmt.Fprintln(&b, m.TopicNames(), m.topicConfigs, m.brokerConfigs, m.unfinished)
+	fmt.Fprintln(&b, m.TopicNames(), maps.Collect(m.topicConfigs.all()), m.brokerConfigs, m.unfinished)
 	return b.String()
 }
 

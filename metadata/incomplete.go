@@ -58,7 +58,7 @@ func (m *Image) noteMissing(before *Image) {
 	for id := range before.vanished {
 		missing[id] = true
 	}
-	for _, t := range before.byName {
+	for t := range before.Topics() {
 		missing[t.ID] = true
 	}
 	maps.DeleteFunc(missing, func(id TopicID, _ bool) bool {

@@ -36,7 +36,8 @@ type Loader struct {
 
 	mu struct {
 		sync.Mutex
-		changed     chan struct{} // closed and replaced by publish
+		changed     chan struct{} // closed and replaced when an image shows something new
+		moved       chan struct{} // closed and replaced with every newer revision
 		subscribers map[*Subscription]struct{}
 	}
 }
@@ -55,7 +56,7 @@ func NewLoader(o LoaderOptions) *Loader {
 	}
 	l := &Loader{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
 	l.image.Store(newImage())
-	l.mu.changed = make(chan struct{})
+	l.mu.changed, l.mu.moved = make(chan struct{}), make(chan struct{})
 	l.mu.subscribers = map[*Subscription]struct{}{}
 	return l
 }
@@ -131,20 +132,41 @@ func (l *Loader) list(ctx context.Context) error {
 func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 	image := l.Image()
 	began := time.Now()
-	for batch, err := range l.store.Watch(ctx, "", image.Revision+1) {
+	for batch, err := range gathered(ctx, l.store, image.Revision+1) {
 		if err != nil {
 			if time.Since(began) > retryMax {
 				wait.Reset() // it has worked
 			}
 			return err
 		}
-		image = l.apply(image, batch)
-		if err = holds(l.features, image.Features.Levels); err != nil {
+		next := l.apply(image, batch)
+		if err = holds(l.features, next.Features.Levels); err != nil {
 			return err
 		}
-		l.publish(image)
+		l.advance(image, next)
+		image = next
 	}
 	return ctx.Err()
+}
+
+// advance shows an image that follows from the one before. If nothing but the
+// revision has changed, it wakes those alone that wait for a revision.
+func (l *Loader) advance(image, next *Image) {
+	if next.ContentRevision != image.ContentRevision {
+		l.publish(next)
+		return
+	}
+	l.metrics.revision.Set(float64(next.Revision))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moveLocked(next)
+}
+
+// moveLocked has an image be the newest.
+func (l *Loader) moveLocked(image *Image) {
+	l.image.Store(image)
+	close(l.mu.moved)
+	l.mu.moved = make(chan struct{})
 }
 
 // older names something of which an image that was listed has an older state than
@@ -159,8 +181,8 @@ func (m *Image) older(known *Image) string {
 			return fmt.Sprintf("broker %d", id)
 		}
 	}
-	for id, t := range known.byID {
-		now, ok := m.byID[id]
+	for id, t := range known.byID.all() {
+		now, ok := m.byID.get(id)
 		for i := range t.all {
 			if ok && i < len(now.all) && now.all[i].Revision != 0 && now.all[i].Revision < t.all[i].Revision {
 				return fmt.Sprintf("partition %d of topic %s", i, id)
@@ -185,7 +207,7 @@ func (l *Loader) publish(image *Image) {
 	l.metrics.unreadable.Set(float64(len(image.unread)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.image.Store(image)
+	l.moveLocked(image)
 	close(l.mu.changed)
 	l.mu.changed = make(chan struct{})
 	for s := range l.mu.subscribers {
@@ -197,14 +219,20 @@ func (l *Loader) publish(image *Image) {
 func (l *Loader) Image() *Image { return l.image.Load() }
 
 // Wait returns the first image, from the current one on, for which ok holds. A
-// slow caller may be shown only the newer of two images.
+// slow caller may be shown only the newer of two images. ok must not depend on the
+// image's Revision: see WaitRevision.
 func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
+	return l.wait(ctx, &l.mu.changed, ok)
+}
+
+// wait asks ok again whenever one of the channels is closed.
+func (l *Loader) wait(ctx context.Context, news *chan struct{}, ok func(*Image) bool) (*Image, error) {
 	if r := stepped.By(ctx); r != nil {
 		r.Wait(ctx, -1, func() bool { return ok(l.Image()) })
 	}
 	for {
 		l.mu.Lock()
-		image, changed := l.image.Load(), l.mu.changed
+		image, changed := l.image.Load(), *news
 		l.mu.Unlock()
 		if ok(image) {
 			return image, nil
@@ -220,7 +248,7 @@ func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error)
 // WaitRevision returns the first image that has all changes up to a revision,
 // which one of this cluster's keys must have.
 func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
-	return l.Wait(ctx, func(m *Image) bool { return m.Revision >= revision })
+	return l.wait(ctx, &l.mu.moved, func(m *Image) bool { return m.Revision >= revision })
 }
 
 // Subscription delivers images to one reader.
@@ -240,7 +268,8 @@ func (l *Loader) Subscribe() *Subscription {
 }
 
 // Images is the channel of newest images: one that nobody took is replaced by
-// the next one, so that a slow reader skips images and never holds anyone up.
+// the next one, so that a slow reader skips images and never holds anyone up. One
+// that differs from the one before in the Revision alone is not delivered.
 // The channel is never closed.
 func (s *Subscription) Images() <-chan *Image { return s.images }
 

@@ -296,3 +296,74 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 		t.Errorf("a condition that holds already: %v", err)
 	}
 }
+
+// TestTierPointersWakeNobody: what is not part of the image moves its revision, and nothing follows.
+func TestTierPointersWakeNobody(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	before := c.loader.Image()
+	s := c.loader.Subscribe()
+	defer s.Close()
+	<-s.Images()
+	asked := 0
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := c.loader.Wait(ctx, func(*Image) bool { asked++; return false })
+		ended <- err
+	}()
+	for range 3 {
+		revision, err := c.store.Txn(t.Context(), nil, kv.Put(TierKey(TopicID{1}, 0), []byte("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if image, err := c.loader.WaitRevision(t.Context(), revision); err != nil || image.ContentRevision != before.ContentRevision {
+			t.Fatalf("content of revision %d, before %d: %v", image.ContentRevision, before.ContentRevision, err)
+		}
+	}
+	select {
+	case image := <-s.Images():
+		t.Errorf("woken with revision %d", image.Revision)
+	default:
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || asked > 1 {
+		t.Errorf("asked %d times, %v", asked, err)
+	}
+	revision, err := c.store.Txn(t.Context(), nil, kv.Put(TierKey(TopicID{1}, 0), nil), kv.Put(topicConfigsPrefix+"a", encode(configsValue{V: 1})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image := <-s.Images(); image.Revision != revision || image.ContentRevision != revision {
+		t.Errorf("revision %d, content of %d, want %d", image.Revision, image.ContentRevision, revision)
+	}
+}
+
+// TestArrivalsAreGathered: batches that wait are applied as one, and what came before an error is.
+func TestArrivalsAreGathered(t *testing.T) {
+	batch := func(revision int64) kv.Batch {
+		return kv.Batch{Revision: revision, Events: append(make([]kv.Event, 0, 10), del(brokerKey(int32(revision)), revision))}
+	}
+	first, broken := batch(1), errors.New("broken")
+	arrivals := make(chan arrival, 10)
+	for revision := int64(2); revision <= 4; revision++ {
+		arrivals <- arrival{batch: batch(revision)}
+	}
+	arrivals <- arrival{err: broken}
+	arrivals <- arrival{batch: batch(5)}
+	got, err := gather(arrival{batch: first}, arrivals)
+	if !errors.Is(err, broken) || got.Revision != 4 || len(got.Events) != 4 || len(arrivals) != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for i, e := range got.Events {
+		if e.Key != brokerKey(int32(i+1)) {
+			t.Errorf("event %d: %s", i, e.Key)
+		}
+	}
+	if beyond := first.Events[:2][1]; beyond.Key != "" {
+		t.Errorf("written into the store's batch: %+v", beyond)
+	}
+	if got, err = gather(arrival{err: broken}, arrivals); !errors.Is(err, broken) || len(got.Events) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -155,9 +155,8 @@ func (b Broker) onlyDirectory() DirectoryID {
 // Placed reports that the state of every partition which a broker leads names the
 // directory of its log there.
 func (m *Image) Placed(broker int32) bool {
-	for _, t := range m.byName {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
+	for t := range m.Topics() {
+		for _, p := range t.Partitions {
 			leader, led := m.Leader(p)
 			if one, in := memberOf(p.Members(), broker); led && in && leader.ID == broker && one.Directory.IsZero() {
 				return false
@@ -178,9 +177,8 @@ func (m *Image) Drained(broker int32) bool {
 	if !b.Stopping {
 		return false
 	}
-	for _, t := range m.byName {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
+	for t := range m.Topics() {
+		for _, p := range t.Partitions {
 			if slices.Contains(p.ISR, broker) && slices.ContainsFunc(p.Members(), m.ready) {
 				return false
 			}

@@ -33,7 +33,7 @@ func (m *Image) lookUp(key string) (kv.Pair, bool) {
 	pair := kv.Pair{Key: key}
 	switch prefix {
 	case topicsPrefix:
-		t, ok := m.byName[rest]
+		t, ok := m.byName.get(rest)
 		if !ok {
 			return pair, false
 		}
@@ -51,12 +51,12 @@ func (m *Image) lookUp(key string) (kv.Pair, bool) {
 		}
 		pair.Value = encode(knownValue{V: valueVersion, Rack: b.Rack, Listeners: b.Listeners})
 	case topicConfigsPrefix, brokerConfigsPrefix:
-		all := m.topicConfigs
+		configs := m.TopicConfigs(rest)
 		if prefix == brokerConfigsPrefix {
-			all = m.brokerConfigs
+			configs = m.brokerConfigs[rest]
 		}
-		pair.Value = encode(configsValue{V: valueVersion, Configs: all[rest]})
-		return pair, all[rest] != nil
+		pair.Value = encode(configsValue{V: valueVersion, Configs: configs})
+		return pair, configs != nil
 	case "":
 		return m.lookUpSingle(key)
 	default:
@@ -92,8 +92,8 @@ func (m *Image) lookUpPartition(key string) (kv.Pair, bool) {
 		return kv.Pair{}, false
 	}
 	id, number, ok := parsePartitionKey(rest)
-	t := m.byID[id]
-	if !ok || t == nil || int(number) >= len(t.all) || t.all[number].Revision == 0 {
+	t, exists := m.byID.get(id)
+	if !ok || !exists || int(number) >= len(t.all) || t.all[number].Revision == 0 {
 		return kv.Pair{}, false
 	}
 	return kv.Pair{Key: key, Value: t.all[number].encode(), ModRevision: t.all[number].Revision}, true

@@ -351,7 +351,7 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 	topic := c.create(t, TopicSpec{Name: "a", Partitions: 6, ReplicationFactor: 3})
 	image := c.loader.Image()
 	for n := range topic.Partitions {
-		p := &topic.Partitions[n]
+		p := topic.Partitions[n]
 		if _, ok := image.Leader(p); !ok || len(p.Replicas) != 3 || len(p.ISR) != 2 || slices.Contains(p.ISR, 3) {
 			t.Errorf("partition %d: %+v", n, p)
 		}

@@ -79,12 +79,13 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 }
 
 // Rebalance gives the leadership back to the preferred replica, and reports whether that
-// could lead and does not.
-func (r *Repaired) Rebalance(image *Image) bool {
+// could lead and does not. All that one write does is one new leader epoch.
+func (r *Repaired) Rebalance(image *Image, before *Partition) bool {
 	why := r.leadPreferred(image)
 	if why == "" {
 		return false
 	}
+	r.LeaderEpoch = before.LeaderEpoch + 1
 	if r.Reason == "" {
 		r.PartitionEpoch++
 	}

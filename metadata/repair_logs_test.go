@@ -136,9 +136,9 @@ func (m *modelLogs) lose(t *rapid.T, id int32, directory DirectoryID, epoch int6
 
 // work lets a partition's leader append, its followers fetch, and commits what it may.
 func (m *repairMachine) work(t *rapid.T) {
-	topic := m.image.byID[m.topic]
+	topic := m.topicState()
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
-	p := &topic.Partitions[n]
+	p := topic.Partitions[n]
 	if _, led := m.image.Leader(p); !led || !m.model.online(n, p.Leader) {
 		return
 	}

@@ -30,6 +30,12 @@ func (m *repairMachine) apply(t *rapid.T, events ...kv.Event) {
 	m.image = image
 }
 
+// topicState is the topic as it is now.
+func (m *repairMachine) topicState() *Topic {
+	t, _ := m.image.TopicByID(m.topic)
+	return t
+}
+
 func (m *repairMachine) next() int64 { m.revision++; return m.revision }
 
 func (m *repairMachine) options(rebalance bool) repairOptions {
@@ -66,9 +72,9 @@ func (m *repairMachine) event(t *rapid.T) {
 
 // propose lets the leader of a partition change its ISR, as AlterISR does.
 func (m *repairMachine) propose(t *rapid.T) {
-	topic := m.image.byID[m.topic]
+	topic := m.topicState()
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
-	p := &topic.Partitions[n]
+	p := topic.Partitions[n]
 	leader, ok := m.image.Leader(p)
 	if !ok {
 		return
@@ -97,9 +103,9 @@ func (m *repairMachine) propose(t *rapid.T) {
 
 // reassign starts or cancels a reassignment, as AlterPartitionReassignments does.
 func (m *repairMachine) reassign(t *rapid.T) {
-	topic := m.image.byID[m.topic]
+	topic := m.topicState()
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
-	p := &topic.Partitions[n]
+	p := topic.Partitions[n]
 	var target []int32
 	if rapid.Bool().Draw(t, "move") {
 		target = rapid.Permutation(m.image.BrokerIDs()).Draw(t, "target")
@@ -122,10 +128,10 @@ func (m *repairMachine) repair(t *rapid.T) {
 		m.write(t, c)
 	}
 	if again := repairs(m.image, o).Changes; len(again) != 0 {
-		t.Fatalf("planned again: %+v, %s\nafter %+v", again[0], again[0].Ops[0].Value, m.image.byID[m.topic].Partitions)
+		t.Fatalf("planned again: %+v, %s\nafter %+v", again[0], again[0].Ops[0].Value, m.topicState().Partitions)
 	}
-	for i := range m.image.byID[m.topic].Partitions {
-		p := &m.image.byID[m.topic].Partitions[i]
+	for i := range m.topicState().Partitions {
+		p := m.topicState().Partitions[i]
 		_, led := m.image.Leader(p)
 		if !led && slices.ContainsFunc(p.Members(), m.image.Live) {
 			t.Fatalf("nobody leads, and a member lives: %+v", p)
@@ -138,7 +144,7 @@ func (m *repairMachine) repair(t *rapid.T) {
 	}
 	for id := range m.image.Brokers {
 		if m.image.Brokers[id].Stopping && !m.image.Drained(id) {
-			t.Fatalf("broker %d is not drained: %+v", id, m.image.byID[m.topic].Partitions)
+			t.Fatalf("broker %d is not drained: %+v", id, m.topicState().Partitions)
 		}
 	}
 }
@@ -148,10 +154,10 @@ func (m *repairMachine) write(t *rapid.T, c Change) {
 	if len(c.Ops) != 1 {
 		t.Fatalf("%d operations for one partition", len(c.Ops))
 	}
-	before, _ := m.image.byID[m.topic].Partition(c.Partition.Partition)
+	before, _ := m.topicState().Partition(c.Partition.Partition)
 	r := m.next()
 	m.apply(t, kv.Event{Pair: kv.Pair{Key: c.Ops[0].Key, Value: c.Ops[0].Value, CreateRevision: 1, ModRevision: r}})
-	after, _ := m.image.byID[m.topic].Partition(c.Partition.Partition)
+	after, _ := m.topicState().Partition(c.Partition.Partition)
 	err := m.check(before, after, c.Unclean)
 	if err == nil {
 		err = m.checkLogs(int(c.Partition.Partition), before, after, c.Unclean)

@@ -33,7 +33,7 @@ func repairs(image *Image, o repairOptions) (all repairsNeeded) {
 			rules.Unclean = o.UncleanElection(image, t.Name)
 		}
 		for n := range t.Partitions {
-			p, tp := &t.Partitions[n], TopicPartition{t.Name, int32(n)}
+			p, tp := t.Partitions[n], TopicPartition{t.Name, int32(n)}
 			if p.Revision == 0 {
 				continue
 			}
@@ -43,7 +43,7 @@ func repairs(image *Image, o repairOptions) (all repairsNeeded) {
 				next = Repair(image, p, rules)
 			}
 			if o.Rebalance {
-				next.Rebalance(image)
+				next.Rebalance(image, p)
 			}
 			all.Doubts = append(all.Doubts, next.Doubts...)
 			if next.Asks != nil {

@@ -178,9 +178,12 @@ func (p *Partition) encode() []byte {
 }
 
 func decodePartition(pair kv.Pair) (Partition, error) {
-	v, err := decode[partitionValue](pair)
-	if err != nil {
-		return Partition{}, err
+	v, ok := scanPartition(pair.Value)
+	if !ok {
+		var err error
+		if v, err = decode[partitionValue](pair); err != nil {
+			return Partition{}, err
+		}
 	}
 	return Partition{
 		kept: v.kept, Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), ISRDirectories: v.ISRDirs,

@@ -89,7 +89,7 @@ func writeFrom(ctx context.Context, c *cluster, o repairOptions) error {
 func shrunk(ctx context.Context, c *cluster) error {
 	image := c.loader.Image()
 	topic, _ := image.TopicByName("a")
-	p := &topic.Partitions[0]
+	p := topic.Partitions[0]
 	isr := slices.DeleteFunc(p.Members(), func(m Member) bool { return m.Broker == 3 })
 	self, _ := image.member(p.Leader)
 	return errors.Join(c.admin.AlterISR(ctx, self, []ISRChange{{
@@ -100,8 +100,8 @@ func shrunk(ctx context.Context, c *cluster) error {
 // ledBySecond makes another replica than the preferred one lead a-0.
 func ledBySecond(t *testing.T, c *cluster) {
 	t.Helper()
-	topic := c.loader.Image().byName["a"]
-	next := topic.Partitions[0]
+	topic := c.topic("a")
+	next := *topic.Partitions[0]
 	next.elect(next.Members()[1])
 	revision, err := c.store.Txn(t.Context(), nil, kv.Put(partitionKey(topic.ID, 0), next.encode()))
 	if err != nil {
@@ -221,7 +221,7 @@ func TestWritePathsKeepUnknownFields(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", path.name, seed), func(t *testing.T) {
 				c, r := storedCluster(t)
 				before := addFieldsToAll(t, c, fields)
-				topic := c.loader.Image().byName["a"]
+				topic := c.topic("a")
 				if err := path.do(&stored{t, c, r}); err != nil {
 					t.Fatal(err)
 				}

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -16,15 +15,17 @@ import (
 // a bucket, is a job of the pool, and what the jobs lead to is done here when they end. So one
 // partition that hangs holds up no other.
 type applier struct {
-	m     *Manager
-	pool  *pool
-	image *metadata.Image // the newest
-	// topics are all topics of the last image.
-	topics                        map[metadata.TopicID]*appliedTopic
-	brokerConfigs, defaultConfigs map[string]string
-	began                         bool // the first image was applied: partitions that come now are new
-	straysSettled                 bool // every log on the disk is a partition's, or was set aside
-	lookAgain                     bool // the image does not have what was made meanwhile
+	m    *Manager
+	pool *pool
+	// image is the newest. The partitions follow it, or are at work to: what the next one calls for
+	// is the difference.
+	image *metadata.Image
+	// again are topics of which the image does not have what was made meanwhile.
+	again         map[metadata.TopicID]bool
+	configs       map[metadata.TopicID]*Config // of topics that are here, as of the image; made when asked for
+	began         bool                         // the first image was applied: partitions that come now are new
+	straysSettled bool                         // every log on the disk is a partition's, or was set aside
+	lookAgain     bool                         // the image has to be applied once more
 
 	works   map[metadata.TopicPartition]*work // see work.go; at rest there are none
 	cares   map[*Partition]*care              // see care.go; at rest there are none
@@ -36,23 +37,9 @@ type applier struct {
 	totals         counted
 }
 
-// appliedTopic is a topic as its partitions last followed it. Images share what did not change, so
-// that a topic is the same pointer until something of it does.
-type appliedTopic struct {
-	topic   *metadata.Topic
-	configs map[string]string
-	unread  bool // settings of it could not be read
-}
-
-// has tells whether the topic was applied with a partition as of a revision.
-func (t *appliedTopic) has(number int32, revision int64) bool {
-	p, ok := t.topic.Partition(number)
-	return ok && p.Revision == revision
-}
-
 func newApplier(m *Manager) applier {
 	return applier{
-		m: m, pool: newPool(), topics: map[metadata.TopicID]*appliedTopic{},
+		m: m, pool: newPool(), again: map[metadata.TopicID]bool{}, configs: map[metadata.TopicID]*Config{},
 		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{}, early: map[*work]int64{},
 	}
 }
@@ -74,65 +61,74 @@ func (r *round) end() {
 
 // apply has the partitions become what the image says.
 func (a *applier) apply(image *metadata.Image) {
-	a.image, a.lookAgain = image, false
+	d := a.since(image)
+	a.image, a.lookAgain, a.again = image, false, map[metadata.TopicID]bool{}
 	r := &round{start: time.Now(), seconds: a.m.metrics.applySeconds}
-	a.delete(a.doomed(image), r)
+	a.delete(a.doomed(d), r)
 	if err := a.settleStrays(image); err != nil {
 		a.retry(time.Now().Add(retryMin), func() { a.lookAgain = true })
 	}
-	a.forget(image)
 	a.abandon(image)
-	a.follow(image, r)
+	a.follow(d, r)
 	a.began = true
 }
 
 // follow wants the partitions that are not what the image says to become that.
-func (a *applier) follow(image *metadata.Image, r *round) {
-	brokerChanged := !maps.Equal(a.brokerConfigs, image.BrokerConfigs(a.m.o.BrokerID)) ||
-		!maps.Equal(a.defaultConfigs, image.DefaultBrokerConfigs())
-	if m := a.m; m.o.Rates != nil && (brokerChanged || !a.began) {
-		m.throttles.setRates(m.o.Rates(image))
+func (a *applier) follow(d difference, r *round) {
+	if m := a.m; m.o.Rates != nil && d.brokerConfigs {
+		m.throttles.setRates(m.o.Rates(d.image))
 	}
-	a.brokerConfigs, a.defaultConfigs = image.BrokerConfigs(a.m.o.BrokerID), image.DefaultBrokerConfigs()
-	for topic := range image.Topics() {
-		overrides := image.TopicConfigs(topic.Name)
-		known := a.topics[topic.ID]
-		unread := image.SettingsUnreadable(topic.Name, a.m.o.BrokerID)
-		same := known != nil && !brokerChanged && known.unread == unread && maps.Equal(known.configs, overrides)
-		if same && known.topic == topic {
-			continue
+	if d.whole {
+		clear(a.configs)
+		for topic := range d.image.Topics() {
+			a.followTopic(d, topic, r)
 		}
-		a.topics[topic.ID] = &appliedTopic{topic: topic, configs: overrides, unread: unread}
-		if !same {
-			known = nil
+		return
+	}
+	for id := range d.configs {
+		delete(a.configs, id)
+	}
+	for id := range d.topics {
+		if topic, exists := d.image.TopicByID(id); exists {
+			a.followTopic(d, topic, r)
+		} else {
+			delete(a.configs, id)
 		}
-		a.followTopic(image, topic, known, r)
 	}
 }
 
-// followTopic is follow for one topic. known is the topic as its partitions follow it already, nil if
-// they have to look at all of it.
-func (a *applier) followTopic(image *metadata.Image, topic *metadata.Topic, known *appliedTopic, r *round) {
-	config := a.configOf(image, topic.Name)
+// followTopic is follow for one topic.
+func (a *applier) followTopic(d difference, topic *metadata.Topic, r *round) {
 	hosted := a.m.index.Load().byID[topic.ID]
-	for number := range int32(len(topic.Partitions)) {
-		state := &topic.Partitions[number]
+	before := d.followed(topic)
+	for number := range topic.PartitionsSince(before) {
+		state := topic.Partitions[number]
 		if state.Revision == 0 || !slices.Contains(state.Replicas, a.m.o.BrokerID) {
 			continue
 		}
 		p, _ := hosted.partition(number)
 		tp := metadata.TopicPartition{Topic: topic.Name, Partition: number}
-		if known != nil && known.has(number, state.Revision) && (p != nil || a.works[tp].makes(topic.ID)) {
+		if same(before, number, state) && (p != nil || a.works[tp].makes(topic.ID)) {
 			continue
 		}
-		a.want(tp, p, &want{image: image, topic: topic, config: &config, round: r})
+		a.want(tp, p, &want{image: d.image, topic: topic, config: a.configOf(d.image, topic), round: r})
 	}
+}
+
+// same tells whether a topic had a partition in this state before; an image that was listed has it
+// as another copy.
+func same(before *metadata.Topic, number int32, state *metadata.Partition) bool {
+	if before == nil {
+		return false
+	}
+	p, ok := before.Partition(number)
+	return ok && p.Revision == state.Revision
 }
 
 // abandon lets go of partitions that could not be made yet and that the image has here no more.
 func (a *applier) abandon(image *metadata.Image) {
 	for _, w := range a.works {
-		if w.want != nil && !w.running && w.partition == nil && !a.here(image, w.want.topic.ID, w.tp) {
+		if w.partition == nil && w.want != nil && !w.running && !a.here(image, w.want.topic.ID, w.tp) {
 			a.overtake(w)
 			a.m.served.forget(w.want.topic.ID, w.tp.Partition)
 			w.want = nil

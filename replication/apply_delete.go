@@ -12,26 +12,43 @@ import (
 
 // doomed are the partitions that the image does not have here any more, with why their logs are set aside, if they are. What an
 // incomplete image lacks stays as it is.
-func (a *applier) doomed(image *metadata.Image) []*Partition {
-	var doomed []*Partition
-	for id, hosted := range a.m.index.Load().byID {
-		topic, exists := image.TopicByID(id)
-		if known := a.topics[id]; exists && known != nil && known.topic == topic {
-			continue
+func (a *applier) doomed(d difference) (doomed []*Partition) {
+	all := a.m.index.Load().byID
+	if d.whole {
+		for _, hosted := range all {
+			doomed = append(doomed, a.doomedOf(d, hosted)...)
 		}
+		return doomed
+	}
+	for id := range d.topics {
+		if hosted := all[id]; hosted != nil {
+			doomed = append(doomed, a.doomedOf(d, hosted)...)
+		}
+	}
+	return doomed
+}
+
+// doomedOf is doomed for one topic.
+func (a *applier) doomedOf(d difference, hosted *hostedTopic) (doomed []*Partition) {
+	topic, exists := d.image.TopicByID(hosted.id)
+	if !exists {
 		for _, p := range hosted.partitions {
 			if p == nil {
 				continue
 			}
-			gone := exists && a.leftUs(topic, p.tp.Partition)
-			if !exists {
-				p.aside, gone = whyGone(image, id, p.tp.Topic)
-			} else if gone && topic.Partitions[p.tp.Partition].PartitionEpoch <= p.role.Load().partitionEpoch {
-				p.aside = strayWentBack
-			}
-			if gone {
+			var gone bool
+			if p.aside, gone = whyGone(d.image, hosted.id, p.tp.Topic); gone {
 				doomed = append(doomed, p)
 			}
+		}
+		return doomed
+	}
+	for number := range topic.PartitionsSince(d.followed(topic)) {
+		if p, here := hosted.partition(number); here && a.leftUs(topic, number) {
+			if topic.Partitions[number].PartitionEpoch <= p.role.Load().partitionEpoch {
+				p.aside = strayWentBack
+			}
+			doomed = append(doomed, p)
 		}
 	}
 	return doomed
@@ -57,15 +74,6 @@ func whyGone(image *metadata.Image, id metadata.TopicID, name string) (aside str
 		return "", false
 	}
 	return strayNoTopic, true
-}
-
-// forget drops the topics that the image has no more.
-func (a *applier) forget(image *metadata.Image) {
-	for id := range a.topics {
-		if _, ok := image.TopicByID(id); !ok {
-			delete(a.topics, id)
-		}
-	}
 }
 
 // leftUs tells whether the image gives a partition to other brokers. A partition that it does not know is left alone.
@@ -181,11 +189,17 @@ func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string,
 	return "", true
 }
 
-// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read.
-func (a *applier) configOf(image *metadata.Image, topic string) Config {
-	config := a.m.o.Config(image, topic)
-	if image.SettingsUnreadable(topic, a.m.o.BrokerID) {
-		config.Log = storage.KeepAll(config.Log)
+// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read. Until its settings
+// change it is made once.
+func (a *applier) configOf(image *metadata.Image, topic *metadata.Topic) *Config {
+	config := a.configs[topic.ID]
+	if config == nil {
+		made := a.m.o.Config(image, topic.Name)
+		if image.SettingsUnreadable(topic.Name, a.m.o.BrokerID) {
+			made.Log = storage.KeepAll(made.Log)
+		}
+		config = &made
+		a.configs[topic.ID] = config
 	}
 	return config
 }

@@ -17,7 +17,8 @@
 // The state also names the data directory of each log in sync. The leader has it written: its own, and what followers name in their fetches
 // (directories.go).
 //
-// The applier (apply.go) holds what each partition has to become; the newest image replaces what older ones said. Its goroutine never waits
+// The applier (apply.go) holds what each partition has to become; the newest image replaces what older ones said. It
+// looks at what an image has changed since the one that it followed last (difference.go). Its goroutine never waits
 // for a partition: what may hang, on a lock, a disk or the bucket, is a job of a pool (pool.go), one for a partition's role (work.go) and one
 // for what follows from it (care.go: the tier's share, files to delete). What clients, listeners and fetchers see of that is published
 // when the job has ended (publish.go). A failure is tried again for that partition alone.

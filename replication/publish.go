@@ -35,7 +35,7 @@ func (a *applier) publish() {
 	a.m.metrics.leaders.Set(float64(a.totals.led))
 	a.m.metrics.underReplicated.Set(float64(a.totals.under))
 	if a.image != nil {
-		a.m.metrics.unserved.Set(float64(a.m.served.publish(a.image.Revision, pending)))
+		a.m.metrics.unserved.Set(float64(a.m.served.publish(a.image.ContentRevision, pending)))
 	}
 }
 

@@ -186,7 +186,7 @@ func (s *served) errors(ids []metadata.TopicID) error {
 // here. A partition that cannot be served, or hangs, is not waited for: it is in the error, if it
 // belongs to a given topic.
 func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error {
-	revision := m.o.Cluster.Image().Revision
+	revision := m.o.Cluster.Image().ContentRevision // images that change nothing are not followed
 	for {
 		done, changed := m.served.done(revision, m.o.brokerEpoch(), ids)
 		if done {

@@ -68,7 +68,7 @@ func (a *applier) want(tp metadata.TopicPartition, p *Partition, next *want) {
 	a.overtake(w)
 	w.want, w.due = next, time.Time{}
 	next.round.begin()
-	a.m.served.wants(next.topic.ID, tp.Partition, next.image.Revision)
+	a.m.served.wants(next.topic.ID, tp.Partition, next.image.ContentRevision)
 	a.advance(w)
 }
 
@@ -156,8 +156,7 @@ type attempt struct {
 func (a *applier) made(p *Partition) {
 	a.added = append(a.added, p)
 	if !a.here(a.image, p.topicID, p.tp) {
-		delete(a.topics, p.topicID)
-		a.lookAgain = true
+		a.again[p.topicID], a.lookAgain = true, true
 	}
 }
 
@@ -170,7 +169,7 @@ func (a *applier) became(t attempt) {
 	id, number := wanted.topic.ID, w.tp.Partition
 	if w.want != wanted {
 		if w.makes(id) {
-			a.m.served.settles(id, number, wanted.image.Revision, true, err)
+			a.m.served.settles(id, number, wanted.image.ContentRevision, true, err)
 		} else {
 			a.m.served.forget(id, number)
 		}
@@ -191,7 +190,7 @@ func (a *applier) became(t attempt) {
 	if early == nil {
 		a.m.served.waits(id, number, 0)
 	}
-	a.m.served.settles(id, number, wanted.image.Revision, false, err)
+	a.m.served.settles(id, number, wanted.image.ContentRevision, false, err)
 	a.advance(w)
 }
 
@@ -248,7 +247,7 @@ func (m *Manager) makePartition(tp metadata.TopicPartition, id metadata.TopicID,
 // enact gives a partition the settings and the role that are wanted.
 func (m *Manager) enact(p *Partition, w *want) error {
 	p.configure(w.config)
-	state := &w.topic.Partitions[p.tp.Partition]
+	state := w.topic.Partitions[p.tp.Partition]
 	was := p.role.Load()
 	leader, elected := w.image.Leader(state)
 	mine := elected && leader.ID == m.o.BrokerID

@@ -39,6 +39,7 @@ func (s *server) followers(ctx context.Context) replication.Followers {
 func (s *server) throttling() replication.Throttling {
 	return replication.Throttling{
 		Rates: func(image *metadata.Image) replication.ThrottleRates {
+			s.settings.follow(image) // also where there is no partition that asks for its settings
 			v := s.settings.as(image).Broker()
 			return replication.ThrottleRates{
 				Leader: v.Int64("leader.replication.throttled.rate"), Follower: v.Int64("follower.replication.throttled.rate"),
@@ -105,12 +106,14 @@ func (s *server) healthy() error {
 
 // minISR is a topic's min.insync.replicas.
 func (s *server) minISR(image *metadata.Image, topic string) int {
-	return int(s.settings.topic(image, topic).Int64("min.insync.replicas"))
+	const name = "min.insync.replicas"
+	return int(s.settings.topicOnly(image, topic, name).Int64(name))
 }
 
 // uncleanElection is a topic's unclean.leader.election.enable.
 func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
-	return s.settings.topic(image, topic).Bool("unclean.leader.election.enable")
+	const name = "unclean.leader.election.enable"
+	return s.settings.topicOnly(image, topic, name).Bool(name)
 }
 
 // rebalancing is how this broker balances leadership while it is the controller.

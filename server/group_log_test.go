@@ -12,6 +12,7 @@ import (
 	"github.com/varvelog/varve/coordinator/coordinatortest"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/controller"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
@@ -68,6 +69,20 @@ func newTestBroker(t *testing.T) *testBroker {
 	b.register()
 	t.Cleanup(func() { b.stop() })
 	return b
+}
+
+// write writes to the store and returns the image that shows it.
+func (b *testBroker) write(ops ...kv.Op) *metadata.Image {
+	b.t.Helper()
+	revision, err := b.store.Txn(b.t.Context(), nil, ops...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	image, err := b.loader.WaitRevision(b.t.Context(), revision)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return image
 }
 
 // register registers the broker anew, as a restart does: it is elected again.

@@ -37,41 +37,38 @@ func (s *server) startGroups(ctx context.Context) {
 	s.parts.run(ctx, "offsets of deleted topics", s.forgetDeletedTopics)
 }
 
-// forgetDeletedTopics compares each image with the one before. What is missed
-// while a broker is down expires by offsets.retention.minutes.
+// forgetDeletedTopics compares each image with the last complete one before. What is
+// missed while a broker is down expires by offsets.retention.minutes.
 func (s *server) forgetDeletedTopics(ctx context.Context) error {
 	images := s.loader.Subscribe()
 	defer images.Close()
-	known := map[metadata.TopicID]string{}
+	known := <-images.Images()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case image := <-images.Images():
-			s.groups.OnTopicsDeleted(deletedTopics(known, image))
+			if !image.Incomplete() {
+				s.groups.OnTopicsDeleted(deletedTopics(known, image))
+				known = image
+			}
 		}
 	}
 }
 
-// deletedTopics brings known up to the image and returns the names of topics
-// that are gone, also of those that another topic of the same name replaced. What
-// an incomplete image lacks, or a list, need not have been deleted.
-func deletedTopics(known map[metadata.TopicID]string, image *metadata.Image) []string {
+// deletedTopics are the names of topics that are gone since an earlier image, also of
+// those that another topic of the same name replaced. What an incomplete image lacks, or
+// a list, need not have been deleted.
+func deletedTopics(known, image *metadata.Image) []string {
 	if image.Incomplete() {
 		return nil
 	}
 	var gone []string
-	for id, name := range known {
-		if _, ok := image.TopicByID(id); ok {
-			continue
+	for id := range image.TopicsSince(known) {
+		t, was := known.TopicByID(id)
+		if _, is := image.TopicByID(id); was && !is && !image.Vanished(id) {
+			gone = append(gone, t.Name)
 		}
-		delete(known, id)
-		if !image.Vanished(id) {
-			gone = append(gone, name)
-		}
-	}
-	for t := range image.Topics() {
-		known[t.ID] = t.Name
 	}
 	slices.Sort(gone)
 	return gone

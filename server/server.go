@@ -413,7 +413,7 @@ func (s *server) elected(m *metadata.Image, epoch int64) bool {
 	}
 	for t := range m.Topics() {
 		for i := range t.Partitions {
-			p := &t.Partitions[i]
+			p := t.Partitions[i]
 			if _, led := m.Leader(p); !led && p.Leader == s.Config.NodeID && m.Electable(p) {
 				return false // one that waits for others would be waited for in vain
 			}

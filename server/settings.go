@@ -38,6 +38,11 @@ func (s *settings) topic(image *metadata.Image, name string) config.Values {
 	return s.as(image).Topic(image.TopicConfigs(name))
 }
 
+// topicOnly is one of a topic's effective configurations, by its name.
+func (s *settings) topicOnly(image *metadata.Image, topic, name string) config.Values {
+	return s.as(image).TopicOnly(name, image.TopicConfigs(topic))
+}
+
 // follow takes the dynamic layers from an image. Layers that say the same stay
 // the same pointer.
 func (s *settings) follow(image *metadata.Image) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -45,14 +46,21 @@ func TestStagesReportThePartThatFails(t *testing.T) {
 func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
 	b := newTestBroker(t)
 	b.create("a", 1)
-	known := map[metadata.TopicID]string{}
-	if gone := deletedTopics(known, b.loader.Image()); len(gone) != 0 || len(known) != 1 {
-		t.Fatalf("gone %v, known %v", gone, known)
+	topic := func(name string, id metadata.TopicID) kv.Op {
+		return kv.Put("topics/"+name, fmt.Appendf(nil, `{"v":1,"id":%q,"partitions":0}`, id))
 	}
-	known[metadata.NewTopicID()] = "b"
-	known[metadata.NewTopicID()] = "a" // an earlier topic of the same name
-	if gone := deletedTopics(known, b.loader.Image()); !slices.Equal(gone, []string{"a", "b"}) || len(known) != 1 {
-		t.Errorf("gone %v, known %v", gone, known)
+	old := metadata.NewTopicID()
+	before := b.write(topic("b", metadata.NewTopicID()), topic("replaced", old), topic("kept", metadata.NewTopicID()))
+	if gone := deletedTopics(before, before); len(gone) != 0 {
+		t.Fatalf("gone %v", gone)
+	}
+	between := b.write(kv.Delete("topics/b"), kv.Delete("topics/replaced"))
+	after := b.write(topic("replaced", metadata.NewTopicID()), topic("new", metadata.NewTopicID()), kv.Delete("topics/a"))
+	if gone := deletedTopics(before, after); !slices.Equal(gone, []string{"a", "b", "replaced"}) {
+		t.Errorf("gone %v", gone)
+	}
+	if gone := deletedTopics(between, after); !slices.Equal(gone, []string{"a"}) {
+		t.Errorf("gone %v since the image between", gone)
 	}
 }
 
@@ -61,27 +69,15 @@ func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
 func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 	b := newTestBroker(t)
 	b.create("a", 1)
-	put := func(value string) *metadata.Image {
-		t.Helper()
-		revision, err := b.store.Txn(t.Context(), nil, kv.Put("topics/damaged", []byte(value)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		image, err := b.loader.WaitRevision(t.Context(), revision)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return image
-	}
 	id := metadata.NewTopicID()
-	known := map[metadata.TopicID]string{id: "damaged"}
+	known := b.write(kv.Put("topics/gone", fmt.Appendf(nil, `{"v":1,"id":%q,"partitions":0}`, id)))
 	s := &server{loader: b.loader}
-	image := put("{")
-	if gone := deletedTopics(known, image); len(gone) != 0 || known[id] == "" || !s.topicLives(id, 1) {
-		t.Errorf("gone %v, known %v, lives %t", gone, known, s.topicLives(id, 1))
+	image := b.write(kv.Delete("topics/gone"), kv.Put("topics/damaged", []byte("{")))
+	if gone := deletedTopics(known, image); len(gone) != 0 || !s.topicLives(id, 1) {
+		t.Errorf("gone %v, lives %t", gone, s.topicLives(id, 1))
 	}
-	image = put(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA","partitions":0}`)
-	if gone := deletedTopics(known, image); !slices.Equal(gone, []string{"damaged"}) || s.topicLives(id, 1) {
+	image = b.write(kv.Put("topics/damaged", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA","partitions":0}`)))
+	if gone := deletedTopics(known, image); !slices.Equal(gone, []string{"gone"}) || s.topicLives(id, 1) {
 		t.Errorf("gone %v, lives %t", gone, s.topicLives(id, 1))
 	}
 }

@@ -45,7 +45,7 @@ func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 		for t := range image.Topics() {
 			partitions += len(t.Partitions)
 			for i := range t.Partitions {
-				p := &t.Partitions[i]
+				p := t.Partitions[i]
 				elsewhere += count(len(p.Replicas) > 0 && p.Leader != p.Replicas[0])
 			}
 			topicPartitions.send(ch, float64(len(t.Partitions)), t.Name)

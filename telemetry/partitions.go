@@ -115,7 +115,7 @@ func offline(image *metadata.Image) func(yield func(metadata.TopicPartition, *me
 	return func(yield func(metadata.TopicPartition, *metadata.Partition) bool) {
 		for t := range image.Topics() {
 			for i := range t.Partitions {
-				p := &t.Partitions[i]
+				p := t.Partitions[i]
 				if _, led := image.Leader(p); !led && !yield(metadata.TopicPartition{Topic: t.Name, Partition: int32(i)}, p) {
 					return
 				}

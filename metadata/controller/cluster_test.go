@@ -186,7 +186,7 @@ func altered(t *testing.T, image *metadata.Image, topic string, n int32, change 
 	if !ok {
 		t.Fatalf("there is no topic %s", topic)
 	}
-	before := &of.Partitions[n]
+	before := of.Partitions[n]
 	next := metadata.Repaired{Partition: *before, Reason: "a test"}
 	change(&next.Partition)
 	write, _ := next.Change(of, n, before)

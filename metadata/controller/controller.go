@@ -59,6 +59,8 @@ type Controller struct {
 	epoch        atomic.Int64 // of the own key; 0: not the controller
 
 	plan       PlanOptions // but for what depends on the time
+	planner    planner     // of this term; only step touches it
+	looked     time.Time   // when the planner last had to look at everything
 	rebalance  func(image *metadata.Image) Rebalancing
 	rebalanced time.Time // when that was last due; only step touches it
 	seen       sightings // markers of changes under way; only step touches them
@@ -83,6 +85,9 @@ func (c *Controller) think() {
 // controllerTick is how often the controller plans without a new image: only
 // the passing of time can have made something due.
 const controllerTick = 15 * time.Second
+
+// lookInterval is how often the controller looks at all partitions, whatever has changed.
+const lookInterval = 5 * time.Minute
 
 // The pauses between attempts to act on a store that does not answer.
 const (
@@ -197,6 +202,7 @@ func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 	}
 	if epoch := c.epoch.Load(); epoch != 0 && image.ControllerEpoch != epoch {
 		c.epoch.Store(0)
+		c.planner = planner{} // which keeps an image
 		c.logger.Warn("this broker is not the controller any more",
 			slog.Int64("controller_epoch", epoch), slog.Int("controller_id", int(image.ControllerID)))
 	}
@@ -214,7 +220,7 @@ func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 	default:
 		return nil
 	}
-	todo := Plan(image, c.planOptions(image))
+	todo := c.planner.next(image, c.planOptions(image))
 	c.resolve(ctx, image, todo.Doubts)
 	c.recover(ctx, image, todo.Asks)
 	if moreToBalance(todo.Changes) {
@@ -231,6 +237,9 @@ func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
 	o.Abandoned = c.seen.abandoned(image, now)
 	o.Doubt, _ = c.doubts.at(now)
 	o.LogEnds = c.recovery.take()
+	if now.Sub(c.looked) >= lookInterval {
+		c.planner, c.looked = planner{}, now
+	}
 	settings := c.rebalance(image)
 	if settings.Enable && now.Sub(c.rebalanced) >= settings.Interval {
 		c.rebalanced = now
@@ -270,7 +279,8 @@ func (c *Controller) elected(epoch int64) {
 	c.epoch.Store(epoch)
 	c.doubt(epoch)
 	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
-	clear(c.seen)          // what was seen in an earlier term went unwatched since
+	c.planner = planner{}
+	clear(c.seen) // what was seen in an earlier term went unwatched since
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
 

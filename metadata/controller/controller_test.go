@@ -171,7 +171,7 @@ func TestLeadersMoveOffADeadBroker(t *testing.T) {
 		image := settled(c)
 		topic, _ := image.TopicByName("a")
 		for n := range topic.Partitions {
-			p := &topic.Partitions[n]
+			p := topic.Partitions[n]
 			if _, ok := image.Leader(p); !ok {
 				t.Fatalf("partition %d: %+v", n, p)
 			}
@@ -204,14 +204,14 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 		}
 		topic, _ := image.TopicByName("a")
 		for n := range topic.Partitions {
-			p := &topic.Partitions[n]
+			p := topic.Partitions[n]
 			if leader, ok := image.Leader(p); !ok || leader.ID == 3 || len(p.ISR) != 2 || p.PartitionEpoch != 1 {
 				t.Fatalf("partition %d: %+v", n, p)
 			}
 		}
 		topic, _ = image.TopicByName("b")
 		for n := range topic.Partitions { // where there is no other it goes on
-			if _, ok := image.Leader(&topic.Partitions[n]); !ok || topic.Partitions[n].PartitionEpoch != 0 {
+			if _, ok := image.Leader(topic.Partitions[n]); !ok || topic.Partitions[n].PartitionEpoch != 0 {
 				t.Errorf("partition %d: %+v", n, topic.Partitions[n])
 			}
 		}

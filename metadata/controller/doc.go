@@ -10,6 +10,7 @@
 // # Parts
 //
 //	Plan        the pure core: an image in, changes out; and what has to be asked first
+//	planner     makes the same plan of what an image has changed
 //	Controller  stands for election, plans on every image and writes the plan
 //	suspects    brokers that seem dead, which are probed and fenced (Controller.Suspect)
 //	doubts      registrations that are older than the election, see metadata.Doubt
@@ -29,6 +30,7 @@
 // # Invariants
 //
 //   - An image that shows all that Plan called for calls for nothing more.
+//   - A planner's plan is Plan's, whatever came between the images that it was shown.
 //   - Everything that is written compares the controller's key: a deposed controller
 //     changes nothing. What it wrote is in the image before it plans again.
 //   - A registration is ended before its lease is over only if the broker's address

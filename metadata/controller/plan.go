@@ -68,38 +68,9 @@ type Planned struct {
 //     image is incomplete. Many take several plans.
 //
 // All that happens to a partition is one write.
-func Plan(image *metadata.Image, o PlanOptions) (all Planned) {
-	topics := sortedTopics(image)
-	var imbalanced map[int32]bool
-	if o.Rebalance {
-		imbalanced = imbalance(image, topics, o)
-	}
-	balanced := 0
-	for _, t := range topics {
-		repaired := o.repairs(image, t)
-		for number := range t.Partitions {
-			p := &t.Partitions[number]
-			if p.Revision == 0 {
-				continue // the key is missing: nothing to guard, nothing to lead
-			}
-			next := repaired(int32(number), p)
-			all.Doubts = append(all.Doubts, next.Doubts...)
-			if next.Asks != nil {
-				all.Asks = append(all.Asks, metadata.Ask{
-					TopicPartition: metadata.TopicPartition{Topic: t.Name, Partition: int32(number)}, Replicas: next.Asks,
-				})
-			}
-			if balanced < maxBalance && imbalanced[next.PreferredLeader()] && next.Rebalance(image) {
-				balanced++
-			}
-			if c, needed := next.Change(t, int32(number), p); needed {
-				all.Changes = append(all.Changes, c)
-			}
-		}
-	}
-	all.Changes = append(all.Changes, image.CleanUps(o.Abandoned)...)
-	return all
-}
+//
+// The controller's planner makes the same plan of what has changed alone.
+func Plan(image *metadata.Image, o PlanOptions) Planned { return new(planner).next(image, o) }
 
 func sortedTopics(image *metadata.Image) []*metadata.Topic {
 	return slices.SortedFunc(image.Topics(), func(a, b *metadata.Topic) int { return cmp.Compare(a.Name, b.Name) })

@@ -45,7 +45,7 @@ func imbalance(image *metadata.Image, topics []*metadata.Topic, o PlanOptions) m
 	for _, t := range topics {
 		repaired := o.repairs(image, t)
 		for i := range t.Partitions {
-			p := repaired(int32(i), &t.Partitions[i])
+			p := repaired(int32(i), t.Partitions[i])
 			first := p.PreferredLeader()
 			n := counts[first]
 			n.prefer++

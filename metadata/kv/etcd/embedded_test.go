@@ -341,7 +341,7 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 	image := again.wait(t, func(m *metadata.Image) bool {
 		topic, _ := m.TopicByName("a")
 		for i := range topic.Partitions {
-			if _, ok := m.Leader(&topic.Partitions[i]); !ok || topic.Partitions[i].LeaderEpoch != 1 {
+			if _, ok := m.Leader(topic.Partitions[i]); !ok || topic.Partitions[i].LeaderEpoch != 1 {
 				return false
 			}
 		}

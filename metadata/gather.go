@@ -1,0 +1,73 @@
+package metadata
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
+)
+
+// maxArrivals bounds the batches of a watch that wait to be applied.
+const maxArrivals = 256
+
+// arrival is what a watch has yielded.
+type arrival struct {
+	batch kv.Batch
+	err   error
+}
+
+// gathered is a watch of everything from a revision on. Batches that arrive while
+// others are applied are one batch when those are done: what changes cost does not
+// depend on how many revisions they are spread over. A goroutine reads ahead; it has
+// ended when the iteration has.
+func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batch, error] {
+	if stepped.By(ctx) != nil {
+		return store.Watch(ctx, "", from)
+	}
+	return func(yield func(kv.Batch, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		arrivals := make(chan arrival, maxArrivals)
+		var reader sync.WaitGroup
+		defer reader.Wait()
+		defer cancel()
+		reader.Go(func() {
+			defer close(arrivals)
+			for batch, err := range store.Watch(ctx, "", from) {
+				select {
+				case arrivals <- arrival{batch, err}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		for first := range arrivals {
+			batch, err := gather(first, arrivals)
+			if first.err == nil && !yield(batch, nil) {
+				return
+			}
+			if err != nil {
+				yield(kv.Batch{}, err)
+				return
+			}
+		}
+	}
+}
+
+// gather puts a batch and those that have arrived since together, up to the error
+// that ends the watch.
+func gather(first arrival, more <-chan arrival) (kv.Batch, error) {
+	all, err := first.batch, first.err
+	all.Events = slices.Clip(all.Events) // the store's: append must not write to it
+	for n := len(more); n > 0 && err == nil; n-- {
+		var next arrival
+		if next = <-more; next.err == nil {
+			all.Revision = next.batch.Revision
+			all.Events = append(all.Events, next.batch.Events...)
+		}
+		err = next.err
+	}
+	return all, err
+}

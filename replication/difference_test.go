@@ -1,0 +1,205 @@
+package replication
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/vfs"
+)
+
+// imageMachine writes metadata of all kinds below a manager, and looks whether the partitions are what the
+// image says, however much of it has come at once.
+type imageMachine struct {
+	*cluster
+	ids      map[string]metadata.TopicID // of the topics that exist
+	epoch    int                         // of all partitions' states
+	revision int64
+}
+
+var machineTopics = []string{"a", "b", "c"}
+
+const machinePartitions = 3
+
+func (m *imageMachine) write(t *rapid.T, ops ...kv.Op) {
+	var err error
+	if m.revision, err = m.store.Txn(t.Context(), nil, ops...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (m *imageMachine) topic(t *rapid.T) string {
+	return rapid.SampledFrom(machineTopics).Draw(t, "topic")
+}
+
+// state is a partition's next state: here or not, led here or not.
+func (m *imageMachine) state(t *rapid.T, name string, n int) kv.Op {
+	m.epoch++
+	replicas := rapid.SampledFrom([][]int32{{1}, {1, 2}, {2, 1, 3}, {2, 3}, {3}}).Draw(t, "replicas")
+	leader := rapid.SampledFrom(replicas).Draw(t, "leader")
+	epochs := map[int32]int64{1: m.cluster.epoch.Load(), 2: 7, 3: m.follower.Image().Brokers[3].Epoch}
+	var ids, of []string
+	for _, id := range replicas {
+		ids, of = append(ids, fmt.Sprint(id)), append(of, fmt.Sprint(epochs[id]))
+	}
+	list := strings.Join(ids, ",")
+	return kv.Put(fmt.Sprintf("partitions/%s/%d", m.ids[name], n), fmt.Appendf(nil,
+		`{"v":1,"replicas":[%s],"isr":[%s],"isr_epochs":[%s],"leader":%d,"leader_epoch":%d,"leader_broker_epoch":%d,"partition_epoch":%d}`,
+		list, list, strings.Join(of, ","), leader, m.epoch, epochs[leader], m.epoch))
+}
+
+func (m *imageMachine) partition(t *rapid.T) {
+	name := m.topic(t)
+	if _, exists := m.ids[name]; exists {
+		m.write(t, m.state(t, name, rapid.IntRange(0, machinePartitions-1).Draw(t, "partition")))
+	}
+}
+
+// create makes a topic, in the place of one of its name.
+func (m *imageMachine) create(t *rapid.T) {
+	name := m.topic(t)
+	m.remove(t, name)
+	m.ids[name] = metadata.NewTopicID()
+	ops := []kv.Op{m.named(name, rapid.IntRange(1, machinePartitions).Draw(t, "count"))}
+	for n := range machinePartitions {
+		ops = append(ops, m.state(t, name, n))
+	}
+	m.write(t, ops...)
+}
+
+func (m *imageMachine) named(name string, count int) kv.Op {
+	return kv.Put("topics/"+name, fmt.Appendf(nil, `{"v":1,"id":%q,"partitions":%d}`, m.ids[name], count))
+}
+
+func (m *imageMachine) grow(t *rapid.T) {
+	name := m.topic(t)
+	if _, exists := m.ids[name]; exists {
+		m.write(t, m.named(name, machinePartitions))
+	}
+}
+
+func (m *imageMachine) remove(t *rapid.T, name string) {
+	if id, exists := m.ids[name]; exists {
+		m.write(t, kv.Delete("topics/"+name), kv.DeletePrefix("partitions/"+id.String()+"/"))
+		delete(m.ids, name)
+	}
+}
+
+// settings change those of a topic or of this broker, to what can be read or not.
+func (m *imageMachine) settings(t *rapid.T) {
+	key := "configs/" + rapid.SampledFrom([]string{"topics/a", "topics/b", "brokers/1"}).Draw(t, "key")
+	value := rapid.SampledFrom([]string{`{"v":1,"configs":{"flush.messages":"1"}}`, `{"v":1,"configs":{"flush.messages":"2"}}`, "{", ""}).Draw(t, "value")
+	if value == "" {
+		m.write(t, kv.Delete(key))
+	} else {
+		m.write(t, kv.Put(key, []byte(value)))
+	}
+}
+
+// check waits until nothing is left to be done.
+func (m *imageMachine) check(t *rapid.T) {
+	image, err := m.follower.WaitRevision(t.Context(), m.revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.settle()
+	here := 0
+	for topic := range image.Topics() {
+		for n, state := range topic.Partitions {
+			p, hosted := m.m.PartitionByID(topic.ID, int32(n))
+			if want := slices.Contains(state.Replicas, 1); hosted != want {
+				t.Fatalf("%s-%d is here: %t, replicas %v", topic.Name, n, hosted, state.Replicas)
+			}
+			if !hosted {
+				continue
+			}
+			here++
+			want, got := roleOf(state), *p.role.Load()
+			if got.epoch != want.epoch || got.partitionEpoch != want.partitionEpoch || got.leaderID != want.leaderID ||
+				got.leader != (state.Leader == 1) || !slices.Equal(got.replicas, want.replicas) || !slices.Equal(got.isr, want.isr) {
+				t.Fatalf("%s-%d is %+v, want %+v", topic.Name, n, got, want)
+			}
+			config := testConfig(image, topic.Name)
+			if keeps := image.SettingsUnreadable(topic.Name, 1); p.config.Load().Log.FlushMessages != config.Log.FlushMessages || keeps != !p.config.Load().Log.CleanupDelete {
+				t.Fatalf("%s-%d has %+v, settings that cannot be read: %t", topic.Name, n, p.config.Load().Log, keeps)
+			}
+		}
+	}
+	if all := len(slices.Collect(m.m.Partitions())); all != here && !image.Incomplete() {
+		t.Fatalf("%d partitions are here, %d in the image", all, here)
+	}
+}
+
+// TestPartitionsFollowWhatChanges: the partitions that a manager looks at are all that an image calls for.
+func TestPartitionsFollowWhatChanges(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		m := &imageMachine{cluster: newClusterTest(t, vfs.NewMem()), ids: map[string]metadata.TopicID{}}
+		m.write(rt, kv.Put("brokers/3", []byte(`{"v":1}`)))
+		if _, err := m.follower.WaitRevision(rt.Context(), m.revision); err != nil {
+			rt.Fatal(err)
+		}
+		m.start(nil)
+		defer m.shutDown()
+		rt.Repeat(map[string]func(*rapid.T){
+			"partition": m.partition, "partitions": m.partition, "more partitions": m.partition, "create": m.create, "grow": m.grow,
+			"delete": func(t *rapid.T) { m.remove(t, m.topic(t)) }, "settings": m.settings, "check": m.check, "checks": m.check,
+		})
+	})
+}
+
+// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is made, and
+// none that changes anything of it follows.
+func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
+	began, gate := make(chan struct{}, 1), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	c := newClusterTest(t, vfs.NewMem())
+	var err error
+	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
+		FS: c.fs, Dirs: []string{"/data"}, ClusterID: c.id, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		Config: func(string) storage.Config { began <- struct{}{}; <-gate; return storage.DefaultConfig() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.storage.Close() })
+	c.m = New(Options{
+		BrokerID: 1, Storage: c.storage, Tier: c.tier, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: testConfig,
+		Followers: Followers{BrokerEpoch: c.epoch.Load},
+	})
+	background(t, c.m.Run)
+	t.Cleanup(open)
+	if err = c.m.Loaded(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "late", Partitions: 1, ReplicationFactor: 1}}, false)[0]
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	<-began
+	if gone := c.admin.DeleteTopics(t.Context(), []metadata.TopicRef{{Name: "late"}})[0]; gone.Err != nil {
+		t.Fatal(gone.Err)
+	}
+	without := c.follower.Image().ContentRevision
+	c.until(func() bool {
+		c.m.served.mu.Lock()
+		defer c.m.served.mu.Unlock()
+		return c.m.served.revision >= without
+	})
+	open()
+	c.settle()
+	if _, here := c.m.PartitionByID(r.ID, 0); here {
+		t.Error("a partition of a deleted topic is here")
+	}
+	if _, there := c.storage.Log("late", 0); there {
+		t.Error("its log is there")
+	}
+}
