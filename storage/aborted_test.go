@@ -1,0 +1,25 @@
+package storage
+
+import (
+	"testing"
+
+	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/vfs"
+)
+
+// Markers may come in another order than their transactions began: one that begins behind a reader's range says nothing of the next
+// entry of the index.
+func TestAbortedTransactionsOutOfOrder(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	k.follow(
+		batchOf(3, 5, epoch0.UnixMilli(), producer(1, 0, 0), transactional), // 0 to 2
+		batchOf(1, 5, epoch0.UnixMilli(), producer(2, 0, 0), transactional), // 3
+		endTxn(2, 0, record.ControlAbort),
+		endTxn(1, 0, record.ControlAbort),
+	)
+	for upTo, want := range map[int64]int{3: 1, 4: 2} {
+		if txns, err := k.log().AbortedTransactions(0, upTo); err != nil || len(txns) != want || txns[want-1].ProducerID != 1 {
+			t.Errorf("below %d: %+v, %v; want %d", upTo, txns, err, want)
+		}
+	}
+}
