@@ -216,3 +216,29 @@ func TestTooFewAtTheAcknowledgement(t *testing.T) {
 		t.Errorf("acks=1: done %t, %v", done, err)
 	}
 }
+
+// As long as nobody knows whether a set was written, the high watermark waits for it beside each set that is proposed later.
+func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2, 3)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
+	change, _ := b.pendingISR()
+	b.proposed(change, false, context.DeadlineExceeded)
+	b.proposed(change, true, metadata.ErrConflict)
+	settling, _ := b.pendingISR()
+	b.proposed(settling, true, metadata.ErrConflict)
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
+	if next, ok := b.pendingISR(); !ok || !slices.Contains(next.ISR, metadata.Member{Broker: 3, Epoch: 8}) {
+		t.Fatalf("proposed %+v, %t", next, ok)
+	}
+	b.append(t, AcksLeader, "v")
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 1, 0)
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d without a member of the set that may have been written", high)
+	}
+}

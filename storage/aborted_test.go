@@ -23,3 +23,25 @@ func TestAbortedTransactionsOutOfOrder(t *testing.T) {
 		}
 	}
 }
+
+// What goes up has no open transaction in it: the object store could not tell later that it was aborted.
+func TestSegmentWithAnOpenTransactionStays(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	l := k.log()
+	closed := func(want int, batches ...record.Batch) {
+		t.Helper()
+		k.follow(batches...)
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+		commit(l)
+		if err := l.Flush(t.Context(), l.EndOffset()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(l.ClosedSegments(0)); got != want {
+			t.Errorf("%d closed segments may go up, want %d", got, want)
+		}
+	}
+	closed(0, batchOf(3, 5, epoch0.UnixMilli(), producer(1, 0, 0), transactional))
+	closed(2, endTxn(1, 0, record.ControlAbort))
+}

@@ -27,3 +27,28 @@ func TestOffsetsEndWithTheLog(t *testing.T) {
 		t.Errorf("end %d, high watermark %d, flushed up to %d; want 3", end, high, flushed)
 	}
 }
+
+// A start trusts what is below the recovery point: not a segment that was closed after its last flush, whose indexes are not on the disk.
+func TestRecoveryPointWaitsForIndexes(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	l := k.log()
+	fill(t, l, 4)
+	if err := l.Flush(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	if at := l.offsets.recovery.Load(); at != 4 {
+		t.Errorf("recovery point %d after a flush", at)
+	}
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	if at := l.offsets.recovery.Load(); at != 0 {
+		t.Errorf("recovery point %d after the segment was closed", at)
+	}
+	if err := l.flushClosed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at := l.offsets.recovery.Load(); at != 4 {
+		t.Errorf("recovery point %d after its indexes were synced", at)
+	}
+}
