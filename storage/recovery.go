@@ -85,6 +85,11 @@ func (l *Log) load(from found) error {
 	}
 	l.epochs.truncateEnd(end)
 	l.epochs.truncateStart(l.offsets.start.Load())
+	if l.offsets.start.Load() == end {
+		// What was there may have been lost, and the file may know only the older of its
+		// epochs: a leader would take the log for one that parted from its own below start.
+		l.epochs.store(nil)
+	}
 	err = l.loadProducers(files.snapshots, rebuilt)
 	for _, s := range list {
 		s.closeFiles() // most logs are quiet
