@@ -38,7 +38,9 @@ var layers = map[string][]string{
 	"client":        {"protocol", "record", "security"},
 	"groups":        {"record", "coordinator", "metadata"},
 	"tiering":       {"backoff", "document", "record", "storage", "objstore", "metadata"},
-	"replication":   {"backoff", "record", "storage", "tiering", "metadata"},
+	"replication":   {"backoff", "record", "storage", "tiering", "metadata", "replication/insync"},
+
+	"replication/insync": {"metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},

@@ -112,17 +112,16 @@ func (p *Partition) lowWatermark() int64 {
 	defer p.isrMu.Unlock()
 	low := p.log.StartOffset()
 	var brokers map[int32]metadata.Broker
-	if p.image != nil {
-		brokers = p.image().Brokers
+	if image := p.newestImage(); image != nil {
+		brokers = image.Brokers
 	}
-	for i := range p.followers.progress {
-		f := &p.followers.progress[i]
+	for _, f := range p.insync.Followers() {
 		if b, live := brokers[f.Broker]; !live && brokers != nil {
 			continue
 		} else if live && b.Epoch != f.Epoch {
 			return -1
 		}
-		low = min(low, f.logStart)
+		low = min(low, f.LogStart)
 	}
 	return low
 }
