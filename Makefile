@@ -3,6 +3,8 @@ GO     ?= go
 BIN    := bin/varve
 TOOLS  := .bin
 export CGO_CFLAGS ?= -O2
+# Otherwise every test binary with the race detector sleeps for a second before it ends well.
+export GORACE ?= atexit_sleep_ms=0
 
 NEMESIS_TIME ?= 4m
 

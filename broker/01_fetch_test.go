@@ -101,7 +101,7 @@ func TestFetchErrors(t *testing.T) {
 		{"negative offset", 12, "a", id, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.FetchOffset = -1 }, protocol.OffsetOutOfRange},
 		{"epoch to come", 12, "a", id, func(_ *kmsg.FetchRequest, p *kmsg.FetchRequestTopicPartition) { p.CurrentLeaderEpoch = 5 }, protocol.UnknownLeaderEpoch},
 		{"by a broker that is no replica", 15, "", id, func(r *kmsg.FetchRequest, _ *kmsg.FetchRequestTopicPartition) {
-			r.ReplicaState.ID, r.ReplicaState.Epoch = 2, c.follower.Image().Brokers[2].Epoch
+			r.ReplicaState.ID, r.ReplicaState.Epoch = 2, c.loader.Image().Brokers[2].Epoch
 		}, protocol.NotLeaderOrFollower},
 	} {
 		req := fetchRequest(q.version, q.topic, q.id, 0)
@@ -351,7 +351,7 @@ func TestFranzGoProducesAndConsumes(t *testing.T) {
 	if err = client.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	seen := map[string]bool{}
 	last := map[string]int{}

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -48,7 +49,7 @@ func TestMetadataOfAllTopicsInEveryVersion(t *testing.T) {
 		if version >= 1 && (!resp.Topics[0].IsInternal || resp.Topics[1].IsInternal || resp.ControllerID != 1 || shown(resp.Brokers[0].Rack) != "r") {
 			t.Errorf("v%d: %+v", version, resp)
 		}
-		if version >= 2 && shown(resp.ClusterID) != c.follower.Image().ClusterID {
+		if version >= 2 && shown(resp.ClusterID) != c.loader.Image().ClusterID {
 			t.Errorf("v%d: cluster id %s", version, shown(resp.ClusterID))
 		}
 		if version >= 10 && resp.Topics[1].TopicID != topic.ID {
@@ -115,7 +116,7 @@ func TestMetadataCreatesTopics(t *testing.T) {
 	if o := got["__consumer_offsets"]; o.ErrorCode != 0 || len(o.Partitions) != 50 || !o.IsInternal {
 		t.Errorf("offsets topic: %+v", o)
 	}
-	if configs := c.follower.Image().TopicConfigs("__consumer_offsets"); configs["cleanup.policy"] != "compact" || configs["segment.bytes"] != "104857600" {
+	if configs := c.loader.Image().TopicConfigs("__consumer_offsets"); configs["cleanup.policy"] != "compact" || configs["segment.bytes"] != "104857600" {
 		t.Errorf("offsets topic: %v", configs)
 	}
 	if len(c.replicas.waited) != 2 {
@@ -141,7 +142,7 @@ func TestMetadataCreatesNothingWhenForbidden(t *testing.T) {
 			if len(resp.Topics) != 2 || resp.Topics[0].ErrorCode != int16(protocol.UnknownTopicOrPartition) || resp.Topics[1].ErrorCode != int16(protocol.InvalidTopicException) {
 				t.Errorf("%+v", resp.Topics)
 			}
-			if cluster.follower.Image().TopicCount() != 0 {
+			if cluster.loader.Image().TopicCount() != 0 {
 				t.Error("a topic was created")
 			}
 		})
@@ -158,7 +159,7 @@ func TestMetadataOfFailedCreation(t *testing.T) {
 		t.Errorf("too few brokers: %+v", resp.Topics)
 	}
 	c = newTestCluster(t, 1, nil)
-	c.replicas.err = errors.Join(metadata.ErrUnavailable)
+	c.replicas.err = errors.Join(kv.ErrUnavailable)
 	if resp := c.call(metadataRequest(9, "new")).(*kmsg.MetadataResponse); resp.Topics[0].ErrorCode != int16(protocol.UnknownTopicOrPartition) {
 		t.Errorf("not served in time: %+v", resp.Topics)
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -31,7 +31,7 @@ func TestCreateTopicsInEveryVersion(t *testing.T) {
 		name := "t" + string(rune('0'+version))
 		req := createRequest(version, newTopic(name, -1, 2, "retention.ms", "1234567"))
 		resp := c.call(req).(*kmsg.CreateTopicsResponse)
-		topic, ok := c.follower.Image().TopicByName(name)
+		topic, ok := c.loader.Image().TopicByName(name)
 		if !ok || len(topic.Partitions) != 5 || len(topic.Partitions[0].Replicas) != 2 {
 			t.Fatalf("v%d: %+v, answer %+v", version, topic, resp.Topics)
 		}
@@ -115,7 +115,7 @@ func TestCreateTopicsWithAssignment(t *testing.T) {
 	topic := newTopic("x", -1, -1)
 	topic.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Partition: 1, Replicas: []int32{3, 2}}, {Partition: 0, Replicas: []int32{2, 1}}}
 	answer := c.call(createRequest(7, topic)).(*kmsg.CreateTopicsResponse).Topics[0]
-	created, ok := c.follower.Image().TopicByName("x")
+	created, ok := c.loader.Image().TopicByName("x")
 	if !ok || answer.NumPartitions != 2 || answer.ReplicationFactor != 2 || created.Partitions[0].Leader != 2 || created.Partitions[1].Leader != 3 {
 		t.Errorf("%+v, %s", answer, shown(answer.ErrorMessage))
 	}
@@ -133,14 +133,14 @@ func TestCreateTopicsDuplicatesAndValidation(t *testing.T) {
 	if answers[0].ErrorCode != 0 || answers[0].NumPartitions != 3 || answers[0].TopicID != [16]byte{} || answers[1].ErrorCode != int16(protocol.InvalidPartitions) {
 		t.Errorf("%+v", answers)
 	}
-	if c.follower.Image().TopicCount() != 0 || len(c.replicas.waited) != 0 {
+	if c.loader.Image().TopicCount() != 0 || len(c.replicas.waited) != 0 {
 		t.Error("validation changed something")
 	}
 }
 
 func TestCreateTopicsTimesOut(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	c.replicas.err = metadata.ErrUnavailable
+	c.replicas.err = kv.ErrUnavailable
 	answer := c.call(createRequest(7, newTopic("x", 1, 1))).(*kmsg.CreateTopicsResponse).Topics[0]
 	if answer.ErrorCode != int16(protocol.RequestTimedOut) {
 		t.Errorf("%+v", answer)

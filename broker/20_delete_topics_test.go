@@ -26,7 +26,7 @@ func TestDeleteTopicsByNameInEveryVersion(t *testing.T) {
 		if answers[1].ErrorCode != int16(protocol.UnknownTopicOrPartition) || shown(answers[1].Topic) != "nope" {
 			t.Errorf("v%d: %+v", version, answers[1])
 		}
-		if c.follower.Image().TopicCount() != 0 {
+		if c.loader.Image().TopicCount() != 0 {
 			t.Fatalf("v%d: the topic is still there", version)
 		}
 	}
@@ -51,7 +51,7 @@ func TestDeleteTopicsByID(t *testing.T) {
 	if shown(answers[0].Topic) != "x" || answers[1].Topic != nil {
 		t.Errorf("names %s, %s", shown(answers[0].Topic), shown(answers[1].Topic))
 	}
-	if _, ok := c.follower.Image().TopicByName("y"); !ok {
+	if _, ok := c.loader.Image().TopicByName("y"); !ok {
 		t.Error("a topic that was named twice is gone")
 	}
 }
@@ -66,7 +66,7 @@ func TestDeleteTopicsDisabled(t *testing.T) {
 			t.Errorf("v%d: %+v", version, answer)
 		}
 	}
-	if c.follower.Image().TopicCount() != 1 {
+	if c.loader.Image().TopicCount() != 1 {
 		t.Error("the topic is gone")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/vfs"
 )
@@ -35,7 +36,7 @@ func TestInitProducerID(t *testing.T) {
 		}
 	}
 	c.producerIDs = newProducerIDs(func(context.Context) (metadata.ProducerIDs, error) {
-		return metadata.ProducerIDs{}, metadata.ErrUnavailable
+		return metadata.ProducerIDs{}, kv.ErrUnavailable
 	})
 	for range 2 {
 		if resp := ask(5, nil); resp.ErrorCode != int16(protocol.CoordinatorLoadInProgress) || resp.ProducerID != -1 {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -14,6 +15,11 @@ func TestDescribeLogDirs(t *testing.T) {
 	c.topic("a", 2)
 	c.topic("b", 1, "remote.storage.enable", "true")
 	c.produce("a", 1, "one")
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for _, attached := c.hosted("b", 0).TierStatus(); !attached; _, attached = c.hosted("b", 0).TierStatus() {
+		<-tick.C // a leader does not wait for its tier
+	}
 	for version := int16(1); version <= 5; version++ {
 		req := kmsg.NewPtrDescribeLogDirsRequest()
 		req.SetVersion(version)

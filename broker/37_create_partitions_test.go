@@ -23,7 +23,7 @@ func TestCreatePartitionsInEveryVersion(t *testing.T) {
 		}
 		req.ValidateOnly = true
 		c.call(req)
-		topic, _ := c.follower.Image().TopicByName(name)
+		topic, _ := c.loader.Image().TopicByName(name)
 		if len(topic.Partitions) != 2 {
 			t.Fatalf("v%d: validation changed something", version)
 		}
@@ -35,7 +35,7 @@ func TestCreatePartitionsInEveryVersion(t *testing.T) {
 		if len(codes) != 3 || codes[name] != 0 || codes["nope"] != int16(protocol.UnknownTopicOrPartition) || codes["twice"] != int16(protocol.InvalidRequest) {
 			t.Errorf("v%d: %v", version, codes)
 		}
-		if topic, _ = c.follower.Image().TopicByName(name); len(topic.Partitions) != 3 || topic.Partitions[2].Leader != 3 {
+		if topic, _ = c.loader.Image().TopicByName(name); len(topic.Partitions) != 3 || topic.Partitions[2].Leader != 3 {
 			t.Errorf("v%d: %+v", version, topic)
 		}
 		if waited := c.replicas.waited; len(waited) == 0 || waited[len(waited)-1] != topic.ID {

@@ -56,7 +56,7 @@ func TestAlterTopicConfigs(t *testing.T) {
 			if code, text := c.alter(req); code != 0 || text != "null" {
 				t.Fatalf("step %d: %s %s", i, code, text)
 			}
-			if got := c.follower.Image().TopicConfigs("x"); !maps.Equal(got, step.want) {
+			if got := c.loader.Image().TopicConfigs("x"); !maps.Equal(got, step.want) {
 				t.Fatalf("step %d: %v", i, got)
 			}
 		}
@@ -83,7 +83,7 @@ func TestAlterLists(t *testing.T) {
 		if code, text := c.alter(alterRequest(kmsg.ConfigResourceTypeTopic, "x", alter("cleanup.policy", step.kind, step.value))); code != 0 {
 			t.Errorf("%+v: %s %s", step, code, text)
 		}
-		if got := c.follower.Image().TopicConfigs("x")["cleanup.policy"]; got != step.want {
+		if got := c.loader.Image().TopicConfigs("x")["cleanup.policy"]; got != step.want {
 			t.Errorf("%+v: %q", step, got)
 		}
 	}
@@ -131,7 +131,7 @@ func TestReassignmentThrottles(t *testing.T) {
 			t.Fatal(code, text)
 		}
 	}
-	values := c.layers().Topic(c.follower.Image().TopicConfigs("x"))
+	values := c.layers().Topic(c.loader.Image().TopicConfigs("x"))
 	if !slices.Equal(values.List(led), []string{"0:1", "1:2"}) || !slices.Equal(values.List(followed), []string{"0:2", "1:1"}) {
 		t.Errorf("topic: %v, %v", values.List(led), values.List(followed))
 	}
@@ -173,7 +173,7 @@ func TestReassignmentThrottles(t *testing.T) {
 			t.Fatal(code, text)
 		}
 	}
-	image := c.follower.Image()
+	image := c.loader.Image()
 	if len(image.TopicConfigs("x"))+len(image.BrokerConfigs(1))+len(image.BrokerConfigs(2)) != 0 {
 		t.Errorf("left: %v, %v, %v", image.TopicConfigs("x"), image.BrokerConfigs(1), image.BrokerConfigs(2))
 	}
@@ -215,7 +215,7 @@ func TestAlterConfigsRefusals(t *testing.T) {
 					t.Errorf("validate only %v: %s %s", validateOnly, code, text)
 				}
 			}
-			if got := c.follower.Image().TopicConfigs("x"); len(got) != 0 {
+			if got := c.loader.Image().TopicConfigs("x"); len(got) != 0 {
 				t.Errorf("changed to %v", got)
 			}
 			expectLogged(t, c.logs, "no code", 0)
@@ -231,7 +231,7 @@ func TestAlterConfigsValidatesOnly(t *testing.T) {
 	if code, text := c.alter(req); code != 0 {
 		t.Error(code, text)
 	}
-	if got := c.follower.Image().TopicConfigs("x"); len(got) != 0 {
+	if got := c.loader.Image().TopicConfigs("x"); len(got) != 0 {
 		t.Errorf("changed to %v", got)
 	}
 }

@@ -11,7 +11,8 @@ import (
 // AlterPartitionReassignments gives partitions other replicas, or takes that back, of each partition by itself. Versions 0-1 (KIP-455). Any
 // broker serves it.
 //
-//   - It answers when the reassignments have begun. New replicas catch up first; when all of them are in sync, the old ones go.
+//   - It answers when the reassignments have begun. New replicas catch up first; the old ones go when the whole target
+//     is in sync.
 //   - Null replicas cancel a reassignment that is under way.
 //   - v1 (KIP-860): the client may forbid to change the number of replicas.
 //

@@ -11,7 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -56,7 +56,7 @@ func (b *Broker) describeQuorum(ctx context.Context, _ *Request, req *kmsg.Descr
 	}
 	for _, id := range b.cluster.Image().BrokerIDs() {
 		if !members[id] {
-			p.Observers = append(p.Observers, quorumReplica(metadata.QuorumMember{ID: id, LogEndOffset: -1}))
+			p.Observers = append(p.Observers, quorumReplica(kv.QuorumMember{ID: id, LogEndOffset: -1}))
 		}
 	}
 	t := kmsg.NewDescribeQuorumResponseTopic()
@@ -88,7 +88,7 @@ func unknownQuorums(req *kmsg.DescribeQuorumRequest) []kmsg.DescribeQuorumRespon
 	return topics
 }
 
-func quorumReplica(m metadata.QuorumMember) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
+func quorumReplica(m kv.QuorumMember) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
 	r := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
 	r.ReplicaID, r.LogEndOffset = m.ID, m.LogEndOffset
 	r.LastFetchTimestamp, r.LastCaughtUpTimestamp = unixMilliOrUnknown(m.LastFetch), unixMilliOrUnknown(m.LastCaughtUp)
@@ -103,7 +103,7 @@ func unixMilliOrUnknown(t time.Time) int64 {
 }
 
 // quorumNode is where a member listens. An address that is none of TCP's is left out.
-func quorumNode(m metadata.QuorumMember) kmsg.DescribeQuorumResponseNode {
+func quorumNode(m kv.QuorumMember) kmsg.DescribeQuorumResponseNode {
 	n := kmsg.NewDescribeQuorumResponseNode()
 	n.NodeID = m.ID
 	for _, endpoint := range slices.Sorted(slices.Values(m.Endpoints)) {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -26,21 +26,21 @@ func quorumRequest(version int16, topic string, partitions ...int32) *kmsg.Descr
 }
 
 // quorumOfTwo has voters 1 and 9, of which 9 was never seen, and learner 2.
-func quorumOfTwo(at time.Time) metadata.Quorum {
-	return metadata.Quorum{
+func quorumOfTwo(at time.Time) kv.Quorum {
+	return kv.Quorum{
 		LeaderID: 1, Epoch: 5, HighWatermark: 100,
-		Voters: []metadata.QuorumMember{
+		Voters: []kv.QuorumMember{
 			{ID: 1, Endpoints: []string{"h:9101"}, LogEndOffset: 100, LastFetch: at, LastCaughtUp: at.Add(-time.Second)},
 			{ID: 9, Endpoints: []string{"[::1]:9101", "unix-socket"}, LogEndOffset: -1},
 		},
-		Learners: []metadata.QuorumMember{{ID: 2, LogEndOffset: 90, LastFetch: at}},
+		Learners: []kv.QuorumMember{{ID: 2, LogEndOffset: 90, LastFetch: at}},
 	}
 }
 
 func TestDescribeQuorumInEveryVersion(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	at := time.UnixMilli(1_700_000_000_000)
-	c.quorum = func(context.Context) (metadata.Quorum, error) { return quorumOfTwo(at), nil }
+	c.quorum = func(context.Context) (kv.Quorum, error) { return quorumOfTwo(at), nil }
 	for version := range int16(3) {
 		resp := c.call(quorumRequest(version, "__cluster_metadata", 0)).(*kmsg.DescribeQuorumResponse)
 		if resp.ErrorCode != 0 || len(resp.Topics) != 1 || resp.Topics[0].Topic != "__cluster_metadata" || len(resp.Topics[0].Partitions) != 1 {
@@ -83,7 +83,7 @@ func TestDescribeQuorumInEveryVersion(t *testing.T) {
 
 func TestDescribeQuorumOfAnythingElse(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	c.quorum = func(context.Context) (metadata.Quorum, error) { t.Error("asked"); return metadata.Quorum{}, nil }
+	c.quorum = func(context.Context) (kv.Quorum, error) { t.Error("asked"); return kv.Quorum{}, nil }
 	two := quorumRequest(2, "__cluster_metadata", 0)
 	two.Topics = append(two.Topics, quorumRequest(2, "x", 0).Topics...)
 	for name, req := range map[string]*kmsg.DescribeQuorumRequest{
@@ -112,8 +112,8 @@ func TestDescribeQuorumOfAnythingElse(t *testing.T) {
 
 func TestDescribeQuorumWithoutALeader(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	c.quorum = func(context.Context) (metadata.Quorum, error) {
-		return metadata.Quorum{}, fmt.Errorf("no leader: %w", metadata.ErrUnavailable)
+	c.quorum = func(context.Context) (kv.Quorum, error) {
+		return kv.Quorum{}, fmt.Errorf("no leader: %w", kv.ErrUnavailable)
 	}
 	resp := c.call(quorumRequest(2, "__cluster_metadata", 0)).(*kmsg.DescribeQuorumResponse)
 	if resp.ErrorCode != int16(protocol.RequestTimedOut) || resp.ErrorMessage == nil || len(resp.Topics) != 0 {

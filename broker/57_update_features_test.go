@@ -90,7 +90,7 @@ func TestFranzGoReadsFeatures(t *testing.T) {
 	}
 	broker := versions[1]
 	raw := broker.Raw()
-	finalized := c.follower.Image().Features
+	finalized := c.loader.Image().Features
 	if raw.FinalizedFeaturesEpoch != finalized.Epoch || len(raw.FinalizedFeatures) != len(finalized.Levels) || len(raw.SupportedFeatures) != len(metadata.Supported()) {
 		t.Fatalf("%+v", raw)
 	}

@@ -16,7 +16,7 @@ func TestDescribeClusterInEveryVersion(t *testing.T) {
 		req := clusterRequest(version)
 		req.EndpointType, req.IncludeClusterAuthorizedOperations = 1, version > 0
 		resp := c.call(req).(*kmsg.DescribeClusterResponse)
-		if resp.ErrorCode != 0 || resp.ClusterID != c.follower.Image().ClusterID || resp.ControllerID != 1 || len(resp.Brokers) != 2 || resp.Brokers[1].Host != "broker2" {
+		if resp.ErrorCode != 0 || resp.ClusterID != c.loader.Image().ClusterID || resp.ControllerID != 1 || len(resp.Brokers) != 2 || resp.Brokers[1].Host != "broker2" {
 			t.Errorf("v%d: %+v", version, resp)
 		}
 		want := int32(-1 << 31)

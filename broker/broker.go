@@ -11,6 +11,7 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/replication"
 )
@@ -22,7 +23,7 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: metrics are kept but not published
 	Tracer     trace.Tracer          // of requests; nil: they are not traced
 
-	Cluster  cluster           // *metadata.Follower
+	Cluster  cluster           // *metadata.Loader
 	Admin    admin             // *metadata.Admin
 	Replicas replicas          // *replication.Manager
 	Groups   groupCoordinator  // *groups.Coordinator
@@ -30,7 +31,7 @@ type Options struct {
 
 	Partitions  *replication.Manager                                // where data is written to and read from
 	ProducerIDs func(context.Context) (metadata.ProducerIDs, error) // (*metadata.Admin).AllocateProducerIDs
-	Quorum      func(context.Context) (metadata.Quorum, error)      // (*etcd.Store).DescribeQuorum
+	Quorum      func(context.Context) (kv.Quorum, error)            // (*etcd.Store).DescribeQuorum
 
 	// Suspect is told of a follower whose connection has ended, and how. It must not block. May be nil.
 	Suspect func(follower metadata.Member, err error)
@@ -92,7 +93,7 @@ type Broker struct {
 	replicas replicas
 	groups   groupCoordinator
 	static   map[string]string
-	quorum   func(context.Context) (metadata.Quorum, error)
+	quorum   func(context.Context) (kv.Quorum, error)
 	suspect  func(metadata.Member, error)
 	features map[string]metadata.FeatureRange // that this build supports
 

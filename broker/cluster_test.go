@@ -10,11 +10,12 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // What the server puts behind a broker.
 var (
-	_ cluster          = (*metadata.Follower)(nil)
+	_ cluster          = (*metadata.Loader)(nil)
 	_ admin            = (*metadata.Admin)(nil)
 	_ groupCoordinator = (*groups.Coordinator)(nil)
 )
@@ -23,8 +24,8 @@ var (
 type testCluster struct {
 	*Broker
 	t        testing.TB
-	store    *metadata.MemStore
-	follower *metadata.Follower
+	store    *kvtest.MemStore
+	loader   *metadata.Loader
 	replicas *servedReplicas
 	groups   *heardGroups
 	logs     *logBuffer
@@ -44,11 +45,11 @@ func (s *servedReplicas) AwaitServed(_ context.Context, topics []metadata.TopicI
 // newTestCluster starts a cluster of live brokers 1 to n, of which broker 1 answers.
 func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster {
 	t.Helper()
-	store := metadata.NewMemStore()
-	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
+	store := kvtest.NewMemStore()
+	loader := metadata.NewLoader(metadata.LoaderOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // ends after the test itself
 	done := make(chan error, 1)
-	go func() { done <- follower.Run(ctx) }()
+	go func() { done <- loader.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -59,15 +60,15 @@ func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster 
 	if _, err := metadata.EnsureClusterID(t.Context(), store, nil); err != nil {
 		t.Fatal(err)
 	}
-	c := &testCluster{t: t, store: store, follower: follower, replicas: new(servedReplicas), groups: new(heardGroups), logs: new(logBuffer)}
+	c := &testCluster{t: t, store: store, loader: loader, replicas: new(servedReplicas), groups: new(heardGroups), logs: new(logBuffer)}
 	for id := range int32(n) {
 		c.register(id + 1)
 	}
 	cfg := DefaultConfig()
 	cfg.NodeID, cfg.InterBrokerListener = 1, "PLAINTEXT"
 	c.Broker = New(Options{
-		Config: cfg, Logger: c.logs.logger(), Cluster: follower, Static: static, Replicas: c.replicas, Groups: c.groups,
-		Admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now}),
+		Config: cfg, Logger: c.logs.logger(), Cluster: loader, Static: static, Replicas: c.replicas, Groups: c.groups,
+		Admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Loader: loader, Now: time.Now}),
 	})
 	return c
 }
@@ -92,7 +93,7 @@ func (c *testCluster) registerAt(id int32, listeners ...metadata.Listener) *meta
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if _, err := c.follower.WaitRevision(c.t.Context(), epoch); err != nil {
+	if _, err := c.loader.WaitRevision(c.t.Context(), epoch); err != nil {
 		c.t.Fatal(err)
 	}
 	return r
@@ -104,7 +105,7 @@ func (c *testCluster) stop(r *metadata.Registration) {
 	if err := r.Deregister(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	if _, err := c.follower.Wait(c.t.Context(), gone(r.BrokerID())); err != nil {
+	if _, err := c.loader.Wait(c.t.Context(), gone(r.BrokerID())); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -143,7 +144,7 @@ func (c *testCluster) topic(name string, partitions int32, replicationFactor int
 	if results[0].Err != nil {
 		c.t.Fatal(results[0].Err)
 	}
-	topic, ok := c.follower.Image().TopicByName(name)
+	topic, ok := c.loader.Image().TopicByName(name)
 	if !ok {
 		c.t.Fatalf("topic %s is not there", name)
 	}

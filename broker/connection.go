@@ -42,7 +42,7 @@ type connection struct {
 	queue    chan *exchange // reader to writer; closed by the reader
 	inFlight atomic.Int32   // accepted, not yet answered
 	software atomic.Pointer[Software]
-	follower atomic.Pointer[metadata.Member] // the broker that fetches through it; nil: none
+	loader   atomic.Pointer[metadata.Member] // the broker that fetches through it; nil: none
 	hurry    chan struct{}                   // one token: a request has come behind a follower's fetch
 }
 
@@ -141,7 +141,7 @@ func (c *connection) ended(ctx context.Context, err error) {
 		c.broker.metrics.badRequests.Inc()
 	}
 	c.log.LogAttrs(ctx, slog.LevelDebug, "connection closed", slog.Any("cause", err))
-	if follower := c.follower.Load(); follower != nil && c.broker.suspect != nil && !c.in.stopped() {
+	if follower := c.loader.Load(); follower != nil && c.broker.suspect != nil && !c.in.stopped() {
 		c.broker.suspect(*follower, err)
 	}
 }

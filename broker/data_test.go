@@ -70,6 +70,7 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	}
 	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
 		FS: fs, Dirs: dirs, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
+		RetentionInterval: 1 << 60, // a round, the first of which is at a random moment, would delete records with old times
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -81,9 +82,9 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	}
 	t.Cleanup(func() { _ = bucket.Close() })
 	c.manager = replication.New(replication.Options{
-		BrokerID: 1, Storage: c.storage, Cluster: c.follower, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
+		BrokerID: 1, Storage: c.storage, Cluster: c.loader, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
 		Tier:      tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
-		Followers: replication.Followers{BrokerEpoch: func() int64 { return c.follower.Image().Brokers[1].Epoch }},
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return c.loader.Image().Brokers[1].Epoch }},
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
@@ -99,9 +100,9 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	})
 	cfg := DefaultConfig()
 	cfg.NodeID, cfg.InterBrokerListener = 1, "PLAINTEXT"
-	admin := metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
+	admin := metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Loader: c.loader, Now: time.Now})
 	c.Broker = New(Options{
-		Config: cfg, Logger: c.logs.logger(), Cluster: c.follower, Replicas: c.manager, Groups: c.groups, Admin: admin,
+		Config: cfg, Logger: c.logs.logger(), Cluster: c.loader, Replicas: c.manager, Groups: c.groups, Admin: admin,
 		Partitions: c.manager, ProducerIDs: admin.AllocateProducerIDs,
 	})
 	return c

@@ -7,6 +7,7 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
@@ -91,9 +92,9 @@ var errorCodes = []struct {
 	{metadata.ErrBrokerNotRegistered, protocol.BrokerIDNotRegistered},
 	{metadata.ErrInvalidUpdateVersion, protocol.InvalidUpdateVersion},
 	{metadata.ErrFeatureUpdateFailed, protocol.FeatureUpdateFailed},
-	{metadata.ErrUnavailable, protocol.RequestTimedOut},
-	{metadata.ErrClosed, protocol.RequestTimedOut},
-	{metadata.ErrNoSpace, protocol.KafkaStorageError},
+	{kv.ErrUnavailable, protocol.RequestTimedOut},
+	{kv.ErrClosed, protocol.RequestTimedOut},
+	{kv.ErrNoSpace, protocol.KafkaStorageError},
 
 	{context.DeadlineExceeded, protocol.RequestTimedOut},
 	{context.Canceled, protocol.RequestTimedOut},

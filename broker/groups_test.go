@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 )
 
@@ -149,7 +150,7 @@ func TestFindCoordinatorInEveryVersion(t *testing.T) {
 			keys = append(keys, "h")
 		}
 		answers := c.coordinators(findCoordinator(version, 0, keys...))
-		topic, ok := c.follower.Image().TopicByName("__consumer_offsets")
+		topic, ok := c.loader.Image().TopicByName("__consumer_offsets")
 		if !ok || len(topic.Partitions) != 3 || len(topic.Partitions[0].Replicas) != 2 { // as many replicas as there are brokers
 			t.Fatalf("v%d: %+v", version, topic)
 		}
@@ -179,7 +180,7 @@ func TestFindCoordinatorRefusals(t *testing.T) {
 			t.Errorf("%d: %+v %s", keyType, a, shown(a.ErrorMessage))
 		}
 	}
-	if c.follower.Image().TopicCount() != 0 {
+	if c.loader.Image().TopicCount() != 0 {
 		t.Error("a topic was created")
 	}
 	c.groups.partition = 50 // of 0 to 49
@@ -195,7 +196,7 @@ func TestFindCoordinatorRefusals(t *testing.T) {
 
 func TestFindCoordinatorBeforeTheTopicIsServed(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	c.replicas.err = metadata.ErrUnavailable
+	c.replicas.err = kv.ErrUnavailable
 	if a := c.coordinators(findCoordinator(6, 0, "g"))[0]; a.ErrorCode != int16(protocol.CoordinatorNotAvailable) {
 		t.Errorf("%+v, %s", a, shown(a.ErrorMessage))
 	}

@@ -47,7 +47,7 @@ func TestReplicaFetchesCountFromRegisteredBrokersOnly(t *testing.T) {
 		if _, err := c.hosted("a", 0).Append(batchOf(t, "v"), 1); err != nil {
 			t.Fatal(err)
 		}
-		epoch := c.follower.Image().Brokers[2].Epoch
+		epoch := c.loader.Image().Brokers[2].Epoch
 		for _, q := range []struct {
 			name, listener string // that brokers use; the fetch comes to PLAINTEXT
 			version        int16

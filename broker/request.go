@@ -57,7 +57,7 @@ func (r *Request) hurry() <-chan struct{} {
 // takes its leave: that the connection ends then says nothing of its process.
 func (r *Request) setFollower(m *metadata.Member) {
 	if r.conn != nil {
-		r.conn.follower.Store(m)
+		r.conn.loader.Store(m)
 	}
 }
 

@@ -71,7 +71,7 @@ func dialTCP(t testing.TB, address string, secure *tls.Config) *client {
 // ended waits until the broker has closed the connection, whatever it says before that.
 func ended(t *testing.T, conn net.Conn) {
 	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := io.Copy(io.Discard, conn); n > 64 || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -173,7 +173,7 @@ func TestWrongProtocolEnds(t *testing.T) {
 
 // TestStopEndsHandshakes stops a listener while a client shakes hands, which is no failure of it.
 func TestStopEndsHandshakes(t *testing.T) {
-	b, _ := newPlainBroker(t, func(c *Config) { c.HandshakeTimeout, c.DrainTimeout = time.Minute, time.Minute })
+	b, _ := newPlainBroker(t, func(c *Config) { c.HandshakeTimeout, c.DrainTimeout = time.Hour, time.Hour })
 	listener, clients := tlsConfigs(t)
 	secure, stop := serveTCP(t, b, "SSL", listener)
 	silent := dialTCP(t, secure, nil)
@@ -181,7 +181,7 @@ func TestStopEndsHandshakes(t *testing.T) {
 	served.call(1, kmsg.NewPtrApiVersionsRequest()) // the one before has been accepted
 	began := time.Now()
 	stop()
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("the stop took %v", took)
 	}
 	ended(t, silent)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // layers are the settings that are in force on this broker now.
@@ -81,7 +82,7 @@ func (b *Broker) missingTopics(ctx context.Context, names []string, create bool)
 		switch {
 		case r.Err == nil, errors.Is(r.Err, metadata.ErrTopicExists): // another client was faster
 			created = append(created, r.Name)
-		case errors.Is(r.Err, context.DeadlineExceeded), errors.Is(r.Err, metadata.ErrUnavailable):
+		case errors.Is(r.Err, context.DeadlineExceeded), errors.Is(r.Err, kv.ErrUnavailable):
 			failed = append(failed, metadata.TopicResult{Name: r.Name, Err: metadata.ErrUnknownTopic}) // the client asks again
 		default:
 			failed = append(failed, r)

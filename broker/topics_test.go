@@ -21,7 +21,7 @@ func TestUnsetReplicationFactorFollowsTheBrokers(t *testing.T) {
 		c.call(metadataRequest(12, "automatic"))
 		c.coordinators(findCoordinator(4, 0, "g"))
 		for _, name := range []string{"created", "automatic", offsetsTopic} {
-			topic, ok := c.follower.Image().TopicByName(name)
+			topic, ok := c.loader.Image().TopicByName(name)
 			if !ok || len(topic.Partitions[0].Replicas) != want {
 				t.Errorf("%d brokers: %s is %+v, want %d replicas", brokers, name, topic, want)
 			}
@@ -32,7 +32,7 @@ func TestUnsetReplicationFactorFollowsTheBrokers(t *testing.T) {
 func TestReplicationFactorThatIsSetIsKeptTo(t *testing.T) {
 	c := newTestCluster(t, 2, map[string]string{"default.replication.factor": "1", "offsets.topic.replication.factor": "3"})
 	c.call(metadataRequest(12, "automatic"))
-	if topic, ok := c.follower.Image().TopicByName("automatic"); !ok || len(topic.Partitions[0].Replicas) != 1 {
+	if topic, ok := c.loader.Image().TopicByName("automatic"); !ok || len(topic.Partitions[0].Replicas) != 1 {
 		t.Errorf("%+v", topic)
 	}
 	if answers := c.coordinators(findCoordinator(4, 0, "g")); answers[0].ErrorCode != int16(protocol.CoordinatorNotAvailable) {

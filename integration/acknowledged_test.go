@@ -25,8 +25,7 @@ func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 		moving[number] = on
 		replicas = append(replicas, on)
 	}
-	createPlaced(t, client, "moving", replicas, "remote.storage.enable", "false")
-	allInSync(t, admin, "moving", 2)
+	createInSync(t, client, "moving", replicas)
 	patient := append(clusterClient(brokers[:2]), kgo.ProduceRequestTimeout(20*time.Second)) // their requests wait for the one that hangs
 	l := startLoad(t, "moving", int32(len(replicas)), 8, 1, 100, 100, patient...)
 	for i := range 16 {

@@ -119,57 +119,33 @@ func clusterClient(brokers []*process) []kgo.Opt {
 // after the other is killed, stopped in order, or frozen past its lease. At the end every acknowledged record is there once, in order, on every
 // partition, and no consumer has read one that is not there.
 func TestClusterLosesNothing(t *testing.T) {
-	const partitions = 6
+	sideBySide(t)
 	rounds := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGSTOP}
 	if long() {
 		rounds = append(rounds, rounds...)
 		rounds = append(rounds, rounds...)
 	}
 	brokers := startCluster(t)
-	everywhere := clusterClient(brokers)
-	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere...))
-	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "numbers"); err != nil {
-		t.Fatal(err)
-	}
-
-	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere...)
-	numbers.readAlong(brokers[0].bootstrap, everywhere...)
-	ackedEverywhere := func() int { _, fewest := numbers.count(); return fewest }
-	progress := func(what string) {
-		t.Helper()
-		before := ackedEverywhere()
-		eventually(t, time.Minute, "every partition takes records again "+what, func() bool { return ackedEverywhere() > before+100 })
-	}
-	progress("at the start")
+	numbers, admin := startReplicated(t, brokers, spread(6))
 	for i, signal := range rounds {
 		victim := brokers[i%len(brokers)]
 		if signal == syscall.SIGSTOP {
 			if err := victim.cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
-			progress("while a broker is frozen")
+			numbers.progress("while a broker is frozen")
 			if err := victim.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
 		} else {
 			victim.stop(t, signal)
-			progress(fmt.Sprintf("after %v", signal))
+			numbers.progress(fmt.Sprintf("after %v", signal))
 			victim.start(t)
 		}
-		eventually(t, time.Minute, "all replicas are in sync again", func() bool {
-			topics, err := admin.ListTopics(t.Context(), "numbers")
-			if err != nil {
-				return false
-			}
-			inSync := 0
-			for _, p := range topics["numbers"].Partitions {
-				inSync += len(p.ISR)
-			}
-			return inSync == 3*partitions
-		})
+		allInSync(t, admin, "numbers", 3)
 	}
 	numbers.stop()
-	numbers.check(brokers[0].bootstrap)
+	numbers.check()
 }
 
 // TestTooFewInSync changes min.insync.replicas of a live topic and takes brokers away: acks=all is refused while too few replicas are in sync, and

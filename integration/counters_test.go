@@ -35,7 +35,7 @@ func expect(brokers []*process, these ...alarm) {
 func (p *process) checkAlarms(t *testing.T) {
 	t.Helper()
 	log := p.log.String()
-	body, err := readMetrics(p, time.Second) // it may be frozen, or serve no metrics to everybody
+	body, err := readMetrics(p, 5*time.Second) // it may be frozen, or serve no metrics to everybody
 	for _, a := range alarms {
 		if slices.Contains(p.expected, a) {
 			continue

@@ -25,5 +25,5 @@ func TestKillNineLosesNothing(t *testing.T) {
 		broker.start(t)
 	}
 	numbers.stop()
-	numbers.check(broker.bootstrap)
+	numbers.check()
 }

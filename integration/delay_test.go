@@ -12,13 +12,23 @@ import (
 // where to connect.
 func distance(t *testing.T, address string, delay time.Duration) string {
 	t.Helper()
+	at := freeAddress(t)
+	relay(t, at, address, delay)
+	return at
+}
+
+// relay passes connections to one address on to another, with a delay in each direction, until the
+// function that it returns, or the test, cuts them all.
+func relay(t *testing.T, at, address string, delay time.Duration) (cut func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", freeAddress(t))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var running sync.WaitGroup
-	t.Cleanup(func() { cancel(); running.Wait() })
+	cut = func() { cancel(); running.Wait() }
+	t.Cleanup(cut)
 	context.AfterFunc(ctx, func() { _ = listener.Close() })
 	running.Go(func() {
 		for {
@@ -29,7 +39,7 @@ func distance(t *testing.T, address string, delay time.Duration) string {
 			running.Go(func() { joinAtDistance(ctx, near, address, delay) })
 		}
 	})
-	return listener.Addr().String()
+	return cut
 }
 
 // joinAtDistance passes bytes on between a connection and an address until one of both ends.

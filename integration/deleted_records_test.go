@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -23,14 +22,10 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 	brokers := startCluster(t)
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
-	admin := kadm.NewClient(client)
-	replicas := [][]int32{{1, 2, 3}, {2, 3, 1}, {3, 1, 2}}
-	createPlaced(t, client, "shorter", replicas, "remote.storage.enable", "false")
-	allInSync(t, admin, "shorter", 3)
+	admin, replicas := kadm.NewClient(client), spread(3)
+	createInSync(t, client, "shorter", replicas)
 	l := startLoad(t, "shorter", int32(len(replicas)), 1, 0, 500, 100, everywhere...)
-	for i, p := range brokers {
-		l.pipeline(p.bootstrap, 100+i, 5*time.Millisecond)
-	}
+	l.pipelines(brokers, 5*time.Millisecond)
 	rounds := testRounds(20, 200)
 	eventually(t, time.Minute, "there is something to delete", func() bool { _, fewest := l.history.acknowledged(); return fewest > step*rounds })
 	l.stop()
@@ -38,13 +33,12 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 	d := deletions{t: t, client: client, admin: admin, topic: "shorter", promised: map[int32]int64{}}
 	for turn := 1; turn <= rounds; turn++ {
 		for number, on := range replicas {
-			first := turn % len(on)
-			d.round(int32(number), int64(step*turn), slices.Concat(on[first:], on[:first]))
+			d.round(int32(number), int64(step*turn), rotated(on, turn))
 		}
 	}
 	for turn := range 3 { // in the end, what each of the replicas has
 		for number, on := range replicas {
-			if err := d.lead(int32(number), slices.Concat(on[turn:], on[:turn])); err != nil {
+			if err := d.lead(int32(number), rotated(on, turn)); err != nil {
 				t.Fatal(err)
 			}
 			d.look(int32(number))
@@ -94,7 +88,7 @@ func (d *deletions) look(partition int32) {
 	d.t.Helper()
 	promised := d.promised[partition]
 	var start int64
-	eventually(d.t, 30*time.Second, "the leader says where the log begins", func() bool {
+	eventually(d.t, time.Minute, "the leader says where the log begins", func() bool {
 		listed, err := d.admin.ListStartOffsets(d.t.Context(), d.topic)
 		if err != nil {
 			return false

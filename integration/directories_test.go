@@ -2,11 +2,9 @@ package integration
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -18,89 +16,43 @@ import (
 // TestFailedDirectoryHandsOver takes one of two directories from a broker under load: others lead what was in it, records are acknowledged on
 // every partition, and nothing is lost. Then the broker gets the directory back.
 func TestFailedDirectoryHandsOver(t *testing.T) {
-	const partitions = 6
-	disks := t.TempDir()
-	disk := func(node int, name string) string { return filepath.Join(disks, strconv.Itoa(node)+name) }
-	brokers := startClusterOf(t, func(node int) []string {
-		return []string{
-			"--set", "log.dirs=" + disk(node, "a") + "," + disk(node, "b"), "--set", "log.flush.offset.checkpoint.interval.ms=100",
-		}
+	brokers := clusterOf(t, func(int) []string { return []string{"--set", "log.flush.offset.checkpoint.interval.ms=100"} })
+	for _, p := range brokers {
+		giveLogDirs(p)
+	}
+	startTogether(t, brokers)
+	// Broker 1 leads all, so that some of those are on its second disk.
+	numbers, admin := startReplicated(t, brokers, slices.Repeat([][]int32{{1, 2, 3}}, 6))
+	onDisk := onSecondDir(t, brokers[0], "numbers")
+	inSync := func() bool { // broker 1, on one of what is or was on its second disk
+		partitions := partitionsOf(t, admin, "numbers")
+		return slices.ContainsFunc(onDisk, func(number int32) bool { return slices.Contains(partitions[number].ISR, 1) })
+	}
+	eventually(t, time.Minute, "broker 1 leads from its second disk", func() bool {
+		return partitionsOf(t, admin, "numbers")[onDisk[0]].Leader == 1
 	})
-	everywhere := clusterClient(brokers)
-	client := newClient(t, brokers[0].bootstrap, everywhere...)
-	admin := kadm.NewClient(client)
-	placed := make([][]int32, partitions) // broker 1 leads all, so that some are on its second disk
-	for i := range placed {
-		placed[i] = []int32{1, 2, 3}
-	}
-	createPlaced(t, client, "numbers", placed, "min.insync.replicas", "2")
-	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere...)
-	numbers.readAlong(brokers[0].bootstrap, everywhere...)
-	progress := func(what string) {
-		t.Helper()
-		_, before := numbers.count()
-		eventually(t, time.Minute, "every partition takes records "+what, func() bool { _, now := numbers.count(); return now > before+100 })
-	}
-	progress("at the start")
-	led := func() (n int) { // by broker 1, from its second disk
-		for _, p := range partitionsOf(t, admin, "numbers") {
-			if _, err := os.Stat(filepath.Join(disk(1, "b"), "numbers-"+strconv.Itoa(int(p.Partition)))); err == nil && p.Leader == 1 {
-				n++
-			}
-		}
-		return n
-	}
-	eventually(t, time.Minute, "broker 1 leads from its second disk", func() bool { return led() > 0 })
-	inB, err := filepath.Glob(filepath.Join(disk(1, "b"), "numbers-*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	away := disk(1, "b") + ".away"
-	if err := errors.Join(os.Rename(disk(1, "b"), away), os.WriteFile(disk(1, "b"), nil, 0o644)); err != nil { // a file where a directory should be
-		t.Fatal(err)
-	}
+	giveBack := takeAway(t, brokers[0].logDirs[1])
 	failed := time.Now()
-	eventually(t, time.Minute, "broker 1 is in no in-sync set of what was on the disk", func() bool {
-		for _, p := range partitionsOf(t, admin, "numbers") {
-			if onDisk := slices.Contains(inB, filepath.Join(disk(1, "b"), "numbers-"+strconv.Itoa(int(p.Partition)))); onDisk && slices.Contains(p.ISR, 1) {
-				return false
-			}
-		}
-		return true
-	})
+	eventually(t, time.Minute, "broker 1 is in no in-sync set of what was on the disk", func() bool { return !inSync() })
 	t.Logf("others lead %v after the disk was taken", time.Since(failed))
-	progress("without a disk")
+	numbers.progress("without a disk")
 
 	brokers[0].kill9(t)
-	if err := errors.Join(os.Remove(disk(1, "b")), os.Rename(away, disk(1, "b"))); err != nil {
-		t.Fatal(err)
-	}
+	giveBack()
 	brokers[0].start(t)
 	allInSync(t, admin, "numbers", 3)
-	progress("with the disk again")
+	numbers.progress("with the disk again")
 	numbers.stop()
-	numbers.check(brokers[0].bootstrap, everywhere...)
+	numbers.check()
 }
 
 // TestAllAreKilledAndOneStaysAway kills all brokers at once and starts two of them: they lead everything that one of them was in sync with, and what
 // only the third had waits for it, and is named with it.
 func TestAllAreKilledAndOneStaysAway(t *testing.T) {
-	const partitions = 6
+	sideBySide(t)
 	brokers := startCluster(t)
-	everywhere := clusterClient(brokers)
-	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, everywhere...))
-	if _, err := admin.CreateTopic(t.Context(), partitions, 3, map[string]*string{"min.insync.replicas": new("2")}, "numbers"); err != nil {
-		t.Fatal(err)
-	}
 	mustVarve(t, brokers, "topic", "create", "alone", "--partitions", "3", "--replication-factor", "1")
-	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere...)
-	numbers.readAlong(brokers[0].bootstrap, everywhere...)
-	progress := func(what string) {
-		t.Helper()
-		_, before := numbers.count()
-		eventually(t, time.Minute, "every partition takes records "+what, func() bool { _, now := numbers.count(); return now > before+100 })
-	}
-	progress("at the start")
+	numbers, admin := startReplicated(t, brokers, spread(6))
 	together(brokers, func(p *process) { p.kill9(t) })
 	began := time.Now()
 	together(brokers[:2], func(p *process) { p.start(t) })
@@ -113,15 +65,20 @@ func TestAllAreKilledAndOneStaysAway(t *testing.T) {
 		return true
 	})
 	t.Logf("leaders %v after the start", time.Since(began))
-	progress("without broker 3")
-	if !waitsFor(t, brokers[0], "alone", 3) {
+	numbers.progress("without broker 3")
+	waiting := func() bool {
+		return slices.ContainsFunc(problemsOf(t, brokers[0], "alone"), func(p electionProblem) bool {
+			return p.State == "offline" && slices.Contains(p.WaitsFor, 3)
+		})
+	}
+	if !waiting() {
 		t.Error("no partition is said to wait for broker 3")
 	}
 	brokers[2].start(t)
-	eventually(t, time.Minute, "nothing waits", func() bool { return !waitsFor(t, brokers[0], "alone", 3) })
+	eventually(t, time.Minute, "nothing waits", func() bool { return !waiting() })
 	allInSync(t, admin, "numbers", 3)
 	numbers.stop()
-	numbers.check(brokers[0].bootstrap, everywhere...)
+	numbers.check()
 }
 
 func partitionsOf(t *testing.T, admin *kadm.Client, topic string) kadm.PartitionDetails {
@@ -133,41 +90,35 @@ func partitionsOf(t *testing.T, admin *kadm.Client, topic string) kadm.Partition
 	return topics[topic].Partitions
 }
 
-// electionStatus is what `varve cluster status` says of elections.
-type electionStatus struct {
-	Problems []struct {
-		Topic    string  `json:"topic"`
-		State    string  `json:"state"`
-		WaitsFor []int32 `json:"waits_for"`
-	} `json:"problems"`
+// electionProblem is what `varve cluster status` says of the election of a partition.
+type electionProblem struct {
+	Topic    string  `json:"topic"`
+	State    string  `json:"state"`
+	WaitsFor []int32 `json:"waits_for"`
 }
 
-// waitsFor reports whether the status has a partition of a topic without a leader that waits for a broker.
-func waitsFor(t *testing.T, p *process, topic string, broker int32) bool {
+// problemsOf are those of a topic, of which the exit status must tell as well.
+func problemsOf(t *testing.T, p *process, topic string) []electionProblem {
 	t.Helper()
-	var status electionStatus
+	var status struct {
+		Problems []electionProblem `json:"problems"`
+	}
 	out, _, exit := tryVarve(t, []*process{p}, "cluster", "status", "--output", "json", "--all")
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
-	for _, problem := range status.Problems {
-		if problem.Topic == topic && problem.State == "offline" && slices.Contains(problem.WaitsFor, broker) {
-			if exit != 3 {
-				t.Errorf("the exit status is %d", exit)
-			}
-			return true
-		}
+	ofTopic := slices.DeleteFunc(status.Problems, func(p electionProblem) bool { return p.Topic != topic })
+	if len(ofTopic) > 0 && exit != 3 {
+		t.Errorf("the exit status is %d with %+v", exit, ofTopic)
 	}
-	return false
+	return ofTopic
 }
 
 // TestReplacedDiskDestroysNoCopy stops a follower, then takes the disk of the leader, which is the only one in sync, and starts that broker with an
 // empty one. It must not lead: the follower's copy would be cut down to nothing. An unclean election takes the follower, which has more.
 func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	const records = 50
-	disks := t.TempDir()
-	disk := func(node int32) string { return filepath.Join(disks, strconv.Itoa(int(node))) }
-	brokers := startClusterOf(t, func(node int) []string { return []string{"--set", "log.dirs=" + disk(int32(node))} })
+	brokers := startCluster(t)
 	everywhere := clusterClient(brokers)
 	client := newClient(t, brokers[0].bootstrap, append(everywhere, kgo.DefaultProduceTopic("kept"))...)
 	admin := kadm.NewClient(client)
@@ -184,7 +135,7 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	follower := p.Replicas[0] + p.Replicas[1] - leader
 	brokers[follower-1].stop(t, syscall.SIGTERM)
 	brokers[leader-1].kill9(t)
-	if err := os.RemoveAll(disk(leader)); err != nil {
+	if err := os.RemoveAll(filepath.Join(brokers[leader-1].dataDir, "logs")); err != nil {
 		t.Fatal(err)
 	}
 	brokers[follower-1].start(t) // which makes a majority of etcd again
@@ -193,23 +144,14 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 		return err == nil && !slices.Contains(alive.NodeIDs(), leader)
 	})
 	brokers[leader-1].start(t)
-	status := func() (state string, exit int) {
+	mustBe := func(state string) {
 		t.Helper()
-		out, _, exit := tryVarve(t, brokers, "cluster", "status", "--output", "json", "--all")
-		var s electionStatus
-		if err := json.Unmarshal([]byte(out), &s); err != nil {
-			t.Fatalf("%v in %s", err, out)
+		problems := problemsOf(t, brokers[follower-1], "kept")
+		if len(problems) != 1 || problems[0].State != state || len(problems[0].WaitsFor) > 0 {
+			t.Fatalf("the partition is to be %s, and is %+v", state, problems)
 		}
-		for _, problem := range s.Problems {
-			if problem.Topic == "kept" && len(problem.WaitsFor) == 0 {
-				state = problem.State
-			}
-		}
-		return state, exit
 	}
-	if state, exit := status(); state != "offline" || exit != 3 {
-		t.Fatalf("the partition is %q, exit status %d", state, exit)
-	}
+	mustBe("offline")
 	expect(brokers, uncleanElection)
 	mustVarve(t, brokers, "partition", "elect", "--unclean", "kept:0", "--yes")
 	if p = partitionsOf(t, admin, "kept")[0]; p.Leader != follower {
@@ -219,7 +161,5 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	if end, _ := ends.Lookup("kept", 0); err != nil || end.Offset != records {
 		t.Errorf("%d records are left of %d, %v", end.Offset, records, err)
 	}
-	if state, exit := status(); state != "unclean" || exit != 3 {
-		t.Errorf("after the election the partition is %q, exit status %d", state, exit)
-	}
+	mustBe("unclean")
 }

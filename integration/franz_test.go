@@ -37,7 +37,8 @@ func TestFranzGroups(t *testing.T) {
 	member := func() *kgo.Client {
 		client := newClient(t, broker.bootstrap, kgo.ConsumerGroup("sharers"), kgo.ConsumeTopics("shared"),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitMarks(),
-			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(200*time.Millisecond))
+			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(200*time.Millisecond),
+			kgo.FetchMaxWait(200*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond)) // else the test waits for five seconds each
 		go func() {
 			for {
 				fetches := client.PollFetches(context.Background()) // until the client is closed
@@ -142,7 +143,7 @@ func TestFranzTransactionsAreRefused(t *testing.T) {
 	broker := startBroker(t)
 	createTopic(t, newAdmin(t, broker.bootstrap), "a", 1)
 	client := newClient(t, broker.bootstrap, kgo.TransactionalID("tx"), kgo.DefaultProduceTopic("a"), kgo.RetryTimeout(2*time.Second), kgo.RecordRetries(1))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := client.BeginTransaction(); err != nil {
 		return

@@ -22,6 +22,7 @@ import (
 // TestFrozenLeader freezes the leader of a partition past its fencing, with requests in flight that it finds when it is thawed: nothing that it then
 // takes survives, nothing with acks=all is acknowledged, it is back in sync, and in the end all replicas have the same bytes.
 func TestFrozenLeader(t *testing.T) {
+	sideBySide(t)
 	rounds := 2
 	if long() {
 		rounds = 10
@@ -120,7 +121,7 @@ func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process,
 // leaderOf is who leads partition 0 of a topic.
 func leaderOf(t *testing.T, admin *kadm.Client, topic string) int32 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	topics, err := admin.ListTopics(ctx, topic)
 	if err == nil {

@@ -106,15 +106,40 @@ func (h *history) acknowledged() (all, fewest int) {
 	defer h.mu.Unlock()
 	fewest = math.MaxInt
 	for _, p := range h.partitions {
-		n := 0
-		for _, a := range p.appends {
-			if a.ret != never {
-				n++
-			}
-		}
+		n := p.acknowledged()
 		all, fewest = all+n, min(fewest, n)
 	}
 	return all, fewest
+}
+
+// acknowledgedOf counts the appends to one partition that did not fail.
+func (h *history) acknowledgedOf(p int32) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.partition(p).acknowledged()
+}
+
+func (p *partitionHistory) acknowledged() (n int) {
+	for _, a := range p.appends {
+		if a.ret != never {
+			n++
+		}
+	}
+	return n
+}
+
+// resumed is how long after an instant an append was first acknowledged that had begun after it, of
+// those producers that are counted; false if none was.
+func (h *history) resumed(p int32, since instant, counted func(producer int) bool) (after time.Duration, yes bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := never
+	for _, a := range h.partition(p).appends {
+		if a.call >= since && counted(a.id.producer) {
+			first = min(first, a.ret)
+		}
+	}
+	return time.Duration(first - since), first != never
 }
 
 // check compares the history with the logs as they are at the end, by partition, each from offset 0. The errors say what cannot be.

@@ -61,7 +61,7 @@ func TestHostileBytes(t *testing.T) {
 			if err := conn.(*net.TCPConn).CloseWrite(); err != nil && !errors.Is(err, net.ErrClosed) {
 				t.Log(err) // the broker may have reset the connection already
 			}
-			_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error("the connection hangs")
 			}
@@ -204,7 +204,7 @@ func (p pinned) MaxVersion() int16 { return p.GetVersion() }
 func stillServes(t *testing.T, broker *process) {
 	t.Helper()
 	client := newClient(t, broker.bootstrap, kgo.DefaultProduceTopic("hostile"))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := client.ProduceSync(ctx, kgo.StringRecord("still here")).FirstErr(); err != nil {
 		t.Fatalf("the broker no longer serves: %v", err)
@@ -213,7 +213,7 @@ func stillServes(t *testing.T, broker *process) {
 
 func dial(t *testing.T, address string) net.Conn {
 	t.Helper()
-	d := net.Dialer{Timeout: 10 * time.Second}
+	d := net.Dialer{Timeout: time.Minute}
 	conn, err := d.DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -40,6 +41,28 @@ func createPlaced(t *testing.T, client *kgo.Client, topic string, replicas [][]i
 	if err != nil {
 		t.Fatalf("create topic %s: %v", topic, err)
 	}
+}
+
+// spread are the replicas of so many partitions on brokers 1, 2 and 3, each of which leads a third.
+func spread(partitions int) (replicas [][]int32) {
+	for i := range partitions {
+		replicas = append(replicas, rotated([]int32{1, 2, 3}, i))
+	}
+	return replicas
+}
+
+// rotated are replicas with another one, by turns, at their head.
+func rotated(replicas []int32, turn int) []int32 {
+	first := turn % len(replicas)
+	return slices.Concat(replicas[first:], replicas[:first])
+}
+
+// createInSync is createPlaced of a topic that is only on the brokers' disks, and waits until all
+// its replicas are in sync.
+func createInSync(t *testing.T, client *kgo.Client, topic string, replicas [][]int32, configs ...string) {
+	t.Helper()
+	createPlaced(t, client, topic, replicas, append([]string{"remote.storage.enable", "false"}, configs...)...)
+	allInSync(t, kadm.NewClient(client), topic, 0)
 }
 
 // reassign asks for other replicas, or another order of them, of one partition.
@@ -119,9 +142,8 @@ func (m *leaderMoves) run(ctx context.Context, replicas map[int32][]int32, every
 			return
 		}
 		for partition, on := range replicas {
-			first := turn % len(on)
 			// A broker that is away, or has just gone, is a reason to try again at the next tick.
-			_ = reassign(ctx, m.client, m.topic, partition, slices.Concat(on[first:], on[:first]))
+			_ = reassign(ctx, m.client, m.topic, partition, rotated(on, turn))
 		}
 		moved, _ := electPreferred(ctx, m.client)
 		m.moved.Add(int64(moved))

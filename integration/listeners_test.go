@@ -104,7 +104,7 @@ func TestEachListenerTellsItsOwnAddresses(t *testing.T) {
 		}
 		seeds := kgo.SeedBrokers(want[0])
 		one := newClient(t, want[0], seeds)
-		eventually(t, 20*time.Second, "coordinators are known", func() bool {
+		eventually(t, time.Minute, "coordinators are known", func() bool {
 			answer, err := one.Broker(1).RetriableRequest(t.Context(), find)
 			if err != nil {
 				t.Fatal(err)
@@ -144,7 +144,7 @@ func TestEachListenerTellsItsOwnAddresses(t *testing.T) {
 	brokers[1].stop(t, syscall.SIGTERM)
 	brokers[1].start(t)
 	partition := slices.Index(leaders, 2)
-	eventually(t, 30*time.Second, "leadership goes back to the preferred replica", func() bool {
+	eventually(t, time.Minute, "leadership goes back to the preferred replica", func() bool {
 		details, err := kadm.NewClient(inside).ListTopics(t.Context(), "spread")
 		return err == nil && details["spread"].Partitions[int32(partition)].Leader == 2
 	})

@@ -124,14 +124,25 @@ func (l *load) stop() {
 	l.reading.Wait()
 }
 
-// progress waits until every partition takes records again.
+// progress waits until every partition takes records again. Otherwise it says of those that do not
+// how many they have taken, who leads them, and which replicas are in sync.
 func (l *load) progress(within time.Duration, what string) {
 	l.t.Helper()
 	_, before := l.history.acknowledged()
-	eventually(l.t, within, "every partition takes records again "+what, func() bool {
+	if holdsWithin(within, func() bool {
 		_, fewest := l.history.acknowledged()
 		return fewest > before+20
-	})
+	}) {
+		return
+	}
+	topics, err := kadm.NewClient(l.producers[0]).ListTopics(l.t.Context(), l.topic)
+	l.t.Logf("%s after %v: %v", l.topic, within, err)
+	for number := range l.partitions {
+		p := topics[l.topic].Partitions[number]
+		l.t.Logf("%s:%d: %d records, %d were there; leader %d in epoch %d, %v of %v in sync",
+			l.topic, number, l.history.acknowledgedOf(number), before, p.Leader, p.LeaderEpoch, p.ISR, p.Replicas)
+	}
+	l.t.Fatalf("not within %v: every partition of %s takes records again %s", within, l.topic, what)
 }
 
 // check reads the logs and holds the history to them.

@@ -23,6 +23,7 @@ import (
 // its partitions have no leader, the others go on, nothing starts again in the
 // other directory, and all is back with the directory.
 func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
+	sideBySide(t)
 	dir := t.TempDir()
 	dirs := []string{filepath.Join(dir, "disk-a"), filepath.Join(dir, "disk-b")}
 	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))
@@ -49,13 +50,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	}
 
 	broker.stop(t, syscall.SIGTERM)
-	away := dirs[1] + ".away"
-	if err := os.Rename(dirs[1], away); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dirs[1], nil, 0o644); err != nil { // a file where a directory should be
-		t.Fatal(err)
-	}
+	giveBack := takeAway(t, dirs[1])
 	broker.start(t)
 	client = connect()
 	if !strings.Contains(broker.log.String(), "data directory is offline") {
@@ -100,9 +95,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	}
 
 	broker.stop(t, syscall.SIGTERM) // and that is a clean one
-	if err = errors.Join(os.Remove(dirs[1]), os.Rename(away, dirs[1])); err != nil {
-		t.Fatal(err)
-	}
+	giveBack()
 	broker.start(t)
 	listed, err := admin.ListEndOffsets(t.Context(), "t")
 	if err != nil {
@@ -119,12 +112,27 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	})
 }
 
+// takeAway puts a file where a directory should be. The function puts the directory back.
+func takeAway(t *testing.T, dir string) (giveBack func()) {
+	t.Helper()
+	away := dir + ".away"
+	if err := errors.Join(os.Rename(dir, away), os.WriteFile(dir, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := errors.Join(os.Remove(dir), os.Rename(away, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // fetchOnce is the first error of a fetch of the topic's partition, nil if it brings a record.
 func fetchOnce(t *testing.T, bootstrap string, partition int32) error {
 	t.Helper()
 	client := newClient(t, bootstrap, kgo.KeepRetryableFetchErrors(),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {partition: kgo.NewOffset().At(0)}}))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		fetches := client.PollFetches(ctx)
@@ -153,7 +161,7 @@ var httpAddress = regexp.MustCompile(`ready: kafka \S+, http (\S+),`)
 // metrics is what the broker, as it was started last, says at /metrics.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
-	body, err := readMetrics(p, 10*time.Second)
+	body, err := readMetrics(p, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package integration
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,21 +20,32 @@ func giveLogDirs(p *process) {
 	p.args = append(p.args, "--set", "log.dirs="+strings.Join(p.logDirs, ","))
 }
 
-// onSecondDir are the partitions of a topic that a broker has in the second of its log directories.
-func onSecondDir(t *testing.T, p *process, topic string) []string {
+// onSecondDir are the partitions of a topic that a broker has in the second of its log directories;
+// there must be some.
+func onSecondDir(t *testing.T, p *process, topic string) (numbers []int32) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(p.logDirs[1], topic+"-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	for _, name := range found {
+		number, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(name), topic+"-"), 10, 32)
+		if err == nil { // else it is on its way out
+			numbers = append(numbers, int32(number))
+		}
+	}
+	if len(numbers) == 0 {
+		t.Fatalf("no partition of %s is in %s", topic, p.logDirs[1])
+	}
+	return numbers
 }
 
 // TestFailedLogDirHandsOver has one of a broker's log directories fail while the broker goes on:
 // every partition takes records again, from another leader where it has to be, and nothing that was
-// acknowledged is lost, also not by the restart that brings the directory back.
+// acknowledged is lost, also not by the restart that brings the directory back. It logs how long
+// those partitions acknowledged nothing that the broker leads, or follows, in that directory.
 func TestFailedLogDirHandsOver(t *testing.T) {
-	const partitions = 6
+	const partitions = 12
 	brokers := clusterOf(t, func(int) []string { return nil })
 	for _, p := range brokers {
 		giveLogDirs(p)
@@ -43,25 +56,28 @@ func TestFailedLogDirHandsOver(t *testing.T) {
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
-	var replicas [][]int32
-	for range partitions {
-		replicas = append(replicas, []int32{1, 2, 3})
-	}
-	createPlaced(t, client, "handed", replicas, "remote.storage.enable", "false", "min.insync.replicas", "2")
-	allInSync(t, admin, "handed", 3)
+	replicas := slices.Concat(
+		slices.Repeat([][]int32{{1, 2, 3}}, partitions/2), slices.Repeat([][]int32{{2, 1, 3}}, partitions/2))
+	createInSync(t, client, "handed", replicas, "min.insync.replicas", "2")
 	l := startLoad(t, "handed", partitions, 2, 1, 200, 100, everywhere...)
-	for i, p := range brokers {
-		l.pipeline(p.bootstrap, 100+i, 20*time.Millisecond)
-	}
+	l.pipelines(brokers, 20*time.Millisecond)
 	for range testRounds(1, 5) {
 		l.progress(time.Minute, "at the start")
-		if len(onSecondDir(t, fails, "handed")) == 0 {
-			t.Fatal("no partition is in the directory that will fail")
+		var led, followed []int32
+		for _, number := range onSecondDir(t, fails, "handed") {
+			if replicas[number][0] == 1 {
+				led = append(led, number)
+			} else {
+				followed = append(followed, number)
+			}
 		}
 		if err := crashfs.Break(fails.journal, fails.logDirs[1]); err != nil {
 			t.Fatal(err)
 		}
-		l.progress(20*time.Second, "with a directory that has failed")
+		failed := l.history.now()
+		l.logResumed("that it led", led, failed)
+		l.logResumed("that it followed", followed, failed)
+		l.progress(time.Minute, "with a directory that has failed")
 		fails.kill9(t)
 		if err := crashfs.Mend(fails.journal); err != nil {
 			t.Fatal(err)
@@ -74,6 +90,34 @@ func TestFailedLogDirHandsOver(t *testing.T) {
 	}
 	l.stop()
 	l.checkReplicas(brokers, admin, nil)
+}
+
+// logResumed waits until partitions acknowledge records that were sent after an instant, and logs
+// how long that took: to producers that ask each broker all the time, and to those of franz-go, which
+// look for the new leader and try again.
+func (l *load) logResumed(which string, partitions []int32, since instant) {
+	l.t.Helper()
+	for what, counted := range map[string]func(producer int) bool{
+		"by any broker that is asked": func(producer int) bool { return producer >= 100 },
+		"to a client that retries":    func(producer int) bool { return producer < 100 },
+	} {
+		took := make([]time.Duration, len(partitions))
+		eventually(l.t, 30*time.Second, "partitions "+which+" acknowledge records again", func() bool {
+			for i, number := range partitions {
+				after, yes := l.history.resumed(number, since, counted)
+				if !yes {
+					return false
+				}
+				took[i] = after.Round(time.Millisecond)
+			}
+			return true
+		})
+		if len(took) > 0 {
+			sorted := slices.Sorted(slices.Values(took))
+			l.t.Logf("partitions %v %s are acknowledged again %s after %v: median %v, worst %v",
+				partitions, which, what, took, sorted[len(sorted)/2], sorted[len(sorted)-1])
+		}
+	}
 }
 
 // TestEmptyReplicaDoesNotLead kills both replicas of a topic, of which one loses a log directory,
@@ -89,19 +133,12 @@ func TestEmptyReplicaDoesNotLead(t *testing.T) {
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
-	var replicas [][]int32
-	for range partitions {
-		replicas = append(replicas, []int32{1, 2})
-	}
-	createPlaced(t, client, "emptied", replicas, "remote.storage.enable", "false", "min.insync.replicas", "2")
-	allInSync(t, admin, "emptied", 2)
+	createInSync(t, client, "emptied", slices.Repeat([][]int32{{1, 2}}, partitions), "min.insync.replicas", "2")
 	l := startLoad(t, "emptied", partitions, 2, 0, 200, 100, everywhere...)
 	for round := range testRounds(1, 4) {
 		l.progress(time.Minute, fmt.Sprintf("before round %d", round+1))
 		loses, whole := brokers[round%2], brokers[1-round%2]
-		if len(onSecondDir(t, loses, "emptied")) == 0 {
-			t.Fatal("no partition is in the directory that will be lost")
-		}
+		onSecondDir(t, loses, "emptied")
 		together([]*process{loses, whole}, func(p *process) { p.kill9(t) })
 		loses.startWith(t, "--set", "varve.lost.log.dirs="+emptied(t, loses.logDirs[1]))
 		whole.start(t)

@@ -21,7 +21,18 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
+// withoutRaceSleep has the processes that a test runs end as soon as they are done. One that is
+// built with the race detector otherwise sleeps for a second whenever it ends well, in case a
+// goroutine is about to report a race: the commands have none, and a broker waits for all of its own.
+func withoutRaceSleep() error {
+	return os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+}
+
 func run(m *testing.M) int {
+	if err := withoutRaceSleep(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "varve-integration-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,6 +52,14 @@ func run(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// sideBySide lets a test that mostly waits, for sessions to end or for retries, run beside others of
+// its kind, as many at a time as there are processors. It is for tests that do not measure what a
+// busy machine changes.
+func sideBySide(t *testing.T) {
+	t.Helper()
+	t.Parallel()
 }
 
 // long says that the long versions of the suites were asked for (make test-long).

@@ -120,7 +120,7 @@ func TestMetricsOfACluster(t *testing.T) {
 	if in, _ := all.sum(`kafka_server_brokertopicmetrics_bytesin_total{topic="everywhere"}`); in < 600 {
 		t.Errorf("%v bytes came in", in)
 	}
-	eventually(t, 30*time.Second, "the followers have what the leaders have", func() bool {
+	eventually(t, time.Minute, "the followers have what the leaders have", func() bool {
 		all = scrape(t, brokers)
 		in, _ := all.sum(`kafka_server_brokertopicmetrics_bytesin_total{topic="everywhere"}`)
 		copied, _ := all.sum(`kafka_server_brokertopicmetrics_replicationbytesin_total{topic="everywhere"}`)
@@ -166,7 +166,7 @@ func metricsWithoutPartitions(t *testing.T, brokers []*process, admin *kadm.Clie
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "no partition has series", func() bool {
+	eventually(t, time.Minute, "no partition has series", func() bool {
 		all := scrape(t, brokers)
 		for series := range all {
 			if strings.Contains(series, `partition="`) {

@@ -84,7 +84,7 @@ func TestPartitionsMoveBetweenLogDirsUnderLoad(t *testing.T) {
 		}
 	}
 	numbers.stop()
-	numbers.check(broker.bootstrap)
+	numbers.check()
 	eventually(t, time.Minute, "the old files are gone", func() bool {
 		left, err := os.ReadDir(dirs[1])
 		if err != nil {

@@ -103,7 +103,7 @@ var faultsOfDisks = []fault{
 		p := n.brokers[broker-1]
 		p.kill9(n.t)
 		lost := emptied(n.t, p.logDirs[n.random.IntN(len(p.logDirs))])
-		n.hold(leaseTTL+time.Second, leaseTTL+3*time.Second) // while it seems to live, another directory's broker is refused
+		n.awaitExpired(broker)
 		p.startWith(n.t, "--set", "varve.lost.log.dirs="+lost)
 	}},
 	{"kill -9, and all that it had is gone", oneReplica, false, func(n *nemesis, broker int) {
@@ -114,9 +114,19 @@ var faultsOfDisks = []fault{
 				n.t.Fatal(err)
 			}
 		}
-		n.hold(leaseTTL+time.Second, leaseTTL+3*time.Second)
+		n.awaitExpired(broker)
 		p.start(n.t)
 	}},
+}
+
+// awaitExpired waits until a dead broker is registered no longer: a broker with another data
+// directory is refused before. A new leader of etcd begins every lease again.
+func (n *nemesis) awaitExpired(broker int) {
+	n.t.Helper()
+	eventually(n.t, time.Minute, "the registration of the dead broker has expired", func() bool {
+		live, err := n.admin.ListBrokers(n.t.Context())
+		return err == nil && !slices.Contains(live.NodeIDs(), int32(broker))
+	})
 }
 
 var faultsOfPower = []fault{

@@ -180,7 +180,7 @@ func TestNemesis(t *testing.T) {
 	}
 	cached.progress(time.Minute, "at the start")
 
-	n, during := newNemesis(t, brokers, network, admin), nemesisTime(t, 45*time.Second, 10*time.Minute)
+	n, during := newNemesis(t, brokers, network, admin), nemesisTime(t, 20*time.Second, 10*time.Minute)
 	n.topics, n.most = []string{"cached", "shortened", "flushed"}, oneReplica
 	unrest := startUnrest(t, client, n.seed, "cached", "shortened")
 	n.unrest = unrest
@@ -214,11 +214,6 @@ func TestNemesis(t *testing.T) {
 // read it.
 func nemesisLoad(t *testing.T, client *kgo.Client, topic string, partitions, readers int, everywhere []kgo.Opt, configs ...string) *load {
 	t.Helper()
-	var replicas [][]int32
-	for i := range partitions {
-		first := int32(i % 3)
-		replicas = append(replicas, []int32{first + 1, (first+1)%3 + 1, (first+2)%3 + 1})
-	}
-	createPlaced(t, client, topic, replicas, append([]string{"min.insync.replicas", "2", "remote.storage.enable", "false"}, configs...)...)
+	createPlaced(t, client, topic, spread(partitions), append([]string{"min.insync.replicas", "2", "remote.storage.enable", "false"}, configs...)...)
 	return startLoad(t, topic, int32(partitions), 2, readers, 100, 150, everywhere...)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -16,6 +17,7 @@ type numbers struct {
 	t          *testing.T
 	topic      string
 	partitions int32
+	opts       []kgo.Opt // of all clients
 	producer   *kgo.Client
 	cancel     context.CancelFunc
 	working    sync.WaitGroup
@@ -28,14 +30,14 @@ type numbers struct {
 // startNumbers begins to write, through a producer that buffers so many records.
 func startNumbers(t *testing.T, bootstrap, topic string, partitions int32, buffered int, opts ...kgo.Opt) *numbers {
 	t.Helper()
-	n := &numbers{t: t, topic: topic, partitions: partitions}
+	n := &numbers{t: t, topic: topic, partitions: partitions, opts: append([]kgo.Opt{kgo.SeedBrokers(bootstrap)}, opts...)}
 	for range partitions {
 		n.acked, n.read = append(n.acked, map[int64]string{}), append(n.read, map[int64]string{})
 	}
-	n.producer = newClient(t, bootstrap, append([]kgo.Opt{
+	n.producer = newClient(t, "", append([]kgo.Opt{
 		kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.RecordDeliveryTimeout(2 * time.Minute), kgo.RetryTimeout(2 * time.Minute), kgo.MaxBufferedRecords(buffered),
-	}, opts...)...)
+	}, n.opts...)...)
 	ctx, cancel := context.WithCancel(t.Context())
 	n.cancel = cancel
 	n.working.Go(func() {
@@ -46,6 +48,19 @@ func startNumbers(t *testing.T, bootstrap, topic string, partitions int32, buffe
 	})
 	t.Cleanup(func() { cancel(); n.working.Wait() })
 	return n
+}
+
+// startReplicated has numbers written to a new topic with the replicas that are named, of which two
+// must be in sync, and read along, by clients that know all brokers.
+func startReplicated(t *testing.T, brokers []*process, replicas [][]int32) (*numbers, *kadm.Client) {
+	t.Helper()
+	everywhere := clusterClient(brokers)
+	client := newClient(t, "", everywhere...)
+	createPlaced(t, client, "numbers", replicas, "min.insync.replicas", "2")
+	n := startNumbers(t, "", "numbers", int32(len(replicas)), 500, everywhere...)
+	n.readAlong()
+	n.progress("at the start")
+	return n, kadm.NewClient(client)
 }
 
 func (n *numbers) acknowledged(r *kgo.Record, err error) {
@@ -59,9 +74,9 @@ func (n *numbers) acknowledged(r *kgo.Record, err error) {
 }
 
 // readAlong has a reader follow the writing from the beginning.
-func (n *numbers) readAlong(bootstrap string, opts ...kgo.Opt) {
+func (n *numbers) readAlong() {
 	n.t.Helper()
-	reader := newClient(n.t, bootstrap, append([]kgo.Opt{kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
+	reader := n.reader()
 	ctx, cancel := context.WithCancel(n.t.Context())
 	stopWriting := n.cancel
 	n.cancel = func() { stopWriting(); cancel() }
@@ -73,6 +88,24 @@ func (n *numbers) readAlong(bootstrap string, opts ...kgo.Opt) {
 				n.read[r.Partition][r.Offset] = string(r.Value)
 			})
 		}
+	})
+}
+
+// reader is a client that reads the topic from the beginning.
+func (n *numbers) reader() *kgo.Client {
+	n.t.Helper()
+	return newClient(n.t, "", append([]kgo.Opt{
+		kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	}, n.opts...)...)
+}
+
+// progress waits until every partition takes records again.
+func (n *numbers) progress(what string) {
+	n.t.Helper()
+	_, before := n.count()
+	eventually(n.t, time.Minute, "every partition takes records "+what, func() bool {
+		_, now := n.count()
+		return now > before+100
 	})
 }
 
@@ -99,11 +132,10 @@ func (n *numbers) stop() {
 }
 
 // check reads everything again: all records are there once and in order, and each that was acknowledged, or read before, is where it was.
-func (n *numbers) check(bootstrap string, opts ...kgo.Opt) {
+func (n *numbers) check() {
 	n.t.Helper()
-	client := newClient(n.t, bootstrap, append([]kgo.Opt{kgo.ConsumeTopics(n.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}, opts...)...)
 	last, next := map[int32]string{}, map[int32]int64{}
-	consume(n.t, client, n.sent, 2*time.Minute, func(r *kgo.Record) {
+	consume(n.t, n.reader(), n.sent, 2*time.Minute, func(r *kgo.Record) {
 		if r.Offset != next[r.Partition] {
 			n.t.Fatalf("partition %d: offset %d after %d", r.Partition, r.Offset, next[r.Partition]-1)
 		}

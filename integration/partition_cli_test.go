@@ -182,7 +182,7 @@ func TestPartitionCommands(t *testing.T) {
 	mustVarve(t, brokers, "topic", "create", "single", "--partitions", "1", "--replication-factor", "1")
 	mustVarve(t, brokers, "partition", "move", "single:0", "--to", "3", "--yes")
 	brokers[2].kill9(t)
-	eventually(t, 20*time.Second, "the status tells of the dead broker", func() bool {
+	eventually(t, time.Minute, "the status tells of the dead broker", func() bool {
 		var status int
 		s, status = statusOf(t, brokers)
 		return status == 3 && s.State == "unhealthy" && s.Partitions.BelowMinISR == 2 && s.Partitions.Offline == 1 && s.Partitions.UnderReplicated > 2 &&
@@ -219,7 +219,7 @@ func TestPartitionCommands(t *testing.T) {
 		t.Errorf("after broker 3 was removed: %+v", s)
 	}
 	brokers[2].start(t)
-	eventually(t, 20*time.Second, "the partition has a leader again", func() bool {
+	eventually(t, time.Minute, "the partition has a leader again", func() bool {
 		_, leaders := replicasOf(t, brokers, "single")
 		return leaders[0] == 3
 	})

@@ -22,6 +22,13 @@ func (l *load) pipeline(address string, producer int, every time.Duration) {
 	pipelineOver([]*load{l}, address, producer, every)
 }
 
+// pipelines adds one such producer for each broker, with numbers from 100 on.
+func (l *load) pipelines(brokers []*process, every time.Duration) {
+	for i, p := range brokers {
+		l.pipeline(p.bootstrap, 100+i, every)
+	}
+}
+
 // pipelineOver adds a producer that belongs to the first of the loads: every so often it sends the
 // broker one request with a record for every partition of all their topics, with acks=all, whether
 // the broker leads them or not, and without waiting for the answers to earlier ones. Partitions of

@@ -18,13 +18,9 @@ func TestPowerLossOfAll(t *testing.T) {
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
-	createPlaced(t, client, "flushed", [][]int32{{1, 2, 3}, {2, 3, 1}, {3, 1, 2}}, "remote.storage.enable", "false", "flush.messages", "1",
-		"min.insync.replicas", "2")
-	allInSync(t, admin, "flushed", 3)
+	createInSync(t, client, "flushed", spread(partitions), "flush.messages", "1", "min.insync.replicas", "2")
 	l := startLoad(t, "flushed", partitions, 2, 1, 200, 100, everywhere...)
-	for i, p := range brokers {
-		l.pipeline(p.bootstrap, 100+i, 20*time.Millisecond)
-	}
+	l.pipelines(brokers, 20*time.Millisecond)
 	for round := range testRounds(2, 10) {
 		l.progress(time.Minute, fmt.Sprintf("before power loss %d", round+1))
 		together(brokers, func(p *process) { p.losePower(t) })
@@ -48,8 +44,7 @@ func TestWholeReplicaIsWaitedFor(t *testing.T) {
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
 	witness := client.Broker(3)
-	createPlaced(t, client, "unflushed", [][]int32{{1, 2}, {1, 2}, {2, 1}, {2, 1}}, "remote.storage.enable", "false", "min.insync.replicas", "2")
-	allInSync(t, admin, "unflushed", 2)
+	createInSync(t, client, "unflushed", [][]int32{{1, 2}, {1, 2}, {2, 1}, {2, 1}}, "min.insync.replicas", "2")
 	l := startLoad(t, "unflushed", partitions, 2, 0, 200, 100, everywhere...)
 	for range testRounds(1, 5) {
 		l.progress(time.Minute, "with two replicas")

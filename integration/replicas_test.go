@@ -70,7 +70,7 @@ func sameLogs(t *testing.T, brokers []*process, admin *kadm.Client, topic string
 	for number, p := range topics[topic].Partitions {
 		partition := fmt.Sprintf("%s-%d", topic, number)
 		var parted error
-		if !holdsWithin(20*time.Second, func() bool { same[number], parted = sameLog(brokers, p.Replicas, partition); return parted == nil }) {
+		if !holdsWithin(time.Minute, func() bool { same[number], parted = sameLog(brokers, p.Replicas, partition); return parted == nil }) {
 			t.Errorf("the replicas of %s differ: %v", partition, parted)
 		}
 	}

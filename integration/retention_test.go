@@ -12,6 +12,7 @@ import (
 // MiB each on local disk. The older of it is only in the bucket, and there retention deletes: a reader from the beginning gets what the topic's
 // retention leaves, to the segment.
 func TestRetentionPerTopic(t *testing.T) {
+	sideBySide(t)
 	const (
 		days   = 60
 		perDay = 10

@@ -23,7 +23,7 @@ func TestRollingRestart(t *testing.T) {
 		}
 	}
 	numbers := startNumbers(t, brokers[0].bootstrap, "numbers", partitions, 500, everywhere...)
-	numbers.readAlong(brokers[0].bootstrap, everywhere...)
+	numbers.readAlong()
 	hasty := startNumbers(t, brokers[0].bootstrap, "hasty", partitions, 100,
 		append(everywhere, kgo.DisableIdempotentWrite(), kgo.RecordDeliveryTimeout(10*time.Second), kgo.RecordRetries(10))...)
 	progress := func(what string) {
@@ -49,5 +49,5 @@ func TestRollingRestart(t *testing.T) {
 	}
 	hasty.stop()
 	numbers.stop()
-	numbers.check(brokers[0].bootstrap)
+	numbers.check()
 }

@@ -108,9 +108,13 @@ func (l *liveTopic) last() record.Batch {
 	return last
 }
 
+// withinDefaults is less than the minute that file.delete.delay.ms and others are by default, so that
+// no default passes for what was set.
+const withinDefaults = 40 * time.Second
+
 func (l *liveTopic) startsAt(offset int64) {
 	l.Helper()
-	eventually(l.T, 20*time.Second, fmt.Sprintf("the log starts at %d", offset), func() bool {
+	eventually(l.T, withinDefaults, fmt.Sprintf("the log starts at %d", offset), func() bool {
 		offsets, err := l.admin.ListStartOffsets(l.Context(), l.name)
 		start, ok := offsets.Lookup(l.name, 0)
 		return err == nil && ok && start.Offset >= offset
@@ -120,7 +124,7 @@ func (l *liveTopic) startsAt(offset int64) {
 // flushed waits until a checkpoint says that everything is on the disk.
 func (l *liveTopic) flushed(end int64) {
 	l.Helper()
-	eventually(l.T, 20*time.Second, "the recovery point is at the end", func() bool {
+	eventually(l.T, withinDefaults, "the recovery point is at the end", func() bool {
 		content, err := os.ReadFile(filepath.Join(l.broker.dataDir, "logs", "recovery-point-offset-checkpoint"))
 		return err == nil && strings.Contains(string(content), fmt.Sprintf("\n%s 0 %d\n", l.name, end))
 	})
@@ -210,14 +214,14 @@ func TestTopicSettingsActOnALiveLog(t *testing.T) {
 			l.write(0, large)
 			l.write(0, large)
 			l.set("local.retention.bytes", "1")
-			eventually(l.T, 20*time.Second, "the first segment is in the bucket only", func() bool { return broker.tier(l.T, l.name)[0].LocalStart == 1 })
+			eventually(l.T, withinDefaults, "the first segment is in the bucket only", func() bool { return broker.tier(l.T, l.name)[0].LocalStart == 1 })
 			l.startsAt(0)
 		}},
 		{"file.delete.delay.ms", nil, func(l *liveTopic) {
 			l.write(-time.Hour, small)
 			l.set("file.delete.delay.ms", "0")
 			l.set("retention.ms", "60000")
-			eventually(l.T, 20*time.Second, "the files are gone", func() bool {
+			eventually(l.T, withinDefaults, "the files are gone", func() bool {
 				return len(l.files(".deleted")) == 0 && !slices.Contains(l.files(".log"), fmt.Sprintf("%020d.log", 0))
 			})
 		}},

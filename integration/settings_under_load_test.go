@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -27,12 +28,7 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
-	replicas := make([][]int32, partitions)
-	for i := range replicas {
-		replicas[i] = []int32{1, 2}
-	}
-	createPlaced(t, client, "changing", replicas, "remote.storage.enable", "false")
-	allInSync(t, admin, "changing", 2)
+	createInSync(t, client, "changing", slices.Repeat([][]int32{{1, 2}}, partitions))
 	l := startLoad(t, "changing", partitions, 1, 1, 200, 100, everywhere...)
 	for i := range 8 {
 		l.pipeline(brokers[i%2].bootstrap, 100+i, 20*time.Millisecond)

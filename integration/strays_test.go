@@ -32,6 +32,7 @@ func straysOf(t *testing.T, p *process) (all []stray) {
 // TestTopicIsDeletedWhileABrokerIsAway: the brokers that hear of it delete its logs, the one that was down sets them aside, and does
 // so again when one is restored.
 func TestTopicIsDeletedWhileABrokerIsAway(t *testing.T) {
+	sideBySide(t)
 	brokers := clusterOf(t, func(int) []string { return nil })
 	startTogether(t, brokers)
 	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, clusterClient(brokers)...))

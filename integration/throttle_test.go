@@ -14,6 +14,7 @@ import (
 // TestReassignmentIsThrottled moves a replica as kafka-reassign-partitions.sh --throttle does: rates of the brokers, the replicas that they hold for,
 // then the move. It takes the time that the rate says, and goes on by itself.
 func TestReassignmentIsThrottled(t *testing.T) {
+	sideBySide(t)
 	const mib, size = 1 << 20, 8
 	brokers := startCluster(t)
 	client := newClient(t, brokers[0].bootstrap, append(clusterClient(brokers), kgo.ProducerBatchCompression(kgo.NoCompression()))...)

@@ -23,7 +23,7 @@ func TestHistoryLivesInTheBucket(t *testing.T) {
 
 func historyLivesInTheBucket(t *testing.T, flags ...string) {
 	t.Helper()
-	records := 400_000
+	records := 250_000
 	if long() {
 		records = 2_000_000
 	}

@@ -105,6 +105,7 @@ func (b *secured) reaches(t *testing.T, config *tls.Config) error {
 // TestEverythingOverTLS has a producer write numbered records while the certificates of all brokers, and the authority that they are of, are replaced,
 // and a broker is killed. Nothing of that reaches the producer, nothing is lost, and who is not trusted stays outside.
 func TestEverythingOverTLS(t *testing.T) {
+	sideBySide(t)
 	ca, next, inner, stranger := securitytest.NewAuthority(t), securitytest.NewAuthority(t), securitytest.NewAuthority(t), securitytest.NewAuthority(t)
 	brokers := startSecured(t, ca, inner)
 	user := ca.Issue(t)
@@ -122,13 +123,8 @@ func TestEverythingOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	numbers := startNumbers(t, "", "secret", partitions, 500, everywhere...)
-	numbers.readAlong("", everywhere...)
-	progress := func(what string) {
-		t.Helper()
-		_, before := numbers.count()
-		eventually(t, time.Minute, "every partition takes records "+what, func() bool { _, now := numbers.count(); return now > before+100 })
-	}
-	progress("at the start")
+	numbers.readAlong()
+	numbers.progress("at the start")
 
 	// Commands by flags, and by a file as Kafka's tools take it.
 	flags := []string{"--ca-file", ca.File, "--cert-file", user.CertFile, "--key-file", user.KeyFile}
@@ -197,17 +193,17 @@ func TestEverythingOverTLS(t *testing.T) {
 		securitytest.Write(t, b.control.CertFile, pair.Cert)
 	})
 	replace("control", func(*secured) {})
-	progress("with new certificates")
+	numbers.progress("with new certificates")
 	if err = brokers[2].reaches(t, clientTLS(t, user, next)); err != nil {
 		t.Errorf("the new certificate is not shown: %v", err)
 	}
 	brokers[2].kill9(t)
-	progress("without a broker")
+	numbers.progress("without a broker")
 	brokers[2].start(t)
 	allInSync(t, admin, "secret", 3)
-	progress("with all brokers again")
+	numbers.progress("with all brokers again")
 	numbers.stop()
-	numbers.check("", everywhere...)
+	numbers.check()
 
 	// The old authority is no longer trusted.
 	reset()

@@ -73,6 +73,7 @@ func (s *spans) count(name string) int {
 // TestTraces has a broker send its traces to a collector: every request, and what goes to the bucket and comes from there, as parts of what caused
 // it. When the collector is away the broker serves, and ends in order.
 func TestTraces(t *testing.T) {
+	sideBySide(t)
 	got := &spans{byID: map[string]*tracepb.Span{}, byName: map[string][]*tracepb.Span{}}
 	server := httptest.NewServer(got)
 	defer server.Close()

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // parallelTxns bounds the transactions that one administrative call has under
@@ -23,11 +24,11 @@ const casAttempts = 16
 
 // AdminOptions are what an Admin needs.
 type AdminOptions struct {
-	Store Store
-	// Follower is this broker's image: calls are checked against it, and return
+	Store kv.Store
+	// Loader has this broker's image: calls are checked against it, and return
 	// when it shows what they have changed.
-	Follower *Follower
-	Now      func() time.Time
+	Loader *Loader
+	Now    func() time.Time
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *Image, topic string) int
 	// LogEnds asks a broker where its logs end; see AskLogEnds.
@@ -38,8 +39,8 @@ type AdminOptions struct {
 // Admin changes topics and settings on behalf of users. Every broker has one:
 // the store's comparisons, not a single writer, keep calls apart.
 type Admin struct {
-	store    Store
-	follower *Follower
+	store    kv.Store
+	loader   *Loader
 	now      func() time.Time
 	minISR   func(image *Image, topic string) int
 	features []feature
@@ -56,7 +57,7 @@ func NewAdmin(o AdminOptions) *Admin {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Admin{
-		store: o.Store, follower: o.Follower, now: o.Now, minISR: o.MinISR, features: featureTable(), logEnds: o.LogEnds, logger: o.Logger,
+		store: o.Store, loader: o.Loader, now: o.Now, minISR: o.MinISR, features: featureTable(), logEnds: o.LogEnds, logger: o.Logger,
 	}
 }
 
@@ -91,7 +92,7 @@ func swap(ctx context.Context, what string, attempt func(context.Context) error)
 	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
 		err := attempt(ctx)
-		if !errors.Is(err, ErrConflict) {
+		if !errors.Is(err, kv.ErrConflict) {
 			return err
 		}
 		if !wait.Sleep(ctx) {
@@ -99,5 +100,5 @@ func swap(ctx context.Context, what string, attempt func(context.Context) error)
 		}
 	}
 	// Others are making progress, we are not: the caller may try again.
-	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, ErrConflict)
+	return fmt.Errorf("%s: %w: %w", what, kv.ErrUnavailable, kv.ErrConflict)
 }

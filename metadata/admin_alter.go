@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // alteration makes the next state of partition i of a call from its present
 // one, and may name what else the write depends upon. It may run again when
 // somebody else was faster.
-type alteration func(image *Image, i int, p *Partition) (next Partition, guards []Comparison, err error)
+type alteration func(image *Image, i int, p *Partition) (next Partition, guards []kv.Comparison, err error)
 
 // alterPartitions changes the state of partitions, each by itself, and returns
 // one error per partition in their order. It returns when this broker's image
@@ -29,16 +30,16 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		seen[tp] = true
 		open = append(open, i)
 	}
-	image := a.follower.Image()
+	image := a.loader.Image()
 	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
 		var newest int64
 		var conflict func(*Image) bool
 		newest, open, conflict = a.alterOnce(ctx, image, tps, open, alter, errs)
 		var err error
-		if image, err = a.follower.Wait(ctx, func(m *Image) bool { return m.Revision >= newest && conflict(m) }); err != nil {
+		if image, err = a.loader.Wait(ctx, func(m *Image) bool { return m.Revision >= newest && conflict(m) }); err != nil {
 			for i := range errs {
-				if errs[i] == nil || errors.Is(errs[i], ErrConflict) {
+				if errs[i] == nil || errors.Is(errs[i], kv.ErrConflict) {
 					errs[i] = err
 				}
 			}
@@ -52,7 +53,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 		}
 	}
 	for _, i := range open {
-		errs[i] = fmt.Errorf("%w: %w", ErrUnavailable, errs[i]) // others are making progress, this call is not
+		errs[i] = fmt.Errorf("%w: %w", kv.ErrUnavailable, errs[i]) // others are making progress, this call is not
 	}
 	return errs
 }
@@ -77,10 +78,10 @@ func (a *Admin) alterOnce(ctx context.Context, image *Image, tps []TopicPartitio
 		write.Guards = append(write.Guards, guards...)
 		writes, at = append(writes, write), append(at, i)
 	}
-	newest, written := writeAll(ctx, a.store, nil, writes)
+	newest, written := WriteAll(ctx, a.store, nil, writes)
 	for w, err := range written {
 		errs[at[w]] = err
-		if errors.Is(err, ErrConflict) {
+		if errors.Is(err, kv.ErrConflict) {
 			again = append(again, at[w])
 		}
 	}

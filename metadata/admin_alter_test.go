@@ -3,6 +3,8 @@ package metadata
 import (
 	"errors"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // TestAlterationsTryAgain: a partition that changes between the image and the
@@ -19,7 +21,7 @@ func TestAlterationsTryAgain(t *testing.T) {
 			return nil
 		}
 		done = true
-		_, err := store.Txn(t.Context(), nil, Put(partitionKey(it.topic.ID, 0), changed.encode()), Delete(partitionKey(it.topic.ID, 1)))
+		_, err := store.Txn(t.Context(), nil, kv.Put(partitionKey(it.topic.ID, 0), changed.encode()), kv.Delete(partitionKey(it.topic.ID, 1)))
 		return err
 	}}
 	errs := it.admin.AlterPartitionReassignments(t.Context(), []Reassignment{
@@ -33,7 +35,7 @@ func TestAlterationsTryAgain(t *testing.T) {
 		t.Errorf("altered: %+v", p)
 	}
 	// The image shows it when the call returns.
-	if p, _ := it.follower.Image().Partition(TopicPartition{"a", 0}); p.Replicas[0] != 2 {
+	if p, _ := it.loader.Image().Partition(TopicPartition{"a", 0}); p.Replicas[0] != 2 {
 		t.Errorf("the image has %+v", p)
 	}
 }
@@ -44,11 +46,11 @@ func TestAlterationsGiveUp(t *testing.T) {
 	it.admin.store = &hookedStore{Store: store, txn: func(int) error { // somebody is always faster
 		p := it.partition(t, 0)
 		p.PartitionEpoch++
-		_, err := store.Txn(t.Context(), nil, Put(partitionKey(it.topic.ID, 0), p.encode()))
+		_, err := store.Txn(t.Context(), nil, kv.Put(partitionKey(it.topic.ID, 0), p.encode()))
 		return err
 	}}
 	err := it.admin.AlterPartitionReassignments(t.Context(), []Reassignment{{TopicPartition: TopicPartition{"a", 0}, Replicas: []int32{2, 1, 3}}})[0]
-	if !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("it ends with %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // ConfigKind is what a ConfigResource configures.
@@ -59,22 +61,22 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 	var revision int64
 	var refused error
 	err := swap(ctx, "configure "+r.String(), func(ctx context.Context) error {
-		var guards []Comparison
+		var guards []kv.Comparison
 		if r.Kind == TopicConfig {
 			_, topic, err := a.topic(ctx, r.Topic)
 			if err != nil {
 				return err
 			}
-			guards = append(guards, CreatedAt(topic.Key, topic.CreateRevision))
+			guards = append(guards, kv.CreatedAt(topic.Key, topic.CreateRevision))
 		}
-		kv, err := a.store.Get(ctx, r.key())
+		pair, err := a.store.Get(ctx, r.key())
 		if err != nil {
 			return err
 		}
 		old := map[string]string{}
 		var v configsValue
-		if kv.Exists() {
-			if v, err = decode[configsValue](kv); err != nil {
+		if pair.Exists() {
+			if v, err = decode[configsValue](pair); err != nil {
 				return err
 			}
 			maps.Copy(old, v.Configs)
@@ -86,14 +88,14 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 			return nil //nolint:nilerr // refused carries it
 		}
 		if maps.Equal(was, next) {
-			revision = kv.ModRevision
+			revision = pair.ModRevision
 			return nil
 		}
-		op := Put(kv.Key, encode(configsValue{kept: v.kept, V: valueVersion, Configs: next}))
+		op := kv.Put(pair.Key, encode(configsValue{kept: v.kept, V: valueVersion, Configs: next}))
 		if len(next) == 0 && v.unknown == "" {
-			op = Delete(kv.Key)
+			op = kv.Delete(pair.Key)
 		}
-		revision, err = a.store.Txn(ctx, append(guards, ModifiedAt(kv.Key, kv.ModRevision)), op)
+		revision, err = a.store.Txn(ctx, append(guards, kv.ModifiedAt(pair.Key, pair.ModRevision)), op)
 		return err
 	})
 	switch {
@@ -104,6 +106,6 @@ func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func
 	case err != nil:
 		return fmt.Errorf("configure %s: %w", r, err)
 	}
-	_, err = a.follower.WaitRevision(ctx, revision)
+	_, err = a.loader.WaitRevision(ctx, revision)
 	return err
 }

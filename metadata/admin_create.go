@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // maxPartitionsPerRequest is Kafka's limit for one CreateTopics or
@@ -39,7 +41,7 @@ type creation struct {
 // in their order. It returns when this broker's image shows them. With
 // validateOnly it checks and changes nothing.
 func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnly bool) []TopicResult {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	results := make([]TopicResult, len(specs))
 	creations := make([]*creation, len(specs))
 	taken := make(map[string]string, image.TopicCount()+len(specs)) // collision name → name
@@ -78,7 +80,7 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnl
 		}
 		revision, err := a.create(ctx, creations[i])
 		if err == nil {
-			_, err = a.follower.WaitRevision(ctx, revision)
+			_, err = a.loader.WaitRevision(ctx, revision)
 		}
 		if err != nil {
 			results[i].Err = fmt.Errorf("create topic %q: %w", results[i].Name, err)
@@ -163,61 +165,61 @@ func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partitio
 // one of the two succeeds.
 func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	name := topicKey(c.name)
-	topic := Put(name, encode(topicValue{V: valueVersion, ID: c.id, Partitions: int32(len(c.partitions)), CreatedMs: c.createdMs}))
-	configs := Delete(topicConfigsPrefix + c.name)
+	topic := kv.Put(name, encode(topicValue{V: valueVersion, ID: c.id, Partitions: int32(len(c.partitions)), CreatedMs: c.createdMs}))
+	configs := kv.Delete(topicConfigsPrefix + c.name)
 	if len(c.configs) > 0 {
-		configs = Put(topicConfigsPrefix+c.name, encode(configsValue{V: valueVersion, Configs: c.configs}))
+		configs = kv.Put(topicConfigsPrefix+c.name, encode(configsValue{V: valueVersion, Configs: c.configs}))
 	}
 	chunks := partitionPuts(c.id, 0, c.partitions)
-	if len(chunks) == 1 && len(chunks[0])+2 <= MaxTxnOps {
-		revision, err := a.store.Txn(ctx, []Comparison{Absent(name)}, append(chunks[0], topic, configs)...)
-		if errors.Is(err, ErrConflict) {
+	if len(chunks) == 1 && len(chunks[0])+2 <= kv.MaxTxnOps {
+		revision, err := a.store.Txn(ctx, []kv.Comparison{kv.Absent(name)}, append(chunks[0], topic, configs)...)
+		if errors.Is(err, kv.ErrConflict) {
 			return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
 		}
 		return revision, err
 	}
 
 	marker := unfinishedValue{V: valueVersion, Topic: c.name}
-	begun, err := a.store.Txn(ctx, []Comparison{Absent(name)}, marker.write(c.id))
-	if errors.Is(err, ErrConflict) {
+	begun, err := a.store.Txn(ctx, []kv.Comparison{kv.Absent(name)}, marker.write(c.id))
+	if errors.Is(err, kv.ErrConflict) {
 		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
 	}
 	if err != nil {
 		return 0, err
 	}
-	guard := ModifiedAt(unfinishedKey(c.id), begun)
+	guard := kv.ModifiedAt(unfinishedKey(c.id), begun)
 	if err = a.putChunks(ctx, chunks, guard); err == nil {
 		var revision int64
-		revision, err = a.store.Txn(ctx, []Comparison{Absent(name), guard}, topic, configs, Delete(guard.Key))
+		revision, err = a.store.Txn(ctx, []kv.Comparison{kv.Absent(name), guard}, topic, configs, kv.Delete(guard.Key))
 		if err == nil {
 			return revision, nil
 		}
 	}
-	if !errors.Is(err, ErrConflict) {
+	if !errors.Is(err, kv.ErrConflict) {
 		return 0, err
 	}
 	a.giveUp(ctx, c.id, marker, guard)
-	switch kv, getErr := a.store.Get(ctx, name); {
+	switch pair, getErr := a.store.Get(ctx, name); {
 	case getErr != nil:
 		return 0, getErr
-	case kv.Exists():
+	case pair.Exists():
 		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
 	default:
-		return 0, fmt.Errorf("%w: the creation took so long that it was taken for broken off", ErrUnavailable)
+		return 0, fmt.Errorf("%w: the creation took so long that it was taken for broken off", kv.ErrUnavailable)
 	}
 }
 
 // partitionPuts writes partitions from number first on, in transactions' worth.
-func partitionPuts(id TopicID, first int, partitions []Partition) [][]Op {
-	ops := make([]Op, len(partitions))
+func partitionPuts(id TopicID, first int, partitions []Partition) [][]kv.Op {
+	ops := make([]kv.Op, len(partitions))
 	for i := range partitions {
-		ops[i] = Put(partitionKey(id, int32(first+i)), partitions[i].encode())
+		ops[i] = kv.Put(partitionKey(id, int32(first+i)), partitions[i].encode())
 	}
-	return slices.Collect(slices.Chunk(ops, MaxTxnOps))
+	return slices.Collect(slices.Chunk(ops, kv.MaxTxnOps))
 }
 
 // putChunks applies the chunks in parallel, all under the same conditions.
-func (a *Admin) putChunks(ctx context.Context, chunks [][]Op, guards ...Comparison) error {
+func (a *Admin) putChunks(ctx context.Context, chunks [][]kv.Op, guards ...kv.Comparison) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelTxns)
 	for _, ops := range chunks {
@@ -231,9 +233,9 @@ func (a *Admin) putChunks(ctx context.Context, chunks [][]Op, guards ...Comparis
 
 // giveUp has the controller remove at once what a change has written that lost
 // against another one. Without it the grace has to pass.
-func (a *Admin) giveUp(ctx context.Context, id TopicID, marker unfinishedValue, guard Comparison) {
+func (a *Admin) giveUp(ctx context.Context, id TopicID, marker unfinishedValue, guard kv.Comparison) {
 	marker.Broken = true
-	_, _ = a.store.Txn(ctx, []Comparison{guard}, marker.write(id)) // a conflict: it has been removed already
+	_, _ = a.store.Txn(ctx, []kv.Comparison{guard}, marker.write(id)) // a conflict: it has been removed already
 }
 
 // placementStart spreads the first partitions of topics over the brokers.

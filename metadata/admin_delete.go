@@ -3,6 +3,8 @@ package metadata
 import (
 	"context"
 	"fmt"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // TopicRef names a topic by name or, if ID is set, by id.
@@ -16,7 +18,7 @@ type TopicRef struct {
 // topic's name, settings and partitions go in one transaction; its tier keys
 // stay for whoever deletes its objects.
 func (a *Admin) DeleteTopics(ctx context.Context, refs []TopicRef) []TopicResult {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	results := make([]TopicResult, len(refs))
 	inParallel(ctx, len(refs), func(ctx context.Context, i int) {
 		results[i] = a.deleteTopic(ctx, image, refs[i])
@@ -36,7 +38,7 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 	}
 	var revision int64
 	err := swap(ctx, "delete topic "+result.Name, func(ctx context.Context) error {
-		topic, kv, err := a.topic(ctx, result.Name)
+		topic, pair, err := a.topic(ctx, result.Name)
 		if err != nil {
 			return err
 		}
@@ -44,33 +46,33 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 			return fmt.Errorf("delete topic %s: %w", ref.ID, ErrUnknownTopicID)
 		}
 		result.ID, result.Partitions = topic.ID, topic.Partitions
-		revision, err = a.store.Txn(ctx, []Comparison{ModifiedAt(kv.Key, kv.ModRevision)},
-			Delete(kv.Key),
-			Delete(topicConfigsPrefix+result.Name),
-			Delete(unfinishedKey(topic.ID)), // of an addition
-			DeletePrefix(partitionsPrefix+topic.ID.String()+"/"))
+		revision, err = a.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(pair.Key, pair.ModRevision)},
+			kv.Delete(pair.Key),
+			kv.Delete(topicConfigsPrefix+result.Name),
+			kv.Delete(unfinishedKey(topic.ID)), // of an addition
+			kv.DeletePrefix(partitionsPrefix+topic.ID.String()+"/"))
 		return err
 	})
 	if err == nil {
-		_, err = a.follower.WaitRevision(ctx, revision)
+		_, err = a.loader.WaitRevision(ctx, revision)
 	}
 	result.Err = err
 	return result
 }
 
 // topic reads a topic's key from the store: the image may be behind.
-func (a *Admin) topic(ctx context.Context, name string) (topicValue, KV, error) {
+func (a *Admin) topic(ctx context.Context, name string) (topicValue, kv.Pair, error) {
 	if err := ValidateTopicName(name); err != nil {
 		// As in Kafka such a topic is merely not there.
-		return topicValue{}, KV{}, fmt.Errorf("find topic %.300q: %w", name, ErrUnknownTopic)
+		return topicValue{}, kv.Pair{}, fmt.Errorf("find topic %.300q: %w", name, ErrUnknownTopic)
 	}
-	kv, err := a.store.Get(ctx, topicKey(name))
+	pair, err := a.store.Get(ctx, topicKey(name))
 	if err != nil {
-		return topicValue{}, KV{}, err
+		return topicValue{}, kv.Pair{}, err
 	}
-	if !kv.Exists() {
-		return topicValue{}, KV{}, fmt.Errorf("find topic %q: %w", name, ErrUnknownTopic)
+	if !pair.Exists() {
+		return topicValue{}, kv.Pair{}, fmt.Errorf("find topic %q: %w", name, ErrUnknownTopic)
 	}
-	value, err := decode[topicValue](kv)
-	return value, kv, err
+	value, err := decode[topicValue](pair)
+	return value, pair, err
 }

@@ -3,8 +3,9 @@ package metadata
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // ElectionType is which replicas may be elected on request.
@@ -24,12 +25,12 @@ const (
 func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
 	var ends map[TopicPartition]LogEnds
 	if kind == UncleanElection {
-		image := a.follower.Image()
-		ends = askLogEnds(ctx, image, image.leaderless(tps), a.logEnds)
+		image := a.loader.Image()
+		ends = a.logEnds.All(ctx, image, image.leaderless(tps))
 	}
 	unclean := make([]bool, len(tps))
-	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
-		var next repaired
+	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []kv.Comparison, error) {
+		var next Repaired
 		var err error
 		switch kind {
 		case PreferredElection:
@@ -39,13 +40,12 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 		default:
 			err = fmt.Errorf("%w: unknown election type %d", ErrInvalidRequest, kind)
 		}
-		unclean[i] = next.unclean
-		return next.Partition, []Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
+		unclean[i] = next.Unclean
+		return next.Partition, []kv.Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
 	})
 	for i, err := range errs {
 		if err == nil && unclean[i] {
-			a.follower.metrics.unclean.Inc()
-			a.logger.Error(uncleanMessage, slog.String("partition", tps[i].String()), slog.String("reason", "an operator asked for it"))
+			a.loader.ReportUnclean(a.logger, tps[i], "an operator asked for it")
 		}
 		if err != nil {
 			errs[i] = fmt.Errorf("elect a leader of %s: %w", tps[i], err)
@@ -53,9 +53,6 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 	}
 	return errs
 }
-
-// uncleanMessage is logged for every unclean election.
-const uncleanMessage = "unclean election: records that were acknowledged may be lost"
 
 // leaderless are those of the partitions that have no leader, with the replicas
 // that are there.
@@ -72,29 +69,29 @@ func (m *Image) leaderless(tps []TopicPartition) []Ask {
 }
 
 // AllPartitions are the partitions of all topics, in order.
-func (a *Admin) AllPartitions() []TopicPartition { return a.follower.Image().allPartitions() }
+func (a *Admin) AllPartitions() []TopicPartition { return a.loader.Image().allPartitions() }
 
 func electPreferred(image *Image, p *Partition) (Partition, error) {
 	next := *p
-	if leader, led := image.Leader(p); led && leader.ID == preferred(p) {
+	if leader, led := image.Leader(p); led && leader.ID == p.PreferredLeader() {
 		return next, ErrElectionNotNeeded
 	}
 	if next.leadPreferred(image) == "" {
-		return next, fmt.Errorf("%w: replica %d is dead, stopping or out of sync", ErrPreferredLeaderNotAvailable, preferred(p))
+		return next, fmt.Errorf("%w: replica %d is dead, stopping or out of sync", ErrPreferredLeaderNotAvailable, p.PreferredLeader())
 	}
 	return next, nil
 }
 
 // electUnclean does what Plan would do if unclean elections were allowed.
-func electUnclean(image *Image, p *Partition, ends LogEnds) (repaired, error) {
-	next := repaired{Partition: *p}
+func electUnclean(image *Image, p *Partition, ends LogEnds) (Repaired, error) {
+	next := Repaired{Partition: *p}
 	if _, led := image.Leader(p); led {
 		return next, ErrElectionNotNeeded
 	}
-	s := survivors(image, p, electionRules{unclean: true, ends: ends})
+	s := survivors(image, p, ElectionRules{Unclean: true, LogEnds: ends})
 	next.setISR(s.isr)
 	if next.lead(image, s.isr, s.elects) == "" {
-		return repaired{Partition: *p}, fmt.Errorf("%w: no replica is alive and says where its log ends", ErrEligibleLeadersNotAvailable)
+		return Repaired{Partition: *p}, fmt.Errorf("%w: no replica is alive and says where its log ends", ErrEligibleLeadersNotAvailable)
 	}
 	if s.unclean {
 		next.giveUp()
@@ -134,12 +131,12 @@ func (a *Admin) unregister(ctx context.Context, id int32) error {
 		if live.Exists() {
 			return fmt.Errorf("%w: it is running; shut it down first", ErrInvalidRequest)
 		}
-		revision, err = a.store.Txn(ctx, []Comparison{Absent(live.Key), ModifiedAt(known.Key, known.ModRevision)}, Delete(known.Key))
+		revision, err = a.store.Txn(ctx, []kv.Comparison{kv.Absent(live.Key), kv.ModifiedAt(known.Key, known.ModRevision)}, kv.Delete(known.Key))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	_, err = a.follower.WaitRevision(ctx, revision)
+	_, err = a.loader.WaitRevision(ctx, revision)
 	return err
 }

@@ -6,23 +6,25 @@ import (
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // settle plans on the image, as a controller would, until nothing is left.
-func (it *isrTest) settle(t *testing.T, o PlanOptions) *Image {
+func (it *isrTest) settle(t *testing.T, o repairOptions) *Image {
 	t.Helper()
-	image := it.follower.Image()
+	image := it.loader.Image()
 	for {
-		changes := Plan(image, o)
+		changes := repairs(image, o).Changes
 		if len(changes) == 0 {
 			return image
 		}
-		newest, errs := writeAll(t.Context(), it.store, nil, changes)
+		newest, errs := WriteAll(t.Context(), it.store, nil, changes)
 		if err := errors.Join(errs...); err != nil {
 			t.Fatal(err)
 		}
 		var err error
-		if image, err = it.follower.WaitRevision(t.Context(), newest); err != nil {
+		if image, err = it.loader.WaitRevision(t.Context(), newest); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +71,7 @@ func TestElectPreferredLeader(t *testing.T) {
 		if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
 			t.Errorf("the preferred leader is dead: %v", err)
 		}
-		it.settle(t, PlanOptions{})
+		it.settle(t, repairOptions{})
 	}
 	it.restart(t, 1)
 	if err := elect(); !errors.Is(err, ErrPreferredLeaderNotAvailable) {
@@ -102,7 +104,7 @@ func TestPreferredLeaderThatStopsIsNotElected(t *testing.T) {
 	}
 }
 
-func uncleanElections(t *testing.T, f *Follower) float64 {
+func uncleanElections(t *testing.T, f *Loader) float64 {
 	t.Helper()
 	var m dto.Metric
 	if err := f.metrics.unclean.Write(&m); err != nil {
@@ -123,13 +125,13 @@ func TestElectUncleanLeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	it.kill(t, 1)
-	if image := it.settle(t, PlanOptions{}); len(image.Brokers) != 2 || it.partition(t, 0).Leader != 1 {
+	if image := it.settle(t, repairOptions{}); len(image.Brokers) != 2 || it.partition(t, 0).Leader != 1 {
 		t.Fatalf("elected %+v", it.partition(t, 0))
 	}
 	if err := elect(); err != nil {
 		t.Fatal(err)
 	}
-	if n := uncleanElections(t, it.admin.follower); n != 1 {
+	if n := uncleanElections(t, it.admin.loader); n != 1 {
 		t.Errorf("%v unclean elections are counted", n)
 	}
 	if p := it.partition(t, 0); p.Leader != 2 || len(p.ISR) != 1 || p.Members()[0] != it.member(2) || p.LeaderEpoch != 1 {
@@ -148,7 +150,7 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	drained := func(want bool) {
 		t.Helper()
 		for id := range int32(4) {
-			if got := it.follower.Image().Drained(id + 1); got != (want && id == 2) {
+			if got := it.loader.Image().Drained(id + 1); got != (want && id == 2) {
 				t.Errorf("broker %d: drained is %t", id+1, got)
 			}
 		}
@@ -159,14 +161,14 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	}
 	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
 	drained(false)
-	it.settle(t, PlanOptions{})
+	it.settle(t, repairOptions{})
 	drained(true)
 }
 
 func TestUnregisterBroker(t *testing.T) {
 	it := newISRTest(t, 1)
 	it.kill(t, 3)
-	if _, known := it.follower.Image().Known[3]; !known {
+	if _, known := it.loader.Image().Known[3]; !known {
 		t.Error("the dead broker is forgotten at once")
 	}
 	for id, want := range map[int32]error{1: ErrInvalidRequest, 3: nil, 4: ErrBrokerNotRegistered} {
@@ -174,7 +176,7 @@ func TestUnregisterBroker(t *testing.T) {
 			t.Errorf("broker %d: %v", id, err)
 		}
 	}
-	if _, known := it.follower.Image().Known[3]; known {
+	if _, known := it.loader.Image().Known[3]; known {
 		t.Error("the dead broker is still known")
 	}
 	if err := it.admin.UnregisterBroker(t.Context(), 3); !errors.Is(err, ErrBrokerNotRegistered) {
@@ -185,12 +187,12 @@ func TestUnregisterBroker(t *testing.T) {
 // TestUnregisterMeetsAnother has a broker unregistered, or written, by somebody else between the look and the write.
 func TestUnregisterMeetsAnother(t *testing.T) {
 	for name, c := range map[string]struct {
-		meanwhile []Op
+		meanwhile []kv.Op
 		want      error
 	}{
-		"unregistered": {[]Op{Delete(knownKey(3))}, ErrBrokerNotRegistered},
-		"started":      {[]Op{Put(brokerKey(3), encode(brokerValue{V: 1}))}, ErrInvalidRequest},
-		"moved":        {[]Op{Put(knownKey(3), encode(knownValue{V: 1, Rack: "far"}))}, nil},
+		"unregistered": {[]kv.Op{kv.Delete(knownKey(3))}, ErrBrokerNotRegistered},
+		"started":      {[]kv.Op{kv.Put(brokerKey(3), encode(brokerValue{V: 1}))}, ErrInvalidRequest},
+		"moved":        {[]kv.Op{kv.Put(knownKey(3), encode(knownValue{V: 1, Rack: "far"}))}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			it := newISRTest(t, 1)
@@ -243,7 +245,7 @@ func TestReassignment(t *testing.T) {
 	}
 	step := func(name, want string) {
 		t.Helper()
-		it.settle(t, PlanOptions{})
+		it.settle(t, min2)
 		if got := show(); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
@@ -278,4 +280,20 @@ func TestReassignment(t *testing.T) {
 	step("replaced", "[4 1 2] [1] [2] [2 4] 4")
 	begin(2, 4) // the order alone
 	step("ordered", "[2 4] [] [] [2 4] 4")
+
+	begin(2, 1)
+	it.join(t, 1)
+	it.kill(t, 2)
+	step("one dies", "[2 1 4] [1] [4] [4 1] 4")
+	if err := alter(Reassignment{Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	step("cancelled with too few others", "[2 4 1] [1] [1] [4 1] 4")
+	if err := alter(Reassignment{Cancel: true}); err != nil {
+		t.Fatal(err)
+	}
+	step("cancelled again", "[2 4 1] [1] [1] [4 1] 4")
+	it.brokers[2] = it.register(t, 2)[0]
+	it.join(t, 2)
+	step("enough others", "[2 4] [] [] [4 2] 4")
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // UpgradeType is how far an update of a feature may go, with Kafka's numbers.
@@ -40,11 +42,11 @@ type FeatureUpdate struct {
 func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, validateOnly bool) []error {
 	errs := make([]error, len(updates))
 	err := swap(ctx, "update features", func(ctx context.Context) error {
-		kv, image, err := a.finalized(ctx)
+		pair, image, err := a.finalized(ctx)
 		if err != nil {
 			return err
 		}
-		value, err := decode[featuresValue](kv)
+		value, err := decode[featuresValue](pair)
 		if err != nil {
 			return err
 		}
@@ -54,9 +56,9 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 		}
 		value.Levels = next
 		value.advance(a.now())
-		revision, err := a.store.Txn(ctx, []Comparison{ModifiedAt(featuresKey, kv.ModRevision)}, Put(featuresKey, encode(value)))
+		revision, err := a.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(featuresKey, pair.ModRevision)}, kv.Put(featuresKey, encode(value)))
 		if err == nil {
-			_, err = a.follower.WaitRevision(ctx, revision)
+			_, err = a.loader.WaitRevision(ctx, revision)
 		}
 		return err
 	})
@@ -70,16 +72,16 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 
 // finalized reads the features key, and the image that shows all who had
 // registered by then.
-func (a *Admin) finalized(ctx context.Context) (KV, *Image, error) {
-	kv, err := a.store.Get(ctx, featuresKey)
+func (a *Admin) finalized(ctx context.Context) (kv.Pair, *Image, error) {
+	pair, err := a.store.Get(ctx, featuresKey)
 	if err != nil {
-		return KV{}, nil, err
+		return kv.Pair{}, nil, err
 	}
-	if !kv.Exists() {
-		return KV{}, nil, fmt.Errorf("%w: the metadata was %w", ErrFeatureUpdateFailed, ErrUnreleasedFormat)
+	if !pair.Exists() {
+		return kv.Pair{}, nil, fmt.Errorf("%w: the metadata was %w", ErrFeatureUpdateFailed, ErrUnreleasedFormat)
 	}
-	image, err := a.follower.WaitRevision(ctx, kv.ModRevision)
-	return kv, image, err
+	image, err := a.loader.WaitRevision(ctx, pair.ModRevision)
+	return pair, image, err
 }
 
 // applyUpdates changes the levels in place and returns what each update met.

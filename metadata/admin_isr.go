@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // ISRChange is the in-sync set that a leader proposes for a partition.
@@ -29,7 +31,7 @@ type ISRChange struct {
 // those of the members that join: a broker that restarted since is not the one
 // that caught up (KIP-903).
 func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) []error {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	errs := make([]error, len(changes))
 	proposed := make(map[string]bool, len(changes))
 	var writes []Change
@@ -40,13 +42,13 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 		case err != nil:
 			errs[i] = fmt.Errorf("alter the ISR of %s-%d: %w", c.TopicID, c.Partition, err)
 		case proposed[key]: // it would rest on a state that is gone
-			errs[i] = fmt.Errorf("alter the ISR of %s-%d twice: %w", c.TopicID, c.Partition, ErrConflict)
+			errs[i] = fmt.Errorf("alter the ISR of %s-%d twice: %w", c.TopicID, c.Partition, kv.ErrConflict)
 		default:
 			proposed[key] = true
 			writes, at = append(writes, write), append(at, i)
 		}
 	}
-	_, written := writeAll(ctx, a.store, []Comparison{registered(self)}, writes)
+	_, written := WriteAll(ctx, a.store, []kv.Comparison{registered(self)}, writes)
 	for i, err := range written {
 		if err != nil {
 			errs[at[i]] = fmt.Errorf("alter the ISR of %s: %w", writes[i].Partition, err)
@@ -59,27 +61,27 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 func (m Member) sameBroker(o Member) bool { return m.Broker == o.Broker && m.Epoch == o.Epoch }
 
 // registered holds while the broker has its registration of that epoch.
-func registered(m Member) Comparison { return CreatedAt(brokerKey(m.Broker), m.Epoch) }
+func registered(m Member) kv.Comparison { return kv.CreatedAt(brokerKey(m.Broker), m.Epoch) }
 
 // proposal checks an ISRChange against the image and tells what to write.
 func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error) {
 	t, ok := image.TopicByID(c.TopicID)
 	if !ok {
-		return Change{}, fmt.Errorf("the topic is gone: %w", ErrConflict)
+		return Change{}, fmt.Errorf("the topic is gone: %w", kv.ErrConflict)
 	}
 	p, ok := t.Partition(c.Partition)
 	switch {
 	case !ok || p.Revision == 0:
-		return Change{}, fmt.Errorf("the partition is gone: %w", ErrConflict)
+		return Change{}, fmt.Errorf("the partition is gone: %w", kv.ErrConflict)
 	case p.LeaderEpoch != c.LeaderEpoch || p.PartitionEpoch != c.PartitionEpoch:
 		return Change{}, fmt.Errorf("the image has leader epoch %d and partition epoch %d, not %d and %d: %w",
-			p.LeaderEpoch, p.PartitionEpoch, c.LeaderEpoch, c.PartitionEpoch, ErrConflict)
+			p.LeaderEpoch, p.PartitionEpoch, c.LeaderEpoch, c.PartitionEpoch, kv.ErrConflict)
 	case p.Leader != self.Broker || p.LeaderBrokerEpoch != self.Epoch || self.Epoch == 0:
-		return Change{}, fmt.Errorf("broker %d at epoch %d is not the leader: %w", self.Broker, self.Epoch, ErrConflict)
+		return Change{}, fmt.Errorf("broker %d at epoch %d is not the leader: %w", self.Broker, self.Epoch, kv.ErrConflict)
 	case !slices.ContainsFunc(c.ISR, self.sameBroker):
 		return Change{}, fmt.Errorf("%w: the leader is not in the ISR that it proposes", ErrInvalidRequest)
 	}
-	guards := []Comparison{ModifiedAt(partitionKey(t.ID, c.Partition), p.Revision)}
+	guards := []kv.Comparison{kv.ModifiedAt(partitionKey(t.ID, c.Partition), p.Revision)}
 	before := p.Members()
 	seen := make(map[int32]bool, len(c.ISR))
 	for _, m := range c.ISR {
@@ -93,10 +95,10 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 		switch {
 		case slices.Contains(before, m), self.sameBroker(m):
 			continue // also if it says that its log is in a directory that has failed
-		case !image.live(m) || m.Epoch == 0:
-			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, ErrConflict)
+		case !image.Live(m) || m.Epoch == 0:
+			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, kv.ErrConflict)
 		case image.Brokers[m.Broker].Stopping:
-			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, ErrConflict)
+			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, kv.ErrConflict)
 		}
 		guards = append(guards, registered(m))
 	}
@@ -108,6 +110,6 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 		Partition: TopicPartition{Topic: t.Name, Partition: c.Partition},
 		Reason:    "the leader changes the ISR",
 		Guards:    guards,
-		Ops:       []Op{Put(partitionKey(t.ID, c.Partition), next.encode())},
+		Ops:       []kv.Op{kv.Put(partitionKey(t.ID, c.Partition), next.encode())},
 	}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // isrTest is a partition on brokers 1, 2 and 3 that broker 1 leads.
@@ -36,11 +38,11 @@ func (it *isrTest) member(id int32) Member {
 // partition is its newest state in the store.
 func (it *isrTest) partition(t *testing.T, n int32) Partition {
 	t.Helper()
-	kv, err := it.store.Get(t.Context(), partitionKey(it.topic.ID, n))
+	pair, err := it.store.Get(t.Context(), partitionKey(it.topic.ID, n))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := decodePartition(kv)
+	p, err := decodePartition(pair)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,16 +118,16 @@ func TestAlterISRRefuses(t *testing.T) {
 		change ISRChange
 		want   error
 	}{
-		{"an older partition epoch", outdated, ErrConflict},
-		{"another leader epoch", otherLeader, ErrConflict},
-		{"no such topic", otherTopic, ErrConflict},
-		{"no such partition", it.change(p, 1, it.member(1)), ErrConflict},
+		{"an older partition epoch", outdated, kv.ErrConflict},
+		{"another leader epoch", otherLeader, kv.ErrConflict},
+		{"no such topic", otherTopic, kv.ErrConflict},
+		{"no such partition", it.change(p, 1, it.member(1)), kv.ErrConflict},
 		{"without the leader", it.change(p, 0, it.member(2)), ErrInvalidRequest},
 		{"the leader of another epoch", it.change(p, 0, Member{Broker: 1, Epoch: 1}), ErrInvalidRequest},
 		{"twice", it.change(p, 0, it.member(1), it.member(2), it.member(2)), ErrInvalidRequest},
 		{"no replica", it.change(p, 0, it.member(1), Member{Broker: 4, Epoch: 4}), ErrInvalidRequest},
-		{"an earlier incarnation", it.change(p, 0, it.member(1), Member{Broker: 2, Epoch: it.member(2).Epoch - 1}), ErrConflict},
-		{"no epoch", it.change(p, 0, it.member(1), Member{Broker: 2}), ErrConflict},
+		{"an earlier incarnation", it.change(p, 0, it.member(1), Member{Broker: 2, Epoch: it.member(2).Epoch - 1}), kv.ErrConflict},
+		{"no epoch", it.change(p, 0, it.member(1), Member{Broker: 2}), kv.ErrConflict},
 		{"a stopping broker", it.change(p, 0, it.member(1), it.member(3)), ErrIneligibleReplica},
 	} {
 		if err := it.alter(t, c.change); !errors.Is(err, c.want) {
@@ -133,12 +135,12 @@ func TestAlterISRRefuses(t *testing.T) {
 		}
 	}
 	self := it.member(2)
-	if err := it.admin.AlterISR(t.Context(), self, []ISRChange{it.change(p, 0, it.member(1), self)})[0]; !errors.Is(err, ErrConflict) {
+	if err := it.admin.AlterISR(t.Context(), self, []ISRChange{it.change(p, 0, it.member(1), self)})[0]; !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("by somebody who does not lead: %v", err)
 	}
 	it.kill(t, 1)
 	it.restart(t, 1) // registered, and not elected again
-	if err := it.alter(t, it.change(p, 0, it.member(1))); !errors.Is(err, ErrConflict) {
+	if err := it.alter(t, it.change(p, 0, it.member(1))); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("by the leader's next incarnation: %v", err)
 	}
 	if now := it.partition(t, 0); now.Revision != p.Revision {
@@ -152,7 +154,7 @@ func TestAlterISRComparesWhatTheImageMayNotShow(t *testing.T) {
 	restart := func(id int32) func(t *testing.T, it *isrTest) {
 		return func(t *testing.T, it *isrTest) {
 			t.Helper()
-			r := it.registration(t, id, it.follower.Image().Brokers[id].DirectoryID, "")
+			r := it.registration(t, id, it.loader.Image().Brokers[id].DirectoryID, "")
 			if _, err := r.Register(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -164,16 +166,16 @@ func TestAlterISRComparesWhatTheImageMayNotShow(t *testing.T) {
 		want     error
 	}{
 		{"nothing", func(*testing.T, *isrTest) {}, nil},
-		{"the member that joins restarts", restart(2), ErrConflict},
-		{"the leader restarts", restart(1), ErrConflict},
+		{"the member that joins restarts", restart(2), kv.ErrConflict},
+		{"the leader restarts", restart(1), kv.ErrConflict},
 		{"a member that was one before restarts", restart(3), nil},
 		{"the partition is written", func(t *testing.T, it *isrTest) {
 			t.Helper()
 			p := it.partition(t, 0)
-			if _, err := it.store.Txn(t.Context(), nil, Put(partitionKey(it.topic.ID, 0), p.encode())); err != nil {
+			if _, err := it.store.Txn(t.Context(), nil, kv.Put(partitionKey(it.topic.ID, 0), p.encode())); err != nil {
 				t.Error(err)
 			}
-		}, ErrConflict},
+		}, kv.ErrConflict},
 	} {
 		it := newISRTest(t, 1)
 		if err := it.alter(t, it.change(it.partition(t, 0), 0, it.member(1), it.member(3))); err != nil {
@@ -210,7 +212,7 @@ func TestAlterISRWritesManyAtOnce(t *testing.T) {
 	changes = append(changes, changes[3])
 	errs := it.admin.AlterISR(t.Context(), it.member(1), changes)
 	for i, err := range errs {
-		if bad := i == 7 || i == 200; bad != errors.Is(err, ErrConflict) || !bad && err != nil {
+		if bad := i == 7 || i == 200; bad != errors.Is(err, kv.ErrConflict) || !bad && err != nil {
 			t.Errorf("change %d: %v", i, err)
 		}
 	}
@@ -220,12 +222,12 @@ func TestAlterISRWritesManyAtOnce(t *testing.T) {
 	if p := it.partition(t, 199); len(p.ISR) != 2 {
 		t.Errorf("%+v", p)
 	}
-	s.txn = func(int) error { return ErrUnavailable }
-	if errs = it.admin.AlterISR(t.Context(), it.member(1), changes[7:8]); !errors.Is(errs[0], ErrConflict) {
+	s.txn = func(int) error { return kv.ErrUnavailable }
+	if errs = it.admin.AlterISR(t.Context(), it.member(1), changes[7:8]); !errors.Is(errs[0], kv.ErrConflict) {
 		t.Error(errs)
 	}
 	it.wait(t, func(m *Image) bool { p, _ := m.Partition(TopicPartition{"a", 3}); return p.PartitionEpoch == 1 })
-	if errs = it.admin.AlterISR(t.Context(), it.member(1), []ISRChange{it.change(it.partition(t, 3), 3, it.member(1))}); !errors.Is(errs[0], ErrUnavailable) {
+	if errs = it.admin.AlterISR(t.Context(), it.member(1), []ISRChange{it.change(it.partition(t, 3), 3, it.member(1))}); !errors.Is(errs[0], kv.ErrUnavailable) {
 		t.Error(errs)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // PartitionsSpec makes a topic have more partitions.
@@ -29,7 +31,7 @@ func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, va
 			return err
 		})
 		if err == nil && !validateOnly {
-			_, err = a.follower.WaitRevision(ctx, revision)
+			_, err = a.loader.WaitRevision(ctx, revision)
 		}
 		result.Err = err
 		results[i] = result
@@ -41,11 +43,11 @@ func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, va
 // All transactions compare that key's revision, so that two such calls, or a
 // deletion, cannot mix.
 func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validateOnly bool, result *TopicResult) (int64, error) {
-	topic, kv, err := a.topic(ctx, spec.Topic)
+	topic, pair, err := a.topic(ctx, spec.Topic)
 	if err != nil {
 		return 0, err
 	}
-	image, err := a.follower.WaitRevision(ctx, kv.ModRevision)
+	image, err := a.loader.WaitRevision(ctx, pair.ModRevision)
 	if err != nil {
 		return 0, err
 	}
@@ -61,13 +63,13 @@ func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validate
 	if validateOnly {
 		return 0, nil
 	}
-	guard := ModifiedAt(kv.Key, kv.ModRevision)
+	guard := kv.ModifiedAt(pair.Key, pair.ModRevision)
 	chunks := partitionPuts(topic.ID, int(topic.Partitions), newPartitions(image, replicas, a.now().UnixMilli()))
 	marker := unfinishedValue{V: valueVersion, Topic: spec.Topic, First: topic.Partitions}
 	topic.Partitions = spec.Count
-	grown := Put(kv.Key, encode(topic))
-	if len(chunks) == 1 && len(chunks[0]) < MaxTxnOps {
-		return a.store.Txn(ctx, []Comparison{guard}, append(chunks[0], grown)...)
+	grown := kv.Put(pair.Key, encode(topic))
+	if len(chunks) == 1 && len(chunks[0]) < kv.MaxTxnOps {
+		return a.store.Txn(ctx, []kv.Comparison{guard}, append(chunks[0], grown)...)
 	}
 	return a.addInSteps(ctx, topic.ID, marker, guard, chunks, grown)
 }
@@ -75,17 +77,17 @@ func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validate
 // addInSteps adds partitions that do not fit into one transaction: a marker, the
 // partitions, then the topic's key, which removes the marker. A marker that is there is
 // another such addition's; this one comes after it.
-func (a *Admin) addInSteps(ctx context.Context, id TopicID, marker unfinishedValue, topic Comparison, chunks [][]Op, grown Op) (int64, error) {
-	begun, err := a.store.Txn(ctx, []Comparison{topic, Absent(unfinishedKey(id))}, marker.write(id))
+func (a *Admin) addInSteps(ctx context.Context, id TopicID, marker unfinishedValue, topic kv.Comparison, chunks [][]kv.Op, grown kv.Op) (int64, error) {
+	begun, err := a.store.Txn(ctx, []kv.Comparison{topic, kv.Absent(unfinishedKey(id))}, marker.write(id))
 	if err != nil {
 		return 0, err
 	}
-	guard := ModifiedAt(unfinishedKey(id), begun)
+	guard := kv.ModifiedAt(unfinishedKey(id), begun)
 	var revision int64
 	if err = a.putChunks(ctx, chunks, topic, guard); err == nil {
-		revision, err = a.store.Txn(ctx, []Comparison{topic, guard}, grown, Delete(guard.Key))
+		revision, err = a.store.Txn(ctx, []kv.Comparison{topic, guard}, grown, kv.Delete(guard.Key))
 	}
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, kv.ErrConflict) {
 		a.giveUp(ctx, id, marker, guard)
 	}
 	return revision, err

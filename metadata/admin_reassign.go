@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // Reassignment gives a partition other replicas.
@@ -28,13 +30,17 @@ type PartitionReassignment struct {
 // by itself, and returns one error per reassignment in their order. It returns
 // when this broker's image shows them as begun; Plan completes them. Replicas
 // that are added first catch up, and those that are removed stay until then.
+//
+// A replica that a cancelled or replaced reassignment was adding goes at once, unless
+// fewer than min.insync.replicas of the others are in sync. Then it is in Adding and in
+// Removing until enough of them are.
 func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments []Reassignment) []error {
 	tps := make([]TopicPartition, len(reassignments))
 	for i, r := range reassignments {
 		tps[i] = r.TopicPartition
 	}
-	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []Comparison, error) {
-		next, err := reassign(image, p, reassignments[i])
+	errs := a.alterPartitions(ctx, tps, func(image *Image, i int, p *Partition) (Partition, []kv.Comparison, error) {
+		next, err := reassign(image, p, reassignments[i], a.minISR(image, tps[i].Topic))
 		return next, nil, err
 	})
 	for i, err := range errs {
@@ -48,7 +54,7 @@ func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments [
 // ListReassignments are the reassignments that are under way, of the given
 // partitions or, if that is nil, of all, in a stable order.
 func (a *Admin) ListReassignments(tps []TopicPartition) []PartitionReassignment {
-	image := a.follower.Image()
+	image := a.loader.Image()
 	if tps == nil {
 		tps = image.allPartitions()
 	}
@@ -75,33 +81,31 @@ func (m *Image) allPartitions() []TopicPartition {
 
 // reassign makes the state of a partition when a reassignment begins or is
 // cancelled.
-func reassign(image *Image, p *Partition, r Reassignment) (Partition, error) {
-	next := *p
-	if r.Cancel {
-		if len(p.Adding)+len(p.Removing) == 0 {
-			return next, ErrNoReassignment
-		}
-		next.Replicas, next.Adding, next.Removing = without(p.Replicas, p.Adding), nil, nil
-		if !next.drop(image, p.Adding) {
-			return next, fmt.Errorf("%w: no replica from before the reassignment is in sync and alive", ErrInvalidReplicaAssignment)
-		}
-		return next, nil
-	}
+func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition, error) {
 	original := without(p.Replicas, p.Adding)
-	if err := checkTarget(image, p, r); err != nil {
-		return next, err
+	target := r.Replicas
+	switch {
+	case r.Cancel && len(p.Adding)+len(p.Removing) == 0:
+		return *p, ErrNoReassignment
+	case r.Cancel && p.lives(image, p.Adding) && !p.lives(image, original):
+		return *p, fmt.Errorf("%w: no replica from before the reassignment is in sync and alive", ErrInvalidReplicaAssignment)
+	case r.Cancel:
+		target = original
+	default:
+		if err := checkTarget(image, p, r); err != nil {
+			return *p, err
+		}
+		if !r.AllowFactorChange && len(target) != len(original) {
+			return *p, fmt.Errorf("%w: the replication factor is changed from %d to %d", ErrInvalidReplicationFactor, len(original), len(target))
+		}
 	}
-	if !r.AllowFactorChange && len(r.Replicas) != len(original) {
-		return next, fmt.Errorf("%w: the replication factor is changed from %d to %d", ErrInvalidReplicationFactor, len(original), len(r.Replicas))
+	next := *p
+	next.Adding, next.Removing = without(target, original), without(original, target)
+	// What an earlier reassignment was adding, and this one does not, goes at once if it can.
+	if abandoned := without(p.Adding, target); !next.drop(image, abandoned, target, minISR) {
+		next.Adding, next.Removing = slices.Concat(next.Adding, abandoned), slices.Concat(next.Removing, abandoned)
 	}
-	next.Adding, next.Removing = without(r.Replicas, original), without(original, r.Replicas)
-	// What an earlier reassignment was adding, and this one does not, goes at once,
-	// unless the partition lives on that alone.
-	abandoned := without(p.Adding, r.Replicas)
-	if !next.drop(image, abandoned) {
-		next.Removing = append(next.Removing, abandoned...)
-	}
-	next.Replicas = slices.Concat(r.Replicas, next.Removing)
+	next.Replicas = slices.Concat(target, next.Removing)
 	return next, nil
 }
 
@@ -115,15 +119,20 @@ func checkTarget(image *Image, p *Partition, r Reassignment) error {
 	return checkAssignment(known, r.Replicas, 0)
 }
 
+// lives reports whether one of the brokers is in sync and alive.
+func (p *Partition) lives(image *Image, brokers []int32) bool {
+	return slices.ContainsFunc(within(p.Members(), brokers), image.Live)
+}
+
 // drop takes brokers out of the ISR and the ELR, and moves the leadership off
-// them. If nobody alive would be left it changes nothing and returns false.
-func (p *Partition) drop(image *Image, brokers []int32) bool {
+// them. It changes nothing and returns false if too few would be in sync then.
+func (p *Partition) drop(image *Image, brokers, target []int32, minISR int) bool {
 	gone := func(m Member) bool { return slices.Contains(brokers, m.Broker) }
 	if !slices.ContainsFunc(p.Members(), gone) && !slices.ContainsFunc(p.EligibleMembers(), gone) {
 		return !slices.Contains(brokers, p.Leader)
 	}
 	isr := slices.DeleteFunc(p.Members(), gone)
-	if !slices.ContainsFunc(isr, image.live) {
+	if !enough(filter(isr, image.Live), target, minISR) {
 		return false
 	}
 	p.setISR(isr)

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func TestCreateTopics(t *testing.T) {
@@ -17,7 +17,7 @@ func TestCreateTopics(t *testing.T) {
 		{Name: "a", Partitions: 4, ReplicationFactor: 2, Configs: map[string]string{"retention.ms": "1"}},
 		{Name: "manual", Assignments: map[int32][]int32{0: {2, 1}, 1: {3, 2}}},
 	}, false)
-	image := c.follower.Image()
+	image := c.loader.Image()
 	for _, result := range results {
 		topic, ok := image.TopicByName(result.Name)
 		if result.Err != nil || !ok || topic.ID != result.ID || int(result.Partitions) != len(topic.Partitions) || result.ReplicationFactor != 2 {
@@ -41,7 +41,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	c.register(t, 1, 2)
 	c.create(t, TopicSpec{Name: "old.one", Partitions: 1, ReplicationFactor: 1})
-	before := c.follower.Image().Revision
+	before := c.loader.Image().Revision
 	specs := []TopicSpec{
 		{Name: "no good", Partitions: 1, ReplicationFactor: 1},
 		{Name: "old.one", Partitions: 1, ReplicationFactor: 1},
@@ -89,7 +89,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 	if !errors.Is(many[0].Err, ErrTooManyPartitions) || !errors.Is(many[1].Err, ErrTooManyPartitions) {
 		t.Errorf("12,000 partitions: %+v", many)
 	}
-	if now := c.follower.Image(); now.Revision != before || now.TopicCount() != 1 {
+	if now := c.loader.Image(); now.Revision != before || now.TopicCount() != 1 {
 		t.Errorf("something was written: revision %d after %d", now.Revision, before)
 	}
 }
@@ -128,92 +128,6 @@ func TestOneCreatorWins(t *testing.T) {
 	}
 }
 
-// TestCrashBetweenCreationSteps ends a creation after each of its
-// transactions: the topic is whole or not there, and the controller removes
-// what is left.
-func TestCrashBetweenCreationSteps(t *testing.T) {
-	crash := errors.New("the broker crashes")
-	steps := 0
-	for step := 1; ; step++ {
-		done := false
-		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
-			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			crashes := s.n + step
-			s.txn = func(n int) error {
-				if n >= crashes {
-					return crash
-				}
-				return nil
-			}
-			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
-			s.txn = nil
-			left := len(c.keys(t, partitionsPrefix))
-			topic, exists := settled(c).TopicByName("a")
-			if done = err == nil; done {
-				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, unfinishedPrefix)) != 0 {
-					t.Errorf("after %d transactions: %d keys", step, left)
-				}
-				return
-			}
-			steps++
-			if exists || !errors.Is(err, crash) {
-				t.Errorf("crash before transaction %d: exists %t, %v", step, exists, err)
-			}
-			background(t, c.controller(t, r).Run)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != left {
-				t.Errorf("step %d: a young creation was removed", step)
-			}
-			time.Sleep(creationGrace + controllerTick)
-			if settled(c); len(c.keys(t, partitionsPrefix)) != 0 || len(c.keys(t, unfinishedPrefix)) != 0 {
-				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, partitionsPrefix)))
-			}
-			c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
-		})
-		if done {
-			break
-		}
-	}
-	if steps != 6 { // the marker, four chunks of partitions and the name
-		t.Errorf("%d steps", steps)
-	}
-}
-
-// TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its
-// transactions for so long that the controller removes what it wrote.
-func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
-	for pause := 2; pause <= 6; pause++ {
-		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
-			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			background(t, c.controller(t, r).Run)
-			synctest.Wait()
-			slow, woke := s.n+pause, int64(0)
-			s.txn = func(n int) error {
-				if n == slow {
-					time.Sleep(2 * creationGrace)
-					woke = c.follower.Image().Revision
-				}
-				return nil
-			}
-			err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
-			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, ErrUnavailable) {
-				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
-			}
-			if left := c.keys(t, partitionsPrefix); len(left) != 0 {
-				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
-			}
-			if now := c.follower.Image().Revision; now != woke {
-				t.Errorf("paused before transaction %d: it wrote on after the cleanup, revision %d after %d", pause, now, woke)
-			}
-		})
-	}
-}
-
 // TestFinishedCreationIsNotCleanedUp: the controller decided to clean up just
 // before the creation went through.
 func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
@@ -230,7 +144,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 				}
 				return false
 			})
-			changes = Plan(image, PlanOptions{Abandoned: abandonedIn(image)})
+			changes = image.CleanUps(image.Unfinished())
 		}
 		return nil
 	}
@@ -238,7 +152,7 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 	if len(changes) != 1 {
 		t.Fatalf("planned %+v", changes)
 	}
-	if _, err := s.Txn(t.Context(), changes[0].Guards, changes[0].Ops...); !errors.Is(err, ErrConflict) {
+	if _, err := s.Txn(t.Context(), changes[0].Guards, changes[0].Ops...); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("the cleanup of a topic that exists: %v", err)
 	}
 	if left := c.keys(t, partitionsPrefix); len(left) != 300 {
@@ -252,7 +166,7 @@ func TestDeleteTopics(t *testing.T) {
 	a := c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 1, Configs: map[string]string{"k": "v"}})
 	b := c.create(t, TopicSpec{Name: "b", Partitions: 1, ReplicationFactor: 1})
 	c.create(t, TopicSpec{Name: "kept", Partitions: 2, ReplicationFactor: 1})
-	if _, err := c.store.Txn(t.Context(), nil, Put(TierKey(a.ID, 0), []byte("x"))); err != nil {
+	if _, err := c.store.Txn(t.Context(), nil, kv.Put(TierKey(a.ID, 0), []byte("x"))); err != nil {
 		t.Fatal(err)
 	}
 	results := c.admin.DeleteTopics(t.Context(), []TopicRef{
@@ -266,14 +180,14 @@ func TestDeleteTopics(t *testing.T) {
 	if results[0].ID != a.ID || results[1].Name != "b" {
 		t.Errorf("results %+v", results)
 	}
-	image := c.follower.Image()
+	image := c.loader.Image()
 	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || len(image.byID) != 1 {
 		t.Errorf("left: %v", names)
 	}
 	if keys := c.keys(t, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key
 		t.Errorf("keys: %q", keys)
 	}
-	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.follower.Image().TopicConfigs("a") != nil {
+	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.loader.Image().TopicConfigs("a") != nil {
 		t.Error("the new topic is the old one")
 	}
 }
@@ -282,13 +196,13 @@ func TestDeletionByIDSparesANewTopicOfTheName(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	c.register(t, 1)
 	old := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
-	stale := c.follower.Image()
+	stale := c.loader.Image()
 	c.admin.DeleteTopics(t.Context(), []TopicRef{{Name: "a"}})
 	c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	if err := c.admin.deleteTopic(t.Context(), stale, TopicRef{ID: old.ID}).Err; !errors.Is(err, ErrUnknownTopicID) {
 		t.Errorf("deleted: %v", err)
 	}
-	if _, ok := c.follower.Image().TopicByName("a"); !ok {
+	if _, ok := c.loader.Image().TopicByName("a"); !ok {
 		t.Error("the new topic is gone")
 	}
 }
@@ -300,7 +214,7 @@ func TestCreatePartitions(t *testing.T) {
 		name := fmt.Sprintf("to-%d", grown)
 		old := c.create(t, TopicSpec{Name: name, Partitions: 2, ReplicationFactor: 2})
 		result := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: name, Count: grown}}, false)[0]
-		topic, _ := c.follower.Image().TopicByName(name)
+		topic, _ := c.loader.Image().TopicByName(name)
 		if result.Err != nil || len(topic.Partitions) != int(grown) || topic.ID != old.ID || topic.Epoch != old.Epoch || result.Partitions != grown {
 			t.Fatalf("%+v: %d partitions", result, len(topic.Partitions))
 		}
@@ -311,10 +225,10 @@ func TestCreatePartitions(t *testing.T) {
 		}
 	}
 	result := c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "to-3", Count: 4, Assignments: [][]int32{{2, 1}}}}, false)[0]
-	if topic, _ := c.follower.Image().TopicByName("to-3"); result.Err != nil || topic.Partitions[3].Leader != 2 {
+	if topic, _ := c.loader.Image().TopicByName("to-3"); result.Err != nil || topic.Partitions[3].Leader != 2 {
 		t.Errorf("manual: %+v", result)
 	}
-	before := c.follower.Image().Revision
+	before := c.loader.Image().Revision
 	specs := []PartitionsSpec{
 		{Topic: "never", Count: 3},
 		{Topic: "to-3", Count: 4},
@@ -337,7 +251,7 @@ func TestCreatePartitions(t *testing.T) {
 	if result = c.admin.CreatePartitions(t.Context(), []PartitionsSpec{{Topic: "to-3", Count: 9}}, true)[0]; result.Err != nil {
 		t.Errorf("validate only: %v", result.Err)
 	}
-	if c.follower.Image().Revision != before {
+	if c.loader.Image().Revision != before {
 		t.Error("something was written")
 	}
 }
@@ -368,7 +282,7 @@ func TestGrowthRaces(t *testing.T) {
 			continue
 		}
 		wg.Wait()
-		topic, _ := c.follower.Image().TopicByName(name)
+		topic, _ := c.loader.Image().TopicByName(name)
 		if len(topic.Partitions) != 300 || topic.present != 300 {
 			t.Fatalf("%d partitions, %d keys", len(topic.Partitions), topic.present)
 		}
@@ -388,7 +302,7 @@ func TestUpdateConfigs(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	image := c.follower.Image()
+	image := c.loader.Image()
 	if got := fmt.Sprint(image.TopicConfigs("a"), image.BrokerConfigs(1), image.DefaultBrokerConfigs()); got != "map[k:1 new:topic a] map[new:broker 1] map[new:all brokers]" {
 		t.Error(got)
 	}
@@ -425,7 +339,7 @@ func TestConcurrentConfigsAreAllKept(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := c.follower.Image().DefaultBrokerConfigs(); len(got) != 8 {
+	if got := c.loader.Image().DefaultBrokerConfigs(); len(got) != 8 {
 		t.Errorf("kept %v", got)
 	}
 }
@@ -450,7 +364,7 @@ func TestOvertakenConfigsStartOver(t *testing.T) {
 		}
 		return add("mine")(m)
 	})
-	if got := fmt.Sprint(c.follower.Image().BrokerConfigs(1)); err != nil || calls != 2 || got != "map[first:x mine:x other:x]" {
+	if got := fmt.Sprint(c.loader.Image().BrokerConfigs(1)); err != nil || calls != 2 || got != "map[first:x mine:x other:x]" {
 		t.Errorf("%s after %d calls, %v", got, calls, err)
 	}
 }
@@ -515,7 +429,7 @@ func TestClusterIDIsDrawnOnce(t *testing.T) {
 			t.Fatalf("ids %q", ids)
 		}
 	}
-	if got := newCluster(t, s).follower.Image().ClusterID; got != ids[0] {
+	if got := newCluster(t, s).loader.Image().ClusterID; got != ids[0] {
 		t.Errorf("the image says %q", got)
 	}
 }
@@ -524,12 +438,12 @@ func TestUnavailableStoreIsSaid(t *testing.T) {
 	s := &hookedStore{Store: memStore(t)}
 	c := newCluster(t, s)
 	c.register(t, 1)
-	s.txn = func(int) error { return fmt.Errorf("write: %w", ErrUnavailable) }
+	s.txn = func(int) error { return fmt.Errorf("write: %w", kv.ErrUnavailable) }
 	err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 1, ReplicationFactor: 1}}, false)[0].Err
-	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), `create topic "a"`) {
+	if !errors.Is(err, kv.ErrUnavailable) || !strings.Contains(err.Error(), `create topic "a"`) {
 		t.Error(err)
 	}
-	if _, err = c.admin.AllocateProducerIDs(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if _, err = c.admin.AllocateProducerIDs(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Error(err)
 	}
 }

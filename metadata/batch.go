@@ -4,15 +4,28 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
-// writeAll writes changes, many to a transaction and several transactions at a
+// Change is one step of a controller or an Admin. All its comparisons hold in the
+// image that it was made on; if they do not in the store, that image is old.
+type Change struct {
+	Partition TopicPartition // what it is about, for logs; Topic is empty for a cleanup
+	Reason    string
+	Unclean   bool // elects a replica that may lack what was committed
+	Balance   bool // gives leadership back to the preferred replica
+	Guards    []kv.Comparison
+	Ops       []kv.Op
+}
+
+// WriteAll writes changes, many to a transaction and several transactions at a
 // time, each under the shared comparisons as well as its own. It returns the
 // newest revision that it wrote and one error per change, in their order:
 // ErrConflict says that a comparison did not hold. A transaction that loses
 // against another writer is taken apart, so that one change that does not hold
 // any more holds up no other.
-func writeAll(ctx context.Context, store Store, shared []Comparison, changes []Change) (int64, []error) {
+func WriteAll(ctx context.Context, store kv.Store, shared []kv.Comparison, changes []Change) (int64, []error) {
 	errs := make([]error, len(changes))
 	w := &batchWriter{store: store, shared: shared}
 	groups := pack(shared, changes)
@@ -24,15 +37,15 @@ func writeAll(ctx context.Context, store Store, shared []Comparison, changes []C
 }
 
 type batchWriter struct {
-	store  Store
-	shared []Comparison
+	store  kv.Store
+	shared []kv.Comparison
 	newest atomic.Int64
 }
 
 // write tries all changes at once and, if there is a conflict, each half of
 // them. whole says that this is the first attempt at them.
 func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error, whole bool) {
-	var ops []Op
+	var ops []kv.Op
 	for _, c := range changes {
 		ops = append(ops, c.Ops...)
 	}
@@ -40,7 +53,7 @@ func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error,
 	for old := w.newest.Load(); revision > old && !w.newest.CompareAndSwap(old, revision); {
 		old = w.newest.Load()
 	}
-	if errors.Is(err, ErrConflict) && len(changes) > 1 && (!whole || w.sharedHold(ctx)) {
+	if errors.Is(err, kv.ErrConflict) && len(changes) > 1 && (!whole || w.sharedHold(ctx)) {
 		half := len(changes) / 2
 		w.write(ctx, changes[:half], errs[:half], false)
 		w.write(ctx, changes[half:], errs[half:], false)
@@ -55,8 +68,8 @@ func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error,
 // that cannot be told.
 func (w *batchWriter) sharedHold(ctx context.Context) bool {
 	for _, c := range w.shared {
-		kv, err := w.store.Get(ctx, c.Key)
-		if err == nil && c.Target == TargetCreateRevision && kv.CreateRevision != c.Revision {
+		pair, err := w.store.Get(ctx, c.Key)
+		if err == nil && c.Target == kv.TargetCreateRevision && pair.CreateRevision != c.Revision {
 			return false
 		}
 	}
@@ -67,13 +80,13 @@ func (w *batchWriter) sharedHold(ctx context.Context) bool {
 type span struct{ first, end int }
 
 // pack divides changes into as few transactions as they fit into, in order.
-func pack(shared []Comparison, changes []Change) []span {
+func pack(shared []kv.Comparison, changes []Change) []span {
 	var spans []span
-	seen := map[Comparison]bool{}
+	seen := map[kv.Comparison]bool{}
 	ops := 0
 	for i, change := range changes {
 		ops += len(change.Ops)
-		if note(seen, change.Guards); len(spans) == 0 || len(seen) > MaxTxnOps || ops > MaxTxnOps {
+		if note(seen, change.Guards); len(spans) == 0 || len(seen) > kv.MaxTxnOps || ops > kv.MaxTxnOps {
 			spans = append(spans, span{first: i})
 			clear(seen)
 			note(seen, shared)
@@ -86,17 +99,17 @@ func pack(shared []Comparison, changes []Change) []span {
 }
 
 // note adds comparisons to those of a transaction, which repeats none.
-func note(seen map[Comparison]bool, comparisons []Comparison) {
+func note(seen map[kv.Comparison]bool, comparisons []kv.Comparison) {
 	for _, c := range comparisons {
 		seen[c] = true
 	}
 }
 
 // comparisonsOf are the comparisons of one transaction, each of them once.
-func comparisonsOf(shared []Comparison, changes []Change) []Comparison {
-	seen := map[Comparison]bool{}
-	var all []Comparison
-	add := func(comparisons []Comparison) {
+func comparisonsOf(shared []kv.Comparison, changes []Change) []kv.Comparison {
+	seen := map[kv.Comparison]bool{}
+	var all []kv.Comparison
+	add := func(comparisons []kv.Comparison) {
 		for _, c := range comparisons {
 			if !seen[c] {
 				seen[c] = true

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // TestOneConflictHoldsUpNobody: a transaction with one partition that changed
@@ -13,14 +15,14 @@ func TestOneConflictHoldsUpNobody(t *testing.T) {
 	changes := make([]Change, 300)
 	for i := range changes {
 		key := fmt.Sprintf("tier/%03d", i)
-		changes[i] = Change{Guards: []Comparison{Absent(key)}, Ops: []Op{Put(key, nil)}}
+		changes[i] = Change{Guards: []kv.Comparison{kv.Absent(key)}, Ops: []kv.Op{kv.Put(key, nil)}}
 	}
-	if _, err := s.Store.Txn(t.Context(), nil, Put("tier/017", nil)); err != nil {
+	if _, err := s.Store.Txn(t.Context(), nil, kv.Put("tier/017", nil)); err != nil {
 		t.Fatal(err)
 	}
-	_, errs := writeAll(t.Context(), s, []Comparison{Absent("controller")}, changes)
+	_, errs := WriteAll(t.Context(), s, []kv.Comparison{kv.Absent("controller")}, changes)
 	for i, err := range errs {
-		if i == 17 != errors.Is(err, ErrConflict) || i != 17 && err != nil {
+		if i == 17 != errors.Is(err, kv.ErrConflict) || i != 17 && err != nil {
 			t.Errorf("change %d: %v", i, err)
 		}
 	}
@@ -29,19 +31,19 @@ func TestOneConflictHoldsUpNobody(t *testing.T) {
 	}
 	// The shared comparison does not hold: there is nothing to take apart.
 	s.n = 0
-	_, errs = writeAll(t.Context(), s, []Comparison{CreatedAt("controller", 7)}, changes)
-	if s.n != 3 || !errors.Is(errs[0], ErrConflict) || !errors.Is(errs[299], ErrConflict) {
+	_, errs = WriteAll(t.Context(), s, []kv.Comparison{kv.CreatedAt("controller", 7)}, changes)
+	if s.n != 3 || !errors.Is(errs[0], kv.ErrConflict) || !errors.Is(errs[299], kv.ErrConflict) {
 		t.Errorf("%d transactions, %v", s.n, errs[0])
 	}
 }
 
 func TestPackKeepsToTheLimit(t *testing.T) {
-	shared := []Comparison{Absent("controller")}
+	shared := []kv.Comparison{kv.Absent("controller")}
 	changes := make([]Change, 400)
 	for i := range changes {
-		changes[i] = Change{Guards: []Comparison{ModifiedAt(fmt.Sprint(i), 3), CreatedAt("a", 5)}, Ops: []Op{Delete("a")}}
+		changes[i] = Change{Guards: []kv.Comparison{kv.ModifiedAt(fmt.Sprint(i), 3), kv.CreatedAt("a", 5)}, Ops: []kv.Op{kv.Delete("a")}}
 	}
-	changes[150].Ops = make([]Op, MaxTxnOps)
+	changes[150].Ops = make([]kv.Op, kv.MaxTxnOps)
 	spans := pack(shared, changes)
 	next := 0
 	for _, s := range spans {
@@ -49,7 +51,7 @@ func TestPackKeepsToTheLimit(t *testing.T) {
 		for _, c := range changes[s.first:s.end] {
 			ops += len(c.Ops)
 		}
-		if guards := len(comparisonsOf(shared, changes[s.first:s.end])); guards > MaxTxnOps || ops > MaxTxnOps || s.first != next || s.end <= s.first {
+		if guards := len(comparisonsOf(shared, changes[s.first:s.end])); guards > kv.MaxTxnOps || ops > kv.MaxTxnOps || s.first != next || s.end <= s.first {
 			t.Errorf("%+v: %d comparisons and %d operations", s, guards, ops)
 		}
 		next = s.end

@@ -3,6 +3,8 @@ package metadata
 import (
 	"context"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // EnsureClusterID returns the cluster's id. The first broker ever founds the
@@ -11,6 +13,6 @@ import (
 // nil for none. A broker that does not support the finalized levels must not go on:
 // ErrUnsupportedFeature; nor may one that finds the keys of a build from before
 // the formats were fixed: ErrUnreleasedFormat.
-func EnsureClusterID(ctx context.Context, store Store, configs map[string]string) (string, error) {
+func EnsureClusterID(ctx context.Context, store kv.Store, configs map[string]string) (string, error) {
 	return ensureCluster(ctx, store, founding(featureTable(), configs, time.Now()), featureTable())
 }

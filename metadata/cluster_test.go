@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,27 +20,27 @@ func testLogger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// cluster is a store with a follower and an admin, as one broker has them.
+// cluster is a store with a loader and an admin, as one broker has them.
 type cluster struct {
-	store    Store
-	follower *Follower
-	admin    *Admin
-	now      func() time.Time
+	store  kv.Store
+	loader *Loader
+	admin  *Admin
+	now    func() time.Time
 }
 
-// newCluster runs a follower until the test ends.
-func newCluster(t *testing.T, store Store) *cluster {
+// newCluster runs a loader until the test ends.
+func newCluster(t *testing.T, store kv.Store) *cluster {
 	t.Helper()
 	return newClusterOf(t, store, nil)
 }
 
 // newClusterOf is newCluster for a build that supports these features.
-func newClusterOf(t *testing.T, store Store, features map[string]FeatureRange) *cluster {
+func newClusterOf(t *testing.T, store kv.Store, features map[string]FeatureRange) *cluster {
 	t.Helper()
 	c := &cluster{store: store, now: time.Now}
-	c.follower = NewFollower(FollowerOptions{Store: store, Logger: testLogger(t), Features: features})
-	c.admin = NewAdmin(AdminOptions{Store: store, Follower: c.follower, Now: func() time.Time { return c.now() }})
-	background(t, c.follower.Run)
+	c.loader = NewLoader(LoaderOptions{Store: store, Logger: testLogger(t), Features: features})
+	c.admin = NewAdmin(AdminOptions{Store: store, Loader: c.loader, Now: func() time.Time { return c.now() }})
+	background(t, c.loader.Run)
 	c.wait(t, func(m *Image) bool { return m.Revision > 0 })
 	return c
 }
@@ -59,9 +62,9 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 
 func (c *cluster) wait(t *testing.T, ok func(*Image) bool) *Image {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	image, err := c.follower.Wait(ctx, ok)
+	image, err := c.loader.Wait(ctx, ok)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +100,7 @@ func (c *cluster) create(t *testing.T, spec TopicSpec) *Topic {
 	if err := c.admin.CreateTopics(t.Context(), []TopicSpec{spec}, false)[0].Err; err != nil {
 		t.Fatal(err)
 	}
-	topic, ok := c.follower.Image().TopicByName(spec.Name)
+	topic, ok := c.loader.Image().TopicByName(spec.Name)
 	if !ok {
 		t.Fatalf("topic %s is not in the image after its creation", spec.Name)
 	}
@@ -112,15 +115,15 @@ func (c *cluster) keys(t *testing.T, prefix string) []string {
 		t.Fatal(err)
 	}
 	keys := make([]string, len(kvs))
-	for i, kv := range kvs {
-		keys[i] = kv.Key
+	for i, pair := range kvs {
+		keys[i] = pair.Key
 	}
 	return keys
 }
 
-func memStore(t *testing.T) *MemStore {
+func memStore(t *testing.T) *kvtest.MemStore {
 	t.Helper()
-	s := NewMemStore()
+	s := kvtest.NewMemStore()
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -129,7 +132,7 @@ func memStore(t *testing.T) *MemStore {
 // instead. after, if any, runs once the transaction is done, and its error
 // replaces the reply: a write that happened and whose reply was lost.
 type hookedStore struct {
-	Store
+	kv.Store
 	txn   func(n int) error
 	after func(n int) error
 	list  func() error
@@ -139,14 +142,14 @@ type hookedStore struct {
 	n      int
 }
 
-func (s *hookedStore) Revoke(ctx context.Context, id LeaseID) error {
+func (s *hookedStore) Revoke(ctx context.Context, id kv.LeaseID) error {
 	if s.revoke != nil {
 		return s.revoke()
 	}
 	return s.Store.Revoke(ctx, id)
 }
 
-func (s *hookedStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int64, error) {
+func (s *hookedStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) (int64, error) {
 	s.mu.Lock()
 	s.n++
 	n := s.n
@@ -165,7 +168,7 @@ func (s *hookedStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int6
 	return revision, err
 }
 
-func (s *hookedStore) List(ctx context.Context, prefix string) ([]KV, int64, error) {
+func (s *hookedStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	if s.list != nil {
 		if err := s.list(); err != nil {
 			return nil, 0, err

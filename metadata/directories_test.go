@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // registerIn registers a broker with data directories.
@@ -40,11 +42,11 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 	if got := alone.Partitions[0].ISRDirectories; got != nil {
 		t.Errorf("nobody knows, and the state has %v", got)
 	}
-	if image := c.follower.Image(); !image.Placed(1) || image.Placed(2) {
+	if image := c.loader.Image(); !image.Placed(1) || image.Placed(2) {
 		t.Error("broker 2 has said where its log is, or broker 1 has not")
 	}
 	c.fail(t, one)
-	if leader, led := c.follower.Image().Leader(&topic.Partitions[0]); led {
+	if leader, led := c.loader.Image().Leader(&topic.Partitions[0]); led {
 		t.Errorf("broker %d leads a log that is offline", leader.ID)
 	}
 }
@@ -59,7 +61,7 @@ func TestLeaderProposesDirectories(t *testing.T) {
 	in := func(m Member, number byte) Member { m.Directory = DirectoryID{number}; return m }
 	propose := func(isr ...Member) error {
 		t.Helper()
-		p, _ := c.follower.Image().Partition(TopicPartition{Topic: "a"})
+		p, _ := c.loader.Image().Partition(TopicPartition{Topic: "a"})
 		err := c.admin.AlterISR(t.Context(), self, []ISRChange{{
 			TopicID: topic.ID, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, ISR: isr,
 		}})[0]
@@ -75,24 +77,24 @@ func TestLeaderProposesDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.fail(t, two, dirs(3)...)
-	if err := propose(in(self, 1), in(other, 4)); !errors.Is(err, ErrConflict) {
+	if err := propose(in(self, 1), in(other, 4)); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("a follower's directory that has failed: %v", err)
 	}
 	if err := propose(self, other); err != nil { // both are about to move
 		t.Error(err)
 	}
 	c.fail(t, one, dirs(2)...)
-	if changes := Plan(c.follower.Image(), PlanOptions{}); len(changes) != 0 {
+	if changes := repairs(c.loader.Image(), repairOptions{}).Changes; len(changes) != 0 {
 		t.Errorf("nobody knows where the leader's log is: %+v", changes)
 	}
 	if err := propose(in(self, 1), other); err != nil {
 		t.Errorf("the leader says that its log was there: %v", err)
 	}
-	changes := Plan(c.follower.Image(), PlanOptions{})
+	changes := repairs(c.loader.Image(), repairOptions{}).Changes
 	if len(changes) != 1 {
 		t.Fatalf("%d changes", len(changes))
 	}
-	if p, err := decodePartition(KV{Value: changes[0].Ops[0].Value}); err != nil || p.Leader != 2 || !slices.Equal(p.Members(), []Member{other}) {
+	if p, err := decodePartition(kv.Pair{Value: changes[0].Ops[0].Value}); err != nil || p.Leader != 2 || !slices.Equal(p.Members(), []Member{other}) {
 		t.Errorf("planned: %+v, %v", p, err)
 	}
 }

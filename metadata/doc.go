@@ -1,18 +1,20 @@
 // Package metadata owns the state of the cluster: which brokers live, which
 // topics exist, who leads their partitions, and the dynamic settings. The truth
-// is in the Store (etcd; MemStore in tests), every broker follows it into an
+// is in a kv.Store (etcd; one in memory in tests), every broker follows it into an
 // immutable Image, and every change is a compare-and-swap.
 //
 // It knows nothing of logs, tiers, sockets or the Kafka protocol, and it does
-// not know which settings there are: callers validate them.
+// not know which settings there are: callers validate them. It must not know when
+// something is decided: that is package controller, which imports this one. The store is
+// below it, in package kv.
 //
 // # Parts
 //
-//	Store         the seam: etcd's revisions, comparisons, leases, watches; metadatatest checks it
-//	Image         the cluster as of one revision; Follower keeps the newest
-//	Registration  this broker's key under its lease
-//	Controller    the one broker that repairs leadership; Plan is its pure core
+//	Image         the cluster as of one revision; Loader keeps the newest
+//	Registration  this broker's key under its lease; the controller's key hangs on it
+//	Repair        what a partition has to become, and who may lead it: pure
 //	Admin         what users and partition leaders change; every broker has one
+//	Change        a guarded write; WriteAll writes many at a time
 //
 // # Keys
 //
@@ -71,6 +73,9 @@
 //     has caught up again, and its leader says so (KIP-903). Nor is one whose directory has
 //     failed: the controller takes it out and elects another one.
 //   - The ISR is never empty and always within the replicas. A live leader is a member.
+//   - A reassignment takes no replica away before all of its target is in sync. Nor does one
+//     that is cancelled or replaced, while fewer than min.insync.replicas of the others are
+//     in sync: what was acknowledged may be on that replica and one other.
 //   - The leader epoch grows with every election and with nothing else; the partition
 //     epoch with every write.
 //   - Unless unclean elections are allowed, who is elected has all that was committed, if
@@ -85,8 +90,7 @@
 //     min.insync.replicas. Its members are as good as the ISR's only if a leader commits
 //     nothing meanwhile: it must not advance the high watermark while its image shows an
 //     ELR, or an ISR below the minimum.
-//   - An image that shows all that Plan called for calls for nothing more.
-//   - What the controller writes compares the controller's key: a deposed one changes nothing.
+//   - A partition that has become what Repair said becomes nothing else by Repair.
 //   - What a leader writes compares its registration and the partition's revision: a
 //     fenced one changes nothing.
 //   - The revision of a broker's image never goes back, nor does the state of any key
@@ -114,7 +118,7 @@
 // Drained. It remembers its epoch, which is the PreviousEpoch of its next
 // registration if it has lost nothing since: after a clean stop, or when the process
 // alone has crashed. A broker that dies is found out by its
-// lease or, if others see its connections break (Controller.Suspect), by a probe;
+// lease or, if others see its connections break (package controller), by a probe;
 // these are the brokers that it fetches from as well as those that fetch from it;
 // the end of the lease takes the registration and the controllership at one
 // revision. Whoever becomes the controller makes its first plan on that revision.

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // VarveVersion is the feature whose level says which of Varve's own formats may
@@ -82,11 +84,11 @@ type featuresValue struct {
 // clients have seen with its next change or registration.
 func (v *featuresValue) advance(now time.Time) { v.Epoch = max(v.Epoch+1, now.UnixMilli()) }
 
-func (b *imageBuilder) features(e Event) error {
+func (b *imageBuilder) features(e kv.Event) error {
 	if e.Deleted {
 		return nil // a cluster does not lose its formats
 	}
-	v, err := decode[featuresValue](e.KV)
+	v, err := decode[featuresValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func holds(supported map[string]FeatureRange, levels map[string]int16) error {
 }
 
 // founding is the transaction's worth of what a new cluster begins with.
-func founding(table []feature, configs map[string]string, now time.Time) []Op {
+func founding(table []feature, configs map[string]string, now time.Time) []kv.Op {
 	value := featuresValue{V: valueVersion, Levels: map[string]int16{}}
 	value.advance(now)
 	for _, f := range table {
@@ -120,23 +122,23 @@ func founding(table []feature, configs map[string]string, now time.Time) []Op {
 			value.Levels[f.name] = f.founding
 		}
 	}
-	ops := []Op{
-		Put(clusterIDKey, encode(clusterIDValue{V: valueVersion, ID: NewTopicID().String()})),
-		Put(featuresKey, encode(value)),
+	ops := []kv.Op{
+		kv.Put(clusterIDKey, encode(clusterIDValue{V: valueVersion, ID: NewTopicID().String()})),
+		kv.Put(featuresKey, encode(value)),
 	}
 	if len(configs) > 0 {
-		ops = append(ops, Put(brokerConfigsPrefix+defaultBroker, encode(configsValue{V: valueVersion, Configs: configs})))
+		ops = append(ops, kv.Put(brokerConfigsPrefix+defaultBroker, encode(configsValue{V: valueVersion, Configs: configs})))
 	}
 	return ops
 }
 
 // ensureCluster founds the cluster unless it is there, and checks that a broker
 // with this table may run in it.
-func ensureCluster(ctx context.Context, store Store, founding []Op, table []feature) (string, error) {
+func ensureCluster(ctx context.Context, store kv.Store, founding []kv.Op, table []feature) (string, error) {
 	id, err := store.Get(ctx, clusterIDKey)
 	if err == nil && !id.Exists() {
-		_, err = store.Txn(ctx, []Comparison{Absent(clusterIDKey), Absent(featuresKey)}, founding...)
-		if err == nil || errors.Is(err, ErrConflict) {
+		_, err = store.Txn(ctx, []kv.Comparison{kv.Absent(clusterIDKey), kv.Absent(featuresKey)}, founding...)
+		if err == nil || errors.Is(err, kv.ErrConflict) {
 			id, err = store.Get(ctx, clusterIDKey)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // upTo is a build that supports varve.version up to a level, and nothing else.
@@ -31,7 +33,7 @@ func levelled(t *testing.T) *cluster {
 // raise updates varve.version alone.
 func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return c.admin.UpdateFeatures(ctx, []FeatureUpdate{{Name: VarveVersion, Level: level, Type: how}}, false)[0]
 }
@@ -51,7 +53,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 	if err != nil || len(kvs) != 3 || kvs[0].ModRevision != kvs[1].ModRevision || kvs[1].ModRevision != kvs[2].ModRevision {
 		t.Errorf("the keys are not of one revision: %+v, %v", kvs, err)
 	}
-	image := newClusterOf(t, store, supportedOf(table)).follower.Image()
+	image := newClusterOf(t, store, supportedOf(table)).loader.Image()
 	if !maps.Equal(image.DefaultBrokerConfigs(), configs) {
 		t.Errorf("the brokers' settings are %v", image.DefaultBrokerConfigs())
 	}
@@ -79,7 +81,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 // A control plane of a build from before the formats were fixed has no features.
 func TestUnreleasedFormatIsRefused(t *testing.T) {
 	store := memStore(t)
-	if _, err := store.Txn(t.Context(), nil, Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
+	if _, err := store.Txn(t.Context(), nil, kv.Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
 		t.Fatal(err)
 	}
 	_, err := EnsureClusterID(t.Context(), store, nil)
@@ -98,9 +100,9 @@ func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
 	if err := c.raise(t, 3, Upgrade); !errors.Is(err, ErrInvalidUpdateVersion) || !strings.Contains(err.Error(), "broker 2 only supports levels 1 to 2") {
 		t.Errorf("with an old broker: %v", err)
 	}
-	before := c.follower.Image().Features.Epoch
-	if err := c.raise(t, 2, Upgrade); err != nil || c.follower.Image().Feature(VarveVersion) != 2 || c.follower.Image().Features.Epoch <= before {
-		t.Errorf("to what all support: %v, %+v", err, c.follower.Image().Features)
+	before := c.loader.Image().Features.Epoch
+	if err := c.raise(t, 2, Upgrade); err != nil || c.loader.Image().Feature(VarveVersion) != 2 || c.loader.Image().Features.Epoch <= before {
+		t.Errorf("to what all support: %v, %+v", err, c.loader.Image().Features)
 	}
 	// One that is away counts until it is unregistered.
 	if err := old.Deregister(t.Context()); err != nil {
@@ -114,7 +116,7 @@ func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
 	if err = c.admin.UnregisterBroker(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	if err = c.raise(t, 3, Upgrade); err != nil || c.follower.Image().Feature(VarveVersion) != 3 {
+	if err = c.raise(t, 3, Upgrade); err != nil || c.loader.Image().Feature(VarveVersion) != 3 {
 		t.Errorf("without it: %v", err)
 	}
 	// It cannot come back; one that supports the level can.
@@ -142,11 +144,11 @@ func TestSeedThatNeverStartedHoldsUpNoUpgrade(t *testing.T) {
 
 // joiningStore lets something happen between the check of an update and its write.
 type joiningStore struct {
-	Store
+	kv.Store
 	between func()
 }
 
-func (s *joiningStore) Txn(ctx context.Context, cs []Comparison, ops ...Op) (int64, error) {
+func (s *joiningStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) (int64, error) {
 	if between := s.between; between != nil {
 		s.between = nil
 		between()
@@ -160,11 +162,11 @@ func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
 	c := levelled(t)
 	c.registerWith(t, upTo(3), 1)
 	hooked := &joiningStore{Store: c.store}
-	admin := NewAdmin(AdminOptions{Store: hooked, Follower: c.follower, Now: time.Now})
+	admin := NewAdmin(AdminOptions{Store: hooked, Loader: c.loader, Now: time.Now})
 	hooked.between = func() { c.registerWith(t, upTo(1), 2) }
 	refused := admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 2, Type: Upgrade}}, false)[0]
-	if !errors.Is(refused, ErrInvalidUpdateVersion) || c.follower.Image().Feature(VarveVersion) != 1 {
-		t.Errorf("an old broker came in: %v, %+v", refused, c.follower.Image().Features)
+	if !errors.Is(refused, ErrInvalidUpdateVersion) || c.loader.Image().Feature(VarveVersion) != 1 {
+		t.Errorf("an old broker came in: %v, %+v", refused, c.loader.Image().Features)
 	}
 
 	c = levelled(t)
@@ -206,7 +208,7 @@ func TestUpdatesThatAreRefused(t *testing.T) {
 	} {
 		err := c.raise(t, u.level, u.how)
 		switch {
-		case u.want == "" && (err != nil || c.follower.Image().Feature(VarveVersion) != u.level):
+		case u.want == "" && (err != nil || c.loader.Image().Feature(VarveVersion) != u.level):
 			t.Errorf("%+v: %v", u, err)
 		case u.want != "" && (!errors.Is(err, ErrInvalidUpdateVersion) || !strings.Contains(err.Error(), u.want)):
 			t.Errorf("%+v: %v", u, err)
@@ -218,7 +220,7 @@ func TestUpdatesThatAreRefused(t *testing.T) {
 func TestUpdateIsAllOrNothing(t *testing.T) {
 	c := levelled(t)
 	c.registerWith(t, upTo(3), 1)
-	before := c.follower.Image().Features
+	before := c.loader.Image().Features
 	errs := c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{
 		{Name: VarveVersion, Level: 2, Type: Upgrade}, {Name: "group.version", Level: 1, Type: Upgrade}, {Name: VarveVersion, Level: 2, Type: Upgrade},
 	}, false)
@@ -228,9 +230,9 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 		}
 	}
 	errs = c.admin.UpdateFeatures(t.Context(), []FeatureUpdate{{Name: VarveVersion, Level: 3, Type: Upgrade}}, true)
-	kv, err := c.store.Get(t.Context(), featuresKey)
-	if errs[0] != nil || err != nil || kv.ModRevision != before.revision {
-		t.Errorf("validation has written: %v, %v, %+v", errs, err, kv)
+	pair, err := c.store.Get(t.Context(), featuresKey)
+	if errs[0] != nil || err != nil || pair.ModRevision != before.revision {
+		t.Errorf("validation has written: %v, %v, %+v", errs, err, pair)
 	}
 }
 
@@ -260,8 +262,8 @@ func TestEpochIsBeyondThatOfARestoredStore(t *testing.T) {
 	if err = c.raise(t, 2, Upgrade); err != nil {
 		t.Fatal(err)
 	}
-	seen := c.follower.Image().Features.Epoch
-	if _, err = c.store.Txn(t.Context(), nil, Put(featuresKey, backup.Value)); err != nil {
+	seen := c.loader.Image().Features.Epoch
+	if _, err = c.store.Txn(t.Context(), nil, kv.Put(featuresKey, backup.Value)); err != nil {
 		t.Fatal(err)
 	}
 	clock = clock.Add(time.Minute)
@@ -299,7 +301,7 @@ func TestImageOfAHigherLevelIsNotPublished(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := levelled(t)
 				c.registerWith(t, upTo(3), 1)
-				f := NewFollower(FollowerOptions{Store: c.store, Logger: testLogger(t), Features: upTo(1)})
+				f := NewLoader(LoaderOptions{Store: c.store, Logger: testLogger(t), Features: upTo(1)})
 				ended := make(chan error, 1)
 				if !listed {
 					go func() { ended <- f.Run(t.Context()) }()
@@ -329,7 +331,7 @@ func TestOvertakenRegistrationEnds(t *testing.T) {
 		c := levelled(t)
 		c.registerWith(t, upTo(3), 1)
 		old := c.registerWith(t, upTo(1), 2)[0]
-		if err := c.store.Revoke(t.Context(), old.Lease()); err != nil {
+		if err := c.store.Revoke(t.Context(), old.lease()); err != nil {
 			t.Fatal(err)
 		}
 		c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 })

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // NoBroker stands where a broker id would be and there is none.
@@ -14,7 +16,7 @@ const NoBroker int32 = -1
 
 // Image is the cluster's state as of one revision. It never changes: readers
 // keep it as long as they like, and must not write to anything they reach
-// through it. The Follower makes the next one.
+// through it. The Loader makes the next one.
 type Image struct {
 	// Revision is the newest revision whose changes are all in the image.
 	Revision  int64
@@ -33,8 +35,8 @@ type Image struct {
 	// Features are the finalized levels, see Feature.
 	Features FinalizedFeatures
 
-	// controllerBroker is the epoch of the controller's registration.
-	controllerBroker int64
+	// ControllerBrokerEpoch is the epoch of the controller's registration.
+	ControllerBrokerEpoch int64
 
 	byName        map[string]*Topic
 	byID          map[TopicID]*Topic // pending topics as well: those have no name
@@ -43,7 +45,7 @@ type Image struct {
 
 	unfinished map[TopicID]unfinished // markers of changes under way
 
-	unread   map[string]UnreadableKey // see Incomplete
+	unread   map[string]unreadableKey // see Incomplete
 	vanished map[TopicID]bool         // see Vanished
 }
 
@@ -80,7 +82,7 @@ type Broker struct {
 	// Features are the levels that the broker supports: read only.
 	Features map[string]FeatureRange
 	// Lease is what the registration hangs on.
-	Lease LeaseID
+	Lease kv.LeaseID
 }
 
 // Listener is one address that a broker advertises.
@@ -171,7 +173,7 @@ func newImage() *Image {
 		topicConfigs:  map[string]map[string]string{},
 		brokerConfigs: map[string]map[string]string{},
 		unfinished:    map[TopicID]unfinished{},
-		unread:        map[string]UnreadableKey{},
+		unread:        map[string]unreadableKey{},
 	}
 }
 

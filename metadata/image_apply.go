@@ -6,16 +6,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // maxPartitions bounds the partitions of one topic, and so what a stray key
 // can make the image allocate.
 const maxPartitions = 100_000
 
-// Apply makes the image that follows from a batch of events. It copies what the
+// apply makes the image that follows from a batch of events. It copies what the
 // batch touches and shares the rest. A value that cannot be read leaves its
 // key as it was and makes the image Incomplete; the error names the key.
-func (m *Image) Apply(batch Batch) (*Image, error) {
+func (m *Image) apply(batch kv.Batch) (*Image, error) {
 	next := *m
 	next.Revision = max(m.Revision, batch.Revision)
 	b := imageBuilder{image: &next, topics: map[TopicID]*Topic{}}
@@ -42,7 +44,7 @@ type imageBuilder struct {
 	topics                      map[TopicID]*Topic // copied: their own struct and slice
 }
 
-func (b *imageBuilder) apply(e Event) error {
+func (b *imageBuilder) apply(e kv.Event) error {
 	switch {
 	case strings.HasPrefix(e.Key, partitionsPrefix):
 		return b.partition(e, e.Key[len(partitionsPrefix):])
@@ -69,12 +71,12 @@ func (b *imageBuilder) apply(e Event) error {
 	}
 }
 
-func (b *imageBuilder) topic(e Event, name string) error {
+func (b *imageBuilder) topic(e kv.Event, name string) error {
 	if e.Deleted {
 		b.detach(name)
 		return nil
 	}
-	v, err := decode[topicValue](e.KV)
+	v, err := decode[topicValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (b *imageBuilder) detach(name string) {
 	t.Name, t.count, t.createdMs, t.Epoch, t.Revision, t.kept = "", 0, 0, 0, 0, kept{}
 }
 
-func (b *imageBuilder) partition(e Event, rest string) error {
+func (b *imageBuilder) partition(e kv.Event, rest string) error {
 	id, number, ok := parsePartitionKey(rest)
 	if !ok || number >= maxPartitions {
 		return fmt.Errorf("read key %q at revision %d: it names no partition", e.Key, e.ModRevision)
@@ -112,7 +114,7 @@ func (b *imageBuilder) partition(e Event, rest string) error {
 	p := Partition{Leader: NoBroker}
 	if !e.Deleted {
 		var err error
-		if p, err = decodePartition(e.KV); err != nil {
+		if p, err = decodePartition(e.Pair); err != nil {
 			return err
 		}
 	}
@@ -128,7 +130,7 @@ func (b *imageBuilder) partition(e Event, rest string) error {
 	return nil
 }
 
-func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decode func(int32, KV) (Broker, error)) error {
+func applyBroker(e kv.Event, rest string, all *map[int32]Broker, owned *bool, decode func(int32, kv.Pair) (Broker, error)) error {
 	id, ok := parseNumber(rest)
 	if !ok {
 		return fmt.Errorf("read key %q at revision %d: it names no broker", e.Key, e.ModRevision)
@@ -138,7 +140,7 @@ func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decod
 		delete(*all, id)
 		return nil
 	}
-	broker, err := decode(id, e.KV)
+	broker, err := decode(id, e.Pair)
 	if err != nil {
 		return err
 	}
@@ -147,24 +149,24 @@ func applyBroker(e Event, rest string, all *map[int32]Broker, owned *bool, decod
 	return nil
 }
 
-func (b *imageBuilder) controller(e Event) error {
+func (b *imageBuilder) controller(e kv.Event) error {
 	if e.Deleted {
-		b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = NoBroker, 0, 0
+		b.image.ControllerID, b.image.ControllerEpoch, b.image.ControllerBrokerEpoch = NoBroker, 0, 0
 		return nil
 	}
-	v, err := decode[controllerValue](e.KV)
+	v, err := decode[controllerValue](e.Pair)
 	if err != nil {
 		return err
 	}
-	b.image.ControllerID, b.image.ControllerEpoch, b.image.controllerBroker = v.Broker, e.CreateRevision, v.BrokerEpoch
+	b.image.ControllerID, b.image.ControllerEpoch, b.image.ControllerBrokerEpoch = v.Broker, e.CreateRevision, v.BrokerEpoch
 	return nil
 }
 
-func (b *imageBuilder) clusterID(e Event) error {
+func (b *imageBuilder) clusterID(e kv.Event) error {
 	if e.Deleted {
 		return nil // a cluster does not lose its name
 	}
-	v, err := decode[clusterIDValue](e.KV)
+	v, err := decode[clusterIDValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -172,11 +174,11 @@ func (b *imageBuilder) clusterID(e Event) error {
 	return nil
 }
 
-func applyConfigs(e Event, name string, all *map[string]map[string]string, owned *bool) error {
+func applyConfigs(e kv.Event, name string, all *map[string]map[string]string, owned *bool) error {
 	var v configsValue
 	if !e.Deleted {
 		var err error
-		if v, err = decode[configsValue](e.KV); err != nil {
+		if v, err = decode[configsValue](e.Pair); err != nil {
 			return err
 		}
 	}

@@ -9,22 +9,24 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
-func put(key string, value any, revision int64) Event {
-	return Event{KV: KV{Key: key, Value: encode(value), CreateRevision: revision, ModRevision: revision}}
+func put(key string, value any, revision int64) kv.Event {
+	return kv.Event{Pair: kv.Pair{Key: key, Value: encode(value), CreateRevision: revision, ModRevision: revision}}
 }
 
-func del(key string, revision int64) Event {
-	return Event{KV: KV{Key: key, ModRevision: revision}, Deleted: true}
+func del(key string, revision int64) kv.Event {
+	return kv.Event{Pair: kv.Pair{Key: key, ModRevision: revision}, Deleted: true}
 }
 
 // applied applies events, each as its own batch, to an empty image.
-func applied(t *testing.T, events ...Event) *Image {
+func applied(t *testing.T, events ...kv.Event) *Image {
 	t.Helper()
 	image := newImage()
 	for _, e := range events {
-		next, err := image.Apply(Batch{Revision: e.ModRevision, Events: []Event{e}})
+		next, err := image.apply(kv.Batch{Revision: e.ModRevision, Events: []kv.Event{e}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +73,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	if len(image.byID) != 1 {
 		t.Error("the partition key that is left is forgotten")
 	}
-	image, err := image.Apply(Batch{Revision: 8, Events: []Event{del(partitionKey(id, 0), 8)}})
+	image, err := image.apply(kv.Batch{Revision: 8, Events: []kv.Event{del(partitionKey(id, 0), 8)}})
 	if err != nil || len(image.byID) != 0 {
 		t.Errorf("left over: %v, %v", image.byID, err)
 	}
@@ -92,10 +94,10 @@ func TestNameMovesToANewTopic(t *testing.T) {
 
 func TestUnreadableValuesLeaveTheRestIntact(t *testing.T) {
 	before := applied(t, put(brokerKey(1), brokerValue{Rack: "r"}, 5))
-	bad := func(key, value string) Event {
-		return Event{KV: KV{Key: key, Value: []byte(value), ModRevision: 6, CreateRevision: 6}}
+	bad := func(key, value string) kv.Event {
+		return kv.Event{Pair: kv.Pair{Key: key, Value: []byte(value), ModRevision: 6, CreateRevision: 6}}
 	}
-	after, err := before.Apply(Batch{Revision: 6, Events: []Event{
+	after, err := before.apply(kv.Batch{Revision: 6, Events: []kv.Event{
 		bad(brokerKey(1), "{"), bad("brokers/x", "{}"), bad("brokers/01", "{}"), bad(topicKey("a"), "[]"), bad(topicKey("b"), `{"partitions":-1}`),
 		bad(topicKey("c"), `{"id":"AQIDBAUGBwgJCgsMDQ4PEA","partitions":2000000000}`),
 		bad("partitions/x/1", "{}"), bad(partitionKey(TopicID{1}, 1), "{"), bad(partitionsPrefix+TopicID{1}.String()+"/2000000000", "{}"),
@@ -111,8 +113,8 @@ func TestUnreadableValuesLeaveTheRestIntact(t *testing.T) {
 }
 
 func TestUnknownFieldsAreIgnored(t *testing.T) {
-	image, err := newImage().Apply(Batch{Revision: 2, Events: []Event{
-		{KV: KV{Key: "cluster-id", Value: []byte(`{"v":1,"id":"x","more":[1]}`), ModRevision: 2}},
+	image, err := newImage().apply(kv.Batch{Revision: 2, Events: []kv.Event{
+		{Pair: kv.Pair{Key: "cluster-id", Value: []byte(`{"v":1,"id":"x","more":[1]}`), ModRevision: 2}},
 	}})
 	if err != nil || image.ClusterID != "x" {
 		t.Errorf("%v, %v", image.ClusterID, err)
@@ -146,11 +148,12 @@ func TestLeaderIsAnIncarnation(t *testing.T) {
 // describe prints all of an image that readers and Plan can see.
 func describe(m *Image) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.controllerBroker)
+	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.ControllerBrokerEpoch)
 	for _, id := range m.BrokerIDs() {
 		fmt.Fprintf(&b, "%+v\n", m.Brokers[id])
 	}
-	for _, t := range sortedTopics(m) {
+	topics := slices.SortedFunc(maps.Values(m.byID), func(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) })
+	for _, t := range topics {
 		fmt.Fprintf(&b, "%s %s %d %d", t.Name, t.ID, t.Epoch, t.Revision)
 		for n, p := range t.all {
 			if p.Revision != 0 || n < len(t.Partitions) {
@@ -192,34 +195,34 @@ func TestImageModel(t *testing.T) {
 				return controllerValue{Broker: int32(n)}
 			}
 		}
-		state := map[string]KV{}
+		state := map[string]kv.Pair{}
 		image, revision := newImage(), int64(1)
 		for range rapid.IntRange(1, 12).Draw(t, "batches") {
 			old, oldText := image, describe(image)
-			var events []Event
+			var events []kv.Event
 			for range rapid.IntRange(1, 6).Draw(t, "events") {
 				revision++
 				key := rapid.SampledFrom(keys).Draw(t, "key")
 				n := rapid.IntRange(0, 11).Draw(t, "n")
-				kv, exists := state[key]
+				pair, exists := state[key]
 				switch {
 				case exists && n == 0:
 					delete(state, key)
 					events = append(events, del(key, revision))
-				case strings.HasPrefix(key, topicsPrefix) && (exists || slices.ContainsFunc(slices.Collect(maps.Values(state)), func(o KV) bool {
+				case strings.HasPrefix(key, topicsPrefix) && (exists || slices.ContainsFunc(slices.Collect(maps.Values(state)), func(o kv.Pair) bool {
 					return strings.HasPrefix(o.Key, topicsPrefix) && o.Key != key && strings.Contains(string(o.Value), TopicID{byte(n % 3)}.String())
 				})):
 					continue // a topic id has one name, and a name is deleted before it is taken anew
 				default:
 					if !exists {
-						kv = KV{Key: key, CreateRevision: revision}
+						pair = kv.Pair{Key: key, CreateRevision: revision}
 					}
-					kv.ModRevision, kv.Value = revision, encode(value(key, n))
-					state[key] = kv
-					events = append(events, Event{KV: kv})
+					pair.ModRevision, pair.Value = revision, encode(value(key, n))
+					state[key] = pair
+					events = append(events, kv.Event{Pair: pair})
 				}
 			}
-			next, err := image.Apply(Batch{Revision: revision, Events: events})
+			next, err := image.apply(kv.Batch{Revision: revision, Events: events})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,11 +230,11 @@ func TestImageModel(t *testing.T) {
 				t.Fatalf("an old image changed from\n%s to\n%s", oldText, describe(old))
 			}
 			image = next
-			all := make([]Event, 0, len(state))
+			all := make([]kv.Event, 0, len(state))
 			for _, key := range slices.Sorted(maps.Keys(state)) {
-				all = append(all, Event{KV: state[key]})
+				all = append(all, kv.Event{Pair: state[key]})
 			}
-			fresh, err := newImage().Apply(Batch{Revision: revision, Events: all})
+			fresh, err := newImage().apply(kv.Batch{Revision: revision, Events: all})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +250,7 @@ func TestPartitionRoundTrip(t *testing.T) {
 		Replicas: []int32{1, 2}, ISR: []int32{2}, ISREpochs: []int64{9}, Adding: []int32{3}, Removing: []int32{1}, ELR: []int32{4}, ELREpochs: []int64{8},
 		Leader: 2, LeaderEpoch: 3, LeaderBrokerEpoch: 4, PartitionEpoch: 5, Revision: 6, createdMs: 7,
 	}
-	back, err := decodePartition(KV{Value: p.encode(), ModRevision: 6})
+	back, err := decodePartition(kv.Pair{Value: p.encode(), ModRevision: 6})
 	if err != nil || !reflect.DeepEqual(back, p) {
 		t.Errorf("%+v, %v", back, err)
 	}
@@ -261,8 +264,8 @@ func FuzzApply(f *testing.F) {
 	f.Add("controller", []byte(`{"broker":1}`))
 	f.Add("configs/topics/a", []byte(`{"configs":{"a":"b"}}`))
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
-		image, _ := newImage().Apply(Batch{Revision: 2, Events: []Event{{KV: KV{Key: key, Value: value, CreateRevision: 2, ModRevision: 2}}}})
-		again, _ := image.Apply(Batch{Revision: 3, Events: []Event{del(key, 3)}})
+		image, _ := newImage().apply(kv.Batch{Revision: 2, Events: []kv.Event{{Pair: kv.Pair{Key: key, Value: value, CreateRevision: 2, ModRevision: 2}}}})
+		again, _ := image.apply(kv.Batch{Revision: 3, Events: []kv.Event{del(key, 3)}})
 		if again.TopicCount() != 0 || len(again.Brokers) != 0 {
 			t.Fatal("deleted, and there")
 		}

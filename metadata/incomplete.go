@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
-// UnreadableKey is a key of the image that this broker could not read.
-type UnreadableKey struct {
+// unreadableKey is a key of the image that this broker could not read.
+type unreadableKey struct {
 	Key      string
 	Revision int64 // that wrote the value
 	Reason   string
@@ -20,9 +22,9 @@ type UnreadableKey struct {
 // exist: nothing may be deleted because it is not there.
 func (m *Image) Incomplete() bool { return len(m.unread) > 0 }
 
-// Unreadable are the keys that make the image incomplete, in ascending order.
-func (m *Image) Unreadable() []UnreadableKey {
-	keys := make([]UnreadableKey, 0, len(m.unread))
+// unreadable are the keys that make the image incomplete, in ascending order.
+func (m *Image) unreadable() []unreadableKey {
+	keys := make([]unreadableKey, 0, len(m.unread))
 	for _, key := range slices.Sorted(maps.Keys(m.unread)) {
 		keys = append(keys, m.unread[key])
 	}
@@ -67,12 +69,12 @@ func (m *Image) noteMissing(before *Image) {
 }
 
 // note keeps whether a key could be read. A key that is gone hides nothing.
-func (b *imageBuilder) note(e Event, err error) {
+func (b *imageBuilder) note(e kv.Event, err error) {
 	_, bad := b.image.unread[e.Key]
 	switch {
 	case err != nil && !e.Deleted:
 		own(&b.image.unread, &b.unread)
-		b.image.unread[e.Key] = UnreadableKey{Key: e.Key, Revision: e.ModRevision, Reason: err.Error()}
+		b.image.unread[e.Key] = unreadableKey{Key: e.Key, Revision: e.ModRevision, Reason: err.Error()}
 	case bad:
 		own(&b.image.unread, &b.unread)
 		delete(b.image.unread, e.Key)

@@ -13,15 +13,20 @@ type AskLogEnds func(
 	ctx context.Context, broker Broker, tps []TopicPartition,
 ) (map[TopicPartition]LogEnd, error)
 
+// Ask is a partition that needs an unclean election: the replica whose log goes furthest
+// will lead it. It waits for the ends of the logs, see ElectionRules.
+type Ask struct {
+	TopicPartition
+	Replicas []Member // which are there
+}
+
 // askTimeout bounds how long an unclean election waits for a replica's answer. One
 // that does not come has the replica count as away.
 const askTimeout = 2 * time.Second
 
-// askLogEnds asks all brokers at once, each for all of its partitions, and returns
+// All asks all brokers at once, each for all of its partitions, and returns
 // the answers that came in time: an entry for every ask, which may be empty.
-func askLogEnds(
-	ctx context.Context, image *Image, asks []Ask, ask AskLogEnds,
-) map[TopicPartition]LogEnds {
+func (ask AskLogEnds) All(ctx context.Context, image *Image, asks []Ask) map[TopicPartition]LogEnds {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	all := make(map[TopicPartition]LogEnds, len(asks))

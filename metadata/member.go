@@ -85,17 +85,17 @@ func (m *Image) present(member Member) (Member, bool) {
 	return member, ok
 }
 
-// live reports that the member's broker is the incarnation that was in sync, and
+// Live reports that the member's broker is the incarnation that was in sync, and
 // that the directory of its log works. Where the directory is not known the epoch
 // alone counts: a leader whose log is offline says which one it is, see ISRChange.
-func (m *Image) live(member Member) bool {
+func (m *Image) Live(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	return ok && b.Epoch == member.Epoch && b.has(member.Directory)
 }
 
-// ready is live, and going to stay.
+// ready is Live, and going to stay.
 func (m *Image) ready(member Member) bool {
-	return m.live(member) && !m.Brokers[member.Broker].Stopping
+	return m.Live(member) && !m.Brokers[member.Broker].Stopping
 }
 
 // ISREligible reports whether a leader may propose a member for the ISR: its

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // producerIDBlock is how many producer ids a broker takes at once, as in Kafka.
@@ -20,13 +22,13 @@ type ProducerIDs struct {
 func (a *Admin) AllocateProducerIDs(ctx context.Context) (ProducerIDs, error) {
 	var block ProducerIDs
 	err := swap(ctx, "allocate producer ids", func(ctx context.Context) error {
-		kv, err := a.store.Get(ctx, producerIDsKey)
+		pair, err := a.store.Get(ctx, producerIDsKey)
 		if err != nil {
 			return err
 		}
 		value := producerIDsValue{V: valueVersion}
-		if kv.Exists() {
-			if value, err = decode[producerIDsValue](kv); err != nil {
+		if pair.Exists() {
+			if value, err = decode[producerIDsValue](pair); err != nil {
 				return err
 			}
 		}
@@ -35,7 +37,7 @@ func (a *Admin) AllocateProducerIDs(ctx context.Context) (ProducerIDs, error) {
 		}
 		block = ProducerIDs{First: value.Next, Len: producerIDBlock}
 		value.Next += producerIDBlock
-		_, err = a.store.Txn(ctx, []Comparison{ModifiedAt(producerIDsKey, kv.ModRevision)}, Put(producerIDsKey, encode(value)))
+		_, err = a.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(producerIDsKey, pair.ModRevision)}, kv.Put(producerIDsKey, encode(value)))
 		return err
 	})
 	if err != nil {

@@ -1,13 +1,17 @@
 package metadata
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
+)
 
 // TestAListLeavesUnreadableKeysAsTheyWere: a list with damaged values shows what the image before had of them,
 // and only that.
 func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	id := TopicID{1}
 	p := partitionValue{V: 1, Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{5}, Leader: 1, LeaderEpoch: 3, LeaderBrokerEpoch: 5, PartitionEpoch: 4}
-	events := []Event{
+	events := []kv.Event{
 		put(brokerKey(1), brokerValue{Rack: "r"}, 5), put(knownKey(1), knownValue{Rack: "r"}, 6),
 		put(partitionKey(id, 0), p, 7), put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1}, 8),
 		put(topicConfigsPrefix+"a", configsValue{Configs: map[string]string{"k": "v"}}, 9),
@@ -15,14 +19,14 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 		put(brokerConfigsPrefix+"1", configsValue{Configs: map[string]string{"k": "b"}}, 10),
 	}
 	before := applied(t, events...)
-	var damaged []Event
+	var damaged []kv.Event
 	for _, e := range events {
-		damaged = append(damaged, Event{KV: KV{Key: e.Key, Value: []byte("{"), CreateRevision: e.CreateRevision, ModRevision: 20}})
+		damaged = append(damaged, kv.Event{Pair: kv.Pair{Key: e.Key, Value: []byte("{"), CreateRevision: e.CreateRevision, ModRevision: 20}})
 	}
 	for _, key := range []string{topicKey("new"), partitionKey(TopicID{2}, 7), partitionKey(id, 5), "partitions/x", brokerKey(9), "brokers/x", topicConfigsPrefix + "new"} {
-		damaged = append(damaged, Event{KV: KV{Key: key, Value: []byte("{"), ModRevision: 20}})
+		damaged = append(damaged, kv.Event{Pair: kv.Pair{Key: key, Value: []byte("{"), ModRevision: 20}})
 	}
-	list, err := newImage().Apply(Batch{Revision: 10, Events: damaged})
+	list, err := newImage().apply(kv.Batch{Revision: 10, Events: damaged})
 	if err == nil {
 		t.Fatal("all is well")
 	}
@@ -30,7 +34,7 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	if describe(image) != describe(before) {
 		t.Errorf("recalled\n%s\nof\n%s", describe(image), describe(before))
 	}
-	if n := len(image.Unreadable()); n != len(damaged) {
+	if n := len(image.unreadable()); n != len(damaged) {
 		t.Errorf("%d keys are unreadable, want %d", n, len(damaged))
 	}
 	if fresh := list.recall(newImage()); describe(fresh) != describe(list) || !fresh.Incomplete() {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // DefaultLeaseTTL bounds for how long a dead broker counts as alive if nobody
@@ -22,7 +23,7 @@ const DefaultLeaseTTL = 6 * time.Second
 
 // RegistrationOptions are what a Registration needs.
 type RegistrationOptions struct {
-	Store       Store
+	Store       kv.Store
 	BrokerID    int32
 	DirectoryID string // drawn once per data directory; only one process can hold that
 	Rack        string
@@ -58,7 +59,7 @@ type Past struct {
 // Registration keeps one broker registered: a key under a lease that lives as
 // long as the broker keeps it alive. Its create revision is the broker epoch.
 type Registration struct {
-	store  Store
+	store  kv.Store
 	ttl    time.Duration
 	now    func() time.Time
 	logger *slog.Logger
@@ -74,7 +75,7 @@ type Registration struct {
 	writing sync.Mutex
 	mu      struct {
 		sync.Mutex
-		lease       LeaseID
+		lease       kv.LeaseID
 		epoch       int64
 		past        Past // of the newest registration
 		directories []DirectoryID
@@ -109,6 +110,9 @@ func NewRegistration(o RegistrationOptions) *Registration {
 // BrokerID is the id that is registered.
 func (r *Registration) BrokerID() int32 { return r.self.ID }
 
+// TTL is for how long a registration lasts that is not renewed.
+func (r *Registration) TTL() time.Duration { return r.ttl }
+
 // Epoch is the newest broker epoch, or 0 before Register.
 func (r *Registration) Epoch() int64 {
 	r.mu.Lock()
@@ -116,9 +120,9 @@ func (r *Registration) Epoch() int64 {
 	return r.mu.epoch
 }
 
-// Lease is the newest lease: keys that shall not outlive the broker are put
+// lease is the newest lease: keys that shall not outlive the broker are put
 // under it.
-func (r *Registration) Lease() LeaseID {
+func (r *Registration) lease() kv.LeaseID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.lease
@@ -160,13 +164,13 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 	for _, id := range r.seeds {
 		key := knownKey(id)
 		value := encode(knownValue{V: valueVersion})
-		_, err = r.store.Txn(ctx, []Comparison{Absent(seedsKnownKey), Absent(key)}, Put(key, value))
-		if err != nil && !errors.Is(err, ErrConflict) {
+		_, err = r.store.Txn(ctx, []kv.Comparison{kv.Absent(seedsKnownKey), kv.Absent(key)}, kv.Put(key, value))
+		if err != nil && !errors.Is(err, kv.ErrConflict) {
 			return err
 		}
 	}
-	_, err = r.store.Txn(ctx, []Comparison{Absent(seedsKnownKey)}, Put(seedsKnownKey, encode(seedsKnownValue{V: valueVersion})))
-	if errors.Is(err, ErrConflict) {
+	_, err = r.store.Txn(ctx, []kv.Comparison{kv.Absent(seedsKnownKey)}, kv.Put(seedsKnownKey, encode(seedsKnownValue{V: valueVersion})))
+	if errors.Is(err, kv.ErrConflict) {
 		return nil // another seed has done it
 	}
 	return err
@@ -200,7 +204,7 @@ func (r *Registration) Run(ctx context.Context) error {
 				wait.Reset()
 				break
 			}
-			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, ErrClosed) || errors.Is(err, ErrWentBack) {
+			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrWentBack) {
 				return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
 			}
 			r.logger.Warn("the registration of this broker cannot be renewed; trying again",
@@ -269,16 +273,16 @@ func (r *Registration) rewrite(ctx context.Context) error {
 		if epoch == 0 {
 			return nil // Register will say so
 		}
-		_, err := r.store.Txn(ctx, []Comparison{CreatedAt(key, epoch)}, PutLeased(key, value, lease))
-		if errors.Is(err, ErrLeaseNotFound) {
-			return fmt.Errorf("%w: %w", ErrConflict, err) // Run is about to register anew
+		_, err := r.store.Txn(ctx, []kv.Comparison{kv.CreatedAt(key, epoch)}, kv.PutLeased(key, value, lease))
+		if errors.Is(err, kv.ErrLeaseNotFound) {
+			return fmt.Errorf("%w: %w", kv.ErrConflict, err) // Run is about to register anew
 		}
 		return err
 	})
 }
 
 // value is what the broker's key holds, and where it hangs.
-func (r *Registration) value() (value []byte, lease LeaseID, epoch int64) {
+func (r *Registration) value() (value []byte, lease kv.LeaseID, epoch int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.epoch
@@ -309,7 +313,7 @@ func (r *Registration) encodeLocked(past Past) []byte {
 // Deregister takes the broker out of the cluster at once. It tries until ctx
 // ends; a registration that could not be ended does so when its lease expires.
 func (r *Registration) Deregister(ctx context.Context) error {
-	lease := r.Lease()
+	lease := r.lease()
 	if lease == 0 {
 		return nil
 	}
@@ -319,7 +323,7 @@ func (r *Registration) Deregister(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, ErrUnavailable) || !wait.Sleep(ctx) {
+		if !errors.Is(err, kv.ErrUnavailable) || !wait.Sleep(ctx) {
 			return fmt.Errorf("deregister broker %d: %w", r.self.ID, err)
 		}
 	}
@@ -344,7 +348,7 @@ func (r *Registration) mayRenew() bool {
 
 func (r *Registration) renew(ctx context.Context) error {
 	err := r.keepAlive(ctx)
-	if !errors.Is(err, ErrLeaseNotFound) {
+	if !errors.Is(err, kv.ErrLeaseNotFound) {
 		return err
 	}
 	epoch, err := r.register(ctx, false)
@@ -360,7 +364,7 @@ func (r *Registration) renew(ctx context.Context) error {
 func (r *Registration) keepAlive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.ttl/3)
 	defer cancel()
-	return r.store.KeepAlive(ctx, r.Lease())
+	return r.store.KeepAlive(ctx, r.lease())
 }
 
 // register creates the key. starting tells that this is the process's first
@@ -398,7 +402,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		}
 		var value []byte
 		value, past = r.nextValue()
-		epoch, swapErr = r.store.Txn(ctx, append(guards, Absent(key)), append(ops, PutLeased(key, value, lease))...)
+		epoch, swapErr = r.store.Txn(ctx, append(guards, kv.Absent(key)), append(ops, kv.PutLeased(key, value, lease))...)
 		return swapErr
 	})
 	if err != nil {
@@ -412,7 +416,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 }
 
 // replace removes a registration that is this broker's own, or was.
-func (r *Registration) replace(ctx context.Context, present KV, starting bool) error {
+func (r *Registration) replace(ctx context.Context, present kv.Pair, starting bool) error {
 	other, err := decodeBroker(r.self.ID, present)
 	if err != nil {
 		return err
@@ -425,7 +429,7 @@ func (r *Registration) replace(ctx context.Context, present KV, starting bool) e
 		// The key goes with its lease, and so does what else hangs on it.
 		return r.store.Revoke(ctx, present.Lease)
 	}
-	_, err = r.store.Txn(ctx, []Comparison{ModifiedAt(present.Key, present.ModRevision)}, Delete(present.Key))
+	_, err = r.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(present.Key, present.ModRevision)}, kv.Delete(present.Key))
 	return err
 }
 

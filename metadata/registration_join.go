@@ -3,6 +3,8 @@ package metadata
 import (
 	"context"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // epochStep is how old the epoch of the features has to be for a registration to
@@ -21,7 +23,7 @@ const epochStep = time.Second
 // backup every broker registers again before it serves clients, and they see no
 // epoch that is lower than one before. As long as the epoch is young all write the
 // same value, so that registrations do not get in each other's way.
-func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) {
+func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, error) {
 	features, err := r.store.Get(ctx, featuresKey)
 	if err != nil {
 		return nil, nil, err
@@ -34,9 +36,9 @@ func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	unchanged, put := ModifiedAt(known.Key, known.ModRevision), Put(known.Key, next)
+	unchanged, put := kv.ModifiedAt(known.Key, known.ModRevision), kv.Put(known.Key, next)
 	if !features.Exists() {
-		return []Comparison{unchanged, Absent(featuresKey)}, []Op{put}, nil // not founded by EnsureClusterID
+		return []kv.Comparison{unchanged, kv.Absent(featuresKey)}, []kv.Op{put}, nil // not founded by EnsureClusterID
 	}
 	finalized, err := decode[featuresValue](features)
 	if err != nil {
@@ -50,11 +52,11 @@ func (r *Registration) joining(ctx context.Context) ([]Comparison, []Op, error) 
 		finalized.advance(now)
 		value = encode(finalized)
 	}
-	return []Comparison{unchanged, ValueIs(featuresKey, features.Value)}, []Op{put, Put(featuresKey, value)}, nil
+	return []kv.Comparison{unchanged, kv.ValueIs(featuresKey, features.Value)}, []kv.Op{put, kv.Put(featuresKey, value)}, nil
 }
 
 // nextKnown is what stays of this broker when it is gone.
-func (r *Registration) nextKnown(present KV) ([]byte, error) {
+func (r *Registration) nextKnown(present kv.Pair) ([]byte, error) {
 	var value knownValue
 	if present.Exists() {
 		var err error

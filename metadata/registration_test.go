@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func TestRegistrationShowsInTheImage(t *testing.T) {
@@ -89,13 +91,13 @@ func TestRegistrationIsKeptAlive(t *testing.T) {
 		epoch := r.Epoch()
 		stop := background(t, r.Run)
 		time.Sleep(time.Hour)
-		if b := c.follower.Image().Brokers[1]; b.Epoch != epoch {
+		if b := c.loader.Image().Brokers[1]; b.Epoch != epoch {
 			t.Errorf("after an hour: %+v, want epoch %d", b, epoch)
 		}
 		stop()
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if len(c.follower.Image().Brokers) != 0 {
+		if len(c.loader.Image().Brokers) != 0 {
 			t.Error("registered, and nobody keeps it alive")
 		}
 	})
@@ -103,13 +105,13 @@ func TestRegistrationIsKeptAlive(t *testing.T) {
 
 // flakyStore does not answer to leases while it is down.
 type flakyStore struct {
-	Store
+	kv.Store
 	down atomic.Bool
 }
 
-func (s *flakyStore) KeepAlive(ctx context.Context, id LeaseID) error {
+func (s *flakyStore) KeepAlive(ctx context.Context, id kv.LeaseID) error {
 	if s.down.Load() {
-		return fmt.Errorf("keep alive: %w", ErrUnavailable)
+		return fmt.Errorf("keep alive: %w", kv.ErrUnavailable)
 	}
 	return s.Store.KeepAlive(ctx, id)
 }
@@ -136,7 +138,7 @@ func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
 		at := func(d time.Duration) int64 {
 			time.Sleep(d)
 			synctest.Wait()
-			return c.follower.Image().Brokers[1].Epoch
+			return c.loader.Image().Brokers[1].Epoch
 		}
 		if got := at(time.Minute); got != epoch {
 			t.Errorf("well: broker epoch %d, was %d", got, epoch)
@@ -168,13 +170,13 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
 		synctest.Wait()
-		if len(c.follower.Image().Brokers) != 0 {
+		if len(c.loader.Image().Brokers) != 0 {
 			t.Fatal("the lease did not expire")
 		}
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b, ok := c.follower.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
+		if b, ok := c.loader.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
 			t.Errorf("registered again as %+v, before it was %d", b, epoch)
 		}
 	})
@@ -199,12 +201,12 @@ func TestRegisterSurvivesALostReply(t *testing.T) {
 	c := newCluster(t, s)
 	s.after = func(n int) error {
 		if n == 1 {
-			return ErrUnavailable
+			return kv.ErrUnavailable
 		}
 		return nil
 	}
 	r := c.registration(t, 1, "dir", "")
-	if _, err := r.Register(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if _, err := r.Register(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatalf("Register = %v", err)
 	}
 	epoch, err := r.Register(t.Context())
@@ -219,18 +221,18 @@ func TestReregistrationSurvivesALostReply(t *testing.T) {
 	s := &hookedStore{Store: memStore(t)}
 	c := newCluster(t, s)
 	r := c.register(t, 1)[0]
-	if err := s.Revoke(t.Context(), r.Lease()); err != nil {
+	if err := s.Revoke(t.Context(), r.lease()); err != nil {
 		t.Fatal(err)
 	}
 	lost := s.n + 1
 	s.after = func(n int) error {
 		if n == lost {
-			return ErrUnavailable
+			return kv.ErrUnavailable
 		}
 		return nil
 	}
-	s.revoke = func() error { return ErrUnavailable } // so is the attempt to take it back
-	if err := r.renew(t.Context()); !errors.Is(err, ErrUnavailable) {
+	s.revoke = func() error { return kv.ErrUnavailable } // so is the attempt to take it back
+	if err := r.renew(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatalf("renew = %v", err)
 	}
 	s.revoke = nil
@@ -254,8 +256,8 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		b := c.follower.Image().Brokers[1]
-		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.Lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
+		b := c.loader.Image().Brokers[1]
+		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
 			t.Errorf("stopping: %+v", b)
 		}
 		// One that has to register anew has lost no data, and still stops.
@@ -265,7 +267,7 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b = c.follower.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
+		if b = c.loader.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
 			t.Errorf("registered again: %+v", b)
 		}
 	})
@@ -284,7 +286,7 @@ func TestBeginStopWithoutARegistration(t *testing.T) {
 	if err := r.Deregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.BeginStop(t.Context()); !errors.Is(err, ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
+	if err := r.BeginStop(t.Context()); !errors.Is(err, kv.ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
 		t.Errorf("BeginStop of a broker whose registration is gone: %v", err)
 	}
 }
@@ -300,15 +302,15 @@ func TestDeregisterTriesAgain(t *testing.T) {
 			if attempts++; attempts == 3 {
 				s.revoke = nil
 			}
-			return ErrUnavailable
+			return kv.ErrUnavailable
 		}
 		if err := r.Deregister(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
 			t.Errorf("Deregister = %v", err)
 		}
-		s.revoke = func() error { return ErrUnavailable }
+		s.revoke = func() error { return kv.ErrUnavailable }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := r.Deregister(ctx); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+		if err := r.Deregister(ctx); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() == nil {
 			t.Errorf("at a store that stays away: %v", err)
 		}
 	})
@@ -326,7 +328,7 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 		c.wait(t, func(m *Image) bool { return m.Revision >= epoch })
 	}
 	topic := c.create(t, TopicSpec{Name: "a", Partitions: 6, ReplicationFactor: 3})
-	image := c.follower.Image()
+	image := c.loader.Image()
 	for n := range topic.Partitions {
 		p := &topic.Partitions[n]
 		if _, ok := image.Leader(p); !ok || len(p.Replicas) != 3 || len(p.ISR) != 2 || slices.Contains(p.ISR, 3) {
@@ -369,7 +371,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		background(t, r.Run)
 		show := func() string {
 			synctest.Wait()
-			b := c.follower.Image().Brokers[1]
+			b := c.loader.Image().Brokers[1]
 			return fmt.Sprint(len(b.Directories), b.PreviousEpoch, len(b.LostDirectories), b.LostEpoch, b.Stopping)
 		}
 		if got := show(); got != fmt.Sprint(2, 7, 2, math.MaxInt64, false) {
@@ -378,7 +380,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		if err = r.SetDirectories(t.Context(), dirs(1)); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.follower.Image().Brokers[1].Epoch != first {
+		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.loader.Image().Brokers[1].Epoch != first {
 			t.Errorf("a directory failed: %s, want %s", got, want)
 		}
 		if err = r.BeginStop(t.Context()); err != nil {
@@ -419,7 +421,7 @@ func TestUnregisteredSeedStaysAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	start()
-	if known := c.follower.Image().Known; len(known) != 2 {
+	if known := c.loader.Image().Known; len(known) != 2 {
 		t.Errorf("known: %v", known)
 	}
 }
@@ -428,14 +430,14 @@ func TestUnregisteredSeedStaysAway(t *testing.T) {
 func TestSeedsAreKnownAllOrAgain(t *testing.T) {
 	s := &hookedStore{Store: memStore(t), txn: func(n int) error {
 		if n == 2 {
-			return fmt.Errorf("write: %w", ErrUnavailable)
+			return fmt.Errorf("write: %w", kv.ErrUnavailable)
 		}
 		return nil
 	}}
 	c := newCluster(t, s)
 	r := c.registration(t, 1, "dir", "")
 	r.seeds = []int32{1, 2, 3}
-	if _, err := r.Register(t.Context()); !errors.Is(err, ErrUnavailable) {
+	if _, err := r.Register(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatal(err)
 	}
 	if _, err := r.Register(t.Context()); err != nil {
@@ -453,7 +455,7 @@ func TestFailedDirectoryIsToldAgain(t *testing.T) {
 		attempts := 0
 		s.txn = func(int) error {
 			if attempts++; attempts < 5 {
-				return ErrUnavailable
+				return kv.ErrUnavailable
 			}
 			return nil
 		}
@@ -461,13 +463,13 @@ func TestFailedDirectoryIsToldAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got := c.follower.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
+		if got := c.loader.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
 			t.Errorf("after %d attempts: %v", attempts, got)
 		}
-		s.txn = func(int) error { return ErrUnavailable }
+		s.txn = func(int) error { return kv.ErrUnavailable }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := r.SetDirectories(ctx, nil); !errors.Is(err, ErrUnavailable) || ctx.Err() == nil {
+		if err := r.SetDirectories(ctx, nil); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() == nil {
 			t.Errorf("at a store that stays away: %v", err)
 		}
 	})

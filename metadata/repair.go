@@ -3,72 +3,112 @@ package metadata
 import (
 	"fmt"
 	"slices"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
-// electionRules are what an election heeds besides the image.
-type electionRules struct {
-	minISR  int  // min.insync.replicas of the topic
-	unclean bool // unclean.leader.election.enable of the topic
-	doubt   func(Member) Doubt
-	ends    LogEnds // of the replicas, for an unclean election
+// ElectionRules are what an election heeds besides the image.
+type ElectionRules struct {
+	MinISR  int                // min.insync.replicas of the topic
+	Unclean bool               // unclean.leader.election.enable of the topic
+	Doubt   func(Member) Doubt // what is thought of a registration; nil: NoDoubt of all
+	LogEnds LogEnds            // of the replicas, for an unclean election
 }
 
-// repaired is what a partition has to become.
-type repaired struct {
+// Repaired is what a partition has to become.
+type Repaired struct {
 	Partition
-	reason  string   // empty: the partition stays as it is
-	unclean bool     // a replica is elected that may lack what was committed
-	asks    bool     // an unclean election waits for the ends of the replicas' logs
-	doubts  []Member // which must be probed before anything can be decided
+	Reason   string   // empty: the partition stays as it is
+	balances bool     // leadership goes back to the preferred replica
+	Unclean  bool     // a replica is elected that may lack what was committed
+	Asks     []Member // nil, or the replicas the ends of whose logs an unclean election waits for
+	Doubts   []Member // which must be probed before anything can be decided
 }
 
-// repair is what a partition has to become as of an image: its ISR without
+// Repair is what a partition has to become as of an image: its ISR without
 // those that do not count any more, a reassignment completed if it can be,
 // a leader that is alive, and the ELR that follows from all that. p itself is not changed.
-func repair(image *Image, p *Partition, rules electionRules) repaired {
-	next := repaired{Partition: *p}
+//
+//   - A member of the ISR whose broker is dead, has registered again, or has lost the
+//     directory of the log, leaves the ISR; so does one that stops, if there are others.
+//     The ISR never becomes empty.
+//   - A partition whose leader is not a member any more gets the first one that is, in
+//     order of preference. See survivors for who may lead if there is none, and
+//     followELR for who stays eligible.
+//   - Every election is a new leader epoch, even of the same broker: what it did not
+//     flush before it died may be gone, and its followers have to learn that. A
+//     change of the ISR alone is none.
+//   - A reassignment is completed when all of its target is in sync.
+func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
+	next := Repaired{Partition: *p}
 	s := survivors(image, p, rules)
 	if s.holds {
-		next.doubts = s.doubts
+		next.Doubts = s.doubts
 		return next
 	}
-	next.asks = s.asks
+	if s.asks {
+		next.Asks = image.askable(p)
+	}
 	isr := s.isr
 	if target, ok := completion(image, p, isr); ok {
 		next.Replicas, next.Adding, next.Removing = target, nil, nil
 		isr = within(isr, target)
-		next.reason = "the reassignment is complete"
+		next.Reason = "the reassignment is complete"
 	}
 	next.setISR(isr)
 	if moved := next.lead(image, isr, s.elects); moved != "" {
-		next.reason = moved
+		next.Reason = moved
 	}
 	if s.reason != "" {
-		next.reason = s.reason
+		next.Reason = s.reason
 	}
-	next.followELR(image, p, rules.minISR)
+	next.followELR(image, p, rules.MinISR)
 	if s.unclean {
 		next.giveUp()
 	}
 	switch {
 	case next.same(p):
-		return repaired{Partition: *p, asks: s.asks}
-	case next.reason == "":
-		next.reason = "the in-sync replicas changed"
+		return Repaired{Partition: *p, Asks: next.Asks}
+	case next.Reason == "":
+		next.Reason = "the in-sync replicas changed"
 	}
 	next.PartitionEpoch++
 	return next
 }
 
+// Rebalance gives the leadership back to the preferred replica, and reports whether that
+// could lead and does not.
+func (r *Repaired) Rebalance(image *Image) bool {
+	why := r.leadPreferred(image)
+	if why == "" {
+		return false
+	}
+	if r.Reason == "" {
+		r.PartitionEpoch++
+	}
+	r.Reason, r.balances = why, true
+	return true
+}
+
+// Change is what has to be written, if anything, so that a partition becomes this.
+func (r *Repaired) Change(t *Topic, number int32, before *Partition) (Change, bool) {
+	if r.Reason == "" {
+		return Change{}, false
+	}
+	c := t.write(number, before, &r.Partition, r.Reason)
+	c.Unclean, c.Balance = r.Unclean, r.balances
+	return c, true
+}
+
 // giveUp notes that the leader was elected uncleanly: what others were eligible for
 // has been given up.
-func (r *repaired) giveUp() {
-	r.unclean, r.UncleanEpoch = true, r.LeaderEpoch
+func (r *Repaired) giveUp() {
+	r.Unclean, r.UncleanEpoch = true, r.LeaderEpoch
 	r.setELR(nil)
 }
 
-// wellLed tells, without allocating, that there is nothing to repair.
-func wellLed(image *Image, p *Partition) bool {
+// WellLed reports, without allocating, that there is nothing to repair.
+func WellLed(image *Image, p *Partition) bool {
 	if len(p.Adding)+len(p.Removing)+len(p.ELR) > 0 || len(p.ISR) == 0 || len(p.ISREpochs) != len(p.ISR) {
 		return false
 	}
@@ -104,20 +144,21 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 	return stopping, found
 }
 
-// completion tells whether a reassignment can be completed: all replicas that it
-// adds are in sync. Then the target becomes the replicas.
+// completion returns the target of a reassignment if it can be completed: all of the
+// target is in sync, as in Kafka.
 func completion(image *Image, p *Partition, isr []Member) (target []int32, ok bool) {
 	if len(p.Adding)+len(p.Removing) == 0 {
 		return nil, false
 	}
-	live := filter(isr, image.live)
-	for _, id := range p.Adding {
-		if _, ok = memberOf(live, id); !ok {
-			return nil, false
-		}
-	}
 	target = without(p.Replicas, p.Removing)
-	return target, len(within(live, target)) > 0
+	return target, len(within(filter(isr, image.Live), target)) == len(target)
+}
+
+// enough reports whether kept, the in-sync members that stay, are as many as an
+// acknowledgement has promised for each record. With fewer, a replica that a cancelled
+// reassignment was adding is needed: it may have the only other copy.
+func enough(kept []Member, target []int32, minISR int) bool {
+	return len(kept) >= min(max(minISR, 1), len(target))
 }
 
 // lead elects a member of the ISR unless the present leader is one and lives.
@@ -126,7 +167,7 @@ func (p *Partition) lead(image *Image, isr []Member, always bool) string {
 	if m, ok := memberOf(isr, p.Leader); ok && m.Epoch == p.LeaderBrokerEpoch && !always {
 		return ""
 	}
-	m, ok := candidate(image, p, filter(isr, image.live))
+	m, ok := candidate(image, p, filter(isr, image.Live))
 	if !ok {
 		return "" // nobody lives
 	}
@@ -190,4 +231,34 @@ func within(ms []Member, ids []int32) []Member {
 // without are the ids that are not among others, in their order.
 func without(ids, others []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return slices.Contains(others, id) })
+}
+
+// PreferredLeader is the partition's preferred leader.
+func (p *Partition) PreferredLeader() int32 {
+	if len(p.Replicas) == 0 {
+		return NoBroker
+	}
+	return p.Replicas[0]
+}
+
+// leadPreferred elects the preferred leader if it could lead and does not. It
+// returns why, or nothing.
+func (p *Partition) leadPreferred(image *Image) string {
+	m, ok := memberOf(p.Members(), p.PreferredLeader())
+	if !ok || !image.ready(m) || p.Leader == m.Broker {
+		return ""
+	}
+	why := fmt.Sprintf("preferred replica %d takes over from %d", m.Broker, p.Leader)
+	p.elect(m)
+	return why
+}
+
+// write is the change that makes a partition's next state of its present one.
+func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
+	key := partitionKey(t.ID, number)
+	return Change{
+		Partition: TopicPartition{Topic: t.Name, Partition: number}, Reason: reason,
+		Guards: []kv.Comparison{kv.ModifiedAt(key, p.Revision)},
+		Ops:    []kv.Op{kv.Put(key, next.encode())},
+	}
 }

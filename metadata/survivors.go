@@ -28,10 +28,10 @@ type survival struct {
 //
 // If there is none, all members stay. The partition waits for those of them that
 // are away, which may have everything: see Awaited.
-func survivors(image *Image, p *Partition, rules electionRules) survival {
+func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	isr := within(p.Members(), p.Replicas)
 	elr := within(p.EligibleMembers(), p.Replicas)
-	for _, counts := range []func(Member) bool{image.ready, image.live} {
+	for _, counts := range []func(Member) bool{image.ready, image.Live} {
 		if live := filter(isr, counts); len(live) > 0 {
 			if rules.doubtful(image, live, slices.Concat(isr, elr)) {
 				return image.despiteDoubts(p, live, isr, elr, rules)
@@ -50,10 +50,10 @@ func survivors(image *Image, p *Partition, rules electionRules) survival {
 	if len(stay) == 0 { // never written like that
 		stay = p.Members()
 	}
-	if !rules.unclean {
+	if !rules.Unclean {
 		return survival{isr: stay}
 	}
-	if m, ok := image.furthest(p, rules.ends); ok {
+	if m, ok := image.furthest(p, rules.LogEnds); ok {
 		why := fmt.Sprintf("no in-sync replica is alive: unclean election of %d", m.Broker)
 		return survival{isr: []Member{m}, elects: true, unclean: true, reason: why}
 	}
@@ -105,8 +105,8 @@ func (m *Image) Awaited(p *Partition) []int32 {
 // Electable reports whether the controller has somebody to elect for a partition,
 // not counting unclean elections.
 func (m *Image) Electable(p *Partition) bool {
-	s := survivors(m, p, electionRules{minISR: 1})
-	return s.elects || slices.ContainsFunc(s.isr, m.live)
+	s := survivors(m, p, ElectionRules{MinISR: 1})
+	return s.elects || slices.ContainsFunc(s.isr, m.Live)
 }
 
 // LogEnd is where a replica's log ends: the leader epoch of its last record, -1 if

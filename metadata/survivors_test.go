@@ -3,6 +3,8 @@ package metadata
 import (
 	"slices"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // dirs are directories of a test, by number.
@@ -14,7 +16,7 @@ func dirs(numbers ...byte) []DirectoryID {
 	return ids
 }
 
-func TestPlanHeedsDirectories(t *testing.T) {
+func TestRepairHeedsDirectories(t *testing.T) {
 	two := []int32{1, 2}
 	in := func(first, second byte) partitionValue {
 		return partitionValue{
@@ -37,7 +39,7 @@ func TestPlanHeedsDirectories(t *testing.T) {
 	again := map[int32]int64{1: 20}
 	eligible := alone
 	eligible.ELR, eligible.ELREpochs, eligible.ELRDirs = two[1:], []int64{12}, dirs(3)
-	for _, c := range []planCase{
+	for _, c := range []repairCase{
 		{name: "the directories work", before: in(1, 3), brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2)}, 2: {Directories: dirs(3)}}},
 		{
 			name: "the leader's directory failed", before: in(1, 3), brokers: map[int32]brokerValue{1: {Directories: dirs(2)}, 2: {Directories: dirs(3)}},
@@ -67,7 +69,7 @@ func TestPlanHeedsDirectories(t *testing.T) {
 		{
 			name: "back after a crash, the eligible one has lost its log", before: eligible, epochs: again, want: elected(20, dirs(1)...),
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1)}, 2: {Directories: dirs(4)}},
-			options: PlanOptions{MinISR: func(*Image, string) int { return 2 }},
+			options: repairOptions{MinISR: func(*Image, string) int { return 2 }},
 		},
 		{
 			name: "in a directory that is not known, none is lost", before: unknown, epochs: again, want: elected(20),
@@ -99,13 +101,13 @@ func TestLostLeaderIsElectedUncleanlyOnly(t *testing.T) {
 	}
 	image := applied(t, put(brokerKey(1), brokerValue{Directories: dirs(9)}, 20), put(brokerKey(3), brokerValue{Directories: dirs(3)}, 13),
 		put(partitionKey(TopicID{1}, 0), before, 40), put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 41))
-	all := plan(image, PlanOptions{})
-	if len(all.changes) != 0 || len(all.asks) != 0 {
+	all := repairs(image, repairOptions{})
+	if len(all.Changes) != 0 || len(all.Asks) != 0 {
 		t.Errorf("elected: %+v", all)
 	}
-	all = plan(image, mayLead(nil))
+	all = repairs(image, mayLead(nil))
 	want := []Member{{Broker: 1, Epoch: 20}, {Broker: 3, Epoch: 13}}
-	if len(all.changes) != 0 || len(all.asks) != 1 || !slices.Equal(all.asks[0].Replicas, want) {
+	if len(all.Changes) != 0 || len(all.Asks) != 1 || !slices.Equal(all.Asks[0].Replicas, want) {
 		t.Fatalf("asked: %+v", all)
 	}
 	for _, c := range []struct {
@@ -119,11 +121,11 @@ func TestLostLeaderIsElectedUncleanlyOnly(t *testing.T) {
 		{"only one answers", LogEnds{want[1]: {-1, 0}}, 3},
 		{"the answer of an earlier process", LogEnds{{Broker: 1, Epoch: 11}: {9, 9}, want[1]: {-1, 0}}, 3},
 	} {
-		changes := Plan(image, mayLead(c.ends))
+		changes := repairs(image, mayLead(c.ends)).Changes
 		if len(changes) != 1 || !changes[0].Unclean {
 			t.Fatalf("%s: %+v", c.name, changes)
 		}
-		p, err := decodePartition(KV{Value: changes[0].Ops[0].Value})
+		p, err := decodePartition(kv.Pair{Value: changes[0].Ops[0].Value})
 		if err != nil || p.Leader != c.want || p.UncleanEpoch != 5 || p.LeaderEpoch != 5 || len(p.ISR) != 1 {
 			t.Errorf("%s: %+v, %v", c.name, p, err)
 		}
@@ -155,8 +157,8 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 	three := []int32{1, 2, 3}
 	before := partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
 	led := partitionValue{Replicas: three, ISR: []int32{1, 3}, ISREpochs: []int64{11, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
-	thinks := func(of Doubt) PlanOptions {
-		return PlanOptions{Doubt: func(m Member) Doubt {
+	thinks := func(of Doubt) repairOptions {
+		return repairOptions{Doubt: func(m Member) Doubt {
 			if m.Broker == 3 {
 				return of
 			}
@@ -165,7 +167,7 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 	}
 	back, crashed := map[int32]brokerValue{1: {PreviousEpoch: 11}, 2: {PreviousEpoch: 12}, 3: {}}, up(1, 2, 3)
 	epochs := map[int32]int64{1: 20, 2: 21}
-	for _, c := range []planCase{
+	for _, c := range []repairCase{
 		{name: "nobody knows", before: before, brokers: back, epochs: epochs, options: thinks(Unknown)},
 		{
 			name: "it is silent", before: before, brokers: back, epochs: epochs, options: thinks(Silent),
@@ -185,7 +187,7 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 	}
 	image := applied(t, put(brokerKey(1), brokerValue{}, 20), put(brokerKey(3), brokerValue{}, 13),
 		put(partitionKey(TopicID{1}, 0), before, 40), put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 41))
-	if all := plan(image, thinks(Unknown)); !slices.Equal(all.doubts, []Member{{Broker: 3, Epoch: 13}}) {
-		t.Errorf("to be probed: %+v", all.doubts)
+	if all := repairs(image, thinks(Unknown)); !slices.Equal(all.Doubts, []Member{{Broker: 3, Epoch: 13}}) {
+		t.Errorf("to be probed: %+v", all.Doubts)
 	}
 }

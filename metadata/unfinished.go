@@ -3,12 +3,9 @@ package metadata
 import (
 	"maps"
 	"slices"
-	"time"
-)
 
-// creationGrace is for how long a controller leaves a creation, or an addition of
-// partitions, alone that makes no progress.
-const creationGrace = time.Minute
+	"github.com/varvelog/varve/metadata/kv"
+)
 
 // unfinishedPrefix begins the keys of markers. A change that takes several
 // transactions writes one first, and its last step removes it: only what a marker
@@ -35,9 +32,9 @@ type unfinished struct {
 	revision int64
 }
 
-func (v unfinishedValue) write(id TopicID) Op { return Put(unfinishedKey(id), encode(v)) }
+func (v unfinishedValue) write(id TopicID) kv.Op { return kv.Put(unfinishedKey(id), encode(v)) }
 
-func (b *imageBuilder) marker(e Event, rest string) error {
+func (b *imageBuilder) marker(e kv.Event, rest string) error {
 	id, err := ParseTopicID(rest)
 	if err != nil {
 		return err
@@ -47,7 +44,7 @@ func (b *imageBuilder) marker(e Event, rest string) error {
 		delete(b.image.unfinished, id)
 		return nil
 	}
-	v, err := decode[unfinishedValue](e.KV)
+	v, err := decode[unfinishedValue](e.Pair)
 	if err != nil {
 		return err
 	}
@@ -56,45 +53,30 @@ func (b *imageBuilder) marker(e Event, rest string) error {
 	return nil
 }
 
-// sightings are the markers that a controller sees, and since when by its own
-// clock: no two machines' clocks are compared.
-type sightings map[TopicID]sighting
-
-type sighting struct {
-	revision int64
-	since    time.Time
-}
-
-// abandoned notes the markers of an image and returns, by revision, those that have
-// stood as they are for longer than the grace.
-func (s sightings) abandoned(image *Image, now time.Time) map[TopicID]int64 {
-	maps.DeleteFunc(s, func(id TopicID, seen sighting) bool { return image.unfinished[id].revision != seen.revision })
-	old := map[TopicID]int64{}
-	for id, u := range image.unfinished {
-		seen, known := s[id]
-		if !known {
-			s[id] = sighting{u.revision, now}
-		} else if now.Sub(seen.since) >= creationGrace {
-			old[id] = u.revision
-		}
+// Unfinished are the markers of changes under way, by topic, with their revisions.
+func (m *Image) Unfinished() map[TopicID]int64 {
+	revisions := make(map[TopicID]int64, len(m.unfinished))
+	for id, u := range m.unfinished {
+		revisions[id] = u.revision
 	}
-	return old
+	return revisions
 }
 
-// cleanUps remove what creations and additions have left that broke off. An image
-// that is incomplete is no reason to: the topic may exist.
-func cleanUps(image *Image, o PlanOptions) []Change {
-	if image.Incomplete() {
+// CleanUps remove what creations and additions have left that broke off: those that
+// say so, and those of the given topics whose markers have the given revisions. An
+// image that is incomplete is no reason to: the topic may exist.
+func (m *Image) CleanUps(abandoned map[TopicID]int64) []Change {
+	if m.Incomplete() {
 		return nil
 	}
-	ids := slices.SortedFunc(maps.Keys(image.unfinished), func(a, b TopicID) int { return slices.Compare(a[:], b[:]) })
+	ids := slices.SortedFunc(maps.Keys(m.unfinished), func(a, b TopicID) int { return slices.Compare(a[:], b[:]) })
 	var changes []Change
 	for _, id := range ids {
-		u := image.unfinished[id]
-		if !u.Broken && o.Abandoned[id] != u.revision {
+		u := m.unfinished[id]
+		if !u.Broken && abandoned[id] != u.revision {
 			continue
 		}
-		if t, exists := image.TopicByID(id); exists {
+		if t, exists := m.TopicByID(id); exists {
 			changes = append(changes, t.cleanUpAddition(u))
 		} else {
 			changes = append(changes, cleanUpCreation(id, u))
@@ -108,11 +90,11 @@ func cleanUps(image *Image, o PlanOptions) []Change {
 func cleanUpCreation(id TopicID, u unfinished) Change {
 	c := Change{
 		Reason: "the topic's creation broke off",
-		Guards: []Comparison{ModifiedAt(unfinishedKey(id), u.revision)},
-		Ops:    []Op{Delete(unfinishedKey(id))},
+		Guards: []kv.Comparison{kv.ModifiedAt(unfinishedKey(id), u.revision)},
+		Ops:    []kv.Op{kv.Delete(unfinishedKey(id))},
 	}
 	if u.First == 0 {
-		c.Ops = append(c.Ops, DeletePrefix(partitionsPrefix+id.String()+"/"))
+		c.Ops = append(c.Ops, kv.DeletePrefix(partitionsPrefix+id.String()+"/"))
 	}
 	return c
 }
@@ -124,21 +106,21 @@ func (t *Topic) cleanUpAddition(u unfinished) Change {
 	marker := unfinishedKey(t.ID)
 	c := Change{
 		Reason: "an addition of partitions broke off",
-		Guards: []Comparison{ModifiedAt(marker, u.revision), ModifiedAt(topicKey(t.Name), t.Revision)},
+		Guards: []kv.Comparison{kv.ModifiedAt(marker, u.revision), kv.ModifiedAt(topicKey(t.Name), t.Revision)},
 	}
 	whole := true
 	for i, p := range t.all[len(t.Partitions):] {
 		if p.Revision == 0 {
 			continue
 		}
-		if len(c.Ops) == MaxTxnOps-1 {
+		if len(c.Ops) == kv.MaxTxnOps-1 {
 			whole = false
 			break
 		}
-		c.Ops = append(c.Ops, Delete(partitionKey(t.ID, int32(len(t.Partitions)+i))))
+		c.Ops = append(c.Ops, kv.Delete(partitionKey(t.ID, int32(len(t.Partitions)+i))))
 	}
 	if whole {
-		c.Ops = append(c.Ops, Delete(marker))
+		c.Ops = append(c.Ops, kv.Delete(marker))
 		return c
 	}
 	u.Broken = true

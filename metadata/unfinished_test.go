@@ -1,50 +1,40 @@
 package metadata
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
-// abandonedIn are all the markers of an image.
-func abandonedIn(image *Image) map[TopicID]int64 {
-	all := map[TopicID]int64{}
-	for id, u := range image.unfinished {
-		all[id] = u.revision
-	}
-	return all
-}
-
-func TestPlanCleansUpBrokenCreations(t *testing.T) {
+func TestCleanUpsOfBrokenCreations(t *testing.T) {
 	id, p := TopicID{1}, partitionValue{V: 1, Leader: NoBroker}
-	marker := func(v unfinishedValue) Event { return put(unfinishedKey(id), v, 19) }
+	marker := func(v unfinishedValue) kv.Event { return put(unfinishedKey(id), v, 19) }
 	pending := applied(t, marker(unfinishedValue{}), put(partitionKey(id, 0), p, 20), put(partitionKey(id, 1), p, 21))
 	for _, seen := range []map[TopicID]int64{nil, {id: 18}} {
-		if changes := Plan(pending, PlanOptions{Abandoned: seen}); len(changes) != 0 {
+		if changes := pending.CleanUps(seen); len(changes) != 0 {
 			t.Errorf("a creation under way: %+v", changes)
 		}
 	}
-	changes := Plan(pending, PlanOptions{Abandoned: map[TopicID]int64{id: 19}})
-	if len(changes) != 1 || changes[0].Ops[0].Kind != OpDelete || changes[0].Ops[1].Kind != OpDeletePrefix ||
+	changes := pending.CleanUps(map[TopicID]int64{id: 19})
+	if len(changes) != 1 || changes[0].Ops[0].Kind != kv.OpDelete || changes[0].Ops[1].Kind != kv.OpDeletePrefix ||
 		changes[0].Ops[1].Key != "partitions/"+id.String()+"/" || !slices.Equal(keysOf(changes[0].Guards), []string{unfinishedKey(id)}) {
 		t.Errorf("a creation that broke off: %+v", changes)
 	}
-	if changes = Plan(applied(t, marker(unfinishedValue{Broken: true})), PlanOptions{}); len(changes) != 1 {
+	if changes = applied(t, marker(unfinishedValue{Broken: true})).CleanUps(nil); len(changes) != 1 {
 		t.Errorf("a creation that gave up: %+v", changes)
 	}
 	topic := put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 1, CreatedMs: 3}, 25)
 	added := applied(t, marker(unfinishedValue{First: 1}), put(partitionKey(id, 0), p, 20), put(partitionKey(id, 3), p, 21), topic)
-	changes = Plan(added, PlanOptions{Abandoned: map[TopicID]int64{id: 19}})
+	changes = added.CleanUps(map[TopicID]int64{id: 19})
 	if len(changes) != 1 || len(changes[0].Ops) != 2 || changes[0].Ops[0].Key != partitionKey(id, 3) || changes[0].Ops[1].Key != unfinishedKey(id) ||
 		!slices.Equal(keysOf(changes[0].Guards), []string{unfinishedKey(id), "topics/a"}) {
 		t.Errorf("an addition that broke off: %+v", changes)
 	}
 }
 
-func keysOf(comparisons []Comparison) []string {
+func keysOf(comparisons []kv.Comparison) []string {
 	var keys []string
 	for _, c := range comparisons {
 		keys = append(keys, c.Key)
@@ -52,111 +42,29 @@ func keysOf(comparisons []Comparison) []string {
 	return keys
 }
 
-// TestPartitionsWithoutATopicStay: only a marker says that a creation broke off. The topic's key may
-// be one that this controller cannot read.
-func TestPartitionsWithoutATopicStay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
-		c.create(t, TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
-		if _, err := c.store.Txn(t.Context(), nil, Put(topicKey("a"), []byte("{"))); err != nil {
-			t.Fatal(err)
-		}
-		c = newCluster(t, c.store) // which lists
-		if image := settled(c); image.TopicCount() != 0 || !image.Incomplete() {
-			t.Fatalf("topics %v, incomplete %t", image.TopicNames(), image.Incomplete())
-		}
-		background(t, c.controller(t, r).Run)
-		time.Sleep(10 * creationGrace)
-		if left := c.keys(t, partitionsPrefix); len(left) != 3 {
-			t.Errorf("%d partition keys are left of 3", len(left))
-		}
-	})
-}
-
 // TestNothingIsCleanedUpOnAnIncompleteImage has a creation that broke off beside a
 // key that cannot be read.
 func TestNothingIsCleanedUpOnAnIncompleteImage(t *testing.T) {
 	id := TopicID{1}
 	broken := put(unfinishedKey(id), unfinishedValue{Broken: true}, 19)
-	image, err := applied(t, broken).Apply(Batch{Revision: 20, Events: []Event{
-		{KV: KV{Key: topicKey("a"), Value: []byte("{"), ModRevision: 20}},
+	image, err := applied(t, broken).apply(kv.Batch{Revision: 20, Events: []kv.Event{
+		{Pair: kv.Pair{Key: topicKey("a"), Value: []byte("{"), ModRevision: 20}},
 	}})
-	if err == nil || len(Plan(image, PlanOptions{})) != 0 {
-		t.Errorf("%v, planned %+v", err, Plan(image, PlanOptions{}))
-	}
-}
-
-// TestCreationOutlivesAClockThatIsAhead: a controller whose clock is an hour ahead of the
-// creating broker's sees a creation that goes on.
-func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := &hookedStore{Store: memStore(t)}
-		c := newCluster(t, s)
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
-		controller := NewController(ControllerOptions{
-			Store: s, Follower: c.follower, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
-		})
-		background(t, controller.Run)
-		synctest.Wait()
-		s.txn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
-		c.create(t, TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
-	})
-}
-
-// TestCrashBetweenStepsOfAnAddition ends an addition after each of its transactions:
-// the topic has all new partitions or none, and the controller removes what is left.
-func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
-	crash := errors.New("the broker crashes")
-	for step, done := 1, false; !done; step++ {
-		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
-			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			c.create(t, TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
-			crashes := s.n + step
-			s.txn = func(n int) error {
-				if n >= crashes {
-					return crash
-				}
-				return nil
-			}
-			add := []PartitionsSpec{{Topic: "a", Count: 402}}
-			err := c.admin.CreatePartitions(t.Context(), add, false)[0].Err
-			s.txn = nil
-			done = err == nil
-			background(t, c.controller(t, r).Run)
-			time.Sleep(creationGrace + controllerTick)
-			topic, _ := settled(c).TopicByName("a")
-			want := map[bool]int{true: 402, false: 2}[done]
-			if left := len(c.keys(t, partitionsPrefix)); left != want || len(topic.Partitions) != want || len(c.keys(t, unfinishedPrefix)) != 0 {
-				t.Errorf("step %d: %d partitions, %d keys, want %d", step, len(topic.Partitions), left, want)
-			}
-			if !done {
-				if err = c.admin.CreatePartitions(t.Context(), add, false)[0].Err; err != nil {
-					t.Errorf("step %d: added again: %v", step, err)
-				}
-			}
-			if done && step != 7 { // the marker, four chunks and the topic's key
-				t.Errorf("%d steps", step)
-			}
-		})
+	if err == nil || len(image.CleanUps(nil)) != 0 {
+		t.Errorf("%v, planned %+v", err, image.CleanUps(nil))
 	}
 }
 
 func TestUnreadableKeysAreRemembered(t *testing.T) {
-	bad := func(key string, revision int64) Event {
-		return Event{KV: KV{Key: key, Value: []byte("["), ModRevision: revision}}
+	bad := func(key string, revision int64) kv.Event {
+		return kv.Event{Pair: kv.Pair{Key: key, Value: []byte("["), ModRevision: revision}}
 	}
 	id := TopicID{1}
 	image := newImage()
-	step := func(events ...Event) string {
-		image, _ = image.Apply(Batch{Revision: image.Revision + 1, Events: events})
+	step := func(events ...kv.Event) string {
+		image, _ = image.apply(kv.Batch{Revision: image.Revision + 1, Events: events})
 		keys := []string{}
-		for _, k := range image.Unreadable() {
+		for _, k := range image.unreadable() {
 			keys = append(keys, k.Key)
 		}
 		if image.Incomplete() != (len(keys) > 0) {
@@ -165,22 +73,22 @@ func TestUnreadableKeysAreRemembered(t *testing.T) {
 		return strings.Join(keys, " ")
 	}
 	for i, s := range []struct {
-		events []Event
+		events []kv.Event
 		want   string
 	}{
-		{[]Event{bad("topics/a", 1), bad("brokers/x", 1), bad("later/version", 1)}, "brokers/x topics/a"},
-		{[]Event{put("topics/b", topicValue{ID: id}, 2)}, "brokers/x topics/a"},
-		{[]Event{del("brokers/x", 3)}, "topics/a"},
-		{[]Event{bad("topics/a", 4), bad("configs/topics/b", 4)}, "configs/topics/b topics/a"},
-		{[]Event{put("topics/a", topicValue{ID: TopicID{2}}, 5)}, "configs/topics/b"},
-		{[]Event{del("configs/topics/b", 6)}, ""},
+		{[]kv.Event{bad("topics/a", 1), bad("brokers/x", 1), bad("later/version", 1)}, "brokers/x topics/a"},
+		{[]kv.Event{put("topics/b", topicValue{ID: id}, 2)}, "brokers/x topics/a"},
+		{[]kv.Event{del("brokers/x", 3)}, "topics/a"},
+		{[]kv.Event{bad("topics/a", 4), bad("configs/topics/b", 4)}, "configs/topics/b topics/a"},
+		{[]kv.Event{put("topics/a", topicValue{ID: TopicID{2}}, 5)}, "configs/topics/b"},
+		{[]kv.Event{del("configs/topics/b", 6)}, ""},
 	} {
 		before := image
-		was := len(before.Unreadable())
+		was := len(before.unreadable())
 		if got := step(s.events...); got != s.want {
 			t.Errorf("step %d: %q, want %q", i, got, s.want)
 		}
-		if len(before.Unreadable()) != was {
+		if len(before.unreadable()) != was {
 			t.Errorf("step %d: the image before has changed", i)
 		}
 		unread := strings.Contains(s.want, "configs/topics/b")
@@ -203,7 +111,7 @@ func TestTopicsThatAListLacksHaveVanished(t *testing.T) {
 	if list.Vanished(a) || !list.Vanished(b) {
 		t.Errorf("vanished: a %t, b %t", list.Vanished(a), list.Vanished(b))
 	}
-	next, err := list.Apply(Batch{Revision: 9, Events: []Event{put("topics/c", topicValue{ID: TopicID{3}}, 9)}})
+	next, err := list.apply(kv.Batch{Revision: 9, Events: []kv.Event{put("topics/c", topicValue{ID: TopicID{3}}, 9)}})
 	if err != nil || !next.Vanished(b) {
 		t.Error("it is forgotten")
 	}

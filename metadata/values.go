@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/document"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // valueVersion is what every value is written with, and the newest that is read.
@@ -143,11 +144,11 @@ func encode(value any) []byte {
 
 // decode reads what encode wrote, of this or another build. A value of a version
 // that this build does not read is ErrValueTooNew.
-func decode[V any](kv KV) (V, error) {
+func decode[V any](pair kv.Pair) (V, error) {
 	var value V
-	unknown, err := document.Unmarshal(kv.Value, &value)
+	unknown, err := document.Unmarshal(pair.Value, &value)
 	if err != nil {
-		return value, fmt.Errorf("decode %s at revision %d: %w", kv.Key, kv.ModRevision, explain(kv, err))
+		return value, fmt.Errorf("decode %s at revision %d: %w", pair.Key, pair.ModRevision, explain(pair, err))
 	}
 	if k, ok := any(&value).(interface{ keep(document.Unknown) }); ok {
 		k.keep(unknown)
@@ -157,11 +158,11 @@ func decode[V any](kv KV) (V, error) {
 
 // explain prefers that a value is too new to whatever else is wrong with it: a
 // newer version may have other types.
-func explain(kv KV, err error) error {
+func explain(pair kv.Pair, err error) error {
 	var head struct {
 		V version `json:"v"`
 	}
-	if tooNew := json.Unmarshal(kv.Value, &head); errors.Is(tooNew, ErrValueTooNew) {
+	if tooNew := json.Unmarshal(pair.Value, &head); errors.Is(tooNew, ErrValueTooNew) {
 		return tooNew
 	}
 	return err
@@ -176,8 +177,8 @@ func (p *Partition) encode() []byte {
 	})
 }
 
-func decodePartition(kv KV) (Partition, error) {
-	v, err := decode[partitionValue](kv)
+func decodePartition(pair kv.Pair) (Partition, error) {
+	v, err := decode[partitionValue](pair)
 	if err != nil {
 		return Partition{}, err
 	}
@@ -185,7 +186,7 @@ func decodePartition(kv KV) (Partition, error) {
 		kept: v.kept, Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), ISRDirectories: v.ISRDirs,
 		Adding: v.Adding, Removing: v.Removing, ELR: v.ELR, ELREpochs: epochsOf(v.ELR, v.ELREpochs), ELRDirectories: v.ELRDirs,
 		Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, LeaderBrokerEpoch: v.LeaderBrokerEpoch,
-		UncleanEpoch: v.UncleanEpoch, PartitionEpoch: v.PartitionEpoch, Revision: kv.ModRevision, createdMs: v.CreatedMs,
+		UncleanEpoch: v.UncleanEpoch, PartitionEpoch: v.PartitionEpoch, Revision: pair.ModRevision, createdMs: v.CreatedMs,
 	}, nil
 }
 
@@ -207,21 +208,21 @@ func (b Broker) encode() []byte {
 	})
 }
 
-func decodeBroker(id int32, kv KV) (Broker, error) {
-	v, err := decode[brokerValue](kv)
+func decodeBroker(id int32, pair kv.Pair) (Broker, error) {
+	v, err := decode[brokerValue](pair)
 	if err != nil {
 		return Broker{}, err
 	}
 	return Broker{
-		ID: id, Epoch: kv.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
+		ID: id, Epoch: pair.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
 		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), Directories: v.Directories,
 		PreviousEpoch: v.PreviousEpoch, LostDirectories: v.LostDirectories, LostEpoch: v.LostEpoch, Stopping: v.Stopping,
-		Features: v.Features, Lease: kv.Lease,
+		Features: v.Features, Lease: pair.Lease,
 	}, nil
 }
 
-func decodeKnown(id int32, kv KV) (Broker, error) {
-	v, err := decode[knownValue](kv)
+func decodeKnown(id int32, pair kv.Pair) (Broker, error) {
+	v, err := decode[knownValue](pair)
 	if err != nil {
 		return Broker{}, err
 	}

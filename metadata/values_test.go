@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // unknownFields draws what a newer build might store besides.
@@ -76,16 +78,16 @@ func key(name string) func(*Topic) []string {
 }
 
 // writeFrom writes what the controller calls for.
-func writeFrom(ctx context.Context, c *cluster, o PlanOptions) error {
-	changes := Plan(c.follower.Image(), o)
-	revision, errs := writeAll(ctx, c.store, nil, changes)
-	_, err := c.follower.WaitRevision(ctx, revision)
+func writeFrom(ctx context.Context, c *cluster, o repairOptions) error {
+	changes := repairs(c.loader.Image(), o).Changes
+	revision, errs := WriteAll(ctx, c.store, nil, changes)
+	_, err := c.loader.WaitRevision(ctx, revision)
 	return errors.Join(append(errs, err)...)
 }
 
 // shrunk makes broker 3 leave the ISR of a-0, as its leader does.
 func shrunk(ctx context.Context, c *cluster) error {
-	image := c.follower.Image()
+	image := c.loader.Image()
 	topic, _ := image.TopicByName("a")
 	p := &topic.Partitions[0]
 	isr := slices.DeleteFunc(p.Members(), func(m Member) bool { return m.Broker == 3 })
@@ -98,10 +100,10 @@ func shrunk(ctx context.Context, c *cluster) error {
 // ledBySecond makes another replica than the preferred one lead a-0.
 func ledBySecond(t *testing.T, c *cluster) {
 	t.Helper()
-	topic := c.follower.Image().byName["a"]
+	topic := c.loader.Image().byName["a"]
 	next := topic.Partitions[0]
 	next.elect(next.Members()[1])
-	revision, err := c.store.Txn(t.Context(), nil, Put(partitionKey(topic.ID, 0), next.encode()))
+	revision, err := c.store.Txn(t.Context(), nil, kv.Put(partitionKey(topic.ID, 0), next.encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,11 +117,11 @@ var writePaths = []writePath{
 			return err
 		}
 		s.c.wait(s.t, func(m *Image) bool { return len(m.Brokers) == 2 })
-		return writeFrom(s.t.Context(), s.c, PlanOptions{})
+		return writeFrom(s.t.Context(), s.c, repairOptions{})
 	}},
 	{"the balance of leaders", ofPartition, func(s *stored) error {
 		ledBySecond(s.t, s.c)
-		return writeFrom(s.t.Context(), s.c, PlanOptions{Rebalance: true})
+		return writeFrom(s.t.Context(), s.c, repairOptions{Rebalance: true})
 	}},
 	{"ElectLeaders", ofPartition, func(s *stored) error {
 		ledBySecond(s.t, s.c)
@@ -137,7 +139,7 @@ var writePaths = []writePath{
 		if err := errors.Join(s.c.admin.AlterPartitionReassignments(s.t.Context(), []Reassignment{begin})...); err != nil {
 			return err
 		}
-		return writeFrom(s.t.Context(), s.c, PlanOptions{})
+		return writeFrom(s.t.Context(), s.c, repairOptions{})
 	}},
 	{"CreatePartitions", ofTopic, func(s *stored) error {
 		return s.c.admin.CreatePartitions(s.t.Context(), []PartitionsSpec{{Topic: "a", Count: 2}}, false)[0].Err
@@ -219,13 +221,13 @@ func TestWritePathsKeepUnknownFields(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", path.name, seed), func(t *testing.T) {
 				c, r := storedCluster(t)
 				before := addFieldsToAll(t, c, fields)
-				topic := c.follower.Image().byName["a"]
+				topic := c.loader.Image().byName["a"]
 				if err := path.do(&stored{t, c, r}); err != nil {
 					t.Fatal(err)
 				}
 				for _, name := range path.keys(topic) {
-					kv, err := c.store.Get(t.Context(), name)
-					if err != nil || kv.ModRevision <= before {
+					pair, err := c.store.Get(t.Context(), name)
+					if err != nil || pair.ModRevision <= before {
 						t.Fatalf("%s is not rewritten: %v", name, err)
 					}
 				}
@@ -243,11 +245,11 @@ func addFieldsToAll(t *testing.T, c *cluster, fields map[string]any) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kv := range kvs {
-		if strings.HasPrefix(kv.Key, brokersPrefix) || kv.Key == controllerKey {
+	for _, pair := range kvs {
+		if strings.HasPrefix(pair.Key, brokersPrefix) || pair.Key == controllerKey {
 			continue
 		}
-		if revision, err = c.store.Txn(t.Context(), nil, Put(kv.Key, addFields(t, kv.Value, fields))); err != nil {
+		if revision, err = c.store.Txn(t.Context(), nil, kv.Put(pair.Key, addFields(t, pair.Value, fields))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -262,12 +264,12 @@ func checkFields(t *testing.T, c *cluster, before int64, fields map[string]any) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kv := range kvs {
-		if kv.CreateRevision > before || strings.HasPrefix(kv.Key, brokersPrefix) {
+	for _, pair := range kvs {
+		if pair.CreateRevision > before || strings.HasPrefix(pair.Key, brokersPrefix) {
 			continue
 		}
-		if name, lost := lacks(t, kv.Value, fields); lost {
-			t.Errorf("%s has lost %q: %s", kv.Key, name, kv.Value)
+		if name, lost := lacks(t, pair.Value, fields); lost {
+			t.Errorf("%s has lost %q: %s", pair.Key, name, pair.Value)
 		}
 	}
 }
@@ -275,23 +277,23 @@ func checkFields(t *testing.T, c *cluster, before int64, fields map[string]any) 
 // Every type of value keeps what it does not know, and refuses a version that is
 // too new, whatever else the value holds.
 func TestEveryValueKeepsAndChecks(t *testing.T) {
-	for name, c := range map[string]func(KV) (any, error){
-		"topic":        func(kv KV) (any, error) { return decode[topicValue](kv) },
-		"partition":    func(kv KV) (any, error) { return decode[partitionValue](kv) },
-		"broker":       func(kv KV) (any, error) { return decode[brokerValue](kv) },
-		"known":        func(kv KV) (any, error) { return decode[knownValue](kv) },
-		"controller":   func(kv KV) (any, error) { return decode[controllerValue](kv) },
-		"configs":      func(kv KV) (any, error) { return decode[configsValue](kv) },
-		"cluster id":   func(kv KV) (any, error) { return decode[clusterIDValue](kv) },
-		"features":     func(kv KV) (any, error) { return decode[featuresValue](kv) },
-		"producer ids": func(kv KV) (any, error) { return decode[producerIDsValue](kv) },
+	for name, c := range map[string]func(kv.Pair) (any, error){
+		"topic":        func(pair kv.Pair) (any, error) { return decode[topicValue](pair) },
+		"partition":    func(pair kv.Pair) (any, error) { return decode[partitionValue](pair) },
+		"broker":       func(pair kv.Pair) (any, error) { return decode[brokerValue](pair) },
+		"known":        func(pair kv.Pair) (any, error) { return decode[knownValue](pair) },
+		"controller":   func(pair kv.Pair) (any, error) { return decode[controllerValue](pair) },
+		"configs":      func(pair kv.Pair) (any, error) { return decode[configsValue](pair) },
+		"cluster id":   func(pair kv.Pair) (any, error) { return decode[clusterIDValue](pair) },
+		"features":     func(pair kv.Pair) (any, error) { return decode[featuresValue](pair) },
+		"producer ids": func(pair kv.Pair) (any, error) { return decode[producerIDsValue](pair) },
 	} {
-		value, err := c(KV{Value: []byte(`{"v":1,"x":[{"y":"z"}]}`)})
+		value, err := c(kv.Pair{Value: []byte(`{"v":1,"x":[{"y":"z"}]}`)})
 		if err != nil || !strings.HasSuffix(string(encode(value)), `,"x":[{"y":"z"}]}`) {
 			t.Errorf("%s: %s, %v", name, encode(value), err)
 		}
 		for _, text := range []string{`{"v":2}`, `{"isr":1,"partitions":"many","listeners":0,"configs":[],"broker":"1","id":0,"levels":1,"next":[],"v":2}`} {
-			_, err = c(KV{Key: "some/key", ModRevision: 9, Value: []byte(text)})
+			_, err = c(kv.Pair{Key: "some/key", ModRevision: 9, Value: []byte(text)})
 			if !errors.Is(err, ErrValueTooNew) || !strings.Contains(err.Error(), "some/key at revision 9") || !strings.Contains(err.Error(), "version 2") ||
 				!strings.Contains(err.Error(), VarveVersion) {
 				t.Errorf("%s: %s: %v", name, text, err)
@@ -302,8 +304,8 @@ func TestEveryValueKeepsAndChecks(t *testing.T) {
 
 func TestValueThatIsTooNewIsNotAbsent(t *testing.T) {
 	before := applied(t, put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 5), put(partitionKey(TopicID{1}, 0), partitionValue{V: 1, Leader: 3}, 5))
-	after, err := before.Apply(Batch{Revision: 6, Events: []Event{
-		{KV: KV{Key: partitionKey(TopicID{1}, 0), Value: []byte(`{"v":2,"leader":4}`), ModRevision: 6}},
+	after, err := before.apply(kv.Batch{Revision: 6, Events: []kv.Event{
+		{Pair: kv.Pair{Key: partitionKey(TopicID{1}, 0), Value: []byte(`{"v":2,"leader":4}`), ModRevision: 6}},
 	}})
 	if p, _ := after.Partition(TopicPartition{Topic: "a"}); !errors.Is(err, ErrValueTooNew) || p == nil || p.Leader != 3 {
 		t.Errorf("%+v, %v", p, err)

@@ -64,7 +64,7 @@ func TestUserAndPassword(t *testing.T) {
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !strings.Contains(log.String(), "Authorization Violation") {
 		select {
 		case <-tick.C:
@@ -100,7 +100,7 @@ func TestRefusedIsNotForEver(t *testing.T) {
 	defer stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for total := uint64(0); total < 4; { // two are what it puts up with
 		select {
 		case <-tick.C:
@@ -197,7 +197,7 @@ func TestTLSFilesAreReplaced(t *testing.T) {
 	securitytest.Write(t, stranger.StoreFile, pair.Key+pair.Cert)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for got := false; !got; {
 		select {
 		case <-tick.C:

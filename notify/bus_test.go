@@ -67,7 +67,7 @@ func within[H any](t *testing.T, c <-chan H) H {
 	select {
 	case h := <-c:
 		return h
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the hint does not arrive")
 		panic("unreachable")
 	}
@@ -93,11 +93,16 @@ func TestHintsArriveByKind(t *testing.T) {
 }
 
 func TestEmbeddedServerHasNoPort(t *testing.T) {
+	files := []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"}
+	before := map[string]int{}
+	for _, file := range files {
+		before[file] = listeners(t, file)
+	}
 	b := openBus(t, "")
 	defer b.Close()
-	for _, file := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
-		if n := listeners(t, file); n != 0 {
-			t.Errorf("%d sockets of this process listen according to %s", n, file)
+	for _, file := range files {
+		if n := listeners(t, file) - before[file]; n != 0 {
+			t.Errorf("%d more sockets of this process listen according to %s", n, file)
 		}
 	}
 	if b.server.Addr() != nil {
@@ -225,7 +230,7 @@ func TestExternalServerMayComeAndGo(t *testing.T) {
 	for round := range 2 {
 		s := externalNATS(t, port)
 		tick := time.NewTicker(10 * time.Millisecond)
-		deadline := time.After(20 * time.Second)
+		deadline := time.After(time.Minute)
 		for got := false; !got; {
 			select {
 			case <-tick.C:

@@ -3,22 +3,17 @@ package notify
 import (
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"testing"
 	"time"
 
+	"github.com/varvelog/varve/porttest"
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// freeAddress is a loopback address that nothing listens on at the moment.
+// freeAddress is a loopback address that nothing listens on, and no other test gets.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return porttest.Address(t, 1)
 }
 
 // listen returns a channel of what a bus hears, as far as there is room for it.
@@ -64,7 +59,7 @@ func TestStrangersDoNotJoin(t *testing.T) {
 	open("3", nil, "")
 	heard := listen(t, seed)
 	good := open("4", loaded(t, ca, ca.Issue(t)).Both(), "")
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for got := false; !got; {
@@ -110,7 +105,7 @@ func hintsReachAll(t *testing.T, secure func() *tls.Config) {
 	tell := func(from int, revision int64, to ...int) {
 		t.Helper()
 		for _, i := range to { // again and again, until the servers have found each other
-			deadline := time.After(20 * time.Second)
+			deadline := time.After(time.Minute)
 			for got := false; !got; {
 				Publish(buses[from], BrokerSuspect{BrokerEpoch: revision})
 				select {

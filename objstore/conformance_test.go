@@ -22,14 +22,17 @@ func open(t *testing.T, rawURL string) objstore.Bucket {
 }
 
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return open(t, "mem://") })
 }
 
 func TestDirectory(t *testing.T) {
+	t.Parallel()
 	objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return open(t, "file://"+t.TempDir()+"/objects") })
 }
 
 func TestDirectoryWithPrefix(t *testing.T) {
+	t.Parallel()
 	objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
 		t.Helper()
 		return open(t, "file://"+t.TempDir()+"?prefix=some/where")
@@ -37,6 +40,7 @@ func TestDirectoryWithPrefix(t *testing.T) {
 }
 
 func TestDecorators(t *testing.T) {
+	t.Parallel()
 	harden := func(b objstore.Bucket, attempt time.Duration) objstore.Bucket {
 		o := objstore.DefaultHardenOptions()
 		o.AttemptTimeout, o.MaxRequests, o.Registerer = attempt, 3, prometheus.NewRegistry()

@@ -247,7 +247,7 @@ func TestManyFlushedAppends(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 100 {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				if err := b.append(t, AcksAll, "v").Wait(ctx); err != nil {
 					t.Error(err)
 				}

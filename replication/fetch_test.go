@@ -382,7 +382,7 @@ func TestLongPollsSeeEveryRecord(t *testing.T) {
 				asked[i] = part(p, 0)
 			}
 			for read := 0; read < each*len(all); {
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				results := fetchAll(ctx, b.m, params(time.Hour, 1), asked)
 				lost := ctx.Err() != nil
 				cancel()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/vfs"
 )
@@ -67,8 +68,8 @@ func newHangTest(t *testing.T, fsys vfs.FS) *hangTest {
 	}
 	c.second = metadata.Member{Broker: 2, Epoch: epoch}
 	c.registration = c.register()
-	background(t, metadata.NewController(metadata.ControllerOptions{
-		Store: c.store, Follower: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	background(t, controller.New(controller.Options{
+		Store: c.store, Loader: c.follower, Registration: c.registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
 	c.start(nil)
 	return c
@@ -92,7 +93,7 @@ func (c *hangTest) make(name string, partitions int) {
 // served waits until a topic's partitions are what the image says now.
 func (c *hangTest) served(name string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	if err := c.m.AwaitServed(ctx, []metadata.TopicID{c.ids[name]}); err != nil {
 		c.t.Fatalf("%s does not become what it has to: %v", name, err)

@@ -45,6 +45,7 @@ func openStorage(t *testing.T, fs vfs.FS, clusterID string, dirs ...string) *sto
 	}
 	m, err := storage.OpenManager(t.Context(), storage.Options{
 		FS: fs, Dirs: dirs, ClusterID: clusterID, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
+		RetentionInterval: 1 << 60, // a round, the first of which is at a random moment, would delete the records: their times are of 1970
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ type Options struct {
 	BrokerID   int32
 	Storage    *storage.Manager // appends wait for the disk only while it runs
 	Tier       tier             // *tiering.Manager; leave it out where there is no bucket
-	Cluster    *metadata.Follower
+	Cluster    *metadata.Loader
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 

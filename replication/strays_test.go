@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -27,9 +29,9 @@ func strayReasons(s *storage.Manager) map[string]string {
 // rewrite puts a value under a key, or deletes the key, and waits until the manager has followed.
 func (c *cluster) rewrite(key string, value []byte) {
 	c.t.Helper()
-	op := metadata.Put(key, value)
+	op := kv.Put(key, value)
 	if value == nil {
-		op = metadata.Delete(key)
+		op = kv.Delete(key)
 	}
 	revision, err := c.store.Txn(c.t.Context(), nil, op)
 	if err == nil {
@@ -62,7 +64,7 @@ func (c *cluster) write(topic string) {
 // relist makes the broker's next start see the store as a list shows it.
 func (c *cluster) relist() {
 	c.t.Helper()
-	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: c.store, Logger: slog.New(slog.DiscardHandler)})
+	c.follower = metadata.NewLoader(metadata.LoaderOptions{Store: c.store, Logger: slog.New(slog.DiscardHandler)})
 	background(c.t, c.follower.Run)
 	if _, err := c.follower.Wait(c.t.Context(), func(m *metadata.Image) bool { return m.Revision > 0 }); err != nil {
 		c.t.Fatal(err)
@@ -134,14 +136,14 @@ func TestNameOfAStrayIsTaken(t *testing.T) {
 
 // brokenWatch is a store whose watch can be ended. The list that follows waits.
 type brokenWatch struct {
-	*metadata.MemStore
+	*kvtest.MemStore
 	lists   atomic.Int32
 	ended   chan struct{} // a value ends the present watch
 	listing chan struct{} // has a value when a list waits for gate
 	gate    chan struct{}
 }
 
-func (s *brokenWatch) List(ctx context.Context, prefix string) ([]metadata.KV, int64, error) {
+func (s *brokenWatch) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	if s.lists.Add(1) > 1 {
 		s.listing <- struct{}{}
 		select {
@@ -152,8 +154,8 @@ func (s *brokenWatch) List(ctx context.Context, prefix string) ([]metadata.KV, i
 	return s.MemStore.List(ctx, prefix)
 }
 
-func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) iter.Seq2[metadata.Batch, error] {
-	return func(yield func(metadata.Batch, error) bool) {
+func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
 		ctx, cancel := context.WithCancel(parent)
 		var wg sync.WaitGroup
 		defer wg.Wait()
@@ -167,7 +169,7 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 		})
 		for batch, err := range s.MemStore.Watch(ctx, prefix, from) {
 			if ctx.Err() != nil {
-				yield(metadata.Batch{}, metadata.ErrCompacted)
+				yield(kv.Batch{}, kv.ErrCompacted)
 				return
 			}
 			if !yield(batch, err) {
@@ -175,7 +177,7 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 			}
 		}
 		if ctx.Err() != nil {
-			yield(metadata.Batch{}, metadata.ErrCompacted)
+			yield(kv.Batch{}, kv.ErrCompacted)
 		}
 	}
 }
@@ -185,12 +187,12 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 func TestListIsNoDeletion(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	s := &brokenWatch{MemStore: c.store, ended: make(chan struct{}), listing: make(chan struct{}, 8), gate: make(chan struct{})}
-	c.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s, Logger: slog.New(slog.DiscardHandler)})
+	c.follower = metadata.NewLoader(metadata.LoaderOptions{Store: s, Logger: slog.New(slog.DiscardHandler)})
 	background(t, c.follower.Run)
 	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return m.Revision > 0 }); err != nil {
 		t.Fatal(err)
 	}
-	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Follower: c.follower, Now: time.Now})
+	c.admin = metadata.NewAdmin(metadata.AdminOptions{Store: c.store, Loader: c.follower, Now: time.Now})
 	c.start(nil)
 	for _, topic := range []string{"deleted", "missing", "damaged", "kept"} {
 		c.create(topic, 1, nil)
@@ -204,7 +206,7 @@ func TestListIsNoDeletion(t *testing.T) {
 	good := c.value("topics/damaged")
 	s.ended <- struct{}{}
 	<-s.listing
-	revision, err := c.store.Txn(t.Context(), nil, metadata.Delete("topics/missing"), metadata.Put("topics/damaged", []byte("{")))
+	revision, err := c.store.Txn(t.Context(), nil, kv.Delete("topics/missing"), kv.Put("topics/damaged", []byte("{")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,13 @@ package server
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"math"
-	"syscall"
 	"time"
 
 	"github.com/varvelog/varve/interbroker"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/replication"
 )
@@ -28,7 +26,7 @@ func (s *server) followers(ctx context.Context) replication.Followers {
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
 			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.Epoch()}, changes)
 		},
-		Suspect:                 func(leader metadata.Member, err error) { s.suspect(ctx, leader, err) },
+		Suspect:                 func(leader metadata.Member, err error) { s.controller.Suspect(ctx, leader, err) },
 		MaxLag:                  s.values.Duration("replica.lag.time.max.ms"),
 		FetchersPerLeader:       int(s.values.Int64("num.replica.fetchers")),
 		ReplicaMaxWait:          s.values.Duration("replica.fetch.wait.max.ms"),
@@ -51,23 +49,17 @@ func (s *server) throttling() replication.Throttling {
 	}
 }
 
-// suspect tells everybody that a broker seems dead: its connections were
-// reset, or nobody listens where it did. A broker that is only silent is left to
-// its lease.
-func (s *server) suspect(ctx context.Context, broker metadata.Member, err error) {
-	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return
-	}
+// suspect gives a hint to all brokers, see controller.Options.
+func (s *server) suspect(broker metadata.Member, err error) {
 	notify.Publish(s.bus, notify.BrokerSuspect{
 		BrokerID: broker.Broker, BrokerEpoch: broker.Epoch, ReporterID: s.Config.NodeID, Reason: err.Error(),
 	})
-	s.controller.Suspect(ctx, broker.Broker, broker.Epoch) // also without NATS
 }
 
 // followSuspects has hints about dead brokers looked into.
 func (s *server) followSuspects(ctx context.Context) error {
 	stop, err := notify.Subscribe(s.bus, func(hint notify.BrokerSuspect) {
-		s.controller.Suspect(ctx, hint.BrokerID, hint.BrokerEpoch)
+		s.controller.Hint(ctx, metadata.Member{Broker: hint.BrokerID, Epoch: hint.BrokerEpoch})
 	})
 	if err != nil {
 		return err
@@ -76,31 +68,11 @@ func (s *server) followSuspects(ctx context.Context) error {
 	return nil
 }
 
-// probe tells whether a broker's process is gone. If it ran etcd's leader, what
-// follows from that needs another one first.
-func (s *server) probe(ctx context.Context, broker metadata.Broker) error {
-	err := metadata.ProbeTCP(ctx, s.reachedAt(broker))
-	if errors.Is(err, metadata.ErrBrokerGone) {
-		s.store.Replace(ctx, broker.ID)
-	}
-	return err
-}
-
-// reachedAt is a broker with the listener alone that brokers reach it at. Others
-// say nothing of its process: they may lead through a balancer, which accepts for
-// the dead, or nowhere from here.
-func (s *server) reachedAt(broker metadata.Broker) metadata.Broker {
-	if l, ok := broker.Listener(s.Config.InterBrokerListener()); ok {
-		broker.Listeners = []metadata.Listener{l}
-	}
-	return broker
-}
-
 // handOver moves leadership to other brokers while this one still serves, so
 // that clients see no more of its stop than a change of leaders. The stop goes
 // on even if that fails.
 func (s *server) handOver(ctx context.Context) {
-	if len(s.follower.Image().Brokers) <= 1 {
+	if len(s.loader.Image().Brokers) <= 1 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -108,7 +80,7 @@ func (s *server) handOver(ctx context.Context) {
 	began := time.Now()
 	err := s.registration.BeginStop(ctx)
 	if err == nil {
-		_, err = s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
+		_, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
 	}
 	if err == nil {
 		err = s.replicas.AwaitServed(ctx, nil)
@@ -123,7 +95,7 @@ func (s *server) handOver(ctx context.Context) {
 // healthy tells whether this broker is fit to count as alive. Where no other one
 // is there to take over it is better than none.
 func (s *server) healthy() error {
-	for id := range s.follower.Image().Brokers {
+	for id := range s.loader.Image().Brokers {
 		if id != s.Config.NodeID {
 			return s.replicas.Healthy()
 		}
@@ -143,8 +115,8 @@ func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
 
 // rebalancing is how this broker balances leadership while it is the controller.
 // Kafka reads these settings at start, and so does this.
-func (s *server) rebalancing(*metadata.Image) metadata.Rebalancing {
-	return metadata.Rebalancing{
+func (s *server) rebalancing(*metadata.Image) controller.Rebalancing {
+	return controller.Rebalancing{
 		Enable:           s.values.Bool("auto.leader.rebalance.enable"),
 		Interval:         seconds(s.values.Int64("leader.imbalance.check.interval.seconds")),
 		ImbalancePercent: int(s.values.Int64("leader.imbalance.per.broker.percentage")),

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,19 +11,19 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/controller"
 )
 
 func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {
 	for name, tc := range map[string]struct {
 		set  map[string]string
-		want metadata.Rebalancing
+		want controller.Rebalancing
 	}{
-		"default": {nil, metadata.DefaultRebalancing},
+		"default": {nil, controller.DefaultRebalancing},
 		"set": {map[string]string{
 			"auto.leader.rebalance.enable": "false", "leader.imbalance.check.interval.seconds": "7", "leader.imbalance.per.broker.percentage": "0",
-		}, metadata.Rebalancing{Interval: 7 * time.Second}},
-		"as long as it may be": {map[string]string{"leader.imbalance.check.interval.seconds": "9223372036854775807"}, metadata.Rebalancing{
+		}, controller.Rebalancing{Interval: 7 * time.Second}},
+		"as long as it may be": {map[string]string{"leader.imbalance.check.interval.seconds": "9223372036854775807"}, controller.Rebalancing{
 			Enable: true, ImbalancePercent: 10, Interval: 9223372036 * time.Second,
 		}},
 	} {
@@ -33,31 +32,6 @@ func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {
 		if got := s.rebalancing(nil); got != tc.want {
 			t.Errorf("%s: %+v, not %+v", name, got, tc.want)
 		}
-	}
-}
-
-// TestOnlyTheBrokersListenerIsProbed has a broker that is dead, with a balancer before its other listener.
-func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
-	var listeners []metadata.Listener
-	for _, name := range []string{"EXTERNAL", "INTERNAL"} {
-		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = ln.Close() })
-		if name == "INTERNAL" {
-			_ = ln.Close()
-		}
-		listeners = append(listeners, metadata.Listener{Name: name, Host: "127.0.0.1", Port: int32(ln.Addr().(*net.TCPAddr).Port)})
-	}
-	s := &server{store: new(etcd.Store), Options: Options{Config: config.Broker{Set: map[string]string{"inter.broker.listener.name": "INTERNAL"}}}}
-	dead := metadata.Broker{ID: 2, Listeners: listeners}
-	if err := s.probe(t.Context(), dead); !errors.Is(err, metadata.ErrBrokerGone) {
-		t.Errorf("probed: %v", err)
-	}
-	dead.Listeners = listeners[:1]
-	if got := s.reachedAt(dead); len(got.Listeners) != 1 || got.Listeners[0].Name != "EXTERNAL" {
-		t.Errorf("a broker without that listener: %+v", got)
 	}
 }
 

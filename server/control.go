@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 	"github.com/varvelog/varve/notify"
 )
 
@@ -31,7 +35,7 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	}
 	s.parts.add("metadata store", s.store.Close)
 	s.store.Register(s.registry)
-	if err = s.resumeMetadata(ctx); err != nil {
+	if err = s.persist(ctx, "compare the metadata with what this broker has seen", s.resumeMetadata); err != nil {
 		return err
 	}
 	s.bus, err = notify.Open(notify.Options{
@@ -42,10 +46,10 @@ func (s *server) openControl(ctx context.Context) (err error) {
 		return err
 	}
 	s.parts.add("notifications", func() error { s.bus.Close(); return nil })
-	s.follower = metadata.NewFollower(metadata.FollowerOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
-	unread := func() string { return s.follower.Image().UnreadableNames() }
+	s.loader = metadata.NewLoader(metadata.LoaderOptions{Store: s.store, Logger: s.log, Registerer: s.registry})
+	unread := func() string { return s.loader.Image().UnreadableNames() }
 	s.ops.unread.Store(&unread)
-	s.parts.run(ctx, "metadata follower", s.follower.Run)
+	s.parts.run(ctx, "metadata loader", s.loader.Run)
 	return nil
 }
 
@@ -54,11 +58,7 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	if len(s.Config.Seeds) == 2 {
 		s.log.Warn("two seeds are both needed: with either of them gone no metadata can change; three go on without one")
 	}
-	timeout := startTimeout
-	if len(s.Config.Seeds) > 0 {
-		timeout = quorumTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 	defer cancel()
 	switch {
 	case len(s.Config.Etcd) > 0:
@@ -78,6 +78,40 @@ func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 		}
 	}
 	return etcd.OpenEmbedded(ctx, embedded)
+}
+
+// storeTimeout bounds how long a start waits for etcd.
+func (s *server) storeTimeout() time.Duration {
+	if len(s.Config.Seeds) > 0 {
+		return quorumTimeout
+	}
+	return startTimeout
+}
+
+// The pauses between the attempts of persist.
+const (
+	persistMin = 20 * time.Millisecond
+	persistMax = time.Second
+)
+
+// persist repeats a step of the start while etcd does not answer. A majority that was
+// there when the store was opened may be gone again, as when all brokers start at the
+// same time. A step may have been done although its answer is lost, so that it has to
+// stand being repeated.
+func (s *server) persist(ctx context.Context, what string, step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
+	defer cancel()
+	pause := backoff.Backoff{Min: persistMin, Max: persistMax}
+	for {
+		err := step(ctx)
+		if !errors.Is(err, kv.ErrUnavailable) {
+			return err
+		}
+		s.log.Warn("etcd does not answer, and the start waits", slog.String("for", what), slog.Any("error", err))
+		if !pause.Sleep(ctx) {
+			return err
+		}
+	}
 }
 
 // leftBehind names what is in the data directory, or the log directories, that

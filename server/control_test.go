@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,33 +18,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/varvelog/varve/config"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/notify"
+	"github.com/varvelog/varve/porttest"
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// freeControl is an address whose port and the two after it nobody listens on at the moment.
+// freeControl is an address whose port and the two after it nobody listens on, and no other test gets.
 func freeControl(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		first, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		free := true
-		for i := 1; i <= 2; i++ {
-			l, nextErr := (&net.ListenConfig{}).Listen(t.Context(), "tcp", config.ControlAddress(first.Addr().String(), i))
-			if free = free && nextErr == nil; nextErr == nil {
-				_ = l.Close()
-			}
-		}
-		_ = first.Close()
-		if free {
-			return first.Addr().String()
-		}
-	}
-	t.Fatal("no three ports in a row are free")
-	return ""
+	return porttest.Address(t, 3)
 }
 
 // controlOnly is a broker of which only the control plane will run.
@@ -95,7 +77,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 		}
 		all.Wait()
 		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
-		for deadline := time.Now().Add(10 * time.Second); goleak.Find() != nil; {
+		for deadline := time.Now().Add(time.Minute); goleak.Find() != nil; {
 			if time.Now().After(deadline) {
 				return // TestMain says what is left
 			}
@@ -105,12 +87,12 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 		t.FailNow()
 	}
 	for _, from := range brokers {
-		revision, err := from.store.Txn(ctx, nil, metadata.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
+		revision, err := from.store.Txn(ctx, nil, kv.Put(fmt.Sprintf("test/%d", from.Config.NodeID), nil))
 		if err != nil {
 			t.Fatalf("write at broker %d: %v", from.Config.NodeID, err)
 		}
 		for _, to := range brokers {
-			if _, err = to.follower.WaitRevision(ctx, revision); err != nil {
+			if _, err = to.loader.WaitRevision(ctx, revision); err != nil {
 				t.Errorf("broker %d does not follow what broker %d writes: %v", to.Config.NodeID, from.Config.NodeID, err)
 			}
 		}

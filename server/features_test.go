@@ -15,7 +15,8 @@ import (
 
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 )
 
 // A broker that may not run in its cluster says why, and touches no log.
@@ -81,9 +82,9 @@ func storeValues(t *testing.T, cfg config.Broker, values map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ops []metadata.Op
+	var ops []kv.Op
 	for key, value := range values {
-		ops = append(ops, metadata.Put(key, []byte(value)))
+		ops = append(ops, kv.Put(key, []byte(value)))
 	}
 	_, err = store.Txn(t.Context(), nil, ops...)
 	if err = errors.Join(err, store.Close()); err != nil {

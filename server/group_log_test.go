@@ -11,6 +11,8 @@ import (
 
 	"github.com/varvelog/varve/coordinator/coordinatortest"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -33,8 +35,8 @@ func TestTopicLogIsACoordinatorLog(t *testing.T) {
 // testBroker is the data side of a broker on a store and a disk in memory.
 type testBroker struct {
 	t        *testing.T
-	store    *metadata.MemStore
-	follower *metadata.Follower
+	store    *kvtest.MemStore
+	loader   *metadata.Loader
 	replicas *replication.Manager
 	stop     func() // the registration and controller that run now
 }
@@ -42,10 +44,10 @@ type testBroker struct {
 func newTestBroker(t *testing.T) *testBroker {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	b := &testBroker{t: t, store: metadata.NewMemStore()}
+	b := &testBroker{t: t, store: kvtest.NewMemStore()}
 	t.Cleanup(func() { _ = b.store.Close() })
-	b.follower = metadata.NewFollower(metadata.FollowerOptions{Store: b.store, Logger: log})
-	background(t, b.follower.Run)
+	b.loader = metadata.NewLoader(metadata.LoaderOptions{Store: b.store, Logger: log})
+	background(t, b.loader.Run)
 	id, err := metadata.EnsureClusterID(t.Context(), b.store, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -56,11 +58,11 @@ func newTestBroker(t *testing.T) *testBroker {
 	}
 	t.Cleanup(func() { _ = logs.Close() })
 	b.replicas = replication.New(replication.Options{
-		BrokerID: 1, Storage: logs, Cluster: b.follower, Logger: log,
+		BrokerID: 1, Storage: logs, Cluster: b.loader, Logger: log,
 		Config: func(*metadata.Image, string) replication.Config {
 			return replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 		},
-		Followers: replication.Followers{BrokerEpoch: func() int64 { return b.follower.Image().Brokers[1].Epoch }},
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return b.loader.Image().Brokers[1].Epoch }},
 	})
 	background(t, b.replicas.Run)
 	b.register()
@@ -75,18 +77,18 @@ func (b *testBroker) register() {
 	r := metadata.NewRegistration(metadata.RegistrationOptions{Store: b.store, BrokerID: 1, DirectoryID: "d", Now: time.Now, Logger: log})
 	epoch, err := r.Register(b.t.Context())
 	if err == nil {
-		_, err = b.follower.WaitRevision(b.t.Context(), epoch)
+		_, err = b.loader.WaitRevision(b.t.Context(), epoch)
 	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	c := metadata.NewController(metadata.ControllerOptions{Store: b.store, Follower: b.follower, Registration: r, Now: time.Now, Logger: log})
+	c := controller.New(controller.Options{Store: b.store, Loader: b.loader, Registration: r, Now: time.Now, Logger: log})
 	b.stop = background(b.t, c.Run)
 }
 
 func (b *testBroker) create(topic string, partitions int32) {
 	b.t.Helper()
-	admin := metadata.NewAdmin(metadata.AdminOptions{Store: b.store, Follower: b.follower, Now: time.Now})
+	admin := metadata.NewAdmin(metadata.AdminOptions{Store: b.store, Loader: b.loader, Now: time.Now})
 	r := admin.CreateTopics(b.t.Context(), []metadata.TopicSpec{{Name: topic, Partitions: partitions, ReplicationFactor: 1}}, false)[0]
 	if r.Err == nil {
 		r.Err = b.replicas.AwaitServed(b.t.Context(), []metadata.TopicID{r.ID})
@@ -101,14 +103,14 @@ func (b *testBroker) elect(partition, epoch int32) {
 	b.t.Helper()
 	tp := metadata.TopicPartition{Topic: offsetsTopic, Partition: partition}
 	for {
-		state, _ := b.follower.Image().Partition(tp)
+		state, _ := b.loader.Image().Partition(tp)
 		if state.LeaderEpoch >= epoch {
 			break
 		}
 		b.stop()
 		b.register()
 		before := state.LeaderEpoch
-		if _, err := b.follower.Wait(b.t.Context(), func(m *metadata.Image) bool {
+		if _, err := b.loader.Wait(b.t.Context(), func(m *metadata.Image) bool {
 			p, _ := m.Partition(tp)
 			return p.LeaderEpoch > before
 		}); err != nil {

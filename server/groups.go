@@ -17,7 +17,7 @@ const offsetsTopic = "__consumer_offsets"
 func (s *server) startGroups(ctx context.Context) {
 	c := groups.DefaultConfig()
 	c.Partitions = s.values.Int32("offsets.topic.num.partitions")
-	if t, ok := s.follower.Image().TopicByName(offsetsTopic); ok {
+	if t, ok := s.loader.Image().TopicByName(offsetsTopic); ok {
 		c.Partitions = int32(len(t.Partitions)) // which group is where was decided when the topic was made
 	}
 	c.MinSessionTimeout = s.values.Duration("group.min.session.timeout.ms")
@@ -40,7 +40,7 @@ func (s *server) startGroups(ctx context.Context) {
 // forgetDeletedTopics compares each image with the one before. What is missed
 // while a broker is down expires by offsets.retention.minutes.
 func (s *server) forgetDeletedTopics(ctx context.Context) error {
-	images := s.follower.Subscribe()
+	images := s.loader.Subscribe()
 	defer images.Close()
 	known := map[metadata.TopicID]string{}
 	for {

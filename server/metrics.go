@@ -13,7 +13,7 @@ import (
 func (s *server) registerMetrics() error {
 	return s.registry.Register(telemetry.New(telemetry.Options{
 		BrokerID: s.Config.NodeID, Listener: s.Config.InterBrokerListener(), Logger: s.log,
-		Image: s.follower.Image, IsController: func() bool { return s.controller.Epoch() != 0 },
+		Image: s.loader.Image, IsController: func() bool { return s.controller.Epoch() != 0 },
 		Replicas: s.replicas, Groups: s.groups,
 		EndOffsets: s.dialer().EndOffsets,
 		Partitions: func() bool { return s.settings.Layers().Broker().Bool("varve.metrics.partitions") },

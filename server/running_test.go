@@ -56,7 +56,7 @@ func startBroker(t *testing.T, args ...string) running {
 // get asks the HTTP side.
 func (r running) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	resp, err := client.Get("http://" + r.HTTP + path)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -65,7 +65,7 @@ func (s *server) resumeMetadata(ctx context.Context) error {
 		return nil
 	}
 	err = s.store.Resume(ctx, revision)
-	if errors.Is(err, metadata.ErrWentBack) {
+	if errors.Is(err, kv.ErrWentBack) {
 		return fmt.Errorf("this broker has seen metadata that etcd does not have: %w", err)
 	}
 	return err
@@ -78,7 +78,7 @@ func (s *server) noteRevisions(ctx context.Context) error {
 	defer tick.Stop()
 	var noted int64
 	for {
-		if revision := max(s.registration.Epoch(), s.follower.Image().Revision); revision > noted {
+		if revision := max(s.registration.Epoch(), s.loader.Image().Revision); revision > noted {
 			if err := writeSeenRevision(s.Config.DataDir, revision); err != nil {
 				s.log.Warn("an etcd that is restored from a backup may go unnoticed at the next start", slog.Any("error", err))
 			} else {

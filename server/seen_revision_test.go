@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/config"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // TestOlderEtcdIsRefused starts a broker, and again with an etcd from before its registration.
@@ -32,7 +32,7 @@ func TestOlderEtcdIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := controlOnly(t, config.Broker{NodeID: 1, DataDir: dir}, slog.New(slog.DiscardHandler))
-	if err = s.openControl(t.Context()); !errors.Is(err, metadata.ErrWentBack) || !strings.Contains(err.Error(), "docs/operations.md") {
+	if err = s.openControl(t.Context()); !errors.Is(err, kv.ErrWentBack) || !strings.Contains(err.Error(), "docs/operations.md") {
 		t.Errorf("it starts: %v", err)
 	}
 	if err = s.parts.stop(); err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/etcd"
+	"github.com/varvelog/varve/metadata/controller"
+	"github.com/varvelog/varve/metadata/kv/etcd"
 	"github.com/varvelog/varve/notify"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/replication"
@@ -70,7 +71,7 @@ type server struct {
 	bucket   objstore.Bucket
 	store    *etcd.Store
 	bus      *notify.Bus
-	follower *metadata.Follower
+	loader   *metadata.Loader
 	logs     *storage.Manager
 	tier     *tiering.Manager
 	replicas *replication.Manager
@@ -78,7 +79,7 @@ type server struct {
 
 	admin        *metadata.Admin
 	registration *metadata.Registration // made before it registers, see join
-	controller   *metadata.Controller
+	controller   *controller.Controller
 
 	lastRegistration *lastRegistration
 	past             metadata.Past
@@ -219,14 +220,18 @@ func (s *server) openBucket(ctx context.Context) error {
 
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) error {
-	clusterID, err := metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
+	var clusterID string
+	err := s.persist(ctx, "read or draw the cluster id", func(ctx context.Context) (err error) {
+		clusterID, err = metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if _, err = s.follower.Wait(ctx, func(m *metadata.Image) bool { return m.ClusterID == clusterID }); err != nil {
+	if _, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.ClusterID == clusterID }); err != nil {
 		return err
 	}
-	s.settings.follow(s.follower.Image())
+	s.settings.follow(s.loader.Image())
 	for _, text := range s.settings.Layers().Overruled() {
 		s.log.Warn("a setting of this broker does not count: all brokers have to agree on it", slog.String("setting", text))
 	}
@@ -236,7 +241,7 @@ func (s *server) openLogs(ctx context.Context) error {
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
 		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
-		Config:  func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.follower.Image(), topic) },
+		Config:  func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.loader.Image(), topic) },
 		Cleaner: func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
 		MoveRate: func() int64 {
 			return s.settings.Layers().Broker().Int64("replica.alter.log.dirs.io.max.bytes.per.second")
@@ -286,12 +291,12 @@ func (s *server) startData(ctx context.Context) error {
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
-	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Follower: s.follower, Now: time.Now, MinISR: s.minISR, LogEnds: s.dialer().LogEnds, Logger: s.log})
+	s.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s.store, Loader: s.loader, Now: time.Now, MinISR: s.minISR, LogEnds: s.dialer().LogEnds, Logger: s.log})
 	if err := s.prepareRegistration(); err != nil {
 		return err
 	}
 	s.replicas = replication.New(replication.Options{
-		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.follower, Logger: s.log, Registerer: s.registry,
+		BrokerID: s.Config.NodeID, Storage: s.logs, Tier: s.tier, Cluster: s.loader, Logger: s.log, Registerer: s.registry,
 		Config: func(image *metadata.Image, topic string) replication.Config {
 			s.settings.follow(image)
 			values := s.settings.topic(image, topic)
@@ -328,7 +333,7 @@ func (s *server) startData(ctx context.Context) error {
 // topicLives tells whether a topic exists, or may exist, as of a revision or later. The tier
 // deletes the objects of those that do not.
 func (s *server) topicLives(id metadata.TopicID, revision int64) bool {
-	image := s.follower.Image()
+	image := s.loader.Image()
 	if image.Revision < revision || image.Incomplete() {
 		return true // nobody knows yet
 	}
@@ -348,10 +353,10 @@ func (s *server) prepareRegistration() error {
 		Store:      s.store, BrokerID: s.Config.NodeID, DirectoryID: s.directoryID(), Rack: s.Config.Rack, Now: time.Now, Logger: s.log,
 		Listeners: listeners, Seeds: seedIDs(s.Config.Seeds), Healthy: s.healthy,
 	})
-	s.controller = metadata.NewController(metadata.ControllerOptions{
-		Store: s.store, Follower: s.follower, Registration: s.registration, Now: time.Now, Logger: s.log,
-		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, Probe: s.probe,
-		LogEnds: s.dialer().LogEnds,
+	s.controller = controller.New(controller.Options{
+		Store: s.store, Loader: s.loader, Registration: s.registration, Now: time.Now, Logger: s.log,
+		MinISR: s.minISR, UncleanElection: s.uncleanElection, Rebalance: s.rebalancing, LogEnds: s.dialer().LogEnds,
+		Probe: controller.ProbeTCP, Listener: s.Config.InterBrokerListener(), Publish: s.suspect, BeforeFence: s.store.Replace,
 	})
 	return nil
 }
@@ -360,7 +365,11 @@ func (s *server) prepareRegistration() error {
 // to lead.
 func (s *server) join(ctx context.Context) error {
 	registration := s.registration
-	epoch, err := registration.Register(ctx)
+	var epoch int64
+	err := s.persist(ctx, "register this broker", func(ctx context.Context) (err error) {
+		epoch, err = registration.Register(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -376,7 +385,7 @@ func (s *server) join(ctx context.Context) error {
 	s.parts.run(ctx, "registration", registration.Run)
 	s.parts.run(ctx, "controller", s.controller.Run)
 
-	image, err := s.follower.Wait(ctx, func(m *metadata.Image) bool { return s.elected(m, epoch) })
+	image, err := s.loader.Wait(ctx, func(m *metadata.Image) bool { return s.elected(m, epoch) })
 	if err != nil {
 		return err
 	}
@@ -438,9 +447,9 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	b := broker.New(broker.Options{
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Static: s.Config.Set,
-		Cluster: s.follower, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
+		Cluster: s.loader, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
-		Suspect: func(follower metadata.Member, err error) { s.suspect(ctx, follower, err) },
+		Suspect: func(follower metadata.Member, err error) { s.controller.Suspect(ctx, follower, err) },
 	})
 	for i, e := range s.Config.Listen {
 		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 func TestStagesStopInReverse(t *testing.T) {
@@ -45,12 +46,12 @@ func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
 	b := newTestBroker(t)
 	b.create("a", 1)
 	known := map[metadata.TopicID]string{}
-	if gone := deletedTopics(known, b.follower.Image()); len(gone) != 0 || len(known) != 1 {
+	if gone := deletedTopics(known, b.loader.Image()); len(gone) != 0 || len(known) != 1 {
 		t.Fatalf("gone %v, known %v", gone, known)
 	}
 	known[metadata.NewTopicID()] = "b"
 	known[metadata.NewTopicID()] = "a" // an earlier topic of the same name
-	if gone := deletedTopics(known, b.follower.Image()); !slices.Equal(gone, []string{"a", "b"}) || len(known) != 1 {
+	if gone := deletedTopics(known, b.loader.Image()); !slices.Equal(gone, []string{"a", "b"}) || len(known) != 1 {
 		t.Errorf("gone %v, known %v", gone, known)
 	}
 }
@@ -62,11 +63,11 @@ func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 	b.create("a", 1)
 	put := func(value string) *metadata.Image {
 		t.Helper()
-		revision, err := b.store.Txn(t.Context(), nil, metadata.Put("topics/damaged", []byte(value)))
+		revision, err := b.store.Txn(t.Context(), nil, kv.Put("topics/damaged", []byte(value)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		image, err := b.follower.WaitRevision(t.Context(), revision)
+		image, err := b.loader.WaitRevision(t.Context(), revision)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 	}
 	id := metadata.NewTopicID()
 	known := map[metadata.TopicID]string{id: "damaged"}
-	s := &server{follower: b.follower}
+	s := &server{loader: b.loader}
 	image := put("{")
 	if gone := deletedTopics(known, image); len(gone) != 0 || known[id] == "" || !s.topicLives(id, 1) {
 		t.Errorf("gone %v, known %v, lives %t", gone, known, s.topicLives(id, 1))

@@ -162,6 +162,7 @@ func checkRecovered(t *testing.T, k *kit, what string, before, after []string, s
 // Whenever the machine dies in a cleaning, what is found is the log as it was or
 // as it was to be.
 func TestCrashAtEveryStepOfACleaning(t *testing.T) {
+	t.Parallel()
 	mem := vfs.NewMem()
 	fsys := &stepFS{Mem: mem, step: func(string) {}}
 	k := dirtyKit(t, fsys)
@@ -270,6 +271,7 @@ func TestUndecidedSwapIsUndoneBeforeItsSignsGo(t *testing.T) {
 
 // A second crash, at any step of the recovery from the first.
 func TestCrashWhileASwapIsCompleted(t *testing.T) {
+	t.Parallel()
 	mem := vfs.NewMem()
 	fsys := &stepFS{Mem: mem, step: func(string) {}}
 	k := dirtyKit(t, fsys)
@@ -305,6 +307,7 @@ func TestCrashWhileASwapIsCompleted(t *testing.T) {
 // Whatever fails, and wherever, nothing is lost, nothing is left over, and the
 // next cleaning or the next start finishes the work.
 func TestFaultsInACleaning(t *testing.T) {
+	t.Parallel()
 	type kind struct {
 		op    vfs.Op
 		err   error

@@ -252,6 +252,7 @@ func withoutNoKey(got, want map[string]string) map[string]string {
 }
 
 func TestCompactedLogKeepsTheLastOfEachKey(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		k := newCompactKit(t, vfs.NewMem(), func(c *Config) {
 			c.SegmentBytes = rapid.Int64Range(500, 3000).Draw(rt, "segment")

@@ -20,7 +20,10 @@ func long() bool { return os.Getenv("VARVE_LONG") != "" }
 // moments, a hundred times over. What it had acknowledged is there, in order,
 // once. VARVE_SEED plays the choices of another run again; the moments of the
 // kills are the machine's.
+//
+// No test beside it locks a real directory: between fork and exec a child has the locks of this process.
 func TestKillNine(t *testing.T) {
+	t.Parallel()
 	rounds := 100
 	if long() {
 		rounds = 2000

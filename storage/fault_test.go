@@ -103,6 +103,7 @@ func (w *witness) runScript(fault vfs.Fault) {
 
 // TestFaultAtEveryOperation fails the nth operation of a kind, for every n.
 func TestFaultAtEveryOperation(t *testing.T) {
+	t.Parallel()
 	for _, kind := range faultKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			for n := 0; ; n++ {

@@ -100,6 +100,7 @@ func isAbort(b record.Batch) bool {
 // TestLogIsASliceOfBatches drives a log by random histories. Compaction, which
 // changes what a batch holds, has a model of its own: compaction_model_test.go.
 func TestLogIsASliceOfBatches(t *testing.T) {
+	t.Parallel()
 	rounds := 1
 	if long() {
 		rounds = 30

@@ -229,6 +229,7 @@ func (k *kit) offline(dir string) *kit {
 // a directory is missing at that start the log is there or offline, never
 // another one, and all that it took meanwhile is there with both.
 func TestCrashAtEveryStepOfAMove(t *testing.T) {
+	t.Parallel()
 	mem := vfs.NewMem()
 	fsys := &stepFS{Mem: mem, step: func(string) {}}
 	k := newMoveKit(t, fsys)
@@ -341,6 +342,7 @@ func TestStartWithoutTheTargetOfAMove(t *testing.T) {
 
 // Whatever fails, and wherever: the log is in one place, with all that it had.
 func TestFaultsInAMove(t *testing.T) {
+	t.Parallel()
 	for _, dir := range []string{"/a", "/b"} {
 		for op, fault := range map[vfs.Op]error{
 			vfs.OpOpen: syscall.EIO, vfs.OpWrite: syscall.ENOSPC, vfs.OpRead: syscall.EIO, vfs.OpSync: syscall.EIO, vfs.OpSyncDir: syscall.EIO,
@@ -596,7 +598,10 @@ func TestMovesWhileADirectoryIsOffline(t *testing.T) {
 // and forth.
 func TestMovesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	k := newKit(t, vfs.OS{}, func(c *Config) { c.SegmentBytes = 20_000; c.FileDeleteDelayMs = 0 })
+	k := newKit(t, vfs.OS{}, func(c *Config) {
+		c.SegmentBytes, c.FileDeleteDelayMs = 20_000, 0
+		c.RetentionMs = -1 // the records are of another year, and Run would delete them on a machine that is slow
+	})
 	k.shut()
 	k.options.Dirs = []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
 	k.options.MaxOpenFiles = 4 // so that files are opened again and again
@@ -666,7 +671,7 @@ func TestMovesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(20 * time.Second) // where a move does not catch up with the writer, the next one begins
 	for range 10 {
 		to := k.otherDir(l)
 		for goal := l.EndOffset() + 100; l.EndOffset() < goal; {

@@ -38,11 +38,13 @@ var batchFields = []struct {
 // end. What is read is what was written, or an error, or fails its checksum. Past
 // the recovery point the log ends there; before it, what was durable stays.
 func TestFlippedBit(t *testing.T) {
+	t.Parallel()
 	for _, ending := range endings {
+		whole := newVictim(t, ending, nil)
 		for offset := range int64(victimEnd) {
 			for _, field := range batchFields {
 				t.Run(fmt.Sprintf("%s %d %s", ending, offset, field.name), func(t *testing.T) {
-					v := newVictim(t, ending, nil)
+					v := whole.copied(t)
 					v.flip(offset, field.at)
 					v.k.open()
 					v.checkDamaged(ending, offset, field.name)
@@ -136,12 +138,13 @@ func (v *victim) checkAppendable() {
 
 // TestTruncatedTail cuts the active segment at every byte.
 func TestTruncatedTail(t *testing.T) {
+	t.Parallel()
 	for _, ending := range endings {
-		v := newVictim(t, ending, nil)
-		whole := content(t, v.k.fs, v.k.path(seg6+extLog))
+		before := newVictim(t, ending, nil)
+		whole := content(t, before.k.fs, before.k.path(seg6+extLog))
 		begins := append(positions(whole), len(whole))
 		for n := range whole {
-			v := newVictim(t, ending, nil)
+			v := before.copied(t)
 			v.k.edit(seg6+extLog, func(b []byte) []byte { return b[:n] })
 			end := int64(6)
 			for begins[end-5] <= n {

@@ -27,6 +27,7 @@ var fileDamages = []struct {
 // TestDamagedHintCostsNothingButTime damages, one after the other, every file
 // that recovery can do without.
 func TestDamagedHintCostsNothingButTime(t *testing.T) {
+	t.Parallel()
 	names := []string{
 		"../" + recoveryFile, "../" + startFile, "../" + hwFile, epochFile, metadataFile,
 		seg3 + extSnapshot, seg6 + extSnapshot, fileName(victimEnd, extSnapshot),

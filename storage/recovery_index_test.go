@@ -61,6 +61,7 @@ func victimIndexes(t *testing.T) map[string][]byte {
 // TestDamagedIndexCostsNothingButTime damages each index file of each segment
 // in every way, after every kind of end.
 func TestDamagedIndexCostsNothingButTime(t *testing.T) {
+	t.Parallel()
 	whole := victimIndexes(t)
 	for _, ending := range endings {
 		for ext, width := range indexWidths {

@@ -19,6 +19,7 @@ import (
 // the recovery of a damaged log, for every n. The next recovery comes to the
 // same end as one that nothing has interrupted.
 func TestCrashAtEveryOperationOfRecovery(t *testing.T) {
+	t.Parallel()
 	seeds := uint64(1)
 	if long() {
 		seeds = 20
@@ -85,6 +86,14 @@ func (v *victim) on(fsys vfs.FS) *victim {
 	other := *v
 	other.k = v.k.on(fsys)
 	return &other
+}
+
+// copied is the same victim for a test of its own.
+func (v *victim) copied(t *testing.T) *victim {
+	t.Helper()
+	other := v.on(v.k.mem().Clone())
+	other.t, other.k.t = t, t
+	return other
 }
 
 // countingFS counts the bytes that are read of .log files.
@@ -164,7 +173,7 @@ type gateFS struct {
 func (g *gateFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
 	if dir := filepath.Base(filepath.Dir(name)); strings.HasSuffix(name, extLog) {
 		if dir == "t-0" {
-			timer := time.NewTimer(30 * time.Second)
+			timer := time.NewTimer(time.Minute)
 			defer timer.Stop()
 			select {
 			case <-g.open:

@@ -137,6 +137,7 @@ func TestStraysGoWhenTheirTimeHasPassed(t *testing.T) {
 
 // TestRunDeletesOldStrays: nobody has to ask.
 func TestRunDeletesOldStrays(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t, vfs.NewMem(), nil)
 		if err := k.m.Close(); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/varvelog/varve/groups"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -25,11 +26,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // cluster is broker 1 of two, with real metadata, logs and replicas.
 type cluster struct {
 	Options
-	t        testing.TB
-	admin    *metadata.Admin
-	follower *metadata.Follower
-	asked    []metadata.TopicPartition // of broker 2
-	other    *metadata.Registration    // broker 2's
+	t      testing.TB
+	admin  *metadata.Admin
+	loader *metadata.Loader
+	asked  []metadata.TopicPartition // of broker 2
+	other  *metadata.Registration    // broker 2's
 }
 
 type fakeGroups []groups.Overview
@@ -52,14 +53,14 @@ func run(t testing.TB, work func(context.Context) error) {
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	store := metadata.NewMemStore()
+	store := kvtest.NewMemStore()
 	t.Cleanup(func() { _ = store.Close() })
 	id, err := metadata.EnsureClusterID(t.Context(), store, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	follower := metadata.NewFollower(metadata.FollowerOptions{Store: store, Logger: logger})
-	run(t, follower.Run)
+	loader := metadata.NewLoader(metadata.LoaderOptions{Store: store, Logger: logger})
+	run(t, loader.Run)
 	var r *metadata.Registration
 	for id := range int32(2) {
 		r = metadata.NewRegistration(metadata.RegistrationOptions{
@@ -68,7 +69,7 @@ func newCluster(t testing.TB) *cluster {
 		})
 		epoch, registerErr := r.Register(t.Context())
 		if registerErr == nil {
-			_, registerErr = follower.WaitRevision(t.Context(), epoch)
+			_, registerErr = loader.WaitRevision(t.Context(), epoch)
 		}
 		if registerErr != nil {
 			t.Fatal(registerErr)
@@ -80,16 +81,16 @@ func newCluster(t testing.TB) *cluster {
 	}
 	t.Cleanup(func() { _ = logs.Close() })
 	replicas := replication.New(replication.Options{
-		BrokerID: 1, Storage: logs, Cluster: follower, Logger: logger,
+		BrokerID: 1, Storage: logs, Cluster: loader, Logger: logger,
 		Config: func(*metadata.Image, string) replication.Config {
 			return replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 		},
-		Followers: replication.Followers{BrokerEpoch: func() int64 { return follower.Image().Brokers[1].Epoch }},
+		Followers: replication.Followers{BrokerEpoch: func() int64 { return loader.Image().Brokers[1].Epoch }},
 	})
 	run(t, replicas.Run)
-	c := &cluster{t: t, other: r, follower: follower, admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Follower: follower, Now: time.Now})}
+	c := &cluster{t: t, other: r, loader: loader, admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Loader: loader, Now: time.Now})}
 	c.Options = Options{
-		BrokerID: 1, Listener: "PLAINTEXT", Logger: logger, Image: follower.Image, Replicas: replicas, Groups: fakeGroups{},
+		BrokerID: 1, Listener: "PLAINTEXT", Logger: logger, Image: loader.Image, Replicas: replicas, Groups: fakeGroups{},
 		IsController: func() bool { return false }, Partitions: func() bool { return true },
 		EndOffsets: func(_ context.Context, _ metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]int64, error) {
 			c.asked = append(c.asked, tps...)
@@ -175,7 +176,7 @@ func TestControllerTellsOfPartitionsWithoutALeader(t *testing.T) {
 	if err := c.other.Deregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.follower.Wait(t.Context(), func(m *metadata.Image) bool { return len(m.Brokers) == 1 }); err != nil {
+	if _, err := c.loader.Wait(t.Context(), func(m *metadata.Image) bool { return len(m.Brokers) == 1 }); err != nil {
 		t.Fatal(err)
 	}
 	got := series(t, &partitionCollector{c.Options, 100}, clusterCollector{c.Options})

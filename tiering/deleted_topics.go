@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // deletedEpoch is the leader epoch of a pointer whose topic is gone: no leader
@@ -38,12 +39,12 @@ func (m *Manager) CleanDeleted(ctx context.Context, live func(id metadata.TopicI
 		return fmt.Errorf("%w: list tier pointers: %w", ErrUnavailable, err)
 	}
 	var errs []error
-	for _, kv := range kvs {
-		id, number, ok := parseTierKey(kv.Key)
-		if !ok || live(id, kv.CreateRevision) || m.attached(id) {
+	for _, pair := range kvs {
+		id, number, ok := parseTierKey(pair.Key)
+		if !ok || live(id, pair.CreateRevision) || m.attached(id) {
 			continue
 		}
-		if err = m.cleanPartition(ctx, kv, id, number); err != nil {
+		if err = m.cleanPartition(ctx, pair, id, number); err != nil {
 			errs = append(errs, fmt.Errorf("clean deleted topic %s, partition %d: %w", id, number, err))
 		}
 		if ctx.Err() != nil {
@@ -60,8 +61,8 @@ func parseTierKey(key string) (metadata.TopicID, int32, bool) {
 	return id, int32(n), found && err == nil && numberErr == nil && metadata.TierKey(id, int32(n)) == key
 }
 
-func (m *Manager) cleanPartition(ctx context.Context, kv metadata.KV, id metadata.TopicID, number int32) error {
-	ptr, err := parsePointer(kv.Value)
+func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.TopicID, number int32) error {
+	ptr, err := parsePointer(pair.Value)
 	if errors.Is(err, ErrUnsupportedFormat) {
 		return err
 	}
@@ -70,7 +71,7 @@ func (m *Manager) cleanPartition(ctx context.Context, kv metadata.KV, id metadat
 		ptr.DeletedMs, ptr.LeaderEpoch, ptr.Claim, ptr.BrokerID = now.UnixMilli(), deletedEpoch, newAttempt(), m.o.BrokerID
 		swapCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 		defer cancel()
-		_, err = swapPointer(swapCtx, m.store, kv.Key, kv.ModRevision, ptr)
+		_, err = swapPointer(swapCtx, m.store, pair.Key, pair.ModRevision, ptr)
 		return err
 	}
 	if now.Sub(time.UnixMilli(ptr.DeletedMs)) < m.o.DeleteDelay {
@@ -91,8 +92,8 @@ func (m *Manager) cleanPartition(ctx context.Context, kv metadata.KV, id metadat
 	}
 	txnCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 	defer cancel()
-	_, err = m.store.Txn(txnCtx, []metadata.Comparison{metadata.ModifiedAt(kv.Key, kv.ModRevision)}, metadata.Delete(kv.Key))
-	if err != nil && !errors.Is(err, metadata.ErrConflict) { // another broker was as quick
+	_, err = m.store.Txn(txnCtx, []kv.Comparison{kv.ModifiedAt(pair.Key, pair.ModRevision)}, kv.Delete(pair.Key))
+	if err != nil && !errors.Is(err, kv.ErrConflict) { // another broker was as quick
 		return fmt.Errorf("%w: delete tier pointer: %w", ErrUnavailable, err)
 	}
 	m.o.Logger.Info("remote tier of a deleted topic is removed", slog.String("topic_id", id.String()), slog.Int("partition", int(number)))

@@ -3,7 +3,7 @@
 // is used by replication, which attaches the partitions that this broker leads
 // and has it follow the others that it has a replica of: those it only reads.
 // It knows the local log through a few methods, the object store through
-// objstore.Bucket and the cluster through one key a partition in metadata.Store;
+// objstore.Bucket and the cluster through one key a partition in kv.Store;
 // it knows nothing of the network, of clients, or of who leads what.
 //
 // # Objects

@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/objstore/objstoretest"
 	"github.com/varvelog/varve/record"
@@ -30,7 +32,7 @@ type world struct {
 	t      *testing.T
 	bucket objstore.Bucket
 	faults *objstoretest.Faults // around bucket
-	store  *metadata.MemStore
+	store  *kvtest.MemStore
 	id     metadata.TopicID
 	tp     metadata.TopicPartition
 	now    *clock
@@ -70,7 +72,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := metadata.NewMemStore()
+	store := kvtest.NewMemStore()
 	t.Cleanup(func() {
 		if err := errors.Join(bucket.Close(), store.Close()); err != nil {
 			t.Error(err)
@@ -379,7 +381,7 @@ func (t *trap) do(class error, request func() error) error {
 
 func (t *trap) wrapBucket(b objstore.Bucket) objstore.Bucket { return &trapBucket{b, t} }
 
-func (t *trap) wrapStore(s metadata.Store) metadata.Store { return &trapStore{s, t} }
+func (t *trap) wrapStore(s kv.Store) kv.Store { return &trapStore{s, t} }
 
 type trapBucket struct {
 	objstore.Bucket
@@ -414,17 +416,17 @@ func (b *trapBucket) Delete(ctx context.Context, key string) error {
 }
 
 type trapStore struct {
-	metadata.Store
+	kv.Store
 	trap *trap
 }
 
-func (s *trapStore) Get(ctx context.Context, key string) (kv metadata.KV, err error) {
-	err = s.trap.do(metadata.ErrUnavailable, func() error { kv, err = s.Store.Get(ctx, key); return err })
-	return kv, err
+func (s *trapStore) Get(ctx context.Context, key string) (pair kv.Pair, err error) {
+	err = s.trap.do(kv.ErrUnavailable, func() error { pair, err = s.Store.Get(ctx, key); return err })
+	return pair, err
 }
 
-func (s *trapStore) Txn(ctx context.Context, c []metadata.Comparison, ops ...metadata.Op) (revision int64, err error) {
-	err = s.trap.do(metadata.ErrUnavailable, func() error { revision, err = s.Store.Txn(ctx, c, ops...); return err })
+func (s *trapStore) Txn(ctx context.Context, c []kv.Comparison, ops ...kv.Op) (revision int64, err error) {
+	err = s.trap.do(kv.ErrUnavailable, func() error { revision, err = s.Store.Txn(ctx, c, ops...); return err })
 	return revision, err
 }
 

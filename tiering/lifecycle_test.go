@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
@@ -47,6 +47,7 @@ func TestUploadedSegmentsReadBackToTheByte(t *testing.T) {
 // pages are sealed: every request of all that is the last one of a broker, once
 // before it was done and once after. The next broker goes on.
 func TestCrashBetweenAnyTwoSteps(t *testing.T) {
+	t.Parallel()
 	everyRequest(t, true, func(w *world, log *fakeLog, _ *broker) *broker {
 		// The process is gone, and everything it knew.
 		w.trap = nil
@@ -59,6 +60,7 @@ func TestCrashBetweenAnyTwoSteps(t *testing.T) {
 // The same with a broker that lives on: one request fails, or succeeds and is
 // reported as failed, and the broker has to find out.
 func TestAnyRequestFailsOnce(t *testing.T) {
+	t.Parallel()
 	everyRequest(t, false, func(_ *world, _ *fakeLog, failing *broker) *broker {
 		failing.persist()
 		return failing
@@ -180,7 +182,7 @@ func TestLateSwapIsFenced(t *testing.T) {
 	if err := b.drain(); !errors.Is(err, errLost) {
 		t.Fatalf("step: %v, want errLost", err)
 	}
-	if _, err := w.store.Txn(context.Background(), late.comparisons, late.ops...); !errors.Is(err, metadata.ErrConflict) {
+	if _, err := w.store.Txn(context.Background(), late.comparisons, late.ops...); !errors.Is(err, kv.ErrConflict) {
 		t.Fatalf("late swap: %v, want a conflict", err)
 	}
 	b.mustDrain()
@@ -190,15 +192,15 @@ func TestLateSwapIsFenced(t *testing.T) {
 
 // lateStore keeps its first write for later and says that it timed out.
 type lateStore struct {
-	metadata.Store
-	comparisons []metadata.Comparison
-	ops         []metadata.Op
+	kv.Store
+	comparisons []kv.Comparison
+	ops         []kv.Op
 }
 
-func (s *lateStore) Txn(ctx context.Context, c []metadata.Comparison, ops ...metadata.Op) (int64, error) {
+func (s *lateStore) Txn(ctx context.Context, c []kv.Comparison, ops ...kv.Op) (int64, error) {
 	if s.ops == nil {
 		s.comparisons, s.ops = c, ops
-		return 0, metadata.ErrUnavailable
+		return 0, kv.ErrUnavailable
 	}
 	return s.Store.Txn(ctx, c, ops...)
 }

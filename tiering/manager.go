@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
 )
 
@@ -20,7 +21,7 @@ import (
 // other zero value stands for a default.
 type Options struct {
 	Bucket objstore.Bucket
-	Store  metadata.Store
+	Store  kv.Store
 	// Prefix is what all object keys begin with, "" for the whole bucket.
 	Prefix     string
 	ClusterID  string

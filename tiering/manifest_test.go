@@ -161,6 +161,7 @@ func TestManifestThatMakesNoSenseIsRefused(t *testing.T) {
 
 // An upload costs as much after 9,000 segments as after 2,000.
 func TestUploadCostDoesNotGrowWithTheHistory(t *testing.T) {
+	t.Parallel()
 	p := newPaper()
 	largest, late := 0, 0
 	for i := range int64(9_000) {
@@ -188,6 +189,7 @@ func TestUploadCostDoesNotGrowWithTheHistory(t *testing.T) {
 
 // Random uploads and retention against a plain list of segments.
 func TestManifestAgainstAModel(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPaper()

@@ -12,6 +12,7 @@ import (
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/storage"
 )
@@ -283,7 +284,7 @@ func (p *partition) settle(ctx context.Context, cause error) error {
 			p.own.revision = fenced
 			return fmt.Errorf("%w: %w", errLost, cause)
 		}
-		if !errors.Is(err, metadata.ErrConflict) {
+		if !errors.Is(err, kv.ErrConflict) {
 			return errors.Join(cause, err)
 		}
 	}

@@ -7,17 +7,17 @@ import (
 	"fmt"
 
 	"github.com/varvelog/varve/document"
-	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // pointerVersion is the format of the value of a tier key.
 const pointerVersion = 1
 
-// store is what this package needs of metadata.Store.
+// store is what this package needs of kv.Store.
 type store interface {
-	Get(ctx context.Context, key string) (metadata.KV, error)
-	List(ctx context.Context, prefix string) ([]metadata.KV, int64, error)
-	Txn(ctx context.Context, comparisons []metadata.Comparison, ops ...metadata.Op) (int64, error)
+	Get(ctx context.Context, key string) (kv.Pair, error)
+	List(ctx context.Context, prefix string) ([]kv.Pair, int64, error)
+	Txn(ctx context.Context, comparisons []kv.Comparison, ops ...kv.Op) (int64, error)
 }
 
 // pointer is the value of tier/<topic id>/<partition>: which manifest is the
@@ -44,18 +44,18 @@ type pointer struct {
 // readPointer reads the pointer and the revision to swap it on; a key that does
 // not exist is a zero pointer at revision 0.
 func readPointer(ctx context.Context, s store, key string) (pointer, int64, error) {
-	kv, err := s.Get(ctx, key)
+	pair, err := s.Get(ctx, key)
 	if err != nil {
 		return pointer{}, 0, fmt.Errorf("%w: read tier pointer: %w", ErrUnavailable, err)
 	}
-	if !kv.Exists() {
+	if !pair.Exists() {
 		return pointer{}, 0, nil
 	}
-	p, err := parsePointer(kv.Value)
+	p, err := parsePointer(pair.Value)
 	if err != nil {
 		return pointer{}, 0, fmt.Errorf("read tier pointer %s: %w", key, err)
 	}
-	return p, kv.ModRevision, nil
+	return p, pair.ModRevision, nil
 }
 
 func parsePointer(b []byte) (pointer, error) {
@@ -86,9 +86,9 @@ func swapPointer(ctx context.Context, s store, key string, revision int64, p poi
 	if err != nil {
 		return 0, fmt.Errorf("encode tier pointer: %w", err)
 	}
-	revision, err = s.Txn(ctx, []metadata.Comparison{metadata.ModifiedAt(key, revision)}, metadata.Put(key, value))
+	revision, err = s.Txn(ctx, []kv.Comparison{kv.ModifiedAt(key, revision)}, kv.Put(key, value))
 	switch {
-	case errors.Is(err, metadata.ErrConflict):
+	case errors.Is(err, kv.ErrConflict):
 		return 0, fmt.Errorf("swap tier pointer: %w", err)
 	case err != nil:
 		return 0, fmt.Errorf("%w: swap tier pointer: %w", ErrUnavailable, err)

@@ -468,6 +468,7 @@ func TestEpochThatChangesWithinASegment(t *testing.T) {
 }
 
 func TestEpochLookUpThroughPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	for i := range 60 {

@@ -118,6 +118,7 @@ func TestReaderThatComesTooLateIsToldTheRange(t *testing.T) {
 
 // Thousands of segments expire at once through their pages.
 func TestExpiryOfALongHistory(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	for range 60 {

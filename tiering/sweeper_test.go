@@ -34,6 +34,7 @@ func (w *world) put(key string) {
 }
 
 func TestSweeperRemovesOrphansOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	for range 60 {
@@ -158,14 +159,14 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 		if i > 50 {
 			t.Fatalf("still failing: %v", err)
 		}
-		if kv, _ := w.store.Get(ctx, b.p.key); !kv.Exists() {
+		if pair, _ := w.store.Get(ctx, b.p.key); !pair.Exists() {
 			t.Fatal("the pointer went before the objects")
 		}
 	}
 	if got := b.objects(); len(got) != 0 {
 		t.Errorf("objects are left: %q", got)
 	}
-	if kv, _ := w.store.Get(ctx, b.p.key); kv.Exists() {
+	if pair, _ := w.store.Get(ctx, b.p.key); pair.Exists() {
 		t.Error("the pointer is left")
 	}
 	if _, err := w.bucket.Stat(ctx, other); err != nil {
@@ -204,11 +205,11 @@ func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	b.m.Detach(w.tp)
-	kv, err := w.store.Get(t.Context(), b.p.key)
+	pair, err := w.store.Get(t.Context(), b.p.key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	imageRevision := kv.CreateRevision - 1
+	imageRevision := pair.CreateRevision - 1
 	live := func(_ metadata.TopicID, revision int64) bool { return imageRevision < revision }
 	for range 2 {
 		if err = b.m.CleanDeleted(t.Context(), live); err != nil {

@@ -65,6 +65,7 @@ func TestOffsetForTimestampFindsTheFirstRecord(t *testing.T) {
 // What lies below the log start is not found, also where it is in the same
 // segment, or the same batch, as the log start.
 func TestTimeLookUpsHonourTheLogStart(t *testing.T) {
+	t.Parallel()
 	b := jumbledTier(t)
 	for start := int64(0); start < b.log.end; start += 3 {
 		if err := b.log.AdvanceStartOffset(start); err != nil {
@@ -120,6 +121,7 @@ func TestLogAppendTimeIsTheBatchs(t *testing.T) {
 }
 
 func TestTimeLookUpReadsFewPages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	for range 60 {

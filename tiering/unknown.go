@@ -1,6 +1,8 @@
 package tiering
 
-import "github.com/varvelog/varve/document"
+import (
+	"github.com/varvelog/varve/document"
+)
 
 // Pointers, manifests and their entries are written again by whichever broker
 // leads, and entries move into pages. Each of them keeps the fields that a newer

@@ -79,6 +79,7 @@ func (b *broker) unmarked(m *manifest, marked map[string]bool) (lost, kept int) 
 // An older broker that takes a partition over adds segments, seals pages and pages
 // of pages, and drops no field of a newer one.
 func TestOlderBrokerKeepsWhatANewerOneHasStored(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	fill(log, 40)

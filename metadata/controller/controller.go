@@ -1,0 +1,299 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+)
+
+// Options are what a Controller needs.
+type Options struct {
+	Store        kv.Store
+	Loader       *metadata.Loader
+	Registration *metadata.Registration
+	Now          func() time.Time
+	Logger       *slog.Logger
+
+	// MinISR and UncleanElection are those of PlanOptions.
+	MinISR          func(image *metadata.Image, topic string) int
+	UncleanElection func(image *metadata.Image, topic string) bool
+	// Rebalance are the settings of the preferred leaders' balance; nil means
+	// DefaultRebalancing.
+	Rebalance func(image *metadata.Image) Rebalancing
+	// LogEnds asks a broker where its logs end, for unclean elections.
+	LogEnds metadata.AskLogEnds
+	// Probe tells whether a broker is dead, for which it returns ErrBrokerGone;
+	// nil leaves that to the leases. See ProbeTCP.
+	Probe func(ctx context.Context, broker metadata.Broker) error
+	// Listener is the name of the one at which brokers reach each other; a broker that
+	// has it is probed there alone.
+	Listener string
+	// Publish gives all brokers the hint that one seems dead; they take it with Hint. It
+	// must not block. nil: they hear of it otherwise, or not.
+	Publish func(suspect metadata.Member, err error)
+	// BeforeFence is called when the process of a broker is certain to be gone, before
+	// its registration is ended: the store must be able to write that. nil: nothing is.
+	BeforeFence func(ctx context.Context, broker int32)
+}
+
+// Controller runs on every broker and acts on one: the broker whose key
+// "controller" it is. That key hangs on the lease of the broker's registration,
+// so that a broker that dies, or is fenced, is not the controller either. Every
+// write compares the key's create revision, the controller epoch: a controller
+// that was paused and deposed changes nothing.
+type Controller struct {
+	store        kv.Store
+	loader       *metadata.Loader
+	registration *metadata.Registration
+	now          func() time.Time
+	logger       *slog.Logger
+	epoch        atomic.Int64 // of the own key; 0: not the controller
+
+	plan       PlanOptions // but for what depends on the time
+	rebalance  func(image *metadata.Image) Rebalancing
+	rebalanced time.Time // when that was last due; only step touches it
+	seen       sightings // markers of changes under way; only step touches them
+	suspects   *suspects
+	publish    func(suspect metadata.Member, err error)
+	before     func(ctx context.Context, broker int32) // a fence
+	doubts     doubts
+	recovery   recovery
+	logEnds    metadata.AskLogEnds
+	work       sync.WaitGroup // probes and questions; Run waits for them
+	thoughts   chan struct{}  // one token: something other than the image calls for a plan
+}
+
+// think has the controller plan again.
+func (c *Controller) think() {
+	select {
+	case c.thoughts <- struct{}{}:
+	default:
+	}
+}
+
+// controllerTick is how often the controller plans without a new image: only
+// the passing of time can have made something due.
+const controllerTick = 15 * time.Second
+
+// The pauses between attempts to act on a store that does not answer.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 2 * time.Second
+)
+
+// New makes a controller; Run runs it.
+func New(o Options) *Controller {
+	if o.Rebalance == nil {
+		o.Rebalance = func(*metadata.Image) Rebalancing { return DefaultRebalancing }
+	}
+	if o.Publish == nil {
+		o.Publish = func(metadata.Member, error) {}
+	}
+	if o.BeforeFence == nil {
+		o.BeforeFence = func(context.Context, int32) {}
+	}
+	return &Controller{
+		store: o.Store, loader: o.Loader, registration: o.Registration,
+		now: o.Now, logger: o.Logger.With(slog.Int("broker_id", int(o.Registration.BrokerID()))),
+		plan:      PlanOptions{MinISR: o.MinISR, UncleanElection: o.UncleanElection},
+		rebalance: o.Rebalance,
+		seen:      sightings{},
+		suspects:  newSuspects(o.Probe, o.Listener),
+		publish:   o.Publish,
+		before:    o.BeforeFence,
+		logEnds:   o.LogEnds,
+		thoughts:  make(chan struct{}, 1),
+	}
+}
+
+// Epoch is the controller epoch while this broker is the controller as far as
+// it knows, and 0 otherwise.
+func (c *Controller) Epoch() int64 { return c.epoch.Load() }
+
+// Run stands for election whenever there is no controller, and acts while this
+// broker is it. It returns nil when ctx ends, having resigned.
+func (c *Controller) Run(ctx context.Context) error {
+	images := c.loader.Subscribe()
+	defer images.Close()
+	defer c.resign(ctx)
+	defer c.work.Wait()
+	defer c.probing(ctx)()
+	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
+	timer := time.NewTimer(controllerTick)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-images.Images():
+		case <-c.thoughts:
+		case <-timer.C:
+		}
+		err := c.step(ctx, c.loader.Image())
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, kv.ErrClosed):
+			return fmt.Errorf("run the controller: %w", err)
+		case err != nil:
+			c.logger.Warn("the controller cannot act; trying again", slog.Any("error", err))
+			timer.Reset(wait.Next())
+		default:
+			wait.Reset()
+			timer.Reset(c.pause(c.loader.Image()))
+		}
+	}
+}
+
+// pause is for how long nothing can become due by itself.
+func (c *Controller) pause(image *metadata.Image) time.Duration {
+	pause := controllerTick
+	if c.epoch.Load() == 0 {
+		return pause
+	}
+	if settings := c.rebalance(image); settings.Enable {
+		pause = min(pause, settings.Interval)
+	}
+	if _, left := c.doubts.at(c.now()); left > 0 {
+		pause = min(pause, left)
+	}
+	if at, some := c.recovery.due(); some {
+		pause = min(pause, max(at.Sub(c.now()), time.Millisecond))
+	}
+	return pause
+}
+
+// step does what one image calls for.
+func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
+	if image.Revision < c.epoch.Load() || image.Revision == 0 {
+		return nil // older than the election: a newer one is on its way
+	}
+	if epoch := c.epoch.Load(); epoch != 0 && image.ControllerEpoch != epoch {
+		c.epoch.Store(0)
+		c.logger.Warn("this broker is not the controller any more",
+			slog.Int64("controller_epoch", epoch), slog.Int("controller_id", int(image.ControllerID)))
+	}
+	switch {
+	case image.ControllerID == metadata.NoBroker:
+		// The image that shows the need for an election shows what that broker's
+		// end calls for. It is older than the election, which the revisions in the
+		// guards make up for.
+		if elected, err := c.campaign(ctx, image); err != nil || !elected {
+			return err
+		}
+	case c.epoch.Load() != 0:
+	case image.ControllerID == c.registration.BrokerID() && image.ControllerBrokerEpoch == c.registration.Epoch():
+		c.elected(image.ControllerEpoch) // the reply to campaign was lost
+	default:
+		return nil
+	}
+	todo := Plan(image, c.planOptions(image))
+	c.resolve(ctx, image, todo.Doubts)
+	c.recover(ctx, image, todo.Asks)
+	if moreToBalance(todo.Changes) {
+		// The interval is over again when the pause is.
+		c.rebalanced = c.now().Add(min(0, balancePause-c.rebalance(image).Interval))
+	}
+	return c.apply(ctx, todo.Changes)
+}
+
+// planOptions are those of a plan that is made now.
+func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
+	o := c.plan
+	now := c.now()
+	o.Abandoned = c.seen.abandoned(image, now)
+	o.Doubt, _ = c.doubts.at(now)
+	o.LogEnds = c.recovery.take()
+	settings := c.rebalance(image)
+	if settings.Enable && now.Sub(c.rebalanced) >= settings.Interval {
+		c.rebalanced = now
+		o.Rebalance, o.ImbalancePercent = true, settings.ImbalancePercent
+	}
+	return o
+}
+
+// campaign stands for election and tells whether this broker has won.
+func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool, error) {
+	self, ok := image.Brokers[c.registration.BrokerID()]
+	if !ok || self.Epoch != c.registration.Epoch() {
+		return false, nil // not registered as far as the image goes: it will show
+	}
+	if self.Stopping && anyStays(image) {
+		return false, nil
+	}
+	epoch, elected, err := c.registration.Campaign(ctx, self.Epoch)
+	if err != nil || !elected {
+		return false, err
+	}
+	c.elected(epoch)
+	return true, nil
+}
+
+// anyStays reports that some broker is not about to leave.
+func anyStays(image *metadata.Image) bool {
+	for _, b := range image.Brokers {
+		if !b.Stopping {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Controller) elected(epoch int64) {
+	c.epoch.Store(epoch)
+	c.doubt(epoch)
+	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
+	clear(c.seen)          // what was seen in an earlier term went unwatched since
+	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
+}
+
+// apply writes changes and returns when the image shows them, so that nothing
+// is planned twice. What conflicts is planned again on the image that shows
+// why.
+func (c *Controller) apply(ctx context.Context, changes []metadata.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	start := time.Now()
+	newest, errs := metadata.WriteAll(ctx, c.store, []kv.Comparison{metadata.ControlledAt(c.epoch.Load())}, changes)
+	conflicts := 0
+	for i, err := range errs {
+		switch {
+		case errors.Is(err, kv.ErrConflict):
+			conflicts++
+		case err != nil:
+			return fmt.Errorf("apply the controller's changes: %w", err)
+		case changes[i].Unclean:
+			c.loader.ReportUnclean(c.logger, changes[i].Partition, changes[i].Reason)
+		}
+	}
+	c.logger.Info("the controller changed the cluster", slog.Int("changes", len(changes)), slog.Int("conflicts", conflicts),
+		slog.String("first", changes[0].Partition.String()), slog.String("reason", changes[0].Reason), slog.Duration("duration", time.Since(start)))
+	_, err := c.loader.WaitRevision(ctx, newest)
+	return err
+}
+
+// resignTimeout bounds what a stopping broker spends on handing over.
+const resignTimeout = time.Second
+
+// resign gives the controllership up, so that the next broker need not wait
+// for the lease to expire.
+func (c *Controller) resign(ctx context.Context) {
+	epoch := c.epoch.Swap(0)
+	if epoch == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	if err := c.registration.Resign(ctx, epoch); err != nil {
+		c.logger.Warn("the controllership could not be handed over; it ends with the lease", slog.Any("error", err))
+	}
+}

@@ -1,0 +1,263 @@
+package controller
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+)
+
+func (c *cluster) controller(t *testing.T, r *metadata.Registration) *Controller {
+	t.Helper()
+	return New(Options{
+		Store: c.store, Loader: c.loader, Registration: r,
+		Now: func() time.Time { return c.now() }, Logger: testLogger(t),
+	})
+}
+
+// onNext is the image once the cluster has settled.
+func settled(c *cluster) *metadata.Image {
+	synctest.Wait()
+	return c.loader.Image()
+}
+
+func TestOneBrokerIsTheController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2, 3)
+		stops := map[int32]func(){}
+		controllers := map[int32]*Controller{}
+		for _, registration := range r {
+			background(t, registration.Run)
+			id := registration.BrokerID()
+			controllers[id] = c.controller(t, registration)
+			stops[id] = background(t, controllers[id].Run)
+		}
+		seen := map[int32]bool{}
+		for range r {
+			image := settled(c)
+			id := image.ControllerID
+			if id == metadata.NoBroker || seen[id] {
+				t.Fatalf("the controller is %d, after %v", id, seen)
+			}
+			for other, controller := range controllers {
+				if want := other == id; (controller.Epoch() != 0) != want || want && controller.Epoch() != image.ControllerEpoch {
+					t.Errorf("controller %d, and broker %d has epoch %d", id, other, controller.Epoch())
+				}
+			}
+			seen[id] = true
+			stops[id]() // resigns
+		}
+		if image := settled(c); image.ControllerID != metadata.NoBroker {
+			t.Errorf("the controller is %d when all have resigned", image.ControllerID)
+		}
+	})
+}
+
+func TestControllershipEndsWithTheRegistration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, c.controller(t, r[0]).Run)
+		if image := settled(c); image.ControllerID != 1 {
+			t.Fatalf("controller %d", image.ControllerID)
+		}
+		background(t, r[1].Run)
+		background(t, c.controller(t, r[1]).Run)
+		time.Sleep(metadata.DefaultLeaseTTL)
+		if image := settled(c); image.ControllerID != 2 || len(image.Brokers) != 1 {
+			t.Errorf("controller %d among %v", image.ControllerID, image.BrokerIDs())
+		}
+	})
+}
+
+func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hookedStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.register(t, 1)[0]
+		background(t, r.Run)
+		s.after = func(n int) error {
+			if n == 2 {
+				return kv.ErrUnavailable
+			}
+			return nil
+		}
+		controller := c.controller(t, r)
+		background(t, controller.Run)
+		if image := settled(c); image.ControllerEpoch == 0 || controller.Epoch() != image.ControllerEpoch {
+			t.Errorf("the store says epoch %d, the controller %d", image.ControllerEpoch, controller.Epoch())
+		}
+	})
+}
+
+func TestDeposedControllerChangesNothing(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	r := c.register(t, 1)[0]
+	topic := c.create(t, metadata.TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
+	controller := c.controller(t, r)
+	before := c.loader.Image()
+	for range 2 { // the second time the image is older than the election, which deposes nobody
+		if err := controller.step(t.Context(), before); err != nil || controller.Epoch() <= before.Revision {
+			t.Fatalf("epoch %d, %v", controller.Epoch(), err)
+		}
+	}
+	// Somebody else is elected while this controller is paused.
+	if _, err := c.store.Txn(t.Context(), nil, kv.Delete("controller")); err != nil {
+		t.Fatal(err)
+	}
+	revision, err := c.store.Txn(t.Context(), nil, kv.Put("controller", []byte(`{"v":1,"broker":2,"broker_epoch":0}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := c.loader.WaitRevision(t.Context(), revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "partitions/" + topic.ID.String() + "/0"
+	change := metadata.Change{Guards: []kv.Comparison{kv.ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []kv.Op{kv.Delete(key)}}
+	for _, changes := range [][]metadata.Change{{change}, {change, {Ops: []kv.Op{kv.Put("tier/x", nil)}}}} {
+		if err = controller.apply(t.Context(), changes); err != nil || len(c.keys(t, key)) != 1 || len(c.keys(t, "tier/")) != 0 {
+			t.Errorf("a deposed controller writes: %v", err)
+		}
+	}
+	if err = controller.step(t.Context(), image); err != nil || controller.Epoch() != 0 {
+		t.Errorf("it goes on with epoch %d, %v", controller.Epoch(), err)
+	}
+}
+
+func TestRestartedLeaderGetsTheNextEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		first := c.registration(t, 1, "dir", "")
+		if _, err := first.Register(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settled(c)
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 500, ReplicationFactor: 1})
+		second := c.registration(t, 1, "dir", "")
+		epoch, err := second.Register(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		background(t, second.Run)
+		background(t, c.controller(t, second).Run)
+		image := settled(c)
+		topic, _ := image.TopicByName("a")
+		for n, p := range topic.Partitions {
+			if p.LeaderEpoch != 1 || p.PartitionEpoch != 1 || p.LeaderBrokerEpoch != epoch || p.Leader != 1 {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+		revision := image.Revision
+		time.Sleep(time.Hour)
+		if image = settled(c); image.Revision != revision {
+			t.Errorf("the controller goes on writing: revision %d after %d", image.Revision, revision)
+		}
+	})
+}
+
+func TestLeadersMoveOffADeadBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2, 3)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		background(t, c.controller(t, r[0]).Run)
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
+		time.Sleep(metadata.DefaultLeaseTTL) // nobody keeps broker 3 alive
+		image := settled(c)
+		topic, _ := image.TopicByName("a")
+		for n := range topic.Partitions {
+			p := &topic.Partitions[n]
+			if _, ok := image.Leader(p); !ok {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+			if moved := p.Replicas[0] == 3; moved != (p.LeaderEpoch == 1) || moved != (p.Leader != p.Replicas[0]) {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+	})
+}
+
+func TestStoppingBrokerIsDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2, 3)
+		for _, registration := range r {
+			background(t, registration.Run)
+		}
+		background(t, c.controller(t, r[0]).Run)
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
+		c.create(t, metadata.TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
+		if image := settled(c); image.Drained(3) || !image.Drained(9) {
+			t.Error("drained before its stop")
+		}
+		if err := r[2].BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		image := settled(c)
+		if !image.Drained(3) {
+			t.Error("not drained")
+		}
+		topic, _ := image.TopicByName("a")
+		for n := range topic.Partitions {
+			p := &topic.Partitions[n]
+			if leader, ok := image.Leader(p); !ok || leader.ID == 3 || len(p.ISR) != 2 || p.PartitionEpoch != 1 {
+				t.Fatalf("partition %d: %+v", n, p)
+			}
+		}
+		topic, _ = image.TopicByName("b")
+		for n := range topic.Partitions { // where there is no other it goes on
+			if _, ok := image.Leader(&topic.Partitions[n]); !ok || topic.Partitions[n].PartitionEpoch != 0 {
+				t.Errorf("partition %d: %+v", n, topic.Partitions[n])
+			}
+		}
+	})
+}
+
+func TestLeadershipGoesBackInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		background(t, c.controller(t, r[0]).Run)
+		c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+		settled(c)
+		c.moveLeader(t)
+		time.Sleep(DefaultRebalancing.Interval - controllerTick)
+		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 2 {
+			t.Errorf("moved at once: %+v", p)
+		}
+		time.Sleep(2 * controllerTick)
+		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 1 || p.LeaderEpoch != 2 || p.PartitionEpoch != 2 {
+			t.Errorf("not moved: %+v", p)
+		}
+	})
+}
+
+func TestStoppingBrokerIsControllerOnlyIfItIsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1, 2)
+		background(t, r[0].Run)
+		background(t, r[1].Run)
+		if err := r[0].BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settled(c)
+		background(t, c.controller(t, r[0]).Run)
+		if image := settled(c); image.ControllerID != metadata.NoBroker {
+			t.Errorf("the controller is %d", image.ControllerID)
+		}
+		if err := r[1].BeginStop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if image := settled(c); image.ControllerID != 1 {
+			t.Errorf("the controller is %d when all stop", image.ControllerID)
+		}
+	})
+}

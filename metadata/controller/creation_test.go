@@ -1,0 +1,179 @@
+package controller
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+)
+
+// TestCrashBetweenCreationSteps ends a creation after each of its
+// transactions: the topic is whole or not there, and the controller removes
+// what is left.
+func TestCrashBetweenCreationSteps(t *testing.T) {
+	crash := errors.New("the broker crashes")
+	steps := 0
+	for step := 1; ; step++ {
+		done := false
+		synctest.Test(t, func(t *testing.T) {
+			s := &hookedStore{Store: memStore(t)}
+			c := newCluster(t, s)
+			r := c.register(t, 1)[0]
+			background(t, r.Run)
+			crashes := s.n + step
+			s.txn = func(n int) error {
+				if n >= crashes {
+					return crash
+				}
+				return nil
+			}
+			err := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			s.txn = nil
+			left := len(c.keys(t, "partitions/"))
+			topic, exists := settled(c).TopicByName("a")
+			if done = err == nil; done {
+				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, "unfinished/")) != 0 {
+					t.Errorf("after %d transactions: %d keys", step, left)
+				}
+				return
+			}
+			steps++
+			if exists || !errors.Is(err, crash) {
+				t.Errorf("crash before transaction %d: exists %t, %v", step, exists, err)
+			}
+			background(t, c.controller(t, r).Run)
+			if settled(c); len(c.keys(t, "partitions/")) != left {
+				t.Errorf("step %d: a young creation was removed", step)
+			}
+			time.Sleep(creationGrace + controllerTick)
+			if settled(c); len(c.keys(t, "partitions/")) != 0 || len(c.keys(t, "unfinished/")) != 0 {
+				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, "partitions/")))
+			}
+			c.create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+		})
+		if done {
+			break
+		}
+	}
+	if steps != 6 { // the marker, four chunks of partitions and the name
+		t.Errorf("%d steps", steps)
+	}
+}
+
+// TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its
+// transactions for so long that the controller removes what it wrote.
+func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
+	for pause := 2; pause <= 6; pause++ {
+		synctest.Test(t, func(t *testing.T) {
+			s := &hookedStore{Store: memStore(t)}
+			c := newCluster(t, s)
+			r := c.register(t, 1)[0]
+			background(t, r.Run)
+			background(t, c.controller(t, r).Run)
+			synctest.Wait()
+			slow, woke := s.n+pause, int64(0)
+			s.txn = func(n int) error {
+				if n == slow {
+					time.Sleep(2 * creationGrace)
+					woke = c.loader.Image().Revision
+				}
+				return nil
+			}
+			err := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, kv.ErrUnavailable) {
+				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
+			}
+			if left := c.keys(t, "partitions/"); len(left) != 0 {
+				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
+			}
+			if now := c.loader.Image().Revision; now != woke {
+				t.Errorf("paused before transaction %d: it wrote on after the cleanup, revision %d after %d", pause, now, woke)
+			}
+		})
+	}
+}
+
+// TestPartitionsWithoutATopicStay: only a marker says that a creation broke off. The topic's key may
+// be one that this controller cannot read.
+func TestPartitionsWithoutATopicStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		r := c.register(t, 1)[0]
+		background(t, r.Run)
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
+		if _, err := c.store.Txn(t.Context(), nil, kv.Put("topics/a", []byte("{"))); err != nil {
+			t.Fatal(err)
+		}
+		c = newCluster(t, c.store) // which lists
+		if image := settled(c); image.TopicCount() != 0 || !image.Incomplete() {
+			t.Fatalf("topics %v, incomplete %t", image.TopicNames(), image.Incomplete())
+		}
+		background(t, c.controller(t, r).Run)
+		time.Sleep(10 * creationGrace)
+		if left := c.keys(t, "partitions/"); len(left) != 3 {
+			t.Errorf("%d partition keys are left of 3", len(left))
+		}
+	})
+}
+
+// TestCreationOutlivesAClockThatIsAhead: a controller whose clock is an hour ahead of the
+// creating broker's sees a creation that goes on.
+func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &hookedStore{Store: memStore(t)}
+		c := newCluster(t, s)
+		r := c.register(t, 1)[0]
+		background(t, r.Run)
+		controller := New(Options{
+			Store: s, Loader: c.loader, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
+		})
+		background(t, controller.Run)
+		synctest.Wait()
+		s.txn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
+		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+	})
+}
+
+// TestCrashBetweenStepsOfAnAddition ends an addition after each of its transactions:
+// the topic has all new partitions or none, and the controller removes what is left.
+func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
+	crash := errors.New("the broker crashes")
+	for step, done := 1, false; !done; step++ {
+		synctest.Test(t, func(t *testing.T) {
+			s := &hookedStore{Store: memStore(t)}
+			c := newCluster(t, s)
+			r := c.register(t, 1)[0]
+			background(t, r.Run)
+			c.create(t, metadata.TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
+			crashes := s.n + step
+			s.txn = func(n int) error {
+				if n >= crashes {
+					return crash
+				}
+				return nil
+			}
+			add := []metadata.PartitionsSpec{{Topic: "a", Count: 402}}
+			err := c.admin.CreatePartitions(t.Context(), add, false)[0].Err
+			s.txn = nil
+			done = err == nil
+			background(t, c.controller(t, r).Run)
+			time.Sleep(creationGrace + controllerTick)
+			topic, _ := settled(c).TopicByName("a")
+			want := map[bool]int{true: 402, false: 2}[done]
+			if left := len(c.keys(t, "partitions/")); left != want || len(topic.Partitions) != want || len(c.keys(t, "unfinished/")) != 0 {
+				t.Errorf("step %d: %d partitions, %d keys, want %d", step, len(topic.Partitions), left, want)
+			}
+			if !done {
+				if err = c.admin.CreatePartitions(t.Context(), add, false)[0].Err; err != nil {
+					t.Errorf("step %d: added again: %v", step, err)
+				}
+			}
+			if done && step != 7 { // the marker, four chunks and the topic's key
+				t.Errorf("%d steps", step)
+			}
+		})
+	}
+}

@@ -1,0 +1,114 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// doubts are those of one controller, from its election on.
+type doubts struct {
+	mu    sync.Mutex
+	self  int32
+	epoch int64     // of the controller: older registrations are doubted
+	until time.Time // when every lease that nobody renews has ended
+	stage map[metadata.Member]metadata.Doubt
+}
+
+// raise begins the doubts of a controller.
+func (d *doubts) raise(self int32, epoch int64, until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.self, d.epoch, d.until, d.stage = self, epoch, until, map[metadata.Member]metadata.Doubt{}
+}
+
+// begin reports whether a member has to be probed; then it is being probed.
+func (d *doubts) begin(m metadata.Member) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, known := d.stage[m]; known {
+		return false
+	}
+	d.stage[m] = metadata.Unknown
+	return true
+}
+
+// settle notes what a probe under a controller epoch has shown.
+func (d *doubts) settle(m metadata.Member, epoch int64, stage metadata.Doubt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epoch == epoch {
+		d.stage[m] = stage
+	}
+}
+
+// at are the doubts at a moment, as PlanOptions have them, and for how long they
+// last; nil if there are none any more.
+func (d *doubts) at(now time.Time) (of func(metadata.Member) metadata.Doubt, left time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.epoch == 0 || !now.Before(d.until) {
+		return nil, 0
+	}
+	self, epoch, stage := d.self, d.epoch, maps.Clone(d.stage)
+	return func(m metadata.Member) metadata.Doubt {
+		if m.Broker == self || m.Epoch > epoch {
+			return metadata.NoDoubt
+		}
+		if s, known := stage[registrationOf(m)]; known {
+			return s
+		}
+		return metadata.Unknown
+	}, d.until.Sub(now)
+}
+
+// doubt begins the doubts of this controller. Without probes all is left to the leases.
+func (c *Controller) doubt(epoch int64) {
+	if c.suspects.probe != nil {
+		leases := c.registration.TTL() + c.registration.TTL()/2 // the store may end them late
+		c.doubts.raise(c.registration.BrokerID(), epoch, c.now().Add(leases))
+	}
+}
+
+// resolve has members probed that stand in the way of a decision. One that answers is
+// trusted; the registration of one whose process is gone is ended; one that is
+// silent is doubted until its lease must have ended.
+func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members []metadata.Member) {
+	epoch := c.epoch.Load()
+	for _, m := range members {
+		m = registrationOf(m)
+		if !c.doubts.begin(m) {
+			continue
+		}
+		broker := image.Brokers[m.Broker]
+		c.work.Go(func() {
+			c.doubts.settle(m, epoch, c.examine(ctx, broker))
+			c.think()
+		})
+	}
+}
+
+// examine probes a doubted broker.
+func (c *Controller) examine(ctx context.Context, broker metadata.Broker) metadata.Doubt {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := c.suspects.ask(ctx, broker)
+	if err == nil {
+		return metadata.NoDoubt
+	}
+	if errors.Is(err, ErrBrokerGone) {
+		log := c.logger.With(slog.Int("suspect", int(broker.ID)), slog.Int64("broker_epoch", broker.Epoch))
+		c.end(ctx, broker, log)
+	}
+	return metadata.Silent // also when its registration is ended: the image has yet to show it
+}
+
+// registrationOf is a member without its directory.
+func registrationOf(m metadata.Member) metadata.Member {
+	return metadata.Member{Broker: m.Broker, Epoch: m.Epoch}
+}

@@ -1,0 +1,78 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// ErrBrokerGone is what a probe of a broker returns when its process is certain
+// to be dead: its machine answers and refuses the connection at every address.
+var ErrBrokerGone = errors.New("the broker's process is gone")
+
+const (
+	// dialTimeout bounds each connection that ProbeTCP attempts.
+	dialTimeout = 300 * time.Millisecond
+	// stayTime is for how long a connection has to stay open. A process that has
+	// just been killed still accepts until the kernel comes to its listener.
+	stayTime = 300 * time.Millisecond
+	// probeAttempts bounds the connections to one listener: a living broker that
+	// has too many connections closes new ones at once.
+	probeAttempts = 4
+)
+
+// ProbeTCP connects to every listener of a broker. It returns nil as soon as one
+// accepts and stays, ErrBrokerGone if all refuse, which only a machine without that
+// process does, and another error if any does not answer: then nothing is known.
+func ProbeTCP(ctx context.Context, broker metadata.Broker) error {
+	if len(broker.Listeners) == 0 {
+		return fmt.Errorf("probe broker %d: it has no listeners", broker.ID)
+	}
+	var unknown error
+	for _, l := range broker.Listeners {
+		err := probeListener(ctx, l.Address())
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ECONNRESET):
+			unknown = fmt.Errorf("probe broker %d: %w", broker.ID, err)
+		}
+	}
+	if unknown != nil {
+		return unknown
+	}
+	return fmt.Errorf("probe broker %d: %w", broker.ID, ErrBrokerGone)
+}
+
+// probeListener returns nil if somebody listens there, and why a connection
+// failed otherwise.
+func probeListener(ctx context.Context, address string) error {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	for range probeAttempts {
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		if stays(conn) {
+			break
+		}
+	}
+	return nil
+}
+
+// stays tells whether the other side keeps a connection open, and closes it.
+// Nothing is written; a broker does not speak first.
+func stays(conn net.Conn) bool {
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetReadDeadline(time.Now().Add(stayTime)); err != nil {
+		return false
+	}
+	_, err := conn.Read(make([]byte, 1))
+	return err == nil || errors.Is(err, os.ErrDeadlineExceeded)
+}

@@ -1,0 +1,234 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+const (
+	// suspectQueue bounds the hints that wait, probers how many brokers are
+	// probed at a time.
+	suspectQueue = 64
+	probers      = 4
+	// probePause is how long a broker that has been probed is left in peace.
+	probePause = 50 * time.Millisecond
+	// probeTimeout bounds a probe and what follows from it.
+	probeTimeout = 5 * time.Second
+	// fenceMemory is for how long a process that registers again after a probe has
+	// fenced it is left to its lease: its address refuses while it lives.
+	fenceMemory = time.Minute
+)
+
+// suspects are the brokers of which somebody said that they are dead.
+type suspects struct {
+	probe    func(ctx context.Context, broker metadata.Broker) error // nil: nobody is probed
+	listener string
+	queue    chan metadata.Member // never closed
+
+	mu struct {
+		sync.Mutex
+		// known are the suspects that wait or are being probed, and those that
+		// were, until the time that is given.
+		known map[metadata.Member]time.Time
+		// fenced are the processes whose registrations were ended on a probe, by
+		// broker.
+		fenced map[int32]fencing
+	}
+}
+
+// fencing is the end of a process's registration on a probe.
+type fencing struct {
+	incarnation string
+	at          time.Time
+	told        bool // that the process lives
+}
+
+func newSuspects(probe func(context.Context, metadata.Broker) error, listener string) *suspects {
+	s := &suspects{probe: probe, listener: listener, queue: make(chan metadata.Member, suspectQueue)}
+	s.mu.known = map[metadata.Member]time.Time{}
+	s.mu.fenced = map[int32]fencing{}
+	return s
+}
+
+// Suspect takes what ended a connection to a broker, as of its registration at that
+// epoch. If that says that the broker's process may be dead, all brokers get the hint. One
+// that is only silent is left to its lease. It does not wait.
+func (c *Controller) Suspect(ctx context.Context, broker metadata.Member, err error) {
+	if !saysDead(err) {
+		return
+	}
+	c.publish(broker, err)
+	c.Hint(ctx, broker) // also if that does not come back here
+}
+
+// saysDead reports whether an error of a connection can be the end of the other side's
+// process: it was reset or closed, or nobody listens there any more.
+func saysDead(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// Hint takes the hint of a broker, this or another one, that one is dead, as of its
+// registration at that epoch. It does not wait. One broker acts upon it: the controller,
+// or, if that is the suspect, the live broker with the lowest id. It probes the suspect
+// and, if its process is certain to be gone, ends its lease, so that its registration and
+// its controllership are over at once. A suspect that merely does not answer is left to
+// its lease. So is, for a while, one that has registered again after such an end: what
+// refuses connections is not its process. A hint may get lost: the lease ends by itself.
+func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
+	suspect = registrationOf(suspect)
+	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {
+		return
+	}
+	if s := c.suspects; s.admit(suspect, c.now()) {
+		select {
+		case s.queue <- suspect:
+		default: // there is more to do than can be done
+			s.release(suspect, c.now())
+		}
+	}
+}
+
+// judges tells whether this broker is the one to act on a suspicion.
+func (c *Controller) judges(image *metadata.Image, suspect metadata.Member) bool {
+	self := c.registration.BrokerID()
+	if !image.Live(suspect) || suspect.Broker == self {
+		return false
+	}
+	if image.ControllerID != metadata.NoBroker && image.ControllerID != suspect.Broker {
+		return image.ControllerID == self
+	}
+	for id := range image.Brokers {
+		if id < self && id != suspect.Broker {
+			return false
+		}
+	}
+	_, registered := image.Brokers[self]
+	return registered
+}
+
+// probing starts the probers, and returns the function that waits for their
+// end, which that of ctx brings.
+func (c *Controller) probing(ctx context.Context) (wait func()) {
+	var wg sync.WaitGroup
+	if c.suspects.probe != nil {
+		for range probers {
+			wg.Go(func() {
+				for {
+					select {
+					case <-ctx.Done():
+						return
+					case suspect := <-c.suspects.queue:
+						c.judge(ctx, suspect)
+						c.suspects.release(suspect, c.now())
+					}
+				}
+			})
+		}
+	}
+	return wg.Wait
+}
+
+// judge probes a suspect and ends its registration if it is dead.
+func (c *Controller) judge(ctx context.Context, suspect metadata.Member) {
+	image := c.loader.Image()
+	if !c.judges(image, suspect) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	broker := image.Brokers[suspect.Broker]
+	log := c.logger.With(slog.Int("suspect", int(broker.ID)), slog.Int64("broker_epoch", broker.Epoch))
+	if lives, first := c.suspects.lives(broker, c.now()); lives {
+		if first {
+			log.Warn("a broker was taken for dead as its address refuses connections, and lives: it is left to its lease for a while; look at what is between the brokers")
+		}
+		return
+	}
+	if err := c.suspects.ask(ctx, broker); !errors.Is(err, ErrBrokerGone) {
+		log.Debug("a broker under suspicion is not known to be dead", slog.Any("error", err))
+		return
+	}
+	c.end(ctx, broker, log)
+}
+
+// ask probes a broker at the listener alone that brokers reach it at. Others say nothing
+// of its process: they may lead through a balancer, which accepts for the dead, or
+// nowhere from here.
+func (s *suspects) ask(ctx context.Context, broker metadata.Broker) error {
+	if l, ok := broker.Listener(s.listener); ok {
+		broker.Listeners = []metadata.Listener{l}
+	}
+	return s.probe(ctx, broker)
+}
+
+// end ends the registration of a broker whose process is gone.
+func (c *Controller) end(ctx context.Context, broker metadata.Broker, log *slog.Logger) {
+	c.before(ctx, broker.ID)
+	if broker.Lease == 0 {
+		return // a registration of an older kind: there is nothing to end it by
+	}
+	// A broker that has registered again since has another lease.
+	if err := c.store.Revoke(ctx, broker.Lease); err != nil {
+		log.Warn("a dead broker's registration could not be ended; it ends with the lease", slog.Any("error", err))
+		return
+	}
+	c.suspects.fence(broker, c.now())
+	log.Warn("a broker's process is gone; its registration has been ended")
+}
+
+// fence remembers that a process's registration was ended on a probe.
+func (s *suspects) fence(broker metadata.Broker, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.fenced[broker.ID] = fencing{incarnation: broker.Incarnation, at: now}
+}
+
+// lives says whether a process was fenced a short while ago and has registered
+// again, and whether this is the first time that it is told.
+func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, fenced := s.mu.fenced[broker.ID]
+	if !fenced {
+		return false, false
+	}
+	if f.incarnation != broker.Incarnation || now.Sub(f.at) >= fenceMemory {
+		delete(s.mu.fenced, broker.ID)
+		return false, false
+	}
+	first = !f.told
+	f.told = true
+	s.mu.fenced[broker.ID] = f
+	return true, first
+}
+
+// admit tells whether a suspect shall be probed, and remembers that it will be.
+func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for m, until := range s.mu.known {
+		if !until.IsZero() && !now.Before(until) {
+			delete(s.mu.known, m)
+		}
+	}
+	if _, known := s.mu.known[suspect]; known {
+		return false
+	}
+	s.mu.known[suspect] = time.Time{} // until release
+	return true
+}
+
+// release lets a suspect be probed again after a pause.
+func (s *suspects) release(suspect metadata.Member, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.known[suspect] = now.Add(probePause)
+}

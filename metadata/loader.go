@@ -1,0 +1,264 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
+)
+
+// LoaderOptions are what a Loader needs.
+type LoaderOptions struct {
+	Store      kv.Store
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // may be nil
+	// Features are what this broker supports; nil means Supported.
+	Features map[string]FeatureRange
+}
+
+// Loader keeps the newest image of the cluster. Run is its only publisher;
+// everything else may be called from anywhere, before Run as well.
+type Loader struct {
+	store    kv.Store
+	logger   *slog.Logger
+	metrics  *metrics
+	features map[string]FeatureRange
+	image    atomic.Pointer[Image]
+
+	mu struct {
+		sync.Mutex
+		changed     chan struct{} // closed and replaced by publish
+		subscribers map[*Subscription]struct{}
+	}
+}
+
+// The pauses between attempts to reach a store that does not answer.
+const (
+	retryMin = 50 * time.Millisecond
+	retryMax = 2 * time.Second
+)
+
+// NewLoader makes a loader whose image is empty (revision 0) until Run has
+// read the store.
+func NewLoader(o LoaderOptions) *Loader {
+	if o.Features == nil {
+		o.Features = Supported()
+	}
+	l := &Loader{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
+	l.image.Store(newImage())
+	l.mu.changed = make(chan struct{})
+	l.mu.subscribers = map[*Subscription]struct{}{}
+	return l
+}
+
+// Run follows the store until ctx ends, and returns nil then. A store that does
+// not answer leaves the image as it is and is tried again. The error is that of
+// a store that cannot be followed any more: it was closed, or restored to an
+// older state, or the cluster has finalized a feature at a level that this broker
+// does not support. No image of such a level is ever published.
+//
+// It lists everything at the start, and again only if the changes since its image
+// are compacted: after an outage all brokers go on where they were.
+func (l *Loader) Run(ctx context.Context) error {
+	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
+	listed := false
+	for {
+		var err error
+		if !listed {
+			err = l.list(ctx)
+			listed = err == nil
+		}
+		if listed {
+			err = l.watch(ctx, &wait)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // the end of ctx is how Run is asked to end
+		case errors.Is(err, kv.ErrClosed), errors.Is(err, kv.ErrWentBack), errors.Is(err, ErrUnsupportedFeature):
+			return fmt.Errorf("follow the metadata: %w", err)
+		case errors.Is(err, kv.ErrCompacted):
+			listed = false
+			l.logger.Info("listing the metadata again: the events since the last revision are compacted",
+				slog.Int64("revision", l.Image().Revision))
+			l.metrics.relists.Inc()
+			continue
+		}
+		l.logger.Warn("the metadata cannot be followed; the last known state stays in use",
+			slog.Int64("revision", l.Image().Revision), slog.Any("error", err))
+		if !wait.Sleep(ctx) {
+			return nil
+		}
+	}
+}
+
+// list reads everything and publishes it.
+func (l *Loader) list(ctx context.Context) error {
+	kvs, revision, err := l.store.List(ctx, "")
+	if err != nil {
+		return err
+	}
+	known := l.Image()
+	if revision < known.Revision {
+		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, known.Revision, revision)
+	}
+	events := make([]kv.Event, len(kvs))
+	for i, pair := range kvs {
+		events[i] = kv.Event{Pair: pair}
+	}
+	image := l.apply(newImage(), kv.Batch{Revision: revision, Events: events})
+	if what := image.older(known); what != "" {
+		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, known.Revision)
+	}
+	if err = holds(l.features, image.Features.Levels); err != nil {
+		return err
+	}
+	image = image.recall(known)
+	image.noteMissing(known)
+	l.publish(image)
+	return nil
+}
+
+// watch publishes the changes since the image.
+func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
+	image := l.Image()
+	began := time.Now()
+	for batch, err := range l.store.Watch(ctx, "", image.Revision+1) {
+		if err != nil {
+			if time.Since(began) > retryMax {
+				wait.Reset() // it has worked
+			}
+			return err
+		}
+		image = l.apply(image, batch)
+		if err = holds(l.features, image.Features.Levels); err != nil {
+			return err
+		}
+		l.publish(image)
+	}
+	return ctx.Err()
+}
+
+// older names something of which an image that was listed has an older state than
+// one from before, "" if there is none. A key's revisions never go back, however
+// the store's own was raised when it was restored.
+func (m *Image) older(known *Image) string {
+	if m.ControllerID != NoBroker && m.ControllerEpoch < known.ControllerEpoch {
+		return "the controller"
+	}
+	for id, b := range known.Brokers {
+		if now, ok := m.Brokers[id]; ok && now.Epoch < b.Epoch {
+			return fmt.Sprintf("broker %d", id)
+		}
+	}
+	for id, t := range known.byID {
+		now, ok := m.byID[id]
+		for i := range t.all {
+			if ok && i < len(now.all) && now.all[i].Revision != 0 && now.all[i].Revision < t.all[i].Revision {
+				return fmt.Sprintf("partition %d of topic %s", i, id)
+			}
+		}
+	}
+	return ""
+}
+
+func (l *Loader) apply(image *Image, batch kv.Batch) *Image {
+	next, err := image.apply(batch)
+	if err != nil {
+		l.metrics.badValues.Inc()
+		l.logger.Error("metadata that cannot be read is left out of the image: nothing is deleted until it is read or deleted itself",
+			slog.String("keys", next.UnreadableNames()), slog.Any("error", err))
+	}
+	return next
+}
+
+func (l *Loader) publish(image *Image) {
+	l.metrics.revision.Set(float64(image.Revision))
+	l.metrics.unreadable.Set(float64(len(image.unread)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.image.Store(image)
+	close(l.mu.changed)
+	l.mu.changed = make(chan struct{})
+	for s := range l.mu.subscribers {
+		s.offer(image)
+	}
+}
+
+// Image is the newest image. It is never nil.
+func (l *Loader) Image() *Image { return l.image.Load() }
+
+// Wait returns the first image, from the current one on, for which ok holds. A
+// slow caller may be shown only the newer of two images.
+func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
+	for {
+		l.mu.Lock()
+		image, changed := l.image.Load(), l.mu.changed
+		l.mu.Unlock()
+		if ok(image) {
+			return image, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return image, fmt.Errorf("wait for the metadata at revision %d: %w", image.Revision, context.Cause(ctx))
+		}
+	}
+}
+
+// WaitRevision returns the first image that has all changes up to a revision,
+// which one of this cluster's keys must have.
+func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
+	return l.Wait(ctx, func(m *Image) bool { return m.Revision >= revision })
+}
+
+// Subscription delivers images to one reader.
+type Subscription struct {
+	loader *Loader
+	images chan *Image
+}
+
+// Subscribe starts a subscription. Its first image is the current one.
+func (l *Loader) Subscribe() *Subscription {
+	s := &Subscription{loader: l, images: make(chan *Image, 1)}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.subscribers[s] = struct{}{}
+	s.offer(l.image.Load())
+	return s
+}
+
+// Images is the channel of newest images: one that nobody took is replaced by
+// the next one, so that a slow reader skips images and never holds anyone up.
+// The channel is never closed.
+func (s *Subscription) Images() <-chan *Image { return s.images }
+
+// Close ends the subscription.
+func (s *Subscription) Close() {
+	s.loader.mu.Lock()
+	defer s.loader.mu.Unlock()
+	delete(s.loader.mu.subscribers, s)
+}
+
+// offer runs under the loader's lock, so that it is the only sender.
+func (s *Subscription) offer(image *Image) {
+	select {
+	case <-s.images:
+	default:
+	}
+	s.images <- image
+}
+
+// ReportUnclean counts and logs an unclean election that has been written.
+func (l *Loader) ReportUnclean(logger *slog.Logger, tp TopicPartition, reason string) {
+	l.metrics.unclean.Inc()
+	logger.Error("unclean election: records that were acknowledged may be lost",
+		slog.String("partition", tp.String()), slog.String("reason", reason))
+}

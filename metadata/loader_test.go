@@ -1,0 +1,298 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+)
+
+func TestLoaderSeesWhatIsWritten(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	c.register(t, 1)
+	if got := c.loader.Image().BrokerIDs(); len(got) != 1 || got[0] != 1 {
+		t.Errorf("brokers %v", got)
+	}
+}
+
+// compactingStore loses the events that a watch wants, as often as it is told.
+type compactingStore struct {
+	*kvtest.MemStore
+	lists   atomic.Int32
+	compact atomic.Int32
+}
+
+func (s *compactingStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
+	s.lists.Add(1)
+	kvs, revision, err := s.MemStore.List(ctx, prefix)
+	if s.compact.Add(-1) >= 0 {
+		for range 3 {
+			if _, err = s.Txn(ctx, nil, kv.Put("tier/x", nil)); err != nil {
+				return nil, 0, err
+			}
+		}
+		s.Compact(revision + 3)
+	}
+	return kvs, revision, err
+}
+
+func TestLoaderListsAgainAfterCompaction(t *testing.T) {
+	s := &compactingStore{MemStore: memStore(t)}
+	s.compact.Store(2)
+	registry := prometheus.NewRegistry()
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t), Registerer: registry})
+	background(t, f.Run)
+	// Both lists were overtaken by a compaction; the third one is watched.
+	if _, err := f.WaitRevision(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(1), encode(brokerValue{V: 1})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if image, waitErr := f.WaitRevision(t.Context(), revision); waitErr != nil || len(image.Brokers) != 1 {
+		t.Fatalf("%+v, %v", image, waitErr)
+	}
+	if n := s.lists.Load(); n != 3 {
+		t.Errorf("listed %d times", n)
+	}
+	if n := counter(t, registry, "varve_metadata_relists_total"); n != 2 {
+		t.Errorf("counted %v", n)
+	}
+}
+
+// breakingStore ends watches with an error, as often as it is told.
+type breakingStore struct {
+	*kvtest.MemStore
+	lists   atomic.Int32
+	breaks  atomic.Int32
+	watched chan int64 // from which revisions
+}
+
+func (s *breakingStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
+	s.lists.Add(1)
+	return s.MemStore.List(ctx, prefix)
+}
+
+func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	s.watched <- from
+	if s.breaks.Add(-1) < 0 {
+		return s.MemStore.Watch(ctx, prefix, from)
+	}
+	return func(yield func(kv.Batch, error) bool) {
+		for batch, err := range s.MemStore.Watch(ctx, prefix, from) {
+			if !yield(batch, err) {
+				return
+			}
+			break
+		}
+		yield(kv.Batch{}, fmt.Errorf("watch: %w", kv.ErrUnavailable))
+	}
+}
+
+// TestLoaderGoesOnWhereItWas breaks watches: what is missing is read, and not everything.
+func TestLoaderGoesOnWhereItWas(t *testing.T) {
+	s := &breakingStore{MemStore: memStore(t), watched: make(chan int64, 10)}
+	s.breaks.Store(2)
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
+	background(t, f.Run)
+	from := <-s.watched
+	for n := range int64(3) {
+		revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(int32(n)), encode(brokerValue{V: 1})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if image, waitErr := f.WaitRevision(t.Context(), revision); waitErr != nil || len(image.Brokers) != int(n)+1 {
+			t.Fatalf("%+v, %v", image, waitErr)
+		}
+		if n < 2 {
+			if next := <-s.watched; next != from+n+1 {
+				t.Errorf("watches from %d, the image is of %d", next, revision)
+			}
+		}
+	}
+	if n := s.lists.Load(); n != 1 {
+		t.Errorf("listed %d times", n)
+	}
+}
+
+// restoredStore has an older state at a higher revision from the second list on, and has compacted what was between.
+type restoredStore struct {
+	*kvtest.MemStore
+	old   []kv.Pair
+	lists int
+}
+
+func (s *restoredStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
+	if s.lists++; s.lists == 1 {
+		return s.MemStore.List(ctx, prefix)
+	}
+	return s.old, 1_000_000, nil
+}
+
+func (s *restoredStore) Watch(context.Context, string, int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) { yield(kv.Batch{}, fmt.Errorf("watch: %w", kv.ErrCompacted)) }
+}
+
+// TestLoaderRefusesAnOlderStateAtANewerRevision is a backup that was restored with its revision raised.
+func TestLoaderRefusesAnOlderStateAtANewerRevision(t *testing.T) {
+	id := NewTopicID()
+	for key, value := range map[string][]byte{
+		partitionKey(id, 0): (&Partition{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{1}, Leader: 1}).encode(),
+		brokerKey(1):        encode(brokerValue{V: 1}),
+		controllerKey:       encode(controllerValue{V: 1, Broker: 1}),
+	} {
+		t.Run(key, func(t *testing.T) {
+			s := &restoredStore{MemStore: memStore(t)}
+			for range 2 {
+				if _, err := s.Txn(t.Context(), nil, kv.Delete(key)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Txn(t.Context(), nil, kv.Put(key, value)); err != nil {
+					t.Fatal(err)
+				}
+				if s.old == nil {
+					s.old, _, _ = s.MemStore.List(t.Context(), "")
+				}
+			}
+			f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := f.Run(ctx); !errors.Is(err, kv.ErrWentBack) {
+				t.Errorf("Run = %v", err)
+			}
+			if f.Image().Revision == 1_000_000 {
+				t.Error("the older state was published")
+			}
+		})
+	}
+}
+
+func TestLoaderSurvivesAnUnreachableStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		s := &hookedStore{Store: memStore(t), list: func() error {
+			if down.Load() {
+				return fmt.Errorf("list: %w", kv.ErrUnavailable)
+			}
+			return nil
+		}}
+		f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
+		stop := background(t, f.Run)
+		defer stop()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := f.WaitRevision(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("without a store: %v", err)
+		}
+		down.Store(false)
+		if _, err := f.WaitRevision(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestLoaderEndsWithItsStore(t *testing.T) {
+	s := memStore(t)
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
+	done := make(chan error, 1)
+	go func() { done <- f.Run(t.Context()) }()
+	if _, err := f.WaitRevision(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	if err := <-done; !errors.Is(err, kv.ErrClosed) {
+		t.Errorf("Run = %v", err)
+	}
+}
+
+func TestLoaderRefusesAnOlderStore(t *testing.T) {
+	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
+	newer := newImage()
+	newer.Revision = 1000
+	f.publish(newer)
+	if err := f.Run(t.Context()); !errors.Is(err, kv.ErrWentBack) || !strings.Contains(err.Error(), "from revision 1000 to 1") {
+		t.Errorf("Run = %v", err)
+	}
+	if f.Image() != newer {
+		t.Error("the older image was published")
+	}
+}
+
+func TestUnreadableValuesAreCounted(t *testing.T) {
+	s, registry := memStore(t), prometheus.NewRegistry()
+	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t), Registerer: registry})
+	background(t, f.Run)
+	revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(1), []byte("{")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = f.WaitRevision(t.Context(), revision); err != nil {
+		t.Fatal(err)
+	}
+	if n := counter(t, registry, "varve_metadata_unreadable_batches_total"); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+}
+
+func counter(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+func TestSubscriptionCoalesces(t *testing.T) {
+	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
+	s := f.Subscribe()
+	if m := <-s.Images(); m != f.Image() {
+		t.Fatal("the first image is not the current one")
+	}
+	for revision := range int64(10) { // nobody reads: publishing must not block
+		m := newImage()
+		m.Revision = revision
+		f.publish(m)
+	}
+	if m := <-s.Images(); m.Revision != 9 {
+		t.Errorf("revision %d, want the newest", m.Revision)
+	}
+	s.Close()
+	f.publish(newImage())
+	select {
+	case <-s.Images():
+		t.Error("an image after Close")
+	default:
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the broker stops")
+	cancel(cause)
+	if _, err := f.Wait(ctx, func(*Image) bool { return false }); !errors.Is(err, cause) {
+		t.Errorf("Wait = %v", err)
+	}
+	if _, err := f.Wait(ctx, func(*Image) bool { return true }); err != nil {
+		t.Errorf("a condition that holds already: %v", err)
+	}
+}
