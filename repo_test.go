@@ -41,7 +41,8 @@ var layers = map[string][]string{
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
 	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv"},
-	"replication":         {"backoff", "record", "storage", "tiering", "metadata"},
+	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync"},
+	"replication/insync":  {"metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},
