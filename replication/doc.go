@@ -32,28 +32,28 @@
 // Invariants:
 //
 //   - R1. A log is written under its Partition's mutex: by the leader at the epoch that the image gave it, by a follower as that epoch's leader says.
-//   - R7. The high watermark is what every in-sync replica has at its present broker epoch, of both sets while one is proposed, and does not
-//     move with fewer in sync than min.insync.replicas, or while a replica is eligible to lead. (TestCommittedRecordsStay, insync.TestProtocol)
-//   - R10. An append is acknowledged only at the leader epoch at which it was made. (TestTruncatedAppendIsNotAcknowledged)
-//   - R11. What is acknowledged as deleted stays deleted: all live replicas have the log start before the answer, and a follower has it before it joins the
-//     in-sync set. (TestCommittedRecordsStay)
-//   - R12. An image that shows a partition epoch which the leader has already changes nothing. (TestImageOfTheSameStateChangesNothing, insync.TestProtocol)
-//   - R13. A replica in sync gives up no committed record. (TestInSyncReplicaKeepsItsCommittedRecords)
-//   - R2. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
-//   - R3. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
+//   - R2. The high watermark is what every in-sync replica has at its present broker epoch, of both sets while one is proposed, and does not
+//     move with fewer in sync than min.insync.replicas, while a replica is eligible to lead, or when the leader's disk has failed. (TestCommittedRecordsStay, insync.TestProtocol)
+//   - R3. An append is acknowledged only at the leader epoch at which it was made. (TestTruncatedAppendIsNotAcknowledged)
+//   - R4. What is acknowledged as deleted stays deleted: all live replicas, and those that may be elected when they are back, have the
+//     log start before the answer; a follower has it before it joins the in-sync set. (TestCommittedRecordsStay)
+//   - R5. An image that shows a partition epoch which the leader has already changes nothing. (TestImageOfTheSameStateChangesNothing, insync.TestProtocol)
+//   - R6. A replica in sync gives up no committed record. (TestInSyncReplicaKeepsItsCommittedRecords)
+//   - R7. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
+//   - R8. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
 //     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.
-//   - R4. No wake-up is lost: a watcher is registered before it looks at what it waits for.
-//   - R5. A log is deleted only on the word of an event in the cluster that the data directory belongs to. What an image merely lacks is
+//   - R9. No wake-up is lost: a watcher is registered before it looks at what it waits for.
+//   - R10. A log is deleted only on the word of an event in the cluster that the data directory belongs to. What an image merely lacks is
 //     set aside (storage.Manager.SetAside) if the image is complete, and left alone if it is not. (TestListIsNoDeletion)
-//   - R8. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
+//   - R11. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
 //     TestThrottledFollowerCatchesUpAtTheRate)
-//   - R9. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.
+//   - R12. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.
 //     (TestCommittedRecordsStay, TestFollowerStartsWhereTheTierEnds)
-//   - R10. A partition whose append, role or deletion hangs, or that waits for a remote tier that hangs, holds up no other partition's role.
+//   - R13. A partition whose append, role or deletion hangs, or that waits for a remote tier that hangs, holds up no other partition's role.
 //     (TestHangingAppendHoldsUpNoOtherPartition, TestHangingTierHoldsUpNoRole)
 //   - R14. An append that hangs holds up no in-sync set, no follower's fetch, and no question about its partition. (TestHangingAppendHoldsUpNoInSyncSet)
-//   - R11. A partition is led only at a broker epoch that this process has registered. (TestNothingIsLedUnderThePredecessorsRegistration)
-//   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
+//   - R15. A partition is led only at a broker epoch that this process has registered. (TestNothingIsLedUnderThePredecessorsRegistration)
+//   - R16. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
 //
 // Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.
 //
