@@ -61,6 +61,7 @@ var layers = map[string][]string{
 	"security/securitytest":       {},
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/kv/kvtest":          {"metadata/kv"},
+	"simulation":                  {"backoff", "metadata", "metadata/controller", "metadata/kv", "stepped"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
 
 	"integration":            {}, // tests only
