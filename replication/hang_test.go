@@ -332,7 +332,9 @@ func TestNewestWishIsFulfilled(t *testing.T) {
 	<-disk.began
 	for _, messages := range []string{"1", "2"} { // of which testConfig takes 1 only; its job waits for the append
 		err := c.admin.UpdateConfigs(t.Context(), metadata.ConfigResource{Kind: metadata.TopicConfig, Topic: "bad"},
-			func(map[string]string) (map[string]string, error) { return map[string]string{"flush.messages": messages}, nil })
+			func(map[string]string) (map[string]string, error) {
+				return map[string]string{"flush.messages": messages}, nil
+			})
 		if err != nil {
 			t.Fatal(err)
 		}

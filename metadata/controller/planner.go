@@ -2,7 +2,6 @@ package controller
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 
 	"github.com/varvelog/varve/metadata"
@@ -68,8 +67,8 @@ func (pl *planner) wholly(image *metadata.Image, o PlanOptions) bool {
 
 // candidates are the partitions for which something may have changed, in order.
 func (pl *planner) candidates(image *metadata.Image) []candidate {
-	found := map[place]candidate{}
-	add := func(t *metadata.Topic, number int32) { found[place{t.ID, number}] = candidate{t, number} }
+	var found []candidate
+	add := func(t *metadata.Topic, number int32) { found = append(found, candidate{t, number}) }
 	for id := range image.TopicsSince(pl.image) {
 		if t, exists := image.TopicByID(id); exists {
 			before, _ := pl.image.TopicByID(id)
@@ -85,7 +84,7 @@ func (pl *planner) candidates(image *metadata.Image) []candidate {
 			}
 		}
 	}
-	for at := range pl.open {
+	for at := range pl.open { // in any order
 		t, exists := image.TopicByID(at.id)
 		if !exists {
 			delete(pl.open, at)
@@ -93,9 +92,13 @@ func (pl *planner) candidates(image *metadata.Image) []candidate {
 			add(t, at.number)
 		}
 	}
-	return slices.SortedFunc(maps.Values(found), func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.topic.Name, b.topic.Name), cmp.Compare(a.number, b.number))
+	slices.SortFunc(found, func(a, b candidate) int {
+		if a.topic == b.topic {
+			return cmp.Compare(a.number, b.number)
+		}
+		return cmp.Compare(a.topic.Name, b.topic.Name)
 	})
+	return slices.Compact(found)
 }
 
 // pass is the making of one plan.
