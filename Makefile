@@ -8,6 +8,9 @@ export GORACE ?= atexit_sleep_ms=0
 
 NEMESIS_TIME ?= 4m
 
+# The CPU time after which a planted fault has survived.
+MUTANTS_LIMIT ?= 10m
+
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/varvelog/varve/server.Version=$(VERSION)
 
@@ -16,7 +19,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration faults containers nemesis fuzz check lint gen bench monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration faults containers nemesis fuzz mutants mutants-check check lint gen bench monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -54,7 +57,13 @@ test-long: ## the same checks, for longer
 fuzz: ## some seconds for every decoder
 	tools/fuzz 20000x
 
-check: monitoring-check ## the fast gate
+mutants: $(TOOLS)/mutants ## plants faults, one at a time, and runs the tests that should find them; MUTANTS names some of them
+	$(TOOLS)/mutants -limit $(MUTANTS_LIMIT) run $(MUTANTS)
+
+mutants-check: $(TOOLS)/mutants ## every planted fault still has its place, compiles, and has its tests
+	$(TOOLS)/mutants check
+
+check: monitoring-check mutants-check ## the fast gate
 	@test -z "$$(gofmt -s -l $$(git ls-files '*.go'))" || { gofmt -s -l $$(git ls-files '*.go'); echo 'run gofmt -s -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(GO) fix -diff ./...
@@ -111,6 +120,10 @@ clean:
 $(TOOLS)/golangci-lint: tools/go.mod tools/go.sum
 	$(GO) build -C tools -trimpath -o ../$(TOOLS)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
+
+$(TOOLS)/mutants: $(wildcard tools/mutants/*.go) tools/mutants/go.mod
+	$(GO) test -C tools/mutants .
+	$(GO) build -C tools/mutants -trimpath -o ../../$(TOOLS)/mutants .
 
 $(TOOLS)/monitoring: $(wildcard tools/monitoring/*.go) tools/monitoring/go.mod tools/monitoring/go.sum
 	$(GO) test -C tools/monitoring .

@@ -263,11 +263,11 @@ func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
 		t.Fatal(created.Err)
 	}
 	id := created.ID
-	r := serveOn(t, c.Broker)
-	for _, replica := range []int32{2, -1} {
+	r := serveNamed(t, c.Broker, c.cfg.InterBrokerListener)
+	for replica, epoch := range map[int32]int64{2: c.loader.Image().Brokers[2].Epoch, -1: -1} {
 		conn := r.dial(t, "client:"+strconv.Itoa(int(3+replica)))
 		req := kmsg.NewPtrFetchRequest()
-		req.Version, req.ReplicaState.ID, req.ReplicaState.Epoch = 17, replica, 1
+		req.Version, req.ReplicaState.ID, req.ReplicaState.Epoch = 17, replica, epoch
 		req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 3_600_000, 1, 1<<20
 		topic := kmsg.NewFetchRequestTopic()
 		topic.TopicID = id
@@ -276,7 +276,7 @@ func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
 		topic.Partitions = append(topic.Partitions, part)
 		req.Topics = append(req.Topics, topic)
 		next := kmsg.NewPtrFetchRequest()
-		next.Version, next.SessionEpoch, next.ReplicaState.ID, next.ReplicaState.Epoch = 17, -1, replica, 1
+		next.Version, next.SessionEpoch, next.ReplicaState.ID, next.ReplicaState.Epoch = 17, -1, replica, epoch
 		wait := time.Minute
 		if replica < 0 {
 			wait = 100 * time.Millisecond
@@ -286,9 +286,16 @@ func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
 		if err := conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 			t.Fatal(err)
 		}
-		got, _, err := conn.receive()
+		got, body, err := conn.receive()
 		if answered := err == nil && got == 1; answered != (replica >= 0) {
 			t.Errorf("replica %d: received %d, %v", replica, got, err)
+		}
+		if replica >= 0 && err == nil {
+			resp := kmsg.NewPtrFetchResponse()
+			resp.Version = req.Version
+			if err = resp.ReadFrom(body[1:]); err != nil || resp.ErrorCode != 0 { // a refusal comes at once as well
+				t.Errorf("replica %d: error code %d, %v", replica, resp.ErrorCode, err)
+			}
 		}
 		_ = conn.Close()
 	}

@@ -20,6 +20,7 @@ type counters struct {
 	values   map[string]int
 	waiting  []*coordinator.Waiter // soft
 	ticks    []string              // soft: what timers did
+	loaded   []timer               // that run after a load
 	unloaded *atomic.Int32
 }
 
@@ -42,7 +43,7 @@ func (c *counters) Apply(r coordinator.Record) error {
 	return nil
 }
 
-func (c *counters) Loaded(time.Time) []timer { return nil }
+func (c *counters) Loaded(time.Time) []timer { return c.loaded }
 
 func (c *counters) Unloaded() { c.unloaded.Add(1) }
 
@@ -79,13 +80,18 @@ func wait(name string) op {
 	}}
 }
 
+// tick is a timer that records its name.
+func tick(name string, after time.Duration) timer {
+	return timer{Key: coordinator.TimerKey{Kind: name}, After: after, Op: op{Key: name, Decide: func(*counters, time.Time, *coordinator.Waiter) decision {
+		return decision{Then: func(c *counters) { c.ticks = append(c.ticks, name) }}
+	}}}
+}
+
 // arm sets a timer that records its name, when it is decided.
 func arm(name string, after time.Duration) op {
 	return op{Key: name, Decide: func(_ *counters, _ time.Time, w *coordinator.Waiter) decision {
 		var d decision
-		d.SetTimer(timer{Key: coordinator.TimerKey{Kind: name}, After: after, Op: op{Key: name, Decide: func(*counters, time.Time, *coordinator.Waiter) decision {
-			return decision{Then: func(c *counters) { c.ticks = append(c.ticks, name) }}
-		}}})
+		d.SetTimer(tick(name, after))
 		d.Reply(w, nil)
 		return d
 	}}
@@ -105,6 +111,7 @@ type world struct {
 	t        *testing.T
 	log      *coordinatortest.MemLog
 	rt       *coordinator.Runtime[*counters]
+	loaded   []timer // of machines that are made from now on
 	made     atomic.Int32
 	unloaded atomic.Int32
 }
@@ -117,7 +124,7 @@ func inBubble(t *testing.T, change func(*coordinator.Options[*counters]), test f
 		w.log.SetEpoch(0, 1)
 		opts := coordinator.Options[*counters]{Name: "test", Log: w.log, New: func(int32) *counters {
 			w.made.Add(1)
-			return &counters{values: map[string]int{}, unloaded: &w.unloaded}
+			return &counters{values: map[string]int{}, loaded: w.loaded, unloaded: &w.unloaded}
 		}}
 		if change != nil {
 			change(&opts)

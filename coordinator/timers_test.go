@@ -65,6 +65,19 @@ func TestTimerThatFiredIsStillUndone(t *testing.T) {
 	})
 }
 
+// Soft state ends with the election: what has to happen for the state that was loaded is up to its timers.
+func TestTimersOfALoadedStateRun(t *testing.T) {
+	inBubble(t, nil, func(w *world) {
+		w.do(arm("before", time.Second))
+		w.loaded = []timer{tick("loaded", 2*time.Second)}
+		w.reelect(2)
+		time.Sleep(time.Second)
+		w.ticked()
+		time.Sleep(time.Second)
+		w.ticked("loaded")
+	})
+}
+
 // A heartbeat that waited for its turn while the shard was busy still counts.
 func TestWhatWasSubmittedBeforeADeadlineGoesFirst(t *testing.T) {
 	inBubble(t, nil, func(w *world) {

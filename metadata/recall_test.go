@@ -41,3 +41,38 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 		t.Errorf("at a start:\n%s", describe(fresh))
 	}
 }
+
+// TestListRecalls: a value that became unreadable is recalled when the store is listed.
+func TestListRecalls(t *testing.T) {
+	store := memStore(t)
+	l := NewLoader(LoaderOptions{Store: store, Logger: testLogger(t)})
+	for _, value := range [][]byte{encode(configsValue{V: 1, Configs: map[string]string{"k": "v"}}), []byte("{")} {
+		if _, err := store.Txn(t.Context(), nil, kv.Put(topicConfigsPrefix+"a", value)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.list(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if image := l.Image(); image.TopicConfigs("a")["k"] != "v" || !image.Incomplete() {
+		t.Errorf("settings %v, incomplete %t", image.TopicConfigs("a"), image.Incomplete())
+	}
+}
+
+// TestListNotesWhatIsMissing: between two lists nobody has seen the topic's deletion.
+func TestListNotesWhatIsMissing(t *testing.T) {
+	store := memStore(t)
+	l := NewLoader(LoaderOptions{Store: store, Logger: testLogger(t)})
+	id := TopicID{1}
+	for _, op := range []kv.Op{kv.Put(topicKey("a"), encode(topicValue{V: 1, ID: id})), kv.Delete(topicKey("a"))} {
+		if _, err := store.Txn(t.Context(), nil, op); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.list(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if image := l.Image(); image.TopicCount() != 0 || !image.Vanished(id) {
+		t.Errorf("topics %v, vanished %t", image.TopicNames(), image.Vanished(id))
+	}
+}

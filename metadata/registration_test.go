@@ -48,6 +48,27 @@ func TestOtherLiveBrokerIsRefused(t *testing.T) {
 	}
 }
 
+// TestRegistrationMeetsAnother: a broker of another directory registers under the same id between
+// the look at the key and the write.
+func TestRegistrationMeetsAnother(t *testing.T) {
+	store := memStore(t)
+	c := newCluster(t, store)
+	first := c.registration(t, 1, "dir-a", "")
+	late := &hookedStore{Store: store, txn: func(n int) error {
+		if n > 1 {
+			return nil
+		}
+		_, err := first.Register(t.Context())
+		return err
+	}}
+	if _, err := newCluster(t, late).registration(t, 1, "dir-b", "").Register(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
+		t.Errorf("Register = %v", err)
+	}
+	if b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[1]; b.DirectoryID != "dir-a" || b.Epoch != first.Epoch() {
+		t.Errorf("registered: %+v", b)
+	}
+}
+
 func TestRestartReplacesItsPredecessorAtOnce(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	first := c.registration(t, 1, "dir", "")

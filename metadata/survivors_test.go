@@ -191,3 +191,22 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 		t.Errorf("to be probed: %+v", all.Doubts)
 	}
 }
+
+// TestBrokersThatStayAreElectedFirst: one that stops is elected only if there is no other.
+func TestBrokersThatStayAreElectedFirst(t *testing.T) {
+	image := newImage()
+	image.Brokers = map[int32]Broker{1: {ID: 1, Epoch: 11, Stopping: true}, 2: {ID: 2, Epoch: 12}, 3: {ID: 3, Epoch: 13, Stopping: true}}
+	p := &Partition{Replicas: []int32{1, 3, 2}}
+	for _, c := range []struct {
+		members []Member
+		want    int32
+	}{
+		{[]Member{{Broker: 1}, {Broker: 2}, {Broker: 3}}, 2},
+		{[]Member{{Broker: 3}, {Broker: 1}}, 1},
+		{[]Member{{Broker: 2}}, 2},
+	} {
+		if m, ok := candidate(image, p, c.members); !ok || m.Broker != c.want || m.Epoch != 10+int64(c.want) {
+			t.Errorf("of %v %+v is elected, want %d", c.members, m, c.want)
+		}
+	}
+}

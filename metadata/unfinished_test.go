@@ -115,6 +115,10 @@ func TestTopicsThatAListLacksHaveVanished(t *testing.T) {
 	if err != nil || !next.Vanished(b) {
 		t.Error("it is forgotten")
 	}
+	still := newImage()
+	if still.noteMissing(next); !still.Vanished(b) {
+		t.Error("the next list forgets it")
+	}
 	again := applied(t, put("topics/b", topicValue{ID: b}, 10))
 	again.noteMissing(next)
 	if again.Vanished(b) {

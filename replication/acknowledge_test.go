@@ -289,6 +289,15 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	if low, err := b.deleted(t, 4); low != 4 || err != nil {
 		t.Errorf("low watermark %d, %v", low, err)
 	}
+	image = &metadata.Image{Revision: 11, Brokers: map[int32]metadata.Broker{1: {ID: 1}, 2: {ID: 2, Epoch: 2}}}
+	if done, doneErr := d.Done(); done {
+		t.Errorf("done while nothing is known of what the restarted follower has: %v", doneErr)
+	}
+	follower.Epoch = 2
+	b.fetchedBy(follower, b.role.Load(), 10, 4)
+	if done, doneErr := d.Done(); !done || doneErr != nil {
+		t.Errorf("done %t, %v after it has fetched", done, doneErr)
+	}
 	b.resign(role{epoch: 6, leaderID: 2})
 	if done, doneErr := d.Done(); !done || !errors.Is(doneErr, ErrNotLeader) {
 		t.Errorf("after a change of the leader: done %t, %v", done, doneErr)

@@ -2,9 +2,11 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/vfs"
@@ -34,6 +36,212 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	}
 	if n := len(b.insync.MaximalISR()); n != 2 {
 		t.Errorf("100 proposals of the same two members keep %d", n)
+	}
+}
+
+// A fetch that an earlier process of a broker has sent may come after its successor's: it says nothing of what that has. Nor does a fetch of
+// the successor count for the member that the in-sync set has.
+func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	r := leads(5, 1, 2)
+	r.isr[1].Epoch = 7
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	fetched := func(epoch, offset, want int64) {
+		t.Helper()
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: epoch}, b.role.Load(), offset, 0)
+		if high := b.HighWatermark(); high != want {
+			t.Errorf("high watermark %d after a fetch at %d of epoch %d, want %d", high, offset, epoch, want)
+		}
+	}
+	fetched(7, 0, 0)
+	fetched(6, 1, 0)
+	fetched(7, 1, 1)
+	b.append(t, AcksLeader, "w")
+	fetched(8, 2, 1) // its successor's is not in sync
+	r.isr[1].Epoch, r.partitionEpoch = 8, 1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	fetched(8, 2, 2)
+}
+
+// A fetch that was read before the leader was deposed, and is noted after it leads again, is of a log that may have been truncated since.
+func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	if err := b.lead(leads(5, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	before := b.role.Load()
+	b.resign(role{epoch: 6, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2}})
+	if err := b.lead(leads(7, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2}, before, 1, 0)
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d by a fetch of leader epoch 5", high)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
+	if high := b.HighWatermark(); high != 1 {
+		t.Errorf("high watermark %d by a fetch of this leader epoch", high)
+	}
+}
+
+// A follower joins the in-sync set once it has all that is committed, however much the leader began with.
+func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	b.append(t, AcksLeader, "w")
+	for offset, joins := range []bool{false, false, true} {
+		b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), int64(offset), 0)
+		if change, proposed := b.pendingISR(); proposed != joins {
+			t.Errorf("proposed at %d of %d committed: %+v", offset, b.HighWatermark(), change)
+		}
+	}
+}
+
+// An answer that a follower gets after another leader was elected is of a history that may have ended.
+func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.resign(role{epoch: 5, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
+	if !follows {
+		t.Fatal("it does not follow")
+	}
+	answer := func() *ReplicaFetched {
+		return &ReplicaFetched{Records: batch(t, 1000, "v"), HighWatermark: 1}
+	}
+	b.resign(role{epoch: 6, leaderID: 3, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	if err := b.replicate(at, answer()); err != nil || b.log.EndOffset() != 0 || b.HighWatermark() != 0 {
+		t.Errorf("an answer of leader epoch 5: end %d, high watermark %d, %v", b.log.EndOffset(), b.HighWatermark(), err)
+	}
+	at.LeaderEpoch = 6
+	if err := b.replicate(at, answer()); err != nil || b.log.EndOffset() != 1 {
+		t.Errorf("an answer of this leader epoch: end %d, %v", b.log.EndOffset(), err)
+	}
+}
+
+// After a set was written, and before the image shows it, nothing is proposed: that would be refused, and a refusal says that the high watermark need not
+// wait for the set.
+func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2, 3)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
+	change, _ := b.pendingISR()
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
+	if again, _ := b.pendingISR(); !slices.Equal(again.ISR, change.ISR) {
+		t.Errorf("proposed %+v while %+v is on its way", again, change)
+	}
+	b.proposed(change, false, nil)
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
+	if again, ok := b.pendingISR(); ok {
+		t.Errorf("proposed %+v while %+v is written", again, change)
+	}
+	b.append(t, AcksLeader, "v")
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d without a member of the set that was written", high)
+	}
+}
+
+// The first fetch of a process that takes the place of another one moves the high watermark, also from the offset at which that was.
+func TestSuccessorCountsAtOnce(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	r := leads(5, 1, 2, 3)
+	r.isr[1].Epoch, r.isr[2].Epoch = 7, 3
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 1, 0)
+	r.isr, r.partitionEpoch = []metadata.Member{r.isr[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 8}, b.role.Load(), 1, 0)
+	if high := b.HighWatermark(); high != 1 {
+		t.Errorf("high watermark %d after all in sync have the record", high)
+	}
+}
+
+// A follower that has everything stays in sync, however long nothing was produced.
+func TestFollowerAtTheEndStaysInSync(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	if err := b.lead(leads(5, 1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	b.append(t, AcksLeader, "v")
+	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
+	const never = -time.Second // is exceeded at once
+	b.shrink(never)
+	if change, ok := b.pendingISR(); ok {
+		t.Fatalf("proposed %+v", change)
+	}
+	b.append(t, AcksLeader, "w")
+	b.shrink(never)
+	if change, ok := b.pendingISR(); !ok || len(change.ISR) != 1 {
+		t.Errorf("proposed %+v, %t without the follower that is behind", change, ok)
+	}
+}
+
+// A record that was committed while enough were in sync is not acknowledged with acks=all once they are too few.
+func TestTooFewAtTheAcknowledgement(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), func(c *Config) { c.MinInSyncReplicas = 2 })
+	r := leads(5, 1, 2)
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	all, one := b.append(t, AcksAll, "v"), b.append(t, AcksLeader, "w")
+	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 2, 0)
+	r.isr, r.partitionEpoch = r.isr[:1], 1
+	if err := b.lead(r); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := all.Done(); !done || !errors.Is(err, ErrNotEnoughReplicasAfterAppend) {
+		t.Errorf("acks=all: done %t, %v", done, err)
+	}
+	if done, err := one.Done(); !done || err != nil {
+		t.Errorf("acks=1: done %t, %v", done, err)
+	}
+}
+
+// As long as nobody knows whether a set was written, the high watermark waits for it beside each set that is proposed later.
+func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.isr = newISRWriter(b.m)
+	alone := leads(5, 1, 2, 3)
+	alone.isr = alone.isr[:1]
+	if err := b.lead(alone); err != nil {
+		t.Fatal(err)
+	}
+	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
+	change, _ := b.pendingISR()
+	b.proposed(change, false, context.DeadlineExceeded)
+	b.proposed(change, true, metadata.ErrConflict)
+	settling, _ := b.pendingISR()
+	b.proposed(settling, true, metadata.ErrConflict)
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
+	if next, ok := b.pendingISR(); !ok || !slices.Contains(next.ISR, metadata.Member{Broker: 3, Epoch: 8}) {
+		t.Fatalf("proposed %+v, %t", next, ok)
+	}
+	b.append(t, AcksLeader, "v")
+	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 1, 0)
+	if high := b.HighWatermark(); high != 0 {
+		t.Errorf("high watermark %d without a member of the set that may have been written", high)
 	}
 }
 

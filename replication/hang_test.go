@@ -317,3 +317,37 @@ func TestTopicOfTheSameNameWaitsForThePlace(t *testing.T) {
 		}
 	}
 }
+
+// What a newer image wants comes after a job that sees to an older one's wish, and is not lost with it.
+func TestNewestWishIsFulfilled(t *testing.T) {
+	disk := newStuckFS("/bad-")
+	c := newClusterTest(t, disk)
+	c.start(nil)
+	c.create("bad", 1, nil)
+	p := c.partition("bad", 0)
+	var appends sync.WaitGroup
+	appends.Go(func() { _, _ = p.Append(batch(t, 1000, "v"), AcksAll) })
+	free := sync.OnceFunc(func() { close(disk.free); appends.Wait() })
+	t.Cleanup(free)
+	<-disk.began
+	for _, messages := range []string{"1", "2"} { // of which testConfig takes 1 only; its job waits for the append
+		err := c.admin.UpdateConfigs(t.Context(), metadata.ConfigResource{Kind: metadata.TopicConfig, Topic: "bad"},
+			func(map[string]string) (map[string]string, error) {
+				return map[string]string{"flush.messages": messages}, nil
+			})
+		if err != nil {
+			t.Fatal(err)
+		}
+		revision := c.follower.Image().Revision
+		c.until(func() bool {
+			c.m.served.mu.Lock()
+			defer c.m.served.mu.Unlock()
+			return c.m.served.revision >= revision
+		})
+	}
+	free()
+	c.settle()
+	if p.log.Config().FlushMessages == 1 {
+		t.Error("the settings are those of the older image")
+	}
+}

@@ -215,3 +215,27 @@ func TestScanStopsAtAnError(t *testing.T) {
 		t.Errorf("%d batches, %v", seen, err)
 	}
 }
+
+// A reader of committed records sees nothing from the first open transaction on, neither by reading nor as the latest offset.
+func TestReadCommittedEndsAtAnOpenTransaction(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.append(t, AcksLeader, "plain")
+	txn := record.Builder{HasProducer: true, ProducerID: 9, Transactional: true}
+	txn.Append(1000, []byte("k"), []byte("open"))
+	if _, err := b.Append(build(t, &txn), AcksLeader); err != nil {
+		t.Fatal(err)
+	}
+	for level, want := range map[Isolation][]string{ReadUncommitted: {"plain", "open"}, ReadCommitted: {"plain"}} {
+		got, err := b.Read(t.Context(), ReadRequest{MaxBytes: 1 << 20, Isolation: level, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read := values(t, &got.Records, 0); !slices.Equal(read, want) {
+			t.Errorf("isolation %d: %q, want %q", level, read, want)
+		}
+		got.Records.Release()
+		if latest, err := b.ListOffset(t.Context(), LatestTimestamp, level, -1); err != nil || latest.Offset != int64(len(want)) {
+			t.Errorf("isolation %d: latest offset %d, %v", level, latest.Offset, err)
+		}
+	}
+}

@@ -109,6 +109,26 @@ func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	}
 }
 
+// TestDeletionOnAnIncompleteImageWaits: while something cannot be read, a topic that goes leaves its log alone.
+func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
+	c := newClusterTest(t, vfs.NewMem())
+	c.start(nil)
+	c.create("a", 1, nil)
+	c.write("a")
+	c.rewrite("topics/damaged", []byte("{"))
+	if r := c.admin.DeleteTopics(t.Context(), []metadata.TopicRef{{Name: "a"}})[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.settle()
+	if log, ok := c.storage.Log("a", 0); !ok || log.EndOffset() != 1 {
+		t.Fatalf("its log is there: %t", ok)
+	}
+	c.rewrite("topics/damaged", nil)
+	if _, ok := c.storage.Log("a", 0); ok || len(c.storage.Strays()) != 0 {
+		t.Errorf("with a complete image its log is there: %t, set aside: %v", ok, strayReasons(c.storage))
+	}
+}
+
 // TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something cannot be read.
 func TestNameOfAStrayIsTaken(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())

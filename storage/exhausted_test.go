@@ -94,3 +94,11 @@ func TestFailedSyncIsFailStopWhateverItsError(t *testing.T) {
 		}
 	}
 }
+
+// After a sync that failed nothing is known of the disk, whatever it failed for.
+func TestFailedSyncIsNoExhaustion(t *testing.T) {
+	failed := errors.Join(vfs.ErrSync, syscall.ENOMEM)
+	if err := classify(failed); !errors.Is(err, ErrStorage) || errors.Is(err, ErrExhausted) || passing(failed) {
+		t.Errorf("%v, passing %t", err, passing(failed))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -52,5 +53,26 @@ func TestProducerOfFutureRecordsExpires(t *testing.T) {
 	k.retain(0)
 	if n := len(k.log().producers.producers); n != 0 {
 		t.Fatalf("%d producers are known", n)
+	}
+}
+
+// A producer with an open transaction is known until its marker comes, however late: only by that is the transaction known to be over.
+func TestProducerInATransactionDoesNotExpire(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), func(c *Config) { c.RetentionMs = -1 })
+	l := k.log()
+	k.follow(batchOf(1, 5, epoch0.UnixMilli(), producer(9, 0, 0), transactional))
+	commit(l)
+	k.clock.advance(25 * time.Hour)
+	k.retain(0)
+	if at := l.LastStableOffset(); at != 0 {
+		t.Fatalf("the last stable offset is %d, of an open transaction from 0 on", at)
+	}
+	k.follow(endTxn(9, 0, record.ControlAbort))
+	commit(l)
+	if at := l.LastStableOffset(); at != 2 {
+		t.Fatalf("the last stable offset is %d after the marker", at)
+	}
+	if txns, err := l.AbortedTransactions(0, 2); err != nil || len(txns) != 1 {
+		t.Fatalf("aborted transactions %+v, %v", txns, err)
 	}
 }

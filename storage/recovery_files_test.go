@@ -61,10 +61,12 @@ func TestSnapshotThatLies(t *testing.T) {
 		older := content(t, v.k.fs, v.k.path(seg3+extSnapshot))
 		v.k.create(fileName(victimEnd+5, extSnapshot), older)
 		v.k.create(fileName(victimEnd+5, extSnapshot)+".tmp", older)
-		v.checkIntact(victimEnd)
-		if slices.Contains(v.k.files(), fileName(victimEnd+5, extSnapshot)) {
+		v.k.open()
+		if slices.Contains(v.k.files(), fileName(victimEnd+5, extSnapshot)) { // before the log has grown that far
 			t.Fatalf("%s: a snapshot above the end is still there", ending)
 		}
+		v.checkContent(victimEnd)
+		v.checkUse(victimEnd)
 	}
 }
 

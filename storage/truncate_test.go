@@ -89,3 +89,24 @@ func TestIndexTailIsAPage(t *testing.T) {
 		}
 	}
 }
+
+// A log that is truncated below its start begins there: the start is never above the end.
+func TestTruncateTakesTheStartDown(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	l := k.log()
+	fill(t, l, 10)
+	commit(l)
+	if err := l.AdvanceStartOffset(5); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Truncate(2); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"at once", "after a kill"} {
+		if start, end := l.StartOffset(), l.EndOffset(); start != 2 || end != 2 {
+			t.Errorf("%s: the log is [%d, %d), want [2, 2)", when, start, end)
+		}
+		k = k.killed()
+		l = k.log()
+	}
+}

@@ -244,6 +244,30 @@ func TestDeposedLeaderChangesNothing(t *testing.T) {
 	}
 }
 
+// Two attachments of one leader epoch, as of a leader that has restarted: the older one stays deposed, or they would take the pointer from
+// each other in turn.
+func TestDeposedByItsOwnLeaderEpoch(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	old := w.start(log, 4)
+	old.mustAttach()
+	fill(log, 2)
+	old.mustDrain()
+	next := w.start(log, 4)
+	next.mustAttach()
+	fill(log, 1)
+	err := old.drain()
+	if !errors.Is(err, ErrDeposed) {
+		t.Fatalf("step of the older attachment: %v, want ErrDeposed", err)
+	}
+	old.p.judge(t.Context(), laneCopy, false, err)
+	if err = old.attach(); !errors.Is(err, ErrDeposed) {
+		t.Fatalf("it attaches again: %v", err)
+	}
+	next.mustDrain()
+	next.check()
+}
+
 // A leader that never uploaded does not hold the pointer, so an older one may
 // create it after it was deposed. What it uploaded was committed by its
 // replicas, so it stays; the pointer goes over.

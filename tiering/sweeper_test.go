@@ -217,8 +217,8 @@ func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
 		}
 		w.now.advance(2 * b.m.o.DeleteDelay)
 	}
-	if ptr, _, _ := readPointer(t.Context(), w.store, b.p.key); ptr.DeletedMs != 0 {
-		t.Error("the topic was marked as deleted")
+	if ptr, _, err := readPointer(t.Context(), w.store, b.p.key); err != nil || ptr.DeletedMs != 0 || ptr.Manifest == "" {
+		t.Errorf("the topic was marked as deleted, or is: %+v, %v", ptr, err)
 	}
 }
 

@@ -177,3 +177,24 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 		})
 	}
 }
+
+// TestProgressIsNotTakenForTheEnd: the grace begins again when a marker is written again.
+func TestProgressIsNotTakenForTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, memStore(t))
+		id, seen, began := metadata.NewTopicID(), sightings{}, time.Now()
+		for _, step := range []struct {
+			after            time.Duration
+			writes, abandons bool
+		}{{0, true, false}, {40 * time.Second, true, false}, {70 * time.Second, false, false}, {100 * time.Second, false, true}} {
+			if step.writes {
+				if _, err := c.store.Txn(t.Context(), nil, kv.Put("unfinished/"+id.String(), []byte(`{"v":1,"topic":"a"}`))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, abandoned := seen.abandoned(settled(c), began.Add(step.after))[id]; abandoned != step.abandons {
+				t.Errorf("abandoned after %v: %t", step.after, abandoned)
+			}
+		}
+	})
+}

@@ -1,0 +1,54 @@
+package storage
+
+import (
+	"testing"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// TestOffsetsEndWithTheLog: the checkpoints may promise more than a crash has left, as on a disk that did not keep what it had
+// synced. What is appended in that place is neither committed nor durable.
+func TestOffsetsEndWithTheLog(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	l := k.log()
+	fill(t, l, 4)
+	commit(l)
+	if err := l.Flush(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.m.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	k = k.dead()
+	k.edit(fileName(0, extLog), func(b []byte) []byte { return b[:len(b)-1] })
+	k.open()
+	l = k.log()
+	if end, high, flushed := l.EndOffset(), l.HighWatermark(), l.FlushedOffset(); end != 3 || high != 3 || flushed != 3 {
+		t.Errorf("end %d, high watermark %d, flushed up to %d; want 3", end, high, flushed)
+	}
+}
+
+// A start trusts what is below the recovery point: not a segment that was closed after its last flush, whose indexes are not on the disk.
+func TestRecoveryPointWaitsForIndexes(t *testing.T) {
+	k := newKit(t, vfs.NewMem(), nil)
+	l := k.log()
+	fill(t, l, 4)
+	if err := l.Flush(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	if at := l.offsets.recovery.Load(); at != 4 {
+		t.Errorf("recovery point %d after a flush", at)
+	}
+	if err := l.Roll(); err != nil {
+		t.Fatal(err)
+	}
+	if at := l.offsets.recovery.Load(); at != 0 {
+		t.Errorf("recovery point %d after the segment was closed", at)
+	}
+	if err := l.flushClosed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at := l.offsets.recovery.Load(); at != 4 {
+		t.Errorf("recovery point %d after its indexes were synced", at)
+	}
+}

@@ -1,0 +1,3 @@
+module github.com/varvelog/varve/tools/mutants
+
+go 1.26.7
