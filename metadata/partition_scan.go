@@ -3,7 +3,6 @@ package metadata
 import (
 	"bytes"
 	"math"
-	"slices"
 )
 
 // scanPartition reads a partition's value as encode writes it, without what makes JSON
@@ -15,13 +14,12 @@ func scanPartition(value []byte) (v partitionValue, ok bool) {
 		return v, false
 	}
 	for seen := uint32(0); ; {
-		field := slices.IndexFunc(partitionFields, func(f partitionField) bool { return bytes.HasPrefix(s.rest, f.name) })
+		field := s.field()
 		if field < 0 || seen&(1<<field) != 0 {
 			return v, false
 		}
 		seen |= 1 << field
-		s.rest = s.rest[len(partitionFields[field].name):]
-		partitionFields[field].scan(&s, &v)
+		s.member(field, &v)
 		if s.skip('}') {
 			return v, !s.failed && len(s.rest) == 0 && v.V <= valueVersion
 		}
@@ -31,35 +29,75 @@ func scanPartition(value []byte) (v partitionValue, ok bool) {
 	}
 }
 
-type partitionField struct {
-	name []byte // with the quotes and the colon
-	scan func(s *scanner, v *partitionValue)
+// partitionFields are the fields of a partitionValue in the order in which it has them.
+var partitionFields = [...]string{
+	"v", "replicas", "isr", "isr_epochs", "isr_dirs", "adding", "removing", "elr", "elr_epochs", "elr_dirs",
+	"leader", "leader_epoch", "leader_broker_epoch", "unclean_epoch", "partition_epoch", "created_ms",
 }
 
-// partitionFields are the fields of a partitionValue in the order in which it has them.
-var partitionFields = []partitionField{
-	{[]byte(`"v":`), func(s *scanner, v *partitionValue) { v.V = version(s.int32()) }},
-	{[]byte(`"replicas":`), func(s *scanner, v *partitionValue) { v.Replicas = scanList(s, s.int32) }},
-	{[]byte(`"isr":`), func(s *scanner, v *partitionValue) { v.ISR = scanList(s, s.int32) }},
-	{[]byte(`"isr_epochs":`), func(s *scanner, v *partitionValue) { v.ISREpochs = scanList(s, s.int64) }},
-	{[]byte(`"isr_dirs":`), func(s *scanner, v *partitionValue) { v.ISRDirs = scanList(s, s.directory) }},
-	{[]byte(`"adding":`), func(s *scanner, v *partitionValue) { v.Adding = scanList(s, s.int32) }},
-	{[]byte(`"removing":`), func(s *scanner, v *partitionValue) { v.Removing = scanList(s, s.int32) }},
-	{[]byte(`"elr":`), func(s *scanner, v *partitionValue) { v.ELR = scanList(s, s.int32) }},
-	{[]byte(`"elr_epochs":`), func(s *scanner, v *partitionValue) { v.ELREpochs = scanList(s, s.int64) }},
-	{[]byte(`"elr_dirs":`), func(s *scanner, v *partitionValue) { v.ELRDirs = scanList(s, s.directory) }},
-	{[]byte(`"leader":`), func(s *scanner, v *partitionValue) { v.Leader = s.int32() }},
-	{[]byte(`"leader_epoch":`), func(s *scanner, v *partitionValue) { v.LeaderEpoch = s.int32() }},
-	{[]byte(`"leader_broker_epoch":`), func(s *scanner, v *partitionValue) { v.LeaderBrokerEpoch = s.int64() }},
-	{[]byte(`"unclean_epoch":`), func(s *scanner, v *partitionValue) { v.UncleanEpoch = s.int32() }},
-	{[]byte(`"partition_epoch":`), func(s *scanner, v *partitionValue) { v.PartitionEpoch = s.int32() }},
-	{[]byte(`"created_ms":`), func(s *scanner, v *partitionValue) { v.CreatedMs = s.int64() }},
+// member takes the value of one of partitionFields.
+func (s *scanner) member(field int, v *partitionValue) {
+	switch partitionFields[field] {
+	case "v":
+		v.V = version(s.int32())
+	case "replicas":
+		v.Replicas = s.int32s()
+	case "isr":
+		v.ISR = s.int32s()
+	case "isr_epochs":
+		v.ISREpochs = s.int64s()
+	case "isr_dirs":
+		v.ISRDirs = s.directories()
+	case "adding":
+		v.Adding = s.int32s()
+	case "removing":
+		v.Removing = s.int32s()
+	case "elr":
+		v.ELR = s.int32s()
+	case "elr_epochs":
+		v.ELREpochs = s.int64s()
+	case "elr_dirs":
+		v.ELRDirs = s.directories()
+	case "leader":
+		v.Leader = s.int32()
+	case "leader_epoch":
+		v.LeaderEpoch = s.int32()
+	case "leader_broker_epoch":
+		v.LeaderBrokerEpoch = s.int64()
+	case "unclean_epoch":
+		v.UncleanEpoch = s.int32()
+	case "partition_epoch":
+		v.PartitionEpoch = s.int32()
+	case "created_ms":
+		v.CreatedMs = s.int64()
+	}
 }
 
 // scanner takes one token after the other off JSON without blanks.
 type scanner struct {
 	rest   []byte
 	failed bool
+}
+
+// field takes the name of a field and returns its place in partitionFields, -1 if it is none of them.
+func (s *scanner) field() int {
+	if !s.skip('"') {
+		return -1
+	}
+	end := bytes.IndexByte(s.rest, '"')
+	if end < 0 {
+		return -1
+	}
+	for i, name := range partitionFields {
+		if string(s.rest[:end]) == name {
+			s.rest = s.rest[end+1:]
+			if !s.skip(':') {
+				return -1
+			}
+			return i
+		}
+	}
+	return -1
 }
 
 func (s *scanner) skip(c byte) bool {
@@ -97,29 +135,46 @@ func (s *scanner) int32() int32 {
 
 func (s *scanner) directory() (id DirectoryID) {
 	end := bytes.IndexByte(s.rest[min(1, len(s.rest)):], '"')
-	if !s.skip('"') || end < 0 || id.UnmarshalText(s.rest[:end]) != nil {
+	if !s.skip('"') || end != idEncoding.EncodedLen(len(id)) || bytes.ContainsAny(s.rest[:end], "\r\n") { // which the decoder skips
 		s.failed = true
 		return id
+	}
+	if _, err := idEncoding.Decode(id[:], s.rest[:end]); err != nil {
+		s.failed = true
 	}
 	s.rest = s.rest[end+1:]
 	return id
 }
 
-// scanList takes a list.
-func scanList[T any](s *scanner, one func() T) []T {
+// list takes a list whose elements one takes.
+func (s *scanner) list(one func()) {
 	if !s.skip('[') {
 		s.failed = true
-		return nil
+		return
 	}
-	all := make([]T, 0, 3)
-	for !s.skip(']') {
-		if len(all) > 0 && !s.skip(',') {
+	for first := true; !s.failed && !s.skip(']'); first = false {
+		if !first && !s.skip(',') {
 			s.failed = true
+			return
 		}
-		if s.failed {
-			return nil
-		}
-		all = append(all, one())
+		one()
 	}
+}
+
+func (s *scanner) int32s() []int32 {
+	all := make([]int32, 0, 4)
+	s.list(func() { all = append(all, s.int32()) })
+	return all
+}
+
+func (s *scanner) int64s() []int64 {
+	all := make([]int64, 0, 3)
+	s.list(func() { all = append(all, s.int64()) })
+	return all
+}
+
+func (s *scanner) directories() []DirectoryID {
+	all := make([]DirectoryID, 0, 3)
+	s.list(func() { all = append(all, s.directory()) })
 	return all
 }
