@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 
@@ -42,6 +43,9 @@ func TestScannedPartitionIsTheDecodedOne(t *testing.T) {
 			UncleanEpoch: rapid.Int32().Draw(t, "unclean"), PartitionEpoch: rapid.Int32().Draw(t, "partition epoch"), CreatedMs: rapid.Int64Range(0, 1e17).Draw(t, "created"),
 		}
 		value := encode(v)
+		if appended := appendPartition(nil, &v); !bytes.Equal(appended, value) {
+			t.Fatalf("appended\n%s\nencoded\n%s", appended, value)
+		}
 		if !checkScan(t, value) {
 			t.Fatalf("not scanned: %s", value)
 		}
