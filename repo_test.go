@@ -41,7 +41,8 @@ var layers = map[string][]string{
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
 	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv"},
-	"replication":         {"backoff", "record", "storage", "tiering", "metadata"},
+	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync"},
+	"replication/insync":  {"metadata"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},
@@ -60,6 +61,7 @@ var layers = map[string][]string{
 	"security/securitytest":       {},
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/kv/kvtest":          {"metadata/kv"},
+	"simulation":                  {"backoff", "metadata", "metadata/controller", "metadata/kv", "stepped"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
 
 	"integration":            {}, // tests only

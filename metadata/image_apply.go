@@ -14,6 +14,10 @@ import (
 // can make the image allocate.
 const maxPartitions = 100_000
 
+// Apply is the image that follows from a batch of events, without a Loader. A value that cannot be
+// read is left out, and the error names its key.
+func (m *Image) Apply(batch kv.Batch) (*Image, error) { return m.apply(batch) }
+
 // apply makes the image that follows from a batch of events. It copies what the
 // batch touches and shares the rest. A value that cannot be read leaves its
 // key as it was and makes the image Incomplete; the error names the key.
@@ -243,7 +247,7 @@ func (b *imageBuilder) writable(id TopicID) *Topic {
 // finish cuts the visible partitions of all topics that were touched, and
 // forgets pending topics of which nothing is left.
 func (b *imageBuilder) finish() {
-	for id, t := range b.topics {
+	for id, t := range b.topics { // in any order
 		if t.pending() && t.present == 0 {
 			b.image.byID.remove(b.owner, id)
 			continue

@@ -185,32 +185,37 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 // supports: it must stop.
 func (r *Registration) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: r.ttl / 64, Max: r.ttl / 4}
-	for next := r.ttl / 3; ; {
-		if !stepped.Pause(ctx, next) {
-			return nil
-		}
-		if next = r.ttl / 3; !r.mayRenew() {
+	for next := r.ttl / 3; stepped.Pause(ctx, next); {
+		next = r.ttl / 3
+		if !r.mayRenew() {
 			continue
 		}
 		began := time.Now()
-		for {
-			err := r.renew(ctx)
-			if ctx.Err() != nil {
-				return nil
-			}
-			if err == nil {
-				wait.Reset()
-				next = max(0, next-time.Since(began)) // renewals keep their rate
-				break
-			}
+		if err := r.renewAtLast(ctx, &wait); err != nil {
+			return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
+		}
+		next = max(0, next-time.Since(began)) // renewals keep their rate
+	}
+	return nil
+}
+
+// renewAtLast renews until that succeeds or ctx ends. The error is one that the broker must stop for.
+func (r *Registration) renewAtLast(ctx context.Context, wait *backoff.Backoff) error {
+	for {
+		err := r.renew(ctx)
+		if err == nil {
+			wait.Reset()
+			return nil
+		}
+		if ctx.Err() == nil {
 			if errors.Is(err, ErrBrokerIDInUse) || errors.Is(err, ErrUnsupportedFeature) || errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrWentBack) {
-				return fmt.Errorf("keep broker %d registered: %w", r.self.ID, err)
+				return err
 			}
 			r.logger.Warn("the registration of this broker cannot be renewed; trying again",
 				slog.Int("broker_id", int(r.self.ID)), slog.Any("error", err))
-			if !wait.Sleep(ctx) {
-				return nil
-			}
+		}
+		if !wait.Sleep(ctx) {
+			return nil
 		}
 	}
 }

@@ -3,6 +3,7 @@ package replication
 import (
 	"fmt"
 
+	"github.com/varvelog/varve/replication/insync"
 	"github.com/varvelog/varve/storage"
 )
 
@@ -60,7 +61,9 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	if info.NeedsFlush || waits {
 		p.log.FlushSoon()
 	}
-	p.advance()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.stepLocked(insync.Appended{Log: p.offsets()})
 	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.epoch}, nil
 }
 

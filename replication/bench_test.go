@@ -34,7 +34,8 @@ func benchLeader(b *testing.B) *Partition {
 	return p
 }
 
-// BenchmarkFollowerFetched is what a follower's fetch costs in the in-sync protocol: two in turn, each of which is a record further every time.
+// BenchmarkFollowerFetched is what a follower's fetch costs in the in-sync protocol: two in turn,
+// each of which is a record further every time.
 func BenchmarkFollowerFetched(b *testing.B) {
 	p := benchLeader(b)
 	for range 1000 {

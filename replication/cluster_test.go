@@ -463,7 +463,7 @@ func (c *simulation) heal(rt *rapid.T) {
 	}
 	leader := c.replicas[c.state.Leader]
 	if high, end := leader.HighWatermark(), leader.log.EndOffset(); high != end || len(c.state.ISR) != len(c.state.Replicas) {
-		rt.Fatalf("healed, the leader has high watermark %d of %d, %+v, proposal %+v, wider %v", high, end, c.state, leader.followers.proposal, leader.followers.wider)
+		rt.Fatalf("healed, the leader has high watermark %d of %d, %+v, %#v", high, end, c.state, leader.insync.Set())
 	}
 }
 

@@ -3,7 +3,6 @@ package replication
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/varvelog/varve/metadata"
 )
@@ -113,25 +112,18 @@ func (p *Partition) lowWatermark() int64 {
 	defer p.isrMu.Unlock()
 	low := p.log.StartOffset()
 	var brokers map[int32]metadata.Broker
-	if p.image != nil {
-		brokers = p.image().Brokers
+	if image := p.newestImage(); image != nil {
+		brokers = image.Brokers
 	}
-	for i := range p.followers.progress {
-		f := &p.followers.progress[i]
+	for _, f := range p.insync.Followers() {
 		b, live := brokers[f.Broker]
 		switch {
-		case !live && brokers != nil && !p.mayLeadLocked(f.Broker):
+		case !live && brokers != nil && !p.insync.MayLead(f.Broker):
 			continue
 		case live && b.Epoch != f.Epoch:
 			return -1
 		}
-		low = min(low, f.logStart)
+		low = min(low, f.LogStart)
 	}
 	return low
-}
-
-// mayLeadLocked reports that a replica can be elected as it is, though its broker be dead now: it is in sync, proposed for that, or eligible.
-func (p *Partition) mayLeadLocked(broker int32) bool {
-	r := p.role.Load()
-	return slices.ContainsFunc(slices.Concat(r.isr, r.eligible, p.followers.wider), func(m metadata.Member) bool { return m.Broker == broker })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/insync"
 )
 
 // A replica is a broker and the data directory that has its log (KIP-858). The cluster's
@@ -23,55 +24,13 @@ func (p *Partition) directory() metadata.DirectoryID {
 	return p.log.DirectoryID()
 }
 
-// placedLocked is an in-sync set with the directories that its members have said.
-func (p *Partition) placedLocked(isr []metadata.Member) []metadata.Member {
-	isr = slices.Clone(isr)
-	for i := range isr {
-		m := &isr[i]
-		if m.Broker == p.brokerID {
-			m.Directory = p.directory()
-		} else if f := find(p.followers.progress, m.Broker); f != nil && f.Epoch == m.Epoch && f.end >= 0 {
-			m.Directory = f.Directory
-		}
-	}
-	return isr
-}
-
-// learnLocked notes what a follower says of its log. What the state does not have is
-// written soon, together with what others say.
-func (p *Partition) learnLocked(f *progress, directory metadata.DirectoryID) {
-	f.Directory = directory
-	for _, m := range p.role.Load().isr {
-		if m.Broker == f.Broker && m.Epoch == f.Epoch && m.Directory != directory {
-			p.isr.learn(p)
-		}
-	}
-}
-
-// unplacedLocked reports that the state of a partition that is led here names other
-// directories than its members do.
-func (p *Partition) unplacedLocked() bool {
-	r := p.role.Load()
-	return r.leader && !slices.Equal(p.placedLocked(r.isr), r.isr)
-}
-
-// learnOwnLocked is called with a new state of a partition that is led here, which may
-// not know where logs are.
-func (p *Partition) learnOwnLocked() {
-	if p.isr != nil && p.unplacedLocked() {
-		p.isr.learn(p)
-	}
-}
-
 // tellDirectory proposes the in-sync set as it is, if this broker leads and the state
 // names another directory for a log. The leader's own may have failed: so the leadership
 // is given up although nobody knew where the log was.
 func (p *Partition) tellDirectory() {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
-	if p.unplacedLocked() {
-		p.proposeLocked(p.role.Load().isr)
-	}
+	p.stepLocked(insync.DirectoriesDue{Now: p.now()})
 }
 
 // TellDirectories has the leaders here say where their logs are, where the cluster does

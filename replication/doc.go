@@ -6,10 +6,11 @@
 //	produce ──▶ Partition.Append ──▶ log ──▶ high watermark ──▶ wakes watchers (flush.messages=1: after the log was synced)
 //	fetch   ──▶ Manager.Fetch ──▶ local read, or cold read from the bucket ──▶ waits on watchers, never on a polling timer
 //
-//	leader  ──▶ fetcher (one a leader) ──▶ Partition.replicate ──▶ log          ISR: Partition.proposeLocked ──▶ isrWriter ──▶ Options.AlterISR
+//	leader  ──▶ fetcher (one a leader) ──▶ Partition.replicate ──▶ log          ISR: Partition.insync ──▶ isrWriter ──▶ Options.AlterISR
 //
-// A partition is led here, or followed. A leader's followers tell their position with each fetch (followers.go); the in-sync set changes only
-// by compare-and-swap in the metadata store, and while the outcome of a change is not known both sets count. A follower appends what the
+// A partition is led here, or followed. A leader's followers tell their position with each fetch. What follows from that is decided by package
+// insync, which is a pure function of events; followers.go has the events and the effects. The in-sync set changes only by compare-and-swap in
+// the metadata store (isr.go), and while the outcome of a change is not known both sets count. A follower appends what the
 // leader has, at the leader's offsets and epochs, and truncates to where their histories part, which the leader tells it (follow.go). What the
 // leader has only in the bucket it does not copy: it begins its log anew where the bucket ends (restore.go). Consumers may read from a follower
 // as well, up to the high watermark that it knows (preferred.go).
@@ -31,28 +32,28 @@
 // Invariants:
 //
 //   - R1. A log is written under its Partition's mutex: by the leader at the epoch that the image gave it, by a follower as that epoch's leader says.
-//   - R7. The high watermark is what every in-sync replica has at its present broker epoch, of both sets while one is proposed, and does not
-//     move with fewer in sync than min.insync.replicas, or while a replica is eligible to lead. (TestCommittedRecordsStay)
-//   - R10. An append is acknowledged only at the leader epoch at which it was made. (TestTruncatedAppendIsNotAcknowledged)
-//   - R11. What is acknowledged as deleted stays deleted: all live replicas have the log start before the answer, and a follower has it before it joins the
-//     in-sync set. (TestCommittedRecordsStay)
-//   - R12. An image that shows a partition epoch which the leader has already changes nothing. (TestImageOfTheSameStateChangesNothing)
-//   - R13. A replica in sync gives up no committed record. (TestInSyncReplicaKeepsItsCommittedRecords)
-//   - R2. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
-//   - R3. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
+//   - R2. The high watermark is what every in-sync replica has at its present broker epoch, of both sets while one is proposed, and does not
+//     move with fewer in sync than min.insync.replicas, while a replica is eligible to lead, or when the leader's disk has failed. (TestCommittedRecordsStay, insync.TestProtocol)
+//   - R3. An append is acknowledged only at the leader epoch at which it was made. (TestTruncatedAppendIsNotAcknowledged)
+//   - R4. What is acknowledged as deleted stays deleted: all live replicas, and those that may be elected when they are back, have the
+//     log start before the answer; a follower has it before it joins the in-sync set. (TestCommittedRecordsStay)
+//   - R5. An image that shows a partition epoch which the leader has already changes nothing. (TestImageOfTheSameStateChangesNothing, insync.TestProtocol)
+//   - R6. A replica in sync gives up no committed record. (TestInSyncReplicaKeepsItsCommittedRecords)
+//   - R7. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.
+//   - R8. With flush.messages=1 or varve.ack.fsync every acknowledgement but that of acks=0 waits for fsync. With flush.messages=1 so
 //     does the high watermark, and acks=0 is synced too; varve.ack.fsync does not hold readers back.
-//   - R4. No wake-up is lost: a watcher is registered before it looks at what it waits for.
-//   - R5. A log is deleted only on the word of an event in the cluster that the data directory belongs to. What an image merely lacks is
+//   - R9. No wake-up is lost: a watcher is registered before it looks at what it waits for.
+//   - R10. A log is deleted only on the word of an event in the cluster that the data directory belongs to. What an image merely lacks is
 //     set aside (storage.Manager.SetAside) if the image is complete, and left alone if it is not. (TestListIsNoDeletion)
-//   - R8. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
+//   - R11. A replication throttle holds back no replica in sync, and no partition that it is not for. (throttle.go,
 //     TestThrottledFollowerCatchesUpAtTheRate)
-//   - R9. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.
+//   - R12. What a follower has below its first local offset is in the bucket, with the leader epochs and producers that follow from it.
 //     (TestCommittedRecordsStay, TestFollowerStartsWhereTheTierEnds)
-//   - R10. A partition whose append, role or deletion hangs, or that waits for a remote tier that hangs, holds up no other partition's role.
+//   - R13. A partition whose append, role or deletion hangs, or that waits for a remote tier that hangs, holds up no other partition's role.
 //     (TestHangingAppendHoldsUpNoOtherPartition, TestHangingTierHoldsUpNoRole)
 //   - R14. An append that hangs holds up no in-sync set, no follower's fetch, and no question about its partition. (TestHangingAppendHoldsUpNoInSyncSet)
-//   - R11. A partition is led only at a broker epoch that this process has registered. (TestNothingIsLedUnderThePredecessorsRegistration)
-//   - R6. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
+//   - R15. A partition is led only at a broker epoch that this process has registered. (TestNothingIsLedUnderThePredecessorsRegistration)
+//   - R16. A read from the bucket never delays the partitions of the same fetch that have their data on local disk.
 //
 // Syncs are storage's: Partition asks for one (Log.FlushSoon) and is told (Partition.flushed) when the round that had it is done.
 //
@@ -60,12 +61,12 @@
 //
 //	Partition.mu     every write to the log, and every change of role or config. Held across an append to the page cache, never across
 //	                 fsync of data or a remote call. A disk that hangs holds it.
-//	Partition.isrMu  the in-sync protocol: followers, proposals, and the high watermark of a leader. Taken after mu or alone, never held
-//	                 across I/O or another wait. Under it the log's atomic offsets are read, and Log.SetHighWatermark takes Log.stable.
+//	Partition.isrMu  the in-sync protocol: the state of package insync, and so the high watermark of a leader. Taken after mu or alone, never
+//	                 held across I/O or another wait. Under it the log's atomic offsets are read, and Log.SetHighWatermark takes Log.stable.
 //	isrWriter.mu     the partitions that have something to write; and a watcher list's, then a waiter's lock
 //
 // Role and config change under mu and isrMu, so that they stay for the holder of either. An append is bound to its leader epoch by mu: the role
 // cannot change during one, and a log is truncated only under mu in a follower's role. So a leader's log only grows while isrMu is held, and
-// what isrMu reads of its end may be too low by an append that is not over, never too high. A function "...Locked" of followers.go,
-// partition.go and directories.go wants isrMu, one of append.go and follow.go mu.
+// what isrMu reads of its end may be too low by an append that is not over, never too high. stepLocked and becomeLocked want isrMu, the other
+// functions "...Locked" of a Partition mu.
 package replication

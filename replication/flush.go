@@ -1,5 +1,7 @@
 package replication
 
+import "github.com/varvelog/varve/replication/insync"
+
 // flushFailure is a sync that failed, for whoever waits for an offset below upTo.
 type flushFailure struct {
 	upTo int64
@@ -13,11 +15,19 @@ func (p *Partition) flushed(upTo int64, err error) {
 		p.watchers.wake()
 		return
 	}
-	if p.advance() {
+	if p.flushedAsLeader() {
 		if p.kickAgain.Swap(false) && p.tier != nil {
 			p.tier.Kick(p.tp)
 		}
 	} else if f := p.fetcher.Load(); f != nil {
 		f.signal()
 	}
+}
+
+// flushedAsLeader has the high watermark follow what was synced, if this broker leads.
+func (p *Partition) flushedAsLeader() (leads bool) {
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.stepLocked(insync.Flushed{Log: p.offsets()})
+	return p.role.Load().leader
 }

@@ -3,12 +3,12 @@ package replication
 import (
 	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/insync"
 	"github.com/varvelog/varve/storage"
 )
 
@@ -26,6 +26,11 @@ func (c *Config) flushesEach() bool { return c.Log.FlushMessages <= 1 }
 
 // durable tells whether nothing may be acknowledged before it is on the disk.
 func (c *Config) durable() bool { return c.AckFsync || c.flushesEach() }
+
+// insync is what the in-sync protocol needs of it.
+func (c *Config) insync() insync.Settings {
+	return insync.Settings{MinInSyncReplicas: c.MinInSyncReplicas, FlushFirst: c.flushesEach()}
+}
 
 // Partition is one replica. The Manager alone changes its role; everything else may be called from anywhere.
 type Partition struct {
@@ -47,17 +52,18 @@ type Partition struct {
 	watchers     watchers     // of role, high watermark and flushed offset
 	tierEnd      atomic.Int64 // the remote tier's end as the leader last heard of it
 
-	// mu is the writer's: it is held across every write to the log and every change of role or config. A disk that hangs holds it for as long.
+	// mu is the writer's: it is held across every write to the log, and every change of role or
+	// config. A disk that hangs holds it for as long.
 	mu        sync.Mutex
 	sinceKick int64       // bytes; guarded by mu
 	kickAgain atomic.Bool // once the segment that was closed is flushed
 
-	// isrMu is that of the in-sync protocol: of followers, and of the high watermark while this broker leads. It is taken after mu or alone, and never
-	// held across I/O, so that an append that does not return holds up no in-sync set, no follower's fetch and no acknowledgement. Who has either lock
-	// sees a role and a config that stay.
-	isrMu     sync.Mutex
-	followers followers // of a leader
-	isr       *isrWriter
+	// isrMu is that of the in-sync protocol, and so of the high watermark while this broker leads. It
+	// is taken after mu or alone, and never held across I/O: an append that does not return holds up
+	// no in-sync set and no follower's fetch. Role and config stay for the holder of either lock.
+	isrMu  sync.Mutex
+	insync insync.State // of a leader, see stepLocked
+	isr    *isrWriter   // nil: in-sync sets stay as they are
 
 	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
 	restoring atomic.Bool             // takes its state from the remote tier
@@ -157,42 +163,41 @@ func (p *Partition) lead(next role) error {
 		next.epochStart = old.epochStart
 		p.isrMu.Lock()
 		defer p.isrMu.Unlock()
-		p.followers.keep(next, p.brokerID)
-		p.leadLocked(&next)
+		p.becomeLocked(&next, insync.ImageSeen{Partition: next.state(), Log: p.offsets(), Directory: p.directory()})
 		return nil
 	}
 	next.epochStart = p.log.EndOffset()
 	if err := p.log.AssignEpoch(next.epoch, next.epochStart); err != nil && p.log.Offline() == nil {
 		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.epoch, err)
 	}
-	if p.config.Load().durable() {
+	config := p.config.Load()
+	if config.durable() {
 		p.log.FlushSoon() // what recovery found may never have been synced
 	}
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
-	p.followers = newFollowers(next, p.brokerID, time.Now())
-	p.leadLocked(&next)
+	p.becomeLocked(&next, insync.BecameLeader{
+		Self: p.brokerID, Partition: next.state(), Settings: config.insync(), Log: p.offsets(), HighWatermark: p.log.HighWatermark(),
+		Directory: p.directory(), Time: time.Now(), Proposes: p.isr != nil,
+	})
 	return nil
-}
-
-// leadLocked makes a role of this leader the present one. The caller has both locks.
-func (p *Partition) leadLocked(next *role) {
-	p.role.Store(next)
-	p.advanceLocked()
-	p.learnOwnLocked()
 }
 
 // resign makes this broker not the leader: somebody else is, nobody is, or the partition is gone.
 func (p *Partition) resign(r role) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.isrMu.Lock()
-	defer p.isrMu.Unlock()
 	r.leader = false
 	p.tierEnd.Store(0)
-	p.followers = followers{}
-	p.role.Store(&r)
-	p.watchers.wake()
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.becomeLocked(&r, insync.Resigned{})
+}
+
+// becomeLocked replaces the role, before those that look at it are woken. The caller has both locks.
+func (p *Partition) becomeLocked(next *role, e insync.Event) {
+	p.role.Store(next)
+	p.stepLocked(e)
 }
 
 // configure takes over changed settings. Partitions of a topic share them; nobody changes what c points to.
@@ -209,64 +214,27 @@ func (p *Partition) configure(c *Config) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.config.Store(c)
-	if p.role.Load().leader {
-		p.advanceLocked()
-	}
+	p.stepLocked(insync.SettingsChanged{Settings: c.insync(), Log: p.offsets()})
 }
 
-// committableLocked is the offset that the high watermark may move to: all in-sync replicas have what is below it. While a change of the in-sync set
-// is under way both sets count. With fewer in sync than min.insync.replicas, or while a replica is eligible, it does not move (KIP-966): a replica that
-// may be elected then has all that is committed, whatever the broker that keeps the eligible replicas takes for the minimum. Nor does it move when the disk
-// of the leader's log has failed: the leader does not have what is not on the disk.
-func (p *Partition) committableLocked() int64 {
-	end := p.log.EndOffset()
-	config, r := p.config.Load(), p.role.Load()
-	if config.flushesEach() {
-		end = min(p.log.FlushedOffset(), end)
-	}
-	if !r.enoughInSync(config) || p.log.Offline() != nil {
-		return 0
-	}
-	return min(end, p.followers.committed(r.isr, p.brokerID))
+// state is what the role has of the partition's state.
+func (r *role) state() insync.PartitionState {
+	return insync.PartitionState{LeaderEpoch: r.epoch, PartitionEpoch: r.partitionEpoch, ISR: r.isr, Eligible: r.eligible, Replicas: r.replicas}
 }
 
-// needed is how many replicas must be in sync: min.insync.replicas, as far as there are so many.
-func (r *role) needed(config *Config) int { return min(config.MinInSyncReplicas, len(r.replicas)) }
+// needed is how many replicas must be in sync.
+func (r *role) needed(config *Config) int {
+	state := r.state()
+	return state.Needed(config.MinInSyncReplicas)
+}
 
 // enoughInSync reports whether records can be committed.
 func (r *role) enoughInSync(config *Config) bool {
-	return len(r.eligible) == 0 && len(r.isr) >= r.needed(config)
+	state := r.state()
+	return state.EnoughInSync(config.MinInSyncReplicas)
 }
 
 // tooFewInSync says why records cannot be committed.
 func (r *role) tooFewInSync(config *Config, as error) error {
 	return fmt.Errorf("%d in sync, %d needed, %d eligible to lead: %w", len(r.isr), r.needed(config), len(r.eligible), as)
-}
-
-// imageRevision is the revision of the newest image of the cluster.
-func (p *Partition) imageRevision() int64 {
-	if p.image == nil {
-		return math.MaxInt64
-	}
-	return p.image().Revision
-}
-
-// advance moves the high watermark as far as it goes, if this broker leads.
-func (p *Partition) advance() (leads bool) {
-	p.isrMu.Lock()
-	defer p.isrMu.Unlock()
-	if !p.role.Load().leader {
-		return false
-	}
-	p.advanceLocked()
-	return true
-}
-
-// advanceLocked moves the leader's high watermark as far as it goes, and wakes who waits for that. While isrMu is held nothing is truncated: only a
-// follower's log is, and this broker leads.
-func (p *Partition) advanceLocked() {
-	if to := p.committableLocked(); to > p.log.HighWatermark() {
-		p.log.SetHighWatermark(to)
-	}
-	p.watchers.wake()
 }

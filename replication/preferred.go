@@ -21,11 +21,11 @@ func (p *Partition) PreferredReplica(offset int64, near func(broker int32) bool)
 	}
 	farthest := offset - 1
 	for _, m := range r.isr {
-		f := find(p.followers.progress, m.Broker)
-		if f == nil || f.Epoch != m.Epoch || !near(m.Broker) || f.end <= farthest {
+		f := p.insync.Follower(m.Broker)
+		if f == nil || f.Epoch != m.Epoch || !near(m.Broker) || f.End <= farthest {
 			continue
 		}
-		broker, ok, farthest = m.Broker, true, f.end
+		broker, ok, farthest = m.Broker, true, f.End
 	}
 	return broker, ok
 }

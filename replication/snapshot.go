@@ -35,8 +35,7 @@ func (p *Partition) FollowerLags(f func(broker int32, records int64)) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	end, start := p.log.EndOffset(), p.log.StartOffset()
-	for i := range p.followers.progress {
-		at := &p.followers.progress[i]
-		f(at.Broker, max(end-max(at.end, start), 0))
+	for _, at := range p.insync.Followers() {
+		f(at.Broker, max(end-max(at.End, start), 0))
 	}
 }

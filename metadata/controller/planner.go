@@ -84,7 +84,7 @@ func (pl *planner) candidates(image *metadata.Image) []candidate {
 			}
 		}
 	}
-	for at := range pl.open {
+	for at := range pl.open { // in any order
 		t, exists := image.TopicByID(at.id)
 		if !exists {
 			delete(pl.open, at)

@@ -32,7 +32,7 @@ const openInChild = "VARVE_TEST_OPEN"
 
 // sideBySide is how many tests run at the same time, whatever the number of processors: they wait
 // for etcd's clocks most of the time.
-const sideBySide = 8
+const sideBySide = 5
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(openInChild); dir != "" {

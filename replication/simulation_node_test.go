@@ -1,0 +1,435 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/record"
+	sim "github.com/varvelog/varve/simulation"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/vfs"
+)
+
+// simMachine is a broker's machine with real logs on a disk in memory: one data directory, or two.
+type simMachine struct {
+	broker int32
+	disk   *vfs.Mem
+	faulty *vfs.Faulty // over disk, for the process that runs
+	paths  []string
+	ids    []metadata.DirectoryID // of the paths, as of the newest start
+	lost   []string               // directories that are gone for good
+	failed int64                  // the place of the one that failed last, -1: none
+	node   *simNode
+	starts int64
+}
+
+func newSimMachine(broker int32) sim.Machine {
+	m := &simMachine{broker: broker, disk: vfs.NewMem(), paths: []string{"/one"}, failed: -1}
+	if broker%2 == 0 {
+		m.paths = append(m.paths, "/two")
+	}
+	return m
+}
+
+// Start implements simulation.Machine.
+func (m *simMachine) Start(o sim.NodeOptions) (sim.Node, error) {
+	s, err := m.open()
+	if errors.Is(err, storage.ErrDirInvalid) && m.failed >= 0 {
+		// A partition that was in a directory when that failed is in another one as well. An
+		// administrator removes what is older.
+		m.Lose(m.failed)
+		s, err = m.open()
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.starts++
+	m.node = &simNode{o: o, changes: m.starts << 32, m: New(Options{
+		BrokerID: m.broker, Storage: s, Cluster: o.Loader, Logger: slog.New(slog.DiscardHandler),
+		Config: func(image *metadata.Image, topic string) Config {
+			return Config{Log: storage.DefaultConfig(), MinInSyncReplicas: o.MinISR(image, topic)}
+		},
+		Followers: Followers{BrokerEpoch: o.Epoch, AlterISR: o.AlterISR, MaxLag: sim.MaxLag},
+	})}
+	m.ids = nil
+	for _, usage := range s.DirUsage() {
+		m.ids = append(m.ids, usage.DirectoryID)
+	}
+	return m.node, nil
+}
+
+func (m *simMachine) open() (*storage.Manager, error) {
+	m.faulty = vfs.NewFaulty(m.disk)
+	return storage.OpenManager(context.Background(), storage.Options{
+		FS: m.faulty, Dirs: m.paths, LostDirs: m.lost, NodeID: m.broker, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+// Stop implements simulation.Machine. What a process has written stays when it dies.
+func (m *simMachine) Stop(how sim.Stop, chance uint64) error {
+	switch how {
+	case sim.Clean:
+		_ = m.node.m.o.Storage.Close() // a disk that fails is known
+		m.disk = m.disk.Clone()
+	case sim.Crashed:
+		m.disk = m.disk.CrashClone(chance)
+	default:
+		m.disk = m.disk.Clone()
+	}
+	return nil
+}
+
+// Directories implements simulation.Machine.
+func (m *simMachine) Directories() []metadata.DirectoryID {
+	return directoryIDs(m.node.m.o.Storage.OnlineDirs())
+}
+
+// Distrusted implements simulation.Machine.
+func (m *simMachine) Distrusted() []metadata.DirectoryID {
+	return directoryIDs(m.node.m.o.Storage.DistrustedDirs())
+}
+
+func directoryIDs(all [][16]byte) []metadata.DirectoryID {
+	ids := make([]metadata.DirectoryID, len(all))
+	for i, id := range all {
+		ids[i] = id
+	}
+	return ids
+}
+
+// Fail implements simulation.Machine.
+func (m *simMachine) Fail(directory int64) metadata.DirectoryID {
+	at := int(directory) % len(m.paths)
+	m.failed = int64(at)
+	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpSyncDir} {
+		m.faulty.Inject(vfs.Fault{Op: op, Name: m.paths[at], Drop: op == vfs.OpSync})
+	}
+	return m.ids[at]
+}
+
+// Lose implements simulation.Machine.
+func (m *simMachine) Lose(directory int64) (lost metadata.DirectoryID, own bool) {
+	at := int(directory) % len(m.paths)
+	removeAll(m.disk, m.paths[at])
+	m.lost = append(m.lost, m.ids[at].String())
+	return m.ids[at], at == 0
+}
+
+// removeAll empties a directory.
+func removeAll(fsys vfs.FS, name string) {
+	entries, err := fsys.ReadDir(name)
+	if err != nil {
+		return // it is not there
+	}
+	for _, e := range entries {
+		path := name + "/" + e.Name()
+		if e.IsDir() {
+			removeAll(fsys, path)
+		}
+		_ = fsys.Remove(path) // in memory that does not fail
+	}
+	_ = fsys.SyncDir(name)
+}
+
+// simNode steps the real partitions of one process.
+type simNode struct {
+	o          sim.NodeOptions
+	m          *Manager
+	partitions []*Partition // in the order of their names
+	changes    int64        // of any log's content but appends
+}
+
+func (n *simNode) find(id metadata.TopicID, number int32) *Partition {
+	for _, p := range n.partitions {
+		if p.topicID == id && p.tp.Partition == number {
+			return p
+		}
+	}
+	return nil
+}
+
+// Apply implements simulation.Node.
+func (n *simNode) Apply(image *metadata.Image) {
+	if image.Revision == 0 || image.ClusterID == "" {
+		return
+	}
+	n.leave(image)
+	for _, name := range image.TopicNames() {
+		topic, _ := image.TopicByName(name)
+		config := n.m.o.Config(image, name)
+		for number := range topic.Partitions {
+			if slices.Contains(topic.Partitions[number].Replicas, n.o.BrokerID) {
+				n.become(metadata.TopicPartition{Topic: name, Partition: int32(number)}, &want{image: image, topic: topic, config: &config})
+			}
+		}
+	}
+}
+
+// become makes a partition what is wanted. What fails is tried again with the next image.
+func (n *simNode) become(tp metadata.TopicPartition, w *want) {
+	p := n.find(w.topic.ID, tp.Partition)
+	if p == nil {
+		if log, ok := n.m.o.Storage.Log(tp.Topic, tp.Partition); ok && log.TopicID() != w.topic.ID {
+			_ = n.m.o.Storage.Delete(tp.Topic, tp.Partition)
+		}
+		var err error
+		if p, err = n.m.makePartition(tp, w.topic.ID, false); err != nil {
+			return
+		}
+		n.partitions = append(n.partitions, p)
+		slices.SortFunc(n.partitions, func(a, b *Partition) int {
+			return cmp.Or(cmp.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
+		})
+	}
+	_ = n.m.enact(p, w)
+}
+
+// leave ends the partitions that an image has on other brokers, or not at all.
+func (n *simNode) leave(image *metadata.Image) {
+	n.partitions = slices.DeleteFunc(n.partitions, func(p *Partition) bool {
+		topic, exists := image.TopicByID(p.topicID)
+		if exists && !n.m.applier.leftUs(topic, p.tp.Partition) {
+			return false
+		}
+		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
+		_ = n.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
+		n.changes++
+		return true
+	})
+}
+
+// simAppended and simDeleted show where their records are.
+type (
+	simAppended struct{ Appended }
+	simDeleted  struct{ Deleted }
+)
+
+// Offset implements simulation.Pending.
+func (a simAppended) Offset() int64 { return a.LastOffset }
+
+// Offset implements simulation.Pending.
+func (d simDeleted) Offset() int64 { return d.offset }
+
+// Append implements simulation.Node.
+func (n *simNode) Append(id metadata.TopicID, tp metadata.TopicPartition, value string) (sim.Pending, error) {
+	p := n.find(id, tp.Partition)
+	if p == nil {
+		return nil, ErrUnknownTopicOrPartition
+	}
+	var b record.Builder
+	b.Append(1000, []byte("k"), []byte(value))
+	batch, err := b.Build()
+	if err != nil {
+		return nil, err
+	}
+	a, err := p.Append(slices.Clone(batch), AcksAll)
+	return simAppended{a}, err
+}
+
+// DeleteRecords implements simulation.Node.
+func (n *simNode) DeleteRecords(id metadata.TopicID, tp metadata.TopicPartition, part int64) (sim.Pending, error) {
+	p := n.find(id, tp.Partition)
+	if p == nil {
+		return nil, ErrUnknownTopicOrPartition
+	}
+	d, err := p.DeleteRecords(p.HighWatermark() * part / 100)
+	n.checkpoint()
+	return simDeleted{d}, err
+}
+
+// Read implements simulation.Node.
+func (n *simNode) Read(id metadata.TopicID, tp metadata.TopicPartition, offset int64) ([]sim.Entry, error) {
+	p := n.find(id, tp.Partition)
+	if p == nil {
+		return nil, ErrUnknownTopicOrPartition
+	}
+	result, err := p.readLocal(ReadRequest{
+		Offset: offset, MaxBytes: 1 << 20, MinOne: true, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, FromFollower: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer result.Records.Release()
+	buf, err := result.Records.AppendTo(nil)
+	if err != nil {
+		return nil, err
+	}
+	return entries(buf, offset)
+}
+
+// Ask implements simulation.Node.
+func (n *simNode) Ask(leader metadata.Member) any {
+	var asked []ReplicaPosition
+	for _, p := range n.partitions {
+		if at, follows, ready := p.position(leader); follows && ready {
+			asked = append(asked, at)
+		}
+	}
+	if asked == nil || n.o.Epoch() == 0 {
+		return nil
+	}
+	return asked
+}
+
+// Serve implements simulation.Node.
+func (n *simNode) Serve(from metadata.Member, asked any) (answer any, news bool) {
+	positions := asked.([]ReplicaPosition)
+	answers := make([]ReplicaFetched, len(positions))
+	for i, at := range positions {
+		answers[i] = ReplicaFetched{At: i, Err: ErrUnknownTopicOrPartition, RemoteEnd: -1}
+		if p := n.find(at.TopicID, at.Partition); p != nil {
+			answers[i] = serve(p, from, at)
+			answers[i].At = i
+		}
+		news = news || len(answers[i].Records) > 0 || answers[i].Diverging != nil
+	}
+	return answers, news
+}
+
+// serve is what a leader has for a follower at a position.
+func serve(p *Partition, from metadata.Member, at ReplicaPosition) ReplicaFetched {
+	result, err := p.readLocal(ReadRequest{
+		Offset: at.Offset, MaxBytes: 10_000, MinOne: true, Isolation: ReadLogEnd,
+		CurrentLeaderEpoch: at.LeaderEpoch, LastFetchedEpoch: at.LastFetchedEpoch,
+		Replica: &from, LogStart: at.LogStart, Directory: at.Directory,
+	})
+	got := ReplicaFetched{
+		Err: err, HighWatermark: result.HighWatermark, LogStart: result.LogStartOffset, Diverging: result.Diverging, RemoteEnd: -1,
+	}
+	defer result.Records.Release()
+	if err == nil {
+		got.Records, got.Err = result.Records.AppendTo(nil)
+	}
+	return got
+}
+
+// Take implements simulation.Node.
+func (n *simNode) Take(asked, answer any) error {
+	positions := asked.([]ReplicaPosition)
+	var errs []error
+	for _, got := range answer.([]ReplicaFetched) {
+		at := positions[got.At]
+		p := n.find(at.TopicID, at.Partition)
+		if p == nil {
+			continue
+		}
+		end, start, first := p.log.EndOffset(), p.log.LocalStartOffset(), p.log.StartOffset()
+		err := p.replicate(at, &got)
+		if p.log.StartOffset() > first {
+			n.checkpoint()
+		}
+		if p.log.EndOffset() < end || p.log.LocalStartOffset() != start {
+			n.changes++
+		}
+		if errors.Is(err, errInSync) {
+			errs = append(errs, fmt.Errorf("%s: %w", p.tp, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Proposes implements simulation.Node.
+func (n *simNode) Proposes() bool { return len(n.m.isr.some) > 0 }
+
+// WriteISR implements simulation.Node.
+func (n *simNode) WriteISR(ctx context.Context) bool {
+	<-n.m.isr.some
+	return n.m.isr.write(ctx, n.m.isr.take())
+}
+
+// Tick implements simulation.Node.
+func (n *simNode) Tick() {
+	for _, p := range n.partitions {
+		p.tellDirectory()
+		p.shrink(sim.MaxLag)
+	}
+}
+
+// Place implements simulation.Node.
+func (n *simNode) Place() {
+	for _, p := range n.partitions {
+		p.tellDirectory()
+	}
+}
+
+// Flush implements simulation.Node.
+func (n *simNode) Flush() {
+	for log := range n.m.o.Storage.Logs() {
+		_ = log.Flush(context.Background(), log.EndOffset()) // a disk that fails is known
+	}
+	n.checkpoint()
+}
+
+// checkpoint is what storage does soon after a log's start has moved.
+func (n *simNode) checkpoint() { _ = n.m.o.Storage.Checkpoint() } // a disk that fails is known
+
+// Views implements simulation.Node.
+func (n *simNode) Views() []sim.View {
+	var views []sim.View
+	for log := range n.m.o.Storage.Logs() {
+		if log.TopicID() == (metadata.TopicID{}) || log.Offline() != nil {
+			continue // a crash took the file with its id, and the image's topic of its name takes it over; or nobody can read it
+		}
+		v := sim.View{
+			Topic: log.TopicID(), Partition: metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()},
+			Start: log.StartOffset(), LocalStart: log.LocalStartOffset(), End: log.EndOffset(), HighWatermark: log.HighWatermark(),
+			Changes: n.changes, LeaderEpoch: -1, Directory: log.DirectoryID(),
+			Entries: func(from int64) ([]sim.Entry, error) { return logEntries(log, from) },
+		}
+		if p := n.find(v.Topic, v.Partition.Partition); p != nil {
+			r := p.role.Load()
+			v.Leads, v.LeaderEpoch = r.leader, r.epoch
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+// logEntries are the records of a local log from an offset on.
+func logEntries(log *storage.Log, from int64) ([]sim.Entry, error) {
+	var all []sim.Entry
+	for from < log.EndOffset() {
+		slice, err := log.Read(from, 1<<20, log.EndOffset(), true)
+		if err != nil {
+			return nil, err
+		}
+		buf, err := slice.AppendTo(nil)
+		slice.Release()
+		if err != nil {
+			return nil, err
+		}
+		some, err := entries(buf, from)
+		if err != nil || len(some) == 0 {
+			return all, err
+		}
+		all = append(all, some...)
+		from = some[len(some)-1].Offset + 1
+	}
+	return all, nil
+}
+
+// entries are the records of batches from an offset on.
+func entries(buf []byte, from int64) ([]sim.Entry, error) {
+	var all []sim.Entry
+	for len(buf) > 0 {
+		b, rest, err := record.Split(buf)
+		if err != nil {
+			break // cut by the size limit
+		}
+		for r, err := range b.Records() {
+			if err != nil {
+				return nil, err
+			}
+			if r.Offset >= from {
+				all = append(all, sim.Entry{Offset: r.Offset, Value: string(r.Value)})
+			}
+		}
+		buf = rest
+	}
+	return all, nil
+}

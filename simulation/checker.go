@@ -1,0 +1,197 @@
+package simulation
+
+import (
+	"github.com/varvelog/varve/metadata"
+)
+
+// checker knows what was committed and acknowledged, and holds every replica and every change of
+// the truth against it.
+type checker struct {
+	w          *world
+	partitions map[partitionID]*partition
+	order      []partitionID // in which they were first seen
+}
+
+// partitionID is a partition of one topic, whatever other topic had its name.
+type partitionID struct {
+	topic  metadata.TopicID
+	number int32
+}
+
+// partition is what is known of a partition.
+type partition struct {
+	name      metadata.TopicPartition
+	state     *metadata.Partition // as of the truth; nil: it is deleted
+	minISR    int                 // the lowest min.insync.replicas that the topic has had
+	committed []string            // by offset
+	logs      map[int32]*replica  // by broker
+	acked     []acknowledged
+	forgot    int32 // the leader epoch since which lost records do not count
+	deleted   int64 // DeleteRecords below it was acknowledged
+}
+
+type acknowledged struct {
+	offset int64
+	value  string
+}
+
+// replica is a log as it was when it was last looked at.
+type replica struct {
+	View
+	entries []string // from LocalStart on
+	matched int64    // it has what is committed below it
+	// forgets: what was committed was lost by the failure of all disks that had it, and this log
+	// may not know yet.
+	forgets bool
+}
+
+func newChecker(w *world) *checker {
+	return &checker{w: w, partitions: map[partitionID]*partition{}}
+}
+
+// of is a partition, which is made when it is first seen.
+func (c *checker) of(id partitionID, name metadata.TopicPartition) *partition {
+	p := c.partitions[id]
+	if p == nil {
+		p = &partition{name: name, logs: map[int32]*replica{}}
+		c.partitions[id] = p
+		c.order = append(c.order, id)
+	}
+	return p
+}
+
+// recovered looks at the logs of a process that has just started. What it does not have is gone.
+func (c *checker) recovered(p *process) {
+	had := map[partitionID]bool{}
+	for _, v := range p.node.Views() {
+		had[partitionID{v.Topic, v.Partition.Partition}] = true
+	}
+	for _, id := range c.order {
+		if r := c.partitions[id].logs[p.host.id]; r != nil && !had[id] {
+			*r = replica{View: View{Changes: -1}, forgets: r.forgets}
+		}
+	}
+	c.replicas(p)
+}
+
+// replicas looks at the logs of a process that have changed.
+func (c *checker) replicas(p *process) {
+	if p.dead {
+		return
+	}
+	for _, v := range p.node.Views() {
+		part := c.of(partitionID{v.Topic, v.Partition.Partition}, v.Partition)
+		r := part.logs[p.host.id]
+		if r == nil {
+			r = &replica{View: View{Changes: -1}}
+			part.logs[p.host.id] = r
+		}
+		if r.same(&v) {
+			continue
+		}
+		if err := r.look(v); err != nil {
+			c.w.fail("%s cannot read %s: %v", p.name, v.Partition, err)
+			return
+		}
+		c.w.trace("%s has %s: leads %v epoch %d, %d to %d, high watermark %d", p.name, v.Partition,
+			v.Leads, v.LeaderEpoch, v.Start, v.End, v.HighWatermark)
+		c.commits(p.name, part, r)
+		c.electable(part)
+	}
+}
+
+func (r *replica) same(v *View) bool {
+	return r.Changes == v.Changes && r.Start == v.Start && r.LocalStart == v.LocalStart && r.End == v.End &&
+		r.HighWatermark == v.HighWatermark && r.Leads == v.Leads && r.LeaderEpoch == v.LeaderEpoch
+}
+
+// look reads what is new.
+func (r *replica) look(v View) error {
+	from := r.End
+	if r.Changes != v.Changes || r.LocalStart != v.LocalStart || v.End < r.End {
+		from, r.entries, r.matched = v.LocalStart, nil, 0
+	}
+	r.View = v
+	entries, err := v.Entries(from)
+	for _, e := range entries {
+		r.entries = append(r.entries, e.Value)
+	}
+	r.matched = min(r.matched, v.End)
+	return err
+}
+
+// at is the record at an offset.
+func (r *replica) at(offset int64) string { return r.entries[offset-r.LocalStart] }
+
+// match moves matched as far as it goes.
+func (r *replica) match(committed []string) {
+	for end := min(r.End, int64(len(committed))); r.matched < end; r.matched++ {
+		if r.matched >= r.LocalStart && r.at(r.matched) != committed[r.matched] {
+			return
+		}
+	}
+}
+
+// commits holds a log against what is committed, and adds to that what is below its high watermark.
+func (c *checker) commits(name string, p *partition, r *replica) {
+	if int64(len(r.entries)) != r.End-r.LocalStart {
+		c.w.fail("%s has %d records of %s from %d to %d",
+			name, len(r.entries), p.name, r.LocalStart, r.End)
+		return
+	}
+	if r.HighWatermark > r.End {
+		c.w.fail("%s has high watermark %d of %s, whose log ends at %d",
+			name, r.HighWatermark, p.name, r.End)
+		return
+	}
+	r.match(p.committed)
+	if r.forgets = r.forgets && (r.LeaderEpoch < p.forgot || r.matched < r.HighWatermark); r.forgets {
+		return
+	}
+	if known := min(r.HighWatermark, int64(len(p.committed))); r.matched < known {
+		c.w.fail("%s has %q at offset %d of %s, below its high watermark %d; %q is committed there",
+			name, r.at(r.matched), r.matched, p.name, r.HighWatermark, p.committed[r.matched])
+		return
+	}
+	for r.HighWatermark > int64(len(p.committed)) {
+		if int64(len(p.committed)) < r.LocalStart {
+			c.w.fail("%s begins %s at %d, and %d records are committed",
+				name, p.name, r.LocalStart, len(p.committed))
+			return
+		}
+		p.committed = append(p.committed, r.at(int64(len(p.committed))))
+		r.matched++
+		c.w.counts["committed"]++
+	}
+	if r.Leads && p.state != nil && r.LeaderEpoch == p.state.LeaderEpoch && r.Start < p.deleted {
+		c.w.fail("%s leads %s from %d, and the records below %d are deleted",
+			name, p.name, r.Start, p.deleted)
+	}
+}
+
+// acknowledge holds an acknowledgement against what is committed.
+func (c *checker) acknowledge(id partitionID, offset int64, value string) {
+	p := c.partitions[id]
+	if offset >= int64(len(p.committed)) || p.committed[offset] != value {
+		c.w.fail("%q is acknowledged at offset %d of %s, where %d records are committed",
+			value, offset, p.name, len(p.committed))
+		return
+	}
+	c.w.counts["acknowledged"]++
+	p.acked = append(p.acked, acknowledged{offset, value})
+}
+
+// read holds what a consumer got against what is committed.
+func (c *checker) read(name string, id partitionID, broker int32, entries []Entry) {
+	p := c.partitions[id]
+	if r := p.logs[broker]; r == nil || r.forgets {
+		return
+	}
+	for _, e := range entries {
+		if e.Offset >= int64(len(p.committed)) || p.committed[e.Offset] != e.Value {
+			c.w.fail("%s gave %q at offset %d of %s to a consumer, where %d records are committed",
+				name, e.Value, e.Offset, p.name, len(p.committed))
+			return
+		}
+	}
+}

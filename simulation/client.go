@@ -1,0 +1,159 @@
+package simulation
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// client produces with acks=all and deletes, and asks for the verdicts at any later time, as one
+// whose request names several partitions does.
+type client struct {
+	w      *world
+	values int
+	open   []*request
+}
+
+// request is a part of a request that is about one partition.
+type request struct {
+	id      partitionID
+	process *process
+	value   string // empty: a DeleteRecords
+	made    time.Duration
+	outcome Pending
+}
+
+func newClient(w *world) *client { return &client{w: w} }
+
+// at is the broker that a client asks about a partition: mostly its leader.
+func (c *client) at(p *metadata.Partition) *process {
+	w := c.w
+	id := p.Leader
+	if w.sched.draw("client", 5) == 0 {
+		id = p.Replicas[w.sched.draw("client", int64(len(p.Replicas)))]
+	}
+	if id < 1 || int(id) > len(w.hosts) {
+		return nil
+	}
+	return w.process(id)
+}
+
+// produce sends a record to each of some partitions.
+func (c *client) produce(tps []metadata.TopicPartition) {
+	for _, tp := range tps {
+		c.values++
+		value := "v" + strconv.Itoa(c.values)
+		c.send(tp, func(p *process, id partitionID) {
+			a, err := p.node.Append(id.topic, tp, value)
+			c.w.trace("%s appends %s to %s: %v", p.name, value, tp, short(err))
+			if err == nil {
+				c.later(&request{id: id, process: p, value: value, outcome: a})
+			}
+		})
+	}
+}
+
+// delete asks for the deletion of a part per 100 of what is committed.
+func (c *client) delete(tp metadata.TopicPartition, part int64) {
+	c.send(tp, func(p *process, id partitionID) {
+		d, err := p.node.DeleteRecords(id.topic, tp, part)
+		c.w.trace("%s deletes of %s: %v", p.name, tp, short(err))
+		if err == nil {
+			c.later(&request{id: id, process: p, outcome: d})
+		}
+	})
+}
+
+// read consumes from a replica.
+func (c *client) read(tp metadata.TopicPartition, part int64) {
+	c.send(tp, func(p *process, id partitionID) {
+		offset := int64(len(c.w.check.partitions[id].committed)) * part / 100
+		entries, err := p.node.Read(id.topic, tp, offset)
+		c.w.trace("%s is read from %d of %s: %d records, %v",
+			p.name, offset, tp, len(entries), short(err))
+		if err == nil {
+			c.w.check.read(p.name, id, p.host.id, entries)
+		}
+	})
+}
+
+// send has something done at a broker, when the request has come there.
+func (c *client) send(tp metadata.TopicPartition, do func(p *process, id partitionID)) {
+	w := c.w
+	t, ok := w.truth.TopicByName(tp.Topic)
+	if !ok {
+		return
+	}
+	state, ok := t.Partition(tp.Partition)
+	if !ok {
+		return
+	}
+	p := c.at(state)
+	if p == nil {
+		return
+	}
+	w.sched.after(w.sched.between("client", 0, 5*time.Millisecond), p, func() {
+		do(p, partitionID{t.ID, tp.Partition})
+		w.check.replicas(p)
+	})
+}
+
+// later asks for the verdict some time later: soon, or long after.
+func (c *client) later(r *request) {
+	r.made = c.w.sched.now
+	c.open = append(c.open, r)
+	c.again(r)
+}
+
+func (c *client) again(r *request) {
+	most := []time.Duration{20 * time.Millisecond, 300 * time.Millisecond, 10 * time.Second}[c.w.sched.draw("verdict", 3)]
+	c.w.sched.after(c.w.sched.between("verdict", time.Millisecond, most), nil, func() { c.ask(r) })
+}
+
+// ask looks at what became of a request. That of a dead process is unknown.
+func (c *client) ask(r *request) {
+	switch {
+	case r.process.dead:
+		c.close(r)
+		return
+	case r.process.host.frozen:
+		c.again(r)
+		return
+	}
+	done, err := r.outcome.Done()
+	if !done {
+		c.again(r)
+		return
+	}
+	c.close(r)
+	c.w.trace("%s: verdict on %q at %d: %v", r.process.name, r.value, r.outcome.Offset(), short(err))
+	switch {
+	case err != nil:
+		c.w.counts["refused"]++
+	case r.value != "":
+		c.w.check.acknowledge(r.id, r.outcome.Offset(), r.value)
+	default:
+		p := c.w.check.partitions[r.id]
+		p.deleted = max(p.deleted, r.outcome.Offset())
+		c.w.counts["deleted"]++
+	}
+}
+
+func (c *client) close(r *request) {
+	c.open = slices.DeleteFunc(c.open, func(o *request) bool { return o == r })
+}
+
+// short is the innermost of an error, for the trace.
+func short(err error) error {
+	for err != nil {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+	return nil
+}

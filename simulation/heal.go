@@ -1,0 +1,107 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// healTime is how long a cluster may take, once nothing is wrong any more, until everything is as
+// it should be: leases end, followers catch up and reassignments complete.
+const healTime = 90 * time.Second
+
+// heal ends everything that is wrong, and wants the cluster to come to rest.
+func (w *world) heal() {
+	if w.err != nil {
+		return
+	}
+	w.trace("healed")
+	w.net.heal()
+	if w.etcd.mistaken {
+		w.etcd.swap(w.etcd.truth, false)
+	}
+	if w.etcd.down {
+		w.etcd.serve(true)
+	}
+	for _, h := range w.hosts {
+		h.thaw()
+		h.busy, h.skew = 0, 0
+		if len(h.failing) > 0 {
+			h.stop(Killed) // the next process finds a disk that works
+		}
+		h.start()
+	}
+	until := w.sched.now + healTime
+	for produced := false; w.err == nil; {
+		w.sched.run(w.sched.now + time.Second)
+		for _, h := range w.hosts {
+			h.start() // one that was leaving has left
+		}
+		why := w.unrest()
+		switch {
+		case why == "" && produced:
+			return
+		case why == "":
+			produced = true
+			w.produceEverywhere()
+		case w.sched.now >= until:
+			w.fail("%v after everything was healed %s", healTime, why)
+		}
+	}
+}
+
+// produceEverywhere appends to every partition.
+func (w *world) produceEverywhere() {
+	for _, p := range w.check.alive() {
+		if node := w.process(p.state.Leader); node != nil {
+			w.client.produce([]metadata.TopicPartition{p.name})
+		}
+	}
+}
+
+// alive are the partitions that exist and can be led: not every disk that had what was committed
+// has lost it, or the mark that says that it has not.
+func (c *checker) alive() []*partition {
+	var all []*partition
+	for _, id := range c.order {
+		p := c.partitions[id]
+		if p.state == nil {
+			continue
+		}
+		kept := func(m metadata.Member) bool { return c.intact(m) && m.Epoch > c.w.hosts[m.Broker-1].unmarked }
+		if c.w.truth.Electable(p.state) || slices.ContainsFunc(members(p.state), kept) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// unrest says what is not as it should be.
+func (w *world) unrest() string {
+	for _, p := range w.check.alive() {
+		s := p.state
+		if _, led := w.truth.Leader(s); !led {
+			return fmt.Sprintf("nobody leads %s: in sync %v, eligible %v",
+				p.name, names(s.Members()), names(s.EligibleMembers()))
+		}
+		if len(s.ISR) != len(s.Replicas) || len(s.Adding)+len(s.Removing)+len(s.ELR) > 0 {
+			return fmt.Sprintf("%s has replicas %v, in sync %v, eligible %v, adding %v, removing %v",
+				p.name, s.Replicas, s.ISR, s.ELR, s.Adding, s.Removing)
+		}
+		r := p.logs[s.Leader]
+		if r == nil || !r.Leads || r.LeaderEpoch != s.LeaderEpoch {
+			return fmt.Sprintf("broker %d does not lead %s at epoch %d", s.Leader, p.name, s.LeaderEpoch)
+		}
+		if r.HighWatermark != r.End {
+			return fmt.Sprintf("%s is committed to %d of %d", p.name, r.HighWatermark, r.End)
+		}
+	}
+	if len(w.client.open) > 0 {
+		r := w.client.open[0]
+		return fmt.Sprintf("%q at offset %d of %s, of %v, has no verdict",
+			r.value, r.outcome.Offset(), w.check.partitions[r.id].name, r.made)
+	}
+	return ""
+}

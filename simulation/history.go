@@ -1,0 +1,48 @@
+package simulation
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// History is what a run follows from: the same one is the same run, byte for byte.
+type History struct {
+	Seed    uint64 // of all that is left to chance: delays, pauses, what a crash loses
+	Brokers int
+	Actions []Action
+	Length  time.Duration // when the cluster is healed
+}
+
+// String is the history as a step of a script: what a datadriven test has in its file.
+func (h History) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "simulate brokers=%d seed=%d length=%v\n", h.Brokers, h.Seed, h.Length)
+	for _, a := range h.Actions {
+		fmt.Fprintln(&b, a)
+	}
+	return b.String()
+}
+
+// ParseActions reads the lines of a script. Empty ones, and those that begin with #, are comments.
+func ParseActions(text string) ([]Action, error) {
+	var all []Action
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		a, err := ParseAction(line)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// NewHistory draws a history from a seed.
+func NewHistory(seed uint64) History {
+	h := History{Seed: seed, Brokers: 3 + int(seed%3), Length: 40 * time.Second}
+	h.Actions = generate(seed, h.Brokers, h.Length)
+	return h
+}

@@ -1,0 +1,186 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// host is a broker's machine, and what of the broker outlives its processes.
+type host struct {
+	w       *world
+	id      int32
+	name    string
+	machine Machine
+	process *process // nil: none runs
+	frozen  bool
+	held    []event // that happen when it is not frozen any more
+	skew    time.Duration
+	busy    time.Duration // until then images wait to be applied
+	boot    int
+	starts  int
+	mark    mark
+	seen    int64 // the highest revision of etcd that its processes have seen
+	// lost is the newest revision at which all logs may have lost something, lostSome that at which
+	// some directory did, and gone that of each directory.
+	lost, lostSome int64
+	gone           map[metadata.DirectoryID]int64
+	// unmarked is the revision at which the mark was lost: what other directories have kept until
+	// then is not known.
+	unmarked int64
+	failing  []metadata.DirectoryID // whose disks fail
+}
+
+// noEpoch is later than every epoch.
+const noEpoch = math.MaxInt64
+
+// mark is what package server keeps in its file of the last registration.
+type mark struct {
+	epoch       int64
+	clean       bool
+	boot        int // -1: the logs may have lost something
+	directories []metadata.DirectoryID
+	failed      []metadata.DirectoryID
+	lostEpoch   int64
+	holds       bool
+}
+
+// lose notes the directories that do not have all that they had at the mark's epoch.
+func (m *mark) lose(working, distrusted []metadata.DirectoryID) {
+	for _, id := range m.directories {
+		if slices.Contains(working, id) && !slices.Contains(distrusted, id) || slices.Contains(m.failed, id) {
+			continue
+		}
+		m.failed = append(m.failed, id)
+		if m.lostEpoch != noEpoch {
+			m.lostEpoch = m.epoch
+		}
+	}
+}
+
+// begin is what the logs have kept since the last registration.
+func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
+	m := &h.mark
+	m.lose(working, distrusted)
+	m.holds = m.epoch != 0 && (m.clean || m.boot == h.boot)
+	past := metadata.Past{LostDirectories: slices.Clone(m.failed), LostEpoch: m.lostEpoch}
+	if m.holds {
+		past.PreviousEpoch = m.epoch
+	}
+	if m.epoch == 0 {
+		return past
+	}
+	m.clean = false
+	if m.boot = -1; m.holds {
+		m.boot = h.boot
+	}
+	return past
+}
+
+// registered notes a registration.
+func (h *host) registered(epoch int64, working []metadata.DirectoryID) {
+	h.mark = mark{epoch: epoch, boot: h.boot, directories: working, lostEpoch: min(h.mark.lostEpoch, epoch-1), holds: true}
+}
+
+// freeze stops the host's process for a while. It keeps what it has.
+func (h *host) freeze(d time.Duration) {
+	if h.frozen {
+		return
+	}
+	h.frozen = true
+	h.w.sched.after(d, nil, h.thaw)
+}
+
+func (h *host) thaw() {
+	if !h.frozen {
+		return
+	}
+	h.frozen = false
+	held := h.held
+	h.held = nil
+	for _, e := range held {
+		h.w.sched.after(0, e.to, e.do)
+	}
+}
+
+// start starts a process unless one runs.
+func (h *host) start() {
+	if h.process != nil || h.w.err != nil {
+		return
+	}
+	h.starts++
+	p := &process{host: h, name: fmt.Sprintf("%s/%d", h.name, h.starts)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	if err := p.make(); err != nil {
+		h.w.fail("%s does not start: %v", p.name, err)
+		return
+	}
+	h.process = p
+	h.w.trace("%s starts", p.name)
+	h.w.check.recovered(p)
+	h.w.sched.spawn(p.ctx, p, p.run)
+}
+
+// stop ends the process that runs, in one of the ways.
+func (h *host) stop(how Stop) {
+	p := h.process
+	if p == nil && how != Crashed {
+		return
+	}
+	if p != nil {
+		h.w.trace("%s ends (%d)", p.name, how)
+		p.dead = true
+		p.cancel()
+		h.w.sched.bury(p)
+		h.process = nil
+	}
+	h.frozen, h.held = false, nil
+	for _, id := range h.failing {
+		h.forget(id, h.w.etcd.state.revision)
+	}
+	h.failing = nil
+	if how == Clean && h.mark.holds {
+		h.mark.clean = true
+	}
+	if how == Crashed {
+		h.boot++
+		if !h.mark.clean {
+			h.lost = h.w.etcd.state.revision
+		}
+	}
+	if err := h.machine.Stop(how, uint64(h.w.sched.draw("crash "+h.name, math.MaxInt64))); err != nil {
+		h.w.fail("%s cannot be ended: %v", h.name, err)
+	}
+}
+
+// forget notes that a directory may lose something up to a revision.
+func (h *host) forget(id metadata.DirectoryID, until int64) {
+	if h.gone == nil {
+		h.gone = map[metadata.DirectoryID]int64{}
+	}
+	h.lostSome, h.gone[id] = until, until
+}
+
+// fail has a disk fail under the process that runs.
+func (h *host) fail(directory int64) {
+	if h.process == nil {
+		return
+	}
+	id := h.machine.Fail(directory)
+	h.failing = append(h.failing, id)
+	h.forget(id, noEpoch) // until the process ends
+}
+
+// lose kills the process and empties a directory.
+func (h *host) lose(directory int64) {
+	h.stop(Killed)
+	lost, own := h.machine.Lose(directory)
+	h.forget(lost, h.w.etcd.state.revision)
+	if own {
+		h.mark, h.unmarked = mark{lostEpoch: noEpoch}, h.w.etcd.state.revision
+	}
+}

@@ -1,0 +1,313 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/controller"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
+)
+
+// process is a broker while it runs: the real registration, follower of the metadata, controller
+// and administration, and a Node.
+type process struct {
+	host       *host
+	name       string
+	dead       bool
+	ctx        context.Context //nolint:containedctx // of all its coroutines
+	cancel     context.CancelFunc
+	coroutines int
+	begun      []*coroutine
+	waits      []*wait
+
+	store        *storeClient
+	loader       *metadata.Loader
+	registration *metadata.Registration
+	controller   *controller.Controller
+	admin        *metadata.Admin
+	node         Node
+	lapse        context.CancelFunc // ends the renewals of the registration
+}
+
+// MinISR is the setting min.insync.replicas of a topic, as an image has it.
+func MinISR(image *metadata.Image, topic string) int {
+	n, err := strconv.Atoi(image.TopicConfigs(topic)[minISRKey])
+	if err != nil {
+		return 1
+	}
+	return n
+}
+
+const minISRKey = "min.insync.replicas"
+
+// MaxLag is replica.lag.time.max.ms of all brokers.
+const MaxLag = 10 * time.Second
+
+// make builds the parts.
+func (p *process) make() (err error) {
+	h := p.host
+	w := h.w
+	p.store = &storeClient{w: w, process: p, seen: h.seen}
+	p.loader = metadata.NewLoader(metadata.LoaderOptions{Store: p.store, Logger: w.o.Logger})
+	p.admin = metadata.NewAdmin(metadata.AdminOptions{
+		Store: p.store, Loader: p.loader, Now: h.now, MinISR: MinISR, Logger: w.o.Logger,
+	})
+	p.node, err = h.machine.Start(NodeOptions{
+		BrokerID: h.id, Loader: p.loader, MinISR: MinISR,
+		Epoch: func() int64 { return p.registration.Epoch() },
+		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
+			return p.admin.AlterISR(ctx, metadata.Member{Broker: h.id, Epoch: p.registration.Epoch()}, changes)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	working := h.machine.Directories()
+	p.registration = metadata.NewRegistration(metadata.RegistrationOptions{
+		Store: p.store, BrokerID: h.id, DirectoryID: h.name, Now: h.now, Logger: w.o.Logger,
+		Directories: working, Past: h.begin(working, h.machine.Distrusted()), Registered: func(epoch int64) {
+			if !p.dead {
+				w.trace("%s is registered at %d", p.name, epoch)
+				h.registered(epoch, working)
+			}
+		},
+	})
+	p.controller = controller.New(controller.Options{
+		Store: p.store, Loader: p.loader, Registration: p.registration, Now: h.now, Logger: w.o.Logger, MinISR: MinISR,
+		Rebalance: func(*metadata.Image) controller.Rebalancing {
+			return controller.Rebalancing{Enable: true, Interval: 20 * time.Second, ImbalancePercent: 10}
+		},
+		Probe: p.probe,
+	})
+	return nil
+}
+
+// errSilent says that a broker does not answer a probe.
+var errSilent = errors.New("no answer")
+
+// probe asks whether a broker lives. A machine without the process refuses.
+func (p *process) probe(ctx context.Context, broker metadata.Broker) error {
+	w := p.host.w
+	there, back := link{p.host.id, broker.ID}, link{broker.ID, p.host.id}
+	err, arrived := errSilent, false
+	answer := func(with error) func() {
+		return func() { w.net.send(back, p, func() { err, arrived = with, true }) }
+	}
+	if to := w.process(broker.ID); to != nil {
+		w.net.send(there, to, answer(nil))
+	} else {
+		w.net.send(there, nil, answer(controller.ErrBrokerGone))
+	}
+	runner(ctx).Wait(ctx, fetchTimeout, func() bool { return arrived })
+	return err
+}
+
+// suspect has every controller hear that a broker may be dead; the hint may get lost.
+func (p *process) suspect(leader metadata.Member) {
+	w := p.host.w
+	for _, other := range w.live() {
+		if w.sched.draw("hint", 4) > 0 {
+			w.net.send(link{p.host.id, other.host.id}, other, func() {
+				other.controller.Hint(other.ctx, leader)
+			})
+		}
+	}
+}
+
+// now is the host's clock.
+func (h *host) now() time.Time { return h.w.sched.began.Add(h.w.sched.now + h.skew) }
+
+// run is the process's life.
+func (p *process) run(ctx context.Context) {
+	s := p.host.w.sched
+	p.until(ctx, func() error {
+		_, err := metadata.EnsureClusterID(ctx, p.store, nil)
+		return err
+	})
+	s.spawn(ctx, p, func(ctx context.Context) { p.ends(ctx, p.loader.Run(ctx)) })
+	p.until(ctx, func() error {
+		_, err := p.registration.Register(ctx)
+		return err
+	})
+	if ended(ctx) {
+		return
+	}
+	renewals, lapse := context.WithCancel(ctx)
+	p.lapse = lapse
+	s.spawn(renewals, p, func(ctx context.Context) { p.ends(ctx, p.registration.Run(ctx)) })
+	s.spawn(ctx, p, func(ctx context.Context) { p.ends(ctx, p.controller.Run(ctx)) })
+	s.spawn(ctx, p, p.apply)
+	s.spawn(ctx, p, p.propose)
+	for _, h := range p.host.w.hosts {
+		if h != p.host {
+			s.spawn(ctx, p, func(ctx context.Context) { p.fetch(ctx, h.id) })
+		}
+	}
+	s.spawn(ctx, p, p.directories)
+	p.every(ctx, MaxLag/2, MaxLag/2, p.node.Tick)
+	p.every(ctx, 50*time.Millisecond, 300*time.Millisecond, p.node.Place)
+	p.every(ctx, 300*time.Millisecond, 5*time.Second, p.node.Flush)
+}
+
+// directories has the cluster know when a disk has failed.
+func (p *process) directories(ctx context.Context) {
+	machine := p.host.machine
+	for known := len(machine.Directories()); ; known = len(machine.Directories()) {
+		runner(ctx).Wait(ctx, -1, func() bool { return len(machine.Directories()) < known })
+		if ended(ctx) {
+			return
+		}
+		working := machine.Directories()
+		p.host.w.trace("%s has %d directories left", p.name, len(working))
+		p.host.mark.lose(working, nil)
+		p.node.Place()
+		_ = p.registration.SetDirectories(ctx, working) // it tries until ctx ends
+	}
+}
+
+// until tries something again and again.
+func (p *process) until(ctx context.Context, try func() error) {
+	wait := backoff.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
+	for !ended(ctx) {
+		switch err := try(); {
+		case err == nil:
+			return
+		case errors.Is(err, kv.ErrWentBack):
+			p.ends(ctx, err)
+		}
+		wait.Sleep(ctx)
+	}
+}
+
+// ends restarts the process after an error of a part that it cannot go on without.
+func (p *process) ends(ctx context.Context, err error) {
+	if err == nil || ended(ctx) {
+		return
+	}
+	w := p.host.w
+	w.trace("%s gives up: %v", p.name, short(err))
+	w.sched.after(0, nil, func() {
+		if p.host.process == p {
+			p.host.stop(Killed)
+		}
+	})
+	w.sched.after(time.Second, nil, p.host.start)
+}
+
+// every does something again and again, with pauses by chance.
+func (p *process) every(ctx context.Context, least, most time.Duration, do func()) {
+	w := p.host.w
+	w.sched.spawn(ctx, p, func(ctx context.Context) {
+		for stepped.Pause(ctx, w.sched.between("pause "+p.host.name, least, most)) {
+			do()
+			w.check.replicas(p)
+		}
+	})
+}
+
+// apply gives the node the images, each some time after it came, and now and then one again.
+func (p *process) apply(ctx context.Context) {
+	w := p.host.w
+	var applied *metadata.Image
+	var epoch int64
+	for {
+		runner(ctx).Wait(ctx, -1, func() bool { return p.loader.Image() != applied || p.registration.Epoch() != epoch })
+		image := p.loader.Image()
+		epoch = p.registration.Epoch()
+		name := "apply " + p.host.name
+		delay := w.sched.between(name, 0, 2*time.Millisecond)
+		if w.sched.draw(name, 8) == 0 {
+			delay = w.sched.between(name, 0, 200*time.Millisecond)
+		}
+		delay = max(delay, p.host.busy-w.sched.now)
+		for range 1 + w.sched.draw(name, 5)/4 {
+			if !stepped.Pause(ctx, delay) {
+				return
+			}
+			p.node.Apply(image)
+			w.check.replicas(p)
+		}
+		applied = image
+	}
+}
+
+// propose has the in-sync sets written that the node proposes.
+func (p *process) propose(ctx context.Context) {
+	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}
+	for {
+		runner(ctx).Wait(ctx, -1, p.node.Proposes)
+		if ended(ctx) {
+			return
+		}
+		answered := p.node.WriteISR(ctx)
+		if ended(ctx) {
+			return
+		}
+		p.host.w.check.replicas(p)
+		if answered {
+			wait.Reset()
+		} else {
+			wait.Sleep(ctx)
+		}
+	}
+}
+
+// fetchTimeout is how long a follower waits for its leader.
+const fetchTimeout = time.Second
+
+// fetch copies from another broker what that one leads.
+func (p *process) fetch(ctx context.Context, from int32) {
+	w := p.host.w
+	name := "fetch " + p.host.name + strconv.Itoa(int(from))
+	for !ended(ctx) {
+		leader := metadata.Member{Broker: from, Epoch: p.loader.Image().Brokers[from].Epoch}
+		asked := p.node.Ask(leader)
+		if asked == nil {
+			stepped.Pause(ctx, w.sched.between(name, 20*time.Millisecond, 120*time.Millisecond))
+			continue
+		}
+		var answer any
+		arrived, news := false, false
+		self := metadata.Member{Broker: p.host.id, Epoch: p.registration.Epoch()}
+		there := link{p.host.id, from}
+		reply := func(got any, some bool) {
+			w.net.send(link{from, p.host.id}, p, func() { answer, news, arrived = got, some, true })
+		}
+		if to := w.process(from); to != nil {
+			w.net.send(there, to, func() { reply(to.serve(self, asked)) })
+		} else {
+			w.net.send(there, nil, func() { reply(nil, false) }) // the machine refuses the connection
+		}
+		runner(ctx).Wait(ctx, fetchTimeout, func() bool { return arrived })
+		if ended(ctx) {
+			return
+		}
+		if answer == nil {
+			p.suspect(leader)
+		}
+		if arrived && answer != nil {
+			if err := p.node.Take(asked, answer); err != nil {
+				w.fail("%s follows broker %d: %w", p.name, from, err)
+			}
+			w.check.replicas(p)
+		}
+		if !news {
+			stepped.Pause(ctx, w.sched.between(name, 5*time.Millisecond, 150*time.Millisecond))
+		}
+	}
+}
+
+// serve answers a follower whose registration this process knows.
+func (p *process) serve(from metadata.Member, asked any) (answer any, news bool) {
+	if p.loader.Image().Brokers[from.Broker].Epoch != from.Epoch || from.Epoch == 0 {
+		return nil, false
+	}
+	answer, news = p.node.Serve(from, asked)
+	p.host.w.check.replicas(p)
+	return answer, news
+}

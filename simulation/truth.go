@@ -1,0 +1,143 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// members are the replicas that the truth takes for complete.
+func members(p *metadata.Partition) []metadata.Member {
+	return slices.Concat(p.Members(), p.EligibleMembers())
+}
+
+// intact reports that nothing of a member's log was lost since it is one.
+func (c *checker) intact(m metadata.Member) bool {
+	h := c.w.hosts[m.Broker-1]
+	if m.Directory.IsZero() {
+		return m.Epoch > h.lost && m.Epoch > h.lostSome
+	}
+	return m.Epoch > h.lost && m.Epoch > h.gone[m.Directory]
+}
+
+// complete reports that a broker's log has all that is committed.
+func (p *partition) complete(broker int32) bool {
+	r := p.logs[broker]
+	if r == nil {
+		return len(p.committed) == 0
+	}
+	r.match(p.committed)
+	return r.matched == int64(len(p.committed))
+}
+
+// electable wants every member whose disk has lost nothing to have all that is committed.
+func (c *checker) electable(p *partition) {
+	if p.state == nil {
+		return
+	}
+	for _, m := range members(p.state) {
+		if c.intact(m) && !p.complete(m.Broker) {
+			c.w.fail("broker %d may be elected for %s and lacks offset %d of %d that are committed; in sync %v, eligible %v",
+				m.Broker, p.name, p.lacks(m.Broker), len(p.committed), names(p.state.Members()), names(p.state.EligibleMembers()))
+			return
+		}
+	}
+}
+
+func (p *partition) lacks(broker int32) int64 {
+	if r := p.logs[broker]; r != nil {
+		return r.matched
+	}
+	return 0
+}
+
+// truth looks at a change of the truth.
+func (c *checker) truth(after *metadata.Image) {
+	for _, name := range after.TopicNames() {
+		t, _ := after.TopicByName(name)
+		for i := range t.Partitions {
+			state := t.Partitions[i]
+			p := c.of(partitionID{t.ID, int32(i)}, metadata.TopicPartition{Topic: name, Partition: int32(i)})
+			if minISR := MinISR(after, name); p.minISR == 0 || minISR < p.minISR {
+				p.minISR = minISR
+			}
+			if p.state != nil && p.state.Revision == state.Revision {
+				continue
+			}
+			old := p.state
+			p.state = state
+			c.w.trace("truth of %s: leader %d epoch %d, in sync %v, eligible %v, replicas %v, partition epoch %d",
+				p.name, state.Leader, state.LeaderEpoch, names(state.Members()), names(state.EligibleMembers()), state.Replicas, state.PartitionEpoch)
+			if old != nil && state.LeaderEpoch != old.LeaderEpoch {
+				c.elected(p, old)
+			}
+			if old != nil {
+				c.copies(p, old)
+			}
+			c.electable(p)
+		}
+	}
+	for _, id := range c.order {
+		if _, ok := after.TopicByID(id.topic); !ok {
+			c.partitions[id].state = nil
+		}
+	}
+}
+
+// names are members without their directories, whose ids are drawn.
+func names(ms []metadata.Member) []string {
+	all := make([]string, len(ms))
+	for i, m := range ms {
+		all[i] = fmt.Sprintf("%d@%d", m.Broker, m.Epoch)
+	}
+	return all
+}
+
+// elected looks at an election. Where somebody has all that is committed, so has the leader. If
+// every disk that had it has lost it, the leader's log is what counts from now on.
+func (c *checker) elected(p *partition, old *metadata.Partition) {
+	c.w.counts["elections"]++
+	leader := p.state.Leader
+	if !c.intact(metadata.Member{Broker: leader, Epoch: p.state.LeaderBrokerEpoch}) {
+		return // a process that has died with its machine: it leads nothing
+	}
+	complete := p.complete(leader)
+	if slices.ContainsFunc(members(old), c.intact) {
+		if !complete {
+			c.w.fail("broker %d is elected for %s and lacks offset %d of %d, which others have; before, in sync were %v, eligible %v",
+				leader, p.name, p.lacks(leader), len(p.committed), names(old.Members()), names(old.EligibleMembers()))
+		}
+		return
+	}
+	p.deleted = 0 // the log's start was lost with its end
+	if complete {
+		return
+	}
+	left := p.lacks(leader)
+	p.forgot = p.state.LeaderEpoch
+	c.w.counts["lost with their disks"] += len(p.committed) - int(left)
+	p.committed = slices.Clip(p.committed[:left])
+	p.acked = slices.DeleteFunc(p.acked, func(a acknowledged) bool { return a.offset >= left })
+	for _, h := range c.w.hosts {
+		if r := p.logs[h.id]; r != nil {
+			r.forgets, r.matched = true, min(r.matched, left)
+		}
+	}
+}
+
+// copies wants as many complete replicas as min.insync.replicas has promised to be left, when one
+// that has everything is given up.
+func (c *checker) copies(p *partition, old *metadata.Partition) {
+	gone := slices.ContainsFunc(old.Members(), func(m metadata.Member) bool {
+		return !slices.Contains(p.state.Replicas, m.Broker) && c.intact(m) && p.complete(m.Broker)
+	})
+	if !gone {
+		return
+	}
+	left := len(p.state.Members()) // see electable; a machine that has just crashed is not known to have
+	if promised := min(p.minISR, len(p.state.Replicas)-len(p.state.Removing)); left < promised {
+		c.w.fail("%s has %d copies left, of %d: replicas %v, in sync %v; before, replicas %v, in sync %v",
+			p.name, left, promised, p.state.Replicas, names(p.state.Members()), old.Replicas, names(old.Members()))
+	}
+}

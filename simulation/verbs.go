@@ -1,0 +1,183 @@
+package simulation
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// verb is a kind of action.
+type verb struct {
+	args []argument
+	play func(w *world, a Action)
+}
+
+// verbs are all that can happen.
+var verbs = map[string]verb{
+	"produce":  {[]argument{topic, partitions}, (*world).produce},
+	"read":     {[]argument{topic, number, number}, func(w *world, a Action) { w.client.read(a.tp(), a.n(2)) }},
+	"delete":   {[]argument{topic, number, number}, func(w *world, a Action) { w.client.delete(a.tp(), a.n(2)) }},
+	"create":   {[]argument{topic, number, number, number}, (*world).create},
+	"remove":   {[]argument{topic}, (*world).remove},
+	"elect":    {[]argument{topic, number}, (*world).elect},
+	"reassign": {[]argument{topic, number, list}, (*world).reassign},
+	"cancel":   {[]argument{topic, number}, (*world).cancel},
+	"minimum":  {[]argument{topic, number}, (*world).minimum},
+	"kill":     {[]argument{number}, func(w *world, a Action) { w.host(a).stop(Killed) }},
+	"crash":    {[]argument{number}, func(w *world, a Action) { w.host(a).stop(Crashed) }},
+	"stop":     {[]argument{number}, (*world).leave},
+	"start":    {[]argument{number}, func(w *world, a Action) { w.host(a).start() }},
+	"fail":     {[]argument{number, number}, func(w *world, a Action) { w.host(a).fail(a.n(1)) }},
+	"lose":     {[]argument{number, number}, func(w *world, a Action) { w.host(a).lose(a.n(1)) }},
+	"freeze":   {[]argument{number, duration}, func(w *world, a Action) { w.host(a).freeze(a.d(1)) }},
+	"busy":     {[]argument{number, duration}, func(w *world, a Action) { w.host(a).busy = w.sched.now + a.d(1) }},
+	"skew":     {[]argument{number, duration}, func(w *world, a Action) { w.host(a).skew = a.d(1) }},
+	"cut":      {[]argument{number, number, duration}, (*world).cut},
+	"mute":     {[]argument{number, number, duration}, (*world).mute},
+	"lossy":    {[]argument{number, number, number, duration}, (*world).lossy},
+	"outage":   {[]argument{duration}, (*world).outage},
+	"backup":   {nil, func(w *world, _ Action) { w.etcd.backup() }},
+	"mistake":  {[]argument{duration}, func(w *world, a Action) { w.etcd.mistake(a.d(0)) }},
+	"compact":  {nil, func(w *world, _ Action) { w.etcd.compact(w.etcd.state.revision) }},
+}
+
+func (w *world) play(a Action) { verbs[a.Verb].play(w, a) }
+
+// host is the one that the first argument names.
+func (w *world) host(a Action) *host { return w.hosts[a.n(0)-1] }
+
+// tp is the partition that the first two arguments name.
+func (a Action) tp() metadata.TopicPartition {
+	return metadata.TopicPartition{Topic: a.Args[0], Partition: int32(a.n(1))}
+}
+
+func (w *world) produce(a Action) {
+	tps := make([]metadata.TopicPartition, len(a.Args)-1)
+	for i := range tps {
+		tps[i] = metadata.TopicPartition{Topic: a.Args[0], Partition: int32(a.n(i + 1))}
+	}
+	w.client.produce(tps)
+}
+
+// adminTimeout is how long an administrator waits.
+const adminTimeout = 10 * time.Second
+
+// administer has an administrative call made at some broker.
+func (w *world) administer(what string, do func(ctx context.Context, a *metadata.Admin) error) {
+	live := w.live()
+	if len(live) == 0 {
+		return
+	}
+	p := live[w.sched.draw("admin", int64(len(live)))]
+	w.sched.spawn(p.ctx, p, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+		defer cancel()
+		err := do(ctx, p.admin)
+		if !p.dead {
+			w.trace("%s: %s at %s", short(err), what, p.name)
+		}
+	})
+}
+
+func (w *world) create(a Action) {
+	spec := metadata.TopicSpec{
+		Name: a.Args[0], Partitions: int32(a.n(1)), ReplicationFactor: int16(a.n(2)),
+		Configs: map[string]string{minISRKey: a.Args[3]},
+	}
+	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
+		return admin.CreateTopics(ctx, []metadata.TopicSpec{spec}, false)[0].Err
+	})
+}
+
+func (w *world) remove(a Action) {
+	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
+		return admin.DeleteTopics(ctx, []metadata.TopicRef{{Name: a.Args[0]}})[0].Err
+	})
+}
+
+func (w *world) elect(a Action) {
+	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
+		return admin.ElectLeaders(ctx, metadata.PreferredElection, []metadata.TopicPartition{a.tp()})[0]
+	})
+}
+
+func (w *world) reassign(a Action) {
+	w.alter(a, metadata.Reassignment{TopicPartition: a.tp(), Replicas: a.ids(2), AllowFactorChange: true})
+}
+
+func (w *world) cancel(a Action) {
+	w.alter(a, metadata.Reassignment{TopicPartition: a.tp(), Cancel: true})
+}
+
+func (w *world) alter(a Action, r metadata.Reassignment) {
+	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
+		return admin.AlterPartitionReassignments(ctx, []metadata.Reassignment{r})[0]
+	})
+}
+
+func (w *world) minimum(a Action) {
+	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
+		resource := metadata.ConfigResource{Kind: metadata.TopicConfig, Topic: a.Args[0]}
+		return admin.UpdateConfigs(ctx, resource, func(old map[string]string) (map[string]string, error) {
+			old[minISRKey] = strconv.Itoa(int(a.n(1)))
+			return old, nil
+		})
+	})
+}
+
+// leave ends a broker in order: it announces that it stops, waits for its successors for a while,
+// and has everything on the disk at its end.
+func (w *world) leave(a Action) {
+	h := w.host(a)
+	p := h.process
+	if p == nil || p.lapse == nil {
+		return
+	}
+	w.sched.spawn(p.ctx, p, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+		defer cancel()
+		if err := p.registration.BeginStop(ctx); err == nil {
+			_, _ = p.loader.Wait(ctx, func(image *metadata.Image) bool { return image.Drained(h.id) }) // or the time is up
+		}
+		p.lapse()
+		_ = p.registration.Deregister(ctx) // or the lease ends
+		w.sched.after(0, nil, func() {
+			if h.process == p {
+				h.stop(Clean)
+			}
+		})
+	})
+}
+
+// cut parts two hosts, 0 being etcd.
+func (w *world) cut(a Action) {
+	from, to, until := int32(a.n(0)), int32(a.n(1)), w.sched.now+a.d(2)
+	w.net.cut(link{from, to}, until)
+	w.net.cut(link{to, from}, until)
+}
+
+// mute loses what one host says to another.
+func (w *world) mute(a Action) {
+	w.net.cut(link{int32(a.n(0)), int32(a.n(1))}, w.sched.now+a.d(2))
+}
+
+// lossy loses a part per 100 of what one host says to another, and delays the rest.
+func (w *world) lossy(a Action) {
+	w.net.lost[link{int32(a.n(0)), int32(a.n(1))}] = lossy{
+		until: w.sched.now + a.d(3), percent: a.n(2), delay: 2 * time.Second,
+	}
+}
+
+func (w *world) outage(a Action) {
+	if w.etcd.down {
+		return
+	}
+	w.etcd.serve(false)
+	w.sched.after(a.d(0), nil, func() {
+		if w.etcd.down {
+			w.etcd.serve(true)
+		}
+	})
+}
