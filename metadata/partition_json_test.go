@@ -10,10 +10,13 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// checkScan compares what scanPartition makes of a value, if anything, with what JSON is.
-func checkScan(t interface {
+// failer is a test of package testing or rapid.
+type failer interface {
 	Fatalf(format string, args ...any)
-}, value []byte) (scanned bool) {
+}
+
+// checkScan compares what scanPartition makes of a value, if anything, with what JSON is.
+func checkScan(t failer, value []byte) (scanned bool) {
 	got, ok := scanPartition(value)
 	if !ok {
 		return false
