@@ -28,17 +28,17 @@ func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batc
 		return store.Watch(ctx, "", from)
 	}
 	return func(yield func(kv.Batch, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		reading, cancel := context.WithCancel(ctx)
 		arrivals := make(chan arrival, maxArrivals)
 		var reader sync.WaitGroup
 		defer reader.Wait()
 		defer cancel()
 		reader.Go(func() {
 			defer close(arrivals)
-			for batch, err := range store.Watch(ctx, "", from) {
+			for batch, err := range store.Watch(reading, "", from) {
 				select {
 				case arrivals <- arrival{batch, err}:
-				case <-ctx.Done():
+				case <-reading.Done():
 					return
 				}
 			}

@@ -169,12 +169,16 @@ func explain(pair kv.Pair, err error) error {
 }
 
 func (p *Partition) encode() []byte {
-	return encode(partitionValue{
+	v := partitionValue{
 		kept: p.kept, V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, ISRDirs: p.ISRDirectories,
 		Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, ELREpochs: p.ELREpochs, ELRDirs: p.ELRDirectories,
 		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, LeaderBrokerEpoch: p.LeaderBrokerEpoch,
 		UncleanEpoch: p.UncleanEpoch, PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
-	})
+	}
+	if p.unknown != "" || p.Replicas == nil || p.ISR == nil {
+		return encode(v)
+	}
+	return appendPartition(make([]byte, 0, 512), &v)
 }
 
 func decodePartition(pair kv.Pair) (Partition, error) {

@@ -282,6 +282,7 @@ func BenchmarkPartitionChange(b *testing.B) {
 	for _, kind := range []string{"watcher", "full"} {
 		b.Run(kind, func(b *testing.B) {
 			scales(b, func(b *testing.B, topics int) {
+				b.Helper()
 				c := newScaleCluster(b, topics)
 				kinds[kind](c)
 				rest()
@@ -320,6 +321,7 @@ func (c *scaleCluster) change(i int) {
 // BenchmarkImageMemory is the heap that an image takes.
 func BenchmarkImageMemory(b *testing.B) {
 	scales(b, func(b *testing.B, topics int) {
+		b.Helper()
 		c := newScaleCluster(b, topics)
 		before := c.heap()
 		for range b.N {
@@ -342,6 +344,7 @@ type recording struct {
 // the in-sync set that follow from it, in the store and here.
 func BenchmarkBrokerDeath(b *testing.B) {
 	scales(b, func(b *testing.B, topics int) {
+		b.Helper()
 		for range b.N {
 			c := newScaleCluster(b, topics)
 			c.fill()
@@ -382,7 +385,7 @@ func recordDeath(ctx context.Context, store kv.Store, from int64, done *atomic.P
 	r := &recording{}
 	for batch, err := range store.Watch(ctx, "", from) {
 		if err != nil {
-			return nil //nolint:nilerr // the end of ctx
+			return nil // the end of ctx
 		}
 		r.batches, r.last = append(r.batches, split(batch)...), batch.Revision
 		for _, e := range batch.Events {

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 
@@ -9,10 +10,13 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// checkScan compares what scanPartition makes of a value, if anything, with what JSON is.
-func checkScan(t interface {
+// failer is a test of package testing or rapid.
+type failer interface {
 	Fatalf(format string, args ...any)
-}, value []byte) (scanned bool) {
+}
+
+// checkScan compares what scanPartition makes of a value, if anything, with what JSON is.
+func checkScan(t failer, value []byte) (scanned bool) {
 	got, ok := scanPartition(value)
 	if !ok {
 		return false
@@ -42,6 +46,9 @@ func TestScannedPartitionIsTheDecodedOne(t *testing.T) {
 			UncleanEpoch: rapid.Int32().Draw(t, "unclean"), PartitionEpoch: rapid.Int32().Draw(t, "partition epoch"), CreatedMs: rapid.Int64Range(0, 1e17).Draw(t, "created"),
 		}
 		value := encode(v)
+		if appended := appendPartition(nil, &v); !bytes.Equal(appended, value) {
+			t.Fatalf("appended\n%s\nencoded\n%s", appended, value)
+		}
 		if !checkScan(t, value) {
 			t.Fatalf("not scanned: %s", value)
 		}
