@@ -67,6 +67,7 @@ func (c *coroutine) Chance(n int64) int64 { return c.s.draw("chance "+c.process.
 // Wait implements stepped.Runner. Code of a dead process waits for nothing: it comes to its end.
 func (c *coroutine) Wait(ctx context.Context, d time.Duration, ready func() bool) {
 	if c.process.dead {
+		c.yield(struct{}{}) // another one of the process may have the lock that this one waits for
 		return
 	}
 	w := &wait{coroutine: c, ctx: ctx, due: -1, ready: ready}
@@ -124,15 +125,21 @@ func (s *scheduler) pollOne(p *process) {
 	}
 }
 
-// bury runs what is left of a dead process's coroutines to their ends. Nothing of it has an effect.
+// burialRounds is far more than any coroutine of a dead process needs to come to its end.
+const burialRounds = 10_000
+
+// bury runs what is left of a dead process's coroutines to their ends, in turn. Nothing of it has an
+// effect.
 func (s *scheduler) bury(p *process) {
 	p.waits = nil
 	s.running = slices.DeleteFunc(s.running, func(o *process) bool { return o == p })
-	for len(p.begun) > 0 {
-		c := p.begun[0]
-		s.step(c)
-		if len(p.begun) > 0 && p.begun[0] == c {
-			panic("a coroutine of a dead process waits")
+	for range burialRounds {
+		if len(p.begun) == 0 {
+			return
+		}
+		for _, c := range slices.Clone(p.begun) {
+			s.step(c)
 		}
 	}
+	panic("a coroutine of a dead process waits")
 }

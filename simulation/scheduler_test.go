@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,12 +89,17 @@ func TestDeadProcessesComeToTheirEnd(t *testing.T) {
 	w := newTestWorld(1)
 	p := w.testProcess(1, "broker 1")
 	ends := 0
+	var mu sync.Mutex
 	w.sched.spawn(p.ctx, p, func(ctx context.Context) {
 		stepped.By(ctx).Go(ctx, func(ctx context.Context) {
-			stepped.Pause(ctx, time.Hour)
+			stepped.Lock(ctx, &mu)
+			defer mu.Unlock()
+			stepped.By(ctx).Wait(ctx, -1, func() bool { return false })
 			ends++
 		})
-		stepped.By(ctx).Wait(ctx, -1, func() bool { return false })
+		stepped.Pause(ctx, time.Millisecond)
+		stepped.Lock(ctx, &mu) // which the other one has
+		mu.Unlock()
 		stepped.Pause(context.WithoutCancel(ctx), time.Hour) // it has no time left for that
 		ends++
 	})

@@ -94,13 +94,29 @@ func names(ms []metadata.Member) []string {
 	return all
 }
 
+// over reports that the leader is a process that is no more: its machine has crashed, or its log
+// is lost. One whose disk fails goes on.
+func (c *checker) over(p *metadata.Partition) bool {
+	h := c.w.hosts[p.Leader-1]
+	until := h.lostSome
+	for _, m := range p.Members() {
+		if m.Broker == p.Leader && !m.Directory.IsZero() {
+			until = h.gone[m.Directory]
+		}
+	}
+	if until == noEpoch {
+		until = 0
+	}
+	return p.LeaderBrokerEpoch <= max(h.lost, until)
+}
+
 // elected looks at an election. Where somebody has all that is committed, so has the leader. If
 // every disk that had it has lost it, the leader's log is what counts from now on.
 func (c *checker) elected(p *partition, old *metadata.Partition) {
 	c.w.counts["elections"]++
 	leader := p.state.Leader
-	if !c.intact(metadata.Member{Broker: leader, Epoch: p.state.LeaderBrokerEpoch}) {
-		return // a process that has died with its machine: it leads nothing
+	if c.over(p.state) {
+		return // it leads nothing
 	}
 	complete := p.complete(leader)
 	if slices.ContainsFunc(members(old), c.intact) {
