@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,11 +66,11 @@ func (e *etcd) list(prefix string) []kv.Pair {
 }
 
 func (e *etcd) txn(comparisons []kv.Comparison, ops []kv.Op) error {
-	if err := checkOps(comparisons, ops); err != nil {
+	if err := kv.CheckTxn(comparisons, ops); err != nil {
 		return err
 	}
 	for _, c := range comparisons {
-		if !e.holds(c) {
+		if !c.Holds(e.state.keys[c.Key]) {
 			return fmt.Errorf("write under the condition on %s: %w", c.Key, kv.ErrConflict)
 		}
 	}
@@ -93,39 +92,6 @@ func (e *etcd) txn(comparisons []kv.Comparison, ops []kv.Op) error {
 	}
 	e.commit(changes)
 	return nil
-}
-
-// errOps says that etcd refuses a transaction whatever it has.
-var errOps = errors.New("the transaction is not well formed")
-
-// checkOps wants each key to be put once, and not deleted as well.
-func checkOps(comparisons []kv.Comparison, ops []kv.Op) error {
-	if max(len(comparisons), len(ops)) > kv.MaxTxnOps {
-		return fmt.Errorf("write: %w", errOps)
-	}
-	for i, op := range ops {
-		for j, other := range ops {
-			twice := i != j && op.Kind == kv.OpPut && other.Key == op.Key && other.Kind != kv.OpDeletePrefix
-			below := op.Kind == kv.OpPut && other.Kind == kv.OpDeletePrefix && strings.HasPrefix(op.Key, other.Key)
-			if op.Key == "" || twice || below {
-				return fmt.Errorf("write %s: %w", op.Key, errOps)
-			}
-		}
-	}
-	return nil
-}
-
-func (e *etcd) holds(c kv.Comparison) bool {
-	pair := e.state.keys[c.Key]
-	switch c.Target {
-	case kv.TargetCreateRevision:
-		return pair.CreateRevision == c.Revision
-	case kv.TargetModRevision:
-		return pair.ModRevision == c.Revision
-	case kv.TargetValue:
-		return pair.Exists() && string(pair.Value) == c.Value
-	}
-	return false
 }
 
 func (e *etcd) put(op kv.Op) kv.Event {

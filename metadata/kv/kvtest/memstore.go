@@ -3,7 +3,6 @@ package kvtest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -90,7 +89,7 @@ func (s *MemStore) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("write: %w", err)
 	}
-	if err := checkOps(comparisons, ops); err != nil {
+	if err := kv.CheckTxn(comparisons, ops); err != nil {
 		return 0, err
 	}
 	s.mu.Lock()
@@ -99,7 +98,7 @@ func (s *MemStore) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...
 		return 0, fmt.Errorf("write: %w", kv.ErrClosed)
 	}
 	for _, c := range comparisons {
-		if !s.holdsLocked(c) {
+		if !c.Holds(s.mu.kvs[c.Key]) {
 			return 0, fmt.Errorf("write under the condition on %s: %w", c.Key, kv.ErrConflict)
 		}
 	}
@@ -132,45 +131,6 @@ func (s *MemStore) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...
 	}
 	s.commitLocked(events)
 	return s.mu.revision, nil
-}
-
-// checkOps refuses what etcd refuses.
-func checkOps(comparisons []kv.Comparison, ops []kv.Op) error {
-	if n := max(len(comparisons), len(ops)); n > kv.MaxTxnOps {
-		return fmt.Errorf("write: %d operations are too many for one transaction", n)
-	}
-	puts := map[string]bool{}
-	for _, op := range ops {
-		if op.Key == "" {
-			return errors.New("write: a key is empty")
-		}
-		if op.Kind == kv.OpPut && puts[op.Key] {
-			return fmt.Errorf("write: the key %s is written twice in one transaction", op.Key)
-		}
-		puts[op.Key] = puts[op.Key] || op.Kind == kv.OpPut
-	}
-	for _, op := range ops {
-		for key, put := range puts {
-			if put && (op.Kind == kv.OpDelete && key == op.Key || op.Kind == kv.OpDeletePrefix && strings.HasPrefix(key, op.Key)) {
-				return fmt.Errorf("write: the key %s is written and deleted in one transaction", key)
-			}
-		}
-	}
-	return nil
-}
-
-func (s *MemStore) holdsLocked(c kv.Comparison) bool {
-	pair := s.mu.kvs[c.Key]
-	switch c.Target {
-	case kv.TargetCreateRevision:
-		return pair.CreateRevision == c.Revision
-	case kv.TargetModRevision:
-		return pair.ModRevision == c.Revision
-	case kv.TargetValue:
-		return pair.Exists() && string(pair.Value) == c.Value
-	default:
-		return false
-	}
 }
 
 func (s *MemStore) keysLocked(prefix string) []string {
