@@ -130,9 +130,9 @@ func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 	}
 }
 
-// After a set was written, and before the image shows it, nothing is proposed: that would be refused, and a refusal says that the high watermark need not
-// wait for the set.
-func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
+// leadsAlone leads at epoch 5, the only one in sync of the replicas 1, 2 and 3.
+func leadsAlone(t *testing.T) *bench {
+	t.Helper()
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2, 3)
@@ -140,6 +140,13 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+// After a set was written, and before the image shows it, nothing is proposed: that would be refused, and a refusal says that the high watermark need not
+// wait for the set.
+func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
+	b := leadsAlone(t)
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
 	change, _ := b.pendingISR()
 	b.fetchedBy(metadata.Member{Broker: 3, Epoch: 8}, b.role.Load(), 0, 0)
@@ -221,13 +228,7 @@ func TestTooFewAtTheAcknowledgement(t *testing.T) {
 
 // As long as nobody knows whether a set was written, the high watermark waits for it beside each set that is proposed later.
 func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
-	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
-	alone := leads(5, 1, 2, 3)
-	alone.isr = alone.isr[:1]
-	if err := b.lead(alone); err != nil {
-		t.Fatal(err)
-	}
+	b := leadsAlone(t)
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
 	change, _ := b.pendingISR()
 	b.proposed(change, false, context.DeadlineExceeded)
