@@ -182,7 +182,7 @@ func TestPartitionCommands(t *testing.T) {
 	mustVarve(t, brokers, "topic", "create", "single", "--partitions", "1", "--replication-factor", "1")
 	mustVarve(t, brokers, "partition", "move", "single:0", "--to", "3", "--yes")
 	brokers[2].kill9(t)
-	eventually(t, time.Minute, "the status tells of the dead broker", func() bool {
+	eventually(t, time.Minute, "the status shows the dead broker", func() bool {
 		var status int
 		s, status = statusOf(t, brokers)
 		return status == 3 && s.State == "unhealthy" && s.Partitions.BelowMinISR == 2 && s.Partitions.Offline == 1 && s.Partitions.UnderReplicated > 2 &&

@@ -279,7 +279,7 @@ func (r *Registration) rewrite(ctx context.Context) error {
 		}
 		_, err := r.store.Txn(ctx, []kv.Comparison{kv.CreatedAt(key, epoch)}, kv.PutLeased(key, value, lease))
 		if errors.Is(err, kv.ErrLeaseNotFound) {
-			return fmt.Errorf("%w: %w", kv.ErrConflict, err) // Run is about to register anew
+			return fmt.Errorf("%w: %w", kv.ErrConflict, err) // Run is about to register again
 		}
 		return err
 	})

@@ -83,12 +83,12 @@ func TestRepairElects(t *testing.T) {
 			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
 		},
 		{
-			name: "the leader registered anew", brokers: up(1, 2), epochs: map[int32]int64{1: 15},
+			name: "the leader registered again", brokers: up(1, 2), epochs: map[int32]int64{1: 15},
 			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
 			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 5, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
 		},
 		{
-			name: "the only replica registered anew", brokers: up(1), epochs: map[int32]int64{1: 15},
+			name: "the only replica registered again", brokers: up(1), epochs: map[int32]int64{1: 15},
 			before: partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
 			want:   &partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{15}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 15, PartitionEpoch: 10},
 		},
@@ -98,7 +98,7 @@ func TestRepairElects(t *testing.T) {
 			want:   &partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
 		},
 		{
-			name: "a follower registered anew", brokers: up(1, 2), epochs: map[int32]int64{2: 15},
+			name: "a follower registered again", brokers: up(1, 2), epochs: map[int32]int64{2: 15},
 			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderBrokerEpoch: 11},
 			want:   &partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11, PartitionEpoch: 1},
 		},

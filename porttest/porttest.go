@@ -86,7 +86,7 @@ func hold(b int) bool {
 	return true
 }
 
-// free tells whether nothing listens at n ports in a row.
+// free reports whether nothing listens at n ports in a row.
 func free(port, n int) bool {
 	for i := range n {
 		l, err := listen(port + i)

@@ -115,7 +115,7 @@ func (a *applier) followTopic(d difference, topic *metadata.Topic, r *round) {
 	}
 }
 
-// same tells whether a topic had a partition in this state before; an image that was listed has it
+// same reports whether a topic had a partition in this state before; an image that was listed has it
 // as another copy.
 func same(before *metadata.Topic, number int32, state *metadata.Partition) bool {
 	if before == nil {
@@ -137,7 +137,7 @@ func (a *applier) abandon(image *metadata.Image) {
 	}
 }
 
-// here tells whether the image has a partition on this broker, or does not know where it is.
+// here reports whether the image has a partition on this broker, or does not know where it is.
 func (a *applier) here(image *metadata.Image, id metadata.TopicID, tp metadata.TopicPartition) bool {
 	topic, ok := image.TopicByID(id)
 	return ok && !a.leftUs(topic, tp.Partition)

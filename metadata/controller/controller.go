@@ -31,7 +31,7 @@ type Options struct {
 	Rebalance func(image *metadata.Image) Rebalancing
 	// LogEnds asks a broker where its logs end, for unclean elections.
 	LogEnds metadata.AskLogEnds
-	// Probe tells whether a broker is dead, for which it returns ErrBrokerGone;
+	// Probe reports whether a broker is dead, for which it returns ErrBrokerGone;
 	// nil leaves that to the leases. See ProbeTCP.
 	Probe func(ctx context.Context, broker metadata.Broker) error
 	// Listener is the name of the one at which brokers reach each other; a broker that
@@ -248,7 +248,7 @@ func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
 	return o
 }
 
-// campaign stands for election and tells whether this broker has won.
+// campaign stands for election and reports whether this broker has won.
 func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool, error) {
 	self, ok := image.Brokers[c.registration.BrokerID()]
 	if !ok || self.Epoch != c.registration.Epoch() {

@@ -66,7 +66,7 @@ func probeListener(ctx context.Context, address string) error {
 	return nil
 }
 
-// stays tells whether the other side keeps a connection open, and closes it.
+// stays reports whether the other side keeps a connection open, and closes it.
 // Nothing is written; a broker does not speak first.
 func stays(conn net.Conn) bool {
 	defer func() { _ = conn.Close() }()

@@ -25,7 +25,7 @@ const (
 	balancePause = controllerTick
 )
 
-// moreToBalance tells whether a plan was full of elections of preferred leaders, so that some
+// moreToBalance reports whether a plan was full of elections of preferred leaders, so that some
 // may be left.
 func moreToBalance(changes []metadata.Change) bool {
 	n := 0

@@ -97,7 +97,7 @@ func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
 	}
 }
 
-// judges tells whether this broker is the one to act on a suspicion.
+// judges reports whether this broker is the one to act on a suspicion.
 func (c *Controller) judges(image *metadata.Image, suspect metadata.Member) bool {
 	self := c.registration.BrokerID()
 	if !image.Live(suspect) || suspect.Broker == self {
@@ -226,7 +226,7 @@ func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bo
 	return true, first
 }
 
-// admit tells whether a suspect shall be probed, and remembers that it will be.
+// admit reports whether a suspect shall be probed, and remembers that it will be.
 func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

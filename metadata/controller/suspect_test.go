@@ -80,7 +80,7 @@ func (st *suspectTest) member(id int32) metadata.Member {
 	return metadata.Member{Broker: id, Epoch: st.brokers[id].Epoch()}
 }
 
-// hint tells all brokers that one is dead.
+// hint publishes to all brokers that one is dead.
 func (st *suspectTest) hint(t *testing.T, id int32) {
 	t.Helper()
 	for _, c := range st.controllers {

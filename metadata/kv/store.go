@@ -75,7 +75,7 @@ type Pair struct {
 	Lease          LeaseID
 }
 
-// Exists tells whether the key was there.
+// Exists reports whether the key was there.
 func (pair Pair) Exists() bool { return pair.ModRevision != 0 }
 
 // Event is one change of one key.
@@ -142,7 +142,7 @@ type Op struct {
 	Lease LeaseID
 }
 
-// OpKind tells what an Op does.
+// OpKind is what an Op does.
 type OpKind int8
 
 // The kinds of operations.

@@ -35,7 +35,7 @@ func (freshTLS) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error
 	return nil, nil, errors.New("these credentials are a client's")
 }
 
-// Info tells what these credentials are.
+// Info describes these credentials.
 func (freshTLS) Info() credentials.ProtocolInfo { return credentials.NewTLS(nil).Info() }
 
 // Clone returns a copy.

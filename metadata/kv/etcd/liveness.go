@@ -32,13 +32,13 @@ type liveness struct {
 }
 
 // A member that does not answer for their sum is given up. It costs little if
-// it was only slow: the client connects anew.
+// it was only slow: the client connects again.
 const (
 	probeInterval = 250 * time.Millisecond
 	probeTimeout  = 750 * time.Millisecond
 )
 
-// Bounds of connecting anew: gRPC's own grow to two minutes.
+// Bounds of connecting again: gRPC's own grow to two minutes.
 const (
 	reconnectMin   = 100 * time.Millisecond
 	reconnectMax   = time.Second

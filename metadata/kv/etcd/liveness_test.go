@@ -324,7 +324,7 @@ func TestWatchGoesOnWithoutALeader(t *testing.T) {
 		closeStore(t, m.stores[1+i])
 		m.stores[1+i] = nil
 	}
-	// Another watch there tells when the member ends those that it has and takes no more.
+	// Another watch there shows when the member ends those that it has and takes no more.
 	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
 		plain := s.client.Watch(clientv3.WithRequireLeader(ctx), s.root+"other")
 		if r := <-plain; errors.Is(r.Err(), rpctypes.ErrNoLeader) {

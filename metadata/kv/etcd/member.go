@@ -187,7 +187,7 @@ func (m *Member) silent(ctx context.Context) string {
 // waits for.
 const acceptTimeout = 500 * time.Millisecond
 
-// accepts tells whether somebody listens at an address.
+// accepts reports whether somebody listens at an address.
 func accepts(ctx context.Context, address string) bool {
 	conn, err := (&net.Dialer{Timeout: acceptTimeout}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -228,7 +228,7 @@ func (s *Store) Replace(ctx context.Context, nodeID int32) {
 	}
 }
 
-// leads tells whether the member of that name leads, or nobody does.
+// leads reports whether the member of that name leads, or nobody does.
 func (s *Store) leads(name string) bool {
 	leader := s.member.Leader()
 	if leader == 0 {

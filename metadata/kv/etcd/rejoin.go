@@ -127,7 +127,7 @@ func add(ctx context.Context, client *clientv3.Client, own string) error {
 	return nil
 }
 
-// serves tells whether the member answers where it serves clients. Where something listens it gets
+// serves reports whether the member answers where it serves clients. Where something listens it gets
 // long: a member that is merely slow must not be removed.
 func serves(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member) bool {
 	ctx, cancel := context.WithTimeout(ctx, servesTimeout)

@@ -22,7 +22,7 @@ func (m *members) lose(t *testing.T, i int) {
 	}
 }
 
-// hasEverything tells whether a member answers with what was written, and is a full member: with it and another one there is a majority.
+// hasEverything reports whether a member answers with what was written, and is a full member: with it and another one there is a majority.
 func (m *members) hasEverything(t *testing.T, i, without int) {
 	t.Helper()
 	if t.Failed() {

@@ -11,7 +11,7 @@ import (
 )
 
 // newZap makes the logger that etcd wants, which writes to ours. Only warnings
-// and worse come through: etcd tells much about itself. What it calls fatal
+// and worse come through: etcd logs much about itself. What it calls fatal
 // panics instead of ending the process, so that a data directory that cannot
 // be read becomes an error. ending is set when a server is told to end; nil for
 // one that is not, and for clients.
