@@ -32,18 +32,24 @@ func featuresOf(t *testing.T, admin *kadm.Client) (epochs map[int32]int64, level
 	return epochs, levels
 }
 
-// agreed waits until three brokers show one epoch above another, and a level, and returns both.
-func agreed(t *testing.T, admin *kadm.Client, above int64) (epoch int64, level int16) {
+// agreed waits until three brokers show one epoch and one level, and returns both. It fails if
+// a broker shows an epoch below least: a client that has seen least must never be told a lower one.
+func agreed(t *testing.T, admin *kadm.Client, least int64) (epoch int64, level int16) {
 	t.Helper()
 	eventually(t, time.Minute, "all brokers show the same features", func() bool {
 		epochs, levels := featuresOf(t, admin)
+		for id, e := range epochs {
+			if e > 0 && e < least {
+				t.Errorf("broker %d shows the epoch %d after %d was seen", id, e, least)
+			}
+		}
 		epoch, level = epochs[1], levels[1]
 		for id := int32(1); id <= 3; id++ {
 			if epochs[id] != epoch || levels[id] != level {
 				return false
 			}
 		}
-		return epoch > above && level > 0
+		return epoch > 0 && level > 0
 	})
 	return epoch, level
 }
