@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -22,7 +23,63 @@ const (
 // ElectLeaders elects leaders, of each partition by itself, and returns one
 // error per partition in their order. It returns when this broker's image shows
 // them. ErrElectionNotNeeded says that the wanted leader leads already.
+//
+// What this broker's image refuses is judged again by an image that has all that the
+// store had when the call came: whatever a client has seen elsewhere holds here.
 func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
+	before := a.loader.Image()
+	errs := a.elect(ctx, kind, tps)
+	var refused []TopicPartition
+	var at []int
+	for i, err := range errs {
+		if errors.Is(err, ErrElectionNotNeeded) || errors.Is(err, ErrPreferredLeaderNotAvailable) || errors.Is(err, ErrEligibleLeadersNotAvailable) {
+			refused, at = append(refused, tps[i]), append(at, i)
+		}
+	}
+	newest, err := a.catchUp(ctx, before, refused)
+	switch {
+	case err != nil:
+		for _, i := range at {
+			errs[i] = fmt.Errorf("elect a leader of %s: %w", tps[i], err)
+		}
+	case newest.ContentRevision > before.ContentRevision:
+		for n, again := range a.elect(ctx, kind, refused) {
+			errs[at[n]] = again
+		}
+	}
+	return errs
+}
+
+// catchUp returns an image that has the brokers, and the states of the partitions, that
+// the store has now.
+func (a *Admin) catchUp(ctx context.Context, image *Image, tps []TopicPartition) (*Image, error) {
+	var prefixes []string
+	for _, tp := range tps {
+		if t, known := image.TopicByName(tp.Topic); known {
+			prefixes = append(prefixes, partitionsPrefix+t.ID.String()+"/")
+		}
+	}
+	if len(prefixes) == 0 {
+		return image, nil
+	}
+	slices.Sort(prefixes)
+	prefixes = append(slices.Compact(prefixes), brokersPrefix)
+	newest := make([]int64, len(prefixes))
+	errs := make([]error, len(prefixes))
+	inParallel(ctx, len(prefixes), func(ctx context.Context, i int) {
+		var pairs []kv.Pair
+		pairs, _, errs[i] = a.store.List(ctx, prefixes[i])
+		for _, pair := range pairs {
+			newest[i] = max(newest[i], pair.ModRevision)
+		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return a.loader.WaitRevision(ctx, slices.Max(newest))
+}
+
+func (a *Admin) elect(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
 	var ends map[TopicPartition]LogEnds
 	if kind == UncleanElection {
 		image := a.loader.Image()

@@ -1,9 +1,14 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
@@ -296,4 +301,56 @@ func TestReassignment(t *testing.T) {
 	it.brokers[2] = it.register(t, 2)[0]
 	it.join(t, 2)
 	step("enough others", "[2 4] [] [] [4 2] 4")
+}
+
+// laggingStore shows no change before somebody lists part of the store.
+type laggingStore struct {
+	kv.Store
+	listed chan struct{}
+	once   sync.Once
+}
+
+func (s *laggingStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
+	if prefix != "" {
+		s.once.Do(func() { close(s.listed) })
+	}
+	return s.Store.List(ctx, prefix)
+}
+
+func (s *laggingStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
+	return func(yield func(kv.Batch, error) bool) {
+		for batch, err := range s.Store.Watch(ctx, prefix, from) {
+			select {
+			case <-s.listed:
+			case <-ctx.Done():
+			}
+			if !yield(batch, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestElectionIsJudgedByTheNewestState asks a broker whose image does not show yet that the
+// preferred leader is back in sync, which the caller knows from another broker.
+func TestElectionIsJudgedByTheNewestState(t *testing.T) {
+	it := newISRTest(t, 1)
+	tp := []TopicPartition{{"a", 0}}
+	it.kill(t, 1)
+	it.settle(t, repairOptions{})
+	lagging := &laggingStore{Store: it.store, listed: make(chan struct{})}
+	loader := NewLoader(LoaderOptions{Store: lagging, Logger: slog.New(slog.DiscardHandler)})
+	background(t, loader.Run)
+	if _, err := loader.Wait(t.Context(), func(m *Image) bool { return m.Revision > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	it.restart(t, 1)
+	it.join(t, 1)
+	admin := NewAdmin(AdminOptions{Store: lagging, Loader: loader, Now: time.Now})
+	if err := admin.ElectLeaders(t.Context(), PreferredElection, tp)[0]; err != nil {
+		t.Errorf("the preferred leader is in sync: %v", err)
+	}
+	if p := it.partition(t, 0); p.Leader != 1 {
+		t.Errorf("broker %d leads", p.Leader)
+	}
 }

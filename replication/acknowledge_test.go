@@ -282,6 +282,10 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	if low := b.lowWatermark(); low != 0 {
 		t.Errorf("low watermark %d", low)
 	}
+	b.checkpoint(t)
+	if done, doneErr := d.Done(); done {
+		t.Fatalf("done when the leader alone has deleted: %v", doneErr)
+	}
 	b.fetchedBy(follower, b.role.Load(), 10, 4)
 	if done, doneErr := d.Done(); !done || doneErr != nil {
 		t.Errorf("done %t, %v after the follower has deleted", done, doneErr)
@@ -325,6 +329,7 @@ func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			b.checkpoint(t)
 			if done, doneErr := d.Done(); done {
 				t.Fatalf("done before the replica has deleted: %v", doneErr)
 			}
@@ -336,6 +341,75 @@ func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 				t.Errorf("done %t, %v when it cannot lead any more", done, doneErr)
 			}
 		})
+	}
+}
+
+// checkpoint is what storage does soon after a log's start has moved.
+func (b *bench) checkpoint(t *testing.T) {
+	t.Helper()
+	if err := b.m.o.Storage.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDeleteRecordsWaitsForTheCheckpoint: a kill of all brokers before the log start is in the
+// files would give the records back. The leader's deletion is not done before, and a follower does
+// not say before that it has deleted.
+func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
+	disk := newStuckFS("log-start-offset-checkpoint")
+	b := newBench(t, disk, nil)
+	b.fill(t, 10)
+	d, err := b.DeleteRecords(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-disk.began
+	if done, doneErr := d.Done(); done {
+		t.Errorf("done before the checkpoint is written: %v", doneErr)
+	}
+	leader := metadata.Member{Broker: 2, Epoch: 7}
+	position := func() int64 {
+		at, follows, _ := b.position(leader)
+		if !follows {
+			t.Fatal("it does not follow")
+		}
+		return at.LogStart
+	}
+	b.resign(role{epoch: 5, leaderID: leader.Broker, leaderEpoch: leader.Epoch})
+	if start := position(); start != 0 {
+		t.Errorf("the follower says that its log starts at %d before the checkpoint is written", start)
+	}
+	if err = b.lead(leads(6, 1)); err != nil {
+		t.Fatal(err)
+	}
+	verdict := make(chan error, 1)
+	go func() {
+		_, deletedErr := b.deleted(t, 4)
+		verdict <- deletedErr
+	}()
+	close(disk.free)
+	if err = <-verdict; err != nil {
+		t.Error(err)
+	}
+	b.resign(role{epoch: 7, leaderID: leader.Broker, leaderEpoch: leader.Epoch})
+	if start := position(); start != 4 {
+		t.Errorf("the follower says that its log starts at %d", start)
+	}
+}
+
+// TestFollowerTellsOfItsCheckpointAtOnce: DeleteRecords waits for it at the leader.
+func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.fill(t, 10)
+	b.resign(role{epoch: 5, leaderID: 2, leaderEpoch: 7})
+	hurried := make(chan struct{}, 1)
+	b.fetcher.Store(newFetcher(b.m, fetcherKey{}, loopConn{hurry: hurried}))
+	if err := b.log.AdvanceStartOffset(4); err != nil {
+		t.Fatal(err)
+	}
+	<-hurried
+	if start := b.log.CheckpointedStartOffset(); start != 4 {
+		t.Errorf("hurried with the log start %d", start)
 	}
 }
 

@@ -43,7 +43,7 @@ func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 }
 
 // WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for each of them, with its index and the partition's low
-// watermark, on the caller's goroutine. Replicas on brokers that are not alive are not waited for, unless they are in sync or eligible to lead: no other
+// watermark, on the caller's goroutine. A replica has deleted records when a crash does not bring them back, see Log.CheckpointedStartOffset. Replicas on brokers that are not alive are not waited for, unless they are in sync or eligible to lead: no other
 // one joins the in-sync set, or leads, before it has the leader's log start.
 func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled func(i int, lowWatermark int64, err error)) {
 	if len(deletions) == 0 {
@@ -105,12 +105,21 @@ func (d Deleted) Done() (done bool, err error) {
 	return low >= d.offset, nil
 }
 
-// lowWatermark is the lowest log start of the replicas on live brokers and of those that may be elected, this one included. One that has not fetched in this
+// startCheckpointed is told by the log that more of what was deleted stays deleted. The leader's own deletion may be done; a follower has the leader know.
+func (p *Partition) startCheckpointed() {
+	if p.role.Load().leader {
+		p.watchers.wake()
+	} else if f := p.fetcher.Load(); f != nil {
+		f.interrupt()
+	}
+}
+
+// lowWatermark is the lowest log start, as a crash leaves it, of the replicas on live brokers and of those that may be elected, this one included. One that has not fetched in this
 // leader epoch makes it -1.
 func (p *Partition) lowWatermark() int64 {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
-	low := p.log.StartOffset()
+	low := p.log.CheckpointedStartOffset()
 	var brokers map[int32]metadata.Broker
 	if image := p.newestImage(); image != nil {
 		brokers = image.Brokers

@@ -156,16 +156,21 @@ func TestPartitionsFollowWhatChanges(t *testing.T) {
 	})
 }
 
-// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is made, and
-// none that changes anything of it follows.
-func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
-	began, gate := make(chan struct{}, 1), make(chan struct{})
-	open := sync.OnceFunc(func() { close(gate) })
-	c := newClusterTest(t, vfs.NewMem())
+// lateTest is a manager that makes no partition before open is called.
+type lateTest struct {
+	*cluster
+	began chan struct{} // a partition is about to be made
+	open  func()
+}
+
+func newLateTest(t *testing.T) *lateTest {
+	t.Helper()
+	gate := make(chan struct{})
+	c := &lateTest{cluster: newClusterTest(t, vfs.NewMem()), began: make(chan struct{}, 9), open: sync.OnceFunc(func() { close(gate) })}
 	var err error
 	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
 		FS: c.fs, Dirs: []string{"/data"}, ClusterID: c.id, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		Config: func(string) storage.Config { began <- struct{}{}; <-gate; return storage.DefaultConfig() },
+		Config: func(string) storage.Config { c.began <- struct{}{}; <-gate; return storage.DefaultConfig() },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -176,30 +181,79 @@ func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 		Followers: Followers{BrokerEpoch: c.epoch.Load},
 	})
 	background(t, c.m.Run)
-	t.Cleanup(open)
+	t.Cleanup(c.open)
 	if err = c.m.Loaded(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "late", Partitions: 1, ReplicationFactor: 1}}, false)[0]
+	return c
+}
+
+// make creates the topic "late".
+func (c *lateTest) make() metadata.TopicID {
+	c.t.Helper()
+	r := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{{Name: "late", Partitions: 1, ReplicationFactor: 1}}, false)[0]
 	if r.Err != nil {
-		t.Fatal(r.Err)
+		c.t.Fatal(r.Err)
 	}
-	<-began
-	if gone := c.admin.DeleteTopics(t.Context(), []metadata.TopicRef{{Name: "late"}})[0]; gone.Err != nil {
-		t.Fatal(gone.Err)
+	return r.ID
+}
+
+// remove deletes it, and returns when the manager has the image that says so.
+func (c *lateTest) remove() {
+	c.t.Helper()
+	if gone := c.admin.DeleteTopics(c.t.Context(), []metadata.TopicRef{{Name: "late"}})[0]; gone.Err != nil {
+		c.t.Fatal(gone.Err)
 	}
-	without := c.follower.Image().ContentRevision
+	c.followed()
+}
+
+// followed waits until the manager has the newest image.
+func (c *lateTest) followed() {
+	c.t.Helper()
+	newest := c.follower.Image().ContentRevision
 	c.until(func() bool {
 		c.m.served.mu.Lock()
 		defer c.m.served.mu.Unlock()
-		return c.m.served.revision >= without
+		return c.m.served.revision >= newest
 	})
-	open()
+}
+
+// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is made, and
+// none that changes anything of it follows.
+func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
+	c := newLateTest(t)
+	id := c.make()
+	<-c.began
+	c.remove()
+	c.open()
 	c.settle()
-	if _, here := c.m.PartitionByID(r.ID, 0); here {
+	if _, here := c.m.PartitionByID(id, 0); here {
 		t.Error("a partition of a deleted topic is here")
 	}
 	if _, there := c.storage.Log("late", 0); there {
 		t.Error("its log is there")
+	}
+}
+
+// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name made, while
+// its partition is made. That partition is not taken for the other topic's.
+func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
+	c := newLateTest(t)
+	old := c.make()
+	<-c.began
+	c.remove()
+	id := c.make()
+	c.followed()
+	c.open()
+	c.settle()
+	if _, here := c.m.PartitionByID(old, 0); here {
+		t.Error("a partition of a deleted topic is here")
+	}
+	p, here := c.m.PartitionByID(id, 0)
+	if !here || !p.role.Load().leader {
+		t.Fatalf("the topic that is there has its partition here: %t", here)
+	}
+	if log, there := c.storage.Log("late", 0); !there || metadata.TopicID(log.TopicID()) != id {
+		t.Errorf("its log is there: %t", there)
 	}
 }

@@ -36,7 +36,7 @@
 //     move with fewer in sync than min.insync.replicas, while a replica is eligible to lead, or when the leader's disk has failed. (TestCommittedRecordsStay, insync.TestProtocol)
 //   - R3. An append is acknowledged only at the leader epoch at which it was made. (TestTruncatedAppendIsNotAcknowledged)
 //   - R4. What is acknowledged as deleted stays deleted: all live replicas, and those that may be elected when they are back, have the
-//     log start before the answer; a follower has it before it joins the in-sync set. (TestCommittedRecordsStay)
+//     log start in their checkpoints before the answer; a follower has it before it joins the in-sync set. (TestCommittedRecordsStay)
 //   - R5. An image that shows a partition epoch which the leader has already changes nothing. (TestImageOfTheSameStateChangesNothing, insync.TestProtocol)
 //   - R6. A replica in sync gives up no committed record. (TestInSyncReplicaKeepsItsCommittedRecords)
 //   - R7. Readers get nothing at or above the high watermark, or above the last stable offset if they ask for committed data.

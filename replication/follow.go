@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// position is where a follower has to fetch. ready is false as long as it must not: what it has appended has to be on the disk first, so
+// position is where a follower has to fetch. Its log start is the one that outlives a crash: what the leader answers for as deleted rests on it. ready is false as long as it must not: what it has appended has to be on the disk first, so
 // that its position says so.
 func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, follows, ready bool) {
 	r := p.role.Load()
@@ -20,7 +20,7 @@ func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, follow
 	end := p.log.EndOffset()
 	ready = p.log.Offline() == nil && (!p.config.Load().flushesEach() || p.log.FlushedOffset() >= end)
 	return ReplicaPosition{
-		TopicID: p.topicID, Partition: p.tp.Partition, Offset: end, LogStart: p.log.StartOffset(),
+		TopicID: p.topicID, Partition: p.tp.Partition, Offset: end, LogStart: p.log.CheckpointedStartOffset(),
 		LeaderEpoch: r.epoch, LastFetchedEpoch: p.log.LatestEpoch(), Directory: p.directory(),
 	}, true, ready
 }

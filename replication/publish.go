@@ -83,5 +83,6 @@ func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, 
 	}
 	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
+	log.OnStartCheckpointed(p.startCheckpointed)
 	return p
 }

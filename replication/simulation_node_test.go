@@ -23,13 +23,12 @@ type simMachine struct {
 	paths  []string
 	ids    []metadata.DirectoryID // of the paths, as of the newest start
 	lost   []string               // directories that are gone for good
-	failed int64                  // the place of the one that failed last, -1: none
 	node   *simNode
 	starts int64
 }
 
 func newSimMachine(broker int32) sim.Machine {
-	m := &simMachine{broker: broker, disk: vfs.NewMem(), paths: []string{"/one"}, failed: -1}
+	m := &simMachine{broker: broker, disk: vfs.NewMem(), paths: []string{"/one"}}
 	if broker%2 == 0 {
 		m.paths = append(m.paths, "/two")
 	}
@@ -39,12 +38,6 @@ func newSimMachine(broker int32) sim.Machine {
 // Start implements simulation.Machine.
 func (m *simMachine) Start(o sim.NodeOptions) (sim.Node, error) {
 	s, err := m.open()
-	if errors.Is(err, storage.ErrDirInvalid) && m.failed >= 0 {
-		// A partition that was in a directory when that failed is in another one as well. An
-		// administrator removes what is older.
-		m.Lose(m.failed)
-		s, err = m.open()
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +98,6 @@ func directoryIDs(all [][16]byte) []metadata.DirectoryID {
 // Fail implements simulation.Machine.
 func (m *simMachine) Fail(directory int64) metadata.DirectoryID {
 	at := int(directory) % len(m.paths)
-	m.failed = int64(at)
 	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpSyncDir} {
 		m.faulty.Inject(vfs.Fault{Op: op, Name: m.paths[at], Drop: op == vfs.OpSync})
 	}
@@ -238,7 +230,6 @@ func (n *simNode) DeleteRecords(id metadata.TopicID, tp metadata.TopicPartition,
 		return nil, ErrUnknownTopicOrPartition
 	}
 	d, err := p.DeleteRecords(p.HighWatermark() * part / 100)
-	n.checkpoint()
 	return simDeleted{d}, err
 }
 
@@ -318,11 +309,8 @@ func (n *simNode) Take(asked, answer any) error {
 		if p == nil {
 			continue
 		}
-		end, start, first := p.log.EndOffset(), p.log.LocalStartOffset(), p.log.StartOffset()
+		end, start := p.log.EndOffset(), p.log.LocalStartOffset()
 		err := p.replicate(at, &got)
-		if p.log.StartOffset() > first {
-			n.checkpoint()
-		}
 		if p.log.EndOffset() < end || p.log.LocalStartOffset() != start {
 			n.changes++
 		}
@@ -348,6 +336,7 @@ func (n *simNode) Tick() {
 		p.tellDirectory()
 		p.shrink(sim.MaxLag)
 	}
+	n.checkpoint()
 }
 
 // Place implements simulation.Node.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,7 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	first, _ := numberOf(t, "VARVE_SIMULATION_FROM")
-	limit, began := simulationTime(t), time.Now()
+	limit, began, cpu := simulationTime(t), time.Now(), cpuTime(t)
 	var virtual time.Duration
 	counts := map[string]int{}
 	n := uint64(0)
@@ -46,7 +47,18 @@ func TestSimulation(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("%d histories of %v together in %v: %v", n, virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), counts)
+	t.Logf("%d histories of %v together in %v, %v of CPU: %v",
+		n, virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), (cpuTime(t) - cpu).Round(time.Millisecond), counts)
+}
+
+// cpuTime is what this process has used so far.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func shrink(t *testing.T, h sim.History, out sim.Outcome) {

@@ -51,6 +51,12 @@ func (w *work) makes(id metadata.TopicID) bool {
 	return w != nil && w.want != nil && w.want.topic.ID == id
 }
 
+// supersedes reports whether what is wanted is a partition of another topic than the one that is
+// here, which had the same name.
+func (w *work) supersedes() bool {
+	return w.want != nil && w.partition != nil && w.partition.topicID != w.want.topic.ID
+}
+
 // workOf is the work on a partition, which is p if it is here.
 func (a *applier) workOf(tp metadata.TopicPartition, p *Partition) *work {
 	w := a.works[tp]
@@ -88,6 +94,8 @@ func (a *applier) advance(w *work) {
 		a.leave(w)
 	case w.want == nil:
 		delete(a.works, w.tp)
+	case w.supersedes():
+		// The partition that is here was made too late and has to leave: made has asked for that.
 	case time.Now().Before(w.due):
 		// retry comes back
 	default:

@@ -184,6 +184,7 @@
 //	Log.stable              what the last stable offset follows from; never over I/O. The high
 //	                        watermark moves under it alone, while an append has Log.mu
 //	dataDir.checkpoints     the checkpoint files; over their fsyncs
+//	checkpointedStart.mu    the log start that a crash leaves; the last one
 //	committer.mu            which logs wait for a round
 //	Manager.strays          what was set aside; also over the renames of those that go
 //	cachedFile, segmentNames, fileCache   inside one call, but for the names of all segments

@@ -26,7 +26,9 @@ type Log struct {
 
 	segments atomic.Pointer[segmentList]
 	offsets  logOffsets
-	epochs   epochCache
+	// startCheckpoint is what of offsets.start outlives a crash.
+	startCheckpoint checkpointedStart
+	epochs          epochCache
 
 	// mu serializes everything that changes the log: segments, offsets (but
 	// the high watermark), producers, epochs. It is never held over an fsync

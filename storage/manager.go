@@ -104,6 +104,7 @@ type Manager struct {
 	mu struct {
 		sync.Mutex
 		logs   map[partitionKey]*Log
+		rivals []*Log // found beside those in logs; only while the manager opens
 		closed bool
 	}
 	elsewhere vfs.Watch // of operations outside of the directories; nobody looks at it

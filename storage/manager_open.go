@@ -12,7 +12,7 @@ import (
 // open brings the directories into service. A disk that fails leaves its
 // directory out; what a disk cannot be blamed for is an error: a directory that
 // another process uses, that is another broker's, that lacks without a reason,
-// or a partition that is in two of them.
+// or a partition that is in two of them in a way that nobody can tell the newer one.
 func (m *Manager) open(ctx context.Context) error {
 	if len(m.dirs) == 0 {
 		return fmt.Errorf("%w: none is configured", ErrDirInvalid)
@@ -35,8 +35,11 @@ func (m *Manager) open(ctx context.Context) error {
 	if err := m.settleFailed(); err != nil {
 		return err
 	}
-	m.resumeMoves(futures)
 	m.findStrays()
+	if err := m.settleRivals(); err != nil {
+		return err
+	}
+	m.resumeMoves(futures)
 	return nil
 }
 
@@ -133,8 +136,8 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 	}
 	for _, key := range keys {
 		l := newLog(m.env, d, key, m.options.Config(key.topic))
-		if other := m.enter(l); other != nil {
-			return fmt.Errorf("%w: partition %s is in %s and in %s: remove the older one", ErrDirInvalid, key, other.dir().path, d.path)
+		if m.enter(l) != nil {
+			m.addRival(l)
 		}
 		g.Go(func() error {
 			if ctx.Err() != nil {
@@ -167,6 +170,15 @@ func (m *Manager) enter(l *Log) (other *Log) {
 	l.dir().logs++
 	m.sorted.Store(nil)
 	return nil
+}
+
+// leave takes a log that was opened out of the map again.
+func (m *Manager) leave(l *Log) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mu.logs, l.key)
+	l.dir().logs--
+	m.sorted.Store(nil)
 }
 
 // startCheckpoints makes sure that there is a recovery checkpoint from the

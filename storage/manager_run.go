@@ -178,8 +178,12 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 		return nil // it is reported once
 	}
 	d.checkpointing.Lock()
-	defer d.checkpointing.Unlock()
-	err := classify(d.checkpoint(m.env.fs, m.all()))
+	logs := m.all()
+	err := classify(d.checkpoint(m.env.fs, logs))
+	d.checkpointing.Unlock()
+	for _, l := range logs {
+		l.tellStartCheckpointed()
+	}
 	if errors.Is(err, ErrStorage) {
 		d.fail(err)
 	}
@@ -206,13 +210,15 @@ func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
 		return func() map[partitionKey]int64 { return d.collect(offsets, logs, of) }
 	}
-	return errors.Join(
-		d.writeCheckpoint(fsys, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() })),
-		// Also where it is the first segment's base: a crash may bring deleted
-		// segments back.
-		d.writeCheckpoint(fsys, startFile, collect((*Log).StartOffset)),
-		d.writeCheckpoint(fsys, hwFile, collect((*Log).HighWatermark)),
-	)
+	err := d.writeCheckpoint(fsys, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() }))
+	// Also where it is the first segment's base: a crash may bring deleted segments back.
+	startErr := d.writeCheckpoint(fsys, startFile, collect(func(l *Log) int64 { return l.beginStartCheckpoint(d) }))
+	if startErr == nil {
+		for _, l := range logs {
+			l.startCheckpointWritten(d)
+		}
+	}
+	return errors.Join(err, startErr, d.writeCheckpoint(fsys, hwFile, collect((*Log).HighWatermark)))
 }
 
 // noteCleaned writes how far the logs of a log's directory were compacted.

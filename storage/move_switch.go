@@ -75,6 +75,7 @@ func (m *Manager) announce(d *dataDir) error {
 	defer d.checkpointing.Unlock()
 	logs := m.all()
 	err := classify(errors.Join(d.checkpoint(m.env.fs, logs), d.checkpointCleaned(m.env.fs, logs)))
+	d.checkpointSoon() // its loop tells the logs
 	if errors.Is(err, ErrStorage) {
 		d.fail(err)
 	}
@@ -102,7 +103,7 @@ func (l *Log) relocate(c *moveCopy) (left segmentList, gone string, err error) {
 	target := place{to, filepath.Join(to.path, l.key.String())}
 	left = l.list()
 	if !l.onDisk {
-		l.place.Store(&target)
+		l.settleIn(&target)
 		l.publish(segmentList{l.env.newSegment(target.path, left[0].base, l.config.Load(), l.env.now())})
 		left[0].release()
 		return nil, "", nil
@@ -132,10 +133,18 @@ func (l *Log) relocate(c *moveCopy) (left segmentList, gone string, err error) {
 		s.names.dir = gone
 		s.doomed.Store(true) // a reader that misses a file looks for the log anew
 	}
-	l.place.Store(&target)
+	l.settleIn(&target)
 	l.publish(next)
 	l.movedLocked()
 	return left, gone, err
+}
+
+// settleIn has the log be at its new place. What is deleted since the checkpoint of
+// that directory was announced is not in there.
+func (l *Log) settleIn(target *place) {
+	l.place.Store(target)
+	l.lowerStartCheckpoint(0)
+	target.dir.checkpointSoon()
 }
 
 // returnTo undoes the second step.

@@ -61,9 +61,13 @@ func (l *Log) load(from found) error {
 	end := list.active().end.Load()
 	l.offsets.end.Store(end)
 	l.offsets.start.Store(from.start)
+	l.loadedStart(from.start)
 	l.cleaning.upTo.Store(from.cleaned)
 	if !l.config.Load().RemoteStorageEnable {
 		l.offsets.start.Store(max(from.start, list[0].base))
+	}
+	if l.offsets.start.Load() > from.start {
+		l.dir().checkpointSoon()
 	}
 	l.offsets.hw.Store(min(max(from.hw, l.offsets.start.Load()), end))
 	if from.recoveryPoint > end {

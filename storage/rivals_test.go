@@ -1,0 +1,98 @@
+package storage
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/varvelog/varve/vfs"
+)
+
+// rivals is a broker, stopped, whose partition is in /more, where first has filled its log,
+// and in /data, where second has.
+func rivals(t *testing.T, first, second func(k *kit, l *Log)) *kit {
+	t.Helper()
+	k := newKit(t, vfs.NewMem(), nil)
+	if err := k.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.options.Dirs = []string{"/data", "/more"}
+	for i, part := range []func(*kit, *Log){first, second} {
+		k.open()
+		l := k.log()
+		part(k, l)
+		if err := errors.Join(l.Flush(t.Context(), l.EndOffset()), k.m.Close(), k.fs.Rename(l.path(), []string{"/first", "/second"}[i])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(k.fs.Rename("/first", "/more/t-0"), k.fs.Rename("/second", "/data/t-0")); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func filled(n int, epoch int32) func(*kit, *Log) {
+	return func(k *kit, l *Log) {
+		k.t.Helper()
+		for range n {
+			if _, err := l.Append(batchOf(1, 50, epoch0.UnixMilli()), epoch); err != nil {
+				k.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestOlderLogOfTwoIsSetAside starts a broker that has a partition in two directories.
+func TestOlderLogOfTwoIsSetAside(t *testing.T) {
+	beyond := func(start int64, n int) func(*kit, *Log) {
+		return func(k *kit, l *Log) {
+			if err := l.TruncateFully(start); err != nil {
+				k.t.Fatal(err)
+			}
+			filled(n, 3)(k, l)
+		}
+	}
+	for name, c := range map[string]struct {
+		more, data func(*kit, *Log)
+		failed     string // the directory with the marker of a failure
+		want       string // the directory whose log stays
+	}{
+		"newer leader epoch, /data": {filled(9, 3), filled(2, 4), "", "/data"},
+		"newer leader epoch, /more": {filled(2, 4), filled(9, 3), "", "/more"},
+		"more is deleted, /data":    {beyond(5, 9), beyond(7, 1), "", "/data"},
+		"more is deleted, /more":    {beyond(7, 1), beyond(5, 9), "", "/more"},
+		"the longer one, /data":     {filled(3, 3), filled(4, 3), "", "/data"},
+		"the longer one, /more":     {filled(4, 3), filled(3, 3), "", "/more"},
+		"/data had failed":          {filled(1, 3), filled(9, 4), "/data", "/more"},
+		"/more had failed":          {filled(9, 4), filled(1, 3), "/more", "/data"},
+		"both are alike":            {filled(3, 3), filled(3, 3), "", "/data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := rivals(t, c.more, c.data)
+			if c.failed != "" {
+				if err := vfs.WriteFile(k.fs, c.failed+"/"+failedFile, []byte("broken\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 2 { // the second start finds no rivals
+				k.open()
+				l, ok := k.m.Log("t", 0)
+				if !ok || l.dir().path != c.want {
+					t.Fatalf("log there: %t, in %s", ok, l.dir().path)
+				}
+				all := k.m.Strays()
+				if len(all) != 1 || strings.HasPrefix(all[0].Path, c.want) || all[0].TopicID != testID {
+					t.Fatalf("strays %+v", all)
+				}
+				for _, usage := range k.m.DirUsage() {
+					if n := len(usage.Logs); (n == 1) != (usage.Path == c.want) {
+						t.Errorf("%d logs in %s", n, usage.Path)
+					}
+				}
+				if err := k.m.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
