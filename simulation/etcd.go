@@ -204,6 +204,14 @@ func (e *etcd) mistake(d time.Duration) {
 	})
 }
 
+// trueRevision is the revision of the truth.
+func (e *etcd) trueRevision() int64 {
+	if e.mistaken {
+		return e.truth.revision
+	}
+	return e.state.revision
+}
+
 // swap gives the brokers another etcd, where every lease has its full time.
 func (e *etcd) swap(state etcdState, mistaken bool) {
 	e.state, e.mistaken = state, mistaken

@@ -140,7 +140,7 @@ func (h *host) stop(how Stop) {
 	}
 	h.frozen, h.held = false, nil
 	for _, id := range h.failing {
-		h.forget(id, h.w.etcd.state.revision)
+		h.forget(id, h.w.etcd.trueRevision())
 	}
 	h.failing = nil
 	if how == Clean && h.mark.holds {
@@ -149,7 +149,7 @@ func (h *host) stop(how Stop) {
 	if how == Crashed {
 		h.boot++
 		if !h.mark.clean {
-			h.lost = h.w.etcd.state.revision
+			h.lost = h.w.etcd.trueRevision()
 		}
 	}
 	if err := h.machine.Stop(how, uint64(h.w.sched.draw("crash "+h.name, math.MaxInt64))); err != nil {
@@ -179,8 +179,8 @@ func (h *host) fail(directory int64) {
 func (h *host) lose(directory int64) {
 	h.stop(Killed)
 	lost, own := h.machine.Lose(directory)
-	h.forget(lost, h.w.etcd.state.revision)
+	h.forget(lost, h.w.etcd.trueRevision())
 	if own {
-		h.mark, h.unmarked = mark{lostEpoch: noEpoch}, h.w.etcd.state.revision
+		h.mark, h.unmarked = mark{lostEpoch: noEpoch}, h.w.etcd.trueRevision()
 	}
 }
