@@ -61,6 +61,8 @@ var (
 	ErrTruncated = errors.New("record batch is truncated")
 	// ErrCorrupt says that the bytes cannot be a batch, or that the checksum disagrees.
 	ErrCorrupt = errors.New("record batch is corrupt")
+	// ErrChecksum is the ErrCorrupt of a batch whose checksum is not that of its content.
+	ErrChecksum = fmt.Errorf("%w", ErrCorrupt)
 	// ErrMagic says that the batch is of a format other than v2.
 	ErrMagic = errors.New("unsupported record batch magic")
 )
@@ -98,6 +100,14 @@ func Split(buf []byte) (b Batch, rest []byte, err error) {
 // Check verifies the structure and the CRC32C of the whole batch. It does not
 // look into the records. The error wraps ErrMagic or ErrCorrupt.
 func (b Batch) Check() error {
+	if err := b.CheckHeader(); err != nil {
+		return err
+	}
+	return b.checkSum(b.ComputeCRC())
+}
+
+// CheckHeader is Check without the checksum. The error wraps ErrMagic or ErrCorrupt.
+func (b Batch) CheckHeader() error {
 	switch {
 	case len(b) < HeaderSize:
 		return fmt.Errorf("%w: %d bytes are less than a header", ErrCorrupt, len(b))
@@ -110,8 +120,12 @@ func (b Batch) Check() error {
 	case b.LastOffsetDelta() < 0 || b.Count() < 0:
 		return fmt.Errorf("%w: last offset delta %d, count %d", ErrCorrupt, b.LastOffsetDelta(), b.Count())
 	}
-	if sum := b.ComputeCRC(); sum != b.CRC() {
-		return fmt.Errorf("%w: CRC is %#08x, content has %#08x", ErrCorrupt, b.CRC(), sum)
+	return nil
+}
+
+func (b Batch) checkSum(sum uint32) error {
+	if sum != b.CRC() {
+		return fmt.Errorf("%w: CRC is %#08x, content has %#08x", ErrChecksum, b.CRC(), sum)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math"
 )
 
@@ -162,15 +163,53 @@ type Survey struct {
 // against the header: as many as it says, with offsets that ascend one by one,
 // each well formed to its last header. The error wraps ErrCorrupt. It takes no
 // memory, and reads little else than lengths.
-func (b Batch) Survey(payload []byte) (Survey, error) {
+func (b Batch) Survey(payload []byte) (Survey, error) { return b.survey(payload, nil) }
+
+// CheckAndSurvey is Survey of the batch's own records, which are not compressed, and
+// verifies the checksum as well: part by part, so that the walk finds the records where
+// the checksum has brought them, in the nearest cache. A wrong checksum is ErrChecksum,
+// whatever the records are.
+func (b Batch) CheckAndSurvey() (Survey, error) {
+	sum := checksum{crc: crc32.Checksum(b[posAttributes:HeaderSize], castagnoli)}
+	s, err := b.survey(b.Payload(), &sum)
+	sum.to(b.Payload(), len(b.Payload()))
+	if bad := b.checkSum(sum.crc); bad != nil {
+		return s, bad
+	}
+	return s, err
+}
+
+// checksumPart is how many bytes of a checksum are computed at a time: half of a small
+// first-level cache.
+const checksumPart = 16 << 10
+
+// checksum is a batch's checksum up to a place of its payload.
+type checksum struct {
+	crc uint32
+	end int
+}
+
+func (c *checksum) to(payload []byte, end int) {
+	c.crc, c.end = crc32.Update(c.crc, castagnoli, payload[c.end:end]), end
+}
+
+// survey is Survey. It computes the checksum, if that is asked for, as far as it comes.
+func (b Batch) survey(payload []byte, sum *checksum) (Survey, error) {
 	s := Survey{MinTimestamp: math.MaxInt64, MaxTimestamp: NoTimestamp, NullKey: -1}
 	base, count := b.BaseTimestamp(), b.Count()
 	if last := b.LastOffsetDelta(); last < count-1 {
 		return s, malformed(b, count-1, "the header's last offset delta is %d", last)
 	}
-	at := 0
+	at, summed := 0, 0
+	if sum == nil {
+		summed = math.MaxInt
+	}
 	var f fields
 	for i := range count {
+		if at >= summed && at < len(payload) {
+			sum.to(payload, min(at+checksumPart, len(payload)))
+			summed = sum.end
+		}
 		delta, nullKey, end := plain(payload, at, i)
 		if end < 0 {
 			if !f.parse(payload, at) || !f.bare(payload) && !f.parseHeaders(payload) {

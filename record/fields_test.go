@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -168,3 +169,80 @@ func benchmarkSurvey(b *testing.B, records, size int) {
 
 func BenchmarkSurvey250x1KiB(b *testing.B)  { benchmarkSurvey(b, 250, 1024) }
 func BenchmarkSurvey1000x100B(b *testing.B) { benchmarkSurvey(b, 1000, 100) }
+
+// benchmarkCold checks batches that come from memory, as those of requests do.
+func benchmarkCold(b *testing.B, check func(batch Batch) error) {
+	b.Helper()
+	builder := &Builder{}
+	for i := range 2560 {
+		builder.Append(int64(i), nil, make([]byte, 92))
+	}
+	batch, err := builder.Build()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all []Batch
+	for len(all)*len(batch) < 64<<20 {
+		all = append(all, slices.Clone(batch))
+	}
+	b.SetBytes(int64(len(batch)))
+	i := 0
+	for b.Loop() {
+		if err := check(all[i%len(all)]); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+}
+
+func BenchmarkCheckCold(b *testing.B) { benchmarkCold(b, Batch.Check) }
+
+func BenchmarkCheckThenSurveyCold(b *testing.B) {
+	benchmarkCold(b, func(batch Batch) error {
+		if err := batch.Check(); err != nil {
+			return err
+		}
+		_, err := batch.Survey(batch.Payload())
+		return err
+	})
+}
+
+func BenchmarkCheckAndSurveyCold(b *testing.B) {
+	benchmarkCold(b, func(batch Batch) error { _, err := batch.CheckAndSurvey(); return err })
+}
+
+// TestCheckAndSurveyIsBoth: in one pass a batch is judged as by Check and Survey, whatever is wrong
+// with it, and however its records lie about the parts in which the checksum is computed.
+func TestCheckAndSurveyIsBoth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b Builder
+		for i := range rapid.IntRange(1, 60).Draw(t, "records") {
+			size := rapid.SampledFrom([]int{0, 1, 60, 5000, checksumPart - 20, checksumPart, 3 * checksumPart}).Draw(t, "size")
+			b.Append(int64(i), nil, make([]byte, size))
+		}
+		built, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch := Batch(slices.Clone(built))
+		flipped, summed := rapid.Bool().Draw(t, "flipped"), rapid.Bool().Draw(t, "summed")
+		if flipped {
+			at := rapid.IntRange(HeaderSize, len(batch)-1).Draw(t, "at")
+			batch[at] ^= byte(rapid.IntRange(1, 255).Draw(t, "bits"))
+		}
+		if summed {
+			batch.SetCRC()
+		}
+		got, gotErr := batch.CheckAndSurvey()
+		if checkErr := batch.Check(); checkErr != nil {
+			if !errors.Is(checkErr, ErrChecksum) || !errors.Is(gotErr, ErrChecksum) || gotErr.Error() != checkErr.Error() {
+				t.Fatalf("%v, want %v", gotErr, checkErr)
+			}
+			return
+		}
+		want, wantErr := batch.Survey(batch.Payload())
+		if got != want || fmt.Sprint(gotErr) != fmt.Sprint(wantErr) || errors.Is(gotErr, ErrChecksum) {
+			t.Fatalf("%+v, %v, want %+v, %v", got, gotErr, want, wantErr)
+		}
+	})
+}

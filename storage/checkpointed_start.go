@@ -38,10 +38,11 @@ func (l *Log) loadedStart(offset int64) {
 // beginStartCheckpoint is what a directory's checkpoint shall have. Of two
 // directories, while the log moves, the one that it is in counts.
 func (l *Log) beginStartCheckpoint(d *dataDir) int64 {
+	c := &l.startCheckpoint
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	start := l.offsets.start.Load()
-	if c := &l.startCheckpoint; l.dir() == d {
-		c.mu.Lock()
-		defer c.mu.Unlock()
+	if l.dir() == d {
 		c.pending = start
 	}
 	return start

@@ -93,6 +93,10 @@ func TestMovedLogHasItsStartInTheNewDirectory(t *testing.T) {
 		t.Errorf("the checkpoint of the old directory counts: %d", got)
 	}
 	l.beginStartCheckpoint(to)
+	l.startCheckpointWritten(from) // as before, while that of the new directory is being written
+	if got := l.CheckpointedStartOffset(); got != 0 {
+		t.Errorf("the checkpoint of the old directory counts for the new one's: %d", got)
+	}
 	l.startCheckpointWritten(to)
 	if got := l.CheckpointedStartOffset(); got != 5 {
 		t.Errorf("checkpointed log start %d, want 5", got)

@@ -54,12 +54,22 @@ func (c *checker) decodes(b record.Batch) bool {
 	return c.cfg.CleanupCompact || c.cfg.TimestampType == CreateTime && (b.MaxTimestamp() < 0 || b.MaxTimestamp() < b.BaseTimestamp())
 }
 
+// surveys says that the batch is kept as it is and its records are there to be looked
+// at: their checksum is verified as they are.
+func (c *checker) surveys(b record.Batch) bool {
+	return len(b) >= record.HeaderSize && b.Codec() == record.CodecNone && !c.recompresses(b)
+}
+
 // inspect validates a batch that is kept as it is. Of a compressed one whose
 // records are not decoded it can only look at the header.
 func (c *checker) inspect(b record.Batch) error {
 	switch {
-	case b.Codec() == record.CodecNone:
-		return c.validate(b, b.Payload())
+	case c.surveys(b):
+		s, err := b.CheckAndSurvey()
+		if errors.Is(err, record.ErrChecksum) {
+			return refuse(err)
+		}
+		return c.hold(b, b.Payload(), s, err)
 	case c.decodes(b):
 		return c.env.decoded(b, record.MaxDecompressed, func(payload []byte) error { return c.validate(b, payload) })
 	}
@@ -98,6 +108,11 @@ func (c *checker) recompress(out []byte, b record.Batch) ([]byte, error) {
 // indexes, lookups by time and retention believe it.
 func (c *checker) validate(b record.Batch, payload []byte) error {
 	s, err := b.Survey(payload)
+	return c.hold(b, payload, s, err)
+}
+
+// hold is validate for what a survey has found.
+func (c *checker) hold(b record.Batch, payload []byte, s record.Survey, err error) error {
 	if err != nil {
 		return refuseRecords(err)
 	}
