@@ -26,24 +26,25 @@ func TestCommittedRecordsStay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newSimulation(t, rt)
 		rt.Repeat(map[string]func(*rapid.T){
-			"append":    c.append,
-			"fetch":     c.fetch, // several times, so that it is drawn more often
-			"fetch 2":   c.fetch,
-			"fetch 3":   c.fetch,
-			"image":     c.image,
-			"elect":     c.elect,
-			"restart":   c.restart,
-			"shrink":    c.shrink,
-			"minimum":   c.minimum,
-			"upload":    c.upload,
-			"retain":    c.retain,
-			"propose":   c.propose,
-			"write":     c.writeISR,
-			"tell":      c.tellISR,
-			"ask":       c.ask,
-			"delete":    c.delete,
-			"ask again": c.ask,
-			"":          c.check,
+			"append":     c.append,
+			"fetch":      c.fetch, // several times, so that it is drawn more often
+			"fetch 2":    c.fetch,
+			"fetch 3":    c.fetch,
+			"image":      c.image,
+			"elect":      c.elect,
+			"restart":    c.restart,
+			"shrink":     c.shrink,
+			"minimum":    c.minimum,
+			"upload":     c.upload,
+			"retain":     c.retain,
+			"propose":    c.propose,
+			"write":      c.writeISR,
+			"tell":       c.tellISR,
+			"ask":        c.ask,
+			"delete":     c.delete,
+			"checkpoint": func(rt *rapid.T) { c.checkpoint(rt, broker(rt)) },
+			"ask again":  c.ask,
+			"":           c.check,
 		})
 		c.heal(rt)
 	})
@@ -57,6 +58,7 @@ type simulation struct {
 	minISR    int                  // min.insync.replicas as the controller sees it
 	epochs    map[int32]int64      // of the brokers' registrations
 	replicas  map[int32]*Partition
+	storages  map[int32]*storage.Manager
 	committed []string
 	next      int
 	tier      *fakeTier // has committed[:tier.state.EndOffset]
@@ -84,7 +86,7 @@ type appended struct {
 
 func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 	t.Helper()
-	c := &simulation{epochs: map[int32]int64{1: 1, 2: 1, 3: 1}, replicas: map[int32]*Partition{}, seen: map[int32]int{}, tier: newFakeTier()}
+	c := &simulation{epochs: map[int32]int64{1: 1, 2: 1, 3: 1}, replicas: map[int32]*Partition{}, seen: map[int32]int{}, storages: map[int32]*storage.Manager{}, tier: newFakeTier()}
 	minISR := rapid.IntRange(1, 2)
 	c.minISR = minISR.Draw(rt, "min.insync.replicas")
 	c.state = metadata.Partition{Replicas: []int32{1, 2, 3}, Leader: 1, LeaderBrokerEpoch: 1}
@@ -98,7 +100,7 @@ func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 		b.Partition = b.partition(t, tp0, cfg)
 		b.brokerID, b.isr, b.Partition.tier, b.image = id, newISRWriter(m), c.tier, c.clusterImage
 		b.resign(role{epoch: -1, leaderID: metadata.NoBroker})
-		c.replicas[id] = b.Partition
+		c.replicas[id], c.storages[id] = b.Partition, m.o.Storage
 		c.apply(rt, id, 0)
 	}
 	return c
@@ -247,6 +249,13 @@ func (c *simulation) delete(rt *rapid.T) {
 		rt.Fatal(err)
 	}
 	c.deletions = append(c.deletions, d)
+}
+
+// checkpoint makes what a broker has deleted outlive a crash.
+func (c *simulation) checkpoint(rt *rapid.T, id int32) {
+	if err := c.storages[id].Checkpoint(); err != nil {
+		rt.Fatal(err)
+	}
 }
 
 // fetch has a follower ask the broker that it believes to lead, or a broker that it believed to lead before.
@@ -455,6 +464,8 @@ func (c *simulation) heal(rt *rapid.T) {
 			for range 20 {
 				c.fetchBy(rt, id, 10_000)
 			}
+			c.checkpoint(rt, id)
+			c.fetchBy(rt, id, 10_000) // to say so
 		}
 		for _, p := range c.replicas {
 			c.proposeBy(p)
