@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/stepped"
@@ -75,24 +73,9 @@ type TopicResult struct {
 	Err               error
 }
 
-// inParallel runs work for all i below n, a few at a time, or one after the other where that is
-// stepped.
+// inParallel calls work for each i below n, for parallelTxns of them at a time.
 func inParallel(ctx context.Context, n int, work func(ctx context.Context, i int)) {
-	if stepped.By(ctx) != nil {
-		for i := range n {
-			work(ctx, i)
-		}
-		return
-	}
-	var g errgroup.Group
-	g.SetLimit(parallelTxns)
-	for i := range n {
-		g.Go(func() error {
-			work(ctx, i)
-			return nil
-		})
-	}
-	_ = g.Wait() // work reports by itself
+	stepped.InParallel(ctx, n, parallelTxns, work)
 }
 
 // swap repeats attempt as long as it loses against other writers.

@@ -24,7 +24,7 @@ type arrival struct {
 // depend on how many revisions they are spread over. A goroutine reads ahead; it has
 // ended when the iteration has.
 func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batch, error] {
-	if stepped.By(ctx) != nil {
+	if stepped.By(ctx) != nil { // nothing reads ahead of a coroutine
 		return store.Watch(ctx, "", from)
 	}
 	return func(yield func(kv.Batch, error) bool) {

@@ -33,11 +33,11 @@ type Loader struct {
 	metrics  *metrics
 	features map[string]FeatureRange
 	image    atomic.Pointer[Image]
+	changed  stepped.Broadcast // an image shows something new
+	moved    stepped.Broadcast // an image has a newer revision
 
 	mu struct {
 		sync.Mutex
-		changed     chan struct{} // closed and replaced when an image shows something new
-		moved       chan struct{} // closed and replaced with every newer revision
 		subscribers map[*Subscription]struct{}
 	}
 }
@@ -56,7 +56,6 @@ func NewLoader(o LoaderOptions) *Loader {
 	}
 	l := &Loader{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
 	l.image.Store(newImage())
-	l.mu.changed, l.mu.moved = make(chan struct{}), make(chan struct{})
 	l.mu.subscribers = map[*Subscription]struct{}{}
 	return l
 }
@@ -157,16 +156,8 @@ func (l *Loader) advance(image, next *Image) {
 		return
 	}
 	l.metrics.revision.Set(float64(next.Revision))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.moveLocked(next)
-}
-
-// moveLocked has an image be the newest.
-func (l *Loader) moveLocked(image *Image) {
-	l.image.Store(image)
-	close(l.mu.moved)
-	l.mu.moved = make(chan struct{})
+	l.image.Store(next)
+	l.moved.Signal()
 }
 
 // older names something of which an image that was listed has an older state than
@@ -207,9 +198,9 @@ func (l *Loader) publish(image *Image) {
 	l.metrics.unreadable.Set(float64(len(image.unread)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.moveLocked(image)
-	close(l.mu.changed)
-	l.mu.changed = make(chan struct{})
+	l.image.Store(image)
+	l.moved.Signal()
+	l.changed.Signal()
 	for s := range l.mu.subscribers {
 		s.offer(image)
 	}
@@ -222,33 +213,26 @@ func (l *Loader) Image() *Image { return l.image.Load() }
 // slow caller may be shown only the newer of two images. ok must not depend on the
 // image's Revision: see WaitRevision.
 func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
-	return l.wait(ctx, &l.mu.changed, ok)
+	return l.wait(ctx, &l.changed, ok)
 }
 
-// wait asks ok again whenever one of the channels is closed.
-func (l *Loader) wait(ctx context.Context, news *chan struct{}, ok func(*Image) bool) (*Image, error) {
-	if r := stepped.By(ctx); r != nil {
-		r.Wait(ctx, -1, func() bool { return ok(l.Image()) })
+// wait asks ok again after each signal.
+func (l *Loader) wait(ctx context.Context, news *stepped.Broadcast, ok func(*Image) bool) (*Image, error) {
+	var image *Image
+	held := news.Wait(ctx, func() bool {
+		image = l.image.Load()
+		return ok(image)
+	})
+	if !held {
+		return image, fmt.Errorf("wait for the metadata at revision %d: %w", image.Revision, context.Cause(ctx))
 	}
-	for {
-		l.mu.Lock()
-		image, changed := l.image.Load(), *news
-		l.mu.Unlock()
-		if ok(image) {
-			return image, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return image, fmt.Errorf("wait for the metadata at revision %d: %w", image.Revision, context.Cause(ctx))
-		}
-	}
+	return image, nil
 }
 
 // WaitRevision returns the first image that has all changes up to a revision,
 // which one of this cluster's keys must have.
 func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
-	return l.wait(ctx, &l.mu.moved, func(m *Image) bool { return m.Revision >= revision })
+	return l.wait(ctx, &l.moved, func(m *Image) bool { return m.Revision >= revision })
 }
 
 // Subscription delivers images to one reader.
@@ -272,6 +256,14 @@ func (l *Loader) Subscribe() *Subscription {
 // that differs from the one before in the Revision alone is not delivered.
 // The channel is never closed.
 func (s *Subscription) Images() <-chan *Image { return s.images }
+
+// Again delivers the newest image once more: something else than an image has changed what the
+// reader makes of it.
+func (s *Subscription) Again() {
+	s.loader.mu.Lock()
+	defer s.loader.mu.Unlock()
+	s.offer(s.loader.image.Load())
+}
 
 // Close ends the subscription.
 func (s *Subscription) Close() {

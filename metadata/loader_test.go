@@ -339,6 +339,22 @@ func TestTierPointersWakeNobody(t *testing.T) {
 	}
 }
 
+// TestAgain: a reader gets the newest image once more, of which it is shown one.
+func TestAgain(t *testing.T) {
+	c := newCluster(t, memStore(t))
+	s := c.loader.Subscribe()
+	defer s.Close()
+	first := <-s.Images()
+	s.Again()
+	s.Again()
+	if n := len(s.Images()); n != 1 {
+		t.Fatalf("%d images are delivered", n)
+	}
+	if image := <-s.Images(); image != first {
+		t.Errorf("revision %d after %d", image.Revision, first.Revision)
+	}
+}
+
 // TestArrivalsAreGathered: batches that wait are applied as one, and what came before an error is.
 func TestArrivalsAreGathered(t *testing.T) {
 	batch := func(revision int64) kv.Batch {

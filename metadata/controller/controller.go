@@ -70,16 +70,8 @@ type Controller struct {
 	doubts     doubts
 	recovery   recovery
 	logEnds    metadata.AskLogEnds
-	work       sync.WaitGroup // probes and questions; Run waits for them
-	thoughts   chan struct{}  // one token: something other than the image calls for a plan
-}
-
-// think has the controller plan again.
-func (c *Controller) think() {
-	select {
-	case c.thoughts <- struct{}{}:
-	default:
-	}
+	work       sync.WaitGroup         // probes and questions; Run waits for them
+	images     *metadata.Subscription // Run's; whoever has learned something else delivers the image again
 }
 
 // controllerTick is how often the controller plans without a new image: only
@@ -116,7 +108,6 @@ func New(o Options) *Controller {
 		publish:   o.Publish,
 		before:    o.BeforeFence,
 		logEnds:   o.LogEnds,
-		thoughts:  make(chan struct{}, 1),
 	}
 }
 
@@ -127,13 +118,13 @@ func (c *Controller) Epoch() int64 { return c.epoch.Load() }
 // Run stands for election whenever there is no controller, and acts while this
 // broker is it. It returns nil when ctx ends, having resigned.
 func (c *Controller) Run(ctx context.Context) error {
-	images := c.loader.Subscribe()
-	defer images.Close()
+	c.images = c.loader.Subscribe()
+	defer c.images.Close()
 	defer c.resign(ctx)
 	defer c.work.Wait()
 	defer c.probing(ctx)()
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
-	for pause := controllerTick; c.rest(ctx, images, pause); {
+	for pause := controllerTick; c.rest(ctx, pause); {
 		err := c.step(ctx, c.loader.Image())
 		switch {
 		case ctx.Err() != nil:
@@ -151,30 +142,10 @@ func (c *Controller) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest waits until there is a reason to plan, and reports whether ctx has not ended.
-func (c *Controller) rest(ctx context.Context, images *metadata.Subscription, pause time.Duration) bool {
-	if r := stepped.By(ctx); r != nil {
-		r.Wait(ctx, pause, func() bool { return len(images.Images())+len(c.thoughts) > 0 })
-		select {
-		case <-images.Images():
-		default:
-		}
-		select {
-		case <-c.thoughts:
-		default:
-		}
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-images.Images():
-	case <-c.thoughts:
-	case <-timer.C:
-	}
-	return true
+// rest waits for an image, or until pause has passed, and reports whether ctx has not ended.
+func (c *Controller) rest(ctx context.Context, pause time.Duration) bool {
+	_, _ = stepped.Receive(ctx, pause, c.images.Images()) // step looks at the newest one
+	return ctx.Err() == nil
 }
 
 // pause is for how long nothing can become due by itself.

@@ -89,7 +89,7 @@ func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members
 		broker := image.Brokers[m.Broker]
 		stepped.Go(ctx, &c.work, func(ctx context.Context) {
 			c.doubts.settle(m, epoch, c.examine(ctx, broker))
-			c.think()
+			c.images.Again()
 		})
 	}
 }

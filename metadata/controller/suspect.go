@@ -123,7 +123,7 @@ func (c *Controller) probing(ctx context.Context) (wait func()) {
 		for range probers {
 			stepped.Go(ctx, &wg, func(ctx context.Context) {
 				for {
-					suspect, ok := c.suspects.next(ctx)
+					suspect, ok := stepped.Receive(ctx, -1, c.suspects.queue)
 					if !ok {
 						return
 					}
@@ -134,22 +134,6 @@ func (c *Controller) probing(ctx context.Context) (wait func()) {
 		}
 	}
 	return wg.Wait
-}
-
-// next waits for a suspect. ok is false when ctx has ended.
-func (s *suspects) next(ctx context.Context) (suspect metadata.Member, ok bool) {
-	if r := stepped.By(ctx); r != nil {
-		r.Wait(ctx, -1, func() bool { return len(s.queue) > 0 })
-		if ctx.Err() != nil {
-			return metadata.Member{}, false
-		}
-	}
-	select {
-	case <-ctx.Done():
-		return metadata.Member{}, false
-	case suspect = <-s.queue:
-		return suspect, true
-	}
 }
 
 // judge probes a suspect and ends its registration if it is dead.

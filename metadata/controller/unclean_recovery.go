@@ -67,6 +67,6 @@ func (c *Controller) recover(ctx context.Context, image *metadata.Image, asks []
 	stepped.Go(ctx, &c.work, func(ctx context.Context) {
 		answers := c.logEnds.All(ctx, image, asks)
 		c.recovery.end(answers, c.now().Add(askPause))
-		c.think()
+		c.images.Again()
 	})
 }
