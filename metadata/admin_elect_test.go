@@ -102,7 +102,7 @@ func TestElectPreferredLeader(t *testing.T) {
 }
 
 func TestPreferredLeaderThatStopsIsNotElected(t *testing.T) {
-	image := applied(t, put(brokerKey(1), brokerValue{Stopping: true}, 11), put(brokerKey(2), brokerValue{}, 12))
+	image := applied(t, put(brokerKey(1), brokerValue{InControlledShutdown: true}, 11), put(brokerKey(2), brokerValue{}, 12))
 	p := Partition{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Leader: 2, LeaderBrokerEpoch: 12}
 	if next, err := electPreferred(image, &p); !errors.Is(err, ErrPreferredLeaderNotAvailable) || !next.same(&p) {
 		t.Errorf("%+v, %v", next, err)
@@ -155,16 +155,16 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	drained := func(want bool) {
 		t.Helper()
 		for id := range int32(4) {
-			if got := it.loader.Image().Drained(id + 1); got != (want && id == 2) {
+			if got := it.loader.Image().ShouldShutDown(id + 1); got != (want && id == 2) {
 				t.Errorf("broker %d: drained is %t", id+1, got)
 			}
 		}
 	}
 	drained(false)
-	if err := it.brokers[3].BeginStop(t.Context()); err != nil {
+	if err := it.brokers[3].BeginControlledShutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
+	it.wait(t, func(m *Image) bool { return m.Brokers[3].InControlledShutdown })
 	drained(false)
 	it.settle(t, repairOptions{})
 	drained(true)

@@ -97,7 +97,7 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 			continue // also if it says that its log is in a directory that has failed
 		case !image.Live(m) || m.Epoch == 0:
 			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, kv.ErrConflict)
-		case image.Brokers[m.Broker].Stopping:
+		case image.Brokers[m.Broker].InControlledShutdown:
 			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, kv.ErrConflict)
 		}
 		guards = append(guards, registered(m))

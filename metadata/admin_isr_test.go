@@ -32,7 +32,7 @@ func newISRTest(t *testing.T, partitions int32) *isrTest {
 }
 
 func (it *isrTest) member(id int32) Member {
-	return Member{Broker: id, Epoch: it.brokers[id].Epoch()}
+	return Member{Broker: id, Epoch: it.brokers[id].BrokerEpoch()}
 }
 
 // partition is its newest state in the store.
@@ -106,10 +106,10 @@ func TestAlterISRRefuses(t *testing.T) {
 	}
 	outdated := it.change(p, 0, it.member(1), it.member(2))
 	p = it.partition(t, 0)
-	if err := it.brokers[3].BeginStop(t.Context()); err != nil {
+	if err := it.brokers[3].BeginControlledShutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
+	it.wait(t, func(m *Image) bool { return m.Brokers[3].InControlledShutdown })
 	otherTopic, otherLeader := it.change(p, 0, it.member(1)), it.change(p, 0, it.member(1))
 	otherTopic.TopicID = TopicID{9}
 	otherLeader.LeaderEpoch++

@@ -24,7 +24,7 @@ func TestCreateTopics(t *testing.T) {
 			t.Errorf("%+v: %+v", result, topic)
 		}
 		for n, p := range topic.Partitions {
-			if p.Leader != p.Replicas[0] || len(p.ISR) != 2 || p.LeaderEpoch != 0 || p.LeaderBrokerEpoch != r[p.Leader-1].Epoch() {
+			if p.Leader != p.Replicas[0] || len(p.ISR) != 2 || p.LeaderEpoch != 0 || p.LeaderBrokerEpoch != r[p.Leader-1].BrokerEpoch() {
 				t.Errorf("%s-%d: %+v", result.Name, n, p)
 			}
 		}

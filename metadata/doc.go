@@ -118,9 +118,9 @@
 //	   │  machine crashes, directory is lost,            ISR < minimum   │
 //	   └──────────── or led and ISR >= minimum ── in the ELR ◄───────────┘
 //
-// A broker that stops announces it (Registration.BeginStop), the controller moves
+// A broker that stops announces it (Registration.BeginControlledShutdown), the controller moves
 // leadership off it and takes it out of ISRs, and it leaves when it is
-// Drained. It remembers its epoch, which is the PreviousEpoch of its next
+// ShouldShutDown. It remembers its epoch, which is the PreviousBrokerEpoch of its next
 // registration if it has lost nothing since: after a clean stop, or when the process
 // alone has crashed. A broker that dies is found out by its
 // lease or, if others see its connections break (package controller), by a probe;

@@ -72,20 +72,20 @@ type Broker struct {
 	Rack        string
 	Listeners   []Listener
 	StartedAt   time.Time
-	// PreviousEpoch is the epoch under which the broker last ended without having
+	// PreviousBrokerEpoch is the epoch under which the broker last ended without having
 	// lost anything, after a clean stop or a crash of the process alone. It is 0 if
 	// the machine may have crashed.
-	PreviousEpoch int64
-	// LostDirectories are those that the broker had at PreviousEpoch and that are gone,
-	// have failed since, or lack something: PreviousEpoch says nothing of them.
+	PreviousBrokerEpoch int64
+	// LostDirectories are those that the broker had at PreviousBrokerEpoch and that are gone,
+	// have failed since, or lack something: PreviousBrokerEpoch says nothing of them.
 	LostDirectories []DirectoryID
-	// LostEpoch is the newest epoch at which the broker had a directory that it has
+	// LostBrokerEpoch is the newest epoch at which the broker had a directory that it has
 	// lost since, or 0. A log of then of which nobody knows the directory may have been
 	// there. It is Epoch if one has failed since the registration.
-	LostEpoch int64
-	// Stopping says that the broker is about to leave: it shall lead nothing and
+	LostBrokerEpoch int64
+	// InControlledShutdown says that the broker is about to leave: it shall lead nothing and
 	// be in no ISR if that can be helped.
-	Stopping bool
+	InControlledShutdown bool
 	// Features are the levels that the broker supports: read only.
 	Features map[string]FeatureRange
 	// Lease is what the registration hangs on.

@@ -95,7 +95,7 @@ func (m *Image) Live(member Member) bool {
 
 // ready is Live, and going to stay.
 func (m *Image) ready(member Member) bool {
-	return m.Live(member) && !m.Brokers[member.Broker].Stopping
+	return m.Live(member) && !m.Brokers[member.Broker].InControlledShutdown
 }
 
 // ISREligible reports whether a leader may propose a member for the ISR: its
@@ -110,7 +110,7 @@ func (m *Image) survived(member Member) bool {
 	if !ok || member.Epoch == 0 || !b.has(member.Directory) {
 		return false
 	}
-	return b.Epoch == member.Epoch || b.PreviousEpoch == member.Epoch && b.kept(member.Directory)
+	return b.Epoch == member.Epoch || b.PreviousBrokerEpoch == member.Epoch && b.kept(member.Directory)
 }
 
 // crashed reports that a member's broker is registered and has the log, which may
@@ -121,7 +121,7 @@ func (m *Image) crashed(member Member) bool {
 	if !ok || m.survived(member) || !b.has(member.Directory) {
 		return false
 	}
-	return !member.Directory.IsZero() || member.Epoch > b.LostEpoch || b.LostEpoch == 0
+	return !member.Directory.IsZero() || member.Epoch > b.LostBrokerEpoch || b.LostBrokerEpoch == 0
 }
 
 // away reports that a member's broker is not registered: it may have everything.
@@ -135,7 +135,7 @@ func (b Broker) has(id DirectoryID) bool {
 	return id.IsZero() || slices.Contains(b.Directories, id)
 }
 
-// kept reports that a directory has lost nothing since PreviousEpoch. Of the unknown
+// kept reports that a directory has lost nothing since PreviousBrokerEpoch. Of the unknown
 // one that holds if it holds of all.
 func (b Broker) kept(id DirectoryID) bool {
 	if id.IsZero() {
@@ -152,9 +152,9 @@ func (b Broker) onlyDirectory() DirectoryID {
 	return b.Directories[0]
 }
 
-// Placed reports that the state of every partition which a broker leads names the
+// DirectoriesAssigned reports that the state of every partition which a broker leads names the
 // directory of its log there.
-func (m *Image) Placed(broker int32) bool {
+func (m *Image) DirectoriesAssigned(broker int32) bool {
 	for t := range m.Topics() {
 		for _, p := range t.Partitions {
 			leader, led := m.Leader(p)
@@ -166,15 +166,15 @@ func (m *Image) Placed(broker int32) bool {
 	return true
 }
 
-// Drained tells that a broker which has announced its stop, or is gone, is in
+// ShouldShutDown tells that a broker which has announced its stop, or is gone, is in
 // no one's way: it leads nothing for which another could lead, and is in no
 // ISR that could be without it.
-func (m *Image) Drained(broker int32) bool {
+func (m *Image) ShouldShutDown(broker int32) bool {
 	b, registered := m.Brokers[broker]
 	if !registered {
 		return true
 	}
-	if !b.Stopping {
+	if !b.InControlledShutdown {
 		return false
 	}
 	for t := range m.Topics() {

@@ -88,7 +88,7 @@ func alternateRacks(brokers map[int32]Broker) []int32 {
 // staying are the brokers that do not stop.
 func staying(brokers map[int32]Broker) map[int32]Broker {
 	others := maps.Clone(brokers)
-	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.Stopping })
+	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.InControlledShutdown })
 	return others
 }
 

@@ -52,9 +52,9 @@ type RegistrationOptions struct {
 // Past is what a broker's directories have kept of its earlier registrations; the
 // fields are as in Broker.
 type Past struct {
-	PreviousEpoch   int64
-	LostDirectories []DirectoryID
-	LostEpoch       int64
+	PreviousBrokerEpoch int64
+	LostDirectories     []DirectoryID
+	LostBrokerEpoch     int64
 }
 
 // Registration keeps one broker registered: a key under a lease that lives as
@@ -115,7 +115,7 @@ func (r *Registration) BrokerID() int32 { return r.self.ID }
 func (r *Registration) TTL() time.Duration { return r.ttl }
 
 // Epoch is the newest broker epoch, or 0 before Register.
-func (r *Registration) Epoch() int64 {
+func (r *Registration) BrokerEpoch() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.epoch
@@ -220,10 +220,10 @@ func (r *Registration) renewAtLast(ctx context.Context, wait *backoff.Backoff) e
 	}
 }
 
-// BeginStop announces that this broker is about to leave, so that leadership
-// moves off it before it is gone; Image.Drained tells when it has. The broker
+// BeginControlledShutdown announces that this broker is about to leave, so that leadership
+// moves off it before it is gone; Image.ShouldShutDown tells when it has. The broker
 // keeps its registration and its epoch.
-func (r *Registration) BeginStop(ctx context.Context) error {
+func (r *Registration) BeginControlledShutdown(ctx context.Context) error {
 	r.mu.Lock()
 	r.mu.stopping = true // should it have to register anew meanwhile, that says so as well
 	r.mu.Unlock()
@@ -242,7 +242,7 @@ func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID
 	for _, id := range r.mu.directories {
 		if !slices.Contains(working, id) {
 			r.mu.failed = append(r.mu.failed, id)
-			r.mu.past.LostEpoch = cmp.Or(r.mu.epoch, math.MaxInt64) // 0: any earlier one
+			r.mu.past.LostBrokerEpoch = cmp.Or(r.mu.epoch, math.MaxInt64) // 0: any earlier one
 		}
 	}
 	r.mu.directories = slices.Clone(working)
@@ -299,7 +299,7 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 	defer r.mu.Unlock()
 	past = r.mu.past
 	if r.mu.epoch != 0 {
-		past.PreviousEpoch, past.LostDirectories = r.mu.epoch, nil
+		past.PreviousBrokerEpoch, past.LostDirectories = r.mu.epoch, nil
 	}
 	return r.encodeLocked(past), past
 }
@@ -308,8 +308,8 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 // since whatever epoch that is about.
 func (r *Registration) encodeLocked(past Past) []byte {
 	self := r.self
-	self.Stopping, self.Directories = r.mu.stopping, r.mu.directories
-	self.PreviousEpoch, self.LostEpoch = past.PreviousEpoch, past.LostEpoch
+	self.InControlledShutdown, self.Directories = r.mu.stopping, r.mu.directories
+	self.PreviousBrokerEpoch, self.LostBrokerEpoch = past.PreviousBrokerEpoch, past.LostBrokerEpoch
 	self.LostDirectories = slices.Concat(past.LostDirectories, r.mu.failed)
 	return self.encode()
 }

@@ -23,7 +23,7 @@ func TestRegistrationShowsInTheImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[7]
-	if b.ID != 7 || b.Epoch != epoch || epoch != r.Epoch() || b.DirectoryID != "dir" || b.Rack != "rack-1" || b.Listeners[0].Port != 9099 || time.Since(b.StartedAt) > time.Minute {
+	if b.ID != 7 || b.Epoch != epoch || epoch != r.BrokerEpoch() || b.DirectoryID != "dir" || b.Rack != "rack-1" || b.Listeners[0].Port != 9099 || time.Since(b.StartedAt) > time.Minute {
 		t.Errorf("broker %+v", b)
 	}
 	if err = r.Deregister(t.Context()); err != nil {
@@ -64,7 +64,7 @@ func TestRegistrationMeetsAnother(t *testing.T) {
 	if _, err := newCluster(t, late).registration(t, 1, "dir-b", "").Register(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
 		t.Errorf("Register = %v", err)
 	}
-	if b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[1]; b.DirectoryID != "dir-a" || b.Epoch != first.Epoch() {
+	if b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[1]; b.DirectoryID != "dir-a" || b.Epoch != first.BrokerEpoch() {
 		t.Errorf("registered: %+v", b)
 	}
 }
@@ -109,7 +109,7 @@ func TestRegistrationIsKeptAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, memStore(t))
 		r := c.register(t, 1)[0]
-		epoch := r.Epoch()
+		epoch := r.BrokerEpoch()
 		stop := background(t, r.Run)
 		time.Sleep(time.Hour)
 		if b := c.loader.Image().Brokers[1]; b.Epoch != epoch {
@@ -186,7 +186,7 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 		s := &flakyStore{Store: memStore(t)}
 		c := newCluster(t, s)
 		r := c.register(t, 1)[0]
-		epoch := r.Epoch()
+		epoch := r.BrokerEpoch()
 		background(t, r.Run)
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
@@ -197,7 +197,7 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b, ok := c.loader.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
+		if b, ok := c.loader.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.BrokerEpoch() {
 			t.Errorf("registered again as %+v, before it was %d", b, epoch)
 		}
 	})
@@ -260,7 +260,7 @@ func TestReregistrationSurvivesALostReply(t *testing.T) {
 	if err := r.renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == r.Epoch() })
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == r.BrokerEpoch() })
 }
 
 func TestBeginStopKeepsTheEpoch(t *testing.T) {
@@ -268,27 +268,27 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 		s := &flakyStore{Store: memStore(t)}
 		c := newCluster(t, s)
 		r := c.registration(t, 1, "dir", "")
-		r.mu.past.PreviousEpoch = 77
+		r.mu.past.PreviousBrokerEpoch = 77
 		if _, err := r.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		background(t, r.Run)
-		if err := r.BeginStop(t.Context()); err != nil {
+		if err := r.BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		b := c.loader.Image().Brokers[1]
-		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
+		if !b.InControlledShutdown || b.Epoch != r.BrokerEpoch() || b.Lease != r.lease() || b.PreviousBrokerEpoch != 77 || b.DirectoryID != "dir" {
 			t.Errorf("stopping: %+v", b)
 		}
 		// One that has to register anew has lost no data, and still stops.
-		epoch := r.Epoch()
+		epoch := r.BrokerEpoch()
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b = c.loader.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
+		if b = c.loader.Image().Brokers[1]; !b.InControlledShutdown || b.Epoch == epoch || b.PreviousBrokerEpoch != epoch {
 			t.Errorf("registered again: %+v", b)
 		}
 	})
@@ -297,18 +297,18 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 func TestBeginStopWithoutARegistration(t *testing.T) {
 	c := newCluster(t, memStore(t))
 	r := c.registration(t, 1, "dir", "")
-	if err := r.BeginStop(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
-		t.Errorf("BeginStop before Register: %v", err)
+	if err := r.BeginControlledShutdown(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
+		t.Errorf("BeginControlledShutdown before Register: %v", err)
 	}
 	if _, err := r.Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(t, func(m *Image) bool { return m.Brokers[1].Stopping })
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].InControlledShutdown })
 	if err := r.Deregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.BeginStop(t.Context()); !errors.Is(err, kv.ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
-		t.Errorf("BeginStop of a broker whose registration is gone: %v", err)
+	if err := r.BeginControlledShutdown(t.Context()); !errors.Is(err, kv.ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
+		t.Errorf("BeginControlledShutdown of a broker whose registration is gone: %v", err)
 	}
 }
 
@@ -379,7 +379,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		var epochs []int64
 		r := NewRegistration(RegistrationOptions{
 			Store: s, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
-			Directories: dirs(1, 2, 3), Past: Past{PreviousEpoch: 7, LostDirectories: dirs(9), LostEpoch: 3},
+			Directories: dirs(1, 2, 3), Past: Past{PreviousBrokerEpoch: 7, LostDirectories: dirs(9), LostBrokerEpoch: 3},
 			Registered: func(epoch int64) { epochs = append(epochs, epoch) },
 		})
 		if err := r.SetDirectories(t.Context(), dirs(1, 2)); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
@@ -393,7 +393,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		show := func() string {
 			synctest.Wait()
 			b := c.loader.Image().Brokers[1]
-			return fmt.Sprint(len(b.Directories), b.PreviousEpoch, len(b.LostDirectories), b.LostEpoch, b.Stopping)
+			return fmt.Sprint(len(b.Directories), b.PreviousBrokerEpoch, len(b.LostDirectories), b.LostBrokerEpoch, b.InControlledShutdown)
 		}
 		if got := show(); got != fmt.Sprint(2, 7, 2, math.MaxInt64, false) {
 			t.Errorf("registered: %s", got)
@@ -404,7 +404,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.loader.Image().Brokers[1].Epoch != first {
 			t.Errorf("a directory failed: %s, want %s", got, want)
 		}
-		if err = r.BeginStop(t.Context()); err != nil {
+		if err = r.BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := show(), fmt.Sprint(1, 7, 3, first, true); got != want {
@@ -418,7 +418,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		if got, want := show(), fmt.Sprint(1, first, 2, first, true); got != want {
 			t.Errorf("registered again: %s, want %s", got, want)
 		}
-		if !slices.Equal(epochs, []int64{first, r.Epoch()}) {
+		if !slices.Equal(epochs, []int64{first, r.BrokerEpoch()}) {
 			t.Errorf("told of epochs %v", epochs)
 		}
 	})

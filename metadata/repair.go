@@ -137,7 +137,7 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 			continue
 		}
 		m, _ = image.present(m)
-		if !image.Brokers[id].Stopping {
+		if !image.Brokers[id].InControlledShutdown {
 			return m, true
 		}
 		if !found {

@@ -84,11 +84,11 @@ type brokerValue struct {
 	Listeners   []Listener `json:"listeners"`
 	StartedMs   int64      `json:"started_ms"`
 	// The rest is as in Broker.
-	Directories     []DirectoryID `json:"directories,omitempty"`
-	PreviousEpoch   int64         `json:"previous_epoch,omitempty"`
-	LostDirectories []DirectoryID `json:"lost_directories,omitempty"`
-	LostEpoch       int64         `json:"lost_epoch,omitempty"`
-	Stopping        bool          `json:"stopping,omitempty"`
+	Directories          []DirectoryID `json:"directories,omitempty"`
+	PreviousBrokerEpoch  int64         `json:"previous_epoch,omitempty"`
+	LostDirectories      []DirectoryID `json:"lost_directories,omitempty"`
+	LostBrokerEpoch      int64         `json:"lost_epoch,omitempty"`
+	InControlledShutdown bool          `json:"stopping,omitempty"`
 	// Features are what the broker supports.
 	Features map[string]FeatureRange `json:"features,omitempty"`
 }
@@ -210,7 +210,7 @@ func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
 		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), Directories: b.Directories,
-		PreviousEpoch: b.PreviousEpoch, LostDirectories: b.LostDirectories, LostEpoch: b.LostEpoch, Stopping: b.Stopping,
+		PreviousBrokerEpoch: b.PreviousBrokerEpoch, LostDirectories: b.LostDirectories, LostBrokerEpoch: b.LostBrokerEpoch, InControlledShutdown: b.InControlledShutdown,
 		Features: b.Features,
 	})
 }
@@ -223,7 +223,7 @@ func decodeBroker(id int32, pair kv.Pair) (Broker, error) {
 	return Broker{
 		ID: id, Epoch: pair.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
 		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), Directories: v.Directories,
-		PreviousEpoch: v.PreviousEpoch, LostDirectories: v.LostDirectories, LostEpoch: v.LostEpoch, Stopping: v.Stopping,
+		PreviousBrokerEpoch: v.PreviousBrokerEpoch, LostDirectories: v.LostDirectories, LostBrokerEpoch: v.LostBrokerEpoch, InControlledShutdown: v.InControlledShutdown,
 		Features: v.Features, Lease: pair.Lease,
 	}, nil
 }

@@ -186,7 +186,7 @@ func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 			return err
 		}
 	case c.epoch.Load() != 0:
-	case image.ControllerID == c.registration.BrokerID() && image.ControllerBrokerEpoch == c.registration.Epoch():
+	case image.ControllerID == c.registration.BrokerID() && image.ControllerBrokerEpoch == c.registration.BrokerEpoch():
 		c.elected(image.ControllerEpoch) // the reply to campaign was lost
 	default:
 		return nil
@@ -222,10 +222,10 @@ func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
 // campaign stands for election and reports whether this broker has won.
 func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool, error) {
 	self, ok := image.Brokers[c.registration.BrokerID()]
-	if !ok || self.Epoch != c.registration.Epoch() {
+	if !ok || self.Epoch != c.registration.BrokerEpoch() {
 		return false, nil // not registered as far as the image goes: it will show
 	}
-	if self.Stopping && anyStays(image) {
+	if self.InControlledShutdown && anyStays(image) {
 		return false, nil
 	}
 	epoch, elected, err := c.registration.Campaign(ctx, self.Epoch)
@@ -239,7 +239,7 @@ func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool,
 // anyStays reports that some broker is not about to leave.
 func anyStays(image *metadata.Image) bool {
 	for _, b := range image.Brokers {
-		if !b.Stopping {
+		if !b.InControlledShutdown {
 			return true
 		}
 	}

@@ -49,7 +49,7 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 				r := c.register(t, 1, 2, 3)
 				c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
 				for i := range 2 {
-					past := metadata.Past{PreviousEpoch: r[i].Epoch()}
+					past := metadata.Past{PreviousBrokerEpoch: r[i].BrokerEpoch()}
 					if tc.crash {
 						past = metadata.Past{}
 					}

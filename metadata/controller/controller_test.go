@@ -192,14 +192,14 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 		background(t, c.controller(t, r[0]).Run)
 		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
 		c.create(t, metadata.TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
-		if image := settled(c); image.Drained(3) || !image.Drained(9) {
+		if image := settled(c); image.ShouldShutDown(3) || !image.ShouldShutDown(9) {
 			t.Error("drained before its stop")
 		}
-		if err := r[2].BeginStop(t.Context()); err != nil {
+		if err := r[2].BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		image := settled(c)
-		if !image.Drained(3) {
+		if !image.ShouldShutDown(3) {
 			t.Error("not drained")
 		}
 		topic, _ := image.TopicByName("a")
@@ -245,7 +245,7 @@ func TestStoppingBrokerIsControllerOnlyIfItIsAlone(t *testing.T) {
 		r := c.register(t, 1, 2)
 		background(t, r[0].Run)
 		background(t, r[1].Run)
-		if err := r[0].BeginStop(t.Context()); err != nil {
+		if err := r[0].BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		settled(c)
@@ -253,7 +253,7 @@ func TestStoppingBrokerIsControllerOnlyIfItIsAlone(t *testing.T) {
 		if image := settled(c); image.ControllerID != metadata.NoBroker {
 			t.Errorf("the controller is %d", image.ControllerID)
 		}
-		if err := r[1].BeginStop(t.Context()); err != nil {
+		if err := r[1].BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if image := settled(c); image.ControllerID != 1 {

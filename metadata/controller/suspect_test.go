@@ -77,7 +77,7 @@ func newSuspectTest(t *testing.T) *suspectTest {
 
 // member is a broker as it is registered.
 func (st *suspectTest) member(id int32) metadata.Member {
-	return metadata.Member{Broker: id, Epoch: st.brokers[id].Epoch()}
+	return metadata.Member{Broker: id, Epoch: st.brokers[id].BrokerEpoch()}
 }
 
 // hint publishes to all brokers that one is dead.
@@ -91,7 +91,7 @@ func (st *suspectTest) hint(t *testing.T, id int32) {
 func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
-		epoch := st.brokers[3].Epoch()
+		epoch := st.brokers[3].BrokerEpoch()
 		st.probed.answers[3] = fmt.Errorf("probe: %w", ErrBrokerGone)
 		start := time.Now()
 		st.hint(t, 3)
@@ -131,13 +131,13 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 		st.hint(t, 3)
 		st.hint(t, 1)
 		st.hint(t, 2)
-		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].Epoch() - 1}
+		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].BrokerEpoch() - 1}
 		st.controllers[2].Hint(t.Context(), old) // of an earlier incarnation
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		st.controllers[2].Hint(ended, st.member(1))
 		synctest.Wait()
-		if image := st.loader.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].Epoch() {
+		if image := st.loader.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].BrokerEpoch() {
 			t.Errorf("brokers %+v", image.Brokers)
 		}
 		if st.probed.count(3) != 1 || st.probed.count(1) != 1 || st.probed.count(2) != 1 {
@@ -185,7 +185,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 		synctest.Wait()
 		st.hint(t, 3)
 		synctest.Wait()
-		if epoch() == restarted.Epoch() {
+		if epoch() == restarted.BrokerEpoch() {
 			t.Error("a process that has started since is not fenced")
 		}
 	})
@@ -305,7 +305,7 @@ func TestBrokenConnectionIsAHint(t *testing.T) {
 			cl := newCluster(t, memStore(t))
 			r := cl.register(t, 1, 2)
 			background(t, r[0].Run)
-			suspect := metadata.Member{Broker: 2, Epoch: r[1].Epoch(), Directory: metadata.DirectoryID{1}}
+			suspect := metadata.Member{Broker: 2, Epoch: r[1].BrokerEpoch(), Directory: metadata.DirectoryID{1}}
 			var published []error
 			var before []int32
 			controller := New(Options{
