@@ -152,21 +152,21 @@ func (m *Image) reasonNotSupported(name string, level int16) error {
 	brokers := maps.Clone(m.Known)
 	maps.Copy(brokers, m.Brokers)
 	for _, id := range slices.Sorted(maps.Keys(brokers)) {
-		b, live := m.Brokers[id]
-		away, remedy := "", ""
-		if !live {
-			if b = m.Known[id]; b.Features == nil {
+		b := brokers[id]
+		fenced, remedy := "", ""
+		if m.IsFenced(id) {
+			if b.Features == nil {
 				continue
 			}
-			away, remedy = ", which is not running,", fmt.Sprintf(": upgrade it, or unregister it if it is gone for good (varve cluster unregister %d)", id)
+			fenced, remedy = ", which is not running,", fmt.Sprintf(": upgrade it, or unregister it if it is gone for good (varve cluster unregister %d)", id)
 		}
 		r, ok := b.Features[name]
 		named = named || ok
 		switch {
 		case !ok && level > 0:
-			return fmt.Errorf("broker %d%s does not support this feature%s", id, away, remedy)
+			return fmt.Errorf("broker %d%s does not support this feature%s", id, fenced, remedy)
 		case ok && (level < r.Min || level > r.Max):
-			return fmt.Errorf("broker %d%s only supports levels %d to %d%s", id, away, r.Min, r.Max, remedy)
+			return fmt.Errorf("broker %d%s only supports levels %d to %d%s", id, fenced, r.Min, r.Max, remedy)
 		}
 	}
 	if !named {

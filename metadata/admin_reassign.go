@@ -114,11 +114,11 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 // checkTarget validates the replicas that a partition shall get. As in Kafka a
 // replica that it has already may be dead.
 func checkTarget(image *Image, p *Partition, r Reassignment) error {
-	known := maps.Clone(image.Brokers)
+	assignable := maps.Clone(image.Brokers)
 	for _, id := range p.Replicas {
-		known[id] = Broker{ID: id}
+		assignable[id] = Broker{ID: id}
 	}
-	return checkAssignment(known, r.Replicas, 0)
+	return checkAssignment(assignable, r.Replicas, 0)
 }
 
 // lives reports whether one of the brokers is in sync and alive.

@@ -40,11 +40,11 @@ func (m *Image) registeredSince(member Member) bool {
 // dead one: nothing changes until it is known.
 func (m *Image) despiteDoubts(p *Partition, live, isr, elr []Member, rules ElectionRules) survival {
 	if unknown := filter(live, func(one Member) bool { return rules.Doubt(one) == Unknown }); len(unknown) > 0 {
-		return survival{holds: true, doubts: unknown}
+		return survival{undecided: true, doubts: unknown}
 	}
-	back := func(one Member) bool { return m.registeredSince(one) && m.survived(one) }
+	back := func(one Member) bool { return m.registeredSince(one) && m.lostNothing(one) }
 	if s, ok := m.survivor(p, filter(isr, back), filter(elr, back)); ok {
 		return s
 	}
-	return survival{holds: true}
+	return survival{undecided: true}
 }

@@ -96,8 +96,8 @@ func (b *imageBuilder) features(e kv.Event) error {
 	return nil
 }
 
-// holds checks that a broker supports all finalized levels.
-func holds(supported map[string]FeatureRange, levels map[string]int16) error {
+// checkSupported checks that a broker supports all finalized levels.
+func checkSupported(supported map[string]FeatureRange, levels map[string]int16) error {
 	for _, name := range slices.Sorted(maps.Keys(levels)) {
 		r, known := supported[name]
 		switch level := levels[name]; {
@@ -162,7 +162,7 @@ func ensureCluster(ctx context.Context, store kv.Store, founding []kv.Op, table 
 	if err != nil {
 		return "", err
 	}
-	if err = holds(supportedOf(table), finalized.Levels); err != nil {
+	if err = checkSupported(supportedOf(table), finalized.Levels); err != nil {
 		return "", fmt.Errorf("join cluster %s: %w", value.ID, err)
 	}
 	return value.ID, nil

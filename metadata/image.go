@@ -29,12 +29,12 @@ type Image struct {
 	// ControllerEpoch is the revision at which it was elected.
 	ControllerID    int32
 	ControllerEpoch int64
-	// Brokers are the registered ones, which is to say the live ones.
+	// Brokers are the live brokers: those that hold a registration. KRaft calls them
+	// unfenced.
 	Brokers map[int32]Broker
-	// Known are the brokers that have ever registered, and the seeds, until
-	// Admin.UnregisterBroker: alive or dead, they can be given replicas. They
-	// have the ID and, once they have registered, Rack, Listeners and Features; who
-	// is alive, and the rest, is in Brokers.
+	// Known are the brokers that can be given replicas: the seeds and all that have ever
+	// registered, until Admin.UnregisterBroker. Those that are not in Brokers are fenced.
+	// A known broker has its ID and, once it has registered, Rack, Listeners and Features.
 	Known map[int32]Broker
 	// Features are the finalized levels, see Feature.
 	Features FinalizedFeatures
@@ -253,6 +253,13 @@ func (m *Image) Leader(p *Partition) (Broker, bool) {
 		}
 	}
 	return b, true
+}
+
+// IsFenced reports whether a known broker holds no registration. Such a broker can be given
+// replicas, and leads no partition.
+func (m *Image) IsFenced(broker int32) bool {
+	_, live := m.Brokers[broker]
+	return !live
 }
 
 // BrokerIDs are the ids of the live brokers in ascending order.

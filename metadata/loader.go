@@ -106,23 +106,23 @@ func (l *Loader) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := l.Image()
-	if revision < known.Revision {
-		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, known.Revision, revision)
+	before := l.Image()
+	if revision < before.Revision {
+		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, before.Revision, revision)
 	}
 	events := make([]kv.Event, len(kvs))
 	for i, pair := range kvs {
 		events[i] = kv.Event{Pair: pair}
 	}
 	image := l.apply(newImage(), kv.Batch{Revision: revision, Events: events})
-	if what := image.older(known); what != "" {
-		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, known.Revision)
+	if what := image.older(before); what != "" {
+		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, before.Revision)
 	}
-	if err = holds(l.features, image.Features.Levels); err != nil {
+	if err = checkSupported(l.features, image.Features.Levels); err != nil {
 		return err
 	}
-	image = image.recall(known)
-	image.noteMissing(known)
+	image = image.recall(before)
+	image.noteMissing(before)
 	l.publish(image)
 	return nil
 }
@@ -139,7 +139,7 @@ func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 			return err
 		}
 		next := l.apply(image, batch)
-		if err = holds(l.features, next.Features.Levels); err != nil {
+		if err = checkSupported(l.features, next.Features.Levels); err != nil {
 			return err
 		}
 		l.advance(image, next)
@@ -163,16 +163,16 @@ func (l *Loader) advance(image, next *Image) {
 // older names something of which an image that was listed has an older state than
 // one from before, "" if there is none. A key's revisions never go back, however
 // the store's own was raised when it was restored.
-func (m *Image) older(known *Image) string {
-	if m.ControllerID != NoBroker && m.ControllerEpoch < known.ControllerEpoch {
+func (m *Image) older(before *Image) string {
+	if m.ControllerID != NoBroker && m.ControllerEpoch < before.ControllerEpoch {
 		return "the controller"
 	}
-	for id, b := range known.Brokers {
+	for id, b := range before.Brokers {
 		if now, ok := m.Brokers[id]; ok && now.Epoch < b.Epoch {
 			return fmt.Sprintf("broker %d", id)
 		}
 	}
-	for id, t := range known.byID.all() {
+	for id, t := range before.byID.all() {
 		now, ok := m.byID.get(id)
 		for i := range t.all {
 			if ok && i < len(now.all) && now.all[i].Revision != 0 && now.all[i].Revision < t.all[i].Revision {

@@ -93,19 +93,19 @@ func (m *Image) Live(member Member) bool {
 	return ok && b.Epoch == member.Epoch && b.has(member.Directory)
 }
 
-// ready is Live, and going to stay.
-func (m *Image) ready(member Member) bool {
+// active is Live, and going to stay.
+func (m *Image) active(member Member) bool {
 	return m.Live(member) && !m.Brokers[member.Broker].InControlledShutdown
 }
 
 // ISREligible reports whether a leader may propose a member for the ISR: its
 // broker is registered at that epoch and does not stop.
-func (m *Image) ISREligible(member Member) bool { return m.ready(member) }
+func (m *Image) ISREligible(member Member) bool { return m.active(member) }
 
-// survived reports that a member's broker is registered, and has lost nothing of
+// lostNothing reports that a member's broker is registered, and has lost nothing of
 // the log since it was one: it is live, or registered again after an end that
 // cost nothing.
-func (m *Image) survived(member Member) bool {
+func (m *Image) lostNothing(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	if !ok || member.Epoch == 0 || !b.has(member.Directory) {
 		return false
@@ -118,17 +118,14 @@ func (m *Image) survived(member Member) bool {
 // neither survived nor crashed is lost: what it has now may be an empty log.
 func (m *Image) crashed(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
-	if !ok || m.survived(member) || !b.has(member.Directory) {
+	if !ok || m.lostNothing(member) || !b.has(member.Directory) {
 		return false
 	}
 	return !member.Directory.IsZero() || member.Epoch > b.LostBrokerEpoch || b.LostBrokerEpoch == 0
 }
 
-// away reports that a member's broker is not registered: it may have everything.
-func (m *Image) away(member Member) bool {
-	_, registered := m.Brokers[member.Broker]
-	return !registered
-}
+// fenced reports that a member's broker is not registered: it may have everything.
+func (m *Image) fenced(member Member) bool { return m.IsFenced(member.Broker) }
 
 // has reports that a directory works, as far as the broker has said. The unknown one does.
 func (b Broker) has(id DirectoryID) bool {
@@ -179,7 +176,7 @@ func (m *Image) ShouldShutDown(broker int32) bool {
 	}
 	for t := range m.Topics() {
 		for _, p := range t.Partitions {
-			if slices.Contains(p.ISR, broker) && slices.ContainsFunc(p.Members(), m.ready) {
+			if slices.Contains(p.ISR, broker) && slices.ContainsFunc(p.Members(), m.active) {
 				return false
 			}
 		}

@@ -54,7 +54,7 @@ func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 // stay, if there are enough for the replication factor, or those that live, or
 // these and as many dead ones as are missing, if that many are known.
 func candidates(image *Image, factor int) map[int32]Broker {
-	if others := staying(image.Brokers); factor <= len(others) {
+	if others := activeBrokers(image.Brokers); factor <= len(others) {
 		return others
 	}
 	all := maps.Clone(image.Brokers)
@@ -85,8 +85,8 @@ func alternateRacks(brokers map[int32]Broker) []int32 {
 	return order
 }
 
-// staying are the brokers that do not stop.
-func staying(brokers map[int32]Broker) map[int32]Broker {
+// activeBrokers are the brokers that do not stop.
+func activeBrokers(brokers map[int32]Broker) map[int32]Broker {
 	others := maps.Clone(brokers)
 	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.InControlledShutdown })
 	return others

@@ -60,13 +60,13 @@ type Past struct {
 // Registration keeps one broker registered: a key under a lease that lives as
 // long as the broker keeps it alive. Its create revision is the broker epoch.
 type Registration struct {
-	store  kv.Store
-	ttl    time.Duration
-	now    func() time.Time
-	logger *slog.Logger
-	self   Broker
-	seeds  []int32
-	told   func(epoch int64)
+	store        kv.Store
+	ttl          time.Duration
+	now          func() time.Time
+	logger       *slog.Logger
+	self         Broker
+	seeds        []int32
+	onRegistered func(brokerEpoch int64)
 	// healthy and unwell are Run's.
 	healthy func() error
 	unwell  bool
@@ -76,12 +76,12 @@ type Registration struct {
 	writing sync.Mutex
 	mu      struct {
 		sync.Mutex
-		lease       kv.LeaseID
-		epoch       int64
-		past        Past // of the newest registration
-		directories []DirectoryID
-		failed      []DirectoryID // those that have failed in this process
-		stopping    bool
+		lease                kv.LeaseID
+		brokerEpoch          int64
+		past                 Past // of the newest registration
+		directories          []DirectoryID
+		failed               []DirectoryID // those that have failed in this process
+		inControlledShutdown bool
 	}
 }
 
@@ -100,9 +100,9 @@ func NewRegistration(o RegistrationOptions) *Registration {
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,
 		},
 	}
-	r.told = o.Registered
-	if r.told == nil {
-		r.told = func(int64) {}
+	r.onRegistered = o.Registered
+	if r.onRegistered == nil {
+		r.onRegistered = func(int64) {}
 	}
 	r.mu.past, r.mu.directories = o.Past, slices.Clone(o.Directories)
 	return r
@@ -118,7 +118,7 @@ func (r *Registration) TTL() time.Duration { return r.ttl }
 func (r *Registration) BrokerEpoch() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.mu.epoch
+	return r.mu.brokerEpoch
 }
 
 // lease is the newest lease: keys that shall not outlive the broker are put
@@ -225,7 +225,7 @@ func (r *Registration) renewAtLast(ctx context.Context, wait *backoff.Backoff) e
 // keeps its registration and its epoch.
 func (r *Registration) BeginControlledShutdown(ctx context.Context) error {
 	r.mu.Lock()
-	r.mu.stopping = true // should it have to register anew meanwhile, that says so as well
+	r.mu.inControlledShutdown = true // should it have to register anew meanwhile, that says so as well
 	r.mu.Unlock()
 	if err := r.rewrite(ctx); err != nil {
 		return fmt.Errorf("announce the stop of broker %d: %w", r.self.ID, err)
@@ -242,7 +242,7 @@ func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID
 	for _, id := range r.mu.directories {
 		if !slices.Contains(working, id) {
 			r.mu.failed = append(r.mu.failed, id)
-			r.mu.past.LostBrokerEpoch = cmp.Or(r.mu.epoch, math.MaxInt64) // 0: any earlier one
+			r.mu.past.LostBrokerEpoch = cmp.Or(r.mu.brokerEpoch, math.MaxInt64) // 0: any earlier one
 		}
 	}
 	r.mu.directories = slices.Clone(working)
@@ -289,7 +289,7 @@ func (r *Registration) rewrite(ctx context.Context) error {
 func (r *Registration) value() (value []byte, lease kv.LeaseID, epoch int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.epoch
+	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.brokerEpoch
 }
 
 // nextValue is what a new registration's key holds. A process that merely lost
@@ -298,8 +298,8 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	past = r.mu.past
-	if r.mu.epoch != 0 {
-		past.PreviousBrokerEpoch, past.LostDirectories = r.mu.epoch, nil
+	if r.mu.brokerEpoch != 0 {
+		past.PreviousBrokerEpoch, past.LostDirectories = r.mu.brokerEpoch, nil
 	}
 	return r.encodeLocked(past), past
 }
@@ -308,7 +308,7 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 // since whatever epoch that is about.
 func (r *Registration) encodeLocked(past Past) []byte {
 	self := r.self
-	self.InControlledShutdown, self.Directories = r.mu.stopping, r.mu.directories
+	self.InControlledShutdown, self.Directories = r.mu.inControlledShutdown, r.mu.directories
 	self.PreviousBrokerEpoch, self.LostBrokerEpoch = past.PreviousBrokerEpoch, past.LostBrokerEpoch
 	self.LostDirectories = slices.Concat(past.LostDirectories, r.mu.failed)
 	return self.encode()
@@ -413,9 +413,9 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		return 0, err
 	}
 	r.mu.Lock()
-	r.mu.lease, r.mu.epoch, r.mu.past = lease, epoch, past
+	r.mu.lease, r.mu.brokerEpoch, r.mu.past = lease, epoch, past
 	r.mu.Unlock()
-	r.told(epoch)
+	r.onRegistered(epoch)
 	return epoch, nil
 }
 

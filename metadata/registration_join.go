@@ -44,7 +44,7 @@ func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, e
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = holds(r.self.Features, finalized.Levels); err != nil {
+	if err = checkSupported(r.self.Features, finalized.Levels); err != nil {
 		return nil, nil, err
 	}
 	value := features.Value

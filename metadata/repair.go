@@ -43,7 +43,7 @@ type Repaired struct {
 func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	next := Repaired{Partition: *p}
 	s := survivors(image, p, rules)
-	if s.holds {
+	if s.undecided {
 		next.Doubts = s.doubts
 		return next
 	}
@@ -118,7 +118,7 @@ func WellLed(image *Image, p *Partition) bool {
 	leads := false
 	for i, id := range p.ISR {
 		m := memberAt(p.ISR, p.ISREpochs, p.ISRDirectories, i)
-		if !image.ready(m) || !slices.Contains(p.Replicas, id) {
+		if !image.active(m) || !slices.Contains(p.Replicas, id) {
 			return false
 		}
 		leads = leads || id == p.Leader && m.Epoch == p.LeaderBrokerEpoch
@@ -212,7 +212,7 @@ func (p *Partition) followELR(image *Image, before *Partition, minISR int) {
 			continue
 		}
 		if present, registered := image.present(m); registered {
-			if !image.survived(m) {
+			if !image.lostNothing(m) {
 				continue
 			}
 			m = present
@@ -257,7 +257,7 @@ func (p *Partition) PreferredLeader() int32 {
 // returns why, or nothing.
 func (p *Partition) leadPreferred(image *Image) string {
 	m, ok := memberOf(p.Members(), p.PreferredLeader())
-	if !ok || !image.ready(m) || p.Leader == m.Broker {
+	if !ok || !image.active(m) || p.Leader == m.Broker {
 		return ""
 	}
 	why := fmt.Sprintf("preferred replica %d takes over from %d", m.Broker, p.Leader)

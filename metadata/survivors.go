@@ -8,13 +8,13 @@ import (
 
 // survival is what is left of an ISR.
 type survival struct {
-	isr     []Member
-	elects  bool     // isr is one member that is to be elected, even if another one led
-	unclean bool     // it may not have everything that was committed
-	asks    bool     // who is to be elected uncleanly depends on the ends of the logs
-	holds   bool     // it is not known yet who lives: nothing changes
-	doubts  []Member // which have to be probed
-	reason  string
+	isr       []Member
+	elects    bool     // isr is one member that is to be elected, even if another one led
+	unclean   bool     // it may not have everything that was committed
+	asks      bool     // who is to be elected uncleanly depends on the ends of the logs
+	undecided bool     // it is not known yet who lives: nothing changes
+	doubts    []Member // which have to be probed
+	reason    string
 }
 
 // survivors are the members of the ISR that count: those that are live and do
@@ -31,7 +31,7 @@ type survival struct {
 func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	isr := within(p.Members(), p.Replicas)
 	elr := within(p.EligibleMembers(), p.Replicas)
-	for _, counts := range []func(Member) bool{image.ready, image.Live} {
+	for _, counts := range []func(Member) bool{image.active, image.Live} {
 		if live := filter(isr, counts); len(live) > 0 {
 			if rules.doubtful(image, live, slices.Concat(isr, elr)) {
 				return image.despiteDoubts(p, live, isr, elr, rules)
@@ -42,7 +42,7 @@ func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	if s, ok := image.survivor(p, isr, elr); ok {
 		return s
 	}
-	if m, ok := image.lastStanding(p, isr, elr); ok {
+	if m, ok := image.lastKnownLeader(p, isr, elr); ok {
 		why := fmt.Sprintf("in-sync replica %d is back after a crash, and nobody can have more", m.Broker)
 		return survival{isr: []Member{m}, elects: true, reason: why}
 	}
@@ -62,21 +62,21 @@ func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 
 // survivor is a member that is registered and has lost nothing, of the ISR if possible.
 func (m *Image) survivor(p *Partition, isr, elr []Member) (survival, bool) {
-	if one, ok := candidate(m, p, filter(isr, m.survived)); ok {
+	if one, ok := candidate(m, p, filter(isr, m.lostNothing)); ok {
 		why := fmt.Sprintf("in-sync replica %d is back", one.Broker)
 		return survival{isr: []Member{one}, elects: true, reason: why}, true
 	}
-	if one, ok := candidate(m, p, filter(elr, m.survived)); ok {
+	if one, ok := candidate(m, p, filter(elr, m.lostNothing)); ok {
 		why := fmt.Sprintf("no in-sync replica is alive, eligible replica %d is", one.Broker)
 		return survival{isr: []Member{one}, elects: true, reason: why}, true
 	}
 	return survival{}, false
 }
 
-// lastStanding is the last leader, at its present epoch, if nobody else can have
+// lastKnownLeader is the last leader, at its present epoch, if nobody else can have
 // more than it has.
-func (m *Image) lastStanding(p *Partition, isr, elr []Member) (Member, bool) {
-	if slices.ContainsFunc(isr, m.away) || slices.ContainsFunc(elr, m.away) {
+func (m *Image) lastKnownLeader(p *Partition, isr, elr []Member) (Member, bool) {
+	if slices.ContainsFunc(isr, m.fenced) || slices.ContainsFunc(elr, m.fenced) {
 		return Member{}, false
 	}
 	last, ok := memberOf(isr, p.Leader)
@@ -95,7 +95,7 @@ func (m *Image) Awaited(p *Partition) []int32 {
 	}
 	var ids []int32
 	for _, member := range slices.Concat(p.Members(), p.EligibleMembers()) {
-		if m.away(member) {
+		if m.fenced(member) {
 			ids = append(ids, member.Broker)
 		}
 	}

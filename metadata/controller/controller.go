@@ -225,7 +225,7 @@ func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool,
 	if !ok || self.Epoch != c.registration.BrokerEpoch() {
 		return false, nil // not registered as far as the image goes: it will show
 	}
-	if self.InControlledShutdown && anyStays(image) {
+	if self.InControlledShutdown && anyActive(image) {
 		return false, nil
 	}
 	epoch, elected, err := c.registration.Campaign(ctx, self.Epoch)
@@ -236,8 +236,8 @@ func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool,
 	return true, nil
 }
 
-// anyStays reports that some broker is not about to leave.
-func anyStays(image *metadata.Image) bool {
+// anyActive reports that some broker is not about to leave.
+func anyActive(image *metadata.Image) bool {
 	for _, b := range image.Brokers {
 		if !b.InControlledShutdown {
 			return true

@@ -35,9 +35,9 @@ type suspects struct {
 
 	mu struct {
 		sync.Mutex
-		// known are the suspects that wait or are being probed, and those that
+		// admitted are the suspects that wait or are being probed, and those that
 		// were, until the time that is given.
-		known map[metadata.Member]time.Time
+		admitted map[metadata.Member]time.Time
 		// fenced are the processes whose registrations were ended on a probe, by
 		// broker.
 		fenced map[int32]fencing
@@ -53,7 +53,7 @@ type fencing struct {
 
 func newSuspects(probe func(context.Context, metadata.Broker) error, listener string) *suspects {
 	s := &suspects{probe: probe, listener: listener, queue: make(chan metadata.Member, suspectQueue)}
-	s.mu.known = map[metadata.Member]time.Time{}
+	s.mu.admitted = map[metadata.Member]time.Time{}
 	s.mu.fenced = map[int32]fencing{}
 	return s
 }
@@ -214,15 +214,15 @@ func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bo
 func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for m, until := range s.mu.known {
+	for m, until := range s.mu.admitted {
 		if !until.IsZero() && !now.Before(until) {
-			delete(s.mu.known, m)
+			delete(s.mu.admitted, m)
 		}
 	}
-	if _, known := s.mu.known[suspect]; known {
+	if _, already := s.mu.admitted[suspect]; already {
 		return false
 	}
-	s.mu.known[suspect] = time.Time{} // until release
+	s.mu.admitted[suspect] = time.Time{} // until release
 	return true
 }
 
@@ -230,5 +230,5 @@ func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 func (s *suspects) release(suspect metadata.Member, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.known[suspect] = now.Add(probePause)
+	s.mu.admitted[suspect] = now.Add(probePause)
 }
