@@ -16,9 +16,8 @@ import (
 // way. More do not make etcd faster.
 const parallelTxns = 8
 
-// casAttempts bounds how often a call reads again and retries after somebody
-// else changed the same key. Losing so often in a row means a busy loop
-// somewhere, which is better reported than joined.
+// casAttempts bounds how often a call reads and tries again after another writer has changed
+// the same key. More conflicts in a row mean that some writer loops: the call reports that.
 const casAttempts = 16
 
 // AdminOptions are what an Admin needs.
@@ -78,7 +77,8 @@ func inParallel(ctx context.Context, n int, work func(ctx context.Context, i int
 	stepped.InParallel(ctx, n, parallelTxns, work)
 }
 
-// swap repeats attempt as long as it loses against other writers.
+// swap repeats attempt while it ends with ErrConflict, casAttempts times at most. Each attempt
+// reads again what it compares.
 func swap(ctx context.Context, what string, attempt func(context.Context) error) error {
 	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
@@ -90,6 +90,6 @@ func swap(ctx context.Context, what string, attempt func(context.Context) error)
 			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
-	// Others are making progress, we are not: the caller may try again.
+	// Other writers succeed and this call does not: the caller may try again.
 	return fmt.Errorf("%s: %w: %w", what, kv.ErrUnavailable, kv.ErrConflict)
 }

@@ -60,14 +60,13 @@ func NewLoader(o LoaderOptions) *Loader {
 	return l
 }
 
-// Run follows the store until ctx ends, and returns nil then. A store that does
-// not answer leaves the image as it is and is tried again. The error is that of
-// a store that cannot be followed any more: it was closed, or restored to an
-// older state, or the cluster has finalized a feature at a level that this broker
-// does not support. No image of such a level is ever published.
+// Run follows the store until ctx ends, and returns nil then. While the store does not answer,
+// the image stays and Run tries again. Run returns an error if it cannot go on: the store was
+// closed, or restored to an older state, or the cluster has finalized a feature level that
+// this broker does not support. It publishes no image of such a level.
 //
-// It lists everything at the start, and again only if the changes since its image
-// are compacted: after an outage all brokers go on where they were.
+// It lists all keys at the start. It lists them again only if the changes since its image are
+// compacted: after an outage brokers continue from their images.
 func (l *Loader) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	listed := false
@@ -148,8 +147,8 @@ func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 	return ctx.Err()
 }
 
-// advance shows an image that follows from the one before. If nothing but the
-// revision has changed, it wakes those alone that wait for a revision.
+// advance publishes an image that follows from the one before. If only the revision has
+// changed, it wakes WaitRevision and nothing else.
 func (l *Loader) advance(image, next *Image) {
 	if next.ContentRevision != image.ContentRevision {
 		l.publish(next)
@@ -160,9 +159,9 @@ func (l *Loader) advance(image, next *Image) {
 	l.moved.Signal()
 }
 
-// older names something of which an image that was listed has an older state than
-// one from before, "" if there is none. A key's revisions never go back, however
-// the store's own was raised when it was restored.
+// older names a key that has an older state in a listed image than in the one before, "" if
+// there is none. A restore can raise the store's revision, but it cannot raise those of the
+// keys that it brings back.
 func (m *Image) older(before *Image) string {
 	if m.ControllerID != NoBroker && m.ControllerEpoch < before.ControllerEpoch {
 		return "the controller"
@@ -209,9 +208,8 @@ func (l *Loader) publish(image *Image) {
 // Image is the newest image. It is never nil.
 func (l *Loader) Image() *Image { return l.image.Load() }
 
-// Wait returns the first image, from the current one on, for which ok holds. A
-// slow caller may be shown only the newer of two images. ok must not depend on the
-// image's Revision: see WaitRevision.
+// Wait returns the first image, from the current one on, for which ok returns true. A slow
+// caller may miss images. ok must not depend on the image's Revision: use WaitRevision.
 func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
 	return l.wait(ctx, &l.changed, ok)
 }
@@ -229,8 +227,8 @@ func (l *Loader) wait(ctx context.Context, news *stepped.Broadcast, ok func(*Ima
 	return image, nil
 }
 
-// WaitRevision returns the first image that has all changes up to a revision,
-// which one of this cluster's keys must have.
+// WaitRevision returns the first image that has all changes up to a revision. A key of this
+// cluster must have that revision or a later one: other clusters of the store move no image.
 func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
 	return l.wait(ctx, &l.moved, func(m *Image) bool { return m.Revision >= revision })
 }
@@ -251,10 +249,9 @@ func (l *Loader) Subscribe() *Subscription {
 	return s
 }
 
-// Images is the channel of newest images: one that nobody took is replaced by
-// the next one, so that a slow reader skips images and never holds anyone up. One
-// that differs from the one before in the Revision alone is not delivered.
-// The channel is never closed.
+// Images is the channel of new images. It holds one image: the next one replaces an image that
+// was not taken, so a slow reader skips images and delays no one. An image that differs from
+// the one before in Revision alone is not delivered. The channel is never closed.
 func (s *Subscription) Images() <-chan *Image { return s.images }
 
 // Again delivers the newest image once more: something else than an image has changed what the

@@ -34,9 +34,9 @@ func (v *version) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// kept are the fields of a stored value that this build does not know. Every
-// type of value has them, and what is made of a value takes them along until it
-// is written again: an old broker never drops a field of a newer one.
+// kept are the fields of a stored value that this build does not know. Each type of value has
+// them, and so has what is made of a value. They are written again with it: an older broker
+// drops no field of a newer one.
 type kept struct{ unknown document.Unknown } //nolint:recvcheck // decode writes it through a pointer, encode has a value
 
 func (k *kept) keep(unknown document.Unknown) { k.unknown = unknown }
@@ -93,7 +93,7 @@ type brokerValue struct {
 	Features map[string]FeatureRange `json:"features,omitempty"`
 }
 
-// knownValue is what stays of a broker when it is not alive.
+// knownValue is a known broker, which it stays when it is fenced.
 type knownValue struct {
 	kept
 	V         version    `json:"v"`
@@ -156,8 +156,8 @@ func decode[V any](pair kv.Pair) (V, error) {
 	return value, nil
 }
 
-// explain prefers that a value is too new to whatever else is wrong with it: a
-// newer version may have other types.
+// explain returns ErrValueTooNew if the value has a newer version, and err otherwise: fields of
+// a newer version may have other types, which is then the cause of err.
 func explain(pair kv.Pair, err error) error {
 	var head struct {
 		V version `json:"v"`
