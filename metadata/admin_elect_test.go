@@ -13,6 +13,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // settle plans on the image, as a controller would, until nothing is left.
@@ -203,7 +205,7 @@ func TestUnregisterMeetsAnother(t *testing.T) {
 			it := newISRTest(t, 1)
 			it.kill(t, 3)
 			store := it.admin.store
-			it.admin.store = &hookedStore{Store: store, txn: func(n int) error {
+			it.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(n int) error {
 				if n > 1 {
 					return nil
 				}
@@ -340,7 +342,7 @@ func TestElectionIsJudgedByTheNewestState(t *testing.T) {
 	it.settle(t, repairOptions{})
 	lagging := &laggingStore{Store: it.store, listed: make(chan struct{})}
 	loader := NewLoader(LoaderOptions{Store: lagging, Logger: slog.New(slog.DiscardHandler)})
-	background(t, loader.Run)
+	runtest.Background(t, loader.Run)
 	if _, err := loader.Wait(t.Context(), func(m *Image) bool { return m.Revision > 0 }); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // registerIn registers a broker with data directories.
@@ -31,7 +32,7 @@ func (c *cluster) fail(t *testing.T, r *Registration, left ...DirectoryID) {
 
 // TestDirectoriesOfANewPartition: they are known at once where a broker has one.
 func TestDirectoriesOfANewPartition(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	one := c.registerIn(t, 1, dirs(1)...)
 	c.registerIn(t, 2, dirs(2, 3)...)
 	topic := c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
@@ -54,7 +55,7 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 // TestLeaderProposesDirectories: its own, be it one that has failed, and those of
 // others that work.
 func TestLeaderProposesDirectories(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	one, two := c.registerIn(t, 1, dirs(1, 2)...), c.registerIn(t, 2, dirs(3, 4)...)
 	topic := c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
 	self, other := Member{Broker: 1, Epoch: one.BrokerEpoch()}, Member{Broker: 2, Epoch: two.BrokerEpoch()}
