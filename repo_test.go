@@ -56,11 +56,13 @@ var layers = map[string][]string{
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"porttest":                    {},
+	"runtest":                     {},
 	"vfs/vfstest":                 {"vfs"},
 	"objstore/bucketadmin":        {},
 	"security/securitytest":       {},
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/kv/kvtest":          {"metadata/kv"},
+	"metadata/metadatatest":       {"metadata", "metadata/kv", "runtest"},
 	"simulation":                  {"backoff", "metadata", "metadata/controller", "metadata/kv", "stepped"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
 

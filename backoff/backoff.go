@@ -31,10 +31,7 @@ func (b *Backoff) next(chance func(n int64) int64) time.Duration {
 
 // NextFor is Next, by the chance of the runner that steps ctx, if one does.
 func (b *Backoff) NextFor(ctx context.Context) time.Duration {
-	if r := stepped.By(ctx); r != nil {
-		return b.next(r.Chance)
-	}
-	return b.Next()
+	return b.next(func(n int64) int64 { return stepped.Int64N(ctx, n) })
 }
 
 // Sleep waits for the next attempt. It returns false when ctx ends first.

@@ -32,13 +32,13 @@ func (b *Broker) describeCluster(ctx context.Context, r *Request, req *kmsg.Desc
 	resp.ClusterID = image.ClusterID
 	resp.ControllerID = b.controller(image)
 	for _, id := range slices.Sorted(maps.Keys(image.Known)) {
-		broker, live := image.Brokers[id]
-		if !live {
+		broker, fenced := image.Brokers[id], image.IsFenced(id)
+		if fenced {
 			broker = image.Known[id]
 		}
-		if at, ok := broker.Listener(r.Listener); ok && (live || req.IncludeFencedBrokers) {
+		if at, ok := broker.Listener(r.Listener); ok && (!fenced || req.IncludeFencedBrokers) {
 			db := kmsg.NewDescribeClusterResponseBroker()
-			db.NodeID, db.Host, db.Port, db.Rack, db.IsFenced = id, at.Host, at.Port, rack(broker), !live
+			db.NodeID, db.Host, db.Port, db.Rack, db.IsFenced = id, at.Host, at.Port, rack(broker), fenced
 			resp.Brokers = append(resp.Brokers, db)
 		}
 	}

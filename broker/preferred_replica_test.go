@@ -37,7 +37,7 @@ func rackedTopic(t *testing.T) (c *dataCluster, asFollower func(change func(*kms
 	}
 	return c, func(change func(*kmsg.FetchRequest, *kmsg.FetchRequestTopicPartition)) *kmsg.FetchRequest {
 		req := fetchRequest(17, "", r.ID, 0)
-		req.ReplicaState.ID, req.ReplicaState.Epoch = 3, far.Epoch()
+		req.ReplicaState.ID, req.ReplicaState.Epoch = 3, far.BrokerEpoch()
 		change(req, &req.Topics[0].Partitions[0])
 		return req
 	}

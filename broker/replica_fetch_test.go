@@ -90,7 +90,7 @@ func TestReplicaFetchWaitsForItsRegistration(t *testing.T) {
 		again := func() int64 {
 			c.stop(registered)
 			registered = c.register(3)
-			return registered.Epoch()
+			return registered.BrokerEpoch()
 		}
 		first, second := again(), again()
 		next := metadata.Member{Broker: 3, Epoch: 2*second - first} // that of the next registration

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/stepped"
@@ -18,9 +16,8 @@ import (
 // way. More do not make etcd faster.
 const parallelTxns = 8
 
-// casAttempts bounds how often a call reads again and retries after somebody
-// else changed the same key. Losing so often in a row means a busy loop
-// somewhere, which is better reported than joined.
+// casAttempts bounds how often a call reads and tries again after another writer has changed
+// the same key. More conflicts in a row mean that some writer loops: the call reports that.
 const casAttempts = 16
 
 // AdminOptions are what an Admin needs.
@@ -75,27 +72,13 @@ type TopicResult struct {
 	Err               error
 }
 
-// inParallel runs work for all i below n, a few at a time, or one after the other where that is
-// stepped.
+// inParallel calls work for each i below n, for parallelTxns of them at a time.
 func inParallel(ctx context.Context, n int, work func(ctx context.Context, i int)) {
-	if stepped.By(ctx) != nil {
-		for i := range n {
-			work(ctx, i)
-		}
-		return
-	}
-	var g errgroup.Group
-	g.SetLimit(parallelTxns)
-	for i := range n {
-		g.Go(func() error {
-			work(ctx, i)
-			return nil
-		})
-	}
-	_ = g.Wait() // work reports by itself
+	stepped.InParallel(ctx, n, parallelTxns, work)
 }
 
-// swap repeats attempt as long as it loses against other writers.
+// swap repeats attempt while it ends with ErrConflict, casAttempts times at most. Each attempt
+// reads again what it compares.
 func swap(ctx context.Context, what string, attempt func(context.Context) error) error {
 	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	for range casAttempts {
@@ -107,6 +90,6 @@ func swap(ctx context.Context, what string, attempt func(context.Context) error)
 			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
-	// Others are making progress, we are not: the caller may try again.
+	// Other writers succeed and this call does not: the caller may try again.
 	return fmt.Errorf("%s: %w: %w", what, kv.ErrUnavailable, kv.ErrConflict)
 }

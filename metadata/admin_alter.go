@@ -4,91 +4,96 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
 
-	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// alteration makes the next state of partition i of a call from its present
-// one, and may name what else the write depends upon. It may run again when
-// somebody else was faster.
+// alteration makes the next state of partition i of a call from its present one, and may
+// name what else the write depends upon. It runs again if another writer was faster.
 type alteration func(image *Image, i int, p *Partition) (next Partition, guards []kv.Comparison, err error)
 
-// alterPartitions changes the state of partitions, each by itself, and returns
-// one error per partition in their order. It returns when this broker's image
-// shows the changes. A next state that is no other is not written.
+// alterations is one call of alterPartitions.
+type alterations struct {
+	admin *Admin
+	tps   []TopicPartition
+	alter alteration
+	image *Image  // on which the next round makes the states
+	open  []int   // the places in tps of those that are neither refused nor shown by an image
+	errs  []error // by place
+}
+
+// alterPartitions changes the state of partitions, each by itself, and returns one error
+// per partition in their order. It returns when this broker's image shows the changes. A
+// next state that equals the present one is not written.
 func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter alteration) []error {
-	errs := make([]error, len(tps))
-	open := make([]int, 0, len(tps))
+	w := &alterations{admin: a, tps: tps, alter: alter, image: a.loader.Image(), errs: make([]error, len(tps))}
 	seen := make(map[TopicPartition]bool, len(tps))
 	for i, tp := range tps {
 		if seen[tp] {
-			errs[i] = fmt.Errorf("%w: the partition is named twice", ErrInvalidRequest)
+			w.errs[i] = fmt.Errorf("%w: the partition is named twice", ErrInvalidRequest)
 			continue
 		}
 		seen[tp] = true
-		open = append(open, i)
+		w.open = append(w.open, i)
 	}
-	image := a.loader.Image()
-	wait := backoff.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
-	for range casAttempts {
-		var newest int64
-		var conflict func(*Image) bool
-		newest, open, conflict = a.alterOnce(ctx, image, tps, open, alter, errs)
-		var err error
-		if image, err = a.loader.WaitRevision(ctx, newest); err == nil {
-			image, err = a.loader.Wait(ctx, conflict)
-		}
-		if err != nil {
-			for i := range errs {
-				if errs[i] == nil || errors.Is(errs[i], kv.ErrConflict) {
-					errs[i] = err
-				}
-			}
-			return errs
-		}
-		if len(open) == 0 {
-			return errs
-		}
-		if !wait.Sleep(ctx) {
-			break // what is open has its error
+	if err := swap(ctx, "write partitions", w.round); err != nil {
+		for _, i := range w.open {
+			w.errs[i] = err
 		}
 	}
-	for _, i := range open {
-		errs[i] = fmt.Errorf("%w: %w", kv.ErrUnavailable, errs[i]) // others are making progress, this call is not
-	}
-	return errs
+	return w.errs
 }
 
-// alterOnce writes what can be written, and returns what conflicted and which
-// images show why.
-func (a *Admin) alterOnce(ctx context.Context, image *Image, tps []TopicPartition, open []int, alter alteration, errs []error) (newest int64, again []int, moved func(*Image) bool) {
+// round writes the partitions that are open and waits for the image that shows the result.
+// Those that conflict stay open: the round is a conflict then, and the image shows why.
+func (w *alterations) round(ctx context.Context) error {
+	newest, conflicts := w.write(ctx)
+	if conflicts {
+		newest = max(newest, w.image.Revision+1) // what the image lacks has a revision
+	}
+	var err error
+	if w.image, err = w.admin.loader.WaitRevision(ctx, newest); err != nil {
+		return err
+	}
+	w.open = slices.DeleteFunc(w.open, func(i int) bool { return w.errs[i] == nil })
+	if conflicts {
+		return kv.ErrConflict
+	}
+	return nil
+}
+
+// write writes the partitions that are open. It returns the newest revision that it wrote.
+// Those that are refused, or fail for another reason than a conflict, are not open after it.
+func (w *alterations) write(ctx context.Context) (newest int64, conflicts bool) {
 	var writes []Change
-	var at []int
-	for _, i := range open {
-		t, p, err := image.find(tps[i])
+	var at []int // the place of each write
+	for _, i := range w.open {
+		t, p, err := w.image.find(w.tps[i])
 		if err != nil {
-			errs[i] = err
+			w.errs[i] = err
 			continue
 		}
-		next, guards, err := alter(image, i, p)
-		if errs[i] = err; err != nil || next.same(p) {
+		next, guards, err := w.alter(w.image, i, p)
+		if w.errs[i] = err; err != nil || next.same(p) {
 			continue
 		}
 		next.PartitionEpoch++
-		write := t.write(tps[i].Partition, p, &next, "")
+		write := t.write(w.tps[i].Partition, p, &next, "")
 		write.Guards = append(write.Guards, guards...)
 		writes, at = append(writes, write), append(at, i)
 	}
-	newest, written := WriteAll(ctx, a.store, nil, writes)
-	for w, err := range written {
-		errs[at[w]] = err
-		if errors.Is(err, kv.ErrConflict) {
-			again = append(again, at[w])
+	w.open = w.open[:0]
+	newest, errs := WriteAll(ctx, w.admin.store, nil, writes)
+	for n, err := range errs {
+		w.errs[at[n]] = err
+		conflict := errors.Is(err, kv.ErrConflict)
+		conflicts = conflicts || conflict
+		if err == nil || conflict {
+			w.open = append(w.open, at[n])
 		}
 	}
-	return newest, again, func(m *Image) bool { return len(again) == 0 || m.Revision > image.Revision }
+	return newest, conflicts
 }
 
 // find finds a partition that has a state.

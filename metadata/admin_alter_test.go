@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // TestAlterationsTryAgain: a partition that changes between the image and the
@@ -16,7 +17,7 @@ func TestAlterationsTryAgain(t *testing.T) {
 	changed.setISR(before.Members()[:2])
 	changed.PartitionEpoch++
 	store, done := it.store, false
-	it.admin.store = &hookedStore{Store: store, txn: func(int) error {
+	it.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(int) error {
 		if done {
 			return nil
 		}
@@ -43,7 +44,7 @@ func TestAlterationsTryAgain(t *testing.T) {
 func TestAlterationsGiveUp(t *testing.T) {
 	it := newISRTest(t, 1)
 	store := it.store
-	it.admin.store = &hookedStore{Store: store, txn: func(int) error { // somebody is always faster
+	it.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(int) error { // somebody is always faster
 		p := it.partition(t, 0)
 		p.PartitionEpoch++
 		_, err := store.Txn(t.Context(), nil, kv.Put(partitionKey(it.topic.ID, 0), p.encode()))

@@ -53,10 +53,10 @@ func (r ConfigResource) key() string {
 	}
 }
 
-// UpdateConfigs replaces the settings of a resource by what change makes of
-// the present ones, which are its own copy and never nil. change runs again when somebody else was
-// faster. Its error ends the call and is returned as it is. UpdateConfigs returns when this broker's image shows
-// the result.
+// UpdateConfigs replaces the settings of a resource by what change returns for the present
+// ones. change gets a copy of them, which is never nil and which it may write to. It runs
+// again if another writer was faster. An error of change ends the call, which returns it as
+// it is. UpdateConfigs returns when this broker's image shows the result.
 func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func(old map[string]string) (map[string]string, error)) error {
 	var revision int64
 	var refused error

@@ -137,8 +137,8 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 	return replicas, nil
 }
 
-// newPartitions makes the first state of partitions: the live replicas, of which
-// there is one at least, are in sync, and the most preferred of them leads.
+// newPartitions makes the first state of partitions. Each has at least one live replica. All
+// its live replicas are in sync; the first of them in the order of the replicas leads.
 func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partition {
 	partitions := make([]Partition, len(replicas))
 	for i, r := range replicas {
@@ -158,11 +158,11 @@ func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partitio
 
 // create writes a topic and returns the revision at which it began to exist.
 //
-// A topic exists once its name's key does. What fits goes into one transaction.
-// For more, a marker is written first, then the partitions in parallel, then the
-// name, which removes the marker. All of them compare the marker, and so does the
-// controller when it removes a creation that seems to have broken off: exactly
-// one of the two succeeds.
+// A topic exists as soon as its name's key exists. If all its keys fit into one transaction,
+// that writes them. If not, the first transaction writes a marker, others in parallel write
+// the partitions, and the last one writes the name and removes the marker. All of them
+// compare the marker. So does the controller when it removes what a broken creation has
+// left: either the creation or the removal succeeds, never both.
 func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	name := topicKey(c.name)
 	topic := kv.Put(name, encode(topicValue{V: valueVersion, ID: c.id, Partitions: int32(len(c.partitions)), CreatedMs: c.createdMs}))
@@ -209,7 +209,8 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	}
 }
 
-// partitionPuts writes partitions from number first on, in transactions' worth.
+// partitionPuts returns the writes of partitions, which are numbered from first on. Each chunk
+// fits into one transaction.
 func partitionPuts(id TopicID, first int, partitions []Partition) [][]kv.Op {
 	ops := make([]kv.Op, len(partitions))
 	for i := range partitions {
@@ -231,8 +232,8 @@ func (a *Admin) putChunks(ctx context.Context, chunks [][]kv.Op, guards ...kv.Co
 	return g.Wait()
 }
 
-// giveUp has the controller remove at once what a change has written that lost
-// against another one. Without it the grace has to pass.
+// giveUp marks a change as broken after it has lost against another one. The controller then
+// removes at once what the change has written; without the mark it waits for the grace period.
 func (a *Admin) giveUp(ctx context.Context, id TopicID, marker unfinishedValue, guard kv.Comparison) {
 	marker.Broken = true
 	_, _ = a.store.Txn(ctx, []kv.Comparison{guard}, marker.write(id)) // a conflict: it has been removed already

@@ -14,9 +14,9 @@ type TopicRef struct {
 }
 
 // DeleteTopics deletes topics, each by itself, and returns one result per ref
-// in their order. It returns when this broker's image no longer shows them. A
-// topic's name, settings and partitions go in one transaction; its tier keys
-// stay for whoever deletes its objects.
+// in their order. It returns when this broker's image no longer shows them. One
+// transaction deletes a topic's name, settings and partitions. Its tier keys stay: the
+// deletion of its objects from the bucket needs them.
 func (a *Admin) DeleteTopics(ctx context.Context, refs []TopicRef) []TopicResult {
 	image := a.loader.Image()
 	results := make([]TopicResult, len(refs))
@@ -63,7 +63,7 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 // topic reads a topic's key from the store: the image may be behind.
 func (a *Admin) topic(ctx context.Context, name string) (topicValue, kv.Pair, error) {
 	if err := ValidateTopicName(name); err != nil {
-		// As in Kafka such a topic is merely not there.
+		// Kafka says of such a topic that it does not exist, not that its name is invalid.
 		return topicValue{}, kv.Pair{}, fmt.Errorf("find topic %.300q: %w", name, ErrUnknownTopic)
 	}
 	pair, err := a.store.Get(ctx, topicKey(name))

@@ -13,6 +13,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // settle plans on the image, as a controller would, until nothing is left.
@@ -102,7 +104,7 @@ func TestElectPreferredLeader(t *testing.T) {
 }
 
 func TestPreferredLeaderThatStopsIsNotElected(t *testing.T) {
-	image := applied(t, put(brokerKey(1), brokerValue{Stopping: true}, 11), put(brokerKey(2), brokerValue{}, 12))
+	image := applied(t, put(brokerKey(1), brokerValue{InControlledShutdown: true}, 11), put(brokerKey(2), brokerValue{}, 12))
 	p := Partition{Replicas: []int32{1, 2}, ISR: []int32{1, 2}, ISREpochs: []int64{11, 12}, Leader: 2, LeaderBrokerEpoch: 12}
 	if next, err := electPreferred(image, &p); !errors.Is(err, ErrPreferredLeaderNotAvailable) || !next.same(&p) {
 		t.Errorf("%+v, %v", next, err)
@@ -155,16 +157,16 @@ func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	drained := func(want bool) {
 		t.Helper()
 		for id := range int32(4) {
-			if got := it.loader.Image().Drained(id + 1); got != (want && id == 2) {
+			if got := it.loader.Image().ShouldShutDown(id + 1); got != (want && id == 2) {
 				t.Errorf("broker %d: drained is %t", id+1, got)
 			}
 		}
 	}
 	drained(false)
-	if err := it.brokers[3].BeginStop(t.Context()); err != nil {
+	if err := it.brokers[3].BeginControlledShutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
+	it.wait(t, func(m *Image) bool { return m.Brokers[3].InControlledShutdown })
 	drained(false)
 	it.settle(t, repairOptions{})
 	drained(true)
@@ -203,7 +205,7 @@ func TestUnregisterMeetsAnother(t *testing.T) {
 			it := newISRTest(t, 1)
 			it.kill(t, 3)
 			store := it.admin.store
-			it.admin.store = &hookedStore{Store: store, txn: func(n int) error {
+			it.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(n int) error {
 				if n > 1 {
 					return nil
 				}
@@ -340,7 +342,7 @@ func TestElectionIsJudgedByTheNewestState(t *testing.T) {
 	it.settle(t, repairOptions{})
 	lagging := &laggingStore{Store: it.store, listed: make(chan struct{})}
 	loader := NewLoader(LoaderOptions{Store: lagging, Logger: slog.New(slog.DiscardHandler)})
-	background(t, loader.Run)
+	runtest.Background(t, loader.Run)
 	if _, err := loader.Wait(t.Context(), func(m *Image) bool { return m.Revision > 0 }); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ type UpgradeType int8
 const (
 	// Upgrade raises the level.
 	Upgrade UpgradeType = iota + 1
-	// SafeDowngrade lowers it if nothing that is stored loses its meaning.
+	// SafeDowngrade lowers it if the lower level still reads all that is stored.
 	SafeDowngrade
 	// UnsafeDowngrade lowers it in any case.
 	UnsafeDowngrade
@@ -30,15 +30,14 @@ type FeatureUpdate struct {
 	Type  UpgradeType
 }
 
-// UpdateFeatures changes the finalized levels of features, all or none, and
-// returns one error per update in their order: ErrInvalidUpdateVersion for what
-// cannot be, ErrFeatureUpdateFailed for what was not done for another's sake. All
-// brokers that live, and those that are known and away, must support the new
-// levels. It returns when this broker's image shows them. With validateOnly it
-// checks and changes nothing.
+// UpdateFeatures changes the finalized levels of features, all or none, and returns one error
+// per update in their order: ErrInvalidUpdateVersion if the update is not possible, and
+// ErrFeatureUpdateFailed if it was left out because another one is not. All known brokers,
+// live and fenced, must support the new levels. UpdateFeatures returns when this broker's
+// image shows them. With validateOnly it checks and changes nothing.
 //
-// What it writes compares the revision of the features key, which every
-// registration moves: no broker with less support joins between check and write.
+// The write compares the revision of the features key. Every registration changes that
+// revision, so no broker with less support joins between the check and the write.
 func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, validateOnly bool) []error {
 	errs := make([]error, len(updates))
 	err := swap(ctx, "update features", func(ctx context.Context) error {
@@ -70,8 +69,8 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 	return errs
 }
 
-// finalized reads the features key, and the image that shows all who had
-// registered by then.
+// finalized reads the features key. The image that it returns shows all brokers that had
+// registered when the key was read.
 func (a *Admin) finalized(ctx context.Context) (kv.Pair, *Image, error) {
 	pair, err := a.store.Get(ctx, featuresKey)
 	if err != nil {
@@ -132,8 +131,7 @@ func (a *Admin) checkUpdate(image *Image, present int16, u FeatureUpdate, twice 
 	return nil
 }
 
-// checkLoss refuses a downgrade below a level that has written what lower levels
-// do not heed.
+// checkLoss refuses a downgrade below a level whose values lower levels ignore.
 func (a *Admin) checkLoss(name string, level, present int16) error {
 	for _, f := range a.features {
 		for _, lossy := range f.lossy {
@@ -145,28 +143,29 @@ func (a *Admin) checkLoss(name string, level, present int16) error {
 	return nil
 }
 
-// reasonNotSupported says which broker, alive or away, does not support a level.
-// A seed that has never started has said nothing: it is checked when it does.
+// reasonNotSupported returns an error that names the first known broker, live or fenced, that
+// does not support a level. A seed that has never started has no features to check: its first
+// registration checks them.
 func (m *Image) reasonNotSupported(name string, level int16) error {
 	named := false
 	brokers := maps.Clone(m.Known)
 	maps.Copy(brokers, m.Brokers)
 	for _, id := range slices.Sorted(maps.Keys(brokers)) {
-		b, live := m.Brokers[id]
-		away, remedy := "", ""
-		if !live {
-			if b = m.Known[id]; b.Features == nil {
+		b := brokers[id]
+		fenced, remedy := "", ""
+		if m.IsFenced(id) {
+			if b.Features == nil {
 				continue
 			}
-			away, remedy = ", which is not running,", fmt.Sprintf(": upgrade it, or unregister it if it is gone for good (varve cluster unregister %d)", id)
+			fenced, remedy = ", which is not running,", fmt.Sprintf(": upgrade it, or unregister it if it is gone for good (varve cluster unregister %d)", id)
 		}
 		r, ok := b.Features[name]
 		named = named || ok
 		switch {
 		case !ok && level > 0:
-			return fmt.Errorf("broker %d%s does not support this feature%s", id, away, remedy)
+			return fmt.Errorf("broker %d%s does not support this feature%s", id, fenced, remedy)
 		case ok && (level < r.Min || level > r.Max):
-			return fmt.Errorf("broker %d%s only supports levels %d to %d%s", id, away, r.Min, r.Max, remedy)
+			return fmt.Errorf("broker %d%s only supports levels %d to %d%s", id, fenced, r.Min, r.Max, remedy)
 		}
 	}
 	if !named {

@@ -14,22 +14,24 @@ type ISRChange struct {
 	Partition int32
 	// LeaderEpoch and PartitionEpoch are the state that the proposal rests on.
 	LeaderEpoch, PartitionEpoch int32
-	// ISR is the proposal, the leader among them. The same brokers may be proposed
-	// with other directories: the leader knows its own and hears of the others'. One
-	// that names a failed directory as its own gives the leadership up.
+	// ISR is the proposal; it contains the leader. A proposal may change the directories of
+	// members alone: the leader knows its own, and its followers tell theirs. A leader whose
+	// own directory has failed names it, and so gives up the leadership.
 	ISR []Member
 }
 
-// AlterISR writes proposals of the leader self, many to a transaction, and
-// returns one error per change in their order: nil; ErrConflict, when the state
-// or a registration moved on, which the image will show; or another, of which
-// ErrUnavailable leaves unknown whether the change happened. A broker that
-// stops cannot join: ErrIneligibleReplica, which is an ErrConflict as well. It
-// returns without waiting for the image.
+// AlterISR writes proposals of the leader self, many to a transaction, and returns one error
+// per change in their order. It does not wait for the image. The errors are
 //
-// What it writes compares the partition's revision, self's registration, and
-// those of the members that join: a broker that restarted since is not the one
-// that caught up (KIP-903).
+//   - nil: the change is written;
+//   - ErrConflict: the partition or a registration has changed, which the image will show;
+//   - ErrIneligibleReplica, which is an ErrConflict as well: a broker in controlled shutdown
+//     would join;
+//   - ErrUnavailable: the change may have been written or not.
+//
+// Each write compares the partition's revision, the registration of self, and the
+// registrations of the members that join: a broker that has restarted is not the one that
+// caught up (KIP-903).
 func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) []error {
 	image := a.loader.Image()
 	errs := make([]error, len(changes))
@@ -60,10 +62,10 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 // sameBroker reports that two members are one registration.
 func (m Member) sameBroker(o Member) bool { return m.Broker == o.Broker && m.Epoch == o.Epoch }
 
-// registered holds while the broker has its registration of that epoch.
+// registered compares that the member's broker still has the registration of that epoch.
 func registered(m Member) kv.Comparison { return kv.CreatedAt(brokerKey(m.Broker), m.Epoch) }
 
-// proposal checks an ISRChange against the image and tells what to write.
+// proposal checks an ISRChange against the image and returns what to write.
 func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error) {
 	t, ok := image.TopicByID(c.TopicID)
 	if !ok {
@@ -94,10 +96,10 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 		seen[m.Broker] = true
 		switch {
 		case slices.Contains(before, m), self.sameBroker(m):
-			continue // also if it says that its log is in a directory that has failed
+			continue // also the leader with a directory that has failed
 		case !image.Live(m) || m.Epoch == 0:
 			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, kv.ErrConflict)
-		case image.Brokers[m.Broker].Stopping:
+		case image.Brokers[m.Broker].InControlledShutdown:
 			return Change{}, fmt.Errorf("%w: broker %d is stopping: %w", ErrIneligibleReplica, m.Broker, kv.ErrConflict)
 		}
 		guards = append(guards, registered(m))

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // isrTest is a partition on brokers 1, 2 and 3 that broker 1 leads.
@@ -17,7 +18,7 @@ type isrTest struct {
 
 func newISRTest(t *testing.T, partitions int32) *isrTest {
 	t.Helper()
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.admin.minISR = func(*Image, string) int { return 2 }
 	it := &isrTest{cluster: c, brokers: map[int32]*Registration{}}
 	for i, r := range c.register(t, 1, 2, 3) {
@@ -32,7 +33,7 @@ func newISRTest(t *testing.T, partitions int32) *isrTest {
 }
 
 func (it *isrTest) member(id int32) Member {
-	return Member{Broker: id, Epoch: it.brokers[id].Epoch()}
+	return Member{Broker: id, Epoch: it.brokers[id].BrokerEpoch()}
 }
 
 // partition is its newest state in the store.
@@ -106,10 +107,10 @@ func TestAlterISRRefuses(t *testing.T) {
 	}
 	outdated := it.change(p, 0, it.member(1), it.member(2))
 	p = it.partition(t, 0)
-	if err := it.brokers[3].BeginStop(t.Context()); err != nil {
+	if err := it.brokers[3].BeginControlledShutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	it.wait(t, func(m *Image) bool { return m.Brokers[3].Stopping })
+	it.wait(t, func(m *Image) bool { return m.Brokers[3].InControlledShutdown })
 	otherTopic, otherLeader := it.change(p, 0, it.member(1)), it.change(p, 0, it.member(1))
 	otherTopic.TopicID = TopicID{9}
 	otherLeader.LeaderEpoch++
@@ -184,7 +185,7 @@ func TestAlterISRComparesWhatTheImageMayNotShow(t *testing.T) {
 		change := it.change(it.partition(t, 0), 0, it.member(1), it.member(2), it.member(3))
 		self := it.member(1)
 		done := false
-		it.admin.store = &hookedStore{Store: it.store, txn: func(int) error {
+		it.admin.store = &kvtest.HookedStore{Store: it.store, BeforeTxn: func(int) error {
 			if !done {
 				done = true
 				c.meantime(t, it)
@@ -202,7 +203,7 @@ func TestAlterISRComparesWhatTheImageMayNotShow(t *testing.T) {
 
 func TestAlterISRWritesManyAtOnce(t *testing.T) {
 	it := newISRTest(t, 200)
-	s := &hookedStore{Store: it.store}
+	s := &kvtest.HookedStore{Store: it.store}
 	it.admin.store = s
 	changes := make([]ISRChange, 0, 201)
 	for n := range int32(200) {
@@ -216,13 +217,13 @@ func TestAlterISRWritesManyAtOnce(t *testing.T) {
 			t.Errorf("change %d: %v", i, err)
 		}
 	}
-	if s.n != 2 {
-		t.Errorf("%d transactions", s.n)
+	if s.Txns() != 2 {
+		t.Errorf("%d transactions", s.Txns())
 	}
 	if p := it.partition(t, 199); len(p.ISR) != 2 {
 		t.Errorf("%+v", p)
 	}
-	s.txn = func(int) error { return kv.ErrUnavailable }
+	s.BeforeTxn = func(int) error { return kv.ErrUnavailable }
 	if errs = it.admin.AlterISR(t.Context(), it.member(1), changes[7:8]); !errors.Is(errs[0], kv.ErrConflict) {
 		t.Error(errs)
 	}

@@ -12,7 +12,7 @@ import (
 // PartitionsSpec makes a topic have more partitions.
 type PartitionsSpec struct {
 	Topic string
-	Count int32 // the number of partitions that the topic shall have
+	Count int32 // how many partitions the topic will have
 	// Assignments name the replicas of the new partitions; nil lets placement
 	// decide.
 	Assignments [][]int32
@@ -74,9 +74,9 @@ func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validate
 	return a.addInSteps(ctx, topic.ID, marker, guard, chunks, grown)
 }
 
-// addInSteps adds partitions that do not fit into one transaction: a marker, the
-// partitions, then the topic's key, which removes the marker. A marker that is there is
-// another such addition's; this one comes after it.
+// addInSteps adds partitions that do not fit into one transaction. It writes a marker, then the
+// partitions, then the topic's key; that last transaction removes the marker. If there is a
+// marker already, another addition is under way: this one is a conflict and tries again.
 func (a *Admin) addInSteps(ctx context.Context, id TopicID, marker unfinishedValue, topic kv.Comparison, chunks [][]kv.Op, grown kv.Op) (int64, error) {
 	begun, err := a.store.Txn(ctx, []kv.Comparison{topic, kv.Absent(unfinishedKey(id))}, marker.write(id))
 	if err != nil {

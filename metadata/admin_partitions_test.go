@@ -3,16 +3,18 @@ package metadata
 import (
 	"errors"
 	"testing"
+
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // TestPartitionsOfATopicThatGoes: a topic that is deleted between the look at it and the write gets no partitions.
 func TestPartitionsOfATopicThatGoes(t *testing.T) {
-	store := memStore(t)
+	store := kvtest.Open(t)
 	c := newCluster(t, store)
 	c.register(t, 1)
 	c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	other := newCluster(t, store)
-	c.admin.store = &hookedStore{Store: store, txn: func(n int) error {
+	c.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(n int) error {
 		if n > 1 {
 			return nil
 		}
@@ -22,7 +24,7 @@ func TestPartitionsOfATopicThatGoes(t *testing.T) {
 	if !errors.Is(err, ErrUnknownTopic) {
 		t.Errorf("CreatePartitions = %v", err)
 	}
-	if left := len(c.keys(t, topicsPrefix)) + len(c.keys(t, partitionsPrefix)); left != 0 {
+	if left := len(kvtest.Keys(t, c.store, topicsPrefix)) + len(kvtest.Keys(t, c.store, partitionsPrefix)); left != 0 {
 		t.Errorf("%d keys are left of a deleted topic", left)
 	}
 }

@@ -26,14 +26,14 @@ type PartitionReassignment struct {
 	Replicas, Adding, Removing []int32
 }
 
-// AlterPartitionReassignments begins, replaces and cancels reassignments, each
-// by itself, and returns one error per reassignment in their order. It returns
-// when this broker's image shows them as begun; Plan completes them. Replicas
-// that are added first catch up, and those that are removed stay until then.
+// AlterPartitionReassignments begins, replaces and cancels reassignments, each by itself, and
+// returns one error per reassignment in their order. It returns when this broker's image
+// shows that they have begun. The controller completes a reassignment when all replicas of
+// the target are in sync; until then the replicas to be removed stay.
 //
-// A replica that a cancelled or replaced reassignment was adding goes at once, unless
-// fewer than min.insync.replicas of the others are in sync. Then it is in Adding and in
-// Removing until enough of them are.
+// A replica that a cancelled or replaced reassignment was adding is removed at once if
+// min.insync.replicas of the others are in sync. If not, it stays, both in Adding and in
+// Removing, until they are.
 func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments []Reassignment) []error {
 	tps := make([]TopicPartition, len(reassignments))
 	for i, r := range reassignments {
@@ -102,7 +102,7 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 	}
 	next := *p
 	next.Adding, next.Removing = without(target, original), without(original, target)
-	// What an earlier reassignment was adding, and this one does not, goes at once if it can.
+	// Replicas that an earlier reassignment was adding and this one is not.
 	if abandoned := without(p.Adding, target); !next.drop(image, abandoned, target, minISR) {
 		next.Adding, next.Removing = slices.Concat(next.Adding, abandoned), slices.Concat(next.Removing, abandoned)
 	}
@@ -111,14 +111,14 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 	return next, nil
 }
 
-// checkTarget validates the replicas that a partition shall get. As in Kafka a
-// replica that it has already may be dead.
+// checkTarget validates the replicas that a partition will get. New ones must be live. As in
+// Kafka, those that the partition has already need not be.
 func checkTarget(image *Image, p *Partition, r Reassignment) error {
-	known := maps.Clone(image.Brokers)
+	assignable := maps.Clone(image.Brokers)
 	for _, id := range p.Replicas {
-		known[id] = Broker{ID: id}
+		assignable[id] = Broker{ID: id}
 	}
-	return checkAssignment(known, r.Replicas, 0)
+	return checkAssignment(assignable, r.Replicas, 0)
 }
 
 // lives reports whether one of the brokers is in sync and alive.
@@ -126,8 +126,8 @@ func (p *Partition) lives(image *Image, brokers []int32) bool {
 	return slices.ContainsFunc(within(p.Members(), brokers), image.Live)
 }
 
-// drop takes brokers out of the ISR and the ELR, and moves the leadership off
-// them. It changes nothing and returns false if too few would be in sync then.
+// drop removes brokers from the ISR and the ELR, and elects another leader if one of them
+// leads. If too few replicas would stay in sync, it changes nothing and returns false.
 func (p *Partition) drop(image *Image, brokers, target []int32, minISR int) bool {
 	gone := func(m Member) bool { return slices.Contains(brokers, m.Broker) }
 	if !slices.ContainsFunc(p.Members(), gone) && !slices.ContainsFunc(p.EligibleMembers(), gone) {

@@ -8,10 +8,11 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 func TestCreateTopics(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	r := c.register(t, 1, 2, 3)
 	results := c.admin.CreateTopics(t.Context(), []TopicSpec{
 		{Name: "a", Partitions: 4, ReplicationFactor: 2, Configs: map[string]string{"retention.ms": "1"}},
@@ -24,7 +25,7 @@ func TestCreateTopics(t *testing.T) {
 			t.Errorf("%+v: %+v", result, topic)
 		}
 		for n, p := range topic.Partitions {
-			if p.Leader != p.Replicas[0] || len(p.ISR) != 2 || p.LeaderEpoch != 0 || p.LeaderBrokerEpoch != r[p.Leader-1].Epoch() {
+			if p.Leader != p.Replicas[0] || len(p.ISR) != 2 || p.LeaderEpoch != 0 || p.LeaderBrokerEpoch != r[p.Leader-1].BrokerEpoch() {
 				t.Errorf("%s-%d: %+v", result.Name, n, p)
 			}
 		}
@@ -38,7 +39,7 @@ func TestCreateTopics(t *testing.T) {
 }
 
 func TestCreateTopicsRefuses(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1, 2)
 	c.create(t, TopicSpec{Name: "old.one", Partitions: 1, ReplicationFactor: 1})
 	before := c.loader.Image().Revision
@@ -96,7 +97,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 
 func TestOneCreatorWins(t *testing.T) {
 	for _, partitions := range []int32{1, 300} {
-		s := memStore(t)
+		s := kvtest.Open(t)
 		admins := make([]*Admin, 8)
 		for i := range admins {
 			c := newCluster(t, s)
@@ -131,12 +132,12 @@ func TestOneCreatorWins(t *testing.T) {
 // TestFinishedCreationIsNotCleanedUp: the controller decided to clean up just
 // before the creation went through.
 func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
-	s := &hookedStore{Store: memStore(t)}
+	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
 	c.register(t, 1)
-	last := s.n + 5
+	last := s.Txns() + 5
 	var changes []Change
-	s.txn = func(n int) error {
+	s.BeforeTxn = func(n int) error {
 		if n == last {
 			image := c.wait(t, func(m *Image) bool {
 				for _, pending := range m.byID.all() {
@@ -155,13 +156,13 @@ func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 	if _, err := s.Txn(t.Context(), changes[0].Guards, changes[0].Ops...); !errors.Is(err, kv.ErrConflict) {
 		t.Errorf("the cleanup of a topic that exists: %v", err)
 	}
-	if left := c.keys(t, partitionsPrefix); len(left) != 300 {
+	if left := kvtest.Keys(t, c.store, partitionsPrefix); len(left) != 300 {
 		t.Errorf("%d keys are left", len(left))
 	}
 }
 
 func TestDeleteTopics(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
 	a := c.create(t, TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 1, Configs: map[string]string{"k": "v"}})
 	b := c.create(t, TopicSpec{Name: "b", Partitions: 1, ReplicationFactor: 1})
@@ -184,7 +185,7 @@ func TestDeleteTopics(t *testing.T) {
 	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || image.byID.len() != 1 {
 		t.Errorf("left: %v", names)
 	}
-	if keys := c.keys(t, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key
+	if keys := kvtest.Keys(t, c.store, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key
 		t.Errorf("keys: %q", keys)
 	}
 	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.loader.Image().TopicConfigs("a") != nil {
@@ -193,7 +194,7 @@ func TestDeleteTopics(t *testing.T) {
 }
 
 func TestDeletionByIDSparesANewTopicOfTheName(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
 	old := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	stale := c.loader.Image()
@@ -208,7 +209,7 @@ func TestDeletionByIDSparesANewTopicOfTheName(t *testing.T) {
 }
 
 func TestCreatePartitions(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1, 2)
 	for _, grown := range []int32{3, 500} {
 		name := fmt.Sprintf("to-%d", grown)
@@ -259,7 +260,7 @@ func TestCreatePartitions(t *testing.T) {
 // TestGrowthRaces lets two calls and a deletion race: the topic is whole, as
 // large as the larger call wanted, or gone with all its keys.
 func TestGrowthRaces(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
 	for round := range 10 {
 		name := fmt.Sprint("a", round)
@@ -276,7 +277,7 @@ func TestGrowthRaces(t *testing.T) {
 		if deleted := round%2 == 1; deleted {
 			wg.Go(func() { c.admin.DeleteTopics(t.Context(), []TopicRef{{Name: name}}) })
 			wg.Wait()
-			if keys := c.keys(t, partitionsPrefix); len(keys) != 0 {
+			if keys := kvtest.Keys(t, c.store, partitionsPrefix); len(keys) != 0 {
 				t.Fatalf("%d keys are left of a deleted topic", len(keys))
 			}
 			continue
@@ -291,7 +292,7 @@ func TestGrowthRaces(t *testing.T) {
 }
 
 func TestUpdateConfigs(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
 	c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1, Configs: map[string]string{"k": "1"}})
 	set := func(key, value string) func(map[string]string) (map[string]string, error) {
@@ -314,7 +315,7 @@ func TestUpdateConfigs(t *testing.T) {
 	if err := c.admin.UpdateConfigs(t.Context(), topic, func(map[string]string) (map[string]string, error) { return nil, nil }); err != nil {
 		t.Error(err)
 	}
-	if keys := c.keys(t, topicConfigsPrefix); len(keys) != 0 {
+	if keys := kvtest.Keys(t, c.store, topicConfigsPrefix); len(keys) != 0 {
 		t.Errorf("no settings, and %q", keys)
 	}
 	err := c.admin.UpdateConfigs(t.Context(), ConfigResource{Kind: TopicConfig, Topic: "never"}, set("a", "b"))
@@ -324,7 +325,7 @@ func TestUpdateConfigs(t *testing.T) {
 }
 
 func TestConcurrentConfigsAreAllKept(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	r := ConfigResource{Kind: DefaultBrokerConfig}
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -347,7 +348,7 @@ func TestConcurrentConfigsAreAllKept(t *testing.T) {
 // TestOvertakenConfigsStartOver changes the settings between the read and the
 // write of another call.
 func TestOvertakenConfigsStartOver(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	r := ConfigResource{Kind: BrokerConfig, Broker: 1}
 	calls := 0
 	add := func(key string) func(map[string]string) (map[string]string, error) {
@@ -370,13 +371,13 @@ func TestOvertakenConfigsStartOver(t *testing.T) {
 }
 
 func TestOvertakenProducerIDsStartOver(t *testing.T) {
-	s := &hookedStore{Store: memStore(t)}
+	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
 	if _, err := c.admin.AllocateProducerIDs(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	overtake, other := s.n+1, ProducerIDs{}
-	s.txn = func(n int) (err error) {
+	overtake, other := s.Txns()+1, ProducerIDs{}
+	s.BeforeTxn = func(n int) (err error) {
 		if n == overtake {
 			other, err = c.admin.AllocateProducerIDs(t.Context())
 		}
@@ -389,7 +390,7 @@ func TestOvertakenProducerIDsStartOver(t *testing.T) {
 }
 
 func TestProducerIDsAreGivenOnce(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	var mu sync.Mutex
 	blocks := map[int64]bool{}
 	var wg sync.WaitGroup
@@ -411,7 +412,7 @@ func TestProducerIDsAreGivenOnce(t *testing.T) {
 }
 
 func TestClusterIDIsDrawnOnce(t *testing.T) {
-	s := memStore(t)
+	s := kvtest.Open(t)
 	var wg sync.WaitGroup
 	ids := make([]string, 8)
 	for i := range ids {
@@ -435,10 +436,10 @@ func TestClusterIDIsDrawnOnce(t *testing.T) {
 }
 
 func TestUnavailableStoreIsSaid(t *testing.T) {
-	s := &hookedStore{Store: memStore(t)}
+	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
 	c.register(t, 1)
-	s.txn = func(int) error { return fmt.Errorf("write: %w", kv.ErrUnavailable) }
+	s.BeforeTxn = func(int) error { return fmt.Errorf("write: %w", kv.ErrUnavailable) }
 	err := c.admin.CreateTopics(t.Context(), []TopicSpec{{Name: "a", Partitions: 1, ReplicationFactor: 1}}, false)[0].Err
 	if !errors.Is(err, kv.ErrUnavailable) || !strings.Contains(err.Error(), `create topic "a"`) {
 		t.Error(err)

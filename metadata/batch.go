@@ -8,12 +8,12 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Change is one step of a controller or an Admin. All its comparisons hold in the
-// image that it was made on; if they do not in the store, that image is old.
+// Change is one write of a controller or an Admin. Its comparisons hold in the image that it
+// was made from. If one does not hold in the store, that image is out of date.
 type Change struct {
-	Partition TopicPartition // what it is about, for logs; Topic is empty for a cleanup
+	Partition TopicPartition // which it changes, for logs; Topic is empty for a cleanup
 	Reason    string
-	Unclean   bool // elects a replica that may lack what was committed
+	Unclean   bool // elects a replica that may lack committed records
 	Balance   bool // gives leadership back to the preferred replica
 	Guards    []kv.Comparison
 	Ops       []kv.Op
@@ -22,9 +22,8 @@ type Change struct {
 // WriteAll writes changes, many to a transaction and several transactions at a
 // time, each under the shared comparisons as well as its own. It returns the
 // newest revision that it wrote and one error per change, in their order:
-// ErrConflict says that a comparison did not hold. A transaction that loses
-// against another writer is taken apart, so that one change that does not hold
-// any more holds up no other.
+// ErrConflict says that a comparison did not hold. A transaction that conflicts is divided
+// and tried again, so that a change which is out of date does not stop the others.
 func WriteAll(ctx context.Context, store kv.Store, shared []kv.Comparison, changes []Change) (int64, []error) {
 	errs := make([]error, len(changes))
 	w := &batchWriter{store: store, shared: shared}
@@ -64,8 +63,8 @@ func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error,
 	}
 }
 
-// sharedHold looks whether it is worth taking a transaction apart. It is if
-// that cannot be told.
+// sharedHold reports whether the shared comparisons may hold. If they do not, all changes
+// conflict and dividing them is in vain. It returns true if the store does not answer.
 func (w *batchWriter) sharedHold(ctx context.Context) bool {
 	for _, c := range w.shared {
 		pair, err := w.store.Get(ctx, c.Key)
@@ -98,7 +97,7 @@ func pack(shared []kv.Comparison, changes []Change) []span {
 	return spans
 }
 
-// note adds comparisons to those of a transaction, which repeats none.
+// note adds comparisons to the set of those that a transaction has.
 func note(seen map[kv.Comparison]bool, comparisons []kv.Comparison) {
 	for _, c := range comparisons {
 		seen[c] = true

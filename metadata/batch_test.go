@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // TestOneConflictHoldsUpNobody: a transaction with one partition that changed
 // meanwhile still moves all others.
 func TestOneConflictHoldsUpNobody(t *testing.T) {
-	s := &hookedStore{Store: memStore(t)}
+	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	changes := make([]Change, 300)
 	for i := range changes {
 		key := fmt.Sprintf("tier/%03d", i)
@@ -26,14 +27,14 @@ func TestOneConflictHoldsUpNobody(t *testing.T) {
 			t.Errorf("change %d: %v", i, err)
 		}
 	}
-	if s.n > 20 {
-		t.Errorf("%d transactions for 300 changes and one conflict", s.n)
+	if s.Txns() > 20 {
+		t.Errorf("%d transactions for 300 changes and one conflict", s.Txns())
 	}
 	// The shared comparison does not hold: there is nothing to take apart.
-	s.n = 0
+	before := s.Txns()
 	_, errs = WriteAll(t.Context(), s, []kv.Comparison{kv.CreatedAt("controller", 7)}, changes)
-	if s.n != 3 || !errors.Is(errs[0], kv.ErrConflict) || !errors.Is(errs[299], kv.ErrConflict) {
-		t.Errorf("%d transactions, %v", s.n, errs[0])
+	if n := s.Txns() - before; n != 3 || !errors.Is(errs[0], kv.ErrConflict) || !errors.Is(errs[299], kv.ErrConflict) {
+		t.Errorf("%d transactions, %v", n, errs[0])
 	}
 }
 

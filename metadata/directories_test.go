@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // registerIn registers a broker with data directories.
@@ -16,7 +17,7 @@ func (c *cluster) registerIn(t *testing.T, id int32, directories ...DirectoryID)
 	if _, err := r.Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(t, func(m *Image) bool { return m.Brokers[id].Epoch == r.Epoch() })
+	c.wait(t, func(m *Image) bool { return m.Brokers[id].Epoch == r.BrokerEpoch() })
 	return r
 }
 
@@ -31,7 +32,7 @@ func (c *cluster) fail(t *testing.T, r *Registration, left ...DirectoryID) {
 
 // TestDirectoriesOfANewPartition: they are known at once where a broker has one.
 func TestDirectoriesOfANewPartition(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	one := c.registerIn(t, 1, dirs(1)...)
 	c.registerIn(t, 2, dirs(2, 3)...)
 	topic := c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
@@ -42,7 +43,7 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 	if got := alone.Partitions[0].ISRDirectories; got != nil {
 		t.Errorf("nobody knows, and the state has %v", got)
 	}
-	if image := c.loader.Image(); !image.Placed(1) || image.Placed(2) {
+	if image := c.loader.Image(); !image.DirectoriesAssigned(1) || image.DirectoriesAssigned(2) {
 		t.Error("broker 2 has said where its log is, or broker 1 has not")
 	}
 	c.fail(t, one)
@@ -54,10 +55,10 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 // TestLeaderProposesDirectories: its own, be it one that has failed, and those of
 // others that work.
 func TestLeaderProposesDirectories(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	one, two := c.registerIn(t, 1, dirs(1, 2)...), c.registerIn(t, 2, dirs(3, 4)...)
 	topic := c.create(t, TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
-	self, other := Member{Broker: 1, Epoch: one.Epoch()}, Member{Broker: 2, Epoch: two.Epoch()}
+	self, other := Member{Broker: 1, Epoch: one.BrokerEpoch()}, Member{Broker: 2, Epoch: two.BrokerEpoch()}
 	in := func(m Member, number byte) Member { m.Directory = DirectoryID{number}; return m }
 	propose := func(isr ...Member) error {
 		t.Helper()

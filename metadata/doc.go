@@ -1,21 +1,30 @@
-// Package metadata owns the state of the cluster: which brokers live, which
-// topics exist, who leads their partitions, and the dynamic settings. The truth
-// is in a kv.Store (etcd; one in memory in tests), every broker follows it into an
-// immutable Image, and every change is a compare-and-swap.
+// Package metadata owns the state of the cluster: its brokers, its topics, the leaders of
+// their partitions, and the dynamic settings. The truth is in a kv.Store (etcd; one in memory
+// in tests). Each broker follows it into an immutable Image, and each change is a
+// compare-and-swap.
 //
-// It knows nothing of logs, tiers, sockets or the Kafka protocol, and it does
-// not know which settings there are: callers validate them. It must not know when
-// something is decided: that is package controller, which imports this one. The store is
-// below it, in package kv.
+// It knows nothing of logs, tiers, sockets or the Kafka protocol, and it does not know which
+// settings there are: callers validate them. It decides what a partition becomes, and package
+// controller, which imports it, decides when. The store is below it, in package kv.
 //
 // # Parts
 //
 //	Image         the cluster as of one revision; Loader keeps the newest. It shares with
 //	              the one before what did not change: see Image.TopicsSince
 //	Registration  this broker's key under its lease; the controller's key hangs on it
-//	Repair        what a partition has to become, and who may lead it: pure
+//	Repair        what a partition has to become, and which replica may lead it: pure
 //	Admin         what users and partition leaders change; every broker has one
 //	Change        a guarded write; WriteAll writes many at a time
+//
+// # Kafka's words
+//
+//	unfenced         a broker that holds a registration, which is live here: Image.Brokers
+//	fenced           a known broker that holds none: Image.IsFenced
+//	active           unfenced and not in controlled shutdown
+//	broker epoch     the revision of a registration: Registration.BrokerEpoch, Broker.Epoch,
+//	                 Member.Epoch
+//	in sync          a Member of the ISR: a broker, its broker epoch and its directory
+//	eligible         a Member of the ELR (KIP-966)
 //
 // # Keys
 //
@@ -58,73 +67,76 @@
 //
 //   - A topic begins to exist, grows and ceases to exist at one revision, however many
 //     transactions its partitions take (Admin.create, Admin.addPartitions).
-//   - Of a creation that goes on and a cleanup that takes it for dead, exactly one succeeds:
-//     both compare the creation's marker, and nothing is cleaned up that has none.
-//   - A state that did not change is the same pointer in the next image; nothing that an
-//     image shows is ever written to.
-//   - Images that differ in what they show differ in their ContentRevision. One that
-//     moves the Revision alone wakes those alone that wait for a revision.
-//   - From a value that cannot be read until its key is read or deleted, images are
-//     Incomplete. The key stays as it was, also across a list (recall). Nothing is deleted because such an image lacks it, nor because a list
-//     lacks what was there before (Vanished).
-//   - A broker id has one live registration. A restart of the same data directory
-//     replaces its predecessor at once; anybody else is refused while that lives.
-//   - A live broker is a known one. New partitions go to known brokers, dead ones if too
-//     few live, so that a topic which is created while one is away has all its replicas.
-//   - A leader is a broker id and the broker epoch it was elected under: a broker that
-//     comes back is elected again, under the next leader epoch, before it leads.
-//   - A member of an ISR or ELR is a broker id, a broker epoch and the directory that has
-//     the log (Member, KIP-858). A broker that registers again is a member no longer until it
-//     has caught up again, and its leader says so (KIP-903). Nor is one whose directory has
-//     failed: the controller takes it out and elects another one.
+//   - Of a creation and a cleanup of what it has written exactly one succeeds: both compare the
+//     creation's marker. What has no marker is not cleaned up.
+//   - A state that did not change is the same pointer in the next image. What an image shows is
+//     never written to.
+//   - Two images that show different things have different ContentRevisions. An image that
+//     differs in its Revision alone wakes WaitRevision and nothing else.
+//   - Images are Incomplete while the store has a value that cannot be read. They show its key
+//     as it was before, also after a list (recall). Nothing is deleted because an incomplete
+//     image lacks it, nor because a list lacks what was there before (Vanished).
+//   - A broker id has one registration at a time. A restart of the same data directory replaces
+//     it at once. Any other broker is refused while it lasts.
+//   - A live broker is a known one. New partitions go to known brokers, to fenced ones if there
+//     are too few live ones: a topic that is created while a broker is fenced has all its
+//     replicas.
+//   - A leader is a broker id and the broker epoch of its election. A broker that registers
+//     again must be elected again, under the next leader epoch, before it leads.
+//   - A member of an ISR or ELR is a broker id, a broker epoch and the directory of the log
+//     (Member, KIP-858). A broker that registers again is not a member until it has caught up
+//     and its leader has proposed it (KIP-903). A broker whose directory has failed is not one
+//     either: the controller removes it and elects another leader.
 //   - The ISR is never empty and always within the replicas. A live leader is a member.
-//   - A reassignment takes no replica away before all of its target is in sync. Nor does one
-//     that is cancelled or replaced, while fewer than min.insync.replicas of the others are
-//     in sync: what was acknowledged may be on that replica and one other.
-//   - The leader epoch grows with every election and with nothing else; the partition
-//     epoch with every write.
-//   - Unless unclean elections are allowed, who is elected has all that was committed, if
-//     any member of the ISR or ELR has it (KIP-966): a live one, or one that is back and has
-//     lost nothing. A member that is away may have everything, and is waited for. Only if
-//     each of them is back after a crash of its machine, or without the directory, does the
-//     last leader lead again if it has only crashed: it may lack what it had not flushed.
+//   - A reassignment removes no replica before all replicas of its target are in sync. One that
+//     is cancelled or replaced removes none while fewer than min.insync.replicas of the others
+//     are in sync: the removed replica may have one of two copies of an acknowledged record.
+//   - The leader epoch grows with each election and each removal of replicas, and never
+//     otherwise. The partition epoch grows with each write.
+//   - Unless unclean elections are allowed, an elected leader has all committed records if any
+//     member of the ISR or ELR has them (KIP-966). It is a live member, or one that has
+//     registered again and has lost nothing. A fenced member may have all records, so the
+//     partition waits for it. If each of them is back after a crash of its machine, or without
+//     its directory, the last known leader leads again unless its directory is lost: it may
+//     lack records that it had not flushed.
 //   - A replica that has lost its directory leads only after an unclean election, which is
 //     counted, logged, and noted in the partition's state.
-//   - What is known to be there is not outvoted by what may be dead (Doubt).
-//   - The ELR of a partition that is led is empty unless the ISR is smaller than
-//     min.insync.replicas. Its members are as good as the ISR's only if a leader commits
-//     nothing meanwhile: it must not advance the high watermark while its image shows an
-//     ELR, or an ISR below the minimum.
-//   - A partition that has become what Repair said becomes nothing else by Repair.
-//   - What a leader writes compares its registration and the partition's revision: a
-//     fenced one changes nothing.
-//   - The revision of a broker's image never goes back, nor does the state of any key
-//     in it. A store that did, as after a restored backup, is ErrWentBack: the broker
-//     stops, so that no broker epoch is given twice and nothing is deleted.
-//   - Nothing that a newer build has stored in a value is lost by an older one that
-//     rewrites it (TestWritePathsKeepUnknownFields).
-//   - All registered brokers support all finalized feature levels: a registration
-//     compares the levels, and a change of the levels compares that nobody has
-//     registered since they were read. A broker publishes no image of levels that it
-//     does not support; it stops.
-//   - The epoch of the finalized features grows with every change of them, and is beyond
-//     all that was shown when brokers serve again after a restore of the store.
+//   - A member that certainly lives is not dropped in favor of members that may be dead (Doubt).
+//   - The ELR of a partition with a leader is empty unless the ISR is smaller than
+//     min.insync.replicas. Its members have all committed records only if the leader commits
+//     none in that time: it must not advance the high watermark while its image shows an ELR,
+//     or an ISR below the minimum.
+//   - Repair has nothing to change in what Repair has returned.
+//   - A leader's write compares its registration and the partition's revision: a fenced leader
+//     changes nothing.
+//   - The revision of a broker's image never goes back, nor does the state of a key in it. If
+//     the store's does, as after a restore of a backup, that is ErrWentBack and the broker
+//     stops: no broker epoch is given twice, and nothing is deleted.
+//   - An older build that rewrites a value keeps all that a newer one has stored in it
+//     (TestWritePathsKeepUnknownFields).
+//   - All live brokers support all finalized feature levels. A registration compares the
+//     levels; a change of the levels compares that no broker has registered since they were
+//     read. A broker publishes no image with a level that it does not support; it stops.
+//   - The epoch of the finalized features grows with each change of them. After a restore of
+//     the store it is higher than any that was shown before, as soon as brokers serve again.
 //
 // # The life of a member
 //
-//	            AlterISR                dies, restarts, stops, lags
+//	            AlterISR             fenced, restarts, shuts down, lags
 //	replica ──────────────► in the ISR ─────────────────────────────► replica
 //	   ▲                     the last one stays                          │
 //	   │  machine crashes, directory is lost,            ISR < minimum   │
 //	   └──────────── or led and ISR >= minimum ── in the ELR ◄───────────┘
 //
-// A broker that stops announces it (Registration.BeginStop), the controller moves
-// leadership off it and takes it out of ISRs, and it leaves when it is
-// Drained. It remembers its epoch, which is the PreviousEpoch of its next
-// registration if it has lost nothing since: after a clean stop, or when the process
-// alone has crashed. A broker that dies is found out by its
-// lease or, if others see its connections break (package controller), by a probe;
-// these are the brokers that it fetches from as well as those that fetch from it;
-// the end of the lease takes the registration and the controllership at one
-// revision. Whoever becomes the controller makes its first plan on that revision.
+// A broker that stops begins a controlled shutdown (Registration.BeginControlledShutdown). The
+// controller moves leadership to other brokers and removes the broker from ISRs; the broker
+// stops when Image.ShouldShutDown says so. Its next registration names the broker epoch of this
+// one as PreviousBrokerEpoch if it has lost nothing since: after a clean stop, or after a crash
+// of the process alone.
+//
+// If a broker dies, its registration ends with its lease. It ends sooner if another broker sees
+// a connection to it break, be it as a leader or as a follower, and the controller's probe finds
+// that the process is gone (package controller). The end of the lease deletes the registration
+// and, if that broker was the controller, the controller's key at one revision. The next
+// controller makes its first plan on that revision.
 package metadata

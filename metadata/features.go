@@ -29,13 +29,13 @@ type feature struct {
 	FeatureRange
 	// founding is the level that a new cluster begins with.
 	founding int16
-	// lossy are the levels that write what lower ones do not heed: only an unsafe
-	// downgrade goes below them.
+	// lossy are the levels whose values lower levels ignore: only an unsafe downgrade goes
+	// below them.
 	lossy []int16
 }
 
-// featureTable is the table of features, by name. A change of a format is a new
-// level here; who writes it asks Image.Feature first.
+// featureTable is the table of features, by name. A change of a format is a new level here.
+// Code that writes the new format must ask Image.Feature first.
 //
 //	varve.version  1  the first formats that later versions read
 func featureTable() []feature {
@@ -57,9 +57,8 @@ func supportedOf(table []feature) map[string]FeatureRange {
 
 // FinalizedFeatures are the feature levels under which all brokers work.
 type FinalizedFeatures struct {
-	// Epoch grows with every change, and now and then with a registration. Clients
-	// take the answer with the highest, so that it must never go back; zero: nothing
-	// is finalized yet.
+	// Epoch grows with every change, and with some registrations. It must never go back:
+	// clients keep the answer with the highest epoch. Zero: nothing is finalized yet.
 	Epoch int64
 	// Levels are by name: read only. A feature that is not there has level 0.
 	Levels map[string]int16
@@ -79,9 +78,9 @@ type featuresValue struct {
 	Levels map[string]int16 `json:"levels"`
 }
 
-// advance makes the next epoch. It is a clock that never stands still, so that an
-// etcd which is restored from a backup, and has an old epoch, goes beyond all that
-// clients have seen with its next change or registration.
+// advance makes the next epoch: the time in milliseconds, or one more than the last epoch. If
+// etcd is restored from a backup its epoch is old. The next change or registration then
+// raises it above all epochs that clients have seen.
 func (v *featuresValue) advance(now time.Time) { v.Epoch = max(v.Epoch+1, now.UnixMilli()) }
 
 func (b *imageBuilder) features(e kv.Event) error {
@@ -96,8 +95,8 @@ func (b *imageBuilder) features(e kv.Event) error {
 	return nil
 }
 
-// holds checks that a broker supports all finalized levels.
-func holds(supported map[string]FeatureRange, levels map[string]int16) error {
+// checkSupported checks that a broker supports all finalized levels.
+func checkSupported(supported map[string]FeatureRange, levels map[string]int16) error {
 	for _, name := range slices.Sorted(maps.Keys(levels)) {
 		r, known := supported[name]
 		switch level := levels[name]; {
@@ -113,7 +112,7 @@ func holds(supported map[string]FeatureRange, levels map[string]int16) error {
 	return nil
 }
 
-// founding is the transaction's worth of what a new cluster begins with.
+// founding returns the writes that found a cluster. They fit into one transaction.
 func founding(table []feature, configs map[string]string, now time.Time) []kv.Op {
 	value := featuresValue{V: valueVersion, Levels: map[string]int16{}}
 	value.advance(now)
@@ -132,8 +131,8 @@ func founding(table []feature, configs map[string]string, now time.Time) []kv.Op
 	return ops
 }
 
-// ensureCluster founds the cluster unless it is there, and checks that a broker
-// with this table may run in it.
+// ensureCluster founds the cluster if there is none, and checks that a broker with this table
+// may run in it.
 func ensureCluster(ctx context.Context, store kv.Store, founding []kv.Op, table []feature) (string, error) {
 	id, err := store.Get(ctx, clusterIDKey)
 	if err == nil && !id.Exists() {
@@ -162,7 +161,7 @@ func ensureCluster(ctx context.Context, store kv.Store, founding []kv.Op, table 
 	if err != nil {
 		return "", err
 	}
-	if err = holds(supportedOf(table), finalized.Levels); err != nil {
+	if err = checkSupported(supportedOf(table), finalized.Levels); err != nil {
 		return "", fmt.Errorf("join cluster %s: %w", value.ID, err)
 	}
 	return value.ID, nil

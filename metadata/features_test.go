@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // upTo is a build that supports varve.version up to a level, and nothing else.
@@ -23,7 +25,7 @@ func upTo(level int16) map[string]FeatureRange {
 // at level 1.
 func levelled(t *testing.T) *cluster {
 	t.Helper()
-	store := memStore(t)
+	store := kvtest.Open(t)
 	if _, err := EnsureClusterID(t.Context(), store, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
 }
 
 func TestFoundingFinalizesTheFeatures(t *testing.T) {
-	store := memStore(t)
+	store := kvtest.Open(t)
 	table := []feature{
 		{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 4}, founding: 4},
 		{name: "group.version", FeatureRange: FeatureRange{Max: 1}},
@@ -80,7 +82,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 
 // A control plane of a build from before the formats were fixed has no features.
 func TestUnreleasedFormatIsRefused(t *testing.T) {
-	store := memStore(t)
+	store := kvtest.Open(t)
 	if _, err := store.Txn(t.Context(), nil, kv.Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +303,7 @@ func TestImageOfAHigherLevelIsNotPublished(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := levelled(t)
 				c.registerWith(t, upTo(3), 1)
-				f := NewLoader(LoaderOptions{Store: c.store, Logger: testLogger(t), Features: upTo(1)})
+				f := NewLoader(LoaderOptions{Store: c.store, Logger: runtest.Logger(t), Features: upTo(1)})
 				ended := make(chan error, 1)
 				if !listed {
 					go func() { ended <- f.Run(t.Context()) }()

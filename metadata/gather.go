@@ -19,12 +19,12 @@ type arrival struct {
 	err   error
 }
 
-// gathered is a watch of everything from a revision on. Batches that arrive while
-// others are applied are one batch when those are done: what changes cost does not
-// depend on how many revisions they are spread over. A goroutine reads ahead; it has
-// ended when the iteration has.
+// gathered watches all keys from a revision on. A goroutine reads ahead while the caller
+// applies a batch. All batches that it has read by then are yielded as one, so that the cost
+// of changes does not depend on the number of their revisions. The goroutine ends before the
+// iteration does.
 func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batch, error] {
-	if stepped.By(ctx) != nil {
+	if stepped.By(ctx) != nil { // nothing reads ahead of a coroutine
 		return store.Watch(ctx, "", from)
 	}
 	return func(yield func(kv.Batch, error) bool) {
@@ -56,11 +56,10 @@ func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batc
 	}
 }
 
-// gather puts a batch and those that have arrived since together, up to the error
-// that ends the watch.
+// gather joins a batch and those that have arrived, up to the error that ends the watch.
 func gather(first arrival, more <-chan arrival) (kv.Batch, error) {
 	all, err := first.batch, first.err
-	all.Events = slices.Clip(all.Events) // the store's: append must not write to it
+	all.Events = slices.Clip(all.Events) // append must not write to the store's array
 	for n := len(more); n > 0 && err == nil; n-- {
 		var next arrival
 		if next = <-more; next.err == nil {

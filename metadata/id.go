@@ -47,7 +47,7 @@ func ParseTopicID(s string) (TopicID, error) {
 // String prints the id as Kafka does.
 func (id TopicID) String() string { return idEncoding.EncodeToString(id[:]) }
 
-// IsZero tells whether the id is unset; on the wire that means "no topic id".
+// IsZero reports whether the id is unset; on the wire that means "no topic id".
 func (id TopicID) IsZero() bool { return id == TopicID{} }
 
 // MarshalText writes the id as String does.

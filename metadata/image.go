@@ -20,21 +20,21 @@ const NoBroker int32 = -1
 type Image struct {
 	// Revision is the newest revision whose changes are all in the image.
 	Revision int64
-	// ContentRevision is the newest revision that changed something of what an image
-	// has: two images that have it in common differ in Revision at most. Tier pointers,
-	// of which there is one a segment, move Revision alone.
+	// ContentRevision is the newest revision that changed what an image shows. Two images
+	// with the same ContentRevision show the same. Tier pointers, which change with each
+	// segment, are not part of the image and change Revision only.
 	ContentRevision int64
 	ClusterID       string
 	// ControllerID is the broker that is the controller now, or NoBroker;
 	// ControllerEpoch is the revision at which it was elected.
 	ControllerID    int32
 	ControllerEpoch int64
-	// Brokers are the registered ones, which is to say the live ones.
+	// Brokers are the live brokers: those that hold a registration. KRaft calls them
+	// unfenced.
 	Brokers map[int32]Broker
-	// Known are the brokers that have ever registered, and the seeds, until
-	// Admin.UnregisterBroker: alive or dead, they can be given replicas. They
-	// have the ID and, once they have registered, Rack, Listeners and Features; who
-	// is alive, and the rest, is in Brokers.
+	// Known are the brokers that can be given replicas: the seeds and all that have ever
+	// registered, until Admin.UnregisterBroker. Those that are not in Brokers are fenced.
+	// A known broker has its ID and, once it has registered, Rack, Listeners and Features.
 	Known map[int32]Broker
 	// Features are the finalized levels, see Feature.
 	Features FinalizedFeatures
@@ -59,33 +59,32 @@ type Image struct {
 // Broker is a live broker.
 type Broker struct {
 	ID int32
-	// Epoch is the revision of the registration: a broker that restarts, or that
-	// was thought dead, comes back with a higher one.
+	// Epoch is the broker epoch, which is the revision of the registration: a broker that
+	// registers again has a higher one.
 	Epoch int64
 	// Incarnation is drawn at random by every process.
 	Incarnation string
-	// DirectoryID is one of the broker's directories, that of the data directory: only
-	// one process can hold it.
+	// DirectoryID is that of the data directory, which one process at a time can hold.
 	DirectoryID string
 	// Directories are those that work, as far as the broker has said.
 	Directories []DirectoryID
 	Rack        string
 	Listeners   []Listener
 	StartedAt   time.Time
-	// PreviousEpoch is the epoch under which the broker last ended without having
-	// lost anything, after a clean stop or a crash of the process alone. It is 0 if
-	// the machine may have crashed.
-	PreviousEpoch int64
-	// LostDirectories are those that the broker had at PreviousEpoch and that are gone,
-	// have failed since, or lack something: PreviousEpoch says nothing of them.
+	// PreviousBrokerEpoch is the broker epoch of the last registration whose logs this one
+	// has without a loss: the broker stopped cleanly, or its process alone crashed. It is 0
+	// if the machine may have crashed.
+	PreviousBrokerEpoch int64
+	// LostDirectories are those to which PreviousBrokerEpoch does not apply: the broker had
+	// them then, and they are gone, have failed since, or may lack records.
 	LostDirectories []DirectoryID
-	// LostEpoch is the newest epoch at which the broker had a directory that it has
-	// lost since, or 0. A log of then of which nobody knows the directory may have been
-	// there. It is Epoch if one has failed since the registration.
-	LostEpoch int64
-	// Stopping says that the broker is about to leave: it shall lead nothing and
-	// be in no ISR if that can be helped.
-	Stopping bool
+	// LostBrokerEpoch is the newest broker epoch at which the broker had a directory that it
+	// has lost since, or 0. A log of that epoch or an older one, if its directory is not
+	// known, may be lost. It is Epoch if a directory has failed since the registration.
+	LostBrokerEpoch int64
+	// InControlledShutdown says that the broker is about to stop. It leads, and is in sync,
+	// only where no other replica can.
+	InControlledShutdown bool
 	// Features are the levels that the broker supports: read only.
 	Features map[string]FeatureRange
 	// Lease is what the registration hangs on.
@@ -137,29 +136,28 @@ type Partition struct {
 	// ISR are the replicas that are in sync, in no particular order. It is never
 	// empty: the last member stays, dead or alive.
 	ISR []int32
-	// ISREpochs are the broker epochs under which the members of ISR are in sync,
-	// in its order. A broker that is registered under another one is a member no
-	// longer. ISRDirectories are, in the same order, where their logs are: shorter, or
-	// nil, where that is not known. Members has all three.
+	// ISREpochs are the broker epochs of the members, in the order of ISR. A broker with
+	// another epoch is not a member. ISRDirectories are the directories of their logs, in
+	// the same order; it is shorter, or nil, if some are not known. Members joins all three.
 	ISREpochs      []int64
 	ISRDirectories []DirectoryID
 	// Adding and Removing are the difference that a reassignment under way makes.
 	Adding, Removing []int32
-	// ELR are the replicas that were in sync when the ISR fell below the minimum:
-	// as long as it is below, they have everything that was committed. ELREpochs
-	// and ELRDirectories are as those of the ISR.
+	// ELR are the eligible leader replicas (KIP-966): they left the ISR when it was, or fell,
+	// below the minimum. They have all committed records while it is below. ELREpochs and
+	// ELRDirectories are as those of the ISR.
 	ELR            []int32
 	ELREpochs      []int64
 	ELRDirectories []DirectoryID
 	// Leader is the elected broker, or NoBroker. It may be dead, see Image.Leader.
 	Leader int32
-	// LeaderEpoch grows with every election, and when replicas are removed, and with nothing else.
+	// LeaderEpoch grows with every election and when replicas are removed, never otherwise.
 	LeaderEpoch int32
-	// UncleanEpoch is the leader epoch of the newest unclean election, or 0: that
-	// leader may have lacked what was committed.
+	// UncleanEpoch is the leader epoch of the newest unclean election, or 0. The leader of
+	// that epoch may have lacked committed records.
 	UncleanEpoch int32
-	// LeaderBrokerEpoch is the epoch that the leader's registration had when it
-	// was elected. Another epoch of the same broker is not that leader any more.
+	// LeaderBrokerEpoch is the broker epoch under which the leader was elected. A broker with
+	// another epoch does not lead: see Image.Leader.
 	LeaderBrokerEpoch int64
 	// PartitionEpoch grows with every change of the partition.
 	PartitionEpoch int32
@@ -240,8 +238,8 @@ func (t *Topic) Partition(number int32) (*Partition, bool) {
 	return t.Partitions[number], true
 }
 
-// Leader returns the partition's leader if it is alive, is the incarnation that
-// was elected, and has not said that the directory of the log has failed.
+// Leader returns the partition's leader. It returns false if the leader is fenced, has
+// registered again since its election, or has a failed directory where the log is.
 func (m *Image) Leader(p *Partition) (Broker, bool) {
 	b, ok := m.Brokers[p.Leader]
 	if !ok || b.Epoch != p.LeaderBrokerEpoch {
@@ -253,6 +251,13 @@ func (m *Image) Leader(p *Partition) (Broker, bool) {
 		}
 	}
 	return b, true
+}
+
+// IsFenced reports whether a known broker holds no registration. Such a broker can be given
+// replicas, and leads no partition.
+func (m *Image) IsFenced(broker int32) bool {
+	_, live := m.Brokers[broker]
+	return !live
 }
 
 // BrokerIDs are the ids of the live brokers in ascending order.
@@ -273,6 +278,6 @@ func (m *Image) BrokerConfigs(id int32) map[string]string {
 // DefaultBrokerConfigs are the dynamic settings of all brokers: read only.
 func (m *Image) DefaultBrokerConfigs() map[string]string { return m.brokerConfigs[defaultBroker] }
 
-// pending tells that the topic does not exist: its partition keys are those of
-// a creation that is under way or broke off.
+// pending reports whether the topic does not exist. Its partition keys are those of a creation
+// that is under way or has broken off, or of a deleted topic.
 func (t *Topic) pending() bool { return t.Name == "" }

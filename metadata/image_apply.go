@@ -14,13 +14,13 @@ import (
 // can make the image allocate.
 const maxPartitions = 100_000
 
-// Apply is the image that follows from a batch of events, without a Loader. A value that cannot be
-// read is left out, and the error names its key.
+// Apply returns the image that follows from a batch of events, without a Loader. A value that
+// cannot be read is left out, and the error names its key.
 func (m *Image) Apply(batch kv.Batch) (*Image, error) { return m.apply(batch) }
 
-// apply makes the image that follows from a batch of events. It copies what the
-// batch touches and shares the rest. A value that cannot be read leaves its
-// key as it was and makes the image Incomplete; the error names the key.
+// apply makes the image that follows from a batch of events. It copies what the batch changes
+// and shares the rest. If a value cannot be read, the image shows its key as before and is
+// Incomplete; the error names the key.
 func (m *Image) apply(batch kv.Batch) (*Image, error) {
 	next := *m
 	next.Revision = max(m.Revision, batch.Revision)
@@ -105,8 +105,7 @@ func (b *imageBuilder) topic(e kv.Event, name string) error {
 	return nil
 }
 
-// detach takes the name off a topic; its partition keys, as long as there are
-// any, make it a pending one.
+// detach removes the name of a topic. The topic is pending until its partition keys are gone.
 func (b *imageBuilder) detach(name string) {
 	old, ok := b.image.byName.get(name)
 	if !ok {
@@ -244,8 +243,8 @@ func (b *imageBuilder) writable(id TopicID) *Topic {
 	return t
 }
 
-// finish cuts the visible partitions of all topics that were touched, and
-// forgets pending topics of which nothing is left.
+// finish sets the visible partitions of all topics that the batch has changed, and removes
+// pending topics without partition keys.
 func (b *imageBuilder) finish() {
 	for id, t := range b.topics { // in any order
 		if t.pending() && t.present == 0 {

@@ -16,10 +16,10 @@ type unreadableKey struct {
 	Reason   string
 }
 
-// Incomplete says that the store has a value which this broker could not read,
-// for whatever reason. From the list or event that showed the value, all images
-// are incomplete until the key is read or deleted. What such an image lacks may
-// exist: nothing may be deleted because it is not there.
+// Incomplete reports whether the store has a value that this broker could not read, for any
+// reason. Images are incomplete until the value is replaced by one that can be read, or
+// deleted. What an incomplete image lacks may exist: callers must not delete anything because
+// the image lacks it.
 func (m *Image) Incomplete() bool { return len(m.unread) > 0 }
 
 // unreadable are the keys that make the image incomplete, in ascending order.
@@ -31,8 +31,8 @@ func (m *Image) unreadable() []unreadableKey {
 	return keys
 }
 
-// SettingsUnreadable says that settings which hold for a topic on a broker could
-// not be read: the topic may be meant to keep what the defaults would delete.
+// SettingsUnreadable reports whether settings of a topic on a broker could not be read. They
+// may keep records that the defaults would delete.
 func (m *Image) SettingsUnreadable(topic string, broker int32) bool {
 	if !m.Incomplete() {
 		return false
@@ -45,14 +45,13 @@ func (m *Image) SettingsUnreadable(topic string, broker int32) bool {
 	return false
 }
 
-// Vanished says that a topic of an earlier image was missing when the store was
-// listed again: no event has said that it was deleted. The store may have been
-// set back, so that the list alone is no reason to delete anything for good.
+// Vanished reports whether a topic of an earlier image was missing in a later list of the
+// store. There was no event of its deletion, and the store may be older than it was. Callers
+// must not delete the topic's data for good because of the list.
 func (m *Image) Vanished(id TopicID) bool { return m.vanished[id] }
 
-// noteMissing compares an image that was made from a list with the one before,
-// which is the only moment at which a topic can go without an event. It must be
-// called before the image is published.
+// noteMissing compares an image that was made from a list with the one before: only then can a
+// topic disappear without an event. It must be called before the image is published.
 func (m *Image) noteMissing(before *Image) {
 	missing := map[TopicID]bool{}
 	for id := range before.vanished {

@@ -24,8 +24,8 @@ const (
 	defaultBroker = "default"
 )
 
-// TierKey is the key of a partition's tier pointer. This package never reads
-// it: it belongs to whoever moves segments to the object store.
+// TierKey is the key of a partition's tier pointer. This package never reads it: it belongs to
+// the code that moves segments to the object store.
 func TierKey(id TopicID, partition int32) string {
 	return TierPrefix + id.String() + "/" + strconv.Itoa(int(partition))
 }

@@ -33,11 +33,11 @@ type Loader struct {
 	metrics  *metrics
 	features map[string]FeatureRange
 	image    atomic.Pointer[Image]
+	changed  stepped.Broadcast // an image shows something new
+	moved    stepped.Broadcast // an image has a newer revision
 
 	mu struct {
 		sync.Mutex
-		changed     chan struct{} // closed and replaced when an image shows something new
-		moved       chan struct{} // closed and replaced with every newer revision
 		subscribers map[*Subscription]struct{}
 	}
 }
@@ -56,19 +56,17 @@ func NewLoader(o LoaderOptions) *Loader {
 	}
 	l := &Loader{store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), features: o.Features}
 	l.image.Store(newImage())
-	l.mu.changed, l.mu.moved = make(chan struct{}), make(chan struct{})
 	l.mu.subscribers = map[*Subscription]struct{}{}
 	return l
 }
 
-// Run follows the store until ctx ends, and returns nil then. A store that does
-// not answer leaves the image as it is and is tried again. The error is that of
-// a store that cannot be followed any more: it was closed, or restored to an
-// older state, or the cluster has finalized a feature at a level that this broker
-// does not support. No image of such a level is ever published.
+// Run follows the store until ctx ends, and returns nil then. While the store does not answer,
+// the image stays and Run tries again. Run returns an error if it cannot go on: the store was
+// closed, or restored to an older state, or the cluster has finalized a feature level that
+// this broker does not support. It publishes no image of such a level.
 //
-// It lists everything at the start, and again only if the changes since its image
-// are compacted: after an outage all brokers go on where they were.
+// It lists all keys at the start. It lists them again only if the changes since its image are
+// compacted: after an outage brokers continue from their images.
 func (l *Loader) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	listed := false
@@ -107,23 +105,23 @@ func (l *Loader) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := l.Image()
-	if revision < known.Revision {
-		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, known.Revision, revision)
+	before := l.Image()
+	if revision < before.Revision {
+		return fmt.Errorf("%w (from revision %d to %d)", kv.ErrWentBack, before.Revision, revision)
 	}
 	events := make([]kv.Event, len(kvs))
 	for i, pair := range kvs {
 		events[i] = kv.Event{Pair: pair}
 	}
 	image := l.apply(newImage(), kv.Batch{Revision: revision, Events: events})
-	if what := image.older(known); what != "" {
-		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, known.Revision)
+	if what := image.older(before); what != "" {
+		return fmt.Errorf("%w (at revision %d, the state of %s is older than at %d)", kv.ErrWentBack, revision, what, before.Revision)
 	}
-	if err = holds(l.features, image.Features.Levels); err != nil {
+	if err = checkSupported(l.features, image.Features.Levels); err != nil {
 		return err
 	}
-	image = image.recall(known)
-	image.noteMissing(known)
+	image = image.recall(before)
+	image.noteMissing(before)
 	l.publish(image)
 	return nil
 }
@@ -140,7 +138,7 @@ func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 			return err
 		}
 		next := l.apply(image, batch)
-		if err = holds(l.features, next.Features.Levels); err != nil {
+		if err = checkSupported(l.features, next.Features.Levels); err != nil {
 			return err
 		}
 		l.advance(image, next)
@@ -149,39 +147,31 @@ func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 	return ctx.Err()
 }
 
-// advance shows an image that follows from the one before. If nothing but the
-// revision has changed, it wakes those alone that wait for a revision.
+// advance publishes an image that follows from the one before. If only the revision has
+// changed, it wakes WaitRevision and nothing else.
 func (l *Loader) advance(image, next *Image) {
 	if next.ContentRevision != image.ContentRevision {
 		l.publish(next)
 		return
 	}
 	l.metrics.revision.Set(float64(next.Revision))
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.moveLocked(next)
+	l.image.Store(next)
+	l.moved.Signal()
 }
 
-// moveLocked has an image be the newest.
-func (l *Loader) moveLocked(image *Image) {
-	l.image.Store(image)
-	close(l.mu.moved)
-	l.mu.moved = make(chan struct{})
-}
-
-// older names something of which an image that was listed has an older state than
-// one from before, "" if there is none. A key's revisions never go back, however
-// the store's own was raised when it was restored.
-func (m *Image) older(known *Image) string {
-	if m.ControllerID != NoBroker && m.ControllerEpoch < known.ControllerEpoch {
+// older names a key that has an older state in a listed image than in the one before, "" if
+// there is none. A restore can raise the store's revision, but it cannot raise those of the
+// keys that it brings back.
+func (m *Image) older(before *Image) string {
+	if m.ControllerID != NoBroker && m.ControllerEpoch < before.ControllerEpoch {
 		return "the controller"
 	}
-	for id, b := range known.Brokers {
+	for id, b := range before.Brokers {
 		if now, ok := m.Brokers[id]; ok && now.Epoch < b.Epoch {
 			return fmt.Sprintf("broker %d", id)
 		}
 	}
-	for id, t := range known.byID.all() {
+	for id, t := range before.byID.all() {
 		now, ok := m.byID.get(id)
 		for i := range t.all {
 			if ok && i < len(now.all) && now.all[i].Revision != 0 && now.all[i].Revision < t.all[i].Revision {
@@ -207,9 +197,9 @@ func (l *Loader) publish(image *Image) {
 	l.metrics.unreadable.Set(float64(len(image.unread)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.moveLocked(image)
-	close(l.mu.changed)
-	l.mu.changed = make(chan struct{})
+	l.image.Store(image)
+	l.moved.Signal()
+	l.changed.Signal()
 	for s := range l.mu.subscribers {
 		s.offer(image)
 	}
@@ -218,37 +208,29 @@ func (l *Loader) publish(image *Image) {
 // Image is the newest image. It is never nil.
 func (l *Loader) Image() *Image { return l.image.Load() }
 
-// Wait returns the first image, from the current one on, for which ok holds. A
-// slow caller may be shown only the newer of two images. ok must not depend on the
-// image's Revision: see WaitRevision.
+// Wait returns the first image, from the current one on, for which ok returns true. A slow
+// caller may miss images. ok must not depend on the image's Revision: use WaitRevision.
 func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error) {
-	return l.wait(ctx, &l.mu.changed, ok)
+	return l.wait(ctx, &l.changed, ok)
 }
 
-// wait asks ok again whenever one of the channels is closed.
-func (l *Loader) wait(ctx context.Context, news *chan struct{}, ok func(*Image) bool) (*Image, error) {
-	if r := stepped.By(ctx); r != nil {
-		r.Wait(ctx, -1, func() bool { return ok(l.Image()) })
+// wait asks ok again after each signal.
+func (l *Loader) wait(ctx context.Context, news *stepped.Broadcast, ok func(*Image) bool) (*Image, error) {
+	var image *Image
+	held := news.Wait(ctx, func() bool {
+		image = l.image.Load()
+		return ok(image)
+	})
+	if !held {
+		return image, fmt.Errorf("wait for the metadata at revision %d: %w", image.Revision, context.Cause(ctx))
 	}
-	for {
-		l.mu.Lock()
-		image, changed := l.image.Load(), *news
-		l.mu.Unlock()
-		if ok(image) {
-			return image, nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return image, fmt.Errorf("wait for the metadata at revision %d: %w", image.Revision, context.Cause(ctx))
-		}
-	}
+	return image, nil
 }
 
-// WaitRevision returns the first image that has all changes up to a revision,
-// which one of this cluster's keys must have.
+// WaitRevision returns the first image that has all changes up to a revision. A key of this
+// cluster must have that revision or a later one: other clusters of the store move no image.
 func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
-	return l.wait(ctx, &l.mu.moved, func(m *Image) bool { return m.Revision >= revision })
+	return l.wait(ctx, &l.moved, func(m *Image) bool { return m.Revision >= revision })
 }
 
 // Subscription delivers images to one reader.
@@ -267,11 +249,18 @@ func (l *Loader) Subscribe() *Subscription {
 	return s
 }
 
-// Images is the channel of newest images: one that nobody took is replaced by
-// the next one, so that a slow reader skips images and never holds anyone up. One
-// that differs from the one before in the Revision alone is not delivered.
-// The channel is never closed.
+// Images is the channel of new images. It holds one image: the next one replaces an image that
+// was not taken, so a slow reader skips images and delays no one. An image that differs from
+// the one before in Revision alone is not delivered. The channel is never closed.
 func (s *Subscription) Images() <-chan *Image { return s.images }
+
+// Again delivers the newest image once more: something else than an image has changed what the
+// reader makes of it.
+func (s *Subscription) Again() {
+	s.loader.mu.Lock()
+	defer s.loader.mu.Unlock()
+	s.offer(s.loader.image.Load())
+}
 
 // Close ends the subscription.
 func (s *Subscription) Close() {

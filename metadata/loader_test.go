@@ -15,10 +15,11 @@ import (
 
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 func TestLoaderSeesWhatIsWritten(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
 	if got := c.loader.Image().BrokerIDs(); len(got) != 1 || got[0] != 1 {
 		t.Errorf("brokers %v", got)
@@ -47,11 +48,11 @@ func (s *compactingStore) List(ctx context.Context, prefix string) ([]kv.Pair, i
 }
 
 func TestLoaderListsAgainAfterCompaction(t *testing.T) {
-	s := &compactingStore{MemStore: memStore(t)}
+	s := &compactingStore{MemStore: kvtest.Open(t)}
 	s.compact.Store(2)
 	registry := prometheus.NewRegistry()
-	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t), Registerer: registry})
-	background(t, f.Run)
+	f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t), Registerer: registry})
+	runtest.Background(t, f.Run)
 	// Both lists were overtaken by a compaction; the third one is watched.
 	if _, err := f.WaitRevision(t.Context(), 7); err != nil {
 		t.Fatal(err)
@@ -102,10 +103,10 @@ func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) it
 
 // TestLoaderGoesOnWhereItWas breaks watches: what is missing is read, and not everything.
 func TestLoaderGoesOnWhereItWas(t *testing.T) {
-	s := &breakingStore{MemStore: memStore(t), watched: make(chan int64, 10)}
+	s := &breakingStore{MemStore: kvtest.Open(t), watched: make(chan int64, 10)}
 	s.breaks.Store(2)
-	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
-	background(t, f.Run)
+	f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t)})
+	runtest.Background(t, f.Run)
 	from := <-s.watched
 	for n := range int64(3) {
 		revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(int32(n)), encode(brokerValue{V: 1})))
@@ -153,7 +154,7 @@ func TestLoaderRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 		controllerKey:       encode(controllerValue{V: 1, Broker: 1}),
 	} {
 		t.Run(key, func(t *testing.T) {
-			s := &restoredStore{MemStore: memStore(t)}
+			s := &restoredStore{MemStore: kvtest.Open(t)}
 			for range 2 {
 				if _, err := s.Txn(t.Context(), nil, kv.Delete(key)); err != nil {
 					t.Fatal(err)
@@ -165,7 +166,7 @@ func TestLoaderRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 					s.old, _, _ = s.MemStore.List(t.Context(), "")
 				}
 			}
-			f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
+			f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t)})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := f.Run(ctx); !errors.Is(err, kv.ErrWentBack) {
@@ -182,14 +183,14 @@ func TestLoaderSurvivesAnUnreachableStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
-		s := &hookedStore{Store: memStore(t), list: func() error {
+		s := &kvtest.HookedStore{Store: kvtest.Open(t), BeforeList: func() error {
 			if down.Load() {
 				return fmt.Errorf("list: %w", kv.ErrUnavailable)
 			}
 			return nil
 		}}
-		f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
-		stop := background(t, f.Run)
+		f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t)})
+		stop := runtest.Background(t, f.Run)
 		defer stop()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -204,8 +205,8 @@ func TestLoaderSurvivesAnUnreachableStore(t *testing.T) {
 }
 
 func TestLoaderEndsWithItsStore(t *testing.T) {
-	s := memStore(t)
-	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t)})
+	s := kvtest.Open(t)
+	f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t)})
 	done := make(chan error, 1)
 	go func() { done <- f.Run(t.Context()) }()
 	if _, err := f.WaitRevision(t.Context(), 1); err != nil {
@@ -218,7 +219,7 @@ func TestLoaderEndsWithItsStore(t *testing.T) {
 }
 
 func TestLoaderRefusesAnOlderStore(t *testing.T) {
-	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: kvtest.Open(t), Logger: runtest.Logger(t)})
 	newer := newImage()
 	newer.Revision = 1000
 	f.publish(newer)
@@ -231,9 +232,9 @@ func TestLoaderRefusesAnOlderStore(t *testing.T) {
 }
 
 func TestUnreadableValuesAreCounted(t *testing.T) {
-	s, registry := memStore(t), prometheus.NewRegistry()
-	f := NewLoader(LoaderOptions{Store: s, Logger: testLogger(t), Registerer: registry})
-	background(t, f.Run)
+	s, registry := kvtest.Open(t), prometheus.NewRegistry()
+	f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t), Registerer: registry})
+	runtest.Background(t, f.Run)
 	revision, err := s.Txn(t.Context(), nil, kv.Put(brokerKey(1), []byte("{")))
 	if err != nil {
 		t.Fatal(err)
@@ -262,7 +263,7 @@ func counter(t *testing.T, registry *prometheus.Registry, name string) float64 {
 }
 
 func TestSubscriptionCoalesces(t *testing.T) {
-	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: kvtest.Open(t), Logger: runtest.Logger(t)})
 	s := f.Subscribe()
 	if m := <-s.Images(); m != f.Image() {
 		t.Fatal("the first image is not the current one")
@@ -285,7 +286,7 @@ func TestSubscriptionCoalesces(t *testing.T) {
 }
 
 func TestWaitEndsWithItsContext(t *testing.T) {
-	f := NewLoader(LoaderOptions{Store: memStore(t), Logger: testLogger(t)})
+	f := NewLoader(LoaderOptions{Store: kvtest.Open(t), Logger: runtest.Logger(t)})
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the broker stops")
 	cancel(cause)
@@ -299,7 +300,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 
 // TestTierPointersWakeNobody: what is not part of the image moves its revision, and nothing follows.
 func TestTierPointersWakeNobody(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
 	before := c.loader.Image()
 	s := c.loader.Subscribe()
@@ -336,6 +337,22 @@ func TestTierPointersWakeNobody(t *testing.T) {
 	}
 	if image := <-s.Images(); image.Revision != revision || image.ContentRevision != revision {
 		t.Errorf("revision %d, content of %d, want %d", image.Revision, image.ContentRevision, revision)
+	}
+}
+
+// TestAgain: a reader gets the newest image once more, of which it is shown one.
+func TestAgain(t *testing.T) {
+	c := newCluster(t, kvtest.Open(t))
+	s := c.loader.Subscribe()
+	defer s.Close()
+	first := <-s.Images()
+	s.Again()
+	s.Again()
+	if n := len(s.Images()); n != 1 {
+		t.Fatalf("%d images are delivered", n)
+	}
+	if image := <-s.Images(); image != first {
+		t.Errorf("revision %d after %d", image.Revision, first.Revision)
 	}
 }
 

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// AskLogEnds asks a broker where its logs of some partitions end, whatever their
-// roles. Partitions whose log is offline, or that it does not have, are not in the
-// answer. nil takes all logs for equal.
+// AskLogEnds asks a broker where its logs of some partitions end, be they led or followed there.
+// The answer leaves out partitions that the broker does not have or whose logs are offline. A
+// nil AskLogEnds answers for every broker, and all its logs are equal.
 type AskLogEnds func(
 	ctx context.Context, broker Broker, tps []TopicPartition,
 ) (map[TopicPartition]LogEnd, error)
 
-// Ask is a partition that needs an unclean election: the replica whose log goes furthest
-// will lead it. It waits for the ends of the logs, see ElectionRules.
+// Ask is a partition that needs an unclean election. The replica with the longest log will lead
+// it, so the election waits for the ends of the logs: see ElectionRules.
 type Ask struct {
 	TopicPartition
-	Replicas []Member // which are there
+	Replicas []Member // that are live and can be asked
 }
 
-// askTimeout bounds how long an unclean election waits for a replica's answer. One
-// that does not come has the replica count as away.
+// askTimeout bounds how long an unclean election waits for answers. A replica that has not
+// answered by then is not elected.
 const askTimeout = 2 * time.Second
 
 // All asks all brokers at once, each for all of its partitions, and returns

@@ -2,19 +2,18 @@ package metadata
 
 import "slices"
 
-// Member is a replica as a list of the cluster names it: a broker at the epoch of
-// its registration, and the directory that has the log (KIP-858). A broker that
-// registers again, or whose log is in another directory, is another member.
+// Member is a replica in an ISR or an ELR: a broker, the broker epoch of its registration, and
+// the directory of the log (KIP-858). A broker that has registered again, or that has the log
+// in another directory, is another member.
 type Member struct {
 	Broker int32
 	Epoch  int64
-	// Directory is zero while nobody has said it, and while the log is being moved
-	// between directories.
+	// Directory is zero while the broker has not told it, and while it moves the log between
+	// directories.
 	Directory DirectoryID
 }
 
-// Members are the in-sync replicas, each at the broker epoch under which it is
-// in sync.
+// Members are the in-sync replicas.
 func (p *Partition) Members() []Member { return members(p.ISR, p.ISREpochs, p.ISRDirectories) }
 
 // EligibleMembers are the ELR's, as Members are the ISR's.
@@ -68,14 +67,15 @@ func memberOf(ms []Member, id int32) (Member, bool) {
 	return ms[i], true
 }
 
-// member is a broker as it is registered now, as a member that it was not before:
-// only if it has one directory is it known where its log is.
+// member returns a live broker as a new member of a partition. The directory of the log is
+// known only if the broker has one directory.
 func (m *Image) member(id int32) (Member, bool) {
 	b, ok := m.Brokers[id]
 	return Member{Broker: id, Epoch: b.Epoch, Directory: b.onlyDirectory()}, ok
 }
 
-// present is a member at the epoch that its broker has now. The log is where it was.
+// present returns a member with the broker epoch that its broker has now. It returns false if
+// the broker is fenced.
 func (m *Image) present(member Member) (Member, bool) {
 	b, ok := m.Brokers[member.Broker]
 	member.Epoch = b.Epoch
@@ -85,58 +85,55 @@ func (m *Image) present(member Member) (Member, bool) {
 	return member, ok
 }
 
-// Live reports that the member's broker is the incarnation that was in sync, and
-// that the directory of its log works. Where the directory is not known the epoch
-// alone counts: a leader whose log is offline says which one it is, see ISRChange.
+// Live reports whether the member's broker has the registration that was in sync, and the
+// directory of the log works. If the directory is not known, the registration alone counts: a
+// leader with a failed directory names it in an ISRChange.
 func (m *Image) Live(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	return ok && b.Epoch == member.Epoch && b.has(member.Directory)
 }
 
-// ready is Live, and going to stay.
-func (m *Image) ready(member Member) bool {
-	return m.Live(member) && !m.Brokers[member.Broker].Stopping
+// active reports whether a member is Live and its broker is not in controlled shutdown.
+func (m *Image) active(member Member) bool {
+	return m.Live(member) && !m.Brokers[member.Broker].InControlledShutdown
 }
 
-// ISREligible reports whether a leader may propose a member for the ISR: its
-// broker is registered at that epoch and does not stop.
-func (m *Image) ISREligible(member Member) bool { return m.ready(member) }
+// ISREligible reports whether a leader may propose a member for the ISR.
+func (m *Image) ISREligible(member Member) bool { return m.active(member) }
 
-// survived reports that a member's broker is registered, and has lost nothing of
-// the log since it was one: it is live, or registered again after an end that
-// cost nothing.
-func (m *Image) survived(member Member) bool {
+// lostNothing reports whether a member's broker is unfenced and still has all records of the
+// log. That is so if the member is Live, or if the broker has registered again after an end
+// without a loss: see Broker.PreviousBrokerEpoch.
+func (m *Image) lostNothing(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	if !ok || member.Epoch == 0 || !b.has(member.Directory) {
 		return false
 	}
-	return b.Epoch == member.Epoch || b.PreviousEpoch == member.Epoch && b.kept(member.Directory)
+	return b.Epoch == member.Epoch || b.PreviousBrokerEpoch == member.Epoch && b.kept(member.Directory)
 }
 
-// crashed reports that a member's broker is registered and has the log, which may
-// lack what was not flushed when its machine crashed. One that is registered and has
-// neither survived nor crashed is lost: what it has now may be an empty log.
+// crashed reports whether a member's broker is unfenced and has the log, which may lack records
+// that were not flushed when the machine crashed. If neither this nor lostNothing is true of
+// an unfenced broker, the log is lost: a new one may be empty.
 func (m *Image) crashed(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
-	if !ok || m.survived(member) || !b.has(member.Directory) {
+	if !ok || m.lostNothing(member) || !b.has(member.Directory) {
 		return false
 	}
-	return !member.Directory.IsZero() || member.Epoch > b.LostEpoch || b.LostEpoch == 0
+	return !member.Directory.IsZero() || member.Epoch > b.LostBrokerEpoch || b.LostBrokerEpoch == 0
 }
 
-// away reports that a member's broker is not registered: it may have everything.
-func (m *Image) away(member Member) bool {
-	_, registered := m.Brokers[member.Broker]
-	return !registered
-}
+// fenced reports whether a member's broker is fenced. It may have all records.
+func (m *Image) fenced(member Member) bool { return m.IsFenced(member.Broker) }
 
-// has reports that a directory works, as far as the broker has said. The unknown one does.
+// has reports whether a directory works, by what the broker has told. An unknown one counts as
+// one that works.
 func (b Broker) has(id DirectoryID) bool {
 	return id.IsZero() || slices.Contains(b.Directories, id)
 }
 
-// kept reports that a directory has lost nothing since PreviousEpoch. Of the unknown
-// one that holds if it holds of all.
+// kept reports whether a directory has lost nothing since PreviousBrokerEpoch. An unknown one
+// may be any: it returns true if no directory has lost anything.
 func (b Broker) kept(id DirectoryID) bool {
 	if id.IsZero() {
 		return len(b.LostDirectories) == 0
@@ -152,9 +149,9 @@ func (b Broker) onlyDirectory() DirectoryID {
 	return b.Directories[0]
 }
 
-// Placed reports that the state of every partition which a broker leads names the
-// directory of its log there.
-func (m *Image) Placed(broker int32) bool {
+// DirectoriesAssigned reports whether each partition that a broker leads names the directory of
+// the leader's log.
+func (m *Image) DirectoriesAssigned(broker int32) bool {
 	for t := range m.Topics() {
 		for _, p := range t.Partitions {
 			leader, led := m.Leader(p)
@@ -166,20 +163,20 @@ func (m *Image) Placed(broker int32) bool {
 	return true
 }
 
-// Drained tells that a broker which has announced its stop, or is gone, is in
-// no one's way: it leads nothing for which another could lead, and is in no
-// ISR that could be without it.
-func (m *Image) Drained(broker int32) bool {
+// ShouldShutDown reports whether a broker that has begun its controlled shutdown can stop. It can
+// if each ISR that contains it has no active member: no other replica could lead instead. A
+// fenced broker has stopped.
+func (m *Image) ShouldShutDown(broker int32) bool {
 	b, registered := m.Brokers[broker]
 	if !registered {
 		return true
 	}
-	if !b.Stopping {
+	if !b.InControlledShutdown {
 		return false
 	}
 	for t := range m.Topics() {
 		for _, p := range t.Partitions {
-			if slices.Contains(p.ISR, broker) && slices.ContainsFunc(p.Members(), m.ready) {
+			if slices.Contains(p.ISR, broker) && slices.ContainsFunc(p.Members(), m.active) {
 				return false
 			}
 		}

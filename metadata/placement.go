@@ -6,14 +6,13 @@ import (
 	"slices"
 )
 
-// place spreads n new partitions over the brokers and returns their replicas,
-// the preferred leader first. Brokers that are to stay come before those that
-// stop, and dead ones are taken only if there are too few alive, and after all
-// of those: every partition has a live replica. The leaders take the brokers in turn,
-// from start on, so that topics begin at different brokers; the followers take
-// those after the leader, turned by one more each time around, so that the
-// partitions of one leader have different followers. A replica goes to a rack
-// that has the fewest of the partition's replicas so far.
+// place spreads n new partitions over brokers and returns their replicas, the preferred leader
+// first. See candidates for which brokers it uses; each partition has a live one.
+//
+// The leaders take the brokers in turn, from start on, so that topics begin at different
+// brokers. The followers take the brokers after the leader. Each time the leaders have gone
+// around, the followers begin one broker later, so that the partitions of one leader have
+// different followers. A replica goes to a rack with the fewest replicas of the partition.
 func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 	if factor <= 0 {
 		return nil, fmt.Errorf("%w: replication factor must be larger than 0, it is %d", ErrInvalidReplicationFactor, factor)
@@ -50,11 +49,11 @@ func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 	return placed, nil
 }
 
-// candidates are the brokers that new partitions are spread over: those that
-// stay, if there are enough for the replication factor, or those that live, or
-// these and as many dead ones as are missing, if that many are known.
+// candidates are the brokers for new partitions. They are the active ones if those suffice for
+// the replication factor; if not, all live ones; if these do not suffice either, as many
+// fenced ones as are missing are added.
 func candidates(image *Image, factor int) map[int32]Broker {
-	if others := staying(image.Brokers); factor <= len(others) {
+	if others := activeBrokers(image.Brokers); factor <= len(others) {
 		return others
 	}
 	all := maps.Clone(image.Brokers)
@@ -85,15 +84,15 @@ func alternateRacks(brokers map[int32]Broker) []int32 {
 	return order
 }
 
-// staying are the brokers that do not stop.
-func staying(brokers map[int32]Broker) map[int32]Broker {
+// activeBrokers are the live brokers that are not in controlled shutdown.
+func activeBrokers(brokers map[int32]Broker) map[int32]Broker {
 	others := maps.Clone(brokers)
-	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.Stopping })
+	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.InControlledShutdown })
 	return others
 }
 
 // checkNewAssignment validates replicas that the user has named for a partition
-// that does not exist yet. They can be dead, but not all of them.
+// that does not exist yet. Some may be fenced, but not all.
 func checkNewAssignment(image *Image, replicas []int32, factor int) error {
 	if err := checkAssignment(image.Known, replicas, factor); err != nil {
 		return err
@@ -106,8 +105,8 @@ func checkNewAssignment(image *Image, replicas []int32, factor int) error {
 	return fmt.Errorf("%w: none of the brokers %v of the manual partition assignment is alive", ErrInvalidReplicaAssignment, replicas)
 }
 
-// checkAssignment validates replicas that the user has named. All partitions of
-// a topic must have as many; factor is that number, or 0 for the first.
+// checkAssignment validates replicas that the user has named. All partitions of a topic have
+// the same number of replicas: factor is that number, 0 if it is not fixed yet.
 func checkAssignment(brokers map[int32]Broker, replicas []int32, factor int) error {
 	if len(replicas) == 0 {
 		return fmt.Errorf("%w: the manual partition assignment includes an empty replica list", ErrInvalidReplicaAssignment)

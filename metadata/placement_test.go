@@ -94,7 +94,7 @@ func TestCheckAssignment(t *testing.T) {
 
 func TestPlaceAvoidsBrokersThatStop(t *testing.T) {
 	brokers := inRacks("", "", "")
-	brokers[1] = Broker{ID: 1, Stopping: true}
+	brokers[1] = Broker{ID: 1, InControlledShutdown: true}
 	placed, err := place(alive(brokers), 6, 2, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestPlaceAvoidsBrokersThatStop(t *testing.T) {
 
 func TestPlaceTakesDeadBrokersOnlyIfItMust(t *testing.T) {
 	known := inRacks("", "", "", "", "")
-	image := &Image{Known: known, Brokers: map[int32]Broker{1: known[1], 3: {ID: 3, Stopping: true}}}
+	image := &Image{Known: known, Brokers: map[int32]Broker{1: known[1], 3: {ID: 3, InControlledShutdown: true}}}
 	for factor, want := range map[int16][]int32{1: {1}, 2: {1, 3}, 3: {0, 1, 3}, 5: {0, 1, 2, 3, 4}} {
 		placed, err := place(image, 7, factor, 0)
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 // producerIDBlock is how many producer ids a broker takes at once, as in Kafka.
 const producerIDBlock = 1000
 
-// ProducerIDs is a block of producer ids that nobody else has got.
+// ProducerIDs is a block of producer ids that no other broker has.
 type ProducerIDs struct {
 	First int64
 	Len   int32

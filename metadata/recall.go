@@ -6,11 +6,10 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// recall gives keys that a list shows unreadable the state that they had in the image before, as an
-// event with such a value leaves its key as it was: a partition does not lose its leader, nor a
-// topic its settings, because the watch was interrupted. It must be called before the
-// image is published. A store that compares what such a key's state rests on sees a
-// conflict: the revision is the old one.
+// recall adds to a listed image the keys that could not be read, with the state that they have
+// in the image before. An event with such a value leaves its key as it was as well: a
+// partition keeps its leader, and a topic its settings. A write to such a key conflicts, since
+// the state has the old revision. recall must be called before the image is published.
 func (m *Image) recall(before *Image) *Image {
 	var events []kv.Event
 	for key := range m.unread {
@@ -26,7 +25,7 @@ func (m *Image) recall(before *Image) *Image {
 	return next
 }
 
-// lookUp is a key as the image has it, but for fields that only the key has.
+// lookUp returns a key as the image shows it. Fields that the image does not have are left out.
 func (m *Image) lookUp(key string) (kv.Pair, bool) {
 	prefix := key[:strings.LastIndexByte(key, '/')+1]
 	rest := key[len(prefix):]
@@ -74,7 +73,7 @@ func lookUpBroker(all map[int32]Broker, rest string) (Broker, bool) {
 	return b, ok
 }
 
-// lookUpSingle is a key that there is one of.
+// lookUpSingle returns one of the keys without a prefix.
 func (m *Image) lookUpSingle(key string) (kv.Pair, bool) {
 	switch key {
 	case controllerKey:

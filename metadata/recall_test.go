@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // TestAListLeavesUnreadableKeysAsTheyWere: a list with damaged values shows what the image before had of them,
@@ -44,8 +46,8 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 
 // TestListRecalls: a value that became unreadable is recalled when the store is listed.
 func TestListRecalls(t *testing.T) {
-	store := memStore(t)
-	l := NewLoader(LoaderOptions{Store: store, Logger: testLogger(t)})
+	store := kvtest.Open(t)
+	l := NewLoader(LoaderOptions{Store: store, Logger: runtest.Logger(t)})
 	for _, value := range [][]byte{encode(configsValue{V: 1, Configs: map[string]string{"k": "v"}}), []byte("{")} {
 		if _, err := store.Txn(t.Context(), nil, kv.Put(topicConfigsPrefix+"a", value)); err != nil {
 			t.Fatal(err)
@@ -61,8 +63,8 @@ func TestListRecalls(t *testing.T) {
 
 // TestListNotesWhatIsMissing: between two lists nobody has seen the topic's deletion.
 func TestListNotesWhatIsMissing(t *testing.T) {
-	store := memStore(t)
-	l := NewLoader(LoaderOptions{Store: store, Logger: testLogger(t)})
+	store := kvtest.Open(t)
+	l := NewLoader(LoaderOptions{Store: store, Logger: runtest.Logger(t)})
 	id := TopicID{1}
 	for _, op := range []kv.Op{kv.Put(topicKey("a"), encode(topicValue{V: 1, ID: id})), kv.Delete(topicKey("a"))} {
 		if _, err := store.Txn(t.Context(), nil, op); err != nil {

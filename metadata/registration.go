@@ -18,8 +18,7 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// DefaultLeaseTTL bounds for how long a dead broker counts as alive if nobody
-// notices sooner.
+// DefaultLeaseTTL is for how long a dead broker counts as live if no probe finds out sooner.
 const DefaultLeaseTTL = 6 * time.Second
 
 // RegistrationOptions are what a Registration needs.
@@ -29,10 +28,9 @@ type RegistrationOptions struct {
 	DirectoryID string // drawn once per data directory; only one process can hold that
 	Rack        string
 	Listeners   []Listener
-	// Seeds are the ids of the brokers that the cluster begins with. They are
-	// known from the first registration of any of them on, so that a topic which
-	// is created before all have started gets its replicas on all, until they are
-	// unregistered.
+	// Seeds are the ids of the brokers that the cluster begins with. The first registration of
+	// one of them makes all of them known, until they are unregistered. So a topic that is
+	// created before all have started can have replicas on all.
 	Seeds  []int32
 	TTL    time.Duration // DefaultLeaseTTL if zero
 	Now    func() time.Time
@@ -40,48 +38,49 @@ type RegistrationOptions struct {
 	// Directories are the data directories that work.
 	Directories []DirectoryID
 	Past
-	// Registered is called after every registration, with its epoch; nil: nobody is.
+	// Registered is called after each registration, with the broker epoch; nil: it is not.
 	Registered func(epoch int64)
 	Features   map[string]FeatureRange // what the broker supports; Supported if nil
-	// Healthy is asked before each renewal; nil means always. While it returns an
-	// error the registration is not renewed: it lapses, unless that passes soon, and
-	// others take over. Afterwards the broker registers again. It must not block.
+	// Healthy is called before each renewal; nil: the broker is always healthy. While it
+	// returns an error the registration is not renewed. If that lasts for TTL, the
+	// registration ends and other brokers take over; the broker registers again when Healthy
+	// returns nil. Healthy must not block.
 	Healthy func() error
 }
 
 // Past is what a broker's directories have kept of its earlier registrations; the
 // fields are as in Broker.
 type Past struct {
-	PreviousEpoch   int64
-	LostDirectories []DirectoryID
-	LostEpoch       int64
+	PreviousBrokerEpoch int64
+	LostDirectories     []DirectoryID
+	LostBrokerEpoch     int64
 }
 
 // Registration keeps one broker registered: a key under a lease that lives as
 // long as the broker keeps it alive. Its create revision is the broker epoch.
 type Registration struct {
-	store  kv.Store
-	ttl    time.Duration
-	now    func() time.Time
-	logger *slog.Logger
-	self   Broker
-	seeds  []int32
-	told   func(epoch int64)
+	store        kv.Store
+	ttl          time.Duration
+	now          func() time.Time
+	logger       *slog.Logger
+	self         Broker
+	seeds        []int32
+	onRegistered func(brokerEpoch int64)
 	// healthy and unwell are Run's.
 	healthy func() error
 	unwell  bool
 
-	// writing is held over each write of the key, so that an older value never
-	// follows a newer one. It comes before mu.
+	// writing is held during each write of the key, so that no older value overwrites a newer
+	// one. It is locked before mu.
 	writing sync.Mutex
 	mu      struct {
 		sync.Mutex
-		lease       kv.LeaseID
-		epoch       int64
-		past        Past // of the newest registration
-		directories []DirectoryID
-		failed      []DirectoryID // those that have failed in this process
-		stopping    bool
+		lease                kv.LeaseID
+		brokerEpoch          int64
+		past                 Past // of the newest registration
+		directories          []DirectoryID
+		failed               []DirectoryID // those that have failed in this process
+		inControlledShutdown bool
 	}
 }
 
@@ -100,9 +99,9 @@ func NewRegistration(o RegistrationOptions) *Registration {
 			Rack: o.Rack, Listeners: o.Listeners, StartedAt: o.Now(), Features: o.Features,
 		},
 	}
-	r.told = o.Registered
-	if r.told == nil {
-		r.told = func(int64) {}
+	r.onRegistered = o.Registered
+	if r.onRegistered == nil {
+		r.onRegistered = func(int64) {}
 	}
 	r.mu.past, r.mu.directories = o.Past, slices.Clone(o.Directories)
 	return r
@@ -115,25 +114,24 @@ func (r *Registration) BrokerID() int32 { return r.self.ID }
 func (r *Registration) TTL() time.Duration { return r.ttl }
 
 // Epoch is the newest broker epoch, or 0 before Register.
-func (r *Registration) Epoch() int64 {
+func (r *Registration) BrokerEpoch() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.mu.epoch
+	return r.mu.brokerEpoch
 }
 
-// lease is the newest lease: keys that shall not outlive the broker are put
-// under it.
+// lease is the newest lease. Keys that must end with the registration are under it.
 func (r *Registration) lease() kv.LeaseID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.lease
 }
 
-// Register registers the broker and returns its epoch. An earlier registration
-// of the same data directory is a dead process's, since a directory has one
-// process at a time, and is replaced at once, with all that hangs on its lease.
-// Another live broker under the same id is ErrBrokerIDInUse, and a cluster whose
-// finalized features this broker does not support ErrUnsupportedFeature.
+// Register registers the broker and returns its broker epoch. It replaces an earlier
+// registration of the same data directory at once, with all keys under its lease: a directory
+// has one process at a time, so the earlier process is dead. It returns ErrBrokerIDInUse if
+// another live broker has the id, and ErrUnsupportedFeature if this broker does not support
+// the finalized features.
 func (r *Registration) Register(ctx context.Context) (int64, error) {
 	if err := r.knowSeeds(ctx); err != nil {
 		return 0, fmt.Errorf("register broker %d: make its seeds known: %w", r.self.ID, err)
@@ -151,9 +149,9 @@ type seedsKnownValue struct {
 	V version `json:"v"`
 }
 
-// knowSeeds makes the seeds known brokers, once in the life of a cluster: one that
-// was unregistered since is not known again because another seed starts. A crash
-// before the last write leaves some of them known, and the next start the rest.
+// knowSeeds makes the seeds known brokers, once in the life of a cluster. A seed that has been
+// unregistered does not become known again when another seed starts. If a crash leaves only
+// some of them known, the next start of a seed makes the others known.
 func (r *Registration) knowSeeds(ctx context.Context) error {
 	if len(r.seeds) == 0 {
 		return nil
@@ -177,12 +175,11 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 	return err
 }
 
-// Run keeps the broker registered until ctx ends, and returns nil then. When
-// the lease was lost, as after a pause of the store or of this process, it
-// registers again under a new epoch. It returns ErrBrokerIDInUse when another
-// broker has taken the id meanwhile, ErrWentBack when the store has another history,
-// and ErrUnsupportedFeature when the cluster has finalized more than this broker
-// supports: it must stop.
+// Run keeps the broker registered until ctx ends, and returns nil then. If the lease has ended,
+// as after a pause of the store or of this process, Run registers the broker again under a new
+// broker epoch. The broker must stop if Run returns an error: ErrBrokerIDInUse if another
+// broker has taken the id, ErrWentBack if the store has another history, ErrUnsupportedFeature
+// if the cluster has finalized a feature level that this broker does not support.
 func (r *Registration) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: r.ttl / 64, Max: r.ttl / 4}
 	for next := r.ttl / 3; stepped.Pause(ctx, next); {
@@ -220,12 +217,12 @@ func (r *Registration) renewAtLast(ctx context.Context, wait *backoff.Backoff) e
 	}
 }
 
-// BeginStop announces that this broker is about to leave, so that leadership
-// moves off it before it is gone; Image.Drained tells when it has. The broker
-// keeps its registration and its epoch.
-func (r *Registration) BeginStop(ctx context.Context) error {
+// BeginControlledShutdown announces that this broker is about to stop. The controller then
+// moves leadership to other brokers; Image.ShouldShutDown reports when that is done. The
+// broker keeps its registration and its broker epoch.
+func (r *Registration) BeginControlledShutdown(ctx context.Context) error {
 	r.mu.Lock()
-	r.mu.stopping = true // should it have to register anew meanwhile, that says so as well
+	r.mu.inControlledShutdown = true // also in a later registration
 	r.mu.Unlock()
 	if err := r.rewrite(ctx); err != nil {
 		return fmt.Errorf("announce the stop of broker %d: %w", r.self.ID, err)
@@ -233,16 +230,16 @@ func (r *Registration) BeginStop(ctx context.Context) error {
 	return nil
 }
 
-// SetDirectories has the cluster know which data directories still work, so that others
-// lead what was in those that have failed. The registration keeps its epoch. What it
-// says holds for later registrations as well. It tries until ctx ends: others wait to
-// lead.
+// SetDirectories tells the cluster which data directories still work. Other brokers then lead
+// the partitions whose logs are in the failed ones, and until then those have no leader: so it
+// tries until ctx ends. The registration keeps its broker epoch. Later registrations have the
+// same directories.
 func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID) error {
 	r.mu.Lock()
 	for _, id := range r.mu.directories {
 		if !slices.Contains(working, id) {
 			r.mu.failed = append(r.mu.failed, id)
-			r.mu.past.LostEpoch = cmp.Or(r.mu.epoch, math.MaxInt64) // 0: any earlier one
+			r.mu.past.LostBrokerEpoch = cmp.Or(r.mu.brokerEpoch, math.MaxInt64) // 0: any earlier one
 		}
 	}
 	r.mu.directories = slices.Clone(working)
@@ -267,7 +264,7 @@ const (
 	tellMax = time.Second
 )
 
-// rewrite brings the key to what the registration has to say now.
+// rewrite writes the key again, with the present state of the registration.
 func (r *Registration) rewrite(ctx context.Context) error {
 	stepped.Lock(ctx, &r.writing)
 	defer r.writing.Unlock()
@@ -285,37 +282,37 @@ func (r *Registration) rewrite(ctx context.Context) error {
 	})
 }
 
-// value is what the broker's key holds, and where it hangs.
+// value returns the value of the broker's key, with its lease and its broker epoch.
 func (r *Registration) value() (value []byte, lease kv.LeaseID, epoch int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.epoch
+	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.brokerEpoch
 }
 
-// nextValue is what a new registration's key holds. A process that merely lost
-// its lease has lost nothing but the directories that have failed.
+// nextValue returns the value of a new registration's key, and the past that is in it. A process
+// whose registration has ended, and which goes on, has lost only the directories that have failed.
 func (r *Registration) nextValue() (value []byte, past Past) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	past = r.mu.past
-	if r.mu.epoch != 0 {
-		past.PreviousEpoch, past.LostDirectories = r.mu.epoch, nil
+	if r.mu.brokerEpoch != 0 {
+		past.PreviousBrokerEpoch, past.LostDirectories = r.mu.brokerEpoch, nil
 	}
 	return r.encodeLocked(past), past
 }
 
-// encodeLocked is a key's value. What has failed in this process counts as lost
-// since whatever epoch that is about.
+// encodeLocked returns the key's value. Directories that have failed in this process count as
+// lost, whatever the epochs of past are.
 func (r *Registration) encodeLocked(past Past) []byte {
 	self := r.self
-	self.Stopping, self.Directories = r.mu.stopping, r.mu.directories
-	self.PreviousEpoch, self.LostEpoch = past.PreviousEpoch, past.LostEpoch
+	self.InControlledShutdown, self.Directories = r.mu.inControlledShutdown, r.mu.directories
+	self.PreviousBrokerEpoch, self.LostBrokerEpoch = past.PreviousBrokerEpoch, past.LostBrokerEpoch
 	self.LostDirectories = slices.Concat(past.LostDirectories, r.mu.failed)
 	return self.encode()
 }
 
-// Deregister takes the broker out of the cluster at once. It tries until ctx
-// ends; a registration that could not be ended does so when its lease expires.
+// Deregister ends the registration at once. It tries until ctx ends. If it fails, the
+// registration ends when its lease expires.
 func (r *Registration) Deregister(ctx context.Context) error {
 	lease := r.lease()
 	if lease == 0 {
@@ -333,7 +330,7 @@ func (r *Registration) Deregister(ctx context.Context) error {
 	}
 }
 
-// mayRenew tells whether the broker is fit to count as alive.
+// mayRenew reports whether the broker is healthy, and logs when that changes.
 func (r *Registration) mayRenew() bool {
 	var err error
 	if r.healthy != nil {
@@ -364,16 +361,16 @@ func (r *Registration) renew(ctx context.Context) error {
 	return nil
 }
 
-// keepAlive gives up in time for another attempt before the lease ends.
+// keepAlive renews the lease. Its timeout leaves time for another attempt before the lease ends.
 func (r *Registration) keepAlive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.ttl/3)
 	defer cancel()
 	return r.store.KeepAlive(ctx, r.lease())
 }
 
-// register creates the key. starting tells that this is the process's first
-// time: only then may it replace an older process of the same directory. Later
-// a foreign key means that this process is the older one.
+// register creates the key. starting is true at the first registration of the process: only then
+// may it replace another process of the same directory. Later a key of another process means
+// that this process is the older one.
 func (r *Registration) register(ctx context.Context, starting bool) (_ int64, err error) {
 	lease, err := r.store.Grant(ctx, r.ttl)
 	if err != nil {
@@ -413,24 +410,25 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 		return 0, err
 	}
 	r.mu.Lock()
-	r.mu.lease, r.mu.epoch, r.mu.past = lease, epoch, past
+	r.mu.lease, r.mu.brokerEpoch, r.mu.past = lease, epoch, past
 	r.mu.Unlock()
-	r.told(epoch)
+	r.onRegistered(epoch)
 	return epoch, nil
 }
 
-// replace removes a registration that is this broker's own, or was.
+// replace removes a registration of this process or, when starting, of an earlier process of the
+// same directory. Any other one is ErrBrokerIDInUse.
 func (r *Registration) replace(ctx context.Context, present kv.Pair, starting bool) error {
 	other, err := decodeBroker(r.self.ID, present)
 	if err != nil {
 		return err
 	}
-	mine := other.Incarnation == r.self.Incarnation // written by an attempt whose reply was lost
+	mine := other.Incarnation == r.self.Incarnation // an attempt wrote it, and its reply was lost
 	if !mine && (!starting || other.DirectoryID != r.self.DirectoryID) {
 		return inUse(other)
 	}
 	if present.Lease != 0 {
-		// The key goes with its lease, and so does what else hangs on it.
+		// The key goes with its lease, and so does the controller's key under the same lease.
 		return r.store.Revoke(ctx, present.Lease)
 	}
 	_, err = r.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(present.Key, present.ModRevision)}, kv.Delete(present.Key))

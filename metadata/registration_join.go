@@ -7,22 +7,21 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// epochStep is how old the epoch of the features has to be for a registration to
-// advance it: of many that come at once one does.
+// epochStep is how old the epoch of the features must be before a registration advances it. If
+// many brokers register at once, one of them does.
 const epochStep = time.Second
 
-// joining is what the transaction that registers a broker compares and writes
-// besides the broker's own key.
+// joining returns what the transaction that registers a broker compares and writes besides the
+// broker's own key.
 //
-// It compares the value of the features key, so that a broker registers only under
-// levels that it supports. It writes the same levels again, which moves the key's
-// revision: an update of the features compares that, and so rests on every
-// registration there is.
+// It compares the value of the features key, so that a broker registers only if it supports
+// the levels. It writes the same levels again, which changes the key's revision. An update of
+// the features compares that revision: it conflicts with each registration that it has not seen.
 //
-// An epoch that is old is advanced by the way. After etcd has been restored from a
-// backup every broker registers again before it serves clients, and they see no
-// epoch that is lower than one before. As long as the epoch is young all write the
-// same value, so that registrations do not get in each other's way.
+// It advances the epoch of the features if that is old. After a restore of etcd from a backup
+// each broker registers again before it serves clients, so clients see no epoch lower than
+// one before. While the epoch is young all registrations write the same value, and so do not
+// conflict with each other.
 func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, error) {
 	features, err := r.store.Get(ctx, featuresKey)
 	if err != nil {
@@ -44,7 +43,7 @@ func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, e
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = holds(r.self.Features, finalized.Levels); err != nil {
+	if err = checkSupported(r.self.Features, finalized.Levels); err != nil {
 		return nil, nil, err
 	}
 	value := features.Value
@@ -55,7 +54,7 @@ func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, e
 	return []kv.Comparison{unchanged, kv.ValueIs(featuresKey, features.Value)}, []kv.Op{put, kv.Put(featuresKey, value)}, nil
 }
 
-// nextKnown is what stays of this broker when it is gone.
+// nextKnown returns the value of this broker's known key, which stays when the broker is fenced.
 func (r *Registration) nextKnown(present kv.Pair) ([]byte, error) {
 	var value knownValue
 	if present.Exists() {

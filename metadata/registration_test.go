@@ -13,17 +13,19 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 func TestRegistrationShowsInTheImage(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	r := c.registration(t, 7, "dir", "rack-1")
 	epoch, err := r.Register(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[7]
-	if b.ID != 7 || b.Epoch != epoch || epoch != r.Epoch() || b.DirectoryID != "dir" || b.Rack != "rack-1" || b.Listeners[0].Port != 9099 || time.Since(b.StartedAt) > time.Minute {
+	if b.ID != 7 || b.Epoch != epoch || epoch != r.BrokerEpoch() || b.DirectoryID != "dir" || b.Rack != "rack-1" || b.Listeners[0].Port != 9099 || time.Since(b.StartedAt) > time.Minute {
 		t.Errorf("broker %+v", b)
 	}
 	if err = r.Deregister(t.Context()); err != nil {
@@ -33,7 +35,7 @@ func TestRegistrationShowsInTheImage(t *testing.T) {
 }
 
 func TestOtherLiveBrokerIsRefused(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	if _, err := c.registration(t, 1, "dir-a", "").Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +53,10 @@ func TestOtherLiveBrokerIsRefused(t *testing.T) {
 // TestRegistrationMeetsAnother: a broker of another directory registers under the same id between
 // the look at the key and the write.
 func TestRegistrationMeetsAnother(t *testing.T) {
-	store := memStore(t)
+	store := kvtest.Open(t)
 	c := newCluster(t, store)
 	first := c.registration(t, 1, "dir-a", "")
-	late := &hookedStore{Store: store, txn: func(n int) error {
+	late := &kvtest.HookedStore{Store: store, BeforeTxn: func(n int) error {
 		if n > 1 {
 			return nil
 		}
@@ -64,13 +66,13 @@ func TestRegistrationMeetsAnother(t *testing.T) {
 	if _, err := newCluster(t, late).registration(t, 1, "dir-b", "").Register(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
 		t.Errorf("Register = %v", err)
 	}
-	if b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[1]; b.DirectoryID != "dir-a" || b.Epoch != first.Epoch() {
+	if b := c.wait(t, func(m *Image) bool { return len(m.Brokers) == 1 }).Brokers[1]; b.DirectoryID != "dir-a" || b.Epoch != first.BrokerEpoch() {
 		t.Errorf("registered: %+v", b)
 	}
 }
 
 func TestRestartReplacesItsPredecessorAtOnce(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	first := c.registration(t, 1, "dir", "")
 	old, err := first.Register(t.Context())
 	if err != nil {
@@ -90,7 +92,7 @@ func TestRestartReplacesItsPredecessorAtOnce(t *testing.T) {
 
 func TestDeadBrokersRegistrationExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := memStore(t)
+		s := kvtest.Open(t)
 		c := newCluster(t, s)
 		c.register(t, 1)
 		start := time.Now()
@@ -107,10 +109,10 @@ func TestDeadBrokersRegistrationExpires(t *testing.T) {
 
 func TestRegistrationIsKeptAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
+		c := newCluster(t, kvtest.Open(t))
 		r := c.register(t, 1)[0]
-		epoch := r.Epoch()
-		stop := background(t, r.Run)
+		epoch := r.BrokerEpoch()
+		stop := runtest.Background(t, r.Run)
 		time.Sleep(time.Hour)
 		if b := c.loader.Image().Brokers[1]; b.Epoch != epoch {
 			t.Errorf("after an hour: %+v, want epoch %d", b, epoch)
@@ -140,10 +142,10 @@ func (s *flakyStore) KeepAlive(ctx context.Context, id kv.LeaseID) error {
 // A broker that is not well lets its registration lapse, and registers again when it is.
 func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
+		c := newCluster(t, kvtest.Open(t))
 		var unwell atomic.Bool
 		r := NewRegistration(RegistrationOptions{
-			Store: c.store, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
+			Store: c.store, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: runtest.Logger(t),
 			Healthy: func() error {
 				if unwell.Load() {
 					return errors.New("a disk hangs")
@@ -155,7 +157,7 @@ func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		background(t, r.Run)
+		runtest.Background(t, r.Run)
 		at := func(d time.Duration) int64 {
 			time.Sleep(d)
 			synctest.Wait()
@@ -183,11 +185,11 @@ func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
 
 func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &flakyStore{Store: memStore(t)}
+		s := &flakyStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
 		r := c.register(t, 1)[0]
-		epoch := r.Epoch()
-		background(t, r.Run)
+		epoch := r.BrokerEpoch()
+		runtest.Background(t, r.Run)
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
 		synctest.Wait()
@@ -197,7 +199,7 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b, ok := c.loader.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.Epoch() {
+		if b, ok := c.loader.Image().Brokers[1]; !ok || b.Epoch <= epoch || b.Epoch != r.BrokerEpoch() {
 			t.Errorf("registered again as %+v, before it was %d", b, epoch)
 		}
 	})
@@ -205,12 +207,12 @@ func TestLostLeaseIsRegisteredAgain(t *testing.T) {
 
 func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
+		c := newCluster(t, kvtest.Open(t))
 		r := c.register(t, 1)[0]
 		// A pause of the process: nothing is renewed, and somebody comes.
 		time.Sleep(2 * DefaultLeaseTTL)
 		other := c.register(t, 1)[0]
-		background(t, other.Run)
+		runtest.Background(t, other.Run)
 		if err := r.Run(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
 			t.Errorf("Run = %v", err)
 		}
@@ -218,9 +220,9 @@ func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
 }
 
 func TestRegisterSurvivesALostReply(t *testing.T) {
-	s := &hookedStore{Store: memStore(t)}
+	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
-	s.after = func(n int) error {
+	s.AfterTxn = func(n int) error {
 		if n == 1 {
 			return kv.ErrUnavailable
 		}
@@ -239,96 +241,96 @@ func TestRegisterSurvivesALostReply(t *testing.T) {
 
 // TestReregistrationSurvivesALostReply: the key that is in the way is its own.
 func TestReregistrationSurvivesALostReply(t *testing.T) {
-	s := &hookedStore{Store: memStore(t)}
+	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
 	r := c.register(t, 1)[0]
 	if err := s.Revoke(t.Context(), r.lease()); err != nil {
 		t.Fatal(err)
 	}
-	lost := s.n + 1
-	s.after = func(n int) error {
+	lost := s.Txns() + 1
+	s.AfterTxn = func(n int) error {
 		if n == lost {
 			return kv.ErrUnavailable
 		}
 		return nil
 	}
-	s.revoke = func() error { return kv.ErrUnavailable } // so is the attempt to take it back
+	s.InsteadOfRevoke = func() error { return kv.ErrUnavailable } // so is the attempt to take it back
 	if err := r.renew(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatalf("renew = %v", err)
 	}
-	s.revoke = nil
+	s.InsteadOfRevoke = nil
 	if err := r.renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == r.Epoch() })
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == r.BrokerEpoch() })
 }
 
 func TestBeginStopKeepsTheEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &flakyStore{Store: memStore(t)}
+		s := &flakyStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
 		r := c.registration(t, 1, "dir", "")
-		r.mu.past.PreviousEpoch = 77
+		r.mu.past.PreviousBrokerEpoch = 77
 		if _, err := r.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		background(t, r.Run)
-		if err := r.BeginStop(t.Context()); err != nil {
+		runtest.Background(t, r.Run)
+		if err := r.BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		b := c.loader.Image().Brokers[1]
-		if !b.Stopping || b.Epoch != r.Epoch() || b.Lease != r.lease() || b.PreviousEpoch != 77 || b.DirectoryID != "dir" {
+		if !b.InControlledShutdown || b.Epoch != r.BrokerEpoch() || b.Lease != r.lease() || b.PreviousBrokerEpoch != 77 || b.DirectoryID != "dir" {
 			t.Errorf("stopping: %+v", b)
 		}
 		// One that has to register anew has lost no data, and still stops.
-		epoch := r.Epoch()
+		epoch := r.BrokerEpoch()
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
 		synctest.Wait()
-		if b = c.loader.Image().Brokers[1]; !b.Stopping || b.Epoch == epoch || b.PreviousEpoch != epoch {
+		if b = c.loader.Image().Brokers[1]; !b.InControlledShutdown || b.Epoch == epoch || b.PreviousBrokerEpoch != epoch {
 			t.Errorf("registered again: %+v", b)
 		}
 	})
 }
 
 func TestBeginStopWithoutARegistration(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	r := c.registration(t, 1, "dir", "")
-	if err := r.BeginStop(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
-		t.Errorf("BeginStop before Register: %v", err)
+	if err := r.BeginControlledShutdown(t.Context()); err != nil || len(kvtest.Keys(t, c.store, brokersPrefix)) != 0 {
+		t.Errorf("BeginControlledShutdown before Register: %v", err)
 	}
 	if _, err := r.Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.wait(t, func(m *Image) bool { return m.Brokers[1].Stopping })
+	c.wait(t, func(m *Image) bool { return m.Brokers[1].InControlledShutdown })
 	if err := r.Deregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.BeginStop(t.Context()); !errors.Is(err, kv.ErrUnavailable) || len(c.keys(t, brokersPrefix)) != 0 {
-		t.Errorf("BeginStop of a broker whose registration is gone: %v", err)
+	if err := r.BeginControlledShutdown(t.Context()); !errors.Is(err, kv.ErrUnavailable) || len(kvtest.Keys(t, c.store, brokersPrefix)) != 0 {
+		t.Errorf("BeginControlledShutdown of a broker whose registration is gone: %v", err)
 	}
 }
 
 // TestDeregisterTriesAgain meets a store that is out of reach at first, as while etcd changes its leader.
 func TestDeregisterTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &hookedStore{Store: memStore(t)}
+		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
 		r := c.register(t, 1)[0]
 		attempts := 0
-		s.revoke = func() error {
+		s.InsteadOfRevoke = func() error {
 			if attempts++; attempts == 3 {
-				s.revoke = nil
+				s.InsteadOfRevoke = nil
 			}
 			return kv.ErrUnavailable
 		}
-		if err := r.Deregister(t.Context()); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
+		if err := r.Deregister(t.Context()); err != nil || len(kvtest.Keys(t, c.store, brokersPrefix)) != 0 {
 			t.Errorf("Deregister = %v", err)
 		}
-		s.revoke = func() error { return kv.ErrUnavailable }
+		s.InsteadOfRevoke = func() error { return kv.ErrUnavailable }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := r.Deregister(ctx); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() == nil {
@@ -338,7 +340,7 @@ func TestDeregisterTriesAgain(t *testing.T) {
 }
 
 func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	for _, id := range []int32{1, 2} {
 		r := c.registration(t, id, NewTopicID().String(), "")
 		r.seeds = []int32{1, 2, 3}
@@ -374,26 +376,26 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 
 func TestFailedDirectoryIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &flakyStore{Store: memStore(t)}
+		s := &flakyStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
 		var epochs []int64
 		r := NewRegistration(RegistrationOptions{
-			Store: s, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: testLogger(t),
-			Directories: dirs(1, 2, 3), Past: Past{PreviousEpoch: 7, LostDirectories: dirs(9), LostEpoch: 3},
+			Store: s, BrokerID: 1, DirectoryID: "dir", Now: time.Now, Logger: runtest.Logger(t),
+			Directories: dirs(1, 2, 3), Past: Past{PreviousBrokerEpoch: 7, LostDirectories: dirs(9), LostBrokerEpoch: 3},
 			Registered: func(epoch int64) { epochs = append(epochs, epoch) },
 		})
-		if err := r.SetDirectories(t.Context(), dirs(1, 2)); err != nil || len(c.keys(t, brokersPrefix)) != 0 {
+		if err := r.SetDirectories(t.Context(), dirs(1, 2)); err != nil || len(kvtest.Keys(t, c.store, brokersPrefix)) != 0 {
 			t.Fatalf("before the registration: %v", err)
 		}
 		first, err := r.Register(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		background(t, r.Run)
+		runtest.Background(t, r.Run)
 		show := func() string {
 			synctest.Wait()
 			b := c.loader.Image().Brokers[1]
-			return fmt.Sprint(len(b.Directories), b.PreviousEpoch, len(b.LostDirectories), b.LostEpoch, b.Stopping)
+			return fmt.Sprint(len(b.Directories), b.PreviousBrokerEpoch, len(b.LostDirectories), b.LostBrokerEpoch, b.InControlledShutdown)
 		}
 		if got := show(); got != fmt.Sprint(2, 7, 2, math.MaxInt64, false) {
 			t.Errorf("registered: %s", got)
@@ -404,7 +406,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		if got, want := show(), fmt.Sprint(1, 7, 3, first, false); got != want || c.loader.Image().Brokers[1].Epoch != first {
 			t.Errorf("a directory failed: %s, want %s", got, want)
 		}
-		if err = r.BeginStop(t.Context()); err != nil {
+		if err = r.BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := show(), fmt.Sprint(1, 7, 3, first, true); got != want {
@@ -418,7 +420,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		if got, want := show(), fmt.Sprint(1, first, 2, first, true); got != want {
 			t.Errorf("registered again: %s, want %s", got, want)
 		}
-		if !slices.Equal(epochs, []int64{first, r.Epoch()}) {
+		if !slices.Equal(epochs, []int64{first, r.BrokerEpoch()}) {
 			t.Errorf("told of epochs %v", epochs)
 		}
 	})
@@ -426,7 +428,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 
 // TestUnregisteredSeedStaysAway restarts a seed after another one, which is gone for good, was unregistered.
 func TestUnregisteredSeedStaysAway(t *testing.T) {
-	c := newCluster(t, memStore(t))
+	c := newCluster(t, kvtest.Open(t))
 	start := func() {
 		t.Helper()
 		r := c.registration(t, 1, "dir", "")
@@ -449,7 +451,7 @@ func TestUnregisteredSeedStaysAway(t *testing.T) {
 
 // TestSeedsAreKnownAllOrAgain breaks the first start off between two of its seeds.
 func TestSeedsAreKnownAllOrAgain(t *testing.T) {
-	s := &hookedStore{Store: memStore(t), txn: func(n int) error {
+	s := &kvtest.HookedStore{Store: kvtest.Open(t), BeforeTxn: func(n int) error {
 		if n == 2 {
 			return fmt.Errorf("write: %w", kv.ErrUnavailable)
 		}
@@ -470,11 +472,11 @@ func TestSeedsAreKnownAllOrAgain(t *testing.T) {
 // TestFailedDirectoryIsToldAgain meets a store that does not answer for a while.
 func TestFailedDirectoryIsToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &hookedStore{Store: memStore(t)}
+		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
 		r := c.registerIn(t, 1, dirs(1, 2)...)
 		attempts := 0
-		s.txn = func(int) error {
+		s.BeforeTxn = func(int) error {
 			if attempts++; attempts < 5 {
 				return kv.ErrUnavailable
 			}
@@ -487,7 +489,7 @@ func TestFailedDirectoryIsToldAgain(t *testing.T) {
 		if got := c.loader.Image().Brokers[1].Directories; attempts != 5 || !slices.Equal(got, dirs(2)) {
 			t.Errorf("after %d attempts: %v", attempts, got)
 		}
-		s.txn = func(int) error { return kv.ErrUnavailable }
+		s.BeforeTxn = func(int) error { return kv.ErrUnavailable }
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := r.SetDirectories(ctx, nil); !errors.Is(err, kv.ErrUnavailable) || ctx.Err() == nil {

@@ -7,11 +7,11 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ElectionRules are what an election heeds besides the image.
+// ElectionRules are what an election depends on besides the image and the partition.
 type ElectionRules struct {
 	MinISR  int                // min.insync.replicas of the topic
 	Unclean bool               // unclean.leader.election.enable of the topic
-	Doubt   func(Member) Doubt // what is thought of a registration; nil: NoDoubt of all
+	Doubt   func(Member) Doubt // whether a registration is in doubt; nil: none is
 	LogEnds LogEnds            // of the replicas, for an unclean election
 }
 
@@ -20,30 +20,29 @@ type Repaired struct {
 	Partition
 	Reason   string   // empty: the partition stays as it is
 	balances bool     // leadership goes back to the preferred replica
-	Unclean  bool     // a replica is elected that may lack what was committed
-	Asks     []Member // nil, or the replicas the ends of whose logs an unclean election waits for
-	Doubts   []Member // which must be probed before anything can be decided
+	Unclean  bool     // the elected replica may lack committed records
+	Asks     []Member // an unclean election waits for the ends of their logs; nil: none does
+	Doubts   []Member // they must be probed before the partition can change
 }
 
-// Repair is what a partition has to become as of an image: its ISR without
-// those that do not count any more, a reassignment completed if it can be,
-// a leader that is alive, and the ELR that follows from all that. p itself is not changed.
+// Repair returns what a partition has to become as of an image: its ISR, its leader, its ELR,
+// and its replicas if a reassignment can be completed. It does not change p.
 //
-//   - A member of the ISR whose broker is dead, has registered again, or has lost the
-//     directory of the log, leaves the ISR; so does one that stops, if there are others.
-//     The ISR never becomes empty.
-//   - A partition whose leader is not a member any more gets the first one that is, in
-//     order of preference. See survivors for who may lead if there is none, and
-//     followELR for who stays eligible.
-//   - Every election is a new leader epoch, even of the same broker: what it did not
-//     flush before it died may be gone, and its followers have to learn that. A
-//     change of the ISR alone is none. Nor does a removed replica go without one, see
-//     fenceRemoved.
-//   - A reassignment is completed when all of its target is in sync.
+//   - A member leaves the ISR if its broker is fenced or has registered again, or if the
+//     directory of its log has failed. A member in controlled shutdown leaves the ISR if
+//     another member is active. The ISR never becomes empty.
+//   - If the leader is no longer a member, the first member in order of preference is
+//     elected. See survivors for elections without a live member, and followELR for the
+//     ELR.
+//   - Each election begins a new leader epoch, even if the same broker leads again: records
+//     that it did not flush before it died may be lost, and its followers must truncate
+//     theirs. So does a removal of replicas, see fenceRemoved. A change of the ISR alone does
+//     not.
+//   - A reassignment is completed when all replicas of its target are in sync.
 func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	next := Repaired{Partition: *p}
 	s := survivors(image, p, rules)
-	if s.holds {
+	if s.undecided {
 		next.Doubts = s.doubts
 		return next
 	}
@@ -78,8 +77,8 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	return next
 }
 
-// Rebalance gives the leadership back to the preferred replica, and reports whether that
-// could lead and does not. All that one write does is one new leader epoch.
+// Rebalance elects the preferred replica if that can lead and does not, and reports whether it
+// did. Together with a repair in the same write it begins one new leader epoch, not two.
 func (r *Repaired) Rebalance(image *Image, before *Partition) bool {
 	why := r.leadPreferred(image)
 	if why == "" {
@@ -93,7 +92,8 @@ func (r *Repaired) Rebalance(image *Image, before *Partition) bool {
 	return true
 }
 
-// Change is what has to be written, if anything, so that a partition becomes this.
+// Change returns the write that makes a partition become this. It returns false if there is
+// nothing to write.
 func (r *Repaired) Change(t *Topic, number int32, before *Partition) (Change, bool) {
 	if r.Reason == "" {
 		return Change{}, false
@@ -103,8 +103,8 @@ func (r *Repaired) Change(t *Topic, number int32, before *Partition) (Change, bo
 	return c, true
 }
 
-// giveUp notes that the leader was elected uncleanly: what others were eligible for
-// has been given up.
+// giveUp notes that the election was unclean. The ELR becomes empty: its members may have
+// records that the leader lacks.
 func (r *Repaired) giveUp() {
 	r.Unclean, r.UncleanEpoch = true, r.LeaderEpoch
 	r.setELR(nil)
@@ -118,7 +118,7 @@ func WellLed(image *Image, p *Partition) bool {
 	leads := false
 	for i, id := range p.ISR {
 		m := memberAt(p.ISR, p.ISREpochs, p.ISRDirectories, i)
-		if !image.ready(m) || !slices.Contains(p.Replicas, id) {
+		if !image.active(m) || !slices.Contains(p.Replicas, id) {
 			return false
 		}
 		leads = leads || id == p.Leader && m.Epoch == p.LeaderBrokerEpoch
@@ -126,8 +126,8 @@ func WellLed(image *Image, p *Partition) bool {
 	return leads
 }
 
-// candidate is the first of ms in the order of the replicas, at its present
-// epoch; a broker that stops only if there is no other.
+// candidate returns the first of ms in the order of the replicas, with its present broker epoch.
+// It returns a broker in controlled shutdown only if there is no other.
 func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 	var stopping Member
 	found := false
@@ -137,7 +137,7 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 			continue
 		}
 		m, _ = image.present(m)
-		if !image.Brokers[id].Stopping {
+		if !image.Brokers[id].InControlledShutdown {
 			return m, true
 		}
 		if !found {
@@ -147,8 +147,8 @@ func candidate(image *Image, p *Partition, ms []Member) (Member, bool) {
 	return stopping, found
 }
 
-// completion returns the target of a reassignment if it can be completed: all of the
-// target is in sync, as in Kafka.
+// completion returns the target of a reassignment. It returns false if there is none, or if one
+// of its replicas is not in sync.
 func completion(image *Image, p *Partition, isr []Member) (target []int32, ok bool) {
 	if len(p.Adding)+len(p.Removing) == 0 {
 		return nil, false
@@ -157,22 +157,22 @@ func completion(image *Image, p *Partition, isr []Member) (target []int32, ok bo
 	return target, len(within(filter(isr, image.Live), target)) == len(target)
 }
 
-// enough reports whether kept, the in-sync members that stay, are as many as an
-// acknowledgement has promised for each record. With fewer, a replica that a cancelled
-// reassignment was adding is needed: it may have the only other copy.
+// enough reports whether kept, the in-sync members that stay, are as many as acks=all promises.
+// If they are fewer, a replica that a cancelled reassignment was adding must stay: it may have
+// the only other copy of an acknowledged record.
 func enough(kept []Member, target []int32, minISR int) bool {
 	return len(kept) >= min(max(minISR, 1), len(target))
 }
 
-// lead elects a member of the ISR unless the present leader is one and lives.
-// It returns why, or nothing. always says that isr's only member was chosen.
+// lead elects a live member of the ISR if the leader is not one, and returns the reason, "" if it
+// elected none. With always it elects even if the leader is a member.
 func (p *Partition) lead(image *Image, isr []Member, always bool) string {
 	if m, ok := memberOf(isr, p.Leader); ok && m.Epoch == p.LeaderBrokerEpoch && !always {
 		return ""
 	}
 	m, ok := candidate(image, p, filter(isr, image.Live))
 	if !ok {
-		return "" // nobody lives
+		return "" // no member is live
 	}
 	why := fmt.Sprintf("leader %d has to be replaced", p.Leader)
 	p.elect(m)
@@ -185,21 +185,26 @@ func (p *Partition) elect(m Member) {
 	p.LeaderEpoch++
 }
 
-// fenceRemoved begins a new leader epoch if replicas were removed and the leader stays. One that
-// does not know yet that it was removed still fetches as a replica. Were it added again
-// before it knows, its fetches would bring it into the ISR with a log that it is about to delete.
+// fenceRemoved begins a new leader epoch if replicas are removed and the leader stays. A removed
+// replica fetches until it knows of its removal. If it is added again before that, these
+// fetches would bring it into the ISR with a log that it is about to delete. The leader
+// refuses fetches of the old epoch.
 func (p *Partition) fenceRemoved(before *Partition) {
 	if p.LeaderEpoch == before.LeaderEpoch && len(without(before.Replicas, p.Replicas)) > 0 {
 		p.LeaderEpoch++
 	}
 }
 
-// followELR makes the ELR of p, whose ISR is new, from what the partition was
-// before (KIP-966). While the ISR is smaller than the minimum, whoever leaves it
-// stays eligible, since nothing is committed until it has grown again, except
-// one that comes back after a crash of its machine, or without the log's directory:
-// it may have lost something. Nor is anything committed while nobody leads, so that
-// a lower minimum makes nobody less eligible then.
+// followELR makes the ELR of p, whose ISR is new, from the state before (KIP-966).
+//
+// While the ISR is smaller than min.insync.replicas nothing is committed. So a replica that
+// leaves the ISR has all committed records, and becomes or stays eligible. It is no longer
+// eligible if it comes back after a crash of its machine, or without the directory of the log:
+// it may have lost records.
+//
+// The ELR becomes empty when the ISR has reached the minimum. A partition without a leader
+// keeps its ELR, since nothing is committed there either: a lower minimum alone must not make
+// its members ineligible.
 func (p *Partition) followELR(image *Image, before *Partition, minISR int) {
 	_, led := image.Leader(p)
 	if led && len(p.ISR) >= min(max(minISR, 1), len(p.Replicas)) {
@@ -212,7 +217,7 @@ func (p *Partition) followELR(image *Image, before *Partition, minISR int) {
 			continue
 		}
 		if present, registered := image.present(m); registered {
-			if !image.survived(m) {
+			if !image.lostNothing(m) {
 				continue
 			}
 			m = present
@@ -224,7 +229,7 @@ func (p *Partition) followELR(image *Image, before *Partition, minISR int) {
 	p.setELR(elr)
 }
 
-// same tells that two states differ in nothing that is written down.
+// same reports whether two states have the same replicas, ISR, ELR and leader.
 func (p *Partition) same(q *Partition) bool {
 	return p.Leader == q.Leader && p.LeaderEpoch == q.LeaderEpoch && p.LeaderBrokerEpoch == q.LeaderBrokerEpoch &&
 		slices.Equal(p.Replicas, q.Replicas) && slices.Equal(p.Adding, q.Adding) && slices.Equal(p.Removing, q.Removing) &&
@@ -253,11 +258,11 @@ func (p *Partition) PreferredLeader() int32 {
 	return p.Replicas[0]
 }
 
-// leadPreferred elects the preferred leader if it could lead and does not. It
-// returns why, or nothing.
+// leadPreferred elects the preferred leader if it can lead and does not. It returns the reason,
+// "" if it did not.
 func (p *Partition) leadPreferred(image *Image) string {
 	m, ok := memberOf(p.Members(), p.PreferredLeader())
-	if !ok || !image.ready(m) || p.Leader == m.Broker {
+	if !ok || !image.active(m) || p.Leader == m.Broker {
 		return ""
 	}
 	why := fmt.Sprintf("preferred replica %d takes over from %d", m.Broker, p.Leader)
@@ -265,7 +270,7 @@ func (p *Partition) leadPreferred(image *Image) string {
 	return why
 }
 
-// write is the change that makes a partition's next state of its present one.
+// write returns the change from a partition's present state, p, to its next one.
 func (t *Topic) write(number int32, p, next *Partition, reason string) Change {
 	key := partitionKey(t.ID, number)
 	return Change{

@@ -90,9 +90,9 @@ func (m *modelLogs) online(n int, id int32) bool {
 // the machine has crashed, replace that a directory is replaced by an empty one.
 func (m *modelLogs) restart(t *rapid.T, id int32, epoch int64, machine, replace bool) brokerValue {
 	b := m.brokers[id]
-	v := brokerValue{PreviousEpoch: b.epoch}
+	v := brokerValue{PreviousBrokerEpoch: b.epoch}
 	if machine {
-		v.PreviousEpoch = 0
+		v.PreviousBrokerEpoch = 0
 	}
 	if !b.failed.IsZero() {
 		v.LostDirectories = append(v.LostDirectories, b.failed) // its last sync failed
@@ -120,7 +120,7 @@ func (m *modelLogs) restart(t *rapid.T, id int32, epoch int64, machine, replace 
 		b.lostEpoch = b.epoch
 	}
 	b.epoch = epoch
-	v.Directories, v.LostEpoch = b.directories, b.lostEpoch
+	v.Directories, v.LostBrokerEpoch = b.directories, b.lostEpoch
 	return v
 }
 
@@ -206,7 +206,7 @@ func (m *repairMachine) fail(t *rapid.T, id int32, b Broker) {
 	at := rapid.IntRange(0, 1).Draw(t, "directory")
 	model.failed = model.directories[at]
 	b.Directories = model.directories[1-at : 2-at]
-	b.LostDirectories, b.LostEpoch = append(slices.Clone(b.LostDirectories), model.failed), b.Epoch
+	b.LostDirectories, b.LostBrokerEpoch = append(slices.Clone(b.LostDirectories), model.failed), b.Epoch
 	r := m.next()
 	m.apply(t, kv.Event{Pair: kv.Pair{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
 }

@@ -58,7 +58,7 @@ func (m *repairMachine) event(t *rapid.T) {
 	case live && what == "die":
 		m.apply(t, del(brokerKey(id), m.next()))
 	case live && what == "stop":
-		b.Stopping = true
+		b.InControlledShutdown = true
 		r := m.next()
 		m.apply(t, kv.Event{Pair: kv.Pair{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
 	case live && what == "fail":
@@ -86,7 +86,7 @@ func (m *repairMachine) propose(t *rapid.T) {
 		old, was := memberOf(p.Members(), id)
 		switch {
 		case id == leader.ID || rapid.Bool().Draw(t, "leave"):
-		case live && !m.image.Brokers[id].Stopping && m.joins(n, p, present):
+		case live && !m.image.Brokers[id].InControlledShutdown && m.joins(n, p, present):
 			present.Directory = m.model.log(n, id).directory
 			isr = append(isr, present)
 		case was:
@@ -143,7 +143,7 @@ func (m *repairMachine) repair(t *rapid.T) {
 		}
 	}
 	for id := range m.image.Brokers {
-		if m.image.Brokers[id].Stopping && !m.image.Drained(id) {
+		if m.image.Brokers[id].InControlledShutdown && !m.image.ShouldShutDown(id) {
 			t.Fatalf("broker %d is not drained: %+v", id, m.topicState().Partitions)
 		}
 	}

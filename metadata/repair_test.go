@@ -134,7 +134,7 @@ func TestRepairElects(t *testing.T) {
 			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderBrokerEpoch: 11},
 		},
 		{
-			name: "all restarted, one of them after a crash", brokers: map[int32]brokerValue{1: {}, 2: {PreviousEpoch: 12}}, epochs: map[int32]int64{1: 20, 2: 21},
+			name: "all restarted, one of them after a crash", brokers: map[int32]brokerValue{1: {}, 2: {PreviousBrokerEpoch: 12}}, epochs: map[int32]int64{1: 20, 2: 21},
 			before: partitionValue{Replicas: two, ISR: two, ISREpochs: []int64{11, 12}, Leader: 1, LeaderBrokerEpoch: 11},
 			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{21}, Leader: 2, LeaderBrokerEpoch: 21, LeaderEpoch: 1, PartitionEpoch: 1},
 		},
@@ -144,7 +144,7 @@ func TestRepairElects(t *testing.T) {
 }
 
 func TestRepairMovesOffAStoppingBroker(t *testing.T) {
-	three, stopping := []int32{1, 2, 3}, brokerValue{Stopping: true}
+	three, stopping := []int32{1, 2, 3}, brokerValue{InControlledShutdown: true}
 	all := partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
 	for _, c := range []repairCase{
 		{
@@ -176,7 +176,7 @@ func TestRepairKeepsWhoIsEligible(t *testing.T) {
 		},
 		{name: "the eligible are dead", brokers: up(1), options: min2, before: alone},
 		{
-			name: "one is back cleanly, one after a crash", brokers: map[int32]brokerValue{1: {}, 2: {PreviousEpoch: 12}, 3: {}}, epochs: map[int32]int64{2: 20, 3: 21}, options: min2, before: alone,
+			name: "one is back cleanly, one after a crash", brokers: map[int32]brokerValue{1: {}, 2: {PreviousBrokerEpoch: 12}, 3: {}}, epochs: map[int32]int64{2: 20, 3: 21}, options: min2, before: alone,
 			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2}, ELREpochs: []int64{20}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
 		},
 		{
@@ -188,7 +188,7 @@ func TestRepairKeepsWhoIsEligible(t *testing.T) {
 			want: &partitionValue{Replicas: three, ISR: []int32{3}, ISREpochs: []int64{13}, ELR: []int32{2}, ELREpochs: []int64{12}, Leader: 3, LeaderEpoch: 5, LeaderBrokerEpoch: 13, PartitionEpoch: 10},
 		},
 		{
-			name: "the last in sync is back cleanly", brokers: map[int32]brokerValue{1: {PreviousEpoch: 11}, 3: {}}, epochs: map[int32]int64{1: 20}, options: min2, before: alone,
+			name: "the last in sync is back cleanly", brokers: map[int32]brokerValue{1: {PreviousBrokerEpoch: 11}, 3: {}}, epochs: map[int32]int64{1: 20}, options: min2, before: alone,
 			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
 		},
 		{
@@ -262,7 +262,7 @@ func TestRepairBalances(t *testing.T) {
 			before: partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12},
 		},
 		{
-			name: "the preferred leader stops", brokers: map[int32]brokerValue{1: {Stopping: true}, 2: {}}, options: due, before: before,
+			name: "the preferred leader stops", brokers: map[int32]brokerValue{1: {InControlledShutdown: true}, 2: {}}, options: due, before: before,
 			want: &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderEpoch: 4, LeaderBrokerEpoch: 12, PartitionEpoch: 10},
 		},
 	} {

@@ -5,20 +5,20 @@ import (
 	"maps"
 )
 
-// Images share what is the same in them, so that the difference between any two is
-// found without looking at the rest. Whoever follows images keeps the one that was
-// followed last, however many were published since. One that was made from a list
-// shares nothing: to compare such a one is to find everything changed.
+// Images share their equal parts. The difference between two images is found without a look at
+// those parts. A reader of images keeps the one that it has handled last and compares the
+// newest one with it; how many there were in between does not matter. An image that was made
+// from a list shares nothing with the one before: all of it counts as changed.
 
-// TopicsSince yields the ids of the topics that another image does not have like this
-// one: those that came, went, grew or have partitions that changed. It may yield ids
-// of which neither image has a topic.
+// TopicsSince yields the ids of the topics that differ between an earlier image and this one:
+// those that were created or deleted, have grown, or have changed partitions. It may yield ids
+// that are no topic in either image.
 func (m *Image) TopicsSince(before *Image) iter.Seq[TopicID] {
 	return m.byID.since(&before.byID, func(a, b *Topic) bool { return a == b })
 }
 
-// PartitionsSince yields the numbers of a topic's partitions that an earlier state of
-// it, nil for none, does not have like this one.
+// PartitionsSince yields the numbers of the partitions that are new or have changed since an
+// earlier state of the topic. If before is nil it yields all.
 func (t *Topic) PartitionsSince(before *Topic) iter.Seq[int32] {
 	return func(yield func(int32) bool) {
 		for i, p := range t.Partitions {
@@ -32,8 +32,8 @@ func (t *Topic) PartitionsSince(before *Topic) iter.Seq[int32] {
 	}
 }
 
-// TopicConfigsSince yields the names of the topics that have other settings of their
-// own than in another image.
+// TopicConfigsSince yields the names of the topics whose own settings differ between an earlier
+// image and this one.
 func (m *Image) TopicConfigsSince(before *Image) iter.Seq[string] {
 	return m.topicConfigs.since(&before.topicConfigs, maps.Equal)
 }

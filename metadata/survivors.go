@@ -6,32 +6,32 @@ import (
 	"slices"
 )
 
-// survival is what is left of an ISR.
+// survival is what becomes of an ISR.
 type survival struct {
-	isr     []Member
-	elects  bool     // isr is one member that is to be elected, even if another one led
-	unclean bool     // it may not have everything that was committed
-	asks    bool     // who is to be elected uncleanly depends on the ends of the logs
-	holds   bool     // it is not known yet who lives: nothing changes
-	doubts  []Member // which have to be probed
-	reason  string
+	isr       []Member
+	elects    bool     // isr is one member, which must be elected even if it is the leader
+	unclean   bool     // that member may lack committed records
+	asks      bool     // an unclean election needs the ends of the logs first
+	undecided bool     // it is not known yet which members are live: the partition stays as it is
+	doubts    []Member // they have to be probed
+	reason    string
 }
 
-// survivors are the members of the ISR that count: those that are live and do
-// not stop; failing those, the live ones. If no member is live, one replica is
-// elected and is the ISR from then on (KIP-966); the first that there is of
+// survivors returns the members that stay in the ISR: the active ones or, if there is none, the
+// live ones. If no member is live, one replica is elected and becomes the ISR (KIP-966). It is
+// the first of these that exists:
 //
-//   - a member of the ISR, or of the ELR, that is registered and has lost nothing;
-//   - the last leader, if every member of both is registered, and has crashed with its
-//     machine or lost its directory. It had more than any other;
-//   - if unclean elections are allowed, the replica whose log goes furthest.
+//   - a member of the ISR, then one of the ELR, that is unfenced and has lost nothing;
+//   - the last known leader, if each member of the ISR and the ELR is unfenced and has crashed
+//     with its machine or lost its directory: the leader had the most records;
+//   - if unclean elections are allowed, the replica with the longest log.
 //
-// If there is none, all members stay. The partition waits for those of them that
-// are away, which may have everything: see Awaited.
+// If none exists, all members stay, and the partition waits for the fenced ones, which may have
+// all records: see Awaited.
 func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	isr := within(p.Members(), p.Replicas)
 	elr := within(p.EligibleMembers(), p.Replicas)
-	for _, counts := range []func(Member) bool{image.ready, image.Live} {
+	for _, counts := range []func(Member) bool{image.active, image.Live} {
 		if live := filter(isr, counts); len(live) > 0 {
 			if rules.doubtful(image, live, slices.Concat(isr, elr)) {
 				return image.despiteDoubts(p, live, isr, elr, rules)
@@ -42,7 +42,7 @@ func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	if s, ok := image.survivor(p, isr, elr); ok {
 		return s
 	}
-	if m, ok := image.lastStanding(p, isr, elr); ok {
+	if m, ok := image.lastKnownLeader(p, isr, elr); ok {
 		why := fmt.Sprintf("in-sync replica %d is back after a crash, and nobody can have more", m.Broker)
 		return survival{isr: []Member{m}, elects: true, reason: why}
 	}
@@ -60,23 +60,23 @@ func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	return survival{isr: stay, asks: len(image.askable(p)) > 0}
 }
 
-// survivor is a member that is registered and has lost nothing, of the ISR if possible.
+// survivor elects a member of the ISR, or else of the ELR, that is unfenced and has lost nothing.
 func (m *Image) survivor(p *Partition, isr, elr []Member) (survival, bool) {
-	if one, ok := candidate(m, p, filter(isr, m.survived)); ok {
+	if one, ok := candidate(m, p, filter(isr, m.lostNothing)); ok {
 		why := fmt.Sprintf("in-sync replica %d is back", one.Broker)
 		return survival{isr: []Member{one}, elects: true, reason: why}, true
 	}
-	if one, ok := candidate(m, p, filter(elr, m.survived)); ok {
+	if one, ok := candidate(m, p, filter(elr, m.lostNothing)); ok {
 		why := fmt.Sprintf("no in-sync replica is alive, eligible replica %d is", one.Broker)
 		return survival{isr: []Member{one}, elects: true, reason: why}, true
 	}
 	return survival{}, false
 }
 
-// lastStanding is the last leader, at its present epoch, if nobody else can have
-// more than it has.
-func (m *Image) lastStanding(p *Partition, isr, elr []Member) (Member, bool) {
-	if slices.ContainsFunc(isr, m.away) || slices.ContainsFunc(elr, m.away) {
+// lastKnownLeader returns the last leader with its present broker epoch. It returns false if the
+// leader has lost its log, or if a fenced member may have more records.
+func (m *Image) lastKnownLeader(p *Partition, isr, elr []Member) (Member, bool) {
+	if slices.ContainsFunc(isr, m.fenced) || slices.ContainsFunc(elr, m.fenced) {
 		return Member{}, false
 	}
 	last, ok := memberOf(isr, p.Leader)
@@ -86,24 +86,23 @@ func (m *Image) lastStanding(p *Partition, isr, elr []Member) (Member, bool) {
 	return m.present(last)
 }
 
-// Awaited are the brokers that a partition without a leader waits for: members of
-// its ISR and ELR that are not registered and may have everything. It is empty if
-// there is a leader, or if nobody can become it but by an unclean election.
+// Awaited are the brokers that a partition without a leader waits for: the fenced members of its
+// ISR and ELR, which may have all records. It is empty if there is a leader, or if only an
+// unclean election can make one.
 func (m *Image) Awaited(p *Partition) []int32 {
 	if _, led := m.Leader(p); led {
 		return nil
 	}
 	var ids []int32
 	for _, member := range slices.Concat(p.Members(), p.EligibleMembers()) {
-		if m.away(member) {
+		if m.fenced(member) {
 			ids = append(ids, member.Broker)
 		}
 	}
 	return ids
 }
 
-// Electable reports whether the controller has somebody to elect for a partition,
-// not counting unclean elections.
+// Electable reports whether the controller can elect a leader without an unclean election.
 func (m *Image) Electable(p *Partition) bool {
 	s := survivors(m, p, ElectionRules{MinISR: 1})
 	return s.elects || slices.ContainsFunc(s.isr, m.Live)
@@ -121,11 +120,11 @@ func (e LogEnd) compare(o LogEnd) int {
 	return cmp.Or(cmp.Compare(e.LeaderEpoch, o.LeaderEpoch), cmp.Compare(e.Offset, o.Offset))
 }
 
-// LogEnds are the ends of a partition's logs at the replicas that have answered,
-// each as of its broker's registration; nil: nobody was asked.
+// LogEnds are the ends of a partition's logs at the replicas that have answered, each by its
+// broker's registration; nil: no replica was asked.
 type LogEnds map[Member]LogEnd
 
-// askable are the replicas that are there to be asked for the ends of their logs.
+// askable are the replicas on live brokers, which can be asked for the ends of their logs.
 func (m *Image) askable(p *Partition) []Member {
 	var all []Member
 	for _, id := range p.Replicas {
@@ -136,8 +135,9 @@ func (m *Image) askable(p *Partition) []Member {
 	return all
 }
 
-// furthest is the replica whose log ends in the highest leader epoch, and there at
-// the highest offset; of equal ones a broker that stays, then the preferred one.
+// furthest returns the replica with the longest log: the one that ends in the highest leader
+// epoch, and within that at the highest offset. Of equal ones it prefers an active broker, then
+// the first in the order of the replicas.
 func (m *Image) furthest(p *Partition, ends LogEnds) (Member, bool) {
 	answered := filter(m.askable(p), func(one Member) bool { _, ok := ends[one]; return ok })
 	if len(answered) == 0 {

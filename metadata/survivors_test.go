@@ -56,10 +56,10 @@ func TestRepairHeedsDirectories(t *testing.T) {
 			},
 		},
 		{name: "the only directory failed", before: alone, brokers: map[int32]brokerValue{1: {Directories: dirs(2)}}},
-		{name: "the broker is back without it", before: alone, epochs: again, brokers: map[int32]brokerValue{1: {Directories: dirs(2), PreviousEpoch: 11}}},
+		{name: "the broker is back without it", before: alone, epochs: again, brokers: map[int32]brokerValue{1: {Directories: dirs(2), PreviousBrokerEpoch: 11}}},
 		{
 			name: "back in the same one, nothing lost", before: alone, epochs: again, want: elected(20, dirs(1)...),
-			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousEpoch: 11}},
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 11}},
 		},
 		{
 			name: "back in the same one after a crash", before: alone, epochs: again, want: elected(20, dirs(1)...),
@@ -73,19 +73,19 @@ func TestRepairHeedsDirectories(t *testing.T) {
 		},
 		{
 			name: "in a directory that is not known, none is lost", before: unknown, epochs: again, want: elected(20),
-			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousEpoch: 11}},
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 11}},
 		},
 		{
 			name: "in a directory that is not known, one was lost then", before: unknown, epochs: again,
-			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousEpoch: 11, LostDirectories: dirs(3), LostEpoch: 11}},
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 11, LostDirectories: dirs(3), LostBrokerEpoch: 11}},
 		},
 		{
 			name: "in a directory that is not known, one was lost before", before: unknown, epochs: again, want: elected(20),
-			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), LostEpoch: 10}},
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), LostBrokerEpoch: 10}},
 		},
 		{
 			name: "the directory lacks something", before: eligible, epochs: again, want: nil,
-			brokers: map[int32]brokerValue{1: {Directories: dirs(1), PreviousEpoch: 11, LostDirectories: dirs(1)}},
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1), PreviousBrokerEpoch: 11, LostDirectories: dirs(1)}},
 		},
 	} {
 		c.run(t)
@@ -141,7 +141,7 @@ func TestAwaitedAreThoseThatMayHaveEverything(t *testing.T) {
 	if got := image.Awaited(&p); !slices.Equal(got, []int32{2, 3}) || image.Electable(&p) {
 		t.Errorf("the leader has crashed: %v", got)
 	}
-	image = applied(t, put(brokerKey(1), brokerValue{PreviousEpoch: 11}, 20))
+	image = applied(t, put(brokerKey(1), brokerValue{PreviousBrokerEpoch: 11}, 20))
 	if !image.Electable(&p) {
 		t.Error("the leader has lost nothing and is not electable")
 	}
@@ -165,7 +165,7 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 			return NoDoubt
 		}}
 	}
-	back, crashed := map[int32]brokerValue{1: {PreviousEpoch: 11}, 2: {PreviousEpoch: 12}, 3: {}}, up(1, 2, 3)
+	back, crashed := map[int32]brokerValue{1: {PreviousBrokerEpoch: 11}, 2: {PreviousBrokerEpoch: 12}, 3: {}}, up(1, 2, 3)
 	epochs := map[int32]int64{1: 20, 2: 21}
 	for _, c := range []repairCase{
 		{name: "nobody knows", before: before, brokers: back, epochs: epochs, options: thinks(Unknown)},
@@ -195,7 +195,7 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 // TestBrokersThatStayAreElectedFirst: one that stops is elected only if there is no other.
 func TestBrokersThatStayAreElectedFirst(t *testing.T) {
 	image := newImage()
-	image.Brokers = map[int32]Broker{1: {ID: 1, Epoch: 11, Stopping: true}, 2: {ID: 2, Epoch: 12}, 3: {ID: 3, Epoch: 13, Stopping: true}}
+	image.Brokers = map[int32]Broker{1: {ID: 1, Epoch: 11, InControlledShutdown: true}, 2: {ID: 2, Epoch: 12}, 3: {ID: 3, Epoch: 13, InControlledShutdown: true}}
 	p := &Partition{Replicas: []int32{1, 3, 2}}
 	for _, c := range []struct {
 		members []Member

@@ -10,9 +10,9 @@ import (
 // them: of 100,000 entries 100.
 const tableShards = 1024
 
-// table is a map of which any number of versions share what is the same in them. A
-// version that is shown to anybody never changes; the next one is a copy of the
-// struct, to which set and remove are called under an owner of its own.
+// table is a map whose versions share their equal parts. A version that readers have seen never
+// changes. The next version is a copy of the struct; set and remove change it under an owner of
+// its own.
 type table[K comparable, V any] struct {
 	hash  func(K) uint32
 	root  *tableRoot[K, V] // nil: empty
@@ -29,8 +29,8 @@ type tableShard[K comparable, V any] struct {
 	entries map[K]V
 }
 
-// owner is the right to write in place to what was made under it. Whoever has one
-// drops it before others see the table.
+// owner is the right to change in place what was made under it. A writer drops its owner before
+// readers see the table.
 type owner struct{ _ byte }
 
 func newTable[K comparable, V any](hash func(K) uint32) table[K, V] { return table[K, V]{hash: hash} }
@@ -118,8 +118,8 @@ func (t *table[K, V]) all() iter.Seq2[K, V] {
 	}
 }
 
-// since yields the keys whose entries differ from those of another version, and of
-// them those that either has alone. It looks only at the shards that are not shared.
+// since yields the keys whose entries differ between an earlier version and this one, or which
+// only one of them has. It looks only at the shards that the two do not share.
 func (t *table[K, V]) since(before *table[K, V], same func(a, b V) bool) iter.Seq[K] {
 	return func(yield func(K) bool) {
 		if t.root == before.root {

@@ -62,9 +62,9 @@ func (m *Image) Unfinished() map[TopicID]int64 {
 	return revisions
 }
 
-// CleanUps remove what creations and additions have left that broke off: those that
-// say so, and those of the given topics whose markers have the given revisions. An
-// image that is incomplete is no reason to: the topic may exist.
+// CleanUps returns changes that remove what broken creations and additions have left. A change is
+// broken if its marker says so, or if abandoned has the marker's revision. An incomplete image
+// returns none, since the topic may exist.
 func (m *Image) CleanUps(abandoned map[TopicID]int64) []Change {
 	if m.Incomplete() {
 		return nil
@@ -85,8 +85,8 @@ func (m *Image) CleanUps(abandoned map[TopicID]int64) []Change {
 	return changes
 }
 
-// cleanUpCreation removes the partitions of a topic that never began to exist. The
-// creation's last step removes the marker, so that one of the two fails.
+// cleanUpCreation removes the partitions of a topic that never began to exist. It compares the
+// marker, which the creation's last step removes: only one of the two succeeds.
 func cleanUpCreation(id TopicID, u unfinished) Change {
 	c := Change{
 		Reason: "the topic's creation broke off",
@@ -99,9 +99,9 @@ func cleanUpCreation(id TopicID, u unfinished) Change {
 	return c
 }
 
-// cleanUpAddition removes partition keys that the topic does not count. If they are too
-// many for one transaction, the first one marks the addition as broken: it
-// fails from then on, and the rest follows.
+// cleanUpAddition removes the partition keys beyond the topic's number of partitions. If they do
+// not fit into one transaction, the first one also marks the addition as broken. The addition
+// then fails, and later plans remove the rest.
 func (t *Topic) cleanUpAddition(u unfinished) Change {
 	marker := unfinishedKey(t.ID)
 	c := Change{

@@ -34,9 +34,9 @@ func (v *version) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// kept are the fields of a stored value that this build does not know. Every
-// type of value has them, and what is made of a value takes them along until it
-// is written again: an old broker never drops a field of a newer one.
+// kept are the fields of a stored value that this build does not know. Each type of value has
+// them, and so has what is made of a value. They are written again with it: an older broker
+// drops no field of a newer one.
 type kept struct{ unknown document.Unknown } //nolint:recvcheck // decode writes it through a pointer, encode has a value
 
 func (k *kept) keep(unknown document.Unknown) { k.unknown = unknown }
@@ -84,16 +84,16 @@ type brokerValue struct {
 	Listeners   []Listener `json:"listeners"`
 	StartedMs   int64      `json:"started_ms"`
 	// The rest is as in Broker.
-	Directories     []DirectoryID `json:"directories,omitempty"`
-	PreviousEpoch   int64         `json:"previous_epoch,omitempty"`
-	LostDirectories []DirectoryID `json:"lost_directories,omitempty"`
-	LostEpoch       int64         `json:"lost_epoch,omitempty"`
-	Stopping        bool          `json:"stopping,omitempty"`
+	Directories          []DirectoryID `json:"directories,omitempty"`
+	PreviousBrokerEpoch  int64         `json:"previous_epoch,omitempty"`
+	LostDirectories      []DirectoryID `json:"lost_directories,omitempty"`
+	LostBrokerEpoch      int64         `json:"lost_epoch,omitempty"`
+	InControlledShutdown bool          `json:"stopping,omitempty"`
 	// Features are what the broker supports.
 	Features map[string]FeatureRange `json:"features,omitempty"`
 }
 
-// knownValue is what stays of a broker when it is not alive.
+// knownValue is a known broker, which it stays when it is fenced.
 type knownValue struct {
 	kept
 	V         version    `json:"v"`
@@ -156,8 +156,8 @@ func decode[V any](pair kv.Pair) (V, error) {
 	return value, nil
 }
 
-// explain prefers that a value is too new to whatever else is wrong with it: a
-// newer version may have other types.
+// explain returns ErrValueTooNew if the value has a newer version, and err otherwise: fields of
+// a newer version may have other types, which is then the cause of err.
 func explain(pair kv.Pair, err error) error {
 	var head struct {
 		V version `json:"v"`
@@ -210,7 +210,7 @@ func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
 		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), Directories: b.Directories,
-		PreviousEpoch: b.PreviousEpoch, LostDirectories: b.LostDirectories, LostEpoch: b.LostEpoch, Stopping: b.Stopping,
+		PreviousBrokerEpoch: b.PreviousBrokerEpoch, LostDirectories: b.LostDirectories, LostBrokerEpoch: b.LostBrokerEpoch, InControlledShutdown: b.InControlledShutdown,
 		Features: b.Features,
 	})
 }
@@ -223,7 +223,7 @@ func decodeBroker(id int32, pair kv.Pair) (Broker, error) {
 	return Broker{
 		ID: id, Epoch: pair.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
 		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), Directories: v.Directories,
-		PreviousEpoch: v.PreviousEpoch, LostDirectories: v.LostDirectories, LostEpoch: v.LostEpoch, Stopping: v.Stopping,
+		PreviousBrokerEpoch: v.PreviousBrokerEpoch, LostDirectories: v.LostDirectories, LostBrokerEpoch: v.LostBrokerEpoch, InControlledShutdown: v.InControlledShutdown,
 		Features: v.Features, Lease: pair.Lease,
 	}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // unknownFields draws what a newer build might store besides.
@@ -177,7 +178,7 @@ func configure(ctx context.Context, c *cluster, r ConfigResource, to map[string]
 // storedCluster has three brokers, and a value of every kind that is rewritten.
 func storedCluster(t *testing.T) (*cluster, []*Registration) {
 	t.Helper()
-	store := memStore(t)
+	store := kvtest.Open(t)
 	if _, err := EnsureClusterID(t.Context(), store, nil); err != nil {
 		t.Fatal(err)
 	}

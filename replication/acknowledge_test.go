@@ -200,7 +200,7 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
-	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1, Stopping: true}}}
+	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1, InControlledShutdown: true}}}
 	b.image = func() *metadata.Image { return image }
 	alone := leads(5, 1, 2)
 	alone.isr = alone.isr[:1]

@@ -131,7 +131,7 @@ func (c *pair) follow(remote tier, maxWait time.Duration) *Manager {
 		Tier: remote,
 		Followers: Followers{
 			Dial:        func(metadata.Broker) LeaderConn { return c.dial() },
-			BrokerEpoch: c.second.Epoch, ReplicaMaxWait: maxWait,
+			BrokerEpoch: c.second.BrokerEpoch, ReplicaMaxWait: maxWait,
 		},
 	})
 	background(c.t, follower.Run)

@@ -103,10 +103,10 @@ func (c *hangTest) served(name string) {
 // handOver has broker 2 elected for everything.
 func (c *hangTest) handOver() {
 	c.t.Helper()
-	if err := c.registration.BeginStop(c.t.Context()); err != nil {
+	if err := c.registration.BeginControlledShutdown(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
-	if _, err := c.follower.Wait(c.t.Context(), func(m *metadata.Image) bool { return m.Drained(1) }); err != nil {
+	if _, err := c.follower.Wait(c.t.Context(), func(m *metadata.Image) bool { return m.ShouldShutDown(1) }); err != nil {
 		c.t.Fatal(err)
 	}
 }

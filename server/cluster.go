@@ -22,9 +22,9 @@ func (s *server) dialer() interbroker.Dialer {
 func (s *server) followers(ctx context.Context) replication.Followers {
 	return replication.Followers{
 		Dial:        s.dialer().Dial,
-		BrokerEpoch: s.registration.Epoch,
+		BrokerEpoch: s.registration.BrokerEpoch,
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
-			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.Epoch()}, changes)
+			return s.admin.AlterISR(ctx, metadata.Member{Broker: s.Config.NodeID, Epoch: s.registration.BrokerEpoch()}, changes)
 		},
 		Suspect:                 func(leader metadata.Member, err error) { s.controller.Suspect(ctx, leader, err) },
 		MaxLag:                  s.values.Duration("replica.lag.time.max.ms"),
@@ -79,9 +79,9 @@ func (s *server) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	began := time.Now()
-	err := s.registration.BeginStop(ctx)
+	err := s.registration.BeginControlledShutdown(ctx)
 	if err == nil {
-		_, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.Drained(s.Config.NodeID) })
+		_, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.ShouldShutDown(s.Config.NodeID) })
 	}
 	if err == nil {
 		err = s.replicas.AwaitServed(ctx, nil)

@@ -38,7 +38,7 @@ func (s *server) placeLogs(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
 	defer cancel()
 	s.replicas.TellDirectories()
-	if _, err := s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.Placed(s.Config.NodeID) }); err != nil {
+	if _, err := s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.DirectoriesAssigned(s.Config.NodeID) }); err != nil {
 		s.log.Warn("the cluster does not know where all logs are", slog.Any("error", err))
 	}
 }

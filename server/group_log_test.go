@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"log/slog"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/runtest"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -48,7 +47,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	b := &testBroker{t: t, store: kvtest.NewMemStore()}
 	t.Cleanup(func() { _ = b.store.Close() })
 	b.loader = metadata.NewLoader(metadata.LoaderOptions{Store: b.store, Logger: log})
-	background(t, b.loader.Run)
+	runtest.Background(t, b.loader.Run)
 	id, err := metadata.EnsureClusterID(t.Context(), b.store, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +64,7 @@ func newTestBroker(t *testing.T) *testBroker {
 		},
 		Followers: replication.Followers{BrokerEpoch: func() int64 { return b.loader.Image().Brokers[1].Epoch }},
 	})
-	background(t, b.replicas.Run)
+	runtest.Background(t, b.replicas.Run)
 	b.register()
 	t.Cleanup(func() { b.stop() })
 	return b
@@ -98,7 +97,7 @@ func (b *testBroker) register() {
 		b.t.Fatal(err)
 	}
 	c := controller.New(controller.Options{Store: b.store, Loader: b.loader, Registration: r, Now: time.Now, Logger: log})
-	b.stop = background(b.t, c.Run)
+	b.stop = runtest.Background(b.t, c.Run)
 }
 
 func (b *testBroker) create(topic string, partitions int32) {
@@ -135,19 +134,4 @@ func (b *testBroker) elect(partition, epoch int32) {
 	if err := b.replicas.AwaitServed(b.t.Context(), nil); err != nil {
 		b.t.Fatal(err)
 	}
-}
-
-// background runs a part until the test ends or stop is called.
-func background(t *testing.T, run func(context.Context) error) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := run(ctx); err != nil {
-			t.Errorf("a part ended: %v", err)
-		}
-	})
-	stop = func() { cancel(); wg.Wait() }
-	t.Cleanup(stop)
-	return stop
 }

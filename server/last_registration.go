@@ -43,9 +43,9 @@ type registrationMark struct {
 	BootID string `json:"boot_id,omitempty"`
 	// Directories are those that worked at the registration, Failed those of them that
 	// have failed since, or were found to lack something.
-	Directories []metadata.DirectoryID `json:"directories"`
-	Failed      []metadata.DirectoryID `json:"failed,omitempty"`
-	LostEpoch   int64                  `json:"lost_epoch,omitempty"`
+	Directories     []metadata.DirectoryID `json:"directories"`
+	Failed          []metadata.DirectoryID `json:"failed,omitempty"`
+	LostBrokerEpoch int64                  `json:"lost_epoch,omitempty"`
 }
 
 // lastRegistration keeps the file. It is never older than what the logs hold: while a
@@ -74,7 +74,7 @@ func readBootID() string {
 // understood is none.
 func readLastRegistration(fsys vfs.FS, dataDir, bootID string, log *slog.Logger) (*lastRegistration, error) {
 	l := &lastRegistration{log: log, fs: fsys, name: filepath.Join(dataDir, lastRegistrationFile), bootID: bootID}
-	l.mark.LostEpoch = math.MaxInt64 // nothing is known of the past
+	l.mark.LostBrokerEpoch = math.MaxInt64 // nothing is known of the past
 	text, err := vfs.ReadFile(fsys, l.name, maxLastRegistration)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -104,9 +104,9 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 		}
 	}
 	l.holds = l.mark.BrokerEpoch != 0 && (l.mark.Clean || l.mark.BootID != "" && l.mark.BootID == l.bootID)
-	past := metadata.Past{LostDirectories: slices.Clone(l.mark.Failed), LostEpoch: l.mark.LostEpoch}
+	past := metadata.Past{LostDirectories: slices.Clone(l.mark.Failed), LostBrokerEpoch: l.mark.LostBrokerEpoch}
 	if l.holds {
-		past.PreviousEpoch = l.mark.BrokerEpoch
+		past.PreviousBrokerEpoch = l.mark.BrokerEpoch
 	}
 	if l.mark.BrokerEpoch == 0 {
 		return past, nil // there is nothing to keep
@@ -124,8 +124,8 @@ func (l *lastRegistration) loseLocked(id metadata.DirectoryID) {
 		return
 	}
 	l.mark.Failed = append(l.mark.Failed, id)
-	if l.mark.LostEpoch != math.MaxInt64 {
-		l.mark.LostEpoch = l.mark.BrokerEpoch
+	if l.mark.LostBrokerEpoch != math.MaxInt64 {
+		l.mark.LostBrokerEpoch = l.mark.BrokerEpoch
 	}
 }
 
@@ -136,7 +136,7 @@ func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryI
 	defer l.mu.Unlock()
 	l.mark = registrationMark{
 		V: 1, BrokerEpoch: epoch, BootID: l.bootID, Directories: working,
-		LostEpoch: min(l.mark.LostEpoch, epoch-1), // what was lost before concerns no later epoch
+		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1), // what was lost before concerns no later epoch
 	}
 	l.holds = true
 	if err := l.writeLocked(); err != nil {

@@ -26,8 +26,8 @@ func dirIDs(numbers ...byte) []metadata.DirectoryID {
 	return ids
 }
 
-// start begins a process on a run of the machine; it shows PreviousEpoch, the first
-// bytes of lost directories, and LostEpoch.
+// start begins a process on a run of the machine; it shows PreviousBrokerEpoch, the first
+// bytes of lost directories, and LostBrokerEpoch.
 func (m *markTest) start(boot string, working, distrusted []metadata.DirectoryID) string {
 	m.Helper()
 	last, err := readLastRegistration(m.fs, "/data", boot, slog.New(slog.DiscardHandler))
@@ -43,10 +43,10 @@ func (m *markTest) start(boot string, working, distrusted []metadata.DirectoryID
 	for _, id := range past.LostDirectories {
 		lost = append(lost, id[0])
 	}
-	if past.LostEpoch == math.MaxInt64 {
-		return fmt.Sprintf("%d %v any", past.PreviousEpoch, lost)
+	if past.LostBrokerEpoch == math.MaxInt64 {
+		return fmt.Sprintf("%d %v any", past.PreviousBrokerEpoch, lost)
 	}
-	return fmt.Sprintf("%d %v %d", past.PreviousEpoch, lost, past.LostEpoch)
+	return fmt.Sprintf("%d %v %d", past.PreviousBrokerEpoch, lost, past.LostBrokerEpoch)
 }
 
 func TestWhatTheLastProcessHasKept(t *testing.T) {

@@ -101,7 +101,7 @@ func (c *scaleCluster) state(topic, n, partitionEpoch int) []byte {
 		if k == 2 && partitionEpoch%2 == 1 {
 			continue
 		}
-		isr, epochs, dirs = append(isr, fmt.Sprint(id)), append(epochs, fmt.Sprint(c.brokers[id].Epoch())), append(dirs, fmt.Sprintf("%q", scaleDirectory(id)))
+		isr, epochs, dirs = append(isr, fmt.Sprint(id)), append(epochs, fmt.Sprint(c.brokers[id].BrokerEpoch())), append(dirs, fmt.Sprintf("%q", scaleDirectory(id)))
 	}
 	return fmt.Appendf(nil, `{"v":1,"replicas":[%s],"isr":[%s],"isr_epochs":[%s],"isr_dirs":[%s],"leader":%s,"leader_epoch":0,"leader_broker_epoch":%s,"partition_epoch":%d,"created_ms":1764374400000}`,
 		strings.Join(replicas, ","), strings.Join(isr, ","), strings.Join(epochs, ","), strings.Join(dirs, ","), isr[0], epochs[0], partitionEpoch)
@@ -200,7 +200,7 @@ func (c *scaleCluster) fill() {
 			return replication.Config{Log: logConfig(values), MinInSyncReplicas: int(values.Int64("min.insync.replicas"))}
 		},
 		Followers: replication.Followers{
-			BrokerEpoch: c.brokers[1].Epoch,
+			BrokerEpoch: c.brokers[1].BrokerEpoch,
 			Dial:        func(metadata.Broker) replication.LeaderConn { return make(mute, 1) },
 		},
 	})

@@ -78,7 +78,7 @@ func (s *server) noteRevisions(ctx context.Context) error {
 	defer tick.Stop()
 	var noted int64
 	for {
-		if revision := max(s.registration.Epoch(), s.loader.Image().Revision); revision > noted {
+		if revision := max(s.registration.BrokerEpoch(), s.loader.Image().Revision); revision > noted {
 			if err := writeSeenRevision(s.Config.DataDir, revision); err != nil {
 				s.log.Warn("an etcd that is restored from a backup may go unnoticed at the next start", slog.Any("error", err))
 			} else {

@@ -67,9 +67,9 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	m := &h.mark
 	m.lose(working, distrusted)
 	m.holds = m.epoch != 0 && (m.clean || m.boot == h.boot)
-	past := metadata.Past{LostDirectories: slices.Clone(m.failed), LostEpoch: m.lostEpoch}
+	past := metadata.Past{LostDirectories: slices.Clone(m.failed), LostBrokerEpoch: m.lostEpoch}
 	if m.holds {
-		past.PreviousEpoch = m.epoch
+		past.PreviousBrokerEpoch = m.epoch
 	}
 	if m.epoch == 0 {
 		return past

@@ -59,9 +59,9 @@ func (p *process) make() (err error) {
 	})
 	p.node, err = h.machine.Start(NodeOptions{
 		BrokerID: h.id, Loader: p.loader, MinISR: MinISR,
-		Epoch: func() int64 { return p.registration.Epoch() },
+		Epoch: func() int64 { return p.registration.BrokerEpoch() },
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
-			return p.admin.AlterISR(ctx, metadata.Member{Broker: h.id, Epoch: p.registration.Epoch()}, changes)
+			return p.admin.AlterISR(ctx, metadata.Member{Broker: h.id, Epoch: p.registration.BrokerEpoch()}, changes)
 		},
 	})
 	if err != nil {
@@ -216,9 +216,9 @@ func (p *process) apply(ctx context.Context) {
 	var applied *metadata.Image
 	var epoch int64
 	for {
-		runner(ctx).Wait(ctx, -1, func() bool { return p.loader.Image() != applied || p.registration.Epoch() != epoch })
+		runner(ctx).Wait(ctx, -1, func() bool { return p.loader.Image() != applied || p.registration.BrokerEpoch() != epoch })
 		image := p.loader.Image()
-		epoch = p.registration.Epoch()
+		epoch = p.registration.BrokerEpoch()
 		name := "apply " + p.host.name
 		delay := w.sched.between(name, 0, 2*time.Millisecond)
 		if w.sched.draw(name, 8) == 0 {
@@ -273,7 +273,7 @@ func (p *process) fetch(ctx context.Context, from int32) {
 		}
 		var answer any
 		arrived, news := false, false
-		self := metadata.Member{Broker: p.host.id, Epoch: p.registration.Epoch()}
+		self := metadata.Member{Broker: p.host.id, Epoch: p.registration.BrokerEpoch()}
 		there := link{p.host.id, from}
 		reply := func(got any, some bool) {
 			w.net.send(link{from, p.host.id}, p, func() { answer, news, arrived = got, some, true })

@@ -138,8 +138,8 @@ func (w *world) leave(a Action) {
 	w.sched.spawn(p.ctx, p, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 		defer cancel()
-		if err := p.registration.BeginStop(ctx); err == nil {
-			_, _ = p.loader.Wait(ctx, func(image *metadata.Image) bool { return image.Drained(h.id) }) // or the time is up
+		if err := p.registration.BeginControlledShutdown(ctx); err == nil {
+			_, _ = p.loader.Wait(ctx, func(image *metadata.Image) bool { return image.ShouldShutDown(h.id) }) // or the time is up
 		}
 		p.lapse()
 		_ = p.registration.Deregister(ctx) // or the lease ends

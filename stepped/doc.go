@@ -1,8 +1,15 @@
 // Package stepped is the seam between code that waits and a simulation that runs it one step at a
-// time. It owns the interface Runner and the context value that carries one. Code that pauses,
-// waits for a condition, starts work in the background, or takes a lock across a call that may
-// wait, asks By for a runner. Without one, which is always so in production, it uses package time,
-// channels and goroutines.
+// time. It owns the interface Runner, the context value that carries one, and all that code does
+// which a runner has to know of:
+//
+//	Pause                 passes time
+//	Receive, Broadcast    wait for a value, or for a condition
+//	Lock                  takes a lock that is held across a call that may wait
+//	Go, InParallel        start work beside the caller
+//	Int64N                draws a number
+//
+// Without a runner, which is always so in production, these are package time, channels, mutexes,
+// goroutines and package rand. Code that uses them need not ask By for the runner.
 //
 // It must not know what is simulated: package simulation has the only Runner.
 //

@@ -2,8 +2,11 @@ package stepped
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Runner runs coroutines.
@@ -67,4 +70,62 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// Receive takes the next value of a channel. It returns false if none came before d had passed or
+// ctx ended; a negative d is without end. The channel must have a buffer, and is never closed.
+func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value T, ok bool) {
+	if r := By(ctx); r != nil {
+		r.Wait(ctx, d, func() bool { return len(from) > 0 })
+		if ctx.Err() != nil {
+			return value, false
+		}
+		select {
+		case value = <-from:
+			return value, true
+		default:
+			return value, false
+		}
+	}
+	var over <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case value = <-from:
+		return value, true
+	case <-over:
+	case <-ctx.Done():
+	}
+	return value, false
+}
+
+// InParallel calls work for each i below n, and returns when all calls have returned. At most limit
+// of them run at a time; coroutines do not, they run one after the other.
+func InParallel(ctx context.Context, n, limit int, work func(ctx context.Context, i int)) {
+	if By(ctx) != nil {
+		for i := range n {
+			work(ctx, i)
+		}
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(limit)
+	for i := range n {
+		g.Go(func() error {
+			work(ctx, i)
+			return nil
+		})
+	}
+	_ = g.Wait() // work has no error
+}
+
+// Int64N is rand.Int64N by the chance that code of ctx has.
+func Int64N(ctx context.Context, n int64) int64 {
+	if r := By(ctx); r != nil {
+		return r.Chance(n)
+	}
+	return rand.Int64N(n)
 }

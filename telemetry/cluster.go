@@ -34,8 +34,7 @@ func (c clusterCollector) collect(ch chan<- prometheus.Metric) {
 	if controller {
 		alive = len(image.Brokers)
 		for id := range image.Known {
-			_, live := image.Brokers[id]
-			fenced += count(!live)
+			fenced += count(image.IsFenced(id))
 		}
 		topics = image.TopicCount()
 		for _, p := range offline(image) {

@@ -17,6 +17,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/runtest"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -37,19 +38,6 @@ type fakeGroups []groups.Overview
 
 func (f fakeGroups) Overviews(context.Context) ([]groups.Overview, error) { return f, nil }
 
-func run(t testing.TB, work func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- work(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
@@ -60,7 +48,7 @@ func newCluster(t testing.TB) *cluster {
 		t.Fatal(err)
 	}
 	loader := metadata.NewLoader(metadata.LoaderOptions{Store: store, Logger: logger})
-	run(t, loader.Run)
+	runtest.Background(t, loader.Run)
 	var r *metadata.Registration
 	for id := range int32(2) {
 		r = metadata.NewRegistration(metadata.RegistrationOptions{
@@ -87,7 +75,7 @@ func newCluster(t testing.TB) *cluster {
 		},
 		Followers: replication.Followers{BrokerEpoch: func() int64 { return loader.Image().Brokers[1].Epoch }},
 	})
-	run(t, replicas.Run)
+	runtest.Background(t, replicas.Run)
 	c := &cluster{t: t, other: r, loader: loader, admin: metadata.NewAdmin(metadata.AdminOptions{Store: store, Loader: loader, Now: time.Now})}
 	c.Options = Options{
 		BrokerID: 1, Listener: "PLAINTEXT", Logger: logger, Image: loader.Image, Replicas: replicas, Groups: fakeGroups{},

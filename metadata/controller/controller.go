@@ -31,25 +31,24 @@ type Options struct {
 	Rebalance func(image *metadata.Image) Rebalancing
 	// LogEnds asks a broker where its logs end, for unclean elections.
 	LogEnds metadata.AskLogEnds
-	// Probe reports whether a broker is dead, for which it returns ErrBrokerGone;
-	// nil leaves that to the leases. See ProbeTCP.
+	// Probe returns ErrBrokerGone if a broker's process is gone, see ProbeTCP. nil: brokers
+	// are not probed, and registrations end with their leases.
 	Probe func(ctx context.Context, broker metadata.Broker) error
-	// Listener is the name of the one at which brokers reach each other; a broker that
-	// has it is probed there alone.
+	// Listener is the name of the listener that brokers use among themselves. A broker that
+	// has it is probed only there.
 	Listener string
-	// Publish gives all brokers the hint that one seems dead; they take it with Hint. It
-	// must not block. nil: they hear of it otherwise, or not.
+	// Publish sends all brokers the hint that one seems dead; they pass it to Hint. It must
+	// not block. nil: no hints are sent.
 	Publish func(suspect metadata.Member, err error)
-	// BeforeFence is called when the process of a broker is certain to be gone, before
-	// its registration is ended: the store must be able to write that. nil: nothing is.
+	// BeforeFence is called when a broker's process is certain to be gone, before its
+	// registration is ended. It prepares the store for that write. nil: it is not called.
 	BeforeFence func(ctx context.Context, broker int32)
 }
 
-// Controller runs on every broker and acts on one: the broker whose key
-// "controller" it is. That key hangs on the lease of the broker's registration,
-// so that a broker that dies, or is fenced, is not the controller either. Every
-// write compares the key's create revision, the controller epoch: a controller
-// that was paused and deposed changes nothing.
+// Controller runs on every broker and acts on one: the one that has written the key
+// "controller". That key is under the lease of the broker's registration, so a fenced broker is
+// not the controller. Each write compares the key's create revision, the controller epoch: a
+// controller that was paused and deposed changes nothing.
 type Controller struct {
 	store        kv.Store
 	loader       *metadata.Loader
@@ -58,11 +57,11 @@ type Controller struct {
 	logger       *slog.Logger
 	epoch        atomic.Int64 // of the own key; 0: not the controller
 
-	plan       PlanOptions // but for what depends on the time
+	plan       PlanOptions // without those that depend on the time
 	planner    planner     // of this term; only step touches it
 	looked     time.Time   // when the planner last had to look at everything
 	rebalance  func(image *metadata.Image) Rebalancing
-	rebalanced time.Time // when that was last due; only step touches it
+	rebalanced time.Time // when a balance of leaders was last due; only step touches it
 	seen       sightings // markers of changes under way; only step touches them
 	suspects   *suspects
 	publish    func(suspect metadata.Member, err error)
@@ -70,20 +69,12 @@ type Controller struct {
 	doubts     doubts
 	recovery   recovery
 	logEnds    metadata.AskLogEnds
-	work       sync.WaitGroup // probes and questions; Run waits for them
-	thoughts   chan struct{}  // one token: something other than the image calls for a plan
+	work       sync.WaitGroup         // probes and questions; Run waits for them
+	images     *metadata.Subscription // Run's; an answer has the image delivered again
 }
 
-// think has the controller plan again.
-func (c *Controller) think() {
-	select {
-	case c.thoughts <- struct{}{}:
-	default:
-	}
-}
-
-// controllerTick is how often the controller plans without a new image: only
-// the passing of time can have made something due.
+// controllerTick is how often the controller plans without a new image, for what becomes due by
+// time alone.
 const controllerTick = 15 * time.Second
 
 // lookInterval is how often the controller looks at all partitions, whatever has changed.
@@ -116,7 +107,6 @@ func New(o Options) *Controller {
 		publish:   o.Publish,
 		before:    o.BeforeFence,
 		logEnds:   o.LogEnds,
-		thoughts:  make(chan struct{}, 1),
 	}
 }
 
@@ -127,13 +117,13 @@ func (c *Controller) Epoch() int64 { return c.epoch.Load() }
 // Run stands for election whenever there is no controller, and acts while this
 // broker is it. It returns nil when ctx ends, having resigned.
 func (c *Controller) Run(ctx context.Context) error {
-	images := c.loader.Subscribe()
-	defer images.Close()
+	c.images = c.loader.Subscribe()
+	defer c.images.Close()
 	defer c.resign(ctx)
 	defer c.work.Wait()
 	defer c.probing(ctx)()
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
-	for pause := controllerTick; c.rest(ctx, images, pause); {
+	for pause := controllerTick; c.rest(ctx, pause); {
 		err := c.step(ctx, c.loader.Image())
 		switch {
 		case ctx.Err() != nil:
@@ -151,33 +141,13 @@ func (c *Controller) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest waits until there is a reason to plan, and reports whether ctx has not ended.
-func (c *Controller) rest(ctx context.Context, images *metadata.Subscription, pause time.Duration) bool {
-	if r := stepped.By(ctx); r != nil {
-		r.Wait(ctx, pause, func() bool { return len(images.Images())+len(c.thoughts) > 0 })
-		select {
-		case <-images.Images():
-		default:
-		}
-		select {
-		case <-c.thoughts:
-		default:
-		}
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-images.Images():
-	case <-c.thoughts:
-	case <-timer.C:
-	}
-	return true
+// rest waits for an image, or until pause has passed, and reports whether ctx has not ended.
+func (c *Controller) rest(ctx context.Context, pause time.Duration) bool {
+	_, _ = stepped.Receive(ctx, pause, c.images.Images()) // step looks at the newest one
+	return ctx.Err() == nil
 }
 
-// pause is for how long nothing can become due by itself.
+// pause is how long the controller may rest without a new image: nothing becomes due before.
 func (c *Controller) pause(image *metadata.Image) time.Duration {
 	pause := controllerTick
 	if c.epoch.Load() == 0 {
@@ -208,14 +178,14 @@ func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 	}
 	switch {
 	case image.ControllerID == metadata.NoBroker:
-		// The image that shows the need for an election shows what that broker's
-		// end calls for. It is older than the election, which the revisions in the
-		// guards make up for.
+		// This image shows that the old controller is gone, so it is the one to plan on. It
+		// is older than the election. That is safe, because each change compares the revisions
+		// on which it was planned.
 		if elected, err := c.campaign(ctx, image); err != nil || !elected {
 			return err
 		}
 	case c.epoch.Load() != 0:
-	case image.ControllerID == c.registration.BrokerID() && image.ControllerBrokerEpoch == c.registration.Epoch():
+	case image.ControllerID == c.registration.BrokerID() && image.ControllerBrokerEpoch == c.registration.BrokerEpoch():
 		c.elected(image.ControllerEpoch) // the reply to campaign was lost
 	default:
 		return nil
@@ -251,10 +221,10 @@ func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
 // campaign stands for election and reports whether this broker has won.
 func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool, error) {
 	self, ok := image.Brokers[c.registration.BrokerID()]
-	if !ok || self.Epoch != c.registration.Epoch() {
-		return false, nil // not registered as far as the image goes: it will show
+	if !ok || self.Epoch != c.registration.BrokerEpoch() {
+		return false, nil // the image does not show this registration yet
 	}
-	if self.Stopping && anyStays(image) {
+	if self.InControlledShutdown && anyActive(image) {
 		return false, nil
 	}
 	epoch, elected, err := c.registration.Campaign(ctx, self.Epoch)
@@ -265,10 +235,10 @@ func (c *Controller) campaign(ctx context.Context, image *metadata.Image) (bool,
 	return true, nil
 }
 
-// anyStays reports that some broker is not about to leave.
-func anyStays(image *metadata.Image) bool {
+// anyActive reports whether a live broker is not in controlled shutdown.
+func anyActive(image *metadata.Image) bool {
 	for _, b := range image.Brokers {
-		if !b.Stopping {
+		if !b.InControlledShutdown {
 			return true
 		}
 	}
@@ -278,15 +248,14 @@ func anyStays(image *metadata.Image) bool {
 func (c *Controller) elected(epoch int64) {
 	c.epoch.Store(epoch)
 	c.doubt(epoch)
-	c.rebalanced = c.now() // a cluster that has just lost its controller is not at rest
+	c.rebalanced = c.now() // no balance of leaders right after a failure
 	c.planner = planner{}
-	clear(c.seen) // what was seen in an earlier term went unwatched since
+	clear(c.seen) // this broker has not watched the markers since an earlier term
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
 
-// apply writes changes and returns when the image shows them, so that nothing
-// is planned twice. What conflicts is planned again on the image that shows
-// why.
+// apply writes changes and returns when the image shows them, so that no change is planned twice.
+// A change that conflicts is planned again on a later image, which shows why.
 func (c *Controller) apply(ctx context.Context, changes []metadata.Change) error {
 	if len(changes) == 0 {
 		return nil

@@ -9,21 +9,23 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // restarted registers a broker's next process, of which the machine has crashed unless
 // it names the epoch that it has lost nothing since.
 func (c *cluster) restarted(t *testing.T, of *metadata.Registration, past metadata.Past) *metadata.Registration {
 	t.Helper()
-	self := c.loader.Image().Brokers[of.BrokerID()]
+	self := c.Loader.Image().Brokers[of.BrokerID()]
 	r := metadata.NewRegistration(metadata.RegistrationOptions{
-		Store: c.store, BrokerID: of.BrokerID(), DirectoryID: self.DirectoryID, Now: time.Now, Logger: testLogger(t),
+		Store: c.Store, BrokerID: of.BrokerID(), DirectoryID: self.DirectoryID, Now: time.Now, Logger: runtest.Logger(t),
 		Listeners: self.Listeners, Past: past,
 	})
 	if _, err := r.Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	background(t, r.Run)
+	runtest.Background(t, r.Run)
 	return r
 }
 
@@ -45,11 +47,11 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, memStore(t))
-				r := c.register(t, 1, 2, 3)
-				c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
+				c := newCluster(t, kvtest.Open(t))
+				r := c.Register(t, 1, 2, 3)
+				c.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
 				for i := range 2 {
-					past := metadata.Past{PreviousEpoch: r[i].Epoch()}
+					past := metadata.Past{PreviousBrokerEpoch: r[i].BrokerEpoch()}
 					if tc.crash {
 						past = metadata.Past{}
 					}
@@ -57,7 +59,7 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 				}
 				settled(c)
 				controller := New(Options{
-					Store: c.store, Loader: c.loader, Registration: r[0], Now: time.Now, Logger: testLogger(t),
+					Store: c.Store, Loader: c.Loader, Registration: r[0], Now: time.Now, Logger: runtest.Logger(t),
 					Probe: func(ctx context.Context, b metadata.Broker) error {
 						if b.ID == 3 {
 							return tc.probe
@@ -65,7 +67,7 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 						return nil
 					},
 				})
-				background(t, controller.Run)
+				runtest.Background(t, controller.Run)
 				show := func() string {
 					p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"})
 					return fmt.Sprint(p.Leader, p.ISR)
@@ -89,15 +91,15 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 // answers, while others are elected.
 func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2, 3)
-		c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
-		background(t, r[1].Run)
-		background(t, r[2].Run)
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2, 3)
+		c.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2, 3}}})
+		runtest.Background(t, r[1].Run)
+		runtest.Background(t, r[2].Run)
 		var silent atomic.Bool
 		silent.Store(true)
 		controller := New(Options{
-			Store: c.store, Loader: c.loader, Registration: r[1], Now: time.Now, Logger: testLogger(t),
+			Store: c.Store, Loader: c.Loader, Registration: r[1], Now: time.Now, Logger: runtest.Logger(t),
 			UncleanElection: func(*metadata.Image, string) bool { return true },
 			LogEnds: func(ctx context.Context, b metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
 				if silent.Load() {
@@ -113,12 +115,12 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 		if err := r[0].Deregister(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		background(t, controller.Run)
+		runtest.Background(t, controller.Run)
 		time.Sleep(time.Minute)
 		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 1 {
 			t.Fatalf("nobody answers, and %d is elected", p.Leader)
 		}
-		c.create(t, metadata.TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2}}}) // the controller waits for nobody
+		c.Create(t, metadata.TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2}}}) // the controller waits for nobody
 		silent.Store(false)
 		time.Sleep(10 * askPause)
 		p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"})

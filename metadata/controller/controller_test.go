@@ -7,33 +7,35 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 func (c *cluster) controller(t *testing.T, r *metadata.Registration) *Controller {
 	t.Helper()
 	return New(Options{
-		Store: c.store, Loader: c.loader, Registration: r,
-		Now: func() time.Time { return c.now() }, Logger: testLogger(t),
+		Store: c.Store, Loader: c.Loader, Registration: r,
+		Now: func() time.Time { return c.Now() }, Logger: runtest.Logger(t),
 	})
 }
 
 // onNext is the image once the cluster has settled.
 func settled(c *cluster) *metadata.Image {
 	synctest.Wait()
-	return c.loader.Image()
+	return c.Loader.Image()
 }
 
 func TestOneBrokerIsTheController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2, 3)
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2, 3)
 		stops := map[int32]func(){}
 		controllers := map[int32]*Controller{}
 		for _, registration := range r {
-			background(t, registration.Run)
+			runtest.Background(t, registration.Run)
 			id := registration.BrokerID()
 			controllers[id] = c.controller(t, registration)
-			stops[id] = background(t, controllers[id].Run)
+			stops[id] = runtest.Background(t, controllers[id].Run)
 		}
 		seen := map[int32]bool{}
 		for range r {
@@ -58,14 +60,14 @@ func TestOneBrokerIsTheController(t *testing.T) {
 
 func TestControllershipEndsWithTheRegistration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2)
-		background(t, c.controller(t, r[0]).Run)
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2)
+		runtest.Background(t, c.controller(t, r[0]).Run)
 		if image := settled(c); image.ControllerID != 1 {
 			t.Fatalf("controller %d", image.ControllerID)
 		}
-		background(t, r[1].Run)
-		background(t, c.controller(t, r[1]).Run)
+		runtest.Background(t, r[1].Run)
+		runtest.Background(t, c.controller(t, r[1]).Run)
 		time.Sleep(metadata.DefaultLeaseTTL)
 		if image := settled(c); image.ControllerID != 2 || len(image.Brokers) != 1 {
 			t.Errorf("controller %d among %v", image.ControllerID, image.BrokerIDs())
@@ -75,18 +77,18 @@ func TestControllershipEndsWithTheRegistration(t *testing.T) {
 
 func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &hookedStore{Store: memStore(t)}
+		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
-		s.after = func(n int) error {
+		r := c.Register(t, 1)[0]
+		runtest.Background(t, r.Run)
+		s.AfterTxn = func(n int) error {
 			if n == 2 {
 				return kv.ErrUnavailable
 			}
 			return nil
 		}
 		controller := c.controller(t, r)
-		background(t, controller.Run)
+		runtest.Background(t, controller.Run)
 		if image := settled(c); image.ControllerEpoch == 0 || controller.Epoch() != image.ControllerEpoch {
 			t.Errorf("the store says epoch %d, the controller %d", image.ControllerEpoch, controller.Epoch())
 		}
@@ -94,32 +96,32 @@ func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
 }
 
 func TestDeposedControllerChangesNothing(t *testing.T) {
-	c := newCluster(t, memStore(t))
-	r := c.register(t, 1)[0]
-	topic := c.create(t, metadata.TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
+	c := newCluster(t, kvtest.Open(t))
+	r := c.Register(t, 1)[0]
+	topic := c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	controller := c.controller(t, r)
-	before := c.loader.Image()
+	before := c.Loader.Image()
 	for range 2 { // the second time the image is older than the election, which deposes nobody
 		if err := controller.step(t.Context(), before); err != nil || controller.Epoch() <= before.Revision {
 			t.Fatalf("epoch %d, %v", controller.Epoch(), err)
 		}
 	}
 	// Somebody else is elected while this controller is paused.
-	if _, err := c.store.Txn(t.Context(), nil, kv.Delete("controller")); err != nil {
+	if _, err := c.Store.Txn(t.Context(), nil, kv.Delete("controller")); err != nil {
 		t.Fatal(err)
 	}
-	revision, err := c.store.Txn(t.Context(), nil, kv.Put("controller", []byte(`{"v":1,"broker":2,"broker_epoch":0}`)))
+	revision, err := c.Store.Txn(t.Context(), nil, kv.Put("controller", []byte(`{"v":1,"broker":2,"broker_epoch":0}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := c.loader.WaitRevision(t.Context(), revision)
+	image, err := c.Loader.WaitRevision(t.Context(), revision)
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := "partitions/" + topic.ID.String() + "/0"
 	change := metadata.Change{Guards: []kv.Comparison{kv.ModifiedAt(key, topic.Partitions[0].Revision)}, Ops: []kv.Op{kv.Delete(key)}}
 	for _, changes := range [][]metadata.Change{{change}, {change, {Ops: []kv.Op{kv.Put("tier/x", nil)}}}} {
-		if err = controller.apply(t.Context(), changes); err != nil || len(c.keys(t, key)) != 1 || len(c.keys(t, "tier/")) != 0 {
+		if err = controller.apply(t.Context(), changes); err != nil || len(kvtest.Keys(t, c.Store, key)) != 1 || len(kvtest.Keys(t, c.Store, "tier/")) != 0 {
 			t.Errorf("a deposed controller writes: %v", err)
 		}
 	}
@@ -130,20 +132,20 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 
 func TestRestartedLeaderGetsTheNextEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		first := c.registration(t, 1, "dir", "")
+		c := newCluster(t, kvtest.Open(t))
+		first := c.Registration(t, 1, "dir", "")
 		if _, err := first.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		settled(c)
-		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 500, ReplicationFactor: 1})
-		second := c.registration(t, 1, "dir", "")
+		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 500, ReplicationFactor: 1})
+		second := c.Registration(t, 1, "dir", "")
 		epoch, err := second.Register(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		background(t, second.Run)
-		background(t, c.controller(t, second).Run)
+		runtest.Background(t, second.Run)
+		runtest.Background(t, c.controller(t, second).Run)
 		image := settled(c)
 		topic, _ := image.TopicByName("a")
 		for n, p := range topic.Partitions {
@@ -161,12 +163,12 @@ func TestRestartedLeaderGetsTheNextEpoch(t *testing.T) {
 
 func TestLeadersMoveOffADeadBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2, 3)
-		background(t, r[0].Run)
-		background(t, r[1].Run)
-		background(t, c.controller(t, r[0]).Run)
-		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2, 3)
+		runtest.Background(t, r[0].Run)
+		runtest.Background(t, r[1].Run)
+		runtest.Background(t, c.controller(t, r[0]).Run)
+		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
 		time.Sleep(metadata.DefaultLeaseTTL) // nobody keeps broker 3 alive
 		image := settled(c)
 		topic, _ := image.TopicByName("a")
@@ -184,22 +186,22 @@ func TestLeadersMoveOffADeadBroker(t *testing.T) {
 
 func TestStoppingBrokerIsDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2, 3)
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2, 3)
 		for _, registration := range r {
-			background(t, registration.Run)
+			runtest.Background(t, registration.Run)
 		}
-		background(t, c.controller(t, r[0]).Run)
-		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
-		c.create(t, metadata.TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
-		if image := settled(c); image.Drained(3) || !image.Drained(9) {
+		runtest.Background(t, c.controller(t, r[0]).Run)
+		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 300, ReplicationFactor: 3})
+		c.Create(t, metadata.TopicSpec{Name: "b", Partitions: 3, ReplicationFactor: 1})
+		if image := settled(c); image.ShouldShutDown(3) || !image.ShouldShutDown(9) {
 			t.Error("drained before its stop")
 		}
-		if err := r[2].BeginStop(t.Context()); err != nil {
+		if err := r[2].BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		image := settled(c)
-		if !image.Drained(3) {
+		if !image.ShouldShutDown(3) {
 			t.Error("not drained")
 		}
 		topic, _ := image.TopicByName("a")
@@ -220,12 +222,12 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 
 func TestLeadershipGoesBackInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2)
-		background(t, r[0].Run)
-		background(t, r[1].Run)
-		background(t, c.controller(t, r[0]).Run)
-		c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2)
+		runtest.Background(t, r[0].Run)
+		runtest.Background(t, r[1].Run)
+		runtest.Background(t, c.controller(t, r[0]).Run)
+		c.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
 		settled(c)
 		c.moveLeader(t)
 		time.Sleep(DefaultRebalancing.Interval - controllerTick)
@@ -241,19 +243,19 @@ func TestLeadershipGoesBackInTime(t *testing.T) {
 
 func TestStoppingBrokerIsControllerOnlyIfItIsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2)
-		background(t, r[0].Run)
-		background(t, r[1].Run)
-		if err := r[0].BeginStop(t.Context()); err != nil {
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2)
+		runtest.Background(t, r[0].Run)
+		runtest.Background(t, r[1].Run)
+		if err := r[0].BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		settled(c)
-		background(t, c.controller(t, r[0]).Run)
+		runtest.Background(t, c.controller(t, r[0]).Run)
 		if image := settled(c); image.ControllerID != metadata.NoBroker {
 			t.Errorf("the controller is %d", image.ControllerID)
 		}
-		if err := r[1].BeginStop(t.Context()); err != nil {
+		if err := r[1].BeginControlledShutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if image := settled(c); image.ControllerID != 1 {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // TestCrashBetweenCreationSteps ends a creation after each of its
@@ -19,23 +21,23 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 	for step := 1; ; step++ {
 		done := false
 		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
+			s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			crashes := s.n + step
-			s.txn = func(n int) error {
+			r := c.Register(t, 1)[0]
+			runtest.Background(t, r.Run)
+			crashes := s.Txns() + step
+			s.BeforeTxn = func(n int) error {
 				if n >= crashes {
 					return crash
 				}
 				return nil
 			}
-			err := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
-			s.txn = nil
-			left := len(c.keys(t, "partitions/"))
+			err := c.Admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			s.BeforeTxn = nil
+			left := len(kvtest.Keys(t, c.Store, "partitions/"))
 			topic, exists := settled(c).TopicByName("a")
 			if done = err == nil; done {
-				if !exists || len(topic.Partitions) != 400 || left != 400 || len(c.keys(t, "unfinished/")) != 0 {
+				if !exists || len(topic.Partitions) != 400 || left != 400 || len(kvtest.Keys(t, c.Store, "unfinished/")) != 0 {
 					t.Errorf("after %d transactions: %d keys", step, left)
 				}
 				return
@@ -44,15 +46,15 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 			if exists || !errors.Is(err, crash) {
 				t.Errorf("crash before transaction %d: exists %t, %v", step, exists, err)
 			}
-			background(t, c.controller(t, r).Run)
-			if settled(c); len(c.keys(t, "partitions/")) != left {
+			runtest.Background(t, c.controller(t, r).Run)
+			if settled(c); len(kvtest.Keys(t, c.Store, "partitions/")) != left {
 				t.Errorf("step %d: a young creation was removed", step)
 			}
 			time.Sleep(creationGrace + controllerTick)
-			if settled(c); len(c.keys(t, "partitions/")) != 0 || len(c.keys(t, "unfinished/")) != 0 {
-				t.Errorf("step %d: %d keys are left", step, len(c.keys(t, "partitions/")))
+			if settled(c); len(kvtest.Keys(t, c.Store, "partitions/")) != 0 || len(kvtest.Keys(t, c.Store, "unfinished/")) != 0 {
+				t.Errorf("step %d: %d keys are left", step, len(kvtest.Keys(t, c.Store, "partitions/")))
 			}
-			c.create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+			c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
 		})
 		if done {
 			break
@@ -68,28 +70,28 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 	for pause := 2; pause <= 6; pause++ {
 		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
+			s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			background(t, c.controller(t, r).Run)
+			r := c.Register(t, 1)[0]
+			runtest.Background(t, r.Run)
+			runtest.Background(t, c.controller(t, r).Run)
 			synctest.Wait()
-			slow, woke := s.n+pause, int64(0)
-			s.txn = func(n int) error {
+			slow, woke := s.Txns()+pause, int64(0)
+			s.BeforeTxn = func(n int) error {
 				if n == slow {
 					time.Sleep(2 * creationGrace)
-					woke = c.loader.Image().Revision
+					woke = c.Loader.Image().Revision
 				}
 				return nil
 			}
-			err := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
+			err := c.Admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 400, ReplicationFactor: 1}}, false)[0].Err
 			if _, exists := settled(c).TopicByName("a"); exists || !errors.Is(err, kv.ErrUnavailable) {
 				t.Errorf("paused before transaction %d: exists %t, %v", pause, exists, err)
 			}
-			if left := c.keys(t, "partitions/"); len(left) != 0 {
+			if left := kvtest.Keys(t, c.Store, "partitions/"); len(left) != 0 {
 				t.Errorf("paused before transaction %d: %d keys are left", pause, len(left))
 			}
-			if now := c.loader.Image().Revision; now != woke {
+			if now := c.Loader.Image().Revision; now != woke {
 				t.Errorf("paused before transaction %d: it wrote on after the cleanup, revision %d after %d", pause, now, woke)
 			}
 		})
@@ -100,20 +102,20 @@ func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 // be one that this controller cannot read.
 func TestPartitionsWithoutATopicStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
-		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
-		if _, err := c.store.Txn(t.Context(), nil, kv.Put("topics/a", []byte("{"))); err != nil {
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1)[0]
+		runtest.Background(t, r.Run)
+		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 3, ReplicationFactor: 1})
+		if _, err := c.Store.Txn(t.Context(), nil, kv.Put("topics/a", []byte("{"))); err != nil {
 			t.Fatal(err)
 		}
-		c = newCluster(t, c.store) // which lists
+		c = newCluster(t, c.Store) // which lists
 		if image := settled(c); image.TopicCount() != 0 || !image.Incomplete() {
 			t.Fatalf("topics %v, incomplete %t", image.TopicNames(), image.Incomplete())
 		}
-		background(t, c.controller(t, r).Run)
+		runtest.Background(t, c.controller(t, r).Run)
 		time.Sleep(10 * creationGrace)
-		if left := c.keys(t, "partitions/"); len(left) != 3 {
+		if left := kvtest.Keys(t, c.Store, "partitions/"); len(left) != 3 {
 			t.Errorf("%d partition keys are left of 3", len(left))
 		}
 	})
@@ -123,17 +125,17 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 // creating broker's sees a creation that goes on.
 func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &hookedStore{Store: memStore(t)}
+		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 		c := newCluster(t, s)
-		r := c.register(t, 1)[0]
-		background(t, r.Run)
+		r := c.Register(t, 1)[0]
+		runtest.Background(t, r.Run)
 		controller := New(Options{
-			Store: s, Loader: c.loader, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: testLogger(t),
+			Store: s, Loader: c.Loader, Registration: r, Now: func() time.Time { return time.Now().Add(time.Hour) }, Logger: runtest.Logger(t),
 		})
-		background(t, controller.Run)
+		runtest.Background(t, controller.Run)
 		synctest.Wait()
-		s.txn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
-		c.create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
+		s.BeforeTxn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
+		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
 	})
 }
 
@@ -143,31 +145,31 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 	crash := errors.New("the broker crashes")
 	for step, done := 1, false; !done; step++ {
 		synctest.Test(t, func(t *testing.T) {
-			s := &hookedStore{Store: memStore(t)}
+			s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 			c := newCluster(t, s)
-			r := c.register(t, 1)[0]
-			background(t, r.Run)
-			c.create(t, metadata.TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
-			crashes := s.n + step
-			s.txn = func(n int) error {
+			r := c.Register(t, 1)[0]
+			runtest.Background(t, r.Run)
+			c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 2, ReplicationFactor: 1})
+			crashes := s.Txns() + step
+			s.BeforeTxn = func(n int) error {
 				if n >= crashes {
 					return crash
 				}
 				return nil
 			}
 			add := []metadata.PartitionsSpec{{Topic: "a", Count: 402}}
-			err := c.admin.CreatePartitions(t.Context(), add, false)[0].Err
-			s.txn = nil
+			err := c.Admin.CreatePartitions(t.Context(), add, false)[0].Err
+			s.BeforeTxn = nil
 			done = err == nil
-			background(t, c.controller(t, r).Run)
+			runtest.Background(t, c.controller(t, r).Run)
 			time.Sleep(creationGrace + controllerTick)
 			topic, _ := settled(c).TopicByName("a")
 			want := map[bool]int{true: 402, false: 2}[done]
-			if left := len(c.keys(t, "partitions/")); left != want || len(topic.Partitions) != want || len(c.keys(t, "unfinished/")) != 0 {
+			if left := len(kvtest.Keys(t, c.Store, "partitions/")); left != want || len(topic.Partitions) != want || len(kvtest.Keys(t, c.Store, "unfinished/")) != 0 {
 				t.Errorf("step %d: %d partitions, %d keys, want %d", step, len(topic.Partitions), left, want)
 			}
 			if !done {
-				if err = c.admin.CreatePartitions(t.Context(), add, false)[0].Err; err != nil {
+				if err = c.Admin.CreatePartitions(t.Context(), add, false)[0].Err; err != nil {
 					t.Errorf("step %d: added again: %v", step, err)
 				}
 			}
@@ -181,14 +183,14 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 // TestProgressIsNotTakenForTheEnd: the grace begins again when a marker is written again.
 func TestProgressIsNotTakenForTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, memStore(t))
+		c := newCluster(t, kvtest.Open(t))
 		id, seen, began := metadata.NewTopicID(), sightings{}, time.Now()
 		for _, step := range []struct {
 			after            time.Duration
 			writes, abandons bool
 		}{{0, true, false}, {40 * time.Second, true, false}, {70 * time.Second, false, false}, {100 * time.Second, false, true}} {
 			if step.writes {
-				if _, err := c.store.Txn(t.Context(), nil, kv.Put("unfinished/"+id.String(), []byte(`{"v":1,"topic":"a"}`))); err != nil {
+				if _, err := c.Store.Txn(t.Context(), nil, kv.Put("unfinished/"+id.String(), []byte(`{"v":1,"topic":"a"}`))); err != nil {
 					t.Fatal(err)
 				}
 			}

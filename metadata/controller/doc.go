@@ -1,16 +1,16 @@
-// Package controller owns what one broker does for all: it takes dead brokers out, has
-// partitions led, gives leadership back to preferred replicas and removes what broken
-// creations leave. Every broker runs a Controller, and one of them acts: the broker whose
-// key "controller" it is, which hangs on the lease of its registration.
+// Package controller owns what one broker does for the cluster: it removes dead brokers from
+// ISRs, elects leaders, gives leadership back to preferred replicas and removes what broken
+// creations have left. Each broker runs a Controller, and one of them acts: that of the broker
+// which has written the key "controller" under the lease of its registration.
 //
-// It decides when; what a partition becomes, and who may lead it, is metadata.Repair. It
-// must not know how brokers talk to each other, where hints come from or which settings
-// there are: Options has functions for that. It knows no logs, no etcd and no NATS.
+// It decides when a partition changes; metadata.Repair decides what the partition becomes. It
+// must not know how brokers talk to each other, where hints come from or which settings there
+// are: Options has functions for that. It knows no logs, no etcd and no NATS.
 //
 // # Parts
 //
-//	Plan        the pure core: an image in, changes out; and what has to be asked first
-//	planner     makes the same plan of what an image has changed
+//	Plan        the pure core: an image in; changes out, and what has to be asked first
+//	planner     makes the same plan from what has changed since the image before
 //	Controller  stands for election, plans on every image and writes the plan
 //	suspects    brokers that seem dead, which are probed and fenced (Controller.Suspect)
 //	doubts      registrations that are older than the election, see metadata.Doubt
@@ -19,25 +19,25 @@
 //
 // # A failover
 //
-// A broker whose connection to another one breaks calls Suspect. If the error says that
-// nobody listens there any more, the hint goes to all brokers (Options.Publish), and the
-// controller, or the live broker with the lowest id if the controller is the suspect,
-// probes the listener at which brokers reach each other. If that refuses, the process is
-// gone: what has to precede the end is called (Options.BeforeFence), and its lease is
-// revoked. That takes registration and controllership at one revision, and the next
-// controller plans on that revision. A hint may get lost, as the lease ends by itself.
+// A broker whose connection to another one breaks calls Suspect. If the error is one of a process
+// that has ended, all brokers get a hint (Options.Publish). The controller probes the suspect at
+// the listener that brokers use among themselves; if the suspect is the controller, the live
+// broker with the lowest id does. If the connection is refused, the process is gone.
+// Options.BeforeFence is called, and then the suspect's lease is revoked. That deletes its
+// registration and, if it was the controller, the controller's key at one revision, on which the
+// next controller plans. A hint may get lost: the lease ends by itself.
 //
 // # Invariants
 //
-//   - An image that shows all that Plan called for calls for nothing more.
-//   - A planner's plan is Plan's, whatever came between the images that it was shown.
-//   - Everything that is written compares the controller's key: a deposed controller
-//     changes nothing. What it wrote is in the image before it plans again.
-//   - A registration is ended before its lease is over only if the broker's address
-//     refuses connections. A process that registers again after that is left to its
-//     lease for a while: what refuses is not its process.
-//   - What is known to be there is not outvoted by what may be dead.
-//   - Nothing waits for an answer of another broker but that answer's own decision: probes
-//     and questions run beside the controller, which ends after them.
-//   - What a controller has seen of time is by its own clock, from its election on.
+//   - Plan has nothing to change in an image that shows all its changes.
+//   - A planner's plan equals Plan's, whatever images it has not been shown in between.
+//   - Each write compares the controller's key: a deposed controller changes nothing. A
+//     controller plans again only on an image that shows its last writes.
+//   - A registration is ended before its lease only if the broker's address refuses
+//     connections. If the same process registers again after that, it is left to its lease for
+//     a while: its process lives, and something else refuses the connections.
+//   - A member that certainly lives is not dropped in favor of members that may be dead.
+//   - Probes and questions to brokers run beside the controller, which waits for them when it
+//     ends. Only the decisions that need an answer wait for it.
+//   - A controller measures time by its own clock and from its own election on.
 package controller

@@ -16,8 +16,8 @@ import (
 type doubts struct {
 	mu    sync.Mutex
 	self  int32
-	epoch int64     // of the controller: older registrations are doubted
-	until time.Time // when every lease that nobody renews has ended
+	epoch int64     // of the controller: older registrations are in doubt
+	until time.Time // when each lease that is not renewed has ended
 	stage map[metadata.Member]metadata.Doubt
 }
 
@@ -28,7 +28,7 @@ func (d *doubts) raise(self int32, epoch int64, until time.Time) {
 	d.self, d.epoch, d.until, d.stage = self, epoch, until, map[metadata.Member]metadata.Doubt{}
 }
 
-// begin reports whether a member has to be probed; then it is being probed.
+// begin reports whether a member has to be probed. If so the caller must probe it and call settle.
 func (d *doubts) begin(m metadata.Member) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -48,8 +48,8 @@ func (d *doubts) settle(m metadata.Member, epoch int64, stage metadata.Doubt) {
 	}
 }
 
-// at are the doubts at a moment, as PlanOptions have them, and for how long they
-// last; nil if there are none any more.
+// at returns the doubts at a time, for PlanOptions, and how long they last from then on. It
+// returns nil if they are over.
 func (d *doubts) at(now time.Time) (of func(metadata.Member) metadata.Doubt, left time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,7 +68,7 @@ func (d *doubts) at(now time.Time) (of func(metadata.Member) metadata.Doubt, lef
 	}, d.until.Sub(now)
 }
 
-// doubt begins the doubts of this controller. Without probes all is left to the leases.
+// doubt begins the doubts of this controller. Without a probe there are none.
 func (c *Controller) doubt(epoch int64) {
 	if c.suspects.probe != nil {
 		leases := c.registration.TTL() + c.registration.TTL()/2 // the store may end them late
@@ -76,9 +76,9 @@ func (c *Controller) doubt(epoch int64) {
 	}
 }
 
-// resolve has members probed that stand in the way of a decision. One that answers is
-// trusted; the registration of one whose process is gone is ended; one that is
-// silent is doubted until its lease must have ended.
+// resolve probes the members that must be probed before a decision. If a member answers, it is no
+// longer in doubt. If its process is gone, its registration is ended. If it is silent, it stays
+// in doubt until its lease must have ended.
 func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members []metadata.Member) {
 	epoch := c.epoch.Load()
 	for _, m := range members {
@@ -89,7 +89,7 @@ func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members
 		broker := image.Brokers[m.Broker]
 		stepped.Go(ctx, &c.work, func(ctx context.Context) {
 			c.doubts.settle(m, epoch, c.examine(ctx, broker))
-			c.think()
+			c.images.Again()
 		})
 	}
 }

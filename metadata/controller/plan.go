@@ -10,8 +10,8 @@ import (
 // PlanOptions are what a plan rests on besides the image. The functions must be
 // pure.
 type PlanOptions struct {
-	// Abandoned are the unfinished creations that the controller has seen make no
-	// progress for a while, with the revisions of their markers.
+	// Abandoned are the unfinished creations that have made no progress for creationGrace,
+	// with the revisions of their markers.
 	Abandoned map[metadata.TopicID]int64
 	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *metadata.Image, topic string) int
@@ -22,14 +22,14 @@ type PlanOptions struct {
 	// ImbalancePercent of the partitions that prefer it are led by others.
 	Rebalance        bool
 	ImbalancePercent int
-	// Doubt is what is thought of a registration; nil means NoDoubt of all.
+	// Doubt returns whether a registration is in doubt; nil means that none is.
 	Doubt func(metadata.Member) metadata.Doubt
 	// LogEnds are the answers for partitions that wait for an unclean election, see Ask.
 	LogEnds map[metadata.TopicPartition]metadata.LogEnds
 }
 
-// repairs returns repair for the partitions of one topic. Nearly always there is
-// nothing to repair, so that the settings are looked up only when they matter.
+// repairs returns a function that repairs the partitions of one topic. It reads the settings at
+// the first partition that needs a repair: most topics have none.
 func (o PlanOptions) repairs(image *metadata.Image, t *metadata.Topic) func(number int32, p *metadata.Partition) metadata.Repaired {
 	rules, known := metadata.ElectionRules{MinISR: 1, Doubt: o.Doubt}, false
 	return func(number int32, p *metadata.Partition) metadata.Repaired {
@@ -50,26 +50,24 @@ func (o PlanOptions) repairs(image *metadata.Image, t *metadata.Topic) func(numb
 	}
 }
 
-// Planned is a plan, and what has to be found out before more can be planned.
+// Planned is a plan, with the questions that must be answered before more can be planned.
 type Planned struct {
 	Changes []metadata.Change
 	Asks    []metadata.Ask
 	Doubts  []metadata.Member
 }
 
-// Plan is what the controller has to change in the cluster as of an image. It
-// is a pure function, so that a new controller simply goes on; what it
-// returns is in a stable order. An image that shows all of it needs nothing more.
+// Plan returns what the controller has to change in the cluster as of an image. It is a pure
+// function, so a new controller continues where the old one was. The changes are in a stable
+// order. An image that shows all of them needs no more.
 //
-//   - Each partition becomes what Repair makes of it.
-//   - Leadership goes back to preferred replicas when that is due, of a bounded number of
-//     partitions in a plan.
-//   - Partition keys of a creation that broke off go after a grace period, unless the
-//     image is incomplete. Many take several plans.
+//   - Each partition becomes what Repair returns.
+//   - When a balance of leaders is due, leadership goes back to preferred replicas, in a bounded
+//     number of partitions in each plan.
+//   - Partition keys of a broken creation are deleted after a grace period, unless the image is
+//     incomplete. If there are many, that takes several plans.
 //
-// All that happens to a partition is one write.
-//
-// The controller's planner makes the same plan of what has changed alone.
+// A partition is changed in one write.
 func Plan(image *metadata.Image, o PlanOptions) Planned { return new(planner).next(image, o) }
 
 func sortedTopics(image *metadata.Image) []*metadata.Topic {

@@ -4,20 +4,21 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
 // TestPlanBalances has broker 2 lead what prefers broker 1. What a plan gives back leaves
 // nothing for the next one.
 func TestPlanBalances(t *testing.T) {
-	c := newCluster(t, memStore(t))
-	c.register(t, 1, 2)
-	c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}, 1: {1, 2}}})
+	c := newCluster(t, kvtest.Open(t))
+	c.Register(t, 1, 2)
+	c.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}, 1: {1, 2}}})
 	due := PlanOptions{Rebalance: true, ImbalancePercent: 10}
-	if all := Plan(c.loader.Image(), due); len(all.Changes) != 0 {
+	if all := Plan(c.Loader.Image(), due); len(all.Changes) != 0 {
 		t.Errorf("all is well, and it plans %+v", all.Changes)
 	}
 	c.moveLeader(t)
-	image := c.loader.Image()
+	image := c.Loader.Image()
 	for name, o := range map[string]PlanOptions{
 		"not due":   {},
 		"tolerated": {Rebalance: true, ImbalancePercent: 50},
@@ -30,11 +31,11 @@ func TestPlanBalances(t *testing.T) {
 	if len(all.Changes) != 1 || !all.Changes[0].Balance || all.Changes[0].Partition != (metadata.TopicPartition{Topic: "a"}) {
 		t.Fatalf("planned %+v", all.Changes)
 	}
-	revision, errs := metadata.WriteAll(t.Context(), c.store, nil, all.Changes)
+	revision, errs := metadata.WriteAll(t.Context(), c.Store, nil, all.Changes)
 	if errs[0] != nil {
 		t.Fatal(errs[0])
 	}
-	image = c.wait(t, func(m *metadata.Image) bool { return m.Revision >= revision })
+	image = c.Wait(t, func(m *metadata.Image) bool { return m.Revision >= revision })
 	if p, _ := image.Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 1 || p.LeaderEpoch != 2 || p.PartitionEpoch != 2 {
 		t.Errorf("given back: %+v", p)
 	}

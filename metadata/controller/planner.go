@@ -7,20 +7,20 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// planner makes one plan after the other. The plan of an image is the same whatever
-// came before, see Plan; what came before says for which partitions nothing can have
-// changed. A partition that was left without anything to do or to find out stays so until
+// planner makes one plan after the other. It looks only at the partitions whose plan can have
+// changed since the image before, and its plan equals Plan's. A partition with nothing to do or
+// to find out stays so until
 //
-//   - its state changes, or the settings of its topic;
-//   - a broker changes, or the settings of brokers: then all are looked at, of 100,000
-//     partitions in about 10 ms.
+//   - its state or the settings of its topic change;
+//   - a broker or the settings of brokers change: then the planner looks at all partitions,
+//     which takes about 10 ms for 100,000 of them.
 //
-// Its zero value has seen nothing, so that the first plan looks at everything. A term
-// begins with it, and with the doubts that the term has.
+// The zero value has seen no image: its first plan looks at all partitions. Each term of a
+// controller begins with the zero value.
 type planner struct {
 	image *metadata.Image // that was looked at last; nil: none
-	// open are the partitions for which there was something to do, to ask or to probe, or
-	// which are not well led while there are doubts. They depend on more than the image.
+	// open are the partitions with something to do, to ask or to probe, and those that are not
+	// well led while there are doubts. Their plans depend on more than the image.
 	open map[place]struct{}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // TestRebalancingIsAsSet turns the balance off, and has it at an interval shorter than the controller's own.
@@ -23,16 +25,16 @@ func TestRebalancingIsAsSet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, memStore(t))
-				r := c.register(t, 1, 2)
-				background(t, r[0].Run)
-				background(t, r[1].Run)
+				c := newCluster(t, kvtest.Open(t))
+				r := c.Register(t, 1, 2)
+				runtest.Background(t, r[0].Run)
+				runtest.Background(t, r[1].Run)
 				controller := New(Options{
-					Store: c.store, Loader: c.loader, Registration: r[0], Now: func() time.Time { return c.now() }, Logger: testLogger(t),
+					Store: c.Store, Loader: c.Loader, Registration: r[0], Now: func() time.Time { return c.Now() }, Logger: runtest.Logger(t),
 					Rebalance: func(*metadata.Image) Rebalancing { return tc.settings },
 				})
-				background(t, controller.Run)
-				c.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
+				runtest.Background(t, controller.Run)
+				c.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}})
 				settled(c)
 				c.moveLeader(t)
 				time.Sleep(tc.after)
@@ -48,23 +50,23 @@ func TestRebalancingIsAsSet(t *testing.T) {
 func TestRebalancingIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 2500
-		c := newCluster(t, memStore(t))
-		r := c.register(t, 1, 2)
-		background(t, r[0].Run)
-		background(t, r[1].Run)
+		c := newCluster(t, kvtest.Open(t))
+		r := c.Register(t, 1, 2)
+		runtest.Background(t, r[0].Run)
+		runtest.Background(t, r[1].Run)
 		assignments := map[int32][]int32{}
 		for i := range int32(partitions) {
 			assignments[i] = []int32{1, 2}
 		}
-		topic := c.create(t, metadata.TopicSpec{Name: "a", Assignments: assignments})
+		topic := c.Create(t, metadata.TopicSpec{Name: "a", Assignments: assignments})
 		var moves []metadata.Change
 		for i := range topic.Partitions {
-			moves = append(moves, altered(t, c.loader.Image(), "a", int32(i), func(p *metadata.Partition) { elect(p, p.Members()[1]) }))
+			moves = append(moves, altered(t, c.Loader.Image(), "a", int32(i), func(p *metadata.Partition) { elect(p, p.Members()[1]) }))
 		}
-		if _, errs := metadata.WriteAll(t.Context(), c.store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
+		if _, errs := metadata.WriteAll(t.Context(), c.Store, nil, moves); errs[0] != nil || errs[partitions-1] != nil {
 			t.Fatal(errs[0], errs[partitions-1])
 		}
-		background(t, c.controller(t, r[0]).Run)
+		runtest.Background(t, c.controller(t, r[0]).Run)
 		given := func() (n int) {
 			topic, _ := settled(c).TopicByName("a")
 			for i := range topic.Partitions {

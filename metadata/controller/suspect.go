@@ -18,26 +18,26 @@ const (
 	// probed at a time.
 	suspectQueue = 64
 	probers      = 4
-	// probePause is how long a broker that has been probed is left in peace.
+	// probePause is the shortest time between two probes of a broker.
 	probePause = 50 * time.Millisecond
 	// probeTimeout bounds a probe and what follows from it.
 	probeTimeout = 5 * time.Second
-	// fenceMemory is for how long a process that registers again after a probe has
-	// fenced it is left to its lease: its address refuses while it lives.
+	// fenceMemory is how long a process that was fenced after a probe, and has registered
+	// again, is left to its lease: it lives although its address refuses connections.
 	fenceMemory = time.Minute
 )
 
-// suspects are the brokers of which somebody said that they are dead.
+// suspects are the brokers that seem dead.
 type suspects struct {
-	probe    func(ctx context.Context, broker metadata.Broker) error // nil: nobody is probed
+	probe    func(ctx context.Context, broker metadata.Broker) error // nil: brokers are not probed
 	listener string
 	queue    chan metadata.Member // never closed
 
 	mu struct {
 		sync.Mutex
-		// known are the suspects that wait or are being probed, and those that
-		// were, until the time that is given.
-		known map[metadata.Member]time.Time
+		// admitted are the suspects that wait or are being probed, with the zero time, and
+		// those that were probed, until that time.
+		admitted map[metadata.Member]time.Time
 		// fenced are the processes whose registrations were ended on a probe, by
 		// broker.
 		fenced map[int32]fencing
@@ -48,41 +48,43 @@ type suspects struct {
 type fencing struct {
 	incarnation string
 	at          time.Time
-	told        bool // that the process lives
+	told        bool // lives has reported it
 }
 
 func newSuspects(probe func(context.Context, metadata.Broker) error, listener string) *suspects {
 	s := &suspects{probe: probe, listener: listener, queue: make(chan metadata.Member, suspectQueue)}
-	s.mu.known = map[metadata.Member]time.Time{}
+	s.mu.admitted = map[metadata.Member]time.Time{}
 	s.mu.fenced = map[int32]fencing{}
 	return s
 }
 
-// Suspect takes what ended a connection to a broker, as of its registration at that
-// epoch. If that says that the broker's process may be dead, all brokers get the hint. One
-// that is only silent is left to its lease. It does not wait.
+// Suspect takes the error that has ended a connection to a broker, under its registration of that
+// broker epoch. If the process may have ended, all brokers get the hint. A broker that is only
+// silent is left to its lease. Suspect does not wait.
 func (c *Controller) Suspect(ctx context.Context, broker metadata.Member, err error) {
 	if !saysDead(err) {
 		return
 	}
 	c.publish(broker, err)
-	c.Hint(ctx, broker) // also if that does not come back here
+	c.Hint(ctx, broker) // the published hint may not come back to this broker
 }
 
-// saysDead reports whether an error of a connection can be the end of the other side's
-// process: it was reset or closed, or nobody listens there any more.
+// saysDead reports whether an error of a connection can come from the end of the other process: it
+// was reset or closed, or a new one was refused.
 func saysDead(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// Hint takes the hint of a broker, this or another one, that one is dead, as of its
-// registration at that epoch. It does not wait. One broker acts upon it: the controller,
-// or, if that is the suspect, the live broker with the lowest id. It probes the suspect
-// and, if its process is certain to be gone, ends its lease, so that its registration and
-// its controllership are over at once. A suspect that merely does not answer is left to
-// its lease. So is, for a while, one that has registered again after such an end: what
-// refuses connections is not its process. A hint may get lost: the lease ends by itself.
+// Hint takes the hint that a broker seems dead, under its registration of that broker epoch. It
+// does not wait. One broker acts on a hint: the controller or, if that is the suspect, the live
+// broker with the lowest id. It probes the suspect. If the process is certain to be gone it
+// revokes the suspect's lease, which ends the registration, and the controllership if the
+// suspect has it.
+//
+// A suspect that does not answer is left to its lease. So is, for fenceMemory, a process that has
+// registered again after such an end: it lives, and something else refuses the connections. A
+// hint may get lost: the lease ends by itself.
 func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
 	suspect = registrationOf(suspect)
 	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {
@@ -91,7 +93,7 @@ func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
 	if s := c.suspects; s.admit(suspect, c.now()) {
 		select {
 		case s.queue <- suspect:
-		default: // there is more to do than can be done
+		default: // the queue is full: the hint is dropped
 			s.release(suspect, c.now())
 		}
 	}
@@ -115,15 +117,14 @@ func (c *Controller) judges(image *metadata.Image, suspect metadata.Member) bool
 	return registered
 }
 
-// probing starts the probers, and returns the function that waits for their
-// end, which that of ctx brings.
+// probing starts the probers, which end with ctx, and returns the function that waits for that.
 func (c *Controller) probing(ctx context.Context) (wait func()) {
 	var wg sync.WaitGroup
 	if c.suspects.probe != nil {
 		for range probers {
 			stepped.Go(ctx, &wg, func(ctx context.Context) {
 				for {
-					suspect, ok := c.suspects.next(ctx)
+					suspect, ok := stepped.Receive(ctx, -1, c.suspects.queue)
 					if !ok {
 						return
 					}
@@ -134,22 +135,6 @@ func (c *Controller) probing(ctx context.Context) (wait func()) {
 		}
 	}
 	return wg.Wait
-}
-
-// next waits for a suspect. ok is false when ctx has ended.
-func (s *suspects) next(ctx context.Context) (suspect metadata.Member, ok bool) {
-	if r := stepped.By(ctx); r != nil {
-		r.Wait(ctx, -1, func() bool { return len(s.queue) > 0 })
-		if ctx.Err() != nil {
-			return metadata.Member{}, false
-		}
-	}
-	select {
-	case <-ctx.Done():
-		return metadata.Member{}, false
-	case suspect = <-s.queue:
-		return suspect, true
-	}
 }
 
 // judge probes a suspect and ends its registration if it is dead.
@@ -175,9 +160,9 @@ func (c *Controller) judge(ctx context.Context, suspect metadata.Member) {
 	c.end(ctx, broker, log)
 }
 
-// ask probes a broker at the listener alone that brokers reach it at. Others say nothing
-// of its process: they may lead through a balancer, which accepts for the dead, or
-// nowhere from here.
+// ask probes a broker at the listener that brokers use among themselves, if it has that. Other
+// listeners prove nothing: a load balancer may accept in place of a dead process, or this broker
+// may have no route to them.
 func (s *suspects) ask(ctx context.Context, broker metadata.Broker) error {
 	if l, ok := broker.Listener(s.listener); ok {
 		broker.Listeners = []metadata.Listener{l}
@@ -189,7 +174,7 @@ func (s *suspects) ask(ctx context.Context, broker metadata.Broker) error {
 func (c *Controller) end(ctx context.Context, broker metadata.Broker, log *slog.Logger) {
 	c.before(ctx, broker.ID)
 	if broker.Lease == 0 {
-		return // a registration of an older kind: there is nothing to end it by
+		return // the registration has no lease that could be revoked
 	}
 	// A broker that has registered again since has another lease.
 	if err := c.store.Revoke(ctx, broker.Lease); err != nil {
@@ -207,8 +192,8 @@ func (s *suspects) fence(broker metadata.Broker, now time.Time) {
 	s.mu.fenced[broker.ID] = fencing{incarnation: broker.Incarnation, at: now}
 }
 
-// lives says whether a process was fenced a short while ago and has registered
-// again, and whether this is the first time that it is told.
+// lives reports whether a process was fenced less than fenceMemory ago and has registered again.
+// first is true at the first such report.
 func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,15 +215,15 @@ func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bo
 func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for m, until := range s.mu.known {
+	for m, until := range s.mu.admitted {
 		if !until.IsZero() && !now.Before(until) {
-			delete(s.mu.known, m)
+			delete(s.mu.admitted, m)
 		}
 	}
-	if _, known := s.mu.known[suspect]; known {
+	if _, already := s.mu.admitted[suspect]; already {
 		return false
 	}
-	s.mu.known[suspect] = time.Time{} // until release
+	s.mu.admitted[suspect] = time.Time{} // until release
 	return true
 }
 
@@ -246,5 +231,5 @@ func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 func (s *suspects) release(suspect metadata.Member, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.known[suspect] = now.Add(probePause)
+	s.mu.admitted[suspect] = now.Add(probePause)
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // probed answers probes by a broker's id, and counts them.
@@ -56,18 +58,18 @@ type suspectTest struct {
 func newSuspectTest(t *testing.T) *suspectTest {
 	t.Helper()
 	st := &suspectTest{
-		cluster: newCluster(t, memStore(t)), probed: &probed{answers: map[int32]error{}, n: map[int32]int{}},
+		cluster: newCluster(t, kvtest.Open(t)), probed: &probed{answers: map[int32]error{}, n: map[int32]int{}},
 		brokers: map[int32]*metadata.Registration{}, controllers: map[int32]*Controller{},
 	}
-	for _, r := range st.register(t, 1, 2, 3) {
-		background(t, r.Run)
+	for _, r := range st.Register(t, 1, 2, 3) {
+		runtest.Background(t, r.Run)
 		st.brokers[r.BrokerID()] = r
 		st.controllers[r.BrokerID()] = New(Options{
-			Store: st.store, Loader: st.loader, Registration: r, Now: st.now, Logger: testLogger(t), Probe: st.probed.probe,
+			Store: st.Store, Loader: st.Loader, Registration: r, Now: st.Now, Logger: runtest.Logger(t), Probe: st.probed.probe,
 		})
 	}
 	for _, id := range []int32{2, 1, 3} {
-		background(t, st.controllers[id].Run)
+		runtest.Background(t, st.controllers[id].Run)
 		if image := settled(st.cluster); image.ControllerID != 2 {
 			t.Fatalf("the controller is %d", image.ControllerID)
 		}
@@ -77,7 +79,7 @@ func newSuspectTest(t *testing.T) *suspectTest {
 
 // member is a broker as it is registered.
 func (st *suspectTest) member(id int32) metadata.Member {
-	return metadata.Member{Broker: id, Epoch: st.brokers[id].Epoch()}
+	return metadata.Member{Broker: id, Epoch: st.brokers[id].BrokerEpoch()}
 }
 
 // hint publishes to all brokers that one is dead.
@@ -91,12 +93,12 @@ func (st *suspectTest) hint(t *testing.T, id int32) {
 func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
-		epoch := st.brokers[3].Epoch()
+		epoch := st.brokers[3].BrokerEpoch()
 		st.probed.answers[3] = fmt.Errorf("probe: %w", ErrBrokerGone)
 		start := time.Now()
 		st.hint(t, 3)
 		synctest.Wait()
-		if b, live := st.loader.Image().Brokers[3]; live && b.Epoch == epoch || time.Since(start) != 0 {
+		if b, live := st.Loader.Image().Brokers[3]; live && b.Epoch == epoch || time.Since(start) != 0 {
 			t.Errorf("broker 3 lives: %+v", b)
 		}
 		if n := st.probed.count(3); n != 1 {
@@ -108,7 +110,7 @@ func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
 func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
-		st.create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
+		st.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
 		st.probed.answers[2] = ErrBrokerGone
 		st.controllers[3].Hint(t.Context(), st.member(2)) // not the one to act
 		synctest.Wait()
@@ -118,7 +120,7 @@ func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 		start := time.Now()
 		st.hint(t, 2)
 		p, _ := settled(st.cluster).Partition(metadata.TopicPartition{Topic: "a"})
-		if image := st.loader.Image(); image.ControllerID == metadata.NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
+		if image := st.Loader.Image(); image.ControllerID == metadata.NoBroker || p.Leader != 3 || p.LeaderEpoch != 1 || time.Since(start) != 0 {
 			t.Errorf("controller %d, partition %+v", image.ControllerID, p)
 		}
 	})
@@ -131,13 +133,13 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 		st.hint(t, 3)
 		st.hint(t, 1)
 		st.hint(t, 2)
-		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].Epoch() - 1}
+		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].BrokerEpoch() - 1}
 		st.controllers[2].Hint(t.Context(), old) // of an earlier incarnation
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		st.controllers[2].Hint(ended, st.member(1))
 		synctest.Wait()
-		if image := st.loader.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].Epoch() {
+		if image := st.Loader.Image(); len(image.Brokers) != 3 || image.Brokers[3].Epoch != st.brokers[3].BrokerEpoch() {
 			t.Errorf("brokers %+v", image.Brokers)
 		}
 		if st.probed.count(3) != 1 || st.probed.count(1) != 1 || st.probed.count(2) != 1 {
@@ -152,7 +154,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
 		st.probed.answers[3] = ErrBrokerGone
-		epoch := func() int64 { return st.loader.Image().Brokers[3].Epoch }
+		epoch := func() int64 { return st.Loader.Image().Brokers[3].Epoch }
 		fenced := func() bool {
 			before := epoch()
 			for range 3 {
@@ -177,7 +179,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 			t.Error("not fenced after a while")
 		}
 
-		restarted := st.registration(t, 3, st.loader.Image().Brokers[3].DirectoryID, "")
+		restarted := st.Registration(t, 3, st.Loader.Image().Brokers[3].DirectoryID, "")
 		if _, err := restarted.Register(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +187,7 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 		synctest.Wait()
 		st.hint(t, 3)
 		synctest.Wait()
-		if epoch() == restarted.Epoch() {
+		if epoch() == restarted.BrokerEpoch() {
 			t.Error("a process that has started since is not fenced")
 		}
 	})
@@ -302,14 +304,14 @@ func TestBrokenConnectionIsAHint(t *testing.T) {
 		"nothing":          {nil, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			cl := newCluster(t, memStore(t))
-			r := cl.register(t, 1, 2)
-			background(t, r[0].Run)
-			suspect := metadata.Member{Broker: 2, Epoch: r[1].Epoch(), Directory: metadata.DirectoryID{1}}
+			cl := newCluster(t, kvtest.Open(t))
+			r := cl.Register(t, 1, 2)
+			runtest.Background(t, r[0].Run)
+			suspect := metadata.Member{Broker: 2, Epoch: r[1].BrokerEpoch(), Directory: metadata.DirectoryID{1}}
 			var published []error
 			var before []int32
 			controller := New(Options{
-				Store: cl.store, Loader: cl.loader, Registration: r[0], Now: time.Now, Logger: testLogger(t),
+				Store: cl.Store, Loader: cl.Loader, Registration: r[0], Now: time.Now, Logger: runtest.Logger(t),
 				Probe: func(context.Context, metadata.Broker) error { return ErrBrokerGone },
 				Publish: func(m metadata.Member, err error) {
 					if m != suspect {
@@ -318,13 +320,13 @@ func TestBrokenConnectionIsAHint(t *testing.T) {
 					published = append(published, err)
 				},
 				BeforeFence: func(_ context.Context, id int32) {
-					if _, live := cl.loader.Image().Brokers[id]; !live {
+					if _, live := cl.Loader.Image().Brokers[id]; !live {
 						t.Errorf("%s: broker %d is fenced before that", name, id)
 					}
 					before = append(before, id)
 				},
 			})
-			background(t, controller.Run)
+			runtest.Background(t, controller.Run)
 			settled(cl)
 			controller.Suspect(t.Context(), suspect, c.err)
 			_, live := settled(cl).Brokers[2]

@@ -9,22 +9,22 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// askPause is how long the controller waits before it asks again for the ends of
-// logs, when nobody could be elected by the answers.
+// askPause is how long the controller waits before it asks for the ends of logs again, if the
+// answers did not allow an election.
 const askPause = time.Second
 
-// recovery finds out which replicas have most of the partitions that are to be led
-// by an unclean election (KIP-966). It never holds up the controller: one goroutine
-// asks, and the next plan has the answers.
+// recovery asks which replicas have the longest logs, for unclean elections (KIP-966). The
+// controller does not wait: one goroutine asks, and a later plan uses the answers.
 type recovery struct {
 	mu      sync.Mutex
 	asking  bool
 	answers map[metadata.TopicPartition]metadata.LogEnds // for the next plan
-	next    time.Time                                    // not before then
-	waits   bool                                         // there was something to ask, too early
+	next    time.Time                                    // when to ask again at the earliest
+	waits   bool                                         // a plan had to ask before next
 }
 
-// take returns the answers for one plan: what they were about may change with it.
+// take returns the answers and forgets them: one plan uses them, and its changes may make them
+// out of date.
 func (r *recovery) take() map[metadata.TopicPartition]metadata.LogEnds {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,15 +51,15 @@ func (r *recovery) end(answers map[metadata.TopicPartition]metadata.LogEnds, nex
 	r.asking, r.answers, r.next = false, answers, next
 }
 
-// due is when the controller has to plan again so that it asks, if it has to.
+// due returns when the controller has to plan again in order to ask; some is false if it need not.
 func (r *recovery) due() (at time.Time, some bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.next, r.waits
 }
 
-// recover asks the replicas of partitions that wait for an unclean election, unless
-// it is doing so.
+// recover asks the replicas of partitions that wait for an unclean election. It does nothing while
+// earlier questions are not answered.
 func (c *Controller) recover(ctx context.Context, image *metadata.Image, asks []metadata.Ask) {
 	if !c.recovery.begin(len(asks) > 0, c.now()) {
 		return
@@ -67,6 +67,6 @@ func (c *Controller) recover(ctx context.Context, image *metadata.Image, asks []
 	stepped.Go(ctx, &c.work, func(ctx context.Context) {
 		answers := c.logEnds.All(ctx, image, asks)
 		c.recovery.end(answers, c.now().Add(askPause))
-		c.think()
+		c.images.Again()
 	})
 }

@@ -323,7 +323,7 @@ func (w *world) register(rt *rapid.T) {
 	id := rapid.Int32Range(2, 4).Draw(rt, "broker")
 	next := &metadata.Image{Revision: w.cluster.Revision + 1, Brokers: maps.Clone(w.cluster.Brokers)}
 	if rapid.Bool().Draw(rt, "stops") {
-		next.Brokers[id] = metadata.Broker{ID: id, Epoch: next.Brokers[id].Epoch, Stopping: true}
+		next.Brokers[id] = metadata.Broker{ID: id, Epoch: next.Brokers[id].Epoch, InControlledShutdown: true}
 	} else {
 		next.Brokers[id] = metadata.Broker{ID: id, Epoch: next.Brokers[id].Epoch + 1}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // openInChild names the directory that a child process of a test opens: etcd
@@ -59,14 +60,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func testLogger(t *testing.T) *slog.Logger {
-	t.Helper()
-	return slog.New(slog.NewTextHandler(t.Output(), nil))
-}
-
 func openEmbedded(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: testLogger(t), unsynced: true})
+	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: runtest.Logger(t), unsynced: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +134,7 @@ func TestEmbeddedStartsFastAndQuietly(t *testing.T) {
 func TestEmbeddedElectsItselfAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 19*time.Second)
 	defer cancel()
-	o := EmbeddedOptions{Dir: filepath.Join(t.TempDir(), "etcd"), Cluster: "test", Logger: testLogger(t), tick: 10 * time.Second}
+	o := EmbeddedOptions{Dir: filepath.Join(t.TempDir(), "etcd"), Cluster: "test", Logger: runtest.Logger(t), tick: 10 * time.Second}
 	for _, what := range []string{"an empty directory", "its directory"} {
 		s, err := OpenEmbedded(ctx, o)
 		if err != nil {
@@ -189,7 +185,7 @@ func TestDirectoryInUseIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	openEmbedded(t, dir)
-	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: testLogger(t)})
+	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: runtest.Logger(t)})
 	oneLine(t, err, "in use by another process", dir)
 }
 
@@ -214,10 +210,10 @@ func TestUnusableDirectoryIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: filepath.Join(file, "etcd"), Cluster: "test", Logger: testLogger(t)})
+	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: filepath.Join(file, "etcd"), Cluster: "test", Logger: runtest.Logger(t)})
 	oneLine(t, err, file)
 	for _, cluster := range []string{"", "a/b"} {
-		_, err = OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: cluster, Logger: testLogger(t)})
+		_, err = OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: cluster, Logger: runtest.Logger(t)})
 		oneLine(t, err, "cluster name")
 	}
 }
@@ -269,17 +265,17 @@ type broker struct {
 // open starts a broker's parts and returns when it is the controller.
 func open(t *testing.T, s kv.Store) *broker {
 	t.Helper()
-	b := &broker{loader: metadata.NewLoader(metadata.LoaderOptions{Store: s, Logger: testLogger(t)})}
+	b := &broker{loader: metadata.NewLoader(metadata.LoaderOptions{Store: s, Logger: runtest.Logger(t)})}
 	b.admin = metadata.NewAdmin(metadata.AdminOptions{Store: s, Loader: b.loader, Now: time.Now})
 	b.registration = metadata.NewRegistration(metadata.RegistrationOptions{
-		Store: s, BrokerID: 1, DirectoryID: "dir", TTL: time.Hour, Now: time.Now, Logger: testLogger(t),
+		Store: s, BrokerID: 1, DirectoryID: "dir", TTL: time.Hour, Now: time.Now, Logger: runtest.Logger(t),
 	})
 	epoch, err := b.registration.Register(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	controller := controller.New(controller.Options{
-		Store: s, Loader: b.loader, Registration: b.registration, Now: time.Now, Logger: testLogger(t),
+		Store: s, Loader: b.loader, Registration: b.registration, Now: time.Now, Logger: runtest.Logger(t),
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup

@@ -18,6 +18,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/porttest"
+	"github.com/varvelog/varve/runtest"
 	"github.com/varvelog/varve/security"
 	"github.com/varvelog/varve/security/securitytest"
 )
@@ -52,7 +53,7 @@ func external(t *testing.T, dir, address string, tls *transport.TLSInfo) (stop f
 
 func openExternal(t *testing.T, o Options) *Store {
 	t.Helper()
-	o.Cluster, o.Logger, o.Wait = "test", testLogger(t), cmp.Or(o.Wait, time.Minute)
+	o.Cluster, o.Logger, o.Wait = "test", runtest.Logger(t), cmp.Or(o.Wait, time.Minute)
 	o.patience = cmp.Or(o.patience, time.Minute) // a machine under load is no frozen member
 	s, err := Open(t.Context(), o)
 	if err != nil {
@@ -83,7 +84,7 @@ func TestClustersDoNotSeeEachOther(t *testing.T) {
 	address := freePort(t)
 	external(t, t.TempDir(), address, nil)
 	one := openExternal(t, Options{Endpoints: []string{address}})
-	two, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test2", Logger: testLogger(t)})
+	two, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test2", Logger: runtest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,7 @@ func TestClustersDoNotSeeEachOther(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	address := freePort(t)
-	_, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: 300 * time.Millisecond, Logger: testLogger(t)})
+	_, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: 300 * time.Millisecond, Logger: runtest.Logger(t)})
 	oneLine(t, err, address, "silent: "+address)
 	if !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("Open = %v", err)
@@ -112,7 +113,7 @@ func TestOpenWaits(t *testing.T) {
 	address := freePort(t)
 	var opening sync.WaitGroup
 	opening.Go(func() {
-		s, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: time.Millisecond, Wait: time.Minute, Logger: testLogger(t)})
+		s, err := Open(t.Context(), Options{Endpoints: []string{address}, Cluster: "test", DialTimeout: time.Millisecond, Wait: time.Minute, Logger: runtest.Logger(t)})
 		if err != nil {
 			t.Error(err)
 			return
@@ -212,12 +213,12 @@ func TestUserAndPassword(t *testing.T) {
 	if _, err := s.Txn(ctx, nil, kv.Put("a", nil)); err != nil {
 		t.Error(err)
 	}
-	_, err := Open(ctx, Options{Endpoints: []string{address}, Cluster: "test", User: "varve", Password: "wrong", DialTimeout: time.Minute, Logger: testLogger(t)})
+	_, err := Open(ctx, Options{Endpoints: []string{address}, Cluster: "test", User: "varve", Password: "wrong", DialTimeout: time.Minute, Logger: runtest.Logger(t)})
 	oneLine(t, err, address, "invalid user ID or password")
 	if errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("a wrong password is not worth a retry: %v", err)
 	}
-	_, err = Open(ctx, Options{Endpoints: []string{address}, Cluster: "test", Logger: testLogger(t)})
+	_, err = Open(ctx, Options{Endpoints: []string{address}, Cluster: "test", Logger: runtest.Logger(t)})
 	oneLine(t, err, address)
 }
 
@@ -251,7 +252,7 @@ func TestTLS(t *testing.T) {
 		"another authority":     loaded(t, other, ca.Issue(t)),
 		"nothing":               nil,
 	} {
-		o := Options{Endpoints: endpoints, TLS: config, Cluster: "test", Logger: testLogger(t), DialTimeout: 300 * time.Millisecond}
+		o := Options{Endpoints: endpoints, TLS: config, Cluster: "test", Logger: runtest.Logger(t), DialTimeout: 300 * time.Millisecond}
 		if _, err := Open(t.Context(), o); err == nil {
 			t.Errorf("%s: opened", name)
 		}

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/runtest"
 )
 
 // TestBlankMemberBeginsNothingWithOneThatLags loses the disk of a member while a second one lacks what the first and the third have
@@ -120,7 +121,7 @@ func TestFoundedWithoutASeedThatNeverComes(t *testing.T) {
 func TestUsedDirectoryFoundsNothing(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "etcd")
-	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: testLogger(t), Holds: "logs in /d"})
+	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: dir, Cluster: "test", Logger: runtest.Logger(t), Holds: "logs in /d"})
 	oneLine(t, err, "logs in /d", "restore")
 	if wal.Exist(filepath.Join(dir, "member", "wal")) {
 		t.Error("it has begun")
@@ -222,7 +223,7 @@ func writeOnce(t *testing.T, s *Store, key string) {
 func (m *members) try(ctx context.Context, t *testing.T, i int, change func(*EmbeddedOptions)) (*Store, error) {
 	t.Helper()
 	o := EmbeddedOptions{
-		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: testLogger(t), quota: m.quota, tick: m.tick, unsynced: true,
+		Dir: filepath.Join(m.dir, strconv.Itoa(i)), Cluster: "test", Logger: runtest.Logger(t), quota: m.quota, tick: m.tick, unsynced: true,
 		Member: &Member{NodeID: int32(i + 1), Peers: m.peers, TLS: m.tls[i]},
 	}
 	if change != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/runtest"
 )
 
 // restoring is an etcd of which a backup has been made, and what a broker keeps in it.
@@ -127,9 +128,9 @@ func TestRestoredEtcdIsNoticed(t *testing.T) {
 func TestLoaderNoticesARestoredEtcd(t *testing.T) {
 	t.Parallel()
 	r := newRestoring(t)
-	f := metadata.NewLoader(metadata.LoaderOptions{Store: r.store, Logger: testLogger(t)})
+	f := metadata.NewLoader(metadata.LoaderOptions{Store: r.store, Logger: runtest.Logger(t)})
 	registration := metadata.NewRegistration(metadata.RegistrationOptions{
-		Store: r.store, BrokerID: 1, DirectoryID: "d", Now: time.Now, Logger: testLogger(t),
+		Store: r.store, BrokerID: 1, DirectoryID: "d", Now: time.Now, Logger: runtest.Logger(t),
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -176,7 +177,7 @@ func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 // TestMemberThatLagsHasNotGoneBack: a lease is renewed through any member, which may be behind.
 func TestMemberThatLagsHasNotGoneBack(t *testing.T) {
 	t.Parallel()
-	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t)})
+	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: runtest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

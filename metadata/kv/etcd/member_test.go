@@ -14,6 +14,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 	"github.com/varvelog/varve/porttest"
+	"github.com/varvelog/varve/runtest"
 )
 
 // members are the stores of an embedded cluster of three.
@@ -192,7 +193,7 @@ func TestMemberSaysWhomItWaitsFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := OpenEmbedded(ctx, EmbeddedOptions{
-		Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t), Member: &Member{NodeID: 1, Peers: peers},
+		Dir: t.TempDir(), Cluster: "test", Logger: runtest.Logger(t), Member: &Member{NodeID: 1, Peers: peers},
 	})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "broker 2 at "+peers[1].Control) {
 		t.Errorf("%v", err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/varvelog/varve/runtest"
 	"github.com/varvelog/varve/security/securitytest"
 )
 
@@ -41,7 +42,7 @@ func TestMembersOverTLS(t *testing.T) {
 		"a stranger": {Endpoints: endpoints, TLS: loaded(t, ca, other.Issue(t))},
 		"plain text": {Endpoints: []string{m.peers[0].Control}},
 	} {
-		config.Cluster, config.Logger, config.DialTimeout = "test", testLogger(t), 300*time.Millisecond
+		config.Cluster, config.Logger, config.DialTimeout = "test", runtest.Logger(t), 300*time.Millisecond
 		if _, err := Open(t.Context(), config); err == nil {
 			t.Errorf("%s: opened", name)
 		}
@@ -50,7 +51,7 @@ func TestMembersOverTLS(t *testing.T) {
 	closeStore(t, m.stores[2])
 	m.stores[2] = nil
 	without := &Member{NodeID: 3, Peers: m.peers}
-	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: filepath.Join(m.dir, "2"), Cluster: "test", Logger: testLogger(t), Member: without})
+	_, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: filepath.Join(m.dir, "2"), Cluster: "test", Logger: runtest.Logger(t), Member: without})
 	oneLine(t, err, "its members were made with TLS")
 	next := ca.Issue(t)
 	securitytest.Write(t, pairs[2].CertFile, next.Cert)

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/runtest"
 )
 
 // describe describes the quorum as soon as all of a number of voters are caught up with the leader, and fails if they never are.
@@ -38,7 +39,7 @@ func describe(t *testing.T, s *Store, voters int) kv.Quorum {
 
 func TestQuorumOfTheOnlyMember(t *testing.T) {
 	t.Parallel()
-	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", NodeID: 7, Logger: testLogger(t)})
+	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", NodeID: 7, Logger: runtest.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/runtest"
 )
 
 // lose closes a member and takes its files.
@@ -110,7 +111,7 @@ func TestMemberTakesNobodysPlace(t *testing.T) {
 	open := func(peers []Peer) error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		s, err := OpenEmbedded(ctx, EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t), Member: &Member{NodeID: 3, Peers: peers}})
+		s, err := OpenEmbedded(ctx, EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: runtest.Logger(t), Member: &Member{NodeID: 3, Peers: peers}})
 		if err == nil {
 			closeStore(t, s)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/runtest"
 )
 
 // fill writes until there is no space left, and returns how many keys it wrote.
@@ -43,7 +44,7 @@ func writes(t *testing.T, s *Store) {
 // TestFullDatabaseMakesRoom is full of old values, and then of keys that are deleted; a restart in between changes nothing.
 func TestFullDatabaseMakesRoom(t *testing.T) {
 	t.Parallel()
-	o := EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: testLogger(t), quota: 8 << 20}
+	o := EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: runtest.Logger(t), quota: 8 << 20}
 	s, err := OpenEmbedded(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
