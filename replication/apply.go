@@ -125,10 +125,11 @@ func same(before *metadata.Topic, number int32, state *metadata.Partition) bool 
 	return ok && p.Revision == state.Revision
 }
 
-// abandon lets go of partitions that could not be made yet and that the image has here no more.
+// abandon lets go of partitions that could not be made yet and that the image has here no more. They
+// may wait for one of another topic to leave, which stays as long as the image is incomplete.
 func (a *applier) abandon(image *metadata.Image) {
 	for _, w := range a.works {
-		if w.partition == nil && w.want != nil && !w.running && !a.here(image, w.want.topic.ID, w.tp) {
+		if (w.partition == nil || w.supersedes()) && w.want != nil && !w.running && !a.here(image, w.want.topic.ID, w.tp) {
 			a.overtake(w)
 			a.m.served.forget(w.want.topic.ID, w.tp.Partition)
 			w.want = nil

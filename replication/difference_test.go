@@ -257,3 +257,24 @@ func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 		t.Errorf("its log is there: %t", there)
 	}
 }
+
+// TestWishOfADeletedTopicIsGivenUp: the topic that was to take the place of a partition made too late
+// is deleted as well, while something of the metadata cannot be read, so that the partition stays.
+// Those that wait for what is served do not wait for it.
+func TestWishOfADeletedTopicIsGivenUp(t *testing.T) {
+	c := newLateTest(t)
+	c.make()
+	<-c.began
+	c.remove()
+	id := c.make()
+	c.followed()
+	if _, err := c.store.Txn(t.Context(), nil, kv.Put("configs/brokers/1", []byte("{"))); err != nil {
+		t.Fatal(err)
+	}
+	c.remove()
+	c.open()
+	c.settle()
+	if _, here := c.m.PartitionByID(id, 0); here {
+		t.Error("a partition of a deleted topic is here")
+	}
+}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"path/filepath"
 
 	"github.com/varvelog/varve/vfs"
@@ -33,12 +34,22 @@ func (l *Log) ensureDirLocked() error {
 	if err := l.writeMetadata(l.TopicID()); err != nil {
 		return err
 	}
+	if len(l.supersedes) > 0 {
+		// Nobody could tell the two logs apart after a crash that took the file.
+		if err := vfs.SyncFile(l.env.fs, filepath.Join(l.path(), metadataFile)); err != nil {
+			return err
+		}
+		if err := errors.Join(l.env.fs.SyncDir(l.path()), l.env.fs.SyncDir(l.dir().path)); err != nil {
+			return err
+		}
+	}
 	l.onDisk, l.flush.newDir = true, true
 	return nil
 }
 
 func (l *Log) writeMetadata(id [16]byte) error {
-	if err := vfs.WriteFile(l.env.fs, filepath.Join(l.path(), metadataFile), formatMetadata(id), 0o644); err != nil {
+	m := logMetadata{topicID: id, supersedes: l.supersedes}
+	if err := vfs.WriteFile(l.env.fs, filepath.Join(l.path(), metadataFile), m.format(), 0o644); err != nil {
 		return err
 	}
 	l.topicID.Store(&id)

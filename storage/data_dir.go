@@ -59,6 +59,7 @@ type dataDir struct {
 	commits   *committer
 	writeback *writeback
 	moveWake  chan struct{} // capacity 1: a log is to be moved here
+	removed   removals
 
 	// checkpoints guards the checkpoint files and what they hold. It comes
 	// after a log's lock: under it nothing may wait for one.

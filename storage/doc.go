@@ -33,7 +33,7 @@
 //	NNN.txnindex             version int16=0 | producer id | first offset | last offset | last stable offset, int64 each
 //	NNN.snapshot             version int16=1 | CRC32C of the rest | count int32 | producers (producer_snapshot.go)
 //	leader-epoch-checkpoint  "0", count, then lines "epoch startOffset"
-//	partition.metadata       "version: 0", "topic_id: <base64url>"
+//	partition.metadata       "version: 0", "topic_id: <base64url>"; rarely lines "supersedes: <directory.id>" (rivals.go)
 //	stray.json               in a -stray: since when and why, and what the checkpoints had of the log
 //	*.<n>.deleted            of a deleted segment, until nobody reads it any more
 //	*.cleaned                of a segment that compaction is writing; means nothing
@@ -184,6 +184,7 @@
 //	Log.stable              what the last stable offset follows from; never over I/O. The high
 //	                        watermark moves under it alone, while an append has Log.mu
 //	dataDir.checkpoints     the checkpoint files; over their fsyncs
+//	removals                which logs were renamed away; never over I/O
 //	checkpointedStart.mu    the log start that a crash leaves; the last one
 //	committer.mu            which logs wait for a round
 //	Manager.strays          what was set aside; also over the renames of those that go

@@ -20,9 +20,11 @@ type Log struct {
 	arriving atomic.Pointer[dataDir]
 	key      partitionKey
 	topicID  atomic.Pointer[[16]byte]
-	logger   logLogger
-	config   atomic.Pointer[Config]
-	closed   atomic.Bool
+	// supersedes are directories that were offline when the log was made; see rivals.go.
+	supersedes [][16]byte
+	logger     logLogger
+	config     atomic.Pointer[Config]
+	closed     atomic.Bool
 
 	segments atomic.Pointer[segmentList]
 	offsets  logOffsets

@@ -195,6 +195,9 @@ func (m *Manager) Reopen(topic string, partition int32, topicID [16]byte) (*Log,
 
 func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, error) {
 	cfg := m.options.Config(key.topic)
+	if err := m.settleRemoval(key); err != nil {
+		return nil, fmt.Errorf("create log %s: %w", key, err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.closed {
@@ -241,6 +244,7 @@ func (m *Manager) placeLocked(key partitionKey, topicID [16]byte, cfg Config) (*
 		return nil, fmt.Errorf("%w: every data directory failed", ErrStorage)
 	}
 	l := newLog(m.env, d, key, cfg)
+	l.supersedes = m.offlineIDs()
 	l.create(topicID)
 	d.logs++
 	return l, nil
@@ -329,6 +333,7 @@ func (l *Log) retire(name func(d *dataDir, key partitionKey) string) (gone strin
 	for _, s := range l.list() {
 		s.names.dir = gone
 	}
+	l.dir().removed.add(l.key)
 	l.closed.Store(true)
 	return gone, nil
 }

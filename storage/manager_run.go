@@ -179,7 +179,7 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 	}
 	d.checkpointing.Lock()
 	logs := m.all()
-	err := classify(d.checkpoint(m.env.fs, logs))
+	err := classify(errors.Join(d.checkpoint(m.env.fs, logs), d.removed.settle(m.env.fs, d)))
 	d.checkpointing.Unlock()
 	for _, l := range logs {
 		l.tellStartCheckpointed()

@@ -246,7 +246,7 @@ func (c *moveCopy) completeLocked(path string) (segmentList, error) {
 		err = c.write(epochFile, FormatEpochs(epochs))
 	}
 	if id := l.TopicID(); err == nil && id != ([16]byte{}) {
-		err = c.write(metadataFile, formatMetadata(id))
+		err = c.write(metadataFile, (&logMetadata{topicID: id, supersedes: c.move.log.supersedes}).format())
 	}
 	if err != nil {
 		return nil, classify(err)

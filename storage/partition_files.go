@@ -220,13 +220,25 @@ func (l *Log) endOfFile(name string, base int64) (int64, error) {
 // metadataFile holds the topic's id beside the segments.
 const metadataFile = "partition.metadata"
 
-// formatMetadata is the content of a partition.metadata file.
-func formatMetadata(id [16]byte) []byte {
-	return []byte("version: 0\ntopic_id: " + formatUUID(id))
+// logMetadata is what a partition.metadata file has.
+type logMetadata struct {
+	topicID [16]byte // zero: unknown
+	// supersedes are the directories that were offline when the log was made: a log of the
+	// partition in one of them is older.
+	supersedes [][16]byte
+}
+
+// format is the content of a partition.metadata file.
+func (m *logMetadata) format() []byte {
+	b := []byte("version: 0\ntopic_id: " + formatUUID(m.topicID))
+	for _, id := range m.supersedes {
+		b = append(b, "\nsupersedes: "+formatUUID(id)...)
+	}
+	return b
 }
 
 // parseMetadata reads the content of a partition.metadata file.
-func parseMetadata(content []byte) (id [16]byte, err error) {
+func parseMetadata(content []byte) (m logMetadata, err error) {
 	version := false
 	for line := range strings.Lines(string(content)) {
 		key, value, _ := strings.Cut(line, ":")
@@ -235,15 +247,21 @@ func parseMetadata(content []byte) (id [16]byte, err error) {
 		case "version":
 			version = value == "0"
 		case "topic_id":
-			if id, err = parseUUID(value); err != nil {
-				return id, err
+			if m.topicID, err = parseUUID(value); err != nil {
+				return m, err
 			}
+		case "supersedes":
+			id, err := parseUUID(value)
+			if err != nil {
+				return m, err
+			}
+			m.supersedes = append(m.supersedes, id)
 		}
 	}
-	if !version || id == ([16]byte{}) {
-		return id, fmt.Errorf("%w: %s has no version 0 or no topic id", ErrCorrupt, metadataFile)
+	if !version || m.topicID == ([16]byte{}) {
+		return m, fmt.Errorf("%w: %s has no version 0 or no topic id", ErrCorrupt, metadataFile)
 	}
-	return id, nil
+	return m, nil
 }
 
 // loadMetadata reads the topic's id. A file that is missing or torn (it is not
@@ -256,11 +274,12 @@ func (l *Log) loadMetadata() error {
 	if err != nil {
 		return err
 	}
-	id, err := parseMetadata(content)
+	m, err := parseMetadata(content)
 	if err != nil {
 		l.logger.Warn("pass over damaged file", slog.String("file", metadataFile), errorAttr(err))
 		return nil
 	}
-	l.topicID.Store(&id)
+	l.topicID.Store(&m.topicID)
+	l.supersedes = m.supersedes
 	return nil
 }

@@ -4,12 +4,45 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"slices"
 )
 
 // A partition is in two directories when one of them had failed, the partition was
 // taken from this broker and given back, and the directory works again. What came back
 // is in the other one, and newer. The older one is set aside: the broker starts, and
 // nothing is lost if somebody wants to see it.
+//
+// A log that is made while a directory is offline says so in its partition.metadata, until
+// a start finds that directory at work again.
+
+// offlineIDs are the directories that are out of service.
+func (m *Manager) offlineIDs() (ids [][16]byte) {
+	for _, d := range m.dirs {
+		if d.err() != nil && d.id != ([16]byte{}) {
+			ids = append(ids, d.id)
+		}
+	}
+	return ids
+}
+
+// forgetSuperseded has logs not name directories any more that work. A crash before all is
+// written: the next start does it.
+func (m *Manager) forgetSuperseded() error {
+	for _, l := range m.all() {
+		left := slices.DeleteFunc(slices.Clone(l.supersedes), func(id [16]byte) bool {
+			d := m.dirByID(id)
+			return d != nil && d.err() == nil
+		})
+		if len(left) == len(l.supersedes) {
+			continue
+		}
+		l.supersedes = left
+		if err := l.writeMetadata(l.TopicID()); err != nil {
+			return fmt.Errorf("note that no log of %s is older: %w", l.key, classify(err))
+		}
+	}
+	return nil
+}
 
 // addRival remembers a log of which the map has another one in another directory.
 func (m *Manager) addRival(l *Log) {
@@ -49,15 +82,18 @@ func (m *Manager) settleRivals() error {
 		m.enter(keep)
 	}
 	m.mu.rivals = nil
-	return nil
+	return m.forgetSuperseded()
 }
 
 // compareAge is positive if log a is newer than b, of the same partition; 0 if nobody
-// can tell. One that is in a directory that had failed was left behind by the other.
-// Otherwise the newer one has seen the newer leader epoch, since a replica that is taken
+// can tell. One that was made while the directory of the other one was offline is newer,
+// and one that is in a directory that had failed is older. Otherwise the newer one has seen the newer leader epoch, since a replica that is taken
 // away raises it; or has deleted more; or, with all else the same, has a longer part of
 // the same log.
 func compareAge(a, b *Log) int {
+	if made := compareBool(a.madeWithout(b.dir()), b.madeWithout(a.dir())); made != 0 {
+		return made
+	}
 	if byFailure := compareBool(b.dir().failedBefore, a.dir().failedBefore); byFailure != 0 {
 		return byFailure
 	}
@@ -71,6 +107,9 @@ func compareAge(a, b *Log) int {
 		1,
 	)
 }
+
+// madeWithout reports whether the log was made while a directory was offline.
+func (l *Log) madeWithout(d *dataDir) bool { return slices.Contains(l.supersedes, d.id) }
 
 func compareBool(a, b bool) int {
 	switch {

@@ -96,3 +96,78 @@ func TestOlderLogOfTwoIsSetAside(t *testing.T) {
 		})
 	}
 }
+
+// TestLogMadeBesideAFailedDirectoryIsTheNewerOne: the topic was deleted, and another one of its
+// name made, while the directory of its log was offline.
+func TestLogMadeBesideAFailedDirectoryIsTheNewerOne(t *testing.T) {
+	other := [16]byte{9}
+	k := newKit(t, vfs.NewMem(), nil)
+	if err := k.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.options.Dirs = []string{"/data", "/more"}
+	k.open()
+	filled(9, 7)(k, k.log())
+	home, away := k.log().dir().path, k.otherDir(k.log()).path
+	if err := k.m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	half := k.offline(home)
+	half.open()
+	l, err := half.m.Create("t", 0, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled(1, 0)(half, l)
+	// The machine dies before anything was flushed.
+	k = k.on(k.mem().CrashClone(1))
+	for range 2 {
+		k.open()
+		l, ok := k.m.Log("t", 0)
+		if !ok || l.dir().path != away || l.TopicID() != other || len(l.supersedes) != 0 {
+			t.Fatalf("log there: %t, in %s, of topic %v, supersedes %v", ok, l.dir().path, l.TopicID(), l.supersedes)
+		}
+		if all := k.m.Strays(); len(all) != 1 || all[0].TopicID != testID {
+			t.Fatalf("strays %+v", all)
+		}
+		if err := k.m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestRemovedLogDoesNotComeBackBesideItsSuccessor: the machine dies after a topic was deleted and
+// another one of its name made, in another directory.
+func TestRemovedLogDoesNotComeBackBesideItsSuccessor(t *testing.T) {
+	for seed := range uint64(20) {
+		k := newKit(t, vfs.NewMem(), nil)
+		if err := k.m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		k.options.Dirs = []string{"/data", "/more"}
+		k.open()
+		l := k.log()
+		filled(9, 7)(k, l)
+		home, away := l.dir().path, k.otherDir(l)
+		if err := errors.Join(l.Flush(t.Context(), 9), k.m.Delete("t", 0)); err != nil {
+			t.Fatal(err)
+		}
+		_ = k.m.Move("t", 0, away.path) // it says that there is no log, and that it will be made there
+		next, err := k.m.Create("t", 0, [16]byte{9})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.dir().path == home {
+			t.Fatalf("the log is in %s", home)
+		}
+		filled(3, 0)(k, next)
+		if err = next.Flush(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+		dead := k.on(k.mem().CrashClone(seed))
+		dead.open()
+		if l, ok := dead.m.Log("t", 0); !ok || l.dir().path == home {
+			t.Fatalf("seed %d: log there: %t, in %s", seed, ok, l.dir().path)
+		}
+	}
+}

@@ -204,7 +204,8 @@ func readStray(fsys vfs.FS, dir string) Stray {
 		s.Topic, s.Partition = key.topic, key.partition
 	}
 	if content, err := vfs.ReadFile(fsys, filepath.Join(dir, metadataFile), 4096); err == nil {
-		s.TopicID, _ = parseMetadata(content) // zero if it is damaged
+		m, _ := parseMetadata(content)
+		s.TopicID = m.topicID // zero if it is damaged
 	}
 	entries, _ := fsys.ReadDir(dir) // what cannot be listed is not counted
 	for _, e := range entries {
