@@ -32,6 +32,6 @@ var (
 // still owns the manifest and may try again.
 var errLost = errors.New("the manifest swap did not happen")
 
-// errReclaim says that a leader of a lower epoch wrote the pointer before we
-// claimed it: attach again, over it.
+// errReclaim says that a leader of a lower epoch, or an earlier attachment of
+// ours, wrote the pointer before we claimed it: attach again, over it.
 var errReclaim = errors.New("the tier pointer must be claimed again")

@@ -193,6 +193,7 @@ func TestLateSwapIsFenced(t *testing.T) {
 // lateStore keeps its first write for later and says that it timed out.
 type lateStore struct {
 	kv.Store
+	dead        bool // from the first write on nothing is answered
 	comparisons []kv.Comparison
 	ops         []kv.Op
 }
@@ -202,7 +203,17 @@ func (s *lateStore) Txn(ctx context.Context, c []kv.Comparison, ops ...kv.Op) (i
 		s.comparisons, s.ops = c, ops
 		return 0, kv.ErrUnavailable
 	}
+	if s.dead {
+		return 0, kv.ErrUnavailable
+	}
 	return s.Store.Txn(ctx, c, ops...)
+}
+
+func (s *lateStore) Get(ctx context.Context, key string) (kv.Pair, error) {
+	if s.dead && s.ops != nil {
+		return kv.Pair{}, kv.ErrUnavailable
+	}
+	return s.Store.Get(ctx, key)
 }
 
 func TestDeposedLeaderChangesNothing(t *testing.T) {
@@ -291,6 +302,34 @@ func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
 	if err := old.drain(); !errors.Is(err, ErrDeposed) {
 		t.Fatalf("step of the old leader: %v, want ErrDeposed", err)
 	}
+	next.sweepAll()
+}
+
+// A leader's first swap, which creates the pointer, arrives when the leader has
+// attached again at the same leader epoch: the pointer has its old claim then, and
+// nobody who holds that.
+func TestLateFirstSwapOfAnEarlierAttachment(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	old := w.start(log, 4)
+	old.mustAttach()
+	late := &lateStore{Store: w.store, dead: true}
+	old.m.store = late
+	if err := old.drain(); !errors.Is(err, kv.ErrUnavailable) {
+		t.Fatalf("step: %v, want ErrUnavailable", err)
+	}
+	next := w.start(log, 4)
+	next.mustAttach()
+	if _, err := w.store.Txn(context.Background(), late.comparisons, late.ops...); err != nil {
+		t.Fatal(err)
+	}
+	fill(log, 1)
+	next.persist()
+	if m := w.committed(); m.EndOffset != log.end || m.Segments != 2 {
+		t.Fatalf("tier ends at %d with %d segments, want %d and 2", m.EndOffset, m.Segments, log.end)
+	}
+	next.check()
 	next.sweepAll()
 }
 

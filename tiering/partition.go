@@ -260,7 +260,9 @@ func (p *partition) settle(ctx context.Context, cause error) error {
 		case revision == 0 && p.own.revision != 0:
 			return fmt.Errorf("%w: the topic was deleted", ErrDeposed)
 		case revision != 0 && ptr.Claim != p.claim:
-			if ptr.LeaderEpoch < p.LeaderEpoch && ptr.DeletedMs == 0 {
+			// An owner that has not written the pointer yet has not claimed it: it does as
+			// in attach, where one of its own leader epoch is that of an attachment before.
+			if ptr.DeletedMs == 0 && (ptr.LeaderEpoch < p.LeaderEpoch || ptr.LeaderEpoch == p.LeaderEpoch && p.own.revision == 0) {
 				p.own.pending = nil
 				return fmt.Errorf("%w: broker %d wrote it with leader epoch %d", errReclaim, ptr.BrokerID, ptr.LeaderEpoch)
 			}
