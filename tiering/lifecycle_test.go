@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
@@ -279,6 +280,27 @@ func TestDeposedByItsOwnLeaderEpoch(t *testing.T) {
 	next.check()
 }
 
+// What has the partition still after it was let go can do nothing to it.
+func TestDetachedPartitionChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 2)
+	b := w.start(log, 4)
+	b.mustAttach()
+	b.mustDrain()
+	before, committed := w.objects(), w.committed().name()
+	b.m.Detach(w.tp)
+	fill(log, 2)
+	for _, work := range []func() error{b.drain, b.attach} {
+		if err := work(); !errors.Is(err, ErrUnknownPartition) {
+			t.Errorf("work on a detached partition: %v, want ErrUnknownPartition", err)
+		}
+	}
+	if got := w.objects(); !slices.Equal(got, before) || w.committed().name() != committed {
+		t.Errorf("a detached partition has changed: %q", got)
+	}
+}
+
 // A leader that never uploaded does not hold the pointer, so an older one may
 // create it after it was deposed. What it uploaded was committed by its
 // replicas, so it stays; the pointer goes over.
@@ -306,8 +328,8 @@ func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
 }
 
 // A leader's first swap, which creates the pointer, arrives when the leader has
-// attached again at the same leader epoch: the pointer has its old claim then, and
-// nobody who holds that.
+// attached again at the same leader epoch: the pointer then has a claim that is
+// no attachment's any more.
 func TestLateFirstSwapOfAnEarlierAttachment(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
