@@ -66,7 +66,7 @@
 //     overlap from its start to its end.
 //   - T4. Only the holder of the pointer's claim changes it. A swap that was not
 //     confirmed is settled before anything else is done, and cannot happen later.
-//     (TestLateSwapIsFenced, TestDeposedLeaderChangesNothing)
+//     (ownership.TestProtocol, TestLateSwapIsFenced, TestDeposedLeaderChangesNothing)
 //   - T5. What a read returns has passed the checksum of its chunk. Damage is
 //     fetched a second time and then reported, never returned.
 //   - T6. A partition is with one worker at a time; a Detach that has returned
@@ -78,6 +78,13 @@
 //     does not end a read that others wait for.
 //   - T9. A pointer, a manifest and its entries keep the fields that this build does
 //     not know, wherever they are written again (TestOlderBrokerKeepsWhatANewerOneHasStored).
+//
+// # Who decides what
+//
+// Package ownership is the protocol of a leader's tier, a pure function of events:
+// when the pointer is read, claimed, swapped and fenced, and when segments go up
+// and objects are deleted. owner.go performs what it asks for, and brings the
+// answers. What a manifest says, and when which work is due, is decided here.
 //
 // # Who runs what
 //

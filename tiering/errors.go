@@ -32,6 +32,10 @@ var (
 // still owns the manifest and may try again.
 var errLost = errors.New("the manifest swap did not happen")
 
-// errReclaim says that a leader of a lower epoch wrote the pointer before we
-// claimed it: attach again, over it.
+// errUnconfirmed is the cause that is given for a look at the outcome of a swap
+// that failed some time ago.
+var errUnconfirmed = errors.New("an earlier swap was not confirmed")
+
+// errReclaim says that a leader of a lower epoch, or an earlier attachment of
+// ours, wrote the pointer before we claimed it: attach again, over it.
 var errReclaim = errors.New("the tier pointer must be claimed again")

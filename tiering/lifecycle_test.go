@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/metadata/kv"
@@ -193,6 +194,7 @@ func TestLateSwapIsFenced(t *testing.T) {
 // lateStore keeps its first write for later and says that it timed out.
 type lateStore struct {
 	kv.Store
+	dead        bool // from the first write on nothing is answered
 	comparisons []kv.Comparison
 	ops         []kv.Op
 }
@@ -202,7 +204,17 @@ func (s *lateStore) Txn(ctx context.Context, c []kv.Comparison, ops ...kv.Op) (i
 		s.comparisons, s.ops = c, ops
 		return 0, kv.ErrUnavailable
 	}
+	if s.dead {
+		return 0, kv.ErrUnavailable
+	}
 	return s.Store.Txn(ctx, c, ops...)
+}
+
+func (s *lateStore) Get(ctx context.Context, key string) (kv.Pair, error) {
+	if s.dead && s.ops != nil {
+		return kv.Pair{}, kv.ErrUnavailable
+	}
+	return s.Store.Get(ctx, key)
 }
 
 func TestDeposedLeaderChangesNothing(t *testing.T) {
@@ -268,6 +280,27 @@ func TestDeposedByItsOwnLeaderEpoch(t *testing.T) {
 	next.check()
 }
 
+// What has the partition still after it was let go can do nothing to it.
+func TestDetachedPartitionChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 2)
+	b := w.start(log, 4)
+	b.mustAttach()
+	b.mustDrain()
+	before, committed := w.objects(), w.committed().name()
+	b.m.Detach(w.tp)
+	fill(log, 2)
+	for _, work := range []func() error{b.drain, b.attach} {
+		if err := work(); !errors.Is(err, ErrUnknownPartition) {
+			t.Errorf("work on a detached partition: %v, want ErrUnknownPartition", err)
+		}
+	}
+	if got := w.objects(); !slices.Equal(got, before) || w.committed().name() != committed {
+		t.Errorf("a detached partition has changed: %q", got)
+	}
+}
+
 // A leader that never uploaded does not hold the pointer, so an older one may
 // create it after it was deposed. What it uploaded was committed by its
 // replicas, so it stays; the pointer goes over.
@@ -291,6 +324,34 @@ func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
 	if err := old.drain(); !errors.Is(err, ErrDeposed) {
 		t.Fatalf("step of the old leader: %v, want ErrDeposed", err)
 	}
+	next.sweepAll()
+}
+
+// A leader's first swap, which creates the pointer, arrives when the leader has
+// attached again at the same leader epoch: the pointer then has a claim that is
+// no attachment's any more.
+func TestLateFirstSwapOfAnEarlierAttachment(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	old := w.start(log, 4)
+	old.mustAttach()
+	late := &lateStore{Store: w.store, dead: true}
+	old.m.store = late
+	if err := old.drain(); !errors.Is(err, kv.ErrUnavailable) {
+		t.Fatalf("step: %v, want ErrUnavailable", err)
+	}
+	next := w.start(log, 4)
+	next.mustAttach()
+	if _, err := w.store.Txn(context.Background(), late.comparisons, late.ops...); err != nil {
+		t.Fatal(err)
+	}
+	fill(log, 1)
+	next.persist()
+	if m := w.committed(); m.EndOffset != log.end || m.Segments != 2 {
+		t.Fatalf("tier ends at %d with %d segments, want %d and 2", m.EndOffset, m.Segments, log.end)
+	}
+	next.check()
 	next.sweepAll()
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/ownership"
 )
 
 // Options says what a Manager works with. Bucket and Store are required; every
@@ -156,7 +157,7 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) Attach(p Partition) { m.attach(p, storageLog{p.Log}) }
 
 func (m *Manager) attach(config Partition, log localLog) {
-	p := m.newPartition(config, log)
+	p := m.newLeader(config, log)
 	m.enter(p)
 	m.scheduler.push(p)
 }
@@ -186,6 +187,7 @@ func (m *Manager) Detach(tp metadata.TopicPartition) {
 
 func (m *Manager) release(p *partition) {
 	m.scheduler.remove(p)
+	p.apply(ownership.Resigned{})
 	p.setLag(lag{})
 }
 
@@ -293,24 +295,17 @@ func (p *partition) judge(ctx context.Context, l lane, more bool, err error) out
 	}
 	state := StateActive
 	out := outcome{lane: laneCopy, again: more}
+	switch p.own.Phase().(type) {
+	case ownership.Unclaimed, ownership.Loading, ownership.Claiming:
+		state, out.lane = StateAttaching, laneAttach
+	case ownership.Deposed:
+		state, out = StateDeposed, outcome{lane: l}
+	}
 	switch {
 	case err == nil:
-		p.own.backoff.Reset()
-	case errors.Is(err, ErrDeposed):
-		state = StateDeposed
-		if !p.own.deposed {
-			p.own.deposed = true
-			p.m.metrics.deposed.Inc()
-			p.setLag(lag{})
-		}
-		out = outcome{lane: l}
-	case errors.Is(err, errReclaim):
-		out = outcome{lane: laneAttach, delay: p.own.backoff.Next()}
-	default:
-		if l == laneAttach {
-			state = StateAttaching
-		}
-		out = outcome{lane: l, delay: p.own.backoff.Next()}
+		p.chores.backoff.Reset()
+	case state != StateDeposed:
+		out.again, out.delay = false, p.chores.backoff.Next()
 	}
 	p.report(state, err)
 	return out

@@ -12,9 +12,8 @@ import (
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/metadata/kv"
-	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/ownership"
 )
 
 // Partition is what a replica hands over: the leader to Attach, others to Follow.
@@ -33,19 +32,19 @@ type Partition struct {
 }
 
 // partition is an attached partition. The scheduler gives it to one worker at a
-// time; what is in own belongs to that worker. Readers see the manifest.
+// time; own and chores belong to that worker. Readers see the manifest.
 type partition struct {
 	Partition
 	m      *Manager
 	log    localLog
 	prefix string // of the objects
 	key    string // of the pointer
-	claim  string
 
 	manifest atomic.Pointer[manifest] // the current one; nil until it is loaded
 	tried    chan struct{}            // closed by the worker when the first attempt to load is over
 
-	own      ownership
+	own      ownership.State // see apply; of a follower Following, always
+	chores   chores
 	sched    schedule
 	follower *follower // nil: this broker leads
 
@@ -62,22 +61,29 @@ type partition struct {
 // lag is what waits to be uploaded.
 type lag struct{ segments, bytes int64 }
 
-// ownership is what the worker that has the partition knows of its own doing.
-type ownership struct {
-	revision int64 // of the pointer; 0: it does not exist
-	// unknown is what the pointer of that revision holds besides.
-	unknown  document.Unknown
-	sequence int64 // highest of a manifest that was tried
-	// pending is a manifest whose swap may or may not have happened.
-	pending *manifest
-	fence   int64
-	// staged is a verified segment object that no manifest names yet.
+// chores is what the worker that has the partition knows beside the state of its
+// ownership.
+type chores struct {
+	// unknown is what the pointer that was read last holds besides.
+	unknown document.Unknown
+	// candidate is the manifest that the state refers to and has not adopted: one
+	// that is loaded, or is to be committed.
+	candidate candidate
+	// staged is the entry of the object that was uploaded last.
 	staged *segment
 	// gone are objects of the deletion list that are deleted already.
 	gone      map[string]bool
-	deposed   bool // for good: only another attachment can claim again
 	backoff   backoff.Backoff
 	nextSweep time.Time
+}
+
+// newLeader is a partition that this broker leads.
+func (m *Manager) newLeader(config Partition, log localLog) *partition {
+	p := m.newPartition(config, log)
+	p.apply(ownership.BecameLeader{Owner: ownership.Owner{
+		LeaderEpoch: config.LeaderEpoch, BrokerID: m.o.BrokerID, Claim: newAttempt(),
+	}})
+	return p
 }
 
 func (m *Manager) newPartition(config Partition, log localLog) *partition {
@@ -87,14 +93,13 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		log:       log,
 		prefix:    partitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
 		key:       metadata.TierKey(config.TopicID, config.TopicPartition.Partition),
-		claim:     newAttempt(),
 		tried:     make(chan struct{}),
 	}
 	if p.Stats == nil {
 		p.Stats = new(Stats)
 	}
-	p.own.gone = map[string]bool{}
-	p.own.backoff = backoff.Backoff{Min: m.o.RetryBackoff, Max: m.o.RetryBackoffMax}
+	p.chores.gone = map[string]bool{}
+	p.chores.backoff = backoff.Backoff{Min: m.o.RetryBackoff, Max: m.o.RetryBackoffMax}
 	p.mu.state = StateAttaching
 	return p
 }
@@ -102,43 +107,6 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 // logger is made when there is something to say: most partitions never have.
 func (p *partition) logger() *slog.Logger {
 	return p.m.o.Logger.With(slog.String("partition", p.TopicPartition.String()))
-}
-
-// attach loads the current manifest and claims the pointer for this leader. A
-// pointer that does not exist yet is claimed with the first upload: thousands of
-// new partitions cost the metadata store nothing.
-func (p *partition) attach(ctx context.Context) error {
-	if p.own.deposed {
-		return ErrDeposed
-	}
-	ptr, revision, err := p.readPointer(ctx)
-	if err != nil {
-		return err
-	}
-	if ptr.LeaderEpoch > p.LeaderEpoch || ptr.DeletedMs != 0 {
-		return fmt.Errorf("%w: broker %d has leader epoch %d, this is %d", ErrDeposed, ptr.BrokerID, ptr.LeaderEpoch, p.LeaderEpoch)
-	}
-	p.own.unknown = ptr.unknown
-	current := p.freshManifest()
-	if ptr.Manifest != "" {
-		// Before the claim, so that a store that is down does not have it written
-		// again and again. If the manifest is replaced meanwhile the claim fails.
-		if current, err = p.loadManifest(ctx, ptr.Manifest); err != nil {
-			return err
-		}
-	}
-	if revision != 0 && ptr.Claim != p.claim {
-		revision, err = p.swap(ctx, revision, p.pointer(ptr.Manifest))
-		if err != nil {
-			// Ambiguous or lost: either way the next attempt sees who won, and
-			// knows its own claim.
-			return fmt.Errorf("claim: %w", err)
-		}
-	}
-	p.own.pending = nil
-	p.adopt(current, revision)
-	p.own.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + p.m.jitter(p.m.o.SweepGrace))
-	return nil
 }
 
 // freshManifest stands for a partition that was never tiered.
@@ -169,140 +137,20 @@ func (p *partition) readPointer(ctx context.Context) (pointer, int64, error) {
 	return readPointer(ctx, p.m.store, p.key)
 }
 
-func (p *partition) swap(ctx context.Context, revision int64, ptr pointer) (int64, error) {
+func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
-	return swapPointer(ctx, p.m.store, p.key, revision, ptr)
+	return swapPointer(ctx, p.m.store, p.key, r.On, newPointer(r.Pointer, p.chores.unknown))
 }
 
-func (p *partition) pointer(manifestName string) pointer {
-	return pointer{
-		Manifest: manifestName, LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: p.claim, Fence: p.own.fence,
-		unknown: p.own.unknown,
-	}
-}
-
-// nextManifest is an editable successor of the current manifest.
+// nextManifest is an editable successor of the current manifest. The commit gives
+// it its sequence.
 func (p *partition) nextManifest() *manifest {
 	now := p.m.o.Now()
-	n := p.manifest.Load().next(p.LeaderEpoch, p.m.o.BrokerID, now.UnixMilli(), p.deleteAfter(now), p.own.gone)
-	n.Sequence = max(n.Sequence, p.own.sequence+1)
-	return n
+	return p.manifest.Load().next(p.LeaderEpoch, p.m.o.BrokerID, now.UnixMilli(), p.deleteAfter(now), p.chores.gone)
 }
 
 func (p *partition) deleteAfter(now time.Time) int64 { return now.Add(p.m.o.DeleteDelay).UnixMilli() }
-
-// commit makes next the current manifest: pages and manifest are written and
-// read back, then the pointer is swapped. When it returns nil that has happened.
-// After an error the manifest is the old one or next, which settle finds out
-// before anything else is done.
-func (p *partition) commit(ctx context.Context, next *manifest) error {
-	for _, s := range next.seal(p.m.shape, newAttempt()) {
-		b, err := s.page.encode()
-		if err != nil {
-			return err
-		}
-		if err = p.m.objects.create(ctx, p.prefix+s.name, b); err != nil {
-			return fmt.Errorf("write page: %w", err)
-		}
-	}
-	if err := p.writeManifest(ctx, next); err != nil {
-		return err
-	}
-	revision, err := p.swap(ctx, p.own.revision, p.pointer(next.name()))
-	if err != nil {
-		p.own.pending = next
-		return p.settle(ctx, err)
-	}
-	p.adopt(next, revision)
-	return nil
-}
-
-// writeManifest writes the manifest under the first sequence that is free: an
-// attempt that was thought to have failed may have taken one.
-func (p *partition) writeManifest(ctx context.Context, m *manifest) error {
-	for range 8 {
-		p.own.sequence = m.Sequence
-		b, err := m.encode()
-		if err != nil {
-			return err
-		}
-		err = p.m.objects.create(ctx, p.prefix+m.name(), b)
-		if !errors.Is(err, objstore.ErrExists) {
-			if err != nil {
-				err = fmt.Errorf("write manifest: %w", err)
-			}
-			return err
-		}
-		m.Sequence++
-	}
-	return fmt.Errorf("%w: write manifest: sequences up to %d are taken", ErrUnavailable, m.Sequence-1)
-}
-
-// currentName is what the pointer holds as long as nobody swaps it.
-func (p *partition) currentName() string {
-	if m := p.manifest.Load(); m.Sequence > 0 {
-		return m.name()
-	}
-	return ""
-}
-
-// settle finds out what became of a swap that was not confirmed, and makes sure
-// that it does not happen later: a write that timed out may still be under way.
-// It returns nil if the pending manifest is the current one now, and errLost
-// if it never will be.
-func (p *partition) settle(ctx context.Context, cause error) error {
-	for p.own.pending != nil {
-		ptr, revision, err := p.readPointer(ctx)
-		switch {
-		case err != nil:
-			return errors.Join(cause, err)
-		case revision == 0 && p.own.revision != 0:
-			return fmt.Errorf("%w: the topic was deleted", ErrDeposed)
-		case revision != 0 && ptr.Claim != p.claim:
-			if ptr.LeaderEpoch < p.LeaderEpoch && ptr.DeletedMs == 0 {
-				p.own.pending = nil
-				return fmt.Errorf("%w: broker %d wrote it with leader epoch %d", errReclaim, ptr.BrokerID, ptr.LeaderEpoch)
-			}
-			return fmt.Errorf("%w: broker %d has leader epoch %d, this is %d", ErrDeposed, ptr.BrokerID, ptr.LeaderEpoch, p.LeaderEpoch)
-		case revision != 0 && ptr.Manifest == p.own.pending.name():
-			next := p.own.pending
-			p.own.pending = nil
-			p.adopt(next, revision)
-			return nil
-		case revision != 0 && ptr.Manifest != p.currentName():
-			p.own.pending = nil
-			return fmt.Errorf("%w: it names %s", errReclaim, ptr.Manifest)
-		}
-		// Not yet: write the pointer as it is, on the revision that the swap
-		// would need.
-		p.own.fence++
-		p.own.unknown = ptr.unknown
-		fenced, err := p.swap(ctx, revision, p.pointer(ptr.Manifest))
-		if err == nil {
-			p.own.pending = nil
-			p.own.revision = fenced
-			return fmt.Errorf("%w: %w", errLost, cause)
-		}
-		if !errors.Is(err, kv.ErrConflict) {
-			return errors.Join(cause, err)
-		}
-	}
-	return nil
-}
-
-// adopt makes a committed manifest the one that readers see, and only then lets
-// the local log know.
-func (p *partition) adopt(m *manifest, revision int64) {
-	p.own.revision = revision
-	p.own.sequence = max(p.own.sequence, m.Sequence)
-	p.manifest.Store(m)
-	for name := range p.own.gone {
-		if !m.deletes(name) {
-			delete(p.own.gone, name)
-		}
-	}
-}
 
 // deletes tells whether the name is on the deletion list.
 func (m *manifest) deletes(name string) bool {
@@ -339,16 +187,22 @@ func (p *partition) tellLog() error {
 	return nil
 }
 
-// step does one unit of each kind of work that there is, and tells whether more
+// attach makes this broker the owner of the manifest: it loads the current one
+// and claims the pointer. A pointer that does not exist yet is claimed with the
+// first upload: thousands of new partitions cost the metadata store nothing.
+func (p *partition) attach(ctx context.Context) error {
+	if err := p.drive(ctx, nil, nil); err != nil {
+		return err
+	}
+	p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + p.m.jitter(p.m.o.SweepGrace))
+	return nil
+}
+
+// step does one unit of each kind of work that there is. It returns true if more
 // is waiting. What fails does not keep the rest from being done.
 func (p *partition) step(ctx context.Context) (more bool, err error) {
-	if p.own.deposed {
-		return false, ErrDeposed
-	}
-	if p.own.pending != nil {
-		if err = p.settle(ctx, errors.New("an earlier swap was not confirmed")); err != nil && !errors.Is(err, errLost) {
-			return false, err
-		}
+	if err = p.drive(ctx, errUnconfirmed, nil); err != nil && !errors.Is(err, errLost) {
+		return false, err
 	}
 	if err = p.tellLog(); err != nil {
 		return false, err
@@ -360,7 +214,7 @@ func (p *partition) step(ctx context.Context) (more bool, err error) {
 		if workErr != nil {
 			errs = append(errs, workErr)
 		}
-		if p.own.pending != nil || errors.Is(workErr, ErrDeposed) || errors.Is(workErr, errReclaim) {
+		if !p.owns() {
 			break
 		}
 	}

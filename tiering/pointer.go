@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/tiering/ownership"
 )
 
 // pointerVersion is the format of the value of a tier key.
@@ -41,6 +42,32 @@ type pointer struct {
 	unknown document.Unknown // what a newer broker has stored besides
 }
 
+// newPointer is the form that is stored.
+func newPointer(p ownership.Pointer, unknown document.Unknown) pointer {
+	return pointer{
+		Manifest: manifestName(p.Manifest), LeaderEpoch: p.LeaderEpoch, BrokerID: p.BrokerID,
+		Claim: p.Claim, Fence: p.Fence, unknown: unknown,
+	}
+}
+
+// ownership is what the pointer says of that.
+func (p *pointer) ownership() ownership.Pointer {
+	n, _ := parseName(p.Manifest) // or none
+	return ownership.Pointer{
+		Owner:    ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.BrokerID, Claim: p.Claim},
+		Manifest: ownership.Manifest{LeaderEpoch: n.epoch, Sequence: n.sequence},
+		Fence:    p.Fence, Deleted: p.DeletedMs != 0,
+	}
+}
+
+// manifestName is the object name of a manifest, "" for none.
+func manifestName(m ownership.Manifest) string {
+	if m == (ownership.Manifest{}) {
+		return ""
+	}
+	return objectName{kind: kindManifest, epoch: m.LeaderEpoch, sequence: m.Sequence}.String()
+}
+
 // readPointer reads the pointer and the revision to swap it on; a key that does
 // not exist is a zero pointer at revision 0.
 func readPointer(ctx context.Context, s store, key string) (pointer, int64, error) {
@@ -70,7 +97,7 @@ func parsePointer(b []byte) (pointer, error) {
 		return pointer{}, fmt.Errorf("%w: pointer version %d", ErrCorrupt, p.Version)
 	}
 	if p.Manifest != "" {
-		if n, ok := parseName(p.Manifest); !ok || n.kind != kindManifest {
+		if n, ok := parseName(p.Manifest); !ok || n.kind != kindManifest || n.sequence == 0 {
 			return pointer{}, fmt.Errorf("%w: manifest %q", ErrCorrupt, p.Manifest)
 		}
 	}

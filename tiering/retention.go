@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/tiering/ownership"
 )
 
 const (
@@ -29,14 +30,14 @@ const (
 // the log start, and the objects only after a grace for readers.
 func (p *partition) expire(ctx context.Context) (more bool, err error) {
 	m := p.manifest.Load()
-	if len(m.Deletions)-len(p.own.gone) > maxDeletions {
+	if len(m.Deletions)-len(p.chores.gone) > maxDeletions {
 		return false, nil
 	}
 	newStart, more, err := p.retentionStart(ctx, m)
 	if err != nil {
 		return false, fmt.Errorf("look for expired segments: %w", err)
 	}
-	if newStart <= m.StartOffset && len(p.own.gone) < compactDeletions {
+	if newStart <= m.StartOffset && len(p.chores.gone) < compactDeletions {
 		return false, nil
 	}
 	n := p.nextManifest()
@@ -45,7 +46,7 @@ func (p *partition) expire(ctx context.Context) (more bool, err error) {
 			return false, fmt.Errorf("expire segments: %w", err)
 		}
 	}
-	if err = p.commit(ctx, n); err != nil {
+	if err = p.commit(ctx, n, false); err != nil {
 		p.m.metrics.errors.WithLabelValues("commit").Inc()
 		return false, fmt.Errorf("commit retention: %w", err)
 	}
@@ -101,10 +102,18 @@ func (s *segment) age() int64 {
 // deleteDue deletes objects whose grace is over. That they are gone is noted in
 // the manifest with its next version; after a crash they are deleted again.
 func (p *partition) deleteDue(ctx context.Context) (more bool, err error) {
+	err = p.do(ctx, ownership.DeletionsDue{}, func(ctx context.Context, _ ownership.Request) error {
+		more, err = p.deleteListed(ctx)
+		return err
+	})
+	return more, err
+}
+
+func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 	now := p.m.o.Now().UnixMilli()
 	budget := maxDeletesPerStep
 	for _, d := range p.manifest.Load().Deletions {
-		if d.AfterMs > now || p.own.gone[d.Name] {
+		if d.AfterMs > now || p.chores.gone[d.Name] {
 			continue
 		}
 		if budget <= 0 {
@@ -118,7 +127,7 @@ func (p *partition) deleteDue(ctx context.Context) (more bool, err error) {
 			p.m.metrics.errors.WithLabelValues("delete").Inc()
 			return false, fmt.Errorf("delete expired objects: %w", delErr)
 		}
-		p.own.gone[d.Name] = true
+		p.chores.gone[d.Name] = true
 	}
 	return false, nil
 }

@@ -5,63 +5,62 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
+
+	"github.com/varvelog/varve/tiering/ownership"
 )
 
-// sweep removes, rarely, the objects of the partition that nobody names: those
-// of uploads that a crash cut short and of leaders that were deposed. An object
-// goes only if all of this holds: it is older than a grace, it was written under
-// our leader epoch or a lower one, neither the current manifest nor its deletion
-// list names it, and the pointer is still ours. No swap of a lower epoch can
-// succeed once we have claimed the pointer, and none of our own is under way.
+// sweep removes, rarely, the objects of the partition that nothing names: those
+// of uploads that a crash cut short and of leaders that were deposed. Package
+// ownership says which objects these may be, and when.
 func (p *partition) sweep(ctx context.Context) (more bool, err error) {
 	now := p.m.o.Now()
-	if p.own.revision == 0 || now.Before(p.own.nextSweep) {
+	if now.Before(p.chores.nextSweep) {
 		return false, nil
 	}
-	ptr, revision, err := p.readPointer(ctx)
-	if err != nil {
-		return false, err
-	}
-	if revision != p.own.revision {
-		return false, fmt.Errorf("%w: broker %d has leader epoch %d, this is %d", ErrDeposed, ptr.BrokerID, ptr.LeaderEpoch, p.LeaderEpoch)
-	}
-	m := p.manifest.Load()
+	return false, p.do(ctx, ownership.SweepDue{}, func(ctx context.Context, r ownership.Request) error {
+		return p.removeOrphans(ctx, r.(ownership.Sweep), now)
+	})
+}
+
+// removeOrphans does the request of a sweep that began at a time.
+func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, now time.Time) error {
 	removed := 0
-	for info, listErr := range p.m.objects.bucket.List(ctx, p.prefix) {
-		if listErr != nil {
-			return false, classify("list", p.prefix, listErr)
+	for info, err := range p.m.objects.bucket.List(ctx, p.prefix) {
+		if err != nil {
+			return classify("list", p.prefix, err)
 		}
 		name, ours := parseName(strings.TrimPrefix(info.Key, p.prefix))
-		if !ours || name.epoch > p.LeaderEpoch || now.Sub(info.ModTime) < p.m.o.SweepGrace {
+		if !ours || name.epoch > r.LeaderEpoch || now.Sub(info.ModTime) < p.m.o.SweepGrace {
 			continue
 		}
-		named, nameErr := p.names(ctx, m, name)
+		named, nameErr := p.names(ctx, r, name)
 		if nameErr != nil {
-			return false, fmt.Errorf("sweep: %w", nameErr)
+			return fmt.Errorf("sweep: %w", nameErr)
 		}
 		if named {
 			continue
 		}
 		if err = p.m.objects.remove(ctx, info.Key); err != nil {
-			return false, fmt.Errorf("sweep: %w", err)
+			return fmt.Errorf("sweep: %w", err)
 		}
 		p.m.metrics.sweptObjects.Inc()
 		removed++
 	}
-	p.own.nextSweep = now.Add(p.m.o.SweepInterval + p.m.jitter(p.m.o.SweepInterval/8))
+	p.chores.nextSweep = now.Add(p.m.o.SweepInterval + p.m.jitter(p.m.o.SweepInterval/8))
 	if removed > 0 {
 		p.logger().Info("objects that no manifest names are removed", slog.Int("objects", removed))
 	}
-	return false, nil
+	return nil
 }
 
-// names tells whether the manifest, its pages or its deletion list name the
-// object. A page or segment is looked for at the offset that its name tells, so
+// names returns true if the current manifest, its pages or its deletion list name
+// the object, or the sweep has to spare it. A page or segment is looked for at the offset that its name tells, so
 // that nothing of the history has to be held in memory. Segments that are deleted
 // but still in a page count as named: deleteDue is who removes them.
-func (p *partition) names(ctx context.Context, m *manifest, n objectName) (bool, error) {
-	name := n.String()
-	if m.deletes(name) || (m.Sequence > 0 && m.name() == name) || (p.own.staged != nil && p.own.staged.Name == name) {
+func (p *partition) names(ctx context.Context, r ownership.Sweep, n objectName) (bool, error) {
+	m, name := p.manifest.Load(), n.String()
+	if m.deletes(name) || name == manifestName(r.Current) || name == r.Staged {
 		return true, nil
 	}
 	if n.kind == kindManifest || m.empty() {

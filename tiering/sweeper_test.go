@@ -62,13 +62,13 @@ func TestSweeperRemovesOrphansOnly(t *testing.T) {
 	for _, name := range append(slices.Clone(orphans), kept...) {
 		w.put(b.p.prefix + name)
 	}
-	b.p.own.nextSweep = time.Time{}
+	b.p.chores.nextSweep = time.Time{}
 	b.mustDrain()
 	if got := b.objects(); len(got) != len(before)+len(orphans)+len(kept) {
 		t.Fatalf("the sweeper removed young objects: %d are left", len(got))
 	}
 	b.now.advance(3 * time.Hour)
-	b.p.own.nextSweep = time.Time{}
+	b.p.chores.nextSweep = time.Time{}
 	b.mustDrain()
 	want := append(slices.Clone(before), kept...)
 	slices.Sort(want)
@@ -130,8 +130,8 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 		}
 	}
 
-	b.m.Detach(w.tp)
-	if err := b.m.CleanDeleted(ctx, gone); err != nil {
+	cleaner := New(w.options())
+	if err := cleaner.CleanDeleted(ctx, gone); err != nil {
 		t.Fatal(err)
 	}
 	// Marked; a leader that has not heard of it yet does not get far.
@@ -143,7 +143,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 		t.Fatal("a deleted topic was claimed")
 	}
 	before := len(b.objects())
-	if err := b.m.CleanDeleted(ctx, gone); err != nil || len(b.objects()) != before {
+	if err := cleaner.CleanDeleted(ctx, gone); err != nil || len(b.objects()) != before {
 		t.Fatalf("before the grace: %v, %d of %d objects", err, len(b.objects()), before)
 	}
 	w.now.advance(2 * b.m.o.DeleteDelay)
@@ -151,7 +151,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	// A crash at any delete; it goes on where it was.
 	for i := 0; ; i++ {
 		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 7 * i, Times: 1})
-		err := b.m.CleanDeleted(ctx, gone)
+		err := cleaner.CleanDeleted(ctx, gone)
 		remove()
 		if err == nil {
 			break

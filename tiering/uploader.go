@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/varvelog/varve/tiering/ownership"
 )
 
 // upload copies the next closed segment, if there is one, and commits it. The
@@ -47,12 +49,11 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 	}
 	n := p.nextManifest()
 	n.append(*entry)
-	if err = p.commit(ctx, n); err != nil {
+	if err = p.commit(ctx, n, true); err != nil {
 		p.m.metrics.errors.WithLabelValues("commit").Inc()
 		p.Stats.CopyErrors.Add(1)
 		return false, fmt.Errorf("commit segment %s: %w", entry.Name, err)
 	}
-	p.own.staged = nil
 	p.uploaded(*entry, began, lag{waiting.segments - 1, waiting.bytes - next.bytes})
 	if err = p.tellLog(); err != nil {
 		return false, err
@@ -67,7 +68,7 @@ func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*s
 	if m.Sequence > 0 {
 		start = max(start, m.EndOffset)
 	}
-	if old := p.own.staged; old != nil && old.BaseOffset == s.baseOffset && old.StartOffset == start && old.EndOffset == s.endOffset {
+	if old := p.staged(); old != nil && old.BaseOffset == s.baseOffset && old.StartOffset == start && old.EndOffset == s.endOffset {
 		return old, nil
 	}
 	files, release, err := s.open()
@@ -91,14 +92,17 @@ func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*s
 		return nil, err
 	}
 	name := objectName{kind: kindSegment, start: start, epoch: p.LeaderEpoch, attempt: newAttempt()}.String()
-	if err = p.m.objects.upload(ctx, p.prefix+name, obj); err != nil {
+	err = p.do(ctx, ownership.UploadDue{Object: name}, func(ctx context.Context, _ ownership.Request) error {
+		return p.m.objects.upload(ctx, p.prefix+name, obj)
+	})
+	if err != nil {
 		return nil, err
 	}
 	epochs := rangeEpochs(files.LeaderEpochs, start, s.endOffset)
 	if len(epochs) == 0 {
 		epochs = []epochPair{{int64(p.LeaderEpoch), start}}
 	}
-	p.own.staged = &segment{
+	p.chores.staged = &segment{
 		Name:          name,
 		BaseOffset:    s.baseOffset,
 		StartOffset:   start,
@@ -112,7 +116,17 @@ func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*s
 		UploadedMs:    now,
 		UploaderEpoch: p.LeaderEpoch,
 	}
-	return p.own.staged, nil
+	return p.chores.staged, nil
+}
+
+// staged is the entry of the segment object that no manifest names yet, nil if
+// there is none.
+func (p *partition) staged() *segment {
+	owned, ok := p.own.Phase().(ownership.Owned)
+	if s := p.chores.staged; ok && s != nil && s.Name == owned.Staged() {
+		return s
+	}
+	return nil
 }
 
 func (p *partition) uploaded(s segment, began time.Time, left lag) {

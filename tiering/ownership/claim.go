@@ -1,0 +1,79 @@
+package ownership
+
+// Unclaimed is the phase of a leader that does not know the pointer.
+type Unclaimed struct{ attachment }
+
+func (Unclaimed) next() Request { return ReadPointer{} }
+
+func (u Unclaimed) step(e Event, effects *Effects) Phase {
+	read, ok := e.(PointerRead)
+	if !ok {
+		return u
+	}
+	p := read.Pointer
+	switch {
+	case p.Deleted || p.LeaderEpoch > u.owner.LeaderEpoch:
+		effects.Conflict = &p
+		return Deposed{By: p}
+	case p.Manifest != Manifest{}:
+		// Before the claim, so that a bucket that is down does not have it written again and again.
+		// If another owner replaces the manifest in between, the claim fails.
+		return Loading{u.attachment, read}
+	}
+	return u.claim(read, effects)
+}
+
+// Loading is the phase of a leader that has read the pointer, and needs the manifest that it names.
+type Loading struct {
+	attachment
+
+	read PointerRead
+}
+
+func (l Loading) next() Request { return LoadManifest{l.read.Pointer.Manifest} }
+
+func (l Loading) step(e Event, effects *Effects) Phase {
+	switch e.(type) {
+	case Done:
+		return l.claim(l.read, effects)
+	case Failed: // it may have been replaced, and deleted
+		return Unclaimed{l.attachment}
+	}
+	return l
+}
+
+// claim writes the pointer, unless there is none yet, or the claim is in it because the answer of
+// an earlier attempt was lost. A pointer that does not exist is claimed with the first commit.
+func (a attachment) claim(read PointerRead, effects *Effects) Phase {
+	if read.Revision != 0 && read.Pointer.Claim != a.owner.Claim {
+		return Claiming{a, read}
+	}
+	return a.own(read.Pointer.Manifest, read.Revision, effects)
+}
+
+func (a attachment) own(current Manifest, revision int64, effects *Effects) Phase {
+	effects.Adopt = &current
+	return Owned{tenure{attachment: a, current: current, revision: revision}}
+}
+
+// Claiming is the phase of a leader that takes the pointer over, with the manifest that it names.
+type Claiming struct {
+	attachment
+
+	read PointerRead
+}
+
+func (c Claiming) next() Request {
+	claimed := Pointer{Owner: c.owner, Manifest: c.read.Pointer.Manifest}
+	return SwapPointer{On: c.read.Revision, Pointer: claimed}
+}
+
+func (c Claiming) step(e Event, effects *Effects) Phase {
+	switch e := e.(type) {
+	case Swapped:
+		return c.own(c.read.Pointer.Manifest, e.Revision, effects)
+	case Failed: // the pointer has the claim, or another's, or neither yet
+		return Unclaimed{c.attachment}
+	}
+	return c
+}

@@ -1,0 +1,108 @@
+package ownership
+
+// commit is what is known of a manifest that is to be the current one.
+type commit struct {
+	tenure
+
+	manifest    Manifest
+	namesStaged bool
+}
+
+// Writing is the phase of an owner that has a manifest written.
+type Writing struct{ commit }
+
+// write begins a commit under a sequence.
+func (t *tenure) write(sequence int64, namesStaged bool) Phase {
+	c := commit{tenure: *t, namesStaged: namesStaged}
+	c.manifest, c.tried = Manifest{t.owner.LeaderEpoch, sequence}, sequence
+	return Writing{c}
+}
+
+func (w Writing) next() Request { return WriteManifest{w.manifest} }
+
+func (w Writing) step(e Event, effects *Effects) Phase {
+	switch e.(type) {
+	case Done:
+		return Swapping{w.commit}
+	case NameTaken: // by an attempt that was thought to have failed
+		return w.write(w.tried+1, w.namesStaged)
+	case Failed: // an orphan, now or later
+		effects.Lost = true
+		return Owned{w.tenure}
+	}
+	return w
+}
+
+// Swapping is the phase of an owner whose manifest is written, and takes the pointer.
+type Swapping struct{ commit }
+
+func (s Swapping) next() Request {
+	return SwapPointer{On: s.revision, Pointer: s.pointer(s.manifest)}
+}
+
+func (s Swapping) step(e Event, effects *Effects) Phase {
+	switch e := e.(type) {
+	case Swapped:
+		return s.committed(e.Revision, effects)
+	case Failed: // it may have happened, or happen yet
+		return Settling(s)
+	}
+	return s
+}
+
+// committed makes the manifest the current one.
+func (c *commit) committed(revision int64, effects *Effects) Phase {
+	t := c.tenure
+	t.current, t.revision = c.manifest, revision
+	if c.namesStaged {
+		t.staged = ""
+	}
+	effects.Adopt = &t.current
+	return Owned{t}
+}
+
+// Settling is the phase of an owner that does not know what became of its swap. The pointer says.
+type Settling struct{ commit }
+
+func (Settling) next() Request { return ReadPointer{} }
+
+func (s Settling) step(e Event, effects *Effects) Phase {
+	read, ok := e.(PointerRead)
+	if !ok {
+		return s
+	}
+	ours := read.Revision != 0 && read.Pointer.Claim == s.owner.Claim
+	switch {
+	case ours && read.Pointer.Manifest == s.manifest:
+		return s.committed(read.Revision, effects)
+	case ours && read.Pointer.Manifest == s.current, read.Revision == 0 && s.revision == 0:
+		s.fence++
+		return Fencing{commit: s.commit, on: read.Revision}
+	}
+	effects.Lost = true
+	return s.superseded(read, effects)
+}
+
+// Fencing is the phase of an owner whose swap has not happened, but may be under way. It writes the
+// pointer as it is: one of the two takes the revision, and the other one never happens.
+type Fencing struct {
+	commit
+
+	on int64 // the revision
+}
+
+func (f Fencing) next() Request {
+	return SwapPointer{On: f.on, Pointer: f.pointer(f.current)}
+}
+
+func (f Fencing) step(e Event, effects *Effects) Phase {
+	switch e := e.(type) {
+	case Swapped:
+		f.revision = e.Revision
+		effects.Lost = true
+		return Owned{f.tenure}
+	case Failed:
+		return Settling{f.commit}
+	}
+	return f
+}

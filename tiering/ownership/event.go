@@ -1,0 +1,128 @@
+package ownership
+
+// Event is something that [Step] answers to: one of the types of this file.
+type Event interface{ event() }
+
+// BecameLeader says that this broker leads the partition from now on, and that its tier is to be
+// attached. What was known before is forgotten.
+type BecameLeader struct{ Owner Owner }
+
+// Resigned says that this broker does not lead the partition any more. What is under way may
+// happen yet: its answer changes nothing.
+type Resigned struct{}
+
+// UploadDue says that a closed segment waits for its upload to an object of that name, which no
+// other upload has.
+type UploadDue struct{ Object string }
+
+// CommitDue says that a manifest waits that is to take the place of the current one.
+type CommitDue struct {
+	NamesStaged bool // it names the staged object
+}
+
+// DeletionsDue says that objects on the current manifest's deletion list are due.
+type DeletionsDue struct{}
+
+// SweepDue says that it is time to look for orphans.
+type SweepDue struct{}
+
+// PointerRead answers ReadPointer.
+type PointerRead struct {
+	Pointer  Pointer
+	Revision int64 // 0: the pointer does not exist
+}
+
+// Swapped answers SwapPointer: the pointer is written, at that revision.
+type Swapped struct {
+	Swap     SwapPointer
+	Revision int64
+}
+
+// NameTaken answers WriteManifest: an object of that name is there, and its content is another.
+type NameTaken struct{ Write WriteManifest }
+
+// Done answers every other request: all of it has happened.
+type Done struct{ Request Request }
+
+// Failed answers any request: it is not known to have happened, as a whole or in part, and it may
+// happen later. A compare-and-swap that was refused counts as failed too: the refusal may be that
+// of a repetition, whose first attempt was written.
+type Failed struct{ Request Request }
+
+func (BecameLeader) event() {}
+func (Resigned) event()     {}
+func (UploadDue) event()    {}
+func (CommitDue) event()    {}
+func (DeletionsDue) event() {}
+func (SweepDue) event()     {}
+func (PointerRead) event()  {}
+func (Swapped) event()      {}
+func (NameTaken) event()    {}
+func (Done) event()         {}
+func (Failed) event()       {}
+
+// answer is an event that answers a request.
+type answer interface{ answers() Request }
+
+func (PointerRead) answers() Request { return ReadPointer{} }
+func (e Swapped) answers() Request   { return e.Swap }
+func (e NameTaken) answers() Request { return e.Write }
+func (e Done) answers() Request      { return e.Request }
+func (e Failed) answers() Request    { return e.Request }
+
+// Request is what a state waits for: one of the types below, which are comparable. It may be
+// performed many times, until an answer leads to a state that waits for another one or for none.
+type Request interface{ request() }
+
+// ReadPointer asks for the pointer and its revision.
+type ReadPointer struct{}
+
+// LoadManifest asks for a manifest that the pointer named.
+type LoadManifest struct{ Manifest Manifest }
+
+// Upload asks for a segment's object to be written and verified.
+type Upload struct{ Object string }
+
+// WriteManifest asks for a manifest to be written under a name that nothing else has, after the
+// pages that it names, and for all of them to be read back.
+type WriteManifest struct{ Manifest Manifest }
+
+// SwapPointer asks for the pointer to be written if it is still the one of a revision.
+type SwapPointer struct {
+	On      int64 // the revision, 0: the pointer does not exist
+	Pointer Pointer
+}
+
+// DeleteListed asks for objects to be deleted that are on the deletion list of the current
+// manifest and due.
+type DeleteListed struct{ Current Manifest }
+
+// Sweep asks for orphans to be deleted: objects of a leader epoch up to LeaderEpoch that are older
+// than the sweep by more than an upload can take, if neither the current manifest nor its deletion
+// list names them, and they are not Current or Staged themselves.
+type Sweep struct {
+	LeaderEpoch int32
+	Current     Manifest
+	Staged      string // "": none
+}
+
+func (ReadPointer) request()   {}
+func (LoadManifest) request()  {}
+func (Upload) request()        {}
+func (WriteManifest) request() {}
+func (SwapPointer) request()   {}
+func (DeleteListed) request()  {}
+func (Sweep) request()         {}
+
+// Effects are what has to happen after an event, before the next one. None of it waits.
+type Effects struct {
+	// Adopt is the manifest that is the committed one, as far as this broker knows: readers see it
+	// from now on, and the local log may be told of it. It was loaded, or was to be committed. Nil:
+	// none; a zero Manifest: the partition has none.
+	Adopt *Manifest
+	// Lost says that the manifest that was to be committed is not, and never will be.
+	Lost bool
+	// Conflict is a pointer that this owner has not written. It has to be reported. The state is
+	// Deposed then, and uploads end, or Unclaimed. Nil: none.
+	Conflict *Pointer
+}

@@ -1,0 +1,98 @@
+package ownership
+
+// Owned is the phase of a leader that owns the manifest and has nothing under way. It is the only
+// one in which an upload, a commit or a deletion begins.
+type Owned struct{ tenure }
+
+func (Owned) next() Request { return nil }
+
+func (o Owned) step(e Event, _ *Effects) Phase {
+	t := o.tenure
+	switch e := e.(type) {
+	case UploadDue:
+		t.staged = "" // it is an orphan now, if there was one
+		return Uploading{tenure: t, object: e.Object}
+	case CommitDue:
+		return t.write(max(t.current.Sequence, t.tried)+1, e.NamesStaged)
+	case DeletionsDue:
+		return Deleting{t}
+	case SweepDue:
+		if t.revision != 0 { // without a pointer nothing keeps an older leader from committing
+			return Confirming{t}
+		}
+	}
+	return o
+}
+
+// Staged is a verified segment object that no manifest names; "": there is none.
+func (o Owned) Staged() string { return o.staged }
+
+// Uploading is the phase of an owner that has a segment uploaded. Until it is verified nothing
+// names the object.
+type Uploading struct {
+	tenure
+
+	object string
+}
+
+func (u Uploading) next() Request { return Upload{u.object} }
+
+func (u Uploading) step(e Event, _ *Effects) Phase {
+	switch e.(type) {
+	case Done:
+		u.staged = u.object
+		return Owned{u.tenure}
+	case Failed: // an orphan, now or later
+		return Owned{u.tenure}
+	}
+	return u
+}
+
+// Deleting is the phase of an owner that deletes what the committed manifest lists for that. It may
+// be deposed at the same time: no later manifest names these objects again.
+type Deleting struct{ tenure }
+
+func (d Deleting) next() Request { return DeleteListed{d.current} }
+
+func (d Deleting) step(e Event, _ *Effects) Phase {
+	switch e.(type) {
+	case Done, Failed: // what is left is listed still
+		return Owned(d)
+	}
+	return d
+}
+
+// Confirming is the phase of an owner that makes sure that it still owns the pointer, before it
+// takes what the manifest does not name for orphans.
+type Confirming struct{ tenure }
+
+func (Confirming) next() Request { return ReadPointer{} }
+
+func (c Confirming) step(e Event, effects *Effects) Phase {
+	switch e := e.(type) {
+	case PointerRead:
+		if e.Revision != c.revision {
+			return c.superseded(e, effects)
+		}
+		return Sweeping(c)
+	case Failed:
+		return Owned(c)
+	}
+	return c
+}
+
+// Sweeping is the phase of an owner that deletes orphans. Another leader may claim the pointer at
+// the same time: what that one commits has a higher leader epoch, or is younger than the sweep.
+type Sweeping struct{ tenure }
+
+func (s Sweeping) next() Request {
+	return Sweep{LeaderEpoch: s.owner.LeaderEpoch, Current: s.current, Staged: s.staged}
+}
+
+func (s Sweeping) step(e Event, _ *Effects) Phase {
+	switch e.(type) {
+	case Done, Failed: // what is left, the next sweep finds
+		return Owned(s)
+	}
+	return s
+}

@@ -1,0 +1,516 @@
+package ownership
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestProtocol plays two brokers that take a partition's leadership from each other against a
+// modelled pointer and bucket, in any order: answers that come late or are lost, writes that happen
+// long after they were given up, crashes between any two requests, restarts at the same leader
+// epoch, leaders that do not hear that they are not any more. After every change of the pointer and
+// of the bucket the invariants of the package hold; and when all is healed, the newest leader owns
+// the manifest within a few requests, and the bucket has what that names and nothing else.
+func TestProtocol(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(rt)
+		actions := map[string]func(*rapid.T){
+			"elect":  w.elect,
+			"crash":  w.crash,
+			"resign": w.resign,
+			"stray":  w.stray,
+			"land":   w.land,
+			"land 2": w.land,
+		}
+		for i := range 12 { // several times, so that it is drawn more often
+			actions[fmt.Sprint("act ", i)] = w.act
+		}
+		for range 3 {
+			rt.Repeat(actions)
+		}
+		w.heal()
+	})
+}
+
+// world is all that the brokers share.
+type world struct {
+	rt *rapid.T
+
+	pointer   Pointer
+	revision  int64
+	committed []Manifest      // all that the pointer has named, in order
+	lost      map[string]bool // manifests that never may be committed
+	fenced    map[string]bool // claims that the pointer had once
+	ownerOf   map[int32]int32 // the broker that has written the pointer with a leader epoch
+
+	objects map[string]object
+	late    []*attempt // writes that may happen yet
+	time    int64      // grows with each change
+	names   int        // of claims and segments
+
+	epoch   int32 // the newest leader's
+	leader  *broker
+	brokers []*broker
+}
+
+// object is one in the bucket.
+type object struct {
+	epoch   int32
+	created int64
+	content *content // of a manifest
+}
+
+// content is that of a manifest.
+type content struct {
+	base      Manifest // that it follows
+	segments  []string
+	deletions []string
+}
+
+// broker is one of the two, and its shell.
+type broker struct {
+	id    int32
+	s     State
+	owner Owner
+	leads bool // as far as it knows
+
+	current   *content // adopted
+	adopted   int      // where that is in world.committed
+	candidate *content // loaded, or to be committed
+	answer    Event    // that is on its way to it
+	sweptFrom int64    // when the sweep began
+	requests  int
+}
+
+// attempt is a write that its broker has given up.
+type attempt struct {
+	owner   Owner
+	request Request
+	content *content
+}
+
+func newWorld(rt *rapid.T) *world {
+	w := &world{
+		rt: rt, lost: map[string]bool{}, fenced: map[string]bool{}, ownerOf: map[int32]int32{}, objects: map[string]object{},
+		committed: []Manifest{{}}, brokers: []*broker{{id: 1}, {id: 2}},
+	}
+	w.elect(rt)
+	return w
+}
+
+func (m Manifest) key() string { return fmt.Sprintf("manifest/%d-%d", m.LeaderEpoch, m.Sequence) }
+
+func (w *world) name(kind string) string {
+	w.names++
+	return fmt.Sprintf("%s/%d", kind, w.names)
+}
+
+func (w *world) broker(rt *rapid.T) *broker {
+	return w.brokers[rapid.IntRange(0, 1).Draw(rt, "broker")]
+}
+
+// step takes a step, and looks at what it did.
+func (w *world) step(b *broker, e Event) Effects {
+	before := b.s
+	again, _ := Step(before, e)
+	next, effects := Step(before, e)
+	if next != again {
+		w.rt.Fatalf("%#v leads from %#v to %#v and to %#v", e, before, next, again)
+	}
+	b.s = next
+	if effects.Lost {
+		w.lost[fmt.Sprint(b.owner.Claim, b.candidateOf(before))] = true
+		b.candidate = nil
+	}
+	if effects.Adopt != nil {
+		w.adopt(b, *effects.Adopt)
+	}
+	switch phase := next.Phase().(type) {
+	case Deposed:
+		if b == w.leader && b.owner.LeaderEpoch == w.epoch {
+			w.rt.Fatalf("the newest leader %#v is deposed by %#v", b.owner, phase.By)
+		}
+		if next.Next() != nil {
+			w.rt.Fatalf("deposed, it asks for %#v", next.Next())
+		}
+	case Following:
+		if next != (State{}) || next.Next() != nil || effects != (Effects{}) {
+			w.rt.Fatalf("%#v leads to %#v, %#v", e, next, effects)
+		}
+	case Uploading, Deleting, Confirming:
+		if _, owned := before.Phase().(Owned); !owned && before != next {
+			w.rt.Fatalf("%#v leads from %#v to %#v", e, before, next)
+		}
+	}
+	return effects
+}
+
+// candidateOf is the manifest that a state has under way.
+func (b *broker) candidateOf(s State) Manifest {
+	switch phase := s.Phase().(type) {
+	case Writing:
+		return phase.manifest
+	case Swapping:
+		return phase.manifest
+	case Settling:
+		return phase.manifest
+	case Fencing:
+		return phase.manifest
+	}
+	return Manifest{}
+}
+
+// adopt is what readers and the local log see: only what was committed, and never older than what
+// they have seen.
+func (w *world) adopt(b *broker, m Manifest) {
+	at := slices.Index(w.committed, m)
+	switch {
+	case at < 0:
+		w.rt.Fatalf("%#v adopts %v, committed were %v", b.owner, m, w.committed)
+	case at < b.adopted:
+		w.rt.Fatalf("%#v adopts %v after %v", b.owner, m, w.committed[b.adopted])
+	}
+	b.adopted, b.current, b.candidate = at, b.candidate, nil
+	if m == (Manifest{}) {
+		b.current = &content{}
+	}
+}
+
+// elect makes a broker the leader at the next leader epoch. The other one may hear of it later.
+func (w *world) elect(rt *rapid.T) {
+	b := w.broker(rt)
+	w.epoch++
+	w.leader = b
+	w.attach(b, w.epoch)
+}
+
+func (w *world) attach(b *broker, epoch int32) {
+	*b = broker{id: b.id, owner: Owner{LeaderEpoch: epoch, BrokerID: b.id, Claim: w.name("claim")}, leads: true}
+	w.step(b, BecameLeader{b.owner})
+}
+
+// crash ends a broker's process. A leader begins again at the same leader epoch, often.
+func (w *world) crash(rt *rapid.T) {
+	b := w.broker(rt)
+	epoch := b.owner.LeaderEpoch
+	*b = broker{id: b.id}
+	if b == w.leader && epoch == w.epoch && rapid.IntRange(0, 3).Draw(rt, "stays away") > 0 {
+		w.attach(b, epoch)
+	}
+}
+
+// resign tells a broker that it does not lead any more.
+func (w *world) resign(rt *rapid.T) {
+	b := w.broker(rt)
+	if b != w.leader {
+		w.step(b, Resigned{})
+		b.answer, b.leads = nil, false
+	}
+}
+
+// stray brings events that a state does not wait for.
+func (w *world) stray(rt *rapid.T) {
+	b := w.broker(rt)
+	if _, owned := b.s.Phase().(Owned); owned {
+		return
+	}
+	before := b.s
+	for _, e := range []Event{
+		UploadDue{"stray"}, CommitDue{}, DeletionsDue{}, SweepDue{}, Done{Upload{"stray"}}, Done{WriteManifest{Manifest{1, 1 << 40}}},
+		Swapped{SwapPointer{On: -1}, 7}, Failed{SwapPointer{On: -1}}, Done{Sweep{LeaderEpoch: -1}}, NameTaken{WriteManifest{}},
+	} {
+		if next, effects := Step(before, e); next != before || effects != (Effects{}) {
+			rt.Fatalf("%#v leads from %#v to %#v, %#v", e, before, next, effects)
+		}
+	}
+}
+
+// act takes a broker one request further: its answer arrives, or it makes the next request, or
+// begins to work.
+func (w *world) act(rt *rapid.T) {
+	b := w.broker(rt)
+	if b.answer != nil {
+		e := b.answer
+		b.answer = nil
+		w.step(b, e)
+		return
+	}
+	if r := b.s.Next(); r != nil {
+		w.perform(b, r, rapid.SampledFrom([]string{"done", "done", "done", "done", "slow", "slow", "answer lost", "never", "late"}).Draw(rt, "fate"))
+		return
+	}
+	if owned, ok := b.s.Phase().(Owned); ok {
+		w.begin(b, owned, rapid.SampledFrom([]string{"upload", "commit", "commit", "expire", "delete", "sweep"}).Draw(rt, "work"))
+	}
+}
+
+// begin has an owner begin to work.
+func (w *world) begin(b *broker, owned Owned, work string) {
+	switch work {
+	case "upload":
+		w.step(b, UploadDue{w.name("segment")})
+	case "commit":
+		w.commit(b, owned, 0)
+	case "expire":
+		w.commit(b, owned, min(1, len(b.current.segments)))
+	case "delete":
+		w.step(b, DeletionsDue{})
+	case "sweep":
+		b.sweptFrom = w.time
+		w.step(b, SweepDue{})
+	}
+}
+
+// commit is a successor of the current manifest, with the staged segment and without the oldest
+// ones.
+func (w *world) commit(b *broker, owned Owned, expired int) {
+	n := &content{base: owned.current, segments: slices.Clone(b.current.segments[expired:])}
+	n.deletions = slices.Concat(b.current.deletions, b.current.segments[:expired])
+	n.deletions = slices.DeleteFunc(n.deletions, func(name string) bool { _, there := w.objects[name]; return !there })
+	if owned.current != (Manifest{}) {
+		n.deletions = append(n.deletions, owned.current.key())
+	}
+	if owned.Staged() != "" {
+		n.segments = append(n.segments, owned.Staged())
+	}
+	b.candidate = n
+	w.step(b, CommitDue{NamesStaged: owned.Staged() != ""})
+	if _, writing := b.s.Phase().(Writing); !writing {
+		w.rt.Fatalf("an owner does not commit: %#v", b.s)
+	}
+}
+
+// perform does a request, and has it answered: at once, some time later, or as one that has failed,
+// which then has happened, or not, or happens later.
+func (w *world) perform(b *broker, r Request, fate string) {
+	b.requests++
+	c := b.candidate
+	if _, deletes := r.(DeleteListed); deletes {
+		c = b.current
+	}
+	switch fate {
+	case "done":
+		w.step(b, w.do(b.owner, r, b, c))
+	case "slow":
+		b.answer = w.do(b.owner, r, b, c)
+	case "answer lost":
+		w.do(b.owner, r, b, c)
+		w.step(b, Failed{r})
+	case "late":
+		w.late = append(w.late, &attempt{b.owner, r, c})
+		w.step(b, Failed{r})
+	default:
+		w.step(b, Failed{r})
+	}
+}
+
+// land has a write happen that was given up.
+func (w *world) land(rt *rapid.T) {
+	if len(w.late) > 0 {
+		w.arrive(rapid.IntRange(0, len(w.late)-1).Draw(rt, "late"))
+	}
+}
+
+func (w *world) arrive(i int) {
+	a := w.late[i]
+	w.late = slices.Delete(w.late, i, i+1)
+	switch a.request.(type) {
+	case ReadPointer, LoadManifest, Sweep:
+	default:
+		w.do(a.owner, a.request, nil, a.content)
+	}
+}
+
+// do does a request to the pointer or the bucket. The broker is nil if it does not wait any more.
+func (w *world) do(owner Owner, r Request, b *broker, c *content) Event {
+	switch r := r.(type) {
+	case ReadPointer:
+		return PointerRead{w.pointer, w.revision}
+	case LoadManifest:
+		o, there := w.objects[r.Manifest.key()]
+		if !there {
+			return Failed{r}
+		}
+		b.candidate = o.content
+		return Done{r}
+	case Upload:
+		w.put(r.Object, object{epoch: owner.LeaderEpoch})
+		return Done{r}
+	case WriteManifest:
+		if o, there := w.objects[r.Manifest.key()]; there && o.content != c {
+			return NameTaken{r}
+		}
+		w.put(r.Manifest.key(), object{epoch: owner.LeaderEpoch, content: c})
+		return Done{r}
+	case SwapPointer:
+		return w.swap(owner, r, c)
+	case DeleteListed:
+		w.remove(slices.Values(c.deletions))
+		return Done{r}
+	case Sweep:
+		w.remove(maps.Keys(w.orphans(b, r)))
+		return Done{r}
+	}
+	w.rt.Fatalf("unknown request %#v", r)
+	return nil
+}
+
+func (w *world) put(name string, o object) {
+	w.time++
+	if _, there := w.objects[name]; !there {
+		o.created = w.time
+		w.objects[name] = o
+	}
+}
+
+// orphans are the objects that a sweep takes.
+func (w *world) orphans(b *broker, r Sweep) map[string]object {
+	found := map[string]object{}
+	for name, o := range w.objects {
+		named := slices.Contains(b.current.segments, name) || slices.Contains(b.current.deletions, name)
+		if o.epoch <= r.LeaderEpoch && o.created < b.sweptFrom && !named && name != r.Current.key() && name != r.Staged {
+			found[name] = o
+		}
+	}
+	return found
+}
+
+func (w *world) remove(names func(yield func(string) bool)) {
+	for _, name := range slices.Sorted(names) {
+		w.time++
+		delete(w.objects, name)
+		w.checkBucket("without " + name)
+	}
+}
+
+// swap writes the pointer if it is the one of the revision.
+func (w *world) swap(owner Owner, r SwapPointer, c *content) Event {
+	if r.On != w.revision {
+		return Failed{r}
+	}
+	old, next := w.pointer, r.Pointer
+	switch {
+	case next.Owner != owner:
+		w.rt.Fatalf("%#v writes %#v", owner, next)
+	case next.LeaderEpoch < old.LeaderEpoch:
+		w.rt.Fatalf("%#v replaces %#v", next, old)
+	case w.fenced[next.Claim]:
+		w.rt.Fatalf("%#v was fenced and replaces %#v", next, old)
+	case w.ownerOf[next.LeaderEpoch] != 0 && w.ownerOf[next.LeaderEpoch] != next.BrokerID:
+		w.rt.Fatalf("%#v is of a leader epoch that broker %d has", next, w.ownerOf[next.LeaderEpoch])
+	}
+	w.time++
+	w.revision++
+	w.pointer = next
+	w.ownerOf[next.LeaderEpoch] = next.BrokerID
+	if old.Claim != next.Claim {
+		w.fenced[old.Claim] = old.Claim != ""
+	}
+	if next.Manifest != old.Manifest {
+		if c == nil || c.base != old.Manifest || next.Manifest.LeaderEpoch != next.LeaderEpoch {
+			w.rt.Fatalf("%#v takes the place of %#v, it follows %#v", next, old, c)
+		}
+		if w.lost[fmt.Sprint(next.Claim, next.Manifest)] {
+			w.rt.Fatalf("%#v was said to be lost", next)
+		}
+		if slices.Contains(w.committed, next.Manifest) {
+			w.rt.Fatalf("%v is committed again, after %v", next.Manifest, w.committed)
+		}
+		w.committed = append(w.committed, next.Manifest)
+	}
+	w.checkBucket("after a swap")
+	return Swapped{r, w.revision}
+}
+
+// checkBucket looks for the objects that the committed manifest names.
+func (w *world) checkBucket(when string) {
+	if w.pointer.Manifest == (Manifest{}) {
+		return
+	}
+	o, there := w.objects[w.pointer.Manifest.key()]
+	if !there {
+		w.rt.Fatalf("%s: the committed manifest %v is not there", when, w.pointer.Manifest)
+	}
+	for _, name := range o.content.segments {
+		if _, there = w.objects[name]; !there {
+			w.rt.Fatalf("%s: %v names %s, which is not there", when, w.pointer.Manifest, name)
+		}
+	}
+}
+
+// heal ends all faults. Within a few requests the newest leader owns the manifest and commits;
+// the other broker gets to commit nothing; and then the bucket has what the manifest names.
+func (w *world) heal() {
+	for len(w.late) > 0 {
+		w.arrive(0)
+	}
+	if !w.leader.leads {
+		w.attach(w.leader, w.epoch)
+	}
+	w.rest(w.leader)
+	w.work(w.leader, "upload")
+	w.work(w.leader, "commit")
+	for _, other := range w.brokers {
+		if other == w.leader {
+			continue
+		}
+		w.rest(other)
+		revision := w.revision
+		if owned, ok := other.s.Phase().(Owned); ok { // it has not heard of the newer one
+			w.begin(other, owned, "commit")
+			w.rest(other)
+		}
+		if _, owns := other.s.Phase().(Owned); owns || w.revision != revision {
+			w.rt.Fatalf("a newer leader owns the manifest, and this one is %#v", other.s)
+		}
+	}
+	before := len(w.committed)
+	w.work(w.leader, "commit")
+	w.work(w.leader, "delete")
+	w.time++
+	w.work(w.leader, "sweep")
+	w.work(w.leader, "delete")
+	if len(w.committed) != before+1 || w.pointer.Owner != w.leader.owner {
+		w.rt.Fatalf("%#v has not committed: the pointer is %#v", w.leader.owner, w.pointer)
+	}
+	want := map[string]bool{w.pointer.Manifest.key(): true}
+	for _, name := range w.leader.current.segments {
+		want[name] = true
+	}
+	for name := range w.objects {
+		if !want[name] {
+			w.rt.Fatalf("%s is left, which %v does not name", name, w.pointer.Manifest)
+		}
+	}
+	if w.checkBucket("healed"); w.leader.current != w.objects[w.pointer.Manifest.key()].content {
+		w.rt.Fatalf("the owner has not adopted %v", w.pointer.Manifest)
+	}
+}
+
+// work has the newest leader do a piece of work.
+func (w *world) work(b *broker, what string) {
+	owned, ok := b.s.Phase().(Owned)
+	if !ok {
+		w.rt.Fatalf("healed, the newest leader is %#v", b.s)
+	}
+	w.begin(b, owned, what)
+	w.rest(b)
+}
+
+// rest performs requests until there are no more, which takes a few.
+func (w *world) rest(b *broker) {
+	if b.answer != nil {
+		w.step(b, b.answer)
+		b.answer = nil
+	}
+	b.requests = 0
+	for b.s.Next() != nil {
+		if w.perform(b, b.s.Next(), "done"); b.requests > 20 {
+			w.rt.Fatalf("%#v does not come to rest: %#v", b.owner, b.s)
+		}
+	}
+}

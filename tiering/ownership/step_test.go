@@ -1,0 +1,273 @@
+package ownership
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+)
+
+var (
+	us    = Owner{LeaderEpoch: 5, BrokerID: 1, Claim: "us"}
+	older = Owner{LeaderEpoch: 4, BrokerID: 2, Claim: "older"}
+	newer = Owner{LeaderEpoch: 6, BrokerID: 2, Claim: "newer"}
+	// sibling is an attachment of our leader epoch, of a process that is gone or of one that has
+	// come after us.
+	sibling = Owner{LeaderEpoch: 5, BrokerID: 1, Claim: "sibling"}
+
+	current = Manifest{LeaderEpoch: 4, Sequence: 7}
+	next    = Manifest{LeaderEpoch: 5, Sequence: 8}
+)
+
+// read is an answer to ReadPointer.
+func read(revision int64, owner Owner, m Manifest) PointerRead {
+	return PointerRead{Pointer: Pointer{Owner: owner, Manifest: m}, Revision: revision}
+}
+
+// after is the state that events lead to.
+func after(t *testing.T, events ...Event) State {
+	t.Helper()
+	s, _ := Step(State{}, BecameLeader{us})
+	for _, e := range events {
+		before := s
+		if s, _ = Step(s, e); s == before {
+			t.Fatalf("%#v changes nothing in %#v", e, before)
+		}
+	}
+	return s
+}
+
+var (
+	loading   = []Event{read(10, older, current)}
+	claiming  = append(loading[:1:1], Done{LoadManifest{current}})
+	claim11   = SwapPointer{On: 10, Pointer: Pointer{Owner: us, Manifest: current}}
+	owned     = append(claiming[:2:2], Swapped{claim11, 11})
+	writing   = append(owned[:3:3], CommitDue{})
+	swapping  = append(writing[:4:4], Done{WriteManifest{next}})
+	commit12  = SwapPointer{On: 11, Pointer: Pointer{Owner: us, Manifest: next}}
+	settling  = append(swapping[:5:5], Failed{commit12})
+	fencing   = append(settling[:6:6], read(11, us, current))
+	fence12   = SwapPointer{On: 11, Pointer: Pointer{Owner: us, Manifest: current, Fence: 1}}
+	uploading = append(owned[:3:3], UploadDue{"segment"})
+	staged    = append(uploading[:4:4], Done{Upload{"segment"}})
+	deleting  = append(owned[:3:3], DeletionsDue{})
+	sweeping  = append(staged[:5:5], SweepDue{}, read(11, us, current))
+
+	fresh         = []Event{PointerRead{}}
+	first         = Manifest{LeaderEpoch: 5, Sequence: 1}
+	create        = SwapPointer{On: 0, Pointer: Pointer{Owner: us, Manifest: first}}
+	firstSettling = append(fresh[:1:1], CommitDue{}, Done{WriteManifest{first}}, Failed{create})
+)
+
+// TestEachStep: from each phase, each event that it heeds.
+func TestEachStep(t *testing.T) {
+	deleted := PointerRead{Pointer: Pointer{Deleted: true, Owner: Owner{LeaderEpoch: 1 << 30}, Manifest: current}, Revision: 12}
+	for _, tc := range []struct {
+		name    string
+		given   []Event
+		event   Event
+		phase   Phase
+		next    Request
+		effects Effects
+	}{
+		{"there is no pointer", nil, PointerRead{}, Owned{}, nil, Effects{Adopt: &Manifest{}}},
+		{"an older leader's", nil, read(10, older, current), Loading{}, LoadManifest{current}, Effects{}},
+		{"one of our leader epoch", nil, read(10, sibling, current), Loading{}, LoadManifest{current}, Effects{}},
+		{"no manifest yet", nil, read(10, older, Manifest{}), Claiming{}, SwapPointer{10, Pointer{Owner: us}}, Effects{}},
+		{"no manifest, but our claim", nil, read(10, us, Manifest{}), Owned{}, nil, Effects{Adopt: &Manifest{}}},
+		{"a newer leader's", nil, read(10, newer, current), Deposed{}, nil, conflict(read(10, newer, current))},
+		{"a deleted topic's", nil, deleted, Deposed{}, nil, conflict(deleted)},
+		{"the pointer cannot be read", nil, Failed{ReadPointer{}}, Unclaimed{}, ReadPointer{}, Effects{}},
+
+		{"the manifest is loaded", loading, Done{LoadManifest{current}}, Claiming{}, claim11, Effects{}},
+		{"the claim was written before", []Event{read(11, us, current)}, Done{LoadManifest{current}}, Owned{}, nil, Effects{Adopt: &current}},
+		{"the manifest is not there", loading, Failed{LoadManifest{current}}, Unclaimed{}, ReadPointer{}, Effects{}},
+		{"claimed", claiming, Swapped{claim11, 11}, Owned{}, nil, Effects{Adopt: &current}},
+		{"not known to be claimed", claiming, Failed{claim11}, Unclaimed{}, ReadPointer{}, Effects{}},
+
+		{"a segment", owned, UploadDue{"segment"}, Uploading{}, Upload{"segment"}, Effects{}},
+		{"a commit", owned, CommitDue{}, Writing{}, WriteManifest{next}, Effects{}},
+		{"deletions", owned, DeletionsDue{}, Deleting{}, DeleteListed{current}, Effects{}},
+		{"a sweep", owned, SweepDue{}, Confirming{}, ReadPointer{}, Effects{}},
+		{"a sweep without a pointer", fresh, SweepDue{}, Owned{}, nil, Effects{}},
+		{"uploaded", uploading, Done{Upload{"segment"}}, Owned{}, nil, Effects{}},
+		{"not known to be uploaded", uploading, Failed{Upload{"segment"}}, Owned{}, nil, Effects{}},
+		{"deleted", deleting, Done{DeleteListed{current}}, Owned{}, nil, Effects{}},
+		{"not known to be deleted", deleting, Failed{DeleteListed{current}}, Owned{}, nil, Effects{}},
+		{"still ours", append(staged[:5:5], SweepDue{}), read(11, us, current), Sweeping{}, Sweep{5, current, "segment"}, Effects{}},
+		{"not ours any more", append(owned[:3:3], SweepDue{}), read(12, newer, current), Deposed{}, nil, conflict(read(12, newer, current))},
+		{"that of a later attachment", append(owned[:3:3], SweepDue{}), read(12, sibling, current), Deposed{}, nil, conflict(read(12, sibling, current))},
+		{"the topic is gone", append(owned[:3:3], SweepDue{}), PointerRead{}, Deposed{}, nil, Effects{Conflict: &Pointer{Deleted: true}}},
+		{"not known whose", append(owned[:3:3], SweepDue{}), Failed{ReadPointer{}}, Owned{}, nil, Effects{}},
+		{"swept", sweeping, Done{Sweep{5, current, "segment"}}, Owned{}, nil, Effects{}},
+		{"not known to be swept", sweeping, Failed{Sweep{5, current, "segment"}}, Owned{}, nil, Effects{}},
+
+		{"the manifest is written", writing, Done{WriteManifest{next}}, Swapping{}, commit12, Effects{}},
+		{"its name is taken", writing, NameTaken{WriteManifest{next}}, Writing{}, WriteManifest{Manifest{5, 9}}, Effects{}},
+		{"not known to be written", writing, Failed{WriteManifest{next}}, Owned{}, nil, Effects{Lost: true}},
+		{"committed", swapping, Swapped{commit12, 12}, Owned{}, nil, Effects{Adopt: &next}},
+		{"not known to be committed", swapping, Failed{commit12}, Settling{}, ReadPointer{}, Effects{}},
+		{"it was committed", settling, read(12, us, next), Owned{}, nil, Effects{Adopt: &next}},
+		{"it is not yet", settling, read(11, us, current), Fencing{}, fence12, Effects{}},
+		{"it is still not known", settling, Failed{ReadPointer{}}, Settling{}, ReadPointer{}, Effects{}},
+		{"a newer leader was faster", settling, read(12, newer, current), Deposed{}, nil, lost(read(12, newer, current))},
+		{"a later attachment was faster", settling, read(12, sibling, current), Deposed{}, nil, lost(read(12, sibling, current))},
+		{"the topic was deleted", settling, deleted, Deposed{}, nil, lost(deleted)},
+		{"the pointer was deleted", settling, PointerRead{}, Deposed{}, nil, Effects{Lost: true, Conflict: &Pointer{Deleted: true}}},
+		{"our claim with a third manifest", settling, read(12, us, Manifest{5, 99}), Unclaimed{}, ReadPointer{}, lost(read(12, us, Manifest{5, 99}))},
+		{"fenced", fencing, Swapped{fence12, 12}, Owned{}, nil, Effects{Lost: true}},
+		{"not known to be fenced", fencing, Failed{fence12}, Settling{}, ReadPointer{}, Effects{}},
+
+		{"the first one is not there yet", firstSettling, PointerRead{}, Fencing{}, SwapPointer{0, Pointer{Owner: us, Fence: 1}}, Effects{}},
+		{"the first one is there", firstSettling, read(3, us, first), Owned{}, nil, Effects{Adopt: &first}},
+		{"an earlier attachment was the first", firstSettling, read(3, sibling, first), Unclaimed{}, ReadPointer{}, lost(read(3, sibling, first))},
+		{"an older leader was the first", firstSettling, read(3, older, current), Unclaimed{}, ReadPointer{}, lost(read(3, older, current))},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got, effects := Step(after(t, tc.given...), tc.event)
+			if reflect.TypeOf(got.Phase()) != reflect.TypeOf(tc.phase) || got.Next() != tc.next || !reflect.DeepEqual(effects, tc.effects) {
+				t.Errorf("it is %#v\nand asks for %#v, want %#v;\neffects %s, want %s", got.Phase(), got.Next(), tc.next, text(effects), text(tc.effects))
+			}
+		})
+	}
+}
+
+func conflict(r PointerRead) Effects { return Effects{Conflict: &r.Pointer} }
+
+func lost(r PointerRead) Effects { return Effects{Lost: true, Conflict: &r.Pointer} }
+
+func text(e Effects) string {
+	adopt, other := "none", "none"
+	if e.Adopt != nil {
+		adopt = fmt.Sprint(*e.Adopt)
+	}
+	if e.Conflict != nil {
+		other = fmt.Sprint(*e.Conflict)
+	}
+	return fmt.Sprintf("adopt %s, lost %t, conflict %s", adopt, e.Lost, other)
+}
+
+// phases are states of every phase.
+func phases(t *testing.T) []State {
+	t.Helper()
+	confirming := append(owned[:3:3], SweepDue{})
+	deposed := []Event{read(10, newer, current)}
+	var states []State
+	seen := map[reflect.Type]bool{}
+	for _, events := range [][]Event{
+		nil, loading, claiming, owned, writing, swapping, settling, fencing, uploading, staged, deleting, confirming, sweeping, deposed,
+	} {
+		s := after(t, events...)
+		seen[reflect.TypeOf(s.Phase())] = true
+		states = append(states, s)
+	}
+	if len(seen) != 13 {
+		t.Fatalf("%d phases: %v", len(seen), seen)
+	}
+	return states
+}
+
+// TestWorkBeginsInOwnedOnly: whatever else a broker is about, nothing is uploaded, committed or
+// deleted beside it.
+func TestWorkBeginsInOwnedOnly(t *testing.T) {
+	for _, s := range append(phases(t), State{}) {
+		for _, e := range []Event{UploadDue{"other"}, CommitDue{}, DeletionsDue{}, SweepDue{}} {
+			got, effects := Step(s, e)
+			if _, is := s.Phase().(Owned); is == (got == s) || effects != (Effects{}) {
+				t.Errorf("%#v leads from %#v to %#v, %#v", e, s.Phase(), got.Phase(), effects)
+			}
+		}
+	}
+}
+
+// TestLateAnswerChangesNothing: that to a request that the state does not wait for.
+func TestLateAnswerChangesNothing(t *testing.T) {
+	all := append(phases(t), State{})
+	for _, s := range all {
+		for _, other := range all {
+			r := other.Next()
+			if r == nil || r == s.Next() {
+				continue
+			}
+			answers := []Event{Done{r}, Failed{r}}
+			switch r := r.(type) {
+			case ReadPointer:
+				answers = append(answers, read(12, newer, current))
+			case SwapPointer:
+				answers = append(answers, Swapped{r, 12})
+			case WriteManifest:
+				answers = append(answers, NameTaken{r})
+			}
+			for _, e := range answers {
+				if got, effects := Step(s, e); got != s || effects != (Effects{}) {
+					t.Errorf("%#v leads from %#v to %#v, %#v", e, s.Phase(), got.Phase(), effects)
+				}
+			}
+		}
+	}
+}
+
+// TestLeadershipEndsInEveryPhase: the answer to what is under way then changes nothing. And
+// a leader at another epoch knows nothing of what was.
+func TestLeadershipEndsInEveryPhase(t *testing.T) {
+	for _, s := range phases(t) {
+		if got, effects := Step(s, Resigned{}); got != (State{}) || got.Next() != nil || effects != (Effects{}) {
+			t.Errorf("resigned in %#v: %#v, %#v", s.Phase(), got, effects)
+		}
+		want, _ := Step(State{}, BecameLeader{newer})
+		if got, effects := Step(s, BecameLeader{newer}); got != want || effects != (Effects{}) {
+			t.Errorf("elected in %#v: %#v, %#v", s.Phase(), got, effects)
+		}
+	}
+}
+
+// TestStagedObject: it is uploaded once, and stays until a manifest names it or another one is
+// staged.
+func TestStagedObject(t *testing.T) {
+	object := func(s State) string { return s.Phase().(Owned).Staged() }
+	s := after(t, staged...)
+	for _, e := range []Event{
+		CommitDue{NamesStaged: true}, Failed{WriteManifest{next}}, // it fails
+		CommitDue{}, Done{WriteManifest{Manifest{5, 9}}}, Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: Manifest{5, 9}}}, 12}, // of retention
+		SweepDue{}, read(12, us, Manifest{5, 9}), Done{Sweep{5, Manifest{5, 9}, "segment"}},
+		DeletionsDue{}, Done{DeleteListed{Manifest{5, 9}}},
+	} {
+		if s, _ = Step(s, e); s.Next() == nil && object(s) != "segment" {
+			t.Fatalf("%#v: staged is %q", e, object(s))
+		}
+	}
+	replaced, _ := Step(s, UploadDue{"another"})
+	if replaced, _ = Step(replaced, Failed{Upload{"another"}}); object(replaced) != "" {
+		t.Errorf("after another upload staged is %q", object(replaced))
+	}
+	swap := SwapPointer{12, Pointer{Owner: us, Manifest: Manifest{5, 10}}}
+	for _, e := range []Event{CommitDue{NamesStaged: true}, Done{WriteManifest{Manifest{5, 10}}}, Failed{swap}, read(13, us, Manifest{5, 10})} {
+		s, _ = Step(s, e)
+	}
+	if object(s) != "" {
+		t.Errorf("named by a manifest it is staged still: %q", object(s))
+	}
+}
+
+// TestNoNameIsUsedTwice: a manifest that failed may be there, and so has its name.
+func TestNoNameIsUsedTwice(t *testing.T) {
+	s := after(t, owned...)
+	for sequence := int64(8); sequence < 12; sequence++ {
+		if s, _ = Step(s, CommitDue{}); s.Next() != (WriteManifest{Manifest{5, sequence}}) {
+			t.Fatalf("it asks for %#v, want sequence %d", s.Next(), sequence)
+		}
+		s, _ = Step(s, Failed{s.Next()})
+	}
+}
+
+// TestFenceGrows: each one is another value.
+func TestFenceGrows(t *testing.T) {
+	s := after(t, fencing...)
+	for fence := int64(1); fence < 4; fence++ {
+		r, is := s.Next().(SwapPointer)
+		if !is || r.Pointer.Fence != fence || r.Pointer.Manifest != current {
+			t.Fatalf("it asks for %#v, want fence %d", s.Next(), fence)
+		}
+		s, _ = Step(s, Failed{r})
+		s, _ = Step(s, read(11, us, current))
+	}
+}
