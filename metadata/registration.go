@@ -113,7 +113,7 @@ func (r *Registration) BrokerID() int32 { return r.self.ID }
 // TTL is for how long a registration lasts that is not renewed.
 func (r *Registration) TTL() time.Duration { return r.ttl }
 
-// Epoch is the newest broker epoch, or 0 before Register.
+// BrokerEpoch is the newest broker epoch, or 0 before Register.
 func (r *Registration) BrokerEpoch() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -224,7 +224,7 @@ func TestCheckAndSurveyIsBoth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batch := Batch(slices.Clone(built))
+		batch := slices.Clone(built)
 		flipped, summed := rapid.Bool().Draw(t, "flipped"), rapid.Bool().Draw(t, "summed")
 		if flipped {
 			at := rapid.IntRange(HeaderSize, len(batch)-1).Draw(t, "at")

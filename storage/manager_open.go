@@ -103,9 +103,7 @@ func (m *Manager) loadAll(ctx context.Context) error {
 		if d.err() != nil {
 			continue
 		}
-		if err := m.loadDir(ctx, g, d); err != nil {
-			return errors.Join(err, g.Wait())
-		}
+		m.loadDir(ctx, g, d)
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -124,12 +122,12 @@ func (m *Manager) loadAll(ctx context.Context) error {
 
 // loadDir lists a directory and begins to open its logs. The first one that
 // cannot be opened takes the directory out of service.
-func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) error {
+func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) {
 	offsets := d.readCheckpoints(m.env.fs, m.env.logger)
 	keys, deleted, err := d.partitions(m.env.fs)
 	if err != nil {
 		m.leaveOut(d, err)
-		return nil
+		return
 	}
 	for _, dir := range deleted {
 		m.env.trash.add(trashItem{dir: dir})
@@ -155,7 +153,6 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) er
 	if err = m.startCheckpoints(d, offsets); err != nil {
 		m.leaveOut(d, err)
 	}
-	return nil
 }
 
 // enter adds a log that is about to be opened to the map, unless there is another

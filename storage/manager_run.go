@@ -174,7 +174,7 @@ func (m *Manager) Checkpoint() error {
 
 // checkpointDir is Checkpoint for one directory; nothing if it has failed.
 func (m *Manager) checkpointDir(d *dataDir) error {
-	if d.err() != nil {
+	if d.failure.Load() != nil {
 		return nil // it is reported once
 	}
 	d.checkpointing.Lock()

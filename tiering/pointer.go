@@ -51,7 +51,7 @@ func newPointer(p ownership.Pointer, unknown document.Unknown) pointer {
 }
 
 // ownership is what the pointer says of that.
-func (p *pointer) ownership() ownership.Pointer {
+func (p pointer) ownership() ownership.Pointer {
 	n, _ := parseName(p.Manifest) // or none
 	return ownership.Pointer{
 		Owner:    ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.BrokerID, Claim: p.Claim},

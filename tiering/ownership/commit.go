@@ -23,7 +23,7 @@ func (w Writing) next() Request { return WriteManifest{w.manifest} }
 func (w Writing) step(e Event, effects *Effects) Phase {
 	switch e.(type) {
 	case Done:
-		return Swapping{w.commit}
+		return Swapping(w)
 	case NameTaken: // by an attempt that was thought to have failed
 		return w.write(w.tried+1, w.namesStaged)
 	case Failed: // an orphan, now or later

@@ -220,8 +220,16 @@ func (w *world) stray(rt *rapid.T) {
 	}
 	before := b.s
 	for _, e := range []Event{
-		UploadDue{"stray"}, CommitDue{}, DeletionsDue{}, SweepDue{}, Done{Upload{"stray"}}, Done{WriteManifest{Manifest{1, 1 << 40}}},
-		Swapped{SwapPointer{On: -1}, 7}, Failed{SwapPointer{On: -1}}, Done{Sweep{LeaderEpoch: -1}}, NameTaken{WriteManifest{}},
+		UploadDue{"stray"},
+		CommitDue{},
+		DeletionsDue{},
+		SweepDue{},
+		Done{Upload{"stray"}},
+		Done{WriteManifest{Manifest{1, 1 << 40}}},
+		Swapped{SwapPointer{On: -1}, 7},
+		Failed{SwapPointer{On: -1}},
+		Done{Sweep{LeaderEpoch: -1}},
+		NameTaken{WriteManifest{}},
 	} {
 		if next, effects := Step(before, e); next != before || effects != (Effects{}) {
 			rt.Fatalf("%#v leads from %#v to %#v, %#v", e, before, next, effects)

@@ -226,10 +226,16 @@ func TestStagedObject(t *testing.T) {
 	object := func(s State) string { return s.Phase().(Owned).Staged() }
 	s := after(t, staged...)
 	for _, e := range []Event{
-		CommitDue{NamesStaged: true}, Failed{WriteManifest{next}}, // it fails
-		CommitDue{}, Done{WriteManifest{Manifest{5, 9}}}, Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: Manifest{5, 9}}}, 12}, // of retention
-		SweepDue{}, read(12, us, Manifest{5, 9}), Done{Sweep{5, Manifest{5, 9}, "segment"}},
-		DeletionsDue{}, Done{DeleteListed{Manifest{5, 9}}},
+		CommitDue{NamesStaged: true},
+		Failed{WriteManifest{next}}, // it fails
+		CommitDue{},
+		Done{WriteManifest{Manifest{5, 9}}},
+		Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: Manifest{5, 9}}}, 12}, // of retention
+		SweepDue{},
+		read(12, us, Manifest{5, 9}),
+		Done{Sweep{5, Manifest{5, 9}, "segment"}},
+		DeletionsDue{},
+		Done{DeleteListed{Manifest{5, 9}}},
 	} {
 		if s, _ = Step(s, e); s.Next() == nil && object(s) != "segment" {
 			t.Fatalf("%#v: staged is %q", e, object(s))
