@@ -22,9 +22,9 @@ type applier struct {
 	image *metadata.Image
 	// again are topics of which the image does not have what was made meanwhile.
 	again         map[metadata.TopicID]bool
-	configs       map[metadata.TopicID]*Config // of topics that are here, as of the image; made when asked for
-	began         bool                         // the first image was applied: partitions that come now are new
-	straysSettled bool                         // every log on the disk is a partition's, or was set aside
+	configs       map[metadata.TopicID]*Config // of hosted topics, as of the image; made on demand
+	began         bool                         // the first image was applied
+	straysSettled bool                         // every log has a partition, or was set aside
 	lookAgain     bool                         // the image has to be applied once more
 
 	works   map[metadata.TopicPartition]*work // see work.go; at rest there are none
@@ -115,8 +115,8 @@ func (a *applier) followTopic(d difference, topic *metadata.Topic, r *round) {
 	}
 }
 
-// same reports whether a topic had a partition in this state before; an image that was listed has it
-// as another copy.
+// same reports whether a topic had a partition in this state before; an image that was listed has
+// it as another copy.
 func same(before *metadata.Topic, number int32, state *metadata.Partition) bool {
 	if before == nil {
 		return false
@@ -151,7 +151,8 @@ type retry struct {
 
 func (a *applier) retry(due time.Time, try func()) { a.retries = append(a.retries, retry{due, try}) }
 
-// earlyInterval is how soon partitions that wait for this broker's registration are looked at again.
+// earlyInterval is how soon partitions that wait for this broker's registration are looked at
+// again.
 const earlyInterval = 20 * time.Millisecond
 
 // proceed takes over what the pool has done and does what is due. It returns how long it may take

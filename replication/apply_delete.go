@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// doomed are the partitions that the image does not have here any more, with why their logs are set aside, if they are. What an
-// incomplete image lacks stays as it is.
+// doomed are the partitions that the image does not have here any more, with why their logs are set
+// aside, if they are. What an incomplete image lacks stays as it is.
 func (a *applier) doomed(d difference) (doomed []*Partition) {
 	all := a.m.index.Load().byID
 	if d.whole {
@@ -62,7 +62,8 @@ const (
 	strayWentBack = "the cluster has this partition on other brokers, by a state that is not newer than the one before"
 )
 
-// whyGone tells whether a topic that the image does not have is gone, and why its logs are set aside: "" if they need not be.
+// whyGone tells whether a topic that the image does not have is gone, and why its logs are set
+// aside: "" if they need not be.
 func whyGone(image *metadata.Image, id metadata.TopicID, name string) (aside string, gone bool) {
 	_, renamed := image.TopicByName(name)
 	switch {
@@ -76,14 +77,15 @@ func whyGone(image *metadata.Image, id metadata.TopicID, name string) (aside str
 	return strayNoTopic, true
 }
 
-// leftUs tells whether the image gives a partition to other brokers. A partition that it does not know is left alone.
+// leftUs tells whether the image gives a partition to other brokers. A partition that it does not
+// know is left alone.
 func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
 	p, ok := topic.Partition(number)
 	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
 }
 
-// delete ends partitions: first for clients, which is done when it returns, then for the tier and on
-// the disk.
+// delete ends partitions: first for clients, which is done when it returns, then for the tier and
+// on the disk.
 func (a *applier) delete(doomed []*Partition, r *round) {
 	if len(doomed) == 0 {
 		return
@@ -120,7 +122,8 @@ func (a *applier) keepTraffic() {
 	a.m.traffic.keep(func(id metadata.TopicID) bool { return hosted[id] != nil || making[id] })
 }
 
-// deleteLog deletes the log of a partition that is out of service and that the tier has let go of, or sets it aside.
+// deleteLog deletes the log of a partition that is out of service and that the tier has let go of,
+// or sets it aside.
 func (m *Manager) deleteLog(p *Partition) error {
 	if p.aside != "" {
 		return m.setAside(p.tp, p.topicID, p.aside)
@@ -138,9 +141,10 @@ func (m *Manager) setAside(tp metadata.TopicPartition, id metadata.TopicID, why 
 	return nil
 }
 
-// settleStrays looks at logs on the disk that no partition has: those of topics that were deleted, or moved away, while this broker
-// was down, are set aside. It does so with the first image and, as long as images are incomplete or a log stays where it
-// is, with those that follow. After an error the caller tries again.
+// settleStrays looks at logs on the disk that no partition has: those of topics that were deleted,
+// or moved away, while this broker was down, are set aside. It does so with the first image and, as
+// long as images are incomplete or a log stays where it is, with those that follow. After an error
+// the caller tries again.
 func (a *applier) settleStrays(image *metadata.Image) error {
 	if a.straysSettled {
 		return nil
@@ -171,7 +175,8 @@ func (a *applier) settleStrays(image *metadata.Image) error {
 	return err
 }
 
-// whyStray tells why a log does not belong here, "" if it does or if the image does not say: then known is false.
+// whyStray tells why a log does not belong here, "" if it does or if the image does not say: then
+// known is false.
 func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string, known bool) {
 	named, exists := image.TopicByName(log.Topic())
 	id := metadata.TopicID(log.TopicID())
@@ -189,8 +194,8 @@ func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string,
 	return "", true
 }
 
-// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read. Until its settings
-// change it is made once.
+// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read.
+// Until its settings change it is made once.
 func (a *applier) configOf(image *metadata.Image, topic *metadata.Topic) *Config {
 	config := a.configs[topic.ID]
 	if config == nil {

@@ -298,7 +298,8 @@ func TestManagerPushesConfigs(t *testing.T) {
 	}
 }
 
-// What a restarted broker finds on its disk and not in the metadata is set aside; what is there stays, and gets no leader before the election.
+// What a restarted broker finds on its disk and not in the metadata is set aside; what is there
+// stays, and gets no leader before the election.
 func TestManagerSetsStraysAside(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -398,7 +399,8 @@ func TestManagerTellsListeners(t *testing.T) {
 	}
 }
 
-// After a restart this broker leads again only at the epoch that the controller gives to its new registration.
+// After a restart this broker leads again only at the epoch that the controller gives to its new
+// registration.
 func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	h := new(heard)
@@ -438,8 +440,8 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	}
 }
 
-// A process leads nothing under the registration that its predecessor has left, and waits for its own
-// election. It leads from then on even if it learns of that before it knows its own epoch.
+// A process leads nothing under the registration that its predecessor has left, and waits for its
+// own election. It leads from then on even if it learns of that before it knows its own epoch.
 func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	h := new(heard)

@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// care is what is left to be done for a partition beside its role: the remote tier has to know that,
-// and what is gone leaves its files. A role does not wait for it.
+// care is what is left to be done for a partition beside its role: the remote tier has to know
+// that, and what is gone leaves its files. A role does not wait for it.
 type care struct {
 	running bool
 	pause   backoff.Backoff
@@ -77,7 +77,7 @@ func (p *Partition) attachable(r *role) bool {
 	switch {
 	case p.tier == nil, p.log.Offline() != nil:
 		return false
-	case p.attached && p.attachedAs.leader == r.leader && p.attachedAs.epoch == r.epoch:
+	case p.attached && p.attachedAs.leader == r.leader && p.attachedAs.leaderEpoch == r.leaderEpoch:
 		return false
 	case !p.attached && !p.config.Load().Log.RemoteStorageEnable && p.log.StartOffset() == p.log.LocalStartOffset():
 		return false // the topic has no remote tier, and had none
@@ -88,7 +88,7 @@ func (p *Partition) attachable(r *role) bool {
 // attach hands the log to the remote tier: to be uploaded by the leader, to be read on a follower.
 func (p *Partition) attach(r *role) {
 	partition := tiering.Partition{
-		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
+		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.leaderEpoch, Log: p.log,
 		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote, CommittedEnd: p.tierEnd.Store,
 	}
 	if r.leader {

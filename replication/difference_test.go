@@ -17,8 +17,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// imageMachine writes metadata of all kinds below a manager, and looks whether the partitions are what the
-// image says, however much of it has come at once.
+// imageMachine writes metadata of all kinds below a manager, and looks whether the partitions are
+// what the image says, however much of it has come at once.
 type imageMachine struct {
 	*cluster
 	ids      map[string]metadata.TopicID // of the topics that exist
@@ -124,7 +124,7 @@ func (m *imageMachine) check(t *rapid.T) {
 			}
 			here++
 			want, got := roleOf(state), *p.role.Load()
-			if got.epoch != want.epoch || got.partitionEpoch != want.partitionEpoch || got.leaderID != want.leaderID ||
+			if got.leaderEpoch != want.leaderEpoch || got.partitionEpoch != want.partitionEpoch || got.leaderID != want.leaderID ||
 				got.leader != (state.Leader == 1) || !slices.Equal(got.replicas, want.replicas) || !slices.Equal(got.isr, want.isr) {
 				t.Fatalf("%s-%d is %+v, want %+v", topic.Name, n, got, want)
 			}
@@ -139,7 +139,8 @@ func (m *imageMachine) check(t *rapid.T) {
 	}
 }
 
-// TestPartitionsFollowWhatChanges: the partitions that a manager looks at are all that an image calls for.
+// TestPartitionsFollowWhatChanges: the partitions that a manager looks at are all that an image
+// calls for.
 func TestPartitionsFollowWhatChanges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &imageMachine{cluster: newClusterTest(t, vfs.NewMem()), ids: map[string]metadata.TopicID{}}
@@ -218,8 +219,8 @@ func (c *lateTest) followed() {
 	})
 }
 
-// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is made, and
-// none that changes anything of it follows.
+// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is
+// made, and none that changes anything of it follows.
 func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 	c := newLateTest(t)
 	id := c.make()
@@ -235,8 +236,8 @@ func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 	}
 }
 
-// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name made, while
-// its partition is made. That partition is not taken for the other topic's.
+// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name made,
+// while its partition is made. That partition is not taken for the other topic's.
 func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 	c := newLateTest(t)
 	old := c.make()

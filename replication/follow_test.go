@@ -13,7 +13,7 @@ import (
 
 // follows makes the bench a follower of broker 2 at a leader epoch.
 func (b *bench) follows(epoch int32) {
-	b.resign(role{epoch: epoch, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	b.makeFollower(role{leaderEpoch: epoch, leaderID: 2, leaderBrokerEpoch: 1, replicas: []int32{1, 2, 3}})
 }
 
 // copied appends records of a leader epoch as a follower does.
@@ -27,7 +27,8 @@ func (b *bench) copied(t *testing.T, epoch int32, values ...string) {
 	}
 }
 
-// A follower goes back to where its history and the leader's parted, not to its high watermark, which comes late: what lies between may be committed.
+// A follower goes back to where its history and the leader's parted, not to its high watermark,
+// which comes late: what lies between may be committed.
 func TestTruncationStopsAtTheCommonHistory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.follows(6)
@@ -54,7 +55,8 @@ func (s slowTier) LatestState(ctx context.Context, tp metadata.TopicPartition) (
 	return s.fakeTier.LatestState(ctx, tp)
 }
 
-// A log begins at the tier's end only if that is ahead of it, and only under the leader for which the state was read.
+// A log begins at the tier's end only if that is ahead of it, and only under the leader for which
+// the state was read.
 func TestRestoreChecksWhatItFinds(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.follows(6)

@@ -52,12 +52,12 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role, offset, logStart int64
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.FollowerFetched{
-		LeaderEpoch: r.epoch, Follower: m, Offset: offset, LogStart: logStart, Log: p.offsets(), Now: p.now(), Time: time.Now(),
+		LeaderEpoch: r.leaderEpoch, Follower: m, Offset: offset, LogStart: logStart, Log: p.offsets(), Now: p.now(), Time: time.Now(),
 	})
 }
 
 // shrink proposes to go on without the followers that have not had everything for maxLag.
-func (p *Partition) shrink(maxLag time.Duration) {
+func (p *Partition) maybeShrinkISR(maxLag time.Duration) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.Tick{MaxLag: maxLag, Log: p.offsets(), Now: p.now(), Time: time.Now()})

@@ -87,13 +87,14 @@ func (b *bench) partition(t *testing.T, tp metadata.TopicPartition, cfg Config) 
 	}
 	p := b.m.newPartition(tp, metadata.TopicID{1}, log)
 	p.configure(&cfg)
-	if err = p.lead(leads(0, 1)); err != nil {
+	if err = p.makeLeader(leads(0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// batch makes a batch with one record for each value; timestamps are the base's plus the record's place.
+// batch makes a batch with one record for each value; timestamps are the base's plus the record's
+// place.
 func batch(t testing.TB, ts int64, values ...string) []byte {
 	t.Helper()
 	var b record.Builder
@@ -288,7 +289,7 @@ func (f *fakeTier) Status(tp metadata.TopicPartition) (tiering.Status, bool) {
 
 // leads is the role of the leader, broker 1, with the first of the replicas in sync.
 func leads(epoch int32, replicas ...int32) role {
-	r := role{epoch: epoch, leaderID: 1, replicas: replicas}
+	r := role{leaderEpoch: epoch, leaderID: 1, replicas: replicas}
 	for _, id := range replicas {
 		r.isr = append(r.isr, metadata.Member{Broker: id})
 	}

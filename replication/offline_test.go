@@ -49,13 +49,13 @@ func newJBODTest(t *testing.T) (*cluster, *vfs.Faulty) {
 	return c, fsys
 }
 
-// What was appended before the leader's disk failed, and no other replica has, is not committed when that leader is the only one left in sync: nobody may
-// ever read it from the disk.
+// What was appended before the leader's disk failed, and no other replica has, is not committed
+// when that leader is the only one left in sync: nobody may ever read it from the disk.
 func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, fsys, nil)
 	r := leads(1, 1, 2)
-	if err := b.lead(r); err != nil {
+	if err := b.makeLeader(r); err != nil {
 		t.Fatal(err)
 	}
 	a := b.append(t, AcksAll, "1")
@@ -64,7 +64,7 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 		t.Fatalf("the disk has not failed: %v", err)
 	}
 	r.isr, r.partitionEpoch = r.isr[:1], r.partitionEpoch+1
-	if err := b.lead(r); err != nil {
+	if err := b.makeLeader(r); err != nil {
 		t.Fatal(err)
 	}
 	if high := b.HighWatermark(); high != 0 {
@@ -75,8 +75,8 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	}
 }
 
-// A partition whose directory is missing at start is not made anew in another one; the rest of the broker works, and everything is back
-// with the directory.
+// A partition whose directory is missing at start is not made anew in another one; the rest of the
+// broker works, and everything is back with the directory.
 func TestDirectoryIsOfflineAtStart(t *testing.T) {
 	c, fsys := newJBODTest(t)
 	c.shutDown()

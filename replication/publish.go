@@ -46,8 +46,8 @@ func (a *applier) tell(p *Partition) {
 		return
 	}
 	switch r := p.role.Load(); {
-	case r.leader && (!p.told.leader || p.told.epoch != r.epoch):
-		l.OnElected(p.tp.Partition, r.epoch)
+	case r.leader && (!p.told.leader || p.told.leaderEpoch != r.leaderEpoch):
+		l.OnElected(p.tp.Partition, r.leaderEpoch)
 		p.told = *r
 	case !r.leader && p.told.leader:
 		l.OnResigned(p.tp.Partition)
@@ -81,7 +81,7 @@ func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, 
 	if m.o.Cluster != nil {
 		p.image = m.o.Cluster.Image
 	}
-	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
+	p.role.Store(&role{leaderEpoch: -1, leaderID: metadata.NoBroker})
 	log.OnFlush(p.flushed)
 	log.OnStartCheckpointed(p.startCheckpointed)
 	return p

@@ -29,7 +29,8 @@ type ReadRequest struct {
 	Isolation          Isolation
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
-	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from LogStart on.
+	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from
+	// LogStart on.
 	Replica  *metadata.Member
 	LogStart int64
 	// Directory is where its log is; zero: it does not say.
@@ -43,9 +44,10 @@ type ReadRequest struct {
 type ReadResult struct {
 	Records                                         Records
 	HighWatermark, LastStableOffset, LogStartOffset int64
-	RemoteEndOffset                                 int64                // for replicas: of what is committed to the remote tier, -1 unknown
+	RemoteEndOffset                                 int64                // of the remote tier, for replicas
 	Aborted                                         []storage.AbortedTxn // with ReadCommitted
-	// Diverging is set, and Records are none, when the client's history is not the leader's: it must truncate to the end of this epoch.
+	// Diverging is set, and Records are none, when the client's history is not the leader's: it
+	// must truncate to the end of this epoch.
 	Diverging *EpochEnd
 
 	held bool  // a replication throttle holds back what there is
@@ -61,7 +63,8 @@ type EpochEnd struct {
 	EndOffset int64
 }
 
-// Read returns batches from whichever tier has them. It waits for the bucket, as long as ctx allows, and for nothing else.
+// Read returns batches from whichever tier has them. It waits for the bucket, as long as ctx
+// allows, and for nothing else.
 func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error) {
 	result, err := p.readLocal(r)
 	if err != nil || !result.cold {
@@ -102,8 +105,9 @@ func coldError(err error) error {
 	}
 }
 
-// readLocal reads the local tier, and only looks whether the remote one would have to be asked. What it returns was true at one leader epoch: a log that
-// has changed its leader since may have been truncated meanwhile, and its offsets would mislead the reader.
+// readLocal reads the local tier, and only looks whether the remote one would have to be asked.
+// What it returns was true at one leader epoch: a log that has changed its leader since may have
+// been truncated meanwhile, and its offsets would mislead the reader.
 func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	role, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
 	if err != nil {
@@ -115,9 +119,9 @@ func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 // readUnder is readLocal under the role that the read began with.
 func (p *Partition) readUnder(role *role, r ReadRequest) (ReadResult, error) {
 	result, err := p.readAs(role, r)
-	if now := p.role.Load(); now.epoch != role.epoch || now.leader != role.leader || now.gone {
+	if now := p.role.Load(); now.leaderEpoch != role.leaderEpoch || now.leader != role.leader || now.gone {
 		result.Records.Release()
-		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, role.epoch, ErrNotLeader)
+		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, role.leaderEpoch, ErrNotLeader)
 	}
 	return result, err
 }
@@ -132,7 +136,8 @@ func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	if r.Replica != nil && !slices.Contains(role.replicas, r.Replica.Broker) {
 		return ReadResult{}, fmt.Errorf("read %s: broker %d is no replica of it: %w", p.tp, r.Replica.Broker, ErrNotLeader)
 	}
-	if r.LastFetchedEpoch >= 0 { // before the range: a replica that is ahead of its leader has to learn where they parted
+	// Before the range: a replica that is ahead of its leader has to learn where they parted.
+	if r.LastFetchedEpoch >= 0 {
 		diverging, known := p.diverging(r)
 		if !known {
 			return result.at(), fmt.Errorf("read %s: epoch %d is not in the log: %w", p.tp, r.LastFetchedEpoch, ErrOffsetOutOfRange)
@@ -218,7 +223,8 @@ func upTo(level Isolation, r *ReadResult, end int64) int64 {
 	}
 }
 
-// diverging tells where a client that has read up to an offset of an epoch left this leader's history, nil if it did not (KIP-595).
+// diverging tells where a client that has read up to an offset of an epoch left this leader's
+// history, nil if it did not (KIP-595).
 func (p *Partition) diverging(r ReadRequest) (end *EpochEnd, known bool) {
 	epoch, offset := p.log.EndOffsetForEpoch(r.LastFetchedEpoch)
 	if epoch < 0 || offset < 0 {

@@ -188,7 +188,7 @@ func (n *simNode) leave(image *metadata.Image) {
 		if exists && !n.m.applier.leftUs(topic, p.tp.Partition) {
 			return false
 		}
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
+		p.makeFollower(role{gone: true, leaderEpoch: p.role.Load().leaderEpoch, leaderID: metadata.NoBroker})
 		_ = n.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
 		n.changes++
 		return true
@@ -322,11 +322,11 @@ func (n *simNode) Take(asked, answer any) error {
 }
 
 // Proposes implements simulation.Node.
-func (n *simNode) Proposes() bool { return len(n.m.isr.some) > 0 }
+func (n *simNode) Proposes() bool { return len(n.m.isr.wake) > 0 }
 
 // WriteISR implements simulation.Node.
 func (n *simNode) WriteISR(ctx context.Context) bool {
-	<-n.m.isr.some
+	<-n.m.isr.wake
 	return n.m.isr.write(ctx, n.m.isr.take())
 }
 
@@ -334,7 +334,7 @@ func (n *simNode) WriteISR(ctx context.Context) bool {
 func (n *simNode) Tick() {
 	for _, p := range n.partitions {
 		p.tellDirectory()
-		p.shrink(sim.MaxLag)
+		p.maybeShrinkISR(sim.MaxLag)
 	}
 	n.checkpoint()
 }
@@ -372,7 +372,7 @@ func (n *simNode) Views() []sim.View {
 		}
 		if p := n.find(v.Topic, v.Partition.Partition); p != nil {
 			r := p.role.Load()
-			v.Leads, v.LeaderEpoch = r.leader, r.epoch
+			v.Leads, v.LeaderEpoch = r.leader, r.leaderEpoch
 		}
 		views = append(views, v)
 	}

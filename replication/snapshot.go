@@ -1,6 +1,7 @@
 package replication
 
-// Snapshot is what monitoring wants to know of a partition. It is not one moment's: the offsets may be newer than the rest.
+// Snapshot is what monitoring wants to know of a partition. It is not one moment's: the offsets may
+// be newer than the rest.
 type Snapshot struct {
 	Leader        bool    // this broker leads it
 	LeaderID      int32   // as the image says, or metadata.NoBroker
@@ -29,8 +30,9 @@ func (p *Partition) Snapshot() Snapshot {
 	}
 }
 
-// FollowerLags calls f with how many records each follower lacks, if this broker leads the partition. One that has not fetched in this
-// leader's epoch lacks all that there is. f runs under a lock of the partition.
+// FollowerLags calls f with how many records each follower lacks, if this broker leads the
+// partition. One that has not fetched in this leader's epoch lacks all that there is. f runs under
+// a lock of the partition.
 func (p *Partition) FollowerLags(f func(broker int32, records int64)) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()

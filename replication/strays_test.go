@@ -71,8 +71,9 @@ func (c *cluster) relist() {
 	}
 }
 
-// TestUnreadableTopicKeepsItsLogs: a broker starts while it cannot read a topic's key. The topic's logs stay where they are,
-// nothing of them is deleted by settings that may not be theirs, and they serve once the key is read.
+// TestUnreadableTopicKeepsItsLogs: a broker starts while it cannot read a topic's key. The topic's
+// logs stay where they are, nothing of them is deleted by settings that may not be theirs, and they
+// serve once the key is read.
 func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -109,7 +110,8 @@ func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	}
 }
 
-// TestDeletionOnAnIncompleteImageWaits: while something cannot be read, a topic that goes leaves its log alone.
+// TestDeletionOnAnIncompleteImageWaits: while something cannot be read, a topic that goes leaves
+// its log alone.
 func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -129,7 +131,8 @@ func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
 	}
 }
 
-// TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something cannot be read.
+// TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something
+// cannot be read.
 func TestNameOfAStrayIsTaken(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -202,8 +205,8 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 	}
 }
 
-// TestListIsNoDeletion: a topic that was deleted is deleted here. One that a list lacks, since the watch was interrupted, is set
-// aside, and one whose key the list shows damaged is served on.
+// TestListIsNoDeletion: a topic that was deleted is deleted here. One that a list lacks, since the
+// watch was interrupted, is set aside, and one whose key the list shows damaged is served on.
 func TestListIsNoDeletion(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	s := &brokenWatch{MemStore: c.store, ended: make(chan struct{}), listing: make(chan struct{}, 8), gate: make(chan struct{})}
@@ -252,8 +255,8 @@ func TestListIsNoDeletion(t *testing.T) {
 	}
 }
 
-// TestReplicaThatMovedAway: its files are deleted while the broker runs, and set aside when a start finds it, or when the state
-// that says so is not newer than the one before.
+// TestReplicaThatMovedAway: its files are deleted while the broker runs, and set aside when a start
+// finds it, or when the state that says so is not newer than the one before.
 func TestReplicaThatMovedAway(t *testing.T) {
 	away := func(epoch string) []byte {
 		return []byte(`{"v":1,"replicas":[2],"isr":[2],"leader":2,"leader_epoch":9,"partition_epoch":` + epoch + `}`)
@@ -288,7 +291,8 @@ func TestReplicaThatMovedAway(t *testing.T) {
 	}
 }
 
-// TestLogWithoutItsTopicsID is told by its name: the file with the id is not synced before the log is.
+// TestLogWithoutItsTopicsID is told by its name: the file with the id is not synced before the log
+// is.
 func TestLogWithoutItsTopicsID(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -324,7 +328,8 @@ func TestStrayThatCannotBeSetAside(t *testing.T) {
 	}
 }
 
-// TestUnreadableSettingsDeleteNothing: a topic whose settings, or a broker's, cannot be read keeps its records until they can, or are gone.
+// TestUnreadableSettingsDeleteNothing: a topic whose settings, or a broker's, cannot be read keeps
+// its records until they can, or are gone.
 func TestUnreadableSettingsDeleteNothing(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)

@@ -10,9 +10,9 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// work is a partition's way to what the images say, from the first wish that is not fulfilled to the
-// last that is. It is known by the partition's name: what a topic leaves behind goes before another
-// topic of that name takes its place.
+// work is a partition's way to what the images say, from the first wish that is not fulfilled to
+// the last that is. It is known by the partition's name: what a topic leaves behind goes before
+// another topic of that name takes its place.
 type work struct {
 	tp        metadata.TopicPartition
 	partition *Partition // that is here; nil: not made yet, or gone
@@ -108,7 +108,7 @@ func (a *applier) leave(w *work) {
 	p := w.partition
 	w.running = true
 	a.pool.add(&job{tp: w.tp, what: "end", do: func() {
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
+		p.makeFollower(role{gone: true, leaderEpoch: p.role.Load().leaderEpoch, leaderID: metadata.NoBroker})
 	}, then: func() {
 		w.doomed.end()
 		w.running, w.doomed, w.partition, w.leaving = false, nil, nil, p
@@ -186,7 +186,8 @@ func (a *applier) became(t attempt) {
 	}
 	var early *earlyError
 	switch {
-	case err == nil, errors.Is(err, errNotElected): // an image that elects a leader changes the partition
+	case err == nil, errors.Is(err, errNotElected):
+		// Nothing is to be tried again: an image that elects a leader changes the partition.
 		err, w.want = nil, nil
 		w.pause.Reset()
 	case errors.As(err, &early):
@@ -227,8 +228,8 @@ func (a *applier) lookAtEarly() {
 	}
 }
 
-// errNotElected says that the image does not say who leads, or names this broker as it was before it
-// restarted.
+// errNotElected says that the image does not say who leads, or names this broker as it was before
+// it restarted.
 var errNotElected = errors.New("no leader is elected yet")
 
 // earlyError says that the image has this broker elected at an epoch that its registration does not
@@ -261,17 +262,17 @@ func (m *Manager) enact(p *Partition, w *want) error {
 	mine := elected && leader.ID == m.o.BrokerID
 	switch epoch := m.o.brokerEpoch(); {
 	case mine && leader.Epoch == epoch,
-		was.leader && state.Leader == m.o.BrokerID && was.epoch == state.LeaderEpoch:
+		was.leader && state.Leader == m.o.BrokerID && was.leaderEpoch == state.LeaderEpoch:
 		// The second case: this broker's registration has lapsed. It leads on until another one is
 		// elected, since produce and fetch go on without the metadata store.
-		return p.lead(roleOf(state))
+		return p.makeLeader(roleOf(state))
 	case mine && leader.Epoch > epoch:
-		p.resign(roleOf(state))
+		p.makeFollower(roleOf(state))
 		return &earlyError{leader.Epoch}
 	case mine:
 		elected = false // an earlier registration of this broker was
 	}
-	p.resign(roleOf(state))
+	p.makeFollower(roleOf(state))
 	if !elected {
 		return fmt.Errorf("%s: %w", p.tp, errNotElected)
 	}
