@@ -41,8 +41,9 @@ var layers = map[string][]string{
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
 	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv"},
-	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync"},
+	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
 	"replication/insync":  {"metadata"},
+	"replication/role":    {"metadata", "replication/insync"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},

@@ -3,6 +3,8 @@ package replication
 import (
 	"context"
 	"fmt"
+
+	"github.com/varvelog/varve/replication/role"
 )
 
 // Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or
@@ -97,9 +99,9 @@ func (a Appended) Done() (done bool, err error) {
 	}
 	r := p.role.Load()
 	switch {
-	case r.gone:
+	case r.IsGone():
 		return true, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
-	case !r.leader || r.leaderEpoch != a.epoch:
+	case !r.LeadsAt(a.epoch):
 		return true, fmt.Errorf("%s: appended at leader epoch %d, which has ended: %w", p.tp, a.epoch, ErrNotLeader)
 	case safe:
 		return true, a.enough(r)
@@ -115,9 +117,9 @@ func (a Appended) Done() (done bool, err error) {
 
 // enough returns an error if a record that is committed now is on fewer replicas than acks=all
 // promises: the set may have shrunk since it was appended. The record stays in the log.
-func (a Appended) enough(r *role) error {
-	if config := a.partition.config.Load(); a.acks == AcksAll && !r.enoughInSync(config) {
-		return fmt.Errorf("%s: %w", a.partition.tp, r.tooFewInSync(config, ErrNotEnoughReplicasAfterAppend))
+func (a Appended) enough(r *role.State) error {
+	if config := a.partition.config.Load(); a.acks == AcksAll && !enoughInSync(r, config) {
+		return fmt.Errorf("%s: %w", a.partition.tp, tooFewInSync(r, config, ErrNotEnoughReplicasAfterAppend))
 	}
 	return nil
 }

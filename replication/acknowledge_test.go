@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -21,7 +22,7 @@ import (
 // as far as they go.
 func (b *bench) replaced(t *testing.T, a Appended, epoch int32) {
 	t.Helper()
-	b.makeFollower(role{leaderEpoch: epoch, leaderID: 2, leaderBrokerEpoch: 1, replicas: []int32{1, 2}})
+	b.resign(led(epoch, 2, 1, 2))
 	if err := b.log.Truncate(a.FirstOffset); err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +43,14 @@ func TestTruncatedAppendIsNotAcknowledged(t *testing.T) {
 		"follower": func(*testing.T, *bench) {},
 		"leader again": func(t *testing.T, b *bench) {
 			t.Helper()
-			if err := b.makeLeader(leads(7, 1)); err != nil {
+			if err := b.lead(leads(7, 1)); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
 		for _, durable := range []bool{false, true} {
 			b := newBench(t, vfs.NewMem(), func(c *Config) { c.AckFsync = durable })
-			if err := b.makeLeader(leads(5, 1, 2)); err != nil {
+			if err := b.lead(leads(5, 1, 2)); err != nil {
 				t.Fatal(err)
 			}
 			a := b.append(t, AcksAll, "mine")
@@ -71,7 +72,7 @@ func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 	appends := make([]Appended, len(partitions))
 	for i := range partitions {
 		p := b.partition(t, metadata.TopicPartition{Topic: "several", Partition: int32(i)}, *b.config.Load())
-		if err := p.makeLeader(leads(1, 1, 2)); err != nil {
+		if err := p.lead(leads(1, 1, 2)); err != nil {
 			t.Fatal(err)
 		}
 		a, err := p.Append(batch(t, 1000, "v"), AcksAll)
@@ -96,7 +97,7 @@ func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 	if v := <-verdicts; v.at != 2 || v.err != nil {
 		t.Fatalf("the partition that is committed: %+v", v)
 	}
-	partitions[1].makeFollower(role{leaderEpoch: 2, leaderID: 2})
+	partitions[1].resign(led(2, 2))
 	if v := <-verdicts; v.at != 1 || !errors.Is(v.err, ErrNotLeader) {
 		t.Fatalf("the partition that is led elsewhere: %+v", v)
 	}
@@ -118,8 +119,8 @@ func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2)
-	alone.isr, alone.partitionEpoch = alone.isr[:1], 3
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR, alone.PartitionEpoch = alone.ISR[:1], 3
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	follower := metadata.Member{Broker: 2, Epoch: 1}
@@ -131,8 +132,8 @@ func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	b.append(t, AcksAll, "v") // the follower does not have it
 	for _, partitionEpoch := range []int32{3, 2} {
 		again := alone
-		again.partitionEpoch = partitionEpoch
-		if err := b.makeLeader(again); err != nil {
+		again.PartitionEpoch = partitionEpoch
+		if err := b.lead(again); err != nil {
 			t.Fatal(err)
 		}
 		if high := b.HighWatermark(); high != 0 {
@@ -146,8 +147,8 @@ func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
-	r.isr, r.eligible = r.isr[:1], []metadata.Member{{Broker: 2}}
-	if err := b.makeLeader(r); err != nil {
+	r.ISR, r.Eligible = r.ISR[:1], []metadata.Member{{Broker: 2}}
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Append(batch(t, 1000, "v"), AcksAll); !errors.Is(err, ErrNotEnoughReplicas) {
@@ -157,8 +158,8 @@ func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	if high := b.HighWatermark(); high != 0 {
 		t.Errorf("high watermark %d while a replica is eligible", high)
 	}
-	r.eligible, r.partitionEpoch = nil, 1
-	if err := b.makeLeader(r); err != nil {
+	r.Eligible, r.PartitionEpoch = nil, 1
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	if high := b.HighWatermark(); high != 1 {
@@ -172,8 +173,8 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2)
-	alone.isr, alone.partitionEpoch = alone.isr[:1], 3
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR, alone.PartitionEpoch = alone.ISR[:1], 3
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 1}, b.role.Load(), 0, 0)
@@ -189,8 +190,8 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 		t.Errorf("high watermark %d before anything is settled", high)
 	}
 	b.proposed(settling, false, nil)
-	alone.partitionEpoch = 4
-	if err := b.makeLeader(alone); err != nil {
+	alone.PartitionEpoch = 4
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	if high := b.HighWatermark(); high != 1 {
@@ -206,8 +207,8 @@ func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1, InControlledShutdown: true}}}
 	b.image = func() *metadata.Image { return image }
 	alone := leads(5, 1, 2)
-	alone.isr = alone.isr[:1]
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR = alone.ISR[:1]
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	fetched := func() {
@@ -241,7 +242,7 @@ func TestLeaderWithoutItsDiskKeepsTheInSyncSet(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, disk, nil)
 	b.isr = newISRWriter(b.m)
-	if err := b.makeLeader(leads(5, 1, 2)); err != nil {
+	if err := b.lead(leads(5, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
@@ -269,9 +270,9 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	b.image = func() *metadata.Image { return image }
 	b.fill(t, 10)
 	r := leads(5, 1, 2, 3)
-	r.isr = r.isr[:2]
-	r.isr[1].Epoch = 1
-	if err := b.makeLeader(r); err != nil {
+	r.ISR = r.ISR[:2]
+	r.ISR[1].Epoch = 1
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	follower := metadata.Member{Broker: 2, Epoch: 1}
@@ -306,7 +307,7 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	if done, doneErr := d.Done(); !done || doneErr != nil {
 		t.Errorf("done %t, %v after it has fetched", done, doneErr)
 	}
-	b.makeFollower(role{leaderEpoch: 6, leaderID: 2})
+	b.resign(led(6, 2))
 	if done, doneErr := d.Done(); !done || !errors.Is(doneErr, ErrNotLeader) {
 		t.Errorf("after a change of the leader: done %t, %v", done, doneErr)
 	}
@@ -316,9 +317,9 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 // when it comes back, and would give the records back.
 func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 	dead := metadata.Member{Broker: 2, Epoch: 1}
-	for name, change := range map[string]func(b *bench, r *role){
-		"in sync":  func(_ *bench, r *role) { r.isr[1] = dead },
-		"eligible": func(_ *bench, r *role) { r.isr, r.eligible = r.isr[:1], []metadata.Member{dead} },
+	for name, change := range map[string]func(b *bench, r *role.View){
+		"in sync":  func(_ *bench, r *role.View) { r.ISR[1] = dead },
+		"eligible": func(_ *bench, r *role.View) { r.ISR, r.Eligible = r.ISR[:1], []metadata.Member{dead} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, vfs.NewMem(), nil)
@@ -327,7 +328,7 @@ func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 			b.image = func() *metadata.Image { return image }
 			r := leads(5, 1, 2)
 			change(b, &r)
-			if err := b.makeLeader(r); err != nil {
+			if err := b.lead(r); err != nil {
 				t.Fatal(err)
 			}
 			d, err := b.DeleteRecords(4)
@@ -338,8 +339,8 @@ func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 			if done, doneErr := d.Done(); done {
 				t.Fatalf("done before the replica has deleted: %v", doneErr)
 			}
-			r.isr, r.eligible, r.partitionEpoch = r.isr[:1], nil, r.partitionEpoch+1
-			if err = b.makeLeader(r); err != nil {
+			r.ISR, r.Eligible, r.PartitionEpoch = r.ISR[:1], nil, r.PartitionEpoch+1
+			if err = b.lead(r); err != nil {
 				t.Fatal(err)
 			}
 			if done, doneErr := d.Done(); !done || doneErr != nil {
@@ -372,19 +373,19 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 	if done, doneErr := d.Done(); done {
 		t.Errorf("done before the checkpoint is written: %v", doneErr)
 	}
-	leader := metadata.Member{Broker: 2, Epoch: 7}
+	leader := metadata.Member{Broker: 2, Epoch: 1}
 	position := func() int64 {
-		at, follows, _ := b.position(leader)
-		if !follows {
+		at, fetch := b.position(leader)
+		if fetch == role.NotFollowing {
 			t.Fatal("it does not follow")
 		}
 		return at.LogStart
 	}
-	b.makeFollower(role{leaderEpoch: 5, leaderID: leader.Broker, leaderBrokerEpoch: leader.Epoch})
+	b.resign(led(5, leader.Broker))
 	if start := position(); start != 0 {
 		t.Errorf("the follower says that its log starts at %d before the checkpoint is written", start)
 	}
-	if err = b.makeLeader(leads(6, 1)); err != nil {
+	if err = b.lead(leads(6, 1)); err != nil {
 		t.Fatal(err)
 	}
 	verdict := make(chan error, 1)
@@ -396,7 +397,7 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 	if err = <-verdict; err != nil {
 		t.Error(err)
 	}
-	b.makeFollower(role{leaderEpoch: 7, leaderID: leader.Broker, leaderBrokerEpoch: leader.Epoch})
+	b.resign(led(7, leader.Broker))
 	if start := position(); start != 4 {
 		t.Errorf("the follower says that its log starts at %d", start)
 	}
@@ -406,7 +407,7 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
-	b.makeFollower(role{leaderEpoch: 5, leaderID: 2, leaderBrokerEpoch: 7})
+	b.resign(led(5, 2))
 	hurried := make(chan struct{}, 1)
 	b.fetcher.Store(newReplicaFetcher(b.m, fetcherKey{}, loopConn{hurry: hurried}))
 	if err := b.log.AdvanceStartOffset(4); err != nil {
@@ -424,8 +425,8 @@ func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
 	b.isr = newISRWriter(b.m)
 	b.fill(t, 10)
 	alone := leads(5, 1, 2)
-	alone.isr = alone.isr[:1]
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR = alone.ISR[:1]
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	if low, err := b.DeleteRecords(4); err != nil {
@@ -445,8 +446,8 @@ func TestFollowersHearOfDeletedRecordsAtOnce(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
 		b.fill(t, 10)
 		r := leads(5, 1, 2)
-		r.isr = r.isr[:1]
-		if err := b.makeLeader(r); err != nil {
+		r.ISR = r.ISR[:1]
+		if err := b.lead(r); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
@@ -474,7 +475,7 @@ func TestReadEndsWithItsRole(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
 	old := b.role.Load()
-	b.makeFollower(role{leaderEpoch: 1, leaderID: 2, leaderBrokerEpoch: 1})
+	b.resign(led(1, 2))
 	if err := b.log.TruncateFully(20); err != nil {
 		t.Fatal(err)
 	}
@@ -496,7 +497,7 @@ func TestLeaderBehindTheTierServesNothing(t *testing.T) {
 	b.append(t, AcksAll, "continues the tier")
 	b.tierEnd.Store(20)
 	wantStorageError(t, b.Partition)
-	b.makeFollower(role{leaderEpoch: 6, leaderID: 2, leaderBrokerEpoch: 1})
+	b.resign(led(6, 2))
 	if _, err := b.Read(t.Context(), ReadRequest{Offset: 5, MaxBytes: 1, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, FromFollower: true}); err != nil {
 		t.Errorf("a follower that is behind the tier: %v", err)
 	}
@@ -516,13 +517,14 @@ func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
 	} {
 		b := newBench(t, vfs.NewMem(), nil)
 		b.fill(t, 10)
-		r := role{leaderEpoch: 6, leaderID: 2, leaderBrokerEpoch: 1, isr: []metadata.Member{{Broker: 2}}, replicas: []int32{1, 2}}
+		r := led(6, 2, 1, 2)
+		r.ISR = []metadata.Member{{Broker: 2}}
 		if q.inSync {
-			r.isr = append(r.isr, metadata.Member{Broker: 1})
+			r.ISR = append(r.ISR, metadata.Member{Broker: 1})
 		}
-		b.makeFollower(r)
-		at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
-		if !follows {
+		b.resign(r)
+		at, fetch := b.position(metadata.Member{Broker: 2, Epoch: 1})
+		if fetch == role.NotFollowing {
 			t.Fatal("it does not follow")
 		}
 		got := ReplicaFetched{RemoteEnd: -1}
@@ -556,7 +558,7 @@ func counterOf(t *testing.T, c prometheus.Counter) float64 {
 func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
-	if err := b.makeLeader(leads(5, 1, 2)); err != nil {
+	if err := b.lead(leads(5, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "not committed")

@@ -46,10 +46,10 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 		return Appended{}, err
 	}
 	config := p.config.Load()
-	if acks == AcksAll && !r.enoughInSync(config) {
-		return Appended{}, fmt.Errorf("%s: %w", p.tp, r.tooFewInSync(config, ErrNotEnoughReplicas))
+	if acks == AcksAll && !enoughInSync(r, config) {
+		return Appended{}, fmt.Errorf("%s: %w", p.tp, tooFewInSync(r, config, ErrNotEnoughReplicas))
 	}
-	info, err := p.log.Append(batches, r.leaderEpoch)
+	info, err := p.log.Append(batches, r.LeaderEpoch)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -66,7 +66,7 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.Appended{Log: p.offsets()})
-	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.leaderEpoch}, nil
+	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.LeaderEpoch}, nil
 }
 
 // kickLocked lets the tier know about every time that a segment must have been closed, and flushed

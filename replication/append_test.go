@@ -38,8 +38,8 @@ func TestAppendRefuses(t *testing.T) {
 		}
 	}
 	alone := leads(2, 1, 2)
-	alone.isr = alone.isr[:1]
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR = alone.ISR[:1]
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Append(good, AcksAll); !errors.Is(err, ErrNotEnoughReplicas) {
@@ -51,7 +51,7 @@ func TestAppendRefuses(t *testing.T) {
 	if _, err := b.AppendAt(3, good); !errors.Is(err, ErrUnknownLeaderEpoch) {
 		t.Errorf("at an epoch to come: %v", err)
 	}
-	if err := b.makeLeader(leads(3, 1, 2)); err != nil {
+	if err := b.lead(leads(3, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.AppendAt(0, good); !errors.Is(err, ErrFencedLeaderEpoch) {
@@ -60,11 +60,11 @@ func TestAppendRefuses(t *testing.T) {
 	if _, err := b.AppendAt(3, batch(t, 1000, "v")); err != nil {
 		t.Errorf("at the present epoch: %v", err)
 	}
-	b.makeFollower(role{leaderEpoch: 4, leaderID: 2})
+	b.resign(led(4, 2))
 	if _, err := b.Append(good, AcksLeader); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("not the leader: %v", err)
 	}
-	b.makeFollower(role{gone: true})
+	b.leave()
 	if _, err := b.Append(good, AcksLeader); !errors.Is(err, ErrUnknownTopicOrPartition) {
 		t.Errorf("gone: %v", err)
 	}
@@ -73,7 +73,7 @@ func TestAppendRefuses(t *testing.T) {
 func TestBatchesCarryTheLeaderEpoch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.append(t, AcksAll, "zero")
-	if err := b.makeLeader(leads(7, 1)); err != nil {
+	if err := b.lead(leads(7, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksAll, "seven")
@@ -232,7 +232,7 @@ func TestWaitersOfADeletedPartition(t *testing.T) {
 	b := newBench(t, held, func(c *Config) { c.AckFsync = true })
 	held.gate.Lock()
 	a := b.append(t, AcksLeader, "v")
-	b.makeFollower(role{gone: true})
+	b.leave()
 	if err := b.m.o.Storage.Delete("t", 0); err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestWaitEndsWithItsContextOrTheLeadership(t *testing.T) {
 		a := uncommitted()
 		go func() { result <- a.Wait(t.Context()) }()
 		synctest.Wait()
-		b.makeFollower(role{leaderEpoch: 1, leaderID: 2})
+		b.resign(led(1, 2))
 		if err := <-result; !errors.Is(err, ErrNotLeader) {
 			t.Errorf("deposed: %v", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 )
 
 // applier makes the partitions follow the images. It holds what each partition has to become, of
@@ -28,6 +29,7 @@ type applier struct {
 	lookAgain     bool                         // the image has to be applied once more
 
 	works   map[metadata.TopicPartition]*work // see work.go; at rest there are none
+	known   map[*Partition]*known             // of each until its log is removed
 	cares   map[*Partition]*care              // see care.go; at rest there are none
 	early   map[*work]int64                   // those that wait for this broker's registration
 	retries []retry
@@ -40,8 +42,26 @@ type applier struct {
 func newApplier(m *Manager) applier {
 	return applier{
 		m: m, pool: newPool(), again: map[metadata.TopicID]bool{}, configs: map[metadata.TopicID]*Config{},
-		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{}, early: map[*work]int64{},
+		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{},
+		known: map[*Partition]*known{}, early: map[*work]int64{},
 	}
+}
+
+// known is what the applier has to know of a partition beside its role.
+type known struct {
+	told    role.Told // what the listener and the remote tier were told
+	counted counted   // what the gauges have
+	fate    role.Fate // what becomes of the log once the partition is gone
+	why     string    // why the log is set aside, if it is
+}
+
+func (a *applier) knownOf(p *Partition) *known {
+	k := a.known[p]
+	if k == nil {
+		k = &known{}
+		a.known[p] = k
+	}
+	return k
 }
 
 // round is one image's changes. Its time ends with the last of them.

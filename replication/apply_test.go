@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -328,7 +329,7 @@ func TestManagerSetsStraysAside(t *testing.T) {
 	if p := c.partition("kept", 0); p.TopicID() != kept || !p.IsLeader() {
 		t.Errorf("kept topic has id %s", p.TopicID())
 	}
-	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"deleted": strayNoTopic, "replaced": strayRenamed}) {
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"deleted": role.NoTopic, "replaced": role.Renamed}) {
 		t.Errorf("set aside: %v", got)
 	}
 }

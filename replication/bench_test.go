@@ -28,7 +28,7 @@ func benchLeader(b *testing.B) *Partition {
 	p := m.newPartition(tp0, metadata.TopicID{1}, log)
 	p.isr = newISRWriter(m)
 	p.configure(&Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 2})
-	if err = p.makeLeader(leads(0, 1, 2, 3)); err != nil {
+	if err = p.lead(leads(0, 1, 2, 3)); err != nil {
 		b.Fatal(err)
 	}
 	return p

@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -103,7 +104,7 @@ func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 		b := &bench{m: m}
 		b.Partition = b.partition(t, tp0, cfg)
 		b.brokerID, b.isr, b.Partition.tier, b.image = id, newISRWriter(m), c.tier, c.clusterImage
-		b.makeFollower(role{leaderEpoch: -1, leaderID: metadata.NoBroker})
+		b.restarted()
 		c.replicas[id], c.storages[id] = b.Partition, m.o.Storage
 		c.apply(rt, id, 0)
 	}
@@ -166,10 +167,9 @@ func broker(rt *rapid.T) int32 { return rapid.SampledFrom([]int32{1, 2, 3}).Draw
 func (c *simulation) apply(rt *rapid.T, id int32, at int) {
 	c.seen[id] = at
 	state := &c.states[at]
-	r := roleOf(state)
-	if state.Leader != id || state.LeaderBrokerEpoch != c.epochs[id] {
-		c.replicas[id].makeFollower(r)
-	} else if err := c.replicas[id].makeLeader(r); err != nil {
+	if _, err := c.replicas[id].become(role.Seen{
+		View: role.ViewOf(state), Elected: true, Self: metadata.Member{Broker: id, Epoch: c.epochs[id]},
+	}); err != nil {
 		rt.Fatal(err)
 	}
 }
@@ -274,9 +274,9 @@ func (c *simulation) fetch(rt *rapid.T) {
 func (c *simulation) fetchBy(rt *rapid.T, id int32, maxBytes int) {
 	follower := c.replicas[id]
 	r := follower.role.Load()
-	leader := c.replicas[r.leaderID]
-	at, follows, _ := follower.position(metadata.Member{Broker: r.leaderID, Epoch: r.leaderBrokerEpoch})
-	if leader == nil || leader == follower || !follows {
+	leader := c.replicas[r.Leader.Broker]
+	at, fetch := follower.position(metadata.Member{Broker: r.Leader.Broker, Epoch: r.Leader.Epoch})
+	if leader == nil || leader == follower || fetch == role.NotFollowing {
 		return
 	}
 	got := ReplicaFetched{RemoteEnd: -1}
@@ -338,14 +338,14 @@ func (c *simulation) restart(rt *rapid.T) {
 			rt.Fatal(err)
 		}
 	}
-	c.replicas[id].makeFollower(role{leaderEpoch: c.replicas[id].role.Load().leaderEpoch, leaderID: metadata.NoBroker})
+	c.replicas[id].restarted()
 }
 
 // upload has the leader of the newest epoch commit a part of its log to the remote tier; an older
 // one would be fenced by the pointer.
 func (c *simulation) upload(rt *rapid.T) {
 	p := c.replicas[c.state.Leader]
-	if r := p.role.Load(); !r.leader || r.leaderEpoch != c.state.LeaderEpoch {
+	if r := p.role.Load(); !r.Leads() || r.LeaderEpoch != c.state.LeaderEpoch {
 		return
 	}
 	if err := errors.Join(p.log.Roll(), p.log.Flush(context.Background(), p.log.EndOffset())); err != nil {

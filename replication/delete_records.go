@@ -41,7 +41,7 @@ func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 		}
 		p.watchers.wake() // followers are to hear of it
 	}
-	return Deleted{partition: p, epoch: r.leaderEpoch, offset: offset}, nil
+	return Deleted{partition: p, epoch: r.LeaderEpoch, offset: offset}, nil
 }
 
 // WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for
@@ -105,7 +105,7 @@ func (d Deleted) Done() (done bool, err error) {
 	switch {
 	case err != nil:
 		return true, err
-	case r.leaderEpoch != d.epoch:
+	case r.LeaderEpoch != d.epoch:
 		return true, fmt.Errorf("%s: deleted at leader epoch %d, which has ended: %w", p.tp, d.epoch, ErrNotLeader)
 	}
 	return low >= d.offset, nil
@@ -114,7 +114,7 @@ func (d Deleted) Done() (done bool, err error) {
 // startCheckpointed is told by the log that more of what was deleted stays deleted. The leader's
 // own deletion may be done; a follower has the leader know.
 func (p *Partition) startCheckpointed() {
-	if p.role.Load().leader {
+	if p.role.Load().Leads() {
 		p.watchers.wake()
 	} else if f := p.fetcher.Load(); f != nil {
 		f.interrupt()

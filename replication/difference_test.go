@@ -13,6 +13,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -123,9 +124,9 @@ func (m *imageMachine) check(t *rapid.T) {
 				continue
 			}
 			here++
-			want, got := roleOf(state), *p.role.Load()
-			if got.leaderEpoch != want.leaderEpoch || got.partitionEpoch != want.partitionEpoch || got.leaderID != want.leaderID ||
-				got.leader != (state.Leader == 1) || !slices.Equal(got.replicas, want.replicas) || !slices.Equal(got.isr, want.isr) {
+			want, got := role.ViewOf(state), p.role.Load()
+			if got.LeaderEpoch != want.LeaderEpoch || got.PartitionEpoch != want.PartitionEpoch || got.Leader.Broker != want.Leader.Broker ||
+				got.Leads() != (state.Leader == 1) || !slices.Equal(got.Replicas, want.Replicas) || !slices.Equal(got.ISR, want.ISR) {
 				t.Fatalf("%s-%d is %+v, want %+v", topic.Name, n, got, want)
 			}
 			config := testConfig(image, topic.Name)
@@ -251,7 +252,7 @@ func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 		t.Error("a partition of a deleted topic is here")
 	}
 	p, here := c.m.PartitionByID(id, 0)
-	if !here || !p.role.Load().leader {
+	if !here || !p.role.Load().Leads() {
 		t.Fatalf("the topic that is there has its partition here: %t", here)
 	}
 	if log, there := c.storage.Log("late", 0); !there || metadata.TopicID(log.TopicID()) != id {

@@ -16,8 +16,8 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	next := leads(1, 1, 2, 3)
-	next.isr[1].Epoch = 5
-	if err := b.makeLeader(next); err != nil {
+	next.ISR[1].Epoch = 5
+	if err := b.lead(next); err != nil {
 		t.Fatal(err)
 	}
 	if !b.isr.unplaced[b.Partition] {
@@ -32,9 +32,9 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 			return nil
 		}
 		b.proposed(change, false, nil)
-		next.partitionEpoch++
-		next.isr = change.ISR
-		if err := b.makeLeader(next); err != nil {
+		next.PartitionEpoch++
+		next.ISR = change.ISR
+		if err := b.lead(next); err != nil {
 			t.Fatal(err)
 		}
 		var directories []metadata.DirectoryID
@@ -67,7 +67,7 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
-	b.makeFollower(next)
+	b.resign(led(next.LeaderEpoch+1, 2, next.Replicas...))
 	b.moving.Store(true)
 	b.tellDirectory()
 	if got := written(); got != nil {
@@ -130,11 +130,11 @@ func TestAnyReplicaTellsItsOwnEnd(t *testing.T) {
 		t.Errorf("an empty log ends at %+v, %v", got, err)
 	}
 	b.append(t, AcksLeader, "1", "2")
-	if err := b.makeLeader(leads(3, 1)); err != nil {
+	if err := b.lead(leads(3, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "3")
-	b.makeFollower(role{leaderEpoch: 4, leaderID: metadata.NoBroker})
+	b.resign(led(4, metadata.NoBroker))
 	for epoch, want := range map[int32]EpochEnd{math.MaxInt32: {3, 3}, 3: {3, 3}, 2: {0, 2}, 0: {0, 2}} {
 		if got, err := b.LocalEpochEnd(epoch); err != nil || got != want {
 			t.Errorf("epoch %d: %+v, want %+v, %v", epoch, got, want, err)

@@ -18,7 +18,7 @@
 //
 //	ReplicaManager                       Manager (manager.go)
 //	ReplicaManager.applyDelta            applier (apply.go, work.go, apply_delete.go)
-//	Partition.makeLeader, makeFollower   the same names (partition.go)
+//	Partition.makeLeader, makeFollower   package role decides, become.go does it
 //	PartitionState, maximalIsr           package insync: Set, State.MaximalISR
 //	Replica, lastCaughtUpTimeMs          insync.Follower
 //	maybeExpandIsr, maybeShrinkIsr       package insync (followers.go)
@@ -28,6 +28,9 @@
 //	DelayedFetch, purgatory              delayedFetch (fetch.go), watchers (waiter.go)
 //	DelayedProduce                       Appended, Acknowledge (acknowledge.go)
 //	ReplicationQuotaManager              throttles (throttle.go)
+//
+// Package role decides from an image, the registration and the log what this broker is to a
+// partition, and what others have to be told of that; become.go has the events and the effects.
 //
 // A partition is led here, or followed. A leader's followers tell their position with each fetch.
 // What follows from that is decided by package insync, which is a pure function of events;
@@ -80,7 +83,7 @@
 //   - R9. No wake-up is lost: a watcher is registered before it looks at what it waits for.
 //   - R10. A log is deleted only on the word of an event in the cluster that the data directory
 //     belongs to. What an image merely lacks is set aside (storage.Manager.SetAside) if the image
-//     is complete, and left alone if it is not. (TestListIsNoDeletion)
+//     is complete, and left alone if it is not. (role.TestFate, TestListIsNoDeletion)
 //   - R11. A replication throttle holds back no replica in sync, and no partition that it is not
 //     for. (throttle.go, TestThrottledFollowerCatchesUpAtTheRate)
 //   - R12. What a follower has below its first local offset is in the bucket, with the leader
@@ -92,7 +95,8 @@
 //   - R14. An append that hangs holds up no in-sync set, no follower's fetch, and no question about
 //     its partition. (TestHangingAppendHoldsUpNoInSyncSet)
 //   - R15. A partition is led only at a broker epoch that this process has registered.
-//     (TestNothingIsLedUnderThePredecessorsRegistration)
+//     (role.TestRoles,
+//     TestNothingIsLedUnderThePredecessorsRegistration)
 //   - R16. A read from the bucket never delays the partitions of the same fetch that have their
 //     data on local disk.
 //
@@ -115,5 +119,5 @@
 // is bound to its leader epoch by mu: the role cannot change during one, and a log is truncated
 // only under mu in a follower's role. So a leader's log only grows while isrMu is held, and what
 // isrMu reads of its end may be too low by an append that is not over, never too high. stepLocked
-// and becomeLocked want isrMu, the other functions "...Locked" of a Partition mu.
+// wants isrMu, replaceRoleLocked both, the other functions "...Locked" of a Partition mu.
 package replication

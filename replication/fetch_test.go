@@ -155,7 +155,7 @@ func TestFetchEndsWithTheLeadershipOrItsContext(t *testing.T) {
 		<-done
 		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
-		b.makeFollower(role{leaderEpoch: 1, leaderID: 2})
+		b.resign(led(1, 2))
 		if got := <-done; got[0] != "error" {
 			t.Errorf("deposed: %q", got)
 		}
@@ -331,7 +331,7 @@ func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
 		asked := []FetchPartition{part(b.Partition, 0)}
 		for _, meanwhile := range []func(){
 			func() { b.append(t, AcksLeader, "v") },
-			func() { b.makeFollower(role{leaderEpoch: 1, leaderID: 2}) },
+			func() { b.resign(led(1, 2)) },
 		} {
 			asked[0].Offset = b.log.EndOffset()
 			f := &delayedFetch{cold: b.m.cold, params: params(time.Hour, 1), partitions: asked, results: make([]FetchResult, 1), left: 1000}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 )
 
 // replicaFetcher follows one leader: it asks for all its partitions in one request after the other.
@@ -164,14 +165,14 @@ func (f *replicaFetcher) prepare() time.Duration {
 			}
 			delete(f.backoffUntil, p)
 		}
-		at, follows, ready := p.position(f.key.leader)
-		switch {
-		case !follows: // assign will take it out
-		case p.restoring.Load(), p.log.Offline() != nil:
+		at, fetch := p.position(f.key.leader)
+		switch fetch {
+		case role.NotFollowing: // assign will take it out
+		case role.Blocked:
 			next = min(next, partitionBackoff)
-		case !ready: // flushed wakes this goroutine
+		case role.FlushFirst: // flushed wakes this goroutine
 			f.unflushed = true
-		default:
+		case role.Ready:
 			if left := f.m.followerHeld(p, now); left > 0 {
 				next = min(next, left)
 				continue

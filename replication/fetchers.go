@@ -94,8 +94,8 @@ func (f *replicaFetchers) leaveLocked(p *Partition) {
 // does.
 func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *replicaFetcher {
 	r := p.role.Load()
-	leader, live := image.Brokers[r.leaderID]
-	if r.leader || r.gone || !live || leader.Epoch != r.leaderBrokerEpoch || leader.ID == f.m.o.BrokerID || f.ctx == nil {
+	leader, live := image.Brokers[r.Leader.Broker]
+	if !live || !r.Follows(metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}) || f.ctx == nil {
 		return nil
 	}
 	key := fetcherKey{leader: metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}, slot: p.slot(f.m.o.FetchersPerLeader)}

@@ -8,22 +8,25 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 )
 
-// position is where a follower has to fetch. Its log start is the one that outlives a crash: what
-// the leader answers for as deleted rests on it. ready is false as long as it must not: what it has
-// appended has to be on the disk first, so that its position says so.
-func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, follows, ready bool) {
-	r := p.role.Load()
-	if r.leader || r.gone || r.leaderID != leader.Broker || r.leaderBrokerEpoch != leader.Epoch {
-		return ReplicaPosition{}, false, false
+// position is where a follower is to fetch from a leader, and whether it may. There is no position
+// if it does not follow this leader. Its log start is the one that outlives a crash: what the leader
+// answers for as deleted rests on it.
+func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, fetch role.Fetch) {
+	r, end := p.role.Load(), p.log.EndOffset()
+	fetch = r.Fetch(leader, role.FollowerLog{
+		Failed: p.log.Offline() != nil, Restoring: p.restoring.Load(),
+		Unflushed: p.config.Load().flushesEach() && p.log.FlushedOffset() < end,
+	})
+	if fetch == role.NotFollowing {
+		return ReplicaPosition{}, fetch
 	}
-	end := p.log.EndOffset()
-	ready = p.log.Offline() == nil && (!p.config.Load().flushesEach() || p.log.FlushedOffset() >= end)
 	return ReplicaPosition{
 		TopicID: p.topicID, Partition: p.tp.Partition, Offset: end, LogStart: p.log.CheckpointedStartOffset(),
-		LeaderEpoch: r.leaderEpoch, LastFetchedEpoch: p.log.LatestEpoch(), Directory: p.directory(),
-	}, true, ready
+		LeaderEpoch: r.LeaderEpoch, LastFetchedEpoch: p.log.LatestEpoch(), Directory: p.directory(),
+	}, fetch
 }
 
 // replicate takes over what the leader has answered to a fetch from a position. An answer that has
@@ -32,7 +35,7 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.role.Load()
-	if r.leader || r.gone || r.leaderEpoch != at.LeaderEpoch || p.log.EndOffset() != at.Offset {
+	if !r.ReplicatesAt(at.LeaderEpoch) || p.log.EndOffset() != at.Offset {
 		return nil
 	}
 	switch {
@@ -152,8 +155,8 @@ var errInSync = errors.New("an in-sync replica keeps its committed records")
 // replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the
 // records may be the last copy.
 func (p *Partition) mayGiveUpLocked() error {
-	if r := p.role.Load(); slices.ContainsFunc(r.isr, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
-		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.leaderID, r.leaderEpoch, errInSync)
+	if r := p.role.Load(); slices.ContainsFunc(r.ISR, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
+		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.Leader.Broker, r.LeaderEpoch, errInSync)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 // follows makes the bench a follower of broker 2 at a leader epoch.
 func (b *bench) follows(epoch int32) {
-	b.makeFollower(role{leaderEpoch: epoch, leaderID: 2, leaderBrokerEpoch: 1, replicas: []int32{1, 2, 3}})
+	b.resign(led(epoch, 2, 1, 2, 3))
 }
 
 // copied appends records of a leader epoch as a follower does.
@@ -35,7 +35,7 @@ func TestTruncationStopsAtTheCommonHistory(t *testing.T) {
 	b.copied(t, 4, "a", "b", "c")
 	b.copied(t, 5, "of nobody else")
 	b.log.SetHighWatermark(1)
-	at, _, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
+	at, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
 	if err := b.replicate(at, &ReplicaFetched{Diverging: &EpochEnd{Epoch: 4, EndOffset: 3}}); err != nil {
 		t.Fatal(err)
 	}

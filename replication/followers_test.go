@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -18,8 +19,8 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(1, 1, 2)
-	alone.isr = alone.isr[:1]
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR = alone.ISR[:1]
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	for range 100 {
@@ -45,8 +46,8 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
-	r.isr[1].Epoch = 7
-	if err := b.makeLeader(r); err != nil {
+	r.ISR[1].Epoch = 7
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
@@ -62,8 +63,8 @@ func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	fetched(7, 1, 1)
 	b.append(t, AcksLeader, "w")
 	fetched(8, 2, 1) // its successor's is not in sync
-	r.isr[1].Epoch, r.partitionEpoch = 8, 1
-	if err := b.makeLeader(r); err != nil {
+	r.ISR[1].Epoch, r.PartitionEpoch = 8, 1
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	fetched(8, 2, 2)
@@ -73,13 +74,13 @@ func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 // log that may have been truncated since.
 func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	if err := b.makeLeader(leads(5, 1, 2)); err != nil {
+	if err := b.lead(leads(5, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
 	before := b.role.Load()
-	b.makeFollower(role{leaderEpoch: 6, leaderID: 2, leaderBrokerEpoch: 1, replicas: []int32{1, 2}})
-	if err := b.makeLeader(leads(7, 1, 2)); err != nil {
+	b.resign(led(6, 2, 1, 2))
+	if err := b.lead(leads(7, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	b.fetchedBy(metadata.Member{Broker: 2}, before, 1, 0)
@@ -98,8 +99,8 @@ func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2)
-	alone.isr = alone.isr[:1]
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR = alone.ISR[:1]
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
@@ -116,15 +117,15 @@ func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 // ended.
 func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.makeFollower(role{leaderEpoch: 5, leaderID: 2, leaderBrokerEpoch: 1, replicas: []int32{1, 2, 3}})
-	at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
-	if !follows {
+	b.resign(led(5, 2, 1, 2, 3))
+	at, fetch := b.position(metadata.Member{Broker: 2, Epoch: 1})
+	if fetch == role.NotFollowing {
 		t.Fatal("it does not follow")
 	}
 	answer := func() *ReplicaFetched {
 		return &ReplicaFetched{Records: batch(t, 1000, "v"), HighWatermark: 1}
 	}
-	b.makeFollower(role{leaderEpoch: 6, leaderID: 3, leaderBrokerEpoch: 1, replicas: []int32{1, 2, 3}})
+	b.resign(led(6, 3, 1, 2, 3))
 	if err := b.replicate(at, answer()); err != nil || b.log.EndOffset() != 0 || b.HighWatermark() != 0 {
 		t.Errorf("an answer of leader epoch 5: end %d, high watermark %d, %v", b.log.EndOffset(), b.HighWatermark(), err)
 	}
@@ -140,8 +141,8 @@ func leadsAlone(t *testing.T) *bench {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2, 3)
-	alone.isr = alone.isr[:1]
-	if err := b.makeLeader(alone); err != nil {
+	alone.ISR = alone.ISR[:1]
+	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -173,14 +174,14 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 func TestSuccessorCountsAtOnce(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2, 3)
-	r.isr[1].Epoch, r.isr[2].Epoch = 7, 3
-	if err := b.makeLeader(r); err != nil {
+	r.ISR[1].Epoch, r.ISR[2].Epoch = 7, 3
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 1, 0)
-	r.isr, r.partitionEpoch = []metadata.Member{r.isr[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
-	if err := b.makeLeader(r); err != nil {
+	r.ISR, r.PartitionEpoch = []metadata.Member{r.ISR[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 8}, b.role.Load(), 1, 0)
@@ -193,7 +194,7 @@ func TestSuccessorCountsAtOnce(t *testing.T) {
 func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
-	if err := b.makeLeader(leads(5, 1, 2)); err != nil {
+	if err := b.lead(leads(5, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
@@ -215,13 +216,13 @@ func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 func TestTooFewAtTheAcknowledgement(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), func(c *Config) { c.MinInSyncReplicas = 2 })
 	r := leads(5, 1, 2)
-	if err := b.makeLeader(r); err != nil {
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	all, one := b.append(t, AcksAll, "v"), b.append(t, AcksLeader, "w")
 	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 2, 0)
-	r.isr, r.partitionEpoch = r.isr[:1], 1
-	if err := b.makeLeader(r); err != nil {
+	r.ISR, r.PartitionEpoch = r.ISR[:1], 1
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	if done, err := all.Done(); !done || !errors.Is(err, ErrNotEnoughReplicasAfterAppend) {
@@ -261,7 +262,7 @@ func TestInSyncProtocolBesideAppends(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	shown := leads(1, 1, 2, 3)
-	if err := b.makeLeader(shown); err != nil {
+	if err := b.lead(shown); err != nil {
 		t.Fatal(err)
 	}
 	first := b.role.Load()
@@ -273,8 +274,8 @@ func TestInSyncProtocolBesideAppends(t *testing.T) {
 			return
 		}
 		b.proposed(change, false, nil)
-		shown.isr, shown.partitionEpoch = change.ISR, shown.partitionEpoch+1
-		if err := b.makeLeader(shown); err != nil {
+		shown.ISR, shown.PartitionEpoch = change.ISR, shown.PartitionEpoch+1
+		if err := b.lead(shown); err != nil {
 			t.Error(err)
 		}
 	}
@@ -314,7 +315,7 @@ func TestInSyncProtocolBesideAppends(t *testing.T) {
 		fetch(3)
 		write()
 	}
-	if end := b.log.EndOffset(); end != rounds || b.HighWatermark() != end || len(b.role.Load().isr) != 3 {
+	if end := b.log.EndOffset(); end != rounds || b.HighWatermark() != end || len(b.role.Load().ISR) != 3 {
 		t.Errorf("high watermark %d of %d, %+v", b.HighWatermark(), end, b.insync.Set())
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -55,7 +56,7 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, fsys, nil)
 	r := leads(1, 1, 2)
-	if err := b.makeLeader(r); err != nil {
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	a := b.append(t, AcksAll, "1")
@@ -63,8 +64,8 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	if err := b.log.Flush(t.Context(), 1); err == nil || b.log.Offline() == nil {
 		t.Fatalf("the disk has not failed: %v", err)
 	}
-	r.isr, r.partitionEpoch = r.isr[:1], r.partitionEpoch+1
-	if err := b.makeLeader(r); err != nil {
+	r.ISR, r.PartitionEpoch = r.ISR[:1], r.PartitionEpoch+1
+	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	if high := b.HighWatermark(); high != 0 {
@@ -131,7 +132,7 @@ func TestTopicIsDeletedWhileItsDirectoryIsOffline(t *testing.T) {
 	if _, ok := c.storage.Log("b", 0); ok {
 		t.Error("the stray is still there")
 	}
-	if got := strayReasons(c.storage); got["b"] != strayNoTopic {
+	if got := strayReasons(c.storage); got["b"] != role.NoTopic {
 		t.Errorf("set aside: %v", got)
 	}
 }

@@ -23,7 +23,7 @@ var unknownOffset = storage.TimestampOffset{Offset: -1, Timestamp: -1, LeaderEpo
 // ListOffset finds an offset by time: the first record whose timestamp is ts or later, or by one of
 // the special timestamps. All fields of the result are -1 if there is none.
 func (p *Partition) ListOffset(ctx context.Context, ts int64, level Isolation, currentEpoch int32) (storage.TimestampOffset, error) {
-	role, err := p.leading(currentEpoch)
+	r, err := p.leading(currentEpoch)
 	if err != nil {
 		return unknownOffset, err
 	}
@@ -31,14 +31,14 @@ func (p *Partition) ListOffset(ctx context.Context, ts int64, level Isolation, c
 	// Before its first commit a new leader does not know how far its predecessor has let clients
 	// read.
 	behind := func() error {
-		if level != ReadLogEnd && visible < role.leaderEpochStartOffset {
-			return fmt.Errorf("%s: high watermark %d, epoch starts at %d: %w", p.tp, visible, role.leaderEpochStartOffset, ErrOffsetNotAvailable)
+		if level != ReadLogEnd && visible < r.LeaderEpochStartOffset {
+			return fmt.Errorf("%s: high watermark %d, epoch starts at %d: %w", p.tp, visible, r.LeaderEpochStartOffset, ErrOffsetNotAvailable)
 		}
 		return nil
 	}
 	switch ts {
 	case LatestTimestamp:
-		return storage.TimestampOffset{Offset: visible, Timestamp: -1, LeaderEpoch: role.leaderEpoch}, behind()
+		return storage.TimestampOffset{Offset: visible, Timestamp: -1, LeaderEpoch: r.LeaderEpoch}, behind()
 	case EarliestTimestamp:
 		return p.at(p.log.StartOffset()), nil
 	case EarliestLocalTimestamp:
@@ -166,7 +166,7 @@ func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch i
 // LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, regardless of the leader.
 // For an epoch after the newest one it is the newest one and the log's end.
 func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
-	if p.role.Load().gone {
+	if p.role.Load().IsGone() {
 		return EpochEnd{-1, -1}, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
 	}
 	if err := p.log.Offline(); err != nil {

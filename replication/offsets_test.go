@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -29,7 +30,7 @@ func TestListOffset(t *testing.T) {
 
 	b.fill(t, 20, 10) // timestamps 1000, 1010 …
 	b.freeze(t, 10)
-	if err := b.makeLeader(leads(4, 1, 2)); err != nil { // broker 2 fetches nothing, so that nothing more is committed
+	if err := b.lead(leads(4, 1, 2)); err != nil { // broker 2 fetches nothing, so that nothing more is committed
 		t.Fatal(err)
 	}
 	if _, err := b.log.Append(batch(t, 5000, "uncommitted"), 4); err != nil {
@@ -74,7 +75,7 @@ func TestNewLeaderDoesNotTellLatestTooEarly(t *testing.T) {
 	if _, err := b.log.Append(batch(t, 5000, "a", "b"), 0); err != nil {
 		t.Fatal(err)
 	}
-	b.role.Store(&role{leader: true, leaderEpoch: 1, isr: leads(0, 1, 2).isr, leaderEpochStartOffset: 4})
+	b.role.Store(&role.State{Kind: role.Leader, View: leads(1, 1, 2), LeaderEpochStartOffset: 4})
 	for _, ts := range []int64{LatestTimestamp, 5000} {
 		if _, err := b.ListOffset(t.Context(), ts, ReadUncommitted, -1); !errors.Is(err, ErrOffsetNotAvailable) {
 			t.Errorf("time %d: %v", ts, err)
@@ -92,7 +93,7 @@ func TestNewLeaderDoesNotTellLatestTooEarly(t *testing.T) {
 func TestEndOffsetForEpoch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 3)
-	if err := b.makeLeader(leads(5, 1)); err != nil {
+	if err := b.lead(leads(5, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.fill(t, 2)
@@ -150,7 +151,7 @@ func TestDeleteRecords(t *testing.T) {
 	if low, err := b.deleted(t, 10); err != nil || low != 10 {
 		t.Errorf("with an empty policy: %d, %v", low, err)
 	}
-	b.makeFollower(role{leaderID: 2})
+	b.resign(led(1, 2))
 	if _, err := b.deleted(t, 10); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("not the leader: %v", err)
 	}

@@ -17,11 +17,11 @@ func (p *Partition) PreferredReplica(offset int64, near func(broker int32) bool)
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	r := p.role.Load()
-	if !r.leader {
+	if !r.Leads() {
 		return -1, false
 	}
 	farthest := offset - 1
-	for _, m := range r.isr {
+	for _, m := range r.ISR {
 		f := p.insync.Follower(m.Broker)
 		if f == nil || f.Epoch != m.Epoch || !near(m.Broker) || f.End <= farthest {
 			continue

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
 )
@@ -50,11 +51,11 @@ type ReadResult struct {
 	// must truncate to the end of this epoch.
 	Diverging *EpochEnd
 
-	held bool  // a replication throttle holds back what there is
-	cold bool  // the offset is in the remote tier, which has not been read
-	upTo int64 // exclusive limit that Isolation sets
-	end  int64 // of the log when it was read
-	role *role // that the result was made under
+	held bool        // a replication throttle holds back what there is
+	cold bool        // the offset is in the remote tier, which has not been read
+	upTo int64       // exclusive limit that Isolation sets
+	end  int64       // of the log when it was read
+	role *role.State // that the result was made under
 }
 
 // EpochEnd is a leader epoch and the exclusive end of its offsets; both -1 when unknown.
@@ -109,31 +110,31 @@ func coldError(err error) error {
 // What it returns was true at one leader epoch: a log that has changed its leader since may have
 // been truncated meanwhile, and its offsets would mislead the reader.
 func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
-	role, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
+	state, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
 	if err != nil {
 		return ReadResult{}, err
 	}
-	return p.readUnder(role, r)
+	return p.readUnder(state, r)
 }
 
 // readUnder is readLocal under the role that the read began with.
-func (p *Partition) readUnder(role *role, r ReadRequest) (ReadResult, error) {
-	result, err := p.readAs(role, r)
-	if now := p.role.Load(); now.leaderEpoch != role.leaderEpoch || now.leader != role.leader || now.gone {
+func (p *Partition) readUnder(state *role.State, r ReadRequest) (ReadResult, error) {
+	result, err := p.readAs(state, r)
+	if now := p.role.Load(); now.LeaderEpoch != state.LeaderEpoch || now.Leads() != state.Leads() || now.IsGone() {
 		result.Records.Release()
-		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, role.leaderEpoch, ErrNotLeader)
+		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, state.LeaderEpoch, ErrNotLeader)
 	}
 	return result, err
 }
 
 // readAs reads without looking whether the role has ended meanwhile.
-func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
+func (p *Partition) readAs(state *role.State, r ReadRequest) (ReadResult, error) {
 	// The order matters: what is stable is committed, and what is committed is in the log.
-	result := ReadResult{role: role, LastStableOffset: p.log.LastStableOffset()}
+	result := ReadResult{role: state, LastStableOffset: p.log.LastStableOffset()}
 	result.HighWatermark = p.log.HighWatermark()
 	result.end = p.log.EndOffset()
 	result.LogStartOffset = p.log.StartOffset()
-	if r.Replica != nil && !slices.Contains(role.replicas, r.Replica.Broker) {
+	if r.Replica != nil && !slices.Contains(state.Replicas, r.Replica.Broker) {
 		return ReadResult{}, fmt.Errorf("read %s: broker %d is no replica of it: %w", p.tp, r.Replica.Broker, ErrNotLeader)
 	}
 	// Before the range: a replica that is ahead of its leader has to learn where they parted.
@@ -152,7 +153,7 @@ func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	}
 	if r.Replica != nil {
 		if !r.again {
-			p.fetchedBy(metadata.Member{Broker: r.Replica.Broker, Epoch: r.Replica.Epoch, Directory: r.Directory}, role, r.Offset, r.LogStart)
+			p.fetchedBy(metadata.Member{Broker: r.Replica.Broker, Epoch: r.Replica.Epoch, Directory: r.Directory}, state, r.Offset, r.LogStart)
 			result.HighWatermark = p.log.HighWatermark()
 		}
 		result.RemoteEndOffset = p.log.RemoteEndOffset()
@@ -161,7 +162,7 @@ func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	if r.Offset >= result.upTo || r.MaxBytes <= 0 && !r.MinOne {
 		return result, nil
 	}
-	if p.leaderHeld(role, r.Replica) {
+	if p.leaderHeld(state, r.Replica) {
 		result.held = true
 		return result, nil
 	}

@@ -109,7 +109,7 @@ func TestReadErrors(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10, 5)
 	b.freeze(t, 5)
-	if err := b.makeLeader(leads(3, 1)); err != nil {
+	if err := b.lead(leads(3, 1)); err != nil {
 		t.Fatal(err)
 	}
 	at := func(offset int64, epoch, last int32) ReadRequest {
@@ -156,7 +156,7 @@ func TestReadErrors(t *testing.T) {
 func TestReaderWithAnotherHistoryIsToldWhereItDiverges(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 3)
-	if err := b.makeLeader(leads(2, 1)); err != nil {
+	if err := b.lead(leads(2, 1)); err != nil {
 		t.Fatal(err)
 	}
 	b.fill(t, 2)

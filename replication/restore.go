@@ -67,7 +67,7 @@ func (p *Partition) restore(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.role.Load()
-	if r.leader || r.gone || r.leaderEpoch != before.leaderEpoch {
+	if !r.ReplicatesAt(before.LeaderEpoch) {
 		return nil // another leader may have the offset; the next fetch tells
 	}
 	end := p.log.EndOffset()
@@ -78,7 +78,7 @@ func (p *Partition) restore(ctx context.Context) error {
 		return fmt.Errorf("restore %s: %w", p.tp, err)
 	}
 	p.logger.Info("a follower goes on where the remote tier ends", slog.String("partition", p.tp.String()), slog.Int64("log_start", state.StartOffset),
-		slog.Int64("from", end), slog.Int64("to", state.EndOffset), slog.Int("leader_epoch", int(r.leaderEpoch)))
+		slog.Int64("from", end), slog.Int64("to", state.EndOffset), slog.Int("leader_epoch", int(r.LeaderEpoch)))
 	p.watchers.wake()
 	return nil
 }

@@ -25,7 +25,7 @@ func (s *Snapshot) AtMinISR() bool { return s.InSync == s.NeededInSync }
 func (p *Partition) Snapshot() Snapshot {
 	r := p.role.Load()
 	return Snapshot{
-		Leader: r.leader, LeaderID: r.leaderID, Replicas: r.replicas, InSync: len(r.isr), NeededInSync: r.needed(p.config.Load()),
+		Leader: r.Leads(), LeaderID: r.Leader.Broker, Replicas: r.Replicas, InSync: len(r.ISR), NeededInSync: r.Needed(p.config.Load().MinInSyncReplicas),
 		LogStart: p.log.StartOffset(), HighWatermark: p.log.HighWatermark(),
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -105,7 +106,7 @@ func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	if p.log.EndOffset() != 1 || !p.log.Config().CleanupDelete {
 		t.Errorf("a ends at %d, deletes %t", p.log.EndOffset(), p.log.Config().CleanupDelete)
 	}
-	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"gone": strayNoTopic}) {
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"gone": role.NoTopic}) {
 		t.Errorf("set aside with the first complete image: %v", got)
 	}
 }
@@ -152,7 +153,7 @@ func TestNameOfAStrayIsTaken(t *testing.T) {
 	if p := c.partition("a", 0); p.log.EndOffset() != 0 {
 		t.Errorf("the new topic begins at %d", p.log.EndOffset())
 	}
-	if got := strayReasons(c.storage); got["a"] != strayRenamed {
+	if got := strayReasons(c.storage); got["a"] != role.Renamed {
 		t.Errorf("set aside: %v", got)
 	}
 }
@@ -242,7 +243,7 @@ func TestListIsNoDeletion(t *testing.T) {
 		c.write(topic) // nobody knows yet which of them are gone
 	}
 	c.rewrite("topics/damaged", good)
-	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"missing": strayNoTopic}) {
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"missing": role.NoTopic}) {
 		t.Errorf("set aside: %v", got)
 	}
 	if _, ok := c.m.Partition(tpOf("missing", 0)); ok {
@@ -267,8 +268,8 @@ func TestReplicaThatMovedAway(t *testing.T) {
 		want    map[string]string
 	}{
 		"while it runs":   {"7", false, map[string]string{}},
-		"while it is off": {"7", true, map[string]string{"a": strayLeft}},
-		"set back":        {"0", false, map[string]string{"a": strayWentBack}},
+		"while it is off": {"7", true, map[string]string{"a": role.OnOthers}},
+		"set back":        {"0", false, map[string]string{"a": role.WentBack}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterTest(t, vfs.NewMem())
@@ -323,7 +324,7 @@ func TestStrayThatCannotBeSetAside(t *testing.T) {
 	c.start(nil)
 	c.create("b", 1, nil)
 	c.create("c", 1, nil)
-	if got := strayReasons(c.storage); got["a"] != strayNoTopic {
+	if got := strayReasons(c.storage); got["a"] != role.NoTopic {
 		t.Errorf("set aside: %v", got)
 	}
 }

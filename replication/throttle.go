@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 )
 
 // Throttling are the options of replication throttles (KIP-73).
@@ -192,8 +193,8 @@ func (t *throttle) wait(now time.Time) time.Duration {
 
 // leaderHeld tells whether a follower gets nothing at the moment: it is not in sync, so that it is
 // not thrown out for that, and its turn is not yet.
-func (p *Partition) leaderHeld(r *role, replica *metadata.Member) bool {
-	return replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) && !slices.Contains(r.isr, *replica) &&
+func (p *Partition) leaderHeld(r *role.State, replica *metadata.Member) bool {
+	return replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) && !slices.Contains(r.ISR, *replica) &&
 		p.throttles.leader.wait(time.Now()) > 0
 }
 
@@ -201,13 +202,13 @@ func (p *Partition) leaderHeld(r *role, replica *metadata.Member) bool {
 // is what it is not sent after all.
 func (p *Partition) sent(replica *metadata.Member, n int) {
 	if n != 0 && replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) {
-		p.throttles.leader.pass(n, slices.Contains(p.role.Load().isr, *replica), time.Now())
+		p.throttles.leader.pass(n, slices.Contains(p.role.Load().ISR, *replica), time.Now())
 	}
 }
 
 // followerHeld is how long a partition that this broker follows is to be left out of its fetches.
 func (m *Manager) followerHeld(p *Partition, now time.Time) time.Duration {
-	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().isr, m.self()) {
+	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().ISR, m.self()) {
 		return 0
 	}
 	return m.throttles.follower.wait(now)
@@ -216,7 +217,7 @@ func (m *Manager) followerHeld(p *Partition, now time.Time) time.Duration {
 // received notes what a leader has sent of a partition.
 func (m *Manager) received(p *Partition, n int) {
 	if n > 0 && p.config.Load().FollowerThrottled.has(p.tp.Partition) {
-		m.throttles.follower.pass(n, slices.Contains(p.role.Load().isr, m.self()), time.Now())
+		m.throttles.follower.pass(n, slices.Contains(p.role.Load().ISR, m.self()), time.Now())
 	}
 }
 

@@ -241,13 +241,13 @@ func newThrottleBench(t *testing.T, rates ThrottleRates) *throttleBench {
 				LeaderThrottled: ThrottledOn(1, []string{"0:1"}), FollowerThrottled: ThrottledOn(3, []string{"0:3"}),
 			})
 			r := leads(0, 1, 2, 3)
-			r.isr = r.isr[:2]
+			r.ISR = r.ISR[:2]
 			if id == 1 {
 				b.leader, b.led[n] = m, p
-				err = p.makeLeader(r)
+				err = p.lead(r)
 			} else {
 				b.follower, b.followed[n] = m, p
-				p.makeFollower(r)
+				p.resign(r)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -402,16 +402,17 @@ func TestFollowerInSyncIsNotHeld(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: 5000})
 	p, other := b.followed[0], b.followed[1]
 	in, out := leads(0, 1, 2, 3), leads(0, 1, 2, 3)
-	out.isr = out.isr[:2]
-	for i := range in.isr {
-		in.isr[i].Epoch = 1
+	out.ISR = out.ISR[:2]
+	in.PartitionEpoch, out.PartitionEpoch = 1, 2
+	for i := range in.ISR {
+		in.ISR[i].Epoch = 1
 	}
-	p.makeFollower(in)
+	p.resign(in)
 	b.follower.received(p, 50_000)
 	if wait := b.follower.followerHeld(p, time.Now()); wait != 0 {
 		t.Errorf("in sync it waits %v", wait)
 	}
-	p.makeFollower(out)
+	p.resign(out)
 	if wait := b.follower.followerHeld(p, time.Now()); wait == 0 {
 		t.Error("out of sync it does not wait")
 	}

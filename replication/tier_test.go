@@ -109,21 +109,3 @@ func TestTierHearsOfAFlushedSegment(t *testing.T) {
 		}
 	})
 }
-
-// The tier fences by leader epochs: it has to hear of each election, of the same leader too.
-func TestTierHearsOfEachElection(t *testing.T) {
-	b := newBench(t, vfs.NewMem(), nil)
-	r := leads(5, 1)
-	r.leader = true
-	b.attached, b.attachedAs = true, r
-	for _, next := range []struct {
-		leader bool
-		epoch  int32
-		told   bool
-	}{{true, 5, false}, {true, 6, true}, {false, 5, true}} {
-		r.leader, r.leaderEpoch = next.leader, next.epoch
-		if told := b.attachable(&r); told != next.told {
-			t.Errorf("%+v: told %t", next, told)
-		}
-	}
-}
