@@ -42,8 +42,9 @@ var layers = map[string][]string{
 	"groups":              {"record", "coordinator", "metadata"},
 	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/ownership"},
 	"tiering/ownership":   {},
-	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync"},
+	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
 	"replication/insync":  {"metadata"},
+	"replication/role":    {"metadata", "replication/insync"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},

@@ -3,17 +3,22 @@ package replication
 import (
 	"context"
 	"fmt"
+
+	"github.com/varvelog/varve/replication/role"
 )
 
-// Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or flush.messages demand, or never will be. When ctx ends it
-// returns the cause; the append stays in the log, and may still be committed.
+// Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or
+// flush.messages demand, or never will be. When ctx ends it returns the cause; the append stays in
+// the log, and may still be committed.
 func (a Appended) Wait(ctx context.Context) (err error) {
 	Acknowledge(ctx, []Appended{a}, func(_ int, verdict error) { err = verdict })
 	return err
 }
 
-// Acknowledge waits for all of some appends at the same time, as Wait does for one. It calls settled exactly once for each of them, with its index, as
-// soon as its outcome is known: an append that is stuck delays no other's. Acknowledge returns after the last call; settled runs on the caller's goroutine.
+// Acknowledge waits for all of some appends at the same time, as Wait does for one. It calls
+// settled exactly once for each of them, with its index, as soon as its outcome is known: an append
+// that is stuck delays no other's. Acknowledge returns after the last call; settled runs on the
+// caller's goroutine.
 func Acknowledge(ctx context.Context, appends []Appended, settled func(i int, err error)) {
 	await(ctx, appends, settled)
 }
@@ -21,14 +26,15 @@ func Acknowledge(ctx context.Context, appends []Appended, settled func(i int, er
 // awaited is something that one partition brings about.
 type awaited interface {
 	at() *Partition
-	// Done reports whether the outcome is known, and which it is. It may change only when the partition's watchers are woken.
+	// Done reports whether the outcome is known, and which it is. It may change only when the
+	// partition's watchers are woken.
 	Done() (done bool, err error)
 	// pending describes the state for the error of a caller that does not wait any longer.
 	pending() string
 }
 
-// await calls settled exactly once for each of some things, as soon as it is done or ctx ends. Every watch is registered before the first look, so that
-// no wake-up is lost.
+// await calls settled exactly once for each of some things, as soon as it is done or ctx ends.
+// Every watch is registered before the first look, so that no wake-up is lost.
 func await[T awaited](ctx context.Context, list []T, settled func(i int, err error)) {
 	left := make([]bool, len(list))
 	w := newWaiter()
@@ -79,9 +85,10 @@ func (a Appended) pending() string {
 
 // Done reports whether Wait would return at once, and what it would return.
 //
-// An append is acknowledged only while its broker leads at the leader epoch of the append. After that the log may have been truncated and filled by
-// another leader, whose high watermark says nothing of this append. The role is read after the offsets: it is replaced before anything truncates, so
-// offsets that were read before a role of the same epoch are those of that epoch.
+// An append is acknowledged only while its broker leads at the leader epoch of the append. After
+// that the log may have been truncated and filled by another leader, whose high watermark says
+// nothing of this append. The role is read after the offsets: it is replaced before anything
+// truncates, so offsets that were read before a role of the same epoch are those of that epoch.
 func (a Appended) Done() (done bool, err error) {
 	p := a.partition
 	end := a.LastOffset + 1
@@ -92,9 +99,9 @@ func (a Appended) Done() (done bool, err error) {
 	}
 	r := p.role.Load()
 	switch {
-	case r.gone:
+	case r.IsGone():
 		return true, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
-	case !r.leader || r.epoch != a.epoch:
+	case !r.LeadsAt(a.epoch):
 		return true, fmt.Errorf("%s: appended at leader epoch %d, which has ended: %w", p.tp, a.epoch, ErrNotLeader)
 	case safe:
 		return true, a.enough(r)
@@ -108,11 +115,11 @@ func (a Appended) Done() (done bool, err error) {
 	return false, nil
 }
 
-// enough returns an error if a record that is committed now is on fewer replicas than acks=all promises: the set may have shrunk since it was appended.
-// The record stays in the log.
-func (a Appended) enough(r *role) error {
-	if config := a.partition.config.Load(); a.acks == AcksAll && !r.enoughInSync(config) {
-		return fmt.Errorf("%s: %w", a.partition.tp, r.tooFewInSync(config, ErrNotEnoughReplicasAfterAppend))
+// enough returns an error if a record that is committed now is on fewer replicas than acks=all
+// promises: the set may have shrunk since it was appended. The record stays in the log.
+func (a Appended) enough(r *role.State) error {
+	if config := a.partition.config.Load(); a.acks == AcksAll && !enoughInSync(r, config) {
+		return fmt.Errorf("%s: %w", a.partition.tp, tooFewInSync(r, config, ErrNotEnoughReplicasAfterAppend))
 	}
 	return nil
 }

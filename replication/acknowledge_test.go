@@ -13,14 +13,16 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
 
-// replaced has another leader's records take the place of an append that nobody else has, committed as far as they go.
+// replaced has another leader's records take the place of an append that nobody else has, committed
+// as far as they go.
 func (b *bench) replaced(t *testing.T, a Appended, epoch int32) {
 	t.Helper()
-	b.resign(role{epoch: epoch, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2}})
+	b.resign(led(epoch, 2, 1, 2))
 	if err := b.log.Truncate(a.FirstOffset); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 	if v := <-verdicts; v.at != 2 || v.err != nil {
 		t.Fatalf("the partition that is committed: %+v", v)
 	}
-	partitions[1].resign(role{epoch: 2, leaderID: 2})
+	partitions[1].resign(led(2, 2))
 	if v := <-verdicts; v.at != 1 || !errors.Is(v.err, ErrNotLeader) {
 		t.Fatalf("the partition that is led elsewhere: %+v", v)
 	}
@@ -111,12 +113,13 @@ func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 	}
 }
 
-// TestImageOfTheSameStateChangesNothing: an in-sync set that was proposed may have been written; an image of the state before says nothing of that.
+// TestImageOfTheSameStateChangesNothing: an in-sync set that was proposed may have been written; an
+// image of the state before says nothing of that.
 func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2)
-	alone.isr, alone.partitionEpoch = alone.isr[:1], 3
+	alone.ISR, alone.PartitionEpoch = alone.ISR[:1], 3
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +132,7 @@ func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	b.append(t, AcksAll, "v") // the follower does not have it
 	for _, partitionEpoch := range []int32{3, 2} {
 		again := alone
-		again.partitionEpoch = partitionEpoch
+		again.PartitionEpoch = partitionEpoch
 		if err := b.lead(again); err != nil {
 			t.Fatal(err)
 		}
@@ -139,12 +142,12 @@ func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	}
 }
 
-// TestEligibleReplicasHoldTheHighWatermark: an eligible replica may be elected, so nothing that it lacks is committed, whatever this broker takes for
-// min.insync.replicas.
+// TestEligibleReplicasHoldTheHighWatermark: an eligible replica may be elected, so nothing that it
+// lacks is committed, whatever this broker takes for min.insync.replicas.
 func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
-	r.isr, r.eligible = r.isr[:1], []metadata.Member{{Broker: 2}}
+	r.ISR, r.Eligible = r.ISR[:1], []metadata.Member{{Broker: 2}}
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +158,7 @@ func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	if high := b.HighWatermark(); high != 0 {
 		t.Errorf("high watermark %d while a replica is eligible", high)
 	}
-	r.eligible, r.partitionEpoch = nil, 1
+	r.Eligible, r.PartitionEpoch = nil, 1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -164,13 +167,13 @@ func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	}
 }
 
-// TestRefusedAfterUncertainSettles: an attempt that may have been written, and one that was not, leave a set that the high watermark waits for. Writing
-// the present set again is definite.
+// TestRefusedAfterUncertainSettles: an attempt that may have been written, and one that was not,
+// leave a set that the high watermark waits for. Writing the present set again is definite.
 func TestRefusedAfterUncertainSettles(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2)
-	alone.isr, alone.partitionEpoch = alone.isr[:1], 3
+	alone.ISR, alone.PartitionEpoch = alone.ISR[:1], 3
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +190,7 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 		t.Errorf("high watermark %d before anything is settled", high)
 	}
 	b.proposed(settling, false, nil)
-	alone.partitionEpoch = 4
+	alone.PartitionEpoch = 4
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -196,14 +199,15 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 	}
 }
 
-// TestRefusedFollowerIsNotProposedAgain: before the image changes a refused member would be refused again, at every fetch.
+// TestRefusedFollowerIsNotProposedAgain: before the image changes a refused member would be refused
+// again, at every fetch.
 func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1, InControlledShutdown: true}}}
 	b.image = func() *metadata.Image { return image }
 	alone := leads(5, 1, 2)
-	alone.isr = alone.isr[:1]
+	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -252,21 +256,22 @@ func TestLeaderWithoutItsDiskKeepsTheInSyncSet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.shrink(-time.Second)
+	b.maybeShrinkISR(-time.Second)
 	if change, ok := b.pendingISR(); ok {
 		t.Fatalf("a leader without its disk proposed %+v", change)
 	}
 }
 
-// TestDeleteRecordsWaitsForLiveReplicas: the next leader must not give back what was acknowledged as deleted.
+// TestDeleteRecordsWaitsForLiveReplicas: the next leader must not give back what was acknowledged
+// as deleted.
 func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{1: {ID: 1}, 2: {ID: 2, Epoch: 1}}} // 3 is dead
 	b.image = func() *metadata.Image { return image }
 	b.fill(t, 10)
 	r := leads(5, 1, 2, 3)
-	r.isr = r.isr[:2]
-	r.isr[1].Epoch = 1
+	r.ISR = r.ISR[:2]
+	r.ISR[1].Epoch = 1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -302,18 +307,19 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	if done, doneErr := d.Done(); !done || doneErr != nil {
 		t.Errorf("done %t, %v after it has fetched", done, doneErr)
 	}
-	b.resign(role{epoch: 6, leaderID: 2})
+	b.resign(led(6, 2))
 	if done, doneErr := d.Done(); !done || !errors.Is(doneErr, ErrNotLeader) {
 		t.Errorf("after a change of the leader: done %t, %v", done, doneErr)
 	}
 }
 
-// TestDeleteRecordsWaitsForReplicasThatMayLead: a dead one that is in sync or eligible is elected when it comes back, and would give the records back.
+// TestDeleteRecordsWaitsForReplicasThatMayLead: a dead one that is in sync or eligible is elected
+// when it comes back, and would give the records back.
 func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 	dead := metadata.Member{Broker: 2, Epoch: 1}
-	for name, change := range map[string]func(b *bench, r *role){
-		"in sync":  func(_ *bench, r *role) { r.isr[1] = dead },
-		"eligible": func(_ *bench, r *role) { r.isr, r.eligible = r.isr[:1], []metadata.Member{dead} },
+	for name, change := range map[string]func(b *bench, r *role.View){
+		"in sync":  func(_ *bench, r *role.View) { r.ISR[1] = dead },
+		"eligible": func(_ *bench, r *role.View) { r.ISR, r.Eligible = r.ISR[:1], []metadata.Member{dead} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, vfs.NewMem(), nil)
@@ -333,7 +339,7 @@ func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 			if done, doneErr := d.Done(); done {
 				t.Fatalf("done before the replica has deleted: %v", doneErr)
 			}
-			r.isr, r.eligible, r.partitionEpoch = r.isr[:1], nil, r.partitionEpoch+1
+			r.ISR, r.Eligible, r.PartitionEpoch = r.ISR[:1], nil, r.PartitionEpoch+1
 			if err = b.lead(r); err != nil {
 				t.Fatal(err)
 			}
@@ -367,15 +373,15 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 	if done, doneErr := d.Done(); done {
 		t.Errorf("done before the checkpoint is written: %v", doneErr)
 	}
-	leader := metadata.Member{Broker: 2, Epoch: 7}
+	leader := metadata.Member{Broker: 2, Epoch: 1}
 	position := func() int64 {
-		at, follows, _ := b.position(leader)
-		if !follows {
+		at, fetch := b.position(leader)
+		if fetch == role.NotFollowing {
 			t.Fatal("it does not follow")
 		}
 		return at.LogStart
 	}
-	b.resign(role{epoch: 5, leaderID: leader.Broker, leaderEpoch: leader.Epoch})
+	b.resign(led(5, leader.Broker))
 	if start := position(); start != 0 {
 		t.Errorf("the follower says that its log starts at %d before the checkpoint is written", start)
 	}
@@ -391,7 +397,7 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 	if err = <-verdict; err != nil {
 		t.Error(err)
 	}
-	b.resign(role{epoch: 7, leaderID: leader.Broker, leaderEpoch: leader.Epoch})
+	b.resign(led(7, leader.Broker))
 	if start := position(); start != 4 {
 		t.Errorf("the follower says that its log starts at %d", start)
 	}
@@ -401,9 +407,9 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
-	b.resign(role{epoch: 5, leaderID: 2, leaderEpoch: 7})
+	b.resign(led(5, 2))
 	hurried := make(chan struct{}, 1)
-	b.fetcher.Store(newFetcher(b.m, fetcherKey{}, loopConn{hurry: hurried}))
+	b.fetcher.Store(newReplicaFetcher(b.m, fetcherKey{}, loopConn{hurry: hurried}))
 	if err := b.log.AdvanceStartOffset(4); err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +425,7 @@ func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
 	b.isr = newISRWriter(b.m)
 	b.fill(t, 10)
 	alone := leads(5, 1, 2)
-	alone.isr = alone.isr[:1]
+	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -440,7 +446,7 @@ func TestFollowersHearOfDeletedRecordsAtOnce(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
 		b.fill(t, 10)
 		r := leads(5, 1, 2)
-		r.isr = r.isr[:1]
+		r.ISR = r.ISR[:1]
 		if err := b.lead(r); err != nil {
 			t.Fatal(err)
 		}
@@ -463,12 +469,13 @@ func TestFollowersHearOfDeletedRecordsAtOnce(t *testing.T) {
 	})
 }
 
-// TestReadEndsWithItsRole: what is read while the log is being rewritten for another leader says nothing about the log of this one.
+// TestReadEndsWithItsRole: what is read while the log is being rewritten for another leader says
+// nothing about the log of this one.
 func TestReadEndsWithItsRole(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
 	old := b.role.Load()
-	b.resign(role{epoch: 1, leaderID: 2, leaderEpoch: 1})
+	b.resign(led(1, 2))
 	if err := b.log.TruncateFully(20); err != nil {
 		t.Fatal(err)
 	}
@@ -481,7 +488,8 @@ func TestReadEndsWithItsRole(t *testing.T) {
 	}
 }
 
-// TestLeaderBehindTheTierServesNothing: the offsets that it would give to new records are those of records in the bucket.
+// TestLeaderBehindTheTierServesNothing: the offsets that it would give to new records are those of
+// records in the bucket.
 func TestLeaderBehindTheTierServesNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -489,13 +497,14 @@ func TestLeaderBehindTheTierServesNothing(t *testing.T) {
 	b.append(t, AcksAll, "continues the tier")
 	b.tierEnd.Store(20)
 	wantStorageError(t, b.Partition)
-	b.resign(role{epoch: 6, leaderID: 2, leaderEpoch: 1})
+	b.resign(led(6, 2))
 	if _, err := b.Read(t.Context(), ReadRequest{Offset: 5, MaxBytes: 1, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, FromFollower: true}); err != nil {
 		t.Errorf("a follower that is behind the tier: %v", err)
 	}
 }
 
-// TestInSyncReplicaKeepsItsCommittedRecords: its leader has them, or one of the two is mistaken; and the records may be the last copy.
+// TestInSyncReplicaKeepsItsCommittedRecords: its leader has them, or one of the two is mistaken;
+// and the records may be the last copy.
 func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
 	for name, q := range map[string]struct {
 		inSync bool
@@ -508,13 +517,14 @@ func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
 	} {
 		b := newBench(t, vfs.NewMem(), nil)
 		b.fill(t, 10)
-		r := role{epoch: 6, leaderID: 2, leaderEpoch: 1, isr: []metadata.Member{{Broker: 2}}, replicas: []int32{1, 2}}
+		r := led(6, 2, 1, 2)
+		r.ISR = []metadata.Member{{Broker: 2}}
 		if q.inSync {
-			r.isr = append(r.isr, metadata.Member{Broker: 1})
+			r.ISR = append(r.ISR, metadata.Member{Broker: 1})
 		}
 		b.resign(r)
-		at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
-		if !follows {
+		at, fetch := b.position(metadata.Member{Broker: 2, Epoch: 1})
+		if fetch == role.NotFollowing {
 			t.Fatal("it does not follow")
 		}
 		got := ReplicaFetched{RemoteEnd: -1}
@@ -542,8 +552,9 @@ func counterOf(t *testing.T, c prometheus.Counter) float64 {
 	return m.GetCounter().GetValue()
 }
 
-// TestNoNewsIsMissedBetweenReadAndWatch: what a fetch waits for may move after it has read and before it watches. The last stable offset follows the high
-// watermark a moment later, and a follower may wait for a higher high watermark alone.
+// TestNoNewsIsMissedBetweenReadAndWatch: what a fetch waits for may move after it has read and
+// before it watches. The last stable offset follows the high watermark a moment later, and a
+// follower may wait for a higher high watermark alone.
 func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -571,7 +582,7 @@ func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
 		"log start, a follower": {FetchParams{Isolation: ReadLogEnd, Replica: follower}, -1, func(r *FetchResult) { r.LogStartOffset-- }, true},
 		"log end, a follower":   {FetchParams{Isolation: ReadLogEnd, Replica: follower}, -1, func(r *FetchResult) { r.end-- }, true},
 	} {
-		f := &fetch{
+		f := &delayedFetch{
 			params:     q.params,
 			partitions: []FetchPartition{{Partition: b.Partition, Offset: 11, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, HighWatermark: q.told}},
 			results:    make([]FetchResult, 1),

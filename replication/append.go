@@ -19,11 +19,11 @@ type Appended struct {
 	storage.AppendInfo
 	partition *Partition
 	acks      int16
-	epoch     int32 // the leader epoch that it was appended at; an acknowledgement is worth nothing at another one
+	epoch     int32 // the leader epoch of the append; it is acknowledged only at this one
 }
 
-// Append writes batches at the end of the log, assigning their offsets and leader epoch in place: batches is modified, and not retained.
-// It does not wait; see Appended.Wait.
+// Append writes batches at the end of the log, assigning their offsets and leader epoch in place:
+// batches is modified, and not retained. It does not wait; see Appended.Wait.
 func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
 	if acks != AcksNone && acks != AcksLeader && acks != AcksAll {
 		return Appended{}, fmt.Errorf("acks=%d: %w", acks, ErrInvalidRequiredAcks)
@@ -31,8 +31,9 @@ func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
 	return p.append(batches, acks, -1)
 }
 
-// AppendAt is an Append with acks=all that fails, with ErrFencedLeaderEpoch or ErrUnknownLeaderEpoch, unless this broker leads at a
-// given epoch: for those whose batches rest on what they know since that election.
+// AppendAt is an Append with acks=all that fails, with ErrFencedLeaderEpoch or
+// ErrUnknownLeaderEpoch, unless this broker leads at a given epoch: for those whose batches rest on
+// what they know since that election.
 func (p *Partition) AppendAt(epoch int32, batches []byte) (Appended, error) {
 	return p.append(batches, AcksAll, epoch)
 }
@@ -45,10 +46,10 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 		return Appended{}, err
 	}
 	config := p.config.Load()
-	if acks == AcksAll && !r.enoughInSync(config) {
-		return Appended{}, fmt.Errorf("%s: %w", p.tp, r.tooFewInSync(config, ErrNotEnoughReplicas))
+	if acks == AcksAll && !enoughInSync(r, config) {
+		return Appended{}, fmt.Errorf("%s: %w", p.tp, tooFewInSync(r, config, ErrNotEnoughReplicas))
 	}
-	info, err := p.log.Append(batches, r.epoch)
+	info, err := p.log.Append(batches, r.LeaderEpoch)
 	if err != nil {
 		return Appended{}, err
 	}
@@ -57,18 +58,20 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	p.traffic.BytesIn.Add(info.Bytes)
 	p.traffic.MessagesIn.Add(info.Records)
 	p.kickLocked(info.Bytes)
-	waits := acks != AcksNone && config.durable() && p.log.FlushedOffset() <= info.LastOffset // also of a duplicate
+	// A duplicate waits as well: the append that it repeats may not be on the disk yet.
+	waits := acks != AcksNone && config.durable() && p.log.FlushedOffset() <= info.LastOffset
 	if info.NeedsFlush || waits {
 		p.log.FlushSoon()
 	}
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.Appended{Log: p.offsets()})
-	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.epoch}, nil
+	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.LeaderEpoch}, nil
 }
 
-// kickLocked lets the tier know about every time that a segment must have been closed, and flushed has it look again once that is on the disk: before,
-// it may not go up. The tier looks for itself as well, only later.
+// kickLocked lets the tier know about every time that a segment must have been closed, and flushed
+// has it look again once that is on the disk: before, it may not go up. The tier looks for itself
+// as well, only later.
 func (p *Partition) kickLocked(appended int64) {
 	p.sinceKick += appended
 	if p.tier == nil || p.sinceKick < p.config.Load().Log.SegmentBytes {

@@ -38,7 +38,7 @@ func TestAppendRefuses(t *testing.T) {
 		}
 	}
 	alone := leads(2, 1, 2)
-	alone.isr = alone.isr[:1]
+	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +60,11 @@ func TestAppendRefuses(t *testing.T) {
 	if _, err := b.AppendAt(3, batch(t, 1000, "v")); err != nil {
 		t.Errorf("at the present epoch: %v", err)
 	}
-	b.resign(role{epoch: 4, leaderID: 2})
+	b.resign(led(4, 2))
 	if _, err := b.Append(good, AcksLeader); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("not the leader: %v", err)
 	}
-	b.resign(role{gone: true})
+	b.leave()
 	if _, err := b.Append(good, AcksLeader); !errors.Is(err, ErrUnknownTopicOrPartition) {
 		t.Errorf("gone: %v", err)
 	}
@@ -190,7 +190,8 @@ func TestAckFsyncLeavesAcksNoneAlone(t *testing.T) {
 	})
 }
 
-// What the original did not have to wait for, because of its acks or the settings of that time, the duplicate waits for.
+// What the original did not have to wait for, because of its acks or the settings of that time, the
+// duplicate waits for.
 func TestAckFsyncOfADuplicate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), func(c *Config) { c.AckFsync = true })
@@ -231,7 +232,7 @@ func TestWaitersOfADeletedPartition(t *testing.T) {
 	b := newBench(t, held, func(c *Config) { c.AckFsync = true })
 	held.gate.Lock()
 	a := b.append(t, AcksLeader, "v")
-	b.resign(role{gone: true})
+	b.leave()
 	if err := b.m.o.Storage.Delete("t", 0); err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +299,7 @@ func TestWaitEndsWithItsContextOrTheLeadership(t *testing.T) {
 		a := uncommitted()
 		go func() { result <- a.Wait(t.Context()) }()
 		synctest.Wait()
-		b.resign(role{epoch: 1, leaderID: 2})
+		b.resign(led(1, 2))
 		if err := <-result; !errors.Is(err, ErrNotLeader) {
 			t.Errorf("deposed: %v", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 )
 
 // applier makes the partitions follow the images. It holds what each partition has to become, of
@@ -22,12 +23,13 @@ type applier struct {
 	image *metadata.Image
 	// again are topics of which the image does not have what was made meanwhile.
 	again         map[metadata.TopicID]bool
-	configs       map[metadata.TopicID]*Config // of topics that are here, as of the image; made when asked for
-	began         bool                         // the first image was applied: partitions that come now are new
-	straysSettled bool                         // every log on the disk is a partition's, or was set aside
+	configs       map[metadata.TopicID]*Config // of hosted topics, as of the image; made on demand
+	began         bool                         // the first image was applied
+	straysSettled bool                         // every log has a partition, or was set aside
 	lookAgain     bool                         // the image has to be applied once more
 
 	works   map[metadata.TopicPartition]*work // see work.go; at rest there are none
+	known   map[*Partition]*known             // of each until its log is removed
 	cares   map[*Partition]*care              // see care.go; at rest there are none
 	early   map[*work]int64                   // those that wait for this broker's registration
 	retries []retry
@@ -40,8 +42,26 @@ type applier struct {
 func newApplier(m *Manager) applier {
 	return applier{
 		m: m, pool: newPool(), again: map[metadata.TopicID]bool{}, configs: map[metadata.TopicID]*Config{},
-		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{}, early: map[*work]int64{},
+		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{},
+		known: map[*Partition]*known{}, early: map[*work]int64{},
 	}
+}
+
+// known is what the applier has to know of a partition beside its role.
+type known struct {
+	told    role.Told // what the listener and the remote tier were told
+	counted counted   // what the gauges have
+	fate    role.Fate // what becomes of the log once the partition is gone
+	why     string    // why the log is set aside, if it is
+}
+
+func (a *applier) knownOf(p *Partition) *known {
+	k := a.known[p]
+	if k == nil {
+		k = &known{}
+		a.known[p] = k
+	}
+	return k
 }
 
 // round is one image's changes. Its time ends with the last of them.
@@ -115,8 +135,8 @@ func (a *applier) followTopic(d difference, topic *metadata.Topic, r *round) {
 	}
 }
 
-// same reports whether a topic had a partition in this state before; an image that was listed has it
-// as another copy.
+// same reports whether a topic had a partition in this state before; an image that was listed has
+// it as another copy.
 func same(before *metadata.Topic, number int32, state *metadata.Partition) bool {
 	if before == nil {
 		return false
@@ -152,7 +172,8 @@ type retry struct {
 
 func (a *applier) retry(due time.Time, try func()) { a.retries = append(a.retries, retry{due, try}) }
 
-// earlyInterval is how soon partitions that wait for this broker's registration are looked at again.
+// earlyInterval is how soon partitions that wait for this broker's registration are looked at
+// again.
 const earlyInterval = 20 * time.Millisecond
 
 // proceed takes over what the pool has done and does what is due. It returns how long it may take

@@ -7,11 +7,12 @@ import (
 	"slices"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 )
 
-// doomed are the partitions that the image does not have here any more, with why their logs are set aside, if they are. What an
-// incomplete image lacks stays as it is.
+// doomed are the partitions that leave this broker with an image, and notes what becomes of their
+// logs.
 func (a *applier) doomed(d difference) (doomed []*Partition) {
 	all := a.m.index.Load().byID
 	if d.whole {
@@ -32,58 +33,52 @@ func (a *applier) doomed(d difference) (doomed []*Partition) {
 func (a *applier) doomedOf(d difference, hosted *hostedTopic) (doomed []*Partition) {
 	topic, exists := d.image.TopicByID(hosted.id)
 	if !exists {
+		_, taken := d.image.TopicByName(hosted.name)
+		absence := role.Absence{
+			Incomplete: d.image.Incomplete(), Vanished: d.image.Vanished(hosted.id), NameTaken: taken,
+		}
 		for _, p := range hosted.partitions {
-			if p == nil {
-				continue
-			}
-			var gone bool
-			if p.aside, gone = whyGone(d.image, hosted.id, p.tp.Topic); gone {
+			if p != nil && a.dooms(p, absence) {
 				doomed = append(doomed, p)
 			}
 		}
 		return doomed
 	}
 	for number := range topic.PartitionsSince(d.followed(topic)) {
-		if p, here := hosted.partition(number); here && a.leftUs(topic, number) {
-			if topic.Partitions[number].PartitionEpoch <= p.role.Load().partitionEpoch {
-				p.aside = strayWentBack
-			}
+		p, here := hosted.partition(number)
+		if !here || !a.leftUs(topic, number) {
+			continue
+		}
+		if a.dooms(p, role.Absence{
+			Incomplete: d.image.Incomplete(), HasTopic: true, Elsewhere: true,
+			PartitionEpoch: topic.Partitions[number].PartitionEpoch,
+		}) {
 			doomed = append(doomed, p)
 		}
 	}
 	return doomed
 }
 
-// Why a log is set aside, as `varve log strays` shows it.
-const (
-	strayNoTopic  = "the cluster has no topic with this id"
-	strayRenamed  = "another topic has its name"
-	strayLeft     = "the cluster has this partition on other brokers"
-	strayWentBack = "the cluster has this partition on other brokers, by a state that is not newer than the one before"
-)
-
-// whyGone tells whether a topic that the image does not have is gone, and why its logs are set aside: "" if they need not be.
-func whyGone(image *metadata.Image, id metadata.TopicID, name string) (aside string, gone bool) {
-	_, renamed := image.TopicByName(name)
-	switch {
-	case !image.Incomplete() && !image.Vanished(id):
-		return "", true // an event has deleted it
-	case renamed:
-		return strayRenamed, true
-	case image.Incomplete():
-		return "", false
+// dooms reports whether a partition that an image lacks in this way leaves the broker.
+func (a *applier) dooms(p *Partition, absence role.Absence) bool {
+	fate, why := p.role.Load().Fate(absence)
+	if fate == role.Keep {
+		return false
 	}
-	return strayNoTopic, true
+	k := a.knownOf(p)
+	k.fate, k.why = fate, why
+	return true
 }
 
-// leftUs tells whether the image gives a partition to other brokers. A partition that it does not know is left alone.
+// leftUs tells whether the image gives a partition to other brokers. A partition that it does not
+// know is left alone.
 func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
 	p, ok := topic.Partition(number)
 	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
 }
 
-// delete ends partitions: first for clients, which is done when it returns, then for the tier and on
-// the disk.
+// delete ends partitions: first for clients, which is done when it returns, then for the tier and
+// on the disk.
 func (a *applier) delete(doomed []*Partition, r *round) {
 	if len(doomed) == 0 {
 		return
@@ -120,12 +115,13 @@ func (a *applier) keepTraffic() {
 	a.m.traffic.keep(func(id metadata.TopicID) bool { return hosted[id] != nil || making[id] })
 }
 
-// deleteLog deletes the log of a partition that is out of service and that the tier has let go of, or sets it aside.
-func (m *Manager) deleteLog(p *Partition) error {
-	if p.aside != "" {
-		return m.setAside(p.tp, p.topicID, p.aside)
+// removeLog deletes the log of a partition that is out of service and that the tier has let go of,
+// or sets it aside.
+func (m *Manager) removeLog(p *Partition, fate role.Fate, why string) error {
+	if fate == role.Delete {
+		return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
 	}
-	return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
+	return m.setAside(p.tp, p.topicID, why)
 }
 
 // setAside keeps a log of which no event says that it was deleted.
@@ -138,9 +134,10 @@ func (m *Manager) setAside(tp metadata.TopicPartition, id metadata.TopicID, why 
 	return nil
 }
 
-// settleStrays looks at logs on the disk that no partition has: those of topics that were deleted, or moved away, while this broker
-// was down, are set aside. It does so with the first image and, as long as images are incomplete or a log stays where it
-// is, with those that follow. After an error the caller tries again.
+// settleStrays looks at logs on the disk that no partition has: those of topics that were deleted,
+// or moved away, while this broker was down, are set aside. It does so with the first image and, as
+// long as images are incomplete or a log stays where it is, with those that follow. After an error
+// the caller tries again.
 func (a *applier) settleStrays(image *metadata.Image) error {
 	if a.straysSettled {
 		return nil
@@ -156,11 +153,12 @@ func (a *applier) settleStrays(image *metadata.Image) error {
 			settled = false
 			continue
 		}
-		switch why, known := a.whyStray(image, log); {
-		case why != "":
+		switch fate, why := a.strayOf(image, log).Fate(); fate {
+		case role.SetAside:
 			errs = append(errs, a.m.setAside(tp, id, why))
-		case !known:
-			log.SetConfig(storage.KeepAll(log.Config())) // its topic's settings are unknown as well
+		case role.KeepAll:
+			log.SetConfig(storage.KeepAll(log.Config()))
+		case role.Keep, role.Delete: // none is deleted
 		}
 	}
 	err := errors.Join(errs...)
@@ -171,26 +169,20 @@ func (a *applier) settleStrays(image *metadata.Image) error {
 	return err
 }
 
-// whyStray tells why a log does not belong here, "" if it does or if the image does not say: then known is false.
-func (a *applier) whyStray(image *metadata.Image, log *storage.Log) (why string, known bool) {
+// strayOf is how an image knows a log that no partition has.
+func (a *applier) strayOf(image *metadata.Image, log *storage.Log) role.Stray {
 	named, exists := image.TopicByName(log.Topic())
-	id := metadata.TopicID(log.TopicID())
-	switch {
-	case !exists && image.Incomplete():
-		return "", false
-	case !exists:
-		return strayNoTopic, true
-	case named.ID != id && !id.IsZero(): // zero: a crash took its file; the log is told by its name
-		return strayRenamed, true
+	s := role.Stray{Incomplete: image.Incomplete(), HasName: exists}
+	if exists {
+		id := metadata.TopicID(log.TopicID())
+		s.SameTopic = named.ID == id || id.IsZero() // zero: a crash took its file
+		s.Elsewhere = a.leftUs(named, log.Partition())
 	}
-	if a.leftUs(named, log.Partition()) {
-		return strayLeft, true
-	}
-	return "", true
+	return s
 }
 
-// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read. Until its settings
-// change it is made once.
+// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read.
+// Until its settings change it is made once.
 func (a *applier) configOf(image *metadata.Image, topic *metadata.Topic) *Config {
 	config := a.configs[topic.ID]
 	if config == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/controller"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -298,7 +299,8 @@ func TestManagerPushesConfigs(t *testing.T) {
 	}
 }
 
-// What a restarted broker finds on its disk and not in the metadata is set aside; what is there stays, and gets no leader before the election.
+// What a restarted broker finds on its disk and not in the metadata is set aside; what is there
+// stays, and gets no leader before the election.
 func TestManagerSetsStraysAside(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -327,7 +329,7 @@ func TestManagerSetsStraysAside(t *testing.T) {
 	if p := c.partition("kept", 0); p.TopicID() != kept || !p.IsLeader() {
 		t.Errorf("kept topic has id %s", p.TopicID())
 	}
-	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"deleted": strayNoTopic, "replaced": strayRenamed}) {
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"deleted": role.NoTopic, "replaced": role.Renamed}) {
 		t.Errorf("set aside: %v", got)
 	}
 }
@@ -398,7 +400,8 @@ func TestManagerTellsListeners(t *testing.T) {
 	}
 }
 
-// After a restart this broker leads again only at the epoch that the controller gives to its new registration.
+// After a restart this broker leads again only at the epoch that the controller gives to its new
+// registration.
 func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	h := new(heard)
@@ -438,8 +441,8 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	}
 }
 
-// A process leads nothing under the registration that its predecessor has left, and waits for its own
-// election. It leads from then on even if it learns of that before it knows its own epoch.
+// A process leads nothing under the registration that its predecessor has left, and waits for its
+// own election. It leads from then on even if it learns of that before it knows its own epoch.
 func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	h := new(heard)

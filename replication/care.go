@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
 )
 
-// care is what is left to be done for a partition beside its role: the remote tier has to know that,
-// and what is gone leaves its files. A role does not wait for it.
+// care is what is left to be done for a partition beside its role: the remote tier has to know
+// that, and what is gone leaves its files. A role does not wait for it.
 type care struct {
 	running bool
 	pause   backoff.Backoff
@@ -27,15 +28,19 @@ func (a *applier) look(p *Partition) {
 	if c.running || time.Now().Before(c.due) {
 		return
 	}
-	r := p.role.Load()
-	switch {
-	case r.gone && p.attached:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Detach(p.tp) }, then: func() { p.attached = false }})
-	case r.gone:
-		a.clearAway(p, c)
-	case p.attachable(r):
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.attach(r) }, then: func() { p.attached, p.attachedAs = true, *r }})
-	default:
+	r, k := p.role.Load(), a.knownOf(p)
+	duty := k.told.Duty(r, p.tierNeeds())
+	done := func() { k.told = k.told.Done(duty, r) }
+	switch duty {
+	case role.DetachTier:
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Detach(p.tp) }, then: done})
+	case role.AttachTier:
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Attach(p.forTier(r)) }, then: done})
+	case role.FollowTier:
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Follow(p.forTier(r)) }, then: done})
+	case role.RemoveLog:
+		a.removeLog(p, c)
+	case role.NoDuty:
 		delete(a.cares, p)
 	}
 }
@@ -52,15 +57,17 @@ func (a *applier) attend(p *Partition, c *care, j *job) {
 	a.pool.add(j)
 }
 
-// clearAway deletes the log of a partition that is gone. It is tried until it succeeds: a topic of
-// the same name needs the place.
-func (a *applier) clearAway(p *Partition, c *care) {
+// removeLog deletes the log of a partition that is gone, or sets it aside. It is tried until it
+// succeeds: a topic of the same name needs the place.
+func (a *applier) removeLog(p *Partition, c *care) {
 	var err error
+	fate, why := a.knownOf(p).fate, a.knownOf(p).why
 	c.running = true
-	a.pool.add(&job{tp: p.tp, what: "delete its log", do: func() { err = a.m.deleteLog(p) }, then: func() {
+	a.pool.add(&job{tp: p.tp, what: "delete its log", do: func() { err = a.m.removeLog(p, fate, why) }, then: func() {
 		c.running = false
 		if err == nil {
 			delete(a.cares, p)
+			delete(a.known, p)
 			a.gone(p)
 			return
 		}
@@ -72,28 +79,19 @@ func (a *applier) clearAway(p *Partition, c *care) {
 	}})
 }
 
-// attachable tells whether the remote tier has to hear of the role: at every leader epoch again.
-func (p *Partition) attachable(r *role) bool {
-	switch {
-	case p.tier == nil, p.log.Offline() != nil:
-		return false
-	case p.attached && p.attachedAs.leader == r.leader && p.attachedAs.epoch == r.epoch:
-		return false
-	case !p.attached && !p.config.Load().Log.RemoteStorageEnable && p.log.StartOffset() == p.log.LocalStartOffset():
-		return false // the topic has no remote tier, and had none
+// tierNeeds is what decides whether the remote tier has to know of the partition.
+func (p *Partition) tierNeeds() role.TierNeeds {
+	return role.TierNeeds{
+		Exists: p.tier != nil, Failed: p.log.Offline() != nil,
+		Wanted: p.config.Load().Log.RemoteStorageEnable || p.log.StartOffset() != p.log.LocalStartOffset(),
 	}
-	return true
 }
 
-// attach hands the log to the remote tier: to be uploaded by the leader, to be read on a follower.
-func (p *Partition) attach(r *role) {
-	partition := tiering.Partition{
-		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.epoch, Log: p.log,
+// forTier is the log as the remote tier gets it: to upload it for the leader, or to read it for a
+// follower.
+func (p *Partition) forTier(r *role.State) tiering.Partition {
+	return tiering.Partition{
+		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.LeaderEpoch, Log: p.log,
 		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote, CommittedEnd: p.tierEnd.Store,
-	}
-	if r.leader {
-		p.tier.Attach(partition)
-	} else {
-		p.tier.Follow(partition)
 	}
 }

@@ -13,15 +13,19 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestCommittedRecordsStay plays three replicas of a partition against a metadata store, in any order: appends at brokers that believe to
-// lead, fetches over any length, images that come late or twice, elections, restarts, in-sync sets that are written late or whose outcome is lost, brokers
-// that disagree about min.insync.replicas, deleted records, records that are only in the remote tier any more and followers that go on behind them.
-// What is below any replica's high watermark is the same everywhere and for ever, every replica that could be elected has all of it, what was acknowledged
-// is part of it, and what was acknowledged as deleted stays deleted. When everything is healed, everything is committed.
+// TestCommittedRecordsStay plays three replicas of a partition against a metadata store, in any
+// order: appends at brokers that believe to lead, fetches over any length, images that come late or
+// twice, elections, restarts, in-sync sets that are written late or whose outcome is lost, brokers
+// that disagree about min.insync.replicas, deleted records, records that are only in the remote
+// tier any more and followers that go on behind them. What is below any replica's high watermark is
+// the same everywhere and for ever, every replica that could be elected has all of it, what was
+// acknowledged is part of it, and what was acknowledged as deleted stays deleted. When everything
+// is healed, everything is committed.
 func TestCommittedRecordsStay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newSimulation(t, rt)
@@ -70,7 +74,8 @@ type simulation struct {
 	deleted      int64 // acknowledged
 }
 
-// isrChange is a proposal on its way: it is written, or refused, at some time, and the leader is told of the outcome, or that there is no answer.
+// isrChange is a proposal on its way: it is written, or refused, at some time, and the leader is
+// told of the outcome, or that there is no answer.
 type isrChange struct {
 	metadata.ISRChange
 	at              *Partition
@@ -99,7 +104,7 @@ func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 		b := &bench{m: m}
 		b.Partition = b.partition(t, tp0, cfg)
 		b.brokerID, b.isr, b.Partition.tier, b.image = id, newISRWriter(m), c.tier, c.clusterImage
-		b.resign(role{epoch: -1, leaderID: metadata.NoBroker})
+		b.restarted()
 		c.replicas[id], c.storages[id] = b.Partition, m.o.Storage
 		c.apply(rt, id, 0)
 	}
@@ -116,7 +121,8 @@ func (c *simulation) clusterImage() *metadata.Image {
 	return image
 }
 
-// setISR changes the in-sync set. Members that leave a set which is smaller than the minimum then stay eligible (KIP-966).
+// setISR changes the in-sync set. Members that leave a set which is smaller than the minimum then
+// stay eligible (KIP-966).
 func (c *simulation) setISR(isr []metadata.Member) {
 	eligible := append(c.state.EligibleMembers(), c.state.Members()...)
 	c.state.ISR, c.state.ISREpochs, c.state.ELR, c.state.ELREpochs = nil, nil, nil, nil
@@ -161,15 +167,15 @@ func broker(rt *rapid.T) int32 { return rapid.SampledFrom([]int32{1, 2, 3}).Draw
 func (c *simulation) apply(rt *rapid.T, id int32, at int) {
 	c.seen[id] = at
 	state := &c.states[at]
-	r := roleOf(state)
-	if state.Leader != id || state.LeaderBrokerEpoch != c.epochs[id] {
-		c.replicas[id].resign(r)
-	} else if err := c.replicas[id].lead(r); err != nil {
+	if _, err := c.replicas[id].become(role.Seen{
+		View: role.ViewOf(state), Elected: true, Self: metadata.Member{Broker: id, Epoch: c.epochs[id]},
+	}); err != nil {
 		rt.Fatal(err)
 	}
 }
 
-// image lets one broker see the truth, or what it was after the state that the broker has seen, or that one again; or all see the truth.
+// image lets one broker see the truth, or what it was after the state that the broker has seen, or
+// that one again; or all see the truth.
 func (c *simulation) image(rt *rapid.T) {
 	newest := len(c.states) - 1
 	if rapid.Bool().Draw(rt, "all") {
@@ -186,7 +192,8 @@ func (c *simulation) image(rt *rapid.T) {
 	c.apply(rt, id, at)
 }
 
-// minimum changes min.insync.replicas for the controller, which then has fewer or more eligible replicas at its next write.
+// minimum changes min.insync.replicas for the controller, which then has fewer or more eligible
+// replicas at its next write.
 func (c *simulation) minimum(rt *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(rt, "leave") > 0 {
 		return
@@ -258,7 +265,8 @@ func (c *simulation) checkpoint(rt *rapid.T, id int32) {
 	}
 }
 
-// fetch has a follower ask the broker that it believes to lead, or a broker that it believed to lead before.
+// fetch has a follower ask the broker that it believes to lead, or a broker that it believed to
+// lead before.
 func (c *simulation) fetch(rt *rapid.T) {
 	c.fetchBy(rt, broker(rt), rapid.SampledFrom([]int{1, 100, 10_000}).Draw(rt, "bytes"))
 }
@@ -266,9 +274,9 @@ func (c *simulation) fetch(rt *rapid.T) {
 func (c *simulation) fetchBy(rt *rapid.T, id int32, maxBytes int) {
 	follower := c.replicas[id]
 	r := follower.role.Load()
-	leader := c.replicas[r.leaderID]
-	at, follows, _ := follower.position(metadata.Member{Broker: r.leaderID, Epoch: r.leaderEpoch})
-	if leader == nil || leader == follower || !follows {
+	leader := c.replicas[r.Leader.Broker]
+	at, fetch := follower.position(metadata.Member{Broker: r.Leader.Broker, Epoch: r.Leader.Epoch})
+	if leader == nil || leader == follower || fetch == role.NotFollowing {
 		return
 	}
 	got := ReplicaFetched{RemoteEnd: -1}
@@ -294,7 +302,8 @@ func (c *simulation) fetchBy(rt *rapid.T, id int32, maxBytes int) {
 	}
 }
 
-// elect makes another live in-sync replica the leader, or an eligible one, and may take those that are not live out of the set.
+// elect makes another live in-sync replica the leader, or an eligible one, and may take those that
+// are not live out of the set.
 func (c *simulation) elect(rt *rapid.T) {
 	live := c.electable()
 	if len(live) == 0 { // the last one restarted: it is the only one that may have everything
@@ -316,7 +325,8 @@ func (c *simulation) elect(rt *rapid.T) {
 	c.wrote()
 }
 
-// restart gives a broker a new registration. It may have lost the end of its log, as after a power failure, if another one is in sync.
+// restart gives a broker a new registration. It may have lost the end of its log, as after a power
+// failure, if another one is in sync.
 func (c *simulation) restart(rt *rapid.T) {
 	id := broker(rt)
 	if len(c.live()) <= 1 && slices.Contains(c.state.ISR, id) && len(c.state.ISR) > 1 {
@@ -328,13 +338,14 @@ func (c *simulation) restart(rt *rapid.T) {
 			rt.Fatal(err)
 		}
 	}
-	c.replicas[id].resign(role{epoch: c.replicas[id].role.Load().epoch, leaderID: metadata.NoBroker})
+	c.replicas[id].restarted()
 }
 
-// upload has the leader of the newest epoch commit a part of its log to the remote tier; an older one would be fenced by the pointer.
+// upload has the leader of the newest epoch commit a part of its log to the remote tier; an older
+// one would be fenced by the pointer.
 func (c *simulation) upload(rt *rapid.T) {
 	p := c.replicas[c.state.Leader]
-	if r := p.role.Load(); !r.leader || r.epoch != c.state.LeaderEpoch {
+	if r := p.role.Load(); !r.Leads() || r.LeaderEpoch != c.state.LeaderEpoch {
 		return
 	}
 	if err := errors.Join(p.log.Roll(), p.log.Flush(context.Background(), p.log.EndOffset())); err != nil {
@@ -368,7 +379,7 @@ func (c *simulation) retain(rt *rapid.T) {
 	}
 }
 
-func (c *simulation) shrink(rt *rapid.T) { c.replicas[broker(rt)].shrink(-1) }
+func (c *simulation) shrink(rt *rapid.T) { c.replicas[broker(rt)].maybeShrinkISR(-1) }
 
 // propose sends a broker's proposal off, unless it waits for the answer to another one.
 func (c *simulation) propose(rt *rapid.T) { c.proposeBy(c.replicas[broker(rt)]) }
@@ -415,7 +426,8 @@ func (c *simulation) land(o *isrChange) {
 	}
 }
 
-// tellISR answers a leader, or lets its time run out, whether or not the proposal has been written or will be.
+// tellISR answers a leader, or lets its time run out, whether or not the proposal has been written
+// or will be.
 func (c *simulation) tellISR(rt *rapid.T) {
 	if o := c.someChange(rt); o != nil {
 		c.tell(o, rapid.Bool().Draw(rt, "lost"))

@@ -10,12 +10,14 @@ const (
 	coldWorkers = 10
 	// coldQueue is how many more may wait for a worker.
 	coldQueue = 100
-	// coldMemory bounds what the results of such reads hold, from their start until the response is written.
+	// coldMemory bounds what the results of such reads hold, from their start until the response is
+	// written.
 	coldMemory = 128 << 20
 )
 
-// coldReads runs reads from the bucket for fetches that do not wait for them to the end. A read that its fetch has given up on goes on:
-// it warms the cache, and the client's next fetch, which asks for the same offset, takes it over.
+// coldReads runs reads from the bucket for fetches that do not wait for them to the end. A read
+// that its fetch has given up on goes on: it warms the cache, and the client's next fetch, which
+// asks for the same offset, takes it over.
 type coldReads struct {
 	metrics *metrics
 	queue   chan *coldRead
@@ -52,8 +54,9 @@ func newColdReads(m *metrics) *coldReads {
 	return c
 }
 
-// start begins a read, or takes over one that was given up on; w is signaled when it is done. There is no read when the queue or the
-// memory for results is full: the partition gets its turn with a later fetch.
+// start begins a read, or takes over one that was given up on; w is signaled when it is done. There
+// is no read when the queue or the memory for results is full: the partition gets its turn with a
+// later fetch.
 func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *coldRead, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,15 +7,17 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Deleted is a partition whose log starts where DeleteRecords has moved it. It is acknowledged only after WaitDeleted: until every live replica has
-// deleted as well, another leader would give the records back.
+// Deleted is a partition whose log starts where DeleteRecords has moved it. It is acknowledged only
+// after WaitDeleted: until every live replica has deleted as well, another leader would give the
+// records back.
 type Deleted struct {
 	partition *Partition
 	epoch     int32 // the leader epoch that it was deleted at
 	offset    int64 // the log starts there, or later
 }
 
-// DeleteRecords moves the start of the log up to an offset, ToHighWatermark for the high watermark; an earlier offset changes nothing. It does not wait.
+// DeleteRecords moves the start of the log up to an offset, ToHighWatermark for the high watermark;
+// an earlier offset changes nothing. It does not wait.
 func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -39,12 +41,15 @@ func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 		}
 		p.watchers.wake() // followers are to hear of it
 	}
-	return Deleted{partition: p, epoch: r.epoch, offset: offset}, nil
+	return Deleted{partition: p, epoch: r.LeaderEpoch, offset: offset}, nil
 }
 
-// WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for each of them, with its index and the partition's low
-// watermark, on the caller's goroutine. A replica has deleted records when a crash does not bring them back, see Log.CheckpointedStartOffset. Replicas on brokers that are not alive are not waited for, unless they are in sync or eligible to lead: no other
-// one joins the in-sync set, or leads, before it has the leader's log start.
+// WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for
+// each of them, with its index and the partition's low watermark, on the caller's goroutine. A
+// replica has deleted records when a crash does not bring them back, see
+// Log.CheckpointedStartOffset. Replicas on brokers that are not alive are not waited for, unless
+// they are in sync or eligible to lead: no other one joins the in-sync set, or leads, before it has
+// the leader's log start.
 func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled func(i int, lowWatermark int64, err error)) {
 	if len(deletions) == 0 {
 		return
@@ -60,7 +65,8 @@ func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled 
 	})
 }
 
-// wakeWithImages wakes the partitions' watchers at each new image, which may show that a broker has died.
+// wakeWithImages wakes the partitions' watchers at each new image, which may show that a broker has
+// died.
 func (m *Manager) wakeWithImages(ctx context.Context, deletions []Deleted) (stop func()) {
 	if m.o.Cluster == nil {
 		return func() {}
@@ -99,23 +105,25 @@ func (d Deleted) Done() (done bool, err error) {
 	switch {
 	case err != nil:
 		return true, err
-	case r.epoch != d.epoch:
+	case r.LeaderEpoch != d.epoch:
 		return true, fmt.Errorf("%s: deleted at leader epoch %d, which has ended: %w", p.tp, d.epoch, ErrNotLeader)
 	}
 	return low >= d.offset, nil
 }
 
-// startCheckpointed is told by the log that more of what was deleted stays deleted. The leader's own deletion may be done; a follower has the leader know.
+// startCheckpointed is told by the log that more of what was deleted stays deleted. The leader's
+// own deletion may be done; a follower has the leader know.
 func (p *Partition) startCheckpointed() {
-	if p.role.Load().leader {
+	if p.role.Load().Leads() {
 		p.watchers.wake()
 	} else if f := p.fetcher.Load(); f != nil {
 		f.interrupt()
 	}
 }
 
-// lowWatermark is the lowest log start, as a crash leaves it, of the replicas on live brokers and of those that may be elected, this one included. One that has not fetched in this
-// leader epoch makes it -1.
+// lowWatermark is the lowest log start, as a crash leaves it, of the replicas on live brokers and
+// of those that may be elected, this one included. One that has not fetched in this leader epoch
+// makes it -1.
 func (p *Partition) lowWatermark() int64 {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()

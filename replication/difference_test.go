@@ -13,12 +13,13 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
 
-// imageMachine writes metadata of all kinds below a manager, and looks whether the partitions are what the
-// image says, however much of it has come at once.
+// imageMachine writes metadata of all kinds below a manager, and looks whether the partitions are
+// what the image says, however much of it has come at once.
 type imageMachine struct {
 	*cluster
 	ids      map[string]metadata.TopicID // of the topics that exist
@@ -123,9 +124,9 @@ func (m *imageMachine) check(t *rapid.T) {
 				continue
 			}
 			here++
-			want, got := roleOf(state), *p.role.Load()
-			if got.epoch != want.epoch || got.partitionEpoch != want.partitionEpoch || got.leaderID != want.leaderID ||
-				got.leader != (state.Leader == 1) || !slices.Equal(got.replicas, want.replicas) || !slices.Equal(got.isr, want.isr) {
+			want, got := role.ViewOf(state), p.role.Load()
+			if got.LeaderEpoch != want.LeaderEpoch || got.PartitionEpoch != want.PartitionEpoch || got.Leader.Broker != want.Leader.Broker ||
+				got.Leads() != (state.Leader == 1) || !slices.Equal(got.Replicas, want.Replicas) || !slices.Equal(got.ISR, want.ISR) {
 				t.Fatalf("%s-%d is %+v, want %+v", topic.Name, n, got, want)
 			}
 			config := testConfig(image, topic.Name)
@@ -139,7 +140,8 @@ func (m *imageMachine) check(t *rapid.T) {
 	}
 }
 
-// TestPartitionsFollowWhatChanges: the partitions that a manager looks at are all that an image calls for.
+// TestPartitionsFollowWhatChanges: the partitions that a manager looks at are all that an image
+// calls for.
 func TestPartitionsFollowWhatChanges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &imageMachine{cluster: newClusterTest(t, vfs.NewMem()), ids: map[string]metadata.TopicID{}}
@@ -218,8 +220,8 @@ func (c *lateTest) followed() {
 	})
 }
 
-// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is made, and
-// none that changes anything of it follows.
+// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is
+// made, and none that changes anything of it follows.
 func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 	c := newLateTest(t)
 	id := c.make()
@@ -235,8 +237,8 @@ func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 	}
 }
 
-// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name made, while
-// its partition is made. That partition is not taken for the other topic's.
+// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name made,
+// while its partition is made. That partition is not taken for the other topic's.
 func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 	c := newLateTest(t)
 	old := c.make()
@@ -250,7 +252,7 @@ func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 		t.Error("a partition of a deleted topic is here")
 	}
 	p, here := c.m.PartitionByID(id, 0)
-	if !here || !p.role.Load().leader {
+	if !here || !p.role.Load().Leads() {
 		t.Fatalf("the topic that is there has its partition here: %t", here)
 	}
 	if log, there := c.storage.Log("late", 0); !there || metadata.TopicID(log.TopicID()) != id {

@@ -89,7 +89,7 @@ func (w *isrWriter) learn(p *Partition) {
 	w.unplaced[p] = true
 	w.mu.Unlock()
 	select {
-	case w.someUnplaced <- struct{}{}:
+	case w.wakeUnplaced <- struct{}{}:
 	default:
 	}
 }
@@ -102,7 +102,7 @@ func (w *isrWriter) place(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.someUnplaced:
+		case <-w.wakeUnplaced:
 		}
 		pause.Reset(learnPause)
 		select {

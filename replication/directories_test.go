@@ -16,7 +16,7 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	next := leads(1, 1, 2, 3)
-	next.isr[1].Epoch = 5
+	next.ISR[1].Epoch = 5
 	if err := b.lead(next); err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +32,8 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 			return nil
 		}
 		b.proposed(change, false, nil)
-		next.partitionEpoch++
-		next.isr = change.ISR
+		next.PartitionEpoch++
+		next.ISR = change.ISR
 		if err := b.lead(next); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
-	b.resign(next)
+	b.resign(led(next.LeaderEpoch+1, 2, next.Replicas...))
 	b.moving.Store(true)
 	b.tellDirectory()
 	if got := written(); got != nil {
@@ -134,7 +134,7 @@ func TestAnyReplicaTellsItsOwnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "3")
-	b.resign(role{epoch: 4, leaderID: metadata.NoBroker})
+	b.resign(led(4, metadata.NoBroker))
 	for epoch, want := range map[int32]EpochEnd{math.MaxInt32: {3, 3}, 3: {3, 3}, 2: {0, 2}, 0: {0, 2}} {
 		if got, err := b.LocalEpochEnd(epoch); err != nil || got != want {
 			t.Errorf("epoch %d: %+v, want %+v, %v", epoch, got, want, err)

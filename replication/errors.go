@@ -14,13 +14,16 @@ var (
 	ErrUnknownLeaderEpoch = errors.New("the leader epoch in the request is newer than the leader's")
 	// ErrNotEnoughReplicas says that fewer replicas are in sync than min.insync.replicas asks for.
 	ErrNotEnoughReplicas = errors.New("fewer replicas are in sync than min.insync.replicas")
-	// ErrNotEnoughReplicasAfterAppend says the same of a record that has been written: it may survive or not.
+	// ErrNotEnoughReplicasAfterAppend says the same of a record that has been written: it may
+	// survive or not.
 	ErrNotEnoughReplicasAfterAppend = errors.New("the record was written, but fewer replicas are in sync than min.insync.replicas")
 	// ErrInvalidRequiredAcks says that acks is none of 0, 1 and -1.
 	ErrInvalidRequiredAcks = errors.New("acks is none of 0, 1 and -1")
-	// ErrOffsetOutOfRange says that an offset is below the log's start or beyond its end, over both tiers.
+	// ErrOffsetOutOfRange says that an offset is below the log's start or beyond its end, over both
+	// tiers.
 	ErrOffsetOutOfRange = errors.New("offset out of range")
-	// ErrOffsetMovedToTier says to a follower that the leader has an offset only in the remote tier, which the follower reads by itself.
+	// ErrOffsetMovedToTier says to a follower that the leader has an offset only in the remote
+	// tier, which the follower reads by itself.
 	ErrOffsetMovedToTier = errors.New("the leader has the offset only in the remote tier")
 	// ErrOffsetNotAvailable says that a new leader does not know yet how far the log is committed.
 	ErrOffsetNotAvailable = errors.New("the high watermark has not reached the leader's epoch yet")
@@ -28,6 +31,7 @@ var (
 	ErrUnreachable = errors.New("the broker cannot be reached")
 	// ErrPolicy says that the topic's cleanup.policy does not permit records to be deleted.
 	ErrPolicy = errors.New("records of a compacted topic can be deleted only if cleanup.policy has \"delete\" too")
-	// ErrColdReadFailed says that the object store did not give what it holds of the log. Trying again may help.
+	// ErrColdReadFailed says that the object store did not give what it holds of the log. Trying
+	// again may help.
 	ErrColdReadFailed = errors.New("the remote tier cannot be read")
 )

@@ -10,10 +10,12 @@ import (
 )
 
 const (
-	// maxColdReads is how many reads from the bucket one fetch has under way. The other cold partitions get their turn later.
+	// maxColdReads is how many reads from the bucket one fetch has under way. The other cold
+	// partitions get their turn later.
 	maxColdReads = 4
-	// coldGrace is how long a fetch that could be answered waits for reads from the bucket that it has just started: long enough for the
-	// cache's memory and disk, and no delay that a client of the hot partitions notices.
+	// coldGrace is how long a fetch that could be answered waits for reads from the bucket that it
+	// has just started: long enough for the cache's memory and disk, and no delay that a client of
+	// the hot partitions notices.
 	coldGrace = 10 * time.Millisecond
 )
 
@@ -34,7 +36,8 @@ type FetchPartition struct {
 	MaxBytes           int
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
-	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be told of a higher one.
+	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be
+	// told of a higher one.
 	HighWatermark int64
 	LogStart      int64                // of a follower's log
 	Directory     metadata.DirectoryID // where a follower has its log; zero: it does not say
@@ -46,14 +49,15 @@ type FetchResult struct {
 	Err error
 }
 
-// Fetch reads several partitions, in their order as far as MaxBytes goes, and waits until there are MinBytes, MaxWait is over, a
-// partition fails or diverges, or ctx ends. results, as many as there are partitions and in their order, receive what was found; the
-// caller owns both slices.
+// Fetch reads several partitions, in their order as far as MaxBytes goes, and waits until there are
+// MinBytes, MaxWait is over, a partition fails or diverges, or ctx ends. results, as many as there
+// are partitions and in their order, receive what was found; the caller owns both slices.
 //
-// Partitions whose data is in the bucket are read concurrently. They hold nobody up: when the other partitions have enough, or the time
-// is up, they stay empty, and the read goes on and fills the cache for the next fetch.
+// Partitions whose data is in the bucket are read concurrently. They hold nobody up: when the other
+// partitions have enough, or the time is up, they stay empty, and the read goes on and fills the
+// cache for the next fetch.
 func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition, results []FetchResult) {
-	f := fetches.Get().(*fetch)
+	f := fetches.Get().(*delayedFetch)
 	defer f.free()
 	defer count(params.Replica == nil, partitions, results)
 	f.cold, f.params, f.partitions, f.results, f.left = m.cold, params, partitions, results, params.MaxBytes
@@ -81,21 +85,21 @@ func count(consumer bool, partitions []FetchPartition, results []FetchResult) {
 }
 
 // fetches are used again: an idle consumer of a thousand partitions asks twice a second.
-var fetches = sync.Pool{New: func() any { return new(fetch) }}
+var fetches = sync.Pool{New: func() any { return new(delayedFetch) }}
 
-// free gives the fetch back, with nothing in it that belongs to others. One that has waited for the bucket is left to the garbage
-// collector: reads that go on may still hold its watches.
-func (f *fetch) free() {
+// free gives the fetch back, with nothing in it that belongs to others. One that has waited for the
+// bucket is left to the garbage collector: reads that go on may still hold its watches.
+func (f *delayedFetch) free() {
 	if len(f.frozen) > 0 {
 		return
 	}
 	clear(f.watches)
-	*f = fetch{watches: f.watches[:0]}
+	*f = delayedFetch{watches: f.watches[:0]}
 	fetches.Put(f)
 }
 
-// fetch is one Fetch under way. One goroutine owns it.
-type fetch struct {
+// delayedFetch is one Fetch under way. One goroutine owns it.
+type delayedFetch struct {
 	cold       *coldReads
 	params     FetchParams
 	partitions []FetchPartition
@@ -123,7 +127,7 @@ type coldPart struct {
 }
 
 // read reads or looks again at one partition.
-func (f *fetch) read(i int) {
+func (f *delayedFetch) read(i int) {
 	p, result := &f.partitions[i], &f.results[i]
 	again, logStart := f.waiter != nil, result.LogStartOffset
 	if n := result.Records.Len(); n > 0 {
@@ -142,7 +146,8 @@ func (f *fetch) read(i int) {
 	switch {
 	case result.Err != nil, result.Diverging != nil:
 	case result.cold:
-		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve the partitions behind.
+		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve
+		// the partitions behind.
 		share := min(p.MaxBytes, max(f.left/2, 0))
 		f.left -= share
 		f.frozen = append(f.frozen, coldPart{at: i, share: max(share, 1)})
@@ -153,26 +158,27 @@ func (f *fetch) read(i int) {
 	}
 }
 
-// newsForReplica reports whether a follower is answered at once, also without records: there is a higher high watermark for its readers, or the log start
-// moved while it waited, since DeleteRecords waits for followers to delete as well.
+// newsForReplica reports whether a follower is answered at once, also without records: there is a
+// higher high watermark for its readers, or the log start moved while it waited, since
+// DeleteRecords waits for followers to delete as well.
 func newsForReplica(asked *FetchPartition, r *FetchResult, again bool, logStart int64) bool {
 	committed := asked.HighWatermark >= 0 && r.HighWatermark > asked.HighWatermark && r.Records.Len() == 0
 	return committed || again && r.LogStartOffset > logStart
 }
 
-func (f *fetch) took(n int) {
+func (f *delayedFetch) took(n int) {
 	if n > 0 {
 		f.bytes += n
 		f.nonzero++
 	}
 }
 
-func (f *fetch) satisfied() bool {
+func (f *delayedFetch) satisfied() bool {
 	return f.stop || f.bytes >= min(f.params.MinBytes, f.params.MaxBytes)
 }
 
 // wait watches the partitions until the fetch may be answered.
-func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
+func (f *delayedFetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 	f.waiter = newWaiter()
 	f.watches = slices.Grow(f.watches, len(f.partitions))[:len(f.partitions)]
 	for i := range f.watches {
@@ -207,7 +213,7 @@ func (f *fetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 }
 
 // patience is how long, since its start, the fetch waits as things are.
-func (f *fetch) patience(coldMaxWait time.Duration) time.Duration {
+func (f *delayedFetch) patience(coldMaxWait time.Duration) time.Duration {
 	switch {
 	case f.satisfied() && f.pending == 0:
 		return 0
@@ -223,7 +229,7 @@ func (f *fetch) patience(coldMaxWait time.Duration) time.Duration {
 }
 
 // startCold has a cold partition read, as far as this fetch may.
-func (f *fetch) startCold(c *coldPart) {
+func (f *delayedFetch) startCold(c *coldPart) {
 	if f.pending >= maxColdReads {
 		return
 	}
@@ -238,7 +244,7 @@ func (f *fetch) startCold(c *coldPart) {
 }
 
 // watch registers with the hot partitions and then looks whether one has changed since it was read.
-func (f *fetch) watch() {
+func (f *delayedFetch) watch() {
 	for i := range f.partitions {
 		if r, p := &f.results[i], f.partitions[i].Partition; p != nil && r.Err == nil && !r.cold {
 			p.watchers.add(&f.watches[i])
@@ -252,8 +258,9 @@ func (f *fetch) watch() {
 	}
 }
 
-// moved reports whether there is news of a partition since it was read: every offset that its answer may wait for is compared.
-func (f *fetch) moved(i int) bool {
+// moved reports whether there is news of a partition since it was read: every offset that its
+// answer may wait for is compared.
+func (f *delayedFetch) moved(i int) bool {
 	asked, r := &f.partitions[i], &f.results[i]
 	log := asked.Partition.log
 	if f.params.Replica != nil {
@@ -263,7 +270,7 @@ func (f *fetch) moved(i int) bool {
 }
 
 // unwatch lets go of everything but the results.
-func (f *fetch) unwatch() {
+func (f *delayedFetch) unwatch() {
 	for i := range f.partitions {
 		if p := f.partitions[i].Partition; p != nil {
 			p.watchers.remove(&f.watches[i])
@@ -277,7 +284,7 @@ func (f *fetch) unwatch() {
 }
 
 // update looks at what was signaled.
-func (f *fetch) update() {
+func (f *delayedFetch) update() {
 	for _, i := range f.waiter.take(f.watches) {
 		if f.results[i].cold {
 			f.takeCold(i)
@@ -287,7 +294,7 @@ func (f *fetch) update() {
 	}
 }
 
-func (f *fetch) takeCold(i int) {
+func (f *delayedFetch) takeCold(i int) {
 	for n := range f.frozen {
 		c := &f.frozen[n]
 		if c.at != i || c.read == nil {

@@ -155,7 +155,7 @@ func TestFetchEndsWithTheLeadershipOrItsContext(t *testing.T) {
 		<-done
 		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
 		synctest.Wait()
-		b.resign(role{epoch: 1, leaderID: 2})
+		b.resign(led(1, 2))
 		if got := <-done; got[0] != "error" {
 			t.Errorf("deposed: %q", got)
 		}
@@ -192,7 +192,8 @@ func TestFetchSharesItsBytes(t *testing.T) {
 	}
 }
 
-// frozenBench has partition 0 with the offsets 0 to 9 in the bucket alone, and partition 1 with everything on the local disk.
+// frozenBench has partition 0 with the offsets 0 to 9 in the bucket alone, and partition 1 with
+// everything on the local disk.
 func frozenBench(t *testing.T) (b *bench, hot *Partition) {
 	t.Helper()
 	b = newBench(t, vfs.NewMem(), nil)
@@ -220,7 +221,8 @@ func TestFetchReadsTheBucket(t *testing.T) {
 	})
 }
 
-// A bucket that does not answer delays nobody whose data is on the disk, and the next fetch takes the slow read over.
+// A bucket that does not answer delays nobody whose data is on the disk, and the next fetch takes
+// the slow read over.
 func TestSlowBucketDoesNotDelayHotPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, hot := frozenBench(t)
@@ -298,7 +300,8 @@ func TestFailedColdReadIsTold(t *testing.T) {
 	})
 }
 
-// Results of cold reads that clients are slow to take are bounded: beyond the bound cold partitions stay empty for a while.
+// Results of cold reads that clients are slow to take are bounded: beyond the bound cold partitions
+// stay empty for a while.
 func TestColdReadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := frozenBench(t)
@@ -328,10 +331,10 @@ func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
 		asked := []FetchPartition{part(b.Partition, 0)}
 		for _, meanwhile := range []func(){
 			func() { b.append(t, AcksLeader, "v") },
-			func() { b.resign(role{epoch: 1, leaderID: 2}) },
+			func() { b.resign(led(1, 2)) },
 		} {
 			asked[0].Offset = b.log.EndOffset()
-			f := &fetch{cold: b.m.cold, params: params(time.Hour, 1), partitions: asked, results: make([]FetchResult, 1), left: 1000}
+			f := &delayedFetch{cold: b.m.cold, params: params(time.Hour, 1), partitions: asked, results: make([]FetchResult, 1), left: 1000}
 			f.read(0)
 			meanwhile()
 			start := time.Now()
@@ -343,7 +346,8 @@ func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
 	})
 }
 
-// A result that nobody takes gives its memory back, whether the read ends before or after it was given up.
+// A result that nobody takes gives its memory back, whether the read ends before or after it was
+// given up.
 func TestAbandonedColdReadsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := frozenBench(t)
@@ -369,7 +373,8 @@ func TestAbandonedColdReadsAreForgotten(t *testing.T) {
 	})
 }
 
-// Producers and long-polling consumers at full speed: every record arrives, in order, without a timer having to help.
+// Producers and long-polling consumers at full speed: every record arrives, in order, without a
+// timer having to help.
 func TestLongPollsSeeEveryRecord(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	all := b.others(t, 2)

@@ -9,10 +9,12 @@ import (
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 )
 
-// fetcher follows one leader: it asks for all its partitions in one request after the other. Its goroutine owns conn and what is below.
-type fetcher struct {
+// replicaFetcher follows one leader: it asks for all its partitions in one request after the other.
+// Its goroutine owns conn and what is below.
+type replicaFetcher struct {
 	m    *Manager
 	key  fetcherKey
 	conn LeaderConn
@@ -23,41 +25,42 @@ type fetcher struct {
 	partitions map[*Partition]bool
 	stopped    bool // the last partition has left
 
-	rest      map[*Partition]time.Time // partitions that have failed, and until when they are left out
-	troubles  map[*Partition]trouble   // partitions of which the newest answer was of no use
-	positions []ReplicaPosition
-	unflushed bool         // some are left out until they are on the disk
-	asked     []*Partition // at the same place as their position
+	backoffUntil map[*Partition]time.Time // when partitions that failed are asked for again
+	troubles     map[*Partition]trouble   // partitions of which the newest answer was of no use
+	positions    []ReplicaPosition
+	unflushed    bool         // some are left out until they are on the disk
+	asked        []*Partition // at the same place as their position
 }
 
 // The pauses after a failure: of a partition, and of the connection, which doubles.
 const (
-	partitionRest = 100 * time.Millisecond
-	// unregisteredRest is the pause before the next look whether this broker is registered.
-	unregisteredRest = 20 * time.Millisecond
-	reconnectMin     = 10 * time.Millisecond
-	reconnectMax     = time.Second
-	fetchGrace       = 2 * time.Second // what an answer may take beyond the time that the leader may wait
-	// flushWait is how long the leader may wait for news of the others while a partition waits for its disk here, about as long as that takes.
+	partitionBackoff = 100 * time.Millisecond
+	// unregisteredBackoff is the pause before the next look whether this broker is registered.
+	unregisteredBackoff = 20 * time.Millisecond
+	reconnectMin        = 10 * time.Millisecond
+	reconnectMax        = time.Second
+	fetchGrace          = 2 * time.Second // for an answer, beyond the time that the leader may wait
+	// flushWait is how long the leader may wait for news of the others while a partition waits for
+	// its disk here, about as long as that takes.
 	flushWait = 2 * time.Millisecond
 )
 
-func newFetcher(m *Manager, key fetcherKey, conn LeaderConn) *fetcher {
-	return &fetcher{
+func newReplicaFetcher(m *Manager, key fetcherKey, conn LeaderConn) *replicaFetcher {
+	return &replicaFetcher{
 		m: m, key: key, conn: conn, changed: make(chan struct{}, 1),
-		partitions: map[*Partition]bool{}, rest: map[*Partition]time.Time{}, troubles: map[*Partition]trouble{},
+		partitions: map[*Partition]bool{}, backoffUntil: map[*Partition]time.Time{}, troubles: map[*Partition]trouble{},
 	}
 }
 
 // add takes a partition in. interrupt has it asked for at once.
-func (f *fetcher) add(p *Partition) {
+func (f *replicaFetcher) add(p *Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.partitions[p] = true
 }
 
 // remove lets a partition go. With the last one the fetcher ends, and it returns true.
-func (f *fetcher) remove(p *Partition) bool {
+func (f *replicaFetcher) remove(p *Partition) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.partitions, p)
@@ -69,26 +72,27 @@ func (f *fetcher) remove(p *Partition) bool {
 	return true
 }
 
-// interrupt ends the wait for news of the others, so that new partitions are asked for at once. The connection and its session stay.
-func (f *fetcher) interrupt() {
+// interrupt ends the wait for news of the others, so that new partitions are asked for at once. The
+// connection and its session stay.
+func (f *replicaFetcher) interrupt() {
 	f.signal()
 	f.conn.Hurry()
 }
 
-func (f *fetcher) isStopped() bool {
+func (f *replicaFetcher) isStopped() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.stopped
 }
 
-func (f *fetcher) signal() {
+func (f *replicaFetcher) signal() {
 	select {
 	case f.changed <- struct{}{}:
 	default:
 	}
 }
 
-func (f *fetcher) run(ctx context.Context) {
+func (f *replicaFetcher) run(ctx context.Context) {
 	defer f.conn.Close()
 	pause := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
 	for {
@@ -118,7 +122,7 @@ func (f *fetcher) run(ctx context.Context) {
 }
 
 // idle waits, or until partitions come or go; it returns false at the end of ctx.
-func (f *fetcher) idle(ctx context.Context, d time.Duration) bool {
+func (f *replicaFetcher) idle(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -130,21 +134,22 @@ func (f *fetcher) idle(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// prepare lists where to fetch. It returns how long to wait if there is nothing to ask for yet, and -1 if there never will be.
-func (f *fetcher) prepare() time.Duration {
+// prepare lists where to fetch. It returns how long to wait if there is nothing to ask for yet, and
+// -1 if there never will be.
+func (f *replicaFetcher) prepare() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.stopped {
 		return -1
 	}
 	if f.m.o.brokerEpoch() == 0 {
-		return unregisteredRest // the leader would refuse
+		return unregisteredBackoff // the leader would refuse
 	}
 	now, next := time.Now(), time.Second
 	f.positions, f.asked, f.unflushed = f.positions[:0], f.asked[:0], false
-	for p := range f.rest {
+	for p := range f.backoffUntil {
 		if !f.partitions[p] {
-			delete(f.rest, p)
+			delete(f.backoffUntil, p)
 		}
 	}
 	for p := range f.troubles {
@@ -153,21 +158,21 @@ func (f *fetcher) prepare() time.Duration {
 		}
 	}
 	for p := range f.partitions {
-		if until, resting := f.rest[p]; resting {
+		if until, resting := f.backoffUntil[p]; resting {
 			if left := until.Sub(now); left > 0 {
 				next = min(next, left)
 				continue
 			}
-			delete(f.rest, p)
+			delete(f.backoffUntil, p)
 		}
-		at, follows, ready := p.position(f.key.leader)
-		switch {
-		case !follows: // assign will take it out
-		case p.restoring.Load(), p.log.Offline() != nil:
-			next = min(next, partitionRest)
-		case !ready: // flushed wakes this goroutine
+		at, fetch := p.position(f.key.leader)
+		switch fetch {
+		case role.NotFollowing: // assign will take it out
+		case role.Blocked:
+			next = min(next, partitionBackoff)
+		case role.FlushFirst: // flushed wakes this goroutine
 			f.unflushed = true
-		default:
+		case role.Ready:
 			if left := f.m.followerHeld(p, now); left > 0 {
 				next = min(next, left)
 				continue
@@ -183,7 +188,7 @@ func (f *fetcher) prepare() time.Duration {
 }
 
 // fetch asks once and takes over what comes.
-func (f *fetcher) fetch(ctx context.Context) error {
+func (f *replicaFetcher) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.m.o.ReplicaMaxWait+fetchGrace)
 	defer cancel()
 	select {
@@ -204,21 +209,22 @@ func (f *fetcher) fetch(ctx context.Context) error {
 	return nil
 }
 
-// wait is how long the leader may wait for news: not beyond the moment at which a partition that rests, or waits for the disk, is due.
-func (f *fetcher) wait() time.Duration {
+// wait is how long the leader may wait for news: not beyond the moment at which a partition that
+// rests, or waits for the disk, is due.
+func (f *replicaFetcher) wait() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case f.unflushed:
 		return min(f.m.o.ReplicaMaxWait, flushWait)
 	case len(f.positions) < len(f.partitions):
-		return min(f.m.o.ReplicaMaxWait, partitionRest)
+		return min(f.m.o.ReplicaMaxWait, partitionBackoff)
 	}
 	return f.m.o.ReplicaMaxWait
 }
 
 // take hands an answer to its partition.
-func (f *fetcher) take(got *ReplicaFetched) {
+func (f *replicaFetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
 	f.m.received(p, len(got.Records))
 	err := p.replicate(f.positions[got.At], got)
@@ -229,13 +235,13 @@ func (f *fetcher) take(got *ReplicaFetched) {
 	if errors.Is(err, ErrOffsetMovedToTier) {
 		f.m.restores.add(p)
 	}
-	f.rest[p] = time.Now().Add(partitionRest)
+	f.backoffUntil[p] = time.Now().Add(partitionBackoff)
 	f.m.metrics.followErrors.Inc()
 	f.stuck(p, err)
 }
 
 // failed reports a leader that does not answer.
-func (f *fetcher) failed(err error, first bool) {
+func (f *replicaFetcher) failed(err error, first bool) {
 	f.m.metrics.fetchFailures.Inc()
 	if first {
 		f.m.o.Logger.Warn("the leader cannot be fetched from", slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))

@@ -138,8 +138,9 @@ func (c *pair) follow(remote tier, maxWait time.Duration) *Manager {
 	return follower
 }
 
-// TestFollowerKeepsUp has a second broker follow the first: a topic that is there when it starts, and one that comes while its fetcher waits
-// for news, which must not have to wait for the end of that.
+// TestFollowerKeepsUp has a second broker follow the first: a topic that is there when it starts,
+// and one that comes while its fetcher waits for news, which must not have to wait for the end of
+// that.
 func TestFollowerKeepsUp(t *testing.T) {
 	c := newPair(t)
 	c.create("before")
@@ -176,7 +177,8 @@ func TestFollowerKeepsUp(t *testing.T) {
 	}
 }
 
-// TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower asks for more once it has synced what it has, and not a poll later.
+// TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower asks for more once it has
+// synced what it has, and not a poll later.
 func TestDurableFollowerIsWokenByItsDisk(t *testing.T) {
 	c := newPair(t)
 	spec := metadata.TopicSpec{Name: "t", Assignments: map[int32][]int32{0: {1, 2}}, Configs: map[string]string{"flush.messages": "1"}}

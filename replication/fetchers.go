@@ -7,16 +7,17 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// fetchers are the goroutines that keep this broker's followers up with their leaders: a bounded number for each leader. A partition
-// follows one leader, at one epoch, through one fetcher. Manager.Run owns them.
-type fetchers struct {
+// replicaFetchers are the goroutines that keep this broker's followers up with their leaders: a
+// bounded number for each leader. A partition follows one leader, at one epoch, through one
+// fetcher. Manager.Run owns them.
+type replicaFetchers struct {
 	m  *Manager
 	wg sync.WaitGroup
 
 	mu    sync.Mutex
-	ctx   context.Context //nolint:containedctx // of Run, for the fetchers that start while it runs; nil before it and after
-	byKey map[fetcherKey]*fetcher
-	of    map[*Partition]*fetcher
+	ctx   context.Context //nolint:containedctx // of Run; nil while it does not run
+	byKey map[fetcherKey]*replicaFetcher
+	of    map[*Partition]*replicaFetcher
 }
 
 // fetcherKey names a fetcher: a leader's registration, and which of its fetchers it is.
@@ -25,19 +26,20 @@ type fetcherKey struct {
 	slot   int
 }
 
-func newFetchers(m *Manager) *fetchers {
-	return &fetchers{m: m, byKey: map[fetcherKey]*fetcher{}, of: map[*Partition]*fetcher{}}
+func newReplicaFetchers(m *Manager) *replicaFetchers {
+	return &replicaFetchers{m: m, byKey: map[fetcherKey]*replicaFetcher{}, of: map[*Partition]*replicaFetcher{}}
 }
 
-// begin lets fetchers start from now on, until ctx ends. It must come before the first image is applied.
-func (f *fetchers) begin(ctx context.Context) {
+// begin lets fetchers start from now on, until ctx ends. It must come before the first image is
+// applied.
+func (f *replicaFetchers) begin(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ctx = ctx
 }
 
 // end waits for the fetchers, which the end of their ctx stops.
-func (f *fetchers) end() {
+func (f *replicaFetchers) end() {
 	f.mu.Lock()
 	f.ctx = nil
 	f.mu.Unlock()
@@ -45,13 +47,13 @@ func (f *fetchers) end() {
 }
 
 // assign gives partitions to the fetchers of those who lead them now.
-func (f *fetchers) assign(image *metadata.Image, partitions []*Partition) {
+func (f *replicaFetchers) assign(image *metadata.Image, partitions []*Partition) {
 	if f.m.o.Dial == nil || len(partitions) == 0 {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	woken := map[*fetcher]bool{}
+	woken := map[*replicaFetcher]bool{}
 	for _, p := range partitions {
 		next := f.wantedLocked(image, p)
 		if next == f.of[p] {
@@ -71,7 +73,7 @@ func (f *fetchers) assign(image *metadata.Image, partitions []*Partition) {
 }
 
 // drop takes partitions that are gone out.
-func (f *fetchers) drop(partitions []*Partition) {
+func (f *replicaFetchers) drop(partitions []*Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range partitions {
@@ -80,7 +82,7 @@ func (f *fetchers) drop(partitions []*Partition) {
 }
 
 // leaveLocked takes a partition out of its fetcher, if it has one, which ends with its last.
-func (f *fetchers) leaveLocked(p *Partition) {
+func (f *replicaFetchers) leaveLocked(p *Partition) {
 	if old := f.of[p]; old != nil && old.remove(p) {
 		delete(f.byKey, old.key)
 	}
@@ -88,17 +90,18 @@ func (f *fetchers) leaveLocked(p *Partition) {
 	p.fetcher.Store(nil)
 }
 
-// wantedLocked is the fetcher that a partition belongs to: none if this broker leads it, or nobody does.
-func (f *fetchers) wantedLocked(image *metadata.Image, p *Partition) *fetcher {
+// wantedLocked is the fetcher that a partition belongs to: none if this broker leads it, or nobody
+// does.
+func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *replicaFetcher {
 	r := p.role.Load()
-	leader, live := image.Brokers[r.leaderID]
-	if r.leader || r.gone || !live || leader.Epoch != r.leaderEpoch || leader.ID == f.m.o.BrokerID || f.ctx == nil {
+	leader, live := image.Brokers[r.Leader.Broker]
+	if !live || !r.Follows(metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}) || f.ctx == nil {
 		return nil
 	}
 	key := fetcherKey{leader: metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}, slot: p.slot(f.m.o.FetchersPerLeader)}
 	next := f.byKey[key]
 	if next == nil {
-		next = newFetcher(f.m, key, f.m.o.Dial(leader))
+		next = newReplicaFetcher(f.m, key, f.m.o.Dial(leader))
 		f.byKey[key] = next
 		f.wg.Go(func() { next.run(f.ctx) })
 	}

@@ -29,5 +29,5 @@ func (p *Partition) flushedAsLeader() (leads bool) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.Flushed{Log: p.offsets()})
-	return p.role.Load().leader
+	return p.role.Load().Leads()
 }

@@ -8,29 +8,34 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 )
 
-// position is where a follower has to fetch. Its log start is the one that outlives a crash: what the leader answers for as deleted rests on it. ready is false as long as it must not: what it has appended has to be on the disk first, so
-// that its position says so.
-func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, follows, ready bool) {
-	r := p.role.Load()
-	if r.leader || r.gone || r.leaderID != leader.Broker || r.leaderEpoch != leader.Epoch {
-		return ReplicaPosition{}, false, false
+// position is where a follower is to fetch from a leader, and whether it may. There is no position
+// if it does not follow this leader. Its log start is the one that outlives a crash: what the leader
+// answers for as deleted rests on it.
+func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, fetch role.Fetch) {
+	r, end := p.role.Load(), p.log.EndOffset()
+	fetch = r.Fetch(leader, role.FollowerLog{
+		Failed: p.log.Offline() != nil, Restoring: p.restoring.Load(),
+		Unflushed: p.config.Load().flushesEach() && p.log.FlushedOffset() < end,
+	})
+	if fetch == role.NotFollowing {
+		return ReplicaPosition{}, fetch
 	}
-	end := p.log.EndOffset()
-	ready = p.log.Offline() == nil && (!p.config.Load().flushesEach() || p.log.FlushedOffset() >= end)
 	return ReplicaPosition{
 		TopicID: p.topicID, Partition: p.tp.Partition, Offset: end, LogStart: p.log.CheckpointedStartOffset(),
-		LeaderEpoch: r.epoch, LastFetchedEpoch: p.log.LatestEpoch(), Directory: p.directory(),
-	}, true, ready
+		LeaderEpoch: r.LeaderEpoch, LastFetchedEpoch: p.log.LatestEpoch(), Directory: p.directory(),
+	}, fetch
 }
 
-// replicate takes over what the leader has answered to a fetch from a position. An answer that has been overtaken changes nothing.
+// replicate takes over what the leader has answered to a fetch from a position. An answer that has
+// been overtaken changes nothing.
 func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.role.Load()
-	if r.leader || r.gone || r.epoch != at.LeaderEpoch || p.log.EndOffset() != at.Offset {
+	if !r.ReplicatesAt(at.LeaderEpoch) || p.log.EndOffset() != at.Offset {
 		return nil
 	}
 	switch {
@@ -57,7 +62,8 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	}
 	p.log.SetHighWatermark(got.HighWatermark)
 	if got.RemoteEnd > p.log.RemoteEndOffset() {
-		// What this log has below its end is what the leader has, so local retention may go by what the leader has uploaded.
+		// What this log has below its end is what the leader has, so local retention may go by what
+		// the leader has uploaded.
 		p.log.SetRemoteEndOffset(got.RemoteEnd)
 	}
 	if start := min(got.LogStart, p.log.HighWatermark()); start > p.log.StartOffset() {
@@ -69,7 +75,8 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	return nil
 }
 
-// makeRoomLocked takes the end of an empty log back to where the first batch begins: the leader's log starts within it, after DeleteRecords.
+// makeRoomLocked takes the end of an empty log back to where the first batch begins: the leader's
+// log starts within it, after DeleteRecords.
 func (p *Partition) makeRoomLocked(first record.Batch) error {
 	end := p.log.EndOffset()
 	if len(first) < record.HeaderSize || first.BaseOffset() >= end || first.NextOffset() <= end || p.log.LocalStartOffset() < end {
@@ -81,12 +88,15 @@ func (p *Partition) makeRoomLocked(first record.Batch) error {
 	return nil
 }
 
-// truncateLocked goes back to where this log and the leader's parted, or one epoch nearer to that (KIP-595): the next fetch tells.
+// truncateLocked goes back to where this log and the leader's parted, or one epoch nearer to that
+// (KIP-595): the next fetch tells.
 func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	epoch, end := p.log.EndOffsetForEpoch(leader.Epoch)
 	to := min(end, leader.EndOffset)
 	if epoch >= 0 && epoch < leader.Epoch {
-		to = end // the leader's epoch is not in this log: what follows the one before it was never the leader's
+		// The leader's epoch is not in this log: what follows the one before it was never the
+		// leader's.
+		to = end
 	}
 	if epoch < 0 || to < 0 {
 		to = p.log.StartOffset()
@@ -112,8 +122,9 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	return nil
 }
 
-// restartLocked empties the log and starts it at the leader's log start: nothing of what is here is in the leader's log. That is ordinary for a follower
-// whose records the leader has deleted, and for a new one.
+// restartLocked empties the log and starts it at the leader's log start: nothing of what is here is
+// in the leader's log. That is ordinary for a follower whose records the leader has deleted, and
+// for a new one.
 func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	if leaderStart < 0 {
 		return ErrOffsetOutOfRange
@@ -135,15 +146,17 @@ func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	return nil
 }
 
-// errInSync says that the leader would have a replica give up committed records although the image has it in sync, so that the leader must have them.
+// errInSync says that the leader would have a replica give up committed records although the image
+// has it in sync, so that the leader must have them.
 var errInSync = errors.New("an in-sync replica keeps its committed records")
 
-// mayGiveUpLocked is called before committed records are given up because the leader lacks them, which follows an unclean election and nothing else. It
-// refuses if the image says that this replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the records may be the last
-// copy.
+// mayGiveUpLocked is called before committed records are given up because the leader lacks them,
+// which follows an unclean election and nothing else. It refuses if the image says that this
+// replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the
+// records may be the last copy.
 func (p *Partition) mayGiveUpLocked() error {
-	if r := p.role.Load(); slices.ContainsFunc(r.isr, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
-		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.leaderID, r.epoch, errInSync)
+	if r := p.role.Load(); slices.ContainsFunc(r.ISR, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
+		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.Leader.Broker, r.LeaderEpoch, errInSync)
 	}
 	return nil
 }

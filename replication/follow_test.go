@@ -13,7 +13,7 @@ import (
 
 // follows makes the bench a follower of broker 2 at a leader epoch.
 func (b *bench) follows(epoch int32) {
-	b.resign(role{epoch: epoch, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	b.resign(led(epoch, 2, 1, 2, 3))
 }
 
 // copied appends records of a leader epoch as a follower does.
@@ -27,14 +27,15 @@ func (b *bench) copied(t *testing.T, epoch int32, values ...string) {
 	}
 }
 
-// A follower goes back to where its history and the leader's parted, not to its high watermark, which comes late: what lies between may be committed.
+// A follower goes back to where its history and the leader's parted, not to its high watermark,
+// which comes late: what lies between may be committed.
 func TestTruncationStopsAtTheCommonHistory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.follows(6)
 	b.copied(t, 4, "a", "b", "c")
 	b.copied(t, 5, "of nobody else")
 	b.log.SetHighWatermark(1)
-	at, _, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
+	at, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
 	if err := b.replicate(at, &ReplicaFetched{Diverging: &EpochEnd{Epoch: 4, EndOffset: 3}}); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +55,8 @@ func (s slowTier) LatestState(ctx context.Context, tp metadata.TopicPartition) (
 	return s.fakeTier.LatestState(ctx, tp)
 }
 
-// A log begins at the tier's end only if that is ahead of it, and only under the leader for which the state was read.
+// A log begins at the tier's end only if that is ahead of it, and only under the leader for which
+// the state was read.
 func TestRestoreChecksWhatItFinds(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.follows(6)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/replication/insync"
+	"github.com/varvelog/varve/replication/role"
 )
 
 // stepLocked has the in-sync protocol answer to an event, and its effects happen. Package insync
@@ -48,16 +49,16 @@ func (p *Partition) newestImage() *metadata.Image {
 
 // fetchedBy notes that a follower has fetched from an offset at the role's epoch, and so has
 // everything below it, in a log that begins at logStart.
-func (p *Partition) fetchedBy(m metadata.Member, r *role, offset, logStart int64) {
+func (p *Partition) fetchedBy(m metadata.Member, r *role.State, offset, logStart int64) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.FollowerFetched{
-		LeaderEpoch: r.epoch, Follower: m, Offset: offset, LogStart: logStart, Log: p.offsets(), Now: p.now(), Time: time.Now(),
+		LeaderEpoch: r.LeaderEpoch, Follower: m, Offset: offset, LogStart: logStart, Log: p.offsets(), Now: p.now(), Time: time.Now(),
 	})
 }
 
 // shrink proposes to go on without the followers that have not had everything for maxLag.
-func (p *Partition) shrink(maxLag time.Duration) {
+func (p *Partition) maybeShrinkISR(maxLag time.Duration) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.Tick{MaxLag: maxLag, Log: p.offsets(), Now: p.now(), Time: time.Now()})

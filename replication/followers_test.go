@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -18,7 +19,7 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(1, 1, 2)
-	alone.isr = alone.isr[:1]
+	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -39,12 +40,13 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	}
 }
 
-// A fetch that an earlier process of a broker has sent may come after its successor's: it says nothing of what that has. Nor does a fetch of
-// the successor count for the member that the in-sync set has.
+// A fetch that an earlier process of a broker has sent may come after its successor's: it says
+// nothing of what that has. Nor does a fetch of the successor count for the member that the in-sync
+// set has.
 func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
-	r.isr[1].Epoch = 7
+	r.ISR[1].Epoch = 7
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -61,14 +63,15 @@ func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	fetched(7, 1, 1)
 	b.append(t, AcksLeader, "w")
 	fetched(8, 2, 1) // its successor's is not in sync
-	r.isr[1].Epoch, r.partitionEpoch = 8, 1
+	r.ISR[1].Epoch, r.PartitionEpoch = 8, 1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	fetched(8, 2, 2)
 }
 
-// A fetch that was read before the leader was deposed, and is noted after it leads again, is of a log that may have been truncated since.
+// A fetch that was read before the leader was deposed, and is noted after it leads again, is of a
+// log that may have been truncated since.
 func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	if err := b.lead(leads(5, 1, 2)); err != nil {
@@ -76,7 +79,7 @@ func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	}
 	b.append(t, AcksLeader, "v")
 	before := b.role.Load()
-	b.resign(role{epoch: 6, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2}})
+	b.resign(led(6, 2, 1, 2))
 	if err := b.lead(leads(7, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
@@ -90,12 +93,13 @@ func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	}
 }
 
-// A follower joins the in-sync set once it has all that is committed, however much the leader began with.
+// A follower joins the in-sync set once it has all that is committed, however much the leader began
+// with.
 func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2)
-	alone.isr = alone.isr[:1]
+	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
@@ -109,18 +113,19 @@ func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 	}
 }
 
-// An answer that a follower gets after another leader was elected is of a history that may have ended.
+// An answer that a follower gets after another leader was elected is of a history that may have
+// ended.
 func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.resign(role{epoch: 5, leaderID: 2, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
-	at, follows, _ := b.position(metadata.Member{Broker: 2, Epoch: 1})
-	if !follows {
+	b.resign(led(5, 2, 1, 2, 3))
+	at, fetch := b.position(metadata.Member{Broker: 2, Epoch: 1})
+	if fetch == role.NotFollowing {
 		t.Fatal("it does not follow")
 	}
 	answer := func() *ReplicaFetched {
 		return &ReplicaFetched{Records: batch(t, 1000, "v"), HighWatermark: 1}
 	}
-	b.resign(role{epoch: 6, leaderID: 3, leaderEpoch: 1, replicas: []int32{1, 2, 3}})
+	b.resign(led(6, 3, 1, 2, 3))
 	if err := b.replicate(at, answer()); err != nil || b.log.EndOffset() != 0 || b.HighWatermark() != 0 {
 		t.Errorf("an answer of leader epoch 5: end %d, high watermark %d, %v", b.log.EndOffset(), b.HighWatermark(), err)
 	}
@@ -136,15 +141,15 @@ func leadsAlone(t *testing.T) *bench {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = newISRWriter(b.m)
 	alone := leads(5, 1, 2, 3)
-	alone.isr = alone.isr[:1]
+	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-// After a set was written, and before the image shows it, nothing is proposed: that would be refused, and a refusal says that the high watermark need not
-// wait for the set.
+// After a set was written, and before the image shows it, nothing is proposed: that would be
+// refused, and a refusal says that the high watermark need not wait for the set.
 func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	b := leadsAlone(t)
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
@@ -164,17 +169,18 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	}
 }
 
-// The first fetch of a process that takes the place of another one moves the high watermark, also from the offset at which that was.
+// The first fetch of a process that takes the place of another one moves the high watermark, also
+// from the offset at which that was.
 func TestSuccessorCountsAtOnce(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2, 3)
-	r.isr[1].Epoch, r.isr[2].Epoch = 7, 3
+	r.ISR[1].Epoch, r.ISR[2].Epoch = 7, 3
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
 	b.append(t, AcksLeader, "v")
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 1, 0)
-	r.isr, r.partitionEpoch = []metadata.Member{r.isr[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
+	r.ISR, r.PartitionEpoch = []metadata.Member{r.ISR[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -194,18 +200,19 @@ func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 	b.append(t, AcksLeader, "v")
 	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
 	const never = -time.Second // is exceeded at once
-	b.shrink(never)
+	b.maybeShrinkISR(never)
 	if change, ok := b.pendingISR(); ok {
 		t.Fatalf("proposed %+v", change)
 	}
 	b.append(t, AcksLeader, "w")
-	b.shrink(never)
+	b.maybeShrinkISR(never)
 	if change, ok := b.pendingISR(); !ok || len(change.ISR) != 1 {
 		t.Errorf("proposed %+v, %t without the follower that is behind", change, ok)
 	}
 }
 
-// A record that was committed while enough were in sync is not acknowledged with acks=all once they are too few.
+// A record that was committed while enough were in sync is not acknowledged with acks=all once they
+// are too few.
 func TestTooFewAtTheAcknowledgement(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), func(c *Config) { c.MinInSyncReplicas = 2 })
 	r := leads(5, 1, 2)
@@ -214,7 +221,7 @@ func TestTooFewAtTheAcknowledgement(t *testing.T) {
 	}
 	all, one := b.append(t, AcksAll, "v"), b.append(t, AcksLeader, "w")
 	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 2, 0)
-	r.isr, r.partitionEpoch = r.isr[:1], 1
+	r.ISR, r.PartitionEpoch = r.ISR[:1], 1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +233,8 @@ func TestTooFewAtTheAcknowledgement(t *testing.T) {
 	}
 }
 
-// As long as nobody knows whether a set was written, the high watermark waits for it beside each set that is proposed later.
+// As long as nobody knows whether a set was written, the high watermark waits for it beside each
+// set that is proposed later.
 func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
 	b := leadsAlone(t)
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
@@ -266,7 +274,7 @@ func TestInSyncProtocolBesideAppends(t *testing.T) {
 			return
 		}
 		b.proposed(change, false, nil)
-		shown.isr, shown.partitionEpoch = change.ISR, shown.partitionEpoch+1
+		shown.ISR, shown.PartitionEpoch = change.ISR, shown.PartitionEpoch+1
 		if err := b.lead(shown); err != nil {
 			t.Error(err)
 		}
@@ -281,7 +289,7 @@ func TestInSyncProtocolBesideAppends(t *testing.T) {
 		},
 		func() { fetch(2) },
 		func() { fetch(3) },
-		func() { b.shrink(-1) },
+		func() { b.maybeShrinkISR(-1) },
 		write,
 		func() { b.flushed(0, nil) },
 		func() {
@@ -307,7 +315,7 @@ func TestInSyncProtocolBesideAppends(t *testing.T) {
 		fetch(3)
 		write()
 	}
-	if end := b.log.EndOffset(); end != rounds || b.HighWatermark() != end || len(b.role.Load().isr) != 3 {
+	if end := b.log.EndOffset(); end != rounds || b.HighWatermark() != end || len(b.role.Load().ISR) != 3 {
 		t.Errorf("high watermark %d of %d, %+v", b.HighWatermark(), end, b.insync.Set())
 	}
 }

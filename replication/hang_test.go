@@ -47,8 +47,8 @@ func (f *stuckFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// hangTest is a broker, 1, that leads everything, beside one that is only registered, 2. Broker 1 is
-// about to have to resign.
+// hangTest is a broker, 1, that leads everything, beside one that is only registered, 2. Broker 1
+// is about to have to resign.
 type hangTest struct {
 	*cluster
 	registration *metadata.Registration
@@ -173,8 +173,8 @@ func (c *hangTest) returns(what string, do func()) {
 	}
 }
 
-// While a partition's append does not return, the in-sync sets of the others change, their followers
-// get their records, and what is asked about the partition itself is answered.
+// While a partition's append does not return, the in-sync sets of the others change, their
+// followers get their records, and what is asked about the partition itself is answered.
 func TestHangingAppendHoldsUpNoInSyncSet(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newHangTest(t, disk)
@@ -298,8 +298,8 @@ func TestHangingTierHoldsUpNoRole(t *testing.T) {
 	}
 }
 
-// A topic of the same name as one that was just deleted comes when that one's files are gone, however
-// long the tier holds on to it.
+// A topic of the same name as one that was just deleted comes when that one's files are gone,
+// however long the tier holds on to it.
 func TestTopicOfTheSameNameWaitsForThePlace(t *testing.T) {
 	c := newHangTest(t, vfs.NewMem())
 	for i := range 20 {
@@ -318,7 +318,8 @@ func TestTopicOfTheSameNameWaitsForThePlace(t *testing.T) {
 	}
 }
 
-// What a newer image wants comes after a job that sees to an older one's wish, and is not lost with it.
+// What a newer image wants comes after a job that sees to an older one's wish, and is not lost with
+// it.
 func TestNewestWishIsFulfilled(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newClusterTest(t, disk)

@@ -13,7 +13,8 @@ type index struct {
 	byID   map[metadata.TopicID]*hostedTopic
 }
 
-// hostedTopic are the partitions of one topic that have a replica here, by number; nil where there is none.
+// hostedTopic are the partitions of one topic that have a replica here, by number; nil where there
+// is none.
 type hostedTopic struct {
 	name       string
 	id         metadata.TopicID

@@ -11,14 +11,15 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// isrWriter has the in-sync sets that leaders propose written, many at a time. Run owns its goroutine.
+// isrWriter writes the in-sync sets that leaders propose to the metadata store, in batches (Kafka's
+// AlterPartitionManager). Run owns its goroutine.
 type isrWriter struct {
 	m    *Manager
-	some chan struct{} // one token: there is something to write
+	wake chan struct{} // one token: there is something to write
 	mu   sync.Mutex
 	due  map[*Partition]bool
 
-	someUnplaced chan struct{}       // one token: there are directories to tell
+	wakeUnplaced chan struct{}       // one token: there are directories to tell
 	unplaced     map[*Partition]bool // guarded by mu
 }
 
@@ -29,7 +30,7 @@ const (
 )
 
 func newISRWriter(m *Manager) *isrWriter {
-	return &isrWriter{m: m, some: make(chan struct{}, 1), due: map[*Partition]bool{}, someUnplaced: make(chan struct{}, 1), unplaced: map[*Partition]bool{}}
+	return &isrWriter{m: m, wake: make(chan struct{}, 1), due: map[*Partition]bool{}, wakeUnplaced: make(chan struct{}, 1), unplaced: map[*Partition]bool{}}
 }
 
 func (w *isrWriter) push(p *Partition) {
@@ -37,7 +38,7 @@ func (w *isrWriter) push(p *Partition) {
 	w.due[p] = true
 	w.mu.Unlock()
 	select {
-	case w.some <- struct{}{}:
+	case w.wake <- struct{}{}:
 	default:
 	}
 }
@@ -66,10 +67,10 @@ func (w *isrWriter) run(ctx context.Context) {
 		case <-tick.C:
 			for p := range w.m.Partitions() {
 				p.tellDirectory()
-				p.shrink(lag)
+				p.maybeShrinkISR(lag)
 			}
 			continue
-		case <-w.some:
+		case <-w.wake:
 		}
 		if w.write(ctx, w.take()) {
 			pause.Reset()
@@ -81,7 +82,8 @@ func (w *isrWriter) run(ctx context.Context) {
 	}
 }
 
-// write writes what the partitions have proposed. It returns false, and has put back what is not settled, if the store did not answer.
+// write writes what the partitions have proposed. It returns false, and has put back what is not
+// settled, if the store did not answer.
 func (w *isrWriter) write(ctx context.Context, due []*Partition) bool {
 	changes := make([]metadata.ISRChange, 0, len(due))
 	partitions := make([]*Partition, 0, len(due))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/vfs"
@@ -93,7 +94,8 @@ func (b *bench) partition(t *testing.T, tp metadata.TopicPartition, cfg Config) 
 	return p
 }
 
-// batch makes a batch with one record for each value; timestamps are the base's plus the record's place.
+// batch makes a batch with one record for each value; timestamps are the base's plus the record's
+// place.
 func batch(t testing.TB, ts int64, values ...string) []byte {
 	t.Helper()
 	var b record.Builder
@@ -286,11 +288,38 @@ func (f *fakeTier) Status(tp metadata.TopicPartition) (tiering.Status, bool) {
 	return tiering.Status{Segments: int64(len(f.batches[tp]))}, ok
 }
 
-// leads is the role of the leader, broker 1, with the first of the replicas in sync.
-func leads(epoch int32, replicas ...int32) role {
-	r := role{epoch: epoch, leaderID: 1, replicas: replicas}
+// leads is a view of a partition that broker 1 leads, with all replicas in sync.
+func leads(epoch int32, replicas ...int32) role.View {
+	v := led(epoch, 1, replicas...)
+	v.Leader.Epoch = 0
 	for _, id := range replicas {
-		r.isr = append(r.isr, metadata.Member{Broker: id})
+		v.ISR = append(v.ISR, metadata.Member{Broker: id})
 	}
-	return r
+	return v
+}
+
+// led is a view of a partition that a broker leads, or none.
+func led(epoch, leader int32, replicas ...int32) role.View {
+	v := role.View{Leader: metadata.Member{Broker: leader, Epoch: 1}}
+	v.LeaderEpoch, v.Replicas = epoch, replicas
+	return v
+}
+
+// lead has a partition see that its broker is elected.
+func (p *Partition) lead(v role.View) error {
+	_, err := p.become(role.Seen{View: v, Elected: true, Self: v.Leader})
+	return err
+}
+
+// resign has a partition see that its broker does not lead.
+func (p *Partition) resign(v role.View) {
+	_, _ = p.become(role.Seen{View: v, Self: metadata.Member{Broker: p.brokerID}})
+}
+
+// restarted has a partition forget its role, as a new process does.
+func (p *Partition) restarted() {
+	opened, _ := role.Step(role.State{}, role.LogOpened{})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.makeFollowerLocked(&opened)
 }

@@ -25,10 +25,12 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 
-	// Config returns a topic's effective settings under an image. It is asked again when the topic's or this broker's settings change.
+	// Config returns a topic's effective settings under an image. It is asked again when the
+	// topic's or this broker's settings change.
 	Config func(image *metadata.Image, topic string) Config
 
-	// ColdMaxWait is how long a fetch waits for the bucket before it returns without (remote.fetch.max.wait.ms). Default 500 ms.
+	// ColdMaxWait is how long a fetch waits for the bucket before it returns without
+	// (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
 
 	// MaxHang is how long a partition's append, role change or deletion may not move before Healthy
@@ -39,16 +41,21 @@ type Options struct {
 	Throttling
 }
 
-// Followers are the options of replication between brokers; without Dial this broker has no fetchers.
+// Followers are the options of replication between brokers; without Dial this broker has no
+// fetchers.
 type Followers struct {
 	Dial        Dial
 	BrokerEpoch func() int64 // of this broker's registration, 0 before it registers; must be given
-	// AlterISR writes what this broker proposes as the leader; see metadata.Admin.AlterISR for the errors.
+	// AlterISR writes what this broker proposes as the leader; see metadata.Admin.AlterISR for the
+	// errors.
 	AlterISR func(ctx context.Context, changes []metadata.ISRChange) []error
 	// Suspect is told of every failure to fetch from a leader; it must not block. May be nil.
 	Suspect func(leader metadata.Member, err error)
 
-	MaxLag                  time.Duration // how long a follower may lack something and be in sync (replica.lag.time.max.ms); 30 s
+	// MaxLag is how long a follower may lack something and stay in sync (replica.lag.time.max.ms).
+	// Default 30 s.
+	MaxLag time.Duration
+
 	FetchersPerLeader       int           // num.replica.fetchers; 1
 	ReplicaMaxWait          time.Duration // replica.fetch.wait.max.ms; 500 ms
 	ReplicaFetchMaxBytes    int32         // of one partition (replica.fetch.max.bytes); 1 MiB
@@ -66,10 +73,12 @@ func (f *Followers) setDefaults() {
 	f.ReplicaResponseMaxBytes = cmp.Or(f.ReplicaResponseMaxBytes, 10<<20)
 }
 
-// Listener is told of the partitions of one topic that this broker leads. Its methods are called one after the other and must return
-// soon; for one partition they alternate, with ascending epochs.
+// Listener is told of the partitions of one topic that this broker leads. Its methods are called
+// one after the other and must return soon; for one partition they alternate, with ascending
+// epochs.
 type Listener interface {
-	// OnElected says that this broker leads the partition from now on. An election at a higher epoch may follow without a resignation.
+	// OnElected says that this broker leads the partition from now on. An election at a higher
+	// epoch may follow without a resignation.
 	OnElected(partition, epoch int32)
 	// OnResigned says that it does not any more.
 	OnResigned(partition int32)
@@ -85,7 +94,7 @@ type Manager struct {
 	listeners   map[string]Listener // by topic; fixed when Run starts
 	applier     applier             // Run's
 	isr         *isrWriter
-	fetchers    *fetchers
+	fetchers    *replicaFetchers
 	restores    *restores
 	throttles   *throttles
 	traffic     traffic
@@ -107,7 +116,7 @@ func New(o Options) *Manager {
 	m.throttles = newThrottles(o.Throttling, m.metrics)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)
-	m.fetchers = newFetchers(m)
+	m.fetchers = newReplicaFetchers(m)
 	m.restores = newRestores(m)
 	if o.AlterISR != nil {
 		m.isr = newISRWriter(m)
@@ -120,8 +129,8 @@ func New(o Options) *Manager {
 // Listen has l told of the partitions of a topic. It must be called before Run.
 func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
 
-// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the bucket, restore from it,
-// fetch from leaders and write in-sync sets.
+// Run follows the cluster's images until ctx ends. It owns the goroutines that read from the
+// bucket, restore from it, fetch from leaders and write in-sync sets.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -161,7 +170,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// ours tells whether an image says anything yet. One of another cluster would have everything here deleted.
+// ours tells whether an image says anything yet. One of another cluster would have everything here
+// deleted.
 func (m *Manager) ours(image *metadata.Image) (bool, error) {
 	own := m.o.Storage.ClusterID()
 	switch {

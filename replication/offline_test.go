@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -49,8 +50,8 @@ func newJBODTest(t *testing.T) (*cluster, *vfs.Faulty) {
 	return c, fsys
 }
 
-// What was appended before the leader's disk failed, and no other replica has, is not committed when that leader is the only one left in sync: nobody may
-// ever read it from the disk.
+// What was appended before the leader's disk failed, and no other replica has, is not committed
+// when that leader is the only one left in sync: nobody may ever read it from the disk.
 func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, fsys, nil)
@@ -63,7 +64,7 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	if err := b.log.Flush(t.Context(), 1); err == nil || b.log.Offline() == nil {
 		t.Fatalf("the disk has not failed: %v", err)
 	}
-	r.isr, r.partitionEpoch = r.isr[:1], r.partitionEpoch+1
+	r.ISR, r.PartitionEpoch = r.ISR[:1], r.PartitionEpoch+1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +76,8 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	}
 }
 
-// A partition whose directory is missing at start is not made anew in another one; the rest of the broker works, and everything is back
-// with the directory.
+// A partition whose directory is missing at start is not made anew in another one; the rest of the
+// broker works, and everything is back with the directory.
 func TestDirectoryIsOfflineAtStart(t *testing.T) {
 	c, fsys := newJBODTest(t)
 	c.shutDown()
@@ -131,7 +132,7 @@ func TestTopicIsDeletedWhileItsDirectoryIsOffline(t *testing.T) {
 	if _, ok := c.storage.Log("b", 0); ok {
 		t.Error("the stray is still there")
 	}
-	if got := strayReasons(c.storage); got["b"] != strayNoTopic {
+	if got := strayReasons(c.storage); got["b"] != role.NoTopic {
 		t.Errorf("set aside: %v", got)
 	}
 }

@@ -20,24 +20,25 @@ const (
 // unknownOffset is the answer when there is no such record.
 var unknownOffset = storage.TimestampOffset{Offset: -1, Timestamp: -1, LeaderEpoch: -1}
 
-// ListOffset finds an offset by time: the first record whose timestamp is ts or later, or by one of the special timestamps. All fields of
-// the result are -1 if there is none.
+// ListOffset finds an offset by time: the first record whose timestamp is ts or later, or by one of
+// the special timestamps. All fields of the result are -1 if there is none.
 func (p *Partition) ListOffset(ctx context.Context, ts int64, level Isolation, currentEpoch int32) (storage.TimestampOffset, error) {
-	role, err := p.leading(currentEpoch)
+	r, err := p.leading(currentEpoch)
 	if err != nil {
 		return unknownOffset, err
 	}
 	visible := upTo(level, &ReadResult{HighWatermark: p.log.HighWatermark(), LastStableOffset: p.log.LastStableOffset()}, p.log.EndOffset())
-	// Before its first commit a new leader does not know how far its predecessor has let clients read.
+	// Before its first commit a new leader does not know how far its predecessor has let clients
+	// read.
 	behind := func() error {
-		if level != ReadLogEnd && visible < role.epochStart {
-			return fmt.Errorf("%s: high watermark %d, epoch starts at %d: %w", p.tp, visible, role.epochStart, ErrOffsetNotAvailable)
+		if level != ReadLogEnd && visible < r.LeaderEpochStartOffset {
+			return fmt.Errorf("%s: high watermark %d, epoch starts at %d: %w", p.tp, visible, r.LeaderEpochStartOffset, ErrOffsetNotAvailable)
 		}
 		return nil
 	}
 	switch ts {
 	case LatestTimestamp:
-		return storage.TimestampOffset{Offset: visible, Timestamp: -1, LeaderEpoch: role.epoch}, behind()
+		return storage.TimestampOffset{Offset: visible, Timestamp: -1, LeaderEpoch: r.LeaderEpoch}, behind()
 	case EarliestTimestamp:
 		return p.at(p.log.StartOffset()), nil
 	case EarliestLocalTimestamp:
@@ -101,7 +102,8 @@ func (p *Partition) tiered() bool {
 	return p.tier != nil && p.config.Load().Log.RemoteStorageEnable
 }
 
-// search looks for a timestamp in the remote tier, as far as it holds what the local disk no longer does, and then in the local one.
+// search looks for a timestamp in the remote tier, as far as it holds what the local disk no longer
+// does, and then in the local one.
 func (p *Partition) search(ctx context.Context, ts int64) (storage.TimestampOffset, bool, error) {
 	if ts == MaxTimestamp {
 		return p.searchMax(ctx)
@@ -140,8 +142,8 @@ func (p *Partition) hasCold() bool {
 	return p.tier != nil && p.log.StartOffset() < p.log.LocalStartOffset()
 }
 
-// EndOffsetForEpoch returns the largest epoch that is not above the given one, and the end of its offsets; both are -1 when the log does
-// not reach back that far.
+// EndOffsetForEpoch returns the largest epoch that is not above the given one, and the end of its
+// offsets; both are -1 when the log does not reach back that far.
 func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch int32) (EpochEnd, error) {
 	if _, err := p.leading(currentEpoch); err != nil {
 		return EpochEnd{-1, -1}, err
@@ -161,10 +163,10 @@ func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch i
 	return EpochEnd{Epoch: found, EndOffset: end}, nil
 }
 
-// LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, regardless of the leader. For an epoch after the newest one it is the newest one
-// and the log's end.
+// LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, regardless of the leader.
+// For an epoch after the newest one it is the newest one and the log's end.
 func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
-	if p.role.Load().gone {
+	if p.role.Load().IsGone() {
 		return EpochEnd{-1, -1}, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
 	}
 	if err := p.log.Offline(); err != nil {

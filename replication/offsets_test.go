@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -66,14 +67,15 @@ func TestListOffset(t *testing.T) {
 	}
 }
 
-// A new leader whose high watermark has not reached its epoch would tell consumers an offset that goes back.
+// A new leader whose high watermark has not reached its epoch would tell consumers an offset that
+// goes back.
 func TestNewLeaderDoesNotTellLatestTooEarly(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 2)
 	if _, err := b.log.Append(batch(t, 5000, "a", "b"), 0); err != nil {
 		t.Fatal(err)
 	}
-	b.role.Store(&role{leader: true, epoch: 1, isr: leads(0, 1, 2).isr, epochStart: 4})
+	b.role.Store(&role.State{Kind: role.Leader, View: leads(1, 1, 2), LeaderEpochStartOffset: 4})
 	for _, ts := range []int64{LatestTimestamp, 5000} {
 		if _, err := b.ListOffset(t.Context(), ts, ReadUncommitted, -1); !errors.Is(err, ErrOffsetNotAvailable) {
 			t.Errorf("time %d: %v", ts, err)
@@ -149,7 +151,7 @@ func TestDeleteRecords(t *testing.T) {
 	if low, err := b.deleted(t, 10); err != nil || low != 10 {
 		t.Errorf("with an empty policy: %d, %v", low, err)
 	}
-	b.resign(role{leaderID: 2})
+	b.resign(led(1, 2))
 	if _, err := b.deleted(t, 10); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("not the leader: %v", err)
 	}

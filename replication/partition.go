@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/replication/insync"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 )
 
@@ -32,7 +32,8 @@ func (c *Config) insync() insync.Settings {
 	return insync.Settings{MinInSyncReplicas: c.MinInSyncReplicas, FlushFirst: c.flushesEach()}
 }
 
-// Partition is one replica. The Manager alone changes its role; everything else may be called from anywhere.
+// Partition is one replica. The Manager alone changes its role; everything else may be called from
+// anywhere.
 type Partition struct {
 	tp      metadata.TopicPartition
 	topicID metadata.TopicID
@@ -46,8 +47,8 @@ type Partition struct {
 	brokerID     int32
 	image        func() *metadata.Image // the newest; nil in tests without metadata
 	logger       *slog.Logger
-	role         atomic.Pointer[role]   // replaced under mu and isrMu
-	config       atomic.Pointer[Config] // replaced under mu and isrMu
+	role         atomic.Pointer[role.State] // replaced under mu and isrMu
+	config       atomic.Pointer[Config]     // replaced under mu and isrMu
 	flushFailure atomic.Pointer[flushFailure]
 	watchers     watchers     // of role, high watermark and flushed offset
 	tierEnd      atomic.Int64 // the remote tier's end as the leader last heard of it
@@ -58,44 +59,17 @@ type Partition struct {
 	sinceKick int64       // bytes; guarded by mu
 	kickAgain atomic.Bool // once the segment that was closed is flushed
 
-	// isrMu is that of the in-sync protocol, and so of the high watermark while this broker leads. It
-	// is taken after mu or alone, and never held across I/O: an append that does not return holds up
-	// no in-sync set and no follower's fetch. Role and config stay for the holder of either lock.
+	// isrMu is that of the in-sync protocol, and so of the high watermark while this broker leads.
+	// It is taken after mu or alone, and never held across I/O: an append that does not return
+	// holds up no in-sync set and no follower's fetch. Role and config stay for the holder of
+	// either lock.
 	isrMu  sync.Mutex
 	insync insync.State // of a leader, see stepLocked
 	isr    *isrWriter   // nil: in-sync sets stay as they are
 
-	fetcher   atomic.Pointer[fetcher] // that it follows its leader through
-	restoring atomic.Bool             // takes its state from the remote tier
-	moving    atomic.Bool             // is about to be in another data directory, see Moving
-	// The applier's:
-	attached   bool    // to the tier
-	attachedAs role    // that the tier knows
-	aside      string  // why its log is set aside when it goes, "" to delete it
-	told       role    // that a listener knows
-	counted    counted // that the gauges have
-}
-
-// role is what the metadata image says of a partition. It never changes; it is replaced.
-type role struct {
-	leader         bool // this broker leads
-	gone           bool // the partition is not this broker's any more
-	epoch          int32
-	leaderID       int32
-	leaderEpoch    int64             // the broker epoch that the leader was elected under
-	isr            []metadata.Member // in sync, the leader among them
-	eligible       []metadata.Member // the ELR: each may be elected, so that nothing is committed while there is one
-	replicas       []int32
-	partitionEpoch int32
-	epochStart     int64 // the log's end when this broker became the leader
-}
-
-// roleOf reads a partition's state. Nobody changes what the role shares with the image.
-func roleOf(state *metadata.Partition) role {
-	return role{
-		epoch: state.LeaderEpoch, leaderID: state.Leader, leaderEpoch: state.LeaderBrokerEpoch,
-		isr: state.Members(), eligible: state.EligibleMembers(), replicas: state.Replicas, partitionEpoch: state.PartitionEpoch,
-	}
+	fetcher   atomic.Pointer[replicaFetcher] // that it follows its leader through
+	restoring atomic.Bool                    // takes its state from the remote tier
+	moving    atomic.Bool                    // is about to be in another data directory, see Moving
 }
 
 // TopicPartition is the partition's name.
@@ -104,7 +78,8 @@ func (p *Partition) TopicPartition() metadata.TopicPartition { return p.tp }
 // TopicID is the id of the partition's topic.
 func (p *Partition) TopicID() metadata.TopicID { return p.topicID }
 
-// Log is the local part of the partition's log, for its sizes and offsets. It must not be written to.
+// Log is the local part of the partition's log, for its sizes and offsets. It must not be written
+// to.
 func (p *Partition) Log() *storage.Log { return p.log }
 
 // HighWatermark is the end of what is committed.
@@ -113,94 +88,50 @@ func (p *Partition) HighWatermark() int64 { return p.log.HighWatermark() }
 // Leader is the leader that the image names, and its epoch.
 func (p *Partition) Leader() (brokerID, epoch int32) {
 	r := p.role.Load()
-	return r.leaderID, r.epoch
+	return r.Leader.Broker, r.LeaderEpoch
 }
 
 // IsLeader tells whether this broker leads the partition.
-func (p *Partition) IsLeader() bool { return p.role.Load().leader }
+func (p *Partition) IsLeader() bool { return p.role.Load().Leads() }
 
-// leading returns the role if this broker leads the partition, the client does not think otherwise, and the log's disk works. currentEpoch
-// is the leader epoch that the client knows, or -1.
-func (p *Partition) leading(currentEpoch int32) (*role, error) { return p.serving(currentEpoch, false) }
+// leading returns the role if this broker leads the partition, the client does not think otherwise,
+// and the log's disk works. currentEpoch is the leader epoch that the client knows, or -1.
+func (p *Partition) leading(currentEpoch int32) (*role.State, error) {
+	return p.serving(currentEpoch, false)
+}
 
-// serving is leading, but that a follower will do as well if that is said. One that knows no leader will not: nobody tells it what is committed.
-func (p *Partition) serving(currentEpoch int32, follower bool) (*role, error) {
+// serving is like leading, but accepts a follower too if follower is set. A follower that knows no
+// leader is refused: no leader keeps its high watermark up to date.
+func (p *Partition) serving(currentEpoch int32, follower bool) (*role.State, error) {
 	r := p.role.Load()
-	switch {
-	case r.gone:
+	failure := p.log.Offline()
+	// The tier's end is read before the log's: the latter only grows.
+	log := role.Log{Failed: failure != nil, TierEnd: p.tierEnd.Load(), End: p.log.EndOffset()}
+	switch r.Serve(role.Request{CurrentLeaderEpoch: currentEpoch, FromFollower: follower}, log) {
+	case role.Served:
+		return r, nil
+	case role.UnknownPartition:
 		return nil, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
-	case currentEpoch >= 0 && currentEpoch < r.epoch:
-		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.epoch, ErrFencedLeaderEpoch)
-	case currentEpoch >= 0 && currentEpoch > r.epoch:
-		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.epoch, ErrUnknownLeaderEpoch)
-	case !r.leader && (!follower || r.leaderID == metadata.NoBroker):
+	case role.FencedLeaderEpoch:
+		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.LeaderEpoch, ErrFencedLeaderEpoch)
+	case role.UnknownLeaderEpoch:
+		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.LeaderEpoch, ErrUnknownLeaderEpoch)
+	case role.LogFailed:
+		return nil, fmt.Errorf("%s: %w", p.tp, failure)
+	case role.BehindTier:
+		return nil, fmt.Errorf("%s: %w: the log ends at %d, the remote tier at %d", p.tp, errBehindTier, log.End, log.TierEnd)
+	default: // role.NotLeader
 		return nil, fmt.Errorf("%s: %w", p.tp, ErrNotLeader)
 	}
-	if err := p.log.Offline(); err != nil {
-		return nil, fmt.Errorf("%s: %w", p.tp, err)
-	}
-	if tier, end := p.tierEnd.Load(), p.log.EndOffset(); r.leader && tier > end {
-		return nil, fmt.Errorf("%s: %w: the log ends at %d, the remote tier at %d", p.tp, errBehindTier, end, tier)
-	}
-	return r, nil
 }
 
-// errBehindTier says that this leader's log has lost records that the remote tier has. It must not give their offsets to other records, and has to keep
-// readers from taking its end for the partition's.
+// errBehindTier says that this leader's log has lost records that the remote tier has. It must not
+// give their offsets to other records, and has to keep readers from taking its end for the
+// partition's.
 var errBehindTier = fmt.Errorf("%w: the leader's log does not continue the remote tier", storage.ErrStorage)
 
-// lead makes this broker the leader at the role's epoch, which starts at the log's end, or gives the leader of that epoch a newer state. An image that
-// shows the present partition epoch, or an older one, changes nothing: an in-sync set that was proposed on it may have been written since.
-// A broker leads as well when the log's disk has failed: clients hear why nothing is served until another replica is elected.
-func (p *Partition) lead(next role) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	next.leader = true
-	if old := p.role.Load(); old.leader && old.epoch == next.epoch {
-		if next.partitionEpoch <= old.partitionEpoch {
-			return nil
-		}
-		next.epochStart = old.epochStart
-		p.isrMu.Lock()
-		defer p.isrMu.Unlock()
-		p.becomeLocked(&next, insync.ImageSeen{Partition: next.state(), Log: p.offsets(), Directory: p.directory()})
-		return nil
-	}
-	next.epochStart = p.log.EndOffset()
-	if err := p.log.AssignEpoch(next.epoch, next.epochStart); err != nil && p.log.Offline() == nil {
-		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.epoch, err)
-	}
-	config := p.config.Load()
-	if config.durable() {
-		p.log.FlushSoon() // what recovery found may never have been synced
-	}
-	p.isrMu.Lock()
-	defer p.isrMu.Unlock()
-	p.becomeLocked(&next, insync.BecameLeader{
-		Self: p.brokerID, Partition: next.state(), Settings: config.insync(), Log: p.offsets(), HighWatermark: p.log.HighWatermark(),
-		Directory: p.directory(), Time: time.Now(), Proposes: p.isr != nil,
-	})
-	return nil
-}
-
-// resign makes this broker not the leader: somebody else is, nobody is, or the partition is gone.
-func (p *Partition) resign(r role) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r.leader = false
-	p.tierEnd.Store(0)
-	p.isrMu.Lock()
-	defer p.isrMu.Unlock()
-	p.becomeLocked(&r, insync.Resigned{})
-}
-
-// becomeLocked replaces the role, before those that look at it are woken. The caller has both locks.
-func (p *Partition) becomeLocked(next *role, e insync.Event) {
-	p.role.Store(next)
-	p.stepLocked(e)
-}
-
-// configure takes over changed settings. Partitions of a topic share them; nobody changes what c points to.
+// configure takes over changed settings. Partitions of a topic share them; nobody changes what c
+// points to.
 func (p *Partition) configure(c *Config) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -217,24 +148,13 @@ func (p *Partition) configure(c *Config) {
 	p.stepLocked(insync.SettingsChanged{Settings: c.insync(), Log: p.offsets()})
 }
 
-// state is what the role has of the partition's state.
-func (r *role) state() insync.PartitionState {
-	return insync.PartitionState{LeaderEpoch: r.epoch, PartitionEpoch: r.partitionEpoch, ISR: r.isr, Eligible: r.eligible, Replicas: r.replicas}
-}
-
-// needed is how many replicas must be in sync.
-func (r *role) needed(config *Config) int {
-	state := r.state()
-	return state.Needed(config.MinInSyncReplicas)
-}
-
 // enoughInSync reports whether records can be committed.
-func (r *role) enoughInSync(config *Config) bool {
-	state := r.state()
-	return state.EnoughInSync(config.MinInSyncReplicas)
+func enoughInSync(r *role.State, config *Config) bool {
+	return r.EnoughInSync(config.MinInSyncReplicas)
 }
 
 // tooFewInSync says why records cannot be committed.
-func (r *role) tooFewInSync(config *Config, as error) error {
-	return fmt.Errorf("%d in sync, %d needed, %d eligible to lead: %w", len(r.isr), r.needed(config), len(r.eligible), as)
+func tooFewInSync(r *role.State, config *Config, as error) error {
+	return fmt.Errorf("%d in sync, %d needed, %d eligible to lead: %w",
+		len(r.ISR), r.Needed(config.MinInSyncReplicas), len(r.Eligible), as)
 }

@@ -7,18 +7,23 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Dial makes a connection to another broker's Kafka listener. It does not wait: the first fetch connects.
+// Dial makes a connection to another broker's Kafka listener. It does not wait: the first fetch
+// connects.
 type Dial func(broker metadata.Broker) LeaderConn
 
-// LeaderConn is a connection over which one goroutine fetches from a leader. It connects again by itself after an error.
+// LeaderConn is a connection over which one goroutine fetches from a leader. It connects again by
+// itself after an error.
 type LeaderConn interface {
-	// Fetch asks for what follows the positions and waits at the leader, up to MaxWait, for MinBytes. What it returns is valid until the
-	// next call. An error that wraps ErrUnreachable says that the broker does not answer, and wraps the system's error that says how.
+	// Fetch asks for what follows the positions and waits at the leader, up to MaxWait, for
+	// MinBytes. What it returns is valid until the next call. An error that wraps ErrUnreachable
+	// says that the broker does not answer, and wraps the system's error that says how.
 	Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error)
-	// Hurry has the leader answer the Fetch that is under way with what there is, or the next one if none is. It does not wait for that,
-	// and the connection stays. It may be called from any goroutine.
+	// Hurry has the leader answer the Fetch that is under way with what there is, or the next one
+	// if none is. It does not wait for that, and the connection stays. It may be called from any
+	// goroutine.
 	Hurry()
-	// Close ends the connection in order: the leader does not take it for the end of this broker. No Fetch is under way.
+	// Close ends the connection in order: the leader does not take it for the end of this broker.
+	// No Fetch is under way.
 	Close()
 }
 
@@ -27,7 +32,8 @@ type ReplicaFetch struct {
 	Replica            metadata.Member // this broker
 	MaxWait            time.Duration
 	MinBytes, MaxBytes int32
-	// Positions are all partitions that are asked for. The connection does not send again what the leader knows.
+	// Positions are all partitions that are asked for. The connection does not send again what the
+	// leader knows.
 	Positions []ReplicaPosition
 }
 
@@ -40,7 +46,7 @@ type ReplicaPosition struct {
 	LeaderEpoch      int32 // that the leader is to have
 	LastFetchedEpoch int32 // of the last record before Offset, -1 for none
 	MaxBytes         int32
-	Directory        metadata.DirectoryID // where the follower has its log; zero while it is about to move
+	Directory        metadata.DirectoryID // of the follower's log; zero while it is about to move
 }
 
 // ReplicaFetched is the answer for one partition that has news.

@@ -7,8 +7,9 @@ func (p *Partition) Offsets() ReadResult {
 	return result
 }
 
-// PreferredReplica is the replica that a leader sends a consumer to that reads at an offset: of those that are near, the in-sync one that is
-// farthest (KIP-392). false: the consumer stays, because this broker is near itself, none is, or this broker does not lead.
+// PreferredReplica is the replica that a leader sends a consumer to that reads at an offset: of
+// those that are near, the in-sync one that is farthest (KIP-392). false: the consumer stays,
+// because this broker is near itself, none is, or this broker does not lead.
 func (p *Partition) PreferredReplica(offset int64, near func(broker int32) bool) (broker int32, ok bool) {
 	if near(p.brokerID) {
 		return -1, false
@@ -16,11 +17,11 @@ func (p *Partition) PreferredReplica(offset int64, near func(broker int32) bool)
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	r := p.role.Load()
-	if !r.leader {
+	if !r.Leads() {
 		return -1, false
 	}
 	farthest := offset - 1
-	for _, m := range r.isr {
+	for _, m := range r.ISR {
 		f := p.insync.Follower(m.Broker)
 		if f == nil || f.Epoch != m.Epoch || !near(m.Broker) || f.End <= farthest {
 			continue

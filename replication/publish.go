@@ -2,6 +2,7 @@ package replication
 
 import (
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 )
 
@@ -45,22 +46,23 @@ func (a *applier) tell(p *Partition) {
 	if l == nil {
 		return
 	}
-	switch r := p.role.Load(); {
-	case r.leader && (!p.told.leader || p.told.epoch != r.epoch):
-		l.OnElected(p.tp.Partition, r.epoch)
-		p.told = *r
-	case !r.leader && p.told.leader:
+	r, k := p.role.Load(), a.knownOf(p)
+	var news role.News
+	switch k.told, news = k.told.Announce(r); news {
+	case role.Elected:
+		l.OnElected(p.tp.Partition, r.LeaderEpoch)
+	case role.Resigned:
 		l.OnResigned(p.tp.Partition)
-		p.told = *r
+	case role.NoNews:
 	}
 }
 
 // countedAs is what a partition adds to the gauges.
 func countedAs(p *Partition) counted {
 	c, r := counted{hosted: 1}, p.role.Load()
-	if r.leader {
+	if r.Leads() {
 		c.led = 1
-		if len(r.isr) < len(r.replicas) {
+		if len(r.ISR) < len(r.Replicas) {
 			c.under = 1
 		}
 	}
@@ -69,11 +71,11 @@ func countedAs(p *Partition) counted {
 
 // count replaces what the totals have of a partition.
 func (a *applier) count(p *Partition, now counted) {
-	t := &a.totals
-	t.hosted += now.hosted - p.counted.hosted
-	t.led += now.led - p.counted.led
-	t.under += now.under - p.counted.under
-	p.counted = now
+	t, k := &a.totals, a.knownOf(p)
+	t.hosted += now.hosted - k.counted.hosted
+	t.led += now.led - k.counted.led
+	t.under += now.under - k.counted.under
+	k.counted = now
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
@@ -81,7 +83,8 @@ func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, 
 	if m.o.Cluster != nil {
 		p.image = m.o.Cluster.Image
 	}
-	p.role.Store(&role{epoch: -1, leaderID: metadata.NoBroker})
+	opened, _ := role.Step(role.State{}, role.LogOpened{})
+	p.role.Store(&opened)
 	log.OnFlush(p.flushed)
 	log.OnStartCheckpointed(p.startCheckpointed)
 	return p

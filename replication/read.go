@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
 )
@@ -29,7 +30,8 @@ type ReadRequest struct {
 	Isolation          Isolation
 	CurrentLeaderEpoch int32 // that the client knows, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
-	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from LogStart on.
+	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from
+	// LogStart on.
 	Replica  *metadata.Member
 	LogStart int64
 	// Directory is where its log is; zero: it does not say.
@@ -43,16 +45,17 @@ type ReadRequest struct {
 type ReadResult struct {
 	Records                                         Records
 	HighWatermark, LastStableOffset, LogStartOffset int64
-	RemoteEndOffset                                 int64                // for replicas: of what is committed to the remote tier, -1 unknown
+	RemoteEndOffset                                 int64                // of the remote tier, for replicas
 	Aborted                                         []storage.AbortedTxn // with ReadCommitted
-	// Diverging is set, and Records are none, when the client's history is not the leader's: it must truncate to the end of this epoch.
+	// Diverging is set, and Records are none, when the client's history is not the leader's: it
+	// must truncate to the end of this epoch.
 	Diverging *EpochEnd
 
-	held bool  // a replication throttle holds back what there is
-	cold bool  // the offset is in the remote tier, which has not been read
-	upTo int64 // exclusive limit that Isolation sets
-	end  int64 // of the log when it was read
-	role *role // that the result was made under
+	held bool        // a replication throttle holds back what there is
+	cold bool        // the offset is in the remote tier, which has not been read
+	upTo int64       // exclusive limit that Isolation sets
+	end  int64       // of the log when it was read
+	role *role.State // that the result was made under
 }
 
 // EpochEnd is a leader epoch and the exclusive end of its offsets; both -1 when unknown.
@@ -61,7 +64,8 @@ type EpochEnd struct {
 	EndOffset int64
 }
 
-// Read returns batches from whichever tier has them. It waits for the bucket, as long as ctx allows, and for nothing else.
+// Read returns batches from whichever tier has them. It waits for the bucket, as long as ctx
+// allows, and for nothing else.
 func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error) {
 	result, err := p.readLocal(r)
 	if err != nil || !result.cold {
@@ -102,37 +106,39 @@ func coldError(err error) error {
 	}
 }
 
-// readLocal reads the local tier, and only looks whether the remote one would have to be asked. What it returns was true at one leader epoch: a log that
-// has changed its leader since may have been truncated meanwhile, and its offsets would mislead the reader.
+// readLocal reads the local tier, and only looks whether the remote one would have to be asked.
+// What it returns was true at one leader epoch: a log that has changed its leader since may have
+// been truncated meanwhile, and its offsets would mislead the reader.
 func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
-	role, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
+	state, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
 	if err != nil {
 		return ReadResult{}, err
 	}
-	return p.readUnder(role, r)
+	return p.readUnder(state, r)
 }
 
 // readUnder is readLocal under the role that the read began with.
-func (p *Partition) readUnder(role *role, r ReadRequest) (ReadResult, error) {
-	result, err := p.readAs(role, r)
-	if now := p.role.Load(); now.epoch != role.epoch || now.leader != role.leader || now.gone {
+func (p *Partition) readUnder(state *role.State, r ReadRequest) (ReadResult, error) {
+	result, err := p.readAs(state, r)
+	if now := p.role.Load(); now.LeaderEpoch != state.LeaderEpoch || now.Leads() != state.Leads() || now.IsGone() {
 		result.Records.Release()
-		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, role.epoch, ErrNotLeader)
+		return ReadResult{}, fmt.Errorf("read %s: leader epoch %d has ended: %w", p.tp, state.LeaderEpoch, ErrNotLeader)
 	}
 	return result, err
 }
 
 // readAs reads without looking whether the role has ended meanwhile.
-func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
+func (p *Partition) readAs(state *role.State, r ReadRequest) (ReadResult, error) {
 	// The order matters: what is stable is committed, and what is committed is in the log.
-	result := ReadResult{role: role, LastStableOffset: p.log.LastStableOffset()}
+	result := ReadResult{role: state, LastStableOffset: p.log.LastStableOffset()}
 	result.HighWatermark = p.log.HighWatermark()
 	result.end = p.log.EndOffset()
 	result.LogStartOffset = p.log.StartOffset()
-	if r.Replica != nil && !slices.Contains(role.replicas, r.Replica.Broker) {
+	if r.Replica != nil && !slices.Contains(state.Replicas, r.Replica.Broker) {
 		return ReadResult{}, fmt.Errorf("read %s: broker %d is no replica of it: %w", p.tp, r.Replica.Broker, ErrNotLeader)
 	}
-	if r.LastFetchedEpoch >= 0 { // before the range: a replica that is ahead of its leader has to learn where they parted
+	// Before the range: a replica that is ahead of its leader has to learn where they parted.
+	if r.LastFetchedEpoch >= 0 {
 		diverging, known := p.diverging(r)
 		if !known {
 			return result.at(), fmt.Errorf("read %s: epoch %d is not in the log: %w", p.tp, r.LastFetchedEpoch, ErrOffsetOutOfRange)
@@ -147,7 +153,7 @@ func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	}
 	if r.Replica != nil {
 		if !r.again {
-			p.fetchedBy(metadata.Member{Broker: r.Replica.Broker, Epoch: r.Replica.Epoch, Directory: r.Directory}, role, r.Offset, r.LogStart)
+			p.fetchedBy(metadata.Member{Broker: r.Replica.Broker, Epoch: r.Replica.Epoch, Directory: r.Directory}, state, r.Offset, r.LogStart)
 			result.HighWatermark = p.log.HighWatermark()
 		}
 		result.RemoteEndOffset = p.log.RemoteEndOffset()
@@ -156,7 +162,7 @@ func (p *Partition) readAs(role *role, r ReadRequest) (ReadResult, error) {
 	if r.Offset >= result.upTo || r.MaxBytes <= 0 && !r.MinOne {
 		return result, nil
 	}
-	if p.leaderHeld(role, r.Replica) {
+	if p.leaderHeld(state, r.Replica) {
 		result.held = true
 		return result, nil
 	}
@@ -218,7 +224,8 @@ func upTo(level Isolation, r *ReadResult, end int64) int64 {
 	}
 }
 
-// diverging tells where a client that has read up to an offset of an epoch left this leader's history, nil if it did not (KIP-595).
+// diverging tells where a client that has read up to an offset of an epoch left this leader's
+// history, nil if it did not (KIP-595).
 func (p *Partition) diverging(r ReadRequest) (end *EpochEnd, known bool) {
 	epoch, offset := p.log.EndOffsetForEpoch(r.LastFetchedEpoch)
 	if epoch < 0 || offset < 0 {

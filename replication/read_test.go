@@ -13,7 +13,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// freeze moves what is below an offset, the start of a batch, into the tier: it goes from the local log, as retention would do it.
+// freeze moves what is below an offset, the start of a batch, into the tier: it goes from the local
+// log, as retention would do it.
 func (b *bench) freeze(t *testing.T, below int64) {
 	t.Helper()
 	err := b.Scan(t.Context(), func(batch record.Batch) error {
@@ -216,7 +217,8 @@ func TestScanStopsAtAnError(t *testing.T) {
 	}
 }
 
-// A reader of committed records sees nothing from the first open transaction on, neither by reading nor as the latest offset.
+// A reader of committed records sees nothing from the first open transaction on, neither by reading
+// nor as the latest offset.
 func TestReadCommittedEndsAtAnOpenTransaction(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.append(t, AcksLeader, "plain")

@@ -4,8 +4,9 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// Records are whole batches from one tier: a pinned range of a local file, or bytes that were read from the bucket. The first batch
-// contains the offset that was asked for, so it may begin before. The zero value has no records.
+// Records are whole batches from one tier: a pinned range of a local file, or bytes that were read
+// from the bucket. The first batch contains the offset that was asked for, so it may begin before.
+// The zero value has no records.
 type Records struct {
 	slice   storage.Slice
 	local   bool
@@ -21,10 +22,12 @@ func (r *Records) Len() int {
 	return len(r.bytes)
 }
 
-// Bytes are the batches, if they are in memory. They are valid until Release and must not be written to.
+// Bytes are the batches, if they are in memory. They are valid until Release and must not be
+// written to.
 func (r *Records) Bytes() (b []byte, ok bool) { return r.bytes, !r.local }
 
-// Slice is the file range, if the batches are on the local disk. It is valid until Release, which releases it.
+// Slice is the file range, if the batches are on the local disk. It is valid until Release, which
+// releases it.
 func (r *Records) Slice() (s storage.Slice, ok bool) { return r.slice, r.local }
 
 // AppendTo appends the batches to dst, reading them if need be.

@@ -14,8 +14,9 @@ const (
 	restoreQueue = 256
 )
 
-// restores has followers whose next records their leaders have only in the bucket go on where the bucket ends: with the log start, the leader
-// epochs and the producers that the bucket tells of, and without the records. What follows they copy from the leader.
+// restores has followers whose next records their leaders have only in the bucket go on where the
+// bucket ends: with the log start, the leader epochs and the producers that the bucket tells of,
+// and without the records. What follows they copy from the leader.
 type restores struct {
 	metrics *metrics
 	logger  *slog.Logger
@@ -39,9 +40,9 @@ func (r *restores) add(p *Partition) {
 }
 
 // run works until ctx ends.
-func (r *restores) run(ctx context.Context) { consume(ctx, restoreWorkers, r.queue, r.one) }
+func (r *restores) run(ctx context.Context) { consume(ctx, restoreWorkers, r.queue, r.process) }
 
-func (r *restores) one(ctx context.Context, p *Partition) {
+func (r *restores) process(ctx context.Context, p *Partition) {
 	defer p.restoring.Store(false)
 	err := p.restore(ctx)
 	switch {
@@ -66,7 +67,7 @@ func (p *Partition) restore(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.role.Load()
-	if r.leader || r.gone || r.epoch != before.epoch {
+	if !r.ReplicatesAt(before.LeaderEpoch) {
 		return nil // another leader may have the offset; the next fetch tells
 	}
 	end := p.log.EndOffset()
@@ -77,10 +78,11 @@ func (p *Partition) restore(ctx context.Context) error {
 		return fmt.Errorf("restore %s: %w", p.tp, err)
 	}
 	p.logger.Info("a follower goes on where the remote tier ends", slog.String("partition", p.tp.String()), slog.Int64("log_start", state.StartOffset),
-		slog.Int64("from", end), slog.Int64("to", state.EndOffset), slog.Int("leader_epoch", int(r.epoch)))
+		slog.Int64("from", end), slog.Int64("to", state.EndOffset), slog.Int("leader_epoch", int(r.LeaderEpoch)))
 	p.watchers.wake()
 	return nil
 }
 
-// errNothingNew says that what the leader has deleted from its disk is not in the manifest that was read, which cannot last.
+// errNothingNew says that what the leader has deleted from its disk is not in the manifest that was
+// read, which cannot last.
 var errNothingNew = errors.New("it tells nothing new")

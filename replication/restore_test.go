@@ -43,8 +43,8 @@ func (c *pair) writeAlone(p *Partition, values ...string) {
 	}
 }
 
-// TestFollowerStartsWhereTheTierEnds adds a replica to a partition whose leader has a part of it only in the bucket. The bucket is
-// out of reach at first.
+// TestFollowerStartsWhereTheTierEnds adds a replica to a partition whose leader has a part of it
+// only in the bucket. The bucket is out of reach at first.
 func TestFollowerStartsWhereTheTierEnds(t *testing.T) {
 	c := newPair(t)
 	c.create("t")
@@ -100,7 +100,8 @@ func TestFollowerStartsWhereTheTierEnds(t *testing.T) {
 	eventually(t, "it hears what is uploaded", func() bool { return p.log.RemoteEndOffset() == 3 })
 }
 
-// TestLogStartWithinABatch: a follower that begins where DeleteRecords left the log start gets the whole batch that this lies in.
+// TestLogStartWithinABatch: a follower that begins where DeleteRecords left the log start gets the
+// whole batch that this lies in.
 func TestLogStartWithinABatch(t *testing.T) {
 	c := newPair(t)
 	c.create("t")

@@ -11,8 +11,9 @@ import (
 // scanBytes is how much of a log a scan has in memory; one batch may be larger.
 const scanBytes = 1 << 20
 
-// Scan calls fn with every batch from the start of the log to the end that it has now, committed or not, in order. It ends at the first
-// error of fn and returns it. A batch is valid until fn returns. It is how coordinators load their state, on the leader.
+// Scan calls fn with every batch from the start of the log to the end that it has now, committed or
+// not, in order. It ends at the first error of fn and returns it. A batch is valid until fn
+// returns. It is how coordinators load their state, on the leader.
 func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error {
 	if _, err := p.leading(-1); err != nil { // before the end is believed
 		return fmt.Errorf("scan %s: %w", p.tp, err)
@@ -50,7 +51,8 @@ func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error
 	return nil
 }
 
-// scanBatches hands over the whole batches of a read and returns where the next one begins. The last batch may be cut.
+// scanBatches hands over the whole batches of a read and returns where the next one begins. The
+// last batch may be cut.
 func scanBatches(buf []byte, offset, end int64, fn func(record.Batch) error) (int64, error) {
 	for len(buf) > 0 && offset < end {
 		batch, rest, err := record.Split(buf)

@@ -200,8 +200,8 @@ func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error
 	}
 }
 
-// Loaded waits until every partition has followed the first image, or has failed to. Before that the
-// logs on the disk do not have their topics' settings, so that retention must not run.
+// Loaded waits until every partition has followed the first image, or has failed to. Before that
+// the logs on the disk do not have their topics' settings, so that retention must not run.
 func (m *Manager) Loaded(ctx context.Context) error {
 	for {
 		m.served.mu.Lock()

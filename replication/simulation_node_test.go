@@ -10,6 +10,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/replication/role"
 	sim "github.com/varvelog/varve/simulation"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
@@ -169,16 +170,14 @@ func (n *simNode) become(tp metadata.TopicPartition, w *want) {
 		if log, ok := n.m.o.Storage.Log(tp.Topic, tp.Partition); ok && log.TopicID() != w.topic.ID {
 			_ = n.m.o.Storage.Delete(tp.Topic, tp.Partition)
 		}
-		var err error
-		if p, err = n.m.makePartition(tp, w.topic.ID, false); err != nil {
-			return
-		}
+	}
+	known := p != nil
+	if p, _, _ = n.m.follow(tp, p, w, false); p != nil && !known {
 		n.partitions = append(n.partitions, p)
 		slices.SortFunc(n.partitions, func(a, b *Partition) int {
 			return cmp.Or(cmp.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
 		})
 	}
-	_ = n.m.enact(p, w)
 }
 
 // leave ends the partitions that an image has on other brokers, or not at all.
@@ -188,7 +187,7 @@ func (n *simNode) leave(image *metadata.Image) {
 		if exists && !n.m.applier.leftUs(topic, p.tp.Partition) {
 			return false
 		}
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
+		p.leave()
 		_ = n.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
 		n.changes++
 		return true
@@ -257,7 +256,7 @@ func (n *simNode) Read(id metadata.TopicID, tp metadata.TopicPartition, offset i
 func (n *simNode) Ask(leader metadata.Member) any {
 	var asked []ReplicaPosition
 	for _, p := range n.partitions {
-		if at, follows, ready := p.position(leader); follows && ready {
+		if at, fetch := p.position(leader); fetch == role.Ready {
 			asked = append(asked, at)
 		}
 	}
@@ -322,11 +321,11 @@ func (n *simNode) Take(asked, answer any) error {
 }
 
 // Proposes implements simulation.Node.
-func (n *simNode) Proposes() bool { return len(n.m.isr.some) > 0 }
+func (n *simNode) Proposes() bool { return len(n.m.isr.wake) > 0 }
 
 // WriteISR implements simulation.Node.
 func (n *simNode) WriteISR(ctx context.Context) bool {
-	<-n.m.isr.some
+	<-n.m.isr.wake
 	return n.m.isr.write(ctx, n.m.isr.take())
 }
 
@@ -334,7 +333,7 @@ func (n *simNode) WriteISR(ctx context.Context) bool {
 func (n *simNode) Tick() {
 	for _, p := range n.partitions {
 		p.tellDirectory()
-		p.shrink(sim.MaxLag)
+		p.maybeShrinkISR(sim.MaxLag)
 	}
 	n.checkpoint()
 }
@@ -372,7 +371,7 @@ func (n *simNode) Views() []sim.View {
 		}
 		if p := n.find(v.Topic, v.Partition.Partition); p != nil {
 			r := p.role.Load()
-			v.Leads, v.LeaderEpoch = r.leader, r.epoch
+			v.Leads, v.LeaderEpoch = r.Leads(), r.LeaderEpoch
 		}
 		views = append(views, v)
 	}

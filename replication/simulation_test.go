@@ -17,10 +17,10 @@ import (
 )
 
 // TestSimulation plays histories of whole clusters, each from a seed; see package simulation. It
-// takes a few seconds, VARVE_SIMULATION_TIME, or ten minutes with VARVE_LONG=1; new seeds come after
-// VARVE_SIMULATION_FROM. VARVE_SIMULATION_SEED plays one history and shows its trace. A history that fails is
-// made shorter and printed as a script, which testdata/simulation takes; VARVE_SIMULATION_SHRINK
-// bounds how often it is played for that.
+// takes a few seconds, VARVE_SIMULATION_TIME, or ten minutes with VARVE_LONG=1; new seeds come
+// after VARVE_SIMULATION_FROM. VARVE_SIMULATION_SEED plays one history and shows its trace. A
+// history that fails is made shorter and printed as a script, which testdata/simulation takes;
+// VARVE_SIMULATION_SHRINK bounds how often it is played for that.
 func TestSimulation(t *testing.T) {
 	if seed, one := numberOf(t, "VARVE_SIMULATION_SEED"); one {
 		out := play(t, sim.NewHistory(seed), true)
@@ -44,7 +44,7 @@ func TestSimulation(t *testing.T) {
 		}
 		if out.Err != nil {
 			t.Errorf("seed %d: %v", h.Seed, out.Err)
-			shrink(t, h, out)
+			maybeShrinkISR(t, h, out)
 			break
 		}
 	}
@@ -62,7 +62,7 @@ func cpuTime(t *testing.T) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-func shrink(t *testing.T, h sim.History, out sim.Outcome) {
+func maybeShrinkISR(t *testing.T, h sim.History, out sim.Outcome) {
 	t.Helper()
 	times, set := numberOf(t, "VARVE_SIMULATION_SHRINK")
 	if !set {
@@ -131,8 +131,8 @@ func TestSimulationIsReplayed(t *testing.T) {
 	}
 }
 
-// TestSimulationIsTheSameEverywhere: a seed is the same history on every machine. The sums are those
-// of the machine on which they were written; a change of what the brokers do needs -rewrite.
+// TestSimulationIsTheSameEverywhere: a seed is the same history on every machine. The sums are
+// those of the machine on which they were written; a change of what the brokers do needs -rewrite.
 func TestSimulationIsTheSameEverywhere(t *testing.T) {
 	datadriven.RunTest(t, "testdata/simulation-sums", func(t *testing.T, d *datadriven.TestData) string {
 		t.Helper()

@@ -1,6 +1,7 @@
 package replication
 
-// Snapshot is what monitoring wants to know of a partition. It is not one moment's: the offsets may be newer than the rest.
+// Snapshot is what monitoring wants to know of a partition. It is not one moment's: the offsets may
+// be newer than the rest.
 type Snapshot struct {
 	Leader        bool    // this broker leads it
 	LeaderID      int32   // as the image says, or metadata.NoBroker
@@ -24,13 +25,14 @@ func (s *Snapshot) AtMinISR() bool { return s.InSync == s.NeededInSync }
 func (p *Partition) Snapshot() Snapshot {
 	r := p.role.Load()
 	return Snapshot{
-		Leader: r.leader, LeaderID: r.leaderID, Replicas: r.replicas, InSync: len(r.isr), NeededInSync: r.needed(p.config.Load()),
+		Leader: r.Leads(), LeaderID: r.Leader.Broker, Replicas: r.Replicas, InSync: len(r.ISR), NeededInSync: r.Needed(p.config.Load().MinInSyncReplicas),
 		LogStart: p.log.StartOffset(), HighWatermark: p.log.HighWatermark(),
 	}
 }
 
-// FollowerLags calls f with how many records each follower lacks, if this broker leads the partition. One that has not fetched in this
-// leader's epoch lacks all that there is. f runs under a lock of the partition.
+// FollowerLags calls f with how many records each follower lacks, if this broker leads the
+// partition. One that has not fetched in this leader's epoch lacks all that there is. f runs under
+// a lock of the partition.
 func (p *Partition) FollowerLags(f func(broker int32, records int64)) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/metadata/kv/kvtest"
+	"github.com/varvelog/varve/replication/role"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/vfs"
 )
@@ -71,8 +72,9 @@ func (c *cluster) relist() {
 	}
 }
 
-// TestUnreadableTopicKeepsItsLogs: a broker starts while it cannot read a topic's key. The topic's logs stay where they are,
-// nothing of them is deleted by settings that may not be theirs, and they serve once the key is read.
+// TestUnreadableTopicKeepsItsLogs: a broker starts while it cannot read a topic's key. The topic's
+// logs stay where they are, nothing of them is deleted by settings that may not be theirs, and they
+// serve once the key is read.
 func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -104,12 +106,13 @@ func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	if p.log.EndOffset() != 1 || !p.log.Config().CleanupDelete {
 		t.Errorf("a ends at %d, deletes %t", p.log.EndOffset(), p.log.Config().CleanupDelete)
 	}
-	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"gone": strayNoTopic}) {
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"gone": role.NoTopic}) {
 		t.Errorf("set aside with the first complete image: %v", got)
 	}
 }
 
-// TestDeletionOnAnIncompleteImageWaits: while something cannot be read, a topic that goes leaves its log alone.
+// TestDeletionOnAnIncompleteImageWaits: while something cannot be read, a topic that goes leaves
+// its log alone.
 func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -129,7 +132,8 @@ func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
 	}
 }
 
-// TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something cannot be read.
+// TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something
+// cannot be read.
 func TestNameOfAStrayIsTaken(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -149,7 +153,7 @@ func TestNameOfAStrayIsTaken(t *testing.T) {
 	if p := c.partition("a", 0); p.log.EndOffset() != 0 {
 		t.Errorf("the new topic begins at %d", p.log.EndOffset())
 	}
-	if got := strayReasons(c.storage); got["a"] != strayRenamed {
+	if got := strayReasons(c.storage); got["a"] != role.Renamed {
 		t.Errorf("set aside: %v", got)
 	}
 }
@@ -202,8 +206,8 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 	}
 }
 
-// TestListIsNoDeletion: a topic that was deleted is deleted here. One that a list lacks, since the watch was interrupted, is set
-// aside, and one whose key the list shows damaged is served on.
+// TestListIsNoDeletion: a topic that was deleted is deleted here. One that a list lacks, since the
+// watch was interrupted, is set aside, and one whose key the list shows damaged is served on.
 func TestListIsNoDeletion(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	s := &brokenWatch{MemStore: c.store, ended: make(chan struct{}), listing: make(chan struct{}, 8), gate: make(chan struct{})}
@@ -239,7 +243,7 @@ func TestListIsNoDeletion(t *testing.T) {
 		c.write(topic) // nobody knows yet which of them are gone
 	}
 	c.rewrite("topics/damaged", good)
-	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"missing": strayNoTopic}) {
+	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"missing": role.NoTopic}) {
 		t.Errorf("set aside: %v", got)
 	}
 	if _, ok := c.m.Partition(tpOf("missing", 0)); ok {
@@ -252,8 +256,8 @@ func TestListIsNoDeletion(t *testing.T) {
 	}
 }
 
-// TestReplicaThatMovedAway: its files are deleted while the broker runs, and set aside when a start finds it, or when the state
-// that says so is not newer than the one before.
+// TestReplicaThatMovedAway: its files are deleted while the broker runs, and set aside when a start
+// finds it, or when the state that says so is not newer than the one before.
 func TestReplicaThatMovedAway(t *testing.T) {
 	away := func(epoch string) []byte {
 		return []byte(`{"v":1,"replicas":[2],"isr":[2],"leader":2,"leader_epoch":9,"partition_epoch":` + epoch + `}`)
@@ -264,8 +268,8 @@ func TestReplicaThatMovedAway(t *testing.T) {
 		want    map[string]string
 	}{
 		"while it runs":   {"7", false, map[string]string{}},
-		"while it is off": {"7", true, map[string]string{"a": strayLeft}},
-		"set back":        {"0", false, map[string]string{"a": strayWentBack}},
+		"while it is off": {"7", true, map[string]string{"a": role.OnOthers}},
+		"set back":        {"0", false, map[string]string{"a": role.WentBack}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClusterTest(t, vfs.NewMem())
@@ -288,7 +292,8 @@ func TestReplicaThatMovedAway(t *testing.T) {
 	}
 }
 
-// TestLogWithoutItsTopicsID is told by its name: the file with the id is not synced before the log is.
+// TestLogWithoutItsTopicsID is told by its name: the file with the id is not synced before the log
+// is.
 func TestLogWithoutItsTopicsID(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -319,12 +324,13 @@ func TestStrayThatCannotBeSetAside(t *testing.T) {
 	c.start(nil)
 	c.create("b", 1, nil)
 	c.create("c", 1, nil)
-	if got := strayReasons(c.storage); got["a"] != strayNoTopic {
+	if got := strayReasons(c.storage); got["a"] != role.NoTopic {
 		t.Errorf("set aside: %v", got)
 	}
 }
 
-// TestUnreadableSettingsDeleteNothing: a topic whose settings, or a broker's, cannot be read keeps its records until they can, or are gone.
+// TestUnreadableSettingsDeleteNothing: a topic whose settings, or a broker's, cannot be read keeps
+// its records until they can, or are gone.
 func TestUnreadableSettingsDeleteNothing(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)

@@ -12,14 +12,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
 )
 
 // Throttling are the options of replication throttles (KIP-73).
 type Throttling struct {
-	// Rates are the rates under an image. They are asked for again when this broker's settings change. nil: there are none.
-	Rates   func(image *metadata.Image) ThrottleRates
-	Windows int           // for how many windows the traffic of replicas in sync counts (replication.quota.window.num); 11
-	Window  time.Duration // for how long what was not used is kept (replication.quota.window.size.seconds); 1 s
+	// Rates are the rates under an image. They are asked for again when this broker's settings
+	// change. nil: there are none.
+	Rates func(image *metadata.Image) ThrottleRates
+	// Windows is for how many windows the traffic of replicas in sync counts
+	// (replication.quota.window.num). Default 11.
+	Windows int
+	// Window is how long the rate that was not used is kept
+	// (replication.quota.window.size.seconds). Default 1 s.
+	Window time.Duration
 }
 
 // ThrottleRates are bytes a second of all throttled replicas together; Unthrottled is no rate.
@@ -31,12 +37,14 @@ type ThrottleRates struct {
 // Unthrottled is the rate that holds nothing back.
 const Unthrottled = math.MaxInt64
 
-// ThrottledReplicas tells which partitions of a topic have a throttled replica on one broker. The zero value is none.
-type ThrottledReplicas string // "*", or the numbers of the partitions, with a comma before and after each
+// ThrottledReplicas tells which partitions of a topic have a throttled replica on one broker. The
+// zero value is none.
+type ThrottledReplicas string // "*", or partition numbers, each between commas
 
 const allReplicas = "*"
 
-// ThrottledOn picks what a list of PARTITION:BROKER, or * alone, says of one broker. The list was checked when it was set.
+// ThrottledOn picks what a list of PARTITION:BROKER, or * alone, says of one broker. The list was
+// checked when it was set.
 func ThrottledOn(broker int32, list []string) ThrottledReplicas {
 	if strings.Join(list, "") == allReplicas {
 		return allReplicas
@@ -86,10 +94,12 @@ func (t *throttles) setRates(r ThrottleRates) {
 	t.follower.setRate(r.Follower, now)
 }
 
-// throttle keeps the traffic of throttled replicas to a rate. It has a balance of bytes, which grows with time up to one window's worth, and
-// holds replicas back while the balance is negative. What went to a replica that may be held back is paid for in full, however much more than
-// the rate one fetch brought. What went to one in sync, which is never held back, counts as well, but no longer than the windows that the
-// settings say, so that a busy hour does not keep the others waiting for another.
+// throttle keeps the traffic of throttled replicas to a rate. It has a balance of bytes, which
+// grows with time up to one window's worth, and holds replicas back while the balance is negative.
+// What went to a replica that may be held back is paid for in full, however much more than the rate
+// one fetch brought. What went to one in sync, which is never held back, counts as well, but no
+// longer than the windows that the settings say, so that a busy hour does not keep the others
+// waiting for another.
 type throttle struct {
 	window, memory float64 // seconds
 	bytes, held    prometheus.Counter
@@ -103,13 +113,15 @@ type throttle struct {
 	}
 }
 
-// The bounds of the time after which one that is held back looks again: soon after the rate has been changed, and never at once.
+// The bounds of the time after which one that is held back looks again: soon after the rate has
+// been changed, and never at once.
 const (
 	throttleLookMin = time.Millisecond
 	throttleLookMax = time.Second
 )
 
-// setRate sets bytes a second. What is owed is paid at the new rate; a rate where there was none begins with a window's worth.
+// setRate sets bytes a second. What is owed is paid at the new rate; a rate where there was none
+// begins with a window's worth.
 func (t *throttle) setRate(rate int64, now time.Time) {
 	next := float64(rate)
 	if rate == Unthrottled {
@@ -179,23 +191,24 @@ func (t *throttle) wait(now time.Time) time.Duration {
 	return left
 }
 
-// leaderHeld tells whether a follower gets nothing at the moment: it is not in sync, so that it is not thrown out for that, and its turn is
-// not yet.
-func (p *Partition) leaderHeld(r *role, replica *metadata.Member) bool {
-	return replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) && !slices.Contains(r.isr, *replica) &&
+// leaderHeld tells whether a follower gets nothing at the moment: it is not in sync, so that it is
+// not thrown out for that, and its turn is not yet.
+func (p *Partition) leaderHeld(r *role.State, replica *metadata.Member) bool {
+	return replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) && !slices.Contains(r.ISR, *replica) &&
 		p.throttles.leader.wait(time.Now()) > 0
 }
 
-// sent notes what a follower, if it is one that asked, is sent of the partition; less than nothing is what it is not sent after all.
+// sent notes what a follower, if it is one that asked, is sent of the partition; less than nothing
+// is what it is not sent after all.
 func (p *Partition) sent(replica *metadata.Member, n int) {
 	if n != 0 && replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) {
-		p.throttles.leader.pass(n, slices.Contains(p.role.Load().isr, *replica), time.Now())
+		p.throttles.leader.pass(n, slices.Contains(p.role.Load().ISR, *replica), time.Now())
 	}
 }
 
 // followerHeld is how long a partition that this broker follows is to be left out of its fetches.
 func (m *Manager) followerHeld(p *Partition, now time.Time) time.Duration {
-	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().isr, m.self()) {
+	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().ISR, m.self()) {
 		return 0
 	}
 	return m.throttles.follower.wait(now)
@@ -204,7 +217,7 @@ func (m *Manager) followerHeld(p *Partition, now time.Time) time.Duration {
 // received notes what a leader has sent of a partition.
 func (m *Manager) received(p *Partition, n int) {
 	if n > 0 && p.config.Load().FollowerThrottled.has(p.tp.Partition) {
-		m.throttles.follower.pass(n, slices.Contains(p.role.Load().isr, m.self()), time.Now())
+		m.throttles.follower.pass(n, slices.Contains(p.role.Load().ISR, m.self()), time.Now())
 	}
 }
 
@@ -213,7 +226,7 @@ func (m *Manager) self() metadata.Member {
 }
 
 // recheck is when a fetch that waits has to look at what was held back, d at the latest.
-func (f *fetch) recheck(d time.Duration) time.Duration {
+func (f *delayedFetch) recheck(d time.Duration) time.Duration {
 	if f.params.Replica == nil {
 		return d
 	}
@@ -225,8 +238,9 @@ func (f *fetch) recheck(d time.Duration) time.Duration {
 	return d
 }
 
-// readHeld looks again at what was held back. What turns out to be in the bucket is left to the next fetch, which asks for it as usual.
-func (f *fetch) readHeld() {
+// readHeld looks again at what was held back. What turns out to be in the bucket is left to the
+// next fetch, which asks for it as usual.
+func (f *delayedFetch) readHeld() {
 	for i := range f.results {
 		if f.partitions[i].Partition != nil && f.results[i].held {
 			f.read(i)

@@ -78,7 +78,8 @@ func drain(t *testing.T, th *throttle, now time.Time, chunk, n int) time.Duratio
 	return now.Sub(start)
 }
 
-// Whatever the size of what goes at once, the rate is what was asked for, with one window's worth at the start and the last one on credit.
+// Whatever the size of what goes at once, the rate is what was asked for, with one window's worth
+// at the start and the last one on credit.
 func TestThrottleKeepsTheRate(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, chunk := range []int{1, 100, 1000, 10_000, 1_000_000} {
@@ -104,7 +105,8 @@ func TestThrottleSavesOneWindow(t *testing.T) {
 	}
 }
 
-// What replicas in sync take holds the others back, but is forgotten after the windows that count; what the others took is not.
+// What replicas in sync take holds the others back, but is forgotten after the windows that count;
+// what the others took is not.
 func TestThrottleForgetsReplicasInSync(t *testing.T) {
 	now := time.Unix(1000, 0)
 	th := testThrottle(1000, now)
@@ -206,13 +208,15 @@ func TestThrottleMetrics(t *testing.T) {
 	}
 }
 
-// throttleBench is a leader, broker 1, of a throttled and a free partition with followers 2, in sync, and 3, and the manager of broker 3.
+// throttleBench is a leader, broker 1, of a throttled and a free partition with followers 2, in
+// sync, and 3, and the manager of broker 3.
 type throttleBench struct {
 	leader, follower *Manager
 	led, followed    [2]*Partition // throttled, free
 }
 
-// throttleBatch is the size of a batch of append: a fetch that ends within one would bring more than what is new.
+// throttleBatch is the size of a batch of append: a fetch that ends within one would bring more
+// than what is new.
 const throttleBatch = 1071
 
 // newThrottleBench throttles the leader's side, or the follower's.
@@ -237,7 +241,7 @@ func newThrottleBench(t *testing.T, rates ThrottleRates) *throttleBench {
 				LeaderThrottled: ThrottledOn(1, []string{"0:1"}), FollowerThrottled: ThrottledOn(3, []string{"0:3"}),
 			})
 			r := leads(0, 1, 2, 3)
-			r.isr = r.isr[:2]
+			r.ISR = r.ISR[:2]
 			if id == 1 {
 				b.leader, b.led[n] = m, p
 				err = p.lead(r)
@@ -272,7 +276,7 @@ func (b *throttleBench) append(t *testing.T, n, batches int) (bytes int64) {
 // follow runs broker 3's fetcher until the test ends.
 func (b *throttleBench) follow(t *testing.T, fetches *atomic.Int64) {
 	t.Helper()
-	f := newFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{newLoopConn(b.leader), fetches})
+	f := newReplicaFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{newLoopConn(b.leader), fetches})
 	for _, p := range b.followed {
 		f.add(p)
 	}
@@ -306,8 +310,9 @@ func reach(ctx context.Context, p *Partition, n int64) bool {
 	return true
 }
 
-// TestThrottledFollowerCatchesUpAtTheRate has a broker catch up with two partitions, one of them throttled at one of the sides. That one comes
-// at the rate, by time alone; the other one at once, also what is appended meanwhile; and neither side spins.
+// TestThrottledFollowerCatchesUpAtTheRate has a broker catch up with two partitions, one of them
+// throttled at one of the sides. That one comes at the rate, by time alone; the other one at once,
+// also what is appended meanwhile; and neither side spins.
 func TestThrottledFollowerCatchesUpAtTheRate(t *testing.T) {
 	for side, rates := range map[string]ThrottleRates{
 		"leader":   {Leader: 5000, Follower: Unthrottled},
@@ -397,9 +402,10 @@ func TestFollowerInSyncIsNotHeld(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: 5000})
 	p, other := b.followed[0], b.followed[1]
 	in, out := leads(0, 1, 2, 3), leads(0, 1, 2, 3)
-	out.isr = out.isr[:2]
-	for i := range in.isr {
-		in.isr[i].Epoch = 1
+	out.ISR = out.ISR[:2]
+	in.PartitionEpoch, out.PartitionEpoch = 1, 2
+	for i := range in.ISR {
+		in.ISR[i].Epoch = 1
 	}
 	p.resign(in)
 	b.follower.received(p, 50_000)

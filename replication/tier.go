@@ -22,7 +22,8 @@ type tier interface {
 	Status(tp metadata.TopicPartition) (tiering.Status, bool)
 }
 
-// TierStatus tells what the bucket has of the partition; false when it has no remote tier, or not yet.
+// TierStatus tells what the bucket has of the partition; false when it has no remote tier, or not
+// yet.
 func (p *Partition) TierStatus() (tiering.Status, bool) {
 	if p.tier == nil {
 		return tiering.Status{}, false

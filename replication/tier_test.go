@@ -16,8 +16,8 @@ import (
 
 var _ tier = (*tiering.Manager)(nil)
 
-// With the real parts below: segments go up by themselves, the local disk is emptied behind them, and fetches, looks by time and the
-// start of the log see one log.
+// With the real parts below: segments go up by themselves, the local disk is emptied behind them,
+// and fetches, looks by time and the start of the log see one log.
 func TestTwoTiersAreOneLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClusterTest(t, vfs.NewMem())
@@ -108,22 +108,4 @@ func TestTierHearsOfAFlushedSegment(t *testing.T) {
 			t.Fatalf("told %d times", b.tier.kicked)
 		}
 	})
-}
-
-// The tier fences by leader epochs: it has to hear of each election, of the same leader too.
-func TestTierHearsOfEachElection(t *testing.T) {
-	b := newBench(t, vfs.NewMem(), nil)
-	r := leads(5, 1)
-	r.leader = true
-	b.attached, b.attachedAs = true, r
-	for _, next := range []struct {
-		leader bool
-		epoch  int32
-		told   bool
-	}{{true, 5, false}, {true, 6, true}, {false, 5, true}} {
-		r.leader, r.epoch = next.leader, next.epoch
-		if told := b.attachable(&r); told != next.told {
-			t.Errorf("%+v: told %t", next, told)
-		}
-	}
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// Traffic counts what passes through one topic's partitions on this broker since it has replicas of it. The partitions share it and have a
-// pointer to it: counting is an atomic addition, without a look-up and without memory.
+// Traffic counts what passes through one topic's partitions on this broker since it has replicas of
+// it. The partitions share it and have a pointer to it: counting is an atomic addition, without a
+// look-up and without memory.
 type Traffic struct {
 	BytesIn, MessagesIn      atomic.Int64 // appended as the leader
 	BytesOut                 atomic.Int64 // of batches for consumers; followers are not counted
@@ -45,8 +46,8 @@ func (t *Traffic) fetched(result *FetchResult, consumer bool) {
 	}
 }
 
-// redirections are the errors by which a client learns that it has to ask somebody else, or for something else. As in Kafka they do not
-// count as failures.
+// redirections are the errors by which a client learns that it has to ask somebody else, or for
+// something else. As in Kafka they do not count as failures.
 var redirections = []error{
 	ErrNotLeader, ErrUnknownTopicOrPartition, ErrFencedLeaderEpoch, ErrUnknownLeaderEpoch,
 	ErrOffsetOutOfRange, ErrOffsetNotAvailable, ErrOffsetMovedToTier,
@@ -103,8 +104,8 @@ func (t *traffic) list() []*Traffic {
 	return list
 }
 
-// Traffic yields the counters of the topics that have replicas here, in no particular order. Of topics of one name, while one replaces the
-// other, both are among them.
+// Traffic yields the counters of the topics that have replicas here, in no particular order. Of
+// topics of one name, while one replaces the other, both are among them.
 func (m *Manager) Traffic() iter.Seq[*Traffic] {
 	return func(yield func(*Traffic) bool) {
 		for _, c := range m.traffic.list() {

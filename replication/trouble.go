@@ -12,8 +12,8 @@ type trouble struct {
 	warned bool
 }
 
-// troubleGrace is how long the brokers' images may differ, and the remote tier be asked, before that is
-// worth a warning.
+// troubleGrace is how long the brokers' images may differ, and the remote tier be asked, before
+// that is worth a warning.
 const troubleGrace = 5 * time.Second
 
 // passing are the errors that an election or the tier brings along and that end by themselves.
@@ -31,7 +31,7 @@ func passes(err error) bool {
 }
 
 // stuck warns of a partition that cannot go on, once.
-func (f *fetcher) stuck(p *Partition, err error) {
+func (f *replicaFetcher) stuck(p *Partition, err error) {
 	t, known := f.troubles[p]
 	if !known {
 		t.since = time.Now()
@@ -45,7 +45,7 @@ func (f *fetcher) stuck(p *Partition, err error) {
 }
 
 // goesOn ends a partition's trouble.
-func (f *fetcher) goesOn(p *Partition) {
+func (f *replicaFetcher) goesOn(p *Partition) {
 	t, known := f.troubles[p]
 	if !known {
 		return

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// waiter is one request that waits for any of several things. Each thing has a watch; what happened is collected, so that the request
-// looks again only at those.
+// waiter is one request that waits for any of several things. Each thing has a watch; what happened
+// is collected, so that the request looks again only at those.
 type waiter struct {
 	c  chan struct{} // one token: something is ready
 	mu struct {
@@ -39,7 +39,8 @@ func (w *watch) signal() {
 	}
 }
 
-// take returns the indexes of the watches signaled since the last call. watches are all watches of the waiter, by index.
+// take returns the indexes of the watches signaled since the last call. watches are all watches of
+// the waiter, by index.
 func (w *waiter) take(watches []watch) []int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,8 +52,9 @@ func (w *waiter) take(watches []watch) []int {
 	return ready
 }
 
-// watchers are the watches of one partition. One that is registered before its owner looks at the partition's state misses nothing: the
-// state and the count are both atomic, so either the owner sees the new state or wake sees the watch.
+// watchers are the watches of one partition. One that is registered before its owner looks at the
+// partition's state misses nothing: the state and the count are both atomic, so either the owner
+// sees the new state or wake sees the watch.
 type watchers struct {
 	n    atomic.Int32
 	mu   sync.Mutex

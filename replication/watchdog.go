@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// ErrHangs says that something which a partition needs does not return: a write, a sync, a deletion.
+// ErrHangs says that something which a partition needs does not return: a write, a sync, a
+// deletion.
 var ErrHangs = errors.New("the partition hangs")
 
 // hangLooks is how often within MaxHang the watchdog looks. What has not moved at any of that many
@@ -21,9 +22,9 @@ var ErrHangs = errors.New("the partition hangs")
 const hangLooks = 10
 
 // watchdog finds partitions of which an append, a role change or a deletion has begun and does not
-// move. A slow disk moves: the end of a log, or of what is synced of it, is another one at some look.
-// What waits for the bucket is not meant: produce and fetch go on without it. Nor is a partition whose
-// directory is known to have failed: it says so itself.
+// move. A slow disk moves: the end of a log, or of what is synced of it, is another one at some
+// look. What waits for the bucket is not meant: produce and fetch go on without it. Nor is a
+// partition whose directory is known to have failed: it says so itself.
 type watchdog struct {
 	m        *Manager
 	suspects map[any]suspicion // by *Partition and *job; Run's goroutine has it
@@ -48,8 +49,8 @@ type hangMark struct {
 
 func newWatchdog(m *Manager) *watchdog { return &watchdog{m: m, suspects: map[any]suspicion{}} }
 
-// Healthy is nil unless a partition hangs for longer than MaxHang. A broker for which it is not must
-// not count as alive, so that others lead its partitions.
+// Healthy is nil unless a partition hangs for longer than MaxHang. A broker for which it is not
+// must not count as alive, so that others lead its partitions.
 func (m *Manager) Healthy() error {
 	m.watchdog.mu.Lock()
 	defer m.watchdog.mu.Unlock()

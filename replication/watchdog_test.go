@@ -17,7 +17,8 @@ func (c *cluster) looks(n int) error {
 	return c.m.Healthy()
 }
 
-// An append that does not return, and a role change that waits for it, are noticed; so is their end.
+// An append that does not return, and a role change that waits for it, are noticed; so is their
+// end.
 func TestHangIsNoticed(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newHangTest(t, disk)

@@ -1,18 +1,19 @@
 package replication
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/replication/role"
+	"github.com/varvelog/varve/storage"
 )
 
-// work is a partition's way to what the images say, from the first wish that is not fulfilled to the
-// last that is. It is known by the partition's name: what a topic leaves behind goes before another
-// topic of that name takes its place.
+// work is a partition's way to what the images say, from the first wish that is not fulfilled to
+// the last that is. It is known by the partition's name: what a topic leaves behind goes before
+// another topic of that name takes its place.
 type work struct {
 	tp        metadata.TopicPartition
 	partition *Partition // that is here; nil: not made yet, or gone
@@ -107,9 +108,7 @@ func (a *applier) advance(w *work) {
 func (a *applier) leave(w *work) {
 	p := w.partition
 	w.running = true
-	a.pool.add(&job{tp: w.tp, what: "end", do: func() {
-		p.resign(role{gone: true, epoch: p.role.Load().epoch, leaderID: metadata.NoBroker})
-	}, then: func() {
+	a.pool.add(&job{tp: w.tp, what: "end", do: p.leave, then: func() {
 		w.doomed.end()
 		w.running, w.doomed, w.partition, w.leaving = false, nil, nil, p
 		a.tell(p)
@@ -130,15 +129,11 @@ func (a *applier) gone(p *Partition) {
 func (a *applier) become(w *work, wanted *want) {
 	p, existed := w.partition, w.existed
 	made := p == nil
+	var awaits int64
 	var err error
 	w.running = true
 	a.pool.add(&job{tp: w.tp, what: "change its role or settings", do: func() {
-		if made {
-			p, err = a.m.makePartition(w.tp, wanted.topic.ID, existed)
-		}
-		if err == nil {
-			err = a.m.enact(p, wanted)
-		}
+		p, awaits, err = a.m.follow(w.tp, p, wanted, existed)
 	}, then: func() {
 		if made && p != nil {
 			w.partition = p
@@ -147,7 +142,7 @@ func (a *applier) become(w *work, wanted *want) {
 		if p != nil && w.doomed == nil {
 			a.changed = append(a.changed, p)
 		}
-		a.ended = append(a.ended, attempt{w, wanted, err})
+		a.ended = append(a.ended, attempt{w, wanted, awaits, err})
 	}, hangs: func(err error) {
 		a.m.served.hangs(wanted.topic.ID, w.tp.Partition, err)
 	}})
@@ -157,6 +152,7 @@ func (a *applier) become(w *work, wanted *want) {
 type attempt struct {
 	work   *work
 	wanted *want
+	awaits int64 // the broker epoch that this broker has to have first; 0: none
 	err    error
 }
 
@@ -184,19 +180,15 @@ func (a *applier) became(t attempt) {
 		a.advance(w)
 		return
 	}
-	var early *earlyError
+	a.m.served.waits(id, number, t.awaits)
 	switch {
-	case err == nil, errors.Is(err, errNotElected): // an image that elects a leader changes the partition
-		err, w.want = nil, nil
-		w.pause.Reset()
-	case errors.As(err, &early):
-		err, w.due, a.early[w] = nil, distantFuture, early.epoch
-		a.m.served.waits(id, number, early.epoch)
-	default:
+	case err != nil:
 		a.failed(w, err)
-	}
-	if early == nil {
-		a.m.served.waits(id, number, 0)
+	case t.awaits != 0:
+		w.due, a.early[w] = distantFuture, t.awaits
+	default:
+		w.want = nil
+		w.pause.Reset()
 	}
 	a.m.served.settles(id, number, wanted.image.ContentRevision, false, err)
 	a.advance(w)
@@ -227,53 +219,30 @@ func (a *applier) lookAtEarly() {
 	}
 }
 
-// errNotElected says that the image does not say who leads, or names this broker as it was before it
-// restarted.
-var errNotElected = errors.New("no leader is elected yet")
-
-// earlyError says that the image has this broker elected at an epoch that its registration does not
-// have: the answer is still on its way, or the election was this broker id's last process's.
-type earlyError struct{ epoch int64 }
-
-func (e *earlyError) Error() string {
-	return fmt.Sprintf("elected at broker epoch %d, which this process does not have", e.epoch)
-}
-
-// makePartition opens a partition's log, or makes it.
-func (m *Manager) makePartition(tp metadata.TopicPartition, id metadata.TopicID, existed bool) (*Partition, error) {
-	open := m.o.Storage.Create
-	if existed {
-		open = m.o.Storage.Reopen
+// follow gives a partition the settings and the role that are wanted, after it has opened its log
+// if p is nil. It returns the partition if its log is open, and the broker epoch that the role
+// waits for, 0 if it does not wait. existed says that the first image had the partition here.
+func (m *Manager) follow(tp metadata.TopicPartition, p *Partition, w *want, existed bool) (*Partition, int64, error) {
+	state := w.topic.Partitions[tp.Partition]
+	_, elected := w.image.Leader(state)
+	seen := role.Seen{View: role.ViewOf(state), Elected: elected, Self: m.self(), Existed: existed}
+	if p == nil {
+		_, effects := role.Step(role.State{}, seen)
+		log, err := m.openLog(tp, w.topic.ID, effects.Change)
+		if err != nil {
+			return nil, 0, fmt.Errorf("create log of %s: %w", tp, err)
+		}
+		p = m.newPartition(tp, w.topic.ID, log)
 	}
-	log, err := open(tp.Topic, tp.Partition, id)
-	if err != nil {
-		return nil, fmt.Errorf("create log of %s: %w", tp, err)
-	}
-	return m.newPartition(tp, id, log), nil
-}
-
-// enact gives a partition the settings and the role that are wanted.
-func (m *Manager) enact(p *Partition, w *want) error {
 	p.configure(w.config)
-	state := w.topic.Partitions[p.tp.Partition]
-	was := p.role.Load()
-	leader, elected := w.image.Leader(state)
-	mine := elected && leader.ID == m.o.BrokerID
-	switch epoch := m.o.brokerEpoch(); {
-	case mine && leader.Epoch == epoch,
-		was.leader && state.Leader == m.o.BrokerID && was.epoch == state.LeaderEpoch:
-		// The second case: this broker's registration has lapsed. It leads on until another one is
-		// elected, since produce and fetch go on without the metadata store.
-		return p.lead(roleOf(state))
-	case mine && leader.Epoch > epoch:
-		p.resign(roleOf(state))
-		return &earlyError{leader.Epoch}
-	case mine:
-		elected = false // an earlier registration of this broker was
+	effects, err := p.become(seen)
+	return p, effects.AwaitEpoch, err
+}
+
+// openLog opens a partition's log, or makes it.
+func (m *Manager) openLog(tp metadata.TopicPartition, id metadata.TopicID, how role.Change) (*storage.Log, error) {
+	if how == role.ReopenLog {
+		return m.o.Storage.Reopen(tp.Topic, tp.Partition, id)
 	}
-	p.resign(roleOf(state))
-	if !elected {
-		return fmt.Errorf("%s: %w", p.tp, errNotElected)
-	}
-	return nil
+	return m.o.Storage.Create(tp.Topic, tp.Partition, id)
 }

@@ -70,14 +70,14 @@ type world struct {
 	cluster *metadata.Image
 	own     metadata.DirectoryID
 
-	log        Log
-	high       int64
-	epochStart int64
-	began      int64            // the high watermark at the beginning of the leader epoch
-	has        map[broker]int64 // what each has fetched at the leader epoch
-	config     Settings
-	taken      *attempt   // the writer waits for its answer
-	attempts   []*attempt // those that may be written yet
+	log                    Log
+	high                   int64
+	leaderEpochStartOffset int64
+	began                  int64            // the high watermark at the beginning of the leader epoch
+	has                    map[broker]int64 // what each has fetched at the leader epoch
+	config                 Settings
+	taken                  *attempt   // the writer waits for its answer
+	attempts               []*attempt // those that may be written yet
 }
 
 // attempt is one to write a proposal.
@@ -176,7 +176,7 @@ func (w *world) checkMember(e Event, m metadata.Member) {
 	case contains(w.s.lead.ISR, m):
 		return
 	}
-	if !w.cluster.ISREligible(m) || f == nil || f.Epoch != m.Epoch || f.End < w.high || f.End < w.epochStart || f.LogStart < w.log.Start {
+	if !w.cluster.ISREligible(m) || f == nil || f.Epoch != m.Epoch || f.End < w.high || f.End < w.leaderEpochStartOffset || f.LogStart < w.log.Start {
 		w.rt.Fatalf("%+v: %+v is proposed for %+v", e, m, w.s)
 	}
 }
@@ -188,7 +188,7 @@ func (w *world) checkHighWatermark(e Event, effects Effects) {
 		return
 	}
 	want := max(w.high, w.committable())
-	if effects.HighWatermark != 0 && effects.HighWatermark <= w.high || max(w.high, effects.HighWatermark) != want || w.s.high != want {
+	if effects.HighWatermark != 0 && effects.HighWatermark <= w.high || max(w.high, effects.HighWatermark) != want || w.s.highWatermark != want {
 		w.rt.Fatalf("%+v: high watermark %d, it was %d and has to be %d; %+v", e, effects.HighWatermark, w.high, want, w.s)
 	}
 	w.high = want
@@ -253,7 +253,7 @@ func (w *world) elect(rt *rapid.T) {
 		w.truth.ISR = append(slices.Clone(w.truth.ISR), metadata.Member{Broker: self, Epoch: 1})
 	}
 	w.wrote()
-	w.began, w.epochStart, w.has = w.high, w.log.End, map[broker]int64{}
+	w.began, w.leaderEpochStartOffset, w.has = w.high, w.log.End, map[broker]int64{}
 	w.step(BecameLeader{
 		Self: self, Partition: w.truth, Settings: w.config, Log: w.log, HighWatermark: w.high, Directory: w.own, Time: w.clock, Proposes: true,
 	})

@@ -16,7 +16,7 @@ func (s *State) propose(isr []metadata.Member, now Now, effects *Effects) {
 		return
 	}
 	_, unsettled := s.set.(*Unsettled)
-	s.pend(&Pending{Proposal: s.proposal(isr), Maximal: with(s.MaximalISR(), isr), Uncertain: unsettled}, effects)
+	s.pend(&Pending{Proposal: s.proposal(isr), MaximalISR: with(s.MaximalISR(), isr), Uncertain: unsettled}, effects)
 }
 
 // pend makes a proposal the one that is on its way.
@@ -41,7 +41,7 @@ func (s *State) answered(e *ProposalAnswered, effects *Effects) {
 	}
 	switch e.Outcome {
 	case WasWritten:
-		s.set = &Written{p.Maximal}
+		s.set = &Written{p.MaximalISR}
 	case WasUncertain:
 		next := *p
 		next.Uncertain = true
@@ -63,13 +63,13 @@ func (s *State) wasRefused(p *Pending, e *ProposalAnswered, effects *Effects) {
 	switch {
 	case !p.Uncertain:
 		s.set = Committed{}
-		s.advance(e.Log, effects)
+		s.maybeIncrementHighWatermark(e.Log, effects)
 	case !p.Settles:
 		s.pend(&Pending{
-			Proposal: s.proposal(s.lead.ISR), Maximal: p.Maximal, Uncertain: true, Settles: true,
+			Proposal: s.proposal(s.lead.ISR), MaximalISR: p.MaximalISR, Uncertain: true, Settles: true,
 		}, effects)
 	default:
-		s.set = &Unsettled{p.Maximal}
+		s.set = &Unsettled{p.MaximalISR}
 	}
 }
 

@@ -10,11 +10,11 @@ import (
 // State is what a leader knows of its replicas. The zero value is that of a broker that does not
 // lead. Only [Step] changes it.
 type State struct {
-	lead      *leadership // nil: it does not lead
-	set       Set         // of a leader
-	refused   *refusal    // may be nil
-	followers []Follower  // in the order of the replicas
-	high      int64       // the high watermark
+	lead          *leadership // nil: it does not lead
+	set           Set         // of a leader
+	refused       *refusal    // may be nil
+	followers     []Follower  // in the order of the replicas
+	highWatermark int64       // the high watermark
 }
 
 // leadership is what stays from one image or change of settings to the next. It never changes; it
@@ -22,10 +22,10 @@ type State struct {
 type leadership struct {
 	PartitionState
 
-	settings   Settings
-	self       int32
-	proposes   bool
-	epochStart int64
+	settings               Settings
+	self                   int32
+	proposes               bool
+	leaderEpochStartOffset int64
 }
 
 // PartitionState is what an image says of a partition. What it refers to never changes.
@@ -57,18 +57,18 @@ type Settings struct {
 // Follower is how far one replica is. It begins at every leader epoch: what a replica had before
 // says nothing of what it has now.
 type Follower struct {
-	metadata.Member           // as of its newest fetch; Epoch 0: none yet
-	End             int64     // it has everything below; -1: not known
-	LogStart        int64     // its log begins there; -1: not known
-	caughtUp        time.Time // when it last had everything that there was
-	fetched         time.Time // when it last fetched
-	leaderEnd       int64     // the leader's end then
+	metadata.Member                       // as of its newest fetch; Epoch 0: none yet
+	End                         int64     // it has everything below; -1: not known
+	LogStart                    int64     // its log begins there; -1: not known
+	lastCaughtUpTime            time.Time // when it last had everything that there was
+	lastFetchTime               time.Time // when it last fetched
+	lastFetchLeaderLogEndOffset int64     // the leader's end then
 }
 
 // Set is the state of the in-sync set: [Committed], [Pending], [Written] or [Unsettled].
 type Set interface {
-	// maximal is the maximal set, isr the committed one.
-	maximal(isr []metadata.Member) []metadata.Member
+	// maximalISR is the maximal set, isr the committed one.
+	maximalISR(isr []metadata.Member) []metadata.Member
 	// inflight reports that nothing may be proposed.
 	inflight() bool
 }
@@ -76,13 +76,13 @@ type Set interface {
 // Committed says that the image's set is the in-sync set, and no other.
 type Committed struct{}
 
-func (Committed) maximal(isr []metadata.Member) []metadata.Member { return isr }
-func (Committed) inflight() bool                                  { return false }
+func (Committed) maximalISR(isr []metadata.Member) []metadata.Member { return isr }
+func (Committed) inflight() bool                                     { return false }
 
 // Pending is a proposal on its way. It may have been written at any time since it was made.
 type Pending struct {
-	Proposal Proposal
-	Maximal  []metadata.Member
+	Proposal   Proposal
+	MaximalISR []metadata.Member
 	// Uncertain says that an attempt may have been written, this one or an earlier one on the same
 	// partition epoch, and nobody knows.
 	Uncertain bool
@@ -90,21 +90,21 @@ type Pending struct {
 	Settles bool
 }
 
-func (p *Pending) maximal([]metadata.Member) []metadata.Member { return p.Maximal }
-func (*Pending) inflight() bool                                { return true }
+func (p *Pending) maximalISR([]metadata.Member) []metadata.Member { return p.MaximalISR }
+func (*Pending) inflight() bool                                   { return true }
 
 // Written is a proposal that was written. An image will show it.
-type Written struct{ Maximal []metadata.Member }
+type Written struct{ MaximalISR []metadata.Member }
 
-func (w *Written) maximal([]metadata.Member) []metadata.Member { return w.Maximal }
-func (*Written) inflight() bool                                { return true }
+func (w *Written) maximalISR([]metadata.Member) []metadata.Member { return w.MaximalISR }
+func (*Written) inflight() bool                                   { return true }
 
 // Unsettled says that the partition was written, by an attempt whose outcome is not known or by
 // another broker. An image will show what; until then more may be proposed.
-type Unsettled struct{ Maximal []metadata.Member }
+type Unsettled struct{ MaximalISR []metadata.Member }
 
-func (u *Unsettled) maximal([]metadata.Member) []metadata.Member { return u.Maximal }
-func (*Unsettled) inflight() bool                                { return false }
+func (u *Unsettled) maximalISR([]metadata.Member) []metadata.Member { return u.MaximalISR }
+func (*Unsettled) inflight() bool                                   { return false }
 
 // Proposal is an in-sync set to be written by compare-and-swap on the epochs that it rests on.
 type Proposal struct {
@@ -135,7 +135,7 @@ func (s *State) MaximalISR() []metadata.Member {
 	if s.lead == nil {
 		return nil
 	}
-	return s.set.maximal(s.lead.ISR)
+	return s.set.maximalISR(s.lead.ISR)
 }
 
 // MayLead reports that a replica can be elected as it is, even if its broker is dead now: it is in

@@ -28,13 +28,13 @@ func (s *State) step(e Event, effects *Effects) {
 	case FollowerFetched:
 		s.followerFetched(&e, effects)
 	case Appended:
-		s.advance(e.Log, effects)
+		s.maybeIncrementHighWatermark(e.Log, effects)
 	case Flushed:
-		s.advance(e.Log, effects)
+		s.maybeIncrementHighWatermark(e.Log, effects)
 	case ImageSeen:
 		s.imageSeen(&e, effects)
 	case Tick:
-		s.tick(&e, effects)
+		s.maybeShrinkISR(&e, effects)
 	case DirectoriesDue:
 		if s.unplaced(e.Now.Directory) {
 			s.propose(s.lead.ISR, e.Now, effects)
@@ -45,28 +45,28 @@ func (s *State) step(e Event, effects *Effects) {
 		next := *s.lead
 		next.settings = e.Settings
 		s.lead = &next
-		s.advance(e.Log, effects)
+		s.maybeIncrementHighWatermark(e.Log, effects)
 	}
 }
 
 func becameLeader(e *BecameLeader) (State, Effects) {
 	lead := &leadership{
-		PartitionState: e.Partition, settings: e.Settings, self: e.Self, proposes: e.Proposes, epochStart: e.Log.End,
+		PartitionState: e.Partition, settings: e.Settings, self: e.Self, proposes: e.Proposes, leaderEpochStartOffset: e.Log.End,
 	}
-	s := State{lead: lead, set: Committed{}, followers: lead.newFollowers(e.Time), high: e.HighWatermark}
+	s := State{lead: lead, set: Committed{}, followers: lead.newFollowers(e.Time), highWatermark: e.HighWatermark}
 	var effects Effects
-	s.advance(e.Log, &effects)
+	s.maybeIncrementHighWatermark(e.Log, &effects)
 	effects.TellDirectories = s.unplaced(e.Directory)
 	return s, effects
 }
 
 // newFollowers are the other replicas before any of them has fetched.
-func (l *leadership) newFollowers(caughtUp time.Time) []Follower {
+func (l *leadership) newFollowers(lastCaughtUpTime time.Time) []Follower {
 	var list []Follower
 	for _, id := range l.Replicas {
 		if id != l.self {
 			list = append(list, Follower{
-				Member: metadata.Member{Broker: id}, End: -1, LogStart: -1, caughtUp: caughtUp,
+				Member: metadata.Member{Broker: id}, End: -1, LogStart: -1, lastCaughtUpTime: lastCaughtUpTime,
 			})
 		}
 	}
@@ -82,20 +82,20 @@ func (s *State) imageSeen(e *ImageSeen, effects *Effects) {
 	if next.LeaderEpoch != old.lead.LeaderEpoch || next.PartitionEpoch <= old.lead.PartitionEpoch {
 		return
 	}
-	*s = State{lead: &next, set: Committed{}, followers: next.newFollowers(time.Time{}), high: s.high}
+	*s = State{lead: &next, set: Committed{}, followers: next.newFollowers(time.Time{}), highWatermark: s.highWatermark}
 	for i := range s.followers {
 		if f := old.Follower(s.followers[i].Broker); f != nil {
 			s.followers[i] = *f
 		}
 	}
-	s.advance(e.Log, effects)
+	s.maybeIncrementHighWatermark(e.Log, effects)
 	effects.TellDirectories = s.unplaced(e.Directory)
 }
 
-// advance moves the high watermark as far as it goes.
-func (s *State) advance(log Log, effects *Effects) {
-	if to := s.committable(log); to > s.high {
-		s.high, effects.HighWatermark = to, to
+// maybeIncrementHighWatermark moves the high watermark as far as it goes.
+func (s *State) maybeIncrementHighWatermark(log Log, effects *Effects) {
+	if to := s.committable(log); to > s.highWatermark {
+		s.highWatermark, effects.HighWatermark = to, to
 	}
 	effects.Wake = true
 }

@@ -102,7 +102,7 @@ func TestUncertainProposalSettles(t *testing.T) {
 	propose := func(want int, uncertain, settles bool) {
 		t.Helper()
 		p, pending := s.set.(*Pending)
-		if !pending || len(p.Proposal.ISR) != want || p.Uncertain != uncertain || p.Settles != settles || len(p.Maximal) != 3 || effects.Proposal == nil {
+		if !pending || len(p.Proposal.ISR) != want || p.Uncertain != uncertain || p.Settles != settles || len(p.MaximalISR) != 3 || effects.Proposal == nil {
 			t.Fatalf("%#v, %+v", s.set, effects)
 		}
 	}
@@ -237,7 +237,7 @@ func TestHotPathTakesNoMemory(t *testing.T) {
 			s, _ = Step(s, e)
 		}
 	})
-	if allocations != 0 || s.high != end {
-		t.Errorf("%v allocations, high watermark %d of %d", allocations, s.high, end)
+	if allocations != 0 || s.highWatermark != end {
+		t.Errorf("%v allocations, high watermark %d of %d", allocations, s.highWatermark, end)
 	}
 }

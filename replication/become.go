@@ -1,0 +1,77 @@
+package replication
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/varvelog/varve/replication/insync"
+	"github.com/varvelog/varve/replication/role"
+)
+
+// become has the role answer to an event, and its effects happen. Package role decides. If an
+// effect fails the role stays as it was, and the event is to be brought again. Calls for one
+// partition follow one another: the applier has at most one job for its role.
+func (p *Partition) become(e role.Event) (role.Effects, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if seen, ok := e.(role.Seen); ok {
+		seen.LogEnd = p.log.EndOffset()
+		e = seen
+	}
+	next, effects := role.Step(*p.role.Load(), e)
+	switch effects.Change {
+	case role.MakeLeader:
+		return effects, p.makeLeaderLocked(&next)
+	case role.UpdateLeader:
+		p.isrMu.Lock()
+		defer p.isrMu.Unlock()
+		p.replaceRoleLocked(&next, insync.ImageSeen{
+			Partition: next.PartitionState, Log: p.offsets(), Directory: p.directory(),
+		})
+	case role.MakeFollower, role.Leave:
+		p.makeFollowerLocked(&next)
+	case role.NoChange, role.CreateLog, role.ReopenLog: // the log is open
+	}
+	return effects, nil
+}
+
+// leave takes the partition out of service for good. Its files stay.
+func (p *Partition) leave() {
+	_, _ = p.become(role.Removed{}) // nothing of it can fail
+}
+
+// makeLeaderLocked makes this broker the leader at the role's leader epoch, which starts at the
+// log's end. A broker leads as well when the log's disk has failed: clients hear why nothing is
+// served until another replica is elected.
+func (p *Partition) makeLeaderLocked(next *role.State) error {
+	if err := p.log.AssignEpoch(next.LeaderEpoch, next.LeaderEpochStartOffset); err != nil && p.log.Offline() == nil {
+		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.LeaderEpoch, err)
+	}
+	config := p.config.Load()
+	if config.durable() {
+		p.log.FlushSoon() // what recovery found may never have been synced
+	}
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.replaceRoleLocked(next, insync.BecameLeader{
+		Self: p.brokerID, Partition: next.PartitionState, Settings: config.insync(), Log: p.offsets(),
+		HighWatermark: p.log.HighWatermark(), Directory: p.directory(), Time: time.Now(), Proposes: p.isr != nil,
+	})
+	return nil
+}
+
+// makeFollowerLocked ends the leadership of this broker, if it has it: another one leads, none
+// does, or the partition is gone.
+func (p *Partition) makeFollowerLocked(next *role.State) {
+	p.tierEnd.Store(0)
+	p.isrMu.Lock()
+	defer p.isrMu.Unlock()
+	p.replaceRoleLocked(next, insync.Resigned{})
+}
+
+// replaceRoleLocked replaces the role, before those that look at it are woken. The caller has both
+// locks.
+func (p *Partition) replaceRoleLocked(next *role.State, e insync.Event) {
+	p.role.Store(next)
+	p.stepLocked(e)
+}
