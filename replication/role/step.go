@@ -80,22 +80,22 @@ func Step(s State, e Event) (State, Effects) {
 	return s, Effects{}
 }
 
-func (s State) seen(e *Seen) (State, Effects) {
+func (s *State) seen(e *Seen) (State, Effects) {
 	switch {
 	case s.Kind == Gone:
-		return s, Effects{}
+		return *s, Effects{}
 	case s.Kind == Absent && e.Existed:
-		return s, Effects{Change: ReopenLog}
+		return *s, Effects{Change: ReopenLog}
 	case s.Kind == Absent:
-		return s, Effects{Change: CreateLog}
+		return *s, Effects{Change: CreateLog}
 	case e.View.olderThan(&s.View):
-		return s, Effects{}
+		return *s, Effects{}
 	}
 	next := State{Kind: s.kindOf(e), View: e.View}
 	effects := Effects{AwaitEpoch: next.awaits(e)}
 	switch {
 	case next.Kind == s.Kind && e.View.sameAs(&s.View):
-		return s, effects // an in-sync set that a leader has proposed on it may be written since
+		return *s, effects // an in-sync set that a leader has proposed on it may be written since
 	case next.Kind != Leader:
 		effects.Change = MakeFollower
 	case !s.LeadsAt(e.View.LeaderEpoch):
