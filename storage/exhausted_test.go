@@ -58,6 +58,9 @@ func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 			if err := tc.try(k); err != nil {
 				t.Errorf("with descriptors again: %v", err)
 			}
+			if promised := l.dir().checkpoints.written[recoveryFile][l.key]; promised > l.FlushedOffset() {
+				t.Errorf("the recovery point is %d, and what is durable ends at %d", promised, l.FlushedOffset())
+			}
 			if err := errors.Join(l.Flush(t.Context(), l.EndOffset()), verifyFiles(l)); err != nil {
 				t.Error(err)
 			}

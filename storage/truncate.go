@@ -243,15 +243,15 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 		l.offsets.flushed.Store(offset)
 		l.flush.truncations++
 		l.updateRecoveryLocked()
-		if err := l.lowerCheckpointLocked(recoveryFile, offset); err != nil {
-			return err
-		}
+	}
+	// Also where that was done before: the file may have refused it, on a full disk say.
+	if err := l.lowerCheckpointLocked(recoveryFile, offset); err != nil {
+		return err
 	}
 	if l.cleaning.upTo.Load() > offset {
 		l.cleaning.upTo.Store(offset)
-		return l.lowerCheckpointLocked(cleanerFile, offset)
 	}
-	return nil
+	return l.lowerCheckpointLocked(cleanerFile, offset)
 }
 
 // lowerCheckpointLocked takes the log's line of a checkpoint down, durably.
