@@ -69,7 +69,8 @@ func (l *Log) load(from found) error {
 	if l.offsets.start.Load() > from.start {
 		l.dir().checkpointSoon()
 	}
-	l.offsets.hw.Store(min(max(from.hw, l.offsets.start.Load()), end))
+	// What retention or a start from the object store has left out was committed.
+	l.offsets.hw.Store(min(max(from.hw, l.LocalStartOffset()), end))
 	if from.recoveryPoint > end {
 		// The end was behind a gap, or the disk has lost what it had promised.
 		// What comes now is not durable, whatever the checkpoint says.

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -25,6 +26,23 @@ func TestOffsetsEndWithTheLog(t *testing.T) {
 	l = k.log()
 	if end, high, flushed := l.EndOffset(), l.HighWatermark(), l.FlushedOffset(); end != 3 || high != 3 || flushed != 3 {
 		t.Errorf("end %d, high watermark %d, flushed up to %d; want 3", end, high, flushed)
+	}
+}
+
+// TestWhatOnlyTheObjectStoreHasIsCommitted: the checkpoint of the high watermark may be older
+// than the retention that has deleted local segments below it.
+func TestWhatOnlyTheObjectStoreHasIsCommitted(t *testing.T) {
+	k := retentionKit(t, 9, func(c *Config) { c.RemoteStorageEnable = true; c.LocalRetentionMs, c.LocalRetentionBytes = 0, 0 })
+	l := k.log()
+	if err := l.Flush(t.Context(), 9); err != nil {
+		t.Fatal(err)
+	}
+	l.SetRemoteEndOffset(6)
+	k.clock.advance(time.Hour)
+	k.retain(2)
+	l = k.killed().log()
+	if local, high := l.LocalStartOffset(), l.HighWatermark(); local != 6 || high != 6 || l.StartOffset() != 0 {
+		t.Errorf("log start %d, local start %d, high watermark %d", l.StartOffset(), local, high)
 	}
 }
 
