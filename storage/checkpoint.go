@@ -132,6 +132,10 @@ func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[pa
 func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
+	return d.lowerCheckpointLocked(fsys, name, key, offset)
+}
+
+func (d *dataDir) lowerCheckpointLocked(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	if d.checkpoints.written[name][key] <= offset {
 		return nil // a file that is missing or damaged promises nothing
 	}

@@ -171,8 +171,8 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 		return err
 	}
 	if start < l.offsets.start.Load() {
-		if err := l.dir().lowerCheckpoint(l.env.fs, startFile, l.key, start); err != nil {
-			return classify(err)
+		if err := l.lowerStartLocked(start); err != nil {
+			return err
 		}
 	}
 	s, err := l.replaceAllLocked(l.list(), at, known)
@@ -188,6 +188,21 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	l.epochs.truncateStart(start)
 	l.dir().checkpointSoon()
 	return l.syncDirLocked()
+}
+
+// lowerStartLocked takes log start down, durably. A checkpoint that is written afterwards must
+// not have the old one again: above the end it would make a start take for deleted what the
+// log has got since.
+func (l *Log) lowerStartLocked(start int64) error {
+	d := l.dir()
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	if err := d.lowerCheckpointLocked(l.env.fs, startFile, l.key, start); err != nil {
+		return classify(err)
+	}
+	l.offsets.start.Store(start)
+	l.lowerStartCheckpoint(start)
+	return nil
 }
 
 // replaceAllLocked puts one empty segment in the place of all others.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/varvelog/varve/vfs"
@@ -108,5 +109,41 @@ func TestTruncateTakesTheStartDown(t *testing.T) {
 		}
 		k = k.killed()
 		l = k.log()
+	}
+}
+
+// TestCheckpointBesideATruncation: a checkpoint that is written while a truncation takes log
+// start down does not keep the old one.
+func TestCheckpointBesideATruncation(t *testing.T) {
+	mem := vfs.NewMem()
+	fsys := &stepFS{Mem: mem, step: func(string) {}}
+	k := newKit(t, fsys, nil)
+	l := k.log()
+	fill(t, l, 9)
+	commit(l)
+	if err := errors.Join(l.AdvanceStartOffset(8), k.m.Checkpoint()); err != nil {
+		t.Fatal(err)
+	}
+	times := 0
+	fsys.step = func(what string) {
+		if what == "remove "+k.path(fileName(3, extLog)) { // before the log begins there
+			times++
+			if err := l.dir().checkpoint(mem, []*Log{l}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := l.TruncateFully(3); err != nil {
+		t.Fatal(err)
+	}
+	fsys.step = func(string) {}
+	fill(t, l, 2)
+	if err := l.Flush(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	left := k.on(mem.Clone())
+	left.open()
+	if l = left.log(); times == 0 || l.StartOffset() != 3 || l.EndOffset() != 5 {
+		t.Errorf("after %d checkpoints and a kill the log is [%d, %d)", times, l.StartOffset(), l.EndOffset())
 	}
 }
