@@ -23,7 +23,7 @@ var pure = []string{
 	"../metadata/registration.go", "../metadata/registration_join.go",
 	"../replication/followers.go", "../replication/follow.go", "../replication/append.go",
 	"../replication/delete_records.go",
-	"../replication/partition.go", "../replication/insync/*.go",
+	"../replication/partition.go", "../replication/become.go", "../replication/insync/*.go", "../replication/role/*.go",
 }
 
 // allowed are what the files have all the same, and why it leaves nothing to chance.
@@ -35,7 +35,7 @@ var allowed = map[string]string{
 	"registration.go time.Now":   "in a bubble it is the virtual time",
 	"registration.go time.Since": "in a bubble it is the virtual time",
 	"followers.go time.Now":      "in a bubble it is the virtual time",
-	"partition.go time.Now":      "in a bubble it is the virtual time",
+	"become.go time.Now":         "in a bubble it is the virtual time",
 	"delete_records.go go":       "of WaitDeleted; the simulation asks Deleted.Done",
 	"delete_records.go select":   "of WaitDeleted; the simulation asks Deleted.Done",
 }
