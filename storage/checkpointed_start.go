@@ -25,7 +25,7 @@ func (l *Log) CheckpointedStartOffset() int64 {
 	return min(c.offset, l.offsets.start.Load())
 }
 
-// OnStartCheckpointed has f told whenever CheckpointedStartOffset has grown. It is
+// OnStartCheckpointed has f called whenever CheckpointedStartOffset has grown. It is
 // called from the goroutine that writes the directory's checkpoints, without locks of
 // this package.
 func (l *Log) OnStartCheckpointed(f func()) { l.startCheckpoint.told.Store(&f) }

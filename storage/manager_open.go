@@ -12,7 +12,7 @@ import (
 // open brings the directories into service. A disk that fails leaves its
 // directory out; what a disk cannot be blamed for is an error: a directory that
 // another process uses, that is another broker's, that lacks without a reason,
-// or a partition that is in two of them in a way that nobody can tell the newer one.
+// or a partition that is in two of them, of which the newer one is unknown.
 func (m *Manager) open(ctx context.Context) error {
 	if len(m.dirs) == 0 {
 		return fmt.Errorf("%w: none is configured", ErrDirInvalid)

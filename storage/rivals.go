@@ -85,11 +85,11 @@ func (m *Manager) settleRivals() error {
 	return m.forgetSuperseded()
 }
 
-// compareAge is positive if log a is newer than b, of the same partition; 0 if nobody
-// can tell. One that was made while the directory of the other one was offline is newer,
-// and one that is in a directory that had failed is older. Otherwise the newer one has seen the newer leader epoch, since a replica that is taken
-// away raises it; or has deleted more; or, with all else the same, has a longer part of
-// the same log.
+// compareAge is positive if log a is newer than log b of the same partition, negative if
+// it is older, and 0 if that is unknown. A log that was made while the directory of the
+// other one was offline is newer. A log in a directory that had failed is older. Otherwise
+// the newer log has the newer leader epoch, since the removal of a replica raises it, or
+// the higher log start, or, with both the same, the higher end.
 func compareAge(a, b *Log) int {
 	if made := compareBool(a.madeWithout(b.dir()), b.madeWithout(a.dir())); made != 0 {
 		return made

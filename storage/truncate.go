@@ -184,7 +184,6 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	l.setEndLocked(at)
 	l.offsets.hw.Store(at)
 	l.offsets.start.Store(start)
-	l.lowerStartCheckpoint(start)
 	l.epochs.truncateStart(start)
 	l.dir().checkpointSoon()
 	return l.syncDirLocked()
