@@ -334,7 +334,7 @@ func (c *simulation) restart(rt *rapid.T) {
 	}
 	c.epochs[id]++
 	if p := c.replicas[id]; len(c.live()) > 0 && rapid.Bool().Draw(rt, "lossy") {
-		if err := p.log.Truncate(rapid.Int64Range(p.log.LocalStartOffset(), p.log.EndOffset()).Draw(rt, "end")); err != nil {
+		if err := p.log.TruncateCommitted(rapid.Int64Range(p.log.LocalStartOffset(), p.log.EndOffset()).Draw(rt, "end")); err != nil {
 			rt.Fatal(err)
 		}
 	}

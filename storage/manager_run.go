@@ -196,7 +196,9 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l *Log) int64) map[partitionKey]int64 {
 	clear(offsets)
 	for _, l := range logs {
+		end := l.offsets.end.Load()
 		if o := of(l); o > 0 && (l.dir() == d || l.arriving.Load() == d) && !l.closed.Load() {
+			l.assertCheckpointed(o, end)
 			offsets[l.key] = o
 		}
 	}

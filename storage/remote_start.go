@@ -1,6 +1,11 @@
 package storage
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/invariants"
+)
 
 // RemoteState is what the object store knows of a log up to an offset: enough
 // for a log without the batches before it to go on there.
@@ -16,14 +21,15 @@ type RemoteState struct {
 // r.StartOffset, in the object store. A crash on the way leaves a log that is
 // empty or has r's state as a whole. A state that cannot be used changes nothing.
 func (l *Log) StartFromRemote(r RemoteState) error {
-	defer l.forbidCleaning()()
-	d := l.dir()
-	select {
-	case l.flush.token <- struct{}{}: // a flush under way writes the epoch file, too
-	case <-d.gone:
-		return fmt.Errorf("start %s from the object store: %w", l.key, d.err())
+	if invariants.Enabled {
+		defer l.solely("StartFromRemote")()
 	}
-	defer func() { <-l.flush.token }()
+	defer l.forbidCleaning()()
+	// A flush under way writes the epoch file, too.
+	if err := l.takeFlushToken(context.Background()); err != nil {
+		return fmt.Errorf("start %s from the object store: %w", l.key, err)
+	}
+	defer l.flush.token.Release()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.startFromRemoteLocked(r); err != nil {
@@ -50,6 +56,7 @@ func (l *Log) startFromRemoteLocked(r RemoteState) error {
 		return err
 	}
 	l.SetRemoteEndOffset(r.EndOffset)
+	l.assertLocked()
 	return nil
 }
 

@@ -2,8 +2,8 @@ package storage
 
 import (
 	"maps"
-	"sync"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -13,7 +13,7 @@ import (
 // both. So the names are synced soon after, with the checkpoints, and before a log is made
 // that has one of these names.
 type removals struct {
-	sync.Mutex
+	invariants.Mutex[rankRemovals]
 	keys map[partitionKey]bool
 }
 
