@@ -103,7 +103,7 @@ func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 		m := New(Options{BrokerID: id, Storage: openStorage(t, vfs.NewMem(), ""), Logger: slog.New(slog.DiscardHandler)})
 		b := &bench{m: m}
 		b.Partition = b.partition(t, tp0, cfg)
-		b.brokerID, b.isr, b.Partition.tier, b.image = id, newISRWriter(m), c.tier, c.clusterImage
+		b.brokerID, b.isr, b.Partition.tier, b.image = id, m.newISRWriter(), c.tier, c.clusterImage
 		b.restarted()
 		c.replicas[id], c.storages[id] = b.Partition, m.o.Storage
 		c.apply(rt, id, 0)

@@ -23,8 +23,8 @@ type restores struct {
 	queue   chan *Partition
 }
 
-func newRestores(m *Manager) *restores {
-	return &restores{metrics: m.metrics, logger: m.o.Logger, queue: make(chan *Partition, restoreQueue)}
+func newRestores(logger *slog.Logger, metrics *metrics) *restores {
+	return &restores{metrics: metrics, logger: logger, queue: make(chan *Partition, restoreQueue)}
 }
 
 // add queues a partition. Until its turn is over it is not fetched for.
