@@ -201,7 +201,6 @@
 //	Log.stable              what the last stable offset follows from; never over I/O. The high
 //	                        watermark moves under it alone, while an append has Log.mu
 //	dataDir.checkpoints     the checkpoint files; over their fsyncs
-//	removals                which logs were renamed away; never over I/O
 //	dataDir.flushes         which logs have closed segments that are not durable
 //	committer.mu            which logs wait for a round
 //	Manager.strays          what was set aside; also over the renames of those that go
@@ -209,8 +208,8 @@
 //	segment.largest, txnIndex.mu   over reads of the segment, and over syncs of the index
 //	cachedFile.mu, segmentNames, fileCache.mu   inside one call, but for the names of all
 //	                        segments over the rename of a log's directory
-//	byteBudget.mu, pacer.mu, checkpointedStart.mu   inside one call; nothing is waited for
-//	                        under them
+//	removals, byteBudget.mu, pacer.mu, checkpointedStart.mu   inside one call; nothing is
+//	                        waited for under them
 //
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
 // Only a committer holds several, of logs that are new, until their names are

@@ -14,7 +14,6 @@ type (
 	rankLog             struct{}
 	rankStable          struct{}
 	rankCheckpoints     struct{}
-	rankRemovals        struct{}
 	rankFlushQueue      struct{}
 	rankCommitter       struct{}
 	rankRound           struct{}
@@ -25,6 +24,7 @@ type (
 	rankFile            struct{}
 	rankNames           struct{}
 	rankFileCache       struct{}
+	rankRemovals        struct{}
 	rankBudget          struct{}
 	rankPacer           struct{}
 	rankStartCheckpoint struct{}
@@ -66,10 +66,6 @@ func (rankCheckpoints) Rank() invariants.Rank {
 	return invariants.Rank{Order: 240, Name: "dataDir.checkpoints"}
 }
 
-func (rankRemovals) Rank() invariants.Rank {
-	return invariants.Rank{Order: 242, Name: "removals"}
-}
-
 func (rankFlushQueue) Rank() invariants.Rank {
 	return invariants.Rank{Order: 245, Name: "dataDir.flushes"}
 }
@@ -109,6 +105,10 @@ func (rankNames) Rank() invariants.Rank {
 
 func (rankFileCache) Rank() invariants.Rank {
 	return invariants.Rank{Order: 285, Name: "fileCache.mu"}
+}
+
+func (rankRemovals) Rank() invariants.Rank {
+	return invariants.Rank{Order: 287, Name: "removals"}
 }
 
 func (rankBudget) Rank() invariants.Rank {
