@@ -41,8 +41,12 @@ func (m *Mutex[R]) Unlock() {
 
 // AssertHeld panics if the calling goroutine does not hold the lock.
 func (m *Mutex[R]) AssertHeld() {
-	if g, by := goroutine(), m.by.Load(); g != by {
-		Violated(LockOrder, rankOf[R]().Name, "goroutine %d has to hold it, and goroutine %d does", g, by)
+	switch m.by.Load() {
+	case goroutine():
+	case 0:
+		Violated(LockOrder, rankOf[R]().Name, "the goroutine has to hold it, and it is free")
+	default:
+		Violated(LockOrder, rankOf[R]().Name, "the goroutine has to hold it, and another one does")
 	}
 }
 

@@ -2,12 +2,7 @@
 
 package invariants
 
-import (
-	"bytes"
-	"runtime"
-	"strconv"
-	"sync"
-)
+import "sync"
 
 // manner is how a goroutine comes by a lock.
 type manner int
@@ -34,7 +29,8 @@ type shard struct {
 
 var shards [1 << 12]shard
 
-func shardOf(g uint64) *shard { return &shards[g%uint64(len(shards))] }
+// shardOf spreads ids that are addresses as well as ids that count.
+func shardOf(g uint64) *shard { return &shards[(g^g>>6^g>>12)%uint64(len(shards))] }
 
 // enter notes that a goroutine holds a lock, or is about to wait for it, and panics if the
 // order forbids that.
@@ -100,22 +96,10 @@ func leave(g uint64, lock any) {
 		s.held[g] = append(held[:i], held[i+1:]...)
 		return
 	}
-	Violated(LockOrder, "unlock", "goroutine %d does not hold the lock that it gives back", g)
+	Violated(LockOrder, "unlock", "the goroutine does not hold the lock that it gives back")
 }
 
 func rankOf[R Ranked]() Rank {
 	var r R
 	return r.Rank()
-}
-
-// goroutine is the id of the calling goroutine, which no other one ever has. The runtime
-// tells it in the first line of a stack only: "goroutine 18 [running]:".
-func goroutine() uint64 {
-	var buf [64]byte
-	line := buf[len("goroutine "):runtime.Stack(buf[:], false)]
-	id, err := strconv.ParseUint(string(line[:bytes.IndexByte(line, ' ')]), 10, 64)
-	if err != nil {
-		panic(err)
-	}
-	return id
 }
