@@ -177,10 +177,7 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 	if d.failure.Load() != nil {
 		return nil // it is reported once
 	}
-	d.checkpointing.Lock()
-	logs := m.all()
-	err := classify(errors.Join(d.checkpoint(m.env.fs, logs), d.removed.settle(m.env.fs, d)))
-	d.checkpointing.Unlock()
+	logs, err := m.writeCheckpoints(d)
 	for _, l := range logs {
 		l.tellStartCheckpointed()
 	}
@@ -188,6 +185,15 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 		d.fail(err)
 	}
 	return err
+}
+
+// writeCheckpoints writes those of a directory and syncs its names. It returns the logs that
+// were there.
+func (m *Manager) writeCheckpoints(d *dataDir) ([]*Log, error) {
+	d.checkpointing.Lock()
+	defer d.checkpointing.Unlock()
+	logs := m.all()
+	return logs, classify(errors.Join(d.checkpoint(m.env.fs, logs), d.removed.settle(m.env.fs, d)))
 }
 
 // collect asks the logs of this directory, and those about to come, for an offset, and has the answers in
