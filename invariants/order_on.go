@@ -2,7 +2,10 @@
 
 package invariants
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // manner is how a goroutine comes by a lock.
 type manner int
@@ -85,8 +88,8 @@ func leave(g uint64, lock any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := s.held[g]
-	for i := len(held) - 1; i >= 0; i-- {
-		if held[i].lock != lock {
+	for i, h := range slices.Backward(held) {
+		if h.lock != lock {
 			continue
 		}
 		if len(held) == 1 {

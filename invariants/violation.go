@@ -6,7 +6,7 @@ import (
 )
 
 // Violation is what a violated invariant panics with.
-type Violation struct {
+type Violation struct { //nolint:errname // it is panicked with, and never returned
 	ID     string // of the invariant, as the documentation has it: "S2"
 	Of     string // whose it is: a log, a lock
 	Detail string // what is, with the values

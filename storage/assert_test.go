@@ -263,7 +263,7 @@ func TestOneWriterOfALog(t *testing.T) {
 		"AppendAsFollower": func() { _, _ = l.AppendAsFollower(nil) },
 		"Truncate":         func() { _ = l.Truncate(7) },
 		"TruncateFully":    func() { _ = l.TruncateFully(7) },
-		"StartFromRemote":  func() { _ = l.StartFromRemote(RemoteState{}) },
+		"StartFromRemote":  func() { _ = l.StartFromRemote(t.Context(), RemoteState{}) },
 		"Roll":             func() { _ = l.Roll() },
 		"AssignEpoch":      func() { _ = l.AssignEpoch(1, 7) },
 	} {
@@ -289,9 +289,29 @@ func TestLocksHaveTheirOrder(t *testing.T) {
 func TestRanks(t *testing.T) {
 	last := invariants.Rank{Order: 199}
 	for _, r := range []invariants.Ranked{
-		rankCleaningToken{}, rankCleaning{}, rankFlushToken{}, rankCheckpointing{}, rankManager{}, rankMoves{}, rankLog{}, rankStable{},
-		rankCheckpoints{}, rankFlushQueue{}, rankCommitter{}, rankRound{}, rankStrays{}, rankTrash{}, rankLargest{}, rankTxnIndex{},
-		rankFile{}, rankNames{}, rankFileCache{}, rankBudget{}, rankPacer{}, rankStartCheckpoint{},
+		rankCleaningToken{},
+		rankCleaning{},
+		rankFlushToken{},
+		rankCheckpointing{},
+		rankManager{},
+		rankMoves{},
+		rankLog{},
+		rankStable{},
+		rankCheckpoints{},
+		rankFlushQueue{},
+		rankCommitter{},
+		rankRound{},
+		rankStrays{},
+		rankTrash{},
+		rankLargest{},
+		rankTxnIndex{},
+		rankFile{},
+		rankNames{},
+		rankFileCache{},
+		rankRemovals{},
+		rankBudget{},
+		rankPacer{},
+		rankStartCheckpoint{},
 	} {
 		rank := r.Rank()
 		if rank.Order <= last.Order || rank.Order >= 300 || rank.Name == "" {

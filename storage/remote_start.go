@@ -19,14 +19,15 @@ type RemoteState struct {
 // StartFromRemote drops everything local; the next record gets the offset
 // r.EndOffset, which is also the high watermark, and the log starts at
 // r.StartOffset, in the object store. A crash on the way leaves a log that is
-// empty or has r's state as a whole. A state that cannot be used changes nothing.
-func (l *Log) StartFromRemote(r RemoteState) error {
+// empty or has r's state as a whole. A state that cannot be used changes nothing, and
+// neither does a ctx that ends while a flush is waited for.
+func (l *Log) StartFromRemote(ctx context.Context, r RemoteState) error {
 	if invariants.Enabled {
 		defer l.solely("StartFromRemote")()
 	}
 	defer l.forbidCleaning()()
 	// A flush under way writes the epoch file, too.
-	if err := l.takeFlushToken(context.Background()); err != nil {
+	if err := l.takeFlushToken(ctx); err != nil {
 		return fmt.Errorf("start %s from the object store: %w", l.key, err)
 	}
 	defer l.flush.token.Release()
