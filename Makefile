@@ -3,6 +3,8 @@ GO     ?= go
 BIN    := bin/varve
 TOOLS  := .bin
 export CGO_CFLAGS ?= -O2
+# Tests run with the assertions of package invariants. Released binaries are built without it.
+TAGS := -tags invariants
 # Otherwise every test binary with the race detector sleeps for a second before it ends well.
 export GORACE ?= atexit_sleep_ms=0
 
@@ -30,16 +32,16 @@ run: build ## one broker with everything embedded on 127.0.0.1:9092
 test: check lint unit integration fuzz ## what a pull request must pass: needs only Go, make and git
 
 unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp ## packages by themselves, with the race detector
-	$(GO) test -race -timeout 10m $$($(GO) list ./... | grep -v /integration)
+	$(GO) test -race $(TAGS) -timeout 10m $$($(GO) list ./... | grep -v /integration)
 
 # Tests of half a minute each, which replay schedules that once lost acknowledged records.
 FAULTS := ^(TestAnswersWhileOneReplicaHangs|TestSettingsWhileFollowersJoin|TestWholeReplicaIsWaitedFor|TestEtcdIsRestored|TestDeletedRecordsStayDeleted)$$
 
 integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 server and franz-go
-	$(GO) test -race -timeout 25m -skip '$(FAULTS)' ./integration/...
+	$(GO) test -race $(TAGS) -timeout 25m -skip '$(FAULTS)' ./integration/...
 
 faults: build ## schedules that once lost acknowledged records, on three brokers
-	$(GO) test -race -count=1 -timeout 25m -run '$(FAULTS)' -v ./integration
+	$(GO) test -race $(TAGS) -count=1 -timeout 25m -run '$(FAULTS)' -v ./integration
 
 test-clients: build ## librdkafka, Java and franz-go clients; installs what the machine lacks
 	integration/clients/run
@@ -49,10 +51,10 @@ containers: ## three brokers, etcd, NATS and S3 as containers; skipped where no 
 	cd integration/containers && $(GO) vet . && $(GO) test -race -count=1 -timeout 25m -v .
 
 nemesis: build ## does all harm to brokers for NEMESIS_TIME under producers, readers and changes
-	VARVE_NEMESIS_TIME=$(NEMESIS_TIME) $(GO) test -race -count=1 -timeout 24h -run '^TestNemesis$$' -v ./integration
+	VARVE_NEMESIS_TIME=$(NEMESIS_TIME) $(GO) test -race $(TAGS) -count=1 -timeout 24h -run '^TestNemesis$$' -v ./integration
 
 test-long: ## the same checks, for longer
-	VARVE_LONG=1 $(GO) test -race -timeout 120m ./...
+	VARVE_LONG=1 $(GO) test -race $(TAGS) -timeout 120m ./...
 
 fuzz: ## some seconds for every decoder
 	tools/fuzz 20000x
@@ -66,15 +68,21 @@ mutants-check: $(TOOLS)/mutants ## every planted fault still has its place, comp
 check: monitoring-check mutants-check ## the fast gate
 	@test -z "$$(gofmt -s -l $$(git ls-files '*.go'))" || { gofmt -s -l $$(git ls-files '*.go'); echo 'run gofmt -s -w on these'; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet $(TAGS) ./...
 	$(GO) fix -diff ./...
+	$(GO) fix -diff $(TAGS) ./...
 	$(GO) mod tidy -diff
-	$(GO) test .
+	$(GO) test $(TAGS) .
 
 monitoring-check: $(TOOLS)/monitoring ## dashboards and alerts: every metric in them is in docs/metrics.md
 	$(TOOLS)/monitoring .
 
+# The packages that have files for the tag.
+TAGGED = $$(grep -rlE '^//go:build !?invariants$$' --include='*.go' . | xargs -n1 dirname | sort -u)
+
 lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/golangci-lint run --build-tags invariants $(TAGGED)
 	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents

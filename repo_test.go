@@ -19,6 +19,7 @@ const module = "github.com/varvelog/varve/"
 // this module that its line names, and no others. An import against the arrow
 // is a design error: move the code, do not add an interface to hide it.
 var layers = map[string][]string{
+	"invariants":  {},
 	"backoff":     {"stepped"},
 	"stepped":     {},
 	"document":    {},
@@ -32,7 +33,7 @@ var layers = map[string][]string{
 	"security":    {},
 
 	"protocol":    {"record"},
-	"storage":     {"record", "vfs"},
+	"storage":     {"invariants", "record", "vfs"},
 	"coordinator": {"record"},
 
 	"metadata":            {"backoff", "document", "metadata/kv", "stepped"},
@@ -49,7 +50,7 @@ var layers = map[string][]string{
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},
 
-	"broker": {"protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "metadata/kv", "config"},
+	"broker": {"invariants", "protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "metadata/kv", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
 		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",

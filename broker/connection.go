@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 )
@@ -310,13 +311,15 @@ func (c *connection) send(x *exchange, resp kmsg.Response) error {
 	return nil
 }
 
-// guard is the one place where a panic in the handling of a request ends: it becomes the end of this connection.
+// guard is the one place where a panic in the handling of a request ends: it becomes the end of this connection. In a test's build that of a violated
+// invariant ends the process.
 func (c *connection) guard(ctx context.Context, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.broker.metrics.panics.Inc()
 			c.log.LogAttrs(ctx, slog.LevelError, "request handler panicked, closing its connection",
 				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			invariants.Rethrow(p)
 			err = errPanic
 		}
 	}()

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/varvelog/varve/invariants"
 )
 
-// varveBinary is the broker under test, built once for the run and with the race
-// detector when the tests have it.
+// varveBinary is the broker under test, built once for the run, with the race detector and
+// with the assertions of package invariants when the tests have them.
 var varveBinary string
 
 func TestMain(m *testing.M) {
@@ -33,6 +35,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if !invariants.Enabled && !assertionsOff() {
+		fmt.Fprintln(os.Stderr, "these tests are built without -tags invariants, and so would the broker be: add it, or set VARVE_INVARIANTS=off")
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "varve-integration-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -44,6 +50,9 @@ func run(m *testing.M) int {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
+	if invariants.Enabled {
+		args = append(args, "-tags", "invariants")
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	build := exec.CommandContext(ctx, "go", append(args, "../cmd/varve")...)
@@ -53,6 +62,9 @@ func run(m *testing.M) int {
 	}
 	return m.Run()
 }
+
+// assertionsOff says that the broker is meant to be built as it is shipped.
+func assertionsOff() bool { return os.Getenv("VARVE_INVARIANTS") == "off" }
 
 // sideBySide lets a test that mostly waits, for sessions to end or for retries, run beside others of
 // its kind, as many at a time as there are processors. It is for tests that do not measure what a

@@ -164,7 +164,7 @@ func startNemesisCluster(t *testing.T) ([]*process, *network) {
 // all brokers lose at once. It holds the history to the model, and every replica to it: see nemesis
 // and history. For hours:
 //
-//	VARVE_NEMESIS_TIME=2h go test -race -run TestNemesis -timeout 3h ./integration
+//	VARVE_NEMESIS_TIME=2h go test -race -tags invariants -run TestNemesis -timeout 3h ./integration
 func TestNemesis(t *testing.T) {
 	brokers, network := startNemesisCluster(t)
 	expect(brokers, restartedLog) // of a broker with an empty disk, where records were deleted meanwhile

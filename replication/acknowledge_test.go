@@ -117,7 +117,7 @@ func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 // image of the state before says nothing of that.
 func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	alone := leads(5, 1, 2)
 	alone.ISR, alone.PartitionEpoch = alone.ISR[:1], 3
 	if err := b.lead(alone); err != nil {
@@ -171,7 +171,7 @@ func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 // leave a set that the high watermark waits for. Writing the present set again is definite.
 func TestRefusedAfterUncertainSettles(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	alone := leads(5, 1, 2)
 	alone.ISR, alone.PartitionEpoch = alone.ISR[:1], 3
 	if err := b.lead(alone); err != nil {
@@ -203,7 +203,7 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 // again, at every fetch.
 func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{2: {ID: 2, Epoch: 1, InControlledShutdown: true}}}
 	b.image = func() *metadata.Image { return image }
 	alone := leads(5, 1, 2)
@@ -241,7 +241,7 @@ func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 func TestLeaderWithoutItsDiskKeepsTheInSyncSet(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, disk, nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	if err := b.lead(leads(5, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
 	b.fill(t, 10)
 	b.resign(led(5, 2))
 	hurried := make(chan struct{}, 1)
-	b.fetcher.Store(newReplicaFetcher(b.m, fetcherKey{}, loopConn{hurry: hurried}))
+	b.fetcher.Store(newReplicaFetcher(b.m.fetchers.env, fetcherKey{}, loopConn{hurry: hurried}))
 	if err := b.log.AdvanceStartOffset(4); err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +422,7 @@ func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
 // TestFollowerJoinsWithTheLeadersLogStart: as the next leader it would give back what is deleted.
 func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	b.fill(t, 10)
 	alone := leads(5, 1, 2)
 	alone.ISR = alone.ISR[:1]

@@ -18,6 +18,7 @@ import (
 type applier struct {
 	m    *Manager
 	pool *pool
+	tier tierAttacher // nil: there is no bucket
 	// image is the newest. The partitions follow it, or are at work to: what the next one calls for
 	// is the difference.
 	image *metadata.Image
@@ -41,7 +42,7 @@ type applier struct {
 
 func newApplier(m *Manager) applier {
 	return applier{
-		m: m, pool: newPool(), again: map[metadata.TopicID]bool{}, configs: map[metadata.TopicID]*Config{},
+		m: m, pool: newPool(), tier: m.o.Tier, again: map[metadata.TopicID]bool{}, configs: map[metadata.TopicID]*Config{},
 		works: map[metadata.TopicPartition]*work{}, cares: map[*Partition]*care{},
 		known: map[*Partition]*known{}, early: map[*work]int64{},
 	}

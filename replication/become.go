@@ -2,7 +2,6 @@ package replication
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/varvelog/varve/replication/insync"
 	"github.com/varvelog/varve/replication/role"
@@ -55,7 +54,7 @@ func (p *Partition) makeLeaderLocked(next *role.State) error {
 	defer p.isrMu.Unlock()
 	p.replaceRoleLocked(next, insync.BecameLeader{
 		Self: p.brokerID, Partition: next.PartitionState, Settings: config.insync(), Log: p.offsets(),
-		HighWatermark: p.log.HighWatermark(), Directory: p.directory(), Time: time.Now(), Proposes: p.isr != nil,
+		HighWatermark: p.log.HighWatermark(), Directory: p.directory(), Time: p.clock(), Proposes: p.isr != nil,
 	})
 	return nil
 }

@@ -26,7 +26,7 @@ func benchLeader(b *testing.B) *Partition {
 		b.Fatal(err)
 	}
 	p := m.newPartition(tp0, metadata.TopicID{1}, log)
-	p.isr = newISRWriter(m)
+	p.isr = m.newISRWriter()
 	p.configure(&Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 2})
 	if err = p.lead(leads(0, 1, 2, 3)); err != nil {
 		b.Fatal(err)

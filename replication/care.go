@@ -33,11 +33,11 @@ func (a *applier) look(p *Partition) {
 	done := func() { k.told = k.told.Done(duty, r) }
 	switch duty {
 	case role.DetachTier:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Detach(p.tp) }, then: done})
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { a.tier.Detach(p.tp) }, then: done})
 	case role.AttachTier:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Attach(p.forTier(r)) }, then: done})
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { a.tier.Attach(p.forTier(r)) }, then: done})
 	case role.FollowTier:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tier.Follow(p.forTier(r)) }, then: done})
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { a.tier.Follow(p.forTier(r)) }, then: done})
 	case role.RemoveLog:
 		a.removeLog(p, c)
 	case role.NoDuty:

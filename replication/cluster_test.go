@@ -103,7 +103,7 @@ func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 		m := New(Options{BrokerID: id, Storage: openStorage(t, vfs.NewMem(), ""), Logger: slog.New(slog.DiscardHandler)})
 		b := &bench{m: m}
 		b.Partition = b.partition(t, tp0, cfg)
-		b.brokerID, b.isr, b.Partition.tier, b.image = id, newISRWriter(m), c.tier, c.clusterImage
+		b.brokerID, b.isr, b.Partition.tier, b.image = id, m.newISRWriter(), c.tier, c.clusterImage
 		b.restarted()
 		c.replicas[id], c.storages[id] = b.Partition, m.o.Storage
 		c.apply(rt, id, 0)
@@ -334,7 +334,7 @@ func (c *simulation) restart(rt *rapid.T) {
 	}
 	c.epochs[id]++
 	if p := c.replicas[id]; len(c.live()) > 0 && rapid.Bool().Draw(rt, "lossy") {
-		if err := p.log.Truncate(rapid.Int64Range(p.log.LocalStartOffset(), p.log.EndOffset()).Draw(rt, "end")); err != nil {
+		if err := p.log.TruncateCommitted(rapid.Int64Range(p.log.LocalStartOffset(), p.log.EndOffset()).Draw(rt, "end")); err != nil {
 			rt.Fatal(err)
 		}
 	}

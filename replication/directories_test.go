@@ -14,7 +14,7 @@ import (
 // into the state; a log that is about to move is nowhere.
 func TestLeaderTellsWhereLogsAre(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	next := leads(1, 1, 2, 3)
 	next.ISR[1].Epoch = 5
 	if err := b.lead(next); err != nil {

@@ -8,14 +8,13 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
-	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/replication/role"
 )
 
 // replicaFetcher follows one leader: it asks for all its partitions in one request after the other.
 // Its goroutine owns conn and what is below.
 type replicaFetcher struct {
-	m    *Manager
+	env  *fetchEnv
 	key  fetcherKey
 	conn LeaderConn
 
@@ -45,9 +44,9 @@ const (
 	flushWait = 2 * time.Millisecond
 )
 
-func newReplicaFetcher(m *Manager, key fetcherKey, conn LeaderConn) *replicaFetcher {
+func newReplicaFetcher(env *fetchEnv, key fetcherKey, conn LeaderConn) *replicaFetcher {
 	return &replicaFetcher{
-		m: m, key: key, conn: conn, changed: make(chan struct{}, 1),
+		env: env, key: key, conn: conn, changed: make(chan struct{}, 1),
 		partitions: map[*Partition]bool{}, backoffUntil: map[*Partition]time.Time{}, troubles: map[*Partition]trouble{},
 	}
 }
@@ -142,10 +141,10 @@ func (f *replicaFetcher) prepare() time.Duration {
 	if f.stopped {
 		return -1
 	}
-	if f.m.o.brokerEpoch() == 0 {
+	if f.env.self().Epoch == 0 {
 		return unregisteredBackoff // the leader would refuse
 	}
-	now, next := time.Now(), time.Second
+	now, next := f.env.now(), time.Second
 	f.positions, f.asked, f.unflushed = f.positions[:0], f.asked[:0], false
 	for p := range f.backoffUntil {
 		if !f.partitions[p] {
@@ -173,11 +172,11 @@ func (f *replicaFetcher) prepare() time.Duration {
 		case role.FlushFirst: // flushed wakes this goroutine
 			f.unflushed = true
 		case role.Ready:
-			if left := f.m.followerHeld(p, now); left > 0 {
+			if left := f.env.held(p, now); left > 0 {
 				next = min(next, left)
 				continue
 			}
-			at.MaxBytes = f.m.o.ReplicaFetchMaxBytes
+			at.MaxBytes = f.env.o.ReplicaFetchMaxBytes
 			f.positions, f.asked = append(f.positions, at), append(f.asked, p)
 		}
 	}
@@ -189,7 +188,7 @@ func (f *replicaFetcher) prepare() time.Duration {
 
 // fetch asks once and takes over what comes.
 func (f *replicaFetcher) fetch(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, f.m.o.ReplicaMaxWait+fetchGrace)
+	ctx, cancel := context.WithTimeout(ctx, f.env.o.ReplicaMaxWait+fetchGrace)
 	defer cancel()
 	select {
 	case <-f.changed: // partitions that came meanwhile are asked for right away
@@ -197,8 +196,8 @@ func (f *replicaFetcher) fetch(ctx context.Context) error {
 	default:
 	}
 	answers, err := f.conn.Fetch(ctx, &ReplicaFetch{
-		Replica: metadata.Member{Broker: f.m.o.BrokerID, Epoch: f.m.o.BrokerEpoch()},
-		MaxWait: f.wait(), MinBytes: 1, MaxBytes: f.m.o.ReplicaResponseMaxBytes, Positions: f.positions,
+		Replica: f.env.self(),
+		MaxWait: f.wait(), MinBytes: 1, MaxBytes: f.env.o.ReplicaResponseMaxBytes, Positions: f.positions,
 	})
 	if err != nil {
 		return err
@@ -216,37 +215,37 @@ func (f *replicaFetcher) wait() time.Duration {
 	defer f.mu.Unlock()
 	switch {
 	case f.unflushed:
-		return min(f.m.o.ReplicaMaxWait, flushWait)
+		return min(f.env.o.ReplicaMaxWait, flushWait)
 	case len(f.positions) < len(f.partitions):
-		return min(f.m.o.ReplicaMaxWait, partitionBackoff)
+		return min(f.env.o.ReplicaMaxWait, partitionBackoff)
 	}
-	return f.m.o.ReplicaMaxWait
+	return f.env.o.ReplicaMaxWait
 }
 
 // take hands an answer to its partition.
 func (f *replicaFetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
-	f.m.received(p, len(got.Records))
+	f.env.received(p, len(got.Records))
 	err := p.replicate(f.positions[got.At], got)
 	if err == nil {
 		f.goesOn(p)
 		return
 	}
 	if errors.Is(err, ErrOffsetMovedToTier) {
-		f.m.restores.add(p)
+		f.env.restore(p)
 	}
-	f.backoffUntil[p] = time.Now().Add(partitionBackoff)
-	f.m.metrics.followErrors.Inc()
+	f.backoffUntil[p] = f.env.now().Add(partitionBackoff)
+	f.env.metrics.followErrors.Inc()
 	f.stuck(p, err)
 }
 
 // failed reports a leader that does not answer.
 func (f *replicaFetcher) failed(err error, first bool) {
-	f.m.metrics.fetchFailures.Inc()
+	f.env.metrics.fetchFailures.Inc()
 	if first {
-		f.m.o.Logger.Warn("the leader cannot be fetched from", slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
+		f.env.logger.Warn("the leader cannot be fetched from", slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
 	}
-	if f.m.o.Suspect != nil {
-		f.m.o.Suspect(f.key.leader, err)
+	if f.env.o.Suspect != nil {
+		f.env.o.Suspect(f.key.leader, err)
 	}
 }

@@ -2,7 +2,10 @@ package replication
 
 import (
 	"context"
+	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 )
@@ -11,13 +14,39 @@ import (
 // bounded number for each leader. A partition follows one leader, at one epoch, through one
 // fetcher. Manager.Run owns them.
 type replicaFetchers struct {
-	m  *Manager
-	wg sync.WaitGroup
+	env *fetchEnv
+	wg  sync.WaitGroup
 
 	mu    sync.Mutex
 	ctx   context.Context //nolint:containedctx // of Run; nil while it does not run
 	byKey map[fetcherKey]*replicaFetcher
 	of    map[*Partition]*replicaFetcher
+}
+
+// fetchEnv is what the fetchers share of their manager.
+type fetchEnv struct {
+	o        *Followers
+	self     func() metadata.Member // this broker's registration; its Epoch is 0 before it has one
+	throttle *throttle              // of followers
+	restore  func(*Partition)       // has a partition take its state from the remote tier
+	logger   *slog.Logger
+	metrics  *metrics
+	now      func() time.Time
+}
+
+// held is how long a partition is to be left out of fetches, for the replication throttle.
+func (e *fetchEnv) held(p *Partition, now time.Time) time.Duration {
+	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().ISR, e.self()) {
+		return 0
+	}
+	return e.throttle.wait(now)
+}
+
+// received notes what a leader has sent of a partition.
+func (e *fetchEnv) received(p *Partition, n int) {
+	if n > 0 && p.config.Load().FollowerThrottled.has(p.tp.Partition) {
+		e.throttle.pass(n, slices.Contains(p.role.Load().ISR, e.self()), e.now())
+	}
 }
 
 // fetcherKey names a fetcher: a leader's registration, and which of its fetchers it is.
@@ -26,8 +55,8 @@ type fetcherKey struct {
 	slot   int
 }
 
-func newReplicaFetchers(m *Manager) *replicaFetchers {
-	return &replicaFetchers{m: m, byKey: map[fetcherKey]*replicaFetcher{}, of: map[*Partition]*replicaFetcher{}}
+func newReplicaFetchers(env *fetchEnv) *replicaFetchers {
+	return &replicaFetchers{env: env, byKey: map[fetcherKey]*replicaFetcher{}, of: map[*Partition]*replicaFetcher{}}
 }
 
 // begin lets fetchers start from now on, until ctx ends. It must come before the first image is
@@ -48,7 +77,7 @@ func (f *replicaFetchers) end() {
 
 // assign gives partitions to the fetchers of those who lead them now.
 func (f *replicaFetchers) assign(image *metadata.Image, partitions []*Partition) {
-	if f.m.o.Dial == nil || len(partitions) == 0 {
+	if f.env.o.Dial == nil || len(partitions) == 0 {
 		return
 	}
 	f.mu.Lock()
@@ -98,10 +127,10 @@ func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *rep
 	if !live || !r.Follows(metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}) || f.ctx == nil {
 		return nil
 	}
-	key := fetcherKey{leader: metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}, slot: p.slot(f.m.o.FetchersPerLeader)}
+	key := fetcherKey{leader: metadata.Member{Broker: leader.ID, Epoch: leader.Epoch}, slot: p.slot(f.env.o.FetchersPerLeader)}
 	next := f.byKey[key]
 	if next == nil {
-		next = newReplicaFetcher(f.m, key, f.m.o.Dial(leader))
+		next = newReplicaFetcher(f.env, key, f.env.o.Dial(leader))
 		f.byKey[key] = next
 		f.wg.Go(func() { next.run(f.ctx) })
 	}

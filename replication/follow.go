@@ -106,16 +106,18 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 		slog.String("partition", p.tp.String()), slog.Int64("from", at.Offset), slog.Int64("to", to),
 		slog.Int64("high_watermark", high), slog.Int("leader_epoch", int(at.LeaderEpoch)),
 	)
+	truncate := p.log.Truncate
 	if to >= high {
 		log.Info("truncating a diverged log")
 	} else {
 		if err := p.mayGiveUpLocked(); err != nil {
 			return err
 		}
+		truncate = p.log.TruncateCommitted
 		p.metrics.truncationsBelowHigh.Inc()
 		log.Error("truncating below the high watermark: the leader lacks records that were committed")
 	}
-	if err := p.log.Truncate(to); err != nil {
+	if err := truncate(to); err != nil {
 		return fmt.Errorf("truncate %s to %d: %w", p.tp, to, err)
 	}
 	p.metrics.truncations.Inc()
@@ -130,16 +132,18 @@ func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 		return ErrOffsetOutOfRange
 	}
 	log := p.logger.With(slog.String("partition", p.tp.String()), slog.Int64("end", at.Offset), slog.Int64("leader_start", leaderStart))
+	truncate := p.log.TruncateFully
 	if p.log.HighWatermark() <= leaderStart {
 		log.Warn("the log ends before the leader's begins and starts there")
 	} else {
 		if err := p.mayGiveUpLocked(); err != nil {
 			return err
 		}
+		truncate = p.log.TruncateCommittedFully
 		p.metrics.restarts.Inc()
 		log.Error("the log shares nothing with the leader's, which lacks records that were committed")
 	}
-	if err := p.log.TruncateFully(leaderStart); err != nil {
+	if err := truncate(leaderStart); err != nil {
 		return fmt.Errorf("start %s at the leader's log start %d: %w", p.tp, leaderStart, err)
 	}
 	p.metrics.truncations.Inc()

@@ -53,7 +53,7 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role.State, offset, logStart
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.FollowerFetched{
-		LeaderEpoch: r.LeaderEpoch, Follower: m, Offset: offset, LogStart: logStart, Log: p.offsets(), Now: p.now(), Time: time.Now(),
+		LeaderEpoch: r.LeaderEpoch, Follower: m, Offset: offset, LogStart: logStart, Log: p.offsets(), Now: p.now(), Time: p.clock(),
 	})
 }
 
@@ -61,7 +61,7 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role.State, offset, logStart
 func (p *Partition) maybeShrinkISR(maxLag time.Duration) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
-	p.stepLocked(insync.Tick{MaxLag: maxLag, Log: p.offsets(), Now: p.now(), Time: time.Now()})
+	p.stepLocked(insync.Tick{MaxLag: maxLag, Log: p.offsets(), Now: p.now(), Time: p.clock()})
 }
 
 // pendingISR is the proposal that waits to be written.

@@ -17,7 +17,7 @@ import (
 // what the leader keeps of it is bounded.
 func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	alone := leads(1, 1, 2)
 	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
@@ -97,7 +97,7 @@ func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 // with.
 func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	alone := leads(5, 1, 2)
 	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
@@ -139,7 +139,7 @@ func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 func leadsAlone(t *testing.T) *bench {
 	t.Helper()
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	alone := leads(5, 1, 2, 3)
 	alone.ISR = alone.ISR[:1]
 	if err := b.lead(alone); err != nil {
@@ -193,7 +193,7 @@ func TestSuccessorCountsAtOnce(t *testing.T) {
 // A follower that has everything stays in sync, however long nothing was produced.
 func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	if err := b.lead(leads(5, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
 func TestInSyncProtocolBesideAppends(t *testing.T) {
 	const rounds = 300
 	b := newBench(t, vfs.NewMem(), nil)
-	b.isr = newISRWriter(b.m)
+	b.isr = b.m.newISRWriter()
 	shown := leads(1, 1, 2, 3)
 	if err := b.lead(shown); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -14,7 +15,11 @@ import (
 // isrWriter writes the in-sync sets that leaders propose to the metadata store, in batches (Kafka's
 // AlterPartitionManager). Run owns its goroutine.
 type isrWriter struct {
-	m    *Manager
+	o          *Followers                  // AlterISR and MaxLag
+	partitions func() iter.Seq[*Partition] // all that are here
+	logger     *slog.Logger
+	metrics    *metrics
+
 	wake chan struct{} // one token: there is something to write
 	mu   sync.Mutex
 	due  map[*Partition]bool
@@ -29,8 +34,14 @@ const (
 	isrRetryMax = 2 * time.Second
 )
 
-func newISRWriter(m *Manager) *isrWriter {
-	return &isrWriter{m: m, wake: make(chan struct{}, 1), due: map[*Partition]bool{}, wakeUnplaced: make(chan struct{}, 1), unplaced: map[*Partition]bool{}}
+func newISRWriter(
+	o *Followers, partitions func() iter.Seq[*Partition], logger *slog.Logger, metrics *metrics,
+) *isrWriter {
+	return &isrWriter{
+		o: o, partitions: partitions, logger: logger, metrics: metrics,
+		wake: make(chan struct{}, 1), due: map[*Partition]bool{},
+		wakeUnplaced: make(chan struct{}, 1), unplaced: map[*Partition]bool{},
+	}
 }
 
 func (w *isrWriter) push(p *Partition) {
@@ -56,7 +67,7 @@ func (w *isrWriter) take() []*Partition {
 
 // run writes until ctx ends, and looks for followers that are behind.
 func (w *isrWriter) run(ctx context.Context) {
-	lag := w.m.o.MaxLag
+	lag := w.o.MaxLag
 	tick := time.NewTicker(lag / 2)
 	defer tick.Stop()
 	pause := backoff.Backoff{Min: isrRetryMin, Max: isrRetryMax}
@@ -65,7 +76,7 @@ func (w *isrWriter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			for p := range w.m.Partitions() {
+			for p := range w.partitions() {
 				p.tellDirectory()
 				p.maybeShrinkISR(lag)
 			}
@@ -96,7 +107,7 @@ func (w *isrWriter) write(ctx context.Context, due []*Partition) bool {
 		return true
 	}
 	ok := true
-	for i, err := range w.m.o.AlterISR(ctx, changes) {
+	for i, err := range w.o.AlterISR(ctx, changes) {
 		refused := errors.Is(err, metadata.ErrConflict) || errors.Is(err, metadata.ErrInvalidRequest)
 		partitions[i].proposed(changes[i], refused, err)
 		outcome := "written"
@@ -107,10 +118,10 @@ func (w *isrWriter) write(ctx context.Context, due []*Partition) bool {
 			outcome = "failed"
 			ok = false
 			w.push(partitions[i])
-			w.m.o.Logger.Warn("the in-sync set cannot be written, trying again",
+			w.logger.Warn("the in-sync set cannot be written, trying again",
 				slog.String("partition", partitions[i].tp.String()), slog.Any("error", err))
 		}
-		w.m.metrics.isrChanges.WithLabelValues(outcome).Inc()
+		w.metrics.isrChanges.WithLabelValues(outcome).Inc()
 	}
 	return ok
 }

@@ -33,6 +33,9 @@ type Options struct {
 	// (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
 
+	// Now is the clock that throttles, fetchers and the in-sync protocol go by. Default time.Now.
+	Now func() time.Time
+
 	// MaxHang is how long a partition's append, role change or deletion may not move before Healthy
 	// says so (varve.partition.hang.max.ms). Default 10 s.
 	MaxHang time.Duration
@@ -107,23 +110,38 @@ type Manager struct {
 func New(o Options) *Manager {
 	o.setDefaults()
 	o.MaxHang = cmp.Or(o.MaxHang, 10*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	m := &Manager{
 		o: o, coldMaxWait: cmp.Or(o.ColdMaxWait, 500*time.Millisecond), metrics: newMetrics(o.Registerer),
 		listeners: map[string]Listener{},
 	}
 	m.traffic.byID = map[metadata.TopicID]*Traffic{}
 	m.cold = newColdReads(m.metrics)
-	m.throttles = newThrottles(o.Throttling, m.metrics)
+	m.throttles = newThrottles(o.Throttling, m.metrics, o.Now)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)
-	m.fetchers = newReplicaFetchers(m)
-	m.restores = newRestores(m)
+	m.restores = newRestores(o.Logger, m.metrics)
+	m.fetchers = newReplicaFetchers(&fetchEnv{
+		o: &m.o.Followers, self: m.self, throttle: m.throttles.follower, restore: m.restores.add,
+		logger: o.Logger, metrics: m.metrics, now: o.Now,
+	})
 	if o.AlterISR != nil {
-		m.isr = newISRWriter(m)
+		m.isr = m.newISRWriter()
 	}
 	m.served = newServed()
-	m.watchdog = newWatchdog(m)
+	m.watchdog = newWatchdog(o.MaxHang, m.Partitions, m.applier.pool.waiting, o.Logger, m.metrics)
 	return m
+}
+
+func (m *Manager) newISRWriter() *isrWriter {
+	return newISRWriter(&m.o.Followers, m.Partitions, m.o.Logger, m.metrics)
+}
+
+// self is this broker with the epoch of its registration, 0 before it has one.
+func (m *Manager) self() metadata.Member {
+	return metadata.Member{Broker: m.o.BrokerID, Epoch: m.o.brokerEpoch()}
 }
 
 // Listen has l told of the partitions of a topic. It must be called before Run.

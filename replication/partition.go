@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/replication/insync"
@@ -33,43 +34,61 @@ func (c *Config) insync() insync.Settings {
 }
 
 // Partition is one replica. The Manager alone changes its role; everything else may be called from
-// anywhere.
+// anywhere. Its state is in groups, each of which has one owner.
 type Partition struct {
-	tp      metadata.TopicPartition
-	topicID metadata.TopicID
-	log     *storage.Log
-	tier    tier // nil: there is no bucket
-	metrics *metrics
-	traffic *Traffic // of the topic, shared by its partitions
-
+	// These never change.
+	tp        metadata.TopicPartition
+	topicID   metadata.TopicID
+	log       *storage.Log
+	tier      partitionTier // nil: there is no bucket
+	brokerID  int32
+	image     func() *metadata.Image // the newest; nil in tests without metadata
+	clock     func() time.Time
 	throttles *throttles
+	traffic   *Traffic // of the topic, shared by its partitions
+	metrics   *metrics
+	logger    *slog.Logger
 
-	brokerID     int32
-	image        func() *metadata.Image // the newest; nil in tests without metadata
-	logger       *slog.Logger
-	role         atomic.Pointer[role.State] // replaced under mu and isrMu
-	config       atomic.Pointer[Config]     // replaced under mu and isrMu
-	flushFailure atomic.Pointer[flushFailure]
-	watchers     watchers     // of role, high watermark and flushed offset
-	tierEnd      atomic.Int64 // the remote tier's end as the leader last heard of it
+	// Everybody reads these. They are replaced under mu and isrMu.
+	role   atomic.Pointer[role.State]
+	config atomic.Pointer[Config]
 
-	// mu is the writer's: it is held across every write to the log, and every change of role or
-	// config. A disk that hangs holds it for as long.
-	mu        sync.Mutex
-	sinceKick int64       // bytes; guarded by mu
-	kickAgain atomic.Bool // once the segment that was closed is flushed
+	watchers watchers    // of role, high watermark and flushed offset; anybody watches
+	moving   atomic.Bool // the log is about to be in another data directory; Moving's
 
+	writerState
+	leaderState
+	followerState
+}
+
+// writerState belongs to the log's writer, the holder of mu: the leader's appends, or what the fetcher
+// brings.
+type writerState struct {
+	// mu is held across every write to the log, and every change of role or config. A disk that
+	// hangs holds it for as long.
+	mu           sync.Mutex
+	sinceKick    int64                        // bytes; guarded by mu
+	kickAgain    atomic.Bool                  // once the segment that was closed is flushed
+	flushFailure atomic.Pointer[flushFailure] // the newest; storage tells it, see flushed
+}
+
+// leaderState is what a leader has. It belongs to the holder of isrMu.
+type leaderState struct {
 	// isrMu is that of the in-sync protocol, and so of the high watermark while this broker leads.
 	// It is taken after mu or alone, and never held across I/O: an append that does not return
 	// holds up no in-sync set and no follower's fetch. Role and config stay for the holder of
 	// either lock.
 	isrMu  sync.Mutex
-	insync insync.State // of a leader, see stepLocked
-	isr    *isrWriter   // nil: in-sync sets stay as they are
+	insync insync.State // the zero value at a follower; see stepLocked
+	isr    *isrWriter   // never changes; nil: in-sync sets stay as they are
 
-	fetcher   atomic.Pointer[replicaFetcher] // that it follows its leader through
-	restoring atomic.Bool                    // takes its state from the remote tier
-	moving    atomic.Bool                    // is about to be in another data directory, see Moving
+	tierEnd atomic.Int64 // the remote tier's end as the leader last heard of it; 0 at a follower
+}
+
+// followerState is what a follower has.
+type followerState struct {
+	fetcher   atomic.Pointer[replicaFetcher] // replicaFetchers': that it follows its leader through
+	restoring atomic.Bool                    // restores': it takes its state from the remote tier
 }
 
 // TopicPartition is the partition's name.

@@ -79,7 +79,11 @@ func (a *applier) count(p *Partition, now counted) {
 }
 
 func (m *Manager) newPartition(tp metadata.TopicPartition, id metadata.TopicID, log *storage.Log) *Partition {
-	p := &Partition{tp: tp, topicID: id, log: log, brokerID: m.o.BrokerID, metrics: m.metrics, tier: m.o.Tier, isr: m.isr, logger: m.o.Logger, throttles: m.throttles, traffic: m.traffic.of(tp.Topic, id)}
+	p := &Partition{
+		tp: tp, topicID: id, log: log, tier: m.o.Tier, brokerID: m.o.BrokerID, clock: m.o.Now, throttles: m.throttles,
+		traffic: m.traffic.of(tp.Topic, id), metrics: m.metrics, logger: m.o.Logger,
+	}
+	p.isr = m.isr
 	if m.o.Cluster != nil {
 		p.image = m.o.Cluster.Image
 	}

@@ -23,8 +23,8 @@ type restores struct {
 	queue   chan *Partition
 }
 
-func newRestores(m *Manager) *restores {
-	return &restores{metrics: m.metrics, logger: m.o.Logger, queue: make(chan *Partition, restoreQueue)}
+func newRestores(logger *slog.Logger, metrics *metrics) *restores {
+	return &restores{metrics: metrics, logger: logger, queue: make(chan *Partition, restoreQueue)}
 }
 
 // add queues a partition. Until its turn is over it is not fetched for.
@@ -74,7 +74,7 @@ func (p *Partition) restore(ctx context.Context) error {
 	if state.EndOffset <= end {
 		return fmt.Errorf("restore %s: the log ends at %d, the remote tier already at %d: %w", p.tp, end, state.EndOffset, errNothingNew)
 	}
-	if err = p.log.StartFromRemote(state); err != nil {
+	if err = p.log.StartFromRemote(ctx, state); err != nil {
 		return fmt.Errorf("restore %s: %w", p.tp, err)
 	}
 	p.logger.Info("a follower goes on where the remote tier ends", slog.String("partition", p.tp.String()), slog.Int64("log_start", state.StartOffset),

@@ -73,9 +73,12 @@ func (t ThrottledReplicas) has(partition int32) bool {
 }
 
 // throttles are this broker's two rates.
-type throttles struct{ leader, follower *throttle }
+type throttles struct {
+	leader, follower *throttle
+	now              func() time.Time
+}
 
-func newThrottles(o Throttling, m *metrics) *throttles {
+func newThrottles(o Throttling, m *metrics, now func() time.Time) *throttles {
 	window := cmp.Or(o.Window, time.Second)
 	side := func(name string) *throttle {
 		t := &throttle{
@@ -85,11 +88,11 @@ func newThrottles(o Throttling, m *metrics) *throttles {
 		t.mu.rate = math.Inf(1)
 		return t
 	}
-	return &throttles{leader: side("leader"), follower: side("follower")}
+	return &throttles{leader: side("leader"), follower: side("follower"), now: now}
 }
 
 func (t *throttles) setRates(r ThrottleRates) {
-	now := time.Now()
+	now := t.now()
 	t.leader.setRate(r.Leader, now)
 	t.follower.setRate(r.Follower, now)
 }
@@ -195,34 +198,15 @@ func (t *throttle) wait(now time.Time) time.Duration {
 // not thrown out for that, and its turn is not yet.
 func (p *Partition) leaderHeld(r *role.State, replica *metadata.Member) bool {
 	return replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) && !slices.Contains(r.ISR, *replica) &&
-		p.throttles.leader.wait(time.Now()) > 0
+		p.throttles.leader.wait(p.throttles.now()) > 0
 }
 
 // sent notes what a follower, if it is one that asked, is sent of the partition; less than nothing
 // is what it is not sent after all.
 func (p *Partition) sent(replica *metadata.Member, n int) {
 	if n != 0 && replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) {
-		p.throttles.leader.pass(n, slices.Contains(p.role.Load().ISR, *replica), time.Now())
+		p.throttles.leader.pass(n, slices.Contains(p.role.Load().ISR, *replica), p.throttles.now())
 	}
-}
-
-// followerHeld is how long a partition that this broker follows is to be left out of its fetches.
-func (m *Manager) followerHeld(p *Partition, now time.Time) time.Duration {
-	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().ISR, m.self()) {
-		return 0
-	}
-	return m.throttles.follower.wait(now)
-}
-
-// received notes what a leader has sent of a partition.
-func (m *Manager) received(p *Partition, n int) {
-	if n > 0 && p.config.Load().FollowerThrottled.has(p.tp.Partition) {
-		m.throttles.follower.pass(n, slices.Contains(p.role.Load().ISR, m.self()), time.Now())
-	}
-}
-
-func (m *Manager) self() metadata.Member {
-	return metadata.Member{Broker: m.o.BrokerID, Epoch: m.o.BrokerEpoch()}
 }
 
 // recheck is when a fetch that waits has to look at what was held back, d at the latest.
@@ -232,7 +216,7 @@ func (f *delayedFetch) recheck(d time.Duration) time.Duration {
 	}
 	for i := range f.results {
 		if p := f.partitions[i].Partition; p != nil && f.results[i].held {
-			return min(d, p.throttles.leader.wait(time.Now()))
+			return min(d, p.throttles.leader.wait(p.throttles.now()))
 		}
 	}
 	return d

@@ -55,7 +55,7 @@ func testThrottle(rate int64, now time.Time) *throttle {
 }
 
 func registeredThrottle(reg prometheus.Registerer, rate int64, now time.Time) *throttle {
-	t := newThrottles(Throttling{Windows: 10}, newMetrics(reg)).leader
+	t := newThrottles(Throttling{Windows: 10}, newMetrics(reg), time.Now).leader
 	t.setRate(rate, now)
 	return t
 }
@@ -276,7 +276,7 @@ func (b *throttleBench) append(t *testing.T, n, batches int) (bytes int64) {
 // follow runs broker 3's fetcher until the test ends.
 func (b *throttleBench) follow(t *testing.T, fetches *atomic.Int64) {
 	t.Helper()
-	f := newReplicaFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{newLoopConn(b.leader), fetches})
+	f := newReplicaFetcher(b.follower.fetchers.env, fetcherKey{leader: metadata.Member{Broker: 1}}, countedConn{newLoopConn(b.leader), fetches})
 	for _, p := range b.followed {
 		f.add(p)
 	}
@@ -408,18 +408,18 @@ func TestFollowerInSyncIsNotHeld(t *testing.T) {
 		in.ISR[i].Epoch = 1
 	}
 	p.resign(in)
-	b.follower.received(p, 50_000)
-	if wait := b.follower.followerHeld(p, time.Now()); wait != 0 {
+	b.follower.fetchers.env.received(p, 50_000)
+	if wait := b.follower.fetchers.env.held(p, time.Now()); wait != 0 {
 		t.Errorf("in sync it waits %v", wait)
 	}
 	p.resign(out)
-	if wait := b.follower.followerHeld(p, time.Now()); wait == 0 {
+	if wait := b.follower.fetchers.env.held(p, time.Now()); wait == 0 {
 		t.Error("out of sync it does not wait")
 	}
-	if wait := b.follower.followerHeld(other, time.Now()); wait != 0 {
+	if wait := b.follower.fetchers.env.held(other, time.Now()); wait != 0 {
 		t.Errorf("one that is not throttled waits %v", wait)
 	}
-	if b.follower.received(other, 1<<30); b.follower.throttles.follower.mu.balance < -60_000 {
+	if b.follower.fetchers.env.received(other, 1<<30); b.follower.throttles.follower.mu.balance < -60_000 {
 		t.Error("what is not throttled counts")
 	}
 }

@@ -10,9 +10,21 @@ import (
 
 // tier is the remote tier: *tiering.Manager.
 type tier interface {
+	tierAttacher
+	partitionTier
+}
+
+// tierAttacher is what the applier tells the remote tier of partitions' roles. Its methods may wait
+// for the bucket.
+type tierAttacher interface {
 	Attach(p tiering.Partition)
 	Follow(p tiering.Partition)
 	Detach(tp metadata.TopicPartition)
+}
+
+// partitionTier is what a partition needs of the remote tier: to read, and to say that a segment was
+// closed.
+type partitionTier interface {
 	Kick(tp metadata.TopicPartition)
 	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error)
 	OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error)

@@ -34,11 +34,11 @@ func passes(err error) bool {
 func (f *replicaFetcher) stuck(p *Partition, err error) {
 	t, known := f.troubles[p]
 	if !known {
-		t.since = time.Now()
+		t.since = f.env.now()
 	}
-	if !t.warned && (!passes(err) || time.Since(t.since) > troubleGrace) {
+	if !t.warned && (!passes(err) || f.env.now().Sub(t.since) > troubleGrace) {
 		t.warned = true
-		f.m.o.Logger.Warn("a follower cannot go on with what its leader answers, trying again",
+		f.env.logger.Warn("a follower cannot go on with what its leader answers, trying again",
 			slog.String("partition", p.tp.String()), slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
 	}
 	f.troubles[p] = t
@@ -52,7 +52,7 @@ func (f *replicaFetcher) goesOn(p *Partition) {
 	}
 	delete(f.troubles, p)
 	if t.warned {
-		f.m.o.Logger.Warn("a follower goes on",
-			slog.String("partition", p.tp.String()), slog.Duration("after", time.Since(t.since)))
+		f.env.logger.Warn("a follower goes on",
+			slog.String("partition", p.tp.String()), slog.Duration("after", f.env.now().Sub(t.since)))
 	}
 }

@@ -53,10 +53,10 @@ func (w *warnings) Handle(_ context.Context, r slog.Record) error {
 func TestStuckFollowerWarns(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
 	logged := &warnings{Handler: slog.DiscardHandler}
-	b.follower.o.Logger = slog.New(logged)
+	b.follower.fetchers.env.logger = slog.New(logged)
 	conn := &damagedConn{loopConn: newLoopConn(b.leader), fetched: make(chan struct{}, 100)}
 	conn.damaged.Store(true)
-	f := newReplicaFetcher(b.follower, fetcherKey{leader: metadata.Member{Broker: 1}}, conn)
+	f := newReplicaFetcher(b.follower.fetchers.env, fetcherKey{leader: metadata.Member{Broker: 1}}, conn)
 	f.add(b.followed[1])
 	stop := background(t, func(ctx context.Context) error { f.run(ctx); return nil })
 	size := b.append(t, 1, 1)
@@ -79,8 +79,8 @@ func TestStuckFollowerWarns(t *testing.T) {
 func TestElectionIsNoTrouble(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
 	logged := &warnings{Handler: slog.DiscardHandler}
-	b.follower.o.Logger = slog.New(logged)
-	f := newReplicaFetcher(b.follower, fetcherKey{}, newLoopConn(b.leader))
+	b.follower.fetchers.env.logger = slog.New(logged)
+	f := newReplicaFetcher(b.follower.fetchers.env, fetcherKey{}, newLoopConn(b.leader))
 	p := b.followed[0]
 	for _, err := range passing {
 		f.stuck(p, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -26,7 +27,12 @@ const hangLooks = 10
 // look. What waits for the bucket is not meant: produce and fetch go on without it. Nor is a
 // partition whose directory is known to have failed: it says so itself.
 type watchdog struct {
-	m        *Manager
+	maxHang    time.Duration
+	partitions func() iter.Seq[*Partition] // all that are here
+	late       func(func(*job))            // calls a function with each job that is late
+	logger     *slog.Logger
+	metrics    *metrics
+
 	suspects map[any]suspicion // by *Partition and *job; Run's goroutine has it
 	applying atomic.Pointer[metadata.Image]
 
@@ -47,7 +53,14 @@ type hangMark struct {
 	image                              *metadata.Image
 }
 
-func newWatchdog(m *Manager) *watchdog { return &watchdog{m: m, suspects: map[any]suspicion{}} }
+func newWatchdog(
+	maxHang time.Duration, partitions func() iter.Seq[*Partition], late func(func(*job)), logger *slog.Logger, metrics *metrics,
+) *watchdog {
+	return &watchdog{
+		maxHang: maxHang, partitions: partitions, late: late, logger: logger, metrics: metrics,
+		suspects: map[any]suspicion{},
+	}
+}
 
 // Healthy is nil unless a partition hangs for longer than MaxHang. A broker for which it is not
 // must not count as alive, so that others lead its partitions.
@@ -58,7 +71,7 @@ func (m *Manager) Healthy() error {
 }
 
 func (w *watchdog) run(ctx context.Context) {
-	tick := time.NewTicker(max(w.m.o.MaxHang/hangLooks, time.Millisecond))
+	tick := time.NewTicker(max(w.maxHang/hangLooks, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -73,13 +86,13 @@ func (w *watchdog) run(ctx context.Context) {
 // look looks once at everything that may hang.
 func (w *watchdog) look() {
 	var found []error
-	for p := range w.m.Partitions() {
+	for p := range w.partitions() {
 		mark, waits := p.hangMark()
 		if waits && w.stands(p, mark) {
 			found = append(found, fmt.Errorf("%s: an append does not return: %w", p.tp, ErrHangs))
 		}
 	}
-	w.m.applier.pool.waiting(func(j *job) {
+	w.late(func(j *job) {
 		if !w.stands(j, hangMark{}) {
 			return
 		}
@@ -116,7 +129,7 @@ func (w *watchdog) stands(key any, mark hangMark) bool {
 
 // report shows what hangs, and logs when that begins and ends.
 func (w *watchdog) report(found []error) {
-	w.m.metrics.hanging.Set(float64(len(found)))
+	w.metrics.hanging.Set(float64(len(found)))
 	w.mu.Lock()
 	was := w.hanging
 	w.hanging = nil
@@ -127,10 +140,10 @@ func (w *watchdog) report(found []error) {
 	w.mu.Unlock()
 	switch {
 	case was == nil && now != nil:
-		w.m.o.Logger.Error("partitions hang: this broker lets its registration lapse, so that others lead",
-			slog.Duration("longer_than", w.m.o.MaxHang), slog.Any("error", now))
+		w.logger.Error("partitions hang: this broker lets its registration lapse, so that others lead",
+			slog.Duration("longer_than", w.maxHang), slog.Any("error", now))
 	case was != nil && now == nil:
-		w.m.o.Logger.Warn("no partition hangs any more")
+		w.logger.Warn("no partition hangs any more")
 	}
 }
 

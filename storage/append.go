@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/record"
 )
 
@@ -36,6 +37,9 @@ func (l *Log) Append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
 }
 
 func (l *Log) append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
+	if invariants.Enabled {
+		defer l.solely("Append")()
+	}
 	if err := l.usable(); err != nil {
 		return AppendInfo{}, err
 	}
@@ -72,6 +76,7 @@ func (l *Log) appendLocked(c *checker, batches []byte, leaderEpoch int32) (Appen
 	}
 	info.LastOffset = next - 1
 	info.Records = next - info.FirstOffset
+	l.assertBatchesLocked(batches, false)
 	if err = l.writeLocked(batches, &info); err != nil {
 		return info, err
 	}
@@ -83,6 +88,9 @@ func (l *Log) appendLocked(c *checker, batches []byte, leaderEpoch int32) (Appen
 // its answer, is left out. Offsets may skip some (a compacted leader) but never
 // go back. It does not retain or change batches.
 func (l *Log) AppendAsFollower(batches []byte) (AppendInfo, error) {
+	if invariants.Enabled {
+		defer l.solely("AppendAsFollower")()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	info, err := l.followLocked(batches)
@@ -126,6 +134,7 @@ func (l *Log) followLocked(batches []byte) (AppendInfo, error) {
 		return info, nil
 	}
 	info.LastOffset = next - 1
+	l.assertBatchesLocked(batches[:whole], true)
 	return info, l.writeLocked(batches[:whole], &info)
 }
 
@@ -142,6 +151,7 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	if err := l.preallocateLocked(s); err != nil {
 		return classify(err)
 	}
+	l.assertRoomLocked(s, info)
 	err, broken := s.write(batches)
 	if broken != nil {
 		l.dir().fail(fmt.Errorf("restore %s after a failed write: %w", fileName(s.base, extLog), errors.Join(err, broken)))
@@ -168,6 +178,7 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	s.size.Store(pos)
 	l.offsets.end.Store(info.LastOffset + 1)
 	l.dir().writeback.appended(s)
+	l.assertLocked()
 
 	info.Bytes = int64(len(batches))
 	info.LogStartOffset = l.offsets.start.Load()

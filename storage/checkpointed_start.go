@@ -1,14 +1,15 @@
 package storage
 
 import (
-	"sync"
 	"sync/atomic"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // checkpointedStart is the log start that a log has after a crash: the one in the
 // checkpoint of its directory. It may be less than the file has, never more.
 type checkpointedStart struct {
-	mu      sync.Mutex
+	mu      invariants.Mutex[rankStartCheckpoint]
 	offset  int64
 	pending int64 // it is being written; -1: nothing is, or what is written no longer counts
 	news    bool  // offset has grown and told does not know

@@ -41,7 +41,7 @@ func TestCheckpointedStartIsWhatAKillLeaves(t *testing.T) {
 	}
 	k.reopen()
 	k.wantStart(20)
-	if err := k.log().TruncateFully(3); err != nil {
+	if err := k.log().TruncateCommittedFully(3); err != nil {
 		t.Fatal(err)
 	}
 	k.wantStart(3)

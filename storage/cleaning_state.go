@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // errCleaningAborted ends a cleaning because the log is truncated or deleted, or
@@ -16,10 +17,10 @@ var errCleaningAborted = errors.New("cleaning was aborted")
 // cleaningState is what a log keeps of its compaction.
 type cleaningState struct {
 	// token is held by a cleaning for as long as it lasts, and by what may not
-	// run beside one. Capacity 1.
-	token chan struct{}
+	// run beside one.
+	token invariants.Token[rankCleaningToken]
 	mu    struct {
-		sync.Mutex
+		invariants.Mutex[rankCleaning]
 		stop    context.CancelCauseFunc // of the cleaning under way
 		waiting int                     // how many want the token to keep cleanings off
 	}
@@ -41,12 +42,12 @@ func (l *Log) forbidCleaning() (allow func()) {
 		c.mu.stop(errCleaningAborted)
 	}
 	c.mu.Unlock()
-	c.token <- struct{}{}
+	c.token.Take()
 	return func() {
 		c.mu.Lock()
 		c.mu.waiting--
 		c.mu.Unlock()
-		<-c.token
+		c.token.Release()
 	}
 }
 
@@ -59,9 +60,7 @@ func (l *Log) beginCleaning(ctx context.Context) (_ context.Context, end func(),
 	if c.mu.waiting > 0 {
 		return ctx, nil, false
 	}
-	select {
-	case c.token <- struct{}{}:
-	default:
+	if !c.token.TryTake() {
 		return ctx, nil, false
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -71,7 +70,7 @@ func (l *Log) beginCleaning(ctx context.Context) (_ context.Context, end func(),
 		c.mu.stop = nil
 		c.mu.Unlock()
 		cancel(nil)
-		<-c.token
+		c.token.Release()
 	}, true
 }
 

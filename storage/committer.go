@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // commitParallel is how many logs of a directory are synced at a time. File
@@ -21,7 +23,7 @@ type committer struct {
 	dir *dataDir
 	env *env
 	mu  struct {
-		sync.Mutex
+		invariants.Mutex[rankCommitter]
 		waiting []*Log
 	}
 	wake chan struct{} // capacity 1: somebody waits
@@ -95,7 +97,7 @@ func (c *committer) round(logs []*Log) {
 	began := c.env.now()
 	var next atomic.Int64
 	var unnamed struct { // logs whose directory's name is not durable
-		sync.Mutex
+		invariants.Mutex[rankRound]
 		logs []roundLog
 	}
 	work := func() {
@@ -132,8 +134,8 @@ func (c *committer) round(logs []*Log) {
 
 // begin syncs all of a log but its name in the data directory.
 func (c *committer) begin(l *Log) (roundLog, error) {
-	l.flush.token <- struct{}{} // a flush in the background may hold it
-	l.flush.waits.Store(false)  // what is appended from here on may come too late
+	l.flush.token.TakeBeside() // a flush in the background may hold it
+	l.flush.waits.Store(false) // what is appended from here on may come too late
 	one := roundLog{log: l, upTo: l.offsets.end.Load()}
 	var err error
 	one.plan, err = l.startFlush()
@@ -144,7 +146,7 @@ func (c *committer) begin(l *Log) (roundLog, error) {
 func (c *committer) end(one roundLog, err error) {
 	l := one.log
 	err = l.finishFlush(one.plan, err)
-	<-l.flush.token
+	l.flush.token.Release()
 	switch {
 	case err == nil && l.offsets.flushed.Load() < min(one.upTo, l.offsets.end.Load()):
 		c.add(l) // it was truncated meanwhile: begin anew

@@ -177,7 +177,7 @@ func (m *compactModel) truncate() {
 	if to < m.kept {
 		return // the high watermark that a crash leaves may be an old one
 	}
-	if err := m.l.Truncate(to); err != nil {
+	if err := m.l.TruncateCommitted(to); err != nil {
 		m.t.Fatal(err)
 	}
 	m.keep(func(b record.Batch) bool { return b.LastOffset() < to })

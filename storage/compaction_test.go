@@ -598,7 +598,7 @@ func TestTruncationTakesTheCleanPartBack(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), nil)
 	k.put("a=1", "b=1", "c=1", "d=1")
 	k.clean()
-	if err := k.log().Truncate(2); err != nil {
+	if err := k.log().TruncateCommitted(2); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(content(t, k.fs, "/data/"+cleanerFile)); got != "0\n1\nt 0 2\n" {
@@ -648,7 +648,7 @@ func (f *blockingFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File
 // Truncation and deletion end a cleaning and wait until it is over.
 func TestTruncationAndDeletionAbortACleaning(t *testing.T) {
 	for name, do := range map[string]func(k *kit) error{
-		"truncate":       func(k *kit) error { return k.log().Truncate(2) },
+		"truncate":       func(k *kit) error { return k.log().TruncateCommitted(2) },
 		"truncate fully": func(k *kit) error { return k.log().TruncateFully(50) },
 		"delete":         func(k *kit) error { return k.m.Delete("t", 0) },
 	} {

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -53,8 +54,8 @@ type dataDir struct {
 	work    sync.WaitGroup // what Run does for it
 
 	flushes        flushQueue
-	checkpointWake chan struct{} // capacity 1: write the checkpoints soon
-	checkpointing  sync.Mutex    // admits one writer of its checkpoints at a time; it comes before all other locks
+	checkpointWake chan struct{}                       // capacity 1: write the checkpoints soon
+	checkpointing  invariants.Mutex[rankCheckpointing] // admits one writer of its checkpoints at a time; it comes before all other locks
 
 	commits   *committer
 	writeback *writeback
@@ -64,7 +65,7 @@ type dataDir struct {
 	// checkpoints guards the checkpoint files and what they hold. It comes
 	// after a log's lock: under it nothing may wait for one.
 	checkpoints struct {
-		sync.Mutex
+		invariants.Mutex[rankCheckpoints]
 		written map[string]map[partitionKey]int64 // nil: the file is missing or damaged
 	}
 	// clean: the last shutdown was; hasRecovery: the recovery checkpoint was

@@ -1,11 +1,13 @@
 package storage
 
-import "sync"
+import (
+	"github.com/varvelog/varve/invariants"
+)
 
 // byteBudget hands out a number of bytes. Those who find too few wait in their order,
 // so that a large request is not overtaken for ever by small ones.
 type byteBudget struct {
-	mu      sync.Mutex
+	mu      invariants.Mutex[rankBudget]
 	free    int64
 	waiting []budgetRequest
 }

@@ -92,6 +92,21 @@
 //     offline, and then nobody serves it.
 //   - S13: What was set aside is deleted by nothing but time. Its date is never earlier
 //     than the moment at which it was set aside.
+//   - S14: A log has at least one segment. They ascend without overlap, and the last one,
+//     and no other, is active.
+//   - S15: log start <= high watermark <= end; local start <= high watermark, unless a
+//     follower's first batch is so far from the end that it begins a segment; recovery
+//     point <= flushed offset <= end; an undecided transaction begins below the end.
+//   - S16: The high watermark goes down by a truncation only. One that takes committed
+//     records says so: TruncateCommitted and TruncateCommittedFully.
+//   - S17: Leader epochs ascend in both fields, and none begins above the end.
+//   - S18: What is appended begins at the end, or behind it if it comes from a compacted
+//     leader; it ascends, and belongs into the active segment.
+//   - S19: The calls that decide what a log holds have one caller at a time (see [Log]).
+//   - S20: No checkpoint gets an offset above its log's end.
+//
+// A build with the tag "invariants" asserts what of S2, S3, S5, S8, S9, and S14 to S20 can be
+// seen in memory, and the order of the locks (assert.go, locks.go); all tests run with it.
 //
 // TestLogIsASliceOfBatches holds S1 to S4 against random histories with
 // crashes, TestCompactedLogKeepsTheLastOfEachKey S8 and S9; the others have
@@ -173,8 +188,10 @@
 // # Locks
 //
 // Readers take none: they load an immutable segment list, pin a segment and
-// read below its published size. In this order:
+// read below its published size. In this order, which locks.go has as numbers:
 //
+//	Log.cleaning.token      see below; then Log.cleaning.mu, inside one call
+//	Log.flush.token         see below
 //	dataDir.checkpointing   one writer of a directory's checkpoints at a time
 //	Manager.mu              the map of logs
 //	Manager.moves           which logs are to be moved; also over the renames and syncs of a request
@@ -184,12 +201,15 @@
 //	Log.stable              what the last stable offset follows from; never over I/O. The high
 //	                        watermark moves under it alone, while an append has Log.mu
 //	dataDir.checkpoints     the checkpoint files; over their fsyncs
-//	removals                which logs were renamed away; never over I/O
-//	checkpointedStart.mu    the log start that a crash leaves; the last one
+//	dataDir.flushes         which logs have closed segments that are not durable
 //	committer.mu            which logs wait for a round
 //	Manager.strays          what was set aside; also over the renames of those that go
-//	cachedFile, segmentNames, fileCache   inside one call, but for the names of all segments
-//	                        over the rename of a log's directory
+//	env.trash               what is to be removed from the disk
+//	segment.largest, txnIndex.mu   over reads of the segment, and over syncs of the index
+//	cachedFile.mu, segmentNames, fileCache.mu   inside one call, but for the names of all
+//	                        segments over the rename of a log's directory
+//	removals, byteBudget.mu, pacer.mu, checkpointedStart.mu   inside one call; nothing is
+//	                        waited for under them
 //
 // A log's flush token (flush.go) is taken before Log.mu and held over fsyncs.
 // Only a committer holds several, of logs that are new, until their names are

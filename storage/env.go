@@ -3,10 +3,10 @@ package storage
 import (
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -45,7 +45,7 @@ func (e *env) segmentUnused(s *segment) {
 
 // trash holds what is to be removed from disk, and when.
 type trash struct {
-	sync.Mutex
+	invariants.Mutex[rankTrash]
 	items []trashItem
 }
 
@@ -122,7 +122,7 @@ func (e *env) emptyTrashIn(now time.Time, in func(path string) bool) {
 
 // flushQueue holds the logs with closed segments that are not durable yet.
 type flushQueue struct {
-	mu     sync.Mutex
+	mu     invariants.Mutex[rankFlushQueue]
 	queued map[*Log]bool
 	order  []*Log
 	wake   chan struct{} // capacity 1

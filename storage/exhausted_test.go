@@ -25,7 +25,7 @@ func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 		"roll":              {".log", func(k *kit) error { return k.log().Roll() }},
 		"retention of all":  {"t-0", func(k *kit) error { _, err := k.log().EnforceRetention(k.clock.Now()); return err }},
 		"cleaned offsets":   {cleanerFile, func(k *kit) error { k.log().cleaning.upTo.Store(1); return k.m.noteCleaned(k.log()) }},
-		"lower a promise":   {recoveryFile, func(k *kit) error { return k.log().Truncate(2) }},
+		"lower a promise":   {recoveryFile, func(k *kit) error { return k.log().TruncateCommitted(2) }},
 		"snapshot":          {extSnapshot, func(k *kit) error { return k.log().Roll() }},
 		"time index lookup": {"index", func(k *kit) error { _, _, err := k.log().OffsetForTimestamp(1); return err }},
 	} {

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -35,7 +35,7 @@ type fileCache struct {
 	fs    vfs.FS
 	limit int
 	mu    struct {
-		sync.Mutex
+		invariants.Mutex[rankFileCache]
 		open []*cachedFile
 		hand int
 	}
@@ -47,7 +47,7 @@ type cachedFile struct {
 	names *segmentNames
 	ext   string
 	mu    struct {
-		sync.Mutex
+		invariants.Mutex[rankFile]
 		file vfs.File // nil: not open
 		pins int
 		used bool
@@ -58,7 +58,7 @@ type cachedFile struct {
 // segmentNames is where a segment's files are. Its lock keeps a file from being
 // opened by its old name while it is renamed.
 type segmentNames struct {
-	sync.RWMutex
+	invariants.RWMutex[rankNames]
 	dir    string
 	base   int64
 	suffix string // "", suffixCleaned, suffixSwap, or a number and suffixDeleted

@@ -10,14 +10,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
 // flushState is what flushing keeps. token admits one flush at a time; what is
 // not said to be otherwise belongs to the log's lock.
 type flushState struct {
-	token       chan struct{} // capacity 1
-	waits       atomic.Bool   // for a round, of this directory's committer or that of one before
+	token       invariants.Token[rankFlushToken]
+	waits       atomic.Bool // for a round, of this directory's committer or that of one before
 	told        atomic.Pointer[func(upTo int64, err error)]
 	last        time.Time
 	truncations int  // how often the end went back
@@ -42,7 +43,7 @@ func (l *Log) Flush(ctx context.Context, upTo int64) error {
 		if l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
 			err = l.flushOnce()
 		}
-		<-l.flush.token
+		l.flush.token.Release()
 		if err != nil {
 			return fmt.Errorf("flush %s: %w", l.key, err)
 		}
@@ -54,7 +55,8 @@ func (l *Log) Flush(ctx context.Context, upTo int64) error {
 func (l *Log) takeFlushToken(ctx context.Context) error {
 	d := l.dir()
 	select {
-	case l.flush.token <- struct{}{}:
+	case l.flush.token.Wait() <- struct{}{}:
+		l.flush.token.Taken()
 		return nil
 	case <-d.gone:
 		return d.err()
@@ -69,7 +71,7 @@ func (l *Log) flushClosed(ctx context.Context) error {
 	if err := l.takeFlushToken(ctx); err != nil {
 		return err
 	}
-	defer func() { <-l.flush.token }()
+	defer l.flush.token.Release()
 	if err := l.flushOnce(); err != nil {
 		return fmt.Errorf("flush %s: %w", l.key, err)
 	}
@@ -270,6 +272,7 @@ func (l *Log) flushedLocked(plan flushPlan) {
 	}
 	l.offsets.flushed.Store(max(l.offsets.flushed.Load(), plan.end))
 	l.updateRecoveryLocked()
+	l.assertLocked()
 }
 
 // updateRecoveryLocked computes the offset from which a crash's recovery has to

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // Log is one partition's local log. Reading takes no lock and may run beside
@@ -26,6 +27,7 @@ type Log struct {
 	config     atomic.Pointer[Config]
 	closed     atomic.Bool
 
+	writer   invariants.Sole
 	segments atomic.Pointer[segmentList]
 	offsets  logOffsets
 	// startCheckpoint is what of offsets.start outlives a crash.
@@ -35,7 +37,7 @@ type Log struct {
 	// mu serializes everything that changes the log: segments, offsets (but
 	// the high watermark), producers, epochs. It is never held over an fsync
 	// of data.
-	mu         sync.Mutex
+	mu         invariants.Mutex[rankLog]
 	producers  producerState
 	snapshotAt int64 // offset of the newest snapshot, at which nothing need be replayed
 	onDisk     bool  // the directory exists; a new log's comes with the first write
@@ -45,7 +47,7 @@ type Log struct {
 	// stable guards what the last stable offset follows from: producers.open, which changes
 	// under mu as well, and producers.unreplicated. It is never held over I/O, so that the
 	// high watermark moves while an append that has mu does not return.
-	stable sync.Mutex
+	stable invariants.Mutex[rankStable]
 }
 
 // place is where a log's files are. It changes when a move ends, under the log's
@@ -65,8 +67,8 @@ func (l *Log) DirectoryID() [16]byte { return l.dir().id }
 // path is the log's own directory.
 func (l *Log) path() string { return l.place.Load().path }
 
-// logOffsets are the offsets that readers load. log start <= local start <=
-// high watermark <= end, and flushed <= end.
+// logOffsets are the offsets that readers load, in the order that S15 has. It holds at any
+// moment: what must not be above another one is lowered before it, and raised after it.
 type logOffsets struct {
 	start     atomic.Int64
 	hw        atomic.Int64
@@ -106,8 +108,8 @@ func newLog(e *env, dir *dataDir, key partitionKey, cfg Config) *Log {
 	l.config.Store(e.share(cfg))
 	l.offsets.remoteEnd.Store(-1)
 	l.offsets.unstable.Store(-1)
-	l.flush.token = make(chan struct{}, 1)
-	l.cleaning.token = make(chan struct{}, 1)
+	l.flush.token.Init()
+	l.cleaning.token.Init()
 	l.flush.last = e.now()
 	return l
 }
@@ -242,12 +244,16 @@ func (l *Log) EndOffsetForEpoch(epoch int32) (foundEpoch int32, endOffset int64)
 // to the disk with the next flush; after a crash recovery reads the epochs off
 // the batches.
 func (l *Log) AssignEpoch(epoch int32, startOffset int64) error {
+	if invariants.Enabled {
+		defer l.solely("AssignEpoch")()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return fmt.Errorf("assign epoch %d to %s: %w", epoch, l.key, err)
 	}
 	l.epochs.assign(epoch, startOffset)
+	l.assertLocked()
 	return nil
 }
 
@@ -267,7 +273,10 @@ func (l *Log) usable() error {
 func (l *Log) list() segmentList { return *l.segments.Load() }
 
 // publish replaces the segment list.
-func (l *Log) publish(list segmentList) { l.segments.Store(&list) }
+func (l *Log) publish(list segmentList) {
+	l.assertList(list)
+	l.segments.Store(&list)
+}
 
 // nowMs is the time in ms.
 func (l *Log) nowMs() int64 { return l.env.now().UnixMilli() }

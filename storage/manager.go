@@ -12,12 +12,12 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -102,7 +102,7 @@ type Manager struct {
 	strays    strays
 
 	mu struct {
-		sync.Mutex
+		invariants.Mutex[rankManager]
 		logs   map[partitionKey]*Log
 		rivals []*Log // found beside those in logs; only while the manager opens
 		closed bool

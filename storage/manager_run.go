@@ -177,10 +177,7 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 	if d.failure.Load() != nil {
 		return nil // it is reported once
 	}
-	d.checkpointing.Lock()
-	logs := m.all()
-	err := classify(errors.Join(d.checkpoint(m.env.fs, logs), d.removed.settle(m.env.fs, d)))
-	d.checkpointing.Unlock()
+	logs, err := m.writeCheckpoints(d)
 	for _, l := range logs {
 		l.tellStartCheckpointed()
 	}
@@ -190,13 +187,24 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 	return err
 }
 
+// writeCheckpoints writes those of a directory and syncs its names. It returns the logs that
+// were there.
+func (m *Manager) writeCheckpoints(d *dataDir) ([]*Log, error) {
+	d.checkpointing.Lock()
+	defer d.checkpointing.Unlock()
+	logs := m.all()
+	return logs, classify(errors.Join(d.checkpoint(m.env.fs, logs), d.removed.settle(m.env.fs, d)))
+}
+
 // collect asks the logs of this directory, and those about to come, for an offset, and has the answers in
 // offsets, which it empties first. Logs that were closed since they were listed
 // are left out: their names may have new owners.
 func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l *Log) int64) map[partitionKey]int64 {
 	clear(offsets)
 	for _, l := range logs {
+		end := l.offsets.end.Load()
 		if o := of(l); o > 0 && (l.dir() == d || l.arriving.Load() == d) && !l.closed.Load() {
+			l.assertCheckpointed(o, end)
 			offsets[l.key] = o
 		}
 	}

@@ -156,7 +156,7 @@ func (m *model) follow() {
 
 func (m *model) truncate() {
 	to := rapid.Int64Range(m.l.LocalStartOffset(), m.end()).Draw(m.t, "to")
-	if err := m.l.Truncate(to); err != nil {
+	if err := m.l.TruncateCommitted(to); err != nil {
 		m.t.Fatal(err)
 	}
 	kept := m.batches[:0:0]

@@ -7,9 +7,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // errMoveDropped ends a move that nobody wants any more.
@@ -42,7 +43,7 @@ type move struct {
 // moves are the moves that were asked for and are not done, the oldest first,
 // at most one a log.
 type moves struct {
-	sync.Mutex
+	invariants.Mutex[rankMoves]
 	queue     []*move
 	preferred map[partitionKey]*dataDir // where to make logs that are not here yet
 	pace      pacer

@@ -42,8 +42,8 @@ func (m *Manager) switchOver(mv *move, c *moveCopy) error {
 		return err
 	}
 	l, from := mv.log, mv.log.dir()
-	l.flush.token <- struct{}{}
-	defer func() { <-l.flush.token }()
+	l.flush.token.Take()
+	defer l.flush.token.Release()
 	// From here on the checkpoints of both directories have the log.
 	l.arriving.Store(mv.to)
 	defer l.arriving.Store(nil)
@@ -166,6 +166,7 @@ func (l *Log) movedLocked() {
 	l.flush.last = l.env.now()
 	l.offsets.flushed.Store(end)
 	l.updateRecoveryLocked()
+	l.assertLocked()
 }
 
 // abandon has the files go that the log had, after file.delete.delay.ms.

@@ -449,7 +449,7 @@ func TestTruncationBeginsTheCopyAnew(t *testing.T) {
 	var truncated chan struct{}
 	k.during(func() {
 		truncated = beside(l, func() {
-			if err := l.Truncate(9); err != nil {
+			if err := l.TruncateCommitted(9); err != nil {
 				t.Error(err)
 			}
 		})

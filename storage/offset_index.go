@@ -20,6 +20,7 @@ func (x *offsetIndex) append(lastOffset, position int64) {
 	var e [offsetEntrySize]byte
 	binary.BigEndian.PutUint32(e[0:], uint32(lastOffset-x.base))
 	binary.BigEndian.PutUint32(e[4:], uint32(position))
+	x.assertEntry(e[:], relativeOffset)
 	x.sparseIndex.append(e[:])
 }
 

@@ -3,15 +3,16 @@ package storage
 import (
 	"context"
 	"math"
-	"sync"
 	"time"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // pacer keeps what all cleanings read and write together to a number of bytes a
 // second (log.cleaner.io.max.bytes.per.second).
 type pacer struct {
 	mu struct {
-		sync.Mutex
+		invariants.Mutex[rankPacer]
 		rate float64   // bytes a second
 		free time.Time // when all that was allowed is paid for
 	}

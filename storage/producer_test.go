@@ -232,7 +232,7 @@ func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	if got, err = k.log().AbortedTransactions(3, 5); err != nil || !slices.Equal(got, want[1:]) {
 		t.Fatalf("aborted %v, %v", got, err)
 	}
-	if err = k.log().Truncate(5); err != nil {
+	if err = k.log().TruncateCommitted(5); err != nil {
 		t.Fatal(err)
 	}
 	if got, err = k.log().AbortedTransactions(0, 6); err != nil || !slices.Equal(got, want[:1]) {

@@ -99,6 +99,9 @@ func (l *Log) load(from found) error {
 	for _, s := range list {
 		s.closeFiles() // most logs are quiet
 	}
+	if err == nil {
+		l.assertLocked()
+	}
 	return err
 }
 

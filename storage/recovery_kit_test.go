@@ -206,7 +206,7 @@ func (v *victim) checkUse(end int64) {
 	v.k.reopen()
 	check("restart")
 	if end > 4 {
-		if err := l.Truncate(4); err != nil {
+		if err := l.TruncateCommitted(4); err != nil {
 			t.Fatal(err)
 		}
 		want = want[:4:4]

@@ -1,6 +1,11 @@
 package storage
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/invariants"
+)
 
 // RemoteState is what the object store knows of a log up to an offset: enough
 // for a log without the batches before it to go on there.
@@ -14,16 +19,18 @@ type RemoteState struct {
 // StartFromRemote drops everything local; the next record gets the offset
 // r.EndOffset, which is also the high watermark, and the log starts at
 // r.StartOffset, in the object store. A crash on the way leaves a log that is
-// empty or has r's state as a whole. A state that cannot be used changes nothing.
-func (l *Log) StartFromRemote(r RemoteState) error {
-	defer l.forbidCleaning()()
-	d := l.dir()
-	select {
-	case l.flush.token <- struct{}{}: // a flush under way writes the epoch file, too
-	case <-d.gone:
-		return fmt.Errorf("start %s from the object store: %w", l.key, d.err())
+// empty or has r's state as a whole. A state that cannot be used changes nothing, and
+// neither does a ctx that ends while a flush is waited for.
+func (l *Log) StartFromRemote(ctx context.Context, r RemoteState) error {
+	if invariants.Enabled {
+		defer l.solely("StartFromRemote")()
 	}
-	defer func() { <-l.flush.token }()
+	defer l.forbidCleaning()()
+	// A flush under way writes the epoch file, too.
+	if err := l.takeFlushToken(ctx); err != nil {
+		return fmt.Errorf("start %s from the object store: %w", l.key, err)
+	}
+	defer l.flush.token.Release()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.startFromRemoteLocked(r); err != nil {
@@ -50,6 +57,7 @@ func (l *Log) startFromRemoteLocked(r RemoteState) error {
 		return err
 	}
 	l.SetRemoteEndOffset(r.EndOffset)
+	l.assertLocked()
 	return nil
 }
 

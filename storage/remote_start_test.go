@@ -58,7 +58,7 @@ func TestStartFromRemote(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), tiered)
 	l := k.log()
 	fill(t, l, 4)
-	if err := l.StartFromRemote(state); err != nil {
+	if err := l.StartFromRemote(t.Context(), state); err != nil {
 		t.Fatal(err)
 	}
 	if l.HighWatermark() != 10 || l.StartOffset() != 2 || l.RemoteEndOffset() != 10 {
@@ -68,7 +68,7 @@ func TestStartFromRemote(t *testing.T) {
 	begun(t, l, "at once")
 	begun(t, killed.log(), "after a kill")
 	k = newKit(t, vfs.NewMem(), tiered)
-	if err := k.log().StartFromRemote(state); err != nil {
+	if err := k.log().StartFromRemote(t.Context(), state); err != nil {
 		t.Fatal(err)
 	}
 	k.reopen()
@@ -84,7 +84,7 @@ func TestStartFromRemoteRefusesWhatItCannotUse(t *testing.T) {
 	for _, bad := range []RemoteState{
 		{StartOffset: -1, EndOffset: 3}, {StartOffset: 4, EndOffset: 3}, {EndOffset: 3, Producers: []byte("no snapshot")},
 	} {
-		if err := l.StartFromRemote(bad); !errors.Is(err, ErrCorrupt) || l.EndOffset() != 4 || len(readAll(t, l, 0)) != 4 {
+		if err := l.StartFromRemote(t.Context(), bad); !errors.Is(err, ErrCorrupt) || l.EndOffset() != 4 || len(readAll(t, l, 0)) != 4 {
 			t.Errorf("%+v: %v, log end %d", bad, err, l.EndOffset())
 		}
 	}
@@ -130,7 +130,7 @@ func TestCrashAtEveryStepOfAStartFromRemote(t *testing.T) {
 			crashes = append(crashes, func() { check(fmt.Sprintf("%s and power cut %d", what, n*31+seed), cut) })
 		}
 	}
-	if err := l.StartFromRemote(state); err != nil {
+	if err := l.StartFromRemote(t.Context(), state); err != nil {
 		t.Fatal(err)
 	}
 	fsys.step = func(string) {}

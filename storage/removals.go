@@ -2,8 +2,8 @@ package storage
 
 import (
 	"maps"
-	"sync"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -13,43 +13,44 @@ import (
 // both. So the names are synced soon after, with the checkpoints, and before a log is made
 // that has one of these names.
 type removals struct {
-	sync.Mutex
-	keys map[partitionKey]bool
+	invariants.Mutex[rankRemovals]
+	count int64                  // how many logs were ever renamed away
+	keys  map[partitionKey]int64 // those whose names are not synced, by the count of then
 }
 
 func (r *removals) add(key partitionKey) {
 	r.Lock()
 	defer r.Unlock()
 	if r.keys == nil {
-		r.keys = map[partitionKey]bool{}
+		r.keys = map[partitionKey]int64{}
 	}
-	r.keys[key] = true
+	r.count++
+	r.keys[key] = r.count
 }
 
 func (r *removals) has(key partitionKey) bool {
 	r.Lock()
 	defer r.Unlock()
-	return r.keys[key]
+	return r.keys[key] != 0
 }
 
 // settle syncs the names if logs were removed since the last time. What is removed while
-// it does that counts for the next time.
+// it does that counts for the next time. Until the names are synced, has says that they are
+// not, also to who asks while somebody else syncs them.
 func (r *removals) settle(fsys vfs.FS, d *dataDir) error {
 	r.Lock()
-	keys := r.keys
-	r.keys = nil
+	pending, until := len(r.keys), r.count
 	r.Unlock()
-	if len(keys) == 0 || d.err() != nil {
+	if pending == 0 || d.err() != nil {
 		return nil
 	}
-	err := d.flushNames(fsys)
-	if err != nil {
-		r.Lock()
-		defer r.Unlock()
-		maps.Copy(keys, r.keys)
-		r.keys = keys
+	if err := d.flushNames(fsys); err != nil {
+		return err
 	}
-	return err
+	r.Lock()
+	defer r.Unlock()
+	maps.DeleteFunc(r.keys, func(_ partitionKey, count int64) bool { return count <= until })
+	return nil
 }
 
 // settleRemoval makes durable that a partition's last log is gone. It is called before the

@@ -29,6 +29,7 @@ func (l *Log) advanceStartLocked(offset int64) {
 	l.offsets.start.Store(offset)
 	l.epochs.truncateStart(offset)
 	l.dir().checkpointSoon()
+	l.assertLocked()
 }
 
 // EnforceRetention deletes what the topic's settings no longer keep on this
@@ -85,6 +86,7 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 // first and none behind one that stays: recovery would take the hole for lost
 // data.
 func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
+	l.assertExpendableLocked(n)
 	list := l.list()
 	for _, s := range list[:n] {
 		if err = l.discardLocked(s); err != nil {
@@ -97,6 +99,7 @@ func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
 	if !l.config.Load().copiesToRemote() {
 		l.advanceStartLocked(list[deleted].base)
 	}
+	l.assertLocked()
 	return deleted, err
 }
 

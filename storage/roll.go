@@ -7,12 +7,16 @@ import (
 	"slices"
 	"time"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
 // Roll closes the active segment and begins a new one at the log's end. An
 // empty segment stays.
 func (l *Log) Roll() error {
+	if invariants.Enabled {
+		defer l.solely("Roll")()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
@@ -22,6 +26,7 @@ func (l *Log) Roll() error {
 	if err != nil {
 		return fmt.Errorf("roll %s: %w", l.key, err)
 	}
+	l.assertLocked()
 	return nil
 }
 

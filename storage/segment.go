@@ -7,10 +7,10 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/vfs"
 )
@@ -42,7 +42,7 @@ type segment struct {
 	doomed atomic.Bool
 
 	largest struct {
-		sync.Mutex
+		invariants.Mutex[rankLargest]
 		known bool // false: closed and not asked for since the start
 		at    TimestampOffset
 	}

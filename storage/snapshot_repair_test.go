@@ -167,7 +167,7 @@ func TestStartFromRemoteBesideAFlush(t *testing.T) {
 		var flush sync.WaitGroup
 		flush.Go(func() { _ = l.Flush(t.Context(), 4) }) // what it was to flush is gone
 		synctest.Wait()
-		if err := l.StartFromRemote(state); err != nil {
+		if err := l.StartFromRemote(t.Context(), state); err != nil {
 			t.Error(err)
 		}
 		flush.Wait()

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/varvelog/varve/invariants"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -55,7 +55,7 @@ type strayValue struct {
 
 // strays are those of the directories that work.
 type strays struct {
-	sync.Mutex
+	invariants.Mutex[rankStrays]
 	list []Stray
 }
 

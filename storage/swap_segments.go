@@ -81,6 +81,7 @@ func (l *Log) placeOf(g cleanGroup) int {
 func (l *Log) finishSwap(g cleanGroup, made *segment) error {
 	l.mu.Lock()
 	i := l.placeOf(g)
+	l.assertSwapLocked(g, made)
 	l.publish(slices.Concat(l.list()[:i], segmentList{made}, l.list()[i+len(g.segments):]))
 	l.mu.Unlock()
 	for _, old := range g.segments {

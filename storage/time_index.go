@@ -38,6 +38,7 @@ func (x *timeIndex) maybeAppend(m TimestampOffset) error {
 	var e [timeEntrySize]byte
 	binary.BigEndian.PutUint64(e[0:], uint64(m.Timestamp))
 	binary.BigEndian.PutUint32(e[8:], uint32(m.Offset-x.base))
+	x.assertEntry(e[:], entryTime)
 	x.append(e[:])
 	return nil
 }
@@ -69,9 +70,11 @@ func (x *timeIndex) countBelow(end int64) (int, error) {
 	return i + 1, nil
 }
 
+func entryTime(e []byte) int64 { return int64(binary.BigEndian.Uint64(e)) }
+
 func timeEntry(e []byte, base int64) TimestampOffset {
 	return TimestampOffset{
-		Timestamp:   int64(binary.BigEndian.Uint64(e)),
+		Timestamp:   entryTime(e),
 		Offset:      base + relativeOffset(e[8:]),
 		LeaderEpoch: -1,
 	}

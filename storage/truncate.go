@@ -6,19 +6,35 @@ import (
 	"math"
 	"slices"
 	"sync/atomic"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // Truncate drops everything from an offset on. A batch that holds the offset
 // goes as a whole, and so does a gap before it, so that EndOffset may come out lower. Offsets at or above the
 // end change no record, one before the local log empties it. The high watermark
 // comes down with the end if need be, and log start with an offset below it.
-func (l *Log) Truncate(to int64) error {
+//
+// No record below the high watermark may go with it: see TruncateCommitted.
+func (l *Log) Truncate(to int64) error { return l.truncate(to, false) }
+
+// TruncateCommitted is Truncate for a log that has to give up committed records: its leader
+// lacks them, after an unclean election or the loss of its log.
+func (l *Log) TruncateCommitted(to int64) error { return l.truncate(to, true) }
+
+func (l *Log) truncate(to int64, committed bool) error {
+	if invariants.Enabled {
+		defer l.solely("Truncate")()
+	}
 	if to < l.offsets.end.Load() {
 		defer l.forbidCleaning()()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
+	if err == nil && !committed {
+		l.assertKeepsCommittedLocked(to)
+	}
 	switch {
 	case err != nil:
 	case to >= l.offsets.end.Load():
@@ -34,22 +50,38 @@ func (l *Log) Truncate(to int64) error {
 	if err != nil {
 		return fmt.Errorf("truncate %s to %d: %w", l.key, to, err)
 	}
+	l.assertLocked()
 	return nil
 }
 
 // TruncateFully drops everything; the next record gets the offset at, which is
 // also the new log start and high watermark.
-func (l *Log) TruncateFully(at int64) error {
+//
+// No record from at on may be below the high watermark: see TruncateCommittedFully.
+func (l *Log) TruncateFully(at int64) error { return l.truncateFully(at, false) }
+
+// TruncateCommittedFully is TruncateFully for a log that has to give up committed records,
+// as TruncateCommitted is Truncate.
+func (l *Log) TruncateCommittedFully(at int64) error { return l.truncateFully(at, true) }
+
+func (l *Log) truncateFully(at int64, committed bool) error {
+	if invariants.Enabled {
+		defer l.solely("TruncateFully")()
+	}
 	defer l.forbidCleaning()()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	err := l.usable()
+	if err == nil && !committed {
+		l.assertKeepsCommittedLocked(at)
+	}
 	if err == nil {
 		err = l.truncateFullyLocked(at, at, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("truncate %s fully at %d: %w", l.key, at, err)
 	}
+	l.assertLocked()
 	return nil
 }
 
@@ -92,6 +124,7 @@ func (l *Log) truncateLocked(to int64) error {
 
 // cutLocked ends the log at a position of the i-th segment.
 func (l *Log) cutLocked(list segmentList, i int, pos, end int64) error {
+	l.assertPromiseLocked(end)
 	// From the newest to the oldest, so that a crash in between leaves no gap.
 	for k := len(list) - 1; k > i; k-- {
 		if err := l.discardLocked(list[k]); err != nil {
@@ -206,6 +239,7 @@ func (l *Log) lowerStartLocked(start int64) error {
 
 // replaceAllLocked puts one empty segment in the place of all others.
 func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*segment, error) {
+	l.assertPromiseLocked(at)
 	for _, s := range slices.Backward(list) {
 		if err := l.discardLocked(s); err != nil {
 			return nil, err
@@ -237,9 +271,9 @@ func lower(offset *atomic.Int64, limit int64) {
 // setEndLocked takes the end, and what must not be above it, back.
 func (l *Log) setEndLocked(end int64) {
 	l.flush.truncations++
-	l.offsets.end.Store(end)
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
 	lower(&l.offsets.hw, end)
+	l.offsets.end.Store(end)
 	lower(&l.offsets.remoteEnd, end) // above, this log will have other records than the object store
 	l.epochs.truncateEnd(end)
 	l.updateUnstable()

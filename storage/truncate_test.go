@@ -100,7 +100,7 @@ func TestTruncateTakesTheStartDown(t *testing.T) {
 	if err := l.AdvanceStartOffset(5); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Truncate(2); err != nil {
+	if err := l.TruncateCommitted(2); err != nil {
 		t.Fatal(err)
 	}
 	for _, when := range []string{"at once", "after a kill"} {
@@ -133,7 +133,7 @@ func TestCheckpointBesideATruncation(t *testing.T) {
 			}
 		}
 	}
-	if err := l.TruncateFully(3); err != nil {
+	if err := l.TruncateCommittedFully(3); err != nil {
 		t.Fatal(err)
 	}
 	fsys.step = func(string) {}

@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"sync"
+
+	"github.com/varvelog/varve/invariants"
 )
 
 // abortedTxnSize is an entry of a .txnindex file: version int16 (0), producer
@@ -24,7 +25,7 @@ type AbortedTxn struct {
 type txnIndex struct {
 	file cachedFile
 	mu   struct {
-		sync.Mutex
+		invariants.Mutex[rankTxnIndex]
 		inFile  int64        // entries that the file has
 		pending []AbortedTxn // those that it could not take yet
 		cut     bool         // it was shortened and not synced since: a power cut may bring back what it had

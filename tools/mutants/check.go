@@ -71,7 +71,7 @@ func newCompiler(ctx context.Context, root string, dirs []string) (*compiler, er
 	if len(dirs) == 0 {
 		return c, nil
 	}
-	args := []string{"list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles"}
+	args := []string{"list", "-tags", tags, "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles"}
 	for _, dir := range dirs {
 		args = append(args, "./"+dir)
 	}

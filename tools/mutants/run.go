@@ -19,6 +19,9 @@ import (
 	"time"
 )
 
+// tags are those of the tests: a fault may show in an assertion first.
+const tags = "invariants"
+
 // runner runs tests against faults, one after the other.
 type runner struct {
 	root           string
@@ -156,7 +159,7 @@ func (r *runner) build(ctx context.Context, dir, overlay string, s suite) (testB
 	src := filepath.Join(r.root, filepath.FromSlash(s.pkg))
 	b := testBinary{file: filepath.Join(dir, strings.ReplaceAll(s.pkg, "/", "_")+".test"), dir: src}
 	// Nobody debugs these, and what the compiler and the linker leave out is a quarter of their time.
-	args := []string{"test", "-c", "-gcflags=-dwarf=false", "-ldflags=-s -w", "-o", b.file}
+	args := []string{"test", "-c", "-tags", tags, "-gcflags=-dwarf=false", "-ldflags=-s -w", "-o", b.file}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
