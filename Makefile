@@ -10,6 +10,11 @@ export GORACE ?= atexit_sleep_ms=0
 
 NEMESIS_TIME ?= 4m
 
+# Virtual time passes several hundred times as fast.
+SIMULATION_TIME ?= 2m
+# One commit has the same seeds wherever it is tested, and each commit has others.
+SIMULATION_FROM ?= $(shell git rev-list --count HEAD 2>/dev/null || echo 0)0000
+
 # The CPU time after which a planted fault has survived.
 MUTANTS_LIMIT ?= 10m
 
@@ -21,7 +26,7 @@ COMPOSE ?= docker compose
 # The certificates that the image trusts; set it to a bundle of yours where this machine has none.
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem) no-CA_BUNDLE)
 
-.PHONY: build run test test-long test-clients unit integration faults containers nemesis fuzz mutants mutants-check check lint gen bench monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
+.PHONY: build run test test-long test-clients unit integration simulation faults containers nemesis fuzz mutants mutants-check check lint gen bench monitoring-check image release release-check localstack-minio localstack-localstack localstack-down clean
 
 build: ## the one binary, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/varve
@@ -29,7 +34,9 @@ build: ## the one binary, static
 run: build ## one broker with everything embedded on 127.0.0.1:9092
 	$(BIN) broker start
 
-test: check lint unit integration fuzz ## what a pull request must pass: needs only Go, make and git
+test: check lint unit ## what a pull request must pass: needs only Go, make and git
+	$(MAKE) -j2 integration simulation
+	$(MAKE) fuzz
 
 unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp ## packages by themselves, with the race detector
 	$(GO) test -race $(TAGS) -timeout 10m $$($(GO) list ./... | grep -v /integration)
@@ -39,6 +46,10 @@ FAULTS := ^(TestAnswersWhileOneReplicaHangs|TestSettingsWhileFollowersJoin|TestW
 
 integration: build $(TOOLS)/versitygw.stamp ## the built binary with a real S3 server and franz-go
 	$(GO) test -race $(TAGS) -timeout 25m -skip '$(FAULTS)' ./integration/...
+
+simulation: ## clusters in virtual time, for SIMULATION_TIME, from seeds that no commit before has had
+	VARVE_SIMULATION_TIME=$(SIMULATION_TIME) VARVE_SIMULATION_FROM=$(SIMULATION_FROM) \
+		$(GO) test $(TAGS) -count=1 -timeout 24h -run '^TestSimulation$$' -v ./replication
 
 faults: build ## schedules that once lost acknowledged records, on three brokers
 	$(GO) test -race $(TAGS) -count=1 -timeout 25m -run '$(FAULTS)' -v ./integration
@@ -55,6 +66,7 @@ nemesis: build ## does all harm to brokers for NEMESIS_TIME under producers, rea
 
 test-long: ## the same checks, for longer
 	VARVE_LONG=1 $(GO) test -race $(TAGS) -timeout 120m ./...
+	$(MAKE) simulation SIMULATION_TIME=60m SIMULATION_FROM=$$(date +%s)000
 
 fuzz: ## some seconds for every decoder
 	tools/fuzz 20000x

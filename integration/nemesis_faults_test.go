@@ -96,7 +96,6 @@ var faultsOfDisks = []fault{
 		if err := crashfs.Mend(p.journal); err != nil {
 			n.t.Fatal(err)
 		}
-		removeTwins(n.t, p.logDirs[failed], p.logDirs[1-failed])
 		p.start(n.t)
 	}},
 	{"kill -9, and a log directory is empty", oneReplica, false, func(n *nemesis, broker int) {
@@ -149,26 +148,6 @@ var faultsOfPower = []fault{
 		n.hold(0, 3*time.Second)
 		together(n.brokers, func(p *process) { p.start(n.t) })
 	}},
-}
-
-// removeTwins does what a broker asks its operator to do that finds a partition in two directories,
-// as one that was reassigned away and back while its directory had failed: it removes the one that
-// failed.
-func removeTwins(t *testing.T, failed, other string) {
-	t.Helper()
-	entries, err := os.ReadDir(failed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if _, err = os.Stat(filepath.Join(other, e.Name())); err != nil || !e.IsDir() {
-			continue
-		}
-		t.Logf("%s is removed from the directory that had failed", e.Name())
-		if err = os.RemoveAll(filepath.Join(failed, e.Name())); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // emptied takes all from a log directory and returns the id that it had.
