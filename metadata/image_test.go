@@ -148,7 +148,7 @@ func TestLeaderIsAnIncarnation(t *testing.T) {
 // describe prints all of an image that readers and Plan can see.
 func describe(m *Image) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.ControllerBrokerEpoch)
+	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.ControllerBrokerEpoch, m.Features)
 	for _, id := range m.BrokerIDs() {
 		fmt.Fprintf(&b, "%+v\n", m.Brokers[id])
 	}

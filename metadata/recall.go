@@ -79,6 +79,9 @@ func (m *Image) lookUpSingle(key string) (kv.Pair, bool) {
 	case controllerKey:
 		v := controllerValue{V: valueVersion, Broker: m.ControllerID, BrokerEpoch: m.ControllerBrokerEpoch}
 		return kv.Pair{Key: key, Value: encode(v), CreateRevision: m.ControllerEpoch}, m.ControllerID != NoBroker
+	case featuresKey:
+		v := featuresValue{V: valueVersion, Epoch: m.Features.Epoch, Levels: m.Features.Levels}
+		return kv.Pair{Key: key, Value: encode(v), ModRevision: m.Features.revision}, m.Features.Levels != nil
 	case clusterIDKey:
 		return kv.Pair{Key: key, Value: encode(clusterIDValue{V: valueVersion, ID: m.ClusterID})}, m.ClusterID != ""
 	}

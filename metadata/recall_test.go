@@ -19,6 +19,7 @@ func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 		put(topicConfigsPrefix+"a", configsValue{Configs: map[string]string{"k": "v"}}, 9),
 		put(controllerKey, controllerValue{V: 1, Broker: 1, BrokerEpoch: 5}, 9), put(clusterIDKey, clusterIDValue{V: 1, ID: "c"}, 9),
 		put(brokerConfigsPrefix+"1", configsValue{Configs: map[string]string{"k": "b"}}, 10),
+		put(featuresKey, featuresValue{V: 1, Epoch: 70, Levels: map[string]int16{"metadata.version": 2}}, 10),
 	}
 	before := applied(t, events...)
 	var damaged []kv.Event

@@ -416,15 +416,15 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 	return epoch, nil
 }
 
-// replace removes a registration of this process or, when starting, of an earlier process of the
-// same directory. Any other one is ErrBrokerIDInUse.
+// replace removes a registration of this process or, when starting, of an earlier process of one
+// of its directories. Any other one is ErrBrokerIDInUse.
 func (r *Registration) replace(ctx context.Context, present kv.Pair, starting bool) error {
 	other, err := decodeBroker(r.self.ID, present)
 	if err != nil {
 		return err
 	}
 	mine := other.Incarnation == r.self.Incarnation // an attempt wrote it, and its reply was lost
-	if !mine && (!starting || other.DirectoryID != r.self.DirectoryID) {
+	if !mine && (!starting || !r.succeeds(other)) {
 		return inUse(other)
 	}
 	if present.Lease != 0 {
@@ -433,6 +433,15 @@ func (r *Registration) replace(ctx context.Context, present kv.Pair, starting bo
 	}
 	_, err = r.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(present.Key, present.ModRevision)}, kv.Delete(present.Key))
 	return err
+}
+
+// succeeds returns true if this process holds a directory that the other one held. One process
+// at a time can, so that the other one has ended.
+func (r *Registration) succeeds(other Broker) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held := func(id DirectoryID) bool { return slices.Contains(r.mu.directories, id) }
+	return other.DirectoryID == r.self.DirectoryID || slices.ContainsFunc(other.Directories, held)
 }
 
 func inUse(other Broker) error {

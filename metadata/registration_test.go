@@ -50,6 +50,26 @@ func TestOtherLiveBrokerIsRefused(t *testing.T) {
 	}
 }
 
+// TestPredecessorIsKnownByAnyDirectory: the disk of the first directory, which names a broker,
+// was replaced after a crash. Another directory that only one process can hold is enough.
+func TestPredecessorIsKnownByAnyDirectory(t *testing.T) {
+	store := kvtest.Open(t)
+	registration := func(directory string, directories ...byte) *Registration {
+		return NewRegistration(RegistrationOptions{
+			Store: store, BrokerID: 1, DirectoryID: directory, Directories: dirs(directories...), Now: time.Now, Logger: runtest.Logger(t),
+		})
+	}
+	if _, err := registration("first", 1, 2).Register(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := registration("new", 3, 2).Register(t.Context()); err != nil {
+		t.Errorf("with one of its directories: %v", err)
+	}
+	if _, err := registration("first", 1, 4).Register(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
+		t.Errorf("with none: %v", err)
+	}
+}
+
 // TestRegistrationMeetsAnother: a broker of another directory registers under the same id between
 // the look at the key and the write.
 func TestRegistrationMeetsAnother(t *testing.T) {

@@ -224,6 +224,7 @@ func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 	size := s.size.Load()
 	switch {
 	case info.LastOffset-s.base > math.MaxInt32:
+	case info.FirstOffset < s.base: // it was begun for a batch far above the end, whose write failed
 	case size == 0:
 		return nil
 	case size > cfg.SegmentBytes-bytes || size+bytes > math.MaxInt32:

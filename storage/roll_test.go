@@ -130,6 +130,30 @@ func TestFarOffsetReplacesAnEmptySegment(t *testing.T) {
 	}
 }
 
+// TestSegmentBegunInVainGivesWay: a follower begins a segment far above its end, the write
+// fails, and the next leader has records in between.
+func TestSegmentBegunInVainGivesWay(t *testing.T) {
+	disk := vfs.NewFaulty(vfs.NewMem())
+	k := newKit(t, disk, nil)
+	fill(t, k.log(), 3)
+	b := batchOf(1, 10, epoch0.UnixMilli())
+	b.SetBaseOffset(1 << 40)
+	disk.Inject(vfs.Fault{Op: vfs.OpWrite, Name: fileName(1<<40, extLog), Times: 1, Err: syscall.ENOSPC})
+	if _, err := k.log().AppendAsFollower(b); err == nil || k.log().EndOffset() != 3 {
+		t.Fatalf("the write did not fail: %v, end %d", err, k.log().EndOffset())
+	}
+	b.SetBaseOffset(5)
+	if _, err := k.log().AppendAsFollower(b); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := readAll(t, k.log(), 0); len(got) != 4 || got[3].BaseOffset() != 5 {
+			t.Fatalf("%d batches in segments %v", len(got), bases(k.log()))
+		}
+		k.reopen()
+	}
+}
+
 func TestRolledEmptyEndSurvivesRestart(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 3)
