@@ -148,7 +148,7 @@ func (l *Log) assertPromiseLocked(offset int64) {
 	d := l.dir()
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
-	for _, name := range []string{recoveryFile, cleanerFile} {
+	for _, name := range []string{recoveryFile, cleanerFile, hwFile} {
 		if o := d.checkpoints.written[name][l.key]; o > offset {
 			l.violated("S2", "it is cut at %d while %s has %d", offset, name, o)
 		}

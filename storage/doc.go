@@ -103,7 +103,9 @@
 //   - S18: What is appended begins at the end, or behind it if it comes from a compacted
 //     leader; it ascends, and belongs into the active segment.
 //   - S19: The calls that decide what a log holds have one caller at a time (see [Log]).
-//   - S20: No checkpoint gets an offset above its log's end.
+//   - S20: No checkpoint gets an offset above its log's end. One that has such an offset, as
+//     records were lost in a crash or truncated, is lowered, durably, before others come in
+//     their place: they would count as durable, compacted or committed.
 //
 // A build with the tag "invariants" asserts what of S2, S3, S5, S8, S9, and S14 to S20 can be
 // seen in memory, and the order of the locks (assert.go, locks.go); all tests run with it.

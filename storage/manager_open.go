@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -112,12 +114,42 @@ func (m *Manager) loadAll(ctx context.Context) error {
 		if d.err() != nil {
 			continue
 		}
-		if err := d.trustAgain(); err != nil {
+		err := m.lowerHighWatermarks(d)
+		if err == nil {
+			err = d.trustAgain()
+		}
+		if err != nil {
 			m.leaveOut(d, d.unusable(err))
 		}
 	}
 	m.env.logger.Info("logs opened", slog.Int("logs", len(m.all())), slog.Duration("took", m.options.Now().Sub(began)))
 	return nil
+}
+
+// lowerHighWatermarks takes high watermarks down, in a directory's checkpoint, that are above
+// the ends of their logs: a power cut took records that were committed. Without that those
+// which come in their place would count as committed after the next crash. A disk that is full
+// refuses that; then the checkpoints are written as soon as there is room.
+func (m *Manager) lowerHighWatermarks(d *dataDir) error {
+	logs := append(slices.Clone(m.all()), m.mu.rivals...)
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	lowered := maps.Clone(d.checkpoints.written[hwFile])
+	for _, l := range logs {
+		if end := l.offsets.end.Load(); l.dir() == d && lowered[l.key] > end {
+			lowered[l.key] = end
+		}
+	}
+	if lowered == nil {
+		return nil // there is no checkpoint, or it is damaged
+	}
+	err := d.writeCheckpointLocked(m.env.fs, hwFile, lowered)
+	if err != nil && passing(err) {
+		m.env.logger.Warn("high watermarks cannot be lowered after a crash, trying again soon", errorAttr(err))
+		d.checkpointSoon()
+		return nil
+	}
+	return err
 }
 
 // loadDir lists a directory and begins to open its logs. The first one that

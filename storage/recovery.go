@@ -62,7 +62,7 @@ func (l *Log) load(from found) error {
 	l.offsets.end.Store(end)
 	l.offsets.start.Store(from.start)
 	l.loadedStart(from.start)
-	l.cleaning.upTo.Store(from.cleaned)
+	l.cleaning.upTo.Store(min(from.cleaned, end))
 	if !l.config.Load().RemoteStorageEnable {
 		l.offsets.start.Store(max(from.start, list[0].base))
 	}
@@ -74,8 +74,10 @@ func (l *Log) load(from found) error {
 	if from.recoveryPoint > end {
 		// The end was behind a gap, or the disk has lost what it had promised.
 		// What comes now is not durable, whatever the checkpoint says.
-		if err = l.dir().lowerCheckpoint(l.env.fs, recoveryFile, l.key, end); err != nil {
-			return err
+		for _, name := range []string{recoveryFile, cleanerFile} {
+			if err = l.dir().lowerCheckpoint(l.env.fs, name, l.key, end); err != nil {
+				return err
+			}
 		}
 	}
 	if from.clean {

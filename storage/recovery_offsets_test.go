@@ -29,6 +29,62 @@ func TestOffsetsEndWithTheLog(t *testing.T) {
 	}
 }
 
+// TestHighWatermarkOfBeforeACrash: records that a power cut takes were committed, as far as this
+// broker knew. What comes in their place is not, whatever a checkpoint of before says. So it is
+// after a truncation of committed records.
+func TestHighWatermarkOfBeforeACrash(t *testing.T) {
+	for name, lose := range map[string]func(k *kit, l *Log) *kit{
+		"power cut": func(k *kit, l *Log) *kit {
+			for seed := range uint64(100) {
+				next := k.on(k.mem().CrashClone(seed))
+				if next.open(); next.log().EndOffset() == 3 {
+					return next
+				}
+			}
+			k.t.Fatal("no crash took the records that were not synced")
+			return nil
+		},
+		"truncation": func(k *kit, l *Log) *kit {
+			if err := l.TruncateCommitted(3); err != nil {
+				k.t.Fatal(err)
+			}
+			return k
+		},
+		"truncation of everything": func(k *kit, l *Log) *kit {
+			if err := l.TruncateCommittedFully(3); err != nil {
+				k.t.Fatal(err)
+			}
+			return k
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t, vfs.NewMem(), nil)
+			l := k.log()
+			fill(t, l, 3)
+			if err := l.Flush(t.Context(), 3); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, l, 2)
+			commit(l)
+			if err := k.m.Checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+			k = lose(k, l)
+			l = k.log()
+			if l.EndOffset() != 3 || l.HighWatermark() != 3 {
+				t.Fatalf("end %d, high watermark %d, want 3", l.EndOffset(), l.HighWatermark())
+			}
+			fill(t, l, 2)
+			if err := l.Flush(t.Context(), 5); err != nil {
+				t.Fatal(err)
+			}
+			if l = k.killed().log(); l.EndOffset() != 5 || l.HighWatermark() != 3 {
+				t.Errorf("end %d, high watermark %d, want 5 and 3", l.EndOffset(), l.HighWatermark())
+			}
+		})
+	}
+}
+
 // TestWhatOnlyTheObjectStoreHasIsCommitted: the checkpoint of the high watermark may be older
 // than the retention that has deleted local segments below it.
 func TestWhatOnlyTheObjectStoreHasIsCommitted(t *testing.T) {

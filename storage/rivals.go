@@ -25,14 +25,16 @@ func (m *Manager) offlineIDs() (ids [][16]byte) {
 	return ids
 }
 
-// forgetSuperseded has logs not name directories any more that work. A crash before all is
-// written: the next start does it.
+// forgetSuperseded has logs not name directories any more that work, and whose older logs are
+// set aside durably: a power cut might bring these back. A crash before all is written: the
+// next start does it.
 func (m *Manager) forgetSuperseded() error {
+	settled := func(id [16]byte) bool {
+		d := m.dirByID(id)
+		return d != nil && d.err() == nil && d.removed.settle(m.env.fs, d) == nil
+	}
 	for _, l := range m.all() {
-		left := slices.DeleteFunc(slices.Clone(l.supersedes), func(id [16]byte) bool {
-			d := m.dirByID(id)
-			return d != nil && d.err() == nil
-		})
+		left := slices.DeleteFunc(slices.Clone(l.supersedes), settled)
 		if len(left) == len(l.supersedes) {
 			continue
 		}

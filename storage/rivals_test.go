@@ -130,6 +130,13 @@ func TestLogMadeBesideAFailedDirectoryIsTheNewerOne(t *testing.T) {
 		if all := k.m.Strays(); len(all) != 1 || all[0].TopicID != testID {
 			t.Fatalf("strays %+v", all)
 		}
+		for seed := range uint64(20) { // and dies again
+			dead := k.on(k.mem().CrashClone(seed))
+			dead.open()
+			if l, ok = dead.m.Log("t", 0); !ok || l.dir().path != away {
+				t.Fatalf("seed %d: log there: %t, in %s", seed, ok, l.dir().path)
+			}
+		}
 		if err := k.m.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -111,7 +111,7 @@ func (l *Log) truncateLocked(to int64) error {
 	if err = old.persistIndexes(); err != nil {
 		return classify(err)
 	}
-	if err = l.lowerRecoveryPointLocked(end); err != nil {
+	if err = l.lowerPromisesLocked(end); err != nil {
 		return err
 	}
 	if err = l.cutLocked(list, i, pos, end); err != nil {
@@ -200,13 +200,13 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	if err := l.ensureDirLocked(); err != nil {
 		return classify(err)
 	}
-	if err := l.lowerRecoveryPointLocked(at); err != nil {
-		return err
-	}
 	if start < l.offsets.start.Load() {
 		if err := l.lowerStartLocked(start); err != nil {
 			return err
 		}
+	}
+	if err := l.lowerPromisesLocked(at); err != nil {
+		return err
 	}
 	s, err := l.replaceAllLocked(l.list(), at, known)
 	if err != nil {
@@ -272,7 +272,6 @@ func lower(offset *atomic.Int64, limit int64) {
 func (l *Log) setEndLocked(end int64) {
 	l.flush.truncations++
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
-	lower(&l.offsets.hw, end)
 	l.offsets.end.Store(end)
 	lower(&l.offsets.remoteEnd, end) // above, this log will have other records than the object store
 	l.epochs.truncateEnd(end)
@@ -280,11 +279,12 @@ func (l *Log) setEndLocked(end int64) {
 	l.updateRecoveryLocked()
 }
 
-// lowerRecoveryPointLocked makes the checkpoints say that what comes after
-// offset is neither durable nor compacted, before it is overwritten: recovery
-// would otherwise believe bytes that were never synced, and the cleaner would
-// pass over keys that it has never seen.
-func (l *Log) lowerRecoveryPointLocked(offset int64) error {
+// lowerPromisesLocked makes the checkpoints say that what comes after offset is
+// neither durable nor compacted nor committed, before it is overwritten: recovery
+// would otherwise believe bytes that were never synced, the cleaner would pass over
+// keys that it has never seen, and consumers would read what nobody has confirmed.
+// The offset is not below log start.
+func (l *Log) lowerPromisesLocked(offset int64) error {
 	// Each by itself: after a crash compaction may be known to have come further
 	// than flushes have.
 	if l.offsets.flushed.Load() > offset {
@@ -299,7 +299,21 @@ func (l *Log) lowerRecoveryPointLocked(offset int64) error {
 	if l.cleaning.upTo.Load() > offset {
 		l.cleaning.upTo.Store(offset)
 	}
-	return l.lowerCheckpointLocked(cleanerFile, offset)
+	return errors.Join(l.lowerCheckpointLocked(cleanerFile, offset), l.lowerHighWatermarkLocked(offset))
+}
+
+// lowerHighWatermarkLocked takes the high watermark down, durably. A checkpoint that is
+// written afterwards must not have the old one again.
+func (l *Log) lowerHighWatermarkLocked(offset int64) error {
+	d := l.dir()
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	lower(&l.offsets.hw, offset)
+	err := classify(d.lowerCheckpointLocked(l.env.fs, hwFile, l.key, offset))
+	if errors.Is(err, ErrStorage) {
+		d.fail(err)
+	}
+	return err
 }
 
 // lowerCheckpointLocked takes the log's line of a checkpoint down, durably.
