@@ -132,7 +132,8 @@
 // controller moves leadership to other brokers and removes the broker from ISRs; the broker
 // stops when Image.ShouldShutDown says so. Its next registration names the broker epoch of this
 // one as PreviousBrokerEpoch if it has lost nothing since: after a clean stop, or after a crash
-// of the process alone.
+// of the process alone. After several such ends in a row KeptBrokerEpoch is the first epoch of
+// them: the controller may not have seen those between, or not have had time to write.
 //
 // If a broker dies, its registration ends with its lease. It ends sooner if another broker sees
 // a connection to it break, be it as a leader or as a follower, and the controller's probe finds

@@ -103,13 +103,23 @@ func (m *Image) ISREligible(member Member) bool { return m.active(member) }
 
 // lostNothing reports whether a member's broker is unfenced and still has all records of the
 // log. That is so if the member is Live, or if the broker has registered again after an end
-// without a loss: see Broker.PreviousBrokerEpoch.
+// without a loss: see Broker.PreviousBrokerEpoch and KeptBrokerEpoch.
 func (m *Image) lostNothing(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	if !ok || member.Epoch == 0 || !b.has(member.Directory) {
 		return false
 	}
-	return b.Epoch == member.Epoch || b.PreviousBrokerEpoch == member.Epoch && b.kept(member.Directory)
+	return b.Epoch == member.Epoch || b.kept(member.Directory) && b.keptSince(member)
+}
+
+// keptSince reports whether a registration of the broker that was a member is one whose logs
+// the broker still has. If the directory of the log is not known, that is the last one only: an
+// earlier one may have been that of other disks under the same id.
+func (b Broker) keptSince(member Member) bool {
+	if b.PreviousBrokerEpoch == member.Epoch {
+		return true
+	}
+	return !member.Directory.IsZero() && b.KeptBrokerEpoch != 0 && b.KeptBrokerEpoch <= member.Epoch && member.Epoch < b.Epoch
 }
 
 // crashed reports whether a member's broker is unfenced and has the log, which may lack records

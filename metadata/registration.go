@@ -52,6 +52,7 @@ type RegistrationOptions struct {
 // fields are as in Broker.
 type Past struct {
 	PreviousBrokerEpoch int64
+	KeptBrokerEpoch     int64
 	LostDirectories     []DirectoryID
 	LostBrokerEpoch     int64
 }
@@ -296,6 +297,9 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 	defer r.mu.Unlock()
 	past = r.mu.past
 	if r.mu.brokerEpoch != 0 {
+		if past.KeptBrokerEpoch == 0 || len(past.LostDirectories) > 0 {
+			past.KeptBrokerEpoch = r.mu.brokerEpoch
+		}
 		past.PreviousBrokerEpoch, past.LostDirectories = r.mu.brokerEpoch, nil
 	}
 	return r.encodeLocked(past), past
@@ -306,7 +310,7 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 func (r *Registration) encodeLocked(past Past) []byte {
 	self := r.self
 	self.InControlledShutdown, self.Directories = r.mu.inControlledShutdown, r.mu.directories
-	self.PreviousBrokerEpoch, self.LostBrokerEpoch = past.PreviousBrokerEpoch, past.LostBrokerEpoch
+	self.PreviousBrokerEpoch, self.KeptBrokerEpoch, self.LostBrokerEpoch = past.PreviousBrokerEpoch, past.KeptBrokerEpoch, past.LostBrokerEpoch
 	self.LostDirectories = slices.Concat(past.LostDirectories, r.mu.failed)
 	return self.encode()
 }

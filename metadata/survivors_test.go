@@ -37,8 +37,11 @@ func TestRepairHeedsDirectories(t *testing.T) {
 		return &next
 	}
 	again := map[int32]int64{1: 20}
-	eligible := alone
-	eligible.ELR, eligible.ELREpochs, eligible.ELRDirs = two[1:], []int64{12}, dirs(3)
+	withEligible := func(v partitionValue) partitionValue {
+		v.ELR, v.ELREpochs, v.ELRDirs = two[1:], []int64{12}, dirs(3)
+		return v
+	}
+	eligible := withEligible(alone)
 	for _, c := range []repairCase{
 		{name: "the directories work", before: in(1, 3), brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2)}, 2: {Directories: dirs(3)}}},
 		{
@@ -60,6 +63,22 @@ func TestRepairHeedsDirectories(t *testing.T) {
 		{
 			name: "back in the same one, nothing lost", before: alone, epochs: again, want: elected(20, dirs(1)...),
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 11}},
+		},
+		{
+			name: "back in the same one, nothing lost in several processes", before: alone, epochs: again, want: elected(20, dirs(1)...),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10}},
+		},
+		{
+			name: "back in the same one, nothing lost since a later registration", before: eligible, epochs: again,
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 12}},
+		},
+		{
+			name: "in a directory that is not known, before the last process", before: withEligible(unknown), epochs: again,
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10}},
+		},
+		{
+			name: "lost since, though others are kept for longer", before: eligible, epochs: again,
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10, LostDirectories: dirs(1)}},
 		},
 		{
 			name: "back in the same one after a crash", before: alone, epochs: again, want: elected(20, dirs(1)...),

@@ -86,6 +86,7 @@ type brokerValue struct {
 	// The rest is as in Broker.
 	Directories          []DirectoryID `json:"directories,omitempty"`
 	PreviousBrokerEpoch  int64         `json:"previous_epoch,omitempty"`
+	KeptBrokerEpoch      int64         `json:"kept_epoch,omitempty"`
 	LostDirectories      []DirectoryID `json:"lost_directories,omitempty"`
 	LostBrokerEpoch      int64         `json:"lost_epoch,omitempty"`
 	InControlledShutdown bool          `json:"stopping,omitempty"`
@@ -210,8 +211,9 @@ func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
 		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), Directories: b.Directories,
-		PreviousBrokerEpoch: b.PreviousBrokerEpoch, LostDirectories: b.LostDirectories, LostBrokerEpoch: b.LostBrokerEpoch, InControlledShutdown: b.InControlledShutdown,
-		Features: b.Features,
+		PreviousBrokerEpoch: b.PreviousBrokerEpoch, KeptBrokerEpoch: b.KeptBrokerEpoch,
+		LostDirectories: b.LostDirectories, LostBrokerEpoch: b.LostBrokerEpoch,
+		InControlledShutdown: b.InControlledShutdown, Features: b.Features,
 	})
 }
 
@@ -223,8 +225,9 @@ func decodeBroker(id int32, pair kv.Pair) (Broker, error) {
 	return Broker{
 		ID: id, Epoch: pair.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
 		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), Directories: v.Directories,
-		PreviousBrokerEpoch: v.PreviousBrokerEpoch, LostDirectories: v.LostDirectories, LostBrokerEpoch: v.LostBrokerEpoch, InControlledShutdown: v.InControlledShutdown,
-		Features: v.Features, Lease: pair.Lease,
+		PreviousBrokerEpoch: v.PreviousBrokerEpoch, KeptBrokerEpoch: v.KeptBrokerEpoch,
+		LostDirectories: v.LostDirectories, LostBrokerEpoch: v.LostBrokerEpoch,
+		InControlledShutdown: v.InControlledShutdown, Features: v.Features, Lease: pair.Lease,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ const bootIDFile = "/proc/sys/kernel/random/boot_id"
 type registrationMark struct {
 	V           int   `json:"v"`
 	BrokerEpoch int64 `json:"broker_epoch"`
+	// KeptEpoch is the first of the epochs in a row that ended without a loss, of which
+	// BrokerEpoch is the last; 0: that is BrokerEpoch.
+	KeptEpoch int64 `json:"kept_epoch,omitempty"`
 	// Clean says that the last process ended with everything on the disk; then it does
 	// not matter what became of the machine.
 	Clean bool `json:"clean,omitempty"`
@@ -106,7 +110,7 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 	l.holds = l.mark.BrokerEpoch != 0 && (l.mark.Clean || l.mark.BootID != "" && l.mark.BootID == l.bootID)
 	past := metadata.Past{LostDirectories: slices.Clone(l.mark.Failed), LostBrokerEpoch: l.mark.LostBrokerEpoch}
 	if l.holds {
-		past.PreviousBrokerEpoch = l.mark.BrokerEpoch
+		past.PreviousBrokerEpoch, past.KeptBrokerEpoch = l.mark.BrokerEpoch, l.keptLocked(l.mark.BrokerEpoch)
 	}
 	if l.mark.BrokerEpoch == 0 {
 		return past, nil // there is nothing to keep
@@ -116,6 +120,15 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 		l.mark.BootID = l.bootID
 	}
 	return past, l.writeLocked()
+}
+
+// keptLocked is the oldest epoch since which no directory has lost anything, or epoch if
+// there is none.
+func (l *lastRegistration) keptLocked(epoch int64) int64 {
+	if !l.holds || len(l.mark.Failed) > 0 {
+		return epoch
+	}
+	return cmp.Or(l.mark.KeptEpoch, l.mark.BrokerEpoch, epoch)
 }
 
 // loseLocked notes that a directory does not have all that it had at the mark's epoch.
@@ -135,7 +148,7 @@ func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryI
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mark = registrationMark{
-		V: 1, BrokerEpoch: epoch, BootID: l.bootID, Directories: working,
+		V: 1, BrokerEpoch: epoch, KeptEpoch: l.keptLocked(epoch), BootID: l.bootID, Directories: working,
 		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1), // what was lost before concerns no later epoch
 	}
 	l.holds = true

@@ -137,6 +137,44 @@ func TestFailedStartKeepsTheMark(t *testing.T) {
 	}
 }
 
+// TestChainOfProcesses: what several processes in a row have not lost is kept since the first of
+// them, also if the end of one left no mark of its registration.
+func TestChainOfProcesses(t *testing.T) {
+	both := dirIDs(1, 2)
+	m := &markTest{T: t, fs: vfs.NewMem()}
+	if err := m.fs.MkdirAll("/data", 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		boot       string
+		distrusted []metadata.DirectoryID
+		epoch      int64 // of the registration; 0: it is not noted
+		kept       int64
+	}{
+		{"a", nil, 7, 0},
+		{"a", nil, 9, 7},
+		{"a", nil, 0, 7},
+		{"a", nil, 13, 7},
+		{"a", dirIDs(2), 15, 13}, // the other directory has lost nothing
+		{"a", nil, 17, 15},
+		{"a", nil, 19, 15},
+		{"b", nil, 21, 0},
+		{"b", nil, 23, 21},
+	} {
+		last, err := readLastRegistration(m.fs, "/data", step.boot, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		past, err := last.begin(both, step.distrusted)
+		if err != nil || past.KeptBrokerEpoch != step.kept {
+			t.Errorf("start %d: kept since %d, want %d; %v", i, past.KeptBrokerEpoch, step.kept, err)
+		}
+		if step.epoch != 0 {
+			last.registered(step.epoch, both)
+		}
+	}
+}
+
 func TestLinuxTellsWhichRunOfTheMachineItIs(t *testing.T) {
 	if id := readBootID(); runtime.GOOS == "linux" && (len(id) != 36 || id != readBootID()) {
 		t.Errorf("the boot id is %q", id)

@@ -69,10 +69,8 @@ func (e *etcd) txn(comparisons []kv.Comparison, ops []kv.Op) error {
 	if err := kv.CheckTxn(comparisons, ops); err != nil {
 		return err
 	}
-	for _, c := range comparisons {
-		if !c.Holds(e.state.keys[c.Key]) {
-			return fmt.Errorf("write under the condition on %s: %w", c.Key, kv.ErrConflict)
-		}
+	if err := e.holds(comparisons); err != nil {
+		return err
 	}
 	for _, op := range ops {
 		if op.Lease != 0 && e.leases[op.Lease] == nil {
@@ -91,6 +89,15 @@ func (e *etcd) txn(comparisons []kv.Comparison, ops []kv.Op) error {
 		}
 	}
 	e.commit(changes)
+	return nil
+}
+
+func (e *etcd) holds(comparisons []kv.Comparison) error {
+	for _, c := range comparisons {
+		if !c.Holds(e.state.keys[c.Key]) {
+			return fmt.Errorf("write under the condition on %s: %w", c.Key, kv.ErrConflict)
+		}
+	}
 	return nil
 }
 

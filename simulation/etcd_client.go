@@ -102,10 +102,20 @@ func (c *storeClient) List(ctx context.Context, prefix string) ([]kv.Pair, int64
 func (c *storeClient) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...kv.Op) (int64, error) {
 	comparisons, ops = slices.Clone(comparisons), slices.Clone(ops)
 	return call(ctx, c, "write"+kinds(ops), func(e *etcd) (int64, error) {
+		if c.process.dead && !e.mistaken && registers(ops) && e.holds(comparisons) == nil {
+			c.process.host.arrives(c.process, e.state.revision+1)
+		}
 		if err := e.txn(comparisons, ops); err != nil {
 			return 0, err
 		}
 		return e.state.revision, nil
+	})
+}
+
+// registers reports whether a broker is registered by a transaction.
+func registers(ops []kv.Op) bool {
+	return slices.ContainsFunc(ops, func(op kv.Op) bool {
+		return op.Kind == kv.OpPut && strings.HasPrefix(op.Key, "brokers/")
 	})
 }
 

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -33,6 +34,7 @@ type host struct {
 	// then is not known.
 	unmarked int64
 	failing  []metadata.DirectoryID // whose disks fail
+	ended    []*process             // whose registrations may still arrive
 }
 
 // noEpoch is later than every epoch.
@@ -41,6 +43,7 @@ const noEpoch = math.MaxInt64
 // mark is what package server keeps in its file of the last registration.
 type mark struct {
 	epoch       int64
+	kept        int64 // the first of the epochs in a row that ended without a loss
 	clean       bool
 	boot        int // -1: the logs may have lost something
 	directories []metadata.DirectoryID
@@ -62,6 +65,14 @@ func (m *mark) lose(working, distrusted []metadata.DirectoryID) {
 	}
 }
 
+// keptSince is the oldest epoch since which no directory has lost anything, or epoch.
+func (m *mark) keptSince(epoch int64) int64 {
+	if !m.holds || len(m.failed) > 0 {
+		return epoch
+	}
+	return cmp.Or(m.kept, m.epoch, epoch)
+}
+
 // begin is what the logs have kept since the last registration.
 func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	m := &h.mark
@@ -69,7 +80,7 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	m.holds = m.epoch != 0 && (m.clean || m.boot == h.boot)
 	past := metadata.Past{LostDirectories: slices.Clone(m.failed), LostBrokerEpoch: m.lostEpoch}
 	if m.holds {
-		past.PreviousBrokerEpoch = m.epoch
+		past.PreviousBrokerEpoch, past.KeptBrokerEpoch = m.epoch, m.keptSince(m.epoch)
 	}
 	if m.epoch == 0 {
 		return past
@@ -83,7 +94,10 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 
 // registered notes a registration.
 func (h *host) registered(epoch int64, working []metadata.DirectoryID) {
-	h.mark = mark{epoch: epoch, boot: h.boot, directories: working, lostEpoch: min(h.mark.lostEpoch, epoch-1), holds: true}
+	h.mark = mark{
+		epoch: epoch, kept: h.mark.keptSince(epoch), boot: h.boot, directories: working,
+		lostEpoch: min(h.mark.lostEpoch, epoch-1), holds: true,
+	}
 }
 
 // freeze stops the host's process for a while. It keeps what it has.
@@ -137,6 +151,7 @@ func (h *host) stop(how Stop) {
 		p.cancel()
 		h.w.sched.bury(p)
 		h.process = nil
+		h.ended = append(h.ended, p)
 	}
 	h.frozen, h.held = false, nil
 	for _, id := range h.failing {
@@ -150,6 +165,9 @@ func (h *host) stop(how Stop) {
 		h.boot++
 		if !h.mark.clean {
 			h.lost = h.w.etcd.trueRevision()
+			for _, e := range h.ended {
+				e.lostAll = true
+			}
 		}
 	}
 	if err := h.machine.Stop(how, uint64(h.w.sched.draw("crash "+h.name, math.MaxInt64))); err != nil {
@@ -163,6 +181,20 @@ func (h *host) forget(id metadata.DirectoryID, until int64) {
 		h.gone = map[metadata.DirectoryID]int64{}
 	}
 	h.lostSome, h.gone[id] = until, until
+	for _, e := range h.ended {
+		e.lostSome = append(e.lostSome, id)
+	}
+}
+
+// arrives notes that the registration of a process that has ended comes into effect. What was lost
+// since the end is lost at that epoch.
+func (h *host) arrives(p *process, epoch int64) {
+	if p.lostAll {
+		h.lost = max(h.lost, epoch)
+	}
+	for _, id := range p.lostSome {
+		h.forget(id, max(h.gone[id], epoch))
+	}
 }
 
 // fail has a disk fail under the process that runs.

@@ -34,8 +34,6 @@ var allowed = map[string]string{
 	"registration.go rand.Text":  "an incarnation is only compared with itself",
 	"registration.go time.Now":   "in a bubble it is the virtual time",
 	"registration.go time.Since": "in a bubble it is the virtual time",
-	"followers.go time.Now":      "in a bubble it is the virtual time",
-	"become.go time.Now":         "in a bubble it is the virtual time",
 	"delete_records.go go":       "of WaitDeleted; the simulation asks Deleted.Done",
 	"delete_records.go select":   "of WaitDeleted; the simulation asks Deleted.Done",
 }

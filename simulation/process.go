@@ -19,7 +19,9 @@ type process struct {
 	host       *host
 	name       string
 	dead       bool
-	ctx        context.Context //nolint:containedctx // of all its coroutines
+	lostAll    bool                   // since it is dead all logs of the host may have lost something
+	lostSome   []metadata.DirectoryID // and these directories have
+	ctx        context.Context        //nolint:containedctx // of all its coroutines
 	cancel     context.CancelFunc
 	coroutines int
 	begun      []*coroutine
