@@ -170,3 +170,33 @@ func TestRetentionPassesADamagedPage(t *testing.T) {
 		})
 	}
 }
+
+// TestFollowerOfADamagedManifest does not load it for every reader.
+func TestFollowerOfADamagedManifest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		log := newFakeLog(t)
+		small(log, 1)
+		b := w.start(log, 1)
+		b.mustAttach()
+		b.mustDrain()
+		w.damage(b.p.prefix + b.p.manifest.Load().name())
+		follower := w.follow(newFakeLog(t))
+		calls := w.faults.Calls(objstoretest.AnyOp)
+		for range 100 {
+			if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("read: %v, want ErrCorrupt", err)
+			}
+		}
+		if n := w.faults.Calls(objstoretest.AnyOp) - calls; n > 2 {
+			t.Errorf("%d requests for 100 reads", n)
+		}
+		time.Sleep(time.Minute)
+		small(log, 1)
+		log.onRemoteEnd = nil // which would load it
+		b.mustDrain()         // with another manifest
+		if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
+			t.Errorf("read after the next commit: %v", err)
+		}
+	})
+}

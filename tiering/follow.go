@@ -2,6 +2,7 @@ package tiering
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,9 @@ func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*ma
 	now := p.m.o.Now() // of before the pointer is read
 	if last := p.follower.last.Load(); !fresh && last.serves(offset, now, p.m.o.DeleteDelay) {
 		return last.manifest, nil
+	}
+	if known := p.lastErr(); errors.Is(known, ErrCorrupt) && !p.due(workAttach) {
+		return nil, known // readers that ask again at once cost no requests
 	}
 	next, err := p.loadFollowed(ctx, p.manifest.Load())
 	p.note(workAttach, err)

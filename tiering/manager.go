@@ -90,8 +90,6 @@ const (
 	attachConcurrency = 8
 	// deleteWorkers is from how many partitions objects are deleted at a time.
 	deleteWorkers = 2
-	// backgroundFetches is how many reads run at a time that no reader waits for.
-	backgroundFetches = 2
 )
 
 // Manager owns the remote tier of the partitions that this broker leads, and
@@ -162,7 +160,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	// Workers read pages through a fetcher, which outlives them: it ends with
 	// the same ctx, and says so to all who wait.
 	wg.Go(func() { m.fetcher.run(ctx, m.o.FetchConcurrency) })
-	wg.Go(func() { m.background.run(ctx, backgroundFetches) })
+	wg.Go(func() { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
 	wg.Wait()
 	return nil
 }
