@@ -49,6 +49,9 @@ func (p *partition) looked(at chunkKey, err error) {
 // wholeLocked forgets damage of what was read: of any manifest if it was a manifest, for
 // the pointer names another one then.
 func (p *partition) wholeLocked(at chunkKey) {
+	if len(p.mu.damage) == 0 {
+		return // as nearly always
+	}
 	isManifest := p.nameOf(at.object).kind == kindManifest
 	for known := range p.mu.damage {
 		if known == at || isManifest && p.nameOf(known.object).kind == kindManifest {

@@ -21,6 +21,25 @@ import (
 // has a higher one, so that nobody claims it.
 const deletedEpoch = math.MaxInt32
 
+// keepClean looks for deleted topics.
+func (m *Manager) keepClean(ctx context.Context) {
+	if m.o.Live == nil {
+		return
+	}
+	ticker := time.NewTicker(m.o.CleanInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
+			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
+		}
+	}
+}
+
 // CleanDeleted removes what topics that do not exist any more have left in the
 // remote tier. live returns true if a topic exists; it must do so unless it
 // knows the cluster's state as of that revision of the metadata store or later,

@@ -287,31 +287,3 @@ func (m *Manager) ownStep(ctx context.Context, p *partition, l lane) outcome {
 	}
 	return out
 }
-
-// keepClean looks for deleted topics.
-func (m *Manager) keepClean(ctx context.Context) {
-	if m.o.Live == nil {
-		return
-	}
-	ticker := time.NewTicker(m.o.CleanInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
-			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
-		}
-	}
-}
-
-// triedOnce lets readers stop waiting for the first attempt to load the manifest.
-func (p *partition) triedOnce() {
-	select {
-	case <-p.tried:
-	default:
-		close(p.tried)
-	}
-}

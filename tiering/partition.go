@@ -209,6 +209,15 @@ func (p *partition) attach(ctx context.Context) error {
 	return err
 }
 
+// triedOnce lets readers stop waiting for the first attempt to load the manifest.
+func (p *partition) triedOnce() {
+	select {
+	case <-p.tried:
+	default:
+		close(p.tried)
+	}
+}
+
 // step does one unit of each kind of the owner's work that is due. It returns true if
 // more of what does not fail is waiting. What fails does not keep the rest from being
 // done, in this step or in the next.

@@ -207,7 +207,7 @@ func TestHintsAreOfGrowth(t *testing.T) {
 func TestIdlePartitionsCostNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.cfg.set(func(c *storageConfig) { c.RetentionMs, c.RetentionBytes = 365*24*3600_000, 1 << 40 })
+		w.cfg.set(func(c *storageConfig) { c.RetentionMs, c.RetentionBytes = 365*24*3600_000, 1<<40 })
 		m := running(t, w, func(o *Options) { o.IndexCacheBytes = 1 })
 		now := time.Now().UnixMilli()
 		for i := range int32(5) {
