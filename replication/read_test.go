@@ -137,11 +137,11 @@ func TestReadErrors(t *testing.T) {
 		}
 		r.Records.Release()
 	}
+	// The log has the offset, whatever the tiers have: a consumer that is told of a range would skip
+	// what is between them.
 	for tierErr, want := range map[error]error{
 		tiering.ErrUnavailable:      ErrColdReadFailed,
 		tiering.ErrCorrupt:          ErrColdReadFailed,
-		// The log has the offset, whatever the tiers have: a consumer that is told of a range
-		// would skip what is between them.
 		tiering.ErrOffsetOutOfRange: ErrColdReadFailed,
 		storage.ErrOffsetOutOfRange: ErrColdReadFailed,
 	} {

@@ -26,7 +26,7 @@ func TestDamageIsSaid(t *testing.T) {
 		object := w.objects()[1]
 		key := partitionPrefix("tier", w.id, 7) + object
 		content := make([]byte, 10_000)
-		n, _ := w.bucket.GetRange(t.Context(), key, 0, content)
+		size, _ := w.bucket.GetRange(t.Context(), key, 0, content)
 		if err := w.bucket.Delete(t.Context(), key); err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestDamageIsSaid(t *testing.T) {
 			t.Errorf("it was logged %d times: %q", n, lines.lines)
 		}
 		// It is restored, from a copy.
-		if err := w.bucket.Put(t.Context(), key, strings.NewReader(string(content[:n])), objstorePut{}); err != nil {
+		if err := w.bucket.Put(t.Context(), key, strings.NewReader(string(content[:size])), objstorePut{}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)

@@ -65,7 +65,7 @@ func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*ma
 		return nil, known // readers that ask again at once cost no requests
 	}
 	next, err := p.loadFollowed(ctx, p.manifest.Load())
-	p.note(workAttach, err)
+	_ = p.note(workAttach, err)
 	if err != nil {
 		return nil, err
 	}

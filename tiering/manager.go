@@ -274,7 +274,8 @@ func (m *Manager) workOnce(ctx context.Context, l lane) bool {
 
 // ownStep does a unit of the owner's work.
 func (m *Manager) ownStep(ctx context.Context, p *partition, l lane) outcome {
-	before, more := p.manifest.Load(), false
+	before := p.manifest.Load()
+	var more bool
 	if l == laneAttach {
 		more = p.attach(ctx) == nil // what fails is noted
 	} else {

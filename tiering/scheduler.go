@@ -259,9 +259,18 @@ func notify(c chan struct{}) {
 // timers is a heap of the tasks that are due some time, the next one first.
 type timers []*task
 
-func (h timers) Len() int           { return len(h) }
-func (h timers) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h timers) Swap(i, j int)      { h[i], h[j] = h[j], h[i]; h[i].timer, h[j].timer = i, j }
+// Len implements heap.Interface.
+func (h *timers) Len() int { return len(*h) }
+
+// Less implements heap.Interface.
+func (h *timers) Less(i, j int) bool { return (*h)[i].due.Before((*h)[j].due) }
+
+// Swap implements heap.Interface.
+func (h *timers) Swap(i, j int) {
+	q := *h
+	q[i], q[j] = q[j], q[i]
+	q[i].timer, q[j].timer = i, j
+}
 
 // Push implements heap.Interface.
 func (h *timers) Push(x any) {

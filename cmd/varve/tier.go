@@ -46,7 +46,7 @@ type tierRow struct {
 func (a *app) printTierStatus(partitions []client.TierPartition) error {
 	list := make([]tierRow, 0, len(partitions))
 	rows := make([][]string, 0, len(partitions))
-	var problems []tierProblemRow
+	problems := make([]tierProblemRow, 0, len(partitions))
 	for _, p := range partitions {
 		list = append(list, tierRow{
 			Topic: p.Topic, Partition: p.Partition, Tiered: p.Tiered,
