@@ -8,11 +8,13 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 )
 
 // DescribeLogDirs tells how large the logs on this broker's disks are. Versions 1-5.
 //
-//   - v2 (KIP-482): Varve adds what the bucket holds of each partition as tagged fields, see protocol.TierStats.
+//   - v2 (KIP-482): Varve adds what the bucket holds of each partition as tagged fields, see protocol.TierStats
+//     and protocol.TierProblem.
 //   - v3 (KIP-784): an error code for the whole response.
 //   - v4 (KIP-827): the size of the volume and what is free of it.
 //   - v5 (KIP-1066): whether the directory is cordoned; never.
@@ -94,6 +96,15 @@ func (b *Broker) describeLog(l *storage.Log) kmsg.DescribeLogDirsResponseDirTopi
 			stats.LastUpload = status.LastUpload.UnixMilli()
 		}
 		stats.Tags(&answer.UnknownTags)
+		protocol.TagTierProblems(&answer.UnknownTags, tierProblems(status.Problems))
 	}
 	return answer
+}
+
+func tierProblems(problems []tiering.Problem) []protocol.TierProblem {
+	told := make([]protocol.TierProblem, len(problems))
+	for i, p := range problems {
+		told[i] = protocol.TierProblem{Kind: p.Kind, Object: p.Object, Count: p.Count, Since: p.Since.UnixMilli(), Text: p.Err.Error()}
+	}
+	return told
 }

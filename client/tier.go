@@ -34,6 +34,8 @@ type TierPartition struct {
 	RemoteSegments int64
 	PendingBytes   int64 // in closed segments that wait to be uploaded
 	LastUpload     int64 // unix ms
+
+	Problems []TierProblem // of all its replicas
 }
 
 // Lag is how many records are not in the remote tier, those of the active
@@ -148,12 +150,22 @@ func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32
 		request.Topics = append(request.Topics, t)
 	}
 	var failed []error
+	var problems []TierProblem
 	for _, shard := range c.kafka.RequestSharded(ctx, request) {
 		if shard.Err != nil {
 			failed = append(failed, shard.Err)
 			continue
 		}
 		takeSizes(sizes, leaders, shard)
+		problems = append(problems, tierProblems(shard)...)
+	}
+	sortTierProblems(problems)
+	for _, p := range problems {
+		key := TopicPartition{p.Topic, p.Partition}
+		if size, asked := sizes[key]; asked {
+			size.Problems = append(size.Problems, p)
+			sizes[key] = size
+		}
 	}
 	return sizes, errors.Join(failed...)
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -98,7 +99,7 @@ func TestTierStatusOfVarve(t *testing.T) {
 	}
 	second := row
 	second.Partition = 1
-	if want := []TierPartition{row, second}; !slices.Equal(got, want) {
+	if want := []TierPartition{row, second}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if got[0].Lag() != 10 {
@@ -118,7 +119,7 @@ func TestTierStatusOfOthers(t *testing.T) {
 		Topic: "a", Tiered: true, End: 100, LocalBytes: 1000,
 		RemoteBytes: Unknown, RemoteSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
 	}
-	if got[0] != want || got[0].Lag() != 100 {
+	if !reflect.DeepEqual(got[0], want) || got[0].Lag() != 100 {
 		t.Errorf("got  %+v, lag %d\nwant %+v", got[0], got[0].Lag(), want)
 	}
 
@@ -130,7 +131,7 @@ func TestTierStatusOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Tiered, want.LocalStart, want.RemoteEnd = false, Unknown, Unknown
-	if got[0] != want || got[0].Lag() != Unknown {
+	if !reflect.DeepEqual(got[0], want) || got[0].Lag() != Unknown {
 		t.Errorf("got  %+v, lag %d\nwant %+v", got[0], got[0].Lag(), want)
 	}
 }
@@ -152,5 +153,57 @@ func TestTierStatusAnswersForTheTopicsThatExist(t *testing.T) {
 	got, err := connect(t, f.addr).TierStatus(t.Context(), "a", "nope")
 	if len(got) != 1 || err == nil || !strings.Contains(err.Error(), "topic nope: it does not exist") {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// damagedLogs answers with a problem of a partition on each of its replicas.
+func damagedLogs(topics map[string][]int32) func(kmsg.Request) kmsg.Response {
+	return func(r kmsg.Request) kmsg.Response {
+		request, ok := r.(*kmsg.DescribeLogDirsRequest)
+		if !ok {
+			return nil
+		}
+		response := kmsg.NewPtrDescribeLogDirsResponse()
+		dir := kmsg.NewDescribeLogDirsResponseDir()
+		for topic, partitions := range topics {
+			if request.Topics != nil && !slices.ContainsFunc(request.Topics, func(t kmsg.DescribeLogDirsRequestTopic) bool { return t.Topic == topic }) {
+				continue
+			}
+			t := kmsg.NewDescribeLogDirsResponseDirTopic()
+			t.Topic = topic
+			for _, partition := range partitions {
+				p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+				p.Partition, p.Size = partition, 1000
+				protocol.TierStats{LastUpload: -1}.Tags(&p.UnknownTags)
+				protocol.TagTierProblems(&p.UnknownTags, []protocol.TierProblem{
+					{Kind: "damage", Object: "x/" + topic, Since: 7, Text: "gone"}, {Kind: "upload", Count: 2, Since: 5, Text: "no bucket"},
+				})
+				t.Partitions = append(t.Partitions, p)
+			}
+			dir.Topics = append(dir.Topics, t)
+		}
+		response.Dirs = append(response.Dirs, dir)
+		return response
+	}
+}
+
+func TestTierProblems(t *testing.T) {
+	f := newFakeBroker(t, map[string]int{"a": 2, "b": 1}, listOffsets(map[int64]int64{-1: 100, -4: 0, -5: -1}, nil),
+		damagedLogs(map[string][]int32{"b": {0}, "a": {1}}), topicConfigs(tieredConfig))
+	c := connect(t, f.addr)
+	got, err := c.TierProblems(t.Context())
+	if err != nil || len(got) != 4 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	want := []TierProblem{
+		{Topic: "a", Partition: 1, Broker: got[0].Broker, Kind: "upload", Count: 2, Since: 5, Text: "no bucket"},
+		{Topic: "a", Partition: 1, Broker: got[0].Broker, Kind: "damage", Object: "x/a", Count: 1, Since: 7, Text: "gone"},
+	}
+	if !slices.Equal(got[:2], want) || got[2].Topic != "b" {
+		t.Errorf("got %+v", got)
+	}
+	status, err := c.TierStatus(t.Context(), "a")
+	if err != nil || len(status) != 2 || len(status[0].Problems) != 0 || !slices.Equal(status[1].Problems, want) {
+		t.Errorf("status %+v, %v", status, err)
 	}
 }

@@ -2,7 +2,11 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
+
+	"github.com/varvelog/varve/record"
 )
 
 const (
@@ -15,11 +19,16 @@ const (
 	coldMemory = 128 << 20
 )
 
+// errColdLate says that a read had no result in its time. Another one may go on where it was.
+var errColdLate = errors.New("the bucket takes too long")
+
 // coldReads runs reads from the bucket for fetches that do not wait for them to the end. A read
 // that its fetch has given up on goes on: it warms the cache, and the client's next fetch, which
-// asks for the same offset, takes it over.
+// asks for the same offset, takes it over. No read keeps a worker for longer than maxWait: a
+// partition whose tier is slow to attach, or an object that does not come, holds up no other.
 type coldReads struct {
 	metrics *metrics
+	maxWait time.Duration
 	queue   chan *coldRead
 
 	mu struct {
@@ -37,19 +46,22 @@ type coldKey struct {
 // coldRead is one read. Its result belongs to the fetch that watches it.
 type coldRead struct {
 	coldKey
-	maxBytes int
-	upTo     int64
+
+	maxBytes int   // as the fetch said that has started it
+	upTo     int64 // as well
 
 	// Guarded by coldReads.mu.
 	watch   *watch // nil: an orphan
+	most    int    // bytes that the fetch which watches may have
+	limit   int64  // the offset that its batches may reach to, exclusive
 	charged int    // of coldReads.mu.memory
 	done    bool
 	batches []byte
 	err     error
 }
 
-func newColdReads(m *metrics) *coldReads {
-	c := &coldReads{metrics: m, queue: make(chan *coldRead, coldQueue)}
+func newColdReads(m *metrics, maxWait time.Duration) *coldReads {
+	c := &coldReads{metrics: m, maxWait: maxWait, queue: make(chan *coldRead, coldQueue)}
 	c.mu.orphans = map[coldKey]*coldRead{}
 	return c
 }
@@ -62,14 +74,14 @@ func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *c
 	defer c.mu.Unlock()
 	if r = c.mu.orphans[key]; r != nil {
 		delete(c.mu.orphans, key)
-		r.watch = w
+		r.watch, r.most, r.limit = w, maxBytes, upTo
 		return r, false
 	}
 	if c.mu.memory > 0 && c.mu.memory+maxBytes > coldMemory {
 		c.metrics.coldReads.WithLabelValues("refused").Inc()
 		return nil, false
 	}
-	r = &coldRead{coldKey: key, maxBytes: maxBytes, upTo: upTo, watch: w}
+	r = &coldRead{coldKey: key, maxBytes: maxBytes, upTo: upTo, watch: w, most: maxBytes, limit: upTo}
 	select {
 	case c.queue <- r:
 		c.chargeLocked(r, maxBytes)
@@ -81,14 +93,31 @@ func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *c
 	}
 }
 
-// result is the outcome of a read whose watch has been signaled.
+// result is the outcome of a read whose watch has been signaled, or errColdLate.
 func (c *coldReads) result(r *coldRead) (Records, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.err != nil {
 		return Records{}, r.err
 	}
-	return Records{bytes: r.batches, release: func() { c.discharge(r) }}, nil
+	return Records{bytes: r.wantedLocked(), release: func() { c.discharge(r) }}, nil
+}
+
+// wantedLocked are the batches that the fetch which watches may have: it may have taken the read
+// over from one that asked for more, or may see more.
+func (r *coldRead) wantedLocked() []byte {
+	if r.most >= r.maxBytes && r.limit >= r.upTo {
+		return r.batches
+	}
+	n := 0
+	for rest := r.batches; ; {
+		b, after, err := record.Split(rest)
+		if err != nil || b.NextOffset() > r.limit || n > 0 && n+len(b) > r.most {
+			return r.batches[:n:n]
+		}
+		n += len(b)
+		rest = after
+	}
 }
 
 // abandon ends a fetch's interest in a read whose result it has not taken.
@@ -106,14 +135,22 @@ func (c *coldReads) abandon(r *coldRead) {
 // run reads until ctx ends. Reads that are queued then stay undone.
 func (c *coldReads) run(ctx context.Context) {
 	consume(ctx, coldWorkers, c.queue, func(ctx context.Context, r *coldRead) {
-		batches, err := r.partition.readRemote(ctx, r.offset, r.maxBytes, r.upTo)
-		c.finish(r, batches, err)
+		timed, cancel := context.WithTimeout(ctx, c.maxWait)
+		defer cancel()
+		batches, held, err := r.partition.readRemote(timed, r.offset, r.maxBytes, r.upTo)
+		if err != nil && timed.Err() != nil && ctx.Err() == nil {
+			err = errColdLate
+		}
+		c.finish(r, batches, held, err)
 	})
 }
 
-func (c *coldReads) finish(r *coldRead, batches []byte, err error) {
+func (c *coldReads) finish(r *coldRead, batches []byte, held int, err error) {
 	outcome := "read"
-	if err != nil {
+	switch {
+	case errors.Is(err, errColdLate):
+		outcome = "late"
+	case err != nil:
 		outcome = "failed"
 	}
 	c.metrics.coldReads.WithLabelValues(outcome).Inc()
@@ -129,7 +166,7 @@ func (c *coldReads) finish(r *coldRead, batches []byte, err error) {
 		return
 	}
 	r.batches, r.err = batches, err
-	c.chargeLocked(r, len(batches))
+	c.chargeLocked(r, held)
 	r.watch.signal()
 }
 

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -304,6 +305,11 @@ func (f *delayedFetch) takeCold(i int) {
 		result.Records, result.Err = f.cold.result(c.read)
 		c.read = nil
 		f.pending--
+		if errors.Is(result.Err, errColdLate) { // the next one takes over what it has begun
+			result.Err = nil
+			f.startCold(c)
+			continue
+		}
 		f.took(result.Records.Len())
 		f.partitions[i].Partition.sent(f.params.Replica, result.Records.Len())
 		f.stop = f.stop || result.Err != nil

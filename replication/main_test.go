@@ -165,6 +165,8 @@ type fakeTier struct {
 	hold     chan struct{} // nil: reads do not wait
 	started  chan int64    // gets the offset of each read that begins
 	max      storage.TimestampOffset
+	before   []int64 // the bounds of look-ups by time
+	held     int     // by each result; 0: its own bytes
 	epochs   map[int32]EpochEnd
 }
 
@@ -222,20 +224,23 @@ func (f *fakeTier) epochOf(tp metadata.TopicPartition) (int32, bool) {
 	return epoch, ok
 }
 
-func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error) {
+func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, held int, _ error) {
 	f.mu.Lock()
-	batches, err, hold := f.batches[tp], f.err, f.hold
+	batches, err, hold, held := f.batches[tp], f.err, f.hold, f.held
 	f.mu.Unlock()
-	f.started <- offset
+	select {
+	case f.started <- offset:
+	default: // enough of them are noted
+	}
 	if hold != nil {
 		select {
 		case <-hold:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, 0, ctx.Err()
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var out []byte
 	for _, b := range batches {
@@ -248,14 +253,15 @@ func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset 
 		out = append(out, b...)
 	}
 	if len(out) == 0 {
-		return nil, tiering.ErrOffsetOutOfRange
+		return nil, 0, tiering.ErrOffsetOutOfRange
 	}
-	return out, nil
+	return out, max(held, len(out)), nil
 }
 
-func (f *fakeTier) OffsetForTimestamp(_ context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error) {
+func (f *fakeTier) OffsetForTimestamp(_ context.Context, tp metadata.TopicPartition, ts, before int64) (storage.TimestampOffset, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.before = append(f.before, before)
 	for _, b := range f.batches[tp] {
 		for rec, err := range b.Records() {
 			if err == nil && rec.Timestamp >= ts {
@@ -266,9 +272,10 @@ func (f *fakeTier) OffsetForTimestamp(_ context.Context, tp metadata.TopicPartit
 	return storage.TimestampOffset{}, false, f.err
 }
 
-func (f *fakeTier) MaxTimestamp(context.Context, metadata.TopicPartition) (storage.TimestampOffset, bool, error) {
+func (f *fakeTier) MaxTimestamp(_ context.Context, _ metadata.TopicPartition, before int64) (storage.TimestampOffset, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.before = append(f.before, before)
 	return f.max, f.max.Timestamp > 0, f.err
 }
 

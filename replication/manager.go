@@ -29,8 +29,8 @@ type Options struct {
 	// topic's or this broker's settings change.
 	Config func(image *metadata.Image, topic string) Config
 
-	// ColdMaxWait is how long a fetch waits for the bucket before it returns without
-	// (remote.fetch.max.wait.ms). Default 500 ms.
+	// ColdMaxWait is how long a fetch waits for the bucket before it returns without, and how long
+	// one read from it keeps a worker (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
 
 	// Now is the clock that throttles, fetchers and the in-sync protocol go by. Default time.Now.
@@ -118,7 +118,7 @@ func New(o Options) *Manager {
 		listeners: map[string]Listener{},
 	}
 	m.traffic.byID = map[metadata.TopicID]*Traffic{}
-	m.cold = newColdReads(m.metrics)
+	m.cold = newColdReads(m.metrics, m.coldMaxWait)
 	m.throttles = newThrottles(o.Throttling, m.metrics, o.Now)
 	m.index.Store(&index{byName: map[string]*hostedTopic{}, byID: map[metadata.TopicID]*hostedTopic{}})
 	m.applier = newApplier(m)

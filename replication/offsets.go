@@ -97,36 +97,38 @@ func (p *Partition) earliestPending() storage.TimestampOffset {
 	}
 }
 
-// tiered tells whether the topic uses the remote tier.
+// tiered returns true if the topic uses the remote tier.
 func (p *Partition) tiered() bool {
 	return p.tier != nil && p.config.Load().Log.RemoteStorageEnable
 }
 
-// search looks for a timestamp in the remote tier, as far as it holds what the local disk no longer
-// does, and then in the local one.
+// search looks for a timestamp in the local tier and, as far as it has what the local disk no longer
+// does, in the remote one, whose records come first.
 func (p *Partition) search(ctx context.Context, ts int64) (storage.TimestampOffset, bool, error) {
 	if ts == MaxTimestamp {
 		return p.searchMax(ctx)
 	}
-	if p.hasCold() {
-		found, ok, err := p.tier.OffsetForTimestamp(ctx, p.tp, ts)
+	local, ok, err := p.log.OffsetForTimestamp(ts)
+	if before, cold := p.coldBelow(); cold {
+		remote, found, coldErr := p.tier.OffsetForTimestamp(ctx, p.tp, ts, before)
 		switch {
-		case err != nil:
-			return unknownOffset, false, coldError(err)
-		case ok && found.Offset >= p.log.StartOffset():
-			return found, true, nil
+		case coldErr != nil:
+			return unknownOffset, false, coldError(coldErr)
+		case found && remote.Offset >= p.log.StartOffset():
+			return remote, true, nil
 		}
 	}
-	return p.log.OffsetForTimestamp(ts)
+	return local, ok, err
 }
 
 // searchMax finds the record with the largest timestamp: the first of them if several have it.
 func (p *Partition) searchMax(ctx context.Context) (storage.TimestampOffset, bool, error) {
 	local, ok, err := p.log.MaxTimestamp()
-	if err != nil || !p.hasCold() {
+	before, cold := p.coldBelow()
+	if err != nil || !cold {
 		return local, ok, err
 	}
-	remote, found, err := p.tier.MaxTimestamp(ctx, p.tp)
+	remote, found, err := p.tier.MaxTimestamp(ctx, p.tp, before)
 	switch {
 	case err != nil:
 		return unknownOffset, false, coldError(err)
@@ -137,9 +139,17 @@ func (p *Partition) searchMax(ctx context.Context) (storage.TimestampOffset, boo
 	}
 }
 
-// hasCold tells whether part of the log is in the remote tier alone.
+// coldBelow is the offset below which the log is in the remote tier alone; false: nowhere. It has to
+// be asked after the local log, whose segments may go at any time.
+func (p *Partition) coldBelow() (before int64, cold bool) {
+	before = p.log.LocalStartOffset()
+	return before, p.tier != nil && p.log.StartOffset() < before
+}
+
+// hasCold returns true if part of the log is in the remote tier alone.
 func (p *Partition) hasCold() bool {
-	return p.tier != nil && p.log.StartOffset() < p.log.LocalStartOffset()
+	_, cold := p.coldBelow()
+	return cold
 }
 
 // EndOffsetForEpoch returns the largest epoch that is not above the given one, and the end of its

@@ -55,6 +55,11 @@ func TestListOffset(t *testing.T) {
 	b.tier.max = storage.TimestampOffset{Offset: 7, Timestamp: 8000}
 	list("largest timestamp is cold", MaxTimestamp, ReadUncommitted, b.tier.max)
 
+	for _, before := range b.tier.before {
+		if before != 10 {
+			t.Errorf("the tier was asked up to offset %d, the local log begins at 10", before)
+		}
+	}
 	b.tier.err = errors.New("no bucket")
 	for _, ts := range []int64{1015, MaxTimestamp} {
 		if _, err := b.ListOffset(t.Context(), ts, ReadUncommitted, -1); !errors.Is(err, ErrColdReadFailed) {

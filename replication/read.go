@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// Isolation tells how far a reader may see.
+// Isolation is how far a reader may see.
 type Isolation int8
 
 // The isolation levels.
@@ -71,7 +71,7 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error)
 	if err != nil || !result.cold {
 		return result, err
 	}
-	batches, err := p.readRemote(ctx, r.Offset, r.MaxBytes, result.upTo)
+	batches, _, err := p.readRemote(ctx, r.Offset, r.MaxBytes, result.upTo)
 	if err != nil {
 		return ReadResult{}, err
 	}
@@ -79,19 +79,44 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error)
 	return result, nil
 }
 
-// readRemote reads the remote tier.
-func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64) ([]byte, error) {
+// readRemote reads an offset of the log that the local tier lacks. The batches keep held bytes in
+// memory. When ctx ends before they are there, that is no error of the remote tier.
+func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64) (batches []byte, held int, err error) {
 	remote := &p.traffic.Remote
 	remote.FetchRequests.Add(1)
-	batches, err := p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
-	if err != nil {
-		if !errors.Is(coldError(err), ErrOffsetOutOfRange) {
-			remote.FetchErrors.Add(1)
-		}
-		return nil, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, coldError(err))
+	batches, held, err = p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
+	if errors.Is(err, tiering.ErrNoBatchFollows) {
+		batches, err = p.readBehindRemote(maxBytes, upTo)
+		held = len(batches)
 	}
-	remote.FetchBytes.Add(int64(len(batches)))
-	return batches, nil
+	if err == nil {
+		remote.FetchBytes.Add(int64(len(batches)))
+		return batches, held, nil
+	}
+	cause := err
+	if err = coldError(cause); errors.Is(err, ErrOffsetOutOfRange) && offset >= p.log.StartOffset() {
+		// It is in the log, and in neither tier. A client that were told of a range would skip it.
+		err = fmt.Errorf("%w: neither tier has the offset: %w", ErrColdReadFailed, cause)
+	}
+	if !errors.Is(err, ErrOffsetOutOfRange) && ctx.Err() == nil {
+		remote.FetchErrors.Add(1)
+	}
+	return nil, 0, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, err)
+}
+
+// readBehindRemote reads the first batches of the local log for an offset of the remote tier that no
+// batch there reaches to, as those of a log that was compacted once.
+func (p *Partition) readBehindRemote(maxBytes int, upTo int64) ([]byte, error) {
+	start, end := p.log.LocalStartOffset(), p.log.RemoteEndOffset()
+	if start > end {
+		return nil, fmt.Errorf("the remote tier ends at %d, the local log begins at %d: %w", end, start, ErrColdReadFailed)
+	}
+	slice, err := p.log.Read(start, maxBytes, upTo, true)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrColdReadFailed, err) // it begins elsewhere by now
+	}
+	defer slice.Release()
+	return slice.AppendTo(nil)
 }
 
 // coldError gives an error of the remote tier the class by which it is answered.

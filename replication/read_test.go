@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/record"
@@ -136,14 +137,16 @@ func TestReadErrors(t *testing.T) {
 		}
 		r.Records.Release()
 	}
+	// The log has the offset, whatever the tiers have: a consumer that is told of a range would skip
+	// what is between them.
 	for tierErr, want := range map[error]error{
 		tiering.ErrUnavailable:      ErrColdReadFailed,
 		tiering.ErrCorrupt:          ErrColdReadFailed,
-		tiering.ErrOffsetOutOfRange: ErrOffsetOutOfRange,
-		storage.ErrOffsetOutOfRange: ErrOffsetOutOfRange,
+		tiering.ErrOffsetOutOfRange: ErrColdReadFailed,
+		storage.ErrOffsetOutOfRange: ErrColdReadFailed,
 	} {
 		b.tier.err = tierErr
-		if _, err := b.Read(t.Context(), readAt(2)); !errors.Is(err, want) {
+		if _, err := b.Read(t.Context(), readAt(2)); !errors.Is(err, want) || errors.Is(err, ErrOffsetOutOfRange) {
 			t.Errorf("tier says %v: %v, want %v", tierErr, err, want)
 		}
 	}
@@ -151,6 +154,42 @@ func TestReadErrors(t *testing.T) {
 	if _, err := b.Read(t.Context(), readAt(2)); !errors.Is(err, ErrColdReadFailed) {
 		t.Errorf("without a tier: %v", err)
 	}
+}
+
+// TestReadOfWhatIsDeletedMeanwhile: it was in the log when the read began, and expires in the tier.
+func TestReadOfWhatIsDeletedMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), nil)
+		b.fill(t, 10, 5)
+		b.freeze(t, 5)
+		b.tier.err, b.tier.hold = tiering.ErrOffsetOutOfRange, make(chan struct{})
+		got := make(chan error)
+		go func() {
+			_, err := b.Read(t.Context(), readAt(2))
+			got <- err
+		}()
+		synctest.Wait()
+		if err := b.log.AdvanceStartOffset(3); err != nil {
+			t.Fatal(err)
+		}
+		close(b.tier.hold)
+		if err := <-got; !errors.Is(err, ErrOffsetOutOfRange) || errors.Is(err, ErrColdReadFailed) {
+			t.Errorf("read: %v, want ErrOffsetOutOfRange", err)
+		}
+	})
+}
+
+// TestReadGoesOnBehindTheTier: no batch of the tier reaches to its end. What follows is local.
+func TestReadGoesOnBehindTheTier(t *testing.T) {
+	b := newBench(t, vfs.NewMem(), nil)
+	b.fill(t, 10, 5)
+	b.freeze(t, 5)
+	b.tier.err = tiering.ErrNoBatchFollows
+	r, err := b.Read(t.Context(), readAt(4))
+	if got := values(t, &r.Records, 4); err != nil || !slices.Equal(got, []string{"5", "6", "7", "8", "9"}) {
+		t.Errorf("read %q, %v", got, err)
+	}
+	r.Records.Release()
 }
 
 func TestReaderWithAnotherHistoryIsToldWhereItDiverges(t *testing.T) {

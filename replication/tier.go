@@ -26,15 +26,15 @@ type tierAttacher interface {
 // closed.
 type partitionTier interface {
 	Kick(tp metadata.TopicPartition)
-	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, error)
-	OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error)
-	MaxTimestamp(ctx context.Context, tp metadata.TopicPartition) (storage.TimestampOffset, bool, error)
+	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (batches []byte, held int, err error)
+	OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts, before int64) (storage.TimestampOffset, bool, error)
+	MaxTimestamp(ctx context.Context, tp metadata.TopicPartition, before int64) (storage.TimestampOffset, bool, error)
 	EndOffsetForEpoch(ctx context.Context, tp metadata.TopicPartition, epoch int32) (int32, int64, error)
 	LatestState(ctx context.Context, tp metadata.TopicPartition) (storage.RemoteState, error)
 	Status(tp metadata.TopicPartition) (tiering.Status, bool)
 }
 
-// TierStatus tells what the bucket has of the partition; false when it has no remote tier, or not
+// TierStatus is what the bucket has of the partition; false when it has no remote tier, or not
 // yet.
 func (p *Partition) TierStatus() (tiering.Status, bool) {
 	if p.tier == nil {

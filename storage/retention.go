@@ -137,22 +137,33 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 	return len(list), nil
 }
 
-// olderThan says whether the segment's newest record is older than ms. Without
-// timestamps the file's time stands for it.
+// olderThan returns true if the segment's newest record is older than ms. What the
+// object store has too goes by the file's time where the newest record is of a time to
+// come: a time that a client has made up keeps neither its own segment on this disk nor
+// those behind it.
 func (l *Log) olderThan(s *segment, ms int64, now time.Time) (bool, error) {
 	if ms < 0 {
 		return false, nil
 	}
 	newest, err := s.newestMs()
+	if err == nil && newest > now.UnixMilli() && l.config.Load().copiesToRemote() {
+		newest, err = s.modifiedMs()
+	}
 	return err == nil && now.UnixMilli()-newest > ms, err
 }
 
-// newestMs is the time of the segment's newest record, or the file's.
+// newestMs is the time of the segment's newest record. Without timestamps the file's time
+// stands for it.
 func (s *segment) newestMs() (int64, error) {
 	largest, err := s.largestTimestamp()
 	if err != nil || largest.Timestamp >= 0 {
 		return largest.Timestamp, err
 	}
+	return s.modifiedMs()
+}
+
+// modifiedMs is the file's time.
+func (s *segment) modifiedMs() (int64, error) {
 	modified, err := s.modified()
 	if err != nil {
 		return 0, err

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +154,36 @@ func TestLocalBytesWaitForTheObjectStore(t *testing.T) {
 	k.reopen()
 	if k.log().StartOffset() != 7 {
 		t.Fatalf("log start %d after a restart", k.log().StartOffset())
+	}
+}
+
+// TestTimeToComeKeepsNothingThatIsUploaded: one record with a time in the future is in a segment
+// that the object store has. It goes by the file's time, and so do those behind it by their own.
+func TestTimeToComeKeepsNothingThatIsUploaded(t *testing.T) {
+	for _, remote := range []bool{true, false} {
+		k := newKit(t, vfs.NewMem(), func(c *Config) {
+			c.SegmentBytes, c.SegmentMs = 3*int64(len(batchOf(1, 50, 0))), 1<<40
+			c.RemoteStorageEnable, c.RetentionMs, c.LocalRetentionMs, c.FileDeleteDelayMs = remote, 3600_000, 3600_000, 1000
+			c.TimestampAfterMaxMs = math.MaxInt64
+		})
+		k.clock.now = time.Now() // the file system's clock is the machine's
+		now := k.clock.now.UnixMilli()
+		for i := range int64(9) {
+			at := now
+			if i == 1 {
+				at = now + 1000*24*3600_000 // it took microseconds for milliseconds
+			}
+			mustAppend(t, k.log(), batchOf(1, 50, at))
+		}
+		commit(k.log())
+		k.log().SetRemoteEndOffset(6)
+		k.retain(0)
+		k.clock.advance(2 * time.Hour)
+		if remote {
+			k.retain(2) // and not the third, which is not uploaded
+		} else {
+			k.retain(0) // the only copy is kept for as long as its records say
+		}
 	}
 }
 

@@ -64,7 +64,7 @@ func BenchmarkCachedRead(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(content)))
 	for b.Loop() {
-		out, err := m.Read(context.Background(), p.TopicPartition, 0, 1<<20, 1<<60)
+		out, _, err := m.Read(context.Background(), p.TopicPartition, 0, 1<<20, 1<<60)
 		if err != nil || len(out) != len(content) {
 			b.Fatal(len(out), err)
 		}

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
@@ -20,17 +21,34 @@ import (
 // has a higher one, so that nobody claims it.
 const deletedEpoch = math.MaxInt32
 
-// deleteConcurrency is how many objects of deleted topics are deleted at a time.
-const deleteConcurrency = 8
+// keepClean looks for deleted topics.
+func (m *Manager) keepClean(ctx context.Context) {
+	if m.o.Live == nil {
+		return
+	}
+	ticker := time.NewTicker(m.o.CleanInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
+			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
+		}
+	}
+}
 
 // CleanDeleted removes what topics that do not exist any more have left in the
-// remote tier. live tells whether a topic exists; it must answer true unless it
+// remote tier. live returns true if a topic exists; it must do so unless it
 // knows the cluster's state as of that revision of the metadata store or later,
 // for a topic that it has not heard of yet is not a deleted one.
 //
 // It goes in two steps, each of which can be repeated after a crash: the pointer
 // is marked, so that no leader can swap it any more; a grace later, when no
-// reader and no upload is left, the objects go, and the pointer as the last.
+// reader and no upload is left, the objects go, and then the pointer. A partition that
+// fails keeps no other from it, and is left alone for longer each time.
 func (m *Manager) CleanDeleted(ctx context.Context, live func(id metadata.TopicID, revision int64) bool) error {
 	listCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 	defer cancel()
@@ -38,14 +56,23 @@ func (m *Manager) CleanDeleted(ctx context.Context, live func(id metadata.TopicI
 	if err != nil {
 		return fmt.Errorf("%w: list tier pointers: %w", ErrUnavailable, err)
 	}
+	m.cleaning.keep(kvs)
 	var errs []error
 	for _, pair := range kvs {
 		id, number, ok := parseTierKey(pair.Key)
 		if !ok || live(id, pair.CreateRevision) || m.attached(id) {
 			continue
 		}
-		if err = m.cleanPartition(ctx, pair, id, number); err != nil {
-			errs = append(errs, fmt.Errorf("clean deleted topic %s, partition %d: %w", id, number, err))
+		if !m.cleaning.due(pair.Key, m.o.Now()) {
+			continue
+		}
+		err = m.cleanPartition(ctx, pair, id, number)
+		if err != nil {
+			err = fmt.Errorf("clean deleted topic %s, partition %d: %w", id, number, err)
+			errs = append(errs, err)
+		}
+		if ctx.Err() == nil {
+			m.cleaning.ended(pair.Key, err, m.o.Now(), m.newRefusal(m.o.Now()))
 		}
 		if ctx.Err() != nil {
 			break
@@ -74,15 +101,21 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 		_, err = swapPointer(swapCtx, m.store, pair.Key, pair.ModRevision, ptr)
 		return err
 	}
-	if now.Sub(time.UnixMilli(ptr.DeletedMs)) < m.o.DeleteDelay {
+	// An upload that was under way ends within its time, with an object or without.
+	if now.Sub(time.UnixMilli(ptr.DeletedMs)) < max(m.o.DeleteDelay, m.o.UploadTimeout) {
 		return nil
 	}
 	prefix := partitionPrefix(m.o.Prefix, id, number)
-	if err = m.deleteNamed(ctx, prefix, ptr.Manifest); err != nil {
-		return err
+	// What the manifest names, what no manifest names, and then the manifest: as long as
+	// something is left, so is what leads to it.
+	var named error
+	if !m.cleaning.triedAll(pair.Key) {
+		var all bool
+		if all, named = m.deleteNamed(ctx, prefix, ptr.Manifest); all {
+			m.cleaning.setTriedAll(pair.Key) // what is left of it, listings show from now on
+		}
 	}
-	// What no manifest named, and the manifest as the last.
-	if err = m.deleteListed(ctx, prefix, prefix+ptr.Manifest); err != nil {
+	if err = errors.Join(named, m.deleteListed(ctx, prefix, prefix+ptr.Manifest)); err != nil {
 		return err
 	}
 	if ptr.Manifest != "" {
@@ -101,61 +134,131 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 }
 
 // deleteNamed deletes what the manifest names, which does not depend on how
-// fresh the object store's listings are. A manifest that cannot be read leaves
-// it all to the listing.
-func (m *Manager) deleteNamed(ctx context.Context, prefix, name string) error {
+// fresh the object store's listings are, and returns true if that was tried with all of
+// it. A manifest that cannot be read leaves it all to the listing.
+func (m *Manager) deleteNamed(ctx context.Context, prefix, name string) (all bool, err error) {
 	if name == "" {
-		return nil
+		return true, nil
 	}
 	b, err := m.objects.readAll(ctx, "manifest", prefix+name)
 	if errors.Is(err, ErrUnavailable) {
-		return err
+		return false, err
 	}
 	if err != nil {
-		return nil //nolint:nilerr // gone or damaged: what is left is found by listing
+		return true, nil //nolint:nilerr // gone or damaged: what is left is found by listing
 	}
 	current, err := parseManifest(b)
 	if errors.Is(err, ErrUnsupportedFormat) {
-		return err
+		return false, err
 	}
 	if err != nil {
-		return nil //nolint:nilerr // damaged: what is left is found by listing
+		return true, nil //nolint:nilerr // damaged: what is left is found by listing
 	}
-	var names []string
-	for _, r := range current.Pages {
-		names = append(names, r.Name)
-	}
-	for _, s := range current.Recent {
-		names = append(names, s.Name)
-	}
-	for _, d := range current.Deletions {
-		names = append(names, d.Name)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(deleteConcurrency)
-	for _, n := range names {
-		group.Go(func() error {
-			_, treeErr := m.objects.removeTree(ctx, prefix, n)
-			if errors.Is(treeErr, ErrCorrupt) {
-				return nil // a damaged page: what it named is found by listing
-			}
-			return treeErr
-		})
-	}
-	return group.Wait()
+	r := m.objects.removal(prefix, func(string, error) {}) // what a damaged page named is found by listing
+	errs := r.remove(ctx, current.members())
+	return r.away == nil && ctx.Err() == nil, firstOf(errs)
 }
 
-// deleteListed deletes all objects under the prefix but one.
+// members are the names of all that the manifest names or lists itself.
+func (m *manifest) members() []string {
+	inline := page{Segments: m.Recent, Pages: m.Pages}
+	names := inline.members()
+	for _, d := range m.Deletions {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+// deleteListed deletes all objects under the prefix but one, as many as it can.
 func (m *Manager) deleteListed(ctx context.Context, prefix, except string) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(deleteConcurrency)
-	for info, err := range m.objects.bucket.List(groupCtx, prefix) {
+	var keys []string
+	var failed error
+	remove := func() bool {
+		errs := m.objects.removeAll(ctx, keys)
+		failed = errors.Join(failed, firstOf(errs))
+		ok := len(keys) == 0 || slices.Contains(errs, nil)
+		keys = keys[:0]
+		return ok
+	}
+	for info, err := range m.objects.bucket.List(ctx, prefix) {
 		if err != nil {
-			return errors.Join(classify("list", prefix, err), group.Wait())
+			return errors.Join(failed, classify("list", prefix, err))
 		}
-		if info.Key != except {
-			group.Go(func() error { return m.objects.remove(groupCtx, info.Key) })
+		if info.Key == except {
+			continue
+		}
+		if keys = append(keys, info.Key); len(keys) == deleteBatch && !remove() {
+			return failed // perhaps the store deletes nothing
 		}
 	}
-	return group.Wait()
+	remove()
+	return failed
+}
+
+// cleaning is about partitions of deleted topics, by their keys in the metadata store: when
+// those are looked at again that could not be cleaned, and of which it was tried to
+// delete all that their manifests name.
+type cleaning struct {
+	mu struct {
+		sync.Mutex
+		failed map[string]*failure
+		tried  map[string]bool
+	}
+}
+
+func (c *cleaning) triedAll(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.tried[key]
+}
+
+func (c *cleaning) setTriedAll(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	put(&c.mu.tried, key, true)
+}
+
+func (c *cleaning) due(key string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.mu.failed[key]
+	return f == nil || f.due(now)
+}
+
+func (c *cleaning) ended(key string, err error, now time.Time, first func() *failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		delete(c.mu.failed, key)
+		return
+	}
+	refuse(&c.mu.failed, key, err, now, first)
+}
+
+// keep forgets all but the keys that are there still.
+func (c *cleaning) keep(pairs []kv.Pair) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mu.failed)+len(c.mu.tried) == 0 {
+		return
+	}
+	there := make(map[string]bool, len(pairs))
+	for i := range pairs {
+		there[pairs[i].Key] = true
+	}
+	maps.DeleteFunc(c.mu.failed, func(key string, _ *failure) bool { return !there[key] })
+	maps.DeleteFunc(c.mu.tried, func(key string, _ bool) bool { return !there[key] })
+}
+
+// since is when the first of them failed; zero: none has.
+func (c *cleaning) since() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var since time.Time
+	for _, f := range c.mu.failed {
+		if since.IsZero() || f.since.Before(since) {
+			since = f.since
+		}
+	}
+	return since
 }

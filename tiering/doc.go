@@ -69,13 +69,19 @@
 //     (ownership.TestProtocol, TestLateSwapIsFenced, TestDeposedLeaderChangesNothing)
 //   - T5. What a read returns has passed the checksum of its chunk. Damage is
 //     fetched a second time and then reported, never returned.
-//   - T6. A partition is with one worker at a time; a Detach that has returned
-//     leaves nobody who touches its log.
+//   - T6. What the owner of a partition does is with one worker at a time, and so is
+//     what it deletes; a Detach that has returned leaves no one who touches its log.
 //   - T7. A follower changes nothing: not the pointer, not the bucket, not the local
 //     log (TestFollowerChangesNothing). It reads by a manifest that was current
 //     less than half of DeleteDelay ago, so that what that names is still there.
 //   - T8. Uploads, reads, queues and caches are bounded; a reader that leaves
 //     does not end a read that others wait for.
+//   - T10. What fails delays itself only: a kind of work has a back-off of its own, and an
+//     object that cannot be deleted another one. It is in Status for as long as it lasts.
+//     (TestUploadsGoOnWhereNothingCanBeDeleted, TestUploadsGoOnWhereNothingExpires,
+//     TestUploadsDoNotWaitForDeletions, TestUndeletableObjectStopsNoOther)
+//   - T11. A partition with nothing to do costs no request to the object store.
+//     (TestIdlePartitionsCostNothing)
 //   - T9. A pointer, a manifest and its entries keep the fields that this build does
 //     not know, wherever they are written again (TestOlderBrokerKeepsWhatANewerOneHasStored).
 //
@@ -83,13 +89,17 @@
 //
 // Package ownership is the protocol of a leader's tier, a pure function of events:
 // when the pointer is read, claimed, swapped and fenced, and when segments go up
-// and objects are deleted. owner.go performs what it asks for, and brings the
+// and orphans are deleted. owner.go performs what it asks for, and brings the
 // answers. What a manifest says, and when which work is due, is decided here.
 //
 // # Who runs what
 //
-// Run owns all goroutines: attachers and uploaders (scheduler.go), fetchers for
+// Run owns all goroutines: attachers, uploaders and deleters (scheduler.go), fetchers for
 // reads (fetcher.go), the clock, and the cleaner of deleted topics. Reads are done
-// by fetchers, not by the readers. Locks: Manager.mu before scheduler.mu; a
-// partition's mu, a cache's and the fetcher's are leaves.
+// by fetchers, not by the readers. A partition has two tasks. One attaches, expires,
+// uploads and sweeps (step); the other deletes what the committed manifest lists for that
+// (deletions.go), which needs no claim and so waits for nothing. Partitions that somebody
+// waits for are attached first. Pages that the work needs, and no reader, come by fetchers
+// of their own. Locks: Manager.mu before scheduler.mu; a partition's mu, its deletions',
+// a cache's and the fetcher's are leaves.
 package tiering

@@ -10,8 +10,11 @@ var (
 	ErrUnavailable = errors.New("remote tier is unavailable")
 	// ErrOffsetOutOfRange says that the offset is not in the remote tier.
 	ErrOffsetOutOfRange = errors.New("offset is not in the remote tier")
+	// ErrNoBatchFollows says that the offset is in the remote tier, and that no batch there
+	// has it or follows it: what comes next is where the tier ends.
+	ErrNoBatchFollows = errors.New("no batch of the remote tier has the offset or follows it")
 	// ErrCorrupt says that an object is missing or is not what was uploaded. It
-	// has been fetched a second time already; nobody retries it.
+	// has been fetched a second time already, and is not for some seconds.
 	ErrCorrupt = errors.New("object of the remote tier is corrupt")
 	// ErrUnsupportedFormat says that another version of Varve wrote the object: a
 	// newer one, or one from before the formats were fixed.

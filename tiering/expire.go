@@ -102,7 +102,7 @@ func (m *manifest) countSegments(segments []segment) {
 	for _, s := range segments {
 		if s.EndOffset > m.StartOffset {
 			m.Segments++
-			m.Bytes += s.Bytes
+			m.Bytes += s.ownBytes()
 		}
 	}
 }

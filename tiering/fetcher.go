@@ -14,7 +14,8 @@ import (
 const maxFetchQueue = 1024
 
 // fetcher runs reads of the object store, a bounded number at a time and apart
-// from uploads. Its workers, not the readers, run them: a reader that goes away
+// from uploads. There is one for readers, and one for the work that no reader waits
+// for, so that neither waits for the other. Its workers, not the readers, run them: a reader that goes away
 // leaves a read that others may wait for, and every goroutine has an owner.
 type fetcher struct {
 	timeout time.Duration

@@ -2,7 +2,9 @@ package tiering
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
@@ -21,8 +23,28 @@ func (m *Manager) Follow(p Partition) {
 
 // follower is what a partition that is only read knows of its manifest.
 type follower struct {
-	loading chan struct{} // a token: who has it loads the manifest, and owns what is below
-	loaded  time.Time     // when the pointer named the partition's manifest
+	loading chan struct{}            // a token: who has it loads the manifest
+	last    atomic.Pointer[followed] // nil: none was loaded
+}
+
+// followed is a manifest, and when the pointer named it.
+type followed struct {
+	manifest *manifest
+	at       time.Time
+}
+
+// serves returns true if the manifest, which may be none, has the offset, and is young
+// enough for all that it names to be there still.
+func (f *followed) serves(offset int64, now time.Time, deleteDelay time.Duration) bool {
+	return f != nil && offset < f.manifest.EndOffset && now.Sub(f.at) < deleteDelay/2
+}
+
+// inherit takes over what the broker knew of the partition when it did not lead it: as
+// long as that is young, it reads by it before its own manifest is loaded.
+func (p *partition) inherit(old *partition) {
+	if old != nil && old.follower != nil && p.follower == nil && old.TopicID == p.TopicID {
+		p.inherited = old.follower.last.Load()
+	}
 }
 
 // followed returns a manifest that is young enough for all that it names to be
@@ -35,20 +57,20 @@ func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*ma
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
-	current := p.manifest.Load()
-	now := p.m.o.Now()
-	if current != nil && !fresh && offset < current.EndOffset && now.Sub(p.follower.loaded) < p.m.o.DeleteDelay/2 {
-		return current, nil
+	now := p.m.o.Now() // of before the pointer is read
+	if last := p.follower.last.Load(); !fresh && last.serves(offset, now, p.m.o.DeleteDelay) {
+		return last.manifest, nil
 	}
-	next, err := p.loadFollowed(ctx, current)
-	p.mu.Lock()
-	p.mu.lastErr = err
-	p.mu.Unlock()
+	if known := p.lastErr(); errors.Is(known, ErrCorrupt) && !p.due(workAttach) {
+		return nil, known // readers that ask again at once cost no requests
+	}
+	next, err := p.loadFollowed(ctx, p.manifest.Load())
+	_ = p.note(workAttach, err)
 	if err != nil {
 		return nil, err
 	}
 	p.manifest.Store(next)
-	p.follower.loaded = now // of before the pointer was read
+	p.follower.last.Store(&followed{next, now})
 	return next, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 	log := newFakeLog(t)
 	leader := w.start(log, 1)
 	follower := w.follow(newFakeLog(t))
-	if _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Fatalf("before anything is uploaded: %v", err)
 	}
 	leader.mustAttach()
@@ -37,7 +38,7 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 		t.Helper()
 		var got []byte
 		for offset := from; offset < log.end; {
-			b, err := follower.m.Read(t.Context(), w.tp, offset, 5000, 1<<60)
+			b, _, err := follower.m.Read(t.Context(), w.tp, offset, 5000, 1<<60)
 			if err != nil {
 				t.Fatalf("read at %d: %v", offset, err)
 			}
@@ -61,7 +62,7 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 	w.now.advance(time.Hour)
 	leader.mustDrain()
 	read(log.end - 20)
-	if _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("what has expired: %v", err)
 	}
 }
@@ -75,7 +76,7 @@ func TestFollowerReadsByAManifestThatHasBeenReplaced(t *testing.T) {
 	leader.mustAttach()
 	leader.mustDrain()
 	follower := w.follow(newFakeLog(t))
-	if _, err := follower.m.Read(t.Context(), w.tp, log.segments[1].base, 100, 1<<60); err != nil {
+	if _, _, err := follower.m.Read(t.Context(), w.tp, log.segments[1].base, 100, 1<<60); err != nil {
 		t.Fatal(err)
 	}
 	if err := log.AdvanceStartOffset(log.segments[1].base); err != nil {
@@ -84,7 +85,7 @@ func TestFollowerReadsByAManifestThatHasBeenReplaced(t *testing.T) {
 	leader.mustDrain()
 	w.now.advance(time.Second)
 	leader.mustDrain()
-	if _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("a segment that is gone: %v", err)
 	}
 }
@@ -103,10 +104,12 @@ func TestFollowerChangesNothing(t *testing.T) {
 	follower := w.follow(behind)
 	follower.m.Kick(w.tp)
 	follower.m.kickAll()
-	if n := len(follower.m.scheduler.mu.queues[laneAttach]) + len(follower.m.scheduler.mu.queues[laneCopy]); n != 0 {
-		t.Errorf("%d pieces of work are queued", n)
+	for l := range laneCount {
+		if n := follower.m.scheduler.mu.queues[l].len(); n != 0 {
+			t.Errorf("%d pieces of work are queued in lane %d", n, l)
+		}
 	}
-	if _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
+	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := follower.m.LatestState(t.Context(), w.tp); err != nil {
@@ -166,7 +169,7 @@ func TestFollowerLooksUpTimesUpToItsLocalLog(t *testing.T) {
 		leader.mustDrain()
 		behind.localStart = log.end
 		last := log.batches[len(log.batches)-1].LastOffset()
-		got, ok, err := follower.m.OffsetForTimestamp(context.Background(), w.tp, 1000+last)
+		got, ok, err := follower.m.OffsetForTimestamp(context.Background(), w.tp, 1000+last, math.MaxInt64)
 		if err != nil || !ok || got != (storage.TimestampOffset{Offset: last, Timestamp: 1000 + last, LeaderEpoch: 0}) {
 			t.Errorf("%+v, %t, %v; want offset %d", got, ok, err, last)
 		}

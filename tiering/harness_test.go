@@ -114,6 +114,7 @@ func (w *world) start(log *fakeLog, epoch int32, change ...func(*Options)) *brok
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { m.fetcher.run(ctx, 4) })
+	wg.Go(func() { m.background.run(ctx, 2) })
 	w.t.Cleanup(func() { cancel(); wg.Wait() })
 	config := Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: epoch, Config: w.cfg.get}
 	p := m.newLeader(config, log)
@@ -122,12 +123,27 @@ func (w *world) start(log *fakeLog, epoch int32, change ...func(*Options)) *brok
 	return &broker{w, m, p, log}
 }
 
-// attach does what the attach lane does.
+// attach does what the attach lane does, at once also after a failure.
 func (b *broker) attach() error {
+	b.forgetFailures()
 	err := b.p.attach(context.Background())
-	b.p.report(StateActive, err)
+	b.p.outcome(false)
 	b.p.triedOnce()
 	return err
+}
+
+// forgetFailures has what has failed tried again, as if the time had come.
+func (b *broker) forgetFailures() {
+	b.p.mu.Lock()
+	for _, f := range b.p.mu.failures {
+		f.notBefore = time.Time{}
+	}
+	b.p.mu.Unlock()
+	b.p.deletions.mu.Lock()
+	defer b.p.deletions.mu.Unlock()
+	for _, f := range b.p.deletions.mu.refused {
+		f.notBefore = time.Time{}
+	}
 }
 
 func (b *broker) mustAttach() {
@@ -137,11 +153,26 @@ func (b *broker) mustAttach() {
 	}
 }
 
-// drain does the partition's work until there is none, or it fails.
+// drain does the partition's work until there is none, or it fails: first what its owner
+// does, then what is to be deleted.
 func (b *broker) drain() error {
+	b.forgetFailures()
 	for {
 		more, err := b.p.step(context.Background())
-		if err != nil || !more {
+		b.p.outcome(more)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+	}
+	for {
+		out, err := b.p.deleteStep(context.Background())
+		if _, _, worst := b.p.deletions.overdue(); err == nil && worst.err != nil {
+			err = worst.err
+		}
+		if err != nil || !out.again {
 			return err
 		}
 	}
@@ -181,7 +212,7 @@ func (b *broker) readAll(offset int64) []byte {
 	b.t.Helper()
 	var out []byte
 	for end := b.p.manifest.Load().EndOffset; offset < end; {
-		got, err := b.m.Read(context.Background(), b.tp, offset, 5000, 1<<60)
+		got, _, err := b.m.Read(context.Background(), b.tp, offset, 5000, 1<<60)
 		if err != nil {
 			b.t.Fatalf("read at %d: %v", offset, err)
 		}
@@ -229,7 +260,7 @@ func (b *broker) check() {
 		}
 		next = s.EndOffset
 		segments++
-		size += s.Bytes
+		size += s.ownBytes()
 	}
 	if m.Segments != segments || m.Bytes != size {
 		b.t.Fatalf("manifest counts %d segments and %d bytes, there are %d and %d", m.Segments, m.Bytes, segments, size)
@@ -465,6 +496,15 @@ func (c *cache[K, V]) waiters() int {
 		n += f.waiters
 	}
 	return n
+}
+
+// forget empties the cache, of damage too.
+func (c *cache[K, V]) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.lru.Purge()
+	c.mu.damaged.Purge()
+	c.mu.bytes = 0
 }
 
 // idle tells whether no read is under way.

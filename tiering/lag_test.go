@@ -13,7 +13,7 @@ func TestLagTimeIsThatWithoutAnUpload(t *testing.T) {
 	b.mustAttach()
 	check := func(when string, want time.Duration) {
 		t.Helper()
-		if got := b.m.lagTime(); got != want {
+		if got := b.m.trouble().lag; got != want {
 			t.Errorf("%s: %v, not %v", when, got, want)
 		}
 	}

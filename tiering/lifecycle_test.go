@@ -84,7 +84,7 @@ func everyRequest(t *testing.T, die bool, recovered func(w *world, log *fakeLog,
 					t.Fatal("the broker did not notice that it is dead")
 				}
 				b = recovered(w, log, b)
-				work(w, b)
+				doRest(w, b)
 				trap.disarm()
 				verify(w, b)
 			})
@@ -118,8 +118,8 @@ func scenario(w *world, b *broker) error {
 	return b.drain()
 }
 
-// work does what the scenario had left.
-func work(w *world, b *broker) {
+// doRest does what the scenario had left.
+func doRest(w *world, b *broker) {
 	w.t.Helper()
 	if missing := 5 - len(b.log.segments); missing > 0 {
 		fill(b.log, missing)
@@ -272,7 +272,7 @@ func TestDeposedByItsOwnLeaderEpoch(t *testing.T) {
 	if !errors.Is(err, ErrDeposed) {
 		t.Fatalf("step of the older attachment: %v, want ErrDeposed", err)
 	}
-	old.p.judge(t.Context(), laneCopy, false, err)
+	old.p.outcome(false)
 	if err = old.attach(); !errors.Is(err, ErrDeposed) {
 		t.Fatalf("it attaches again: %v", err)
 	}

@@ -2,7 +2,6 @@ package tiering
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -86,26 +85,33 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// attachConcurrency is how many partitions are attached at a time.
-const attachConcurrency = 8
+const (
+	// attachConcurrency is how many partitions are attached at a time.
+	attachConcurrency = 8
+	// deleteWorkers is from how many partitions objects are deleted at a time.
+	deleteWorkers = 2
+)
 
 // Manager owns the remote tier of the partitions that this broker leads, and
 // reads that of the partitions that it follows. All
 // methods may be called concurrently; nothing happens outside of Run.
 type Manager struct {
-	o         Options
-	store     store
-	shape     shape // of the manifests that are written
-	metrics   *metrics
-	objects   *objects
-	fetcher   *fetcher
-	scheduler *scheduler
-	chunks    *cache[chunkKey, []byte]
-	tails     *cache[string, *tail]
-	pages     *cache[string, *page]
-	readAhead *readAhead
-	warnings  warnings
-	running   atomic.Bool
+	o           Options
+	store       store
+	shape       shape // of the manifests that are written
+	metrics     *metrics
+	objects     *objects
+	fetcher     *fetcher
+	background  *fetcher // for work that no reader waits for
+	scheduler   *scheduler
+	chunks      *cache[chunkKey, []byte]
+	tails       *cache[string, *tail]
+	pages       *cache[string, *page]
+	readAhead   *readAhead
+	warnings    warnings
+	cleaning    cleaning
+	lastSuccess lastSuccess
+	running     atomic.Bool
 
 	mu struct {
 		sync.RWMutex
@@ -119,12 +125,16 @@ func New(o Options) *Manager {
 	m := &Manager{o: o, store: o.Store, shape: shape{inline: 128, page: 64}, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
 	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
 	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
+	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
 	m.tails = newCache[string]("index", m.fetcher, o.IndexCacheBytes, func(t *tail) int64 { return t.size }, m.metrics)
 	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*page).cost, m.metrics)
 	m.readAhead = newReadAhead()
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
-	watchLag(o.Registerer, m.lagTime)
+	m.lastSuccess.begin(o.Now())
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(watch{m})
+	}
 	return m
 }
 
@@ -142,11 +152,15 @@ func (m *Manager) Run(ctx context.Context) error {
 	for range m.o.UploadConcurrency {
 		wg.Go(func() { m.work(ctx, laneCopy) })
 	}
+	for range deleteWorkers {
+		wg.Go(func() { m.work(ctx, laneDelete) })
+	}
 	wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
 	wg.Go(func() { m.keepClean(ctx) })
-	// Workers read pages through the fetcher, which outlives them: it ends with
-	// the same ctx, and says so to whoever waits.
+	// Workers read pages through a fetcher, which outlives them: it ends with
+	// the same ctx, and says so to all who wait.
 	wg.Go(func() { m.fetcher.run(ctx, m.o.FetchConcurrency) })
+	wg.Go(func() { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
 	wg.Wait()
 	return nil
 }
@@ -159,13 +173,14 @@ func (m *Manager) Attach(p Partition) { m.attach(p, storageLog{p.Log}) }
 func (m *Manager) attach(config Partition, log localLog) {
 	p := m.newLeader(config, log)
 	m.enter(p)
-	m.scheduler.push(p)
+	m.scheduler.push(p.owning)
 }
 
 // enter takes the partition in, in the place of an older attachment.
 func (m *Manager) enter(p *partition) {
 	m.mu.Lock()
 	old := m.mu.partitions[p.TopicPartition]
+	p.inherit(old)
 	m.mu.partitions[p.TopicPartition] = p
 	m.mu.Unlock()
 	if old != nil {
@@ -186,7 +201,10 @@ func (m *Manager) Detach(tp metadata.TopicPartition) {
 }
 
 func (m *Manager) release(p *partition) {
-	m.scheduler.remove(p)
+	if p.follower != nil {
+		return
+	}
+	m.scheduler.remove(p.owning, p.deleting)
 	p.apply(ownership.Resigned{})
 	p.setLag(lag{})
 }
@@ -195,7 +213,7 @@ func (m *Manager) release(p *partition) {
 // the high watermark has passed one, the log start or a setting has changed.
 func (m *Manager) Kick(tp metadata.TopicPartition) {
 	if p, ok := m.partition(tp); ok && p.follower == nil {
-		m.scheduler.push(p)
+		m.scheduler.push(p.owning)
 	}
 }
 
@@ -204,7 +222,7 @@ func (m *Manager) kickAll() {
 	defer m.mu.RUnlock()
 	for _, p := range m.mu.partitions {
 		if p.follower == nil {
-			m.scheduler.push(p)
+			m.scheduler.push(p.owning)
 		}
 	}
 }
@@ -216,20 +234,7 @@ func (m *Manager) partition(tp metadata.TopicPartition) (*partition, bool) {
 	return p, ok
 }
 
-// lagTime is for how long the partition where that is longest has had closed segments to upload, and has uploaded none.
-func (m *Manager) lagTime() time.Duration {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	now, longest := m.o.Now(), time.Duration(0)
-	for _, p := range m.mu.partitions {
-		if since := p.waitsSince(); !since.IsZero() {
-			longest = max(longest, now.Sub(since))
-		}
-	}
-	return longest
-}
-
-// attached tells whether any partition of the topic is.
+// attached returns true if any partition of the topic is attached.
 func (m *Manager) attached(id metadata.TopicID) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -250,117 +255,36 @@ func (m *Manager) work(ctx context.Context, l lane) {
 func (m *Manager) workOnce(ctx context.Context, l lane) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p, ok := m.scheduler.next(ctx, l, cancel)
+	t, ok := m.scheduler.next(ctx, l, cancel)
 	if !ok {
 		return false
 	}
-	var more bool
-	var err error
-	if l == laneAttach {
-		err = p.attach(ctx)
-		more = err == nil
+	var out outcome
+	if l == laneDelete {
+		out, _ = t.p.deleteStep(ctx) // what fails is noted
 	} else {
-		more, err = p.step(ctx)
+		out = m.ownStep(ctx, t.p, l)
 	}
-	o := p.judge(ctx, l, more, err)
-	p.triedOnce()
-	m.scheduler.finish(p, o)
+	if ctx.Err() != nil { // the partition was let go, or Run ends
+		out = outcome{lane: l}
+	}
+	m.scheduler.finish(t, out)
 	return true
 }
 
-// keepClean looks for deleted topics.
-func (m *Manager) keepClean(ctx context.Context) {
-	if m.o.Live == nil {
-		return
+// ownStep does a unit of the owner's work.
+func (m *Manager) ownStep(ctx context.Context, p *partition, l lane) outcome {
+	before := p.manifest.Load()
+	var more bool
+	if l == laneAttach {
+		more = p.attach(ctx) == nil // what fails is noted
+	} else {
+		more, _ = p.step(ctx)
 	}
-	ticker := time.NewTicker(m.o.CleanInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
-			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
-		}
+	out := p.outcome(more)
+	p.triedOnce()
+	if p.manifest.Load() != before {
+		m.scheduler.push(p.deleting) // another list
 	}
-}
-
-// judge decides from a unit of work's result when the next one is, and says
-// what people must know.
-func (p *partition) judge(ctx context.Context, l lane, more bool, err error) outcome {
-	if ctx.Err() != nil {
-		return outcome{lane: l} // detached, or the end of Run
-	}
-	state := StateActive
-	out := outcome{lane: laneCopy, again: more}
-	switch p.own.Phase().(type) {
-	case ownership.Unclaimed, ownership.Loading, ownership.Claiming:
-		state, out.lane = StateAttaching, laneAttach
-	case ownership.Deposed:
-		state, out = StateDeposed, outcome{lane: l}
-	}
-	switch {
-	case err == nil:
-		p.chores.backoff.Reset()
-	case state != StateDeposed:
-		out.again, out.delay = false, p.chores.backoff.Next()
-	}
-	p.report(state, err)
 	return out
-}
-
-// report keeps the state for Status and logs what is new about it.
-func (p *partition) report(state State, err error) {
-	p.mu.Lock()
-	oldState, oldErr := p.mu.state, p.mu.lastErr
-	p.mu.state, p.mu.lastErr = state, err
-	p.mu.Unlock()
-	switch {
-	case err == nil && oldErr != nil:
-		p.logger().Info("remote tier of the partition works again")
-	case err == nil:
-	case state == StateDeposed:
-		if oldState != StateDeposed {
-			p.logger().Info("remote tier of the partition belongs to another leader", slog.Any("error", err))
-		}
-	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrGap), errors.Is(err, ErrUnsupportedFormat):
-		if oldErr == nil || oldErr.Error() != err.Error() {
-			p.logger().Error("remote tier of the partition needs attention; part of its work stands still", slog.Any("error", err))
-		}
-	default:
-		p.m.warnings.log(p.logger(), "work on the remote tier of the partition failed; it is tried again", err)
-	}
-}
-
-// triedOnce lets readers stop waiting for the first attempt to load the manifest.
-func (p *partition) triedOnce() {
-	select {
-	case <-p.tried:
-	default:
-		close(p.tried)
-	}
-}
-
-// warnings keeps an outage that hits every partition from filling the log.
-type warnings struct {
-	mu struct {
-		sync.Mutex
-		last       time.Time
-		suppressed int
-	}
-}
-
-const warningInterval = 10 * time.Second
-
-func (w *warnings) log(logger *slog.Logger, what string, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if now := time.Now(); now.Sub(w.mu.last) >= warningInterval {
-		logger.Warn("remote tier", slog.String("what", what), slog.Any("error", err), slog.Int("suppressed", w.mu.suppressed))
-		w.mu.last, w.mu.suppressed = now, 0
-		return
-	}
-	w.mu.suppressed++
 }

@@ -23,6 +23,7 @@ func running(t *testing.T, w *world, change ...func(*Options)) *Manager {
 		c(&o)
 	}
 	m := New(o)
+	m.shape = shape{inline: 8, page: 4}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- m.Run(ctx) }()
@@ -66,7 +67,7 @@ func TestRunUploadsWhatIsAttached(t *testing.T) {
 		if s, _ = m.Status(tp); s.EndOffset != log.end {
 			t.Errorf("tier ends at %d after the interval, want %d", s.EndOffset, log.end)
 		}
-		if _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); err != nil {
+		if _, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); err != nil {
 			t.Error(err)
 		}
 		m.Detach(tp)
@@ -112,7 +113,7 @@ func TestOutageAtAttachHealsByItself(t *testing.T) {
 		log = log.restarted()
 		tp := w.attachTo(m, log, 7, 2)
 		time.Sleep(10 * time.Minute)
-		if _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) {
+		if _, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("read: %v, want ErrUnavailable", err)
 		}
 		if s, _ := m.Status(tp); s.State != StateAttaching || s.Err == nil {
@@ -239,7 +240,7 @@ func TestEndOfRunEndsReads(t *testing.T) {
 		tp := w.attachTo(m, log, 7, 2)
 		read := make(chan error)
 		go func() {
-			_, err := m.Read(t.Context(), tp, 0, 100, 1<<60)
+			_, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60)
 			read <- err
 		}()
 		<-gate.entered
@@ -275,7 +276,7 @@ func TestRunCleansDeletedTopics(t *testing.T) {
 		gone = true
 		mu.Unlock()
 		m.Detach(tp)
-		time.Sleep(5 * time.Minute)
+		time.Sleep(20 * time.Minute) // longer than an upload may take
 		synctest.Wait()
 		if got := w.objects(); len(got) != 0 {
 			t.Errorf("objects are left: %q", got)

@@ -229,7 +229,7 @@ func (m *manifest) append(s segment) {
 	}
 	m.EndOffset = s.EndOffset
 	m.Segments++
-	m.Bytes += s.Bytes
+	m.Bytes += s.ownBytes()
 	m.Recent = append(m.Recent, s)
 }
 

@@ -221,7 +221,7 @@ func TestManifestAgainstAModel(t *testing.T) {
 	})
 }
 
-// queue notes what the deletion list says and takes it off, as deleteDue does.
+// queue notes what the deletion list says and takes it off, as a deletion does.
 func queue(t *rapid.T, p *paper, deleted map[string]bool) {
 	var tree func(name string)
 	tree = func(name string) {

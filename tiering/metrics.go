@@ -1,14 +1,12 @@
 package tiering
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics of the package. There is no topic label: the numbers of one partition
-// are in its Status.
+// metrics of the package, but for those of watch.go. There is no topic label: the
+// numbers of one partition are in its Status.
 type metrics struct {
 	uploadedSegments prometheus.Counter
 	uploadedBytes    prometheus.Counter
@@ -67,19 +65,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		corruptChunks: counter("corrupt_chunks_total", "Chunks whose checksum was wrong when they came from the object store."),
 	}
 	// A series that is there before anything has happened shows the first time that it does.
-	for _, operation := range []string{"upload", "commit", "delete", "fetch"} {
+	for _, operation := range []string{"upload", "commit", "delete", "sweep", "fetch"} {
 		m.errors.WithLabelValues(operation)
 	}
 	for _, what := range []string{"manifest", "page", "footer", "index", "chunk"} {
 		m.fetches.WithLabelValues(what)
 	}
 	return m
-}
-
-// watchLag adds the time for which uploads have stood still, which is looked up when somebody asks.
-func watchLag(reg prometheus.Registerer, lagTime func() time.Duration) {
-	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "varve_tiering_lag_seconds",
-		Help: "Time for which a partition has had closed segments to upload and has uploaded none, of the partition where that is longest.",
-	}, func() float64 { return lagTime().Seconds() })
 }

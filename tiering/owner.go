@@ -49,11 +49,7 @@ func (p *partition) adopt(name ownership.Manifest) {
 	}
 	p.chores.candidate = candidate{}
 	p.manifest.Store(m)
-	for name := range p.chores.gone {
-		if !m.deletes(name) {
-			delete(p.chores.gone, name)
-		}
-	}
+	p.deletions.adopted(m)
 }
 
 // owns returns true if this broker owns the manifest and nothing is under way.
@@ -72,7 +68,11 @@ func (p *partition) deposed() bool {
 // anything else is done.
 func (p *partition) commit(ctx context.Context, next *manifest, namesStaged bool) error {
 	p.chores.candidate = candidate{next, next.seal(p.m.shape, newAttempt())}
-	return p.do(ctx, ownership.CommitDue{NamesStaged: namesStaged}, nil)
+	err := p.do(ctx, ownership.CommitDue{NamesStaged: namesStaged}, nil)
+	if err == nil {
+		p.m.lastSuccess.note(successCommit, p.m.o.Now())
+	}
+	return err
 }
 
 // do has the state machine begin something, and performs it.

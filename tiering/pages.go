@@ -76,7 +76,7 @@ func (p *page) summary(name string) pageRef {
 		}
 		ref.EndOffset, ref.LastEpoch = s.EndOffset, int32(s.Epochs[len(s.Epochs)-1][0])
 		ref.MaxTimestamp = max(ref.MaxTimestamp, s.MaxTimestamp)
-		ref.Bytes += s.Bytes
+		ref.Bytes += s.ownBytes()
 		ref.Segments++
 	}
 	for i := range p.Pages {

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/varvelog/varve/backoff"
 	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
@@ -31,8 +30,9 @@ type Partition struct {
 	CommittedEnd func(end int64)
 }
 
-// partition is an attached partition. The scheduler gives it to one worker at a
-// time; own and chores belong to that worker. Readers see the manifest.
+// partition is an attached partition. The scheduler gives what its owner does, and what
+// it deletes, to one worker at a time each. own and chores belong to the former,
+// deletions to both. Readers see the manifest.
 type partition struct {
 	Partition
 	m      *Manager
@@ -43,16 +43,23 @@ type partition struct {
 	manifest atomic.Pointer[manifest] // the current one; nil until it is loaded
 	tried    chan struct{}            // closed by the worker when the first attempt to load is over
 
-	own      ownership.State // see apply; of a follower Following, always
-	chores   chores
-	sched    schedule
+	own       ownership.State // see apply; of a follower Following, always
+	chores    chores
+	owning    *task // attaches, expires, uploads, sweeps; of a follower nil, as the next
+	deleting  *task
+	deletions deletions
+
 	follower *follower // nil: this broker leads
+	// inherited is what this broker knew as a follower before; nil: nothing. It is set
+	// before others see the partition.
+	inherited *followed
 
 	mu struct {
 		sync.Mutex
 		state      State
 		lastUpload time.Time
-		lastErr    error
+		failures   map[work]*failure // kinds of work that failed the last time
+		damage     map[chunkKey]Damage
 		lag        lag
 		lagSince   time.Time // nothing has gone up since then although something waits; zero: nothing waits
 	}
@@ -71,15 +78,17 @@ type chores struct {
 	candidate candidate
 	// staged is the entry of the object that was uploaded last.
 	staged *segment
-	// gone are objects of the deletion list that are deleted already.
-	gone      map[string]bool
-	backoff   backoff.Backoff
+	// oldest is the oldest entry when retention last looked; nil: it has not.
+	oldest *segment
+	// hinted is the end of the tier that others were told of, or will not be.
+	hinted    int64
 	nextSweep time.Time
 }
 
 // newLeader is a partition that this broker leads.
 func (m *Manager) newLeader(config Partition, log localLog) *partition {
 	p := m.newPartition(config, log)
+	p.owning, p.deleting = &task{p: p, lane: laneAttach}, &task{p: p, lane: laneDelete}
 	p.apply(ownership.BecameLeader{Owner: ownership.Owner{
 		LeaderEpoch: config.LeaderEpoch, BrokerID: m.o.BrokerID, Claim: newAttempt(),
 	}})
@@ -98,8 +107,6 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 	if p.Stats == nil {
 		p.Stats = new(Stats)
 	}
-	p.chores.gone = map[string]bool{}
-	p.chores.backoff = backoff.Backoff{Min: m.o.RetryBackoff, Max: m.o.RetryBackoffMax}
 	p.mu.state = StateAttaching
 	return p
 }
@@ -117,6 +124,13 @@ func (p *partition) freshManifest() *manifest {
 }
 
 func (p *partition) loadManifest(ctx context.Context, name string) (*manifest, error) {
+	key := p.prefix + name
+	m, err := p.readManifest(ctx, name)
+	p.looked(chunkKey{key, noChunk}, err)
+	return m, err
+}
+
+func (p *partition) readManifest(ctx context.Context, name string) (*manifest, error) {
 	b, err := p.m.objects.readAll(ctx, "manifest", p.prefix+name)
 	if err != nil {
 		return nil, fmt.Errorf("load manifest: %w", err)
@@ -147,20 +161,10 @@ func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, e
 // it its sequence.
 func (p *partition) nextManifest() *manifest {
 	now := p.m.o.Now()
-	return p.manifest.Load().next(p.LeaderEpoch, p.m.o.BrokerID, now.UnixMilli(), p.deleteAfter(now), p.chores.gone)
+	return p.manifest.Load().next(p.LeaderEpoch, p.m.o.BrokerID, now.UnixMilli(), p.deleteAfter(now), p.deletions.done())
 }
 
 func (p *partition) deleteAfter(now time.Time) int64 { return now.Add(p.m.o.DeleteDelay).UnixMilli() }
-
-// deletes tells whether the name is on the deletion list.
-func (m *manifest) deletes(name string) bool {
-	for _, d := range m.Deletions {
-		if d.Name == name {
-			return true
-		}
-	}
-	return false
-}
 
 // tellLog brings the local log up to what is committed. It is safe to repeat,
 // and is, because a crash may come between a commit and it.
@@ -176,8 +180,11 @@ func (p *partition) tellLog() error {
 		return fmt.Errorf("%w: it ends at offset %d, the tier at %d", ErrGap, end, m.EndOffset)
 	}
 	p.log.SetRemoteEndOffset(m.EndOffset)
-	if p.m.o.Tiered != nil {
-		p.m.o.Tiered(p.TopicID, p.TopicPartition.Partition, m.EndOffset)
+	if m.EndOffset != p.chores.hinted {
+		p.chores.hinted = m.EndOffset
+		if p.m.o.Tiered != nil {
+			p.m.o.Tiered(p.TopicID, p.TopicPartition.Partition, m.EndOffset)
+		}
 	}
 	if m.StartOffset > p.log.StartOffset() {
 		if err := p.log.AdvanceStartOffset(m.StartOffset); err != nil {
@@ -191,48 +198,84 @@ func (p *partition) tellLog() error {
 // and claims the pointer. A pointer that does not exist yet is claimed with the
 // first upload: thousands of new partitions cost the metadata store nothing.
 func (p *partition) attach(ctx context.Context) error {
-	if err := p.drive(ctx, nil, nil); err != nil {
-		return err
-	}
-	p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + p.m.jitter(p.m.o.SweepGrace))
-	return nil
+	_, err := p.try(ctx, workAttach, func(ctx context.Context) (bool, error) {
+		if err := p.drive(ctx, nil, nil); err != nil {
+			return false, err
+		}
+		p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + p.m.jitter(p.m.o.SweepGrace))
+		p.chores.hinted = p.manifest.Load().EndOffset // by the leader that committed it
+		return false, nil
+	})
+	return err
 }
 
-// step does one unit of each kind of work that there is. It returns true if more
-// is waiting. What fails does not keep the rest from being done.
-func (p *partition) step(ctx context.Context) (more bool, err error) {
-	if err = p.drive(ctx, errUnconfirmed, nil); err != nil && !errors.Is(err, errLost) {
-		return false, err
+// triedOnce lets readers stop waiting for the first attempt to load the manifest.
+func (p *partition) triedOnce() {
+	select {
+	case <-p.tried:
+	default:
+		close(p.tried)
 	}
-	if err = p.tellLog(); err != nil {
+}
+
+// step does one unit of each kind of the owner's work that is due. It returns true if
+// more of what does not fail is waiting. What fails does not keep the rest from being
+// done, in this step or in the next.
+func (p *partition) step(ctx context.Context) (more bool, err error) {
+	if _, err = p.try(ctx, workAttach, p.settle); p.failing(workAttach) || ctx.Err() != nil {
 		return false, err
 	}
 	var errs []error
-	for _, work := range []func(context.Context) (bool, error){p.expire, p.deleteDue, p.upload, p.sweep} {
-		again, workErr := work(ctx)
+	for _, c := range []struct {
+		work work
+		unit func(context.Context) (bool, error)
+	}{{workExpire, p.expire}, {workUpload, p.upload}, {workSweep, p.sweep}} {
+		again, workErr := p.try(ctx, c.work, c.unit)
 		more = more || again
-		if workErr != nil {
-			errs = append(errs, workErr)
-		}
-		if !p.owns() {
-			break
+		errs = append(errs, workErr)
+		if !p.owns() || ctx.Err() != nil {
+			return false, errors.Join(errs...)
 		}
 	}
-	return more && len(errs) == 0, errors.Join(errs...)
+	return more, errors.Join(errs...)
 }
 
-// loadPage is the partition's pageLoader.
+// settle finds out what became of a swap that was not confirmed, and tells the log what
+// is committed. Without it nothing else of the owner's work is done.
+func (p *partition) settle(ctx context.Context) (bool, error) {
+	if err := p.drive(ctx, errUnconfirmed, nil); err != nil && !errors.Is(err, errLost) {
+		return false, err
+	}
+	return false, p.tellLog()
+}
+
+// loadPage is the pageLoader of readers.
 func (p *partition) loadPage(ctx context.Context, ref pageRef) (*page, error) {
+	return p.pageBy(ctx, p.m.fetcher, ref)
+}
+
+// lookAtPage is the pageLoader of the partition's own work, which no reader waits for.
+func (p *partition) lookAtPage(ctx context.Context, ref pageRef) (*page, error) {
+	return p.pageBy(ctx, p.m.background, ref)
+}
+
+func (p *partition) pageBy(ctx context.Context, f *fetcher, ref pageRef) (*page, error) {
 	key := p.prefix + ref.Name
-	return p.m.pages.get(ctx, key, func(ctx context.Context) (*page, error) {
-		b, err := p.m.objects.readAll(ctx, "page", key)
-		if err != nil {
-			return nil, err
-		}
-		pg, err := parsePage(b, ref)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", key, err)
-		}
-		return pg, nil
+	return p.m.pages.getBy(ctx, f, key, func(ctx context.Context) (*page, error) {
+		pg, err := p.readPage(ctx, key, ref)
+		p.looked(chunkKey{key, noChunk}, err)
+		return pg, err
 	})
+}
+
+func (p *partition) readPage(ctx context.Context, key string, ref pageRef) (*page, error) {
+	b, err := p.m.objects.readAll(ctx, "page", key)
+	if err != nil {
+		return nil, err
+	}
+	pg, err := parsePage(b, ref)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return pg, nil
 }

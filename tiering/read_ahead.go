@@ -111,7 +111,7 @@ func (m *Manager) segmentAhead(p *partition, offset int64, depth int) {
 // cachedSegment finds a segment without reading a page.
 func (p *partition) cachedSegment(offset int64) (segment, bool) {
 	current := p.manifest.Load()
-	if offset < current.StartOffset || offset >= current.EndOffset {
+	if current == nil || offset < current.StartOffset || offset >= current.EndOffset {
 		return segment{}, false
 	}
 	s, ref := current.find(offset)

@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,14 +24,14 @@ type chunkKey struct {
 // reaches to limit or past it (limit is exclusive, so a batch may end at it);
 // if that is the first one the result is empty.
 //
-// The bytes are shared with the cache and with other readers: read only. They
-// stay valid for as long as they are referred to.
-func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, err error) {
+// The bytes are shared with the cache and with other readers: read only. They stay valid
+// for as long as they are referred to, and keep up to held bytes in memory for so long.
+func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, held int, err error) {
 	ctx, span := m.span(ctx, "read remote tier", tp, offset)
 	defer func() { endSpan(span, err) }()
 	p, current, err := m.current(ctx, tp, offset)
 	if err != nil {
-		return nil, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
+		return nil, 0, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
 	}
 	out, next, err := p.read(ctx, current, offset, maxBytes, limit)
 	if errors.Is(err, objstore.ErrNotFound) {
@@ -39,17 +40,28 @@ func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset i
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
+		return nil, 0, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
 	}
 	m.prefetch(p, offset, next)
-	return out, nil
+	out, held = compact(out, int(next.tail.chunkBytes))
+	return out, held, nil
+}
+
+// compact returns batches that lie in a chunk, and how much memory they hold: all of the
+// chunk, unless that would be more than twice as much as they need.
+func compact(batches []byte, chunk int) (_ []byte, held int) {
+	if 2*len(batches) < chunk {
+		return bytes.Clone(batches), len(batches)
+	}
+	return batches, max(len(batches), chunk)
 }
 
 // everything has current find a manifest that reaches to where the local log begins.
 const everything = -1
 
 // current finds the partition and its manifest, which reaches beyond offset if
-// the tier does. It waits for the first loading.
+// the tier does. It waits for the first attempt to load it, which then comes before those
+// that nobody waits for, and no longer than ctx allows.
 func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offset int64) (*partition, *manifest, error) {
 	p, ok := m.partition(tp)
 	if !ok {
@@ -65,6 +77,13 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 	if current := p.manifest.Load(); current != nil {
 		return p, current, nil
 	}
+	if offset == everything {
+		offset = p.log.LocalStartOffset() - 1
+	}
+	if p.inherited.serves(offset, m.o.Now(), m.o.DeleteDelay) {
+		return p, p.inherited.manifest, nil
+	}
+	m.scheduler.hurry(p.owning)
 	select {
 	case <-p.tried:
 	case <-ctx.Done():
@@ -75,16 +94,14 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 	if current := p.manifest.Load(); current != nil {
 		return p, current, nil
 	}
-	p.mu.Lock()
-	reason := p.mu.lastErr
-	p.mu.Unlock()
-	switch {
+	switch reason := p.lastErr(); {
 	case reason == nil:
 		return nil, nil, fmt.Errorf("%w: the manifest is not loaded", ErrUnavailable)
 	case errors.Is(reason, ErrCorrupt), errors.Is(reason, ErrUnsupportedFormat):
 		return nil, nil, reason
+	default:
+		return nil, nil, fmt.Errorf("%w: the manifest is not loaded: %w", ErrUnavailable, reason)
 	}
-	return nil, nil, fmt.Errorf("%w: the manifest is not loaded: %w", ErrUnavailable, reason)
 }
 
 // newer is the partition's present manifest if it is not current, nil otherwise.
@@ -122,8 +139,10 @@ func (p *partition) read(ctx context.Context, m *manifest, offset int64, maxByte
 		if err != nil {
 			return nil, position{}, err
 		}
-		if at == r.tail.logBytes {
-			offset = s.EndOffset // no batch reaches to the end of the segment's range
+		if at == r.tail.logBytes { // no batch reaches to the end of the segment's range
+			if offset = s.EndOffset; offset == m.EndOffset {
+				return nil, position{}, fmt.Errorf("%w: it ends at offset %d", ErrNoBatchFollows, m.EndOffset)
+			}
 			continue
 		}
 		out, next, err := r.collect(ctx, at, offset, maxBytes, limit)
@@ -148,7 +167,11 @@ func (p *partition) open(ctx context.Context, s segment) (*segmentReader, error)
 }
 
 func (p *partition) tailReader(key string, s segment) func(context.Context) (*tail, error) {
-	return func(ctx context.Context) (*tail, error) { return p.m.objects.readTail(ctx, key, s) }
+	return func(ctx context.Context) (*tail, error) {
+		t, err := p.m.objects.readTail(ctx, key, s)
+		p.looked(chunkKey{key, noChunk}, err)
+		return t, err
+	}
 }
 
 // chunk returns a chunk; it is shared and read only.
@@ -157,7 +180,11 @@ func (r *segmentReader) chunk(ctx context.Context, i int) ([]byte, error) {
 }
 
 func (p *partition) chunkReader(key string, t *tail, i int) func(context.Context) ([]byte, error) {
-	return func(ctx context.Context) ([]byte, error) { return p.m.objects.readChunk(ctx, key, t, i) }
+	return func(ctx context.Context) ([]byte, error) {
+		b, err := p.m.objects.readChunk(ctx, key, t, i)
+		p.looked(chunkKey{key, i}, err)
+		return b, err
+	}
 }
 
 // span returns the log bytes from at on: all of the chunk from there if that is

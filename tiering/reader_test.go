@@ -43,7 +43,7 @@ func TestReadsAreByteIdenticalToTheLog(t *testing.T) {
 		offset := rapid.Int64Range(0, end-1).Draw(t, "offset")
 		limit := rapid.Int64Range(0, end+10).Draw(t, "limit")
 		maxBytes := rapid.IntRange(0, 40_000).Draw(t, "max bytes")
-		got, err := b.m.Read(context.Background(), b.tp, offset, maxBytes, limit)
+		got, _, err := b.m.Read(context.Background(), b.tp, offset, maxBytes, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,11 +83,11 @@ func TestReadsOutsideOfTheTier(t *testing.T) {
 	}
 	b.mustDrain()
 	for _, offset := range []int64{-1, 0, b.log.segments[1].end - 1, b.log.end, b.log.end + 1} {
-		if _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 			t.Errorf("offset %d: %v, want ErrOffsetOutOfRange", offset, err)
 		}
 	}
-	if _, err := b.m.Read(context.Background(), metadata.TopicPartition{Topic: "other"}, 0, 100, 1<<60); !errors.Is(err, ErrUnknownPartition) {
+	if _, _, err := b.m.Read(context.Background(), metadata.TopicPartition{Topic: "other"}, 0, 100, 1<<60); !errors.Is(err, ErrUnknownPartition) {
 		t.Errorf("other partition: %v, want ErrUnknownPartition", err)
 	}
 }
@@ -97,19 +97,19 @@ func TestFlippedBitsAreNotReturned(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
 	s := b.p.manifest.Load().Recent[0]
 	for _, at := range []int64{0, 17, minChunkBytes - 1, minChunkBytes, s.Bytes - 1} {
-		b.m.chunks.mu.lru.Purge()
+		b.m.chunks.forget()
 		b.m.objects.bucket = &flippingBucket{objstoreBucket: b.faults, at: at}
 		chunkStart := at / minChunkBytes * minChunkBytes
 		offset := offsetAt(t, b.log.segments[0].log, chunkStart)
-		if _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("flip at %d, read of offset %d: %v, want ErrCorrupt", at, offset, err)
 		}
 	}
 	// Damage on the way is mended by a second look, and nobody notices.
-	b.m.chunks.mu.lru.Purge()
+	b.m.chunks.forget()
 	once := &flippingBucket{objstoreBucket: b.faults, at: 5, times: 1}
 	b.m.objects.bucket = once
-	got, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+	got, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
 	if err != nil || !bytes.HasPrefix(b.log.want(0, b.log.end), got) {
 		t.Errorf("flip in transit: %v", err)
 	}
@@ -167,7 +167,7 @@ func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 	if err := b.bucket.Put(t.Context(), b.p.prefix+entries[0].Name, bytes.NewReader(other), objstorePut{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("read: %v, want ErrCorrupt", err)
 	}
 }
@@ -177,7 +177,7 @@ func TestMissingObjectIsCorrupt(t *testing.T) {
 	if err := b.bucket.Delete(context.Background(), b.p.prefix+b.p.manifest.Load().Recent[0].Name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
+	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
 		t.Fatalf("read: %v, want ErrCorrupt", err)
 	}
 }
@@ -185,11 +185,11 @@ func TestMissingObjectIsCorrupt(t *testing.T) {
 func TestOutageIsUnavailable(t *testing.T) {
 	b := tiered(t)
 	remove := b.faults.Add(objstoretest.Fault{})
-	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCorrupt) {
+	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCorrupt) {
 		t.Fatalf("read: %v, want ErrUnavailable", err)
 	}
 	remove()
-	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
+	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
 		t.Fatalf("read after the outage: %v", err)
 	}
 }
@@ -205,14 +205,14 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		if _, err := b.m.Read(impatient, b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		if _, _, err := b.m.Read(impatient, b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) {
 			t.Errorf("read of the one that leaves: %v", err)
 		}
 	}()
 	<-gate.entered
 	for range 50 {
 		wg.Go(func() {
-			if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
+			if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
 				t.Errorf("read: %v", err)
 			}
 		})
@@ -310,7 +310,7 @@ func (b *gateBucket) GetRange(ctx context.Context, key string, off int64, p []by
 func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	b := tiered(t)
 	for _, offset := range []int64{150, 20, 80, 5} {
-		if _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); err != nil {
+		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -341,7 +341,7 @@ func TestReadAheadCrossesSegments(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	for offset := range int64(4) {
-		if _, err := b.m.Read(context.Background(), b.tp, offset, 1, 1<<60); err != nil {
+		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 1, 1<<60); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -370,7 +370,7 @@ func TestOneValueIsKeptHoweverLarge(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.CacheBytes, o.IndexCacheBytes, o.ReadAheadChunks = 1, 1, -1 })
 	before := b.faults.Calls(objstoretest.GetOp)
 	for range 5 {
-		if _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); err != nil {
+		if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -390,7 +390,7 @@ func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 	b = w.start(log.restarted(), 2)
 	got := make(chan error)
 	go func() {
-		_, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+		_, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
 		got <- err
 	}()
 	b.mustAttach()
@@ -401,7 +401,7 @@ func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 	b = w.start(log.restarted(), 3)
 	remove := w.faults.Add(objstoretest.Fault{})
 	go func() {
-		_, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+		_, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
 		got <- err
 	}()
 	if err := b.attach(); !errors.Is(err, ErrUnavailable) {
@@ -425,7 +425,7 @@ func TestDamagedManifestIsSaid(t *testing.T) {
 	if err := b.attach(); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("attach: %v, want ErrCorrupt", err)
 	}
-	if _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
+	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
 		t.Errorf("read: %v, want ErrCorrupt", err)
 	}
 	if b.log.remoteEnd != -1 {

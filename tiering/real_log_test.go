@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -75,7 +76,7 @@ func twoTiersAreOneLog(t *testing.T) {
 	for i := range 40 {
 		ts := int64(1_700_000_000_000 - 700_000 + i*9000)
 		want, wantOK := (&fakeLog{batches: all}).firstAt(t, ts, 0)
-		got, ok, lookErr := m.OffsetForTimestamp(t.Context(), tp, ts)
+		got, ok, lookErr := m.OffsetForTimestamp(t.Context(), tp, ts, math.MaxInt64)
 		if !ok && lookErr == nil {
 			got, ok, lookErr = log.OffsetForTimestamp(ts)
 		}
@@ -114,7 +115,7 @@ func checkTiers(t *testing.T, m *Manager, log *storage.Log, all []record.Batch) 
 		i := rand.IntN(len(all))
 		offset := all[i].BaseOffset()
 		want := bytes.Join(byteSlices(all[i:]), nil)
-		cold, err := m.Read(ctx, tp, offset, 3000, log.HighWatermark())
+		cold, _, err := m.Read(ctx, tp, offset, 3000, log.HighWatermark())
 		if err != nil && !errors.Is(err, ErrOffsetOutOfRange) {
 			t.Fatal(err)
 		}

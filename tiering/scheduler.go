@@ -1,45 +1,80 @@
 package tiering
 
 import (
+	"container/heap"
+	"container/list"
 	"context"
 	"sync"
 	"time"
 )
 
-// lane is a queue with workers of its own: an attachment never waits for the
-// uploads of other partitions.
+// lane is a queue with workers of its own: an attachment never waits for the uploads
+// of other partitions, and an upload never waits for objects that are deleted.
 type lane int8
 
 const (
 	laneAttach lane = iota
 	laneCopy
+	laneDelete
 	laneCount
 )
 
-// scheduler hands partitions to workers. A partition is with one worker at most
-// and in one queue at most; after one unit of work it goes to the end of the
-// queue, so that a partition with a long backlog does not starve the others.
+// task is what workers do in turn, a unit at a time. One worker at most has it. A
+// partition has one for all that its owner does, and one for what it deletes.
+type task struct {
+	p *partition
+
+	// The scheduler's, under its lock.
+	lane   lane
+	hurry  bool          // somebody waits for it
+	queued *list.Element // in the queue of the lane; nil: it is in none
+	again  bool          // pushed while a worker had it
+	gone   bool
+	due    time.Time // when it is pushed by itself; zero: never
+	timer  int       // its place in the heap, if it is due some time
+	// cancel ends the worker's unit of work, and idle (closed by the worker) says
+	// that it has ended; both are nil when no worker has the task.
+	cancel context.CancelFunc
+	idle   chan struct{}
+}
+
+// scheduler hands tasks to workers. A task is with one worker at most and in one
+// queue at most; after one unit of work it goes to the end of the queue, so that a
+// partition with a long backlog does not starve the others.
 type scheduler struct {
 	wake  [laneCount]chan struct{} // capacity 1: a queue may have become non-empty
-	timer chan struct{}            // capacity 1: a delay may have become the shortest
+	timer chan struct{}            // capacity 1: another time may have become the next one
 
 	mu struct {
 		sync.Mutex
-		queues  [laneCount][]*partition
-		delayed map[*partition]time.Time
+		queues [laneCount]taskQueue
+		timers timers
 	}
 }
 
-// schedule is the scheduler's part of a partition, under the scheduler's lock.
-type schedule struct {
-	lane   lane
-	queued bool
-	again  bool // pushed while a worker had it
-	gone   bool
-	// cancel ends the worker's unit of work, and idle (closed by the worker) says
-	// that it has ended; both are nil when no worker has the partition.
-	cancel context.CancelFunc
-	idle   chan struct{}
+// taskQueue has those that somebody waits for before the others.
+type taskQueue struct{ hurried, rest list.List }
+
+func (q *taskQueue) of(t *task) *list.List {
+	if t.hurry {
+		return &q.hurried
+	}
+	return &q.rest
+}
+
+func (q *taskQueue) len() int { return q.hurried.Len() + q.rest.Len() }
+
+func (q *taskQueue) pop() *task {
+	from := &q.hurried
+	if from.Len() == 0 {
+		from = &q.rest
+	}
+	if from.Len() == 0 {
+		return nil
+	}
+	t := from.Remove(from.Front()).(*task)
+	t.queued, t.hurry = nil, false
+	return t
 }
 
 func newScheduler() *scheduler {
@@ -47,38 +82,50 @@ func newScheduler() *scheduler {
 	for i := range s.wake {
 		s.wake[i] = make(chan struct{}, 1)
 	}
-	s.mu.delayed = map[*partition]time.Time{}
 	return s
 }
 
-// push queues the partition, unless it waits out a delay after a failure.
-func (s *scheduler) push(p *partition) {
+// push queues the task.
+func (s *scheduler) push(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, delayed := s.mu.delayed[p]; !delayed {
-		s.pushLocked(p)
-	}
+	s.pushLocked(t)
 }
 
-func (s *scheduler) pushLocked(p *partition) {
+func (s *scheduler) pushLocked(t *task) {
 	switch {
-	case p.sched.gone || p.sched.queued:
-	case p.sched.idle != nil:
-		p.sched.again = true
+	case t.gone || t.queued != nil:
+	case t.idle != nil:
+		t.again = true
 	default:
-		p.sched.queued = true
-		l := p.sched.lane
-		s.mu.queues[l] = append(s.mu.queues[l], p)
-		notify(s.wake[l])
+		t.queued = s.mu.queues[t.lane].of(t).PushBack(t)
+		notify(s.wake[t.lane])
 	}
 }
 
-// next waits for a partition. The worker must call finish for it; cancel is
-// called if it has to stop before.
-func (s *scheduler) next(ctx context.Context, l lane, cancel context.CancelFunc) (*partition, bool) {
+// hurry has the task come before all that nobody waits for, when it is queued.
+func (s *scheduler) hurry(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.hurry || t.gone {
+		return
+	}
+	q := &s.mu.queues[t.lane]
+	if t.queued == nil {
+		t.hurry = true
+		return
+	}
+	q.of(t).Remove(t.queued)
+	t.hurry = true
+	t.queued = q.of(t).PushBack(t)
+}
+
+// next waits for a task. The worker must call finish for it; cancel is called if it
+// has to stop before.
+func (s *scheduler) next(ctx context.Context, l lane, cancel context.CancelFunc) (*task, bool) {
 	for {
-		if p := s.take(l, cancel); p != nil {
-			return p, true
+		if t := s.take(l, cancel); t != nil {
+			return t, true
 		}
 		select {
 		case <-s.wake[l]:
@@ -88,84 +135,96 @@ func (s *scheduler) next(ctx context.Context, l lane, cancel context.CancelFunc)
 	}
 }
 
-func (s *scheduler) take(l lane, cancel context.CancelFunc) *partition {
+func (s *scheduler) take(l lane, cancel context.CancelFunc) *task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.mu.queues[l]) > 0 {
-		p := s.mu.queues[l][0]
-		s.mu.queues[l][0] = nil
-		s.mu.queues[l] = s.mu.queues[l][1:]
-		p.sched.queued = false
-		if p.sched.gone {
-			continue
-		}
-		p.sched.cancel, p.sched.idle = cancel, make(chan struct{})
-		if len(s.mu.queues[l]) > 0 {
-			notify(s.wake[l]) // for another worker
-		}
-		return p
+	t := s.mu.queues[l].pop()
+	if t == nil {
+		return nil
 	}
-	return nil
+	t.cancel, t.idle = cancel, make(chan struct{})
+	if s.mu.queues[l].len() > 0 {
+		notify(s.wake[l]) // for another worker
+	}
+	return t
 }
 
 // outcome is what a worker says about a unit of work.
 type outcome struct {
 	lane  lane
-	again bool          // there is more to do
-	delay time.Duration // not before that
+	again bool      // there is more to do
+	at    time.Time // when the next look is due without a push; zero: never
 }
 
-func (s *scheduler) finish(p *partition, o outcome) {
+func (s *scheduler) finish(t *task, o outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(p.sched.idle)
-	p.sched.cancel, p.sched.idle = nil, nil
-	p.sched.lane = o.lane
-	again := o.again || p.sched.again
-	p.sched.again = false
-	switch {
-	case p.sched.gone:
-	case o.delay > 0:
-		s.mu.delayed[p] = time.Now().Add(o.delay)
-		notify(s.timer)
-	case again:
-		s.pushLocked(p)
+	close(t.idle)
+	t.cancel, t.idle = nil, nil
+	if t.gone {
+		return
+	}
+	if t.lane != o.lane {
+		t.lane, t.hurry = o.lane, false // what was waited for has been tried
+	}
+	again := o.again || t.again
+	t.again = false
+	s.setTimerLocked(t, o.at)
+	if again {
+		s.pushLocked(t)
 	}
 }
 
-// remove takes the partition out and waits until no worker has it.
-func (s *scheduler) remove(p *partition) {
+// remove takes the tasks out and waits until no worker has one of them.
+func (s *scheduler) remove(tasks ...*task) {
+	var idle []chan struct{}
 	s.mu.Lock()
-	p.sched.gone = true
-	delete(s.mu.delayed, p)
-	cancel, idle := p.sched.cancel, p.sched.idle
+	for _, t := range tasks {
+		t.gone = true
+		if t.queued != nil {
+			s.mu.queues[t.lane].of(t).Remove(t.queued)
+			t.queued = nil
+		}
+		s.setTimerLocked(t, time.Time{})
+		if t.idle != nil {
+			t.cancel()
+			idle = append(idle, t.idle)
+		}
+	}
 	s.mu.Unlock()
-	if idle != nil {
-		cancel()
-		<-idle
+	for _, ended := range idle {
+		<-ended
 	}
 }
 
-// release queues the partitions whose delay is over and tells when the next one
-// is (the zero time: there is none).
+func (s *scheduler) setTimerLocked(t *task, at time.Time) {
+	if !t.due.IsZero() {
+		heap.Remove(&s.mu.timers, t.timer)
+	}
+	if t.due = at; !at.IsZero() {
+		heap.Push(&s.mu.timers, t)
+		notify(s.timer)
+	}
+}
+
+// release queues the tasks that are due, and returns when the next one is (the zero
+// time: there is none).
 func (s *scheduler) release(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var next time.Time
-	for p, due := range s.mu.delayed {
-		switch {
-		case !due.After(now):
-			delete(s.mu.delayed, p)
-			s.pushLocked(p)
-		case next.IsZero() || due.Before(next):
-			next = due
+	for len(s.mu.timers) > 0 {
+		t := s.mu.timers[0]
+		if t.due.After(now) {
+			return t.due
 		}
+		s.setTimerLocked(t, time.Time{})
+		s.pushLocked(t)
 	}
-	return next
+	return time.Time{}
 }
 
-// keepTime releases delayed partitions when they are due and calls tick every
-// interval, until ctx ends.
+// keepTime releases tasks when they are due and calls tick every interval, until ctx
+// ends.
 func (s *scheduler) keepTime(ctx context.Context, interval time.Duration, tick func()) {
 	nextTick := time.Now().Add(interval)
 	timer := time.NewTimer(interval)
@@ -195,4 +254,36 @@ func notify(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// timers is a heap of the tasks that are due some time, the next one first.
+type timers []*task
+
+// Len implements heap.Interface.
+func (h *timers) Len() int { return len(*h) }
+
+// Less implements heap.Interface.
+func (h *timers) Less(i, j int) bool { return (*h)[i].due.Before((*h)[j].due) }
+
+// Swap implements heap.Interface.
+func (h *timers) Swap(i, j int) {
+	q := *h
+	q[i], q[j] = q[j], q[i]
+	q[i].timer, q[j].timer = i, j
+}
+
+// Push implements heap.Interface.
+func (h *timers) Push(x any) {
+	t := x.(*task)
+	t.timer = len(*h)
+	*h = append(*h, t)
+}
+
+// Pop implements heap.Interface.
+func (h *timers) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return t
 }

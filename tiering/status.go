@@ -1,6 +1,8 @@
 package tiering
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
@@ -38,11 +40,31 @@ type Status struct {
 	LastUpload time.Time
 	// Manifest is the name of the current one, "" for none.
 	Manifest string
-	// Err is why the last unit of work failed, nil if it did not.
+	// Err is why kinds of work failed the last time, nil if none did.
 	Err error
+	// Problems are what somebody has to look at, or soon will: the most urgent first.
+	Problems []Problem
 }
 
-// Status tells how the partition's remote tier is, false if it is not attached.
+// The kinds of problems that are not a kind of work that fails: "attach" (to load and
+// claim the manifest, and to compare it with the local log), "upload", "expire", "sweep"
+// and "delete".
+const (
+	ProblemDamage      = "damage"      // an object is missing or damaged
+	ProblemUndeletable = "undeletable" // objects cannot be deleted
+)
+
+// Problem is something that keeps a part of the remote tier's work from being done, or
+// its data from being read.
+type Problem struct {
+	Kind   string
+	Object string    // it is about; "": none
+	Count  int       // of such objects, if they are many; at least 1
+	Since  time.Time // when this broker found it
+	Err    error     // as it was found last
+}
+
+// Status returns how the partition's remote tier is, false if it is not attached.
 // On a follower it is what the last read saw.
 func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	p, ok := m.partition(tp)
@@ -52,9 +74,10 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	p.mu.Lock()
 	s := Status{
 		State: p.mu.state, LeaderEpoch: p.LeaderEpoch, StartOffset: -1, EndOffset: -1,
-		LagSegments: p.mu.lag.segments, LagBytes: p.mu.lag.bytes, LastUpload: p.mu.lastUpload, Err: p.mu.lastErr,
+		LagSegments: p.mu.lag.segments, LagBytes: p.mu.lag.bytes, LastUpload: p.mu.lastUpload,
 	}
 	p.mu.Unlock()
+	s.Problems, s.Err = p.problems()
 	current := p.manifest.Load()
 	if current == nil || current.Sequence == 0 {
 		return s, true
@@ -66,4 +89,29 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 		s.LastUpload = time.UnixMilli(current.Recent[n-1].UploadedMs)
 	}
 	return s, true
+}
+
+// problems are damage, then what does not work, then what cannot be deleted. The error
+// is that of what does not work.
+func (p *partition) problems() (all []Problem, err error) {
+	for _, d := range p.damaged() {
+		all = append(all, Problem{ProblemDamage, d.Object, 1, d.Since, d.Err})
+	}
+	p.mu.Lock()
+	for w := range workCount {
+		if f := p.mu.failures[w]; f != nil {
+			err = errors.Join(err, f.err)
+			if p.mu.state != StateDeposed {
+				all = append(all, Problem{w.String(), "", 1, f.since, f.err})
+			}
+		}
+	}
+	p.mu.Unlock()
+	if n, object, worst := p.deletions.overdue(); n > 0 {
+		if !strings.HasPrefix(object, p.prefix) {
+			object = p.prefix + object
+		}
+		all = append(all, Problem{ProblemUndeletable, object, n, worst.since, worst.err})
+	}
+	return all, err
 }

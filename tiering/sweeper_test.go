@@ -146,7 +146,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	if err := cleaner.CleanDeleted(ctx, gone); err != nil || len(b.objects()) != before {
 		t.Fatalf("before the grace: %v, %d of %d objects", err, len(b.objects()), before)
 	}
-	w.now.advance(2 * b.m.o.DeleteDelay)
+	w.now.advance(2 * b.m.o.UploadTimeout)
 	w.start(log, 9).m.Detach(w.tp)
 	// A crash at any delete; it goes on where it was.
 	for i := 0; ; i++ {
@@ -156,6 +156,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 		if err == nil {
 			break
 		}
+		w.now.advance(2 * refusedMax)
 		if i > 50 {
 			t.Fatalf("still failing: %v", err)
 		}
@@ -189,7 +190,7 @@ func TestDeletedTopicWithAStaleListing(t *testing.T) {
 		if err := b.m.CleanDeleted(t.Context(), gone); err != nil {
 			t.Fatal(err)
 		}
-		w.now.advance(2 * b.m.o.DeleteDelay)
+		w.now.advance(2 * b.m.o.UploadTimeout)
 	}
 	if got := b.objects(); len(got) != 0 {
 		t.Errorf("objects are left: %q", got)
@@ -215,7 +216,7 @@ func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
 		if err = b.m.CleanDeleted(t.Context(), live); err != nil {
 			t.Fatal(err)
 		}
-		w.now.advance(2 * b.m.o.DeleteDelay)
+		w.now.advance(2 * b.m.o.UploadTimeout)
 	}
 	if ptr, _, err := readPointer(t.Context(), w.store, b.p.key); err != nil || ptr.DeletedMs != 0 || ptr.Manifest == "" {
 		t.Errorf("the topic was marked as deleted, or is: %+v, %v", ptr, err)
@@ -234,7 +235,9 @@ func TestPageThatNamesItselfIsNotFollowed(t *testing.T) {
 	if err = w.bucket.Put(t.Context(), b.p.prefix+name, bytes.NewReader(content), objstorePut{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = b.m.objects.removeTree(t.Context(), b.p.prefix, name); !errors.Is(err, ErrCorrupt) {
-		t.Fatalf("got %v, want ErrCorrupt", err)
+	var unread error
+	r := b.m.objects.removal(b.p.prefix, func(_ string, err error) { unread = err })
+	if errs := r.remove(t.Context(), []string{name}); errs[0] != nil || !errors.Is(unread, ErrCorrupt) || r.requests != 1 {
+		t.Fatalf("got %v after %d requests, and %v of the page; want ErrCorrupt", errs[0], r.requests, unread)
 	}
 }

@@ -10,13 +10,14 @@ import (
 )
 
 // OffsetForTimestamp finds the first record of the remote tier, from the log
-// start on, whose timestamp is ts or later; false if there is none.
-func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts int64) (storage.TimestampOffset, bool, error) {
+// start on, whose timestamp is ts or later; false if there is none. It looks only
+// into segments that begin below an offset: before, which is where the local log begins.
+func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts, before int64) (storage.TimestampOffset, bool, error) {
 	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
 		return storage.TimestampOffset{}, false, fmt.Errorf("look up time %d in the remote tier of %s: %w", ts, tp, err)
 	}
-	found, ok, err := p.lookUpTime(ctx, current, ts)
+	found, ok, err := p.lookUpTime(ctx, current, ts, before)
 	if err != nil {
 		return storage.TimestampOffset{}, false, fmt.Errorf("look up time %d in the remote tier of %s: %w", ts, tp, err)
 	}
@@ -24,16 +25,17 @@ func (m *Manager) OffsetForTimestamp(ctx context.Context, tp metadata.TopicParti
 }
 
 // MaxTimestamp finds the largest timestamp in the remote tier, from the log
-// start on, and the first record that has it; false if the tier is empty.
-func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition) (storage.TimestampOffset, bool, error) {
+// start on, and the first record that has it; false if there is none, or it is only in
+// segments that begin at the offset before, or later.
+func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition, before int64) (storage.TimestampOffset, bool, error) {
 	p, current, err := m.current(ctx, tp, everything)
 	if err != nil {
 		return storage.TimestampOffset{}, false, fmt.Errorf("look up the largest timestamp in the remote tier of %s: %w", tp, err)
 	}
-	ts, err := p.largestTimestamp(ctx, current)
+	ts, err := p.largestTimestamp(ctx, current, before)
 	found, ok := storage.TimestampOffset{}, false
 	if err == nil && ts >= 0 {
-		found, ok, err = p.lookUpTime(ctx, current, ts)
+		found, ok, err = p.lookUpTime(ctx, current, ts, before)
 	}
 	if err != nil {
 		return storage.TimestampOffset{}, false, fmt.Errorf("look up the largest timestamp in the remote tier of %s: %w", tp, err)
@@ -41,16 +43,19 @@ func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition) 
 	return found, ok, nil
 }
 
-// largestTimestamp is that of all records from the log start on. What entries
-// and pages tell of themselves is enough, but for those that begin below it.
-func (p *partition) largestTimestamp(ctx context.Context, m *manifest) (int64, error) {
+// largestTimestamp is that of all records from the log start on, in segments that begin
+// below an offset or are in a page with one that does. What entries and pages tell of
+// themselves is enough, but for those that begin below the log start.
+func (p *partition) largestTimestamp(ctx context.Context, m *manifest, before int64) (int64, error) {
 	start := max(m.StartOffset, p.log.StartOffset())
 	largest := int64(-1)
 	whole := func(r pageRef) bool {
 		if r.StartOffset < start {
 			return false
 		}
-		largest = max(largest, r.MaxTimestamp)
+		if r.StartOffset < before {
+			largest = max(largest, r.MaxTimestamp)
+		}
 		return true
 	}
 	var partial []segment
@@ -58,6 +63,7 @@ func (p *partition) largestTimestamp(ctx context.Context, m *manifest) (int64, e
 		switch {
 		case err != nil:
 			return -1, err
+		case s.StartOffset >= before:
 		case s.BaseOffset < start:
 			partial = append(partial, s)
 		default:
@@ -114,12 +120,15 @@ func (r *segmentReader) largestTimestamp(ctx context.Context, start, largest int
 
 // lookUpTime goes through the segments that may have such a record, in order:
 // timestamps need not ascend from one segment to the next.
-func (p *partition) lookUpTime(ctx context.Context, m *manifest, ts int64) (storage.TimestampOffset, bool, error) {
+func (p *partition) lookUpTime(ctx context.Context, m *manifest, ts, before int64) (storage.TimestampOffset, bool, error) {
 	start := max(m.StartOffset, p.log.StartOffset())
-	skip := func(r pageRef) bool { return r.MaxTimestamp < ts }
+	skip := func(r pageRef) bool { return r.MaxTimestamp < ts || r.StartOffset >= before }
 	for s, err := range m.segmentsFrom(ctx, start, p.loadPage, skip) {
 		if err != nil {
 			return storage.TimestampOffset{}, false, err
+		}
+		if s.StartOffset >= before {
+			break
 		}
 		if s.MaxTimestamp < ts {
 			continue

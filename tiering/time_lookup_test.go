@@ -2,6 +2,7 @@ package tiering
 
 import (
 	"context"
+	"math"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -55,7 +56,7 @@ func TestOffsetForTimestampFindsTheFirstRecord(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ts := rapid.Int64Range(4990, largest+10).Draw(rt, "timestamp")
 		want, wantOK := b.log.firstAt(rt, ts, 0)
-		got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, ts)
+		got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, ts, math.MaxInt64)
 		if err != nil || ok != wantOK || got != want {
 			rt.Fatalf("time %d is at %+v, %t, %v; want %+v, %t", ts, got, ok, err, want, wantOK)
 		}
@@ -79,12 +80,12 @@ func TestTimeLookUpsHonourTheLogStart(t *testing.T) {
 			largest = max(largest, jumbled(offset))
 		}
 		want, _ := b.log.firstAt(t, largest, start)
-		if got, ok, err := b.m.MaxTimestamp(context.Background(), b.tp); err != nil || !ok || got != want {
+		if got, ok, err := b.m.MaxTimestamp(context.Background(), b.tp, math.MaxInt64); err != nil || !ok || got != want {
 			t.Fatalf("from %d: largest timestamp is at %+v, %t, %v; want %+v", start, got, ok, err, want)
 		}
 		ts := jumbled(start) + 1
 		wantAfter, wantOK := b.log.firstAt(t, ts, start)
-		if got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, ts); err != nil || ok != wantOK || got != wantAfter {
+		if got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, ts, math.MaxInt64); err != nil || ok != wantOK || got != wantAfter {
 			t.Fatalf("from %d: time %d is at %+v, %t, %v; want %+v, %t", start, ts, got, ok, err, wantAfter, wantOK)
 		}
 	}
@@ -92,7 +93,7 @@ func TestTimeLookUpsHonourTheLogStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustDrain()
-	if got, ok, err := b.m.MaxTimestamp(context.Background(), b.tp); err != nil || ok {
+	if got, ok, err := b.m.MaxTimestamp(context.Background(), b.tp, math.MaxInt64); err != nil || ok {
 		t.Fatalf("of an empty tier: %+v, %t, %v", got, ok, err)
 	}
 	b.sweepAll()
@@ -114,7 +115,7 @@ func TestLogAppendTimeIsTheBatchs(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, 12)
+	got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, 12, math.MaxInt64)
 	if want := (storage.TimestampOffset{Offset: 0, Timestamp: 9000}); err != nil || !ok || got != want {
 		t.Fatalf("got %+v, %t, %v; want %+v", got, ok, err, want)
 	}
@@ -131,7 +132,7 @@ func TestTimeLookUpReadsFewPages(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	before := counter(t, b.m.metrics.fetches.WithLabelValues("page"))
-	got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, 1000+30)
+	got, ok, err := b.m.OffsetForTimestamp(context.Background(), b.tp, 1000+30, math.MaxInt64)
 	if err != nil || !ok || got.Offset != 30 {
 		t.Fatalf("got %+v, %t, %v", got, ok, err)
 	}

@@ -135,8 +135,10 @@ func (p *partition) uploaded(s segment, began time.Time, left lag) {
 	p.Stats.CopyBytes.Add(s.ObjectBytes)
 	p.m.metrics.uploadSeconds.Observe(time.Since(began).Seconds())
 	p.setLag(left)
+	now := p.m.o.Now()
+	p.m.lastSuccess.note(successUpload, now)
 	p.mu.Lock()
-	p.mu.lastUpload = p.m.o.Now()
+	p.mu.lastUpload = now
 	p.mu.Unlock()
 	p.logger().Debug("segment is in the remote tier",
 		slog.String("object", s.Name), slog.Int64("start_offset", s.StartOffset), slog.Int64("end_offset", s.EndOffset), slog.Int64("bytes", s.ObjectBytes))

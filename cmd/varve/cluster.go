@@ -25,8 +25,9 @@ func newClusterCommand(a *app) *cobra.Command {
 	var all bool
 	status := &cobra.Command{
 		Use: "status", Short: "Show brokers and what is wrong with partitions", Args: takes(0, 0, "no arguments"),
-		Long: "Show the brokers, what each has, and the partitions that lack replicas, the worst first.\n\n" +
-			"The state is healthy; degraded when partitions lack replicas and still take writes; unhealthy when some have no leader, or\n" +
+		Long: "Show the brokers, what each has, the partitions that lack replicas, the worst first, and what is wrong with remote tiers.\n\n" +
+			"The state is healthy; degraded when partitions lack replicas and still take writes, or when a part of a remote tier cannot be\n" +
+			"read, or has not been uploaded or expired for a minute; unhealthy when some have no leader, or\n" +
 			"fewer replicas in sync than min.insync.replicas (of a topic with fewer replicas: than these), or a leader that was elected uncleanly.\n" +
 			"A partition without a leader waits for the brokers that may have everything; if it waits for nobody, only an unclean election helps.\n\n" +
 			"Exit status: 0 when healthy or degraded, " + strconv.Itoa(exitUnhealthy) + " when unhealthy, 1 when it cannot be told.",
@@ -79,8 +80,23 @@ func readClusterStatus(ctx context.Context, c *client.Client) (clusterStatus, er
 		return clusterStatus{}, err
 	}
 	s := newClusterStatus(cluster, topics, minISR, reassignments)
-	s.Features, err = c.FeatureLevels(ctx)
-	return s, err
+	if s.Features, err = c.FeatureLevels(ctx); err != nil {
+		return s, err
+	}
+	tier, err := c.TierProblems(ctx)
+	if err != nil {
+		return clusterStatus{}, err
+	}
+	s.addTier(lasting(tier, time.Now()))
+	return s, nil
+}
+
+// addTier adds what is wrong with remote tiers. None of it keeps a partition from being written.
+func (s *clusterStatus) addTier(problems []client.TierProblem) {
+	s.Tier = tierProblemRows(problems)
+	if s.State == "healthy" && slices.ContainsFunc(problems, degrades) {
+		s.State = "degraded"
+	}
 }
 
 // printClusterStatus prints the brokers, the sums, and the worst partitions or all that have a problem.
@@ -88,6 +104,10 @@ func (a *app) printClusterStatus(s clusterStatus, all bool) error {
 	if len(s.Problems) > problemsShown && !all {
 		s.Omitted = len(s.Problems) - problemsShown
 		s.Problems = s.Problems[:problemsShown]
+	}
+	if len(s.Tier) > problemsShown && !all {
+		s.TierOmitted = len(s.Tier) - problemsShown
+		s.Tier = s.Tier[:problemsShown]
 	}
 	if a.json() {
 		return a.printJSON(s)
@@ -112,13 +132,22 @@ func (a *app) printClusterStatus(s clusterStatus, all bool) error {
 	err := a.printTable([]string{"PARTITIONS", "UNDER-REPLICATED", "BELOW MIN ISR", "OFFLINE", "UNCLEAN", "REASSIGNING"}, [][]string{{
 		strconv.Itoa(p.Total), strconv.Itoa(p.UnderReplicated), strconv.Itoa(p.BelowMinISR), strconv.Itoa(p.Offline), strconv.Itoa(p.Unclean), strconv.Itoa(p.Reassigning),
 	}})
-	if err != nil || len(s.Problems) == 0 {
+	if err != nil {
 		return err
 	}
-	return a.printProblems(s)
+	if err = a.printProblems(s); err != nil {
+		return err
+	}
+	if err = a.printTierProblems(s.Tier); err != nil {
+		return err
+	}
+	return a.printOmitted(s.TierOmitted)
 }
 
 func (a *app) printProblems(s clusterStatus) error {
+	if len(s.Problems) == 0 {
+		return nil
+	}
 	rows := make([][]string, len(s.Problems))
 	for i, p := range s.Problems {
 		rows[i] = []string{
@@ -132,10 +161,14 @@ func (a *app) printProblems(s clusterStatus) error {
 	if err := a.printTable([]string{"PARTITION", "STATE", "LEADER", "REPLICAS", "ISR", "MISSING", "MIN ISR", "WAITS FOR"}, rows); err != nil {
 		return err
 	}
-	if s.Omitted == 0 {
+	return a.printOmitted(s.Omitted)
+}
+
+func (a *app) printOmitted(n int) error {
+	if n == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(a.out, "and %d more; --all lists them\n", s.Omitted)
+	_, err := fmt.Fprintf(a.out, "and %d more; --all lists them\n", n)
 	return err
 }
 
@@ -165,6 +198,9 @@ type clusterStatus struct {
 	Partitions partitionSums      `json:"partitions"`
 	Problems   []partitionProblem `json:"problems"` // the worst first
 	Omitted    int                `json:"problems_omitted"`
+
+	Tier        []tierProblemRow `json:"tier_problems"` // what somebody has to look at
+	TierOmitted int              `json:"tier_problems_omitted"`
 }
 
 type brokerStatus struct {
@@ -227,7 +263,7 @@ var severityNames = map[int]string{underReplicated: "under-replicated", belowMin
 // newClusterStatus is a pure function of what the cluster says. A broker that is fenced is down, and so is one that is a replica of something
 // and is not in the list.
 func newClusterStatus(cluster client.Cluster, topics []client.Topic, minISR map[string]int, reassignments []client.Reassignment) clusterStatus {
-	s := clusterStatus{ClusterID: cluster.ID, Controller: cluster.Controller, Brokers: []brokerStatus{}, Problems: []partitionProblem{}}
+	s := clusterStatus{ClusterID: cluster.ID, Controller: cluster.Controller, Brokers: []brokerStatus{}, Problems: []partitionProblem{}, Tier: []tierProblemRow{}}
 	brokers := map[int32]*brokerStatus{}
 	for _, b := range cluster.Brokers {
 		state := "alive"

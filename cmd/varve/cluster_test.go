@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/client"
 )
@@ -157,5 +158,44 @@ func TestClusterStatusJSON(t *testing.T) {
 		if got := problems[0].(map[string]any)[name]; got != want {
 			t.Errorf("problem's %s is %v, want %v", name, got, want)
 		}
+	}
+}
+
+// A remote tier that cannot be read, or has not worked for a while, degrades a cluster; one that costs
+// money only does not. What has just begun may go away by itself.
+func TestClusterStatusNamesDamage(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	at := func(kind string, age time.Duration) client.TierProblem {
+		return client.TierProblem{Topic: "well", Broker: 2, Kind: kind, Object: "x/1", Count: 1, Since: now.Add(-age).UnixMilli(), Text: "gone"}
+	}
+	for _, c := range []struct {
+		problem client.TierProblem
+		state   string
+		shown   int
+	}{
+		{at("damage", 0), "degraded", 1},
+		{at("upload", time.Second), "healthy", 0},
+		{at("upload", time.Hour), "degraded", 1},
+		{at("attach", time.Hour), "degraded", 1},
+		{at("undeletable", time.Hour), "healthy", 1},
+	} {
+		s := newClusterStatus(threeBrokers, sickTopics()[2:], nil, nil)
+		s.addTier(lasting([]client.TierProblem{c.problem}, now))
+		if s.State != c.state || len(s.Tier) != c.shown || s.err() != nil {
+			t.Errorf("%s: %s, %d shown, %v", c.problem.Kind, s.State, len(s.Tier), s.err())
+		}
+	}
+	s := newClusterStatus(threeBrokers, sickTopics(), nil, nil)
+	s.addTier([]client.TierProblem{at("damage", time.Hour)})
+	a, out := testApp("table")
+	if err := a.printClusterStatus(s, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+PARTITION  BROKER  REMOTE TIER  SINCE                     OBJECT  WHY
+well:0     2       damage       2023-11-14T21:13:20.000Z  x/1     gone
+`
+	if got := out.String(); s.State != "unhealthy" || !strings.HasSuffix(got, want) {
+		t.Errorf("%s, got %s", s.State, got)
 	}
 }

@@ -66,6 +66,41 @@ func TestTierJSON(t *testing.T) {
 	}
 }
 
+// What is wrong with a tier is below the table, and with its partition in JSON.
+func TestTierProblemsAreNamed(t *testing.T) {
+	sick := tierPartitions[0]
+	sick.Problems = []client.TierProblem{
+		{Topic: "layers", Broker: 2, Kind: "damage", Object: "x/1.segment", Count: 1, Since: 1_700_000_000_000, Text: "object not found"},
+		{Topic: "layers", Broker: 1, Kind: "undeletable", Object: "x/0.segment", Count: 3, Since: 1_700_000_000_000, Text: "denied"},
+	}
+	a, out := testApp("table")
+	if err := a.printTierStatus([]client.TierPartition{sick}); err != nil {
+		t.Fatal(err)
+	}
+	_, below, _ := strings.Cut(out.String(), "\n\n")
+	want := `
+PARTITION  BROKER  REMOTE TIER  SINCE                     OBJECT                  WHY
+layers:0   2       damage       2023-11-14T22:13:20.000Z  x/1.segment             object not found
+layers:0   1       undeletable  2023-11-14T22:13:20.000Z  x/0.segment and 2 more  denied
+`
+	if got := "\n" + below; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	a, out = testApp("json")
+	if err := a.printTierStatus([]client.TierPartition{sick, tierPartitions[1]}); err != nil {
+		t.Fatal(err)
+	}
+	var rows []struct {
+		Problems []map[string]any `json:"problems"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &rows); err != nil {
+		t.Fatal(err)
+	}
+	if len(rows[0].Problems) != 2 || rows[0].Problems[0]["object"] != "x/1.segment" || rows[0].Problems[1]["count"] != 3. || rows[1].Problems == nil {
+		t.Errorf("got %+v", rows)
+	}
+}
+
 func TestListsThatAreEmptyAreJSONArrays(t *testing.T) {
 	for name, print := range map[string]func(*app) error{
 		"tier":   func(a *app) error { return a.printTierStatus(nil) },

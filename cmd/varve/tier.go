@@ -13,7 +13,8 @@ func newTierCommand(a *app) *cobra.Command {
 	return group("tier", "How the log lies over local disk and object store", &cobra.Command{
 		Use: "status [TOPIC…]", Short: "Show the offsets and bytes of both tiers", Args: takes(0, anyNumber, "any TOPICs"),
 		Long: "Show for every partition which offsets are on local disk and which in the object store (most are in both for a while),\n" +
-			"the bytes of each, how many records are not in the object store yet, and the bytes of closed segments among them.",
+			"the bytes of each, how many records are not in the object store yet, and the bytes of closed segments among them.\n" +
+			"Below is what is wrong: objects that are missing or damaged, work that fails, and objects that cannot be deleted.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
 				partitions, err := c.TierStatus(ctx, args...)
@@ -38,18 +39,23 @@ type tierRow struct {
 	LagRecords     *int64 `json:"lag_records"`
 	LagBytes       *int64 `json:"lag_bytes"`
 	LastUpload     *int64 `json:"last_upload_ms"`
+
+	Problems []tierProblemRow `json:"problems"`
 }
 
 func (a *app) printTierStatus(partitions []client.TierPartition) error {
 	list := make([]tierRow, 0, len(partitions))
 	rows := make([][]string, 0, len(partitions))
+	problems := make([]tierProblemRow, 0, len(partitions))
 	for _, p := range partitions {
 		list = append(list, tierRow{
 			Topic: p.Topic, Partition: p.Partition, Tiered: p.Tiered,
 			LogStart: known(p.LogStart), LocalStart: known(p.LocalStart), RemoteEnd: known(p.RemoteEnd), End: known(p.End),
 			LocalBytes: known(p.LocalBytes), RemoteBytes: known(p.RemoteBytes), RemoteSegments: known(p.RemoteSegments),
 			LagRecords: known(p.Lag()), LagBytes: known(p.PendingBytes), LastUpload: known(p.LastUpload),
+			Problems: tierProblemRows(p.Problems),
 		})
+		problems = append(problems, tierProblemRows(p.Problems)...)
 		remote := "off"
 		if p.Tiered || p.RemoteEnd > p.LogStart {
 			remote = offsetRange(p.LogStart, p.RemoteEnd)
@@ -63,7 +69,11 @@ func (a *app) printTierStatus(partitions []client.TierPartition) error {
 	if a.json() {
 		return a.printJSON(list)
 	}
-	return a.printTable([]string{
+	err := a.printTable([]string{
 		"TOPIC", "PARTITION", "LOCAL", "REMOTE", "LOCAL BYTES", "REMOTE BYTES", "SEGMENTS", "LAG RECORDS", "LAG BYTES", "LAST UPLOAD",
 	}, rows)
+	if err != nil {
+		return err
+	}
+	return a.printTierProblems(problems)
 }

@@ -31,7 +31,6 @@
 //	  │                                            Fencing ── written ──▶ Owned, lost
 //	  │
 //	  ├── UploadDue ────▶ Uploading ──▶ Owned
-//	  ├── DeletionsDue ─▶ Deleting ──▶ Owned
 //	  └── SweepDue ─────▶ Confirming ── pointer read, not changed ──▶ Sweeping ──▶ Owned
 //
 //	Deposed ◀── Unclaimed, Settling, Confirming: the pointer is a newer owner's, or deleted
@@ -71,11 +70,18 @@
 //	Swapping       the old or the new manifest is committed;  the next leader claims, and the swap
 //	Settling       the new one may be later                   cannot happen any more; what the
 //	Fencing                                                   committed one does not name is an orphan
-//	Deleting       some of the objects are gone, all of them  they are deleted again, which is no error
-//	               are listed
 //	Sweeping       some of the orphans                        the next sweep
 //	Owned          perhaps a staged object                    an orphan
 //	Confirming
+//	any            some of the objects that the committed     they are deleted again, which is no error
+//	               manifest lists for that are gone
+//
+// # What needs no phase
+//
+// A manifest lists the objects to delete that it does not name any more. No later one names them. So
+// a broker that has adopted it deletes them beside all else that it does, as late and as often as it
+// likes, also when it is deposed by then. Only the names of manifests come from a sequence: one that
+// is listed was committed, and a sequence is committed once.
 //
 // What is written is named only after it is there, and deleted only after it is not named any more.
 // So a crash leaves orphans, never a name without an object.

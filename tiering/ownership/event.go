@@ -20,9 +20,6 @@ type CommitDue struct {
 	NamesStaged bool // it names the staged object
 }
 
-// DeletionsDue says that objects on the current manifest's deletion list are due.
-type DeletionsDue struct{}
-
 // SweepDue says that it is time to look for orphans.
 type SweepDue struct{}
 
@@ -53,7 +50,6 @@ func (BecameLeader) event() {}
 func (Resigned) event()     {}
 func (UploadDue) event()    {}
 func (CommitDue) event()    {}
-func (DeletionsDue) event() {}
 func (SweepDue) event()     {}
 func (PointerRead) event()  {}
 func (Swapped) event()      {}
@@ -93,10 +89,6 @@ type SwapPointer struct {
 	Pointer Pointer
 }
 
-// DeleteListed asks for objects to be deleted that are on the deletion list of the current
-// manifest and due.
-type DeleteListed struct{ Current Manifest }
-
 // Sweep asks for orphans to be deleted: objects of a leader epoch up to LeaderEpoch that are older
 // than the sweep by more than an upload can take, if neither the current manifest nor its deletion
 // list names them, and they are not Current or Staged themselves.
@@ -111,7 +103,6 @@ func (LoadManifest) request()  {}
 func (Upload) request()        {}
 func (WriteManifest) request() {}
 func (SwapPointer) request()   {}
-func (DeleteListed) request()  {}
 func (Sweep) request()         {}
 
 // Effects are what has to happen after an event, before the next one. None of it waits.

@@ -1,7 +1,7 @@
 package ownership
 
 // Owned is the phase of a leader that owns the manifest and has nothing under way. It is the only
-// one in which an upload, a commit or a deletion begins.
+// one in which an upload, a commit or a sweep begins.
 type Owned struct{ tenure }
 
 func (Owned) next() Request { return nil }
@@ -14,8 +14,6 @@ func (o Owned) step(e Event, _ *Effects) Phase {
 		return Uploading{tenure: t, object: e.Object}
 	case CommitDue:
 		return t.write(max(t.current.Sequence, t.tried)+1, e.NamesStaged)
-	case DeletionsDue:
-		return Deleting{t}
 	case SweepDue:
 		if t.revision != 0 { // without a pointer nothing keeps an older leader from committing
 			return Confirming{t}
@@ -46,20 +44,6 @@ func (u Uploading) step(e Event, _ *Effects) Phase {
 		return Owned{u.tenure}
 	}
 	return u
-}
-
-// Deleting is the phase of an owner that deletes what the committed manifest lists for that. It may
-// be deposed at the same time: no later manifest names these objects again.
-type Deleting struct{ tenure }
-
-func (d Deleting) next() Request { return DeleteListed{d.current} }
-
-func (d Deleting) step(e Event, _ *Effects) Phase {
-	switch e.(type) {
-	case Done, Failed: // what is left is listed still
-		return Owned(d)
-	}
-	return d
 }
 
 // Confirming is the phase of an owner that makes sure that it still owns the pointer, before it

@@ -25,6 +25,7 @@ func TestProtocol(t *testing.T) {
 			"stray":  w.stray,
 			"land":   w.land,
 			"land 2": w.land,
+			"delete": w.delete,
 		}
 		for i := range 12 { // several times, so that it is drawn more often
 			actions[fmt.Sprint("act ", i)] = w.act
@@ -89,7 +90,7 @@ type broker struct {
 // attempt is a write that its broker has given up.
 type attempt struct {
 	owner   Owner
-	request Request
+	request Request // nil: the deletion of what the content lists
 	content *content
 }
 
@@ -141,7 +142,7 @@ func (w *world) step(b *broker, e Event) Effects {
 		if next != (State{}) || next.Next() != nil || effects != (Effects{}) {
 			w.rt.Fatalf("%#v leads to %#v, %#v", e, next, effects)
 		}
-	case Uploading, Deleting, Confirming:
+	case Uploading, Confirming:
 		if _, owned := before.Phase().(Owned); !owned && before != next {
 			w.rt.Fatalf("%#v leads from %#v to %#v", e, before, next)
 		}
@@ -222,7 +223,6 @@ func (w *world) stray(rt *rapid.T) {
 	for _, e := range []Event{
 		UploadDue{"stray"},
 		CommitDue{},
-		DeletionsDue{},
 		SweepDue{},
 		Done{Upload{"stray"}},
 		Done{WriteManifest{Manifest{1, 1 << 40}}},
@@ -252,7 +252,7 @@ func (w *world) act(rt *rapid.T) {
 		return
 	}
 	if owned, ok := b.s.Phase().(Owned); ok {
-		w.begin(b, owned, rapid.SampledFrom([]string{"upload", "commit", "commit", "expire", "delete", "sweep"}).Draw(rt, "work"))
+		w.begin(b, owned, rapid.SampledFrom([]string{"upload", "commit", "commit", "expire", "sweep"}).Draw(rt, "work"))
 	}
 }
 
@@ -265,8 +265,6 @@ func (w *world) begin(b *broker, owned Owned, work string) {
 		w.commit(b, owned, 0)
 	case "expire":
 		w.commit(b, owned, min(1, len(b.current.segments)))
-	case "delete":
-		w.step(b, DeletionsDue{})
 	case "sweep":
 		b.sweptFrom = w.time
 		w.step(b, SweepDue{})
@@ -297,9 +295,6 @@ func (w *world) commit(b *broker, owned Owned, expired int) {
 func (w *world) perform(b *broker, r Request, fate string) {
 	b.requests++
 	c := b.candidate
-	if _, deletes := r.(DeleteListed); deletes {
-		c = b.current
-	}
 	switch fate {
 	case "done":
 		w.step(b, w.do(b.owner, r, b, c))
@@ -316,6 +311,19 @@ func (w *world) perform(b *broker, r Request, fate string) {
 	}
 }
 
+// delete has a broker delete what the manifest that it has adopted lists, now or later, whatever
+// else it is about and whether it still leads.
+func (w *world) delete(rt *rapid.T) {
+	b := w.broker(rt)
+	switch {
+	case b.current == nil:
+	case rapid.Bool().Draw(rt, "deletes later"):
+		w.late = append(w.late, &attempt{owner: b.owner, content: b.current})
+	default:
+		w.remove(slices.Values(b.current.deletions))
+	}
+}
+
 // land has a write happen that was given up.
 func (w *world) land(rt *rapid.T) {
 	if len(w.late) > 0 {
@@ -327,6 +335,8 @@ func (w *world) arrive(i int) {
 	a := w.late[i]
 	w.late = slices.Delete(w.late, i, i+1)
 	switch a.request.(type) {
+	case nil:
+		w.remove(slices.Values(a.content.deletions))
 	case ReadPointer, LoadManifest, Sweep:
 	default:
 		w.do(a.owner, a.request, nil, a.content)
@@ -356,9 +366,6 @@ func (w *world) do(owner Owner, r Request, b *broker, c *content) Event {
 		return Done{r}
 	case SwapPointer:
 		return w.swap(owner, r, c)
-	case DeleteListed:
-		w.remove(slices.Values(c.deletions))
-		return Done{r}
 	case Sweep:
 		w.remove(maps.Keys(w.orphans(b, r)))
 		return Done{r}
@@ -478,10 +485,10 @@ func (w *world) heal() {
 	}
 	before := len(w.committed)
 	w.work(w.leader, "commit")
-	w.work(w.leader, "delete")
+	w.remove(slices.Values(w.leader.current.deletions))
 	w.time++
 	w.work(w.leader, "sweep")
-	w.work(w.leader, "delete")
+	w.remove(slices.Values(w.leader.current.deletions))
 	if len(w.committed) != before+1 || w.pointer.Owner != w.leader.owner {
 		w.rt.Fatalf("%#v has not committed: the pointer is %#v", w.leader.owner, w.pointer)
 	}

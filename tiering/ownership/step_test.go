@@ -49,7 +49,6 @@ var (
 	fence12   = SwapPointer{On: 11, Pointer: Pointer{Owner: us, Manifest: current, Fence: 1}}
 	uploading = append(owned[:3:3], UploadDue{"segment"})
 	staged    = append(uploading[:4:4], Done{Upload{"segment"}})
-	deleting  = append(owned[:3:3], DeletionsDue{})
 	sweeping  = append(staged[:5:5], SweepDue{}, read(11, us, current))
 
 	fresh         = []Event{PointerRead{}}
@@ -86,13 +85,10 @@ func TestEachStep(t *testing.T) {
 
 		{"a segment", owned, UploadDue{"segment"}, Uploading{}, Upload{"segment"}, Effects{}},
 		{"a commit", owned, CommitDue{}, Writing{}, WriteManifest{next}, Effects{}},
-		{"deletions", owned, DeletionsDue{}, Deleting{}, DeleteListed{current}, Effects{}},
 		{"a sweep", owned, SweepDue{}, Confirming{}, ReadPointer{}, Effects{}},
 		{"a sweep without a pointer", fresh, SweepDue{}, Owned{}, nil, Effects{}},
 		{"uploaded", uploading, Done{Upload{"segment"}}, Owned{}, nil, Effects{}},
 		{"not known to be uploaded", uploading, Failed{Upload{"segment"}}, Owned{}, nil, Effects{}},
-		{"deleted", deleting, Done{DeleteListed{current}}, Owned{}, nil, Effects{}},
-		{"not known to be deleted", deleting, Failed{DeleteListed{current}}, Owned{}, nil, Effects{}},
 		{"still ours", append(staged[:5:5], SweepDue{}), read(11, us, current), Sweeping{}, Sweep{5, current, "segment"}, Effects{}},
 		{"not ours any more", append(owned[:3:3], SweepDue{}), read(12, newer, current), Deposed{}, nil, conflict(read(12, newer, current))},
 		{"that of a later attachment", append(owned[:3:3], SweepDue{}), read(12, sibling, current), Deposed{}, nil, conflict(read(12, sibling, current))},
@@ -154,23 +150,23 @@ func phases(t *testing.T) []State {
 	var states []State
 	seen := map[reflect.Type]bool{}
 	for _, events := range [][]Event{
-		nil, loading, claiming, owned, writing, swapping, settling, fencing, uploading, staged, deleting, confirming, sweeping, deposed,
+		nil, loading, claiming, owned, writing, swapping, settling, fencing, uploading, staged, confirming, sweeping, deposed,
 	} {
 		s := after(t, events...)
 		seen[reflect.TypeOf(s.Phase())] = true
 		states = append(states, s)
 	}
-	if len(seen) != 13 {
+	if len(seen) != 12 {
 		t.Fatalf("%d phases: %v", len(seen), seen)
 	}
 	return states
 }
 
 // TestWorkBeginsInOwnedOnly: whatever else a broker is about, nothing is uploaded, committed or
-// deleted beside it.
+// swept beside it.
 func TestWorkBeginsInOwnedOnly(t *testing.T) {
 	for _, s := range append(phases(t), State{}) {
-		for _, e := range []Event{UploadDue{"other"}, CommitDue{}, DeletionsDue{}, SweepDue{}} {
+		for _, e := range []Event{UploadDue{"other"}, CommitDue{}, SweepDue{}} {
 			got, effects := Step(s, e)
 			if _, is := s.Phase().(Owned); is == (got == s) || effects != (Effects{}) {
 				t.Errorf("%#v leads from %#v to %#v, %#v", e, s.Phase(), got.Phase(), effects)
@@ -234,8 +230,6 @@ func TestStagedObject(t *testing.T) {
 		SweepDue{},
 		read(12, us, Manifest{5, 9}),
 		Done{Sweep{5, Manifest{5, 9}, "segment"}},
-		DeletionsDue{},
-		Done{DeleteListed{Manifest{5, 9}}},
 	} {
 		if s, _ = Step(s, e); s.Next() == nil && object(s) != "segment" {
 			t.Fatalf("%#v: staged is %q", e, object(s))

@@ -1,0 +1,82 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/protocol"
+)
+
+// TierProblem is something that keeps a partition's remote tier from working, or from being
+// read, as one of the brokers sees it that have a replica.
+type TierProblem struct {
+	Topic     string
+	Partition int32
+	Broker    int32
+	Kind      string // see protocol.TierProblem
+	Object    string // its key in the bucket, "" for none
+	Count     int    // of such objects, at least 1
+	Since     int64  // unix ms
+	Text      string
+}
+
+// TierProblems are those of all partitions, by topic and partition. A broker that does not
+// answer has none: that it is away is a problem of another kind.
+func (c *Client) TierProblems(ctx context.Context) ([]TierProblem, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	request := kmsg.NewPtrDescribeLogDirsRequest()
+	var problems []TierProblem
+	var failed []error
+	shards := c.kafka.RequestSharded(ctx, request)
+	for _, shard := range shards {
+		if shard.Err != nil {
+			failed = append(failed, shard.Err)
+			continue
+		}
+		problems = append(problems, tierProblems(shard)...)
+	}
+	sortTierProblems(problems)
+	if len(failed) == len(shards) {
+		return nil, c.Explain(errors.Join(failed...))
+	}
+	return problems, nil
+}
+
+func sortTierProblems(problems []TierProblem) {
+	slices.SortFunc(problems, func(a, b TierProblem) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Since, b.Since),
+			cmp.Compare(a.Broker, b.Broker), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Object, b.Object))
+	})
+}
+
+// tierProblems are those that one broker tells of.
+func tierProblems(shard kgo.ResponseShard) []TierProblem {
+	response, ok := shard.Resp.(*kmsg.DescribeLogDirsResponse)
+	if !ok {
+		return nil
+	}
+	var problems []TierProblem
+	for _, dir := range response.Dirs {
+		for _, topic := range dir.Topics {
+			for i := range topic.Partitions {
+				p := &topic.Partitions[i]
+				if p.IsFuture {
+					continue
+				}
+				for _, told := range protocol.ReadTierProblems(&p.UnknownTags) {
+					problems = append(problems, TierProblem{
+						Topic: topic.Topic, Partition: p.Partition, Broker: shard.Meta.NodeID,
+						Kind: told.Kind, Object: told.Object, Count: max(told.Count, 1), Since: told.Since, Text: told.Text,
+					})
+				}
+			}
+		}
+	}
+	return problems
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/varvelog/varve/client"
+)
+
+// tierProblemRow is a problem of a partition's remote tier as JSON.
+type tierProblemRow struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Broker    int32  `json:"broker"`
+	Kind      string `json:"kind"` // damage, undeletable, attach, upload, expire, sweep, delete
+	Object    string `json:"object,omitempty"`
+	Count     int    `json:"count"`
+	Since     int64  `json:"since_ms"`
+	Text      string `json:"text"`
+}
+
+func tierProblemRows(problems []client.TierProblem) []tierProblemRow {
+	rows := make([]tierProblemRow, len(problems))
+	for i, p := range problems {
+		rows[i] = tierProblemRow(p)
+	}
+	return rows
+}
+
+// printTierProblems prints a table of them, under an empty line.
+func (a *app) printTierProblems(problems []tierProblemRow) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	if _, err := a.out.Write([]byte("\n")); err != nil {
+		return err
+	}
+	rows := make([][]string, len(problems))
+	for i, p := range problems {
+		object := orAbsent(p.Object)
+		if p.Count > 1 {
+			object += " and " + strconv.Itoa(p.Count-1) + " more"
+		}
+		rows[i] = []string{
+			client.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String(), strconv.Itoa(int(p.Broker)), p.Kind, instant(p.Since), object,
+			strings.ReplaceAll(p.Text, "\n", "; "),
+		}
+	}
+	return a.printTable([]string{"PARTITION", "BROKER", "REMOTE TIER", "SINCE", "OBJECT", "WHY"}, rows)
+}
+
+// tierProblemAge is how old a problem is that the status of the cluster shows: what goes away
+// by itself does so sooner. Damage is shown at once.
+const tierProblemAge = time.Minute
+
+// lasting are the problems that somebody has to look at.
+func lasting(problems []client.TierProblem, now time.Time) []client.TierProblem {
+	return slices.DeleteFunc(slices.Clone(problems), func(p client.TierProblem) bool {
+		return p.Kind != kindDamage && now.Sub(time.UnixMilli(p.Since)) < tierProblemAge
+	})
+}
+
+const kindDamage = "damage"
+
+// degrades returns true for what keeps data from being read, uploaded or expired. Objects that
+// cannot be deleted cost money only.
+func degrades(p client.TierProblem) bool {
+	return slices.Contains([]string{kindDamage, "attach", "upload", "expire"}, p.Kind)
+}

@@ -1,0 +1,128 @@
+package replication
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/vfs"
+)
+
+// silentTier is one whose reads of a partition do not return before they have to.
+type silentTier struct {
+	*fakeTier
+	stuck metadata.TopicPartition
+}
+
+func (s silentTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, int, error) {
+	if tp == s.stuck {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	return s.fakeTier.Read(ctx, tp, offset, maxBytes, limit)
+}
+
+// TestStuckReadsHoldUpNoOthers: there are more of them than workers, and they are asked for again and
+// again. Their fetches are empty, without an error; others are served.
+func TestStuckReadsHoldUpNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), nil)
+		b.fill(t, 12, 10)
+		b.freeze(t, 10)
+		other := &bench{Partition: b.others(t, 1)[1], m: b.m, tier: b.tier}
+		other.fill(t, 12, 10)
+		other.freeze(t, 10)
+		b.Partition.tier = silentTier{b.tier, b.tp}
+		patience := 20 * b.m.coldMaxWait
+		done := make(chan []string)
+		for i := range 3 * coldWorkers {
+			asked := []FetchPartition{part(b.Partition, int64(i%10))}
+			go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(patience, 1), asked)) }()
+		}
+		synctest.Wait()
+		start := time.Now()
+		asked := []FetchPartition{part(other.Partition, 3)}
+		if got := outcome(t, asked, fetchAll(t.Context(), b.m, params(patience, 1), asked)); !slices.Equal(got, []string{"[3 4 5 6 7 8 9]"}) {
+			t.Errorf("the other partition: %q", got)
+		}
+		if waited := time.Since(start); waited > 4*b.m.coldMaxWait {
+			t.Errorf("the other partition waited %v", waited)
+		}
+		for range 3 * coldWorkers {
+			if got := <-done; !slices.Equal(got, []string{"[]"}) {
+				t.Errorf("the stuck partition: %q", got)
+			}
+		}
+		time.Sleep(2 * patience)
+		synctest.Wait()
+		if b.m.cold.mu.memory != 0 || len(b.m.cold.mu.orphans) != 0 {
+			t.Errorf("%d bytes and %d orphans are left", b.m.cold.mu.memory, len(b.m.cold.mu.orphans))
+		}
+		if n := b.traffic.Remote.FetchErrors.Load(); n != 0 {
+			t.Errorf("%d reads count as failed", n)
+		}
+	})
+}
+
+// TestReadThatIsTakenOver keeps to what the fetch that gets it has asked for, and may see.
+func TestReadThatIsTakenOver(t *testing.T) {
+	one := len(batch(t, 1000, "0"))
+	for name, c := range map[string]struct {
+		most int
+		upTo int64
+		want []string
+	}{
+		"fewer bytes":    {2 * one, 10, []string{"3", "4"}},
+		"one batch":      {1, 10, []string{"3"}},
+		"a lower limit":  {1 << 20, 5, []string{"3", "4"}},
+		"all":            {1 << 20, 10, []string{"3", "4", "5", "6", "7", "8", "9"}},
+		"more than that": {2 << 20, 12, []string{"3", "4", "5", "6", "7", "8", "9"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := frozenBench(t)
+				b.tier.hold = make(chan struct{})
+				waiter := newWaiter()
+				watches := []watch{{waiter: waiter}, {waiter: waiter, index: 1}}
+				key := coldKey{b.Partition, 3}
+				first, fresh := b.m.cold.start(key, 1<<20, 10, &watches[0])
+				if !fresh {
+					t.Fatal("it is not the first")
+				}
+				synctest.Wait()
+				b.m.cold.abandon(first)
+				second, fresh := b.m.cold.start(key, c.most, c.upTo, &watches[1])
+				if fresh || second != first {
+					t.Fatal("it was not taken over")
+				}
+				close(b.tier.hold)
+				<-waiter.c
+				records, err := b.m.cold.result(second)
+				if got := values(t, &records, 3); err != nil || !slices.Equal(got, c.want) {
+					t.Errorf("%q, %v; want %q", got, err, c.want)
+				}
+				records.Release()
+			})
+		})
+	}
+}
+
+// TestColdResultsAreChargedForWhatTheyHold: a few batches may keep a whole chunk in memory.
+func TestColdResultsAreChargedForWhatTheyHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := frozenBench(t)
+		b.tier.held = 5 << 20
+		asked := []FetchPartition{part(b.Partition, 3)}
+		results := fetchAll(t.Context(), b.m, params(0, 1), asked)
+		if b.m.cold.mu.memory != 5<<20 {
+			t.Errorf("%d bytes are charged, of a result that holds %d", b.m.cold.mu.memory, 5<<20)
+		}
+		results[0].Records.Release()
+		if b.m.cold.mu.memory != 0 {
+			t.Errorf("%d bytes are left", b.m.cold.mu.memory)
+		}
+	})
+}

@@ -1,0 +1,99 @@
+package tiering
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxDamage bounds how many damaged parts of objects are remembered for a partition.
+const maxDamage = 32
+
+// noChunk as the chunk of an object is all of it that is not a chunk.
+const noChunk = -1
+
+// Damage is an object that reads have found missing, or not as it was uploaded. A part of
+// the partition cannot be read until it is restored, or has expired.
+type Damage struct {
+	Object string    // its key in the bucket
+	Since  time.Time // when this broker found it first
+	Err    error     // what it found last
+}
+
+// looked notes what a read of an object, or of a chunk of it, has found. Damage is logged
+// once. It is forgotten when the same read succeeds, and when nothing names the object
+// any more.
+func (p *partition) looked(at chunkKey, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, was := p.mu.damage[at]
+	switch {
+	case err == nil:
+		p.wholeLocked(at)
+	case !errors.Is(err, ErrCorrupt):
+	case was:
+		known.Err = err
+		p.mu.damage[at] = known
+	case p.namesLocked(at.object) && len(p.mu.damage) < maxDamage:
+		if p.mu.damage == nil {
+			p.mu.damage = map[chunkKey]Damage{}
+		}
+		p.mu.damage[at] = Damage{Object: at.object, Since: p.m.o.Now(), Err: err}
+		p.logger().Error("an object of the remote tier is missing or damaged: what it holds cannot be read",
+			slog.String("object", at.object), slog.Any("error", err))
+	}
+}
+
+// wholeLocked forgets damage of what was read: of any manifest if it was a manifest, for
+// the pointer names another one then.
+func (p *partition) wholeLocked(at chunkKey) {
+	if len(p.mu.damage) == 0 {
+		return // as nearly always
+	}
+	isManifest := p.nameOf(at.object).kind == kindManifest
+	for known := range p.mu.damage {
+		if known == at || isManifest && p.nameOf(known.object).kind == kindManifest {
+			delete(p.mu.damage, known)
+			p.logger().Info("an object of the remote tier is whole again", slog.String("object", known.object))
+		}
+	}
+}
+
+// nameOf is what an object's key tells; zero: nothing.
+func (p *partition) nameOf(object string) objectName {
+	name, _ := parseName(strings.TrimPrefix(object, p.prefix))
+	return name
+}
+
+// namesLocked returns false for a segment that has expired: what reads find of it, by an
+// older manifest, is no damage.
+func (p *partition) namesLocked(object string) bool {
+	name, current := p.nameOf(object), p.manifest.Load()
+	return current == nil || name.kind != kindSegment || name.start >= current.StartOffset
+}
+
+// damaged is the damage that is known, one for each object, in the order of their names.
+func (p *partition) damaged() []Damage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.damage) == 0 {
+		return nil
+	}
+	var out []Damage
+	for at, d := range p.mu.damage {
+		if !p.namesLocked(at.object) {
+			delete(p.mu.damage, at)
+			continue
+		}
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b Damage) int {
+		if c := strings.Compare(a.Object, b.Object); c != 0 {
+			return c
+		}
+		return a.Since.Compare(b.Since) // the first of those of one object stays
+	})
+	return slices.CompactFunc(out, func(a, b Damage) bool { return a.Object == b.Object })
+}

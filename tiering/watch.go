@@ -1,0 +1,138 @@
+package tiering
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// success is something of which people want to know how long ago it went well last.
+type success int
+
+const (
+	successUpload success = iota // a segment was committed
+	successCommit                // a manifest was
+	successSweep                 // a partition was swept to the end
+	successCount
+)
+
+func (s success) String() string { return [successCount]string{"upload", "commit", "sweep"}[s] }
+
+// lastSuccess is when each went well last, for any partition. Before it has, that is when
+// the Manager was made.
+type lastSuccess [successCount]atomic.Int64 // unix ns
+
+func (l *lastSuccess) begin(now time.Time) {
+	for s := range l {
+		l[s].Store(now.UnixNano())
+	}
+}
+
+func (l *lastSuccess) note(s success, now time.Time) { l[s].Store(now.UnixNano()) }
+
+func (l *lastSuccess) age(s success, now time.Time) time.Duration {
+	return max(now.Sub(time.Unix(0, l[s].Load())), 0)
+}
+
+// trouble is what is wrong with the partitions, where that is worst.
+type trouble struct {
+	lag         time.Duration            // for which something has waited and nothing has gone up
+	failing     [workCount]time.Duration // for which a kind of work has failed
+	undeletable int                      // objects
+	overdue     time.Duration            // for which one of them could not be deleted
+	damaged     int                      // objects
+}
+
+// trouble looks at all partitions.
+func (m *Manager) trouble() trouble {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	var t trouble
+	now := m.o.Now()
+	longest := func(of *time.Duration, since time.Time) {
+		if !since.IsZero() {
+			*of = max(*of, now.Sub(since))
+		}
+	}
+	for _, p := range m.mu.partitions {
+		t.damaged += len(p.damaged())
+		if p.follower != nil {
+			continue
+		}
+		longest(&t.lag, p.waitsSince())
+		for w, since := range p.failingSince() {
+			longest(&t.failing[w], since)
+		}
+		if n, _, worst := p.deletions.overdue(); n > 0 {
+			t.undeletable += n
+			longest(&t.overdue, worst.since)
+		}
+	}
+	longest(&t.overdue, m.cleaning.since())
+	return t
+}
+
+// failingSince is since when each kind of work has failed; of a leader that was deposed
+// none does.
+func (p *partition) failingSince() map[work]time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.mu.failures) == 0 || p.mu.state == StateDeposed {
+		return nil
+	}
+	since := make(map[work]time.Time, len(p.mu.failures))
+	for w, f := range p.mu.failures {
+		since[w] = f.since
+	}
+	return since
+}
+
+// watch is the collector of what is looked up when somebody asks.
+type watch struct{ m *Manager }
+
+func described(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("varve_tiering_"+name, help, labels, nil)
+}
+
+var (
+	lagSeconds = described("lag_seconds",
+		"Time for which a partition has had closed segments to upload and has uploaded none, of the partition where that is longest.")
+	failingSeconds = described("failing_seconds",
+		"Time for which a kind of work on a partition's remote tier has failed, of the partition where that is longest; 0: it does not fail.", "work")
+	successSeconds = described("success_age_seconds",
+		"Time since a segment (upload) or a manifest (commit) was committed last, or a partition was swept (sweep), or since the start.", "operation")
+	undeletableObjects = described("undeletable_objects",
+		"Objects that could not be deleted the last time that it was tried.")
+	overdueSeconds = described("deletion_overdue_seconds",
+		"Time for which an object could not be deleted, of the one where that is longest; 0: there is none.")
+	damagedObjects = described("damaged_objects",
+		"Objects of the remote tier that reads have found missing or damaged; varve tier status names them.")
+)
+
+// Describe implements prometheus.Collector.
+func (watch) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		lagSeconds, failingSeconds, successSeconds, undeletableObjects, overdueSeconds, damagedObjects,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (w watch) Collect(ch chan<- prometheus.Metric) {
+	t, now := w.m.trouble(), w.m.o.Now()
+	send := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	send(lagSeconds, t.lag.Seconds())
+	for kind, d := range t.failing {
+		send(failingSeconds, d.Seconds(), work(kind).String())
+	}
+	for s := range successCount {
+		send(successSeconds, w.m.lastSuccess.age(s, now).Seconds(), s.String())
+	}
+	send(undeletableObjects, float64(t.undeletable))
+	send(overdueSeconds, t.overdue.Seconds())
+	send(damagedObjects, float64(t.damaged))
+}
