@@ -38,7 +38,7 @@ test: check lint unit ## what a pull request must pass: needs only Go, make and 
 	$(MAKE) -j2 integration simulation
 	$(MAKE) fuzz
 
-unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp ## packages by themselves, with the race detector
+unit: $(TOOLS)/versitygw.stamp $(TOOLS)/fake-gcs-server.stamp $(TOOLS)/azurite.stamp ## packages by themselves, with the race detector
 	$(GO) test -race $(TAGS) -timeout 10m $$($(GO) list ./... | grep -v /integration)
 
 # Tests of half a minute each, which replay schedules that once lost acknowledged records.
@@ -110,6 +110,10 @@ $(TOOLS)/versitygw.stamp: tools/versitygw/go.mod tools/versitygw/go.sum
 
 $(TOOLS)/fake-gcs-server.stamp: tools/fake-gcs-server/go.mod tools/fake-gcs-server/go.sum
 	$(GO) test -count=1 -timeout 30m -run '^TestGCS$$' ./objstore
+	@touch $@
+
+$(TOOLS)/azurite.stamp: tools/azurite/package.json tools/azurite/package-lock.json
+	$(GO) test -count=1 -timeout 30m -run '^TestAzure$$' ./objstore
 	@touch $@
 
 image: ## the container image varve:$(VERSION) and varve:latest, without a network

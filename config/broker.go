@@ -113,7 +113,7 @@ var processSettings = []setting{
 		}
 		return nil
 	}},
-	{name: "object-store", value: "URL", doc: "bucket of the remote tier: file://DIR, s3://BUCKET?…, gs://BUCKET (default: file://DATA-DIR/objects)", apply: func(b *Broker, text string) error {
+	{name: "object-store", value: "URL", doc: "bucket of the remote tier, the same for all brokers: file://DIR, s3://BUCKET?…, gs://BUCKET, azblob://CONTAINER (default for a single broker: file://DATA-DIR/objects)", apply: func(b *Broker, text string) error {
 		b.ObjectStore = text
 		if text == "" {
 			return nil
@@ -236,6 +236,10 @@ func applySeeds(b *Broker, text string) error {
 func finish(b *Broker) error {
 	var problems []error
 	if b.ObjectStore == "" {
+		if len(b.Seeds) > 0 || len(b.Etcd) > 0 {
+			// Each broker would have a bucket of its own, which the others take for theirs.
+			problems = append(problems, errors.New("--object-store is missing: with --seeds or --etcd there may be several brokers, which share one bucket: name it, or for a single broker file://DIR"))
+		}
 		b.ObjectStore = (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(b.DataDir, "objects"))}).String()
 	}
 	problems = append(problems, finishListeners(b)...)

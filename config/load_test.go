@@ -64,6 +64,7 @@ node-id: 10
 rack: file
 cluster: file
 etcd: [http://a:2379, http://b:2379]
+object-store: s3://b
 set:
   num.partitions: 10
   log.retention.hours: 10
@@ -165,14 +166,16 @@ func TestLoadReportsAllProblems(t *testing.T) {
 		{"", "", "--set=ssl.engine.factory.class=/x", []string{"not supported yet: ssl.engine.factory.class"}},
 		{"", "", "--seeds=1", []string{`"1" must be N=HOST:PORT`}},
 		{"", "", "--seeds=1=h:1,1=h:2", []string{"broker 1 is there twice"}},
-		{"", "", "--seeds=2=h:1 --control=h:2", []string{"broker 1 is not one of --seeds"}},
+		{"", "", "--seeds=2=h:1 --control=h:2 --object-store=s3://b", []string{"broker 1 is not one of --seeds"}},
 		{"", "", "--seeds=1=h:65534", []string{`"1=h:65534" must be N=HOST:PORT`}},
 		{"", "", "--control=h:065534", []string{"the two after it are used as well"}},
 		{"", "", "--control=h:65534", []string{"the two after it are used as well"}},
 		{"", "", "--found", []string{"--found is for a broker that is one of --seeds"}},
-		{"", "", "--seeds=2=h:1 --found", []string{"--found is for a broker that is one of --seeds"}},
+		{"", "", "--seeds=2=h:1 --found --object-store=s3://b", []string{"--found is for a broker that is one of --seeds"}},
 		{"", "", "--control=h:1", []string{"--control is this broker's place among --seeds"}},
-		{"", "", "--seeds=1=h:1 --etcd=http://h:2379", []string{"--etcd and --seeds"}},
+		{"", "", "--seeds=1=h:1 --etcd=http://h:2379 --object-store=s3://b", []string{"--etcd and --seeds"}},
+		{"", "", "--seeds=1=h:1", []string{"--object-store is missing: with --seeds or --etcd there may be several brokers, which share one bucket"}},
+		{"", "", "--etcd=http://h:2379", []string{"--object-store is missing"}},
 		{"", "VARVE_NODE_ID=x VARVE_DATADIR=/x", "", []string{`environment variable VARVE_NODE_ID "x"`, "environment variable VARVE_DATADIR is not a setting: did you mean VARVE_DATA_DIR?"}},
 		{"", "VARVE_LOG_SEGMENTBYTES=1", "", []string{"did you mean VARVE_LOG_SEGMENT_BYTES?"}},
 		{"node-id: x\nlog.segment.bytes: 5", "", "", []string{`varve.yaml:1: node-id "x": must be a number`, `varve.yaml:2: unknown configuration: log.segment.bytes: broker configurations stand under "set"`}},
@@ -265,7 +268,7 @@ func TestFlagsExplainThemselves(t *testing.T) {
 }
 
 func TestAccessToExternalServers(t *testing.T) {
-	b := mustLoad(t, "etcd: https://h:2379\netcd-ca-file: ca\nnats: tls://h:4222\nnats-ca-file: nca\n", []string{"VARVE_ETCD_PASSWORD=hunter2"},
+	b := mustLoad(t, "etcd: https://h:2379\nobject-store: s3://b\netcd-ca-file: ca\nnats: tls://h:4222\nnats-ca-file: nca\n", []string{"VARVE_ETCD_PASSWORD=hunter2"},
 		"--etcd-user=u", "--etcd-cert-file=c", "--etcd-key-file=k", "--nats-creds-file=nc", "--nats-cert-file=ncert", "--nats-key-file=nkey")
 	if want := (EtcdAccess{CAFile: "ca", CertFile: "c", KeyFile: "k", User: "u", Password: "hunter2"}); b.EtcdAccess != want {
 		t.Error("etcd: not as given")
@@ -302,10 +305,10 @@ func TestAccessToExternalServers(t *testing.T) {
 			t.Errorf("%s: %v", args, err)
 		}
 	}
-	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--found"); !b.Found {
+	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--found", "--object-store=s3://b"); !b.Found {
 		t.Errorf("%+v", b)
 	}
-	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--nats=nats://h:1", "--nats-creds-file=c"); b.Control != "h:1" || len(b.NATS) != 1 {
+	if b = mustLoad(t, "", nil, "--seeds=1=h:1", "--object-store=s3://b", "--nats=nats://h:1", "--nats-creds-file=c"); b.Control != "h:1" || len(b.NATS) != 1 {
 		t.Errorf("an embedded etcd beside external NATS: %+v", b)
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
 // Any bytes sent to the port yield an error or a closed connection, and the
@@ -152,6 +154,7 @@ func TestBadProduceRequests(t *testing.T) {
 // Settings that cannot work end the start with one line that says what to do.
 func TestStartErrorsNameTheRemedy(t *testing.T) {
 	broker := startBroker(t)
+	s3 := objstoretest.StartS3(t)
 	notADirectory := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(notADirectory, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -170,7 +173,10 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 		{"a listener with TLS", []string{"--set", "listener.security.protocol.map=PLAINTEXT:SSL"}, "the security protocol SSL needs a certificate: set ssl.keystore.location"},
 		{"unknown setting", []string{"--set", "log.segment.byte=1"}, "log.segment.bytes"},
 		{"bad value", []string{"--set", "log.segment.bytes=many"}, "log.segment.bytes"},
-		{"no such bucket", []string{"--object-store", "s3://nowhere?endpoint=http://" + freeAddress(t) + "&region=us-east-1"}, "s3://nowhere"},
+		{"no such bucket", []string{"--object-store", s3.URL("nowhere")}, "s3://nowhere"},
+		{"no such directory", []string{"--object-store", "file:///nowhere/at/all"}, "/nowhere/at does not exist: create it"},
+		{"a bucket in memory", []string{"--object-store", "mem://"}, "mem://"},
+		{"several brokers without a bucket", []string{"--etcd", "http://127.0.0.1:1"}, "--object-store is missing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"broker", "start", "--data-dir", filepath.Join(t.TempDir(), "d"), "--http", "127.0.0.1:0"}, c.args...)
@@ -180,7 +186,6 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, varveBinary, args...)
-			cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			err := cmd.Run()

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,4 +78,48 @@ func historyLivesInTheBucket(t *testing.T, flags ...string) {
 	broker.stop(t, 15)
 	broker.start(t)
 	check("after a restart", 0, kgo.NewOffset().AtStart(), records)
+}
+
+// A restart during an outage of the object store costs nothing but the history:
+// what is on the disk is served, and uploads go on when the store is back.
+func TestStartWithoutTheObjectStore(t *testing.T) {
+	s3 := objstoretest.StartS3(t)
+	broker := startBroker(t, "--object-store", s3.BucketURL(t, "away"))
+	createTopic(t, newAdmin(t, broker.bootstrap), "away", 1, "segment.bytes", "1048576", "local.retention.bytes", "1", "retention.ms", "-1")
+	written := 0
+	write := func() {
+		producer := newClient(t, broker.bootstrap, kgo.DefaultProduceTopic("away"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+		for range 3000 {
+			producer.Produce(t.Context(), kgo.StringRecord(fmt.Sprintf("%01000d", written)), func(_ *kgo.Record, err error) {
+				if err != nil {
+					t.Errorf("produce: %v", err)
+				}
+			})
+			written++
+		}
+		if err := producer.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(from int) {
+		client := newClient(t, broker.bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"away": {0: kgo.NewOffset().At(int64(from))}}))
+		next := from
+		consume(t, client, written-from, 2*time.Minute, func(r *kgo.Record) {
+			if r.Offset != int64(next) || string(r.Value) != fmt.Sprintf("%01000d", next) {
+				t.Fatalf("record %d came as offset %d", next, r.Offset)
+			}
+			next++
+		})
+	}
+	write()
+	eventually(t, time.Minute, "a segment is only in the bucket", func() bool { return broker.tier(t, "away")[0].LocalStart > 0 })
+	broker.stop(t, syscall.SIGTERM)
+	s3.Stop(t)
+	broker.start(t)
+	hot := written
+	write()
+	read(hot)
+	s3.Start(t)
+	eventually(t, time.Minute, "what was written during the outage is uploaded", func() bool { return broker.tier(t, "away")[0].LocalStart > int64(hot) })
+	read(0)
 }

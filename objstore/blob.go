@@ -16,14 +16,17 @@ import (
 var errShortAnswer = errors.New("the answer broke off")
 
 const (
-	listPage    = 1000
-	contentType = "application/octet-stream"
+	listPage       = 1000
+	contentType    = "application/octet-stream"
+	lookFirstBytes = 256 << 10
 )
 
 // blobBucket is a Bucket over the functions that differ between the kinds of
 // stores. They take full keys and return the store's own errors.
 type blobBucket struct {
+	url    string // for messages
 	prefix string // before every key: "" or "…/"
+	remedy string // what to set when the store refuses uploads, or ""
 
 	// put stores the body under the key.
 	put func(ctx context.Context, key string, body *body, ifAbsent bool) error
@@ -34,6 +37,8 @@ type blobBucket struct {
 	stat func(ctx context.Context, key string) (ObjectInfo, error)
 	// remove removes the object, or says that there is none.
 	remove func(ctx context.Context, key string) error
+	// removeAll removes objects and returns what went wrong, by key.
+	removeAll func(ctx context.Context, keys []string) map[string]error
 	// list yields the objects below a prefix of full keys.
 	list func(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error]
 	// exists returns an error that wraps ErrNoBucket if the bucket is not there.
@@ -44,7 +49,8 @@ type blobBucket struct {
 
 var _ Bucket = (*blobBucket)(nil)
 
-// overBlobs is a bucket whose reading and deleting are gocloud.dev's.
+// overBlobs is a bucket whose reading and deleting are gocloud.dev's. The caller
+// sets put and exists.
 func overBlobs(blobs *blob.Bucket) *blobBucket {
 	return &blobBucket{
 		open: func(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
@@ -61,9 +67,28 @@ func overBlobs(blobs *blob.Bucket) *blobBucket {
 			}
 			return ObjectInfo{Key: key, Size: a.Size, ModTime: a.ModTime}, nil
 		},
-		remove:  blobs.Delete,
-		list:    listPages(blobs),
-		release: blobs.Close,
+		remove:    blobs.Delete,
+		removeAll: removeEach(blobs.Delete),
+		list:      listPages(blobs),
+		release:   blobs.Close,
+	}
+}
+
+// lookFirst is put for stores across a network. They refuse a conditional upload
+// before they have read a body of more than lookFirstBytes, so that it is for
+// nothing and, as often as not, ends in a broken connection instead of the
+// store's answer.
+func (b *blobBucket) lookFirst(put func(ctx context.Context, key string, body *body, ifAbsent bool) error) {
+	b.put = func(ctx context.Context, key string, body *body, ifAbsent bool) error {
+		if ifAbsent && body.size > lookFirstBytes {
+			switch _, err := b.stat(ctx, key); {
+			case err == nil:
+				return ErrExists
+			case !errors.Is(classify(err), ErrNotFound):
+				return err
+			}
+		}
+		return put(ctx, key, body, ifAbsent)
 	}
 }
 
@@ -78,6 +103,9 @@ func (b *blobBucket) Put(ctx context.Context, key string, r io.ReadSeeker, opts 
 	}
 	err = b.put(ctx, b.prefix+key, body, opts.IfAbsent)
 	body.seal()
+	if failed := body.failure(); err != nil && failed != nil { // which is not the store's fault, whatever the driver makes of it
+		return fmt.Errorf("put %s: read the body: %w", key, failed)
+	}
 	return b.wrap(ctx, "put", key, err)
 }
 
@@ -181,18 +209,6 @@ func listPages(blobs *blob.Bucket) func(context.Context, string) iter.Seq2[Objec
 	}
 }
 
-// Delete implements [Bucket].
-func (b *blobBucket) Delete(ctx context.Context, key string) error {
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	err := b.wrap(ctx, "delete", key, b.remove(ctx, b.prefix+key))
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
-}
-
 // Close implements [Bucket].
 func (b *blobBucket) Close() error {
 	if err := b.release(); err != nil {
@@ -203,6 +219,12 @@ func (b *blobBucket) Close() error {
 
 // wrap adds to a driver's error what was done and what kind of error it is.
 func (b *blobBucket) wrap(ctx context.Context, op, key string, err error) error {
+	return wrap(ctx, op, key, err, b.exists)
+}
+
+// wrap is the method's; exists returns an error that wraps ErrNoBucket if the
+// bucket is not there.
+func wrap(ctx context.Context, op, key string, err error, exists func(context.Context) error) error {
 	if err == nil {
 		return nil
 	}
@@ -214,19 +236,19 @@ func (b *blobBucket) wrap(ctx context.Context, op, key string, err error) error 
 		// Drivers say "not found" of a bucket as of an object, and some of both.
 		// An object that is not there is a fact that others act on; that its
 		// bucket is not is something else.
-		if existsErr := b.exists(ctx); existsErr != nil {
+		if existsErr := exists(ctx); existsErr != nil {
 			return fmt.Errorf("%s %s: %w", op, key, existsErr)
 		}
 		return fmt.Errorf("%s %s: %w", op, key, ErrNotFound)
 	}
 	switch {
 	case kind == nil || errors.Is(err, kind):
-		return fmt.Errorf("%s %s: %w", op, key, err)
+		return fmt.Errorf("%s %s: %w", op, key, briefError{err})
 	case errors.Is(kind, ErrUnavailable):
 		// Without the driver's error itself: an io.ErrUnexpectedEOF or a
 		// context.DeadlineExceeded means something else above.
-		return fmt.Errorf("%s %s: %w: %v", op, key, kind, err) //nolint:errorlint // see above
+		return fmt.Errorf("%s %s: %w: %s", op, key, kind, briefError{err}.Error())
 	default:
-		return fmt.Errorf("%s %s: %w: %w", op, key, kind, err)
+		return fmt.Errorf("%s %s: %w: %w", op, key, kind, briefError{err})
 	}
 }

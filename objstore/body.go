@@ -18,6 +18,7 @@ type body struct {
 		sync.Mutex
 		r      io.ReadSeeker
 		sealed bool
+		failed error // the first failure of r
 	}
 }
 
@@ -45,7 +46,19 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.mu.sealed {
 		return 0, errSealed
 	}
-	return b.mu.r.Read(p)
+	n, err := b.mu.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && b.mu.failed == nil {
+		b.mu.failed = err
+	}
+	return n, err
+}
+
+// failure is why the body could not be read, nil if it could as far as anybody
+// has.
+func (b *body) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.failed
 }
 
 // Seek moves within the body; its start is at 0.

@@ -31,14 +31,15 @@ func TestDeadlineEndsAttempts(t *testing.T) {
 			call  func(ctx context.Context) error
 			after time.Duration
 		}{
-			"Stat":   {func(ctx context.Context) error { _, err := b.Stat(ctx, "k"); return err }, 10 * time.Second},
-			"Delete": {func(ctx context.Context) error { return b.Delete(ctx, "k") }, 10 * time.Second},
+			"Stat":      {func(ctx context.Context) error { _, err := b.Stat(ctx, "k"); return err }, 10 * time.Second},
+			"Delete":    {func(ctx context.Context) error { return b.Delete(ctx, "k") }, 10 * time.Second},
+			"DeleteAll": {func(ctx context.Context) error { return b.DeleteAll(ctx, make100(t)) }, 12 * time.Second},
 			"List": {func(ctx context.Context) (failed error) {
 				for _, err := range b.List(ctx, "") {
 					failed = err
 				}
 				return failed
-			}, 10 * time.Second},
+			}, 30 * time.Second},
 			"Put": {func(ctx context.Context) error {
 				return b.Put(ctx, "k", strings.NewReader(content), objstore.PutOptions{})
 			}, 30 * time.Second},
@@ -58,6 +59,16 @@ func TestDeadlineEndsAttempts(t *testing.T) {
 		}
 		remove()
 	})
+}
+
+// make100 is a hundred keys.
+func make100(t *testing.T) []string {
+	t.Helper()
+	keys := make([]string, 100)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("k%d", i)
+	}
+	return keys
 }
 
 // slowList yields a hundred objects, the first at once and each other one after
@@ -89,7 +100,7 @@ func TestDeadlineOfAListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := open(t, "mem://")
 		n := 0
-		for _, err := range objstore.Deadline(slowList{inner, 9 * time.Second}, 10*time.Second).List(t.Context(), "") {
+		for _, err := range objstore.Deadline(slowList{inner, 29 * time.Second}, 10*time.Second).List(t.Context(), "") {
 			if err != nil {
 				t.Fatalf("after %d: %v", n, err)
 			}
@@ -100,7 +111,7 @@ func TestDeadlineOfAListing(t *testing.T) {
 			t.Errorf("%d listed", n)
 		}
 		n = 0
-		for _, err := range objstore.Deadline(slowList{inner, 11 * time.Second}, 10*time.Second).List(t.Context(), "") {
+		for _, err := range objstore.Deadline(slowList{inner, 31 * time.Second}, 10*time.Second).List(t.Context(), "") {
 			if n++; n == 1 && err == nil {
 				continue
 			}
@@ -110,7 +121,7 @@ func TestDeadlineOfAListing(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		for _, err := range objstore.Deadline(slowList{inner, 11 * time.Second}, 10*time.Second).List(ctx, "") {
+		for _, err := range objstore.Deadline(slowList{inner, 31 * time.Second}, 10*time.Second).List(ctx, "") {
 			if err != nil && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, objstore.ErrUnavailable)) {
 				t.Errorf("under a deadline of the caller's: %v", err)
 			}
@@ -126,6 +137,23 @@ func hardened(t *testing.T) (objstore.Bucket, *objstoretest.Faults) {
 	o.AttemptTimeout, o.MaxRequests = 10*time.Second, 1
 	o.Retry = objstore.RetryOptions{Attempts: 3, FirstWait: time.Hour, MaxWait: time.Hour}
 	return objstore.Harden(faults, o), faults
+}
+
+// A request that is swallowed is asked again while the caller still waits.
+func TestHardenRepeatsWhatHangsWithinThePatienceOfCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := objstoretest.NewFaults(open(t, "mem://"))
+		b := objstore.Harden(faults, objstore.DefaultHardenOptions())
+		if err := b.Put(t.Context(), "k", strings.NewReader(strings.Repeat("x", 4<<20)), objstore.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Slow, Op: objstoretest.GetOp, Latency: time.Hour, Times: 2})
+		ctx, cancel := context.WithTimeout(t.Context(), objstore.RequestTimeout)
+		defer cancel()
+		if _, err := b.GetRange(ctx, "k", 0, make([]byte, 4<<20)); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestHardenDoesNotCountTheWaitForATurn(t *testing.T) {

@@ -29,6 +29,12 @@ var (
 // Bucket is a flat set of immutable objects under keys. Its methods may be
 // called concurrently. See the package's comment for what they hold.
 type Bucket interface {
+	// Check finds out whether the bucket can be used: that it is there, that it
+	// takes conditional Puts, and that objects can be deleted. It writes a small
+	// object under a reserved key, which List does not show, and removes it. An
+	// error that wraps ErrUnavailable may go away by itself; any other one fits in
+	// one line and says what to set. An attempt takes 20 s at most.
+	Check(ctx context.Context) error
 	// Put stores what body holds from its present position to its end.
 	Put(ctx context.Context, key string, body io.ReadSeeker, opts PutOptions) error
 	// GetRange reads len(p) bytes of the object from off. It returns fewer only
@@ -41,6 +47,10 @@ type Bucket interface {
 	List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error]
 	// Delete removes the object; that there is none is not an error.
 	Delete(ctx context.Context, key string) error
+	// DeleteAll removes the objects, in as few requests as the store allows; that
+	// there is none is not an error. A key whose object cannot be removed keeps no
+	// other from being removed: the error wraps a *[DeleteError] with what is left.
+	DeleteAll(ctx context.Context, keys []string) error
 	// Close frees what the Bucket holds; no other call may be under way.
 	Close() error
 }
@@ -80,7 +90,7 @@ func checkKey(key string) error {
 		return fmt.Errorf("%w: %q: \"__0x\" is how gocloud.dev escapes", ErrInvalidKey, key)
 	case strings.HasSuffix(key, ".attrs"):
 		return fmt.Errorf("%w: %q: \".attrs\" is a side file of gocloud.dev", ErrInvalidKey, key)
-	case strings.HasPrefix(key, temporaryDir+"/"):
+	case strings.HasPrefix(key, temporaryDir+"/"), strings.HasPrefix(key, probeDir):
 		return fmt.Errorf("%w: %q: reserved", ErrInvalidKey, key)
 	}
 	return nil

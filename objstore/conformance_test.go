@@ -69,7 +69,21 @@ func TestDecorators(t *testing.T) {
 
 func TestS3(t *testing.T) { conforms(t, objstoretest.StartS3(t).BucketURL, "&") }
 
+// The bucket of AWS itself gets the SDK's checksums; so does this one.
+func TestS3WithChecksums(t *testing.T) {
+	s3 := objstoretest.StartS3(t)
+	var n atomic.Int64
+	objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
+		t.Helper()
+		return open(t, s3.BucketURL(t, fmt.Sprintf("bucket-%d", n.Add(1)))+"&checksum=when_supported")
+	})
+}
+
+func TestMinIO(t *testing.T) { conforms(t, objstoretest.StartMinIO(t).BucketURL, "&") }
+
 func TestGCS(t *testing.T) { conforms(t, objstoretest.StartGCS(t).BucketURL, "?") }
+
+func TestAzure(t *testing.T) { conforms(t, objstoretest.StartAzure(t).BucketURL, "?") }
 
 // conforms runs the suite on fresh buckets of a server, as they are and as the broker has them. separator comes before one more parameter of
 // their URLs.

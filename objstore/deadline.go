@@ -9,16 +9,20 @@ import (
 	"time"
 )
 
-// bytesPerSecond is the slowest transfer that is not given up.
-const bytesPerSecond = 1 << 20
+// What is slower than this is given up: a transfer, and the listing or deletion
+// of many objects in one request.
+const (
+	bytesPerSecond   = 1 << 20
+	objectsPerSecond = 50
+)
 
 // errAttemptTimeout is the cause of a deadline that this package set.
 var errAttemptTimeout = errors.New("no answer in time")
 
 // Deadline returns a Bucket whose requests end, with [ErrUnavailable], when
-// they take longer than attempt and a second for each MiB they move. It belongs
-// below Retry and Limit, so that neither waiting for a turn nor the other
-// attempts count.
+// they take longer than attempt, a second for each MiB they move, and a second
+// for 50 objects that they delete or may list. It belongs below Retry and Limit,
+// so that neither waiting for a turn nor the other attempts count.
 func Deadline(b Bucket, attempt time.Duration) Bucket { return &deadlineBucket{b, attempt} }
 
 type deadlineBucket struct {
@@ -27,11 +31,17 @@ type deadlineBucket struct {
 }
 
 func (d *deadlineBucket) context(ctx context.Context, bytes int64) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, d.attempt+time.Duration(bytes)*time.Second/bytesPerSecond, errAttemptTimeout)
+	return context.WithTimeoutCause(ctx, d.attempt+TransferTime(bytes), errAttemptTimeout)
 }
 
-// explain turns the end of an attempt's own deadline into ErrUnavailable.
-func explain(ctx context.Context, err error) error {
+// TransferTime is how long a transfer of bytes may take, beside the time that a
+// request takes anyway.
+func TransferTime(bytes int64) time.Duration {
+	return time.Duration(bytes) * time.Second / bytesPerSecond
+}
+
+// explainAttempt turns the end of an attempt's own deadline into ErrUnavailable.
+func explainAttempt(ctx context.Context, err error) error {
 	if err != nil && errors.Is(context.Cause(ctx), errAttemptTimeout) && errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: %w: %v", ErrUnavailable, errAttemptTimeout, err) //nolint:errorlint // a deadline of the caller's is what context.DeadlineExceeded means above this
 	}
@@ -46,7 +56,7 @@ func (d *deadlineBucket) Put(ctx context.Context, key string, r io.ReadSeeker, o
 	}
 	ctx, cancel := d.context(ctx, body.size)
 	defer cancel()
-	return explain(ctx, d.Bucket.Put(ctx, key, r, opts))
+	return explainAttempt(ctx, d.Bucket.Put(ctx, key, r, opts))
 }
 
 // GetRange implements [Bucket].
@@ -54,7 +64,7 @@ func (d *deadlineBucket) GetRange(ctx context.Context, key string, off int64, p 
 	ctx, cancel := d.context(ctx, int64(len(p)))
 	defer cancel()
 	n, err := d.Bucket.GetRange(ctx, key, off, p)
-	return n, explain(ctx, err)
+	return n, explainAttempt(ctx, err)
 }
 
 // Stat implements [Bucket].
@@ -62,7 +72,7 @@ func (d *deadlineBucket) Stat(ctx context.Context, key string) (ObjectInfo, erro
 	ctx, cancel := d.context(ctx, 0)
 	defer cancel()
 	info, err := d.Bucket.Stat(ctx, key)
-	return info, explain(ctx, err)
+	return info, explainAttempt(ctx, err)
 }
 
 // List implements [Bucket]. The time between two objects counts, not what the
@@ -71,7 +81,8 @@ func (d *deadlineBucket) List(ctx context.Context, prefix string) iter.Seq2[Obje
 	return func(yield func(ObjectInfo, error) bool) {
 		bounded, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		timer := time.AfterFunc(d.attempt, func() { cancel(errAttemptTimeout) })
+		step := d.attempt + listPage*time.Second/objectsPerSecond
+		timer := time.AfterFunc(step, func() { cancel(errAttemptTimeout) })
 		defer timer.Stop()
 		for info, err := range d.Bucket.List(bounded, prefix) {
 			timer.Stop()
@@ -81,7 +92,7 @@ func (d *deadlineBucket) List(ctx context.Context, prefix string) iter.Seq2[Obje
 			if !yield(info, err) {
 				return
 			}
-			timer.Reset(d.attempt)
+			timer.Reset(step)
 		}
 	}
 }
@@ -90,5 +101,20 @@ func (d *deadlineBucket) List(ctx context.Context, prefix string) iter.Seq2[Obje
 func (d *deadlineBucket) Delete(ctx context.Context, key string) error {
 	ctx, cancel := d.context(ctx, 0)
 	defer cancel()
-	return explain(ctx, d.Bucket.Delete(ctx, key))
+	return explainAttempt(ctx, d.Bucket.Delete(ctx, key))
+}
+
+// DeleteAll implements [Bucket].
+func (d *deadlineBucket) DeleteAll(ctx context.Context, keys []string) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, d.attempt+time.Duration(len(keys))*time.Second/objectsPerSecond, errAttemptTimeout)
+	defer cancel()
+	err := d.Bucket.DeleteAll(bounded, keys)
+	left, ok := errors.AsType[*DeleteError](err)
+	if !ok {
+		return explainAttempt(bounded, err)
+	}
+	for key, why := range left.Failed {
+		left.Failed[key] = explainAttempt(bounded, why)
+	}
+	return left
 }

@@ -21,17 +21,29 @@
 //   - Every error that may go away by itself wraps [ErrUnavailable]; no other
 //     error is worth a retry.
 //   - The body of a Put is not touched after Put has returned.
+//   - A Put, GetRange, Stat or Delete is sent to the store once. Repeating is
+//     Retry's business alone: a conditional Put that is repeated without its
+//     knowledge reports its own success as a conflict.
 //
-// What the parts of gocloud.dev are used for, and where not:
+// Open makes a Bucket and sends no request; [Bucket].Check asks the store. A broker
+// starts while its store is away, and not with a store that cannot be used.
 //
-//	mem://   memblob, as it is
-//	gs://    not at all: the JSON API over net/http with Google's default credentials. gcsblob brings gRPC, xDS and OpenTelemetry with it,
-//	         a quarter of the binary. An upload carries its CRC32C, which the server checks; nothing is retried below Retry.
-//	s3://    s3blob to read, list and delete. Put is one PutObject whatever the size (5 GiB at most), streamed from the body: no part
-//	         buffers in memory (s3blob would allocate six parts an upload), no abandoned multipart uploads to pay for, and If-None-Match
-//	         where every S3-compatible server honors it. The SDK's own retries are off.
-//	file://  fileblob to read and delete. Put and List are ours: fileblob does not fsync, its IfNotExist is a race (a mutex per writer,
-//	         then stat and rename), it lists its temporary files, and its order is not lexical.
+// What the drivers of gocloud.dev are used for, and where not:
 //
-// Azure is left out: the version of azureblob at hand panics when an upload fails.
+//	mem://     memblob, as it is.
+//	gs://      gcsblob over the JSON API, with our transport under Google's client, which
+//	           would repeat what fails (gcs_call.go). An upload is one request without a
+//	           buffer and carries its CRC32C, which the server checks.
+//	azblob://  azureblob, with our transport. An upload is one request below 4 MiB. Above
+//	           that it is blocks, two of which are in memory and under way; they become an
+//	           object at once. A Writer of azureblob must not be used: it panics when an
+//	           upload fails.
+//	s3://      s3blob to read and list. Put is one PutObject whatever the size (5 GiB at
+//	           most), streamed from the body: no part buffers in memory (s3blob would
+//	           allocate six parts an upload), no abandoned multipart uploads to pay for, and
+//	           If-None-Match where every S3-compatible server honors it. Deletions are one
+//	           request each, or one for a thousand. The SDK's own retries are off.
+//	file://    fileblob to read and delete. Put and List are ours: fileblob does not fsync,
+//	           its IfNotExist is a race (a mutex per writer, then stat and rename), it lists
+//	           its temporary files, and its order is not lexical.
 package objstore

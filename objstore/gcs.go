@@ -4,61 +4,103 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 
+	"cloud.google.com/go/storage"
+	"gocloud.dev/blob"
+	"gocloud.dev/blob/gcsblob"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
+	"google.golang.org/api/option"
 )
 
 const (
-	// gcsEmulator is the variable that names a local server, HOST:PORT or a URL, which is then used without credentials. Google's own
-	// libraries know it too.
+	// gcsEmulator is the variable that names a local server, HOST:PORT or a URL,
+	// which is then used without credentials. Google's client knows it too.
 	gcsEmulator = "STORAGE_EMULATOR_HOST"
-	gcsEndpoint = "https://storage.googleapis.com"
 	gcsScope    = "https://www.googleapis.com/auth/devstorage.read_write"
 )
 
 func openGCS(ctx context.Context, u *url.URL) (*blobBucket, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
-	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = idleConnections, idleConnections
-	s := gcsStore{client: &http.Client{Transport: transport}, endpoint: gcsEndpoint, bucket: u.Host}
-	if emulator := os.Getenv(gcsEmulator); emulator != "" {
-		s.endpoint = strings.TrimSuffix(emulator, "/")
-		if !strings.Contains(emulator, "://") {
-			s.endpoint = "http://" + s.endpoint
-		}
-	} else {
+	transport := newTransport()
+	client := &http.Client{Transport: gcsTransport{transport}}
+	if os.Getenv(gcsEmulator) == "" {
 		// The context of the credentials outlives this call: they are renewed.
 		credentials, err := google.FindDefaultCredentials(context.WithoutCancel(ctx), gcsScope)
 		if err != nil {
 			return nil, errors.New("no Google credentials found: set GOOGLE_APPLICATION_CREDENTIALS to a key file, or give the machine a service account")
 		}
-		s.client.Transport = &oauth2.Transport{Source: credentials.TokenSource, Base: transport}
+		client.Transport = &oauth2.Transport{Source: credentials.TokenSource, Base: client.Transport}
 	}
-	return &blobBucket{
-		put: s.put, open: s.open, stat: s.stat, list: s.list, remove: s.remove, exists: s.exists,
-		release: func() error { transport.CloseIdleConnections(); return nil },
-	}, nil
+	google, err := storage.NewClient(ctx, option.WithHTTPClient(client), storage.WithJSONReads())
+	if err != nil {
+		return nil, fmt.Errorf("make a client of Google Cloud Storage: %w", err)
+	}
+	google.SetRetry(storage.WithPolicy(storage.RetryNever)) // that is the Retry decorator's
+	blobs, err := gcsblob.OpenBucket(ctx, nil, u.Host, &gcsblob.Options{Client: google})
+	if err != nil {
+		return nil, errors.Join(err, google.Close())
+	}
+	b := overBlobs(blobs)
+	read := b.open
+	b.open = func(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+		return read(withCall(ctx, &gcsCall{}), key, off, n)
+	}
+	b.lookFirst(func(ctx context.Context, key string, body *body, ifAbsent bool) error {
+		return putGCS(ctx, blobs, key, body, ifAbsent)
+	})
+	b.exists = listOne(blobs, "bucket "+u.Host, "in Google Cloud Storage")
+	b.release = func() error {
+		err := errors.Join(blobs.Close(), google.Close())
+		transport.CloseIdleConnections()
+		return err
+	}
+	return b, nil
 }
 
-// exists asks for one object, which takes no other right than listing does.
-func (s gcsStore) exists(ctx context.Context) error {
-	_, err := s.listPage(ctx, "", "", 1)
-	switch status := httpStatus(err); {
-	case err == nil:
-		return nil
-	case status == http.StatusForbidden || status == http.StatusUnauthorized:
-		return fmt.Errorf("access to bucket %s is denied: check the credentials and that they may list the bucket", s.bucket)
-	case status == http.StatusNotFound:
-		return fmt.Errorf("%w: bucket %s does not exist: create it, or correct the object store's URL", ErrNoBucket, s.bucket)
-	case errors.Is(classify(err), ErrUnavailable):
-		return fmt.Errorf("%w: no usable answer from bucket %s: %s", ErrUnavailable, s.bucket, oneLine(err))
-	default:
-		return fmt.Errorf("check bucket %s: %w", s.bucket, err)
+// newTransport is for one bucket's requests.
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = idleConnections, idleConnections
+	return t
+}
+
+// listOne is exists for stores that have no better question which takes no other
+// right than listing does.
+func listOne(blobs *blob.Bucket, bucket, where string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, _, err := blobs.ListPage(ctx, blob.FirstPageToken, 1, nil)
+		return explain(err, bucket, where)
 	}
+}
+
+// putGCS uploads in one request, streamed and without a buffer. The body is read
+// twice, for the CRC32C that goes ahead of it, and which the server checks, and
+// for transmission.
+func putGCS(ctx context.Context, blobs *blob.Bucket, key string, body *body, ifAbsent bool) error {
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	if _, err := io.Copy(sum, &contextReader{err: ctx.Err, r: body}); err != nil {
+		return fmt.Errorf("read the body for its checksum: %w", err)
+	}
+	if _, err := body.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("go back to the start of the body: %w", err)
+	}
+	return blobs.Upload(withCall(ctx, &gcsCall{upload: body}), key, body, &blob.WriterOptions{
+		ContentType: contentType, IfNotExist: ifAbsent,
+		BeforeWrite: func(as func(any) bool) error {
+			var w *storage.Writer
+			if !as(&w) {
+				return errors.New("gocloud.dev no longer has a writer of Google's client")
+			}
+			w.ChunkSize = 0 // one request; more of them would be repeated
+			w.SendCRC32C, w.CRC32C = true, sum.Sum32()
+			return nil
+		},
+	})
 }

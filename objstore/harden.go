@@ -7,9 +7,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+// RequestTimeout is how long a caller should wait for a request that moves next
+// to nothing, attempts and the waits between them together: longer than an
+// attempt, which otherwise would be the only one.
+const RequestTimeout = 30 * time.Second
+
 // HardenOptions are the parameters of [Harden]'s decorators.
 type HardenOptions struct {
-	AttemptTimeout time.Duration // of one attempt, without the time for the bytes it moves
+	AttemptTimeout time.Duration // of one attempt, without the time for what it moves; below RequestTimeout
 	MaxRequests    int           // under way at a time
 	Retry          RetryOptions
 	Registerer     prometheus.Registerer // nil is allowed; one bucket for each registerer
@@ -18,7 +23,7 @@ type HardenOptions struct {
 
 // DefaultHardenOptions are for a store across a network.
 func DefaultHardenOptions() HardenOptions {
-	return HardenOptions{AttemptTimeout: 30 * time.Second, MaxRequests: 64, Retry: DefaultRetryOptions()}
+	return HardenOptions{AttemptTimeout: 5 * time.Second, MaxRequests: 64, Retry: DefaultRetryOptions()}
 }
 
 // Harden returns the Bucket with all decorators around it. Each attempt of a

@@ -89,3 +89,12 @@ func (l *limitBucket) Delete(ctx context.Context, key string) error {
 	defer l.turns.Release(1)
 	return l.Bucket.Delete(ctx, key)
 }
+
+// DeleteAll implements [Bucket]. It has one turn for all.
+func (l *limitBucket) DeleteAll(ctx context.Context, keys []string) error {
+	if err := l.turns.Acquire(ctx, 1); err != nil {
+		return notDeleted(keys, fmt.Errorf("delete: wait for a turn: %w", err))
+	}
+	defer l.turns.Release(1)
+	return l.Bucket.DeleteAll(ctx, keys)
+}

@@ -40,7 +40,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Requests to the object store that are under way.",
 		}),
 	}
-	for _, op := range []string{"put", "get", "stat", "list", "delete"} {
+	for _, op := range []string{"put", "get", "stat", "list", "delete", "delete_all"} {
 		m.seconds.WithLabelValues(op)
 		for _, outcome := range []string{"ok", "unavailable", "timeout", "error"} {
 			m.requests.WithLabelValues(op, outcome)
@@ -143,5 +143,14 @@ func (b *metricsBucket) Delete(ctx context.Context, key string) error {
 	begin := b.begin()
 	err := b.Bucket.Delete(ctx, key)
 	b.end("delete", begin, err)
+	return err
+}
+
+// DeleteAll implements [Bucket]. It counts once, whatever becomes of the single
+// objects.
+func (b *metricsBucket) DeleteAll(ctx context.Context, keys []string) error {
+	begin := b.begin()
+	err := b.Bucket.DeleteAll(ctx, keys)
+	b.end("delete_all", begin, err)
 	return err
 }

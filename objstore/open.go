@@ -8,36 +8,43 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 )
 
-// checkTimeout bounds how long Open waits for a store's first answer.
-const checkTimeout = 15 * time.Second
-
-// Open opens a bucket by URL and checks that it can be reached:
+// Open opens a bucket by URL:
 //
 //	file:///DIR                 DIR is created if its parent exists
 //	s3://BUCKET?region=R        on AWS
 //	s3://BUCKET?endpoint=http://HOST:PORT&region=R&path_style=true    on another server
-//	gs://BUCKET                 credentials from the environment (Application Default Credentials)
+//	gs://BUCKET                 on Google Cloud Storage
+//	azblob://CONTAINER          on Azure, in the account that AZURE_STORAGE_ACCOUNT names
 //	mem://                      empty, gone when closed; for tests
 //
-// All of them take prefix=P, which goes before every key; s3 takes profile=P as
-// well, and ca_file=FILE, the authorities (PEM) that verify its server in place
-// of the system's or AWS_CA_BUNDLE's. Credentials never stand in the URL: s3 takes them from the AWS
-// environment variables, profiles and instance roles.
+// All of them take prefix=P, which goes before every key. s3 takes as well:
 //
-// The errors of Open fit in one line and say what to do.
+//	profile=P                a profile of the AWS configuration
+//	ca_file=FILE             authorities (PEM) that verify the server, in place of the system's
+//	                         or AWS_CA_BUNDLE's
+//	checksum=when_supported  or when_required: when the SDK adds its checksums; for an endpoint
+//	                         that is not AWS's the default is when_required
+//	sse=AES256               or aws:kms: how the server encrypts objects
+//	kms_key=ID               the key of sse=aws:kms
+//	storage_class=C          of objects
+//
+// Credentials never stand in the URL. s3 takes them from the AWS environment
+// variables, profiles and instance roles, gs from the Application Default
+// Credentials, azblob from the AZURE_STORAGE variables or an identity.
+//
+// Open does not ask the store, and a store that is away is no reason to fail: see
+// Check. Its errors are those that do not go away by themselves; they fit in one
+// line and say what to do.
 func Open(ctx context.Context, rawURL string) (Bucket, error) {
 	u, prefix, err := parse(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
 	var b *blobBucket
 	switch u.Scheme {
 	case "file":
@@ -46,22 +53,26 @@ func Open(ctx context.Context, rawURL string) (Bucket, error) {
 		b = openMem()
 	case "s3":
 		b, err = openS3(ctx, u)
+	case "azblob":
+		b, err = openAzure(ctx, u)
 	default:
 		b, err = openGCS(ctx, u)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", u.Redacted(), err)
 	}
-	b.prefix = prefix
-	if err = b.exists(ctx); err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", u.Redacted(), errors.Join(err, b.Close()))
-	}
+	b.url, b.prefix = u.Redacted(), prefix
 	return b, nil
 }
 
 // CheckURL says what is wrong with a bucket's URL, without asking the store.
 func CheckURL(rawURL string) error {
-	_, _, err := parse(rawURL)
+	u, _, err := parse(rawURL)
+	if err == nil && u.Scheme == "s3" {
+		if _, err = parseS3Options(u.Query()); err != nil {
+			err = fmt.Errorf("open bucket %s: %w", u.Redacted(), err)
+		}
+	}
 	return err
 }
 
@@ -82,10 +93,11 @@ func parse(rawURL string) (u *url.URL, prefix string, err error) {
 
 // parameters are the query parameters of each scheme.
 var parameters = map[string][]string{
-	"file": {"prefix"},
-	"gs":   {"prefix"},
-	"mem":  {"prefix"},
-	"s3":   {"ca_file", "endpoint", "path_style", "prefix", "profile", "region"},
+	"azblob": {"prefix"},
+	"file":   {"prefix"},
+	"gs":     {"prefix"},
+	"mem":    {"prefix"},
+	"s3":     {"ca_file", "checksum", "endpoint", "kms_key", "path_style", "prefix", "profile", "region", "sse", "storage_class"},
 }
 
 func parseURL(raw string) (*url.URL, error) {
@@ -97,12 +109,12 @@ func parseURL(raw string) (*url.URL, error) {
 	allowed, known := parameters[u.Scheme]
 	switch {
 	case !known:
-		return nil, fmt.Errorf("open bucket %s: unknown scheme %q: use file, s3, gs or mem", u.Redacted(), u.Scheme)
+		return nil, fmt.Errorf("open bucket %s: unknown scheme %q: use file, s3, gs, azblob or mem", u.Redacted(), u.Scheme)
 	case u.User != nil:
 		return nil, fmt.Errorf("open bucket %s: credentials do not belong in the URL: set them in the environment, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3", u.Redacted())
 	case u.Scheme != "file" && strings.Trim(u.Path, "/") != "":
 		return nil, fmt.Errorf("open bucket %s: a path after the bucket is not supported: use ?prefix=%s/", u.Redacted(), strings.Trim(u.Path, "/"))
-	case (u.Scheme == "s3" || u.Scheme == "gs") && u.Host == "":
+	case (u.Scheme == "s3" || u.Scheme == "gs" || u.Scheme == "azblob") && u.Host == "":
 		return nil, fmt.Errorf("open bucket %s: the bucket's name is missing: use %s://BUCKET", u.Redacted(), u.Scheme)
 	}
 	query, err := url.ParseQuery(u.RawQuery)

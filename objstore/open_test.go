@@ -1,6 +1,7 @@
 package objstore_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,8 +20,9 @@ func TestOpenExplainsWhatIsWrong(t *testing.T) {
 	}
 	for _, c := range []struct{ url, want string }{
 		{"objects", `unknown scheme ""`},
-		{"ftp://host/dir", `unknown scheme "ftp": use file, s3, gs or mem`},
-		{"azblob://container", "unknown scheme"},
+		{"ftp://host/dir", `unknown scheme "ftp": use file, s3, gs, azblob or mem`},
+		{"azblob://", "name is missing"},
+		{"azblob://container?account=a", `unknown parameter "account": azblob takes prefix`},
 		{"s3://%zz", "malformed"},
 		{"file://relative/dir", "must be absolute"},
 		{"file:", "must be absolute"},
@@ -33,6 +35,10 @@ func TestOpenExplainsWhatIsWrong(t *testing.T) {
 		{"s3://b?region=x&region=y", "twice"},
 		{"s3://b?endpoint=127.0.0.1:9000", "endpoint must be http://"},
 		{"s3://b?region=x&path_style=maybe", "path_style must be true or false"},
+		{"s3://b?region=x&checksum=never", "checksum must be when_supported or when_required"},
+		{"s3://b?region=x&sse=rot13", "sse must be AES256 or aws:kms"},
+		{"s3://b?region=x&kms_key=k", "kms_key is the key of sse=aws:kms"},
+		{"s3://b?region=x&storage_class=DEEP_ARCHIVE", "objects must be readable at once"},
 		{"s3://key:secret@b?region=x", "credentials do not belong in the URL"},
 		{"s3://b?region=x&secret_access_key=hunter2", `unknown parameter "secret_access_key"`},
 	} {
@@ -80,17 +86,60 @@ func TestOpenPrefixesShareABucket(t *testing.T) {
 	}
 }
 
-func TestOpenS3ExplainsWhatIsWrong(t *testing.T) {
+// openAndCheck is what a broker does at its start.
+func openAndCheck(t *testing.T, rawURL string) error {
+	t.Helper()
+	b, err := objstore.Open(t.Context(), rawURL)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.Check(t.Context()), b.Close())
+}
+
+func TestCheckURLSendsNothing(t *testing.T) {
+	for url, want := range map[string]string{
+		"s3://b?region=x&endpoint=http://127.0.0.1:1": "", "gs://b": "", "azblob://c?prefix=p": "", "file:///nowhere/at/all": "",
+		"s3://b?checksum=1": "open bucket s3://b?checksum=1: checksum must be",
+		"gs://":             "name is missing",
+	} {
+		err := objstore.CheckURL(url)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+// A store that is away does not keep a bucket from being opened, and says so when it
+// is asked.
+func TestStoresThatAreAway(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1")
+	t.Setenv("AZURE_STORAGE_ACCOUNT", "account")
+	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "sv=2024-01-01&sig=hunter2")
+	t.Setenv("AZURE_STORAGE_DOMAIN", "127.0.0.1:1")
+	for i, rawURL := range []string{"s3://b?endpoint=http://127.0.0.1:1", "s3://b?endpoint=http://nowhere.invalid", "gs://b", "azblob://c", "azblob://c"} {
+		if i == 4 { // gocloud.dev takes a host without an address for an object that is not found
+			t.Setenv("AZURE_STORAGE_DOMAIN", "nowhere.invalid")
+		}
+		err := openAndCheck(t, rawURL)
+		if !errors.Is(err, objstore.ErrUnavailable) || !strings.Contains(err.Error(), "no usable answer from") || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", rawURL, err)
+		}
+	}
+}
+
+func TestCheckS3ExplainsWhatIsWrong(t *testing.T) {
 	s3 := objstoretest.StartS3(t)
 	there := s3.BucketURL(t, "there")
 	check := func(t *testing.T, rawURL string, want ...string) {
 		t.Helper()
 		begin := time.Now()
-		_, err := objstore.Open(t.Context(), rawURL)
+		err := openAndCheck(t, rawURL)
 		if err == nil {
-			t.Fatal("opened")
+			t.Fatal("it can be used")
 		}
-		for _, w := range append(want, "open bucket s3://") {
+		for _, w := range append(want, " bucket s3://") {
 			if !strings.Contains(err.Error(), w) {
 				t.Errorf("%v: not %q", err, w)
 			}
@@ -121,7 +170,7 @@ func TestOpenS3ExplainsWhatIsWrong(t *testing.T) {
 		s3.Stop(t)
 		check(t, there, "no usable answer", "check the URL and that the server runs", "refused")
 		s3.Start(t)
-		if _, err := objstore.Open(t.Context(), there); err != nil {
+		if err := openAndCheck(t, there); err != nil {
 			t.Errorf("the server is back: %v", err)
 		}
 	})

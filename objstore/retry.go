@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"time"
 )
@@ -60,6 +61,11 @@ func (b *retryBucket) do(ctx context.Context, attempt func(n int) error) error {
 		}
 		wait = min(2*wait, b.o.MaxWait)
 	}
+}
+
+// Check implements [Bucket].
+func (b *retryBucket) Check(ctx context.Context) error {
+	return b.do(ctx, func(int) error { return b.Bucket.Check(ctx) })
 }
 
 // Put implements [Bucket].
@@ -168,4 +174,36 @@ func (b *retryBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectI
 // Delete implements [Bucket].
 func (b *retryBucket) Delete(ctx context.Context, key string) error {
 	return b.do(ctx, func(int) error { return b.Bucket.Delete(ctx, key) })
+}
+
+// DeleteAll implements [Bucket]. Only those keys are repeated whose failure may go
+// away by itself.
+func (b *retryBucket) DeleteAll(ctx context.Context, keys []string) error {
+	forGood := map[string]error{}
+	err := b.do(ctx, func(int) error {
+		err := b.Bucket.DeleteAll(ctx, keys)
+		left, ok := errors.AsType[*DeleteError](err)
+		if !ok {
+			return err
+		}
+		keys = nil // the caller's stay as they are
+		again := map[string]error{}
+		for _, key := range left.keys() {
+			if why := left.Failed[key]; errors.Is(why, ErrUnavailable) {
+				keys, again[key] = append(keys, key), why
+			} else {
+				forGood[key] = why
+			}
+		}
+		if len(again) == 0 {
+			return nil
+		}
+		return &DeleteError{Failed: again}
+	})
+	if left, ok := errors.AsType[*DeleteError](err); ok {
+		maps.Copy(left.Failed, forGood)
+	} else if err == nil && len(forGood) > 0 {
+		return &DeleteError{Failed: forGood}
+	}
+	return err
 }

@@ -132,6 +132,61 @@ func TestRetryDoesNotClaimTheObjectOfAnother(t *testing.T) {
 	}
 }
 
+// keysOf is a Bucket that notes the keys of each DeleteAll.
+type keysOf struct {
+	objstore.Bucket
+	calls [][]string
+}
+
+func (k *keysOf) DeleteAll(ctx context.Context, keys []string) error {
+	k.calls = append(k.calls, slices.Clone(keys))
+	return k.Bucket.DeleteAll(ctx, keys)
+}
+
+func TestRetryRepeatsOnlyTheDeletionsThatMayGoWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := objstoretest.NewFaults(open(t, "mem://"))
+		inner := &keysOf{Bucket: faults}
+		b := objstore.Retry(inner, objstore.DefaultRetryOptions())
+		denied := errors.New("access denied")
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.DeleteOp, Key: "denied", Err: denied})
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.DeleteOp, Key: "slow", Times: 3})
+		faults.Add(objstoretest.Fault{Kind: objstoretest.FailAfter, Op: objstoretest.DeleteOp, Key: "lost", Times: 1})
+		keys := []string{"denied", "fine", "lost", "slow-1", "slow-2"}
+		for _, key := range keys {
+			if err := b.Put(t.Context(), key, strings.NewReader("x"), objstore.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := b.DeleteAll(t.Context(), keys)
+		left, ok := errors.AsType[*objstore.DeleteError](err)
+		if !ok || len(left.Failed) != 1 || !errors.Is(left.Failed["denied"], denied) || errors.Is(err, objstore.ErrUnavailable) {
+			t.Errorf("DeleteAll: %v", err)
+		}
+		if want := [][]string{keys, {"lost", "slow-1", "slow-2"}, {"slow-1"}}; !slices.EqualFunc(inner.calls, want, slices.Equal) {
+			t.Errorf("asked for %q, not %q", inner.calls, want)
+		}
+		var there []string
+		for info, listErr := range b.List(t.Context(), "") {
+			if listErr != nil {
+				t.Fatal(listErr)
+			}
+			there = append(there, info.Key)
+		}
+		if !slices.Equal(there, []string{"denied"}) {
+			t.Errorf("left: %q", there)
+		}
+		// What is down for good fails with all that is left, and why.
+		faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.DeleteOp, Key: "gone"})
+		inner.calls = nil
+		err = b.DeleteAll(t.Context(), []string{"denied", "gone"})
+		left, ok = errors.AsType[*objstore.DeleteError](err)
+		if !ok || len(left.Failed) != 2 || !errors.Is(left.Failed["gone"], objstore.ErrUnavailable) || !errors.Is(err, denied) || len(inner.calls) != 5 {
+			t.Errorf("DeleteAll in %d calls: %v", len(inner.calls), err)
+		}
+	})
+}
+
 func TestRetryGoesOnWithABrokenListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, faults := retried(t)

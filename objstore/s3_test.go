@@ -25,7 +25,7 @@ func badServer(t *testing.T, answer http.HandlerFunc) objstore.Bucket {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead && strings.Trim(r.URL.Path, "/") == "bucket" {
-			return // Open asks whether the bucket is there
+			return // asked when an object is not found
 		}
 		answer(w, r)
 	}))
@@ -58,6 +58,8 @@ func TestS3ErrorsAreTold(t *testing.T) {
 		{400, "InvalidArgument", nil},
 		{500, "InternalError", objstore.ErrUnavailable},
 		{502, "", objstore.ErrUnavailable},
+		{501, "NotImplemented", nil},
+		{507, "XMinioStorageFull", objstore.ErrUnavailable},
 		{503, "SlowDown", objstore.ErrUnavailable},
 		{429, "TooManyRequests", objstore.ErrUnavailable},
 		{400, "RequestTimeout", objstore.ErrUnavailable},
@@ -96,17 +98,30 @@ func TestS3AsksOnce(t *testing.T) {
 	}
 }
 
+// breakOff writes an answer as it is and closes the connection.
+func breakOff(t *testing.T, w http.ResponseWriter, answer string) {
+	t.Helper()
+	conn, _, err := w.(http.Hijacker).Hijack() //nolint:forcetypeassert // an HTTP/1 server's writer
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, _ = conn.Write([]byte(answer)) // the client may have gone
+	_ = conn.Close()
+}
+
+// The client reports a body that it cannot read as a request that it cannot send,
+// which is worth a retry when it is the network's fault.
+func TestS3BodyThatFailsIsNotTheStoresFault(t *testing.T) {
+	b := badServer(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	err := b.Put(t.Context(), "k", &laterFailure{Reader: bytes.NewReader(make([]byte, 200<<10))}, objstore.PutOptions{})
+	if !errors.Is(err, errLater) || errors.Is(err, objstore.ErrUnavailable) {
+		t.Errorf("Put: %v", err)
+	}
+}
+
 // A connection that breaks in the middle of an object is not the object's end.
 func TestS3BrokenAnswerIsNotTheEnd(t *testing.T) {
-	hijack := func(w http.ResponseWriter, answer string) {
-		conn, _, err := w.(http.Hijacker).Hijack() //nolint:forcetypeassert // an HTTP/1 server's writer
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = conn.Write([]byte(answer)) // the client may have gone
-		_ = conn.Close()
-	}
 	for name, answer := range map[string]string{
 		"in the body":    "HTTP/1.1 206 Partial Content\r\nContent-Length: 100\r\nContent-Range: bytes 0-99/100\r\n\r\nhello",
 		"before it":      "HTTP/1.1 206 Partial Content\r\nContent-Length: 100\r\nContent-Range: bytes 0-99/100\r\n\r\n",
@@ -114,7 +129,7 @@ func TestS3BrokenAnswerIsNotTheEnd(t *testing.T) {
 		"at once":        "",
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := badServer(t, func(w http.ResponseWriter, _ *http.Request) { hijack(w, answer) })
+			b := badServer(t, func(w http.ResponseWriter, _ *http.Request) { breakOff(t, w, answer) })
 			_, err := b.GetRange(t.Context(), "k", 0, make([]byte, 100))
 			if !errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 				t.Errorf("%v", err)

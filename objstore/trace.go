@@ -86,3 +86,11 @@ func (b *tracedBucket) Delete(ctx context.Context, key string) error {
 	end(span, err)
 	return err
 }
+
+// DeleteAll implements [Bucket].
+func (b *tracedBucket) DeleteAll(ctx context.Context, keys []string) error {
+	ctx, span := b.tracer.Start(ctx, "objstore delete_all", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.Int("varve.objects", len(keys))))
+	err := b.Bucket.DeleteAll(ctx, keys)
+	end(span, err)
+	return err
+}

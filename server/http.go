@@ -19,12 +19,13 @@ import (
 // Prometheus, /healthz while the process works, /readyz while it serves, and
 // /debug/pprof if that was asked for.
 type operations struct {
-	registry *prometheus.Registry
-	log      *slog.Logger
-	pprof    bool
-	waits    atomic.Pointer[string]                          // for what, before the broker serves and while it stops; nil: it serves
-	alive    atomic.Pointer[func(ctx context.Context) error] // tells of a part that is stuck; nil: there is none yet
-	unread   atomic.Pointer[func() string]                   // names metadata that cannot be read, "" if all can; nil: there is none yet
+	registry   *prometheus.Registry
+	log        *slog.Logger
+	pprof      bool
+	waits      atomic.Pointer[string]                          // for what, before the broker serves and while it stops; nil: it serves
+	alive      atomic.Pointer[func(ctx context.Context) error] // tells of a part that is stuck; nil: there is none yet
+	bucketAway atomic.Pointer[string]                          // why the object store cannot be used; nil: it can, or it was not asked yet
+	unread     atomic.Pointer[func() string]                   // names metadata that cannot be read, "" if all can; nil: there is none yet
 }
 
 // Bounds of the HTTP side; nobody but monitoring uses it.
@@ -77,13 +78,17 @@ func (o *operations) healthz(w http.ResponseWriter, r *http.Request) {
 }
 
 // readyz fails until the broker serves and from when it stops, and says what it waits for. A
-// broker that cannot read some of the metadata serves the rest, and names it.
+// broker that cannot read some of the metadata serves the rest, and names it; so does one
+// whose object store is away.
 func (o *operations) readyz(w http.ResponseWriter, _ *http.Request) {
 	if what := o.waits.Load(); what != nil {
 		http.Error(w, "not serving: "+*what, http.StatusServiceUnavailable)
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	if why := o.bucketAway.Load(); why != nil {
+		fmt.Fprintln(w, "without the object store: "+*why)
+	}
 	if unread := o.unread.Load(); unread != nil {
 		if keys := (*unread)(); keys != "" {
 			fmt.Fprintln(w, "metadata that cannot be read: "+keys)

@@ -31,6 +31,12 @@ func TestReadinessSaysWhatItWaitsFor(t *testing.T) {
 	if status, body := ask(t, &o, "/readyz"); status != http.StatusOK || body != "ready\n" {
 		t.Errorf("%d %q", status, body)
 	}
+	away := "use bucket s3://b: object store unavailable"
+	o.bucketAway.Store(&away)
+	if status, body := ask(t, &o, "/readyz"); status != http.StatusOK || body != "ready\nwithout the object store: "+away+"\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	o.bucketAway.Store(nil)
 	keys := ""
 	unread := func() string { return keys }
 	o.unread.Store(&unread)

@@ -91,6 +91,9 @@ type server struct {
 // in order; the messages of the first kind say what to do.
 func Run(ctx context.Context, o Options) error {
 	began := time.Now()
+	if err := Check(o.Config); err != nil {
+		return err
+	}
 	return newServer(o).run(ctx, began)
 }
 
@@ -203,21 +206,6 @@ func (s *server) listen(ctx context.Context, flag, address string) (net.Listener
 	return ln, nil
 }
 
-func (s *server) openBucket(ctx context.Context) error {
-	bucket, err := objstore.Open(ctx, s.Config.ObjectStore)
-	if err != nil {
-		return err
-	}
-	harden := objstore.DefaultHardenOptions()
-	harden.AttemptTimeout = s.values.Duration("varve.objstore.attempt.timeout.ms")
-	harden.MaxRequests = int(s.values.Int64("varve.objstore.requests.max"))
-	harden.Registerer = s.registry
-	harden.Tracer = s.tracer
-	s.bucket = objstore.Harden(bucket, harden)
-	s.parts.add("object store", s.bucket.Close)
-	return nil
-}
-
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) error {
 	var clusterID string
@@ -285,6 +273,8 @@ func (s *server) startData(ctx context.Context) error {
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
 		CacheBytes:        s.values.Int64("varve.tier.cache.bytes"),
+		RequestTimeout:    objstore.RequestTimeout,
+		UploadTimeout:     uploadTimeout(),
 		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),
 		SweepInterval:     s.values.Duration("varve.tier.sweep.interval.ms"),
 		SweepGrace:        s.values.Duration("varve.tier.sweep.grace.ms"),

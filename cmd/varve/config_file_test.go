@@ -27,7 +27,9 @@ func TestConfigCheck(t *testing.T) {
 		"seeds: 1=127.0.0.1:1\netcd: http://127.0.0.1:2379\n":                  {"--etcd and --seeds"},
 		"object-store: s3://b?regoin=eu-central-1\n":                           {`unknown parameter "regoin"`},
 		"object-store: gs://\n":                                                {"bucket's name is missing"},
-		"node-id: [1\n":                                                        {file},
+		"object-store: mem://\n":                                               {"mem://: a bucket in memory is for tests", "file://DIR"},
+		"set:\n  varve.objstore.attempt.timeout.ms: 30000\n":                   {"attempt.timeout.ms=30000: must be below the 30000"},
+		"node-id: [1\n": {file},
 	} {
 		out, err = check(content)
 		for _, want := range wants {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,8 @@ const (
 	GetOp    Op = "get"
 	StatOp   Op = "stat"
 	ListOp   Op = "list"
-	DeleteOp Op = "delete"
+	DeleteOp Op = "delete" // DeleteAll counts as one of these, and each of its keys meets faults by itself
+	CheckOp  Op = "check"
 )
 
 // Kind is how a request goes wrong.
@@ -133,6 +135,11 @@ func (f *Faults) meet(op Op, key string) hits {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.calls[op]++
+	return f.match(op, key)
+}
+
+// match is meet without the count, under the lock.
+func (f *Faults) match(op Op, key string) hits {
 	var h hits
 	for _, p := range f.mu.faults {
 		switch {
@@ -260,6 +267,57 @@ func (f *Faults) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	return h.after(f.inner.Delete(ctx, key))
+}
+
+// DeleteAll implements objstore.Bucket.
+func (f *Faults) DeleteAll(ctx context.Context, keys []string) error {
+	failed := map[string]error{}
+	after := map[string]error{}
+	var slowest hits
+	sent := make([]string, 0, len(keys))
+	f.mu.Lock()
+	f.mu.calls[DeleteOp]++
+	for _, key := range keys {
+		h := f.match(DeleteOp, key)
+		slowest.latency = max(slowest.latency, h.latency)
+		if h.fail != nil {
+			failed[key] = h.fail
+			continue
+		}
+		sent = append(sent, key)
+		if h.failAfter != nil {
+			after[key] = h.failAfter
+		}
+	}
+	f.mu.Unlock()
+	if err := slowest.before(ctx); err != nil {
+		for _, key := range keys {
+			failed[key] = err
+		}
+		return &objstore.DeleteError{Failed: failed}
+	}
+	err := f.inner.DeleteAll(ctx, sent)
+	left, ok := errors.AsType[*objstore.DeleteError](err)
+	switch {
+	case ok:
+		maps.Copy(after, left.Failed)
+	case err != nil:
+		return err
+	}
+	maps.Copy(failed, after)
+	if len(failed) > 0 {
+		return &objstore.DeleteError{Failed: failed}
+	}
+	return nil
+}
+
+// Check implements objstore.Bucket.
+func (f *Faults) Check(ctx context.Context) error {
+	h := f.meet(CheckOp, "")
+	if err := h.before(ctx); err != nil {
+		return err
+	}
+	return h.after(f.inner.Check(ctx))
 }
 
 // Close implements objstore.Bucket.

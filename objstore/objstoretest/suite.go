@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Bucket) {
 		{"PutReplaces", suite.putReplaces},
 		{"PutBeginsAtTheBodysPosition", suite.putBeginsAtTheBodysPosition},
 		{"PutOfNothing", suite.putOfNothing},
+		{"PutOfBoundaries", suite.putOfBoundaries},
 		{"PutWhoseBodyFailsChangesNothing", suite.putWhoseBodyFailsChangesNothing},
 		{"PutIfAbsentLosesToWhatIsThere", suite.putIfAbsentLosesToWhatIsThere},
 		{"PutIfAbsentHasOneWinner", suite.putIfAbsentHasOneWinner},
@@ -37,6 +38,9 @@ func Run(t *testing.T, open func(t *testing.T) objstore.Bucket) {
 		{"Ranges", suite.ranges},
 		{"MissingObjects", suite.missingObjects},
 		{"DeleteIsIdempotent", suite.deleteIsIdempotent},
+		{"DeleteAll", suite.deleteAll},
+		{"DeleteAllGoesOnAfterABadKey", suite.deleteAllGoesOnAfterABadKey},
+		{"CheckLeavesNothing", suite.checkLeavesNothing},
 		{"ListIsInLexicalOrder", suite.listIsInLexicalOrder},
 		{"ListPages", suite.listPages},
 		{"ListCanBeLeftAndUsedWithin", suite.listCanBeLeftAndUsedWithin},
@@ -165,12 +169,17 @@ func (f failingBody) Read(p []byte) (int, error) {
 	return f.Reader.Read(p[:min(int64(len(p)), half-read)])
 }
 
+// putWhoseBodyFailsChangesNothing has bodies of one request and of several, where
+// a store has that.
 func (t suite) putWhoseBodyFailsChangesNothing() {
 	put(t.T, t.b, "there", "before")
-	for _, key := range []string{"there", "new"} {
-		err := t.b.Put(t.Context(), key, failingBody{bytes.NewReader(make([]byte, 3<<20))}, objstore.PutOptions{})
-		if err == nil {
-			t.Errorf("Put %s of a body that fails succeeded", key)
+	const several = 10 << 20 // bytes, of several requests in a store that has such
+	for _, size := range []int{100, 3 << 20, several} {
+		for _, key := range []string{"there", "new"} {
+			err := t.b.Put(t.Context(), key, failingBody{bytes.NewReader(make([]byte, size))}, objstore.PutOptions{})
+			if !errors.Is(err, errBody) || errors.Is(err, objstore.ErrUnavailable) {
+				t.Errorf("Put %s of a body of %d bytes that fails: %v", key, size, err)
+			}
 		}
 	}
 	if got := get(t.T, t.b, "there"); got != "before" {
@@ -178,6 +187,23 @@ func (t suite) putWhoseBodyFailsChangesNothing() {
 	}
 	if keys := list(t.T, t.b, ""); !slices.Equal(keys, []string{"there"}) {
 		t.Errorf("keys %q", keys)
+	}
+	if err := t.b.Put(t.Context(), "new", bytes.NewReader(make([]byte, several)), objstore.PutOptions{IfAbsent: true}); err != nil {
+		t.Errorf("Put after those that failed: %v", err)
+	}
+}
+
+// putOfBoundaries has what multipart messages are made of in the body: it must not
+// end an upload.
+func (t suite) putOfBoundaries() {
+	var content strings.Builder
+	for _, boundary := range []string{"varve-4f0d6c1e9b7a", "boundary", "====", "", "END_OF_PART"} {
+		fmt.Fprintf(&content, "\r\n--%s\r\nContent-Type: text/plain\r\n\r\nx\r\n--%s--\r\n", boundary, boundary)
+	}
+	content.WriteString("0\r\n\r\nPUT / HTTP/1.1\r\n\r\n")
+	put(t.T, t.b, "k", content.String())
+	if got := get(t.T, t.b, "k"); got != content.String() {
+		t.Errorf("content of %d bytes, not %d", len(got), content.Len())
 	}
 }
 
@@ -311,22 +337,6 @@ func (t suite) missingObjects() {
 	}
 }
 
-func (t suite) deleteIsIdempotent() {
-	put(t.T, t.b, "a/b", "x")
-	put(t.T, t.b, "a/c", "x")
-	for range 2 {
-		if err := t.b.Delete(t.Context(), "a/b"); err != nil {
-			t.Errorf("Delete: %v", err)
-		}
-	}
-	if err := t.b.Delete(t.Context(), "never/was"); err != nil {
-		t.Errorf("Delete of what never was: %v", err)
-	}
-	if keys := list(t.T, t.b, ""); !slices.Equal(keys, []string{"a/c"}) {
-		t.Errorf("keys %q", keys)
-	}
-}
-
 func (t suite) listIsInLexicalOrder() {
 	// '-' and '.' are less than '/', so that a-b and a.log come before a/1.
 	keys := []string{"A", "a-b", "a.log", "a/1", "a/10", "a/2", "a/b/c", "a/b-c", "a0", "b/x", "z"}
@@ -431,7 +441,7 @@ func (c cancelingBody) Read(p []byte) (int, error) {
 func (t suite) badKeys() {
 	for _, key := range []string{
 		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", "a b", "a\x00", "a\n", "é", "a\\b", "a__0x2fb", "a.attrs",
-		".varve-tmp/x", strings.Repeat("k", 901),
+		".varve-tmp/x", ".varve-check/x", strings.Repeat("k", 901),
 	} {
 		_, statErr := t.b.Stat(t.Context(), key)
 		_, getErr := t.b.GetRange(t.Context(), key, 0, make([]byte, 1))

@@ -17,7 +17,7 @@ const moduleLine = "module github.com/varvelog/varve\n"
 
 // buildTool returns the binary <repository>/.bin/NAME, made from pkg in the
 // module tools/NAME. It is built when it is not there or when its module has
-// changed; a file lock keeps the tests of several packages from doing so at the
+// changed. A file lock keeps the tests of several packages from doing so at the
 // same time. A second call costs next to nothing.
 func buildTool(t testing.TB, name, pkg string) string {
 	t.Helper()
@@ -30,12 +30,23 @@ func buildTool(t testing.TB, name, pkg string) string {
 
 func ensureTool(t testing.TB, name, pkg string) (binary string, err error) {
 	t.Helper()
+	return ensure(t, name, []string{"go.mod", "go.sum"}, func(module, binary string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-C", module, "-trimpath", "-buildvcs=false", "-o", binary, pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+		return cmd
+	})
+}
+
+// ensure returns <repository>/.bin/NAME, which a command makes of tools/NAME when
+// it is not there or when one of the files there that pin it has changed.
+func ensure(t testing.TB, name string, pins []string, command func(source, target string) *exec.Cmd) (target string, err error) {
+	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
-	module := filepath.Join(root, "tools", name)
-	stamp, err := stampOf(module)
+	source := filepath.Join(root, "tools", name)
+	stamp, err := stampOf(source, pins)
 	if err != nil {
 		return "", err
 	}
@@ -49,19 +60,18 @@ func ensureTool(t testing.TB, name, pkg string) (binary string, err error) {
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
-	binary, stampFile := filepath.Join(bin, name), filepath.Join(bin, name+".stamp")
-	if _, err = os.Stat(binary); err == nil {
+	target, stampFile := filepath.Join(bin, name), filepath.Join(bin, name+".stamp")
+	if _, err = os.Stat(target); err == nil {
 		if built, readErr := os.ReadFile(stampFile); readErr == nil && bytes.Equal(built, stamp) {
-			return binary, nil
+			return target, nil
 		}
 	}
-	t.Logf("building %s from tools/%s: some minutes, once", binary, name)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-C", module, "-trimpath", "-buildvcs=false", "-o", binary, pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	t.Logf("building %s from tools/%s: some minutes, once", target, name)
+	cmd := command(source, target)
 	if out, buildErr := cmd.CombinedOutput(); buildErr != nil {
 		return "", fmt.Errorf("%s: %w\n%s", cmd, buildErr, out)
 	}
-	return binary, os.WriteFile(stampFile, stamp, 0o644)
+	return target, os.WriteFile(stampFile, stamp, 0o644)
 }
 
 // moduleRoot is the repository's root, found from the working directory, which
@@ -85,11 +95,11 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// stampOf identifies what is built: the tool's module files.
-func stampOf(module string) ([]byte, error) {
+// stampOf identifies what is built, by the files that pin it.
+func stampOf(dir string, pins []string) ([]byte, error) {
 	sum := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(module, name))
+	for _, name := range pins {
+		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/config"
+	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/objstore/objstoretest"
+)
+
+// awayStore is an S3 server that answers nothing but errors until it is there. It
+// then knows as much as a check needs.
+type awayStore struct {
+	there atomic.Bool
+	puts  atomic.Int64
+}
+
+// ServeHTTP implements [http.Handler].
+func (a *awayStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case !a.there.Load():
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case r.Method == http.MethodPut && a.puts.Add(1)%2 == 0:
+		w.WriteHeader(http.StatusPreconditionFailed)
+	case r.Method == http.MethodDelete:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (a *awayStore) url(t *testing.T) string {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	return "s3://bucket?path_style=true&endpoint=" + url.QueryEscape(server.URL)
+}
+
+// gauge is the value of a metric without labels.
+func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// A broker whose object store is away serves what it has, says so, and finds the
+// store when it is back.
+func TestStartsWithoutItsObjectStore(t *testing.T) {
+	store := &awayStore{}
+	b := startBroker(t, "--object-store", store.url(t))
+	useBroker(t, b.Kafka)
+	status, body := b.get(t, "/readyz")
+	if status != http.StatusOK || !strings.Contains(body, "\nwithout the object store: use bucket s3://bucket") || gauge(t, b.registry, "varve_objstore_usable") != 0 {
+		t.Errorf("%d %q", status, body)
+	}
+	store.there.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for gauge(t, b.registry, "varve_objstore_usable") != 1 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			t.Fatal("the store is there, and the broker has not noticed for a minute")
+		}
+	}
+	if status, body = b.get(t, "/readyz"); status != http.StatusOK || body != "ready\n" {
+		t.Errorf("%d %q", status, body)
+	}
+}
+
+// What is wrong for good ends a start; what is so when a store comes back does not
+// end a broker that serves.
+func TestStartEndsWithAStoreThatCannotBeUsed(t *testing.T) {
+	faults := func(t *testing.T) (*server, *objstoretest.Faults) {
+		t.Helper()
+		bucket, err := objstore.Open(t.Context(), "mem://")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := objstoretest.NewFaults(bucket)
+		s := newServer(Options{Logger: slog.New(slog.DiscardHandler), Config: config.Broker{}})
+		s.bucket = f
+		t.Cleanup(func() {
+			if stopErr := errors.Join(s.parts.stop(), f.Close()); stopErr != nil {
+				t.Error(stopErr)
+			}
+		})
+		return s, f
+	}
+	denied := errors.New("access denied")
+	s, f := faults(t)
+	f.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.CheckOp, Err: denied})
+	if err := s.checkBucket(t.Context()); !errors.Is(err, denied) {
+		t.Errorf("denied at the start: %v", err)
+	}
+	s, f = faults(t)
+	f.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.CheckOp, Times: 1})
+	f.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.CheckOp, Skip: 1, Times: 1, Err: denied})
+	if err := s.checkBucket(t.Context()); err != nil {
+		t.Fatalf("away at the start: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for s.ops.bucketAway.Load() != nil {
+		select {
+		case err := <-s.parts.failed:
+			t.Fatalf("denied later: %v", err)
+		case <-look.C:
+		case <-ctx.Done():
+			t.Fatal("the store can be used, and the broker has not noticed for a minute")
+		}
+	}
+	if f.Calls(objstoretest.CheckOp) != 3 {
+		t.Errorf("%d checks", f.Calls(objstoretest.CheckOp))
+	}
+}
+
+// The tier waits for an upload as long as the object store's own deadline lets an
+// attempt of the largest segment take.
+func TestUploadsOfLargeSegmentsAreWaitedFor(t *testing.T) {
+	const largest = 1<<31 - 1 // segment.bytes
+	if got := uploadTimeout(); got < objstore.DefaultHardenOptions().AttemptTimeout+objstore.TransferTime(largest) {
+		t.Errorf("%v", got)
+	}
+}
