@@ -36,13 +36,14 @@ func TestS3DeletesInBatches(t *testing.T) {
 			t.Error(err)
 		}
 		sizes = append(sizes, len(in.Objects))
-		out := "<DeleteResult>"
+		var out strings.Builder
+		out.WriteString("<DeleteResult>")
 		for _, o := range in.Objects {
 			if code := map[string]string{"some/k7": "AccessDenied", "some/k8": "InternalError", "some/k9": "NoSuchKey"}[o.Key]; code != "" {
-				out += fmt.Sprintf("<Error><Key>%s</Key><Code>%s</Code><Message>told so</Message></Error>", o.Key, code)
+				fmt.Fprintf(&out, "<Error><Key>%s</Key><Code>%s</Code><Message>told so</Message></Error>", o.Key, code)
 			}
 		}
-		return []byte(out + "</DeleteResult>")
+		return []byte(out.String() + "</DeleteResult>")
 	}}
 	b := server.open(t, "&prefix=some")
 	keys := make([]string, 2100)

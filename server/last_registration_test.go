@@ -141,8 +141,8 @@ func TestFailedStartKeepsTheMark(t *testing.T) {
 // them, also if the end of one left no mark of its registration.
 func TestChainOfProcesses(t *testing.T) {
 	both := dirIDs(1, 2)
-	m := &markTest{T: t, fs: vfs.NewMem()}
-	if err := m.fs.MkdirAll("/data", 0o750); err != nil {
+	disk := vfs.NewMem()
+	if err := disk.MkdirAll("/data", 0o750); err != nil {
 		t.Fatal(err)
 	}
 	for i, step := range []struct {
@@ -161,7 +161,7 @@ func TestChainOfProcesses(t *testing.T) {
 		{"b", nil, 21, 0},
 		{"b", nil, 23, 21},
 	} {
-		last, err := readLastRegistration(m.fs, "/data", step.boot, slog.New(slog.DiscardHandler))
+		last, err := readLastRegistration(disk, "/data", step.boot, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
