@@ -12,7 +12,7 @@ import (
 )
 
 // maxImage is what the image may weigh, in bytes.
-const maxImage = 60 << 20
+const maxImage = 100 << 20
 
 // The image as a user meets it: small, not root, with nothing to write to but
 // its data, healthy by itself, and gone in order when it is told to go.
