@@ -29,7 +29,7 @@ func TestHurryEndsTheWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits, asked := make(chan struct{}), make(chan *kmsg.FetchRequest, 10)
+	waits, hurried, asked := make(chan struct{}), make(chan struct{}), make(chan *kmsg.FetchRequest, 10)
 	var wg sync.WaitGroup
 	t.Cleanup(func() { _ = ln.Close(); wg.Wait() })
 	wg.Go(func() {
@@ -42,6 +42,7 @@ func TestHurryEndsTheWait(t *testing.T) {
 			first := readFetch(conn, asked)
 			waits <- struct{}{}
 			second := readFetch(conn, asked)
+			<-hurried
 			answerFetch(conn, first)
 			answerFetch(conn, second)
 		}
@@ -55,6 +56,7 @@ func TestHurryEndsTheWait(t *testing.T) {
 			<-waits
 			c.Hurry()
 			c.Hurry() // is the same as one
+			hurried <- struct{}{}
 		})
 		if _, err = c.Fetch(t.Context(), &someFetch); err != nil {
 			t.Fatal(err)

@@ -2,8 +2,10 @@
 
 #include "textflag.h"
 
-// func goroutine() uint64
-TEXT ·goroutine(SB), NOSPLIT, $0-8
+// func word(offset uintptr) uint64
+TEXT ·word(SB), NOSPLIT, $0-16
 	MOVQ (TLS), AX
-	MOVQ AX, ret+0(FP)
+	MOVQ offset+0(FP), CX
+	MOVQ (AX)(CX*1), AX
+	MOVQ AX, ret+8(FP)
 	RET

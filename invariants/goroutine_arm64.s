@@ -2,7 +2,10 @@
 
 #include "textflag.h"
 
-// func goroutine() uint64
-TEXT ·goroutine(SB), NOSPLIT, $0-8
-	MOVD g, ret+0(FP)
+// func word(offset uintptr) uint64
+TEXT ·word(SB), NOSPLIT, $0-16
+	MOVD offset+0(FP), R0
+	ADD  g, R0, R0
+	MOVD (R0), R0
+	MOVD R0, ret+8(FP)
 	RET

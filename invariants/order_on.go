@@ -32,8 +32,8 @@ type shard struct {
 
 var shards [1 << 12]shard
 
-// shardOf spreads ids that are addresses as well as ids that count.
-func shardOf(g uint64) *shard { return &shards[(g^g>>6^g>>12)%uint64(len(shards))] }
+// shardOf is the shard that has a goroutine.
+func shardOf(g uint64) *shard { return &shards[g%uint64(len(shards))] }
 
 // enter notes that a goroutine holds a lock, or is about to wait for it, and panics if the
 // order forbids that.

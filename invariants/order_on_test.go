@@ -157,3 +157,46 @@ func BenchmarkMutex(b *testing.B) {
 		m.Unlock() //nolint:staticcheck // it is measured
 	}
 }
+
+// A token outlives the goroutine that took it: no later goroutine has it for that.
+func TestTokenOutlivesItsGoroutine(t *testing.T) {
+	const many = 100
+	var kept [many]Token[inner]
+	for i := range kept {
+		kept[i].Init()
+		var wg sync.WaitGroup
+		wg.Go(kept[i].Take)
+		wg.Wait()
+	}
+	for range 10 * many {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			var m Mutex[outer]
+			m.Lock()
+			m.Unlock()
+		})
+		wg.Wait()
+	}
+	for i := range kept {
+		kept[i].Release()
+	}
+}
+
+// The id that is read from the runtime's memory is the one that the runtime prints.
+func TestGoroutineID(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if got, want := goroutine(), printedID(); got != want {
+				t.Errorf("goroutine %d, printed %d", got, want)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func BenchmarkGoroutineID(b *testing.B) {
+	for b.Loop() {
+		_ = goroutine()
+	}
+}
