@@ -41,6 +41,7 @@ var layers = map[string][]string{
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
 	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/ownership"},
+	"tiering/format":      {"document", "metadata"},
 	"tiering/ownership":   {},
 	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
 	"replication/insync":  {"metadata"},
