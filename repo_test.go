@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
-	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/ownership"},
+	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/ownership"},
 	"tiering/format":      {"document", "metadata"},
 	"tiering/ownership":   {},
 	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},

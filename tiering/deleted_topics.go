@@ -14,6 +14,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // deletedEpoch is the leader epoch of a pointer whose topic is gone: no leader
@@ -62,8 +63,14 @@ func parseTierKey(key string) (metadata.TopicID, int32, bool) {
 }
 
 func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.TopicID, number int32) error {
-	ptr, err := parsePointer(pair.Value)
-	if errors.Is(err, ErrUnsupportedFormat) {
+	ptr, err := format.ParsePointer(pair.Value)
+	if beyond(err) {
+		return err
+	}
+	if err != nil { // damaged: what there is is found by listing
+		ptr = &format.Pointer{LastEpoch: -1}
+	}
+	if err = ptr.Writable(); err != nil {
 		return err
 	}
 	now := m.o.Now()
@@ -77,8 +84,8 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 	if now.Sub(time.UnixMilli(ptr.DeletedMs)) < m.o.DeleteDelay {
 		return nil
 	}
-	prefix := partitionPrefix(m.o.Prefix, id, number)
-	if err = m.deleteNamed(ctx, prefix, ptr.Manifest); err != nil {
+	prefix := format.PartitionPrefix(m.o.Prefix, id, number)
+	if err = m.deleteNamed(ctx, prefix, ptr); err != nil {
 		return err
 	}
 	// What no manifest named, and the manifest as the last.
@@ -102,45 +109,51 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 
 // deleteNamed deletes what the manifest names, which does not depend on how
 // fresh the object store's listings are. A manifest that cannot be read leaves
-// it all to the listing.
-func (m *Manager) deleteNamed(ctx context.Context, prefix, name string) error {
-	if name == "" {
+// it all to the listing. Nothing that this build does not know well enough is deleted.
+func (m *Manager) deleteNamed(ctx context.Context, prefix string, ptr *format.Pointer) error {
+	if ptr.Manifest == "" {
 		return nil
 	}
-	b, err := m.objects.readAll(ctx, "manifest", prefix+name)
+	b, err := m.objects.readDocument(ctx, "manifest", prefix+ptr.Manifest, ptr.Size)
 	if errors.Is(err, ErrUnavailable) {
 		return err
 	}
 	if err != nil {
 		return nil //nolint:nilerr // gone or damaged: what is left is found by listing
 	}
-	current, err := parseManifest(b)
-	if errors.Is(err, ErrUnsupportedFormat) {
+	current, err := format.ParseManifest(b)
+	if err == nil {
+		err = current.Writable()
+	}
+	if beyond(err) {
 		return err
 	}
 	if err != nil {
 		return nil //nolint:nilerr // damaged: what is left is found by listing
 	}
-	var names []string
-	for _, r := range current.Pages {
-		names = append(names, r.Name)
-	}
-	for _, s := range current.Recent {
-		names = append(names, s.Name)
-	}
-	for _, d := range current.Deletions {
-		names = append(names, d.Name)
-	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(deleteConcurrency)
-	for _, n := range names {
+	remove := func(work func() (int, error)) {
 		group.Go(func() error {
-			_, treeErr := m.objects.removeTree(ctx, prefix, n)
-			if errors.Is(treeErr, ErrCorrupt) {
+			_, removeErr := work()
+			if errors.Is(removeErr, ErrCorrupt) {
 				return nil // a damaged page: what it named is found by listing
 			}
-			return treeErr
+			return removeErr
 		})
+	}
+	for i := range current.Pages {
+		remove(func() (int, error) {
+			return m.objects.removeTree(ctx, prefix, format.Tree{Pages: current.Pages[i : i+1]})
+		})
+	}
+	for i := range current.Recent {
+		remove(func() (int, error) {
+			return m.objects.removeTree(ctx, prefix, format.Tree{Segments: current.Recent[i : i+1]})
+		})
+	}
+	for i := range current.Trash {
+		remove(func() (int, error) { return m.objects.removeTrash(ctx, prefix, &current.Trash[i]) })
 	}
 	return group.Wait()
 }

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"time"
 
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // objects is the bucket as this package uses it: every call has a deadline and
@@ -47,18 +47,12 @@ func (o *objects) read(ctx context.Context, what, key string, at int64, p []byte
 	return classify("read", key, err)
 }
 
-// readAll reads a manifest or page, whose size is not known before.
-func (o *objects) readAll(ctx context.Context, what, key string) ([]byte, error) {
-	statCtx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	info, err := o.bucket.Stat(statCtx, key)
-	if err != nil {
-		return nil, classify("stat", key, err)
+// readDocument reads a manifest or a page, whose size is written where its name is.
+func (o *objects) readDocument(ctx context.Context, what, key string, size int64) ([]byte, error) {
+	if size <= 0 || size > format.MaxDocumentBytes {
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, key, size)
 	}
-	if info.Size > maxDocumentBytes {
-		return nil, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, key, info.Size)
-	}
-	b := make([]byte, info.Size)
+	b := make([]byte, size)
 	return b, o.read(ctx, what, key, 0, b)
 }
 
@@ -91,7 +85,7 @@ func (o *objects) create(ctx context.Context, key string, content []byte) error 
 }
 
 // upload writes a segment object and checks that it is all there: its size, and
-// the footer, which is the last thing to arrive.
+// the end, which is the last thing to arrive.
 func (o *objects) upload(ctx context.Context, key string, obj *object) error {
 	putCtx, cancel := context.WithTimeout(ctx, o.uploadTimeout)
 	defer cancel()
@@ -106,55 +100,72 @@ func (o *objects) upload(ctx context.Context, key string, obj *object) error {
 	if err != nil {
 		return classify("verify", key, err)
 	}
-	size := obj.footer.objectBytes()
-	if info.Size != size {
-		return fmt.Errorf("%w: verify %s: it has %d bytes, not %d", ErrCorrupt, key, info.Size, size)
+	if info.Size != obj.size() {
+		return fmt.Errorf("%w: verify %s: it has %d bytes, not %d", ErrCorrupt, key, info.Size, obj.size())
 	}
-	b := make([]byte, footerSize)
-	if err = o.read(ctx, "footer", key, size-footerSize, b); err != nil {
+	b := make([]byte, len(obj.hot))
+	if err = o.read(ctx, "verify", key, obj.size()-int64(len(b)), b); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	f, err := parseFooter(b)
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", key, err)
-	}
-	if f != obj.footer {
-		return fmt.Errorf("%w: verify %s: footer is not the one that was written", ErrCorrupt, key)
+	if !bytes.Equal(b, obj.hot) {
+		return fmt.Errorf("%w: verify %s: its end is not the one that was written", ErrCorrupt, key)
 	}
 	return nil
 }
 
-// readTail reads and checks what follows the log bytes of a segment object.
-func (o *objects) readTail(ctx context.Context, key string, s segment) (*tail, error) {
-	var t *tail
+// readIndex reads and checks the hot bytes of a segment.
+func (o *objects) readIndex(ctx context.Context, key string, s *format.Segment) (*format.Index, error) {
+	if err := s.Supported(); err != nil {
+		return nil, err
+	}
+	var x *format.Index
 	err := o.twice(func() error {
-		b := make([]byte, s.ObjectBytes-s.Bytes)
-		err := o.read(ctx, "index", key, s.Bytes, b)
+		b := make([]byte, s.HotBytes)
+		err := o.read(ctx, "index", key, s.At+s.ObjectBytes-s.HotBytes, b)
 		if err != nil {
 			return err
 		}
-		if t, err = parseTail(b); err != nil {
+		if sum := format.Checksum(b); sum != s.CRC32C {
+			return fmt.Errorf("%w: the last %d bytes of %s have checksum %08x, want %08x", ErrCorrupt, len(b), key, sum, s.CRC32C)
+		}
+		if x, err = format.ParseIndex(b, s.ObjectBytes); err != nil {
 			return fmt.Errorf("read %s: %w", key, err)
 		}
-		if t.logBytes != s.Bytes || t.baseOffset != s.BaseOffset || t.startOffset != s.StartOffset || t.endOffset != s.EndOffset {
+		if d := x.Description; d.LogBytes != s.Bytes || d.BaseOffset != s.BaseOffset || d.StartOffset > s.StartOffset || d.EndOffset < s.EndOffset {
 			return fmt.Errorf("%w: %s is not the segment that the manifest describes", ErrCorrupt, key)
 		}
 		return nil
 	})
-	return t, err
+	return x, err
 }
 
-// readChunk reads and checks a chunk of the log bytes.
-func (o *objects) readChunk(ctx context.Context, key string, t *tail, i int) ([]byte, error) {
-	at, length := t.chunk(i)
-	b := make([]byte, length)
+// readChunk reads and checks a chunk of a segment that begins at a position of its object.
+func (o *objects) readChunk(ctx context.Context, key string, at int64, c *format.Chunk) ([]byte, error) {
+	b := make([]byte, c.StoredBytes)
 	return b, o.twice(func() error {
-		if err := o.read(ctx, "chunk", key, at, b); err != nil {
+		if err := o.read(ctx, "chunk", key, at+c.Position, b); err != nil {
 			return err
 		}
-		if sum := crc32.Checksum(b, castagnoli); sum != t.chunks[i] {
+		if sum := format.Checksum(b); sum != c.CRC32C {
 			o.metrics.corruptChunks.Inc()
-			return fmt.Errorf("%w: chunk %d of %s has checksum %08x, want %08x", ErrCorrupt, i, key, sum, t.chunks[i])
+			return fmt.Errorf("%w: chunk at %d of %s has checksum %08x, want %08x", ErrCorrupt, c.Position, key, sum, c.CRC32C)
+		}
+		return nil
+	})
+}
+
+// readPart reads and checks a part of a segment that begins at a position of its object.
+func (o *objects) readPart(ctx context.Context, key string, at int64, p format.Part) ([]byte, error) {
+	b := make([]byte, p.Bytes)
+	if p.Bytes == 0 {
+		return b, nil
+	}
+	return b, o.twice(func() error {
+		if err := o.read(ctx, "part", key, at+p.Position, b); err != nil {
+			return err
+		}
+		if sum := format.Checksum(b); sum != p.CRC32C {
+			return fmt.Errorf("%w: %s of %s has checksum %08x, want %08x", ErrCorrupt, p.Type, key, sum, p.CRC32C)
 		}
 		return nil
 	})
@@ -180,47 +191,59 @@ func (o *objects) remove(ctx context.Context, key string) error {
 	return err
 }
 
-// removeTree deletes an object and, before a page, all that it names: as long
-// as something is left, so is the page that tells of it.
-func (o *objects) removeTree(ctx context.Context, prefix, name string) (removed int, err error) {
-	if parsed, _ := parseName(name); parsed.kind == kindPage {
-		b, readErr := o.readAll(ctx, "page", prefix+name)
-		if readErr != nil && !errors.Is(readErr, objstore.ErrNotFound) {
-			return 0, readErr
+// removeTree deletes pages and segments, and before a page all that it names: as long as something is
+// left, so is the page that tells of it. It ends at the first entry that this build must not delete.
+func (o *objects) removeTree(ctx context.Context, prefix string, t format.Tree) (removed int, err error) {
+	remove := func(name string) error {
+		removeErr := o.remove(ctx, prefix+name)
+		if removeErr == nil {
+			removed++
 		}
-		if readErr == nil {
-			if removed, err = o.removeMembers(ctx, prefix, parsed.level, b); err != nil {
-				return removed, fmt.Errorf("page %s: %w", name, err)
-			}
-		}
+		return removeErr
 	}
-	return removed + 1, o.remove(ctx, prefix+name)
+	t.Load = func(ctx context.Context, r *format.PageRef) (*format.Page, error) {
+		return o.doomedPage(ctx, prefix, r)
+	}
+	err = t.Walk(ctx, format.Visitor{
+		Segment: func(s *format.Segment) error {
+			if s.Flags&format.FlagBorrowed != 0 {
+				return nil
+			}
+			if unsupported := s.Supported(); unsupported != nil {
+				return unsupported
+			}
+			return remove(s.Name)
+		},
+		Leave: func(r *format.PageRef) error { return remove(r.Name) },
+	})
+	return removed, err
 }
 
-func (o *objects) removeMembers(ctx context.Context, prefix string, level int, content []byte) (removed int, err error) {
-	pg := &page{}
-	if err = openDocument(pageFormat, content, pg); err != nil {
+// doomedPage loads a page that is to be deleted with all that it names. One that is gone already has
+// nothing left to name.
+func (o *objects) doomedPage(ctx context.Context, prefix string, r *format.PageRef) (*format.Page, error) {
+	b, err := o.readDocument(ctx, "page", prefix+r.Name, r.Size)
+	if errors.Is(err, objstore.ErrNotFound) {
+		return &format.Page{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := format.ParsePage(b, r)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", prefix+r.Name, err)
+	}
+	return p, p.Writable()
+}
+
+// removeTrash deletes an object that is trash, and of a page all that it names. It is an
+// ErrUnsupportedFormat, or an ErrReadOnly, if this build must not.
+func (o *objects) removeTrash(ctx context.Context, prefix string, t *format.Trash) (removed int, err error) {
+	if err = t.Removable(); err != nil {
 		return 0, err
 	}
-	if err = pg.validate(); err != nil {
-		return 0, err
+	if t.IsPage() {
+		return o.removeTree(ctx, prefix, format.Tree{Pages: []format.PageRef{t.PageRef()}})
 	}
-	if pg.Level != level {
-		return 0, fmt.Errorf("%w: it has level %d", ErrCorrupt, pg.Level)
-	}
-	names := make([]string, 0, len(pg.Segments)+len(pg.Pages))
-	for _, s := range pg.Segments {
-		names = append(names, s.Name)
-	}
-	for _, r := range pg.Pages {
-		names = append(names, r.Name)
-	}
-	for _, name := range names {
-		n, memberErr := o.removeTree(ctx, prefix, name)
-		removed += n
-		if memberErr != nil {
-			return removed, memberErr
-		}
-	}
-	return removed, nil
+	return 1, o.remove(ctx, prefix+t.Name)
 }

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/backoff"
-	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
@@ -40,8 +40,8 @@ type partition struct {
 	prefix string // of the objects
 	key    string // of the pointer
 
-	manifest atomic.Pointer[manifest] // the current one; nil until it is loaded
-	tried    chan struct{}            // closed by the worker when the first attempt to load is over
+	manifest atomic.Pointer[format.Manifest] // the current one; nil until it is loaded
+	tried    chan struct{}                   // closed by the worker when the first attempt to load is over
 
 	own      ownership.State // see apply; of a follower Following, always
 	chores   chores
@@ -64,15 +64,19 @@ type lag struct{ segments, bytes int64 }
 // chores is what the worker that has the partition knows beside the state of its
 // ownership.
 type chores struct {
-	// unknown is what the pointer that was read last holds besides.
-	unknown document.Unknown
+	// pointer is the one that was read or written last: what this build does not know of it is kept.
+	pointer *format.Pointer
+	// readOnly says why this build must not write what was read last; nil: it may.
+	readOnly error
 	// candidate is the manifest that the state refers to and has not adopted: one
 	// that is loaded, or is to be committed.
 	candidate candidate
+	// current is the object of the adopted manifest.
+	current format.Stored
 	// staged is the entry of the object that was uploaded last.
-	staged *segment
-	// gone are objects of the deletion list that are deleted already.
-	gone      map[string]bool
+	staged *format.Segment
+	// deleted is the trash that is deleted already.
+	deleted   deletedTrash
 	backoff   backoff.Backoff
 	nextSweep time.Time
 }
@@ -91,14 +95,14 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		Partition: config,
 		m:         m,
 		log:       log,
-		prefix:    partitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
+		prefix:    format.PartitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
 		key:       metadata.TierKey(config.TopicID, config.TopicPartition.Partition),
 		tried:     make(chan struct{}),
 	}
 	if p.Stats == nil {
 		p.Stats = new(Stats)
 	}
-	p.chores.gone = map[string]bool{}
+	p.chores.deleted = newDeletedTrash()
 	p.chores.backoff = backoff.Backoff{Min: m.o.RetryBackoff, Max: m.o.RetryBackoffMax}
 	p.mu.state = StateAttaching
 	return p
@@ -110,56 +114,64 @@ func (p *partition) logger() *slog.Logger {
 }
 
 // freshManifest stands for a partition that was never tiered.
-func (p *partition) freshManifest() *manifest {
-	return &manifest{
-		ClusterID: p.m.o.ClusterID, Topic: p.TopicPartition.Topic, TopicID: p.TopicID, Partition: p.TopicPartition.Partition,
+func (p *partition) freshManifest() *format.Manifest {
+	return &format.Manifest{
+		ClusterID: p.m.o.ClusterID, Topic: p.TopicPartition.Topic, TopicID: p.TopicID, Partition: p.TopicPartition.Partition, LastEpoch: -1,
 	}
 }
 
-func (p *partition) loadManifest(ctx context.Context, name string) (*manifest, error) {
-	b, err := p.m.objects.readAll(ctx, "manifest", p.prefix+name)
+// loadManifest loads the manifest that a pointer names.
+func (p *partition) loadManifest(ctx context.Context, ptr *format.Pointer) (*format.Manifest, error) {
+	key := p.prefix + ptr.Manifest
+	b, err := p.m.objects.readDocument(ctx, "manifest", key, ptr.Size)
 	if err != nil {
 		return nil, fmt.Errorf("load manifest: %w", err)
 	}
-	m, err := parseManifest(b)
-	if err != nil {
-		return nil, fmt.Errorf("load manifest %s: %w", p.prefix+name, err)
+	if sum := format.Checksum(b); sum != ptr.CRC32C {
+		return nil, fmt.Errorf("%w: load manifest %s: it has checksum %08x, the pointer says %08x", ErrCorrupt, key, sum, ptr.CRC32C)
 	}
-	if m.name() != name || m.TopicID != p.TopicID || m.Partition != p.TopicPartition.Partition {
-		return nil, fmt.Errorf("%w: load manifest %s: it is that of %s-%d, %s", ErrCorrupt, p.prefix+name, m.Topic, m.Partition, m.name())
+	m, err := format.ParseManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("load manifest %s: %w", key, err)
+	}
+	if m.Name() != ptr.Manifest || m.TopicID != p.TopicID || m.Partition != p.TopicPartition.Partition {
+		return nil, fmt.Errorf("%w: load manifest %s: it is that of %s-%d, %s", ErrCorrupt, key, m.Topic, m.Partition, m.Name())
 	}
 	return m, nil
 }
 
-func (p *partition) readPointer(ctx context.Context) (pointer, int64, error) {
+func (p *partition) readPointer(ctx context.Context) (*format.Pointer, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
 	return readPointer(ctx, p.m.store, p.key)
 }
 
+// swap writes the pointer. It names the manifest that it named before, or the candidate.
 func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
-	return swapPointer(ctx, p.m.store, p.key, r.On, newPointer(r.Pointer, p.chores.unknown))
+	next := *p.chores.pointer
+	next.LeaderEpoch, next.BrokerID, next.Claim, next.Fence = r.Pointer.LeaderEpoch, r.Pointer.BrokerID, r.Pointer.Claim, r.Pointer.Fence
+	if manifestName(r.Pointer.Manifest) != next.Manifest {
+		next.SetManifest(p.chores.candidate.manifest, p.chores.candidate.stored)
+		next.CommittedMs = p.m.o.Now().UnixMilli()
+	}
+	revision, err := swapPointer(ctx, p.m.store, p.key, r.On, &next)
+	if err == nil {
+		p.chores.pointer = &next
+	}
+	return revision, err
 }
 
 // nextManifest is an editable successor of the current manifest. The commit gives
-// it its sequence.
-func (p *partition) nextManifest() *manifest {
+// it its name.
+func (p *partition) nextManifest() (*format.Manifest, format.Edit) {
 	now := p.m.o.Now()
-	return p.manifest.Load().next(p.LeaderEpoch, p.m.o.BrokerID, now.UnixMilli(), p.deleteAfter(now), p.chores.gone)
-}
-
-func (p *partition) deleteAfter(now time.Time) int64 { return now.Add(p.m.o.DeleteDelay).UnixMilli() }
-
-// deletes tells whether the name is on the deletion list.
-func (m *manifest) deletes(name string) bool {
-	for _, d := range m.Deletions {
-		if d.Name == name {
-			return true
-		}
+	e := format.Edit{
+		BrokerID: p.m.o.BrokerID, LeaderEpoch: p.LeaderEpoch, NowMs: now.UnixMilli(), DeleteMs: now.Add(p.m.o.DeleteDelay).UnixMilli(),
+		LogStart: p.log.StartOffset(), Current: p.chores.current, Gone: p.chores.deleted.gone, Emptied: p.chores.deleted.emptied,
 	}
-	return false
+	return p.manifest.Load().Next(e), e
 }
 
 // tellLog brings the local log up to what is committed. It is safe to repeat,
@@ -179,16 +191,16 @@ func (p *partition) tellLog() error {
 	if p.m.o.Tiered != nil {
 		p.m.o.Tiered(p.TopicID, p.TopicPartition.Partition, m.EndOffset)
 	}
-	if m.StartOffset > p.log.StartOffset() {
-		if err := p.log.AdvanceStartOffset(m.StartOffset); err != nil {
-			return fmt.Errorf("advance the log start to %d: %w", m.StartOffset, err)
+	if m.LogStart > p.log.StartOffset() {
+		if err := p.log.AdvanceStartOffset(m.LogStart); err != nil {
+			return fmt.Errorf("advance the log start to %d: %w", m.LogStart, err)
 		}
 	}
 	return nil
 }
 
 // attach makes this broker the owner of the manifest: it loads the current one
-// and claims the pointer. A pointer that does not exist yet is claimed with the
+// and claims the pointer. A pointer that does not exist yet is claimed before the
 // first upload: thousands of new partitions cost the metadata store nothing.
 func (p *partition) attach(ctx context.Context) error {
 	if err := p.drive(ctx, nil, nil); err != nil {
@@ -201,7 +213,13 @@ func (p *partition) attach(ctx context.Context) error {
 // step does one unit of each kind of work that there is. It returns true if more
 // is waiting. What fails does not keep the rest from being done.
 func (p *partition) step(ctx context.Context) (more bool, err error) {
-	if err = p.drive(ctx, errUnconfirmed, nil); err != nil && !errors.Is(err, errLost) {
+	p.apply(ownership.RefreshDue{}) // of a tier that is only read
+	err = p.drive(ctx, errUnconfirmed, nil)
+	switch {
+	case errors.Is(err, ErrReadOnly):
+		p.pending() // so that people see what waits
+		return false, errors.Join(err, p.tellLog())
+	case err != nil && !errors.Is(err, errLost):
 		return false, err
 	}
 	if err = p.tellLog(); err != nil {
@@ -221,18 +239,33 @@ func (p *partition) step(ctx context.Context) (more bool, err error) {
 	return more && len(errs) == 0, errors.Join(errs...)
 }
 
-// loadPage is the partition's pageLoader.
-func (p *partition) loadPage(ctx context.Context, ref pageRef) (*page, error) {
+// loadPage is the partition's loader of pages.
+func (p *partition) loadPage(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
 	key := p.prefix + ref.Name
-	return p.m.pages.get(ctx, key, func(ctx context.Context) (*page, error) {
-		b, err := p.m.objects.readAll(ctx, "page", key)
+	return p.m.pages.get(ctx, key, func(ctx context.Context) (*format.Page, error) {
+		b, err := p.m.objects.readDocument(ctx, "page", key, ref.Size)
 		if err != nil {
 			return nil, err
 		}
-		pg, err := parsePage(b, ref)
+		pg, err := format.ParsePage(b, ref)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", key, err)
 		}
 		return pg, nil
 	})
+}
+
+// loadWritable loads a page of which entries may become trash.
+func (p *partition) loadWritable(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
+	pg, err := p.loadPage(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return pg, pg.Writable()
+}
+
+// beyond returns true for an error that says that this build does not know a document, or an entry,
+// well enough. What expires and what is swept ends there, without an error.
+func beyond(err error) bool {
+	return errors.Is(err, ErrUnsupportedFormat) || errors.Is(err, ErrReadOnly)
 }
