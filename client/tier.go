@@ -34,6 +34,9 @@ type TierPartition struct {
 	RemoteSegments int64
 	PendingBytes   int64 // in closed segments that wait to be uploaded
 	LastUpload     int64 // unix ms
+	// State is what the leader's remote tier is about: active, attaching (not yet), deposed (another leader has it), or read-only (a newer
+	// version has written what this one must not change). It is "" when the broker does not tell.
+	State string
 }
 
 // Lag is how many records are not in the remote tier, those of the active
@@ -175,7 +178,7 @@ func takeSizes(sizes map[TopicPartition]TierPartition, leaders map[string]map[in
 				size.LocalBytes = p.Size
 				if stats, known := protocol.ReadTierStats(&p.UnknownTags); known {
 					size.RemoteBytes, size.RemoteSegments = stats.RemoteBytes, int64(stats.RemoteSegments)
-					size.PendingBytes, size.LastUpload = stats.PendingBytes, stats.LastUpload
+					size.PendingBytes, size.LastUpload, size.State = stats.PendingBytes, stats.LastUpload, stats.State
 				}
 				sizes[key] = size
 			}
