@@ -55,7 +55,7 @@ var layers = map[string][]string{
 		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
 		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
-	"cmd/varve": {"config", "server", "client", "record", "storage"},
+	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/format"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"porttest":                    {},
