@@ -41,7 +41,8 @@ var layers = map[string][]string{
 	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
-	"tiering":             {"backoff", "document", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/ownership"},
+	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/ownership"},
+	"tiering/format":      {"document", "metadata"},
 	"tiering/ownership":   {},
 	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
 	"replication/insync":  {"metadata"},
@@ -55,7 +56,7 @@ var layers = map[string][]string{
 		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
 		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
-	"cmd/varve": {"config", "server", "client", "record", "storage"},
+	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/format"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"porttest":                    {},

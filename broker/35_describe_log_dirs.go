@@ -91,6 +91,7 @@ func (b *Broker) describeLog(l *storage.Log) kmsg.DescribeLogDirsResponseDirTopi
 	if status, tiered := p.TierStatus(); tiered {
 		stats := protocol.TierStats{
 			RemoteBytes: status.Bytes, RemoteSegments: int32(status.Segments), PendingBytes: status.LagBytes, LastUpload: -1,
+			State: string(status.State),
 		}
 		if !status.LastUpload.IsZero() {
 			stats.LastUpload = status.LastUpload.UnixMilli()

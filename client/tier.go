@@ -36,6 +36,9 @@ type TierPartition struct {
 	LastUpload     int64 // unix ms
 
 	Problems []TierProblem // of all its replicas
+	// State is what the leader's remote tier is about: active, attaching (not yet), deposed (another leader has it), or read-only (a newer
+	// version has written what this one must not change). It is "" when the broker does not tell.
+	State string
 }
 
 // Lag is how many records are not in the remote tier, those of the active
@@ -187,7 +190,7 @@ func takeSizes(sizes map[TopicPartition]TierPartition, leaders map[string]map[in
 				size.LocalBytes = p.Size
 				if stats, known := protocol.ReadTierStats(&p.UnknownTags); known {
 					size.RemoteBytes, size.RemoteSegments = stats.RemoteBytes, int64(stats.RemoteSegments)
-					size.PendingBytes, size.LastUpload = stats.PendingBytes, stats.LastUpload
+					size.PendingBytes, size.LastUpload, size.State = stats.PendingBytes, stats.LastUpload, stats.State
 				}
 				sizes[key] = size
 			}

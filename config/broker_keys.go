@@ -159,7 +159,7 @@ func brokerKeys() []Key {
 		brokerKey("varve.tier.cache.bytes", Long, "67108864", "bytes", atLeast(1<<20),
 			"How much memory the cache of chunks read from the object store may take."),
 		brokerKey("varve.tier.chunk.bytes", Int, "4194304", "bytes", between(64<<10, 64<<20),
-			"The size of the chunks that segments are read from the object store in. It is written into new objects; old ones keep theirs."),
+			"The size of the chunks that segments are read from the object store in: as many whole batches as fit, one at least. New objects have it; old ones keep theirs."),
 		brokerKey("varve.tier.sweep.grace.ms", Long, "3600000", "ms", atLeast(1),
 			"How old an object that no manifest names must be before it is removed from the object store: longer than an upload may take, and than clocks differ."),
 		brokerKey("varve.tier.sweep.interval.ms", Long, "86400000", "ms", atLeast(1),

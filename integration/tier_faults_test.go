@@ -106,12 +106,13 @@ func objects(t *testing.T, bucket, ending string) (names []string) {
 	return names
 }
 
-// document is what a manifest or a page names.
+// document is what a manifest, a page or a page of trash names.
 type document struct {
-	Pages     []struct{ Name string } `json:"pages"`
-	Recent    []struct{ Name string } `json:"recent"`
-	Segments  json.RawMessage         `json:"segments"` // of a page: what it names; of a manifest: how many
-	Deletions []struct{ Name string } `json:"deletions"`
+	Pages      []struct{ Name string } `json:"pages"`
+	Recent     []struct{ Name string } `json:"recent"`
+	Segments   json.RawMessage         `json:"segments"` // of a page: what it names; of a manifest: how many
+	Trash      []struct{ Name string } `json:"trash"`
+	TrashPages []struct{ Name string } `json:"trash_pages"`
 }
 
 // unnamed lists the objects of the bucket's partitions that their newest manifest does not name, itself or by a page, and those that it names and
@@ -160,7 +161,7 @@ func addNamed(named map[string]bool, dir, name string) error {
 	if err = json.Unmarshal(body, &d); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	for _, x := range d.Deletions {
+	for _, x := range d.Trash {
 		named[filepath.Join(dir, x.Name)] = false
 	}
 	var segments []struct{ Name string }
@@ -168,7 +169,7 @@ func addNamed(named map[string]bool, dir, name string) error {
 	for _, x := range append(segments, d.Recent...) {
 		named[filepath.Join(dir, x.Name)] = true
 	}
-	for _, x := range d.Pages {
+	for _, x := range append(d.Pages, d.TrashPages...) {
 		page := filepath.Join(dir, x.Name)
 		named[page] = true
 		if err = addNamed(named, dir, page); err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Tagged fields (KIP-482) that Varve's broker puts into each partition of a DescribeLogDirs response, and the last one into each of a Fetch
+// Tagged fields (KIP-482) that Varve's broker puts into each partition of a DescribeLogDirs response, and tagRemoteEnd into each of a Fetch
 // response to a follower; others ignore them.
 // The numbers are far above Kafka's own, which count from 0 in every struct. They are a contract with released clients: a tag is
 // never used again for anything else.
@@ -16,6 +16,7 @@ const (
 	tagPendingBytes   = 10002 // int64
 	tagLastUpload     = 10003 // int64
 	tagRemoteEnd      = 10004 // int64
+	tagRemoteState    = 10007 // UTF-8; 10005 and 10006 are in election_tags.go
 )
 
 // TierStats is what a broker tells of a partition's remote tier beyond the offsets that ListOffsets has.
@@ -27,6 +28,8 @@ type TierStats struct {
 	PendingBytes int64
 	// LastUpload is when a segment was last committed, in unix ms; -1 for never.
 	LastUpload int64
+	// State is what the remote tier is about, a word as of tiering.State; "": the broker does not tell.
+	State string
 }
 
 // Tags puts the statistics into a partition's tagged fields.
@@ -35,9 +38,12 @@ func (s TierStats) Tags(tags *kmsg.Tags) {
 	tags.Set(tagRemoteSegments, binary.BigEndian.AppendUint32(nil, uint32(s.RemoteSegments)))
 	tags.Set(tagPendingBytes, binary.BigEndian.AppendUint64(nil, uint64(s.PendingBytes)))
 	tags.Set(tagLastUpload, binary.BigEndian.AppendUint64(nil, uint64(s.LastUpload)))
+	if s.State != "" {
+		tags.Set(tagRemoteState, []byte(s.State))
+	}
 }
 
-// ReadTierStats is the reverse of Tags. It is false when a field lacks or has another size: the broker is not Varve, or the request's
+// ReadTierStats is the reverse of Tags. It is false when a number is missing or has another size: the broker is not Varve, or the request's
 // version had no tagged fields.
 func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
 	var s TierStats
@@ -52,6 +58,9 @@ func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
 			s.PendingBytes = int64(binary.BigEndian.Uint64(value))
 		case tag == tagLastUpload && len(value) == 8:
 			s.LastUpload = int64(binary.BigEndian.Uint64(value))
+		case tag == tagRemoteState:
+			s.State = string(value)
+			return
 		default:
 			return
 		}

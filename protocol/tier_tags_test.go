@@ -9,7 +9,7 @@ import (
 )
 
 func TestTierStatsSurviveTheWire(t *testing.T) {
-	want := TierStats{RemoteBytes: math.MaxInt64 - 1, RemoteSegments: 70_000, PendingBytes: 1 << 33, LastUpload: -1}
+	want := TierStats{RemoteBytes: math.MaxInt64 - 1, RemoteSegments: 70_000, PendingBytes: 1 << 33, LastUpload: -1, State: "read-only"}
 	response := kmsg.NewPtrDescribeLogDirsResponse()
 	response.Version = 4
 	response.Dirs = []kmsg.DescribeLogDirsResponseDir{{
@@ -37,9 +37,9 @@ func TestTierStatsSurviveTheWire(t *testing.T) {
 // The bytes are what released clients know.
 func TestTierTagBytes(t *testing.T) {
 	var tags kmsg.Tags
-	TierStats{RemoteBytes: 0x0102030405060708, RemoteSegments: 9, PendingBytes: 10, LastUpload: -1}.Tags(&tags)
+	TierStats{RemoteBytes: 0x0102030405060708, RemoteSegments: 9, PendingBytes: 10, LastUpload: -1, State: "active"}.Tags(&tags)
 	want := "\x90\x4e\x08\x01\x02\x03\x04\x05\x06\x07\x08" + "\x91\x4e\x04\x00\x00\x00\x09" +
-		"\x92\x4e\x08\x00\x00\x00\x00\x00\x00\x00\x0a" + "\x93\x4e\x08\xff\xff\xff\xff\xff\xff\xff\xff"
+		"\x92\x4e\x08\x00\x00\x00\x00\x00\x00\x00\x0a" + "\x93\x4e\x08\xff\xff\xff\xff\xff\xff\xff\xff" + "\x97\x4e\x06active"
 	if got := tags.AppendEach(nil); !bytes.Equal(got, []byte(want)) {
 		t.Errorf("got  %x\nwant %x", got, want)
 	}

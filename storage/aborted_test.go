@@ -44,4 +44,14 @@ func TestSegmentWithAnOpenTransactionStays(t *testing.T) {
 	}
 	closed(0, batchOf(3, 5, epoch0.UnixMilli(), producer(1, 0, 0), transactional))
 	closed(2, endTxn(1, 0, record.ControlAbort))
+	for i, want := range []int64{0, 1} { // the second one has the marker
+		files, release, err := l.ClosedSegments(0)[i].Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files.AbortedTxns != want || (files.TxnIndex != nil) != (want > 0) {
+			t.Errorf("segment %d has %d aborted transactions, want %d", i, files.AbortedTxns, want)
+		}
+		release()
+	}
 }

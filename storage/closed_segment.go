@@ -13,10 +13,9 @@ import (
 // ClosedSegment describes a segment that changes no more, is wholly below the
 // last stable offset, and is on the disk: what tiering may copy.
 type ClosedSegment struct {
-	BaseOffset   int64
-	EndOffset    int64 // exclusive: the base of the next segment
-	MaxTimestamp int64 // -1 if no record has one
-	SizeBytes    int64
+	BaseOffset int64
+	EndOffset  int64 // exclusive: the base of the next segment
+	SizeBytes  int64
 
 	log     *Log
 	segment *segment
@@ -26,6 +25,7 @@ type ClosedSegment struct {
 type SegmentFiles struct {
 	Log, Index, TimeIndex *io.SectionReader
 	TxnIndex              *io.SectionReader // nil: no transaction was aborted
+	AbortedTxns           int64             // whose abort marker is in the segment: those of TxnIndex
 	Snapshot              *io.SectionReader // producer state at EndOffset, whole and sound; never nil
 	LeaderEpochs          []EpochEntry      // all that begin below EndOffset
 }
@@ -46,18 +46,10 @@ func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 		if end > limit {
 			break
 		}
-		if !s.acquire() {
+		if s.refs.Load() == 0 { // it was deleted since
 			continue
 		}
-		largest, err := s.largestTimestamp()
-		s.release()
-		if err != nil {
-			l.logger.Warn("read time index of closed segment", segmentAttr(s), errorAttr(err))
-			break // the next call tries again; a hole must not be left
-		}
-		closed = append(closed, ClosedSegment{
-			BaseOffset: s.base, EndOffset: end, MaxTimestamp: largest.Timestamp, SizeBytes: s.size.Load(), log: l, segment: s,
-		})
+		closed = append(closed, ClosedSegment{BaseOffset: s.base, EndOffset: end, SizeBytes: s.size.Load(), log: l, segment: s})
 	}
 	return closed
 }
@@ -89,8 +81,8 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	files.Log = open(&s.file, c.SizeBytes)
 	files.Index = open(&s.index.file, int64(s.index.count())*offsetEntrySize)
 	files.TimeIndex = open(&s.times.file, int64(s.times.count())*timeEntrySize)
-	if n := s.txns.count(); n > 0 {
-		files.TxnIndex = open(&s.txns.file, n*abortedTxnSize)
+	if files.AbortedTxns = s.txns.count(); files.AbortedTxns > 0 {
+		files.TxnIndex = open(&s.txns.file, files.AbortedTxns*abortedTxnSize)
 	}
 	if err == nil {
 		files.Snapshot, err = c.snapshot()

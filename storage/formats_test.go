@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"reflect"
 	"slices"
@@ -114,32 +113,6 @@ func TestAbortedTxnBytes(t *testing.T) {
 	}
 }
 
-func TestLookupsOverIndexBytes(t *testing.T) {
-	var index, times []byte
-	for i := range uint32(5) {
-		index = binary.BigEndian.AppendUint32(index, i*10+9)
-		index = binary.BigEndian.AppendUint32(index, i*1000)
-		times = binary.BigEndian.AppendUint64(times, uint64(500+i*100))
-		times = binary.BigEndian.AppendUint32(times, i*10+9)
-	}
-	for target, want := range map[int64]int64{0: 0, 100: 0, 109: 0, 118: 0, 119: 1000, 120: 1000, 149: 4000, 1 << 40: 4000} {
-		if got := LookupOffset(index, 100, target); got != want {
-			t.Errorf("offset %d is at %d, want %d", target, got, want)
-		}
-	}
-	if got := LookupOffset(nil, 100, 5); got != 0 {
-		t.Errorf("empty index gives %d", got)
-	}
-	if _, found := LookupTime(times, 100, 499); found {
-		t.Error("found an entry before the first")
-	}
-	for ts, want := range map[int64]int64{500: 109, 599: 109, 600: 119, 900: 149, 1 << 50: 149} {
-		if got, found := LookupTime(times, 100, ts); !found || got.Offset != want {
-			t.Errorf("time %d gives %+v, want offset %d", ts, got, want)
-		}
-	}
-}
-
 func TestCheckpointBytes(t *testing.T) {
 	offsets := map[partitionKey]int64{{"b", 10}: 3, {"b", 9}: 2, {"a.b-c_d", 0}: 1 << 40}
 	want := "0\n3\na.b-c_d 0 1099511627776\nb 9 2\nb 10 3\n"
@@ -214,8 +187,6 @@ func FuzzParsers(f *testing.F) {
 		if m, err := parseMetaProperties(b); err == nil && m.clusterID == "" {
 			t.Fatal("meta.properties without a cluster was taken")
 		}
-		LookupOffset(b, 0, 5)
-		LookupTime(b, 0, 5)
 		parseDirName(string(b))
 		splitName(string(b))
 	})

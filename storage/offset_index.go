@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"sort"
 )
 
 // offsetEntrySize is an entry of a .index file: the offset relative to the
@@ -45,16 +44,3 @@ func (x *offsetIndex) countBelow(end int64) (int, error) {
 
 func relativeOffset(e []byte) int64 { return int64(int32(binary.BigEndian.Uint32(e))) }
 func entryPosition(e []byte) int64  { return int64(int32(binary.BigEndian.Uint32(e[4:]))) }
-
-// LookupOffset searches the bytes of a .index file of a segment that starts at
-// base. It returns a position in the .log from which a scan finds the batch
-// that holds target: that of the last indexed batch which ends at or before it,
-// or 0.
-func LookupOffset(index []byte, base, target int64) (position int64) {
-	n := len(index) / offsetEntrySize
-	i := sort.Search(n, func(i int) bool { return base+relativeOffset(index[i*offsetEntrySize:]) > target })
-	if i == 0 {
-		return 0
-	}
-	return entryPosition(index[(i-1)*offsetEntrySize:])
-}

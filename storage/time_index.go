@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"sort"
 )
 
 // timeEntrySize is an entry of a .timeindex file: a timestamp int64 and an
@@ -78,17 +77,4 @@ func timeEntry(e []byte, base int64) TimestampOffset {
 		Offset:      base + relativeOffset(e[8:]),
 		LeaderEpoch: -1,
 	}
-}
-
-// LookupTime searches the bytes of a .timeindex file of a segment that starts
-// at base for the last entry at or before ts: no record before the batch that
-// ends at its offset has a timestamp of ts or later. Without one, a scan has to
-// start at the segment's beginning.
-func LookupTime(timeIndex []byte, base, ts int64) (entry TimestampOffset, found bool) {
-	n := len(timeIndex) / timeEntrySize
-	i := sort.Search(n, func(i int) bool { return int64(binary.BigEndian.Uint64(timeIndex[i*timeEntrySize:])) > ts })
-	if i == 0 {
-		return TimestampOffset{}, false
-	}
-	return timeEntry(timeIndex[(i-1)*timeEntrySize:], base), true
 }

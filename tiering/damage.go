@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // maxDamage bounds how many damaged parts of objects are remembered for a partition.
@@ -52,9 +54,9 @@ func (p *partition) wholeLocked(at chunkKey) {
 	if len(p.mu.damage) == 0 {
 		return // as nearly always
 	}
-	isManifest := p.nameOf(at.object).kind == kindManifest
+	isManifest := p.nameOf(at.object).Kind == format.KindManifest
 	for known := range p.mu.damage {
-		if known == at || isManifest && p.nameOf(known.object).kind == kindManifest {
+		if known == at || isManifest && p.nameOf(known.object).Kind == format.KindManifest {
 			delete(p.mu.damage, known)
 			p.logger().Info("an object of the remote tier is whole again", slog.String("object", known.object))
 		}
@@ -62,8 +64,8 @@ func (p *partition) wholeLocked(at chunkKey) {
 }
 
 // nameOf is what an object's key tells; zero: nothing.
-func (p *partition) nameOf(object string) objectName {
-	name, _ := parseName(strings.TrimPrefix(object, p.prefix))
+func (p *partition) nameOf(object string) format.Name {
+	name, _ := format.ParseName(strings.TrimPrefix(object, p.prefix))
 	return name
 }
 
@@ -71,7 +73,7 @@ func (p *partition) nameOf(object string) objectName {
 // older manifest, is no damage.
 func (p *partition) namesLocked(object string) bool {
 	name, current := p.nameOf(object), p.manifest.Load()
-	return current == nil || name.kind != kindSegment || name.start >= current.StartOffset
+	return current == nil || name.Kind != format.KindSegment || name.StartOffset >= current.StartOffset
 }
 
 // damaged is the damage that is known, one for each object, in the order of their names.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // TestDamageIsSaid: which object, once in the log and for as long as it lasts in the status and the
@@ -24,7 +25,7 @@ func TestDamageIsSaid(t *testing.T) {
 		tp := w.attachTo(m, log, 7, 1)
 		synctest.Wait()
 		object := w.objects()[1]
-		key := partitionPrefix("tier", w.id, 7) + object
+		key := format.PartitionPrefix("tier", w.id, 7) + object
 		content := make([]byte, 10_000)
 		size, _ := w.bucket.GetRange(t.Context(), key, 0, content)
 		if err := w.bucket.Delete(t.Context(), key); err != nil {
@@ -102,7 +103,7 @@ func TestDamagedManifestIsNamed(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	key := b.p.prefix + b.p.manifest.Load().name()
+	key := b.p.prefix + b.p.manifest.Load().Name()
 	content := make([]byte, 10_000)
 	n, _ := w.bucket.GetRange(t.Context(), key, 0, content)
 	w.damage(key)
@@ -149,7 +150,7 @@ func TestRetentionPassesADamagedPage(t *testing.T) {
 			b.mustAttach()
 			b.mustDrain()
 			pages := b.p.manifest.Load().Pages
-			second := pages[slices.IndexFunc(pages, func(r pageRef) bool { return r.StartOffset > 0 })]
+			second := pages[slices.IndexFunc(pages, func(r format.PageRef) bool { return r.StartOffset > 0 })]
 			w.damage(b.p.prefix + second.Name)
 			b = w.start(log, 2) // that has not read it
 			b.mustAttach()
@@ -180,7 +181,7 @@ func TestFollowerOfADamagedManifest(t *testing.T) {
 		b := w.start(log, 1)
 		b.mustAttach()
 		b.mustDrain()
-		w.damage(b.p.prefix + b.p.manifest.Load().name())
+		w.damage(b.p.prefix + b.p.manifest.Load().Name())
 		follower := w.follow(newFakeLog(t))
 		calls := w.faults.Calls(objstoretest.AnyOp)
 		for range 100 {

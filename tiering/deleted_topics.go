@@ -15,6 +15,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // deletedEpoch is the leader epoch of a pointer whose topic is gone: no leader
@@ -89,8 +90,14 @@ func parseTierKey(key string) (metadata.TopicID, int32, bool) {
 }
 
 func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.TopicID, number int32) error {
-	ptr, err := parsePointer(pair.Value)
-	if errors.Is(err, ErrUnsupportedFormat) {
+	ptr, err := format.ParsePointer(pair.Value)
+	if beyond(err) {
+		return err
+	}
+	if err != nil { // damaged: what there is is found by listing
+		ptr = &format.Pointer{LastEpoch: -1}
+	}
+	if err = ptr.Writable(); err != nil {
 		return err
 	}
 	now := m.o.Now()
@@ -105,14 +112,17 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 	if now.Sub(time.UnixMilli(ptr.DeletedMs)) < max(m.o.DeleteDelay, m.o.UploadTimeout) {
 		return nil
 	}
-	prefix := partitionPrefix(m.o.Prefix, id, number)
+	prefix := format.PartitionPrefix(m.o.Prefix, id, number)
 	// What the manifest names, what no manifest names, and then the manifest: as long as
 	// something is left, so is what leads to it.
 	var named error
 	if !m.cleaning.triedAll(pair.Key) {
 		var all bool
-		if all, named = m.deleteNamed(ctx, prefix, ptr.Manifest); all {
+		if all, named = m.deleteNamed(ctx, prefix, ptr); all {
 			m.cleaning.setTriedAll(pair.Key) // what is left of it, listings show from now on
+		}
+		if beyond(named) {
+			return named
 		}
 	}
 	if err = errors.Join(named, m.deleteListed(ctx, prefix, prefix+ptr.Manifest)); err != nil {
@@ -135,38 +145,39 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 
 // deleteNamed deletes what the manifest names, which does not depend on how
 // fresh the object store's listings are, and returns true if that was tried with all of
-// it. A manifest that cannot be read leaves it all to the listing.
-func (m *Manager) deleteNamed(ctx context.Context, prefix, name string) (all bool, err error) {
-	if name == "" {
+// it. A manifest that cannot be read leaves it all to the listing. Nothing that this build does
+// not know well enough is deleted.
+func (m *Manager) deleteNamed(ctx context.Context, prefix string, ptr *format.Pointer) (all bool, err error) {
+	if ptr.Manifest == "" {
 		return true, nil
 	}
-	b, err := m.objects.readAll(ctx, "manifest", prefix+name)
+	b, err := m.objects.readDocument(ctx, "manifest", prefix+ptr.Manifest, ptr.Size)
 	if errors.Is(err, ErrUnavailable) {
 		return false, err
 	}
 	if err != nil {
 		return true, nil //nolint:nilerr // gone or damaged: what is left is found by listing
 	}
-	current, err := parseManifest(b)
-	if errors.Is(err, ErrUnsupportedFormat) {
+	current, err := format.ParseManifest(b)
+	if err == nil {
+		err = current.Writable()
+	}
+	if beyond(err) {
 		return false, err
 	}
 	if err != nil {
 		return true, nil //nolint:nilerr // damaged: what is left is found by listing
 	}
 	r := m.objects.removal(prefix, func(string, error) {}) // what a damaged page named is found by listing
-	errs := r.remove(ctx, current.members())
-	return r.away == nil && ctx.Err() == nil, firstOf(errs)
-}
-
-// members are the names of all that the manifest names or lists itself.
-func (m *manifest) members() []string {
-	inline := page{Segments: m.Recent, Pages: m.Pages}
-	names := inline.members()
-	for _, d := range m.Deletions {
-		names = append(names, d.Name)
+	trash := doomedEntries(current.Recent, current.Pages)
+	for i := range current.Trash {
+		trash = append(trash, doomedTrash(&current.Trash[i]))
 	}
-	return names
+	errs := r.remove(ctx, trash)
+	if i := slices.IndexFunc(errs, beyond); i >= 0 {
+		return false, errs[i]
+	}
+	return r.away == nil && ctx.Err() == nil, firstOf(errs)
 }
 
 // deleteListed deletes all objects under the prefix but one, as many as it can.

@@ -8,105 +8,182 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/tiering/format"
 )
 
 const (
-	// maxDeletesPerUnit bounds how many objects of a deletion list a unit of work takes.
+	// maxDeletesPerUnit bounds how many objects of the trash a unit of work takes.
 	maxDeletesPerUnit = deleteBatch
 	// refusedMax is the longest that an object which cannot be deleted is left alone: it
 	// costs some memory and a place on the list, and nobody waits for it.
 	refusedMax = time.Hour
 )
 
-// deletions is what is known of the objects on a partition's deletion list, beside the
-// list. The worker of the delete lane deletes them, and the one that writes manifests
-// takes what is gone off the list. The zero value is one that knows nothing.
+// deletions is what is known of a partition's trash, beside what the manifest and its trash
+// pages list. The worker of the delete lane deletes it, and the one that writes manifests
+// leaves out what is gone. The zero value is one that knows nothing: after a crash all is
+// deleted again.
 //
 // It needs no claim: what a committed manifest lists, no later one names.
 type deletions struct {
 	mu struct {
 		sync.Mutex
-		gone    map[string]bool     // deleted, and listed still
-		refused map[string]*failure // listed objects that could not be deleted
-		orphans map[string]*failure // the same of what the last sweep found, by their keys
+		manifest progress             // with what the manifest lists itself
+		pages    map[string]*progress // with the trash pages that it names, by their names
+		emptied  map[string]bool      // trash pages of which all is gone
+		orphans  map[string]*failure  // what the last sweep could not remove, by their keys
 		// unread says that a page was deleted which did not say any more what it named.
 		unread bool
 	}
 }
 
-// done are the listed objects that are gone. The caller owns the map.
-func (d *deletions) done() map[string]bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return maps.Clone(d.mu.gone)
+// progress is how far the trash of one list has been deleted.
+type progress struct {
+	gone    map[string]bool     // deleted, and listed still
+	refused map[string]*failure // could not be deleted
+	// notBefore is when to look at a trash page again; zero: now.
+	notBefore time.Time
 }
 
-func (d *deletions) doneCount() int {
+// ofLocked is the progress with the manifest's own trash, whose list is "", or with that of a
+// trash page.
+func (d *deletions) ofLocked(list string) *progress {
+	if list == "" {
+		return &d.mu.manifest
+	}
+	if d.mu.pages[list] == nil {
+		put(&d.mu.pages, list, &progress{})
+	}
+	return d.mu.pages[list]
+}
+
+// done are the names of trash that the manifest lists and that is gone, and of trash pages of
+// which all is gone. The caller owns the maps.
+func (d *deletions) done() (gone, emptied map[string]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.mu.gone)
+	return maps.Clone(d.mu.manifest.gone), maps.Clone(d.mu.emptied)
+}
+
+// goneOf has what is gone of a list. The caller owns the map.
+func (d *deletions) goneOf(list string) map[string]bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.ofLocked(list).gone)
+}
+
+// isEmptied returns true if all of a trash page is gone.
+func (d *deletions) isEmptied(page string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.emptied[page]
+}
+
+// doneCount is how many entries the next manifest leaves out.
+func (d *deletions) doneCount(m *format.Manifest) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := int64(len(d.mu.manifest.gone))
+	for i := range m.TrashPages {
+		if d.mu.emptied[m.TrashPages[i].Name] {
+			n += m.TrashPages[i].Entries
+		}
+	}
+	return n
 }
 
 // adopted forgets what the manifest, which is the current one now, does not list.
-func (d *deletions) adopted(m *manifest) {
+func (d *deletions) adopted(m *format.Manifest) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.mu.gone)+len(d.mu.refused) == 0 {
-		return
+	if own := &d.mu.manifest; len(own.gone)+len(own.refused) > 0 {
+		listed := make(map[string]bool, len(m.Trash))
+		for i := range m.Trash {
+			listed[m.Trash[i].Name] = true
+		}
+		maps.DeleteFunc(own.gone, func(name string, _ bool) bool { return !listed[name] })
+		maps.DeleteFunc(own.refused, func(name string, _ *failure) bool { return !listed[name] })
 	}
-	listed := m.listed()
-	maps.DeleteFunc(d.mu.gone, func(name string, _ bool) bool { return !listed[name] })
-	maps.DeleteFunc(d.mu.refused, func(name string, _ *failure) bool { return !listed[name] })
+	if len(d.mu.pages)+len(d.mu.emptied) > 0 {
+		named := make(map[string]bool, len(m.TrashPages))
+		for i := range m.TrashPages {
+			named[m.TrashPages[i].Name] = true
+		}
+		maps.DeleteFunc(d.mu.pages, func(name string, _ *progress) bool { return !named[name] })
+		maps.DeleteFunc(d.mu.emptied, func(name string, _ bool) bool { return !named[name] })
+	}
 }
 
-// listed are the names on the deletion list.
-func (m *manifest) listed() map[string]bool {
-	names := make(map[string]bool, len(m.Deletions))
-	for _, d := range m.Deletions {
-		names[d.Name] = true
+// next is for how long nothing of the manifest's trash is due; negative: for ever.
+func (d *deletions) next(m *format.Manifest, now time.Time) time.Duration {
+	if pinned := time.UnixMilli(m.PinnedUntil()).Sub(now); pinned > 0 {
+		return pinned
 	}
-	return names
-}
-
-// due are listed objects whose grace is over at a time, as many as a unit of work takes
-// and only those that are not to be left alone. left is how many more there are, and
-// next for how long none of the others is due; negative: for ever.
-func (d *deletions) due(m *manifest, now time.Time) (names []string, left int, next time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	next = -1
-	sooner := func(wait time.Duration) {
-		if next < 0 || wait < next {
+	next := time.Duration(-1)
+	sooner := func(at time.Time) {
+		if wait := max(at.Sub(now), 0); next < 0 || wait < next {
 			next = wait
 		}
 	}
-	for _, o := range m.Deletions {
-		refused := d.mu.refused[o.Name]
-		switch wait := time.UnixMilli(o.AfterMs).Sub(now); {
-		case d.mu.gone[o.Name]:
-		case wait > 0:
-			sooner(wait)
-		case refused != nil && !refused.due(now):
-			sooner(refused.notBefore.Sub(now))
-		case len(names) == maxDeletesPerUnit:
-			left++
-		default:
-			names = append(names, o.Name)
+	for i := range m.Trash {
+		t := &m.Trash[i]
+		if !d.mu.manifest.gone[t.Name] {
+			sooner(d.mu.manifest.dueAt(t.Name, t.AfterMs))
 		}
 	}
-	return names, left, next
+	for i := range m.TrashPages {
+		r := &m.TrashPages[i]
+		if !d.mu.emptied[r.Name] {
+			sooner(latest(time.UnixMilli(r.AfterMs), d.ofLocked(r.Name).notBefore))
+		}
+	}
+	return next
 }
 
-// ended notes what became of a listed object at a time.
-func (d *deletions) ended(name string, err error, now time.Time, first func() *failure) {
+// dueAt is when an object may be deleted, and after a failure is to be tried again.
+func (p *progress) dueAt(name string, afterMs int64) time.Time {
+	at := time.UnixMilli(afterMs)
+	if f := p.refused[name]; f != nil {
+		return latest(at, f.notBefore)
+	}
+	return at
+}
+
+// latest is the later of two times.
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// ended notes what became of an object that a list has, at a time.
+func (d *deletions) ended(list, name string, err error, now time.Time, first func() *failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	p := d.ofLocked(list)
 	if err == nil {
-		delete(d.mu.refused, name)
-		put(&d.mu.gone, name, true)
+		delete(p.refused, name)
+		put(&p.gone, name, true)
 		return
 	}
-	refuse(&d.mu.refused, name, err, now, first)
+	refuse(&p.refused, name, err, now, first)
+}
+
+// looked notes that a trash page has been looked at: whether nothing of it is left, and if
+// something is, when to look again.
+func (d *deletions) looked(page string, empty bool, again time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if empty {
+		put(&d.mu.emptied, page, true)
+		delete(d.mu.pages, page)
+		return
+	}
+	d.ofLocked(page).notBefore = again
 }
 
 // refuse notes that an object could not be deleted.
@@ -132,14 +209,13 @@ func (m *Manager) newRefusal(now time.Time) func() *failure {
 	return func() *failure { return &failure{attempts: m.newAttempts(refusedMax), since: now} }
 }
 
-// deleteListed does a unit of the delete lane's work: it deletes listed objects that are due,
-// whatever becomes of the others. That they are gone is noted in the manifest with its
-// next version; after a crash they are deleted again.
+// deleteListed does a unit of the delete lane's work: it deletes trash that is due, whatever
+// becomes of the others. That it is gone is noted in the manifest with its next version.
 func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
-	m, now := p.manifest.Load(), p.m.o.Now()
-	names, left, _ := p.deletions.due(m, now)
-	if len(names) == 0 {
-		return false, nil
+	u := unit{p: p, now: p.m.o.Now()}
+	u.collect(ctx, p.manifest.Load())
+	if len(u.trash) == 0 {
+		return false, u.failed
 	}
 	unread := false
 	r := p.m.objects.removal(p.prefix, func(key string, readErr error) {
@@ -147,34 +223,34 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 		p.logger().Error("an expired page of the remote tier is damaged: what it names is left to the sweeper",
 			slog.String("object", key), slog.Any("error", readErr))
 	})
-	errs := r.remove(ctx, names)
+	errs := r.remove(ctx, u.trash)
 	p.Stats.DeleteRequests.Add(int64(r.requests))
 	refused, gone := 0, 0
-	for i, name := range names {
+	for i := range u.trash {
 		switch {
 		case errs[i] == nil:
 			gone++
 		case ctx.Err() != nil || errors.Is(errs[i], errNotTried): // it says nothing of the object
 			continue
-		default:
+		case !beyond(errs[i]): // what this build must not delete is no failure; people see it
 			refused++
+			u.failed = firstOf([]error{u.failed, errs[i]})
 		}
-		p.deletions.ended(name, errs[i], now, p.m.newRefusal(now))
+		p.deletions.ended(u.list[i], u.trash[i].name, errs[i], u.now, p.m.newRefusal(u.now))
 	}
 	if unread {
 		p.deletions.noteUnread()
 	}
-	failed := firstOf(errs)
-	if failed == nil {
-		return left > 0, nil
-	}
+	u.failed = firstOf([]error{u.failed, r.away})
 	p.Stats.DeleteErrors.Add(int64(refused))
 	p.m.metrics.errors.WithLabelValues("delete").Add(float64(refused))
-	if gone == 0 { // perhaps the store deletes nothing: the others come later
-		return false, fmt.Errorf("delete expired objects: %w", failed)
+	if u.failed != nil && gone == 0 && refused != 1 { // perhaps the store deletes nothing: the others come later
+		return false, fmt.Errorf("delete expired objects: %w", u.failed)
 	}
-	p.m.warnings.log(p.logger(), "some expired objects cannot be deleted; they are tried again", failed)
-	return left > 0, nil
+	if u.failed != nil {
+		p.m.warnings.log(p.logger(), "some expired objects cannot be deleted; they are tried again", u.failed)
+	}
+	return gone > 0 && p.deletions.next(p.manifest.Load(), u.now) == 0, nil
 }
 
 // deleteStep is deleteListed as the delete lane runs it, and what follows from it.
@@ -187,8 +263,8 @@ func (p *partition) deleteStep(ctx context.Context) (out outcome, err error) {
 	if out.at = p.retryAt(workDelete); !out.at.IsZero() {
 		return out, err
 	}
-	if _, _, next := p.deletions.due(p.manifest.Load(), p.m.o.Now()); next >= 0 {
-		out.at = time.Now().Add(next)
+	if next := p.deletions.next(p.manifest.Load(), p.m.o.Now()); next >= 0 {
+		out.at = time.Now().Add(max(next, p.m.o.RetryBackoff))
 	}
 	return out, err
 }
@@ -227,13 +303,18 @@ func (d *deletions) swept(refused map[string]*failure) {
 func (d *deletions) overdue() (n int, object string, worst failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, of := range []map[string]*failure{d.mu.refused, d.mu.orphans} {
+	count := func(of map[string]*failure) {
 		n += len(of)
 		for name, f := range of {
 			if object == "" || f.since.Before(worst.since) {
 				object, worst = name, *f
 			}
 		}
+	}
+	count(d.mu.manifest.refused)
+	count(d.mu.orphans)
+	for _, page := range d.mu.pages {
+		count(page.refused)
 	}
 	return n, object, worst
 }

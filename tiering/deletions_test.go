@@ -11,6 +11,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // TestUndeletableObjectStopsNoOther: one whose deletion the store denies. It is tried again ever more
@@ -23,14 +24,14 @@ func TestUndeletableObjectStopsNoOther(t *testing.T) {
 		small(log, 8)
 		tp := w.attachTo(m, log, 7, 1)
 		synctest.Wait()
-		first := w.objects()[0]
+		first := w.objectsButTrash()[0]
 		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Key: first})
 		if err := log.AdvanceStartOffset(8); err != nil {
 			t.Fatal(err)
 		}
 		m.Kick(tp)
 		time.Sleep(10 * time.Minute)
-		if got := w.objects(); len(got) != 2 || got[0] != first || !strings.HasPrefix(got[1], "manifest/") {
+		if got := w.objectsButTrash(); len(got) != 2 || got[0] != first || !strings.HasPrefix(got[1], "manifest/") {
 			t.Errorf("objects are left: %q", got)
 		}
 		calls := w.faults.Calls(objstoretest.DeleteOp)
@@ -49,7 +50,7 @@ func TestUndeletableObjectStopsNoOther(t *testing.T) {
 		}
 		remove()
 		time.Sleep(2 * refusedMax)
-		if got := w.objects(); len(got) != 1 {
+		if got := w.objectsButTrash(); len(got) != 1 {
 			t.Errorf("objects are left: %q", got)
 		}
 		if s, _ = m.Status(tp); len(s.Problems) != 0 || m.trouble().undeletable != 0 {
@@ -76,7 +77,7 @@ func TestExpiredPageIsDamaged(t *testing.T) {
 	b.p.chores.nextSweep = b.now.now().Add(time.Hour) // it comes sooner
 	b.mustDrain()
 	b.mustDrain()
-	if got := b.objects(); len(got) != 2 {
+	if got := b.objectsButTrash(); len(got) != 2 {
 		t.Errorf("objects are left beside a segment and the manifest: %q", got)
 	}
 	b.sweepAll()
@@ -92,7 +93,7 @@ func TestPageOfUndeletableSegments(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	page := b.p.manifest.Load().Pages[0]
-	pg, err := b.p.loadPage(t.Context(), page)
+	pg, err := b.p.loadPage(t.Context(), &page)
 	if err != nil || page.Level != 0 {
 		t.Fatal(page.Level, err)
 	}
@@ -106,13 +107,13 @@ func TestPageOfUndeletableSegments(t *testing.T) {
 	if err = b.drain(); !errors.Is(err, objstoretest.ErrInjected) {
 		t.Errorf("drain: %v", err)
 	}
-	got := b.objects()
+	got := b.objectsButTrash()
 	if len(got) != 4 || !slices.Contains(got, left) || !slices.Contains(got, page.Name) {
 		t.Errorf("objects are left: %q", got)
 	}
 	remove()
 	b.mustDrain()
-	if got = b.objects(); len(got) != 2 {
+	if got = b.objectsButTrash(); len(got) != 2 {
 		t.Errorf("objects are left: %q", got)
 	}
 	b.check()
@@ -123,12 +124,12 @@ func TestStoreThatDeletesNothingIsNotAskedForAll(t *testing.T) {
 	w := newWorld(t)
 	b := w.start(newFakeLog(t), 1)
 	w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp})
-	names := make([]string, 3*deleteBatch)
-	for i := range names {
-		names[i] = objectName{kind: kindSegment, start: int64(i), attempt: "a"}.String()
+	all := make([]doomed, 3*deleteBatch)
+	for i := range all {
+		all[i].name = format.Name{Kind: format.KindSegment, StartOffset: int64(i), Attempt: "a"}.String()
 	}
 	r := b.m.objects.removal(b.p.prefix, func(string, error) {})
-	errs := r.remove(t.Context(), names)
+	errs := r.remove(t.Context(), all)
 	if n := w.faults.Calls(objstoretest.DeleteOp); n != deleteBatch || r.requests != n {
 		t.Errorf("%d requests", n)
 	}
@@ -155,9 +156,9 @@ func TestSweepBelowADeadPage(t *testing.T) {
 	b.now.advance(2 * b.m.o.DeleteDelay)
 	b.mustDrain()
 	orphans := []string{
-		objectName{kind: kindSegment, start: 2, epoch: 4, attempt: "dead"}.String(),
-		objectName{kind: kindPage, level: 0, start: 0, epoch: 4, attempt: "dead"}.String(),
-		objectName{kind: kindSegment, start: 30, epoch: 4, attempt: "dead"}.String(),
+		format.Name{Kind: format.KindSegment, StartOffset: 2, LeaderEpoch: 4, Attempt: "dead"}.String(),
+		format.Name{Kind: format.KindPage, Level: 0, StartOffset: 0, LeaderEpoch: 4, Attempt: "dead"}.String(),
+		format.Name{Kind: format.KindSegment, StartOffset: 30, LeaderEpoch: 4, Attempt: "dead"}.String(),
 	}
 	for _, name := range orphans {
 		w.put(b.p.prefix + name)
@@ -193,10 +194,10 @@ func TestSweepSparesWhatAnExpiredPageNames(t *testing.T) {
 	if err := log.AdvanceStartOffset(29); err != nil {
 		t.Fatal(err)
 	}
-	before := len(b.objects())
+	before := len(b.objectsButTrash())
 	b.p.chores.nextSweep = time.Time{}
 	b.mustDrain()
-	if got := len(b.objects()); got != before+1 {
+	if got := len(b.objectsButTrash()); got != before+1 {
 		t.Errorf("%d objects, want the %d of before and a manifest", got, before)
 	}
 	b.sweepAll()
@@ -211,14 +212,14 @@ func TestUndeletableOrphanStopsNoOther(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	for _, attempt := range []string{"a", "b", "c"} {
-		w.put(b.p.prefix + objectName{kind: kindSegment, start: 3, epoch: 4, attempt: attempt}.String())
+		w.put(b.p.prefix + format.Name{Kind: format.KindSegment, StartOffset: 3, LeaderEpoch: 4, Attempt: attempt}.String())
 	}
 	remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Key: "-a.segment"})
 	b.now.advance(48 * time.Hour)
 	if err := b.drain(); !errors.Is(err, objstoretest.ErrInjected) {
 		t.Errorf("drain: %v", err)
 	}
-	if got := b.objects(); len(got) != 4 { // two segments, the manifest, and the orphan
+	if got := b.objectsButTrash(); len(got) != 4 { // two segments, the manifest, and the orphan
 		t.Errorf("objects are left: %q", got)
 	}
 	if n, object, _ := b.p.deletions.overdue(); n != 1 || !strings.HasSuffix(object, "-a.segment") {
@@ -239,7 +240,7 @@ func TestNothingIsSweptBesideAGap(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	orphan := objectName{kind: kindSegment, start: 3, epoch: 1, attempt: "dead"}.String()
+	orphan := format.Name{Kind: format.KindSegment, StartOffset: 3, LeaderEpoch: 1, Attempt: "dead"}.String()
 	w.put(b.p.prefix + orphan)
 	fill(log, 3)
 	log.segments = log.segments[4:]
@@ -247,7 +248,7 @@ func TestNothingIsSweptBesideAGap(t *testing.T) {
 	if err := b.drain(); !errors.Is(err, ErrGap) {
 		t.Fatalf("drain: %v, want ErrGap", err)
 	}
-	if !slices.Contains(b.objects(), orphan) {
+	if !slices.Contains(b.objectsButTrash(), orphan) {
 		t.Error("it was swept")
 	}
 }
@@ -271,11 +272,11 @@ func TestDeletedTopicWaitsForUploads(t *testing.T) {
 	clean()
 	w.now.advance(b.m.o.UploadTimeout - time.Second)
 	clean()
-	late := objectName{kind: kindSegment, start: 9, epoch: 5, attempt: "late"}.String()
+	late := format.Name{Kind: format.KindSegment, StartOffset: 9, LeaderEpoch: 5, Attempt: "late"}.String()
 	w.put(b.p.prefix + late)
 	w.now.advance(2 * time.Second)
 	clean()
-	if got := b.objects(); len(got) != 0 {
+	if got := b.objectsButTrash(); len(got) != 0 {
 		t.Errorf("objects are left: %q", got)
 	}
 	if pair, _ := w.store.Get(t.Context(), b.p.key); pair.Exists() {
@@ -310,7 +311,7 @@ func TestUndeletableObjectOfADeletedTopic(t *testing.T) {
 	if err := cleaner.CleanDeleted(t.Context(), gone); !errors.Is(err, objstoretest.ErrInjected) {
 		t.Fatalf("clean: %v", err)
 	}
-	if got := w.objects(); len(got) != 2 || got[0] != left {
+	if got := w.objectsButTrash(); len(got) != 2 || got[0] != left {
 		t.Errorf("objects are left: %q, want %s and the manifest", got, left)
 	}
 	if pair, _ := w.store.Get(t.Context(), brokers[8].p.key); pair.Exists() {
@@ -335,7 +336,7 @@ func TestUndeletableObjectOfADeletedTopic(t *testing.T) {
 	if err := cleaner.CleanDeleted(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.objects(); len(got) != 0 || cleaner.trouble().overdue != 0 {
+	if got := w.objectsButTrash(); len(got) != 0 || cleaner.trouble().overdue != 0 {
 		t.Errorf("objects are left: %q, overdue for %v", got, cleaner.trouble().overdue)
 	}
 }

@@ -1,6 +1,10 @@
 package tiering
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/varvelog/varve/tiering/format"
+)
 
 // Errors of this package. They come wrapped with the partition and the object.
 var (
@@ -15,10 +19,14 @@ var (
 	ErrNoBatchFollows = errors.New("no batch of the remote tier has the offset or follows it")
 	// ErrCorrupt says that an object is missing or is not what was uploaded. It
 	// has been fetched a second time already, and is not for some seconds.
-	ErrCorrupt = errors.New("object of the remote tier is corrupt")
-	// ErrUnsupportedFormat says that another version of Varve wrote the object: a
-	// newer one, or one from before the formats were fixed.
-	ErrUnsupportedFormat = errors.New("object has a format that this version does not read")
+	ErrCorrupt = format.ErrCorrupt
+	// ErrUnsupportedFormat says that another version of Varve wrote the object, or an
+	// entry of it: a newer one, or one from before the formats were fixed.
+	ErrUnsupportedFormat = format.ErrUnsupportedFormat
+	// ErrReadOnly says that a newer version of Varve wrote the pointer or the manifest, in a
+	// way that this one can read and must not change. Nothing is uploaded or deleted until
+	// another broker leads, or this one is upgraded.
+	ErrReadOnly = format.ErrReadOnly
 	// ErrDeposed says that another leader owns the partition's manifest. Nothing
 	// is uploaded or deleted until the partition is attached again.
 	ErrDeposed = errors.New("another leader owns the remote tier of the partition")

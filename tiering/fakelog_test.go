@@ -29,11 +29,12 @@ type fakeLog struct {
 	segments    []fakeSegment
 	batches     []record.Batch
 	opened      int
+	noSnapshots bool // of the producers
 }
 
 type fakeSegment struct {
 	base, end, maxTimestamp int64
-	log, index, timeIndex   []byte
+	log, index, timeIndex   []byte // Kafka's indexes are not looked at, only kept
 	epochs                  []storage.EpochEntry
 }
 
@@ -58,14 +59,17 @@ func (l *fakeLog) closedSegments(from int64) []closedSegment {
 		if s.end <= from {
 			continue
 		}
-		out = append(out, closedSegment{s.base, s.end, s.maxTimestamp, int64(len(s.log)), func() (storage.SegmentFiles, func(), error) {
+		out = append(out, closedSegment{s.base, s.end, int64(len(s.log)), func() (storage.SegmentFiles, func(), error) {
 			l.mu.Lock()
 			l.opened++
 			l.mu.Unlock()
 			released := false
 			files := storage.SegmentFiles{
 				Log: section(s.log), Index: section(s.index), TimeIndex: section(s.timeIndex),
-				Snapshot: section([]byte("snapshot")), LeaderEpochs: s.epochs,
+				LeaderEpochs: s.epochs, AbortedTxns: 2, TxnIndex: section(make([]byte, 68)),
+			}
+			if !l.noSnapshots {
+				files.Snapshot = section([]byte("snapshot"))
 			}
 			return files, func() {
 				if released {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // Follow takes the partition in as one that another broker leads: its remote
@@ -29,7 +30,7 @@ type follower struct {
 
 // followed is a manifest, and when the pointer named it.
 type followed struct {
-	manifest *manifest
+	manifest *format.Manifest
 	at       time.Time
 }
 
@@ -50,7 +51,7 @@ func (p *partition) inherit(old *partition) {
 // followed returns a manifest that is young enough for all that it names to be
 // there still, loading the current one if need be; with fresh set, in any case.
 // One that ends before offset is loaded again too: the leader has more by now.
-func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*manifest, error) {
+func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*format.Manifest, error) {
 	select {
 	case p.follower.loading <- struct{}{}:
 		defer func() { <-p.follower.loading }()
@@ -75,17 +76,17 @@ func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*ma
 }
 
 // loadFollowed loads the manifest that the pointer names, unless it is current.
-func (p *partition) loadFollowed(ctx context.Context, current *manifest) (*manifest, error) {
+func (p *partition) loadFollowed(ctx context.Context, current *format.Manifest) (*format.Manifest, error) {
 	ptr, _, err := p.readPointer(ctx)
 	switch {
 	case err != nil:
 		return nil, err
 	case ptr.Manifest == "":
 		return p.freshManifest(), nil
-	case current != nil && current.Sequence > 0 && current.name() == ptr.Manifest:
+	case current != nil && current.Sequence > 0 && current.Name() == ptr.Manifest:
 		return current, nil
 	}
-	return p.loadManifest(ctx, ptr.Manifest)
+	return p.loadManifest(ctx, ptr)
 }
 
 // LatestState is what the remote tier knows of the partition's log up to its
@@ -114,15 +115,46 @@ func (m *Manager) latestState(ctx context.Context, tp metadata.TopicPartition) (
 	if len(current.Recent) == 0 {
 		return storage.RemoteState{}, fmt.Errorf("%w: nothing is in the tier", ErrUnavailable)
 	}
-	last := current.Recent[len(current.Recent)-1]
-	r, err := p.open(ctx, last)
+	r, err := p.open(ctx, &current.Recent[len(current.Recent)-1])
 	if err != nil {
 		return storage.RemoteState{}, err
 	}
-	if r.tail.endOffset != last.EndOffset {
-		return storage.RemoteState{}, fmt.Errorf("%w: %s ends at offset %d, the manifest says %d", ErrCorrupt, r.key, r.tail.endOffset, last.EndOffset)
+	state, err := r.state(ctx)
+	if err != nil {
+		return storage.RemoteState{}, err
 	}
-	return storage.RemoteState{
-		StartOffset: current.StartOffset, EndOffset: last.EndOffset, Epochs: r.tail.epochs, Producers: r.tail.snapshot,
-	}, nil
+	state.StartOffset = current.LogStart
+	return state, nil
+}
+
+// state is that of the log at the segment's end. Without a producer snapshot it is not known: a log
+// that went on without the producers would take records twice.
+func (r *segmentReader) state(ctx context.Context) (storage.RemoteState, error) {
+	if end := r.index.Description.EndOffset; end != r.s.EndOffset {
+		return storage.RemoteState{}, fmt.Errorf("%w: %s ends at offset %d, the tier at %d", ErrUnavailable, r.key, end, r.s.EndOffset)
+	}
+	part, ok := r.index.Part(format.PartSnapshot)
+	if !ok {
+		return storage.RemoteState{}, fmt.Errorf("%w: %s has no producer snapshot", ErrUnavailable, r.key)
+	}
+	producers, err := r.p.m.objects.readPart(ctx, r.key, r.s.At, part)
+	if err != nil {
+		return storage.RemoteState{}, err
+	}
+	state := storage.RemoteState{EndOffset: r.s.EndOffset, Producers: producers}
+	if part, ok = r.index.Part(format.PartEpochs); !ok {
+		return state, nil
+	}
+	b, err := r.p.m.objects.readPart(ctx, r.key, r.s.At, part)
+	if err != nil {
+		return storage.RemoteState{}, err
+	}
+	epochs, err := format.ParseEpochs(b)
+	if err != nil {
+		return storage.RemoteState{}, fmt.Errorf("read %s: %w", r.key, err)
+	}
+	for _, e := range epochs {
+		state.Epochs = append(state.Epochs, storage.EpochEntry{Epoch: e.LeaderEpoch(), StartOffset: e.StartOffset()})
+	}
+	return state, nil
 }

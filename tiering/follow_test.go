@@ -98,7 +98,7 @@ func TestFollowerChangesNothing(t *testing.T) {
 	leader := w.start(log, 1)
 	leader.mustAttach()
 	leader.mustDrain()
-	before, pointer := w.objects(), w.committed().name()
+	before, pointer := w.objects(), w.committed().Name()
 	behind := newFakeLog(t)
 	fill(behind, 5)
 	follower := w.follow(behind)
@@ -115,7 +115,7 @@ func TestFollowerChangesNothing(t *testing.T) {
 	if _, err := follower.m.LatestState(t.Context(), w.tp); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(w.objects(), before) || w.committed().name() != pointer || behind.remoteEnd != -1 || behind.start != 0 {
+	if !slices.Equal(w.objects(), before) || w.committed().Name() != pointer || behind.remoteEnd != -1 || behind.start != 0 {
 		t.Error("the bucket, the pointer or the log has changed")
 	}
 	if s, ok := follower.m.Status(w.tp); !ok || s.EndOffset != log.end {
@@ -145,6 +145,26 @@ func TestLatestState(t *testing.T) {
 	}
 	if len(log.epochsLocked(log.end)) != 3 {
 		t.Error("the epochs were to be three")
+	}
+	if err := log.AdvanceStartOffset(log.segments[1].base + 1); err != nil {
+		t.Fatal(err)
+	}
+	leader.mustDrain()
+	if got, err := follower.m.LatestState(t.Context(), w.tp); err != nil || got.StartOffset != log.segments[1].base+1 {
+		t.Errorf("log start %d, %v", got.StartOffset, err)
+	}
+	// Producers that are not known are not none.
+	log.noSnapshots = true
+	fill(log, 1)
+	leader.mustDrain()
+	if _, err := follower.m.LatestState(t.Context(), w.tp); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("without a producer snapshot: %v", err)
+	}
+	log.noSnapshots = false
+	fill(log, 1)
+	leader.mustDrain()
+	if _, err := follower.m.LatestState(t.Context(), w.tp); err != nil {
+		t.Errorf("with one again: %v", err)
 	}
 	if _, err := leader.m.LatestState(t.Context(), w.tp); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("of one that this broker leads: %v", err)

@@ -23,6 +23,7 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 var errCrash = errors.New("crashed here")
@@ -99,7 +100,7 @@ type broker struct {
 func (w *world) options() Options {
 	return Options{
 		Bucket: w.trap.wrapBucket(w.faults), Store: w.trap.wrapStore(w.store), Prefix: "tier", ClusterID: "cluster", BrokerID: 3,
-		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Now: w.now.now, ChunkBytes: minChunkBytes,
+		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Now: w.now.now, ChunkBytes: format.MinChunkBytes,
 	}
 }
 
@@ -110,7 +111,7 @@ func (w *world) start(log *fakeLog, epoch int32, change ...func(*Options)) *brok
 		c(&o)
 	}
 	m := New(o)
-	m.shape = shape{inline: 8, page: 4} // pages of pages of pages with few segments
+	m.shape = format.Shape{Inline: 8, Page: 4} // pages of pages of pages with few segments
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { m.fetcher.run(ctx, 4) })
@@ -141,8 +142,15 @@ func (b *broker) forgetFailures() {
 	b.p.mu.Unlock()
 	b.p.deletions.mu.Lock()
 	defer b.p.deletions.mu.Unlock()
-	for _, f := range b.p.deletions.mu.refused {
-		f.notBefore = time.Time{}
+	again := func(p *progress) {
+		p.notBefore = time.Time{}
+		for _, f := range p.refused {
+			f.notBefore = time.Time{}
+		}
+	}
+	again(&b.p.deletions.mu.manifest)
+	for _, p := range b.p.deletions.mu.pages {
+		again(p)
 	}
 }
 
@@ -251,7 +259,7 @@ func (b *broker) check() {
 	}
 	next := m.StartOffset
 	segments, size := int64(0), int64(0)
-	for s, err := range m.segmentsFrom(context.Background(), 0, b.p.loadPage, nil) {
+	for s, err := range m.Tree(b.p.loadPage).SegmentsFrom(context.Background(), m.StartOffset, nil) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -260,7 +268,7 @@ func (b *broker) check() {
 		}
 		next = s.EndOffset
 		segments++
-		size += s.ownBytes()
+		size += s.Bytes
 	}
 	if m.Segments != segments || m.Bytes != size {
 		b.t.Fatalf("manifest counts %d segments and %d bytes, there are %d and %d", m.Segments, m.Bytes, segments, size)
@@ -282,25 +290,28 @@ func (b *broker) sweepAll() {
 	m := b.p.manifest.Load()
 	want := map[string]bool{}
 	if m.Sequence > 0 {
-		want[m.name()] = true
+		want[m.Name()] = true
 	}
-	var pages func(refs []pageRef)
-	pages = func(refs []pageRef) {
-		for _, r := range refs {
-			want[r.Name] = true
-			pg, err := b.p.loadPage(context.Background(), r)
-			if err != nil {
-				b.t.Fatal(err)
+	err := m.Tree(b.p.loadPage).Walk(context.Background(), format.Visitor{
+		Enter: func(r *format.PageRef) (bool, error) {
+			live := r.EndOffset > m.StartOffset
+			if live {
+				want[r.Name] = true
 			}
-			pages(pg.Pages)
-		}
+			return live, nil
+		},
+		Segment: func(s *format.Segment) error {
+			if s.EndOffset > m.StartOffset {
+				want[s.Name] = true
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	pages(m.Pages)
-	for s, err := range m.segmentsFrom(context.Background(), 0, b.p.loadPage, nil) {
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		want[s.Name] = true
+	for _, r := range m.TrashPages { // they go with the next manifest
+		want[r.Name] = true
 	}
 	got := b.objects()
 	for name := range want {
@@ -315,10 +326,27 @@ func (b *broker) sweepAll() {
 	}
 }
 
+// prefix is that of the partition's objects.
+func (w *world) prefix() string { return format.PartitionPrefix("tier", w.id, w.tp.Partition) }
+
+// object is the content of one of the partition's objects, past all faults.
+func (w *world) object(name string) []byte {
+	w.t.Helper()
+	info, err := w.bucket.Stat(context.Background(), w.prefix()+name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b := make([]byte, info.Size)
+	if _, err = w.bucket.GetRange(context.Background(), w.prefix()+name, 0, b); err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
 // objects are the names of the partition's objects.
 func (w *world) objects() []string {
 	w.t.Helper()
-	prefix := partitionPrefix("tier", w.id, w.tp.Partition)
+	prefix := w.prefix()
 	var names []string
 	for info, err := range w.bucket.List(context.Background(), prefix) {
 		if err != nil {
@@ -329,30 +357,50 @@ func (w *world) objects() []string {
 	return names
 }
 
-// committed is the manifest that the pointer names, past all faults.
-func (w *world) committed() *manifest {
+// objectsButTrash are the names of the partition's objects, without pages of trash: one of which all is
+// gone stays until a manifest is written for another reason.
+func (w *world) objectsButTrash() []string {
 	w.t.Helper()
-	ptr, _, err := readPointer(context.Background(), w.store, metadata.TierKey(w.id, w.tp.Partition))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	return slices.DeleteFunc(w.objects(), func(name string) bool {
+		n, _ := format.ParseName(name)
+		return n.Kind == format.KindTrash
+	})
+}
+
+// objectsOf are the names of the partition's objects of a kind.
+func (w *world) objectsOf(kind format.Kind) []string {
+	w.t.Helper()
+	return slices.DeleteFunc(w.objects(), func(name string) bool {
+		n, _ := format.ParseName(name)
+		return n.Kind != kind
+	})
+}
+
+// committed is the manifest that the pointer names, past all faults.
+func (w *world) committed() *format.Manifest {
+	w.t.Helper()
+	ptr, _ := w.pointer()
 	if ptr.Manifest == "" {
-		return &manifest{}
+		return &format.Manifest{}
 	}
-	key := partitionPrefix("tier", w.id, w.tp.Partition) + ptr.Manifest
-	info, err := w.bucket.Stat(context.Background(), key)
+	m, err := format.ParseManifest(w.object(ptr.Manifest))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	b := make([]byte, info.Size)
-	if _, err = w.bucket.GetRange(context.Background(), key, 0, b); err != nil {
-		w.t.Fatal(err)
-	}
-	m, err := parseManifest(b)
-	if err != nil {
-		w.t.Fatal(err)
+	if ptr.StartOffset != m.StartOffset || ptr.EndOffset != m.EndOffset || ptr.LogStart != m.LogStart || ptr.LastEpoch != m.LastEpoch {
+		w.t.Errorf("the pointer says %+v of the manifest %+v", ptr, m)
 	}
 	return m
+}
+
+// pointer is the partition's, past all faults, and its revision.
+func (w *world) pointer() (*format.Pointer, int64) {
+	w.t.Helper()
+	ptr, revision, err := readPointer(context.Background(), w.store, metadata.TierKey(w.id, w.tp.Partition))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ptr, revision
 }
 
 // checkRemoteEnd holds I3: the log may delete only what a committed manifest names.
@@ -480,7 +528,7 @@ func counter(t *testing.T, c prometheus.Collector) float64 {
 
 // waitForFetches returns when no read of the object store is queued or under way.
 func (b *broker) waitForFetches() {
-	for _, idle := range []func() bool{b.m.chunks.idle, b.m.tails.idle, b.m.chunks.idle} {
+	for _, idle := range []func() bool{b.m.chunks.idle, b.m.indexes.idle, b.m.chunks.idle} {
 		for !idle() {
 			runtime.Gosched()
 		}

@@ -20,8 +20,8 @@ type localLog interface {
 // closedSegment is a storage.ClosedSegment whose files are opened by a function,
 // so that tests can make one.
 type closedSegment struct {
-	baseOffset, endOffset, maxTimestamp, bytes int64
-	open                                       func() (storage.SegmentFiles, func(), error)
+	baseOffset, endOffset, bytes int64
+	open                         func() (storage.SegmentFiles, func(), error)
 }
 
 // storageLog is the localLog of the real thing.
@@ -32,7 +32,7 @@ func (l storageLog) closedSegments(from int64) []closedSegment {
 	out := make([]closedSegment, 0, len(segments))
 	for _, s := range segments {
 		if s.EndOffset > from {
-			out = append(out, closedSegment{s.BaseOffset, s.EndOffset, s.MaxTimestamp, s.SizeBytes, s.Open})
+			out = append(out, closedSegment{s.BaseOffset, s.EndOffset, s.SizeBytes, s.Open})
 		}
 	}
 	return out

@@ -14,6 +14,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
@@ -76,7 +77,7 @@ func (o *Options) setDefaults() {
 	orDefault(&o.SweepInterval, 24*time.Hour)
 	orDefault(&o.SweepGrace, time.Hour)
 	orDefault(&o.CleanInterval, time.Minute)
-	o.ChunkBytes = min(max(o.ChunkBytes, minChunkBytes), maxChunkBytes)
+	o.ChunkBytes = min(max(o.ChunkBytes, format.MinChunkBytes), format.MaxChunkBytes)
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, d T) {
@@ -98,15 +99,15 @@ const (
 type Manager struct {
 	o           Options
 	store       store
-	shape       shape // of the manifests that are written
+	shape       format.Shape // of the manifests that are written
 	metrics     *metrics
 	objects     *objects
 	fetcher     *fetcher
 	background  *fetcher // for work that no reader waits for
 	scheduler   *scheduler
 	chunks      *cache[chunkKey, []byte]
-	tails       *cache[string, *tail]
-	pages       *cache[string, *page]
+	indexes     *cache[indexKey, *format.Index]
+	pages       *cache[string, *format.Page]
 	readAhead   *readAhead
 	warnings    warnings
 	cleaning    cleaning
@@ -122,13 +123,13 @@ type Manager struct {
 // New makes a Manager. It starts nothing and talks to nobody.
 func New(o Options) *Manager {
 	o.setDefaults()
-	m := &Manager{o: o, store: o.Store, shape: shape{inline: 128, page: 64}, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
+	m := &Manager{o: o, store: o.Store, shape: format.DefaultShape, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
 	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
 	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
-	m.tails = newCache[string]("index", m.fetcher, o.IndexCacheBytes, func(t *tail) int64 { return t.size }, m.metrics)
-	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*page).cost, m.metrics)
+	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes, (*format.Index).Cost, m.metrics)
+	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*format.Page).Cost, m.metrics)
 	m.readAhead = newReadAhead()
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
 	m.lastSuccess.begin(o.Now())

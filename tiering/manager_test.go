@@ -12,6 +12,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // running is a Manager that runs, in a bubble.
@@ -23,7 +24,7 @@ func running(t *testing.T, w *world, change ...func(*Options)) *Manager {
 		c(&o)
 	}
 	m := New(o)
-	m.shape = shape{inline: 8, page: 4}
+	m.shape = format.Shape{Inline: 8, Page: 4}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- m.Run(ctx) }()

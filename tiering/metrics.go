@@ -68,7 +68,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, operation := range []string{"upload", "commit", "delete", "sweep", "fetch"} {
 		m.errors.WithLabelValues(operation)
 	}
-	for _, what := range []string{"manifest", "page", "footer", "index", "chunk"} {
+	for _, what := range []string{"manifest", "page", "trash", "verify", "index", "part", "chunk"} {
 		m.fetches.WithLabelValues(what)
 	}
 	return m

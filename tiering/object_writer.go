@@ -2,76 +2,123 @@ package tiering
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"sort"
 
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // object is a segment object that is ready to go up: the local files, of which
 // nothing is held in memory, and the small parts that are made for it. The
 // files must stay open and unchanged as long as it is used.
 type object struct {
-	footer footer
-	parts  composite
+	description *format.Description
+	parts       composite
+	hot         []byte // the end of the object, from the description on
+	ownBytes    int64  // as in format.Segment
 }
 
-// newObject reads the files once, to compute the checksums, and fills in what
-// of the footer depends on them. A file that is shorter than it says is an error.
-func newObject(f footer, files storage.SegmentFiles) (*object, error) {
-	f.logBytes = files.Log.Size()
-	if f.logBytes == 0 {
-		return nil, fmt.Errorf("build segment object at offset %d: the log is empty", f.baseOffset)
+// newObject reads the files once, to compute the checksums and to see what is in
+// the log, and fills in what of the description depends on them. A file that is
+// shorter than it says is an error.
+func newObject(d format.Description, files storage.SegmentFiles) (*object, error) {
+	o := &object{description: &d}
+	if err := o.build(files); err != nil {
+		return nil, fmt.Errorf("build segment object at offset %d: %w", d.BaseOffset, err)
 	}
-	chunks, err := chunkChecksums(files.Log, int64(f.chunkBytes))
-	if err != nil {
-		return nil, fmt.Errorf("build segment object at offset %d: read log: %w", f.baseOffset, err)
-	}
-	tail := [partCount]*io.SectionReader{
-		partOffsetIndex: orEmpty(files.Index),
-		partTimeIndex:   orEmpty(files.TimeIndex),
-		partTxnIndex:    orEmpty(files.TxnIndex),
-		partEpochs:      section(appendEpochs(nil, files.LeaderEpochs)),
-		partSnapshot:    orEmpty(files.Snapshot),
-		partChunks:      section(chunks),
-	}
-	o := &object{}
-	o.parts.add(files.Log)
-	position := f.logBytes
-	for i, r := range tail {
-		sum, sumErr := checksum(r)
-		if sumErr != nil {
-			return nil, fmt.Errorf("build segment object at offset %d: read part %d: %w", f.baseOffset, i, sumErr)
-		}
-		f.parts[i] = part{position, r.Size(), sum}
-		position += r.Size()
-		o.parts.add(r)
-	}
-	if err = f.validate(); err != nil {
-		return nil, fmt.Errorf("build segment object at offset %d: %w", f.baseOffset, err)
-	}
-	o.footer = f
-	o.parts.add(section(f.append(nil)))
 	return o, nil
 }
+
+func (o *object) build(files storage.SegmentFiles) error {
+	d := o.description
+	log, err := scanLog(files.Log, d.StartOffset, int(d.ChunkBytes))
+	if err != nil {
+		return err
+	}
+	d.LogBytes, d.MinTimestamp, d.MaxTimestamp = files.Log.Size(), log.minTimestamp, log.maxTimestamp
+	d.Records, d.Batches, d.Aborted = log.records, log.batches, files.AbortedTxns
+	o.ownBytes = log.ownBytes
+	o.parts.add(files.Log)
+	layout := format.NewLayout(d.LogBytes)
+	for _, cold := range []struct {
+		kind    format.PartType
+		content *io.SectionReader
+	}{
+		{format.PartSnapshot, files.Snapshot},
+		{format.PartEpochs, section(format.AppendEpochs(nil, epochsOf(files.LeaderEpochs)))},
+		{format.PartTxnIndex, files.TxnIndex},
+		{format.PartTimeIndex, files.TimeIndex},
+		{format.PartOffsetIndex, files.Index},
+	} {
+		// Of a snapshot that is empty and one that is absent, only the latter says nothing.
+		if cold.content == nil || cold.content.Size() == 0 && cold.kind != format.PartSnapshot {
+			continue
+		}
+		sum, sumErr := checksum(cold.content)
+		if sumErr != nil {
+			return fmt.Errorf("read %s: %w", cold.kind, sumErr)
+		}
+		layout.Add(cold.kind, 0, cold.content.Size(), sum)
+		o.parts.add(cold.content)
+	}
+	description, err := d.Encode()
+	if err != nil {
+		return err
+	}
+	o.hot = description
+	layout.Add(format.PartDescription, format.PartCritical, int64(len(description)), format.Checksum(description))
+	directory := log.chunks.Append(nil)
+	o.hot = append(o.hot, directory...)
+	layout.Add(format.PartDirectory, format.PartCritical, int64(len(directory)), format.Checksum(directory))
+	o.hot = append(o.hot, layout.End()...)
+	o.parts.add(section(o.hot))
+	return nil
+}
+
+// size is that of the whole object.
+func (o *object) size() int64 { return o.parts.size }
 
 // body streams the whole object. It may be called again for another attempt.
 func (o *object) body() *io.SectionReader { return io.NewSectionReader(&o.parts, 0, o.parts.size) }
 
-// chunkChecksums is the table of the CRC32C of each chunk.
-func chunkChecksums(r *io.SectionReader, chunkBytes int64) ([]byte, error) {
-	var table []byte
-	for at := int64(0); at < r.Size(); at += chunkBytes {
-		sum, err := checksum(io.NewSectionReader(r, at, min(chunkBytes, r.Size()-at)))
-		if err != nil {
-			return nil, err
-		}
-		table = binary.BigEndian.AppendUint32(table, sum)
+// entry is the manifest's entry for the object. The epochs are those of its range.
+func (o *object) entry(name string, epochs []format.Epoch) format.Segment {
+	d := o.description
+	return format.Segment{
+		Name: name, BaseOffset: d.BaseOffset, StartOffset: d.StartOffset, EndOffset: d.EndOffset,
+		MinTimestamp: d.MinTimestamp, MaxTimestamp: d.MaxTimestamp,
+		Bytes: o.ownBytes, ObjectBytes: o.size(), HotBytes: int64(len(o.hot)), CRC32C: format.Checksum(o.hot),
+		Records: d.Records, Batches: d.Batches, Aborted: d.Aborted,
+		Epochs: epochs, UploadedMs: d.CreatedMs, UploaderEpoch: d.LeaderEpoch,
 	}
-	return table, nil
+}
+
+// epochsOf are the epochs as the remote tier has them.
+func epochsOf(entries []storage.EpochEntry) []format.Epoch {
+	out := make([]format.Epoch, len(entries))
+	for i, e := range entries {
+		out[i] = format.Epoch{int64(e.Epoch), e.StartOffset}
+	}
+	return out
+}
+
+// rangeEpochs cuts a history of leader epochs down to a range of offsets: the
+// one at its start and those that start within.
+func rangeEpochs(epochs []format.Epoch, start, end int64) []format.Epoch {
+	var out []format.Epoch
+	for _, e := range epochs {
+		switch {
+		case e.StartOffset() >= end:
+		case e.StartOffset() <= start:
+			out = append(out[:0], format.Epoch{e[0], start})
+		default:
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // checksum is the CRC32C of all that r says it has.
@@ -86,13 +133,6 @@ func checksum(r *io.SectionReader) (uint32, error) {
 
 func section(b []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b)))
-}
-
-func orEmpty(r *io.SectionReader) *io.SectionReader {
-	if r == nil {
-		return section(nil)
-	}
-	return r
 }
 
 // composite is several readers one after the other, as one io.ReaderAt.

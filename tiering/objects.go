@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"time"
 
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // objects is the bucket as this package uses it: every call has a deadline and
@@ -47,18 +47,12 @@ func (o *objects) read(ctx context.Context, what, key string, at int64, p []byte
 	return classify("read", key, err)
 }
 
-// readAll reads a manifest or page, whose size is not known before.
-func (o *objects) readAll(ctx context.Context, what, key string) ([]byte, error) {
-	statCtx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	info, err := o.bucket.Stat(statCtx, key)
-	if err != nil {
-		return nil, classify("stat", key, err)
+// readDocument reads a manifest or a page, whose size is written where its name is.
+func (o *objects) readDocument(ctx context.Context, what, key string, size int64) ([]byte, error) {
+	if size <= 0 || size > format.MaxDocumentBytes {
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, key, size)
 	}
-	if info.Size > maxDocumentBytes {
-		return nil, fmt.Errorf("%w: %s has %d bytes", ErrCorrupt, key, info.Size)
-	}
-	b := make([]byte, info.Size)
+	b := make([]byte, size)
 	return b, o.read(ctx, what, key, 0, b)
 }
 
@@ -91,7 +85,7 @@ func (o *objects) create(ctx context.Context, key string, content []byte) error 
 }
 
 // upload writes a segment object and checks that it is all there: its size, and
-// the footer, which is the last thing to arrive.
+// the end, which is the last thing to arrive.
 func (o *objects) upload(ctx context.Context, key string, obj *object) error {
 	putCtx, cancel := context.WithTimeout(ctx, o.uploadTimeout)
 	defer cancel()
@@ -106,55 +100,72 @@ func (o *objects) upload(ctx context.Context, key string, obj *object) error {
 	if err != nil {
 		return classify("verify", key, err)
 	}
-	size := obj.footer.objectBytes()
-	if info.Size != size {
-		return fmt.Errorf("%w: verify %s: it has %d bytes, not %d", ErrCorrupt, key, info.Size, size)
+	if info.Size != obj.size() {
+		return fmt.Errorf("%w: verify %s: it has %d bytes, not %d", ErrCorrupt, key, info.Size, obj.size())
 	}
-	b := make([]byte, footerSize)
-	if err = o.read(ctx, "footer", key, size-footerSize, b); err != nil {
+	b := make([]byte, len(obj.hot))
+	if err = o.read(ctx, "verify", key, obj.size()-int64(len(b)), b); err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}
-	f, err := parseFooter(b)
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", key, err)
-	}
-	if f != obj.footer {
-		return fmt.Errorf("%w: verify %s: footer is not the one that was written", ErrCorrupt, key)
+	if !bytes.Equal(b, obj.hot) {
+		return fmt.Errorf("%w: verify %s: its end is not the one that was written", ErrCorrupt, key)
 	}
 	return nil
 }
 
-// readTail reads and checks what follows the log bytes of a segment object.
-func (o *objects) readTail(ctx context.Context, key string, s segment) (*tail, error) {
-	var t *tail
+// readIndex reads and checks the hot bytes of a segment.
+func (o *objects) readIndex(ctx context.Context, key string, s *format.Segment) (*format.Index, error) {
+	if err := s.Supported(); err != nil {
+		return nil, err
+	}
+	var x *format.Index
 	err := o.twice(func() error {
-		b := make([]byte, s.ObjectBytes-s.Bytes)
-		err := o.read(ctx, "index", key, s.Bytes, b)
+		b := make([]byte, s.HotBytes)
+		err := o.read(ctx, "index", key, s.At+s.ObjectBytes-s.HotBytes, b)
 		if err != nil {
 			return err
 		}
-		if t, err = parseTail(b); err != nil {
+		if sum := format.Checksum(b); sum != s.CRC32C {
+			return fmt.Errorf("%w: the last %d bytes of %s have checksum %08x, want %08x", ErrCorrupt, len(b), key, sum, s.CRC32C)
+		}
+		if x, err = format.ParseIndex(b, s.ObjectBytes); err != nil {
 			return fmt.Errorf("read %s: %w", key, err)
 		}
-		if t.logBytes != s.Bytes || t.baseOffset != s.BaseOffset || t.startOffset != s.StartOffset || t.endOffset != s.EndOffset {
+		if d := x.Description; d.LogBytes < s.Bytes || d.BaseOffset != s.BaseOffset || d.StartOffset > s.StartOffset || d.EndOffset < s.EndOffset {
 			return fmt.Errorf("%w: %s is not the segment that the manifest describes", ErrCorrupt, key)
 		}
 		return nil
 	})
-	return t, err
+	return x, err
 }
 
-// readChunk reads and checks a chunk of the log bytes.
-func (o *objects) readChunk(ctx context.Context, key string, t *tail, i int) ([]byte, error) {
-	at, length := t.chunk(i)
-	b := make([]byte, length)
+// readChunk reads and checks a chunk of a segment that begins at a position of its object.
+func (o *objects) readChunk(ctx context.Context, key string, at int64, c *format.Chunk) ([]byte, error) {
+	b := make([]byte, c.StoredBytes)
 	return b, o.twice(func() error {
-		if err := o.read(ctx, "chunk", key, at, b); err != nil {
+		if err := o.read(ctx, "chunk", key, at+c.Position, b); err != nil {
 			return err
 		}
-		if sum := crc32.Checksum(b, castagnoli); sum != t.chunks[i] {
+		if sum := format.Checksum(b); sum != c.CRC32C {
 			o.metrics.corruptChunks.Inc()
-			return fmt.Errorf("%w: chunk %d of %s has checksum %08x, want %08x", ErrCorrupt, i, key, sum, t.chunks[i])
+			return fmt.Errorf("%w: chunk at %d of %s has checksum %08x, want %08x", ErrCorrupt, c.Position, key, sum, c.CRC32C)
+		}
+		return nil
+	})
+}
+
+// readPart reads and checks a part of a segment that begins at a position of its object.
+func (o *objects) readPart(ctx context.Context, key string, at int64, p format.Part) ([]byte, error) {
+	b := make([]byte, p.Bytes)
+	if p.Bytes == 0 {
+		return b, nil
+	}
+	return b, o.twice(func() error {
+		if err := o.read(ctx, "part", key, at+p.Position, b); err != nil {
+			return err
+		}
+		if sum := format.Checksum(b); sum != p.CRC32C {
+			return fmt.Errorf("%w: %s of %s has checksum %08x, want %08x", ErrCorrupt, p.Type, key, sum, p.CRC32C)
 		}
 		return nil
 	})
@@ -178,4 +189,19 @@ func (o *objects) remove(ctx context.Context, key string) error {
 		o.metrics.deletedObjects.Inc()
 	}
 	return err
+}
+
+// readPage reads and checks a page of a manifest's tree.
+func (o *objects) readPage(ctx context.Context, key string, ref *format.PageRef) (pg *format.Page, err error) {
+	err = o.twice(func() error {
+		b, readErr := o.readDocument(ctx, "page", key, ref.Size)
+		if readErr != nil {
+			return readErr
+		}
+		if pg, readErr = format.ParsePage(b, ref); readErr != nil {
+			return fmt.Errorf("read %s: %w", key, readErr)
+		}
+		return nil
+	})
+	return pg, err
 }

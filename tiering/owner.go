@@ -6,21 +6,19 @@ import (
 	"fmt"
 
 	"github.com/varvelog/varve/metadata/kv"
-	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
 // candidate is a manifest that is not adopted yet.
 type candidate struct {
-	manifest *manifest
-	pages    []sealed // that it names and are not written yet
+	manifest *format.Manifest
+	stored   format.Stored   // as it was loaded or written
+	pages    []format.Sealed // that it names and are not written yet
 }
 
 // worker does a request that is not about the pointer or a manifest.
 type worker func(ctx context.Context, r ownership.Request) error
-
-// maxNamesTaken is for how many names in a row a manifest is tried.
-const maxNamesTaken = 8
 
 // apply has the state machine answer to an event, and its effects happen. Package
 // ownership has the rules of who may change what; only the worker that has the
@@ -44,8 +42,9 @@ func (p *partition) apply(e ownership.Event) ownership.Effects {
 // adopt makes the committed manifest the one that readers see.
 func (p *partition) adopt(name ownership.Manifest) {
 	m := p.chores.candidate.manifest
+	p.chores.current = p.chores.candidate.stored
 	if name == (ownership.Manifest{}) {
-		m = p.freshManifest()
+		m, p.chores.current = p.freshManifest(), format.Stored{}
 	}
 	p.chores.candidate = candidate{}
 	p.manifest.Store(m)
@@ -66,13 +65,18 @@ func (p *partition) deposed() bool {
 // commit makes next the current manifest. When it returns nil that has happened.
 // After an error the manifest is the old one or next, which is found out before
 // anything else is done.
-func (p *partition) commit(ctx context.Context, next *manifest, namesStaged bool) error {
-	p.chores.candidate = candidate{next, next.seal(p.m.shape, newAttempt())}
-	err := p.do(ctx, ownership.CommitDue{NamesStaged: namesStaged}, nil)
-	if err == nil {
-		p.m.lastSuccess.note(successCommit, p.m.o.Now())
+func (p *partition) commit(ctx context.Context, next *format.Manifest, namesStaged bool) error {
+	attempt := newAttempt()
+	pages, err := next.Seal(p.m.shape, attempt)
+	if err != nil {
+		return err
 	}
-	return err
+	p.chores.candidate = candidate{manifest: next, pages: pages}
+	if err = p.do(ctx, ownership.CommitDue{Attempt: attempt, NamesStaged: namesStaged}, nil); err != nil {
+		return err
+	}
+	p.m.lastSuccess.note(successCommit, p.m.o.Now())
+	return nil
 }
 
 // do has the state machine begin something, and performs it.
@@ -87,17 +91,12 @@ func (p *partition) do(ctx context.Context, due ownership.Event, work worker) er
 // again. The outcome of a swap that fails is looked for at once, unless it was
 // before: then cause is not nil.
 func (p *partition) drive(ctx context.Context, cause error, work worker) error {
-	for taken := 0; ; {
+	for {
 		r := p.own.Next()
 		if r == nil {
 			return p.verdict()
 		}
 		e, err := p.perform(ctx, r, work)
-		if _, is := e.(ownership.NameTaken); is && err == nil {
-			if taken++; taken == maxNamesTaken {
-				err = fmt.Errorf("%w: write manifest: %d sequences are taken", ErrUnavailable, taken)
-			}
-		}
 		if err != nil {
 			p.apply(ownership.Failed{Request: r})
 			_, settling := p.own.Phase().(ownership.Settling)
@@ -125,6 +124,8 @@ func (p *partition) verdict() error {
 	switch phase := p.own.Phase().(type) {
 	case ownership.Owned:
 		return nil
+	case ownership.Reading:
+		return p.chores.readOnly
 	case ownership.Deposed:
 		if phase.By.Deleted {
 			return fmt.Errorf("%w: the topic was deleted", ErrDeposed)
@@ -141,19 +142,21 @@ func (p *partition) perform(ctx context.Context, r ownership.Request, work worke
 	switch r := r.(type) {
 	case ownership.ReadPointer:
 		ptr, revision, readErr := p.readPointer(ctx)
-		if readErr == nil {
-			p.chores.unknown = ptr.unknown
+		if readErr != nil {
+			return nil, readErr
 		}
-		return ownership.PointerRead{Pointer: ptr.ownership(), Revision: revision}, readErr
+		p.chores.pointer, p.chores.readOnly = ptr, ptr.Writable()
+		return ownership.PointerRead{Pointer: ownedAs(ptr), Revision: revision, ReadOnly: p.chores.readOnly != nil}, nil
 	case ownership.LoadManifest:
-		p.chores.candidate.manifest, err = p.loadManifest(ctx, manifestName(r.Manifest))
-		return e, err
-	case ownership.WriteManifest:
-		err = p.writeManifest(ctx, r.Manifest)
-		if errors.Is(err, objstore.ErrExists) {
-			return ownership.NameTaken{Write: r}, nil
+		if err = p.loadCandidate(ctx); err != nil {
+			return nil, err
 		}
-		return e, err
+		if p.chores.readOnly == nil {
+			p.chores.readOnly = p.chores.candidate.manifest.Writable()
+		}
+		return ownership.Loaded{Load: r, ReadOnly: p.chores.readOnly != nil}, nil
+	case ownership.WriteManifest:
+		return e, p.writeManifest(ctx, r.Manifest)
 	case ownership.SwapPointer:
 		revision, swapErr := p.swap(ctx, r)
 		return ownership.Swapped{Swap: r, Revision: revision}, swapErr
@@ -161,25 +164,37 @@ func (p *partition) perform(ctx context.Context, r ownership.Request, work worke
 	return e, work(ctx, r)
 }
 
+// loadCandidate makes the manifest that the pointer names the candidate, if it is not the adopted one
+// anyhow.
+func (p *partition) loadCandidate(ctx context.Context) (err error) {
+	ptr := p.chores.pointer
+	if m := p.manifest.Load(); m != nil && m.Name() == ptr.Manifest {
+		p.chores.candidate = candidate{manifest: m, stored: p.chores.current}
+		return nil
+	}
+	c := candidate{stored: format.Stored{Name: ptr.Manifest, Size: ptr.Size, CRC32C: ptr.CRC32C}}
+	if c.manifest, err = p.loadManifest(ctx, ptr); err == nil {
+		p.chores.candidate = c
+	}
+	return err
+}
+
 // writeManifest writes the candidate's pages and then itself, under that name.
 func (p *partition) writeManifest(ctx context.Context, name ownership.Manifest) error {
 	c := &p.chores.candidate
 	for ; len(c.pages) > 0; c.pages = c.pages[1:] {
-		b, err := c.pages[0].page.encode()
-		if err != nil {
-			return err
-		}
-		if err = p.m.objects.create(ctx, p.prefix+c.pages[0].name, b); err != nil {
+		if err := p.m.objects.create(ctx, p.prefix+c.pages[0].Name, c.pages[0].Content); err != nil {
 			return fmt.Errorf("write page: %w", err)
 		}
 	}
-	c.manifest.LeaderEpoch, c.manifest.Sequence = name.LeaderEpoch, name.Sequence
-	b, err := c.manifest.encode()
+	c.manifest.LeaderEpoch, c.manifest.Sequence, c.manifest.Attempt = name.LeaderEpoch, name.Sequence, name.Attempt
+	content, stored, err := c.manifest.Encode()
 	if err != nil {
 		return err
 	}
-	if err = p.m.objects.create(ctx, p.prefix+c.manifest.name(), b); err != nil {
+	if err = p.m.objects.create(ctx, p.prefix+stored.Name, content); err != nil {
 		return fmt.Errorf("write manifest: %w", err)
 	}
+	c.stored = stored
 	return nil
 }

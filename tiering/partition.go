@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/varvelog/varve/document"
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
@@ -40,8 +40,8 @@ type partition struct {
 	prefix string // of the objects
 	key    string // of the pointer
 
-	manifest atomic.Pointer[manifest] // the current one; nil until it is loaded
-	tried    chan struct{}            // closed by the worker when the first attempt to load is over
+	manifest atomic.Pointer[format.Manifest] // the current one; nil until it is loaded
+	tried    chan struct{}                   // closed by the worker when the first attempt to load is over
 
 	own       ownership.State // see apply; of a follower Following, always
 	chores    chores
@@ -71,15 +71,17 @@ type lag struct{ segments, bytes int64 }
 // chores is what the worker that has the partition knows beside the state of its
 // ownership.
 type chores struct {
-	// unknown is what the pointer that was read last holds besides.
-	unknown document.Unknown
+	// pointer is the one that was read or written last: what this build does not know of it is kept.
+	pointer *format.Pointer
+	// readOnly says why this build must not write what was read last; nil: it may.
+	readOnly error
 	// candidate is the manifest that the state refers to and has not adopted: one
 	// that is loaded, or is to be committed.
 	candidate candidate
+	// current is the object of the adopted manifest.
+	current format.Stored
 	// staged is the entry of the object that was uploaded last.
-	staged *segment
-	// oldest is the oldest entry when retention last looked; nil: it has not.
-	oldest *segment
+	staged *format.Segment
 	// hinted is the end of the tier that others were told of, or will not be.
 	hinted    int64
 	nextSweep time.Time
@@ -100,7 +102,7 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		Partition: config,
 		m:         m,
 		log:       log,
-		prefix:    partitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
+		prefix:    format.PartitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
 		key:       metadata.TierKey(config.TopicID, config.TopicPartition.Partition),
 		tried:     make(chan struct{}),
 	}
@@ -117,54 +119,72 @@ func (p *partition) logger() *slog.Logger {
 }
 
 // freshManifest stands for a partition that was never tiered.
-func (p *partition) freshManifest() *manifest {
-	return &manifest{
-		ClusterID: p.m.o.ClusterID, Topic: p.TopicPartition.Topic, TopicID: p.TopicID, Partition: p.TopicPartition.Partition,
+func (p *partition) freshManifest() *format.Manifest {
+	return &format.Manifest{
+		ClusterID: p.m.o.ClusterID, Topic: p.TopicPartition.Topic, TopicID: p.TopicID, Partition: p.TopicPartition.Partition, LastEpoch: -1,
 	}
 }
 
-func (p *partition) loadManifest(ctx context.Context, name string) (*manifest, error) {
-	key := p.prefix + name
-	m, err := p.readManifest(ctx, name)
-	p.looked(chunkKey{key, noChunk}, err)
+// loadManifest loads the manifest that a pointer names.
+func (p *partition) loadManifest(ctx context.Context, ptr *format.Pointer) (*format.Manifest, error) {
+	m, err := p.readManifest(ctx, ptr)
+	p.looked(chunkKey{p.prefix + ptr.Manifest, noChunk}, err)
 	return m, err
 }
 
-func (p *partition) readManifest(ctx context.Context, name string) (*manifest, error) {
-	b, err := p.m.objects.readAll(ctx, "manifest", p.prefix+name)
+func (p *partition) readManifest(ctx context.Context, ptr *format.Pointer) (*format.Manifest, error) {
+	key := p.prefix + ptr.Manifest
+	b, err := p.m.objects.readDocument(ctx, "manifest", key, ptr.Size)
 	if err != nil {
 		return nil, fmt.Errorf("load manifest: %w", err)
 	}
-	m, err := parseManifest(b)
-	if err != nil {
-		return nil, fmt.Errorf("load manifest %s: %w", p.prefix+name, err)
+	if sum := format.Checksum(b); sum != ptr.CRC32C {
+		return nil, fmt.Errorf("%w: load manifest %s: it has checksum %08x, the pointer says %08x", ErrCorrupt, key, sum, ptr.CRC32C)
 	}
-	if m.name() != name || m.TopicID != p.TopicID || m.Partition != p.TopicPartition.Partition {
-		return nil, fmt.Errorf("%w: load manifest %s: it is that of %s-%d, %s", ErrCorrupt, p.prefix+name, m.Topic, m.Partition, m.name())
+	m, err := format.ParseManifest(b)
+	if err != nil {
+		return nil, fmt.Errorf("load manifest %s: %w", key, err)
+	}
+	if m.Name() != ptr.Manifest || m.TopicID != p.TopicID || m.Partition != p.TopicPartition.Partition {
+		return nil, fmt.Errorf("%w: load manifest %s: it is that of %s-%d, %s", ErrCorrupt, key, m.Topic, m.Partition, m.Name())
 	}
 	return m, nil
 }
 
-func (p *partition) readPointer(ctx context.Context) (pointer, int64, error) {
+func (p *partition) readPointer(ctx context.Context) (*format.Pointer, int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
 	return readPointer(ctx, p.m.store, p.key)
 }
 
+// swap writes the pointer. It names the manifest that it named before, or the candidate.
 func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
-	return swapPointer(ctx, p.m.store, p.key, r.On, newPointer(r.Pointer, p.chores.unknown))
+	next := *p.chores.pointer
+	next.LeaderEpoch, next.BrokerID, next.Claim, next.Fence = r.Pointer.LeaderEpoch, r.Pointer.BrokerID, r.Pointer.Claim, r.Pointer.Fence
+	if manifestName(r.Pointer.Manifest) != next.Manifest {
+		next.SetManifest(p.chores.candidate.manifest, p.chores.candidate.stored)
+		next.CommittedMs = p.m.o.Now().UnixMilli()
+	}
+	revision, err := swapPointer(ctx, p.m.store, p.key, r.On, &next)
+	if err == nil {
+		p.chores.pointer = &next
+	}
+	return revision, err
 }
 
 // nextManifest is an editable successor of the current manifest. The commit gives
-// it its sequence.
-func (p *partition) nextManifest() *manifest {
+// it its name.
+func (p *partition) nextManifest() (*format.Manifest, format.Edit) {
 	now := p.m.o.Now()
-	return p.manifest.Load().next(p.LeaderEpoch, p.m.o.BrokerID, now.UnixMilli(), p.deleteAfter(now), p.deletions.done())
+	gone, emptied := p.deletions.done()
+	e := format.Edit{
+		BrokerID: p.m.o.BrokerID, LeaderEpoch: p.LeaderEpoch, NowMs: now.UnixMilli(), DeleteMs: now.Add(p.m.o.DeleteDelay).UnixMilli(),
+		LogStart: p.log.StartOffset(), Current: p.chores.current, Gone: gone, Emptied: emptied,
+	}
+	return p.manifest.Load().Next(e), e
 }
-
-func (p *partition) deleteAfter(now time.Time) int64 { return now.Add(p.m.o.DeleteDelay).UnixMilli() }
 
 // tellLog brings the local log up to what is committed. It is safe to repeat,
 // and is, because a crash may come between a commit and it.
@@ -186,16 +206,16 @@ func (p *partition) tellLog() error {
 			p.m.o.Tiered(p.TopicID, p.TopicPartition.Partition, m.EndOffset)
 		}
 	}
-	if m.StartOffset > p.log.StartOffset() {
-		if err := p.log.AdvanceStartOffset(m.StartOffset); err != nil {
-			return fmt.Errorf("advance the log start to %d: %w", m.StartOffset, err)
+	if m.LogStart > p.log.StartOffset() {
+		if err := p.log.AdvanceStartOffset(m.LogStart); err != nil {
+			return fmt.Errorf("advance the log start to %d: %w", m.LogStart, err)
 		}
 	}
 	return nil
 }
 
 // attach makes this broker the owner of the manifest: it loads the current one
-// and claims the pointer. A pointer that does not exist yet is claimed with the
+// and claims the pointer. A pointer that does not exist yet is claimed before the
 // first upload: thousands of new partitions cost the metadata store nothing.
 func (p *partition) attach(ctx context.Context) error {
 	_, err := p.try(ctx, workAttach, func(ctx context.Context) (bool, error) {
@@ -243,39 +263,48 @@ func (p *partition) step(ctx context.Context) (more bool, err error) {
 // settle finds out what became of a swap that was not confirmed, and tells the log what
 // is committed. Without it nothing else of the owner's work is done.
 func (p *partition) settle(ctx context.Context) (bool, error) {
-	if err := p.drive(ctx, errUnconfirmed, nil); err != nil && !errors.Is(err, errLost) {
+	p.apply(ownership.RefreshDue{}) // of a tier that is only read
+	err := p.drive(ctx, errUnconfirmed, nil)
+	switch {
+	case errors.Is(err, ErrReadOnly):
+		p.pending() // so that people see what waits
+		return false, errors.Join(err, p.tellLog())
+	case err != nil && !errors.Is(err, errLost):
 		return false, err
 	}
 	return false, p.tellLog()
 }
 
-// loadPage is the pageLoader of readers.
-func (p *partition) loadPage(ctx context.Context, ref pageRef) (*page, error) {
+// loadPage loads pages for readers.
+func (p *partition) loadPage(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
 	return p.pageBy(ctx, p.m.fetcher, ref)
 }
 
-// lookAtPage is the pageLoader of the partition's own work, which no reader waits for.
-func (p *partition) lookAtPage(ctx context.Context, ref pageRef) (*page, error) {
+// lookAtPage loads pages for the partition's own work, which no reader waits for.
+func (p *partition) lookAtPage(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
 	return p.pageBy(ctx, p.m.background, ref)
 }
 
-func (p *partition) pageBy(ctx context.Context, f *fetcher, ref pageRef) (*page, error) {
+// lookAtWritable is lookAtPage for pages of which entries may become trash.
+func (p *partition) lookAtWritable(ctx context.Context, ref *format.PageRef) (*format.Page, error) {
+	pg, err := p.lookAtPage(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return pg, pg.Writable()
+}
+
+func (p *partition) pageBy(ctx context.Context, f *fetcher, ref *format.PageRef) (*format.Page, error) {
 	key := p.prefix + ref.Name
-	return p.m.pages.getBy(ctx, f, key, func(ctx context.Context) (*page, error) {
-		pg, err := p.readPage(ctx, key, ref)
+	return p.m.pages.getBy(ctx, f, key, func(ctx context.Context) (*format.Page, error) {
+		pg, err := p.m.objects.readPage(ctx, key, ref)
 		p.looked(chunkKey{key, noChunk}, err)
 		return pg, err
 	})
 }
 
-func (p *partition) readPage(ctx context.Context, key string, ref pageRef) (*page, error) {
-	b, err := p.m.objects.readAll(ctx, "page", key)
-	if err != nil {
-		return nil, err
-	}
-	pg, err := parsePage(b, ref)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
-	}
-	return pg, nil
+// beyond returns true for an error that says that this build does not know a document, or an entry,
+// well enough. What expires and what is swept ends there, without an error.
+func beyond(err error) bool {
+	return errors.Is(err, ErrUnsupportedFormat) || errors.Is(err, ErrReadOnly)
 }

@@ -2,11 +2,13 @@ package tiering
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // maxReadSessions is how many sequential readers are remembered.
@@ -56,7 +58,7 @@ func (r *readAhead) streak(id metadata.TopicID, partition int32, offset, next in
 // prefetch has the next chunks read for a sequential reader, also those of the
 // segment that follows. It never waits and never fails: what it cannot do now
 // the reader will ask for.
-func (m *Manager) prefetch(p *partition, offset int64, end position) {
+func (m *Manager) prefetch(ctx context.Context, p *partition, offset int64, end position) {
 	if m.o.ReadAheadChunks <= 0 || end.offset <= offset {
 		return
 	}
@@ -64,66 +66,65 @@ func (m *Manager) prefetch(p *partition, offset int64, end position) {
 	if depth == 0 {
 		return
 	}
-	key := p.prefix + end.segment.Name
-	t := end.tail
 	// The chunk that the reader is in is there; from the next one on.
-	for i := int((end.at-1)/int64(t.chunkBytes)) + 1; depth > 0 && i < t.chunkCount(); i++ {
-		m.chunkAhead(p, key, t, i)
+	for i := end.chunk + 1; depth > 0 && i < end.reader.chunks(); i++ {
+		m.chunkAhead(end.reader, i)
 		depth--
 	}
 	if depth > 0 {
-		m.segmentAhead(p, end.segment.EndOffset, depth)
+		m.segmentAhead(ctx, p, end.reader.s.EndOffset, depth)
 	}
 }
 
-func (m *Manager) chunkAhead(p *partition, key string, t *tail, i int) {
-	if m.chunks.ahead(chunkKey{key, i}, p.chunkReader(key, t, i)) {
+func (m *Manager) chunkAhead(r *segmentReader, i int) {
+	if m.chunks.ahead(r.chunkKey(i), r.chunkReader(i)) {
 		m.metrics.readAhead.Inc()
 	}
 }
 
 // segmentAhead reads the first chunks of the segment at offset, and its index before.
-func (m *Manager) segmentAhead(p *partition, offset int64, depth int) {
-	s, ok := p.cachedSegment(offset)
-	if !ok {
+func (m *Manager) segmentAhead(ctx context.Context, p *partition, offset int64, depth int) {
+	s, ok := p.cachedSegment(ctx, offset)
+	if !ok || s.Supported() != nil {
 		return
 	}
 	key := p.prefix + s.Name
-	first := func(t *tail) {
-		for i := range min(depth, t.chunkCount()) {
-			m.chunkAhead(p, key, t, i)
+	first := func(x *format.Index) {
+		r := &segmentReader{p, key, s, x}
+		from := x.Chunks.AtOffset(offset)
+		for i := from; i < min(from+depth, r.chunks()); i++ {
+			m.chunkAhead(r, i)
 		}
 	}
-	if t, found := m.tails.peek(key); found {
-		first(t)
+	if x, found := m.indexes.peek(indexKey{key, s.At}); found {
+		first(x)
 		return
 	}
-	read := p.tailReader(key, s)
-	m.tails.ahead(key, func(ctx context.Context) (*tail, error) {
-		t, err := read(ctx)
+	read := p.indexReader(key, s)
+	m.indexes.ahead(indexKey{key, s.At}, func(ctx context.Context) (*format.Index, error) {
+		x, err := read(ctx)
 		if err == nil {
-			first(t)
+			first(x)
 		}
-		return t, err
+		return x, err
 	})
 }
 
+// errNotCached ends the way to a segment at a page that would have to be read.
+var errNotCached = errors.New("page is not in the cache")
+
 // cachedSegment finds a segment without reading a page.
-func (p *partition) cachedSegment(offset int64) (segment, bool) {
+func (p *partition) cachedSegment(ctx context.Context, offset int64) (*format.Segment, bool) {
 	current := p.manifest.Load()
 	if current == nil || offset < current.StartOffset || offset >= current.EndOffset {
-		return segment{}, false
+		return nil, false
 	}
-	s, ref := current.find(offset)
-	for s == nil {
-		if ref == nil {
-			return segment{}, false
+	cached := func(_ context.Context, r *format.PageRef) (*format.Page, error) {
+		if pg, found := p.m.pages.peek(p.prefix + r.Name); found {
+			return pg, nil
 		}
-		pg, found := p.m.pages.peek(p.prefix + ref.Name)
-		if !found {
-			return segment{}, false
-		}
-		s, ref = findSegment(pg.Segments, offset), findPage(pg.Pages, offset)
+		return nil, errNotCached
 	}
-	return *s, true
+	s, err := current.Tree(cached).Find(ctx, offset)
+	return s, err == nil
 }

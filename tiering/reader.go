@@ -5,17 +5,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/record"
-	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 )
 
-// chunkKey names a chunk of a segment object.
+// chunkKey names a chunk of an object: by its position.
 type chunkKey struct {
 	object string
-	chunk  int
+	at     int64
+}
+
+// indexKey names a segment of an object: by its position.
+type indexKey struct {
+	object string
+	at     int64
 }
 
 // Read returns whole batches from the one that holds offset on: at least one,
@@ -42,13 +49,13 @@ func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset i
 	if err != nil {
 		return nil, 0, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
 	}
-	m.prefetch(p, offset, next)
-	out, held = compact(out, int(next.tail.chunkBytes))
+	m.prefetch(ctx, p, offset, next)
+	out, held = compact(out, next.reader.index.Chunks[next.chunk].PlainBytes)
 	return out, held, nil
 }
 
-// compact returns batches that lie in a chunk, and how much memory they hold: all of the
-// chunk, unless that would be more than twice as much as they need.
+// compact returns batches that lie in a chunk of a size, and how much memory they hold: all of
+// the chunk, unless that would be more than twice as much as they need.
 func compact(batches []byte, chunk int) (_ []byte, held int) {
 	if 2*len(batches) < chunk {
 		return bytes.Clone(batches), len(batches)
@@ -62,7 +69,7 @@ const everything = -1
 // current finds the partition and its manifest, which reaches beyond offset if
 // the tier does. It waits for the first attempt to load it, which then comes before those
 // that nobody waits for, and no longer than ctx allows.
-func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offset int64) (*partition, *manifest, error) {
+func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offset int64) (*partition, *format.Manifest, error) {
 	p, ok := m.partition(tp)
 	if !ok {
 		return nil, nil, ErrUnknownPartition
@@ -105,7 +112,7 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 }
 
 // newer is the partition's present manifest if it is not current, nil otherwise.
-func (p *partition) newer(ctx context.Context, current *manifest) *manifest {
+func (p *partition) newer(ctx context.Context, current *format.Manifest) *format.Manifest {
 	if p.follower != nil {
 		if _, err := p.followed(ctx, 0, true); err != nil {
 			return nil // the reader's error says enough
@@ -119,15 +126,22 @@ func (p *partition) newer(ctx context.Context, current *manifest) *manifest {
 
 // position is where a read ended, for the read-ahead.
 type position struct {
-	segment segment
-	tail    *tail
-	at      int64 // in the log bytes
-	offset  int64 // that follows
+	reader *segmentReader
+	chunk  int
+	offset int64 // that follows
 }
 
-func (p *partition) read(ctx context.Context, m *manifest, offset int64, maxBytes int, limit int64) ([]byte, position, error) {
+// locate finds the segment that serves an offset, through pages if need be.
+func (p *partition) locate(ctx context.Context, m *format.Manifest, offset int64) (*format.Segment, error) {
+	if offset < m.StartOffset || offset >= m.EndOffset {
+		return nil, fmt.Errorf("%w: %d is outside of [%d, %d)", ErrOffsetOutOfRange, offset, m.StartOffset, m.EndOffset)
+	}
+	return m.Tree(p.loadPage).Find(ctx, offset)
+}
+
+func (p *partition) read(ctx context.Context, m *format.Manifest, offset int64, maxBytes int, limit int64) ([]byte, position, error) {
 	for {
-		s, err := m.locate(ctx, offset, p.loadPage)
+		s, err := p.locate(ctx, m, offset)
 		if err != nil {
 			return nil, position{}, err
 		}
@@ -135,145 +149,117 @@ func (p *partition) read(ctx context.Context, m *manifest, offset int64, maxByte
 		if err != nil {
 			return nil, position{}, err
 		}
-		at, err := r.seek(ctx, offset)
-		if err != nil {
-			return nil, position{}, err
+		out, end, err := r.collect(ctx, offset, maxBytes, limit)
+		if err != nil || end.chunk < r.chunks() {
+			return out, end, err
 		}
-		if at == r.tail.logBytes { // no batch reaches to the end of the segment's range
-			if offset = s.EndOffset; offset == m.EndOffset {
-				return nil, position{}, fmt.Errorf("%w: it ends at offset %d", ErrNoBatchFollows, m.EndOffset)
-			}
-			continue
+		// No batch reaches to the end of the segment's range.
+		if offset = s.EndOffset; offset == m.EndOffset {
+			return nil, position{}, fmt.Errorf("%w: it ends at offset %d", ErrNoBatchFollows, m.EndOffset)
 		}
-		out, next, err := r.collect(ctx, at, offset, maxBytes, limit)
-		return out, position{s, r.tail, at + int64(len(out)), next}, err
 	}
 }
 
 // segmentReader reads the log bytes of one segment object.
 type segmentReader struct {
-	p    *partition
-	key  string
-	tail *tail
+	p     *partition
+	key   string
+	s     *format.Segment
+	index *format.Index
 }
 
-func (p *partition) open(ctx context.Context, s segment) (*segmentReader, error) {
+func (p *partition) open(ctx context.Context, s *format.Segment) (*segmentReader, error) {
 	key := p.prefix + s.Name
-	t, err := p.m.tails.get(ctx, key, p.tailReader(key, s))
+	x, err := p.m.indexes.get(ctx, indexKey{key, s.At}, p.indexReader(key, s))
 	if err != nil {
 		return nil, err
 	}
-	return &segmentReader{p, key, t}, nil
+	return &segmentReader{p, key, s, x}, nil
 }
 
-func (p *partition) tailReader(key string, s segment) func(context.Context) (*tail, error) {
-	return func(ctx context.Context) (*tail, error) {
-		t, err := p.m.objects.readTail(ctx, key, s)
+func (p *partition) indexReader(key string, s *format.Segment) func(context.Context) (*format.Index, error) {
+	return func(ctx context.Context) (*format.Index, error) {
+		x, err := p.m.objects.readIndex(ctx, key, s)
 		p.looked(chunkKey{key, noChunk}, err)
-		return t, err
+		return x, err
 	}
 }
 
+// chunks is how many chunks have batches of the segment's range, from the first one on.
+func (r *segmentReader) chunks() int { return r.index.Chunks.AtOffset(r.s.EndOffset-1) + 1 }
+
 // chunk returns a chunk; it is shared and read only.
 func (r *segmentReader) chunk(ctx context.Context, i int) ([]byte, error) {
-	return r.p.m.chunks.get(ctx, chunkKey{r.key, i}, r.p.chunkReader(r.key, r.tail, i))
+	return r.p.m.chunks.get(ctx, r.chunkKey(i), r.chunkReader(i))
 }
 
-func (p *partition) chunkReader(key string, t *tail, i int) func(context.Context) ([]byte, error) {
+func (r *segmentReader) chunkKey(i int) chunkKey {
+	return chunkKey{r.key, r.s.At + r.index.Chunks[i].Position}
+}
+
+func (r *segmentReader) chunkReader(i int) func(context.Context) ([]byte, error) {
 	return func(ctx context.Context) ([]byte, error) {
-		b, err := p.m.objects.readChunk(ctx, key, t, i)
-		p.looked(chunkKey{key, i}, err)
+		b, err := r.p.m.objects.readChunk(ctx, r.key, r.s.At, &r.index.Chunks[i])
+		r.p.looked(r.chunkKey(i), err)
 		return b, err
 	}
 }
 
-// span returns the log bytes from at on: all of the chunk from there if that is
-// n bytes at the least, without a copy; otherwise a copy of n bytes of several chunks.
-func (r *segmentReader) span(ctx context.Context, at, n int64) ([]byte, error) {
-	if at < 0 || n < 0 || at+n > r.tail.logBytes {
-		return nil, fmt.Errorf("%w: %s: batch at %d runs past the end of the log", ErrCorrupt, r.key, at)
+// batches yields the batches of a chunk that are in the segment's range, each with its position in
+// the chunk. A chunk holds whole batches only.
+func (r *segmentReader) batches(chunk []byte) iter.Seq2[placed, error] {
+	return func(yield func(placed, error) bool) {
+		for at := 0; at < len(chunk); {
+			b, _, err := record.Split(chunk[at:])
+			if err != nil || len(b) < record.HeaderSize || b.LastOffsetDelta() < 0 {
+				yield(placed{}, errors.Join(fmt.Errorf("%w: %s: there is no batch at byte %d of a chunk", ErrCorrupt, r.key, at), err))
+				return
+			}
+			if b.BaseOffset() >= r.s.EndOffset || !yield(placed{b, at}, nil) {
+				return
+			}
+			at += len(b)
+		}
 	}
-	size := int64(r.tail.chunkBytes)
-	first, err := r.chunk(ctx, int(at/size))
-	if err != nil {
-		return nil, err
-	}
-	if from := at % size; from+n <= int64(len(first)) {
-		return first[from:len(first):len(first)], nil
-	}
-	out := append(make([]byte, 0, n), first[at%size:]...)
-	for int64(len(out)) < n {
-		next, err := r.chunk(ctx, int((at+int64(len(out)))/size))
+}
+
+// placed is a batch and its position in a chunk.
+type placed struct {
+	record.Batch
+
+	at int
+}
+
+// collect returns whole batches from the one that holds an offset on, or from the first one behind
+// it, as Read says: those of one chunk, without a copy. The end is that of the last batch, or the
+// offset if there is none: in the last chunk, because of the limit, or behind it, because no batch
+// of the segment reaches to the offset.
+func (r *segmentReader) collect(ctx context.Context, offset int64, maxBytes int, limit int64) ([]byte, position, error) {
+	end := position{reader: r, chunk: r.index.Chunks.AtOffset(offset), offset: offset}
+	for ; end.chunk < r.chunks(); end.chunk++ {
+		chunk, err := r.chunk(ctx, end.chunk)
 		if err != nil {
-			return nil, err
+			return nil, position{}, err
 		}
-		out = append(out, next[:min(int64(len(next)), n-int64(len(out)))]...)
-	}
-	return out, nil
-}
-
-// header returns the header of the batch at a position, as a view that has no records.
-func (r *segmentReader) header(ctx context.Context, at int64) (record.Batch, error) {
-	b, err := r.span(ctx, at, record.HeaderSize)
-	if err != nil {
-		return nil, err
-	}
-	h := record.Batch(b[:record.HeaderSize])
-	if h.Magic() != record.MagicV2 || h.Size() < record.HeaderSize || h.LastOffsetDelta() < 0 || at+int64(h.Size()) > r.tail.logBytes {
-		return nil, fmt.Errorf("%w: %s: no batch at %d", ErrCorrupt, r.key, at)
-	}
-	return h, nil
-}
-
-// seek finds the position of the batch that holds offset, or of the first one
-// after it, or the end of the log bytes.
-func (r *segmentReader) seek(ctx context.Context, offset int64) (int64, error) {
-	at := storage.LookupOffset(r.tail.offsetIndex, r.tail.baseOffset, offset)
-	for at < r.tail.logBytes {
-		h, err := r.header(ctx, at)
-		if err != nil {
-			return 0, err
+		from, to := -1, 0
+		for b, err := range r.batches(chunk) {
+			if err != nil {
+				return nil, position{}, err
+			}
+			if b.LastOffset() < offset {
+				continue
+			}
+			if from < 0 {
+				from, to = b.at, b.at
+			}
+			if b.NextOffset() > limit || to > from && b.at+len(b.Batch)-from > maxBytes {
+				break
+			}
+			to, end.offset = b.at+len(b.Batch), b.NextOffset()
 		}
-		if h.LastOffset() >= offset {
-			break
+		if from >= 0 {
+			return chunk[from:to:to], end, nil
 		}
-		at += int64(h.Size())
 	}
-	return at, nil
-}
-
-// collect returns whole batches from a position on, as Read says, and the
-// offset that follows them.
-func (r *segmentReader) collect(ctx context.Context, at, offset int64, maxBytes int, limit int64) ([]byte, int64, error) {
-	h, err := r.header(ctx, at)
-	if err != nil {
-		return nil, 0, err
-	}
-	want, chunk := int64(h.Size()), int64(r.tail.chunkBytes)
-	// A batch that lies across chunks must be copied; then the rest of its last
-	// chunk, as far as it is wanted, comes along for little.
-	if last := (at + want - 1) / chunk; at/chunk != last {
-		want = min((last+1)*chunk, r.tail.logBytes, at+max(int64(maxBytes), want)) - at
-	}
-	span, err := r.span(ctx, at, want)
-	if err != nil {
-		return nil, 0, err
-	}
-	n := 0
-	for rest := span; ; {
-		b, after, splitErr := record.Split(rest)
-		if errors.Is(splitErr, record.ErrTruncated) {
-			break
-		}
-		if splitErr != nil {
-			return nil, 0, fmt.Errorf("%w: %s: batch at %d: %w", ErrCorrupt, r.key, at+int64(n), splitErr)
-		}
-		if (n > 0 && n+len(b) > maxBytes) || b.NextOffset() > limit {
-			break
-		}
-		n += len(b)
-		offset = b.NextOffset()
-		rest = after
-	}
-	return span[:n:n], offset, nil
+	return nil, end, nil
 }

@@ -15,19 +15,20 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore/objstoretest"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // tiered is a broker with segments of all kinds in the remote tier: batches
-// that are small, that cross chunks, and that are larger than several chunks.
+// that are small, of which few fit into a chunk, and that are larger than a chunk.
 func tiered(t *testing.T, change ...func(*Options)) *broker {
 	t.Helper()
 	w := newWorld(t)
 	log := newFakeLog(t)
 	log.appendSegment(segmentSpec{batches: 40, records: 4, valueBytes: 60})
 	log.appendSegment(segmentSpec{batches: 9, records: 2, valueBytes: 700, epoch: 1})
-	log.appendSegment(segmentSpec{batches: 5, records: 1, valueBytes: 3 * minChunkBytes, epoch: 1})
+	log.appendSegment(segmentSpec{batches: 5, records: 1, valueBytes: 3 * format.MinChunkBytes, epoch: 1})
 	log.appendSegment(segmentSpec{batches: 30, records: 5, valueBytes: 50, codec: record.CodecZstd, epoch: 3})
-	log.appendSegment(segmentSpec{batches: 1, records: 1, valueBytes: minChunkBytes - record.HeaderSize - 18, epoch: 3})
+	log.appendSegment(segmentSpec{batches: 1, records: 1, valueBytes: format.MinChunkBytes - record.HeaderSize - 18, epoch: 3})
 	log.appendSegment(segmentSpec{batches: 20, records: 3, valueBytes: 100, epoch: 7})
 	b := w.start(log, 7, change...)
 	b.mustAttach()
@@ -95,12 +96,14 @@ func TestReadsOutsideOfTheTier(t *testing.T) {
 // A flipped bit anywhere in the log bytes is found, and never handed out.
 func TestFlippedBitsAreNotReturned(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
-	s := b.p.manifest.Load().Recent[0]
-	for _, at := range []int64{0, 17, minChunkBytes - 1, minChunkBytes, s.Bytes - 1} {
+	chunks := b.chunksOf(b.p.manifest.Load().Recent[0])
+	if len(chunks) < 3 {
+		t.Fatalf("there are only %d chunks", len(chunks))
+	}
+	for _, c := range chunks {
+		at, offset := c.Position+c.BaseOffset%int64(c.StoredBytes), c.BaseOffset
 		b.m.chunks.forget()
 		b.m.objects.bucket = &flippingBucket{objstoreBucket: b.faults, at: at}
-		chunkStart := at / minChunkBytes * minChunkBytes
-		offset := offsetAt(t, b.log.segments[0].log, chunkStart)
 		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("flip at %d, read of offset %d: %v, want ErrCorrupt", at, offset, err)
 		}
@@ -118,19 +121,14 @@ func TestFlippedBitsAreNotReturned(t *testing.T) {
 	}
 }
 
-// offsetAt is that of the first batch at or after a position.
-func offsetAt(t *testing.T, log []byte, at int64) int64 {
-	t.Helper()
-	for pos := int64(0); ; {
-		batch, rest, err := record.Split(log[pos:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if pos >= at || len(rest) == 0 {
-			return batch.BaseOffset()
-		}
-		pos += int64(len(batch))
+// chunksOf are those of a segment.
+func (b *broker) chunksOf(s format.Segment) format.Directory {
+	b.t.Helper()
+	r, err := b.p.open(b.t.Context(), &s)
+	if err != nil {
+		b.t.Fatal(err)
 	}
+	return r.index.Chunks
 }
 
 // flippingBucket flips a bit of everything that is read across a position of
@@ -163,6 +161,7 @@ func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 	m := *b.p.manifest.Load()
 	m.Recent = slices.Clone(m.Recent)
 	m.Recent[0].Bytes, m.Recent[0].ObjectBytes = entries[1].Bytes, entries[1].ObjectBytes
+	m.Recent[0].HotBytes, m.Recent[0].CRC32C = entries[1].HotBytes, entries[1].CRC32C
 	b.p.manifest.Store(&m)
 	if err := b.bucket.Put(t.Context(), b.p.prefix+entries[0].Name, bytes.NewReader(other), objstorePut{}); err != nil {
 		t.Fatal(err)
@@ -217,7 +216,7 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 			}
 		})
 	}
-	for b.m.tails.waiters() < 51 {
+	for b.m.indexes.waiters() < 51 {
 		runtime.Gosched()
 	}
 	// The one that had the read begun leaves; the others still get their bytes.
@@ -239,8 +238,9 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 	wg.Go(func() { f.run(ctx, 1) })
 	defer func() { cancel(); wg.Wait() }()
 
-	open := make(chan struct{})
+	open, first := make(chan struct{}), make(chan struct{})
 	wg.Go(func() {
+		defer close(first)
 		_, err := c.get(context.Background(), "first", func(context.Context) (int, error) { <-open; return 1, nil })
 		if err != nil {
 			t.Error(err)
@@ -259,6 +259,7 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 	if v, err := c.get(context.Background(), "third", func(context.Context) (int, error) { return 3, nil }); v != 3 || err != nil {
 		t.Errorf("got %d, %v", v, err)
 	}
+	<-first // before the fetcher stops
 	// What was queued for later moves up when somebody wants it now.
 	block, blocked := make(chan struct{}), make(chan struct{})
 	c.ahead("block", func(context.Context) (int, error) { close(blocked); <-block; return 0, nil })
@@ -272,7 +273,9 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 			t.Errorf("%s was not queued", name)
 		}
 	}
+	wanted := make(chan struct{})
 	wg.Go(func() {
+		defer close(wanted)
 		if _, err := c.get(context.Background(), "b", note("b")); err != nil {
 			t.Error(err)
 		}
@@ -284,6 +287,7 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 	for !c.idle() {
 		runtime.Gosched()
 	}
+	<-wanted
 	if !slices.Equal(order, []string{"b", "a"}) {
 		t.Errorf("reads were %q, want b first and each once", order)
 	}
@@ -324,7 +328,7 @@ func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	// All chunks of all segments and each index once, whoever asked.
 	chunks := 0
 	for _, s := range b.p.manifest.Load().Recent {
-		chunks += int((s.Bytes + minChunkBytes - 1) / minChunkBytes)
+		chunks += len(b.chunksOf(s))
 	}
 	if n := counter(t, b.m.metrics.fetches.WithLabelValues("chunk")); n != float64(chunks) {
 		t.Errorf("%v chunks were read, there are %d", n, chunks)
@@ -353,7 +357,7 @@ func TestReadAheadCrossesSegments(t *testing.T) {
 }
 
 func TestCacheStaysWithinItsBytes(t *testing.T) {
-	b := tiered(t, func(o *Options) { o.CacheBytes = 3 * minChunkBytes })
+	b := tiered(t, func(o *Options) { o.CacheBytes = 3 * format.MinChunkBytes })
 	b.check()
 	b.waitForFetches()
 	total := int64(0)
@@ -361,8 +365,8 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 		v, _ := b.m.chunks.mu.lru.Peek(key)
 		total += int64(len(v))
 	}
-	if total > 3*minChunkBytes || total != b.m.chunks.mu.bytes || total == 0 {
-		t.Errorf("cache holds %d bytes and counts %d, limit %d", total, b.m.chunks.mu.bytes, 3*minChunkBytes)
+	if total > 3*format.MinChunkBytes || total != b.m.chunks.mu.bytes || total == 0 {
+		t.Errorf("cache holds %d bytes and counts %d, limit %d", total, b.m.chunks.mu.bytes, 3*format.MinChunkBytes)
 	}
 }
 
@@ -417,7 +421,7 @@ func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 
 func TestDamagedManifestIsSaid(t *testing.T) {
 	b := tiered(t)
-	name := b.p.manifest.Load().name()
+	name := b.p.manifest.Load().Name()
 	if err := b.bucket.Put(context.Background(), b.p.prefix+name, bytes.NewReader([]byte("nonsense")), objstorePut{}); err != nil {
 		t.Fatal(err)
 	}
@@ -430,6 +434,28 @@ func TestDamagedManifestIsSaid(t *testing.T) {
 	}
 	if b.log.remoteEnd != -1 {
 		t.Error("the log was told that it may delete")
+	}
+}
+
+// A manifest that is whole and sound is not enough: it must be the one that was committed.
+func TestOtherManifestOfTheNameIsCorrupt(t *testing.T) {
+	b := tiered(t)
+	name := b.p.manifest.Load().Name()
+	other := bytes.Replace(b.object(name), []byte(`"topic":"orders"`), []byte(`"topic":"sredro"`), 1)
+	body := other[bytes.IndexByte(other, '\n')+1:]
+	other, err := format.DocumentManifest.Wrap(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = format.ParseManifest(other); err != nil {
+		t.Fatal(err)
+	}
+	if err = b.bucket.Put(t.Context(), b.p.prefix+name, bytes.NewReader(other), objstorePut{}); err != nil {
+		t.Fatal(err)
+	}
+	b = b.start(b.log.restarted(), 9)
+	if err = b.attach(); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("attach: %v, want ErrCorrupt", err)
 	}
 }
 
@@ -489,4 +515,73 @@ func TestEpochLookUpThroughPages(t *testing.T) {
 	}
 	b.check()
 	b.sweepAll()
+}
+
+// An entry may be a segment in the middle of an object: what lies before and behind it is not its
+// own.
+func TestSegmentInTheMiddleOfAnObject(t *testing.T) {
+	b := tiered(t)
+	m := *b.p.manifest.Load()
+	m.Recent = slices.Clone(m.Recent)
+	var packed []byte
+	for i := range m.Recent {
+		s := &m.Recent[i]
+		content := b.object(s.Name)
+		s.At, s.Name = int64(len(packed)), m.Recent[0].Name
+		packed = append(packed, content...)
+	}
+	if err := b.bucket.Put(t.Context(), b.p.prefix+m.Recent[0].Name, bytes.NewReader(packed), objstorePut{}); err != nil {
+		t.Fatal(err)
+	}
+	b.p.manifest.Store(&m)
+	b.check()
+	content, _, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = format.ParseManifest(content); err != nil {
+		t.Errorf("the manifest is refused: %v", err)
+	}
+	if found, ok, err := b.m.OffsetForTimestamp(t.Context(), b.tp, 1000+b.log.segments[4].base, 1<<60); err != nil || !ok || found.Offset != b.log.segments[4].base {
+		t.Errorf("a time is at %+v, %t, %v", found, ok, err)
+	}
+}
+
+// An entry may end before its segment does: a history that was cut. Nothing behind the cut is read.
+func TestSegmentThatIsCut(t *testing.T) {
+	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	m := *b.p.manifest.Load()
+	last := b.log.segments[len(b.log.segments)-1]
+	cut := last.base + 3*3 // its first batches
+	m.Recent = slices.Clone(m.Recent)
+	m.EndOffset, m.Recent[len(m.Recent)-1].EndOffset = cut, cut
+	b.p.manifest.Store(&m)
+	for offset := last.base; offset < cut; {
+		got, _, err := b.m.Read(t.Context(), b.tp, offset, 1<<20, 1<<60)
+		if err != nil || len(got) == 0 {
+			t.Fatalf("read at %d: %d bytes, %v", offset, len(got), err)
+		}
+		if offset = lastOffset(t, got) + 1; offset > cut {
+			t.Fatalf("a read reaches to %d, the cut is at %d", offset, cut)
+		}
+	}
+	if _, ok, err := b.m.OffsetForTimestamp(t.Context(), b.tp, 1000+cut, 1<<60); err != nil || ok {
+		t.Errorf("a time behind the cut: %t, %v", ok, err)
+	}
+	if _, _, err := b.m.Read(t.Context(), b.tp, cut, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Errorf("read at the cut: %v, want ErrOffsetOutOfRange", err)
+	}
+}
+
+// A look-up by time reads the directory and the one chunk that has it.
+func TestTimeLookUpReadsOneChunk(t *testing.T) {
+	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	before := b.faults.Calls(objstoretest.GetOp)
+	offset := b.log.segments[3].end - 2
+	if found, ok, err := b.m.OffsetForTimestamp(t.Context(), b.tp, 1000+offset, 1<<60); err != nil || !ok || found.Offset != offset {
+		t.Errorf("the time is at %+v, %t, %v; want %d", found, ok, err, offset)
+	}
+	if n := b.faults.Calls(objstoretest.GetOp) - before; n != 2 {
+		t.Errorf("%d GETs, want one of the directory and one of a chunk", n)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 const (
@@ -41,9 +42,41 @@ func (o *objects) removeAll(ctx context.Context, keys []string) (errs []error) {
 // errNotTried is the class of the error of an object that no request was made for.
 var errNotTried = errors.New("not tried")
 
+// doomed is an object that is to be deleted with all that it names.
+type doomed struct {
+	name string
+	page *format.PageRef // it is this page; nil: it names nothing
+	// kept says why this build must not delete it; nil: it may.
+	kept error
+}
+
+func doomedTrash(t *format.Trash) doomed {
+	d := doomed{name: t.Name, kept: t.Removable()}
+	if t.IsPage() {
+		ref := t.PageRef()
+		d.page = &ref
+	}
+	return d
+}
+
+// doomedEntries are those of a manifest or a page that are its partition's own.
+func doomedEntries(segments []format.Segment, pages []format.PageRef) []doomed {
+	out := make([]doomed, 0, len(segments)+len(pages))
+	for i := range segments {
+		if s := &segments[i]; s.Flags&format.FlagBorrowed == 0 {
+			out = append(out, doomed{name: s.Name, kept: s.Supported()})
+		}
+	}
+	for i := range pages {
+		out = append(out, doomed{name: pages[i].Name, page: &pages[i], kept: pages[i].Supported()})
+	}
+	return out
+}
+
 // removal deletes objects, and all that pages among them name. One that cannot be deleted
 // keeps no other from it. When the store refuses all of a batch, or does not answer for
-// a page, the rest is not tried.
+// a page, the rest is not tried. What this build does not know well enough stays, with an
+// ErrUnsupportedFormat or an ErrReadOnly.
 type removal struct {
 	objects  *objects
 	prefix   string                      // of the names
@@ -56,10 +89,10 @@ func (o *objects) removal(prefix string, unread func(key string, err error)) *re
 	return &removal{objects: o, prefix: prefix, unread: unread}
 }
 
-// remove deletes the objects of the names; errs[i] says that names[i], or something that
-// it names, may be left. As long as something is left, so is the page that tells of it.
-func (r *removal) remove(ctx context.Context, names []string) (errs []error) {
-	errs = make([]error, len(names))
+// remove deletes objects; errs[i] says that the one at i, or something that it names, may be
+// left. As long as something is left, so is the page that tells of it.
+func (r *removal) remove(ctx context.Context, all []doomed) (errs []error) {
+	errs = make([]error, len(all))
 	var keys []string
 	var at []int
 	flush := func() {
@@ -68,11 +101,11 @@ func (r *removal) remove(ctx context.Context, names []string) (errs []error) {
 		}
 		keys, at = keys[:0], at[:0]
 	}
-	for i, name := range names {
-		if errs[i] = r.members(ctx, name); errs[i] != nil {
+	for i := range all {
+		if errs[i] = r.members(ctx, &all[i]); errs[i] != nil {
 			continue
 		}
-		keys, at = append(keys, r.prefix+name), append(at, i)
+		keys, at = append(keys, r.prefix+all[i].name), append(at, i)
 		if len(keys) == deleteBatch {
 			flush()
 		}
@@ -106,20 +139,23 @@ func (r *removal) batch(ctx context.Context, keys []string) (errs []error) {
 func (r *removal) leave(err error) { r.away = fmt.Errorf("%w: %w", errNotTried, err) }
 
 // members deletes all that a page names; any other object names nothing.
-func (r *removal) members(ctx context.Context, name string) error {
-	if r.away != nil {
+func (r *removal) members(ctx context.Context, d *doomed) error {
+	switch {
+	case r.away != nil:
 		return r.away
+	case d.kept != nil || d.page == nil:
+		return d.kept
 	}
-	parsed, _ := parseName(name)
-	if parsed.kind != kindPage {
-		return nil
+	key := r.prefix + d.name
+	pg, err := r.objects.readPage(ctx, key, d.page)
+	if err == nil {
+		err = pg.Writable()
 	}
-	members, err := r.objects.pageMembers(ctx, r.prefix+name, parsed.level)
 	switch {
 	case errors.Is(err, objstore.ErrNotFound):
 		return nil // it was deleted before
 	case errors.Is(err, ErrCorrupt):
-		r.unread(r.prefix+name, err)
+		r.unread(key, err)
 		return nil
 	case errors.Is(err, ErrUnavailable):
 		r.leave(err)
@@ -127,43 +163,8 @@ func (r *removal) members(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	}
-	if err = firstOf(r.remove(ctx, members)); err != nil {
-		return fmt.Errorf("page %s: %w", name, err)
+	if err = firstOf(r.remove(ctx, doomedEntries(pg.Segments, pg.Pages))); err != nil {
+		return fmt.Errorf("page %s: %w", d.name, err)
 	}
 	return nil
-}
-
-// pageMembers are the names of what a page names.
-func (o *objects) pageMembers(ctx context.Context, key string, level int) (names []string, err error) {
-	err = o.twice(func() error {
-		b, readErr := o.readAll(ctx, "page", key)
-		if readErr != nil {
-			return readErr
-		}
-		pg := &page{}
-		if readErr = openDocument(pageFormat, b, pg); readErr != nil {
-			return readErr
-		}
-		if readErr = pg.validate(); readErr != nil {
-			return readErr
-		}
-		if pg.Level != level {
-			return fmt.Errorf("%w: page %s has level %d", ErrCorrupt, key, pg.Level)
-		}
-		names = pg.members()
-		return nil
-	})
-	return names, err
-}
-
-// members are the names of what the page names.
-func (p *page) members() []string {
-	names := make([]string, 0, len(p.Segments)+len(p.Pages))
-	for i := range p.Segments {
-		names = append(names, p.Segments[i].Name)
-	}
-	for i := range p.Pages {
-		names = append(names, p.Pages[i].Name)
-	}
-	return names
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // aged is a tier of ten segments whose records are one minute apart, the newest
@@ -44,8 +45,8 @@ func TestRetentionByTime(t *testing.T) {
 	b.now.advance(2 * b.m.o.DeleteDelay)
 	b.cfg.set(func(c *storageConfig) { c.RetentionMs = -1 })
 	b.mustDrain()
-	if got := len(b.objects()); got != 5+1 {
-		t.Errorf("%d objects are left, want 5 segments and a manifest: %v", got, b.objects())
+	if segments, manifests := b.objectsOf(format.KindSegment), b.objectsOf(format.KindManifest); len(segments) != 5 || len(manifests) != 1 {
+		t.Errorf("left are %q and %q, want 5 segments and a manifest", segments, manifests)
 	}
 	b.check()
 	b.sweepAll()
@@ -155,8 +156,8 @@ func TestDeletionThatFailsIsTriedAgain(t *testing.T) {
 		t.Fatalf("step: %v, want ErrUnavailable", err)
 	}
 	b.mustDrain()
-	if got := b.objects(); len(got) != 1 {
-		t.Errorf("objects are left beside the manifest: %v", got)
+	if segments, manifests := b.objectsOf(format.KindSegment), b.objectsOf(format.KindManifest); len(segments) != 0 || len(manifests) != 1 {
+		t.Errorf("left are %q and %q, want a manifest", segments, manifests)
 	}
 }
 
@@ -186,4 +187,88 @@ func TestDamagedPageDoesNotStopUploads(t *testing.T) {
 	if got := b.p.manifest.Load().EndOffset; got != 31 {
 		t.Errorf("tier ends at %d, want 31", got)
 	}
+}
+
+// Until the oldest segment may go, retention asks for nothing, however long the history is.
+func TestRetentionReadsNoPageBeforeItMust(t *testing.T) {
+	t.Parallel()
+	b := longTier(t)
+	b = b.start(b.log.restarted(), 6) // one that has not read any page
+	b.mustAttach()
+	pages := func() float64 { return counter(t, b.m.metrics.fetches.WithLabelValues("page")) }
+	newest := int64(1000 + 59)
+	for _, change := range []func(c *storageConfig){
+		func(c *storageConfig) { c.RetentionMs = -1 },
+		func(c *storageConfig) { c.RetentionMs = b.now.now().UnixMilli() - 1000 + 1 },
+		func(c *storageConfig) { c.RetentionBytes = 1 << 40 },
+	} {
+		b.cfg.set(change)
+		b.mustDrain()
+	}
+	if n := pages(); n != 0 {
+		t.Errorf("%v pages are read, nothing expires", n)
+	}
+	b.cfg.set(func(c *storageConfig) { c.RetentionMs = b.now.now().UnixMilli() - newest + 30 })
+	b.mustDrain()
+	if m := b.p.manifest.Load(); m.StartOffset != 30 || pages() == 0 {
+		t.Errorf("tier starts at %d after %v pages were read, want 30", m.StartOffset, pages())
+	}
+	b.check()
+}
+
+// The log start is in the manifest to the offset, and gets there without another reason: what
+// DeleteRecords has deleted must not come back with the bucket.
+func TestLogStartIsCommitted(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 3)
+	b := w.start(log, 1)
+	b.mustAttach()
+	b.mustDrain()
+	within := log.segments[1].base + 2
+	if err := log.AdvanceStartOffset(within); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	if m := w.committed(); m.LogStart != within || m.StartOffset != log.segments[1].base {
+		t.Errorf("log start %d in a tier from %d on, want %d and %d", m.LogStart, m.StartOffset, within, log.segments[1].base)
+	}
+	if err := log.AdvanceStartOffset(within + 1); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	if m := w.committed(); m.LogStart != within {
+		t.Errorf("log start %d is committed at once", m.LogStart)
+	}
+	w.now.advance(logStartDelay)
+	b.mustDrain()
+	if m := w.committed(); m.LogStart != within+1 {
+		t.Errorf("log start is %d, want %d", m.LogStart, within+1)
+	}
+	sequence := w.committed().Sequence
+	w.now.advance(logStartDelay)
+	b.mustDrain()
+	if m := w.committed(); m.Sequence != sequence {
+		t.Error("a manifest is written although nothing has changed")
+	}
+	// A leader that does not know of it learns it.
+	next := log.restarted()
+	next.start = 0
+	b = w.start(next, 2)
+	b.mustAttach()
+	b.mustDrain()
+	if next.start != within+1 {
+		t.Errorf("the next leader's log starts at %d, want %d", next.start, within+1)
+	}
+	// Behind the tier's end it is the log's alone.
+	fill(next, 1)
+	w.cfg.set(func(c *storageConfig) { c.RemoteCopyDisable = true })
+	if err := next.AdvanceStartOffset(next.end); err != nil {
+		t.Fatal(err)
+	}
+	b.mustDrain()
+	if m := w.committed(); m.LogStart != m.EndOffset || m.EndOffset == next.end {
+		t.Errorf("log start %d in a tier that ends at %d", m.LogStart, m.EndOffset)
+	}
+	b.check()
 }

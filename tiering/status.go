@@ -21,6 +21,9 @@ const (
 	StateFollowing State = "following"
 	// StateDeposed: another leader owns the manifest.
 	StateDeposed State = "deposed"
+	// StateReadOnly: this broker leads, and must not change what a newer version has written. The tier
+	// is read; nothing goes up, expires or is deleted.
+	StateReadOnly State = "read-only"
 )
 
 // Status describes the remote tier of a partition.
@@ -84,7 +87,7 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	}
 	s.StartOffset, s.EndOffset = current.StartOffset, current.EndOffset
 	s.Segments, s.Bytes = current.Segments, current.Bytes
-	s.Manifest = current.name()
+	s.Manifest = current.Name()
 	if n := len(current.Recent); n > 0 && s.LastUpload.IsZero() {
 		s.LastUpload = time.UnixMilli(current.Recent[n-1].UploadedMs)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
@@ -33,9 +35,8 @@ type sweeping struct {
 	p       *partition
 	request ownership.Sweep
 	began   time.Time
-	listed  map[string]bool // the deletion list
-	pages   []int64         // where the pages on it begin that are not gone
-	found   []string        // orphans that are still there
+	listed  *listedTrash
+	found   []string // orphans that are still there
 	removed int
 	refused map[string]*failure
 	unknown error // why it is not known of some object whether it is named
@@ -45,13 +46,20 @@ type sweeping struct {
 // be removed, or may be named by a page that cannot be read, stays until the next sweep.
 func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, began time.Time) error {
 	s := &sweeping{p: p, request: r, began: began, refused: map[string]*failure{}}
-	s.list(p.manifest.Load())
+	var err error
+	if s.listed, err = p.listTrash(ctx); err != nil { // what is trash is not known: nothing is taken for an orphan
+		if s.unknown = err; errors.Is(err, ErrCorrupt) || beyond(err) {
+			s.ended()
+			return nil
+		}
+		return fmt.Errorf("sweep: %w", err)
+	}
 	for info, err := range p.m.objects.bucket.List(ctx, p.prefix) {
 		if err != nil {
 			return fmt.Errorf("sweep: %w", classify("list", p.prefix, err))
 		}
-		name, ours := parseName(strings.TrimPrefix(info.Key, p.prefix))
-		if !ours || name.epoch > r.LeaderEpoch || began.Sub(info.ModTime) < p.m.o.SweepGrace {
+		name, ours := format.ParseName(strings.TrimPrefix(info.Key, p.prefix))
+		if !ours || name.LeaderEpoch > r.LeaderEpoch || began.Sub(info.ModTime) < p.m.o.SweepGrace {
 			continue
 		}
 		named, nameErr := s.names(ctx, name)
@@ -75,17 +83,6 @@ func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, began 
 	}
 	s.ended()
 	return nil
-}
-
-// list takes the deletion list.
-func (s *sweeping) list(m *manifest) {
-	s.listed = m.listed()
-	gone := s.p.deletions.done()
-	for name := range s.listed {
-		if n, _ := parseName(name); n.kind == kindPage && !gone[name] {
-			s.pages = append(s.pages, n.start)
-		}
-	}
 }
 
 // remove deletes what was found.
@@ -130,50 +127,114 @@ func (s *sweeping) ended() {
 	}
 }
 
-// names returns true if the current manifest, its pages or its deletion list name
-// the object, or the sweep has to spare it. A page or segment is looked for at the
-// offset that its name tells, so that nothing of the history has to be held in memory.
-// Segments that are deleted but still in a page count as named: the deletion list is
-// what removes them.
-func (s *sweeping) names(ctx context.Context, n objectName) (bool, error) {
+// names returns true if the current manifest, its pages or its trash name the object, or the sweep
+// has to spare it. A page or segment is looked for at the offset that its name tells, so that
+// nothing of the history has to be held in memory.
+func (s *sweeping) names(ctx context.Context, n format.Name) (bool, error) {
 	m, name := s.p.manifest.Load(), n.String()
-	if s.listed[name] || name == manifestName(s.request.Current) || name == s.request.Staged {
+	if s.listed.has(n) || name == manifestName(s.request.Current) || name == s.request.Staged {
 		return true, nil
 	}
-	if n.kind == kindManifest {
+	if n.Kind != format.KindSegment && n.Kind != format.KindPage {
 		return false, nil
 	}
-	found, ref := m.find(n.start)
-	for ref != nil {
-		// A page above ours starts at the same offset or earlier.
-		if ref.Name == name {
+	for node, err := range m.Tree(s.p.lookAtWritable).Path(ctx, format.UpTo(n.StartOffset)) {
+		switch {
+		case beyond(err): // it may name whatever there is
 			return true, nil
-		}
-		if n.kind == kindPage && ref.Level <= n.level {
+		case err != nil:
+			return false, err
+		case node.Segment != nil:
+			s := node.Segment
+			return s.Name == name || n.StartOffset < s.EndOffset && s.Supported() != nil, nil
+		case node.Page.Name == name || node.Page.Supported() != nil:
+			return true, nil
+		case node.Page.EndOffset <= m.StartOffset: // it is deleted, or trash, and so is all below it
+			return false, nil
+		case n.Kind == format.KindPage && node.Page.Level <= n.Level: // one above it would start there or earlier
 			return false, nil
 		}
-		if ref.EndOffset <= m.StartOffset {
-			break // it is dead, with all that it names, and gone or on its way
-		}
-		pg, err := s.p.lookAtPage(ctx, *ref)
-		if err != nil {
-			return false, err
-		}
-		found, ref = findSegment(pg.Segments, n.start), findPage(pg.Pages, n.start)
 	}
-	if found != nil && found.Name == name {
-		return true, nil
-	}
-	return n.start < m.StartOffset && s.pending(n.start), nil
+	return false, nil
 }
 
-// pending returns true if a page on the deletion list may name an object that begins at an
-// offset. It goes with the page, after the grace that readers have.
-func (s *sweeping) pending(start int64) bool {
-	for _, page := range s.pages {
-		if page <= start {
+// maxListedTrash bounds how much trash a sweep holds in memory. Where there is more, nothing can be
+// deleted anyhow.
+const maxListedTrash = 1 << 17
+
+// listedTrash is what the manifest and its trash pages list.
+type listedTrash struct {
+	names map[string]bool
+	pages []format.Trash // of the tree: what they name is trash too
+}
+
+// has returns true if the object is trash: who deletes it is deleteDue.
+func (l *listedTrash) has(n format.Name) bool {
+	if l.names[n.String()] {
+		return true
+	}
+	if n.Kind != format.KindSegment && n.Kind != format.KindPage {
+		return false
+	}
+	for i := range l.pages {
+		if t := &l.pages[i]; n.StartOffset >= t.StartOffset && n.StartOffset < t.EndOffset {
 			return true
 		}
 	}
 	return false
+}
+
+// add adds trash, but for what is gone.
+func (l *listedTrash) add(trash []format.Trash, gone map[string]bool) {
+	for i := range trash {
+		if gone[trash[i].Name] {
+			continue
+		}
+		l.names[trash[i].Name] = true
+		if trash[i].IsPage() {
+			l.pages = append(l.pages, trash[i])
+		}
+	}
+}
+
+// listTrash is all trash of the current manifest that is there still, and what is pinned.
+func (p *partition) listTrash(ctx context.Context) (*listedTrash, error) {
+	m, d := p.manifest.Load(), &p.deletions
+	if n := m.TrashEntries() - d.doneCount(m); n > maxListedTrash {
+		return nil, fmt.Errorf("%w: %d objects wait to be deleted", ErrUnavailable, n)
+	}
+	l := &listedTrash{names: map[string]bool{}}
+	for _, pin := range m.Pins {
+		l.names[pin.Manifest] = true
+	}
+	l.add(m.Trash, d.goneOf(""))
+	for i := range m.TrashPages {
+		r := &m.TrashPages[i]
+		if l.names[r.Name] = true; d.isEmptied(r.Name) {
+			continue
+		}
+		if err := p.listPage(ctx, l, r, d.goneOf(r.Name)); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// listPage adds what a trash page lists, and those below it.
+func (p *partition) listPage(ctx context.Context, l *listedTrash, r *format.TrashRef, gone map[string]bool) error {
+	page, err := p.loadTrash(ctx, r)
+	if errors.Is(err, objstore.ErrNotFound) { // it was deleted with all that it listed
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.add(page.Trash, gone)
+	for i := range page.Pages {
+		l.names[page.Pages[i].Name] = true
+		if err = p.listPage(ctx, l, &page.Pages[i], gone); err != nil {
+			return err
+		}
+	}
+	return nil
 }

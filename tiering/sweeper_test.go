@@ -10,6 +10,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // swappingBucket does something at the first read.
@@ -48,15 +49,16 @@ func TestSweeperRemovesOrphansOnly(t *testing.T) {
 	before := b.objects()
 
 	orphans := []string{
-		objectName{kind: kindSegment, start: 3, epoch: 4, attempt: "dead"}.String(),
-		objectName{kind: kindSegment, start: 3, epoch: 5, attempt: "beef"}.String(),
-		objectName{kind: kindSegment, start: 100000, epoch: 5, attempt: "beef"}.String(),
-		objectName{kind: kindPage, level: 0, start: 0, epoch: 5, attempt: "dead"}.String(),
-		objectName{kind: kindPage, level: 1, start: 0, epoch: 5, attempt: "dead"}.String(),
-		objectName{kind: kindManifest, epoch: 5, sequence: 9999}.String(),
+		format.Name{Kind: format.KindSegment, StartOffset: 3, LeaderEpoch: 4, Attempt: "dead"}.String(),
+		format.Name{Kind: format.KindSegment, StartOffset: 3, LeaderEpoch: 5, Attempt: "beef"}.String(),
+		format.Name{Kind: format.KindSegment, StartOffset: 100000, LeaderEpoch: 5, Attempt: "beef"}.String(),
+		format.Name{Kind: format.KindPage, Level: 0, StartOffset: 0, LeaderEpoch: 5, Attempt: "dead"}.String(),
+		format.Name{Kind: format.KindPage, Level: 1, StartOffset: 0, LeaderEpoch: 5, Attempt: "dead"}.String(),
+		format.Name{Kind: format.KindManifest, LeaderEpoch: 5, Sequence: 9999, Attempt: "dead"}.String(),
+		format.Name{Kind: format.KindTrash, LeaderEpoch: 5, Sequence: 3, Attempt: "dead"}.String(),
 	}
 	kept := []string{
-		objectName{kind: kindSegment, start: 60, epoch: 6, attempt: "next"}.String(), // of a leader that we do not know yet
+		format.Name{Kind: format.KindSegment, StartOffset: 60, LeaderEpoch: 6, Attempt: "next"}.String(), // of a leader that we do not know yet
 		"readme.txt", // not ours
 	}
 	for _, name := range append(slices.Clone(orphans), kept...) {
@@ -85,7 +87,7 @@ func TestDeposedLeaderDoesNotSweep(t *testing.T) {
 	b := w.start(log, 5)
 	b.mustAttach()
 	b.mustDrain()
-	orphan := b.p.prefix + objectName{kind: kindSegment, start: 3, epoch: 4, attempt: "dead"}.String()
+	orphan := b.p.prefix + format.Name{Kind: format.KindSegment, StartOffset: 3, LeaderEpoch: 4, Attempt: "dead"}.String()
 	w.put(orphan)
 	next := w.start(log, 6)
 	next.mustAttach()
@@ -112,7 +114,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 	}
 	b.mustDrain() // with a deletion list
 	w.put(b.p.prefix + "orphan")
-	other := partitionPrefix("tier", metadata.TopicID{9}, 0) + "other"
+	other := format.PartitionPrefix("tier", metadata.TopicID{9}, 0) + "other"
 	w.put(other)
 	ctx := t.Context()
 	gone := func(metadata.TopicID, int64) bool { return false }
@@ -220,24 +222,5 @@ func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
 	}
 	if ptr, _, err := readPointer(t.Context(), w.store, b.p.key); err != nil || ptr.DeletedMs != 0 || ptr.Manifest == "" {
 		t.Errorf("the topic was marked as deleted, or is: %+v, %v", ptr, err)
-	}
-}
-
-// A damaged page that names itself does not keep a worker for ever.
-func TestPageThatNamesItselfIsNotFollowed(t *testing.T) {
-	w := newWorld(t)
-	b := w.start(newFakeLog(t), 5)
-	name := objectName{kind: kindPage, level: 0, start: 0, epoch: 5, attempt: "loop"}.String()
-	content, err := (&page{Level: 1, Pages: []pageRef{{Name: name, EndOffset: 1, Segments: 1}}}).encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err = w.bucket.Put(t.Context(), b.p.prefix+name, bytes.NewReader(content), objstorePut{}); err != nil {
-		t.Fatal(err)
-	}
-	var unread error
-	r := b.m.objects.removal(b.p.prefix, func(_ string, err error) { unread = err })
-	if errs := r.remove(t.Context(), []string{name}); errs[0] != nil || !errors.Is(unread, ErrCorrupt) || r.requests != 1 {
-		t.Fatalf("got %v after %d requests, and %v of the page; want ErrCorrupt", errs[0], r.requests, unread)
 	}
 }

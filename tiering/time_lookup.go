@@ -7,6 +7,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // OffsetForTimestamp finds the first record of the remote tier, from the log
@@ -46,10 +47,10 @@ func (m *Manager) MaxTimestamp(ctx context.Context, tp metadata.TopicPartition, 
 // largestTimestamp is that of all records from the log start on, in segments that begin
 // below an offset or are in a page with one that does. What entries and pages tell of
 // themselves is enough, but for those that begin below the log start.
-func (p *partition) largestTimestamp(ctx context.Context, m *manifest, before int64) (int64, error) {
+func (p *partition) largestTimestamp(ctx context.Context, m *format.Manifest, before int64) (int64, error) {
 	start := max(m.StartOffset, p.log.StartOffset())
 	largest := int64(-1)
-	whole := func(r pageRef) bool {
+	whole := func(r *format.PageRef) bool {
 		if r.StartOffset < start {
 			return false
 		}
@@ -58,8 +59,8 @@ func (p *partition) largestTimestamp(ctx context.Context, m *manifest, before in
 		}
 		return true
 	}
-	var partial []segment
-	for s, err := range m.segmentsFrom(ctx, start, p.loadPage, whole) {
+	var partial []*format.Segment
+	for s, err := range m.Tree(p.loadPage).SegmentsFrom(ctx, start, whole) {
 		switch {
 		case err != nil:
 			return -1, err
@@ -86,44 +87,46 @@ func (p *partition) largestTimestamp(ctx context.Context, m *manifest, before in
 }
 
 // largestTimestamp is that of the segment's records from start on, or the one
-// given if that is larger.
+// given if that is larger. If it comes behind the chunk that start is in, the
+// directory has it.
 func (r *segmentReader) largestTimestamp(ctx context.Context, start, largest int64) (int64, error) {
-	at := storage.LookupOffset(r.tail.offsetIndex, r.tail.baseOffset, start)
-	for at < r.tail.logBytes {
-		h, err := r.header(ctx, at)
+	i, n := r.index.Chunks.AtOffset(start), r.chunks()
+	if last := r.index.Chunks[n-1].MaxTimestamp; last > r.index.Chunks[i].MaxTimestamp {
+		return max(largest, last), nil
+	}
+	for ; i < n; i++ {
+		chunk, err := r.chunk(ctx, i)
 		if err != nil {
 			return -1, err
 		}
-		size := int64(h.Size())
-		switch {
-		case h.LastOffset() < start || h.MaxTimestamp() <= largest:
-		case h.BaseOffset() >= start:
-			largest = h.MaxTimestamp()
-		default:
-			b, err := r.span(ctx, at, size)
-			if err != nil {
-				return -1, err
-			}
-			for rec, recErr := range record.Batch(b[:size:size]).Entries() {
-				if recErr != nil {
-					return -1, fmt.Errorf("%w: %s: batch at %d: %w", ErrCorrupt, r.key, at, recErr)
-				}
-				if rec.Offset >= start {
-					largest = max(largest, rec.Timestamp)
+		for b, batchErr := range r.batches(chunk) {
+			switch {
+			case batchErr != nil:
+				return -1, batchErr
+			case b.LastOffset() < start || b.Count() == 0 || b.MaxTimestamp() <= largest:
+			case b.BaseOffset() >= start:
+				largest = b.MaxTimestamp()
+			default:
+				for rec, recErr := range b.Entries() {
+					if recErr != nil {
+						return -1, fmt.Errorf("%w: %s: batch at offset %d: %w", ErrCorrupt, r.key, b.BaseOffset(), recErr)
+					}
+					if rec.Offset >= start {
+						largest = max(largest, rec.Timestamp)
+					}
 				}
 			}
 		}
-		at += size
 	}
 	return largest, nil
 }
 
 // lookUpTime goes through the segments that may have such a record, in order:
 // timestamps need not ascend from one segment to the next.
-func (p *partition) lookUpTime(ctx context.Context, m *manifest, ts, before int64) (storage.TimestampOffset, bool, error) {
+func (p *partition) lookUpTime(ctx context.Context, m *format.Manifest, ts, before int64) (storage.TimestampOffset, bool, error) {
 	start := max(m.StartOffset, p.log.StartOffset())
-	skip := func(r pageRef) bool { return r.MaxTimestamp < ts || r.StartOffset >= before }
-	for s, err := range m.segmentsFrom(ctx, start, p.loadPage, skip) {
+	skip := func(r *format.PageRef) bool { return r.MaxTimestamp < ts || r.StartOffset >= before }
+	for s, err := range m.Tree(p.loadPage).SegmentsFrom(ctx, start, skip) {
 		if err != nil {
 			return storage.TimestampOffset{}, false, err
 		}
@@ -146,34 +149,29 @@ func (p *partition) lookUpTime(ctx context.Context, m *manifest, ts, before int6
 }
 
 // lookUpTime finds the first record of the segment at or after both ts and start:
-// the time index tells the offset, the offset index the position, and from there
-// the batches are looked at.
+// the directory tells the chunk, and there the batches are looked at. Only where the
+// records that are late enough lie before start there may be more to read.
 func (r *segmentReader) lookUpTime(ctx context.Context, ts, start int64) (storage.TimestampOffset, bool, error) {
-	from := start
-	if entry, ok := storage.LookupTime(r.tail.timeIndex, r.tail.baseOffset, ts); ok {
-		from = max(from, entry.Offset)
-	}
-	at := storage.LookupOffset(r.tail.offsetIndex, r.tail.baseOffset, from)
-	for at < r.tail.logBytes {
-		h, err := r.header(ctx, at)
+	for i := max(r.index.Chunks.AtTime(ts), r.index.Chunks.AtOffset(start)); i < r.chunks(); i++ {
+		chunk, err := r.chunk(ctx, i)
 		if err != nil {
 			return storage.TimestampOffset{}, false, err
 		}
-		size := int64(h.Size())
-		if h.MaxTimestamp() >= ts && h.LastOffset() >= start {
-			b, err := r.span(ctx, at, size)
-			if err != nil {
-				return storage.TimestampOffset{}, false, err
+		for b, batchErr := range r.batches(chunk) {
+			if batchErr != nil {
+				return storage.TimestampOffset{}, false, batchErr
 			}
-			found, ok, err := firstRecord(record.Batch(b[:size:size]), ts, start)
+			if b.MaxTimestamp() < ts || b.LastOffset() < start {
+				continue
+			}
+			found, ok, err := firstRecord(b.Batch, ts, start)
 			if err != nil {
-				return storage.TimestampOffset{}, false, fmt.Errorf("%w: %s: batch at %d: %w", ErrCorrupt, r.key, at, err)
+				return storage.TimestampOffset{}, false, fmt.Errorf("%w: %s: batch at offset %d: %w", ErrCorrupt, r.key, b.BaseOffset(), err)
 			}
 			if ok {
 				return found, true, nil
 			}
 		}
-		at += size
 	}
 	return storage.TimestampOffset{}, false, nil
 }

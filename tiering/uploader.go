@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
 
@@ -14,29 +15,15 @@ import (
 // local log told that it may delete. A crash in between leaves an object that
 // no manifest names, which the sweeper finds.
 func (p *partition) upload(ctx context.Context) (more bool, err error) {
-	cfg := p.Config()
 	m := p.manifest.Load()
-	from := p.log.StartOffset()
-	if m.Sequence > 0 {
-		from = max(from, m.EndOffset)
-	}
-	if !cfg.RemoteStorageEnable || cfg.CleanupCompact {
-		p.setLag(lag{})
-		return false, nil
-	}
-	segments := p.log.closedSegments(from)
-	waiting := lag{segments: int64(len(segments))}
-	for _, s := range segments {
-		waiting.bytes += s.bytes
-	}
-	p.setLag(waiting)
-	if len(segments) == 0 || cfg.RemoteCopyDisable {
+	segments, waiting := p.pending()
+	if len(segments) == 0 || p.Config().RemoteCopyDisable {
 		return false, nil
 	}
 	next := segments[0]
 	ctx, span := p.m.span(ctx, "upload segment", p.TopicPartition, next.baseOffset)
 	defer func() { endSpan(span, err) }()
-	if !m.empty() && next.baseOffset > m.EndOffset {
+	if !m.Empty() && next.baseOffset > m.EndOffset {
 		return false, fmt.Errorf("%w: its next closed segment starts at offset %d, the tier ends at %d", ErrGap, next.baseOffset, m.EndOffset)
 	}
 	began := time.Now()
@@ -47,8 +34,8 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 		p.Stats.CopyErrors.Add(1)
 		return false, err
 	}
-	n := p.nextManifest()
-	n.append(*entry)
+	n, edit := p.nextManifest()
+	n.Append(edit, *entry)
 	if err = p.commit(ctx, n, true); err != nil {
 		p.m.metrics.errors.WithLabelValues("commit").Inc()
 		p.Stats.CopyErrors.Add(1)
@@ -61,9 +48,30 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 	return len(segments) > 1, nil
 }
 
+// pending are the closed segments that are not in the tier and should be, which it notes as the
+// partition's lag.
+func (p *partition) pending() ([]closedSegment, lag) {
+	if cfg := p.Config(); !cfg.RemoteStorageEnable || cfg.CleanupCompact {
+		p.setLag(lag{})
+		return nil, lag{}
+	}
+	m := p.manifest.Load()
+	from := p.log.StartOffset()
+	if m.Sequence > 0 {
+		from = max(from, m.EndOffset)
+	}
+	segments := p.log.closedSegments(from)
+	waiting := lag{segments: int64(len(segments))}
+	for _, s := range segments {
+		waiting.bytes += s.bytes
+	}
+	p.setLag(waiting)
+	return segments, waiting
+}
+
 // stage puts the segment's object into the bucket and returns the manifest's
 // entry for it. An object that is there since a commit failed is not uploaded again.
-func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*segment, error) {
+func (p *partition) stage(ctx context.Context, m *format.Manifest, s closedSegment) (*format.Segment, error) {
 	start := s.baseOffset
 	if m.Sequence > 0 {
 		start = max(start, m.EndOffset)
@@ -76,52 +84,43 @@ func (p *partition) stage(ctx context.Context, m *manifest, s closedSegment) (*s
 		return nil, fmt.Errorf("open segment %d: %w", s.baseOffset, err)
 	}
 	defer release()
-	now := p.m.o.Now().UnixMilli()
-	obj, err := newObject(footer{
-		topicID:      p.TopicID,
-		partition:    p.TopicPartition.Partition,
-		leaderEpoch:  p.LeaderEpoch,
-		baseOffset:   s.baseOffset,
-		startOffset:  start,
-		endOffset:    s.endOffset,
-		maxTimestamp: s.maxTimestamp,
-		createdMs:    now,
-		chunkBytes:   int32(p.m.o.ChunkBytes),
+	obj, err := newObject(format.Description{
+		ClusterID:   p.m.o.ClusterID,
+		Topic:       p.TopicPartition.Topic,
+		TopicID:     p.TopicID,
+		Partition:   p.TopicPartition.Partition,
+		LeaderEpoch: p.LeaderEpoch,
+		BrokerID:    p.m.o.BrokerID,
+		CreatedMs:   p.m.o.Now().UnixMilli(),
+		BaseOffset:  s.baseOffset,
+		StartOffset: start,
+		EndOffset:   s.endOffset,
+		LogStart:    p.log.StartOffset(),
+		ChunkBytes:  int32(p.m.o.ChunkBytes),
+		Lineage:     m.Lineage,
 	}, files)
 	if err != nil {
 		return nil, err
 	}
-	name := objectName{kind: kindSegment, start: start, epoch: p.LeaderEpoch, attempt: newAttempt()}.String()
+	name := format.Name{Kind: format.KindSegment, StartOffset: start, LeaderEpoch: p.LeaderEpoch, Attempt: newAttempt()}.String()
 	err = p.do(ctx, ownership.UploadDue{Object: name}, func(ctx context.Context, _ ownership.Request) error {
 		return p.m.objects.upload(ctx, p.prefix+name, obj)
 	})
 	if err != nil {
 		return nil, err
 	}
-	epochs := rangeEpochs(files.LeaderEpochs, start, s.endOffset)
+	epochs := rangeEpochs(epochsOf(files.LeaderEpochs), start, s.endOffset)
 	if len(epochs) == 0 {
-		epochs = []epochPair{{int64(p.LeaderEpoch), start}}
+		epochs = []format.Epoch{{int64(p.LeaderEpoch), start}}
 	}
-	p.chores.staged = &segment{
-		Name:          name,
-		BaseOffset:    s.baseOffset,
-		StartOffset:   start,
-		EndOffset:     s.endOffset,
-		MaxTimestamp:  s.maxTimestamp,
-		Bytes:         obj.footer.logBytes,
-		ObjectBytes:   obj.footer.objectBytes(),
-		ChunkBytes:    obj.footer.chunkBytes,
-		FooterBytes:   footerSize,
-		Epochs:        epochs,
-		UploadedMs:    now,
-		UploaderEpoch: p.LeaderEpoch,
-	}
+	entry := obj.entry(name, epochs)
+	p.chores.staged = &entry
 	return p.chores.staged, nil
 }
 
 // staged is the entry of the segment object that no manifest names yet, nil if
 // there is none.
-func (p *partition) staged() *segment {
+func (p *partition) staged() *format.Segment {
 	owned, ok := p.own.Phase().(ownership.Owned)
 	if s := p.chores.staged; ok && s != nil && s.Name == owned.Staged() {
 		return s
@@ -129,7 +128,7 @@ func (p *partition) staged() *segment {
 	return nil
 }
 
-func (p *partition) uploaded(s segment, began time.Time, left lag) {
+func (p *partition) uploaded(s format.Segment, began time.Time, left lag) {
 	p.m.metrics.uploadedSegments.Inc()
 	p.m.metrics.uploadedBytes.Add(float64(s.ObjectBytes))
 	p.Stats.CopyBytes.Add(s.ObjectBytes)

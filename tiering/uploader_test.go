@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // lossyBucket says that it has stored what it has not, for keys that match.
@@ -39,19 +40,12 @@ func TestNothingIsCommittedThatIsNotThere(t *testing.T) {
 		"segment vanishes":       {match: is(".segment")},
 		"segment is cut":         {match: is(".segment"), spoil: func(b []byte) []byte { return b[:len(b)-1] }},
 		"segment is longer":      {match: is(".segment"), spoil: func(b []byte) []byte { return append(b, 0) }},
-		"segment is another one": {match: is(".segment"), spoil: func(b []byte) []byte { b[len(b)-footerSize] ^= 1; return b }},
-		"segment is older": {match: is(".segment"), spoil: func(b []byte) []byte {
-			f, err := parseFooter(b[len(b)-footerSize:])
-			if err != nil {
-				return nil
-			}
-			f.createdMs--
-			return f.append(b[:len(b)-footerSize])
-		}},
-		"manifest vanishes":  {match: is("manifest/")},
-		"manifest is cut":    {match: is("manifest/"), spoil: func(b []byte) []byte { return b[:len(b)/2] }},
-		"manifest is longer": {match: is("manifest/"), spoil: func(b []byte) []byte { return append(b, ' ') }},
-		"page vanishes":      {match: is("page/")},
+		"segment is another one": {match: is(".segment"), spoil: func(b []byte) []byte { b[len(b)-200] ^= 1; return b }},
+		"segment is older":       {match: is(".segment"), spoil: older},
+		"manifest vanishes":      {match: is("manifest/")},
+		"manifest is cut":        {match: is("manifest/"), spoil: func(b []byte) []byte { return b[:len(b)/2] }},
+		"manifest is longer":     {match: is("manifest/"), spoil: func(b []byte) []byte { return append(b, ' ') }},
+		"page vanishes":          {match: is("page/")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -79,18 +73,59 @@ func TestNothingIsCommittedThatIsNotThere(t *testing.T) {
 	}
 }
 
-// Two brokers may write a manifest of the same name only if it is the same one.
-func TestManifestNameThatIsTakenIsNotUsed(t *testing.T) {
+// older is a segment object, sound by itself, that was made at another time.
+func older(b []byte) []byte {
+	size := int64(len(b))
+	trailer, err := format.ParseTrailer(b[size-format.TrailerSize:], size)
+	if err != nil {
+		return nil
+	}
+	parts, err := trailer.ParseTable(b[trailer.TablePosition : size-format.TrailerSize])
+	if err != nil {
+		return nil
+	}
+	out := b[:parts[0].Position:parts[0].Position]
+	layout := format.NewLayout(parts[0].Position)
+	for _, p := range parts {
+		content := bytes.Clone(b[p.Position:p.End()])
+		if at := bytes.Index(content, []byte(`"created_ms":1`)); at >= 0 {
+			content[at+len(`"created_ms":`)] = '2'
+		}
+		layout.Add(p.Type, p.Flags, p.Bytes, format.Checksum(content))
+		out = append(out, content...)
+	}
+	return append(out, layout.End()...)
+}
+
+// No two manifests have one name: a deletion of the first one that arrives late must not hit the
+// second.
+func TestNoManifestNameIsUsedTwice(t *testing.T) {
 	w := newWorld(t)
 	log := newFakeLog(t)
 	fill(log, 1)
+	names := map[string]bool{}
+	for i := range 3 { // at one leader epoch, each of them as the first manifest
+		b := w.start(log.restarted(), 1)
+		b.mustAttach()
+		late := &lateStore{Store: w.store}
+		if b.m.store = late; i == 0 {
+			late.passed = 1 // the write that makes the pointer
+		}
+		if err := b.drain(); err == nil {
+			t.Fatal("the commit was confirmed")
+		}
+		for _, name := range w.objects() {
+			if n, _ := format.ParseName(name); n.Kind == format.KindManifest && n.Sequence == 1 {
+				names[name] = true
+			}
+		}
+	}
+	if len(names) != 3 {
+		t.Errorf("manifests of the same sequence are %v, want 3", names)
+	}
 	b := w.start(log, 1)
 	b.mustAttach()
-	w.put(b.p.prefix + objectName{kind: kindManifest, epoch: 1, sequence: 1}.String())
 	b.mustDrain()
-	if got := w.committed(); got.Sequence != 2 || got.EndOffset != log.end {
-		t.Errorf("committed is sequence %d up to %d", got.Sequence, got.EndOffset)
-	}
 	key := b.p.prefix + "page/x"
 	if err := b.m.objects.create(t.Context(), key, []byte("one")); err != nil {
 		t.Fatal(err)

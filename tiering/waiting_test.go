@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/format"
 )
 
 // TestNewLeaderReadsByWhatItFollowed: as long as that is young, and reaches far enough.
@@ -213,11 +214,11 @@ func TestReadSaysWhatItHolds(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	few, held, err := b.m.Read(t.Context(), w.tp, 0, 1, 1<<60)
-	if err != nil || held != len(few) || cap(few) >= minChunkBytes {
+	if err != nil || held != len(few) || cap(few) >= format.MinChunkBytes {
 		t.Errorf("%d bytes hold %d, of a slice of %d; %v", len(few), held, cap(few), err)
 	}
 	many, held, err := b.m.Read(t.Context(), w.tp, 0, 1<<20, 1<<60)
-	if err != nil || len(many) < minChunkBytes/2 || held < minChunkBytes {
+	if err != nil || len(many) < format.MinChunkBytes/2 || held < len(many) {
 		t.Errorf("%d bytes hold %d; %v", len(many), held, err)
 	}
 }

@@ -157,7 +157,8 @@ func (p *partition) report(w work, err error) {
 
 // needsAttention returns true for an error that does not go away by itself.
 func needsAttention(err error) bool {
-	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrGap) || errors.Is(err, ErrUnsupportedFormat)
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrGap) || errors.Is(err, ErrUnsupportedFormat) ||
+		errors.Is(err, ErrReadOnly)
 }
 
 // sameTrouble returns true if people know of the error since the one before. The text
@@ -174,6 +175,8 @@ func (p *partition) outcome(more bool) outcome {
 	out := outcome{lane: laneCopy, again: more, at: p.retryAt(workExpire, workUpload, workSweep)}
 	state := StateActive
 	switch p.own.Phase().(type) {
+	case ownership.Reading:
+		state = StateReadOnly
 	case ownership.Deposed:
 		state, out = StateDeposed, outcome{lane: laneCopy}
 	case ownership.Unclaimed, ownership.Loading, ownership.Claiming:

@@ -88,6 +88,14 @@ func known(n int64) *int64 {
 	return &n
 }
 
+// told is what JSON has for a word that the broker may not tell: null.
+func told(word string) *string {
+	if word == "" {
+		return nil
+	}
+	return &word
+}
+
 func int32s(list []int32) string {
 	parts := make([]string, len(list))
 	for i, n := range list {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
@@ -10,10 +11,12 @@ import (
 )
 
 func newTierCommand(a *app) *cobra.Command {
-	return group("tier", "How the log lies over local disk and object store", &cobra.Command{
+	return group("tier", "How the log lies over local disk and object store", newTierDumpCommand(a), &cobra.Command{
 		Use: "status [TOPIC…]", Short: "Show the offsets and bytes of both tiers", Args: takes(0, anyNumber, "any TOPICs"),
 		Long: "Show for every partition which offsets are on local disk and which in the object store (most are in both for a while),\n" +
 			"the bytes of each, how many records are not in the object store yet, and the bytes of closed segments among them.\n" +
+			"STATE is what the leader does: active, attaching (not yet), deposed (another leader has the remote tier), or read-only: a newer\n" +
+			"version has written what this one must not change, so that nothing goes up or is deleted until the broker is upgraded.\n" +
 			"Below is what is wrong: objects that are missing or damaged, work that fails, and objects that cannot be deleted.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
@@ -26,19 +29,20 @@ func newTierCommand(a *app) *cobra.Command {
 
 // tierRow is one partition as JSON; ends are exclusive, null is unknown.
 type tierRow struct {
-	Topic          string `json:"topic"`
-	Partition      int32  `json:"partition"`
-	Tiered         bool   `json:"tiered"`
-	LogStart       *int64 `json:"log_start"`
-	LocalStart     *int64 `json:"local_start"`
-	RemoteEnd      *int64 `json:"remote_end"`
-	End            *int64 `json:"end"`
-	LocalBytes     *int64 `json:"local_bytes"`
-	RemoteBytes    *int64 `json:"remote_bytes"`
-	RemoteSegments *int64 `json:"remote_segments"`
-	LagRecords     *int64 `json:"lag_records"`
-	LagBytes       *int64 `json:"lag_bytes"`
-	LastUpload     *int64 `json:"last_upload_ms"`
+	Topic          string  `json:"topic"`
+	Partition      int32   `json:"partition"`
+	Tiered         bool    `json:"tiered"`
+	LogStart       *int64  `json:"log_start"`
+	LocalStart     *int64  `json:"local_start"`
+	RemoteEnd      *int64  `json:"remote_end"`
+	End            *int64  `json:"end"`
+	LocalBytes     *int64  `json:"local_bytes"`
+	RemoteBytes    *int64  `json:"remote_bytes"`
+	RemoteSegments *int64  `json:"remote_segments"`
+	LagRecords     *int64  `json:"lag_records"`
+	LagBytes       *int64  `json:"lag_bytes"`
+	LastUpload     *int64  `json:"last_upload_ms"`
+	State          *string `json:"state"`
 
 	Problems []tierProblemRow `json:"problems"`
 }
@@ -54,6 +58,7 @@ func (a *app) printTierStatus(partitions []client.TierPartition) error {
 			LocalBytes: known(p.LocalBytes), RemoteBytes: known(p.RemoteBytes), RemoteSegments: known(p.RemoteSegments),
 			LagRecords: known(p.Lag()), LagBytes: known(p.PendingBytes), LastUpload: known(p.LastUpload),
 			Problems: tierProblemRows(p.Problems),
+			State:    told(p.State),
 		})
 		problems = append(problems, tierProblemRows(p.Problems)...)
 		remote := "off"
@@ -63,14 +68,14 @@ func (a *app) printTierStatus(partitions []client.TierPartition) error {
 		rows = append(rows, []string{
 			p.Topic, strconv.Itoa(int(p.Partition)), offsetRange(p.LocalStart, p.End), remote,
 			byteSize(p.LocalBytes), byteSize(p.RemoteBytes), number(p.RemoteSegments),
-			number(p.Lag()), byteSize(p.PendingBytes), instant(p.LastUpload),
+			number(p.Lag()), byteSize(p.PendingBytes), instant(p.LastUpload), cmp.Or(p.State, absent),
 		})
 	}
 	if a.json() {
 		return a.printJSON(list)
 	}
 	err := a.printTable([]string{
-		"TOPIC", "PARTITION", "LOCAL", "REMOTE", "LOCAL BYTES", "REMOTE BYTES", "SEGMENTS", "LAG RECORDS", "LAG BYTES", "LAST UPLOAD",
+		"TOPIC", "PARTITION", "LOCAL", "REMOTE", "LOCAL BYTES", "REMOTE BYTES", "SEGMENTS", "LAG RECORDS", "LAG BYTES", "LAST UPLOAD", "STATE",
 	}, rows)
 	if err != nil {
 		return err

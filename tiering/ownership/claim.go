@@ -19,6 +19,8 @@ func (u Unclaimed) step(e Event, effects *Effects) Phase {
 		// Before the claim, so that a bucket that is down does not have it written again and again.
 		// If another owner replaces the manifest in between, the claim fails.
 		return Loading{u.attachment, read}
+	case read.ReadOnly:
+		return u.read(p.Manifest, effects)
 	}
 	return u.claim(read, effects)
 }
@@ -27,15 +29,18 @@ func (u Unclaimed) step(e Event, effects *Effects) Phase {
 type Loading struct {
 	attachment
 
-	read PointerRead
+	pointer PointerRead
 }
 
-func (l Loading) next() Request { return LoadManifest{l.read.Pointer.Manifest} }
+func (l Loading) next() Request { return LoadManifest{l.pointer.Pointer.Manifest} }
 
 func (l Loading) step(e Event, effects *Effects) Phase {
-	switch e.(type) {
-	case Done:
-		return l.claim(l.read, effects)
+	switch e := e.(type) {
+	case Loaded:
+		if l.pointer.ReadOnly || e.ReadOnly {
+			return l.read(l.pointer.Pointer.Manifest, effects)
+		}
+		return l.claim(l.pointer, effects)
 	case Failed: // it may have been replaced, and deleted
 		return Unclaimed{l.attachment}
 	}
@@ -43,7 +48,7 @@ func (l Loading) step(e Event, effects *Effects) Phase {
 }
 
 // claim writes the pointer, unless there is none yet, or the claim is in it because the answer of
-// an earlier attempt was lost. A pointer that does not exist is claimed with the first commit.
+// an earlier attempt was lost. A pointer that does not exist is claimed before the first object.
 func (a attachment) claim(read PointerRead, effects *Effects) Phase {
 	if read.Revision != 0 && read.Pointer.Claim != a.owner.Claim {
 		return Claiming{a, read}
@@ -56,24 +61,44 @@ func (a attachment) own(current Manifest, revision int64, effects *Effects) Phas
 	return Owned{tenure{attachment: a, current: current, revision: revision}}
 }
 
+// read shows readers a manifest that this build must not replace.
+func (a attachment) read(current Manifest, effects *Effects) Phase {
+	effects.Adopt = &current
+	return Reading{a}
+}
+
 // Claiming is the phase of a leader that takes the pointer over, with the manifest that it names.
 type Claiming struct {
 	attachment
 
-	read PointerRead
+	pointer PointerRead
 }
 
 func (c Claiming) next() Request {
-	claimed := Pointer{Owner: c.owner, Manifest: c.read.Pointer.Manifest}
-	return SwapPointer{On: c.read.Revision, Pointer: claimed}
+	claimed := Pointer{Owner: c.owner, Manifest: c.pointer.Pointer.Manifest}
+	return SwapPointer{On: c.pointer.Revision, Pointer: claimed}
 }
 
 func (c Claiming) step(e Event, effects *Effects) Phase {
 	switch e := e.(type) {
 	case Swapped:
-		return c.own(c.read.Pointer.Manifest, e.Revision, effects)
+		return c.own(c.pointer.Pointer.Manifest, e.Revision, effects)
 	case Failed: // the pointer has the claim, or another's, or neither yet
 		return Unclaimed{c.attachment}
 	}
 	return c
+}
+
+// Reading is the phase of a leader that may read the tier and must not change it: a newer build has
+// written the pointer or the manifest, in a way that this one cannot keep up. It does not claim. The
+// owner before, if it lives, may commit until it hears of this leader.
+type Reading struct{ attachment }
+
+func (Reading) next() Request { return nil }
+
+func (r Reading) step(e Event, _ *Effects) Phase {
+	if _, due := e.(RefreshDue); due {
+		return Unclaimed(r)
+	}
+	return r
 }

@@ -11,10 +11,12 @@ type commit struct {
 // Writing is the phase of an owner that has a manifest written.
 type Writing struct{ commit }
 
-// write begins a commit under a sequence.
-func (t *tenure) write(sequence int64, namesStaged bool) Phase {
-	c := commit{tenure: *t, namesStaged: namesStaged}
-	c.manifest, c.tried = Manifest{t.owner.LeaderEpoch, sequence}, sequence
+// write begins a commit, under the sequence that follows all that were tried: the newest manifest is
+// the one that was committed, or one that was to follow it.
+func (t *tenure) write(e CommitDue) Phase {
+	c := commit{tenure: *t, namesStaged: e.NamesStaged}
+	c.tried = max(t.current.Sequence, t.tried) + 1
+	c.manifest = Manifest{t.owner.LeaderEpoch, c.tried, e.Attempt}
 	return Writing{c}
 }
 
@@ -24,8 +26,6 @@ func (w Writing) step(e Event, effects *Effects) Phase {
 	switch e.(type) {
 	case Done:
 		return Swapping(w)
-	case NameTaken: // by an attempt that was thought to have failed
-		return w.write(w.tried+1, w.namesStaged)
 	case Failed: // an orphan, now or later
 		effects.Lost = true
 		return Owned{w.tenure}
@@ -75,7 +75,7 @@ func (s Settling) step(e Event, effects *Effects) Phase {
 	switch {
 	case ours && read.Pointer.Manifest == s.manifest:
 		return s.committed(read.Revision, effects)
-	case ours && read.Pointer.Manifest == s.current, read.Revision == 0 && s.revision == 0:
+	case ours && read.Pointer.Manifest == s.current:
 		s.fence++
 		return Fencing{commit: s.commit, on: read.Revision}
 	}

@@ -33,12 +33,23 @@
 //	  ├── UploadDue ────▶ Uploading ──▶ Owned
 //	  └── SweepDue ─────▶ Confirming ── pointer read, not changed ──▶ Sweeping ──▶ Owned
 //
+//	Owned, without a pointer ── UploadDue, CommitDue ──▶ Founding ── written ──▶ Uploading, Writing
+//	                                                        │ failed
+//	                                                        ▼
+//	                                                     Unclaimed
+//
+//	Unclaimed, Loading ── not to be written by this build ──▶ Reading ── RefreshDue ──▶ Unclaimed
+//
 //	Deposed ◀── Unclaimed, Settling, Confirming: the pointer is a newer owner's, or deleted
 //	Unclaimed ◀── Settling, Confirming: the pointer is one that this owner claims over
 //
 // A step that is not needed is left out. Without a manifest there is nothing to load. Without a
-// pointer there is nothing to claim: the first commit creates it. With the claim in the pointer, by
-// an attempt whose answer was lost, there is nothing to write.
+// pointer there is nothing to claim: it is made before the first object of the partition, so that
+// there is none without a pointer that leads to it. With the claim in the pointer, by an attempt
+// whose answer was lost, there is nothing to write.
+//
+// A pointer or a manifest that a newer build has written may be one that this build can read and
+// not keep up. Then the leader does not claim: it reads, and changes nothing.
 //
 // A leader claims over a pointer of a lower leader epoch. Of two attachments of one leader epoch
 // the later one owns: a leader that reads the pointer to claim it takes one of its own epoch for
@@ -56,6 +67,7 @@
 //     old one, the swap may be under way: the pointer is written as it is, on the revision that the
 //     swap rests on. One of the two happens, and the other one never will.
 //   - A fence: read the pointer again.
+//   - A first pointer: read it again, as before a claim.
 //
 // # What a crash leaves
 //
@@ -63,7 +75,8 @@
 //	Unclaimed      nothing
 //	Loading
 //	Claiming       perhaps the claim of a leader that is      the next leader claims over it
-//	               gone; the manifest is the same
+//	Founding       gone; the manifest is the same, or none
+//	Reading        nothing
 //	Uploading      perhaps a segment object, whole or not at  an orphan: a sweep of the next owner
 //	               all, now or later
 //	Writing        perhaps pages and a manifest               orphans
@@ -80,8 +93,7 @@
 //
 // A manifest lists the objects to delete that it does not name any more. No later one names them. So
 // a broker that has adopted it deletes them beside all else that it does, as late and as often as it
-// likes, also when it is deposed by then. Only the names of manifests come from a sequence: one that
-// is listed was committed, and a sequence is committed once.
+// likes, also when it is deposed by then: names are never used again.
 //
 // What is written is named only after it is there, and deleted only after it is not named any more.
 // So a crash leaves orphans, never a name without an object.
@@ -91,12 +103,14 @@
 // All are held by TestProtocol.
 //
 //   - The commits of a leader epoch are those of one broker, and at any time of one of its claims.
-//   - The pointer never goes back: not to a lower leader epoch, not to a claim that was replaced, and
-//     not to another manifest than one that was written as the successor of the one it names.
+//   - The pointer never goes back: not to a lower leader epoch, not to a claim that was replaced,
+//     and not to another manifest than one that was written as the successor of the one it names.
 //   - What a committed manifest names is there until a manifest is committed that does not name it.
 //   - A broker that was deposed, or does not lead, changes nothing, whatever happens then.
 //   - Readers and the local log see only manifests that were committed, in their order.
 //   - A commit that is said to be lost never happens.
-//   - Once all requests succeed, the newest leader owns the manifest after a few of them, and the
-//     bucket then has what that names, and nothing else.
+//   - There is no object of the partition before there is a pointer.
+//   - A leader changes nothing if the pointer or the manifest is not to be written by its build.
+//   - Once all requests succeed, the newest leader owns the manifest after a few of them, if its
+//     build may write it, and the bucket then has what that names, and nothing else.
 package ownership

@@ -17,16 +17,27 @@ type UploadDue struct{ Object string }
 
 // CommitDue says that a manifest waits that is to take the place of the current one.
 type CommitDue struct {
-	NamesStaged bool // it names the staged object
+	Attempt     string // of its name: no other commit has it
+	NamesStaged bool   // it names the staged object
 }
 
 // SweepDue says that it is time to look for orphans.
 type SweepDue struct{}
 
+// RefreshDue says that it is time to look whether a tier that is only read has changed.
+type RefreshDue struct{}
+
 // PointerRead answers ReadPointer.
 type PointerRead struct {
 	Pointer  Pointer
 	Revision int64 // 0: the pointer does not exist
+	ReadOnly bool  // this build must not write it
+}
+
+// Loaded answers LoadManifest.
+type Loaded struct {
+	Load     LoadManifest
+	ReadOnly bool // this build must not replace the manifest
 }
 
 // Swapped answers SwapPointer: the pointer is written, at that revision.
@@ -34,9 +45,6 @@ type Swapped struct {
 	Swap     SwapPointer
 	Revision int64
 }
-
-// NameTaken answers WriteManifest: an object of that name is there, and its content is another.
-type NameTaken struct{ Write WriteManifest }
 
 // Done answers every other request: all of it has happened.
 type Done struct{ Request Request }
@@ -51,9 +59,10 @@ func (Resigned) event()     {}
 func (UploadDue) event()    {}
 func (CommitDue) event()    {}
 func (SweepDue) event()     {}
+func (RefreshDue) event()   {}
 func (PointerRead) event()  {}
+func (Loaded) event()       {}
 func (Swapped) event()      {}
-func (NameTaken) event()    {}
 func (Done) event()         {}
 func (Failed) event()       {}
 
@@ -61,8 +70,8 @@ func (Failed) event()       {}
 type answer interface{ answers() Request }
 
 func (PointerRead) answers() Request { return ReadPointer{} }
+func (e Loaded) answers() Request    { return e.Load }
 func (e Swapped) answers() Request   { return e.Swap }
-func (e NameTaken) answers() Request { return e.Write }
 func (e Done) answers() Request      { return e.Request }
 func (e Failed) answers() Request    { return e.Request }
 
@@ -79,19 +88,19 @@ type LoadManifest struct{ Manifest Manifest }
 // Upload asks for a segment's object to be written and verified.
 type Upload struct{ Object string }
 
-// WriteManifest asks for a manifest to be written under a name that nothing else has, after the
-// pages that it names, and for all of them to be read back.
+// WriteManifest asks for a manifest to be written, after the pages that it names, and for all of them
+// to be read back.
 type WriteManifest struct{ Manifest Manifest }
 
 // SwapPointer asks for the pointer to be written if it is still the one of a revision.
 type SwapPointer struct {
-	On      int64 // the revision, 0: the pointer does not exist
+	On      int64 // the revision; 0: the pointer does not exist
 	Pointer Pointer
 }
 
 // Sweep asks for orphans to be deleted: objects of a leader epoch up to LeaderEpoch that are older
-// than the sweep by more than an upload can take, if neither the current manifest nor its deletion
-// list names them, and they are not Current or Staged themselves.
+// than the sweep by more than an upload can take, if neither the current manifest nor its trash names
+// them, and they are not Current or Staged themselves.
 type Sweep struct {
 	LeaderEpoch int32
 	Current     Manifest

@@ -10,10 +10,16 @@ func (o Owned) step(e Event, _ *Effects) Phase {
 	t := o.tenure
 	switch e := e.(type) {
 	case UploadDue:
+		if t.revision == 0 {
+			return Founding{t, e}
+		}
 		t.staged = "" // it is an orphan now, if there was one
 		return Uploading{tenure: t, object: e.Object}
 	case CommitDue:
-		return t.write(max(t.current.Sequence, t.tried)+1, e.NamesStaged)
+		if t.revision == 0 {
+			return Founding{t, e}
+		}
+		return t.write(e)
 	case SweepDue:
 		if t.revision != 0 { // without a pointer nothing keeps an older leader from committing
 			return Confirming{t}
@@ -24,6 +30,30 @@ func (o Owned) step(e Event, _ *Effects) Phase {
 
 // Staged is a verified segment object that no manifest names; "": there is none.
 func (o Owned) Staged() string { return o.staged }
+
+// Founding is the phase of an owner whose partition has no pointer, and is about to get its first
+// object. The pointer comes first: whatever becomes of the object, there is a pointer that leads to
+// it.
+type Founding struct {
+	tenure
+
+	due Event // that waits
+}
+
+func (f Founding) next() Request {
+	return SwapPointer{On: f.revision, Pointer: f.pointer(f.current)}
+}
+
+func (f Founding) step(e Event, effects *Effects) Phase {
+	switch e := e.(type) {
+	case Swapped:
+		f.revision = e.Revision
+		return Owned{f.tenure}.step(f.due, effects)
+	case Failed: // it may be there, or another's
+		return Unclaimed{f.attachment}
+	}
+	return f
+}
 
 // Uploading is the phase of an owner that has a segment uploaded. Until it is verified nothing
 // names the object.

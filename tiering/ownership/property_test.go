@@ -12,9 +12,10 @@ import (
 // TestProtocol plays two brokers that take a partition's leadership from each other against a
 // modelled pointer and bucket, in any order: answers that come late or are lost, writes that happen
 // long after they were given up, crashes between any two requests, restarts at the same leader
-// epoch, leaders that do not hear that they are not any more. After every change of the pointer and
-// of the bucket the invariants of the package hold; and when all is healed, the newest leader owns
-// the manifest within a few requests, and the bucket has what that names and nothing else.
+// epoch, leaders that do not hear that they are not any more. One of them is of a newer build, and
+// may write what the other one can only read. After every change of the pointer and of the bucket the
+// invariants of the package hold; and when all is healed, the newest leader owns the manifest within
+// a few requests, and the bucket has what that names and nothing else.
 func TestProtocol(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt)
@@ -43,6 +44,7 @@ type world struct {
 
 	pointer   Pointer
 	revision  int64
+	newer     bool            // the pointer has what the older build does not know
 	committed []Manifest      // all that the pointer has named, in order
 	lost      map[string]bool // manifests that never may be committed
 	fenced    map[string]bool // claims that the pointer had once
@@ -70,7 +72,11 @@ type content struct {
 	base      Manifest // that it follows
 	segments  []string
 	deletions []string
+	newer     bool // it has what the older build does not know
 }
+
+// olderBuild is the broker that does not know all.
+const olderBuild = 2
 
 // broker is one of the two, and its shell.
 type broker struct {
@@ -103,7 +109,9 @@ func newWorld(rt *rapid.T) *world {
 	return w
 }
 
-func (m Manifest) key() string { return fmt.Sprintf("manifest/%d-%d", m.LeaderEpoch, m.Sequence) }
+func (m Manifest) key() string {
+	return fmt.Sprintf("manifest/%d-%d-%s", m.LeaderEpoch, m.Sequence, m.Attempt)
+}
 
 func (w *world) name(kind string) string {
 	w.names++
@@ -143,8 +151,14 @@ func (w *world) step(b *broker, e Event) Effects {
 			w.rt.Fatalf("%#v leads to %#v, %#v", e, next, effects)
 		}
 	case Uploading, Confirming:
-		if _, owned := before.Phase().(Owned); !owned && before != next {
+		_, owned := before.Phase().(Owned)
+		_, founding := before.Phase().(Founding)
+		if !owned && !founding && before != next {
 			w.rt.Fatalf("%#v leads from %#v to %#v", e, before, next)
+		}
+	case Reading:
+		if next.Next() != nil || b.id != olderBuild {
+			w.rt.Fatalf("broker %d only reads, and asks for %#v", b.id, next.Next())
 		}
 	}
 	return effects
@@ -225,11 +239,11 @@ func (w *world) stray(rt *rapid.T) {
 		CommitDue{},
 		SweepDue{},
 		Done{Upload{"stray"}},
-		Done{WriteManifest{Manifest{1, 1 << 40}}},
+		Done{WriteManifest{Manifest{1, 1 << 40, "stray"}}},
 		Swapped{SwapPointer{On: -1}, 7},
 		Failed{SwapPointer{On: -1}},
 		Done{Sweep{LeaderEpoch: -1}},
-		NameTaken{WriteManifest{}},
+		Loaded{Load: LoadManifest{Manifest{1, 1 << 40, "stray"}}},
 	} {
 		if next, effects := Step(before, e); next != before || effects != (Effects{}) {
 			rt.Fatalf("%#v leads from %#v to %#v, %#v", e, before, next, effects)
@@ -249,6 +263,10 @@ func (w *world) act(rt *rapid.T) {
 	}
 	if r := b.s.Next(); r != nil {
 		w.perform(b, r, rapid.SampledFrom([]string{"done", "done", "done", "done", "slow", "slow", "answer lost", "never", "late"}).Draw(rt, "fate"))
+		return
+	}
+	if _, reads := b.s.Phase().(Reading); reads {
+		w.step(b, RefreshDue{})
 		return
 	}
 	if owned, ok := b.s.Phase().(Owned); ok {
@@ -274,7 +292,10 @@ func (w *world) begin(b *broker, owned Owned, work string) {
 // commit is a successor of the current manifest, with the staged segment and without the oldest
 // ones.
 func (w *world) commit(b *broker, owned Owned, expired int) {
-	n := &content{base: owned.current, segments: slices.Clone(b.current.segments[expired:])}
+	n := &content{base: owned.current, segments: slices.Clone(b.current.segments[expired:]), newer: b.current.newer}
+	if b.id != olderBuild && len(w.committed)%7 == 0 {
+		n.newer = !n.newer // what the older build does not know comes, and goes
+	}
 	n.deletions = slices.Concat(b.current.deletions, b.current.segments[:expired])
 	n.deletions = slices.DeleteFunc(n.deletions, func(name string) bool { _, there := w.objects[name]; return !there })
 	if owned.current != (Manifest{}) {
@@ -284,8 +305,10 @@ func (w *world) commit(b *broker, owned Owned, expired int) {
 		n.segments = append(n.segments, owned.Staged())
 	}
 	b.candidate = n
-	w.step(b, CommitDue{NamesStaged: owned.Staged() != ""})
-	if _, writing := b.s.Phase().(Writing); !writing {
+	w.step(b, CommitDue{NamesStaged: owned.Staged() != "", Attempt: w.name("attempt")})
+	switch b.s.Phase().(type) {
+	case Writing, Founding:
+	default:
 		w.rt.Fatalf("an owner does not commit: %#v", b.s)
 	}
 }
@@ -347,20 +370,20 @@ func (w *world) arrive(i int) {
 func (w *world) do(owner Owner, r Request, b *broker, c *content) Event {
 	switch r := r.(type) {
 	case ReadPointer:
-		return PointerRead{w.pointer, w.revision}
+		return PointerRead{w.pointer, w.revision, w.newer && b.id == olderBuild}
 	case LoadManifest:
 		o, there := w.objects[r.Manifest.key()]
 		if !there {
 			return Failed{r}
 		}
 		b.candidate = o.content
-		return Done{r}
+		return Loaded{r, o.content.newer && b.id == olderBuild}
 	case Upload:
 		w.put(r.Object, object{epoch: owner.LeaderEpoch})
 		return Done{r}
 	case WriteManifest:
 		if o, there := w.objects[r.Manifest.key()]; there && o.content != c {
-			return NameTaken{r}
+			w.rt.Fatalf("%#v has a name that is taken", r)
 		}
 		w.put(r.Manifest.key(), object{epoch: owner.LeaderEpoch, content: c})
 		return Done{r}
@@ -376,6 +399,9 @@ func (w *world) do(owner Owner, r Request, b *broker, c *content) Event {
 
 func (w *world) put(name string, o object) {
 	w.time++
+	if w.revision == 0 {
+		w.rt.Fatalf("%s is there before there is a pointer", name)
+	}
 	if _, there := w.objects[name]; !there {
 		o.created = w.time
 		w.objects[name] = o
@@ -417,10 +443,15 @@ func (w *world) swap(owner Owner, r SwapPointer, c *content) Event {
 		w.rt.Fatalf("%#v was fenced and replaces %#v", next, old)
 	case w.ownerOf[next.LeaderEpoch] != 0 && w.ownerOf[next.LeaderEpoch] != next.BrokerID:
 		w.rt.Fatalf("%#v is of a leader epoch that broker %d has", next, w.ownerOf[next.LeaderEpoch])
+	case next.BrokerID == olderBuild && w.readOnly():
+		w.rt.Fatalf("%#v replaces %#v, which its build must not write", next, old)
 	}
 	w.time++
 	w.revision++
 	w.pointer = next
+	if next.BrokerID != olderBuild && w.revision%9 == 0 {
+		w.newer = !w.newer
+	}
 	w.ownerOf[next.LeaderEpoch] = next.BrokerID
 	if old.Claim != next.Claim {
 		w.fenced[old.Claim] = old.Claim != ""
@@ -439,6 +470,12 @@ func (w *world) swap(owner Owner, r SwapPointer, c *content) Event {
 	}
 	w.checkBucket("after a swap")
 	return Swapped{r, w.revision}
+}
+
+// readOnly returns true if the older build must not change the tier.
+func (w *world) readOnly() bool {
+	o, there := w.objects[w.pointer.Manifest.key()]
+	return w.newer || there && o.content.newer
 }
 
 // checkBucket looks for the objects that the committed manifest names.
@@ -467,6 +504,15 @@ func (w *world) heal() {
 		w.attach(w.leader, w.epoch)
 	}
 	w.rest(w.leader)
+	if _, reads := w.leader.s.Phase().(Reading); reads {
+		if !w.readOnly() || w.leader.current != w.objects[w.pointer.Manifest.key()].content && w.pointer.Manifest != (Manifest{}) {
+			w.rt.Fatalf("the newest leader only reads, %#v", w.leader.current)
+		}
+		w.epoch++
+		w.leader = w.brokers[0] // of the newer build
+		w.attach(w.leader, w.epoch)
+		w.rest(w.leader)
+	}
 	w.work(w.leader, "upload")
 	w.work(w.leader, "commit")
 	for _, other := range w.brokers {

@@ -35,8 +35,9 @@ type Owner struct {
 
 // Manifest is the name of a manifest. The zero value is none.
 type Manifest struct {
-	LeaderEpoch int32 // of the leader that wrote it
-	Sequence    int64 // from 1 on
+	LeaderEpoch int32  // of the leader that wrote it
+	Sequence    int64  // from 1 on
+	Attempt     string // drawn at random: no other manifest ever has it
 }
 
 // Pointer is what the metadata store has: the committed manifest, and whose it is.
@@ -73,7 +74,7 @@ type tenure struct {
 	attachment
 
 	current  Manifest // the committed manifest
-	revision int64    // of the pointer; 0: it does not exist, the first commit creates it
+	revision int64    // of the pointer; 0: it does not exist, the first object waits for it
 	fence    int64    // of the newest pointer that was tried
 	staged   string   // a verified segment object that no manifest names; "": none
 }
@@ -93,7 +94,7 @@ func (t *tenure) superseded(e PointerRead, effects *Effects) Phase {
 	switch {
 	case p.Deleted || p.LeaderEpoch > t.owner.LeaderEpoch:
 		return Deposed{By: p}
-	case p.LeaderEpoch == t.owner.LeaderEpoch && p.Claim != t.owner.Claim && t.revision != 0:
+	case p.LeaderEpoch == t.owner.LeaderEpoch && p.Claim != t.owner.Claim:
 		return Deposed{By: p} // by a later attachment, for our claim was in the pointer
 	}
 	return Unclaimed{t.attachment} // to claim over it, once

@@ -14,8 +14,8 @@ var (
 	// come after us.
 	sibling = Owner{LeaderEpoch: 5, BrokerID: 1, Claim: "sibling"}
 
-	current = Manifest{LeaderEpoch: 4, Sequence: 7}
-	next    = Manifest{LeaderEpoch: 5, Sequence: 8}
+	current = Manifest{LeaderEpoch: 4, Sequence: 7, Attempt: "old"}
+	next    = Manifest{LeaderEpoch: 5, Sequence: 8, Attempt: "a"}
 )
 
 // read is an answer to ReadPointer.
@@ -38,10 +38,12 @@ func after(t *testing.T, events ...Event) State {
 
 var (
 	loading   = []Event{read(10, older, current)}
-	claiming  = append(loading[:1:1], Done{LoadManifest{current}})
+	toRead    = []Event{PointerRead{Pointer{Owner: older, Manifest: current}, 10, true}}
+	claiming  = append(loading[:1:1], Loaded{LoadManifest{current}, false})
 	claim11   = SwapPointer{On: 10, Pointer: Pointer{Owner: us, Manifest: current}}
 	owned     = append(claiming[:2:2], Swapped{claim11, 11})
-	writing   = append(owned[:3:3], CommitDue{})
+	reading   = append(loading[:1:1], Loaded{LoadManifest{current}, true})
+	writing   = append(owned[:3:3], CommitDue{Attempt: "a"})
 	swapping  = append(writing[:4:4], Done{WriteManifest{next}})
 	commit12  = SwapPointer{On: 11, Pointer: Pointer{Owner: us, Manifest: next}}
 	settling  = append(swapping[:5:5], Failed{commit12})
@@ -51,10 +53,12 @@ var (
 	staged    = append(uploading[:4:4], Done{Upload{"segment"}})
 	sweeping  = append(staged[:5:5], SweepDue{}, read(11, us, current))
 
-	fresh         = []Event{PointerRead{}}
-	first         = Manifest{LeaderEpoch: 5, Sequence: 1}
-	create        = SwapPointer{On: 0, Pointer: Pointer{Owner: us, Manifest: first}}
-	firstSettling = append(fresh[:1:1], CommitDue{}, Done{WriteManifest{first}}, Failed{create})
+	fresh    = []Event{PointerRead{}}
+	founding = append(fresh[:1:1], UploadDue{"segment"})
+	// foundingA waits with a commit.
+	foundingA = append(fresh[:1:1], CommitDue{Attempt: "a"})
+	found1    = SwapPointer{On: 0, Pointer: Pointer{Owner: us}}
+	first     = Manifest{LeaderEpoch: 5, Sequence: 1, Attempt: "a"}
 )
 
 // TestEachStep: from each phase, each event that it heeds.
@@ -73,18 +77,27 @@ func TestEachStep(t *testing.T) {
 		{"one of our leader epoch", nil, read(10, sibling, current), Loading{}, LoadManifest{current}, Effects{}},
 		{"no manifest yet", nil, read(10, older, Manifest{}), Claiming{}, SwapPointer{10, Pointer{Owner: us}}, Effects{}},
 		{"no manifest, but our claim", nil, read(10, us, Manifest{}), Owned{}, nil, Effects{Adopt: &Manifest{}}},
+		{"none yet, and not to be written", nil, PointerRead{Pointer{Owner: older}, 10, true}, Reading{}, nil, Effects{Adopt: &Manifest{}}},
 		{"a newer leader's", nil, read(10, newer, current), Deposed{}, nil, conflict(read(10, newer, current))},
 		{"a deleted topic's", nil, deleted, Deposed{}, nil, conflict(deleted)},
 		{"the pointer cannot be read", nil, Failed{ReadPointer{}}, Unclaimed{}, ReadPointer{}, Effects{}},
 
-		{"the manifest is loaded", loading, Done{LoadManifest{current}}, Claiming{}, claim11, Effects{}},
-		{"the claim was written before", []Event{read(11, us, current)}, Done{LoadManifest{current}}, Owned{}, nil, Effects{Adopt: &current}},
+		{"the manifest is loaded", loading, Loaded{LoadManifest{current}, false}, Claiming{}, claim11, Effects{}},
+		{"the manifest is not to be replaced", loading, Loaded{LoadManifest{current}, true}, Reading{}, nil, Effects{Adopt: &current}},
+		{"the pointer is not to be written", toRead, Loaded{LoadManifest{current}, false}, Reading{}, nil, Effects{Adopt: &current}},
+		{"what is only read is looked at again", reading, RefreshDue{}, Unclaimed{}, ReadPointer{}, Effects{}},
+		{"the claim was written before", []Event{read(11, us, current)}, Loaded{LoadManifest{current}, false}, Owned{}, nil, Effects{Adopt: &current}},
 		{"the manifest is not there", loading, Failed{LoadManifest{current}}, Unclaimed{}, ReadPointer{}, Effects{}},
 		{"claimed", claiming, Swapped{claim11, 11}, Owned{}, nil, Effects{Adopt: &current}},
 		{"not known to be claimed", claiming, Failed{claim11}, Unclaimed{}, ReadPointer{}, Effects{}},
 
 		{"a segment", owned, UploadDue{"segment"}, Uploading{}, Upload{"segment"}, Effects{}},
-		{"a commit", owned, CommitDue{}, Writing{}, WriteManifest{next}, Effects{}},
+		{"a commit", owned, CommitDue{Attempt: "a"}, Writing{}, WriteManifest{next}, Effects{}},
+		{"a segment without a pointer", fresh, UploadDue{"segment"}, Founding{}, found1, Effects{}},
+		{"a commit without a pointer", fresh, CommitDue{Attempt: "a"}, Founding{}, found1, Effects{}},
+		{"the pointer is there", founding, Swapped{found1, 1}, Uploading{}, Upload{"segment"}, Effects{}},
+		{"the pointer is there for a commit", foundingA, Swapped{found1, 1}, Writing{}, WriteManifest{first}, Effects{}},
+		{"the pointer is not known to be there", founding, Failed{found1}, Unclaimed{}, ReadPointer{}, Effects{}},
 		{"a sweep", owned, SweepDue{}, Confirming{}, ReadPointer{}, Effects{}},
 		{"a sweep without a pointer", fresh, SweepDue{}, Owned{}, nil, Effects{}},
 		{"uploaded", uploading, Done{Upload{"segment"}}, Owned{}, nil, Effects{}},
@@ -98,7 +111,6 @@ func TestEachStep(t *testing.T) {
 		{"not known to be swept", sweeping, Failed{Sweep{5, current, "segment"}}, Owned{}, nil, Effects{}},
 
 		{"the manifest is written", writing, Done{WriteManifest{next}}, Swapping{}, commit12, Effects{}},
-		{"its name is taken", writing, NameTaken{WriteManifest{next}}, Writing{}, WriteManifest{Manifest{5, 9}}, Effects{}},
 		{"not known to be written", writing, Failed{WriteManifest{next}}, Owned{}, nil, Effects{Lost: true}},
 		{"committed", swapping, Swapped{commit12, 12}, Owned{}, nil, Effects{Adopt: &next}},
 		{"not known to be committed", swapping, Failed{commit12}, Settling{}, ReadPointer{}, Effects{}},
@@ -109,14 +121,10 @@ func TestEachStep(t *testing.T) {
 		{"a later attachment was faster", settling, read(12, sibling, current), Deposed{}, nil, lost(read(12, sibling, current))},
 		{"the topic was deleted", settling, deleted, Deposed{}, nil, lost(deleted)},
 		{"the pointer was deleted", settling, PointerRead{}, Deposed{}, nil, Effects{Lost: true, Conflict: &Pointer{Deleted: true}}},
-		{"our claim with a third manifest", settling, read(12, us, Manifest{5, 99}), Unclaimed{}, ReadPointer{}, lost(read(12, us, Manifest{5, 99}))},
+		{"our claim with a third manifest", settling, read(12, us, Manifest{5, 8, "b"}), Unclaimed{}, ReadPointer{}, lost(read(12, us, Manifest{5, 8, "b"}))},
+		{"an older leader's, which cannot be", settling, read(12, older, current), Unclaimed{}, ReadPointer{}, lost(read(12, older, current))},
 		{"fenced", fencing, Swapped{fence12, 12}, Owned{}, nil, Effects{Lost: true}},
 		{"not known to be fenced", fencing, Failed{fence12}, Settling{}, ReadPointer{}, Effects{}},
-
-		{"the first one is not there yet", firstSettling, PointerRead{}, Fencing{}, SwapPointer{0, Pointer{Owner: us, Fence: 1}}, Effects{}},
-		{"the first one is there", firstSettling, read(3, us, first), Owned{}, nil, Effects{Adopt: &first}},
-		{"an earlier attachment was the first", firstSettling, read(3, sibling, first), Unclaimed{}, ReadPointer{}, lost(read(3, sibling, first))},
-		{"an older leader was the first", firstSettling, read(3, older, current), Unclaimed{}, ReadPointer{}, lost(read(3, older, current))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, effects := Step(after(t, tc.given...), tc.event)
@@ -151,12 +159,13 @@ func phases(t *testing.T) []State {
 	seen := map[reflect.Type]bool{}
 	for _, events := range [][]Event{
 		nil, loading, claiming, owned, writing, swapping, settling, fencing, uploading, staged, confirming, sweeping, deposed,
+		reading, founding,
 	} {
 		s := after(t, events...)
 		seen[reflect.TypeOf(s.Phase())] = true
 		states = append(states, s)
 	}
-	if len(seen) != 12 {
+	if len(seen) != 14 {
 		t.Fatalf("%d phases: %v", len(seen), seen)
 	}
 	return states
@@ -190,8 +199,8 @@ func TestLateAnswerChangesNothing(t *testing.T) {
 				answers = append(answers, read(12, newer, current))
 			case SwapPointer:
 				answers = append(answers, Swapped{r, 12})
-			case WriteManifest:
-				answers = append(answers, NameTaken{r})
+			case LoadManifest:
+				answers = append(answers, Loaded{r, false}, Loaded{r, true})
 			}
 			for _, e := range answers {
 				if got, effects := Step(s, e); got != s || effects != (Effects{}) {
@@ -221,15 +230,16 @@ func TestLeadershipEndsInEveryPhase(t *testing.T) {
 func TestStagedObject(t *testing.T) {
 	object := func(s State) string { return s.Phase().(Owned).Staged() }
 	s := after(t, staged...)
+	retention := Manifest{5, 9, "b"}
 	for _, e := range []Event{
-		CommitDue{NamesStaged: true},
+		CommitDue{NamesStaged: true, Attempt: "a"},
 		Failed{WriteManifest{next}}, // it fails
-		CommitDue{},
-		Done{WriteManifest{Manifest{5, 9}}},
-		Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: Manifest{5, 9}}}, 12}, // of retention
+		CommitDue{Attempt: "b"},
+		Done{WriteManifest{retention}},
+		Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: retention}}, 12},
 		SweepDue{},
-		read(12, us, Manifest{5, 9}),
-		Done{Sweep{5, Manifest{5, 9}, "segment"}},
+		read(12, us, retention),
+		Done{Sweep{5, retention, "segment"}},
 	} {
 		if s, _ = Step(s, e); s.Next() == nil && object(s) != "segment" {
 			t.Fatalf("%#v: staged is %q", e, object(s))
@@ -239,8 +249,9 @@ func TestStagedObject(t *testing.T) {
 	if replaced, _ = Step(replaced, Failed{Upload{"another"}}); object(replaced) != "" {
 		t.Errorf("after another upload staged is %q", object(replaced))
 	}
-	swap := SwapPointer{12, Pointer{Owner: us, Manifest: Manifest{5, 10}}}
-	for _, e := range []Event{CommitDue{NamesStaged: true}, Done{WriteManifest{Manifest{5, 10}}}, Failed{swap}, read(13, us, Manifest{5, 10})} {
+	upload := Manifest{5, 10, "c"}
+	swap := SwapPointer{12, Pointer{Owner: us, Manifest: upload}}
+	for _, e := range []Event{CommitDue{NamesStaged: true, Attempt: "c"}, Done{WriteManifest{upload}}, Failed{swap}, read(13, us, upload)} {
 		s, _ = Step(s, e)
 	}
 	if object(s) != "" {
@@ -248,11 +259,12 @@ func TestStagedObject(t *testing.T) {
 	}
 }
 
-// TestNoNameIsUsedTwice: a manifest that failed may be there, and so has its name.
-func TestNoNameIsUsedTwice(t *testing.T) {
+// TestSequenceGrowsWithEachAttempt: a manifest that failed may be there, and must not pass for newer
+// than the one that is committed later.
+func TestSequenceGrowsWithEachAttempt(t *testing.T) {
 	s := after(t, owned...)
 	for sequence := int64(8); sequence < 12; sequence++ {
-		if s, _ = Step(s, CommitDue{}); s.Next() != (WriteManifest{Manifest{5, sequence}}) {
+		if s, _ = Step(s, CommitDue{Attempt: "a"}); s.Next() != (WriteManifest{Manifest{5, sequence, "a"}}) {
 			t.Fatalf("it asks for %#v, want sequence %d", s.Next(), sequence)
 		}
 		s, _ = Step(s, Failed{s.Next()})

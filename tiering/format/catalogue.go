@@ -1,0 +1,75 @@
+package format
+
+import (
+	"fmt"
+
+	"github.com/varvelog/varve/document"
+	"github.com/varvelog/varve/metadata"
+)
+
+// Bucket describes a bucket, or the part of one below a prefix: the object varve-bucket.
+type Bucket struct {
+	Read  []string `json:"read,omitempty"`
+	Write []string `json:"write,omitempty"`
+
+	// ID is drawn when the object is written, and noted in the metadata store: it tells this bucket from
+	// another one of the same name.
+	ID        string `json:"id"`
+	ClusterID string `json:"cluster_id"`
+	CreatedMs int64  `json:"created_ms"`
+
+	unknown document.Unknown
+}
+
+func (b *Bucket) gates() (read, write []string) { return b.Read, b.Write }
+
+// Encode is the content of the bucket's object.
+func (b *Bucket) Encode() ([]byte, error) { return seal(DocumentBucket, b) }
+
+// ParseBucket reads and checks what Encode wrote.
+func ParseBucket(content []byte) (*Bucket, error) {
+	b := &Bucket{}
+	if err := open(DocumentBucket, content, b); err != nil {
+		return nil, err
+	}
+	if b.ID == "" || b.ClusterID == "" {
+		return nil, fmt.Errorf("%w: bucket %q of cluster %q", ErrCorrupt, b.ID, b.ClusterID)
+	}
+	return b, nil
+}
+
+// Topic is a revision of what a topic is: with it and the objects of its partitions a topic can be
+// made again in a cluster that does not know it.
+type Topic struct {
+	Read  []string `json:"read,omitempty"`
+	Write []string `json:"write,omitempty"`
+
+	ClusterID         string            `json:"cluster_id"`
+	TopicID           metadata.TopicID  `json:"topic_id"`
+	Revision          int64             `json:"revision"` // of its key; the largest counts
+	Name              string            `json:"name"`
+	Partitions        int32             `json:"partitions"`
+	ReplicationFactor int16             `json:"replication_factor"`
+	Configs           map[string]string `json:"configs,omitempty"` // those that are set for the topic
+	CreatedMs         int64             `json:"created_ms"`
+	DeletedMs         int64             `json:"deleted_ms,omitempty"` // 0: it is not
+
+	unknown document.Unknown
+}
+
+func (t *Topic) gates() (read, write []string) { return t.Read, t.Write }
+
+// Encode is the content of the topic's object.
+func (t *Topic) Encode() ([]byte, error) { return seal(DocumentTopic, t) }
+
+// ParseTopic reads and checks what Encode wrote.
+func ParseTopic(content []byte) (*Topic, error) {
+	t := &Topic{}
+	if err := open(DocumentTopic, content, t); err != nil {
+		return nil, err
+	}
+	if t.Name == "" || t.TopicID.IsZero() || t.Partitions <= 0 || t.Revision < 0 {
+		return nil, fmt.Errorf("%w: topic %q %s with %d partitions, revision %d", ErrCorrupt, t.Name, t.TopicID, t.Partitions, t.Revision)
+	}
+	return t, nil
+}

@@ -1,0 +1,46 @@
+package format
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// known are the features of documents and entries that this build reads and writes. A feature is
+// added here with the code that honors it, and is never used again for anything else.
+var known []string
+
+// gated is a document that names features.
+type gated interface {
+	// gates are the features that a reader has to know, and those that a writer has to know.
+	gates() (read, write []string)
+}
+
+// readable is an ErrUnsupportedFormat that names the features which this build lacks, nil if there is
+// none.
+func readable(what string, features []string) error {
+	if lacking := unknownOf(features); lacking != "" {
+		return fmt.Errorf("%w: %s has feature %s: upgrade this broker", ErrUnsupportedFormat, what, lacking)
+	}
+	return nil
+}
+
+// writable is an ErrReadOnly that names the features which this build lacks, nil if there is none.
+func writable(what string, v gated) error {
+	read, write := v.gates()
+	if lacking := unknownOf(slices.Concat(read, write)); lacking != "" {
+		return fmt.Errorf("%w: %s has feature %s: upgrade this broker", ErrReadOnly, what, lacking)
+	}
+	return nil
+}
+
+// unknownOf lists the features that this build does not know, in quotes.
+func unknownOf(features []string) string {
+	var lacking []string
+	for _, f := range features {
+		if !slices.Contains(known, f) {
+			lacking = append(lacking, fmt.Sprintf("%q", f))
+		}
+	}
+	return strings.Join(lacking, ", ")
+}

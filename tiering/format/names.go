@@ -1,0 +1,135 @@
+package format
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/varvelog/varve/metadata"
+)
+
+// Kind is what an object of a partition is.
+type Kind int8
+
+// The kinds of objects. The zero value is none.
+const (
+	KindSegment Kind = iota + 1
+	KindPage
+	KindManifest
+	KindTrash
+)
+
+// String is the kind as it stands in trash entries.
+func (k Kind) String() string {
+	switch k {
+	case KindSegment:
+		return "segment"
+	case KindPage:
+		return "page"
+	case KindManifest:
+		return "manifest"
+	case KindTrash:
+		return "trash"
+	}
+	return "unknown"
+}
+
+// Name is what the name of an object says. Names are relative to the partition's prefix.
+type Name struct {
+	Kind        Kind
+	Level       int   // of a page
+	StartOffset int64 // first offset that a segment or page serves
+	Sequence    int64 // of a manifest, or of the one that trash was cut from
+	LeaderEpoch int32 // of the leader that wrote the object
+	Attempt     string
+}
+
+const segmentSuffix = ".segment"
+
+// String is the object's name. Numbers have leading zeros, so that objects list in the order of their
+// offsets.
+func (n Name) String() string {
+	switch n.Kind {
+	case KindSegment:
+		return fmt.Sprintf("%020d-%010d-%s%s", n.StartOffset, n.LeaderEpoch, n.Attempt, segmentSuffix)
+	case KindPage:
+		return fmt.Sprintf("page/%d-%020d-%010d-%s", n.Level, n.StartOffset, n.LeaderEpoch, n.Attempt)
+	case KindManifest, KindTrash:
+		return fmt.Sprintf("%s/%010d-%020d-%s", n.Kind, n.LeaderEpoch, n.Sequence, n.Attempt)
+	}
+	return "unknown"
+}
+
+// ParseName reads what String wrote; false: it is no name, or one of a kind that this build does not
+// know.
+func ParseName(s string) (Name, bool) {
+	var n Name
+	directory, rest, _ := strings.Cut(s, "/")
+	fields := strings.Split(rest, "-")
+	switch directory {
+	case "manifest", "trash":
+		if len(fields) != 3 {
+			return Name{}, false
+		}
+		n.Kind = KindManifest
+		if directory == "trash" {
+			n.Kind = KindTrash
+		}
+		n.LeaderEpoch, n.Sequence = int32(unsigned(fields[0], 31)), unsigned(fields[1], 63)
+	case "page":
+		if len(fields) != 4 {
+			return Name{}, false
+		}
+		n.Kind, n.Level = KindPage, int(unsigned(fields[0], 8))
+		n.StartOffset, n.LeaderEpoch = unsigned(fields[1], 63), int32(unsigned(fields[2], 31))
+	default:
+		body, found := strings.CutSuffix(s, segmentSuffix)
+		if fields = strings.Split(body, "-"); !found || len(fields) != 3 {
+			return Name{}, false
+		}
+		n.Kind, n.StartOffset, n.LeaderEpoch = KindSegment, unsigned(fields[0], 63), int32(unsigned(fields[1], 31))
+	}
+	n.Attempt = fields[len(fields)-1]
+	// Only one spelling means an object, and a field that was no number is not what it was any more.
+	return n, isAttempt(n.Attempt) && n.String() == s
+}
+
+// isAttempt returns true for what an attempt may be: letters and digits.
+func isAttempt(s string) bool {
+	for _, c := range s {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// unsigned reads a decimal, or is -1.
+func unsigned(s string, bits int) int64 {
+	n, err := strconv.ParseUint(s, 10, bits)
+	if err != nil {
+		return -1
+	}
+	return int64(n)
+}
+
+// PartitionPrefix is what the keys of all objects of a partition begin with. Of prefix, "" is the
+// whole bucket.
+func PartitionPrefix(prefix string, id metadata.TopicID, partition int32) string {
+	return below(prefix) + id.String() + "/" + strconv.Itoa(int(partition)) + "/"
+}
+
+// BucketKey is the key of the bucket's description.
+func BucketKey(prefix string) string { return below(prefix) + "varve-bucket" }
+
+// TopicKey is the key of a revision of a topic's description.
+func TopicKey(prefix string, id metadata.TopicID, revision int64) string {
+	return fmt.Sprintf("%stopics/%s/%020d", below(prefix), id, revision)
+}
+
+func below(prefix string) string {
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		prefix += "/"
+	}
+	return prefix
+}
