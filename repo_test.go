@@ -44,6 +44,7 @@ var layers = map[string][]string{
 	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/ownership"},
 	"tiering/format":      {"document", "metadata"},
 	"tiering/ownership":   {},
+	"tiering/lineage":     {"storage"},
 	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
 	"replication/insync":  {"metadata"},
 	"replication/role":    {"metadata", "replication/insync"},
