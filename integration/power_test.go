@@ -3,9 +3,7 @@ package integration
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -115,11 +113,22 @@ func logDirs(t *testing.T, dataDir string) (dirs []string) {
 
 // bootAgain has a broker find that the machine has started since it was registered, if it looks.
 func bootAgain(dataDir string) error {
-	name := filepath.Join(dataDir, "last-registration")
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	for _, pattern := range []string{"last-registration", "*/last-registration"} {
+		names, err := filepath.Glob(filepath.Join(dataDir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err = markBoot(name); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+func markBoot(name string) error {
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}

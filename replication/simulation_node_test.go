@@ -106,11 +106,11 @@ func (m *simMachine) Fail(directory int64) metadata.DirectoryID {
 }
 
 // Lose implements simulation.Machine.
-func (m *simMachine) Lose(directory int64) (lost metadata.DirectoryID, own bool) {
+func (m *simMachine) Lose(directory int64) metadata.DirectoryID {
 	at := int(directory) % len(m.paths)
 	removeAll(m.disk, m.paths[at])
 	m.lost = append(m.lost, m.ids[at].String())
-	return m.ids[at], at == 0
+	return m.ids[at]
 }
 
 // removeAll empties a directory.

@@ -10,7 +10,7 @@
 // what it is to lead, the listeners.
 //
 // What the last process has kept of its logs is read from last-registration in the
-// data directory (last_registration.go), and goes into the registration. A data
+// data and log directories (last_registration.go), and goes into the registration. A data
 // directory that fails is told to the cluster (directories.go).
 //
 // Stop, on SIGTERM: the listeners take no more requests and answer those they

@@ -20,7 +20,8 @@ import (
 
 // lastRegistrationFile says under which epoch this broker was registered last, and with
 // which directories. The next process finds out by it what they have kept since. The
-// cluster believes such a broker that it still has what it had.
+// cluster believes such a broker that it still has what it had. It is in the data directory
+// and in each log directory: one that is lost takes no other's past with it.
 const lastRegistrationFile = "last-registration"
 
 // maxLastRegistration bounds what is read of the file, in bytes.
@@ -35,6 +36,7 @@ const bootIDFile = "/proc/sys/kernel/random/boot_id"
 // kernel has the rest as long as the machine runs.
 type registrationMark struct {
 	V           int   `json:"v"`
+	Sequence    int64 `json:"sequence"` // of the copies the one with the highest counts
 	BrokerEpoch int64 `json:"broker_epoch"`
 	// KeptEpoch is the first of the epochs in a row that ended without a loss, of which
 	// BrokerEpoch is the last; 0: that is BrokerEpoch.
@@ -57,7 +59,7 @@ type registrationMark struct {
 type lastRegistration struct {
 	log    *slog.Logger
 	fs     vfs.FS
-	name   string
+	dirs   []string // that have a copy
 	bootID string
 
 	mu    sync.Mutex
@@ -74,26 +76,38 @@ func readBootID() string {
 	return strings.TrimSpace(string(text))
 }
 
-// readLastRegistration reads the file of a data directory. A file that cannot be
-// understood is none.
-func readLastRegistration(fsys vfs.FS, dataDir, bootID string, log *slog.Logger) (*lastRegistration, error) {
-	l := &lastRegistration{log: log, fs: fsys, name: filepath.Join(dataDir, lastRegistrationFile), bootID: bootID}
-	l.mark.LostBrokerEpoch = math.MaxInt64 // nothing is known of the past
-	text, err := vfs.ReadFile(fsys, l.name, maxLastRegistration)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil
+// readLastRegistration reads the newest copy that the directories have. If there is none that
+// can be understood nothing is known of the past.
+func readLastRegistration(fsys vfs.FS, dirs []string, bootID string, log *slog.Logger) *lastRegistration {
+	l := &lastRegistration{log: log, fs: fsys, dirs: dirs, bootID: bootID}
+	l.mark.LostBrokerEpoch = math.MaxInt64
+	for _, dir := range dirs {
+		name := filepath.Join(dir, lastRegistrationFile)
+		mark, err := readMark(fsys, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			log.Warn("a file with the last registration cannot be read; if no other directory has it, this broker counts as one whose machine has crashed",
+				slog.String("file", name), slog.Any("error", err))
+		case mark.Sequence > l.mark.Sequence:
+			l.mark = mark
+		}
 	}
+	return l
+}
+
+func readMark(fsys vfs.FS, name string) (mark registrationMark, err error) {
+	text, err := vfs.ReadFile(fsys, name, maxLastRegistration)
 	if err != nil {
-		return nil, fmt.Errorf("read what the last registration was: %w", err)
+		return mark, fmt.Errorf("read the last registration: %w", err)
 	}
-	var mark registrationMark
-	if err = json.Unmarshal(text, &mark); err != nil || mark.V != 1 {
-		log.Warn("the file with the last registration cannot be read; this broker counts as one whose machine has crashed",
-			slog.String("file", l.name), slog.Any("error", err))
-		return l, nil
+	if err = json.Unmarshal(text, &mark); err != nil {
+		return mark, fmt.Errorf("read the last registration: %w", err)
 	}
-	l.mark = mark
-	return l, nil
+	if mark.V != 1 || mark.Sequence <= 0 {
+		return mark, fmt.Errorf("it has version %d and sequence %d", mark.V, mark.Sequence)
+	}
+	return mark, nil
 }
 
 // begin is called once the logs are recovered, with the directories that work and
@@ -148,7 +162,7 @@ func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryI
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mark = registrationMark{
-		V: 1, BrokerEpoch: epoch, KeptEpoch: l.keptLocked(epoch), BootID: l.bootID, Directories: working,
+		V: 1, Sequence: l.mark.Sequence, BrokerEpoch: epoch, KeptEpoch: l.keptLocked(epoch), BootID: l.bootID, Directories: working,
 		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1), // what was lost before concerns no later epoch
 	}
 	l.holds = true
@@ -181,13 +195,25 @@ func (l *lastRegistration) clean() error {
 	return l.writeLocked()
 }
 
+// writeLocked writes all copies. One is enough: a directory that cannot be written is about to
+// fail, and its older copy does not count beside another one.
 func (l *lastRegistration) writeLocked() error {
+	l.mark.Sequence++
 	text, err := json.Marshal(l.mark)
-	if err == nil {
-		err = vfs.ReplaceFile(l.fs, l.name, text, 0o600, true)
-	}
 	if err != nil {
 		return fmt.Errorf("note the registration: %w", err)
+	}
+	var failed []error
+	for _, dir := range l.dirs {
+		if err = vfs.ReplaceFile(l.fs, filepath.Join(dir, lastRegistrationFile), text, 0o600, true); err != nil {
+			failed = append(failed, fmt.Errorf("note the registration: %w", err))
+		}
+	}
+	if len(failed) == len(l.dirs) {
+		return errors.Join(failed...)
+	}
+	for _, err = range failed {
+		l.log.Warn("a directory cannot keep what this broker was registered with", slog.Any("error", err))
 	}
 	return nil
 }

@@ -18,6 +18,61 @@ type markTest struct {
 	last *lastRegistration
 }
 
+// markDirs are the data directory and the log directories.
+var markDirs = []string{"/data", "/disk1", "/disk2"}
+
+func newMarkTest(t *testing.T) *markTest {
+	t.Helper()
+	m := &markTest{T: t, fs: vfs.NewMem()}
+	for _, dir := range markDirs {
+		if err := m.fs.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// lose empties a directory.
+func (m *markTest) lose(dir string) {
+	m.Helper()
+	if err := m.fs.Remove(dir + "/" + lastRegistrationFile); err != nil {
+		m.Fatal(err)
+	}
+}
+
+// TestLostDirectoryTakesNoOthersPast: each directory has a copy, and the newest that is left counts.
+func TestLostDirectoryTakesNoOthersPast(t *testing.T) {
+	both := dirIDs(1, 2)
+	m := newMarkTest(t)
+	m.start("a", both, nil)
+	m.last.registered(7, both)
+	m.lose("/data")
+	if got := m.start("a", both, nil); got != "7 [] 6" {
+		t.Errorf("without the copy of the data directory: %s", got)
+	}
+	m.last.registered(9, both)
+	m.lose("/data")
+	m.lose("/disk1")
+	if got := m.start("a", dirIDs(3, 2), nil); got != "9 [1] 9" {
+		t.Errorf("without a log directory: %s", got)
+	}
+	// A disk that refuses the newest copy does not speak for the others.
+	faulty := vfs.NewFaulty(m.fs)
+	faulty.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "/disk2", Times: 100})
+	m.fs = faulty
+	m.last.fs = faulty
+	m.last.registered(11, both)
+	if got := m.start("b", both, nil); got != "0 [] 9" {
+		t.Errorf("with an old copy beside newer ones: %s", got)
+	}
+	for _, dir := range markDirs {
+		m.lose(dir)
+	}
+	if got := m.start("b", both, nil); got != "0 [] any" {
+		t.Errorf("without any copy: %s", got)
+	}
+}
+
 func dirIDs(numbers ...byte) []metadata.DirectoryID {
 	ids := make([]metadata.DirectoryID, len(numbers))
 	for i, n := range numbers {
@@ -30,10 +85,7 @@ func dirIDs(numbers ...byte) []metadata.DirectoryID {
 // bytes of lost directories, and LostBrokerEpoch.
 func (m *markTest) start(boot string, working, distrusted []metadata.DirectoryID) string {
 	m.Helper()
-	last, err := readLastRegistration(m.fs, "/data", boot, slog.New(slog.DiscardHandler))
-	if err != nil {
-		m.Fatal(err)
-	}
+	last := readLastRegistration(m.fs, markDirs, boot, slog.New(slog.DiscardHandler))
 	past, err := last.begin(working, distrusted)
 	if err != nil {
 		m.Fatal(err)
@@ -81,10 +133,7 @@ func TestWhatTheLastProcessHasKept(t *testing.T) {
 			}
 		}}, "a", both, nil, "7 [2] 7"},
 	} {
-		m := &markTest{T: t, fs: vfs.NewMem()}
-		if err := m.fs.MkdirAll("/data", 0o750); err != nil {
-			t.Fatal(err)
-		}
+		m := newMarkTest(t)
 		m.start("a", both, nil)
 		for _, f := range tc.first {
 			f(m)
@@ -99,10 +148,7 @@ func TestWhatTheLastProcessHasKept(t *testing.T) {
 // nor does it make a loss undone.
 func TestFailedStartKeepsTheMark(t *testing.T) {
 	both := dirIDs(1, 2)
-	m := &markTest{T: t, fs: vfs.NewMem()}
-	if err := m.fs.MkdirAll("/data", 0o750); err != nil {
-		t.Fatal(err)
-	}
+	m := newMarkTest(t)
 	m.start("a", both, nil)
 	m.last.registered(7, both)
 	if err := m.last.clean(); err != nil {
@@ -141,10 +187,7 @@ func TestFailedStartKeepsTheMark(t *testing.T) {
 // them, also if the end of one left no mark of its registration.
 func TestChainOfProcesses(t *testing.T) {
 	both := dirIDs(1, 2)
-	disk := vfs.NewMem()
-	if err := disk.MkdirAll("/data", 0o750); err != nil {
-		t.Fatal(err)
-	}
+	disk := newMarkTest(t).fs
 	for i, step := range []struct {
 		boot       string
 		distrusted []metadata.DirectoryID
@@ -161,10 +204,7 @@ func TestChainOfProcesses(t *testing.T) {
 		{"b", nil, 21, 0},
 		{"b", nil, 23, 21},
 	} {
-		last, err := readLastRegistration(disk, "/data", step.boot, slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
+		last := readLastRegistration(disk, markDirs, step.boot, slog.New(slog.DiscardHandler))
 		past, err := last.begin(both, step.distrusted)
 		if err != nil || past.KeptBrokerEpoch != step.kept {
 			t.Errorf("start %d: kept since %d, want %d; %v", i, past.KeptBrokerEpoch, step.kept, err)
@@ -182,10 +222,7 @@ func TestLinuxTellsWhichRunOfTheMachineItIs(t *testing.T) {
 }
 
 func TestDamagedMarkIsNone(t *testing.T) {
-	m := &markTest{T: t, fs: vfs.NewMem()}
-	if err := m.fs.MkdirAll("/data", 0o750); err != nil {
-		t.Fatal(err)
-	}
+	m := newMarkTest(t)
 	for _, text := range []string{"", "12", `{"v":2,"broker_epoch":7,"clean":true}`, `{"v":1,`} {
 		if err := vfs.WriteFile(m.fs, "/data/"+lastRegistrationFile, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -223,9 +223,7 @@ func (s *server) openLogs(ctx context.Context) error {
 	for _, text := range s.settings.Layers().Overruled() {
 		s.log.Warn("a setting of this broker does not count: all brokers have to agree on it", slog.String("setting", text))
 	}
-	if s.lastRegistration, err = readLastRegistration(vfs.OS{}, s.Config.DataDir, readBootID(), s.log); err != nil {
-		return err
-	}
+	s.lastRegistration = readLastRegistration(vfs.OS{}, append([]string{s.Config.DataDir}, s.Config.LogDirs()...), readBootID(), s.log)
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
 		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,

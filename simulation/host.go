@@ -25,7 +25,8 @@ type host struct {
 	boot    int
 	starts  int
 	mark    mark
-	seen    int64 // the highest revision of etcd that its processes have seen
+	marked  []metadata.DirectoryID // those that have a copy of it
+	seen    int64                  // the highest revision of etcd that its processes have seen
 	// lost is the newest revision at which all logs may have lost something, lostSome that at which
 	// some directory did, and gone that of each directory.
 	lost, lostSome int64
@@ -85,6 +86,7 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	if m.epoch == 0 {
 		return past
 	}
+	h.marked = slices.Clone(working)
 	m.clean = false
 	if m.boot = -1; m.holds {
 		m.boot = h.boot
@@ -98,6 +100,7 @@ func (h *host) registered(epoch int64, working []metadata.DirectoryID) {
 		epoch: epoch, kept: h.mark.keptSince(epoch), boot: h.boot, directories: working,
 		lostEpoch: min(h.mark.lostEpoch, epoch-1), holds: true,
 	}
+	h.marked = slices.Clone(working)
 }
 
 // freeze stops the host's process for a while. It keeps what it has.
@@ -210,9 +213,10 @@ func (h *host) fail(directory int64) {
 // lose kills the process and empties a directory.
 func (h *host) lose(directory int64) {
 	h.stop(Killed)
-	lost, own := h.machine.Lose(directory)
+	lost := h.machine.Lose(directory)
 	h.forget(lost, h.w.etcd.trueRevision())
-	if own {
+	h.marked = slices.DeleteFunc(h.marked, func(id metadata.DirectoryID) bool { return id == lost })
+	if len(h.marked) == 0 {
 		h.mark, h.unmarked = mark{lostEpoch: noEpoch}, h.w.etcd.trueRevision()
 	}
 }

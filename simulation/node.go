@@ -20,9 +20,8 @@ type Machine interface {
 	// Fail has the disk of a data directory fail, by its place, until the process ends. It returns
 	// which directory that is.
 	Fail(directory int64) metadata.DirectoryID
-	// Lose empties a data directory for good while no process runs, and returns which that was, and
-	// whether what the broker keeps for itself was there.
-	Lose(directory int64) (lost metadata.DirectoryID, own bool)
+	// Lose empties a data directory for good while no process runs, and returns which that was.
+	Lose(directory int64) metadata.DirectoryID
 }
 
 // Stop is how a process ends.
