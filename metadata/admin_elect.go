@@ -150,9 +150,8 @@ func electUnclean(image *Image, p *Partition, ends LogEnds) (Repaired, error) {
 	if next.lead(image, s.isr, s.elects) == "" {
 		return Repaired{Partition: *p}, fmt.Errorf("%w: no replica is alive and says where its log ends", ErrEligibleLeadersNotAvailable)
 	}
-	if s.unclean {
-		next.giveUp()
-	} else if s.elects {
+	next.noteLoss(&s)
+	if !s.unclean && s.elects {
 		next.setELR(slices.DeleteFunc(p.EligibleMembers(), func(m Member) bool { return m.Broker == next.Leader }))
 	}
 	return next, nil

@@ -54,7 +54,8 @@
 //	                        elr_epochs, elr_dirs,
 //	                        leader, leader_epoch,
 //	                        leader_broker_epoch, unclean_epoch,
-//	                        partition_epoch, created_ms}
+//	                        lossy_epoch, partition_epoch,
+//	                        created_ms}
 //	configs/topics/<name>  {v, configs}                        absent: all defaults
 //	configs/brokers/<id>   {v, configs}                        <id> is "default" for all brokers
 //	unfinished/<id>        {v, topic, first, broken}           a creation, or an addition of partitions from "first"

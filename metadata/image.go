@@ -160,6 +160,10 @@ type Partition struct {
 	// UncleanEpoch is the leader epoch of the newest unclean election, or 0. The leader of
 	// that epoch may have lacked committed records.
 	UncleanEpoch int32
+	// LossyEpoch is the leader epoch of the newest election of a replica that may lack records, or
+	// 0: an unclean one, or one of a leader that has crashed with its machine. The remote tier may
+	// have records that the leaders from then on lack.
+	LossyEpoch int32
 	// LeaderBrokerEpoch is the broker epoch under which the leader was elected. A broker with
 	// another epoch does not lead: see Image.Leader.
 	LeaderBrokerEpoch int64

@@ -33,7 +33,7 @@ func scanPartition(value []byte) (v partitionValue, ok bool) {
 // partitionFields are the fields of a partitionValue in the order in which it has them.
 var partitionFields = [...]string{
 	"v", "replicas", "isr", "isr_epochs", "isr_dirs", "adding", "removing", "elr", "elr_epochs", "elr_dirs",
-	"leader", "leader_epoch", "leader_broker_epoch", "unclean_epoch", "partition_epoch", "created_ms",
+	"leader", "leader_epoch", "leader_broker_epoch", "unclean_epoch", "lossy_epoch", "partition_epoch", "created_ms",
 }
 
 // member takes the value of one of partitionFields.
@@ -67,6 +67,8 @@ func (s *scanner) member(field int, v *partitionValue) {
 		v.LeaderBrokerEpoch = s.int64()
 	case "unclean_epoch":
 		v.UncleanEpoch = s.int32()
+	case "lossy_epoch":
+		v.LossyEpoch = s.int32()
 	case "partition_epoch":
 		v.PartitionEpoch = s.int32()
 	case "created_ms":
@@ -198,6 +200,9 @@ func appendPartition(b []byte, v *partitionValue) []byte {
 	b = appendNumber(b, "leader_broker_epoch", v.LeaderBrokerEpoch)
 	if v.UncleanEpoch != 0 {
 		b = appendNumber(b, "unclean_epoch", int64(v.UncleanEpoch))
+	}
+	if v.LossyEpoch != 0 {
+		b = appendNumber(b, "lossy_epoch", int64(v.LossyEpoch))
 	}
 	b = appendNumber(b, "partition_epoch", int64(v.PartitionEpoch))
 	b = appendNumber(b, "created_ms", v.CreatedMs)

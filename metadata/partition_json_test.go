@@ -43,7 +43,7 @@ func TestScannedPartitionIsTheDecodedOne(t *testing.T) {
 			Adding: some.Draw(t, "adding"), Removing: some.Draw(t, "removing"),
 			ELR: some.Draw(t, "elr"), ELREpochs: epochs.Draw(t, "elr epochs"), ELRDirs: dirs.Draw(t, "elr dirs"),
 			Leader: rapid.Int32().Draw(t, "leader"), LeaderEpoch: rapid.Int32().Draw(t, "epoch"), LeaderBrokerEpoch: rapid.Int64Range(0, 1e17).Draw(t, "broker epoch"),
-			UncleanEpoch: rapid.Int32().Draw(t, "unclean"), PartitionEpoch: rapid.Int32().Draw(t, "partition epoch"), CreatedMs: rapid.Int64Range(0, 1e17).Draw(t, "created"),
+			UncleanEpoch: rapid.Int32().Draw(t, "unclean"), LossyEpoch: rapid.Int32().Draw(t, "lossy"), PartitionEpoch: rapid.Int32().Draw(t, "partition epoch"), CreatedMs: rapid.Int64Range(0, 1e17).Draw(t, "created"),
 		}
 		value := encode(v)
 		if appended := appendPartition(nil, &v); !bytes.Equal(appended, value) {

@@ -64,9 +64,7 @@ func Repair(image *Image, p *Partition, rules ElectionRules) Repaired {
 	}
 	next.fenceRemoved(p)
 	next.followELR(image, p, rules.MinISR)
-	if s.unclean {
-		next.giveUp()
-	}
+	next.noteLoss(&s)
 	switch {
 	case next.same(p):
 		return Repaired{Partition: *p, Asks: next.Asks}
@@ -103,11 +101,16 @@ func (r *Repaired) Change(t *Topic, number int32, before *Partition) (Change, bo
 	return c, true
 }
 
-// giveUp notes that the election was unclean. The ELR becomes empty: its members may have
-// records that the leader lacks.
-func (r *Repaired) giveUp() {
-	r.Unclean, r.UncleanEpoch = true, r.LeaderEpoch
-	r.setELR(nil)
+// noteLoss notes what the elected replica may lack. After an unclean election the ELR becomes
+// empty: its members may have records that the leader lacks.
+func (r *Repaired) noteLoss(s *survival) {
+	if s.lossy {
+		r.LossyEpoch = r.LeaderEpoch
+	}
+	if s.unclean {
+		r.Unclean, r.UncleanEpoch = true, r.LeaderEpoch
+		r.setELR(nil)
+	}
 }
 
 // WellLed reports, without allocating, that there is nothing to repair.

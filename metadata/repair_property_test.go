@@ -195,6 +195,12 @@ func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 	if unclean && !m.unclean {
 		return fmt.Errorf("unclean election of %d", leader.Broker)
 	}
+	kept := slices.ContainsFunc(slices.Concat(before.Members(), before.EligibleMembers()), func(one Member) bool {
+		return one.Broker == leader.Broker && m.image.lostNothing(one)
+	})
+	if noted := after.LossyEpoch == after.LeaderEpoch; noted == kept && !unclean {
+		return fmt.Errorf("%d has lost nothing: %t, and the state says that it may have: %t", leader.Broker, kept, noted)
+	}
 	if unclean != (after.UncleanEpoch == after.LeaderEpoch) {
 		return fmt.Errorf("the state does not say how %d was elected", leader.Broker)
 	}

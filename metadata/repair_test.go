@@ -90,12 +90,12 @@ func TestRepairElects(t *testing.T) {
 		{
 			name: "the only replica registered again", brokers: up(1), epochs: map[int32]int64{1: 15},
 			before: partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9},
-			want:   &partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{15}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 15, PartitionEpoch: 10},
+			want:   &partitionValue{Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{15}, Leader: 1, LeaderEpoch: 5, LossyEpoch: 5, LeaderBrokerEpoch: 15, PartitionEpoch: 10},
 		},
 		{
 			name: "a state from before the epochs", brokers: up(1, 2),
 			before: partitionValue{Replicas: []int32{2, 1}, ISR: two, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 7, PartitionEpoch: 9},
-			want:   &partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
+			want:   &partitionValue{Replicas: []int32{2, 1}, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderEpoch: 5, LossyEpoch: 5, LeaderBrokerEpoch: 11, PartitionEpoch: 10},
 		},
 		{
 			name: "a follower registered again", brokers: up(1, 2), epochs: map[int32]int64{2: 15},
@@ -119,7 +119,7 @@ func TestRepairElects(t *testing.T) {
 		{
 			name: "a live replica is out of sync, and may lead", brokers: up(2), options: mayLead(LogEnds{{Broker: 2, Epoch: 12}: {}}),
 			before: partitionValue{Replicas: two, ISR: []int32{1}, ISREpochs: []int64{11}, Leader: 1, LeaderBrokerEpoch: 11},
-			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderBrokerEpoch: 12, LeaderEpoch: 1, UncleanEpoch: 1, PartitionEpoch: 1},
+			want:   &partitionValue{Replicas: two, ISR: []int32{2}, ISREpochs: []int64{12}, Leader: 2, LeaderBrokerEpoch: 12, LeaderEpoch: 1, UncleanEpoch: 1, LossyEpoch: 1, PartitionEpoch: 1},
 		},
 		{
 			name: "it may lead, and has not been asked", brokers: up(2), options: mayLead(nil),
@@ -196,7 +196,7 @@ func TestRepairKeepsWhoIsEligible(t *testing.T) {
 		},
 		{
 			name: "the last in sync and the eligible are back after crashes", brokers: up(1, 2, 3), epochs: map[int32]int64{1: 20, 2: 21, 3: 22}, options: min2, before: alone,
-			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, Leader: 1, LeaderEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
+			want: &partitionValue{Replicas: three, ISR: []int32{1}, ISREpochs: []int64{20}, Leader: 1, LeaderEpoch: 5, LossyEpoch: 5, LeaderBrokerEpoch: 20, PartitionEpoch: 10},
 		},
 		{
 			name: "the minimum was lowered while nobody leads", brokers: up(2), epochs: map[int32]int64{2: 21},

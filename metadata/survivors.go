@@ -11,6 +11,7 @@ type survival struct {
 	isr       []Member
 	elects    bool     // isr is one member, which must be elected even if it is the leader
 	unclean   bool     // that member may lack committed records
+	lossy     bool     // that member may lack records that it once had, or others have
 	asks      bool     // an unclean election needs the ends of the logs first
 	undecided bool     // it is not known yet which members are live: the partition stays as it is
 	doubts    []Member // they have to be probed
@@ -44,7 +45,7 @@ func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	}
 	if m, ok := image.lastKnownLeader(p, isr, elr); ok {
 		why := fmt.Sprintf("in-sync replica %d is back after a crash, and nobody can have more", m.Broker)
-		return survival{isr: []Member{m}, elects: true, reason: why}
+		return survival{isr: []Member{m}, elects: true, lossy: true, reason: why}
 	}
 	stay := isr
 	if len(stay) == 0 { // never written like that
@@ -55,7 +56,7 @@ func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	}
 	if m, ok := image.furthest(p, rules.LogEnds); ok {
 		why := fmt.Sprintf("no in-sync replica is alive: unclean election of %d", m.Broker)
-		return survival{isr: []Member{m}, elects: true, unclean: true, reason: why}
+		return survival{isr: []Member{m}, elects: true, unclean: true, lossy: true, reason: why}
 	}
 	return survival{isr: stay, asks: len(image.askable(p)) > 0}
 }

@@ -36,6 +36,10 @@ func TestRepairHeedsDirectories(t *testing.T) {
 		next.LeaderEpoch, next.PartitionEpoch = 5, 10
 		return &next
 	}
+	lossy := func(v *partitionValue) *partitionValue {
+		v.LossyEpoch = v.LeaderEpoch
+		return v
+	}
 	again := map[int32]int64{1: 20}
 	withEligible := func(v partitionValue) partitionValue {
 		v.ELR, v.ELREpochs, v.ELRDirs = two[1:], []int64{12}, dirs(3)
@@ -81,12 +85,12 @@ func TestRepairHeedsDirectories(t *testing.T) {
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10, LostDirectories: dirs(1)}},
 		},
 		{
-			name: "back in the same one after a crash", before: alone, epochs: again, want: elected(20, dirs(1)...),
+			name: "back in the same one after a crash", before: alone, epochs: again, want: lossy(elected(20, dirs(1)...)),
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2)}},
 		},
 		{name: "back after a crash, an eligible one is away", before: eligible, epochs: again, brokers: map[int32]brokerValue{1: {Directories: dirs(1)}}},
 		{
-			name: "back after a crash, the eligible one has lost its log", before: eligible, epochs: again, want: elected(20, dirs(1)...),
+			name: "back after a crash, the eligible one has lost its log", before: eligible, epochs: again, want: lossy(elected(20, dirs(1)...)),
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1)}, 2: {Directories: dirs(4)}},
 			options: repairOptions{MinISR: func(*Image, string) int { return 2 }},
 		},
@@ -99,7 +103,7 @@ func TestRepairHeedsDirectories(t *testing.T) {
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 11, LostDirectories: dirs(3), LostBrokerEpoch: 11}},
 		},
 		{
-			name: "in a directory that is not known, one was lost before", before: unknown, epochs: again, want: elected(20),
+			name: "in a directory that is not known, one was lost before", before: unknown, epochs: again, want: lossy(elected(20)),
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), LostBrokerEpoch: 10}},
 		},
 		{

@@ -70,6 +70,7 @@ type partitionValue struct {
 	LeaderEpoch       int32         `json:"leader_epoch"`
 	LeaderBrokerEpoch int64         `json:"leader_broker_epoch"`
 	UncleanEpoch      int32         `json:"unclean_epoch,omitempty"`
+	LossyEpoch        int32         `json:"lossy_epoch,omitempty"`
 	PartitionEpoch    int32         `json:"partition_epoch"`
 	// CreatedMs is when the partition was created.
 	CreatedMs int64 `json:"created_ms"`
@@ -174,7 +175,7 @@ func (p *Partition) encode() []byte {
 		kept: p.kept, V: valueVersion, Replicas: p.Replicas, ISR: p.ISR, ISREpochs: p.ISREpochs, ISRDirs: p.ISRDirectories,
 		Adding: p.Adding, Removing: p.Removing, ELR: p.ELR, ELREpochs: p.ELREpochs, ELRDirs: p.ELRDirectories,
 		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, LeaderBrokerEpoch: p.LeaderBrokerEpoch,
-		UncleanEpoch: p.UncleanEpoch, PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
+		UncleanEpoch: p.UncleanEpoch, LossyEpoch: p.LossyEpoch, PartitionEpoch: p.PartitionEpoch, CreatedMs: p.createdMs,
 	}
 	if p.unknown != "" || p.Replicas == nil || p.ISR == nil {
 		return encode(v)
@@ -194,7 +195,7 @@ func decodePartition(pair kv.Pair) (Partition, error) {
 		kept: v.kept, Replicas: v.Replicas, ISR: v.ISR, ISREpochs: epochsOf(v.ISR, v.ISREpochs), ISRDirectories: v.ISRDirs,
 		Adding: v.Adding, Removing: v.Removing, ELR: v.ELR, ELREpochs: epochsOf(v.ELR, v.ELREpochs), ELRDirectories: v.ELRDirs,
 		Leader: v.Leader, LeaderEpoch: v.LeaderEpoch, LeaderBrokerEpoch: v.LeaderBrokerEpoch,
-		UncleanEpoch: v.UncleanEpoch, PartitionEpoch: v.PartitionEpoch, Revision: pair.ModRevision, createdMs: v.CreatedMs,
+		UncleanEpoch: v.UncleanEpoch, LossyEpoch: v.LossyEpoch, PartitionEpoch: v.PartitionEpoch, Revision: pair.ModRevision, createdMs: v.CreatedMs,
 	}, nil
 }
 

@@ -11,6 +11,7 @@ type Edit struct {
 	LeaderEpoch int32
 	NowMs       int64
 	DeleteMs    int64 // what becomes trash now may go then
+	CutMs       int64 // the same of what Cut makes trash
 	LogStart    int64
 	Current     Stored // the manifest that is replaced; zero: none was written
 	// Gone has the names of trash that is deleted, Emptied those of trash pages whose trash all is.

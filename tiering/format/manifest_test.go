@@ -3,6 +3,7 @@ package format
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -232,6 +233,7 @@ func TestManifestAgainstAModel(t *testing.T) {
 		for range rapid.IntRange(1, 4).Draw(t, "rounds") {
 			for range rapid.IntRange(0, 50).Draw(t, "uploads") {
 				s := testSegment(next, next+1+next%7, 100+next%13, 1000+(next*7919)%1000)
+				s.Name = Name{Kind: KindSegment, StartOffset: next, LeaderEpoch: 4, Attempt: fmt.Sprintf("%016x", p.next)}.String()
 				if next%11 == 0 {
 					s.MaxTimestamp = -1
 				}
@@ -251,8 +253,50 @@ func TestManifestAgainstAModel(t *testing.T) {
 				model.live = model.live[drop:]
 			}
 			model.compare(t)
+			if len(model.live) > 0 && rapid.Bool().Draw(t, "cut") {
+				next = model.cut(t, rapid.Int64Range(p.m.StartOffset, p.m.EndOffset-1).Draw(t, "cut at"))
+				model.compare(t)
+			}
 		}
 	})
+}
+
+// cut cuts both, and returns where the tier ends then.
+func (m *model) cut(t *rapid.T, at int64) int64 {
+	lineage, epoch := len(m.p.m.Lineage), m.p.m.LastEpoch
+	m.p.edit(t, func(n *Manifest, e Edit) {
+		e.LogStart, e.CutMs = at, e.NowMs+1000
+		if err := n.Cut(context.Background(), e, at, m.p.load); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if cuts := m.p.m.Lineage[lineage:]; len(cuts) != 1 || cuts[0].Offset != at || cuts[0].LeaderEpoch != epoch {
+		t.Fatalf("cut at %d in epoch %d: it says %+v", at, epoch, cuts)
+	}
+	m.p.eachTrash(t, func(trash Trash) {
+		if trash.Reason == ReasonCut && trash.AfterMs != trash.DeletedMs+1000 {
+			t.Fatalf("%+v goes too soon", trash)
+		}
+	})
+	m.takeTrash(t)
+	of := func(all []Segment) (stay []Segment) {
+		for _, s := range all {
+			switch {
+			case s.EndOffset <= at:
+				stay = append(stay, s)
+			case s.StartOffset < at:
+				stay = append(stay, s.until(at))
+			case !m.trash[s.Name]:
+				t.Fatalf("segment %s is cut and is never deleted", s.Name)
+			}
+		}
+		return stay
+	}
+	m.all, m.live = of(m.all), of(m.live)
+	if m.p.m.EndOffset != at {
+		t.Fatalf("cut at %d it ends at %d", at, m.p.m.EndOffset)
+	}
+	return at
 }
 
 // model is what the manifest ought to have.
@@ -330,7 +374,7 @@ func (m *model) compare(t *rapid.T) {
 	if len(m.live) > 0 && *m.p.m.Oldest != *oldestOf(&m.live[0]) {
 		t.Fatalf("oldest is %+v, want that of %+v", *m.p.m.Oldest, m.live[0])
 	}
-	if n := len(m.all); n > 0 && (m.p.m.EndOffset != m.all[n-1].EndOffset || m.p.m.LastEpoch != m.all[n-1].LastEpoch()) {
+	if n := len(m.all); n > 0 && len(m.live) > 0 && (m.p.m.EndOffset != m.all[n-1].EndOffset || m.p.m.LastEpoch != m.all[n-1].LastEpoch()) {
 		t.Fatalf("it ends at %d in epoch %d, want that of %+v", m.p.m.EndOffset, m.p.m.LastEpoch, m.all[n-1])
 	}
 	for _, s := range m.all[:len(m.all)-len(m.live)] {

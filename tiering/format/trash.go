@@ -16,11 +16,12 @@ const (
 )
 
 // Trash is an object that no manifest names any more, and when it may go. For a page it means all
-// that the page names as well.
+// that the page names as well, unless it is alone.
 type Trash struct {
-	Kind string `json:"kind"` // Kind.String
-	Name string `json:"name"`
-	Loc  int    `json:"loc,omitempty"`
+	Kind  string `json:"kind"` // Kind.String
+	Name  string `json:"name"`
+	Loc   int    `json:"loc,omitempty"`
+	Alone bool   `json:"alone,omitempty"` // the page is trash, and what it names is not
 	// StartOffset, EndOffset and Bytes are the range and the log bytes of a segment, or of all below a
 	// page.
 	StartOffset int64 `json:"start,omitempty"`
@@ -62,8 +63,8 @@ func (t *Trash) PageRef() PageRef {
 	}
 }
 
-// IsPage returns true if the trash is a page of the tree.
-func (t *Trash) IsPage() bool { return t.Kind == KindPage.String() }
+// IsPage returns true if the trash is a page of the tree with all that it names.
+func (t *Trash) IsPage() bool { return t.Kind == KindPage.String() && !t.Alone }
 
 func (t *Trash) check() error {
 	if t.Kind == "" || t.Name == "" || t.EndOffset < t.StartOffset {
