@@ -90,8 +90,13 @@ func (p *Partition) tierNeeds() role.TierNeeds {
 // forTier is the log as the remote tier gets it: to upload it for the leader, or to read it for a
 // follower.
 func (p *Partition) forTier(r *role.State) tiering.Partition {
-	return tiering.Partition{
+	t := tiering.Partition{
 		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.LeaderEpoch, Log: p.log,
 		Config: func() storage.Config { return p.config.Load().Log }, Stats: &p.traffic.Remote, CommittedEnd: p.tierEnd.Store,
+		LossyEpoch: r.LossyEpoch,
 	}
+	if r.Suspect() {
+		t.Suspect = suspect{p, r.LeaderEpoch}
+	}
+	return t
 }

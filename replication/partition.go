@@ -83,6 +83,9 @@ type leaderState struct {
 	isr    *isrWriter   // never changes; nil: in-sync sets stay as they are
 
 	tierEnd atomic.Int64 // the remote tier's end as the leader last heard of it; 0 at a follower
+	// continues is the leader epoch at which the log was last found to continue the remote tier,
+	// plus one; 0: none.
+	continues atomic.Int64
 }
 
 // followerState is what a follower has.
@@ -125,7 +128,7 @@ func (p *Partition) serving(currentEpoch int32, follower bool) (*role.State, err
 	r := p.role.Load()
 	failure := p.log.Offline()
 	// The tier's end is read before the log's: the latter only grows.
-	log := role.Log{Failed: failure != nil, TierEnd: p.tierEnd.Load(), End: p.log.EndOffset()}
+	log := role.Log{Failed: failure != nil, Continues: p.continuesTier(r), TierEnd: p.tierEnd.Load(), End: p.log.EndOffset()}
 	switch r.Serve(role.Request{CurrentLeaderEpoch: currentEpoch, FromFollower: follower}, log) {
 	case role.Served:
 		return r, nil
@@ -137,6 +140,8 @@ func (p *Partition) serving(currentEpoch int32, follower bool) (*role.State, err
 		return nil, fmt.Errorf("%s: epoch %d, leader has %d: %w", p.tp, currentEpoch, r.LeaderEpoch, ErrUnknownLeaderEpoch)
 	case role.LogFailed:
 		return nil, fmt.Errorf("%s: %w", p.tp, failure)
+	case role.Suspicious:
+		return nil, fmt.Errorf("%s: %w", p.tp, errSuspicious)
 	case role.BehindTier:
 		return nil, fmt.Errorf("%s: %w: the log ends at %d, the remote tier at %d", p.tp, errBehindTier, log.End, log.TierEnd)
 	default: // role.NotLeader

@@ -33,6 +33,12 @@ var (
 	// ErrGap says that the local log lacks offsets between the end of the remote
 	// tier and its own first segment. Uploading would lose them silently.
 	ErrGap = errors.New("local log does not continue the remote tier")
+	// ErrDiverged says that the local log has other records than the remote tier at the same
+	// offsets, and that one of them cannot be given up without a person's word.
+	ErrDiverged = errors.New("local log and remote tier have different histories")
+	// ErrLostPointer says that nothing leads to objects of the partition that are there: the
+	// metadata store is older than they are.
+	ErrLostPointer = errors.New("the pointer to the partition's remote tier is lost")
 	// ErrUnknownPartition says that the partition is not attached here.
 	ErrUnknownPartition = errors.New("partition is not attached to the remote tier")
 	// ErrClosed says that Run has returned.

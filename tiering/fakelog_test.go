@@ -50,6 +50,11 @@ func (l *fakeLog) LocalStartOffset() int64 {
 	return l.localStart
 }
 func (l *fakeLog) EndOffset() int64 { l.mu.Lock(); defer l.mu.Unlock(); return l.end }
+func (l *fakeLog) EpochEntries() []storage.EpochEntry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epochsLocked(l.end)
+}
 
 func (l *fakeLog) closedSegments(from int64) []closedSegment {
 	l.mu.Lock()

@@ -112,10 +112,10 @@ func (m *Manager) latestState(ctx context.Context, tp metadata.TopicPartition) (
 	if err != nil {
 		return storage.RemoteState{}, err
 	}
-	if len(current.Recent) == 0 {
+	if current.Empty() {
 		return storage.RemoteState{}, fmt.Errorf("%w: nothing is in the tier", ErrUnavailable)
 	}
-	r, err := p.open(ctx, &current.Recent[len(current.Recent)-1])
+	r, err := p.lastSegment(ctx, current)
 	if err != nil {
 		return storage.RemoteState{}, err
 	}
@@ -125,6 +125,15 @@ func (m *Manager) latestState(ctx context.Context, tp metadata.TopicPartition) (
 	}
 	state.StartOffset = current.LogStart
 	return state, nil
+}
+
+// lastSegment opens the segment at the end of a tier that is not empty.
+func (p *partition) lastSegment(ctx context.Context, m *format.Manifest) (*segmentReader, error) {
+	s, err := m.Tree(p.lookAtPage).Find(ctx, m.EndOffset-1)
+	if err != nil {
+		return nil, err
+	}
+	return p.open(ctx, s)
 }
 
 // state is that of the log at the segment's end. Without a producer snapshot it is not known: a log
@@ -141,20 +150,31 @@ func (r *segmentReader) state(ctx context.Context) (storage.RemoteState, error) 
 	if err != nil {
 		return storage.RemoteState{}, err
 	}
-	state := storage.RemoteState{EndOffset: r.s.EndOffset, Producers: producers}
-	if part, ok = r.index.Part(format.PartEpochs); !ok {
-		return state, nil
-	}
-	b, err := r.p.m.objects.readPart(ctx, r.key, r.s.At, part)
+	epochs, err := r.leaderEpochs(ctx)
 	if err != nil {
 		return storage.RemoteState{}, err
 	}
-	epochs, err := format.ParseEpochs(b)
-	if err != nil {
-		return storage.RemoteState{}, fmt.Errorf("read %s: %w", r.key, err)
+	return storage.RemoteState{EndOffset: r.s.EndOffset, Epochs: epochs, Producers: producers}, nil
+}
+
+// leaderEpochs are those of the history up to the segment's end, as the log had it that was
+// uploaded. Of an object that does not say they are those of its entry.
+func (r *segmentReader) leaderEpochs(ctx context.Context) ([]storage.EpochEntry, error) {
+	epochs := r.s.Epochs
+	if part, ok := r.index.Part(format.PartEpochs); ok {
+		b, err := r.p.m.objects.readPart(ctx, r.key, r.s.At, part)
+		if err != nil {
+			return nil, err
+		}
+		if epochs, err = format.ParseEpochs(b); err != nil {
+			return nil, fmt.Errorf("read %s: %w", r.key, err)
+		}
 	}
+	var entries []storage.EpochEntry
 	for _, e := range epochs {
-		state.Epochs = append(state.Epochs, storage.EpochEntry{Epoch: e.LeaderEpoch(), StartOffset: e.StartOffset()})
+		if e.StartOffset() < r.s.EndOffset {
+			entries = append(entries, storage.EpochEntry{Epoch: e.LeaderEpoch(), StartOffset: e.StartOffset()})
+		}
 	}
-	return state, nil
+	return entries, nil
 }

@@ -421,9 +421,11 @@ func TestLogThatEndsBelowTheTierIsLeftAlone(t *testing.T) {
 	lost := log.restarted()
 	lost.segments, lost.end = lost.segments[:1], lost.segments[0].end
 	b = w.start(lost, 2)
-	b.mustAttach()
 	var committed int64
 	b.p.CommittedEnd = func(end int64) { committed = end }
+	if err := b.attach(); !errors.Is(err, ErrGap) {
+		t.Fatalf("attach: %v, want ErrGap", err)
+	}
 	if err := b.drain(); !errors.Is(err, ErrGap) {
 		t.Fatalf("step: %v, want ErrGap", err)
 	}

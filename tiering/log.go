@@ -9,6 +9,7 @@ type localLog interface {
 	StartOffset() int64
 	LocalStartOffset() int64
 	EndOffset() int64
+	EpochEntries() []storage.EpochEntry
 	// closedSegments are those that end above from and may go up, ascending.
 	closedSegments(from int64) []closedSegment
 	// SizeFrom is the size of the local segments that begin at offset or later.

@@ -146,6 +146,7 @@ func (p *partition) perform(ctx context.Context, r ownership.Request, work worke
 			return nil, readErr
 		}
 		p.chores.pointer, p.chores.readOnly = ptr, ptr.Writable()
+		p.compareFacts(ptr)
 		return ownership.PointerRead{Pointer: ownedAs(ptr), Revision: revision, ReadOnly: p.chores.readOnly != nil}, nil
 	case ownership.LoadManifest:
 		if err = p.loadCandidate(ctx); err != nil {

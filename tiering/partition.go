@@ -28,6 +28,10 @@ type Partition struct {
 	// the bucket ends at, each time the worker compares it with the log of a
 	// leader. It must not block; may be nil.
 	CommittedEnd func(end int64)
+	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if there
+	// was none. Suspect is then the log's leader, nil if the log is known to have all.
+	LossyEpoch int32
+	Suspect    Suspect
 }
 
 // partition is an attached partition. The scheduler gives what its owner does, and what
@@ -85,6 +89,8 @@ type chores struct {
 	// hinted is the end of the tier that others were told of, or will not be.
 	hinted    int64
 	nextSweep time.Time
+	// continues says that a suspect log has been found, or made, to continue the tier.
+	continues bool
 }
 
 // newLeader is a partition that this broker leads.
@@ -161,6 +167,11 @@ func (p *partition) readPointer(ctx context.Context) (*format.Pointer, int64, er
 func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
 	defer cancel()
+	if r.On == 0 {
+		if err := p.lookForObjects(ctx); err != nil {
+			return 0, err
+		}
+	}
 	next := *p.chores.pointer
 	next.LeaderEpoch, next.BrokerID, next.Claim, next.Fence = r.Pointer.LeaderEpoch, r.Pointer.BrokerID, r.Pointer.Claim, r.Pointer.Fence
 	if manifestName(r.Pointer.Manifest) != next.Manifest {
@@ -193,9 +204,6 @@ func (p *partition) tellLog() error {
 	if m.Sequence == 0 {
 		return nil
 	}
-	if p.CommittedEnd != nil {
-		p.CommittedEnd(m.EndOffset)
-	}
 	if end := p.log.EndOffset(); end < m.EndOffset {
 		return fmt.Errorf("%w: it ends at offset %d, the tier at %d", ErrGap, end, m.EndOffset)
 	}
@@ -224,7 +232,7 @@ func (p *partition) attach(ctx context.Context) error {
 		}
 		p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + p.m.jitter(p.m.o.SweepGrace))
 		p.chores.hinted = p.manifest.Load().EndOffset // by the leader that committed it
-		return false, nil
+		return false, p.compare(ctx)
 	})
 	return err
 }
@@ -268,8 +276,11 @@ func (p *partition) settle(ctx context.Context) (bool, error) {
 	switch {
 	case errors.Is(err, ErrReadOnly):
 		p.pending() // so that people see what waits
-		return false, errors.Join(err, p.tellLog())
+		return false, errors.Join(err, p.compare(ctx), p.tellLog())
 	case err != nil && !errors.Is(err, errLost):
+		return false, err
+	}
+	if err = p.compare(ctx); err != nil {
 		return false, err
 	}
 	return false, p.tellLog()

@@ -22,7 +22,7 @@ func (p *partition) sweep(ctx context.Context) (more bool, err error) {
 	if p.deletions.takeUnread() {
 		p.chores.nextSweep = now
 	}
-	if now.Before(p.chores.nextSweep) || p.fails(workUpload, ErrGap) {
+	if now.Before(p.chores.nextSweep) || p.fails(workUpload, needsRepair) {
 		return false, nil
 	}
 	return false, p.do(ctx, ownership.SweepDue{}, func(ctx context.Context, r ownership.Request) error {

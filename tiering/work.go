@@ -79,11 +79,11 @@ func (p *partition) failing(w work) bool {
 }
 
 // fails returns true if the kind of work failed the last time, with an error of a class.
-func (p *partition) fails(w work, class error) bool {
+func (p *partition) fails(w work, class func(error) bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.mu.failures[w]
-	return f != nil && errors.Is(f.err, class)
+	return f != nil && class(f.err)
 }
 
 // lastErr is why the manifest is not loaded, nil if that has not failed.
@@ -157,8 +157,7 @@ func (p *partition) report(w work, err error) {
 
 // needsAttention returns true for an error that does not go away by itself.
 func needsAttention(err error) bool {
-	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrGap) || errors.Is(err, ErrUnsupportedFormat) ||
-		errors.Is(err, ErrReadOnly)
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnsupportedFormat) || errors.Is(err, ErrReadOnly) || needsRepair(err)
 }
 
 // sameTrouble returns true if people know of the error since the one before. The text

@@ -104,6 +104,7 @@ func TestServe(t *testing.T) {
 		"older epoch":                      {Leader, Request{CurrentLeaderEpoch: 2}, works, FencedLeaderEpoch},
 		"newer epoch":                      {Leader, Request{CurrentLeaderEpoch: 4}, works, UnknownLeaderEpoch},
 		"failed":                           {Leader, Request{CurrentLeaderEpoch: 3}, Log{Failed: true}, LogFailed},
+		"suspicious":                       {Leader, Request{CurrentLeaderEpoch: 3}, Log{End: 99}, Served},
 		"behind the tier":                  {Leader, Request{CurrentLeaderEpoch: 3}, Log{End: 99, TierEnd: 100}, BehindTier},
 		"follower":                         {Follower, Request{CurrentLeaderEpoch: 3}, works, NotLeader},
 		"follower may":                     {Follower, Request{3, true}, works, Served},

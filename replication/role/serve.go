@@ -6,6 +6,9 @@ import "github.com/varvelog/varve/metadata"
 type Log struct {
 	// Failed says that the log's directory has failed.
 	Failed bool
+	// Continues says that the log is known to continue the remote tier, or that there is none. It
+	// counts for a leader that is [State.Suspect].
+	Continues bool
 	// TierEnd is the end of the remote tier as the leader knows it, 0 if it does not.
 	TierEnd int64
 	// End is the log's end. It is read after TierEnd.
@@ -37,6 +40,9 @@ const (
 	NotLeader
 	// LogFailed says that the log's directory has failed.
 	LogFailed
+	// Suspicious says that the leader's log may have lost records that the remote tier has, and has
+	// not been compared with it yet.
+	Suspicious
 	// BehindTier says that the leader's log has lost records that the remote tier has. It must not
 	// give their offsets to other records.
 	BehindTier
@@ -55,6 +61,8 @@ func (s *State) Serve(r Request, log Log) Refusal {
 		return NotLeader
 	case log.Failed:
 		return LogFailed
+	case s.Suspect() && !log.Continues:
+		return Suspicious
 	case s.Kind == Leader && log.TierEnd > log.End:
 		return BehindTier
 	default:

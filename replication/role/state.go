@@ -31,6 +31,9 @@ type View struct {
 	// Leader is the broker that leads, and the broker epoch that it was elected under. Its Broker
 	// is metadata.NoBroker if there is none.
 	Leader metadata.Member
+	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if there
+	// was none: the remote tier may have what the leaders from then on lack.
+	LossyEpoch int32
 }
 
 // ViewOf is the view of a partition's state. It shares the state's slices.
@@ -40,7 +43,8 @@ func ViewOf(p *metadata.Partition) View {
 			LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch,
 			ISR: p.Members(), Eligible: p.EligibleMembers(), Replicas: p.Replicas,
 		},
-		Leader: metadata.Member{Broker: p.Leader, Epoch: p.LeaderBrokerEpoch},
+		Leader:     metadata.Member{Broker: p.Leader, Epoch: p.LeaderBrokerEpoch},
+		LossyEpoch: max(p.LossyEpoch, p.UncleanEpoch),
 	}
 }
 
@@ -67,6 +71,10 @@ type State struct {
 
 // Leads reports whether this broker leads the partition.
 func (s *State) Leads() bool { return s.Kind == Leader }
+
+// Suspect reports whether this broker leads with a log that may lack records which the remote tier
+// has.
+func (s *State) Suspect() bool { return s.Kind == Leader && s.LossyEpoch > 0 }
 
 // LeadsAt reports whether this broker leads the partition at a leader epoch.
 func (s *State) LeadsAt(leaderEpoch int32) bool {

@@ -81,7 +81,7 @@ func (t Told) Duty(s *State, n TierNeeds) Duty {
 		return NoDuty
 	case t.tier == tierRoleOf(s) && t.tierEpoch == s.LeaderEpoch:
 		return NoDuty
-	case t.tier == detached && !n.Wanted:
+	case t.tier == detached && !n.Wanted && !s.Suspect():
 		return NoDuty
 	case s.Kind == Leader:
 		return AttachTier

@@ -1,0 +1,173 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering/format"
+	"github.com/varvelog/varve/tiering/lineage"
+)
+
+// Suspect is a leader whose log may lack records that the remote tier has: an election took what
+// was left. It serves nobody until its log continues the tier. The methods may be called again.
+type Suspect interface {
+	// Continues says that the log continues the tier. It must not block.
+	Continues()
+	// StartFromRemote has the log begin where the tier ends: it has nothing else.
+	StartFromRemote(ctx context.Context, state storage.RemoteState) error
+}
+
+// cutGrace is how long what is cut off the tier stays: it is the only copy of records that were
+// acknowledged once.
+const cutGrace = 7 * 24 * time.Hour
+
+// compare finds out whether the log continues the tier, see package lineage; a leader's log that
+// does goes on to. A suspect log is made to: a history that it has diverged from is cut, and one that
+// it has lost the end of is taken over. Of any other log both are errors that a person has to look
+// at. It is called in every phase in which the manifest is known, before the log is told of it.
+func (p *partition) compare(ctx context.Context) error {
+	m := p.manifest.Load()
+	if m.Sequence > 0 && p.CommittedEnd != nil {
+		p.CommittedEnd(m.EndOffset)
+	}
+	if p.chores.continues {
+		return nil
+	}
+	relation, state, err := p.relate(ctx, m)
+	if err != nil {
+		return fmt.Errorf("compare the log with the remote tier: %w", err)
+	}
+	switch {
+	case relation.Kind == lineage.Holed:
+		err = p.gap(relation.At)
+	case relation.Kind == lineage.Continues && p.Suspect != nil && p.log.EndOffset() == 0: // is all of it lost?
+		err = p.lookForObjects(ctx)
+	case relation.Kind == lineage.Completed && p.Suspect != nil:
+		err = p.complete(ctx, state)
+	case relation.Kind == lineage.Completed:
+		err = fmt.Errorf("%w: it ends at offset %d, the tier at %d", ErrGap, relation.At, m.EndOffset)
+	case relation.Kind == lineage.Diverged:
+		err = p.cut(ctx, m, relation.At)
+	}
+	if err != nil {
+		return err
+	}
+	p.noteContinues()
+	return nil
+}
+
+func (p *partition) noteContinues() {
+	p.chores.continues = true
+	if p.Suspect != nil {
+		p.Suspect.Continues()
+	}
+}
+
+// compareFacts is compare by what the pointer says, without the bucket: it finds out only that a
+// log continues the tier.
+func (p *partition) compareFacts(ptr *format.Pointer) {
+	if p.chores.continues || ptr.Manifest == "" || ptr.LeaderEpoch > p.LeaderEpoch {
+		return
+	}
+	if lineage.ContinuesFrom(ptr.EndOffset, ptr.LastEpoch, p.localHistory()) {
+		p.noteContinues()
+	}
+}
+
+// localHistory is the log as it is compared.
+func (p *partition) localHistory() lineage.Log {
+	return lineage.Log{
+		Start: p.log.StartOffset(), LocalStart: p.log.LocalStartOffset(), End: p.log.EndOffset(), Epochs: p.log.EpochEntries(),
+	}
+}
+
+// relate compares the log with a manifest. The state is that at the tier's end, if it was needed.
+func (p *partition) relate(ctx context.Context, m *format.Manifest) (r lineage.Relation, state storage.RemoteState, err error) {
+	log, tier := p.localHistory(), lineage.Tier{Start: m.StartOffset, End: m.EndOffset}
+	switch {
+	case m.Sequence == 0 || m.Empty():
+		// Nobody has records of it, and the log's own need none before them.
+		state = storage.RemoteState{StartOffset: m.EndOffset, EndOffset: m.EndOffset}
+		return lineage.Compare(tier, log), state, nil
+	case lineage.ContinuesFrom(m.EndOffset, m.LastEpoch, log):
+		return lineage.Relation{Kind: lineage.Continues, At: m.EndOffset}, state, nil
+	}
+	last, err := p.lastSegment(ctx, m)
+	if err != nil {
+		return r, state, err
+	}
+	if tier.Epochs, err = last.leaderEpochs(ctx); err != nil {
+		return r, state, err
+	}
+	if r = lineage.Compare(tier, log); r.Kind == lineage.Completed && p.Suspect != nil {
+		state, err = last.state(ctx)
+		state.StartOffset = m.LogStart
+	}
+	return r, state, err
+}
+
+// complete has the log go on where the tier ends.
+func (p *partition) complete(ctx context.Context, state storage.RemoteState) error {
+	if err := p.Suspect.StartFromRemote(ctx, state); err != nil {
+		return fmt.Errorf("take over what the log has lost from the remote tier: %w", err)
+	}
+	return nil
+}
+
+// cut ends the tier where the log has another history. Only a history from before the last election
+// that may have lost records can be another one.
+func (p *partition) cut(ctx context.Context, m *format.Manifest, at int64) error {
+	if p.Suspect == nil || m.LastEpoch >= p.LossyEpoch {
+		return fmt.Errorf("%w: from offset %d on the log has other records than the tier, which has some of leader epoch %d",
+			ErrDiverged, at, m.LastEpoch)
+	}
+	if !p.owns() {
+		return fmt.Errorf("%w: from offset %d on the log has other records, and the tier must not be changed", ErrDiverged, at)
+	}
+	n, edit := p.nextManifest()
+	edit.CutMs = p.m.o.Now().Add(max(cutGrace, p.m.o.DeleteDelay)).UnixMilli()
+	if err := n.Cut(ctx, edit, at, p.lookAtWritable); err != nil {
+		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
+	}
+	if err := p.commit(ctx, n, false); err != nil {
+		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
+	}
+	p.logger().Error("the log has other records than the remote tier since an election that lost records: the tier is cut, and what was cut off is kept for a while",
+		slog.Int64("at", at), slog.Int64("tier_end", m.EndOffset), slog.Int("leader_epoch", int(m.LastEpoch)))
+	return nil
+}
+
+// gap is the error of a log that begins in a tier which has not got that far.
+func (p *partition) gap(at int64) error {
+	return fmt.Errorf("%w: the local log begins at offset %d, and from %d on the records are in neither; see 'varve tier rebuild'",
+		ErrGap, p.log.LocalStartOffset(), at)
+}
+
+// lookForObjects is an ErrLostPointer if there is no pointer, but objects that one has led to.
+func (p *partition) lookForObjects(ctx context.Context) error {
+	if p.chores.pointer.Claim != "" || !p.Config().RemoteStorageEnable {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.m.o.RequestTimeout)
+	defer cancel()
+	for info, err := range p.m.objects.bucket.List(ctx, p.prefix) {
+		if err != nil {
+			return classify("list", p.prefix, err)
+		}
+		if _, revision, readErr := p.readPointer(ctx); readErr != nil || revision != 0 {
+			return errors.Join(kv.ErrConflict, readErr) // another leader was as quick
+		}
+		return fmt.Errorf("%w: there is %s; see 'varve tier rebuild'", ErrLostPointer, info.Key)
+	}
+	return nil
+}
+
+// needsRepair returns true for an error that says that the tier and the log do not belong together.
+func needsRepair(err error) bool {
+	return errors.Is(err, ErrGap) || errors.Is(err, ErrDiverged) || errors.Is(err, ErrLostPointer)
+}
