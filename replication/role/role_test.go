@@ -104,7 +104,6 @@ func TestServe(t *testing.T) {
 		"older epoch":                      {Leader, Request{CurrentLeaderEpoch: 2}, works, FencedLeaderEpoch},
 		"newer epoch":                      {Leader, Request{CurrentLeaderEpoch: 4}, works, UnknownLeaderEpoch},
 		"failed":                           {Leader, Request{CurrentLeaderEpoch: 3}, Log{Failed: true}, LogFailed},
-		"suspicious":                       {Leader, Request{CurrentLeaderEpoch: 3}, Log{End: 99}, Served},
 		"behind the tier":                  {Leader, Request{CurrentLeaderEpoch: 3}, Log{End: 99, TierEnd: 100}, BehindTier},
 		"follower":                         {Follower, Request{CurrentLeaderEpoch: 3}, works, NotLeader},
 		"follower may":                     {Follower, Request{3, true}, works, Served},
@@ -121,6 +120,30 @@ func TestServe(t *testing.T) {
 		if got := s.Serve(q.request, q.log); got != q.want {
 			t.Errorf("%s: %d, want %d", name, got, q.want)
 		}
+	}
+}
+
+// TestSuspectLeaderIsServedWhenItsLogContinuesTheTier, whatever else is known of it.
+func TestSuspectLeaderIsServedWhenItsLogContinuesTheTier(t *testing.T) {
+	v := view(3, 7, 1, 10)
+	v.LossyEpoch = 2 // an earlier leader may have lost records, and may not have found out
+	leads, follows := state(Leader, v), state(Follower, v)
+	for _, q := range []struct {
+		s    *State
+		log  Log
+		want Refusal
+	}{
+		{&leads, Log{End: 5}, Suspicious},
+		{&leads, Log{End: 5, Continues: true}, Served},
+		{&leads, Log{End: 5, Continues: true, TierEnd: 6}, BehindTier},
+		{&follows, Log{End: 5}, Served},
+	} {
+		if got := q.s.Serve(Request{3, true}, q.log); got != q.want {
+			t.Errorf("kind %d, %+v: %d, want %d", q.s.Kind, q.log, got, q.want)
+		}
+	}
+	if d := (Told{}).Duty(&leads, TierNeeds{Exists: true}); d != AttachTier {
+		t.Errorf("the tier of a topic that has none enabled is not asked: %d", d)
 	}
 }
 
