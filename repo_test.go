@@ -41,7 +41,7 @@ var layers = map[string][]string{
 	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
-	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/ownership"},
+	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/lineage", "tiering/ownership"},
 	"tiering/format":      {"document", "metadata"},
 	"tiering/ownership":   {},
 	"tiering/lineage":     {"storage"},

@@ -429,6 +429,7 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	}
 	c.settle()
 	p := c.partition("a", 0)
+	c.until(func() bool { return p.continuesTier(p.role.Load()) }) // what it has lost is not known
 	a, err := p.Append(batch(t, 1000, "v"), AcksAll)
 	if err != nil || a.FirstOffset != 0 || p.log.LatestEpoch() != 1 {
 		t.Errorf("%+v, %v, epoch %d", a, err, p.log.LatestEpoch())

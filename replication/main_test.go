@@ -160,7 +160,7 @@ type fakeTier struct {
 	attached map[metadata.TopicPartition]int32 // leader epochs
 	followed map[metadata.TopicPartition]int32
 	state    storage.RemoteState // what LatestState finds
-	kicked   int
+	kicked   func()              // is called with the lock; nil: nothing is
 	err      error
 	hold     chan struct{} // nil: reads do not wait
 	started  chan int64    // gets the offset of each read that begins
@@ -189,6 +189,9 @@ func (f *fakeTier) Attach(p tiering.Partition) {
 	defer f.mu.Unlock()
 	f.attached[p.TopicPartition] = p.LeaderEpoch
 	delete(f.followed, p.TopicPartition)
+	if p.Suspect != nil {
+		p.Suspect.Continues()
+	}
 }
 
 func (f *fakeTier) Follow(p tiering.Partition) {
@@ -214,7 +217,9 @@ func (f *fakeTier) Detach(tp metadata.TopicPartition) {
 func (f *fakeTier) Kick(metadata.TopicPartition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.kicked++
+	if f.kicked != nil {
+		f.kicked()
+	}
 }
 
 func (f *fakeTier) epochOf(tp metadata.TopicPartition) (int32, bool) {
