@@ -165,6 +165,7 @@ type tierRow struct {
 	RemoteBytes int64 `json:"remote_bytes"`
 	LogStart    int64 `json:"log_start"`
 	LocalStart  int64 `json:"local_start"`
+	RemoteEnd   int64 `json:"remote_end"`
 	LagBytes    int64 `json:"lag_bytes"`
 }
 
