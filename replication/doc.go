@@ -38,7 +38,9 @@
 // the metadata store (isr.go), and while the outcome of a change is not known both sets count. A
 // follower appends what the leader has, at the leader's offsets and epochs, and truncates to where
 // their histories part, which the leader tells it (follow.go). What the leader has only in the
-// bucket it does not copy: it begins its log anew where the bucket ends (restore.go). Consumers may
+// bucket it does not copy: it begins its log anew where the bucket ends (restore.go). A leader that
+// an election may have cost records is not served before its log continues the bucket (suspect.go).
+// Consumers may
 // read from a follower as well, up to the high watermark that it knows (preferred.go).
 //
 // The state also names the data directory of each log in sync. The leader has it written: its own,

@@ -38,7 +38,7 @@ func newTieredBroker(t *testing.T) *tieredBroker {
 // process begins a process on a disk.
 func (b *tieredBroker) process(fs vfs.FS) {
 	b.t.Helper()
-	b.cluster.fs = fs
+	b.fs = fs
 	tiers := tiering.New(tiering.Options{Bucket: b.bucket, Store: b.store, ClusterID: b.id, BrokerID: 1, Logger: slog.New(slog.DiscardHandler)})
 	b.storage = openStorage(b.t, fs, b.id)
 	b.m = New(Options{

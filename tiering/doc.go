@@ -51,6 +51,11 @@
 //   - T11. A partition with nothing to do costs no request to the object store.
 //     (TestIdlePartitionsCostNothing)
 //   - T12. There is a pointer before there is an object (TestPointerIsThereBeforeTheFirstObject).
+//     Where there are objects and no pointer, one was lost (TestLostPointerIsAnAlarm).
+//   - T13. A log is told what it may delete, and segments of it go up, only if its history and the
+//     tier's are one (TestOtherHistoryIsAnAlarm). One that an election may have taken records from
+//     is made to continue the tier before it is served (TestSuspectLogIsCompletedFromTheTier,
+//     TestSuspectLogThatDivergesCutsTheTier).
 //
 // # Who decides what
 //
