@@ -13,7 +13,8 @@ import (
 // it had crashed with its machine and no replica could have more. The remote tier may have what it
 // lacks. Were its log served, the offsets of these records would be given to others. So it serves
 // nobody until its log has been compared with the tier, and has been made to continue it: package
-// tiering does that, at each leader epoch from such an election on. It mostly takes one read of etcd.
+// tiering does that, at each leader epoch from such an election on. It mostly takes a read and a write
+// of etcd.
 //
 // A crash on the way leaves a log that is as it was, or begins where the tier ends. The next leader
 // is suspect too.

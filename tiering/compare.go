@@ -38,6 +38,9 @@ func (p *partition) compare(ctx context.Context) error {
 	if p.chores.continues {
 		return nil
 	}
+	if !p.fenced(p.chores.pointer) {
+		return fmt.Errorf("compare the log with the remote tier: the leader before may change it: %w", ErrReadOnly)
+	}
 	relation, state, err := p.relate(ctx, m)
 	if err != nil {
 		return fmt.Errorf("compare the log with the remote tier: %w", err)
@@ -45,8 +48,6 @@ func (p *partition) compare(ctx context.Context) error {
 	switch {
 	case relation.Kind == lineage.Holed:
 		err = p.gap(relation.At)
-	case relation.Kind == lineage.Continues && p.Suspect != nil && p.log.EndOffset() == 0: // is all of it lost?
-		err = p.lookForObjects(ctx)
 	case relation.Kind == lineage.Completed && p.Suspect != nil:
 		err = p.complete(ctx, state)
 	case relation.Kind == lineage.Completed:
@@ -62,6 +63,9 @@ func (p *partition) compare(ctx context.Context) error {
 }
 
 func (p *partition) noteContinues() {
+	if p.chores.continues {
+		return
+	}
 	p.chores.continues = true
 	if p.Suspect != nil {
 		p.Suspect.Continues()
@@ -71,13 +75,17 @@ func (p *partition) noteContinues() {
 // compareFacts is compare by what the pointer says, without the bucket: it finds out only that a
 // log continues the tier.
 func (p *partition) compareFacts(ptr *format.Pointer) {
-	if p.chores.continues || ptr.Manifest == "" || ptr.LeaderEpoch > p.LeaderEpoch {
+	if p.chores.continues || ptr.Manifest == "" || ptr.LeaderEpoch > p.LeaderEpoch || !p.fenced(ptr) {
 		return
 	}
 	if lineage.ContinuesFrom(ptr.EndOffset, ptr.LastEpoch, p.localHistory()) {
 		p.noteContinues()
 	}
 }
+
+// fenced returns true if no leader before can commit any more, or none has anything that the log may
+// lack.
+func (p *partition) fenced(ptr *format.Pointer) bool { return !p.fences || ptr.Claim == p.claim }
 
 // localHistory is the log as it is compared.
 func (p *partition) localHistory() lineage.Log {

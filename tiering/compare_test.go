@@ -37,6 +37,7 @@ func (w *world) suspect(log *fakeLog, epoch int32) (*broker, *suspectLog) {
 	b := w.start(log, epoch)
 	l := &suspectLog{fakeLog: log}
 	b.p.Suspect, b.p.LossyEpoch = l, epoch
+	b.p.begin()
 	return b, l
 }
 
@@ -191,7 +192,7 @@ func TestLostPointerIsAnAlarm(t *testing.T) {
 		"a part is not": {func(log *fakeLog) *fakeLog {
 			log.localStart, log.segments = log.segments[1].base, log.segments[1:]
 			return log
-		}, ErrGap},
+		}, ErrLostPointer},
 		"nothing is": {func(log *fakeLog) *fakeLog { return log.cutOff(0) }, ErrLostPointer},
 	} {
 		w, log := tieredLog(t)
@@ -208,8 +209,30 @@ func TestLostPointerIsAnAlarm(t *testing.T) {
 		if l.start != 0 || !slices.Equal(w.objects(), before) {
 			t.Errorf("%s: the log starts at %d, %d objects are there, %d before", what, l.start, len(w.objects()), len(before))
 		}
-		if served := l.continues > 0; served != (what == "all is on the disk") {
-			t.Errorf("%s: it is served: %t", what, served)
+		if l.continues > 0 {
+			t.Errorf("%s: it is served", what)
 		}
+	}
+}
+
+// TestHoleBelowTheLogIsAnAlarm: a log that has dropped its beginning has a history somewhere, although no
+// pointer leads to it. The log start stays.
+func TestHoleBelowTheLogIsAnAlarm(t *testing.T) {
+	w, log := tieredLog(t)
+	w.dropPointer()
+	before := w.objects()
+	log = log.restarted()
+	log.localStart, log.segments = log.segments[1].base, log.segments[1:]
+	fill(log, 1)
+	b := w.start(log, 4)
+	for range 3 {
+		_ = b.attach()
+		if err := b.drain(); !errors.Is(err, ErrGap) {
+			t.Errorf("%v, want ErrGap", err)
+		}
+		b.now.advance(48 * time.Hour)
+	}
+	if log.start != 0 || log.remoteEnd != -1 || !slices.Equal(w.objects(), before) {
+		t.Errorf("the log starts at %d and may delete up to %d; %d objects are there, %d before", log.start, log.remoteEnd, len(w.objects()), len(before))
 	}
 }

@@ -55,7 +55,7 @@
 //   - T13. A log is told what it may delete, and segments of it go up, only if its history and the
 //     tier's are one (TestOtherHistoryIsAnAlarm). One that an election may have taken records from
 //     is made to continue the tier before it is served (TestSuspectLogIsCompletedFromTheTier,
-//     TestSuspectLogThatDivergesCutsTheTier).
+//     TestSuspectLogThatDivergesCutsTheTier, TestRandomHistoryIsReadBackToTheByte).
 //
 // # Who decides what
 //

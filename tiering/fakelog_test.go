@@ -125,7 +125,7 @@ func (l *fakeLog) AdvanceStartOffset(offset int64) error {
 func (l *fakeLog) restarted() *fakeLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return &fakeLog{t: l.t, start: l.start, end: l.end, remoteEnd: -1, segments: l.segments, batches: l.batches}
+	return &fakeLog{t: l.t, start: l.start, localStart: l.localStart, end: l.end, remoteEnd: -1, segments: l.segments, batches: l.batches}
 }
 
 // segmentSpec says what a closed segment is made of.

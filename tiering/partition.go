@@ -53,6 +53,9 @@ type partition struct {
 	deleting  *task
 	deletions deletions
 
+	claim  string // of this leadership
+	fences bool   // it has to keep the leaders before from committing, before its log is compared
+
 	follower *follower // nil: this broker leads
 	// inherited is what this broker knew as a follower before; nil: nothing. It is set
 	// before others see the partition.
@@ -97,10 +100,16 @@ type chores struct {
 func (m *Manager) newLeader(config Partition, log localLog) *partition {
 	p := m.newPartition(config, log)
 	p.owning, p.deleting = &task{p: p, lane: laneAttach}, &task{p: p, lane: laneDelete}
-	p.apply(ownership.BecameLeader{Owner: ownership.Owner{
-		LeaderEpoch: config.LeaderEpoch, BrokerID: m.o.BrokerID, Claim: newAttempt(),
-	}})
+	p.begin()
 	return p
+}
+
+// begin begins the leadership.
+func (p *partition) begin() {
+	p.claim, p.fences = newAttempt(), p.Suspect != nil && p.Config().RemoteStorageEnable
+	p.apply(ownership.BecameLeader{
+		Owner: ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: p.claim}, Suspect: p.fences,
+	})
 }
 
 func (m *Manager) newPartition(config Partition, log localLog) *partition {
@@ -181,6 +190,7 @@ func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, e
 	revision, err := swapPointer(ctx, p.m.store, p.key, r.On, &next)
 	if err == nil {
 		p.chores.pointer = &next
+		p.compareFacts(&next)
 	}
 	return revision, err
 }

@@ -15,6 +15,10 @@ func (u Unclaimed) step(e Event, effects *Effects) Phase {
 	case p.Deleted || p.LeaderEpoch > u.owner.LeaderEpoch:
 		effects.Conflict = &p
 		return Deposed{By: p}
+	case u.suspect && read.Revision == 0:
+		return Founding{tenure: tenure{attachment: u.attachment}}
+	case u.suspect && !read.ReadOnly && p.Claim != u.owner.Claim:
+		return Claiming{u.attachment, read}
 	case p.Manifest != Manifest{}:
 		// Before the claim, so that a bucket that is down does not have it written again and again.
 		// If another owner replaces the manifest in between, the claim fails.
@@ -82,7 +86,11 @@ func (c Claiming) next() Request {
 func (c Claiming) step(e Event, effects *Effects) Phase {
 	switch e := e.(type) {
 	case Swapped:
-		return c.own(c.pointer.Pointer.Manifest, e.Revision, effects)
+		m := c.pointer.Pointer.Manifest
+		if c.suspect && m != (Manifest{}) {
+			return Loading{c.attachment, PointerRead{Pointer: Pointer{Owner: c.owner, Manifest: m}, Revision: e.Revision}}
+		}
+		return c.own(m, e.Revision, effects)
 	case Failed: // the pointer has the claim, or another's, or neither yet
 		return Unclaimed{c.attachment}
 	}
@@ -90,8 +98,9 @@ func (c Claiming) step(e Event, effects *Effects) Phase {
 }
 
 // Reading is the phase of a leader that may read the tier and must not change it: a newer build has
-// written the pointer or the manifest, in a way that this one cannot keep up. It does not claim. The
-// owner before, if it lives, may commit until it hears of this leader.
+// written the pointer or the manifest, in a way that this one cannot keep up. It does not claim,
+// unless it is suspect and the pointer can be written. Without a claim the owner before, if it
+// lives, may commit until it hears of this leader.
 type Reading struct{ attachment }
 
 func (Reading) next() Request { return nil }

@@ -51,6 +51,11 @@
 // A pointer or a manifest that a newer build has written may be one that this build can read and
 // not keep up. Then the leader does not claim: it reads, and changes nothing.
 //
+// A suspect leader's log may lack records that the tier has. It has to compare the two, and what it
+// compares with must not grow while it does, nor after: the leader before may be alive, and commit
+// until the pointer has another claim. So a suspect leader claims before it loads, Unclaimed ▶
+// Claiming ▶ Loading ▶ Owned, and is Founding where there is no pointer.
+//
 // A leader claims over a pointer of a lower leader epoch. Of two attachments of one leader epoch
 // the later one owns: a leader that reads the pointer to claim it takes one of its own epoch for
 // that of an earlier attachment, and an owner that has written it before for that of a later one.
@@ -110,7 +115,9 @@
 //   - Readers and the local log see only manifests that were committed, in their order.
 //   - A commit that is said to be lost never happens.
 //   - There is no object of the partition before there is a pointer.
-//   - A leader changes nothing if the pointer or the manifest is not to be written by its build.
+//   - A leader changes nothing if the pointer or the manifest is not to be written by its build,
+//     but for the claim of a suspect leader if the pointer is.
+//   - Once a suspect leader has adopted a manifest, only its own commits follow, until it is deposed.
 //   - Once all requests succeed, the newest leader owns the manifest after a few of them, if its
 //     build may write it, and the bucket then has what that names, and nothing else.
 package ownership

@@ -5,7 +5,13 @@ type Event interface{ event() }
 
 // BecameLeader says that this broker leads the partition from now on, and that its tier is to be
 // attached. What was known before is forgotten.
-type BecameLeader struct{ Owner Owner }
+type BecameLeader struct {
+	Owner Owner
+	// Suspect says that the log may lack records that the tier has. What the tier has must not grow
+	// any more when the two are compared: a suspect leader claims the pointer before it loads the
+	// manifest, and makes a pointer if there is none.
+	Suspect bool
+}
 
 // Resigned says that this broker does not lead the partition any more. What is under way may
 // happen yet: its answer changes nothing.

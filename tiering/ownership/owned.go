@@ -37,7 +37,7 @@ func (o Owned) Staged() string { return o.staged }
 type Founding struct {
 	tenure
 
-	due Event // that waits
+	due Event // that waits; nil: none, a suspect leader makes the pointer
 }
 
 func (f Founding) next() Request {
@@ -47,6 +47,9 @@ func (f Founding) next() Request {
 func (f Founding) step(e Event, effects *Effects) Phase {
 	switch e := e.(type) {
 	case Swapped:
+		if f.due == nil {
+			return f.own(f.current, e.Revision, effects)
+		}
 		f.revision = e.Revision
 		return Owned{f.tenure}.step(f.due, effects)
 	case Failed: // it may be there, or another's

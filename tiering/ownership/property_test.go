@@ -48,6 +48,8 @@ type world struct {
 	committed []Manifest      // all that the pointer has named, in order
 	lost      map[string]bool // manifests that never may be committed
 	fenced    map[string]bool // claims that the pointer had once
+	claims    map[string]bool // that the pointer has, or had
+	suspects  map[string]bool // claims of suspect leaders
 	ownerOf   map[int32]int32 // the broker that has written the pointer with a leader epoch
 
 	objects map[string]object
@@ -102,7 +104,7 @@ type attempt struct {
 
 func newWorld(rt *rapid.T) *world {
 	w := &world{
-		rt: rt, lost: map[string]bool{}, fenced: map[string]bool{}, ownerOf: map[int32]int32{}, objects: map[string]object{},
+		rt: rt, lost: map[string]bool{}, fenced: map[string]bool{}, claims: map[string]bool{}, suspects: map[string]bool{}, ownerOf: map[int32]int32{}, objects: map[string]object{},
 		committed: []Manifest{{}}, brokers: []*broker{{id: 1}, {id: 2}},
 	}
 	w.elect(rt)
@@ -136,6 +138,9 @@ func (w *world) step(b *broker, e Event) Effects {
 		b.candidate = nil
 	}
 	if effects.Adopt != nil {
+		if _, reads := next.Phase().(Reading); !reads && w.suspects[b.owner.Claim] && !w.claims[b.owner.Claim] {
+			w.rt.Fatalf("suspect, %#v adopts %v and others may commit", b.owner, *effects.Adopt)
+		}
 		w.adopt(b, *effects.Adopt)
 	}
 	switch phase := next.Phase().(type) {
@@ -205,7 +210,8 @@ func (w *world) elect(rt *rapid.T) {
 
 func (w *world) attach(b *broker, epoch int32) {
 	*b = broker{id: b.id, owner: Owner{LeaderEpoch: epoch, BrokerID: b.id, Claim: w.name("claim")}, leads: true}
-	w.step(b, BecameLeader{b.owner})
+	w.suspects[b.owner.Claim] = w.names%3 == 0
+	w.step(b, BecameLeader{b.owner, w.suspects[b.owner.Claim]})
 }
 
 // crash ends a broker's process. A leader begins again at the same leader epoch, often.
@@ -443,12 +449,13 @@ func (w *world) swap(owner Owner, r SwapPointer, c *content) Event {
 		w.rt.Fatalf("%#v was fenced and replaces %#v", next, old)
 	case w.ownerOf[next.LeaderEpoch] != 0 && w.ownerOf[next.LeaderEpoch] != next.BrokerID:
 		w.rt.Fatalf("%#v is of a leader epoch that broker %d has", next, w.ownerOf[next.LeaderEpoch])
+	case w.suspects[next.Claim] && next.Claim != old.Claim && next.Manifest == old.Manifest && !w.newer: // it has to be fenced
 	case next.BrokerID == olderBuild && w.readOnly():
 		w.rt.Fatalf("%#v replaces %#v, which its build must not write", next, old)
 	}
 	w.time++
 	w.revision++
-	w.pointer = next
+	w.pointer, w.claims[next.Claim] = next, true
 	if next.BrokerID != olderBuild && w.revision%9 == 0 {
 		w.newer = !w.newer
 	}

@@ -65,8 +65,9 @@ func (d Deposed) step(Event, *Effects) Phase { return d }
 
 // attachment is what a leader knows from the beginning to the end.
 type attachment struct {
-	owner Owner
-	tried int64 // the highest sequence that a manifest was written with
+	owner   Owner
+	suspect bool
+	tried   int64 // the highest sequence that a manifest was written with
 }
 
 // tenure is what the owner of a pointer knows.

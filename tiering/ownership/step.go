@@ -5,7 +5,7 @@ package ownership
 func Step(s State, e Event) (State, Effects) {
 	switch e := e.(type) {
 	case BecameLeader:
-		return State{Unclaimed{attachment{owner: e.Owner}}}, Effects{}
+		return State{Unclaimed{attachment{owner: e.Owner, suspect: e.Suspect}}}, Effects{}
 	case Resigned:
 		return State{}, Effects{}
 	case answer:

@@ -26,7 +26,7 @@ func read(revision int64, owner Owner, m Manifest) PointerRead {
 // after is the state that events lead to.
 func after(t *testing.T, events ...Event) State {
 	t.Helper()
-	s, _ := Step(State{}, BecameLeader{us})
+	s, _ := Step(State{}, BecameLeader{Owner: us})
 	for _, e := range events {
 		before := s
 		if s, _ = Step(s, e); s == before {
@@ -218,8 +218,8 @@ func TestLeadershipEndsInEveryPhase(t *testing.T) {
 		if got, effects := Step(s, Resigned{}); got != (State{}) || got.Next() != nil || effects != (Effects{}) {
 			t.Errorf("resigned in %#v: %#v, %#v", s.Phase(), got, effects)
 		}
-		want, _ := Step(State{}, BecameLeader{newer})
-		if got, effects := Step(s, BecameLeader{newer}); got != want || effects != (Effects{}) {
+		want, _ := Step(State{}, BecameLeader{Owner: newer})
+		if got, effects := Step(s, BecameLeader{Owner: newer}); got != want || effects != (Effects{}) {
 			t.Errorf("elected in %#v: %#v, %#v", s.Phase(), got, effects)
 		}
 	}
@@ -281,5 +281,34 @@ func TestFenceGrows(t *testing.T) {
 		}
 		s, _ = Step(s, Failed{r})
 		s, _ = Step(s, read(11, us, current))
+	}
+}
+
+// TestSuspectLeaderClaimsFirst: what it compares its log with must not grow any more.
+func TestSuspectLeaderClaimsFirst(t *testing.T) {
+	for name, q := range map[string][]struct {
+		event Event
+		next  Request
+	}{
+		"an older leader's": {
+			{read(10, older, current), claim11},
+			{Swapped{claim11, 11}, LoadManifest{current}},
+			{Loaded{LoadManifest{current}, false}, nil},
+		},
+		"the claim was written before": {
+			{read(11, us, current), LoadManifest{current}},
+			{Loaded{LoadManifest{current}, false}, nil},
+		},
+		"there is no pointer":    {{PointerRead{}, found1}, {Swapped{found1, 1}, nil}},
+		"no manifest yet":        {{read(10, older, Manifest{}), SwapPointer{10, Pointer{Owner: us}}}, {Swapped{SwapPointer{10, Pointer{Owner: us}}, 11}, nil}},
+		"another one was faster": {{PointerRead{}, found1}, {Failed{found1}, ReadPointer{}}},
+	} {
+		s, _ := Step(State{}, BecameLeader{us, true})
+		for i, step := range q {
+			var effects Effects
+			if s, effects = Step(s, step.event); s.Next() != step.next || (effects.Adopt != nil) != (step.next == nil) {
+				t.Fatalf("%s, step %d: it asks for %#v, adopts %v", name, i, s.Next(), effects.Adopt)
+			}
+		}
 	}
 }
