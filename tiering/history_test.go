@@ -95,7 +95,7 @@ func (h *history) loses() *fakeLog {
 
 // work does what the leader has to do, with a fault at one of its requests; or the process dies there.
 func (h *history) work(die bool) {
-	h.world.trap = nil
+	h.trap = nil
 	trap := &trap{n: rapid.IntRange(0, 40).Draw(h.t, "request"), after: rapid.Bool().Draw(h.t, "after"), die: die}
 	h.b.m.objects.bucket, h.b.m.store = trap.wrapBucket(h.faults), trap.wrapStore(h.store)
 	if h.b.attach() == nil {
