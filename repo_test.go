@@ -41,7 +41,8 @@ var layers = map[string][]string{
 	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
-	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/ownership"},
+	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/catalogue", "tiering/format", "tiering/ownership"},
+	"tiering/catalogue":   {"metadata", "metadata/kv", "objstore", "tiering/format"},
 	"tiering/format":      {"document", "metadata"},
 	"tiering/ownership":   {},
 	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
@@ -54,9 +55,9 @@ var layers = map[string][]string{
 	"broker": {"invariants", "protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "metadata/kv", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
-		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
+		"backoff", "coordinator", "groups", "tiering", "replication", "tiering/catalogue", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
-	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/format"},
+	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/catalogue", "tiering/format"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"porttest":                    {},
