@@ -23,6 +23,9 @@ import (
 type Options struct {
 	Bucket objstore.Bucket
 	Store  kv.Store
+	// Opened is closed when the bucket is known to be the cluster's: Run does not touch it, nor a
+	// pointer, before. nil: it is.
+	Opened <-chan struct{}
 	// Prefix is what all object keys begin with, "" for the whole bucket.
 	Prefix     string
 	ClusterID  string
@@ -147,23 +150,38 @@ func (m *Manager) Run(ctx context.Context) error {
 		return fmt.Errorf("run the remote tier: %w", ErrClosed)
 	}
 	var wg sync.WaitGroup
-	for range attachConcurrency {
-		wg.Go(func() { m.work(ctx, laneAttach) })
-	}
-	for range m.o.UploadConcurrency {
-		wg.Go(func() { m.work(ctx, laneCopy) })
-	}
-	for range deleteWorkers {
-		wg.Go(func() { m.work(ctx, laneDelete) })
-	}
-	wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
-	wg.Go(func() { m.keepClean(ctx) })
 	// Workers read pages through a fetcher, which outlives them: it ends with
 	// the same ctx, and says so to all who wait.
 	wg.Go(func() { m.fetcher.run(ctx, m.o.FetchConcurrency) })
 	wg.Go(func() { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
+	if m.opened(ctx) {
+		for range attachConcurrency {
+			wg.Go(func() { m.work(ctx, laneAttach) })
+		}
+		for range m.o.UploadConcurrency {
+			wg.Go(func() { m.work(ctx, laneCopy) })
+		}
+		for range deleteWorkers {
+			wg.Go(func() { m.work(ctx, laneDelete) })
+		}
+		wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
+		wg.Go(func() { m.keepClean(ctx) })
+	}
 	wg.Wait()
 	return nil
+}
+
+// opened waits until the bucket may be used; false: ctx has ended.
+func (m *Manager) opened(ctx context.Context) bool {
+	if m.o.Opened == nil {
+		return true
+	}
+	select {
+	case <-m.o.Opened:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Attach takes the partition in: this broker leads it at that epoch. It returns
