@@ -13,13 +13,13 @@ import (
 // An object store that is another cluster's ends the start before anything is founded; one that is
 // away is compared when it is there, and is not used before.
 func (s *server) foundCluster(ctx context.Context) error {
-	identity := &catalogue.Identity{Bucket: s.bucket, URL: s.Config.ObjectStore, Store: s.store, Now: time.Now}
+	s.identity = &catalogue.Identity{Bucket: s.bucket, URL: s.Config.ObjectStore, Store: s.store, Now: time.Now}
 	err := s.persist(ctx, "look for a cluster", func(ctx context.Context) error {
 		id, err := metadata.ReadClusterID(ctx, s.store)
 		if err != nil || id != "" {
 			return err
 		}
-		return s.askBucket(ctx, identity.Founding)
+		return s.askBucket(ctx, s.identity.Founding)
 	})
 	if err != nil {
 		return err
@@ -38,12 +38,12 @@ func (s *server) foundCluster(ctx context.Context) error {
 	for _, text := range s.settings.Layers().Overruled() {
 		s.log.Warn("a setting of this broker does not count: all brokers have to agree on it", slog.String("setting", text))
 	}
-	identity.ClusterID = s.clusterID
+	s.identity.ClusterID = s.clusterID
 	err = s.persist(ctx, "compare the object store with the cluster", func(ctx context.Context) error {
-		return s.askBucket(ctx, identity.Verify)
+		return s.askBucket(ctx, s.identity.Verify)
 	})
 	if err == nil {
-		s.awaitBucket(ctx, identity.Verify)
+		s.awaitBucket(ctx, s.identity.Verify)
 	}
 	return err
 }

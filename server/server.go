@@ -70,8 +70,9 @@ type server struct {
 	tls      tlsParts
 	http     net.Listener
 	bucket   objstore.Bucket
-	gate     *catalogue.Gate  // over bucket, for the tier
-	usable   prometheus.Gauge // of the object store
+	gate     *catalogue.Gate     // over bucket, for the tier
+	identity *catalogue.Identity // of the bucket
+	usable   prometheus.Gauge    // of the object store
 	store    *etcd.Store
 	bus      *notify.Bus
 	loader   *metadata.Loader
@@ -268,6 +269,8 @@ func (s *server) startData(ctx context.Context) error {
 		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),
 		SweepInterval:     s.values.Duration("varve.tier.sweep.interval.ms"),
 		SweepGrace:        s.values.Duration("varve.tier.sweep.grace.ms"),
+		OrphanGrace:       s.values.Duration("varve.tier.orphan.grace.ms"),
+		Cluster:           s.loader, Verify: s.identity.Verify,
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
