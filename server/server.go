@@ -432,7 +432,8 @@ func (s *server) serve(ctx context.Context) error {
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Static: s.Config.Set,
 		Cluster: s.loader, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
-		Suspect: func(follower metadata.Member, err error) { s.controller.Suspect(ctx, follower, err) },
+		Suspect:        func(follower metadata.Member, err error) { s.controller.Suspect(ctx, follower, err) },
+		BucketProblems: s.tier.BucketProblems,
 	})
 	for i, e := range s.Config.Listen {
 		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))

@@ -38,6 +38,7 @@ type Orphans struct {
 	Suspects int
 	First    metadata.TopicID // a suspect one, or the largest
 	Looked   time.Time
+	Since    time.Time // when a sweep found one of them first; zero: there is none
 	Due      time.Time // when the first may be deleted; zero: there is none
 	Err      error     // why the sweep did not do all, nil if it has
 }
@@ -49,6 +50,28 @@ func (m *Manager) Orphans() (Orphans, bool) {
 		return *o, true
 	}
 	return Orphans{}, false
+}
+
+// BucketProblems are what is wrong with the bucket as a whole, as the controller knows it.
+func (m *Manager) BucketProblems() []Problem {
+	o, swept := m.Orphans()
+	if !swept || o.Topics == 0 {
+		return nil
+	}
+	p := Problem{Kind: ProblemOrphans, Object: o.First.String(), Count: o.Topics, Since: o.Since, Err: o.Err}
+	if o.Suspects > 0 {
+		p.Kind, p.Count = ProblemSuspect, o.Suspects
+	}
+	what := fmt.Sprintf("%d objects, %d bytes, belong to no topic", o.Objects, o.Bytes)
+	switch {
+	case o.Err != nil:
+		p.Err = fmt.Errorf("%s: %w", what, o.Err)
+	case o.Due.IsZero():
+		p.Err = errors.New(what)
+	default:
+		p.Err = fmt.Errorf("%s; they are deleted from %s on", what, o.Due.UTC().Format(time.RFC3339))
+	}
+	return []Problem{p}
 }
 
 // keepBucket does the work on the bucket as a whole while this broker is the controller.
@@ -153,9 +176,15 @@ func (m *Manager) sweepBucket(ctx context.Context) error {
 		if due := o.Due(m.o.OrphanGrace); !due.IsZero() && (found.Due.IsZero() || due.Before(found.Due)) {
 			found.Due = due
 		}
+		if since := o.Noted; !since.IsZero() && (found.Since.IsZero() || since.Before(found.Since)) {
+			found.Since = since
+		}
 		if found.First.IsZero() || o.Suspect() && r.Suspects > 0 {
 			found.First = o.TopicID
 		}
+	}
+	if found.Topics > 0 && found.Since.IsZero() {
+		found.Since = found.Looked
 	}
 	if m.o.Verify != nil { // it may have been emptied, or taken away, since the start
 		err = m.o.Verify(ctx)

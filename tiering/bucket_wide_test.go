@@ -174,7 +174,9 @@ func TestCatalogueFollowsTopics(t *testing.T) {
 		}
 		// What a newer version has added stays, also under the next controller, who reads once.
 		w.rewriteTopic(`"later":[1]`)
-		running(t, w, change)
+		running(t, w, change, func(o *Options) { o.BrokerID = 4 })
+		c.set("controller", `{"v":1,"broker":4,"broker_epoch":1}`)
+		time.Sleep(2 * time.Minute)
 		c.remove("configs/topics/orders")
 		time.Sleep(2 * time.Minute)
 		if b, err := w.described().Encode(); err != nil || !strings.Contains(string(b), `"later":[1]`) || strings.Contains(string(b), "retention") {
@@ -284,6 +286,10 @@ func TestBucketIsSweptByTheController(t *testing.T) {
 		}
 		c.remove("topics/broken")
 		time.Sleep(2 * 24 * time.Hour)
+		if p := m.BucketProblems(); len(p) != 1 || p[0].Kind != ProblemOrphans || p[0].Object != leak.String() || p[0].Count != 1 || p[0].Since.IsZero() ||
+			!strings.Contains(p[0].Err.Error(), "1 objects, 1 bytes, belong to no topic; they are deleted from ") {
+			t.Errorf("%+v", p)
+		}
 		if o, _ := m.Orphans(); o.Err != nil || o.Topics != 1 || !there(note) || !there(orphan) || o.Due.IsZero() {
 			t.Errorf("%+v", o)
 		}
@@ -294,6 +300,9 @@ func TestBucketIsSweptByTheController(t *testing.T) {
 		month()
 		if o, _ := m.Orphans(); !errors.Is(o.Err, catalogue.ErrSuspect) || o.Suspects != 1 || o.First != lost || !there(orphan) {
 			t.Errorf("%+v", o)
+		}
+		if p := m.BucketProblems(); len(p) != 1 || p[0].Kind != ProblemSuspect || !errors.Is(p[0].Err, catalogue.ErrSuspect) {
+			t.Errorf("%+v", p)
 		}
 		if err := w.bucket.Delete(t.Context(), format.TopicKey("tier", lost, 4)); err != nil {
 			t.Fatal(err)

@@ -24,6 +24,27 @@ func ListTopics(ctx context.Context, b objstore.Bucket, prefix string) (map[meta
 	return newest, nil
 }
 
+// TopicID is the identity of a topic, for those who know nothing else of the metadata.
+type TopicID = metadata.TopicID
+
+// ParseTopicID reads a topic's id as people write it.
+func ParseTopicID(s string) (TopicID, error) { return metadata.ParseTopicID(s) }
+
+// NewestTopic returns what the catalogue says of a topic, nil if it says nothing.
+func NewestTopic(ctx context.Context, b objstore.Bucket, prefix string, id TopicID) (*format.Topic, error) {
+	newest := int64(-1)
+	for info, err := range b.List(ctx, format.TopicPrefix(prefix, id)) {
+		if err != nil {
+			return nil, fmt.Errorf("list the descriptions of topic %s: %w", id, err)
+		}
+		newest = max(newest, format.ParseKey(prefix, info.Key).Revision)
+	}
+	if newest < 0 {
+		return nil, nil
+	}
+	return ReadTopic(ctx, b, prefix, id, newest)
+}
+
 // ReadTopic returns a revision of a topic's description, nil if there is none.
 func ReadTopic(ctx context.Context, b objstore.Bucket, prefix string, id metadata.TopicID, revision int64) (*format.Topic, error) {
 	key := format.TopicKey(prefix, id, revision)
