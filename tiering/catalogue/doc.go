@@ -33,7 +33,7 @@
 //
 //   - C1. Nothing but the marker is read from or written to a bucket before it was compared
 //     (TestGateIsShut), and none that another cluster has marked is ever marked again
-//     (TestOneOfTwoClustersWins).
+//     (TestOneOfTwoClustersWins, TestMarkerIsNotOverwritten).
 //   - C2. Only what a note of a grace ago names is deleted, and only objects that are older than
 //     the note. A topic that is known again loses its note (TestOrphansAreDeletedAfterTheGrace).
 //   - C3. A topic that the catalogue describes and the metadata do not know is a reason to doubt

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -111,6 +112,46 @@ func TestOneOfTwoClustersWins(t *testing.T) {
 			t.Errorf("the winner: %v", err)
 		} else if c.id != marker.ClusterID {
 			refused(t, err, marker.ClusterID, marker.ID, c.id, "another bucket or another prefix=")
+		}
+	}
+}
+
+// interrupted is a bucket in which something happens before the first Put.
+type interrupted struct {
+	objstore.Bucket
+	before func()
+}
+
+func (b *interrupted) Put(ctx context.Context, key string, body io.ReadSeeker, opts objstore.PutOptions) error {
+	if before := b.before; before != nil {
+		b.before = nil
+		before()
+	}
+	return b.Bucket.Put(ctx, key, body, opts)
+}
+
+// Another cluster, or another broker of the same one, marks the bucket between the look for a marker
+// and its writing.
+func TestMarkerIsNotOverwritten(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		b, slow := open(t, "mem://"), found(t)
+		quick := slow
+		if !same {
+			quick = found(t)
+		}
+		late := &interrupted{Bucket: b, before: func() {
+			if err := quick.identity(b, "mem://").Verify(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}}
+		err := slow.identity(late, "mem://").Verify(t.Context())
+		if same && err != nil {
+			t.Error(err)
+		} else if !same {
+			refused(t, err, quick.id)
+		}
+		if err = quick.identity(b, "mem://").Verify(t.Context()); err != nil {
+			t.Errorf("the one that was there first: %v", err)
 		}
 	}
 }
