@@ -41,13 +41,17 @@ var layers = map[string][]string{
 	"metadata/kv/etcd":    {"backoff", "metadata/kv"},
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
-	"tiering":             {"backoff", "record", "storage", "objstore", "metadata", "metadata/kv", "tiering/format", "tiering/lineage", "tiering/ownership"},
-	"tiering/format":      {"document", "metadata"},
-	"tiering/ownership":   {},
-	"tiering/lineage":     {"storage"},
-	"replication":         {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
-	"replication/insync":  {"metadata"},
-	"replication/role":    {"metadata", "replication/insync"},
+	"tiering": {
+		"backoff", "record", "storage", "objstore", "metadata", "metadata/kv",
+		"tiering/catalogue", "tiering/format", "tiering/lineage", "tiering/ownership",
+	},
+	"tiering/catalogue":  {"metadata", "metadata/kv", "objstore", "tiering/format"},
+	"tiering/format":     {"document", "metadata"},
+	"tiering/ownership":  {},
+	"tiering/lineage":    {"storage"},
+	"replication":        {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
+	"replication/insync": {"metadata"},
+	"replication/role":   {"metadata", "replication/insync"},
 
 	"interbroker": {"protocol", "metadata", "replication"},
 	"telemetry":   {"metadata", "replication", "groups"},
@@ -55,9 +59,9 @@ var layers = map[string][]string{
 	"broker": {"invariants", "protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "metadata/kv", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
-		"backoff", "coordinator", "groups", "tiering", "replication", "interbroker", "broker", "security", "telemetry", "tracing",
+		"backoff", "coordinator", "groups", "tiering", "replication", "tiering/catalogue", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
-	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/format"},
+	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/catalogue", "tiering/format"},
 
 	// Test kits: conformance suites and harnesses that ship beside a seam.
 	"porttest":                    {},

@@ -14,7 +14,7 @@ import (
 // DescribeLogDirs tells how large the logs on this broker's disks are. Versions 1-5.
 //
 //   - v2 (KIP-482): Varve adds what the bucket holds of each partition as tagged fields, see protocol.TierStats
-//     and protocol.TierProblem.
+//     and protocol.TierProblem, and what is wrong with the bucket as a field of the response.
 //   - v3 (KIP-784): an error code for the whole response.
 //   - v4 (KIP-827): the size of the volume and what is free of it.
 //   - v5 (KIP-1066): whether the directory is cordoned; never.
@@ -34,6 +34,9 @@ func (b *Broker) describeLogDirs(ctx context.Context, _ *Request, req *kmsg.Desc
 			dir.Topics = b.describeLogs(usage, wanted)
 		}
 		resp.Dirs = append(resp.Dirs, dir)
+	}
+	if b.bucketProblems != nil {
+		protocol.TagTierProblems(&resp.UnknownTags, tierProblems(b.bucketProblems()))
 	}
 	return resp
 }

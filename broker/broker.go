@@ -14,6 +14,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/replication"
+	"github.com/varvelog/varve/tiering"
 )
 
 // Options are the parts that a Broker puts behind the protocol. Everything is required except Registerer.
@@ -35,6 +36,8 @@ type Options struct {
 
 	// Suspect is told of a follower whose connection has ended, and how. It must not block. May be nil.
 	Suspect func(follower metadata.Member, err error)
+	// BucketProblems is what is wrong with the bucket as a whole ((*tiering.Manager).BucketProblems). May be nil.
+	BucketProblems func() []tiering.Problem
 }
 
 // cluster is the cluster's state as this broker knows it.
@@ -97,9 +100,10 @@ type Broker struct {
 	suspect  func(metadata.Member, error)
 	features map[string]metadata.FeatureRange // that this build supports
 
-	partitions  *replication.Manager
-	sessions    *fetchSessions
-	producerIDs *producerIDs
+	partitions     *replication.Manager
+	bucketProblems func() []tiering.Problem
+	sessions       *fetchSessions
+	producerIDs    *producerIDs
 }
 
 // New returns a broker. It starts nothing; see [Broker.NewListener].
@@ -120,9 +124,10 @@ func New(o Options) *Broker {
 		suspect:  o.Suspect,
 		features: metadata.Supported(),
 
-		partitions:  o.Partitions,
-		sessions:    newFetchSessions(o.Config.FetchSessionSlots, time.Now),
-		producerIDs: newProducerIDs(o.ProducerIDs),
+		partitions:     o.Partitions,
+		bucketProblems: o.BucketProblems,
+		sessions:       newFetchSessions(o.Config.FetchSessionSlots, time.Now),
+		producerIDs:    newProducerIDs(o.ProducerIDs),
 	}
 	b.sessions.register(o.Registerer)
 	b.metrics = newMetrics(o.Registerer, b.budget)

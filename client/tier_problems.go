@@ -13,7 +13,8 @@ import (
 )
 
 // TierProblem is something that keeps a partition's remote tier from working, or from being
-// read, as one of the brokers sees it that have a replica.
+// read, as one of the brokers sees it that have a replica; or something about the bucket as a whole,
+// as the controller sees it: then Topic is "" and Partition -1.
 type TierProblem struct {
 	Topic     string
 	Partition int32
@@ -25,12 +26,23 @@ type TierProblem struct {
 	Text      string
 }
 
-// TierProblems are those of all partitions, by topic and partition. A broker that does not
+// TierProblems are those of the bucket, and of all partitions, by topic and partition. A broker that does not
 // answer has none: that it is away is a problem of another kind.
 func (c *Client) TierProblems(ctx context.Context) ([]TierProblem, error) {
+	return c.tierProblems(ctx, nil)
+}
+
+// BucketProblems are those of the bucket as a whole: they have no topic, and partition -1.
+func (c *Client) BucketProblems(ctx context.Context) ([]TierProblem, error) {
+	return c.tierProblems(ctx, []kmsg.DescribeLogDirsRequestTopic{})
+}
+
+// tierProblems asks all brokers about topics, all if it is nil.
+func (c *Client) tierProblems(ctx context.Context, topics []kmsg.DescribeLogDirsRequestTopic) ([]TierProblem, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	request := kmsg.NewPtrDescribeLogDirsRequest()
+	request.Topics = topics
 	var problems []TierProblem
 	var failed []error
 	shards := c.kafka.RequestSharded(ctx, request)
@@ -62,6 +74,11 @@ func tierProblems(shard kgo.ResponseShard) []TierProblem {
 		return nil
 	}
 	var problems []TierProblem
+	for _, told := range protocol.ReadTierProblems(&response.UnknownTags) {
+		problems = append(problems, TierProblem{
+			Partition: -1, Broker: shard.Meta.NodeID, Kind: told.Kind, Object: told.Object, Count: max(told.Count, 1), Since: told.Since, Text: told.Text,
+		})
+	}
 	for _, dir := range response.Dirs {
 		for _, topic := range dir.Topics {
 			for i := range topic.Partitions {

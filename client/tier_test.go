@@ -164,6 +164,7 @@ func damagedLogs(topics map[string][]int32) func(kmsg.Request) kmsg.Response {
 			return nil
 		}
 		response := kmsg.NewPtrDescribeLogDirsResponse()
+		protocol.TagTierProblems(&response.UnknownTags, []protocol.TierProblem{{Kind: "orphans", Object: "id", Count: 3, Since: 9, Text: "3 objects"}})
 		dir := kmsg.NewDescribeLogDirsResponseDir()
 		for topic, partitions := range topics {
 			if request.Topics != nil && !slices.ContainsFunc(request.Topics, func(t kmsg.DescribeLogDirsRequestTopic) bool { return t.Topic == topic }) {
@@ -192,9 +193,14 @@ func TestTierProblems(t *testing.T) {
 		damagedLogs(map[string][]int32{"b": {0}, "a": {1}}), topicConfigs(tieredConfig))
 	c := connect(t, f.addr)
 	got, err := c.TierProblems(t.Context())
-	if err != nil || len(got) != 4 {
+	if err != nil || len(got) != 5 {
 		t.Fatalf("%+v, %v", got, err)
 	}
+	ofBucket := []TierProblem{{Partition: -1, Broker: got[0].Broker, Kind: "orphans", Object: "id", Count: 3, Since: 9, Text: "3 objects"}}
+	if alone, err := c.BucketProblems(t.Context()); err != nil || !slices.Equal(alone, ofBucket) || got[0] != ofBucket[0] {
+		t.Errorf("%+v, %v, and with all others %+v", alone, err, got[0])
+	}
+	got = got[1:]
 	want := []TierProblem{
 		{Topic: "a", Partition: 1, Broker: got[0].Broker, Kind: "upload", Count: 2, Since: 5, Text: "no bucket"},
 		{Topic: "a", Partition: 1, Broker: got[0].Broker, Kind: "damage", Object: "x/a", Count: 1, Since: 7, Text: "gone"},

@@ -160,10 +160,12 @@ func brokerKeys() []Key {
 			"How much memory the cache of chunks read from the object store may take."),
 		brokerKey("varve.tier.chunk.bytes", Int, "4194304", "bytes", between(64<<10, 64<<20),
 			"The size of the chunks that segments are read from the object store in: as many whole batches as fit, one at least. New objects have it; old ones keep theirs."),
+		brokerKey("varve.tier.orphan.grace.ms", Long, "604800000", "ms", atLeast(1),
+			"How long objects of topics that neither the metadata nor a tier pointer know are left in the object store after a sweep has found them: long enough for people to notice that metadata were lost."),
 		brokerKey("varve.tier.sweep.grace.ms", Long, "3600000", "ms", atLeast(1),
 			"How old an object that no manifest names must be before it is removed from the object store: longer than an upload may take, and than clocks differ."),
 		brokerKey("varve.tier.sweep.interval.ms", Long, "86400000", "ms", atLeast(1),
-			"How often the leader of a partition looks for objects that no manifest names."),
+			"How often the leader of a partition looks for objects that no manifest names, and the controller for objects of topics that nothing knows."),
 
 		// Shown, but set through the process settings.
 		shownKey("node.id", Int, "1", "node-id", "The broker's id."),

@@ -62,6 +62,7 @@
 //	                                                           on, that takes several transactions; its last step
 //	                                                           removes it
 //	producer-ids           {v, next}
+//	bucket                 {v, id, url, created_ms}            the bucket that the history is in; written once
 //	tier/<id>/<n>                                              belongs to package tiering
 //
 // # Invariants

@@ -246,6 +246,9 @@ func (t *Topic) Partition(number int32) (*Partition, bool) {
 	return t.Partitions[number], true
 }
 
+// CreatedMs is when the topic was created, in unix ms.
+func (t *Topic) CreatedMs() int64 { return t.createdMs }
+
 // Leader returns the partition's leader. It returns false if the leader is fenced, has
 // registered again since its election, or has a failed directory where the log is.
 func (m *Image) Leader(p *Partition) (Broker, bool) {

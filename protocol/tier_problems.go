@@ -18,10 +18,12 @@ const (
 )
 
 // TierProblem is something that keeps a partition's remote tier from working, or from being
-// read, as the broker sees it that has the replica. Fields may be added.
+// read, as the broker sees it that has the replica. In the tagged fields of the response as a whole
+// it is about the bucket. Fields may be added.
 type TierProblem struct {
 	// Kind is "damage" (an object is missing or not what was uploaded), "undeletable" (objects
-	// cannot be deleted), or what fails: "attach", "upload", "expire", "sweep", "delete".
+	// cannot be deleted), or what fails: "attach", "upload", "expire", "sweep", "delete". Of the bucket
+	// it is "orphans" (Count topics are unknown) or "suspect" (and the bucket's catalogue has them).
 	Kind   string `json:"kind"`
 	Object string `json:"object,omitempty"` // its key in the bucket
 	Count  int    `json:"count,omitempty"`  // of such objects

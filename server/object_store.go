@@ -11,7 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/catalogue"
 )
 
 const (
@@ -37,37 +39,58 @@ func (s *server) openBucket(ctx context.Context) error {
 	harden.Registerer = s.registry
 	harden.Tracer = s.tracer
 	s.bucket = objstore.Harden(bucket, harden)
+	s.gate = catalogue.NewGate(s.bucket)
 	s.parts.add("object store", s.bucket.Close)
 	return s.checkBucket(ctx)
 }
 
-// checkBucket asks the object store once, and goes on in the background if it is
-// away.
+// checkBucket asks the object store once. One that is away is asked again by awaitBucket.
 func (s *server) checkBucket(ctx context.Context) error {
-	usable := prometheus.NewGauge(prometheus.GaugeOpts{
+	s.usable = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "varve_objstore_usable",
-		Help: "1 once the object store was found usable after the broker's start, 0 as long as it is waited for.",
+		Help: "1 once the object store was found usable, and to be the cluster's, after the broker's start, 0 as long as it is waited for.",
 	})
-	if err := s.registry.Register(usable); err != nil {
+	if err := s.registry.Register(s.usable); err != nil {
 		return fmt.Errorf("register the object store's metric: %w", err)
+	}
+	return s.askBucket(ctx, s.bucket.Check)
+}
+
+// askBucket asks the object store something at the start. What is wrong for good is returned; a
+// store that is away is noted, and not asked again before awaitBucket.
+func (s *server) askBucket(ctx context.Context, ask func(context.Context) error) error {
+	if s.ops.bucketAway.Load() != nil {
+		return nil
 	}
 	first, cancel := context.WithTimeout(ctx, firstCheck)
 	defer cancel()
-	switch err := s.bucket.Check(first); {
-	case err == nil:
-		usable.Set(1)
-		return nil
-	case ctx.Err() != nil || !errors.Is(err, objstore.ErrUnavailable):
+	err := ask(first)
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, kv.ErrUnavailable), !catalogue.Temporary(err):
 		return err
-	default:
-		s.bucketAway(err)
+	}
+	s.bucketAway(err)
+	return nil
+}
+
+// awaitBucket opens the gate of an object store that was found well, or asks one that was away
+// until it is: whether it can be used, and then whether it is the cluster's.
+func (s *server) awaitBucket(ctx context.Context, verify func(context.Context) error) {
+	if s.ops.bucketAway.Load() == nil {
+		s.usable.Set(1)
+		s.gate.Open()
+		return
 	}
 	s.parts.run(ctx, "object store check", func(ctx context.Context) error {
 		pause := backoff.Backoff{Min: checkMin, Max: checkMax}
 		for pause.Sleep(ctx) {
 			err := s.bucket.Check(ctx)
 			if err == nil {
-				usable.Set(1)
+				err = verify(ctx)
+			}
+			if err == nil {
+				s.usable.Set(1)
+				s.gate.Open()
 				s.ops.bucketAway.Store(nil)
 				s.log.Info("the object store can be used")
 				return nil
@@ -78,7 +101,6 @@ func (s *server) checkBucket(ctx context.Context) error {
 		}
 		return nil
 	})
-	return nil
 }
 
 // bucketAway logs, when there is news, that the object store cannot be used. The
@@ -86,10 +108,11 @@ func (s *server) checkBucket(ctx context.Context) error {
 // without it.
 func (s *server) bucketAway(err error) {
 	text := err.Error()
+	s.gate.Shut(text)
 	if was := s.ops.bucketAway.Swap(&text); was != nil && *was == text {
 		return
 	}
-	if errors.Is(err, objstore.ErrUnavailable) {
+	if catalogue.Temporary(err) {
 		s.log.Warn("the object store is away: the broker serves what is on its disk, and keeps trying", slog.Any("error", err))
 		return
 	}

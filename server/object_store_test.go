@@ -1,13 +1,16 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,24 +20,58 @@ import (
 	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/objstore/objstoretest"
+	"github.com/varvelog/varve/tiering/catalogue"
 )
 
 // awayStore is an S3 server that answers nothing but errors until it is there. It
-// then knows as much as a check needs.
+// then knows as much as a check and a marker need.
 type awayStore struct {
 	there atomic.Bool
-	puts  atomic.Int64
+
+	mu      sync.Mutex
+	objects map[string][]byte
 }
 
 // ServeHTTP implements [http.Handler].
 func (a *awayStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	content, found := a.objects[r.URL.Path]
+	switch key := strings.Trim(r.URL.Path, "/"); {
 	case !a.there.Load():
 		w.WriteHeader(http.StatusServiceUnavailable)
-	case r.Method == http.MethodPut && a.puts.Add(1)%2 == 0:
+	case r.Method == http.MethodPut && found && r.Header.Get("If-None-Match") != "":
 		w.WriteHeader(http.StatusPreconditionFailed)
+	case r.Method == http.MethodPut:
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		if a.objects == nil {
+			a.objects = map[string][]byte{}
+		}
+		a.objects[r.URL.Path] = body
 	case r.Method == http.MethodDelete:
+		delete(a.objects, r.URL.Path)
 		w.WriteHeader(http.StatusNoContent)
+	case !strings.Contains(key, "/"): // the bucket
+	case !found:
+		w.WriteHeader(http.StatusNotFound)
+	default:
+		http.ServeContent(w, r, "", time.Now(), bytes.NewReader(content))
+	}
+}
+
+// put puts an object there, or removes it if it is nil.
+func (a *awayStore) put(path string, content []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.objects == nil {
+		a.objects = map[string][]byte{}
+	}
+	if a.objects[path] = content; content == nil {
+		delete(a.objects, path)
 	}
 }
 
@@ -101,7 +138,7 @@ func TestStartEndsWithAStoreThatCannotBeUsed(t *testing.T) {
 		}
 		f := objstoretest.NewFaults(bucket)
 		s := newServer(Options{Logger: slog.New(slog.DiscardHandler), Config: config.Broker{}})
-		s.bucket = f
+		s.bucket, s.gate = f, catalogue.NewGate(f)
 		t.Cleanup(func() {
 			if stopErr := errors.Join(s.parts.stop(), f.Close()); stopErr != nil {
 				t.Error(stopErr)
@@ -121,6 +158,13 @@ func TestStartEndsWithAStoreThatCannotBeUsed(t *testing.T) {
 	if err := s.checkBucket(t.Context()); err != nil {
 		t.Fatalf("away at the start: %v", err)
 	}
+	var verified atomic.Int64
+	s.awaitBucket(t.Context(), func(context.Context) error {
+		if verified.Add(1) == 1 {
+			return catalogue.ErrRefused
+		}
+		return nil
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	look := time.NewTicker(50 * time.Millisecond)
@@ -134,9 +178,10 @@ func TestStartEndsWithAStoreThatCannotBeUsed(t *testing.T) {
 			t.Fatal("the store can be used, and the broker has not noticed for a minute")
 		}
 	}
-	if f.Calls(objstoretest.CheckOp) != 3 {
-		t.Errorf("%d checks", f.Calls(objstoretest.CheckOp))
+	if f.Calls(objstoretest.CheckOp) != 4 || verified.Load() != 2 {
+		t.Errorf("%d checks, compared %d times", f.Calls(objstoretest.CheckOp), verified.Load())
 	}
+	<-s.gate.Opened()
 }
 
 // The tier waits for an upload as long as the object store's own deadline lets an

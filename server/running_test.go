@@ -20,8 +20,8 @@ type running struct {
 	Ready
 }
 
-// startBroker runs a broker until the test ends.
-func startBroker(t *testing.T, args ...string) running {
+// configured is a broker that does not run yet.
+func configured(t *testing.T, ready chan<- Ready, args ...string) *server {
 	t.Helper()
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	flags := config.BindBroker(fs)
@@ -33,8 +33,14 @@ func startBroker(t *testing.T, args ...string) running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newServer(Options{Config: cfg, Logger: slog.New(slog.DiscardHandler), Version: "test", Ready: func(r Ready) { ready <- r }})
+}
+
+// startBroker runs a broker until the test ends.
+func startBroker(t *testing.T, args ...string) running {
+	t.Helper()
 	ready, ended := make(chan Ready, 1), make(chan error, 1)
-	s := newServer(Options{Config: cfg, Logger: slog.New(slog.DiscardHandler), Version: "test", Ready: func(r Ready) { ready <- r }})
+	s := configured(t, ready, args...)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { ended <- s.run(ctx, time.Now()) }()
 	t.Cleanup(func() {
@@ -46,7 +52,7 @@ func startBroker(t *testing.T, args ...string) running {
 	select {
 	case r := <-ready:
 		return running{s, r}
-	case err = <-ended:
+	case err := <-ended:
 		ended <- nil
 		t.Fatal(err)
 		return running{}

@@ -26,6 +26,7 @@ import (
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering"
+	"github.com/varvelog/varve/tiering/catalogue"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -69,6 +70,9 @@ type server struct {
 	tls      tlsParts
 	http     net.Listener
 	bucket   objstore.Bucket
+	gate     *catalogue.Gate     // over bucket, for the tier
+	identity *catalogue.Identity // of the bucket
+	usable   prometheus.Gauge    // of the object store
 	store    *etcd.Store
 	bus      *notify.Bus
 	loader   *metadata.Loader
@@ -77,6 +81,7 @@ type server struct {
 	replicas *replication.Manager
 	groups   *groups.Coordinator
 
+	clusterID    string
 	admin        *metadata.Admin
 	registration *metadata.Registration // made before it registers, see join
 	controller   *controller.Controller
@@ -120,6 +125,7 @@ func (s *server) run(ctx context.Context, began time.Time) (err error) {
 		{"the addresses to listen on", s.bind},
 		{"the object store", s.openBucket},
 		{"the control plane, etcd and NATS", s.openControl},
+		{"the cluster's id, and the marker of its object store", s.foundCluster},
 		{"the recovery of the local log", s.openLogs},
 		{"the remote tier, replicas and groups", s.startData},
 		{"the cluster to take this broker in and elect leaders", s.join},
@@ -207,25 +213,10 @@ func (s *server) listen(ctx context.Context, flag, address string) (net.Listener
 }
 
 // openLogs opens the local tier, recovering what a crash left.
-func (s *server) openLogs(ctx context.Context) error {
-	var clusterID string
-	err := s.persist(ctx, "read or draw the cluster id", func(ctx context.Context) (err error) {
-		clusterID, err = metadata.EnsureClusterID(ctx, s.store, s.settings.Layers().ClusterDefaults())
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if _, err = s.loader.Wait(ctx, func(m *metadata.Image) bool { return m.ClusterID == clusterID }); err != nil {
-		return err
-	}
-	s.settings.follow(s.loader.Image())
-	for _, text := range s.settings.Layers().Overruled() {
-		s.log.Warn("a setting of this broker does not count: all brokers have to agree on it", slog.String("setting", text))
-	}
+func (s *server) openLogs(ctx context.Context) (err error) {
 	s.lastRegistration = readLastRegistration(vfs.OS{}, append([]string{s.Config.DataDir}, s.Config.LogDirs()...), readBootID(), s.log)
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
-		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: clusterID, NodeID: s.Config.NodeID,
+		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: s.clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
 		Config:  func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.loader.Image(), topic) },
 		Cleaner: func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
@@ -265,7 +256,7 @@ func (s *server) closeLogs() error {
 // coordinators.
 func (s *server) startData(ctx context.Context) error {
 	s.tier = tiering.New(tiering.Options{
-		Bucket: s.bucket, Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
+		Bucket: s.gate, Opened: s.gate.Opened(), Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Live: s.topicLives, Tiered: s.tellTiered,
 		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
@@ -276,6 +267,8 @@ func (s *server) startData(ctx context.Context) error {
 		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),
 		SweepInterval:     s.values.Duration("varve.tier.sweep.interval.ms"),
 		SweepGrace:        s.values.Duration("varve.tier.sweep.grace.ms"),
+		OrphanGrace:       s.values.Duration("varve.tier.orphan.grace.ms"),
+		Cluster:           s.loader, Verify: s.identity.Verify,
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
@@ -437,7 +430,8 @@ func (s *server) serve(ctx context.Context) error {
 		Config: s.brokerConfig(), Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Static: s.Config.Set,
 		Cluster: s.loader, Admin: s.admin, ProducerIDs: s.admin.AllocateProducerIDs,
 		Replicas: s.replicas, Partitions: s.replicas, Groups: s.groups, Quorum: s.store.DescribeQuorum,
-		Suspect: func(follower metadata.Member, err error) { s.controller.Suspect(ctx, follower, err) },
+		Suspect:        func(follower metadata.Member, err error) { s.controller.Suspect(ctx, follower, err) },
+		BucketProblems: s.tier.BucketProblems,
 	})
 	for i, e := range s.Config.Listen {
 		listener := b.NewListener(e.Name, s.tls.listener(s.Config, e.Name))

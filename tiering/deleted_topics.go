@@ -51,11 +51,9 @@ func (m *Manager) keepClean(ctx context.Context) {
 // reader and no upload is left, the objects go, and then the pointer. A partition that
 // fails keeps no other from it, and is left alone for longer each time.
 func (m *Manager) CleanDeleted(ctx context.Context, live func(id metadata.TopicID, revision int64) bool) error {
-	listCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
-	defer cancel()
-	kvs, _, err := m.store.List(listCtx, metadata.TierPrefix)
+	kvs, _, err := m.pointers(ctx, metadata.TierPrefix)
 	if err != nil {
-		return fmt.Errorf("%w: list tier pointers: %w", ErrUnavailable, err)
+		return err
 	}
 	m.cleaning.keep(kvs)
 	var errs []error
@@ -132,6 +130,9 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 		if err = m.objects.remove(ctx, prefix+ptr.Manifest); err != nil {
 			return err
 		}
+	}
+	if err = m.forgetTopic(ctx, id); err != nil {
+		return err
 	}
 	txnCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 	defer cancel()

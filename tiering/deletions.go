@@ -187,7 +187,7 @@ func (d *deletions) looked(page string, empty bool, again time.Time) {
 }
 
 // refuse notes that an object could not be deleted.
-func refuse(in *map[string]*failure, name string, err error, now time.Time, first func() *failure) {
+func refuse[K comparable](in *map[K]*failure, name K, err error, now time.Time, first func() *failure) {
 	f := (*in)[name]
 	if f == nil {
 		f = first()
@@ -197,9 +197,9 @@ func refuse(in *map[string]*failure, name string, err error, now time.Time, firs
 	f.failed(now)
 }
 
-func put[V any](m *map[string]V, key string, v V) {
+func put[K comparable, V any](m *map[K]V, key K, v V) {
 	if *m == nil {
-		*m = map[string]V{}
+		*m = map[K]V{}
 	}
 	(*m)[key] = v
 }

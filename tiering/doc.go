@@ -4,7 +4,8 @@
 // and has it follow the others that it has a replica of: those it only reads.
 // It knows the local log through a few methods, the object store through
 // objstore.Bucket and the cluster through one key a partition in kv.Store;
-// it knows nothing of the network, of clients, or of who leads what.
+// it knows nothing of the network, of clients, or of who leads what. Only the work on the bucket as a
+// whole looks at the cluster's image.
 //
 // # What is stored
 //
@@ -56,6 +57,9 @@
 //     tier's are one (TestOtherHistoryIsAnAlarm). One that an election may have taken records from
 //     is made to continue the tier before it is served (TestSuspectLogIsCompletedFromTheTier,
 //     TestSuspectLogThatDivergesCutsTheTier, TestRandomHistoryIsReadBackToTheByte).
+//   - T14. Nothing of the tier is touched before the bucket is known to be the cluster's
+//     (TestNothingIsTouchedBeforeTheBucketIsKnown). What nothing knows is deleted by the rules of
+//     package catalogue (TestBucketIsSweptByTheController).
 //
 // # Who decides what
 //
@@ -68,7 +72,8 @@
 // # Who runs what
 //
 // Run owns all goroutines: attachers, uploaders and deleters (scheduler.go), fetchers for
-// reads (fetcher.go), the clock, and the cleaner of deleted topics. Reads are done
+// reads (fetcher.go), the clock, the cleaner of deleted topics, and on the controller what is done
+// for the bucket as a whole: its catalogue and its orphans (bucket_wide.go). Reads are done
 // by fetchers, not by the readers. A partition has two tasks. One attaches, expires,
 // uploads and sweeps (step); the other deletes what the committed manifest lists for that
 // (deletions.go), which needs no claim and so waits for nothing. Partitions that somebody

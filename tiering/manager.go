@@ -14,6 +14,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/tiering/catalogue"
 	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
@@ -23,6 +24,9 @@ import (
 type Options struct {
 	Bucket objstore.Bucket
 	Store  kv.Store
+	// Opened is closed when the bucket is known to be the cluster's: Run does not touch it, nor a
+	// pointer, before. nil: it is.
+	Opened <-chan struct{}
 	// Prefix is what all object keys begin with, "" for the whole bucket.
 	Prefix     string
 	ClusterID  string
@@ -33,6 +37,11 @@ type Options struct {
 	Now        func() time.Time
 	// Live is what Run passes to CleanDeleted; nil: deleted topics stay.
 	Live func(id metadata.TopicID, revision int64) bool
+	// Cluster is for the work on the bucket as a whole, which the controller does: the catalogue of
+	// topics, and the sweep for objects of topics that nothing knows. nil: it is not done.
+	Cluster Cluster
+	// Verify compares the bucket with the cluster again; nil: it is not compared.
+	Verify func(ctx context.Context) error
 	// Tiered is told when a partition's committed history ends at another
 	// offset (exclusive), and sometimes again; it must not block. May be nil.
 	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
@@ -52,7 +61,8 @@ type Options struct {
 	DeleteDelay     time.Duration // between the end of a segment in the manifest and in the bucket; 1 min
 	SweepInterval   time.Duration // between looks for orphans; 24 h
 	SweepGrace      time.Duration // how old an object must be to be one; 1 h
-	CleanInterval   time.Duration // between looks for deleted topics; 1 min
+	OrphanGrace     time.Duration // how long what nothing knows is left after it was found; 7 days
+	CleanInterval   time.Duration // between looks for deleted topics, and at the bucket's catalogue; 1 min
 }
 
 func (o *Options) setDefaults() {
@@ -76,6 +86,7 @@ func (o *Options) setDefaults() {
 	orDefault(&o.DeleteDelay, time.Minute)
 	orDefault(&o.SweepInterval, 24*time.Hour)
 	orDefault(&o.SweepGrace, time.Hour)
+	orDefault(&o.OrphanGrace, catalogue.DefaultGrace)
 	orDefault(&o.CleanInterval, time.Minute)
 	o.ChunkBytes = min(max(o.ChunkBytes, format.MinChunkBytes), format.MaxChunkBytes)
 }
@@ -111,6 +122,7 @@ type Manager struct {
 	readAhead   *readAhead
 	warnings    warnings
 	cleaning    cleaning
+	wide        bucketWide
 	lastSuccess lastSuccess
 	running     atomic.Bool
 
@@ -147,23 +159,39 @@ func (m *Manager) Run(ctx context.Context) error {
 		return fmt.Errorf("run the remote tier: %w", ErrClosed)
 	}
 	var wg sync.WaitGroup
-	for range attachConcurrency {
-		wg.Go(func() { m.work(ctx, laneAttach) })
-	}
-	for range m.o.UploadConcurrency {
-		wg.Go(func() { m.work(ctx, laneCopy) })
-	}
-	for range deleteWorkers {
-		wg.Go(func() { m.work(ctx, laneDelete) })
-	}
-	wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
-	wg.Go(func() { m.keepClean(ctx) })
 	// Workers read pages through a fetcher, which outlives them: it ends with
 	// the same ctx, and says so to all who wait.
 	wg.Go(func() { m.fetcher.run(ctx, m.o.FetchConcurrency) })
 	wg.Go(func() { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
+	if m.opened(ctx) {
+		for range attachConcurrency {
+			wg.Go(func() { m.work(ctx, laneAttach) })
+		}
+		for range m.o.UploadConcurrency {
+			wg.Go(func() { m.work(ctx, laneCopy) })
+		}
+		for range deleteWorkers {
+			wg.Go(func() { m.work(ctx, laneDelete) })
+		}
+		wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
+		wg.Go(func() { m.keepClean(ctx) })
+		wg.Go(func() { m.keepBucket(ctx) })
+	}
 	wg.Wait()
 	return nil
+}
+
+// opened waits until the bucket may be used; false: ctx has ended.
+func (m *Manager) opened(ctx context.Context) bool {
+	if m.o.Opened == nil {
+		return true
+	}
+	select {
+	case <-m.o.Opened:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Attach takes the partition in: this broker leads it at that epoch. It returns

@@ -57,6 +57,12 @@ const (
 	ProblemUndeletable = "undeletable" // objects cannot be deleted
 )
 
+// The kinds of problems of the bucket as a whole.
+const (
+	ProblemOrphans = "orphans" // objects belong to no topic
+	ProblemSuspect = "suspect" // and the bucket's catalogue has the topic
+)
+
 // Problem is something that keeps a part of the remote tier's work from being done, or
 // its data from being read.
 type Problem struct {

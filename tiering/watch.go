@@ -108,12 +108,19 @@ var (
 		"Time for which an object could not be deleted, of the one where that is longest; 0: there is none.")
 	damagedObjects = described("damaged_objects",
 		"Objects of the remote tier that reads have found missing or damaged; varve tier status names them.")
+	orphanObjects = described("orphan_objects",
+		"Objects in the bucket that belong to no topic, as the controller has found them last; 0 on other brokers.")
+	orphanBytes = described("orphan_bytes",
+		"Bytes of the objects in the bucket that belong to no topic, as the controller has found them last; 0 on other brokers.")
+	orphanSuspects = described("orphan_suspect_topics",
+		"Topics that the bucket describes and has objects of, and that the metadata do not know: these may have been restored to an older state. No orphan is deleted then.")
 )
 
 // Describe implements prometheus.Collector.
 func (watch) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		lagSeconds, failingSeconds, successSeconds, undeletableObjects, overdueSeconds, damagedObjects,
+		orphanObjects, orphanBytes, orphanSuspects,
 	} {
 		ch <- d
 	}
@@ -135,4 +142,8 @@ func (w watch) Collect(ch chan<- prometheus.Metric) {
 	send(undeletableObjects, float64(t.undeletable))
 	send(overdueSeconds, t.overdue.Seconds())
 	send(damagedObjects, float64(t.damaged))
+	orphans, _ := w.m.Orphans()
+	send(orphanObjects, float64(orphans.Objects))
+	send(orphanBytes, float64(orphans.Bytes))
+	send(orphanSuspects, float64(orphans.Suspects))
 }

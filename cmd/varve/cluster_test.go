@@ -178,6 +178,8 @@ func TestClusterStatusNamesDamage(t *testing.T) {
 		{at("upload", time.Hour), "degraded", 1},
 		{at("attach", time.Hour), "degraded", 1},
 		{at("undeletable", time.Hour), "healthy", 1},
+		{at("orphans", time.Hour), "healthy", 1},
+		{at("suspect", time.Hour), "degraded", 1},
 	} {
 		s := newClusterStatus(threeBrokers, sickTopics()[2:], nil, nil)
 		s.addTier(lasting([]client.TierProblem{c.problem}, now))

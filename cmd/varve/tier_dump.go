@@ -166,6 +166,8 @@ func (d *tierDumper) document(kind format.Document) error {
 		_, err = format.ParseBucket(content)
 	case format.DocumentTopic:
 		_, err = format.ParseTopic(content)
+	case format.DocumentOrphan:
+		_, err = format.ParseOrphan(content)
 	}
 	return err
 }

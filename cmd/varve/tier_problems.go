@@ -14,7 +14,7 @@ type tierProblemRow struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Broker    int32  `json:"broker"`
-	Kind      string `json:"kind"` // damage, undeletable, attach, upload, expire, sweep, delete
+	Kind      string `json:"kind"` // damage, undeletable, attach, upload, expire, sweep, delete; of the bucket orphans, suspect
 	Object    string `json:"object,omitempty"`
 	Count     int    `json:"count"`
 	Since     int64  `json:"since_ms"`
@@ -43,8 +43,12 @@ func (a *app) printTierProblems(problems []tierProblemRow) error {
 		if p.Count > 1 {
 			object += " and " + strconv.Itoa(p.Count-1) + " more"
 		}
+		about := absent // the bucket as a whole
+		if p.Topic != "" {
+			about = client.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String()
+		}
 		rows[i] = []string{
-			client.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String(), strconv.Itoa(int(p.Broker)), p.Kind, instant(p.Since), object,
+			about, strconv.Itoa(int(p.Broker)), p.Kind, instant(p.Since), object,
 			strings.ReplaceAll(p.Text, "\n", "; "),
 		}
 	}
@@ -64,8 +68,8 @@ func lasting(problems []client.TierProblem, now time.Time) []client.TierProblem 
 
 const kindDamage = "damage"
 
-// degrades returns true for what keeps data from being read, uploaded or expired. Objects that
-// cannot be deleted cost money only.
+// degrades returns true for what keeps data from being read, uploaded or expired, and for topics that
+// the metadata may have lost. Objects that cannot be deleted, or belong to no topic, cost money only.
 func degrades(p client.TierProblem) bool {
-	return slices.Contains([]string{kindDamage, "attach", "upload", "expire"}, p.Kind)
+	return slices.Contains([]string{kindDamage, "attach", "upload", "expire", "suspect"}, p.Kind)
 }

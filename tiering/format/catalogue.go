@@ -26,6 +26,9 @@ func (b *Bucket) gates() (read, write []string) { return b.Read, b.Write }
 // Encode is the content of the bucket's object.
 func (b *Bucket) Encode() ([]byte, error) { return seal(DocumentBucket, b) }
 
+// Writable is an ErrReadOnly if this build must not write to the bucket.
+func (b *Bucket) Writable() error { return writable(string(DocumentBucket), b) }
+
 // ParseBucket reads and checks what Encode wrote.
 func ParseBucket(content []byte) (*Bucket, error) {
 	b := &Bucket{}
@@ -38,6 +41,38 @@ func ParseBucket(content []byte) (*Bucket, error) {
 	return b, nil
 }
 
+// Orphan notes that a sweep of the bucket has found objects of a topic that neither the metadata nor
+// a tier pointer know. It counts from when the bucket has it.
+type Orphan struct {
+	Read  []string `json:"read,omitempty"`
+	Write []string `json:"write,omitempty"`
+
+	ClusterID string           `json:"cluster_id"` // that looked
+	TopicID   metadata.TopicID `json:"topic_id"`
+	Objects   int64            `json:"objects"` // and Bytes, as they were found
+	Bytes     int64            `json:"bytes"`
+	SeenMs    int64            `json:"seen_ms"` // by the clock of the broker
+
+	unknown document.Unknown
+}
+
+func (o *Orphan) gates() (read, write []string) { return o.Read, o.Write }
+
+// Encode is the content of the orphan's object.
+func (o *Orphan) Encode() ([]byte, error) { return seal(DocumentOrphan, o) }
+
+// ParseOrphan reads and checks what Encode wrote.
+func ParseOrphan(content []byte) (*Orphan, error) {
+	o := &Orphan{}
+	if err := open(DocumentOrphan, content, o); err != nil {
+		return nil, err
+	}
+	if o.TopicID.IsZero() || o.Objects < 0 || o.Bytes < 0 {
+		return nil, fmt.Errorf("%w: orphan %s with %d objects of %d bytes", ErrCorrupt, o.TopicID, o.Objects, o.Bytes)
+	}
+	return o, nil
+}
+
 // Topic is a revision of what a topic is: with it and the objects of its partitions a topic can be
 // made again in a cluster that does not know it.
 type Topic struct {
@@ -46,7 +81,7 @@ type Topic struct {
 
 	ClusterID         string            `json:"cluster_id"`
 	TopicID           metadata.TopicID  `json:"topic_id"`
-	Revision          int64             `json:"revision"` // of its key; the largest counts
+	Revision          int64             `json:"revision"` // of the metadata, as of which this is so; the largest counts
 	Name              string            `json:"name"`
 	Partitions        int32             `json:"partitions"`
 	ReplicationFactor int16             `json:"replication_factor"`
@@ -61,6 +96,9 @@ func (t *Topic) gates() (read, write []string) { return t.Read, t.Write }
 
 // Encode is the content of the topic's object.
 func (t *Topic) Encode() ([]byte, error) { return seal(DocumentTopic, t) }
+
+// Writable is an ErrReadOnly if this build must not write the topic again.
+func (t *Topic) Writable() error { return writable(string(DocumentTopic), t) }
 
 // ParseTopic reads and checks what Encode wrote.
 func ParseTopic(content []byte) (*Topic, error) {

@@ -41,12 +41,14 @@
 // segments elsewhere: then it is where the tier ended. The sequence of trash is that of the
 // manifest which it was cut from.
 //
-// Two kinds of objects describe the bucket and its topics:
+// Three kinds of objects describe the bucket and its topics, and what in it belongs to no topic:
 //
 //	<prefix>/varve-bucket
 //	<prefix>/topics/<topic id>/<revision, 20 digits>
+//	<prefix>/orphans/<topic id>
 //
-// The newest revision of a topic counts.
+// The newest revision of a topic counts. A note of an orphan is the one object that may come back
+// under its name: a deletion of an older one that arrives late costs time.
 //
 // # Documents
 //
@@ -54,10 +56,10 @@
 //
 //	varve-manifest 3 <length> <CRC32C, 8 hex digits>
 //
-// (or varve-page, varve-trash, varve-bucket, varve-topic) and then so many bytes of JSON with that
+// (or varve-page, varve-trash, varve-bucket, varve-topic, varve-orphan) and then so many bytes of JSON with that
 // checksum. They are small and rare, and on the day that they are needed without Varve, people must
 // be able to read them. Nothing above MaxDocumentBytes is written. The members are those of
-// [Manifest], [Page], [TrashPage], [Bucket] and [Topic].
+// [Manifest], [Page], [TrashPage], [Bucket], [Topic] and [Orphan].
 //
 // A manifest has the newest entries itself. Older ones are sealed into pages, and those into pages
 // of pages, so that its size, and the cost of an upload, does not grow with the history. What is to

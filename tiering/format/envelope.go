@@ -18,6 +18,7 @@ const (
 	DocumentTrash    Document = "varve-trash"
 	DocumentBucket   Document = "varve-bucket"
 	DocumentTopic    Document = "varve-topic"
+	DocumentOrphan   Document = "varve-orphan"
 )
 
 const (
@@ -33,7 +34,7 @@ const (
 
 // DocumentOf is the kind of the text document that b begins with; false: it is none.
 func DocumentOf(b []byte) (Document, bool) {
-	for _, d := range []Document{DocumentManifest, DocumentPage, DocumentTrash, DocumentBucket, DocumentTopic} {
+	for _, d := range []Document{DocumentManifest, DocumentPage, DocumentTrash, DocumentBucket, DocumentTopic, DocumentOrphan} {
 		if bytes.HasPrefix(b, []byte(d+" ")) {
 			return d, true
 		}

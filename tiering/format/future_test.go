@@ -70,6 +70,13 @@ func TestUnknownMembersAreKept(t *testing.T) {
 	again, err = topic.Encode()
 	check("topic", again, err)
 
+	orphan, err := ParseOrphan(rewritten(t, DocumentOrphan, good["orphan"], add))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err = orphan.Encode()
+	check("orphan", again, err)
+
 	description, err := goldenDescription().Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +118,7 @@ func TestDocumentsFromTheFuture(t *testing.T) {
 	good := goldenDocuments(t)
 	kinds := map[string]Document{
 		"manifest": DocumentManifest, "page": DocumentPage, "trash": DocumentTrash, "bucket": DocumentBucket, "topic": DocumentTopic,
+		"orphan": DocumentOrphan,
 	}
 	parse := parsers(t)
 	parse["page"] = func(b []byte) error { _, err := OpenPage(b); return err }

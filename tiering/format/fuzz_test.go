@@ -56,6 +56,9 @@ func FuzzDocuments(f *testing.F) {
 		if p, err := ParseTopic(wrapped(DocumentTopic)); err == nil {
 			again(t, p.Encode, func(b []byte) error { _, err := ParseTopic(b); return err })
 		}
+		if p, err := ParseOrphan(wrapped(DocumentOrphan)); err == nil {
+			again(t, p.Encode, func(b []byte) error { _, err := ParseOrphan(b); return err })
+		}
 	})
 }
 

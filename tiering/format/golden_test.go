@@ -54,6 +54,9 @@ func goldenDocuments(t fataler) map[string][]byte {
 			ClusterID: "cluster", TopicID: metadata.TopicID{1, 2, 3}, Revision: 17, Name: "orders", Partitions: 12, ReplicationFactor: 3,
 			Configs: map[string]string{"retention.ms": "-1"}, CreatedMs: 1_700_000_000_000,
 		}).Encode()),
+		"orphan": encoded((&Orphan{
+			ClusterID: "cluster", TopicID: metadata.TopicID{1, 2, 3}, Objects: 3, Bytes: 1 << 20, SeenMs: 1_700_000_000_000,
+		}).Encode()),
 	}
 }
 
@@ -97,6 +100,7 @@ func parsers(t fataler) map[string]func(b []byte) error {
 		"trash":    func(b []byte) error { _, err := ParseTrashPage(b, &p.m.TrashPages[0]); return err },
 		"bucket":   func(b []byte) error { _, err := ParseBucket(b); return err },
 		"topic":    func(b []byte) error { _, err := ParseTopic(b); return err },
+		"orphan":   func(b []byte) error { _, err := ParseOrphan(b); return err },
 	}
 }
 
@@ -205,9 +209,36 @@ func TestNamesReadWhatTheyWrote(t *testing.T) {
 		PartitionPrefix("/a/b/", id, 70): "a/b/" + id.String() + "/70/",
 		BucketKey("a"):                   "a/varve-bucket",
 		TopicKey("", id, 12):             "topics/" + id.String() + "/00000000000000000012",
+		OrphanKey("a/", id):              "a/orphans/" + id.String(),
 	} {
 		if got != want {
 			t.Errorf("key %q, want %q", got, want)
+		}
+	}
+}
+
+func TestKeysAreToldApart(t *testing.T) {
+	id := metadata.TopicID{1, 2, 3}
+	for _, prefix := range []string{"", "a/b"} {
+		for key, want := range map[string]ObjectKey{
+			BucketKey(prefix):                          {Place: PlaceBucket},
+			TopicKey(prefix, id, 12):                   {Place: PlaceTopic, TopicID: id, Revision: 12},
+			OrphanKey(prefix, id):                      {Place: PlaceOrphan, TopicID: id},
+			PartitionPrefix(prefix, id, 7) + "x.later": {Place: PlacePartition, TopicID: id},
+			PartitionPrefix(prefix, id, 7) + "later/x": {Place: PlacePartition, TopicID: id},
+			ObjectsPrefix(prefix, id) + "7/":           {},
+			ObjectsPrefix(prefix, id) + "x/y":          {},
+			ObjectsPrefix(prefix, id) + "07/y":         {},
+			TopicPrefix(prefix, id) + "12":             {},
+			TopicsPrefix(prefix) + "x/1":               {},
+			OrphanKey(prefix, id) + "/x":               {},
+			"elsewhere/" + BucketKey(prefix):           {},
+			below(prefix) + "orders/7/x":               {},
+			below(prefix) + "later":                    {},
+		} {
+			if got := ParseKey(prefix, key); got != want {
+				t.Errorf("%s is %+v, want %+v", key, got, want)
+			}
 		}
 	}
 }

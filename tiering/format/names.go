@@ -124,7 +124,81 @@ func BucketKey(prefix string) string { return below(prefix) + "varve-bucket" }
 
 // TopicKey is the key of a revision of a topic's description.
 func TopicKey(prefix string, id metadata.TopicID, revision int64) string {
-	return fmt.Sprintf("%stopics/%s/%020d", below(prefix), id, revision)
+	return fmt.Sprintf("%s%020d", TopicPrefix(prefix, id), revision)
+}
+
+// TopicPrefix is what the keys of all revisions of a topic's description begin with.
+func TopicPrefix(prefix string, id metadata.TopicID) string {
+	return TopicsPrefix(prefix) + id.String() + "/"
+}
+
+// TopicsPrefix is what the keys of the descriptions of all topics begin with.
+func TopicsPrefix(prefix string) string { return below(prefix) + topicsDirectory + "/" }
+
+// OrphanKey is the key of the note that nothing knows a topic of which there are objects.
+func OrphanKey(prefix string, id metadata.TopicID) string {
+	return below(prefix) + orphansDirectory + "/" + id.String()
+}
+
+// ObjectsPrefix is what the keys of all objects of a topic's partitions begin with.
+func ObjectsPrefix(prefix string, id metadata.TopicID) string {
+	return below(prefix) + id.String() + "/"
+}
+
+const (
+	topicsDirectory  = "topics"
+	orphansDirectory = "orphans"
+)
+
+// ObjectKey is what the key of an object says, whatever it is.
+type ObjectKey struct {
+	Place    Place
+	TopicID  metadata.TopicID // of all but PlaceBucket and PlaceUnknown
+	Revision int64            // of PlaceTopic
+}
+
+// Place is where an object is.
+type Place int8
+
+// The places of objects. What is elsewhere is not Varve's, or a newer version's.
+const (
+	PlaceUnknown   Place = iota
+	PlaceBucket          // the bucket's description
+	PlaceTopic           // a revision of a topic's description
+	PlaceOrphan          // a note of an orphan
+	PlacePartition       // below a partition of the topic
+)
+
+// ParseKey reads a key below the prefix.
+func ParseKey(prefix, key string) ObjectKey {
+	rest, ours := strings.CutPrefix(key, below(prefix))
+	if !ours {
+		return ObjectKey{}
+	}
+	if key == BucketKey(prefix) {
+		return ObjectKey{Place: PlaceBucket}
+	}
+	first, rest, _ := strings.Cut(rest, "/")
+	switch first {
+	case topicsDirectory:
+		topic, revision, _ := strings.Cut(rest, "/")
+		id, err := metadata.ParseTopicID(topic)
+		if n := unsigned(revision, 63); err == nil && n >= 0 && TopicKey(prefix, id, n) == key {
+			return ObjectKey{Place: PlaceTopic, TopicID: id, Revision: n}
+		}
+	case orphansDirectory:
+		if id, err := metadata.ParseTopicID(rest); err == nil {
+			return ObjectKey{Place: PlaceOrphan, TopicID: id}
+		}
+	default:
+		id, err := metadata.ParseTopicID(first)
+		number, name, _ := strings.Cut(rest, "/")
+		n := unsigned(number, 31)
+		if err == nil && n >= 0 && name != "" && PartitionPrefix(prefix, id, int32(n))+name == key {
+			return ObjectKey{Place: PlacePartition, TopicID: id}
+		}
+	}
+	return ObjectKey{}
 }
 
 func below(prefix string) string {

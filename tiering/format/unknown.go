@@ -150,6 +150,19 @@ func (t *Topic) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
+// MarshalJSON writes the note and what is not known of it.
+func (o *Orphan) MarshalJSON() ([]byte, error) {
+	type plain Orphan
+	return document.Marshal((*plain)(o), o.unknown)
+}
+
+// UnmarshalJSON is the reverse of MarshalJSON.
+func (o *Orphan) UnmarshalJSON(data []byte) (err error) {
+	type plain Orphan
+	o.unknown, err = document.Unmarshal(data, (*plain)(o))
+	return err
+}
+
 // MarshalJSON writes the description and what is not known of it.
 func (d *Description) MarshalJSON() ([]byte, error) {
 	type plain Description
