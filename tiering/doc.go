@@ -51,6 +51,9 @@
 //   - T11. A partition with nothing to do costs no request to the object store.
 //     (TestIdlePartitionsCostNothing)
 //   - T12. There is a pointer before there is an object (TestPointerIsThereBeforeTheFirstObject).
+//   - T13. A read of what is committed is told of each aborted transaction in its range, wherever
+//     the marker is: what proves that there is none is an index or a count, never a look that ended
+//     early. (TestMarkerInALaterSegment, TestAbortedTransactionsAreThoseOfTheLog)
 //
 // # Who decides what
 //

@@ -106,7 +106,7 @@ type Manager struct {
 	background  *fetcher // for work that no reader waits for
 	scheduler   *scheduler
 	chunks      *cache[chunkKey, []byte]
-	indexes     *cache[indexKey, *format.Index]
+	indexes     *cache[indexKey, indexed]
 	pages       *cache[string, *format.Page]
 	readAhead   *readAhead
 	warnings    warnings
@@ -128,7 +128,7 @@ func New(o Options) *Manager {
 	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
-	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes, (*format.Index).Cost, m.metrics)
+	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes, indexed.Cost, m.metrics)
 	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*format.Page).Cost, m.metrics)
 	m.readAhead = newReadAhead()
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}

@@ -97,11 +97,11 @@ func (m *Manager) segmentAhead(ctx context.Context, p *partition, offset int64, 
 		}
 	}
 	if x, found := m.indexes.peek(indexKey{key, s.At}); found {
-		first(x)
+		first(x.(*format.Index))
 		return
 	}
 	read := p.indexReader(key, s)
-	m.indexes.ahead(indexKey{key, s.At}, func(ctx context.Context) (*format.Index, error) {
+	m.indexes.ahead(indexKey{key, s.At}, func(ctx context.Context) (indexed, error) {
 		x, err := read(ctx)
 		if err == nil {
 			first(x)

@@ -19,10 +19,24 @@ type chunkKey struct {
 	at     int64
 }
 
-// indexKey names a segment of an object: by its position.
+// indexKey names an index in an object: by the position of its segment, or if there are several by
+// its own.
 type indexKey struct {
 	object string
 	at     int64
+}
+
+// indexed is an index of a segment: a format.Index or a txnIndex.
+type indexed interface{ Cost() int64 }
+
+// lookUp is get for an index of one type. All that is behind a key is of one.
+func lookUp[T indexed](ctx context.Context, c *cache[indexKey, indexed], key indexKey, read func(context.Context) (T, error)) (T, error) {
+	x, err := c.get(ctx, key, func(ctx context.Context) (indexed, error) { return read(ctx) })
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return x.(T), nil
 }
 
 // Read returns whole batches from the one that holds offset on: at least one,
@@ -170,7 +184,7 @@ type segmentReader struct {
 
 func (p *partition) open(ctx context.Context, s *format.Segment) (*segmentReader, error) {
 	key := p.prefix + s.Name
-	x, err := p.m.indexes.get(ctx, indexKey{key, s.At}, p.indexReader(key, s))
+	x, err := lookUp(ctx, p.m.indexes, indexKey{key, s.At}, p.indexReader(key, s))
 	if err != nil {
 		return nil, err
 	}
