@@ -224,7 +224,7 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 			slog.String("object", key), slog.Any("error", readErr))
 	})
 	errs := r.remove(ctx, u.trash)
-	p.Stats.DeleteRequests.Add(int64(r.requests))
+	p.Stats.DeleteRequests.Add(int64(r.asked))
 	refused, gone := 0, 0
 	for i := range u.trash {
 		switch {

@@ -494,6 +494,10 @@ func (b *trapBucket) Delete(ctx context.Context, key string) error {
 	return b.trap.do(objstore.ErrUnavailable, func() error { return b.Bucket.Delete(ctx, key) })
 }
 
+func (b *trapBucket) DeleteAll(ctx context.Context, keys []string) error {
+	return b.trap.do(objstore.ErrUnavailable, func() error { return b.Bucket.DeleteAll(ctx, keys) })
+}
+
 type trapStore struct {
 	kv.Store
 	trap *trap

@@ -89,7 +89,7 @@ type hangingBucket struct {
 	entered chan struct{}
 }
 
-func (b *hangingBucket) Delete(ctx context.Context, _ string) error {
+func (b *hangingBucket) DeleteAll(ctx context.Context, _ []string) error {
 	select {
 	case b.entered <- struct{}{}:
 	default:
