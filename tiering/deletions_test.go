@@ -68,7 +68,7 @@ func TestExpiredPageIsDamaged(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	w.damage(b.p.prefix + b.p.manifest.Load().Pages[0].Name)
+	w.damage(b.p.prefix + b.p.all().Pages[0].Name)
 	if err := log.AdvanceStartOffset(29); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestPageOfUndeletableSegments(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	page := b.p.manifest.Load().Pages[0]
+	page := b.p.all().Pages[0]
 	pg, err := b.p.loadPage(t.Context(), &page)
 	if err != nil || page.Level != 0 {
 		t.Fatal(page.Level, err)
@@ -174,7 +174,7 @@ func TestSweepBelowADeadPage(t *testing.T) {
 	b := w.start(log, 5)
 	b.mustAttach()
 	b.mustDrain()
-	if b.p.manifest.Load().Pages[0].Level == 0 {
+	if b.p.all().Pages[0].Level == 0 {
 		t.Fatal("there is no page of pages")
 	}
 	if err := log.AdvanceStartOffset(9); err != nil { // the first two pages of segments are dead
@@ -327,7 +327,7 @@ func TestUndeletableObjectOfADeletedTopic(t *testing.T) {
 		brokers[number] = b
 	}
 	w.tp.Partition = 7
-	left := brokers[7].p.manifest.Load().Recent[0].Name
+	left := brokers[7].p.all().Recent[0].Name
 	w.put(brokers[7].p.prefix + "unnamed")
 	remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Key: "/7/" + left, Err: objstore.ErrUnavailable})
 	cleaner := New(w.options())

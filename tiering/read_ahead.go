@@ -119,6 +119,13 @@ func (p *partition) cachedSegment(ctx context.Context, offset int64) (*format.Se
 	if current == nil || offset < current.StartOffset || offset >= current.EndOffset {
 		return nil, false
 	}
+	if object, outlined := current.Outlined(); outlined {
+		whole, found := p.m.manifests.peek(p.prefix + object.Name)
+		if !found {
+			return nil, false
+		}
+		current = whole
+	}
 	cached := func(_ context.Context, r *format.PageRef) (*format.Page, error) {
 		if pg, found := p.m.pages.peek(p.prefix + r.Name); found {
 			return pg, nil

@@ -95,8 +95,8 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 		current, err := p.followed(ctx, offset, false)
 		return p, current, err
 	}
-	if current := p.manifest.Load(); current != nil {
-		return p, current, nil
+	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {
+		return p, current, err
 	}
 	if offset == everything {
 		offset = p.log.LocalStartOffset() - 1
@@ -105,15 +105,17 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 		return p, p.inherited.manifest, nil
 	}
 	m.scheduler.hurry(p.owning)
-	select {
-	case <-p.tried:
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-	case <-m.fetcher.stopped:
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	if tried := p.tried(); tried != nil {
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		case <-m.fetcher.stopped:
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+		}
 	}
-	if current := p.manifest.Load(); current != nil {
-		return p, current, nil
+	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {
+		return p, current, err
 	}
 	switch reason := p.lastErr(); {
 	case reason == nil:
@@ -132,10 +134,11 @@ func (p *partition) newer(ctx context.Context, current *format.Manifest) *format
 			return nil // the reader's error says enough
 		}
 	}
-	if newer := p.manifest.Load(); newer != current {
-		return newer
+	newer, err := p.wholeForReaders(ctx)
+	if err != nil || newer == nil || newer.Name() == current.Name() {
+		return nil
 	}
-	return nil
+	return newer
 }
 
 // position is where a read ended, for the read-ahead.
