@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/storage"
 )
 
 const (
@@ -41,6 +42,7 @@ type coldReads struct {
 type coldKey struct {
 	partition *Partition
 	offset    int64
+	committed bool // with the aborted transactions
 }
 
 // coldRead is one read. Its result belongs to the fetch that watches it.
@@ -56,8 +58,8 @@ type coldRead struct {
 	limit   int64  // the offset that its batches may reach to, exclusive
 	charged int    // of coldReads.mu.memory
 	done    bool
-	batches []byte
-	err     error
+	remoteRecords
+	err error
 }
 
 func newColdReads(m *metrics, maxWait time.Duration) *coldReads {
@@ -94,13 +96,13 @@ func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *c
 }
 
 // result is the outcome of a read whose watch has been signaled, or errColdLate.
-func (c *coldReads) result(r *coldRead) (Records, error) {
+func (c *coldReads) result(r *coldRead) (Records, []storage.AbortedTxn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.err != nil {
-		return Records{}, r.err
+		return Records{}, nil, r.err
 	}
-	return Records{bytes: r.wantedLocked(), release: func() { c.discharge(r) }}, nil
+	return Records{bytes: r.wantedLocked(), release: func() { c.discharge(r) }}, r.aborted, nil
 }
 
 // wantedLocked are the batches that the fetch which watches may have: it may have taken the read
@@ -137,15 +139,15 @@ func (c *coldReads) run(ctx context.Context) {
 	consume(ctx, coldWorkers, c.queue, func(ctx context.Context, r *coldRead) {
 		timed, cancel := context.WithTimeout(ctx, c.maxWait)
 		defer cancel()
-		batches, held, err := r.partition.readRemote(timed, r.offset, r.maxBytes, r.upTo)
+		records, err := r.partition.readRemote(timed, r.offset, r.maxBytes, r.upTo, r.committed)
 		if err != nil && timed.Err() != nil && ctx.Err() == nil {
 			err = errColdLate
 		}
-		c.finish(r, batches, held, err)
+		c.finish(r, records, err)
 	})
 }
 
-func (c *coldReads) finish(r *coldRead, batches []byte, held int, err error) {
+func (c *coldReads) finish(r *coldRead, records remoteRecords, err error) {
 	outcome := "read"
 	switch {
 	case errors.Is(err, errColdLate):
@@ -165,8 +167,8 @@ func (c *coldReads) finish(r *coldRead, batches []byte, held int, err error) {
 		c.chargeLocked(r, 0)
 		return
 	}
-	r.batches, r.err = batches, err
-	c.chargeLocked(r, held)
+	r.remoteRecords, r.err = records, err
+	c.chargeLocked(r, records.held)
 	r.watch.signal()
 }
 

@@ -87,7 +87,7 @@ func TestReadThatIsTakenOver(t *testing.T) {
 				b.tier.hold = make(chan struct{})
 				waiter := newWaiter()
 				watches := []watch{{waiter: waiter}, {waiter: waiter, index: 1}}
-				key := coldKey{b.Partition, 3}
+				key := coldKey{b.Partition, 3, false}
 				first, fresh := b.m.cold.start(key, 1<<20, 10, &watches[0])
 				if !fresh {
 					t.Fatal("it is not the first")
@@ -100,7 +100,7 @@ func TestReadThatIsTakenOver(t *testing.T) {
 				}
 				close(b.tier.hold)
 				<-waiter.c
-				records, err := b.m.cold.result(second)
+				records, _, err := b.m.cold.result(second)
 				if got := values(t, &records, 3); err != nil || !slices.Equal(got, c.want) {
 					t.Errorf("%q, %v; want %q", got, err, c.want)
 				}

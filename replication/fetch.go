@@ -235,7 +235,7 @@ func (f *delayedFetch) startCold(c *coldPart) {
 		return
 	}
 	p := &f.partitions[c.at]
-	read, fresh := f.cold.start(coldKey{p.Partition, p.Offset}, c.share, f.results[c.at].upTo, &f.watches[c.at])
+	read, fresh := f.cold.start(coldKey{p.Partition, p.Offset, f.params.Isolation == ReadCommitted}, c.share, f.results[c.at].upTo, &f.watches[c.at])
 	if read == nil {
 		return
 	}
@@ -302,7 +302,7 @@ func (f *delayedFetch) takeCold(i int) {
 			continue
 		}
 		result := &f.results[i]
-		result.Records, result.Err = f.cold.result(c.read)
+		result.Records, result.Aborted, result.Err = f.cold.result(c.read)
 		c.read = nil
 		f.pending--
 		if errors.Is(result.Err, errColdLate) { // the next one takes over what it has begun

@@ -168,6 +168,8 @@ type fakeTier struct {
 	before   []int64 // the bounds of look-ups by time
 	held     int     // by each result; 0: its own bytes
 	epochs   map[int32]EpochEnd
+	aborted  []storage.AbortedTxn
+	lookUp   func() // called by look-ups of aborted transactions; may be nil
 }
 
 func newFakeTier() *fakeTier {
@@ -261,6 +263,22 @@ func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset 
 		return nil, 0, tiering.ErrOffsetOutOfRange
 	}
 	return out, max(held, len(out)), nil
+}
+
+// AbortedTransactions never says that they are all.
+func (f *fakeTier) AbortedTransactions(_ context.Context, _ metadata.TopicPartition, from, upTo, before int64) ([]storage.AbortedTxn, bool, error) {
+	if f.lookUp != nil {
+		f.lookUp()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []storage.AbortedTxn
+	for _, t := range f.aborted {
+		if t.LastOffset >= from && t.FirstOffset < upTo && t.LastOffset < before {
+			out = append(out, t)
+		}
+	}
+	return out, false, f.err
 }
 
 func (f *fakeTier) OffsetForTimestamp(_ context.Context, tp metadata.TopicPartition, ts, before int64) (storage.TimestampOffset, bool, error) {

@@ -71,27 +71,37 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error)
 	if err != nil || !result.cold {
 		return result, err
 	}
-	batches, _, err := p.readRemote(ctx, r.Offset, r.MaxBytes, result.upTo)
+	cold, err := p.readRemote(ctx, r.Offset, r.MaxBytes, result.upTo, r.Isolation == ReadCommitted)
 	if err != nil {
 		return ReadResult{}, err
 	}
-	result.Records = Records{bytes: batches}
+	result.Records, result.Aborted = Records{bytes: cold.batches}, cold.aborted
 	return result, nil
 }
 
-// readRemote reads an offset of the log that the local tier lacks. The batches keep held bytes in
-// memory. When ctx ends before they are there, that is no error of the remote tier.
-func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64) (batches []byte, held int, err error) {
+// remoteRecords is what was read from the remote tier.
+type remoteRecords struct {
+	batches []byte
+	held    int                  // bytes that all of this keeps in memory
+	aborted []storage.AbortedTxn // that overlap the batches, if the read is of what is committed
+}
+
+// readRemote reads an offset of the log that the local tier lacks. When ctx ends before the batches
+// are there, that is no error of the remote tier.
+func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64, committed bool) (r remoteRecords, err error) {
 	remote := &p.traffic.Remote
 	remote.FetchRequests.Add(1)
-	batches, held, err = p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
+	r.batches, r.held, err = p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
 	if errors.Is(err, tiering.ErrNoBatchFollows) {
-		batches, err = p.readBehindRemote(maxBytes, upTo)
-		held = len(batches)
+		r.batches, err = p.readBehindRemote(maxBytes, upTo)
+		r.held = len(r.batches)
+	}
+	if err == nil && committed {
+		err = p.addAborted(ctx, offset, &r)
 	}
 	if err == nil {
-		remote.FetchBytes.Add(int64(len(batches)))
-		return batches, held, nil
+		remote.FetchBytes.Add(int64(len(r.batches)))
+		return r, nil
 	}
 	cause := err
 	if err = coldError(cause); errors.Is(err, ErrOffsetOutOfRange) && offset >= p.log.StartOffset() {
@@ -101,7 +111,7 @@ func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, 
 	if !errors.Is(err, ErrOffsetOutOfRange) && ctx.Err() == nil {
 		remote.FetchErrors.Add(1)
 	}
-	return nil, 0, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, err)
+	return remoteRecords{}, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, err)
 }
 
 // readBehindRemote reads the first batches of the local log for an offset of the remote tier that no

@@ -27,6 +27,9 @@ func (b *bench) freeze(t *testing.T, below int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if b.tier.aborted, err = b.log.AbortedTransactions(0, b.log.EndOffset()); err != nil { // more than the look-ups ask for
+		t.Fatal(err)
+	}
 	b.log.SetRemoteEndOffset(below)
 	cfg := *b.config.Load()
 	cfg.Log.LocalRetentionBytes = 1

@@ -163,6 +163,15 @@ func (c *cache[K, V]) peek(key K) (V, bool) {
 	return c.mu.lru.Peek(key)
 }
 
+// put has the cache hold a value that did not come from a read.
+func (c *cache[K, V]) put(key K, value V) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.lru.Contains(key) {
+		c.addLocked(key, value)
+	}
+}
+
 // leave says that one waiter is gone.
 func (c *cache[K, V]) leave(f *flight[V]) {
 	c.mu.Lock()

@@ -105,6 +105,9 @@ func (p *partition) relate(ctx context.Context, m *format.Manifest) (r lineage.R
 	case lineage.ContinuesFrom(m.EndOffset, m.LastEpoch, log):
 		return lineage.Relation{Kind: lineage.Continues, At: m.EndOffset}, state, nil
 	}
+	if m, err = p.wholeForWork(ctx); err != nil {
+		return r, state, err
+	}
 	last, err := p.lastSegment(ctx, m)
 	if err != nil {
 		return r, state, err
@@ -137,12 +140,15 @@ func (p *partition) cut(ctx context.Context, m *format.Manifest, at int64) error
 	if !p.owns() {
 		return fmt.Errorf("%w: from offset %d on the log has other records, and the tier must not be changed", ErrDiverged, at)
 	}
-	n, edit := p.nextManifest()
-	edit.CutMs = p.m.o.Now().Add(max(cutGrace, p.m.o.DeleteDelay)).UnixMilli()
-	if err := n.Cut(ctx, edit, at, p.lookAtWritable); err != nil {
+	n, edit, err := p.nextManifest(ctx)
+	if err != nil {
 		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
 	}
-	if err := p.commit(ctx, n, false); err != nil {
+	edit.CutMs = p.m.o.Now().Add(max(cutGrace, p.m.o.DeleteDelay)).UnixMilli()
+	if err = n.Cut(ctx, edit, at, p.lookAtWritable); err != nil {
+		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
+	}
+	if err = p.commit(ctx, n, false); err != nil {
 		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
 	}
 	p.logger().Error("the log has other records than the remote tier since an election that lost records: the tier is cut, and what was cut off is kept for a while",

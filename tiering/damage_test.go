@@ -73,7 +73,7 @@ func TestDamageEndsWithItsSegment(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	if err := b.bucket.Delete(t.Context(), b.p.prefix+b.p.manifest.Load().Recent[0].Name); err != nil {
+	if err := b.bucket.Delete(t.Context(), b.p.prefix+b.p.all().Recent[0].Name); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
@@ -103,7 +103,7 @@ func TestDamagedManifestIsNamed(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	key := b.p.prefix + b.p.manifest.Load().Name()
+	key := b.p.prefix + b.p.all().Name()
 	content := make([]byte, 10_000)
 	n, _ := w.bucket.GetRange(t.Context(), key, 0, content)
 	w.damage(key)
@@ -149,7 +149,7 @@ func TestRetentionPassesADamagedPage(t *testing.T) {
 			b := w.start(log, 1)
 			b.mustAttach()
 			b.mustDrain()
-			pages := b.p.manifest.Load().Pages
+			pages := b.p.all().Pages
 			second := pages[slices.IndexFunc(pages, func(r format.PageRef) bool { return r.StartOffset > 0 })]
 			w.damage(b.p.prefix + second.Name)
 			b = w.start(log, 2) // that has not read it
@@ -158,13 +158,13 @@ func TestRetentionPassesADamagedPage(t *testing.T) {
 			if err := b.drain(); err != nil && !errors.Is(err, ErrCorrupt) || err == nil {
 				t.Errorf("within the damaged page: %v, want ErrCorrupt", err)
 			}
-			if got := b.p.manifest.Load().StartOffset; got != second.StartOffset {
+			if got := b.p.all().StartOffset; got != second.StartOffset {
 				t.Errorf("the tier starts at %d, want %d", got, second.StartOffset)
 			}
 			b.m.pages.forget()
 			expire(w, log, second.EndOffset)
 			b.mustDrain()
-			if got := b.p.manifest.Load().StartOffset; got != second.EndOffset {
+			if got := b.p.all().StartOffset; got != second.EndOffset {
 				t.Errorf("the tier starts at %d, want %d", got, second.EndOffset)
 			}
 			b.check()
@@ -181,7 +181,7 @@ func TestFollowerOfADamagedManifest(t *testing.T) {
 		b := w.start(log, 1)
 		b.mustAttach()
 		b.mustDrain()
-		w.damage(b.p.prefix + b.p.manifest.Load().Name())
+		w.damage(b.p.prefix + b.p.all().Name())
 		follower := w.follow(newFakeLog(t))
 		calls := w.faults.Calls(objstoretest.AnyOp)
 		for range 100 {

@@ -127,7 +127,7 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 		return err
 	}
 	if ptr.Manifest != "" {
-		if err = m.objects.remove(ctx, prefix+ptr.Manifest); err != nil {
+		if err = firstOf(m.objects.removeAll(ctx, []string{prefix + ptr.Manifest})); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +41,32 @@ type deletions struct {
 
 // progress is how far the trash of one list has been deleted.
 type progress struct {
-	gone    map[string]bool     // deleted, and listed still
+	gone    names               // deleted, and listed still
 	refused map[string]*failure // could not be deleted
 	// notBefore is when to look at a trash page again; zero: now.
 	notBefore time.Time
+}
+
+// names are a set of some. There are thousands of sets of one, and a map takes ten times as much.
+type names []string
+
+func (n names) has(name string) bool { return slices.Contains(n, name) }
+
+// with is the set with one more.
+func (n names) with(name string) names {
+	if n.has(name) {
+		return n
+	}
+	return append(n, name)
+}
+
+// set is the same as a map.
+func (n names) set() map[string]bool {
+	set := make(map[string]bool, len(n))
+	for _, name := range n {
+		set[name] = true
+	}
+	return set
 }
 
 // ofLocked is the progress with the manifest's own trash, whose list is "", or with that of a
@@ -63,14 +86,14 @@ func (d *deletions) ofLocked(list string) *progress {
 func (d *deletions) done() (gone, emptied map[string]bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return maps.Clone(d.mu.manifest.gone), maps.Clone(d.mu.emptied)
+	return d.mu.manifest.gone.set(), maps.Clone(d.mu.emptied)
 }
 
 // goneOf has what is gone of a list. The caller owns the map.
 func (d *deletions) goneOf(list string) map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return maps.Clone(d.ofLocked(list).gone)
+	return d.ofLocked(list).gone.set()
 }
 
 // isEmptied returns true if all of a trash page is gone.
@@ -102,7 +125,7 @@ func (d *deletions) adopted(m *format.Manifest) {
 		for i := range m.Trash {
 			listed[m.Trash[i].Name] = true
 		}
-		maps.DeleteFunc(own.gone, func(name string, _ bool) bool { return !listed[name] })
+		own.gone = slices.DeleteFunc(own.gone, func(name string) bool { return !listed[name] })
 		maps.DeleteFunc(own.refused, func(name string, _ *failure) bool { return !listed[name] })
 	}
 	if len(d.mu.pages)+len(d.mu.emptied) > 0 {
@@ -130,7 +153,7 @@ func (d *deletions) next(m *format.Manifest, now time.Time) time.Duration {
 	}
 	for i := range m.Trash {
 		t := &m.Trash[i]
-		if !d.mu.manifest.gone[t.Name] {
+		if !d.mu.manifest.gone.has(t.Name) {
 			sooner(d.mu.manifest.dueAt(t.Name, t.AfterMs))
 		}
 	}
@@ -167,7 +190,7 @@ func (d *deletions) ended(list, name string, err error, now time.Time, first fun
 	p := d.ofLocked(list)
 	if err == nil {
 		delete(p.refused, name)
-		put(&p.gone, name, true)
+		p.gone = p.gone.with(name)
 		return
 	}
 	refuse(&p.refused, name, err, now, first)
@@ -224,7 +247,7 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 			slog.String("object", key), slog.Any("error", readErr))
 	})
 	errs := r.remove(ctx, u.trash)
-	p.Stats.DeleteRequests.Add(int64(r.requests))
+	p.Stats.DeleteRequests.Add(int64(r.asked))
 	refused, gone := 0, 0
 	for i := range u.trash {
 		switch {

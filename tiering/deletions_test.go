@@ -68,7 +68,7 @@ func TestExpiredPageIsDamaged(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	w.damage(b.p.prefix + b.p.manifest.Load().Pages[0].Name)
+	w.damage(b.p.prefix + b.p.all().Pages[0].Name)
 	if err := log.AdvanceStartOffset(29); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestPageOfUndeletableSegments(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	page := b.p.manifest.Load().Pages[0]
+	page := b.p.all().Pages[0]
 	pg, err := b.p.loadPage(t.Context(), &page)
 	if err != nil || page.Level != 0 {
 		t.Fatal(page.Level, err)
@@ -130,11 +130,39 @@ func TestStoreThatDeletesNothingIsNotAskedForAll(t *testing.T) {
 	}
 	r := b.m.objects.removal(b.p.prefix, func(string, error) {})
 	errs := r.remove(t.Context(), all)
-	if n := w.faults.Calls(objstoretest.DeleteOp); n != deleteBatch || r.requests != n {
-		t.Errorf("%d requests", n)
+	if n := w.faults.Calls(objstoretest.DeleteOp); n != 1 || r.asked != deleteBatch {
+		t.Errorf("%d requests for %d objects", n, r.asked)
 	}
 	if errors.Is(errs[0], errNotTried) || !errors.Is(errs[len(errs)-1], errNotTried) {
 		t.Errorf("of the first: %v, of the last: %v", errs[0], errs[len(errs)-1])
+	}
+}
+
+// TestBatchIsOneRequest, and what became of each object is at its place, whatever its neighbors met.
+func TestBatchIsOneRequest(t *testing.T) {
+	w := newWorld(t)
+	b := w.start(newFakeLog(t), 1)
+	denied := errors.New("denied")
+	w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Key: "key-1", Err: denied})
+	w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Key: "key-3", Kind: objstoretest.FailAfter})
+	keys := []string{"key-4", "key-3", "key-2", "key-1", "key-0"}
+	for _, key := range keys[1:] {
+		w.put(key)
+	}
+	errs := b.m.objects.removeAll(t.Context(), keys)
+	for i, want := range []error{nil, objstore.ErrUnavailable, nil, denied, nil} {
+		if !errors.Is(errs[i], want) || want != nil && !errors.Is(errs[i], ErrUnavailable) {
+			t.Errorf("%s: %v, want %v", keys[i], errs[i], want)
+		}
+		if _, err := w.bucket.Stat(t.Context(), keys[i]); errors.Is(err, objstore.ErrNotFound) == (i == 3) {
+			t.Errorf("%s: %v", keys[i], err)
+		}
+	}
+	if n := w.faults.Calls(objstoretest.DeleteOp); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	if n := counter(t, b.m.metrics.deletedObjects); n != 3 {
+		t.Errorf("%v objects count as deleted", n)
 	}
 }
 
@@ -146,7 +174,7 @@ func TestSweepBelowADeadPage(t *testing.T) {
 	b := w.start(log, 5)
 	b.mustAttach()
 	b.mustDrain()
-	if b.p.manifest.Load().Pages[0].Level == 0 {
+	if b.p.all().Pages[0].Level == 0 {
 		t.Fatal("there is no page of pages")
 	}
 	if err := log.AdvanceStartOffset(9); err != nil { // the first two pages of segments are dead
@@ -299,7 +327,7 @@ func TestUndeletableObjectOfADeletedTopic(t *testing.T) {
 		brokers[number] = b
 	}
 	w.tp.Partition = 7
-	left := brokers[7].p.manifest.Load().Recent[0].Name
+	left := brokers[7].p.all().Recent[0].Name
 	w.put(brokers[7].p.prefix + "unnamed")
 	remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Key: "/7/" + left, Err: objstore.ErrUnavailable})
 	cleaner := New(w.options())

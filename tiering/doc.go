@@ -49,8 +49,9 @@
 //     object that cannot be deleted another one. It is in Status for as long as it lasts.
 //     (TestUploadsGoOnWhereNothingCanBeDeleted, TestUploadsGoOnWhereNothingExpires,
 //     TestUploadsDoNotWaitForDeletions, TestUndeletableObjectStopsNoOther)
-//   - T11. A partition with nothing to do costs no request to the object store.
-//     (TestIdlePartitionsCostNothing)
+//   - T11. A partition with nothing to do costs no request to the object store, and a led one no
+//     more than 2 KiB of memory, however long its history is. But for a sweep, which is rare.
+//     (TestIdlePartitionsCostNothing, TestAThousandIdlePartitionsCostNothing, TestLedPartitionsAreSmall)
 //   - T12. There is a pointer before there is an object (TestPointerIsThereBeforeTheFirstObject).
 //     Where there are objects and no pointer, one was lost (TestLostPointerIsAnAlarm).
 //   - T13. A log is told what it may delete, and segments of it go up, only if its history and the
@@ -60,6 +61,9 @@
 //   - T14. Nothing of the tier is touched before the bucket is known to be the cluster's
 //     (TestNothingIsTouchedBeforeTheBucketIsKnown). What nothing knows is deleted by the rules of
 //     package catalogue (TestBucketIsSweptByTheController).
+//   - T15. A read of what is committed is told of each aborted transaction in its range, wherever
+//     the marker is: what proves that there is none is an index or a count, never a look that ended
+//     early. (TestMarkerInALaterSegment, TestAbortedTransactionsAreThoseOfTheLog)
 //
 // # Who decides what
 //
@@ -77,7 +81,9 @@
 // by fetchers, not by the readers. A partition has two tasks. One attaches, expires,
 // uploads and sweeps (step); the other deletes what the committed manifest lists for that
 // (deletions.go), which needs no claim and so waits for nothing. Partitions that somebody
-// waits for are attached first. Pages that the work needs, and no reader, come by fetchers
+// waits for are attached first, and many at a time, as all that they do is wait; the bytes of the
+// manifests that are loaded have a bound. A leader keeps the outline of a manifest, and all of it in
+// a cache only (whole.go). Pages and manifests that the work needs, and no reader, come by fetchers
 // of their own. Locks: Manager.mu before scheduler.mu; a partition's mu, its deletions',
 // a cache's and the fetcher's are leaves.
 package tiering

@@ -29,13 +29,15 @@ type fakeLog struct {
 	segments    []fakeSegment
 	batches     []record.Batch
 	opened      int
-	noSnapshots bool // of the producers
+	aborted     []storage.AbortedTxn // of the whole log; set before the segments are closed
+	noSnapshots bool                 // of the producers
 }
 
 type fakeSegment struct {
 	base, end, maxTimestamp int64
 	log, index, timeIndex   []byte // Kafka's indexes are not looked at, only kept
 	epochs                  []storage.EpochEntry
+	aborted                 []storage.AbortedTxn
 }
 
 func newFakeLog(t *testing.T) *fakeLog {
@@ -71,7 +73,10 @@ func (l *fakeLog) closedSegments(from int64) []closedSegment {
 			released := false
 			files := storage.SegmentFiles{
 				Log: section(s.log), Index: section(s.index), TimeIndex: section(s.timeIndex),
-				LeaderEpochs: s.epochs, AbortedTxns: 2, TxnIndex: section(make([]byte, 68)),
+				LeaderEpochs: s.epochs,
+			}
+			if n := len(s.aborted); n > 0 {
+				files.AbortedTxns, files.TxnIndex = int64(n), section(encodeAborted(s.aborted))
 			}
 			if !l.noSnapshots {
 				files.Snapshot = section([]byte("snapshot"))
@@ -125,7 +130,7 @@ func (l *fakeLog) AdvanceStartOffset(offset int64) error {
 func (l *fakeLog) restarted() *fakeLog {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return &fakeLog{t: l.t, start: l.start, localStart: l.localStart, end: l.end, remoteEnd: -1, segments: l.segments, batches: l.batches}
+	return &fakeLog{t: l.t, start: l.start, localStart: l.localStart, end: l.end, remoteEnd: -1, segments: l.segments, batches: l.batches, aborted: l.aborted}
 }
 
 // segmentSpec says what a closed segment is made of.
@@ -191,7 +196,24 @@ func (l *fakeLog) addSegmentLocked(batches []record.Batch) {
 		}
 		s.log = append(s.log, b...)
 	}
+	for _, t := range l.aborted {
+		if t.LastOffset >= s.base && t.LastOffset < s.end {
+			s.aborted = append(s.aborted, t)
+		}
+	}
 	l.segments = append(l.segments, s)
+}
+
+// encodeAborted is a .txnindex file.
+func encodeAborted(txns []storage.AbortedTxn) []byte {
+	var b []byte
+	for _, t := range txns {
+		b = binary.BigEndian.AppendUint16(b, 0)
+		for _, v := range []int64{t.ProducerID, t.FirstOffset, t.LastOffset, t.LastStableOffset} {
+			b = binary.BigEndian.AppendUint64(b, uint64(v))
+		}
+	}
+	return b
 }
 
 func (l *fakeLog) epochsLocked(end int64) []storage.EpochEntry {

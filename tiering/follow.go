@@ -86,7 +86,7 @@ func (p *partition) loadFollowed(ctx context.Context, current *format.Manifest) 
 	case current != nil && current.Sequence > 0 && current.Name() == ptr.Manifest:
 		return current, nil
 	}
-	return p.loadManifest(ctx, ptr)
+	return p.loadManifest(ctx, objectOf(ptr))
 }
 
 // LatestState is what the remote tier knows of the partition's log up to its

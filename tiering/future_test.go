@@ -246,7 +246,7 @@ func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 			_, revision = w.pointer()
 			objects, name = w.objects(), w.committed().Name()
 			check("after another commit", b.drain())
-			if got := b.p.manifest.Load().Name(); got != name {
+			if got := b.p.all().Name(); got != name {
 				t.Errorf("it reads by %s, committed is %s", got, name)
 			}
 			// Nobody cleans up behind the topic who does not know what there is.
@@ -266,7 +266,10 @@ func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 
 // commitRefused tries to commit.
 func (p *partition) commitRefused() bool {
-	n, _ := p.nextManifest()
+	n, _, err := p.nextManifest(context.Background())
+	if err != nil {
+		panic(err)
+	}
 	return p.commit(context.Background(), n, false) != nil
 }
 

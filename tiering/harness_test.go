@@ -133,6 +133,15 @@ func (b *broker) attach() error {
 	return err
 }
 
+// all is the whole of the current manifest, nil if none is loaded.
+func (p *partition) all() *format.Manifest {
+	m, err := p.wholeForReaders(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
 // forgetFailures has what has failed tried again, as if the time had come.
 func (b *broker) forgetFailures() {
 	b.p.mu.Lock()
@@ -219,7 +228,7 @@ func (b *broker) persist() {
 func (b *broker) readAll(offset int64) []byte {
 	b.t.Helper()
 	var out []byte
-	for end := b.p.manifest.Load().EndOffset; offset < end; {
+	for end := b.p.all().EndOffset; offset < end; {
 		got, _, err := b.m.Read(context.Background(), b.tp, offset, 5000, 1<<60)
 		if err != nil {
 			b.t.Fatalf("read at %d: %v", offset, err)
@@ -253,7 +262,7 @@ func lastOffset(t *testing.T, batches []byte) int64 {
 // check compares all of the remote tier with the log, and the bucket with the manifest.
 func (b *broker) check() {
 	b.t.Helper()
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if got, want := b.readAll(m.StartOffset), b.log.want(m.StartOffset, m.EndOffset); !bytes.Equal(got, want) {
 		b.t.Fatalf("remote tier [%d, %d) has %d bytes, the log %d, or other ones", m.StartOffset, m.EndOffset, len(got), len(want))
 	}
@@ -287,7 +296,7 @@ func (b *broker) sweepAll() {
 	b.t.Helper()
 	b.now.advance(48 * time.Hour)
 	b.mustDrain()
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	want := map[string]bool{}
 	if m.Sequence > 0 {
 		want[m.Name()] = true
@@ -492,6 +501,10 @@ func (b *trapBucket) List(ctx context.Context, prefix string) iter.Seq2[objstore
 
 func (b *trapBucket) Delete(ctx context.Context, key string) error {
 	return b.trap.do(objstore.ErrUnavailable, func() error { return b.Bucket.Delete(ctx, key) })
+}
+
+func (b *trapBucket) DeleteAll(ctx context.Context, keys []string) error {
+	return b.trap.do(objstore.ErrUnavailable, func() error { return b.Bucket.DeleteAll(ctx, keys) })
 }
 
 type trapStore struct {

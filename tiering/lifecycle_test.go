@@ -25,7 +25,7 @@ func TestUploadedSegmentsReadBackToTheByte(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.EndOffset != log.end || m.Segments != 7 {
+	if m := b.p.all(); m.EndOffset != log.end || m.Segments != 7 {
 		t.Fatalf("tier ends at %d with %d segments, want %d and 7", m.EndOffset, m.Segments, log.end)
 	}
 	if log.remoteEnd != log.end {
@@ -133,7 +133,7 @@ func doRest(w *world, b *broker) {
 // verify checks all of what the scenario was to do.
 func verify(w *world, b *broker) {
 	w.t.Helper()
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if m.EndOffset != b.log.end || m.StartOffset != b.log.segments[0].end || m.Segments != 4 {
 		w.t.Errorf("tier is [%d, %d) with %d segments, want [%d, %d) with 4",
 			m.StartOffset, m.EndOffset, m.Segments, b.log.segments[0].end, b.log.end)
@@ -251,7 +251,7 @@ func TestDeposedLeaderChangesNothing(t *testing.T) {
 			if got := w.committed().Name(); got != committed {
 				t.Fatalf("old leader replaced manifest %s by %s", committed, got)
 			}
-			if old.p.manifest.Load().EndOffset == log.end {
+			if old.p.all().EndOffset == log.end {
 				t.Fatal("old leader shows readers what was not committed")
 			}
 			// It does not come back by itself, even to claim.
@@ -326,7 +326,7 @@ func TestPointerOfALowerEpochIsClaimedAgain(t *testing.T) {
 		t.Fatalf("step: %v, want a conflict", err)
 	}
 	next.persist()
-	if m := next.p.manifest.Load(); m.EndOffset != log.end || m.Segments != 3 {
+	if m := next.p.all(); m.EndOffset != log.end || m.Segments != 3 {
 		t.Fatalf("tier ends at %d with %d segments, want %d and 3", m.EndOffset, m.Segments, log.end)
 	}
 	next.check()
@@ -379,7 +379,7 @@ func TestLeaderWithOtherSegmentBoundariesGoesOn(t *testing.T) {
 	b = w.start(other, 2)
 	b.mustAttach()
 	b.mustDrain()
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if m.EndOffset != other.end || m.Segments != 4 || m.Recent[2].BaseOffset != 30 || m.Recent[2].StartOffset != 40 {
 		t.Fatalf("tier ends at %d: %+v", m.EndOffset, m.Recent)
 	}
@@ -404,7 +404,7 @@ func TestGapIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.StartOffset != log.segments[0].base || m.EndOffset != log.end {
+	if m := b.p.all(); m.StartOffset != log.segments[0].base || m.EndOffset != log.end {
 		t.Fatalf("tier is [%d, %d)", m.StartOffset, m.EndOffset)
 	}
 	b.check()
@@ -451,7 +451,7 @@ func TestCopyDisableStopsUploadsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mustDrain()
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if m.EndOffset != end || m.StartOffset != log.segments[0].end {
 		t.Fatalf("tier is [%d, %d), want [%d, %d)", m.StartOffset, m.EndOffset, log.segments[0].end, end)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
@@ -50,7 +51,7 @@ type Options struct {
 	FetchConcurrency  int   // reads of the object store at a time; 16
 	ChunkBytes        int   // of new objects, and so what a cold read gets at a time; 4 MiB
 	CacheBytes        int64 // of chunks; 64 MiB
-	IndexCacheBytes   int64 // of indexes of segments, and as much again for pages; 16 MiB
+	IndexCacheBytes   int64 // of indexes of segments, and as much again for pages and for manifests each; 16 MiB
 	ReadAheadChunks   int   // how far ahead of a sequential reader; 4, negative: not at all
 
 	Interval        time.Duration // how often every partition is looked at without a Kick; 10 s
@@ -98,8 +99,12 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 }
 
 const (
-	// attachConcurrency is how many partitions are attached at a time.
-	attachConcurrency = 8
+	// attachConcurrency is how many partitions are attached at a time. Each waits for a handful of
+	// requests, one after the other, and does little: after a failover of 30,000 partitions it is
+	// how long they wait for each other.
+	attachConcurrency = 256
+	// manifestMemory bounds the bytes of manifests that are being loaded, whatever their number.
+	manifestMemory = 64 << 20
 	// deleteWorkers is from how many partitions objects are deleted at a time.
 	deleteWorkers = 2
 )
@@ -113,12 +118,14 @@ type Manager struct {
 	shape       format.Shape // of the manifests that are written
 	metrics     *metrics
 	objects     *objects
+	loads       *semaphore.Weighted // of manifestMemory
 	fetcher     *fetcher
 	background  *fetcher // for work that no reader waits for
 	scheduler   *scheduler
 	chunks      *cache[chunkKey, []byte]
-	indexes     *cache[indexKey, *format.Index]
+	indexes     *cache[indexKey, indexed]
 	pages       *cache[string, *format.Page]
+	manifests   *cache[string, *format.Manifest] // of leaders
 	readAhead   *readAhead
 	warnings    warnings
 	cleaning    cleaning
@@ -136,12 +143,14 @@ type Manager struct {
 func New(o Options) *Manager {
 	o.setDefaults()
 	m := &Manager{o: o, store: o.Store, shape: format.DefaultShape, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
+	m.loads = semaphore.NewWeighted(manifestMemory)
 	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
 	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
-	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes, (*format.Index).Cost, m.metrics)
+	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes, indexed.Cost, m.metrics)
 	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*format.Page).Cost, m.metrics)
+	m.manifests = newCache[string]("manifest", m.fetcher, o.IndexCacheBytes, (*format.Manifest).Cost, m.metrics)
 	m.readAhead = newReadAhead()
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
 	m.lastSuccess.begin(o.Now())

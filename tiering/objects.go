@@ -180,17 +180,6 @@ func (o *objects) twice(read func() error) error {
 	return err
 }
 
-// remove deletes an object; that there is none is not an error.
-func (o *objects) remove(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	err := classify("delete", key, o.bucket.Delete(ctx, key))
-	if err == nil {
-		o.metrics.deletedObjects.Inc()
-	}
-	return err
-}
-
 // readPage reads and checks a page of a manifest's tree.
 func (o *objects) readPage(ctx context.Context, key string, ref *format.PageRef) (pg *format.Page, err error) {
 	err = o.twice(func() error {

@@ -47,7 +47,7 @@ func (p *partition) adopt(name ownership.Manifest) {
 		m, p.chores.current = p.freshManifest(), format.Stored{}
 	}
 	p.chores.candidate = candidate{}
-	p.manifest.Store(m)
+	p.keep(m, p.chores.current)
 	p.deletions.adopted(m)
 }
 
@@ -174,7 +174,7 @@ func (p *partition) loadCandidate(ctx context.Context) (err error) {
 		return nil
 	}
 	c := candidate{stored: format.Stored{Name: ptr.Manifest, Size: ptr.Size, CRC32C: ptr.CRC32C}}
-	if c.manifest, err = p.loadManifest(ctx, ptr); err == nil {
+	if c.manifest, err = p.loadOutline(ctx, c.stored); err == nil {
 		p.chores.candidate = c
 	}
 	return err

@@ -44,8 +44,8 @@ type partition struct {
 	prefix string // of the objects
 	key    string // of the pointer
 
-	manifest atomic.Pointer[format.Manifest] // the current one; nil until it is loaded
-	tried    chan struct{}                   // closed by the worker when the first attempt to load is over
+	// manifest is the current one, of a leader its outline (whole.go); nil until it is loaded.
+	manifest atomic.Pointer[format.Manifest]
 
 	own       ownership.State // see apply; of a follower Following, always
 	chores    chores
@@ -64,6 +64,7 @@ type partition struct {
 	mu struct {
 		sync.Mutex
 		state      State
+		trying     chan struct{} // closed when the first attempt to load the manifest is over; nil: it is
 		lastUpload time.Time
 		failures   map[work]*failure // kinds of work that failed the last time
 		damage     map[chunkKey]Damage
@@ -119,12 +120,12 @@ func (m *Manager) newPartition(config Partition, log localLog) *partition {
 		log:       log,
 		prefix:    format.PartitionPrefix(m.o.Prefix, config.TopicID, config.TopicPartition.Partition),
 		key:       metadata.TierKey(config.TopicID, config.TopicPartition.Partition),
-		tried:     make(chan struct{}),
 	}
 	if p.Stats == nil {
 		p.Stats = new(Stats)
 	}
 	p.mu.state = StateAttaching
+	p.mu.trying = make(chan struct{})
 	return p
 }
 
@@ -140,27 +141,50 @@ func (p *partition) freshManifest() *format.Manifest {
 	}
 }
 
-// loadManifest loads the manifest that a pointer names.
-func (p *partition) loadManifest(ctx context.Context, ptr *format.Pointer) (*format.Manifest, error) {
-	m, err := p.readManifest(ctx, ptr)
-	p.looked(chunkKey{p.prefix + ptr.Manifest, noChunk}, err)
+// objectOf is the manifest that a pointer names.
+func objectOf(ptr *format.Pointer) format.Stored {
+	return format.Stored{Name: ptr.Manifest, Size: ptr.Size, CRC32C: ptr.CRC32C}
+}
+
+// loadManifest loads a manifest.
+func (p *partition) loadManifest(ctx context.Context, object format.Stored) (*format.Manifest, error) {
+	return p.readManifest(ctx, object, format.ParseManifest)
+}
+
+// loadOutline loads the outline of a manifest. What is wrong with the entries, if the checksum is right,
+// is found when somebody needs them.
+func (p *partition) loadOutline(ctx context.Context, object format.Stored) (*format.Manifest, error) {
+	return p.readManifest(ctx, object, func(b []byte) (*format.Manifest, error) { return format.ParseOutline(b, object) })
+}
+
+func (p *partition) readManifest(ctx context.Context, object format.Stored, parse manifestParser) (*format.Manifest, error) {
+	m, err := p.parseManifest(ctx, object, parse)
+	p.looked(chunkKey{p.prefix + object.Name, noChunk}, err)
 	return m, err
 }
 
-func (p *partition) readManifest(ctx context.Context, ptr *format.Pointer) (*format.Manifest, error) {
-	key := p.prefix + ptr.Manifest
-	b, err := p.m.objects.readDocument(ctx, "manifest", key, ptr.Size)
+// manifestParser is one of the two ways to read a manifest's object.
+type manifestParser func(content []byte) (*format.Manifest, error)
+
+func (p *partition) parseManifest(ctx context.Context, object format.Stored, parse manifestParser) (*format.Manifest, error) {
+	key := p.prefix + object.Name
+	room := min(max(object.Size, 0), manifestMemory)
+	if err := p.m.loads.Acquire(ctx, room); err != nil {
+		return nil, fmt.Errorf("%w: load manifest: wait for memory: %w", ErrUnavailable, err)
+	}
+	defer p.m.loads.Release(room)
+	b, err := p.m.objects.readDocument(ctx, "manifest", key, object.Size)
 	if err != nil {
 		return nil, fmt.Errorf("load manifest: %w", err)
 	}
-	if sum := format.Checksum(b); sum != ptr.CRC32C {
-		return nil, fmt.Errorf("%w: load manifest %s: it has checksum %08x, the pointer says %08x", ErrCorrupt, key, sum, ptr.CRC32C)
+	if sum := format.Checksum(b); sum != object.CRC32C {
+		return nil, fmt.Errorf("%w: load manifest %s: it has checksum %08x, the pointer says %08x", ErrCorrupt, key, sum, object.CRC32C)
 	}
-	m, err := format.ParseManifest(b)
+	m, err := parse(b)
 	if err != nil {
 		return nil, fmt.Errorf("load manifest %s: %w", key, err)
 	}
-	if m.Name() != ptr.Manifest || m.TopicID != p.TopicID || m.Partition != p.TopicPartition.Partition {
+	if m.Name() != object.Name || m.TopicID != p.TopicID || m.Partition != p.TopicPartition.Partition {
 		return nil, fmt.Errorf("%w: load manifest %s: it is that of %s-%d, %s", ErrCorrupt, key, m.Topic, m.Partition, m.Name())
 	}
 	return m, nil
@@ -197,14 +221,18 @@ func (p *partition) swap(ctx context.Context, r ownership.SwapPointer) (int64, e
 
 // nextManifest is an editable successor of the current manifest. The commit gives
 // it its name.
-func (p *partition) nextManifest() (*format.Manifest, format.Edit) {
+func (p *partition) nextManifest(ctx context.Context) (*format.Manifest, format.Edit, error) {
+	current, err := p.wholeForWork(ctx)
+	if err != nil {
+		return nil, format.Edit{}, err
+	}
 	now := p.m.o.Now()
 	gone, emptied := p.deletions.done()
 	e := format.Edit{
 		BrokerID: p.m.o.BrokerID, LeaderEpoch: p.LeaderEpoch, NowMs: now.UnixMilli(), DeleteMs: now.Add(p.m.o.DeleteDelay).UnixMilli(),
 		LogStart: p.log.StartOffset(), Current: p.chores.current, Gone: gone, Emptied: emptied,
 	}
-	return p.manifest.Load().Next(e), e
+	return current.Next(e), e, nil
 }
 
 // tellLog brings the local log up to what is committed. It is safe to repeat,
@@ -249,11 +277,19 @@ func (p *partition) attach(ctx context.Context) error {
 
 // triedOnce lets readers stop waiting for the first attempt to load the manifest.
 func (p *partition) triedOnce() {
-	select {
-	case <-p.tried:
-	default:
-		close(p.tried)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.trying != nil {
+		close(p.mu.trying)
+		p.mu.trying = nil
 	}
+}
+
+// tried is closed when the first attempt to load the manifest is over; nil says that it is.
+func (p *partition) tried() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.trying
 }
 
 // step does one unit of each kind of the owner's work that is due. It returns true if

@@ -97,11 +97,11 @@ func (m *Manager) segmentAhead(ctx context.Context, p *partition, offset int64, 
 		}
 	}
 	if x, found := m.indexes.peek(indexKey{key, s.At}); found {
-		first(x)
+		first(x.(*format.Index))
 		return
 	}
 	read := p.indexReader(key, s)
-	m.indexes.ahead(indexKey{key, s.At}, func(ctx context.Context) (*format.Index, error) {
+	m.indexes.ahead(indexKey{key, s.At}, func(ctx context.Context) (indexed, error) {
 		x, err := read(ctx)
 		if err == nil {
 			first(x)
@@ -118,6 +118,13 @@ func (p *partition) cachedSegment(ctx context.Context, offset int64) (*format.Se
 	current := p.manifest.Load()
 	if current == nil || offset < current.StartOffset || offset >= current.EndOffset {
 		return nil, false
+	}
+	if object, outlined := current.Outlined(); outlined {
+		whole, found := p.m.manifests.peek(p.prefix + object.Name)
+		if !found {
+			return nil, false
+		}
+		current = whole
 	}
 	cached := func(_ context.Context, r *format.PageRef) (*format.Page, error) {
 		if pg, found := p.m.pages.peek(p.prefix + r.Name); found {

@@ -19,10 +19,24 @@ type chunkKey struct {
 	at     int64
 }
 
-// indexKey names a segment of an object: by its position.
+// indexKey names an index in an object: by the position of its segment, or if there are several by
+// its own.
 type indexKey struct {
 	object string
 	at     int64
+}
+
+// indexed is an index of a segment: a format.Index or a txnIndex.
+type indexed interface{ Cost() int64 }
+
+// lookUp is get for an index of one type. All that is behind a key is of one.
+func lookUp[T indexed](ctx context.Context, c *cache[indexKey, indexed], key indexKey, read func(context.Context) (T, error)) (T, error) {
+	x, err := c.get(ctx, key, func(ctx context.Context) (indexed, error) { return read(ctx) })
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return x.(T), nil
 }
 
 // Read returns whole batches from the one that holds offset on: at least one,
@@ -81,8 +95,8 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 		current, err := p.followed(ctx, offset, false)
 		return p, current, err
 	}
-	if current := p.manifest.Load(); current != nil {
-		return p, current, nil
+	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {
+		return p, current, err
 	}
 	if offset == everything {
 		offset = p.log.LocalStartOffset() - 1
@@ -91,15 +105,17 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 		return p, p.inherited.manifest, nil
 	}
 	m.scheduler.hurry(p.owning)
-	select {
-	case <-p.tried:
-	case <-ctx.Done():
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-	case <-m.fetcher.stopped:
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	if tried := p.tried(); tried != nil {
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		case <-m.fetcher.stopped:
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+		}
 	}
-	if current := p.manifest.Load(); current != nil {
-		return p, current, nil
+	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {
+		return p, current, err
 	}
 	switch reason := p.lastErr(); {
 	case reason == nil:
@@ -118,10 +134,11 @@ func (p *partition) newer(ctx context.Context, current *format.Manifest) *format
 			return nil // the reader's error says enough
 		}
 	}
-	if newer := p.manifest.Load(); newer != current {
-		return newer
+	newer, err := p.wholeForReaders(ctx)
+	if err != nil || newer == nil || newer.Name() == current.Name() {
+		return nil
 	}
-	return nil
+	return newer
 }
 
 // position is where a read ended, for the read-ahead.
@@ -170,7 +187,7 @@ type segmentReader struct {
 
 func (p *partition) open(ctx context.Context, s *format.Segment) (*segmentReader, error) {
 	key := p.prefix + s.Name
-	x, err := p.m.indexes.get(ctx, indexKey{key, s.At}, p.indexReader(key, s))
+	x, err := lookUp(ctx, p.m.indexes, indexKey{key, s.At}, p.indexReader(key, s))
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func TestReadsOutsideOfTheTier(t *testing.T) {
 // A flipped bit anywhere in the log bytes is found, and never handed out.
 func TestFlippedBitsAreNotReturned(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
-	chunks := b.chunksOf(b.p.manifest.Load().Recent[0])
+	chunks := b.chunksOf(b.p.all().Recent[0])
 	if len(chunks) < 3 {
 		t.Fatalf("there are only %d chunks", len(chunks))
 	}
@@ -152,13 +152,13 @@ func (b *flippingBucket) GetRange(ctx context.Context, key string, off int64, p 
 // A whole and sound object is not enough: it must be the right one.
 func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 	b := tiered(t)
-	entries := b.p.manifest.Load().Recent
+	entries := b.p.all().Recent
 	other := make([]byte, entries[1].ObjectBytes)
 	if _, err := b.bucket.GetRange(t.Context(), b.p.prefix+entries[1].Name, 0, other); err != nil {
 		t.Fatal(err)
 	}
 	// A manifest that was told to expect its size.
-	m := *b.p.manifest.Load()
+	m := *b.p.all()
 	m.Recent = slices.Clone(m.Recent)
 	m.Recent[0].Bytes, m.Recent[0].ObjectBytes = entries[1].Bytes, entries[1].ObjectBytes
 	m.Recent[0].HotBytes, m.Recent[0].CRC32C = entries[1].HotBytes, entries[1].CRC32C
@@ -173,7 +173,7 @@ func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 
 func TestMissingObjectIsCorrupt(t *testing.T) {
 	b := tiered(t)
-	if err := b.bucket.Delete(context.Background(), b.p.prefix+b.p.manifest.Load().Recent[0].Name); err != nil {
+	if err := b.bucket.Delete(context.Background(), b.p.prefix+b.p.all().Recent[0].Name); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
@@ -327,7 +327,7 @@ func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	}
 	// All chunks of all segments and each index once, whoever asked.
 	chunks := 0
-	for _, s := range b.p.manifest.Load().Recent {
+	for _, s := range b.p.all().Recent {
 		chunks += len(b.chunksOf(s))
 	}
 	if n := counter(t, b.m.metrics.fetches.WithLabelValues("chunk")); n != float64(chunks) {
@@ -350,7 +350,7 @@ func TestReadAheadCrossesSegments(t *testing.T) {
 		}
 	}
 	b.waitForFetches()
-	next := b.p.manifest.Load().Recent[2]
+	next := b.p.all().Recent[2]
 	if _, ok := b.m.chunks.peek(chunkKey{b.p.prefix + next.Name, 0}); !ok {
 		t.Error("the first chunk of the next segment is not in the cache")
 	}
@@ -421,7 +421,7 @@ func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 
 func TestDamagedManifestIsSaid(t *testing.T) {
 	b := tiered(t)
-	name := b.p.manifest.Load().Name()
+	name := b.p.all().Name()
 	if err := b.bucket.Put(context.Background(), b.p.prefix+name, bytes.NewReader([]byte("nonsense")), objstorePut{}); err != nil {
 		t.Fatal(err)
 	}
@@ -440,7 +440,7 @@ func TestDamagedManifestIsSaid(t *testing.T) {
 // A manifest that is whole and sound is not enough: it must be the one that was committed.
 func TestOtherManifestOfTheNameIsCorrupt(t *testing.T) {
 	b := tiered(t)
-	name := b.p.manifest.Load().Name()
+	name := b.p.all().Name()
 	other := bytes.Replace(b.object(name), []byte(`"topic":"orders"`), []byte(`"topic":"sredro"`), 1)
 	body := other[bytes.IndexByte(other, '\n')+1:]
 	other, err := format.DocumentManifest.Wrap(body)
@@ -503,7 +503,7 @@ func TestEpochLookUpThroughPages(t *testing.T) {
 	b := w.start(log, 400)
 	b.mustAttach()
 	b.mustDrain()
-	if len(b.p.manifest.Load().Pages) == 0 {
+	if len(b.p.all().Pages) == 0 {
 		t.Fatal("no page was sealed")
 	}
 	for epoch := range int32(40) {
@@ -521,7 +521,7 @@ func TestEpochLookUpThroughPages(t *testing.T) {
 // own.
 func TestSegmentInTheMiddleOfAnObject(t *testing.T) {
 	b := tiered(t)
-	m := *b.p.manifest.Load()
+	m := *b.p.all()
 	m.Recent = slices.Clone(m.Recent)
 	var packed []byte
 	for i := range m.Recent {
@@ -550,7 +550,7 @@ func TestSegmentInTheMiddleOfAnObject(t *testing.T) {
 // An entry may end before its segment does: a history that was cut. Nothing behind the cut is read.
 func TestSegmentThatIsCut(t *testing.T) {
 	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
-	m := *b.p.manifest.Load()
+	m := *b.p.all()
 	last := b.log.segments[len(b.log.segments)-1]
 	cut := last.base + 3*3 // its first batches
 	m.Recent = slices.Clone(m.Recent)

@@ -27,22 +27,8 @@ func twoTiersAreOneLog(t *testing.T) {
 	w.cfg.set(func(c *storageConfig) {
 		c.SegmentBytes, c.IndexIntervalBytes, c.LocalRetentionBytes, c.FileDeleteDelayMs = 20_000, 500, 30_000, 0
 	})
-	logs, err := storage.OpenManager(t.Context(), storage.Options{
-		Logger: slog.New(slog.DiscardHandler), FS: vfs.NewMem(), Dirs: []string{"/data"}, ClusterID: "cluster", NodeID: 1, Now: w.now.now,
-		Config: func(string) storage.Config { return w.cfg.get() },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if closeErr := logs.Close(); closeErr != nil {
-			t.Error(closeErr)
-		}
-	})
-	log, err := logs.Create("orders", 7, w.id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := w.realLog()
+	var err error
 	m := running(t, w, func(o *Options) { o.Now = w.now.now })
 	tp := w.tp
 	m.Attach(Partition{TopicID: w.id, TopicPartition: tp, LeaderEpoch: 3, Log: log, Config: w.cfg.get})
@@ -84,6 +70,28 @@ func twoTiersAreOneLog(t *testing.T) {
 			t.Fatalf("time %d is at %+v, %t, %v; want %+v, %t", ts, got, ok, lookErr, want, wantOK)
 		}
 	}
+}
+
+// realLog is a log of package storage.
+func (w *world) realLog() *storage.Log {
+	w.t.Helper()
+	logs, err := storage.OpenManager(w.t.Context(), storage.Options{
+		Logger: slog.New(slog.DiscardHandler), FS: vfs.NewMem(), Dirs: []string{"/data"}, ClusterID: "cluster", NodeID: 1, Now: w.now.now,
+		Config: func(string) storage.Config { return w.cfg.get() },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		if closeErr := logs.Close(); closeErr != nil {
+			w.t.Error(closeErr)
+		}
+	})
+	log, err := logs.Create("orders", 7, w.id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return log
 }
 
 func appendBatch(t *testing.T, log *storage.Log, i int) record.Batch {

@@ -6,36 +6,31 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/tiering/format"
 )
 
-const (
-	// deleteBatch is how many objects are deleted with one call of removeAll.
-	deleteBatch = 128
-	// deleteConcurrency is how many of them at a time.
-	deleteConcurrency = 8
-)
+// deleteBatch is how many objects are deleted with one call of removeAll.
+const deleteBatch = 128
 
 // removeAll deletes the objects of up to deleteBatch keys within twice the time of a
-// small request; errs[i] is what became of keys[i]. That there is none is no error. It
-// is the one place from which objects are deleted: a request that deletes many of
-// them belongs here.
+// small request, in as few requests as the store allows; errs[i] is what became of
+// keys[i]. That there is none is no error. It is the one place from which objects are
+// deleted.
 func (o *objects) removeAll(ctx context.Context, keys []string) (errs []error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*o.timeout)
 	defer cancel()
+	err := o.bucket.DeleteAll(ctx, keys)
+	left, each := errors.AsType[*objstore.DeleteError](err)
 	errs = make([]error, len(keys))
-	var group errgroup.Group
-	group.SetLimit(deleteConcurrency)
 	for i, key := range keys {
-		group.Go(func() error {
-			errs[i] = o.remove(ctx, key)
-			return nil
-		})
+		if each {
+			err = left.Failed[key]
+		}
+		if errs[i] = classify("delete", key, err); errs[i] == nil {
+			o.metrics.deletedObjects.Inc()
+		}
 	}
-	_ = group.Wait() // every error has its place
 	return errs
 }
 
@@ -78,11 +73,11 @@ func doomedEntries(segments []format.Segment, pages []format.PageRef) []doomed {
 // a page, the rest is not tried. What this build does not know well enough stays, with an
 // ErrUnsupportedFormat or an ErrReadOnly.
 type removal struct {
-	objects  *objects
-	prefix   string                      // of the names
-	unread   func(key string, err error) // is told of pages that are damaged
-	requests int
-	away     error // why the rest is not tried
+	objects *objects
+	prefix  string                      // of the names
+	unread  func(key string, err error) // is told of pages that are damaged
+	asked   int                         // for so many objects it was tried
+	away    error                       // why the rest is not tried
 }
 
 func (o *objects) removal(prefix string, unread func(key string, err error)) *removal {
@@ -126,7 +121,7 @@ func (r *removal) batch(ctx context.Context, keys []string) (errs []error) {
 	if len(keys) == 0 {
 		return nil
 	}
-	r.requests += len(keys)
+	r.asked += len(keys)
 	errs = r.objects.removeAll(ctx, keys)
 	// One may be at fault itself; not all of many.
 	if len(keys) > 1 && !slices.Contains(errs, nil) {

@@ -35,7 +35,10 @@ func (p *partition) expire(ctx context.Context) (more bool, err error) {
 	if r.start <= m.StartOffset && p.deletions.doneCount(m) < compactTrash && !p.logStartDue(m) {
 		return false, nil
 	}
-	n, edit := p.nextManifest()
+	n, edit, err := p.nextManifest(ctx)
+	if err != nil {
+		return false, fmt.Errorf("commit retention: %w", err)
+	}
 	if r.start > m.StartOffset {
 		if err = n.Expire(ctx, edit, r.start, p.lookAtPage); err != nil {
 			return false, fmt.Errorf("expire segments: %w", err)
@@ -92,6 +95,10 @@ func (p *partition) retain(ctx context.Context, m *format.Manifest) (retention, 
 	}
 	if o := m.Oldest; r.keeps(o.EndOffset, o.Time, o.Bytes) {
 		return r, nil // as most of the time: without a look into a page
+	}
+	m, err := p.wholeForWork(ctx)
+	if err != nil {
+		return r, err
 	}
 	ended, err := r.pages(ctx, m.Pages)
 	if !ended {

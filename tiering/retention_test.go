@@ -31,7 +31,7 @@ func TestRetentionByTime(t *testing.T) {
 	b.cfg.set(func(c *storageConfig) { c.RetentionMs = 30*60_000 + 1 })
 	b.mustDrain()
 	// Offset 30 is 30 minutes old and in a segment of its own six.
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if m.StartOffset != 30 || m.Segments != 5 {
 		t.Fatalf("tier starts at %d with %d segments, want 30 and 5", m.StartOffset, m.Segments)
 	}
@@ -55,29 +55,29 @@ func TestRetentionByTime(t *testing.T) {
 // retention.bytes counts both tiers: what is only local as well.
 func TestRetentionBySize(t *testing.T) {
 	b := aged(t)
-	size := b.p.manifest.Load().Recent[0].Bytes
+	size := b.p.all().Recent[0].Bytes
 	b.cfg.set(func(c *storageConfig) { c.RetentionBytes, c.RemoteCopyDisable = 10*size, true })
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.Segments != 10 {
+	if m := b.p.all(); m.Segments != 10 {
 		t.Fatalf("%d segments are left, want all 10", m.Segments)
 	}
 	b.log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500})
 	b.log.appendSegment(segmentSpec{batches: 2, records: 3, valueBytes: 500})
 	b.mustDrain()
 	// Like Kafka, a segment goes when what is left without it is still enough.
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if left := m.Bytes + b.log.SizeFrom(m.EndOffset); left < 10*size || left-m.Recent[0].Bytes >= 10*size {
 		t.Fatalf("%d bytes in %d segments are left of %d", left, m.Segments, 10*size)
 	}
 	b.cfg.set(func(c *storageConfig) { c.RetentionBytes = 0 })
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.Segments != 0 || m.StartOffset != 60 || m.EndOffset != 60 || b.log.start != 60 {
+	if m := b.p.all(); m.Segments != 0 || m.StartOffset != 60 || m.EndOffset != 60 || b.log.start != 60 {
 		t.Fatalf("tier is [%d, %d), log start %d", m.StartOffset, m.EndOffset, b.log.start)
 	}
 	// It goes on from there.
 	b.cfg.set(func(c *storageConfig) { c.RetentionBytes, c.RemoteCopyDisable = -1, false })
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.Segments != 2 || m.EndOffset != b.log.end {
+	if m := b.p.all(); m.Segments != 2 || m.EndOffset != b.log.end {
 		t.Fatalf("tier is [%d, %d) with %d segments", m.StartOffset, m.EndOffset, m.Segments)
 	}
 	b.check()
@@ -88,14 +88,14 @@ func TestWithoutDeletePolicyOnlyTheLogStartCounts(t *testing.T) {
 	b := aged(t)
 	b.cfg.set(func(c *storageConfig) { c.RetentionMs, c.RetentionBytes, c.CleanupDelete = 0, 0, false })
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.Segments != 10 {
+	if m := b.p.all(); m.Segments != 10 {
 		t.Fatalf("%d segments are left, want 10", m.Segments)
 	}
 	if err := b.log.AdvanceStartOffset(13); err != nil {
 		t.Fatal(err)
 	}
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.StartOffset != 12 || m.Segments != 8 {
+	if m := b.p.all(); m.StartOffset != 12 || m.Segments != 8 {
 		t.Fatalf("tier starts at %d with %d segments, want 12 and 8", m.StartOffset, m.Segments)
 	}
 	b.check()
@@ -105,12 +105,12 @@ func TestWithoutDeletePolicyOnlyTheLogStartCounts(t *testing.T) {
 // the manifest that has replaced it.
 func TestReaderThatComesTooLateIsToldTheRange(t *testing.T) {
 	b := aged(t)
-	old := b.p.manifest.Load()
+	old := b.p.all()
 	b.cfg.set(func(c *storageConfig) { c.RetentionMs = 0 })
 	b.mustDrain()
 	b.now.advance(2 * b.m.o.DeleteDelay)
 	b.mustDrain()
-	current := b.p.manifest.Load()
+	current := b.p.all()
 	b.p.manifest.Store(old)
 	b.m.objects.bucket = &swappingBucket{objstoreBucket: b.faults, swap: func() { b.p.manifest.Store(current) }}
 	if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
@@ -135,7 +135,7 @@ func TestExpiryOfALongHistory(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.mustDrain()
-		if m := b.p.manifest.Load(); m.StartOffset != start || m.Segments != 60-start {
+		if m := b.p.all(); m.StartOffset != start || m.Segments != 60-start {
 			t.Fatalf("tier starts at %d with %d segments, want %d", m.StartOffset, m.Segments, start)
 		}
 		b.check()
@@ -171,7 +171,7 @@ func TestDamagedPageDoesNotStopUploads(t *testing.T) {
 	b := w.start(log, 1)
 	b.mustAttach()
 	b.mustDrain()
-	ref := b.p.manifest.Load().Pages[0]
+	ref := b.p.all().Pages[0]
 	b = w.start(log, 2) // one that has not read the page yet
 	b.mustAttach()
 	if err := b.bucket.Delete(t.Context(), b.p.prefix+ref.Name); err != nil {
@@ -184,7 +184,7 @@ func TestDamagedPageDoesNotStopUploads(t *testing.T) {
 	if err := b.drain(); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("step: %v, want ErrCorrupt", err)
 	}
-	if got := b.p.manifest.Load().EndOffset; got != 31 {
+	if got := b.p.all().EndOffset; got != 31 {
 		t.Errorf("tier ends at %d, want 31", got)
 	}
 }
@@ -210,7 +210,7 @@ func TestRetentionReadsNoPageBeforeItMust(t *testing.T) {
 	}
 	b.cfg.set(func(c *storageConfig) { c.RetentionMs = b.now.now().UnixMilli() - newest + 30 })
 	b.mustDrain()
-	if m := b.p.manifest.Load(); m.StartOffset != 30 || pages() == 0 {
+	if m := b.p.all(); m.StartOffset != 30 || pages() == 0 {
 		t.Errorf("tier starts at %d after %v pages were read, want 30", m.StartOffset, pages())
 	}
 	b.check()

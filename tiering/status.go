@@ -94,8 +94,8 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	s.StartOffset, s.EndOffset = current.StartOffset, current.EndOffset
 	s.Segments, s.Bytes = current.Segments, current.Bytes
 	s.Manifest = current.Name()
-	if n := len(current.Recent); n > 0 && s.LastUpload.IsZero() {
-		s.LastUpload = time.UnixMilli(current.Recent[n-1].UploadedMs)
+	if ms := current.LastUploadedMs(); ms > 0 && s.LastUpload.IsZero() {
+		s.LastUpload = time.UnixMilli(ms)
 	}
 	return s, true
 }

@@ -35,6 +35,7 @@ type sweeping struct {
 	p       *partition
 	request ownership.Sweep
 	began   time.Time
+	current *format.Manifest // which nobody replaces before the sweep has ended
 	listed  *listedTrash
 	found   []string // orphans that are still there
 	removed int
@@ -47,7 +48,10 @@ type sweeping struct {
 func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, began time.Time) error {
 	s := &sweeping{p: p, request: r, began: began, refused: map[string]*failure{}}
 	var err error
-	if s.listed, err = p.listTrash(ctx); err != nil { // what is trash is not known: nothing is taken for an orphan
+	if s.current, err = p.wholeForWork(ctx); err == nil {
+		s.listed, err = p.listTrash(ctx)
+	}
+	if err != nil { // what is trash is not known: nothing is taken for an orphan
 		if s.unknown = err; errors.Is(err, ErrCorrupt) || beyond(err) {
 			s.ended()
 			return nil
@@ -131,7 +135,7 @@ func (s *sweeping) ended() {
 // has to spare it. A page or segment is looked for at the offset that its name tells, so that
 // nothing of the history has to be held in memory.
 func (s *sweeping) names(ctx context.Context, n format.Name) (bool, error) {
-	m, name := s.p.manifest.Load(), n.String()
+	m, name := s.current, n.String()
 	if s.listed.has(n) || name == manifestName(s.request.Current) || name == s.request.Staged {
 		return true, nil
 	}

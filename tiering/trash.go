@@ -47,7 +47,7 @@ func (u *unit) take(list string, trash []format.Trash) (gone bool, next time.Tim
 	gone = true
 	for i := range trash {
 		t := &trash[i]
-		if known.gone[t.Name] {
+		if known.gone.has(t.Name) {
 			continue
 		}
 		gone = false
@@ -137,7 +137,7 @@ func (u *unit) below(ctx context.Context, list string, r *format.TrashRef) (gone
 func (d *deletions) isGone(list, name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ofLocked(list).gone[name]
+	return d.ofLocked(list).gone.has(name)
 }
 
 // loadTrash loads a trash page.

@@ -24,7 +24,7 @@ func longTier(t *testing.T) *broker {
 	b := w.start(log, 5)
 	b.mustAttach()
 	b.mustDrain()
-	if m := b.p.manifest.Load(); len(m.Pages) == 0 || m.Pages[0].Level == 0 || len(m.TrashPages) == 0 {
+	if m := b.p.all(); len(m.Pages) == 0 || m.Pages[0].Level == 0 || len(m.TrashPages) == 0 {
 		t.Fatalf("there are no pages of pages: %+v", m)
 	}
 	return b
@@ -182,7 +182,7 @@ func TestLargeManifestIsNotCommitted(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	before := w.committed().Name()
-	m := *b.p.manifest.Load()
+	m := *b.p.all()
 	m.ClusterID = strings.Repeat("x", format.MaxDocumentBytes)
 	b.p.manifest.Store(&m)
 	fill(log, 1)

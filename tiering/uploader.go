@@ -34,9 +34,12 @@ func (p *partition) upload(ctx context.Context) (more bool, err error) {
 		p.Stats.CopyErrors.Add(1)
 		return false, err
 	}
-	n, edit := p.nextManifest()
-	n.Append(edit, *entry)
-	if err = p.commit(ctx, n, true); err != nil {
+	n, edit, err := p.nextManifest(ctx)
+	if err == nil {
+		n.Append(edit, *entry)
+		err = p.commit(ctx, n, true)
+	}
+	if err != nil {
 		p.m.metrics.errors.WithLabelValues("commit").Inc()
 		p.Stats.CopyErrors.Add(1)
 		return false, fmt.Errorf("commit segment %s: %w", entry.Name, err)

@@ -193,13 +193,13 @@ func TestOverlapIsCountedOnce(t *testing.T) {
 	b = w.start(other, 2)
 	b.mustAttach()
 	b.mustDrain()
-	m := b.p.manifest.Load()
+	m := b.p.all()
 	if got, want := m.Bytes, int64(len(other.want(0, other.end))); got != want {
 		t.Errorf("the tier has %d bytes of the log, which has %d", got, want)
 	}
 	w.cfg.set(func(c *storageConfig) { c.RetentionBytes = m.Bytes - m.Recent[0].Bytes + 1 })
 	b.mustDrain()
-	if got := b.p.manifest.Load().StartOffset; got != 0 {
+	if got := b.p.all().StartOffset; got != 0 {
 		t.Errorf("a segment too many is gone: the tier starts at %d", got)
 	}
 	b.check()

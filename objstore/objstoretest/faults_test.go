@@ -90,3 +90,33 @@ func TestFaultsDoWhatTheySay(t *testing.T) {
 		}
 	})
 }
+
+// TestFaultsHitKeysOfABatch one by one, as if each were deleted by itself; the request counts once.
+func TestFaultsHitKeysOfABatch(t *testing.T) {
+	f := faulty(t)
+	for _, key := range []string{"a", "b", "c", "d", "e"} {
+		put(t, f, key, "x")
+	}
+	f.Add(Fault{Kind: Fail, Op: DeleteOp, Skip: 1, Times: 2})           // b and c
+	f.Add(Fault{Kind: FailAfter, Op: DeleteOp, Key: "d"})               // which goes
+	f.Add(Fault{Kind: Fail, Op: PutOp, Err: errors.New("not of them")}) // of another operation
+	err := f.DeleteAll(t.Context(), []string{"a", "b", "c", "d", "e"})
+	left, ok := errors.AsType[*objstore.DeleteError](err)
+	if !ok || len(left.Failed) != 3 {
+		t.Fatalf("DeleteAll: %v", err)
+	}
+	for _, key := range []string{"b", "c", "d"} {
+		if why := left.Failed[key]; !errors.Is(why, ErrInjected) || !errors.Is(why, objstore.ErrUnavailable) {
+			t.Errorf("%s: %v", key, why)
+		}
+	}
+	if keys := list(t, f, ""); len(keys) != 2 || keys[0] != "b" || keys[1] != "c" {
+		t.Errorf("%q are left", keys)
+	}
+	if err = f.DeleteAll(t.Context(), []string{"b", "c"}); err != nil {
+		t.Errorf("DeleteAll again: %v", err)
+	}
+	if f.Calls(DeleteOp) != 2 {
+		t.Errorf("%d requests", f.Calls(DeleteOp))
+	}
+}

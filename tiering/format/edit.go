@@ -21,6 +21,7 @@ type Edit struct {
 // Next is a copy with the next version's header, which the other edits may change. The manifest that
 // it replaces becomes trash. The sequence is the least that it may have; the name has no attempt yet.
 func (m *Manifest) Next(e Edit) *Manifest {
+	m.whole()
 	n := *m
 	n.LeaderEpoch, n.BrokerID, n.Attempt, n.CreatedMs = e.LeaderEpoch, e.BrokerID, "", e.NowMs
 	n.Sequence++

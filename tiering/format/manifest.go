@@ -57,7 +57,8 @@ type Manifest struct {
 	Trash      []Trash    `json:"trash,omitempty"`
 	TrashPages []TrashRef `json:"trash_pages,omitempty"`
 
-	unknown document.Unknown
+	unknown  document.Unknown
+	outlined *outlined // nil: this is all
 }
 
 // Prev is the manifest before.
@@ -115,7 +116,12 @@ func (m *Manifest) Name() string {
 }
 
 // Empty returns true if nothing can be read from the tier.
-func (m *Manifest) Empty() bool { return len(m.Pages) == 0 && len(m.Recent) == 0 }
+func (m *Manifest) Empty() bool {
+	if m.outlined != nil {
+		return m.Oldest == nil
+	}
+	return len(m.Pages) == 0 && len(m.Recent) == 0
+}
 
 // PinnedUntil is when the last pin ends, 0 if there is none.
 func (m *Manifest) PinnedUntil() int64 {
@@ -128,6 +134,7 @@ func (m *Manifest) PinnedUntil() int64 {
 
 // Encode is the content of the manifest's object. ErrTooLarge says that it cannot be written.
 func (m *Manifest) Encode() ([]byte, Stored, error) {
+	m.whole()
 	b, err := seal(DocumentManifest, m)
 	if err != nil {
 		return nil, Stored{}, err
@@ -148,20 +155,8 @@ func ParseManifest(b []byte) (*Manifest, error) {
 // the end.
 func (m *Manifest) check() error {
 	bad := func(what string) error { return fmt.Errorf("%w: manifest: %s", ErrCorrupt, what) }
-	if m.Sequence <= 0 || m.LeaderEpoch < 0 || !isAttempt(m.Attempt) {
-		return bad("name")
-	}
-	if m.StartOffset < 0 || m.LogStart < m.StartOffset || m.EndOffset < m.LogStart || m.Segments < 0 || m.Bytes < 0 {
-		return bad("range")
-	}
-	if err := checkTrash(m.Trash, m.TrashPages); err != nil {
+	if err := m.checkHeader(); err != nil || m.Empty() {
 		return err
-	}
-	if m.Empty() {
-		if m.StartOffset != m.EndOffset || m.Segments != 0 || m.Bytes != 0 || m.Oldest != nil {
-			return bad("no segments, but a size")
-		}
-		return nil
 	}
 	next := int64(-1)
 	for i := range m.Pages {
@@ -177,6 +172,27 @@ func (m *Manifest) check() error {
 	first, firstEnd := m.first()
 	if next != m.EndOffset || m.StartOffset < first || m.StartOffset >= firstEnd {
 		return bad("range of the segments")
+	}
+	return nil
+}
+
+// checkHeader is check but for the entries.
+func (m *Manifest) checkHeader() error {
+	bad := func(what string) error { return fmt.Errorf("%w: manifest: %s", ErrCorrupt, what) }
+	if m.Sequence <= 0 || m.LeaderEpoch < 0 || !isAttempt(m.Attempt) {
+		return bad("name")
+	}
+	if m.StartOffset < 0 || m.LogStart < m.StartOffset || m.EndOffset < m.LogStart || m.Segments < 0 || m.Bytes < 0 {
+		return bad("range")
+	}
+	if err := checkTrash(m.Trash, m.TrashPages); err != nil {
+		return err
+	}
+	if m.Empty() {
+		if m.StartOffset != m.EndOffset || m.Segments != 0 || m.Bytes != 0 || m.Oldest != nil {
+			return bad("no segments, but a size")
+		}
+		return nil
 	}
 	if o := m.Oldest; o == nil || o.EndOffset <= m.StartOffset || o.EndOffset > m.EndOffset || o.Bytes > m.Bytes {
 		return bad("oldest segment")

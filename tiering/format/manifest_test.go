@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -390,5 +391,44 @@ func (m *model) compare(t *rapid.T) {
 		if m.trash[ref.Name] {
 			t.Fatalf("page %s is trash, but named", ref.Name)
 		}
+	}
+}
+
+// TestOutlineHasNoEntries: it says what the manifest says of itself, and nobody takes it for all of it.
+func TestOutlineHasNoEntries(t *testing.T) {
+	m := twoSegments(t).m
+	object := Stored{Name: m.Name(), Size: 7, CRC32C: 9}
+	o := m.Outline(object)
+	if got, ok := o.Outlined(); !ok || got != object || o.Outline(Stored{}) != o {
+		t.Errorf("it is an outline of %+v, %t", got, ok)
+	}
+	if _, ok := m.Outlined(); ok || len(m.Recent) != 2 {
+		t.Error("the manifest has become one")
+	}
+	if o.Empty() || o.Name() != m.Name() || o.EndOffset != m.EndOffset || o.LastUploadedMs() != m.LastUploadedMs() || o.Cost() >= m.Cost() {
+		t.Errorf("it is %+v", o)
+	}
+	content, stored, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := ParseOutline(content, stored)
+	if err != nil || !reflect.DeepEqual(parsed, m.Outline(stored)) {
+		t.Errorf("parsed it is %+v, %v; want %+v", parsed, err, m.Outline(stored))
+	}
+	if none := (&Manifest{Sequence: 1}).Outline(object); !none.Empty() {
+		t.Error("one of nothing is not empty")
+	}
+	for name, use := range map[string]func(){
+		"Tree": func() { o.Tree(nil) }, "Next": func() { o.Next(Edit{}) }, "Encode": func() { _, _, _ = o.Encode() },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s of an outline", name)
+				}
+			}()
+			use()
+		}()
 	}
 }

@@ -20,7 +20,10 @@ type Tree struct {
 }
 
 // Tree is the manifest's. It has what is dead in part as well: see StartOffset.
-func (m *Manifest) Tree(load Loader) Tree { return Tree{m.Pages, m.Recent, load} }
+func (m *Manifest) Tree(load Loader) Tree {
+	m.whole()
+	return Tree{m.Pages, m.Recent, load}
+}
 
 // ErrStop ends a walk, which then has no error.
 var ErrStop = errors.New("end of the walk")
