@@ -85,7 +85,10 @@ func (p *partition) compareFacts(ptr *format.Pointer) {
 
 // fenced returns true if no leader before can commit any more, or none has anything that the log may
 // lack.
-func (p *partition) fenced(ptr *format.Pointer) bool { return !p.fences || ptr.Claim == p.claim }
+func (p *partition) fenced(ptr *format.Pointer) bool {
+	claim, suspect := p.own.Fences()
+	return !suspect || ptr.Claim == claim
+}
 
 // localHistory is the log as it is compared.
 func (p *partition) localHistory() lineage.Log {

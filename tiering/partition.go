@@ -20,7 +20,11 @@ type Partition struct {
 	TopicID        metadata.TopicID
 	TopicPartition metadata.TopicPartition
 	LeaderEpoch    int32
-	Log            *storage.Log
+	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if there
+	// was none. Suspect is then the log's leader, nil if the log is known to have all.
+	LossyEpoch int32
+	Suspect    Suspect
+	Log        *storage.Log
 	// Config returns the topic's present settings.
 	Config func() storage.Config
 	Stats  *Stats // of the topic; may be nil
@@ -28,10 +32,6 @@ type Partition struct {
 	// the bucket ends at, each time the worker compares it with the log of a
 	// leader. It must not block; may be nil.
 	CommittedEnd func(end int64)
-	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if there
-	// was none. Suspect is then the log's leader, nil if the log is known to have all.
-	LossyEpoch int32
-	Suspect    Suspect
 }
 
 // partition is an attached partition. The scheduler gives what its owner does, and what
@@ -53,9 +53,6 @@ type partition struct {
 	deleting  *task
 	deletions deletions
 
-	claim  string // of this leadership
-	fences bool   // it has to keep the leaders before from committing, before its log is compared
-
 	follower *follower // nil: this broker leads
 	// inherited is what this broker knew as a follower before; nil: nothing. It is set
 	// before others see the partition.
@@ -64,8 +61,8 @@ type partition struct {
 	mu struct {
 		sync.Mutex
 		state      State
-		trying     chan struct{} // closed when the first attempt to load the manifest is over; nil: it is
-		lastUpload time.Time
+		trying     chan struct{}     // closed when the first attempt to load the manifest is over; nil: it is
+		lastUpload int64             // unix ms; 0: none of this attachment
 		failures   map[work]*failure // kinds of work that failed the last time
 		damage     map[chunkKey]Damage
 		lag        lag
@@ -107,9 +104,9 @@ func (m *Manager) newLeader(config Partition, log localLog) *partition {
 
 // begin begins the leadership.
 func (p *partition) begin() {
-	p.claim, p.fences = newAttempt(), p.Suspect != nil && p.Config().RemoteStorageEnable
 	p.apply(ownership.BecameLeader{
-		Owner: ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: p.claim}, Suspect: p.fences,
+		Owner:   ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: newAttempt()},
+		Suspect: p.Suspect != nil && p.Config().RemoteStorageEnable,
 	})
 }
 

@@ -281,13 +281,14 @@ func TestManifestsAreLoadedWithinMemory(t *testing.T) {
 }
 
 // TestLedPartitionsAreSmall: what nobody reads or writes stays below 2 KiB, however long its history is.
+// The race detector takes some for itself.
 func TestLedPartitionsAreSmall(t *testing.T) {
 	for _, segments := range []int{1, 200} {
 		s := newMany(t, 500, segments, 0)
 		m := s.broker(func(o *Options) { o.IndexCacheBytes = 1 })
 		stop := s.run(m)
 		s.failover(m)
-		if n := s.heapOf(m); n > 2048 {
+		if n := s.heapOf(m); n > 2048 && !raceDetector || n > 4096 {
 			t.Errorf("a partition with %d segments takes %.0f bytes", segments, n)
 		}
 		stop()

@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 	"time"
@@ -83,8 +84,9 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	p.mu.Lock()
 	s := Status{
 		State: p.mu.state, LeaderEpoch: p.LeaderEpoch, StartOffset: -1, EndOffset: -1,
-		LagSegments: p.mu.lag.segments, LagBytes: p.mu.lag.bytes, LastUpload: p.mu.lastUpload,
+		LagSegments: p.mu.lag.segments, LagBytes: p.mu.lag.bytes,
 	}
+	lastUpload := p.mu.lastUpload
 	p.mu.Unlock()
 	s.Problems, s.Err = p.problems()
 	current := p.manifest.Load()
@@ -94,7 +96,7 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	s.StartOffset, s.EndOffset = current.StartOffset, current.EndOffset
 	s.Segments, s.Bytes = current.Segments, current.Bytes
 	s.Manifest = current.Name()
-	if ms := current.LastUploadedMs(); ms > 0 && s.LastUpload.IsZero() {
+	if ms := cmp.Or(lastUpload, current.LastUploadedMs()); ms > 0 {
 		s.LastUpload = time.UnixMilli(ms)
 	}
 	return s, true

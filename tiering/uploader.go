@@ -140,7 +140,7 @@ func (p *partition) uploaded(s format.Segment, began time.Time, left lag) {
 	now := p.m.o.Now()
 	p.m.lastSuccess.note(successUpload, now)
 	p.mu.Lock()
-	p.mu.lastUpload = now
+	p.mu.lastUpload = now.UnixMilli()
 	p.mu.Unlock()
 	p.logger().Debug("segment is in the remote tier",
 		slog.String("object", s.Name), slog.Int64("start_offset", s.StartOffset), slog.Int64("end_offset", s.EndOffset), slog.Int64("bytes", s.ObjectBytes))

@@ -70,6 +70,19 @@ type attachment struct {
 	tried   int64 // the highest sequence that a manifest was written with
 }
 
+func (a attachment) attached() attachment { return a }
+
+// Fences returns the claim of a suspect leader, whose log is compared only under that claim. It
+// returns false for any other leader, and for one that is deposed.
+func (s State) Fences() (claim string, suspect bool) {
+	p, ok := s.Phase().(interface{ attached() attachment })
+	if !ok {
+		return "", false
+	}
+	a := p.attached()
+	return a.owner.Claim, a.suspect
+}
+
 // tenure is what the owner of a pointer knows.
 type tenure struct {
 	attachment
