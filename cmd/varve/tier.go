@@ -11,7 +11,7 @@ import (
 )
 
 func newTierCommand(a *app) *cobra.Command {
-	return group("tier", "How the log lies over local disk and object store", newTierDumpCommand(a), &cobra.Command{
+	return group("tier", "How the log lies over local disk and object store", newTierDumpCommand(a), newTierRebuildCommand(a), &cobra.Command{
 		Use: "status [TOPIC…]", Short: "Show the offsets and bytes of both tiers", Args: takes(0, anyNumber, "any TOPICs"),
 		Long: "Show for every partition which offsets are on local disk and which in the object store (most are in both for a while),\n" +
 			"the bytes of each, how many records are not in the object store yet, and the bytes of closed segments among them.\n" +
