@@ -162,6 +162,9 @@ func TestRebuildOfAnOlderPointer(t *testing.T) {
 func TestRebuildBesideItsOwner(t *testing.T) {
 	w, b := olderOwner(t)
 	newest := w.objectsOf(format.KindManifest)[len(w.objectsOf(format.KindManifest))-1]
+	if err := b.p.tellLog(); err != nil || b.log.remoteEnd <= 0 {
+		t.Fatalf("the log may delete up to %d: %v", b.log.remoteEnd, err)
+	}
 	if r := b.mustRebuild(); !r.Changed || r.Manifest != newest {
 		t.Errorf("rebuilt %+v, the newest is %s", r, newest)
 	}
