@@ -8,7 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/protocol"
+	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 )
 
 // AlterReplicaLogDirs moves replicas on this broker between its log directories. Versions 1-2 (KIP-113), which differ in encoding alone.
@@ -18,6 +21,9 @@ import (
 //   - REPLICA_NOT_AVAILABLE: the partition has no replica here. One that this broker gets before it restarts is made in that directory, as
 //     kafka-reassign-partitions relies on.
 //   - KAFKA_STORAGE_ERROR: the directory or the replica is offline. Unlike Kafka's, also while another directory is.
+//   - Two names that are no directories have the leader rebuild the pointer of the partition's remote tier from the bucket, or only look what that
+//     would do: see protocol.DirTierRebuild. v2 says what was found in a tagged field, see protocol.TierRebuild. RESOURCE_NOT_FOUND: the bucket has
+//     no whole manifest.
 //
 // Not implemented: authorization.
 func (b *Broker) alterReplicaLogDirs(ctx context.Context, _ *Request, req *kmsg.AlterReplicaLogDirsRequest) kmsg.Response {
@@ -36,7 +42,13 @@ func (b *Broker) alterReplicaLogDirs(ctx context.Context, _ *Request, req *kmsg.
 			for _, number := range t.Partitions {
 				answer := kmsg.NewAlterReplicaLogDirsResponseTopicPartition()
 				answer.Partition = number
-				answer.ErrorCode = b.code(ctx, b.moveReplica(metadata.TopicPartition{Topic: t.Topic, Partition: number}, dir.Dir))
+				tp := metadata.TopicPartition{Topic: t.Topic, Partition: number}
+				switch dir.Dir {
+				case protocol.DirTierRebuild, protocol.DirTierRebuildDryRun:
+					b.rebuildTier(ctx, tp, dir.Dir == protocol.DirTierRebuildDryRun, &answer)
+				default:
+					answer.ErrorCode = b.code(ctx, b.moveReplica(tp, dir.Dir))
+				}
 				resp.Topics[i].Partitions = append(resp.Topics[i].Partitions, answer)
 			}
 		}
@@ -53,6 +65,34 @@ func (b *Broker) moveReplica(tp metadata.TopicPartition, dir string) error {
 		return fmt.Errorf("%w: %w", storage.ErrNoLog, err) // deleted a moment ago
 	}
 	return err
+}
+
+// rebuildTier answers for one partition.
+func (b *Broker) rebuildTier(ctx context.Context, tp metadata.TopicPartition, dryRun bool, answer *kmsg.AlterReplicaLogDirsResponseTopicPartition) {
+	found, err := b.rebuiltTier(ctx, tp, dryRun)
+	answer.ErrorCode = b.code(ctx, err)
+	told := protocol.TierRebuild{
+		Was: found.Was, Manifest: found.Manifest, Changed: found.Changed,
+		StartOffset: found.StartOffset, EndOffset: found.EndOffset, Segments: found.Segments, Bytes: found.Bytes,
+	}
+	for _, s := range found.Skipped {
+		told.Skipped = append(told.Skipped, protocol.TierSkipped{Manifest: s.Manifest, Why: s.Err.Error()})
+	}
+	if err != nil {
+		told.Error = err.Error()
+	}
+	told.Tag(&answer.UnknownTags)
+}
+
+func (b *Broker) rebuiltTier(ctx context.Context, tp metadata.TopicPartition, dryRun bool) (tiering.Rebuilt, error) {
+	if _, ok := b.cluster.Image().Partition(tp); !ok {
+		return tiering.Rebuilt{}, fmt.Errorf("%s: %w", tp, metadata.ErrUnknownTopic)
+	}
+	p, ok := b.partitions.Partition(tp)
+	if !ok {
+		return tiering.Rebuilt{}, fmt.Errorf("%s: %w", tp, replication.ErrNotLeader)
+	}
+	return p.RebuildTier(ctx, dryRun)
 }
 
 // describeFuture is the copy of a replica in the directory that it moves to.

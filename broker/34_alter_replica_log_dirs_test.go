@@ -111,3 +111,35 @@ func TestReplicasThatCannotMove(t *testing.T) {
 		}
 	}
 }
+
+// TestRebuildOfTiers: names that are no directories go to the remote tier, and move nothing.
+func TestRebuildOfTiers(t *testing.T) {
+	c := newDataClusterIn(t, 2, vfs.NewMem(), "/a", "/b")
+	c.topic("t", 1)
+	c.topic("tiered", 1, "remote.storage.enable", "true")
+	c.assigned("elsewhere", []int32{2, 1})
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for _, attached := c.hosted("tiered", 0).TierStatus(); !attached; _, attached = c.hosted("tiered", 0).TierStatus() {
+		<-tick.C // a leader does not wait for its tier
+	}
+	for _, dir := range []string{"remote:rebuild", "remote:rebuild?dry-run"} {
+		for topic, want := range map[string]protocol.ErrorCode{
+			"tiered": protocol.ResourceNotFound, "t": protocol.NotLeaderOrFollower, "elsewhere": protocol.NotLeaderOrFollower,
+			"nope": protocol.UnknownTopicOrPartition,
+		} {
+			if code := c.moveTo(1, dir, topic, 0); code != want {
+				t.Errorf("%s of %s: %s, want %s", dir, topic, code, want)
+			}
+			req := kmsg.NewPtrAlterReplicaLogDirsRequest()
+			req.Version = 2
+			req.Dirs = []kmsg.AlterReplicaLogDirsRequestDir{{
+				Dir: dir, Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: topic, Partitions: []int32{0}}},
+			}}
+			p := c.exchange(&Request{}, req).(*kmsg.AlterReplicaLogDirsResponse).Topics[0].Partitions[0]
+			if told, ok := protocol.ReadTierRebuild(&p.UnknownTags); !ok || told.Error == "" || told.Changed || protocol.ErrorCode(p.ErrorCode) != want {
+				t.Errorf("%s of %s: %+v", dir, topic, told)
+			}
+		}
+	}
+}

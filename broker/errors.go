@@ -11,6 +11,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 	"github.com/varvelog/varve/replication"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 )
 
 // What handlers themselves find wrong. The text that wraps them goes to the client.
@@ -74,6 +75,13 @@ var errorCodes = []struct {
 	{storage.ErrExhausted, protocol.KafkaStorageError},
 	{storage.ErrStorage, protocol.KafkaStorageError},
 	{storage.ErrCorrupt, protocol.KafkaStorageError},
+
+	// Of the remote tier, where it is asked for by itself.
+	{tiering.ErrNoManifest, protocol.ResourceNotFound},
+	{tiering.ErrUnavailable, protocol.RequestTimedOut},
+	{tiering.ErrCorrupt, protocol.KafkaStorageError},
+	{tiering.ErrUnsupportedFormat, protocol.KafkaStorageError},
+	{tiering.ErrReadOnly, protocol.KafkaStorageError},
 
 	{metadata.ErrTopicExists, protocol.TopicAlreadyExists},
 	{metadata.ErrUnknownTopic, protocol.UnknownTopicOrPartition},

@@ -34,6 +34,7 @@ func newFakeBroker(t *testing.T, partitions map[string]int, answers ...func(kmsg
 			kmsg.ListOffsets, kmsg.DescribeLogDirs, kmsg.DescribeConfigs, kmsg.CreateTopics, kmsg.DeleteTopics, kmsg.FindCoordinator,
 			kmsg.DescribeGroups, kmsg.OffsetFetch, kmsg.IncrementalAlterConfigs, kmsg.ListGroups,
 			kmsg.DescribeCluster, kmsg.AlterPartitionAssignments, kmsg.ListPartitionReassignments, kmsg.ElectLeaders,
+			kmsg.AlterReplicaLogDirs,
 		} {
 			if answer(kmsg.RequestForKey(int16(key))) != nil {
 				f.answers[int16(key)] = answer

@@ -186,6 +186,10 @@ func (f *fakeTier) add(tp metadata.TopicPartition, b ...record.Batch) {
 	f.batches[tp] = append(f.batches[tp], b...)
 }
 
+func (f *fakeTier) Rebuild(context.Context, metadata.TopicPartition, bool) (tiering.Rebuilt, error) {
+	return tiering.Rebuilt{}, tiering.ErrUnknownPartition
+}
+
 func (f *fakeTier) Attach(p tiering.Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
@@ -33,6 +35,7 @@ type partitionTier interface {
 	EndOffsetForEpoch(ctx context.Context, tp metadata.TopicPartition, epoch int32) (int32, int64, error)
 	LatestState(ctx context.Context, tp metadata.TopicPartition) (storage.RemoteState, error)
 	Status(tp metadata.TopicPartition) (tiering.Status, bool)
+	Rebuild(ctx context.Context, tp metadata.TopicPartition, dryRun bool) (tiering.Rebuilt, error)
 }
 
 // TierStatus is what the bucket has of the partition; false when it has no remote tier, or not
@@ -42,4 +45,17 @@ func (p *Partition) TierStatus() (tiering.Status, bool) {
 		return tiering.Status{}, false
 	}
 	return p.tier.Status(p.tp)
+}
+
+// RebuildTier sets the pointer of the partition's remote tier to what the bucket has, see
+// tiering.Manager.Rebuild. ErrNotLeader: this broker does not lead it, or it has no remote tier.
+func (p *Partition) RebuildTier(ctx context.Context, dryRun bool) (tiering.Rebuilt, error) {
+	if p.tier == nil {
+		return tiering.Rebuilt{}, fmt.Errorf("rebuild the remote tier of %s, which has none: %w", p.tp, ErrNotLeader)
+	}
+	rebuilt, err := p.tier.Rebuild(ctx, p.tp, dryRun)
+	if errors.Is(err, tiering.ErrUnknownPartition) || errors.Is(err, tiering.ErrDeposed) {
+		err = fmt.Errorf("%w: %w", ErrNotLeader, err)
+	}
+	return rebuilt, err
 }

@@ -251,6 +251,7 @@ func TestBucketIsSweptByTheController(t *testing.T) {
 		var mu sync.Mutex
 		m := running(t, w, func(o *Options) {
 			o.Cluster, o.Logger = c, nil
+			o.Interval, o.CleanInterval = time.Hour, time.Hour // months pass
 			o.Verify = func(context.Context) error { mu.Lock(); defer mu.Unlock(); return verified }
 		})
 		log := newFakeLog(t)

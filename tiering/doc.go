@@ -51,7 +51,7 @@
 //     TestUploadsDoNotWaitForDeletions, TestUndeletableObjectStopsNoOther)
 //   - T11. A partition with nothing to do costs no request to the object store, and a led one no
 //     more than 2 KiB of memory, however long its history is. But for a sweep, which is rare.
-//     (TestIdlePartitionsCostNothing, TestAThousandIdlePartitionsCostNothing, TestLedPartitionsAreSmall)
+//     (TestIdlePartitionsCostNothing, TestManyIdlePartitionsCostNothing, TestLedPartitionsAreSmall)
 //   - T12. There is a pointer before there is an object (TestPointerIsThereBeforeTheFirstObject).
 //     Where there are objects and no pointer, one was lost (TestLostPointerIsAnAlarm).
 //   - T13. A log is told what it may delete, and segments of it go up, only if its history and the

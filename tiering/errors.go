@@ -39,6 +39,8 @@ var (
 	// ErrLostPointer says that nothing leads to objects of the partition that are there: the
 	// metadata store is older than they are.
 	ErrLostPointer = errors.New("the pointer to the partition's remote tier is lost")
+	// ErrNoManifest says that the bucket has no manifest of the partition that is whole.
+	ErrNoManifest = errors.New("the bucket has no whole manifest of the partition")
 	// ErrUnknownPartition says that the partition is not attached here.
 	ErrUnknownPartition = errors.New("partition is not attached to the remote tier")
 	// ErrClosed says that Run has returned.

@@ -111,7 +111,8 @@ const (
 
 // Manager owns the remote tier of the partitions that this broker leads, and
 // reads that of the partitions that it follows. All
-// methods may be called concurrently; nothing happens outside of Run.
+// methods may be called concurrently; nothing happens outside of Run, but for
+// what a caller of Rebuild waits for.
 type Manager struct {
 	o           Options
 	store       store

@@ -52,6 +52,8 @@ type partition struct {
 	owning    *task // attaches, expires, uploads, sweeps; of a follower nil, as the next
 	deleting  *task
 	deletions deletions
+	// rebuilding says that Rebuild is at work.
+	rebuilding atomic.Bool
 
 	follower *follower // nil: this broker leads
 	// inherited is what this broker knew as a follower before; nil: nothing. It is set
@@ -98,12 +100,12 @@ type chores struct {
 func (m *Manager) newLeader(config Partition, log localLog) *partition {
 	p := m.newPartition(config, log)
 	p.owning, p.deleting = &task{p: p, lane: laneAttach}, &task{p: p, lane: laneDelete}
-	p.begin()
+	p.becomeLeader()
 	return p
 }
 
-// begin begins the leadership.
-func (p *partition) begin() {
+// becomeLeader begins an attachment, which has a claim of its own.
+func (p *partition) becomeLeader() {
 	p.apply(ownership.BecameLeader{
 		Owner:   ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: newAttempt()},
 		Suspect: p.Suspect != nil && p.Config().RemoteStorageEnable,

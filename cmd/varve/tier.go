@@ -11,28 +11,29 @@ import (
 )
 
 func newTierCommand(a *app) *cobra.Command {
-	return group("tier", "How the log lies over local disk and object store", newTierDumpCommand(a), newTierOrphansCommand(a), newTierMarkCommand(a), &cobra.Command{
-		Use: "status [TOPIC…]", Short: "Show the offsets and bytes of both tiers", Args: takes(0, anyNumber, "any TOPICs"),
-		Long: "Show for every partition which offsets are on local disk and which in the object store (most are in both for a while),\n" +
-			"the bytes of each, how many records are not in the object store yet, and the bytes of closed segments among them.\n" +
-			"STATE is what the leader does: active, attaching (not yet), deposed (another leader has the remote tier), or read-only: a newer\n" +
-			"version has written what this one must not change, so that nothing goes up or is deleted until the broker is upgraded.\n" +
-			"Below is what is wrong: objects that are missing or damaged, work that fails, and objects that cannot be deleted; and below that what\n" +
-			"in the bucket belongs to no topic (orphans), see `varve tier orphans`.",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
-				partitions, err := c.TierStatus(ctx, args...)
-				if err = partial(partitions, err, a.printTierStatus); err != nil || a.json() {
-					return err
-				}
-				problems, err := c.BucketProblems(ctx)
-				if err != nil {
-					return err
-				}
-				return a.printTierProblems(tierProblemRows(problems))
-			})
-		},
-	})
+	return group("tier", "How the log lies over local disk and object store",
+		newTierDumpCommand(a), newTierOrphansCommand(a), newTierMarkCommand(a), newTierRebuildCommand(a), &cobra.Command{
+			Use: "status [TOPIC…]", Short: "Show the offsets and bytes of both tiers", Args: takes(0, anyNumber, "any TOPICs"),
+			Long: "Show for every partition which offsets are on local disk and which in the object store (most are in both for a while),\n" +
+				"the bytes of each, how many records are not in the object store yet, and the bytes of closed segments among them.\n" +
+				"STATE is what the leader does: active, attaching (not yet), deposed (another leader has the remote tier), or read-only: a newer\n" +
+				"version has written what this one must not change, so that nothing goes up or is deleted until the broker is upgraded.\n" +
+				"Below is what is wrong: objects that are missing or damaged, work that fails, and objects that cannot be deleted; and below that what\n" +
+				"in the bucket belongs to no topic (orphans), see `varve tier orphans`.",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return a.with(cmd.Context(), func(ctx context.Context, c *client.Client) error {
+					partitions, err := c.TierStatus(ctx, args...)
+					if err = partial(partitions, err, a.printTierStatus); err != nil || a.json() {
+						return err
+					}
+					problems, err := c.BucketProblems(ctx)
+					if err != nil {
+						return err
+					}
+					return a.printTierProblems(tierProblemRows(problems))
+				})
+			},
+		})
 }
 
 // tierRow is one partition as JSON; ends are exclusive, null is unknown.

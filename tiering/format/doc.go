@@ -123,8 +123,9 @@
 // # Rebuilding
 //
 // Without the metadata store the newest whole manifest of a partition, by leader epoch, sequence
-// and created_ms, is safe to adopt: objects go only a grace after the manifest that does not name
-// them was committed. Without manifests the segment objects tell what they hold.
+// and the time of the object, is safe to adopt: objects go only a grace after the manifest that does
+// not name them was committed. It may be one that was never committed: what it names was uploaded
+// and verified before it was written. Without manifests the segment objects tell what they hold.
 //
 // # Invariants
 //

@@ -60,6 +60,11 @@
 // the later one owns: a leader that reads the pointer to claim it takes one of its own epoch for
 // that of an earlier attachment, and an owner that has written it before for that of a later one.
 //
+// A person may have the pointer set to what the bucket has, when it was lost or is older than that. It
+// is written by the owner's worker, on the revision that was read, and under a claim that no
+// attachment has. The owner then begins again as one that has just become leader: to it that write is
+// an earlier attachment's, to all others it is that of a later one.
+//
 // # What a lost answer means
 //
 // A swap that was not confirmed may have happened, may happen later, or may never happen. A refusal
@@ -109,7 +114,8 @@
 //
 //   - The commits of a leader epoch are those of one broker, and at any time of one of its claims.
 //   - The pointer never goes back: not to a lower leader epoch, not to a claim that was replaced,
-//     and not to another manifest than one that was written as the successor of the one it names.
+//     and not to another manifest than one that was written as the successor of the one it names,
+//     unless a person has it rebuilt.
 //   - What a committed manifest names is there until a manifest is committed that does not name it.
 //   - A broker that was deposed, or does not lead, changes nothing, whatever happens then.
 //   - Readers and the local log see only manifests that were committed, in their order.
