@@ -197,8 +197,8 @@ func TestTierProblems(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	ofBucket := []TierProblem{{Partition: -1, Broker: got[0].Broker, Kind: "orphans", Object: "id", Count: 3, Since: 9, Text: "3 objects"}}
-	if alone, err := c.BucketProblems(t.Context()); err != nil || !slices.Equal(alone, ofBucket) || got[0] != ofBucket[0] {
-		t.Errorf("%+v, %v, and with all others %+v", alone, err, got[0])
+	if alone, aloneErr := c.BucketProblems(t.Context()); aloneErr != nil || !slices.Equal(alone, ofBucket) || got[0] != ofBucket[0] {
+		t.Errorf("%+v, %v, and with all others %+v", alone, aloneErr, got[0])
 	}
 	got = got[1:]
 	want := []TierProblem{

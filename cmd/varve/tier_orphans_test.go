@@ -21,18 +21,18 @@ func TestTierOrphans(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := bucket.Close(); err != nil {
-			t.Error(err)
+		if closeErr := bucket.Close(); closeErr != nil {
+			t.Error(closeErr)
 		}
 	})
 	there := func(key string) bool {
-		_, err := bucket.Stat(context.WithoutCancel(t.Context()), key)
-		return err == nil
+		_, statErr := bucket.Stat(context.WithoutCancel(t.Context()), key)
+		return statErr == nil
 	}
 	put := func(key string) {
 		t.Helper()
-		if err := bucket.Put(t.Context(), key, bytes.NewReader([]byte("xyz")), objstore.PutOptions{}); err != nil {
-			t.Fatal(err)
+		if putErr := bucket.Put(t.Context(), key, bytes.NewReader([]byte("xyz")), objstore.PutOptions{}); putErr != nil {
+			t.Fatal(putErr)
 		}
 	}
 	living, gone, lost := catalogue.TopicID{1}, catalogue.TopicID{2}, catalogue.TopicID{3}
@@ -46,13 +46,14 @@ func TestTierOrphans(t *testing.T) {
 	look := func(o orphanSearch, names ...string) (string, error) {
 		a, out := testApp("json")
 		o.url = url
-		err := a.orphans(t.Context(), o, view, names)
-		return out.String(), err
+		orphansErr := a.orphans(t.Context(), o, view, names)
+		return out.String(), orphansErr
 	}
 	if _, err = look(orphanSearch{}); err == nil || !strings.Contains(err.Error(), "has no marker") {
 		t.Errorf("without a marker: %v", err)
 	}
-	if out, _, err := run(t, "", "tier", "mark", "--bucket", url, "--bucket-id", "b", "--cluster-id", "c2"); err != nil || !strings.Contains(out, "is bucket b of cluster c2") {
+	var out string
+	if out, _, err = run(t, "", "tier", "mark", "--bucket", url, "--bucket-id", "b", "--cluster-id", "c2"); err != nil || !strings.Contains(out, "is bucket b of cluster c2") {
 		t.Fatalf("%s, %v", out, err)
 	}
 	if _, err = look(orphanSearch{remove: true, yes: true}); err == nil || !strings.Contains(err.Error(), "cluster c2") {
@@ -64,13 +65,13 @@ func TestTierOrphans(t *testing.T) {
 	view.id = "c2"
 	state := func() map[string]string {
 		t.Helper()
-		out, err := look(orphanSearch{})
+		out, lookErr := look(orphanSearch{})
 		var rows []orphanRow
-		if err == nil {
-			err = json.Unmarshal([]byte(out), &rows)
+		if lookErr == nil {
+			lookErr = json.Unmarshal([]byte(out), &rows)
 		}
-		if err != nil {
-			t.Fatal(err)
+		if lookErr != nil {
+			t.Fatal(lookErr)
 		}
 		states := map[string]string{}
 		for _, r := range rows {

@@ -195,12 +195,12 @@ func TestWrongPlacesAreRefused(t *testing.T) {
 	wrong.Prefix = "wrong"
 	refused(t, wrong.Verify(t.Context()), "s3://right?prefix=wrong has no marker wrong/varve-bucket", known.ID, "s3://right)", "was emptied",
 		"varve tier mark --bucket URL --bucket-id "+known.ID+" --cluster-id "+c.id)
-	if marker, err := ReadMarker(t.Context(), b, "wrong"); err != nil || marker != nil {
-		t.Errorf("it was marked: %+v, %v", marker, err)
+	if marker, readErr := ReadMarker(t.Context(), b, "wrong"); readErr != nil || marker != nil {
+		t.Errorf("it was marked: %+v, %v", marker, readErr)
 	}
 	// An older bucket of this cluster.
 	other := open(t, "mem://")
-	if err := Mark(t.Context(), other, "", format.Bucket{ID: "old", ClusterID: c.id}); err != nil {
+	if err = Mark(t.Context(), other, "", format.Bucket{ID: "old", ClusterID: c.id}); err != nil {
 		t.Fatal(err)
 	}
 	refused(t, c.identity(other, "s3://old").Verify(t.Context()), "s3://old", "bucket old", known.ID)

@@ -97,6 +97,7 @@ func (s *Sweep) Find(ctx context.Context) (*Report, error) {
 			of(key.TopicID).Described = true
 		case format.PlaceOrphan:
 			of(key.TopicID).Noted = info.ModTime
+		case format.PlaceUnknown, format.PlaceBucket: // not a topic's
 		}
 	}
 	known, err := s.Known(ctx)

@@ -102,9 +102,9 @@ func TestOrphansAreDeletedAfterTheGrace(t *testing.T) {
 		s.sweep()
 		nothing := func(when string) {
 			t.Helper()
-			r := s.sweep()
-			if done, err := s.Delete(t.Context(), r); err != nil || done != (Removed{}) {
-				t.Errorf("%s: %+v, %v", when, done, err)
+			again := s.sweep()
+			if done, deleteErr := s.Delete(t.Context(), again); deleteErr != nil || done != (Removed{}) {
+				t.Errorf("%s: %+v, %v", when, done, deleteErr)
 			}
 		}
 		nothing("at once")
