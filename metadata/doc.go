@@ -135,7 +135,8 @@
 // stops when Image.ShouldShutDown says so. Its next registration names the broker epoch of this
 // one as PreviousBrokerEpoch if it has lost nothing since: after a clean stop, or after a crash
 // of the process alone. After several such ends in a row KeptBrokerEpoch is the first epoch of
-// them: the controller may not have seen those between, or not have had time to write.
+// them: the controller may not have seen those between, or not have had time to write. That is so of
+// all directories but those in LostSinceKept.
 //
 // If a broker dies, its registration ends with its lease. It ends sooner if another broker sees
 // a connection to it break, be it as a leader or as a follower, and the controller's probe finds

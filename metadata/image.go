@@ -75,10 +75,11 @@ type Broker struct {
 	// has without a loss: the broker stopped cleanly, or its process alone crashed. It is 0
 	// if the machine may have crashed.
 	PreviousBrokerEpoch int64
-	// KeptBrokerEpoch is the oldest broker epoch since which the directories that are not lost
-	// have lost nothing, 0 if there is none: several processes may have ended since, one after
-	// the other, and some of them without anybody else having seen their registration.
+	// KeptBrokerEpoch is the oldest broker epoch since which the directories that are not in
+	// LostSinceKept have lost nothing, 0 if there is none: several processes may have ended since,
+	// one after the other, and some of them without anybody else having seen their registration.
 	KeptBrokerEpoch int64
+	LostSinceKept   []DirectoryID
 	// LostDirectories are those to which PreviousBrokerEpoch does not apply: the broker had
 	// them then, and they are gone, have failed since, or may lack records.
 	LostDirectories []DirectoryID

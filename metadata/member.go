@@ -119,7 +119,8 @@ func (b Broker) keptSince(member Member) bool {
 	if b.PreviousBrokerEpoch == member.Epoch {
 		return true
 	}
-	return !member.Directory.IsZero() && b.KeptBrokerEpoch != 0 && b.KeptBrokerEpoch <= member.Epoch && member.Epoch < b.Epoch
+	return !member.Directory.IsZero() && !slices.Contains(b.LostSinceKept, member.Directory) &&
+		b.KeptBrokerEpoch != 0 && b.KeptBrokerEpoch <= member.Epoch && member.Epoch < b.Epoch
 }
 
 // crashed reports whether a member's broker is unfenced and has the log, which may lack records

@@ -53,6 +53,7 @@ type RegistrationOptions struct {
 type Past struct {
 	PreviousBrokerEpoch int64
 	KeptBrokerEpoch     int64
+	LostSinceKept       []DirectoryID
 	LostDirectories     []DirectoryID
 	LostBrokerEpoch     int64
 }
@@ -297,7 +298,7 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 	defer r.mu.Unlock()
 	past = r.mu.past
 	if r.mu.brokerEpoch != 0 {
-		if past.KeptBrokerEpoch == 0 || len(past.LostDirectories) > 0 {
+		if past.KeptBrokerEpoch == 0 {
 			past.KeptBrokerEpoch = r.mu.brokerEpoch
 		}
 		past.PreviousBrokerEpoch, past.LostDirectories = r.mu.brokerEpoch, nil
@@ -312,6 +313,7 @@ func (r *Registration) encodeLocked(past Past) []byte {
 	self.InControlledShutdown, self.Directories = r.mu.inControlledShutdown, r.mu.directories
 	self.PreviousBrokerEpoch, self.KeptBrokerEpoch, self.LostBrokerEpoch = past.PreviousBrokerEpoch, past.KeptBrokerEpoch, past.LostBrokerEpoch
 	self.LostDirectories = slices.Concat(past.LostDirectories, r.mu.failed)
+	self.LostSinceKept = slices.Concat(past.LostSinceKept, r.mu.failed)
 	return self.encode()
 }
 

@@ -77,6 +77,14 @@ func TestRepairHeedsDirectories(t *testing.T) {
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 12}},
 		},
 		{
+			name: "another directory has lost something since", before: alone, epochs: again, want: elected(20, dirs(1)...),
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10, LostSinceKept: dirs(2, 7)}},
+		},
+		{
+			name: "this one has lost something since", before: eligible, epochs: again,
+			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10, LostSinceKept: dirs(1)}},
+		},
+		{
 			name: "in a directory that is not known, before the last process", before: withEligible(unknown), epochs: again,
 			brokers: map[int32]brokerValue{1: {Directories: dirs(1, 2), PreviousBrokerEpoch: 16, KeptBrokerEpoch: 10}},
 		},

@@ -88,6 +88,7 @@ type brokerValue struct {
 	Directories          []DirectoryID `json:"directories,omitempty"`
 	PreviousBrokerEpoch  int64         `json:"previous_epoch,omitempty"`
 	KeptBrokerEpoch      int64         `json:"kept_epoch,omitempty"`
+	LostSinceKept        []DirectoryID `json:"lost_since_kept,omitempty"`
 	LostDirectories      []DirectoryID `json:"lost_directories,omitempty"`
 	LostBrokerEpoch      int64         `json:"lost_epoch,omitempty"`
 	InControlledShutdown bool          `json:"stopping,omitempty"`
@@ -212,7 +213,7 @@ func (b Broker) encode() []byte {
 	return encode(brokerValue{
 		V: valueVersion, Incarnation: b.Incarnation, DirectoryID: b.DirectoryID, Rack: b.Rack,
 		Listeners: b.Listeners, StartedMs: b.StartedAt.UnixMilli(), Directories: b.Directories,
-		PreviousBrokerEpoch: b.PreviousBrokerEpoch, KeptBrokerEpoch: b.KeptBrokerEpoch,
+		PreviousBrokerEpoch: b.PreviousBrokerEpoch, KeptBrokerEpoch: b.KeptBrokerEpoch, LostSinceKept: b.LostSinceKept,
 		LostDirectories: b.LostDirectories, LostBrokerEpoch: b.LostBrokerEpoch,
 		InControlledShutdown: b.InControlledShutdown, Features: b.Features,
 	})
@@ -226,7 +227,7 @@ func decodeBroker(id int32, pair kv.Pair) (Broker, error) {
 	return Broker{
 		ID: id, Epoch: pair.CreateRevision, Incarnation: v.Incarnation, DirectoryID: v.DirectoryID, Rack: v.Rack,
 		Listeners: v.Listeners, StartedAt: time.UnixMilli(v.StartedMs), Directories: v.Directories,
-		PreviousBrokerEpoch: v.PreviousBrokerEpoch, KeptBrokerEpoch: v.KeptBrokerEpoch,
+		PreviousBrokerEpoch: v.PreviousBrokerEpoch, KeptBrokerEpoch: v.KeptBrokerEpoch, LostSinceKept: v.LostSinceKept,
 		LostDirectories: v.LostDirectories, LostBrokerEpoch: v.LostBrokerEpoch,
 		InControlledShutdown: v.InControlledShutdown, Features: v.Features, Lease: pair.Lease,
 	}, nil

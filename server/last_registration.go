@@ -52,6 +52,8 @@ type registrationMark struct {
 	Directories     []metadata.DirectoryID `json:"directories"`
 	Failed          []metadata.DirectoryID `json:"failed,omitempty"`
 	LostBrokerEpoch int64                  `json:"lost_epoch,omitempty"`
+	// LostSinceKept are directories that have lost something since KeptEpoch, and before BrokerEpoch.
+	LostSinceKept []metadata.DirectoryID `json:"lost_since_kept,omitempty"`
 }
 
 // lastRegistration keeps the file. It is never older than what the logs hold: while a
@@ -125,6 +127,7 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 	past := metadata.Past{LostDirectories: slices.Clone(l.mark.Failed), LostBrokerEpoch: l.mark.LostBrokerEpoch}
 	if l.holds {
 		past.PreviousBrokerEpoch, past.KeptBrokerEpoch = l.mark.BrokerEpoch, l.keptLocked(l.mark.BrokerEpoch)
+		past.LostSinceKept = l.lostSinceKeptLocked()
 	}
 	if l.mark.BrokerEpoch == 0 {
 		return past, nil // there is nothing to keep
@@ -136,10 +139,25 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 	return past, l.writeLocked()
 }
 
-// keptLocked is the oldest epoch since which no directory has lost anything, or epoch if
-// there is none.
+// maxLostSinceKept bounds how many lost directories are remembered. Beyond, what the others have
+// kept begins with the present epoch.
+const maxLostSinceKept = 64
+
+// lostSinceKeptLocked are the directories to which the epoch of keptLocked does not apply.
+func (l *lastRegistration) lostSinceKeptLocked() []metadata.DirectoryID {
+	lost := slices.Clone(l.mark.LostSinceKept)
+	for _, id := range l.mark.Failed {
+		if !slices.Contains(lost, id) {
+			lost = append(lost, id)
+		}
+	}
+	return lost
+}
+
+// keptLocked is the oldest epoch since which the directories that are not in lostSinceKeptLocked
+// have lost nothing, or epoch if there is none.
 func (l *lastRegistration) keptLocked(epoch int64) int64 {
-	if !l.holds || len(l.mark.Failed) > 0 {
+	if !l.holds || len(l.lostSinceKeptLocked()) > maxLostSinceKept {
 		return epoch
 	}
 	return cmp.Or(l.mark.KeptEpoch, l.mark.BrokerEpoch, epoch)
@@ -161,8 +179,12 @@ func (l *lastRegistration) loseLocked(id metadata.DirectoryID) {
 func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	kept, lost := l.keptLocked(epoch), l.lostSinceKeptLocked()
+	if kept == epoch {
+		lost = nil
+	}
 	l.mark = registrationMark{
-		V: 1, Sequence: l.mark.Sequence, BrokerEpoch: epoch, KeptEpoch: l.keptLocked(epoch), BootID: l.bootID, Directories: working,
+		V: 1, Sequence: l.mark.Sequence, BrokerEpoch: epoch, KeptEpoch: kept, LostSinceKept: lost, BootID: l.bootID, Directories: working,
 		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1), // what was lost before concerns no later epoch
 	}
 	l.holds = true

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/metadata"
@@ -193,21 +194,22 @@ func TestChainOfProcesses(t *testing.T) {
 		distrusted []metadata.DirectoryID
 		epoch      int64 // of the registration; 0: it is not noted
 		kept       int64
+		but        []metadata.DirectoryID
 	}{
-		{"a", nil, 7, 0},
-		{"a", nil, 9, 7},
-		{"a", nil, 0, 7},
-		{"a", nil, 13, 7},
-		{"a", dirIDs(2), 15, 13}, // the other directory has lost nothing
-		{"a", nil, 17, 15},
-		{"a", nil, 19, 15},
-		{"b", nil, 21, 0},
-		{"b", nil, 23, 21},
+		{"a", nil, 7, 0, nil},
+		{"a", nil, 9, 7, nil},
+		{"a", nil, 0, 7, nil},
+		{"a", nil, 13, 7, nil},
+		{"a", dirIDs(2), 15, 7, dirIDs(2)}, // the other directory has lost nothing
+		{"a", nil, 17, 7, dirIDs(2)},
+		{"a", nil, 19, 7, dirIDs(2)},
+		{"b", nil, 21, 0, nil},
+		{"b", nil, 23, 21, nil},
 	} {
 		last := readLastRegistration(disk, markDirs, step.boot, slog.New(slog.DiscardHandler))
 		past, err := last.begin(both, step.distrusted)
-		if err != nil || past.KeptBrokerEpoch != step.kept {
-			t.Errorf("start %d: kept since %d, want %d; %v", i, past.KeptBrokerEpoch, step.kept, err)
+		if err != nil || past.KeptBrokerEpoch != step.kept || !slices.Equal(past.LostSinceKept, step.but) {
+			t.Errorf("start %d: kept since %d but for %v, want %d but for %v; %v", i, past.KeptBrokerEpoch, past.LostSinceKept, step.kept, step.but, err)
 		}
 		if step.epoch != 0 {
 			last.registered(step.epoch, both)

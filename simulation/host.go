@@ -51,6 +51,8 @@ type mark struct {
 	failed      []metadata.DirectoryID
 	lostEpoch   int64
 	holds       bool
+	// lostSinceKept are directories that have lost something since kept, and before epoch.
+	lostSinceKept []metadata.DirectoryID
 }
 
 // lose notes the directories that do not have all that they had at the mark's epoch.
@@ -68,10 +70,21 @@ func (m *mark) lose(working, distrusted []metadata.DirectoryID) {
 
 // keptSince is the oldest epoch since which no directory has lost anything, or epoch.
 func (m *mark) keptSince(epoch int64) int64 {
-	if !m.holds || len(m.failed) > 0 {
+	if !m.holds {
 		return epoch
 	}
 	return cmp.Or(m.kept, m.epoch, epoch)
+}
+
+// exceptions are the directories to which the epoch of keptSince does not apply.
+func (m *mark) exceptions() []metadata.DirectoryID {
+	lost := slices.Clone(m.lostSinceKept)
+	for _, id := range m.failed {
+		if !slices.Contains(lost, id) {
+			lost = append(lost, id)
+		}
+	}
+	return lost
 }
 
 // begin is what the logs have kept since the last registration.
@@ -82,6 +95,7 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	past := metadata.Past{LostDirectories: slices.Clone(m.failed), LostBrokerEpoch: m.lostEpoch}
 	if m.holds {
 		past.PreviousBrokerEpoch, past.KeptBrokerEpoch = m.epoch, m.keptSince(m.epoch)
+		past.LostSinceKept = m.exceptions()
 	}
 	if m.epoch == 0 {
 		return past
@@ -96,8 +110,12 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 
 // registered notes a registration.
 func (h *host) registered(epoch int64, working []metadata.DirectoryID) {
+	kept, lost := h.mark.keptSince(epoch), h.mark.exceptions()
+	if kept == epoch {
+		lost = nil
+	}
 	h.mark = mark{
-		epoch: epoch, kept: h.mark.keptSince(epoch), boot: h.boot, directories: working,
+		epoch: epoch, kept: kept, lostSinceKept: lost, boot: h.boot, directories: working,
 		lostEpoch: min(h.mark.lostEpoch, epoch-1), holds: true,
 	}
 	h.marked = slices.Clone(working)
