@@ -236,3 +236,24 @@ func TestHoleBelowTheLogIsAnAlarm(t *testing.T) {
 		t.Errorf("the log starts at %d and may delete up to %d; %d objects are there, %d before", log.start, log.remoteEnd, len(w.objects()), len(before))
 	}
 }
+
+// TestOtherHistoryBesideANewerVersion: the tier must not be changed, and the log is not told what it may
+// delete.
+func TestOtherHistoryBesideANewerVersion(t *testing.T) {
+	w, log := tieredLog(t)
+	w.byNewerBroker(func(v map[string]any) { v["write"] = []any{"warp"} }, func(map[string]any) {})
+	other := log.cutOff(5)
+	for range 4 {
+		other.appendSegment(segmentSpec{batches: 20, epoch: 4})
+	}
+	b := w.start(other, 4)
+	for range 2 {
+		_ = b.attach()
+		if err := b.drain(); !errors.Is(err, ErrReadOnly) || !errors.Is(err, ErrDiverged) {
+			t.Errorf("%v, want ErrReadOnly and ErrDiverged", err)
+		}
+	}
+	if other.remoteEnd != -1 {
+		t.Errorf("the log may delete up to %d", other.remoteEnd)
+	}
+}

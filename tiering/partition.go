@@ -321,7 +321,10 @@ func (p *partition) settle(ctx context.Context) (bool, error) {
 	switch {
 	case errors.Is(err, ErrReadOnly):
 		p.pending() // so that people see what waits
-		return false, errors.Join(err, p.compare(ctx), p.tellLog())
+		if compareErr := p.compare(ctx); compareErr != nil {
+			return false, errors.Join(err, compareErr)
+		}
+		return false, errors.Join(err, p.tellLog())
 	case err != nil && !errors.Is(err, errLost):
 		return false, err
 	}
