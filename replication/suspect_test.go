@@ -75,6 +75,19 @@ func (b *tieredBroker) elect(id metadata.TopicID, epoch int) {
 	}
 }
 
+// restartWithoutLogs begins the next process on an empty disk, and has it elected.
+func (b *tieredBroker) restartWithoutLogs(id metadata.TopicID) *Partition {
+	b.t.Helper()
+	b.register()
+	b.elect(id, 1)
+	b.process(vfs.NewMem())
+	if err := b.m.Loaded(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	b.settle()
+	return b.partition("a", 0)
+}
+
 // fill appends records until half of them are in the tier only.
 func (b *tieredBroker) fill(p *Partition, prefix string, n int) {
 	b.t.Helper()
@@ -124,14 +137,7 @@ func TestLostLogGoesOnWhereTheTierEnds(t *testing.T) {
 		tierEnd := b.partition("a", 0).log.RemoteEndOffset()
 		b.stop()
 
-		b.register()
-		b.elect(id, 1)
-		b.process(vfs.NewMem())
-		if err := b.m.Loaded(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		b.settle()
-		p := b.partition("a", 0)
+		p := b.restartWithoutLogs(id)
 		b.until(func() bool { return p.continuesTier(p.role.Load()) })
 		if p.log.EndOffset() != tierEnd || p.HighWatermark() != tierEnd {
 			t.Fatalf("the log ends at %d, the high watermark is %d; the tier ends at %d", p.log.EndOffset(), p.HighWatermark(), tierEnd)
@@ -166,14 +172,7 @@ func TestSuspectLeaderWaitsForTheComparison(t *testing.T) {
 		faults := objstoretest.NewFaults(b.bucket)
 		b.bucket = faults
 		back := faults.Add(objstoretest.Fault{Op: objstoretest.AnyOp})
-		b.register()
-		b.elect(id, 1)
-		b.process(vfs.NewMem())
-		if err := b.m.Loaded(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		b.settle()
-		p := b.partition("a", 0)
+		p := b.restartWithoutLogs(id)
 		if _, err := p.Append(batch(t, 1000, "too soon"), AcksAll); err == nil || !strings.Contains(err.Error(), "has not been compared") {
 			t.Fatalf("append: %v", err)
 		}

@@ -126,8 +126,8 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 	l.holds = l.mark.BrokerEpoch != 0 && (l.mark.Clean || l.mark.BootID != "" && l.mark.BootID == l.bootID)
 	past := metadata.Past{LostDirectories: slices.Clone(l.mark.Failed), LostBrokerEpoch: l.mark.LostBrokerEpoch}
 	if l.holds {
-		past.PreviousBrokerEpoch, past.KeptBrokerEpoch = l.mark.BrokerEpoch, l.keptLocked(l.mark.BrokerEpoch)
-		past.LostSinceKept = l.lostSinceKeptLocked()
+		past.PreviousBrokerEpoch = l.mark.BrokerEpoch
+		past.KeptBrokerEpoch, past.LostSinceKept = l.keptLocked(l.mark.BrokerEpoch)
 	}
 	if l.mark.BrokerEpoch == 0 {
 		return past, nil // there is nothing to keep
@@ -143,24 +143,19 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 // kept begins with the present epoch.
 const maxLostSinceKept = 64
 
-// lostSinceKeptLocked are the directories to which the epoch of keptLocked does not apply.
-func (l *lastRegistration) lostSinceKeptLocked() []metadata.DirectoryID {
-	lost := slices.Clone(l.mark.LostSinceKept)
+// keptLocked is the oldest epoch since which the directories have lost nothing, but for some, or
+// epoch if there is none.
+func (l *lastRegistration) keptLocked(epoch int64) (kept int64, lostSince []metadata.DirectoryID) {
+	lostSince = slices.Clone(l.mark.LostSinceKept)
 	for _, id := range l.mark.Failed {
-		if !slices.Contains(lost, id) {
-			lost = append(lost, id)
+		if !slices.Contains(lostSince, id) {
+			lostSince = append(lostSince, id)
 		}
 	}
-	return lost
-}
-
-// keptLocked is the oldest epoch since which the directories that are not in lostSinceKeptLocked
-// have lost nothing, or epoch if there is none.
-func (l *lastRegistration) keptLocked(epoch int64) int64 {
-	if !l.holds || len(l.lostSinceKeptLocked()) > maxLostSinceKept {
-		return epoch
+	if !l.holds || len(lostSince) > maxLostSinceKept {
+		return epoch, nil
 	}
-	return cmp.Or(l.mark.KeptEpoch, l.mark.BrokerEpoch, epoch)
+	return cmp.Or(l.mark.KeptEpoch, l.mark.BrokerEpoch, epoch), lostSince
 }
 
 // loseLocked notes that a directory does not have all that it had at the mark's epoch.
@@ -179,10 +174,7 @@ func (l *lastRegistration) loseLocked(id metadata.DirectoryID) {
 func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	kept, lost := l.keptLocked(epoch), l.lostSinceKeptLocked()
-	if kept == epoch {
-		lost = nil
-	}
+	kept, lost := l.keptLocked(epoch)
 	l.mark = registrationMark{
 		V: 1, Sequence: l.mark.Sequence, BrokerEpoch: epoch, KeptEpoch: kept, LostSinceKept: lost, BootID: l.bootID, Directories: working,
 		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1), // what was lost before concerns no later epoch

@@ -76,18 +76,8 @@ func (m *Manager) BucketProblems() []Problem {
 
 // keepBucket does the work on the bucket as a whole while this broker is the controller.
 func (m *Manager) keepBucket(ctx context.Context) {
-	if m.o.Cluster == nil {
-		return
-	}
-	ticker := time.NewTicker(m.o.CleanInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		m.tendBucket(ctx)
+	if m.o.Cluster != nil {
+		m.everyCleanInterval(ctx, m.tendBucket)
 	}
 }
 

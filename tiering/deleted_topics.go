@@ -27,6 +27,15 @@ func (m *Manager) keepClean(ctx context.Context) {
 	if m.o.Live == nil {
 		return
 	}
+	m.everyCleanInterval(ctx, func(ctx context.Context) {
+		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
+			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
+		}
+	})
+}
+
+// everyCleanInterval does work again and again until ctx ends.
+func (m *Manager) everyCleanInterval(ctx context.Context, work func(context.Context)) {
 	ticker := time.NewTicker(m.o.CleanInterval)
 	defer ticker.Stop()
 	for {
@@ -35,9 +44,7 @@ func (m *Manager) keepClean(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := m.CleanDeleted(ctx, m.o.Live); err != nil && ctx.Err() == nil {
-			m.warnings.log(m.o.Logger, "remote tier of deleted topics is not removed yet", err)
-		}
+		work(ctx)
 	}
 }
 
