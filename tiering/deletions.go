@@ -197,7 +197,7 @@ func (d *deletions) ended(list, name string, err error, now time.Time, first fun
 }
 
 // looked notes that a trash page has been looked at: whether nothing of it is left, and if
-// something is, when to look again.
+// something is, when to look again. What ended noted of the page itself is over.
 func (d *deletions) looked(page string, empty bool, again time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -206,7 +206,9 @@ func (d *deletions) looked(page string, empty bool, again time.Time) {
 		delete(d.mu.pages, page)
 		return
 	}
-	d.ofLocked(page).notBefore = again
+	p := d.ofLocked(page)
+	p.notBefore = again
+	delete(p.refused, page)
 }
 
 // refuse notes that an object could not be deleted.

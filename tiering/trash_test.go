@@ -226,3 +226,26 @@ func TestPointerIsThereBeforeTheFirstObject(t *testing.T) {
 	}
 	b.check()
 }
+
+// TestTrashPageThatCanBeReadAgain is not among what cannot be deleted any more, although it lists more.
+func TestTrashPageThatCanBeReadAgain(t *testing.T) {
+	b := longTier(t)
+	b.now.advance(2 * b.m.o.DeleteDelay)
+	page := b.p.manifest.Load().TrashPages[0].Name
+	remove := b.faults.Add(objstoretest.Fault{Op: objstoretest.GetOp, Key: page})
+	deletes := b.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp})
+	_ = b.drain()
+	if p := b.p.deletions.mu.pages[page]; p == nil || p.refused[page] == nil {
+		t.Fatal("the page that cannot be read is not told of")
+	}
+	remove()
+	b.forgetFailures()
+	u := unit{p: b.p, now: b.now.now()}
+	u.page(t.Context(), &b.p.manifest.Load().TrashPages[0])
+	if p := b.p.deletions.mu.pages[page]; u.failed != nil || p == nil || p.refused[page] != nil {
+		t.Errorf("it is still told of: %+v, %v", p, u.failed)
+	}
+	deletes()
+	b.mustDrain()
+	b.check()
+}
