@@ -133,6 +133,7 @@ type Manager struct {
 	wide        bucketWide
 	lastSuccess lastSuccess
 	running     atomic.Bool
+	rebuilding  sync.Map // partitions whose pointer is being rebuilt; few at any time
 
 	mu struct {
 		sync.RWMutex

@@ -52,8 +52,6 @@ type partition struct {
 	owning    *task // attaches, expires, uploads, sweeps; of a follower nil, as the next
 	deleting  *task
 	deletions deletions
-	// rebuilding says that Rebuild is at work.
-	rebuilding atomic.Bool
 
 	follower *follower // nil: this broker leads
 	// inherited is what this broker knew as a follower before; nil: nothing. It is set

@@ -56,10 +56,10 @@ func (m *Manager) Rebuild(ctx context.Context, tp metadata.TopicPartition, dryRu
 		s, err := p.search(ctx)
 		return s.Rebuilt, err
 	}
-	if p.rebuilding.Swap(true) {
+	if _, busy := m.rebuilding.LoadOrStore(p, true); busy {
 		return Rebuilt{}, fmt.Errorf("%w: another rebuild of the partition is under way", ErrUnavailable)
 	}
-	defer p.rebuilding.Store(false)
+	defer m.rebuilding.Delete(p)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := m.scheduler.borrow(ctx, p.owning, cancel); err != nil {

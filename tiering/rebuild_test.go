@@ -345,7 +345,7 @@ func TestRebuildByTheLeaderOnly(t *testing.T) {
 	}
 	w.setPointer(ptr)
 	b := w.start(log.restarted(), 2)
-	b.p.rebuilding.Store(true)
+	b.m.rebuilding.Store(b.p, true)
 	if _, err := b.rebuild(); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("two at once: %v", err)
 	}
