@@ -36,8 +36,9 @@ type etcdState struct {
 }
 
 type lease struct {
-	ttl time.Duration
-	due time.Duration
+	ttl      time.Duration
+	due      time.Duration
+	mistaken bool // the mistaken etcd has granted it: the true one does not know it
 }
 
 func newEtcd(s *scheduler) *etcd {
@@ -141,7 +142,7 @@ func (e *etcd) commit(changes []kv.Event) {
 
 func (e *etcd) grant(ttl time.Duration) kv.LeaseID {
 	e.granted++
-	e.leases[e.granted] = &lease{ttl: ttl}
+	e.leases[e.granted] = &lease{ttl: ttl, mistaken: e.mistaken}
 	e.renew(e.granted)
 	return e.granted
 }
@@ -219,9 +220,10 @@ func (e *etcd) trueRevision() int64 {
 	return e.state.revision
 }
 
-// swap gives the brokers another etcd, where every lease has its full time.
+// swap gives the brokers another etcd, where every lease that it knows has its full time.
 func (e *etcd) swap(state etcdState, mistaken bool) {
 	e.state, e.mistaken = state, mistaken
+	maps.DeleteFunc(e.leases, func(_ kv.LeaseID, l *lease) bool { return l.mistaken })
 	e.serve(!e.down)
 	for _, w := range e.watchers {
 		w.tell(e.state.revision)

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -156,8 +157,12 @@ func TestMistakenEtcdIsNotTheTruth(t *testing.T) {
 	has("old", 2)
 	put("other")
 	has("other", 3)
+	granted := e.grant(time.Minute)
 	e.s.run(2 * time.Second)
 	has("new", newest)
+	if err := e.keepAlive(granted); !errors.Is(err, kv.ErrLeaseNotFound) {
+		t.Errorf("the truth keeps a lease alive that the other etcd has granted: %v", err)
+	}
 	if told != 1+mistakeRevisions {
 		t.Errorf("%d changes of the truth", told)
 	}
