@@ -62,6 +62,8 @@ type lastRegistration struct {
 	log    *slog.Logger
 	fs     vfs.FS
 	dirs   []string // that have a copy
+	// works returns false if a directory has failed: it may hang, and gets no copies any more.
+	works  func(dir string) bool
 	bootID string
 
 	mu    sync.Mutex
@@ -81,7 +83,7 @@ func readBootID() string {
 // readLastRegistration reads the newest copy that the directories have. If there is none that
 // can be understood nothing is known of the past.
 func readLastRegistration(fsys vfs.FS, dirs []string, bootID string, log *slog.Logger) *lastRegistration {
-	l := &lastRegistration{log: log, fs: fsys, dirs: dirs, bootID: bootID}
+	l := &lastRegistration{log: log, fs: fsys, dirs: dirs, bootID: bootID, works: func(string) bool { return true }}
 	l.mark.LostBrokerEpoch = math.MaxInt64
 	for _, dir := range dirs {
 		name := filepath.Join(dir, lastRegistrationFile)
@@ -219,6 +221,10 @@ func (l *lastRegistration) writeLocked() error {
 	}
 	var failed []error
 	for _, dir := range l.dirs {
+		if !l.works(dir) {
+			failed = append(failed, fmt.Errorf("note the registration: %s has failed", dir))
+			continue
+		}
 		if err = vfs.ReplaceFile(l.fs, filepath.Join(dir, lastRegistrationFile), text, 0o600, true); err != nil {
 			failed = append(failed, fmt.Errorf("note the registration: %w", err))
 		}

@@ -74,6 +74,33 @@ func TestLostDirectoryTakesNoOthersPast(t *testing.T) {
 	}
 }
 
+// TestFailedDirectoryGetsNoCopies: its disk may hang, and would hold up the registration.
+func TestFailedDirectoryGetsNoCopies(t *testing.T) {
+	both := dirIDs(1, 2)
+	m := newMarkTest(t)
+	m.start("a", both, nil)
+	m.last.registered(7, both)
+	copyOf := func(dir string) string {
+		t.Helper()
+		b, err := vfs.ReadFile(m.fs, dir+"/"+lastRegistrationFile, maxLastRegistration)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	old := copyOf("/disk2")
+	m.last.works = func(dir string) bool { return dir != "/disk2" }
+	if err := m.last.failed(dirIDs(1)); err != nil {
+		t.Error(err)
+	}
+	if copyOf("/disk2") != old || copyOf("/disk1") == old {
+		t.Errorf("the failed directory has %s, the other one %s", copyOf("/disk2"), copyOf("/disk1"))
+	}
+	if got := m.start("a", dirIDs(1), nil); got != "7 [2] 7" {
+		t.Errorf("the process after: %s", got)
+	}
+}
+
 func dirIDs(numbers ...byte) []metadata.DirectoryID {
 	ids := make([]metadata.DirectoryID, len(numbers))
 	for i, n := range numbers {

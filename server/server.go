@@ -214,7 +214,10 @@ func (s *server) listen(ctx context.Context, flag, address string) (net.Listener
 
 // openLogs opens the local tier, recovering what a crash left.
 func (s *server) openLogs(ctx context.Context) (err error) {
-	s.lastRegistration = readLastRegistration(vfs.OS{}, append([]string{s.Config.DataDir}, s.Config.LogDirs()...), readBootID(), s.log)
+	if s.FS == nil {
+		s.FS = vfs.OS{}
+	}
+	s.lastRegistration = readLastRegistration(s.FS, append([]string{s.Config.DataDir}, s.Config.LogDirs()...), readBootID(), s.log)
 	s.logs, err = storage.OpenManager(ctx, storage.Options{
 		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: s.clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
@@ -238,6 +241,7 @@ func (s *server) openLogs(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.lastRegistration.works = s.logs.Works
 	s.parts.add("local log", s.closeLogs)
 	// At once: the recovery may have taken away what says that a directory lacks something.
 	s.past, err = s.lastRegistration.begin(directoryIDs(s.logs.OnlineDirs()), directoryIDs(s.logs.DistrustedDirs()))

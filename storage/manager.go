@@ -383,6 +383,16 @@ func (m *Manager) OnlineDirs() [][16]byte {
 	return ids
 }
 
+// Works returns false if the data directory with the path has failed. It does no I/O.
+func (m *Manager) Works(path string) bool {
+	for _, d := range m.dirs {
+		if d.path == path {
+			return d.err() == nil
+		}
+	}
+	return true
+}
+
 // DistrustedDirs lists the directory.ids of the directories that the last process
 // gave up after a failed write or sync: what it had acknowledged without a sync may
 // be gone although the machine did not crash. The list is the same for as long as
