@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -32,16 +33,25 @@ func (a *applier) look(p *Partition) {
 	duty := k.told.Duty(r, p.tierNeeds())
 	done := func() { k.told = k.told.Done(duty, r) }
 	switch duty {
-	case role.DetachTier:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { a.tier.Detach(p.tp) }, then: done})
-	case role.AttachTier:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { a.tier.Attach(p.forTier(r)) }, then: done})
-	case role.FollowTier:
-		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { a.tier.Follow(p.forTier(r)) }, then: done})
+	case role.DetachTier, role.AttachTier, role.FollowTier:
+		// It ends with the partition's role, and not with the broker's context.
+		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tellTier(context.Background(), a.tier, duty, r) }, then: done})
 	case role.RemoveLog:
 		a.removeLog(p, c)
 	case role.NoDuty:
 		delete(a.cares, p)
+	}
+}
+
+// tellTier does a duty towards the remote tier.
+func (p *Partition) tellTier(ctx context.Context, t tierAttacher, duty role.Duty, r *role.State) {
+	switch duty {
+	case role.AttachTier:
+		t.Attach(ctx, p.forTier(r))
+	case role.FollowTier:
+		t.Follow(ctx, p.forTier(r))
+	default: // role.DetachTier
+		t.Detach(ctx, p.tp)
 	}
 }
 

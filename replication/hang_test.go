@@ -256,14 +256,14 @@ func (s *stuckTier) hang(tp metadata.TopicPartition) {
 	}
 }
 
-func (s *stuckTier) Attach(p tiering.Partition) {
+func (s *stuckTier) Attach(ctx context.Context, p tiering.Partition) {
 	s.hang(p.TopicPartition)
-	s.fakeTier.Attach(p)
+	s.fakeTier.Attach(ctx, p)
 }
 
-func (s *stuckTier) Follow(p tiering.Partition) {
+func (s *stuckTier) Follow(ctx context.Context, p tiering.Partition) {
 	s.hang(p.TopicPartition)
-	s.fakeTier.Follow(p)
+	s.fakeTier.Follow(ctx, p)
 }
 
 // A remote tier that hangs holds up no role, not even the ones of the partitions that wait for it.

@@ -190,7 +190,7 @@ func (f *fakeTier) Rebuild(context.Context, metadata.TopicPartition, bool) (tier
 	return tiering.Rebuilt{}, tiering.ErrUnknownPartition
 }
 
-func (f *fakeTier) Attach(p tiering.Partition) {
+func (f *fakeTier) Attach(_ context.Context, p tiering.Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.attached[p.TopicPartition] = p.LeaderEpoch
@@ -200,7 +200,7 @@ func (f *fakeTier) Attach(p tiering.Partition) {
 	}
 }
 
-func (f *fakeTier) Follow(p tiering.Partition) {
+func (f *fakeTier) Follow(_ context.Context, p tiering.Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.followed[p.TopicPartition] = p.LeaderEpoch
@@ -213,7 +213,7 @@ func (f *fakeTier) LatestState(context.Context, metadata.TopicPartition) (storag
 	return f.state, f.err
 }
 
-func (f *fakeTier) Detach(tp metadata.TopicPartition) {
+func (f *fakeTier) Detach(_ context.Context, tp metadata.TopicPartition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.attached, tp)

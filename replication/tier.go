@@ -19,9 +19,9 @@ type tier interface {
 // tierAttacher is what the applier tells the remote tier of partitions' roles. Its methods may wait
 // for the bucket.
 type tierAttacher interface {
-	Attach(p tiering.Partition)
-	Follow(p tiering.Partition)
-	Detach(tp metadata.TopicPartition)
+	Attach(ctx context.Context, p tiering.Partition)
+	Follow(ctx context.Context, p tiering.Partition)
+	Detach(ctx context.Context, tp metadata.TopicPartition)
 }
 
 // partitionTier is what a partition needs of the remote tier: to read, and to say that a segment was

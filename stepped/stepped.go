@@ -102,6 +102,44 @@ func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value 
 	return value, false
 }
 
+// Done waits until one of up to two channels is closed, on which nothing is ever sent. It returns
+// false if d has passed, or ctx has ended, before; a negative d is without end.
+func Done(ctx context.Context, d time.Duration, first <-chan struct{}, second ...<-chan struct{}) bool {
+	or := make(<-chan struct{}) // never
+	if len(second) > 0 {
+		or = second[0]
+	}
+	if r := By(ctx); r != nil {
+		is := func() bool { return isClosed(first) || isClosed(or) }
+		r.Wait(ctx, d, is)
+		return is()
+	}
+	var over <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-first:
+	case <-or:
+	case <-over:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // InParallel calls work for each i below n, and returns when all calls have returned. At most limit
 // of them run at a time; coroutines do not, they run one after the other.
 func InParallel(ctx context.Context, n, limit int, work func(ctx context.Context, i int)) {

@@ -111,7 +111,7 @@ func TestMarkerInALaterSegment(t *testing.T) {
 		w := newWorld(t)
 		m := running(t, w)
 		log := w.txnLog()
-		m.Attach(Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: 3, Log: log.Log, Config: w.cfg.get})
+		m.Attach(t.Context(), Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: 3, Log: log.Log, Config: w.cfg.get})
 		log.data(1)
 		log.roll()
 		log.data(0)
@@ -157,7 +157,7 @@ func TestAbortedTransactionsAreThoseOfTheLog(t *testing.T) {
 			w := newWorld(t)
 			m := running(t, w, func(o *Options) { o.IndexCacheBytes = 4096 })
 			log := w.txnLog()
-			m.Attach(Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: 3, Log: log.Log, Config: w.cfg.get})
+			m.Attach(t.Context(), Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: 3, Log: log.Log, Config: w.cfg.get})
 			bases := []int64{0}
 			aborts := rng.Float64() // some logs have few
 			for range 400 {

@@ -92,7 +92,7 @@ func (m *Manager) tendBucket(ctx context.Context) {
 	}
 	now := m.o.Now()
 	if w.nextSweep.IsZero() { // elected
-		w.nextSweep = now.Add(m.jitter(m.o.SweepGrace))
+		w.nextSweep = now.Add(jitter(ctx, m.o.SweepGrace))
 		w.sweep = m.newAttempts(m.o.SweepGrace)
 	}
 	if err := m.describeTopics(ctx, image); err != nil && ctx.Err() == nil {
@@ -102,12 +102,12 @@ func (m *Manager) tendBucket(ctx context.Context) {
 		return
 	}
 	if err := m.sweepBucket(ctx); err != nil && ctx.Err() == nil {
-		w.sweep.failed(time.Now())
+		w.sweep.failed(ctx, time.Now())
 		m.warnings.log(m.o.Logger, "the bucket is not swept yet", err)
 		return
 	}
 	w.sweep.backoff.Reset()
-	w.nextSweep = now.Add(m.o.SweepInterval + m.jitter(m.o.SweepInterval/8))
+	w.nextSweep = now.Add(m.o.SweepInterval + jitter(ctx, m.o.SweepInterval/8))
 }
 
 // pointers lists the tier pointers, and returns the revision of the metadata store as of which they

@@ -93,7 +93,7 @@ func TestNothingIsTouchedBeforeTheBucketIsKnown(t *testing.T) {
 		fill(log, 3)
 		tp := w.attachTo(m, log, 7, 1)
 		followed := metadata.TopicPartition{Topic: "orders", Partition: 6}
-		m.Follow(Partition{TopicID: w.id, TopicPartition: followed, LeaderEpoch: 1, Config: w.cfg.get})
+		m.Follow(t.Context(), Partition{TopicID: w.id, TopicPartition: followed, LeaderEpoch: 1, Config: w.cfg.get})
 		for _, tp := range []metadata.TopicPartition{tp, followed} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if _, _, err := m.Read(ctx, tp, 0, 100, 1<<60); err == nil {
@@ -183,7 +183,7 @@ func TestCatalogueFollowsTopics(t *testing.T) {
 			t.Errorf("%s, %v", b, err)
 		}
 		// Deleted: with the last pointer.
-		m.Detach(tp)
+		m.Detach(t.Context(), tp)
 		c.remove("topics/orders")
 		time.Sleep(time.Hour)
 		var left []string

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/stepped"
 )
 
 const (
@@ -122,13 +124,14 @@ func (c *cache[K, V]) getBy(ctx context.Context, by *fetcher, key K, read func(c
 			return none, err
 		}
 	}
+	if !stepped.Done(ctx, -1, f.done, by.stopped) {
+		c.leave(f)
+		return none, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
 	select {
 	case <-f.done:
 		return f.value, f.err
-	case <-ctx.Done():
-		c.leave(f)
-		return none, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-	case <-by.stopped:
+	default:
 		return none, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 	}
 }

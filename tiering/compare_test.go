@@ -37,7 +37,7 @@ func (w *world) suspect(log *fakeLog, epoch int32) (*broker, *suspectLog) {
 	b := w.start(log, epoch)
 	l := &suspectLog{fakeLog: log}
 	b.p.Suspect, b.p.LossyEpoch = l, epoch
-	b.p.becomeLeader()
+	b.p.becomeLeader(context.Background())
 	return b, l
 }
 

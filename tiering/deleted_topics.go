@@ -15,6 +15,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/tiering/format"
 )
 
@@ -36,14 +37,7 @@ func (m *Manager) keepClean(ctx context.Context) {
 
 // everyCleanInterval does work again and again until ctx ends.
 func (m *Manager) everyCleanInterval(ctx context.Context, work func(context.Context)) {
-	ticker := time.NewTicker(m.o.CleanInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
+	for stepped.Pause(ctx, m.o.CleanInterval) {
 		work(ctx)
 	}
 }
@@ -78,7 +72,7 @@ func (m *Manager) CleanDeleted(ctx context.Context, live func(id metadata.TopicI
 			errs = append(errs, err)
 		}
 		if ctx.Err() == nil {
-			m.cleaning.ended(pair.Key, err, m.o.Now(), m.newRefusal(m.o.Now()))
+			m.cleaning.ended(ctx, pair.Key, err, m.o.Now(), m.newRefusal(m.o.Now()))
 		}
 		if ctx.Err() != nil {
 			break
@@ -107,7 +101,7 @@ func (m *Manager) cleanPartition(ctx context.Context, pair kv.Pair, id metadata.
 	}
 	now := m.o.Now()
 	if ptr.DeletedMs == 0 {
-		ptr.DeletedMs, ptr.LeaderEpoch, ptr.Claim, ptr.BrokerID = now.UnixMilli(), deletedEpoch, newAttempt(), m.o.BrokerID
+		ptr.DeletedMs, ptr.LeaderEpoch, ptr.Claim, ptr.BrokerID = now.UnixMilli(), deletedEpoch, newAttempt(ctx), m.o.BrokerID
 		swapCtx, cancel := context.WithTimeout(ctx, m.o.RequestTimeout)
 		defer cancel()
 		_, err = swapPointer(swapCtx, m.store, pair.Key, pair.ModRevision, ptr)
@@ -244,14 +238,14 @@ func (c *cleaning) due(key string, now time.Time) bool {
 	return f == nil || f.due(now)
 }
 
-func (c *cleaning) ended(key string, err error, now time.Time, first func() *failure) {
+func (c *cleaning) ended(ctx context.Context, key string, err error, now time.Time, first func() *failure) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {
 		delete(c.mu.failed, key)
 		return
 	}
-	refuse(&c.mu.failed, key, err, now, first)
+	refuse(ctx, &c.mu.failed, key, err, now, first)
 }
 
 // keep forgets all but the keys that are there still.

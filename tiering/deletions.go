@@ -184,7 +184,7 @@ func latest(a, b time.Time) time.Time {
 }
 
 // ended notes what became of an object that a list has, at a time.
-func (d *deletions) ended(list, name string, err error, now time.Time, first func() *failure) {
+func (d *deletions) ended(ctx context.Context, list, name string, err error, now time.Time, first func() *failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	p := d.ofLocked(list)
@@ -193,7 +193,7 @@ func (d *deletions) ended(list, name string, err error, now time.Time, first fun
 		p.gone = p.gone.with(name)
 		return
 	}
-	refuse(&p.refused, name, err, now, first)
+	refuse(ctx, &p.refused, name, err, now, first)
 }
 
 // looked notes that a trash page has been looked at: whether nothing of it is left, and if
@@ -212,14 +212,14 @@ func (d *deletions) looked(page string, empty bool, again time.Time) {
 }
 
 // refuse notes that an object could not be deleted.
-func refuse[K comparable](in *map[K]*failure, name K, err error, now time.Time, first func() *failure) {
+func refuse[K comparable](ctx context.Context, in *map[K]*failure, name K, err error, now time.Time, first func() *failure) {
 	f := (*in)[name]
 	if f == nil {
 		f = first()
 		put(in, name, f)
 	}
 	f.err = err
-	f.failed(now)
+	f.failed(ctx, now)
 }
 
 func put[K comparable, V any](m *map[K]V, key K, v V) {
@@ -261,7 +261,7 @@ func (p *partition) deleteListed(ctx context.Context) (more bool, err error) {
 			refused++
 			u.failed = firstOf([]error{u.failed, errs[i]})
 		}
-		p.deletions.ended(u.list[i], u.trash[i].name, errs[i], u.now, p.m.newRefusal(u.now))
+		p.deletions.ended(ctx, u.list[i], u.trash[i].name, errs[i], u.now, p.m.newRefusal(u.now))
 	}
 	if unread {
 		p.deletions.noteUnread()

@@ -290,7 +290,7 @@ func TestDeletedTopicWaitsForUploads(t *testing.T) {
 	b := w.start(log, 5)
 	b.mustAttach()
 	b.mustDrain()
-	b.m.Detach(w.tp)
+	b.m.Detach(t.Context(), w.tp)
 	clean := func() {
 		t.Helper()
 		if err := b.m.CleanDeleted(t.Context(), func(metadata.TopicID, int64) bool { return false }); err != nil {

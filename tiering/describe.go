@@ -54,7 +54,7 @@ func (m *Manager) describeTopics(ctx context.Context, image *metadata.Image) err
 		case catalogue.Temporary(err) || ctx.Err() != nil:
 			return err
 		default:
-			refuse(&d.failed, id, err, m.o.Now(), m.newRefusal(m.o.Now()))
+			refuse(ctx, &d.failed, id, err, m.o.Now(), m.newRefusal(m.o.Now()))
 			failed = append(failed, fmt.Errorf("describe topic %s: %w", want.Name, err))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/varvelog/varve/stepped"
 )
 
 // maxFetchQueue bounds the reads that wait for a slot. Beyond it readers are
@@ -77,8 +79,9 @@ func (f *fetcher) take() func(context.Context) {
 func (f *fetcher) run(ctx context.Context, workers int) {
 	var wg sync.WaitGroup
 	for range workers {
-		wg.Go(func() { f.work(ctx) })
+		stepped.Go(ctx, &wg, f.work)
 	}
+	stepped.Done(ctx, -1, nil)
 	wg.Wait()
 	close(f.stopped)
 }
@@ -87,10 +90,7 @@ func (f *fetcher) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		read := f.take()
 		if read == nil {
-			select {
-			case <-f.wake:
-			case <-ctx.Done():
-			}
+			stepped.Receive(ctx, -1, f.wake)
 			continue
 		}
 		f.do(ctx, read)

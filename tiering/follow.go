@@ -9,23 +9,30 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/tiering/format"
 )
 
 // Follow takes the partition in as one that another broker leads: its remote
 // tier can be read, and nothing of it is changed. It costs nothing until
 // somebody reads. A partition that is attached already is detached first.
-func (m *Manager) Follow(p Partition) {
+func (m *Manager) Follow(ctx context.Context, p Partition) {
 	f := m.newPartition(p, storageLog{p.Log})
-	f.follower = &follower{loading: make(chan struct{}, 1)}
+	f.follower = newFollower()
 	f.mu.state = StateFollowing
-	m.enter(f)
+	m.enter(ctx, f)
 }
 
 // follower is what a partition that is only read knows of its manifest.
 type follower struct {
-	loading chan struct{}            // a token: who has it loads the manifest
+	loading chan struct{}            // has a token: who takes it loads the manifest
 	last    atomic.Pointer[followed] // nil: none was loaded
+}
+
+func newFollower() *follower {
+	f := &follower{loading: make(chan struct{}, 1)}
+	f.loading <- struct{}{}
+	return f
 }
 
 // followed is a manifest, and when the pointer named it.
@@ -52,12 +59,11 @@ func (p *partition) inherit(old *partition) {
 // there still, loading the current one if need be; with fresh set, in any case.
 // One that ends before offset is loaded again too: the leader has more by now.
 func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*format.Manifest, error) {
-	select {
-	case p.follower.loading <- struct{}{}:
-		defer func() { <-p.follower.loading }()
-	case <-ctx.Done():
+	token, ok := stepped.Receive(ctx, -1, p.follower.loading)
+	if !ok {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
+	defer func() { p.follower.loading <- token }()
 	now := p.m.o.Now() // of before the pointer is read
 	if last := p.follower.last.Load(); !fresh && last.serves(offset, now, p.m.o.DeleteDelay) {
 		return last.manifest, nil
@@ -66,7 +72,7 @@ func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*fo
 		return nil, known // readers that ask again at once cost no requests
 	}
 	next, err := p.loadFollowed(ctx, p.manifest.Load())
-	_ = p.note(workAttach, err)
+	_ = p.note(ctx, workAttach, err)
 	if err != nil {
 		return nil, err
 	}

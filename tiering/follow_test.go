@@ -19,8 +19,8 @@ func (w *world) follow(log *fakeLog) *broker {
 	b := w.start(log, 1)
 	delete(b.m.mu.partitions, w.tp)
 	b.p = b.m.newPartition(Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: 1, Config: w.cfg.get}, log)
-	b.p.follower = &follower{loading: make(chan struct{}, 1)}
-	b.m.enter(b.p)
+	b.p.follower = newFollower()
+	b.m.enter(context.Background(), b.p)
 	return b
 }
 

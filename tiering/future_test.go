@@ -136,7 +136,7 @@ func TestOlderBrokerKeepsWhatANewerOneHasStored(t *testing.T) {
 		t.Errorf("a swap that never was: %v, want errLost", err)
 	}
 	w.checkPointer("after a fence")
-	b.m.Detach(w.tp)
+	b.m.Detach(t.Context(), w.tp)
 	gone := func(metadata.TopicID, int64) bool { return false }
 	w.now.advance(time.Hour)
 	if err := b.m.CleanDeleted(context.WithoutCancel(t.Context()), gone); err != nil {
@@ -250,7 +250,7 @@ func TestUnknownWriteFeatureIsReadOnly(t *testing.T) {
 				t.Errorf("it reads by %s, committed is %s", got, name)
 			}
 			// Nobody cleans up behind the topic who does not know what there is.
-			b.m.Detach(w.tp)
+			b.m.Detach(t.Context(), w.tp)
 			for range 2 {
 				if err := b.m.CleanDeleted(t.Context(), func(metadata.TopicID, int64) bool { return false }); what == "pointer" && !errors.Is(err, ErrReadOnly) {
 					t.Errorf("clean: %v, want ErrReadOnly", err)
@@ -361,7 +361,7 @@ func TestUnknownEntryIsUnsupportedByItself(t *testing.T) {
 			}
 
 			// Nobody deletes it with the topic either.
-			b.m.Detach(w.tp)
+			b.m.Detach(t.Context(), w.tp)
 			gone := func(metadata.TopicID, int64) bool { return false }
 			for range 3 {
 				_ = b.m.CleanDeleted(context.WithoutCancel(t.Context()), gone)

@@ -118,7 +118,7 @@ func (w *world) start(log *fakeLog, epoch int32, change ...func(*Options)) *brok
 	wg.Go(func() { m.background.run(ctx, 2) })
 	w.t.Cleanup(func() { cancel(); wg.Wait() })
 	config := Partition{TopicID: w.id, TopicPartition: w.tp, LeaderEpoch: epoch, Config: w.cfg.get}
-	p := m.newLeader(config, log)
+	p := m.newLeader(context.Background(), config, log)
 	m.mu.partitions[w.tp] = p
 	log.onRemoteEnd = w.checkRemoteEnd
 	return &broker{w, m, p, log}

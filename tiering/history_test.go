@@ -61,7 +61,7 @@ func (h *history) lead(log *fakeLog) {
 	h.log, h.b = next, h.start(log, h.epoch)
 	if h.lossy > 0 {
 		h.b.p.Suspect, h.b.p.LossyEpoch = next, h.lossy
-		h.b.p.becomeLeader()
+		h.b.p.becomeLeader(context.Background())
 	}
 }
 

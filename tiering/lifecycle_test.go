@@ -298,7 +298,7 @@ func TestDetachedPartitionChangesNothing(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	before, committed := w.objects(), w.committed().Name()
-	b.m.Detach(w.tp)
+	b.m.Detach(t.Context(), w.tp)
 	fill(log, 2)
 	for _, work := range []func() error{b.drain, b.attach} {
 		if err := work(); !errors.Is(err, ErrUnknownPartition) {

@@ -1,9 +1,12 @@
 package tiering
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/tiering/catalogue"
 	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
@@ -47,7 +51,12 @@ type Options struct {
 	// offset (exclusive), and sometimes again; it must not block. May be nil.
 	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
 
+	// AttachConcurrency is how many partitions are attached at a time; 256. Each waits for a handful of
+	// requests, one after the other, and does little: after a failover of 30,000 partitions it is
+	// how long they wait for each other.
+	AttachConcurrency int
 	UploadConcurrency int   // segments that go up at a time; 2
+	DeleteConcurrency int   // from how many partitions objects are deleted at a time; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
 	ChunkBytes        int   // of new objects, and so what a cold read gets at a time; 4 MiB
 	CacheBytes        int64 // of chunks; 64 MiB
@@ -73,7 +82,9 @@ func (o *Options) setDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	orDefault(&o.AttachConcurrency, 256)
 	orDefault(&o.UploadConcurrency, 2)
+	orDefault(&o.DeleteConcurrency, 2)
 	orDefault(&o.FetchConcurrency, 16)
 	orDefault(&o.ChunkBytes, 4<<20)
 	orDefault(&o.CacheBytes, 64<<20)
@@ -98,16 +109,8 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-const (
-	// attachConcurrency is how many partitions are attached at a time. Each waits for a handful of
-	// requests, one after the other, and does little: after a failover of 30,000 partitions it is
-	// how long they wait for each other.
-	attachConcurrency = 256
-	// manifestMemory bounds the bytes of manifests that are being loaded, whatever their number.
-	manifestMemory = 64 << 20
-	// deleteWorkers is from how many partitions objects are deleted at a time.
-	deleteWorkers = 2
-)
+// manifestMemory bounds the bytes of manifests that are being loaded, whatever their number.
+const manifestMemory = 64 << 20
 
 // Manager owns the remote tier of the partitions that this broker leads, and
 // reads that of the partitions that it follows. All
@@ -172,24 +175,26 @@ func (m *Manager) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	// Workers read pages through a fetcher, which outlives them: it ends with
 	// the same ctx, and says so to all who wait.
-	wg.Go(func() { m.fetcher.run(ctx, m.o.FetchConcurrency) })
-	wg.Go(func() { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
+	stepped.Go(ctx, &wg, func(ctx context.Context) { m.fetcher.run(ctx, m.o.FetchConcurrency) })
+	stepped.Go(ctx, &wg, func(ctx context.Context) { m.background.run(ctx, m.o.UploadConcurrency) }) // no worker of the copy lane waits for another
 	if m.opened(ctx) {
-		for range attachConcurrency {
-			wg.Go(func() { m.work(ctx, laneAttach) })
-		}
-		for range m.o.UploadConcurrency {
-			wg.Go(func() { m.work(ctx, laneCopy) })
-		}
-		for range deleteWorkers {
-			wg.Go(func() { m.work(ctx, laneDelete) })
-		}
-		wg.Go(func() { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
-		wg.Go(func() { m.keepClean(ctx) })
-		wg.Go(func() { m.keepBucket(ctx) })
+		m.startWorkers(ctx, &wg)
+		stepped.Go(ctx, &wg, func(ctx context.Context) { m.scheduler.keepTime(ctx, m.o.Interval, m.kickAll) })
+		stepped.Go(ctx, &wg, m.keepClean)
+		stepped.Go(ctx, &wg, m.keepBucket)
 	}
+	stepped.Done(ctx, -1, nil)
 	wg.Wait()
 	return nil
+}
+
+// startWorkers starts those of each lane.
+func (m *Manager) startWorkers(ctx context.Context, wg *sync.WaitGroup) {
+	for l, n := range [laneCount]int{laneAttach: m.o.AttachConcurrency, laneCopy: m.o.UploadConcurrency, laneDelete: m.o.DeleteConcurrency} {
+		for range n {
+			stepped.Go(ctx, wg, func(ctx context.Context) { m.work(ctx, lane(l)) })
+		}
+	}
 }
 
 // opened waits until the bucket may be used; false: ctx has ended.
@@ -197,54 +202,49 @@ func (m *Manager) opened(ctx context.Context) bool {
 	if m.o.Opened == nil {
 		return true
 	}
-	select {
-	case <-m.o.Opened:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return stepped.Done(ctx, -1, m.o.Opened)
 }
 
 // Attach takes the partition in: this broker leads it at that epoch. It returns
 // at once; the manifest is loaded in the background, again and again if need
 // be. A partition that is attached already is detached first.
-func (m *Manager) Attach(p Partition) { m.attach(p, storageLog{p.Log}) }
+func (m *Manager) Attach(ctx context.Context, p Partition) { m.attach(ctx, p, storageLog{p.Log}) }
 
-func (m *Manager) attach(config Partition, log localLog) {
-	p := m.newLeader(config, log)
-	m.enter(p)
+func (m *Manager) attach(ctx context.Context, config Partition, log localLog) {
+	p := m.newLeader(ctx, config, log)
+	m.enter(ctx, p)
 	m.scheduler.push(p.owning)
 }
 
 // enter takes the partition in, in the place of an older attachment.
-func (m *Manager) enter(p *partition) {
+func (m *Manager) enter(ctx context.Context, p *partition) {
 	m.mu.Lock()
 	old := m.mu.partitions[p.TopicPartition]
 	p.inherit(old)
 	m.mu.partitions[p.TopicPartition] = p
 	m.mu.Unlock()
 	if old != nil {
-		m.release(old)
+		m.release(ctx, old)
 	}
 }
 
 // Detach lets the partition go. When it returns the Manager does not touch its
-// log any more; an upload under way is given up.
-func (m *Manager) Detach(tp metadata.TopicPartition) {
+// log any more; an upload under way is given up. The end of ctx does not end the wait for that.
+func (m *Manager) Detach(ctx context.Context, tp metadata.TopicPartition) {
 	m.mu.Lock()
 	p := m.mu.partitions[tp]
 	delete(m.mu.partitions, tp)
 	m.mu.Unlock()
 	if p != nil {
-		m.release(p)
+		m.release(ctx, p)
 	}
 }
 
-func (m *Manager) release(p *partition) {
+func (m *Manager) release(ctx context.Context, p *partition) {
 	if p.follower != nil {
 		return
 	}
-	m.scheduler.remove(p.owning, p.deleting)
+	m.scheduler.remove(ctx, p.owning, p.deleting)
 	p.apply(ownership.Resigned{})
 	p.setLag(lag{})
 }
@@ -258,13 +258,25 @@ func (m *Manager) Kick(tp metadata.TopicPartition) {
 }
 
 func (m *Manager) kickAll() {
+	for _, p := range m.led() {
+		m.scheduler.push(p.owning)
+	}
+}
+
+// led are the partitions that this broker leads, in an order.
+func (m *Manager) led() []*partition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, p := range m.mu.partitions {
+	all := make([]*partition, 0, len(m.mu.partitions))
+	for _, p := range m.mu.partitions { // any order
 		if p.follower == nil {
-			m.scheduler.push(p.owning)
+			all = append(all, p)
 		}
 	}
+	slices.SortFunc(all, func(a, b *partition) int {
+		return cmp.Or(bytes.Compare(a.TopicID[:], b.TopicID[:]), cmp.Compare(a.TopicPartition.Partition, b.TopicPartition.Partition))
+	})
+	return all
 }
 
 func (m *Manager) partition(tp metadata.TopicPartition) (*partition, bool) {

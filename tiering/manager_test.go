@@ -39,7 +39,7 @@ func running(t *testing.T, w *world, change ...func(*Options)) *Manager {
 
 func (w *world) attachTo(m *Manager, log *fakeLog, partition, epoch int32) metadata.TopicPartition {
 	tp := metadata.TopicPartition{Topic: "orders", Partition: partition}
-	m.attach(Partition{TopicID: w.id, TopicPartition: tp, LeaderEpoch: epoch, Config: w.cfg.get}, log)
+	m.attach(context.Background(), Partition{TopicID: w.id, TopicPartition: tp, LeaderEpoch: epoch, Config: w.cfg.get}, log)
 	return tp
 }
 
@@ -71,7 +71,7 @@ func TestRunUploadsWhatIsAttached(t *testing.T) {
 		if _, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); err != nil {
 			t.Error(err)
 		}
-		m.Detach(tp)
+		m.Detach(t.Context(), tp)
 		if _, ok = m.Status(tp); ok {
 			t.Error("a detached partition has a status")
 		}
@@ -167,7 +167,7 @@ func TestDetachWaitsForTheWorker(t *testing.T) {
 		tp := w.attachTo(m, log, 7, 1)
 		<-stuck.entered
 		began := time.Now()
-		m.Detach(tp)
+		m.Detach(t.Context(), tp)
 		if waited := time.Since(began); waited > 0 {
 			t.Errorf("detach took %v", waited)
 		}
@@ -276,7 +276,7 @@ func TestRunCleansDeletedTopics(t *testing.T) {
 		mu.Lock()
 		gone = true
 		mu.Unlock()
-		m.Detach(tp)
+		m.Detach(t.Context(), tp)
 		time.Sleep(20 * time.Minute) // longer than an upload may take
 		synctest.Wait()
 		if got := w.objects(); len(got) != 0 {

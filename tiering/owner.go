@@ -66,7 +66,7 @@ func (p *partition) deposed() bool {
 // After an error the manifest is the old one or next, which is found out before
 // anything else is done.
 func (p *partition) commit(ctx context.Context, next *format.Manifest, namesStaged bool) error {
-	attempt := newAttempt()
+	attempt := newAttempt(ctx)
 	pages, err := next.Seal(p.m.shape, attempt)
 	if err != nil {
 		return err

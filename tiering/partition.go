@@ -95,17 +95,17 @@ type chores struct {
 }
 
 // newLeader is a partition that this broker leads.
-func (m *Manager) newLeader(config Partition, log localLog) *partition {
+func (m *Manager) newLeader(ctx context.Context, config Partition, log localLog) *partition {
 	p := m.newPartition(config, log)
 	p.owning, p.deleting = &task{p: p, lane: laneAttach}, &task{p: p, lane: laneDelete}
-	p.becomeLeader()
+	p.becomeLeader(ctx)
 	return p
 }
 
 // becomeLeader begins an attachment, which has a claim of its own.
-func (p *partition) becomeLeader() {
+func (p *partition) becomeLeader(ctx context.Context) {
 	p.apply(ownership.BecameLeader{
-		Owner:   ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: newAttempt()},
+		Owner:   ownership.Owner{LeaderEpoch: p.LeaderEpoch, BrokerID: p.m.o.BrokerID, Claim: newAttempt(ctx)},
 		Suspect: p.Suspect != nil && p.Config().RemoteStorageEnable,
 	})
 }
@@ -265,7 +265,7 @@ func (p *partition) attach(ctx context.Context) error {
 		if err := p.drive(ctx, nil, nil); err != nil {
 			return false, err
 		}
-		p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + p.m.jitter(p.m.o.SweepGrace))
+		p.chores.nextSweep = p.m.o.Now().Add(p.m.o.SweepGrace + jitter(ctx, p.m.o.SweepGrace))
 		p.chores.hinted = p.manifest.Load().EndOffset // by the leader that committed it
 		return false, p.compare(ctx)
 	})

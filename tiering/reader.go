@@ -10,6 +10,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/tiering/format"
 )
 
@@ -106,12 +107,8 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 	}
 	m.scheduler.hurry(p.owning)
 	if tried := p.tried(); tried != nil {
-		select {
-		case <-tried:
-		case <-ctx.Done():
+		if !stepped.Done(ctx, -1, tried, m.fetcher.stopped) {
 			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-		case <-m.fetcher.stopped:
-			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 		}
 	}
 	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {

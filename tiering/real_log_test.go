@@ -31,7 +31,7 @@ func twoTiersAreOneLog(t *testing.T) {
 	var err error
 	m := running(t, w, func(o *Options) { o.Now = w.now.now })
 	tp := w.tp
-	m.Attach(Partition{TopicID: w.id, TopicPartition: tp, LeaderEpoch: 3, Log: log, Config: w.cfg.get})
+	m.Attach(t.Context(), Partition{TopicID: w.id, TopicPartition: tp, LeaderEpoch: 3, Log: log, Config: w.cfg.get})
 
 	var all []record.Batch
 	for i := range 600 {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/tiering/format"
 	"github.com/varvelog/varve/tiering/ownership"
 )
@@ -91,11 +92,11 @@ func (p *partition) rebuild(ctx context.Context) (Rebuilt, error) {
 // takes, as that of an earlier attachment does.
 func (p *partition) repoint(ctx context.Context, s *search) error {
 	next := *s.pointer
-	next.LeaderEpoch, next.BrokerID, next.Claim, next.Fence = p.LeaderEpoch, p.m.o.BrokerID, newAttempt(), 0
+	next.LeaderEpoch, next.BrokerID, next.Claim, next.Fence = p.LeaderEpoch, p.m.o.BrokerID, newAttempt(ctx), 0
 	next.SetManifest(s.manifest, s.stored)
 	next.CommittedMs = p.m.o.Now().UnixMilli()
 	err := p.writeRebuilt(ctx, s.revision, &next)
-	p.attachAgain()
+	p.attachAgain(ctx)
 	if err == nil {
 		p.logger().Warn("the pointer to the remote tier is rebuilt from the bucket", slog.String("was", s.Was), slog.String("manifest", s.Manifest),
 			slog.Int64("start", s.StartOffset), slog.Int64("end", s.EndOffset))
@@ -121,10 +122,10 @@ func (p *partition) writeRebuilt(ctx context.Context, on int64, next *format.Poi
 // attachAgain has the worker forget what it knows of the pointer, and begin again as a leader does. Until
 // the log has been compared with what the pointer names by then, it keeps what it has. Readers have the
 // manifest that they had until another one is loaded.
-func (p *partition) attachAgain() {
+func (p *partition) attachAgain(ctx context.Context) {
 	p.log.SetRemoteEndOffset(-1)
 	p.apply(ownership.Resigned{})
-	p.becomeLeader()
+	p.becomeLeader(ctx)
 	p.chores = chores{current: p.chores.current} // that of the manifest that readers have
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,9 +141,7 @@ func (s *scheduler) borrow(ctx context.Context, t *task, cancel context.CancelFu
 		if busy == nil {
 			return err
 		}
-		select {
-		case <-busy:
-		case <-ctx.Done():
+		if !stepped.Done(ctx, -1, busy) {
 			return fmt.Errorf("%w: wait for the partition's worker: %w", ErrUnavailable, ctx.Err())
 		}
 	}

@@ -349,7 +349,7 @@ func TestRebuildByTheLeaderOnly(t *testing.T) {
 	if _, err := b.rebuild(); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("two at once: %v", err)
 	}
-	b.m.Detach(w.tp)
+	b.m.Detach(t.Context(), w.tp)
 	if _, err := b.rebuild(); !errors.Is(err, ErrUnknownPartition) {
 		t.Errorf("detached: %v", err)
 	}
@@ -455,7 +455,7 @@ func TestRebuildEndsAnUpload(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		began = time.Now()
-		m.Detach(tp)
+		m.Detach(t.Context(), tp)
 		if err := <-ended; err == nil || time.Since(began) > time.Minute {
 			t.Errorf("the rebuild ended after %v with %v", time.Since(began), err)
 		}

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/tiering/format"
 )
 
@@ -190,7 +190,6 @@ func (r *retention) take(end, bytes int64) {
 }
 
 // jitter is a random part of d.
-func (m *Manager) jitter(d time.Duration) time.Duration {
-	b := backoff.Backoff{Min: 2 * d, Max: 2 * d}
-	return b.Next() - d
+func jitter(ctx context.Context, d time.Duration) time.Duration {
+	return time.Duration(stepped.Int64N(ctx, int64(d)+1))
 }

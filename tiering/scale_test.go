@@ -201,7 +201,7 @@ func (s *many) failover(m *Manager) {
 	stats := new(Stats)
 	config := func() storage.Config { return s.config }
 	for i := range int32(s.partitions) {
-		m.attach(Partition{TopicID: manyTopic, TopicPartition: manyPartition(i), LeaderEpoch: s.epoch, Config: config, Stats: stats}, s.log)
+		m.attach(context.Background(), Partition{TopicID: manyTopic, TopicPartition: manyPartition(i), LeaderEpoch: s.epoch, Config: config, Stats: stats}, s.log)
 	}
 	for i := range int32(s.partitions) {
 		p, _ := m.partition(manyPartition(i))
@@ -221,7 +221,7 @@ func manyPartition(i int32) metadata.TopicPartition {
 // drop has the broker lead nothing any more.
 func (s *many) drop(m *Manager) {
 	for i := range int32(s.partitions) {
-		m.Detach(manyPartition(i))
+		m.Detach(context.Background(), manyPartition(i))
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/stepped"
 )
 
 // lane is a queue with workers of its own: an attachment never waits for the uploads
@@ -127,9 +129,7 @@ func (s *scheduler) next(ctx context.Context, l lane, cancel context.CancelFunc)
 		if t := s.take(l, cancel); t != nil {
 			return t, true
 		}
-		select {
-		case <-s.wake[l]:
-		case <-ctx.Done():
+		if stepped.Receive(ctx, -1, s.wake[l]); ctx.Err() != nil {
 			return nil, false
 		}
 	}
@@ -175,8 +175,8 @@ func (s *scheduler) finish(t *task, o outcome) {
 	}
 }
 
-// remove takes the tasks out and waits until no worker has one of them.
-func (s *scheduler) remove(tasks ...*task) {
+// remove takes the tasks out and waits until no worker has one of them, even if ctx ends.
+func (s *scheduler) remove(ctx context.Context, tasks ...*task) {
 	var idle []chan struct{}
 	s.mu.Lock()
 	for _, t := range tasks {
@@ -193,7 +193,7 @@ func (s *scheduler) remove(tasks ...*task) {
 	}
 	s.mu.Unlock()
 	for _, ended := range idle {
-		<-ended
+		stepped.Done(context.WithoutCancel(ctx), -1, ended)
 	}
 }
 
@@ -227,13 +227,8 @@ func (s *scheduler) release(now time.Time) time.Time {
 // ends.
 func (s *scheduler) keepTime(ctx context.Context, interval time.Duration, tick func()) {
 	nextTick := time.Now().Add(interval)
-	timer := time.NewTimer(interval)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-s.timer:
-		case <-ctx.Done():
+	for wait := interval; ; {
+		if stepped.Receive(ctx, max(wait, time.Millisecond), s.timer); ctx.Err() != nil {
 			return
 		}
 		now := time.Now()
@@ -241,11 +236,10 @@ func (s *scheduler) keepTime(ctx context.Context, interval time.Duration, tick f
 			tick()
 			nextTick = now.Add(interval)
 		}
-		wait := nextTick.Sub(now)
+		wait = nextTick.Sub(now)
 		if due := s.release(now); !due.IsZero() {
 			wait = min(wait, due.Sub(now))
 		}
-		timer.Reset(max(wait, time.Millisecond))
 	}
 }
 

@@ -110,7 +110,7 @@ func TestUploadsDoNotWaitForDeletions(t *testing.T) {
 		<-hanging.entered
 		uploadedAtOnce(t, m, log, tp, 50)
 		began := time.Now()
-		m.Detach(tp)
+		m.Detach(t.Context(), tp)
 		if waited := time.Since(began); waited > 0 {
 			t.Errorf("detach took %v", waited)
 		}
@@ -231,7 +231,7 @@ func TestIdlePartitionsCostNothing(t *testing.T) {
 func TestAwaitedPartitionsAreAttachedFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		const partitions = 5 * attachConcurrency
+		const partitions = 5 * 256
 		logs := make([]*fakeLog, partitions)
 		first := running(t, w)
 		for i := range logs {

@@ -53,7 +53,7 @@ func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, began 
 	}
 	if err != nil { // what is trash is not known: nothing is taken for an orphan
 		if s.unknown = err; errors.Is(err, ErrCorrupt) || beyond(err) {
-			s.ended()
+			s.ended(ctx)
 			return nil
 		}
 		return fmt.Errorf("sweep: %w", err)
@@ -85,7 +85,7 @@ func (p *partition) removeOrphans(ctx context.Context, r ownership.Sweep, began 
 	if err := s.remove(ctx); err != nil {
 		return err
 	}
-	s.ended()
+	s.ended(ctx)
 	return nil
 }
 
@@ -102,7 +102,7 @@ func (s *sweeping) remove(ctx context.Context) error {
 			continue
 		}
 		s.p.m.metrics.errors.WithLabelValues("sweep").Inc()
-		refuse(&s.refused, s.found[i], err, s.began, s.p.m.newRefusal(s.began))
+		refuse(ctx, &s.refused, s.found[i], err, s.began, s.p.m.newRefusal(s.began))
 	}
 	all := len(s.refused) > 0 && s.removed == 0 && len(s.found) > 1
 	s.found = s.found[:0]
@@ -113,10 +113,10 @@ func (s *sweeping) remove(ctx context.Context) error {
 }
 
 // ended notes what a sweep has left, and when the next one is due.
-func (s *sweeping) ended() {
+func (s *sweeping) ended(ctx context.Context) {
 	p := s.p
 	p.deletions.swept(s.refused)
-	p.chores.nextSweep = s.began.Add(p.m.o.SweepInterval + p.m.jitter(p.m.o.SweepInterval/8))
+	p.chores.nextSweep = s.began.Add(p.m.o.SweepInterval + jitter(ctx, p.m.o.SweepInterval/8))
 	p.m.lastSuccess.note(successSweep, p.m.o.Now())
 	if s.removed > 0 {
 		p.logger().Info("objects that no manifest names are removed", slog.Int("objects", s.removed))

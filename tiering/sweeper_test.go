@@ -149,7 +149,7 @@ func TestDeletedTopicLeavesNothing(t *testing.T) {
 		t.Fatalf("before the grace: %v, %d of %d objects", err, len(b.objects()), before)
 	}
 	w.now.advance(2 * b.m.o.UploadTimeout)
-	w.start(log, 9).m.Detach(w.tp)
+	w.start(log, 9).m.Detach(t.Context(), w.tp)
 	// A crash at any delete; it goes on where it was.
 	for i := 0; ; i++ {
 		remove := w.faults.Add(objstoretest.Fault{Op: objstoretest.DeleteOp, Skip: 7 * i, Times: 1})
@@ -186,7 +186,7 @@ func TestDeletedTopicWithAStaleListing(t *testing.T) {
 	w.faults.Add(objstoretest.Fault{Op: objstoretest.ListOp, Kind: objstoretest.StaleList})
 	fill(log, 3)
 	b.mustDrain()
-	b.m.Detach(w.tp)
+	b.m.Detach(t.Context(), w.tp)
 	gone := func(metadata.TopicID, int64) bool { return false }
 	for range 2 {
 		if err := b.m.CleanDeleted(t.Context(), gone); err != nil {
@@ -207,7 +207,7 @@ func TestTopicThatIsNotKnownYetIsNotDeleted(t *testing.T) {
 	b := w.start(log, 5)
 	b.mustAttach()
 	b.mustDrain()
-	b.m.Detach(w.tp)
+	b.m.Detach(t.Context(), w.tp)
 	pair, err := w.store.Get(t.Context(), b.p.key)
 	if err != nil {
 		t.Fatal(err)

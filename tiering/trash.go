@@ -86,11 +86,11 @@ func (u *unit) page(ctx context.Context, r *format.TrashRef) {
 	switch {
 	case beyond(err): // people see it, as what could not be deleted
 		d.looked(r.Name, false, u.now.Add(refusedMax))
-		d.ended(r.Name, r.Name, err, u.now, u.p.m.newRefusal(u.now))
+		d.ended(ctx, r.Name, r.Name, err, u.now, u.p.m.newRefusal(u.now))
 	case err != nil:
 		u.failed = firstOf([]error{u.failed, err})
 		d.looked(r.Name, false, u.now.Add(u.p.m.o.RetryBackoffMax))
-		d.ended(r.Name, r.Name, err, u.now, u.p.m.newRefusal(u.now))
+		d.ended(ctx, r.Name, r.Name, err, u.now, u.p.m.newRefusal(u.now))
 	default:
 		d.looked(r.Name, gone, next)
 	}

@@ -105,7 +105,7 @@ func (p *partition) stage(ctx context.Context, m *format.Manifest, s closedSegme
 	if err != nil {
 		return nil, err
 	}
-	name := format.Name{Kind: format.KindSegment, StartOffset: start, LeaderEpoch: p.LeaderEpoch, Attempt: newAttempt()}.String()
+	name := format.Name{Kind: format.KindSegment, StartOffset: start, LeaderEpoch: p.LeaderEpoch, Attempt: newAttempt(ctx)}.String()
 	err = p.do(ctx, ownership.UploadDue{Object: name}, func(ctx context.Context, _ ownership.Request) error {
 		return p.m.objects.upload(ctx, p.prefix+name, obj)
 	})

@@ -249,7 +249,7 @@ func TestHurriedTasksComeFirst(t *testing.T) {
 	s.hurry(tasks[3])
 	s.hurry(tasks[1])
 	s.hurry(tasks[3])
-	s.remove(tasks[2])
+	s.remove(t.Context(), tasks[2])
 	for _, want := range []int{3, 1, 0, 4} {
 		if got := s.take(laneAttach, func() {}); got != tasks[want] {
 			t.Fatalf("it is not the turn of %d", want)
@@ -281,7 +281,7 @@ func TestTasksComeWhenTheyAreDue(t *testing.T) {
 	for i, minutes := range []int{3, 1, 2, 4} {
 		s.finish(tasks[i], outcome{lane: laneDelete, at: start.Add(time.Duration(minutes) * time.Minute)})
 	}
-	s.remove(tasks[2])
+	s.remove(t.Context(), tasks[2])
 	for _, step := range []struct{ minute, task, next int }{{0, -1, 1}, {1, 1, 3}, {3, 0, 4}, {4, 3, 0}} {
 		next := s.release(start.Add(time.Duration(step.minute) * time.Minute))
 		if want := start.Add(time.Duration(step.next) * time.Minute); step.next == 0 && !next.IsZero() || step.next != 0 && !next.Equal(want) {

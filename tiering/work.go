@@ -39,7 +39,9 @@ func (m *Manager) newAttempts(longest time.Duration) attempts {
 
 func (a *attempts) due(now time.Time) bool { return !now.Before(a.notBefore) }
 
-func (a *attempts) failed(now time.Time) { a.notBefore = now.Add(a.backoff.Next()) }
+func (a *attempts) failed(ctx context.Context, now time.Time) {
+	a.notBefore = now.Add(a.backoff.NextFor(ctx))
+}
 
 // failure is a kind of work, or an object, that failed the last time.
 type failure struct {
@@ -59,7 +61,7 @@ func (p *partition) try(ctx context.Context, w work, unit func(context.Context) 
 	if ctx.Err() != nil {
 		return false, err
 	}
-	p.report(w, err)
+	p.report(ctx, w, err)
 	return more && err == nil, err
 }
 
@@ -111,7 +113,7 @@ func (p *partition) retryAt(kinds ...work) time.Time {
 }
 
 // note keeps what came of a kind of work, and returns what came of it before.
-func (p *partition) note(w work, err error) (was error) {
+func (p *partition) note(ctx context.Context, w work, err error) (was error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.mu.failures[w]
@@ -130,13 +132,13 @@ func (p *partition) note(w work, err error) (was error) {
 		p.mu.failures[w] = f
 	}
 	f.err = err
-	f.failed(time.Now())
+	f.failed(ctx, time.Now())
 	return was
 }
 
 // report notes what came of a kind of work, and logs what is new about it.
-func (p *partition) report(w work, err error) {
-	was := p.note(w, err)
+func (p *partition) report(ctx context.Context, w work, err error) {
+	was := p.note(ctx, w, err)
 	logger := func() *slog.Logger { return p.logger().With(slog.String("work", w.String())) }
 	switch {
 	case err == nil && was != nil:
