@@ -113,6 +113,11 @@ func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[p
 			offsets[key] = o
 		}
 	}
+	if name == startFile {
+		for key, o := range d.raising {
+			offsets[key] = max(offsets[key], o)
+		}
+	}
 	return d.writeCheckpointLocked(fsys, name, offsets)
 }
 
@@ -142,6 +147,33 @@ func (d *dataDir) lowerCheckpointLocked(fsys vfs.FS, name string, key partitionK
 	offsets := maps.Clone(d.checkpoints.written[name])
 	offsets[key] = offset
 	return d.writeCheckpointLocked(fsys, name, offsets)
+}
+
+// raiseStart takes a partition's log start up, durably. Checkpoints that are written before raisedStart
+// is called have it as well, although the log does not.
+func (d *dataDir) raiseStart(fsys vfs.FS, key partitionKey, offset int64) error {
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	offsets := maps.Clone(d.checkpoints.written[startFile])
+	if offsets == nil {
+		offsets = map[partitionKey]int64{}
+	}
+	offsets[key] = max(offsets[key], offset)
+	if err := d.writeCheckpointLocked(fsys, startFile, offsets); err != nil {
+		return err
+	}
+	if d.raising == nil {
+		d.raising = map[partitionKey]int64{}
+	}
+	d.raising[key] = offset
+	return nil
+}
+
+// raisedStart says that the log has the start of raiseStart, or that the directory has failed.
+func (d *dataDir) raisedStart(key partitionKey) {
+	d.checkpoints.Lock()
+	defer d.checkpoints.Unlock()
+	delete(d.raising, key)
 }
 
 // forget removes a partition's lines, durably, so that a new log of its name

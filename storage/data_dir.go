@@ -41,6 +41,9 @@ type dataDir struct {
 	// is offline: their lines in the checkpoints stay, and a shutdown is not clean,
 	// as they are not recovered. It is set at start only.
 	limbo map[partitionKey]bool
+	// raising are log starts of logs that are about to begin there; see raiseStart. The lock of the
+	// checkpoints guards it.
+	raising map[partitionKey]int64
 
 	failure atomic.Pointer[error]
 	leftOut bool            // it has failed since the start

@@ -53,6 +53,65 @@ func begun(t *testing.T, l *Log, what string) {
 	}
 }
 
+// TestTieredLogRemembersWhereItBegan: after a crash a tiered log does not take for tiered what it never
+// had, or had deleted before that was known.
+func TestTieredLogRemembersWhereItBegan(t *testing.T) {
+	for name, c := range map[string]struct {
+		act   func(t *testing.T, l *Log) error
+		start int64
+	}{
+		"begun anew": {func(_ *testing.T, l *Log) error { return l.TruncateFully(100) }, 100},
+		"deleted by a start that is not in the checkpoint": {func(t *testing.T, l *Log) error {
+			t.Helper()
+			fill(t, l, 4)
+			commit(l)
+			end := l.EndOffset()
+			if err := errors.Join(l.Roll(), l.Flush(t.Context(), end), l.AdvanceStartOffset(end)); err != nil {
+				return err
+			}
+			_, err := l.EnforceRetention(epoch0)
+			return err
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			disk := vfs.NewMem()
+			k := newKit(t, disk, tiered)
+			if err := c.act(t, k.log()); err != nil {
+				t.Fatal(err)
+			}
+			l := newKit(t, disk.CrashClone(1), tiered).log()
+			if l.StartOffset() != c.start || l.LocalStartOffset() != c.start {
+				t.Errorf("after a crash the log is [%d, %d), here from %d on", l.StartOffset(), l.EndOffset(), l.LocalStartOffset())
+			}
+		})
+	}
+}
+
+// TestRaisedStartStaysInTheCheckpoint: while a log begins anew, its directory's checkpoints are written
+// for others.
+func TestRaisedStartStaysInTheCheckpoint(t *testing.T) {
+	disk := vfs.NewMem()
+	k := newKit(t, disk, tiered)
+	l := k.log()
+	fill(t, l, 4)
+	if err := errors.Join(l.Flush(t.Context(), 4), l.dir().raiseStart(disk, l.key, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.m.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if again := newKit(t, disk.CrashClone(1), tiered).log(); again.StartOffset() != 100 {
+		t.Errorf("after a crash the log starts at %d", again.StartOffset())
+	}
+	l.dir().raisedStart(l.key)
+	if err := k.m.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if again := newKit(t, disk.CrashClone(1), tiered).log(); again.StartOffset() != 0 {
+		t.Errorf("after the log has not begun anew it starts at %d", again.StartOffset())
+	}
+}
+
 func TestStartFromRemote(t *testing.T) {
 	state := remoteState(t)
 	k := newKit(t, vfs.NewMem(), tiered)

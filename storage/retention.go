@@ -119,6 +119,9 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 			return i, nil
 		}
 		if end <= start {
+			if cfg.RemoteStorageEnable && end > max(l.offsets.remoteEnd.Load(), l.CheckpointedStartOffset()) {
+				return i, nil // a crash would take it for one that is in the object store
+			}
 			excess -= size
 			continue
 		}

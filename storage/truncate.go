@@ -208,6 +208,24 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	if err := l.lowerPromisesLocked(at); err != nil {
 		return err
 	}
+	l.assertPromiseLocked(at)
+	if err := l.beginAnewLocked(at, start, known); err != nil {
+		return err
+	}
+	l.dir().checkpointSoon()
+	return l.syncDirLocked()
+}
+
+// beginAnewLocked replaces all that the log has. Until it ends no checkpoint is written that has the
+// log start of before.
+func (l *Log) beginAnewLocked(at, start int64, known *beginning) error {
+	if start == at {
+		done, err := l.raiseStartLocked(start)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	s, err := l.replaceAllLocked(l.list(), at, known)
 	if err != nil {
 		l.dir().fail(fmt.Errorf("begin anew at %d: %w", at, err))
@@ -218,8 +236,7 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	l.offsets.hw.Store(at)
 	l.offsets.start.Store(start)
 	l.epochs.truncateStart(start)
-	l.dir().checkpointSoon()
-	return l.syncDirLocked()
+	return nil
 }
 
 // lowerStartLocked takes log start down, durably. A checkpoint that is written afterwards must
@@ -237,9 +254,25 @@ func (l *Log) lowerStartLocked(start int64) error {
 	return nil
 }
 
+// raiseStartLocked takes the log start that outlives a crash up, durably, before a tiered log begins
+// anew there: by an older one, what lies between would be in the object store, which nobody has put
+// there. Until the log has begun anew a crash leaves one that ends below its start, or still has what
+// is deleted.
+//
+// No checkpoint has the log start of before until the caller calls done: by then it has become that.
+func (l *Log) raiseStartLocked(start int64) (done func(), err error) {
+	if !l.config.Load().RemoteStorageEnable || start <= l.CheckpointedStartOffset() {
+		return func() {}, nil
+	}
+	d := l.dir()
+	if err = d.raiseStart(l.env.fs, l.key, start); err != nil {
+		return nil, classify(err)
+	}
+	return func() { d.raisedStart(l.key) }, nil
+}
+
 // replaceAllLocked puts one empty segment in the place of all others.
 func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*segment, error) {
-	l.assertPromiseLocked(at)
 	for _, s := range slices.Backward(list) {
 		if err := l.discardLocked(s); err != nil {
 			return nil, err
