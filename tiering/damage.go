@@ -55,7 +55,7 @@ func (p *partition) wholeLocked(at chunkKey) {
 		return // as nearly always
 	}
 	isManifest := p.nameOf(at.object).Kind == format.KindManifest
-	for known := range p.mu.damage {
+	for known := range p.mu.damage { // any order
 		if known == at || isManifest && p.nameOf(known.object).Kind == format.KindManifest {
 			delete(p.mu.damage, known)
 			p.logger().Info("an object of the remote tier is whole again", slog.String("object", known.object))
@@ -84,7 +84,7 @@ func (p *partition) damaged() []Damage {
 		return nil
 	}
 	var out []Damage
-	for at, d := range p.mu.damage {
+	for at, d := range p.mu.damage { // any order
 		if !p.namesLocked(at.object) {
 			delete(p.mu.damage, at)
 			continue

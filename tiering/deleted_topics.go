@@ -268,7 +268,7 @@ func (c *cleaning) since() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var since time.Time
-	for _, f := range c.mu.failed {
+	for _, f := range c.mu.failed { // any order
 		if since.IsZero() || f.since.Before(since) {
 			since = f.since
 		}

@@ -315,7 +315,7 @@ func (d *deletions) takeUnread() bool {
 func (d *deletions) swept(refused map[string]*failure) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for key, f := range refused {
+	for key, f := range refused { // any order
 		if before := d.mu.orphans[key]; before != nil {
 			f.since = before.since
 		}
@@ -330,7 +330,7 @@ func (d *deletions) overdue() (n int, object string, worst failure) {
 	defer d.mu.Unlock()
 	count := func(of map[string]*failure) {
 		n += len(of)
-		for name, f := range of {
+		for name, f := range of { // any order
 			if object == "" || f.since.Before(worst.since) {
 				object, worst = name, *f
 			}
@@ -338,7 +338,7 @@ func (d *deletions) overdue() (n int, object string, worst failure) {
 	}
 	count(d.mu.manifest.refused)
 	count(d.mu.orphans)
-	for _, page := range d.mu.pages {
+	for _, page := range d.mu.pages { // any order
 		count(page.refused)
 	}
 	return n, object, worst

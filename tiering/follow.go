@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/stepped"
+	"github.com/varvelog/varve/storage"
 	"github.com/varvelog/varve/tiering/format"
 )
 

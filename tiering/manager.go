@@ -290,7 +290,7 @@ func (m *Manager) partition(tp metadata.TopicPartition) (*partition, bool) {
 func (m *Manager) attached(id metadata.TopicID) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, p := range m.mu.partitions {
+	for _, p := range m.mu.partitions { // any order
 		if p.TopicID == id {
 			return true
 		}

@@ -15,7 +15,8 @@ import (
 
 // Rebuilt is what a rebuild has found: the newest manifest of the bucket that is whole.
 type Rebuilt struct {
-	Was      string // the manifest that the pointer named, "" for none
+	Was string // the manifest that the pointer named, "" for none
+	// Manifest is "" if the bucket has none, and no pointer, but objects: nothing was ever committed.
 	Manifest string
 	// Changed says that the pointer names the manifest from now on; after a dry run that it would.
 	Changed bool

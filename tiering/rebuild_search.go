@@ -57,7 +57,24 @@ func (p *partition) search(ctx context.Context) (*search, error) {
 			return s, err
 		}
 	}
+	if len(manifests) == 0 && s.revision == 0 {
+		return s, s.nothing(ctx)
+	}
 	return s, fmt.Errorf("%w: there are %d manifests", ErrNoManifest, len(manifests))
+}
+
+// nothing has the pointer name no manifest where there are objects that none has ever named: a manifest is
+// written before the pointer names it, and stays until the next one is named. So the pointer that was
+// lost named none, and these are of uploads that were cut short.
+func (s *search) nothing(ctx context.Context) error {
+	for _, err := range s.p.m.objects.bucket.List(ctx, s.p.prefix) {
+		if err != nil {
+			return classify("list", s.p.prefix, err)
+		}
+		s.manifest, s.Changed = s.p.freshManifest(), true
+		return nil
+	}
+	return fmt.Errorf("%w: there is no object", ErrNoManifest)
 }
 
 // found notes the manifest that the pointer is to name.

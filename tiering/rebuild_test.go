@@ -264,6 +264,34 @@ func TestRebuildOfNothing(t *testing.T) {
 	b.goesOn()
 }
 
+// TestRebuildWhereNothingWasCommitted: the pointer is lost of a tier to which one segment went up, and no
+// manifest. There is nothing to find, and the owner begins again.
+func TestRebuildWhereNothingWasCommitted(t *testing.T) {
+	w := newWorld(t)
+	log := newFakeLog(t)
+	fill(log, 1)
+	b := w.start(log, 1)
+	b.mustAttach()
+	remove := w.faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.PutOp, Key: "manifest/"})
+	if err := b.drain(); err == nil || len(w.objectsOf(format.KindSegment)) == 0 {
+		t.Fatalf("drained: %v", err)
+	}
+	remove()
+	w.dropPointer()
+	b = w.start(log.restarted(), 2)
+	b.mustAttach()
+	if err := b.drain(); !errors.Is(err, ErrLostPointer) {
+		t.Fatalf("without its pointer: %v", err)
+	}
+	if r := b.mustRebuild(); !r.Changed || r.Manifest != "" {
+		t.Errorf("rebuilt %+v", r)
+	}
+	b.goesOn()
+	if m := w.committed(); m.StartOffset != 0 || m.EndOffset != b.log.end {
+		t.Errorf("the tier has [%d, %d) of [0, %d)", m.StartOffset, m.EndOffset, b.log.end)
+	}
+}
+
 // TestRebuildKeepsWhatIsThere: damage is no reason to go back to what has less, and neither is a history of
 // others.
 func TestRebuildKeepsWhatIsThere(t *testing.T) {

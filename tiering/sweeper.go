@@ -121,7 +121,7 @@ func (s *sweeping) ended(ctx context.Context) {
 	if s.removed > 0 {
 		p.logger().Info("objects that no manifest names are removed", slog.Int("objects", s.removed))
 	}
-	for key, f := range s.refused {
+	for key, f := range s.refused { // any order
 		p.logger().Warn("objects that no manifest names cannot be removed",
 			slog.Int("objects", len(s.refused)), slog.String("object", key), slog.Any("error", f.err))
 		break // one of them says enough

@@ -55,7 +55,7 @@ func (m *Manager) trouble() trouble {
 			*of = max(*of, now.Sub(since))
 		}
 	}
-	for _, p := range m.mu.partitions {
+	for _, p := range m.mu.partitions { // any order
 		t.damaged += len(p.damaged())
 		if p.follower != nil {
 			continue
@@ -82,7 +82,7 @@ func (p *partition) failingSince() map[work]time.Time {
 		return nil
 	}
 	since := make(map[work]time.Time, len(p.mu.failures))
-	for w, f := range p.mu.failures {
+	for w, f := range p.mu.failures { // any order
 		since[w] = f.since
 	}
 	return since

@@ -112,6 +112,9 @@ func (a *app) printTierRebuild(found client.TierRebuild, dryRun bool, failed err
 func rebuildOutcome(found client.TierRebuild, dryRun bool) string {
 	what := fmt.Sprintf("%s with offsets %s, %s segments, %s", found.Manifest, offsetRange(found.StartOffset, found.EndOffset),
 		strconv.FormatInt(found.Segments, 10), byteSize(found.Bytes))
+	if found.Manifest == "" {
+		what = "no manifest: none was ever committed, and what the bucket has are uploads that were cut short"
+	}
 	was := "there was none"
 	if found.Was != "" {
 		was = "it was " + found.Was
