@@ -72,7 +72,7 @@ var layers = map[string][]string{
 	"objstore/objstoretest":       {"objstore", "objstore/bucketadmin"},
 	"metadata/kv/kvtest":          {"metadata/kv"},
 	"metadata/metadatatest":       {"metadata", "metadata/kv", "runtest"},
-	"simulation":                  {"backoff", "metadata", "metadata/controller", "metadata/kv", "stepped"},
+	"simulation":                  {"backoff", "metadata", "metadata/controller", "metadata/kv", "objstore", "record", "stepped", "tiering/format"},
 	"coordinator/coordinatortest": {"coordinator", "record"},
 
 	"integration":            {}, // tests only

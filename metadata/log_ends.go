@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/varvelog/varve/stepped"
 )
 
 // AskLogEnds asks a broker where its logs of some partitions end, be they led or followed there.
@@ -30,28 +32,29 @@ func (ask AskLogEnds) All(ctx context.Context, image *Image, asks []Ask) map[Top
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	all := make(map[TopicPartition]LogEnds, len(asks))
+	var members []Member
 	byBroker := map[Member][]TopicPartition{}
 	for _, a := range asks {
 		all[a.TopicPartition] = LogEnds{}
 		for _, m := range a.Replicas {
+			if byBroker[m] == nil {
+				members = append(members, m)
+			}
 			byBroker[m] = append(byBroker[m], a.TopicPartition)
 		}
 	}
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for m, tps := range byBroker {
-		wg.Go(func() {
-			ends := ask.of(ctx, image.Brokers[m.Broker], tps)
-			mu.Lock()
-			defer mu.Unlock()
-			for tp, end := range ends {
-				if of, wanted := all[tp]; wanted {
-					of[m] = end
-				}
+	stepped.InParallel(ctx, len(members), -1, func(ctx context.Context, i int) {
+		m := members[i]
+		ends := ask.of(ctx, image.Brokers[m.Broker], byBroker[m])
+		mu.Lock()
+		defer mu.Unlock()
+		for tp, end := range ends { // any order
+			if of, wanted := all[tp]; wanted {
+				of[m] = end
 			}
-		})
-	}
-	wg.Wait()
+		}
+	})
 	return all
 }
 

@@ -178,12 +178,12 @@ func (m *Manager) Run(ctx context.Context) error {
 				return err
 			} else if ok {
 				m.watchdog.applying.Store(image)
-				m.applier.apply(image)
+				m.applier.apply(image) //nolint:contextcheck // a job ends by itself, and Run waits for it
 			}
 		case <-m.applier.pool.finished:
 		case <-timer.C:
 		}
-		timer.Reset(m.applier.proceed())
+		timer.Reset(m.applier.proceed()) //nolint:contextcheck // as above
 		m.watchdog.applying.Store(nil)
 	}
 }

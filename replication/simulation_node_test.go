@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/replication/role"
 	sim "github.com/varvelog/varve/simulation"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -38,18 +41,24 @@ func newSimMachine(broker int32) sim.Machine {
 
 // Start implements simulation.Machine.
 func (m *simMachine) Start(o sim.NodeOptions) (sim.Node, error) {
-	s, err := m.open()
+	s, err := m.open(o.Bucket != nil)
 	if err != nil {
 		return nil, err
 	}
 	m.starts++
-	m.node = &simNode{o: o, changes: m.starts << 32, m: New(Options{
+	m.node = &simNode{o: o, changes: m.starts << 32, told: map[*Partition]role.Told{}}
+	options := Options{
 		BrokerID: m.broker, Storage: s, Cluster: o.Loader, Logger: slog.New(slog.DiscardHandler),
 		Config: func(image *metadata.Image, topic string) Config {
-			return Config{Log: storage.DefaultConfig(), MinInSyncReplicas: o.MinISR(image, topic)}
+			return Config{Log: simConfig(o.Bucket != nil, topic), MinInSyncReplicas: o.MinISR(image, topic)}
 		},
 		Followers: Followers{BrokerEpoch: o.Epoch, AlterISR: o.AlterISR, MaxLag: sim.MaxLag},
-	})}
+	}
+	if o.Bucket != nil {
+		m.node.tier = simTier(m.broker, o)
+		options.Tier = m.node.tier
+	}
+	m.node.m = New(options)
 	m.ids = nil
 	for _, usage := range s.DirUsage() {
 		m.ids = append(m.ids, usage.DirectoryID)
@@ -57,10 +66,40 @@ func (m *simMachine) Start(o sim.NodeOptions) (sim.Node, error) {
 	return m.node, nil
 }
 
-func (m *simMachine) open() (*storage.Manager, error) {
+// simConfig has segments of a few records with a tier, those that are there go at once, and of the
+// second topic the oldest go from both tiers.
+func simConfig(tiered bool, topic string) storage.Config {
+	c := storage.DefaultConfig()
+	if tiered {
+		c.RemoteStorageEnable, c.SegmentBytes, c.LocalRetentionBytes, c.RetentionMs = true, 400, 500, -1
+		if topic == "b" {
+			c.RetentionBytes = 4000
+		}
+	}
+	return c
+}
+
+// simTier is a remote tier whose times are those of a history of some seconds.
+func simTier(broker int32, o sim.NodeOptions) *tiering.Manager {
+	return tiering.New(tiering.Options{
+		Bucket: o.Bucket, Store: o.Store, ClusterID: "simulated", BrokerID: broker,
+		Live: func(id metadata.TopicID, revision int64) bool {
+			image := o.Loader.Image()
+			_, exists := image.TopicByID(id)
+			return exists || image.Revision < revision
+		},
+		AttachConcurrency: 1, UploadConcurrency: 1, DeleteConcurrency: 1, FetchConcurrency: 1,
+		Interval: time.Second, RetryBackoff: 100 * time.Millisecond, RetryBackoffMax: 2 * time.Second,
+		RequestTimeout: 3 * time.Second, UploadTimeout: 5 * time.Second, DeleteDelay: 6 * time.Second,
+		SweepInterval: 20 * time.Second, SweepGrace: 15 * time.Second, CleanInterval: 3 * time.Second,
+	})
+}
+
+func (m *simMachine) open(tiered bool) (*storage.Manager, error) {
 	m.faulty = vfs.NewFaulty(m.disk)
 	return storage.OpenManager(context.Background(), storage.Options{
 		FS: m.faulty, Dirs: m.paths, LostDirs: m.lost, NodeID: m.broker, Logger: slog.New(slog.DiscardHandler),
+		Config: func(topic string) storage.Config { return simConfig(tiered, topic) },
 	})
 }
 
@@ -133,8 +172,10 @@ func removeAll(fsys vfs.FS, name string) {
 type simNode struct {
 	o          sim.NodeOptions
 	m          *Manager
-	partitions []*Partition // in the order of their names
-	changes    int64        // of any log's content but appends
+	tier       *tiering.Manager // nil: there is none
+	partitions []*Partition     // in the order of their names
+	told       map[*Partition]role.Told
+	changes    int64 // of any log's content but appends
 }
 
 func (n *simNode) find(id metadata.TopicID, number int32) *Partition {
@@ -146,12 +187,15 @@ func (n *simNode) find(id metadata.TopicID, number int32) *Partition {
 	return nil
 }
 
+// Run implements simulation.Node.
+func (n *simNode) Run(ctx context.Context) { _ = n.tier.Run(ctx) } // its end is that of ctx
+
 // Apply implements simulation.Node.
-func (n *simNode) Apply(image *metadata.Image) {
+func (n *simNode) Apply(ctx context.Context, image *metadata.Image) {
 	if image.Revision == 0 || image.ClusterID == "" {
 		return
 	}
-	n.leave(image)
+	n.leave(ctx, image)
 	for _, name := range image.TopicNames() {
 		topic, _ := image.TopicByName(name)
 		config := n.m.o.Config(image, name)
@@ -160,6 +204,22 @@ func (n *simNode) Apply(image *metadata.Image) {
 				n.become(metadata.TopicPartition{Topic: name, Partition: int32(number)}, &want{image: image, topic: topic, config: &config})
 			}
 		}
+	}
+	for _, p := range slices.Clone(n.partitions) {
+		n.care(ctx, p)
+	}
+}
+
+// care has the remote tier know what became of a partition, as the applier does.
+func (n *simNode) care(ctx context.Context, p *Partition) {
+	for {
+		r := p.role.Load()
+		duty := n.told[p].Duty(r, p.tierNeeds())
+		if duty == role.NoDuty || duty == role.RemoveLog {
+			return
+		}
+		p.tellTier(ctx, n.tier, duty, r)
+		n.told[p] = n.told[p].Done(duty, r)
 	}
 }
 
@@ -181,17 +241,19 @@ func (n *simNode) become(tp metadata.TopicPartition, w *want) {
 }
 
 // leave ends the partitions that an image has on other brokers, or not at all.
-func (n *simNode) leave(image *metadata.Image) {
-	n.partitions = slices.DeleteFunc(n.partitions, func(p *Partition) bool {
+func (n *simNode) leave(ctx context.Context, image *metadata.Image) {
+	for _, p := range slices.Clone(n.partitions) {
 		topic, exists := image.TopicByID(p.topicID)
 		if exists && !n.m.applier.leftUs(topic, p.tp.Partition) {
-			return false
+			continue
 		}
 		p.leave()
+		n.care(ctx, p)
+		delete(n.told, p)
+		n.partitions = slices.DeleteFunc(n.partitions, func(o *Partition) bool { return o == p })
 		_ = n.m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
 		n.changes++
-		return true
-	})
+	}
 }
 
 // simAppended and simDeleted show where their records are.
@@ -233,12 +295,12 @@ func (n *simNode) DeleteRecords(id metadata.TopicID, tp metadata.TopicPartition,
 }
 
 // Read implements simulation.Node.
-func (n *simNode) Read(id metadata.TopicID, tp metadata.TopicPartition, offset int64) ([]sim.Entry, error) {
+func (n *simNode) Read(ctx context.Context, id metadata.TopicID, tp metadata.TopicPartition, offset int64) ([]sim.Entry, error) {
 	p := n.find(id, tp.Partition)
 	if p == nil {
 		return nil, ErrUnknownTopicOrPartition
 	}
-	result, err := p.readLocal(ReadRequest{
+	result, err := p.Read(ctx, ReadRequest{
 		Offset: offset, MaxBytes: 1 << 20, MinOne: true, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, FromFollower: true,
 	})
 	if err != nil {
@@ -250,6 +312,16 @@ func (n *simNode) Read(id metadata.TopicID, tp metadata.TopicPartition, offset i
 		return nil, err
 	}
 	return entries(buf, offset)
+}
+
+// Rebuild implements simulation.Node.
+func (n *simNode) Rebuild(ctx context.Context, id metadata.TopicID, tp metadata.TopicPartition) error {
+	p := n.find(id, tp.Partition)
+	if p == nil {
+		return ErrUnknownTopicOrPartition
+	}
+	_, err := p.RebuildTier(ctx, false)
+	return err
 }
 
 // Ask implements simulation.Node.
@@ -289,7 +361,8 @@ func serve(p *Partition, from metadata.Member, at ReplicaPosition) ReplicaFetche
 		Replica: &from, LogStart: at.LogStart, Directory: at.Directory,
 	})
 	got := ReplicaFetched{
-		Err: err, HighWatermark: result.HighWatermark, LogStart: result.LogStartOffset, Diverging: result.Diverging, RemoteEnd: -1,
+		Err: err, HighWatermark: result.HighWatermark, LogStart: result.LogStartOffset, Diverging: result.Diverging,
+		RemoteEnd: cmp.Or(result.RemoteEndOffset, -1),
 	}
 	defer result.Records.Release()
 	if err == nil {
@@ -299,7 +372,7 @@ func serve(p *Partition, from metadata.Member, at ReplicaPosition) ReplicaFetche
 }
 
 // Take implements simulation.Node.
-func (n *simNode) Take(asked, answer any) error {
+func (n *simNode) Take(ctx context.Context, asked, answer any) error {
 	positions := asked.([]ReplicaPosition)
 	var errs []error
 	for _, got := range answer.([]ReplicaFetched) {
@@ -312,6 +385,13 @@ func (n *simNode) Take(asked, answer any) error {
 		err := p.replicate(at, &got)
 		if p.log.EndOffset() < end || p.log.LocalStartOffset() != start {
 			n.changes++
+		}
+		if errors.Is(err, ErrOffsetMovedToTier) && !p.restoring.Swap(true) {
+			stepped.Go(ctx, nil, func(ctx context.Context) {
+				defer p.restoring.Store(false)
+				_ = p.restore(ctx) // what fails is tried with the next answer
+				n.changes++
+			})
 		}
 		if errors.Is(err, errInSync) {
 			errs = append(errs, fmt.Errorf("%s: %w", p.tp, err))
@@ -330,10 +410,12 @@ func (n *simNode) WriteISR(ctx context.Context) bool {
 }
 
 // Tick implements simulation.Node.
-func (n *simNode) Tick() {
-	for _, p := range n.partitions {
+func (n *simNode) Tick(ctx context.Context) {
+	for _, p := range slices.Clone(n.partitions) {
 		p.tellDirectory()
 		p.maybeShrinkISR(sim.MaxLag)
+		n.care(ctx, p)
+		_, _ = p.log.EnforceRetention(time.Now()) // a disk that fails is known
 	}
 	n.checkpoint()
 }
@@ -366,12 +448,17 @@ func (n *simNode) Views() []sim.View {
 		v := sim.View{
 			Topic: log.TopicID(), Partition: metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()},
 			Start: log.StartOffset(), LocalStart: log.LocalStartOffset(), End: log.EndOffset(), HighWatermark: log.HighWatermark(),
-			Changes: n.changes, LeaderEpoch: -1, Directory: log.DirectoryID(),
+			Changes: n.changes, LeaderEpoch: -1, LastEpoch: log.LatestEpoch(), Directory: log.DirectoryID(),
 			Entries: func(from int64) ([]sim.Entry, error) { return logEntries(log, from) },
 		}
 		if p := n.find(v.Topic, v.Partition.Partition); p != nil {
 			r := p.role.Load()
 			v.Leads, v.LeaderEpoch = r.Leads(), r.LeaderEpoch
+			if v.Leads {
+				for _, s := range log.ClosedSegments(0) {
+					v.Closed = s.EndOffset
+				}
+			}
 		}
 		views = append(views, v)
 	}

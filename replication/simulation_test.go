@@ -172,6 +172,7 @@ func TestSimulationScripts(t *testing.T) {
 			d.ScanArgs(t, "brokers", &h.Brokers)
 			d.ScanArgs(t, "seed", &h.Seed)
 			d.ScanArgs(t, "length", &length)
+			h.Bucket = d.HasArg("bucket")
 			var err error
 			if h.Length, err = time.ParseDuration(length); err != nil {
 				d.Fatalf(t, "%v", err)

@@ -28,6 +28,11 @@ type partition struct {
 	acked     []acknowledged
 	forgot    int32 // the leader epoch since which lost records do not count
 	deleted   int64 // DeleteRecords below it was acknowledged
+
+	tier   tier
+	lost   []string // after committed: what all disks have lost, and the tier may give back
+	owed   int64    // up to this offset it has to
+	parted parted
 }
 
 type acknowledged struct {
@@ -87,14 +92,15 @@ func (c *checker) replicas(p *process) {
 			part.logs[p.host.id] = r
 		}
 		if r.same(&v) {
+			r.Closed = v.Closed
 			continue
 		}
 		if err := r.look(v); err != nil {
 			c.w.fail("%s cannot read %s: %v", p.name, v.Partition, err)
 			return
 		}
-		c.w.trace("%s has %s: leads %v epoch %d, %d to %d, high watermark %d", p.name, v.Partition,
-			v.Leads, v.LeaderEpoch, v.Start, v.End, v.HighWatermark)
+		c.w.trace("%s has %s: leads %v epoch %d, %d to %d, here from %d on, high watermark %d", p.name, v.Partition,
+			v.Leads, v.LeaderEpoch, v.Start, v.End, v.LocalStart, v.HighWatermark)
 		c.commits(p.name, part, r)
 		c.electable(part)
 	}
@@ -144,6 +150,9 @@ func (c *checker) commits(name string, p *partition, r *replica) {
 			name, r.HighWatermark, p.name, r.End)
 		return
 	}
+	if r.Leads && r.LeaderEpoch >= p.forgot {
+		c.w.counts["given back"] += p.takesBack(r)
+	}
 	r.match(p.committed)
 	if r.forgets = r.forgets && (r.LeaderEpoch < p.forgot || r.matched < r.HighWatermark); r.forgets {
 		return
@@ -159,9 +168,16 @@ func (c *checker) commits(name string, p *partition, r *replica) {
 				name, p.name, r.LocalStart, len(p.committed))
 			return
 		}
-		p.committed = append(p.committed, r.at(int64(len(p.committed))))
+		if err := p.goesOn(r.at(int64(len(p.committed)))); err != nil {
+			c.w.fail("%s: %w", name, err)
+			return
+		}
 		r.matched++
 		c.w.counts["committed"]++
+	}
+	if r.LocalStart > r.Start && p.state != nil && !p.tier.lost && p.tier.end < r.LocalStart && r.LeaderEpoch >= p.forgot {
+		c.w.fail("%s has %s from %d to %d, and the tier ends at %d", name, p.name, r.LocalStart, r.End, p.tier.end)
+		return
 	}
 	if r.Leads && p.state != nil && r.LeaderEpoch == p.state.LeaderEpoch && r.Start < p.deleted {
 		c.w.fail("%s leads %s from %d, and the records below %d are deleted",

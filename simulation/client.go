@@ -1,12 +1,14 @@
 package simulation
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // client produces with acks=all and deletes, and asks for the verdicts at any later time, as one
@@ -71,13 +73,30 @@ func (c *client) delete(tp metadata.TopicPartition, part int64) {
 func (c *client) read(tp metadata.TopicPartition, part int64) {
 	c.send(tp, func(p *process, id partitionID) {
 		offset := int64(len(c.w.check.partitions[id].committed)) * part / 100
-		entries, err := p.node.Read(id.topic, tp, offset)
-		c.w.trace("%s is read from %d of %s: %d records, %v",
-			p.name, offset, tp, len(entries), short(err))
-		if err == nil {
-			c.w.check.read(p.name, id, p.host.id, entries)
-		}
+		c.w.sched.spawn(p.ctx, p, func(ctx context.Context) {
+			_, _ = c.readAt(ctx, p, id, tp, offset) // what it gets is checked
+		})
 	})
+}
+
+// readTimeout is how long a consumer waits for records of the remote tier.
+const readTimeout = 5 * time.Second
+
+// readAt reads from an offset on, and returns how many records it got.
+func (c *client) readAt(ctx context.Context, p *process, id partitionID, tp metadata.TopicPartition, offset int64) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	entries, err := p.node.Read(ctx, id.topic, tp, offset)
+	if p.dead {
+		return 0, kv.ErrClosed
+	}
+	c.w.trace("%s is read from %d of %s: %d records, %v",
+		p.name, offset, tp, len(entries), short(err))
+	if err == nil {
+		c.w.check.replicas(p)
+		c.w.check.read(p.name, id, p.host.id, entries)
+	}
+	return len(entries), err
 }
 
 // send has something done at a broker, when the request has come there.

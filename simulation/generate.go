@@ -9,10 +9,13 @@ import (
 
 // generate draws the actions of a history from a seed: a topic or two, records all the time, and
 // faults that come one by one or several at once.
-func generate(seed uint64, brokers int, length time.Duration) []Action {
-	g := &generator{s: newScheduler(seed, stillClock{}), brokers: int64(brokers), length: length}
+func generate(h History) []Action {
+	g := &generator{s: newScheduler(h.Seed, stillClock{}), brokers: int64(h.Brokers), length: h.Length}
 	g.topics()
 	g.loads()
+	if h.Bucket {
+		g.stores()
+	}
 	g.faults()
 	slices.SortStableFunc(g.actions, func(a, b Action) int { return int(a.At - b.At) })
 	return g.actions
@@ -132,6 +135,46 @@ func (g *generator) faults() {
 	rate := time.Duration(1+g.n(8)) * time.Second
 	for at := 3 * time.Second; at < g.length; at += g.span(2 * rate) {
 		chosen[g.n(int64(len(chosen)))](at)
+	}
+}
+
+// stores is what goes wrong with the bucket, and with what the metadata know of it, or leaves the
+// bucket alone with what was committed.
+func (g *generator) stores() {
+	if g.n(3) == 0 {
+		g.disaster(g.sometime())
+	}
+	for range g.n(4) {
+		at := g.sometime()
+		switch g.n(4) {
+		case 0:
+			g.add(at, "unstore", g.span(15*time.Second))
+		case 1, 2:
+			g.add(at, "flaky", 5+g.n(60), g.span(15*time.Second))
+		default:
+			topic, number := g.topic(), g.partition()
+			g.add(at, "forget", topic, number)
+			g.add(at+g.span(10*time.Second), "rebuild", topic, number)
+		}
+	}
+}
+
+// disaster has all machines crash at once, or lose their disks.
+func (g *generator) disaster(at time.Duration) {
+	lose := g.n(2) == 0
+	for id := range g.brokers {
+		if lose {
+			g.add(at, "lose", id+1, int64(0))
+			g.add(at, "lose", id+1, int64(1))
+		} else {
+			g.add(at, "crash", id+1)
+		}
+		g.add(at+g.span(5*time.Second), "start", id+1)
+	}
+	for _, name := range g.names {
+		for number := range int64(partitionsOfATopic) {
+			g.add(at+10*time.Second+g.span(10*time.Second), "unclean", name, number)
+		}
 	}
 }
 

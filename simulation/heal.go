@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
@@ -25,6 +27,7 @@ func (w *world) heal() {
 	if w.etcd.down {
 		w.etcd.serve(true)
 	}
+	w.bucket.away, w.bucket.flaky = false, flaky{}
 	for _, h := range w.hosts {
 		h.thaw()
 		h.busy, h.skew = 0, 0
@@ -39,9 +42,11 @@ func (w *world) heal() {
 		for _, h := range w.hosts {
 			h.start() // one that was leaving has left
 		}
+		w.repair()
 		why := w.unrest()
 		switch {
 		case why == "" && produced:
+			w.readAll()
 			return
 		case why == "":
 			produced = true
@@ -57,6 +62,53 @@ func (w *world) produceEverywhere() {
 	for _, p := range w.check.alive() {
 		if node := w.process(p.state.Leader); node != nil {
 			w.client.produce([]metadata.TopicPartition{p.name})
+		}
+	}
+}
+
+// repair has an operator repair what has lost its pointer, and take what is left where there is a
+// bucket which may have the rest.
+func (w *world) repair() {
+	for _, id := range w.check.order {
+		p := w.check.partitions[id]
+		if p.state == nil || !w.o.Bucket {
+			continue
+		}
+		if p.tier.lost {
+			w.rebuild(p.name)
+		}
+		if _, led := w.truth.Leader(p.state); !led {
+			w.play(Action{Verb: "unclean", Args: []string{p.name.Topic, strconv.Itoa(int(p.name.Partition))}})
+		}
+	}
+}
+
+// readAll reads all that is left of each partition from its leader, whichever tier has it.
+func (w *world) readAll() {
+	left := 0
+	for _, id := range w.check.order {
+		p := w.check.partitions[id]
+		if !slices.Contains(w.check.alive(), p) {
+			continue
+		}
+		node, r := w.process(p.state.Leader), p.logs[p.state.Leader]
+		left++
+		w.sched.spawn(node.ctx, node, func(ctx context.Context) {
+			for at := r.Start; at < r.HighWatermark; {
+				n, err := w.client.readAt(ctx, node, id, p.name, at)
+				if err != nil || n == 0 {
+					w.fail("%s has %d records at offset %d of %s, which begins at %d and is committed to %d: %w",
+						node.name, n, at, p.name, r.Start, r.HighWatermark, err)
+					return
+				}
+				at += int64(n)
+			}
+			left--
+		})
+	}
+	for until := w.sched.now + healTime; left > 0 && w.err == nil; w.sched.run(w.sched.now + time.Second) {
+		if w.sched.now >= until {
+			w.fail("%d partitions could not be read to the end", left)
 		}
 	}
 }
@@ -96,6 +148,9 @@ func (w *world) unrest() string {
 		}
 		if r.HighWatermark != r.End {
 			return fmt.Sprintf("%s is committed to %d of %d", p.name, r.HighWatermark, r.End)
+		}
+		if w.o.Bucket && (p.tier.lost || p.tier.end < r.Closed) {
+			return fmt.Sprintf("the tier of %s ends at %d of %d", p.name, p.tier.end, r.Closed)
 		}
 	}
 	if len(w.client.open) > 0 {

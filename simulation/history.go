@@ -10,6 +10,7 @@ import (
 type History struct {
 	Seed    uint64 // of all that is left to chance: delays, pauses, what a crash loses
 	Brokers int
+	Bucket  bool // topics have a remote tier
 	Actions []Action
 	Length  time.Duration // when the cluster is healed
 }
@@ -17,7 +18,11 @@ type History struct {
 // String is the history as a step of a script: what a datadriven test has in its file.
 func (h History) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "simulate brokers=%d seed=%d length=%v\n", h.Brokers, h.Seed, h.Length)
+	fmt.Fprintf(&b, "simulate brokers=%d seed=%d length=%v", h.Brokers, h.Seed, h.Length)
+	if h.Bucket {
+		b.WriteString(" bucket")
+	}
+	b.WriteString("\n")
 	for _, a := range h.Actions {
 		fmt.Fprintln(&b, a)
 	}
@@ -42,7 +47,7 @@ func ParseActions(text string) ([]Action, error) {
 
 // NewHistory draws a history from a seed.
 func NewHistory(seed uint64) History {
-	h := History{Seed: seed, Brokers: 3 + int(seed%3), Length: 40 * time.Second}
-	h.Actions = generate(seed, h.Brokers, h.Length)
+	h := History{Seed: seed, Brokers: 3 + int(seed%3), Bucket: seed/3%2 == 1, Length: 40 * time.Second}
+	h.Actions = generate(h)
 	return h
 }

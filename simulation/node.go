@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/objstore"
 )
 
 // Machine is where a broker's processes run, one after the other: its disks. It survives them.
@@ -41,32 +43,39 @@ type NodeOptions struct {
 	Loader   *metadata.Loader
 	AlterISR func(ctx context.Context, changes []metadata.ISRChange) []error
 	MinISR   func(image *metadata.Image, topic string) int
+	// Bucket is for the remote tier, and Store for its pointers; nil: there is none.
+	Bucket objstore.Bucket
+	Store  kv.Store
 }
 
-// Node is the replicas of a broker's process. Its methods do not wait, but for WriteISR, which is
-// called in a coroutine.
+// Node is the replicas of a broker's process. Those of its methods that have a context may wait, and
+// are called in coroutines.
 type Node interface {
+	// Run has the remote tier work until ctx ends.
+	Run(ctx context.Context)
 	// Apply makes the partitions what an image says.
-	Apply(image *metadata.Image)
+	Apply(ctx context.Context, image *metadata.Image)
 	// Append appends one record as the partition's leader, with acks=all. The id is its topic's.
 	Append(id metadata.TopicID, tp metadata.TopicPartition, value string) (Pending, error)
 	// DeleteRecords deletes up to an offset, which is a part per 100 of what is committed.
 	DeleteRecords(id metadata.TopicID, tp metadata.TopicPartition, part int64) (Pending, error)
 	// Read is what a consumer gets from an offset on.
-	Read(id metadata.TopicID, tp metadata.TopicPartition, offset int64) ([]Entry, error)
+	Read(ctx context.Context, id metadata.TopicID, tp metadata.TopicPartition, offset int64) ([]Entry, error)
+	// Rebuild sets the pointer to a partition's tier to what the bucket has.
+	Rebuild(ctx context.Context, id metadata.TopicID, tp metadata.TopicPartition) error
 	// Ask is what to fetch from a leader, nil for nothing.
 	Ask(leader metadata.Member) any
 	// Serve answers what a follower has asked. news: there was something.
 	Serve(from metadata.Member, asked any) (answer any, news bool)
 	// Take applies what a leader has answered. The error is that of a replica in sync which is to
 	// give up what was committed.
-	Take(asked, answer any) error
+	Take(ctx context.Context, asked, answer any) error
 	// Proposes reports whether in-sync sets wait to be written. WriteISR writes them, and reports
 	// whether it was answered.
 	Proposes() bool
 	WriteISR(ctx context.Context) bool
-	// Tick looks for followers that lag.
-	Tick()
+	// Tick looks for followers that lag, and has local retention delete what it may.
+	Tick(ctx context.Context)
 	// Place proposes the directories that the cluster does not know.
 	Place()
 	// Flush has the logs on the disk.
@@ -98,6 +107,8 @@ type View struct {
 	LocalStart    int64 // of what is here
 	End           int64
 	HighWatermark int64
+	LastEpoch     int32 // of the last record, -1 for none
+	Closed        int64 // of a leader: up to here it may be in the tier
 	// Changes is another number whenever the log has lost some of its end, or has begun again.
 	Changes int64
 	// Entries are the records from an offset on.

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,16 +58,19 @@ func (p *process) make() (err error) {
 	p.store = &storeClient{w: w, process: p, seen: h.seen}
 	p.loader = metadata.NewLoader(metadata.LoaderOptions{Store: p.store, Logger: w.o.Logger})
 	p.admin = metadata.NewAdmin(metadata.AdminOptions{
-		Store: p.store, Loader: p.loader, Now: h.now, MinISR: MinISR, Logger: w.o.Logger,
+		Store: p.store, Loader: p.loader, Now: h.now, MinISR: MinISR, Logger: w.o.Logger, LogEnds: p.logEnds,
 	})
-	p.node, err = h.machine.Start(NodeOptions{
+	o := NodeOptions{
 		BrokerID: h.id, Loader: p.loader, MinISR: MinISR,
 		Epoch: func() int64 { return p.registration.BrokerEpoch() },
 		AlterISR: func(ctx context.Context, changes []metadata.ISRChange) []error {
 			return p.admin.AlterISR(ctx, metadata.Member{Broker: h.id, Epoch: p.registration.BrokerEpoch()}, changes)
 		},
-	})
-	if err != nil {
+	}
+	if w.o.Bucket {
+		o.Bucket, o.Store = &bucketClient{w: w, process: p}, p.store
+	}
+	if p.node, err = h.machine.Start(o); err != nil {
 		return err
 	}
 	working := h.machine.Directories()
@@ -109,6 +113,26 @@ func (p *process) probe(ctx context.Context, broker metadata.Broker) error {
 	return err
 }
 
+// logEnds asks where a broker's logs end.
+func (p *process) logEnds(ctx context.Context, broker metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
+	w := p.host.w
+	ends, arrived := map[metadata.TopicPartition]metadata.LogEnd{}, false
+	if to := w.process(broker.ID); to != nil {
+		w.net.send(link{p.host.id, broker.ID}, to, func() {
+			for _, v := range to.node.Views() {
+				if slices.Contains(tps, v.Partition) {
+					ends[v.Partition] = metadata.LogEnd{LeaderEpoch: v.LastEpoch, Offset: v.End}
+				}
+			}
+			w.net.send(link{broker.ID, p.host.id}, p, func() { arrived = true })
+		})
+	}
+	if runner(ctx).Wait(ctx, fetchTimeout, func() bool { return arrived }); !arrived {
+		return nil, errSilent
+	}
+	return ends, nil
+}
+
 // suspect has every controller hear that a broker may be dead; the hint may get lost.
 func (p *process) suspect(leader metadata.Member) {
 	w := p.host.w
@@ -145,6 +169,9 @@ func (p *process) run(ctx context.Context) {
 	s.spawn(ctx, p, func(ctx context.Context) { p.ends(ctx, p.controller.Run(ctx)) })
 	s.spawn(ctx, p, p.apply)
 	s.spawn(ctx, p, p.propose)
+	if p.host.w.o.Bucket {
+		s.spawn(ctx, p, p.node.Run)
+	}
 	for _, h := range p.host.w.hosts {
 		if h != p.host {
 			s.spawn(ctx, p, func(ctx context.Context) { p.fetch(ctx, h.id) })
@@ -152,8 +179,8 @@ func (p *process) run(ctx context.Context) {
 	}
 	s.spawn(ctx, p, p.directories)
 	p.every(ctx, MaxLag/2, MaxLag/2, p.node.Tick)
-	p.every(ctx, 50*time.Millisecond, 300*time.Millisecond, p.node.Place)
-	p.every(ctx, 300*time.Millisecond, 5*time.Second, p.node.Flush)
+	p.every(ctx, 50*time.Millisecond, 300*time.Millisecond, func(context.Context) { p.node.Place() })
+	p.every(ctx, 300*time.Millisecond, 5*time.Second, func(context.Context) { p.node.Flush() })
 }
 
 // directories has the cluster know when a disk has failed.
@@ -202,11 +229,11 @@ func (p *process) ends(ctx context.Context, err error) {
 }
 
 // every does something again and again, with pauses by chance.
-func (p *process) every(ctx context.Context, least, most time.Duration, do func()) {
+func (p *process) every(ctx context.Context, least, most time.Duration, do func(context.Context)) {
 	w := p.host.w
 	w.sched.spawn(ctx, p, func(ctx context.Context) {
 		for stepped.Pause(ctx, w.sched.between("pause "+p.host.name, least, most)) {
-			do()
+			do(ctx)
 			w.check.replicas(p)
 		}
 	})
@@ -231,7 +258,7 @@ func (p *process) apply(ctx context.Context) {
 			if !stepped.Pause(ctx, delay) {
 				return
 			}
-			p.node.Apply(image)
+			p.node.Apply(ctx, image)
 			w.check.replicas(p)
 		}
 		applied = image
@@ -293,7 +320,7 @@ func (p *process) fetch(ctx context.Context, from int32) {
 			p.suspect(leader)
 		}
 		if arrived && answer != nil {
-			if err := p.node.Take(asked, answer); err != nil {
+			if err := p.node.Take(ctx, asked, answer); err != nil {
 				w.fail("%s follows broker %d: %w", p.name, from, err)
 			}
 			w.check.replicas(p)

@@ -115,6 +115,7 @@ func (c *checker) over(p *metadata.Partition) bool {
 func (c *checker) elected(p *partition, old *metadata.Partition) {
 	c.w.counts["elections"]++
 	leader := p.state.Leader
+	defer func() { p.owes(p.logs[leader]) }()
 	if c.over(p.state) {
 		return // it leads nothing
 	}
@@ -133,7 +134,7 @@ func (c *checker) elected(p *partition, old *metadata.Partition) {
 	left := p.lacks(leader)
 	p.forgot = p.state.LeaderEpoch
 	c.w.counts["lost with their disks"] += len(p.committed) - int(left)
-	p.committed = slices.Clip(p.committed[:left])
+	p.loses(left)
 	p.acked = slices.DeleteFunc(p.acked, func(a acknowledged) bool { return a.offset >= left })
 	for _, h := range c.w.hosts {
 		if r := p.logs[h.id]; r != nil {

@@ -2,10 +2,12 @@ package simulation
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/metadata/kv"
 )
 
 // verb is a kind of action.
@@ -40,6 +42,11 @@ var verbs = map[string]verb{
 	"outage":   {[]argument{duration}, (*world).outage},
 	"backup":   {nil, func(w *world, _ Action) { w.etcd.backup() }},
 	"mistake":  {[]argument{duration}, func(w *world, a Action) { w.etcd.mistake(a.d(0)) }},
+	"unstore":  {[]argument{duration}, (*world).unstore},
+	"flaky":    {[]argument{number, duration}, (*world).flaky},
+	"forget":   {[]argument{topic, number}, func(w *world, a Action) { w.forget(a.tp()) }},
+	"unclean":  {[]argument{topic, number}, (*world).unclean},
+	"rebuild":  {[]argument{topic, number}, func(w *world, a Action) { w.rebuild(a.tp()) }},
 	"compact":  {nil, func(w *world, _ Action) { w.etcd.compact(w.etcd.state.revision) }},
 }
 
@@ -178,6 +185,70 @@ func (w *world) outage(a Action) {
 	w.sched.after(a.d(0), nil, func() {
 		if w.etcd.down {
 			w.etcd.serve(true)
+		}
+	})
+}
+
+// unstore takes the bucket away for a while.
+func (w *world) unstore(a Action) {
+	if w.bucket.away {
+		return
+	}
+	w.bucket.away = true
+	w.sched.after(a.d(0), nil, func() { w.bucket.away = false })
+}
+
+// flaky has the bucket lose a part per 100 of what it is asked, or of its answers.
+func (w *world) flaky(a Action) {
+	w.bucket.flaky = flaky{until: w.sched.now + a.d(1), percent: a.n(0)}
+}
+
+// unclean has an administrator take what is left of a partition: if all disks that had everything
+// have lost something. As long as one is only away it is waited for.
+func (w *world) unclean(a Action) {
+	tp := a.tp()
+	t, ok := w.truth.TopicByName(tp.Topic)
+	if !ok {
+		return
+	}
+	if p := w.check.partitions[partitionID{t.ID, tp.Partition}]; p == nil || p.state == nil || slices.ContainsFunc(members(p.state), w.check.intact) {
+		return
+	}
+	w.administer(a.String(), func(ctx context.Context, admin *metadata.Admin) error {
+		return admin.ElectLeaders(ctx, metadata.UncleanElection, []metadata.TopicPartition{tp})[0]
+	})
+}
+
+// forget deletes the pointer to a partition's tier.
+func (w *world) forget(tp metadata.TopicPartition) {
+	t, ok := w.truth.TopicByName(tp.Topic)
+	if !ok || w.etcd.mistaken || w.etcd.down {
+		return
+	}
+	key := metadata.TierKey(t.ID, tp.Partition)
+	if !w.etcd.get(key).Exists() {
+		return
+	}
+	w.trace("the pointer to the tier of %s is gone: %v", tp, short(w.etcd.txn(nil, []kv.Op{kv.Delete(key)})))
+}
+
+// rebuild has a partition's leader set the pointer to what the bucket has.
+func (w *world) rebuild(tp metadata.TopicPartition) {
+	t, ok := w.truth.TopicByName(tp.Topic)
+	if !ok {
+		return
+	}
+	state, ok := t.Partition(tp.Partition)
+	if !ok || state.Leader < 1 || w.process(state.Leader) == nil {
+		return
+	}
+	p := w.process(state.Leader)
+	w.sched.spawn(p.ctx, p, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+		defer cancel()
+		err := p.node.Rebuild(ctx, t.ID, tp)
+		if !p.dead {
+			w.trace("%s: rebuild of the tier of %s at %s", short(err), tp, p.name)
 		}
 	})
 }

@@ -44,6 +44,7 @@ type world struct {
 	sched  *scheduler
 	net    *network
 	etcd   *etcd
+	bucket *bucket
 	hosts  []*host // by id - 1
 	truth  *metadata.Image
 	check  *checker
@@ -61,7 +62,7 @@ func Run(o Options) Outcome {
 	if w.o.Logger == nil {
 		w.o.Logger = slog.New(slog.DiscardHandler)
 	}
-	w.net, w.etcd = newNetwork(w.sched), newEtcd(w.sched)
+	w.net, w.etcd, w.bucket = newNetwork(w.sched), newEtcd(w.sched), newBucket(w)
 	w.truth = metadata.NewLoader(metadata.LoaderOptions{}).Image()
 	w.check, w.client = newChecker(w), newClient(w)
 	w.etcd.changed = w.wrote
@@ -125,7 +126,13 @@ func (w *world) wrote(b kv.Batch) {
 		return
 	}
 	w.truth = next
+	if w.o.Bucket {
+		for _, p := range w.live() {
+			w.check.replicas(p) // the tier has logs begin again, whenever it has the bucket's answer
+		}
+	}
 	w.check.truth(next)
+	w.check.tiers(b.Events)
 }
 
 // runner is the coroutine that ctx is stepped by.

@@ -141,7 +141,7 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // InParallel calls work for each i below n, and returns when all calls have returned. At most limit
-// of them run at a time; coroutines do not, they run one after the other.
+// of them run at a time, of a negative limit all; coroutines do not, they run one after the other.
 func InParallel(ctx context.Context, n, limit int, work func(ctx context.Context, i int)) {
 	if By(ctx) != nil {
 		for i := range n {
