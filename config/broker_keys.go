@@ -109,6 +109,8 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
+		brokerKey("varve.log.reserve.bytes", Long, "268435456", "bytes", atLeast(0),
+			"How much of a disk the logs on it leave free, an eighth of the disk at most: below it records are refused as on a full disk. Embedded etcd, which ends the broker when it finds no space, and checkpoints have that room. 0: none."),
 		brokerKey("varve.log.stall.timeout.ms", Long, "30000", "ms", atLeast(1000),
 			"How long a write, a sync or a change of names on a disk may take. A log directory in which one takes longer has failed, as after a disk error: its partitions are offline until the broker restarts."),
 		brokerKey("varve.log.stray.retention.ms", Long, "604800000", "ms", atLeast(-1),
