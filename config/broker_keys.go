@@ -156,7 +156,7 @@ func brokerKeys() []Key {
 			"How many reads of the object store run at the same time."),
 		brokerKey("varve.objstore.attempt.timeout.ms", Int, "5000", "ms", atLeast(1),
 			"How long one attempt of an object store request may take, not counting a second for each MiB it moves and for 50 objects it lists or deletes; it is then repeated. Below the 30000 that a request may take in all."),
-		brokerKey("varve.objstore.requests.max", Int, "64", "", atLeast(1),
+		brokerKey("varve.objstore.requests.max", Int, "128", "", atLeast(1),
 			"How many object store requests are under way at the same time."),
 		brokerKey("varve.tier.cache.bytes", Long, "67108864", "bytes", atLeast(1<<20),
 			"How much memory the cache of chunks read from the object store may take."),
