@@ -41,7 +41,7 @@ func TestStoreAwayUnderLoad(t *testing.T) {
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
 	createPlaced(t, client, "small", spread(3), "min.insync.replicas", "2", "remote.storage.enable", "true",
-		"segment.bytes", "1048576", "local.retention.bytes", "4194304", "retention.ms", "-1")
+		"segment.bytes", "1048576", "local.retention.bytes", "4194304", "retention.ms", "-1", "file.delete.delay.ms", "1000")
 	l := startLoad(t, "small", 3, 2, 1, testRounds(250, 100), 16_000, everywhere...)
 	l.progress(time.Minute, "at the start")
 	p := startProbe(t, client, everywhere)

@@ -70,6 +70,7 @@ func (p *Pointer) SetManifest(m *Manifest, stored Stored) {
 
 // Encode is the value of the pointer's key.
 func (p *Pointer) Encode() ([]byte, error) {
+	asLater(p)
 	if err := p.Writable(); err != nil {
 		return nil, err
 	}
