@@ -81,6 +81,7 @@ check: monitoring-check mutants-check ## the fast gate
 	@test -z "$$(gofmt -s -l $$(git ls-files '*.go'))" || { gofmt -s -l $$(git ls-files '*.go'); echo 'run gofmt -s -w on these'; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet $(TAGS) ./...
+	$(GO) vet -tags varve_next $(NEXT)
 	$(GO) fix -diff ./...
 	$(GO) fix -diff $(TAGS) ./...
 	$(GO) mod tidy -diff
@@ -89,12 +90,16 @@ check: monitoring-check mutants-check ## the fast gate
 monitoring-check: $(TOOLS)/monitoring ## dashboards and alerts: every metric in them is in docs/metrics.md
 	$(TOOLS)/monitoring .
 
+# The packages of the later version that tests run beside this one, see docs/testing.md.
+NEXT := ./metadata ./tiering/format
+
 # The packages that have files for the tag.
 TAGGED = $$(grep -rlE '^//go:build !?invariants$$' --include='*.go' . | xargs -n1 dirname | sort -u)
 
 lint: $(TOOLS)/golangci-lint ## the linters of .golangci.yml
 	$(TOOLS)/golangci-lint run ./...
 	$(TOOLS)/golangci-lint run --build-tags invariants $(TAGGED)
+	$(TOOLS)/golangci-lint run --build-tags varve_next $(NEXT)
 	cd integration/containers && ../../$(TOOLS)/golangci-lint run ./...
 
 gen: ## generated documents

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -51,6 +52,39 @@ func Marshal(v any, unknown Unknown) ([]byte, error) {
 	return append(append(open, unknown...), '}'), nil
 }
 
+// Without is a JSON object in which the values of some members are null, and these values in the order of
+// the names, nil for a member that it lacks. Of what it takes out it looks at the brackets and quotes only,
+// and of the rest at the names: who decodes the rest finds out whether that is JSON. Names are
+// compared to the letter.
+func Without(object []byte, names ...string) (rest []byte, values [][]byte) {
+	values = make([][]byte, len(names))
+	copied := 0
+	for name, value := range members(object) {
+		i := slices.Index(names, strings.Trim(string(name), `"`))
+		if i < 0 {
+			continue
+		}
+		at := cap(object) - cap(value)
+		rest = append(append(rest, object[copied:at]...), "null"...)
+		copied, values[i] = at+len(value), value
+	}
+	return append(rest, object[copied:]...), values
+}
+
+// Last is the last element of a JSON array, nil if it has none. It looks at brackets and quotes only.
+func Last(array []byte) (last []byte) {
+	rest, isArray := bytes.CutPrefix(bytes.TrimSpace(array), []byte("["))
+	for isArray {
+		rest = bytes.TrimLeft(rest, " \t\r\n,")
+		n := valueLen(rest)
+		if n == 0 {
+			break
+		}
+		last, rest = rest[:n], rest[n:]
+	}
+	return last
+}
+
 // isKnown compares names as encoding/json does: regardless of case.
 func isKnown(known [][]byte, quoted []byte) bool {
 	name := quoted[1 : len(quoted)-1]
@@ -86,8 +120,8 @@ func namesOf(t reflect.Type) [][]byte {
 	return known
 }
 
-// members yields the members of a JSON object, which is known to be valid: the
-// name in its quotes, and the value. What is no object has none.
+// members yields the members of a JSON object: the name in its quotes, and the
+// value. What is no object has none; what is no JSON ends somewhere.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, isObject := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
@@ -99,7 +133,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 			rest = bytes.TrimLeft(rest[len(name):], " \t\r\n:")
 			value := rest[:valueLen(rest)]
 			rest = rest[len(value):]
-			if !yield(name, value) {
+			if len(name)+len(value) == 0 || !yield(name, value) {
 				return
 			}
 		}

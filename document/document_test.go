@@ -83,3 +83,35 @@ func quote(name string) []byte {
 	quoted, _ := json.Marshal(name)
 	return quoted
 }
+
+func TestMembersAreTakenOut(t *testing.T) {
+	for object, want := range map[string][3]string{
+		`{"v":1,"a":[{"b":"]"},2],"b":{}}`: {`{"v":1,"a":null,"b":null}`, `[{"b":"]"},2]`, `{}`},
+		` { "b" : 7 , "c":{"a":1} } `:      {` { "b" : null , "c":{"a":1} } `, ``, `7`},
+		`{"A":1}`:                          {`{"A":1}`, ``, ``},
+		`{}`:                               {`{}`, ``, ``},
+		`null`:                             {`null`, ``, ``},
+		`{"a":1} {"b":2}`:                  {`{"a":null} {"b":2}`, `1`, ``},
+		`{"a":]}`:                          {`{"a":null]}`, ``, ``},
+		`{]`:                               {`{]`, ``, ``},
+		``:                                 {``, ``, ``},
+		`{"a":1,"a":[2]}`:                  {`{"a":null,"a":null}`, `[2]`, ``},
+		`{"a":"\\\"","b":"{"}`:             {`{"a":null,"b":null}`, `"\\\""`, `"{"`},
+	} {
+		before := string([]byte(object))
+		rest, values := Without([]byte(object), "a", "b")
+		if string(rest) != want[0] || string(values[0]) != want[1] || string(values[1]) != want[2] || object != before {
+			t.Errorf("%s: %s, %s", object, rest, values)
+		}
+	}
+}
+
+func TestLastElement(t *testing.T) {
+	for array, want := range map[string]string{
+		`[1,{"a":[2]}]`: `{"a":[2]}`, ` [ 1 , 2 ] `: `2`, `[]`: ``, `null`: ``, `{"a":1}`: ``, `["]"]`: `"]"`, `[1,`: `1`, `[}`: ``, ``: ``,
+	} {
+		if got := Last([]byte(array)); string(got) != want {
+			t.Errorf("%s ends with %s", array, got)
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,22 +48,37 @@ func run(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	varveBinary = filepath.Join(dir, "varve")
-	args := []string{"build", "-o", varveBinary}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	if invariants.Enabled {
-		args = append(args, "-tags", "invariants")
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-	defer cancel()
-	build := exec.CommandContext(ctx, "go", append(args, "../cmd/varve")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the broker: %v\n%s", err, out)
+	if err := buildBroker(varveBinary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
+
+// buildBroker builds the broker as the tests are built, with more tags.
+func buildBroker(binary string, tags ...string) error {
+	args := []string{"build", "-o", binary}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	if invariants.Enabled {
+		tags = append(tags, "invariants")
+	}
+	args = append(args, "-tags", strings.Join(tags, ","), "../cmd/varve")
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build the broker: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// nextBinary is a later version of the broker, which is built when a test first asks for it: it knows
+// features of the remote tier's formats, and a feature level, that the present one does not (tag varve_next).
+var nextBinary = sync.OnceValues(func() (string, error) {
+	binary := varveBinary + "-next"
+	return binary, buildBroker(binary, "varve_next")
+})
 
 // assertionsOff says that the broker is meant to be built as it is shipped.
 func assertionsOff() bool { return os.Getenv("VARVE_INVARIANTS") == "off" }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,7 +29,9 @@ const journalVariable = "VARVE_TEST_JOURNAL"
 func (p *process) command(flags ...string) *exec.Cmd {
 	args := slices.Concat(p.args, flags)
 	if p.journal == "" {
-		return exec.Command(varveBinary, args...)
+		cmd := exec.Command(cmp.Or(p.binary, varveBinary), args...)
+		cmd.Env = append(os.Environ(), p.env...)
+		return cmd
 	}
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), journalVariable+"="+p.journal)

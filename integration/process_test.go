@@ -27,6 +27,8 @@ type process struct {
 	bootstrap string
 	dataDir   string
 	args      []string
+	binary    string   // empty: varveBinary
+	env       []string // beside the test's
 	journal   string   // of crashfs, which the process runs with if it is named
 	logDirs   []string // where a test has to know them
 	expected  []alarm  // that the test brings about

@@ -23,7 +23,7 @@ type HardenOptions struct {
 
 // DefaultHardenOptions are for a store across a network.
 func DefaultHardenOptions() HardenOptions {
-	return HardenOptions{AttemptTimeout: 5 * time.Second, MaxRequests: 64, Retry: DefaultRetryOptions()}
+	return HardenOptions{AttemptTimeout: 5 * time.Second, MaxRequests: 128, Retry: DefaultRetryOptions()}
 }
 
 // Harden returns the Bucket with all decorators around it. Each attempt of a

@@ -24,7 +24,7 @@ const (
 	dialTimeout = 5 * time.Second
 	// idleConnections is how many connections are kept for the next requests;
 	// opening one costs more than a small range GET.
-	idleConnections = 64
+	idleConnections = 128
 	// maxS3Put is the most that S3 takes in one PutObject.
 	maxS3Put = 5 << 30
 	// maxS3Deletes is the most keys that S3 takes in one DeleteObjects.

@@ -232,6 +232,7 @@ func (s *server) openLogs(ctx context.Context) (err error) {
 		StrayRetention:     cmp.Or(s.values.Duration("varve.log.stray.retention.ms"), 1), // 0 is "at once"
 		StallTimeout:       s.values.Duration("varve.log.stall.timeout.ms"),
 		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
+		ReserveBytes:       s.values.Int64("varve.log.reserve.bytes"),
 		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
 		OnDirFailed:        s.onDirFailed,
 		Moving: func(ctx context.Context, topic string, partition int32) (func(), error) {

@@ -141,6 +141,9 @@ func (l *Log) followLocked(batches []byte) (AppendInfo, error) {
 // writeLocked writes checked batches with their final offsets, then lets
 // readers see them. On an error the log is as it was.
 func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
+	if err := l.dir().room.take(int64(len(batches))); err != nil {
+		return err
+	}
 	if err := l.ensureDirLocked(); err != nil {
 		return classify(err)
 	}

@@ -74,7 +74,7 @@ func TestCheckpointThatFailsLeavesTheStart(t *testing.T) {
 func TestMovedLogHasItsStartInTheNewDirectory(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	from := k.m.dirs[0]
-	to := newDataDir(k.m.env, "/more", 0, make(chan *dataDir, 1))
+	to := newDataDir(k.m.env, "/more", &Options{}, make(chan *dataDir, 1))
 	l := k.log()
 	fill(t, l, 9)
 	commit(l)

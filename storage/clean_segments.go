@@ -104,6 +104,9 @@ func (c *cleaning) writeOut(ctx context.Context, made *segment) error {
 	if made.size.Load()+n > math.MaxInt32 {
 		return fmt.Errorf("segment %d would be larger than %d bytes", made.base, math.MaxInt32)
 	}
+	if err := c.log.dir().room.take(n); err != nil {
+		return err
+	}
 	err, broken := made.write(c.out)
 	if err != nil {
 		return errors.Join(err, broken)

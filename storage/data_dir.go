@@ -62,6 +62,7 @@ type dataDir struct {
 
 	commits   *committer
 	writeback *writeback
+	room      room
 	moveWake  chan struct{} // capacity 1: a log is to be moved here
 	removed   removals
 
@@ -81,8 +82,9 @@ type dataDir struct {
 	failedBefore bool
 }
 
-func newDataDir(e *env, path string, writebackBytes int64, failed chan<- *dataDir) *dataDir {
-	d := &dataDir{fs: e.fs, path: filepath.Clean(path), failed: failed, writeback: newWriteback(writebackBytes), moveWake: make(chan struct{}, 1)}
+func newDataDir(e *env, path string, o *Options, failed chan<- *dataDir) *dataDir {
+	d := &dataDir{fs: e.fs, path: filepath.Clean(path), failed: failed, writeback: newWriteback(o.WritebackBytes), moveWake: make(chan struct{}, 1)}
+	d.room.fs, d.room.path, d.room.reserve = e.fs, d.path, o.ReserveBytes
 	d.gone, d.hung, d.checkpointWake = make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
 	d.flushes.queued, d.flushes.wake = map[*Log]bool{}, make(chan struct{}, 1)
 	d.commits = newCommitter(e, d)

@@ -75,7 +75,8 @@
 //     not be tried, for want of a descriptor, ends nothing.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
 //     was; the next append tries again. Retention needs no space to delete closed
-//     segments.
+//     segments. Full is a disk with less than Options.ReserveBytes left (room.go):
+//     what else is on it has to go on (TestAppendsLeaveRoomOnTheDisk).
 //   - S8: Compaction removes a record only if a later committed one has its key,
 //     if its transaction was aborted, if it has no key, or if it is a tombstone
 //     whose delete horizon has passed. What stays keeps its offset, timestamp and

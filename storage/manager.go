@@ -54,6 +54,7 @@ type Options struct {
 	StrayRetention     time.Duration // 0: 7 days, negative: for ever (varve.log.stray.retention.ms); of what SetAside keeps
 	MoveRate           func() int64  // bytes a second that moves between directories copy together, asked again and again; nil: no limit
 	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
+	ReserveBytes       int64         // of a disk that logs leave free (varve.log.reserve.bytes); 0: none
 	StallTimeout       time.Duration // 0: 30 seconds; an operation on a disk that takes longer fails its directory
 	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
 	RecoveryWorkers    int           // 0: twice the CPUs
@@ -125,7 +126,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m.env.decoding.free = decodeBudget
 	m.env.files.fs, m.env.files.limit = m.env.fs, o.MaxOpenFiles
 	for _, path := range o.Dirs {
-		m.dirs = append(m.dirs, newDataDir(m.env, path, o.WritebackBytes, m.failed))
+		m.dirs = append(m.dirs, newDataDir(m.env, path, &o, m.failed))
 	}
 	m.env.metrics = newMetrics(o.Registerer, gauges{
 		openFiles: func() float64 { return float64(m.env.files.count()) },

@@ -137,6 +137,9 @@ func (c *moveCopy) logFile(ctx context.Context, s *segment, done *copiedSegment,
 		if err = c.pace(ctx, len(b)); err != nil {
 			return err
 		}
+		if err = c.move.to.room.take(int64(len(b))); err != nil {
+			return err
+		}
 		if n, readErr := src.ReadAt(b, done.bytes); n < len(b) {
 			if errors.Is(readErr, io.EOF) {
 				return fmt.Errorf("%w: file is shorter than %d bytes", ErrCorrupt, size)

@@ -21,6 +21,9 @@ func (l *Log) preallocateLocked(s *segment) error {
 	if !cfg.Preallocate || s.size.Load() > 0 {
 		return nil
 	}
+	if err := l.dir().room.take(cfg.SegmentBytes); err != nil {
+		return err
+	}
 	f, err := s.file.acquire(true)
 	if err != nil {
 		return err

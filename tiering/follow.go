@@ -2,7 +2,6 @@ package tiering
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -68,7 +67,7 @@ func (p *partition) followed(ctx context.Context, offset int64, fresh bool) (*fo
 	if last := p.follower.last.Load(); !fresh && last.serves(offset, now, p.m.o.DeleteDelay) {
 		return last.manifest, nil
 	}
-	if known := p.lastErr(); errors.Is(known, ErrCorrupt) && !p.due(workAttach) {
+	if known := p.lastErr(); needsAttention(known) && !p.due(workAttach) {
 		return nil, known // readers that ask again at once cost no requests
 	}
 	next, err := p.loadFollowed(ctx, p.manifest.Load())

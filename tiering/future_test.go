@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/metadata/kv"
+	"github.com/varvelog/varve/objstore/objstoretest"
 	"github.com/varvelog/varve/tiering/format"
 )
 
@@ -413,4 +415,27 @@ func TestUnknownPageIsUnsupportedByItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Readers of a follower that cannot read the manifest cost no request each.
+func TestFollowerOfALaterManifest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		log := newFakeLog(t)
+		fill(log, 1)
+		b := w.start(log, 1)
+		b.mustAttach()
+		b.mustDrain()
+		w.byNewerBroker(func(v map[string]any) { v["read"] = []any{"warp"} }, same)
+		follower := w.follow(newFakeLog(t))
+		calls := w.faults.Calls(objstoretest.AnyOp)
+		for range 100 {
+			if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnsupportedFormat) {
+				t.Fatalf("read: %v, want ErrUnsupportedFormat", err)
+			}
+		}
+		if n := w.faults.Calls(objstoretest.AnyOp) - calls; n > 2 {
+			t.Errorf("%d requests for 100 reads", n)
+		}
+	})
 }

@@ -69,6 +69,7 @@ func (d *Description) gates() (read, write []string) { return d.Read, d.Write }
 
 // Encode is the description's part of a segment object.
 func (d *Description) Encode() ([]byte, error) {
+	asLater(d)
 	if err := writable("description", d); err != nil {
 		return nil, err
 	}

@@ -82,6 +82,7 @@ func unsupported(what string, version, readable uint64) error {
 
 // seal encodes a document, unless this build may not write it.
 func seal(d Document, v gated) ([]byte, error) {
+	asLater(v)
 	if err := writable(string(d), v); err != nil {
 		return nil, err
 	}

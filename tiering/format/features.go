@@ -10,6 +10,17 @@ import (
 // added here with the code that honors it, and is never used again for anything else.
 var known []string
 
+// future changes what is about to be written, as a later version would. It is nil but in the build with
+// the tag varve_next (next.go), which is for tests only.
+var future func(v any)
+
+// asLater has future change what is written.
+func asLater(v any) {
+	if future != nil {
+		future(v)
+	}
+}
+
 // gated is a document that names features.
 type gated interface {
 	// gates are the features that a reader has to know, and those that a writer has to know.

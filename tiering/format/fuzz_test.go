@@ -36,6 +36,7 @@ func FuzzDocuments(f *testing.F) {
 		}
 		if m, err := ParseManifest(wrapped(DocumentManifest)); err == nil {
 			fuzzManifest(t, m)
+			fuzzOutline(t, m, wrapped(DocumentManifest))
 		}
 		if p, err := ParsePointer(body); err == nil {
 			again(t, p.Encode, func(b []byte) error { _, err := ParsePointer(b); return err })
@@ -122,4 +123,23 @@ func FuzzIndex(f *testing.F) {
 			_ = x.Chunks.AtTime(offset)
 		}
 	})
+}
+
+// fuzzOutline: the outline of a manifest says what the manifest does, wherever it is made.
+func fuzzOutline(t *testing.T, m *Manifest, content []byte) {
+	t.Helper()
+	o, err := ParseOutline(content, Stored{})
+	if err != nil {
+		t.Fatalf("outline of a manifest that is well: %v", err)
+	}
+	want := m.Outline(Stored{})
+	want.unknown = o.unknown
+	wantTime := want.LastUploadedMs()
+	if o.LastUploadedMs() != wantTime {
+		t.Fatalf("the last upload was at %d, want %d", o.LastUploadedMs(), wantTime)
+	}
+	if o.Name() != want.Name() || o.StartOffset != want.StartOffset || o.EndOffset != want.EndOffset || o.LogStart != want.LogStart ||
+		o.Empty() != want.Empty() || o.TrashEntries() != want.TrashEntries() || o.TopicID != want.TopicID {
+		t.Fatalf("the outline is %+v, want %+v", o, want)
+	}
 }

@@ -70,6 +70,7 @@ func (p *Pointer) SetManifest(m *Manifest, stored Stored) {
 
 // Encode is the value of the pointer's key.
 func (p *Pointer) Encode() ([]byte, error) {
+	asLater(p)
 	if err := p.Writable(); err != nil {
 		return nil, err
 	}
@@ -83,14 +84,17 @@ func (p *Pointer) Encode() ([]byte, error) {
 
 // ParsePointer reads and checks what Encode wrote.
 func ParsePointer(b []byte) (*Pointer, error) {
-	var v struct {
-		Version uint64 `json:"version"`
-	}
-	if json.Unmarshal(b, &v) == nil && v.Version != PointerVersion && v.Version != 0 {
-		return nil, unsupported("pointer", v.Version, PointerVersion)
-	}
 	p := &Pointer{}
-	if err := decode("pointer", b, p); err != nil {
+	err := decode("pointer", b, p)
+	if err != nil || p.Version != PointerVersion {
+		var v struct {
+			Version uint64 `json:"version"`
+		}
+		if json.Unmarshal(b, &v) == nil && v.Version != PointerVersion && v.Version != 0 {
+			return nil, unsupported("pointer", v.Version, PointerVersion)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	_, named := p.Name()
