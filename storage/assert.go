@@ -165,8 +165,9 @@ func (l *Log) assertExpendableLocked(n int) {
 		l.violated("S5", "retention deletes all %d segments", len(list))
 	}
 	end, hw, start, remote := list[n].base, l.offsets.hw.Load(), l.offsets.start.Load(), l.offsets.remoteEnd.Load()
-	if n > 0 && (end > hw || (l.config.Load().copiesToRemote() && end > max(start, remote))) {
-		l.violated("S5", "retention deletes up to %d, high watermark %d, log start %d, remote end %d", end, hw, start, remote)
+	flushed := l.offsets.flushed.Load()
+	if n > 0 && (end > hw || (l.config.Load().copiesToRemote() && end > max(start, min(remote, flushed)))) {
+		l.violated("S5", "retention deletes up to %d, high watermark %d, log start %d, remote end %d, flushed %d", end, hw, start, remote, flushed)
 	}
 }
 

@@ -22,6 +22,9 @@ func fullDisk(t *testing.T, batches int, change func(*Config)) (*kit, *vfs.Fault
 	})
 	fill(t, k.log(), batches)
 	commit(k.log())
+	if err := k.log().Flush(t.Context(), k.log().EndOffset()); err != nil {
+		t.Fatal(err)
+	}
 	for _, op := range []vfs.Op{vfs.OpWrite, vfs.OpOpen, vfs.OpMkdir} {
 		faulty.Inject(vfs.Fault{Op: op, Err: syscall.ENOSPC})
 	}

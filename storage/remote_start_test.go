@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/varvelog/varve/vfs"
@@ -85,6 +86,39 @@ func TestTieredLogRemembersWhereItBegan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUploadedSegmentsAreFlushedBeforeTheyGo: what the epoch file does not have yet is in the batches, and
+// a log that is not flushed may have lost it with them.
+func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
+	disk := vfs.NewMem()
+	k := newKit(t, disk, func(c *Config) { c.RemoteStorageEnable, c.LocalRetentionBytes = true, 1 })
+	l := k.log()
+	for epoch := range int32(3) {
+		if _, err := l.Append(batchOf(1, 10, epoch0.UnixMilli()), epoch); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(l)
+	l.SetRemoteEndOffset(3)
+	want := l.EpochEntries()
+	retain := func(left int64) {
+		t.Helper()
+		if _, err := l.EnforceRetention(epoch0); err != nil || l.LocalStartOffset() != left {
+			t.Errorf("the log begins at %d, want %d: %v", l.LocalStartOffset(), left, err)
+		}
+		if killed := newKit(t, disk.Clone(), tiered).log(); !slices.Equal(killed.EpochEntries(), want) {
+			t.Errorf("after a kill the leader epochs are %v, want %v", killed.EpochEntries(), want)
+		}
+	}
+	retain(0)
+	if err := l.Flush(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	retain(2) // the last one is as much as may stay
 }
 
 // TestRaisedStartStaysInTheCheckpoint: while a log begins anew, its directory's checkpoints are written

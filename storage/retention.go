@@ -35,8 +35,8 @@ func (l *Log) advanceStartLocked(offset int64) {
 // EnforceRetention deletes what the topic's settings no longer keep on this
 // disk, and says how many segments that was. It never touches what is at or
 // above the high watermark. With remote storage enabled, a segment goes only if
-// all of it is below RemoteEndOffset (or below log start, where nobody can read
-// it); log start then stays where it is. Quiet active segments are closed first.
+// all of it is flushed and below RemoteEndOffset (or below log start, where nobody can
+// read it); log start then stays where it is. Quiet active segments are closed first.
 //
 // A full disk may refuse to close a segment. The closed ones go all the same, and
 // the error is returned beside their number: deleting them is what makes space.
@@ -125,7 +125,8 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 			excess -= size
 			continue
 		}
-		if !cfg.deletes() || (cfg.copiesToRemote() && end > l.offsets.remoteEnd.Load()) {
+		// The epoch file has all of what is flushed. Of what goes before, only the batches know the epochs.
+		if !cfg.deletes() || (cfg.copiesToRemote() && end > min(l.offsets.remoteEnd.Load(), l.offsets.flushed.Load())) {
 			return i, nil
 		}
 		old, err := l.olderThan(s, retainMs, now)

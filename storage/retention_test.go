@@ -24,6 +24,9 @@ func retentionKit(t *testing.T, batches int, change func(*Config)) *kit {
 	})
 	fill(t, k.log(), batches)
 	commit(k.log())
+	if err := k.log().Flush(t.Context(), k.log().EndOffset()); err != nil {
+		t.Fatal(err)
+	}
 	return k
 }
 
@@ -176,6 +179,9 @@ func TestTimeToComeKeepsNothingThatIsUploaded(t *testing.T) {
 			mustAppend(t, k.log(), batchOf(1, 50, at))
 		}
 		commit(k.log())
+		if err := k.log().Flush(t.Context(), k.log().EndOffset()); err != nil {
+			t.Fatal(err)
+		}
 		k.log().SetRemoteEndOffset(6)
 		k.retain(0)
 		k.clock.advance(2 * time.Hour)
