@@ -30,8 +30,9 @@ type partition struct {
 	deleted   int64 // DeleteRecords below it was acknowledged
 
 	tier   tier
-	lost   []string // after committed: what all disks have lost, and the tier may give back
-	owed   int64    // up to this offset it has to
+	gone   map[string]bool // was committed once, and was lost with all disks
+	lost   []string        // after committed: what all disks have lost, and the tier may give back
+	owed   int64           // up to this offset it has to
 	parted parted
 }
 

@@ -152,6 +152,8 @@ func (c *client) ask(r *request) {
 	switch {
 	case err != nil:
 		c.w.counts["refused"]++
+	case r.value != "" && c.w.check.partitions[r.id].gone[r.value]: // by now it is lost
+		c.w.counts["acknowledged and lost"]++
 	case r.value != "":
 		c.w.check.acknowledge(r.id, r.outcome.Offset(), r.value)
 	default:

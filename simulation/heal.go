@@ -149,7 +149,7 @@ func (w *world) unrest() string {
 		if r.HighWatermark != r.End {
 			return fmt.Sprintf("%s is committed to %d of %d", p.name, r.HighWatermark, r.End)
 		}
-		if w.o.Bucket && (p.tier.lost || p.tier.end < r.Closed) {
+		if w.o.Bucket && p.tier.end < r.Closed {
 			return fmt.Sprintf("the tier of %s ends at %d of %d", p.name, p.tier.end, r.Closed)
 		}
 	}

@@ -206,6 +206,12 @@ type parted struct {
 // loses takes what is committed back to an offset: no disk has more.
 func (p *partition) loses(left int64) {
 	tail := slices.Clone(p.committed[left:])
+	if p.gone == nil {
+		p.gone = map[string]bool{}
+	}
+	for _, value := range tail {
+		p.gone[value] = true
+	}
 	p.lost = append(tail, p.lost...)
 	p.committed = slices.Clip(p.committed[:left])
 }
