@@ -46,7 +46,13 @@ type builds struct {
 // TestOlderBrokerMeetsALaterOne has brokers of two versions in a cluster, under load. The later version leads, and stores what the present one must not read
 // or must not change. Then the present one leads: it refuses that, names what it lacks, and changes none of it; it takes records and serves them; all else
 // goes on, also when it is killed. The later version takes over again, and in the end all brokers are of it: everything is uploaded and read.
+//
+// A follower of the present version that falls behind cannot begin where the tier ends before it is upgraded. So it is killed only where another one of its
+// version leads meanwhile. It runs with VARVE_LONG=1: it builds a second broker, and takes five minutes.
 func TestOlderBrokerMeetsALaterOne(t *testing.T) {
+	if !long() {
+		t.Skip("VARVE_LONG=1 runs it")
+	}
 	for name, later := range map[string][]int32{"one is later": {3}, "two are later": {2, 3}} {
 		t.Run(name, func(t *testing.T) {
 			b := startBuilds(t, later)
@@ -58,15 +64,8 @@ func TestOlderBrokerMeetsALaterOne(t *testing.T) {
 			for topic := range laterDocuments {
 				b.isMet(topic, present)
 			}
-			b.brokers[present-1].kill9(t)
-			b.progress("with the leader killed")
-			b.brokers[present-1].start(t)
-			for topic := range b.loads {
-				allInSync(t, b.admin, topic, 3)
-			}
-			b.lead(present)
-			for topic := range laterDocuments {
-				b.isMet(topic, present)
+			if len(later) == 1 {
+				b.killsTheLeader(present)
 			}
 
 			b.lead(newest)
@@ -81,6 +80,21 @@ func TestOlderBrokerMeetsALaterOne(t *testing.T) {
 			}
 			b.noWayBack()
 		})
+	}
+}
+
+// killsTheLeader has a broker of the present version take over from one that is killed, and that one lead again.
+func (b *builds) killsTheLeader(present int32) {
+	b.t.Helper()
+	b.brokers[present-1].kill9(b.t)
+	b.progress("with the leader killed")
+	b.brokers[present-1].start(b.t)
+	for topic := range b.loads {
+		allInSync(b.t, b.admin, topic, 3)
+	}
+	b.lead(present)
+	for topic := range laterDocuments {
+		b.isMet(topic, int(present))
 	}
 }
 
@@ -122,7 +136,7 @@ func startBuilds(t *testing.T, later []int32) *builds {
 }
 
 // become has the process be of the later version, and use what that brings, when it is started next.
-func (p *process) become(next string) { p.binary, p.env = next, []string{"VARVE_NEXT=1"} }
+func (p *process) become(next string) { p.binary, p.env = next, []string{"NEXT_VARVE=1"} }
 
 func (b *builds) progress(what string) {
 	b.t.Helper()

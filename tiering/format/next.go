@@ -11,7 +11,7 @@ import (
 
 // The build with the tag varve_next is a later version of Varve, with which tests show what the present
 // one does beside it. It knows two features more, which change nothing but that a version without them
-// must not read, or write, what names them. With the variable VARVE_NEXT in its environment it uses
+// must not read, or write, what names them. With the variable NEXT_VARVE in its environment it uses
 // them, in those documents of a topic that the topic's name says, see nextDocuments. Without it, it writes
 // what the present version does, as it has to until all brokers know more.
 
@@ -70,7 +70,7 @@ var manifestTopics sync.Map
 
 func init() {
 	known = append(known, nextRead, nextWrite)
-	if os.Getenv("VARVE_NEXT") != "" {
+	if os.Getenv("NEXT_VARVE") != "" {
 		future = useNext
 	}
 }
