@@ -108,7 +108,7 @@ func TestMembersAreTakenOut(t *testing.T) {
 
 func TestLastElement(t *testing.T) {
 	for array, want := range map[string]string{
-		`[1,{"a":[2]}]`: `{"a":[2]}`, ` [ 1 , 2 ] `: `2`, `[]`: ``, `null`: ``, `{"a":1}`: ``, `["]"]`: `"]"`, `[1,`: `1`, `[}`: ``, ``: ``,
+		`[1,{"a":[2]}]`: `{"a":[2]}`, "\t[1 , 2 ]\n": `2`, `[]`: ``, `null`: ``, `{"a":1}`: ``, `["]"]`: `"]"`, `[1,`: `1`, `[}`: ``, ``: ``,
 	} {
 		if got := Last([]byte(array)); string(got) != want {
 			t.Errorf("%s ends with %s", array, got)

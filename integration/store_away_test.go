@@ -124,7 +124,7 @@ func smallDisk(t *testing.T, dir string, size int64) {
 		t.Skipf("no small file system can be mounted, which root of Linux may: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil { //nolint:noctx // the test's has ended
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})

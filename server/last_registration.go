@@ -59,9 +59,9 @@ type registrationMark struct {
 // lastRegistration keeps the file. It is never older than what the logs hold: while a
 // process runs, it says that only the same run of the machine keeps everything.
 type lastRegistration struct {
-	log    *slog.Logger
-	fs     vfs.FS
-	dirs   []string // that have a copy
+	log  *slog.Logger
+	fs   vfs.FS
+	dirs []string // that have a copy
 	// works returns false if a directory has failed: it may hang, and gets no copies any more.
 	works  func(dir string) bool
 	bootID string
