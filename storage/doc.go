@@ -67,8 +67,8 @@
 //   - S4: A reader never sees bytes at or above the limit it named, nor a batch
 //     in part from the front, nor bytes of another segment under its offset.
 //   - S5: With remote storage enabled a segment is deleted only if all of it is
-//     below RemoteEndOffset, or below log start. Nothing at or above the high
-//     watermark is ever deleted by retention.
+//     flushed and below RemoteEndOffset, or below the log start that a crash
+//     leaves. Nothing at or above the high watermark is ever deleted by retention.
 //   - S6: A failed fsync ends the service of its directory until a restart. It is
 //     never tried again, and the restart looks at what is on the disk, not at
 //     what the kernel still has in memory and takes for written. One that could

@@ -65,6 +65,9 @@
 //     the marker is: what proves that there is none is an index or a count, never a look that ended
 //     early. (TestMarkerInALaterSegment, TestAbortedTransactionsAreThoseOfTheLog)
 //
+//   - T16. Code that waits, and all chance, goes through package stepped: package simulation plays
+//     the tier of whole clusters from a seed (replication: TestSimulation).
+//
 // # Who decides what
 //
 // Package ownership is the protocol of a leader's tier, a pure function of events:
