@@ -34,7 +34,7 @@ func (b *bench) freeze(t *testing.T, below int64) {
 	cfg := *b.config.Load()
 	cfg.Log.LocalRetentionBytes = 1
 	b.configure(&cfg)
-	if err = b.log.Roll(); err != nil {
+	if err = errors.Join(b.log.Roll(), b.log.Flush(t.Context(), b.log.EndOffset())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err = b.log.EnforceRetention(time.Now()); err != nil {
