@@ -1,10 +1,13 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,13 +57,13 @@ func (w *isrWriter) push(p *Partition) {
 	}
 }
 
+// take is what is due, in the order of the names.
 func (w *isrWriter) take() []*Partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	due := make([]*Partition, 0, len(w.due))
-	for p := range w.due {
-		due = append(due, p)
-	}
+	due := slices.SortedFunc(maps.Keys(w.due), func(a, b *Partition) int {
+		return cmp.Or(cmp.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
+	})
 	clear(w.due)
 	return due
 }
@@ -95,10 +98,10 @@ func (w *isrWriter) run(ctx context.Context) {
 
 // write writes what the partitions have proposed. It returns false, and has put back what is not
 // settled, if the store did not answer.
-func (w *isrWriter) write(ctx context.Context, due []*Partition) bool {
-	changes := make([]metadata.ISRChange, 0, len(due))
-	partitions := make([]*Partition, 0, len(due))
-	for _, p := range due {
+func (w *isrWriter) write(ctx context.Context, taken []*Partition) bool {
+	changes := make([]metadata.ISRChange, 0, len(taken))
+	partitions := make([]*Partition, 0, len(taken))
+	for _, p := range taken {
 		if c, ok := p.pendingISR(); ok {
 			changes, partitions = append(changes, c), append(partitions, p)
 		}

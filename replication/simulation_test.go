@@ -115,7 +115,7 @@ func play(t *testing.T, h sim.History, trace bool) (out sim.Outcome) {
 // TestSimulationIsReplayed: one seed is one history, byte for byte, whatever runs beside it.
 func TestSimulationIsReplayed(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	for seed := range uint64(4) {
+	for seed := range uint64(24) {
 		h := sim.NewHistory(seed)
 		h.Length = 10 * time.Second
 		runtime.GOMAXPROCS(1)

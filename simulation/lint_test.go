@@ -24,7 +24,7 @@ var pure = []string{
 	"../replication/followers.go", "../replication/follow.go", "../replication/append.go",
 	"../replication/delete_records.go",
 	"../replication/partition.go", "../replication/become.go", "../replication/insync/*.go", "../replication/role/*.go",
-	"../replication/restore.go", "../replication/suspect.go", "../metadata/log_ends.go",
+	"../replication/isr.go", "../replication/restore.go", "../replication/suspect.go", "../metadata/log_ends.go",
 	"../tiering/*.go", "../tiering/format/*.go", "../tiering/lineage/*.go", "../tiering/ownership/*.go",
 }
 
@@ -34,6 +34,8 @@ var allowed = map[string]string{
 	"world.go stepped.By":                 "it is what runs the coroutines",
 	"registration.go rand.Text":           "an incarnation is only compared with itself",
 	"sweeper.go range over the map pages": "it is a slice",
+	"isr.go select":                       "of run, and of what it waits for; the simulation calls write",
+	"isr.go time.NewTicker":               "of run; the simulation calls write",
 	"delete_records.go go":                "of WaitDeleted; the simulation asks Deleted.Done",
 	"delete_records.go select":            "of WaitDeleted; the simulation asks Deleted.Done",
 }

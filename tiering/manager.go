@@ -1,7 +1,6 @@
 package tiering
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -263,7 +262,7 @@ func (m *Manager) kickAll() {
 	}
 }
 
-// led are the partitions that this broker leads, in an order.
+// led are the partitions that this broker leads, in the order of their names: ids are drawn.
 func (m *Manager) led() []*partition {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -274,7 +273,8 @@ func (m *Manager) led() []*partition {
 		}
 	}
 	slices.SortFunc(all, func(a, b *partition) int {
-		return cmp.Or(bytes.Compare(a.TopicID[:], b.TopicID[:]), cmp.Compare(a.TopicPartition.Partition, b.TopicPartition.Partition))
+		x, y := a.TopicPartition, b.TopicPartition
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
 	return all
 }
