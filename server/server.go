@@ -36,7 +36,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Version string
 	Ready   func(Ready) // called once, when the broker serves; may be nil
-	FS      vfs.FS      // of the logs; nil is the operating system's
+	FS      vfs.FS      // of the log directories; nil is the operating system's
 }
 
 // Ready tells where a broker serves.

@@ -20,6 +20,7 @@ type partitionID struct {
 
 // partition is what is known of a partition.
 type partition struct {
+	id        partitionID
 	name      metadata.TopicPartition
 	state     *metadata.Partition // as of the truth; nil: it is deleted
 	minISR    int                 // the lowest min.insync.replicas that the topic has had
@@ -59,7 +60,7 @@ func newChecker(w *world) *checker {
 func (c *checker) of(id partitionID, name metadata.TopicPartition) *partition {
 	p := c.partitions[id]
 	if p == nil {
-		p = &partition{name: name, logs: map[int32]*replica{}}
+		p = &partition{id: id, name: name, logs: map[int32]*replica{}}
 		c.partitions[id] = p
 		c.order = append(c.order, id)
 	}

@@ -69,9 +69,12 @@ func (w *world) produceEverywhere() {
 // repair has an operator repair what has lost its pointer, and take what is left where there is a
 // bucket which may have the rest.
 func (w *world) repair() {
+	if !w.o.Bucket {
+		return
+	}
 	for _, id := range w.check.order {
 		p := w.check.partitions[id]
-		if p.state == nil || !w.o.Bucket {
+		if p.state == nil {
 			continue
 		}
 		if p.tier.lost {
@@ -86,16 +89,12 @@ func (w *world) repair() {
 // readAll reads all that is left of each partition from its leader, whichever tier has it.
 func (w *world) readAll() {
 	left := 0
-	for _, id := range w.check.order {
-		p := w.check.partitions[id]
-		if !slices.Contains(w.check.alive(), p) {
-			continue
-		}
+	for _, p := range w.check.alive() {
 		node, r := w.process(p.state.Leader), p.logs[p.state.Leader]
 		left++
 		w.sched.spawn(node.ctx, node, func(ctx context.Context) {
 			for at := r.Start; at < r.HighWatermark; {
-				n, err := w.client.readAt(ctx, node, id, p.name, at)
+				n, err := w.client.readAt(ctx, node, p.id, p.name, at)
 				if err != nil || n == 0 {
 					w.fail("%s has %d records at offset %d of %s, which begins at %d and is committed to %d: %w",
 						node.name, n, at, p.name, r.Start, r.HighWatermark, err)

@@ -105,7 +105,7 @@ func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value 
 // Done waits until one of up to two channels is closed, on which nothing is ever sent. It returns
 // false if d has passed, or ctx has ended, before; a negative d is without end.
 func Done(ctx context.Context, d time.Duration, first <-chan struct{}, second ...<-chan struct{}) bool {
-	or := make(<-chan struct{}) // never
+	var or <-chan struct{}
 	if len(second) > 0 {
 		or = second[0]
 	}

@@ -164,10 +164,10 @@ func (l *Log) assertExpendableLocked(n int) {
 	if n >= len(list) {
 		l.violated("S5", "retention deletes all %d segments", len(list))
 	}
-	end, hw, start, remote := list[n].base, l.offsets.hw.Load(), l.offsets.start.Load(), l.offsets.remoteEnd.Load()
-	flushed := l.offsets.flushed.Load()
-	if n > 0 && (end > hw || (l.config.Load().copiesToRemote() && end > max(start, min(remote, flushed)))) {
-		l.violated("S5", "retention deletes up to %d, high watermark %d, log start %d, remote end %d, flushed %d", end, hw, start, remote, flushed)
+	end, hw, expendable := list[n].base, l.offsets.hw.Load(), l.expendableBelow()
+	if n > 0 && (end > hw || (l.config.Load().copiesToRemote() && end > expendable)) {
+		l.violated("S5", "retention deletes up to %d, high watermark %d, expendable below %d, log start %d, remote end %d, flushed %d",
+			end, hw, expendable, l.offsets.start.Load(), l.offsets.remoteEnd.Load(), l.offsets.flushed.Load())
 	}
 }
 

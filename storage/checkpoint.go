@@ -144,7 +144,15 @@ func (d *dataDir) lowerCheckpointLocked(fsys vfs.FS, name string, key partitionK
 	if d.checkpoints.written[name][key] <= offset {
 		return nil // a file that is missing or damaged promises nothing
 	}
+	return d.writeLineLocked(fsys, name, key, offset)
+}
+
+// writeLineLocked makes one partition's line of a checkpoint say offset, durably.
+func (d *dataDir) writeLineLocked(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	offsets := maps.Clone(d.checkpoints.written[name])
+	if offsets == nil {
+		offsets = map[partitionKey]int64{}
+	}
 	offsets[key] = offset
 	return d.writeCheckpointLocked(fsys, name, offsets)
 }
@@ -154,12 +162,7 @@ func (d *dataDir) lowerCheckpointLocked(fsys vfs.FS, name string, key partitionK
 func (d *dataDir) raiseStart(fsys vfs.FS, key partitionKey, offset int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
-	offsets := maps.Clone(d.checkpoints.written[startFile])
-	if offsets == nil {
-		offsets = map[partitionKey]int64{}
-	}
-	offsets[key] = max(offsets[key], offset)
-	if err := d.writeCheckpointLocked(fsys, startFile, offsets); err != nil {
+	if err := d.writeLineLocked(fsys, startFile, key, max(offset, d.checkpoints.written[startFile][key])); err != nil {
 		return err
 	}
 	if d.raising == nil {

@@ -41,7 +41,7 @@ type dataDir struct {
 	// is offline: their lines in the checkpoints stay, and a shutdown is not clean,
 	// as they are not recovered. It is set at start only.
 	limbo map[partitionKey]bool
-	// raising are log starts of logs that are about to begin there; see raiseStart. The lock of the
+	// raising are log starts of logs that are about to restart there; see raiseStart. The lock of the
 	// checkpoints guards it.
 	raising map[partitionKey]int64
 

@@ -47,6 +47,11 @@ func TestFailedDirIsReportedOnce(t *testing.T) {
 		if got := k.m.OnlineDirs(); !slices.Equal(got, all[1:]) {
 			t.Fatalf("online: %v, want %v", got, all[1:])
 		}
+		for path, works := range map[string]bool{"/a": false, "/a/": false, "/b": true, "/elsewhere": true} {
+			if k.m.Works(path) != works {
+				t.Errorf("%s works: %v", path, !works)
+			}
+		}
 	})
 }
 

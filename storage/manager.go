@@ -10,6 +10,7 @@ import (
 	"iter"
 	"log/slog"
 	"math"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -386,6 +387,7 @@ func (m *Manager) OnlineDirs() [][16]byte {
 
 // Works returns false if the data directory with the path has failed. It does no I/O.
 func (m *Manager) Works(path string) bool {
+	path = filepath.Clean(path)
 	for _, d := range m.dirs {
 		if d.path == path {
 			return d.err() == nil

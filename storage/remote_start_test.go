@@ -121,6 +121,33 @@ func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
 	retain(2) // the last one is as much as may stay
 }
 
+// TestUnflushedSegmentsBelowAnUnwrittenStartStay: a crash takes the log start back, and then their leader
+// epochs are those of records that the log has in the object store.
+func TestUnflushedSegmentsBelowAnUnwrittenStartStay(t *testing.T) {
+	disk := vfs.NewMem()
+	l := newKit(t, disk, tiered).log()
+	for epoch := range int32(3) {
+		if _, err := l.Append(batchOf(1, 10, epoch0.UnixMilli()), epoch); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Roll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit(l)
+	want := l.EpochEntries()
+	l.SetRemoteEndOffset(3)
+	if err := l.AdvanceStartOffset(2); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.EnforceRetention(epoch0); n != 0 || err != nil {
+		t.Errorf("%d segments are deleted: %v", n, err)
+	}
+	if killed := newKit(t, disk.Clone(), tiered).log(); killed.StartOffset() != 0 || !slices.Equal(killed.EpochEntries(), want) {
+		t.Errorf("after a kill the log starts at %d, with leader epochs %v, want %v", killed.StartOffset(), killed.EpochEntries(), want)
+	}
+}
+
 // TestRaisedStartStaysInTheCheckpoint: while a log begins anew, its directory's checkpoints are written
 // for others.
 func TestRaisedStartStaysInTheCheckpoint(t *testing.T) {

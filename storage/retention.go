@@ -108,7 +108,7 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 	cfg := l.config.Load()
 	retainMs, retainBytes := cfg.localRetention()
 	list := l.list()
-	start, excess := l.offsets.start.Load(), l.Size()-retainBytes
+	start, excess, expendable := l.offsets.start.Load(), l.Size()-retainBytes, l.expendableBelow()
 	for i, s := range list {
 		end := l.offsets.end.Load()
 		if i+1 < len(list) {
@@ -119,14 +119,13 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 			return i, nil
 		}
 		if end <= start {
-			if cfg.RemoteStorageEnable && end > max(l.offsets.remoteEnd.Load(), l.CheckpointedStartOffset()) {
-				return i, nil // a crash would take it for one that is in the object store
+			if cfg.RemoteStorageEnable && end > expendable {
+				return i, nil
 			}
 			excess -= size
 			continue
 		}
-		// The epoch file has all of what is flushed. Of what goes before, only the batches know the epochs.
-		if !cfg.deletes() || (cfg.copiesToRemote() && end > min(l.offsets.remoteEnd.Load(), l.offsets.flushed.Load())) {
+		if !cfg.deletes() || (cfg.copiesToRemote() && end > expendable) {
 			return i, nil
 		}
 		old, err := l.olderThan(s, retainMs, now)
@@ -139,6 +138,14 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 		excess -= size
 	}
 	return len(list), nil
+}
+
+// expendableBelow is up to where a tiered log can do without its segments, after a crash too: below the
+// log start that it then has, and what it has flushed of what is in the object store. By an older start a
+// crash would take for uploaded what never was; and the leader epochs of what is not flushed are
+// in its batches alone, not in the epoch file.
+func (l *Log) expendableBelow() int64 {
+	return max(l.CheckpointedStartOffset(), min(l.offsets.remoteEnd.Load(), l.offsets.flushed.Load()))
 }
 
 // olderThan returns true if the segment's newest record is older than ms. What the

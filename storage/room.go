@@ -9,11 +9,11 @@ import (
 )
 
 // room keeps some of a disk free: what else is on it needs space while the logs find none. An
-// embedded etcd ends the process when it cannot write, and then nobody deletes what would make room;
-// checkpoints and indexes are written anew beside the old ones.
+// embedded etcd ends the process when it cannot write, and then nothing deletes what would make room;
+// checkpoints and indexes are written beside the old ones before these go.
 //
 // The disk is not asked at every append. It grants an eighth of what is there above the reserve, so
-// that others may take as much meanwhile.
+// that others may take as much at the same time.
 type room struct {
 	fs      vfs.FS
 	path    string

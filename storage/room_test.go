@@ -57,7 +57,7 @@ func TestAppendsLeaveRoomOnTheDisk(t *testing.T) {
 					return b
 				}
 				var err error
-				for err == nil {
+				for err == nil && disk.free.Load() >= 0 {
 					var info AppendInfo
 					if info, err = appendTo(l, next()); err == nil {
 						disk.free.Add(-info.Bytes)

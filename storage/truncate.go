@@ -209,16 +209,16 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 		return err
 	}
 	l.assertPromiseLocked(at)
-	if err := l.beginAnewLocked(at, start, known); err != nil {
+	if err := l.restartLocked(at, start, known); err != nil {
 		return err
 	}
 	l.dir().checkpointSoon()
 	return l.syncDirLocked()
 }
 
-// beginAnewLocked replaces all that the log has. Until it ends no checkpoint is written that has the
-// log start of before.
-func (l *Log) beginAnewLocked(at, start int64, known *beginning) error {
+// restartLocked puts an empty segment at an offset in the place of all that the log has. Until it ends
+// no checkpoint is written that has the log start of before.
+func (l *Log) restartLocked(at, start int64, known *beginning) error {
 	if start == at {
 		done, err := l.raiseStartLocked(start)
 		if err != nil {
@@ -254,10 +254,9 @@ func (l *Log) lowerStartLocked(start int64) error {
 	return nil
 }
 
-// raiseStartLocked takes the log start that outlives a crash up, durably, before a tiered log begins
-// anew there: by an older one, what lies between would be in the object store, which nobody has put
-// there. Until the log has begun anew a crash leaves one that ends below its start, or still has what
-// is deleted.
+// raiseStartLocked takes the log start that outlives a crash up, durably, before a tiered log restarts
+// there: by an older one, what lies between would be taken for uploaded. Until the log has restarted, a
+// crash leaves one that ends below its start, or still has what is deleted.
 //
 // No checkpoint has the log start of before until the caller calls done: by then it has become that.
 func (l *Log) raiseStartLocked(start int64) (done func(), err error) {
