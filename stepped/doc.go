@@ -4,6 +4,7 @@
 //
 //	Pause                 passes time
 //	Receive, Broadcast    wait for a value, or for a condition
+//	Done                  waits for a channel that is closed
 //	Lock                  takes a lock that is held across a call that may wait
 //	Go, InParallel        start work beside the caller
 //	Int64N                draws a number

@@ -102,6 +102,38 @@ func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value 
 	return value, false
 }
 
+// Done waits for a channel that somebody closes. It returns false if that did not happen before d had
+// passed or ctx ended; a negative d is without end. Nothing is sent to the channel.
+func Done(ctx context.Context, d time.Duration, closed <-chan struct{}) bool {
+	is := func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	}
+	if is() {
+		return true
+	}
+	if r := By(ctx); r != nil {
+		r.Wait(ctx, d, is)
+		return is()
+	}
+	var over <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-closed:
+	case <-over:
+	case <-ctx.Done():
+	}
+	return is()
+}
+
 // InParallel calls work for each i below n, and returns when all calls have returned. At most limit
 // of them run at a time; coroutines do not, they run one after the other.
 func InParallel(ctx context.Context, n, limit int, work func(ctx context.Context, i int)) {
