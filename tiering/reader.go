@@ -305,13 +305,13 @@ func (r *segmentReader) takeMore(reading *reading) error {
 // take adds batches of the chunk at the end, or of the next one. found is true if one reaches beyond
 // the end, whole if the last batch of the chunk was taken.
 func (r *segmentReader) take(reading *reading, chunk []byte) (found, whole bool, err error) {
-	end, before := &reading.end, reading.batches.Len()
+	end, before, start := &reading.end, reading.batches.Len(), reading.end.offset
 	from, to, last := -1, 0, 0
 	for b, err := range r.batches(chunk) {
 		if err != nil {
 			return false, false, err
 		}
-		if b.LastOffset() < end.offset {
+		if b.LastOffset() < start {
 			continue
 		}
 		if from < 0 {

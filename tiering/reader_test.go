@@ -300,7 +300,9 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 		return func(context.Context) (int, error) { order = append(order, name); return 0, nil }
 	}
 	for _, name := range []string{"a", "b"} {
-		if c.fetchAhead(ctx, single(name, note(name))) != 1 {
+		large := single(name, note(name))
+		large.small = false
+		if c.fetchAhead(ctx, large) != 1 {
 			t.Errorf("%s was not queued", name)
 		}
 	}
