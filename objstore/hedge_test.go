@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,19 +15,25 @@ import (
 // tailBucket answers each GetRange in its own time, and says which of them were given up.
 type tailBucket struct {
 	Bucket
-	takes   func(n int) (time.Duration, error)
+	takes func(n int) (time.Duration, error)
+
+	mu      sync.Mutex
 	sent    int
 	givenUp int
 }
 
 func (b *tailBucket) GetRange(ctx context.Context, _ string, off int64, p []byte) (int, error) {
+	b.mu.Lock()
 	b.sent++
 	d, err := b.takes(b.sent)
+	b.mu.Unlock()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.givenUp++
 		return 0, ctx.Err()
 	}
