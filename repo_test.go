@@ -27,7 +27,7 @@ var layers = map[string][]string{
 	"vfs":         {},
 	"tracing":     {},
 	"config":      {},
-	"objstore":    {},
+	"objstore":    {"stepped"},
 	"metadata/kv": {},
 	"notify":      {},
 	"security":    {},
@@ -45,11 +45,12 @@ var layers = map[string][]string{
 		"backoff", "record", "stepped", "storage", "objstore", "metadata", "metadata/kv",
 		"tiering/catalogue", "tiering/format", "tiering/lineage", "tiering/ownership",
 	},
+	"tiering/diskcache":  {"stepped", "vfs"},
 	"tiering/catalogue":  {"metadata", "metadata/kv", "objstore", "tiering/format"},
 	"tiering/format":     {"document", "metadata"},
 	"tiering/ownership":  {},
 	"tiering/lineage":    {"storage"},
-	"replication":        {"backoff", "record", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
+	"replication":        {"backoff", "record", "stepped", "storage", "tiering", "metadata", "replication/insync", "replication/role"},
 	"replication/insync": {"metadata"},
 	"replication/role":   {"metadata", "replication/insync"},
 
@@ -59,7 +60,7 @@ var layers = map[string][]string{
 	"broker": {"invariants", "protocol", "record", "storage", "tiering", "replication", "coordinator", "groups", "metadata", "metadata/kv", "config"},
 	"server": {
 		"vfs", "config", "objstore", "metadata", "metadata/kv", "metadata/kv/etcd", "metadata/controller", "notify", "record", "protocol", "storage",
-		"backoff", "coordinator", "groups", "tiering", "replication", "tiering/catalogue", "interbroker", "broker", "security", "telemetry", "tracing",
+		"backoff", "coordinator", "groups", "tiering", "replication", "tiering/catalogue", "tiering/diskcache", "interbroker", "broker", "security", "telemetry", "tracing",
 	},
 	"cmd/varve": {"config", "server", "client", "record", "storage", "objstore", "tiering/catalogue", "tiering/format"},
 

@@ -142,7 +142,7 @@ func (b *Broker) read(ctx context.Context, r *Request, replica *metadata.Member,
 	b.partitions.Fetch(ctx, replication.FetchParams{
 		MaxWait:  maxWait,
 		MinBytes: min(int(req.MinBytes), maxBytes), MaxBytes: maxBytes,
-		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11, Hurry: hurry,
+		Isolation: isolation, Replica: replica, FromFollower: req.Version >= 11, Client: r.ClientID, Hurry: hurry,
 	}, f.partitions, f.results)
 	for i := range f.results {
 		f.news[i] = newsOf(&f.results[i], f.preferred[i])

@@ -23,8 +23,10 @@ const (
 type batches struct{ replication.Records }
 
 func (r *batches) layOut(w *responseWriter) error {
-	if b, ok := r.Bytes(); ok {
-		w.Bytes(b)
+	if parts, ok := r.Parts(); ok {
+		for _, b := range parts {
+			w.Bytes(b)
+		}
 		return nil
 	}
 	if r.Len() <= inlineBatches && len(w.buf)+r.Len() <= inlineTotal {

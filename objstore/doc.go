@@ -1,6 +1,6 @@
 // Package objstore owns the seam to the object store: [Bucket], its
 // implementations, most of them over gocloud.dev/blob, and the decorators that make a remote
-// store bearable ([Retry], [Deadline], [Limit], [Metrics]; [Harden] stacks them).
+// store bearable ([Retry], [Hedge], [Limit], [Deadline], [Metrics]; [Harden] stacks them).
 //
 // It knows keys and bytes. It does not know what the objects hold, and nothing
 // of partitions, manifests or brokers.
@@ -21,8 +21,8 @@
 //   - Every error that may go away by itself wraps [ErrUnavailable]; no other
 //     error is worth a retry.
 //   - The body of a Put is not touched after Put has returned.
-//   - A Put, GetRange, Stat or Delete is sent to the store once. Repeating is
-//     Retry's business alone: a conditional Put that is repeated without its
+//   - A Put, GetRange, Stat or Delete is sent to the store once. Repeating is the
+//     business of Retry, and of Hedge for GetRange, alone: a conditional Put that is repeated without its
 //     knowledge reports its own success as a conflict.
 //
 // Open makes a Bucket and sends no request; [Bucket].Check asks the store. A broker

@@ -30,5 +30,6 @@ func DefaultHardenOptions() HardenOptions {
 // retried request waits for its own turn, so that one that waits to be repeated
 // is in nobody's way; its deadline begins when it has its turn.
 func Harden(b Bucket, o HardenOptions) Bucket {
-	return Retry(Limit(Deadline(Trace(Metrics(b, o.Registerer), o.Tracer), o.AttemptTimeout), o.MaxRequests), o.Retry)
+	limited := Limit(Deadline(Trace(Metrics(b, o.Registerer), o.Tracer), o.AttemptTimeout), o.MaxRequests)
+	return Retry(Hedge(limited, o.Registerer), o.Retry)
 }

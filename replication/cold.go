@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/record"
+	"github.com/varvelog/varve/stepped"
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 )
 
 const (
-	// coldWorkers is how many reads from the bucket run at a time on behalf of fetches.
-	coldWorkers = 10
-	// coldQueue is how many more may wait for a worker.
-	coldQueue = 100
+	// coldPending is how many reads that wait for the bucket may be under way on behalf of fetches.
+	// How many of them the bucket has at a time is the tier's affair: they have one queue, there.
+	coldPending = 1024
 	// coldMemory bounds what the results of such reads hold, from their start until the response is
 	// written.
 	coldMemory = 128 << 20
@@ -25,8 +26,7 @@ var errColdLate = errors.New("the bucket takes too long")
 
 // coldReads runs reads from the bucket for fetches that do not wait for them to the end. A read
 // that its fetch has given up on goes on: it warms the cache, and the client's next fetch, which
-// asks for the same offset, takes it over. No read keeps a worker for longer than maxWait: a
-// partition whose tier is slow to attach, or an object that does not come, holds up no other.
+// asks for the same offset, takes it over. None takes longer than maxWait.
 type coldReads struct {
 	metrics *metrics
 	maxWait time.Duration
@@ -35,6 +35,7 @@ type coldReads struct {
 	mu struct {
 		sync.Mutex
 		orphans map[coldKey]*coldRead
+		pending int
 		memory  int
 	}
 }
@@ -49,8 +50,9 @@ type coldKey struct {
 type coldRead struct {
 	coldKey
 
-	maxBytes int   // as the fetch said that has started it
-	upTo     int64 // as well
+	client   string // id of the client whose fetch has started it
+	maxBytes int    // as that fetch said
+	upTo     int64  // as well
 
 	// Guarded by coldReads.mu.
 	watch   *watch // nil: an orphan
@@ -63,15 +65,35 @@ type coldRead struct {
 }
 
 func newColdReads(m *metrics, maxWait time.Duration) *coldReads {
-	c := &coldReads{metrics: m, maxWait: maxWait, queue: make(chan *coldRead, coldQueue)}
+	c := &coldReads{metrics: m, maxWait: maxWait, queue: make(chan *coldRead, coldPending)}
 	c.mu.orphans = map[coldKey]*coldRead{}
 	return c
 }
 
+// cached reads what the tier has in memory, at once: nothing is queued, and nobody else runs it. It
+// returns false if the bucket would have to be asked, or the memory for results is full.
+func (c *coldReads) cached(key coldKey, maxBytes int, upTo int64) (Records, []storage.AbortedTxn, bool) {
+	r := &coldRead{coldKey: key}
+	if !c.charge(r, maxBytes) {
+		return Records{}, nil, false
+	}
+	ctx := tiering.ReadBy(context.Background(), tiering.Reader{Cached: true})
+	records, err := key.partition.readRemote(ctx, key.offset, maxBytes, upTo, key.committed)
+	if err != nil {
+		c.discharge(r)
+		return Records{}, nil, false // a read that may wait says what is wrong
+	}
+	c.metrics.coldReads.WithLabelValues("cached").Inc()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.chargeLocked(r, records.held)
+	return Records{parts: records.batches, release: func() { c.discharge(r) }}, records.aborted, true
+}
+
 // start begins a read, or takes over one that was given up on; w is signaled when it is done. There
-// is no read when the queue or the memory for results is full: the partition gets its turn with a
-// later fetch.
-func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *coldRead, fresh bool) {
+// is no read when too many are under way or the memory for results is full: the partition gets its
+// turn with a later fetch.
+func (c *coldReads) start(client string, key coldKey, maxBytes int, upTo int64, w *watch) (r *coldRead, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r = c.mu.orphans[key]; r != nil {
@@ -79,20 +101,16 @@ func (c *coldReads) start(key coldKey, maxBytes int, upTo int64, w *watch) (r *c
 		r.watch, r.most, r.limit = w, maxBytes, upTo
 		return r, false
 	}
-	if c.mu.memory > 0 && c.mu.memory+maxBytes > coldMemory {
+	r = &coldRead{coldKey: key, client: client, maxBytes: maxBytes, upTo: upTo, watch: w, most: maxBytes, limit: upTo}
+	if c.mu.pending >= coldPending || !c.roomLocked(maxBytes) {
 		c.metrics.coldReads.WithLabelValues("refused").Inc()
 		return nil, false
 	}
-	r = &coldRead{coldKey: key, maxBytes: maxBytes, upTo: upTo, watch: w, most: maxBytes, limit: upTo}
-	select {
-	case c.queue <- r:
-		c.chargeLocked(r, maxBytes)
-		c.metrics.coldPending.Inc()
-		return r, true
-	default:
-		c.metrics.coldReads.WithLabelValues("refused").Inc()
-		return nil, false
-	}
+	c.mu.pending++
+	c.queue <- r // which has room for all that are under way
+	c.chargeLocked(r, maxBytes)
+	c.metrics.coldPending.Inc()
+	return r, true
 }
 
 // result is the outcome of a read whose watch has been signaled, or errColdLate.
@@ -102,24 +120,38 @@ func (c *coldReads) result(r *coldRead) (Records, []storage.AbortedTxn, error) {
 	if r.err != nil {
 		return Records{}, nil, r.err
 	}
-	return Records{bytes: r.wantedLocked(), release: func() { c.discharge(r) }}, r.aborted, nil
+	return Records{parts: r.wantedLocked(), release: func() { c.discharge(r) }}, r.aborted, nil
 }
 
 // wantedLocked are the batches that the fetch which watches may have: it may have taken the read
 // over from one that asked for more, or may see more.
-func (r *coldRead) wantedLocked() []byte {
+func (r *coldRead) wantedLocked() [][]byte {
 	if r.most >= r.maxBytes && r.limit >= r.upTo {
 		return r.batches
 	}
-	n := 0
-	for rest := r.batches; ; {
-		b, after, err := record.Split(rest)
-		if err != nil || b.NextOffset() > r.limit || n > 0 && n+len(b) > r.most {
-			return r.batches[:n:n]
+	total := 0
+	var out [][]byte
+	for _, part := range r.batches {
+		n := 0
+		for rest := part; len(rest) > 0; {
+			b, after, err := record.Split(rest)
+			if err != nil || b.NextOffset() > r.limit || total > 0 && total+len(b) > r.most {
+				return appendPart(out, part[:n:n])
+			}
+			n += len(b)
+			total += len(b)
+			rest = after
 		}
-		n += len(b)
-		rest = after
+		out = append(out, part)
 	}
+	return out
+}
+
+func appendPart(parts [][]byte, part []byte) [][]byte {
+	if len(part) == 0 {
+		return parts
+	}
+	return append(parts, part)
 }
 
 // abandon ends a fetch's interest in a read whose result it has not taken.
@@ -134,17 +166,30 @@ func (c *coldReads) abandon(r *coldRead) {
 	c.mu.orphans[r.coldKey] = r
 }
 
-// run reads until ctx ends. Reads that are queued then stay undone.
+// run reads until ctx ends. Each read waits by itself, so that none holds up another: one of a
+// partition whose tier is slow to attach, or of an object that does not come. Reads that are queued
+// when ctx ends stay undone.
 func (c *coldReads) run(ctx context.Context) {
-	consume(ctx, coldWorkers, c.queue, func(ctx context.Context, r *coldRead) {
-		timed, cancel := context.WithTimeout(ctx, c.maxWait)
-		defer cancel()
-		records, err := r.partition.readRemote(timed, r.offset, r.maxBytes, r.upTo, r.committed)
-		if err != nil && timed.Err() != nil && ctx.Err() == nil {
-			err = errColdLate
+	var reads sync.WaitGroup
+	defer reads.Wait()
+	for {
+		r, ok := stepped.Receive(ctx, -1, c.queue)
+		if !ok {
+			return
 		}
-		c.finish(r, records, err)
-	})
+		stepped.Go(ctx, &reads, func(ctx context.Context) { c.read(ctx, r) })
+	}
+}
+
+func (c *coldReads) read(ctx context.Context, r *coldRead) {
+	timed, cancel := context.WithTimeout(ctx, c.maxWait)
+	defer cancel()
+	by := tiering.ReadBy(timed, tiering.Reader{Client: r.client})
+	records, err := r.partition.readRemote(by, r.offset, r.maxBytes, r.upTo, r.committed)
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		err = errColdLate
+	}
+	c.finish(r, records, err)
 }
 
 func (c *coldReads) finish(r *coldRead, records remoteRecords, err error) {
@@ -159,6 +204,7 @@ func (c *coldReads) finish(r *coldRead, records remoteRecords, err error) {
 	c.metrics.coldPending.Dec()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.mu.pending--
 	r.done = true
 	if r.watch == nil {
 		if c.mu.orphans[r.coldKey] == r {
@@ -170,6 +216,22 @@ func (c *coldReads) finish(r *coldRead, records remoteRecords, err error) {
 	r.remoteRecords, r.err = records, err
 	c.chargeLocked(r, records.held)
 	r.watch.signal()
+}
+
+// charge charges a read that has not begun; false: there is no room.
+func (c *coldReads) charge(r *coldRead, bytes int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.roomLocked(bytes) {
+		return false
+	}
+	c.chargeLocked(r, bytes)
+	return true
+}
+
+// roomLocked returns true if so many bytes more may be held. One result always may.
+func (c *coldReads) roomLocked(bytes int) bool {
+	return c.mu.memory == 0 || c.mu.memory+bytes <= coldMemory
 }
 
 func (c *coldReads) discharge(r *coldRead) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/varvelog/varve/metadata"
+	"github.com/varvelog/varve/tiering"
 	"github.com/varvelog/varve/vfs"
 )
 
@@ -17,16 +18,18 @@ type silentTier struct {
 	stuck metadata.TopicPartition
 }
 
-func (s silentTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) ([]byte, int, error) {
-	if tp == s.stuck {
+func (s silentTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (tiering.Batches, error) {
+	if tp == s.stuck && !tiering.ReaderOf(ctx).Cached {
 		<-ctx.Done()
-		return nil, 0, ctx.Err()
+		return tiering.Batches{}, ctx.Err()
 	}
 	return s.fakeTier.Read(ctx, tp, offset, maxBytes, limit)
 }
 
-// TestStuckReadsHoldUpNoOthers: there are more of them than workers, and they are asked for again and
-// again. Their fetches are empty, without an error; others are served.
+// manyColdReads is more than the bucket has of them at a time.
+const manyColdReads = 30
+
+// TestStuckReadsHoldUpNoOthers: there are many of them, and they are asked for again and again. Their fetches are empty, without an error; others are served.
 func TestStuckReadsHoldUpNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -38,7 +41,7 @@ func TestStuckReadsHoldUpNoOthers(t *testing.T) {
 		b.Partition.tier = silentTier{b.tier, b.tp}
 		patience := 20 * b.m.coldMaxWait
 		done := make(chan []string)
-		for i := range 3 * coldWorkers {
+		for i := range manyColdReads {
 			asked := []FetchPartition{part(b.Partition, int64(i%10))}
 			go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(patience, 1), asked)) }()
 		}
@@ -51,7 +54,7 @@ func TestStuckReadsHoldUpNoOthers(t *testing.T) {
 		if waited := time.Since(start); waited > 4*b.m.coldMaxWait {
 			t.Errorf("the other partition waited %v", waited)
 		}
-		for range 3 * coldWorkers {
+		for range manyColdReads {
 			if got := <-done; !slices.Equal(got, []string{"[]"}) {
 				t.Errorf("the stuck partition: %q", got)
 			}
@@ -88,13 +91,13 @@ func TestReadThatIsTakenOver(t *testing.T) {
 				waiter := newWaiter()
 				watches := []watch{{waiter: waiter}, {waiter: waiter, index: 1}}
 				key := coldKey{b.Partition, 3, false}
-				first, fresh := b.m.cold.start(key, 1<<20, 10, &watches[0])
+				first, fresh := b.m.cold.start("", key, 1<<20, 10, &watches[0])
 				if !fresh {
 					t.Fatal("it is not the first")
 				}
 				synctest.Wait()
 				b.m.cold.abandon(first)
-				second, fresh := b.m.cold.start(key, c.most, c.upTo, &watches[1])
+				second, fresh := b.m.cold.start("", key, c.most, c.upTo, &watches[1])
 				if fresh || second != first {
 					t.Fatal("it was not taken over")
 				}
@@ -123,6 +126,53 @@ func TestColdResultsAreChargedForWhatTheyHold(t *testing.T) {
 		results[0].Records.Release()
 		if b.m.cold.mu.memory != 0 {
 			t.Errorf("%d bytes are left", b.m.cold.mu.memory)
+		}
+	})
+}
+
+// TestWhatIsInMemoryIsReadAtOnce: no read is queued, no time passes, and what the result holds is
+// charged for as long as it is held.
+func TestWhatIsInMemoryIsReadAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, hot := frozenBench(t)
+		b.tier.inMemory = true
+		asked := []FetchPartition{part(b.Partition, 3), part(hot, 0)}
+		began := time.Now()
+		results := fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)
+		if held := b.m.cold.mu.memory; held != results[0].Records.Len() || held == 0 {
+			t.Errorf("%d bytes are charged, of %d", held, results[0].Records.Len())
+		}
+		if got := outcome(t, asked, results); !slices.Equal(got, []string{"[3 4 5 6 7 8 9]", "[hot]"}) || time.Since(began) != 0 {
+			t.Errorf("got %q after %v", got, time.Since(began))
+		}
+		if n := len(b.tier.started); n != 1 || b.m.cold.mu.memory != 0 {
+			t.Errorf("%d reads, %d bytes are left", n, b.m.cold.mu.memory)
+		}
+	})
+}
+
+// TestColdPartitionsOfAFetchAreReadTogether: all that one asks for, at the same time.
+func TestColdPartitionsOfAFetchAreReadTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, vfs.NewMem(), nil)
+		asked := make([]FetchPartition, 12)
+		for i, p := range b.others(t, len(asked)-1) {
+			o := &bench{Partition: p, m: b.m, tier: b.tier}
+			o.fill(t, 12, 10)
+			o.freeze(t, 10)
+			asked[i] = part(p, 3)
+		}
+		b.tier.hold = make(chan struct{})
+		time.AfterFunc(20*time.Millisecond, func() { close(b.tier.hold) })
+		began := time.Now()
+		got := outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Second, 1<<20), asked))
+		for i := range got {
+			if got[i] != "[3 4 5 6 7 8 9]" {
+				t.Errorf("partition %d: %q", i, got[i])
+			}
+		}
+		if took := time.Since(began); took < 20*time.Millisecond {
+			t.Errorf("it took %v", took)
 		}
 	})
 }

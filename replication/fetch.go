@@ -13,7 +13,7 @@ import (
 const (
 	// maxColdReads is how many reads from the bucket one fetch has under way. The other cold
 	// partitions get their turn later.
-	maxColdReads = 4
+	maxColdReads = 64
 	// coldGrace is how long a fetch that could be answered waits for reads from the bucket that it
 	// has just started: long enough for the cache's memory and disk, and no delay that a client of
 	// the hot partitions notices.
@@ -27,6 +27,7 @@ type FetchParams struct {
 	Isolation          Isolation
 	Replica            *metadata.Member // the follower that asks, nil for consumers
 	FromFollower       bool             // see ReadRequest
+	Client             string           // client id: the bucket's bandwidth is shared among those
 	Hurry              <-chan struct{}  // a token ends the wait; may be nil
 }
 
@@ -54,9 +55,9 @@ type FetchResult struct {
 // MinBytes, MaxWait is over, a partition fails or diverges, or ctx ends. results, as many as there
 // are partitions and in their order, receive what was found; the caller owns both slices.
 //
-// Partitions whose data is in the bucket are read concurrently. They hold nobody up: when the other
-// partitions have enough, or the time is up, they stay empty, and the read goes on and fills the
-// cache for the next fetch.
+// What the tier has in memory is read like what is on the disk. Partitions whose data is in the bucket
+// are read concurrently. They hold nobody up: when the other partitions have enough, or the time is up,
+// they stay empty, and the read goes on and fills the cache for the next fetch.
 func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition, results []FetchResult) {
 	f := fetches.Get().(*delayedFetch)
 	defer f.free()
@@ -146,6 +147,7 @@ func (f *delayedFetch) read(i int) {
 	f.stop = f.stop || result.Err != nil || result.Diverging != nil || f.params.Replica != nil && newsForReplica(p, result, again, logStart)
 	switch {
 	case result.Err != nil, result.Diverging != nil:
+	case result.cold && f.readCached(i):
 	case result.cold:
 		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve
 		// the partitions behind.
@@ -157,6 +159,29 @@ func (f *delayedFetch) read(i int) {
 		p.Partition.sent(f.params.Replica, result.Records.Len())
 		f.left -= result.Records.Len()
 	}
+}
+
+// readCached reads a cold partition if all that it takes is in memory.
+func (f *delayedFetch) readCached(i int) bool {
+	p, result := &f.partitions[i], &f.results[i]
+	most := min(p.MaxBytes, f.left)
+	if most <= 0 && f.nonzero > 0 {
+		return false
+	}
+	records, aborted, ok := f.cold.cached(f.coldKey(i), max(most, 1), result.upTo)
+	if !ok {
+		return false
+	}
+	result.Records, result.Aborted, result.cold = records, aborted, false
+	f.took(records.Len())
+	p.Partition.sent(f.params.Replica, records.Len())
+	f.left -= records.Len()
+	return true
+}
+
+func (f *delayedFetch) coldKey(i int) coldKey {
+	p := &f.partitions[i]
+	return coldKey{p.Partition, p.Offset, f.params.Isolation == ReadCommitted}
 }
 
 // newsForReplica reports whether a follower is answered at once, also without records: there is a
@@ -234,8 +259,7 @@ func (f *delayedFetch) startCold(c *coldPart) {
 	if f.pending >= maxColdReads {
 		return
 	}
-	p := &f.partitions[c.at]
-	read, fresh := f.cold.start(coldKey{p.Partition, p.Offset, f.params.Isolation == ReadCommitted}, c.share, f.results[c.at].upTo, &f.watches[c.at])
+	read, fresh := f.cold.start(f.params.Client, f.coldKey(c.at), c.share, f.results[c.at].upTo, &f.watches[c.at])
 	if read == nil {
 		return
 	}

@@ -354,7 +354,7 @@ func TestAbandonedColdReadsAreForgotten(t *testing.T) {
 		for _, late := range []bool{false, true} {
 			b.tier.hold = make(chan struct{})
 			w := &watch{waiter: newWaiter()}
-			r, fresh := b.m.cold.start(coldKey{b.Partition, 3, false}, 1000, 10, w)
+			r, fresh := b.m.cold.start("", coldKey{b.Partition, 3, false}, 1000, 10, w)
 			if r == nil || !fresh || b.m.cold.mu.memory != 1000 {
 				t.Fatalf("start: %v, fresh %v, %d bytes", r, fresh, b.m.cold.mu.memory)
 			}

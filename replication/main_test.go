@@ -166,6 +166,7 @@ type fakeTier struct {
 	started  chan int64    // gets the offset of each read that begins
 	max      storage.TimestampOffset
 	before   []int64 // the bounds of look-ups by time
+	inMemory bool    // reads that must not wait have a result
 	held     int     // by each result; 0: its own bytes
 	epochs   map[int32]EpochEnd
 	aborted  []storage.AbortedTxn
@@ -235,7 +236,10 @@ func (f *fakeTier) epochOf(tp metadata.TopicPartition) (int32, bool) {
 	return epoch, ok
 }
 
-func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, held int, _ error) {
+func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (tiering.Batches, error) {
+	if tiering.ReaderOf(ctx).Cached && !f.inMemory {
+		return tiering.Batches{}, tiering.ErrNotCached
+	}
 	f.mu.Lock()
 	batches, err, hold, held := f.batches[tp], f.err, f.hold, f.held
 	f.mu.Unlock()
@@ -247,11 +251,11 @@ func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset 
 		select {
 		case <-hold:
 		case <-ctx.Done():
-			return nil, 0, ctx.Err()
+			return tiering.Batches{}, ctx.Err()
 		}
 	}
 	if err != nil {
-		return nil, 0, err
+		return tiering.Batches{}, err
 	}
 	var out []byte
 	for _, b := range batches {
@@ -264,9 +268,9 @@ func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset 
 		out = append(out, b...)
 	}
 	if len(out) == 0 {
-		return nil, 0, tiering.ErrOffsetOutOfRange
+		return tiering.Batches{}, tiering.ErrOffsetOutOfRange
 	}
-	return out, max(held, len(out)), nil
+	return tiering.Batches{Parts: [][]byte{out}, Held: max(held, len(out))}, nil
 }
 
 // AbortedTransactions never says that they are all.

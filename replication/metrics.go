@@ -113,7 +113,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"side"}),
 	}
 	for vec, outcomes := range map[*prometheus.CounterVec][]string{
-		m.coldReads: {"read", "late", "failed", "refused"}, m.restores: {"restored", "failed"}, m.isrChanges: {"written", "refused", "failed"},
+		m.coldReads: {"cached", "read", "late", "failed", "refused"}, m.restores: {"restored", "failed"}, m.isrChanges: {"written", "refused", "failed"},
 	} {
 		for _, outcome := range outcomes {
 			vec.WithLabelValues(outcome)

@@ -2,9 +2,12 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/varvelog/varve/storage"
+	"github.com/varvelog/varve/tiering"
 )
 
 // Special timestamps of ListOffset.
@@ -16,6 +19,11 @@ const (
 	LatestTieredTimestamp          = -5 // the last offset in the remote tier
 	EarliestPendingUploadTimestamp = -6 // the first offset that the remote tier lacks
 )
+
+// hotLookUpWait is how long a look-up of a time that the local log has waits for the bucket, which may
+// have an earlier record that is as late: longer than a manifest takes, and no delay that its client
+// notices.
+const hotLookUpWait = 100 * time.Millisecond
 
 // unknownOffset is the answer when there is no such record.
 var unknownOffset = storage.TimestampOffset{Offset: -1, Timestamp: -1, LeaderEpoch: -1}
@@ -109,16 +117,39 @@ func (p *Partition) search(ctx context.Context, ts int64) (storage.TimestampOffs
 		return p.searchMax(ctx)
 	}
 	local, ok, err := p.log.OffsetForTimestamp(ts)
-	if before, cold := p.coldBelow(); cold {
-		remote, found, coldErr := p.tier.OffsetForTimestamp(ctx, p.tp, ts, before)
-		switch {
-		case coldErr != nil:
-			return unknownOffset, false, coldError(coldErr)
-		case found && remote.Offset >= p.log.StartOffset():
-			return remote, true, nil
-		}
+	before, cold := p.coldBelow()
+	if !cold {
+		return local, ok, err
+	}
+	hot := err == nil && ok && local.Offset > before
+	remote, found, coldErr := p.searchCold(ctx, ts, before, hot)
+	switch {
+	case coldErr != nil && hot:
+		return local, true, nil
+	case coldErr != nil:
+		return unknownOffset, false, coldError(coldErr)
+	case found && remote.Offset >= p.log.StartOffset():
+		return remote, true, nil
 	}
 	return local, ok, err
+}
+
+// searchCold looks for a timestamp below the offset at which the local log begins. The local log has
+// the record if it has one that is not its first: an older one goes before it, and only where
+// timestamps do not ascend has the remote tier a record that is late enough. That is known at once if
+// the tier's entries are in memory. Otherwise a look-up of what is hot does not wait long for them.
+func (p *Partition) searchCold(ctx context.Context, ts, before int64, hot bool) (storage.TimestampOffset, bool, error) {
+	if !hot {
+		return p.tier.OffsetForTimestamp(ctx, p.tp, ts, before)
+	}
+	cached := tiering.ReadBy(ctx, tiering.Reader{Cached: true})
+	remote, found, err := p.tier.OffsetForTimestamp(cached, p.tp, ts, before)
+	if !errors.Is(err, tiering.ErrNotCached) {
+		return remote, found, err
+	}
+	short, cancel := context.WithTimeout(ctx, hotLookUpWait)
+	defer cancel()
+	return p.tier.OffsetForTimestamp(short, p.tp, ts, before)
 }
 
 // searchMax finds the record with the largest timestamp: the first of them if several have it.

@@ -66,6 +66,7 @@ func TestListOffset(t *testing.T) {
 			t.Errorf("time %d without the bucket: %v", ts, err)
 		}
 	}
+	list("hot time without the bucket", 1155, ReadUncommitted, storage.TimestampOffset{Offset: 16, Timestamp: 1160, LeaderEpoch: 0})
 	list("latest without the bucket", LatestTimestamp, ReadUncommitted, offset(21, 4))
 	if _, err := b.ListOffset(t.Context(), LatestTimestamp, ReadUncommitted, 3); !errors.Is(err, ErrFencedLeaderEpoch) {
 		t.Errorf("old epoch: %v", err)

@@ -75,13 +75,13 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error)
 	if err != nil {
 		return ReadResult{}, err
 	}
-	result.Records, result.Aborted = Records{bytes: cold.batches}, cold.aborted
+	result.Records, result.Aborted = Records{parts: cold.batches}, cold.aborted
 	return result, nil
 }
 
 // remoteRecords is what was read from the remote tier.
 type remoteRecords struct {
-	batches []byte
+	batches [][]byte             // in parts
 	held    int                  // bytes that all of this keeps in memory
 	aborted []storage.AbortedTxn // that overlap the batches, if the read is of what is committed
 }
@@ -89,18 +89,23 @@ type remoteRecords struct {
 // readRemote reads an offset of the log that the local tier lacks. When ctx ends before the batches
 // are there, that is no error of the remote tier.
 func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64, committed bool) (r remoteRecords, err error) {
-	remote := &p.traffic.Remote
-	remote.FetchRequests.Add(1)
-	r.batches, r.held, err = p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
+	read, err := p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
+	r.batches, r.held = read.Parts, read.Held
 	if errors.Is(err, tiering.ErrNoBatchFollows) {
-		r.batches, err = p.readBehindRemote(maxBytes, upTo)
-		r.held = len(r.batches)
+		var local []byte
+		local, err = p.readBehindRemote(maxBytes, upTo)
+		r.batches, r.held = [][]byte{local}, len(local)
 	}
 	if err == nil && committed {
 		err = p.addAborted(ctx, offset, &r)
 	}
+	if errors.Is(err, tiering.ErrNotCached) {
+		return remoteRecords{}, err // nobody has been asked
+	}
+	remote := &p.traffic.Remote
+	remote.FetchRequests.Add(1)
 	if err == nil {
-		remote.FetchBytes.Add(int64(len(r.batches)))
+		remote.FetchBytes.Add(int64(read.Len()))
 		return r, nil
 	}
 	cause := err

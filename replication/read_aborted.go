@@ -46,13 +46,15 @@ func (p *Partition) abortedInBoth(ctx context.Context, from, upTo int64) ([]stor
 }
 
 // endOf is the end of the last of some batches, 0 if there is none.
-func endOf(batches []byte) (end int64, err error) {
-	for len(batches) > 0 {
-		b, rest, err := record.Split(batches)
-		if err != nil {
-			return 0, err
+func endOf(parts [][]byte) (end int64, err error) {
+	for _, part := range parts {
+		for len(part) > 0 {
+			b, rest, err := record.Split(part)
+			if err != nil {
+				return 0, err
+			}
+			end, part = b.NextOffset(), rest
 		}
-		end, batches = b.NextOffset(), rest
 	}
 	return end, nil
 }

@@ -72,7 +72,7 @@ func TestReadSpansBothTiers(t *testing.T) {
 		if err != nil {
 			t.Fatalf("offset %d: %v", offset, err)
 		}
-		if _, inMemory := r.Records.Bytes(); inMemory != (offset < 10) {
+		if _, inMemory := r.Records.Parts(); inMemory != (offset < 10) {
 			t.Errorf("offset %d: from the tier is %v", offset, inMemory)
 		}
 		more := values(t, &r.Records, offset)

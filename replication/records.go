@@ -10,7 +10,7 @@ import (
 type Records struct {
 	slice   storage.Slice
 	local   bool
-	bytes   []byte
+	parts   [][]byte
 	release func()
 }
 
@@ -19,12 +19,16 @@ func (r *Records) Len() int {
 	if r.local {
 		return r.slice.Len()
 	}
-	return len(r.bytes)
+	n := 0
+	for _, part := range r.parts {
+		n += len(part)
+	}
+	return n
 }
 
-// Bytes are the batches, if they are in memory. They are valid until Release and must not be
-// written to.
-func (r *Records) Bytes() (b []byte, ok bool) { return r.bytes, !r.local }
+// Parts are the batches, if they are in memory: whole batches each, one part after the other. They
+// are valid until Release and must not be written to.
+func (r *Records) Parts() (parts [][]byte, ok bool) { return r.parts, !r.local }
 
 // Slice is the file range, if the batches are on the local disk. It is valid until Release, which
 // releases it.
@@ -35,7 +39,10 @@ func (r *Records) AppendTo(dst []byte) ([]byte, error) {
 	if r.local {
 		return r.slice.AppendTo(dst)
 	}
-	return append(dst, r.bytes...), nil
+	for _, part := range r.parts {
+		dst = append(dst, part...)
+	}
+	return dst, nil
 }
 
 // Release lets go of the file or the memory. It may be called again.

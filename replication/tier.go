@@ -28,7 +28,7 @@ type tierAttacher interface {
 // closed.
 type partitionTier interface {
 	Kick(tp metadata.TopicPartition)
-	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (batches []byte, held int, err error)
+	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (tiering.Batches, error)
 	AbortedTransactions(ctx context.Context, tp metadata.TopicPartition, from, upTo, before int64) (aborted []storage.AbortedTxn, decided bool, err error)
 	OffsetForTimestamp(ctx context.Context, tp metadata.TopicPartition, ts, before int64) (storage.TimestampOffset, bool, error)
 	MaxTimestamp(ctx context.Context, tp metadata.TopicPartition, before int64) (storage.TimestampOffset, bool, error)

@@ -28,7 +28,7 @@ type documented struct{ name, kind, unit, labels, help string }
 // TestGeneratedMetricsDocument has a broker that does a little of everything, and compares what its registry holds with docs/metrics.md.
 func TestGeneratedMetricsDocument(t *testing.T) {
 	pair := securitytest.NewAuthority(t).Issue(t)
-	b := startBroker(t, "--listen", "SSL://127.0.0.1:0", "--set", "ssl.keystore.location="+pair.StoreFile)
+	b := startBroker(t, "--listen", "SSL://127.0.0.1:0", "--set", "ssl.keystore.location="+pair.StoreFile, "--set", "varve.tier.disk.cache.bytes=1048576")
 	plain, _, _ := strings.Cut(strings.TrimPrefix(b.Kafka, "PLAINTEXT://"), ",")
 	useBroker(t, plain)
 	b.get(t, "/metrics") // which adds what the handler counts

@@ -267,6 +267,11 @@ func (s *server) startData(ctx context.Context) error {
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
 		CacheBytes:        s.values.Int64("varve.tier.cache.bytes"),
+		IndexCacheBytes:   s.values.Int64("remote.log.index.file.cache.total.size.bytes"),
+		ReadAheadBytes:    cmp.Or(s.values.Int64("varve.tier.read.ahead.bytes"), -1), // 0 is the default there
+		FetchRate:         s.values.Int64("remote.log.manager.fetch.max.bytes.per.second"),
+		ClientFetchRate:   s.values.Int64("varve.tier.client.fetch.max.bytes.per.second"),
+		Disk:              s.diskCache(ctx),
 		RequestTimeout:    objstore.RequestTimeout,
 		UploadTimeout:     uploadTimeout(),
 		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),

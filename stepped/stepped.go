@@ -102,15 +102,21 @@ func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value 
 	return value, false
 }
 
-// Done waits until one of up to two channels is closed, on which nothing is ever sent. It returns
-// false if d has passed, or ctx has ended, before; a negative d is without end.
-func Done(ctx context.Context, d time.Duration, first <-chan struct{}, second ...<-chan struct{}) bool {
-	var or <-chan struct{}
-	if len(second) > 0 {
-		or = second[0]
+// Done waits for a channel that somebody closes. It returns false if that did not happen before d had
+// passed or ctx ended; a negative d is without end. Nothing is sent to the channel.
+func Done(ctx context.Context, d time.Duration, closed <-chan struct{}) bool {
+	is := func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	}
+	if is() {
+		return true
 	}
 	if r := By(ctx); r != nil {
-		is := func() bool { return isClosed(first) || isClosed(or) }
 		r.Wait(ctx, d, is)
 		return is()
 	}
@@ -121,23 +127,11 @@ func Done(ctx context.Context, d time.Duration, first <-chan struct{}, second ..
 		over = timer.C
 	}
 	select {
-	case <-first:
-	case <-or:
+	case <-closed:
 	case <-over:
-		return false
 	case <-ctx.Done():
-		return false
 	}
-	return true
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	return is()
 }
 
 // InParallel calls work for each i below n, and returns when all calls have returned. At most limit

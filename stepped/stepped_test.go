@@ -115,6 +115,44 @@ func TestReceiveUnderARunner(t *testing.T) {
 	}
 }
 
+func TestDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := make(chan struct{})
+		began := time.Now()
+		if stepped.Done(t.Context(), time.Second, closed) || time.Since(began) != time.Second {
+			t.Errorf("it is not closed; it took %v", time.Since(began))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, cancel)
+		if stepped.Done(ctx, -1, closed) {
+			t.Error("the context has ended")
+		}
+		time.AfterFunc(time.Hour, func() { close(closed) })
+		if !stepped.Done(t.Context(), -1, closed) {
+			t.Error("it is closed")
+		}
+		if !stepped.Done(ctx, -1, closed) {
+			t.Error("what is done is done, also when the context has ended")
+		}
+	})
+}
+
+func TestDoneUnderARunner(t *testing.T) {
+	n := &notes{}
+	ctx := stepped.With(t.Context(), n)
+	closed := make(chan struct{})
+	if stepped.Done(ctx, time.Second, closed) || !slices.Equal(n.waits, []time.Duration{time.Second}) || n.ready() {
+		t.Errorf("it is not closed; waits are %v", n.waits)
+	}
+	n.then = func() { close(closed) }
+	if !stepped.Done(ctx, -1, closed) || !n.ready() {
+		t.Error("it is closed")
+	}
+	if !stepped.Done(ctx, -1, closed) || len(n.waits) != 2 {
+		t.Error("what is closed is not waited for")
+	}
+}
+
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var news stepped.Broadcast

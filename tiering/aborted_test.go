@@ -306,5 +306,5 @@ func TestTransactionIndexesTakeTheirPlaceInTheCache(t *testing.T) {
 func (c *cache[K, V]) bytes() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.bytes
+	return c.mu.shelf.bytes
 }

@@ -3,7 +3,10 @@ package tiering
 import (
 	"bytes"
 	"context"
+	"math"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/storage"
@@ -62,7 +65,7 @@ func benchSegment(start, end, size int64) format.Segment {
 func BenchmarkCachedRead(b *testing.B) {
 	log := &fakeLog{remoteEnd: -1}
 	m := New(Options{Bucket: nil})
-	m.o.ReadAheadChunks = -1
+	m.o.ReadAheadBytes = -1
 	content := bytes.Repeat(benchBatch(b), 100)
 	log.end = 1
 	p := m.newPartition(Partition{}, log)
@@ -70,14 +73,14 @@ func BenchmarkCachedRead(b *testing.B) {
 	p.manifest.Store(&format.Manifest{Sequence: 1, EndOffset: 1, Segments: 1, Bytes: s.Bytes, Recent: []format.Segment{s}})
 	m.mu.partitions[p.TopicPartition] = p
 	key := p.prefix + s.Name
-	m.indexes.mu.lru.Add(indexKey{key, 0}, &format.Index{Chunks: format.Directory{{StoredBytes: len(content), PlainBytes: len(content), Batches: 100}}})
-	m.chunks.mu.lru.Add(chunkKey{key, 0}, content)
+	m.indexes.put(indexKey{key, 0}, &format.Index{Chunks: format.Directory{{StoredBytes: len(content), PlainBytes: len(content), Batches: 100}}})
+	m.chunks.put(chunkKey{key, 0}, content)
 	b.ReportAllocs()
 	b.SetBytes(int64(len(content)))
 	for b.Loop() {
-		out, _, err := m.Read(context.Background(), p.TopicPartition, 0, 1<<20, 1<<60)
-		if err != nil || len(out) != len(content) {
-			b.Fatal(len(out), err)
+		out, err := m.Read(context.Background(), p.TopicPartition, 0, 1<<20, 1<<60)
+		if err != nil || out.Len() != len(content) {
+			b.Fatal(out.Len(), err)
 		}
 	}
 }
@@ -92,3 +95,55 @@ func benchBatch(b *testing.B) []byte {
 	}
 	return batch
 }
+
+// What a sequential reader gets of a store with 20 ms to the first byte and 50 MB/s a connection, of one
+// without, what twelve of them get together, and when the first record comes.
+func BenchmarkColdRead(b *testing.B) {
+	for _, c := range []struct {
+		name      string
+		readers   int
+		firstByte time.Duration
+		rate      int64
+	}{
+		{"one reader, 20 ms, 50 MB/s", 1, 20 * time.Millisecond, 50_000_000},
+		{"12 readers, 20 ms, 50 MB/s", 12, 20 * time.Millisecond, 50_000_000},
+		{"one reader, no wait", 1, 0, math.MaxInt64},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w, stop := newModelled(b.Context(), c.readers, 48/c.readers, 4096/testChunkKiB, testChunkKiB<<10)
+			defer stop()
+			w.store.firstByte, w.store.rate = c.firstByte, c.rate
+			b.ReportAllocs()
+			b.SetBytes(int64(c.readers) * w.bytes())
+			for b.Loop() {
+				w.m.chunks.forget()
+				var group sync.WaitGroup
+				for n := range c.readers {
+					group.Go(func() {
+						if got, err := w.replay(b.Context(), n, 0, w.end(), 1<<20, 0); err != nil || got != w.bytes() {
+							b.Errorf("%d bytes, %v", got, err)
+						}
+					})
+				}
+				group.Wait()
+			}
+			gets, bytes := w.store.counts()
+			b.ReportMetric(float64(gets)/float64(b.N), "requests/op")
+			b.ReportMetric(float64(bytes)/float64(b.N)/float64(int64(c.readers)*w.bytes()), "read/delivered")
+		})
+	}
+	b.Run("first record, 20 ms, 50 MB/s", func(b *testing.B) {
+		w, stop := newModelled(b.Context(), 1, 1, 1024, testChunkKiB<<10)
+		defer stop()
+		w.store.rate = 50_000_000
+		for b.Loop() {
+			w.m.chunks.forget()
+			w.m.indexes.forget()
+			if _, err := w.m.Read(b.Context(), w.tp(0), 500, 1<<20, 1<<60); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+const testChunkKiB = 256

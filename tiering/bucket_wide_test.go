@@ -96,7 +96,7 @@ func TestNothingIsTouchedBeforeTheBucketIsKnown(t *testing.T) {
 		m.Follow(t.Context(), Partition{TopicID: w.id, TopicPartition: followed, LeaderEpoch: 1, Config: w.cfg.get})
 		for _, tp := range []metadata.TopicPartition{tp, followed} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, _, err := m.Read(ctx, tp, 0, 100, 1<<60); err == nil {
+			if _, _, err := m.read(ctx, tp, 0, 100, 1<<60); err == nil {
 				t.Errorf("%s is read", tp)
 			}
 			cancel()

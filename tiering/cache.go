@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +19,8 @@ const (
 	// their values are missing or damaged: readers that ask again at once cost no requests.
 	maxFound = 1024
 	foundFor = 10 * time.Second
+	// smallRead is what a read of a document or an index counts for among clients, in bytes.
+	smallRead = 64 << 10
 )
 
 // cache holds what was read from the object store, up to a number of bytes, and
@@ -26,19 +28,19 @@ const (
 // immutable and shared; a value that was evicted lives on for those who have it.
 type cache[K comparable, V any] struct {
 	fetcher *fetcher
-	limit   int64
-	cost    func(V) int64
+	ahead   int64      // bytes that may be read ahead and not be used yet
+	rises   func(K, V) // is told of values that are used again, with the lock held; may be nil
 	metrics struct {
-		hits, misses prometheus.Counter
-		bytes        prometheus.Gauge
+		hits, misses  prometheus.Counter
+		bytes, unread prometheus.Gauge
 	}
 
 	mu struct {
 		sync.Mutex
-		lru     *simplelru.LRU[K, V]
-		bytes   int64
+		shelf   *shelf[K, V]
 		damaged *simplelru.LRU[K, found]
 		flights map[K]*flight[V]
+		coming  int64 // bytes that are being read ahead
 	}
 }
 
@@ -48,38 +50,68 @@ type found struct {
 	until time.Time
 }
 
-// flight is one read under way.
-type flight[V any] struct {
-	done  chan struct{} // closed by the worker that ran the read, after value and err are set
+// run is values that one request can bring, those at neighboring places of an object.
+type run[K comparable, V any] struct {
+	keys  []K
+	bytes func(i int) int64 // of each, about
+	// read reads the first n of them. It returns as many results, and how many bytes it got from
+	// the object store.
+	read func(ctx context.Context, n int) (_ []result[V], moved int64)
+	// small runs are read ahead in the turn of readers: they keep no worker for long, and others wait
+	// for what they say.
+	small bool
+	// goesOn is true for a reader who has used the first one before, and has not got to its end.
+	goesOn bool
+}
+
+type result[V any] struct {
 	value V
 	err   error
+}
+
+// flight is one value that is being read.
+type flight[V any] struct {
+	done chan struct{} // closed after the result is set
+	result[V]
 
 	// Under the cache's lock.
+	ride   *ride
+	wanted bool  // a reader waits for it, or has waited
+	coming int64 // bytes that count as read ahead
+}
+
+// ride is the request that brings some flights. Its fields are under the cache's lock.
+type ride struct {
+	fetch   *fetch
+	by      *fetcher
 	waiters int
-	queued  int  // how often it is in a queue
-	wanted  bool // it is in the queue of those that a reader waits for
-	ahead   bool // wanted although nobody waits
+	ahead   bool // it is done although nobody waits
 	started bool
+	// endLocked ends its flights without a result.
+	endLocked func(err error)
 }
 
 func newCache[K comparable, V any](name string, f *fetcher, limit int64, cost func(V) int64, m *metrics) *cache[K, V] {
-	c := &cache[K, V]{fetcher: f, limit: limit, cost: cost}
+	c := &cache[K, V]{fetcher: f, ahead: limit * aheadShare / 8}
 	c.metrics.hits = m.cacheHits.WithLabelValues(name)
 	c.metrics.misses = m.cacheMisses.WithLabelValues(name)
 	c.metrics.bytes = m.cacheBytes.WithLabelValues(name)
-	// The bytes are the bound, not the number.
-	c.mu.lru = newLRU[K, V](math.MaxInt32)
+	c.metrics.unread = m.cacheUnread.WithLabelValues(name)
+	c.mu.shelf = newShelf[K](limit, cost)
 	c.mu.damaged = newLRU[K, found](maxFound)
 	c.mu.flights = map[K]*flight[V]{}
 	return c
 }
 
-func newLRU[K comparable, V any](size int) *simplelru.LRU[K, V] {
-	lru, err := simplelru.NewLRU[K, V](size, nil)
-	if err != nil {
-		panic(err) // only for a size that is not positive
+// single is a run of one value of some size.
+func single[K comparable, V any](key K, read func(context.Context) (V, error)) run[K, V] {
+	return run[K, V]{
+		keys: []K{key}, small: true, bytes: func(int) int64 { return smallRead },
+		read: func(ctx context.Context, _ int) ([]result[V], int64) {
+			value, err := read(ctx)
+			return []result[V]{{value, err}}, smallRead
+		},
 	}
-	return lru
 }
 
 // get returns the value for a reader, reading it if need be. When ctx ends the caller
@@ -91,111 +123,202 @@ func (c *cache[K, V]) get(ctx context.Context, key K, read func(context.Context)
 // getBy is get with a fetcher that may be another one: that of work which no reader waits
 // for.
 func (c *cache[K, V]) getBy(ctx context.Context, by *fetcher, key K, read func(context.Context) (V, error)) (V, error) {
+	v, _, err := c.getRun(ctx, by, single(key, read))
+	return v, err
+}
+
+// getRun is get of a run's first value. If it has to be read, those after it that nobody has yet come
+// with it, as far as they may be read ahead. waited is true if it was not there.
+func (c *cache[K, V]) getRun(ctx context.Context, by *fetcher, r run[K, V]) (_ V, waited bool, err error) {
 	var none V
 	c.mu.Lock()
-	if v, ok := c.mu.lru.Get(key); ok {
+	if v, risen, ok := c.mu.shelf.use(r.keys[0], r.goesOn); ok {
+		c.roseLocked(r.keys[0], v, risen)
 		c.mu.Unlock()
 		c.metrics.hits.Inc()
-		return v, nil
+		return v, false, nil
 	}
-	if err := c.damagedLocked(key); err != nil {
+	if err := c.damagedLocked(r.keys[0]); err != nil {
 		c.mu.Unlock()
-		return none, err
+		return none, true, err
 	}
-	f, flying := c.mu.flights[key]
-	if !flying {
-		f = &flight[V]{done: make(chan struct{})}
-		c.mu.flights[key] = f
+	if ReaderOf(ctx).Cached {
+		c.mu.Unlock()
+		return none, true, ErrNotCached
 	}
-	f.waiters++
-	// A read that was queued for later moves up when a reader waits.
-	wanted := by == c.fetcher
-	submit := !flying || wanted && !f.wanted && !f.started
-	if submit {
-		f.queued++
-		f.wanted = f.wanted || wanted
-	}
+	f, err := c.joinLocked(ctx, by, r)
 	c.mu.Unlock()
 	c.metrics.misses.Inc()
-
-	if submit {
-		if err := by.submit(inSpanOf(ctx, func(ctx context.Context) { c.run(ctx, key, f, read) }), true); err != nil {
-			c.refused(key, f, wanted, err)
-			return none, err
-		}
-	}
-	if !stepped.Done(ctx, -1, f.done, by.stopped) {
-		c.leave(f)
-		return none, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-	}
-	select {
-	case <-f.done:
-		return f.value, f.err
-	default:
-		return none, fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
-	}
-}
-
-// ahead reads the value for later; it never waits. It returns true if a read was queued.
-func (c *cache[K, V]) ahead(key K, read func(context.Context) (V, error)) bool {
-	c.mu.Lock()
-	_, flying := c.mu.flights[key]
-	if flying || c.mu.lru.Contains(key) || c.damagedLocked(key) != nil {
-		c.mu.Unlock()
-		return false
-	}
-	f := &flight[V]{done: make(chan struct{}), ahead: true, waiters: 1, queued: 1}
-	c.mu.flights[key] = f
-	c.mu.Unlock()
-	err := c.fetcher.submit(func(ctx context.Context) { c.run(ctx, key, f, read) }, false)
 	if err != nil {
-		c.mu.Lock()
-		f.ahead = false
-		c.mu.Unlock()
-		c.refused(key, f, false, err)
-		return false
+		return none, true, err
 	}
-	c.leave(f)
-	return true
+	if stepped.Done(ctx, -1, f.done) {
+		return f.value, true, f.err
+	}
+	c.leave(f.ride)
+	return none, true, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 }
 
-// peek returns the value only if it is there.
-func (c *cache[K, V]) peek(key K) (V, bool) {
+// joinLocked is the flight of a run's first value, with one waiter more.
+func (c *cache[K, V]) joinLocked(ctx context.Context, by *fetcher, r run[K, V]) (*flight[V], error) {
+	f := c.mu.flights[r.keys[0]]
+	if f == nil {
+		if err := c.launchLocked(ctx, by, r, true); err != nil {
+			return nil, err
+		}
+		f = c.mu.flights[r.keys[0]]
+	}
+	f.wanted = true
+	c.mu.coming -= f.coming
+	f.coming = 0
+	f.ride.waiters++
+	c.hurryLocked(f.ride, by)
+	return f, nil
+}
+
+// hurryLocked has a request that was queued for later, or by the work that no reader waits for, come
+// in the turn of readers.
+func (c *cache[K, V]) hurryLocked(r *ride, by *fetcher) {
+	if r.started || by != c.fetcher || r.by == by && r.fetch.wanted || !r.by.remove(r.fetch) {
+		return
+	}
+	r.by, r.fetch.wanted = by, true
+	if err := by.hurry(r.fetch); err != nil {
+		r.endLocked(err)
+	}
+}
+
+// launchLocked has the first value of a run read, and those behind it that nobody has and that may be
+// read ahead. They are wanted if a reader waits for the first one.
+func (c *cache[K, V]) launchLocked(ctx context.Context, by *fetcher, r run[K, V], wanted bool) error {
+	n, bytes := c.missingLocked(r, wanted)
+	keys := r.keys[:n]
+	rd := &ride{by: by, ahead: !wanted}
+	rd.fetch = &fetch{client: ReaderOf(ctx).Client, wanted: wanted || r.small, bytes: bytes}
+	rd.fetch.do = inSpanOf(ctx, func(ctx context.Context) int64 { return c.run(ctx, keys, rd, r) })
+	rd.endLocked = func(err error) { c.endLocked(keys, rd, nil, err) }
+	rd.fetch.drop = func(err error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		rd.endLocked(err)
+	}
+	if err := by.submit(rd.fetch); err != nil {
+		return err
+	}
+	for i, key := range keys {
+		f := &flight[V]{done: make(chan struct{}), ride: rd}
+		if !wanted || i > 0 {
+			f.coming = r.bytes(i)
+			c.mu.coming += f.coming
+		}
+		c.mu.flights[key] = f
+	}
+	return nil
+}
+
+// missingLocked is how many values of a run, from the first one on, nobody has and may be read, and
+// their bytes. A reader waits for the first one, or for none.
+func (c *cache[K, V]) missingLocked(r run[K, V], wanted bool) (n int, bytes int64) {
+	room := c.roomLocked()
+	for i, key := range r.keys {
+		size := r.bytes(i)
+		if i > 0 || !wanted {
+			if !c.absentLocked(key) || size > room {
+				break
+			}
+			room -= size
+		}
+		n++
+		bytes += size
+	}
+	return n, bytes
+}
+
+// roomLocked is how many bytes more may be read ahead.
+func (c *cache[K, V]) roomLocked() int64 {
+	c.mu.shelf.expire(time.Now())
+	return c.ahead - c.mu.coming - c.mu.shelf.sizes[unread]
+}
+
+// absentLocked returns true if the value is not there, nor coming, nor known to be damaged.
+func (c *cache[K, V]) absentLocked(key K) bool {
+	if _, _, ok := c.mu.shelf.find(key); ok {
+		return false
+	}
+	return c.mu.flights[key] == nil && c.damagedLocked(key) == nil
+}
+
+// fetchAhead has the first values of a run read for a reader who will come; it never waits. There may
+// be none, where the first one is there, or there is no room. It returns how many.
+func (c *cache[K, V]) fetchAhead(ctx context.Context, r run[K, V]) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.lru.Peek(key)
+	n, _ := c.missingLocked(r, false)
+	if n == 0 {
+		return 0
+	}
+	r.keys = r.keys[:n]
+	if c.launchLocked(ctx, c.fetcher, r, false) != nil {
+		return 0
+	}
+	return n
+}
+
+// there is how many values of a run, from the first one on, are there or are coming.
+func (c *cache[K, V]) there(keys []K) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := slices.IndexFunc(keys, c.absentLocked); n >= 0 {
+		return n
+	}
+	return len(keys)
+}
+
+// peek returns the value only if it is there, and does not use it.
+func (c *cache[K, V]) peek(key K) (value V, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, _, ok := c.mu.shelf.find(key)
+	return k.value, ok
+}
+
+// use says that a reader uses a value that it has found by peek.
+func (c *cache[K, V]) use(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if v, risen, ok := c.mu.shelf.use(key, false); ok {
+		c.roseLocked(key, v, risen)
+		c.metrics.hits.Inc()
+	}
+}
+
+// spend says that a reader has read the value to its end.
+func (c *cache[K, V]) spend(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.shelf.spend(key)
+}
+
+func (c *cache[K, V]) roseLocked(key K, value V, risen bool) {
+	if risen && c.rises != nil {
+		c.rises(key, value)
+	}
 }
 
 // put has the cache hold a value that did not come from a read.
 func (c *cache[K, V]) put(key K, value V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.mu.lru.Contains(key) {
-		c.addLocked(key, value)
+	if _, _, ok := c.mu.shelf.find(key); !ok {
+		c.addLocked(key, value, true)
 	}
 }
 
 // leave says that one waiter is gone.
-func (c *cache[K, V]) leave(f *flight[V]) {
+func (c *cache[K, V]) leave(r *ride) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f.waiters--
-}
-
-// refused says that a waiter is gone, because the read could not be queued. Unless it is
-// queued elsewhere it ends here, for all who have joined it.
-func (c *cache[K, V]) refused(key K, f *flight[V], wanted bool, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f.waiters--
-	f.queued--
-	f.wanted = f.wanted && !wanted
-	if f.queued == 0 && !f.started {
-		f.started = true
-		f.err = err
-		delete(c.mu.flights, key)
-		close(f.done)
-	}
+	r.waiters--
 }
 
 // damagedLocked is the damage that a read of the value has found some seconds ago, nil if
@@ -212,48 +335,48 @@ func (c *cache[K, V]) damagedLocked(key K) error {
 	return d.err
 }
 
-// run is a flight's read, in a worker of the fetcher.
-func (c *cache[K, V]) run(ctx context.Context, key K, f *flight[V], read func(context.Context) (V, error)) {
+// run is the request of a ride, in a worker of the fetcher.
+func (c *cache[K, V]) run(ctx context.Context, keys []K, rd *ride, r run[K, V]) (moved int64) {
 	c.mu.Lock()
-	if f.started {
-		c.mu.Unlock()
-		return
-	}
-	f.started = true
-	if f.waiters <= 0 && !f.ahead {
+	rd.started = true
+	if rd.waiters <= 0 && !rd.ahead {
 		// All who wanted it have left before its turn came.
-		f.err = fmt.Errorf("%w: abandoned", ErrUnavailable)
-		delete(c.mu.flights, key)
-		close(f.done)
+		rd.endLocked(fmt.Errorf("%w: abandoned", ErrUnavailable))
 		c.mu.Unlock()
-		return
+		return 0
 	}
 	c.mu.Unlock()
 
-	value, err := read(ctx)
+	results, moved := r.read(ctx, len(keys))
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.mu.flights, key)
-	f.value, f.err = value, err
-	switch {
-	case err == nil:
-		c.addLocked(key, value)
-	case errors.Is(err, ErrCorrupt):
-		c.mu.damaged.Add(key, found{err, time.Now().Add(foundFor)})
-	}
-	close(f.done)
+	c.endLocked(keys, rd, results, nil)
+	return moved
 }
 
-func (c *cache[K, V]) addLocked(key K, value V) {
-	c.mu.lru.Add(key, value)
-	c.mu.bytes += c.cost(value)
-	// One value stays however large it is: else every read of it would be a
-	// request, again and again.
-	for c.mu.bytes > c.limit && c.mu.lru.Len() > 1 {
-		if _, old, ok := c.mu.lru.RemoveOldest(); ok {
-			c.mu.bytes -= c.cost(old)
+// endLocked ends the flights of a ride: each with its result, or all with an error.
+func (c *cache[K, V]) endLocked(keys []K, rd *ride, results []result[V], err error) {
+	rd.started = true
+	for i, key := range keys {
+		f := c.mu.flights[key]
+		delete(c.mu.flights, key)
+		c.mu.coming -= f.coming
+		if f.err = err; err == nil {
+			f.result = results[i]
 		}
+		switch {
+		case f.err == nil:
+			c.addLocked(key, f.value, f.wanted)
+		case errors.Is(f.err, ErrCorrupt):
+			c.mu.damaged.Add(key, found{f.err, time.Now().Add(foundFor)})
+		}
+		close(f.done)
 	}
-	c.metrics.bytes.Set(float64(c.mu.bytes))
+}
+
+func (c *cache[K, V]) addLocked(key K, value V, wanted bool) {
+	c.roseLocked(key, value, c.mu.shelf.add(key, value, wanted, time.Now()))
+	c.metrics.bytes.Set(float64(c.mu.shelf.bytes))
+	c.metrics.unread.Set(float64(c.mu.shelf.sizes[unread] + c.mu.coming))
 }

@@ -116,7 +116,7 @@ func TestSuspectLogThatDivergesCutsTheTier(t *testing.T) {
 		t.Fatalf("the tier is [%d, %d), the log ends at %d", m.StartOffset, m.EndOffset, other.end)
 	}
 	for offset := int64(0); offset < other.end; {
-		got, _, err := b.m.Read(t.Context(), w.tp, offset, 1<<20, 1<<60)
+		got, _, err := b.m.read(t.Context(), w.tp, offset, 1<<20, 1<<60)
 		if err != nil || !bytes.HasPrefix(other.want(offset, other.end), got) {
 			t.Fatalf("offset %d: %d bytes that are not those of the log, %v", offset, len(got), err)
 		}

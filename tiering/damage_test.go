@@ -33,7 +33,7 @@ func TestDamageIsSaid(t *testing.T) {
 		}
 		calls := w.faults.Calls(objstoretest.AnyOp)
 		for range 100 {
-			if _, _, err := m.Read(t.Context(), tp, 1, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+			if _, _, err := m.read(t.Context(), tp, 1, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("read: %v, want ErrCorrupt", err)
 			}
 		}
@@ -45,7 +45,7 @@ func TestDamageIsSaid(t *testing.T) {
 			t.Errorf("status has %+v, metrics %+v", s.Problems, m.trouble())
 		}
 		time.Sleep(time.Minute)
-		if _, _, err := m.Read(t.Context(), tp, 1, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+		if _, _, err := m.read(t.Context(), tp, 1, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("read: %v", err)
 		}
 		if n := lines.with(object); n != 1 {
@@ -56,7 +56,7 @@ func TestDamageIsSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		if _, _, err := m.Read(t.Context(), tp, 1, 100, 1<<60); err != nil {
+		if _, _, err := m.read(t.Context(), tp, 1, 100, 1<<60); err != nil {
 			t.Errorf("read after it was restored: %v", err)
 		}
 		if s, _ = m.Status(tp); len(s.Problems) != 0 || m.trouble().damaged != 0 {
@@ -76,7 +76,7 @@ func TestDamageEndsWithItsSegment(t *testing.T) {
 	if err := b.bucket.Delete(t.Context(), b.p.prefix+b.p.all().Recent[0].Name); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := b.m.read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("read: %v", err)
 	}
 	if n := len(b.p.damaged()); n != 1 {
@@ -185,7 +185,7 @@ func TestFollowerOfADamagedManifest(t *testing.T) {
 		follower := w.follow(newFakeLog(t))
 		calls := w.faults.Calls(objstoretest.AnyOp)
 		for range 100 {
-			if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+			if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 				t.Fatalf("read: %v, want ErrCorrupt", err)
 			}
 		}
@@ -196,7 +196,7 @@ func TestFollowerOfADamagedManifest(t *testing.T) {
 		small(log, 1)
 		log.onRemoteEnd = nil // which would load it
 		b.mustDrain()         // with another manifest
-		if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
+		if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
 			t.Errorf("read after the next commit: %v", err)
 		}
 	})

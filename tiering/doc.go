@@ -47,7 +47,9 @@
 //     less than half of DeleteDelay ago, so that what that names is still there.
 //
 //   - T8. Uploads, reads, queues and caches are bounded; a reader that leaves
-//     does not end a read that others wait for.
+//     does not end a read that others wait for. What is read ahead has a budget over all readers,
+//     clients take turns by bytes, and what is read once takes the room of nothing that is read again.
+//     (TestReplayOfManyPartitionsReadsNothingTwice, TestClientsTakeTurns, TestReplayLeavesWhatIsReadAgain)
 //
 //   - T9. A pointer, a manifest and its entries keep the fields that this build does
 //     not know, wherever they are written again (TestOlderBrokerKeepsWhatANewerOneHasStored).
@@ -95,12 +97,12 @@
 // Run owns all goroutines: attachers, uploaders and deleters (scheduler.go), fetchers for
 // reads (fetcher.go), the clock, the cleaner of deleted topics, and on the controller what is done
 // for the bucket as a whole: its catalogue and its orphans (bucket_wide.go). Reads are done
-// by fetchers, not by the readers. A partition has two tasks. One attaches, expires,
+// by fetchers, not by the readers; what is in memory has no queue. A partition has two tasks. One attaches, expires,
 // uploads and sweeps (step); the other deletes what the committed manifest lists for that
 // (deletions.go), which needs no claim and so waits for nothing. Partitions that somebody
 // waits for are attached first, and many at a time, as all that they do is wait; the bytes of the
 // manifests that are loaded have a bound. A leader keeps the outline of a manifest, and all of it in
 // a cache only (whole.go). Pages and manifests that the work needs, and no reader, come by fetchers
-// of their own. Locks: Manager.mu before scheduler.mu; a partition's mu, its deletions',
-// a cache's and the fetcher's are leaves.
+// of their own. Locks: Manager.mu before scheduler.mu; readAhead.mu before a cache's, and that before
+// the fetcher's, which like a partition's mu and its deletions' is a leaf.
 package tiering

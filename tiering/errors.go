@@ -41,6 +41,8 @@ var (
 	ErrLostPointer = errors.New("the pointer to the partition's remote tier is lost")
 	// ErrNoManifest says that the bucket has no manifest of the partition that is whole.
 	ErrNoManifest = errors.New("the bucket has no whole manifest of the partition")
+	// ErrNotCached says that a read which must not wait (Reader.Cached) would have to.
+	ErrNotCached = errors.New("it is not in memory")
 	// ErrUnknownPartition says that the partition is not attached here.
 	ErrUnknownPartition = errors.New("partition is not attached to the remote tier")
 	// ErrClosed says that Run has returned.

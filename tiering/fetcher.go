@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
@@ -11,95 +12,221 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// maxFetchQueue bounds the reads that wait for a slot. Beyond it readers are
-// told to come again, which costs less than an answer that comes too late.
-const maxFetchQueue = 1024
+const (
+	// maxFetchQueue bounds the reads that wait for their turn, those that a reader waits for and the
+	// others each. Beyond it readers are told to come again, which costs less than an answer that
+	// comes too late.
+	maxFetchQueue = 1024
+	// maxBudgets bounds the clients whose budget is remembered.
+	maxBudgets = 4096
+)
 
-// fetcher runs reads of the object store, a bounded number at a time and apart
-// from uploads. There is one for readers, and one for the work that no reader waits
-// for, so that neither waits for the other. Its workers, not the readers, run them: a reader that goes away
-// leaves a read that others may wait for, and every goroutine has an owner.
+// fetch is a read of the object store that waits for its turn.
+type fetch struct {
+	client string
+	wanted bool  // a reader waits for it: it comes before those that none waits for
+	bytes  int64 // that it will move, as far as is known
+	// do is called by a worker, and returns how many bytes it moved. drop is called in its place if
+	// the fetcher ends before. One of the two is called, once, without any lock.
+	do   func(ctx context.Context) (moved int64)
+	drop func(err error)
+
+	place *list.Element // in the queue of its client; nil: it is in none
+}
+
+// fetcher runs reads of the object store, a bounded number at a time and apart from uploads. There
+// is one for readers, and one for the work that no reader waits for, so that neither waits for the
+// other. Its workers, not the readers, run them: a reader that goes away leaves a read that others
+// may wait for, and every goroutine has an owner.
 type fetcher struct {
 	timeout time.Duration
 	length  prometheus.Gauge
 	wake    chan struct{} // capacity 1
-	stopped chan struct{} // closed by run when the last worker has ended
+	rate    int64         // bytes a second of each client; 0: unlimited
 
 	mu struct {
 		sync.Mutex
-		wanted []func(context.Context) // somebody waits
-		ahead  []func(context.Context) // nobody waits yet
+		closed        bool
+		wanted, ahead turns
+		running       int // of those that no reader waits for
+		most          int // that may run: some workers are free for readers at any time
+		total         *budget
+		budgets       map[string]*budget // by client; empty without a rate
 	}
 }
 
-func newFetcher(timeout time.Duration, length prometheus.Gauge) *fetcher {
-	return &fetcher{timeout: timeout, length: length, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+// newFetcher makes one whose reads move so many bytes a second, of all clients together and of each;
+// 0: without a limit.
+func newFetcher(timeout time.Duration, length prometheus.Gauge, total, perClient int64) *fetcher {
+	f := &fetcher{timeout: timeout, length: length, wake: make(chan struct{}, 1), rate: perClient}
+	f.mu.total = newBudget(total)
+	f.mu.most = 1
+	return f
 }
 
-// submit queues a read. Reads that somebody waits for go before all others;
-// one that nobody waits for is dropped when too many are waiting.
-func (f *fetcher) submit(read func(context.Context), wanted bool) error {
+// submit queues a read. It fails when too many are queued, and when the fetcher has ended: neither do
+// nor drop is called then.
+func (f *fetcher) submit(x *fetch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	queue := &f.mu.ahead
-	if wanted {
-		queue = &f.mu.wanted
+	queue := f.queueLocked(x)
+	switch {
+	case f.mu.closed:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	case queue.length >= maxFetchQueue:
+		return fmt.Errorf("%w: %d reads of the object store are waiting", ErrUnavailable, queue.length)
 	}
-	if len(*queue) >= maxFetchQueue {
-		return fmt.Errorf("%w: %d reads of the object store are waiting", ErrUnavailable, len(*queue))
-	}
-	*queue = append(*queue, read)
-	f.length.Inc()
-	notify(f.wake)
+	f.enterLocked(x)
 	return nil
 }
 
-func (f *fetcher) take() func(context.Context) {
+// hurry queues a read that was removed from another queue, however many are queued here.
+func (f *fetcher) hurry(x *fetch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	queue := &f.mu.wanted
-	if len(*queue) == 0 {
-		queue = &f.mu.ahead
+	if f.mu.closed {
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 	}
-	if len(*queue) == 0 {
-		return nil
-	}
-	read := (*queue)[0]
-	(*queue)[0] = nil
-	*queue = (*queue)[1:]
-	f.length.Dec()
-	if len(f.mu.wanted)+len(f.mu.ahead) > 0 {
-		notify(f.wake) // for another worker
-	}
-	return read
+	f.enterLocked(x)
+	return nil
 }
 
-// run works until ctx ends. What is still queued then is never run: those who
-// wait for it see stopped.
+func (f *fetcher) enterLocked(x *fetch) {
+	f.queueLocked(x).push(x)
+	f.length.Inc()
+	notify(f.wake)
+}
+
+func (f *fetcher) queueLocked(x *fetch) *turns {
+	if x.wanted {
+		return &f.mu.wanted
+	}
+	return &f.mu.ahead
+}
+
+// remove takes a read out of the queue. It returns false if a worker has it by now, or had it.
+func (f *fetcher) remove(x *fetch) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if x.place == nil {
+		return false
+	}
+	f.queueLocked(x).remove(x)
+	f.length.Dec()
+	return true
+}
+
+// take is the next read. Without one it is nil, and wait says how long a worker may sleep, unless it
+// is woken; negative: until then.
+func (f *fetcher) take(now time.Time) (x *fetch, wait time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if wait = f.mu.total.wait(now); wait > 0 {
+		return nil, wait
+	}
+	of := func(client string) time.Duration { return f.mu.budgets[client].wait(now) }
+	x, wait = f.mu.wanted.take(of)
+	if x == nil && f.mu.running < f.mu.most {
+		var later time.Duration
+		if x, later = f.mu.ahead.take(of); x == nil && later >= 0 && (wait < 0 || later < wait) {
+			wait = later
+		}
+	}
+	if x == nil {
+		return nil, wait
+	}
+	if !x.wanted {
+		f.mu.running++
+	}
+	f.length.Dec()
+	f.payLocked(x.client, now, x.bytes)
+	if f.mu.wanted.length+f.mu.ahead.length > 0 {
+		notify(f.wake) // for another worker
+	}
+	return x, 0
+}
+
+func (f *fetcher) payLocked(client string, now time.Time, bytes int64) {
+	f.mu.total.take(now, bytes)
+	if f.rate <= 0 {
+		return
+	}
+	b := f.mu.budgets[client]
+	if b == nil {
+		f.forgetLocked(now)
+		b = newBudget(f.rate)
+		put(&f.mu.budgets, client, b)
+	}
+	b.take(now, bytes)
+}
+
+// forgetLocked drops the budgets of clients that have paid for all they took, when there are many.
+func (f *fetcher) forgetLocked(now time.Time) {
+	if len(f.mu.budgets) < maxBudgets {
+		return
+	}
+	for name, b := range f.mu.budgets {
+		if b.wait(now) == 0 {
+			delete(f.mu.budgets, name)
+		}
+	}
+}
+
+// run works until ctx ends, and drops what is queued then.
 func (f *fetcher) run(ctx context.Context, workers int) {
+	f.mu.Lock()
+	f.mu.most = max(1, workers-max(1, workers/5))
+	f.mu.Unlock()
 	var wg sync.WaitGroup
 	for range workers {
 		stepped.Go(ctx, &wg, f.work)
 	}
 	stepped.Done(ctx, -1, nil)
 	wg.Wait()
-	close(f.stopped)
+	f.close()
+}
+
+func (f *fetcher) close() {
+	f.mu.Lock()
+	f.mu.closed = true
+	var left []*fetch
+	for _, queue := range []*turns{&f.mu.wanted, &f.mu.ahead} {
+		for queue.length > 0 {
+			x := queue.ring.Front().Value.(*client).fetches.Front().Value.(*fetch)
+			queue.remove(x)
+			f.length.Dec()
+			left = append(left, x)
+		}
+	}
+	f.mu.Unlock()
+	for _, x := range left {
+		x.drop(fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed))
+	}
 }
 
 func (f *fetcher) work(ctx context.Context) {
 	for ctx.Err() == nil {
-		read := f.take()
-		if read == nil {
-			stepped.Receive(ctx, -1, f.wake)
+		x, wait := f.take(time.Now())
+		if x == nil {
+			stepped.Receive(ctx, wait, f.wake)
 			continue
 		}
-		f.do(ctx, read)
+		f.do(ctx, x)
 	}
 }
 
 // do gives the read its own deadline: nobody who waits for it may shorten it.
-func (f *fetcher) do(ctx context.Context, read func(context.Context)) {
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+func (f *fetcher) do(ctx context.Context, x *fetch) {
+	timed, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	read(ctx)
+	ahead := !x.wanted
+	moved := x.do(timed)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ahead {
+		f.mu.running--
+	}
+	if spared := x.bytes - moved; spared != 0 {
+		f.payLocked(x.client, time.Now(), -spared)
+	}
 }

@@ -30,7 +30,7 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 	log := newFakeLog(t)
 	leader := w.start(log, 1)
 	follower := w.follow(newFakeLog(t))
-	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Fatalf("before anything is uploaded: %v", err)
 	}
 	leader.mustAttach()
@@ -38,7 +38,7 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 		t.Helper()
 		var got []byte
 		for offset := from; offset < log.end; {
-			b, _, err := follower.m.Read(t.Context(), w.tp, offset, 5000, 1<<60)
+			b, _, err := follower.m.read(t.Context(), w.tp, offset, 5000, 1<<60)
 			if err != nil {
 				t.Fatalf("read at %d: %v", offset, err)
 			}
@@ -62,7 +62,7 @@ func TestFollowerReadsWhatTheLeaderUploads(t *testing.T) {
 	w.now.advance(time.Hour)
 	leader.mustDrain()
 	read(log.end - 20)
-	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("what has expired: %v", err)
 	}
 }
@@ -76,7 +76,7 @@ func TestFollowerReadsByAManifestThatHasBeenReplaced(t *testing.T) {
 	leader.mustAttach()
 	leader.mustDrain()
 	follower := w.follow(newFakeLog(t))
-	if _, _, err := follower.m.Read(t.Context(), w.tp, log.segments[1].base, 100, 1<<60); err != nil {
+	if _, _, err := follower.m.read(t.Context(), w.tp, log.segments[1].base, 100, 1<<60); err != nil {
 		t.Fatal(err)
 	}
 	if err := log.AdvanceStartOffset(log.segments[1].base); err != nil {
@@ -85,7 +85,7 @@ func TestFollowerReadsByAManifestThatHasBeenReplaced(t *testing.T) {
 	leader.mustDrain()
 	w.now.advance(time.Second)
 	leader.mustDrain()
-	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("a segment that is gone: %v", err)
 	}
 }
@@ -109,7 +109,7 @@ func TestFollowerChangesNothing(t *testing.T) {
 			t.Errorf("%d pieces of work are queued in lane %d", n, l)
 		}
 	}
-	if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
+	if _, _, err := follower.m.read(t.Context(), w.tp, 0, 100, 1<<60); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := follower.m.LatestState(t.Context(), w.tp); err != nil {

@@ -320,7 +320,7 @@ func TestUnknownEntryIsUnsupportedByItself(t *testing.T) {
 			b = w.start(log.restarted(), 2)
 			b.mustAttach()
 			for i, s := range log.segments[:6] {
-				_, _, err := b.m.Read(t.Context(), w.tp, s.base, 100, 1<<60)
+				_, _, err := b.m.read(t.Context(), w.tp, s.base, 100, 1<<60)
 				if i == 2 && !errors.Is(err, ErrUnsupportedFormat) || i != 2 && err != nil {
 					t.Errorf("read of segment %d: %v", i, err)
 				}
@@ -390,10 +390,10 @@ func TestUnknownPageIsUnsupportedByItself(t *testing.T) {
 			from := w.committed().Pages[1].StartOffset
 			b = w.start(log.restarted(), 2)
 			b.mustAttach()
-			if _, _, err := b.m.Read(t.Context(), w.tp, from, 100, 1<<60); !errors.Is(err, ErrUnsupportedFormat) {
+			if _, _, err := b.m.read(t.Context(), w.tp, from, 100, 1<<60); !errors.Is(err, ErrUnsupportedFormat) {
 				t.Errorf("read: %v, want ErrUnsupportedFormat", err)
 			}
-			if _, _, err := b.m.Read(t.Context(), w.tp, from-1, 100, 1<<60); err != nil {
+			if _, _, err := b.m.read(t.Context(), w.tp, from-1, 100, 1<<60); err != nil {
 				t.Errorf("read before it: %v", err)
 			}
 			before := w.objects()
@@ -430,7 +430,7 @@ func TestFollowerOfALaterManifest(t *testing.T) {
 		follower := w.follow(newFakeLog(t))
 		calls := w.faults.Calls(objstoretest.AnyOp)
 		for range 100 {
-			if _, _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnsupportedFormat) {
+			if _, err := follower.m.Read(t.Context(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnsupportedFormat) {
 				t.Fatalf("read: %v, want ErrUnsupportedFormat", err)
 			}
 		}

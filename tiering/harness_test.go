@@ -229,7 +229,7 @@ func (b *broker) readAll(offset int64) []byte {
 	b.t.Helper()
 	var out []byte
 	for end := b.p.all().EndOffset; offset < end; {
-		got, _, err := b.m.Read(context.Background(), b.tp, offset, 5000, 1<<60)
+		got, _, err := b.m.read(context.Background(), b.tp, offset, 5000, 1<<60)
 		if err != nil {
 			b.t.Fatalf("read at %d: %v", offset, err)
 		}
@@ -241,6 +241,15 @@ func (b *broker) readAll(offset int64) []byte {
 		offset = next
 	}
 	return out
+}
+
+// read is Read with its result in one piece.
+func (m *Manager) read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, held int, _ error) {
+	b, err := m.Read(ctx, tp, offset, maxBytes, limit)
+	if len(b.Parts) == 1 {
+		return b.Parts[0], b.Held, err
+	}
+	return bytes.Join(b.Parts, nil), b.Held, err
 }
 
 func lastOffset(t *testing.T, batches []byte) int64 {
@@ -554,7 +563,7 @@ func (c *cache[K, V]) waiters() int {
 	defer c.mu.Unlock()
 	n := 0
 	for _, f := range c.mu.flights {
-		n += f.waiters
+		n += f.ride.waiters
 	}
 	return n
 }
@@ -563,9 +572,8 @@ func (c *cache[K, V]) waiters() int {
 func (c *cache[K, V]) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.mu.lru.Purge()
+	c.mu.shelf = newShelf[K](c.mu.shelf.limit, c.mu.shelf.cost)
 	c.mu.damaged.Purge()
-	c.mu.bytes = 0
 }
 
 // idle tells whether no read is under way.
@@ -578,5 +586,5 @@ func (c *cache[K, V]) idle() bool {
 func (f *fetcher) wantedLength() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.mu.wanted)
+	return f.mu.wanted.length
 }

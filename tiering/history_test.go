@@ -130,7 +130,7 @@ func (h *history) check(t *rapid.T) {
 			return
 		}
 		offset := rapid.Int64Range(m.StartOffset, m.EndOffset-1).Draw(t, "offset")
-		got, _, err := h.b.m.Read(t.Context(), h.tp, offset, rapid.IntRange(1, 20_000).Draw(t, "bytes"), m.EndOffset)
+		got, _, err := h.b.m.read(t.Context(), h.tp, offset, rapid.IntRange(1, 20_000).Draw(t, "bytes"), m.EndOffset)
 		if err != nil || len(got) == 0 || !bytes.HasPrefix(h.log.want(offset, m.EndOffset), got) {
 			t.Fatalf("offset %d: %d bytes that are not the log's, %v", offset, len(got), err)
 		}

@@ -57,10 +57,14 @@ type Options struct {
 	UploadConcurrency int   // segments that go up at a time; 2
 	DeleteConcurrency int   // from how many partitions objects are deleted at a time; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
-	ChunkBytes        int   // of new objects, and so what a cold read gets at a time; 4 MiB
-	CacheBytes        int64 // of chunks; 64 MiB
-	IndexCacheBytes   int64 // of indexes of segments, and as much again for pages and for manifests each; 16 MiB
-	ReadAheadChunks   int   // how far ahead of a sequential reader; 4, negative: not at all
+	ChunkBytes        int   // of new objects, and so the least that a cold read gets; 256 KiB
+	CacheBytes        int64 // of chunks; 128 MiB
+	IndexCacheBytes   int64 // half of it of indexes of segments, a quarter each of pages and of manifests; 64 MiB
+	ReadAheadBytes    int64 // that are read ahead of all sequential readers; negative: none; 3/8 of CacheBytes, which is the most
+	FetchRate         int64 // bytes that readers get from the object store a second; 0: no limit
+	ClientFetchRate   int64 // that the readers of one client id get; 0: no limit
+	// Disk is a cache of chunks behind the one in memory; nil: there is none.
+	Disk DiskCache
 
 	Interval        time.Duration // how often every partition is looked at without a Kick; 10 s
 	RetryBackoff    time.Duration // after a first failure; 500 ms
@@ -85,10 +89,11 @@ func (o *Options) setDefaults() {
 	orDefault(&o.UploadConcurrency, 2)
 	orDefault(&o.DeleteConcurrency, 2)
 	orDefault(&o.FetchConcurrency, 16)
-	orDefault(&o.ChunkBytes, 4<<20)
-	orDefault(&o.CacheBytes, 64<<20)
-	orDefault(&o.IndexCacheBytes, 16<<20)
-	orDefault(&o.ReadAheadChunks, 4)
+	orDefault(&o.ChunkBytes, 256<<10)
+	orDefault(&o.CacheBytes, 128<<20)
+	orDefault(&o.IndexCacheBytes, 64<<20)
+	orDefault(&o.ReadAheadBytes, o.CacheBytes)
+	o.ReadAheadBytes = min(o.ReadAheadBytes, o.CacheBytes*aheadShare/8)
 	orDefault(&o.Interval, 10*time.Second)
 	orDefault(&o.RetryBackoff, 500*time.Millisecond)
 	orDefault(&o.RetryBackoffMax, 30*time.Second)
@@ -149,13 +154,15 @@ func New(o Options) *Manager {
 	m := &Manager{o: o, store: o.Store, shape: format.DefaultShape, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
 	m.loads = semaphore.NewWeighted(manifestMemory)
 	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
-	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
-	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
-	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
-	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes, indexed.Cost, m.metrics)
-	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*format.Page).Cost, m.metrics)
-	m.manifests = newCache[string]("manifest", m.fetcher, o.IndexCacheBytes, (*format.Manifest).Cost, m.metrics)
-	m.readAhead = newReadAhead()
+	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue, o.FetchRate, o.ClientFetchRate)
+	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue, 0, 0)
+	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(cap(b)) }, m.metrics)
+	m.chunks.ahead = o.ReadAheadBytes
+	m.chunks.rises = m.toDisk
+	m.indexes = newCache[indexKey]("index", m.fetcher, o.IndexCacheBytes/2, indexed.Cost, m.metrics)
+	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes/4, (*format.Page).Cost, m.metrics)
+	m.manifests = newCache[string]("manifest", m.fetcher, o.IndexCacheBytes/4, (*format.Manifest).Cost, m.metrics)
+	m.readAhead = newReadAhead(o.ReadAheadBytes)
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
 	m.lastSuccess.begin(o.Now())
 	if o.Registerer != nil {
@@ -184,6 +191,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	stepped.Done(ctx, -1, nil)
 	wg.Wait()
+	m.endWaits()
 	return nil
 }
 
@@ -193,6 +201,15 @@ func (m *Manager) startWorkers(ctx context.Context, wg *sync.WaitGroup) {
 		for range n {
 			stepped.Go(ctx, wg, func(ctx context.Context) { m.work(ctx, lane(l)) })
 		}
+	}
+}
+
+// endWaits has readers that wait for a manifest wait no longer: nothing loads it any more.
+func (m *Manager) endWaits() {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, p := range m.mu.partitions {
+		p.triedOnce()
 	}
 }
 

@@ -68,7 +68,7 @@ func TestRunUploadsWhatIsAttached(t *testing.T) {
 		if s, _ = m.Status(tp); s.EndOffset != log.end {
 			t.Errorf("tier ends at %d after the interval, want %d", s.EndOffset, log.end)
 		}
-		if _, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); err != nil {
+		if _, _, err := m.read(t.Context(), tp, 0, 100, 1<<60); err != nil {
 			t.Error(err)
 		}
 		m.Detach(t.Context(), tp)
@@ -114,7 +114,7 @@ func TestOutageAtAttachHealsByItself(t *testing.T) {
 		log = log.restarted()
 		tp := w.attachTo(m, log, 7, 2)
 		time.Sleep(10 * time.Minute)
-		if _, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) {
+		if _, _, err := m.read(t.Context(), tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("read: %v, want ErrUnavailable", err)
 		}
 		if s, _ := m.Status(tp); s.State != StateAttaching || s.Err == nil {
@@ -241,7 +241,7 @@ func TestEndOfRunEndsReads(t *testing.T) {
 		tp := w.attachTo(m, log, 7, 2)
 		read := make(chan error)
 		go func() {
-			_, _, err := m.Read(t.Context(), tp, 0, 100, 1<<60)
+			_, _, err := m.read(t.Context(), tp, 0, 100, 1<<60)
 			read <- err
 		}()
 		<-gate.entered

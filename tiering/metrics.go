@@ -25,6 +25,7 @@ type metrics struct {
 	cacheHits     *prometheus.CounterVec
 	cacheMisses   *prometheus.CounterVec
 	cacheBytes    *prometheus.GaugeVec
+	cacheUnread   *prometheus.GaugeVec
 	readAhead     prometheus.Counter
 	corruptChunks prometheus.Counter
 }
@@ -60,6 +61,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		cacheMisses:    counters("cache_misses_total", "Look-ups that needed the object store, or waited for one that did.", "cache"),
 		cacheBytes: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "varve_tiering_cache_bytes", Help: "Bytes that the cache holds.",
+		}, []string{"cache"}),
+		cacheUnread: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "varve_tiering_cache_unread_bytes", Help: "Bytes that were read ahead, or are being read, and that no reader has used yet.",
 		}, []string{"cache"}),
 		readAhead:     counter("read_ahead_chunks_total", "Chunks that were fetched before anybody asked for them."),
 		corruptChunks: counter("corrupt_chunks_total", "Chunks whose checksum was wrong when they came from the object store."),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/varvelog/varve/objstore"
@@ -19,6 +20,7 @@ type objects struct {
 	timeout       time.Duration // of a small request
 	uploadTimeout time.Duration // of a segment
 	metrics       *metrics
+	buffers       sync.Pool // of *[]byte, for requests of many chunks
 }
 
 // classify gives an error of the bucket one of this package's classes.
@@ -139,6 +141,44 @@ func (o *objects) readIndex(ctx context.Context, key string, s *format.Segment) 
 	return x, err
 }
 
+// readChunks reads chunks that follow one another in an object, with one request, and checks each:
+// damage of one is not that of the others. A segment begins at a position of its object. The result
+// has an entry for each chunk; each has memory of its own.
+func (o *objects) readChunks(ctx context.Context, key string, at int64, chunks []format.Chunk) []result[[]byte] {
+	out := make([]result[[]byte], len(chunks))
+	if len(chunks) == 1 {
+		out[0].value, out[0].err = o.readChunk(ctx, key, at, &chunks[0])
+		return out
+	}
+	first, last := &chunks[0], &chunks[len(chunks)-1]
+	pooled := o.buffer(int(last.End() - first.Position))
+	defer o.buffers.Put(pooled)
+	err := o.read(ctx, "chunk", key, at+first.Position, *pooled)
+	for i := range chunks {
+		c := &chunks[i]
+		switch b := (*pooled)[c.Position-first.Position:]; {
+		case errors.Is(err, ErrCorrupt) && !errors.Is(err, objstore.ErrNotFound), err == nil && o.checkChunk(key, c, b[:c.StoredBytes]) != nil:
+			out[i].value, out[i].err = o.readChunk(ctx, key, at, c) // of an object that is too short some may be there
+		case err != nil:
+			out[i].err = err
+		default:
+			out[i].value = bytes.Clone(b[:c.StoredBytes])
+		}
+	}
+	return out
+}
+
+// buffer is one for a request of many chunks, with what was in it before.
+func (o *objects) buffer(size int) *[]byte {
+	pooled, _ := o.buffers.Get().(*[]byte)
+	if pooled == nil || cap(*pooled) < size {
+		pooled = new([]byte)
+		*pooled = make([]byte, max(size, maxRequestBytes))
+	}
+	*pooled = (*pooled)[:size]
+	return pooled
+}
+
 // readChunk reads and checks a chunk of a segment that begins at a position of its object.
 func (o *objects) readChunk(ctx context.Context, key string, at int64, c *format.Chunk) ([]byte, error) {
 	b := make([]byte, c.StoredBytes)
@@ -146,12 +186,16 @@ func (o *objects) readChunk(ctx context.Context, key string, at int64, c *format
 		if err := o.read(ctx, "chunk", key, at+c.Position, b); err != nil {
 			return err
 		}
-		if sum := format.Checksum(b); sum != c.CRC32C {
-			o.metrics.corruptChunks.Inc()
-			return fmt.Errorf("%w: chunk at %d of %s has checksum %08x, want %08x", ErrCorrupt, c.Position, key, sum, c.CRC32C)
-		}
-		return nil
+		return o.checkChunk(key, c, b)
 	})
+}
+
+func (o *objects) checkChunk(key string, c *format.Chunk, b []byte) error {
+	if sum := format.Checksum(b); sum != c.CRC32C {
+		o.metrics.corruptChunks.Inc()
+		return fmt.Errorf("%w: chunk at %d of %s has checksum %08x, want %08x", ErrCorrupt, c.Position, key, sum, c.CRC32C)
+	}
+	return nil
 }
 
 // readPart reads and checks a part of a segment that begins at a position of its object.

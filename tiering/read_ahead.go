@@ -1,137 +1,155 @@
 package tiering
 
 import (
-	"context"
-	"errors"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/varvelog/varve/metadata"
-	"github.com/varvelog/varve/tiering/format"
 )
 
-// maxReadSessions is how many sequential readers are remembered.
-const maxReadSessions = 1024
+const (
+	// maxReadPlaces bounds the places at which sequential readers are expected.
+	maxReadPlaces = 4096
+	// firstWindow is how far a reader is read ahead of who has come back once, in bytes.
+	firstWindow = 1 << 20
+	// activeFor is how long a reader who does not come back has a share of what may be read ahead.
+	activeFor = 10 * time.Second
+	// measureOver is the time, in requests, over which a reader's rate is measured.
+	measureOver = 4
+	// countEvery is how often the readers are counted.
+	countEvery = 100 * time.Millisecond
+)
 
-// readAhead recognises sequential readers without knowing who they are: one
-// that asks for the offset at which a read ended is taken for the same reader.
-// The more often it does, the further the cache runs ahead of it.
+// readAhead recognises sequential readers without knowing who they are: one that asks for the offset
+// at which a read ended is taken for the same reader. It decides how far the cache runs ahead of each:
+// as many bytes as the reader uses in the time of two requests. Whoever has to wait could read faster:
+// for them it is twice as far as before, up to an equal share for all.
 type readAhead struct {
+	budget int64 // bytes, of all readers; not positive: nothing is read ahead
+
 	mu struct {
 		sync.Mutex
-		sessions *simplelru.LRU[readSession, int]
+		places  *simplelru.LRU[readPlace, *sequence] // where each is expected, and where it was before
+		active  int
+		counted time.Time
+		request time.Duration // that one takes, an average
 	}
 }
 
-// readSession is a reader that is expected to go on at an offset.
-type readSession struct {
+// readPlace is where a reader is expected to go on.
+type readPlace struct {
 	id        metadata.TopicID
 	partition int32
 	offset    int64
 }
 
-func newReadAhead() *readAhead {
-	r := &readAhead{}
-	sessions, err := simplelru.NewLRU[readSession, int](maxReadSessions, nil)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
-	r.mu.sessions = sessions
+// sequence is the reads of one sequential reader. It is guarded by readAhead.mu.
+type sequence struct {
+	at, before readPlace
+	window     int64 // bytes that it is read ahead of; 0: it has not come back yet
+	next       int64 // offset up to which it was read ahead of
+	distance   int64 // from the reader to there, in bytes, about
+	indexed    int64 // offset up to which indexes were read ahead
+	lead       int64 // from next to there, in bytes, about
+	got        int64 // bytes that it has used since then
+	since      time.Time
+	last       time.Time // that it came
+}
+
+func newReadAhead(budget int64) *readAhead {
+	r := &readAhead{budget: budget}
+	r.mu.places = newLRU[readPlace, *sequence](maxReadPlaces)
 	return r
 }
 
-// streak notes a read from offset up to next and tells how many reads in a row
-// the reader has made before.
-func (r *readAhead) streak(id metadata.TopicID, partition int32, offset, next int64) int {
+// expected returns true if a reader is expected at a place, and how many bytes one request may get
+// for it; 0: one chunk.
+func (r *readAhead) expected(at readPlace) (requestBytes int64, is bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := 0
-	if before, ok := r.mu.sessions.Get(readSession{id, partition, offset}); ok {
-		r.mu.sessions.Remove(readSession{id, partition, offset})
-		n = before + 1
+	s, is := r.mu.places.Get(at)
+	if !is || r.budget <= 0 {
+		return 0, is
 	}
-	r.mu.sessions.Add(readSession{id, partition, next}, n)
-	return n
+	return s.request(), true
 }
 
-// prefetch has the next chunks read for a sequential reader, also those of the
-// segment that follows. It never waits and never fails: what it cannot do now
-// the reader will ask for.
-func (m *Manager) prefetch(ctx context.Context, p *partition, offset int64, end position) {
-	if m.o.ReadAheadChunks <= 0 || end.offset <= offset {
-		return
+// request is how many bytes one request gets for the reader: two of them are under way at least.
+func (s *sequence) request() int64 { return min(max(s.window, firstWindow)/2, maxRequestBytes) }
+
+// took notes how long a request took.
+func (r *readAhead) took(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.request == 0 {
+		r.mu.request = d
 	}
-	depth := min(m.readAhead.streak(p.TopicID, p.TopicPartition.Partition, offset, end.offset), m.o.ReadAheadChunks)
-	if depth == 0 {
-		return
+	r.mu.request += (d - r.mu.request) / 8
+}
+
+// advanceLocked notes that a read from one place on, which began at some time and is over now, has got
+// so many bytes, up to another. It returns the reads that it goes on with; nil: nothing is to be read
+// ahead of it, because it is a first read, or because another reader is where it is, for whom that was
+// done.
+func (r *readAhead) advanceLocked(from, to readPlace, bytes int64, waited bool, began, now time.Time) *sequence {
+	s, known := r.mu.places.Get(from)
+	switch {
+	case !known && !r.mu.places.Contains(to):
+		s = &sequence{at: to, before: from, since: now, last: now}
+		r.mu.places.Add(to, s)
+		return nil
+	case !known || s.at != from:
+		return nil
 	}
-	// The chunk that the reader is in is there; from the next one on.
-	for i := end.chunk + 1; depth > 0 && i < end.reader.chunks(); i++ {
-		m.chunkAhead(end.reader, i)
-		depth--
+	r.mu.places.Remove(s.before)
+	s.before, s.at = from, to
+	r.mu.places.Add(to, s)
+	s.distance = max(0, s.distance-bytes)
+	s.got += bytes
+	if waited {
+		s.widen(began.Sub(s.last) < now.Sub(began)/4)
 	}
-	if depth > 0 {
-		m.segmentAhead(ctx, p, end.reader.s.EndOffset, depth)
+	s.last = now
+	s.measure(r.mu.request)
+	s.window = min(max(firstWindow, s.window), max(r.shareLocked(now), 1))
+	return s
+}
+
+// widen has the reader be read further ahead of, as it had to wait. One that did little else comes
+// sooner to where it waits no longer.
+func (s *sequence) widen(waitsOnly bool) {
+	s.window *= 2
+	if waitsOnly {
+		s.window *= 4
 	}
 }
 
-func (m *Manager) chunkAhead(r *segmentReader, i int) {
-	if m.chunks.ahead(r.chunkKey(i), r.chunkReader(i)) {
-		m.metrics.readAhead.Inc()
+// measure takes the reader's rate over the time of some requests, for what has come at once is used at
+// once, and narrows a window that is too far for it.
+func (s *sequence) measure(request time.Duration) {
+	took := s.last.Sub(s.since)
+	if took <= 0 || took < measureOver*request {
+		return
+	}
+	rate := float64(s.got) / took.Seconds()
+	s.got, s.since = 0, s.last
+	if enough := firstWindow + int64(2*rate*request.Seconds()); s.window > 2*enough {
+		s.window -= s.window / 4
 	}
 }
 
-// segmentAhead reads the first chunks of the segment at offset, and its index before.
-func (m *Manager) segmentAhead(ctx context.Context, p *partition, offset int64, depth int) {
-	s, ok := p.cachedSegment(ctx, offset)
-	if !ok || s.Supported() != nil {
-		return
-	}
-	key := p.prefix + s.Name
-	first := func(x *format.Index) {
-		r := &segmentReader{p, key, s, x}
-		from := x.Chunks.AtOffset(offset)
-		for i := from; i < min(from+depth, r.chunks()); i++ {
-			m.chunkAhead(r, i)
+// shareLocked is how far any reader may be read ahead of.
+func (r *readAhead) shareLocked(now time.Time) int64 {
+	if r.mu.active == 0 || now.Sub(r.mu.counted) >= countEvery {
+		r.mu.counted, r.mu.active = now, 0
+		for _, at := range r.mu.places.Keys() {
+			if s, _ := r.mu.places.Peek(at); s.at == at && now.Sub(s.last) < activeFor && s.window > 0 {
+				r.mu.active++
+			}
 		}
+		r.mu.active = max(r.mu.active, 1)
 	}
-	if x, found := m.indexes.peek(indexKey{key, s.At}); found {
-		first(x.(*format.Index))
-		return
-	}
-	read := p.indexReader(key, s)
-	m.indexes.ahead(indexKey{key, s.At}, func(ctx context.Context) (indexed, error) {
-		x, err := read(ctx)
-		if err == nil {
-			first(x)
-		}
-		return x, err
-	})
-}
-
-// errNotCached ends the way to a segment at a page that would have to be read.
-var errNotCached = errors.New("page is not in the cache")
-
-// cachedSegment finds a segment without reading a page.
-func (p *partition) cachedSegment(ctx context.Context, offset int64) (*format.Segment, bool) {
-	current := p.manifest.Load()
-	if current == nil || offset < current.StartOffset || offset >= current.EndOffset {
-		return nil, false
-	}
-	if object, outlined := current.Outlined(); outlined {
-		whole, found := p.m.manifests.peek(p.prefix + object.Name)
-		if !found {
-			return nil, false
-		}
-		current = whole
-	}
-	cached := func(_ context.Context, r *format.PageRef) (*format.Page, error) {
-		if pg, found := p.m.pages.peek(p.prefix + r.Name); found {
-			return pg, nil
-		}
-		return nil, errNotCached
-	}
-	s, err := current.Tree(cached).Find(ctx, offset)
-	return s, err == nil
+	return r.budget / int64(r.mu.active)
 }

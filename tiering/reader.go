@@ -1,11 +1,11 @@
 package tiering
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/varvelog/varve/metadata"
 	"github.com/varvelog/varve/objstore"
@@ -40,42 +40,45 @@ func lookUp[T indexed](ctx context.Context, c *cache[indexKey, indexed], key ind
 	return x.(T), nil
 }
 
-// Read returns whole batches from the one that holds offset on: at least one,
-// however large, and not more than maxBytes beyond that. It ends where the
-// segment does, or earlier where a chunk does, and before the first batch that
-// reaches to limit or past it (limit is exclusive, so a batch may end at it);
-// if that is the first one the result is empty.
-//
-// The bytes are shared with the cache and with other readers: read only. They stay valid
-// for as long as they are referred to, and keep up to held bytes in memory for so long.
-func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ []byte, held int, err error) {
+// Read returns whole batches from the one that holds offset on: at least one, however large, and not
+// more than maxBytes beyond that. It ends where the segment does, or earlier: before a chunk that is
+// not in memory, but for the first one, and before the first batch that reaches to limit or past it
+// (limit is exclusive, so a batch may end at it). If that is the first one the result is empty.
+func (m *Manager) Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (_ Batches, err error) {
 	ctx, span := m.span(ctx, "read remote tier", tp, offset)
 	defer func() { endSpan(span, err) }()
 	p, current, err := m.current(ctx, tp, offset)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
+		return Batches{}, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
 	}
-	out, next, err := p.read(ctx, current, offset, maxBytes, limit)
+	r := reading{offset: offset, maxBytes: maxBytes, limit: limit, began: time.Now()}
+	r.requestBytes, r.goesOn = m.readAhead.expected(p.placeAt(offset))
+	err = p.read(ctx, current, &r)
 	if errors.Is(err, objstore.ErrNotFound) {
 		if newer := p.newer(ctx, current); newer != nil { // the segment expired while we looked
-			out, next, err = p.read(ctx, newer, offset, maxBytes, limit)
+			err = p.read(ctx, newer, &r)
 		}
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
+		return Batches{}, fmt.Errorf("read remote tier of %s at offset %d: %w", tp, offset, err)
 	}
-	m.prefetch(ctx, p, offset, next)
-	out, held = compact(out, next.reader.index.Chunks[next.chunk].PlainBytes)
-	return out, held, nil
+	m.prefetch(ctx, p, &r)
+	return r.batches, nil
 }
 
-// compact returns batches that lie in a chunk of a size, and how much memory they hold: all of
-// the chunk, unless that would be more than twice as much as they need.
-func compact(batches []byte, chunk int) (_ []byte, held int) {
-	if 2*len(batches) < chunk {
-		return bytes.Clone(batches), len(batches)
-	}
-	return batches, max(len(batches), chunk)
+// reading is one Read under way.
+type reading struct {
+	offset   int64
+	maxBytes int
+	limit    int64
+
+	began        time.Time
+	goesOn       bool  // the reader goes on where it has stopped
+	requestBytes int64 // that one request may get for it; 0: one chunk
+
+	batches Batches
+	end     position // of the batches
+	waited  bool     // a chunk was not in memory
 }
 
 // everything has current find a manifest that reaches to where the local log begins.
@@ -93,6 +96,12 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 		if offset == everything {
 			offset = p.log.LocalStartOffset() - 1
 		}
+		if ReaderOf(ctx).Cached {
+			if last := p.follower.last.Load(); last.serves(offset, m.o.Now(), m.o.DeleteDelay) {
+				return p, last.manifest, nil
+			}
+			return p, nil, ErrNotCached
+		}
 		current, err := p.followed(ctx, offset, false)
 		return p, current, err
 	}
@@ -105,11 +114,12 @@ func (m *Manager) current(ctx context.Context, tp metadata.TopicPartition, offse
 	if p.inherited.serves(offset, m.o.Now(), m.o.DeleteDelay) {
 		return p, p.inherited.manifest, nil
 	}
+	if ReaderOf(ctx).Cached {
+		return nil, nil, ErrNotCached
+	}
 	m.scheduler.hurry(p.owning)
-	if tried := p.tried(); tried != nil {
-		if !stepped.Done(ctx, -1, tried, m.fetcher.stopped) {
-			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-		}
+	if tried := p.tried(); tried != nil && !stepped.Done(ctx, -1, tried) {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 	}
 	if current, err := p.wholeForReaders(ctx); current != nil || err != nil {
 		return p, current, err
@@ -153,23 +163,22 @@ func (p *partition) locate(ctx context.Context, m *format.Manifest, offset int64
 	return m.Tree(p.loadPage).Find(ctx, offset)
 }
 
-func (p *partition) read(ctx context.Context, m *format.Manifest, offset int64, maxBytes int, limit int64) ([]byte, position, error) {
-	for {
+func (p *partition) read(ctx context.Context, m *format.Manifest, r *reading) error {
+	for offset := r.offset; ; {
 		s, err := p.locate(ctx, m, offset)
 		if err != nil {
-			return nil, position{}, err
+			return err
 		}
-		r, err := p.open(ctx, s)
+		segment, err := p.open(ctx, s)
 		if err != nil {
-			return nil, position{}, err
+			return err
 		}
-		out, end, err := r.collect(ctx, offset, maxBytes, limit)
-		if err != nil || end.chunk < r.chunks() {
-			return out, end, err
+		if err = segment.collect(ctx, r, offset); err != nil || r.end.chunk < segment.chunks() {
+			return err
 		}
 		// No batch reaches to the end of the segment's range.
 		if offset = s.EndOffset; offset == m.EndOffset {
-			return nil, position{}, fmt.Errorf("%w: it ends at offset %d", ErrNoBatchFollows, m.EndOffset)
+			return fmt.Errorf("%w: it ends at offset %d", ErrNoBatchFollows, m.EndOffset)
 		}
 	}
 }
@@ -204,20 +213,11 @@ func (r *segmentReader) chunks() int { return r.index.Chunks.AtOffset(r.s.EndOff
 
 // chunk returns a chunk; it is shared and read only.
 func (r *segmentReader) chunk(ctx context.Context, i int) ([]byte, error) {
-	return r.p.m.chunks.get(ctx, r.chunkKey(i), r.chunkReader(i))
+	b, _, err := r.p.m.chunks.getRun(ctx, r.p.m.fetcher, r.chunkRun(i, 0))
+	return b, err
 }
 
-func (r *segmentReader) chunkKey(i int) chunkKey {
-	return chunkKey{r.key, r.s.At + r.index.Chunks[i].Position}
-}
-
-func (r *segmentReader) chunkReader(i int) func(context.Context) ([]byte, error) {
-	return func(ctx context.Context) ([]byte, error) {
-		b, err := r.p.m.objects.readChunk(ctx, r.key, r.s.At, &r.index.Chunks[i])
-		r.p.looked(r.chunkKey(i), err)
-		return b, err
-	}
-}
+func (r *segmentReader) chunkKey(i int) chunkKey { return r.keyOf(&r.index.Chunks[i]) }
 
 // batches yields the batches of a chunk that are in the segment's range, each with its position in
 // the chunk. A chunk holds whole batches only.
@@ -244,36 +244,90 @@ type placed struct {
 	at int
 }
 
-// collect returns whole batches from the one that holds an offset on, or from the first one behind
-// it, as Read says: those of one chunk, without a copy. The end is that of the last batch, or the
-// offset if there is none: in the last chunk, because of the limit, or behind it, because no batch
-// of the segment reaches to the offset.
-func (r *segmentReader) collect(ctx context.Context, offset int64, maxBytes int, limit int64) ([]byte, position, error) {
-	end := position{reader: r, chunk: r.index.Chunks.AtOffset(offset), offset: offset}
+// collect reads whole batches from the one that holds an offset on, or from the first one behind it,
+// as Read says, without a copy. The end is that of the last batch, or the offset if there is none: in
+// the last chunk, because of the limit, or behind it, because no batch of the segment reaches to the
+// offset.
+func (r *segmentReader) collect(ctx context.Context, reading *reading, offset int64) error {
+	end := &reading.end
+	*end = position{reader: r, chunk: r.index.Chunks.AtOffset(offset), offset: offset}
 	for ; end.chunk < r.chunks(); end.chunk++ {
-		chunk, err := r.chunk(ctx, end.chunk)
+		chunk, err := r.firstChunk(ctx, reading)
 		if err != nil {
-			return nil, position{}, err
+			return err
 		}
-		from, to := -1, 0
-		for b, err := range r.batches(chunk) {
-			if err != nil {
-				return nil, position{}, err
-			}
-			if b.LastOffset() < offset {
-				continue
-			}
-			if from < 0 {
-				from, to = b.at, b.at
-			}
-			if b.NextOffset() > limit || to > from && b.at+len(b.Batch)-from > maxBytes {
-				break
-			}
-			to, end.offset = b.at+len(b.Batch), b.NextOffset()
-		}
-		if from >= 0 {
-			return chunk[from:to:to], end, nil
+		found, whole, err := r.take(reading, chunk)
+		switch {
+		case err != nil, found && !whole:
+			return err
+		case found:
+			r.p.m.chunks.spend(r.chunkKey(end.chunk))
+			return r.takeMore(reading)
 		}
 	}
-	return nil, end, nil
+	return nil
+}
+
+// firstChunk is the chunk at the end of what was read so far. A use that begins in the middle of one
+// is the same that has read it up to there.
+func (r *segmentReader) firstChunk(ctx context.Context, reading *reading) ([]byte, error) {
+	i := reading.end.chunk
+	run := r.chunkRun(i, reading.requestBytes)
+	run.goesOn = reading.goesOn && r.index.Chunks[i].BaseOffset < reading.offset
+	chunk, waited, err := r.p.m.chunks.getRun(ctx, r.p.m.fetcher, run)
+	reading.waited = reading.waited || waited
+	return chunk, err
+}
+
+// takeMore goes on into the chunks behind, as far as they are in memory.
+func (r *segmentReader) takeMore(reading *reading) error {
+	end := &reading.end
+	for end.chunk+1 < r.chunks() && reading.batches.Len() < reading.maxBytes {
+		key, parts := r.chunkKey(end.chunk+1), len(reading.batches.Parts)
+		chunk, ok := r.p.m.chunks.peek(key)
+		if !ok {
+			return nil
+		}
+		_, whole, err := r.take(reading, chunk)
+		if err != nil || len(reading.batches.Parts) == parts {
+			return err
+		}
+		end.chunk++
+		r.p.m.chunks.use(key)
+		if !whole {
+			return nil
+		}
+		r.p.m.chunks.spend(key)
+	}
+	return nil
+}
+
+// take adds batches of the chunk at the end, or of the next one. found is true if one reaches beyond
+// the end, whole if the last batch of the chunk was taken.
+func (r *segmentReader) take(reading *reading, chunk []byte) (found, whole bool, err error) {
+	end, before, start := &reading.end, reading.batches.Len(), reading.end.offset
+	from, to, last := -1, 0, 0
+	for b, err := range r.batches(chunk) {
+		if err != nil {
+			return false, false, err
+		}
+		if b.LastOffset() < start {
+			continue
+		}
+		if from < 0 {
+			from, to = b.at, b.at
+		}
+		last = b.at + len(b.Batch)
+		if b.NextOffset() > reading.limit || before+to-from > 0 && before+last-from > reading.maxBytes {
+			break
+		}
+		to, end.offset = last, b.NextOffset()
+	}
+	if from < 0 {
+		return false, false, nil
+	}
+	if to > from {
+		reading.batches.add(chunk[from:to:to], chunk)
+	}
+	return true, to == last, nil
 }

@@ -44,7 +44,7 @@ func TestReadsAreByteIdenticalToTheLog(t *testing.T) {
 		offset := rapid.Int64Range(0, end-1).Draw(t, "offset")
 		limit := rapid.Int64Range(0, end+10).Draw(t, "limit")
 		maxBytes := rapid.IntRange(0, 40_000).Draw(t, "max bytes")
-		got, _, err := b.m.Read(context.Background(), b.tp, offset, maxBytes, limit)
+		got, _, err := b.m.read(context.Background(), b.tp, offset, maxBytes, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,18 +84,18 @@ func TestReadsOutsideOfTheTier(t *testing.T) {
 	}
 	b.mustDrain()
 	for _, offset := range []int64{-1, 0, b.log.segments[1].end - 1, b.log.end, b.log.end + 1} {
-		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+		if _, _, err := b.m.read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 			t.Errorf("offset %d: %v, want ErrOffsetOutOfRange", offset, err)
 		}
 	}
-	if _, _, err := b.m.Read(context.Background(), metadata.TopicPartition{Topic: "other"}, 0, 100, 1<<60); !errors.Is(err, ErrUnknownPartition) {
+	if _, _, err := b.m.read(context.Background(), metadata.TopicPartition{Topic: "other"}, 0, 100, 1<<60); !errors.Is(err, ErrUnknownPartition) {
 		t.Errorf("other partition: %v, want ErrUnknownPartition", err)
 	}
 }
 
 // A flipped bit anywhere in the log bytes is found, and never handed out.
 func TestFlippedBitsAreNotReturned(t *testing.T) {
-	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	chunks := b.chunksOf(b.p.all().Recent[0])
 	if len(chunks) < 3 {
 		t.Fatalf("there are only %d chunks", len(chunks))
@@ -104,7 +104,7 @@ func TestFlippedBitsAreNotReturned(t *testing.T) {
 		at, offset := c.Position+c.BaseOffset%int64(c.StoredBytes), c.BaseOffset
 		b.m.chunks.forget()
 		b.m.objects.bucket = &flippingBucket{objstoreBucket: b.faults, at: at}
-		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+		if _, _, err := b.m.read(context.Background(), b.tp, offset, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("flip at %d, read of offset %d: %v, want ErrCorrupt", at, offset, err)
 		}
 	}
@@ -112,12 +112,42 @@ func TestFlippedBitsAreNotReturned(t *testing.T) {
 	b.m.chunks.forget()
 	once := &flippingBucket{objstoreBucket: b.faults, at: 5, times: 1}
 	b.m.objects.bucket = once
-	got, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+	got, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60)
 	if err != nil || !bytes.HasPrefix(b.log.want(0, b.log.end), got) {
 		t.Errorf("flip in transit: %v", err)
 	}
 	if once.hits != 1 {
 		t.Errorf("the flip hit %d times, want 1", once.hits)
+	}
+}
+
+// Damage of one chunk that came with others is found, and the others are delivered.
+func TestDamageOfOneChunkOfARequest(t *testing.T) {
+	b := tiered(t)
+	chunks := b.chunksOf(b.p.all().Recent[0])
+	damaged := &chunks[2]
+	b.m.objects.bucket = &flippingBucket{objstoreBucket: b.faults, at: damaged.Position + 70}
+	requests := counter(t, b.m.metrics.fetches.WithLabelValues("chunk"))
+	segment, err := b.p.open(t.Context(), &b.p.all().Recent[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := segment.chunkRun(1, 1<<20)
+	if len(run.keys) < 3 {
+		t.Fatalf("only %d chunks come with one request", len(run.keys))
+	}
+	if n := b.m.chunks.fetchAhead(t.Context(), run); n != len(run.keys) {
+		t.Fatalf("%d of %d chunks are read ahead", n, len(run.keys))
+	}
+	b.waitForFetches()
+	if n := counter(t, b.m.metrics.fetches.WithLabelValues("chunk")) - requests; n != 3 {
+		t.Errorf("%v requests, want one of all, and two of the one that is damaged", n)
+	}
+	for i := 1; i < 1+len(run.keys); i++ {
+		_, _, err := b.m.read(t.Context(), b.tp, chunks[i].BaseOffset, 1, 1<<60)
+		if damage := errors.Is(err, ErrCorrupt); damage != (i == 2) {
+			t.Errorf("chunk %d: %v", i, err)
+		}
 	}
 }
 
@@ -166,7 +196,7 @@ func TestObjectOfAnotherSegmentIsCorrupt(t *testing.T) {
 	if err := b.bucket.Put(t.Context(), b.p.prefix+entries[0].Name, bytes.NewReader(other), objstorePut{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := b.m.read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("read: %v, want ErrCorrupt", err)
 	}
 }
@@ -176,7 +206,7 @@ func TestMissingObjectIsCorrupt(t *testing.T) {
 	if err := b.bucket.Delete(context.Background(), b.p.prefix+b.p.all().Recent[0].Name); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
+	if _, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
 		t.Fatalf("read: %v, want ErrCorrupt", err)
 	}
 }
@@ -184,18 +214,18 @@ func TestMissingObjectIsCorrupt(t *testing.T) {
 func TestOutageIsUnavailable(t *testing.T) {
 	b := tiered(t)
 	remove := b.faults.Add(objstoretest.Fault{})
-	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCorrupt) {
+	if _, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCorrupt) {
 		t.Fatalf("read: %v, want ErrUnavailable", err)
 	}
 	remove()
-	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
+	if _, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
 		t.Fatalf("read after the outage: %v", err)
 	}
 }
 
 // However many read the same at once, the object store is asked once.
 func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
-	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	gate := &gateBucket{objstoreBucket: b.faults, open: make(chan struct{}), entered: make(chan struct{}, 100)}
 	b.m.objects.bucket = gate
 	before := b.faults.Calls(objstoretest.GetOp)
@@ -204,14 +234,14 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
-		if _, _, err := b.m.Read(impatient, b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		if _, _, err := b.m.read(impatient, b.tp, 0, 100, 1<<60); !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.Canceled) {
 			t.Errorf("read of the one that leaves: %v", err)
 		}
 	}()
 	<-gate.entered
 	for range 50 {
 		wg.Go(func() {
-			if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
+			if _, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60); err != nil {
 				t.Errorf("read: %v", err)
 			}
 		})
@@ -231,8 +261,9 @@ func TestReadsOfOneChunkAreOneRequest(t *testing.T) {
 
 // A read that nobody waits for any more when its turn comes is not done.
 func TestAbandonedReadsAreDropped(t *testing.T) {
-	f := newFetcher(time.Minute, newMetrics(nil).fetchQueue)
+	f := newFetcher(time.Minute, newMetrics(nil).fetchQueue, 0, 0)
 	c := newCache[string]("test", f, 100, func(int) int64 { return 1 }, newMetrics(nil))
+	c.ahead = 1 << 20
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { f.run(ctx, 1) })
@@ -262,14 +293,16 @@ func TestAbandonedReadsAreDropped(t *testing.T) {
 	<-first // before the fetcher stops
 	// What was queued for later moves up when somebody wants it now.
 	block, blocked := make(chan struct{}), make(chan struct{})
-	c.ahead("block", func(context.Context) (int, error) { close(blocked); <-block; return 0, nil })
+	c.fetchAhead(ctx, single("block", func(context.Context) (int, error) { close(blocked); <-block; return 0, nil }))
 	<-blocked
 	var order []string
 	note := func(name string) func(context.Context) (int, error) {
 		return func(context.Context) (int, error) { order = append(order, name); return 0, nil }
 	}
 	for _, name := range []string{"a", "b"} {
-		if !c.ahead(name, note(name)) {
+		large := single(name, note(name))
+		large.small = false
+		if c.fetchAhead(ctx, large) != 1 {
 			t.Errorf("%s was not queued", name)
 		}
 	}
@@ -313,8 +346,9 @@ func (b *gateBucket) GetRange(ctx context.Context, key string, off int64, p []by
 // boundary of a segment; one that jumps about does not cause any read ahead.
 func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	b := tiered(t)
+	before := counter(t, b.m.metrics.fetchedBytes)
 	for _, offset := range []int64{150, 20, 80, 5} {
-		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 100, 1<<60); err != nil {
+		if _, _, err := b.m.read(context.Background(), b.tp, offset, 100, 1<<60); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -325,13 +359,20 @@ func TestReadAheadIsForSequentialReaders(t *testing.T) {
 	if n := counter(t, b.m.metrics.readAhead); n < 5 {
 		t.Errorf("%v chunks were read ahead of a sequential reader", n)
 	}
-	// All chunks of all segments and each index once, whoever asked.
-	chunks := 0
+	// All chunks of all segments and each index once, whoever asked, and with fewer requests.
+	chunks, want := 0, int64(0)
 	for _, s := range b.p.all().Recent {
-		chunks += len(b.chunksOf(s))
+		want += s.HotBytes
+		for _, c := range b.chunksOf(s) {
+			chunks++
+			want += int64(c.StoredBytes)
+		}
 	}
-	if n := counter(t, b.m.metrics.fetches.WithLabelValues("chunk")); n != float64(chunks) {
-		t.Errorf("%v chunks were read, there are %d", n, chunks)
+	if got := counter(t, b.m.metrics.fetchedBytes) - before; got != float64(want) {
+		t.Errorf("%v bytes were read, there are %d", got, want)
+	}
+	if n := counter(t, b.m.metrics.fetches.WithLabelValues("chunk")); n > float64(chunks)/2 {
+		t.Errorf("%v requests for %d chunks", n, chunks)
 	}
 }
 
@@ -345,11 +386,11 @@ func TestReadAheadCrossesSegments(t *testing.T) {
 	b.mustAttach()
 	b.mustDrain()
 	for offset := range int64(4) {
-		if _, _, err := b.m.Read(context.Background(), b.tp, offset, 1, 1<<60); err != nil {
+		if _, _, err := b.m.read(context.Background(), b.tp, offset, 1, 1<<60); err != nil {
 			t.Fatal(err)
 		}
+		b.waitForFetches()
 	}
-	b.waitForFetches()
 	next := b.p.all().Recent[2]
 	if _, ok := b.m.chunks.peek(chunkKey{b.p.prefix + next.Name, 0}); !ok {
 		t.Error("the first chunk of the next segment is not in the cache")
@@ -361,20 +402,22 @@ func TestCacheStaysWithinItsBytes(t *testing.T) {
 	b.check()
 	b.waitForFetches()
 	total := int64(0)
-	for _, key := range b.m.chunks.mu.lru.Keys() {
-		v, _ := b.m.chunks.mu.lru.Peek(key)
-		total += int64(len(v))
+	shelf := b.m.chunks.mu.shelf
+	for _, class := range shelf.classes {
+		for _, k := range class.Values() {
+			total += int64(cap(k.value))
+		}
 	}
-	if total > 3*format.MinChunkBytes || total != b.m.chunks.mu.bytes || total == 0 {
-		t.Errorf("cache holds %d bytes and counts %d, limit %d", total, b.m.chunks.mu.bytes, 3*format.MinChunkBytes)
+	if total > 3*format.MinChunkBytes || total != shelf.bytes || total == 0 {
+		t.Errorf("cache holds %d bytes and counts %d, limit %d", total, shelf.bytes, 3*format.MinChunkBytes)
 	}
 }
 
 func TestOneValueIsKeptHoweverLarge(t *testing.T) {
-	b := tiered(t, func(o *Options) { o.CacheBytes, o.IndexCacheBytes, o.ReadAheadChunks = 1, 1, -1 })
+	b := tiered(t, func(o *Options) { o.CacheBytes, o.IndexCacheBytes, o.ReadAheadBytes = 1, 1, -1 })
 	before := b.faults.Calls(objstoretest.GetOp)
 	for range 5 {
-		if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); err != nil {
+		if _, _, err := b.m.read(t.Context(), b.tp, 0, 100, 1<<60); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -394,7 +437,7 @@ func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 	b = w.start(log.restarted(), 2)
 	got := make(chan error)
 	go func() {
-		_, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+		_, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60)
 		got <- err
 	}()
 	b.mustAttach()
@@ -405,7 +448,7 @@ func TestReadWaitsForTheFirstAttachOnly(t *testing.T) {
 	b = w.start(log.restarted(), 3)
 	remove := w.faults.Add(objstoretest.Fault{})
 	go func() {
-		_, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60)
+		_, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60)
 		got <- err
 	}()
 	if err := b.attach(); !errors.Is(err, ErrUnavailable) {
@@ -429,7 +472,7 @@ func TestDamagedManifestIsSaid(t *testing.T) {
 	if err := b.attach(); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("attach: %v, want ErrCorrupt", err)
 	}
-	if _, _, err := b.m.Read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
+	if _, _, err := b.m.read(context.Background(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrCorrupt) || errors.Is(err, ErrUnavailable) {
 		t.Errorf("read: %v, want ErrCorrupt", err)
 	}
 	if b.log.remoteEnd != -1 {
@@ -549,7 +592,7 @@ func TestSegmentInTheMiddleOfAnObject(t *testing.T) {
 
 // An entry may end before its segment does: a history that was cut. Nothing behind the cut is read.
 func TestSegmentThatIsCut(t *testing.T) {
-	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	m := *b.p.all()
 	last := b.log.segments[len(b.log.segments)-1]
 	cut := last.base + 3*3 // its first batches
@@ -557,7 +600,7 @@ func TestSegmentThatIsCut(t *testing.T) {
 	m.EndOffset, m.Recent[len(m.Recent)-1].EndOffset = cut, cut
 	b.p.manifest.Store(&m)
 	for offset := last.base; offset < cut; {
-		got, _, err := b.m.Read(t.Context(), b.tp, offset, 1<<20, 1<<60)
+		got, _, err := b.m.read(t.Context(), b.tp, offset, 1<<20, 1<<60)
 		if err != nil || len(got) == 0 {
 			t.Fatalf("read at %d: %d bytes, %v", offset, len(got), err)
 		}
@@ -568,14 +611,14 @@ func TestSegmentThatIsCut(t *testing.T) {
 	if _, ok, err := b.m.OffsetForTimestamp(t.Context(), b.tp, 1000+cut, 1<<60); err != nil || ok {
 		t.Errorf("a time behind the cut: %t, %v", ok, err)
 	}
-	if _, _, err := b.m.Read(t.Context(), b.tp, cut, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := b.m.read(t.Context(), b.tp, cut, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("read at the cut: %v, want ErrOffsetOutOfRange", err)
 	}
 }
 
 // A look-up by time reads the directory and the one chunk that has it.
 func TestTimeLookUpReadsOneChunk(t *testing.T) {
-	b := tiered(t, func(o *Options) { o.ReadAheadChunks = -1 })
+	b := tiered(t, func(o *Options) { o.ReadAheadBytes = -1 })
 	before := b.faults.Calls(objstoretest.GetOp)
 	offset := b.log.segments[3].end - 2
 	if found, ok, err := b.m.OffsetForTimestamp(t.Context(), b.tp, 1000+offset, 1<<60); err != nil || !ok || found.Offset != offset {

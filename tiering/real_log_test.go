@@ -123,7 +123,7 @@ func checkTiers(t *testing.T, m *Manager, log *storage.Log, all []record.Batch) 
 		i := rand.IntN(len(all))
 		offset := all[i].BaseOffset()
 		want := bytes.Join(byteSlices(all[i:]), nil)
-		cold, _, err := m.Read(ctx, tp, offset, 3000, log.HighWatermark())
+		cold, _, err := m.read(ctx, tp, offset, 3000, log.HighWatermark())
 		if err != nil && !errors.Is(err, ErrOffsetOutOfRange) {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func TestReaderThatComesTooLateIsToldTheRange(t *testing.T) {
 	current := b.p.all()
 	b.p.manifest.Store(old)
 	b.m.objects.bucket = &swappingBucket{objstoreBucket: b.faults, swap: func() { b.p.manifest.Store(current) }}
-	if _, _, err := b.m.Read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := b.m.read(t.Context(), b.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Fatalf("read: %v, want ErrOffsetOutOfRange", err)
 	}
 }

@@ -23,12 +23,12 @@ func (m *Manager) span(ctx context.Context, name string, tp metadata.TopicPartit
 
 // inSpanOf has a read of the object store, which somebody else runs, be a part
 // of the trace of the one who asked for it first.
-func inSpanOf(asker context.Context, read func(context.Context)) func(context.Context) {
+func inSpanOf(asker context.Context, read func(context.Context) int64) func(context.Context) int64 {
 	span := trace.SpanContextFromContext(asker)
 	if !span.IsValid() {
 		return read
 	}
-	return func(ctx context.Context) { read(trace.ContextWithSpanContext(ctx, span)) }
+	return func(ctx context.Context) int64 { return read(trace.ContextWithSpanContext(ctx, span)) }
 }
 
 func endSpan(span trace.Span, err error) {

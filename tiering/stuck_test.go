@@ -247,7 +247,7 @@ func TestAwaitedPartitionsAreAttachedFirst(t *testing.T) {
 			last = w.attachTo(m, logs[i], int32(i), 2)
 		}
 		began := time.Now()
-		if _, _, err := m.Read(t.Context(), last, 0, 100, 1<<60); err != nil {
+		if _, _, err := m.read(t.Context(), last, 0, 100, 1<<60); err != nil {
 			t.Fatal(err)
 		}
 		// Its turn after those that are being attached, its manifest, its index, its chunk.

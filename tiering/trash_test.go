@@ -216,7 +216,7 @@ func TestPointerIsThereBeforeTheFirstObject(t *testing.T) {
 	}
 	// A follower sees a tier in which there is nothing.
 	f := w.follow(newFakeLog(t))
-	if _, _, err := f.m.Read(context.Background(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
+	if _, _, err := f.m.read(context.Background(), w.tp, 0, 100, 1<<60); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("read: %v, want ErrOffsetOutOfRange", err)
 	}
 	b.mustDrain()

@@ -80,7 +80,7 @@ func TestManifestIsReplacedBeforeItIsRead(t *testing.T) {
 	b.m.manifests.forget()
 	b.p.manifest.Store(old)
 	b.m.objects.bucket = &swappingBucket{objstoreBucket: b.faults, swap: func() { b.p.manifest.Store(current) }}
-	got, _, err := b.m.Read(t.Context(), b.tp, 31, 100, 1<<60)
+	got, _, err := b.m.read(t.Context(), b.tp, 31, 100, 1<<60)
 	if err != nil || !bytes.Equal(got, b.log.want(31, 32)) {
 		t.Errorf("read %d bytes, %v", len(got), err)
 	}
@@ -94,7 +94,7 @@ func TestForgottenManifestIsDamaged(t *testing.T) {
 	content := b.object(name)
 	b.log.onRemoteEnd = nil // which would look at the committed manifest
 	b.damage(b.p.prefix + name)
-	if _, _, err := b.m.Read(t.Context(), b.tp, 3, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := b.m.read(t.Context(), b.tp, 3, 100, 1<<60); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("read: %v", err)
 	}
 	small(b.log, 2)
