@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -52,6 +53,30 @@ func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 		closed = append(closed, ClosedSegment{BaseOffset: s.base, EndOffset: end, SizeBytes: s.size.Load(), log: l, segment: s})
 	}
 	return closed
+}
+
+// Since is when the segment's first record was appended, at the latest; the zero time if that is not
+// known.
+func (c ClosedSegment) Since() time.Time {
+	if !c.segment.acquire() {
+		return time.Time{}
+	}
+	defer c.segment.release()
+	ms, err := c.segment.sinceMs()
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// NewestMs is the time of the segment's newest record, in unix ms: that of its file if no record has
+// one.
+func (c ClosedSegment) NewestMs() (int64, error) {
+	if !c.segment.acquire() {
+		return 0, fmt.Errorf("read the time of segment %d of %s: %w: it was deleted", c.BaseOffset, c.log.key, ErrOffsetOutOfRange)
+	}
+	defer c.segment.release()
+	return c.segment.newestMs()
 }
 
 // Open pins the segment's files and opens them; release, to be called once,

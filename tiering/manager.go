@@ -47,7 +47,7 @@ type Options struct {
 	// offset (exclusive), and sometimes again; it must not block. May be nil.
 	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
 
-	UploadConcurrency int   // segments that go up at a time; 2
+	UploadConcurrency int   // segments that go up at a time, of one partition or of many; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
 	ChunkBytes        int   // of new objects, and so what a cold read gets at a time; 4 MiB
 	CacheBytes        int64 // of chunks; 64 MiB
@@ -128,6 +128,7 @@ type Manager struct {
 	pages       *cache[string, *format.Page]
 	manifests   *cache[string, *format.Manifest] // of leaders
 	readAhead   *readAhead
+	streams     *streams
 	warnings    warnings
 	cleaning    cleaning
 	wide        bucketWide
@@ -154,6 +155,7 @@ func New(o Options) *Manager {
 	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes, (*format.Page).Cost, m.metrics)
 	m.manifests = newCache[string]("manifest", m.fetcher, o.IndexCacheBytes, (*format.Manifest).Cost, m.metrics)
 	m.readAhead = newReadAhead()
+	m.streams = newStreams(o.UploadConcurrency)
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
 	m.lastSuccess.begin(o.Now())
 	if o.Registerer != nil {
