@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"time"
 
 	"github.com/varvelog/varve/vfs"
@@ -103,7 +104,12 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 		return io.NewSectionReader(file, 0, size)
 	}
 	s := c.segment
-	files.Log = open(&s.file, c.SizeBytes)
+	if own, closeOwn, openErr := c.openOwn(); openErr == nil {
+		undo = append(undo, closeOwn)
+		files.Log = io.NewSectionReader(own, 0, c.SizeBytes)
+	} else {
+		err = openErr
+	}
 	files.Index = open(&s.index.file, int64(s.index.count())*offsetEntrySize)
 	files.TimeIndex = open(&s.times.file, int64(s.times.count())*timeEntrySize)
 	if files.AbortedTxns = s.txns.count(); files.AbortedTxns > 0 {
@@ -121,6 +127,31 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	}
 	files.LeaderEpochs = c.log.epochs.below(c.EndOffset)
 	return files, release, nil
+}
+
+// hotTail is how many bytes at the end of a log stay in the system's memory when they are copied: most
+// consumers read there. What was read further back to be copied would take the place of that.
+const hotTail = 256 << 20
+
+// openOwn opens the .log for a reader that reads it in a sequence, and that has no use for it after
+// that: a File that no consumer's reads go through.
+func (c ClosedSegment) openOwn() (f vfs.File, done func(), err error) {
+	names := &c.segment.names
+	names.RLock()
+	f, err = c.log.env.fs.OpenFile(names.path(extLog), os.O_RDONLY, 0)
+	names.RUnlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	vfs.AdviseSequential(f)
+	return f, func() {
+		if c.log.SizeFrom(c.EndOffset) >= c.log.env.hotTail {
+			vfs.DropCache(f, 0, c.SizeBytes)
+		}
+		if err := f.Close(); err != nil {
+			c.log.logger.Warn("close a segment that was copied", offsetAttr(c.BaseOffset), errorAttr(err))
+		}
+	}, nil
 }
 
 // snapshot is the producer state at the segment's end. A file that is missing or

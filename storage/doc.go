@@ -68,14 +68,15 @@
 //     in part from the front, nor bytes of another segment under its offset.
 //   - S5: With remote storage enabled a segment is deleted only if all of it is
 //     below RemoteEndOffset, or below log start. Nothing at or above the high
-//     watermark is ever deleted by retention.
+//     watermark is ever deleted by retention. A volume above its high watermark loses
+//     segments below RemoteEndOffset before retention asks for it, and log start stays.
 //   - S6: A failed fsync ends the service of its directory until a restart. It is
 //     never tried again, and the restart looks at what is on the disk, not at
 //     what the kernel still has in memory and takes for written. One that could
 //     not be tried, for want of a descriptor, ends nothing.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
 //     was; the next append tries again. Retention needs no space to delete closed
-//     segments.
+//     segments, and disk_pressure.go what the object store has too.
 //   - S8: Compaction removes a record only if a later committed one has its key,
 //     if its transaction was aborted, if it has no key, or if it is a tombstone
 //     whose delete horizon has passed. What stays keeps its offset, timestamp and

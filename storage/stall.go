@@ -84,6 +84,9 @@ func (m *Manager) runDir(ctx context.Context, d *dataDir) {
 	d.work.Go(func() { d.writeback.run(ctx) })
 	d.work.Go(func() { m.moveLoop(ctx, d) })
 	d.work.Go(func() { m.retentionLoop(ctx, d) })
+	d.work.Go(func() {
+		every(ctx, pressureInterval, func(ctx context.Context) { m.relieve(ctx, d) })
+	})
 	d.work.Go(func() { m.checkpointLoop(ctx, d) })
 	d.work.Go(func() { m.flushLoop(ctx, d) })
 	d.work.Go(func() {
