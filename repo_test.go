@@ -42,7 +42,7 @@ var layers = map[string][]string{
 	"client":              {"protocol", "record", "security"},
 	"groups":              {"record", "coordinator", "metadata"},
 	"tiering": {
-		"backoff", "record", "storage", "objstore", "metadata", "metadata/kv",
+		"backoff", "record", "stepped", "storage", "objstore", "metadata", "metadata/kv",
 		"tiering/catalogue", "tiering/format", "tiering/lineage", "tiering/ownership",
 	},
 	"tiering/catalogue":  {"metadata", "metadata/kv", "objstore", "tiering/format"},

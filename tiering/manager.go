@@ -47,6 +47,11 @@ type Options struct {
 	// offset (exclusive), and sometimes again; it must not block. May be nil.
 	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
 
+	// CopyRate is how many bytes a second all uploads send together, asked again and again; what they
+	// do not send within CopyWindow they may send later. nil, and math.MaxInt64, is no limit.
+	CopyRate   func() int64
+	CopyWindow time.Duration // 11 s
+
 	UploadConcurrency int   // segments that go up at a time, of one partition or of many; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
 	ChunkBytes        int   // of new objects, and so what a cold read gets at a time; 4 MiB
@@ -73,6 +78,7 @@ func (o *Options) setDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	orDefault(&o.CopyWindow, 11*time.Second)
 	orDefault(&o.UploadConcurrency, 2)
 	orDefault(&o.FetchConcurrency, 16)
 	orDefault(&o.ChunkBytes, 4<<20)
@@ -148,6 +154,7 @@ func New(o Options) *Manager {
 	m := &Manager{o: o, store: o.Store, shape: format.DefaultShape, metrics: newMetrics(o.Registerer), scheduler: newScheduler()}
 	m.loads = semaphore.NewWeighted(manifestMemory)
 	m.objects = &objects{bucket: o.Bucket, timeout: o.RequestTimeout, uploadTimeout: o.UploadTimeout, metrics: m.metrics}
+	m.objects.quota = newCopyQuota(&m.o)
 	m.fetcher = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.background = newFetcher(2*o.RequestTimeout, m.metrics.fetchQueue)
 	m.chunks = newCache[chunkKey]("chunk", m.fetcher, o.CacheBytes, func(b []byte) int64 { return int64(len(b)) }, m.metrics)
