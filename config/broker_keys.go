@@ -1,5 +1,7 @@
 package config
 
+import "math"
+
 // brokerTable holds the broker configurations that this version honors: the defaults of topic configurations and those of compaction, which
 // take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
@@ -109,6 +111,11 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
+		clusterKey(brokerKey("varve.disk.high.watermark", Double, "0.95", "", betweenDoubles(0, math.MaxInt64),
+			"How full the volume of a log directory may get: as a fraction of the volume up to 1, in bytes above that. Beyond it segments that are in the object store are deleted "+
+				"from the directory, the oldest ones first, before local retention asks for it. 0 turns this off.")),
+		clusterKey(brokerKey("varve.disk.low.watermark", Double, "0.9", "", betweenDoubles(0, math.MaxInt64),
+			"How full the volume is left when varve.disk.high.watermark was passed, in the same units.")),
 		brokerKey("varve.log.stall.timeout.ms", Long, "30000", "ms", atLeast(1000),
 			"How long a write, a sync or a change of names on a disk may take. A log directory in which one takes longer has failed, as after a disk error: its partitions are offline until the broker restarts."),
 		brokerKey("varve.log.stray.retention.ms", Long, "604800000", "ms", atLeast(-1),
@@ -148,6 +155,12 @@ func brokerKeys() []Key {
 			"How long a fetch waits for the object store before it returns what it has."),
 		brokerKey("remote.log.manager.copier.thread.pool.size", Int, "10", "", atLeast(1),
 			"How many segments are uploaded at the same time."),
+		clusterKey(brokerKey("remote.log.manager.copy.max.bytes.per.second", Long, unlimited, "bytes", atLeast(1),
+			"How many bytes a second this broker uploads to the object store, all partitions together.")),
+		brokerKey("remote.log.manager.copy.quota.window.num", Int, "11", "", atLeast(1),
+			"How many windows what is not used of remote.log.manager.copy.max.bytes.per.second is kept for: it may be sent at once."),
+		brokerKey("remote.log.manager.copy.quota.window.size.seconds", Int, "1", "seconds", atLeast(1),
+			"The length of such a window."),
 		brokerKey("remote.log.manager.task.interval.ms", Long, "30000", "ms", atLeast(1),
 			"How often partitions are checked for segments to upload or to delete from the object store; a closed segment is uploaded at once."),
 		brokerKey("remote.log.reader.threads", Int, "10", "", atLeast(1),
