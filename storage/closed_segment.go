@@ -104,11 +104,11 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 		return io.NewSectionReader(file, 0, size)
 	}
 	s := c.segment
-	if own, closeOwn, openErr := c.openOwn(); openErr == nil {
+	var own vfs.File
+	var closeOwn func()
+	if own, closeOwn, err = c.openOwn(); err == nil {
 		undo = append(undo, closeOwn)
 		files.Log = io.NewSectionReader(own, 0, c.SizeBytes)
-	} else {
-		err = openErr
 	}
 	files.Index = open(&s.index.file, int64(s.index.count())*offsetEntrySize)
 	files.TimeIndex = open(&s.times.file, int64(s.times.count())*timeEntrySize)

@@ -146,7 +146,8 @@ func (l *Log) dropExpendable(base int64) (bytes int64, err error) {
 		return 0, nil
 	}
 	bytes = s.size.Load()
-	if n, err := l.discardFirstLocked(1); n == 0 {
+	n, err := l.discardFirstLocked(1)
+	if n == 0 {
 		return 0, classify(err)
 	}
 	return bytes, nil

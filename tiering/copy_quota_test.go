@@ -2,6 +2,7 @@ package tiering
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -81,7 +82,7 @@ func TestPausedUploadEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, io.ErrClosedPipe)
 		defer cancel()
 		began := time.Now()
-		if err := q.wait(ctx, 1<<20); err != io.ErrClosedPipe || time.Since(began) != time.Minute {
+		if err := q.wait(ctx, 1<<20); !errors.Is(err, io.ErrClosedPipe) || time.Since(began) != time.Minute {
 			t.Errorf("it waited for %v: %v", time.Since(began), err)
 		}
 	})

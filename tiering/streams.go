@@ -31,7 +31,7 @@ func (s *streams) take(ctx context.Context, most int) (int, error) {
 		if n := s.tryTake(most); n > 0 {
 			return n, nil
 		}
-		if !s.given.Wait(ctx, s.any) {
+		if !s.given.Wait(ctx, s.someFree) {
 			return 0, fmt.Errorf("%w: wait for a free upload stream: %w", ErrUnavailable, context.Cause(ctx))
 		}
 	}
@@ -45,7 +45,7 @@ func (s *streams) tryTake(most int) int {
 	return n
 }
 
-func (s *streams) any() bool {
+func (s *streams) someFree() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.free > 0
