@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"math"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -94,7 +95,8 @@ func (b *Broker) describeLog(l *storage.Log) kmsg.DescribeLogDirsResponseDirTopi
 	if status, tiered := p.TierStatus(); tiered {
 		stats := protocol.TierStats{
 			RemoteBytes: status.Bytes, RemoteSegments: int32(status.Segments), PendingBytes: status.LagBytes, LastUpload: -1,
-			State: string(status.State),
+			PendingSegments: int32(min(status.LagSegments, math.MaxInt32)),
+			State:           string(status.State),
 		}
 		if !status.LastUpload.IsZero() {
 			stats.LastUpload = status.LastUpload.UnixMilli()

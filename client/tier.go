@@ -32,11 +32,12 @@ type TierPartition struct {
 	LocalBytes     int64
 	RemoteBytes    int64
 	RemoteSegments int64
-	PendingBytes   int64 // in closed segments that wait to be uploaded
-	LastUpload     int64 // unix ms
+	// PendingSegments are closed and wait to be uploaded, PendingBytes in them.
+	PendingSegments, PendingBytes int64
+	LastUpload                    int64 // unix ms
 
 	Problems []TierProblem // of all its replicas
-	// State is what the leader's remote tier is about: active, attaching (not yet), deposed (another leader has it), or read-only (a newer
+	// State is what the leader's remote tier is about: active, paused (remote.log.copy.disable), attaching (not yet), deposed (another leader has it), or read-only (a newer
 	// version has written what this one must not change). It is "" when the broker does not tell.
 	State string
 }
@@ -146,7 +147,7 @@ func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32
 		for partition := range partitions {
 			t.Partitions = append(t.Partitions, partition)
 			sizes[TopicPartition{topic, partition}] = TierPartition{
-				LocalBytes: Unknown, RemoteBytes: Unknown, RemoteSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
+				LocalBytes: Unknown, RemoteBytes: Unknown, RemoteSegments: Unknown, PendingSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
 			}
 		}
 		slices.Sort(t.Partitions)
@@ -190,7 +191,11 @@ func takeSizes(sizes map[TopicPartition]TierPartition, leaders map[string]map[in
 				size.LocalBytes = p.Size
 				if stats, known := protocol.ReadTierStats(&p.UnknownTags); known {
 					size.RemoteBytes, size.RemoteSegments = stats.RemoteBytes, int64(stats.RemoteSegments)
-					size.PendingBytes, size.LastUpload, size.State = stats.PendingBytes, stats.LastUpload, stats.State
+					size.PendingSegments, size.PendingBytes = int64(stats.PendingSegments), stats.PendingBytes
+					if stats.PendingSegments == 0 && stats.PendingBytes > 0 { // of an older broker
+						size.PendingSegments = Unknown
+					}
+					size.LastUpload, size.State = stats.LastUpload, stats.State
 				}
 				sizes[key] = size
 			}

@@ -86,7 +86,7 @@ func topicConfigs(values map[string]string) func(kmsg.Request) kmsg.Response {
 var tieredConfig = map[string]string{"remote.storage.enable": "true"}
 
 func TestTierStatusOfVarve(t *testing.T) {
-	stats := protocol.TierStats{RemoteBytes: 5000, RemoteSegments: 7, PendingBytes: 30, LastUpload: 1_700_000_000_000, State: "read-only"}
+	stats := protocol.TierStats{RemoteBytes: 5000, RemoteSegments: 7, PendingSegments: 2, PendingBytes: 30, LastUpload: 1_700_000_000_000, State: "read-only"}
 	f := newFakeBroker(t, map[string]int{"a": 2, "__internal": 1},
 		listOffsets(map[int64]int64{-1: 100, -2: 10, -4: 70, -5: 89}, nil), logDirs(&stats), topicConfigs(tieredConfig))
 	got, err := connect(t, f.addr).TierStatus(t.Context())
@@ -95,7 +95,7 @@ func TestTierStatusOfVarve(t *testing.T) {
 	}
 	row := TierPartition{
 		Topic: "a", Tiered: true, LogStart: 10, LocalStart: 70, RemoteEnd: 90, End: 100,
-		LocalBytes: 1000, RemoteBytes: 5000, RemoteSegments: 7, PendingBytes: 30, LastUpload: 1_700_000_000_000, State: "read-only",
+		LocalBytes: 1000, RemoteBytes: 5000, RemoteSegments: 7, PendingSegments: 2, PendingBytes: 30, LastUpload: 1_700_000_000_000, State: "read-only",
 	}
 	second := row
 	second.Partition = 1
@@ -117,7 +117,7 @@ func TestTierStatusOfOthers(t *testing.T) {
 	}
 	want := TierPartition{
 		Topic: "a", Tiered: true, End: 100, LocalBytes: 1000,
-		RemoteBytes: Unknown, RemoteSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
+		RemoteBytes: Unknown, RemoteSegments: Unknown, PendingSegments: Unknown, PendingBytes: Unknown, LastUpload: Unknown,
 	}
 	if !reflect.DeepEqual(got[0], want) || got[0].Lag() != 100 {
 		t.Errorf("got  %+v, lag %d\nwant %+v", got[0], got[0].Lag(), want)

@@ -1,5 +1,7 @@
 package config
 
+import "math"
+
 // brokerTable holds the broker configurations that this version honors: the defaults of topic configurations and those of compaction, which
 // take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
@@ -109,6 +111,11 @@ func brokerKeys() []Key {
 			"How many logs are opened and recovered at the same time."),
 		brokerKey("producer.id.expiration.ms", Int, "86400000", "ms", atLeast(1),
 			"How long an idempotent producer that writes nothing is remembered in a partition."),
+		clusterKey(brokerKey("varve.disk.high.watermark", Double, "0.95", "", betweenDoubles(0, math.MaxInt64),
+			"How full the volume of a log directory may get: as a fraction of the volume up to 1, in bytes above that. Beyond it segments that are in the object store are deleted "+
+				"from the directory, the oldest ones first, before local retention asks for it. 0 turns this off.")),
+		clusterKey(brokerKey("varve.disk.low.watermark", Double, "0.9", "", betweenDoubles(0, math.MaxInt64),
+			"How full the volume is left when varve.disk.high.watermark was passed, in the same units.")),
 		brokerKey("varve.log.reserve.bytes", Long, "268435456", "bytes", atLeast(0),
 			"How much of a disk the logs on it leave free, an eighth of the disk at most: below it records are refused as on a full disk. Embedded etcd, which ends the broker when it finds no space, and checkpoints have that room. 0: none."),
 		brokerKey("varve.log.stall.timeout.ms", Long, "30000", "ms", atLeast(1000),
@@ -152,6 +159,12 @@ func brokerKeys() []Key {
 			"How much memory the caches of what leads to records in the object store may take: half of it indexes of segments, a quarter each manifests and their pages. In Kafka it is room on disk, 1 GiB by default."),
 		brokerKey("remote.log.manager.copier.thread.pool.size", Int, "10", "", atLeast(1),
 			"How many segments are uploaded at the same time."),
+		clusterKey(brokerKey("remote.log.manager.copy.max.bytes.per.second", Long, unlimited, "bytes", atLeast(1),
+			"How many bytes a second this broker uploads to the object store, all partitions together.")),
+		brokerKey("remote.log.manager.copy.quota.window.num", Int, "11", "", atLeast(1),
+			"How many windows what is not used of remote.log.manager.copy.max.bytes.per.second is kept for: it may be sent at once."),
+		brokerKey("remote.log.manager.copy.quota.window.size.seconds", Int, "1", "seconds", atLeast(1),
+			"The length of such a window."),
 		brokerKey("remote.log.manager.fetch.max.bytes.per.second", Long, unlimited, "bytes", atLeast(1),
 			"How many bytes a second readers get from the object store on this broker. More wait."),
 		brokerKey("remote.log.manager.task.interval.ms", Long, "30000", "ms", atLeast(1),

@@ -143,6 +143,8 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 		"message.timestamp.type=CreateTime sensitive=false synonyms={DEFAULT_CONFIG:log.message.timestamp.type=CreateTime}",
 		"min.insync.replicas=1 sensitive=false synonyms={DYNAMIC_DEFAULT_BROKER_CONFIG:min.insync.replicas=1, DEFAULT_CONFIG:min.insync.replicas=1}",
 		"preallocate=false sensitive=false synonyms={DEFAULT_CONFIG:log.preallocate=false}",
+		"remote.copy.lag.bytes=-1 sensitive=false synonyms={DEFAULT_CONFIG:log.remote.copy.lag.bytes=-1}",
+		"remote.copy.lag.ms=0 sensitive=false synonyms={DEFAULT_CONFIG:log.remote.copy.lag.ms=0}",
 		"remote.log.copy.disable=false sensitive=false synonyms={}",
 		"remote.storage.enable=false sensitive=false synonyms={DEFAULT_CONFIG:log.remote.storage.enable=true}",
 		"retention.bytes=-1 sensitive=false synonyms={DEFAULT_CONFIG:log.retention.bytes=-1}",
@@ -153,6 +155,7 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 		"segment.ms=604800000 sensitive=false synonyms={}",
 		"unclean.leader.election.enable=false sensitive=false synonyms={DEFAULT_CONFIG:unclean.leader.election.enable=false}",
 		"varve.ack.fsync=false sensitive=false synonyms={DEFAULT_CONFIG:varve.ack.fsync=false}",
+		"varve.tier.max.lag.ms=-1 sensitive=false synonyms={DEFAULT_CONFIG:varve.tier.max.lag.ms=-1}",
 	} {
 		name, _, _ := strings.Cut(want, "=")
 		if got[name] != want {
@@ -245,6 +248,12 @@ func TestValidateTopic(t *testing.T) {
 		{"retention.bytes=1000 local.retention.bytes=-1", []string{"Value must not be -1 as retention.bytes value is set as 1000."}},
 		{"retention.ms=1000 local.retention.ms=2000 remote.storage.enable=false", nil},
 		{"local.retention.ms=700000000", []string{"local.retention.ms"}}, // above the default of retention.ms
+		{"retention.ms=1000 remote.copy.lag.ms=2000", []string{"Invalid value 2000 for configuration remote.copy.lag.ms: Value must not exceed local.retention.ms (effective value: 1000)"}},
+		{"retention.bytes=1000 local.retention.bytes=50 remote.copy.lag.bytes=51", []string{"Value must not exceed local.retention.bytes (effective value: 50)"}},
+		{"retention.bytes=1000 local.retention.bytes=50 remote.copy.lag.bytes=50 remote.copy.lag.ms=-1", nil},
+		{"retention.ms=1000 remote.copy.lag.ms=2000 remote.storage.enable=false", nil},
+		{"varve.tier.max.lag.ms=0", []string{"Invalid value 0 for configuration varve.tier.max.lag.ms"}},
+		{"varve.tier.max.lag.ms=1", nil},
 		{"remote.log.copy.disable=true local.retention.bytes=5", []string{"no more logs are copied"}},
 		{"remote.log.copy.disable=true", nil},
 		{
@@ -411,6 +420,21 @@ func TestTopicOnlyIsOneOfTopic(t *testing.T) {
 			if got := l.TopicOnly(name, overrides); len(got.byName) != 1 || !reflect.DeepEqual(got.byName[name], want) {
 				t.Errorf("%s under %v: %v, want %v", name, overrides, got.byName, want)
 			}
+		}
+	}
+}
+
+func TestWatermarksAreInOrder(t *testing.T) {
+	for _, c := range []struct {
+		high, low string
+		ok        bool
+	}{
+		{"0.95", "0.9", true}, {"0.9", "0.9", true}, {"0.8", "0.9", false}, {"0", "0.9", true},
+		{"5e9", "4e9", true}, {"5e9", "0.5", false}, {"0.9", "4e9", false},
+	} {
+		l := Layers{Static: map[string]string{"varve.disk.high.watermark": c.high, "varve.disk.low.watermark": c.low}}
+		if err := l.ValidateStatic(); (err == nil) != c.ok {
+			t.Errorf("high %s, low %s: %v", c.high, c.low, err)
 		}
 	}
 }

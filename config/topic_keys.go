@@ -53,6 +53,10 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"How many replicas must have a record before acks=all is answered."),
 	topicKey("preallocate", Boolean, "false", "", "log.preallocate", validator{},
 		"Whether the disk space of a new segment is reserved when its first record comes; what is left is given back when it is closed."),
+	topicKey("remote.copy.lag.bytes", Long, "-1", "bytes", "log.remote.copy.lag.bytes", atLeast(-1),
+		"How many bytes of the log have to be behind a closed segment before it is uploaded, unless remote.copy.lag.ms is over before; 0 is at once, -1 as the local retention."),
+	topicKey("remote.copy.lag.ms", Long, "0", "ms", "log.remote.copy.lag.ms", atLeast(-1),
+		"How old the newest record of a closed segment has to be before it is uploaded, unless it is remote.copy.lag.bytes behind before; 0 is at once, -1 as the local retention."),
 	topicKey("remote.log.copy.disable", Boolean, "false", "", "", validator{},
 		"Whether uploads of a tiered topic stop; what is in the object store stays readable."),
 	topicKey("remote.storage.enable", Boolean, "true", "", "log.remote.storage.enable", validator{},
@@ -73,6 +77,9 @@ var topicTable = newTable("topic", namesOf("topic"),
 		"Whether a replica that is not in sync may lead when no other can. With one replica, which always is in sync, both values mean the same."),
 	topicKey("varve.ack.fsync", Boolean, "false", "", "varve.ack.fsync", validator{},
 		"Whether acks=1 and acks=all are answered only when the records are on this broker's disk. Consumers may read them before; flush.messages=1 includes this."),
+	topicKey("varve.tier.max.lag.ms", Long, "-1", "ms", "varve.tier.max.lag.ms", minusOneOr(atLeast(1)),
+		"How long a record may stay on local disk only: the segment that has it is closed then, and uploaded whatever remote.copy.lag says. "+
+			"Records of undecided transactions wait for these. -1 is no bound."),
 )
 
 func topicKey(name string, typ Type, def, unit, synonym string, v validator, doc string) Key {

@@ -76,6 +76,7 @@ func tierProblems(v Values) []error {
 	for _, unit := range [...]string{"bytes", "ms"} {
 		total, name := "retention."+unit, "local.retention."+unit
 		whole, local := v.Int64(total), v.Int64(name)
+		problems = append(problems, copyLagProblems(v, unit, whole, local)...)
 		if local == asRetention {
 			continue
 		}
@@ -94,6 +95,30 @@ func tierProblems(v Values) []error {
 		}
 	}
 	return problems
+}
+
+// copyLagProblems checks that segments are uploaded before local retention wants to delete them.
+func copyLagProblems(v Values, unit string, whole, local int64) []error {
+	const asRetention = -2
+	if local == asRetention {
+		local = whole
+	}
+	name := "remote.copy.lag." + unit
+	lag := v.Int64(name)
+	if lag <= 0 || local < 0 || lag <= local {
+		return nil
+	}
+	return []error{&ValueError{name, fmt.Sprint(lag), fmt.Sprintf("Value must not exceed local.retention.%s (effective value: %d)", unit, local)}}
+}
+
+// watermarkProblems checks that what the low watermark asks for ends what the high one begins.
+func watermarkProblems(v Values) []error {
+	const name = "varve.disk.low.watermark"
+	low, high := v.Float64(name), v.Float64("varve.disk.high.watermark")
+	if high == 0 || low <= high && (low > 1) == (high > 1) {
+		return nil
+	}
+	return []error{&ValueError{name, fmt.Sprint(low), fmt.Sprintf("Value must be in the unit of varve.disk.high.watermark property value, and not above it: %v", high)}}
 }
 
 // ValidateStatic checks the static layer and returns all problems, joined.
@@ -176,6 +201,7 @@ func dynamicProblems(next map[string]string, scope Scope) []error {
 func (l Layers) brokerProblems() []error {
 	problems := append(tierProblems(l.Topic(nil)), lagProblems(l.Topic(nil))...)
 	v := l.Broker()
+	problems = append(problems, watermarkProblems(v)...)
 	if slices.Contains(v.List("log.cleanup.policy"), "compact") && v.Bool("log.remote.storage.enable") {
 		problems = append(problems, &ValueError{"log.cleanup.policy", "compact", tierNeedsDelete + " Set log.remote.storage.enable=false as well."})
 	}

@@ -28,6 +28,7 @@ type blobBucket struct {
 	prefix string // before every key: "" or "…/"
 	remedy string // what to set when the store refuses uploads, or ""
 
+	readsTwice bool // put says itself when it begins to send the body
 	// put stores the body under the key.
 	put func(ctx context.Context, key string, body *body, ifAbsent bool) error
 	// open reads n bytes of the object from off, or what there is of them; size
@@ -100,6 +101,12 @@ func (b *blobBucket) Put(ctx context.Context, key string, r io.ReadSeeker, opts 
 	body, err := newBody(r)
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
+	}
+	if opts.Pace != nil {
+		body.pace = func(n int) error { return opts.Pace(ctx, n) }
+	}
+	if !b.readsTwice {
+		body.send()
 	}
 	err = b.put(ctx, b.prefix+key, body, opts.IfAbsent)
 	body.seal()

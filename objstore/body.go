@@ -9,16 +9,21 @@ import (
 
 var errSealed = errors.New("read of a request body whose request is over")
 
+// pacedRead is how much of a paced body is sent between two pauses.
+const pacedRead = 64 << 10
+
 // body is what a Put sends. An HTTP transport may go on reading a request's
 // body for a while after the request has failed; sealing the body ends that, so
 // that the caller may use the bytes, or start another attempt with them.
 type body struct {
 	start, size int64
+	pace        func(n int) error // of what is sent; nil: it is not paced
 	mu          struct {
 		sync.Mutex
-		r      io.ReadSeeker
-		sealed bool
-		failed error // the first failure of r
+		r       io.ReadSeeker
+		sealed  bool
+		sending bool  // what is read is sent; before that a driver may read all of it for a checksum
+		failed  error // the first failure of r
 	}
 }
 
@@ -46,7 +51,15 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.mu.sealed {
 		return 0, errSealed
 	}
+	if b.pace != nil && len(p) > pacedRead {
+		p = p[:pacedRead]
+	}
 	n, err := b.mu.r.Read(p)
+	if b.pace != nil && b.mu.sending && n > 0 {
+		if paceErr := b.pace(n); paceErr != nil {
+			return 0, paceErr
+		}
+	}
 	if err != nil && !errors.Is(err, io.EOF) && b.mu.failed == nil {
 		b.mu.failed = err
 	}
@@ -73,6 +86,13 @@ func (b *body) Seek(offset int64, whence int) (int64, error) {
 	}
 	at, err := b.mu.r.Seek(offset, whence)
 	return at - b.start, err
+}
+
+// send says that what is read from now on is sent.
+func (b *body) send() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.sending = true
 }
 
 // seal waits for a read that is under way and refuses all further ones.

@@ -58,6 +58,10 @@ type Bucket interface {
 // PutOptions changes what Put does.
 type PutOptions struct {
 	IfAbsent bool // lose with ErrExists if the key has an object
+	// Pace is called after n bytes of the body were read to be sent, and before they are: it waits as
+	// long as the caller wants the sender to wait, or until ctx ends. One call is made at a time. What
+	// it takes does not count against the deadline of an attempt. nil: nothing waits.
+	Pace func(ctx context.Context, n int) error
 }
 
 // ObjectInfo describes an object.

@@ -54,9 +54,37 @@ func (d *deadlineBucket) Put(ctx context.Context, key string, r io.ReadSeeker, o
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
+	if opts.Pace != nil {
+		return d.putPaced(ctx, key, r, opts, d.attempt+TransferTime(body.size))
+	}
 	ctx, cancel := d.context(ctx, body.size)
 	defer cancel()
 	return explainAttempt(ctx, d.Bucket.Put(ctx, key, r, opts))
+}
+
+// putPaced is Put with a deadline that stands still while the caller has the sender wait.
+func (d *deadlineBucket) putPaced(ctx context.Context, key string, r io.ReadSeeker, opts PutOptions, left time.Duration) error {
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	began := time.Now()
+	timer := time.AfterFunc(left, func() { cancel(errAttemptTimeout) })
+	defer timer.Stop()
+	pace := opts.Pace
+	opts.Pace = func(ctx context.Context, n int) error { // one call at a time
+		if timer.Stop() {
+			left -= time.Since(began)
+			defer func() {
+				began = time.Now()
+				timer.Reset(max(left, 0))
+			}()
+		}
+		return pace(ctx, n)
+	}
+	err := d.Bucket.Put(bounded, key, r, opts)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(bounded), errAttemptTimeout) {
+		return fmt.Errorf("put %s: %w: %w", key, ErrUnavailable, errAttemptTimeout)
+	}
+	return err
 }
 
 // GetRange implements [Bucket].

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"sync/atomic"
@@ -74,6 +75,7 @@ func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
 		return nil, err
 	}
 	b := overBlobs(blobs)
+	b.readsTwice = true
 	b.lookFirst(s.put)
 	b.exists, b.remove, b.removeAll = s.exists, s.remove, s.removeAll
 	if s.client.Options().RequestChecksumCalculation == aws.RequestChecksumCalculationWhenSupported {
@@ -106,6 +108,7 @@ func (s *s3Store) put(ctx context.Context, key string, body *body, ifAbsent bool
 	if ifAbsent {
 		in.IfNoneMatch = aws.String("*")
 	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { body.send() }})
 	_, err := s.client.PutObject(ctx, in)
 	return err
 }

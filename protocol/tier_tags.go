@@ -17,6 +17,8 @@ const (
 	tagLastUpload     = 10003 // int64
 	tagRemoteEnd      = 10004 // int64
 	tagRemoteState    = 10007 // UTF-8; 10005 and 10006 are in election_tags.go
+
+	tagPendingSegments = 10009 // int32; 10008 is in tier_rebuild.go
 )
 
 // TierStats is what a broker tells of a partition's remote tier beyond the offsets that ListOffsets has.
@@ -24,8 +26,10 @@ type TierStats struct {
 	// RemoteBytes and RemoteSegments are the size of the remote tier.
 	RemoteBytes    int64
 	RemoteSegments int32
-	// PendingBytes are in closed segments that wait to be uploaded.
-	PendingBytes int64
+	// PendingBytes are in closed segments that wait to be uploaded, which are PendingSegments; 0 if the
+	// broker does not tell.
+	PendingBytes    int64
+	PendingSegments int32
 	// LastUpload is when a segment was last committed, in unix ms; -1 for never.
 	LastUpload int64
 	// State is what the remote tier is about, a word as of tiering.State; "": the broker does not tell.
@@ -38,6 +42,9 @@ func (s TierStats) Tags(tags *kmsg.Tags) {
 	tags.Set(tagRemoteSegments, binary.BigEndian.AppendUint32(nil, uint32(s.RemoteSegments)))
 	tags.Set(tagPendingBytes, binary.BigEndian.AppendUint64(nil, uint64(s.PendingBytes)))
 	tags.Set(tagLastUpload, binary.BigEndian.AppendUint64(nil, uint64(s.LastUpload)))
+	if s.PendingSegments > 0 {
+		tags.Set(tagPendingSegments, binary.BigEndian.AppendUint32(nil, uint32(s.PendingSegments)))
+	}
 	if s.State != "" {
 		tags.Set(tagRemoteState, []byte(s.State))
 	}
@@ -58,6 +65,9 @@ func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
 			s.PendingBytes = int64(binary.BigEndian.Uint64(value))
 		case tag == tagLastUpload && len(value) == 8:
 			s.LastUpload = int64(binary.BigEndian.Uint64(value))
+		case tag == tagPendingSegments && len(value) == 4:
+			s.PendingSegments = int32(binary.BigEndian.Uint32(value))
+			return
 		case tag == tagRemoteState:
 			s.State = string(value)
 			return

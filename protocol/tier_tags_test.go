@@ -9,7 +9,7 @@ import (
 )
 
 func TestTierStatsSurviveTheWire(t *testing.T) {
-	want := TierStats{RemoteBytes: math.MaxInt64 - 1, RemoteSegments: 70_000, PendingBytes: 1 << 33, LastUpload: -1, State: "read-only"}
+	want := TierStats{RemoteBytes: math.MaxInt64 - 1, RemoteSegments: 70_000, PendingBytes: 1 << 33, PendingSegments: 80_000, LastUpload: -1, State: "read-only"}
 	response := kmsg.NewPtrDescribeLogDirsResponse()
 	response.Version = 4
 	response.Dirs = []kmsg.DescribeLogDirsResponseDir{{

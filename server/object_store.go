@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/varvelog/varve/backoff"
+	"github.com/varvelog/varve/config"
 	"github.com/varvelog/varve/metadata/kv"
 	"github.com/varvelog/varve/objstore"
 	"github.com/varvelog/varve/tiering/catalogue"
@@ -123,4 +124,11 @@ func (s *server) bucketAway(err error) {
 // within; this is what one attempt of the largest segment may take.
 func uploadTimeout() time.Duration {
 	return objstore.RequestTimeout + objstore.TransferTime(math.MaxInt32)
+}
+
+// copyWindow is for how long what is not used of the quota of uploads is kept.
+func copyWindow(v config.Values) time.Duration {
+	const longest = int64(24 * time.Hour / time.Second)
+	windows := v.Int64("remote.log.manager.copy.quota.window.num")
+	return time.Duration(min(windows*v.Int64("remote.log.manager.copy.quota.window.size.seconds"), longest)) * time.Second
 }

@@ -226,6 +226,10 @@ func (s *server) openLogs(ctx context.Context) (err error) {
 		MoveRate: func() int64 {
 			return s.settings.Layers().Broker().Int64("replica.alter.log.dirs.io.max.bytes.per.second")
 		},
+		Watermarks: func() storage.Watermarks {
+			v := s.settings.Layers().Broker()
+			return storage.Watermarks{High: v.Float64("varve.disk.high.watermark"), Low: v.Float64("varve.disk.low.watermark")}
+		},
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
@@ -263,6 +267,10 @@ func (s *server) startData(ctx context.Context) error {
 	s.tier = tiering.New(tiering.Options{
 		Bucket: s.gate, Opened: s.gate.Opened(), Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Live: s.topicLives, Tiered: s.tellTiered,
+		CopyRate: func() int64 {
+			return s.settings.Layers().Broker().Int64("remote.log.manager.copy.max.bytes.per.second")
+		},
+		CopyWindow:        copyWindow(s.values),
 		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),
 		FetchConcurrency:  int(s.values.Int64("remote.log.reader.threads")),
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),

@@ -163,8 +163,8 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	if err != nil {
 		return classify(err)
 	}
-	if s.firstAppend.IsZero() {
-		s.firstAppend = l.env.now()
+	if s.size.Load() == 0 {
+		s.began.Store(l.nowMs())
 	}
 	pos, count := s.size.Load(), 0
 	for b := range eachBatch(batches) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"time"
 
 	"github.com/varvelog/varve/vfs"
 )
@@ -54,6 +56,30 @@ func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 	return closed
 }
 
+// Since is when the segment's first record was appended, at the latest; the zero time if that is not
+// known.
+func (c ClosedSegment) Since() time.Time {
+	if !c.segment.acquire() {
+		return time.Time{}
+	}
+	defer c.segment.release()
+	ms, err := c.segment.sinceMs()
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// NewestMs is the time of the segment's newest record, in unix ms: that of its file if no record has
+// one.
+func (c ClosedSegment) NewestMs() (int64, error) {
+	if !c.segment.acquire() {
+		return 0, fmt.Errorf("read the time of segment %d of %s: %w: it was deleted", c.BaseOffset, c.log.key, ErrOffsetOutOfRange)
+	}
+	defer c.segment.release()
+	return c.segment.newestMs()
+}
+
 // Open pins the segment's files and opens them; release, to be called once,
 // lets them go. ErrOffsetOutOfRange says that the segment was deleted since.
 func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
@@ -78,7 +104,12 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 		return io.NewSectionReader(file, 0, size)
 	}
 	s := c.segment
-	files.Log = open(&s.file, c.SizeBytes)
+	var own vfs.File
+	var closeOwn func()
+	if own, closeOwn, err = c.openOwn(); err == nil {
+		undo = append(undo, closeOwn)
+		files.Log = io.NewSectionReader(own, 0, c.SizeBytes)
+	}
 	files.Index = open(&s.index.file, int64(s.index.count())*offsetEntrySize)
 	files.TimeIndex = open(&s.times.file, int64(s.times.count())*timeEntrySize)
 	if files.AbortedTxns = s.txns.count(); files.AbortedTxns > 0 {
@@ -96,6 +127,31 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	}
 	files.LeaderEpochs = c.log.epochs.below(c.EndOffset)
 	return files, release, nil
+}
+
+// hotTail is how many bytes at the end of a log stay in the system's memory when they are copied: most
+// consumers read there. What was read further back to be copied would take the place of that.
+const hotTail = 256 << 20
+
+// openOwn opens the .log for a reader that reads it in a sequence, and that has no use for it after
+// that: a File that no consumer's reads go through.
+func (c ClosedSegment) openOwn() (f vfs.File, done func(), err error) {
+	names := &c.segment.names
+	names.RLock()
+	f, err = c.log.env.fs.OpenFile(names.path(extLog), os.O_RDONLY, 0)
+	names.RUnlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	vfs.AdviseSequential(f)
+	return f, func() {
+		if c.log.SizeFrom(c.EndOffset) >= c.log.env.hotTail {
+			vfs.DropCache(f, 0, c.SizeBytes)
+		}
+		if err := f.Close(); err != nil {
+			c.log.logger.Warn("close a segment that was copied", offsetAttr(c.BaseOffset), errorAttr(err))
+		}
+	}, nil
 }
 
 // snapshot is the producer state at the segment's end. A file that is missing or

@@ -43,9 +43,13 @@ type Config struct {
 	FileDeleteDelayMs   int64 // file.delete.delay.ms
 
 	RemoteStorageEnable bool // remote.storage.enable
-	RemoteCopyDisable   bool // remote.copy.disable
+	RemoteCopyDisable   bool // remote.log.copy.disable
 	CleanupDelete       bool // cleanup.policy has "delete"
 	CleanupCompact      bool // cleanup.policy has "compact"
+
+	RemoteCopyLagMs    int64 // remote.copy.lag.ms; -1: as the local retention
+	RemoteCopyLagBytes int64 // remote.copy.lag.bytes; -1: as the local retention
+	MaxTierLagMs       int64 // varve.tier.max.lag.ms; 0 or less: no bound
 
 	DeleteRetentionMs      int64   // delete.retention.ms
 	MinCompactionLagMs     int64   // min.compaction.lag.ms
@@ -78,6 +82,8 @@ func DefaultConfig() Config {
 		LocalRetentionBytes:  AsRetention,
 		FileDeleteDelayMs:    60_000,
 		CleanupDelete:        true,
+		RemoteCopyLagBytes:   -1,
+		MaxTierLagMs:         -1,
 		MaxMessageBytes:      1048588,
 		TimestampBeforeMaxMs: math.MaxInt64,
 		TimestampAfterMaxMs:  3600_000,
@@ -109,6 +115,21 @@ func (c *Config) deletes() bool {
 
 // copiesToRemote says that closed segments go to the object store.
 func (c *Config) copiesToRemote() bool { return c.RemoteStorageEnable && !c.RemoteCopyDisable }
+
+// RemoteCopyLag is how old a closed segment's newest record has to be, in ms, and how many bytes of
+// the log have to be behind the segment, before it goes to the object store. One of the two is
+// enough. 0 is at once, and -1 never by this one: what stays on this disk for ever need not be there.
+func (c *Config) RemoteCopyLag() (ms, bytes int64) {
+	localMs, localBytes := c.localRetention()
+	ms, bytes = c.RemoteCopyLagMs, c.RemoteCopyLagBytes
+	if ms < 0 {
+		ms = localMs
+	}
+	if bytes < 0 {
+		bytes = localBytes
+	}
+	return ms, bytes
+}
 
 // localRetention is how long and how much stays on this disk; -1 is unlimited.
 func (c *Config) localRetention() (ms, bytes int64) {

@@ -53,6 +53,7 @@ type dataDir struct {
 
 	watch   vfs.Watch      // of the operations on its disk
 	stalled atomic.Bool    // one of them has not returned
+	full    atomic.Bool    // its volume is above the high watermark, and nothing is left to delete
 	hung    chan struct{}  // closed then
 	work    sync.WaitGroup // what Run does for it
 

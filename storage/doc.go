@@ -69,14 +69,17 @@
 //   - S5: With remote storage enabled a segment is deleted only if all of it is
 //     flushed and below RemoteEndOffset, or below the log start that a crash
 //     leaves. Nothing at or above the high watermark is ever deleted by retention.
+//     A volume above its high watermark loses segments that are flushed and below
+//     RemoteEndOffset before retention asks for it, and log start stays.
 //   - S6: A failed fsync ends the service of its directory until a restart. It is
 //     never tried again, and the restart looks at what is on the disk, not at
 //     what the kernel still has in memory and takes for written. One that could
 //     not be tried, for want of a descriptor, ends nothing.
 //   - S7: A full disk refuses appends with ErrDiskFull and leaves the log as it
 //     was; the next append tries again. Retention needs no space to delete closed
-//     segments. Full is a disk with less than Options.ReserveBytes left (room.go):
-//     what else is on it has to go on (TestAppendsLeaveRoomOnTheDisk).
+//     segments, and disk_pressure.go what the object store has too. Full is a disk
+//     with less than Options.ReserveBytes left (room.go): what else is on it has to
+//     go on (TestAppendsLeaveRoomOnTheDisk).
 //   - S8: Compaction removes a record only if a later committed one has its key,
 //     if its transaction was aborted, if it has no key, or if it is a tombstone
 //     whose delete horizon has passed. What stays keeps its offset, timestamp and

@@ -18,6 +18,7 @@ type env struct {
 	metrics    *metrics
 	now        func() time.Time
 	expiration time.Duration // of idle producers
+	hotTail    int64         // see hotTail
 
 	lastConfig atomic.Pointer[Config] // see share
 

@@ -48,6 +48,10 @@ type Options struct {
 	// not going to be. It may be called again for the same move. nil: nobody is asked.
 	Moving func(ctx context.Context, topic string, partition int32) (done func(), err error)
 
+	// Watermarks say how full the volumes of the directories may get, asked again and again. nil: they
+	// may get full.
+	Watermarks func() Watermarks
+
 	RetentionInterval  time.Duration // 0: 5 minutes
 	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
 	CheckpointInterval time.Duration // 0: 5 seconds
@@ -77,6 +81,9 @@ func (o Options) withDefaults() Options {
 	if o.MoveRate == nil {
 		o.MoveRate = func() int64 { return math.MaxInt64 }
 	}
+	if o.Watermarks == nil {
+		o.Watermarks = func() Watermarks { return Watermarks{} }
+	}
 	if o.Moving == nil {
 		o.Moving = func(context.Context, string, int32) (func(), error) { return func() {}, nil }
 	}
@@ -102,6 +109,7 @@ type Manager struct {
 	cleaner   cleaner
 	moves     moves
 	strays    strays
+	relieving atomic.Pointer[dataDir] // from which segments are deleted because its volume is full
 
 	mu struct {
 		invariants.Mutex[rankManager]
@@ -123,7 +131,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs)), anyHung: make(chan struct{})}
 	m.mu.logs = map[partitionKey]*Log{}
 	m.moves.preferred = map[partitionKey]*dataDir{}
-	m.env = &env{fs: vfs.NewWatched(o.FS, m.watchOf), logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration}
+	m.env = &env{fs: vfs.NewWatched(o.FS, m.watchOf), logger: o.Logger, now: o.Now, expiration: o.ProducerExpiration, hotTail: hotTail}
 	m.env.decoding.free = decodeBudget
 	m.env.files.fs, m.env.files.limit = m.env.fs, o.MaxOpenFiles
 	for _, path := range o.Dirs {
@@ -134,6 +142,7 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 		logs:      func() float64 { return float64(len(m.all())) },
 		failed:    func() float64 { return float64(m.failedDirs()) },
 		stalled:   func() float64 { return float64(m.stalledDirs()) },
+		full:      func() float64 { return float64(m.fullDirs()) },
 	})
 	m.strayMetrics(o.Registerer)
 	m.cleaner = cleaner{logs: m.all, config: o.Cleaner, cleaned: m.noteCleaned, env: m.env, metrics: newCleanerMetrics(o.Registerer)}

@@ -16,10 +16,13 @@ type metrics struct {
 	deletedSegments prometheus.Counter
 	truncatedBytes  prometheus.Counter
 	rebuiltIndexes  prometheus.Counter
+
+	pressureSegments prometheus.Counter
+	pressureBytes    prometheus.Counter
 }
 
 // gauges are read when somebody asks.
-type gauges struct{ openFiles, logs, failed, stalled func() float64 }
+type gauges struct{ openFiles, logs, failed, stalled, full func() float64 }
 
 func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 	f := promauto.With(reg)
@@ -33,6 +36,10 @@ func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 		Name: "varve_storage_stalled_dirs", Help: "Data directories that failed because an operation on their disk did not return in time.",
 	}, g.stalled)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "varve_storage_full_dirs",
+		Help: "Data directories whose volume is above varve.disk.high.watermark, with nothing left to delete that is in the object store.",
+	}, g.full)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kafka_log_logmanager_offlinelogdirectorycount", Help: "Data directories that failed and serve nothing: varve_storage_failed_dirs.",
 	}, g.failed)
 	return &metrics{
@@ -42,6 +49,10 @@ func newMetrics(reg prometheus.Registerer, g gauges) *metrics {
 		deletedSegments: counter("deleted_segments_total", "Segments whose files were removed."),
 		truncatedBytes:  counter("recovery_truncated_bytes_total", "Bytes that recovery cut off because they were no valid batches."),
 		rebuiltIndexes:  counter("rebuilt_segments_total", "Segments whose indexes were rebuilt at start."),
+		pressureSegments: counter("pressure_deleted_segments_total",
+			"Segments that were deleted before local retention asked for it, because the volume was above varve.disk.high.watermark."),
+		pressureBytes: counter("pressure_deleted_bytes_total",
+			"Bytes of the segments that were deleted because the volume was above varve.disk.high.watermark."),
 		fsyncSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "varve_storage_fsync_seconds", Help: "Time of making a log's data durable.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),

@@ -79,12 +79,15 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 		}
 	}
 	n, err = l.discardFirstLocked(n)
+	if !l.config.Load().copiesToRemote() {
+		l.advanceStartLocked(l.list()[0].base)
+	}
 	return n, errors.Join(rollErr, err)
 }
 
 // discardFirstLocked deletes the first n segments, fewer on an error, the oldest
 // first and none behind one that stays: recovery would take the hole for lost
-// data.
+// data. The log start stays.
 func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
 	l.assertExpendableLocked(n)
 	list := l.list()
@@ -96,9 +99,6 @@ func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
 		deleted++
 	}
 	l.publish(append(segmentList(nil), list[deleted:]...))
-	if !l.config.Load().copiesToRemote() {
-		l.advanceStartLocked(list[deleted].base)
-	}
 	l.assertLocked()
 	return deleted, err
 }

@@ -125,16 +125,12 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 	if s.size.Load() == 0 || (!bounded && !cfg.copiesToRemote()) {
 		return nil
 	}
-	began := s.firstAppend
-	if began.IsZero() { // it was found at start: the file's time is not before its first batch
-		modified, err := s.modified()
-		if err != nil {
-			return err
-		}
-		began = modified
+	began, err := s.sinceMs()
+	if err != nil {
+		return err
 	}
-	if now.Sub(began).Milliseconds() <= s.rollAfterMs(cfg) {
-		return nil
+	if now.UnixMilli()-began <= s.rollAfterMs(cfg) {
+		return l.rollIfLateLocked(now)
 	}
 	return l.rollLocked(l.offsets.end.Load())
 }

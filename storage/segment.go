@@ -36,6 +36,9 @@ type segment struct {
 	size atomic.Int64
 	end  atomic.Int64
 
+	// began is when the first record was written, in unix ms; 0: not known yet, see sinceMs.
+	began atomic.Int64
+
 	// refs counts the segment list, readers and flushes. At 0 the files are
 	// closed, and removed if doomed.
 	refs   atomic.Int64
@@ -49,7 +52,6 @@ type segment struct {
 
 	// The rest belongs to the log's lock.
 	created      time.Time // when it became active, or was found
-	firstAppend  time.Time // zero: nothing was written since it was opened
 	firstTime    int64     // largest timestamp of the first batch; -1 none
 	firstKnown   bool      // false: firstTime was not read yet
 	jitter       int64     // ms that it rolls earlier than segment.ms

@@ -84,10 +84,16 @@ func (m *Manager) runDir(ctx context.Context, d *dataDir) {
 	d.work.Go(func() { d.writeback.run(ctx) })
 	d.work.Go(func() { m.moveLoop(ctx, d) })
 	d.work.Go(func() { m.retentionLoop(ctx, d) })
+	d.work.Go(func() {
+		every(ctx, pressureInterval, func(ctx context.Context) { m.relieve(ctx, d) })
+	})
 	d.work.Go(func() { m.checkpointLoop(ctx, d) })
 	d.work.Go(func() { m.flushLoop(ctx, d) })
 	d.work.Go(func() {
-		every(ctx, m.options.FlushInterval, func(context.Context) { m.flushOverdue(d) })
+		every(ctx, m.options.FlushInterval, func(ctx context.Context) {
+			m.closeLate(ctx, d)
+			m.flushOverdue(d)
+		})
 	})
 	d.work.Go(func() {
 		every(ctx, m.options.FlushInterval, func(context.Context) { m.env.emptyTrashIn(m.env.now(), d.holds) })

@@ -174,7 +174,7 @@ func (l *Log) cutFiles(s *segment, pos, end int64) error {
 // that readers that still hold the old one are not confused.
 func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	s := l.env.newSegment(l.path(), old.base, l.config.Load(), l.env.now())
-	s.firstAppend = old.firstAppend
+	s.began.Store(old.began.Load())
 	s.index.init(cachedFileInit{&l.env.files, &s.names, extIndex}, offsetEntrySize, old.index.count())
 	s.times.init(cachedFileInit{&l.env.files, &s.names, extTimeIndex}, timeEntrySize, old.times.count())
 	s.txns.mu.inFile = old.txns.count()

@@ -151,7 +151,7 @@ func (p *partition) cut(ctx context.Context, m *format.Manifest, at int64) error
 	if err = n.Cut(ctx, edit, at, p.lookAtWritable); err != nil {
 		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
 	}
-	if err = p.commit(ctx, n, false); err != nil {
+	if err = p.commit(ctx, n, ""); err != nil {
 		return fmt.Errorf("cut the remote tier at offset %d: %w", at, err)
 	}
 	p.logger().Error("the log has other records than the remote tier since an election that lost records: the tier is cut, and what was cut off is kept for a while",

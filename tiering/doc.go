@@ -50,6 +50,8 @@
 //     does not end a read that others wait for. What is read ahead has a budget over all readers,
 //     clients take turns by bytes, and what is read once takes the room of nothing that is read again.
 //     (TestReplayOfManyPartitionsReadsNothingTwice, TestClientsTakeTurns, TestReplayLeavesWhatIsReadAgain)
+//     All partitions together have as many uploads under way as there are streams
+//     (TestStreamsAreSharedByPartitions), and send no faster than their quota (TestUploadsKeepToTheirQuota).
 //
 //   - T9. A pointer, a manifest and its entries keep the fields that this build does
 //     not know, wherever they are written again (TestOlderBrokerKeepsWhatANewerOneHasStored).
@@ -84,11 +86,15 @@
 //   - T16. Code that waits, and all chance, goes through package stepped: package simulation plays
 //     the tier of whole clusters from a seed (replication: TestSimulation).
 //
+//   - T17. Objects that are there before their turn stay staged: they are named in the order of their
+//     offsets, go up once, and are no orphans to their leader's sweep
+//     (TestWhatIsBehindAFailedUploadStaysStaged, TestCrashWithSeveralStaged).
+//
 // # Who decides what
 //
 // Package ownership is the protocol of a leader's tier, a pure function of events:
-// when the pointer is read, claimed, swapped and fenced, and when segments go up
-// and orphans are deleted. owner.go performs what it asks for, and brings the
+// when the pointer is read, claimed, swapped and fenced, and when segments go up, what of them is
+// staged, and when orphans are deleted. owner.go performs what it asks for, and brings the
 // answers. Package format makes the next version of a manifest. When which work is
 // due is decided here.
 //

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/varvelog/varve/record"
 	"github.com/varvelog/varve/storage"
@@ -38,6 +39,7 @@ type fakeSegment struct {
 	log, index, timeIndex   []byte // Kafka's indexes are not looked at, only kept
 	epochs                  []storage.EpochEntry
 	aborted                 []storage.AbortedTxn
+	closedAt                time.Time // and all its records appended
 }
 
 func newFakeLog(t *testing.T) *fakeLog {
@@ -66,7 +68,10 @@ func (l *fakeLog) closedSegments(from int64) []closedSegment {
 		if s.end <= from {
 			continue
 		}
-		out = append(out, closedSegment{s.base, s.end, int64(len(s.log)), func() (storage.SegmentFiles, func(), error) {
+		closed := closedSegment{baseOffset: s.base, endOffset: s.end, bytes: int64(len(s.log))}
+		closed.since = func() time.Time { return s.closedAt }
+		closed.newestMs = func() (int64, error) { return s.maxTimestamp, nil }
+		closed.open = func() (storage.SegmentFiles, func(), error) {
 			l.mu.Lock()
 			l.opened++
 			l.mu.Unlock()
@@ -90,9 +95,21 @@ func (l *fakeLog) closedSegments(from int64) []closedSegment {
 				l.opened--
 				l.mu.Unlock()
 			}, nil
-		}})
+		}
+		out = append(out, closed)
 	}
 	return out
+}
+
+func (l *fakeLog) WaitsSince(offset int64) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		if s.end > offset {
+			return s.closedAt
+		}
+	}
+	return time.Time{}
 }
 
 func (l *fakeLog) SizeFrom(offset int64) int64 {
@@ -179,7 +196,7 @@ func (l *fakeLog) closeSegment(batches []record.Batch) {
 }
 
 func (l *fakeLog) addSegmentLocked(batches []record.Batch) {
-	s := fakeSegment{base: batches[0].BaseOffset(), end: batches[len(batches)-1].NextOffset(), maxTimestamp: -1}
+	s := fakeSegment{base: batches[0].BaseOffset(), end: batches[len(batches)-1].NextOffset(), maxTimestamp: -1, closedAt: time.Now()}
 	epochs := l.epochsLocked(s.end)
 	s.epochs = epochs
 	for i, b := range batches {

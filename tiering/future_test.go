@@ -272,7 +272,7 @@ func (p *partition) commitRefused() bool {
 	if err != nil {
 		panic(err)
 	}
-	return p.commit(context.Background(), n, false) != nil
+	return p.commit(context.Background(), n, "") != nil
 }
 
 // A newer leader takes over from one that only reads.

@@ -78,7 +78,7 @@ func everyRequest(t *testing.T, die bool, recovered func(w *world, log *fakeLog,
 				trap := &trap{n: n, after: after, die: die}
 				w.trap = trap
 				log := newFakeLog(t)
-				b := w.start(log, 1)
+				b := w.start(log, 1, func(o *Options) { o.UploadConcurrency = 3 })
 				err := scenario(w, b)
 				if sprung = trap.count > n; err == nil && sprung && die {
 					t.Fatal("the broker did not notice that it is dead")
@@ -89,7 +89,7 @@ func everyRequest(t *testing.T, die bool, recovered func(w *world, log *fakeLog,
 				verify(w, b)
 			})
 			if !sprung { // the scenario has no more requests
-				if n < 30 {
+				if n < 25 {
 					t.Errorf("only %d requests were tried", n)
 				}
 				break

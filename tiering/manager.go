@@ -50,11 +50,16 @@ type Options struct {
 	// offset (exclusive), and sometimes again; it must not block. May be nil.
 	Tiered func(id metadata.TopicID, partition int32, endOffset int64)
 
+	// CopyRate is how many bytes a second all uploads send together, asked again and again; what they
+	// do not send within CopyWindow they may send later. nil, and math.MaxInt64, is no limit.
+	CopyRate   func() int64
+	CopyWindow time.Duration // 11 s
+
 	// AttachConcurrency is how many partitions are attached at a time; 256. Each waits for a handful of
 	// requests, one after the other, and does little: after a failover of 30,000 partitions it is
 	// how long they wait for each other.
 	AttachConcurrency int
-	UploadConcurrency int   // segments that go up at a time; 2
+	UploadConcurrency int   // segments that go up at a time, of one partition or of many; 2
 	DeleteConcurrency int   // from how many partitions objects are deleted at a time; 2
 	FetchConcurrency  int   // reads of the object store at a time; 16
 	ChunkBytes        int   // of new objects, and so the least that a cold read gets; 256 KiB
@@ -85,6 +90,7 @@ func (o *Options) setDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	orDefault(&o.CopyWindow, 11*time.Second)
 	orDefault(&o.AttachConcurrency, 256)
 	orDefault(&o.UploadConcurrency, 2)
 	orDefault(&o.DeleteConcurrency, 2)
@@ -135,6 +141,7 @@ type Manager struct {
 	pages       *cache[string, *format.Page]
 	manifests   *cache[string, *format.Manifest] // of leaders
 	readAhead   *readAhead
+	streams     *streams
 	warnings    warnings
 	cleaning    cleaning
 	wide        bucketWide
@@ -163,6 +170,8 @@ func New(o Options) *Manager {
 	m.pages = newCache[string]("page", m.fetcher, o.IndexCacheBytes/4, (*format.Page).Cost, m.metrics)
 	m.manifests = newCache[string]("manifest", m.fetcher, o.IndexCacheBytes/4, (*format.Manifest).Cost, m.metrics)
 	m.readAhead = newReadAhead(o.ReadAheadBytes)
+	m.objects.quota = newCopyQuota(&m.o)
+	m.streams = newStreams(o.UploadConcurrency)
 	m.mu.partitions = map[metadata.TopicPartition]*partition{}
 	m.lastSuccess.begin(o.Now())
 	if o.Registerer != nil {

@@ -193,3 +193,38 @@ func TestShrunkenFileFailsTheUpload(t *testing.T) {
 		t.Errorf("read: %v, want io.ErrUnexpectedEOF", err)
 	}
 }
+
+// countingReader counts the bytes that are read of a file.
+type countingReader struct {
+	io.ReaderAt
+	bytes int64
+}
+
+func (r *countingReader) ReadAt(p []byte, at int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, at)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// A file is read once for all checksums, and once more to be sent.
+func TestFilesAreReadOnceForTheirChecksums(t *testing.T) {
+	log := newFakeLog(t)
+	log.appendSegment(segmentSpec{batches: 50, records: 10, valueBytes: 1000})
+	s := log.segments[0]
+	file := &countingReader{ReaderAt: bytes.NewReader(s.log)}
+	index := &countingReader{ReaderAt: bytes.NewReader(make([]byte, 1<<16))}
+	obj, err := newObject(format.Description{Topic: "orders", EndOffset: s.end, ChunkBytes: format.MinChunkBytes}, storage.SegmentFiles{
+		Log: io.NewSectionReader(file, 0, int64(len(s.log))), Index: io.NewSectionReader(index, 0, 1<<16), TimeIndex: section(nil), Snapshot: section(nil),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for passes := int64(1); passes <= 2; passes++ {
+		if file.bytes != passes*int64(len(s.log)) || index.bytes != passes<<16 {
+			t.Errorf("%d bytes of a log of %d and %d of an index of %d are read, want %d passes", file.bytes, len(s.log), index.bytes, 1<<16, passes)
+		}
+		if _, err = io.Copy(io.Discard, obj.body()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

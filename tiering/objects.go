@@ -18,7 +18,8 @@ import (
 type objects struct {
 	bucket        objstore.Bucket
 	timeout       time.Duration // of a small request
-	uploadTimeout time.Duration // of a segment
+	uploadTimeout time.Duration // of a segment, but for what the quota has it wait
+	quota         *copyQuota
 	metrics       *metrics
 	buffers       sync.Pool // of *[]byte, for requests of many chunks
 }
@@ -89,9 +90,10 @@ func (o *objects) create(ctx context.Context, key string, content []byte) error 
 // upload writes a segment object and checks that it is all there: its size, and
 // the end, which is the last thing to arrive.
 func (o *objects) upload(ctx context.Context, key string, obj *object) error {
-	putCtx, cancel := context.WithTimeout(ctx, o.uploadTimeout)
+	pace, longer := o.quota.forUpload(obj.size())
+	putCtx, cancel := context.WithTimeout(ctx, o.uploadTimeout+longer)
 	defer cancel()
-	err := o.bucket.Put(putCtx, key, obj.body(), objstore.PutOptions{IfAbsent: true})
+	err := o.bucket.Put(putCtx, key, obj.body(), objstore.PutOptions{IfAbsent: true, Pace: pace})
 	// Nobody else uses the key: it is our own write, repeated on the way.
 	if err != nil && !errors.Is(err, objstore.ErrExists) {
 		return classify("upload", key, err)

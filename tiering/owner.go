@@ -17,8 +17,9 @@ type candidate struct {
 	pages    []format.Sealed // that it names and are not written yet
 }
 
-// worker does a request that is not about the pointer or a manifest.
-type worker func(ctx context.Context, r ownership.Request) error
+// worker does a request that is not about the pointer or a manifest, and returns the event that
+// answers it.
+type worker func(ctx context.Context, r ownership.Request) (ownership.Event, error)
 
 // apply has the state machine answer to an event, and its effects happen. Package
 // ownership has the rules of who may change what; only the worker that has the
@@ -64,15 +65,15 @@ func (p *partition) deposed() bool {
 
 // commit makes next the current manifest. When it returns nil that has happened.
 // After an error the manifest is the old one or next, which is found out before
-// anything else is done.
-func (p *partition) commit(ctx context.Context, next *format.Manifest, namesStaged bool) error {
+// anything else is done. names are the staged objects that next names.
+func (p *partition) commit(ctx context.Context, next *format.Manifest, names ownership.Objects) error {
 	attempt := newAttempt(ctx)
 	pages, err := next.Seal(p.m.shape, attempt)
 	if err != nil {
 		return err
 	}
 	p.chores.candidate = candidate{manifest: next, pages: pages}
-	if err = p.do(ctx, ownership.CommitDue{Attempt: attempt, NamesStaged: namesStaged}, nil); err != nil {
+	if err = p.do(ctx, ownership.CommitDue{Attempt: attempt, Names: names}, nil); err != nil {
 		return err
 	}
 	p.m.lastSuccess.note(successCommit, p.m.o.Now())
@@ -162,7 +163,7 @@ func (p *partition) perform(ctx context.Context, r ownership.Request, work worke
 		revision, swapErr := p.swap(ctx, r)
 		return ownership.Swapped{Swap: r, Revision: revision}, swapErr
 	}
-	return e, work(ctx, r)
+	return work(ctx, r)
 }
 
 // loadCandidate makes the manifest that the pointer names the candidate, if it is not the adopted one

@@ -85,8 +85,9 @@ type chores struct {
 	candidate candidate
 	// current is the object of the adopted manifest.
 	current format.Stored
-	// staged is the entry of the object that was uploaded last.
-	staged *format.Segment
+	// staged are the entries of objects that were uploaded and that no manifest names yet. The state
+	// has their names.
+	staged []format.Segment
 	// hinted is the end of the tier that others were told of, or will not be.
 	hinted    int64
 	nextSweep time.Time

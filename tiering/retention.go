@@ -44,7 +44,7 @@ func (p *partition) expire(ctx context.Context) (more bool, err error) {
 			return false, fmt.Errorf("expire segments: %w", err)
 		}
 	}
-	if err = p.commit(ctx, n, false); err != nil {
+	if err = p.commit(ctx, n, ""); err != nil {
 		p.m.metrics.errors.WithLabelValues("commit").Inc()
 		return false, fmt.Errorf("commit retention: %w", err)
 	}

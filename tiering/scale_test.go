@@ -104,6 +104,7 @@ func (l quietLog) EpochEntries() []storage.EpochEntry {
 }
 func (l quietLog) closedSegments(int64) []closedSegment { return nil }
 func (l quietLog) SizeFrom(int64) int64                 { return 0 }
+func (l quietLog) WaitsSince(int64) time.Time           { return time.Time{} }
 func (l quietLog) SetRemoteEndOffset(int64)             {}
 func (l quietLog) AdvanceStartOffset(int64) error       { return nil }
 

@@ -18,6 +18,8 @@ const (
 	StateAttaching State = "attaching"
 	// StateActive: segments go up as they are closed, or would.
 	StateActive State = "active"
+	// StatePaused: segments would go up, but for remote.log.copy.disable of the topic.
+	StatePaused State = "paused"
 	// StateFollowing: another broker leads the partition; the tier is only read.
 	StateFollowing State = "following"
 	// StateDeposed: another leader owns the manifest.
@@ -88,6 +90,9 @@ func (m *Manager) Status(tp metadata.TopicPartition) (Status, bool) {
 	}
 	lastUpload := p.mu.lastUpload
 	p.mu.Unlock()
+	if s.State == StateActive && p.Config().RemoteCopyDisable {
+		s.State = StatePaused
+	}
 	s.Problems, s.Err = p.problems()
 	current := p.manifest.Load()
 	if current == nil || current.Sequence == 0 {

@@ -178,6 +178,7 @@ func TestHintsAreOfGrowth(t *testing.T) {
 		var mu sync.Mutex
 		var ends []int64
 		m := running(t, w, func(o *Options) {
+			o.UploadConcurrency = 1
 			o.Tiered = func(_ metadata.TopicID, _ int32, end int64) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -25,8 +25,8 @@ func (p *partition) sweep(ctx context.Context) (more bool, err error) {
 	if now.Before(p.chores.nextSweep) || p.fails(workUpload, needsRepair) {
 		return false, nil
 	}
-	return false, p.do(ctx, ownership.SweepDue{}, func(ctx context.Context, r ownership.Request) error {
-		return p.removeOrphans(ctx, r.(ownership.Sweep), now)
+	return false, p.do(ctx, ownership.SweepDue{}, func(ctx context.Context, r ownership.Request) (ownership.Event, error) {
+		return ownership.Done{Request: r}, p.removeOrphans(ctx, r.(ownership.Sweep), now)
 	})
 }
 
@@ -136,7 +136,7 @@ func (s *sweeping) ended(ctx context.Context) {
 // nothing of the history has to be held in memory.
 func (s *sweeping) names(ctx context.Context, n format.Name) (bool, error) {
 	m, name := s.current, n.String()
-	if s.listed.has(n) || name == manifestName(s.request.Current) || name == s.request.Staged {
+	if s.listed.has(n) || name == manifestName(s.request.Current) || s.request.Staged.Has(name) {
 		return true, nil
 	}
 	if n.Kind != format.KindSegment && n.Kind != format.KindPage {

@@ -38,6 +38,7 @@ func (l *lastSuccess) age(s success, now time.Time) time.Duration {
 // trouble is what is wrong with the partitions, where that is worst.
 type trouble struct {
 	lag         time.Duration            // for which something has waited and nothing has gone up
+	overLag     time.Duration            // for which a record has waited longer than varve.tier.max.lag.ms
 	failing     [workCount]time.Duration // for which a kind of work has failed
 	undeletable int                      // objects
 	overdue     time.Duration            // for which one of them could not be deleted
@@ -61,6 +62,7 @@ func (m *Manager) trouble() trouble {
 			continue
 		}
 		longest(&t.lag, p.waitsSince())
+		t.overLag = max(t.overLag, p.overdue(now))
 		for w, since := range p.failingSince() {
 			longest(&t.failing[w], since)
 		}
@@ -98,6 +100,8 @@ func described(name, help string, labels ...string) *prometheus.Desc {
 var (
 	lagSeconds = described("lag_seconds",
 		"Time for which a partition has had closed segments to upload and has uploaded none, of the partition where that is longest.")
+	overLagSeconds = described("max_lag_exceeded_seconds",
+		"How much longer than varve.tier.max.lag.ms a record has waited to be uploaded, of the partition where that is most; 0: none has.")
 	failingSeconds = described("failing_seconds",
 		"Time for which a kind of work on a partition's remote tier has failed, of the partition where that is longest; 0: it does not fail.", "work")
 	successSeconds = described("success_age_seconds",
@@ -119,7 +123,7 @@ var (
 // Describe implements prometheus.Collector.
 func (watch) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		lagSeconds, failingSeconds, successSeconds, undeletableObjects, overdueSeconds, damagedObjects,
+		lagSeconds, overLagSeconds, failingSeconds, successSeconds, undeletableObjects, overdueSeconds, damagedObjects,
 		orphanObjects, orphanBytes, orphanSuspects,
 	} {
 		ch <- d
@@ -133,6 +137,7 @@ func (w watch) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	send(lagSeconds, t.lag.Seconds())
+	send(overLagSeconds, t.overLag.Seconds())
 	for kind, d := range t.failing {
 		send(failingSeconds, d.Seconds(), work(kind).String())
 	}

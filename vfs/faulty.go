@@ -259,6 +259,12 @@ func (f *faultyFile) StartWriteback(off, n int64) {
 	}
 }
 
+// AdviseSequential implements CacheAdviser as far as the file below does.
+func (f *faultyFile) AdviseSequential() { AdviseSequential(f.File) }
+
+// DropCache implements CacheAdviser as far as the file below does.
+func (f *faultyFile) DropCache(off, n int64) { DropCache(f.File, off, n) }
+
 // Preallocate implements Preallocator as far as the file below does.
 func (f *faultyFile) Preallocate(size int64) error {
 	if err := f.fs.check(OpPreallocate, f.name); err != nil {

@@ -77,6 +77,15 @@ type WritebackStarter interface {
 	StartWriteback(off, n int64)
 }
 
+// CacheAdviser is implemented by files whose pages the operating system keeps in memory.
+type CacheAdviser interface {
+	// AdviseSequential says that this File is read from its beginning to its end.
+	AdviseSequential()
+	// DropCache says that a range will not be read soon, by any File: what of it is in memory and on the
+	// disk need not be kept. Changed pages stay. Both are hints.
+	DropCache(off, n int64)
+}
+
 // OSFiler is implemented by files that the operating system knows, so that a
 // caller can hand them to sendfile.
 type OSFiler interface {

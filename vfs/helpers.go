@@ -76,6 +76,20 @@ func Preallocate(f File, size int64) error {
 	return fmt.Errorf("preallocate: %w", errors.ErrUnsupported)
 }
 
+// AdviseSequential says that the file is read from its beginning to its end, where anybody listens.
+func AdviseSequential(f File) {
+	if a, ok := f.(CacheAdviser); ok {
+		a.AdviseSequential()
+	}
+}
+
+// DropCache says that a range of the file will not be read soon, where anybody listens.
+func DropCache(f File, off, n int64) {
+	if a, ok := f.(CacheAdviser); ok {
+		a.DropCache(off, n)
+	}
+}
+
 // SyncFile makes the content of a file durable by name.
 func SyncFile(fsys FS, name string) error {
 	f, err := fsys.OpenFile(name, os.O_RDWR, 0)

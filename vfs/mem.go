@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"maps"
@@ -22,8 +23,42 @@ type Mem struct {
 		sync.Mutex
 		root  *memDir
 		locks map[string]bool
+		size  int64 // of the disk; 0: it has no end
 	}
 	now func() time.Time
+}
+
+// SetSize gives the disk a size in bytes. Writes that have no space there fail with ENOSPC, and
+// Space knows how full it is. 0 is no size. Only bytes of files count that have a name.
+func (m *Mem) SetSize(bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.size = bytes
+}
+
+// Space implements SpaceReporter, for a disk that has a size.
+func (m *Mem) Space(string) (total, free int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	used := m.mu.root.bytes()
+	if m.mu.size == 0 {
+		return used, 0, errors.ErrUnsupported
+	}
+	return m.mu.size, max(m.mu.size-used, 0), nil
+}
+
+// bytes are those of all files below the directory.
+func (d *memDir) bytes() int64 {
+	n := int64(0)
+	for _, node := range d.names {
+		switch node := node.(type) {
+		case *memDir:
+			n += node.bytes()
+		case *memInode:
+			n += int64(len(node.data))
+		}
+	}
+	return n
 }
 
 // NewMem makes an empty file system.

@@ -97,6 +97,10 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
+	grows := off + int64(len(p)) - int64(len(f.inode.data))
+	if size := f.fs.mu.size; size > 0 && grows > 0 && f.fs.mu.root.bytes()+grows > size {
+		return 0, pathError("write", f.name, syscall.ENOSPC)
+	}
 	f.inode.change(fileChange{off: off, data: slices.Clone(p)}, f.fs.now())
 	return len(p), nil
 }

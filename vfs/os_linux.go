@@ -40,6 +40,29 @@ func (f osFile) StartWriteback(off, n int64) {
 	})
 }
 
+// The advices of posix_fadvise(2), which package syscall lacks.
+const (
+	fadviseSequential = 2
+	fadviseDontNeed   = 4
+)
+
+// AdviseSequential implements CacheAdviser.
+func (f osFile) AdviseSequential() { f.advise(0, 0, fadviseSequential) }
+
+// DropCache implements CacheAdviser.
+func (f osFile) DropCache(off, n int64) { f.advise(off, n, fadviseDontNeed) }
+
+// advise is posix_fadvise(2). A length of 0 is up to the end.
+func (f osFile) advise(off, n int64, advice uintptr) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	_ = conn.Control(func(fd uintptr) {
+		_, _, _ = syscall.Syscall6(syscall.SYS_FADVISE64, fd, uintptr(off), uintptr(n), advice, 0, 0) // a hint
+	})
+}
+
 // fallocKeepSize is FALLOC_FL_KEEP_SIZE, which package syscall lacks.
 const fallocKeepSize = 1
 

@@ -149,6 +149,12 @@ func (f *watchedFile) StartWriteback(off, n int64) {
 	}
 }
 
+// AdviseSequential implements CacheAdviser as far as the file below does.
+func (f *watchedFile) AdviseSequential() { AdviseSequential(f.File) }
+
+// DropCache implements CacheAdviser as far as the file below does.
+func (f *watchedFile) DropCache(off, n int64) { DropCache(f.File, off, n) }
+
 // Preallocate implements Preallocator as far as the file below does.
 func (f *watchedFile) Preallocate(size int64) error {
 	defer end(f.watch.begin())

@@ -18,11 +18,11 @@ func testApp(output string) (*app, *bytes.Buffer) {
 var tierPartitions = []client.TierPartition{
 	{
 		Topic: "layers", Tiered: true, LogStart: 0, LocalStart: 900, RemoteEnd: 950, End: 1000,
-		LocalBytes: 1 << 20, RemoteBytes: 95 << 20, RemoteSegments: 95, PendingBytes: 0, LastUpload: 1_700_000_000_000, State: "active",
+		LocalBytes: 1 << 20, RemoteBytes: 95 << 20, RemoteSegments: 95, PendingSegments: 3, PendingBytes: 0, LastUpload: 1_700_000_000_000, State: "active",
 	},
 	{
 		Topic: "foreign", Partition: 1, Tiered: false, LogStart: 5, LocalStart: client.Unknown, RemoteEnd: client.Unknown, End: 10,
-		LocalBytes: 10, RemoteBytes: client.Unknown, RemoteSegments: client.Unknown, PendingBytes: client.Unknown, LastUpload: client.Unknown,
+		LocalBytes: 10, RemoteBytes: client.Unknown, RemoteSegments: client.Unknown, PendingSegments: client.Unknown, PendingBytes: client.Unknown, LastUpload: client.Unknown,
 	},
 }
 
@@ -32,9 +32,9 @@ func TestTierTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-TOPIC    PARTITION  LOCAL     REMOTE  LOCAL BYTES  REMOTE BYTES  SEGMENTS  LAG RECORDS  LAG BYTES  LAST UPLOAD               STATE
-layers   0          900..999  0..949  1.0 MiB      95.0 MiB      95        50           0 B        2023-11-14T22:13:20.000Z  active
-foreign  1          -         off     10 B         -             -         -            -          -                         -
+TOPIC    PARTITION  LOCAL     REMOTE  LOCAL BYTES  REMOTE BYTES  SEGMENTS  LAG RECORDS  LAG SEGMENTS  LAG BYTES  LAST UPLOAD               STATE
+layers   0          900..999  0..949  1.0 MiB      95.0 MiB      95        50           3             0 B        2023-11-14T22:13:20.000Z  active
+foreign  1          -         off     10 B         -             -         -            -             -          -                         -
 `
 	if got := "\n" + out.String(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
@@ -53,7 +53,7 @@ func TestTierJSON(t *testing.T) {
 	}
 	for name, want := range map[string]any{
 		"topic": "layers", "partition": 0., "tiered": true, "log_start": 0., "local_start": 900., "remote_end": 950., "end": 1000.,
-		"local_bytes": 1048576., "remote_bytes": 99614720., "remote_segments": 95., "lag_records": 50., "lag_bytes": 0., "last_upload_ms": 1.7e12,
+		"local_bytes": 1048576., "remote_bytes": 99614720., "remote_segments": 95., "lag_records": 50., "lag_segments": 3., "lag_bytes": 0., "last_upload_ms": 1.7e12,
 		"state": "active",
 	} {
 		if rows[0][name] != want {

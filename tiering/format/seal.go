@@ -37,7 +37,7 @@ type sealer struct {
 
 func (s *sealer) entries(shape Shape) error {
 	m := s.m
-	if len(m.Recent) > shape.Inline {
+	for len(m.Recent) > shape.Inline { // one commit may append many
 		ref, err := s.page(&Page{Segments: slices.Clone(m.Recent[:shape.Page])}, m.Recent[0].StartOffset)
 		if err != nil {
 			return err
@@ -47,25 +47,35 @@ func (s *sealer) entries(shape Shape) error {
 	}
 	// Higher levels are older, so that the references of one level stand together.
 	for level := range MaxLevel {
-		first := slices.IndexFunc(m.Pages, func(r PageRef) bool { return r.Level == level })
-		if first < 0 {
-			break
+		sealed, err := s.level(shape, level)
+		if err != nil || !sealed {
+			return err
 		}
+	}
+	return nil
+}
+
+// level seals the oldest references of a level as long as there are too many. It returns false if
+// there were not.
+func (s *sealer) level(shape Shape, level int) (sealed bool, err error) {
+	m := s.m
+	for {
+		first := slices.IndexFunc(m.Pages, func(r PageRef) bool { return r.Level == level })
 		last := first
-		for last < len(m.Pages) && m.Pages[last].Level == level {
+		for first >= 0 && last < len(m.Pages) && m.Pages[last].Level == level {
 			last++
 		}
 		if last-first <= shape.Inline {
-			break
+			return sealed, nil
 		}
 		cut := slices.Clone(m.Pages[first : first+shape.Page])
 		ref, err := s.page(&Page{Level: level + 1, Pages: cut}, cut[0].StartOffset)
 		if err != nil {
-			return err
+			return sealed, err
 		}
 		m.Pages = slices.Replace(m.Pages, first, first+shape.Page, ref)
+		sealed = true
 	}
-	return nil
 }
 
 func (s *sealer) page(p *Page, start int64) (PageRef, error) {

@@ -4,8 +4,8 @@ package ownership
 type commit struct {
 	tenure
 
-	manifest    Manifest
-	namesStaged bool
+	manifest Manifest
+	names    Objects // that are staged
 }
 
 // Writing is the phase of an owner that has a manifest written.
@@ -14,7 +14,7 @@ type Writing struct{ commit }
 // write begins a commit, under the sequence that follows all that were tried: the newest manifest is
 // the one that was committed, or one that was to follow it.
 func (t *tenure) write(e CommitDue) Phase {
-	c := commit{tenure: *t, namesStaged: e.NamesStaged}
+	c := commit{tenure: *t, names: e.Names}
 	c.tried = max(t.current.Sequence, t.tried) + 1
 	c.manifest = Manifest{t.owner.LeaderEpoch, c.tried, e.Attempt}
 	return Writing{c}
@@ -54,9 +54,7 @@ func (s Swapping) step(e Event, effects *Effects) Phase {
 func (c *commit) committed(revision int64, effects *Effects) Phase {
 	t := c.tenure
 	t.current, t.revision = c.manifest, revision
-	if c.namesStaged {
-		t.staged = ""
-	}
+	t.staged = t.staged.without(c.names)
 	effects.Adopt = &t.current
 	return Owned{t}
 }

@@ -87,14 +87,14 @@
 //	Claiming       perhaps the claim of a leader that is      the next leader claims over it
 //	Founding       gone; the manifest is the same, or none
 //	Reading        nothing
-//	Uploading      perhaps a segment object, whole or not at  an orphan: a sweep of the next owner
-//	               all, now or later
+//	Uploading      perhaps segment objects, each whole or     orphans: a sweep of the next owner
+//	               not at all, now or later
 //	Writing        perhaps pages and a manifest               orphans
 //	Swapping       the old or the new manifest is committed;  the next leader claims, and the swap
 //	Settling       the new one may be later                   cannot happen any more; what the
 //	Fencing                                                   committed one does not name is an orphan
 //	Sweeping       some of the orphans                        the next sweep
-//	Owned          perhaps a staged object                    an orphan
+//	Owned          perhaps staged objects                     orphans
 //	Confirming
 //	any            some of the objects that the committed     they are deleted again, which is no error
 //	               manifest lists for that are gone
@@ -118,6 +118,7 @@
 //     unless a person has it rebuilt.
 //   - What a committed manifest names is there until a manifest is committed that does not name it.
 //   - A broker that was deposed, or does not lead, changes nothing, whatever happens then.
+//   - What is staged is there, and no manifest that was committed has named it.
 //   - Readers and the local log see only manifests that were committed, in their order.
 //   - A commit that is said to be lost never happens.
 //   - There is no object of the partition before there is a pointer.

@@ -17,14 +17,15 @@ type BecameLeader struct {
 // happen yet: its answer changes nothing.
 type Resigned struct{}
 
-// UploadDue says that a closed segment waits for its upload to an object of that name, which no
-// other upload has.
-type UploadDue struct{ Object string }
+// UploadDue says that closed segments wait for their upload to objects of these names, which no
+// other upload has. Keep are the staged objects that a manifest is to name yet: those that are not
+// among them are orphans from then on.
+type UploadDue struct{ Objects, Keep Objects }
 
 // CommitDue says that a manifest waits that is to take the place of the current one.
 type CommitDue struct {
-	Attempt     string // of its name: no other commit has it
-	NamesStaged bool   // it names the staged object
+	Attempt string  // of its name: no other commit has it
+	Names   Objects // the staged objects that it names
 }
 
 // SweepDue says that it is time to look for orphans.
@@ -52,6 +53,13 @@ type Swapped struct {
 	Revision int64
 }
 
+// Uploaded answers Upload: these are written and verified. What became of the others that were
+// asked for is not known.
+type Uploaded struct {
+	Upload  Upload
+	Objects Objects
+}
+
 // Done answers every other request: all of it has happened.
 type Done struct{ Request Request }
 
@@ -69,6 +77,7 @@ func (RefreshDue) event()   {}
 func (PointerRead) event()  {}
 func (Loaded) event()       {}
 func (Swapped) event()      {}
+func (Uploaded) event()     {}
 func (Done) event()         {}
 func (Failed) event()       {}
 
@@ -78,6 +87,7 @@ type answer interface{ answers() Request }
 func (PointerRead) answers() Request { return ReadPointer{} }
 func (e Loaded) answers() Request    { return e.Load }
 func (e Swapped) answers() Request   { return e.Swap }
+func (e Uploaded) answers() Request  { return e.Upload }
 func (e Done) answers() Request      { return e.Request }
 func (e Failed) answers() Request    { return e.Request }
 
@@ -91,8 +101,8 @@ type ReadPointer struct{}
 // LoadManifest asks for a manifest that the pointer named.
 type LoadManifest struct{ Manifest Manifest }
 
-// Upload asks for a segment's object to be written and verified.
-type Upload struct{ Object string }
+// Upload asks for the objects of segments to be written and verified, in any order and side by side.
+type Upload struct{ Objects Objects }
 
 // WriteManifest asks for a manifest to be written, after the pages that it names, and for all of them
 // to be read back.
@@ -106,11 +116,11 @@ type SwapPointer struct {
 
 // Sweep asks for orphans to be deleted: objects of a leader epoch up to LeaderEpoch that are older
 // than the sweep by more than an upload can take, if neither the current manifest nor its trash names
-// them, and they are not Current or Staged themselves.
+// them, and they are not Current or among Staged.
 type Sweep struct {
 	LeaderEpoch int32
 	Current     Manifest
-	Staged      string // "": none
+	Staged      Objects
 }
 
 func (ReadPointer) request()   {}

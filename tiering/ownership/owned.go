@@ -13,8 +13,8 @@ func (o Owned) step(e Event, _ *Effects) Phase {
 		if t.revision == 0 {
 			return Founding{t, e}
 		}
-		t.staged = "" // it is an orphan now, if there was one
-		return Uploading{tenure: t, object: e.Object}
+		t.staged = t.staged.among(e.Keep)
+		return Uploading{tenure: t, objects: e.Objects}
 	case CommitDue:
 		if t.revision == 0 {
 			return Founding{t, e}
@@ -28,8 +28,8 @@ func (o Owned) step(e Event, _ *Effects) Phase {
 	return o
 }
 
-// Staged is a verified segment object that no manifest names; "": there is none.
-func (o Owned) Staged() string { return o.staged }
+// Staged are the verified segment objects that no manifest names.
+func (o Owned) Staged() Objects { return o.staged }
 
 // Founding is the phase of an owner whose partition has no pointer, and is about to get its first
 // object. The pointer comes first: whatever becomes of the object, there is a pointer that leads to
@@ -58,20 +58,21 @@ func (f Founding) step(e Event, effects *Effects) Phase {
 	return f
 }
 
-// Uploading is the phase of an owner that has a segment uploaded. Until it is verified nothing
-// names the object.
+// Uploading is the phase of an owner that has segments uploaded. Until it is verified nothing
+// names an object. Those that are staged may be behind one that failed: they wait for it, and are
+// not uploaded again.
 type Uploading struct {
 	tenure
 
-	object string
+	objects Objects
 }
 
-func (u Uploading) next() Request { return Upload{u.object} }
+func (u Uploading) next() Request { return Upload{u.objects} }
 
 func (u Uploading) step(e Event, _ *Effects) Phase {
-	switch e.(type) {
-	case Done:
-		u.staged = u.object
+	switch e := e.(type) {
+	case Uploaded: // what is not among them is an orphan, now or later
+		u.staged = u.staged.and(e.Objects.among(u.objects))
 		return Owned{u.tenure}
 	case Failed: // an orphan, now or later
 		return Owned{u.tenure}

@@ -155,6 +155,8 @@ func (w *world) step(b *broker, e Event) Effects {
 		if next != (State{}) || next.Next() != nil || effects != (Effects{}) {
 			w.rt.Fatalf("%#v leads to %#v, %#v", e, next, effects)
 		}
+	case Owned:
+		w.checkStaged(b, phase)
 	case Uploading, Confirming:
 		_, owned := before.Phase().(Owned)
 		_, founding := before.Phase().(Founding)
@@ -241,10 +243,10 @@ func (w *world) stray(rt *rapid.T) {
 	}
 	before := b.s
 	for _, e := range []Event{
-		UploadDue{"stray"},
+		UploadDue{Objects: "stray"},
 		CommitDue{},
 		SweepDue{},
-		Done{Upload{"stray"}},
+		Uploaded{Upload{"stray"}, "stray"},
 		Done{WriteManifest{Manifest{1, 1 << 40, "stray"}}},
 		Swapped{SwapPointer{On: -1}, 7},
 		Failed{SwapPointer{On: -1}},
@@ -284,20 +286,56 @@ func (w *world) act(rt *rapid.T) {
 func (w *world) begin(b *broker, owned Owned, work string) {
 	switch work {
 	case "upload":
-		w.step(b, UploadDue{w.name("segment")})
+		w.upload(b, owned)
 	case "commit":
-		w.commit(b, owned, 0)
+		w.commit(b, owned, w.some(owned.Staged()), 0)
+	case "commit all":
+		w.commit(b, owned, owned.Staged(), 0)
 	case "expire":
-		w.commit(b, owned, min(1, len(b.current.segments)))
+		w.commit(b, owned, "", min(1, len(b.current.segments)))
 	case "sweep":
 		b.sweptFrom = w.time
 		w.step(b, SweepDue{})
 	}
 }
 
-// commit is a successor of the current manifest, with the staged segment and without the oldest
+// some are some of the objects, in any order.
+func (w *world) some(objects Objects) Objects {
+	names := rapid.Permutation(objects.Names()).Draw(w.rt, "order")
+	return ObjectsOf(names[:rapid.IntRange(0, len(names)).Draw(w.rt, "some")]...)
+}
+
+// upload begins some uploads. What is staged is kept, mostly.
+func (w *world) upload(b *broker, owned Owned) {
+	names := make([]string, rapid.IntRange(1, 3).Draw(w.rt, "streams"))
+	for i := range names {
+		names[i] = w.name("segment")
+	}
+	keep := owned.Staged()
+	if rapid.IntRange(0, 3).Draw(w.rt, "keeps") == 0 {
+		keep = w.some(keep)
+	}
+	w.step(b, UploadDue{Objects: ObjectsOf(names...), Keep: keep})
+}
+
+// checkStaged looks at what an owner takes for uploaded and not named, if it owns the pointer indeed.
+func (w *world) checkStaged(b *broker, owned Owned) {
+	if w.pointer.Claim != b.owner.Claim {
+		return
+	}
+	for _, name := range owned.Staged().Names() {
+		if _, there := w.objects[name]; !there {
+			w.rt.Fatalf("%s is staged, and not there", name)
+		}
+		if b.current != nil && slices.Contains(b.current.segments, name) {
+			w.rt.Fatalf("%s is staged, and named by %v", name, owned.current)
+		}
+	}
+}
+
+// commit is a successor of the current manifest, with some staged segments and without the oldest
 // ones.
-func (w *world) commit(b *broker, owned Owned, expired int) {
+func (w *world) commit(b *broker, owned Owned, names Objects, expired int) {
 	n := &content{base: owned.current, segments: slices.Clone(b.current.segments[expired:]), newer: b.current.newer}
 	if b.id != olderBuild && len(w.committed)%7 == 0 {
 		n.newer = !n.newer // what the older build does not know comes, and goes
@@ -307,11 +345,9 @@ func (w *world) commit(b *broker, owned Owned, expired int) {
 	if owned.current != (Manifest{}) {
 		n.deletions = append(n.deletions, owned.current.key())
 	}
-	if owned.Staged() != "" {
-		n.segments = append(n.segments, owned.Staged())
-	}
+	n.segments = append(n.segments, names.Names()...)
 	b.candidate = n
-	w.step(b, CommitDue{NamesStaged: owned.Staged() != "", Attempt: w.name("attempt")})
+	w.step(b, CommitDue{Names: names, Attempt: w.name("attempt")})
 	switch b.s.Phase().(type) {
 	case Writing, Founding:
 	default:
@@ -385,8 +421,11 @@ func (w *world) do(owner Owner, r Request, b *broker, c *content) Event {
 		b.candidate = o.content
 		return Loaded{r, o.content.newer && b.id == olderBuild}
 	case Upload:
-		w.put(r.Object, object{epoch: owner.LeaderEpoch})
-		return Done{r}
+		done := w.some(r.Objects)
+		for _, name := range done.Names() {
+			w.put(name, object{epoch: owner.LeaderEpoch})
+		}
+		return Uploaded{r, done}
 	case WriteManifest:
 		if o, there := w.objects[r.Manifest.key()]; there && o.content != c {
 			w.rt.Fatalf("%#v has a name that is taken", r)
@@ -419,7 +458,7 @@ func (w *world) orphans(b *broker, r Sweep) map[string]object {
 	found := map[string]object{}
 	for name, o := range w.objects {
 		named := slices.Contains(b.current.segments, name) || slices.Contains(b.current.deletions, name)
-		if o.epoch <= r.LeaderEpoch && o.created < b.sweptFrom && !named && name != r.Current.key() && name != r.Staged {
+		if o.epoch <= r.LeaderEpoch && o.created < b.sweptFrom && !named && name != r.Current.key() && !r.Staged.Has(name) {
 			found[name] = o
 		}
 	}
@@ -521,7 +560,7 @@ func (w *world) heal() {
 		w.rest(w.leader)
 	}
 	w.work(w.leader, "upload")
-	w.work(w.leader, "commit")
+	w.work(w.leader, "commit all")
 	for _, other := range w.brokers {
 		if other == w.leader {
 			continue
@@ -537,7 +576,7 @@ func (w *world) heal() {
 		}
 	}
 	before := len(w.committed)
-	w.work(w.leader, "commit")
+	w.work(w.leader, "commit all")
 	w.remove(slices.Values(w.leader.current.deletions))
 	w.time++
 	w.work(w.leader, "sweep")

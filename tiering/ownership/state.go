@@ -90,7 +90,7 @@ type tenure struct {
 	current  Manifest // the committed manifest
 	revision int64    // of the pointer; 0: it does not exist, the first object waits for it
 	fence    int64    // of the newest pointer that was tried
-	staged   string   // a verified segment object that no manifest names; "": none
+	staged   Objects  // verified segment objects that no manifest names
 }
 
 // pointer is one that this owner writes.

@@ -49,12 +49,12 @@ var (
 	settling  = append(swapping[:5:5], Failed{commit12})
 	fencing   = append(settling[:6:6], read(11, us, current))
 	fence12   = SwapPointer{On: 11, Pointer: Pointer{Owner: us, Manifest: current, Fence: 1}}
-	uploading = append(owned[:3:3], UploadDue{"segment"})
-	staged    = append(uploading[:4:4], Done{Upload{"segment"}})
+	uploading = append(owned[:3:3], UploadDue{Objects: "segment"})
+	staged    = append(uploading[:4:4], Uploaded{Upload{"segment"}, "segment"})
 	sweeping  = append(staged[:5:5], SweepDue{}, read(11, us, current))
 
 	fresh    = []Event{PointerRead{}}
-	founding = append(fresh[:1:1], UploadDue{"segment"})
+	founding = append(fresh[:1:1], UploadDue{Objects: "segment"})
 	// foundingA waits with a commit.
 	foundingA = append(fresh[:1:1], CommitDue{Attempt: "a"})
 	found1    = SwapPointer{On: 0, Pointer: Pointer{Owner: us}}
@@ -91,16 +91,16 @@ func TestEachStep(t *testing.T) {
 		{"claimed", claiming, Swapped{claim11, 11}, Owned{}, nil, Effects{Adopt: &current}},
 		{"not known to be claimed", claiming, Failed{claim11}, Unclaimed{}, ReadPointer{}, Effects{}},
 
-		{"a segment", owned, UploadDue{"segment"}, Uploading{}, Upload{"segment"}, Effects{}},
+		{"a segment", owned, UploadDue{Objects: "segment"}, Uploading{}, Upload{"segment"}, Effects{}},
 		{"a commit", owned, CommitDue{Attempt: "a"}, Writing{}, WriteManifest{next}, Effects{}},
-		{"a segment without a pointer", fresh, UploadDue{"segment"}, Founding{}, found1, Effects{}},
+		{"a segment without a pointer", fresh, UploadDue{Objects: "segment"}, Founding{}, found1, Effects{}},
 		{"a commit without a pointer", fresh, CommitDue{Attempt: "a"}, Founding{}, found1, Effects{}},
 		{"the pointer is there", founding, Swapped{found1, 1}, Uploading{}, Upload{"segment"}, Effects{}},
 		{"the pointer is there for a commit", foundingA, Swapped{found1, 1}, Writing{}, WriteManifest{first}, Effects{}},
 		{"the pointer is not known to be there", founding, Failed{found1}, Unclaimed{}, ReadPointer{}, Effects{}},
 		{"a sweep", owned, SweepDue{}, Confirming{}, ReadPointer{}, Effects{}},
 		{"a sweep without a pointer", fresh, SweepDue{}, Owned{}, nil, Effects{}},
-		{"uploaded", uploading, Done{Upload{"segment"}}, Owned{}, nil, Effects{}},
+		{"uploaded", uploading, Uploaded{Upload{"segment"}, "segment"}, Owned{}, nil, Effects{}},
 		{"not known to be uploaded", uploading, Failed{Upload{"segment"}}, Owned{}, nil, Effects{}},
 		{"still ours", append(staged[:5:5], SweepDue{}), read(11, us, current), Sweeping{}, Sweep{5, current, "segment"}, Effects{}},
 		{"not ours any more", append(owned[:3:3], SweepDue{}), read(12, newer, current), Deposed{}, nil, conflict(read(12, newer, current))},
@@ -175,7 +175,7 @@ func phases(t *testing.T) []State {
 // swept beside it.
 func TestWorkBeginsInOwnedOnly(t *testing.T) {
 	for _, s := range append(phases(t), State{}) {
-		for _, e := range []Event{UploadDue{"other"}, CommitDue{}, SweepDue{}} {
+		for _, e := range []Event{UploadDue{Objects: "other"}, CommitDue{}, SweepDue{}} {
 			got, effects := Step(s, e)
 			if _, is := s.Phase().(Owned); is == (got == s) || effects != (Effects{}) {
 				t.Errorf("%#v leads from %#v to %#v, %#v", e, s.Phase(), got.Phase(), effects)
@@ -225,37 +225,70 @@ func TestLeadershipEndsInEveryPhase(t *testing.T) {
 	}
 }
 
-// TestStagedObject: it is uploaded once, and stays until a manifest names it or another one is
-// staged.
-func TestStagedObject(t *testing.T) {
-	object := func(s State) string { return s.Phase().(Owned).Staged() }
-	s := after(t, staged...)
-	retention := Manifest{5, 9, "b"}
-	for _, e := range []Event{
-		CommitDue{NamesStaged: true, Attempt: "a"},
-		Failed{WriteManifest{next}}, // it fails
-		CommitDue{Attempt: "b"},
-		Done{WriteManifest{retention}},
-		Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: retention}}, 12},
-		SweepDue{},
-		read(12, us, retention),
-		Done{Sweep{5, retention, "segment"}},
-	} {
-		if s, _ = Step(s, e); s.Next() == nil && object(s) != "segment" {
-			t.Fatalf("%#v: staged is %q", e, object(s))
+// TestStagedObjects: they are uploaded once, and stay until a manifest names them or they are not kept.
+func TestStagedObjects(t *testing.T) {
+	is := func(s State, want Objects) {
+		t.Helper()
+		if owned, ok := s.Phase().(Owned); !ok || owned.Staged() != want {
+			t.Errorf("staged is %q, want %q: %#v", owned.Staged(), want, s.Phase())
 		}
 	}
-	replaced, _ := Step(s, UploadDue{"another"})
-	if replaced, _ = Step(replaced, Failed{Upload{"another"}}); object(replaced) != "" {
-		t.Errorf("after another upload staged is %q", object(replaced))
+	step := func(s State, events ...Event) State {
+		for _, e := range events {
+			s, _ = Step(s, e)
+		}
+		return s
 	}
-	upload := Manifest{5, 10, "c"}
-	swap := SwapPointer{12, Pointer{Owner: us, Manifest: upload}}
-	for _, e := range []Event{CommitDue{NamesStaged: true, Attempt: "c"}, Done{WriteManifest{upload}}, Failed{swap}, read(13, us, upload)} {
-		s, _ = Step(s, e)
+	three := ObjectsOf("a", "b", "c")
+	s := step(after(t, owned...), UploadDue{Objects: three})
+	if s.Next() != (Upload{three}) {
+		t.Fatalf("it asks for %#v", s.Next())
 	}
-	if object(s) != "" {
-		t.Errorf("named by a manifest it is staged still: %q", object(s))
+	s = step(s, Uploaded{Upload{three}, ObjectsOf("c", "stranger", "a")})
+	is(s, ObjectsOf("c", "a"))
+
+	// Commits that fail, that name none of them, and a sweep.
+	retention := Manifest{5, 9, "y"}
+	s = step(s,
+		CommitDue{Names: "a", Attempt: "x"}, Failed{WriteManifest{Manifest{5, 8, "x"}}},
+		CommitDue{Attempt: "y"}, Done{WriteManifest{retention}}, Swapped{SwapPointer{11, Pointer{Owner: us, Manifest: retention}}, 12},
+		SweepDue{}, read(12, us, retention),
+	)
+	if want := (Sweep{5, retention, ObjectsOf("c", "a")}); s.Next() != want {
+		t.Fatalf("it asks for %#v, want %#v", s.Next(), want)
+	}
+	s = step(s, Done{s.Next()})
+	is(s, ObjectsOf("c", "a"))
+
+	// The one that failed goes up beside the one that is kept; what is not kept is an orphan.
+	is(step(s, UploadDue{Objects: "d", Keep: "c"}, Failed{Upload{"d"}}), "c")
+	again := step(s, UploadDue{Objects: "d", Keep: ObjectsOf("a", "c")}, Uploaded{Upload{"d"}, "d"})
+	is(again, ObjectsOf("c", "a", "d"))
+
+	// What a manifest names is not staged any more, also if the pointer has to tell that it was written.
+	upload := Manifest{5, 10, "z"}
+	is(step(again, CommitDue{Names: ObjectsOf("a", "d"), Attempt: "z"}, Done{WriteManifest{upload}},
+		Failed{SwapPointer{12, Pointer{Owner: us, Manifest: upload}}}, read(13, us, upload)), "c")
+}
+
+// TestObjects: they are a set in an order.
+func TestObjects(t *testing.T) {
+	some := ObjectsOf("b", "a")
+	for got, want := range map[Objects]Objects{
+		some.and(ObjectsOf("c", "a")):     ObjectsOf("b", "a", "c"),
+		Objects("").and(some):             some,
+		some.and(""):                      some,
+		some.among(ObjectsOf("a", "c")):   "a",
+		some.without(ObjectsOf("a", "c")): "b",
+		some.without(""):                  some,
+		some.without(some):                "",
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if len(Objects("").Names()) != 0 || Objects("").Has("") || !some.Has("a") || some.Has("c") {
+		t.Error("their names are others")
 	}
 }
 

@@ -1,0 +1,199 @@
+package tiering
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/varvelog/varve/stepped"
+	"github.com/varvelog/varve/tiering/format"
+	"github.com/varvelog/varve/tiering/ownership"
+)
+
+// maxStaged is how many objects of a partition may be in the bucket without a manifest that names
+// them, and so how many segments one manifest commits at the most.
+const maxStaged = 16
+
+// stage puts the objects of segments into the bucket, as many as streams are free. One that is there
+// since a commit failed, or an upload before it, is not uploaded again. The error is that of the
+// first segment that has failed; those behind it may be staged all the same.
+func (p *partition) stage(ctx context.Context, m *format.Manifest, segments []closedSegment) error {
+	var keep []string
+	var missing []closedSegment
+	for _, s := range segments {
+		if staged := p.stagedAs(m, s); staged != nil {
+			keep = append(keep, staged.Name)
+		} else {
+			missing = append(missing, s)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	n, err := p.m.streams.take(ctx, len(missing))
+	if err != nil {
+		return err
+	}
+	u := newUploads(ctx, p, m, missing[:n])
+	began := false
+	defer func() {
+		if !began {
+			p.m.streams.give(n)
+		}
+	}()
+	due := ownership.UploadDue{Objects: ownership.ObjectsOf(u.names...), Keep: ownership.ObjectsOf(keep...)}
+	err = p.do(ctx, due, func(ctx context.Context, r ownership.Request) (ownership.Event, error) {
+		began = true // each gives its stream back
+		stepped.InParallel(ctx, n, n, u.upload)
+		return ownership.Uploaded{Upload: r.(ownership.Upload), Objects: u.done()}, nil
+	})
+	p.keepStaged(u.entries)
+	if err != nil {
+		return err
+	}
+	return u.failed()
+}
+
+// keepStaged has the entries of what is staged, and of nothing else.
+func (p *partition) keepStaged(more []*format.Segment) {
+	owned, _ := p.own.Phase().(ownership.Owned)
+	old := p.chores.staged
+	p.chores.staged = nil
+	for i := range old {
+		if owned.Staged().Has(old[i].Name) {
+			p.chores.staged = append(p.chores.staged, old[i])
+		}
+	}
+	for _, s := range more {
+		if s != nil && owned.Staged().Has(s.Name) {
+			p.chores.staged = append(p.chores.staged, *s)
+		}
+	}
+}
+
+// stagedAs is the entry of the segment's object that no manifest names yet, nil if there is none, or
+// one of another range.
+func (p *partition) stagedAs(m *format.Manifest, s closedSegment) *format.Segment {
+	owned, ok := p.own.Phase().(ownership.Owned)
+	if !ok {
+		return nil
+	}
+	start := startOf(m, s)
+	for i := range p.chores.staged {
+		old := &p.chores.staged[i]
+		if old.BaseOffset == s.baseOffset && old.StartOffset == start && old.EndOffset == s.endOffset && owned.Staged().Has(old.Name) {
+			return old
+		}
+	}
+	return nil
+}
+
+// stagedInOrder are the entries of what is staged, from the first of the segments to that before the
+// first one that is not.
+func (p *partition) stagedInOrder(m *format.Manifest, segments []closedSegment) (entries []format.Segment) {
+	for _, s := range segments {
+		staged := p.stagedAs(m, s)
+		if staged == nil {
+			break
+		}
+		entries = append(entries, *staged)
+	}
+	return entries
+}
+
+// startOf is the first offset that a segment's object serves: a tier has none twice.
+func startOf(m *format.Manifest, s closedSegment) int64 {
+	start := s.baseOffset
+	if m.Sequence > 0 {
+		start = max(start, m.EndOffset)
+	}
+	return start
+}
+
+// uploads are those of one unit of work, side by side. Each has a place of its own in the slices.
+type uploads struct {
+	p        *partition
+	manifest *format.Manifest // that they are to follow
+	segments []closedSegment
+	names    []string
+	entries  []*format.Segment // nil: it has failed
+	errs     []error
+}
+
+func newUploads(ctx context.Context, p *partition, m *format.Manifest, segments []closedSegment) *uploads {
+	n := len(segments)
+	u := &uploads{p, m, segments, make([]string, n), make([]*format.Segment, n), make([]error, n)}
+	for i, s := range segments {
+		u.names[i] = format.Name{
+			Kind: format.KindSegment, StartOffset: startOf(m, s), LeaderEpoch: p.LeaderEpoch, Attempt: newAttempt(ctx),
+		}.String()
+	}
+	return u
+}
+
+// upload is the i-th of them.
+func (u *uploads) upload(ctx context.Context, i int) {
+	defer u.p.m.streams.give(1)
+	u.p.Stats.CopyRequests.Add(1)
+	if u.entries[i], u.errs[i] = u.put(ctx, u.segments[i], u.names[i]); u.errs[i] != nil {
+		u.p.m.metrics.errors.WithLabelValues("upload").Inc()
+		u.p.Stats.CopyErrors.Add(1)
+	}
+}
+
+// put puts a segment's object into the bucket and returns the manifest's entry for it.
+func (u *uploads) put(ctx context.Context, s closedSegment, name string) (*format.Segment, error) {
+	p, start := u.p, startOf(u.manifest, s)
+	files, release, err := s.open()
+	if err != nil {
+		return nil, fmt.Errorf("open segment %d: %w", s.baseOffset, err)
+	}
+	defer release()
+	obj, err := newObject(format.Description{
+		ClusterID:   p.m.o.ClusterID,
+		Topic:       p.TopicPartition.Topic,
+		TopicID:     p.TopicID,
+		Partition:   p.TopicPartition.Partition,
+		LeaderEpoch: p.LeaderEpoch,
+		BrokerID:    p.m.o.BrokerID,
+		CreatedMs:   p.m.o.Now().UnixMilli(),
+		BaseOffset:  s.baseOffset,
+		StartOffset: start,
+		EndOffset:   s.endOffset,
+		LogStart:    p.log.StartOffset(),
+		ChunkBytes:  int32(p.m.o.ChunkBytes),
+		Lineage:     u.manifest.Lineage,
+	}, files)
+	if err != nil {
+		return nil, err
+	}
+	if err = p.m.objects.upload(ctx, p.prefix+name, obj); err != nil {
+		return nil, err
+	}
+	epochs := rangeEpochs(epochsOf(files.LeaderEpochs), start, s.endOffset)
+	if len(epochs) == 0 {
+		epochs = []format.Epoch{{int64(p.LeaderEpoch), start}}
+	}
+	entry := obj.entry(name, epochs)
+	return &entry, nil
+}
+
+// done are the objects that are there.
+func (u *uploads) done() ownership.Objects {
+	var names []string
+	for i, entry := range u.entries {
+		if entry != nil {
+			names = append(names, u.names[i])
+		}
+	}
+	return ownership.ObjectsOf(names...)
+}
+
+// failed is why the first of them failed that has, nil if none did.
+func (u *uploads) failed() error {
+	for _, err := range u.errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
