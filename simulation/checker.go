@@ -152,11 +152,12 @@ func (c *checker) commits(name string, p *partition, r *replica) {
 			name, r.HighWatermark, p.name, r.End)
 		return
 	}
-	if r.Leads && r.LeaderEpoch >= p.forgot {
+	counts := r.Leads && r.LeaderEpoch >= p.forgot
+	if counts {
 		c.w.counts["given back"] += p.takesBack(r)
 	}
 	r.match(p.committed)
-	if r.forgets = r.forgets && (r.LeaderEpoch < p.forgot || r.matched < r.HighWatermark); r.forgets {
+	if r.forgets = r.forgets && !counts && (r.LeaderEpoch < p.forgot || r.matched < r.HighWatermark); r.forgets {
 		return
 	}
 	if known := min(r.HighWatermark, int64(len(p.committed))); r.matched < known {
