@@ -67,10 +67,13 @@ func TestEachListenerTellsItsOwnAddresses(t *testing.T) {
 		address := func(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
 		req := kmsg.NewPtrMetadataRequest()
 		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: &created.Topic})
-		metadata, err := req.RequestWith(t.Context(), client)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var metadata *kmsg.MetadataResponse
+		eventually(t, time.Minute, "the broker that is asked knows the topic", func() bool {
+			if metadata, err = req.RequestWith(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+			return len(metadata.Topics[0].Partitions) == 3
+		})
 		got := []string{"", "", ""}
 		for _, b := range metadata.Brokers {
 			got[b.NodeID-1] = address(b.Host, b.Port)

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -62,7 +61,7 @@ func (w *isrWriter) take() []*Partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	due := slices.SortedFunc(maps.Keys(w.due), func(a, b *Partition) int {
-		return cmp.Or(cmp.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
+		return a.tp.Compare(b.tp)
 	})
 	clear(w.due)
 	return due

@@ -235,7 +235,7 @@ func (n *simNode) become(tp metadata.TopicPartition, w *want) {
 	if p, _, _ = n.m.follow(tp, p, w, false); p != nil && !known {
 		n.partitions = append(n.partitions, p)
 		slices.SortFunc(n.partitions, func(a, b *Partition) int {
-			return cmp.Or(cmp.Compare(a.tp.Topic, b.tp.Topic), cmp.Compare(a.tp.Partition, b.tp.Partition))
+			return a.tp.Compare(b.tp)
 		})
 	}
 }

@@ -50,6 +50,9 @@ type replica struct {
 	// forgets: what was committed was lost by the failure of all disks that had it, and this log
 	// may not know yet.
 	forgets bool
+	// hides: when it stopped to forget, it began here. What it had below is of the lost history,
+	// and a power cut that takes its start back shows it again.
+	hides int64
 }
 
 func newChecker(w *world) *checker {
@@ -71,7 +74,11 @@ func (c *checker) of(id partitionID, name metadata.TopicPartition) *partition {
 func (c *checker) recovered(p *process) {
 	had := map[partitionID]bool{}
 	for _, v := range p.node.Views() {
-		had[partitionID{v.Topic, v.Partition.Partition}] = true
+		id := partitionID{v.Topic, v.Partition.Partition}
+		had[id] = true
+		if r := c.of(id, v.Partition).logs[p.host.id]; r != nil && v.LocalStart < r.hides {
+			r.forgets = true
+		}
 	}
 	for _, id := range c.order {
 		if r := c.partitions[id].logs[p.host.id]; r != nil && !had[id] {
@@ -152,12 +159,16 @@ func (c *checker) commits(name string, p *partition, r *replica) {
 			name, r.HighWatermark, p.name, r.End)
 		return
 	}
-	if r.Leads && r.LeaderEpoch >= p.forgot {
+	counts := r.Leads && r.LeaderEpoch >= p.forgot
+	if counts {
 		c.w.counts["given back"] += p.takesBack(r)
 	}
 	r.match(p.committed)
-	if r.forgets = r.forgets && (r.LeaderEpoch < p.forgot || r.matched < r.HighWatermark); r.forgets {
+	if r.forgets && !counts && (r.LeaderEpoch < p.forgot || r.matched < r.HighWatermark) {
 		return
+	}
+	if r.forgets {
+		r.forgets, r.hides = false, r.LocalStart
 	}
 	if known := min(r.HighWatermark, int64(len(p.committed))); r.matched < known {
 		c.w.fail("%s has %q at offset %d of %s, below its high watermark %d; %q is committed there",

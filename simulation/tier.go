@@ -122,10 +122,11 @@ func (v *view) segment(s *format.Segment) error {
 	} else if _, err := v.c.w.bucket.stat(v.prefix + s.Name); err != nil {
 		return err
 	}
-	if int64(len(records)) != s.EndOffset-s.StartOffset {
+	n := s.EndOffset - s.StartOffset
+	if int64(len(records)) < n {
 		return fmt.Errorf("%s has %d records from %d to %d", s.Name, len(records), s.StartOffset, s.EndOffset)
 	}
-	for i, value := range records {
+	for i, value := range records[:n] { // those behind them were cut off
 		offset := s.StartOffset + int64(i)
 		if want, known := v.p.was(offset); known && want == value || v.epoch < v.p.parted.epoch && offset >= v.p.parted.at {
 			continue
@@ -136,7 +137,7 @@ func (v *view) segment(s *format.Segment) error {
 	return nil
 }
 
-// recordsOf reads a segment's object.
+// recordsOf reads all that a segment's object has from where the segment begins.
 func (v *view) recordsOf(s *format.Segment) ([]string, error) {
 	b, err := v.c.w.bucket.content(v.prefix + s.Name)
 	if err != nil {
@@ -166,7 +167,7 @@ func (v *view) recordsOf(s *format.Segment) ([]string, error) {
 				if err != nil {
 					return nil, err
 				}
-				if r.Offset >= s.StartOffset && r.Offset < s.EndOffset {
+				if r.Offset >= s.StartOffset {
 					all = append(all, string(bytes.Clone(r.Value)))
 				}
 			}

@@ -88,12 +88,10 @@ func TestTieredLogRemembersWhereItBegan(t *testing.T) {
 	}
 }
 
-// TestUploadedSegmentsAreFlushedBeforeTheyGo: what the epoch file does not have yet is in the batches, and
-// a log that is not flushed may have lost it with them.
-func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
-	disk := vfs.NewMem()
-	k := newKit(t, disk, func(c *Config) { c.RemoteStorageEnable, c.LocalRetentionBytes = true, 1 })
-	l := k.log()
+// fillUploaded appends a record in each of three leader epochs, and closes its segment. All are in the
+// object store; none is flushed.
+func fillUploaded(t *testing.T, l *Log) {
+	t.Helper()
 	for epoch := range int32(3) {
 		if _, err := l.Append(batchOf(1, 10, epoch0.UnixMilli()), epoch); err != nil {
 			t.Fatal(err)
@@ -104,6 +102,15 @@ func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
 	}
 	commit(l)
 	l.SetRemoteEndOffset(3)
+}
+
+// TestUploadedSegmentsAreFlushedBeforeTheyGo: what the epoch file does not have yet is in the batches, and
+// a log that is not flushed may have lost it with them.
+func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
+	disk := vfs.NewMem()
+	k := newKit(t, disk, func(c *Config) { c.RemoteStorageEnable, c.LocalRetentionBytes = true, 1 })
+	l := k.log()
+	fillUploaded(t, l)
 	want := l.EpochEntries()
 	retain := func(left int64) {
 		t.Helper()
@@ -126,17 +133,8 @@ func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
 func TestUnflushedSegmentsBelowAnUnwrittenStartStay(t *testing.T) {
 	disk := vfs.NewMem()
 	l := newKit(t, disk, tiered).log()
-	for epoch := range int32(3) {
-		if _, err := l.Append(batchOf(1, 10, epoch0.UnixMilli()), epoch); err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Roll(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	commit(l)
+	fillUploaded(t, l)
 	want := l.EpochEntries()
-	l.SetRemoteEndOffset(3)
 	if err := l.AdvanceStartOffset(2); err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, 
 	groupMembers.send(ch, float64(g.Members), g.ID)
 	sums := map[string]*topicSums{}
 	each, offsets := c.o.Partitions(), 0
-	for _, tp := range slices.SortedFunc(maps.Keys(g.Offsets), comparePartitions) {
+	for _, tp := range slices.SortedFunc(maps.Keys(g.Offsets), metadata.TopicPartition.Compare) {
 		if _, exists := c.o.Image().Partition(tp); !exists {
 			continue
 		}
@@ -109,10 +109,6 @@ func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, 
 		}
 	}
 	return max(offsets, len(sums), 1)
-}
-
-func comparePartitions(a, b metadata.TopicPartition) int {
-	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
 
 // endOffsets are the ends of the partitions that groups have offsets in, as far as they can be known: what is led here, or followed in sync, by

@@ -63,7 +63,7 @@ func (c *partitionCollector) collect(ch chan<- prometheus.Metric) {
 func (c *partitionCollector) hosted() []*replication.Partition {
 	list := slices.Collect(c.o.Replicas.Partitions())
 	slices.SortFunc(list, func(a, b *replication.Partition) int {
-		return comparePartitions(a.TopicPartition(), b.TopicPartition())
+		return a.TopicPartition().Compare(b.TopicPartition())
 	})
 	// Of two topics of one name, while one replaces the other, one has the series.
 	list = slices.CompactFunc(list, func(a, b *replication.Partition) bool { return a.TopicPartition() == b.TopicPartition() })

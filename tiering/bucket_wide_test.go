@@ -142,7 +142,7 @@ func TestCatalogueFollowsTopics(t *testing.T) {
 		c := newCluster(t, 3)
 		c.topic(w.id, 8)
 		change := func(o *Options) {
-			o.Cluster, o.Live, o.SweepInterval, o.SweepGrace = c, c.live, 1000*time.Hour, 1000*time.Hour
+			o.Cluster, o.Live, o.SweepInterval, o.SweepGrace = c, c.live, 1_000_000*time.Hour, 1000*time.Hour
 		}
 		m := running(t, w, change)
 		log := newFakeLog(t)

@@ -1,7 +1,6 @@
 package tiering
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -299,8 +298,7 @@ func (m *Manager) led() []*partition {
 		}
 	}
 	slices.SortFunc(all, func(a, b *partition) int {
-		x, y := a.TopicPartition, b.TopicPartition
-		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+		return a.TopicPartition.Compare(b.TopicPartition)
 	})
 	return all
 }
