@@ -429,8 +429,13 @@ func TestWatermarksAreInOrder(t *testing.T) {
 		high, low string
 		ok        bool
 	}{
-		{"0.95", "0.9", true}, {"0.9", "0.9", true}, {"0.8", "0.9", false}, {"0", "0.9", true},
-		{"5e9", "4e9", true}, {"5e9", "0.5", false}, {"0.9", "4e9", false},
+		{"0.95", "0.9", true},
+		{"0.9", "0.9", true},
+		{"0.8", "0.9", false},
+		{"0", "0.9", true},
+		{"5e9", "4e9", true},
+		{"5e9", "0.5", false},
+		{"0.9", "4e9", false},
 	} {
 		l := Layers{Static: map[string]string{"varve.disk.high.watermark": c.high, "varve.disk.low.watermark": c.low}}
 		if err := l.ValidateStatic(); (err == nil) != c.ok {

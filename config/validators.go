@@ -48,8 +48,9 @@ func minusOneOr(v validator) validator {
 	}}
 }
 
-// betweenDoubles accepts numbers of type DOUBLE from low to high.
-func betweenDoubles(low, high float64) validator {
+// upTo accepts numbers of type DOUBLE from 0 to high.
+func upTo(high float64) validator {
+	const low = 0
 	return validator{allowed: fmt.Sprintf("[%v,...,%v]", low, high), check: func(value string) error {
 		n, err := strconv.ParseFloat(value, 64)
 		switch {

@@ -587,7 +587,7 @@ func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
 			partitions: []FetchPartition{{Partition: b.Partition, Offset: 11, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, HighWatermark: q.told}},
 			results:    make([]FetchResult, 1),
 		}
-		f.read(0)
+		f.read(t.Context(), 0)
 		q.move(&f.results[0])
 		if got := f.moved(0); got != q.want {
 			t.Errorf("%s: %t", name, got)

@@ -72,13 +72,12 @@ func newColdReads(m *metrics, maxWait time.Duration) *coldReads {
 
 // cached reads what the tier has in memory, at once: nothing is queued, and nobody else runs it. It
 // returns false if the bucket would have to be asked, or the memory for results is full.
-func (c *coldReads) cached(key coldKey, maxBytes int, upTo int64) (Records, []storage.AbortedTxn, bool) {
+func (c *coldReads) cached(ctx context.Context, key coldKey, maxBytes int, upTo int64) (Records, []storage.AbortedTxn, bool) {
 	r := &coldRead{coldKey: key}
 	if !c.charge(r, maxBytes) {
 		return Records{}, nil, false
 	}
-	ctx := tiering.ReadBy(context.Background(), tiering.Reader{Cached: true})
-	records, err := key.partition.readRemote(ctx, key.offset, maxBytes, upTo, key.committed)
+	records, err := key.partition.readRemote(tiering.ReadBy(ctx, tiering.Reader{Cached: true}), key.offset, maxBytes, upTo, key.committed)
 	if err != nil {
 		c.discharge(r)
 		return Records{}, nil, false // a read that may wait says what is wrong

@@ -66,7 +66,7 @@ func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []Fe
 	for i := range partitions {
 		if partitions[i].Partition != nil {
 			f.asked++
-			f.read(i)
+			f.read(ctx, i)
 		}
 	}
 	if f.asked == 0 || len(f.frozen) == 0 && (f.satisfied() || params.MaxWait <= 0) {
@@ -129,7 +129,7 @@ type coldPart struct {
 }
 
 // read reads or looks again at one partition.
-func (f *delayedFetch) read(i int) {
+func (f *delayedFetch) read(ctx context.Context, i int) {
 	p, result := &f.partitions[i], &f.results[i]
 	again, logStart := f.waiter != nil, result.LogStartOffset
 	if n := result.Records.Len(); n > 0 {
@@ -147,7 +147,7 @@ func (f *delayedFetch) read(i int) {
 	f.stop = f.stop || result.Err != nil || result.Diverging != nil || f.params.Replica != nil && newsForReplica(p, result, again, logStart)
 	switch {
 	case result.Err != nil, result.Diverging != nil:
-	case result.cold && f.readCached(i):
+	case result.cold && f.readCached(ctx, i):
 	case result.cold:
 		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve
 		// the partitions behind.
@@ -162,13 +162,13 @@ func (f *delayedFetch) read(i int) {
 }
 
 // readCached reads a cold partition if all that it takes is in memory.
-func (f *delayedFetch) readCached(i int) bool {
+func (f *delayedFetch) readCached(ctx context.Context, i int) bool {
 	p, result := &f.partitions[i], &f.results[i]
 	most := min(p.MaxBytes, f.left)
 	if most <= 0 && f.nonzero > 0 {
 		return false
 	}
-	records, aborted, ok := f.cold.cached(f.coldKey(i), max(most, 1), result.upTo)
+	records, aborted, ok := f.cold.cached(ctx, f.coldKey(i), max(most, 1), result.upTo)
 	if !ok {
 		return false
 	}
@@ -227,9 +227,9 @@ func (f *delayedFetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 		timer.Reset(f.recheck(until))
 		select {
 		case <-f.waiter.c:
-			f.update()
+			f.update(ctx)
 		case <-timer.C:
-			f.readHeld()
+			f.readHeld(ctx)
 		case <-f.params.Hurry:
 			return
 		case <-ctx.Done():
@@ -309,13 +309,13 @@ func (f *delayedFetch) unwatch() {
 }
 
 // update looks at what was signaled.
-func (f *delayedFetch) update() {
+func (f *delayedFetch) update(ctx context.Context) {
 	for _, i := range f.waiter.take(f.watches) {
 		if f.results[i].cold {
 			f.takeCold(i)
 			continue
 		}
-		f.read(i)
+		f.read(ctx, i)
 	}
 }
 

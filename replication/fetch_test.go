@@ -335,7 +335,7 @@ func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
 		} {
 			asked[0].Offset = b.log.EndOffset()
 			f := &delayedFetch{cold: b.m.cold, params: params(time.Hour, 1), partitions: asked, results: make([]FetchResult, 1), left: 1000}
-			f.read(0)
+			f.read(t.Context(), 0)
 			meanwhile()
 			start := time.Now()
 			f.wait(t.Context(), 0)

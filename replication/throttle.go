@@ -2,6 +2,7 @@ package replication
 
 import (
 	"cmp"
+	"context"
 	"math"
 	"slices"
 	"strconv"
@@ -224,10 +225,10 @@ func (f *delayedFetch) recheck(d time.Duration) time.Duration {
 
 // readHeld looks again at what was held back. What turns out to be in the bucket is left to the
 // next fetch, which asks for it as usual.
-func (f *delayedFetch) readHeld() {
+func (f *delayedFetch) readHeld(ctx context.Context) {
 	for i := range f.results {
 		if f.partitions[i].Partition != nil && f.results[i].held {
-			f.read(i)
+			f.read(ctx, i)
 			f.stop = f.stop || f.results[i].cold
 		}
 	}

@@ -110,11 +110,11 @@ func TestWaitsSince(t *testing.T) {
 			t.Errorf("from offset %d on records wait since %v, want %v", offset, got, want)
 		}
 	}
-	segments := l.ClosedSegments(0)
 	if err := l.Flush(t.Context(), l.EndOffset()); err != nil {
 		t.Fatal(err)
 	}
-	if segments = l.ClosedSegments(0); len(segments) != 3 || !segments[1].Since().Equal(epoch0.Add(time.Minute)) {
+	segments := l.ClosedSegments(0)
+	if len(segments) != 3 || !segments[1].Since().Equal(epoch0.Add(time.Minute)) {
 		t.Fatalf("closed are %v", segments)
 	}
 	if ms, err := segments[0].NewestMs(); err != nil || ms != epoch0.UnixMilli()+100 {

@@ -138,7 +138,7 @@ func (c *cache[K, V]) getRun(ctx context.Context, by *fetcher, r run[K, V]) (_ V
 		c.metrics.hits.Inc()
 		return v, false, nil
 	}
-	if err := c.damagedLocked(r.keys[0]); err != nil {
+	if err = c.damagedLocked(r.keys[0]); err != nil {
 		c.mu.Unlock()
 		return none, true, err
 	}

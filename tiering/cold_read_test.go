@@ -26,6 +26,7 @@ func inBubble(t *testing.T, partitions, segments, perSegment int, test func(t *t
 // its reader would take.
 func TestFirstRecordCostsOneSmallRange(t *testing.T) {
 	inBubble(t, 1, 2, 64, func(t *testing.T, w *modelled) {
+		t.Helper()
 		began := time.Now()
 		b, err := w.m.Read(t.Context(), w.tp(0), 77, 50<<20, math.MaxInt64)
 		if err != nil || b.Len() != len(w.batch) {
@@ -48,6 +49,7 @@ func TestSequentialReadIsAsFastAsThePlainClient(t *testing.T) {
 		segments = 6 // which is no time to be fast
 	}
 	inBubble(t, 1, segments, 64, func(t *testing.T, w *modelled) {
+		t.Helper()
 		began := time.Now()
 		n, err := w.replay(t.Context(), 0, 0, w.end(), 1<<20, 0)
 		took := time.Since(began)
@@ -75,6 +77,7 @@ func TestSequentialReadIsAsFastAsThePlainClient(t *testing.T) {
 func TestReplayOfManyPartitionsReadsNothingTwice(t *testing.T) {
 	const partitions = 12
 	inBubble(t, partitions, 4, 32, func(t *testing.T, w *modelled) {
+		t.Helper()
 		began := time.Now()
 		var group sync.WaitGroup
 		for n := range partitions {
@@ -100,6 +103,7 @@ func TestReplayOfManyPartitionsReadsNothingTwice(t *testing.T) {
 // times as large as the cache.
 func TestReplayLeavesWhatIsReadAgain(t *testing.T) {
 	inBubble(t, 9, 4, 16, func(t *testing.T, w *modelled) {
+		t.Helper()
 		again := func() {
 			t.Helper()
 			if _, err := w.replay(t.Context(), 8, 0, w.end(), 1<<20, 0); err != nil {
@@ -128,6 +132,7 @@ func TestReplayLeavesWhatIsReadAgain(t *testing.T) {
 // Who reads slowly is not read far ahead of.
 func TestReadAheadFollowsTheReader(t *testing.T) {
 	inBubble(t, 1, 4, 64, func(t *testing.T, w *modelled) {
+		t.Helper()
 		read := func(from, to int64, perByte time.Duration) (most int64) {
 			t.Helper()
 			for ; from < to; from++ {
@@ -157,6 +162,7 @@ func TestReadsKeepToTheirRate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, 2, 2, 64, func(t *testing.T, w *modelled) {
+				t.Helper()
 				began := time.Now()
 				ctx := ReadBy(t.Context(), Reader{Client: "slow"})
 				if _, err := w.replay(ctx, 0, 0, w.end(), 1<<20, 0); err != nil {
@@ -174,6 +180,7 @@ func TestReadsKeepToTheirRate(t *testing.T) {
 // One client's replay of many partitions does not delay another client's first record for long.
 func TestClientsTakeTurns(t *testing.T) {
 	inBubble(t, 40, 1, 64, func(t *testing.T, w *modelled) {
+		t.Helper()
 		ctx, cancel := context.WithCancel(ReadBy(t.Context(), Reader{Client: "replay"}))
 		var group sync.WaitGroup
 		for n := range 39 {
@@ -195,6 +202,7 @@ func TestClientsTakeTurns(t *testing.T) {
 // Who must not wait is told so, and leaves nothing behind.
 func TestCachedReadDoesNotWait(t *testing.T) {
 	inBubble(t, 1, 1, 8, func(t *testing.T, w *modelled) {
+		t.Helper()
 		ctx := ReadBy(t.Context(), Reader{Cached: true})
 		wait := func(offset int64) func() {
 			return func() {

@@ -26,7 +26,7 @@ func TestDiskCacheKeepsWhatIsReadAgain(t *testing.T) {
 		again := func(w *modelled) (gets, bytes int64) {
 			t.Helper()
 			w.store.counts()
-			for offset := int64(0); offset < 16; offset++ {
+			for offset := range int64(16) {
 				if _, err := w.m.Read(t.Context(), w.tp(2), offset, 1, 1<<60); err != nil {
 					t.Fatal(err)
 				}

@@ -104,6 +104,7 @@ func TestStreamsAreSharedByPartitions(t *testing.T) {
 			t.Errorf("the short one ends at %d of %d after 3 s", s.EndOffset, short.end)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if b.most != 3 || b.segments != 61 {
 			t.Errorf("%d segments, %d at a time, want 61 and 3", b.segments, b.most)
 		}
