@@ -165,7 +165,7 @@ func (f *fetcher) forgetLocked(now time.Time) {
 	if len(f.mu.budgets) < maxBudgets {
 		return
 	}
-	for name, b := range f.mu.budgets {
+	for name, b := range f.mu.budgets { // any order
 		if b.wait(now) == 0 {
 			delete(f.mu.budgets, name)
 		}

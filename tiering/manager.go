@@ -216,7 +216,7 @@ func (m *Manager) startWorkers(ctx context.Context, wg *sync.WaitGroup) {
 func (m *Manager) endWaits() {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, p := range m.mu.partitions {
+	for _, p := range m.mu.partitions { // any order
 		p.triedOnce()
 	}
 }
