@@ -27,13 +27,17 @@ type replicaFetcher struct {
 	backoffUntil map[*Partition]time.Time // when partitions that failed are asked for again
 	troubles     map[*Partition]trouble   // partitions of which the newest answer was of no use
 	positions    []ReplicaPosition
-	unflushed    bool         // some are left out until they are on the disk
-	asked        []*Partition // at the same place as their position
+	unflushed    bool          // some are left out until they are on the disk
+	due          time.Duration // until the first is due of those that are left out
+	asked        []*Partition  // at the same place as their position
 }
 
 // The pauses after a failure: of a partition, and of the connection, which doubles.
 const (
 	partitionBackoff = 100 * time.Millisecond
+	// electionBackoff is a partition's first pause where its leader and this broker have not seen the
+	// same election yet, which is a matter of milliseconds. It doubles up to partitionBackoff.
+	electionBackoff = 5 * time.Millisecond
 	// unregisteredBackoff is the pause before the next look whether this broker is registered.
 	unregisteredBackoff = 20 * time.Millisecond
 	reconnectMin        = 10 * time.Millisecond
@@ -145,6 +149,7 @@ func (f *replicaFetcher) prepare() time.Duration {
 		return unregisteredBackoff // the leader would refuse
 	}
 	now, next := f.env.now(), time.Second
+	defer func() { f.due = next }()
 	f.positions, f.asked, f.unflushed = f.positions[:0], f.asked[:0], false
 	for p := range f.backoffUntil {
 		if !f.partitions[p] {
@@ -217,7 +222,7 @@ func (f *replicaFetcher) wait() time.Duration {
 	case f.unflushed:
 		return min(f.env.o.ReplicaMaxWait, flushWait)
 	case len(f.positions) < len(f.partitions):
-		return min(f.env.o.ReplicaMaxWait, partitionBackoff)
+		return min(f.env.o.ReplicaMaxWait, f.due)
 	}
 	return f.env.o.ReplicaMaxWait
 }
@@ -234,9 +239,8 @@ func (f *replicaFetcher) take(got *ReplicaFetched) {
 	if errors.Is(err, ErrOffsetMovedToTier) {
 		f.env.restore(p)
 	}
-	f.backoffUntil[p] = f.env.now().Add(partitionBackoff)
 	f.env.metrics.followErrors.Inc()
-	f.stuck(p, err)
+	f.backoffUntil[p] = f.env.now().Add(f.stuck(p, err))
 }
 
 // failed reports a leader that does not answer.

@@ -3,6 +3,7 @@ package replication
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -10,28 +11,33 @@ import (
 type trouble struct {
 	since  time.Time
 	warned bool
+	pause  time.Duration // the last one
 }
 
 // troubleGrace is how long the brokers' images may differ, and the remote tier be asked, before
 // that is worth a warning.
 const troubleGrace = 5 * time.Second
 
-// passing are the errors that an election or the tier brings along and that end by themselves.
-var passing = []error{
-	ErrNotLeader, ErrFencedLeaderEpoch, ErrUnknownLeaderEpoch, ErrUnknownTopicOrPartition, ErrOffsetMovedToTier,
+// electing are the errors that end when leader and follower have seen the same image.
+var electing = []error{ErrNotLeader, ErrFencedLeaderEpoch, ErrUnknownLeaderEpoch, ErrUnknownTopicOrPartition}
+
+func isOf(err error, all []error) bool {
+	return slices.ContainsFunc(all, func(one error) bool { return errors.Is(err, one) })
 }
 
-func passes(err error) bool {
-	for _, p := range passing {
-		if errors.Is(err, p) {
-			return true
-		}
+// passes returns true for what an election or the tier brings along, and that ends by itself.
+func passes(err error) bool { return isOf(err, electing) || errors.Is(err, ErrOffsetMovedToTier) }
+
+// next is the pause after an error, and after those before it.
+func (t *trouble) next(err error) time.Duration {
+	if isOf(err, electing) {
+		return min(max(2*t.pause, electionBackoff), partitionBackoff)
 	}
-	return false
+	return partitionBackoff
 }
 
-// stuck warns of a partition that cannot go on, once.
-func (f *replicaFetcher) stuck(p *Partition, err error) {
+// stuck returns how long a partition rests that cannot go on, and warns of it once.
+func (f *replicaFetcher) stuck(p *Partition, err error) (pause time.Duration) {
 	t, known := f.troubles[p]
 	if !known {
 		t.since = f.env.now()
@@ -41,7 +47,9 @@ func (f *replicaFetcher) stuck(p *Partition, err error) {
 		f.env.logger.Warn("a follower cannot go on with what its leader answers, trying again",
 			slog.String("partition", p.tp.String()), slog.Int("leader", int(f.key.leader.Broker)), slog.Any("error", err))
 	}
+	t.pause = t.next(err)
 	f.troubles[p] = t
+	return t.pause
 }
 
 // goesOn ends a partition's trouble.

@@ -82,7 +82,7 @@ func TestElectionIsNoTrouble(t *testing.T) {
 	b.follower.fetchers.env.logger = slog.New(logged)
 	f := newReplicaFetcher(b.follower.fetchers.env, fetcherKey{}, newLoopConn(b.leader))
 	p := b.followed[0]
-	for _, err := range passing {
+	for _, err := range append(slices.Clone(electing), ErrOffsetMovedToTier) {
 		f.stuck(p, err)
 	}
 	f.goesOn(p)
@@ -93,5 +93,43 @@ func TestElectionIsNoTrouble(t *testing.T) {
 	f.stuck(p, ErrNotLeader)
 	if len(logged.told) != 1 {
 		t.Errorf("trouble that lasts warns %q", logged.told)
+	}
+}
+
+// A leader may apply an election some milliseconds after its followers, or before them. Records with
+// acks=all wait for the next fetch then.
+func TestElectionPausesBriefly(t *testing.T) {
+	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
+	now := time.Now()
+	b.follower.fetchers.env.now = func() time.Time { return now }
+	b.follower.fetchers.env.o.ReplicaMaxWait = time.Hour
+	f := newReplicaFetcher(b.follower.fetchers.env, fetcherKey{leader: metadata.Member{Broker: 1}}, newLoopConn(b.leader))
+	f.add(b.followed[0])
+	f.add(b.followed[1])
+	refused := func(err error) time.Duration {
+		t.Helper()
+		if wait := f.prepare(); wait != 0 || len(f.asked) != 2 {
+			t.Fatalf("%d partitions are asked for, and it waits for %v", len(f.asked), wait)
+		}
+		f.take(&ReplicaFetched{At: slices.Index(f.asked, b.followed[0]), Err: err})
+		if wait := f.prepare(); wait != 0 || len(f.asked) != 1 {
+			t.Fatalf("%d partitions are asked for, and it waits for %v", len(f.asked), wait)
+		}
+		pause := f.wait()
+		now = now.Add(pause)
+		return pause
+	}
+	for _, err := range electing {
+		var all []int64
+		for range 6 {
+			all = append(all, refused(err).Milliseconds())
+		}
+		if !slices.Equal(all, []int64{5, 10, 20, 40, 80, 100}) {
+			t.Errorf("%v: the pauses are %v ms", err, all)
+		}
+		f.goesOn(b.followed[0])
+	}
+	if pause := refused(ErrOffsetMovedToTier); pause != partitionBackoff {
+		t.Errorf("after another error it pauses for %v", pause)
 	}
 }
