@@ -40,25 +40,34 @@ func newCopyQuota(o *Options) *copyQuota {
 	return q
 }
 
-// forUpload returns what has an upload of so many bytes wait for the quota, nil if there is none, and
-// how much longer the upload may take for it: as long as it takes if all streams share the quota, twice.
-func (q *copyQuota) forUpload(bytes int64) (pace func(ctx context.Context, n int) error, longer time.Duration) {
-	rate := q.rate()
-	if !limits(rate) {
+// forUpload returns what has an upload of so many bytes wait for the quota, and send no more than own
+// bytes a second, where 0 is no bound; nil: it need not wait. longer is how much more time the upload
+// may take for it: as long as it takes if all streams share the quota, twice.
+func (q *copyQuota) forUpload(bytes, own int64) (pace func(ctx context.Context, n int) error, longer time.Duration) {
+	slowest, quota := own, q.rate()
+	if limits(quota) {
+		if share := max(quota/int64(q.streams), 1); own <= 0 || share < own {
+			slowest = share
+		}
+	} else if own <= 0 {
 		return nil, 0
 	}
 	longer = longestPaced
-	if share := float64(bytes) * float64(2*q.streams) / float64(rate); share < longestPaced.Seconds() {
-		longer = time.Duration(share * float64(time.Second))
+	if twice := 2 * float64(bytes) / float64(slowest); twice < longestPaced.Seconds() {
+		longer = time.Duration(twice * float64(time.Second))
 	}
-	return q.wait, longer
+	alone := newBudget(own)
+	return func(ctx context.Context, n int) error { return q.wait(ctx, n, alone) }, longer
 }
 
 func limits(rate int64) bool { return rate > 0 && rate < math.MaxInt64 }
 
-// wait notes n bytes, and returns when they are within the quota, or ctx ends.
-func (q *copyQuota) wait(ctx context.Context, n int) error {
-	if ahead := q.note(n); ahead >= pauseAtLeast && !stepped.Pause(ctx, ahead) {
+// wait notes n bytes of an upload, and returns when they are within the quota and the upload's own
+// budget, or ctx ends.
+func (q *copyQuota) wait(ctx context.Context, n int, own *budget) error {
+	now := q.now()
+	own.take(now, int64(n))
+	if ahead := max(q.note(n), own.wait(now)); ahead >= pauseAtLeast && !stepped.Pause(ctx, ahead) {
 		return context.Cause(ctx)
 	}
 	return nil

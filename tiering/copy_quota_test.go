@@ -66,11 +66,11 @@ func TestCopyQuota(t *testing.T) {
 			t.Errorf("after %v, %d bytes wait for %v, want %v", s.passed, s.bytes, got, s.want)
 		}
 	}
-	if pace, longer := q.forUpload(5000); pace == nil || longer != 20*time.Second {
+	if pace, longer := q.forUpload(5000, 0); pace == nil || longer != 20*time.Second {
 		t.Errorf("an upload of 5000 bytes may take %v longer, want 20 s", longer)
 	}
 	rate = 0
-	if pace, longer := q.forUpload(5000); pace != nil || longer != 0 {
+	if pace, longer := q.forUpload(5000, 0); pace != nil || longer != 0 {
 		t.Errorf("without a quota an upload may take %v longer", longer)
 	}
 }
@@ -82,7 +82,7 @@ func TestPausedUploadEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, io.ErrClosedPipe)
 		defer cancel()
 		began := time.Now()
-		if err := q.wait(ctx, 1<<20); !errors.Is(err, io.ErrClosedPipe) || time.Since(began) != time.Minute {
+		if err := q.wait(ctx, 1<<20, nil); !errors.Is(err, io.ErrClosedPipe) || time.Since(began) != time.Minute {
 			t.Errorf("it waited for %v: %v", time.Since(began), err)
 		}
 	})

@@ -87,10 +87,10 @@ func (o *objects) create(ctx context.Context, key string, content []byte) error 
 	return fmt.Errorf("%w: read back %s: not what was written", ErrCorrupt, key)
 }
 
-// upload writes a segment object and checks that it is all there: its size, and
-// the end, which is the last thing to arrive.
-func (o *objects) upload(ctx context.Context, key string, obj *object) error {
-	pace, longer := o.quota.forUpload(obj.size())
+// upload writes a segment object, at so many bytes a second if there is a bound, and checks that it is
+// all there: its size, and the end, which is the last thing to arrive.
+func (o *objects) upload(ctx context.Context, key string, obj *object, rate int64) error {
+	pace, longer := o.quota.forUpload(obj.size(), rate)
 	putCtx, cancel := context.WithTimeout(ctx, o.uploadTimeout+longer)
 	defer cancel()
 	err := o.bucket.Put(putCtx, key, obj.body(), objstore.PutOptions{IfAbsent: true, Pace: pace})

@@ -34,6 +34,7 @@ func (p *partition) stage(ctx context.Context, m *format.Manifest, segments []cl
 		return err
 	}
 	u := newUploads(ctx, p, m, missing[:n])
+	u.waiting = len(segments)
 	began := false
 	defer func() {
 		if !began {
@@ -114,6 +115,7 @@ type uploads struct {
 	p        *partition
 	manifest *format.Manifest // that they are to follow
 	segments []closedSegment
+	waiting  int // segments of the partition, with these
 	names    []string
 	entries  []*format.Segment // nil: it has failed
 	errs     []error
@@ -121,7 +123,7 @@ type uploads struct {
 
 func newUploads(ctx context.Context, p *partition, m *format.Manifest, segments []closedSegment) *uploads {
 	n := len(segments)
-	u := &uploads{p, m, segments, make([]string, n), make([]*format.Segment, n), make([]error, n)}
+	u := &uploads{p: p, manifest: m, segments: segments, names: make([]string, n), entries: make([]*format.Segment, n), errs: make([]error, n)}
 	for i, s := range segments {
 		u.names[i] = format.Name{
 			Kind: format.KindSegment, StartOffset: startOf(m, s), LeaderEpoch: p.LeaderEpoch, Attempt: newAttempt(ctx),
@@ -166,7 +168,7 @@ func (u *uploads) put(ctx context.Context, s closedSegment, name string) (*forma
 	if err != nil {
 		return nil, err
 	}
-	if err = p.m.objects.upload(ctx, p.prefix+name, obj); err != nil {
+	if err = p.m.objects.upload(ctx, p.prefix+name, obj, p.paceOf(s, u.waiting)); err != nil {
 		return nil, err
 	}
 	epochs := rangeEpochs(epochsOf(files.LeaderEpochs), start, s.endOffset)
