@@ -28,7 +28,7 @@ func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {
 		}},
 	} {
 		s := &server{settings: newSettings(config.Broker{Set: tc.set})}
-		s.values = s.settings.Layers().Broker()
+		s.values = s.settings.Broker()
 		if got := s.rebalancing(nil); got != tc.want {
 			t.Errorf("%s: %+v, not %+v", name, got, tc.want)
 		}

@@ -16,7 +16,7 @@ func (s *server) registerMetrics() error {
 		Image: s.loader.Image, IsController: func() bool { return s.controller.Epoch() != 0 },
 		Replicas: s.replicas, Groups: s.groups,
 		EndOffsets: s.dialer().EndOffsets,
-		Partitions: func() bool { return s.settings.Layers().Broker().Bool("varve.metrics.partitions") },
+		Partitions: func() bool { return s.settings.Broker().Bool("varve.metrics.partitions") },
 	}))
 }
 

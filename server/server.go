@@ -107,7 +107,7 @@ func newServer(o Options) *server {
 		Options: o, log: o.Logger, parts: newStages(o.Logger), registry: prometheus.NewRegistry(), settings: newSettings(o.Config),
 		dirFailed: make(chan struct{}, 1),
 	}
-	s.values = s.settings.Layers().Broker()
+	s.values = s.settings.Broker()
 	s.registry.MustRegister(processMetrics(o.Version)...)
 	s.ops.registry, s.ops.log, s.ops.pprof = s.registry, s.log, o.Config.Pprof
 	return s
@@ -222,12 +222,12 @@ func (s *server) openLogs(ctx context.Context) (err error) {
 		FS: s.FS, Dirs: s.Config.LogDirs(), LostDirs: s.values.List("varve.lost.log.dirs"), ClusterID: s.clusterID, NodeID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Now: time.Now,
 		Config:  func(topic string) storage.Config { return s.lastTopic.get(s.settings, s.loader.Image(), topic) },
-		Cleaner: func() storage.CleanerConfig { return cleanerConfig(s.settings.Layers().Broker()) },
+		Cleaner: func() storage.CleanerConfig { return cleanerConfig(s.settings.Broker()) },
 		MoveRate: func() int64 {
-			return s.settings.Layers().Broker().Int64("replica.alter.log.dirs.io.max.bytes.per.second")
+			return s.settings.Broker().Int64("replica.alter.log.dirs.io.max.bytes.per.second")
 		},
 		Watermarks: func() storage.Watermarks {
-			v := s.settings.Layers().Broker()
+			v := s.settings.Broker()
 			return storage.Watermarks{High: v.Float64("varve.disk.high.watermark"), Low: v.Float64("varve.disk.low.watermark")}
 		},
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
@@ -268,7 +268,7 @@ func (s *server) startData(ctx context.Context) error {
 		Bucket: s.gate, Opened: s.gate.Opened(), Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
 		Logger: s.log, Registerer: s.registry, Tracer: s.tracer, Live: s.topicLives, Tiered: s.tellTiered,
 		CopyRate: func() int64 {
-			return s.settings.Layers().Broker().Int64("remote.log.manager.copy.max.bytes.per.second")
+			return s.settings.Broker().Int64("remote.log.manager.copy.max.bytes.per.second")
 		},
 		CopyWindow:        copyWindow(s.values),
 		UploadConcurrency: int(s.values.Int64("remote.log.manager.copier.thread.pool.size")),

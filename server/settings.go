@@ -17,16 +17,27 @@ type settings struct {
 	nodeID int32
 	static map[string]string
 	layers atomic.Pointer[config.Layers]
+	broker atomic.Pointer[config.Values] // of the layers
 }
 
 func newSettings(cfg config.Broker) *settings {
 	s := &settings{nodeID: cfg.NodeID, static: cfg.Static()}
-	s.layers.Store(&config.Layers{Static: s.static})
+	s.store(&config.Layers{Static: s.static})
 	return s
+}
+
+func (s *settings) store(l *config.Layers) {
+	v := l.Broker()
+	s.layers.Store(l)
+	s.broker.Store(&v)
 }
 
 // Layers are the layers as of the newest image that was followed.
 func (s *settings) Layers() config.Layers { return *s.layers.Load() }
+
+// Broker are the broker's effective configurations, of the same layers. A call costs nothing: who
+// needs a configuration that may change asks each time.
+func (s *settings) Broker() config.Values { return *s.broker.Load() }
 
 // as are the layers as of an image, which need not be the newest.
 func (s *settings) as(image *metadata.Image) config.Layers {
@@ -50,7 +61,7 @@ func (s *settings) follow(image *metadata.Image) {
 	if l := s.layers.Load(); maps.Equal(l.DynamicDefault, next.DynamicDefault) && maps.Equal(l.DynamicBroker, next.DynamicBroker) {
 		return
 	}
-	s.layers.Store(&next)
+	s.store(&next)
 }
 
 // logConfig is a topic's effective configuration as the local log wants it.
