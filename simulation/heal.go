@@ -131,6 +131,11 @@ func (c *checker) alive() []*partition {
 
 // unrest says what is not as it should be.
 func (w *world) unrest() string {
+	for _, h := range w.hosts {
+		if h.process != nil && h.process.leaving {
+			return h.process.name + " has not left yet"
+		}
+	}
 	for _, p := range w.check.alive() {
 		s := p.state
 		if _, led := w.truth.Leader(s); !led {

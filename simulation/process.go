@@ -20,6 +20,7 @@ type process struct {
 	host       *host
 	name       string
 	dead       bool
+	leaving    bool                   // it was asked to end in order
 	lostAll    bool                   // since it is dead all logs of the host may have lost something
 	lostSome   []metadata.DirectoryID // and these directories have
 	ctx        context.Context        //nolint:containedctx // of all its coroutines

@@ -142,6 +142,7 @@ func (w *world) leave(a Action) {
 	if p == nil || p.lapse == nil {
 		return
 	}
+	p.leaving = true
 	w.sched.spawn(p.ctx, p, func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 		defer cancel()
