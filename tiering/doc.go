@@ -52,6 +52,7 @@
 //     (TestReplayOfManyPartitionsReadsNothingTwice, TestClientsTakeTurns, TestReplayLeavesWhatIsReadAgain)
 //     All partitions together have as many uploads under way as there are streams
 //     (TestStreamsAreSharedByPartitions), and send no faster than their quota (TestUploadsKeepToTheirQuota).
+//     One that is not behind sends little faster than its log grows (TestUploadsAreNotMuchFasterThanAppends).
 //
 //   - T9. A pointer, a manifest and its entries keep the fields that this build does
 //     not know, wherever they are written again (TestOlderBrokerKeepsWhatANewerOneHasStored).
