@@ -77,7 +77,7 @@ func (w *world) repair() {
 		if p.state == nil {
 			continue
 		}
-		if p.tier.lost {
+		if w.lacksPointer(p) {
 			w.rebuild(p.name)
 		}
 		if _, led := w.truth.Leader(p.state); !led {

@@ -15,6 +15,7 @@ import (
 // tier is the remote tier of a partition: what the newest pointer of the truth leads to.
 type tier struct {
 	lost       bool // the pointer is gone, and what it led to is not
+	pointed    bool // the truth has had a pointer
 	start, end int64
 	keys       map[string]bool     // of all objects that the manifest names, and its own
 	looked     map[string][]string // at these objects: their records
@@ -32,6 +33,12 @@ func (c *checker) tiers(events []kv.Event) {
 	}
 }
 
+// lacksPointer returns true if the bucket has objects of a partition and the truth has no pointer to
+// them: it is gone, or a mistaken etcd has had it alone.
+func (w *world) lacksPointer(p *partition) bool {
+	return p.tier.lost || !p.tier.pointed && len(w.bucket.list(format.PartitionPrefix("", p.id.topic, p.id.number))) > 0
+}
+
 // pointed looks at a pointer: whatever it leads to is there, and has what is committed.
 func (c *checker) pointed(id partitionID, e *kv.Event) {
 	p := c.partitions[id]
@@ -47,7 +54,8 @@ func (c *checker) pointed(id partitionID, e *kv.Event) {
 	if p.tier.start != v.start || p.tier.end != v.end || p.tier.lost {
 		c.w.trace("tier of %s: %d to %d, of leader epoch %d", p.name, v.start, v.end, v.epoch)
 	}
-	p.tier.lost, p.tier.start, p.tier.end, p.tier.keys = false, v.start, v.end, v.keys
+	p.tier.lost, p.tier.pointed = false, true
+	p.tier.start, p.tier.end, p.tier.keys = v.start, v.end, v.keys
 	c.w.counts["tier pointers"]++
 }
 
