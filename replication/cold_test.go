@@ -148,6 +148,9 @@ func TestWhatIsInMemoryIsReadAtOnce(t *testing.T) {
 		if n := len(b.tier.started); n != 1 || b.m.cold.mu.memory != 0 {
 			t.Errorf("%d reads, %d bytes are left", n, b.m.cold.mu.memory)
 		}
+		if n := counterOf(t, b.m.metrics.coldReads.WithLabelValues("cached")); n != 1 {
+			t.Errorf("%v reads were done by their fetch, want 1", n)
+		}
 	})
 }
 
