@@ -143,8 +143,10 @@ func (u *uploads) upload(ctx context.Context, i int) {
 }
 
 // put puts a segment's object into the bucket and returns the manifest's entry for it.
-func (u *uploads) put(ctx context.Context, s closedSegment, name string) (*format.Segment, error) {
+func (u *uploads) put(ctx context.Context, s closedSegment, name string) (_ *format.Segment, err error) {
 	p, start := u.p, startOf(u.manifest, s)
+	ctx, span := p.m.span(ctx, "upload segment", p.TopicPartition, s.baseOffset)
+	defer func() { endSpan(span, err) }()
 	files, release, err := s.open()
 	if err != nil {
 		return nil, fmt.Errorf("open segment %d: %w", s.baseOffset, err)
