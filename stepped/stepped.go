@@ -105,20 +105,12 @@ func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value 
 // Done waits for a channel that somebody closes. It returns false if that did not happen before d had
 // passed or ctx ended; a negative d is without end. Nothing is sent to the channel.
 func Done(ctx context.Context, d time.Duration, closed <-chan struct{}) bool {
-	is := func() bool {
-		select {
-		case <-closed:
-			return true
-		default:
-			return false
-		}
-	}
-	if is() {
+	if isClosed(closed) {
 		return true
 	}
 	if r := By(ctx); r != nil {
-		r.Wait(ctx, d, is)
-		return is()
+		r.Wait(ctx, d, func() bool { return isClosed(closed) })
+		return isClosed(closed)
 	}
 	var over <-chan time.Time
 	if d >= 0 {
@@ -131,7 +123,16 @@ func Done(ctx context.Context, d time.Duration, closed <-chan struct{}) bool {
 	case <-over:
 	case <-ctx.Done():
 	}
-	return is()
+	return isClosed(closed)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // InParallel calls work for each i below n, and returns when all calls have returned. At most limit

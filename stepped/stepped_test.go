@@ -235,3 +235,16 @@ func TestInParallel(t *testing.T) {
 		t.Errorf("coroutines run in the order %v", order)
 	}
 }
+
+// Cold reads wait by Done: where no runner steps, it allocates nothing.
+func TestDoneAllocatesNothing(t *testing.T) {
+	ctx, closed := t.Context(), make(chan struct{})
+	close(closed)
+	if n := testing.AllocsPerRun(100, func() {
+		if !stepped.Done(ctx, -1, closed) {
+			t.Error("the channel is closed")
+		}
+	}); n != 0 {
+		t.Errorf("it took %v allocations", n)
+	}
+}
