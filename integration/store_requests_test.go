@@ -52,8 +52,7 @@ func startFarStore(t *testing.T, endpoint string) *farStore {
 			r.Out.Host = r.In.Host // which is signed
 			s.count(r.In)
 		},
-		Transport:  &http.Transport{MaxIdleConnsPerHost: 256},
-		BufferPool: buffers{},
+		Transport: &http.Transport{MaxIdleConnsPerHost: 256},
 		ModifyResponse: func(r *http.Response) error {
 			r.Body = &farBody{ReadCloser: r.Body, first: time.Now().Add(farFirstByte), store: s, counts: r.Request.Method == http.MethodGet}
 			return nil
@@ -63,12 +62,6 @@ func startFarStore(t *testing.T, endpoint string) *farStore {
 	t.Cleanup(s.Close)
 	return s
 }
-
-// buffers are for the copies of the proxy, 256 KiB each.
-type buffers struct{}
-
-func (buffers) Get() []byte { return make([]byte, 256<<10) }
-func (buffers) Put([]byte)  {}
 
 func (s *farStore) count(r *http.Request) {
 	kind := "other"
