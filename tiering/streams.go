@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
@@ -10,12 +11,14 @@ import (
 
 // streams are the uploads that may be under way at a time, over all partitions. A partition takes as
 // many as are free and as it has segments for: one that is alone has all of them. Each is given back
-// as soon as its segment is there, so that another partition waits for one upload at the most.
+// as soon as its segment is there, and those who wait are served in the order in which they came: a
+// partition waits for one upload of each that came before it, however long their backlogs are.
 type streams struct {
-	given stepped.Broadcast
-	mu    struct {
+	changed stepped.Broadcast // one is free, or another is the first that waits
+	mu      struct {
 		sync.Mutex
-		free int
+		free    int
+		waiting list.List // without values; only the first one takes
 	}
 }
 
@@ -25,30 +28,37 @@ func newStreams(n int) *streams {
 	return s
 }
 
-// take waits until there is a free one, and takes up to most.
+// take waits for its turn until there is a free one, and takes up to most.
 func (s *streams) take(ctx context.Context, most int) (int, error) {
-	for {
-		if n := s.tryTake(most); n > 0 {
-			return n, nil
-		}
-		if !s.given.Wait(ctx, s.someFree) {
-			return 0, fmt.Errorf("%w: wait for a free upload stream: %w", ErrUnavailable, context.Cause(ctx))
-		}
+	turn := s.enter()
+	defer s.leave(turn)
+	if !s.changed.Wait(ctx, func() bool { return s.serves(turn) }) {
+		return 0, fmt.Errorf("%w: wait for a free upload stream: %w", ErrUnavailable, context.Cause(ctx))
 	}
-}
-
-func (s *streams) tryTake(most int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := min(most, s.mu.free)
 	s.mu.free -= n
-	return n
+	return n, nil
 }
 
-func (s *streams) someFree() bool {
+func (s *streams) enter() *list.Element {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mu.free > 0
+	return s.mu.waiting.PushBack(nil)
+}
+
+func (s *streams) leave(turn *list.Element) {
+	s.mu.Lock()
+	s.mu.waiting.Remove(turn)
+	s.mu.Unlock()
+	s.changed.Signal()
+}
+
+func (s *streams) serves(turn *list.Element) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.free > 0 && s.mu.waiting.Front() == turn
 }
 
 // give gives n of them back.
@@ -56,5 +66,5 @@ func (s *streams) give(n int) {
 	s.mu.Lock()
 	s.mu.free += n
 	s.mu.Unlock()
-	s.given.Signal()
+	s.changed.Signal()
 }
