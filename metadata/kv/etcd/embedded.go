@@ -184,7 +184,7 @@ func awaitReady(ctx context.Context, server *embed.Etcd, every time.Duration, me
 
 // campaign makes a server without a leader stand for election now: the only member has no other
 // member to wait an election timeout for. It sends itself the message by which a leader hands over.
-// A member that has not yet applied the start of its log, the entry that adds itself, ignores the
+// A member that has not yet applied the start of its log, the entry that adds itself, rejects the
 // message, and campaign is called again.
 func campaign(ctx context.Context, s *etcdserver.EtcdServer) {
 	if s.Leader() != 0 {
