@@ -1,7 +1,7 @@
 // Package document reads and writes JSON objects that brokers of several versions share: those
 // stored in etcd and in the bucket.
 //
-// A reader keeps the members that it does not know and writes them back, so that an old broker that
+// A reader keeps the members that it does not know and writes them back. So an old broker that
 // changes a value drops no field of a newer one. The package does not know what the objects mean.
 //
 // # Invariants

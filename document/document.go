@@ -51,10 +51,10 @@ func Marshal(v any, unknown Unknown) ([]byte, error) {
 	return append(append(open, unknown...), '}'), nil
 }
 
-// Without returns a JSON object in which the values of some members are replaced by null, and these
-// values in the order of names, nil for a missing member. It checks only the brackets and quotes of
-// the values that it takes out, and only the names of the others: decoding the result shows whether
-// it is JSON. Names are compared exactly, with their case.
+// Without returns a JSON object in which the values of some members are replaced by null. It also
+// returns these values in the order of names, nil for a missing member. It checks only the brackets
+// and quotes of the values that it takes out, and only the names of the others: decoding the result
+// shows whether it is JSON. Names are compared exactly, with their case.
 func Without(object []byte, names ...string) (rest []byte, values [][]byte) {
 	values = make([][]byte, len(names))
 	copied := 0

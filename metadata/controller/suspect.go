@@ -35,8 +35,8 @@ type suspects struct {
 
 	mu struct {
 		sync.Mutex
-		// admitted are the suspects that wait or are being probed, with the zero time, and those
-		// that were probed, with the time until which they are not probed again.
+		// admitted has a suspect that waits or is being probed with the zero time. A suspect that
+		// was probed is in it with the time until which it is not probed again.
 		admitted map[metadata.Member]time.Time
 		// fenced are the processes whose registrations were ended after a probe, by broker.
 		fenced map[int32]fencing
