@@ -26,7 +26,8 @@ func (m *Image) recall(before *Image) *Image {
 	return next
 }
 
-// lookUp returns a key as the image shows it, without the fields that an image does not have.
+// lookUp returns a key with the state that the image shows. It leaves out unknown fields, a topic's
+// creation time and a known broker's features.
 func (m *Image) lookUp(key string) (kv.Pair, bool) {
 	prefix := key[:strings.LastIndexByte(key, '/')+1]
 	rest := key[len(prefix):]

@@ -13,7 +13,7 @@ import (
 // that changes something. All keys that one transaction changes get the same revision. kvtest has
 // the conformance suite.
 //
-// The revision of any answer shows a store that it no longer has the history that it has shown
+// The revision of an answer shows a store that it no longer has the history that it has shown
 // before. From then on every call returns ErrWentBack, and watches end with it.
 //
 // Every call ends when ctx does. A call that the store did not answer in time returns

@@ -14,9 +14,9 @@
 //
 // An embedded member whose database is full makes room by itself (spaceKeeper).
 //
-// The revision and the cluster id of any answer show that etcd was restored to an older state, or
-// that another etcd is in its place. All brokers notice that within a renewal of their leases
-// (history).
+// The revision and the cluster id of an answer (not of Revoke's) show that etcd was restored to an
+// older state, or that another etcd is in its place. All brokers notice that within a renewal of
+// their leases (history).
 //
 // Connections to a member elsewhere that is connected but silent are cut after about a second. A
 // watch then continues on another member from its position.
