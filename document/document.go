@@ -11,12 +11,12 @@ import (
 	"sync"
 )
 
-// Unknown are the members of a JSON object that its reader does not know, as
-// they stand in the object, with commas between them. It is empty for none.
+// Unknown holds the members of a JSON object that its reader does not know: their names and values
+// as the object has them, with commas between members. It is empty if there are none.
 type Unknown string
 
-// Unmarshal decodes a JSON object into the struct that v points to, as
-// json.Unmarshal does, and returns the members for which the struct has no field.
+// Unmarshal decodes a JSON object into the struct that v points to, as json.Unmarshal does, and
+// returns the members for which the struct has no field.
 func Unmarshal(object []byte, v any) (Unknown, error) {
 	if err := json.Unmarshal(object, v); err != nil {
 		return "", err //nolint:wrapcheck // the caller names the object
@@ -35,8 +35,7 @@ func Unmarshal(object []byte, v any) (Unknown, error) {
 	return Unknown(unknown), nil
 }
 
-// Marshal encodes a struct as a JSON object, and the unknown members behind its
-// fields.
+// Marshal encodes a struct as a JSON object, with the unknown members after its fields.
 func Marshal(v any, unknown Unknown) ([]byte, error) {
 	object, err := json.Marshal(v)
 	if err != nil || unknown == "" {
@@ -52,10 +51,10 @@ func Marshal(v any, unknown Unknown) ([]byte, error) {
 	return append(append(open, unknown...), '}'), nil
 }
 
-// Without is a JSON object in which the values of some members are null, and these values in the order of
-// the names, nil for a member that it lacks. Of what it takes out it looks at the brackets and quotes only,
-// and of the rest at the names: who decodes the rest finds out whether that is JSON. Names are
-// compared to the letter.
+// Without returns a JSON object in which the values of some members are replaced by null. It also
+// returns these values in the order of names, nil for a missing member. It checks only the brackets
+// and quotes of the values that it takes out, and only the names of the others: decoding the result
+// shows whether it is JSON. Names are compared exactly, with their case.
 func Without(object []byte, names ...string) (rest []byte, values [][]byte) {
 	values = make([][]byte, len(names))
 	copied := 0
@@ -71,7 +70,8 @@ func Without(object []byte, names ...string) (rest []byte, values [][]byte) {
 	return append(rest, object[copied:]...), values
 }
 
-// Last is the last element of a JSON array, nil if it has none. It looks at brackets and quotes only.
+// Last returns the last element of a JSON array, nil if it has none. It checks brackets and quotes
+// only.
 func Last(array []byte) (last []byte) {
 	rest, isArray := bytes.CutPrefix(bytes.TrimSpace(array), []byte("["))
 	for isArray {
@@ -85,7 +85,7 @@ func Last(array []byte) (last []byte) {
 	return last
 }
 
-// isKnown compares names as encoding/json does: regardless of case.
+// isKnown compares names as encoding/json does, ignoring case.
 func isKnown(known [][]byte, quoted []byte) bool {
 	name := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(name, '\\') >= 0 {
@@ -103,9 +103,9 @@ func isKnown(known [][]byte, quoted []byte) bool {
 	return false
 }
 
-var names sync.Map // reflect.Type → [][]byte: the few types of values that there are
+var names sync.Map // reflect.Type → [][]byte, for the few types of values
 
-// namesOf are the names of a struct's fields in JSON. Each field has a tag.
+// namesOf returns the names of a struct's fields in JSON. Each field has a tag.
 func namesOf(t reflect.Type) [][]byte {
 	if known, ok := names.Load(t); ok {
 		return known.([][]byte)
@@ -120,8 +120,8 @@ func namesOf(t reflect.Type) [][]byte {
 	return known
 }
 
-// members yields the members of a JSON object: the name in its quotes, and the
-// value. What is no object has none; what is no JSON ends somewhere.
+// members yields the members of a JSON object: the quoted name, and the value. It yields nothing
+// for other JSON, and stops at some point in text that is not JSON.
 func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		rest, isObject := bytes.CutPrefix(bytes.TrimSpace(object), []byte("{"))
@@ -140,7 +140,7 @@ func members(object []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// valueLen is the length of the value that valid JSON begins with.
+// valueLen returns the length of the value at the start of valid JSON.
 func valueLen(data []byte) int {
 	depth, quoted := 0, false
 	for i := 0; i < len(data); i++ {
@@ -163,7 +163,7 @@ func valueLen(data []byte) int {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return i // the end of what a number or a word stands in
+				return i // the end of the object or array around a number or a word
 			}
 			if depth--; depth == 0 {
 				return i + 1

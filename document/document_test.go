@@ -49,7 +49,7 @@ func TestWhatIsNoObjectIsAnError(t *testing.T) {
 	}
 }
 
-// FuzzKeep: whatever an object is, it is the same after it was written back.
+// FuzzKeep: whatever an object contains, it contains the same after it was read and written back.
 func FuzzKeep(f *testing.F) {
 	f.Add([]byte(`{"v":1,"more":[{"a":"\""}],"x":null}`))
 	f.Add([]byte(`{"name":"a","b":{"c":1}}`))

@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// alteration makes the next state of partition i of a call from its present one, and may
-// name what else the write depends upon. It runs again if another writer was faster.
+// alteration computes the next state of partition i of a call from its present one. It may return
+// guards: more comparisons for the write. It runs again after a conflict, on a newer image.
 type alteration func(image *Image, i int, p *Partition) (next Partition, guards []kv.Comparison, err error)
 
 // alterations is one call of alterPartitions.
@@ -18,14 +18,14 @@ type alterations struct {
 	admin *Admin
 	tps   []TopicPartition
 	alter alteration
-	image *Image  // on which the next round makes the states
-	open  []int   // the places in tps of those that are neither refused nor shown by an image
-	errs  []error // by place
+	image *Image  // the image that the next round computes states on
+	open  []int   // indexes in tps: neither refused nor shown by an image yet
+	errs  []error // by index in tps
 }
 
-// alterPartitions changes the state of partitions, each by itself, and returns one error
-// per partition in their order. It returns when this broker's image shows the changes. A
-// next state that equals the present one is not written.
+// alterPartitions changes the state of partitions, each by itself, and returns one error per
+// partition in their order. It returns when this broker's image shows the changes. A next state
+// that equals the present one is not written.
 func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter alteration) []error {
 	w := &alterations{admin: a, tps: tps, alter: alter, image: a.loader.Image(), errs: make([]error, len(tps))}
 	seen := make(map[TopicPartition]bool, len(tps))
@@ -45,12 +45,12 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 	return w.errs
 }
 
-// round writes the partitions that are open and waits for the image that shows the result.
-// Those that conflict stay open: the round is a conflict then, and the image shows why.
+// round writes the open partitions and waits for the image that shows the result. Partitions that
+// conflict stay open. The round then returns ErrConflict, and the image shows why.
 func (w *alterations) round(ctx context.Context) error {
 	newest, conflicts := w.write(ctx)
 	if conflicts {
-		newest = max(newest, w.image.Revision+1) // what the image lacks has a revision
+		newest = max(newest, w.image.Revision+1) // the change that caused the conflict is newer
 	}
 	var err error
 	if w.image, err = w.admin.loader.WaitRevision(ctx, newest); err != nil {
@@ -63,11 +63,11 @@ func (w *alterations) round(ctx context.Context) error {
 	return nil
 }
 
-// write writes the partitions that are open. It returns the newest revision that it wrote.
-// Those that are refused, or fail for another reason than a conflict, are not open after it.
+// write writes the open partitions and returns the newest revision that it wrote. Afterwards those
+// are no longer open that were refused or failed for another reason than a conflict.
 func (w *alterations) write(ctx context.Context) (newest int64, conflicts bool) {
 	var writes []Change
-	var at []int // the place of each write
+	var at []int // the index in tps of each write
 	for _, i := range w.open {
 		t, p, err := w.image.find(w.tps[i])
 		if err != nil {
@@ -96,7 +96,7 @@ func (w *alterations) write(ctx context.Context) (newest int64, conflicts bool) 
 	return newest, conflicts
 }
 
-// find finds a partition that has a state.
+// find returns a partition whose key exists.
 func (m *Image) find(tp TopicPartition) (*Topic, *Partition, error) {
 	t, ok := m.TopicByName(tp.Topic)
 	if !ok {

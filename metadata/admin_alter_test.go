@@ -8,8 +8,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// TestAlterationsTryAgain: a partition that changes between the image and the
-// write is altered all the same, from its new state; one that goes away is not.
+// TestAlterationsTryAgain: a partition that changes between the image and the write is altered
+// nevertheless, based on its new state. A partition that is deleted in between is not.
 func TestAlterationsTryAgain(t *testing.T) {
 	it := newISRTest(t, 2)
 	before := it.partition(t, 0)
@@ -35,7 +35,7 @@ func TestAlterationsTryAgain(t *testing.T) {
 	if p := it.partition(t, 0); p.PartitionEpoch != before.PartitionEpoch+2 || len(p.ISR) != 2 || p.Replicas[0] != 2 {
 		t.Errorf("altered: %+v", p)
 	}
-	// The image shows it when the call returns.
+	// The image shows the change when the call returns.
 	if p, _ := it.loader.Image().Partition(TopicPartition{"a", 0}); p.Replicas[0] != 2 {
 		t.Errorf("the image has %+v", p)
 	}
@@ -44,7 +44,8 @@ func TestAlterationsTryAgain(t *testing.T) {
 func TestAlterationsGiveUp(t *testing.T) {
 	it := newISRTest(t, 1)
 	store := it.store
-	it.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(int) error { // somebody is always faster
+	// Another writer is always faster.
+	it.admin.store = &kvtest.HookedStore{Store: store, BeforeTxn: func(int) error {
 		p := it.partition(t, 0)
 		p.PartitionEpoch++
 		_, err := store.Txn(t.Context(), nil, kv.Put(partitionKey(it.topic.ID, 0), p.encode()))

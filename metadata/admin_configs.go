@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ConfigKind is what a ConfigResource configures.
+// ConfigKind is the kind of a ConfigResource.
 type ConfigKind int8
 
 // The kinds of resources with dynamic settings.
@@ -23,14 +23,14 @@ const (
 	DefaultBrokerConfig
 )
 
-// ConfigResource is something with dynamic settings.
+// ConfigResource is a resource with dynamic settings.
 type ConfigResource struct {
 	Kind   ConfigKind
-	Topic  string // of TopicConfig
-	Broker int32  // of BrokerConfig
+	Topic  string // for TopicConfig
+	Broker int32  // for BrokerConfig
 }
 
-// String names the resource in messages.
+// String returns the resource's name for messages.
 func (r ConfigResource) String() string {
 	switch r.Kind {
 	case TopicConfig:
@@ -53,10 +53,10 @@ func (r ConfigResource) key() string {
 	}
 }
 
-// UpdateConfigs replaces the settings of a resource by what change returns for the present
-// ones. change gets a copy of them, which is never nil and which it may write to. It runs
-// again if another writer was faster. An error of change ends the call, which returns it as
-// it is. UpdateConfigs returns when this broker's image shows the result.
+// UpdateConfigs replaces the settings of a resource by those that change returns for the present
+// ones. change gets a copy of them, which is never nil and which it may write to. It runs again
+// after a conflict with another writer. If change returns an error, UpdateConfigs returns that
+// error unwrapped. Otherwise it returns when this broker's image shows the result.
 func (a *Admin) UpdateConfigs(ctx context.Context, r ConfigResource, change func(old map[string]string) (map[string]string, error)) error {
 	var revision int64
 	var refused error

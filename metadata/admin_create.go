@@ -11,20 +11,18 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// maxPartitionsPerRequest is Kafka's limit for one CreateTopics or
-// CreatePartitions request.
+// maxPartitionsPerRequest is Kafka's limit for one CreateTopics or CreatePartitions request.
 const maxPartitionsPerRequest = 10_000
 
-// TopicSpec is a topic to be created. Defaults have been filled in already.
+// TopicSpec is a topic to be created. The caller has filled in the defaults.
 type TopicSpec struct {
 	Name              string
 	Partitions        int32
 	ReplicationFactor int16
-	// Assignments name the replicas of every partition, by partition number from
-	// 0 on; then Partitions and ReplicationFactor are not looked at.
+	// Assignments are the replicas of every partition, by partition number from 0 on. If it is not
+	// empty, Partitions and ReplicationFactor are ignored.
 	Assignments map[int32][]int32
-	// Configs are the topic's settings that differ from the default; the caller
-	// has validated them.
+	// Configs are the topic's settings that differ from the default. The caller has validated them.
 	Configs map[string]string
 }
 
@@ -37,9 +35,8 @@ type creation struct {
 	createdMs  int64
 }
 
-// CreateTopics creates topics, each by itself, and returns one result per spec
-// in their order. It returns when this broker's image shows them. With
-// validateOnly it checks and changes nothing.
+// CreateTopics creates topics, each by itself, and returns one result per spec in their order. It
+// returns when this broker's image shows them. With validateOnly it checks and changes nothing.
 func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnly bool) []TopicResult {
 	image := a.loader.Image()
 	results := make([]TopicResult, len(specs))
@@ -89,7 +86,7 @@ func (a *Admin) CreateTopics(ctx context.Context, specs []TopicSpec, validateOnl
 	return results
 }
 
-// prepare checks a spec and decides where its partitions go.
+// prepare checks a spec and places its partitions.
 func (a *Admin) prepare(image *Image, taken map[string]string, spec TopicSpec) (*creation, error) {
 	if err := ValidateTopicName(spec.Name); err != nil {
 		return nil, err
@@ -137,8 +134,8 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 	return replicas, nil
 }
 
-// newPartitions makes the first state of partitions. Each has at least one live replica. All
-// its live replicas are in sync; the first of them in the order of the replicas leads.
+// newPartitions returns the first state of partitions. Each has at least one live replica. All its
+// live replicas are in sync, and the first of them in the order of the replicas leads.
 func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partition {
 	partitions := make([]Partition, len(replicas))
 	for i, r := range replicas {
@@ -158,11 +155,12 @@ func newPartitions(image *Image, replicas [][]int32, createdMs int64) []Partitio
 
 // create writes a topic and returns the revision at which it began to exist.
 //
-// A topic exists as soon as its name's key exists. If all its keys fit into one transaction,
-// that writes them. If not, the first transaction writes a marker, others in parallel write
-// the partitions, and the last one writes the name and removes the marker. All of them
-// compare the marker. So does the controller when it removes what a broken creation has
-// left: either the creation or the removal succeeds, never both.
+// A topic exists as soon as its name's key exists. If all its keys fit into one transaction, that
+// one writes them. If not, the first transaction writes a marker, others in parallel write the
+// partitions, and the last one writes the name and removes the marker. All of them compare the
+// marker. So does the controller when it removes what a broken creation has left: either the
+// creation or the removal succeeds, never both. After a crash before the last transaction the topic
+// does not exist, and the marker makes the controller remove its partitions.
 func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	name := topicKey(c.name)
 	topic := kv.Put(name, encode(topicValue{V: valueVersion, ID: c.id, Partitions: int32(len(c.partitions)), CreatedMs: c.createdMs}))
@@ -209,8 +207,8 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	}
 }
 
-// partitionPuts returns the writes of partitions, which are numbered from first on. Each chunk
-// fits into one transaction.
+// partitionPuts returns the writes of partitions, numbered from first on. Each chunk fits into one
+// transaction.
 func partitionPuts(id TopicID, first int, partitions []Partition) [][]kv.Op {
 	ops := make([]kv.Op, len(partitions))
 	for i := range partitions {
@@ -219,7 +217,7 @@ func partitionPuts(id TopicID, first int, partitions []Partition) [][]kv.Op {
 	return slices.Collect(slices.Chunk(ops, kv.MaxTxnOps))
 }
 
-// putChunks applies the chunks in parallel, all under the same conditions.
+// putChunks writes the chunks in parallel, each under the same comparisons.
 func (a *Admin) putChunks(ctx context.Context, chunks [][]kv.Op, guards ...kv.Comparison) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallelTxns)
@@ -232,11 +230,12 @@ func (a *Admin) putChunks(ctx context.Context, chunks [][]kv.Op, guards ...kv.Co
 	return g.Wait()
 }
 
-// giveUp marks a change as broken after it has lost against another one. The controller then
+// giveUp marks a change as broken after it has conflicted with another one. The controller then
 // removes at once what the change has written; without the mark it waits for the grace period.
 func (a *Admin) giveUp(ctx context.Context, id TopicID, marker unfinishedValue, guard kv.Comparison) {
 	marker.Broken = true
-	_, _ = a.store.Txn(ctx, []kv.Comparison{guard}, marker.write(id)) // a conflict: it has been removed already
+	// A conflict is ignored: the marker has been removed already.
+	_, _ = a.store.Txn(ctx, []kv.Comparison{guard}, marker.write(id))
 }
 
 // placementStart spreads the first partitions of topics over the brokers.

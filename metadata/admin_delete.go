@@ -7,16 +7,16 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// TopicRef names a topic by name or, if ID is set, by id.
+// TopicRef names a topic by id or, if ID is zero, by name.
 type TopicRef struct {
 	Name string
 	ID   TopicID
 }
 
-// DeleteTopics deletes topics, each by itself, and returns one result per ref
-// in their order. It returns when this broker's image no longer shows them. One
-// transaction deletes a topic's name, settings and partitions. Its tier keys stay: the
-// deletion of its objects from the bucket needs them.
+// DeleteTopics deletes topics, each by itself, and returns one result per ref in their order. It
+// returns when this broker's image no longer shows them. One transaction deletes a topic's name,
+// settings and partitions. Its tier keys stay: the deletion of its objects from the bucket needs
+// them.
 func (a *Admin) DeleteTopics(ctx context.Context, refs []TopicRef) []TopicResult {
 	image := a.loader.Image()
 	results := make([]TopicResult, len(refs))
@@ -49,7 +49,7 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 		revision, err = a.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(pair.Key, pair.ModRevision)},
 			kv.Delete(pair.Key),
 			kv.Delete(topicConfigsPrefix+result.Name),
-			kv.Delete(unfinishedKey(topic.ID)), // of an addition
+			kv.Delete(unfinishedKey(topic.ID)), // the marker of an addition
 			kv.DeletePrefix(partitionsPrefix+topic.ID.String()+"/"))
 		return err
 	})
@@ -60,10 +60,10 @@ func (a *Admin) deleteTopic(ctx context.Context, image *Image, ref TopicRef) Top
 	return result
 }
 
-// topic reads a topic's key from the store: the image may be behind.
+// topic reads a topic's key from the store, because the image may be older.
 func (a *Admin) topic(ctx context.Context, name string) (topicValue, kv.Pair, error) {
 	if err := ValidateTopicName(name); err != nil {
-		// Kafka says of such a topic that it does not exist, not that its name is invalid.
+		// For a topic with an invalid name Kafka reports an unknown topic, not an invalid name.
 		return topicValue{}, kv.Pair{}, fmt.Errorf("find topic %.300q: %w", name, ErrUnknownTopic)
 	}
 	pair, err := a.store.Get(ctx, topicKey(name))

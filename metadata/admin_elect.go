@@ -9,23 +9,25 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ElectionType is which replicas may be elected on request.
+// ElectionType says which replicas an election on request may elect.
 type ElectionType int8
 
 // The types of elections, with Kafka's numbers.
 const (
 	// PreferredElection elects the preferred leader if it is in sync.
 	PreferredElection ElectionType = iota
-	// UncleanElection elects any live replica of a partition that has no leader.
+	// UncleanElection elects the replica with the longest log for a partition without a leader,
+	// unless one that is in sync or eligible can lead.
 	UncleanElection
 )
 
-// ElectLeaders elects leaders, of each partition by itself, and returns one
-// error per partition in their order. It returns when this broker's image shows
-// them. ErrElectionNotNeeded says that the wanted leader leads already.
+// ElectLeaders elects leaders, of each partition by itself, and returns one error per partition in
+// their order. It returns when this broker's image shows them. ErrElectionNotNeeded reports that
+// the wanted leader leads already.
 //
-// What this broker's image refuses is judged again by an image that has all that the
-// store had when the call came: whatever a client has seen elsewhere holds here.
+// Elections that this broker's image refuses are tried again on an image that has everything that
+// the store had when the call began. So the call sees every state that its client may have seen on
+// another broker.
 func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []TopicPartition) []error {
 	before := a.loader.Image()
 	errs := a.elect(ctx, kind, tps)
@@ -50,8 +52,8 @@ func (a *Admin) ElectLeaders(ctx context.Context, kind ElectionType, tps []Topic
 	return errs
 }
 
-// catchUp returns an image that has the brokers, and the states of the partitions, that
-// the store has now.
+// catchUp returns an image that is at least as new as the brokers, and the partitions of these
+// topics, are in the store now.
 func (a *Admin) catchUp(ctx context.Context, image *Image, tps []TopicPartition) (*Image, error) {
 	var prefixes []string
 	for _, tp := range tps {
@@ -111,8 +113,8 @@ func (a *Admin) elect(ctx context.Context, kind ElectionType, tps []TopicPartiti
 	return errs
 }
 
-// leaderless are those of the partitions that have no leader, with the replicas
-// that are there.
+// leaderless returns those of the partitions that have no leader, with the replicas that can be
+// asked.
 func (m *Image) leaderless(tps []TopicPartition) []Ask {
 	var asks []Ask
 	for _, tp := range tps {
@@ -125,7 +127,7 @@ func (m *Image) leaderless(tps []TopicPartition) []Ask {
 	return asks
 }
 
-// AllPartitions are the partitions of all topics, in order.
+// AllPartitions returns the partitions of all topics, by topic name and partition.
 func (a *Admin) AllPartitions() []TopicPartition { return a.loader.Image().allPartitions() }
 
 func electPreferred(image *Image, p *Partition) (Partition, error) {
@@ -139,7 +141,7 @@ func electPreferred(image *Image, p *Partition) (Partition, error) {
 	return next, nil
 }
 
-// electUnclean does what Plan would do if unclean elections were allowed.
+// electUnclean elects the leader that Repair would elect if unclean elections were allowed.
 func electUnclean(image *Image, p *Partition, ends LogEnds) (Repaired, error) {
 	next := Repaired{Partition: *p}
 	if _, led := image.Leader(p); led {
@@ -157,10 +159,10 @@ func electUnclean(image *Image, p *Partition, ends LogEnds) (Repaired, error) {
 	return next, nil
 }
 
-// UnregisterBroker forgets a known broker that is dead, so that it gets no new
-// replicas; it keeps those that it has. One that is not known is
-// ErrBrokerNotRegistered. A live one would register again at once, and is
-// refused. It returns when this broker's image shows it.
+// UnregisterBroker removes a dead broker from the known ones, so that it gets no new replicas. It
+// keeps the replicas that it has. UnregisterBroker returns ErrBrokerNotRegistered for a broker that
+// is not known, and ErrInvalidRequest for a live one, which would register again at once. It
+// returns when this broker's image shows the removal.
 func (a *Admin) UnregisterBroker(ctx context.Context, id int32) error {
 	err := a.unregister(ctx, id)
 	if err != nil {

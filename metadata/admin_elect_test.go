@@ -17,7 +17,7 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// settle plans on the image, as a controller would, until nothing is left.
+// settle repairs the image, as a controller would, until there is nothing left to repair.
 func (it *isrTest) settle(t *testing.T, o repairOptions) *Image {
 	t.Helper()
 	image := it.loader.Image()
@@ -122,7 +122,7 @@ func uncleanElections(t *testing.T, f *Loader) float64 {
 
 func TestElectUncleanLeader(t *testing.T) {
 	it := newISRTest(t, 1)
-	it.admin.minISR = oneReplica // nobody stays eligible
+	it.admin.minISR = oneReplica // no member stays eligible
 	tp := []TopicPartition{{"a", 0}}
 	elect := func() error { return it.admin.ElectLeaders(t.Context(), UncleanElection, tp)[0] }
 	if err := elect(); !errors.Is(err, ErrElectionNotNeeded) {
@@ -153,7 +153,7 @@ func TestElectUncleanLeader(t *testing.T) {
 
 func TestDrainedOnceNothingIsLeftToMove(t *testing.T) {
 	it := newISRTest(t, 1)
-	it.register(t, 4) // with no partitions
+	it.register(t, 4) // without partitions
 	drained := func(want bool) {
 		t.Helper()
 		for id := range int32(4) {
@@ -191,7 +191,8 @@ func TestUnregisterBroker(t *testing.T) {
 	}
 }
 
-// TestUnregisterMeetsAnother has a broker unregistered, or written, by somebody else between the look and the write.
+// TestUnregisterMeetsAnother: another call unregisters or writes the broker between the read and
+// the write.
 func TestUnregisterMeetsAnother(t *testing.T) {
 	for name, c := range map[string]struct {
 		meanwhile []kv.Op
@@ -285,7 +286,7 @@ func TestReassignment(t *testing.T) {
 	it.join(t, 3)
 	begin(4, 1) // 3 is given up, 4 is not
 	step("replaced", "[4 1 2] [1] [2] [2 4] 4")
-	begin(2, 4) // the order alone
+	begin(2, 4) // only the order
 	step("ordered", "[2 4] [] [] [2 4] 4")
 
 	begin(2, 1)
@@ -305,7 +306,7 @@ func TestReassignment(t *testing.T) {
 	step("enough others", "[2 4] [] [] [4 2] 4")
 }
 
-// laggingStore shows no change before somebody lists part of the store.
+// laggingStore delivers no change before a part of the store is listed.
 type laggingStore struct {
 	kv.Store
 	listed chan struct{}
@@ -333,8 +334,8 @@ func (s *laggingStore) Watch(ctx context.Context, prefix string, from int64) ite
 	}
 }
 
-// TestElectionIsJudgedByTheNewestState asks a broker whose image does not show yet that the
-// preferred leader is back in sync, which the caller knows from another broker.
+// TestElectionIsJudgedByTheNewestState: the broker's image does not show yet that the preferred
+// leader is back in sync, which the caller knows from another broker.
 func TestElectionIsJudgedByTheNewestState(t *testing.T) {
 	it := newISRTest(t, 1)
 	tp := []TopicPartition{{"a", 0}}

@@ -10,34 +10,34 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// UpgradeType is how far an update of a feature may go, with Kafka's numbers.
+// UpgradeType limits an update of a feature. The numbers are Kafka's.
 type UpgradeType int8
 
 // The types of updates.
 const (
 	// Upgrade raises the level.
 	Upgrade UpgradeType = iota + 1
-	// SafeDowngrade lowers it if the lower level still reads all that is stored.
+	// SafeDowngrade lowers the level if the lower level still reads everything that is stored.
 	SafeDowngrade
-	// UnsafeDowngrade lowers it in any case.
+	// UnsafeDowngrade lowers the level in any case.
 	UnsafeDowngrade
 )
 
-// FeatureUpdate gives a feature another level; 0 takes it out of use.
+// FeatureUpdate sets a feature's level. Level 0 takes the feature out of use.
 type FeatureUpdate struct {
 	Name  string
 	Level int16
 	Type  UpgradeType
 }
 
-// UpdateFeatures changes the finalized levels of features, all or none, and returns one error
-// per update in their order: ErrInvalidUpdateVersion if the update is not possible, and
-// ErrFeatureUpdateFailed if it was left out because another one is not. All known brokers,
-// live and fenced, must support the new levels. UpdateFeatures returns when this broker's
-// image shows them. With validateOnly it checks and changes nothing.
+// UpdateFeatures changes the finalized levels of features, all or none, and returns one error per
+// update in their order: ErrInvalidUpdateVersion if the update is not possible, and
+// ErrFeatureUpdateFailed if it is possible but another one is not. All known brokers, live and
+// fenced, must support the new levels. UpdateFeatures returns when this broker's image shows them.
+// With validateOnly it checks and changes nothing.
 //
-// The write compares the revision of the features key. Every registration changes that
-// revision, so no broker with less support joins between the check and the write.
+// The write compares the revision of the features key. Every registration changes that revision, so
+// no broker with less support joins between the check and the write.
 func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, validateOnly bool) []error {
 	errs := make([]error, len(updates))
 	err := swap(ctx, "update features", func(ctx context.Context) error {
@@ -69,8 +69,8 @@ func (a *Admin) UpdateFeatures(ctx context.Context, updates []FeatureUpdate, val
 	return errs
 }
 
-// finalized reads the features key. The image that it returns shows all brokers that had
-// registered when the key was read.
+// finalized reads the features key. The image that it returns shows all brokers that had registered
+// when the key was read.
 func (a *Admin) finalized(ctx context.Context) (kv.Pair, *Image, error) {
 	pair, err := a.store.Get(ctx, featuresKey)
 	if err != nil {
@@ -83,7 +83,8 @@ func (a *Admin) finalized(ctx context.Context) (kv.Pair, *Image, error) {
 	return pair, image, err
 }
 
-// applyUpdates changes the levels in place and returns what each update met.
+// applyUpdates changes levels in place and returns one error per update. After an error levels must
+// not be used.
 func (a *Admin) applyUpdates(image *Image, levels map[string]int16, updates []FeatureUpdate) []error {
 	errs := make([]error, len(updates))
 	seen := map[string]bool{}
@@ -107,7 +108,7 @@ func (a *Admin) applyUpdates(image *Image, levels map[string]int16, updates []Fe
 	return errs
 }
 
-// checkUpdate checks one update against the present level and all brokers.
+// checkUpdate checks one update against the present level and against all brokers.
 func (a *Admin) checkUpdate(image *Image, present int16, u FeatureUpdate, twice bool) error {
 	switch {
 	case twice:
@@ -143,8 +144,8 @@ func (a *Admin) checkLoss(name string, level, present int16) error {
 	return nil
 }
 
-// reasonNotSupported returns an error that names the first known broker, live or fenced, that
-// does not support a level. A seed that has never started has no features to check: its first
+// reasonNotSupported returns an error that names the first known broker, live or fenced, that does
+// not support a level. A seed that has never started has no features to check: its first
 // registration checks them.
 func (m *Image) reasonNotSupported(name string, level int16) error {
 	named := false

@@ -8,20 +8,20 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ISRChange is the in-sync set that a leader proposes for a partition.
+// ISRChange is the ISR that a leader proposes for a partition.
 type ISRChange struct {
 	TopicID   TopicID
 	Partition int32
-	// LeaderEpoch and PartitionEpoch are the state that the proposal rests on.
+	// LeaderEpoch and PartitionEpoch are those of the state that the proposal is based on.
 	LeaderEpoch, PartitionEpoch int32
-	// ISR is the proposal; it contains the leader. A proposal may change the directories of
-	// members alone: the leader knows its own, and its followers tell theirs. A leader whose
-	// own directory has failed names it, and so gives up the leadership.
+	// ISR is the proposed ISR; it contains the leader. A proposal may change only the directories
+	// of members: the leader knows its own, and its followers report theirs. A leader whose own
+	// directory has failed proposes itself with that directory, and so gives up the leadership.
 	ISR []Member
 }
 
-// AlterISR writes proposals of the leader self, many to a transaction, and returns one error
-// per change in their order. It does not wait for the image. The errors are
+// AlterISR writes proposals of the leader self, many to a transaction, and returns one error per
+// change in their order. It does not wait for the image. The errors are
 //
 //   - nil: the change is written;
 //   - ErrConflict: the partition or a registration has changed, which the image will show;
@@ -29,21 +29,20 @@ type ISRChange struct {
 //     would join;
 //   - ErrUnavailable: the change may have been written or not.
 //
-// Each write compares the partition's revision, the registration of self, and the
-// registrations of the members that join: a broker that has restarted is not the one that
-// caught up (KIP-903).
+// Each write compares the partition's revision, the registration of self, and the registrations of
+// the members that join: a broker that has restarted is not the one that caught up (KIP-903).
 func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) []error {
 	image := a.loader.Image()
 	errs := make([]error, len(changes))
 	proposed := make(map[string]bool, len(changes))
 	var writes []Change
-	var at []int // the place of each write among the changes
+	var at []int // the index in changes of each write
 	for i, c := range changes {
 		write, err := a.proposal(image, self, c)
 		switch key := partitionKey(c.TopicID, c.Partition); {
 		case err != nil:
 			errs[i] = fmt.Errorf("alter the ISR of %s-%d: %w", c.TopicID, c.Partition, err)
-		case proposed[key]: // it would rest on a state that is gone
+		case proposed[key]: // it would be based on a state that is replaced
 			errs[i] = fmt.Errorf("alter the ISR of %s-%d twice: %w", c.TopicID, c.Partition, kv.ErrConflict)
 		default:
 			proposed[key] = true
@@ -59,13 +58,13 @@ func (a *Admin) AlterISR(ctx context.Context, self Member, changes []ISRChange) 
 	return errs
 }
 
-// sameBroker reports that two members are one registration.
+// sameBroker reports whether two members are the same registration, in whatever directory.
 func (m Member) sameBroker(o Member) bool { return m.Broker == o.Broker && m.Epoch == o.Epoch }
 
 // registered compares that the member's broker still has the registration of that epoch.
 func registered(m Member) kv.Comparison { return kv.CreatedAt(brokerKey(m.Broker), m.Epoch) }
 
-// proposal checks an ISRChange against the image and returns what to write.
+// proposal checks an ISRChange against the image and returns the change to write.
 func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error) {
 	t, ok := image.TopicByID(c.TopicID)
 	if !ok {
@@ -96,7 +95,7 @@ func (a *Admin) proposal(image *Image, self Member, c ISRChange) (Change, error)
 		seen[m.Broker] = true
 		switch {
 		case slices.Contains(before, m), self.sameBroker(m):
-			continue // also the leader with a directory that has failed
+			continue // also for the leader with a failed directory
 		case !image.Live(m) || m.Epoch == 0:
 			return Change{}, fmt.Errorf("broker %d is not registered at epoch %d, or its directory has failed: %w", m.Broker, m.Epoch, kv.ErrConflict)
 		case image.Brokers[m.Broker].InControlledShutdown:

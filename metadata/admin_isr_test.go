@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// isrTest is a partition on brokers 1, 2 and 3 that broker 1 leads.
+// isrTest has a topic on brokers 1, 2 and 3 that broker 1 leads.
 type isrTest struct {
 	*cluster
 	topic   *Topic
@@ -36,7 +36,7 @@ func (it *isrTest) member(id int32) Member {
 	return Member{Broker: id, Epoch: it.brokers[id].BrokerEpoch()}
 }
 
-// partition is its newest state in the store.
+// partition returns the newest state of a partition in the store.
 func (it *isrTest) partition(t *testing.T, n int32) Partition {
 	t.Helper()
 	pair, err := it.store.Get(t.Context(), partitionKey(it.topic.ID, n))
@@ -54,7 +54,7 @@ func (it *isrTest) change(p Partition, n int32, members ...Member) ISRChange {
 	return ISRChange{TopicID: it.topic.ID, Partition: n, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, ISR: members}
 }
 
-// alter alters one ISR; if that works it waits for the image.
+// alter changes one ISR and, if that succeeds, waits for the image.
 func (it *isrTest) alter(t *testing.T, change ISRChange) error {
 	t.Helper()
 	err := it.admin.AlterISR(t.Context(), it.member(1), []ISRChange{change})[0]
@@ -149,8 +149,8 @@ func TestAlterISRRefuses(t *testing.T) {
 	}
 }
 
-// TestAlterISRComparesWhatTheImageMayNotShow: a change that the image allows
-// and the store does not.
+// TestAlterISRComparesWhatTheImageMayNotShow: the image allows a change, but the store no longer
+// does.
 func TestAlterISRComparesWhatTheImageMayNotShow(t *testing.T) {
 	restart := func(id int32) func(t *testing.T, it *isrTest) {
 		return func(t *testing.T, it *isrTest) {

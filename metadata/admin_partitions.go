@@ -9,18 +9,17 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// PartitionsSpec makes a topic have more partitions.
+// PartitionsSpec raises the number of partitions of a topic.
 type PartitionsSpec struct {
 	Topic string
-	Count int32 // how many partitions the topic will have
-	// Assignments name the replicas of the new partitions; nil lets placement
-	// decide.
+	Count int32 // the number of partitions after the call
+	// Assignments are the replicas of the new partitions; nil: placement decides.
 	Assignments [][]int32
 }
 
-// CreatePartitions adds partitions to topics, each by itself, and returns one
-// result per spec in their order. It returns when this broker's image shows
-// them. With validateOnly it checks and changes nothing.
+// CreatePartitions adds partitions to topics, each by itself, and returns one result per spec in
+// their order. It returns when this broker's image shows them. With validateOnly it checks and
+// changes nothing.
 func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, validateOnly bool) []TopicResult {
 	results := make([]TopicResult, len(specs))
 	inParallel(ctx, len(specs), func(ctx context.Context, i int) {
@@ -39,9 +38,9 @@ func (a *Admin) CreatePartitions(ctx context.Context, specs []PartitionsSpec, va
 	return results
 }
 
-// addPartitions writes the new partitions' keys and the count in the topic's key.
-// All transactions compare that key's revision, so that two such calls, or a
-// deletion, cannot mix.
+// addPartitions writes the new partitions' keys, and their number in the topic's key. All
+// transactions compare the revision of the topic's key, so that two such calls, or a deletion,
+// cannot mix.
 func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validateOnly bool, result *TopicResult) (int64, error) {
 	topic, pair, err := a.topic(ctx, spec.Topic)
 	if err != nil {
@@ -75,8 +74,8 @@ func (a *Admin) addPartitions(ctx context.Context, spec PartitionsSpec, validate
 }
 
 // addInSteps adds partitions that do not fit into one transaction. It writes a marker, then the
-// partitions, then the topic's key; that last transaction removes the marker. If there is a
-// marker already, another addition is under way: this one is a conflict and tries again.
+// partitions, then the topic's key; that last transaction removes the marker. If a marker exists
+// already, another addition is in progress: this one returns ErrConflict and is retried.
 func (a *Admin) addInSteps(ctx context.Context, id TopicID, marker unfinishedValue, topic kv.Comparison, chunks [][]kv.Op, grown kv.Op) (int64, error) {
 	begun, err := a.store.Txn(ctx, []kv.Comparison{topic, kv.Absent(unfinishedKey(id))}, marker.write(id))
 	if err != nil {
@@ -93,7 +92,7 @@ func (a *Admin) addInSteps(ctx context.Context, id TopicID, marker unfinishedVal
 	return revision, err
 }
 
-// assignMore returns the replicas of the partitions that a topic lacks.
+// assignMore returns the replicas of the partitions that are to be added.
 func assignMore(image *Image, topic *Topic, current int32, spec PartitionsSpec) ([][]int32, error) {
 	more := spec.Count - current
 	switch {

@@ -7,7 +7,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// TestPartitionsOfATopicThatGoes: a topic that is deleted between the look at it and the write gets no partitions.
+// TestPartitionsOfATopicThatGoes: a topic that is deleted between the read and the write gets no
+// partitions.
 func TestPartitionsOfATopicThatGoes(t *testing.T) {
 	store := kvtest.Open(t)
 	c := newCluster(t, store)

@@ -14,26 +14,26 @@ type Reassignment struct {
 	TopicPartition
 	// Replicas are the target, in order of preference.
 	Replicas []int32
-	// Cancel takes back a reassignment that is under way; Replicas is not looked at.
+	// Cancel takes back the reassignment in progress; Replicas is ignored.
 	Cancel bool
-	// AllowFactorChange lets the target have another number of replicas (KIP-860).
+	// AllowFactorChange allows a target with another number of replicas (KIP-860).
 	AllowFactorChange bool
 }
 
-// PartitionReassignment is a reassignment that is under way.
+// PartitionReassignment is a reassignment in progress.
 type PartitionReassignment struct {
 	TopicPartition
 	Replicas, Adding, Removing []int32
 }
 
 // AlterPartitionReassignments begins, replaces and cancels reassignments, each by itself, and
-// returns one error per reassignment in their order. It returns when this broker's image
-// shows that they have begun. The controller completes a reassignment when all replicas of
-// the target are in sync; until then the replicas to be removed stay.
+// returns one error per reassignment in their order. It returns when this broker's image shows that
+// they have begun. The controller completes a reassignment when all replicas of the target are in
+// sync; until then the replicas to be removed stay.
 //
 // A replica that a cancelled or replaced reassignment was adding is removed at once if
-// min.insync.replicas of the others are in sync. If not, it stays, both in Adding and in
-// Removing, until they are.
+// min.insync.replicas of the others are in sync. If not, it stays, in both Adding and Removing,
+// until they are.
 func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments []Reassignment) []error {
 	tps := make([]TopicPartition, len(reassignments))
 	for i, r := range reassignments {
@@ -51,8 +51,8 @@ func (a *Admin) AlterPartitionReassignments(ctx context.Context, reassignments [
 	return errs
 }
 
-// ListReassignments are the reassignments that are under way, of the given
-// partitions or, if that is nil, of all, in a stable order.
+// ListReassignments returns the reassignments in progress of the given partitions, in their order.
+// If tps is nil it returns those of all partitions, by topic name and partition.
 func (a *Admin) ListReassignments(tps []TopicPartition) []PartitionReassignment {
 	image := a.loader.Image()
 	if tps == nil {
@@ -68,7 +68,7 @@ func (a *Admin) ListReassignments(tps []TopicPartition) []PartitionReassignment 
 	return all
 }
 
-// allPartitions are the partitions of all topics, in order.
+// allPartitions returns the partitions of all topics, by topic name and partition.
 func (m *Image) allPartitions() []TopicPartition {
 	var all []TopicPartition
 	for _, name := range m.TopicNames() {
@@ -80,8 +80,7 @@ func (m *Image) allPartitions() []TopicPartition {
 	return all
 }
 
-// reassign makes the state of a partition when a reassignment begins or is
-// cancelled.
+// reassign returns the state of a partition after a reassignment begins or is cancelled.
 func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition, error) {
 	original := without(p.Replicas, p.Adding)
 	target := r.Replicas
@@ -102,7 +101,7 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 	}
 	next := *p
 	next.Adding, next.Removing = without(target, original), without(original, target)
-	// Replicas that an earlier reassignment was adding and this one is not.
+	// abandoned are the replicas that the earlier reassignment was adding and this one is not.
 	if abandoned := without(p.Adding, target); !next.drop(image, abandoned, target, minISR) {
 		next.Adding, next.Removing = slices.Concat(next.Adding, abandoned), slices.Concat(next.Removing, abandoned)
 	}
@@ -111,8 +110,8 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 	return next, nil
 }
 
-// checkTarget validates the replicas that a partition will get. New ones must be live. As in
-// Kafka, those that the partition has already need not be.
+// checkTarget validates the target of a reassignment. New replicas must be live. As in Kafka,
+// present ones need not be.
 func checkTarget(image *Image, p *Partition, r Reassignment) error {
 	assignable := maps.Clone(image.Brokers)
 	for _, id := range p.Replicas {
@@ -121,13 +120,13 @@ func checkTarget(image *Image, p *Partition, r Reassignment) error {
 	return checkAssignment(assignable, r.Replicas, 0)
 }
 
-// lives reports whether one of the brokers is in sync and alive.
+// lives reports whether one of the brokers is an in-sync replica and live.
 func (p *Partition) lives(image *Image, brokers []int32) bool {
 	return slices.ContainsFunc(within(p.Members(), brokers), image.Live)
 }
 
-// drop removes brokers from the ISR and the ELR, and elects another leader if one of them
-// leads. If too few replicas would stay in sync, it changes nothing and returns false.
+// drop removes brokers from the ISR and the ELR, and elects another leader if one of them leads. If
+// too few live replicas would stay in the ISR, it changes nothing and returns false.
 func (p *Partition) drop(image *Image, brokers, target []int32, minISR int) bool {
 	gone := func(m Member) bool { return slices.Contains(brokers, m.Broker) }
 	if !slices.ContainsFunc(p.Members(), gone) && !slices.ContainsFunc(p.EligibleMembers(), gone) {

@@ -68,7 +68,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 			t.Errorf("%+v: %v, want %v", specs[i], result.Err, want[i])
 		}
 	}
-	// One bad topic does not spoil the others; in a batch names must differ.
+	// One invalid topic does not fail the others; names in a batch must differ.
 	results := c.admin.CreateTopics(t.Context(), []TopicSpec{
 		{Name: "x.y", Partitions: 1, ReplicationFactor: 1},
 		{Name: "x_y", Partitions: 1, ReplicationFactor: 1},
@@ -95,6 +95,8 @@ func TestCreateTopicsRefuses(t *testing.T) {
 	}
 }
 
+// TestOneCreatorWins: of several concurrent creations of a name exactly one succeeds. The
+// others fail with ErrTopicExists.
 func TestOneCreatorWins(t *testing.T) {
 	for _, partitions := range []int32{1, 300} {
 		s := kvtest.Open(t)
@@ -129,8 +131,8 @@ func TestOneCreatorWins(t *testing.T) {
 	}
 }
 
-// TestFinishedCreationIsNotCleanedUp: the controller decided to clean up just
-// before the creation went through.
+// TestFinishedCreationIsNotCleanedUp: the controller decides to clean up just before the creation
+// completes. The comparison of the marker makes the cleanup fail.
 func TestFinishedCreationIsNotCleanedUp(t *testing.T) {
 	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
@@ -185,7 +187,8 @@ func TestDeleteTopics(t *testing.T) {
 	if names := image.TopicNames(); len(names) != 1 || names[0] != "kept" || image.byID.len() != 1 {
 		t.Errorf("left: %v", names)
 	}
-	if keys := kvtest.Keys(t, c.store, ""); len(keys) != 6 { // broker, twice, kept and its two partitions, the tier key
+	// The broker's two keys, the topic "kept" and its two partitions, and the tier key.
+	if keys := kvtest.Keys(t, c.store, ""); len(keys) != 6 {
 		t.Errorf("keys: %q", keys)
 	}
 	if again := c.create(t, TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1}); again.ID == a.ID || c.loader.Image().TopicConfigs("a") != nil {
@@ -193,6 +196,8 @@ func TestDeleteTopics(t *testing.T) {
 	}
 }
 
+// TestDeletionByIDSparesANewTopicOfTheName: a deletion by id must not delete a new topic that has
+// the old name.
 func TestDeletionByIDSparesANewTopicOfTheName(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
@@ -257,8 +262,8 @@ func TestCreatePartitions(t *testing.T) {
 	}
 }
 
-// TestGrowthRaces lets two calls and a deletion race: the topic is whole, as
-// large as the larger call wanted, or gone with all its keys.
+// TestGrowthRaces: two additions of partitions and a deletion run concurrently. The topic is then
+// whole and as large as the larger call wanted, or all its keys are deleted.
 func TestGrowthRaces(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
@@ -324,6 +329,8 @@ func TestUpdateConfigs(t *testing.T) {
 	}
 }
 
+// TestConcurrentConfigsAreAllKept: concurrent updates of one resource must not overwrite each
+// other.
 func TestConcurrentConfigsAreAllKept(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	r := ConfigResource{Kind: DefaultBrokerConfig}
@@ -345,8 +352,8 @@ func TestConcurrentConfigsAreAllKept(t *testing.T) {
 	}
 }
 
-// TestOvertakenConfigsStartOver changes the settings between the read and the
-// write of another call.
+// TestOvertakenConfigsStartOver: the settings change between the read and the write of another
+// call.
 func TestOvertakenConfigsStartOver(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	r := ConfigResource{Kind: BrokerConfig, Broker: 1}
@@ -389,6 +396,7 @@ func TestOvertakenProducerIDsStartOver(t *testing.T) {
 	}
 }
 
+// TestProducerIDsAreGivenOnce: two brokers must never hand out the same producer id.
 func TestProducerIDsAreGivenOnce(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	var mu sync.Mutex

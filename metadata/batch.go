@@ -8,22 +8,21 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Change is one write of a controller or an Admin. Its comparisons hold in the image that it
-// was made from. If one does not hold in the store, that image is out of date.
+// Change is one write of a controller or an Admin. Its comparisons hold in the image that it was
+// planned on. If one does not hold in the store, that image is out of date.
 type Change struct {
-	Partition TopicPartition // which it changes, for logs; Topic is empty for a cleanup
+	Partition TopicPartition // for logs; Topic is empty for a cleanup
 	Reason    string
 	Unclean   bool // elects a replica that may lack committed records
-	Balance   bool // gives leadership back to the preferred replica
+	Balance   bool // returns leadership to the preferred replica
 	Guards    []kv.Comparison
 	Ops       []kv.Op
 }
 
-// WriteAll writes changes, many to a transaction and several transactions at a
-// time, each under the shared comparisons as well as its own. It returns the
-// newest revision that it wrote and one error per change, in their order:
-// ErrConflict says that a comparison did not hold. A transaction that conflicts is divided
-// and tried again, so that a change which is out of date does not stop the others.
+// WriteAll writes changes, many to a transaction and several transactions at a time, each under the
+// shared comparisons and its own. It returns the newest revision that it wrote, and one error per
+// change in their order: ErrConflict if a comparison did not hold. A transaction that conflicts is
+// split in halves and retried, so that a change that is out of date does not stop the others.
 func WriteAll(ctx context.Context, store kv.Store, shared []kv.Comparison, changes []Change) (int64, []error) {
 	errs := make([]error, len(changes))
 	w := &batchWriter{store: store, shared: shared}
@@ -41,8 +40,8 @@ type batchWriter struct {
 	newest atomic.Int64
 }
 
-// write tries all changes at once and, if there is a conflict, each half of
-// them. whole says that this is the first attempt at them.
+// write tries all changes at once and, after a conflict, each half of them. whole is true for the
+// first attempt.
 func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error, whole bool) {
 	var ops []kv.Op
 	for _, c := range changes {
@@ -63,8 +62,8 @@ func (w *batchWriter) write(ctx context.Context, changes []Change, errs []error,
 	}
 }
 
-// sharedHold reports whether the shared comparisons may hold. If they do not, all changes
-// conflict and dividing them is in vain. It returns true if the store does not answer.
+// sharedHold reports whether the shared comparisons may hold. If they do not, all changes conflict
+// and splitting them is in vain. It returns true if the store does not answer.
 func (w *batchWriter) sharedHold(ctx context.Context) bool {
 	for _, c := range w.shared {
 		pair, err := w.store.Get(ctx, c.Key)
@@ -75,10 +74,10 @@ func (w *batchWriter) sharedHold(ctx context.Context) bool {
 	return true
 }
 
-// span is a part of a slice of changes.
+// span is a range of a slice of changes.
 type span struct{ first, end int }
 
-// pack divides changes into as few transactions as they fit into, in order.
+// pack divides changes, in order, into as few transactions as they fit into.
 func pack(shared []kv.Comparison, changes []Change) []span {
 	var spans []span
 	seen := map[kv.Comparison]bool{}
@@ -97,14 +96,14 @@ func pack(shared []kv.Comparison, changes []Change) []span {
 	return spans
 }
 
-// note adds comparisons to the set of those that a transaction has.
+// note adds comparisons to the set of those in a transaction.
 func note(seen map[kv.Comparison]bool, comparisons []kv.Comparison) {
 	for _, c := range comparisons {
 		seen[c] = true
 	}
 }
 
-// comparisonsOf are the comparisons of one transaction, each of them once.
+// comparisonsOf returns the comparisons of one transaction, each of them once.
 func comparisonsOf(shared []kv.Comparison, changes []Change) []kv.Comparison {
 	seen := map[kv.Comparison]bool{}
 	var all []kv.Comparison

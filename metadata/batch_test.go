@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// TestOneConflictHoldsUpNobody: a transaction with one partition that changed
-// meanwhile still moves all others.
+// TestOneConflictHoldsUpNobody: if one partition of a transaction has changed, all others are still
+// written.
 func TestOneConflictHoldsUpNobody(t *testing.T) {
 	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	changes := make([]Change, 300)
@@ -30,7 +30,7 @@ func TestOneConflictHoldsUpNobody(t *testing.T) {
 	if s.Txns() > 20 {
 		t.Errorf("%d transactions for 300 changes and one conflict", s.Txns())
 	}
-	// The shared comparison does not hold: there is nothing to take apart.
+	// The shared comparison does not hold, so no transaction is split.
 	before := s.Txns()
 	_, errs = WriteAll(t.Context(), s, []kv.Comparison{kv.CreatedAt("controller", 7)}, changes)
 	if n := s.Txns() - before; n != 3 || !errors.Is(errs[0], kv.ErrConflict) || !errors.Is(errs[299], kv.ErrConflict) {

@@ -8,14 +8,14 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// bucketKey has which bucket the cluster's history is in.
+// bucketKey is the key that names the bucket of the cluster's history.
 const bucketKey = "bucket"
 
-// Bucket says which bucket a cluster's history is in. The zero value stands for none yet.
+// Bucket names the bucket that has a cluster's history. The zero value means none yet.
 type Bucket struct {
-	ID        string // of the bucket's marker
-	URL       string // by which the bucket was first used, for people: it may have another one by now
-	CreatedMs int64  // of the marker
+	ID        string // the id in the bucket's marker
+	URL       string // where the bucket was first used; informational, it may have moved
+	CreatedMs int64  // when the marker was written, in Unix ms
 }
 
 type bucketValue struct {
@@ -26,7 +26,7 @@ type bucketValue struct {
 	CreatedMs int64   `json:"created_ms"`
 }
 
-// ReadBucket returns which bucket the cluster's history is in, the zero Bucket if none was noted.
+// ReadBucket returns the bucket that has the cluster's history, the zero Bucket if none was noted.
 func ReadBucket(ctx context.Context, store kv.Store) (Bucket, error) {
 	pair, err := store.Get(ctx, bucketKey)
 	if err != nil {
@@ -45,8 +45,8 @@ func ReadBucket(ctx context.Context, store kv.Store) (Bucket, error) {
 	return Bucket{ID: v.ID, URL: v.URL, CreatedMs: v.CreatedMs}, nil
 }
 
-// NoteBucket notes the bucket unless one is noted, and returns the one that is. It is written
-// once and never changed.
+// NoteBucket writes the bucket unless one is noted already, and returns the noted one. The key is
+// written once and never changes.
 func NoteBucket(ctx context.Context, store kv.Store, b Bucket) (Bucket, error) {
 	value := encode(bucketValue{V: valueVersion, ID: b.ID, URL: b.URL, CreatedMs: b.CreatedMs})
 	_, err := store.Txn(ctx, []kv.Comparison{kv.Absent(bucketKey)}, kv.Put(bucketKey, value))

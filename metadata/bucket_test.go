@@ -9,7 +9,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// Whichever broker is first, all get its bucket; it is no part of the image, and not written again.
+// TestBucketIsNotedOnce: whichever broker is first, all brokers get its bucket. The key is not part
+// of the image, and is not written again.
 func TestBucketIsNotedOnce(t *testing.T) {
 	s := kvtest.Open(t)
 	if b, err := ReadBucket(t.Context(), s); err != nil || b != (Bucket{}) {

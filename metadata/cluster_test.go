@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cluster is a store with a loader and an admin, as one broker has them. It is
-// metadatatest.Cluster for the tests within this package, which cannot import that.
+// cluster is a store with the loader and the admin of one broker. It is metadatatest.Cluster for
+// the tests within this package, which cannot import that package.
 type cluster struct {
 	store  kv.Store
 	loader *Loader
@@ -22,7 +22,7 @@ type cluster struct {
 	now    func() time.Time
 }
 
-// newCluster runs a loader until the test ends.
+// newCluster returns a cluster whose loader runs until the test ends.
 func newCluster(t *testing.T, store kv.Store) *cluster {
 	t.Helper()
 	return newClusterOf(t, store, nil)
@@ -39,7 +39,7 @@ func newClusterOf(t *testing.T, store kv.Store, features map[string]FeatureRange
 	return c
 }
 
-// topic is a topic as it is now, nil if there is none.
+// topic returns the present state of a topic, nil if it does not exist.
 func (c *cluster) topic(name string) *Topic {
 	t, _ := c.loader.Image().TopicByName(name)
 	return t
@@ -64,7 +64,7 @@ func (c *cluster) registration(t *testing.T, id int32, directory, rack string) *
 	})
 }
 
-// register registers brokers once, without keeping them alive.
+// register registers brokers once and does not renew their leases.
 func (c *cluster) register(t *testing.T, ids ...int32) []*Registration {
 	t.Helper()
 	registrations := make([]*Registration, len(ids))

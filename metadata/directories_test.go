@@ -21,7 +21,7 @@ func (c *cluster) registerIn(t *testing.T, id int32, directories ...DirectoryID)
 	return r
 }
 
-// fail takes a directory of a broker out of service.
+// fail makes a broker report the directories that are left.
 func (c *cluster) fail(t *testing.T, r *Registration, left ...DirectoryID) {
 	t.Helper()
 	if err := r.SetDirectories(t.Context(), left); err != nil {
@@ -30,7 +30,7 @@ func (c *cluster) fail(t *testing.T, r *Registration, left ...DirectoryID) {
 	c.wait(t, func(m *Image) bool { return len(m.Brokers[r.BrokerID()].Directories) == len(left) })
 }
 
-// TestDirectoriesOfANewPartition: they are known at once where a broker has one.
+// TestDirectoriesOfANewPartition: the directories are known at once on brokers with one directory.
 func TestDirectoriesOfANewPartition(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	one := c.registerIn(t, 1, dirs(1)...)
@@ -52,8 +52,8 @@ func TestDirectoriesOfANewPartition(t *testing.T) {
 	}
 }
 
-// TestLeaderProposesDirectories: its own, be it one that has failed, and those of
-// others that work.
+// TestLeaderProposesDirectories: a leader may propose its own directory, even a failed one, and
+// working directories of others.
 func TestLeaderProposesDirectories(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	one, two := c.registerIn(t, 1, dirs(1, 2)...), c.registerIn(t, 2, dirs(3, 4)...)

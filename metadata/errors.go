@@ -6,22 +6,22 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// ErrConflict is that of package kv, for those who propose changes and know no store:
-// what the change rests on is not so any more.
+// ErrConflict is kv.ErrConflict, for callers that propose changes and know no store: the state that
+// the change was based on has changed.
 var ErrConflict = kv.ErrConflict
 
-// ErrValueTooNew says that a stored value has a version that this build does not
-// read. The wrapping text names the key, the version and the remedy. Such a value
-// is there: it must not be taken for one that is not.
+// ErrValueTooNew reports that a stored value has a version that this build does not read. The
+// wrapping text names the key, the version and the remedy. Such a value exists: callers must not
+// treat it as missing.
 var ErrValueTooNew = errors.New("the value was written by a newer version of Varve")
 
 // Errors of features, see FinalizedFeatures.
 var (
-	// ErrUnsupportedFeature says that the cluster has finalized a feature at a level
-	// that this broker does not support: it must not run in this cluster.
+	// ErrUnsupportedFeature reports that the cluster has finalized a feature at a level that this
+	// broker does not support: it must not run in this cluster.
 	ErrUnsupportedFeature = errors.New("this broker does not support a feature of the cluster at its finalized level")
-	// ErrUnreleasedFormat says that the control plane was written by a build from
-	// before the formats were fixed.
+	// ErrUnreleasedFormat reports that the control plane was written by a build from before the
+	// formats were fixed.
 	ErrUnreleasedFormat = errors.New("written by an unreleased build before formats were fixed; start with an empty control plane and bucket")
 	// ErrInvalidUpdateVersion is INVALID_UPDATE_VERSION.
 	ErrInvalidUpdateVersion = errors.New("invalid update version")
@@ -29,8 +29,8 @@ var (
 	ErrFeatureUpdateFailed = errors.New("unable to update finalized features")
 )
 
-// Errors of the administrative calls. Each stands for one Kafka error code, to
-// which the broker package maps it.
+// Errors of the administrative calls. Each stands for one Kafka error code; the broker package maps
+// it.
 var (
 	// ErrTopicExists is TOPIC_ALREADY_EXISTS.
 	ErrTopicExists = errors.New("topic already exists")
@@ -46,8 +46,8 @@ var (
 	ErrInvalidReplicationFactor = errors.New("invalid replication factor")
 	// ErrInvalidReplicaAssignment is INVALID_REPLICA_ASSIGNMENT.
 	ErrInvalidReplicaAssignment = errors.New("invalid replica assignment")
-	// ErrTooManyPartitions is POLICY_VIOLATION: one request asked for more
-	// partitions than one request may.
+	// ErrTooManyPartitions is POLICY_VIOLATION: one request asked for more partitions than a
+	// request may.
 	ErrTooManyPartitions = errors.New("excessively large number of partitions per request")
 	// ErrInvalidRequest is INVALID_REQUEST.
 	ErrInvalidRequest = errors.New("invalid request")
@@ -65,6 +65,6 @@ var (
 	ErrBrokerNotRegistered = errors.New("the given broker ID was not registered")
 )
 
-// ErrBrokerIDInUse says that another live broker is registered under the same
-// broker id. The wrapping text names it and the remedy.
+// ErrBrokerIDInUse reports that another live broker is registered under the same broker id. The
+// wrapping text names that broker and the remedy.
 var ErrBrokerIDInUse = errors.New("broker id is in use")

@@ -11,42 +11,41 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// VarveVersion is the feature whose level says which of Varve's own formats may
-// be written: what is in etcd, in the bucket and between brokers. It is what
-// metadata.version is for Kafka.
+// VarveVersion is the feature whose level selects which of Varve's own formats may be written: in
+// etcd, in the bucket and between brokers. It corresponds to Kafka's metadata.version.
 const VarveVersion = "varve.version"
 
-// FeatureRange are the levels of a feature that a broker supports, both ends
-// included. Level 0 means without the feature.
+// FeatureRange is the range of levels of a feature that a broker supports, both ends included.
+// Level 0 means without the feature.
 type FeatureRange struct {
 	Min int16 `json:"min"`
 	Max int16 `json:"max"`
 }
 
-// feature is one line of the table of features.
+// feature is one row of the table of features.
 type feature struct {
 	name string
 	FeatureRange
-	// founding is the level that a new cluster begins with.
+	// founding is the level in a new cluster.
 	founding int16
-	// lossy are the levels whose values lower levels ignore: only an unsafe downgrade goes
-	// below them.
+	// lossy are the levels whose values lower levels ignore: only an unsafe downgrade may cross one
+	// of them.
 	lossy []int16
 }
 
-// featureTable is the table of features, by name. A change of a format is a new level here.
-// Code that writes the new format must ask Image.Feature first.
+// featureTable returns the table of features. A change of a format is a new level here. Code that
+// writes the new format must check Image.Feature first.
 //
 //	varve.version  1  the first formats that later versions read
 //
-// The build with the tag varve_next, which is for tests only, has a level more.
+// A build with the tag varve_next, which is for tests only, has one more level.
 func featureTable() []feature {
 	return []feature{
 		{name: VarveVersion, FeatureRange: FeatureRange{Min: 1, Max: 1 + laterLevels}, founding: 1},
 	}
 }
 
-// Supported are the features that this build supports.
+// Supported returns the features that this build supports.
 func Supported() map[string]FeatureRange { return supportedOf(featureTable()) }
 
 func supportedOf(table []feature) map[string]FeatureRange {
@@ -57,19 +56,19 @@ func supportedOf(table []feature) map[string]FeatureRange {
 	return supported
 }
 
-// FinalizedFeatures are the feature levels under which all brokers work.
+// FinalizedFeatures are the feature levels that all brokers work under.
 type FinalizedFeatures struct {
-	// Epoch grows with every change, and with some registrations. It must never go back:
-	// clients keep the answer with the highest epoch. Zero: nothing is finalized yet.
+	// Epoch grows with every change, and with some registrations. It must never go back: clients
+	// keep the answer with the highest epoch. Zero: nothing is finalized yet.
 	Epoch int64
-	// Levels are by name: read only. A feature that is not there has level 0.
+	// Levels are by name: read only. A feature that is missing has level 0.
 	Levels map[string]int16
 
-	revision int64 // of the key
+	revision int64 // of the features key
 }
 
-// Feature is the finalized level of a feature, 0 for none. A writer uses what a
-// level brings only when the level is finalized.
+// Feature returns the finalized level of a feature, 0 for none. A writer uses a format only when
+// its level is finalized.
 func (m *Image) Feature(name string) int16 { return m.Features.Levels[name] }
 
 // featuresValue is the value of the key "features".
@@ -80,14 +79,14 @@ type featuresValue struct {
 	Levels map[string]int16 `json:"levels"`
 }
 
-// advance makes the next epoch: the time in milliseconds, or one more than the last epoch. If
-// etcd is restored from a backup its epoch is old. The next change or registration then
-// raises it above all epochs that clients have seen.
+// advance sets the next epoch: the time in Unix ms, or one more than the last epoch if that is
+// higher. After etcd is restored from a backup its epoch is old. The next change or registration
+// then raises the epoch above all those that clients have seen.
 func (v *featuresValue) advance(now time.Time) { v.Epoch = max(v.Epoch+1, now.UnixMilli()) }
 
 func (b *imageBuilder) features(e kv.Event) error {
 	if e.Deleted {
-		return nil // a cluster does not lose its formats
+		return nil // a cluster never loses its features
 	}
 	v, err := decode[featuresValue](e.Pair)
 	if err != nil {
@@ -97,7 +96,7 @@ func (b *imageBuilder) features(e kv.Event) error {
 	return nil
 }
 
-// checkSupported checks that a broker supports all finalized levels.
+// checkSupported returns ErrUnsupportedFeature unless a broker supports all finalized levels.
 func checkSupported(supported map[string]FeatureRange, levels map[string]int16) error {
 	for _, name := range slices.Sorted(maps.Keys(levels)) {
 		r, known := supported[name]
@@ -133,8 +132,8 @@ func founding(table []feature, configs map[string]string, now time.Time) []kv.Op
 	return ops
 }
 
-// ensureCluster founds the cluster if there is none, and checks that a broker with this table
-// may run in it.
+// ensureCluster founds the cluster if there is none, and checks that a broker with this table may
+// run in it.
 func ensureCluster(ctx context.Context, store kv.Store, founding []kv.Op, table []feature) (string, error) {
 	id, err := store.Get(ctx, clusterIDKey)
 	if err == nil && !id.Exists() {
@@ -150,8 +149,8 @@ func ensureCluster(ctx context.Context, store kv.Store, founding []kv.Op, table 
 	if err != nil {
 		return "", err
 	}
-	// Both keys are of one transaction: after the first has been read the second
-	// is there.
+	// Both keys are written in one transaction: once the first one has been read, the second one
+	// exists.
 	levels, err := store.Get(ctx, featuresKey)
 	if err != nil {
 		return "", fmt.Errorf("read the cluster's features: %w", err)

@@ -16,13 +16,12 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// upTo is a build that supports varve.version up to a level, and nothing else.
+// upTo returns the features of a build that supports varve.version up to a level, and nothing else.
 func upTo(level int16) map[string]FeatureRange {
 	return map[string]FeatureRange{VarveVersion: {Min: 1, Max: level}}
 }
 
-// levelled is a cluster that supports varve.version up to level 3 and was founded
-// at level 1.
+// levelled returns a cluster that supports varve.version up to level 3 and was founded at level 1.
 func levelled(t *testing.T) *cluster {
 	t.Helper()
 	store := kvtest.Open(t)
@@ -32,7 +31,7 @@ func levelled(t *testing.T) *cluster {
 	return newClusterOf(t, store, upTo(3))
 }
 
-// raise updates varve.version alone.
+// raise updates only varve.version.
 func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -40,6 +39,8 @@ func (c *cluster) raise(t *testing.T, level int16, how UpgradeType) error {
 	return c.admin.UpdateFeatures(ctx, []FeatureUpdate{{Name: VarveVersion, Level: level, Type: how}}, false)[0]
 }
 
+// TestFoundingFinalizesTheFeatures: the first broker sets the levels of a new cluster. Later
+// brokers accept them or must stop.
 func TestFoundingFinalizesTheFeatures(t *testing.T) {
 	store := kvtest.Open(t)
 	table := []feature{
@@ -63,7 +64,7 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 	if features.Epoch != 1000 || !maps.Equal(features.Levels, map[string]int16{VarveVersion: 4}) {
 		t.Errorf("founded with %+v", features)
 	}
-	// The next broker takes what is there, or refuses.
+	// The next broker accepts the levels, or refuses to run.
 	again, err := ensureCluster(t.Context(), store, founding(table, nil, time.UnixMilli(2000)), table)
 	if again != id || err != nil {
 		t.Errorf("the second broker has %q, %v", again, err)
@@ -80,7 +81,8 @@ func TestFoundingFinalizesTheFeatures(t *testing.T) {
 	}
 }
 
-// A control plane of a build from before the formats were fixed has no features.
+// TestUnreleasedFormatIsRefused: a control plane of a build from before the formats were fixed has
+// no features key. A broker must not write to it.
 func TestUnreleasedFormatIsRefused(t *testing.T) {
 	store := kvtest.Open(t)
 	if _, err := store.Txn(t.Context(), nil, kv.Put("cluster-id", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`))); err != nil {
@@ -95,6 +97,8 @@ func TestUnreleasedFormatIsRefused(t *testing.T) {
 	}
 }
 
+// TestLevelIsRaisedOnceAllSupportIt: a level that one known broker does not support would make that
+// broker misread values, so the update is refused until the broker is upgraded or unregistered.
 func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
 	c := levelled(t)
 	r := c.registerWith(t, upTo(3), 1)
@@ -106,7 +110,7 @@ func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
 	if err := c.raise(t, 2, Upgrade); err != nil || c.loader.Image().Feature(VarveVersion) != 2 || c.loader.Image().Features.Epoch <= before {
 		t.Errorf("to what all support: %v, %+v", err, c.loader.Image().Features)
 	}
-	// One that is away counts until it is unregistered.
+	// A broker that is away counts until it is unregistered.
 	if err := old.Deregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +125,7 @@ func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
 	if err = c.raise(t, 3, Upgrade); err != nil || c.loader.Image().Feature(VarveVersion) != 3 {
 		t.Errorf("without it: %v", err)
 	}
-	// It cannot come back; one that supports the level can.
+	// The old broker cannot return; a broker that supports the level can.
 	if _, err = old.Register(t.Context()); !errors.Is(err, ErrUnsupportedFeature) {
 		t.Errorf("the old broker is back: %v", err)
 	}
@@ -130,7 +134,8 @@ func TestLevelIsRaisedOnceAllSupportIt(t *testing.T) {
 	}
 }
 
-// A seed that has never started supports nothing yet, and holds nothing up.
+// TestSeedThatNeverStartedHoldsUpNoUpgrade: a seed that has never started has no features yet and
+// delays no update.
 func TestSeedThatNeverStartedHoldsUpNoUpgrade(t *testing.T) {
 	c := levelled(t)
 	r := c.registration(t, 1, "d", "")
@@ -144,7 +149,7 @@ func TestSeedThatNeverStartedHoldsUpNoUpgrade(t *testing.T) {
 	}
 }
 
-// joiningStore lets something happen between the check of an update and its write.
+// joiningStore calls between after the check of an update and before its write.
 type joiningStore struct {
 	kv.Store
 	between func()
@@ -158,8 +163,8 @@ func (s *joiningStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op
 	return s.Store.Txn(ctx, cs, ops...)
 }
 
-// A broker with less support that joins between check and write is not overlooked,
-// and neither is a level that is raised while a broker joins.
+// TestNobodyJoinsBetweenCheckAndWrite: an update notices a broker with less support that joins
+// between its check and its write. A registration notices a level that is raised at that point.
 func TestNobodyJoinsBetweenCheckAndWrite(t *testing.T) {
 	c := levelled(t)
 	c.registerWith(t, upTo(3), 1)
@@ -218,7 +223,8 @@ func TestUpdatesThatAreRefused(t *testing.T) {
 	}
 }
 
-// An update is of all features or of none.
+// TestUpdateIsAllOrNothing: one update that is refused keeps all others of the request from being
+// written.
 func TestUpdateIsAllOrNothing(t *testing.T) {
 	c := levelled(t)
 	c.registerWith(t, upTo(3), 1)
@@ -238,7 +244,8 @@ func TestUpdateIsAllOrNothing(t *testing.T) {
 	}
 }
 
-// The epoch grows though the clock stands still, or goes back.
+// TestEpochOfFeaturesNeverGoesBack: the epoch grows even if the clock does not advance or is
+// set back.
 func TestEpochOfFeaturesNeverGoesBack(t *testing.T) {
 	v := featuresValue{Epoch: 1000}
 	for _, step := range []struct{ now, want int64 }{{1000, 1001}, {900, 1002}, {5000, 5000}} {
@@ -248,8 +255,8 @@ func TestEpochOfFeaturesNeverGoesBack(t *testing.T) {
 	}
 }
 
-// A backup of etcd has an old epoch. Brokers register again after a restore, and
-// serve clients only then: these see a higher one than ever before.
+// TestEpochIsBeyondThatOfARestoredStore: a backup of etcd has an old epoch. After a restore,
+// brokers register again before they serve clients, so clients see a higher epoch than ever before.
 func TestEpochIsBeyondThatOfARestoredStore(t *testing.T) {
 	c := levelled(t)
 	clock := time.Now()
@@ -279,13 +286,15 @@ func TestEpochIsBeyondThatOfARestoredStore(t *testing.T) {
 	}
 }
 
-// Brokers that all register at once, as after a pause of the store, all succeed.
+// TestManyRegisterAtOnce: brokers that all register at once, as after a pause of the store, all
+// succeed.
 func TestManyRegisterAtOnce(t *testing.T) {
 	c := levelled(t)
 	var wg sync.WaitGroup
 	for id := range int32(100) {
 		r := c.registration(t, id, fmt.Sprint("directory ", id), "")
-		r.now = func() time.Time { return time.Now().Add(time.Hour) } // the epoch is old to all
+		// The epoch is old for all of them.
+		r.now = func() time.Time { return time.Now().Add(time.Hour) }
 		wg.Go(func() {
 			if _, err := r.Register(t.Context()); err != nil {
 				t.Errorf("broker %d: %v", id, err)
@@ -296,7 +305,8 @@ func TestManyRegisterAtOnce(t *testing.T) {
 	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 100 })
 }
 
-// A broker that is overtaken shows nobody a state that it may misread, and stops.
+// TestImageOfAHigherLevelIsNotPublished: a broker whose levels have been overtaken publishes no
+// image that it may misread, and stops.
 func TestImageOfAHigherLevelIsNotPublished(t *testing.T) {
 	for _, listed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("listed %t", listed), func(t *testing.T) {
@@ -327,7 +337,8 @@ func TestImageOfAHigherLevelIsNotPublished(t *testing.T) {
 	}
 }
 
-// An overtaken broker that has lost its lease does not register again for ever.
+// TestOvertakenRegistrationEnds: an overtaken broker that has lost its lease stops instead of
+// registering forever.
 func TestOvertakenRegistrationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := levelled(t)

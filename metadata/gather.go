@@ -13,18 +13,17 @@ import (
 // maxArrivals bounds the batches of a watch that wait to be applied.
 const maxArrivals = 256
 
-// arrival is what a watch has yielded.
+// arrival is one result of a watch.
 type arrival struct {
 	batch kv.Batch
 	err   error
 }
 
-// gathered watches all keys from a revision on. A goroutine reads ahead while the caller
-// applies a batch. All batches that it has read by then are yielded as one, so that the cost
-// of changes does not depend on the number of their revisions. The goroutine ends before the
-// iteration does.
+// gathered watches all keys from a revision on. A goroutine reads ahead while the caller applies a
+// batch. All batches that it has read by then are yielded as one, so that the cost of changes does
+// not depend on the number of their revisions. The goroutine ends before the iteration does.
 func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batch, error] {
-	if stepped.By(ctx) != nil { // nothing reads ahead of a coroutine
+	if stepped.By(ctx) != nil { // a coroutine has no goroutine that reads ahead
 		return store.Watch(ctx, "", from)
 	}
 	return func(yield func(kv.Batch, error) bool) {
@@ -56,7 +55,7 @@ func gathered(ctx context.Context, store kv.Store, from int64) iter.Seq2[kv.Batc
 	}
 }
 
-// gather joins a batch and those that have arrived, up to the error that ends the watch.
+// gather joins a batch and those that have arrived since, up to the error that ends the watch.
 func gather(first arrival, more <-chan arrival) (kv.Batch, error) {
 	all, err := first.batch, first.err
 	all.Events = slices.Clip(all.Events) // append must not write to the store's array

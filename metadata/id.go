@@ -8,15 +8,15 @@ import (
 	"strconv"
 )
 
-// TopicID is the identity of a topic for its whole life: a topic that is
-// deleted and created again under the same name has another id.
+// TopicID is the identity of a topic for its whole life. A topic that is deleted and created again
+// under the same name has another id.
 type TopicID [16]byte
 
-// idEncoding is how Kafka prints a UUID: 22 characters of unpadded base64url.
+// idEncoding is Kafka's text form of a UUID: 22 characters of unpadded base64url.
 var idEncoding = base64.RawURLEncoding.Strict()
 
-// NewTopicID draws a random id (a version 4 UUID). As in Kafka it never starts
-// with a dash, which command line tools would take for an option.
+// NewTopicID draws a random id (a version 4 UUID). As in Kafka it never starts with a dash, which
+// command line tools would take for an option.
 func NewTopicID() TopicID {
 	for {
 		var id TopicID
@@ -30,7 +30,7 @@ func NewTopicID() TopicID {
 	}
 }
 
-// ParseTopicID reads what String wrote.
+// ParseTopicID parses the text form that String returns.
 func ParseTopicID(s string) (TopicID, error) {
 	var id TopicID
 	if len(s) != idEncoding.EncodedLen(len(id)) {
@@ -45,16 +45,16 @@ func ParseTopicID(s string) (TopicID, error) {
 	return id, nil
 }
 
-// String prints the id as Kafka does.
+// String returns the id in Kafka's text form.
 func (id TopicID) String() string { return idEncoding.EncodeToString(id[:]) }
 
-// IsZero reports whether the id is unset; on the wire that means "no topic id".
+// IsZero reports whether the id is unset. On the wire, zero means "no topic id".
 func (id TopicID) IsZero() bool { return id == TopicID{} }
 
-// MarshalText writes the id as String does.
+// MarshalText returns the same text as String.
 func (id TopicID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText parses the text of MarshalText.
 func (id *TopicID) UnmarshalText(text []byte) error {
 	parsed, err := ParseTopicID(string(text))
 	if err != nil {
@@ -64,20 +64,20 @@ func (id *TopicID) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// DirectoryID is the identity of a data directory, drawn when it is first used: its
-// meta.properties have it as directory.id.
+// DirectoryID is the identity of a data directory. It is drawn when the directory is first used,
+// and stored as directory.id in the directory's meta.properties.
 type DirectoryID [16]byte
 
-// String prints the id as Kafka does.
+// String returns the id in Kafka's text form.
 func (id DirectoryID) String() string { return idEncoding.EncodeToString(id[:]) }
 
 // IsZero reports whether the directory is unknown.
 func (id DirectoryID) IsZero() bool { return id == DirectoryID{} }
 
-// MarshalText writes the id as String does.
+// MarshalText returns the same text as String.
 func (id DirectoryID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText parses the text of MarshalText.
 func (id *DirectoryID) UnmarshalText(text []byte) error {
 	parsed, err := ParseTopicID(string(text)) // the same form
 	if err != nil {
@@ -93,7 +93,7 @@ type TopicPartition struct {
 	Partition int32
 }
 
-// String prints topic-partition as Kafka's logs do.
+// String returns "topic-partition", as in Kafka's logs.
 func (tp TopicPartition) String() string {
 	return tp.Topic + "-" + strconv.Itoa(int(tp.Partition))
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// maxPartitions bounds the partitions of one topic, and so what a stray key
-// can make the image allocate.
+// maxPartitions bounds the partitions of one topic, and with them the memory that a stray key can
+// make the image allocate.
 const maxPartitions = 100_000
 
-// Apply returns the image that follows from a batch of events, without a Loader. A value that
-// cannot be read is left out, and the error names its key.
+// Apply returns the image that follows from a batch of events, for callers without a Loader. If a
+// value cannot be read, the image shows its key as before and is Incomplete; the error names the
+// key.
 func (m *Image) Apply(batch kv.Batch) (*Image, error) { return m.apply(batch) }
 
 // apply makes the image that follows from a batch of events. It copies what the batch changes
@@ -40,16 +41,16 @@ func (m *Image) apply(batch kv.Batch) (*Image, error) {
 	return &next, errors.Join(errs...)
 }
 
-// imageBuilder holds what of the image has been copied so far and may
-// therefore be written to.
+// imageBuilder records which parts of the next image are copies already and so may be written to.
+// Everything else is shared with the image before.
 type imageBuilder struct {
 	image              *Image
-	touched            bool   // something of the image is written
-	owner              *owner // of what is made of the tables
+	touched            bool   // the batch changes what the image shows
+	owner              *owner // of the table shards that this batch has copied
 	brokers, known     bool
 	brokerConfigs      bool
 	unread, unfinished bool
-	topics             map[TopicID]*Topic // copied: their own struct and slice
+	topics             map[TopicID]*Topic // copied: each has its own struct and slice
 }
 
 func (b *imageBuilder) apply(e kv.Event) error {
@@ -77,12 +78,14 @@ func (b *imageBuilder) apply(e kv.Event) error {
 		return b.clusterID(e)
 	case e.Key == featuresKey:
 		return b.features(e)
-	default: // not part of the image: tier/…, producer-ids, or of a later version
+	default: // not part of the image: tier/…, producer-ids, or keys of a later version
 		b.touched = before
 		return nil
 	}
 }
 
+// topic applies an event of a topic's key. If another topic had the name, that one is pending from
+// now on.
 func (b *imageBuilder) topic(e kv.Event, name string) error {
 	if e.Deleted {
 		b.detach(name)
@@ -175,7 +178,7 @@ func (b *imageBuilder) controller(e kv.Event) error {
 
 func (b *imageBuilder) clusterID(e kv.Event) error {
 	if e.Deleted {
-		return nil // a cluster does not lose its name
+		return nil // a cluster never loses its id
 	}
 	v, err := decode[clusterIDValue](e.Pair)
 	if err != nil {
@@ -185,7 +188,7 @@ func (b *imageBuilder) clusterID(e kv.Event) error {
 	return nil
 }
 
-// configsOf are the settings that an event leaves, nil if none.
+// configsOf returns the settings after an event, nil if there are none.
 func configsOf(e kv.Event) (map[string]string, error) {
 	if e.Deleted {
 		return nil, nil
@@ -225,7 +228,7 @@ func (b *imageBuilder) brokerConfig(e kv.Event, name string) error {
 	return nil
 }
 
-// writable returns the topic's own copy of this batch, pending if it is new.
+// writable returns this batch's own copy of the topic, which is pending if it is new.
 func (b *imageBuilder) writable(id TopicID) *Topic {
 	if t, ok := b.topics[id]; ok {
 		return t
@@ -243,8 +246,8 @@ func (b *imageBuilder) writable(id TopicID) *Topic {
 	return t
 }
 
-// finish sets the visible partitions of all topics that the batch has changed, and removes
-// pending topics without partition keys.
+// finish sets the visible partitions of all topics that the batch has changed, and removes pending
+// topics without partition keys.
 func (b *imageBuilder) finish() {
 	for id, t := range b.topics { // in any order
 		if t.pending() && t.present == 0 {
@@ -256,17 +259,17 @@ func (b *imageBuilder) finish() {
 	}
 }
 
-// noPartition stands where a key is missing.
+// noPartition is the state of a partition whose key is missing.
 var noPartition = &Partition{Leader: NoBroker}
 
-// grow makes room for n partitions; new ones are missing until their key comes.
+// grow makes room for n partitions. New ones are missing until their keys arrive.
 func (t *Topic) grow(n int) {
 	for len(t.all) < n {
 		t.all = append(t.all, noPartition)
 	}
 }
 
-// own replaces a map by a copy unless that has been done in this batch.
+// own replaces a map by a copy unless this batch has done so already.
 func own[K comparable, V any](m *map[K]V, owned *bool) {
 	if !*owned {
 		*m = maps.Clone(*m)

@@ -21,7 +21,7 @@ func del(key string, revision int64) kv.Event {
 	return kv.Event{Pair: kv.Pair{Key: key, ModRevision: revision}, Deleted: true}
 }
 
-// applied applies events, each as its own batch, to an empty image.
+// applied returns an empty image after events, each applied as its own batch.
 func applied(t *testing.T, events ...kv.Event) *Image {
 	t.Helper()
 	image := newImage()
@@ -145,7 +145,7 @@ func TestLeaderIsAnIncarnation(t *testing.T) {
 	}
 }
 
-// describe prints all of an image that readers and Plan can see.
+// describe prints everything in an image that readers and Plan can see.
 func describe(m *Image) string {
 	var b strings.Builder
 	fmt.Fprintln(&b, m.Revision, m.ClusterID, m.ControllerID, m.ControllerEpoch, m.ControllerBrokerEpoch, m.Features)
@@ -169,8 +169,8 @@ func describe(m *Image) string {
 	return b.String()
 }
 
-// TestImageModel applies random batches: the image equals one that is made
-// from a list of all keys, and images made before do not change.
+// TestImageModel applies random batches. The image must equal one that is made from a list of all
+// keys, and images made before must not change.
 func TestImageModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keys := []string{"controller", "tier/x", brokerKey(1), brokerKey(2), topicKey("a"), topicKey("b"), topicConfigsPrefix + "a", brokerConfigsPrefix + "1", unfinishedKey(TopicID{1})}
@@ -212,7 +212,7 @@ func TestImageModel(t *testing.T) {
 				case strings.HasPrefix(key, topicsPrefix) && (exists || slices.ContainsFunc(slices.Collect(maps.Values(state)), func(o kv.Pair) bool {
 					return strings.HasPrefix(o.Key, topicsPrefix) && o.Key != key && strings.Contains(string(o.Value), TopicID{byte(n % 3)}.String())
 				})):
-					continue // a topic id has one name, and a name is deleted before it is taken anew
+					continue // a topic id has one name, and a name is deleted before it is reused
 				default:
 					if !exists {
 						pair = kv.Pair{Key: key, CreateRevision: revision}
@@ -256,7 +256,7 @@ func TestPartitionRoundTrip(t *testing.T) {
 	}
 }
 
-// FuzzApply: no key and no value panics or allocates without bound.
+// FuzzApply: no key and no value may panic or allocate without bound.
 func FuzzApply(f *testing.F) {
 	f.Add("topics/a", []byte(`{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA","partitions":3}`))
 	f.Add("partitions/AQIDBAUGBwgJCgsMDQ4PEA/1", []byte(`{"v":1,"replicas":[1],"leader":1}`))

@@ -9,20 +9,19 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// unreadableKey is a key of the image that this broker could not read.
+// unreadableKey is a key of the image whose value this broker could not read.
 type unreadableKey struct {
 	Key      string
-	Revision int64 // that wrote the value
+	Revision int64 // the one that wrote the value
 	Reason   string
 }
 
-// Incomplete reports whether the store has a value that this broker could not read, for any
-// reason. Images are incomplete until the value is replaced by one that can be read, or
-// deleted. What an incomplete image lacks may exist: callers must not delete anything because
-// the image lacks it.
+// Incomplete reports whether the store has a value that this broker could not read, for any reason.
+// Images are incomplete until the value is deleted or replaced by a readable one. What is missing
+// in an incomplete image may exist: callers must not delete anything because it is missing.
 func (m *Image) Incomplete() bool { return len(m.unread) > 0 }
 
-// unreadable are the keys that make the image incomplete, in ascending order.
+// unreadable returns the keys that make the image incomplete, in ascending order.
 func (m *Image) unreadable() []unreadableKey {
 	keys := make([]unreadableKey, 0, len(m.unread))
 	for _, key := range slices.Sorted(maps.Keys(m.unread)) {
@@ -31,8 +30,8 @@ func (m *Image) unreadable() []unreadableKey {
 	return keys
 }
 
-// SettingsUnreadable reports whether settings of a topic on a broker could not be read. They
-// may keep records that the defaults would delete.
+// SettingsUnreadable reports whether settings that apply to a topic on a broker could not be read.
+// They may keep records that the defaults would delete.
 func (m *Image) SettingsUnreadable(topic string, broker int32) bool {
 	if !m.Incomplete() {
 		return false
@@ -45,13 +44,13 @@ func (m *Image) SettingsUnreadable(topic string, broker int32) bool {
 	return false
 }
 
-// Vanished reports whether a topic of an earlier image was missing in a later list of the
-// store. There was no event of its deletion, and the store may be older than it was. Callers
-// must not delete the topic's data for good because of the list.
+// Vanished reports whether a topic of an earlier image was missing in a later list of the store.
+// There was no event of its deletion, and the store may be older than it was. Callers must not
+// delete the topic's data for good because of the list.
 func (m *Image) Vanished(id TopicID) bool { return m.vanished[id] }
 
-// noteMissing compares an image that was made from a list with the one before: only then can a
-// topic disappear without an event. It must be called before the image is published.
+// noteMissing compares an image that was made from a list with the image before: only a list can
+// make a topic disappear without an event. It must be called before the image is published.
 func (m *Image) noteMissing(before *Image) {
 	missing := map[TopicID]bool{}
 	for id := range before.vanished {
@@ -67,7 +66,7 @@ func (m *Image) noteMissing(before *Image) {
 	m.vanished = missing
 }
 
-// note keeps whether a key could be read. A key that is gone hides nothing.
+// note records whether a key could be read. A deleted key is readable, whatever its name is.
 func (b *imageBuilder) note(e kv.Event, err error) {
 	_, bad := b.image.unread[e.Key]
 	switch {
@@ -80,7 +79,7 @@ func (b *imageBuilder) note(e kv.Event, err error) {
 	}
 }
 
-// UnreadableNames names the unreadable keys in a line, with no more than a few of many.
+// UnreadableNames returns the first ten unreadable keys in one line, and the number of the others.
 func (m *Image) UnreadableNames() string {
 	const most = 10
 	names := slices.Sorted(maps.Keys(m.unread))

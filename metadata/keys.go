@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The keys of a cluster, relative to its root. doc.go has the whole table.
+// The keys of a cluster, relative to its root. doc.go has the table.
 const (
 	topicsPrefix        = "topics/"
 	partitionsPrefix    = "partitions/"
@@ -19,18 +19,17 @@ const (
 	producerIDsKey      = "producer-ids"
 	seedsKnownKey       = "seeds-known"
 
-	// defaultBroker stands for the cluster-wide broker configuration, where a
-	// broker id stands otherwise.
+	// defaultBroker is the id in the key of the settings of all brokers.
 	defaultBroker = "default"
 )
 
-// TierKey is the key of a partition's tier pointer. This package never reads it: it belongs to
-// the code that moves segments to the object store.
+// TierKey returns the key of a partition's tier pointer. This package never reads it: package
+// tiering owns it.
 func TierKey(id TopicID, partition int32) string {
 	return TierPrefix + id.String() + "/" + strconv.Itoa(int(partition))
 }
 
-// TierPrefix is what all keys of TierKey begin with.
+// TierPrefix is the prefix of all keys of TierKey.
 const TierPrefix = "tier/"
 
 func topicKey(name string) string { return topicsPrefix + name }
@@ -43,7 +42,7 @@ func brokerKey(id int32) string { return brokersPrefix + strconv.Itoa(int(id)) }
 
 func knownKey(id int32) string { return knownPrefix + strconv.Itoa(int(id)) }
 
-// parsePartitionKey reads what is left of a partition key after its prefix.
+// parsePartitionKey parses a partition key without its prefix.
 func parsePartitionKey(rest string) (TopicID, int32, bool) {
 	topic, number, found := strings.Cut(rest, "/")
 	if !found {
@@ -57,8 +56,8 @@ func parsePartitionKey(rest string) (TopicID, int32, bool) {
 	return id, n, ok
 }
 
-// parseNumber reads a broker id or a partition number in its only spelling, so
-// that two keys never mean the same thing.
+// parseNumber parses a broker id or a partition number. It accepts only the spelling that is
+// written, so that two keys never mean the same thing.
 func parseNumber(s string) (int32, bool) {
 	n, err := strconv.ParseInt(s, 10, 32)
 	if err != nil || n < 0 || strconv.Itoa(int(n)) != s {

@@ -16,17 +16,17 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// LoaderOptions are what a Loader needs.
+// LoaderOptions are the options of a Loader.
 type LoaderOptions struct {
 	Store      kv.Store
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
-	// Features are what this broker supports; nil means Supported.
+	// Features are the levels that this broker supports; nil means Supported.
 	Features map[string]FeatureRange
 }
 
-// Loader keeps the newest image of the cluster. Run is its only publisher;
-// everything else may be called from anywhere, before Run as well.
+// Loader keeps the newest image of the cluster. Run is its only publisher. All other methods may be
+// called from any goroutine, also before Run.
 type Loader struct {
 	store    kv.Store
 	logger   *slog.Logger
@@ -42,14 +42,13 @@ type Loader struct {
 	}
 }
 
-// The pauses between attempts to reach a store that does not answer.
+// Pauses between attempts to reach a store that does not answer.
 const (
 	retryMin = 50 * time.Millisecond
 	retryMax = 2 * time.Second
 )
 
-// NewLoader makes a loader whose image is empty (revision 0) until Run has
-// read the store.
+// NewLoader returns a loader whose image is empty (revision 0) until Run has read the store.
 func NewLoader(o LoaderOptions) *Loader {
 	if o.Features == nil {
 		o.Features = Supported()
@@ -60,13 +59,13 @@ func NewLoader(o LoaderOptions) *Loader {
 	return l
 }
 
-// Run follows the store until ctx ends, and returns nil then. While the store does not answer,
-// the image stays and Run tries again. Run returns an error if it cannot go on: the store was
-// closed, or restored to an older state, or the cluster has finalized a feature level that
-// this broker does not support. It publishes no image of such a level.
+// Run follows the store until ctx ends, and then returns nil. While the store does not answer, the
+// image stays and Run retries. Run returns an error if it cannot continue: the store was closed, or
+// restored to an older state, or the cluster has finalized a feature level that this broker does
+// not support. It publishes no image with such a level.
 //
-// It lists all keys at the start. It lists them again only if the changes since its image are
-// compacted: after an outage brokers continue from their images.
+// Run lists all keys at the start. It lists them again only if the changes since its image have
+// been compacted: after an outage, brokers continue from their images.
 func (l *Loader) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: retryMin, Max: retryMax}
 	listed := false
@@ -99,7 +98,8 @@ func (l *Loader) Run(ctx context.Context) error {
 	}
 }
 
-// list reads everything and publishes it.
+// list reads all keys and publishes the image. It returns ErrWentBack if the store or one of its
+// keys is older than the present image.
 func (l *Loader) list(ctx context.Context) error {
 	kvs, revision, err := l.store.List(ctx, "")
 	if err != nil {
@@ -126,14 +126,14 @@ func (l *Loader) list(ctx context.Context) error {
 	return nil
 }
 
-// watch publishes the changes since the image.
+// watch publishes the changes since the present image.
 func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 	image := l.Image()
 	began := time.Now()
 	for batch, err := range gathered(ctx, l.store, image.Revision+1) {
 		if err != nil {
 			if time.Since(began) > retryMax {
-				wait.Reset() // it has worked
+				wait.Reset() // the watch has worked
 			}
 			return err
 		}
@@ -147,8 +147,8 @@ func (l *Loader) watch(ctx context.Context, wait *backoff.Backoff) error {
 	return ctx.Err()
 }
 
-// advance publishes an image that follows from the one before. If only the revision has
-// changed, it wakes WaitRevision and nothing else.
+// advance publishes an image that follows from the one before. If only the revision has changed, it
+// wakes WaitRevision and nothing else.
 func (l *Loader) advance(image, next *Image) {
 	if next.ContentRevision != image.ContentRevision {
 		l.publish(next)
@@ -159,9 +159,9 @@ func (l *Loader) advance(image, next *Image) {
 	l.moved.Signal()
 }
 
-// older names a key that has an older state in a listed image than in the one before, "" if
-// there is none. A restore can raise the store's revision, but it cannot raise those of the
-// keys that it brings back.
+// older names a key whose state in a listed image is older than in the image before, "" if there is
+// none. A restore can raise the store's revision, but not the revisions of the keys that it brings
+// back.
 func (m *Image) older(before *Image) string {
 	if m.ControllerID != NoBroker && m.ControllerEpoch < before.ControllerEpoch {
 		return "the controller"
@@ -205,7 +205,7 @@ func (l *Loader) publish(image *Image) {
 	}
 }
 
-// Image is the newest image. It is never nil.
+// Image returns the newest image. It is never nil.
 func (l *Loader) Image() *Image { return l.image.Load() }
 
 // Wait returns the first image, from the current one on, for which ok returns true. A slow
@@ -214,7 +214,7 @@ func (l *Loader) Wait(ctx context.Context, ok func(*Image) bool) (*Image, error)
 	return l.wait(ctx, &l.changed, ok)
 }
 
-// wait asks ok again after each signal.
+// wait evaluates ok again after each signal.
 func (l *Loader) wait(ctx context.Context, news *stepped.Broadcast, ok func(*Image) bool) (*Image, error) {
 	var image *Image
 	held := news.Wait(ctx, func() bool {
@@ -227,8 +227,9 @@ func (l *Loader) wait(ctx context.Context, news *stepped.Broadcast, ok func(*Ima
 	return image, nil
 }
 
-// WaitRevision returns the first image that has all changes up to a revision. A key of this
-// cluster must have that revision or a later one: other clusters of the store move no image.
+// WaitRevision returns the first image that has all changes up to a revision. A key of this cluster
+// must have that revision or a later one: changes of other clusters in the same store move no
+// image.
 func (l *Loader) WaitRevision(ctx context.Context, revision int64) (*Image, error) {
 	return l.wait(ctx, &l.moved, func(m *Image) bool { return m.Revision >= revision })
 }
@@ -239,7 +240,7 @@ type Subscription struct {
 	images chan *Image
 }
 
-// Subscribe starts a subscription. Its first image is the current one.
+// Subscribe starts a subscription. The first image that it delivers is the current one.
 func (l *Loader) Subscribe() *Subscription {
 	s := &Subscription{loader: l, images: make(chan *Image, 1)}
 	l.mu.Lock()
@@ -249,13 +250,13 @@ func (l *Loader) Subscribe() *Subscription {
 	return s
 }
 
-// Images is the channel of new images. It holds one image: the next one replaces an image that
-// was not taken, so a slow reader skips images and delays no one. An image that differs from
-// the one before in Revision alone is not delivered. The channel is never closed.
+// Images returns the channel of new images. It holds one image: the next one replaces an image that
+// was not taken, so a slow reader skips images and delays no other. An image that differs from the
+// one before in Revision alone is not delivered. The channel is never closed.
 func (s *Subscription) Images() <-chan *Image { return s.images }
 
-// Again delivers the newest image once more: something else than an image has changed what the
-// reader makes of it.
+// Again delivers the newest image once more. The reader calls it when something other than the
+// image has changed what it would do.
 func (s *Subscription) Again() {
 	s.loader.mu.Lock()
 	defer s.loader.mu.Unlock()
@@ -269,7 +270,7 @@ func (s *Subscription) Close() {
 	delete(s.loader.mu.subscribers, s)
 }
 
-// offer runs under the loader's lock, so that it is the only sender.
+// offer replaces the waiting image. The caller holds the loader's lock and so is the only sender.
 func (s *Subscription) offer(image *Image) {
 	select {
 	case <-s.images:

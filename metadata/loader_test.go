@@ -26,7 +26,7 @@ func TestLoaderSeesWhatIsWritten(t *testing.T) {
 	}
 }
 
-// compactingStore loses the events that a watch wants, as often as it is told.
+// compactingStore compacts the events that a watch needs, after the given number of lists.
 type compactingStore struct {
 	*kvtest.MemStore
 	lists   atomic.Int32
@@ -53,7 +53,7 @@ func TestLoaderListsAgainAfterCompaction(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t), Registerer: registry})
 	runtest.Background(t, f.Run)
-	// Both lists were overtaken by a compaction; the third one is watched.
+	// Both lists were overtaken by a compaction; after the third one the watch works.
 	if _, err := f.WaitRevision(t.Context(), 7); err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +72,12 @@ func TestLoaderListsAgainAfterCompaction(t *testing.T) {
 	}
 }
 
-// breakingStore ends watches with an error, as often as it is told.
+// breakingStore ends the given number of watches with an error.
 type breakingStore struct {
 	*kvtest.MemStore
 	lists   atomic.Int32
 	breaks  atomic.Int32
-	watched chan int64 // from which revisions
+	watched chan int64 // their first revisions
 }
 
 func (s *breakingStore) List(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
@@ -101,7 +101,8 @@ func (s *breakingStore) Watch(ctx context.Context, prefix string, from int64) it
 	}
 }
 
-// TestLoaderGoesOnWhereItWas breaks watches: what is missing is read, and not everything.
+// TestLoaderGoesOnWhereItWas: after a watch breaks, the loader reads only the missing changes, not
+// everything.
 func TestLoaderGoesOnWhereItWas(t *testing.T) {
 	s := &breakingStore{MemStore: kvtest.Open(t), watched: make(chan int64, 10)}
 	s.breaks.Store(2)
@@ -127,7 +128,8 @@ func TestLoaderGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// restoredStore has an older state at a higher revision from the second list on, and has compacted what was between.
+// restoredStore has an older state at a higher revision from the second list on, and has compacted
+// everything in between.
 type restoredStore struct {
 	*kvtest.MemStore
 	old   []kv.Pair
@@ -145,7 +147,8 @@ func (s *restoredStore) Watch(context.Context, string, int64) iter.Seq2[kv.Batch
 	return func(yield func(kv.Batch, error) bool) { yield(kv.Batch{}, fmt.Errorf("watch: %w", kv.ErrCompacted)) }
 }
 
-// TestLoaderRefusesAnOlderStateAtANewerRevision is a backup that was restored with its revision raised.
+// TestLoaderRefusesAnOlderStateAtANewerRevision: a backup was restored and its revision raised. The
+// loader must notice by the revisions of the keys.
 func TestLoaderRefusesAnOlderStateAtANewerRevision(t *testing.T) {
 	id := NewTopicID()
 	for key, value := range map[string][]byte{
@@ -204,6 +207,7 @@ func TestLoaderSurvivesAnUnreachableStore(t *testing.T) {
 	})
 }
 
+// TestLoaderEndsWithItsStore: Run must not retry forever on a closed store.
 func TestLoaderEndsWithItsStore(t *testing.T) {
 	s := kvtest.Open(t)
 	f := NewLoader(LoaderOptions{Store: s, Logger: runtest.Logger(t)})
@@ -268,7 +272,7 @@ func TestSubscriptionCoalesces(t *testing.T) {
 	if m := <-s.Images(); m != f.Image() {
 		t.Fatal("the first image is not the current one")
 	}
-	for revision := range int64(10) { // nobody reads: publishing must not block
+	for revision := range int64(10) { // without a reader: publishing must not block
 		m := newImage()
 		m.Revision = revision
 		f.publish(m)
@@ -298,7 +302,8 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestTierPointersWakeNobody: what is not part of the image moves its revision, and nothing follows.
+// TestTierPointersWakeNobody: changes of keys outside the image advance its revision and wake only
+// WaitRevision.
 func TestTierPointersWakeNobody(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	c.register(t, 1)
@@ -340,7 +345,7 @@ func TestTierPointersWakeNobody(t *testing.T) {
 	}
 }
 
-// TestAgain: a reader gets the newest image once more, of which it is shown one.
+// TestAgain: a reader gets the newest image once more, but only one copy of it.
 func TestAgain(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	s := c.loader.Subscribe()
@@ -356,7 +361,8 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestArrivalsAreGathered: batches that wait are applied as one, and what came before an error is.
+// TestArrivalsAreGathered: batches that wait are applied as one, including those that arrived
+// before an error.
 func TestArrivalsAreGathered(t *testing.T) {
 	batch := func(revision int64) kv.Batch {
 		return kv.Batch{Revision: revision, Events: append(make([]kv.Event, 0, 10), del(brokerKey(int32(revision)), revision))}

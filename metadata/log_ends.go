@@ -8,26 +8,26 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// AskLogEnds asks a broker where its logs of some partitions end, be they led or followed there.
-// The answer leaves out partitions that the broker does not have or whose logs are offline. A
-// nil AskLogEnds answers for every broker, and all its logs are equal.
+// AskLogEnds asks a broker for the log ends of partitions that it leads or follows. The answer
+// omits partitions that the broker does not have or whose logs are offline. A nil AskLogEnds
+// answers for every broker, and all its logs are equal.
 type AskLogEnds func(
 	ctx context.Context, broker Broker, tps []TopicPartition,
 ) (map[TopicPartition]LogEnd, error)
 
-// Ask is a partition that needs an unclean election. The replica with the longest log will lead
-// it, so the election waits for the ends of the logs: see ElectionRules.
+// Ask is a partition that needs an unclean election. The replica with the longest log will lead it,
+// so the election waits for the log ends: see ElectionRules.
 type Ask struct {
 	TopicPartition
-	Replicas []Member // that are live and can be asked
+	Replicas []Member // the live ones, which can be asked
 }
 
-// askTimeout bounds how long an unclean election waits for answers. A replica that has not
-// answered by then is not elected.
+// askTimeout bounds how long an unclean election waits for answers. A replica that has not answered
+// by then is not elected.
 const askTimeout = 2 * time.Second
 
-// All asks all brokers at once, each for all of its partitions, and returns
-// the answers that came in time: an entry for every ask, which may be empty.
+// All asks all brokers at once, each for all its partitions, and returns the answers that arrive
+// within askTimeout. There is an entry for every ask, which may be empty.
 func (ask AskLogEnds) All(ctx context.Context, image *Image, asks []Ask) map[TopicPartition]LogEnds {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -58,7 +58,7 @@ func (ask AskLogEnds) All(ctx context.Context, image *Image, asks []Ask) map[Top
 	return all
 }
 
-// of is one broker's answer. An error is no answer.
+// of returns one broker's answer, nil after an error.
 func (ask AskLogEnds) of(
 	ctx context.Context, broker Broker, tps []TopicPartition,
 ) map[TopicPartition]LogEnd {

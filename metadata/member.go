@@ -2,21 +2,21 @@ package metadata
 
 import "slices"
 
-// Member is a replica in an ISR or an ELR: a broker, the broker epoch of its registration, and
-// the directory of the log (KIP-858). A broker that has registered again, or that has the log
-// in another directory, is another member.
+// Member is a replica in an ISR or an ELR: a broker, the broker epoch of its registration, and the
+// directory of the log (KIP-858). After the broker has registered again, or with the log in another
+// directory, it is another member.
 type Member struct {
 	Broker int32
 	Epoch  int64
-	// Directory is zero while the broker has not told it, and while it moves the log between
-	// directories.
+	// Directory is zero until the broker has reported it, and while the broker moves the log
+	// between directories.
 	Directory DirectoryID
 }
 
-// Members are the in-sync replicas.
+// Members returns the in-sync replicas.
 func (p *Partition) Members() []Member { return members(p.ISR, p.ISREpochs, p.ISRDirectories) }
 
-// EligibleMembers are the ELR's, as Members are the ISR's.
+// EligibleMembers returns the members of the ELR.
 func (p *Partition) EligibleMembers() []Member {
 	return members(p.ELR, p.ELREpochs, p.ELRDirectories)
 }
@@ -29,7 +29,7 @@ func members(ids []int32, epochs []int64, directories []DirectoryID) []Member {
 	return ms
 }
 
-// memberAt is one member of parallel lists, of which the later ones may be missing.
+// memberAt returns one member of parallel lists. The lists after the ids may be shorter.
 func memberAt(ids []int32, epochs []int64, directories []DirectoryID, i int) Member {
 	m := Member{Broker: ids[i]}
 	if i < len(epochs) {
@@ -45,7 +45,7 @@ func (p *Partition) setISR(ms []Member) { p.ISR, p.ISREpochs, p.ISRDirectories =
 
 func (p *Partition) setELR(ms []Member) { p.ELR, p.ELREpochs, p.ELRDirectories = split(ms) }
 
-// split is the reverse of members. Directories of which none is known are left out.
+// split is the reverse of members. It returns nil directories if none of them is known.
 func split(ms []Member) (ids []int32, epochs []int64, directories []DirectoryID) {
 	known := false
 	for _, m := range ms {
@@ -58,7 +58,7 @@ func split(ms []Member) (ids []int32, epochs []int64, directories []DirectoryID)
 	return ids, epochs, directories
 }
 
-// memberOf finds a broker among members.
+// memberOf returns a broker's member among ms.
 func memberOf(ms []Member, id int32) (Member, bool) {
 	i := slices.IndexFunc(ms, func(m Member) bool { return m.Broker == id })
 	if i < 0 {
@@ -67,15 +67,15 @@ func memberOf(ms []Member, id int32) (Member, bool) {
 	return ms[i], true
 }
 
-// member returns a live broker as a new member of a partition. The directory of the log is
-// known only if the broker has one directory.
+// member returns a live broker as a new member of a partition. The directory of the log is known
+// only if the broker has one directory.
 func (m *Image) member(id int32) (Member, bool) {
 	b, ok := m.Brokers[id]
 	return Member{Broker: id, Epoch: b.Epoch, Directory: b.onlyDirectory()}, ok
 }
 
-// present returns a member with the broker epoch that its broker has now. It returns false if
-// the broker is fenced.
+// present returns a member with its broker's present broker epoch. It returns false if the broker
+// is fenced.
 func (m *Image) present(member Member) (Member, bool) {
 	b, ok := m.Brokers[member.Broker]
 	member.Epoch = b.Epoch
@@ -85,9 +85,9 @@ func (m *Image) present(member Member) (Member, bool) {
 	return member, ok
 }
 
-// Live reports whether the member's broker has the registration that was in sync, and the
-// directory of the log works. If the directory is not known, the registration alone counts: a
-// leader with a failed directory names it in an ISRChange.
+// Live reports whether the member's broker still has the registration that was in sync, and the
+// directory of the log works. If the directory is not known, only the registration counts: a leader
+// with a failed directory names it in an ISRChange.
 func (m *Image) Live(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	return ok && b.Epoch == member.Epoch && b.has(member.Directory)
@@ -101,9 +101,9 @@ func (m *Image) active(member Member) bool {
 // ISREligible reports whether a leader may propose a member for the ISR.
 func (m *Image) ISREligible(member Member) bool { return m.active(member) }
 
-// lostNothing reports whether a member's broker is unfenced and still has all records of the
-// log. That is so if the member is Live, or if the broker has registered again after an end
-// without a loss: see Broker.PreviousBrokerEpoch and KeptBrokerEpoch.
+// lostNothing reports whether a member's broker is unfenced and still has all records of the log.
+// That is so if the member is Live, or if the broker has registered again after an end without a
+// loss: see Broker.PreviousBrokerEpoch and KeptBrokerEpoch.
 func (m *Image) lostNothing(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	if !ok || member.Epoch == 0 || !b.has(member.Directory) {
@@ -112,9 +112,9 @@ func (m *Image) lostNothing(member Member) bool {
 	return b.Epoch == member.Epoch || b.kept(member.Directory) && b.keptSince(member)
 }
 
-// keptSince reports whether a registration of the broker that was a member is one whose logs
-// the broker still has. If the directory of the log is not known, that is the last one only: an
-// earlier one may have been that of other disks under the same id.
+// keptSince reports whether the broker still has the logs of the registration that was a member. If
+// the directory of the log is not known, this holds only for the last registration: an earlier one
+// may have used other disks under the same id.
 func (b Broker) keptSince(member Member) bool {
 	if b.PreviousBrokerEpoch == member.Epoch {
 		return true
@@ -123,9 +123,9 @@ func (b Broker) keptSince(member Member) bool {
 		b.KeptBrokerEpoch != 0 && b.KeptBrokerEpoch <= member.Epoch && member.Epoch < b.Epoch
 }
 
-// crashed reports whether a member's broker is unfenced and has the log, which may lack records
-// that were not flushed when the machine crashed. If neither this nor lostNothing is true of
-// an unfenced broker, the log is lost: a new one may be empty.
+// crashed reports whether a member's broker is unfenced and has the log, but may be missing records
+// that were not flushed when the machine crashed. If neither crashed nor lostNothing is true of an
+// unfenced broker, the log is lost: a new one may be empty.
 func (m *Image) crashed(member Member) bool {
 	b, ok := m.Brokers[member.Broker]
 	if !ok || m.lostNothing(member) || !b.has(member.Directory) {
@@ -134,17 +134,17 @@ func (m *Image) crashed(member Member) bool {
 	return !member.Directory.IsZero() || member.Epoch > b.LostBrokerEpoch || b.LostBrokerEpoch == 0
 }
 
-// fenced reports whether a member's broker is fenced. It may have all records.
+// fenced reports whether a member's broker is fenced. Its log may have all records.
 func (m *Image) fenced(member Member) bool { return m.IsFenced(member.Broker) }
 
-// has reports whether a directory works, by what the broker has told. An unknown one counts as
-// one that works.
+// has reports whether a directory works, by the broker's last report. An unknown directory counts
+// as one that works.
 func (b Broker) has(id DirectoryID) bool {
 	return id.IsZero() || slices.Contains(b.Directories, id)
 }
 
-// kept reports whether a directory has lost nothing since PreviousBrokerEpoch. An unknown one
-// may be any: it returns true if no directory has lost anything.
+// kept reports whether a directory has lost nothing since PreviousBrokerEpoch. An unknown directory
+// may be any of them: kept then returns true only if no directory has lost anything.
 func (b Broker) kept(id DirectoryID) bool {
 	if id.IsZero() {
 		return len(b.LostDirectories) == 0
@@ -152,7 +152,7 @@ func (b Broker) kept(id DirectoryID) bool {
 	return !slices.Contains(b.LostDirectories, id)
 }
 
-// onlyDirectory is the directory of a broker that has one, and zero otherwise.
+// onlyDirectory returns the broker's directory if it has exactly one, zero otherwise.
 func (b Broker) onlyDirectory() DirectoryID {
 	if len(b.Directories) != 1 {
 		return DirectoryID{}
@@ -160,8 +160,8 @@ func (b Broker) onlyDirectory() DirectoryID {
 	return b.Directories[0]
 }
 
-// DirectoriesAssigned reports whether each partition that a broker leads names the directory of
-// the leader's log.
+// DirectoriesAssigned reports whether each partition that a broker leads names the directory of the
+// leader's log.
 func (m *Image) DirectoriesAssigned(broker int32) bool {
 	for t := range m.Topics() {
 		for _, p := range t.Partitions {
@@ -175,8 +175,8 @@ func (m *Image) DirectoriesAssigned(broker int32) bool {
 }
 
 // ShouldShutDown reports whether a broker that has begun its controlled shutdown can stop. It can
-// if each ISR that contains it has no active member: no other replica could lead instead. A
-// fenced broker has stopped.
+// if no ISR that contains it has an active member: no other replica could lead instead. It returns
+// true for a fenced broker, which has stopped already.
 func (m *Image) ShouldShutDown(broker int32) bool {
 	b, registered := m.Brokers[broker]
 	if !registered {

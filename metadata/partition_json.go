@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// scanPartition reads a partition's value as encode writes it, without what makes JSON
-// slow: a failover has every broker read tens of thousands. It reports false of everything
-// else, above all of a value with a field that it does not know; decode reads that.
+// scanPartition reads a partition's value as encode writes it, without encoding/json: after a
+// failover every broker reads tens of thousands, and encoding/json is slow. It returns false for
+// everything else, above all for a value with an unknown field; decode reads that.
 func scanPartition(value []byte) (v partitionValue, ok bool) {
 	s := scanner{rest: value}
 	if !s.skip('{') {
@@ -30,13 +30,13 @@ func scanPartition(value []byte) (v partitionValue, ok bool) {
 	}
 }
 
-// partitionFields are the fields of a partitionValue in the order in which it has them.
+// partitionFields are the fields of a partitionValue in their order there.
 var partitionFields = [...]string{
 	"v", "replicas", "isr", "isr_epochs", "isr_dirs", "adding", "removing", "elr", "elr_epochs", "elr_dirs",
 	"leader", "leader_epoch", "leader_broker_epoch", "unclean_epoch", "lossy_epoch", "partition_epoch", "created_ms",
 }
 
-// member takes the value of one of partitionFields.
+// member reads the value of one of partitionFields into v.
 func (s *scanner) member(field int, v *partitionValue) {
 	switch partitionFields[field] {
 	case "v":
@@ -76,13 +76,14 @@ func (s *scanner) member(field int, v *partitionValue) {
 	}
 }
 
-// scanner takes one token after the other off JSON without blanks.
+// scanner reads JSON without whitespace token by token. failed is set at the first unexpected one.
 type scanner struct {
 	rest   []byte
 	failed bool
 }
 
-// field takes the name of a field and returns its place in partitionFields, -1 if it is none of them.
+// field reads the name of a field and the colon, and returns its index in partitionFields, -1 if
+// unknown.
 func (s *scanner) field() int {
 	if !s.skip('"') {
 		return -1
@@ -111,7 +112,7 @@ func (s *scanner) skip(c byte) bool {
 	return true
 }
 
-// int64 takes an integer as JSON spells it, of up to 18 digits.
+// int64 reads an integer in JSON's spelling, of up to 18 digits.
 func (s *scanner) int64() int64 {
 	negative := s.skip('-')
 	n, digits := int64(0), 0
@@ -138,7 +139,8 @@ func (s *scanner) int32() int32 {
 
 func (s *scanner) directory() (id DirectoryID) {
 	end := bytes.IndexByte(s.rest[min(1, len(s.rest)):], '"')
-	if !s.skip('"') || end != idEncoding.EncodedLen(len(id)) || bytes.ContainsAny(s.rest[:end], "\r\n") { // which the decoder skips
+	// The decoder skips line ends, which encode never writes.
+	if !s.skip('"') || end != idEncoding.EncodedLen(len(id)) || bytes.ContainsAny(s.rest[:end], "\r\n") {
 		s.failed = true
 		return id
 	}
@@ -149,7 +151,7 @@ func (s *scanner) directory() (id DirectoryID) {
 	return id
 }
 
-// list takes a list whose elements one takes.
+// list reads a list. one reads one element.
 func (s *scanner) list(one func()) {
 	if !s.skip('[') {
 		s.failed = true
@@ -182,8 +184,8 @@ func (s *scanner) directories() []DirectoryID {
 	return all
 }
 
-// appendPartition is what encode makes of a partition's value, without what makes that slow. It
-// is for values without unknown fields, whose replicas and ISR are not nil.
+// appendPartition returns what encode makes of a partition's value, but faster. The value must have
+// no unknown fields, and its replicas and ISR must not be nil.
 func appendPartition(b []byte, v *partitionValue) []byte {
 	b = appendNumber(append(b, '{'), "v", int64(v.V))
 	b = appendList(b, "replicas", v.Replicas, appendInt)
@@ -237,7 +239,7 @@ func appendList[T any](b []byte, name string, all []T, one func([]byte, T) []byt
 	return append(b, ']')
 }
 
-// appendSome is appendList of a field that an empty list leaves out.
+// appendSome is appendList for a field that is left out if the list is empty.
 func appendSome[T any](b []byte, name string, all []T, one func([]byte, T) []byte) []byte {
 	if len(all) == 0 {
 		return b

@@ -15,7 +15,7 @@ type failer interface {
 	Fatalf(format string, args ...any)
 }
 
-// checkScan compares what scanPartition makes of a value, if anything, with what JSON is.
+// checkScan compares the result of scanPartition, if any, with that of encoding/json.
 func checkScan(t failer, value []byte) (scanned bool) {
 	got, ok := scanPartition(value)
 	if !ok {
@@ -28,8 +28,8 @@ func checkScan(t failer, value []byte) (scanned bool) {
 	return true
 }
 
-// TestScannedPartitionIsTheDecodedOne: every value that this build writes is scanned, to what decode
-// makes of it, and of what is near one nothing is misread.
+// TestScannedPartitionIsTheDecodedOne: every value that this build writes is scanned, with the same
+// result as decode. Values that are nearly right are never misread.
 func TestScannedPartitionIsTheDecodedOne(t *testing.T) {
 	ids := rapid.SliceOfN(rapid.Int32(), 1, 5)
 	some := rapid.SliceOfN(rapid.Int32(), 0, 3)
@@ -77,7 +77,7 @@ func FuzzScanPartition(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) { checkScan(t, value) })
 }
 
-// BenchmarkDecodePartition is what a change of a partition costs to read.
+// BenchmarkDecodePartition measures the cost of reading one changed partition.
 func BenchmarkDecodePartition(b *testing.B) {
 	p := Partition{
 		Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2, 3}, ISREpochs: []int64{100, 200, 300}, ISRDirectories: []DirectoryID{{1}, {2}, {3}},

@@ -7,12 +7,12 @@ import (
 )
 
 // place spreads n new partitions over brokers and returns their replicas, the preferred leader
-// first. See candidates for which brokers it uses; each partition has a live one.
+// first. See candidates for the brokers that it uses. Each partition has a live one.
 //
-// The leaders take the brokers in turn, from start on, so that topics begin at different
-// brokers. The followers take the brokers after the leader. Each time the leaders have gone
-// around, the followers begin one broker later, so that the partitions of one leader have
-// different followers. A replica goes to a rack with the fewest replicas of the partition.
+// The leaders take the brokers in turn, beginning at start, so that topics begin at different
+// brokers. The followers take the brokers after the leader. After each full turn of the leaders,
+// the followers begin one broker later, so that the partitions of one leader have different
+// followers. Each replica is placed in a rack that has the fewest replicas of the partition.
 func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 	if factor <= 0 {
 		return nil, fmt.Errorf("%w: replication factor must be larger than 0, it is %d", ErrInvalidReplicationFactor, factor)
@@ -49,9 +49,9 @@ func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 	return placed, nil
 }
 
-// candidates are the brokers for new partitions. They are the active ones if those suffice for
-// the replication factor; if not, all live ones; if these do not suffice either, as many
-// fenced ones as are missing are added.
+// candidates returns the brokers for new partitions. These are the active ones if there are enough
+// for the replication factor. If not, they are all live ones, plus as many fenced ones as are still
+// missing.
 func candidates(image *Image, factor int) map[int32]Broker {
 	if others := activeBrokers(image.Brokers); factor <= len(others) {
 		return others
@@ -84,15 +84,15 @@ func alternateRacks(brokers map[int32]Broker) []int32 {
 	return order
 }
 
-// activeBrokers are the live brokers that are not in controlled shutdown.
+// activeBrokers returns the live brokers that are not in controlled shutdown.
 func activeBrokers(brokers map[int32]Broker) map[int32]Broker {
 	others := maps.Clone(brokers)
 	maps.DeleteFunc(others, func(_ int32, b Broker) bool { return b.InControlledShutdown })
 	return others
 }
 
-// checkNewAssignment validates replicas that the user has named for a partition
-// that does not exist yet. Some may be fenced, but not all.
+// checkNewAssignment validates the replicas that a user has named for a new partition. Some may be
+// fenced, but not all.
 func checkNewAssignment(image *Image, replicas []int32, factor int) error {
 	if err := checkAssignment(image.Known, replicas, factor); err != nil {
 		return err
@@ -105,8 +105,8 @@ func checkNewAssignment(image *Image, replicas []int32, factor int) error {
 	return fmt.Errorf("%w: none of the brokers %v of the manual partition assignment is alive", ErrInvalidReplicaAssignment, replicas)
 }
 
-// checkAssignment validates replicas that the user has named. All partitions of a topic have
-// the same number of replicas: factor is that number, 0 if it is not fixed yet.
+// checkAssignment validates the replicas that a user has named. All partitions of a topic have the
+// same number of replicas: factor is that number, 0 if it is not fixed yet.
 func checkAssignment(brokers map[int32]Broker, replicas []int32, factor int) error {
 	if len(replicas) == 0 {
 		return fmt.Errorf("%w: the manual partition assignment includes an empty replica list", ErrInvalidReplicaAssignment)

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// inRacks makes brokers 0, 1, … in the racks given.
+// inRacks returns brokers 0, 1, … in the given racks.
 func inRacks(racks ...string) map[int32]Broker {
 	brokers := map[int32]Broker{}
 	for i, rack := range racks {
@@ -18,7 +18,7 @@ func inRacks(racks ...string) map[int32]Broker {
 	return brokers
 }
 
-// alive is an image of brokers that all live.
+// alive returns an image in which all brokers are live.
 func alive(brokers map[int32]Broker) *Image { return &Image{Brokers: brokers, Known: brokers} }
 
 func TestPlaceInTurn(t *testing.T) {
@@ -26,8 +26,8 @@ func TestPlaceInTurn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Leaders in turn from broker 1; followers next to them, turned by one in
-	// the second round.
+	// The leaders begin at broker 1. The followers are the brokers after them, and begin one broker
+	// later in the second round.
 	want := "[[1 2] [2 0] [0 2] [1 0] [2 1] [0 1]]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("placed %v, want %s", got, want)

@@ -8,17 +8,17 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// producerIDBlock is how many producer ids a broker takes at once, as in Kafka.
+// producerIDBlock is the number of producer ids that a broker allocates at once, as in Kafka.
 const producerIDBlock = 1000
 
-// ProducerIDs is a block of producer ids that no other broker has.
+// ProducerIDs is a block of producer ids that is allocated to one broker.
 type ProducerIDs struct {
 	First int64
 	Len   int32
 }
 
-// AllocateProducerIDs takes the next block. A block whose reply is lost is lost
-// as well; there are enough.
+// AllocateProducerIDs allocates the next block. If the reply is lost, so is the block: there are
+// enough.
 func (a *Admin) AllocateProducerIDs(ctx context.Context) (ProducerIDs, error) {
 	var block ProducerIDs
 	err := swap(ctx, "allocate producer ids", func(ctx context.Context) error {

@@ -6,10 +6,10 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// recall adds to a listed image the keys that could not be read, with the state that they have
-// in the image before. An event with such a value leaves its key as it was as well: a
-// partition keeps its leader, and a topic its settings. A write to such a key conflicts, since
-// the state has the old revision. recall must be called before the image is published.
+// recall adds to a listed image the keys that could not be read, with their state in the image
+// before. An event with such a value leaves its key as it was in the same way: a partition keeps
+// its leader, and a topic its settings. A write to such a key conflicts, because the recalled state
+// has the old revision. recall must be called before the image is published.
 func (m *Image) recall(before *Image) *Image {
 	var events []kv.Event
 	for key := range m.unread {
@@ -20,12 +20,14 @@ func (m *Image) recall(before *Image) *Image {
 	if len(events) == 0 {
 		return m
 	}
-	next, _ := m.apply(kv.Batch{Revision: m.Revision, Events: events}) // what an image has can be read
+	// The error is nil: an image holds only values that can be read.
+	next, _ := m.apply(kv.Batch{Revision: m.Revision, Events: events})
 	next.unread = m.unread
 	return next
 }
 
-// lookUp returns a key as the image shows it. Fields that the image does not have are left out.
+// lookUp returns a key with the state that the image shows. It leaves out unknown fields, a topic's
+// creation time and a known broker's features.
 func (m *Image) lookUp(key string) (kv.Pair, bool) {
 	prefix := key[:strings.LastIndexByte(key, '/')+1]
 	rest := key[len(prefix):]
@@ -73,7 +75,7 @@ func lookUpBroker(all map[int32]Broker, rest string) (Broker, bool) {
 	return b, ok
 }
 
-// lookUpSingle returns one of the keys without a prefix.
+// lookUpSingle is lookUp for the keys without a prefix.
 func (m *Image) lookUpSingle(key string) (kv.Pair, bool) {
 	switch key {
 	case controllerKey:

@@ -8,8 +8,8 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// TestAListLeavesUnreadableKeysAsTheyWere: a list with damaged values shows what the image before had of them,
-// and only that.
+// TestAListLeavesUnreadableKeysAsTheyWere: a listed image shows damaged values as the image before
+// had them, and nothing else of that image.
 func TestAListLeavesUnreadableKeysAsTheyWere(t *testing.T) {
 	id := TopicID{1}
 	p := partitionValue{V: 1, Replicas: []int32{1}, ISR: []int32{1}, ISREpochs: []int64{5}, Leader: 1, LeaderEpoch: 3, LeaderBrokerEpoch: 5, PartitionEpoch: 4}
@@ -62,7 +62,7 @@ func TestListRecalls(t *testing.T) {
 	}
 }
 
-// TestListNotesWhatIsMissing: between two lists nobody has seen the topic's deletion.
+// TestListNotesWhatIsMissing: no event of the topic's deletion was seen between two lists.
 func TestListNotesWhatIsMissing(t *testing.T) {
 	store := kvtest.Open(t)
 	l := NewLoader(LoaderOptions{Store: store, Logger: runtest.Logger(t)})

@@ -18,19 +18,19 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// DefaultLeaseTTL is for how long a dead broker counts as live if no probe finds out sooner.
+// DefaultLeaseTTL is how long a dead broker counts as live unless a probe finds out sooner.
 const DefaultLeaseTTL = 6 * time.Second
 
-// RegistrationOptions are what a Registration needs.
+// RegistrationOptions are the options of a Registration.
 type RegistrationOptions struct {
 	Store       kv.Store
 	BrokerID    int32
-	DirectoryID string // drawn once per data directory; only one process can hold that
+	DirectoryID string // drawn once per data directory, which only one process can hold
 	Rack        string
 	Listeners   []Listener
-	// Seeds are the ids of the brokers that the cluster begins with. The first registration of
-	// one of them makes all of them known, until they are unregistered. So a topic that is
-	// created before all have started can have replicas on all.
+	// Seeds are the ids of the brokers that the cluster begins with. The first registration of one
+	// of them makes all of them known, until they are unregistered. So a topic that is created
+	// before all of them have started can have replicas on all of them.
 	Seeds  []int32
 	TTL    time.Duration // DefaultLeaseTTL if zero
 	Now    func() time.Time
@@ -38,18 +38,18 @@ type RegistrationOptions struct {
 	// Directories are the data directories that work.
 	Directories []DirectoryID
 	Past
-	// Registered is called after each registration, with the broker epoch; nil: it is not.
+	// Registered is called with the broker epoch after each registration; may be nil.
 	Registered func(epoch int64)
-	Features   map[string]FeatureRange // what the broker supports; Supported if nil
-	// Healthy is called before each renewal; nil: the broker is always healthy. While it
-	// returns an error the registration is not renewed. If that lasts for TTL, the
-	// registration ends and other brokers take over; the broker registers again when Healthy
-	// returns nil. Healthy must not block.
+	Features   map[string]FeatureRange // what the broker supports; nil: Supported
+	// Healthy is called before each renewal; nil: the broker is always healthy. While it returns an
+	// error, the registration is not renewed. If that lasts for TTL, the registration ends and
+	// other brokers take over. The broker registers again when Healthy returns nil. Healthy must
+	// not block.
 	Healthy func() error
 }
 
-// Past is what a broker's directories have kept of its earlier registrations; the
-// fields are as in Broker.
+// Past describes what a broker's directories have kept since its earlier registrations. The fields
+// are as in Broker.
 type Past struct {
 	PreviousBrokerEpoch int64
 	KeptBrokerEpoch     int64
@@ -58,8 +58,8 @@ type Past struct {
 	LostBrokerEpoch     int64
 }
 
-// Registration keeps one broker registered: a key under a lease that lives as
-// long as the broker keeps it alive. Its create revision is the broker epoch.
+// Registration keeps one broker registered. The registration is a key under a lease, which lasts
+// while Run renews it. The create revision of the key is the broker epoch.
 type Registration struct {
 	store        kv.Store
 	ttl          time.Duration
@@ -68,12 +68,12 @@ type Registration struct {
 	self         Broker
 	seeds        []int32
 	onRegistered func(brokerEpoch int64)
-	// healthy and unwell are Run's.
+	// healthy and unwell belong to Run's goroutine.
 	healthy func() error
 	unwell  bool
 
-	// writing is held during each write of the key, so that no older value overwrites a newer
-	// one. It is locked before mu.
+	// writing is held during each write of the key, so that no older value overwrites a newer one.
+	// It is locked before mu.
 	writing sync.Mutex
 	mu      struct {
 		sync.Mutex
@@ -81,12 +81,12 @@ type Registration struct {
 		brokerEpoch          int64
 		past                 Past // of the newest registration
 		directories          []DirectoryID
-		failed               []DirectoryID // those that have failed in this process
+		failed               []DirectoryID // directories that have failed in this process
 		inControlledShutdown bool
 	}
 }
 
-// NewRegistration makes a registration; Register registers.
+// NewRegistration returns a registration. Register writes it to the store.
 func NewRegistration(o RegistrationOptions) *Registration {
 	if o.TTL == 0 {
 		o.TTL = DefaultLeaseTTL
@@ -109,31 +109,30 @@ func NewRegistration(o RegistrationOptions) *Registration {
 	return r
 }
 
-// BrokerID is the id that is registered.
+// BrokerID returns the id that is registered.
 func (r *Registration) BrokerID() int32 { return r.self.ID }
 
-// TTL is for how long a registration lasts that is not renewed.
+// TTL returns how long a registration lasts without a renewal.
 func (r *Registration) TTL() time.Duration { return r.ttl }
 
-// BrokerEpoch is the newest broker epoch, or 0 before Register.
+// BrokerEpoch returns the newest broker epoch, or 0 before Register.
 func (r *Registration) BrokerEpoch() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.brokerEpoch
 }
 
-// lease is the newest lease. Keys that must end with the registration are under it.
+// lease returns the newest lease. Keys that must end with the registration are under it.
 func (r *Registration) lease() kv.LeaseID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.lease
 }
 
-// Register registers the broker and returns its broker epoch. It replaces an earlier
-// registration of the same data directory at once, with all keys under its lease: a directory
-// has one process at a time, so the earlier process is dead. It returns ErrBrokerIDInUse if
-// another live broker has the id, and ErrUnsupportedFeature if this broker does not support
-// the finalized features.
+// Register registers the broker and returns its broker epoch. It replaces an earlier registration
+// of the same data directory at once, with all keys under its lease: a directory has one process at
+// a time, so the earlier process is dead. It returns ErrBrokerIDInUse if another live broker has
+// the id, and ErrUnsupportedFeature if this broker does not support the finalized features.
 func (r *Registration) Register(ctx context.Context) (int64, error) {
 	if err := r.knowSeeds(ctx); err != nil {
 		return 0, fmt.Errorf("register broker %d: make its seeds known: %w", r.self.ID, err)
@@ -145,15 +144,15 @@ func (r *Registration) Register(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// seedsKnownValue says that the seeds have been made known.
+// seedsKnownValue records that the seeds have been made known.
 type seedsKnownValue struct {
 	kept
 	V version `json:"v"`
 }
 
 // knowSeeds makes the seeds known brokers, once in the life of a cluster. A seed that has been
-// unregistered does not become known again when another seed starts. If a crash leaves only
-// some of them known, the next start of a seed makes the others known.
+// unregistered does not become known again when another seed starts. If a crash leaves only some of
+// them known, the next start of a seed makes the others known.
 func (r *Registration) knowSeeds(ctx context.Context) error {
 	if len(r.seeds) == 0 {
 		return nil
@@ -177,11 +176,11 @@ func (r *Registration) knowSeeds(ctx context.Context) error {
 	return err
 }
 
-// Run keeps the broker registered until ctx ends, and returns nil then. If the lease has ended,
-// as after a pause of the store or of this process, Run registers the broker again under a new
-// broker epoch. The broker must stop if Run returns an error: ErrBrokerIDInUse if another
-// broker has taken the id, ErrWentBack if the store has another history, ErrUnsupportedFeature
-// if the cluster has finalized a feature level that this broker does not support.
+// Run keeps the broker registered until ctx ends, and then returns nil. If the lease has ended, as
+// after a pause of the store or of this process, Run registers the broker again under a new broker
+// epoch. The broker must stop if Run returns an error: ErrBrokerIDInUse if another broker has taken
+// the id, ErrWentBack if the store has another history, ErrUnsupportedFeature if the cluster has
+// finalized a feature level that this broker does not support.
 func (r *Registration) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: r.ttl / 64, Max: r.ttl / 4}
 	for next := r.ttl / 3; stepped.Pause(ctx, next); {
@@ -198,7 +197,7 @@ func (r *Registration) Run(ctx context.Context) error {
 	return nil
 }
 
-// renewAtLast renews until that succeeds or ctx ends. The error is one that the broker must stop for.
+// renewAtLast renews until it succeeds or ctx ends. After an error the broker must stop.
 func (r *Registration) renewAtLast(ctx context.Context, wait *backoff.Backoff) error {
 	for {
 		err := r.renew(ctx)
@@ -219,9 +218,9 @@ func (r *Registration) renewAtLast(ctx context.Context, wait *backoff.Backoff) e
 	}
 }
 
-// BeginControlledShutdown announces that this broker is about to stop. The controller then
-// moves leadership to other brokers; Image.ShouldShutDown reports when that is done. The
-// broker keeps its registration and its broker epoch.
+// BeginControlledShutdown announces that this broker is about to stop. The controller then moves
+// leadership to other brokers; Image.ShouldShutDown reports when that is done. The broker keeps its
+// registration and its broker epoch.
 func (r *Registration) BeginControlledShutdown(ctx context.Context) error {
 	r.mu.Lock()
 	r.mu.inControlledShutdown = true // also in a later registration
@@ -232,16 +231,17 @@ func (r *Registration) BeginControlledShutdown(ctx context.Context) error {
 	return nil
 }
 
-// SetDirectories tells the cluster which data directories still work. Other brokers then lead
-// the partitions whose logs are in the failed ones, and until then those have no leader: so it
-// tries until ctx ends. The registration keeps its broker epoch. Later registrations have the
-// same directories.
+// SetDirectories writes to the registration which data directories still work. Other brokers then
+// lead the partitions whose logs are in the failed ones. Until then these have no leader, so
+// SetDirectories retries until ctx ends. The registration keeps its broker epoch, and later
+// registrations have the same directories.
 func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID) error {
 	r.mu.Lock()
 	for _, id := range r.mu.directories {
 		if !slices.Contains(working, id) {
 			r.mu.failed = append(r.mu.failed, id)
-			r.mu.past.LostBrokerEpoch = cmp.Or(r.mu.brokerEpoch, math.MaxInt64) // 0: any earlier one
+			// If nothing is registered yet, logs of any earlier epoch may be lost.
+			r.mu.past.LostBrokerEpoch = cmp.Or(r.mu.brokerEpoch, math.MaxInt64)
 		}
 	}
 	r.mu.directories = slices.Clone(working)
@@ -260,7 +260,7 @@ func (r *Registration) SetDirectories(ctx context.Context, working []DirectoryID
 	}
 }
 
-// The pauses between attempts to tell of a failed directory.
+// Pauses between attempts to report a failed directory.
 const (
 	tellMin = 20 * time.Millisecond
 	tellMax = time.Second
@@ -274,7 +274,7 @@ func (r *Registration) rewrite(ctx context.Context) error {
 	return swap(ctx, "rewrite "+key, func(ctx context.Context) error {
 		value, lease, epoch := r.value()
 		if epoch == 0 {
-			return nil // Register will say so
+			return nil // not registered yet: Register writes this state
 		}
 		_, err := r.store.Txn(ctx, []kv.Comparison{kv.CreatedAt(key, epoch)}, kv.PutLeased(key, value, lease))
 		if errors.Is(err, kv.ErrLeaseNotFound) {
@@ -291,8 +291,8 @@ func (r *Registration) value() (value []byte, lease kv.LeaseID, epoch int64) {
 	return r.encodeLocked(r.mu.past), r.mu.lease, r.mu.brokerEpoch
 }
 
-// nextValue returns the value of a new registration's key, and the past that is in it. A process
-// whose registration has ended, and which goes on, has lost only the directories that have failed.
+// nextValue returns the value of a new registration's key, and the past that it contains. A process
+// that continues after its registration has ended has lost only the directories that have failed.
 func (r *Registration) nextValue() (value []byte, past Past) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -306,8 +306,8 @@ func (r *Registration) nextValue() (value []byte, past Past) {
 	return r.encodeLocked(past), past
 }
 
-// encodeLocked returns the key's value. Directories that have failed in this process count as
-// lost, whatever the epochs of past are.
+// encodeLocked returns the key's value. Directories that have failed in this process count as lost,
+// whatever the epochs of past are. The caller holds r.mu.
 func (r *Registration) encodeLocked(past Past) []byte {
 	self := r.self
 	self.InControlledShutdown, self.Directories = r.mu.inControlledShutdown, r.mu.directories
@@ -317,7 +317,7 @@ func (r *Registration) encodeLocked(past Past) []byte {
 	return self.encode()
 }
 
-// Deregister ends the registration at once. It tries until ctx ends. If it fails, the
+// Deregister ends the registration at once. It retries until ctx ends. If it fails, the
 // registration ends when its lease expires.
 func (r *Registration) Deregister(ctx context.Context) error {
 	lease := r.lease()
@@ -374,9 +374,9 @@ func (r *Registration) keepAlive(ctx context.Context) error {
 	return r.store.KeepAlive(ctx, r.lease())
 }
 
-// register creates the key. starting is true at the first registration of the process: only then
-// may it replace another process of the same directory. Later a key of another process means
-// that this process is the older one.
+// register creates the key. starting is true for the first registration of the process: only that
+// one may replace another process of the same directory. Later, a key of another process means that
+// this process is the older one.
 func (r *Registration) register(ctx context.Context, starting bool) (_ int64, err error) {
 	lease, err := r.store.Grant(ctx, r.ttl)
 	if err != nil {
@@ -384,7 +384,7 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 	}
 	defer func() {
 		if err != nil {
-			// Without its key the lease is of no use; if this fails it expires.
+			// Without its key the lease is of no use. If this fails, the lease expires.
 			_ = r.store.Revoke(context.WithoutCancel(ctx), lease)
 		}
 	}()
@@ -422,27 +422,27 @@ func (r *Registration) register(ctx context.Context, starting bool) (_ int64, er
 	return epoch, nil
 }
 
-// replace removes a registration of this process or, when starting, of an earlier process of one
-// of its directories. Any other one is ErrBrokerIDInUse.
+// replace removes a registration of this process or, when starting, of an earlier process with one
+// of its directories. For any other registration it returns ErrBrokerIDInUse.
 func (r *Registration) replace(ctx context.Context, present kv.Pair, starting bool) error {
 	other, err := decodeBroker(r.self.ID, present)
 	if err != nil {
 		return err
 	}
-	mine := other.Incarnation == r.self.Incarnation // an attempt wrote it, and its reply was lost
+	mine := other.Incarnation == r.self.Incarnation // written by an attempt whose reply was lost
 	if !mine && (!starting || !r.succeeds(other)) {
 		return inUse(other)
 	}
 	if present.Lease != 0 {
-		// The key goes with its lease, and so does the controller's key under the same lease.
+		// The key ends with its lease, and so does the controller's key under the same lease.
 		return r.store.Revoke(ctx, present.Lease)
 	}
 	_, err = r.store.Txn(ctx, []kv.Comparison{kv.ModifiedAt(present.Key, present.ModRevision)}, kv.Delete(present.Key))
 	return err
 }
 
-// succeeds returns true if this process holds a directory that the other one held. One process
-// at a time can, so that the other one has ended.
+// succeeds reports whether this process holds a directory that the other one held. A directory has
+// one process at a time, so the other one has ended.
 func (r *Registration) succeeds(other Broker) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,21 +7,21 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// epochStep is how old the epoch of the features must be before a registration advances it. If
-// many brokers register at once, one of them does.
+// epochStep is the age at which a registration advances the epoch of the features. If many brokers
+// register at once, one of them advances it.
 const epochStep = time.Second
 
 // joining returns what the transaction that registers a broker compares and writes besides the
 // broker's own key.
 //
-// It compares the value of the features key, so that a broker registers only if it supports
-// the levels. It writes the same levels again, which changes the key's revision. An update of
-// the features compares that revision: it conflicts with each registration that it has not seen.
+// It compares the value of the features key, so that a broker registers only if it supports the
+// levels. It writes the same levels again, which changes the key's revision. An update of the
+// features compares that revision: it conflicts with each registration that it has not seen.
 //
-// It advances the epoch of the features if that is old. After a restore of etcd from a backup
-// each broker registers again before it serves clients, so clients see no epoch lower than
-// one before. While the epoch is young all registrations write the same value, and so do not
-// conflict with each other.
+// It advances the epoch of the features if that is old. After a restore of etcd from a backup each
+// broker registers again before it serves clients, so clients never see an epoch lower than one
+// before. While the epoch is young all registrations write the same value, so they do not conflict
+// with each other.
 func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, error) {
 	features, err := r.store.Get(ctx, featuresKey)
 	if err != nil {
@@ -37,7 +37,8 @@ func (r *Registration) joining(ctx context.Context) ([]kv.Comparison, []kv.Op, e
 	}
 	unchanged, put := kv.ModifiedAt(known.Key, known.ModRevision), kv.Put(known.Key, next)
 	if !features.Exists() {
-		return []kv.Comparison{unchanged, kv.Absent(featuresKey)}, []kv.Op{put}, nil // not founded by EnsureClusterID
+		// EnsureClusterID has not run.
+		return []kv.Comparison{unchanged, kv.Absent(featuresKey)}, []kv.Op{put}, nil
 	}
 	finalized, err := decode[featuresValue](features)
 	if err != nil {

@@ -34,6 +34,7 @@ func TestRegistrationShowsInTheImage(t *testing.T) {
 	c.wait(t, func(m *Image) bool { return len(m.Brokers) == 0 })
 }
 
+// TestOtherLiveBrokerIsRefused: two live brokers must not share an id.
 func TestOtherLiveBrokerIsRefused(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	if _, err := c.registration(t, 1, "dir-a", "").Register(t.Context()); err != nil {
@@ -50,8 +51,9 @@ func TestOtherLiveBrokerIsRefused(t *testing.T) {
 	}
 }
 
-// TestPredecessorIsKnownByAnyDirectory: the disk of the first directory, which names a broker,
-// was replaced after a crash. Another directory that only one process can hold is enough.
+// TestPredecessorIsKnownByAnyDirectory: the disk of the first directory, whose id names the broker,
+// was replaced after a crash. Another directory, which only one process can hold, is enough to
+// replace the old registration.
 func TestPredecessorIsKnownByAnyDirectory(t *testing.T) {
 	store := kvtest.Open(t)
 	registration := func(directory string, directories ...byte) *Registration {
@@ -70,8 +72,8 @@ func TestPredecessorIsKnownByAnyDirectory(t *testing.T) {
 	}
 }
 
-// TestRegistrationMeetsAnother: a broker of another directory registers under the same id between
-// the look at the key and the write.
+// TestRegistrationMeetsAnother: a broker with another directory registers under the same id between
+// the read of the key and the write.
 func TestRegistrationMeetsAnother(t *testing.T) {
 	store := kvtest.Open(t)
 	c := newCluster(t, store)
@@ -103,7 +105,7 @@ func TestRestartReplacesItsPredecessorAtOnce(t *testing.T) {
 	if err != nil || epoch <= old {
 		t.Fatalf("Register = %d after %d, %v", epoch, old, err)
 	}
-	// The predecessor, were it alive, must not come back.
+	// The predecessor must not return, even if it is alive.
 	if err = first.renew(t.Context()); !errors.Is(err, ErrBrokerIDInUse) {
 		t.Errorf("the predecessor renews: %v", err)
 	}
@@ -120,7 +122,7 @@ func TestDeadBrokersRegistrationExpires(t *testing.T) {
 		if d := time.Since(start); d != DefaultLeaseTTL {
 			t.Errorf("expired after %v", d)
 		}
-		// Now the id is free for anybody.
+		// Now any broker can take the id.
 		if _, err := c.registration(t, 1, "other", "").Register(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -146,7 +148,7 @@ func TestRegistrationIsKeptAlive(t *testing.T) {
 	})
 }
 
-// flakyStore does not answer to leases while it is down.
+// flakyStore does not answer KeepAlive while it is down.
 type flakyStore struct {
 	kv.Store
 	down atomic.Bool
@@ -159,7 +161,8 @@ func (s *flakyStore) KeepAlive(ctx context.Context, id kv.LeaseID) error {
 	return s.Store.KeepAlive(ctx, id)
 }
 
-// A broker that is not well lets its registration lapse, and registers again when it is.
+// TestRegistrationOfAnUnwellBrokerLapses: an unhealthy broker lets its registration lapse, so that
+// others take over. It registers again when it is healthy.
 func TestRegistrationOfAnUnwellBrokerLapses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))
@@ -229,7 +232,7 @@ func TestRunEndsWhenTheIDIsTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))
 		r := c.register(t, 1)[0]
-		// A pause of the process: nothing is renewed, and somebody comes.
+		// A pause of the process: nothing is renewed, and another broker takes the id.
 		time.Sleep(2 * DefaultLeaseTTL)
 		other := c.register(t, 1)[0]
 		runtest.Background(t, other.Run)
@@ -259,7 +262,7 @@ func TestRegisterSurvivesALostReply(t *testing.T) {
 	c.wait(t, func(m *Image) bool { return m.Brokers[1].Epoch == epoch })
 }
 
-// TestReregistrationSurvivesALostReply: the key that is in the way is its own.
+// TestReregistrationSurvivesALostReply: the key that already exists was written by this process.
 func TestReregistrationSurvivesALostReply(t *testing.T) {
 	s := &kvtest.HookedStore{Store: kvtest.Open(t)}
 	c := newCluster(t, s)
@@ -274,7 +277,8 @@ func TestReregistrationSurvivesALostReply(t *testing.T) {
 		}
 		return nil
 	}
-	s.InsteadOfRevoke = func() error { return kv.ErrUnavailable } // so is the attempt to take it back
+	// The attempt to revoke the lease fails too.
+	s.InsteadOfRevoke = func() error { return kv.ErrUnavailable }
 	if err := r.renew(t.Context()); !errors.Is(err, kv.ErrUnavailable) {
 		t.Fatalf("renew = %v", err)
 	}
@@ -303,7 +307,7 @@ func TestBeginStopKeepsTheEpoch(t *testing.T) {
 		if !b.InControlledShutdown || b.Epoch != r.BrokerEpoch() || b.Lease != r.lease() || b.PreviousBrokerEpoch != 77 || b.DirectoryID != "dir" {
 			t.Errorf("stopping: %+v", b)
 		}
-		// One that has to register anew has lost no data, and still stops.
+		// A broker that has to register again has lost no data, and still stops.
 		epoch := r.BrokerEpoch()
 		s.down.Store(true)
 		time.Sleep(3 * DefaultLeaseTTL)
@@ -334,7 +338,7 @@ func TestBeginStopWithoutARegistration(t *testing.T) {
 	}
 }
 
-// TestDeregisterTriesAgain meets a store that is out of reach at first, as while etcd changes its leader.
+// TestDeregisterTriesAgain: the store is unavailable at first, as while etcd changes its leader.
 func TestDeregisterTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
@@ -359,6 +363,8 @@ func TestDeregisterTriesAgain(t *testing.T) {
 	})
 }
 
+// TestTopicGetsReplicasOnSeedsThatHaveNotStarted: the seeds are known from the first start of one
+// of them, so an early topic has all its replicas.
 func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	for _, id := range []int32{1, 2} {
@@ -378,14 +384,14 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 			t.Errorf("partition %d: %+v", n, p)
 		}
 	}
-	// The one that starts at last writes what is known of it.
+	// A seed that starts later writes its rack and its listeners.
 	r := c.registration(t, 3, "d", "far")
 	r.seeds = []int32{1, 2, 3}
 	if _, err := r.Register(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	image = c.wait(t, func(m *Image) bool { return m.Brokers[3].Epoch != 0 })
-	// Nothing of it is lost when another seed starts.
+	// The start of another seed does not overwrite them.
 	if err := r.knowSeeds(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -394,6 +400,8 @@ func TestTopicGetsReplicasOnSeedsThatHaveNotStarted(t *testing.T) {
 	}
 }
 
+// TestFailedDirectoryIsTold: a registration lists the directories that work, also after the lease
+// was lost.
 func TestFailedDirectoryIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &flakyStore{Store: kvtest.Open(t)}
@@ -436,7 +444,7 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 		time.Sleep(3 * DefaultLeaseTTL)
 		s.down.Store(false)
 		time.Sleep(DefaultLeaseTTL)
-		// The same process: it has what it had, but for the directories that have failed in it.
+		// The same process registers again: only the directories that have failed in it are lost.
 		if got, want := show(), fmt.Sprint(1, first, 2, first, true); got != want {
 			t.Errorf("registered again: %s, want %s", got, want)
 		}
@@ -446,7 +454,8 @@ func TestFailedDirectoryIsTold(t *testing.T) {
 	})
 }
 
-// TestUnregisteredSeedStaysAway restarts a seed after another one, which is gone for good, was unregistered.
+// TestUnregisteredSeedStaysAway: a seed that was unregistered for good does not become known again
+// when another seed restarts.
 func TestUnregisteredSeedStaysAway(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	start := func() {
@@ -469,7 +478,8 @@ func TestUnregisteredSeedStaysAway(t *testing.T) {
 	}
 }
 
-// TestSeedsAreKnownAllOrAgain breaks the first start off between two of its seeds.
+// TestSeedsAreKnownAllOrAgain: the first start is interrupted between two of its seeds; the next
+// one completes them.
 func TestSeedsAreKnownAllOrAgain(t *testing.T) {
 	s := &kvtest.HookedStore{Store: kvtest.Open(t), BeforeTxn: func(n int) error {
 		if n == 2 {
@@ -489,7 +499,8 @@ func TestSeedsAreKnownAllOrAgain(t *testing.T) {
 	c.wait(t, func(m *Image) bool { return len(m.Known) == 3 })
 }
 
-// TestFailedDirectoryIsToldAgain meets a store that does not answer for a while.
+// TestFailedDirectoryIsToldAgain: the store does not answer for a while, and SetDirectories
+// retries.
 func TestFailedDirectoryIsToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &kvtest.HookedStore{Store: kvtest.Open(t)}

@@ -9,22 +9,22 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// entry is a record of a model's log: two logs that have the same entry have the same
+// entry is a record of a model's log. If two logs have the same entry, they have the same entries
 // before it.
 type entry struct {
 	id    int
 	epoch int32 // of the leader that appended it
 }
 
-// modelLog is one replica's log, as it really is.
+// modelLog is one replica's log, as it is on the disk.
 type modelLog struct {
 	directory DirectoryID
 	entries   []entry
 	flushed   int
-	intact    int64 // nothing was lost since the broker epoch of that number
+	intact    int64 // nothing was lost since this broker epoch
 	fetched   struct {
-		leader int32 // epoch
-		broker int64 // epoch
+		leader int32 // leader epoch of the newest fetch
+		broker int64 // broker epoch of the newest fetch
 	}
 }
 
@@ -32,10 +32,10 @@ func (l *modelLog) has(committed []entry) bool {
 	return len(l.entries) >= len(committed) && slices.Equal(l.entries[:len(committed)], committed)
 }
 
-// modelBroker is what a broker's machine is like.
+// modelBroker is the state of a broker's machine.
 type modelBroker struct {
 	directories []DirectoryID
-	failed      DirectoryID // since the process began
+	failed      DirectoryID // since the start of the process
 	epoch       int64       // of the newest registration
 	lostEpoch   int64
 }
@@ -44,7 +44,7 @@ type modelBroker struct {
 type modelLogs struct {
 	logs      []map[int32]*modelLog // by partition
 	committed [][]entry             // by partition
-	begin     []int                 // of the leader's epoch, by partition
+	begin     []int                 // where the leader's epoch begins, by partition
 	brokers   map[int32]*modelBroker
 	ids       int
 }
@@ -68,7 +68,7 @@ func (m *modelLogs) newDirectory() DirectoryID {
 	return DirectoryID{byte(m.ids), byte(m.ids >> 8)}
 }
 
-// log is a replica's log, which is made if it is not there.
+// log returns a replica's log, and creates it if it is missing.
 func (m *modelLogs) log(n int, id int32) *modelLog {
 	l := m.logs[n][id]
 	if l == nil {
@@ -80,14 +80,14 @@ func (m *modelLogs) log(n int, id int32) *modelLog {
 	return l
 }
 
-// online reports that a replica's directory works.
+// online reports whether a replica's directory works.
 func (m *modelLogs) online(n int, id int32) bool {
 	b := m.brokers[id]
 	return b.failed.IsZero() || m.log(n, id).directory != b.failed
 }
 
-// restart is the registration of the next process of a broker. machine says that
-// the machine has crashed, replace that a directory is replaced by an empty one.
+// restart returns the registration of a broker's next process. machine: the machine has crashed.
+// replace: a directory is replaced by an empty one.
 func (m *modelLogs) restart(t *rapid.T, id int32, epoch int64, machine, replace bool) brokerValue {
 	b := m.brokers[id]
 	v := brokerValue{PreviousBrokerEpoch: b.epoch}
@@ -124,7 +124,7 @@ func (m *modelLogs) restart(t *rapid.T, id int32, epoch int64, machine, replace 
 	return v
 }
 
-// lose takes what was not flushed, or a part of it.
+// lose drops the unflushed records, or some of them.
 func (m *modelLogs) lose(t *rapid.T, id int32, directory DirectoryID, epoch int64) {
 	for n := range m.logs {
 		if l := m.logs[n][id]; l != nil && l.directory == directory {
@@ -134,7 +134,8 @@ func (m *modelLogs) lose(t *rapid.T, id int32, directory DirectoryID, epoch int6
 	}
 }
 
-// work lets a partition's leader append, its followers fetch, and commits what it may.
+// work lets a partition's leader append, its followers fetch, and then commits what a leader may
+// commit.
 func (m *repairMachine) work(t *rapid.T) {
 	topic := m.topicState()
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
@@ -169,7 +170,7 @@ func (m *repairMachine) work(t *rapid.T) {
 	m.commit(n, p, lead)
 }
 
-// commit moves the high watermark as a leader does.
+// commit advances the high watermark by the rules of a leader.
 func (m *repairMachine) commit(n int, p *Partition, lead *modelLog) {
 	if len(p.ELR) > 0 || len(p.ISR) < min(m.minISR, len(p.Replicas)) {
 		return
@@ -197,7 +198,7 @@ func (m *repairMachine) joins(n int, p *Partition, present Member) bool {
 		len(l.entries) >= max(m.model.begin[n], len(m.model.committed[n]))
 }
 
-// fail takes a directory of a broker that has two out of service.
+// fail makes a directory fail, if the broker has two.
 func (m *repairMachine) fail(t *rapid.T, id int32, b Broker) {
 	model := m.model.brokers[id]
 	if len(model.directories) < 2 || !model.failed.IsZero() {
@@ -211,9 +212,8 @@ func (m *repairMachine) fail(t *rapid.T, id int32, b Broker) {
 	m.apply(t, kv.Event{Pair: kv.Pair{Key: brokerKey(id), Value: b.encode(), CreateRevision: b.Epoch, ModRevision: r}})
 }
 
-// checkLogs holds a write against what the logs really have. A member that has lost
-// nothing has all that was committed, and so has who is elected if there is one, or
-// nobody knows but it.
+// checkLogs checks a write against the logs. A member that has lost nothing has all committed
+// records. So has an elected leader, if such a member is online and the election is not unclean.
 func (m *repairMachine) checkLogs(n int, before, after *Partition, unclean bool) error {
 	committed := m.model.committed[n]
 	for _, id := range without(before.Replicas, after.Replicas) {
@@ -249,7 +249,7 @@ func (m *repairMachine) checkLogs(n int, before, after *Partition, unclean bool)
 	return nil
 }
 
-// ends are the answers to questions.
+// ends returns the replicas' answers to asks.
 func (m *repairMachine) ends(asks []Ask) map[TopicPartition]LogEnds {
 	all := map[TopicPartition]LogEnds{}
 	for _, a := range asks {

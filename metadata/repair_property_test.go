@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// repairMachine drives one topic through random events, plans, and leaders'
-// proposals, and checks every write against the invariants of doc.go.
+// repairMachine drives one topic through random events, plans, and leaders' proposals. It checks
+// every write against the invariants of doc.go.
 type repairMachine struct {
 	image    *Image
 	revision int64
@@ -30,7 +30,7 @@ func (m *repairMachine) apply(t *rapid.T, events ...kv.Event) {
 	m.image = image
 }
 
-// topicState is the topic as it is now.
+// topicState returns the present state of the topic.
 func (m *repairMachine) topicState() *Topic {
 	t, _ := m.image.TopicByID(m.topic)
 	return t
@@ -48,7 +48,7 @@ func (m *repairMachine) options(rebalance bool) repairOptions {
 
 const repairBrokers = 5
 
-// event is something that happens to a broker.
+// event lets a random event happen to a broker.
 func (m *repairMachine) event(t *rapid.T) {
 	id := rapid.Int32Range(1, repairBrokers).Draw(t, "broker")
 	b, live := m.image.Brokers[id]
@@ -79,7 +79,8 @@ func (m *repairMachine) propose(t *rapid.T) {
 	if !ok {
 		return
 	}
-	// Also if its own log is offline: it may have been in a directory of which the state does not say.
+	// The leader proposes also if its own log is offline: the state may not name the directory that
+	// has failed.
 	isr := []Member{{Broker: leader.ID, Epoch: leader.Epoch, Directory: m.model.log(n, leader.ID).directory}}
 	for _, id := range p.Replicas {
 		present, live := m.image.member(id)
@@ -101,7 +102,7 @@ func (m *repairMachine) propose(t *rapid.T) {
 	m.write(t, c)
 }
 
-// reassign starts or cancels a reassignment, as AlterPartitionReassignments does.
+// reassign begins or cancels a reassignment, as AlterPartitionReassignments does.
 func (m *repairMachine) reassign(t *rapid.T) {
 	topic := m.topicState()
 	n := rapid.IntRange(0, len(topic.Partitions)-1).Draw(t, "partition")
@@ -119,7 +120,7 @@ func (m *repairMachine) reassign(t *rapid.T) {
 	m.write(t, topic.write(int32(n), p, &next, "reassign"))
 }
 
-// plan makes a plan, applies it, and checks that nothing is left to do.
+// repair plans, applies the plan, and checks that nothing is left to do.
 func (m *repairMachine) repair(t *rapid.T) {
 	o := m.options(rapid.Float64().Draw(t, "due") < 0.3)
 	before := m.image
@@ -207,8 +208,8 @@ func (m *repairMachine) check(before, after *Partition, unclean bool) error {
 	return nil
 }
 
-// checkCopies has a write that takes replicas away leave as many in sync as
-// min.insync.replicas promises to each record, unless those had no part in that.
+// checkCopies checks that a write that removes replicas leaves min.insync.replicas of them in sync,
+// unless the removed ones were neither in sync nor eligible.
 func (m *repairMachine) checkCopies(before, after *Partition) error {
 	had := slices.Concat(before.Members(), before.EligibleMembers())
 	gone := without(before.Replicas, after.Replicas)
@@ -222,6 +223,8 @@ func (m *repairMachine) checkCopies(before, after *Partition) error {
 	return nil
 }
 
+// TestRepairKeepsItsInvariants runs repairMachine: no sequence of crashes, lost disks, settings and
+// reassignments may lose a committed record or break an invariant of doc.go.
 func TestRepairKeepsItsInvariants(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &repairMachine{image: newImage(), revision: 10, minISR: 1, topic: TopicID{1}}

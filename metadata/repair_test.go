@@ -7,12 +7,11 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// repairCase is one partition before and after a plan. Brokers that are not named
-// are dead.
+// repairCase is one partition before and after a plan. Brokers that are not listed are dead.
 type repairCase struct {
 	name    string
 	brokers map[int32]brokerValue
-	epochs  map[int32]int64 // those of the brokers that are not 10 + id
+	epochs  map[int32]int64 // of the brokers whose epoch is not 10 + id
 	before  partitionValue
 	want    *partitionValue // nil: no change
 	options repairOptions
@@ -32,7 +31,8 @@ func (c repairCase) run(t *testing.T) {
 		}
 	}
 	image := applied(t, append(events, put(partitionKey(id, 0), c.before, 40),
-		put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 2}, 41))...) // partition 1 has no key
+		// Partition 1 has no key.
+		put(topicKey("a"), topicValue{V: 1, ID: id, Partitions: 2}, 41))...)
 	changes := repairs(image, c.options).Changes
 	if c.want == nil {
 		if len(changes) != 0 {
@@ -49,14 +49,14 @@ func (c repairCase) run(t *testing.T) {
 			t.Errorf("got  %s", changes[0].Ops[0].Value)
 		}
 	}
-	// What was planned is all there was to do.
+	// The plan was complete: nothing is left to do.
 	after, err := image.apply(kv.Batch{Revision: 50, Events: []kv.Event{{Pair: kv.Pair{Key: partitionKey(id, 0), Value: want, ModRevision: 50}}}})
 	if err != nil || len(repairs(after, c.options).Changes) != 0 {
 		t.Errorf("%s: planned again", c.name)
 	}
 }
 
-// up are live brokers that have nothing special about them.
+// up returns live brokers without special properties.
 func up(ids ...int32) map[int32]brokerValue {
 	brokers := map[int32]brokerValue{}
 	for _, id := range ids {
@@ -65,7 +65,8 @@ func up(ids ...int32) map[int32]brokerValue {
 	return brokers
 }
 
-// mayLead allows unclean elections, with what the replicas of partition 0 have answered.
+// mayLead allows unclean elections, with the log ends that the replicas of partition 0 have
+// returned.
 func mayLead(ends LogEnds) repairOptions {
 	return repairOptions{
 		UncleanElection: func(*Image, string) bool { return true },

@@ -5,24 +5,24 @@ import (
 	"slices"
 )
 
-// repairOptions are what repairs heeds besides an image; see ElectionRules.
+// repairOptions are the inputs of repairs besides an image; see ElectionRules.
 type repairOptions struct {
 	MinISR          func(image *Image, topic string) int
 	UncleanElection func(image *Image, topic string) bool
-	Rebalance       bool // leadership goes back wherever it can
+	Rebalance       bool // leadership returns to the preferred replica wherever it can
 	Doubt           func(Member) Doubt
 	LogEnds         map[TopicPartition]LogEnds
 }
 
-// repairsNeeded is what repairs calls for.
+// repairsNeeded is the result of repairs.
 type repairsNeeded struct {
 	Changes []Change
 	Asks    []Ask
 	Doubts  []Member
 }
 
-// repairs is what a controller makes of an image, as far as single partitions go: each
-// becomes what Repair says.
+// repairs returns what a controller plans for single partitions of an image: each becomes what
+// Repair returns.
 func repairs(image *Image, o repairOptions) (all repairsNeeded) {
 	for _, t := range slices.SortedFunc(image.Topics(), func(a, b *Topic) int { return cmp.Compare(a.Name, b.Name) }) {
 		rules := ElectionRules{MinISR: 1, Doubt: o.Doubt}

@@ -6,29 +6,29 @@ import (
 	"slices"
 )
 
-// survival is what becomes of an ISR.
+// survival is the outcome for an ISR.
 type survival struct {
 	isr       []Member
-	elects    bool     // isr is one member, which must be elected even if it is the leader
+	elects    bool     // isr is one member, to be elected even if it is the leader
 	unclean   bool     // that member may lack committed records
-	lossy     bool     // that member may lack records that it once had, or others have
-	asks      bool     // an unclean election needs the ends of the logs first
-	undecided bool     // it is not known yet which members are live: the partition stays as it is
-	doubts    []Member // they have to be probed
+	lossy     bool     // it may lack records that it, or another replica, once had
+	asks      bool     // an unclean election needs the log ends first
+	undecided bool     // which members live is unknown: the partition stays as it is
+	doubts    []Member // members to be probed
 	reason    string
 }
 
 // survivors returns the members that stay in the ISR: the active ones or, if there is none, the
-// live ones. If no member is live, one replica is elected and becomes the ISR (KIP-966). It is
-// the first of these that exists:
+// live ones. If no member is live, one replica is elected and becomes the ISR (KIP-966). It is the
+// first of these that exists:
 //
 //   - a member of the ISR, then one of the ELR, that is unfenced and has lost nothing;
 //   - the last known leader, if each member of the ISR and the ELR is unfenced and has crashed
 //     with its machine or lost its directory: the leader had the most records;
 //   - if unclean elections are allowed, the replica with the longest log.
 //
-// If none exists, all members stay, and the partition waits for the fenced ones, which may have
-// all records: see Awaited.
+// If none exists, all members stay, and the partition waits for the fenced ones, which may have all
+// records: see Awaited.
 func survivors(image *Image, p *Partition, rules ElectionRules) survival {
 	isr := within(p.Members(), p.Replicas)
 	elr := within(p.EligibleMembers(), p.Replicas)
@@ -87,9 +87,9 @@ func (m *Image) lastKnownLeader(p *Partition, isr, elr []Member) (Member, bool) 
 	return m.present(last)
 }
 
-// Awaited are the brokers that a partition without a leader waits for: the fenced members of its
-// ISR and ELR, which may have all records. It is empty if there is a leader, or if only an
-// unclean election can make one.
+// Awaited returns the brokers that a partition without a leader waits for: the fenced members of
+// its ISR and ELR, which may have all records. It is empty if the partition has a leader, or if
+// only an unclean election can elect one.
 func (m *Image) Awaited(p *Partition) []int32 {
 	if _, led := m.Leader(p); led {
 		return nil
@@ -109,8 +109,8 @@ func (m *Image) Electable(p *Partition) bool {
 	return s.elects || slices.ContainsFunc(s.isr, m.Live)
 }
 
-// LogEnd is where a replica's log ends: the leader epoch of its last record, -1 if
-// there is none, and the offset behind that.
+// LogEnd is the end of a replica's log. LeaderEpoch is that of its last record, -1 if it has none.
+// Offset is the log end offset.
 type LogEnd struct {
 	LeaderEpoch int32
 	Offset      int64
@@ -121,11 +121,11 @@ func (e LogEnd) compare(o LogEnd) int {
 	return cmp.Or(cmp.Compare(e.LeaderEpoch, o.LeaderEpoch), cmp.Compare(e.Offset, o.Offset))
 }
 
-// LogEnds are the ends of a partition's logs at the replicas that have answered, each by its
-// broker's registration; nil: no replica was asked.
+// LogEnds are the log ends of the replicas that have answered, by replica (Member without a
+// directory). nil: no replica was asked.
 type LogEnds map[Member]LogEnd
 
-// askable are the replicas on live brokers, which can be asked for the ends of their logs.
+// askable returns the replicas on live brokers, which can be asked for the ends of their logs.
 func (m *Image) askable(p *Partition) []Member {
 	var all []Member
 	for _, id := range p.Replicas {
@@ -136,8 +136,8 @@ func (m *Image) askable(p *Partition) []Member {
 	return all
 }
 
-// furthest returns the replica with the longest log: the one that ends in the highest leader
-// epoch, and within that at the highest offset. Of equal ones it prefers an active broker, then
+// furthest returns the replica with the longest log: the one that ends in the highest leader epoch
+// and, within that epoch, at the highest offset. Among equal logs it prefers an active broker, then
 // the first in the order of the replicas.
 func (m *Image) furthest(p *Partition, ends LogEnds) (Member, bool) {
 	answered := filter(m.askable(p), func(one Member) bool { _, ok := ends[one]; return ok })

@@ -7,7 +7,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// dirs are directories of a test, by number.
+// dirs returns directory ids for tests, by number.
 func dirs(numbers ...byte) []DirectoryID {
 	ids := make([]DirectoryID, len(numbers))
 	for i, n := range numbers {
@@ -123,8 +123,8 @@ func TestRepairHeedsDirectories(t *testing.T) {
 	}
 }
 
-// TestLostLeaderIsElectedUncleanlyOnly: the broker whose disk was replaced is there,
-// the one that has everything is away.
+// TestLostLeaderIsElectedUncleanlyOnly: the broker whose disk was replaced is live, and the one
+// that has all records is fenced.
 func TestLostLeaderIsElectedUncleanlyOnly(t *testing.T) {
 	before := partitionValue{
 		V: 1, Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ISREpochs: []int64{11}, ISRDirs: dirs(1),
@@ -163,6 +163,8 @@ func TestLostLeaderIsElectedUncleanlyOnly(t *testing.T) {
 	}
 }
 
+// TestAwaitedAreThoseThatMayHaveEverything: a partition without a leader waits for the
+// fenced members of its ISR and ELR.
 func TestAwaitedAreThoseThatMayHaveEverything(t *testing.T) {
 	p := Partition{
 		Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ISREpochs: []int64{11}, ELR: []int32{2, 3}, ELREpochs: []int64{12, 13},
@@ -182,8 +184,8 @@ func TestAwaitedAreThoseThatMayHaveEverything(t *testing.T) {
 	}
 }
 
-// TestDeadBrokersLeaseOutvotesNobody is a restart of the whole cluster that broker 3
-// does not take part in, whose lease still lasts.
+// TestDeadBrokersLeaseOutvotesNobody: the whole cluster restarts without broker 3, whose lease has
+// not ended yet. The live members must not be dropped in favor of it.
 func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 	three := []int32{1, 2, 3}
 	before := partitionValue{Replicas: three, ISR: three, ISREpochs: []int64{11, 12, 13}, Leader: 1, LeaderEpoch: 4, LeaderBrokerEpoch: 11, PartitionEpoch: 9}
@@ -223,7 +225,8 @@ func TestDeadBrokersLeaseOutvotesNobody(t *testing.T) {
 	}
 }
 
-// TestBrokersThatStayAreElectedFirst: one that stops is elected only if there is no other.
+// TestBrokersThatStayAreElectedFirst: a broker in controlled shutdown is elected only if there is
+// no other.
 func TestBrokersThatStayAreElectedFirst(t *testing.T) {
 	image := newImage()
 	image.Brokers = map[int32]Broker{1: {ID: 1, Epoch: 11, InControlledShutdown: true}, 2: {ID: 2, Epoch: 12}, 3: {ID: 3, Epoch: 13, InControlledShutdown: true}}

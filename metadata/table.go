@@ -6,13 +6,12 @@ import (
 	"maps"
 )
 
-// tableShards is into how many parts a table is divided. A change copies one of
-// them: of 100,000 entries 100.
+// tableShards is the number of parts of a table. A change copies one of them: about 100 entries of
+// 100,000.
 const tableShards = 1024
 
 // table is a map whose versions share their equal parts. A version that readers have seen never
-// changes. The next version is a copy of the struct; set and remove change it under an owner of
-// its own.
+// changes. The next version is a copy of the struct; set and remove change it under a new owner.
 type table[K comparable, V any] struct {
 	hash  func(K) uint32
 	root  *tableRoot[K, V] // nil: empty
@@ -29,19 +28,19 @@ type tableShard[K comparable, V any] struct {
 	entries map[K]V
 }
 
-// owner is the right to change in place what was made under it. A writer drops its owner before
-// readers see the table.
+// owner is the right to write to the root and the shards that were made under it. A writer drops
+// its owner before readers see the table.
 type owner struct{ _ byte }
 
 func newTable[K comparable, V any](hash func(K) uint32) table[K, V] { return table[K, V]{hash: hash} }
 
-// hashID spreads topic ids, which are random themselves.
+// hashID spreads topic ids, which are random already.
 func hashID(id TopicID) uint32 {
 	return binary.LittleEndian.Uint32(id[:]) ^ binary.LittleEndian.Uint32(id[12:])
 }
 
-// hashName is FNV-1a: the same in every process, so that what is done shard by
-// shard is done in one order.
+// hashName is FNV-1a, which is the same in every process: work that runs shard by shard has the
+// same order everywhere.
 func hashName(name string) uint32 {
 	h := uint32(2166136261)
 	for i := range len(name) {
@@ -63,7 +62,7 @@ func (t *table[K, V]) get(key K) (V, bool) {
 	return none, false
 }
 
-// set puts an entry. It copies what the owner has not made.
+// set writes an entry. It copies the root and the shard first unless the owner has made them.
 func (t *table[K, V]) set(o *owner, key K, value V) {
 	s := t.writable(o, key)
 	if _, had := s.entries[key]; !had {
@@ -72,7 +71,7 @@ func (t *table[K, V]) set(o *owner, key K, value V) {
 	s.entries[key] = value
 }
 
-// remove takes an entry away, if there is one.
+// remove deletes an entry, if it exists.
 func (t *table[K, V]) remove(o *owner, key K) {
 	if _, had := t.get(key); had {
 		delete(t.writable(o, key).entries, key)
@@ -80,7 +79,7 @@ func (t *table[K, V]) remove(o *owner, key K) {
 	}
 }
 
-// writable is the shard of a key, which the owner may write to.
+// writable returns the shard of a key, copied unless the owner has made it already.
 func (t *table[K, V]) writable(o *owner, key K) *tableShard[K, V] {
 	if t.root == nil || t.root.owner != o {
 		root := &tableRoot[K, V]{owner: o}
@@ -118,8 +117,8 @@ func (t *table[K, V]) all() iter.Seq2[K, V] {
 	}
 }
 
-// since yields the keys whose entries differ between an earlier version and this one, or which
-// only one of them has. It looks only at the shards that the two do not share.
+// since yields the keys whose entries differ between an earlier version and this one, or that only
+// one of the two has. It reads only the shards that the two do not share.
 func (t *table[K, V]) since(before *table[K, V], same func(a, b V) bool) iter.Seq[K] {
 	return func(yield func(K) bool) {
 		if t.root == before.root {
@@ -151,7 +150,7 @@ func (t *table[K, V]) shard(i int) *tableShard[K, V] {
 	return t.root.shards[i]
 }
 
-// of are the entries of a shard, which may be missing.
+// of returns the entries of a shard, which may be nil.
 func (s *tableShard[K, V]) of() map[K]V {
 	if s == nil {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestTableModel changes a table and a map in the same way: they agree, a version that was shown
-// stays as it was, and since has what differs between any two.
+// TestTableModel changes a table and a map in the same way. They must agree, a version that readers
+// have seen must not change, and since must yield the difference between any two versions.
 func TestTableModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type version struct {

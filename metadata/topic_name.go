@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// maxTopicName is Kafka's limit: topic, a dash and a partition number must fit
-// into a file name.
+// maxTopicName is Kafka's limit in bytes: topic, a dash and a partition number must fit into a file
+// name.
 const maxTopicName = 249
 
-// ValidateTopicName checks a name by Kafka's rules.
+// ValidateTopicName checks a topic name by Kafka's rules.
 func ValidateTopicName(name string) error {
 	switch {
 	case name == "":
@@ -28,5 +28,5 @@ func ValidateTopicName(name string) error {
 	return nil
 }
 
-// collisionName is equal for two topics whose names metric systems confuse.
+// collisionName returns the same string for two topics whose names metric systems confuse.
 func collisionName(name string) string { return strings.ReplaceAll(name, ".", "_") }

@@ -7,22 +7,21 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// unfinishedPrefix begins the keys of markers. A change that takes several
-// transactions writes one first, and its last step removes it: only what a marker
-// covers can have broken off.
+// unfinishedPrefix is the prefix of markers. A change that takes several transactions writes its
+// marker first, and its last transaction removes the marker. So only a change with a marker can
+// have broken off.
 const unfinishedPrefix = "unfinished/"
 
 func unfinishedKey(id TopicID) string { return unfinishedPrefix + id.String() }
 
-// unfinishedValue is the marker of a topic's creation, or of an addition of
-// partitions to it.
+// unfinishedValue is the marker of a topic's creation, or of an addition of partitions to it.
 type unfinishedValue struct {
 	kept
 	V     version `json:"v"`
 	Topic string  `json:"topic"`
 	// First is the number of the first partition that is being written: 0 for a creation.
 	First int32 `json:"first"`
-	// Broken says that the change goes no further: its partitions can go at once.
+	// Broken is set when the change has given up: its partition keys can be removed at once.
 	Broken bool `json:"broken,omitempty"`
 }
 
@@ -53,7 +52,7 @@ func (b *imageBuilder) marker(e kv.Event, rest string) error {
 	return nil
 }
 
-// Unfinished are the markers of changes under way, by topic, with their revisions.
+// Unfinished returns the revisions of the markers of changes in progress, by topic.
 func (m *Image) Unfinished() map[TopicID]int64 {
 	revisions := make(map[TopicID]int64, len(m.unfinished))
 	for id, u := range m.unfinished {
@@ -62,9 +61,9 @@ func (m *Image) Unfinished() map[TopicID]int64 {
 	return revisions
 }
 
-// CleanUps returns changes that remove what broken creations and additions have left. A change is
-// broken if its marker says so, or if abandoned has the marker's revision. An incomplete image
-// returns none, since the topic may exist.
+// CleanUps returns the changes that remove what broken creations and additions have left. A change
+// is broken if its marker says so, or if abandoned names the marker's revision. For an incomplete
+// image it returns none, because the topic may exist.
 func (m *Image) CleanUps(abandoned map[TopicID]int64) []Change {
 	if m.Incomplete() {
 		return nil
@@ -85,8 +84,9 @@ func (m *Image) CleanUps(abandoned map[TopicID]int64) []Change {
 	return changes
 }
 
-// cleanUpCreation removes the partitions of a topic that never began to exist. It compares the
-// marker, which the creation's last step removes: only one of the two succeeds.
+// cleanUpCreation removes the partition keys of a topic that never began to exist. It compares the
+// marker, which the creation's last transaction removes: only one of the two succeeds. If the
+// marker is that of an addition, only the marker is removed.
 func cleanUpCreation(id TopicID, u unfinished) Change {
 	c := Change{
 		Reason: "the topic's creation broke off",
@@ -99,9 +99,9 @@ func cleanUpCreation(id TopicID, u unfinished) Change {
 	return c
 }
 
-// cleanUpAddition removes the partition keys beyond the topic's number of partitions. If they do
-// not fit into one transaction, the first one also marks the addition as broken. The addition
-// then fails, and later plans remove the rest.
+// cleanUpAddition removes the partition keys beyond the topic's number of partitions. If these do
+// not fit into one transaction, the first one also marks the addition as broken. The addition then
+// fails, and later plans remove the other keys.
 func (t *Topic) cleanUpAddition(u unfinished) Change {
 	marker := unfinishedKey(t.ID)
 	c := Change{

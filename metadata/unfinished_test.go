@@ -42,8 +42,7 @@ func keysOf(comparisons []kv.Comparison) []string {
 	return keys
 }
 
-// TestNothingIsCleanedUpOnAnIncompleteImage has a creation that broke off beside a
-// key that cannot be read.
+// TestNothingIsCleanedUpOnAnIncompleteImage: a creation broke off, and another key cannot be read.
 func TestNothingIsCleanedUpOnAnIncompleteImage(t *testing.T) {
 	id := TopicID{1}
 	broken := put(unfinishedKey(id), unfinishedValue{Broken: true}, 19)
@@ -98,8 +97,8 @@ func TestUnreadableKeysAreRemembered(t *testing.T) {
 	}
 }
 
-// TestTopicsThatAListLacksHaveVanished: a deletion that was watched is told from a topic that
-// a list does not have any more.
+// TestTopicsThatAListLacksHaveVanished: a deletion that was watched differs from a topic that is
+// missing in a list.
 func TestTopicsThatAListLacksHaveVanished(t *testing.T) {
 	a, b := TopicID{1}, TopicID{2}
 	before := applied(t, put("topics/a", topicValue{ID: a}, 2), put("topics/b", topicValue{ID: b}, 3), del("topics/a", 4))

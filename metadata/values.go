@@ -11,16 +11,16 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// valueVersion is what every value is written with, and the newest that is read.
-// A field can be added without a new version, see kept. A new version is a
-// format that older builds would misread.
+// valueVersion is the version that every value is written with, and the newest that is read. A
+// field can be added without a new version, see kept. A new version is a format that older builds
+// would misread.
 const valueVersion version = 1
 
-// version is the "v" of a value. One that is too new is an error, so that no
-// reader can forget to look.
+// version is the "v" of a value. Decoding a version that is too new fails, so no reader can forget
+// the check.
 type version int
 
-// UnmarshalJSON reads a version that this build knows.
+// UnmarshalJSON reads a version. It returns ErrValueTooNew if this build does not read the version.
 func (v *version) UnmarshalJSON(text []byte) error {
 	n, err := strconv.Atoi(string(text))
 	if err != nil {
@@ -34,17 +34,17 @@ func (v *version) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// kept are the fields of a stored value that this build does not know. Each type of value has
-// them, and so has what is made of a value. They are written again with it: an older broker
-// drops no field of a newer one.
+// kept holds the fields of a stored value that this build does not know. Each type of value embeds
+// it, and so do the types that are decoded from values. Encoding writes the fields back: an older
+// broker drops no field of a newer one.
 type kept struct{ unknown document.Unknown } //nolint:recvcheck // decode writes it through a pointer, encode has a value
 
 func (k *kept) keep(unknown document.Unknown) { k.unknown = unknown }
 
 func (k kept) fields() document.Unknown { return k.unknown }
 
-// topicValue makes a topic exist. Partitions are counted here, so that a topic
-// grows at one revision however many transactions its new keys take.
+// topicValue makes a topic exist. It has the number of partitions, so that a topic grows at one
+// revision however many transactions its new keys take.
 type topicValue struct {
 	kept
 	V          version `json:"v"`
@@ -72,7 +72,7 @@ type partitionValue struct {
 	UncleanEpoch      int32         `json:"unclean_epoch,omitempty"`
 	LossyEpoch        int32         `json:"lossy_epoch,omitempty"`
 	PartitionEpoch    int32         `json:"partition_epoch"`
-	// CreatedMs is when the partition was created.
+	// CreatedMs is when the partition was created, in Unix ms.
 	CreatedMs int64 `json:"created_ms"`
 }
 
@@ -84,7 +84,7 @@ type brokerValue struct {
 	Rack        string     `json:"rack,omitempty"`
 	Listeners   []Listener `json:"listeners"`
 	StartedMs   int64      `json:"started_ms"`
-	// The rest is as in Broker.
+	// The fields below are as in Broker.
 	Directories          []DirectoryID `json:"directories,omitempty"`
 	PreviousBrokerEpoch  int64         `json:"previous_epoch,omitempty"`
 	KeptBrokerEpoch      int64         `json:"kept_epoch,omitempty"`
@@ -92,17 +92,17 @@ type brokerValue struct {
 	LostDirectories      []DirectoryID `json:"lost_directories,omitempty"`
 	LostBrokerEpoch      int64         `json:"lost_epoch,omitempty"`
 	InControlledShutdown bool          `json:"stopping,omitempty"`
-	// Features are what the broker supports.
+	// Features are the levels that the broker supports.
 	Features map[string]FeatureRange `json:"features,omitempty"`
 }
 
-// knownValue is a known broker, which it stays when it is fenced.
+// knownValue is a known broker. It stays when the broker is fenced.
 type knownValue struct {
 	kept
 	V         version    `json:"v"`
 	Rack      string     `json:"rack,omitempty"`
 	Listeners []Listener `json:"listeners,omitempty"`
-	// Features are what the broker supported when it registered last.
+	// Features are the levels that the broker supported at its last registration.
 	Features map[string]FeatureRange `json:"features,omitempty"`
 }
 
@@ -131,8 +131,8 @@ type producerIDsValue struct {
 	Next int64   `json:"next"`
 }
 
-// encode writes a value of the types above. They hold nothing that JSON cannot
-// write, so that an error is a bug of this package.
+// encode writes a value of one of the types above. They hold nothing that JSON cannot encode: an
+// error is a bug of this package.
 func encode(value any) []byte {
 	var unknown document.Unknown
 	if k, ok := value.(interface{ fields() document.Unknown }); ok {
@@ -145,8 +145,8 @@ func encode(value any) []byte {
 	return b
 }
 
-// decode reads what encode wrote, of this or another build. A value of a version
-// that this build does not read is ErrValueTooNew.
+// decode reads what encode of this or another build has written. It returns ErrValueTooNew for a
+// version that this build does not read.
 func decode[V any](pair kv.Pair) (V, error) {
 	var value V
 	unknown, err := document.Unmarshal(pair.Value, &value)
@@ -159,8 +159,8 @@ func decode[V any](pair kv.Pair) (V, error) {
 	return value, nil
 }
 
-// explain returns ErrValueTooNew if the value has a newer version, and err otherwise: fields of
-// a newer version may have other types, which is then the cause of err.
+// explain returns ErrValueTooNew if the value has a newer version, and err otherwise. Fields of a
+// newer version may have other types, so the version may be the cause of err.
 func explain(pair kv.Pair, err error) error {
 	var head struct {
 		V version `json:"v"`
@@ -200,8 +200,8 @@ func decodePartition(pair kv.Pair) (Partition, error) {
 	}, nil
 }
 
-// epochsOf makes the epochs parallel to the ids. A value that is older than the
-// epochs has none: its members count for no live broker.
+// epochsOf returns epochs that are parallel to the ids. A value from before the epochs has none:
+// its members then have epoch 0, which no live broker has.
 func epochsOf(ids []int32, epochs []int64) []int64 {
 	if len(epochs) != len(ids) {
 		return make([]int64, len(ids))

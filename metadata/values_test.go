@@ -17,7 +17,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// unknownFields draws what a newer build might store besides.
+// unknownFields draws fields that a newer build might store.
 var unknownFields = rapid.Custom(func(t *rapid.T) map[string]any {
 	value := rapid.OneOf(
 		rapid.Just[any](nil), rapid.Just[any](true), rapid.Just[any](map[string]any{"a": []any{"}", 1.0}}),
@@ -26,7 +26,7 @@ var unknownFields = rapid.Custom(func(t *rapid.T) map[string]any {
 	return rapid.MapOfN(rapid.StringMatching(`x_[a-z"\\é]{1,6}`), value, 1, 4).Draw(t, "fields")
 })
 
-// addFields makes a value that of a newer build.
+// addFields returns the value as a newer build would have written it.
 func addFields(t *testing.T, object []byte, fields map[string]any) []byte {
 	t.Helper()
 	all := map[string]any{}
@@ -41,7 +41,7 @@ func addFields(t *testing.T, object []byte, fields map[string]any) []byte {
 	return text
 }
 
-// lacks names a field that a value ought to have and has not.
+// lacks returns a field that a value should have but does not.
 func lacks(t *testing.T, object []byte, fields map[string]any) (string, bool) {
 	t.Helper()
 	all := map[string]any{}
@@ -56,17 +56,17 @@ func lacks(t *testing.T, object []byte, fields map[string]any) (string, bool) {
 	return "", false
 }
 
-// stored is a cluster in which a value of every kind is stored, and its brokers.
+// stored is a cluster with a stored value of every kind, and its brokers.
 type stored struct {
 	t *testing.T
 	c *cluster
 	r []*Registration
 }
 
-// writePath is one way in which a broker rewrites what another may have written.
+// writePath is one way in which a broker rewrites a value that another one may have written.
 type writePath struct {
 	name string
-	keys func(*Topic) []string // that it rewrites
+	keys func(*Topic) []string // the keys that it rewrites
 	do   func(s *stored) error
 }
 
@@ -78,7 +78,7 @@ func key(name string) func(*Topic) []string {
 	return func(*Topic) []string { return []string{name} }
 }
 
-// writeFrom writes what the controller calls for.
+// writeFrom writes the repairs that the image calls for.
 func writeFrom(ctx context.Context, c *cluster, o repairOptions) error {
 	changes := repairs(c.loader.Image(), o).Changes
 	revision, errs := WriteAll(ctx, c.store, nil, changes)
@@ -86,7 +86,7 @@ func writeFrom(ctx context.Context, c *cluster, o repairOptions) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// shrunk makes broker 3 leave the ISR of a-0, as its leader does.
+// shrunk removes broker 3 from the ISR of a-0, as its leader does.
 func shrunk(ctx context.Context, c *cluster) error {
 	image := c.loader.Image()
 	topic, _ := image.TopicByName("a")
@@ -98,7 +98,7 @@ func shrunk(ctx context.Context, c *cluster) error {
 	}})...)
 }
 
-// ledBySecond makes another replica than the preferred one lead a-0.
+// ledBySecond makes a replica other than the preferred one lead a-0.
 func ledBySecond(t *testing.T, c *cluster) {
 	t.Helper()
 	topic := c.topic("a")
@@ -175,7 +175,7 @@ func configure(ctx context.Context, c *cluster, r ConfigResource, to map[string]
 	return c.admin.UpdateConfigs(ctx, r, func(map[string]string) (map[string]string, error) { return to, nil })
 }
 
-// storedCluster has three brokers, and a value of every kind that is rewritten.
+// storedCluster returns a cluster of three brokers, with a value of every kind that is rewritten.
 func storedCluster(t *testing.T) (*cluster, []*Registration) {
 	t.Helper()
 	store := kvtest.Open(t)
@@ -213,8 +213,8 @@ func (c *cluster) registerWith(t *testing.T, features map[string]FeatureRange, i
 	return all
 }
 
-// TestWritePathsKeepUnknownFields: a newer broker has added fields to everything
-// that is stored; nothing that this build does drops one.
+// TestWritePathsKeepUnknownFields: a newer broker has added fields to all stored values. No write
+// of this build drops one.
 func TestWritePathsKeepUnknownFields(t *testing.T) {
 	for seed := range 5 {
 		fields := unknownFields.Example(seed)
@@ -238,8 +238,8 @@ func TestWritePathsKeepUnknownFields(t *testing.T) {
 	}
 }
 
-// addFieldsToAll adds fields to every value but those that live as long as the
-// process that wrote them. It returns the revision at which all have them.
+// addFieldsToAll adds fields to every value except those that live only as long as the process that
+// wrote them. It returns the revision at which all have them.
 func addFieldsToAll(t *testing.T, c *cluster, fields map[string]any) int64 {
 	t.Helper()
 	kvs, revision, err := c.store.List(t.Context(), "")
@@ -258,7 +258,7 @@ func addFieldsToAll(t *testing.T, c *cluster, fields map[string]any) int64 {
 	return revision
 }
 
-// checkFields looks at all keys that had the fields and are still there.
+// checkFields checks all keys that had the fields and still exist.
 func checkFields(t *testing.T, c *cluster, before int64, fields map[string]any) {
 	t.Helper()
 	kvs, _, err := c.store.List(t.Context(), "")
@@ -275,8 +275,8 @@ func checkFields(t *testing.T, c *cluster, before int64, fields map[string]any) 
 	}
 }
 
-// Every type of value keeps what it does not know, and refuses a version that is
-// too new, whatever else the value holds.
+// TestEveryValueKeepsAndChecks: every type of value keeps its unknown fields, and rejects a version
+// that is too new, whatever else the value holds.
 func TestEveryValueKeepsAndChecks(t *testing.T) {
 	for name, c := range map[string]func(kv.Pair) (any, error){
 		"topic":        func(pair kv.Pair) (any, error) { return decode[topicValue](pair) },
@@ -303,6 +303,7 @@ func TestEveryValueKeepsAndChecks(t *testing.T) {
 	}
 }
 
+// TestValueThatIsTooNewIsNotAbsent: the image keeps the state before a value that is too new.
 func TestValueThatIsTooNewIsNotAbsent(t *testing.T) {
 	before := applied(t, put(topicKey("a"), topicValue{V: 1, ID: TopicID{1}, Partitions: 1}, 5), put(partitionKey(TopicID{1}, 0), partitionValue{V: 1, Leader: 3}, 5))
 	after, err := before.apply(kv.Batch{Revision: 6, Events: []kv.Event{

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cluster is the bench of the controller's tests.
+// cluster is the test cluster of the controller's tests.
 type cluster struct{ *metadatatest.Cluster }
 
 func newCluster(t *testing.T, store kv.Store) *cluster {
@@ -20,7 +20,7 @@ func newCluster(t *testing.T, store kv.Store) *cluster {
 	return &cluster{metadatatest.New(t, store)}
 }
 
-// moveLeader has the second member of a-0 lead, although the first could.
+// moveLeader makes the second member of a-0 lead, although the first could.
 func (c *cluster) moveLeader(t *testing.T) {
 	t.Helper()
 	c.alter(t, "a", 0, func(p *metadata.Partition) { elect(p, p.Members()[1]) })
@@ -43,7 +43,7 @@ func (c *cluster) alter(t *testing.T, topic string, n int32, change func(p *meta
 	return c.Wait(t, func(m *metadata.Image) bool { return m.Revision >= revision })
 }
 
-// altered is the change that writes another state of a partition.
+// altered returns the change that writes another state of a partition.
 func altered(t *testing.T, image *metadata.Image, topic string, n int32, change func(p *metadata.Partition)) metadata.Change {
 	t.Helper()
 	of, ok := image.TopicByName(topic)
@@ -57,7 +57,7 @@ func altered(t *testing.T, image *metadata.Image, topic string, n int32, change 
 	return write
 }
 
-// uncleanElections is how many the loader has counted.
+// uncleanElections returns the number that the loader has counted.
 func (c *cluster) uncleanElections(t *testing.T) float64 {
 	t.Helper()
 	families, err := c.Registry.Gather()

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// Options are what a Controller needs.
+// Options are the options of a Controller.
 type Options struct {
 	Store        kv.Store
 	Loader       *metadata.Loader
@@ -23,70 +23,70 @@ type Options struct {
 	Now          func() time.Time
 	Logger       *slog.Logger
 
-	// MinISR and UncleanElection are those of PlanOptions.
+	// MinISR and UncleanElection are as in PlanOptions.
 	MinISR          func(image *metadata.Image, topic string) int
 	UncleanElection func(image *metadata.Image, topic string) bool
-	// Rebalance are the settings of the preferred leaders' balance; nil means
+	// Rebalance returns the settings for the balance of preferred leaders; nil means
 	// DefaultRebalancing.
 	Rebalance func(image *metadata.Image) Rebalancing
-	// LogEnds asks a broker where its logs end, for unclean elections.
+	// LogEnds asks a broker for log ends, for unclean elections.
 	LogEnds metadata.AskLogEnds
-	// Probe returns ErrBrokerGone if a broker's process is gone, see ProbeTCP. nil: brokers
-	// are not probed, and registrations end with their leases.
+	// Probe returns ErrBrokerGone if a broker's process is gone, see ProbeTCP. nil: brokers are not
+	// probed, and registrations end with their leases.
 	Probe func(ctx context.Context, broker metadata.Broker) error
-	// Listener is the name of the listener that brokers use among themselves. A broker that
-	// has it is probed only there.
+	// Listener is the name of the listener that brokers use among themselves. A broker that has it
+	// is probed only there.
 	Listener string
-	// Publish sends all brokers the hint that one seems dead; they pass it to Hint. It must
+	// Publish sends all brokers the hint that a broker seems dead; they pass it to Hint. It must
 	// not block. nil: no hints are sent.
 	Publish func(suspect metadata.Member, err error)
-	// BeforeFence is called when a broker's process is certain to be gone, before its
-	// registration is ended. It prepares the store for that write. nil: it is not called.
+	// BeforeFence is called when a broker's process is certain to be gone, before its registration
+	// is ended. It prepares the store for that write; may be nil.
 	BeforeFence func(ctx context.Context, broker int32)
 }
 
-// Controller runs on every broker and acts on one: the one that has written the key
-// "controller". That key is under the lease of the broker's registration, so a fenced broker is
-// not the controller. Each write compares the key's create revision, the controller epoch: a
-// controller that was paused and deposed changes nothing.
+// Controller runs on every broker and acts on one: the broker that has written the key
+// "controller". That key is under the lease of the broker's registration, so a fenced broker is not
+// the controller. Each write compares the key's create revision, the controller epoch: a controller
+// that was paused and deposed changes nothing.
 type Controller struct {
 	store        kv.Store
 	loader       *metadata.Loader
 	registration *metadata.Registration
 	now          func() time.Time
 	logger       *slog.Logger
-	epoch        atomic.Int64 // of the own key; 0: not the controller
+	epoch        atomic.Int64 // of this broker's own key; 0: not the controller
 
-	plan       PlanOptions // without those that depend on the time
-	planner    planner     // of this term; only step touches it
-	looked     time.Time   // when the planner last had to look at everything
+	plan       PlanOptions // without the fields that depend on the time
+	planner    planner     // of this term; owned by step
+	looked     time.Time   // when the planner last started from scratch
 	rebalance  func(image *metadata.Image) Rebalancing
-	rebalanced time.Time // when a balance of leaders was last due; only step touches it
-	seen       sightings // markers of changes under way; only step touches them
+	rebalanced time.Time // when a balance of leaders was last due; owned by step
+	seen       sightings // markers of changes in progress; owned by step
 	suspects   *suspects
 	publish    func(suspect metadata.Member, err error)
-	before     func(ctx context.Context, broker int32) // a fence
+	before     func(ctx context.Context, broker int32) // BeforeFence
 	doubts     doubts
 	recovery   recovery
 	logEnds    metadata.AskLogEnds
 	work       sync.WaitGroup         // probes and questions; Run waits for them
-	images     *metadata.Subscription // Run's; an answer has the image delivered again
+	images     *metadata.Subscription // read by Run; an answer delivers the image again
 }
 
-// controllerTick is how often the controller plans without a new image, for what becomes due by
-// time alone.
+// controllerTick is how often the controller plans without a new image, for work that becomes due
+// by time alone.
 const controllerTick = 15 * time.Second
 
-// lookInterval is how often the controller looks at all partitions, whatever has changed.
+// lookInterval is how often the controller plans all partitions, whatever has changed.
 const lookInterval = 5 * time.Minute
 
-// The pauses between attempts to act on a store that does not answer.
+// Pauses between attempts to act on a store that does not answer.
 const (
 	retryMin = 50 * time.Millisecond
 	retryMax = 2 * time.Second
 )
 
-// New makes a controller; Run runs it.
+// New returns a controller. Run runs it.
 func New(o Options) *Controller {
 	if o.Rebalance == nil {
 		o.Rebalance = func(*metadata.Image) Rebalancing { return DefaultRebalancing }
@@ -110,12 +110,12 @@ func New(o Options) *Controller {
 	}
 }
 
-// Epoch is the controller epoch while this broker is the controller as far as
-// it knows, and 0 otherwise.
+// Epoch returns the controller epoch while this broker believes that it is the controller, and 0
+// otherwise.
 func (c *Controller) Epoch() int64 { return c.epoch.Load() }
 
-// Run stands for election whenever there is no controller, and acts while this
-// broker is it. It returns nil when ctx ends, having resigned.
+// Run stands for election whenever there is no controller, and acts while this broker is the
+// controller. When ctx ends it resigns and returns nil.
 func (c *Controller) Run(ctx context.Context) error {
 	c.images = c.loader.Subscribe()
 	defer c.images.Close()
@@ -141,13 +141,13 @@ func (c *Controller) Run(ctx context.Context) error {
 	return nil
 }
 
-// rest waits for an image, or until pause has passed, and reports whether ctx has not ended.
+// rest waits for an image, or until pause has passed. It returns false if ctx has ended.
 func (c *Controller) rest(ctx context.Context, pause time.Duration) bool {
-	_, _ = stepped.Receive(ctx, pause, c.images.Images()) // step looks at the newest one
+	_, _ = stepped.Receive(ctx, pause, c.images.Images()) // step uses the newest image
 	return ctx.Err() == nil
 }
 
-// pause is how long the controller may rest without a new image: nothing becomes due before.
+// pause returns how long the controller may rest without a new image: nothing becomes due earlier.
 func (c *Controller) pause(image *metadata.Image) time.Duration {
 	pause := controllerTick
 	if c.epoch.Load() == 0 {
@@ -165,22 +165,22 @@ func (c *Controller) pause(image *metadata.Image) time.Duration {
 	return pause
 }
 
-// step does what one image calls for.
+// step does the work that one image calls for.
 func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 	if image.Revision < c.epoch.Load() || image.Revision == 0 {
-		return nil // older than the election: a newer one is on its way
+		return nil // older than the election: a newer one will follow
 	}
 	if epoch := c.epoch.Load(); epoch != 0 && image.ControllerEpoch != epoch {
 		c.epoch.Store(0)
-		c.planner = planner{} // which keeps an image
+		c.planner = planner{} // releases its image
 		c.logger.Warn("this broker is not the controller any more",
 			slog.Int64("controller_epoch", epoch), slog.Int("controller_id", int(image.ControllerID)))
 	}
 	switch {
 	case image.ControllerID == metadata.NoBroker:
-		// This image shows that the old controller is gone, so it is the one to plan on. It
-		// is older than the election. That is safe, because each change compares the revisions
-		// on which it was planned.
+		// This image shows that the old controller is gone, so the plan is made on it. It is older
+		// than this election. That is safe because each change compares the revisions on which it
+		// was planned.
 		if elected, err := c.campaign(ctx, image); err != nil || !elected {
 			return err
 		}
@@ -194,13 +194,13 @@ func (c *Controller) step(ctx context.Context, image *metadata.Image) error {
 	c.resolve(ctx, image, todo.Doubts)
 	c.recover(ctx, image, todo.Asks)
 	if moreToBalance(todo.Changes) {
-		// The interval is over again when the pause is.
+		// The next balance is due after balancePause instead of the interval.
 		c.rebalanced = c.now().Add(min(0, balancePause-c.rebalance(image).Interval))
 	}
 	return c.apply(ctx, todo.Changes)
 }
 
-// planOptions are those of a plan that is made now.
+// planOptions returns the options of a plan that is made now.
 func (c *Controller) planOptions(image *metadata.Image) PlanOptions {
 	o := c.plan
 	now := c.now()
@@ -254,8 +254,8 @@ func (c *Controller) elected(epoch int64) {
 	c.logger.Info("this broker is the controller", slog.Int64("controller_epoch", epoch))
 }
 
-// apply writes changes and returns when the image shows them, so that no change is planned twice.
-// A change that conflicts is planned again on a later image, which shows why.
+// apply writes changes and returns when the image shows them, so that no change is planned twice. A
+// change that conflicts is planned again on a later image, which shows why.
 func (c *Controller) apply(ctx context.Context, changes []metadata.Change) error {
 	if len(changes) == 0 {
 		return nil
@@ -279,11 +279,11 @@ func (c *Controller) apply(ctx context.Context, changes []metadata.Change) error
 	return err
 }
 
-// resignTimeout bounds what a stopping broker spends on handing over.
+// resignTimeout bounds how long a stopping broker tries to resign.
 const resignTimeout = time.Second
 
-// resign gives the controllership up, so that the next broker need not wait
-// for the lease to expire.
+// resign gives up the controllership, so that the next broker need not wait until the lease
+// expires.
 func (c *Controller) resign(ctx context.Context) {
 	epoch := c.epoch.Swap(0)
 	if epoch == 0 {

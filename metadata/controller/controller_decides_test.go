@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// restarted registers a broker's next process, of which the machine has crashed unless
-// it names the epoch that it has lost nothing since.
+// restarted registers a broker's next process. Its machine has crashed unless past names the epoch
+// since which it has lost nothing.
 func (c *cluster) restarted(t *testing.T, of *metadata.Registration, past metadata.Past) *metadata.Registration {
 	t.Helper()
 	self := c.Loader.Image().Brokers[of.BrokerID()]
@@ -29,15 +29,15 @@ func (c *cluster) restarted(t *testing.T, of *metadata.Registration, past metada
 	return r
 }
 
-// TestRestartOfAllIsNotDecidedByADeadOne: brokers 1 and 2 are back before the lease of
-// broker 3 ends, which stays away.
+// TestRestartOfAllIsNotDecidedByADeadOne: brokers 1 and 2 are back before the lease of broker 3
+// ends. Broker 3 stays away, and its lease must not let it win over members that certainly live.
 func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		crash bool
 		probe error
 		soon  string // the leader at once
-		late  string // and after the lease
+		late  string // the leader after the lease
 	}{
 		{"its process is gone", false, ErrBrokerGone, "1 [1]", "1 [1]"},
 		{"its machine is off", false, context.DeadlineExceeded, "1 [1]", "1 [1]"},
@@ -87,8 +87,8 @@ func TestRestartOfAllIsNotDecidedByADeadOne(t *testing.T) {
 	}
 }
 
-// TestUncleanElectionTakesWhoHasMost also has the partition wait as long as nobody
-// answers, while others are elected.
+// TestUncleanElectionTakesWhoHasMost: the replica with the longest log is elected. The partition
+// waits as long as no replica answers, while leaders of other partitions are elected.
 func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))
@@ -109,7 +109,8 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 				return map[metadata.TopicPartition]metadata.LogEnd{tps[0]: {LeaderEpoch: 0, Offset: 10 * int64(b.ID)}, {Topic: "other"}: {}}, nil
 			},
 		})
-		c.alter(t, "a", 0, func(p *metadata.Partition) { // broker 1 alone is in sync
+		// Only broker 1 is in sync.
+		c.alter(t, "a", 0, func(p *metadata.Partition) {
 			p.ISR, p.ISREpochs, p.ISRDirectories = p.ISR[:1], p.ISREpochs[:1], nil
 		})
 		if err := r[0].Deregister(t.Context()); err != nil {
@@ -120,7 +121,8 @@ func TestUncleanElectionTakesWhoHasMost(t *testing.T) {
 		if p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"}); p.Leader != 1 {
 			t.Fatalf("nobody answers, and %d is elected", p.Leader)
 		}
-		c.Create(t, metadata.TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2}}}) // the controller waits for nobody
+		// The controller does not wait for the answers.
+		c.Create(t, metadata.TopicSpec{Name: "b", Assignments: map[int32][]int32{0: {2}}})
 		silent.Store(false)
 		time.Sleep(10 * askPause)
 		p, _ := settled(c).Partition(metadata.TopicPartition{Topic: "a"})

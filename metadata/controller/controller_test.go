@@ -19,7 +19,7 @@ func (c *cluster) controller(t *testing.T, r *metadata.Registration) *Controller
 	})
 }
 
-// onNext is the image once the cluster has settled.
+// settled returns the image after the cluster has settled.
 func settled(c *cluster) *metadata.Image {
 	synctest.Wait()
 	return c.Loader.Image()
@@ -75,6 +75,8 @@ func TestControllershipEndsWithTheRegistration(t *testing.T) {
 	})
 }
 
+// TestLostReplyOfTheElectionIsNoDeadlock: the broker has won, but does not know it
+// until its image shows it.
 func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
@@ -95,18 +97,21 @@ func TestLostReplyOfTheElectionIsNoDeadlock(t *testing.T) {
 	})
 }
 
+// TestDeposedControllerChangesNothing: the writes of a controller that was paused compare its key,
+// and fail.
 func TestDeposedControllerChangesNothing(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	r := c.Register(t, 1)[0]
 	topic := c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 1, ReplicationFactor: 1})
 	controller := c.controller(t, r)
 	before := c.Loader.Image()
-	for range 2 { // the second time the image is older than the election, which deposes nobody
+	// The second time the image is older than the election, which must not depose the controller.
+	for range 2 {
 		if err := controller.step(t.Context(), before); err != nil || controller.Epoch() <= before.Revision {
 			t.Fatalf("epoch %d, %v", controller.Epoch(), err)
 		}
 	}
-	// Somebody else is elected while this controller is paused.
+	// Another broker is elected while this controller is paused.
 	if _, err := c.Store.Txn(t.Context(), nil, kv.Delete("controller")); err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +135,8 @@ func TestDeposedControllerChangesNothing(t *testing.T) {
 	}
 }
 
+// TestRestartedLeaderGetsTheNextEpoch: records that the leader did not flush may be lost, so its
+// followers must truncate to the new epoch.
 func TestRestartedLeaderGetsTheNextEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))
@@ -169,7 +176,7 @@ func TestLeadersMoveOffADeadBroker(t *testing.T) {
 		runtest.Background(t, r[1].Run)
 		runtest.Background(t, c.controller(t, r[0]).Run)
 		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 90, ReplicationFactor: 3})
-		time.Sleep(metadata.DefaultLeaseTTL) // nobody keeps broker 3 alive
+		time.Sleep(metadata.DefaultLeaseTTL) // broker 3 does not renew its lease
 		image := settled(c)
 		topic, _ := image.TopicByName("a")
 		for n := range topic.Partitions {
@@ -212,7 +219,7 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 			}
 		}
 		topic, _ = image.TopicByName("b")
-		for n := range topic.Partitions { // where there is no other it goes on
+		for n := range topic.Partitions { // without another replica the broker stays leader
 			if _, ok := image.Leader(topic.Partitions[n]); !ok || topic.Partitions[n].PartitionEpoch != 0 {
 				t.Errorf("partition %d: %+v", n, topic.Partitions[n])
 			}
@@ -220,6 +227,8 @@ func TestStoppingBrokerIsDrained(t *testing.T) {
 	})
 }
 
+// TestLeadershipGoesBackInTime: leadership returns to the preferred replica after the interval, not
+// earlier.
 func TestLeadershipGoesBackInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))

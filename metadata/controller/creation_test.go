@@ -12,9 +12,8 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// TestCrashBetweenCreationSteps ends a creation after each of its
-// transactions: the topic is whole or not there, and the controller removes
-// what is left.
+// TestCrashBetweenCreationSteps ends a creation after each of its transactions. The topic is then
+// complete or missing, and the controller removes what is left.
 func TestCrashBetweenCreationSteps(t *testing.T) {
 	crash := errors.New("the broker crashes")
 	steps := 0
@@ -65,8 +64,8 @@ func TestCrashBetweenCreationSteps(t *testing.T) {
 	}
 }
 
-// TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its
-// transactions for so long that the controller removes what it wrote.
+// TestSlowCreationLosesAgainstItsCleanup pauses a creation before each of its transactions for so
+// long that the controller removes what it wrote. The creation must then fail.
 func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 	for pause := 2; pause <= 6; pause++ {
 		synctest.Test(t, func(t *testing.T) {
@@ -98,8 +97,8 @@ func TestSlowCreationLosesAgainstItsCleanup(t *testing.T) {
 	}
 }
 
-// TestPartitionsWithoutATopicStay: only a marker says that a creation broke off. The topic's key may
-// be one that this controller cannot read.
+// TestPartitionsWithoutATopicStay: only a marker shows that a creation broke off. The topic's key
+// may be one that this controller cannot read.
 func TestPartitionsWithoutATopicStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))
@@ -109,7 +108,7 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 		if _, err := c.Store.Txn(t.Context(), nil, kv.Put("topics/a", []byte("{"))); err != nil {
 			t.Fatal(err)
 		}
-		c = newCluster(t, c.Store) // which lists
+		c = newCluster(t, c.Store) // its loader lists the store
 		if image := settled(c); image.TopicCount() != 0 || !image.Incomplete() {
 			t.Fatalf("topics %v, incomplete %t", image.TopicNames(), image.Incomplete())
 		}
@@ -121,8 +120,8 @@ func TestPartitionsWithoutATopicStay(t *testing.T) {
 	})
 }
 
-// TestCreationOutlivesAClockThatIsAhead: a controller whose clock is an hour ahead of the
-// creating broker's sees a creation that goes on.
+// TestCreationOutlivesAClockThatIsAhead: a controller whose clock is an hour ahead of the creating
+// broker's must not treat a creation in progress as broken.
 func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &kvtest.HookedStore{Store: kvtest.Open(t)}
@@ -134,13 +133,14 @@ func TestCreationOutlivesAClockThatIsAhead(t *testing.T) {
 		})
 		runtest.Background(t, controller.Run)
 		synctest.Wait()
-		s.BeforeTxn = func(int) error { time.Sleep(time.Second); return nil } // the controller acts on each step
+		// The controller acts on each step.
+		s.BeforeTxn = func(int) error { time.Sleep(time.Second); return nil }
 		c.Create(t, metadata.TopicSpec{Name: "a", Partitions: 400, ReplicationFactor: 1})
 	})
 }
 
-// TestCrashBetweenStepsOfAnAddition ends an addition after each of its transactions:
-// the topic has all new partitions or none, and the controller removes what is left.
+// TestCrashBetweenStepsOfAnAddition ends an addition after each of its transactions. The topic then
+// has all new partitions or none, and the controller removes what is left.
 func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 	crash := errors.New("the broker crashes")
 	for step, done := 1, false; !done; step++ {
@@ -180,7 +180,7 @@ func TestCrashBetweenStepsOfAnAddition(t *testing.T) {
 	}
 }
 
-// TestProgressIsNotTakenForTheEnd: the grace begins again when a marker is written again.
+// TestProgressIsNotTakenForTheEnd: the grace period begins again when a marker is rewritten.
 func TestProgressIsNotTakenForTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, kvtest.Open(t))

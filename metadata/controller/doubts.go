@@ -12,23 +12,23 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// doubts are those of one controller, from its election on.
+// doubts are the doubts of one controller since its election.
 type doubts struct {
 	mu    sync.Mutex
 	self  int32
-	epoch int64     // of the controller: older registrations are in doubt
-	until time.Time // when each lease that is not renewed has ended
+	epoch int64     // of the controller: registrations that are not newer are in doubt
+	until time.Time // by then each lease that was not renewed has ended
 	stage map[metadata.Member]metadata.Doubt
 }
 
-// raise begins the doubts of a controller.
+// raise starts the doubts of a controller's term.
 func (d *doubts) raise(self int32, epoch int64, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.self, d.epoch, d.until, d.stage = self, epoch, until, map[metadata.Member]metadata.Doubt{}
 }
 
-// begin reports whether a member has to be probed. If so the caller must probe it and call settle.
+// begin reports whether a member has to be probed. If so, the caller must probe it and call settle.
 func (d *doubts) begin(m metadata.Member) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -39,7 +39,7 @@ func (d *doubts) begin(m metadata.Member) bool {
 	return true
 }
 
-// settle notes what a probe under a controller epoch has shown.
+// settle records the result of a probe that began under a controller epoch.
 func (d *doubts) settle(m metadata.Member, epoch int64, stage metadata.Doubt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -48,8 +48,8 @@ func (d *doubts) settle(m metadata.Member, epoch int64, stage metadata.Doubt) {
 	}
 }
 
-// at returns the doubts at a time, for PlanOptions, and how long they last from then on. It
-// returns nil if they are over.
+// at returns the doubts at a time, for PlanOptions, and how long they will last. It returns nil if
+// they are over.
 func (d *doubts) at(now time.Time) (of func(metadata.Member) metadata.Doubt, left time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,17 +68,17 @@ func (d *doubts) at(now time.Time) (of func(metadata.Member) metadata.Doubt, lef
 	}, d.until.Sub(now)
 }
 
-// doubt begins the doubts of this controller. Without a probe there are none.
+// doubt starts the doubts of this term. Without a probe there are none.
 func (c *Controller) doubt(epoch int64) {
 	if c.suspects.probe != nil {
-		leases := c.registration.TTL() + c.registration.TTL()/2 // the store may end them late
+		leases := c.registration.TTL() + c.registration.TTL()/2 // the store may end leases late
 		c.doubts.raise(c.registration.BrokerID(), epoch, c.now().Add(leases))
 	}
 }
 
-// resolve probes the members that must be probed before a decision. If a member answers, it is no
-// longer in doubt. If its process is gone, its registration is ended. If it is silent, it stays
-// in doubt until its lease must have ended.
+// resolve probes the members that must be probed before a decision. A member that answers is no
+// longer in doubt. If its process is gone, its registration is ended. If it is silent, it stays in
+// doubt until its lease must have ended.
 func (c *Controller) resolve(ctx context.Context, image *metadata.Image, members []metadata.Member) {
 	epoch := c.epoch.Load()
 	for _, m := range members {
@@ -106,10 +106,11 @@ func (c *Controller) examine(ctx context.Context, broker metadata.Broker) metada
 		log := c.logger.With(slog.Int("suspect", int(broker.ID)), slog.Int64("broker_epoch", broker.Epoch))
 		c.end(ctx, broker, log)
 	}
-	return metadata.Silent // also when its registration is ended: the image has yet to show it
+	// This is also right after its registration was ended, until an image shows that.
+	return metadata.Silent
 }
 
-// registrationOf is a member without its directory.
+// registrationOf returns a member without its directory.
 func registrationOf(m metadata.Member) metadata.Member {
 	return metadata.Member{Broker: m.Broker, Epoch: m.Epoch}
 }

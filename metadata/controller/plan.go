@@ -7,29 +7,28 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// PlanOptions are what a plan rests on besides the image. The functions must be
-// pure.
+// PlanOptions are the inputs of a plan besides the image. The functions must be pure.
 type PlanOptions struct {
-	// Abandoned are the unfinished creations that have made no progress for creationGrace,
-	// with the revisions of their markers.
+	// Abandoned are the unfinished creations that have made no progress for creationGrace, with the
+	// revisions of their markers.
 	Abandoned map[metadata.TopicID]int64
-	// MinISR is min.insync.replicas of a topic; nil means 1 for every topic.
+	// MinISR returns min.insync.replicas of a topic; nil means 1 for every topic.
 	MinISR func(image *metadata.Image, topic string) int
-	// UncleanElection is unclean.leader.election.enable of a topic; nil means no.
+	// UncleanElection returns unclean.leader.election.enable of a topic; nil means false.
 	UncleanElection func(image *metadata.Image, topic string) bool
-	// Rebalance says that it is time to give leadership back to the preferred
-	// replicas of every broker that leads too few of its own: more than
-	// ImbalancePercent of the partitions that prefer it are led by others.
+	// Rebalance is set when a balance of leaders is due. Leadership then returns to the preferred
+	// replica for every broker that leads too few of its own partitions: others lead more than
+	// ImbalancePercent of the partitions that prefer it.
 	Rebalance        bool
 	ImbalancePercent int
-	// Doubt returns whether a registration is in doubt; nil means that none is.
+	// Doubt returns the doubt of a registration; nil means that none is in doubt.
 	Doubt func(metadata.Member) metadata.Doubt
-	// LogEnds are the answers for partitions that wait for an unclean election, see Ask.
+	// LogEnds are the answers for partitions that wait for an unclean election: see metadata.Ask.
 	LogEnds map[metadata.TopicPartition]metadata.LogEnds
 }
 
-// repairs returns a function that repairs the partitions of one topic. It reads the settings at
-// the first partition that needs a repair: most topics have none.
+// repairs returns a function that repairs the partitions of one topic. It reads the settings at the
+// first partition that needs a repair, because most topics have none.
 func (o PlanOptions) repairs(image *metadata.Image, t *metadata.Topic) func(number int32, p *metadata.Partition) metadata.Repaired {
 	rules, known := metadata.ElectionRules{MinISR: 1, Doubt: o.Doubt}, false
 	return func(number int32, p *metadata.Partition) metadata.Repaired {
@@ -50,7 +49,8 @@ func (o PlanOptions) repairs(image *metadata.Image, t *metadata.Topic) func(numb
 	}
 }
 
-// Planned is a plan, with the questions that must be answered before more can be planned.
+// Planned is a plan, with the questions and probes that must be answered before more can be
+// planned.
 type Planned struct {
 	Changes []metadata.Change
 	Asks    []metadata.Ask
@@ -58,11 +58,11 @@ type Planned struct {
 }
 
 // Plan returns what the controller has to change in the cluster as of an image. It is a pure
-// function, so a new controller continues where the old one was. The changes are in a stable
+// function, so a new controller continues where the old one stopped. The changes are in a stable
 // order. An image that shows all of them needs no more.
 //
 //   - Each partition becomes what Repair returns.
-//   - When a balance of leaders is due, leadership goes back to preferred replicas, in a bounded
+//   - When a balance of leaders is due, leadership returns to preferred replicas, in a bounded
 //     number of partitions in each plan.
 //   - Partition keys of a broken creation are deleted after a grace period, unless the image is
 //     incomplete. If there are many, that takes several plans.

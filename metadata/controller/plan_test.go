@@ -7,8 +7,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// TestPlanBalances has broker 2 lead what prefers broker 1. What a plan gives back leaves
-// nothing for the next one.
+// TestPlanBalances: broker 2 leads a partition that prefers broker 1. A plan that returns the
+// leadership leaves nothing for the next one.
 func TestPlanBalances(t *testing.T) {
 	c := newCluster(t, kvtest.Open(t))
 	c.Register(t, 1, 2)

@@ -7,19 +7,19 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// planner makes one plan after the other. It looks only at the partitions whose plan can have
-// changed since the image before, and its plan equals Plan's. A partition with nothing to do or
-// to find out stays so until
+// planner makes a series of plans. It plans only the partitions whose plan can have changed since
+// the image before, and its plan equals Plan's. A partition that needs no change, no question and
+// no probe stays so until
 //
 //   - its state or the settings of its topic change;
-//   - a broker or the settings of brokers change: then the planner looks at all partitions,
-//     which takes about 10 ms for 100,000 of them.
+//   - a broker or the settings of brokers change: then the planner plans all partitions, which
+//     takes about 10 ms for 100,000 of them.
 //
-// The zero value has seen no image: its first plan looks at all partitions. Each term of a
-// controller begins with the zero value.
+// The zero value has seen no image: its first plan covers all partitions. Each term of a controller
+// begins with the zero value.
 type planner struct {
-	image *metadata.Image // that was looked at last; nil: none
-	// open are the partitions with something to do, to ask or to probe, and those that are not
+	image *metadata.Image // that was planned last; nil: none
+	// open are the partitions that need a change, a question or a probe, and those that are not
 	// well led while there are doubts. Their plans depend on more than the image.
 	open map[place]struct{}
 }
@@ -30,13 +30,13 @@ type place struct {
 	number int32
 }
 
-// candidate is a partition to be looked at.
+// candidate is a partition to be planned.
 type candidate struct {
 	topic  *metadata.Topic
 	number int32
 }
 
-// next is the plan of an image.
+// next returns the plan of an image.
 func (pl *planner) next(image *metadata.Image, o PlanOptions) Planned {
 	p := pass{image: image, o: o, planner: pl}
 	if pl.wholly(image, o) {
@@ -60,12 +60,12 @@ func (pl *planner) next(image *metadata.Image, o PlanOptions) Planned {
 	return p.all
 }
 
-// wholly reports whether all partitions have to be looked at.
+// wholly reports whether all partitions have to be planned.
 func (pl *planner) wholly(image *metadata.Image, o PlanOptions) bool {
 	return pl.image == nil || o.Rebalance || image.BrokersSince(pl.image) || image.BrokerConfigsSince(pl.image)
 }
 
-// candidates are the partitions for which something may have changed, in order.
+// candidates returns the partitions for which something may have changed, by topic name and number.
 func (pl *planner) candidates(image *metadata.Image) []candidate {
 	var found []candidate
 	add := func(t *metadata.Topic, number int32) { found = append(found, candidate{t, number}) }
@@ -101,24 +101,24 @@ func (pl *planner) candidates(image *metadata.Image) []candidate {
 	return slices.Compact(found)
 }
 
-// pass is the making of one plan.
+// pass is the state of one plan in the making.
 type pass struct {
 	image      *metadata.Image
 	o          PlanOptions
 	planner    *planner
 	imbalanced map[int32]bool
 	balanced   int
-	topic      *metadata.Topic // that repaired is of
+	topic      *metadata.Topic // the topic of repaired
 	repaired   func(number int32, p *metadata.Partition) metadata.Repaired
 	all        Planned
 }
 
-// look plans for one partition. Those of a topic come one after the other.
+// look plans one partition. The partitions of a topic must follow each other.
 func (w *pass) look(t *metadata.Topic, number int32) {
 	p, at := t.Partitions[number], place{t.ID, number}
 	delete(w.planner.open, at)
 	if p.Revision == 0 {
-		return // the key is missing: nothing to guard, nothing to lead
+		return // the key is missing: no revision to compare, no leader to elect
 	}
 	well := metadata.WellLed(w.image, p)
 	if well && w.imbalanced == nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// planMachine takes an image through events of all kinds, and compares the plan of what has changed with
+// planMachine applies events of all kinds to an image, and compares the plan of the changes with
 // the plan of everything.
 type planMachine struct {
 	store    *kvtest.MemStore
@@ -48,7 +48,7 @@ func (m *planMachine) write(t *rapid.T, op kv.Op) {
 	m.see(t)
 }
 
-// see has the machine's image be the store's.
+// see waits until the machine's image shows the last write.
 func (m *planMachine) see(t *rapid.T) {
 	var err error
 	if m.image, err = m.loader.WaitRevision(t.Context(), m.revision); err != nil {
@@ -56,7 +56,8 @@ func (m *planMachine) see(t *rapid.T) {
 	}
 }
 
-// load has a loader read everything: its images share nothing with those of the one before.
+// load starts a loader that reads everything: its images share nothing with those of the loader
+// before.
 func (m *planMachine) load(t *rapid.T) {
 	m.end()
 	m.loader = metadata.NewLoader(metadata.LoaderOptions{Store: m.store, Logger: slog.New(slog.DiscardHandler)})
@@ -67,7 +68,7 @@ func (m *planMachine) load(t *rapid.T) {
 	m.see(t)
 }
 
-// broker has one come, go, come back or stop.
+// broker lets a random event happen to a broker.
 func (m *planMachine) broker(t *rapid.T) {
 	id := rapid.IntRange(1, planBrokers).Draw(t, "broker")
 	key := fmt.Sprintf("brokers/%d", id)
@@ -128,7 +129,7 @@ func (m *planMachine) members(t *rapid.T, name string, ids []int) string {
 		name, list(ids, func(id int) string { return fmt.Sprint(m.epochOf(t, id)) }), name, list(ids, func(id int) string { return strconv.Quote(directory(id)) }))
 }
 
-// epochOf is a broker's epoch, most often.
+// epochOf returns a broker's epoch, sometimes an older one.
 func (m *planMachine) epochOf(t *rapid.T, id int) int64 {
 	epoch := m.image.Brokers[int32(id)].Epoch
 	if rapid.IntRange(0, 3).Draw(t, "older") == 0 {
@@ -137,7 +138,7 @@ func (m *planMachine) epochOf(t *rapid.T, id int) int64 {
 	return epoch
 }
 
-// topic has one come, grow or go.
+// topic creates, grows, shrinks or deletes a topic.
 func (m *planMachine) topic(t *rapid.T) {
 	i := rapid.IntRange(0, planTopics-1).Draw(t, "topic")
 	if count := rapid.IntRange(0, planPartitions).Draw(t, "count"); count == 0 {
@@ -149,7 +150,7 @@ func (m *planMachine) topic(t *rapid.T) {
 
 func planTopic(i int) string { return fmt.Sprintf("topic-%d", i) }
 
-// settings change the minimum and whether elections may be unclean, of a topic or of all.
+// settings changes the minimum and whether elections may be unclean, for a topic or for all.
 func (m *planMachine) settings(t *rapid.T) {
 	key := rapid.SampledFrom([]string{"topics/topic-0", "topics/topic-1", "brokers/default"}).Draw(t, "key")
 	if rapid.IntRange(0, 3).Draw(t, "reset") == 0 {
@@ -166,7 +167,7 @@ func planSetting(image *metadata.Image, topic, name string) string {
 	return image.DefaultBrokerConfigs()[name]
 }
 
-// plan compares, and may have some of the plan done.
+// plan compares the two plans, and may write a part of the changes.
 func (m *planMachine) plan(t *rapid.T) {
 	o := PlanOptions{
 		MinISR: func(image *metadata.Image, topic string) int {
@@ -207,8 +208,8 @@ func (m *planMachine) plan(t *rapid.T) {
 	}
 }
 
-// TestPlanOfChangesIsThePlanOfEverything: whatever happens between plans, no partition is passed over for
-// which there is something to do.
+// TestPlanOfChangesIsThePlanOfEverything: whatever happens between plans, no partition that needs a
+// change is missed (I14).
 func TestPlanOfChangesIsThePlanOfEverything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &planMachine{store: kvtest.NewMemStore(), end: func() {}, revision: 1}

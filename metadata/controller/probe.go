@@ -12,24 +12,25 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// ErrBrokerGone is what a probe of a broker returns when its process is certain
-// to be dead: its machine answers and refuses the connection at every address.
+// ErrBrokerGone is returned by a probe of a broker whose process is certain to be dead: its machine
+// answers and refuses the connection at every address.
 var ErrBrokerGone = errors.New("the broker's process is gone")
 
 const (
 	// dialTimeout bounds each connection that ProbeTCP attempts.
 	dialTimeout = 300 * time.Millisecond
-	// stayTime is for how long a connection has to stay open. A process that has
-	// just been killed still accepts until the kernel comes to its listener.
+	// stayTime is how long a connection has to stay open. Right after a process is killed, the
+	// kernel still accepts connections until it has closed the listener.
 	stayTime = 300 * time.Millisecond
-	// probeAttempts bounds the connections to one listener: a living broker that
-	// has too many connections closes new ones at once.
+	// probeAttempts bounds the connections to one listener. A living broker that has too many
+	// connections closes new ones at once.
 	probeAttempts = 4
 )
 
-// ProbeTCP connects to every listener of a broker. It returns nil as soon as one
-// accepts and stays, ErrBrokerGone if all refuse, which only a machine without that
-// process does, and another error if any does not answer: then nothing is known.
+// ProbeTCP connects to every listener of a broker. It returns nil as soon as one accepts and keeps
+// the connection. It returns ErrBrokerGone if all refuse or reset the connection: a kernel refuses
+// only if no process listens on the port. It returns another error if any does not answer: then
+// nothing is known.
 func ProbeTCP(ctx context.Context, broker metadata.Broker) error {
 	if len(broker.Listeners) == 0 {
 		return fmt.Errorf("probe broker %d: it has no listeners", broker.ID)
@@ -50,8 +51,8 @@ func ProbeTCP(ctx context.Context, broker metadata.Broker) error {
 	return fmt.Errorf("probe broker %d: %w", broker.ID, ErrBrokerGone)
 }
 
-// probeListener returns nil if somebody listens there, and why a connection
-// failed otherwise.
+// probeListener returns nil if a process listens at an address, and the error of the connection
+// otherwise.
 func probeListener(ctx context.Context, address string) error {
 	dialer := net.Dialer{Timeout: dialTimeout}
 	for range probeAttempts {
@@ -66,8 +67,8 @@ func probeListener(ctx context.Context, address string) error {
 	return nil
 }
 
-// stays reports whether the other side keeps a connection open, and closes it.
-// Nothing is written; a broker does not speak first.
+// stays reports whether the other side keeps a connection open, and closes it. It writes nothing: a
+// broker does not send first.
 func stays(conn net.Conn) bool {
 	defer func() { _ = conn.Close() }()
 	if err := conn.SetReadDeadline(time.Now().Add(stayTime)); err != nil {

@@ -6,27 +6,26 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Rebalancing are the settings by which leadership goes back to preferred
-// replicas.
+// Rebalancing are the settings by which leadership returns to preferred replicas.
 type Rebalancing struct {
 	Enable           bool          // auto.leader.rebalance.enable
 	Interval         time.Duration // leader.imbalance.check.interval.seconds
 	ImbalancePercent int           // leader.imbalance.per.broker.percentage
 }
 
-// DefaultRebalancing is Kafka's.
+// DefaultRebalancing has Kafka's defaults.
 var DefaultRebalancing = Rebalancing{Enable: true, Interval: 5 * time.Minute, ImbalancePercent: 10}
 
-// maxBalance is how many partitions one plan gives back: Kafka's
-// MAX_ELECTIONS_PER_IMBALANCE. What is left follows after balancePause, so that clients
-// do not see all their leaders change at once.
+// maxBalance is the number of partitions whose leadership one plan returns: Kafka's
+// MAX_ELECTIONS_PER_IMBALANCE. The others follow after balancePause, so that clients do not see all
+// their leaders change at once.
 const (
 	maxBalance   = 1000
 	balancePause = controllerTick
 )
 
-// moreToBalance reports whether a plan was full of elections of preferred leaders, so that some
-// may be left.
+// moreToBalance reports whether a plan was full of elections of preferred leaders: more may be
+// needed.
 func moreToBalance(changes []metadata.Change) bool {
 	n := 0
 	for _, c := range changes {
@@ -37,8 +36,8 @@ func moreToBalance(changes []metadata.Change) bool {
 	return n >= maxBalance
 }
 
-// imbalance is which brokers lead too few of the partitions that prefer them,
-// once what else is planned has been done.
+// imbalance returns the brokers that lead too few of the partitions that prefer them, after all
+// repairs of this plan.
 func imbalance(image *metadata.Image, topics []*metadata.Topic, o PlanOptions) map[int32]bool {
 	type count struct{ prefer, lack int }
 	counts := map[int32]count{}

@@ -10,7 +10,8 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// TestRebalancingIsAsSet turns the balance off, and has it at an interval shorter than the controller's own.
+// TestRebalancingIsAsSet: the balance can be turned off, and can have an interval shorter than the
+// controller's own.
 func TestRebalancingIsAsSet(t *testing.T) {
 	for name, tc := range map[string]struct {
 		settings Rebalancing
@@ -46,7 +47,8 @@ func TestRebalancingIsAsSet(t *testing.T) {
 	}
 }
 
-// TestRebalancingIsPaced gives 2,500 partitions back, a bounded number at a time.
+// TestRebalancingIsPaced: the leadership of 2,500 partitions returns in bounded steps, so that
+// clients do not lose all leaders at once.
 func TestRebalancingIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 2500

@@ -7,12 +7,12 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// creationGrace is for how long a controller leaves a creation, or an addition of
-// partitions, alone that makes no progress.
+// creationGrace is how long a controller leaves alone a creation, or an addition of partitions,
+// that makes no progress.
 const creationGrace = time.Minute
 
-// sightings are the markers that a controller sees, and since when by its own
-// clock: no two machines' clocks are compared.
+// sightings are the markers that a controller sees, and since when by its own clock: clocks of two
+// machines are never compared.
 type sightings map[metadata.TopicID]sighting
 
 type sighting struct {
@@ -20,8 +20,8 @@ type sighting struct {
 	since    time.Time
 }
 
-// abandoned notes the markers of an image and returns, by revision, those that have
-// stood as they are for longer than the grace.
+// abandoned records the markers of an image. It returns the revisions of those that have not
+// changed for the grace period.
 func (s sightings) abandoned(image *metadata.Image, now time.Time) map[metadata.TopicID]int64 {
 	markers := image.Unfinished()
 	maps.DeleteFunc(s, func(id metadata.TopicID, seen sighting) bool { return markers[id] != seen.revision })

@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// suspectQueue bounds the hints that wait, probers how many brokers are
-	// probed at a time.
+	// suspectQueue bounds the hints that wait. probers is the number of brokers that are probed at
+	// the same time.
 	suspectQueue = 64
 	probers      = 4
 	// probePause is the shortest time between two probes of a broker.
 	probePause = 50 * time.Millisecond
-	// probeTimeout bounds a probe and what follows from it.
+	// probeTimeout bounds a probe and the fencing that follows.
 	probeTimeout = 5 * time.Second
-	// fenceMemory is how long a process that was fenced after a probe, and has registered
-	// again, is left to its lease: it lives although its address refuses connections.
+	// fenceMemory is how long a process that was fenced after a probe, and has registered again, is
+	// left to its lease: it lives although its address refuses connections.
 	fenceMemory = time.Minute
 )
 
@@ -35,20 +35,19 @@ type suspects struct {
 
 	mu struct {
 		sync.Mutex
-		// admitted are the suspects that wait or are being probed, with the zero time, and
-		// those that were probed, until that time.
+		// admitted has a suspect that waits or is being probed with the zero time. A suspect that
+		// was probed is in it with the time until which it is not probed again.
 		admitted map[metadata.Member]time.Time
-		// fenced are the processes whose registrations were ended on a probe, by
-		// broker.
+		// fenced are the processes whose registrations were ended after a probe, by broker.
 		fenced map[int32]fencing
 	}
 }
 
-// fencing is the end of a process's registration on a probe.
+// fencing records that a process's registration was ended after a probe.
 type fencing struct {
 	incarnation string
 	at          time.Time
-	told        bool // lives has reported it
+	told        bool // lives has returned first
 }
 
 func newSuspects(probe func(context.Context, metadata.Broker) error, listener string) *suspects {
@@ -58,33 +57,33 @@ func newSuspects(probe func(context.Context, metadata.Broker) error, listener st
 	return s
 }
 
-// Suspect takes the error that has ended a connection to a broker, under its registration of that
-// broker epoch. If the process may have ended, all brokers get the hint. A broker that is only
-// silent is left to its lease. Suspect does not wait.
+// Suspect reports the error that has ended a connection to a broker, under the broker's
+// registration of that broker epoch. If the process may have ended, all brokers get the hint. A
+// broker that is only silent is left to its lease. Suspect does not wait.
 func (c *Controller) Suspect(ctx context.Context, broker metadata.Member, err error) {
 	if !saysDead(err) {
 		return
 	}
 	c.publish(broker, err)
-	c.Hint(ctx, broker) // the published hint may not come back to this broker
+	c.Hint(ctx, broker) // the published hint may not reach this broker
 }
 
-// saysDead reports whether an error of a connection can come from the end of the other process: it
-// was reset or closed, or a new one was refused.
+// saysDead reports whether an error of a connection may be due to the end of the other process: the
+// connection was reset or closed, or a new one was refused.
 func saysDead(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// Hint takes the hint that a broker seems dead, under its registration of that broker epoch. It
+// Hint passes on the hint that a broker seems dead, under its registration of that broker epoch. It
 // does not wait. One broker acts on a hint: the controller or, if that is the suspect, the live
-// broker with the lowest id. It probes the suspect. If the process is certain to be gone it
-// revokes the suspect's lease, which ends the registration, and the controllership if the
-// suspect has it.
+// broker with the lowest id. It probes the suspect. If the process is certain to be gone, it
+// revokes the suspect's lease. That ends the registration, and the controllership if the suspect
+// has it.
 //
 // A suspect that does not answer is left to its lease. So is, for fenceMemory, a process that has
-// registered again after such an end: it lives, and something else refuses the connections. A
-// hint may get lost: the lease ends by itself.
+// registered again after such an end: it lives, and something else refuses the connections. A hint
+// may get lost: the lease then ends by itself.
 func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
 	suspect = registrationOf(suspect)
 	if ctx.Err() != nil || c.suspects.probe == nil || !c.judges(c.loader.Image(), suspect) {
@@ -93,13 +92,13 @@ func (c *Controller) Hint(ctx context.Context, suspect metadata.Member) {
 	if s := c.suspects; s.admit(suspect, c.now()) {
 		select {
 		case s.queue <- suspect:
-		default: // the queue is full: the hint is dropped
+		default: // the queue is full: drop the hint
 			s.release(suspect, c.now())
 		}
 	}
 }
 
-// judges reports whether this broker is the one to act on a suspicion.
+// judges reports whether this broker has to act on a suspicion.
 func (c *Controller) judges(image *metadata.Image, suspect metadata.Member) bool {
 	self := c.registration.BrokerID()
 	if !image.Live(suspect) || suspect.Broker == self {
@@ -117,7 +116,7 @@ func (c *Controller) judges(image *metadata.Image, suspect metadata.Member) bool
 	return registered
 }
 
-// probing starts the probers, which end with ctx, and returns the function that waits for that.
+// probing starts the probers, which end with ctx. It returns the function that waits for their end.
 func (c *Controller) probing(ctx context.Context) (wait func()) {
 	var wg sync.WaitGroup
 	if c.suspects.probe != nil {
@@ -160,9 +159,9 @@ func (c *Controller) judge(ctx context.Context, suspect metadata.Member) {
 	c.end(ctx, broker, log)
 }
 
-// ask probes a broker at the listener that brokers use among themselves, if it has that. Other
-// listeners prove nothing: a load balancer may accept in place of a dead process, or this broker
-// may have no route to them.
+// ask probes a broker, at the listener that brokers use among themselves if the broker has it.
+// Other listeners prove nothing: a load balancer may accept in place of a dead process, or this
+// broker may have no route to them.
 func (s *suspects) ask(ctx context.Context, broker metadata.Broker) error {
 	if l, ok := broker.Listener(s.listener); ok {
 		broker.Listeners = []metadata.Listener{l}
@@ -176,7 +175,7 @@ func (c *Controller) end(ctx context.Context, broker metadata.Broker, log *slog.
 	if broker.Lease == 0 {
 		return // the registration has no lease that could be revoked
 	}
-	// A broker that has registered again since has another lease.
+	// A broker that has registered again in the meantime has another lease.
 	if err := c.store.Revoke(ctx, broker.Lease); err != nil {
 		log.Warn("a dead broker's registration could not be ended; it ends with the lease", slog.Any("error", err))
 		return
@@ -185,7 +184,7 @@ func (c *Controller) end(ctx context.Context, broker metadata.Broker, log *slog.
 	log.Warn("a broker's process is gone; its registration has been ended")
 }
 
-// fence remembers that a process's registration was ended on a probe.
+// fence records that a process's registration was ended after a probe.
 func (s *suspects) fence(broker metadata.Broker, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +192,7 @@ func (s *suspects) fence(broker metadata.Broker, now time.Time) {
 }
 
 // lives reports whether a process was fenced less than fenceMemory ago and has registered again.
-// first is true at the first such report.
+// first is true for the first such report.
 func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +210,7 @@ func (s *suspects) lives(broker metadata.Broker, now time.Time) (lives, first bo
 	return true, first
 }
 
-// admit reports whether a suspect shall be probed, and remembers that it will be.
+// admit reports whether a suspect has to be probed, and marks it as waiting.
 func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +226,7 @@ func (s *suspects) admit(suspect metadata.Member, now time.Time) bool {
 	return true
 }
 
-// release lets a suspect be probed again after a pause.
+// release allows another probe of a suspect after a pause.
 func (s *suspects) release(suspect metadata.Member, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

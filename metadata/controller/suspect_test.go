@@ -47,7 +47,7 @@ func (p *probed) count(id int32) int {
 	return p.n[id]
 }
 
-// suspectTest runs brokers 1, 2 and 3, of which 2 is the controller.
+// suspectTest runs brokers 1, 2 and 3; broker 2 is the controller.
 type suspectTest struct {
 	*cluster
 	probed      *probed
@@ -77,12 +77,12 @@ func newSuspectTest(t *testing.T) *suspectTest {
 	return st
 }
 
-// member is a broker as it is registered.
+// member returns a broker's present registration.
 func (st *suspectTest) member(id int32) metadata.Member {
 	return metadata.Member{Broker: id, Epoch: st.brokers[id].BrokerEpoch()}
 }
 
-// hint publishes to all brokers that one is dead.
+// hint sends all brokers the hint that a broker is dead.
 func (st *suspectTest) hint(t *testing.T, id int32) {
 	t.Helper()
 	for _, c := range st.controllers {
@@ -90,6 +90,8 @@ func (st *suspectTest) hint(t *testing.T, id int32) {
 	}
 }
 
+// TestDeadSuspectIsFencedAtOnce: a failover does not wait for the lease if the probe finds that the
+// process is gone.
 func TestDeadSuspectIsFencedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
@@ -112,7 +114,7 @@ func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 		st := newSuspectTest(t)
 		st.Create(t, metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {2, 3}}})
 		st.probed.answers[2] = ErrBrokerGone
-		st.controllers[3].Hint(t.Context(), st.member(2)) // not the one to act
+		st.controllers[3].Hint(t.Context(), st.member(2)) // not the broker that has to act
 		synctest.Wait()
 		if n := st.probed.count(2); n != 0 {
 			t.Fatalf("probed %d times", n)
@@ -126,6 +128,7 @@ func TestDeadControllerIsFencedByTheLowestBroker(t *testing.T) {
 	})
 }
 
+// TestSuspectThatIsNotGoneStays: a broker that answers, or is only silent, keeps its registration.
 func TestSuspectThatIsNotGoneStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
@@ -134,7 +137,7 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 		st.hint(t, 1)
 		st.hint(t, 2)
 		old := metadata.Member{Broker: 3, Epoch: st.brokers[3].BrokerEpoch() - 1}
-		st.controllers[2].Hint(t.Context(), old) // of an earlier incarnation
+		st.controllers[2].Hint(t.Context(), old) // of an earlier registration
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		st.controllers[2].Hint(ended, st.member(1))
@@ -148,8 +151,8 @@ func TestSuspectThatIsNotGoneStays(t *testing.T) {
 	})
 }
 
-// TestLivingBrokerIsFencedOnce is a broker that lives behind an address that refuses: it registers again, and is left to its lease. A
-// process that has taken its place is fenced at once.
+// TestLivingBrokerIsFencedOnce: a broker lives, but its address refuses connections. It registers
+// again, and is left to its lease. A process that has taken its place is fenced at once.
 func TestLivingBrokerIsFencedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newSuspectTest(t)
@@ -160,7 +163,8 @@ func TestLivingBrokerIsFencedOnce(t *testing.T) {
 			for range 3 {
 				st.hint(t, 3)
 				synctest.Wait()
-				time.Sleep(2 * metadata.DefaultLeaseTTL / 3) // it renews its lease, and registers again if that is gone
+				// It renews its lease, and registers again if the lease has ended.
+				time.Sleep(2 * metadata.DefaultLeaseTTL / 3)
 				synctest.Wait()
 			}
 			if epoch() == 0 {
@@ -236,7 +240,7 @@ func TestProbeTCP(t *testing.T) {
 	_ = closed.Close()
 	var accepting sync.WaitGroup
 	defer accepting.Wait()
-	accepting.Go(func() { // as when a process ends: the listener goes first
+	accepting.Go(func() { // as when a process ends: the listener is closed first
 		conn, err := dying.Accept()
 		_ = dying.Close()
 		if err == nil {
@@ -272,8 +276,8 @@ func TestProbeTCP(t *testing.T) {
 	}
 }
 
-// TestOnlyTheBrokersListenerIsProbed has a broker that is dead, with a balancer before its
-// other listener.
+// TestOnlyTheBrokersListenerIsProbed: a broker is dead, and a load balancer in front of its other
+// listener accepts connections.
 func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
 	external, internal := metadata.Listener{Name: "EXTERNAL"}, metadata.Listener{Name: "INTERNAL"}
 	var at []metadata.Listener
@@ -288,8 +292,8 @@ func TestOnlyTheBrokersListenerIsProbed(t *testing.T) {
 	}
 }
 
-// TestBrokenConnectionIsAHint: only an error that a dead process leaves behind is one. The
-// call before the end of the registration precedes it.
+// TestBrokenConnectionIsAHint: only an error that the end of a process can cause is a hint.
+// BeforeFence is called before the registration is ended.
 func TestBrokenConnectionIsAHint(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error

@@ -9,22 +9,22 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// askPause is how long the controller waits before it asks for the ends of logs again, if the
-// answers did not allow an election.
+// askPause is how long the controller waits before it asks for log ends again, if the answers did
+// not allow an election.
 const askPause = time.Second
 
-// recovery asks which replicas have the longest logs, for unclean elections (KIP-966). The
+// recovery finds the replicas with the longest logs, for unclean elections (KIP-966). The
 // controller does not wait: one goroutine asks, and a later plan uses the answers.
 type recovery struct {
 	mu      sync.Mutex
 	asking  bool
 	answers map[metadata.TopicPartition]metadata.LogEnds // for the next plan
-	next    time.Time                                    // when to ask again at the earliest
-	waits   bool                                         // a plan had to ask before next
+	next    time.Time                                    // the earliest time to ask again
+	waits   bool                                         // a plan needed to ask before next
 }
 
-// take returns the answers and forgets them: one plan uses them, and its changes may make them
-// out of date.
+// take returns the answers and drops them: one plan uses them, and its changes may make them out of
+// date.
 func (r *recovery) take() map[metadata.TopicPartition]metadata.LogEnds {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -33,7 +33,7 @@ func (r *recovery) take() map[metadata.TopicPartition]metadata.LogEnds {
 	return answers
 }
 
-// begin reports whether it is time to ask.
+// begin reports whether it is time to ask. If so, the caller must ask and call end.
 func (r *recovery) begin(some bool, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +51,8 @@ func (r *recovery) end(answers map[metadata.TopicPartition]metadata.LogEnds, nex
 	r.asking, r.answers, r.next = false, answers, next
 }
 
-// due returns when the controller has to plan again in order to ask; some is false if it need not.
+// due returns when the controller has to plan again because it needs to ask. some is false if it
+// does not.
 func (r *recovery) due() (at time.Time, some bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +60,7 @@ func (r *recovery) due() (at time.Time, some bool) {
 }
 
 // recover asks the replicas of partitions that wait for an unclean election. It does nothing while
-// earlier questions are not answered.
+// earlier questions are unanswered.
 func (c *Controller) recover(ctx context.Context, image *metadata.Image, asks []metadata.Ask) {
 	if !c.recovery.begin(len(asks) > 0, c.now()) {
 		return

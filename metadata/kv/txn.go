@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Holds reports whether the condition is true of its key's pair, the zero Pair if the key does not
-// exist.
+// Holds reports whether the condition is true of its key's pair, which is the zero Pair if the key
+// does not exist.
 func (c Comparison) Holds(pair Pair) bool {
 	switch c.Target {
 	case TargetCreateRevision:
@@ -21,8 +21,8 @@ func (c Comparison) Holds(pair Pair) bool {
 	}
 }
 
-// CheckTxn returns an error for a transaction that etcd refuses whatever it has: one that is too
-// large, or that writes a key twice, or both writes and deletes it.
+// CheckTxn returns an error for a transaction that etcd rejects whatever it contains: one that is
+// too large, or that writes a key twice, or both writes and deletes a key.
 func CheckTxn(comparisons []Comparison, ops []Op) error {
 	if n := max(len(comparisons), len(ops)); n > MaxTxnOps {
 		return fmt.Errorf("write: %d operations are too many for one transaction", n)

@@ -1,7 +1,7 @@
 // Package metadatatest has what tests above package metadata need of a cluster: a loader and an
 // admin on a store, registered brokers, and topics. No product code imports it. Tests within
-// package metadata cannot import it either, since it imports metadata: they have a bench of
-// their own (cluster_test.go), which must stay the smaller one.
+// package metadata cannot import it either, because it imports metadata: they have a test cluster
+// of their own (cluster_test.go), which must stay the smaller one.
 package metadatatest
 
 import (
@@ -19,7 +19,7 @@ import (
 // waitTimeout bounds each wait for an image.
 const waitTimeout = 30 * time.Second
 
-// Cluster is a store with a loader and an admin, as one broker has them.
+// Cluster is a store with the loader and the admin of one broker.
 type Cluster struct {
 	Store    kv.Store
 	Loader   *metadata.Loader
@@ -29,7 +29,7 @@ type Cluster struct {
 	Now func() time.Time
 }
 
-// New makes a cluster on a store, whose loader runs until the test ends.
+// New returns a cluster on a store. Its loader runs until the test ends.
 func New(t testing.TB, store kv.Store) *Cluster {
 	t.Helper()
 	c := &Cluster{Store: store, Registry: prometheus.NewRegistry(), Now: time.Now}
@@ -40,7 +40,7 @@ func New(t testing.TB, store kv.Store) *Cluster {
 	return c
 }
 
-// Wait returns the first image for which ok returns true, see Loader.Wait.
+// Wait returns the first image for which ok returns true: see Loader.Wait.
 func (c *Cluster) Wait(t testing.TB, ok func(*metadata.Image) bool) *metadata.Image {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
@@ -52,7 +52,7 @@ func (c *Cluster) Wait(t testing.TB, ok func(*metadata.Image) bool) *metadata.Im
 	return image
 }
 
-// Registration makes a registration of a broker with one listener, PLAINTEXT at port 9092 + id.
+// Registration returns a registration of a broker with one listener, PLAINTEXT at port 9092 + id.
 func (c *Cluster) Registration(t testing.TB, id int32, directory, rack string) *metadata.Registration {
 	t.Helper()
 	return metadata.NewRegistration(metadata.RegistrationOptions{
@@ -61,8 +61,8 @@ func (c *Cluster) Registration(t testing.TB, id int32, directory, rack string) *
 	})
 }
 
-// Register registers brokers, each with a data directory of its own. It does not keep them
-// registered: run the registrations for that.
+// Register registers brokers, each with a data directory of its own. It does not renew their
+// leases: run the registrations for that.
 func (c *Cluster) Register(t testing.TB, ids ...int32) []*metadata.Registration {
 	t.Helper()
 	registrations := make([]*metadata.Registration, len(ids))

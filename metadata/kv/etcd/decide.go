@@ -17,34 +17,35 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// verdict is how a member without files begins.
+// verdict says how a member without files begins.
 type verdict int8
 
 const (
-	waits  verdict = iota // too little is known
-	begins                // with the cluster, which nobody has begun, or without this one
+	waits  verdict = iota // not enough is known
+	begins                // a new cluster, or a cluster that began without this member
 	joins                 // under the id that the others have given to it
-	asks                  // what a majority of the others says
+	asks                  // a majority of the others decides
 )
 
-// decide waits until it is known how a member without files begins, and
-// configures that. etcd does not take a member that it knows back without its
-// files, since it may have promised what it does not know any more; and a
-// majority of members that have forgotten, or that lag, must not begin the
+// decide waits until it is known how a member without files begins, and configures that. etcd does
+// not accept a known member without its files: it may have promised something that it no longer
+// knows. And a majority of members that have lost their files, or that lag, must not begin the
 // cluster again.
 //
-// What the others know of this address decides:
+// The answers of the others about this member's address decide:
 //
 //	all are blank                   the cluster begins
-//	members, or blank, and none     it has begun without this member, which takes
+//	members or blank, and none      the cluster began without this member, which takes
 //	has seen this one start         its place
-//	it was added, and has not       all of them say so: it joins
+//	it was added, and has not       if all of them answer that, it joins
 //	started since
-//	it has started, or is no        a majority decides: what it was is removed, and a
-//	member any more                 new member is added at the same address
+//	it has started, or is no        a majority decides: the old member is removed, and a
+//	longer a member                 new member is added at the same address
 //	anything else                   it waits for the others
 //
-// A crash leaves no more than a member that was added and has not started.
+// The first two need an answer of every seed, and no data of a cluster (Holds) on a blank one; with
+// Member.Found, seeds may be silent. A member that a majority, but not all, know as not started is
+// decided by a majority too. A crash leaves at most a member that was added and has not started.
 func (m *Member) decide(ctx context.Context, c *embed.Config, o EmbeddedOptions) error {
 	if hasFiles(o.Dir) {
 		if m.Found {
@@ -81,7 +82,7 @@ func (m *Member) decide(ctx context.Context, c *embed.Config, o EmbeddedOptions)
 	}
 }
 
-// act does what the answers of a round allow, or returns what is waited for.
+// act does what the answers of a round allow. If it is not done, it returns what it waits for.
 func (m *Member) act(ctx context.Context, c *embed.Config, o EmbeddedOptions, answers []answer) (what string, done bool, err error) {
 	own, others, err := m.addresses(0)
 	if err != nil {
@@ -113,8 +114,8 @@ func (m *Member) act(ctx context.Context, c *embed.Config, o EmbeddedOptions, an
 	}
 }
 
-// awaitAdded waits until no member that answers lags behind the addition of this
-// one: etcd asks any of them for the members, and ends if they are too few.
+// awaitAdded waits until every member that answers has applied the addition of this one. etcd asks
+// any of them for the list of members, and ends if the list is too short.
 func (m *Member) awaitAdded(ctx context.Context, c *embed.Config, asker *asker) error {
 	if c.ClusterState != embed.ClusterStateFlagExisting {
 		return nil
@@ -139,7 +140,7 @@ func (m *Member) awaitAdded(ctx context.Context, c *embed.Config, asker *asker) 
 // judge decides from the answers of one round.
 func (m *Member) judge(own string, answers []answer, holds string) verdict {
 	var silent, blanks, added, fresh int
-	free := holds == "" // nothing says that there has been a cluster
+	free := holds == "" // no sign of an earlier cluster
 	for _, a := range answers {
 		known := memberAt(a.members, own)
 		switch {
@@ -172,7 +173,7 @@ func (m *Member) judge(own string, answers []answer, holds string) verdict {
 	}
 }
 
-// memberAt is the member at an address for members.
+// memberAt returns the member with that address for members, nil if there is none.
 func memberAt(members []*membership.Member, address string) *membership.Member {
 	i := slices.IndexFunc(members, func(k *membership.Member) bool { return slices.Contains(k.PeerURLs, address) })
 	if i < 0 {
@@ -181,15 +182,15 @@ func memberAt(members []*membership.Member, address string) *membership.Member {
 	return members[i]
 }
 
-// hasFiles says whether a member has begun in a directory.
+// hasFiles reports whether a member has begun in a directory.
 func hasFiles(dir string) bool { return wal.Exist(filepath.Join(dir, "member", "wal")) }
 
-// holdsError refuses to begin a cluster beside what another one has left.
+// holdsError refuses to begin a cluster in a directory that has data of another one.
 func holdsError(holds string) error {
 	return fmt.Errorf("there is no member of etcd, but %s: restore the directory of etcd, or move that away too to start an empty cluster", holds)
 }
 
-// missing lists the seeds that keep a cluster from being founded, and why.
+// missing lists the seeds that prevent the founding of a cluster, with the reasons.
 func missing(answers []answer, holds string) string {
 	var seeds []string
 	if holds != "" {
@@ -207,8 +208,8 @@ func missing(answers []answer, holds string) string {
 	return list(seeds)
 }
 
-// sayer says what a start waits for: at once to whom the options name, and now
-// and then to the log.
+// sayer reports what a start waits for: to EmbeddedOptions.Waits at each change, and to the log at
+// intervals.
 type sayer struct {
 	o    EmbeddedOptions
 	last string

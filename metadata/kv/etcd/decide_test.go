@@ -7,7 +7,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 )
 
-// TestJudge has the table of Member.decide, for a seed of three.
+// TestJudge checks the table of Member.decide, for a seed of three.
 func TestJudge(t *testing.T) {
 	const own = "http://127.0.0.1:9094"
 	knows := func(address, name string, clients ...string) answer {

@@ -22,38 +22,38 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// EmbeddedOptions are those of an etcd that runs inside this process.
+// EmbeddedOptions are the options of an etcd that runs inside this process.
 type EmbeddedOptions struct {
-	Dir            string        // created if absent
-	Cluster        string        // as of Options
+	Dir            string        // created if missing
+	Cluster        string        // as in Options
 	RequestTimeout time.Duration // 5 s if zero, 1.5 s with Member
 	Logger         *slog.Logger
-	NodeID         int32   // of this broker
-	Member         *Member // nil: the only one, which listens nowhere
-	// Holds names what the broker's data directory has that a cluster has put
-	// there, "" if nothing. A member without files founds no cluster beside that.
+	NodeID         int32   // id of this broker
+	Member         *Member // nil: the only member, which listens nowhere
+	// Holds names the data of a cluster in the broker's data directory, "" if there is none. If
+	// there is some, a member without files founds no cluster.
 	Holds string
-	// Waits is called with what the start waits for, again when that changes; may
-	// be nil.
+	// Waits is called with what the start waits for, and again when that changes; may be nil.
 	Waits func(what string)
 
-	tick  time.Duration // defaultTick if zero, memberTick with Member; an election timeout is some of them
-	quota int64         // of the database, in bytes; quotaBytes if zero
-	// unsynced leaves out fsync. A test that loses no power does not wait for the disk.
+	// tick is the heartbeat interval: defaultTick if zero, memberTick with Member. An election
+	// timeout is a few ticks.
+	tick  time.Duration
+	quota int64 // of the database, in bytes; quotaBytes if zero
+	// unsynced disables fsync, for tests that do not simulate a power loss.
 	unsynced bool
-	majority time.Duration // as of majorityTimeout, which it is if zero
+	majority time.Duration // majorityTimeout if zero
 }
 
-// waits says what the start waits for.
+// waits reports what the start waits for.
 func (o EmbeddedOptions) waits(what string) {
 	if o.Waits != nil {
 		o.Waits(what)
 	}
 }
 
-// Settings of the single embedded member. It elects itself at once, within two
-// election timeouts in any case, and never loses an election, however starved
-// it is.
+// Settings of the single embedded member. It elects itself at once, within two election timeouts in
+// any case, and never loses an election, however little processor time it gets.
 const (
 	memberName         = "varve"
 	defaultTick        = 50 * time.Millisecond
@@ -61,15 +61,14 @@ const (
 	nudgeInterval      = time.Millisecond
 	quotaBytes         = 4 << 30
 	keptRevisions      = "10000"
-	snapshotEntries    = 1000 // of the raft log, which is in memory until then
+	snapshotEntries    = 1000 // of the raft log, which is kept in memory until then
 	catchUpEntries     = 100
 	slowRequestWarning = 2 * time.Second
 )
 
-// OpenEmbedded starts an etcd member in this process and returns when it
-// answers: at once if it is the only one, which listens nowhere, or with a
-// majority of several. The store calls the server's functions. One process uses
-// a directory at a time.
+// OpenEmbedded starts an etcd member in this process and returns when it answers. The only member
+// listens nowhere and answers at once; one of several needs a majority. The store calls the
+// server's functions directly. A lock file keeps other processes out of the directory.
 func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	if err := checkCluster(o.Cluster); err != nil {
 		return nil, err
@@ -77,7 +76,7 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start the embedded etcd: %w", err)
 	}
-	// etcd itself would wait for the other process, in silence.
+	// etcd itself would wait silently for the other process.
 	lock, err := fileutil.TryLockFile(filepath.Join(o.Dir, "lock"), os.O_WRONLY|os.O_CREATE, 0o600)
 	if errors.Is(err, fileutil.ErrLocked) {
 		return nil, fmt.Errorf("start the embedded etcd: the directory %s is in use by another process; stop that one or choose another data directory", o.Dir)
@@ -88,7 +87,7 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	var e end
 	server, err := start(ctx, o, &e)
 	if err != nil {
-		_ = lock.Close() // the first error says what is wrong
+		_ = lock.Close() // the first error names the cause
 		return nil, fmt.Errorf("start the embedded etcd in %s: %w", o.Dir, err)
 	}
 	timeout := o.RequestTimeout
@@ -113,13 +112,14 @@ func OpenEmbedded(ctx context.Context, o EmbeddedOptions) (*Store, error) {
 	return s, nil
 }
 
-// start runs the server up to the point where it has elected itself. etcd
-// panics over files that it cannot read; that becomes an error.
+// start runs the server until it has elected itself or joined a majority. etcd panics over files
+// that it cannot read; start returns an error instead.
 func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			detail := ""
-			if _, stumbled := cause.(runtime.Error); !stumbled { // over what the log has said already
+			// A runtime error follows from a problem that etcd has logged already.
+			if _, stumbled := cause.(runtime.Error); !stumbled {
 				detail = fmt.Sprintf(" (%v)", cause)
 			}
 			server, err = nil, fmt.Errorf("its files are damaged or not etcd's%s; restore the directory, or move it and the logs away to start an empty cluster", detail)
@@ -161,8 +161,8 @@ func start(ctx context.Context, o EmbeddedOptions, e *end) (server *embed.Etcd, 
 	return server, nil
 }
 
-// awaitReady waits until the server has a leader and answers. Meanwhile it does
-// something every so often.
+// awaitReady waits until the server has a leader and answers. While it waits, it calls meanwhile at
+// each interval.
 func awaitReady(ctx context.Context, server *embed.Etcd, every time.Duration, meanwhile func()) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -182,10 +182,10 @@ func awaitReady(ctx context.Context, server *embed.Etcd, every time.Duration, me
 	}
 }
 
-// campaign has a server without a leader stand for election now: the only
-// member has nobody to let an election timeout pass for. What a leader sends to
-// hand over does that. A member that has not yet applied what its log begins
-// with, which is itself, refuses and is told again.
+// campaign makes a server without a leader stand for election now: the only member has no other
+// member to wait an election timeout for. It sends itself the message by which a leader hands over.
+// A member that has not yet applied the start of its log, the entry that adds itself, rejects the
+// message, and campaign is called again.
 func campaign(ctx context.Context, s *etcdserver.EtcdServer) {
 	if s.Leader() != 0 {
 		return
@@ -194,8 +194,8 @@ func campaign(ctx context.Context, s *etcdserver.EtcdServer) {
 	_ = s.Process(ctx, &raftpb.Message{Type: raftpb.MessageType_MsgTimeoutNow.Enum(), From: &self, To: &self})
 }
 
-// checkDatabase opens the database as etcd will: that one panics over a damaged
-// file where nobody can recover.
+// checkDatabase opens the database in the way that etcd will: etcd panics over a damaged file on a
+// goroutine where start cannot recover.
 func checkDatabase(dir string) error {
 	name := filepath.Join(dir, "member", "snap", "db")
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
@@ -208,13 +208,13 @@ func checkDatabase(dir string) error {
 	return db.Close()
 }
 
-// config is that of a member that is alone. ending is as in newZap.
+// config returns the configuration of a single member. ending is as in newZap.
 func config(o EmbeddedOptions, ending *atomic.Bool) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = memberName
 	c.Dir = o.Dir
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(o.Logger, ending))
-	// No listeners. A member has to have an address all the same.
+	// No listeners. A member needs an address nevertheless.
 	address := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
 	c.ListenPeerUrls, c.ListenClientUrls, c.AdvertiseClientUrls = nil, nil, nil
 	c.AdvertisePeerUrls = []url.URL{address}

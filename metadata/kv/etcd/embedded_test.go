@@ -27,12 +27,12 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// openInChild names the directory that a child process of a test opens: etcd
-// leaves goroutines behind when it panics over what it finds.
+// openInChild names the directory that a child process of a test opens: etcd leaks goroutines when
+// it panics over damaged files.
 const openInChild = "VARVE_TEST_OPEN"
 
-// sideBySide is how many tests run at the same time, whatever the number of processors: they wait
-// for etcd's clocks most of the time.
+// sideBySide is the number of tests that run at the same time, whatever the number of processors:
+// most of the time they wait for etcd's clocks.
 const sideBySide = 5
 
 func TestMain(m *testing.M) {
@@ -47,7 +47,8 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if code == 0 {
-		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
+		// A connection between members that ends in the middle of a request lasts for etcd's read
+		// timeout, five seconds.
 		err := goleak.Find()
 		for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); {
 			err = goleak.Find()
@@ -130,7 +131,7 @@ func TestEmbeddedStartsFastAndQuietly(t *testing.T) {
 	}
 }
 
-// TestEmbeddedElectsItselfAtOnce has an election timeout that nobody waits for.
+// TestEmbeddedElectsItselfAtOnce: the only member must not wait for the election timeout.
 func TestEmbeddedElectsItselfAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 19*time.Second)
 	defer cancel()
@@ -152,7 +153,7 @@ func TestEmbeddedListensNowhere(t *testing.T) {
 	}
 }
 
-// listeners counts the sockets on which this process listens, of any kind.
+// listeners counts the sockets of any kind on which this process listens.
 func listeners(t *testing.T) (n int) {
 	t.Helper()
 	mine := map[string]bool{}
@@ -218,8 +219,7 @@ func TestUnusableDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-// TestThousandPartitions is the whole way of a large topic: created in the
-// embedded etcd and visible in the image.
+// TestThousandPartitions takes a large topic from its creation in the embedded etcd to the image.
 func TestThousandPartitions(t *testing.T) {
 	c := open(t, openEmbedded(t, t.TempDir()))
 	begin := time.Now()
@@ -254,7 +254,7 @@ func TestThousandPartitions(t *testing.T) {
 	t.Logf("1,000 topics of one partition created and seen in %v", time.Since(begin))
 }
 
-// broker is what one broker runs of package metadata.
+// broker has the parts of package metadata that one broker runs.
 type broker struct {
 	loader       *metadata.Loader
 	admin        *metadata.Admin
@@ -316,8 +316,8 @@ func (s *crashStore) Txn(ctx context.Context, cs []kv.Comparison, ops ...kv.Op) 
 	return s.Store.Txn(ctx, cs, ops...)
 }
 
-// TestRestartTakesOverAtOnce is kill -9 and a restart: the predecessor's keys
-// are under leases that live for an hour, and hold nothing up.
+// TestRestartTakesOverAtOnce: after kill -9 and a restart the predecessor's keys are under leases
+// that last for an hour, and must not delay anything.
 func TestRestartTakesOverAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -328,7 +328,7 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	crash.crashed.Store(true)
-	b.stop() // resigns and deregisters nothing
+	b.stop() // it neither resigns nor deregisters
 	controllerEpoch := b.loader.Image().ControllerEpoch
 	closeStore(t, s)
 
@@ -349,8 +349,9 @@ func TestRestartTakesOverAtOnce(t *testing.T) {
 	}
 }
 
-// TestDamagedFilesAreSaidInOneLine runs beside no other test: a child has all sockets of this process
-// until it has begun its program, and would keep the port of a server that stops and comes back.
+// TestDamagedFilesAreSaidInOneLine runs concurrently with no other test: until a child has begun
+// its program it holds all sockets of this process, and would keep the port of a server that stops
+// and starts again.
 func TestDamagedFilesAreSaidInOneLine(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, dir string){
 		"database": func(t *testing.T, dir string) {
@@ -386,7 +387,7 @@ func TestDamagedFilesAreSaidInOneLine(t *testing.T) {
 	}
 }
 
-// overwrite puts garbage over the beginning of a file.
+// overwrite writes garbage over the beginning of a file.
 func overwrite(t *testing.T, name string) {
 	t.Helper()
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)

@@ -9,18 +9,17 @@ import (
 	"google.golang.org/grpc"
 )
 
-// handOverTimeout bounds how long a member that leads and is stopped waits for
-// another one to lead: all may be stopping at once, and nobody is left to. An
-// election takes half of it at most.
+// handOverTimeout bounds how long a leading member that stops waits for another member to lead. If
+// all members stop at the same time, none is left to lead. An election takes half of it at most.
 const handOverTimeout = 2 * time.Second
 
-// end is how an embedded server ends.
+// end stops an embedded server.
 type end struct {
 	began atomic.Bool
 
 	mu struct {
 		sync.Mutex
-		servers []*grpc.Server // for clients
+		servers []*grpc.Server // the servers for clients
 	}
 }
 
@@ -31,9 +30,9 @@ func (e *end) add(s *grpc.Server) {
 	e.mu.servers = append(e.mu.servers, s)
 }
 
-// stop stops the server: first its clients' connections, who go on at another
-// member, because etcd would wait for their watches to end, and those do not;
-// then the member, which hands over.
+// stop stops the server. It first closes its clients' connections, because etcd would wait for
+// their watches, which do not end; the clients continue on another member. Then it stops the
+// member, which hands over its leadership.
 func (e *end) stop(server *embed.Etcd) {
 	e.began.Store(true)
 	e.mu.Lock()

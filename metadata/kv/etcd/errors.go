@@ -13,11 +13,11 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// errStreamEnded is a watch that the client gave up by itself.
+// errStreamEnded reports a watch that the client has ended by itself.
 var errStreamEnded = errors.New("the stream of changes ended")
 
-// wrap turns an error of etcd's client into one of package kv. What
-// names the call. The cause stays in the chain.
+// wrap converts an error of etcd's client to one of package kv. what names the call. The cause
+// stays in the chain.
 func (s *Store) wrap(ctx context.Context, err error, what string) error {
 	switch {
 	case s.closed.Load():
@@ -42,15 +42,16 @@ func (s *Store) wrap(ctx context.Context, err error, what string) error {
 	return fmt.Errorf("%s: %w: %w", what, kind, err)
 }
 
-// class returns the sentinel for an error, or nil for one that retrying does
-// not mend, such as a wrong password.
+// class returns the sentinel for an error, or nil for an error that a retry does not cure, such as
+// a wrong password.
 func class(err error) error {
-	err = rpctypes.Error(err) // a member in this process answers with a bare status
+	err = rpctypes.Error(err) // a member in this process returns a bare status
 	switch {
 	case errors.Is(err, errStreamEnded):
 		return kv.ErrUnavailable
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return kv.ErrUnavailable // not the caller's context: that of a member in this process, which stops
+		// This is not the caller's context, but that of a member in this process that stops.
+		return kv.ErrUnavailable
 	case errors.Is(err, rpctypes.ErrNotLeader), status.Convert(err).Message() == raft.ErrProposalDropped.Error():
 		return kv.ErrUnavailable // while etcd changes its leader
 	case errors.Is(err, rpctypes.ErrCompacted):

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// TestErrorsOfEtcd goes through what etcd answers while it changes its leader or is overloaded, each as it comes from a
-// member in this process (a status) and from the client (an EtcdError).
+// TestErrorsOfEtcd: the errors of etcd while it changes its leader or is overloaded are
+// ErrUnavailable, both from a member in this process (a status) and from the client (an EtcdError).
 func TestErrorsOfEtcd(t *testing.T) {
 	t.Parallel()
 	unavailable := map[string]error{

@@ -16,30 +16,29 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Options are those of an external etcd.
+// Options are the options of an external etcd.
 type Options struct {
 	Endpoints []string // URLs or host:port
-	Cluster   string   // name under which this Varve cluster keeps its keys
-	// Brokers says that the members run in brokers, as EmbeddedOptions.Member has
-	// them.
+	Cluster   string   // the name under which this Varve cluster keeps its keys
+	// Brokers is set if the members run in brokers, as EmbeddedOptions.Member configures them.
 	Brokers bool
-	// TLS is the configuration of a connection to a host, asked for at each; nil:
-	// https endpoints are verified by the system's authorities.
+	// TLS returns the configuration of a connection to a host; it is called for each connection.
+	// nil: https endpoints are verified by the system's authorities.
 	TLS            func(host string) *tls.Config
 	User, Password string
 	DialTimeout    time.Duration // 5 s if zero
 	RequestTimeout time.Duration // 5 s if zero
-	// Wait is how long Open tries, and says whom it waits for; DialTimeout if
+	// Wait is how long Open tries, while it logs the members that it waits for; DialTimeout if
 	// zero.
 	Wait   time.Duration
 	Logger *slog.Logger
 
-	patience  time.Duration // with a member that does not answer; probeTimeout if zero
+	patience  time.Duration // how long a member may be silent; probeTimeout if zero
 	keepAlive time.Duration // keepAliveTime if zero
 }
 
-// A connection that is silent, while others to the same etcd are not, is given
-// up after their sum. gRPC takes no less than 10 s for the first.
+// A connection that is silent, while others to the same etcd are not, is closed after the sum of
+// these. gRPC accepts no less than 10 s for the first.
 const (
 	keepAliveTime    = 10 * time.Second
 	keepAliveTimeout = 3 * time.Second
@@ -77,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		err = s.awaitAnswer(ctx, o)
 	}
 	if err != nil {
-		_ = s.Close() // the first error says what is wrong
+		_ = s.Close() // the first error names the cause
 		return nil, fmt.Errorf("connect to etcd at %s: %w", strings.Join(o.Endpoints, ","), err)
 	}
 	return s, nil

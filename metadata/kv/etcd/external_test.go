@@ -23,14 +23,13 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// freePort is an address that nobody listens on, and that no other test gets.
+// freePort returns an address without a listener that no other test gets.
 func freePort(t *testing.T) string {
 	t.Helper()
 	return porttest.Address(t, 1)
 }
 
-// external runs an etcd that listens on an address until the test, or stop,
-// ends it.
+// external runs an etcd that listens on an address until stop is called or the test ends.
 func external(t *testing.T, dir, address string, tls *transport.TLSInfo) (stop func()) {
 	t.Helper()
 	var e end
@@ -54,7 +53,7 @@ func external(t *testing.T, dir, address string, tls *transport.TLSInfo) (stop f
 func openExternal(t *testing.T, o Options) *Store {
 	t.Helper()
 	o.Cluster, o.Logger, o.Wait = "test", runtest.Logger(t), cmp.Or(o.Wait, time.Minute)
-	o.patience = cmp.Or(o.patience, time.Minute) // a machine under load is no frozen member
+	o.patience = cmp.Or(o.patience, time.Minute) // a machine under load is not a frozen member
 	s, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +106,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// TestOpenWaits opens the store before there is an etcd.
+// TestOpenWaits opens the store before etcd is started.
 func TestOpenWaits(t *testing.T) {
 	t.Parallel()
 	address := freePort(t)
@@ -124,8 +123,8 @@ func TestOpenWaits(t *testing.T) {
 	opening.Wait()
 }
 
-// TestStoreSurvivesARestartOfEtcd is invariant I6's ground: calls fail with
-// ErrUnavailable while etcd is away, and a watch misses nothing.
+// TestStoreSurvivesARestartOfEtcd is the basis of invariant I6: calls fail with ErrUnavailable
+// while etcd is away, and a watch misses nothing.
 func TestStoreSurvivesARestartOfEtcd(t *testing.T) {
 	t.Parallel()
 	address, dir := freePort(t), t.TempDir()
@@ -222,7 +221,8 @@ func TestUserAndPassword(t *testing.T) {
 	oneLine(t, err, address)
 }
 
-// loaded is how a client connects that trusts an authority and shows a certificate of it; none with the zero Pair.
+// loaded returns the TLS configuration of a client that trusts an authority and presents pair, or
+// no certificate if pair is zero.
 func loaded(t *testing.T, ca *securitytest.Authority, pair securitytest.Pair) func(host string) *tls.Config {
 	t.Helper()
 	material, err := security.Load(security.Material{Cert: security.PEM{File: pair.StoreFile}, CA: security.PEM{File: ca.File}})

@@ -20,32 +20,33 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 )
 
-// Before a member without files begins, it asks all other seeds at the address
-// for members what they are. etcd answers there with its members; a seed that
-// has not begun either answers the same request with its own blank.
+// Before a member without files begins, it asks all other seeds for their state, at their addresses
+// for members. A running etcd member answers there with the list of members. A seed that has not
+// begun either answers the same request with its own blank.
 const (
 	membersPath = "/members"
-	blankHeader = "X-Varve-Blank" // has an answer's blank in JSON
+	blankHeader = "X-Varve-Blank" // has the blank as JSON
 	etcdHeader  = "X-Etcd-Cluster-Id"
-	// askTimeout bounds how long a seed may take to answer, maxAnswer what it says.
+	// askTimeout bounds how long a seed may take to answer, maxAnswer the size of its answer in
+	// bytes.
 	askTimeout = time.Second
 	maxAnswer  = 1 << 20
-	// The pauses between two rounds of questions: a cluster begins a round after
-	// its last seed is there.
+	// The pauses between two rounds of questions. A cluster begins a round after its last seed has
+	// started.
 	roundMin = 5 * time.Millisecond
 	roundMax = 50 * time.Millisecond
 )
 
-// blank is a seed without a member of etcd, as it describes itself.
+// blank is a seed without an etcd member, as it describes itself.
 type blank struct {
 	Cluster string `json:"cluster"`
 	NodeID  int32  `json:"node_id"`
 	Seeds   string `json:"seeds"`
-	Holds   string `json:"holds"` // as of EmbeddedOptions
+	Holds   string `json:"holds"` // as in EmbeddedOptions
 }
 
-// answer is what one of the other seeds has said in a round: it is blank, or it
-// has members, or there is a reason why neither is known.
+// answer is the answer of one other seed in a round. It is blank, or it has members, or reason says
+// why neither is known.
 type answer struct {
 	peer    Peer
 	blank   *blank
@@ -53,7 +54,7 @@ type answer struct {
 	reason  error
 }
 
-// self is this member as a blank one.
+// self returns this member as a blank.
 func (m *Member) self(o EmbeddedOptions) blank {
 	seeds := make([]string, len(m.Peers))
 	for i, p := range m.Peers {
@@ -63,7 +64,7 @@ func (m *Member) self(o EmbeddedOptions) blank {
 	return blank{Cluster: o.Cluster, NodeID: m.NodeID, Seeds: strings.Join(seeds, ","), Holds: o.Holds}
 }
 
-// serveBlank answers the other seeds until stop, which frees the address.
+// serveBlank answers the other seeds until stop is called, which frees the address.
 func (m *Member) serveBlank(o EmbeddedOptions) (stop func(), err error) {
 	text, err := json.Marshal(m.self(o))
 	if err != nil {
@@ -91,9 +92,9 @@ func (m *Member) serveBlank(o EmbeddedOptions) (stop func(), err error) {
 		ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(ln) }) // it ends with Close
+	serving.Go(func() { _ = server.Serve(ln) }) // Serve returns after Close
 	return func() {
-		_ = server.Close() // who waits for an answer asks again
+		_ = server.Close() // a seed that waits for an answer asks again
 		serving.Wait()
 	}, nil
 }
@@ -108,7 +109,7 @@ type asker struct {
 
 func (m *Member) asker(o EmbeddedOptions) *asker {
 	dialer := &net.Dialer{Timeout: acceptTimeout}
-	// No connection outlives its question: what listens there is about to change.
+	// No connection outlives its question, because the listener there is about to change.
 	t := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}
 	if m.TLS != nil {
 		t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -123,8 +124,8 @@ func (m *Member) asker(o EmbeddedOptions) *asker {
 	return &asker{self: m.self(o), scheme: m.scheme(), others: others, client: http.Client{Transport: t, Timeout: askTimeout}}
 }
 
-// round asks all others at the same time. What they say is true together: an
-// answer of an earlier round may have been overtaken.
+// round asks all others at the same time. Only answers of one round may be combined: an answer of
+// an earlier round may be out of date.
 func (a *asker) round(ctx context.Context) []answer {
 	answers := make([]answer, len(a.others))
 	var all sync.WaitGroup
@@ -150,7 +151,7 @@ func (a *asker) ask(ctx context.Context, to *answer) error {
 	response, err := a.client.Do(request)
 	if err != nil {
 		if cause := errors.Unwrap(err); cause != nil {
-			err = cause // the rest repeats the address
+			err = cause // the outer error repeats the address
 		}
 		return err
 	}
@@ -173,8 +174,8 @@ func (a *asker) ask(ctx context.Context, to *answer) error {
 	return nil
 }
 
-// readBlank takes a seed for blank only if it is the one that was asked, and
-// would begin the same cluster.
+// readBlank accepts a blank only from the seed that was asked, and only if it would begin the same
+// cluster.
 func (a *asker) readBlank(to *answer, text string) error {
 	var b blank
 	if err := json.Unmarshal([]byte(text), &b); err != nil {

@@ -18,8 +18,9 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// TestBlankMemberBeginsNothingWithOneThatLags loses the disk of a member while a second one lacks what the first and the third have
-// committed: those two are a majority, and must not begin again from what the second one has.
+// TestBlankMemberBeginsNothingWithOneThatLags: a member loses its disk while a second one does not
+// have what the first and the third have committed. The first two are a majority, and must not
+// begin again from the state of the second.
 func TestBlankMemberBeginsNothingWithOneThatLags(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -40,13 +41,14 @@ func TestBlankMemberBeginsNothingWithOneThatLags(t *testing.T) {
 		o.majority = time.Second
 		o.Waits = func(what string) {
 			waiting.Store(true)
-			if strings.Contains(what, "a majority of the other members") { // the lagging one has answered
+			// The member that lags has answered.
+			if strings.Contains(what, "a majority of the other members") {
 				cancel()
 			}
 		}
 	}
 	var all sync.WaitGroup
-	all.Go(func() { // first, when nobody answers
+	all.Go(func() { // first, when no other member answers
 		s, err := m.try(ctx, t, 0, change)
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("the one that lags was not asked: %v", err)
@@ -93,7 +95,8 @@ func TestBlankMemberWaitsForAllSeeds(t *testing.T) {
 	m.openAll(t)
 }
 
-// TestFoundedWithoutASeedThatNeverComes is what --found is for; the seed comes all the same, and takes its place.
+// TestFoundedWithoutASeedThatNeverComes: --found begins the cluster without a seed. The seed starts
+// nevertheless, and takes its place.
 func TestFoundedWithoutASeedThatNeverComes(t *testing.T) {
 	t.Parallel()
 	m := freshMembers(t)
@@ -117,7 +120,8 @@ func TestFoundedWithoutASeedThatNeverComes(t *testing.T) {
 	m.hasEverything(t, 2, 1)
 }
 
-// TestUsedDirectoryFoundsNothing has brokers whose data directories hold logs: alone, among seeds, and as one of the seeds that others ask.
+// TestUsedDirectoryFoundsNothing: brokers whose data directories hold logs found no cluster: alone,
+// among seeds, and as a seed that others ask.
 func TestUsedDirectoryFoundsNothing(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "etcd")
@@ -138,7 +142,7 @@ func TestUsedDirectoryFoundsNothing(t *testing.T) {
 	})
 }
 
-// TestSeedsMustAgree has a seed of another cluster, and one with other seeds.
+// TestSeedsMustAgree: one seed has another cluster name, or other seeds.
 func TestSeedsMustAgree(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(o *EmbeddedOptions){
@@ -157,7 +161,8 @@ func TestSeedsMustAgree(t *testing.T) {
 	}
 }
 
-// noneFounds starts all members, and stops them when each has given the reason: none may found a cluster before.
+// noneFounds starts all members, and stops them after each has named the reason: none may found a
+// cluster before that.
 func (m *members) noneFounds(t *testing.T, reason string, change func(i int, o *EmbeddedOptions)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -181,7 +186,8 @@ func (m *members) noneFounds(t *testing.T, reason string, change func(i int, o *
 			if err == nil {
 				closeStore(t, s)
 			}
-			if !given || !errors.Is(err, context.Canceled) { // the error is of the last round, which was broken off
+			// The error is that of the last round, which was interrupted.
+			if !given || !errors.Is(err, context.Canceled) {
 				t.Errorf("member %d: %v", i+1, err)
 			}
 		})
@@ -191,7 +197,7 @@ func (m *members) noneFounds(t *testing.T, reason string, change func(i int, o *
 	started.Wait()
 }
 
-// write writes a key, as often as it takes.
+// write writes a key, and retries until it succeeds.
 func write(t *testing.T, s *Store, key string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -205,12 +211,13 @@ func write(t *testing.T, s *Store, key string) {
 	}
 }
 
-// writeOnce is write for a key that is not there: a watcher sees one change.
+// writeOnce is write for a missing key, so that a watcher sees one change.
 func writeOnce(t *testing.T, s *Store, key string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
 		_, err := s.Txn(t.Context(), []kv.Comparison{kv.Absent(key)}, kv.Put(key, nil))
-		if err == nil || errors.Is(err, kv.ErrConflict) { // the second: an attempt without an answer had succeeded
+		// After a conflict, an attempt without an answer had succeeded.
+		if err == nil || errors.Is(err, kv.ErrConflict) {
 			return
 		}
 		if !errors.Is(err, kv.ErrUnavailable) || time.Now().After(deadline) {
@@ -219,7 +226,7 @@ func writeOnce(t *testing.T, s *Store, key string) {
 	}
 }
 
-// try is open with other options, for as long as ctx allows.
+// try is open with other options, for as long as ctx lasts.
 func (m *members) try(ctx context.Context, t *testing.T, i int, change func(*EmbeddedOptions)) (*Store, error) {
 	t.Helper()
 	o := EmbeddedOptions{

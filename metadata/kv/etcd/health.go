@@ -8,21 +8,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// health is what the store's requests have shown of etcd. A registered broker
-// makes some every few seconds: it keeps its lease alive.
+// health is what the store's requests have shown of etcd. A registered broker makes a request every
+// few seconds, because it keeps its lease alive.
 type health struct {
-	answered atomic.Int64 // when etcd last answered, in ns since 1970; 0: never
+	answered atomic.Int64 // when etcd last answered, in Unix ns; 0: never
 	silent   atomic.Bool  // the newest request got no answer
-	failures atomic.Int64 // requests that got none
+	failures atomic.Int64 // requests without an answer
 }
 
-// heard notes an answer, be it that something was refused.
+// heard records an answer, also one that rejects the request.
 func (h *health) heard() {
 	h.answered.Store(time.Now().UnixNano())
 	h.silent.Store(false)
 }
 
-// missed notes a request that got no answer, or that of a member without a leader.
+// missed records a request without an answer, or with the answer that the member has no leader.
 func (h *health) missed() {
 	h.failures.Add(1)
 	h.silent.Store(true)

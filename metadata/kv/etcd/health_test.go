@@ -8,7 +8,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// TestHealthIsWhetherEtcdAnswers counts refusals as answers, and silence and the lack of a leader as none.
+// TestHealthIsWhetherEtcdAnswers: rejections count as answers; silence and the lack of a leader do
+// not.
 func TestHealthIsWhetherEtcdAnswers(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()

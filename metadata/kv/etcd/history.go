@@ -10,48 +10,47 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// history notices that etcd has another history than the one that this store has
-// followed: it was restored from a backup, lost its data, or is another etcd.
-// A watch does not notice: etcd lets it wait for a revision that is still to come.
+// history notices that etcd no longer has the history that this store has followed: it was restored
+// from a backup, lost its data, or is another etcd. A watch does not notice: etcd lets it wait for
+// a future revision.
 //
-// An answer to a request that went through etcd's leader cannot be behind what
-// this store had seen when it made the request. One that is, proves it. From then
-// on every call of the store fails, so that nothing of the old history is mixed
-// with the new one.
+// An answer to a request that went through etcd's leader cannot be older than what this store had
+// seen when it made the request. An older answer proves that the history has changed. From then on
+// every call of the store fails, so that nothing of the old history is mixed with the new one.
 type history struct {
-	gone chan struct{} // closed once it is noticed
+	gone chan struct{} // closed when the change is noticed
 
 	mu struct {
 		sync.Mutex
-		cluster  uint64 // etcd's own id; 0: not known yet
+		cluster  uint64 // etcd's own id; 0: unknown
 		revision int64  // the newest that was seen
-		err      error  // what was noticed
+		err      error  // set when the change is noticed
 	}
 }
 
-// newest is the newest revision that was seen.
+// newest returns the newest revision that was seen.
 func (h *history) newest() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.mu.revision
 }
 
-// err is what was noticed, nil if nothing was.
+// err returns ErrWentBack with the reason if the history has changed, nil otherwise.
 func (h *history) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.mu.err
 }
 
-// saw notes a revision that etcd has had.
+// saw records a revision that etcd has had.
 func (h *history) saw(revision int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.mu.revision = max(h.mu.revision, revision)
 }
 
-// answered checks an answer that must not be behind a revision, notes it, and
-// returns what is wrong with it.
+// answered checks and records an answer that must not be older than a revision. It returns an error
+// if the history has changed.
 func (h *history) answered(header *etcdserverpb.ResponseHeader, atLeast int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,15 +71,15 @@ func (h *history) answered(header *etcdserverpb.ResponseHeader, atLeast int64) e
 	return h.mu.err
 }
 
-// answered notes an answer to a request that went through etcd's leader, and was
-// made when the newest revision that this store had seen was since.
+// answered records an answer to a request that went through etcd's leader. since is the newest
+// revision that this store had seen when it made the request.
 func (s *Store) answered(header *etcdserverpb.ResponseHeader, since int64) error {
 	s.health.heard()
 	return s.history.answered(header, since)
 }
 
-// renewed notes an answer of one member alone, which may lag behind the leader:
-// one that is behind is a reason to ask the leader.
+// renewed records an answer of a single member, which may lag behind the leader. If its revision is
+// older than one that was seen, renewed asks the leader.
 func (s *Store) renewed(ctx context.Context, header *etcdserverpb.ResponseHeader) error {
 	s.health.heard()
 	since := s.history.newest()
@@ -91,9 +90,9 @@ func (s *Store) renewed(ctx context.Context, header *etcdserverpb.ResponseHeader
 	return err
 }
 
-// Resume has the store go on from a revision that an earlier process of this
-// broker has seen. An etcd that has not come as far is kv.ErrWentBack, and
-// nothing is written to it.
+// Resume makes the store continue from a revision that an earlier process of this broker has seen.
+// It returns ErrWentBack if etcd has not reached that revision, and nothing is written to that
+// etcd.
 func (s *Store) Resume(ctx context.Context, revision int64) error {
 	s.history.saw(revision)
 	_, err := s.Get(ctx, "cluster-id")

@@ -16,7 +16,7 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// restoring is an etcd of which a backup has been made, and what a broker keeps in it.
+// restoring is an etcd with a backup, and what a broker has stored in it.
 type restoring struct {
 	address, dir, backup string
 	stop                 func()
@@ -24,7 +24,8 @@ type restoring struct {
 	lease                kv.LeaseID
 }
 
-// newRestoring makes the backup while there are a lease and five keys, and writes ten more keys. It is still running.
+// newRestoring makes the backup when there are a lease and five keys, and then writes ten more
+// keys. The etcd is still running.
 func newRestoring(t *testing.T) *restoring {
 	t.Helper()
 	r := &restoring{address: freePort(t), dir: t.TempDir(), backup: t.TempDir()}
@@ -51,7 +52,7 @@ func (r *restoring) write(t *testing.T, n int) {
 	}
 }
 
-// restore puts the backup in the place of the etcd that runs.
+// restore replaces the running etcd by the backup.
 func (r *restoring) restore(t *testing.T) {
 	t.Helper()
 	r.stop()
@@ -73,8 +74,9 @@ func answered(t *testing.T, request func(context.Context) error) error {
 	}
 }
 
-// TestRestoredEtcdIsNoticed restores etcd from a backup while a store watches it. Whatever request is the first, it says so, and so do
-// the watch and all later ones; nothing is written.
+// TestRestoredEtcdIsNoticed restores etcd from a backup while a store watches it. The first
+// request, whichever it is, returns ErrWentBack; so do the watch and all later requests, and
+// nothing is written.
 func TestRestoredEtcdIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, request := range map[string]func(s *Store, lease kv.LeaseID) func(context.Context) error{
@@ -124,7 +126,7 @@ func TestRestoredEtcdIsNoticed(t *testing.T) {
 	}
 }
 
-// TestLoaderNoticesARestoredEtcd is a broker: its image stays, and its loader and its registration end.
+// TestLoaderNoticesARestoredEtcd: a broker's image stays, and its loader and its registration end.
 func TestLoaderNoticesARestoredEtcd(t *testing.T) {
 	t.Parallel()
 	r := newRestoring(t)
@@ -156,7 +158,7 @@ func TestLoaderNoticesARestoredEtcd(t *testing.T) {
 	}
 }
 
-// TestResumeRefusesAnOlderEtcd is a broker that was away while etcd was restored.
+// TestResumeRefusesAnOlderEtcd: a broker was away while etcd was restored.
 func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 	t.Parallel()
 	r := newRestoring(t)
@@ -174,7 +176,7 @@ func TestResumeRefusesAnOlderEtcd(t *testing.T) {
 	}
 }
 
-// TestMemberThatLagsHasNotGoneBack: a lease is renewed through any member, which may be behind.
+// TestMemberThatLagsHasNotGoneBack: any member may renew a lease, also one that lags.
 func TestMemberThatLagsHasNotGoneBack(t *testing.T) {
 	t.Parallel()
 	s, err := OpenEmbedded(t.Context(), EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: runtest.Logger(t)})

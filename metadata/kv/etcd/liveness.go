@@ -15,13 +15,12 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// liveness cuts the connections to a member that is connected but does not
-// answer: its process is stopped or its machine is gone. Requests and watches
-// then go on at another member. gRPC alone would notice after its keepalive,
-// which is ten seconds and more.
+// liveness cuts the connections to a member that is connected but does not answer, because its
+// process is stopped or its machine is gone. Requests and watches then continue on another member.
+// gRPC alone would notice only after its keepalive, ten seconds or more.
 type liveness struct {
 	logger  *slog.Logger
-	timeout time.Duration // of a probe
+	timeout time.Duration // of one probe
 	cancel  context.CancelFunc
 	probes  sync.WaitGroup
 
@@ -31,21 +30,21 @@ type liveness struct {
 	}
 }
 
-// A member that does not answer for their sum is given up. It costs little if
-// it was only slow: the client connects again.
+// A member that does not answer for the sum of these is given up. That costs little if it was only
+// slow: the client connects again.
 const (
 	probeInterval = 250 * time.Millisecond
 	probeTimeout  = 750 * time.Millisecond
 )
 
-// Bounds of connecting again: gRPC's own grow to two minutes.
+// Bounds of reconnecting: gRPC's own grow to two minutes.
 const (
 	reconnectMin   = 100 * time.Millisecond
 	reconnectMax   = time.Second
 	connectTimeout = 3 * time.Second
 )
 
-// trackedConn is a connection that liveness knows of until it is closed.
+// trackedConn is a connection that liveness tracks until it is closed.
 type trackedConn struct {
 	net.Conn
 	address string
@@ -66,7 +65,7 @@ func newLiveness(logger *slog.Logger, timeout time.Duration) *liveness {
 	return l
 }
 
-// dialOptions have a client connect through dial.
+// dialOptions makes a client connect through dial.
 func (l *liveness) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithContextDialer(l.dial),
@@ -111,8 +110,8 @@ func (l *liveness) close() {
 	l.probes.Wait()
 }
 
-// probe asks one member again and again for its health, and cuts the
-// connections to it while it does not answer. Any answer will do.
+// probe asks one member again and again for its health, and cuts the connections to it while it
+// does not answer. Any answer counts, including an error.
 func (l *liveness) probe(ctx context.Context, member healthpb.HealthClient, address string) {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
@@ -124,7 +123,8 @@ func (l *liveness) probe(ctx context.Context, member healthpb.HealthClient, addr
 			return
 		}
 		attempt, cancel := context.WithTimeout(ctx, l.timeout)
-		_, _ = member.Check(attempt, &healthpb.HealthCheckRequest{}) // whether in time is all that counts
+		// Only whether the answer arrives in time matters.
+		_, _ = member.Check(attempt, &healthpb.HealthCheckRequest{})
 		late := attempt.Err() != nil
 		cancel()
 		if ctx.Err() != nil {
@@ -140,8 +140,8 @@ func (l *liveness) probe(ctx context.Context, member healthpb.HealthClient, addr
 	}
 }
 
-// cut closes all connections to an address. Whoever uses them is told that the
-// member is unavailable.
+// cut closes all connections to an address. Their calls then fail with the error that the member is
+// unavailable.
 func (l *liveness) cut(address string) {
 	l.mu.Lock()
 	var conns []*trackedConn
@@ -152,11 +152,11 @@ func (l *liveness) cut(address string) {
 	}
 	l.mu.Unlock()
 	for _, c := range conns {
-		_ = c.Close() // nobody is there to tell
+		_ = c.Close() // the peer does not answer
 	}
 }
 
-// addressOf is the HOST:PORT that the client connects to for an endpoint.
+// addressOf returns the host:port that the client connects to for an endpoint.
 func addressOf(endpoint string) string {
 	if strings.Contains(endpoint, "://") {
 		if u, err := url.Parse(endpoint); err == nil {

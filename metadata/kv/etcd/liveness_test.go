@@ -17,8 +17,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// gate passes connections on to an address; while it is shut they stay open and nothing goes through, as if the process
-// behind were stopped.
+// gate forwards connections to an address. While it is shut they stay open but nothing passes, as
+// if the process at the other end were stopped.
 type gate struct {
 	listener net.Listener
 	to       string
@@ -105,8 +105,9 @@ func (g *gate) release() {
 	}
 }
 
-// TestFrozenMemberIsLeft stops each member of three in turn, as a client without a member of its own sees it: a watch and
-// writes go on in less time than gRPC's keepalive takes, and a watcher sees each change once.
+// TestFrozenMemberIsLeft freezes each of three members in turn, for a client that has no member of
+// its own. A watch and writes continue sooner than gRPC's keepalive would allow, and a watcher sees
+// each change once.
 func TestFrozenMemberIsLeft(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -196,7 +197,7 @@ func TestFrozenMemberIsLeft(t *testing.T) {
 	}
 }
 
-// TestFrozenMemberComesBack freezes the only member there is.
+// TestFrozenMemberComesBack freezes the only member.
 func TestFrozenMemberComesBack(t *testing.T) {
 	t.Parallel()
 	address := freePort(t)
@@ -219,8 +220,8 @@ func TestFrozenMemberComesBack(t *testing.T) {
 	}
 }
 
-// TestMemberEndsUnderAWatch stops the member that a client elsewhere watches: it does not wait for the watch to end, and
-// the watch goes on at another member.
+// TestMemberEndsUnderAWatch stops the member that a client elsewhere watches. The member does not
+// wait for the watch to end, and the watch continues on another member.
 func TestMemberEndsUnderAWatch(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -240,7 +241,7 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 	defer watching.Wait()
 	defer cancel()
 	var watched []<-chan string
-	for _, e := range [][]string{endpoints[:1], endpoints} { // the first has nowhere to go
+	for _, e := range [][]string{endpoints[:1], endpoints} { // the first has no other member
 		s := openExternal(t, Options{Endpoints: e})
 		seen := make(chan string, 10)
 		watched = append(watched, seen)
@@ -273,7 +274,7 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 	put("n/1")
 	expect(watched[0], "n/1")
 	expect(watched[1], "n/1")
-	byItself := m.stores[0].member.Cfg.ReqTimeout() // how long etcd waits
+	byItself := m.stores[0].member.Cfg.ReqTimeout() // how long etcd would wait
 	began := time.Now()
 	closeStore(t, m.stores[0])
 	m.stores[0] = nil
@@ -284,8 +285,8 @@ func TestMemberEndsUnderAWatch(t *testing.T) {
 	expect(watched[1], "n/2")
 }
 
-// TestWatchGoesOnWithoutALeader has a client watch at a member that loses its leader for so long that it ends the watch,
-// and finds one again.
+// TestWatchGoesOnWithoutALeader: a client watches at a member that has no leader for so long that
+// it ends the watch, and then gets a leader again.
 func TestWatchGoesOnWithoutALeader(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -324,7 +325,7 @@ func TestWatchGoesOnWithoutALeader(t *testing.T) {
 		closeStore(t, m.stores[1+i])
 		m.stores[1+i] = nil
 	}
-	// Another watch there shows when the member ends those that it has and takes no more.
+	// Another watch there shows when the member ends its watches and accepts no more.
 	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
 		plain := s.client.Watch(clientv3.WithRequireLeader(ctx), s.root+"other")
 		if r := <-plain; errors.Is(r.Err(), rpctypes.ErrNoLeader) {

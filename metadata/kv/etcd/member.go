@@ -18,35 +18,36 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// Member makes an embedded etcd one of several.
+// Member configures an embedded etcd as one of several members.
 type Member struct {
-	NodeID int32 // of this broker, which is among Peers
-	// Listen is where this member listens: HOST:PORT as a Peer's Control, from
-	// which it differs if the others come through a proxy. Empty: there.
+	NodeID int32 // id of this broker, which is among Peers
+	// Listen is the address at which this member listens, host:port. It differs from its Peer's
+	// Control if the others connect through a proxy. Empty: the same.
 	Listen string
 	Peers  []Peer
-	// Found lets a member without files begin a cluster although not all of Peers
-	// answer. It is for the first start, if one of them will never come.
+	// Found lets a member without files begin a cluster although not all of Peers answer. It is for
+	// the first start, if one of them will never start.
 	Found bool
-	// TLS has the members speak TLS only, among each other and with clients; nil:
-	// plain TCP. All members must agree.
+	// TLS makes the members use TLS only, between each other and with clients; nil: plain TCP. All
+	// members must agree.
 	TLS *MemberTLS
 }
 
-// MemberTLS is what a member shows and trusts. The certificate and its key are
-// read again at each connection; the authorities are not.
+// MemberTLS names the certificates that a member presents and trusts. The certificate and its key
+// are read again for each connection; the authorities are not.
 type MemberTLS struct {
-	CAFile, CertFile, KeyFile string                        // PEM
-	Client                    func(host string) *tls.Config // of this broker's own connections to members
+	CAFile, CertFile, KeyFile string // PEM
+	// Client returns the configuration of this broker's own connections to members.
+	Client func(host string) *tls.Config
 }
 
-// info is for etcd: others must show a certificate of the authorities. It need not name
-// the address that they come from.
+// info returns etcd's form of the configuration: other members must present a certificate of the
+// authorities. It need not name the address that they connect from.
 func (m *MemberTLS) info() transport.TLSInfo {
 	return transport.TLSInfo{CertFile: m.CertFile, KeyFile: m.KeyFile, TrustedCAFile: m.CAFile, ClientCertAuth: true, SkipClientSANVerify: true}
 }
 
-// scheme is that of all addresses of members.
+// scheme returns the URL scheme of all members' addresses.
 func (m *Member) scheme() string {
 	if m.TLS != nil {
 		return "https"
@@ -54,24 +55,24 @@ func (m *Member) scheme() string {
 	return "http"
 }
 
-// Peer is a broker that runs a member. The members talk to each other at
-// Control, and to clients at the port after it.
+// Peer is a broker that runs a member. The members talk to each other at Control, and to clients at
+// the next higher port.
 type Peer struct {
 	NodeID  int32
-	Control string // HOST:PORT
+	Control string // host:port
 }
 
-// Settings of a member among several. A leader that is gone is noticed after an
-// election timeout, unless Replace says so before. It is ten heartbeats, so that
-// one that merely waits for the processor keeps its place; before it gives it up
-// a member asks the others whether they too miss the leader (pre-vote).
+// Settings of a member among several. The loss of a leader is noticed after an election timeout,
+// unless Replace reports it earlier. The timeout is ten heartbeats, so that a leader that merely
+// waits for the processor stays leader. A member asks the others whether they miss the leader too
+// before it stands for election (pre-vote).
 const (
 	memberTick          = 50 * time.Millisecond
 	memberElectionTicks = 10
-	// memberTimeout bounds a request: one that was on its way to a leader that
-	// died is lost, and has to be made again.
+	// memberTimeout bounds a request. A request that was on its way to a leader that died is lost,
+	// and has to be repeated.
 	memberTimeout = 1500 * time.Millisecond
-	// quorumLogInterval is how often a member that starts says whom it waits for.
+	// quorumLogInterval is how often a member that starts logs the members that it waits for.
 	quorumLogInterval = 5 * time.Second
 	replaceInterval   = 5 * time.Millisecond
 )
@@ -88,7 +89,7 @@ func (p Peer) url(scheme string, offset int) (string, error) {
 	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(int(n)+offset)), nil
 }
 
-// urls are those for members and for clients, as etcd's configuration has them.
+// urls returns the URLs for members and for clients, in the form of etcd's configuration.
 func (p Peer) urls(scheme string) (members, clients []url.URL, err error) {
 	var parsed [2]*url.URL
 	for offset := range parsed {
@@ -105,12 +106,12 @@ func (p Peer) urls(scheme string) (members, clients []url.URL, err error) {
 
 func (p Peer) name() string { return memberNameOf(p.NodeID) }
 
-// memberPrefix begins the name of a member, which ends in the broker's id.
+// memberPrefix is the prefix of a member's name, which ends with the broker's id.
 const memberPrefix = "broker-"
 
 func memberNameOf(nodeID int32) string { return memberPrefix + strconv.Itoa(int(nodeID)) }
 
-// configure makes a single member's configuration that of one of several.
+// configure turns a single member's configuration into that of one of several.
 func (m *Member) configure(c *embed.Config, o EmbeddedOptions) error {
 	c.InitialCluster = ""
 	for _, p := range m.Peers {
@@ -144,9 +145,8 @@ func (m *Member) configure(c *embed.Config, o EmbeddedOptions) error {
 	return nil
 }
 
-// checkScheme refuses to go on with TLS where the members have been without, or
-// the reverse: they know each other by addresses of the other kind, and would
-// wait for each other in vain.
+// checkScheme rejects TLS for members that were made without it, and the reverse: the members know
+// each other by addresses with the other scheme, and would wait for each other in vain.
 func (m *Member) checkScheme(server *embed.Etcd) error {
 	own := server.Server.Cluster().Member(server.Server.MemberID())
 	if own == nil || len(own.PeerURLs) == 0 || strings.HasPrefix(own.PeerURLs[0], m.scheme()+"://") {
@@ -158,8 +158,8 @@ func (m *Member) checkScheme(server *embed.Etcd) error {
 	return errors.New("its members were made with TLS: give the control plane's certificate, key and authorities")
 }
 
-// awaitQuorum waits until the members have elected a leader, and says whom it
-// waits for.
+// awaitQuorum waits until the members have elected a leader, and logs the members that it waits
+// for.
 func (m *Member) awaitQuorum(ctx context.Context, server *embed.Etcd, o EmbeddedOptions) error {
 	err := awaitReady(ctx, server, quorumLogInterval, func() {
 		silent := m.silent(ctx)
@@ -183,11 +183,10 @@ func (m *Member) silent(ctx context.Context) string {
 	return list(silent)
 }
 
-// acceptTimeout is how long a connection may take in order to say whom a start
-// waits for.
+// acceptTimeout bounds a connection that is made only to name the members that a start waits for.
 const acceptTimeout = 500 * time.Millisecond
 
-// accepts reports whether somebody listens at an address.
+// accepts reports whether a process listens at an address.
 func accepts(ctx context.Context, address string) bool {
 	conn, err := (&net.Dialer{Timeout: acceptTimeout}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -204,10 +203,9 @@ func list(silent []string) string {
 	return strings.Join(silent, ", ")
 }
 
-// Replace has the embedded member stand for election at once, if the member of
-// a broker that is known to be gone leads etcd, and returns when there is a new
-// leader, or when ctx ends. What was on its way to the old one is lost. On any
-// other store it does nothing.
+// Replace makes the embedded member stand for election at once if the member of a broker that is
+// known to be gone leads etcd. It returns when there is a new leader, or when ctx ends. Requests on
+// their way to the old leader are lost. On any other store it does nothing.
 func (s *Store) Replace(ctx context.Context, nodeID int32) {
 	if s.member == nil {
 		return
@@ -218,7 +216,8 @@ func (s *Store) Replace(ctx context.Context, nodeID int32) {
 	for n := 0; s.leads(gone); n++ {
 		if n%(memberElectionTicks*int(memberTick/replaceInterval)) == 0 {
 			self := uint64(s.member.MemberID())
-			_ = s.member.Process(ctx, &raftpb.Message{Type: raftpb.MessageType_MsgTimeoutNow.Enum(), From: &self, To: &self}) // refused: the election timeout comes
+			// After a refusal the member stands for election when the election timeout passes.
+			_ = s.member.Process(ctx, &raftpb.Message{Type: raftpb.MessageType_MsgTimeoutNow.Enum(), From: &self, To: &self})
 		}
 		select {
 		case <-tick.C:
@@ -228,7 +227,7 @@ func (s *Store) Replace(ctx context.Context, nodeID int32) {
 	}
 }
 
-// leads reports whether the member of that name leads, or nobody does.
+// leads reports whether the member of that name leads, or no member does.
 func (s *Store) leads(name string) bool {
 	leader := s.member.Leader()
 	if leader == 0 {

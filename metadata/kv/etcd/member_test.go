@@ -23,8 +23,8 @@ type members struct {
 	peers  []Peer
 	stores [3]*Store
 	tls    [3]*MemberTLS
-	quota  int64         // of the databases, as of EmbeddedOptions
-	tick   time.Duration // as of EmbeddedOptions
+	quota  int64         // of the databases, as in EmbeddedOptions
+	tick   time.Duration // as in EmbeddedOptions
 }
 
 func openMembers(t *testing.T) *members {
@@ -40,7 +40,8 @@ func openMembersWith(t *testing.T, tls [3]*MemberTLS) *members {
 	return m
 }
 
-// freshMembers are three that have not begun. The test closes those that are open at its end.
+// freshMembers returns three members that have not begun. The end of the test closes those that are
+// open.
 func freshMembers(t *testing.T) *members {
 	t.Helper()
 	m := &members{dir: t.TempDir()}
@@ -52,7 +53,7 @@ func freshMembers(t *testing.T) *members {
 		for _, s := range m.stores {
 			if s != nil {
 				all.Go(func() {
-					s.member.HardStop() // at the end nobody is left to hand over to
+					s.member.HardStop() // at the end no other member is left to lead
 					closeStore(t, s)
 				})
 			}
@@ -84,7 +85,8 @@ func (m *members) open(t *testing.T, i int) {
 	m.stores[i] = s
 }
 
-// freeControl is an address whose port and the next one nobody listens on, and no other test gets.
+// freeControl returns an address whose port and the next one have no listener and are given to no
+// other test.
 func freeControl(t *testing.T) string {
 	t.Helper()
 	return porttest.Address(t, 2)
@@ -93,7 +95,8 @@ func freeControl(t *testing.T) string {
 func TestMembersConform(t *testing.T) {
 	t.Parallel()
 	m := freshMembers(t)
-	m.tick = 200 * time.Millisecond // the suite takes no election for an answer, and a loaded machine is late
+	// The suite has no patience for an election, and a loaded machine is late.
+	m.tick = 200 * time.Millisecond
 	m.openAll(t)
 	if t.Failed() {
 		t.FailNow()
@@ -102,7 +105,8 @@ func TestMembersConform(t *testing.T) {
 	kvtest.Run(t, func(t *testing.T) kvtest.Instance {
 		t.Helper()
 		n++
-		// Another cluster's keys in the same etcd, over a client of its own.
+		// Each subtest uses the keys of another cluster in the same etcd, through a client of its
+		// own.
 		s := newStore(v3client.New(m.stores[n%len(m.stores)].member), fmt.Sprintf("test-%d", n), time.Minute)
 		t.Cleanup(func() { closeStore(t, s) })
 		return kvtest.Instance{Store: s, Compact: func(t *testing.T, revision int64) {
@@ -114,8 +118,9 @@ func TestMembersConform(t *testing.T) {
 	})
 }
 
-// TestMembersSurviveTheirLeader stops the member that leads under a writer and a watcher at another one: a new leader is there at once
-// when it is asked for, and nothing is lost or seen twice. The stopped one comes back with what it has missed.
+// TestMembersSurviveTheirLeader stops the leading member under a writer and a watcher at another
+// one. Replace makes a new leader at once, and nothing is lost or seen twice. The stopped member
+// returns and gets what it has missed.
 func TestMembersSurviveTheirLeader(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -187,6 +192,7 @@ func TestMembersSurviveTheirLeader(t *testing.T) {
 	watching.Wait()
 }
 
+// TestMemberSaysWhomItWaitsFor: a start that has no majority must name the silent members.
 func TestMemberSaysWhomItWaitsFor(t *testing.T) {
 	t.Parallel()
 	peers := []Peer{{NodeID: 1, Control: freeControl(t)}, {NodeID: 2, Control: freeControl(t)}, {NodeID: 3, Control: freeControl(t)}}

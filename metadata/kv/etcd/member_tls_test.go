@@ -9,7 +9,8 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// TestMembersOverTLS has three members, and a client, speak TLS only; a member that comes back shows a certificate that has been replaced.
+// TestMembersOverTLS: three members and a client use TLS only. A member that returns presents a
+// certificate that has been replaced.
 func TestMembersOverTLS(t *testing.T) {
 	t.Parallel()
 	ca, other := securitytest.NewAuthority(t), securitytest.NewAuthority(t)

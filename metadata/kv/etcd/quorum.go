@@ -16,12 +16,12 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// statusTimeout bounds how long a member may take to tell its status.
+// statusTimeout bounds how long a member may take to return its status.
 const statusTimeout = 500 * time.Millisecond
 
-// quorum is what a store needs in order to describe the members of its etcd.
+// quorum is the state by which a store describes the members of its etcd.
 type quorum struct {
-	// id is a member's id as the cluster knows it.
+	// id returns the id of a member as the cluster knows it.
 	id func(*etcdserverpb.Member) int32
 
 	mu struct {
@@ -30,18 +30,18 @@ type quorum struct {
 	}
 }
 
-// sighting is what a member was last known to have, for when it is silent.
+// sighting is the last known state of a member, for the time when it is silent.
 type sighting struct {
 	index             int64
 	fetched, caughtUp time.Time
 }
 
-// only is the id of a member that is the only one.
+// only returns the broker's id for the only member.
 func only(nodeID int32) func(*etcdserverpb.Member) int32 {
 	return func(*etcdserverpb.Member) int32 { return nodeID }
 }
 
-// ofBrokers is the id of a member that runs in a broker and is named after it.
+// ofBrokers returns the broker id in the name of a member that runs in a broker.
 func ofBrokers(m *etcdserverpb.Member) int32 {
 	if number, ok := strings.CutPrefix(m.Name, memberPrefix); ok {
 		if n, err := strconv.ParseInt(number, 10, 32); err == nil && n >= 0 {
@@ -51,18 +51,18 @@ func ofBrokers(m *etcdserverpb.Member) int32 {
 	return elsewhere(m)
 }
 
-// elsewhere is the id of a member that runs in no broker.
+// elsewhere returns the id of a member that runs in no broker.
 func elsewhere(m *etcdserverpb.Member) int32 { return kv.ExternalMemberID(m.ID) }
 
 // question asks one member for its status.
 type question func(context.Context) (*clientv3.StatusResponse, error)
 
-// DescribeQuorum asks all members how far they are. A member that does not
-// answer in time is described as this store last saw it. Without a leader that a
-// majority follows it is kv.ErrUnavailable.
+// DescribeQuorum asks all members for their log positions. A member that does not answer in time is
+// described as this store last saw it. DescribeQuorum returns kv.ErrUnavailable if no member that
+// answers has a leader.
 //
-// All are asked twice: who has by the second answer what the leader had at the
-// first was caught up before that.
+// All members are asked twice. A member whose second answer has what the leader's first answer had
+// was caught up before the first question.
 func (s *Store) DescribeQuorum(ctx context.Context) (kv.Quorum, error) {
 	const what = "describe the members of etcd"
 	ctx, cancel := s.begin(ctx)
@@ -77,7 +77,7 @@ func (s *Store) DescribeQuorum(ctx context.Context) (kv.Quorum, error) {
 	}
 	defer done()
 	began := time.Now()
-	before, questions := ask(ctx, questions) // the silent are not asked again
+	before, questions := ask(ctx, questions) // silent members are not asked again
 	after, _ := ask(ctx, questions)
 	leader, term := leaderOf(after)
 	if leader == 0 {
@@ -88,8 +88,8 @@ func (s *Store) DescribeQuorum(ctx context.Context) (kv.Quorum, error) {
 	return s.describe(list.Members, leader, term), nil
 }
 
-// questions are those that reach all members that can be reached, some perhaps
-// twice, and what closes the connections of their own that they need.
+// questions returns questions that reach all reachable members, some perhaps twice, and a function
+// that closes the connections made for them.
 func (s *Store) questions(members []*etcdserverpb.Member) (questions []question, done func(), err error) {
 	client, done := s.client, func() {}
 	var endpoints []string
@@ -97,7 +97,8 @@ func (s *Store) questions(members []*etcdserverpb.Member) (questions []question,
 		endpoints = append(endpoints, m.ClientURLs...)
 	}
 	if own := s.client.Endpoints(); len(own) > 0 {
-		endpoints = append(endpoints, own...) // a member may tell an address that is of no use from here
+		// A member may advertise an address that is of no use from here.
+		endpoints = append(endpoints, own...)
 	} else {
 		// In this process: this client asks its own member only.
 		questions = append(questions, func(ctx context.Context) (*clientv3.StatusResponse, error) { return s.client.Status(ctx, "") })
@@ -107,7 +108,7 @@ func (s *Store) questions(members []*etcdserverpb.Member) (questions []question,
 		if client, err = clientv3.New(clientv3.Config{Endpoints: endpoints, DialOptions: credentialsOf(s.tls), Logger: s.client.GetLogger()}); err != nil {
 			return nil, nil, err
 		}
-		done = func() { _ = client.Close() } // it reports its own context
+		done = func() { _ = client.Close() } // the client reports its own context
 	}
 	slices.Sort(endpoints)
 	for _, endpoint := range slices.Compact(endpoints) {
@@ -116,8 +117,8 @@ func (s *Store) questions(members []*etcdserverpb.Member) (questions []question,
 	return questions, done, nil
 }
 
-// ask asks all questions at the same time, and returns the answers by the ids of
-// the members that gave them, and the questions that were answered.
+// ask asks all questions at the same time. It returns the answers by the id of the answering
+// member, and the questions that were answered.
 func ask(ctx context.Context, questions []question) (map[uint64]*clientv3.StatusResponse, []question) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
@@ -142,8 +143,7 @@ func ask(ctx context.Context, questions []question) (map[uint64]*clientv3.Status
 	return byMember, answered
 }
 
-// leaderOf is the leader of the newest term that any member knows of; 0 if that
-// has none.
+// leaderOf returns the leader of the newest term that any member knows; 0 if that term has none.
 func leaderOf(statuses map[uint64]*clientv3.StatusResponse) (leader, term uint64) {
 	for _, status := range statuses {
 		if status.RaftTerm > term || status.RaftTerm == term && leader == 0 {
@@ -153,8 +153,7 @@ func leaderOf(statuses map[uint64]*clientv3.StatusResponse) (leader, term uint64
 	return leader, term
 }
 
-// note keeps what members have answered. Those that have enough were caught up
-// at a time.
+// note records the members' answers. Members with enough entries were caught up at that time.
 func (q *quorum) note(statuses map[uint64]*clientv3.StatusResponse, enough func(index uint64) bool, at time.Time) {
 	now := time.Now()
 	q.mu.Lock()
@@ -175,7 +174,7 @@ func (q *quorum) note(statuses map[uint64]*clientv3.StatusResponse, enough func(
 	}
 }
 
-// describe puts together what is known of the members.
+// describe combines what is known of the members.
 func (s *Store) describe(members []*etcdserverpb.Member, leader, term uint64) kv.Quorum {
 	d := kv.Quorum{LeaderID: kv.NoLeader, Epoch: int64(term)}
 	s.quorum.mu.Lock()

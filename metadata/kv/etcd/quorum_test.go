@@ -13,7 +13,8 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// describe describes the quorum as soon as all of a number of voters are caught up with the leader, and fails if they never are.
+// describe describes the quorum as soon as the given number of voters have caught up with the
+// leader, and fails if they never do.
 func describe(t *testing.T, s *Store, voters int) kv.Quorum {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -54,7 +55,8 @@ func TestQuorumOfTheOnlyMember(t *testing.T) {
 	}
 }
 
-// describeLed is describe, of three members, as soon as it has the leader that the first one follows.
+// describeLed is describe, for three members, as soon as it has the leader that the first one
+// follows.
 func describeLed(t *testing.T, m *members, s *Store) kv.Quorum {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -68,8 +70,8 @@ func describeLed(t *testing.T, m *members, s *Store) kv.Quorum {
 	}
 }
 
-// TestQuorumOfThree asks at each member, and at a broker without one. A member that stops is shown as it was; without a majority there is
-// nothing to show.
+// TestQuorumOfThree asks each member, and a broker without one. A member that stops is shown in its
+// last known state; without a majority there is nothing to show.
 func TestQuorumOfThree(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -129,7 +131,8 @@ func TestQuorumOfThree(t *testing.T) {
 	}
 }
 
-// TestMemberThatLagsIsNotCaughtUp has a member that answers and has not what the leader had, one that has never answered, and a learner.
+// TestMemberThatLagsIsNotCaughtUp: one member answers and does not have what the leader had, one
+// has never answered, and one is a learner.
 func TestMemberThatLagsIsNotCaughtUp(t *testing.T) {
 	t.Parallel()
 	status := func(id, leader, term, index uint64) *clientv3.StatusResponse {
@@ -158,7 +161,7 @@ func TestMemberThatLagsIsNotCaughtUp(t *testing.T) {
 	}
 }
 
-// TestQuorumOfAnExternalEtcd has ids that no broker has, and the same at every start.
+// TestQuorumOfAnExternalEtcd: the ids are ids that no broker has, and the same after each start.
 func TestQuorumOfAnExternalEtcd(t *testing.T) {
 	t.Parallel()
 	address, dir := freePort(t), t.TempDir()

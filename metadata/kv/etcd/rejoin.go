@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// majorityTimeout bounds one attempt to reach a majority of the others,
-	// rejoinTimeout how long they may take to let a member in again.
+	// majorityTimeout bounds one attempt to reach a majority of the others. rejoinTimeout bounds
+	// how long they may take to add a member again.
 	majorityTimeout = 5 * time.Second
 	rejoinTimeout   = time.Minute
-	// servesTimeout bounds how long a process that has this member's address may
-	// take to say that it is the member.
+	// servesTimeout bounds how long a process at this member's address may take to answer that it
+	// is the member.
 	servesTimeout = 10 * time.Second
 )
 
-// addresses are the URLs of this member and of the others, those for members at
-// offset 0, those for clients at 1.
+// addresses returns the URLs of this member and of the others: those for members at offset 0, those
+// for clients at offset 1.
 func (m *Member) addresses(offset int) (own string, others []string, err error) {
 	for _, p := range m.Peers {
 		address, err := p.url(m.scheme(), offset)
@@ -45,7 +45,8 @@ func (m *Member) addresses(offset int) (own string, others []string, err error) 
 	return own, others, nil
 }
 
-// sameSeeds refuses a cluster that other seeds run. Known is nil if nobody has said.
+// sameSeeds rejects a cluster that has other members than the seeds. known is nil if no member has
+// answered.
 func sameSeeds(known []*membership.Member, others []string) error {
 	for _, address := range others {
 		if len(known) > 0 && memberAt(known, address) == nil {
@@ -55,8 +56,8 @@ func sameSeeds(known []*membership.Member, others []string) error {
 	return nil
 }
 
-// settle has a majority of the others decide, which one member that lags cannot:
-// it adds this one, in the place of what it was. Without a majority it is
+// settle makes a majority of the others decide, so that a member that lags cannot decide alone. The
+// majority adds this member, in place of the old one. Without a majority settle returns
 // kv.ErrUnavailable, and nothing has changed.
 func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o EmbeddedOptions) error {
 	_, endpoints, err := m.addresses(1)
@@ -71,7 +72,7 @@ func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o Embe
 	if err != nil {
 		return fmt.Errorf("its files are gone, and the other members cannot let it in again: %w", err)
 	}
-	defer func() { _ = store.Close() }() // it was for this alone
+	defer func() { _ = store.Close() }() // the store was only for this
 	ctx, cancel := context.WithTimeout(ctx, rejoinTimeout)
 	defer cancel()
 	list, err := store.client.MemberList(ctx)
@@ -82,7 +83,7 @@ func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o Embe
 	switch {
 	case i < 0:
 		err = add(ctx, store.client, own)
-	case list.Members[i].Name == "": // it was added already
+	case list.Members[i].Name == "": // an earlier attempt has added it
 	case len(list.Members[i].ClientURLs) == 0: // it has never started
 		if o.Holds != "" {
 			return holdsError(o.Holds)
@@ -99,7 +100,7 @@ func (m *Member) settle(ctx context.Context, c *embed.Config, own string, o Embe
 	return err
 }
 
-// remove removes the member that this one was.
+// remove removes the old member of this broker.
 func remove(ctx context.Context, client *clientv3.Client, old *etcdserverpb.Member, own string, logger *slog.Logger) error {
 	if serves(ctx, client, old) {
 		return fmt.Errorf("another process runs this broker's member of etcd (%x at %s): stop that one, or start this broker on its data directory", old.ID, own)
@@ -127,8 +128,8 @@ func add(ctx context.Context, client *clientv3.Client, own string) error {
 	return nil
 }
 
-// serves reports whether the member answers where it serves clients. Where something listens it gets
-// long: a member that is merely slow must not be removed.
+// serves reports whether the member answers at its addresses for clients. A listener there gets a
+// long timeout: a member that is merely slow must not be removed.
 func serves(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member) bool {
 	ctx, cancel := context.WithTimeout(ctx, servesTimeout)
 	defer cancel()
@@ -143,8 +144,8 @@ func serves(ctx context.Context, client *clientv3.Client, m *etcdserverpb.Member
 	return false
 }
 
-// insist makes a change until it is made, or was made by an attempt whose answer
-// was lost. etcd refuses one for some seconds after members have come or gone.
+// insist repeats a change until it succeeds, or until its error shows that an attempt whose reply
+// was lost has made it. etcd rejects changes for some seconds after members were added or removed.
 func insist(ctx context.Context, made error, change func(context.Context) error) error {
 	pause := backoff.Backoff{Min: reconnectMin, Max: reconnectMax}
 	for {

@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// lose closes a member and takes its files.
+// lose closes a member and deletes its files.
 func (m *members) lose(t *testing.T, i int) {
 	t.Helper()
 	closeStore(t, m.stores[i])
@@ -23,7 +23,8 @@ func (m *members) lose(t *testing.T, i int) {
 	}
 }
 
-// hasEverything reports whether a member answers with what was written, and is a full member: with it and another one there is a majority.
+// hasEverything checks that a member has the written data and is a full member: it makes a majority
+// with one other.
 func (m *members) hasEverything(t *testing.T, i, without int) {
 	t.Helper()
 	if t.Failed() {
@@ -47,7 +48,8 @@ func (m *members) hasEverything(t *testing.T, i, without int) {
 	}
 }
 
-// TestMemberWithoutItsFilesJoinsAgain loses the disk of one member and then of another: each comes back at its address with what the others have.
+// TestMemberWithoutItsFilesJoinsAgain: one member loses its disk, and then another. Each returns at
+// its address with the data of the others.
 func TestMemberWithoutItsFilesJoinsAgain(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)
@@ -69,7 +71,8 @@ func TestMemberWithoutItsFilesJoinsAgain(t *testing.T) {
 	m.hasEverything(t, 2, 1)
 }
 
-// TestMemberWhoseReturnWasBrokenOff is for a start that ended after the old member was removed, or after the new one was added.
+// TestMemberWhoseReturnWasBrokenOff: a start ended after the old member was removed, or after the
+// new one was added. The next start completes it.
 func TestMemberWhoseReturnWasBrokenOff(t *testing.T) {
 	t.Parallel()
 	for name, added := range map[string]bool{"removed": false, "added": true} {
@@ -101,7 +104,8 @@ func TestMemberWhoseReturnWasBrokenOff(t *testing.T) {
 	}
 }
 
-// TestMemberTakesNobodysPlace starts a broker a second time, on another directory: the first one stays a member.
+// TestMemberTakesNobodysPlace starts a broker a second time, with another directory. The first one
+// stays a member.
 func TestMemberTakesNobodysPlace(t *testing.T) {
 	t.Parallel()
 	m := openMembers(t)

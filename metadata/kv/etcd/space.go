@@ -16,30 +16,30 @@ import (
 	"github.com/varvelog/varve/backoff"
 )
 
-// A member whose database has reached its quota raises an alarm, and etcd takes
-// no more writes until somebody has made room and taken the alarm back. Nobody
-// can reach the member of a single broker for that, and a broker that has lost its
-// lease cannot even register: so each embedded member does it for itself.
+// A member whose database has reached its quota raises an alarm, and etcd takes no more writes
+// until there is room and the alarm is cleared. No operator can reach the member of a single
+// broker, and a broker that has lost its lease cannot even register: so each embedded member makes
+// room for itself.
 const (
-	spaceInterval = 2 * time.Second // between two looks at the database's size
+	spaceInterval = 2 * time.Second // between two checks of the database's size
 	spacePauseMax = time.Minute     // between two attempts to make room
-	spaceTimeout  = 5 * time.Minute // of one: all of a large database is copied
-	// A database that is that full of what is there now keeps the alarm: the next
-	// writes would raise it again.
+	spaceTimeout  = 5 * time.Minute // of one attempt: it copies the whole database
+	// A database that has this percentage of live data keeps the alarm: the next writes would raise
+	// it again.
 	spacePercent = 90
 )
 
-// spaceKeeper takes an embedded member out of its alarm.
+// spaceKeeper clears an embedded member's alarm.
 type spaceKeeper struct {
 	server *etcdserver.EtcdServer
 	client *clientv3.Client
 	quota  int64
 	logger *slog.Logger
 
-	listed bool // the alarms have been listed since the start; run's
+	listed bool // the alarms were listed since the start; owned by run
 }
 
-// start works until stop, which waits for the end.
+// start runs the keeper until stop is called, which waits for its end.
 func (k *spaceKeeper) start(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
@@ -83,9 +83,9 @@ func (k *spaceKeeper) run(ctx context.Context) {
 	}
 }
 
-// alarmed reports whether this member is out of space. It asks by a request that goes
-// through the log: a member that is taking over a snapshot replaces its alarms, and
-// etcd does not guard those that it has in memory against readers meanwhile.
+// alarmed reports whether this member is out of space. Its request goes through the log: a member
+// that takes over a snapshot replaces its alarms, and etcd does not guard the alarms in memory
+// against concurrent readers.
 func (k *spaceKeeper) alarmed(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, spaceInterval)
 	defer cancel()
@@ -101,14 +101,13 @@ func (k *spaceKeeper) alarmed(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// makeRoom forgets all that is not there any more, shrinks the database, and takes
-// the alarm back. A crash between two of these leaves the alarm, and so the rest
-// to the next start.
+// makeRoom drops all old revisions, shrinks the database, and clears the alarm. A crash in between
+// leaves the alarm set, and the next start completes the work.
 func (k *spaceKeeper) makeRoom(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, spaceTimeout)
 	defer cancel()
 	revision := k.server.KV().Rev()
-	// Watchers that have not come as far list everything again.
+	// Watchers that have not reached this revision list everything again.
 	_, err := k.client.Compact(ctx, revision, clientv3.WithCompactPhysical())
 	if err != nil && !errors.Is(rpctypes.Error(err), rpctypes.ErrCompacted) {
 		return fmt.Errorf("compact to revision %d: %w", revision, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/runtest"
 )
 
-// fill writes until there is no space left, and returns how many keys it wrote.
+// fill writes until the space is used up, and returns the number of keys that it wrote.
 func fill(t *testing.T, s *Store, key func(n int) string) int {
 	t.Helper()
 	value := make([]byte, 500_000)
@@ -27,7 +27,7 @@ func fill(t *testing.T, s *Store, key func(n int) string) int {
 	return 0
 }
 
-// writes waits until writes are taken again.
+// writes waits until etcd accepts writes again.
 func writes(t *testing.T, s *Store) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
@@ -41,7 +41,8 @@ func writes(t *testing.T, s *Store) {
 	}
 }
 
-// TestFullDatabaseMakesRoom is full of old values, and then of keys that are deleted; a restart in between changes nothing.
+// TestFullDatabaseMakesRoom: the database is full of old values, and then of deleted keys. A
+// restart in between changes nothing.
 func TestFullDatabaseMakesRoom(t *testing.T) {
 	t.Parallel()
 	o := EmbeddedOptions{Dir: t.TempDir(), Cluster: "test", Logger: runtest.Logger(t), quota: 8 << 20}
@@ -63,7 +64,7 @@ func TestFullDatabaseMakesRoom(t *testing.T) {
 	writes(t, s)
 }
 
-// TestFullMembersMakeRoom has all three raise the alarm.
+// TestFullMembersMakeRoom: all three members raise the alarm.
 func TestFullMembersMakeRoom(t *testing.T) {
 	t.Parallel()
 	m := freshMembers(t)

@@ -21,13 +21,14 @@ import (
 // Store is a kv.Store on etcd.
 type Store struct {
 	client  *clientv3.Client
-	root    string // of the cluster's keys, with a slash at the end
+	root    string // prefix of the cluster's keys, with a slash at the end
 	timeout time.Duration
 	closed  atomic.Bool
-	stop    func() error           // of the embedded server, or of what watches over an external one
+	// stop ends the embedded server, or the liveness probes of an external one.
+	stop    func() error
 	member  *etcdserver.EtcdServer // the embedded one of several; nil otherwise
 	quorum  quorum
-	tls     func(host string) *tls.Config // of connections to members; nil: none
+	tls     func(host string) *tls.Config // for connections to members; nil: none
 	health  health
 	history history
 }
@@ -35,11 +36,11 @@ type Store struct {
 // defaultTimeout bounds a request whose context has no nearer deadline.
 const defaultTimeout = 5 * time.Second
 
-// pageSize is how many keys one request reads.
+// pageSize is the number of keys that one request reads.
 const pageSize = 2000
 
-// listAttempts is how often List starts over when its revision is compacted
-// between two pages.
+// listAttempts bounds how often List starts over after its revision was compacted between two
+// pages.
 const listAttempts = 3
 
 func newStore(client *clientv3.Client, cluster string, timeout time.Duration) *Store {
@@ -52,7 +53,7 @@ func newStore(client *clientv3.Client, cluster string, timeout time.Duration) *S
 	}
 }
 
-// checkCluster keeps one cluster's keys out of another's.
+// checkCluster rejects names that would mix the keys of two clusters.
 func checkCluster(cluster string) error {
 	if cluster == "" || strings.Contains(cluster, "/") {
 		return fmt.Errorf("the cluster name %q must not be empty or contain a slash", cluster)
@@ -60,8 +61,8 @@ func checkCluster(cluster string) error {
 	return nil
 }
 
-// begin bounds a request. On a closed store it ends at once: etcd's client
-// would try for seconds. On one whose etcd went back nothing is sent.
+// begin bounds a request. If the store is closed, the request ends at once: etcd's client would
+// retry for seconds. If etcd went back, nothing is sent.
 func (s *Store) begin(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	if s.closed.Load() || s.history.err() != nil {
@@ -101,7 +102,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]kv.Pair, int64, erro
 	}
 }
 
-// list reads all pages as of the revision at which the first was read.
+// list reads all pages as of the revision of the first one.
 func (s *Store) list(ctx context.Context, prefix string) ([]kv.Pair, int64, error) {
 	from, end := s.root+prefix, clientv3.GetPrefixRangeEnd(s.root+prefix)
 	var kvs []kv.Pair
@@ -130,7 +131,7 @@ func (s *Store) page(ctx context.Context, from, end string, revision int64) (*cl
 	defer cancel()
 	since := s.history.newest()
 	if revision != 0 {
-		since = revision // as of which the answer is
+		since = revision // the answer is as of this revision
 	}
 	r, err := s.client.Get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(revision))
 	if err == nil {
@@ -190,7 +191,7 @@ func (s *Store) Txn(ctx context.Context, comparisons []kv.Comparison, ops ...kv.
 	return r.Header.Revision, nil
 }
 
-// about names a transaction in errors by its first key.
+// about returns the first key of a transaction, as its name in errors.
 func about(comparisons []kv.Comparison, ops []kv.Op) string {
 	switch {
 	case len(ops) > 0:
@@ -202,9 +203,9 @@ func about(comparisons []kv.Comparison, ops []kv.Op) string {
 	}
 }
 
-// Watch implements kv.Store. A member that has lost its leader ends the
-// watches of its clients: they are begun again where they were, perhaps at
-// another member, unless that goes wrong for as long as a request may take.
+// Watch implements kv.Store. A member that has lost its leader ends the watches of its clients.
+// Watch then starts them again from their position, perhaps on another member. It gives up when
+// that has failed for the timeout of a request.
 func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
 	return func(yield func(kv.Batch, error) bool) {
 		w := watch{prefix: prefix, from: from, alive: time.Now()}
@@ -218,25 +219,25 @@ func (s *Store) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[
 				yield(kv.Batch{}, err)
 				return
 			}
-			pause.Sleep(ctx) // once that has ended, the next attempt says so
+			pause.Sleep(ctx) // if ctx has ended, the next attempt reports it
 		}
 	}
 }
 
-// watchPause is the longest time before a watch that ended is begun again.
+// watchPause is the longest pause before a watch that has ended starts again.
 const watchPause = 20 * time.Millisecond
 
-// watch is how far a Watch has come.
+// watch is the position of a Watch.
 type watch struct {
 	prefix string
-	from   int64     // the first revision that was not seen
+	from   int64     // the first revision that was not yielded yet
 	alive  time.Time // when etcd last had this watch
 }
 
-// watch yields changes until the stream ends, and returns why, or nil when yield
-// asks for no more.
+// watch yields changes until the stream ends. It returns the reason, or nil after yield has
+// returned false.
 func (s *Store) watch(ctx context.Context, w *watch, yield func(kv.Batch, error) bool) error {
-	// The inner context ends the watch when the caller leaves the loop. A member
+	// The inner context ends the watch when the caller leaves the loop. WithRequireLeader: a member
 	// that has lost its leader must not keep its watchers waiting.
 	inner, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
@@ -276,7 +277,7 @@ func (s *Store) watch(ctx context.Context, w *watch, yield func(kv.Batch, error)
 	}
 }
 
-// ended is why the stream of a watch has ended.
+// ended returns the reason why the stream of a watch has ended.
 func (s *Store) ended(ctx context.Context, what string) error {
 	err := ctx.Err()
 	if err == nil {
@@ -310,8 +311,8 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (kv.LeaseID, error
 	return kv.LeaseID(r.ID), nil
 }
 
-// KeepAlive implements kv.Store. A broker calls it every few seconds: by it
-// every broker notices within that time that etcd went back.
+// KeepAlive implements kv.Store. A broker calls it every few seconds, so every broker notices
+// within that time that etcd went back.
 func (s *Store) KeepAlive(ctx context.Context, lease kv.LeaseID) error {
 	ctx, cancel := s.begin(ctx)
 	defer cancel()
@@ -338,7 +339,7 @@ func (s *Store) Revoke(ctx context.Context, lease kv.LeaseID) error {
 	return nil
 }
 
-// Close implements kv.Store. An embedded server is stopped.
+// Close implements kv.Store. It stops an embedded server.
 func (s *Store) Close() error {
 	if s.closed.Swap(true) {
 		return nil

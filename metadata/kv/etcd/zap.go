@@ -10,11 +10,10 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// newZap makes the logger that etcd wants, which writes to ours. Only warnings
-// and worse come through: etcd logs much about itself. What it calls fatal
-// panics instead of ending the process, so that a data directory that cannot
-// be read becomes an error. ending is set when a server is told to end; nil for
-// one that is not, and for clients.
+// newZap returns a logger for etcd that writes to logger. It passes only warnings and worse,
+// because etcd logs much about itself. An entry that etcd calls fatal panics instead of ending the
+// process, so that a data directory that cannot be read becomes an error. ending is set when a
+// server is asked to stop; nil for a server that is not stopped, and for clients.
 func newZap(logger *slog.Logger, ending *atomic.Bool) *zap.Logger {
 	core := &slogCore{logger: logger.With(slog.String("component", "etcd")), ending: ending}
 	return zap.New(core, zap.WithFatalHook(zapcore.WriteThenPanic))
@@ -26,9 +25,8 @@ type slogCore struct {
 	ending *atomic.Bool // nil: never
 }
 
-// quiet are reports that ask nothing of anybody: settings that were chosen on
-// purpose, steps of a start that etcd repeats by itself, and refused requests,
-// whose errors the callers get.
+// quiet are reports that need no action: settings that were chosen on purpose, steps of a start
+// that etcd retries by itself, and rejected requests, whose errors the callers get.
 var quiet = map[string]bool{
 	"Running http and grpc server on single port. This is not recommended for production.": true,
 	"simple token is not cryptographically signed":                                         true,
@@ -40,16 +38,16 @@ var quiet = map[string]bool{
 	"check file permission":                                                                true,
 }
 
-// quietAtTheEnd are reports of listeners that end, which ask nothing of anybody
-// if they were told to.
+// quietAtTheEnd are reports of listeners that end, which need no action while the server is
+// stopping.
 var quietAtTheEnd = map[string]bool{
 	"setting up serving from embedded etcd failed.": true,
 	"stopping insecure grpc server due to error":    true,
 	"stopped insecure grpc server due to error":     true,
 }
 
-// tooEarly ends the report of a member that was told to stand for election
-// before it can, see campaign.
+// tooEarly is the end of the report of a member that was asked to stand for election before it can:
+// see campaign.
 const tooEarly = "since there are still pending configuration changes to apply"
 
 func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }

@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Open makes an empty MemStore, which the end of the test closes.
+// Open returns an empty MemStore, which is closed when the test ends.
 func Open(t testing.TB) *MemStore {
 	t.Helper()
 	s := NewMemStore()
@@ -30,26 +30,26 @@ func Keys(t testing.TB, store kv.Store, prefix string) []string {
 	return keys
 }
 
-// HookedStore calls hooks before and after calls of a Store. A hook that is nil does nothing.
-// Hooks are set while no call is under way; several calls may run them at once.
+// HookedStore calls hooks before and after calls of a Store. A nil hook does nothing. Hooks may be
+// set only while no call is in progress; concurrent calls may run them concurrently.
 type HookedStore struct {
 	kv.Store
-	// BeforeTxn gets the number of the transaction, from 1 on. Its error is returned in place
-	// of the transaction.
+	// BeforeTxn gets the number of the transaction, from 1 on. If it returns an error, Txn returns
+	// that error and writes nothing.
 	BeforeTxn func(n int) error
-	// AfterTxn gets that number after the transaction. Its error replaces the result: the
-	// write has happened and its reply is lost.
+	// AfterTxn gets the same number after the transaction. If it returns an error, Txn returns that
+	// error: the write has happened and its reply is lost.
 	AfterTxn func(n int) error
-	// BeforeList has its error returned in place of the list.
+	// BeforeList may return an error, which List then returns.
 	BeforeList func() error
 	// InsteadOfRevoke replaces Revoke.
 	InsteadOfRevoke func() error
 
 	mu sync.Mutex
-	n  int // of the last transaction
+	n  int // the number of the last transaction
 }
 
-// Txns is the number of transactions so far, refused ones included.
+// Txns returns the number of transactions so far, including failed ones.
 func (s *HookedStore) Txns() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// MemStore is a Store in memory, with etcd's semantics, for tests and
-// simulations. Leases end by timers of package time, which testing/synctest simulates.
+// MemStore is a Store in memory, with etcd's semantics, for tests and simulations. Leases end by
+// timers of package time, which testing/synctest simulates.
 type MemStore struct {
 	mu struct {
 		sync.Mutex
@@ -29,21 +29,21 @@ type MemStore struct {
 	}
 }
 
-// historyLimit is how many revisions a MemStore keeps for watchers.
+// historyLimit is the number of revisions that a MemStore keeps for watchers.
 const historyLimit = 10_000
 
 type memLease struct {
 	ttl   time.Duration
 	timer *time.Timer
-	// generation counts the renewals, so that a timer that has fired already
-	// when its lease is renewed does nothing.
+	// generation counts the renewals: a timer that has fired already when its lease is renewed does
+	// nothing.
 	generation int
 }
 
-// NewMemStore makes an empty store.
+// NewMemStore returns an empty store.
 func NewMemStore() *MemStore {
 	s := new(MemStore)
-	s.mu.revision = 1 // as an empty etcd's
+	s.mu.revision = 1 // as in an empty etcd
 	s.mu.kvs = map[string]kv.Pair{}
 	s.mu.leases = map[kv.LeaseID]*memLease{}
 	s.mu.changed = make(chan struct{})
@@ -146,7 +146,7 @@ func (s *MemStore) deleteLocked(key string, revision int64) kv.Event {
 	return kv.Event{Pair: kv.Pair{Key: key, ModRevision: revision}, Deleted: true}
 }
 
-// commitLocked makes the events the next revision; without any there is none.
+// commitLocked makes the events the next revision. Without events there is no new revision.
 func (s *MemStore) commitLocked(events []kv.Event) {
 	if len(events) == 0 {
 		return

@@ -72,7 +72,7 @@ func (s *MemStore) armLocked(id kv.LeaseID, lease *memLease) {
 	})
 }
 
-// endLocked removes the lease and its keys, all at one revision.
+// endLocked deletes the lease and its keys, all at one revision.
 func (s *MemStore) endLocked(id kv.LeaseID) {
 	lease, ok := s.mu.leases[id]
 	if !ok {

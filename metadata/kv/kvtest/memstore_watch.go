@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// Watch implements Store. It runs on the caller's goroutine alone.
+// Watch implements Store. It runs on the caller's goroutine only.
 func (s *MemStore) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
 	return func(yield func(kv.Batch, error) bool) {
 		for {
@@ -42,8 +42,8 @@ func (s *MemStore) Watch(ctx context.Context, prefix string, from int64) iter.Se
 	}
 }
 
-// since returns a copy of the history from a revision on, and a channel that is
-// closed when there is more.
+// since returns a copy of the history from a revision on, and a channel that is closed when the
+// history grows.
 func (s *MemStore) since(from int64) (kv.Batch, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,8 +63,8 @@ func (s *MemStore) since(from int64) (kv.Batch, <-chan struct{}, error) {
 	return all, s.mu.changed, nil
 }
 
-// Compact forgets the events up to and including a revision, as an operator
-// or etcd's own compaction does.
+// Compact drops the events up to and including a revision, as an operator or etcd's own compaction
+// does.
 func (s *MemStore) Compact(revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,12 +15,12 @@ import (
 // Instance is one empty store under test.
 type Instance struct {
 	Store kv.Store
-	// Compact forgets the events before a revision.
+	// Compact drops the events before a revision.
 	Compact func(t *testing.T, revision int64)
 }
 
-// Run checks an implementation. open makes an empty store for one subtest and
-// closes it with the test's cleanup.
+// Run checks an implementation. open returns an empty store for one subtest and closes it when the
+// subtest ends.
 func Run(t *testing.T, open func(t *testing.T) Instance) {
 	t.Helper()
 	for _, c := range []struct {
@@ -53,7 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) Instance) {
 	}
 }
 
-// suite is what a check works with.
+// suite is the store under test and the subtest.
 type suite struct {
 	Instance
 	t *testing.T
@@ -98,7 +98,7 @@ func (s suite) list(t *testing.T, prefix string) ([]string, int64) {
 	return keys, revision
 }
 
-// events watches until n events have come.
+// events watches until n events have arrived.
 func (s suite) events(t *testing.T, prefix string, from int64, n int) []kv.Event {
 	t.Helper()
 	var events []kv.Event
@@ -375,7 +375,7 @@ func watchCompacted(s suite) {
 		wantErr(t, err, kv.ErrCompacted)
 		break
 	}
-	// What a reader does then.
+	// A reader then lists again and watches from there.
 	_, revision := s.list(t, "w/")
 	next := s.put(t, "w/c", "")
 	if events := s.events(t, "w/", revision+1, 1); events[0].ModRevision != next {
@@ -413,7 +413,7 @@ func revoke(s suite) {
 	if pair := s.get(t, "l/a"); pair.Lease != lease {
 		t.Fatalf("the key's lease is %d, want %d", pair.Lease, lease)
 	}
-	for range 2 { // the second finds nothing and is no error
+	for range 2 { // the second call finds no lease, and returns nil
 		if err := s.Store.Revoke(t.Context(), lease); err != nil {
 			t.Fatalf("Revoke: %v", err)
 		}
@@ -436,8 +436,8 @@ func leaseExpires(s suite) {
 	wantErr(t, s.Store.KeepAlive(t.Context(), lease), kv.ErrLeaseNotFound)
 }
 
-// keepAlive grants two equal leases and renews the older one all the time: it must
-// outlive the other.
+// keepAlive grants two equal leases and renews the older one all the time: it must outlive the
+// other.
 func keepAlive(s suite) {
 	t := s.t
 	const ttl = 2 * time.Second
