@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// ask sends one request to a broker over a connection of its own and returns the response.
-// what is asked for stands in the error of an answer that cannot be read.
+// ask sends one request to a broker over a connection of its own and returns the response. The
+// error for an unreadable answer names what was requested.
 func (d Dialer) ask(ctx context.Context, broker metadata.Broker, req kmsg.Request, what string) (kmsg.Response, error) {
 	c := &Conn{dialer: d, broker: broker, format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
 	defer c.Close()
@@ -25,10 +25,11 @@ func (d Dialer) ask(ctx context.Context, broker metadata.Broker, req kmsg.Reques
 	return resp, nil
 }
 
-// topicPlaces has the place of each topic in a request that names its partitions by topic.
+// topicPlaces maps each topic to its index in a request that lists partitions by topic.
 type topicPlaces map[string]int
 
-// of returns the place of a topic, which is next, and new, if the request does not have it yet.
+// of returns the index of a topic. If the request does not have the topic yet, the index is next
+// and added is true.
 func (t topicPlaces) of(topic string, next int) (at int, added bool) {
 	if at, known := t[topic]; known {
 		return at, false

@@ -17,10 +17,11 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// Dialer makes connections.
+// Dialer creates connections to other brokers.
 type Dialer struct {
-	Listener string                        // name of the listeners that brokers reach each other at
-	TLS      func(host string) *tls.Config // of a connection to a host; nil: the listeners speak plain TCP
+	Listener string // name of the listeners for connections between brokers
+	// TLS returns the configuration for a connection to a host; nil: the listeners use plain TCP.
+	TLS func(host string) *tls.Config
 }
 
 // Dial is a replication.Dial.
@@ -31,10 +32,10 @@ func (d Dialer) Dial(broker metadata.Broker) replication.LeaderConn {
 const (
 	dialTimeout = 2 * time.Second
 	clientID    = "varve-replica"
-	// maxResponse bounds what is believed of an announced size: more than the largest response that a broker makes, of which a single
-	// batch may be larger than all limits.
+	// maxResponse bounds the announced size that a Conn accepts. It is above the largest response
+	// of a broker, in which a single batch may exceed all limits.
 	maxResponse = 1 << 30
-	// keptBuffer is how much buffer a connection keeps although its answers are smaller now.
+	// keptBuffer is the buffer size that a connection keeps even if its answers are smaller now.
 	keptBuffer = 16 << 20
 )
 
@@ -44,15 +45,15 @@ type Conn struct {
 	broker  metadata.Broker
 	format  *kmsg.RequestFormatter
 	conn    net.Conn
-	replica bool    // a follower's fetch was sent over it
-	pending pending // what Hurry, from another goroutine, may see
+	replica bool    // a follower's fetch was sent on it
+	pending pending // what Hurry, called from other goroutines, may see
 	request []byte
 	answer  []byte
 	session session
 	fetched []replication.ReplicaFetched
 }
 
-// Close closes the connection in order: a leader learns that its follower is not gone.
+// Close closes the connection in order, so that the leader knows that its follower is alive.
 func (c *Conn) Close() {
 	if c.conn != nil && c.replica {
 		c.takeLeave()
@@ -60,16 +61,16 @@ func (c *Conn) Close() {
 	c.drop()
 }
 
-// drop closes the connection as it is.
+// drop closes the connection without an announcement.
 func (c *Conn) drop() {
 	if c.conn != nil {
-		_ = c.conn.Close() // nothing is in flight that anybody waits for
+		_ = c.conn.Close() // no request in flight has a waiting caller
 	}
 	c.conn, c.replica = nil, false
 	c.session = session{}
 }
 
-// connect makes sure that there is a connection.
+// connect connects if there is no connection.
 func (c *Conn) connect(ctx context.Context) error {
 	if c.conn != nil {
 		return nil
@@ -86,7 +87,7 @@ func (c *Conn) connect(ctx context.Context) error {
 	return nil
 }
 
-// connect makes a connection to another broker's listener.
+// connect opens a connection to another broker's listener.
 func (d Dialer) connect(ctx context.Context, l metadata.Listener) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -102,18 +103,21 @@ func (d Dialer) connect(ctx context.Context, l metadata.Listener) (net.Conn, err
 	return secure, nil
 }
 
-// exchange sends a request and returns the body of its answer. After an error the connection is closed. The wait for the answer to a
-// follower's fetch can be ended, see Hurry; replica is nil for other requests.
+// exchange sends a request and returns the body of its answer. After an error the connection is
+// closed. Hurry can end the wait for the answer to a follower's fetch; replica is nil for other
+// requests.
 func (c *Conn) exchange(ctx context.Context, req kmsg.Request, replica *metadata.Member) (body []byte, err error) {
 	if err = c.connect(ctx); err != nil {
 		return nil, err
 	}
-	// The function may run after this call has ended, and must then find the connection that it was made for.
+	// The function may run after this call has ended. It must then use the connection that it was
+	// made for.
 	conn := c.conn
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() && err == nil {
-			err = errors.New("the answer came too late") // the connection's deadline is gone
+			// The function has set the connection's deadline to the past.
+			err = errors.New("the answer came too late")
 		}
 		if err != nil {
 			body = nil

@@ -10,11 +10,12 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// listOffsetsVersion is the first with flexible headers.
+// listOffsetsVersion is the first version with flexible headers.
 const listOffsetsVersion = 6
 
-// EndOffsets asks a broker for the high watermarks of partitions that it leads, over a connection of its own. Partitions that it does not lead,
-// or whose high watermark it does not know yet, are not in the answer.
+// EndOffsets asks a broker for the high watermarks of partitions that it leads, over a connection
+// of its own. The result omits partitions that the broker does not lead, or whose high watermark it
+// does not know yet.
 func (d Dialer) EndOffsets(ctx context.Context, leader metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version, req.ReplicaID = listOffsetsVersion, -1

@@ -18,7 +18,8 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// answerOnce is a broker that takes one connection and one request, which it answers with what answer makes of it; nil: never.
+// answerOnce is a broker that accepts one connection and one request. answer fills in the response;
+// with nil it never answers.
 func answerOnce(t *testing.T, answer func(*kmsg.ListOffsetsRequest, *kmsg.ListOffsetsResponse)) metadata.Broker {
 	t.Helper()
 	if answer == nil {
@@ -49,7 +50,7 @@ func answerAny(t *testing.T, answer func(kmsg.Request, kmsg.Response)) metadata.
 		frame := make([]byte, binary.BigEndian.Uint32(size[:]))
 		_, _ = io.ReadFull(conn, frame)
 		if answer == nil {
-			_, _ = conn.Read(size[:]) // until the other side has had enough
+			_, _ = conn.Read(size[:]) // until the client closes the connection
 			return
 		}
 		header, body, err := protocol.ParseRequestHeader(frame)
@@ -69,7 +70,8 @@ func answerAny(t *testing.T, answer func(kmsg.Request, kmsg.Response)) metadata.
 	return metadata.Broker{ID: 7, Listeners: []metadata.Listener{{Name: listener, Host: "127.0.0.1", Port: int32(at.Port)}}}
 }
 
-// TestEndOffsetsAreThoseThatTheLeaderTells has one of three partitions elsewhere by now.
+// TestEndOffsetsAreThoseThatTheLeaderTells: EndOffsets returns the leader's answers and omits the
+// one partition of three that has another leader by now.
 func TestEndOffsetsAreThoseThatTheLeaderTells(t *testing.T) {
 	broker := answerOnce(t, func(req *kmsg.ListOffsetsRequest, resp *kmsg.ListOffsetsResponse) {
 		for _, asked := range req.Topics {
@@ -95,6 +97,7 @@ func TestEndOffsetsAreThoseThatTheLeaderTells(t *testing.T) {
 	}
 }
 
+// The wait for a silent leader ends with the context; the error carries both causes.
 func TestEndOffsetsOfASilentLeaderEndWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

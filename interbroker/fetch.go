@@ -12,16 +12,19 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// fetchVersion is that of the requests: topic ids, the replica's state and directory, incremental sessions.
+// fetchVersion is the version of the requests. It has topic ids, the replica's state and directory,
+// and incremental sessions.
 const fetchVersion = 17
 
-// session is the leader's fetch session (KIP-227) as this side knows it. The zero value is none; epoch 0 has everything named.
+// session is this side's view of the leader's fetch session (KIP-227). The zero value is no
+// session. At epoch 0 a request names all partitions.
 type session struct {
 	id, epoch int32
 	sent      map[key]sent
 }
 
-// sent is what the leader knows of a partition, and the place of its position in the newest request.
+// sent is what the leader knows of a partition, and the index of its position in the newest
+// request.
 type sent struct {
 	replication.ReplicaPosition
 	at int
@@ -78,14 +81,14 @@ func (c *Conn) fetch(ctx context.Context, r *replication.ReplicaFetch) (*kmsg.Fe
 		c.session.id = resp.SessionID
 	}
 	if c.session.id == 0 {
-		c.session.epoch = 0 // the leader keeps none: everything is named again
+		c.session.epoch = 0 // the leader keeps no session: name all partitions again
 	} else {
 		c.session.epoch++
 	}
 	return resp, nil
 }
 
-// ask puts into a request what the leader does not know of the positions.
+// ask adds to a request the positions that the leader does not know yet.
 func (s *session) ask(req *kmsg.FetchRequest, positions []replication.ReplicaPosition) {
 	req.SessionID, req.SessionEpoch = s.id, s.epoch
 	if s.sent == nil {
@@ -118,7 +121,7 @@ func (s *session) ask(req *kmsg.FetchRequest, positions []replication.ReplicaPos
 	}
 }
 
-// forget takes partitions that are not asked for any more out of the session.
+// forget removes partitions from the session that are no longer requested.
 func (s *session) forget(req *kmsg.FetchRequest, positions []replication.ReplicaPosition) {
 	asked := make(map[key]bool, len(positions))
 	for _, at := range positions {
@@ -138,7 +141,7 @@ func (s *session) forget(req *kmsg.FetchRequest, positions []replication.Replica
 	}
 }
 
-// taken lists what the answer tells.
+// taken converts the answer.
 func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
 	c.fetched = c.fetched[:0]
 	for i := range resp.Topics {
@@ -148,7 +151,7 @@ func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
 			k := key{t.TopicID, p.Partition}
 			asked, ok := c.session.sent[k]
 			if !ok {
-				continue // nobody asked
+				continue // not requested
 			}
 			f := replication.ReplicaFetched{
 				At: asked.at, Err: partitionError(protocol.ErrorCode(p.ErrorCode)),
@@ -158,7 +161,7 @@ func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
 				f.Diverging = &replication.EpochEnd{Epoch: p.DivergingEpoch.Epoch, EndOffset: p.DivergingEpoch.EndOffset}
 			}
 			if f.Err != nil {
-				c.session.sent[k] = sent{} // named again, or forgotten
+				c.session.sent[k] = sent{} // named again in the next request, or forgotten
 			}
 			c.fetched = append(c.fetched, f)
 		}
@@ -166,7 +169,7 @@ func (c *Conn) taken(resp *kmsg.FetchResponse) []replication.ReplicaFetched {
 	return c.fetched
 }
 
-// partitionError is a partition's error code in replication's words.
+// partitionError converts a partition's error code to an error of package replication.
 func partitionError(code protocol.ErrorCode) error {
 	switch code {
 	case protocol.None:

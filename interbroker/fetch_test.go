@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const listener = "PLAINTEXT"
 
-// leader answers fetches with what answer makes of them.
+// leader answers fetches with responses that answer fills in.
 type leader struct {
 	net.Listener
 	broker metadata.Broker
@@ -105,7 +105,7 @@ func connect(t *testing.T, b metadata.Broker) replication.LeaderConn {
 	return c
 }
 
-// named are the partitions that a request names, with their offsets.
+// named returns the partitions that a request names, with their offsets.
 func named(req *kmsg.FetchRequest) map[int32]int64 {
 	m := map[int32]int64{}
 	for _, t := range req.Topics {
@@ -116,6 +116,8 @@ func named(req *kmsg.FetchRequest) map[int32]int64 {
 	return m
 }
 
+// An incremental fetch names only partitions whose position has changed, and lists those that are
+// no longer requested as forgotten.
 func TestSessionNamesOnlyWhatChanged(t *testing.T) {
 	l := newLeader(t, func(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) {
 		if resp.SessionID = req.SessionID; req.SessionEpoch == 0 {
@@ -154,6 +156,7 @@ func TestSessionNamesOnlyWhatChanged(t *testing.T) {
 	}
 }
 
+// If the leader has lost the session, the same Fetch starts over with a full request.
 func TestLostSessionBeginsAnew(t *testing.T) {
 	forgets := false
 	l := newLeader(t, func(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) {
@@ -167,7 +170,7 @@ func TestLostSessionBeginsAnew(t *testing.T) {
 		if _, err := c.Fetch(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		forgets = true // the server's goroutine reads it after this one's next request
+		forgets = true // the server's goroutine reads it after this goroutine's next request
 	}
 	var last *kmsg.FetchRequest
 	for range 3 {
@@ -178,6 +181,8 @@ func TestLostSessionBeginsAnew(t *testing.T) {
 	}
 }
 
+// Answers are matched to positions by partition, not by order, and error codes become errors of
+// package replication.
 func TestAnswersInReplicationsWords(t *testing.T) {
 	l := newLeader(t, func(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) {
 		topic := kmsg.NewFetchResponseTopic()
@@ -220,6 +225,7 @@ func TestAnswersInReplicationsWords(t *testing.T) {
 	}
 }
 
+// A refused connection is ErrUnreachable; the context ends the wait for a silent leader.
 func TestUnreachable(t *testing.T) {
 	l := newLeader(t, nil)
 	_ = l.Close()
@@ -240,7 +246,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestCancelAtAnyMoment cancels fetches while they are answered. Each ends one way or the other, and none spoils the next.
+// TestCancelAtAnyMoment cancels fetches at various moments during their answers. Each fetch either
+// succeeds or reports the cancellation, and none breaks the next one.
 func TestCancelAtAnyMoment(t *testing.T) {
 	l := newLeader(t, func(*kmsg.FetchRequest, *kmsg.FetchResponse) {})
 	go func() {
@@ -257,7 +264,7 @@ func TestCancelAtAnyMoment(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		canceled := make(chan struct{})
 		go func() {
-			for range i { // at another moment each time
+			for range i { // at a different moment each time
 				runtime.Gosched()
 			}
 			cancel()

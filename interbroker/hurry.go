@@ -13,20 +13,20 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// writeAside bounds how long a request may take to be written that nobody waits for.
+// writeAside bounds the write of a request whose answer the caller does not wait for.
 const writeAside = 50 * time.Millisecond
 
 // pending is the request that a Conn waits for an answer to, as other goroutines see it.
 type pending struct {
 	mu      sync.Mutex
-	conn    net.Conn // has the request; nil: none is under way
-	hurry   bool     // the next fetch must not wait
+	conn    net.Conn // the request was sent on it; nil: no request is in progress
+	hurry   bool     // the next fetch must not wait at the leader
 	replica metadata.Member
-	nudge   int32 // correlation id of what was sent behind the request; 0: nothing
-	next    int32 // correlation id
+	nudge   int32 // correlation id of the empty fetch sent after the request; 0: none was sent
+	next    int32 // the last correlation id that was used
 }
 
-// nextID is the correlation id of a request.
+// nextID returns a new correlation id.
 func (p *pending) nextID() int32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -34,7 +34,7 @@ func (p *pending) nextID() int32 {
 	return p.next
 }
 
-// takeHurry tells whether the next fetch must not wait.
+// takeHurry reports whether the next fetch must not wait, and clears the flag.
 func (p *pending) takeHurry() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,19 +43,20 @@ func (p *pending) takeHurry() bool {
 	return hurry
 }
 
-// begins notes that a fetch has been written.
+// begins records that a fetch has been written.
 func (p *pending) begins(conn net.Conn, replica metadata.Member) {
 	p.mu.Lock()
 	p.conn, p.replica = conn, replica
 	again := p.hurry
 	p.hurry = false
 	p.mu.Unlock()
-	if again { // asked for while it was written
+	if again { // Hurry was called during the write
 		p.send()
 	}
 }
 
-// ends notes that the answer is there, or will not come, and returns what was sent behind the request.
+// ends records that the answer has arrived, or never will. It returns the correlation id of the
+// empty fetch that was sent after the request, 0 if none.
 func (p *pending) ends() (nudge int32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,8 +65,8 @@ func (p *pending) ends() (nudge int32) {
 	return nudge
 }
 
-// send sends a request behind the one under way. A leader answers a follower's fetch when another
-// request comes. If none is under way the next fetch does not wait.
+// send sends an empty fetch after the fetch in progress. A leader answers a follower's fetch when
+// another request arrives. If no fetch is in progress the next one does not wait.
 func (p *pending) send() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,7 +77,7 @@ func (p *pending) send() {
 		p.next++
 		p.nudge = p.next
 		if writeFetch(p.conn, emptyFetch(p.replica), p.nudge) != nil {
-			_ = p.conn.Close() // the fetch under way fails
+			_ = p.conn.Close() // the fetch in progress fails
 		}
 	}
 }
@@ -84,7 +85,7 @@ func (p *pending) send() {
 // Hurry implements replication.LeaderConn.
 func (c *Conn) Hurry() { c.pending.send() }
 
-// emptyFetch asks for nothing, outside of any session.
+// emptyFetch returns a fetch of no partition, outside any session.
 func emptyFetch(replica metadata.Member) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version, req.SessionEpoch = fetchVersion, -1
@@ -93,7 +94,7 @@ func emptyFetch(replica metadata.Member) *kmsg.FetchRequest {
 }
 
 func writeFetch(conn net.Conn, req *kmsg.FetchRequest, id int32) error {
-	_ = conn.SetWriteDeadline(time.Now().Add(writeAside)) // it fails only on a closed connection
+	_ = conn.SetWriteDeadline(time.Now().Add(writeAside)) // fails only on a closed connection
 	format := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))
 	if _, err := conn.Write(format.AppendRequest(nil, req, id)); err != nil {
 		return fmt.Errorf("send an empty fetch: %w", err)
@@ -101,16 +102,16 @@ func writeFetch(conn net.Conn, req *kmsg.FetchRequest, id int32) error {
 	return conn.SetWriteDeadline(time.Time{})
 }
 
-// takeLeave says, in no replica's name, that this side is about to close the connection. The session
-// ends with it.
+// takeLeave announces, in a fetch that names no replica, that this side is about to close the
+// connection. The session ends with it.
 func (c *Conn) takeLeave() {
 	req := emptyFetch(metadata.Member{Broker: -1, Epoch: -1})
 	req.SessionID = c.session.id
-	// Without it the leader has this process probed, which does no harm.
+	// If the write fails, the leader has this process probed, which does no harm.
 	_ = writeFetch(c.conn, req, c.pending.nextID())
 }
 
-// skip reads the answer to a request that was sent behind another one.
+// skip reads the answer to an empty fetch that was sent after another request.
 func (c *Conn) skip(id int32) error {
 	if id == 0 {
 		return nil
@@ -128,5 +129,5 @@ func (c *Conn) skip(id int32) error {
 	return nil
 }
 
-// maxSkipped bounds the answer to a request for nothing, in bytes.
+// maxSkipped bounds the answer to an empty fetch, in bytes.
 const maxSkipped = 1 << 10

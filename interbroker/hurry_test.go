@@ -22,8 +22,8 @@ var someFetch = replication.ReplicaFetch{
 // keepsSession answers with a session.
 func keepsSession(_ *kmsg.FetchRequest, resp *kmsg.FetchResponse) { resp.SessionID = 5 }
 
-// A fetch waits at the leader until the next request comes, which Hurry sends. Afterwards the connection
-// and its session go on.
+// A fetch waits at the leader until the next request arrives, and Hurry sends that request. The
+// connection and its session survive.
 func TestHurryEndsTheWait(t *testing.T) {
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -38,7 +38,7 @@ func TestHurryEndsTheWait(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		for range 2 { // a fetch that waits, and what ends that
+		for range 2 { // a fetch that waits, and the request that ends the wait
 			first := readFetch(conn, asked)
 			waits <- struct{}{}
 			second := readFetch(conn, asked)
@@ -55,7 +55,7 @@ func TestHurryEndsTheWait(t *testing.T) {
 		wg.Go(func() {
 			<-waits
 			c.Hurry()
-			c.Hurry() // is the same as one
+			c.Hurry() // the same as one call
 			hurried <- struct{}{}
 		})
 		if _, err = c.Fetch(t.Context(), &someFetch); err != nil {
@@ -91,7 +91,7 @@ func readFetch(conn net.Conn, asked chan<- *kmsg.FetchRequest) askedFetch {
 	header, body, _ := protocol.ParseRequestHeader(frame)
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = header.Version
-	_ = req.ReadFrom(body) // what is wrong shows in the request
+	_ = req.ReadFrom(body) // a damaged request fails the test's comparisons
 	asked <- req
 	return askedFetch{req, header.CorrelationID}
 }
@@ -106,8 +106,8 @@ func answerFetch(conn net.Conn, asked askedFetch) {
 	_, _ = conn.Write(out)
 }
 
-// A connection that is closed in order ends with a fetch in no replica's name, and one that broke off
-// does not.
+// A connection that is closed in order ends with a fetch that names no replica. A connection that
+// broke off ends without one.
 func TestCloseTakesLeave(t *testing.T) {
 	l := newLeader(t, keepsSession)
 	c := Dialer{Listener: listener}.Dial(l.broker)
@@ -120,7 +120,7 @@ func TestCloseTakesLeave(t *testing.T) {
 	if last.ReplicaState.ID != -1 || last.SessionID != 5 || last.SessionEpoch != -1 || len(last.Topics) > 0 {
 		t.Errorf("the last request: %+v", last)
 	}
-	c.Close() // has nobody to take leave of
+	c.Close() // no connection is left to announce the end on
 	ends, err := Dialer{Listener: listener}.EndOffsets(t.Context(), answerOnce(t, func(*kmsg.ListOffsetsRequest, *kmsg.ListOffsetsResponse) {}), nil)
 	if err != nil || len(ends) > 0 {
 		t.Errorf("end offsets: %v, %v", ends, err)

@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	// epochVersion is the first of OffsetForLeaderEpoch with flexible headers.
+	// epochVersion is the first version of OffsetForLeaderEpoch with flexible headers.
 	epochVersion = 4
-	// debuggingConsumer is the replica id to which every replica answers from its own log.
+	// debuggingConsumer is the replica id that every replica answers from its own log.
 	debuggingConsumer = -2
 )
 
-// LogEnds asks a broker where its logs of partitions end, regardless of who leads them, over a connection of its own. Partitions that it does not have,
-// or whose log is offline, are not in the answer. It is a metadata.AskLogEnds.
+// LogEnds asks a broker for the ends of its logs of partitions, whichever broker leads them, over a
+// connection of its own. The result omits partitions that the broker does not have, or whose log is
+// offline. It is a metadata.AskLogEnds.
 func (d Dialer) LogEnds(ctx context.Context, broker metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.Version, req.ReplicaID = epochVersion, debuggingConsumer

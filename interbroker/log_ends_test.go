@@ -11,7 +11,8 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// TestLogEndsAreThoseOfTheBroker has one of three logs offline.
+// TestLogEndsAreThoseOfTheBroker: LogEnds returns the broker's answers and omits the one log of
+// three that is offline.
 func TestLogEndsAreThoseOfTheBroker(t *testing.T) {
 	broker := answerAny(t, func(request kmsg.Request, response kmsg.Response) {
 		req, resp := request.(*kmsg.OffsetForLeaderEpochRequest), response.(*kmsg.OffsetForLeaderEpochResponse)

@@ -14,7 +14,8 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// TestFetchOverTLS has brokers verify each other, by the host's name too unless that is turned off.
+// TestFetchOverTLS: brokers verify each other's certificates, including the host name unless that
+// check is turned off.
 func TestFetchOverTLS(t *testing.T) {
 	ca, other := securitytest.NewAuthority(t), securitytest.NewAuthority(t)
 	load := func(pair securitytest.Pair) *security.TLS {

@@ -8,33 +8,32 @@ import (
 )
 
 // Wait returns when the append is as safe as its acks and the topic's varve.ack.fsync or
-// flush.messages demand, or never will be. When ctx ends it returns the cause; the append stays in
-// the log, and may still be committed.
+// flush.messages require, or when it never will be. When ctx ends Wait returns the cause; the
+// append stays in the log, and may still be committed.
 func (a Appended) Wait(ctx context.Context) (err error) {
 	Acknowledge(ctx, []Appended{a}, func(_ int, verdict error) { err = verdict })
 	return err
 }
 
-// Acknowledge waits for all of some appends at the same time, as Wait does for one. It calls
-// settled exactly once for each of them, with its index, as soon as its outcome is known: an append
-// that is stuck delays no other's. Acknowledge returns after the last call; settled runs on the
-// caller's goroutine.
+// Acknowledge waits for several appends at the same time, as Wait does for one. It calls settled
+// exactly once per append, with the append's index, as soon as the outcome is known: a stuck append
+// delays no other. Acknowledge returns after the last call; settled runs on the caller's goroutine.
 func Acknowledge(ctx context.Context, appends []Appended, settled func(i int, err error)) {
 	await(ctx, appends, settled)
 }
 
-// awaited is something that one partition brings about.
+// awaited is something that becomes done through events of one partition.
 type awaited interface {
 	at() *Partition
-	// Done reports whether the outcome is known, and which it is. It may change only when the
-	// partition's watchers are woken.
+	// Done reports whether the outcome is known, and the outcome. It may change only if the
+	// partition's watchers are woken after the change.
 	Done() (done bool, err error)
-	// pending describes the state for the error of a caller that does not wait any longer.
+	// pending describes the state, for the error of a caller that stops waiting.
 	pending() string
 }
 
-// await calls settled exactly once for each of some things, as soon as it is done or ctx ends.
-// Every watch is registered before the first look, so that no wake-up is lost.
+// await calls settled exactly once per element of list, as soon as the element is done or ctx ends.
+// Every watch is registered before the first look, so no wake-up is lost.
 func await[T awaited](ctx context.Context, list []T, settled func(i int, err error)) {
 	left := make([]bool, len(list))
 	w := newWaiter()
@@ -86,16 +85,17 @@ func (a Appended) pending() string {
 // Done reports whether Wait would return at once, and what it would return.
 //
 // An append is acknowledged only while its broker leads at the leader epoch of the append. After
-// that the log may have been truncated and filled by another leader, whose high watermark says
-// nothing of this append. The role is read after the offsets: it is replaced before anything
-// truncates, so offsets that were read before a role of the same epoch are those of that epoch.
+// that epoch another leader may have truncated and refilled the log, and its high watermark says
+// nothing about this append. Done reads the role after the offsets. The role is replaced before
+// anything truncates the log; so if the role still has the append's epoch, the offsets read before
+// belong to that epoch.
 func (a Appended) Done() (done bool, err error) {
 	p := a.partition
 	end := a.LastOffset + 1
 	durable := p.config.Load().durable()
 	safe := (!durable || p.log.FlushedOffset() >= end) && (a.acks != AcksAll || p.log.HighWatermark() >= end)
 	if safe && !durable && a.acks != AcksAll {
-		return true, nil // it needed to be in the leader's log, and was
+		return true, nil // it only had to be in the leader's log, and it was
 	}
 	r := p.role.Load()
 	switch {
@@ -116,7 +116,7 @@ func (a Appended) Done() (done bool, err error) {
 }
 
 // enough returns an error if a record that is committed now is on fewer replicas than acks=all
-// promises: the set may have shrunk since it was appended. The record stays in the log.
+// promises: the ISR may have shrunk since the append. The record stays in the log.
 func (a Appended) enough(r *role.State) error {
 	if config := a.partition.config.Load(); a.acks == AcksAll && !enoughInSync(r, config) {
 		return fmt.Errorf("%s: %w", a.partition.tp, tooFewInSync(r, config, ErrNotEnoughReplicasAfterAppend))

@@ -18,8 +18,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// replaced has another leader's records take the place of an append that nobody else has, committed
-// as far as they go.
+// replaced lets another leader's records take the place of an append that no other replica has, and
+// commits them.
 func (b *bench) replaced(t *testing.T, a Appended, epoch int32) {
 	t.Helper()
 	b.resign(led(epoch, 2, 1, 2))
@@ -38,6 +38,8 @@ func (b *bench) replaced(t *testing.T, a Appended, epoch int32) {
 	b.watchers.wake()
 }
 
+// R3: an append that was truncated is not acknowledged, even if other records at its offsets get
+// committed, and even if this broker leads again.
 func TestTruncatedAppendIsNotAcknowledged(t *testing.T) {
 	for name, afterwards := range map[string]func(*testing.T, *bench){
 		"follower": func(*testing.T, *bench) {},
@@ -66,6 +68,8 @@ func TestTruncatedAppendIsNotAcknowledged(t *testing.T) {
 	}
 }
 
+// Acknowledge reports each partition's outcome as soon as it is known, so a stuck partition delays
+// no other.
 func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	partitions := make([]*Partition, 3)
@@ -113,8 +117,9 @@ func TestOnePartitionsVerdictDoesNotWaitForAnothers(t *testing.T) {
 	}
 }
 
-// TestImageOfTheSameStateChangesNothing: an in-sync set that was proposed may have been written; an
-// image of the state before says nothing of that.
+// TestImageOfTheSameStateChangesNothing (R5): a proposed ISR may have been written, and an image of
+// the state before says nothing about that. The high watermark must keep waiting for the proposed
+// members.
 func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -142,8 +147,8 @@ func TestImageOfTheSameStateChangesNothing(t *testing.T) {
 	}
 }
 
-// TestEligibleReplicasHoldTheHighWatermark: an eligible replica may be elected, so nothing that it
-// lacks is committed, whatever this broker takes for min.insync.replicas.
+// TestEligibleReplicasHoldTheHighWatermark: an eligible replica may be elected, so no record that
+// it may lack is committed, whatever min.insync.replicas this broker assumes.
 func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
@@ -167,8 +172,9 @@ func TestEligibleReplicasHoldTheHighWatermark(t *testing.T) {
 	}
 }
 
-// TestRefusedAfterUncertainSettles: an attempt that may have been written, and one that was not,
-// leave a set that the high watermark waits for. Writing the present set again is definite.
+// TestRefusedAfterUncertainSettles: after an attempt with an unknown outcome and a refusal, the
+// high watermark still waits for the proposed set. Writing the present ISR again has a definite
+// outcome.
 func TestRefusedAfterUncertainSettles(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -199,7 +205,7 @@ func TestRefusedAfterUncertainSettles(t *testing.T) {
 	}
 }
 
-// TestRefusedFollowerIsNotProposedAgain: before the image changes a refused member would be refused
+// TestRefusedFollowerIsNotProposedAgain: until the image changes, a refused member would be refused
 // again, at every fetch.
 func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
@@ -237,7 +243,8 @@ func TestRefusedFollowerIsNotProposedAgain(t *testing.T) {
 	}
 }
 
-// TestLeaderWithoutItsDiskKeepsTheInSyncSet: followers of a leader that cannot read are not behind.
+// TestLeaderWithoutItsDiskKeepsTheInSyncSet: followers cannot fetch from a leader whose disk has
+// failed, so they do not count as behind.
 func TestLeaderWithoutItsDiskKeepsTheInSyncSet(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, disk, nil)
@@ -262,11 +269,12 @@ func TestLeaderWithoutItsDiskKeepsTheInSyncSet(t *testing.T) {
 	}
 }
 
-// TestDeleteRecordsWaitsForLiveReplicas: the next leader must not give back what was acknowledged
-// as deleted.
+// TestDeleteRecordsWaitsForLiveReplicas: the next leader must not bring back records whose deletion
+// was acknowledged.
 func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
-	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{1: {ID: 1}, 2: {ID: 2, Epoch: 1}}} // 3 is dead
+	// Broker 3 is dead.
+	image := &metadata.Image{Revision: 10, Brokers: map[int32]metadata.Broker{1: {ID: 1}, 2: {ID: 2, Epoch: 1}}}
 	b.image = func() *metadata.Image { return image }
 	b.fill(t, 10)
 	r := leads(5, 1, 2, 3)
@@ -313,8 +321,8 @@ func TestDeleteRecordsWaitsForLiveReplicas(t *testing.T) {
 	}
 }
 
-// TestDeleteRecordsWaitsForReplicasThatMayLead: a dead one that is in sync or eligible is elected
-// when it comes back, and would give the records back.
+// TestDeleteRecordsWaitsForReplicasThatMayLead: a dead replica that is in sync or eligible may be
+// elected when it returns, and would bring the records back.
 func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 	dead := metadata.Member{Broker: 2, Epoch: 1}
 	for name, change := range map[string]func(b *bench, r *role.View){
@@ -350,7 +358,7 @@ func TestDeleteRecordsWaitsForReplicasThatMayLead(t *testing.T) {
 	}
 }
 
-// checkpoint is what storage does soon after a log's start has moved.
+// checkpoint does what storage does soon after a log's start has moved.
 func (b *bench) checkpoint(t *testing.T) {
 	t.Helper()
 	if err := b.m.o.Storage.Checkpoint(); err != nil {
@@ -358,9 +366,9 @@ func (b *bench) checkpoint(t *testing.T) {
 	}
 }
 
-// TestDeleteRecordsWaitsForTheCheckpoint: a kill of all brokers before the log start is in the
-// files would give the records back. The leader's deletion is not done before, and a follower does
-// not say before that it has deleted.
+// TestDeleteRecordsWaitsForTheCheckpoint: if all brokers are killed before the log start is in the
+// checkpoint files, the records return. So the leader's deletion is not done before its checkpoint,
+// and a follower does not report its log start before its own.
 func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 	disk := newStuckFS("log-start-offset-checkpoint")
 	b := newBench(t, disk, nil)
@@ -403,7 +411,8 @@ func TestDeleteRecordsWaitsForTheCheckpoint(t *testing.T) {
 	}
 }
 
-// TestFollowerTellsOfItsCheckpointAtOnce: DeleteRecords waits for it at the leader.
+// TestFollowerTellsOfItsCheckpointAtOnce: DeleteRecords at the leader waits for the follower's
+// checkpoint, so the follower hurries its next fetch.
 func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -419,7 +428,8 @@ func TestFollowerTellsOfItsCheckpointAtOnce(t *testing.T) {
 	}
 }
 
-// TestFollowerJoinsWithTheLeadersLogStart: as the next leader it would give back what is deleted.
+// TestFollowerJoinsWithTheLeadersLogStart: a follower with an earlier log start would, as the next
+// leader, bring deleted records back.
 func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -440,7 +450,8 @@ func TestFollowerJoinsWithTheLeadersLogStart(t *testing.T) {
 	}
 }
 
-// TestFollowersHearOfDeletedRecordsAtOnce: DeleteRecords waits for them.
+// TestFollowersHearOfDeletedRecordsAtOnce: DeleteRecords waits for the followers, so their waiting
+// fetches are answered.
 func TestFollowersHearOfDeletedRecordsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -469,8 +480,8 @@ func TestFollowersHearOfDeletedRecordsAtOnce(t *testing.T) {
 	})
 }
 
-// TestReadEndsWithItsRole: what is read while the log is being rewritten for another leader says
-// nothing about the log of this one.
+// TestReadEndsWithItsRole: a read during which another leader's records replace the log must not
+// report offsets of that log.
 func TestReadEndsWithItsRole(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -488,8 +499,8 @@ func TestReadEndsWithItsRole(t *testing.T) {
 	}
 }
 
-// TestLeaderBehindTheTierServesNothing: the offsets that it would give to new records are those of
-// records in the bucket.
+// TestLeaderBehindTheTierServesNothing: such a leader would assign offsets that records in the
+// bucket already have.
 func TestLeaderBehindTheTierServesNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -503,8 +514,9 @@ func TestLeaderBehindTheTierServesNothing(t *testing.T) {
 	}
 }
 
-// TestInSyncReplicaKeepsItsCommittedRecords: its leader has them, or one of the two is mistaken;
-// and the records may be the last copy.
+// TestInSyncReplicaKeepsItsCommittedRecords (R6): if the ISR has this replica, its leader must have
+// the records. If the leader claims otherwise, one of the two is mistaken, and these records may be
+// the last copy.
 func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
 	for name, q := range map[string]struct {
 		inSync bool
@@ -542,7 +554,7 @@ func TestInSyncReplicaKeepsItsCommittedRecords(t *testing.T) {
 	}
 }
 
-// counterOf is the value of a counter.
+// counterOf returns the value of a counter.
 func counterOf(t *testing.T, c prometheus.Counter) float64 {
 	t.Helper()
 	var m dto.Metric
@@ -552,9 +564,9 @@ func counterOf(t *testing.T, c prometheus.Counter) float64 {
 	return m.GetCounter().GetValue()
 }
 
-// TestNoNewsIsMissedBetweenReadAndWatch: what a fetch waits for may move after it has read and
-// before it watches. The last stable offset follows the high watermark a moment later, and a
-// follower may wait for a higher high watermark alone.
+// TestNoNewsIsMissedBetweenReadAndWatch: the offsets that a fetch waits for may move after its read
+// and before its watch. The last stable offset follows the high watermark a moment later, and a
+// follower may wait for nothing but a higher high watermark.
 func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10)
@@ -565,7 +577,7 @@ func TestNoNewsIsMissedBetweenReadAndWatch(t *testing.T) {
 	follower := &metadata.Member{Broker: 2, Epoch: 1}
 	for name, q := range map[string]struct {
 		params FetchParams
-		told   int64 // the high watermark that the follower was told of
+		told   int64 // the high watermark that the follower already knows
 		move   func(*FetchResult)
 		want   bool
 	}{

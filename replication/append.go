@@ -19,11 +19,11 @@ type Appended struct {
 	storage.AppendInfo
 	partition *Partition
 	acks      int16
-	epoch     int32 // the leader epoch of the append; it is acknowledged only at this one
+	epoch     int32 // of the append, which is acknowledged only at this leader epoch
 }
 
-// Append writes batches at the end of the log, assigning their offsets and leader epoch in place:
-// batches is modified, and not retained. It does not wait; see Appended.Wait.
+// Append writes batches at the end of the log. It assigns their offsets and leader epoch in place,
+// so it modifies batches, but does not retain it. It does not wait; see Appended.Wait.
 func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
 	if acks != AcksNone && acks != AcksLeader && acks != AcksAll {
 		return Appended{}, fmt.Errorf("acks=%d: %w", acks, ErrInvalidRequiredAcks)
@@ -31,9 +31,9 @@ func (p *Partition) Append(batches []byte, acks int16) (Appended, error) {
 	return p.append(batches, acks, -1)
 }
 
-// AppendAt is an Append with acks=all that fails, with ErrFencedLeaderEpoch or
-// ErrUnknownLeaderEpoch, unless this broker leads at a given epoch: for those whose batches rest on
-// what they know since that election.
+// AppendAt is an Append with acks=all that fails with ErrFencedLeaderEpoch or ErrUnknownLeaderEpoch
+// unless this broker leads at the given epoch. It is for callers whose batches depend on state that
+// they have built since that election.
 func (p *Partition) AppendAt(epoch int32, batches []byte) (Appended, error) {
 	return p.append(batches, AcksAll, epoch)
 }
@@ -58,7 +58,7 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	p.traffic.BytesIn.Add(info.Bytes)
 	p.traffic.MessagesIn.Add(info.Records)
 	p.kickLocked(info.Bytes)
-	// A duplicate waits as well: the append that it repeats may not be on the disk yet.
+	// A duplicate waits too: the append that it repeats may not be on disk yet.
 	waits := acks != AcksNone && config.durable() && p.log.FlushedOffset() <= info.LastOffset
 	if info.NeedsFlush || waits {
 		p.log.FlushSoon()
@@ -69,9 +69,9 @@ func (p *Partition) append(batches []byte, acks int16, epoch int32) (Appended, e
 	return Appended{AppendInfo: info, partition: p, acks: acks, epoch: r.LeaderEpoch}, nil
 }
 
-// kickLocked lets the tier know about every time that a segment must have been closed, and flushed
-// has it look again once that is on the disk: before, it may not go up. The tier looks for itself
-// as well, only later.
+// kickLocked sends a Kick to the tier each time a segment must have been closed, and flushed sends
+// another one once that segment is on disk, because it cannot be uploaded earlier. The tier also
+// looks without a Kick, only later.
 func (p *Partition) kickLocked(appended int64) {
 	p.sinceKick += appended
 	if p.tier == nil || p.sinceKick < p.config.Load().Log.SegmentBytes {

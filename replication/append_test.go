@@ -131,7 +131,7 @@ func TestFlushedTopicCommitsAfterSync(t *testing.T) {
 	}
 }
 
-// heldSyncs holds up every sync of a .log while gate is locked.
+// heldSyncs blocks every sync of a .log file while gate is locked.
 type heldSyncs struct {
 	vfs.FS
 	gate sync.RWMutex
@@ -156,6 +156,8 @@ func (f heldFile) Sync() error {
 	return f.File.Sync()
 }
 
+// R8: varve.ack.fsync delays the acknowledgement, but not the high watermark, and so not the
+// readers.
 func TestAckFsyncHoldsUpTheAcknowledgementOnly(t *testing.T) {
 	held := &heldSyncs{FS: vfs.NewMem()}
 	b := newBench(t, held, func(c *Config) { c.AckFsync = true })
@@ -190,8 +192,8 @@ func TestAckFsyncLeavesAcksNoneAlone(t *testing.T) {
 	})
 }
 
-// What the original did not have to wait for, because of its acks or the settings of that time, the
-// duplicate waits for.
+// The original did not wait for a sync, because of its acks or the settings at that time; the
+// duplicate does.
 func TestAckFsyncOfADuplicate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), func(c *Config) { c.AckFsync = true })
@@ -284,7 +286,7 @@ func TestFailedSyncIsNotAcknowledged(t *testing.T) {
 func TestWaitEndsWithItsContextOrTheLeadership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
-		// An append that is not committed: as with a follower that lags.
+		// An append that is not committed, as with a follower that is behind.
 		uncommitted := func() Appended {
 			a := b.append(t, AcksAll, "v")
 			a.LastOffset += 1000

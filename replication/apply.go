@@ -10,33 +10,36 @@ import (
 	"github.com/varvelog/varve/replication/role"
 )
 
-// applier makes the partitions follow the images. It holds what each partition has to become, of
-// which a newer image's wish replaces an older one, and has a pool see to that. The goroutine of
-// Manager.Run owns the applier and never waits for a partition: what may hang, on a lock, a disk or
-// a bucket, is a job of the pool, and what the jobs lead to is done here when they end. So one
-// partition that hangs holds up no other.
+// applier makes the partitions follow the images. It records what each partition has to become,
+// where a newer image replaces the wish of an older one, and hands the work to a pool. The
+// goroutine of Manager.Run owns the applier and never waits for a partition. Work that may hang, on
+// a lock, a disk or a bucket, is a job of the pool, and its consequences are handled here when it
+// ends. So one partition that hangs delays no other.
 type applier struct {
 	m    *Manager
 	pool *pool
-	tier tierAttacher // nil: there is no bucket
-	// image is the newest. The partitions follow it, or are at work to: what the next one calls for
-	// is the difference.
+	tier tierAttacher // nil without a bucket
+	// image is the newest image. The partitions follow it already, or have jobs to do so; for the
+	// next image only the difference matters.
 	image *metadata.Image
-	// again are topics of which the image does not have what was made meanwhile.
+	// again lists topics with a partition that was created too late: the newest image no longer has
+	// it here. The next apply looks at all of such a topic.
 	again         map[metadata.TopicID]bool
-	configs       map[metadata.TopicID]*Config // of hosted topics, as of the image; made on demand
+	configs       map[metadata.TopicID]*Config // of hosted topics, under image; filled on demand
 	began         bool                         // the first image was applied
 	straysSettled bool                         // every log has a partition, or was set aside
 	lookAgain     bool                         // the image has to be applied once more
 
-	works   map[metadata.TopicPartition]*work // see work.go; at rest there are none
-	known   map[*Partition]*known             // of each until its log is removed
-	cares   map[*Partition]*care              // see care.go; at rest there are none
-	early   map[*work]int64                   // those that wait for this broker's registration
+	works map[metadata.TopicPartition]*work // see work.go; empty when all is done
+	known map[*Partition]*known             // every partition, until its log is removed
+	cares map[*Partition]*care              // see care.go; empty when all is done
+	// early lists works that wait for this broker's registration, with the broker epoch that each
+	// needs.
+	early   map[*work]int64
 	retries []retry
 
-	added, changed []*Partition // that publish shows
-	ended          []attempt    // that publish settles afterwards
+	added, changed []*Partition // published by the next publish
+	ended          []attempt    // settled by the next publish, after the partitions are visible
 	totals         counted
 }
 
@@ -48,11 +51,11 @@ func newApplier(m *Manager) applier {
 	}
 }
 
-// known is what the applier has to know of a partition beside its role.
+// known is the applier's own record of a partition, beside its role.
 type known struct {
-	told    role.Told // what the listener and the remote tier were told
-	counted counted   // what the gauges have
-	fate    role.Fate // what becomes of the log once the partition is gone
+	told    role.Told // what the listener and the remote tier have been notified of
+	counted counted   // the partition's share of the gauges
+	fate    role.Fate // what happens to the log once the partition is gone
 	why     string    // why the log is set aside, if it is
 }
 
@@ -65,7 +68,7 @@ func (a *applier) knownOf(p *Partition) *known {
 	return k
 }
 
-// round is one image's changes. Its time ends with the last of them.
+// round counts one image's pending changes and measures the time until the last of them ends.
 type round struct {
 	start   time.Time
 	left    int
@@ -80,7 +83,7 @@ func (r *round) end() {
 	}
 }
 
-// apply has the partitions become what the image says.
+// apply starts the changes that turn the partitions into what the image says.
 func (a *applier) apply(image *metadata.Image) {
 	d := a.since(image)
 	a.image, a.lookAgain, a.again = image, false, map[metadata.TopicID]bool{}
@@ -94,7 +97,7 @@ func (a *applier) apply(image *metadata.Image) {
 	a.began = true
 }
 
-// follow wants the partitions that are not what the image says to become that.
+// follow requests changes for the partitions that differ from the image.
 func (a *applier) follow(d difference, r *round) {
 	if m := a.m; m.o.Rates != nil && d.brokerConfigs {
 		m.throttles.setRates(m.o.Rates(d.image))
@@ -136,8 +139,8 @@ func (a *applier) followTopic(d difference, topic *metadata.Topic, r *round) {
 	}
 }
 
-// same reports whether a topic had a partition in this state before; an image that was listed has
-// it as another copy.
+// same reports whether a topic already had a partition in this state. The revisions are compared:
+// an image that was built from a full listing holds another copy of the same state.
 func same(before *metadata.Topic, number int32, state *metadata.Partition) bool {
 	if before == nil {
 		return false
@@ -146,8 +149,9 @@ func same(before *metadata.Topic, number int32, state *metadata.Partition) bool 
 	return ok && p.Revision == state.Revision
 }
 
-// abandon lets go of partitions that could not be made yet and that the image has here no more. They
-// may wait for one of another topic to leave, which stays as long as the image is incomplete.
+// abandon drops pending creations of partitions that the image no longer has on this broker. Such a
+// partition may be waiting for the removal of another topic's partition with its name, which stays
+// as long as the image is incomplete.
 func (a *applier) abandon(image *metadata.Image) {
 	for _, w := range a.works {
 		if (w.partition == nil || w.supersedes()) && w.want != nil && !w.running && !a.here(image, w.want.topic.ID, w.tp) {
@@ -159,13 +163,14 @@ func (a *applier) abandon(image *metadata.Image) {
 	}
 }
 
-// here reports whether the image has a partition on this broker, or does not know where it is.
+// here reports whether the image has the partition on this broker, or knows the topic but not where
+// the partition is.
 func (a *applier) here(image *metadata.Image, id metadata.TopicID, tp metadata.TopicPartition) bool {
 	topic, ok := image.TopicByID(id)
 	return ok && !a.leftUs(topic, tp.Partition)
 }
 
-// retry is something to be tried again. try must do nothing if that is not due any more.
+// retry is a deferred attempt. try must do nothing if the attempt is no longer needed.
 type retry struct {
 	due time.Time
 	try func()
@@ -173,12 +178,11 @@ type retry struct {
 
 func (a *applier) retry(due time.Time, try func()) { a.retries = append(a.retries, retry{due, try}) }
 
-// earlyInterval is how soon partitions that wait for this broker's registration are looked at
-// again.
+// earlyInterval is how often partitions that wait for this broker's registration are checked.
 const earlyInterval = 20 * time.Millisecond
 
-// proceed takes over what the pool has done and does what is due. It returns how long it may take
-// until it is called again.
+// proceed handles the jobs that the pool has finished and does what is due. It returns how long the
+// caller may wait before the next call.
 func (a *applier) proceed() time.Duration {
 	for _, j := range a.pool.take() {
 		j.then()

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// doomed are the partitions that leave this broker with an image, and notes what becomes of their
+// doomed returns the partitions that leave this broker with an image, and records the fate of their
 // logs.
 func (a *applier) doomed(d difference) (doomed []*Partition) {
 	all := a.m.index.Load().byID
@@ -59,7 +59,8 @@ func (a *applier) doomedOf(d difference, hosted *hostedTopic) (doomed []*Partiti
 	return doomed
 }
 
-// dooms reports whether a partition that an image lacks in this way leaves the broker.
+// dooms reports whether a partition that is missing in an image in this way leaves the broker. If
+// so it records the fate of the log.
 func (a *applier) dooms(p *Partition, absence role.Absence) bool {
 	fate, why := p.role.Load().Fate(absence)
 	if fate == role.Keep {
@@ -70,15 +71,15 @@ func (a *applier) dooms(p *Partition, absence role.Absence) bool {
 	return true
 }
 
-// leftUs tells whether the image gives a partition to other brokers. A partition that it does not
-// know is left alone.
+// leftUs reports whether the image assigns a partition to other brokers. It returns false for a
+// partition whose state the image does not have.
 func (a *applier) leftUs(topic *metadata.Topic, number int32) bool {
 	p, ok := topic.Partition(number)
 	return ok && p.Revision != 0 && !slices.Contains(p.Replicas, a.m.o.BrokerID)
 }
 
-// delete ends partitions: first for clients, which is done when it returns, then for the tier and
-// on the disk.
+// delete removes partitions: for clients before it returns, then in the tier and on disk by jobs of
+// the pool.
 func (a *applier) delete(doomed []*Partition, r *round) {
 	if len(doomed) == 0 {
 		return
@@ -103,7 +104,7 @@ func (a *applier) delete(doomed []*Partition, r *round) {
 	a.keepTraffic()
 }
 
-// keepTraffic forgets the counters of topics that have no partition here any more.
+// keepTraffic drops the counters of topics that have no partition here any more.
 func (a *applier) keepTraffic() {
 	making := map[metadata.TopicID]bool{}
 	for _, w := range a.works {
@@ -115,8 +116,8 @@ func (a *applier) keepTraffic() {
 	a.m.traffic.keep(func(id metadata.TopicID) bool { return hosted[id] != nil || making[id] })
 }
 
-// removeLog deletes the log of a partition that is out of service and that the tier has let go of,
-// or sets it aside.
+// removeLog deletes or sets aside the log of a partition that is out of service and detached from
+// the tier.
 func (m *Manager) removeLog(p *Partition, fate role.Fate, why string) error {
 	if fate == role.Delete {
 		return m.o.Storage.Delete(p.tp.Topic, p.tp.Partition)
@@ -124,7 +125,7 @@ func (m *Manager) removeLog(p *Partition, fate role.Fate, why string) error {
 	return m.setAside(p.tp, p.topicID, why)
 }
 
-// setAside keeps a log of which no event says that it was deleted.
+// setAside keeps a log that no event has deleted, outside the served logs.
 func (m *Manager) setAside(tp metadata.TopicPartition, id metadata.TopicID, why string) error {
 	if err := m.o.Storage.SetAside(tp.Topic, tp.Partition, why); err != nil {
 		return fmt.Errorf("set log of %s aside: %w", tp, err)
@@ -134,10 +135,10 @@ func (m *Manager) setAside(tp metadata.TopicPartition, id metadata.TopicID, why 
 	return nil
 }
 
-// settleStrays looks at logs on the disk that no partition has: those of topics that were deleted,
-// or moved away, while this broker was down, are set aside. It does so with the first image and, as
-// long as images are incomplete or a log stays where it is, with those that follow. After an error
-// the caller tries again.
+// settleStrays looks at logs on disk without a partition. Logs of topics that were deleted or moved
+// away while this broker was down are set aside. It runs with the first image, and again with later
+// images while images are incomplete or a log could not be settled. After an error the caller
+// retries.
 func (a *applier) settleStrays(image *metadata.Image) error {
 	if a.straysSettled {
 		return nil
@@ -149,7 +150,8 @@ func (a *applier) settleStrays(image *metadata.Image) error {
 		if p, hosted := a.m.PartitionByID(id, tp.Partition); hosted && p.log == log {
 			continue
 		}
-		if a.works[tp] != nil { // a partition comes or goes; its log is no stray yet
+		// a partition is being created or removed; its log is no stray yet
+		if a.works[tp] != nil {
 			settled = false
 			continue
 		}
@@ -158,7 +160,7 @@ func (a *applier) settleStrays(image *metadata.Image) error {
 			errs = append(errs, a.m.setAside(tp, id, why))
 		case role.KeepAll:
 			log.SetConfig(storage.KeepAll(log.Config()))
-		case role.Keep, role.Delete: // none is deleted
+		case role.Keep, role.Delete: // a stray is never deleted
 		}
 	}
 	err := errors.Join(errs...)
@@ -169,20 +171,20 @@ func (a *applier) settleStrays(image *metadata.Image) error {
 	return err
 }
 
-// strayOf is how an image knows a log that no partition has.
+// strayOf describes how an image knows a log that has no partition.
 func (a *applier) strayOf(image *metadata.Image, log *storage.Log) role.Stray {
 	named, exists := image.TopicByName(log.Topic())
 	s := role.Stray{Incomplete: image.Incomplete(), HasName: exists}
 	if exists {
 		id := metadata.TopicID(log.TopicID())
-		s.SameTopic = named.ID == id || id.IsZero() // zero: a crash took its file
+		s.SameTopic = named.ID == id || id.IsZero() // zero: a crash lost the file with the id
 		s.Elsewhere = a.leftUs(named, log.Partition())
 	}
 	return s
 }
 
-// configOf is a topic's configuration, which deletes nothing while a part of it cannot be read.
-// Until its settings change it is made once.
+// configOf returns a topic's configuration. While part of the settings cannot be read, the
+// configuration deletes nothing. It is cached until the settings change.
 func (a *applier) configOf(image *metadata.Image, topic *metadata.Topic) *Config {
 	config := a.configs[topic.ID]
 	if config == nil {

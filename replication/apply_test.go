@@ -27,13 +27,13 @@ type cluster struct {
 	follower *metadata.Loader
 	admin    *metadata.Admin
 	fs       vfs.FS
-	dirs     []string // none: /data
+	dirs     []string // none means /data
 	id       string
 	tier     *fakeTier
-	remote   tier         // in the place of tier, unless it is nil
+	remote   tier         // used in place of tier, unless nil
 	epoch    atomic.Int64 // of broker 1's process
 	maxHang  time.Duration
-	maxLag   time.Duration // of followers; 0: this broker proposes no in-sync sets
+	maxLag   time.Duration // of followers; 0: this broker proposes no ISR changes
 
 	storage *storage.Manager
 	m       *Manager
@@ -56,7 +56,7 @@ func newClusterTest(t *testing.T, fs vfs.FS) *cluster {
 	return c
 }
 
-// register registers broker 1 anew, as a restart does.
+// register registers broker 1 again, as a restart does.
 func (c *cluster) register() *metadata.Registration {
 	c.t.Helper()
 	r := metadata.NewRegistration(metadata.RegistrationOptions{
@@ -74,7 +74,7 @@ func (c *cluster) register() *metadata.Registration {
 	return r
 }
 
-// testConfig takes flush.messages from the topic's settings, and nothing else.
+// testConfig takes only flush.messages and remote.storage.enable from the settings.
 func testConfig(image *metadata.Image, topic string) Config {
 	cfg := Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 	cfg.Log.RemoteStorageEnable = image.TopicConfigs(topic)["remote.storage.enable"] != "false"
@@ -111,7 +111,7 @@ func (c *cluster) start(listeners map[string]Listener) {
 	}
 }
 
-// shutDown stops the manager and closes the directory.
+// shutDown stops the manager and closes the data directory.
 func (c *cluster) shutDown() {
 	c.t.Helper()
 	c.stop()
@@ -141,7 +141,7 @@ func (c *cluster) create(name string, partitions int32, configs map[string]strin
 	return r.ID
 }
 
-// settle waits until the manager has followed everything up to now, and nothing is left to be done.
+// settle waits until the manager has followed all changes so far, and nothing is left to do.
 func (c *cluster) settle() {
 	c.t.Helper()
 	if err := c.m.AwaitServed(c.t.Context(), nil); err != nil {
@@ -156,7 +156,7 @@ func (c *cluster) pending() int {
 	return c.m.served.pending
 }
 
-// until waits until a condition holds, which it looks at whenever the manager publishes something.
+// until waits until a condition holds. It checks the condition whenever the manager publishes.
 func (c *cluster) until(holds func() bool) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
@@ -299,8 +299,8 @@ func TestManagerPushesConfigs(t *testing.T) {
 	}
 }
 
-// What a restarted broker finds on its disk and not in the metadata is set aside; what is there
-// stays, and gets no leader before the election.
+// Logs that a restarted broker finds on its disk but not in the metadata are set aside. Logs that
+// the metadata have stay.
 func TestManagerSetsStraysAside(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -354,7 +354,7 @@ func TestManagerRefusesAnotherCluster(t *testing.T) {
 	}
 }
 
-// heard is a listener that keeps what it was told.
+// heard is a listener that records its calls.
 type heard struct {
 	mu   sync.Mutex
 	told []string
@@ -400,7 +400,7 @@ func TestManagerTellsListeners(t *testing.T) {
 	}
 }
 
-// After a restart this broker leads again only at the epoch that the controller gives to its new
+// After a restart this broker leads again only at the epoch that the controller assigns to its new
 // registration.
 func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
@@ -429,7 +429,8 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	}
 	c.settle()
 	p := c.partition("a", 0)
-	c.until(func() bool { return p.continuesTier(p.role.Load()) }) // what it has lost is not known
+	// The election was lossy, because what the log has lost is unknown.
+	c.until(func() bool { return p.continuesTier(p.role.Load()) })
 	a, err := p.Append(batch(t, 1000, "v"), AcksAll)
 	if err != nil || a.FirstOffset != 0 || p.log.LatestEpoch() != 1 {
 		t.Errorf("%+v, %v, epoch %d", a, err, p.log.LatestEpoch())
@@ -442,8 +443,8 @@ func TestRestartedBrokerWaitsForItsElection(t *testing.T) {
 	}
 }
 
-// A process leads nothing under the registration that its predecessor has left, and waits for its
-// own election. It leads from then on even if it learns of that before it knows its own epoch.
+// A process leads nothing under the registration of its predecessor, and waits for its own
+// election. It leads from then on, even if it learns of the election before it knows its own epoch.
 func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	h := new(heard)
@@ -465,7 +466,7 @@ func TestNothingIsLedUnderThePredecessorsRegistration(t *testing.T) {
 		t.Error("before it is registered the tier was told to upload")
 	}
 	registration := c.register()
-	known := c.epoch.Swap(0) // the answer is still on its way
+	known := c.epoch.Swap(0) // the answer has not arrived yet
 	background(t, controller.New(controller.Options{
 		Store: c.store, Loader: c.follower, Registration: registration, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}).Run)
@@ -492,13 +493,13 @@ func tpOf(topic string, number int32) metadata.TopicPartition {
 	return metadata.TopicPartition{Topic: topic, Partition: number}
 }
 
-// A broker whose registration has lapsed goes on leading until somebody else is elected.
+// A broker whose registration has lapsed continues to lead until another broker is elected.
 func TestLapsedRegistrationDoesNotEndTheLeadership(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
 	c.create("a", 1, nil)
 	c.register()
-	// A change of the topic has the manager look at the partition again.
+	// A change of the topic makes the manager look at the partition again.
 	if r := c.admin.CreatePartitions(t.Context(), []metadata.PartitionsSpec{{Topic: "a", Count: 2}}, false)[0]; r.Err != nil {
 		t.Fatal(r.Err)
 	}
@@ -508,11 +509,13 @@ func TestLapsedRegistrationDoesNotEndTheLeadership(t *testing.T) {
 	}
 }
 
-// A partition that cannot be created is told to who waits for it, and tried again.
+// The failure to create a partition is reported to the callers that wait for it, and the creation
+// is retried.
 func TestFailedCreationIsToldAndRetried(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
-	if _, err := c.storage.Create("a", 0, metadata.NewTopicID()); err != nil { // in the way of the topic's
+	// This log is in the way of the topic's partition.
+	if _, err := c.storage.Create("a", 0, metadata.NewTopicID()); err != nil {
 		t.Fatal(err)
 	}
 	r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Partitions: 2, ReplicationFactor: 1}}, false)[0]
@@ -534,6 +537,8 @@ func TestFailedCreationIsToldAndRetried(t *testing.T) {
 	}
 }
 
+// A bound on the time for a large topic: the jobs run in parallel, and one image is applied at
+// once.
 func TestThousandPartitionsAreServedQuickly(t *testing.T) {
 	c := newClusterTest(t, vfs.OS{})
 	c.storage, c.fs = nil, vfs.OS{}
@@ -563,7 +568,7 @@ func TestThousandPartitionsAreServedQuickly(t *testing.T) {
 		}
 	}
 	t.Logf("1,000 partitions are served after %v", took)
-	if took > time.Minute { // a loaded machine with the race detector; it is about 0.1 s
+	if took > time.Minute { // a loaded machine with the race detector; usually about 0.1 s
 		t.Errorf("took %v", took)
 	}
 }

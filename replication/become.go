@@ -7,9 +7,9 @@ import (
 	"github.com/varvelog/varve/replication/role"
 )
 
-// become has the role answer to an event, and its effects happen. Package role decides. If an
-// effect fails the role stays as it was, and the event is to be brought again. Calls for one
-// partition follow one another: the applier has at most one job for its role.
+// become gives an event to the role and carries out the effects; package role decides. If an effect
+// fails the role stays as it was, and the caller has to bring the event again. The applier has at
+// most one job for a partition's role, so calls for one partition do not overlap.
 func (p *Partition) become(e role.Event) (role.Effects, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -36,12 +36,12 @@ func (p *Partition) become(e role.Event) (role.Effects, error) {
 
 // leave takes the partition out of service for good. Its files stay.
 func (p *Partition) leave() {
-	_, _ = p.become(role.Removed{}) // nothing of it can fail
+	_, _ = p.become(role.Removed{}) // no effect of Removed can fail
 }
 
 // makeLeaderLocked makes this broker the leader at the role's leader epoch, which starts at the
-// log's end. A broker leads as well when the log's disk has failed: clients hear why nothing is
-// served until another replica is elected.
+// log's end. A broker becomes the leader even if the log's disk has failed: until another replica
+// is elected, clients get the disk's error.
 func (p *Partition) makeLeaderLocked(next *role.State) error {
 	if err := p.log.AssignEpoch(next.LeaderEpoch, next.LeaderEpochStartOffset); err != nil && p.log.Offline() == nil {
 		return fmt.Errorf("lead %s at epoch %d: %w", p.tp, next.LeaderEpoch, err)
@@ -59,8 +59,8 @@ func (p *Partition) makeLeaderLocked(next *role.State) error {
 	return nil
 }
 
-// makeFollowerLocked ends the leadership of this broker, if it has it: another one leads, none
-// does, or the partition is gone.
+// makeFollowerLocked ends this broker's leadership, if it has it: another broker leads, no broker
+// leads, or the partition is gone.
 func (p *Partition) makeFollowerLocked(next *role.State) {
 	p.tierEnd.Store(0)
 	p.isrMu.Lock()
@@ -68,8 +68,8 @@ func (p *Partition) makeFollowerLocked(next *role.State) {
 	p.replaceRoleLocked(next, insync.Resigned{})
 }
 
-// replaceRoleLocked replaces the role, before those that look at it are woken. The caller has both
-// locks.
+// replaceRoleLocked replaces the role before it wakes the watchers that look at the role. The
+// caller holds both locks.
 func (p *Partition) replaceRoleLocked(next *role.State, e insync.Event) {
 	p.role.Store(next)
 	p.stepLocked(e)

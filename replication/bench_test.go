@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// benchLeader is a leader of three replicas that are all in sync, without a background.
+// benchLeader returns a leader of three replicas, all in sync, without background goroutines.
 func benchLeader(b *testing.B) *Partition {
 	b.Helper()
 	s, err := storage.OpenManager(b.Context(), storage.Options{
@@ -34,8 +34,8 @@ func benchLeader(b *testing.B) *Partition {
 	return p
 }
 
-// BenchmarkFollowerFetched is what a follower's fetch costs in the in-sync protocol: two in turn,
-// each of which is a record further every time.
+// BenchmarkFollowerFetched measures a follower's fetch in the in-sync protocol: two followers in
+// turn, each one record further every time.
 func BenchmarkFollowerFetched(b *testing.B) {
 	p := benchLeader(b)
 	for range 1000 {
@@ -50,7 +50,7 @@ func BenchmarkFollowerFetched(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendWithFollowers is an append of a small batch by a leader with followers.
+// BenchmarkAppendWithFollowers measures an append of a small batch by a leader with followers.
 func BenchmarkAppendWithFollowers(b *testing.B) {
 	p := benchLeader(b)
 	records := batch(b, 1000, "v")

@@ -11,15 +11,15 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// care is what is left to be done for a partition beside its role: the remote tier has to know
-// that, and what is gone leaves its files. A role does not wait for it.
+// care is the remaining work for a partition beside its role: to notify the remote tier of the
+// role, and to remove the files of a partition that is gone. A role change does not wait for it.
 type care struct {
 	running bool
 	pause   backoff.Backoff
 	due     time.Time
 }
 
-// look has the next step for a partition done, if there is one.
+// look starts the next step for a partition, if there is one.
 func (a *applier) look(p *Partition) {
 	c := a.cares[p]
 	if c == nil {
@@ -34,7 +34,8 @@ func (a *applier) look(p *Partition) {
 	done := func() { k.told = k.told.Done(duty, r) }
 	switch duty {
 	case role.DetachTier, role.AttachTier, role.FollowTier:
-		// It ends with the partition's role, and not with the broker's context.
+		// The tier ends this job's wait when the partition's role ends, not when the broker's
+		// context does.
 		a.attend(p, c, &job{tp: p.tp, remote: true, do: func() { p.tellTier(context.Background(), a.tier, duty, r) }, then: done})
 	case role.RemoveLog:
 		a.removeLog(p, c)
@@ -43,7 +44,7 @@ func (a *applier) look(p *Partition) {
 	}
 }
 
-// tellTier does a duty towards the remote tier.
+// tellTier carries out a duty towards the remote tier.
 func (p *Partition) tellTier(ctx context.Context, t tierAttacher, duty role.Duty, r *role.State) {
 	switch duty {
 	case role.AttachTier:
@@ -67,8 +68,8 @@ func (a *applier) attend(p *Partition, c *care, j *job) {
 	a.pool.add(j)
 }
 
-// removeLog deletes the log of a partition that is gone, or sets it aside. It is tried until it
-// succeeds: a topic of the same name needs the place.
+// removeLog deletes the log of a partition that is gone, or sets it aside. It retries until it
+// succeeds: a topic of the same name needs the directory.
 func (a *applier) removeLog(p *Partition, c *care) {
 	var err error
 	fate, why := a.knownOf(p).fate, a.knownOf(p).why
@@ -89,7 +90,7 @@ func (a *applier) removeLog(p *Partition, c *care) {
 	}})
 }
 
-// tierNeeds is what decides whether the remote tier has to know of the partition.
+// tierNeeds returns the facts that decide whether the remote tier has to know the partition.
 func (p *Partition) tierNeeds() role.TierNeeds {
 	return role.TierNeeds{
 		Exists: p.tier != nil, Failed: p.log.Offline() != nil,
@@ -97,8 +98,8 @@ func (p *Partition) tierNeeds() role.TierNeeds {
 	}
 }
 
-// forTier is the log as the remote tier gets it: to upload it for the leader, or to read it for a
-// follower.
+// forTier describes the partition to the remote tier, which uploads the log for the leader, or
+// reads it for a follower.
 func (p *Partition) forTier(r *role.State) tiering.Partition {
 	t := tiering.Partition{
 		TopicID: p.topicID, TopicPartition: p.tp, LeaderEpoch: r.LeaderEpoch, Log: p.log,

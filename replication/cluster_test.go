@@ -18,14 +18,14 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestCommittedRecordsStay plays three replicas of a partition against a metadata store, in any
-// order: appends at brokers that believe to lead, fetches over any length, images that come late or
-// twice, elections, restarts, in-sync sets that are written late or whose outcome is lost, brokers
-// that disagree about min.insync.replicas, deleted records, records that are only in the remote
-// tier any more and followers that go on behind them. What is below any replica's high watermark is
-// the same everywhere and for ever, every replica that could be elected has all of it, what was
-// acknowledged is part of it, and what was acknowledged as deleted stays deleted. When everything
-// is healed, everything is committed.
+// TestCommittedRecordsStay runs three replicas of a partition against a metadata store, with random
+// events: appends at brokers that believe that they lead, fetches of any length, images that arrive
+// late or twice, elections, restarts, ISR changes that are written late or whose outcome is lost,
+// brokers that disagree about min.insync.replicas, deleted records, records that are only in the
+// remote tier, and followers that continue after them. Records below any replica's high watermark
+// are the same everywhere and never change. Every replica that could be elected has all of them,
+// and acknowledged records are among them. Records whose deletion was acknowledged stay deleted.
+// After all faults have ended, everything is committed.
 func TestCommittedRecordsStay(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newSimulation(t, rt)
@@ -57,8 +57,8 @@ func TestCommittedRecordsStay(t *testing.T) {
 // simulation is the cluster: the truth about one partition, and its replicas.
 type simulation struct {
 	state     metadata.Partition
-	states    []metadata.Partition // all that the truth has been
-	seen      map[int32]int        // the state that a broker has applied
+	states    []metadata.Partition // all states of the truth so far
+	seen      map[int32]int        // index of the state that each broker has applied
 	minISR    int                  // min.insync.replicas as the controller sees it
 	epochs    map[int32]int64      // of the brokers' registrations
 	replicas  map[int32]*Partition
@@ -71,11 +71,11 @@ type simulation struct {
 	appends      []appended
 	acknowledged []appended
 	deletions    []Deleted
-	deleted      int64 // acknowledged
+	deleted      int64 // the highest offset of an acknowledged deletion
 }
 
-// isrChange is a proposal on its way: it is written, or refused, at some time, and the leader is
-// told of the outcome, or that there is no answer.
+// isrChange is a proposal in flight. It is written or refused at some time, and at some time the
+// leader learns the outcome, or that there is no answer.
 type isrChange struct {
 	metadata.ISRChange
 	at              *Partition
@@ -111,7 +111,7 @@ func newSimulation(t *testing.T, rt *rapid.T) *simulation {
 	return c
 }
 
-// clusterImage has the brokers as they are registered.
+// clusterImage returns an image with the registered brokers.
 func (c *simulation) clusterImage() *metadata.Image {
 	image := &metadata.Image{Revision: int64(len(c.states)), Brokers: map[int32]metadata.Broker{}}
 	for id, epoch := range c.epochs {
@@ -121,8 +121,8 @@ func (c *simulation) clusterImage() *metadata.Image {
 	return image
 }
 
-// setISR changes the in-sync set. Members that leave a set which is smaller than the minimum then
-// stay eligible (KIP-966).
+// setISR changes the ISR. Members that leave an ISR that is then smaller than the minimum stay
+// eligible (KIP-966).
 func (c *simulation) setISR(isr []metadata.Member) {
 	eligible := append(c.state.EligibleMembers(), c.state.Members()...)
 	c.state.ISR, c.state.ISREpochs, c.state.ELR, c.state.ELREpochs = nil, nil, nil, nil
@@ -145,15 +145,15 @@ func (c *simulation) wrote() {
 	c.states = append(c.states, c.state)
 }
 
-// alive are the members that have not restarted since.
+// alive returns the members that have not restarted since they became members.
 func (c *simulation) alive(ms []metadata.Member) []metadata.Member {
 	return slices.DeleteFunc(ms, func(m metadata.Member) bool { return c.epochs[m.Broker] != m.Epoch })
 }
 
-// live are the in-sync members that have not restarted since.
+// live returns the in-sync members that have not restarted since they became members.
 func (c *simulation) live() []metadata.Member { return c.alive(c.state.Members()) }
 
-// electable are the members that could be the next leader.
+// electable returns the members that could be the next leader.
 func (c *simulation) electable() []metadata.Member {
 	if live := c.live(); len(live) > 0 {
 		return live
@@ -163,7 +163,7 @@ func (c *simulation) electable() []metadata.Member {
 
 func broker(rt *rapid.T) int32 { return rapid.SampledFrom([]int32{1, 2, 3}).Draw(rt, "broker") }
 
-// apply lets a broker see what the truth was at some time.
+// apply shows a broker the truth as it was at some time.
 func (c *simulation) apply(rt *rapid.T, id int32, at int) {
 	c.seen[id] = at
 	state := &c.states[at]
@@ -174,8 +174,8 @@ func (c *simulation) apply(rt *rapid.T, id int32, at int) {
 	}
 }
 
-// image lets one broker see the truth, or what it was after the state that the broker has seen, or
-// that one again; or all see the truth.
+// image shows one broker the present truth, or the truth at some time since the state that it has
+// applied, or that state again; or it shows all brokers the present truth.
 func (c *simulation) image(rt *rapid.T) {
 	newest := len(c.states) - 1
 	if rapid.Bool().Draw(rt, "all") {
@@ -192,8 +192,8 @@ func (c *simulation) image(rt *rapid.T) {
 	c.apply(rt, id, at)
 }
 
-// minimum changes min.insync.replicas for the controller, which then has fewer or more eligible
-// replicas at its next write.
+// minimum changes min.insync.replicas for the controller. Its next write then has fewer or more
+// eligible replicas.
 func (c *simulation) minimum(rt *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(rt, "leave") > 0 {
 		return
@@ -225,7 +225,7 @@ func (c *simulation) append(rt *rapid.T) {
 	}
 }
 
-// ask looks at what became of appends and deletions, at any time after them.
+// ask looks at the outcome of appends and deletions, at any time after them.
 func (c *simulation) ask(rt *rapid.T) {
 	if rapid.Bool().Draw(rt, "later") {
 		return
@@ -258,15 +258,14 @@ func (c *simulation) delete(rt *rapid.T) {
 	c.deletions = append(c.deletions, d)
 }
 
-// checkpoint makes what a broker has deleted outlive a crash.
+// checkpoint makes a broker's deletions crash-safe.
 func (c *simulation) checkpoint(rt *rapid.T, id int32) {
 	if err := c.storages[id].Checkpoint(); err != nil {
 		rt.Fatal(err)
 	}
 }
 
-// fetch has a follower ask the broker that it believes to lead, or a broker that it believed to
-// lead before.
+// fetch makes a follower fetch from the broker that it believes to be the leader.
 func (c *simulation) fetch(rt *rapid.T) {
 	c.fetchBy(rt, broker(rt), rapid.SampledFrom([]int{1, 100, 10_000}).Draw(rt, "bytes"))
 }
@@ -302,14 +301,15 @@ func (c *simulation) fetchBy(rt *rapid.T, id int32, maxBytes int) {
 	}
 }
 
-// elect makes another live in-sync replica the leader, or an eligible one, and may take those that
-// are not live out of the set.
+// elect makes another live in-sync or eligible replica the leader, and may remove members that are
+// not live from the ISR.
 func (c *simulation) elect(rt *rapid.T) {
 	live := c.electable()
-	if len(live) == 0 { // the last one restarted: it is the only one that may have everything
+	// The last member has restarted. No other replica is certain to have all records.
+	if len(live) == 0 {
 		live = []metadata.Member{{Broker: c.state.ISR[0], Epoch: c.epochs[c.state.ISR[0]]}}
 		if len(c.state.ISR) > 1 {
-			return // not before the others are out
+			return // not before the others have left the ISR
 		}
 		c.setISR(live)
 	}
@@ -325,12 +325,12 @@ func (c *simulation) elect(rt *rapid.T) {
 	c.wrote()
 }
 
-// restart gives a broker a new registration. It may have lost the end of its log, as after a power
-// failure, if another one is in sync.
+// restart gives a broker a new registration. If another replica is in sync, the broker may have
+// lost the end of its log, as after a power failure.
 func (c *simulation) restart(rt *rapid.T) {
 	id := broker(rt)
 	if len(c.live()) <= 1 && slices.Contains(c.state.ISR, id) && len(c.state.ISR) > 1 {
-		return // the controller took the others out before
+		return // the controller has removed the others before
 	}
 	c.epochs[id]++
 	if p := c.replicas[id]; len(c.live()) > 0 && rapid.Bool().Draw(rt, "lossy") {
@@ -341,8 +341,8 @@ func (c *simulation) restart(rt *rapid.T) {
 	c.replicas[id].restarted()
 }
 
-// upload has the leader of the newest epoch commit a part of its log to the remote tier; an older
-// one would be fenced by the pointer.
+// upload makes the leader of the newest epoch commit a part of its log to the remote tier. The
+// pointer would fence an older leader.
 func (c *simulation) upload(rt *rapid.T) {
 	p := c.replicas[c.state.Leader]
 	if r := p.role.Load(); !r.Leads() || r.LeaderEpoch != c.state.LeaderEpoch {
@@ -365,7 +365,7 @@ func (c *simulation) upload(rt *rapid.T) {
 	p.log.SetRemoteEndOffset(s.EndOffset)
 }
 
-// retain has a replica delete from its disk what it knows to be in the remote tier.
+// retain makes a replica delete from its disk what it knows to be in the remote tier.
 func (c *simulation) retain(rt *rapid.T) {
 	p := c.replicas[broker(rt)]
 	if err := p.log.Roll(); err != nil {
@@ -381,7 +381,7 @@ func (c *simulation) retain(rt *rapid.T) {
 
 func (c *simulation) shrink(rt *rapid.T) { c.replicas[broker(rt)].maybeShrinkISR(-1) }
 
-// propose sends a broker's proposal off, unless it waits for the answer to another one.
+// propose sends a broker's proposal, unless an earlier one is unanswered.
 func (c *simulation) propose(rt *rapid.T) { c.proposeBy(c.replicas[broker(rt)]) }
 
 func (c *simulation) proposeBy(p *Partition) {
@@ -395,7 +395,7 @@ func (c *simulation) proposeBy(p *Partition) {
 	}
 }
 
-// someChange is one that has not landed, or whose leader was not told.
+// someChange returns a proposal that has not been processed, or whose leader has no answer yet.
 func (c *simulation) someChange(rt *rapid.T) *isrChange {
 	c.changes = slices.DeleteFunc(c.changes, func(o *isrChange) bool { return o.landed && o.told })
 	if len(c.changes) == 0 {
@@ -404,7 +404,7 @@ func (c *simulation) someChange(rt *rapid.T) *isrChange {
 	return rapid.SampledFrom(c.changes).Draw(rt, "change")
 }
 
-// writeISR has a proposal reach the store, which writes it if the truth still allows that.
+// writeISR delivers a proposal to the store, which writes it if the truth still allows it.
 func (c *simulation) writeISR(rt *rapid.T) {
 	if o := c.someChange(rt); o != nil {
 		c.land(o)
@@ -426,8 +426,8 @@ func (c *simulation) land(o *isrChange) {
 	}
 }
 
-// tellISR answers a leader, or lets its time run out, whether or not the proposal has been written
-// or will be.
+// tellISR answers a leader, or lets its request time out, whether or not the proposal was or will
+// be written.
 func (c *simulation) tellISR(rt *rapid.T) {
 	if o := c.someChange(rt); o != nil {
 		c.tell(o, rapid.Bool().Draw(rt, "lost"))
@@ -448,7 +448,7 @@ func (c *simulation) tell(o *isrChange, lost bool) {
 	o.told = true
 }
 
-// heal lets everything arrive, and then wants everything to be committed.
+// heal delivers everything, then checks that all records get committed.
 func (c *simulation) heal(rt *rapid.T) {
 	for range 8 {
 		for _, o := range c.changes {
@@ -477,7 +477,7 @@ func (c *simulation) heal(rt *rapid.T) {
 				c.fetchBy(rt, id, 10_000)
 			}
 			c.checkpoint(rt, id)
-			c.fetchBy(rt, id, 10_000) // to say so
+			c.fetchBy(rt, id, 10_000) // to report the checkpointed log start
 		}
 		for _, p := range c.replicas {
 			c.proposeBy(p)
@@ -522,7 +522,7 @@ func (c *simulation) check(rt *rapid.T) {
 	}
 }
 
-// contents are the records of a replica's log, over both tiers.
+// contents returns the records of a replica's log, over both tiers.
 func (c *simulation) contents(t rapid.TB, p *Partition) []string {
 	t.Helper()
 	local := p.log.LocalStartOffset()
@@ -532,7 +532,7 @@ func (c *simulation) contents(t rapid.TB, p *Partition) []string {
 	return append(slices.Clone(c.committed[:local]), contents(t, p)...)
 }
 
-// contents are the records of a replica's local log.
+// contents returns the records of a replica's local log.
 func contents(t rapid.TB, p *Partition) []string {
 	t.Helper()
 	var out []string

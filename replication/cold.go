@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// coldPending is how many reads that wait for the bucket may be under way on behalf of fetches.
-	// How many of them the bucket has at a time is the tier's affair: they have one queue, there.
+	// coldPending bounds the reads that wait for the bucket on behalf of fetches. How many of them
+	// the bucket serves at a time is up to the tier, which has the one queue for them.
 	coldPending = 1024
-	// coldMemory bounds what the results of such reads hold, from their start until the response is
-	// written.
+	// coldMemory bounds the bytes that the results of such reads hold, from the start of the read
+	// until the response has been written.
 	coldMemory = 128 << 20
 )
 
-// errColdLate says that a read had no result in its time. Another one may go on where it was.
+// errColdLate says that a read had no result in its time. Another read may continue where it was.
 var errColdLate = errors.New("the bucket takes too long")
 
-// coldReads runs reads from the bucket for fetches that do not wait for them to the end. A read
-// that its fetch has given up on goes on: it warms the cache, and the client's next fetch, which
-// asks for the same offset, takes it over. None takes longer than maxWait.
+// coldReads runs reads from the bucket for fetches that do not wait until the reads end. A read
+// that its fetch has given up continues: it warms the cache, and the client's next fetch, for the
+// same offset, takes it over. No read takes longer than maxWait.
 type coldReads struct {
 	metrics *metrics
 	maxWait time.Duration
@@ -50,14 +50,14 @@ type coldKey struct {
 type coldRead struct {
 	coldKey
 
-	client   string // id of the client whose fetch has started it
-	maxBytes int    // as that fetch said
-	upTo     int64  // as well
+	client   string // id of the client whose fetch started the read
+	maxBytes int    // from that fetch
+	upTo     int64  // exclusive offset limit, from that fetch
 
 	// Guarded by coldReads.mu.
 	watch   *watch // nil: an orphan
-	most    int    // bytes that the fetch which watches may have
-	limit   int64  // the offset that its batches may reach to, exclusive
+	most    int    // bytes that the watching fetch may have
+	limit   int64  // exclusive offset limit for its batches
 	charged int    // of coldReads.mu.memory
 	done    bool
 	remoteRecords
@@ -70,8 +70,8 @@ func newColdReads(m *metrics, maxWait time.Duration) *coldReads {
 	return c
 }
 
-// cached reads what the tier has in memory, at once: nothing is queued, and nobody else runs it. It
-// returns false if the bucket would have to be asked, or the memory for results is full.
+// cached reads from the tier's memory, at once: nothing is queued and no other goroutine runs the
+// read. It returns false if the bucket would have to be read, or if the memory for results is full.
 func (c *coldReads) cached(ctx context.Context, key coldKey, maxBytes int, upTo int64) (Records, []storage.AbortedTxn, bool) {
 	r := &coldRead{coldKey: key}
 	if !c.charge(r, maxBytes) {
@@ -80,7 +80,7 @@ func (c *coldReads) cached(ctx context.Context, key coldKey, maxBytes int, upTo 
 	records, err := key.partition.readRemote(tiering.ReadBy(ctx, tiering.Reader{Cached: true}), key.offset, maxBytes, upTo, key.committed)
 	if err != nil {
 		c.discharge(r)
-		return Records{}, nil, false // a read that may wait says what is wrong
+		return Records{}, nil, false // a read that may wait reports the error
 	}
 	c.metrics.coldReads.WithLabelValues("cached").Inc()
 	c.mu.Lock()
@@ -89,9 +89,8 @@ func (c *coldReads) cached(ctx context.Context, key coldKey, maxBytes int, upTo 
 	return Records{parts: records.batches, release: func() { c.discharge(r) }}, records.aborted, true
 }
 
-// start begins a read, or takes over one that was given up on; w is signaled when it is done. There
-// is no read when too many are under way or the memory for results is full: the partition gets its
-// turn with a later fetch.
+// start begins a read, or takes over an orphan; w is signaled when the read is done. It returns nil
+// if too many reads are in progress or the memory for results is full: a later fetch tries again.
 func (c *coldReads) start(client string, key coldKey, maxBytes int, upTo int64, w *watch) (r *coldRead, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,13 +105,13 @@ func (c *coldReads) start(client string, key coldKey, maxBytes int, upTo int64, 
 		return nil, false
 	}
 	c.mu.pending++
-	c.queue <- r // which has room for all that are under way
+	c.queue <- r // never blocks: it has room for coldPending reads
 	c.chargeLocked(r, maxBytes)
 	c.metrics.coldPending.Inc()
 	return r, true
 }
 
-// result is the outcome of a read whose watch has been signaled, or errColdLate.
+// result returns the outcome of a read whose watch was signaled, or errColdLate.
 func (c *coldReads) result(r *coldRead) (Records, []storage.AbortedTxn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -122,8 +121,8 @@ func (c *coldReads) result(r *coldRead) (Records, []storage.AbortedTxn, error) {
 	return Records{parts: r.wantedLocked(), release: func() { c.discharge(r) }}, r.aborted, nil
 }
 
-// wantedLocked are the batches that the fetch which watches may have: it may have taken the read
-// over from one that asked for more, or may see more.
+// wantedLocked returns the batches that the watching fetch may have. It may have taken the read
+// over from a fetch with a larger byte limit or a higher offset limit.
 func (r *coldRead) wantedLocked() [][]byte {
 	if r.most >= r.maxBytes && r.limit >= r.upTo {
 		return r.batches
@@ -165,9 +164,9 @@ func (c *coldReads) abandon(r *coldRead) {
 	c.mu.orphans[r.coldKey] = r
 }
 
-// run reads until ctx ends. Each read waits by itself, so that none holds up another: one of a
-// partition whose tier is slow to attach, or of an object that does not come. Reads that are queued
-// when ctx ends stay undone.
+// run executes the reads until ctx ends. Each read has its own goroutine, so none delays another:
+// neither a read of a partition whose tier is slow to attach, nor a read of an object that does not
+// arrive. Reads that are queued when ctx ends are not done.
 func (c *coldReads) run(ctx context.Context) {
 	var reads sync.WaitGroup
 	defer reads.Wait()
@@ -217,7 +216,7 @@ func (c *coldReads) finish(r *coldRead, records remoteRecords, err error) {
 	r.watch.signal()
 }
 
-// charge charges a read that has not begun; false: there is no room.
+// charge charges a read that has not begun; it returns false if there is no room.
 func (c *coldReads) charge(r *coldRead, bytes int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,7 +227,7 @@ func (c *coldReads) charge(r *coldRead, bytes int) bool {
 	return true
 }
 
-// roomLocked returns true if so many bytes more may be held. One result always may.
+// roomLocked reports whether that many more bytes may be held. A single result always has room.
 func (c *coldReads) roomLocked(bytes int) bool {
 	return c.mu.memory == 0 || c.mu.memory+bytes <= coldMemory
 }

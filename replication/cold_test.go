@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// silentTier is one whose reads of a partition do not return before they have to.
+// silentTier is a tier whose reads of one partition do not return before their context ends.
 type silentTier struct {
 	*fakeTier
 	stuck metadata.TopicPartition
@@ -26,10 +26,11 @@ func (s silentTier) Read(ctx context.Context, tp metadata.TopicPartition, offset
 	return s.fakeTier.Read(ctx, tp, offset, maxBytes, limit)
 }
 
-// manyColdReads is more than the bucket has of them at a time.
+// manyColdReads is more than the bucket serves at a time.
 const manyColdReads = 30
 
-// TestStuckReadsHoldUpNoOthers: there are many of them, and they are asked for again and again. Their fetches are empty, without an error; others are served.
+// TestStuckReadsHoldUpNoOthers: many reads of one partition hang and are requested again and again.
+// Their fetches return empty, without an error; other partitions are served.
 func TestStuckReadsHoldUpNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -70,7 +71,8 @@ func TestStuckReadsHoldUpNoOthers(t *testing.T) {
 	})
 }
 
-// TestReadThatIsTakenOver keeps to what the fetch that gets it has asked for, and may see.
+// TestReadThatIsTakenOver: the fetch that takes over a read gets no more bytes than it asked for,
+// and no offsets above its own limit.
 func TestReadThatIsTakenOver(t *testing.T) {
 	one := len(batch(t, 1000, "0"))
 	for name, c := range map[string]struct {
@@ -130,8 +132,8 @@ func TestColdResultsAreChargedForWhatTheyHold(t *testing.T) {
 	})
 }
 
-// TestWhatIsInMemoryIsReadAtOnce: no read is queued, no time passes, and what the result holds is
-// charged for as long as it is held.
+// TestWhatIsInMemoryIsReadAtOnce: no read is queued, no time passes, and the result is charged
+// until it is released.
 func TestWhatIsInMemoryIsReadAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, hot := frozenBench(t)
@@ -154,7 +156,8 @@ func TestWhatIsInMemoryIsReadAtOnce(t *testing.T) {
 	})
 }
 
-// TestColdPartitionsOfAFetchAreReadTogether: all that one asks for, at the same time.
+// TestColdPartitionsOfAFetchAreReadTogether: the cold partitions of one fetch are read
+// concurrently.
 func TestColdPartitionsOfAFetchAreReadTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)

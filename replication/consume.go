@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// consume has so many goroutines take from a queue until ctx ends, and returns when they have
-// ended. What is queued then stays undone.
+// consume runs workers goroutines that take from a queue until ctx ends, and returns after they
+// have ended. Items still in the queue are not done.
 func consume[T any](ctx context.Context, workers int, queue <-chan T, do func(context.Context, T)) {
 	var wg sync.WaitGroup
 	for range workers {

@@ -7,17 +7,17 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Deleted is a partition whose log starts where DeleteRecords has moved it. It is acknowledged only
-// after WaitDeleted: until every live replica has deleted as well, another leader would give the
+// Deleted is a partition whose log start DeleteRecords has moved. The deletion is acknowledged only
+// after WaitDeleted: until every live replica has deleted too, another leader would bring the
 // records back.
 type Deleted struct {
 	partition *Partition
-	epoch     int32 // the leader epoch that it was deleted at
-	offset    int64 // the log starts there, or later
+	epoch     int32 // of the deletion
+	offset    int64 // the log starts here, or later
 }
 
-// DeleteRecords moves the start of the log up to an offset, ToHighWatermark for the high watermark;
-// an earlier offset changes nothing. It does not wait.
+// DeleteRecords moves the log start up to an offset, or with ToHighWatermark to the high watermark.
+// An earlier offset changes nothing. It does not wait.
 func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -39,17 +39,18 @@ func (p *Partition) DeleteRecords(offset int64) (Deleted, error) {
 		if err = p.log.AdvanceStartOffset(offset); err != nil {
 			return Deleted{}, fmt.Errorf("delete records of %s below %d: %w", p.tp, offset, err)
 		}
-		p.watchers.wake() // followers are to hear of it
+		// Followers whose fetches wait learn the new log start.
+		p.watchers.wake()
 	}
 	return Deleted{partition: p, epoch: r.LeaderEpoch, offset: offset}, nil
 }
 
-// WaitDeleted waits for all of some deletions at the same time. It calls settled exactly once for
-// each of them, with its index and the partition's low watermark, on the caller's goroutine. A
-// replica has deleted records when a crash does not bring them back, see
-// Log.CheckpointedStartOffset. Replicas on brokers that are not alive are not waited for, unless
-// they are in sync or eligible to lead: no other one joins the in-sync set, or leads, before it has
-// the leader's log start.
+// WaitDeleted waits for several deletions at the same time. It calls settled exactly once per
+// deletion, with its index and the partition's low watermark, on the caller's goroutine. A replica
+// counts as having deleted records when a crash cannot bring them back; see
+// Log.CheckpointedStartOffset. WaitDeleted does not wait for replicas on dead brokers, unless they
+// are in sync or eligible to lead. Any other replica needs the leader's log start before it can
+// join the ISR or lead.
 func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled func(i int, lowWatermark int64, err error)) {
 	if len(deletions) == 0 {
 		return
@@ -65,8 +66,8 @@ func (m *Manager) WaitDeleted(ctx context.Context, deletions []Deleted, settled 
 	})
 }
 
-// wakeWithImages wakes the partitions' watchers at each new image, which may show that a broker has
-// died.
+// wakeWithImages wakes the partitions' watchers after each new image, which may show that a broker
+// has died.
 func (m *Manager) wakeWithImages(ctx context.Context, deletions []Deleted) (stop func()) {
 	if m.o.Cluster == nil {
 		return func() {}
@@ -111,8 +112,8 @@ func (d Deleted) Done() (done bool, err error) {
 	return low >= d.offset, nil
 }
 
-// startCheckpointed is told by the log that more of what was deleted stays deleted. The leader's
-// own deletion may be done; a follower has the leader know.
+// startCheckpointed is called by the log after a higher log start has become crash-safe. On the
+// leader a deletion may be complete now; a follower reports its new log start to the leader.
 func (p *Partition) startCheckpointed() {
 	if p.role.Load().Leads() {
 		p.watchers.wake()
@@ -121,9 +122,9 @@ func (p *Partition) startCheckpointed() {
 	}
 }
 
-// lowWatermark is the lowest log start, as a crash leaves it, of the replicas on live brokers and
-// of those that may be elected, this one included. One that has not fetched in this leader epoch
-// makes it -1.
+// lowWatermark returns the lowest crash-safe log start among the replicas on live brokers and those
+// that may be elected, including this one. It is -1 if one of them has not fetched in this leader
+// epoch.
 func (p *Partition) lowWatermark() int64 {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()

@@ -6,23 +6,24 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// difference is what an image has that the applier's partitions do not follow yet.
+// difference is the part of an image that the applier's partitions do not follow yet.
 type difference struct {
 	image, before *metadata.Image
 	self          int32
-	// whole says that all topics have to be looked at: those that are here, and those of the image.
+	// whole means that all topics have to be looked at: those that are here, and those of the
+	// image.
 	whole bool
-	// topics are those to be looked at otherwise.
+	// topics are the ones to be looked at if whole is false.
 	topics map[metadata.TopicID]bool
-	// configs are the topics all of whose partitions have to be looked at, on account of their
-	// settings or because they were made meanwhile.
+	// configs are the topics whose partitions all have to be looked at, because settings have
+	// changed or a partition was created too late.
 	configs       map[metadata.TopicID]bool
-	brokerConfigs bool // this broker's settings are others
+	brokerConfigs bool // this broker's settings have changed
 }
 
-// since is how an image differs from the applier's. Everything is looked at with the first one,
-// with other settings of this broker, and while something of the metadata cannot be read: what
-// is missing then may be there.
+// since returns the difference between an image and the applier's. It covers all topics for the
+// first image, after a change of this broker's settings, and while a part of the metadata cannot be
+// read: what was missing may have appeared.
 func (a *applier) since(image *metadata.Image) difference {
 	d := difference{image: image, before: a.image, self: a.m.o.BrokerID, topics: map[metadata.TopicID]bool{}, configs: a.again}
 	d.brokerConfigs = !a.began || !maps.Equal(a.image.BrokerConfigs(a.m.o.BrokerID), image.BrokerConfigs(a.m.o.BrokerID)) ||
@@ -43,7 +44,8 @@ func (a *applier) since(image *metadata.Image) difference {
 	return d
 }
 
-// followed is a topic as its partitions follow it already, nil if they have to look at all of it.
+// followed returns the version of a topic that its partitions already follow, nil if all of the
+// topic has to be looked at.
 func (d *difference) followed(topic *metadata.Topic) *metadata.Topic {
 	if d.before == nil || d.brokerConfigs || d.configs[topic.ID] {
 		return nil

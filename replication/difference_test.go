@@ -18,11 +18,11 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// imageMachine writes metadata of all kinds below a manager, and looks whether the partitions are
-// what the image says, however much of it has come at once.
+// imageMachine writes metadata of all kinds under a running manager, and checks that the partitions
+// become what the image says, however many changes arrive at once.
 type imageMachine struct {
 	*cluster
-	ids      map[string]metadata.TopicID // of the topics that exist
+	ids      map[string]metadata.TopicID // of the existing topics
 	epoch    int                         // of all partitions' states
 	revision int64
 }
@@ -42,7 +42,7 @@ func (m *imageMachine) topic(t *rapid.T) string {
 	return rapid.SampledFrom(machineTopics).Draw(t, "topic")
 }
 
-// state is a partition's next state: here or not, led here or not.
+// state returns a partition's next state: on this broker or not, led by it or not.
 func (m *imageMachine) state(t *rapid.T, name string, n int) kv.Op {
 	m.epoch++
 	replicas := rapid.SampledFrom([][]int32{{1}, {1, 2}, {2, 1, 3}, {2, 3}, {3}}).Draw(t, "replicas")
@@ -65,7 +65,7 @@ func (m *imageMachine) partition(t *rapid.T) {
 	}
 }
 
-// create makes a topic, in the place of one of its name.
+// create creates a topic, in the place of an existing one of that name.
 func (m *imageMachine) create(t *rapid.T) {
 	name := m.topic(t)
 	m.remove(t, name)
@@ -95,7 +95,7 @@ func (m *imageMachine) remove(t *rapid.T, name string) {
 	}
 }
 
-// settings change those of a topic or of this broker, to what can be read or not.
+// settings changes the settings of a topic or of this broker, to readable or unreadable ones.
 func (m *imageMachine) settings(t *rapid.T) {
 	key := "configs/" + rapid.SampledFrom([]string{"topics/a", "topics/b", "brokers/1"}).Draw(t, "key")
 	value := rapid.SampledFrom([]string{`{"v":1,"configs":{"flush.messages":"1"}}`, `{"v":1,"configs":{"flush.messages":"2"}}`, "{", ""}).Draw(t, "value")
@@ -106,7 +106,7 @@ func (m *imageMachine) settings(t *rapid.T) {
 	}
 }
 
-// check waits until nothing is left to be done.
+// check waits until nothing is left to do, then compares the partitions with the image.
 func (m *imageMachine) check(t *rapid.T) {
 	image, err := m.follower.WaitRevision(t.Context(), m.revision)
 	if err != nil {
@@ -140,8 +140,8 @@ func (m *imageMachine) check(t *rapid.T) {
 	}
 }
 
-// TestPartitionsFollowWhatChanges: the partitions that a manager looks at are all that an image
-// calls for.
+// TestPartitionsFollowWhatChanges: the differences that the manager looks at cover everything that
+// an image requires.
 func TestPartitionsFollowWhatChanges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &imageMachine{cluster: newClusterTest(t, vfs.NewMem()), ids: map[string]metadata.TopicID{}}
@@ -158,10 +158,10 @@ func TestPartitionsFollowWhatChanges(t *testing.T) {
 	})
 }
 
-// lateTest is a manager that makes no partition before open is called.
+// lateTest has a manager that creates no partition before open is called.
 type lateTest struct {
 	*cluster
-	began chan struct{} // a partition is about to be made
+	began chan struct{} // a partition is about to be created
 	open  func()
 }
 
@@ -200,7 +200,7 @@ func (c *lateTest) make() metadata.TopicID {
 	return r.ID
 }
 
-// remove deletes it, and returns when the manager has the image that says so.
+// remove deletes the topic, and returns when the manager has the image without it.
 func (c *lateTest) remove() {
 	c.t.Helper()
 	if gone := c.admin.DeleteTopics(c.t.Context(), []metadata.TopicRef{{Name: "late"}})[0]; gone.Err != nil {
@@ -220,8 +220,9 @@ func (c *lateTest) followed() {
 	})
 }
 
-// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic comes while its partition is
-// made, and none that changes anything of it follows.
+// TestPartitionThatIsMadeTooLateGoes: the image that deletes a topic arrives while its partition is
+// being created, and no later image changes anything about it. The partition is removed all the
+// same.
 func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 	c := newLateTest(t)
 	id := c.make()
@@ -237,8 +238,9 @@ func TestPartitionThatIsMadeTooLateGoes(t *testing.T) {
 	}
 }
 
-// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name made,
-// while its partition is made. That partition is not taken for the other topic's.
+// TestPartitionThatIsMadeTooLateGivesWay: the topic is deleted, and another one of its name
+// created, while its partition is being created. That partition must not be taken for the other
+// topic's.
 func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 	c := newLateTest(t)
 	old := c.make()
@@ -260,9 +262,9 @@ func TestPartitionThatIsMadeTooLateGivesWay(t *testing.T) {
 	}
 }
 
-// TestWishOfADeletedTopicIsGivenUp: the topic that was to take the place of a partition made too late
-// is deleted as well, while something of the metadata cannot be read, so that the partition stays.
-// Those that wait for what is served do not wait for it.
+// TestWishOfADeletedTopicIsGivenUp: a topic that was to replace a partition created too late is
+// deleted as well. Because a part of the metadata cannot be read, that partition stays. Callers
+// that wait for served partitions do not wait for the deleted topic's.
 func TestWishOfADeletedTopicIsGivenUp(t *testing.T) {
 	c := newLateTest(t)
 	c.make()

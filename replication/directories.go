@@ -10,12 +10,12 @@ import (
 	"github.com/varvelog/varve/replication/insync"
 )
 
-// A replica is a broker and the data directory that has its log (KIP-858). The cluster's
-// state names both, so that a failed directory hands leadership over, and a broker that
-// comes back without it does not count as one that has everything. The leader has the
-// directories written: it knows its own, and followers name theirs in every fetch.
+// A replica is a broker and the data directory that has its log (KIP-858). The cluster's state
+// names both. So a failed directory hands leadership over, and a broker that comes back without the
+// directory does not count as having all records. The leader writes the directories: it knows its
+// own, and followers report theirs in every fetch.
 
-// directory is where the log is, as far as the cluster shall know. It is zero while the
+// directory returns the directory of the log, as the cluster should know it. It is zero while the
 // log is about to move.
 func (p *Partition) directory() metadata.DirectoryID {
 	if p.moving.Load() {
@@ -24,28 +24,28 @@ func (p *Partition) directory() metadata.DirectoryID {
 	return p.log.DirectoryID()
 }
 
-// tellDirectory proposes the in-sync set as it is, if this broker leads and the state
-// names another directory for a log. The leader's own may have failed: so the leadership
-// is given up although nobody knew where the log was.
+// tellDirectory proposes the present ISR again, if this broker leads and the state names another
+// directory for a log. This covers a failure of the leader's own directory: the state then names
+// it, and the leadership moves although the cluster did not know where the log was.
 func (p *Partition) tellDirectory() {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.DirectoriesDue{Now: p.now()})
 }
 
-// TellDirectories has the leaders here say where their logs are, where the cluster does
-// not know it. It is to be called when a directory has failed.
+// TellDirectories makes the leaders here report where their logs are, as far as the cluster does
+// not know it. It must be called after a directory has failed.
 func (m *Manager) TellDirectories() {
 	for p := range m.Partitions() {
 		p.tellDirectory()
 	}
 }
 
-// Moving prepares the move of a log to another directory; it is storage.Options.Moving.
-// When it returns, the cluster's state names no directory for this replica. Whatever
-// becomes of the move, and of either directory, the state then names none that does not
-// have the log: a broker that lost one of its directories at that time counts as one that
-// may have lost the log. done ends that; the new directory is told.
+// Moving prepares the move of a log to another directory; it is storage.Options.Moving. When it
+// returns, the cluster's state names no directory for this replica. Whatever happens to the move,
+// and to either directory, the state then never names a directory without the log: a broker that
+// loses one of its directories during the move counts as one that may have lost the log. done ends
+// that state, and the leader reports the new directory.
 func (m *Manager) Moving(ctx context.Context, topic string, partition int32) (done func(), err error) {
 	tp := metadata.TopicPartition{Topic: topic, Partition: partition}
 	p, ok := m.Partition(tp)
@@ -69,18 +69,18 @@ func (m *Manager) Moving(ctx context.Context, topic string, partition int32) (do
 	return done, nil
 }
 
-// placed reports that a partition's state names the directory of a broker's log.
+// placed reports whether a partition's state names the directory of a broker's log.
 func placed(state *metadata.Partition, broker int32) bool {
 	return slices.ContainsFunc(slices.Concat(state.Members(), state.EligibleMembers()), func(m metadata.Member) bool {
 		return m.Broker == broker && !m.Directory.IsZero()
 	})
 }
 
-// learnPause is how long the writing of directories waits for more of them: those of a
-// new topic come with the first fetches.
+// learnPause is how long the writer waits for more directories before it writes them: those of a
+// new topic arrive with the first fetches.
 const learnPause = 50 * time.Millisecond
 
-// learn has a partition's directories told soon. It does not wait.
+// learn schedules a report of a partition's directories. It does not wait.
 func (w *isrWriter) learn(p *Partition) {
 	if w == nil {
 		return
@@ -94,7 +94,7 @@ func (w *isrWriter) learn(p *Partition) {
 	}
 }
 
-// place has the directories of partitions told as they become known, until ctx ends.
+// place reports the directories of partitions as they become known, until ctx ends.
 func (w *isrWriter) place(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()

@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestLeaderTellsWhereLogsAre: its own directory and those that followers name get
-// into the state; a log that is about to move is nowhere.
+// TestLeaderTellsWhereLogsAre: the leader writes its own directory, and the directories that
+// followers report, to the state. While a log is about to move the state names no directory for it.
 func TestLeaderTellsWhereLogsAre(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -24,7 +24,7 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 		t.Error("a leader of which the state does not know where its log is does not tell")
 	}
 	own, other := metadata.DirectoryID(b.log.DirectoryID()), metadata.DirectoryID{2}
-	// written has the proposal become the state, and returns the directories in it.
+	// written makes the proposal the state, and returns its directories.
 	written := func() []metadata.DirectoryID {
 		t.Helper()
 		change, ok := b.pendingISR()
@@ -55,7 +55,8 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 		want []metadata.DirectoryID
 	}{
 		{func() {}, nil},
-		{func() { fetch(other) }, []metadata.DirectoryID{own, other, {}}}, // nothing is known of 3
+		// Nothing is known about broker 3.
+		{func() { fetch(other) }, []metadata.DirectoryID{own, other, {}}},
 		{func() { fetch(other); b.tellDirectory() }, nil},
 		{func() { b.moving.Store(true); b.tellDirectory() }, []metadata.DirectoryID{{}, other, {}}},
 		{func() { fetch(metadata.DirectoryID{}) }, []metadata.DirectoryID{{}, {}, {}}},
@@ -75,7 +76,7 @@ func TestLeaderTellsWhereLogsAre(t *testing.T) {
 	}
 }
 
-// TestMoveWaitsForTheState: as long as the state names a directory the log stays there.
+// TestMoveWaitsForTheState: a log does not move while the state names its directory.
 func TestMoveWaitsForTheState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClusterTest(t, vfs.NewMem())
@@ -122,8 +123,8 @@ func TestMoveWaitsForTheState(t *testing.T) {
 	})
 }
 
-// TestAnyReplicaTellsItsOwnEnd: regardless of the leader, the log's newest epoch and end; an older
-// epoch ends where it did.
+// TestAnyReplicaTellsItsOwnEnd: whichever broker leads, LocalEpochEnd returns the local log's
+// newest epoch and end. For an older epoch it returns the end of that epoch.
 func TestAnyReplicaTellsItsOwnEnd(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	if got, err := b.LocalEpochEnd(math.MaxInt32); err != nil || got.EndOffset != 0 {

@@ -11,53 +11,53 @@ import (
 )
 
 const (
-	// maxColdReads is how many reads from the bucket one fetch has under way. The other cold
-	// partitions get their turn later.
+	// maxColdReads bounds the reads from the bucket that one fetch has in progress. Its other cold
+	// partitions have their turn later.
 	maxColdReads = 64
-	// coldGrace is how long a fetch that could be answered waits for reads from the bucket that it
-	// has just started: long enough for the cache's memory and disk, and no delay that a client of
-	// the hot partitions notices.
+	// coldGrace is how long a fetch that could be answered waits for the reads from the bucket that
+	// it has just started. It is enough for the cache's memory and disk, and too short for clients
+	// of the hot partitions to notice.
 	coldGrace = 10 * time.Millisecond
 )
 
-// FetchParams are what holds for a fetch as a whole.
+// FetchParams holds the parameters of a fetch as a whole.
 type FetchParams struct {
 	MaxWait            time.Duration
 	MinBytes, MaxBytes int
 	Isolation          Isolation
-	Replica            *metadata.Member // the follower that asks, nil for consumers
+	Replica            *metadata.Member // the fetching follower, nil for consumers
 	FromFollower       bool             // see ReadRequest
-	Client             string           // client id: the bucket's bandwidth is shared among those
+	Client             string           // client id; clients share the bucket's bandwidth by it
 	Hurry              <-chan struct{}  // a token ends the wait; may be nil
 }
 
-// FetchPartition asks for one partition.
+// FetchPartition is the request for one partition.
 type FetchPartition struct {
-	Partition          *Partition // nil: takes no part, its result stays as it is
+	Partition          *Partition // nil: this entry is skipped and its result stays as it is
 	Offset             int64
 	MaxBytes           int
-	CurrentLeaderEpoch int32 // that the client knows, -1 for none
+	CurrentLeaderEpoch int32 // as the client knows it, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
-	// HighWatermark is what a follower was told of, -1 for nothing: it does not wait when it can be
-	// told of a higher one.
+	// HighWatermark is the one that the follower already knows, -1 for none. A fetch that can
+	// report a higher one does not wait.
 	HighWatermark int64
-	LogStart      int64                // of a follower's log
-	Directory     metadata.DirectoryID // where a follower has its log; zero: it does not say
+	LogStart      int64                // of the follower's log
+	Directory     metadata.DirectoryID // directory of the follower's log; zero: not reported
 }
 
-// FetchResult is the answer for one partition. Its Records must be released, also beside an error.
+// FetchResult is the answer for one partition. Its Records must be released, even if Err is set.
 type FetchResult struct {
 	ReadResult
 	Err error
 }
 
-// Fetch reads several partitions, in their order as far as MaxBytes goes, and waits until there are
-// MinBytes, MaxWait is over, a partition fails or diverges, or ctx ends. results, as many as there
-// are partitions and in their order, receive what was found; the caller owns both slices.
+// Fetch reads several partitions, in order and up to MaxBytes. It waits until it has MinBytes,
+// MaxWait has passed, a partition fails or diverges, or ctx ends. results must have one element per
+// partition, in the same order; the caller owns both slices.
 //
-// What the tier has in memory is read like what is on the disk. Partitions whose data is in the bucket
-// are read concurrently. They hold nobody up: when the other partitions have enough, or the time is up,
-// they stay empty, and the read goes on and fills the cache for the next fetch.
+// Data that the tier has in memory is read like data on disk. Partitions whose data is in the
+// bucket are read concurrently and delay no other partition. If the other partitions have enough,
+// or the time is up, they stay empty; their reads continue and fill the cache for the next fetch.
 func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []FetchPartition, results []FetchResult) {
 	f := fetches.Get().(*delayedFetch)
 	defer f.free()
@@ -77,7 +77,7 @@ func (m *Manager) Fetch(ctx context.Context, params FetchParams, partitions []Fe
 	f.wait(ctx, m.coldMaxWait)
 }
 
-// count tells the topics' counters what became of a fetch.
+// count adds a fetch's results to the topics' counters.
 func count(consumer bool, partitions []FetchPartition, results []FetchResult) {
 	for i := range partitions {
 		if p := partitions[i].Partition; p != nil {
@@ -86,11 +86,11 @@ func count(consumer bool, partitions []FetchPartition, results []FetchResult) {
 	}
 }
 
-// fetches are used again: an idle consumer of a thousand partitions asks twice a second.
+// fetches are pooled: an idle consumer of a thousand partitions fetches twice a second.
 var fetches = sync.Pool{New: func() any { return new(delayedFetch) }}
 
-// free gives the fetch back, with nothing in it that belongs to others. One that has waited for the
-// bucket is left to the garbage collector: reads that go on may still hold its watches.
+// free returns f to the pool without references to its results. A fetch that waited for the bucket
+// is left to the garbage collector: reads that are still running may hold its watches.
 func (f *delayedFetch) free() {
 	if len(f.frozen) > 0 {
 		return
@@ -100,35 +100,35 @@ func (f *delayedFetch) free() {
 	fetches.Put(f)
 }
 
-// delayedFetch is one Fetch under way. One goroutine owns it.
+// delayedFetch is a Fetch in progress. It belongs to one goroutine.
 type delayedFetch struct {
 	cold       *coldReads
 	params     FetchParams
 	partitions []FetchPartition
 	results    []FetchResult
 
-	asked   int  // partitions that take part
-	left    int  // of MaxBytes; negative when a first batch was larger
-	bytes   int  // read
+	asked   int  // partitions that are not skipped
+	left    int  // bytes of MaxBytes; negative if a first batch was larger
+	bytes   int  // bytes read
 	nonzero int  // partitions that have records
-	stop    bool // an error or a divergence: no waiting
+	stop    bool // an error, a divergence or news for a follower: do not wait
 
 	frozen  []coldPart // partitions to be read from the bucket
-	pending int        // reads of them that are under way
-	fresh   bool       // some were started by this fetch
+	pending int        // their reads in progress
+	fresh   bool       // this fetch has started some of them
 
 	waiter  *waiter
-	watches []watch // one for each partition, hot or cold
+	watches []watch // one per partition, hot or cold
 }
 
 // coldPart is a partition of the fetch whose data is in the bucket.
 type coldPart struct {
-	at    int       // in fetch.partitions
-	share int       // of MaxBytes
-	read  *coldRead // nil: not started, or taken
+	at    int       // index in delayedFetch.partitions
+	share int       // bytes of MaxBytes
+	read  *coldRead // nil: not started, or its result was taken
 }
 
-// read reads or looks again at one partition.
+// read reads one partition, for the first time or again.
 func (f *delayedFetch) read(ctx context.Context, i int) {
 	p, result := &f.partitions[i], &f.results[i]
 	again, logStart := f.waiter != nil, result.LogStartOffset
@@ -149,8 +149,8 @@ func (f *delayedFetch) read(ctx context.Context, i int) {
 	case result.Err != nil, result.Diverging != nil:
 	case result.cold && f.readCached(ctx, i):
 	case result.cold:
-		// Its share comes in its turn, as if it were read here, but a slow bucket must not starve
-		// the partitions behind.
+		// The partition has its share in its turn, as if it had been read here. But a slow bucket
+		// must not starve the partitions after it, so the share is at most half of what is left.
 		share := min(p.MaxBytes, max(f.left/2, 0))
 		f.left -= share
 		f.frozen = append(f.frozen, coldPart{at: i, share: max(share, 1)})
@@ -161,7 +161,7 @@ func (f *delayedFetch) read(ctx context.Context, i int) {
 	}
 }
 
-// readCached reads a cold partition if all that it takes is in memory.
+// readCached reads a cold partition if everything it needs is in memory.
 func (f *delayedFetch) readCached(ctx context.Context, i int) bool {
 	p, result := &f.partitions[i], &f.results[i]
 	most := min(p.MaxBytes, f.left)
@@ -184,9 +184,9 @@ func (f *delayedFetch) coldKey(i int) coldKey {
 	return coldKey{p.Partition, p.Offset, f.params.Isolation == ReadCommitted}
 }
 
-// newsForReplica reports whether a follower is answered at once, also without records: there is a
-// higher high watermark for its readers, or the log start moved while it waited, since
-// DeleteRecords waits for followers to delete as well.
+// newsForReplica reports whether a follower is answered at once even without records: the high
+// watermark is higher than the one that the follower knows and passes on to its readers, or the log
+// start moved during the wait, since DeleteRecords waits for followers to delete too.
 func newsForReplica(asked *FetchPartition, r *FetchResult, again bool, logStart int64) bool {
 	committed := asked.HighWatermark >= 0 && r.HighWatermark > asked.HighWatermark && r.Records.Len() == 0
 	return committed || again && r.LogStartOffset > logStart
@@ -238,7 +238,7 @@ func (f *delayedFetch) wait(ctx context.Context, coldMaxWait time.Duration) {
 	}
 }
 
-// patience is how long, since its start, the fetch waits as things are.
+// patience returns how long the fetch waits in its present state, counted from its start.
 func (f *delayedFetch) patience(coldMaxWait time.Duration) time.Duration {
 	switch {
 	case f.satisfied() && f.pending == 0:
@@ -254,7 +254,7 @@ func (f *delayedFetch) patience(coldMaxWait time.Duration) time.Duration {
 	}
 }
 
-// startCold has a cold partition read, as far as this fetch may.
+// startCold starts reading a cold partition, unless the fetch already has maxColdReads in progress.
 func (f *delayedFetch) startCold(c *coldPart) {
 	if f.pending >= maxColdReads {
 		return
@@ -268,7 +268,8 @@ func (f *delayedFetch) startCold(c *coldPart) {
 	f.fresh = f.fresh || fresh
 }
 
-// watch registers with the hot partitions and then looks whether one has changed since it was read.
+// watch registers with the hot partitions, then checks whether one of them has changed since it was
+// read.
 func (f *delayedFetch) watch() {
 	for i := range f.partitions {
 		if r, p := &f.results[i], f.partitions[i].Partition; p != nil && r.Err == nil && !r.cold {
@@ -283,8 +284,8 @@ func (f *delayedFetch) watch() {
 	}
 }
 
-// moved reports whether there is news of a partition since it was read: every offset that its
-// answer may wait for is compared.
+// moved reports whether a partition has changed since it was read. It compares every offset that
+// the answer may be waiting for.
 func (f *delayedFetch) moved(i int) bool {
 	asked, r := &f.partitions[i], &f.results[i]
 	log := asked.Partition.log
@@ -294,7 +295,7 @@ func (f *delayedFetch) moved(i int) bool {
 	return log.HighWatermark() != r.HighWatermark || f.params.Isolation == ReadCommitted && log.LastStableOffset() != r.LastStableOffset
 }
 
-// unwatch lets go of everything but the results.
+// unwatch releases everything except the results.
 func (f *delayedFetch) unwatch() {
 	for i := range f.partitions {
 		if p := f.partitions[i].Partition; p != nil {
@@ -308,7 +309,7 @@ func (f *delayedFetch) unwatch() {
 	}
 }
 
-// update looks at what was signaled.
+// update looks at the partitions that were signaled.
 func (f *delayedFetch) update(ctx context.Context) {
 	for _, i := range f.waiter.take(f.watches) {
 		if f.results[i].cold {
@@ -329,7 +330,8 @@ func (f *delayedFetch) takeCold(i int) {
 		result.Records, result.Aborted, result.Err = f.cold.result(c.read)
 		c.read = nil
 		f.pending--
-		if errors.Is(result.Err, errColdLate) { // the next one takes over what it has begun
+		// The next read continues where this one stopped.
+		if errors.Is(result.Err, errColdLate) {
 			result.Err = nil
 			f.startCold(c)
 			continue

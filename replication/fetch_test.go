@@ -29,7 +29,7 @@ func fetchAll(ctx context.Context, m *Manager, p FetchParams, partitions []Fetch
 	return results
 }
 
-// outcome is what a fetch brought for each partition: values, or the error.
+// outcome returns what a fetch got for each partition: values, or the error.
 func outcome(t *testing.T, partitions []FetchPartition, results []FetchResult) []string {
 	t.Helper()
 	out := make([]string, len(results))
@@ -192,8 +192,8 @@ func TestFetchSharesItsBytes(t *testing.T) {
 	}
 }
 
-// frozenBench has partition 0 with the offsets 0 to 9 in the bucket alone, and partition 1 with
-// everything on the local disk.
+// frozenBench has partition 0 with the offsets 0 to 9 only in the bucket, and partition 1
+// completely on local disk.
 func frozenBench(t *testing.T) (b *bench, hot *Partition) {
 	t.Helper()
 	b = newBench(t, vfs.NewMem(), nil)
@@ -221,8 +221,8 @@ func TestFetchReadsTheBucket(t *testing.T) {
 	})
 }
 
-// A bucket that does not answer delays nobody whose data is on the disk, and the next fetch takes
-// the slow read over.
+// A bucket that does not answer delays no partition whose data is on disk (R16), and the next fetch
+// takes over the slow read.
 func TestSlowBucketDoesNotDelayHotPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, hot := frozenBench(t)
@@ -238,7 +238,8 @@ func TestSlowBucketDoesNotDelayHotPartitions(t *testing.T) {
 		if n := len(b.tier.started); n != 1 {
 			t.Errorf("%d reads were started for one offset", n)
 		}
-		// The client is done with the hot partition, and both wait: whichever comes first answers.
+		// The client has read the hot partition, and both partitions wait: the first one with data
+		// answers.
 		asked[1].Offset = 1
 		done := make(chan []string)
 		go func() { done <- outcome(t, asked, fetchAll(t.Context(), b.m, params(time.Hour, 1), asked)) }()
@@ -300,8 +301,8 @@ func TestFailedColdReadIsTold(t *testing.T) {
 	})
 }
 
-// Results of cold reads that clients are slow to take are bounded: beyond the bound cold partitions
-// stay empty for a while.
+// Results of cold reads that clients are slow to take are bounded: beyond the bound, cold
+// partitions stay empty for a while.
 func TestColdReadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := frozenBench(t)
@@ -324,7 +325,8 @@ func TestColdReadsAreBounded(t *testing.T) {
 	})
 }
 
-// What is appended between a fetch's first look and its registration is seen all the same.
+// A fetch sees an append, or the end of the leadership, between its first look and its registration
+// as a watcher (R9).
 func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -346,8 +348,8 @@ func TestFetchSeesWhatCameBeforeItWatched(t *testing.T) {
 	})
 }
 
-// A result that nobody takes gives its memory back, whether the read ends before or after it was
-// given up.
+// A result that no fetch takes releases its memory, whether the read ends before or after it was
+// abandoned.
 func TestAbandonedColdReadsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := frozenBench(t)
@@ -373,8 +375,8 @@ func TestAbandonedColdReadsAreForgotten(t *testing.T) {
 	})
 }
 
-// Producers and long-polling consumers at full speed: every record arrives, in order, without a
-// timer having to help.
+// Producers and long-polling consumers at full speed: every record arrives, in order, without the
+// help of a timer.
 func TestLongPollsSeeEveryRecord(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	all := b.others(t, 2)

@@ -11,40 +11,41 @@ import (
 	"github.com/varvelog/varve/replication/role"
 )
 
-// replicaFetcher follows one leader: it asks for all its partitions in one request after the other.
-// Its goroutine owns conn and what is below.
+// replicaFetcher follows one leader: it fetches all its partitions with one request after another.
+// Its goroutine owns conn and the fields after stopped; mu guards partitions and stopped.
 type replicaFetcher struct {
 	env  *fetchEnv
 	key  fetcherKey
 	conn LeaderConn
 
-	changed chan struct{} // one token: partitions were added or removed, or are on the disk
+	changed chan struct{} // one token: partitions were added or removed, or were synced
 
 	mu         sync.Mutex
 	partitions map[*Partition]bool
-	stopped    bool // the last partition has left
+	stopped    bool // the last partition was removed
 
-	backoffUntil map[*Partition]time.Time // when partitions that failed are asked for again
-	troubles     map[*Partition]trouble   // partitions of which the newest answer was of no use
+	// backoffUntil says when failed partitions are fetched again.
+	backoffUntil map[*Partition]time.Time
+	troubles     map[*Partition]trouble // partitions whose newest answer could not be used
 	positions    []ReplicaPosition
-	unflushed    bool          // some are left out until they are on the disk
-	due          time.Duration // until the first is due of those that are left out
-	asked        []*Partition  // at the same place as their position
+	unflushed    bool          // some partitions are left out until they are on disk
+	due          time.Duration // time until the first of the left-out partitions is due
+	asked        []*Partition  // parallel to positions
 }
 
-// The pauses after a failure: of a partition, and of the connection, which doubles.
+// The pauses after a failure of a partition, and of the connection, whose pause doubles.
 const (
 	partitionBackoff = 100 * time.Millisecond
-	// electionBackoff is a partition's first pause where its leader and this broker have not seen the
-	// same election yet, which is a matter of milliseconds. It doubles up to partitionBackoff.
+	// electionBackoff is a partition's first pause if its leader and this broker have not seen the
+	// same election yet, which takes milliseconds. It doubles up to partitionBackoff.
 	electionBackoff = 5 * time.Millisecond
-	// unregisteredBackoff is the pause before the next look whether this broker is registered.
+	// unregisteredBackoff is the pause before the next check whether this broker is registered.
 	unregisteredBackoff = 20 * time.Millisecond
 	reconnectMin        = 10 * time.Millisecond
 	reconnectMax        = time.Second
-	fetchGrace          = 2 * time.Second // for an answer, beyond the time that the leader may wait
-	// flushWait is how long the leader may wait for news of the others while a partition waits for
-	// its disk here, about as long as that takes.
+	fetchGrace          = 2 * time.Second // for an answer, beyond the leader's wait time
+	// flushWait is how long the leader may wait for news of other partitions while a partition
+	// waits for its disk here, about as long as a sync takes.
 	flushWait = 2 * time.Millisecond
 )
 
@@ -55,14 +56,14 @@ func newReplicaFetcher(env *fetchEnv, key fetcherKey, conn LeaderConn) *replicaF
 	}
 }
 
-// add takes a partition in. interrupt has it asked for at once.
+// add adds a partition. The caller makes it fetched at once with interrupt.
 func (f *replicaFetcher) add(p *Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.partitions[p] = true
 }
 
-// remove lets a partition go. With the last one the fetcher ends, and it returns true.
+// remove removes a partition. The fetcher ends with the last one; then remove returns true.
 func (f *replicaFetcher) remove(p *Partition) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,8 +76,8 @@ func (f *replicaFetcher) remove(p *Partition) bool {
 	return true
 }
 
-// interrupt ends the wait for news of the others, so that new partitions are asked for at once. The
-// connection and its session stay.
+// interrupt ends the wait for news of the other partitions, so that new partitions are fetched at
+// once. The connection and its session stay open.
 func (f *replicaFetcher) interrupt() {
 	f.signal()
 	f.conn.Hurry()
@@ -124,7 +125,7 @@ func (f *replicaFetcher) run(ctx context.Context) {
 	}
 }
 
-// idle waits, or until partitions come or go; it returns false at the end of ctx.
+// idle waits for d, or until a signal. It returns false if ctx has ended.
 func (f *replicaFetcher) idle(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -137,8 +138,8 @@ func (f *replicaFetcher) idle(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// prepare lists where to fetch. It returns how long to wait if there is nothing to ask for yet, and
-// -1 if there never will be.
+// prepare collects the positions to fetch. If there is none yet it returns how long to wait, and -1
+// if there never will be.
 func (f *replicaFetcher) prepare() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -171,7 +172,7 @@ func (f *replicaFetcher) prepare() time.Duration {
 		}
 		at, fetch := p.position(f.key.leader)
 		switch fetch {
-		case role.NotFollowing: // assign will take it out
+		case role.NotFollowing: // assign removes it
 		case role.Blocked:
 			next = min(next, partitionBackoff)
 		case role.FlushFirst: // flushed wakes this goroutine
@@ -191,12 +192,12 @@ func (f *replicaFetcher) prepare() time.Duration {
 	return next
 }
 
-// fetch asks once and takes over what comes.
+// fetch sends one request and applies the answers.
 func (f *replicaFetcher) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.env.o.ReplicaMaxWait+fetchGrace)
 	defer cancel()
 	select {
-	case <-f.changed: // partitions that came meanwhile are asked for right away
+	case <-f.changed: // partitions have been added: start over to include them
 		return nil
 	default:
 	}
@@ -213,8 +214,8 @@ func (f *replicaFetcher) fetch(ctx context.Context) error {
 	return nil
 }
 
-// wait is how long the leader may wait for news: not beyond the moment at which a partition that
-// rests, or waits for the disk, is due.
+// wait returns how long the leader may wait for news: at most until a partition is due that pauses
+// or waits for its disk.
 func (f *replicaFetcher) wait() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -227,7 +228,7 @@ func (f *replicaFetcher) wait() time.Duration {
 	return f.env.o.ReplicaMaxWait
 }
 
-// take hands an answer to its partition.
+// take applies one answer to its partition.
 func (f *replicaFetcher) take(got *ReplicaFetched) {
 	p := f.asked[got.At]
 	f.env.received(p, len(got.Records))

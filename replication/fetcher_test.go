@@ -65,14 +65,14 @@ func (c loopConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched,
 	return answers, nil
 }
 
-// pair is a cluster of two brokers, of which the first is in a cluster.
+// pair is a cluster of two brokers; broker 1 is the embedded cluster's.
 type pair struct {
 	*cluster
 	second *metadata.Registration
-	conns  []*watchedConn // that were made
+	conns  []*watchedConn // all connections so far
 }
 
-// watchedConn counts the fetches that were broken off.
+// watchedConn counts the fetches that failed and the calls of Close.
 type watchedConn struct {
 	loopConn
 	broken, closed atomic.Int32
@@ -111,7 +111,7 @@ func newPair(t *testing.T) *pair {
 	return &pair{cluster: c, second: second}
 }
 
-// create makes a topic that the first broker leads and the second follows.
+// create creates a topic that the first broker leads and the second follows.
 func (c *pair) create(name string) {
 	c.t.Helper()
 	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{0: {1, 2}}}
@@ -138,9 +138,9 @@ func (c *pair) follow(remote tier, maxWait time.Duration) *Manager {
 	return follower
 }
 
-// TestFollowerKeepsUp has a second broker follow the first: a topic that is there when it starts,
-// and one that comes while its fetcher waits for news, which must not have to wait for the end of
-// that.
+// TestFollowerKeepsUp: a second broker follows the first: a topic that exists when it starts, and
+// topics that are created while its fetcher waits for news. Those must not wait for the end of that
+// wait, and the connection stays.
 func TestFollowerKeepsUp(t *testing.T) {
 	c := newPair(t)
 	c.create("before")
@@ -177,8 +177,8 @@ func TestFollowerKeepsUp(t *testing.T) {
 	}
 }
 
-// TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower asks for more once it has
-// synced what it has, and not a poll later.
+// TestDurableFollowerIsWokenByItsDisk: with flush.messages=1 a follower fetches again as soon as it
+// has synced what it has, and not one poll later.
 func TestDurableFollowerIsWokenByItsDisk(t *testing.T) {
 	c := newPair(t)
 	spec := metadata.TopicSpec{Name: "t", Assignments: map[int32][]int32{0: {1, 2}}, Configs: map[string]string{"flush.messages": "1"}}
@@ -204,6 +204,6 @@ func TestDurableFollowerIsWokenByItsDisk(t *testing.T) {
 		}
 	}
 	write()
-	c.create("quiet") // has the leader hold the follower's fetch as long as it may
+	c.create("quiet") // the leader holds the follower's fetch as long as it may
 	write()
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// replicaFetchers are the goroutines that keep this broker's followers up with their leaders: a
-// bounded number for each leader. A partition follows one leader, at one epoch, through one
-// fetcher. Manager.Run owns them.
+// replicaFetchers runs the goroutines that fetch from the leaders of this broker's followers: a
+// bounded number per leader. A partition follows one leader, at one epoch, through one fetcher.
+// Manager.Run owns the goroutines.
 type replicaFetchers struct {
 	env *fetchEnv
 	wg  sync.WaitGroup
@@ -23,18 +23,19 @@ type replicaFetchers struct {
 	of    map[*Partition]*replicaFetcher
 }
 
-// fetchEnv is what the fetchers share of their manager.
+// fetchEnv is what the fetchers share with their manager.
 type fetchEnv struct {
-	o        *Followers
-	self     func() metadata.Member // this broker's registration; its Epoch is 0 before it has one
-	throttle *throttle              // of followers
-	restore  func(*Partition)       // has a partition take its state from the remote tier
+	o *Followers
+	// self returns this broker's registration; its Epoch is 0 before it is registered.
+	self     func() metadata.Member
+	throttle *throttle        // of followers
+	restore  func(*Partition) // makes a partition take its state from the remote tier
 	logger   *slog.Logger
 	metrics  *metrics
 	now      func() time.Time
 }
 
-// held is how long a partition is to be left out of fetches, for the replication throttle.
+// held returns for how long the replication throttle keeps a partition out of fetches.
 func (e *fetchEnv) held(p *Partition, now time.Time) time.Duration {
 	if !p.config.Load().FollowerThrottled.has(p.tp.Partition) || slices.Contains(p.role.Load().ISR, e.self()) {
 		return 0
@@ -42,14 +43,15 @@ func (e *fetchEnv) held(p *Partition, now time.Time) time.Duration {
 	return e.throttle.wait(now)
 }
 
-// received notes what a leader has sent of a partition.
+// received charges what a leader has sent of a partition.
 func (e *fetchEnv) received(p *Partition, n int) {
 	if n > 0 && p.config.Load().FollowerThrottled.has(p.tp.Partition) {
 		e.throttle.pass(n, slices.Contains(p.role.Load().ISR, e.self()), e.now())
 	}
 }
 
-// fetcherKey names a fetcher: a leader's registration, and which of its fetchers it is.
+// fetcherKey identifies a fetcher: a leader's registration, and the number of the fetcher for that
+// leader.
 type fetcherKey struct {
 	leader metadata.Member
 	slot   int
@@ -59,7 +61,7 @@ func newReplicaFetchers(env *fetchEnv) *replicaFetchers {
 	return &replicaFetchers{env: env, byKey: map[fetcherKey]*replicaFetcher{}, of: map[*Partition]*replicaFetcher{}}
 }
 
-// begin lets fetchers start from now on, until ctx ends. It must come before the first image is
+// begin allows fetchers to start, until ctx ends. It must be called before the first image is
 // applied.
 func (f *replicaFetchers) begin(ctx context.Context) {
 	f.mu.Lock()
@@ -67,7 +69,7 @@ func (f *replicaFetchers) begin(ctx context.Context) {
 	f.ctx = ctx
 }
 
-// end waits for the fetchers, which the end of their ctx stops.
+// end waits for the fetchers, which stop when their ctx ends.
 func (f *replicaFetchers) end() {
 	f.mu.Lock()
 	f.ctx = nil
@@ -75,7 +77,7 @@ func (f *replicaFetchers) end() {
 	f.wg.Wait()
 }
 
-// assign gives partitions to the fetchers of those who lead them now.
+// assign moves partitions to the fetchers of their present leaders.
 func (f *replicaFetchers) assign(image *metadata.Image, partitions []*Partition) {
 	if f.env.o.Dial == nil || len(partitions) == 0 {
 		return
@@ -101,7 +103,7 @@ func (f *replicaFetchers) assign(image *metadata.Image, partitions []*Partition)
 	}
 }
 
-// drop takes partitions that are gone out.
+// drop removes partitions that are gone from their fetchers.
 func (f *replicaFetchers) drop(partitions []*Partition) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -110,7 +112,8 @@ func (f *replicaFetchers) drop(partitions []*Partition) {
 	}
 }
 
-// leaveLocked takes a partition out of its fetcher, if it has one, which ends with its last.
+// leaveLocked removes a partition from its fetcher, if it has one. The fetcher ends with its last
+// partition.
 func (f *replicaFetchers) leaveLocked(p *Partition) {
 	if old := f.of[p]; old != nil && old.remove(p) {
 		delete(f.byKey, old.key)
@@ -119,8 +122,8 @@ func (f *replicaFetchers) leaveLocked(p *Partition) {
 	p.fetcher.Store(nil)
 }
 
-// wantedLocked is the fetcher that a partition belongs to: none if this broker leads it, or nobody
-// does.
+// wantedLocked returns the fetcher that a partition belongs to, and starts it if necessary. It
+// returns nil if this broker leads the partition, or no live broker does.
 func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *replicaFetcher {
 	r := p.role.Load()
 	leader, live := image.Brokers[r.Leader.Broker]
@@ -137,7 +140,7 @@ func (f *replicaFetchers) wantedLocked(image *metadata.Image, p *Partition) *rep
 	return next
 }
 
-// slot spreads a leader's partitions over its fetchers.
+// slot distributes a leader's partitions over its fetchers.
 func (p *Partition) slot(n int) int {
 	return int((uint32(p.topicID[15])<<8 + uint32(p.topicID[14]) + uint32(p.tp.Partition)) % uint32(n))
 }

@@ -2,13 +2,14 @@ package replication
 
 import "github.com/varvelog/varve/replication/insync"
 
-// flushFailure is a sync that failed, for whoever waits for an offset below upTo.
+// flushFailure is a failed sync. It concerns appends that wait for an offset below upTo.
 type flushFailure struct {
 	upTo int64
 	err  error
 }
 
-// flushed is told by the log how a sync went that appends wait for. It waits for no append.
+// flushed is called by the log with the outcome of a sync. It takes isrMu but never mu: a hanging
+// append must not delay the syncs of other logs.
 func (p *Partition) flushed(upTo int64, err error) {
 	if err != nil {
 		p.flushFailure.Store(&flushFailure{upTo: upTo, err: err})
@@ -24,7 +25,7 @@ func (p *Partition) flushed(upTo int64, err error) {
 	}
 }
 
-// flushedAsLeader has the high watermark follow what was synced, if this broker leads.
+// flushedAsLeader advances the high watermark to what was synced, if this broker leads.
 func (p *Partition) flushedAsLeader() (leads bool) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()

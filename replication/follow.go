@@ -11,9 +11,9 @@ import (
 	"github.com/varvelog/varve/replication/role"
 )
 
-// position is where a follower is to fetch from a leader, and whether it may. There is no position
-// if it does not follow this leader. Its log start is the one that outlives a crash: what the leader
-// answers for as deleted rests on it.
+// position returns where a follower has to fetch from a leader, and whether it may. There is no
+// position if it does not follow this leader. The log start in it is the one that survives a crash,
+// because the leader acknowledges deletions on the basis of it.
 func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, fetch role.Fetch) {
 	r, end := p.role.Load(), p.log.EndOffset()
 	fetch = r.Fetch(leader, role.FollowerLog{
@@ -29,8 +29,8 @@ func (p *Partition) position(leader metadata.Member) (at ReplicaPosition, fetch 
 	}, fetch
 }
 
-// replicate takes over what the leader has answered to a fetch from a position. An answer that has
-// been overtaken changes nothing.
+// replicate applies the leader's answer to a fetch from a position. An answer that has been
+// overtaken changes nothing.
 func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,8 +62,8 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	}
 	p.log.SetHighWatermark(got.HighWatermark)
 	if got.RemoteEnd > p.log.RemoteEndOffset() {
-		// What this log has below its end is what the leader has, so local retention may go by what
-		// the leader has uploaded.
+		// Below its end this log has what the leader has, so local retention may rely on what the
+		// leader has uploaded.
 		p.log.SetRemoteEndOffset(got.RemoteEnd)
 	}
 	if start := min(got.LogStart, p.log.HighWatermark()); start > p.log.StartOffset() {
@@ -75,12 +75,12 @@ func (p *Partition) replicate(at ReplicaPosition, got *ReplicaFetched) error {
 	return nil
 }
 
-// makeRoomLocked takes the end of an empty log back to where the first batch begins: the leader's
-// log starts within it, after DeleteRecords.
+// makeRoomLocked moves the end of an empty log back to where the first batch begins: after
+// DeleteRecords the leader's log may start in the middle of that batch.
 func (p *Partition) makeRoomLocked(first record.Batch) error {
 	end := p.log.EndOffset()
 	if len(first) < record.HeaderSize || first.BaseOffset() >= end || first.NextOffset() <= end || p.log.LocalStartOffset() < end {
-		return nil // a damaged one is for the append to tell
+		return nil // the append reports a damaged batch
 	}
 	if err := p.log.TruncateFully(first.BaseOffset()); err != nil {
 		return fmt.Errorf("begin %s anew at %d: %w", p.tp, first.BaseOffset(), err)
@@ -88,13 +88,13 @@ func (p *Partition) makeRoomLocked(first record.Batch) error {
 	return nil
 }
 
-// truncateLocked goes back to where this log and the leader's parted, or one epoch nearer to that
-// (KIP-595): the next fetch tells.
+// truncateLocked truncates to where this log and the leader's diverged, or one epoch closer to it
+// (KIP-595); the answer to the next fetch shows the rest.
 func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	epoch, end := p.log.EndOffsetForEpoch(leader.Epoch)
 	to := min(end, leader.EndOffset)
 	if epoch >= 0 && epoch < leader.Epoch {
-		// The leader's epoch is not in this log: what follows the one before it was never the
+		// This log does not have the leader's epoch: what follows the epoch before it was never the
 		// leader's.
 		to = end
 	}
@@ -124,9 +124,9 @@ func (p *Partition) truncateLocked(at ReplicaPosition, leader EpochEnd) error {
 	return nil
 }
 
-// restartLocked empties the log and starts it at the leader's log start: nothing of what is here is
-// in the leader's log. That is ordinary for a follower whose records the leader has deleted, and
-// for a new one.
+// restartLocked empties the log and starts it at the leader's log start: no record here is in the
+// leader's log. This is normal for a new follower, and for a follower whose records the leader has
+// deleted.
 func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	if leaderStart < 0 {
 		return ErrOffsetOutOfRange
@@ -150,14 +150,14 @@ func (p *Partition) restartLocked(at ReplicaPosition, leaderStart int64) error {
 	return nil
 }
 
-// errInSync says that the leader would have a replica give up committed records although the image
-// has it in sync, so that the leader must have them.
+// errInSync says that following the leader would make a replica give up committed records although
+// the image has the replica in sync, so that the leader must have these records.
 var errInSync = errors.New("an in-sync replica keeps its committed records")
 
-// mayGiveUpLocked is called before committed records are given up because the leader lacks them,
-// which follows an unclean election and nothing else. It refuses if the image says that this
-// replica is in sync: then the leader's log is damaged, or one of the two is mistaken, and the
-// records may be the last copy.
+// mayGiveUpLocked is called before committed records are given up because the leader does not have
+// them. Only an unclean election explains that. It refuses if the image has this replica in sync:
+// then the leader's log is damaged, or one of the two brokers is mistaken, and these records may be
+// the last copy.
 func (p *Partition) mayGiveUpLocked() error {
 	if r := p.role.Load(); slices.ContainsFunc(r.ISR, func(m metadata.Member) bool { return m.Broker == p.brokerID }) {
 		return fmt.Errorf("follow broker %d at leader epoch %d: %w", r.Leader.Broker, r.LeaderEpoch, errInSync)

@@ -27,8 +27,8 @@ func (b *bench) copied(t *testing.T, epoch int32, values ...string) {
 	}
 }
 
-// A follower goes back to where its history and the leader's parted, not to its high watermark,
-// which comes late: what lies between may be committed.
+// A follower truncates to the point where its history and the leader's diverge, not to its high
+// watermark. The high watermark arrives late, so the records in between may be committed.
 func TestTruncationStopsAtTheCommonHistory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.follows(6)
@@ -55,8 +55,8 @@ func (s slowTier) LatestState(ctx context.Context, tp metadata.TopicPartition) (
 	return s.fakeTier.LatestState(ctx, tp)
 }
 
-// A log begins at the tier's end only if that is ahead of it, and only under the leader for which
-// the state was read.
+// A log restarts at the tier's end only if that is ahead of the log, and only under the leader for
+// which the state was read.
 func TestRestoreChecksWhatItFinds(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.follows(6)

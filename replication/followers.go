@@ -8,9 +8,9 @@ import (
 	"github.com/varvelog/varve/replication/role"
 )
 
-// stepLocked has the in-sync protocol answer to an event, and its effects happen. Package insync
-// decides. What it has to know of the log is read under isrMu as well: of two events the later one
-// has the newer offsets, so that none is missed.
+// stepLocked gives an event to the in-sync protocol and carries out the effects; package insync
+// decides. The caller reads the log's offsets for the event under isrMu too: the later of two
+// events has the newer offsets, so no change is missed.
 func (p *Partition) stepLocked(e insync.Event) {
 	var effects insync.Effects
 	p.insync, effects = insync.Step(p.insync, e)
@@ -28,18 +28,19 @@ func (p *Partition) stepLocked(e insync.Event) {
 	}
 }
 
-// offsets are the log's. While this broker leads and isrMu or mu is held they only grow.
+// offsets returns the log's offsets. They only grow while this broker leads and isrMu or mu is
+// held.
 func (p *Partition) offsets() insync.Log {
 	end := p.log.EndOffset()
 	return insync.Log{Start: p.log.StartOffset(), End: end, Flushed: min(p.log.FlushedOffset(), end), DiskFailed: p.log.Offline() != nil}
 }
 
-// now is what a proposal has to respect.
+// now returns the facts that a proposal has to respect.
 func (p *Partition) now() insync.Now {
 	return insync.Now{Directory: p.directory(), Image: p.newestImage()}
 }
 
-// newestImage is that of the cluster, nil in tests without metadata.
+// newestImage returns the cluster's newest image, nil in tests without metadata.
 func (p *Partition) newestImage() *metadata.Image {
 	if p.image == nil {
 		return nil
@@ -47,8 +48,8 @@ func (p *Partition) newestImage() *metadata.Image {
 	return p.image()
 }
 
-// fetchedBy notes that a follower has fetched from an offset at the role's epoch, and so has
-// everything below it, in a log that begins at logStart.
+// fetchedBy records that a follower has fetched from an offset at the role's epoch. It therefore
+// has everything below the offset, in a log that begins at logStart.
 func (p *Partition) fetchedBy(m metadata.Member, r *role.State, offset, logStart int64) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
@@ -57,14 +58,14 @@ func (p *Partition) fetchedBy(m metadata.Member, r *role.State, offset, logStart
 	})
 }
 
-// shrink proposes to go on without the followers that have not had everything for maxLag.
+// maybeShrinkISR proposes an ISR without the followers that have been behind for maxLag.
 func (p *Partition) maybeShrinkISR(maxLag time.Duration) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
 	p.stepLocked(insync.Tick{MaxLag: maxLag, Log: p.offsets(), Now: p.now(), Time: p.clock()})
 }
 
-// pendingISR is the proposal that waits to be written.
+// pendingISR returns the proposal that waits to be written.
 func (p *Partition) pendingISR() (metadata.ISRChange, bool) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()
@@ -74,8 +75,8 @@ func (p *Partition) pendingISR() (metadata.ISRChange, bool) {
 	}, ok
 }
 
-// proposed takes the outcome of a proposal. refused: it was not written and never will be; any
-// other error leaves open whether it was.
+// proposed handles the outcome of a proposal. refused means that it was not written and never will
+// be; any other error leaves open whether it was written.
 func (p *Partition) proposed(c metadata.ISRChange, refused bool, err error) {
 	outcome := insync.WasUncertain
 	switch {

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A proposal of which nobody learns what became of it may be made for as long as the store is away:
-// what the leader keeps of it is bounded.
+// A proposal with an unknown outcome may be repeated for as long as the store is away. What the
+// leader keeps about it is bounded.
 func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -40,9 +40,9 @@ func TestRepeatedProposalsTakeNoMemory(t *testing.T) {
 	}
 }
 
-// A fetch that an earlier process of a broker has sent may come after its successor's: it says
-// nothing of what that has. Nor does a fetch of the successor count for the member that the in-sync
-// set has.
+// A fetch of an earlier process of a broker may arrive after its successor's fetch: it says nothing
+// about what the successor has. Nor does a fetch of the successor count for the earlier member in
+// the ISR.
 func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2)
@@ -62,7 +62,7 @@ func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	fetched(6, 1, 0)
 	fetched(7, 1, 1)
 	b.append(t, AcksLeader, "w")
-	fetched(8, 2, 1) // its successor's is not in sync
+	fetched(8, 2, 1) // the successor is not in sync
 	r.ISR[1].Epoch, r.PartitionEpoch = 8, 1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
@@ -70,8 +70,8 @@ func TestFetchOfAnotherProcessSaysNothing(t *testing.T) {
 	fetched(8, 2, 2)
 }
 
-// A fetch that was read before the leader was deposed, and is noted after it leads again, is of a
-// log that may have been truncated since.
+// A fetch that was read before the leader was deposed, and is recorded after it leads again,
+// belongs to a log that may have been truncated since.
 func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	if err := b.lead(leads(5, 1, 2)); err != nil {
@@ -93,8 +93,7 @@ func TestFetchOfAnEarlierLeaderEpochSaysNothing(t *testing.T) {
 	}
 }
 
-// A follower joins the in-sync set once it has all that is committed, however much the leader began
-// with.
+// A follower joins the ISR once it has all committed records, even if the leader began with fewer.
 func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -113,8 +112,8 @@ func TestFollowerJoinsWithAllThatIsCommitted(t *testing.T) {
 	}
 }
 
-// An answer that a follower gets after another leader was elected is of a history that may have
-// ended.
+// A follower drops an answer that arrives after another leader was elected: the answer's history
+// may have ended.
 func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.resign(led(5, 2, 1, 2, 3))
@@ -135,7 +134,7 @@ func TestAnswerOfAnEarlierLeaderIsDropped(t *testing.T) {
 	}
 }
 
-// leadsAlone leads at epoch 5, the only one in sync of the replicas 1, 2 and 3.
+// leadsAlone leads at epoch 5, as the only in-sync replica of 1, 2 and 3.
 func leadsAlone(t *testing.T) *bench {
 	t.Helper()
 	b := newBench(t, vfs.NewMem(), nil)
@@ -148,8 +147,8 @@ func leadsAlone(t *testing.T) *bench {
 	return b
 }
 
-// After a set was written, and before the image shows it, nothing is proposed: that would be
-// refused, and a refusal says that the high watermark need not wait for the set.
+// After a set was written, and before the image shows it, nothing is proposed. Such a proposal
+// would be refused, and the refusal would free the high watermark from waiting for the set.
 func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	b := leadsAlone(t)
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
@@ -169,8 +168,8 @@ func TestNothingIsProposedOnAStateThatIsGone(t *testing.T) {
 	}
 }
 
-// The first fetch of a process that takes the place of another one moves the high watermark, also
-// from the offset at which that was.
+// The first fetch of a successor process advances the high watermark, even if its offset is the one
+// of its predecessor's last fetch.
 func TestSuccessorCountsAtOnce(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	r := leads(5, 1, 2, 3)
@@ -180,7 +179,8 @@ func TestSuccessorCountsAtOnce(t *testing.T) {
 	}
 	b.append(t, AcksLeader, "v")
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 1, 0)
-	r.ISR, r.PartitionEpoch = []metadata.Member{r.ISR[0], {Broker: 2, Epoch: 8}}, 1 // 3 has fallen behind, and 2 has restarted
+	// Broker 3 has fallen behind, and broker 2 has restarted.
+	r.ISR, r.PartitionEpoch = []metadata.Member{r.ISR[0], {Broker: 2, Epoch: 8}}, 1
 	if err := b.lead(r); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestSuccessorCountsAtOnce(t *testing.T) {
 	}
 }
 
-// A follower that has everything stays in sync, however long nothing was produced.
+// A follower that has everything stays in sync, however long ago the last record was produced.
 func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.isr = b.m.newISRWriter()
@@ -199,7 +199,7 @@ func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 	}
 	b.append(t, AcksLeader, "v")
 	b.fetchedBy(metadata.Member{Broker: 2}, b.role.Load(), 1, 0)
-	const never = -time.Second // is exceeded at once
+	const never = -time.Second // always exceeded
 	b.maybeShrinkISR(never)
 	if change, ok := b.pendingISR(); ok {
 		t.Fatalf("proposed %+v", change)
@@ -211,8 +211,8 @@ func TestFollowerAtTheEndStaysInSync(t *testing.T) {
 	}
 }
 
-// A record that was committed while enough were in sync is not acknowledged with acks=all once they
-// are too few.
+// A record that was committed while enough replicas were in sync is not acknowledged with acks=all
+// once too few are.
 func TestTooFewAtTheAcknowledgement(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), func(c *Config) { c.MinInSyncReplicas = 2 })
 	r := leads(5, 1, 2)
@@ -233,8 +233,8 @@ func TestTooFewAtTheAcknowledgement(t *testing.T) {
 	}
 }
 
-// As long as nobody knows whether a set was written, the high watermark waits for it beside each
-// set that is proposed later.
+// While it is unknown whether a set was written, the high watermark waits for its members in
+// addition to those of every set that is proposed later.
 func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
 	b := leadsAlone(t)
 	b.fetchedBy(metadata.Member{Broker: 2, Epoch: 7}, b.role.Load(), 0, 0)
@@ -254,9 +254,9 @@ func TestUncertainSetIsWaitedForBesideTheNext(t *testing.T) {
 	}
 }
 
-// TestInSyncProtocolBesideAppends: appends, fetches of followers, ticks, proposals that are written
-// and images that show that come from goroutines of their own. What one of them has not told the
-// others have, so that all is committed at the end.
+// TestInSyncProtocolBesideAppends: appends, followers' fetches, ticks, written proposals and the
+// images that show them run in goroutines of their own. Whatever one event misses a later one
+// brings, so everything is committed at the end.
 func TestInSyncProtocolBesideAppends(t *testing.T) {
 	const rounds = 300
 	b := newBench(t, vfs.NewMem(), nil)

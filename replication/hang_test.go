@@ -20,7 +20,7 @@ import (
 type stuckFS struct {
 	vfs.FS
 	name  string        // part of the files' names
-	began chan struct{} // gets a token for each write that does not return
+	began chan struct{} // receives a token for each write that does not return
 	free  chan struct{}
 }
 
@@ -47,8 +47,8 @@ func (f *stuckFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// hangTest is a broker, 1, that leads everything, beside one that is only registered, 2. Broker 1
-// is about to have to resign.
+// hangTest has broker 1, which leads everything, and broker 2, which is only registered. Broker 1
+// will have to resign.
 type hangTest struct {
 	*cluster
 	registration *metadata.Registration
@@ -75,7 +75,7 @@ func newHangTest(t *testing.T, fsys vfs.FS) *hangTest {
 	return c
 }
 
-// make makes a topic that broker 1 leads and broker 2 is in sync with.
+// make creates a topic that broker 1 leads, with broker 2 in sync.
 func (c *hangTest) make(name string, partitions int) {
 	c.t.Helper()
 	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{}}
@@ -100,7 +100,7 @@ func (c *hangTest) served(name string) {
 	}
 }
 
-// handOver has broker 2 elected for everything.
+// handOver makes the controller elect broker 2 for all partitions.
 func (c *hangTest) handOver() {
 	c.t.Helper()
 	if err := c.registration.BeginControlledShutdown(c.t.Context()); err != nil {
@@ -111,10 +111,10 @@ func (c *hangTest) handOver() {
 	}
 }
 
-// A partition whose append does not return cannot change its role. All others can: those that lead
-// resign, and new ones come.
+// R13: a partition whose append does not return cannot change its role. All others can: leaders
+// resign, and new partitions are created.
 func TestHangingAppendHoldsUpNoOtherPartition(t *testing.T) {
-	const hanging = 3 * 16 // more than there are places for jobs
+	const hanging = 3 * 16 // more than the pool has places for jobs
 	disk := newStuckFS("/bad-")
 	c := newHangTest(t, disk)
 	c.make("bad", hanging)
@@ -147,7 +147,7 @@ func TestHangingAppendHoldsUpNoOtherPartition(t *testing.T) {
 	}
 }
 
-// inSync waits until so many replicas of a topic's only partition are in sync, as the image says.
+// inSync waits until n replicas of a topic's only partition are in sync in the image.
 func (c *hangTest) inSync(topic string, n int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
@@ -161,7 +161,7 @@ func (c *hangTest) inSync(topic string, n int) {
 	}
 }
 
-// returns wants something to return soon, and ends the test if it does not.
+// returns checks that do returns soon, and ends the test if it does not.
 func (c *hangTest) returns(what string, do func()) {
 	c.t.Helper()
 	returned := make(chan struct{})
@@ -173,8 +173,8 @@ func (c *hangTest) returns(what string, do func()) {
 	}
 }
 
-// While a partition's append does not return, the in-sync sets of the others change, their
-// followers get their records, and what is asked about the partition itself is answered.
+// R14: while a partition's append does not return, the ISRs of other partitions change, their
+// followers get their records, and queries about the partition itself are answered.
 func TestHangingAppendHoldsUpNoInSyncSet(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newHangTest(t, disk)
@@ -240,7 +240,7 @@ func TestHangingAppendHoldsUpNoInSyncSet(t *testing.T) {
 	}
 }
 
-// stuckTier is a remote tier that does not take some partitions until it is freed, as one does that
+// stuckTier is a remote tier that does not take some partitions until it is freed, like a tier that
 // waits for a bucket.
 type stuckTier struct {
 	*fakeTier
@@ -266,7 +266,7 @@ func (s *stuckTier) Follow(ctx context.Context, p tiering.Partition) {
 	s.fakeTier.Follow(ctx, p)
 }
 
-// A remote tier that hangs holds up no role, not even the ones of the partitions that wait for it.
+// R13: a hanging remote tier delays no role change, not even of the partitions that wait for it.
 func TestHangingTierHoldsUpNoRole(t *testing.T) {
 	const hanging = 3 * 16
 	disk := newStuckFS("nothing")
@@ -298,8 +298,8 @@ func TestHangingTierHoldsUpNoRole(t *testing.T) {
 	}
 }
 
-// A topic of the same name as one that was just deleted comes when that one's files are gone,
-// however long the tier holds on to it.
+// A topic with the name of a topic that was just deleted is created after the old one's files are
+// gone, however long the tier keeps them.
 func TestTopicOfTheSameNameWaitsForThePlace(t *testing.T) {
 	c := newHangTest(t, vfs.NewMem())
 	for i := range 20 {
@@ -318,8 +318,8 @@ func TestTopicOfTheSameNameWaitsForThePlace(t *testing.T) {
 	}
 }
 
-// What a newer image wants comes after a job that sees to an older one's wish, and is not lost with
-// it.
+// If a job still works on an older image's wish, the newest image's wish is fulfilled after that
+// job, and is not lost with it.
 func TestNewestWishIsFulfilled(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newClusterTest(t, disk)
@@ -331,7 +331,8 @@ func TestNewestWishIsFulfilled(t *testing.T) {
 	free := sync.OnceFunc(func() { close(disk.free); appends.Wait() })
 	t.Cleanup(free)
 	<-disk.began
-	for _, messages := range []string{"1", "2"} { // of which testConfig takes 1 only; its job waits for the append
+	// testConfig uses only the value 1, whose job waits for the append.
+	for _, messages := range []string{"1", "2"} {
 		err := c.admin.UpdateConfigs(t.Context(), metadata.ConfigResource{Kind: metadata.TopicConfig, Topic: "bad"},
 			func(map[string]string) (map[string]string, error) {
 				return map[string]string{"flush.messages": messages}, nil

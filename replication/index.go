@@ -7,14 +7,15 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// index is what this broker hosts. It never changes: the manager publishes the next one.
+// index holds the partitions that this broker hosts. It is immutable: the manager publishes a new
+// one for each change.
 type index struct {
 	byName map[string]*hostedTopic
 	byID   map[metadata.TopicID]*hostedTopic
 }
 
-// hostedTopic are the partitions of one topic that have a replica here, by number; nil where there
-// is none.
+// hostedTopic holds the partitions of one topic that have a replica here, by number; nil entries
+// have none.
 type hostedTopic struct {
 	name       string
 	id         metadata.TopicID
@@ -28,7 +29,7 @@ func (t *hostedTopic) partition(number int32) (*Partition, bool) {
 	return t.partitions[number], true
 }
 
-// indexBuilder makes the next index. It copies what changes.
+// indexBuilder builds the next index. It copies only what changes.
 type indexBuilder struct {
 	index
 	owned map[metadata.TopicID]bool
@@ -58,7 +59,7 @@ func (b *indexBuilder) topic(name string, id metadata.TopicID) *hostedTopic {
 
 func (b *indexBuilder) add(p *Partition) {
 	t := b.topic(p.tp.Topic, p.topicID)
-	b.byName[t.name] = t // from here on; an older topic of the name is on its way out
+	b.byName[t.name] = t // now the name's topic; an older topic of that name is being removed
 	for len(t.partitions) <= int(p.tp.Partition) {
 		t.partitions = append(t.partitions, nil)
 	}

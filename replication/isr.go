@@ -14,8 +14,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// isrWriter writes the in-sync sets that leaders propose to the metadata store, in batches (Kafka's
-// AlterPartitionManager). Run owns its goroutine.
+// isrWriter writes proposed ISR changes to the metadata store, in batches (Kafka's
+// AlterPartitionManager). The goroutines of Manager.Run call run and place.
 type isrWriter struct {
 	o          *Followers                  // AlterISR and MaxLag
 	partitions func() iter.Seq[*Partition] // all that are here
@@ -26,11 +26,11 @@ type isrWriter struct {
 	mu   sync.Mutex
 	due  map[*Partition]bool
 
-	wakeUnplaced chan struct{}       // one token: there are directories to tell
+	wakeUnplaced chan struct{}       // one token: there are directories to report
 	unplaced     map[*Partition]bool // guarded by mu
 }
 
-// The pauses after the metadata store has not answered.
+// The pauses while the metadata store does not answer.
 const (
 	isrRetryMin = 50 * time.Millisecond
 	isrRetryMax = 2 * time.Second
@@ -56,7 +56,7 @@ func (w *isrWriter) push(p *Partition) {
 	}
 }
 
-// take is what is due, in the order of the names.
+// take returns the due partitions, sorted by name.
 func (w *isrWriter) take() []*Partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,7 +67,7 @@ func (w *isrWriter) take() []*Partition {
 	return due
 }
 
-// run writes until ctx ends, and looks for followers that are behind.
+// run writes ISR changes until ctx ends, and periodically looks for followers that are behind.
 func (w *isrWriter) run(ctx context.Context) {
 	lag := w.o.MaxLag
 	tick := time.NewTicker(lag / 2)
@@ -95,8 +95,8 @@ func (w *isrWriter) run(ctx context.Context) {
 	}
 }
 
-// write writes what the partitions have proposed. It returns false, and has put back what is not
-// settled, if the store did not answer.
+// write writes what the partitions have proposed. If the store did not answer it puts the undecided
+// proposals back and returns false.
 func (w *isrWriter) write(ctx context.Context, taken []*Partition) bool {
 	changes := make([]metadata.ISRChange, 0, len(taken))
 	partitions := make([]*Partition, 0, len(taken))

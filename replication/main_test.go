@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// background runs a part until the test, or the returned function, ends it.
+// background runs a part until the test ends, or until the returned function is called.
 func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -38,7 +38,7 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// openStorage opens data directories in fs, /data unless others are named, without a background.
+// openStorage opens data directories in fs, /data by default, without running the storage manager.
 func openStorage(t *testing.T, fs vfs.FS, clusterID string, dirs ...string) *storage.Manager {
 	t.Helper()
 	if len(dirs) == 0 {
@@ -46,7 +46,9 @@ func openStorage(t *testing.T, fs vfs.FS, clusterID string, dirs ...string) *sto
 	}
 	m, err := storage.OpenManager(t.Context(), storage.Options{
 		FS: fs, Dirs: dirs, ClusterID: clusterID, NodeID: 1, Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-		RetentionInterval: 1 << 60, // a round, the first of which is at a random moment, would delete the records: their times are of 1970
+		// A retention round, the first of which is at a random time, would delete the records:
+		// their timestamps are in 1970.
+		RetentionInterval: 1 << 60,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +57,7 @@ func openStorage(t *testing.T, fs vfs.FS, clusterID string, dirs ...string) *sto
 	return m
 }
 
-// bench is one partition with a manager's machinery behind it and no metadata.
+// bench is one partition with the parts of a manager but without metadata.
 type bench struct {
 	*Partition
 	m    *Manager
@@ -74,7 +76,8 @@ func newBench(t *testing.T, fs vfs.FS, change func(*Config)) *bench {
 	b := &bench{tier: newFakeTier()}
 	s := openStorage(t, fs, "")
 	b.m = New(Options{BrokerID: 1, Storage: s, Tier: b.tier, Logger: slog.New(slog.DiscardHandler), ColdMaxWait: 10 * time.Second})
-	background(t, func(ctx context.Context) error { _ = s.Run(ctx); return nil }) // tests may break the disk
+	// Run's error is ignored: tests may break the disk.
+	background(t, func(ctx context.Context) error { _ = s.Run(ctx); return nil })
 	background(t, func(ctx context.Context) error { b.m.cold.run(ctx); return nil })
 	b.Partition = b.partition(t, tp0, cfg)
 	return b
@@ -94,8 +97,7 @@ func (b *bench) partition(t *testing.T, tp metadata.TopicPartition, cfg Config) 
 	return p
 }
 
-// batch makes a batch with one record for each value; timestamps are the base's plus the record's
-// place.
+// batch builds a batch with one record per value. Each timestamp is ts plus the record's index.
 func batch(t testing.TB, ts int64, values ...string) []byte {
 	t.Helper()
 	var b record.Builder
@@ -123,7 +125,7 @@ func (b *bench) append(t testing.TB, acks int16, values ...string) Appended {
 	return a
 }
 
-// values are those of the records at or after an offset.
+// values returns the values of the records at or after an offset.
 func values(t testing.TB, r *Records, from int64) []string {
 	t.Helper()
 	buf, err := r.AppendTo(nil)
@@ -134,7 +136,7 @@ func values(t testing.TB, r *Records, from int64) []string {
 	for len(buf) > 0 {
 		b, rest, err := record.Split(buf)
 		if err != nil {
-			break // cut by the size limit
+			break // cut off by the size limit
 		}
 		for rec, recErr := range b.Records() {
 			if recErr != nil {
@@ -153,24 +155,24 @@ func readAt(offset int64) ReadRequest {
 	return ReadRequest{Offset: offset, MaxBytes: 1 << 20, MinOne: true, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1}
 }
 
-// fakeTier is a remote tier in memory, whose reads can be held up.
+// fakeTier is an in-memory remote tier whose reads can be blocked.
 type fakeTier struct {
 	mu       sync.Mutex
 	batches  map[metadata.TopicPartition][]record.Batch
 	attached map[metadata.TopicPartition]int32 // leader epochs
 	followed map[metadata.TopicPartition]int32
-	state    storage.RemoteState // what LatestState finds
-	kicked   func()              // is called with the lock; nil: nothing is
+	state    storage.RemoteState // what LatestState returns
+	kicked   func()              // called by Kick with the lock held; may be nil
 	err      error
-	hold     chan struct{} // nil: reads do not wait
-	started  chan int64    // gets the offset of each read that begins
+	hold     chan struct{} // reads wait for it; nil: they do not wait
+	started  chan int64    // receives the offset of each read that begins
 	max      storage.TimestampOffset
-	before   []int64 // the bounds of look-ups by time
+	before   []int64 // the bounds of lookups by time
 	inMemory bool    // reads that must not wait have a result
-	held     int     // by each result; 0: its own bytes
+	held     int     // bytes held by each result; 0: its own length
 	epochs   map[int32]EpochEnd
 	aborted  []storage.AbortedTxn
-	lookUp   func() // called by look-ups of aborted transactions; may be nil
+	lookUp   func() // called by lookups of aborted transactions; may be nil
 }
 
 func newFakeTier() *fakeTier {
@@ -245,7 +247,7 @@ func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset 
 	f.mu.Unlock()
 	select {
 	case f.started <- offset:
-	default: // enough of them are noted
+	default: // enough reads are recorded
 	}
 	if hold != nil {
 		select {
@@ -273,7 +275,7 @@ func (f *fakeTier) Read(ctx context.Context, tp metadata.TopicPartition, offset 
 	return tiering.Batches{Parts: [][]byte{out}, Held: max(held, len(out))}, nil
 }
 
-// AbortedTransactions never says that they are all.
+// AbortedTransactions never reports its result as complete.
 func (f *fakeTier) AbortedTransactions(_ context.Context, _ metadata.TopicPartition, from, upTo, before int64) ([]storage.AbortedTxn, bool, error) {
 	if f.lookUp != nil {
 		f.lookUp()
@@ -326,7 +328,7 @@ func (f *fakeTier) Status(tp metadata.TopicPartition) (tiering.Status, bool) {
 	return tiering.Status{Segments: int64(len(f.batches[tp]))}, ok
 }
 
-// leads is a view of a partition that broker 1 leads, with all replicas in sync.
+// leads returns the view of a partition that broker 1 leads, with all replicas in sync.
 func leads(epoch int32, replicas ...int32) role.View {
 	v := led(epoch, 1, replicas...)
 	v.Leader.Epoch = 0
@@ -336,25 +338,25 @@ func leads(epoch int32, replicas ...int32) role.View {
 	return v
 }
 
-// led is a view of a partition that a broker leads, or none.
+// led returns the view of a partition with the given leader, which may be none.
 func led(epoch, leader int32, replicas ...int32) role.View {
 	v := role.View{Leader: metadata.Member{Broker: leader, Epoch: 1}}
 	v.LeaderEpoch, v.Replicas = epoch, replicas
 	return v
 }
 
-// lead has a partition see that its broker is elected.
+// lead shows the partition an image in which its broker is elected.
 func (p *Partition) lead(v role.View) error {
 	_, err := p.become(role.Seen{View: v, Elected: true, Self: v.Leader})
 	return err
 }
 
-// resign has a partition see that its broker does not lead.
+// resign shows the partition an image in which its broker does not lead.
 func (p *Partition) resign(v role.View) {
 	_, _ = p.become(role.Seen{View: v, Self: metadata.Member{Broker: p.brokerID}})
 }
 
-// restarted has a partition forget its role, as a new process does.
+// restarted makes a partition forget its role, as a new process would.
 func (p *Partition) restarted() {
 	opened, _ := role.Step(role.State{}, role.LogOpened{})
 	p.mu.Lock()

@@ -16,56 +16,59 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// Options are what a Manager needs. Registerer and Tier may be nil.
+// Options configures a Manager. Registerer and Tier may be nil.
 type Options struct {
-	BrokerID   int32
-	Storage    *storage.Manager // appends wait for the disk only while it runs
-	Tier       tier             // *tiering.Manager; leave it out where there is no bucket
+	BrokerID int32
+	// Storage must be running for appends that wait for the disk: syncs are done only by its Run.
+	Storage    *storage.Manager
+	Tier       tier // *tiering.Manager; nil without a bucket
 	Cluster    *metadata.Loader
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 
-	// Config returns a topic's effective settings under an image. It is asked again when the
-	// topic's or this broker's settings change.
+	// Config returns a topic's effective settings under an image. It is called again after the
+	// topic's or this broker's settings have changed.
 	Config func(image *metadata.Image, topic string) Config
 
-	// ColdMaxWait is how long a fetch waits for the bucket before it returns without, and how long
-	// one read from it keeps a worker (remote.fetch.max.wait.ms). Default 500 ms.
+	// ColdMaxWait bounds how long a fetch waits for the bucket before it returns without that data,
+	// and how long one read from the bucket runs (remote.fetch.max.wait.ms). Default 500 ms.
 	ColdMaxWait time.Duration
 
-	// Now is the clock that throttles, fetchers and the in-sync protocol go by. Default time.Now.
+	// Now is the clock of throttles, fetchers and the in-sync protocol. Default time.Now.
 	Now func() time.Time
 
-	// MaxHang is how long a partition's append, role change or deletion may not move before Healthy
-	// says so (varve.partition.hang.max.ms). Default 10 s.
+	// MaxHang is how long a partition's append, role change or deletion may make no progress before
+	// Healthy reports it (varve.partition.hang.max.ms). Default 10 s.
 	MaxHang time.Duration
 
 	Followers
 	Throttling
 }
 
-// Followers are the options of replication between brokers; without Dial this broker has no
-// fetchers.
+// Followers configures replication between brokers. Without Dial this broker has no fetchers.
 type Followers struct {
 	Dial        Dial
-	BrokerEpoch func() int64 // of this broker's registration, 0 before it registers; must be given
-	// AlterISR writes what this broker proposes as the leader; see metadata.Admin.AlterISR for the
-	// errors.
+	BrokerEpoch func() int64 // of this broker's registration, 0 before it registers; required
+	// AlterISR writes the ISR changes that this broker proposes as a leader; see
+	// metadata.Admin.AlterISR for the errors.
 	AlterISR func(ctx context.Context, changes []metadata.ISRChange) []error
-	// Suspect is told of every failure to fetch from a leader; it must not block. May be nil.
+	// Suspect is called after every failed fetch from a leader. It must not block. May be nil.
 	Suspect func(leader metadata.Member, err error)
 
-	// MaxLag is how long a follower may lack something and stay in sync (replica.lag.time.max.ms).
-	// Default 30 s.
+	// MaxLag is how long a follower may be behind the leader's log end and stay in sync
+	// (replica.lag.time.max.ms). Default 30 s.
 	MaxLag time.Duration
 
-	FetchersPerLeader       int           // num.replica.fetchers; 1
-	ReplicaMaxWait          time.Duration // replica.fetch.wait.max.ms; 500 ms
-	ReplicaFetchMaxBytes    int32         // of one partition (replica.fetch.max.bytes); 1 MiB
-	ReplicaResponseMaxBytes int32         // of all (replica.fetch.response.max.bytes); 10 MiB
+	FetchersPerLeader int           // num.replica.fetchers; default 1
+	ReplicaMaxWait    time.Duration // replica.fetch.wait.max.ms; default 500 ms
+	// ReplicaFetchMaxBytes is the limit for one partition (replica.fetch.max.bytes); default 1 MiB.
+	ReplicaFetchMaxBytes int32
+	// ReplicaResponseMaxBytes is the limit for a whole response (replica.fetch.response.max.bytes);
+	// default 10 MiB.
+	ReplicaResponseMaxBytes int32
 }
 
-// brokerEpoch is that of this broker's registration, 0 before it is registered.
+// brokerEpoch returns the broker epoch of this broker's registration, 0 before it is registered.
 func (f *Followers) brokerEpoch() int64 { return f.BrokerEpoch() }
 
 func (f *Followers) setDefaults() {
@@ -76,26 +79,26 @@ func (f *Followers) setDefaults() {
 	f.ReplicaResponseMaxBytes = cmp.Or(f.ReplicaResponseMaxBytes, 10<<20)
 }
 
-// Listener is told of the partitions of one topic that this broker leads. Its methods are called
-// one after the other and must return soon; for one partition they alternate, with ascending
-// epochs.
+// Listener is notified about the partitions of one topic that this broker leads. The calls come one
+// after the other, from the applier's goroutine, and must return soon. For one partition the
+// elections have ascending epochs, and a resignation follows an election.
 type Listener interface {
-	// OnElected says that this broker leads the partition from now on. An election at a higher
-	// epoch may follow without a resignation.
+	// OnElected reports that this broker leads the partition from now on. An election at a higher
+	// epoch may follow without a resignation in between.
 	OnElected(partition, epoch int32)
-	// OnResigned says that it does not any more.
+	// OnResigned reports that this broker no longer leads the partition.
 	OnResigned(partition int32)
 }
 
-// Manager keeps this broker's partitions.
+// Manager owns this broker's partitions.
 type Manager struct {
 	o           Options
 	coldMaxWait time.Duration
 	metrics     *metrics
 	cold        *coldReads
 	index       atomic.Pointer[index]
-	listeners   map[string]Listener // by topic; fixed when Run starts
-	applier     applier             // Run's
+	listeners   map[string]Listener // by topic; not changed after Run starts
+	applier     applier             // owned by the goroutine of Run
 	isr         *isrWriter
 	fetchers    *replicaFetchers
 	restores    *restores
@@ -106,7 +109,7 @@ type Manager struct {
 	watchdog *watchdog
 }
 
-// New makes a manager that hosts nothing until Run has seen an image.
+// New returns a manager that hosts no partition until Run has seen an image.
 func New(o Options) *Manager {
 	o.setDefaults()
 	o.MaxHang = cmp.Or(o.MaxHang, 10*time.Second)
@@ -139,16 +142,16 @@ func (m *Manager) newISRWriter() *isrWriter {
 	return newISRWriter(&m.o.Followers, m.Partitions, m.o.Logger, m.metrics)
 }
 
-// self is this broker with the epoch of its registration, 0 before it has one.
+// self returns this broker with the epoch of its registration, 0 before it is registered.
 func (m *Manager) self() metadata.Member {
 	return metadata.Member{Broker: m.o.BrokerID, Epoch: m.o.brokerEpoch()}
 }
 
-// Listen has l told of the partitions of a topic. It must be called before Run.
+// Listen registers l for the partitions of a topic. It must be called before Run.
 func (m *Manager) Listen(topic string, l Listener) { m.listeners[topic] = l }
 
 // Run follows the cluster's images until ctx ends. It owns the goroutines that read from the
-// bucket, restore from it, fetch from leaders and write in-sync sets.
+// bucket, restore followers from it, fetch from leaders, write ISR changes, and watch for hangs.
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -188,8 +191,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// ours tells whether an image says anything yet. One of another cluster would have everything here
-// deleted.
+// ours reports whether an image has content and belongs to this data directory's cluster. An image
+// of another cluster is an error: following it would delete every partition here.
 func (m *Manager) ours(image *metadata.Image) (bool, error) {
 	own := m.o.Storage.ClusterID()
 	switch {
@@ -201,12 +204,12 @@ func (m *Manager) ours(image *metadata.Image) (bool, error) {
 	return true, nil
 }
 
-// Partition finds a partition that has a replica here.
+// Partition returns the partition of that name, if it has a replica here.
 func (m *Manager) Partition(tp metadata.TopicPartition) (*Partition, bool) {
 	return m.index.Load().byName[tp.Topic].partition(tp.Partition)
 }
 
-// PartitionByID finds a partition that has a replica here.
+// PartitionByID returns a topic's partition by the topic id, if it has a replica here.
 func (m *Manager) PartitionByID(id metadata.TopicID, number int32) (*Partition, bool) {
 	return m.index.Load().byID[id].partition(number)
 }
@@ -227,7 +230,7 @@ func (m *Manager) Partitions() iter.Seq[*Partition] {
 // DirUsage describes the data directories.
 func (m *Manager) DirUsage() []storage.DirUsage { return m.o.Storage.DirUsage() }
 
-// MoveLog asks for a replica to be moved to another data directory; see storage.Manager.Move.
+// MoveLog asks storage to move a replica to another data directory; see storage.Manager.Move.
 func (m *Manager) MoveLog(tp metadata.TopicPartition, dir string) error {
 	return m.o.Storage.Move(tp.Topic, tp.Partition, dir)
 }

@@ -20,7 +20,7 @@ type metrics struct {
 	coldBytes       prometheus.Gauge
 	replicatedBytes prometheus.Counter
 	truncations     prometheus.Counter
-	// The next two follow an unclean election, or a fault of ours; nothing else makes them move.
+	// The next two move only after an unclean election, or because of a bug.
 	truncationsBelowHigh, restarts prometheus.Counter
 	followErrors                   prometheus.Counter
 	restores                       *prometheus.CounterVec

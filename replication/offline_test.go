@@ -13,7 +13,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// wantStorageError checks that a partition answers ErrStorage, and is not taken for an empty one.
+// wantStorageError checks that a partition answers ErrStorage, and is not mistaken for an empty
+// one.
 func wantStorageError(t *testing.T, p *Partition) {
 	t.Helper()
 	_, produceErr := p.Append(batch(t, 1000, "x"), AcksAll)
@@ -34,7 +35,7 @@ func wantStorageError(t *testing.T, p *Partition) {
 	}
 }
 
-// newJBODTest has topics "a" and "b" with three records each, in a directory each.
+// newJBODTest has topics "a" and "b" with three records each, each topic in its own directory.
 func newJBODTest(t *testing.T) (*cluster, *vfs.Faulty) {
 	t.Helper()
 	fsys := vfs.NewFaulty(vfs.NewMem())
@@ -50,8 +51,9 @@ func newJBODTest(t *testing.T) (*cluster, *vfs.Faulty) {
 	return c, fsys
 }
 
-// What was appended before the leader's disk failed, and no other replica has, is not committed
-// when that leader is the only one left in sync: nobody may ever read it from the disk.
+// Records that were appended before the leader's disk failed, and that no other replica has, are
+// not committed when this leader is the last in-sync replica: they may never be readable from the
+// disk.
 func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	b := newBench(t, fsys, nil)
@@ -76,8 +78,8 @@ func TestLeaderWithAFailedDiskCommitsNothing(t *testing.T) {
 	}
 }
 
-// A partition whose directory is missing at start is not made anew in another one; the rest of the
-// broker works, and everything is back with the directory.
+// A partition whose directory is missing at start is not created again in another directory. The
+// rest of the broker works, and the partition returns with the directory.
 func TestDirectoryIsOfflineAtStart(t *testing.T) {
 	c, fsys := newJBODTest(t)
 	c.shutDown()
@@ -98,7 +100,7 @@ func TestDirectoryIsOfflineAtStart(t *testing.T) {
 			t.Errorf("a new partition: %v", err)
 		}
 	}
-	c.register() // whatever comes later, the partition stays offline
+	c.register() // whatever happens later, the partition stays offline
 	c.settle()
 	wantStorageError(t, c.partition("b", 0))
 
@@ -112,7 +114,8 @@ func TestDirectoryIsOfflineAtStart(t *testing.T) {
 	}
 }
 
-// What is deleted while its directory is offline is a stray when that is back.
+// If a topic is deleted while its directory is offline, its log is a stray when the directory
+// returns.
 func TestTopicIsDeletedWhileItsDirectoryIsOffline(t *testing.T) {
 	c, fsys := newJBODTest(t)
 	c.shutDown()
@@ -154,7 +157,7 @@ func TestDirectoryFailsLater(t *testing.T) {
 		}); err != nil {
 		t.Fatal(err)
 	}
-	c.settle() // a change of its topic is no error, and brings nothing back
+	c.settle() // the change is no error, and does not bring the partition back
 	wantStorageError(t, c.partition("b", 0))
 	c.create("c", 1, nil)
 	if _, err := c.partition("c", 0).Append(batch(t, 1000, "x"), AcksAll); err != nil {

@@ -10,34 +10,33 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// Special timestamps of ListOffset.
+// The special timestamps of ListOffset.
 const (
 	LatestTimestamp                = -1 // the end of what the reader may see
 	EarliestTimestamp              = -2 // the start of the log, over both tiers
 	MaxTimestamp                   = -3 // the record with the largest timestamp
-	EarliestLocalTimestamp         = -4 // the start of what is on the local disk
+	EarliestLocalTimestamp         = -4 // the start of what is on local disk
 	LatestTieredTimestamp          = -5 // the last offset in the remote tier
-	EarliestPendingUploadTimestamp = -6 // the first offset that the remote tier lacks
+	EarliestPendingUploadTimestamp = -6 // the first offset that is not in the remote tier
 )
 
-// hotLookUpWait is how long a look-up of a time that the local log has waits for the bucket, which may
-// have an earlier record that is as late: longer than a manifest takes, and no delay that its client
-// notices.
+// hotLookUpWait is how long a lookup by time waits for the bucket if the local log already has a
+// match; the bucket may have an earlier record that also matches. It is longer than reading a
+// manifest takes, and too short for the client to notice.
 const hotLookUpWait = 100 * time.Millisecond
 
-// unknownOffset is the answer when there is no such record.
+// unknownOffset is the answer if there is no such record.
 var unknownOffset = storage.TimestampOffset{Offset: -1, Timestamp: -1, LeaderEpoch: -1}
 
-// ListOffset finds an offset by time: the first record whose timestamp is ts or later, or by one of
-// the special timestamps. All fields of the result are -1 if there is none.
+// ListOffset finds an offset by time: the first record whose timestamp is ts or later, or the
+// offset for one of the special timestamps. All fields of the result are -1 if there is none.
 func (p *Partition) ListOffset(ctx context.Context, ts int64, level Isolation, currentEpoch int32) (storage.TimestampOffset, error) {
 	r, err := p.leading(currentEpoch)
 	if err != nil {
 		return unknownOffset, err
 	}
 	visible := upTo(level, &ReadResult{HighWatermark: p.log.HighWatermark(), LastStableOffset: p.log.LastStableOffset()}, p.log.EndOffset())
-	// Before its first commit a new leader does not know how far its predecessor has let clients
-	// read.
+	// Before its first commit a new leader does not know how far its predecessor let clients read.
 	behind := func() error {
 		if level != ReadLogEnd && visible < r.LeaderEpochStartOffset {
 			return fmt.Errorf("%s: high watermark %d, epoch starts at %d: %w", p.tp, visible, r.LeaderEpochStartOffset, ErrOffsetNotAvailable)
@@ -67,12 +66,12 @@ func (p *Partition) ListOffset(ctx context.Context, ts int64, level Isolation, c
 	}
 }
 
-// at is an offset with the leader epoch it was written at, or the next record will be.
+// at returns an offset with the leader epoch of its record, or of the next record at the log end.
 func (p *Partition) at(offset int64) storage.TimestampOffset {
 	return storage.TimestampOffset{Offset: offset, Timestamp: -1, LeaderEpoch: p.epochAt(offset)}
 }
 
-// epochAt is the leader epoch of an offset, -1 if unknown.
+// epochAt returns the leader epoch of an offset, -1 if unknown.
 func (p *Partition) epochAt(offset int64) int32 {
 	epoch := int32(-1)
 	for _, e := range p.log.EpochEntries() {
@@ -99,19 +98,19 @@ func (p *Partition) earliestPending() storage.TimestampOffset {
 	case end > 0:
 		return p.at(max(end, p.log.StartOffset()))
 	case p.log.LocalStartOffset() == p.log.StartOffset():
-		return p.at(p.log.StartOffset()) // nothing was uploaded
+		return p.at(p.log.StartOffset()) // nothing has been uploaded
 	default:
 		return unknownOffset // the tier's end is not known yet
 	}
 }
 
-// tiered returns true if the topic uses the remote tier.
+// tiered reports whether the topic uses the remote tier.
 func (p *Partition) tiered() bool {
 	return p.tier != nil && p.config.Load().Log.RemoteStorageEnable
 }
 
-// search looks for a timestamp in the local tier and, as far as it has what the local disk no longer
-// does, in the remote one, whose records come first.
+// search looks for a timestamp in the local tier and in the part of the remote tier below it. A
+// match in the remote tier wins, because it comes first.
 func (p *Partition) search(ctx context.Context, ts int64) (storage.TimestampOffset, bool, error) {
 	if ts == MaxTimestamp {
 		return p.searchMax(ctx)
@@ -134,10 +133,10 @@ func (p *Partition) search(ctx context.Context, ts int64) (storage.TimestampOffs
 	return local, ok, err
 }
 
-// searchCold looks for a timestamp below the offset at which the local log begins. The local log has
-// the record if it has one that is not its first: an older one goes before it, and only where
-// timestamps do not ascend has the remote tier a record that is late enough. That is known at once if
-// the tier's entries are in memory. Otherwise a look-up of what is hot does not wait long for them.
+// searchCold looks for a timestamp below the start of the local log. hot means that the local log
+// has a match that is not its first record. Then the record before the match is earlier than ts,
+// and the remote tier has a match only if timestamps do not ascend. If the tier's entries are in
+// memory this is known at once; otherwise a hot lookup waits for them only briefly.
 func (p *Partition) searchCold(ctx context.Context, ts, before int64, hot bool) (storage.TimestampOffset, bool, error) {
 	if !hot {
 		return p.tier.OffsetForTimestamp(ctx, p.tp, ts, before)
@@ -152,7 +151,8 @@ func (p *Partition) searchCold(ctx context.Context, ts, before int64, hot bool) 
 	return p.tier.OffsetForTimestamp(short, p.tp, ts, before)
 }
 
-// searchMax finds the record with the largest timestamp: the first of them if several have it.
+// searchMax finds the record with the largest timestamp, the first such record if there are
+// several.
 func (p *Partition) searchMax(ctx context.Context) (storage.TimestampOffset, bool, error) {
 	local, ok, err := p.log.MaxTimestamp()
 	before, cold := p.coldBelow()
@@ -170,21 +170,21 @@ func (p *Partition) searchMax(ctx context.Context) (storage.TimestampOffset, boo
 	}
 }
 
-// coldBelow is the offset below which the log is in the remote tier alone; false: nowhere. It has to
-// be asked after the local log, whose segments may go at any time.
+// coldBelow returns the offset below which the log is only in the remote tier; false: no part is.
+// Callers must ask it after reading the local log, whose segments may be deleted at any time.
 func (p *Partition) coldBelow() (before int64, cold bool) {
 	before = p.log.LocalStartOffset()
 	return before, p.tier != nil && p.log.StartOffset() < before
 }
 
-// hasCold returns true if part of the log is in the remote tier alone.
+// hasCold reports whether part of the log is only in the remote tier.
 func (p *Partition) hasCold() bool {
 	_, cold := p.coldBelow()
 	return cold
 }
 
 // EndOffsetForEpoch returns the largest epoch that is not above the given one, and the end of its
-// offsets; both are -1 when the log does not reach back that far.
+// offsets; both are -1 if the log does not reach back that far.
 func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch int32) (EpochEnd, error) {
 	if _, err := p.leading(currentEpoch); err != nil {
 		return EpochEnd{-1, -1}, err
@@ -199,13 +199,13 @@ func (p *Partition) EndOffsetForEpoch(ctx context.Context, epoch, currentEpoch i
 		return EpochEnd{-1, -1}, fmt.Errorf("find end of epoch %d of %s: %w", epoch, p.tp, coldError(err))
 	}
 	if found >= 0 && len(entries) > 0 {
-		end = min(end, entries[0].StartOffset) // the tier knows nothing of what follows it
+		end = min(end, entries[0].StartOffset) // the tier does not know the epochs after its own
 	}
 	return EpochEnd{Epoch: found, EndOffset: end}, nil
 }
 
-// LocalEpochEnd is EndOffsetForEpoch of the log on this broker's disk, regardless of the leader.
-// For an epoch after the newest one it is the newest one and the log's end.
+// LocalEpochEnd is EndOffsetForEpoch for the log on this broker's disk, whether or not this broker
+// leads. For an epoch above the newest one it returns the newest epoch and the log end.
 func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
 	if p.role.Load().IsGone() {
 		return EpochEnd{-1, -1}, fmt.Errorf("%s: %w", p.tp, ErrUnknownTopicOrPartition)
@@ -220,5 +220,5 @@ func (p *Partition) LocalEpochEnd(epoch int32) (EpochEnd, error) {
 	return EpochEnd{found, end}, nil
 }
 
-// ToHighWatermark as the offset of DeleteRecords deletes all that is committed.
+// ToHighWatermark, as the offset of DeleteRecords, deletes all committed records.
 const ToHighWatermark = -1

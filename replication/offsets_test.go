@@ -30,7 +30,8 @@ func TestListOffset(t *testing.T) {
 
 	b.fill(t, 20, 10) // timestamps 1000, 1010 …
 	b.freeze(t, 10)
-	if err := b.lead(leads(4, 1, 2)); err != nil { // broker 2 fetches nothing, so that nothing more is committed
+	// Broker 2 does not fetch, so no more records are committed.
+	if err := b.lead(leads(4, 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.log.Append(batch(t, 5000, "uncommitted"), 4); err != nil {
@@ -73,8 +74,8 @@ func TestListOffset(t *testing.T) {
 	}
 }
 
-// A new leader whose high watermark has not reached its epoch would tell consumers an offset that
-// goes back.
+// A new leader whose high watermark has not reached its epoch would report a latest offset below
+// the one that its predecessor reported.
 func TestNewLeaderDoesNotTellLatestTooEarly(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 2)
@@ -152,7 +153,7 @@ func TestDeleteRecords(t *testing.T) {
 	if _, err := b.deleted(t, 10); !errors.Is(err, ErrPolicy) {
 		t.Errorf("compacted: %v", err)
 	}
-	cfg.Log.CleanupCompact = false // an empty policy keeps what nobody deletes
+	cfg.Log.CleanupCompact = false // an empty policy has no automatic deletion
 	b.configure(&cfg)
 	if low, err := b.deleted(t, 10); err != nil || low != 10 {
 		t.Errorf("with an empty policy: %d, %v", low, err)

@@ -13,121 +13,131 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// Config is what a partition needs of its topic's effective settings.
+// Config holds the effective topic settings that a partition needs.
 type Config struct {
 	Log               storage.Config
 	MinInSyncReplicas int  // min.insync.replicas
 	AckFsync          bool // varve.ack.fsync
 
-	LeaderThrottled, FollowerThrottled ThrottledReplicas // of this broker
+	// LeaderThrottled and FollowerThrottled name this broker's throttled replicas.
+	LeaderThrottled, FollowerThrottled ThrottledReplicas
 }
 
-// flushesEach tells whether every record is synced, and nobody reads it before.
+// flushesEach reports whether every record is synced before readers may see it.
 func (c *Config) flushesEach() bool { return c.Log.FlushMessages <= 1 }
 
-// durable tells whether nothing may be acknowledged before it is on the disk.
+// durable reports whether acknowledgements wait until the records are synced.
 func (c *Config) durable() bool { return c.AckFsync || c.flushesEach() }
 
-// insync is what the in-sync protocol needs of it.
+// insync returns the settings that the in-sync protocol needs.
 func (c *Config) insync() insync.Settings {
 	return insync.Settings{MinInSyncReplicas: c.MinInSyncReplicas, FlushFirst: c.flushesEach()}
 }
 
-// Partition is one replica. The Manager alone changes its role; everything else may be called from
-// anywhere. Its state is in groups, each of which has one owner.
+// Partition is one replica. Only the Manager changes its role; every exported method may be called
+// from any goroutine. The fields are grouped by owner.
 type Partition struct {
 	// These never change.
 	tp        metadata.TopicPartition
 	topicID   metadata.TopicID
 	log       *storage.Log
-	tier      partitionTier // nil: there is no bucket
+	tier      partitionTier // nil without a bucket
 	brokerID  int32
-	image     func() *metadata.Image // the newest; nil in tests without metadata
+	image     func() *metadata.Image // returns the newest image; nil in tests without metadata
 	clock     func() time.Time
 	throttles *throttles
 	traffic   *Traffic // of the topic, shared by its partitions
 	metrics   *metrics
 	logger    *slog.Logger
 
-	// Everybody reads these. They are replaced under mu and isrMu.
+	// Read without a lock; replaced under mu and isrMu.
 	role   atomic.Pointer[role.State]
 	config atomic.Pointer[Config]
 
-	watchers watchers    // of role, high watermark and flushed offset; anybody watches
-	moving   atomic.Bool // the log is about to be in another data directory; Moving's
+	watchers watchers // woken by changes of role, high watermark, flushed end and log start
+	// moving is true while the log is about to move to another data directory; Manager.Moving sets
+	// it.
+	moving atomic.Bool
 
 	writerState
 	leaderState
 	followerState
 }
 
-// writerState belongs to the log's writer, the holder of mu: the leader's appends, or what the fetcher
-// brings.
+// writerState belongs to the log's writer, the holder of mu: the leader's appends, or the fetcher
+// that appends for a follower.
 type writerState struct {
-	// mu is held across every write to the log, and every change of role or config. A disk that
-	// hangs holds it for as long.
-	mu           sync.Mutex
-	sinceKick    int64                        // bytes; guarded by mu
-	kickAgain    atomic.Bool                  // once the segment that was closed is flushed
-	flushFailure atomic.Pointer[flushFailure] // the newest; storage tells it, see flushed
+	// mu is held across every write to the log, and every change of role or config. If the disk
+	// hangs, mu stays held as long.
+	mu        sync.Mutex
+	sinceKick int64 // bytes appended since the last Kick; guarded by mu
+	// kickAgain: kickLocked has sent a Kick, and flushed sends another one after the next sync.
+	kickAgain    atomic.Bool
+	flushFailure atomic.Pointer[flushFailure] // the newest failed sync, nil if none; set by flushed
 }
 
-// leaderState is what a leader has. It belongs to the holder of isrMu.
+// leaderState is a leader's part. The holder of isrMu owns it.
 type leaderState struct {
-	// isrMu is that of the in-sync protocol, and so of the high watermark while this broker leads.
-	// It is taken after mu or alone, and never held across I/O: an append that does not return
-	// holds up no in-sync set and no follower's fetch. Role and config stay for the holder of
-	// either lock.
+	// isrMu guards the in-sync protocol, and with it the high watermark while this broker leads. It
+	// is taken after mu or alone, and never held across I/O: a hanging append delays no ISR change
+	// and no follower's fetch. Role and config do not change while either lock is held.
 	isrMu  sync.Mutex
-	insync insync.State // the zero value at a follower; see stepLocked
-	isr    *isrWriter   // never changes; nil: in-sync sets stay as they are
+	insync insync.State // the zero value on a follower; see stepLocked
+	isr    *isrWriter   // never changes; nil: the ISR never changes
 
-	tierEnd atomic.Int64 // the remote tier's end as the leader last heard of it; 0 at a follower
+	// tierEnd is the end of the remote tier as the tier last reported it to the leader; 0 on a
+	// follower.
+	tierEnd atomic.Int64
 	// continues is the leader epoch at which the log was last found to continue the remote tier,
 	// plus one; 0: none.
 	continues atomic.Int64
 }
 
-// followerState is what a follower has.
+// followerState is a follower's part.
 type followerState struct {
-	fetcher   atomic.Pointer[replicaFetcher] // replicaFetchers': that it follows its leader through
-	restoring atomic.Bool                    // restores': it takes its state from the remote tier
+	// fetcher is the one that follows the leader for this partition, nil if none; replicaFetchers
+	// sets it.
+	fetcher atomic.Pointer[replicaFetcher]
+	// restoring is true while the follower takes its state from the remote tier; restores sets it.
+	restoring atomic.Bool
 }
 
-// TopicPartition is the partition's name.
+// TopicPartition returns the partition's name.
 func (p *Partition) TopicPartition() metadata.TopicPartition { return p.tp }
 
-// TopicID is the id of the partition's topic.
+// TopicID returns the id of the partition's topic.
 func (p *Partition) TopicID() metadata.TopicID { return p.topicID }
 
-// Log is the local part of the partition's log, for its sizes and offsets. It must not be written
-// to.
+// Log returns the local part of the partition's log, for its sizes and offsets. The caller must not
+// write to it.
 func (p *Partition) Log() *storage.Log { return p.log }
 
-// HighWatermark is the end of what is committed.
+// HighWatermark returns the exclusive end of the committed records.
 func (p *Partition) HighWatermark() int64 { return p.log.HighWatermark() }
 
-// Leader is the leader that the image names, and its epoch.
+// Leader returns the leader that the image names, and the leader epoch.
 func (p *Partition) Leader() (brokerID, epoch int32) {
 	r := p.role.Load()
 	return r.Leader.Broker, r.LeaderEpoch
 }
 
-// IsLeader tells whether this broker leads the partition.
+// IsLeader reports whether this broker leads the partition.
 func (p *Partition) IsLeader() bool { return p.role.Load().Leads() }
 
-// leading returns the role if this broker leads the partition, the client does not think otherwise,
-// and the log's disk works. currentEpoch is the leader epoch that the client knows, or -1.
+// leading returns the role if this broker leads the partition, the client's leader epoch is not
+// another one, and the log's disk works. currentEpoch is the leader epoch that the client knows, or
+// -1.
 func (p *Partition) leading(currentEpoch int32) (*role.State, error) {
 	return p.serving(currentEpoch, false)
 }
 
-// serving is like leading, but accepts a follower too if follower is set. A follower that knows no
-// leader is refused: no leader keeps its high watermark up to date.
+// serving is like leading, but also accepts a follower if follower is set. A follower without a
+// known leader is rejected, because its high watermark is not being updated.
 func (p *Partition) serving(currentEpoch int32, follower bool) (*role.State, error) {
 	r := p.role.Load()
 	failure := p.log.Offline()
-	// The tier's end is read before the log's: the latter only grows.
+	// Read the tier's end before the log's end: the log only grows, so a log that continues the
+	// tier never looks shorter than the tier.
 	log := role.Log{Failed: failure != nil, Continues: p.continuesTier(r), TierEnd: p.tierEnd.Load(), End: p.log.EndOffset()}
 	switch r.Serve(role.Request{CurrentLeaderEpoch: currentEpoch, FromFollower: follower}, log) {
 	case role.Served:
@@ -149,13 +159,12 @@ func (p *Partition) serving(currentEpoch int32, follower bool) (*role.State, err
 	}
 }
 
-// errBehindTier says that this leader's log has lost records that the remote tier has. It must not
-// give their offsets to other records, and has to keep readers from taking its end for the
-// partition's.
+// errBehindTier says that this leader's log has lost records that the remote tier has. The leader
+// must not assign their offsets to other records, and readers must not take its log end for the end
+// of the partition.
 var errBehindTier = fmt.Errorf("%w: the leader's log does not continue the remote tier", storage.ErrStorage)
 
-// configure takes over changed settings. Partitions of a topic share them; nobody changes what c
-// points to.
+// configure applies changed settings. Partitions of a topic share c, which must not be modified.
 func (p *Partition) configure(c *Config) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,7 +186,7 @@ func enoughInSync(r *role.State, config *Config) bool {
 	return r.EnoughInSync(config.MinInSyncReplicas)
 }
 
-// tooFewInSync says why records cannot be committed.
+// tooFewInSync returns an error that says why records cannot be committed.
 func tooFewInSync(r *role.State, config *Config, as error) error {
 	return fmt.Errorf("%d in sync, %d needed, %d eligible to lead: %w",
 		len(r.ISR), r.Needed(config.MinInSyncReplicas), len(r.Eligible), as)

@@ -8,30 +8,33 @@ import (
 )
 
 const (
-	// poolPlaces is how many jobs run at a time, beside those that are late.
+	// poolPlaces is how many jobs run at the same time, beside those that are late.
 	poolPlaces = 16
 	// poolPatience is how long a job may run before it is late.
 	poolPatience = 50 * time.Millisecond
 )
 
-// job is one step on a partition's way to what an image says. It may wait for a lock, a disk or a
-// bucket for as long as that hangs.
+// job is one step of a partition towards what an image says. It may wait for a lock, a disk or a
+// bucket, as long as that hangs.
 type job struct {
-	tp     metadata.TopicPartition
-	what   string      // it does, for the log
-	remote bool        // it waits for the remote tier, without which produce and fetch go on
-	do     func()      // in a goroutine of the pool
-	then   func()      // after do, in the goroutine that calls take
-	hangs  func(error) // while do does not return, before then, in any goroutine; may be nil
+	tp   metadata.TopicPartition
+	what string // what it does, for log messages
+	// remote: the job waits for the remote tier, without which produce and fetch continue.
+	remote bool
+	do     func() // runs in a goroutine of the pool
+	// then runs after do, in the goroutine that calls take.
+	then func()
+	// hangs is called, in any goroutine, while do does not return. May be nil.
+	hangs func(error)
 
 	began time.Time
 	late  bool
 }
 
-// pool runs jobs, in the order in which they come, a few at a time. A late job gives up its place
-// and leads to one more, so that jobs that hang hold up the others for some multiples of
-// poolPatience, which grows with the logarithm of their number. A partition has at most two jobs at
-// a time, which bounds the goroutines. A pool without jobs has none.
+// pool runs jobs in the order in which they were added, a few at a time. A late job gives up its
+// place and makes room for one more. So hanging jobs delay the others only by some multiples of
+// poolPatience, a number that grows with the logarithm of the number of hanging jobs. A partition
+// has at most two jobs at a time, which bounds the goroutines. An idle pool has no goroutines.
 type pool struct {
 	finished chan struct{} // one token: jobs are done
 	wg       sync.WaitGroup
@@ -39,8 +42,8 @@ type pool struct {
 	mu      sync.Mutex
 	queue   []*job
 	running map[*job]bool
-	workers int // goroutines
-	late    int // jobs that are late, each of which has a goroutine
+	workers int // running goroutines
+	late    int // running jobs that are late
 	done    []*job
 	closed  bool
 }
@@ -49,7 +52,7 @@ func newPool() *pool {
 	return &pool{finished: make(chan struct{}, 1), running: map[*job]bool{}}
 }
 
-// add queues a job.
+// add queues a job. After close it does nothing.
 func (p *pool) add(j *job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,7 +63,8 @@ func (p *pool) add(j *job) {
 	p.startLocked()
 }
 
-// placesLocked is how many goroutines there may be.
+// placesLocked returns how many goroutines there may be: each late job counts for its own goroutine
+// and one more.
 func (p *pool) placesLocked() int { return poolPlaces + 2*p.late }
 
 func (p *pool) startLocked() {
@@ -76,7 +80,7 @@ func (p *pool) work() {
 	}
 }
 
-// next takes over what a worker has done and hands out its next job. Without one the worker ends.
+// next records a worker's finished job and returns its next one, nil if the worker must end.
 func (p *pool) next(done *job) *job {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,7 +107,8 @@ func (p *pool) next(done *job) *job {
 	return j
 }
 
-// take returns the jobs that are done since the last call. The caller must run then of each.
+// take returns the jobs that have finished since the last call. The caller must run the then of
+// each.
 func (p *pool) take() []*job {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,8 +117,8 @@ func (p *pool) take() []*job {
 	return done
 }
 
-// relieve gives the places of jobs that are late to others. It returns whether jobs are running:
-// then it must be called again within about poolPatience.
+// relieve gives the places of late jobs to others. It returns whether jobs are running: if so it
+// must be called again within about poolPatience.
 func (p *pool) relieve(now time.Time) (busy bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

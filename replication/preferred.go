@@ -1,15 +1,16 @@
 package replication
 
-// Offsets are the result of a read that wants no records.
+// Offsets returns the result of a read that wants no records.
 func (p *Partition) Offsets() ReadResult {
 	result := ReadResult{LastStableOffset: p.log.LastStableOffset()}
 	result.HighWatermark, result.LogStartOffset = p.log.HighWatermark(), p.log.StartOffset()
 	return result
 }
 
-// PreferredReplica is the replica that a leader sends a consumer to that reads at an offset: of
-// those that are near, the in-sync one that is farthest (KIP-392). false: the consumer stays,
-// because this broker is near itself, none is, or this broker does not lead.
+// PreferredReplica returns the replica to which a leader sends a consumer that reads at an offset:
+// of the in-sync replicas near the consumer, the one with the highest end (KIP-392). It returns
+// false if the consumer should stay: this broker is near itself, no such replica has the offset, or
+// this broker does not lead.
 func (p *Partition) PreferredReplica(offset int64, near func(broker int32) bool) (broker int32, ok bool) {
 	if near(p.brokerID) {
 		return -1, false

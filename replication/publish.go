@@ -6,11 +6,11 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// counted is what the gauges have of a partition, or of all.
+// counted is the contribution of one partition, or of all, to the gauges.
 type counted struct{ hosted, led, under int }
 
-// publish shows clients what has changed, informs the listeners, and has the fetchers follow those
-// that lead now.
+// publish makes the changes visible to clients, notifies the listeners, and moves the fetchers to
+// the present leaders.
 func (a *applier) publish() {
 	added, changed, ended := a.added, a.changed, a.ended
 	a.added, a.changed, a.ended = nil, nil, nil
@@ -40,7 +40,7 @@ func (a *applier) publish() {
 	}
 }
 
-// tell informs the topic's listener, if the partition has a role that it was not told of.
+// tell notifies the topic's listener, if it does not know the partition's role yet.
 func (a *applier) tell(p *Partition) {
 	l := a.m.listeners[p.tp.Topic]
 	if l == nil {
@@ -57,7 +57,7 @@ func (a *applier) tell(p *Partition) {
 	}
 }
 
-// countedAs is what a partition adds to the gauges.
+// countedAs returns a partition's contribution to the gauges.
 func countedAs(p *Partition) counted {
 	c, r := counted{hosted: 1}, p.role.Load()
 	if r.Leads() {
@@ -69,7 +69,7 @@ func countedAs(p *Partition) counted {
 	return c
 }
 
-// count replaces what the totals have of a partition.
+// count replaces a partition's contribution to the totals.
 func (a *applier) count(p *Partition, now counted) {
 	t, k := &a.totals, a.knownOf(p)
 	t.hosted += now.hosted - k.counted.hosted

@@ -22,40 +22,42 @@ const (
 	ReadLogEnd                       // everything, for replicas and debugging
 )
 
-// ReadRequest asks for the batches from one offset on.
+// ReadRequest asks for the batches from an offset on.
 type ReadRequest struct {
 	Offset             int64
 	MaxBytes           int
-	MinOne             bool // the first batch comes even if it alone is larger than MaxBytes
+	MinOne             bool // return the first batch even if it is larger than MaxBytes
 	Isolation          Isolation
-	CurrentLeaderEpoch int32 // that the client knows, -1 for none
+	CurrentLeaderEpoch int32 // as the client knows it, -1 for none
 	LastFetchedEpoch   int32 // of the client's last record, -1 for none
-	// Replica is the follower that asks, nil for consumers: it has everything below Offset, from
-	// LogStart on.
+	// Replica is the fetching follower, nil for consumers. It has everything from LogStart up to
+	// Offset.
 	Replica  *metadata.Member
 	LogStart int64
-	// Directory is where its log is; zero: it does not say.
+	// Directory is the directory of the follower's log; zero: not reported.
 	Directory metadata.DirectoryID
-	// FromFollower permits a consumer to read from a replica that does not lead (KIP-392).
+	// FromFollower allows a consumer to read from a replica that does not lead (KIP-392).
 	FromFollower bool
-	again        bool // the same request looks again: its Offset says nothing new
+	again        bool // a repeated look for the same request, whose Offset says nothing new
 }
 
-// ReadResult is what there is. Without an error its Records, which may be none, must be released.
+// ReadResult is the outcome of a read. Without an error its Records, which may be empty, must be
+// released.
 type ReadResult struct {
 	Records                                         Records
 	HighWatermark, LastStableOffset, LogStartOffset int64
-	RemoteEndOffset                                 int64                // of the remote tier, for replicas
-	Aborted                                         []storage.AbortedTxn // with ReadCommitted
-	// Diverging is set, and Records are none, when the client's history is not the leader's: it
-	// must truncate to the end of this epoch.
+	// RemoteEndOffset is the end of the remote tier, for replicas.
+	RemoteEndOffset int64
+	Aborted         []storage.AbortedTxn // with ReadCommitted
+	// Diverging is set, and Records are empty, when the client's history is not the leader's: the
+	// client must truncate to the end of this epoch.
 	Diverging *EpochEnd
 
-	held bool        // a replication throttle holds back what there is
-	cold bool        // the offset is in the remote tier, which has not been read
-	upTo int64       // exclusive limit that Isolation sets
-	end  int64       // of the log when it was read
-	role *role.State // that the result was made under
+	held bool        // a replication throttle withholds the records
+	cold bool        // the offset is in the remote tier, which was not read
+	upTo int64       // exclusive offset limit set by Isolation
+	end  int64       // log end offset at the read
+	role *role.State // the role under which the log was read
 }
 
 // EpochEnd is a leader epoch and the exclusive end of its offsets; both -1 when unknown.
@@ -64,8 +66,8 @@ type EpochEnd struct {
 	EndOffset int64
 }
 
-// Read returns batches from whichever tier has them. It waits for the bucket, as long as ctx
-// allows, and for nothing else.
+// Read returns batches from the tier that has them. It waits for the bucket, until ctx ends, and
+// for nothing else.
 func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error) {
 	result, err := p.readLocal(r)
 	if err != nil || !result.cold {
@@ -82,12 +84,12 @@ func (p *Partition) Read(ctx context.Context, r ReadRequest) (ReadResult, error)
 // remoteRecords is what was read from the remote tier.
 type remoteRecords struct {
 	batches [][]byte             // in parts
-	held    int                  // bytes that all of this keeps in memory
-	aborted []storage.AbortedTxn // that overlap the batches, if the read is of what is committed
+	held    int                  // bytes of memory that all of this keeps
+	aborted []storage.AbortedTxn // that overlap the batches; only for a read of committed data
 }
 
-// readRemote reads an offset of the log that the local tier lacks. When ctx ends before the batches
-// are there, that is no error of the remote tier.
+// readRemote reads from an offset that the local tier no longer has. If ctx ends before the batches
+// arrive, that does not count as an error of the remote tier.
 func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, upTo int64, committed bool) (r remoteRecords, err error) {
 	read, err := p.tier.Read(ctx, p.tp, offset, maxBytes, upTo)
 	r.batches, r.held = read.Parts, read.Held
@@ -100,7 +102,7 @@ func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, 
 		err = p.addAborted(ctx, offset, &r)
 	}
 	if errors.Is(err, tiering.ErrNotCached) {
-		return remoteRecords{}, err // nobody has been asked
+		return remoteRecords{}, err // no request was made
 	}
 	remote := &p.traffic.Remote
 	remote.FetchRequests.Add(1)
@@ -110,7 +112,8 @@ func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, 
 	}
 	cause := err
 	if err = coldError(cause); errors.Is(err, ErrOffsetOutOfRange) && offset >= p.log.StartOffset() {
-		// It is in the log, and in neither tier. A client that were told of a range would skip it.
+		// The offset is in the log but in neither tier. A client that received an out-of-range
+		// error would skip it.
 		err = fmt.Errorf("%w: neither tier has the offset: %w", ErrColdReadFailed, cause)
 	}
 	if !errors.Is(err, ErrOffsetOutOfRange) && ctx.Err() == nil {
@@ -119,8 +122,8 @@ func (p *Partition) readRemote(ctx context.Context, offset int64, maxBytes int, 
 	return remoteRecords{}, fmt.Errorf("read %s at %d from the bucket: %w", p.tp, offset, err)
 }
 
-// readBehindRemote reads the first batches of the local log for an offset of the remote tier that no
-// batch there reaches to, as those of a log that was compacted once.
+// readBehindRemote reads the first batches of the local log for an offset of the remote tier that
+// no later batch there contains, as in a log that was compacted once.
 func (p *Partition) readBehindRemote(maxBytes int, upTo int64) ([]byte, error) {
 	start, end := p.log.LocalStartOffset(), p.log.RemoteEndOffset()
 	if start > end {
@@ -128,13 +131,14 @@ func (p *Partition) readBehindRemote(maxBytes int, upTo int64) ([]byte, error) {
 	}
 	slice, err := p.log.Read(start, maxBytes, upTo, true)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrColdReadFailed, err) // it begins elsewhere by now
+		return nil, fmt.Errorf("%w: %w", ErrColdReadFailed, err) // its start has moved since
 	}
 	defer slice.Release()
 	return slice.AppendTo(nil)
 }
 
-// coldError gives an error of the remote tier the class by which it is answered.
+// coldError wraps an error of the remote tier with the error of this package that decides the
+// answer.
 func coldError(err error) error {
 	switch {
 	case errors.Is(err, ErrOffsetOutOfRange), errors.Is(err, ErrColdReadFailed):
@@ -146,9 +150,9 @@ func coldError(err error) error {
 	}
 }
 
-// readLocal reads the local tier, and only looks whether the remote one would have to be asked.
-// What it returns was true at one leader epoch: a log that has changed its leader since may have
-// been truncated meanwhile, and its offsets would mislead the reader.
+// readLocal reads the local tier, and only reports whether the remote tier would have to be read.
+// Its result was true at one leader epoch. If the leader has changed since, the log may have been
+// truncated, and its offsets would mislead the reader; the result is then an error.
 func (p *Partition) readLocal(r ReadRequest) (ReadResult, error) {
 	state, err := p.serving(r.CurrentLeaderEpoch, r.FromFollower && r.Replica == nil)
 	if err != nil {
@@ -167,9 +171,9 @@ func (p *Partition) readUnder(state *role.State, r ReadRequest) (ReadResult, err
 	return result, err
 }
 
-// readAs reads without looking whether the role has ended meanwhile.
+// readAs reads without checking whether the role ended during the read.
 func (p *Partition) readAs(state *role.State, r ReadRequest) (ReadResult, error) {
-	// The order matters: what is stable is committed, and what is committed is in the log.
+	// The order matters: each of these offsets may grow, and stable <= committed <= end must hold.
 	result := ReadResult{role: state, LastStableOffset: p.log.LastStableOffset()}
 	result.HighWatermark = p.log.HighWatermark()
 	result.end = p.log.EndOffset()
@@ -177,7 +181,7 @@ func (p *Partition) readAs(state *role.State, r ReadRequest) (ReadResult, error)
 	if r.Replica != nil && !slices.Contains(state.Replicas, r.Replica.Broker) {
 		return ReadResult{}, fmt.Errorf("read %s: broker %d is no replica of it: %w", p.tp, r.Replica.Broker, ErrNotLeader)
 	}
-	// Before the range: a replica that is ahead of its leader has to learn where they parted.
+	// Before the range check: a replica ahead of its leader has to learn where they diverged.
 	if r.LastFetchedEpoch >= 0 {
 		diverging, known := p.diverging(r)
 		if !known {
@@ -209,7 +213,8 @@ func (p *Partition) readAs(state *role.State, r ReadRequest) (ReadResult, error)
 	return p.readSlice(r, result)
 }
 
-// at is what of a result a replica needs beside an error about its offset: where the log starts.
+// at returns the part of a result that a replica needs beside an error about its offset: the log
+// start.
 func (r ReadResult) at() ReadResult { return ReadResult{LogStartOffset: r.LogStartOffset} }
 
 func (p *Partition) readSlice(r ReadRequest, result ReadResult) (ReadResult, error) {
@@ -225,7 +230,7 @@ func (p *Partition) readSlice(r ReadRequest, result ReadResult) (ReadResult, err
 		case !errors.Is(err, storage.ErrOffsetOutOfRange) || r.Offset >= p.log.LocalStartOffset():
 			return ReadResult{}, fmt.Errorf("read %s at %d: %w", p.tp, r.Offset, err)
 		}
-		// Local retention was faster.
+		// Local retention has deleted the segment in between.
 	}
 	switch {
 	case r.Offset < p.log.StartOffset():
@@ -252,7 +257,7 @@ func (p *Partition) withAborted(r ReadRequest, result ReadResult) (ReadResult, e
 	return result, nil
 }
 
-// upTo is the exclusive limit of an isolation level.
+// upTo returns the exclusive offset limit of an isolation level.
 func upTo(level Isolation, r *ReadResult, end int64) int64 {
 	switch level {
 	case ReadCommitted:
@@ -264,8 +269,9 @@ func upTo(level Isolation, r *ReadResult, end int64) int64 {
 	}
 }
 
-// diverging tells where a client that has read up to an offset of an epoch left this leader's
-// history, nil if it did not (KIP-595).
+// diverging returns where the history of a client that has read up to an offset of an epoch left
+// this leader's history, nil if it did not (KIP-595). known is false if the epoch is not in the
+// log.
 func (p *Partition) diverging(r ReadRequest) (end *EpochEnd, known bool) {
 	epoch, offset := p.log.EndOffsetForEpoch(r.LastFetchedEpoch)
 	if epoch < 0 || offset < 0 {

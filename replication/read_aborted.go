@@ -8,11 +8,11 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// abortedTxnBytes is what an aborted transaction takes in memory.
+// abortedTxnBytes is the memory that an aborted transaction takes.
 const abortedTxnBytes = 32
 
-// addAborted adds the aborted transactions that overlap batches which were read for an offset. The
-// markers may be in either tier, whichever the batches are in.
+// addAborted adds the aborted transactions that overlap the batches read for an offset. Their
+// markers may be in either tier, wherever the batches are.
 func (p *Partition) addAborted(ctx context.Context, offset int64, r *remoteRecords) error {
 	end, err := endOf(r.batches)
 	if err != nil || end <= offset {
@@ -25,8 +25,8 @@ func (p *Partition) addAborted(ctx context.Context, offset int64, r *remoteRecor
 	return nil
 }
 
-// abortedInBoth lists the aborted transactions that overlap the offsets from (inclusive) to upTo
-// (exclusive), of both tiers, in the order of their markers.
+// abortedInBoth lists the aborted transactions of both tiers that overlap the offsets from
+// (inclusive) to upTo (exclusive), in the order of their markers.
 func (p *Partition) abortedInBoth(ctx context.Context, from, upTo int64) ([]storage.AbortedTxn, error) {
 	for {
 		border := p.log.LocalStartOffset()
@@ -41,11 +41,11 @@ func (p *Partition) abortedInBoth(ctx context.Context, from, upTo int64) ([]stor
 		if p.log.LocalStartOffset() == border {
 			return append(aborted, local...), nil
 		}
-		// Local retention was faster: what it has deleted, the remote tier has.
+		// Local retention has deleted segments in between: the remote tier has them, so look again.
 	}
 }
 
-// endOf is the end of the last of some batches, 0 if there is none.
+// endOf returns the end offset of the last batch, 0 if there is none.
 func endOf(parts [][]byte) (end int64, err error) {
 	for _, part := range parts {
 		for len(part) > 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// follow appends a record as a follower does, which may write markers.
+// follow appends a record as a follower does, which may append markers.
 func (b *bench) follow(t *testing.T, batch record.Builder, key []byte) {
 	t.Helper()
 	batch.BaseOffset = b.log.EndOffset()
@@ -24,8 +24,8 @@ func (b *bench) follow(t *testing.T, batch record.Builder, key []byte) {
 	}
 }
 
-// transactions has two that are aborted, each in a later segment than it began in. A segment has two
-// batches:
+// transactions has two aborted transactions, each aborted in a later segment than it began in. A
+// segment has two batches:
 //
 //	0 of 1, 1 plain | 2 plain, 3 of 2 | 4 aborts 1, 5 plain | 6 aborts 2, 7 plain | 8 plain
 func (b *bench) transactions(t *testing.T) {
@@ -60,13 +60,14 @@ func committedAt(offset int64, maxBytes int) ReadRequest {
 	return r
 }
 
-// below are the transactions that begin before an end. A client may be told of the others, and need
-// not know of them.
+// below returns the transactions that begin before an end. A client may be told of the others, but
+// need not be.
 func below(end int64, txns []storage.AbortedTxn) []storage.AbortedTxn {
 	return slices.DeleteFunc(slices.Clone(txns), func(t storage.AbortedTxn) bool { return t.FirstOffset >= end })
 }
 
-// TestColdReadsTellWhatWasAborted, as reads of the local log do, wherever the markers are.
+// TestColdReadsTellWhatWasAborted: cold reads return the same aborted transactions as reads of the
+// local log, wherever the markers are.
 func TestColdReadsTellWhatWasAborted(t *testing.T) {
 	for _, border := range []int64{2, 4, 6, 8} {
 		synctest.Test(t, func(t *testing.T) {
@@ -110,8 +111,8 @@ func TestColdReadsTellWhatWasAborted(t *testing.T) {
 	}
 }
 
-// TestAbortedWhileTheLocalLogIsDeleted: a marker moves out of the local log between the looks into the
-// tiers.
+// TestAbortedWhileTheLocalLogIsDeleted: a marker leaves the local log between the lookups in the
+// two tiers, and is still found.
 func TestAbortedWhileTheLocalLogIsDeleted(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.transactions(t)
@@ -135,7 +136,8 @@ func TestAbortedWhileTheLocalLogIsDeleted(t *testing.T) {
 	r.Records.Release()
 }
 
-// TestRecordsDoNotComeWithoutWhatWasAborted: a consumer would take them for committed.
+// TestRecordsDoNotComeWithoutWhatWasAborted: without the list of aborted transactions a consumer
+// would take their records for committed.
 func TestRecordsDoNotComeWithoutWhatWasAborted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -156,7 +158,8 @@ func TestRecordsDoNotComeWithoutWhatWasAborted(t *testing.T) {
 	})
 }
 
-// TestReadOfTheUncommittedIsNotTakenOver by a fetch that has to know what was aborted.
+// TestReadOfTheUncommittedIsNotTakenOver: a fetch that needs the aborted transactions does not take
+// over a read without them.
 func TestReadOfTheUncommittedIsNotTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -182,7 +185,7 @@ func TestReadOfTheUncommittedIsNotTakenOver(t *testing.T) {
 	})
 }
 
-// TestAbortedTransactionsAreCharged for the memory that they take.
+// TestAbortedTransactionsAreCharged: they count against the memory for cold results.
 func TestAbortedTransactionsAreCharged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)

@@ -14,8 +14,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// freeze moves what is below an offset, the start of a batch, into the tier: it goes from the local
-// log, as retention would do it.
+// freeze moves everything below an offset, the start of a batch, to the tier and removes it from
+// the local log, as retention would.
 func (b *bench) freeze(t *testing.T, below int64) {
 	t.Helper()
 	err := b.Scan(t.Context(), func(batch record.Batch) error {
@@ -27,7 +27,8 @@ func (b *bench) freeze(t *testing.T, below int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.tier.aborted, err = b.log.AbortedTransactions(0, b.log.EndOffset()); err != nil { // more than the look-ups ask for
+	// This is more than the lookups ask for.
+	if b.tier.aborted, err = b.log.AbortedTransactions(0, b.log.EndOffset()); err != nil {
 		t.Fatal(err)
 	}
 	b.log.SetRemoteEndOffset(below)
@@ -45,7 +46,7 @@ func (b *bench) freeze(t *testing.T, below int64) {
 	}
 }
 
-// fill appends n batches of one record, each in a segment of its own from time to time.
+// fill appends n batches of one record, and rolls the log at some offsets.
 func (b *bench) fill(t *testing.T, n int, rollAt ...int64) {
 	t.Helper()
 	for i := range n {
@@ -90,7 +91,8 @@ func TestReadSpansBothTiers(t *testing.T) {
 func TestReadStopsAtTheHighWatermark(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 3)
-	if _, err := b.log.Append(batch(t, 1000, "uncommitted"), 0); err != nil { // as if a follower lagged
+	// This is as if a follower were behind.
+	if _, err := b.log.Append(batch(t, 1000, "uncommitted"), 0); err != nil {
 		t.Fatal(err)
 	}
 	for offset, want := range map[int64][]string{1: {"1", "2"}, 3: nil, 4: nil} {
@@ -140,8 +142,8 @@ func TestReadErrors(t *testing.T) {
 		}
 		r.Records.Release()
 	}
-	// The log has the offset, whatever the tiers have: a consumer that is told of a range would skip
-	// what is between them.
+	// The log has the offset, whatever the tiers have. A consumer that received an out-of-range
+	// error would skip the records in between.
 	for tierErr, want := range map[error]error{
 		tiering.ErrUnavailable:      ErrColdReadFailed,
 		tiering.ErrCorrupt:          ErrColdReadFailed,
@@ -159,7 +161,8 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// TestReadOfWhatIsDeletedMeanwhile: it was in the log when the read began, and expires in the tier.
+// TestReadOfWhatIsDeletedMeanwhile: the offset was in the log when the read began, and has expired
+// in the tier since. That is out of range, and no failure.
 func TestReadOfWhatIsDeletedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), nil)
@@ -182,7 +185,8 @@ func TestReadOfWhatIsDeletedMeanwhile(t *testing.T) {
 	})
 }
 
-// TestReadGoesOnBehindTheTier: no batch of the tier reaches to its end. What follows is local.
+// TestReadGoesOnBehindTheTier: no batch of the tier contains the offset or a later one. The next
+// batch is local.
 func TestReadGoesOnBehindTheTier(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 10, 5)
@@ -195,6 +199,7 @@ func TestReadGoesOnBehindTheTier(t *testing.T) {
 	r.Records.Release()
 }
 
+// A client whose history differs from the leader's learns where the two diverge (KIP-595).
 func TestReaderWithAnotherHistoryIsToldWhereItDiverges(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.fill(t, 3)
@@ -209,7 +214,7 @@ func TestReaderWithAnotherHistoryIsToldWhereItDiverges(t *testing.T) {
 	}{
 		{3, 0, nil},
 		{4, 0, &EpochEnd{0, 3}}, // it has read an offset 3 of epoch 0, which ended before
-		{5, 1, &EpochEnd{0, 3}}, // nobody led at epoch 1
+		{5, 1, &EpochEnd{0, 3}}, // no broker led at epoch 1
 		{4, 2, nil},
 	} {
 		r := readAt(c.offset)
@@ -259,8 +264,8 @@ func TestScanStopsAtAnError(t *testing.T) {
 	}
 }
 
-// A reader of committed records sees nothing from the first open transaction on, neither by reading
-// nor as the latest offset.
+// A read_committed reader sees nothing from the first open transaction on, neither in reads nor as
+// the latest offset (R7).
 func TestReadCommittedEndsAtAnOpenTransaction(t *testing.T) {
 	b := newBench(t, vfs.NewMem(), nil)
 	b.append(t, AcksLeader, "plain")

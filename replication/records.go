@@ -4,9 +4,9 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// Records are whole batches from one tier: a pinned range of a local file, or bytes that were read
-// from the bucket. The first batch contains the offset that was asked for, so it may begin before.
-// The zero value has no records.
+// Records are whole batches from one tier: a pinned range of a local file, or bytes read from the
+// bucket. The first batch contains the requested offset, so it may begin before it. The zero value
+// has no records.
 type Records struct {
 	slice   storage.Slice
 	local   bool
@@ -14,7 +14,7 @@ type Records struct {
 	release func()
 }
 
-// Len is the size in bytes.
+// Len returns the size in bytes.
 func (r *Records) Len() int {
 	if r.local {
 		return r.slice.Len()
@@ -26,15 +26,15 @@ func (r *Records) Len() int {
 	return n
 }
 
-// Parts are the batches, if they are in memory: whole batches each, one part after the other. They
-// are valid until Release and must not be written to.
+// Parts returns the batches if they are in memory, as consecutive parts of whole batches. They are
+// valid until Release and must not be modified.
 func (r *Records) Parts() (parts [][]byte, ok bool) { return r.parts, !r.local }
 
-// Slice is the file range, if the batches are on the local disk. It is valid until Release, which
-// releases it.
+// Slice returns the file range if the batches are on local disk. Release releases it; it is valid
+// until then.
 func (r *Records) Slice() (s storage.Slice, ok bool) { return r.slice, r.local }
 
-// AppendTo appends the batches to dst, reading them if need be.
+// AppendTo appends the batches to dst, and reads them from the file if necessary.
 func (r *Records) AppendTo(dst []byte) ([]byte, error) {
 	if r.local {
 		return r.slice.AppendTo(dst)
@@ -45,7 +45,7 @@ func (r *Records) AppendTo(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// Release lets go of the file or the memory. It may be called again.
+// Release releases the file or the memory. It may be called more than once.
 func (r *Records) Release() {
 	if r.local {
 		r.slice.Release()

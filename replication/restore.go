@@ -8,15 +8,17 @@ import (
 )
 
 const (
-	// restoreWorkers is how many followers take their state from the bucket at a time.
+	// restoreWorkers is how many followers take their state from the bucket at the same time.
 	restoreWorkers = 4
-	// restoreQueue is how many more may wait. Those beyond ask their leader again first.
+	// restoreQueue is how many more may wait. Beyond that, a follower fetches from its leader again
+	// first.
 	restoreQueue = 256
 )
 
-// restores has followers whose next records their leaders have only in the bucket go on where the
-// bucket ends: with the log start, the leader epochs and the producers that the bucket tells of,
-// and without the records. What follows they copy from the leader.
+// restores handles followers whose next records are no longer on the leader's disk but only in the
+// bucket. It restarts each log at the end of the uploaded range, without the records, and takes log
+// start, leader epochs and producers from the bucket. The follower then fetches from its leader as
+// usual.
 type restores struct {
 	metrics *metrics
 	logger  *slog.Logger
@@ -27,7 +29,7 @@ func newRestores(logger *slog.Logger, metrics *metrics) *restores {
 	return &restores{metrics: metrics, logger: logger, queue: make(chan *Partition, restoreQueue)}
 }
 
-// add queues a partition. Until its turn is over it is not fetched for.
+// add queues a partition. The partition is not fetched until its restore has ended.
 func (r *restores) add(p *Partition) {
 	if p.restoring.Swap(true) {
 		return
@@ -54,7 +56,7 @@ func (r *restores) process(ctx context.Context, p *Partition) {
 	}
 }
 
-// restore begins the log where the remote tier ends.
+// restore restarts the log where the remote tier ends.
 func (p *Partition) restore(ctx context.Context) error {
 	if p.tier == nil {
 		return fmt.Errorf("restore %s: there is no bucket: %w", p.tp, ErrColdReadFailed)
@@ -68,7 +70,7 @@ func (p *Partition) restore(ctx context.Context) error {
 	defer p.mu.Unlock()
 	r := p.role.Load()
 	if !r.ReplicatesAt(before.LeaderEpoch) {
-		return nil // another leader may have the offset; the next fetch tells
+		return nil // another leader may have the offset; the next fetch shows it
 	}
 	end := p.log.EndOffset()
 	if state.EndOffset <= end {
@@ -83,6 +85,6 @@ func (p *Partition) restore(ctx context.Context) error {
 	return nil
 }
 
-// errNothingNew says that what the leader has deleted from its disk is not in the manifest that was
-// read, which cannot last.
+// errNothingNew says that the manifest that was read does not cover what the leader has already
+// deleted from its disk. Such a state does not last.
 var errNothingNew = errors.New("it tells nothing new")

@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// joined waits until the second broker is in sync, and returns its replica.
+// joined waits until the second broker has all committed records, and returns its replica.
 func (c *pair) joined(m *Manager, name string) *Partition {
 	c.t.Helper()
 	tp := metadata.TopicPartition{Topic: name}
@@ -35,7 +35,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// writeAlone appends at the leader, while the second broker is not there.
+// writeAlone appends at the leader, while the second broker does not run.
 func (c *pair) writeAlone(p *Partition, values ...string) {
 	c.t.Helper()
 	if _, err := p.Append(batch(c.t, 1000, values...), AcksLeader); err != nil {
@@ -43,8 +43,8 @@ func (c *pair) writeAlone(p *Partition, values ...string) {
 	}
 }
 
-// TestFollowerStartsWhereTheTierEnds adds a replica to a partition whose leader has a part of it
-// only in the bucket. The bucket is out of reach at first.
+// TestFollowerStartsWhereTheTierEnds (R12): a replica is added to a partition whose leader has a
+// part of it only in the bucket. The bucket is unreachable at first.
 func TestFollowerStartsWhereTheTierEnds(t *testing.T) {
 	c := newPair(t)
 	c.create("t")
@@ -94,14 +94,14 @@ func TestFollowerStartsWhereTheTierEnds(t *testing.T) {
 	if _, follows := remote.followed[p.tp]; !follows {
 		t.Error("the remote tier is not followed")
 	}
-	// What goes up later, the follower hears of.
+	// The follower learns about later uploads.
 	leader.log.SetRemoteEndOffset(3)
 	c.writeAlone(leader, "five")
 	eventually(t, "it hears what is uploaded", func() bool { return p.log.RemoteEndOffset() == 3 })
 }
 
-// TestLogStartWithinABatch: a follower that begins where DeleteRecords left the log start gets the
-// whole batch that this lies in.
+// TestLogStartWithinABatch: a follower that begins at a log start moved by DeleteRecords gets the
+// whole batch that contains the log start.
 func TestLogStartWithinABatch(t *testing.T) {
 	c := newPair(t)
 	c.create("t")

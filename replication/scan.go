@@ -8,14 +8,14 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// scanBytes is how much of a log a scan has in memory; one batch may be larger.
+// scanBytes is how much of a log a scan holds in memory; a single batch may be larger.
 const scanBytes = 1 << 20
 
-// Scan calls fn with every batch from the start of the log to the end that it has now, committed or
-// not, in order. It ends at the first error of fn and returns it. A batch is valid until fn
-// returns. It is how coordinators load their state, on the leader.
+// Scan calls fn with every batch from the start of the log to the end that the log has at the call,
+// committed or not, in order. It stops at the first error of fn and returns it. A batch is valid
+// until fn returns. Coordinators load their state with it, on the leader.
 func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error {
-	if _, err := p.leading(-1); err != nil { // before the end is believed
+	if _, err := p.leading(-1); err != nil { // check the role before trusting the log end
 		return fmt.Errorf("scan %s: %w", p.tp, err)
 	}
 	end := p.log.EndOffset()
@@ -25,7 +25,7 @@ func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error
 			Offset: offset, MaxBytes: scanBytes, MinOne: true, Isolation: ReadLogEnd, CurrentLeaderEpoch: -1, LastFetchedEpoch: -1,
 		})
 		if errors.Is(err, ErrOffsetOutOfRange) && offset < p.log.StartOffset() {
-			offset = p.log.StartOffset() // deleted meanwhile
+			offset = p.log.StartOffset() // deleted during the scan
 			continue
 		}
 		if err != nil {
@@ -41,7 +41,7 @@ func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error
 			return err
 		}
 		if next == offset {
-			return nil // compaction has left nothing behind
+			return nil // compaction left no batch up to the end
 		}
 		offset = next
 		if err = ctx.Err(); err != nil {
@@ -51,8 +51,8 @@ func (p *Partition) Scan(ctx context.Context, fn func(record.Batch) error) error
 	return nil
 }
 
-// scanBatches hands over the whole batches of a read and returns where the next one begins. The
-// last batch may be cut.
+// scanBatches passes the whole batches of a read to fn and returns the offset after the last one. A
+// batch that is cut off at the end of buf is left out.
 func scanBatches(buf []byte, offset, end int64, fn func(record.Batch) error) (int64, error) {
 	for len(buf) > 0 && offset < end {
 		batch, rest, err := record.Split(buf)

@@ -9,22 +9,22 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// served is how far this broker's partitions have followed the images, for those that wait for
-// that. Manager.Run writes it.
+// served records how far this broker's partitions have followed the images, for callers that wait
+// for that. The goroutine of Manager.Run writes it, and hangs may be called from any goroutine.
 type served struct {
 	mu       sync.Mutex
 	revision int64 // of the newest image; 0 before the first
 	first    int64 // revision of the first image
-	// behind are the partitions that are not yet what an image says, with the revision of the
-	// oldest image that they have not followed.
+	// behind holds, for each partition that is not yet what an image says, the revision of the
+	// oldest image that it has not followed.
 	behind map[metadata.TopicID]map[int32]int64
-	// failed are the partitions that cannot be served, and why. They are tried again.
+	// failed holds the partitions that cannot be served, and why. They are being retried.
 	failed map[metadata.TopicID]map[int32]error
-	// early are the partitions that an image gives to this broker at a broker epoch that its
+	// early holds the partitions that an image assigns to this broker at a broker epoch that its
 	// registration does not have, or does not know of yet.
 	early map[metadata.TopicID]map[int32]int64
 
-	pending int           // partitions that are on their way, or have something left to be done
+	pending int           // partitions in progress, or with something left to do
 	changed chan struct{} // closed and replaced by publish
 }
 
@@ -50,7 +50,7 @@ func drop[T any](m map[metadata.TopicID]map[int32]T, id metadata.TopicID, number
 	}
 }
 
-// wants notes that a partition has to follow an image.
+// wants records that a partition has to follow an image.
 func (s *served) wants(id metadata.TopicID, number int32, revision int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,8 +59,8 @@ func (s *served) wants(id metadata.TopicID, number int32, revision int64) {
 	}
 }
 
-// settles notes what became of a partition's attempt to follow the image of a revision. more says
-// that it has to follow a newer one.
+// settles records the outcome of a partition's attempt to follow the image of a revision. more
+// means that the partition has to follow a newer image.
 func (s *served) settles(id metadata.TopicID, number int32, revision int64, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +76,8 @@ func (s *served) settles(id metadata.TopicID, number int32, revision int64, more
 	}
 }
 
-// hangs notes that a partition's attempt to follow an image does not return: it is not waited for.
+// hangs records that a partition's attempt to follow an image does not return. It wakes the callers
+// that wait for the partition: they do not wait for a hang.
 func (s *served) hangs(id metadata.TopicID, number int32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +90,8 @@ func (s *served) hangs(id metadata.TopicID, number int32, err error) {
 	s.changed = make(chan struct{})
 }
 
-// waits notes that a partition waits for this broker's registration to have an epoch; 0: for none.
+// waits records that a partition waits until this broker's registration has a broker epoch; 0: it
+// does not wait.
 func (s *served) waits(id metadata.TopicID, number int32, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +102,7 @@ func (s *served) waits(id metadata.TopicID, number int32, epoch int64) {
 	}
 }
 
-// forget drops what is known of a partition that is not this broker's any more.
+// forget drops the entries of a partition that has left this broker.
 func (s *served) forget(id metadata.TopicID, number int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +111,7 @@ func (s *served) forget(id metadata.TopicID, number int32) {
 	drop(s.early, id, number)
 }
 
-// publish wakes those that wait. It returns how many partitions cannot be served.
+// publish wakes the waiting callers. It returns how many partitions cannot be served.
 func (s *served) publish(revision int64, pending int) (failed int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,8 +127,9 @@ func (s *served) publish(revision int64, pending int) (failed int) {
 	return failed
 }
 
-// done tells whether the topics, or with none all, have followed the image of a revision. changed
-// is closed when that may have changed. epoch is that of this broker's registration.
+// done reports whether the topics, or all topics if there are no ids, have followed the image of a
+// revision. changed is closed when the answer may have changed. epoch is that of this broker's
+// registration.
 func (s *served) done(revision, epoch int64, ids []metadata.TopicID) (done bool, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,13 +165,13 @@ func (s *served) waitsLocked(id metadata.TopicID, revision, epoch int64) bool {
 	}
 	for _, at := range s.early[id] {
 		if at == epoch {
-			return true // the manager looks again in a moment
+			return true // the manager retries within earlyInterval
 		}
 	}
 	return false
 }
 
-// errors are why topics are not served in full.
+// errors returns the errors of the topics that are not served in full.
 func (s *served) errors(ids []metadata.TopicID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,12 +184,13 @@ func (s *served) errors(ids []metadata.TopicID) error {
 	return errors.Join(errs...)
 }
 
-// AwaitServed waits until this broker serves what it leads of the given topics, as far as the
-// cluster's image names them now. Without topics it waits for all partitions that the image has
-// here. A partition that cannot be served, or hangs, is not waited for: it is in the error, if it
-// belongs to a given topic.
+// AwaitServed waits until this broker serves the partitions of the given topics that the cluster's
+// image has here now. Without topics it waits for all partitions that the image has here. It does
+// not wait for a partition that cannot be served, or hangs; if that partition belongs to a given
+// topic, the result has its error.
 func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error {
-	revision := m.o.Cluster.Image().ContentRevision // images that change nothing are not followed
+	// An image without a change of content is not followed.
+	revision := m.o.Cluster.Image().ContentRevision
 	for {
 		done, changed := m.served.done(revision, m.o.brokerEpoch(), ids)
 		if done {
@@ -200,8 +204,8 @@ func (m *Manager) AwaitServed(ctx context.Context, ids []metadata.TopicID) error
 	}
 }
 
-// Loaded waits until every partition has followed the first image, or has failed to. Before that
-// the logs on the disk do not have their topics' settings, so that retention must not run.
+// Loaded waits until every partition has followed the first image, or has failed to. Until then the
+// logs on disk do not have their topics' settings, so retention must not run.
 func (m *Manager) Loaded(ctx context.Context) error {
 	for {
 		m.served.mu.Lock()
@@ -212,7 +216,7 @@ func (m *Manager) Loaded(ctx context.Context) error {
 		case done && first > 0:
 			return nil
 		case done:
-			continue // it came in between
+			continue // the first image arrived between the two looks
 		}
 		select {
 		case <-changed:

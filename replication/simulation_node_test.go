@@ -19,13 +19,14 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// simMachine is a broker's machine with real logs on a disk in memory: one data directory, or two.
+// simMachine is a broker's machine with real logs on an in-memory disk, with one or two data
+// directories.
 type simMachine struct {
 	broker int32
 	disk   *vfs.Mem
-	faulty *vfs.Faulty // over disk, for the process that runs
+	faulty *vfs.Faulty // over disk, for the running process
 	paths  []string
-	ids    []metadata.DirectoryID // of the paths, as of the newest start
+	ids    []metadata.DirectoryID // of paths, as of the newest start
 	lost   []string               // directories that are gone for good
 	node   *simNode
 	starts int64
@@ -66,8 +67,8 @@ func (m *simMachine) Start(o sim.NodeOptions) (sim.Node, error) {
 	return m.node, nil
 }
 
-// simConfig has segments of a few records with a tier, those that are there go at once, and of the
-// second topic the oldest go from both tiers.
+// simConfig: with a tier, segments have a few records and uploaded ones are deleted locally at
+// once. The second topic's oldest segments are deleted from both tiers.
 func simConfig(tiered bool, topic string) storage.Config {
 	c := storage.DefaultConfig()
 	if tiered {
@@ -79,7 +80,7 @@ func simConfig(tiered bool, topic string) storage.Config {
 	return c
 }
 
-// simTier is a remote tier whose times are those of a history of some seconds.
+// simTier returns a remote tier whose timeouts suit a history of some seconds.
 func simTier(broker int32, o sim.NodeOptions) *tiering.Manager {
 	return tiering.New(tiering.Options{
 		Bucket: o.Bucket, Store: o.Store, ClusterID: "simulated", BrokerID: broker,
@@ -103,11 +104,11 @@ func (m *simMachine) open(tiered bool) (*storage.Manager, error) {
 	})
 }
 
-// Stop implements simulation.Machine. What a process has written stays when it dies.
+// Stop implements simulation.Machine. What a process has written outlives it.
 func (m *simMachine) Stop(how sim.Stop, chance uint64) error {
 	switch how {
 	case sim.Clean:
-		_ = m.node.m.o.Storage.Close() // a disk that fails is known
+		_ = m.node.m.o.Storage.Close() // a failing disk is reported elsewhere
 		m.disk = m.disk.Clone()
 	case sim.Crashed:
 		m.disk = m.disk.CrashClone(chance)
@@ -156,14 +157,14 @@ func (m *simMachine) Lose(directory int64) metadata.DirectoryID {
 func removeAll(fsys vfs.FS, name string) {
 	entries, err := fsys.ReadDir(name)
 	if err != nil {
-		return // it is not there
+		return // the directory does not exist
 	}
 	for _, e := range entries {
 		path := name + "/" + e.Name()
 		if e.IsDir() {
 			removeAll(fsys, path)
 		}
-		_ = fsys.Remove(path) // in memory that does not fail
+		_ = fsys.Remove(path) // cannot fail in memory
 	}
 	_ = fsys.SyncDir(name)
 }
@@ -172,10 +173,10 @@ func removeAll(fsys vfs.FS, name string) {
 type simNode struct {
 	o          sim.NodeOptions
 	m          *Manager
-	tier       *tiering.Manager // nil: there is none
+	tier       *tiering.Manager // nil without a tier
 	partitions []*Partition     // in the order of their names
 	told       map[*Partition]role.Told
-	changes    int64 // of any log's content but appends
+	changes    int64 // changes of any log's content other than appends
 }
 
 func (n *simNode) find(id metadata.TopicID, number int32) *Partition {
@@ -188,7 +189,7 @@ func (n *simNode) find(id metadata.TopicID, number int32) *Partition {
 }
 
 // Run implements simulation.Node.
-func (n *simNode) Run(ctx context.Context) { _ = n.tier.Run(ctx) } // its end is that of ctx
+func (n *simNode) Run(ctx context.Context) { _ = n.tier.Run(ctx) } // ends with ctx
 
 // Apply implements simulation.Node.
 func (n *simNode) Apply(ctx context.Context, image *metadata.Image) {
@@ -210,7 +211,7 @@ func (n *simNode) Apply(ctx context.Context, image *metadata.Image) {
 	}
 }
 
-// care has the remote tier know what became of a partition, as the applier does.
+// care notifies the remote tier of a partition's role, as the applier does.
 func (n *simNode) care(ctx context.Context, p *Partition) {
 	for {
 		r := p.role.Load()
@@ -223,7 +224,7 @@ func (n *simNode) care(ctx context.Context, p *Partition) {
 	}
 }
 
-// become makes a partition what is wanted. What fails is tried again with the next image.
+// become makes a partition what is wanted. A failure is retried with the next image.
 func (n *simNode) become(tp metadata.TopicPartition, w *want) {
 	p := n.find(w.topic.ID, tp.Partition)
 	if p == nil {
@@ -240,7 +241,7 @@ func (n *simNode) become(tp metadata.TopicPartition, w *want) {
 	}
 }
 
-// leave ends the partitions that an image has on other brokers, or not at all.
+// leave ends the partitions that an image has on other brokers, or does not have.
 func (n *simNode) leave(ctx context.Context, image *metadata.Image) {
 	for _, p := range slices.Clone(n.partitions) {
 		topic, exists := image.TopicByID(p.topicID)
@@ -256,7 +257,7 @@ func (n *simNode) leave(ctx context.Context, image *metadata.Image) {
 	}
 }
 
-// simAppended and simDeleted show where their records are.
+// simAppended and simDeleted add the offsets of their records.
 type (
 	simAppended struct{ Appended }
 	simDeleted  struct{ Deleted }
@@ -353,7 +354,7 @@ func (n *simNode) Serve(from metadata.Member, asked any) (answer any, news bool)
 	return answers, news
 }
 
-// serve is what a leader has for a follower at a position.
+// serve returns what a leader has for a follower at a position.
 func serve(p *Partition, from metadata.Member, at ReplicaPosition) ReplicaFetched {
 	result, err := p.readLocal(ReadRequest{
 		Offset: at.Offset, MaxBytes: 10_000, MinOne: true, Isolation: ReadLogEnd,
@@ -389,7 +390,7 @@ func (n *simNode) Take(ctx context.Context, asked, answer any) error {
 		if errors.Is(err, ErrOffsetMovedToTier) && !p.restoring.Swap(true) {
 			stepped.Go(ctx, nil, func(ctx context.Context) {
 				defer p.restoring.Store(false)
-				_ = p.restore(ctx) // what fails is tried with the next answer
+				_ = p.restore(ctx) // a failure is retried with the next answer
 				n.changes++
 			})
 		}
@@ -415,7 +416,7 @@ func (n *simNode) Tick(ctx context.Context) {
 		p.tellDirectory()
 		p.maybeShrinkISR(sim.MaxLag)
 		n.care(ctx, p)
-		_, _ = p.log.EnforceRetention(time.Now()) // a disk that fails is known
+		_, _ = p.log.EnforceRetention(time.Now()) // a failing disk is reported elsewhere
 	}
 	n.checkpoint()
 }
@@ -430,20 +431,23 @@ func (n *simNode) Place() {
 // Flush implements simulation.Node.
 func (n *simNode) Flush() {
 	for log := range n.m.o.Storage.Logs() {
-		_ = log.Flush(context.Background(), log.EndOffset()) // a disk that fails is known
+		_ = log.Flush(context.Background(), log.EndOffset()) // a failing disk is reported elsewhere
 	}
 	n.checkpoint()
 }
 
-// checkpoint is what storage does soon after a log's start has moved.
-func (n *simNode) checkpoint() { _ = n.m.o.Storage.Checkpoint() } // a disk that fails is known
+// checkpoint does what storage does soon after a log's start has moved.
+// failing disks are reported elsewhere
+func (n *simNode) checkpoint() { _ = n.m.o.Storage.Checkpoint() }
 
 // Views implements simulation.Node.
 func (n *simNode) Views() []sim.View {
 	var views []sim.View
 	for log := range n.m.o.Storage.Logs() {
 		if log.TopicID() == (metadata.TopicID{}) || log.Offline() != nil {
-			continue // a crash took the file with its id, and the image's topic of its name takes it over; or nobody can read it
+			// Either a crash lost the file with the id, and the image's topic of this name will
+			// adopt the log, or the log cannot be read.
+			continue
 		}
 		v := sim.View{
 			Topic: log.TopicID(), Partition: metadata.TopicPartition{Topic: log.Topic(), Partition: log.Partition()},
@@ -465,7 +469,7 @@ func (n *simNode) Views() []sim.View {
 	return views
 }
 
-// logEntries are the records of a local log from an offset on.
+// logEntries returns the records of a local log from an offset on.
 func logEntries(log *storage.Log, from int64) ([]sim.Entry, error) {
 	var all []sim.Entry
 	for from < log.EndOffset() {
@@ -488,13 +492,13 @@ func logEntries(log *storage.Log, from int64) ([]sim.Entry, error) {
 	return all, nil
 }
 
-// entries are the records of batches from an offset on.
+// entries returns the records of batches from an offset on.
 func entries(buf []byte, from int64) ([]sim.Entry, error) {
 	var all []sim.Entry
 	for len(buf) > 0 {
 		b, rest, err := record.Split(buf)
 		if err != nil {
-			break // cut by the size limit
+			break // cut off by the size limit
 		}
 		for r, err := range b.Records() {
 			if err != nil {

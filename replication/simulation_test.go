@@ -16,11 +16,11 @@ import (
 	sim "github.com/varvelog/varve/simulation"
 )
 
-// TestSimulation plays histories of whole clusters, each from a seed; see package simulation. It
-// takes a few seconds, VARVE_SIMULATION_TIME, or ten minutes with VARVE_LONG=1; new seeds come
-// after VARVE_SIMULATION_FROM. VARVE_SIMULATION_SEED plays one history and shows its trace. A
-// history that fails is made shorter and printed as a script, which testdata/simulation takes;
-// VARVE_SIMULATION_SHRINK bounds how often it is played for that.
+// TestSimulation runs histories of whole clusters, each from a seed; see package simulation. It
+// takes a few seconds, VARVE_SIMULATION_TIME, or ten minutes with VARVE_LONG=1; the seeds start at
+// VARVE_SIMULATION_FROM. VARVE_SIMULATION_SEED runs one history and shows its trace. A failing
+// history is shortened and printed as a script for testdata/simulation; VARVE_SIMULATION_SHRINK
+// bounds the number of runs for that.
 func TestSimulation(t *testing.T) {
 	if seed, one := numberOf(t, "VARVE_SIMULATION_SEED"); one {
 		out := play(t, sim.NewHistory(seed), true)
@@ -52,7 +52,7 @@ func TestSimulation(t *testing.T) {
 		n, virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), (cpuTime(t) - cpu).Round(time.Millisecond), counts)
 }
 
-// cpuTime is what this process has used so far.
+// cpuTime returns the CPU time that this process has used so far.
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var usage syscall.Rusage
@@ -103,7 +103,7 @@ func numberOf(t *testing.T, variable string) (n uint64, set bool) {
 	return n, true
 }
 
-// play runs a history on virtual time.
+// play runs a history in virtual time.
 func play(t *testing.T, h sim.History, trace bool) (out sim.Outcome) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
@@ -112,7 +112,7 @@ func play(t *testing.T, h sim.History, trace bool) (out sim.Outcome) {
 	return out
 }
 
-// TestSimulationIsReplayed: one seed is one history, byte for byte, whatever runs beside it.
+// TestSimulationIsReplayed: one seed is one history, byte for byte, whatever runs at the same time.
 func TestSimulationIsReplayed(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for seed := range uint64(24) {
@@ -131,8 +131,8 @@ func TestSimulationIsReplayed(t *testing.T) {
 	}
 }
 
-// TestSimulationIsTheSameEverywhere: a seed is the same history on every machine. The sums are
-// those of the machine on which they were written; a change of what the brokers do needs -rewrite.
+// TestSimulationIsTheSameEverywhere: a seed is the same history on every machine. The sums come
+// from the machine on which they were written; a change of the brokers' behavior needs -rewrite.
 func TestSimulationIsTheSameEverywhere(t *testing.T) {
 	datadriven.RunTest(t, "testdata/simulation-sums", func(t *testing.T, d *datadriven.TestData) string {
 		t.Helper()
@@ -158,10 +158,10 @@ func firstDifference(a, b []byte) string {
 	return "one ends before the other"
 }
 
-// TestSimulationScripts plays the histories of testdata/simulation: each has broken an invariant
+// TestSimulationScripts runs the histories of testdata/simulation. Each has broken an invariant
 // once.
 //
-//	simulate brokers=3 seed=1 length=10s   with an action a line, see package simulation
+//	simulate brokers=3 seed=1 length=10s   with one action per line, see package simulation
 func TestSimulationScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/simulation", func(t *testing.T, path string) {
 		t.Helper()

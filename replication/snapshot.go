@@ -1,27 +1,27 @@
 package replication
 
-// Snapshot is what monitoring wants to know of a partition. It is not one moment's: the offsets may
-// be newer than the rest.
+// Snapshot is a partition's state for monitoring. It is not taken at one moment: the offsets may be
+// newer than the rest.
 type Snapshot struct {
 	Leader        bool    // this broker leads it
-	LeaderID      int32   // as the image says, or metadata.NoBroker
-	Replicas      []int32 // the first one is preferred; not to be changed
+	LeaderID      int32   // from the image, or metadata.NoBroker
+	Replicas      []int32 // the first one is preferred; must not be modified
 	InSync        int
-	NeededInSync  int // min.insync.replicas, as far as there are so many replicas
+	NeededInSync  int // min.insync.replicas, at most the number of replicas
 	LogStart      int64
 	HighWatermark int64
 }
 
-// UnderReplicated tells whether replicas are out of sync.
+// UnderReplicated reports whether replicas are out of sync.
 func (s *Snapshot) UnderReplicated() bool { return s.InSync < len(s.Replicas) }
 
-// UnderMinISR tells whether acks=all is refused.
+// UnderMinISR reports whether acks=all is refused.
 func (s *Snapshot) UnderMinISR() bool { return s.InSync < s.NeededInSync }
 
-// AtMinISR tells whether acks=all is refused as soon as one more replica falls out of sync.
+// AtMinISR reports whether acks=all is refused as soon as one more replica falls out of sync.
 func (s *Snapshot) AtMinISR() bool { return s.InSync == s.NeededInSync }
 
-// Snapshot describes the partition.
+// Snapshot returns the partition's state for monitoring.
 func (p *Partition) Snapshot() Snapshot {
 	r := p.role.Load()
 	return Snapshot{
@@ -30,9 +30,9 @@ func (p *Partition) Snapshot() Snapshot {
 	}
 }
 
-// FollowerLags calls f with how many records each follower lacks, if this broker leads the
-// partition. One that has not fetched in this leader's epoch lacks all that there is. f runs under
-// a lock of the partition.
+// FollowerLags calls f with the number of records that each follower is behind, if this broker
+// leads the partition. A follower that has not fetched in this leader epoch is behind by the whole
+// log. f runs under a lock of the partition.
 func (p *Partition) FollowerLags(f func(broker int32, records int64)) {
 	p.isrMu.Lock()
 	defer p.isrMu.Unlock()

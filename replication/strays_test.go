@@ -18,7 +18,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// strayReasons is why logs were set aside, by topic.
+// strayReasons returns the reasons why logs were set aside, by topic.
 func strayReasons(s *storage.Manager) map[string]string {
 	reasons := map[string]string{}
 	for _, stray := range s.Strays() {
@@ -27,7 +27,7 @@ func strayReasons(s *storage.Manager) map[string]string {
 	return reasons
 }
 
-// rewrite puts a value under a key, or deletes the key, and waits until the manager has followed.
+// rewrite writes a key, or deletes it if value is nil, and waits until the manager has followed.
 func (c *cluster) rewrite(key string, value []byte) {
 	c.t.Helper()
 	op := kv.Put(key, value)
@@ -62,7 +62,7 @@ func (c *cluster) write(topic string) {
 	}
 }
 
-// relist makes the broker's next start see the store as a list shows it.
+// relist makes the broker's next start see the store as a full listing shows it.
 func (c *cluster) relist() {
 	c.t.Helper()
 	c.follower = metadata.NewLoader(metadata.LoaderOptions{Store: c.store, Logger: slog.New(slog.DiscardHandler)})
@@ -73,8 +73,8 @@ func (c *cluster) relist() {
 }
 
 // TestUnreadableTopicKeepsItsLogs: a broker starts while it cannot read a topic's key. The topic's
-// logs stay where they are, nothing of them is deleted by settings that may not be theirs, and they
-// serve once the key is read.
+// logs stay where they are, settings that may not be theirs delete none of their records, and they
+// are served once the key can be read.
 func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -111,8 +111,8 @@ func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
 	}
 }
 
-// TestDeletionOnAnIncompleteImageWaits: while something cannot be read, a topic that goes leaves
-// its log alone.
+// TestDeletionOnAnIncompleteImageWaits: while some key cannot be read, the log of a topic that
+// disappears is left alone.
 func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -132,7 +132,7 @@ func TestDeletionOnAnIncompleteImageWaits(t *testing.T) {
 	}
 }
 
-// TestNameOfAStrayIsTaken: a log whose name another topic has makes way, also while something
+// TestNameOfAStrayIsTaken: a log whose name another topic has is set aside, even while some key
 // cannot be read.
 func TestNameOfAStrayIsTaken(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
@@ -158,12 +158,12 @@ func TestNameOfAStrayIsTaken(t *testing.T) {
 	}
 }
 
-// brokenWatch is a store whose watch can be ended. The list that follows waits.
+// brokenWatch is a store whose watch can be ended. The listing that follows waits.
 type brokenWatch struct {
 	*kvtest.MemStore
 	lists   atomic.Int32
 	ended   chan struct{} // a value ends the present watch
-	listing chan struct{} // has a value when a list waits for gate
+	listing chan struct{} // has a value while a listing waits for gate
 	gate    chan struct{}
 }
 
@@ -206,8 +206,9 @@ func (s *brokenWatch) Watch(parent context.Context, prefix string, from int64) i
 	}
 }
 
-// TestListIsNoDeletion: a topic that was deleted is deleted here. One that a list lacks, since the
-// watch was interrupted, is set aside, and one whose key the list shows damaged is served on.
+// TestListIsNoDeletion (R10): after a deletion event a topic's log is deleted. If the topic is only
+// missing in a listing, after an interruption of the watch, its log is set aside. A topic whose key
+// is damaged in the listing is still served.
 func TestListIsNoDeletion(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	s := &brokenWatch{MemStore: c.store, ended: make(chan struct{}), listing: make(chan struct{}, 8), gate: make(chan struct{})}
@@ -240,7 +241,7 @@ func TestListIsNoDeletion(t *testing.T) {
 	}
 	c.settle()
 	for _, topic := range []string{"missing", "damaged", "kept"} {
-		c.write(topic) // nobody knows yet which of them are gone
+		c.write(topic) // not known yet which of them are gone
 	}
 	c.rewrite("topics/damaged", good)
 	if got := strayReasons(c.storage); !maps.Equal(got, map[string]string{"missing": role.NoTopic}) {
@@ -256,8 +257,9 @@ func TestListIsNoDeletion(t *testing.T) {
 	}
 }
 
-// TestReplicaThatMovedAway: its files are deleted while the broker runs, and set aside when a start
-// finds it, or when the state that says so is not newer than the one before.
+// TestReplicaThatMovedAway: the files of a replica that moved away are deleted while the broker
+// runs. They are set aside if a start finds them, or if the state that moves the replica is not
+// newer than the one before.
 func TestReplicaThatMovedAway(t *testing.T) {
 	away := func(epoch string) []byte {
 		return []byte(`{"v":1,"replicas":[2],"isr":[2],"leader":2,"leader_epoch":9,"partition_epoch":` + epoch + `}`)
@@ -292,8 +294,8 @@ func TestReplicaThatMovedAway(t *testing.T) {
 	}
 }
 
-// TestLogWithoutItsTopicsID is told by its name: the file with the id is not synced before the log
-// is.
+// TestLogWithoutItsTopicsID: such a log is identified by its name, because the file with the id is
+// not synced before the log is.
 func TestLogWithoutItsTopicsID(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)
@@ -309,7 +311,7 @@ func TestLogWithoutItsTopicsID(t *testing.T) {
 	}
 }
 
-// TestStrayThatCannotBeSetAside is tried again.
+// TestStrayThatCannotBeSetAside: setting a log aside is retried after a failure.
 func TestStrayThatCannotBeSetAside(t *testing.T) {
 	f := vfs.NewFaulty(vfs.NewMem())
 	c := newClusterTest(t, f)
@@ -329,8 +331,8 @@ func TestStrayThatCannotBeSetAside(t *testing.T) {
 	}
 }
 
-// TestUnreadableSettingsDeleteNothing: a topic whose settings, or a broker's, cannot be read keeps
-// its records until they can, or are gone.
+// TestUnreadableSettingsDeleteNothing: if the settings of a topic or of this broker cannot be read,
+// the affected topics keep their records until the settings can be read, or are gone.
 func TestUnreadableSettingsDeleteNothing(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.start(nil)

@@ -9,21 +9,21 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// A suspect leader was elected although its log may lack records: after an unclean election, or when
-// it had crashed with its machine and no replica could have more. The remote tier may have what it
-// lacks. Were its log served, the offsets of these records would be given to others. So it serves
-// nobody until its log has been compared with the tier, and has been made to continue it: package
-// tiering does that, at each leader epoch from such an election on. It mostly takes a read and a write
-// of etcd.
+// A suspect leader was elected although its log may lack records: after an unclean election, or
+// because it had crashed with its machine and no replica could have more. The remote tier may have
+// the missing records. If the leader served its log now, it would assign their offsets to other
+// records. So it serves no request until its log has been compared with the tier and made to
+// continue it. Package tiering does that, at each leader epoch from such an election on. Usually it
+// takes one read and one write of etcd.
 //
-// A crash on the way leaves a log that is as it was, or begins where the tier ends. The next leader
-// is suspect too.
+// A crash in between leaves a log that is unchanged, or one that begins where the tier ends. The
+// next leader is suspect too.
 
 // errSuspicious says that a suspect leader's log has not been compared yet.
 var errSuspicious = fmt.Errorf("%w: an election may have lost records, and the log has not been compared with the remote tier yet", storage.ErrStorage)
 
-// continuesTier returns true if a suspect leader's log is known to continue the tier, or has none to
-// continue: compacted topics have none.
+// continuesTier reports whether a suspect leader's log is known to continue the tier, or has no
+// tier to continue: compacted topics have none.
 func (p *Partition) continuesTier(r *role.State) bool {
 	return p.tier == nil || p.continues.Load() == int64(r.LeaderEpoch)+1 || p.config.Load().Log.CleanupCompact
 }
@@ -42,8 +42,8 @@ func (s suspect) Continues() {
 	}
 }
 
-// StartFromRemote implements tiering.Suspect. The leadership begins again at the new end of the log:
-// nobody has been served since it began.
+// StartFromRemote implements tiering.Suspect. The leadership starts over at the new end of the log:
+// no request has been served since it began.
 func (s suspect) StartFromRemote(ctx context.Context, state storage.RemoteState) error {
 	p := s.p
 	p.mu.Lock()

@@ -35,7 +35,7 @@ func newTieredBroker(t *testing.T) *tieredBroker {
 	return &tieredBroker{cluster: newClusterTest(t, vfs.NewMem()), bucket: bucket}
 }
 
-// process begins a process on a disk.
+// process starts a process on a disk.
 func (b *tieredBroker) process(fs vfs.FS) {
 	b.t.Helper()
 	b.fs = fs
@@ -60,7 +60,7 @@ func (b *tieredBroker) process(fs vfs.FS) {
 	b.t.Cleanup(b.stop)
 }
 
-// elect writes the partition's state: this broker is elected again, after an election that may have
+// elect writes the partition's state: this broker is elected again, by an election that may have
 // lost records.
 func (b *tieredBroker) elect(id metadata.TopicID, epoch int) {
 	b.t.Helper()
@@ -75,7 +75,7 @@ func (b *tieredBroker) elect(id metadata.TopicID, epoch int) {
 	}
 }
 
-// restartWithoutLogs begins the next process on an empty disk, and has it elected.
+// restartWithoutLogs starts the next process on an empty disk, and elects it.
 func (b *tieredBroker) restartWithoutLogs(id metadata.TopicID) *Partition {
 	b.t.Helper()
 	b.register()
@@ -88,14 +88,15 @@ func (b *tieredBroker) restartWithoutLogs(id metadata.TopicID) *Partition {
 	return b.partition("a", 0)
 }
 
-// fill appends records until half of them are in the tier only.
+// fill appends records until all but the newest are in the tier, and deletes the uploaded ones
+// locally.
 func (b *tieredBroker) fill(p *Partition, prefix string, n int) {
 	b.t.Helper()
 	for i := range n {
 		b.append(p, fmt.Sprint(prefix, i))
 	}
 	for p.log.RemoteEndOffset() < p.log.EndOffset()-20 {
-		time.Sleep(time.Second) // of the bubble's time
+		time.Sleep(time.Second) // the bubble's time
 	}
 	if _, err := p.log.EnforceRetention(time.Now()); err != nil {
 		b.t.Fatal(err)
@@ -126,8 +127,8 @@ func (b *tieredBroker) read() (all []string) {
 	return all
 }
 
-// TestLostLogGoesOnWhereTheTierEnds: all logs of the only replica are lost. What is in the tier is there
-// after the next election, and no offset is given out twice.
+// TestLostLogGoesOnWhereTheTierEnds: all logs of the only replica are lost. After the next election
+// the records in the tier are still there, and no offset is assigned twice.
 func TestLostLogGoesOnWhereTheTierEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTieredBroker(t)
@@ -159,7 +160,7 @@ func TestLostLogGoesOnWhereTheTierEnds(t *testing.T) {
 	})
 }
 
-// TestSuspectLeaderWaitsForTheComparison: an append that came sooner would take the offset of a record of
+// TestSuspectLeaderWaitsForTheComparison: an earlier append would take the offset of a record in
 // the tier.
 func TestSuspectLeaderWaitsForTheComparison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -178,7 +179,7 @@ func TestSuspectLeaderWaitsForTheComparison(t *testing.T) {
 		}
 		wantStorageError(t, p)
 		back()
-		time.Sleep(time.Minute) // of the bubble's time
+		time.Sleep(time.Minute) // the bubble's time
 		b.append(p, "in time")
 		if all := b.read(); all[len(all)-1] != "in time" || all[0] != "before 0" {
 			t.Errorf("the first record is %q, the last %q", all[0], all[len(all)-1])

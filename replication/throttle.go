@@ -16,36 +16,37 @@ import (
 	"github.com/varvelog/varve/replication/role"
 )
 
-// Throttling are the options of replication throttles (KIP-73).
+// Throttling configures the replication throttles (KIP-73).
 type Throttling struct {
-	// Rates are the rates under an image. They are asked for again when this broker's settings
-	// change. nil: there are none.
+	// Rates returns the rates under an image. It is called again when this broker's settings
+	// change. nil: no throttles.
 	Rates func(image *metadata.Image) ThrottleRates
-	// Windows is for how many windows the traffic of replicas in sync counts
+	// Windows is how many windows of in-sync replicas' traffic the throttle remembers
 	// (replication.quota.window.num). Default 11.
 	Windows int
-	// Window is how long the rate that was not used is kept
-	// (replication.quota.window.size.seconds). Default 1 s.
+	// Window is how long an unused rate accumulates (replication.quota.window.size.seconds).
+	// Default 1 s.
 	Window time.Duration
 }
 
-// ThrottleRates are bytes a second of all throttled replicas together; Unthrottled is no rate.
+// ThrottleRates are in bytes per second, for all throttled replicas together. Unthrottled means no
+// limit.
 type ThrottleRates struct {
-	Leader   int64 // that this broker sends as the leader (leader.replication.throttled.rate)
-	Follower int64 // that it fetches (follower.replication.throttled.rate)
+	Leader   int64 // sent by this broker as a leader (leader.replication.throttled.rate)
+	Follower int64 // fetched by this broker (follower.replication.throttled.rate)
 }
 
-// Unthrottled is the rate that holds nothing back.
+// Unthrottled is the rate that delays nothing.
 const Unthrottled = math.MaxInt64
 
-// ThrottledReplicas tells which partitions of a topic have a throttled replica on one broker. The
-// zero value is none.
+// ThrottledReplicas names the partitions of a topic that have a throttled replica on one broker.
+// The zero value names none.
 type ThrottledReplicas string // "*", or partition numbers, each between commas
 
 const allReplicas = "*"
 
-// ThrottledOn picks what a list of PARTITION:BROKER, or * alone, says of one broker. The list was
-// checked when it was set.
+// ThrottledOn extracts one broker's part of a list of PARTITION:BROKER items, or of * alone. The
+// list was validated when it was set.
 func ThrottledOn(broker int32, list []string) ThrottledReplicas {
 	if strings.Join(list, "") == allReplicas {
 		return allReplicas
@@ -73,7 +74,7 @@ func (t ThrottledReplicas) has(partition int32) bool {
 	return strings.Contains(string(t), ","+strconv.Itoa(int(partition))+",")
 }
 
-// throttles are this broker's two rates.
+// throttles holds this broker's two throttles.
 type throttles struct {
 	leader, follower *throttle
 	now              func() time.Time
@@ -98,33 +99,33 @@ func (t *throttles) setRates(r ThrottleRates) {
 	t.follower.setRate(r.Follower, now)
 }
 
-// throttle keeps the traffic of throttled replicas to a rate. It has a balance of bytes, which
-// grows with time up to one window's worth, and holds replicas back while the balance is negative.
-// What went to a replica that may be held back is paid for in full, however much more than the rate
-// one fetch brought. What went to one in sync, which is never held back, counts as well, but no
-// longer than the windows that the settings say, so that a busy hour does not keep the others
-// waiting for another.
+// throttle limits the traffic of throttled replicas to a rate. It has a balance of bytes, which
+// grows with time up to one window's worth, and delays replicas while the balance is negative. The
+// bytes of a replica that may be delayed are always paid back in full, no matter how far one fetch
+// exceeded the rate. Traffic to in-sync replicas is never delayed but is charged too. That debt is
+// capped at what the configured number of windows pays back, so one busy hour does not stall the
+// other replicas for another hour.
 type throttle struct {
 	window, memory float64 // seconds
 	bytes, held    prometheus.Counter
 
 	mu struct {
 		sync.Mutex
-		rate    float64   // bytes a second; infinite: none
+		rate    float64   // bytes per second; +Inf: no limit
 		balance float64   // bytes, as of at
 		at      time.Time // never goes back
-		until   time.Time // up to when it is known, and counted, that replicas are held back
+		until   time.Time // end of the time for which held was already increased
 	}
 }
 
-// The bounds of the time after which one that is held back looks again: soon after the rate has
-// been changed, and never at once.
+// The bounds of the time until a delayed replica is checked again: it notices a changed rate soon,
+// and it is never checked at once.
 const (
 	throttleLookMin = time.Millisecond
 	throttleLookMax = time.Second
 )
 
-// setRate sets bytes a second. What is owed is paid at the new rate; a rate where there was none
+// setRate sets the rate in bytes per second. A debt is paid back at the new rate. A first rate
 // begins with a window's worth.
 func (t *throttle) setRate(rate int64, now time.Time) {
 	next := float64(rate)
@@ -144,7 +145,7 @@ func (t *throttle) setRate(rate int64, now time.Time) {
 	t.mu.balance = min(t.mu.balance, next*t.window)
 }
 
-// settleLocked brings the balance up to a time.
+// settleLocked updates the balance to a time.
 func (t *throttle) settleLocked(now time.Time) {
 	passed := now.Sub(t.mu.at).Seconds()
 	if math.IsInf(t.mu.rate, 1) || passed <= 0 {
@@ -154,7 +155,7 @@ func (t *throttle) settleLocked(now time.Time) {
 	t.mu.balance = min(t.mu.balance+t.mu.rate*passed, t.mu.rate*t.window)
 }
 
-// pass notes n bytes that are on their way, or, where n is negative, have not left after all.
+// pass charges n bytes that are being sent. A negative n refunds bytes that were not sent.
 func (t *throttle) pass(n int, inSync bool, now time.Time) {
 	if n > 0 {
 		t.bytes.Add(float64(n))
@@ -172,7 +173,7 @@ func (t *throttle) pass(n int, inSync bool, now time.Time) {
 	t.mu.balance = min(next, t.mu.rate*t.window)
 }
 
-// wait tells when one that is held back has to look again; 0: nothing is held back.
+// wait returns after which time a delayed replica has to check again; 0: nothing is delayed.
 func (t *throttle) wait(now time.Time) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,22 +196,23 @@ func (t *throttle) wait(now time.Time) time.Duration {
 	return left
 }
 
-// leaderHeld tells whether a follower gets nothing at the moment: it is not in sync, so that it is
-// not thrown out for that, and its turn is not yet.
+// leaderHeld reports whether the throttle withholds records from a follower now. An in-sync replica
+// is never delayed, so that the throttle does not drop it from the ISR.
 func (p *Partition) leaderHeld(r *role.State, replica *metadata.Member) bool {
 	return replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) && !slices.Contains(r.ISR, *replica) &&
 		p.throttles.leader.wait(p.throttles.now()) > 0
 }
 
-// sent notes what a follower, if it is one that asked, is sent of the partition; less than nothing
-// is what it is not sent after all.
+// sent charges n bytes that a follower is sent of the partition; a negative n refunds them. It
+// ignores consumers.
 func (p *Partition) sent(replica *metadata.Member, n int) {
 	if n != 0 && replica != nil && p.config.Load().LeaderThrottled.has(p.tp.Partition) {
 		p.throttles.leader.pass(n, slices.Contains(p.role.Load().ISR, *replica), p.throttles.now())
 	}
 }
 
-// recheck is when a fetch that waits has to look at what was held back, d at the latest.
+// recheck returns when a waiting fetch has to look at what the throttle withheld, at most d from
+// now.
 func (f *delayedFetch) recheck(d time.Duration) time.Duration {
 	if f.params.Replica == nil {
 		return d
@@ -223,8 +225,8 @@ func (f *delayedFetch) recheck(d time.Duration) time.Duration {
 	return d
 }
 
-// readHeld looks again at what was held back. What turns out to be in the bucket is left to the
-// next fetch, which asks for it as usual.
+// readHeld reads the partitions again that the throttle withheld. If the data turns out to be in
+// the bucket, it is left to the next fetch, which requests it as usual.
 func (f *delayedFetch) readHeld(ctx context.Context) {
 	for i := range f.results {
 		if f.partitions[i].Partition != nil && f.results[i].held {

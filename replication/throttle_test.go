@@ -60,7 +60,7 @@ func registeredThrottle(reg prometheus.Registerer, rate int64, now time.Time) *t
 	return t
 }
 
-// drain passes chunks whenever nothing is held back, and returns how long they took.
+// drain passes n chunks, each as soon as nothing is held back, and returns how long that took.
 func drain(t *testing.T, th *throttle, now time.Time, chunk, n int) time.Duration {
 	t.Helper()
 	start := now
@@ -78,8 +78,8 @@ func drain(t *testing.T, th *throttle, now time.Time, chunk, n int) time.Duratio
 	return now.Sub(start)
 }
 
-// Whatever the size of what goes at once, the rate is what was asked for, with one window's worth
-// at the start and the last one on credit.
+// The rate is kept whatever the size of a chunk, with one window's worth at the start and the last
+// chunk on credit.
 func TestThrottleKeepsTheRate(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, chunk := range []int{1, 100, 1000, 10_000, 1_000_000} {
@@ -105,8 +105,8 @@ func TestThrottleSavesOneWindow(t *testing.T) {
 	}
 }
 
-// What replicas in sync take holds the others back, but is forgotten after the windows that count;
-// what the others took is not.
+// Traffic of in-sync replicas holds the others back, but is forgotten after the configured windows;
+// traffic of the others is paid back in full.
 func TestThrottleForgetsReplicasInSync(t *testing.T) {
 	now := time.Unix(1000, 0)
 	th := testThrottle(1000, now)
@@ -162,7 +162,7 @@ func TestThrottleTakesAnotherRate(t *testing.T) {
 	}
 }
 
-// What was counted and did not leave is given back.
+// Bytes that were charged but not sent are refunded.
 func TestThrottleGivesBack(t *testing.T) {
 	now := time.Unix(1000, 0)
 	th := testThrottle(1000, now)
@@ -185,7 +185,7 @@ func TestThrottleMetrics(t *testing.T) {
 	now := time.Unix(1000, 0)
 	th := registeredThrottle(reg, 1000, now)
 	took := drain(t, th, now, 1000, 11)
-	for range 10 { // several that wait at the same time are not counted twice
+	for range 10 { // several waits at the same time are not counted twice
 		th.wait(now.Add(took))
 	}
 	families, err := reg.Gather()
@@ -208,15 +208,15 @@ func TestThrottleMetrics(t *testing.T) {
 	}
 }
 
-// throttleBench is a leader, broker 1, of a throttled and a free partition with followers 2, in
-// sync, and 3, and the manager of broker 3.
+// throttleBench has broker 1, which leads a throttled and a free partition, and the manager of
+// broker 3, which follows them. Of the followers 2 and 3, only 2 is in sync.
 type throttleBench struct {
 	leader, follower *Manager
 	led, followed    [2]*Partition // throttled, free
 }
 
-// throttleBatch is the size of a batch of append: a fetch that ends within one would bring more
-// than what is new.
+// throttleBatch is the size of append's batches: a fetch whose limit is inside a batch would return
+// more than is new.
 const throttleBatch = 1071
 
 // newThrottleBench throttles the leader's side, or the follower's.
@@ -310,9 +310,9 @@ func reach(ctx context.Context, p *Partition, n int64) bool {
 	return true
 }
 
-// TestThrottledFollowerCatchesUpAtTheRate has a broker catch up with two partitions, one of them
-// throttled at one of the sides. That one comes at the rate, by time alone; the other one at once,
-// also what is appended meanwhile; and neither side spins.
+// TestThrottledFollowerCatchesUpAtTheRate: a broker catches up with two partitions, one of them
+// throttled on one side. The throttled one arrives at the rate. The free one arrives at once,
+// including what is appended during the catch-up, and neither side busy-loops.
 func TestThrottledFollowerCatchesUpAtTheRate(t *testing.T) {
 	for side, rates := range map[string]ThrottleRates{
 		"leader":   {Leader: 5000, Follower: Unthrottled},
@@ -355,7 +355,8 @@ func TestThrottledFollowerCatchesUpAtTheRate(t *testing.T) {
 	}
 }
 
-// A leader that holds back answers when it may send, not when the follower's patience ends.
+// A leader that withholds records answers as soon as it may send them, not at the end of the
+// follower's maximum wait.
 func TestHeldFetchIsAnsweredInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newThrottleBench(t, ThrottleRates{Leader: 5000, Follower: Unthrottled})
@@ -386,7 +387,8 @@ func TestHeldFetchIsAnsweredInTime(t *testing.T) {
 			t.Errorf("took %v, not %v", took, want)
 		}
 		var wg sync.WaitGroup
-		wg.Go(func() { fetch(3, 0) }) // a rate that is taken back, or a topic's list, ends the wait
+		// A removed rate, or a changed list of the topic, ends the wait.
+		wg.Go(func() { fetch(3, 0) })
 		synctest.Wait()
 		start = time.Now()
 		b.leader.throttles.setRates(ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
@@ -397,7 +399,7 @@ func TestHeldFetchIsAnsweredInTime(t *testing.T) {
 	})
 }
 
-// A follower in sync asks whatever the rate is; what it gets counts.
+// An in-sync follower fetches whatever the rate is, and its traffic is charged.
 func TestFollowerInSyncIsNotHeld(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: 5000})
 	p, other := b.followed[0], b.followed[1]
@@ -424,7 +426,7 @@ func TestFollowerInSyncIsNotHeld(t *testing.T) {
 	}
 }
 
-// The rates follow the broker's settings, and nobody waits at a rate that is not set any more.
+// The rates follow the broker's settings, and no fetch waits for a rate that is no longer set.
 func TestManagerFollowsThrottleRates(t *testing.T) {
 	c := newClusterTest(t, vfs.NewMem())
 	c.storage = openStorage(t, c.fs, c.id)

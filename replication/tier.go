@@ -16,16 +16,16 @@ type tier interface {
 	partitionTier
 }
 
-// tierAttacher is what the applier tells the remote tier of partitions' roles. Its methods may wait
-// for the bucket.
+// tierAttacher is how the applier notifies the remote tier of partitions' roles. Its methods may
+// wait for the bucket.
 type tierAttacher interface {
 	Attach(ctx context.Context, p tiering.Partition)
 	Follow(ctx context.Context, p tiering.Partition)
 	Detach(ctx context.Context, tp metadata.TopicPartition)
 }
 
-// partitionTier is what a partition needs of the remote tier: to read, and to say that a segment was
-// closed.
+// partitionTier is what a partition needs from the remote tier: reads, and Kick for a closed
+// segment.
 type partitionTier interface {
 	Kick(tp metadata.TopicPartition)
 	Read(ctx context.Context, tp metadata.TopicPartition, offset int64, maxBytes int, limit int64) (tiering.Batches, error)
@@ -38,8 +38,8 @@ type partitionTier interface {
 	Rebuild(ctx context.Context, tp metadata.TopicPartition, dryRun bool) (tiering.Rebuilt, error)
 }
 
-// TierStatus is what the bucket has of the partition; false when it has no remote tier, or not
-// yet.
+// TierStatus returns what the bucket has of the partition; false if the partition has no remote
+// tier, or not yet.
 func (p *Partition) TierStatus() (tiering.Status, bool) {
 	if p.tier == nil {
 		return tiering.Status{}, false
@@ -47,8 +47,9 @@ func (p *Partition) TierStatus() (tiering.Status, bool) {
 	return p.tier.Status(p.tp)
 }
 
-// RebuildTier sets the pointer of the partition's remote tier to what the bucket has, see
-// tiering.Manager.Rebuild. ErrNotLeader: this broker does not lead it, or it has no remote tier.
+// RebuildTier sets the pointer of the partition's remote tier to what the bucket has; see
+// tiering.Manager.Rebuild. The error is ErrNotLeader if this broker does not lead the partition, or
+// the partition has no remote tier.
 func (p *Partition) RebuildTier(ctx context.Context, dryRun bool) (tiering.Rebuilt, error) {
 	if p.tier == nil {
 		return tiering.Rebuilt{}, fmt.Errorf("rebuild the remote tier of %s, which has none: %w", p.tp, ErrNotLeader)

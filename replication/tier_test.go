@@ -16,8 +16,8 @@ import (
 
 var _ tier = (*tiering.Manager)(nil)
 
-// With the real parts below: segments go up by themselves, the local disk is emptied behind them,
-// and fetches, looks by time and the start of the log see one log.
+// With the real parts: segments are uploaded without a trigger, the local disk is emptied after
+// them, and fetches, lookups by time and the log start show one log.
 func TestTwoTiersAreOneLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClusterTest(t, vfs.NewMem())
@@ -37,7 +37,7 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 				return cfg
 			},
 		})
-		background(t, c.storage.Run) // only flushed segments go up
+		background(t, c.storage.Run) // only flushed segments are uploaded
 		background(t, tiers.Run)
 		background(t, c.m.Run)
 		c.create("a", 1, nil)
@@ -49,7 +49,7 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 			}
 		}
 		for p.log.RemoteEndOffset() < n/2 {
-			time.Sleep(time.Second) // of the bubble's time
+			time.Sleep(time.Second) // the bubble's time
 		}
 		if _, err = p.log.EnforceRetention(time.Now()); err != nil {
 			t.Fatal(err)
@@ -90,12 +90,12 @@ func TestTwoTiersAreOneLog(t *testing.T) {
 	})
 }
 
-// Only flushed segments go up: the tier is told when one is closed, and again when it is on the disk if
-// it was not.
+// Only flushed segments are uploaded: the tier gets a Kick when a segment is closed, and another
+// one after it is on disk if it was not.
 func TestTierHearsOfAFlushedSegment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, vfs.NewMem(), func(c *Config) { c.Log.SegmentBytes = 300 })
-		var flushed int64 // when the tier was told last
+		var flushed int64 // flushed offset at the latest Kick
 		b.tier.kicked = func() { flushed = b.log.FlushedOffset() }
 		b.log.OnFlush(b.flushed)
 		for i := range 5 {

@@ -10,24 +10,24 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// Traffic counts what passes through one topic's partitions on this broker since it has replicas of
-// it. The partitions share it and have a pointer to it: counting is an atomic addition, without a
-// look-up and without memory.
+// Traffic counts what passes through one topic's partitions on this broker, from the time the first
+// replica of the topic arrived. The partitions share it through a pointer: counting is an atomic
+// addition, without a lookup or an allocation.
 type Traffic struct {
 	BytesIn, MessagesIn      atomic.Int64 // appended as the leader
 	BytesOut                 atomic.Int64 // of batches for consumers; followers are not counted
 	Produces, FailedProduces atomic.Int64 // partitions in Produce requests
-	Fetches, FailedFetches   atomic.Int64 // partitions in Fetch requests, of followers as well
+	Fetches, FailedFetches   atomic.Int64 // partitions in Fetch requests, of followers too
 	ReplicatedBytes          atomic.Int64 // appended as a follower
 	Remote                   tiering.Stats
 	topic                    string
 	topicID                  metadata.TopicID
 }
 
-// Topic is the name of the topic.
+// Topic returns the name of the topic.
 func (t *Traffic) Topic() string { return t.topic }
 
-// Produced counts a partition of a Produce request, with what became of it.
+// Produced counts a partition of a Produce request, with its outcome.
 func (t *Traffic) Produced(err error) {
 	t.Produces.Add(1)
 	if brokerFault(err) {
@@ -35,7 +35,7 @@ func (t *Traffic) Produced(err error) {
 	}
 }
 
-// fetched counts a partition of a Fetch request, with what became of it.
+// fetched counts a partition of a Fetch request, with its outcome.
 func (t *Traffic) fetched(result *FetchResult, consumer bool) {
 	t.Fetches.Add(1)
 	if brokerFault(result.Err) {
@@ -46,8 +46,8 @@ func (t *Traffic) fetched(result *FetchResult, consumer bool) {
 	}
 }
 
-// redirections are the errors by which a client learns that it has to ask somebody else, or for
-// something else. As in Kafka they do not count as failures.
+// redirections are the errors that make a client ask another broker, or ask for something else. As
+// in Kafka they do not count as failures.
 var redirections = []error{
 	ErrNotLeader, ErrUnknownTopicOrPartition, ErrFencedLeaderEpoch, ErrUnknownLeaderEpoch,
 	ErrOffsetOutOfRange, ErrOffsetNotAvailable, ErrOffsetMovedToTier,
@@ -65,13 +65,13 @@ func brokerFault(err error) bool {
 	return true
 }
 
-// traffic are the counters of all topics that have partitions here.
+// traffic holds the counters of all topics that have partitions here.
 type traffic struct {
 	mu   sync.Mutex
 	byID map[metadata.TopicID]*Traffic
 }
 
-// of returns the counters of a topic, new ones if it had no partition here.
+// of returns the counters of a topic, new ones if the topic had no partition here.
 func (t *traffic) of(topic string, id metadata.TopicID) *Traffic {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +83,7 @@ func (t *traffic) of(topic string, id metadata.TopicID) *Traffic {
 	return c
 }
 
-// keep forgets the topics for which it is not needed.
+// keep drops the counters of topics for which needed returns false.
 func (t *traffic) keep(needed func(metadata.TopicID) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -104,8 +104,8 @@ func (t *traffic) list() []*Traffic {
 	return list
 }
 
-// Traffic yields the counters of the topics that have replicas here, in no particular order. Of
-// topics of one name, while one replaces the other, both are among them.
+// Traffic yields the counters of the topics that have replicas here, in no particular order. While
+// one topic replaces another of the same name, it yields both.
 func (m *Manager) Traffic() iter.Seq[*Traffic] {
 	return func(yield func(*Traffic) bool) {
 		for _, c := range m.traffic.list() {
@@ -116,5 +116,5 @@ func (m *Manager) Traffic() iter.Seq[*Traffic] {
 	}
 }
 
-// Traffic are the counters of the partition's topic.
+// Traffic returns the counters of the partition's topic.
 func (p *Partition) Traffic() *Traffic { return p.traffic }

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// trouble is that a follower cannot go on with what its leader answers.
+// trouble is the state of a partition whose follower cannot use its leader's answers.
 type trouble struct {
 	since  time.Time
 	warned bool
-	pause  time.Duration // the last one
+	pause  time.Duration // the latest one
 }
 
-// troubleGrace is how long the brokers' images may differ, and the remote tier be asked, before
-// that is worth a warning.
+// troubleGrace is how long differing images and reads of the remote tier may take before they cause
+// a warning.
 const troubleGrace = 5 * time.Second
 
 // electing are the errors that end when leader and follower have seen the same image.
@@ -25,10 +25,10 @@ func isOf(err error, all []error) bool {
 	return slices.ContainsFunc(all, func(one error) bool { return errors.Is(err, one) })
 }
 
-// passes returns true for what an election or the tier brings along, and that ends by itself.
+// passes reports whether an error comes with an election or the tier, and ends by itself.
 func passes(err error) bool { return isOf(err, electing) || errors.Is(err, ErrOffsetMovedToTier) }
 
-// next is the pause after an error, and after those before it.
+// next returns the pause after an error, which depends on the pause before.
 func (t *trouble) next(err error) time.Duration {
 	if isOf(err, electing) {
 		return min(max(2*t.pause, electionBackoff), partitionBackoff)
@@ -36,7 +36,7 @@ func (t *trouble) next(err error) time.Duration {
 	return partitionBackoff
 }
 
-// stuck returns how long a partition rests that cannot go on, and warns of it once.
+// stuck returns how long to pause a partition that cannot continue, and logs a warning once.
 func (f *replicaFetcher) stuck(p *Partition, err error) (pause time.Duration) {
 	t, known := f.troubles[p]
 	if !known {

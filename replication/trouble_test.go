@@ -13,11 +13,11 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// damagedConn is a connection to a leader whose records are damaged at times.
+// damagedConn is a connection to a leader whose records are sometimes damaged.
 type damagedConn struct {
 	loopConn
 	damaged atomic.Bool
-	fetched chan struct{} // gets a token for each damaged answer
+	fetched chan struct{} // receives a token for each damaged answer
 }
 
 func (c *damagedConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetched, error) {
@@ -31,7 +31,7 @@ func (c *damagedConn) Fetch(ctx context.Context, r *ReplicaFetch) ([]ReplicaFetc
 	return answers, err
 }
 
-// warnings are the messages that were logged as warnings.
+// warnings records the messages that were logged as warnings.
 type warnings struct {
 	slog.Handler
 	mu   sync.Mutex
@@ -49,7 +49,7 @@ func (w *warnings) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// A follower that cannot take what its leader has says so once, and once more when it goes on.
+// A follower that cannot use its leader's records logs that once, and once more when it continues.
 func TestStuckFollowerWarns(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
 	logged := &warnings{Handler: slog.DiscardHandler}
@@ -75,7 +75,7 @@ func TestStuckFollowerWarns(t *testing.T) {
 	}
 }
 
-// That the brokers' images differ for a moment, as at every election, is no news.
+// Images that differ between brokers for a moment, as at every election, are not worth a warning.
 func TestElectionIsNoTrouble(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
 	logged := &warnings{Handler: slog.DiscardHandler}
@@ -96,8 +96,8 @@ func TestElectionIsNoTrouble(t *testing.T) {
 	}
 }
 
-// A leader may apply an election some milliseconds after its followers, or before them. Records with
-// acks=all wait for the next fetch then.
+// A leader may apply an election some milliseconds after its followers, or before them. Records
+// with acks=all wait for the next fetch then, so the pauses begin short.
 func TestElectionPausesBriefly(t *testing.T) {
 	b := newThrottleBench(t, ThrottleRates{Leader: Unthrottled, Follower: Unthrottled})
 	now := time.Now()

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// waiter is one request that waits for any of several things. Each thing has a watch; what happened
-// is collected, so that the request looks again only at those.
+// waiter is one request that waits for any of several things. Each thing has a watch. The waiter
+// collects the indexes of signaled watches, so the request looks only at those.
 type waiter struct {
 	c  chan struct{} // one token: something is ready
 	mu struct {
@@ -17,15 +17,16 @@ type waiter struct {
 
 func newWaiter() *waiter { return &waiter{c: make(chan struct{}, 1)} }
 
-// watch is a waiter's place in one list of watchers, or the single place at a cold read.
+// watch is a waiter's entry in one list of watchers, or the only watch of a cold read.
 type watch struct {
 	waiter     *waiter
-	index      int  // what the waiter calls it
+	index      int  // the waiter's number for it
 	signaled   bool // guarded by waiter.mu
 	prev, next *watch
 }
 
-// signal marks the watch and wakes its waiter. Signals between two calls of take are one.
+// signal marks the watch and wakes its waiter. Several signals between two calls of take count as
+// one.
 func (w *watch) signal() {
 	w.waiter.mu.Lock()
 	if !w.signaled {
@@ -39,8 +40,8 @@ func (w *watch) signal() {
 	}
 }
 
-// take returns the indexes of the watches signaled since the last call. watches are all watches of
-// the waiter, by index.
+// take returns the indexes of the watches that were signaled since the last call. watches must hold
+// all watches of the waiter, by index.
 func (w *waiter) take(watches []watch) []int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,9 +53,9 @@ func (w *waiter) take(watches []watch) []int {
 	return ready
 }
 
-// watchers are the watches of one partition. One that is registered before its owner looks at the
-// partition's state misses nothing: the state and the count are both atomic, so either the owner
-// sees the new state or wake sees the watch.
+// watchers is the list of watches of one partition. A watch misses nothing if it is registered
+// before its owner looks at the partition's state. The state and the count are both atomic, so
+// either the owner sees the new state or wake sees the watch.
 type watchers struct {
 	n    atomic.Int32
 	mu   sync.Mutex
@@ -72,7 +73,7 @@ func (l *watchers) add(w *watch) {
 	l.n.Add(1)
 }
 
-// remove takes a watch out; one that is not in is left alone.
+// remove removes a watch; a watch that is not in the list is ignored.
 func (l *watchers) remove(w *watch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,7 +85,7 @@ func (l *watchers) remove(w *watch) {
 	l.n.Add(-1)
 }
 
-// wake signals all watches. It costs one atomic load when there are none.
+// wake signals all watches. Without watches it costs one atomic load.
 func (l *watchers) wake() {
 	if l.n.Load() == 0 {
 		return

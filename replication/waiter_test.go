@@ -12,7 +12,7 @@ func TestWaiterCollectsWhatHappened(t *testing.T) {
 	w := newWaiter()
 	watches := []watch{{waiter: w, index: 0}, {waiter: w, index: 1}}
 	var a, b watchers
-	a.wake() // nobody is there
+	a.wake() // no watch is registered
 	a.add(&watches[0])
 	b.add(&watches[1])
 	b.wake()
@@ -42,7 +42,7 @@ func TestWaiterCollectsWhatHappened(t *testing.T) {
 	}
 }
 
-// Watchers that register before they look never miss a change that is made before wake.
+// R9: a watcher that registers before it looks never misses a change that is made before wake.
 func TestNoWakeUpIsLost(t *testing.T) {
 	const rounds = 3000
 	var list watchers

@@ -13,19 +13,19 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// ErrHangs says that something which a partition needs does not return: a write, a sync, a
+// ErrHangs says that an operation that a partition needs does not return: a write, a sync, a
 // deletion.
 var ErrHangs = errors.New("the partition hangs")
 
-// hangLooks is how often within MaxHang the watchdog looks. What has not moved at any of that many
-// looks hangs. Looks are counted, and not time, so that a process that was stopped for a while does
-// not take itself for one that hangs.
+// hangLooks is how many times per MaxHang the watchdog looks. An operation hangs if it has not
+// moved at that many looks in a row. Looks are counted instead of time, so a process that was
+// stopped for a while does not report hangs when it resumes.
 const hangLooks = 10
 
-// watchdog finds partitions of which an append, a role change or a deletion has begun and does not
-// move. A slow disk moves: the end of a log, or of what is synced of it, is another one at some
-// look. What waits for the bucket is not meant: produce and fetch go on without it. Nor is a
-// partition whose directory is known to have failed: it says so itself.
+// watchdog finds partitions on which an append, a role change or a deletion has begun and does not
+// move. A slow disk moves: at some look the log end, or its synced end, differs. Waits for the
+// bucket do not count, because produce and fetch continue without it. A partition whose directory
+// is known to have failed does not count either: it reports the failure itself.
 type watchdog struct {
 	maxHang    time.Duration
 	partitions func() iter.Seq[*Partition] // all that are here
@@ -33,21 +33,21 @@ type watchdog struct {
 	logger     *slog.Logger
 	metrics    *metrics
 
-	suspects map[any]suspicion // by *Partition and *job; Run's goroutine has it
+	suspects map[any]suspicion // by *Partition and *job; owned by the goroutine of run
 	applying atomic.Pointer[metadata.Image]
 
 	mu      sync.Mutex
 	hanging error // nil: nothing hangs
 }
 
-// suspicion is what the watchdog has seen of something that has begun.
+// suspicion is what the watchdog has seen of an operation in progress.
 type suspicion struct {
 	mark  hangMark
-	looks int  // at which it was the same, in a row
+	looks int  // number of consecutive looks with this mark
 	seen  bool // at the present look
 }
 
-// hangMark is what moves while a partition does.
+// hangMark changes while a partition makes progress.
 type hangMark struct {
 	end, flushed, highWatermark, start int64
 	image                              *metadata.Image
@@ -62,8 +62,8 @@ func newWatchdog(
 	}
 }
 
-// Healthy is nil unless a partition hangs for longer than MaxHang. A broker for which it is not
-// must not count as alive, so that others lead its partitions.
+// Healthy returns an error if a partition has hung for longer than MaxHang. A broker with such a
+// partition must not count as alive, so that other brokers lead its partitions.
 func (m *Manager) Healthy() error {
 	m.watchdog.mu.Lock()
 	defer m.watchdog.mu.Unlock()
@@ -116,7 +116,7 @@ func (w *watchdog) look() {
 	w.report(found)
 }
 
-// stands notes that something was found to be under way, and tells whether it hangs.
+// stands records that an operation was found in progress, and reports whether it hangs.
 func (w *watchdog) stands(key any, mark hangMark) bool {
 	s := w.suspects[key]
 	if s.mark != mark {
@@ -127,7 +127,7 @@ func (w *watchdog) stands(key any, mark hangMark) bool {
 	return s.looks > hangLooks
 }
 
-// report shows what hangs, and logs when that begins and ends.
+// report publishes what hangs, and logs when that begins and ends.
 func (w *watchdog) report(found []error) {
 	w.metrics.hanging.Set(float64(len(found)))
 	w.mu.Lock()
@@ -147,7 +147,7 @@ func (w *watchdog) report(found []error) {
 	}
 }
 
-// hangMark is where the partition is, and whether it waits for its disk.
+// hangMark returns the partition's progress, and whether it waits for its disk.
 func (p *Partition) hangMark() (mark hangMark, waits bool) {
 	if p.log.Offline() != nil {
 		return mark, false
@@ -164,5 +164,5 @@ func (p *Partition) hangMark() (mark hangMark, waits bool) {
 		return mark, false
 	}
 	failure := p.flushFailure.Load()
-	return mark, failure == nil || failure.upTo < mark.end // one that failed has returned
+	return mark, failure == nil || failure.upTo < mark.end // a failed sync has returned
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// looks has the watchdog look some times, and returns what it says then.
+// looks makes the watchdog look n times, and returns what Healthy reports then.
 func (c *cluster) looks(n int) error {
 	for range n {
 		c.m.watchdog.look()
@@ -17,12 +17,12 @@ func (c *cluster) looks(n int) error {
 	return c.m.Healthy()
 }
 
-// An append that does not return, and a role change that waits for it, are noticed; so is their
-// end.
+// The watchdog notices an append that does not return, a role change that waits for it, and the end
+// of both.
 func TestHangIsNoticed(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newHangTest(t, disk)
-	c.maxHang = 24 * time.Hour // the test looks
+	c.maxHang = 24 * time.Hour // the test calls look itself
 	c.restart()
 	c.make("bad", 2)
 	c.make("good", 2)
@@ -61,7 +61,8 @@ func TestHangIsNoticed(t *testing.T) {
 	c.served("bad")
 }
 
-// A disk that is slow moves: each of many appends takes nearly as long as one may hang.
+// A slow disk moves, so it does not hang, even if each of many appends takes nearly as long as a
+// hang.
 func TestSlowDiskDoesNotHang(t *testing.T) {
 	disk := newStuckFS("/bad-")
 	c := newHangTest(t, disk)

@@ -11,27 +11,30 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// work is a partition's way to what the images say, from the first wish that is not fulfilled to
-// the last that is. It is known by the partition's name: what a topic leaves behind goes before
-// another topic of that name takes its place.
+// work tracks a partition on its way to what the images say, from the first unfulfilled wish to the
+// last fulfilled one. Its key is the partition's name: the files of a deleted topic are removed
+// before another topic of that name takes their place.
 type work struct {
 	tp        metadata.TopicPartition
-	partition *Partition // that is here; nil: not made yet, or gone
-	existed   bool       // the first image had it: its log may be in a directory that is offline
-	want      *want      // what it has to become; nil: it is that
-	doomed    *round     // the partition has to leave, on account of this image; nil: it stays
-	leaving   *Partition // one that is out of service already, and whose files are still there
-	running   bool       // a job sees to it
-	pause     backoff.Backoff
-	due       time.Time // not before that
+	partition *Partition // the partition that is here; nil: not created yet, or gone
+	// existed: the first image had the partition here, so its log may be in a directory that is
+	// offline.
+	existed bool
+	want    *want  // what the partition has to become; nil: it is that
+	doomed  *round // the round of the image that removes the partition; nil: it stays
+	// leaving is out of service already; its files are still there.
+	leaving *Partition
+	running bool // a job is at work on it
+	pause   backoff.Backoff
+	due     time.Time // the next attempt is not made earlier
 }
 
 // want is what a partition has to become.
 type want struct {
 	image  *metadata.Image
-	topic  *metadata.Topic // one that has the partition here
+	topic  *metadata.Topic // the version that has the partition on this broker
 	config *Config         // of the topic, shared by its partitions
-	round  *round          // nil: has been told of the end
+	round  *round          // nil: end was called
 }
 
 func (w *want) end() {
@@ -41,24 +44,25 @@ func (w *want) end() {
 	w.round = nil
 }
 
-// The pauses after a partition could not become what it has to, on a full disk say.
+// The pauses after a failed attempt, for example on a full disk.
 const (
 	retryMin = time.Second
 	retryMax = 30 * time.Second
 )
 
-// makes tells whether a partition of the topic is on its way.
+// makes reports whether a partition of this topic is in progress.
 func (w *work) makes(id metadata.TopicID) bool {
 	return w != nil && w.want != nil && w.want.topic.ID == id
 }
 
-// supersedes reports whether what is wanted is a partition of another topic than the one that is
+// supersedes reports whether the wanted partition belongs to another topic than the one that is
 // here, which had the same name.
 func (w *work) supersedes() bool {
 	return w.want != nil && w.partition != nil && w.partition.topicID != w.want.topic.ID
 }
 
-// workOf is the work on a partition, which is p if it is here.
+// workOf returns the work on a partition, and creates it if there is none. p is the partition if it
+// is here.
 func (a *applier) workOf(tp metadata.TopicPartition, p *Partition) *work {
 	w := a.works[tp]
 	if w == nil {
@@ -68,7 +72,7 @@ func (a *applier) workOf(tp metadata.TopicPartition, p *Partition) *work {
 	return w
 }
 
-// want has a partition become what an image says, in the place of what older ones have said.
+// want records what an image wants a partition to become, in place of older wishes.
 func (a *applier) want(tp metadata.TopicPartition, p *Partition, next *want) {
 	w := a.workOf(tp, p)
 	w.existed = w.existed && w.makes(next.topic.ID) || !a.began
@@ -79,7 +83,7 @@ func (a *applier) want(tp metadata.TopicPartition, p *Partition, next *want) {
 	a.advance(w)
 }
 
-// overtake ends the wait for a wish that is not fulfilled. A job that sees to it goes on.
+// overtake ends the wait for an unfulfilled wish. A job that works on it continues.
 func (a *applier) overtake(w *work) {
 	if w.want != nil {
 		w.want.end()
@@ -87,7 +91,7 @@ func (a *applier) overtake(w *work) {
 	delete(a.early, w)
 }
 
-// advance has the next step done, if there is one and nothing has to come before it.
+// advance starts the next step, if there is one and nothing has to happen before it.
 func (a *applier) advance(w *work) {
 	switch {
 	case w.running || w.leaving != nil || a.works[w.tp] != w:
@@ -96,15 +100,16 @@ func (a *applier) advance(w *work) {
 	case w.want == nil:
 		delete(a.works, w.tp)
 	case w.supersedes():
-		// The partition that is here was made too late and has to leave: made has asked for that.
+		// The partition that is here was created too late and has to leave: made has requested
+		// that.
 	case time.Now().Before(w.due):
-		// retry comes back
+		// A retry calls advance again.
 	default:
 		a.become(w, w.want)
 	}
 }
 
-// leave takes a partition out of service. The index does not have it any more.
+// leave takes a partition out of service. It is already missing in the index.
 func (a *applier) leave(w *work) {
 	p := w.partition
 	w.running = true
@@ -117,7 +122,7 @@ func (a *applier) leave(w *work) {
 	}})
 }
 
-// gone has a work go on after the files of the partition that was there before are gone.
+// gone continues a work after the files of the earlier partition of that name have been removed.
 func (a *applier) gone(p *Partition) {
 	if w := a.works[p.tp]; w != nil && w.leaving == p {
 		w.leaving = nil
@@ -125,7 +130,7 @@ func (a *applier) gone(p *Partition) {
 	}
 }
 
-// become makes a partition what is wanted.
+// become starts the job that turns a partition into what is wanted.
 func (a *applier) become(w *work, wanted *want) {
 	p, existed := w.partition, w.existed
 	made := p == nil
@@ -148,15 +153,16 @@ func (a *applier) become(w *work, wanted *want) {
 	}})
 }
 
-// attempt is how it went to make a partition what was wanted.
+// attempt is the outcome of one job of become.
 type attempt struct {
 	work   *work
 	wanted *want
-	awaits int64 // the broker epoch that this broker has to have first; 0: none
+	awaits int64 // the broker epoch that this broker must have first; 0: none
 	err    error
 }
 
-// made has clients see a partition. The newest image may not have it here any more.
+// made queues a new partition for publication. If the newest image does not have it on this broker
+// any more, the image is applied again, which removes it.
 func (a *applier) made(p *Partition) {
 	a.added = append(a.added, p)
 	if !a.here(a.image, p.topicID, p.tp) {
@@ -164,8 +170,8 @@ func (a *applier) made(p *Partition) {
 	}
 }
 
-// became notes how it went, after clients can see that. A failure is tried again unless there is
-// something newer to become.
+// became records the outcome after it is visible to clients. A failure is retried unless there is a
+// newer wish.
 func (a *applier) became(t attempt) {
 	w, wanted, err := t.work, t.wanted, t.err
 	w.running = false
@@ -194,10 +200,10 @@ func (a *applier) became(t attempt) {
 	a.advance(w)
 }
 
-// distantFuture is when a step is due that waits for something else than time.
+// distantFuture is the due time of a step that waits for something other than time.
 var distantFuture = time.Unix(1<<40, 0)
 
-// failed has a partition tried again.
+// failed schedules another attempt for a partition.
 func (a *applier) failed(w *work, err error) {
 	next := w.pause.Next()
 	w.due = time.Now().Add(next)
@@ -207,7 +213,8 @@ func (a *applier) failed(w *work, err error) {
 		slog.Duration("in", next), slog.Any("error", err))
 }
 
-// lookAtEarly has the partitions go on that this broker's registration has the epoch of by now.
+// lookAtEarly resumes the partitions whose required broker epoch this broker's registration has
+// reached.
 func (a *applier) lookAtEarly() {
 	now := a.m.o.brokerEpoch()
 	for w, epoch := range a.early {
@@ -219,9 +226,9 @@ func (a *applier) lookAtEarly() {
 	}
 }
 
-// follow gives a partition the settings and the role that are wanted, after it has opened its log
-// if p is nil. It returns the partition if its log is open, and the broker epoch that the role
-// waits for, 0 if it does not wait. existed says that the first image had the partition here.
+// follow gives a partition the wanted settings and role, after opening its log if p is nil. It
+// returns the partition if its log is open, and the broker epoch that the role waits for, 0 if
+// none. existed means that the first image had the partition here.
 func (m *Manager) follow(tp metadata.TopicPartition, p *Partition, w *want, existed bool) (*Partition, int64, error) {
 	state := w.topic.Partitions[tp.Partition]
 	_, elected := w.image.Leader(state)
@@ -239,7 +246,7 @@ func (m *Manager) follow(tp metadata.TopicPartition, p *Partition, w *want, exis
 	return p, effects.AwaitEpoch, err
 }
 
-// openLog opens a partition's log, or makes it.
+// openLog opens a partition's log, or creates it.
 func (m *Manager) openLog(tp metadata.TopicPartition, id metadata.TopicID, how role.Change) (*storage.Log, error) {
 	if how == role.ReopenLog {
 		return m.o.Storage.Reopen(tp.Topic, tp.Partition, id)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Action is something that happens to the cluster at a time, counted from when the cluster has
-// settled. As text it is a line, "1.5s freeze 2 3s": when, what, and its arguments.
+// Action is something that happens to the cluster at a time, counted from the moment when the
+// cluster has settled. Its text form is a line, "1.5s freeze 2 3s": time, verb, and arguments.
 type Action struct {
 	At   time.Duration
 	Verb string
@@ -19,7 +19,7 @@ func (a Action) String() string {
 	return strings.Join(append([]string{a.At.String(), a.Verb}, a.Args...), " ")
 }
 
-// ParseAction reads a line.
+// ParseAction parses a line.
 func ParseAction(line string) (Action, error) {
 	words := strings.Fields(line)
 	if len(words) < 2 {
@@ -42,7 +42,7 @@ func ParseAction(line string) (Action, error) {
 	return a, nil
 }
 
-// more reports that the last argument may come again.
+// more reports whether the last argument may be repeated.
 func (v verb) more() bool { return len(v.args) > 0 && v.args[len(v.args)-1] == partitions }
 
 var errAction = fmt.Errorf("not the form TIME VERB ARGUMENTS")
@@ -51,11 +51,11 @@ var errAction = fmt.Errorf("not the form TIME VERB ARGUMENTS")
 type argument int8
 
 const (
-	number argument = iota // also a broker
+	number argument = iota // also for a broker
 	duration
 	topic
-	partitions // any number of numbers; the last one
-	list       // numbers with commas between
+	partitions // one or more numbers; the last argument
+	list       // numbers separated by commas
 )
 
 func (k argument) check(text string) (err error) {
@@ -75,23 +75,23 @@ func (k argument) check(text string) (err error) {
 	return err
 }
 
-// n is an argument that is a number.
+// n returns a numeric argument.
 func (a Action) n(i int) int64 {
-	n, _ := strconv.ParseInt(a.Args[i], 10, 32) // it was checked
+	n, _ := strconv.ParseInt(a.Args[i], 10, 32) // already checked
 	return n
 }
 
-// d is an argument that is a duration.
+// d returns a duration argument.
 func (a Action) d(i int) time.Duration {
-	d, _ := time.ParseDuration(a.Args[i]) // it was checked
+	d, _ := time.ParseDuration(a.Args[i]) // already checked
 	return d
 }
 
-// ids is an argument that is a list.
+// ids returns a list argument.
 func (a Action) ids(i int) []int32 {
 	var all []int32
 	for one := range strings.SplitSeq(a.Args[i], ",") {
-		n, _ := strconv.ParseInt(one, 10, 32) // it was checked
+		n, _ := strconv.ParseInt(one, 10, 32) // already checked
 		all = append(all, int32(n))
 	}
 	return all

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Bubble is the Clock of a testing/synctest bubble: package time shows virtual time there. It is
-// to be used by the bubble's first goroutine.
+// Bubble is the Clock of a testing/synctest bubble, in which package time shows virtual time. Only
+// the bubble's first goroutine may use it.
 type Bubble struct{}
 
 // Now implements Clock.

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// bucket is the modelled object store. It answers at once, and what it has it keeps; what is late,
-// lost or said twice on the way to it is bucketClient's.
+// bucket models the object store. It answers at once and keeps what it has; bucketClient adds what
+// is late, lost or duplicated between the store and its clients.
 type bucket struct {
 	w       *world
 	objects map[string]object
@@ -27,7 +27,7 @@ type object struct {
 	at      time.Duration
 }
 
-// flaky is a store that loses some of 100 requests or answers for a while, and delays the others.
+// flaky makes the store lose percent of the requests or answers for a while, and delay the others.
 type flaky struct {
 	until   time.Duration
 	percent int64
@@ -35,7 +35,7 @@ type flaky struct {
 
 func newBucket(w *world) *bucket { return &bucket{w: w, objects: map[string]object{}} }
 
-// put stores an object unless there is one of its key.
+// put stores an object unless the key exists.
 func (b *bucket) put(key string, content []byte) error {
 	if _, exists := b.objects[key]; exists {
 		return fmt.Errorf("put %s: %w", key, objstore.ErrExists)
@@ -44,7 +44,8 @@ func (b *bucket) put(key string, content []byte) error {
 	return nil
 }
 
-// get is what a range of an object has, and io.ErrUnexpectedEOF if the object ends before.
+// get returns a range of an object, and io.ErrUnexpectedEOF if the object ends before the range
+// does.
 func (b *bucket) get(key string, off int64, n int) ([]byte, error) {
 	o, exists := b.objects[key]
 	if !exists {
@@ -70,7 +71,7 @@ func (b *bucket) info(key string, o object) objstore.ObjectInfo {
 	return objstore.ObjectInfo{Key: key, Size: int64(len(o.content)), ModTime: b.w.sched.began.Add(o.at)}
 }
 
-// list are the objects below a prefix in order.
+// list returns the objects below a prefix, in order.
 func (b *bucket) list(prefix string) []objstore.ObjectInfo {
 	var all []objstore.ObjectInfo
 	for _, key := range slices.Sorted(maps.Keys(b.objects)) {
@@ -90,7 +91,7 @@ func (b *bucket) remove(by string, keys []string) {
 	}
 }
 
-// content is all of an object.
+// content returns a whole object.
 func (b *bucket) content(key string) ([]byte, error) {
 	o, exists := b.objects[key]
 	if !exists {
@@ -99,10 +100,10 @@ func (b *bucket) content(key string) ([]byte, error) {
 	return bytes.Clone(o.content), nil
 }
 
-// errStoreAway is an answer that does not come.
+// errStoreAway stands for an answer that does not arrive.
 var errStoreAway = errors.New("the store does not answer")
 
-// named is a key without what was drawn of it, for the trace: the partition's prefix.
+// named returns a key without its random part, the partition's prefix, for the trace.
 func named(key string) string {
 	parts := strings.SplitN(key, "/", 3)
 	return parts[len(parts)-1]

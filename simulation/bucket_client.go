@@ -11,9 +11,10 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// bucketClient is a process's objstore.Bucket. A call suspends its coroutine until the answer is
-// there. What got lost may have been done, what was answered may be done once more later, and a
-// flaky store may say that it has stored what it has not.
+// bucketClient is a process's objstore.Bucket. A call suspends its coroutine until the answer
+// arrives. A request whose answer was lost may have been executed, an answered request may be
+// executed once more later, and a flaky store may report success for an object that it did not
+// store.
 type bucketClient struct {
 	w       *world
 	process *process
@@ -24,10 +25,10 @@ var _ objstore.Bucket = (*bucketClient)(nil)
 // attemptTime is how long a client waits for the store.
 const attemptTime = 2 * time.Second
 
-// repeatTime is how much later a request may arrive a second time.
+// repeatTime is the maximum delay of a duplicated request.
 const repeatTime = 5 * time.Second
 
-// ask sends a request and waits for the answer. changes: it is not only to be read.
+// ask sends a request and waits for the answer. changes means that the request modifies the bucket.
 func ask[T any](ctx context.Context, c *bucketClient, what string, changes bool, do func(b *bucket) (T, error)) (T, error) {
 	var value, none T
 	var err error
@@ -41,7 +42,7 @@ func ask[T any](ctx context.Context, c *bucketClient, what string, changes bool,
 			return
 		}
 		if trouble == lies && changes {
-			arrived = true // and nothing is done
+			arrived = true // and is not executed
 			return
 		}
 		got, gotErr := do(b)
@@ -54,7 +55,7 @@ func ask[T any](ctx context.Context, c *bucketClient, what string, changes bool,
 	if changes && s.draw(stream, 20) == 0 {
 		s.after(s.between(stream, 0, repeatTime), nil, func() {
 			if !b.away {
-				_, _ = do(b) // the first one was answered
+				_, _ = do(b) // the client has the answer to the first one
 			}
 		})
 	}
@@ -70,9 +71,9 @@ type trouble int8
 
 const (
 	none  trouble = iota
-	loses         // the request
-	mutes         // the answer
-	lies          // about success
+	loses         // the request is lost
+	mutes         // the answer is lost
+	lies          // success is reported but nothing is done
 )
 
 func (b *bucket) trouble(stream string) trouble {
@@ -83,7 +84,7 @@ func (b *bucket) trouble(stream string) trouble {
 	return []trouble{loses, loses, loses, mutes, mutes, mutes, mutes, lies}[s.draw(stream, 8)]
 }
 
-// delay is how long a message takes.
+// delay returns how long a message takes.
 func (b *bucket) delay(stream string) time.Duration {
 	s := b.w.sched
 	d := s.between(stream, time.Millisecond, 10*time.Millisecond)
@@ -106,7 +107,7 @@ func (c *bucketClient) Put(ctx context.Context, key string, body io.ReadSeeker, 
 		return fmt.Errorf("put %s: %w", key, err)
 	}
 	if !o.IfAbsent {
-		return fmt.Errorf("put %s: %w", key, errors.ErrUnsupported) // nothing may be overwritten
+		return fmt.Errorf("put %s: %w", key, errors.ErrUnsupported) // no object may be overwritten
 	}
 	_, err = ask(ctx, c, "put "+named(key), true, func(b *bucket) (struct{}, error) { return struct{}{}, b.put(key, content) })
 	return err

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// newBucketTest is a world with a bucket and one process that uses it.
+// newBucketTest returns a world with a bucket and one process that uses it.
 func newBucketTest() (*world, *bucketClient) {
 	w := &world{sched: newScheduler(1, &jumpClock{}), counts: map[string]int{}}
 	w.bucket, w.check = newBucket(w), newChecker(w)
@@ -20,7 +20,7 @@ func newBucketTest() (*world, *bucketClient) {
 	return w, &bucketClient{w: w, process: &process{host: &host{w: w, id: 1, name: "broker 1"}, name: "broker 1/1"}}
 }
 
-// noSum takes a trace that nobody compares.
+// noSum ignores the trace.
 type noSum struct{}
 
 func (noSum) Write(p []byte) (int, error) { return len(p), nil }
@@ -30,7 +30,7 @@ func (noSum) Size() int                   { return 0 }
 func (noSum) BlockSize() int              { return 1 }
 func (noSum) Sum64() uint64               { return 0 }
 
-// do runs something as a coroutine to its end.
+// do runs a function as a coroutine to its end.
 func (c *bucketClient) do(t *testing.T, what func(ctx context.Context)) {
 	t.Helper()
 	ended := false
@@ -84,8 +84,8 @@ func TestBucketHasWhatWasPut(t *testing.T) {
 	}
 }
 
-// TestFlakyBucketDoesAllThatAStoreMayDo: a request may fail and be done, may fail and not be done, and
-// may be answered and not be done.
+// TestFlakyBucketDoesAllThatAStoreMayDo: all four combinations occur. A request succeeds and is
+// executed, succeeds and is not executed, fails and is executed, fails and is not executed.
 func TestFlakyBucketDoesAllThatAStoreMayDo(t *testing.T) {
 	w, c := newBucketTest()
 	w.bucket.flaky = flaky{until: 1 << 62, percent: 50}

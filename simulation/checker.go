@@ -4,36 +4,37 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// checker knows what was committed and acknowledged, and holds every replica and every change of
-// the truth against it.
+// checker knows what was committed and acknowledged, and compares every replica and every change of
+// the truth with it.
 type checker struct {
 	w          *world
 	partitions map[partitionID]*partition
-	order      []partitionID // in which they were first seen
+	order      []partitionID // in the order of their first appearance
 }
 
-// partitionID is a partition of one topic, whatever other topic had its name.
+// partitionID identifies a partition of one topic, even if other topics had the same name.
 type partitionID struct {
 	topic  metadata.TopicID
 	number int32
 }
 
-// partition is what is known of a partition.
+// partition is what the checker knows about a partition.
 type partition struct {
 	id        partitionID
 	name      metadata.TopicPartition
-	state     *metadata.Partition // as of the truth; nil: it is deleted
+	state     *metadata.Partition // in the truth; nil: deleted
 	minISR    int                 // the lowest min.insync.replicas that the topic has had
 	committed []string            // by offset
 	logs      map[int32]*replica  // by broker
 	acked     []acknowledged
 	forgot    int32 // the leader epoch since which lost records do not count
-	deleted   int64 // DeleteRecords below it was acknowledged
+	deleted   int64 // the end of the records whose deletion was acknowledged
 
-	tier   tier
-	gone   map[string]bool // was committed once, and was lost with all disks
-	lost   []string        // after committed: what all disks have lost, and the tier may give back
-	owed   int64           // up to this offset it has to
+	tier tier
+	gone map[string]bool // values that were committed once and lost with all disks
+	// lost holds the records after committed that all disks have lost and the tier may give back.
+	lost   []string
+	owed   int64 // up to this offset the tier must give them back
 	parted parted
 }
 
@@ -42,16 +43,16 @@ type acknowledged struct {
 	value  string
 }
 
-// replica is a log as it was when it was last looked at.
+// replica is a log as it was at the last look.
 type replica struct {
 	View
 	entries []string // from LocalStart on
-	matched int64    // it has what is committed below it
-	// forgets: what was committed was lost by the failure of all disks that had it, and this log
-	// may not know yet.
+	matched int64    // the log equals the committed records below this offset
+	// forgets means that committed records were lost by the failure of all disks that had them, and
+	// this log may not know yet.
 	forgets bool
-	// hides: when it stopped to forget, it began here. What it had below is of the lost history,
-	// and a power cut that takes its start back shows it again.
+	// hides is the local start of the log when it stopped forgetting. What it had below belongs to
+	// the lost history, and a power cut that moves its start back shows it again.
 	hides int64
 }
 
@@ -59,7 +60,7 @@ func newChecker(w *world) *checker {
 	return &checker{w: w, partitions: map[partitionID]*partition{}}
 }
 
-// of is a partition, which is made when it is first seen.
+// of returns a partition, and creates it at its first appearance.
 func (c *checker) of(id partitionID, name metadata.TopicPartition) *partition {
 	p := c.partitions[id]
 	if p == nil {
@@ -70,7 +71,8 @@ func (c *checker) of(id partitionID, name metadata.TopicPartition) *partition {
 	return p
 }
 
-// recovered looks at the logs of a process that has just started. What it does not have is gone.
+// recovered looks at the logs of a process that has just started. Logs that it does not have are
+// gone.
 func (c *checker) recovered(p *process) {
 	had := map[partitionID]bool{}
 	for _, v := range p.node.Views() {
@@ -120,7 +122,7 @@ func (r *replica) same(v *View) bool {
 		r.HighWatermark == v.HighWatermark && r.Leads == v.Leads && r.LeaderEpoch == v.LeaderEpoch
 }
 
-// look reads what is new.
+// look reads the new records.
 func (r *replica) look(v View) error {
 	from := r.End
 	if r.Changes != v.Changes || r.LocalStart != v.LocalStart || v.End < r.End {
@@ -135,10 +137,10 @@ func (r *replica) look(v View) error {
 	return err
 }
 
-// at is the record at an offset.
+// at returns the record at an offset.
 func (r *replica) at(offset int64) string { return r.entries[offset-r.LocalStart] }
 
-// match moves matched as far as it goes.
+// match advances matched as far as possible.
 func (r *replica) match(committed []string) {
 	for end := min(r.End, int64(len(committed))); r.matched < end; r.matched++ {
 		if r.matched >= r.LocalStart && r.at(r.matched) != committed[r.matched] {
@@ -147,7 +149,8 @@ func (r *replica) match(committed []string) {
 	}
 }
 
-// commits holds a log against what is committed, and adds to that what is below its high watermark.
+// commits compares a log with the committed records, and adds the records below its high watermark
+// to them.
 func (c *checker) commits(name string, p *partition, r *replica) {
 	if int64(len(r.entries)) != r.End-r.LocalStart {
 		c.w.fail("%s has %d records of %s from %d to %d",
@@ -198,7 +201,7 @@ func (c *checker) commits(name string, p *partition, r *replica) {
 	}
 }
 
-// acknowledge holds an acknowledgement against what is committed.
+// acknowledge compares an acknowledgement with the committed records.
 func (c *checker) acknowledge(id partitionID, offset int64, value string) {
 	p := c.partitions[id]
 	if offset >= int64(len(p.committed)) || p.committed[offset] != value {
@@ -210,7 +213,7 @@ func (c *checker) acknowledge(id partitionID, offset int64, value string) {
 	p.acked = append(p.acked, acknowledged{offset, value})
 }
 
-// read holds what a consumer got against what is committed.
+// read compares what a consumer got with the committed records.
 func (c *checker) read(name string, id partitionID, broker int32, entries []Entry) {
 	p := c.partitions[id]
 	if r := p.logs[broker]; r == nil || r.forgets {

@@ -11,15 +11,15 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// client produces with acks=all and deletes, and asks for the verdicts at any later time, as one
-// whose request names several partitions does.
+// client produces with acks=all and deletes records. It asks for the outcomes at any later time,
+// like a client whose request names several partitions.
 type client struct {
 	w      *world
 	values int
 	open   []*request
 }
 
-// request is a part of a request that is about one partition.
+// request is the part of a request that concerns one partition.
 type request struct {
 	id      partitionID
 	process *process
@@ -30,7 +30,8 @@ type request struct {
 
 func newClient(w *world) *client { return &client{w: w} }
 
-// at is the broker that a client asks about a partition: mostly its leader.
+// at returns the broker that a client contacts about a partition: usually its leader, nil if it
+// does not run.
 func (c *client) at(p *metadata.Partition) *process {
 	w := c.w
 	id := p.Leader
@@ -43,7 +44,7 @@ func (c *client) at(p *metadata.Partition) *process {
 	return w.process(id)
 }
 
-// produce sends a record to each of some partitions.
+// produce sends one record to each of several partitions.
 func (c *client) produce(tps []metadata.TopicPartition) {
 	for _, tp := range tps {
 		c.values++
@@ -58,7 +59,7 @@ func (c *client) produce(tps []metadata.TopicPartition) {
 	}
 }
 
-// delete asks for the deletion of a part per 100 of what is committed.
+// delete requests the deletion of a percentage of the committed records.
 func (c *client) delete(tp metadata.TopicPartition, part int64) {
 	c.send(tp, func(p *process, id partitionID) {
 		d, err := p.node.DeleteRecords(id.topic, tp, part)
@@ -74,7 +75,7 @@ func (c *client) read(tp metadata.TopicPartition, part int64) {
 	c.send(tp, func(p *process, id partitionID) {
 		offset := int64(len(c.w.check.partitions[id].committed)) * part / 100
 		c.w.sched.spawn(p.ctx, p, func(ctx context.Context) {
-			_, _ = c.readAt(ctx, p, id, tp, offset) // what it gets is checked
+			_, _ = c.readAt(ctx, p, id, tp, offset) // readAt checks the result
 		})
 	})
 }
@@ -82,7 +83,7 @@ func (c *client) read(tp metadata.TopicPartition, part int64) {
 // readTimeout is how long a consumer waits for records of the remote tier.
 const readTimeout = 5 * time.Second
 
-// readAt reads from an offset on, and returns how many records it got.
+// readAt reads from an offset and returns how many records it got.
 func (c *client) readAt(ctx context.Context, p *process, id partitionID, tp metadata.TopicPartition, offset int64) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -99,7 +100,7 @@ func (c *client) readAt(ctx context.Context, p *process, id partitionID, tp meta
 	return len(entries), err
 }
 
-// send has something done at a broker, when the request has come there.
+// send runs do at a broker, after the request has arrived there.
 func (c *client) send(tp metadata.TopicPartition, do func(p *process, id partitionID)) {
 	w := c.w
 	t, ok := w.truth.TopicByName(tp.Topic)
@@ -120,7 +121,7 @@ func (c *client) send(tp metadata.TopicPartition, do func(p *process, id partiti
 	})
 }
 
-// later asks for the verdict some time later: soon, or long after.
+// later asks for the outcome some time later: soon, or long after.
 func (c *client) later(r *request) {
 	r.made = c.w.sched.now
 	c.open = append(c.open, r)
@@ -132,7 +133,7 @@ func (c *client) again(r *request) {
 	c.w.sched.after(c.w.sched.between("verdict", time.Millisecond, most), nil, func() { c.ask(r) })
 }
 
-// ask looks at what became of a request. That of a dead process is unknown.
+// ask checks the outcome of a request. The outcome of a dead process's request stays unknown.
 func (c *client) ask(r *request) {
 	switch {
 	case r.process.dead:
@@ -152,7 +153,7 @@ func (c *client) ask(r *request) {
 	switch {
 	case err != nil:
 		c.w.counts["refused"]++
-	case r.value != "" && c.w.check.partitions[r.id].gone[r.value]: // by now it is lost
+	case r.value != "" && c.w.check.partitions[r.id].gone[r.value]: // lost in the meantime
 		c.w.counts["acknowledged and lost"]++
 	case r.value != "":
 		c.w.check.acknowledge(r.id, r.outcome.Offset(), r.value)
@@ -167,7 +168,7 @@ func (c *client) close(r *request) {
 	c.open = slices.DeleteFunc(c.open, func(o *request) bool { return o == r })
 }
 
-// short is the innermost of an error, for the trace.
+// short returns the innermost error, for the trace.
 func short(err error) error {
 	for err != nil {
 		inner := errors.Unwrap(err)

@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// coroutine is code that waits in the middle. It runs until its next wait, and then somebody else
-// does.
+// coroutine is code that waits in the middle. It runs until its next wait, then another coroutine
+// runs.
 type coroutine struct {
 	s       *scheduler
 	process *process
@@ -23,13 +23,13 @@ type coroutine struct {
 type wait struct {
 	coroutine *coroutine
 	ctx       context.Context //nolint:containedctx // of the call that waits, which it ends with
-	due       time.Duration   // negative: never
+	due       time.Duration   // virtual time; negative: never
 	ready     func() bool
 }
 
 var _ stepped.Runner = (*coroutine)(nil)
 
-// spawn has f run as a coroutine of a process from now on.
+// spawn starts f as a coroutine of a process.
 func (s *scheduler) spawn(ctx context.Context, p *process, f func(ctx context.Context)) {
 	if p.dead {
 		return
@@ -47,7 +47,7 @@ func (s *scheduler) spawn(ctx context.Context, p *process, f func(ctx context.Co
 	p.begun = append(p.begun, c)
 }
 
-// step runs a coroutine until it waits.
+// step runs a coroutine until its next wait.
 func (s *scheduler) step(c *coroutine) {
 	_, more := c.resume()
 	if !more {
@@ -64,10 +64,11 @@ func (c *coroutine) Go(ctx context.Context, f func(ctx context.Context)) {
 // Chance implements stepped.Runner.
 func (c *coroutine) Chance(n int64) int64 { return c.s.draw("chance "+c.process.name, n) }
 
-// Wait implements stepped.Runner. Code of a dead process waits for nothing: it comes to its end.
+// Wait implements stepped.Runner. Code of a dead process does not wait: it runs to its end.
 func (c *coroutine) Wait(ctx context.Context, d time.Duration, ready func() bool) {
 	if c.process.dead {
-		c.yield(struct{}{}) // another one of the process may have the lock that this one waits for
+		// Another coroutine of the process may hold the lock that this one waits for.
+		c.yield(struct{}{})
 		return
 	}
 	w := &wait{coroutine: c, ctx: ctx, due: -1, ready: ready}
@@ -82,7 +83,7 @@ func (c *coroutine) Wait(ctx context.Context, d time.Duration, ready func() bool
 	c.yield(struct{}{})
 }
 
-// nothing is an event that has waits looked at.
+// nothing is an event without an effect of its own: after it the scheduler polls the waits.
 func nothing() {}
 
 func (w *wait) over(now time.Duration) bool {
@@ -96,9 +97,9 @@ func (w *wait) over(now time.Duration) bool {
 	return ended(w.ctx) || w.due >= 0 && w.due <= now || w.ready != nil && w.ready()
 }
 
-// poll resumes the coroutines of a process that have what they wait for, in the order of their
-// waits, until none has. What happens to a process concerns no other one; what happens to the
-// world, which is nil, may concern all.
+// poll resumes the coroutines of a process whose waits are over, in the order of their waits, until
+// none is left. An event of one process cannot affect the waits of another; an event of the world,
+// a nil process, may affect all.
 func (s *scheduler) poll(p *process) {
 	if p != nil {
 		s.pollOne(p)
@@ -125,11 +126,11 @@ func (s *scheduler) pollOne(p *process) {
 	}
 }
 
-// burialRounds is far more than any coroutine of a dead process needs to come to its end.
+// burialRounds is far more than the coroutines of a dead process need to reach their ends.
 const burialRounds = 10_000
 
-// bury runs what is left of a dead process's coroutines to their ends, in turn. Nothing of it has an
-// effect.
+// bury runs the remaining coroutines of a dead process to their ends, in turn. They have no effect
+// any more.
 func (s *scheduler) bury(p *process) {
 	p.waits = nil
 	s.running = slices.DeleteFunc(s.running, func(o *process) bool { return o == p })

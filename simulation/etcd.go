@@ -11,34 +11,34 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// etcd is the modelled store: keys with revisions, comparisons, leases and a history. It answers at
-// once; what is late or lost on the way to it is the network's and storeClient's.
+// etcd models the store: keys with revisions, comparisons, leases and a history. It answers at
+// once; the network and storeClient add what is late or lost between it and its clients.
 type etcd struct {
 	s        *scheduler
 	state    etcdState
 	leases   map[kv.LeaseID]*lease
 	granted  kv.LeaseID
 	down     bool
-	mistaken bool       // it is not the one that the brokers have followed
+	mistaken bool       // it is not the etcd that the brokers have followed
 	saved    *etcdState // the newest backup
-	truth    etcdState  // while it is mistaken
+	truth    etcdState  // the true state while it is mistaken
 	watchers []*watcher
-	// changed is told of every revision, in order.
+	// changed is called for every revision of the truth, in order.
 	changed func(kv.Batch)
 }
 
-// etcdState is what a backup has.
+// etcdState is what a backup contains.
 type etcdState struct {
 	revision  int64
 	keys      map[string]kv.Pair
-	history   []kv.Batch // one a revision
+	history   []kv.Batch // one batch per revision
 	compacted int64
 }
 
 type lease struct {
 	ttl      time.Duration
 	due      time.Duration
-	mistaken bool // the mistaken etcd has granted it: the true one does not know it
+	mistaken bool // granted by the mistaken etcd: the true one does not know it
 }
 
 func newEtcd(s *scheduler) *etcd {
@@ -55,7 +55,7 @@ func (e *etcd) get(key string) kv.Pair {
 	return kv.Pair{Key: key}
 }
 
-// list are the keys below a prefix in order.
+// list returns the keys below a prefix, in order.
 func (e *etcd) list(prefix string) []kv.Pair {
 	var kvs []kv.Pair
 	for _, key := range slices.Sorted(maps.Keys(e.state.keys)) {
@@ -170,8 +170,8 @@ func (e *etcd) revoke(id kv.LeaseID) {
 	e.commit(e.remove(func(key string) bool { return e.state.keys[key].Lease == id && id != 0 }))
 }
 
-// serve begins or ends an outage. After one, as after every election of a leader, every lease has
-// its full time.
+// serve begins or ends an outage. After an outage every lease has its full time again, as after an
+// election of etcd's leader.
 func (e *etcd) serve(up bool) {
 	e.down = !up
 	if up {
@@ -181,7 +181,7 @@ func (e *etcd) serve(up bool) {
 	}
 }
 
-// backup saves the state of now.
+// backup saves the present state.
 func (e *etcd) backup() { e.saved = new(e.state.clone()) }
 
 func (s etcdState) clone() etcdState {
@@ -189,15 +189,16 @@ func (s etcdState) clone() etcdState {
 	return s
 }
 
-// A mistake is noticed by a revision that is lower than one before. A backup that is so near that
-// the first writes, or leases that end, take it past that is not told from the truth.
+// A client detects a mistaken etcd by a revision that is lower than an earlier one. If the backup
+// is so recent that the first writes, or leases that end, raise its revision past the seen one, it
+// cannot be distinguished from the truth.
 const (
 	mistakeRevisions = 25
 	mistakeTime      = 5 * time.Second // no lease ends sooner
 )
 
-// mistake has brokers reach another etcd for a while, one that has the backup's state. What they
-// write there is not the truth.
+// mistake makes the brokers reach another etcd for a while, which has the state of the backup. What
+// they write there is not part of the truth.
 func (e *etcd) mistake(d time.Duration) {
 	if e.saved == nil || e.mistaken || e.saved.revision+mistakeRevisions > e.state.revision {
 		return
@@ -212,7 +213,7 @@ func (e *etcd) mistake(d time.Duration) {
 	})
 }
 
-// trueRevision is the revision of the truth.
+// trueRevision returns the revision of the truth.
 func (e *etcd) trueRevision() int64 {
 	if e.mistaken {
 		return e.truth.revision
@@ -220,7 +221,8 @@ func (e *etcd) trueRevision() int64 {
 	return e.state.revision
 }
 
-// swap gives the brokers another etcd, where every lease that it knows has its full time.
+// swap replaces the etcd that the brokers reach. Every lease that the new one knows has its full
+// time.
 func (e *etcd) swap(state etcdState, mistaken bool) {
 	e.state, e.mistaken = state, mistaken
 	maps.DeleteFunc(e.leases, func(_ kv.LeaseID, l *lease) bool { return l.mistaken })
@@ -230,7 +232,7 @@ func (e *etcd) swap(state etcdState, mistaken bool) {
 	}
 }
 
-// since are the changes from a revision on, up to another one.
+// since returns the changes from one revision up to another.
 func (e *etcd) since(from, upTo int64) (kv.Batch, error) {
 	if from <= e.state.compacted {
 		return kv.Batch{}, fmt.Errorf("%w: the oldest is %d", kv.ErrCompacted, e.state.compacted+1)
@@ -245,7 +247,7 @@ func (e *etcd) since(from, upTo int64) (kv.Batch, error) {
 	return all, nil
 }
 
-// compact forgets the history up to a revision.
+// compact drops the history up to a revision.
 func (e *etcd) compact(upTo int64) {
 	e.state.compacted = max(e.state.compacted, min(upTo, e.state.revision))
 	e.state.history = slices.DeleteFunc(e.state.history, func(b kv.Batch) bool { return b.Revision <= e.state.compacted })

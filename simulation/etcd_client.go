@@ -12,21 +12,21 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// requestTimeout is how long a client waits for etcd before it calls it unavailable.
+// requestTimeout is how long a client waits for etcd before it reports etcd as unavailable.
 const requestTimeout = 3 * time.Second
 
-// storeClient is a process's kv.Store. A call suspends its coroutine until the answer is
-// there. What got lost may have been written.
+// storeClient is a process's kv.Store. A call suspends its coroutine until the answer arrives. A
+// write whose answer was lost may have been executed.
 type storeClient struct {
 	w       *world
 	process *process
-	seen    int64 // the highest revision that an answer had
+	seen    int64 // the highest revision in an answer so far
 	back    bool  // a later answer had a lower one
 }
 
 var _ kv.Store = (*storeClient)(nil)
 
-// answer is what etcd says.
+// answer is an answer of etcd.
 type answer[T any] struct {
 	value    T
 	err      error
@@ -67,7 +67,7 @@ func call[T any](ctx context.Context, c *storeClient, what string, do func(e *et
 	return got.value, got.err
 }
 
-// see notes a revision, for later processes as well: package server keeps it in a file.
+// see records a revision, for later processes too: package server keeps it in a file.
 func (c *storeClient) see(revision int64) {
 	c.seen = max(c.seen, revision)
 	c.process.host.seen = c.seen
@@ -112,14 +112,14 @@ func (c *storeClient) Txn(ctx context.Context, comparisons []kv.Comparison, ops 
 	})
 }
 
-// registers reports whether a broker is registered by a transaction.
+// registers reports whether a transaction registers a broker.
 func registers(ops []kv.Op) bool {
 	return slices.ContainsFunc(ops, func(op kv.Op) bool {
 		return op.Kind == kv.OpPut && strings.HasPrefix(op.Key, "brokers/")
 	})
 }
 
-// kinds are the first parts of the keys: what follows may have an id that was drawn.
+// kinds returns the first parts of the keys; the parts after them may contain a random id.
 func kinds(ops []kv.Op) string {
 	var all string
 	for _, op := range ops {
@@ -154,7 +154,7 @@ func (c *storeClient) Revoke(ctx context.Context, id kv.LeaseID) error {
 // Close implements kv.Store.
 func (c *storeClient) Close() error { return nil }
 
-// watcher is a watch that is open. What it has to tell arrives in order, and may arrive late.
+// watcher is an open watch. Its messages arrive in order, and may arrive late.
 type watcher struct {
 	c       *storeClient
 	next    int64
@@ -163,10 +163,11 @@ type watcher struct {
 	err     error
 }
 
-// watchDelays is how much longer than other messages those of a watch may take on a lossy link.
+// watchDelays is how many times the delay of other messages a watch's message may take on a lossy
+// link.
 const watchDelays = 3
 
-// tell sends the changes up to a revision off.
+// tell sends the changes up to a revision.
 func (w *watcher) tell(upTo int64) {
 	s := w.c.w.sched
 	name := "watch " + w.c.process.name
@@ -178,13 +179,13 @@ func (w *watcher) tell(upTo int64) {
 		delay += s.between(name, 0, 200*time.Millisecond)
 	}
 	if bad := w.c.w.net.lost[link{etcdHost, w.c.process.host.id}]; bad.until > s.now {
-		delay += s.between(name, 0, watchDelays*bad.delay) // what is lost is sent again
+		delay += s.between(name, 0, watchDelays*bad.delay) // lost packets are sent again
 	}
 	w.last = max(w.last, s.now+delay)
 	s.after(w.last-s.now, w.c.process, func() { w.arrive(upTo) })
 }
 
-// arrive takes what there is up to a revision, once the network lets it through.
+// arrive delivers the changes up to a revision, once the network lets them through.
 func (w *watcher) arrive(upTo int64) {
 	e := w.c.w.etcd
 	switch {

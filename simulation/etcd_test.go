@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// TestEtcdConforms: the modelled etcd is one.
+// TestEtcdConforms: the modelled etcd passes the conformance suite of the stores.
 func TestEtcdConforms(t *testing.T) {
 	kvtest.Run(t, func(t *testing.T) kvtest.Instance {
 		t.Helper()
@@ -30,7 +30,7 @@ func TestEtcdConforms(t *testing.T) {
 	})
 }
 
-// liveStore has the modelled etcd answer goroutines, on the time of package time.
+// liveStore lets the modelled etcd serve goroutines, on the time of package time.
 type liveStore struct {
 	mu    sync.Mutex
 	e     *etcd
@@ -38,7 +38,7 @@ type liveStore struct {
 	ended chan struct{}
 }
 
-// do runs what is due, and then something.
+// do runs the due events, then a function.
 func do[T any](ctx context.Context, s *liveStore, what func(e *etcd) (T, error)) (T, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,6 +131,8 @@ func (s *liveStore) Watch(ctx context.Context, prefix string, from int64) iter.S
 	}
 }
 
+// While a mistaken etcd is in the place of the true one, its writes and leases are not part of the
+// truth, and they are gone afterwards.
 func TestMistakenEtcdIsNotTheTruth(t *testing.T) {
 	e := newEtcd(newScheduler(1, &jumpClock{}))
 	told := 0

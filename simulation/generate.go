@@ -8,7 +8,7 @@ import (
 )
 
 // generate draws the actions of a history from a seed: a topic or two, records all the time, and
-// faults that come one by one or several at once.
+// faults that occur one by one or several at once.
 func generate(h History) []Action {
 	g := &generator{s: newScheduler(h.Seed, stillClock{}), brokers: int64(h.Brokers), length: h.Length}
 	g.topics()
@@ -21,7 +21,7 @@ func generate(h History) []Action {
 	return g.actions
 }
 
-// stillClock is for drawing alone.
+// stillClock is for a scheduler that only draws.
 type stillClock struct{}
 
 func (stillClock) Now() time.Time        { return time.Time{} }
@@ -52,7 +52,8 @@ func (g *generator) add(at time.Duration, verb string, args ...any) {
 	g.actions = append(g.actions, Action{At: at, Verb: verb, Args: texts})
 }
 
-// sometime is a time of the history, in milliseconds: a short script is easier to read.
+// sometime returns a time within the history, in whole milliseconds: a short script is easier to
+// read.
 func (g *generator) sometime() time.Duration {
 	return (2*time.Second + time.Duration(g.n(int64(g.length)))).Truncate(time.Millisecond)
 }
@@ -70,7 +71,7 @@ func (g *generator) topics() {
 		g.names = append(g.names, name)
 		g.add(0, "create", name, int64(partitionsOfATopic), factor, 1+g.n(factor))
 	}
-	if g.n(5) == 0 { // one is deleted, and there may be another of its name
+	if g.n(5) == 0 { // one topic is deleted, and another one may follow under its name
 		name, at := g.names[0], g.sometime()
 		g.add(at, "remove", name)
 		g.add(at+g.span(5*time.Second), "create", name, int64(partitionsOfATopic), min(g.brokers, 3), int64(2))
@@ -83,7 +84,7 @@ func (g *generator) partition() int64 { return g.n(partitionsOfATopic) }
 
 func (g *generator) broker() int64 { return 1 + g.n(g.brokers) }
 
-// loads are what clients and administrators do.
+// loads adds what clients and administrators do.
 func (g *generator) loads() {
 	pause := []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}[g.n(3)]
 	for at := 2 * time.Second; at < g.length; at += g.span(2 * pause) {
@@ -111,7 +112,7 @@ func (g *generator) loads() {
 	}
 }
 
-// some are one to three brokers.
+// some returns one to three brokers.
 func (g *generator) some() string {
 	var ids []string
 	for range 1 + g.n(3) {
@@ -122,7 +123,7 @@ func (g *generator) some() string {
 	return strings.Join(ids, ",")
 }
 
-// faults are as many as fit, of a few kinds: a history that has everything shows little.
+// faults adds as many faults as fit, of a few kinds: a history with all kinds shows little.
 func (g *generator) faults() {
 	kinds := []func(at time.Duration){
 		g.kill, g.crash, g.stop, g.freeze, g.busy, g.cut, g.away,
@@ -138,8 +139,8 @@ func (g *generator) faults() {
 	}
 }
 
-// stores is what goes wrong with the bucket, and with what the metadata know of it, or leaves the
-// bucket alone with what was committed.
+// stores adds faults of the bucket, losses of the metadata about it, and disasters that leave the
+// bucket as the only place with committed records.
 func (g *generator) stores() {
 	if g.n(3) == 0 {
 		g.disaster(g.sometime())
@@ -159,7 +160,7 @@ func (g *generator) stores() {
 	}
 }
 
-// disaster has all machines crash at once, or lose their disks.
+// disaster makes all machines crash at once, or lose their disks.
 func (g *generator) disaster(at time.Duration) {
 	lose := g.n(2) == 0
 	for id := range g.brokers {
@@ -189,7 +190,7 @@ func (g *generator) kill(at time.Duration)  { g.end(at, "kill") }
 func (g *generator) crash(at time.Duration) { g.end(at, "crash") }
 func (g *generator) stop(at time.Duration)  { g.add(at, "stop", g.broker()); g.restartAll(at) }
 
-// restartAll has those start again that have stopped.
+// restartAll starts the brokers again that have stopped.
 func (g *generator) restartAll(at time.Duration) {
 	for id := range g.brokers {
 		g.add(at+g.span(15*time.Second), "start", id+1)
@@ -209,7 +210,8 @@ func (g *generator) cut(at time.Duration) {
 
 func (g *generator) away(at time.Duration) {
 	if g.n(3) == 0 {
-		g.add(at, "mute", int64(etcdHost), g.broker(), g.span(10*time.Second)) // written, and not known
+		// The broker's writes succeed, but it does not learn that.
+		g.add(at, "mute", int64(etcdHost), g.broker(), g.span(10*time.Second))
 		return
 	}
 	g.add(at, "cut", int64(etcdHost), g.broker(), g.span(10*time.Second))
@@ -242,7 +244,7 @@ func (g *generator) fail(at time.Duration) {
 	g.add(at+g.span(time.Second), "start", broker)
 }
 
-// mistake has a backup from some time before.
+// mistake uses a backup from some time before.
 func (g *generator) mistake(at time.Duration) {
 	g.add(max(at-g.span(30*time.Second), time.Second), "backup")
 	g.add(at, "mistake", g.span(mistakeTime))

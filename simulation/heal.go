@@ -10,11 +10,11 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// healTime is how long a cluster may take, once nothing is wrong any more, until everything is as
-// it should be: leases end, followers catch up and reassignments complete.
+// healTime is how long a cluster may take after all faults have ended until everything is in order:
+// leases end, followers catch up and reassignments complete.
 const healTime = 90 * time.Second
 
-// heal ends everything that is wrong, and wants the cluster to come to rest.
+// heal ends all faults, and checks that the cluster comes to rest.
 func (w *world) heal() {
 	if w.err != nil {
 		return
@@ -32,7 +32,7 @@ func (w *world) heal() {
 		h.thaw()
 		h.busy, h.skew = 0, 0
 		if len(h.failing) > 0 {
-			h.stop(Killed) // the next process finds a disk that works
+			h.stop(Killed) // the next process finds a working disk
 		}
 		h.start()
 	}
@@ -40,7 +40,7 @@ func (w *world) heal() {
 	for produced := false; w.err == nil; {
 		w.sched.run(w.sched.now + time.Second)
 		for _, h := range w.hosts {
-			h.start() // one that was leaving has left
+			h.start() // after a controlled shutdown
 		}
 		w.repair()
 		why := w.unrest()
@@ -57,7 +57,7 @@ func (w *world) heal() {
 	}
 }
 
-// produceEverywhere appends to every partition.
+// produceEverywhere appends to every partition that has a running leader.
 func (w *world) produceEverywhere() {
 	for _, p := range w.check.alive() {
 		if node := w.process(p.state.Leader); node != nil {
@@ -66,8 +66,8 @@ func (w *world) produceEverywhere() {
 	}
 }
 
-// repair has an operator repair what has lost its pointer, and take what is left where there is a
-// bucket which may have the rest.
+// repair acts as an operator: it rebuilds lost tier pointers, and runs unclean elections for
+// partitions without a leader if the bucket may have their other records.
 func (w *world) repair() {
 	if !w.o.Bucket {
 		return
@@ -86,7 +86,8 @@ func (w *world) repair() {
 	}
 }
 
-// readAll reads all that is left of each partition from its leader, whichever tier has it.
+// readAll reads everything from the log start to the high watermark of each partition from its
+// leader, from whichever tier has it.
 func (w *world) readAll() {
 	left := 0
 	for _, p := range w.check.alive() {
@@ -112,8 +113,8 @@ func (w *world) readAll() {
 	}
 }
 
-// alive are the partitions that exist and can be led: not every disk that had what was committed
-// has lost it, or the mark that says that it has not.
+// alive returns the partitions that exist and can have a leader: at least one disk still has the
+// committed records, and the mark that proves it.
 func (c *checker) alive() []*partition {
 	var all []*partition
 	for _, id := range c.order {
@@ -129,7 +130,7 @@ func (c *checker) alive() []*partition {
 	return all
 }
 
-// unrest says what is not as it should be.
+// unrest returns what is not in order yet, "" if all is.
 func (w *world) unrest() string {
 	for _, h := range w.hosts {
 		if h.process != nil && h.process.leaving {

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// History is what a run follows from: the same one is the same run, byte for byte.
+// History determines a run: the same history gives the same run, byte for byte.
 type History struct {
-	Seed    uint64 // of all that is left to chance: delays, pauses, what a crash loses
+	Seed    uint64 // of all randomness: delays, pauses, what a crash loses
 	Brokers int
 	Bucket  bool // topics have a remote tier
 	Actions []Action
-	Length  time.Duration // when the cluster is healed
+	Length  time.Duration // until the cluster is healed
 }
 
-// String is the history as a step of a script: what a datadriven test has in its file.
+// String returns the history as a step of a script, as a datadriven test has it in its file.
 func (h History) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "simulate brokers=%d seed=%d length=%v", h.Brokers, h.Seed, h.Length)
@@ -29,7 +29,7 @@ func (h History) String() string {
 	return b.String()
 }
 
-// ParseActions reads the lines of a script. Empty ones, and those that begin with #, are comments.
+// ParseActions parses the lines of a script. It skips empty lines and comments, which begin with #.
 func ParseActions(text string) ([]Action, error) {
 	var all []Action
 	for line := range strings.Lines(text) {

@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+// A history's text is parsed back to the same actions, a seed gives one history, and malformed
+// lines are rejected.
 func TestHistoriesAreText(t *testing.T) {
 	for seed := range uint64(50) {
 		h := NewHistory(seed)
@@ -28,6 +30,7 @@ func TestHistoriesAreText(t *testing.T) {
 	}
 }
 
+// The generator uses every verb, so that no kind of action goes untested.
 func TestEveryVerbIsDrawn(t *testing.T) {
 	drawn := map[string]bool{}
 	for seed := range uint64(300) {
@@ -42,6 +45,8 @@ func TestEveryVerbIsDrawn(t *testing.T) {
 	}
 }
 
+// Shrink removes every action that the violation does not need, and keeps to the same violation and
+// its budget.
 func TestShrinkKeepsWhatBreaks(t *testing.T) {
 	h := NewHistory(1)
 	crash := Action{At: 5 * time.Second, Verb: "crash", Args: []string{"1"}}

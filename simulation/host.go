@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// host is a broker's machine, and what of the broker outlives its processes.
+// host is a broker's machine, and everything of the broker that outlives its processes.
 type host struct {
 	w       *world
 	id      int32
@@ -19,43 +19,43 @@ type host struct {
 	machine Machine
 	process *process // nil: none runs
 	frozen  bool
-	held    []event // that happen when it is not frozen any more
+	held    []event // events that happen after the host thaws
 	skew    time.Duration
-	busy    time.Duration // until then images wait to be applied
+	busy    time.Duration // images are not applied before this virtual time
 	boot    int
 	starts  int
 	mark    mark
-	marked  []metadata.DirectoryID // those that have a copy of it
-	seen    int64                  // the highest revision of etcd that its processes have seen
-	// lost is the newest revision at which all logs may have lost something, lostSome that at which
-	// some directory did, and gone that of each directory.
+	marked  []metadata.DirectoryID // the directories that have a copy of the mark
+	seen    int64                  // the highest etcd revision that its processes have seen
+	// lost is the newest revision at which all logs may have lost something, lostSome the newest
+	// one for any directory, and gone the newest one for each directory.
 	lost, lostSome int64
 	gone           map[metadata.DirectoryID]int64
-	// unmarked is the revision at which the mark was lost: what other directories have kept until
-	// then is not known.
+	// unmarked is the revision at which the mark was lost. What other directories have kept until
+	// then is unknown.
 	unmarked int64
-	failing  []metadata.DirectoryID // whose disks fail
+	failing  []metadata.DirectoryID // whose disks fail now
 	ended    []*process             // whose registrations may still arrive
 }
 
 // noEpoch is later than every epoch.
 const noEpoch = math.MaxInt64
 
-// mark is what package server keeps in its file of the last registration.
+// mark is the content of the file in which package server keeps the last registration.
 type mark struct {
 	epoch       int64
-	kept        int64 // the first of the epochs in a row that ended without a loss
+	kept        int64 // the first in a sequence of epochs that ended without a loss
 	clean       bool
 	boot        int // -1: the logs may have lost something
 	directories []metadata.DirectoryID
 	failed      []metadata.DirectoryID
 	lostEpoch   int64
 	holds       bool
-	// lostSinceKept are directories that have lost something since kept, and before epoch.
+	// lostSinceKept lists directories that have lost something since kept, and before epoch.
 	lostSinceKept []metadata.DirectoryID
 }
 
-// lose notes the directories that do not have all that they had at the mark's epoch.
+// lose records the directories that do not have everything that they had at the mark's epoch.
 func (m *mark) lose(working, distrusted []metadata.DirectoryID) {
 	for _, id := range m.directories {
 		if slices.Contains(working, id) && !slices.Contains(distrusted, id) || slices.Contains(m.failed, id) {
@@ -68,7 +68,8 @@ func (m *mark) lose(working, distrusted []metadata.DirectoryID) {
 	}
 }
 
-// keptSince is the oldest epoch since which no directory has lost anything, or epoch.
+// keptSince returns the oldest epoch since which no directory has lost anything, epoch if there is
+// none.
 func (m *mark) keptSince(epoch int64) int64 {
 	if !m.holds {
 		return epoch
@@ -76,7 +77,7 @@ func (m *mark) keptSince(epoch int64) int64 {
 	return cmp.Or(m.kept, m.epoch, epoch)
 }
 
-// exceptions are the directories to which the epoch of keptSince does not apply.
+// exceptions returns the directories to which the epoch of keptSince does not apply.
 func (m *mark) exceptions() []metadata.DirectoryID {
 	lost := slices.Clone(m.lostSinceKept)
 	for _, id := range m.failed {
@@ -87,7 +88,7 @@ func (m *mark) exceptions() []metadata.DirectoryID {
 	return lost
 }
 
-// begin is what the logs have kept since the last registration.
+// begin returns what the logs have kept since the last registration.
 func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	m := &h.mark
 	m.lose(working, distrusted)
@@ -108,7 +109,7 @@ func (h *host) begin(working, distrusted []metadata.DirectoryID) metadata.Past {
 	return past
 }
 
-// registered notes a registration.
+// registered records a registration.
 func (h *host) registered(epoch int64, working []metadata.DirectoryID) {
 	kept, lost := h.mark.keptSince(epoch), h.mark.exceptions()
 	if kept == epoch {
@@ -121,7 +122,7 @@ func (h *host) registered(epoch int64, working []metadata.DirectoryID) {
 	h.marked = slices.Clone(working)
 }
 
-// freeze stops the host's process for a while. It keeps what it has.
+// freeze suspends the host's process for a while. The process keeps its state.
 func (h *host) freeze(d time.Duration) {
 	if h.frozen {
 		return
@@ -160,7 +161,7 @@ func (h *host) start() {
 	h.w.sched.spawn(p.ctx, p, p.run)
 }
 
-// stop ends the process that runs, in one of the ways.
+// stop ends the running process in one of the ways.
 func (h *host) stop(how Stop) {
 	p := h.process
 	if p == nil && how != Crashed {
@@ -196,7 +197,7 @@ func (h *host) stop(how Stop) {
 	}
 }
 
-// forget notes that a directory may lose something up to a revision.
+// forget records that a directory may lose something up to a revision.
 func (h *host) forget(id metadata.DirectoryID, until int64) {
 	if h.gone == nil {
 		h.gone = map[metadata.DirectoryID]int64{}
@@ -207,8 +208,8 @@ func (h *host) forget(id metadata.DirectoryID, until int64) {
 	}
 }
 
-// arrives notes that the registration of a process that has ended comes into effect. What was lost
-// since the end is lost at that epoch.
+// arrives records that the registration of an ended process takes effect. What was lost since the
+// process ended counts as lost at that epoch.
 func (h *host) arrives(p *process, epoch int64) {
 	if p.lostAll {
 		h.lost = max(h.lost, epoch)
@@ -218,7 +219,7 @@ func (h *host) arrives(p *process, epoch int64) {
 	}
 }
 
-// fail has a disk fail under the process that runs.
+// fail makes a disk fail under the running process.
 func (h *host) fail(directory int64) {
 	if h.process == nil {
 		return

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// pure are files of which all is stepped: they have no goroutine, select, clock or chance, and say
-// of each map that its order does not matter, or sort.
+// pure lists the files whose code is completely stepped. They have no goroutine, select, clock or
+// randomness, and for each loop over a map they either say that its order does not matter, or sort.
 var pure = []string{
 	"*.go",
 	"../metadata/controller/plan.go", "../metadata/controller/planner.go",
@@ -28,7 +28,7 @@ var pure = []string{
 	"../tiering/*.go", "../tiering/format/*.go", "../tiering/lineage/*.go", "../tiering/ownership/*.go",
 }
 
-// allowed are what the files have all the same, and why it leaves nothing to chance.
+// allowed lists what the files have anyway, and why it leaves nothing to chance.
 var allowed = map[string]string{
 	"bubble.go time.After":                "it is the clock",
 	"world.go stepped.By":                 "it is what runs the coroutines",
@@ -40,11 +40,11 @@ var allowed = map[string]string{
 	"delete_records.go select":            "of WaitDeleted; the simulation asks Deleted.Done",
 }
 
-// anyOrder is what a comment on the line of a loop over a map says: its order changes nothing.
+// anyOrder is the text of a comment on the line of a loop over a map whose order changes nothing.
 const anyOrder = "any order"
 
-// TestNothingIsLeftToChance: one seed is one history only if nothing that runs in it has an order,
-// a time or chance of its own.
+// TestNothingIsLeftToChance: one seed is one history only if no code that runs in it has an order,
+// a time or randomness of its own.
 func TestNothingIsLeftToChance(t *testing.T) {
 	used := map[string]bool{}
 	for _, pattern := range pure {
@@ -71,20 +71,20 @@ func TestNothingIsLeftToChance(t *testing.T) {
 	}
 }
 
-// chance is a place that may bring something else every time.
+// chance is a place whose effect may differ between runs.
 type chance struct {
 	at   token.Position
 	what string // the file's name, and what it does
 }
 
-// forbidden are functions of packages, by the packages' paths. In a bubble time.Now and time.Since are
-// the virtual time; timers are not the scheduler's.
+// forbidden lists functions of packages, by package path. In a bubble time.Now and time.Since are
+// the virtual time; timers are not driven by the scheduler.
 var forbidden = map[string][]string{
 	"time":         {"After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep"},
 	"math/rand":    nil, // all
 	"math/rand/v2": nil,
 	"crypto/rand":  nil,
-	// Code that asks for the runner has a way for the simulation alone.
+	// Code that asks for the runner has a path for the simulation alone.
 	"github.com/varvelog/varve/stepped": {"By"},
 }
 
@@ -137,13 +137,13 @@ func chances(t *testing.T, name string) []chance {
 	return all
 }
 
-// looks returns true for a select that only looks whether one thing can be done, and does not wait.
+// looks reports whether a select only checks whether one operation is possible, and does not wait.
 func looks(s *ast.SelectStmt) bool {
 	withDefault := slices.ContainsFunc(s.Body.List, func(c ast.Stmt) bool { return c.(*ast.CommClause).Comm == nil })
 	return withDefault && len(s.Body.List) == 2
 }
 
-// importsOf are a file's imports by the names that it has for them.
+// importsOf returns a file's imports by the names under which the file uses them.
 func importsOf(file *ast.File) map[string]string {
 	packages := map[string]string{}
 	for _, spec := range file.Imports {
@@ -157,8 +157,8 @@ func importsOf(file *ast.File) map[string]string {
 	return packages
 }
 
-// mapsOf are the names that files give to maps: of fields, variables, parameters and results. A
-// name that stands for a map somewhere counts as one everywhere.
+// mapsOf returns the names that files give to maps: fields, variables, parameters and results. A
+// name that is a map somewhere counts as a map everywhere.
 func mapsOf(t *testing.T, pattern string) map[string]bool {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
@@ -201,7 +201,7 @@ func noteMaps(n ast.Node, maps map[string]bool) {
 	}
 }
 
-// isMap reports that an expression is a map's type, or makes one.
+// isMap reports whether an expression is a map type, or makes a map.
 func isMap(e ast.Expr) bool {
 	switch e := e.(type) {
 	case *ast.MapType:
@@ -215,7 +215,7 @@ func isMap(e ast.Expr) bool {
 	return false
 }
 
-// lastName is the name that an expression ends with, "" for none.
+// lastName returns the name that an expression ends with, "" if there is none.
 func lastName(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.Ident:

@@ -2,22 +2,22 @@ package simulation
 
 import "time"
 
-// network carries messages between hosts: the brokers, and etcd, which is host 0. What two hosts
-// cannot say to each other is lost, both ways or in one direction.
+// network carries messages between hosts: the brokers, and etcd, which is host 0. Messages on a cut
+// link are lost; a cut has one direction or both.
 type network struct {
 	s    *scheduler
-	cuts map[link]time.Duration // until then
+	cuts map[link]time.Duration // virtual time of the cut's end
 	lost map[link]lossy
 }
 
-// link is a direction between two hosts.
+// link is one direction between two hosts.
 type link struct{ from, to int32 }
 
-// lossy is a link that loses some of 100 messages for a while, or delays them.
+// lossy makes a link lose percent of its messages for a while, and delay the others.
 type lossy struct {
 	until   time.Duration
 	percent int64
-	delay   time.Duration // up to so much more
+	delay   time.Duration // the maximum of the additional delay
 }
 
 const etcdHost int32 = 0
@@ -38,7 +38,7 @@ func (n *network) isCut(l link) bool { return n.cuts[l] > n.s.now }
 
 func (l link) String() string { return string('0'+l.from) + ">" + string('0'+l.to) }
 
-// send delivers a message to a process, or to the world if that is nil, or loses it.
+// send delivers a message to a process, or to the world if to is nil, or loses it.
 func (n *network) send(l link, to *process, do func()) {
 	name := "net " + l.String()
 	delay := n.s.between(name, 100*time.Microsecond, 1500*time.Microsecond)

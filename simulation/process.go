@@ -14,16 +14,18 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// process is a broker while it runs: the real registration, follower of the metadata, controller
-// and administration, and a Node.
+// process is a running broker: the real registration, metadata loader, controller and
+// administrator, and a Node.
 type process struct {
-	host       *host
-	name       string
-	dead       bool
-	leaving    bool                   // it was asked to end in order
-	lostAll    bool                   // since it is dead all logs of the host may have lost something
-	lostSome   []metadata.DirectoryID // and these directories have
-	ctx        context.Context        //nolint:containedctx // of all its coroutines
+	host    *host
+	name    string
+	dead    bool
+	leaving bool // a controlled shutdown was requested
+	// lostAll is set after the death: all logs of the host may have lost something since.
+	lostAll bool
+	// lostSome lists the directories that have lost something since the death.
+	lostSome   []metadata.DirectoryID
+	ctx        context.Context //nolint:containedctx // of all its coroutines
 	cancel     context.CancelFunc
 	coroutines int
 	begun      []*coroutine
@@ -38,7 +40,7 @@ type process struct {
 	lapse        context.CancelFunc // ends the renewals of the registration
 }
 
-// MinISR is the setting min.insync.replicas of a topic, as an image has it.
+// MinISR returns a topic's min.insync.replicas under an image.
 func MinISR(image *metadata.Image, topic string) int {
 	n, err := strconv.Atoi(image.TopicConfigs(topic)[minISRKey])
 	if err != nil {
@@ -52,7 +54,7 @@ const minISRKey = "min.insync.replicas"
 // MaxLag is replica.lag.time.max.ms of all brokers.
 const MaxLag = 10 * time.Second
 
-// make builds the parts.
+// make builds the parts of a process.
 func (p *process) make() (err error) {
 	h := p.host
 	w := h.w
@@ -94,10 +96,10 @@ func (p *process) make() (err error) {
 	return nil
 }
 
-// errSilent says that a broker does not answer a probe.
+// errSilent says that a broker does not answer a request.
 var errSilent = errors.New("no answer")
 
-// probe asks whether a broker lives. A machine without the process refuses.
+// probe checks whether a broker is alive. A machine without the process refuses the connection.
 func (p *process) probe(ctx context.Context, broker metadata.Broker) error {
 	w := p.host.w
 	there, back := link{p.host.id, broker.ID}, link{broker.ID, p.host.id}
@@ -114,7 +116,7 @@ func (p *process) probe(ctx context.Context, broker metadata.Broker) error {
 	return err
 }
 
-// logEnds asks where a broker's logs end.
+// logEnds asks a broker for the ends of its logs.
 func (p *process) logEnds(ctx context.Context, broker metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]metadata.LogEnd, error) {
 	w := p.host.w
 	ends, arrived := map[metadata.TopicPartition]metadata.LogEnd{}, false
@@ -134,7 +136,7 @@ func (p *process) logEnds(ctx context.Context, broker metadata.Broker, tps []met
 	return ends, nil
 }
 
-// suspect has every controller hear that a broker may be dead; the hint may get lost.
+// suspect sends every controller a hint that a broker may be dead; the hint may get lost.
 func (p *process) suspect(leader metadata.Member) {
 	w := p.host.w
 	for _, other := range w.live() {
@@ -146,10 +148,10 @@ func (p *process) suspect(leader metadata.Member) {
 	}
 }
 
-// now is the host's clock.
+// now returns the host's clock.
 func (h *host) now() time.Time { return h.w.sched.began.Add(h.w.sched.now + h.skew) }
 
-// run is the process's life.
+// run runs the process.
 func (p *process) run(ctx context.Context) {
 	s := p.host.w.sched
 	p.until(ctx, func() error {
@@ -184,7 +186,7 @@ func (p *process) run(ctx context.Context) {
 	p.every(ctx, 300*time.Millisecond, 5*time.Second, func(context.Context) { p.node.Flush() })
 }
 
-// directories has the cluster know when a disk has failed.
+// directories reports failed disks to the cluster.
 func (p *process) directories(ctx context.Context) {
 	machine := p.host.machine
 	for known := len(machine.Directories()); ; known = len(machine.Directories()) {
@@ -196,11 +198,11 @@ func (p *process) directories(ctx context.Context) {
 		p.host.w.trace("%s has %d directories left", p.name, len(working))
 		p.host.mark.lose(working, nil)
 		p.node.Place()
-		_ = p.registration.SetDirectories(ctx, working) // it tries until ctx ends
+		_ = p.registration.SetDirectories(ctx, working) // retries until ctx ends
 	}
 }
 
-// until tries something again and again.
+// until retries until success or the end of ctx.
 func (p *process) until(ctx context.Context, try func() error) {
 	wait := backoff.Backoff{Min: 100 * time.Millisecond, Max: time.Second}
 	for !ended(ctx) {
@@ -214,7 +216,7 @@ func (p *process) until(ctx context.Context, try func() error) {
 	}
 }
 
-// ends restarts the process after an error of a part that it cannot go on without.
+// ends restarts the process after an error of a part that it cannot run without.
 func (p *process) ends(ctx context.Context, err error) {
 	if err == nil || ended(ctx) {
 		return
@@ -229,7 +231,7 @@ func (p *process) ends(ctx context.Context, err error) {
 	w.sched.after(time.Second, nil, p.host.start)
 }
 
-// every does something again and again, with pauses by chance.
+// every calls do repeatedly, with random pauses.
 func (p *process) every(ctx context.Context, least, most time.Duration, do func(context.Context)) {
 	w := p.host.w
 	w.sched.spawn(ctx, p, func(ctx context.Context) {
@@ -240,7 +242,7 @@ func (p *process) every(ctx context.Context, least, most time.Duration, do func(
 	})
 }
 
-// apply gives the node the images, each some time after it came, and now and then one again.
+// apply gives the node the images, each after a delay, and sometimes one of them twice.
 func (p *process) apply(ctx context.Context) {
 	w := p.host.w
 	var applied *metadata.Image
@@ -266,7 +268,7 @@ func (p *process) apply(ctx context.Context) {
 	}
 }
 
-// propose has the in-sync sets written that the node proposes.
+// propose writes the ISR changes that the node proposes.
 func (p *process) propose(ctx context.Context) {
 	wait := backoff.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}
 	for {
@@ -290,7 +292,7 @@ func (p *process) propose(ctx context.Context) {
 // fetchTimeout is how long a follower waits for its leader.
 const fetchTimeout = time.Second
 
-// fetch copies from another broker what that one leads.
+// fetch fetches the partitions that another broker leads.
 func (p *process) fetch(ctx context.Context, from int32) {
 	w := p.host.w
 	name := "fetch " + p.host.name + strconv.Itoa(int(from))
@@ -311,7 +313,8 @@ func (p *process) fetch(ctx context.Context, from int32) {
 		if to := w.process(from); to != nil {
 			w.net.send(there, to, func() { reply(to.serve(self, asked)) })
 		} else {
-			w.net.send(there, nil, func() { reply(nil, false) }) // the machine refuses the connection
+			// The machine refuses the connection.
+			w.net.send(there, nil, func() { reply(nil, false) })
 		}
 		runner(ctx).Wait(ctx, fetchTimeout, func() bool { return arrived })
 		if ended(ctx) {

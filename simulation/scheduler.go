@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// Clock is the time that the stepped code reads by package time. It must show the scheduler's.
+// Clock is the time that the stepped code reads through package time. It must show the scheduler's
+// time.
 type Clock interface {
 	Now() time.Time
-	// Advance lets d pass, and returns when everything that the passing of time has brought about
-	// by itself, as the end of a context, is over.
+	// Advance lets d pass. It returns after everything that the passing of time causes by itself,
+	// such as the end of a context, has happened.
 	Advance(d time.Duration)
 }
 
-// scheduler runs events in the order of their times, and of their making at one time. It owns the
-// virtual time and all chance.
+// scheduler runs events in the order of their times, and those of one time in the order in which
+// they were added. It owns the virtual time and all randomness.
 type scheduler struct {
 	seed    uint64
 	clock   Clock
@@ -24,9 +25,9 @@ type scheduler struct {
 	now     time.Duration
 	events  events
 	made    uint64
-	drawn   map[string]uint64 // how often each stream was drawn from
+	drawn   map[string]uint64 // the number of draws from each stream
 	running []*process        // in the order of their starts
-	stopped func() bool       // asked after every event
+	stopped func() bool       // checked before every event
 	steps   int
 }
 
@@ -41,7 +42,7 @@ func newScheduler(seed uint64, clock Clock) *scheduler {
 type event struct {
 	at    time.Duration
 	order uint64
-	to    *process // nil: to the world
+	to    *process // nil: the world
 	do    func()
 }
 
@@ -65,13 +66,13 @@ func (e *events) Pop() any {
 	return last
 }
 
-// after has something happen when d has passed.
+// after schedules do for the time when d has passed.
 func (s *scheduler) after(d time.Duration, to *process, do func()) {
 	s.made++
 	heap.Push(&s.events, event{at: s.now + max(d, 0), order: s.made, to: to, do: do})
 }
 
-// run has everything happen that happens until a time.
+// run runs all events until a time.
 func (s *scheduler) run(until time.Duration) {
 	for len(s.events) > 0 && s.events[0].at <= until && !s.stopped() {
 		e := heap.Pop(&s.events).(event)
@@ -92,7 +93,8 @@ func (s *scheduler) pass(to time.Duration) {
 	}
 }
 
-// happen has an event happen, unless its process is gone. A frozen one has it later.
+// happen runs an event, unless its process is dead. For a frozen process it is held until the
+// process thaws.
 func (s *scheduler) happen(e event) {
 	switch {
 	case e.to == nil:
@@ -105,8 +107,8 @@ func (s *scheduler) happen(e event) {
 	}
 }
 
-// draw is a number below n by chance, from a stream of its own for each name: what happens in one
-// place of the cluster does not change what chance brings in another.
+// draw returns a random number below n. Each name has its own stream, so what happens in one place
+// of the cluster does not change what is drawn in another.
 func (s *scheduler) draw(stream string, n int64) int64 {
 	if n <= 1 {
 		return 0
@@ -126,7 +128,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// between is a time from least to most by chance.
+// between returns a random time from least to most.
 func (s *scheduler) between(stream string, least, most time.Duration) time.Duration {
 	return least + time.Duration(s.draw(stream, int64(most-least)+1))
 }

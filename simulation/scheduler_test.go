@@ -16,7 +16,7 @@ type jumpClock struct{ now time.Time }
 func (c *jumpClock) Now() time.Time          { return c.now }
 func (c *jumpClock) Advance(d time.Duration) { c.now = c.now.Add(d) }
 
-// newTestWorld has hosts without processes.
+// newTestWorld returns a world without processes.
 func newTestWorld(seed uint64) *world {
 	w := &world{o: Options{Clock: &jumpClock{}}, sched: newScheduler(seed, &jumpClock{}), counts: map[string]int{}}
 	w.net, w.etcd = newNetwork(w.sched), newEtcd(w.sched)
@@ -29,6 +29,8 @@ func (w *world) testProcess(id int32, name string) *process {
 	return p
 }
 
+// Events run in the order of their times, and those of one time in the order in which they were
+// added.
 func TestEventsHappenInTheOrderOfTimeAndMaking(t *testing.T) {
 	s := newScheduler(1, &jumpClock{})
 	var got []string
@@ -46,6 +48,7 @@ func TestEventsHappenInTheOrderOfTimeAndMaking(t *testing.T) {
 	}
 }
 
+// A draw depends on the seed and on earlier draws of its own stream only.
 func TestChanceHasAStreamForEachName(t *testing.T) {
 	draw := func(seed uint64, others int) (drawn []int64) {
 		s := newScheduler(seed, &jumpClock{})
@@ -66,6 +69,7 @@ func TestChanceHasAStreamForEachName(t *testing.T) {
 	}
 }
 
+// Events and waits of a frozen process happen after it thaws.
 func TestFrozenProcessesGoOnLater(t *testing.T) {
 	w := newTestWorld(1)
 	p := w.testProcess(1, "broker 1")
@@ -85,6 +89,7 @@ func TestFrozenProcessesGoOnLater(t *testing.T) {
 	}
 }
 
+// The coroutines of a dead process run to their ends, although they wait or hold a lock.
 func TestDeadProcessesComeToTheirEnd(t *testing.T) {
 	w := newTestWorld(1)
 	p := w.testProcess(1, "broker 1")
@@ -98,9 +103,9 @@ func TestDeadProcessesComeToTheirEnd(t *testing.T) {
 			ends++
 		})
 		stepped.Pause(ctx, time.Millisecond)
-		stepped.Lock(ctx, &mu) // which the other one has
+		stepped.Lock(ctx, &mu) // held by the other coroutine
 		mu.Unlock()
-		stepped.Pause(context.WithoutCancel(ctx), time.Hour) // it has no time left for that
+		stepped.Pause(context.WithoutCancel(ctx), time.Hour) // a dead process does not wait
 		ends++
 	})
 	w.sched.after(2*time.Second, p, func() { t.Error("a dead process does something") })

@@ -2,8 +2,8 @@ package simulation
 
 import "slices"
 
-// Shrink drops what a failing history does not need: play is asked for the outcome of shorter ones,
-// at most so many times. Each must break the same invariant.
+// Shrink drops the actions that a failing history does not need. It calls play for shorter
+// histories, at most times times. A shorter history counts only if it breaks the same invariant.
 func Shrink(h History, broken Outcome, times int, play func(History) Outcome) (History, Outcome) {
 	s := &shrinker{history: h, broken: broken, left: times, play: play}
 	s.cut()
@@ -23,7 +23,7 @@ type shrinker struct {
 	play    func(History) Outcome
 }
 
-// try takes a shorter history if it fails as well.
+// try adopts a shorter history if it fails the same way.
 func (s *shrinker) try(h History) {
 	if s.left == 0 {
 		return
@@ -35,7 +35,7 @@ func (s *shrinker) try(h History) {
 	}
 }
 
-// cut drops what comes after the end, unless the failure is that the cluster does not heal.
+// cut drops the actions after the failure, unless the failure is that the cluster does not heal.
 func (s *shrinker) cut() {
 	end := s.broken.Virtual - settleTime
 	if end >= s.history.Length {
@@ -46,8 +46,8 @@ func (s *shrinker) cut() {
 	s.try(h)
 }
 
-// drop tries to go without each so many actions in a row, from the end: what comes before stays the
-// same then.
+// drop tries to remove each run of size actions, starting at the end: the actions before the run
+// stay the same.
 func (s *shrinker) drop(size int) {
 	for at := len(s.history.Actions) - size; at > -size; at -= size {
 		from := max(at, 0)

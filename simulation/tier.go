@@ -14,14 +14,14 @@ import (
 
 // tier is the remote tier of a partition: what the newest pointer of the truth leads to.
 type tier struct {
-	lost       bool // the pointer is gone, and what it led to is not
+	lost       bool // the pointer is gone, but what it led to is not
 	pointed    bool // the truth has had a pointer
 	start, end int64
-	keys       map[string]bool     // of all objects that the manifest names, and its own
-	looked     map[string][]string // at these objects: their records
+	keys       map[string]bool     // of all objects that the manifest names, and of the manifest
+	looked     map[string][]string // the records of each object, once read
 }
 
-// tiers looks at the pointers among changes of the truth.
+// tiers checks the pointers among the changes of the truth.
 func (c *checker) tiers(events []kv.Event) {
 	for i := range events {
 		e := &events[i]
@@ -33,13 +33,13 @@ func (c *checker) tiers(events []kv.Event) {
 	}
 }
 
-// lacksPointer returns true if the bucket has objects of a partition and the truth has no pointer to
-// them: it is gone, or a mistaken etcd has had it alone.
+// lacksPointer reports whether the bucket has objects of a partition to which the truth has no
+// pointer: the pointer was lost, or only a mistaken etcd had it.
 func (w *world) lacksPointer(p *partition) bool {
 	return p.tier.lost || !p.tier.pointed && len(w.bucket.list(format.PartitionPrefix("", p.id.topic, p.id.number))) > 0
 }
 
-// pointed looks at a pointer: whatever it leads to is there, and has what is committed.
+// pointed checks a pointer: everything it leads to exists and equals what is committed.
 func (c *checker) pointed(id partitionID, e *kv.Event) {
 	p := c.partitions[id]
 	if e.Deleted {
@@ -59,7 +59,7 @@ func (c *checker) pointed(id partitionID, e *kv.Event) {
 	c.w.counts["tier pointers"]++
 }
 
-// view is a look at a tier.
+// view is one check of a tier.
 type view struct {
 	c          *checker
 	p          *partition
@@ -69,7 +69,7 @@ type view struct {
 	keys       map[string]bool
 }
 
-// object is a document that the tier names.
+// object returns a document that the tier names.
 func (v *view) object(name string) ([]byte, error) {
 	v.keys[v.prefix+name] = true
 	return v.c.w.bucket.content(v.prefix + name)
@@ -104,7 +104,7 @@ func (v *view) read(pointer []byte) error {
 		return format.ParsePage(page, ref)
 	}).Walk(context.Background(), format.Visitor{Segment: func(s *format.Segment) error {
 		if s.EndOffset <= m.StartOffset {
-			return nil // it has expired, with others of its page
+			return nil // expired, together with others of its page
 		}
 		if next = max(next, s.StartOffset); s.StartOffset > next {
 			return fmt.Errorf("%s begins at %d, after %d", s.Name, s.StartOffset, next)
@@ -114,7 +114,7 @@ func (v *view) read(pointer []byte) error {
 	}})
 }
 
-// segment holds the records of a segment against what is committed.
+// segment compares the records of a segment with what is committed.
 func (v *view) segment(s *format.Segment) error {
 	v.keys[v.prefix+s.Name] = true
 	records, known := v.p.tier.looked[v.prefix+s.Name]
@@ -134,7 +134,7 @@ func (v *view) segment(s *format.Segment) error {
 	if int64(len(records)) < n {
 		return fmt.Errorf("%s has %d records from %d to %d", s.Name, len(records), s.StartOffset, s.EndOffset)
 	}
-	for i, value := range records[:n] { // those behind them were cut off
+	for i, value := range records[:n] { // the records after them were cut off
 		offset := s.StartOffset + int64(i)
 		if want, known := v.p.was(offset); known && want == value || v.epoch < v.p.parted.epoch && offset >= v.p.parted.at {
 			continue
@@ -145,7 +145,7 @@ func (v *view) segment(s *format.Segment) error {
 	return nil
 }
 
-// recordsOf reads all that a segment's object has from where the segment begins.
+// recordsOf reads the records of a segment's object, from the segment's start offset on.
 func (v *view) recordsOf(s *format.Segment) ([]string, error) {
 	b, err := v.c.w.bucket.content(v.prefix + s.Name)
 	if err != nil {
@@ -185,7 +185,8 @@ func (v *view) recordsOf(s *format.Segment) ([]string, error) {
 	return all, nil
 }
 
-// removed is called before an object is deleted: none goes that a committed manifest names.
+// removed is called before an object is deleted. It checks that no committed manifest names the
+// object.
 func (c *checker) removed(by, key string) {
 	for _, id := range c.order {
 		if p := c.partitions[id]; p.state != nil && p.tier.keys[key] {
@@ -194,7 +195,7 @@ func (c *checker) removed(by, key string) {
 	}
 }
 
-// was is what was committed at an offset, even if all disks have lost it.
+// was returns what was committed at an offset, even if all disks have lost it.
 func (p *partition) was(offset int64) (string, bool) {
 	if n := int64(len(p.committed)); offset >= n {
 		if offset-n >= int64(len(p.lost)) {
@@ -205,14 +206,14 @@ func (p *partition) was(offset int64) (string, bool) {
 	return p.committed[offset], true
 }
 
-// parted is where the tier may have another history than the logs, because all disks have lost
-// theirs: up to the leader epoch of which the leader must cut it.
+// parted is the point from which the tier may have another history than the logs, because all disks
+// have lost the tier's. The leader of the epoch must truncate the tier there.
 type parted struct {
 	at    int64
 	epoch int32
 }
 
-// loses takes what is committed back to an offset: no disk has more.
+// loses moves the end of the committed records back to an offset: no disk has more.
 func (p *partition) loses(left int64) {
 	tail := slices.Clone(p.committed[left:])
 	if p.gone == nil {
@@ -225,8 +226,8 @@ func (p *partition) loses(left int64) {
 	p.committed = slices.Clip(p.committed[:left])
 }
 
-// owes notes what the tier owes to a new leader's log: all that it has, unless the log goes on with
-// something else.
+// owes sets what the tier must give back to a new leader's log: everything it has, unless the log
+// continues with other records.
 func (p *partition) owes(r *replica) {
 	p.owed = 0
 	end := int64(len(p.committed))
@@ -242,7 +243,8 @@ func (p *partition) owes(r *replica) {
 	}
 }
 
-// goesOn adds the next record to what is committed. The error is that the tier has another one there.
+// goesOn adds the next record to the committed ones. It returns an error if the tier has another
+// record there that it must give back.
 func (p *partition) goesOn(value string) error {
 	at := int64(len(p.committed))
 	if at < p.owed {
@@ -253,8 +255,8 @@ func (p *partition) goesOn(value string) error {
 	return nil
 }
 
-// takesBack takes over what a leader's log and the tier have of what was lost: below its local start
-// only the tier has it.
+// takesBack moves lost records that a leader's log or the tier has back to the committed ones.
+// Below the log's local start only the tier has them.
 func (p *partition) takesBack(r *replica) (n int) {
 	for at := int64(len(p.committed)); at < r.HighWatermark && len(p.lost) > 0; at++ {
 		if at >= r.LocalStart && r.at(at) != p.lost[0] {
@@ -266,7 +268,7 @@ func (p *partition) takesBack(r *replica) (n int) {
 	return n
 }
 
-// parts notes that the history goes on with other records than those that were lost.
+// parts records that the history continues with other records than the lost ones.
 func (p *partition) parts(epoch int32) {
 	if len(p.lost) > 0 {
 		p.parted = parted{at: int64(len(p.committed)), epoch: epoch}

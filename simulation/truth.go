@@ -7,12 +7,12 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// members are the replicas that the truth takes for complete.
+// members returns the replicas that the truth considers complete.
 func members(p *metadata.Partition) []metadata.Member {
 	return slices.Concat(p.Members(), p.EligibleMembers())
 }
 
-// intact reports that nothing of a member's log was lost since it is one.
+// intact reports whether a member's log has lost nothing since it became a member.
 func (c *checker) intact(m metadata.Member) bool {
 	h := c.w.hosts[m.Broker-1]
 	if m.Directory.IsZero() {
@@ -21,7 +21,7 @@ func (c *checker) intact(m metadata.Member) bool {
 	return m.Epoch > h.lost && m.Epoch > h.gone[m.Directory]
 }
 
-// complete reports that a broker's log has all that is committed.
+// complete reports whether a broker's log has all committed records.
 func (p *partition) complete(broker int32) bool {
 	r := p.logs[broker]
 	if r == nil {
@@ -31,7 +31,7 @@ func (p *partition) complete(broker int32) bool {
 	return r.matched == int64(len(p.committed))
 }
 
-// electable wants every member whose disk has lost nothing to have all that is committed.
+// electable checks that every member whose disk has lost nothing has all committed records.
 func (c *checker) electable(p *partition) {
 	if p.state == nil {
 		return
@@ -52,7 +52,7 @@ func (p *partition) lacks(broker int32) int64 {
 	return 0
 }
 
-// truth looks at a change of the truth.
+// truth checks a change of the truth.
 func (c *checker) truth(after *metadata.Image) {
 	for _, name := range after.TopicNames() {
 		t, _ := after.TopicByName(name)
@@ -85,7 +85,7 @@ func (c *checker) truth(after *metadata.Image) {
 	}
 }
 
-// names are members without their directories, whose ids are drawn.
+// names returns members as text without their directories, whose ids are random.
 func names(ms []metadata.Member) []string {
 	all := make([]string, len(ms))
 	for i, m := range ms {
@@ -94,8 +94,8 @@ func names(ms []metadata.Member) []string {
 	return all
 }
 
-// over reports that the leader is a process that is no more: its machine has crashed, or its log
-// is lost. One whose disk fails goes on.
+// over reports whether the leader's registration belongs to an earlier process whose machine has
+// crashed, or whose log was lost. A leader whose disk fails still counts until its process ends.
 func (c *checker) over(p *metadata.Partition) bool {
 	h := c.w.hosts[p.Leader-1]
 	until := h.lostSome
@@ -110,14 +110,14 @@ func (c *checker) over(p *metadata.Partition) bool {
 	return p.LeaderBrokerEpoch <= max(h.lost, until)
 }
 
-// elected looks at an election. Where somebody has all that is committed, so has the leader. If
-// every disk that had it has lost it, the leader's log is what counts from now on.
+// elected checks an election. If an intact member has all committed records, the leader has them
+// too. If every disk that had them has lost some, the leader's log is what counts from now on.
 func (c *checker) elected(p *partition, old *metadata.Partition) {
 	c.w.counts["elections"]++
 	leader := p.state.Leader
 	defer func() { p.owes(p.logs[leader]) }()
 	if c.over(p.state) {
-		return // it leads nothing
+		return // it does not lead anything any more
 	}
 	complete := p.complete(leader)
 	if slices.ContainsFunc(members(old), c.intact) {
@@ -127,7 +127,7 @@ func (c *checker) elected(p *partition, old *metadata.Partition) {
 		}
 		return
 	}
-	p.deleted = 0 // the log's start was lost with its end
+	p.deleted = 0 // the log start was lost together with the log end
 	if complete {
 		return
 	}
@@ -143,8 +143,8 @@ func (c *checker) elected(p *partition, old *metadata.Partition) {
 	}
 }
 
-// copies wants as many complete replicas as min.insync.replicas has promised to be left, when one
-// that has everything is given up.
+// copies checks that, when a complete replica is given up, as many complete replicas remain as
+// min.insync.replicas promises.
 func (c *checker) copies(p *partition, old *metadata.Partition) {
 	gone := slices.ContainsFunc(old.Members(), func(m metadata.Member) bool {
 		return !slices.Contains(p.state.Replicas, m.Broker) && c.intact(m) && p.complete(m.Broker)
@@ -152,7 +152,8 @@ func (c *checker) copies(p *partition, old *metadata.Partition) {
 	if !gone {
 		return
 	}
-	left := len(p.state.Members()) // see electable; a machine that has just crashed is not known to have
+	// electable checks these; the cluster may not yet know of a machine that has just crashed.
+	left := len(p.state.Members())
 	if promised := min(p.minISR, len(p.state.Replicas)-len(p.state.Removing)); left < promised {
 		c.w.fail("%s has %d copies left, of %d: replicas %v, in sync %v; before, replicas %v, in sync %v",
 			p.name, left, promised, p.state.Replicas, names(p.state.Members()), old.Replicas, names(old.Members()))

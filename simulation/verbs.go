@@ -16,7 +16,7 @@ type verb struct {
 	play func(w *world, a Action)
 }
 
-// verbs are all that can happen.
+// verbs lists everything that can happen.
 var verbs = map[string]verb{
 	"produce":  {[]argument{topic, partitions}, (*world).produce},
 	"read":     {[]argument{topic, number, number}, func(w *world, a Action) { w.client.read(a.tp(), a.n(2)) }},
@@ -52,10 +52,10 @@ var verbs = map[string]verb{
 
 func (w *world) play(a Action) { verbs[a.Verb].play(w, a) }
 
-// host is the one that the first argument names.
+// host returns the host that the first argument names.
 func (w *world) host(a Action) *host { return w.hosts[a.n(0)-1] }
 
-// tp is the partition that the first two arguments name.
+// tp returns the partition that the first two arguments name.
 func (a Action) tp() metadata.TopicPartition {
 	return metadata.TopicPartition{Topic: a.Args[0], Partition: int32(a.n(1))}
 }
@@ -71,7 +71,7 @@ func (w *world) produce(a Action) {
 // adminTimeout is how long an administrator waits.
 const adminTimeout = 10 * time.Second
 
-// administer has an administrative call made at some broker.
+// administer makes an administrative call at a random broker.
 func (w *world) administer(what string, do func(ctx context.Context, a *metadata.Admin) error) {
 	live := w.live()
 	if len(live) == 0 {
@@ -134,8 +134,8 @@ func (w *world) minimum(a Action) {
 	})
 }
 
-// leave ends a broker in order: it announces that it stops, waits for its successors for a while,
-// and has everything on the disk at its end.
+// leave shuts a broker down in order: it announces the shutdown, waits for other leaders for a
+// while, and has everything on disk at the end.
 func (w *world) leave(a Action) {
 	h := w.host(a)
 	p := h.process
@@ -147,7 +147,8 @@ func (w *world) leave(a Action) {
 		ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 		defer cancel()
 		if err := p.registration.BeginControlledShutdown(ctx); err == nil {
-			_, _ = p.loader.Wait(ctx, func(image *metadata.Image) bool { return image.ShouldShutDown(h.id) }) // or the time is up
+			// After the timeout the broker leaves anyway.
+			_, _ = p.loader.Wait(ctx, func(image *metadata.Image) bool { return image.ShouldShutDown(h.id) })
 		}
 		p.lapse()
 		_ = p.registration.Deregister(ctx) // or the lease ends
@@ -159,19 +160,20 @@ func (w *world) leave(a Action) {
 	})
 }
 
-// cut parts two hosts, 0 being etcd.
+// cut separates two hosts in both directions; host 0 is etcd.
 func (w *world) cut(a Action) {
 	from, to, until := int32(a.n(0)), int32(a.n(1)), w.sched.now+a.d(2)
 	w.net.cut(link{from, to}, until)
 	w.net.cut(link{to, from}, until)
 }
 
-// mute loses what one host says to another.
+// mute loses the messages of one direction between two hosts.
 func (w *world) mute(a Action) {
 	w.net.cut(link{int32(a.n(0)), int32(a.n(1))}, w.sched.now+a.d(2))
 }
 
-// lossy loses a part per 100 of what one host says to another, and delays the rest.
+// lossy loses a percentage of the messages of one direction between two hosts, and delays the
+// others.
 func (w *world) lossy(a Action) {
 	w.net.lost[link{int32(a.n(0)), int32(a.n(1))}] = lossy{
 		until: w.sched.now + a.d(3), percent: a.n(2), delay: 2 * time.Second,
@@ -190,7 +192,7 @@ func (w *world) outage(a Action) {
 	})
 }
 
-// unstore takes the bucket away for a while.
+// unstore makes the bucket unavailable for a while.
 func (w *world) unstore(a Action) {
 	if w.bucket.away {
 		return
@@ -199,13 +201,14 @@ func (w *world) unstore(a Action) {
 	w.sched.after(a.d(0), nil, func() { w.bucket.away = false })
 }
 
-// flaky has the bucket lose a part per 100 of what it is asked, or of its answers.
+// flaky makes the bucket lose a percentage of the requests or answers.
 func (w *world) flaky(a Action) {
 	w.bucket.flaky = flaky{until: w.sched.now + a.d(1), percent: a.n(0)}
 }
 
-// unclean has an administrator take what is left of a partition: if all disks that had everything
-// have lost something. As long as one is only away it is waited for.
+// unclean makes an administrator run an unclean election for a partition, but only if all disks
+// that had all its records have lost something. While such a disk is only away, the cluster waits
+// for it.
 func (w *world) unclean(a Action) {
 	tp := a.tp()
 	t, ok := w.truth.TopicByName(tp.Topic)
@@ -233,7 +236,7 @@ func (w *world) forget(tp metadata.TopicPartition) {
 	w.trace("the pointer to the tier of %s is gone: %v", tp, short(w.etcd.txn(nil, []kv.Op{kv.Delete(key)})))
 }
 
-// rebuild has a partition's leader set the pointer to what the bucket has.
+// rebuild makes a partition's leader set the pointer to what the bucket has.
 func (w *world) rebuild(tp metadata.TopicPartition) {
 	t, ok := w.truth.TopicByName(tp.Topic)
 	if !ok {

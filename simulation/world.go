@@ -15,37 +15,37 @@ import (
 	"github.com/varvelog/varve/stepped"
 )
 
-// Options are a history, and what it is played with.
+// Options are a history, and what it is run with.
 type Options struct {
 	History
 	Clock Clock
-	// Machine makes the machine of a broker.
+	// Machine returns the machine of a broker.
 	Machine func(broker int32) Machine
-	// Trace keeps what happens as text.
+	// Trace keeps the trace as text.
 	Trace bool
-	// Logger hears what the stepped code says; nil: nobody does.
+	// Logger receives the log of the stepped code; nil discards it.
 	Logger *slog.Logger
 }
 
-// Outcome is what became of a history.
+// Outcome is the result of a history.
 type Outcome struct {
-	Err     error  // how an invariant was broken, or nil
-	Broken  string // which one
-	Trace   []byte // if it was asked for
-	Sum     uint64 // of the trace, whether it was asked for or not
+	Err     error  // the invariant violation, nil if there was none
+	Broken  string // identifies the violated invariant: the format of Err
+	Trace   []byte // only with Options.Trace
+	Sum     uint64 // of the trace, with or without Options.Trace
 	Virtual time.Duration
 	Steps   int
-	Counts  map[string]int // of what happened
+	Counts  map[string]int // how often each kind of thing happened
 }
 
-// world is everything: the brokers, what is between them, and etcd.
+// world is the whole simulated system: the brokers, the network between them, etcd and the bucket.
 type world struct {
 	o      Options
 	sched  *scheduler
 	net    *network
 	etcd   *etcd
 	bucket *bucket
-	hosts  []*host // by id - 1
+	hosts  []*host // by broker id - 1
 	truth  *metadata.Image
 	check  *checker
 	client *client
@@ -56,7 +56,7 @@ type world struct {
 	counts map[string]int
 }
 
-// Run plays a history.
+// Run runs a history.
 func Run(o Options) Outcome {
 	w := &world{o: o, sched: newScheduler(o.Seed, o.Clock), sum: fnv.New64a(), counts: map[string]int{}}
 	if w.o.Logger == nil {
@@ -95,10 +95,10 @@ func Run(o Options) Outcome {
 	}
 }
 
-// settleTime is what a new cluster gets before anything happens to it.
+// settleTime is how long a new cluster runs before the first action.
 const settleTime = 2 * time.Second
 
-// trace notes what happens.
+// trace records an event in the trace.
 func (w *world) trace(format string, args ...any) {
 	line := fmt.Appendf(nil, "%11.6f ", w.sched.now.Seconds())
 	line = fmt.Appendf(line, format, args...)
@@ -109,7 +109,7 @@ func (w *world) trace(format string, args ...any) {
 	}
 }
 
-// fail ends the history: an invariant is broken.
+// fail ends the history because an invariant is violated.
 func (w *world) fail(format string, args ...any) {
 	if w.err == nil {
 		w.broken = format
@@ -118,7 +118,7 @@ func (w *world) fail(format string, args ...any) {
 	}
 }
 
-// wrote takes a change of the truth.
+// wrote follows a change of the truth, and checks what it may have changed.
 func (w *world) wrote(b kv.Batch) {
 	next, err := w.truth.Apply(b)
 	if err != nil {
@@ -128,20 +128,21 @@ func (w *world) wrote(b kv.Batch) {
 	w.truth = next
 	if w.o.Bucket {
 		for _, p := range w.live() {
-			w.check.replicas(p) // the tier has logs begin again, whenever it has the bucket's answer
+			// The tier restarts logs at any time after an answer of the bucket.
+			w.check.replicas(p)
 		}
 	}
 	w.check.truth(next)
 	w.check.tiers(b.Events)
 }
 
-// runner is the coroutine that ctx is stepped by.
+// runner returns the coroutine that steps the code with this context.
 func runner(ctx context.Context) stepped.Runner { return stepped.By(ctx) }
 
-// process is the host's process that runs, nil if none does.
+// process returns the host's running process, nil if none runs.
 func (w *world) process(id int32) *process { return w.hosts[id-1].process }
 
-// live are the processes that run, in order.
+// live returns the running processes, in the order of their hosts.
 func (w *world) live() []*process {
 	var all []*process
 	for _, h := range w.hosts {

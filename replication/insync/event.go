@@ -7,64 +7,66 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Event is something that [Step] answers to: one of the types of this file.
+// Event is an input of [Step]: one of the types of this file.
 type Event interface{ event() }
 
-// Log is where the leader's log is at an event. While a broker leads, nothing of it goes back.
+// Log holds the leader's offsets at an event. While a broker leads, none of them goes back.
 type Log struct {
-	Start   int64 // the log start
+	Start   int64 // log start offset
 	End     int64
-	Flushed int64 // all below is on the disk
-	// DiskFailed says that the leader does not have what is not on the disk, and cannot be
-	// fetched from: nothing is committed, and followers that cannot fetch stay in sync.
+	Flushed int64 // everything below is on disk
+	// DiskFailed means that the leader may lack what is not on disk, and cannot be fetched from.
+	// Nothing is committed, and followers that cannot fetch stay in sync.
 	DiskFailed bool
 }
 
-// Now is what holds beside the log when an event comes that may lead to a proposal.
+// Now holds the facts, beside the log, at an event that may lead to a proposal.
 type Now struct {
 	Directory metadata.DirectoryID // of the leader's log; zero while it is about to move
-	Image     *metadata.Image      // the newest; nil: all brokers are registered
+	Image     *metadata.Image      // the newest; nil: all brokers count as registered
 }
 
-// BecameLeader says that this broker leads from now on, at a leader epoch that it did not lead at
-// before. What was known at another epoch is forgotten.
+// BecameLeader reports that this broker leads from now on, at a leader epoch that it did not lead
+// at before. The state of earlier epochs is dropped.
 type BecameLeader struct {
 	Self          int32
 	Partition     PartitionState
 	Settings      Settings
 	Log           Log
-	HighWatermark int64 // of the log; from here on only the effects move it
+	HighWatermark int64 // of the log; from now on only the effects move it
 	Directory     metadata.DirectoryID
 	Time          time.Time
-	Proposes      bool // effects that propose a set are heeded
+	Proposes      bool // ISR changes can be proposed; false: the ISR never changes
 }
 
-// ImageSeen says what an image has of a partition that this broker leads at the same leader epoch.
+// ImageSeen carries a newer image's state of a partition that this broker leads at the same leader
+// epoch.
 type ImageSeen struct {
 	Partition PartitionState
 	Log       Log
 	Directory metadata.DirectoryID
 }
 
-// FollowerFetched says that a replica has fetched from an offset, and so has everything below it.
+// FollowerFetched reports that a replica has fetched from an offset, and so has everything below
+// it.
 type FollowerFetched struct {
-	LeaderEpoch int32 // at which it was answered
+	LeaderEpoch int32 // at which the fetch was answered
 	Follower    metadata.Member
 	Offset      int64
-	LogStart    int64 // of its log
+	LogStart    int64 // of the follower's log
 	Log         Log
 	Now         Now
 	Time        time.Time
 }
 
-// Appended says that the leader's log has grown.
+// Appended reports that the leader's log has grown.
 type Appended struct{ Log Log }
 
-// Flushed says that more of the leader's log is on the disk.
+// Flushed reports that more of the leader's log is on disk.
 type Flushed struct{ Log Log }
 
-// Tick says that time has passed: followers that have lacked something for longer than MaxLag
-// (replica.lag.time.max.ms) are not in sync any more.
+// Tick reports that time has passed: followers that have been behind for longer than MaxLag
+// (replica.lag.time.max.ms) are no longer in sync.
 type Tick struct {
 	MaxLag time.Duration
 	Log    Log
@@ -72,11 +74,11 @@ type Tick struct {
 	Time   time.Time
 }
 
-// DirectoriesDue says that it is time to propose the set as it is, if the image has other
-// directories for the members' logs than they say.
+// DirectoriesDue triggers a proposal of the present ISR, if the image has other directories for the
+// members' logs than the members report.
 type DirectoriesDue struct{ Now Now }
 
-// ProposalAnswered says what became of a proposal.
+// ProposalAnswered reports the outcome of a proposal.
 type ProposalAnswered struct {
 	Proposal Proposal
 	Outcome  Outcome
@@ -84,25 +86,25 @@ type ProposalAnswered struct {
 	Image    *metadata.Image // the newest; may be nil
 }
 
-// Outcome is what is known of a proposal.
+// Outcome is what is known about a proposal.
 type Outcome int
 
 const (
-	// WasUncertain says that it may have been written, or may be yet. The proposal is tried again.
+	// WasUncertain means that the proposal may have been written, or may still be. It is retried.
 	WasUncertain Outcome = iota
-	// WasWritten says that it was written.
+	// WasWritten means that the proposal was written.
 	WasWritten
-	// WasRefused says that it was not written by this attempt, and never will be.
+	// WasRefused means that this attempt did not write the proposal and never will.
 	WasRefused
 )
 
-// SettingsChanged brings settings that hold from now on.
+// SettingsChanged carries settings that apply from now on.
 type SettingsChanged struct {
 	Settings Settings
 	Log      Log
 }
 
-// Resigned says that this broker does not lead any more.
+// Resigned reports that this broker no longer leads.
 type Resigned struct{}
 
 func (BecameLeader) event()     {}
@@ -116,21 +118,23 @@ func (ProposalAnswered) event() {}
 func (SettingsChanged) event()  {}
 func (Resigned) event()         {}
 
-// Effects are what has to happen after an event, before the next one. None of it waits.
+// Effects are what has to happen after an event and before the next one. None of it waits.
 type Effects struct {
-	// HighWatermark is where the high watermark moves to; 0: it stays.
+	// HighWatermark is the new high watermark; 0: it stays.
 	HighWatermark int64
 	// Proposal is a set to be written, nil if there is none. It stays [State.Open] until it is
-	// answered or an image makes it void, and is written again while its outcome is not known.
+	// answered or an image makes it void. While its outcome is unknown it is written again.
 	Proposal *Proposal
-	// TellDirectories says that the image has other directories for the members' logs than they
-	// say: DirectoriesDue is to come soon, together with what others say.
+	// TellDirectories means that the image has other directories for the members' logs than the
+	// members report: the caller should bring DirectoriesDue soon, after a pause in which other
+	// members may report theirs.
 	TellDirectories bool
-	// Wake says that a wait may be over: for the high watermark, a role, or a follower's log start.
+	// Wake means that a wait may be over: for the high watermark, a role, or a follower's log
+	// start.
 	Wake bool
 }
 
-// revision is that of an image.
+// revision returns an image's revision.
 func revision(image *metadata.Image) int64 {
 	if image == nil {
 		return math.MaxInt64

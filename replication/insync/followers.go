@@ -10,7 +10,7 @@ import (
 func (s *State) followerFetched(e *FollowerFetched, effects *Effects) {
 	f := s.Follower(e.Follower.Broker)
 	if e.LeaderEpoch != s.lead.LeaderEpoch || f == nil || e.Follower.Epoch < f.Epoch {
-		return // of another epoch, not a replica any more, or a process that has a successor
+		return // of another leader epoch, no replica any more, or an earlier process of its broker
 	}
 	if e.Follower.Epoch > f.Epoch {
 		*f = Follower{Member: e.Follower, lastCaughtUpTime: f.lastCaughtUpTime, LogStart: -1}
@@ -26,8 +26,9 @@ func (s *State) followerFetched(e *FollowerFetched, effects *Effects) {
 	effects.Wake = effects.Wake || deleted
 }
 
-// fetch notes a fetch. A follower has caught up if it has the leader's end, or what was the
-// leader's end when it fetched the last time: with appends all the time it never has the former.
+// fetch records a fetch. A follower has caught up if it has reached the leader's end, or the end
+// that the leader had at the follower's previous fetch: under a steady stream of appends it never
+// reaches the present end.
 func (f *Follower) fetch(e *FollowerFetched) {
 	if e.Offset >= e.Log.End {
 		f.lastCaughtUpTime = e.Time
@@ -37,9 +38,10 @@ func (f *Follower) fetch(e *FollowerFetched) {
 	f.End, f.LogStart, f.lastFetchTime, f.lastFetchLeaderLogEndOffset = e.Offset, e.LogStart, e.Time, e.Log.End
 }
 
-// maybeExpandISR proposes a follower for the in-sync set, once it has all that is committed and all
-// that this leader began with, and has deleted what this leader has: as the next leader it would
-// give back what DeleteRecords or retention took away.
+// maybeExpandISR proposes a follower for the ISR once it has all committed records and all records
+// that this leader began with, and once its log start offset is not below the leader's. A follower
+// with an earlier log start would, as the next leader, bring back what DeleteRecords or retention
+// removed.
 func (s *State) maybeExpandISR(f *Follower, e *FollowerFetched, effects *Effects) {
 	isr := s.lead.ISR
 	at := slices.IndexFunc(isr, func(m metadata.Member) bool { return m.Broker == f.Broker })
@@ -48,19 +50,20 @@ func (s *State) maybeExpandISR(f *Follower, e *FollowerFetched, effects *Effects
 		return
 	case s.set.inflight(), f.End < s.highWatermark, f.End < s.lead.leaderEpochStartOffset, f.LogStart < e.Log.Start:
 		return
-	case e.Now.Image != nil && !e.Now.Image.ISREligible(f.Member): // it stops, or has another epoch
+	// The follower is shutting down, or has another epoch.
+	case e.Now.Image != nil && !e.Now.Image.ISREligible(f.Member):
 		return
 	}
 	next := slices.Clone(isr)
 	if at >= 0 {
-		next[at] = f.Member // it has restarted and is back
+		next[at] = f.Member // it has restarted and caught up again
 	} else {
 		next = append(next, f.Member)
 	}
 	s.propose(next, e.Now, effects)
 }
 
-// maybeShrinkISR proposes to go on without the followers that have lacked something for too long.
+// maybeShrinkISR proposes an ISR without the followers that have been behind for too long.
 func (s *State) maybeShrinkISR(e *Tick, effects *Effects) {
 	isr := s.lead.ISR
 	if len(isr) <= 1 || e.Log.DiskFailed || s.set.inflight() {
@@ -81,8 +84,8 @@ func (s *State) maybeShrinkISR(e *Tick, effects *Effects) {
 	}
 }
 
-// isOutOfSync reports whether a follower in the set has lacked something, or was another process,
-// for too long. The leader has all that there is.
+// isOutOfSync reports whether a follower in the ISR has been behind, or has been another process
+// than the member, for too long. The leader itself is never out of sync.
 func (s *State) isOutOfSync(m metadata.Member, end int64, now time.Time, maxLag time.Duration) bool {
 	f := s.Follower(m.Broker)
 	return f != nil && (f.End < end || f.Epoch != m.Epoch) && now.Sub(f.lastCaughtUpTime) > maxLag

@@ -12,11 +12,11 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// TestProtocol plays a leader against a metadata store, in any order: fetches that come late,
-// appends, syncs, deletions, brokers that register again or stop, images that come late or twice,
-// elections, reassignments, settings, proposals that are written late and whose outcome is lost.
-// After every event the invariants of the package hold; and when all is answered and shown, the
-// leader has the store's set.
+// TestProtocol runs a leader against a metadata store, with random events: fetches that arrive
+// late, appends, syncs, deletions, brokers that register again or shut down, images that arrive
+// late or twice, elections, reassignments, settings, proposals that are written late and whose
+// outcome is lost. The invariants of the package hold after every event. When everything has been
+// answered and shown, the leader has the store's ISR.
 func TestProtocol(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(rt)
@@ -49,38 +49,40 @@ func TestProtocol(t *testing.T) {
 
 const self = 1
 
-// spare is how much memory an image's set has. What follows the set there belongs to it.
+// spare is the capacity of an image's ISR slice. The protocol must not write to the elements after
+// its length.
 const spare = 8
 
-// broker is one at one of its epochs.
+// broker is a broker at one of its epochs.
 type broker struct {
 	id    int32
 	epoch int64
 }
 
-// world is a leader and all around it.
+// world is a leader and everything around it.
 type world struct {
 	rt    *rapid.T
 	s     State
 	clock time.Time
 
 	truth   PartitionState
-	history []PartitionState // all that the truth has been
-	copies  []PartitionState // of them
+	history []PartitionState // all states of the truth so far
+	copies  []PartitionState // copies of history, to detect modifications
 	cluster *metadata.Image
 	own     metadata.DirectoryID
 
 	log                    Log
 	high                   int64
 	leaderEpochStartOffset int64
-	began                  int64            // the high watermark at the beginning of the leader epoch
-	has                    map[broker]int64 // what each has fetched at the leader epoch
-	config                 Settings
-	taken                  *attempt   // the writer waits for its answer
-	attempts               []*attempt // those that may be written yet
+	// began is the high watermark at the beginning of the leader epoch.
+	began    int64
+	has      map[broker]int64 // what each broker has fetched at the leader epoch
+	config   Settings
+	taken    *attempt   // the writer waits for its answer
+	attempts []*attempt // attempts that may still be written
 }
 
-// attempt is one to write a proposal.
+// attempt is one attempt to write a proposal.
 type attempt struct {
 	Proposal
 
@@ -119,7 +121,7 @@ func cloned(s State) State {
 	return s
 }
 
-// step takes a step, and looks at what it did.
+// step takes a step, and checks what it did.
 func (w *world) step(e Event) Effects {
 	before := cloned(w.s)
 	again, repeated := Step(cloned(w.s), e)
@@ -133,7 +135,7 @@ func (w *world) step(e Event) Effects {
 	return effects
 }
 
-// checkProposal looks at what an event has proposed.
+// checkProposal checks what an event has proposed.
 func (w *world) checkProposal(before *State, e Event, effects Effects) {
 	p := effects.Proposal
 	open, is := w.s.Open()
@@ -159,7 +161,7 @@ func (w *world) checkProposal(before *State, e Event, effects Effects) {
 	}
 }
 
-// checkMember looks at a member that is proposed.
+// checkMember checks a proposed member.
 func (w *world) checkMember(e Event, m metadata.Member) {
 	f := w.s.Follower(m.Broker)
 	pending, _ := w.s.set.(*Pending)
@@ -181,7 +183,7 @@ func (w *world) checkMember(e Event, m metadata.Member) {
 	}
 }
 
-// checkHighWatermark looks at how an event has moved the high watermark: as far as it goes, and not
+// checkHighWatermark checks that an event has moved the high watermark as far as possible, and no
 // further.
 func (w *world) checkHighWatermark(e Event, effects Effects) {
 	if w.s.lead == nil {
@@ -194,7 +196,7 @@ func (w *world) checkHighWatermark(e Event, effects Effects) {
 	w.high = want
 }
 
-// committable is where the high watermark has to be, if it is not further.
+// committable returns the offset that the high watermark must have reached at least.
 func (w *world) committable() int64 {
 	lead, to := w.s.lead, w.log.End
 	if w.config.FlushFirst {
@@ -213,9 +215,9 @@ func (w *world) committable() int64 {
 	return to
 }
 
-// check looks at what holds at all times. Any member of the set that the store has may be elected:
-// it is in the maximal set, and has all that was committed. So may those be of a set that can still
-// be written.
+// check checks what holds at all times. Any member of the store's ISR may be elected, so it is in
+// the maximal ISR and has all committed records. The members of a set that can still be written are
+// in the maximal ISR too.
 func (w *world) check(*rapid.T) {
 	if w.s.lead == nil || w.truth.LeaderEpoch != w.s.lead.LeaderEpoch {
 		return
@@ -240,7 +242,7 @@ func (w *world) check(*rapid.T) {
 	}
 }
 
-// elect has this broker become the leader at a higher epoch, often after it has resigned.
+// elect makes this broker the leader at a higher epoch, often after it has resigned.
 func (w *world) elect(rt *rapid.T) {
 	if w.s.lead != nil && rapid.IntRange(0, 3).Draw(rt, "leave") > 0 {
 		return
@@ -262,7 +264,7 @@ func (w *world) elect(rt *rapid.T) {
 	}
 }
 
-// resign leaves a broker that answers to nothing.
+// resign leaves a broker that ignores all events.
 func (w *world) resign(rt *rapid.T) {
 	if effects := w.step(Resigned{}); effects != (Effects{Wake: true}) {
 		rt.Fatalf("resigned: %+v", effects)
@@ -275,7 +277,7 @@ func (w *world) resign(rt *rapid.T) {
 	}
 }
 
-// image shows a state that the truth has, or had.
+// image shows a present or past state of the truth.
 func (w *world) image(rt *rapid.T) {
 	p := w.truth
 	if rapid.Bool().Draw(rt, "old") {
@@ -300,8 +302,8 @@ func (w *world) image(rt *rapid.T) {
 	}
 }
 
-// controller writes the partition: it takes a broker out, keeps it eligible or not, or changes the
-// replicas.
+// controller writes the partition: it removes a broker from the ISR, changes whether one is
+// eligible, or changes the replicas.
 func (w *world) controller(rt *rapid.T) {
 	switch rapid.SampledFrom([]string{"shrink", "eligible", "not eligible", "replicas"}).Draw(rt, "write") {
 	case "shrink":
@@ -318,7 +320,7 @@ func (w *world) controller(rt *rapid.T) {
 	w.wrote()
 }
 
-// register has a broker registered again, or has it stop.
+// register registers a broker again, or begins its shutdown.
 func (w *world) register(rt *rapid.T) {
 	id := rapid.Int32Range(2, 4).Draw(rt, "broker")
 	next := &metadata.Image{Revision: w.cluster.Revision + 1, Brokers: maps.Clone(w.cluster.Brokers)}
@@ -330,8 +332,8 @@ func (w *world) register(rt *rapid.T) {
 	w.cluster = next
 }
 
-// fetch has a broker fetch, at its epoch or at one before, at the end of what it has, or as it did
-// some time ago.
+// fetch makes a broker fetch, at its epoch or an earlier one, at the end of what it has, or as it
+// did some time ago.
 func (w *world) fetch(rt *rapid.T) {
 	id := rapid.Int32Range(2, 4).Draw(rt, "broker")
 	e := FollowerFetched{Log: w.log, Now: w.now(), Time: w.clock}
@@ -365,13 +367,15 @@ func (w *world) fetch(rt *rapid.T) {
 	}
 }
 
-// grow moves the log.
+// grow changes the log.
 func (w *world) grow(rt *rapid.T) {
 	switch rapid.SampledFrom([]string{"append", "fail", "flush", "delete", "move"}).Draw(rt, "grow") {
 	case "append":
 		w.log.End += rapid.Int64Range(1, 3).Draw(rt, "records")
 		w.step(Appended{Log: w.log})
-	case "fail": // the append is not on the disk, which is back at once: a real one would end the leadership
+	// The append is not on disk. The disk works again at once; a real failure would end the
+	// leadership.
+	case "fail":
 		w.log.End += rapid.Int64Range(1, 3).Draw(rt, "records")
 		w.log.DiskFailed = true
 		w.step(Appended{Log: w.log})
@@ -403,7 +407,7 @@ func (w *world) settings(rt *rapid.T) {
 	w.step(SettingsChanged{Settings: w.config, Log: w.log})
 }
 
-// attempt has the writer take the proposal that is open. It has one at a time.
+// attempt makes the writer take the open proposal. It takes one at a time.
 func (w *world) attempt() {
 	if p, open := w.s.Open(); open && w.taken == nil {
 		w.taken = &attempt{Proposal: p}
@@ -411,7 +415,7 @@ func (w *world) attempt() {
 	}
 }
 
-// landOne has an attempt reach the store, whether or not the writer still waits for it.
+// landOne delivers an attempt to the store, whether or not the writer still waits for it.
 func (w *world) landOne(rt *rapid.T) {
 	if len(w.attempts) > 0 {
 		w.land(rapid.SampledFrom(w.attempts).Draw(rt, "attempt"))
@@ -434,8 +438,8 @@ func (w *world) land(a *attempt) {
 	}
 }
 
-// write goes some steps on with the proposal that is open: it is taken, reaches the store, and is
-// answered, or its answer is lost.
+// write advances the open proposal by some steps: it is taken, reaches the store, and is answered,
+// or its answer is lost.
 func (w *world) write(rt *rapid.T) {
 	w.attempt()
 	if w.taken != nil && rapid.Bool().Draw(rt, "land") {
@@ -460,8 +464,8 @@ func (w *world) tell(lost bool) {
 	w.step(e)
 }
 
-// settle has all that is under way arrive. Then the leader is in the state of the store, or an
-// image comes that says so.
+// settle delivers everything in flight. Then the leader is in the state of the store, or an image
+// arrives that shows that state.
 func (w *world) settle() {
 	for _, a := range slices.Clone(w.attempts) {
 		w.land(a)
@@ -491,7 +495,7 @@ func (w *world) settle() {
 	}
 }
 
-// heal has all replicas fetch all that there is. Then all of them are in sync, and all is
+// heal makes all replicas fetch everything. Then all of them are in sync, and everything is
 // committed.
 func (w *world) heal() {
 	if w.s.lead == nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// propose has a set written, unless one is on its way or the newest image is known to refuse it.
+// propose proposes an ISR, unless a proposal is in flight or the newest image is known to refuse
+// this one.
 func (s *State) propose(isr []metadata.Member, now Now, effects *Effects) {
 	if !s.lead.proposes || s.set.inflight() {
 		return
@@ -19,20 +20,20 @@ func (s *State) propose(isr []metadata.Member, now Now, effects *Effects) {
 	s.pend(&Pending{Proposal: s.proposal(isr), MaximalISR: with(s.MaximalISR(), isr), Uncertain: unsettled}, effects)
 }
 
-// pend makes a proposal the one that is on its way.
+// pend makes p the proposal in flight.
 func (s *State) pend(p *Pending, effects *Effects) {
 	s.set, effects.Proposal = p, &p.Proposal
 }
 
-// proposal is a set that rests on the present state.
+// proposal returns a proposal based on the present state.
 func (s *State) proposal(isr []metadata.Member) Proposal {
 	return Proposal{
 		LeaderEpoch: s.lead.LeaderEpoch, PartitionEpoch: s.lead.PartitionEpoch, ISR: isr,
 	}
 }
 
-// answered takes the outcome of the proposal that is on its way. One that rests on another state
-// comes too late: the image was faster.
+// answered handles the outcome of the proposal in flight. An outcome of a proposal that is based on
+// another state is ignored: an image has overtaken it.
 func (s *State) answered(e *ProposalAnswered, effects *Effects) {
 	p, pending := s.set.(*Pending)
 	if !pending || p.Proposal.LeaderEpoch != e.Proposal.LeaderEpoch ||
@@ -52,10 +53,10 @@ func (s *State) answered(e *ProposalAnswered, effects *Effects) {
 }
 
 // wasRefused gives up a proposal. If an earlier attempt may have been written, the high watermark
-// waits for its set until an image shows the outcome. An image comes for certain only after a
-// write, so the committed set is written again: that succeeds if the attempt was lost, and fences
-// it, or conflicts with it. A refusal of that write says that the partition has been written, by
-// the attempt or by another broker.
+// waits for the members of its set until an image shows the outcome. Only a write is certain to
+// bring an image, so the committed ISR is written again. If the earlier attempt was lost, this
+// write succeeds and fences it; if not, this write conflicts with it. A refusal of this write
+// proves that the partition was written, by the attempt or by another broker.
 func (s *State) wasRefused(p *Pending, e *ProposalAnswered, effects *Effects) {
 	if e.Image != nil {
 		s.refused = &refusal{isr: p.Proposal.ISR, revision: e.Image.Revision}
@@ -73,7 +74,7 @@ func (s *State) wasRefused(p *Pending, e *ProposalAnswered, effects *Effects) {
 	}
 }
 
-// placed is an in-sync set with the directories that its members have said.
+// placed returns an ISR with the directories that its members have reported.
 func (s *State) placed(isr []metadata.Member, own metadata.DirectoryID) []metadata.Member {
 	isr = slices.Clone(isr)
 	for i := range isr {
@@ -82,7 +83,8 @@ func (s *State) placed(isr []metadata.Member, own metadata.DirectoryID) []metada
 	return isr
 }
 
-// directory is where a member says that its log is, or where it was proposed if it says nothing.
+// directory returns where a member's log is as the member reports it, or the directory in m if the
+// member has reported nothing.
 func (s *State) directory(m metadata.Member, own metadata.DirectoryID) metadata.DirectoryID {
 	if m.Broker == s.lead.self {
 		return own
@@ -93,15 +95,15 @@ func (s *State) directory(m metadata.Member, own metadata.DirectoryID) metadata.
 	return m.Directory
 }
 
-// unplaced reports that the image names other directories than the members do.
+// unplaced reports whether the image names other directories than the members do.
 func (s *State) unplaced(own metadata.DirectoryID) bool {
 	return slices.ContainsFunc(s.lead.ISR, func(m metadata.Member) bool {
 		return s.directory(m, own) != m.Directory
 	})
 }
 
-// misplaced reports that the image has a follower in sync and names another directory for its log
-// than the follower does.
+// misplaced reports whether the image has a follower in sync and names another directory for its
+// log than the follower does.
 func (s *State) misplaced(f *Follower) bool {
 	for _, m := range s.lead.ISR {
 		if m.Broker == f.Broker && m.Epoch == f.Epoch && m.Directory != f.Directory {

@@ -7,18 +7,18 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// State is what a leader knows of its replicas. The zero value is that of a broker that does not
+// State is what a leader knows about its replicas. The zero value belongs to a broker that does not
 // lead. Only [Step] changes it.
 type State struct {
-	lead          *leadership // nil: it does not lead
-	set           Set         // of a leader
-	refused       *refusal    // may be nil
+	lead          *leadership // nil: this broker does not lead
+	set           Set         // nil: this broker does not lead
+	refused       *refusal    // the newest refused proposal, nil if none
 	followers     []Follower  // in the order of the replicas
-	highWatermark int64       // the high watermark
+	highWatermark int64
 }
 
-// leadership is what stays from one image or change of settings to the next. It never changes; it
-// is replaced.
+// leadership stays the same between images and changes of settings. It is never modified, only
+// replaced.
 type leadership struct {
 	PartitionState
 
@@ -28,65 +28,66 @@ type leadership struct {
 	leaderEpochStartOffset int64
 }
 
-// PartitionState is what an image says of a partition. What it refers to never changes.
+// PartitionState is what an image says about a partition. The slices that it refers to never
+// change.
 type PartitionState struct {
 	LeaderEpoch, PartitionEpoch int32
-	ISR                         []metadata.Member // the leader among them
-	Eligible                    []metadata.Member // the ELR: each may be elected
+	ISR                         []metadata.Member // includes the leader
+	Eligible                    []metadata.Member // the ELR: each of them may be elected
 	Replicas                    []int32
 }
 
-// Needed is how many replicas must be in sync for a record to be committed: min.insync.replicas,
-// as far as there are so many.
+// Needed returns how many replicas must be in sync for a record to be committed:
+// min.insync.replicas, capped by the number of replicas.
 func (p *PartitionState) Needed(minInSync int) int { return min(minInSync, len(p.Replicas)) }
 
-// EnoughInSync reports whether records can be committed. While a replica is eligible they cannot
-// (KIP-966): one that may be elected then has all that is committed, whatever the broker that keeps
-// the eligible replicas takes for the minimum.
+// EnoughInSync reports whether records can be committed. They cannot while a replica is eligible
+// (KIP-966). Thus every replica that may be elected has all committed records, whatever minimum the
+// broker that maintains the ELR assumes.
 func (p *PartitionState) EnoughInSync(minInSync int) bool {
 	return len(p.Eligible) == 0 && len(p.ISR) >= p.Needed(minInSync)
 }
 
-// Settings are those of the topic that the protocol heeds.
+// Settings are the topic settings that the protocol obeys.
 type Settings struct {
 	MinInSyncReplicas int
 	// FlushFirst holds the high watermark back until the leader has synced.
 	FlushFirst bool
 }
 
-// Follower is how far one replica is. It begins at every leader epoch: what a replica had before
-// says nothing of what it has now.
+// Follower is the progress of one replica. It starts over at every leader epoch: what a replica had
+// earlier says nothing about what it has now.
 type Follower struct {
-	metadata.Member                       // as of its newest fetch; Epoch 0: none yet
-	End                         int64     // it has everything below; -1: not known
-	LogStart                    int64     // its log begins there; -1: not known
-	lastCaughtUpTime            time.Time // when it last had everything that there was
-	lastFetchTime               time.Time // when it last fetched
-	lastFetchLeaderLogEndOffset int64     // the leader's end then
+	metadata.Member                       // as of its newest fetch; Epoch 0: no fetch yet
+	End                         int64     // it has everything below; -1: unknown
+	LogStart                    int64     // its log start offset; -1: unknown
+	lastCaughtUpTime            time.Time // when it last had caught up with the leader's end
+	lastFetchTime               time.Time // zero: never
+	lastFetchLeaderLogEndOffset int64     // the leader's log end at that fetch
 }
 
-// Set is the state of the in-sync set: [Committed], [Pending], [Written] or [Unsettled].
+// Set is the state of the ISR: [Committed], [Pending], [Written] or [Unsettled].
 type Set interface {
-	// maximalISR is the maximal set, isr the committed one.
+	// maximalISR returns the maximal ISR; isr is the committed one.
 	maximalISR(isr []metadata.Member) []metadata.Member
-	// inflight reports that nothing may be proposed.
+	// inflight reports whether no further proposal may be made.
 	inflight() bool
 }
 
-// Committed says that the image's set is the in-sync set, and no other.
+// Committed means that the image's ISR is the only one that counts.
 type Committed struct{}
 
 func (Committed) maximalISR(isr []metadata.Member) []metadata.Member { return isr }
 func (Committed) inflight() bool                                     { return false }
 
-// Pending is a proposal on its way. It may have been written at any time since it was made.
+// Pending is a proposal in flight. It may have been written at any time since it was made.
 type Pending struct {
 	Proposal   Proposal
 	MaximalISR []metadata.Member
-	// Uncertain says that an attempt may have been written, this one or an earlier one on the same
-	// partition epoch, and nobody knows.
+	// Uncertain means that an attempt on the same partition epoch, this one or an earlier one, may
+	// have been written, and the outcome is unknown.
 	Uncertain bool
-	// Settles says that it is the committed set, proposed for an answer that is definite.
+	// Settles means that the proposal repeats the committed ISR, to get a definite answer.
 	Settles bool
 }
 
@@ -99,29 +100,29 @@ type Written struct{ MaximalISR []metadata.Member }
 func (w *Written) maximalISR([]metadata.Member) []metadata.Member { return w.MaximalISR }
 func (*Written) inflight() bool                                   { return true }
 
-// Unsettled says that the partition was written, by an attempt whose outcome is not known or by
-// another broker. An image will show what; until then more may be proposed.
+// Unsettled means that the partition was written, by an attempt with an unknown outcome or by
+// another broker. An image will show which; until then more may be proposed.
 type Unsettled struct{ MaximalISR []metadata.Member }
 
 func (u *Unsettled) maximalISR([]metadata.Member) []metadata.Member { return u.MaximalISR }
 func (*Unsettled) inflight() bool                                   { return false }
 
-// Proposal is an in-sync set to be written by compare-and-swap on the epochs that it rests on.
+// Proposal is an ISR to be written by compare-and-swap on the epochs that it is based on.
 type Proposal struct {
 	LeaderEpoch, PartitionEpoch int32
 	ISR                         []metadata.Member
 }
 
-// refusal is a set that was refused. It would be again on the image that was the newest then.
+// refusal records a refused ISR. It would be refused again on the image that was the newest then.
 type refusal struct {
 	isr      []metadata.Member
 	revision int64
 }
 
-// Set is the state of the in-sync set, nil at a broker that does not lead.
+// Set returns the state of the ISR, nil on a broker that does not lead.
 func (s *State) Set() Set { return s.set }
 
-// Open is the proposal that waits for an answer.
+// Open returns the proposal that waits for an answer.
 func (s *State) Open() (Proposal, bool) {
 	if p, ok := s.set.(*Pending); ok {
 		return p.Proposal, true
@@ -129,8 +130,8 @@ func (s *State) Open() (Proposal, bool) {
 	return Proposal{}, false
 }
 
-// MaximalISR are the members that are in sync or may be, one for each broker and epoch, that of the
-// committed set first. It is not to be changed.
+// MaximalISR returns the members that are in sync or may be, one for each broker and epoch, those
+// of the committed ISR first. The caller must not modify it.
 func (s *State) MaximalISR() []metadata.Member {
 	if s.lead == nil {
 		return nil
@@ -138,19 +139,19 @@ func (s *State) MaximalISR() []metadata.Member {
 	return s.set.maximalISR(s.lead.ISR)
 }
 
-// MayLead reports that a replica can be elected as it is, even if its broker is dead now: it is in
-// the maximal set, or eligible.
+// MayLead reports whether a replica can be elected as it is, even if its broker is dead now: it is
+// in the maximal ISR, or eligible.
 func (s *State) MayLead(broker int32) bool {
 	is := func(m metadata.Member) bool { return m.Broker == broker }
 	return s.lead != nil && (slices.ContainsFunc(s.MaximalISR(), is) || slices.ContainsFunc(s.lead.Eligible, is))
 }
 
-// Followers are the other replicas, none at a broker that does not lead. The slice is good until
-// the next event, and not to be changed.
+// Followers returns the other replicas, none on a broker that does not lead. The slice is valid
+// until the next event, and must not be modified.
 func (s *State) Followers() []Follower { return s.followers }
 
-// Follower is one of the other replicas, nil if there is no such one. It is good until the next
-// event, and not to be changed.
+// Follower returns one of the other replicas, nil if there is no such replica. It is valid until
+// the next event, and must not be modified.
 func (s *State) Follower(broker int32) *Follower {
 	for i := range s.followers {
 		if s.followers[i].Broker == broker {
@@ -160,7 +161,7 @@ func (s *State) Follower(broker int32) *Follower {
 	return nil
 }
 
-// with is a set of members and those of another one that it lacks.
+// with returns the members of set, and after them those of more that set does not contain.
 func with(set, more []metadata.Member) []metadata.Member {
 	set = slices.Clip(set)
 	for _, m := range more {
@@ -171,7 +172,7 @@ func with(set, more []metadata.Member) []metadata.Member {
 	return set
 }
 
-// contains reports whether a broker is a member at an epoch, wherever it has its log.
+// contains reports whether a broker is a member at an epoch, wherever its log is.
 func contains(set []metadata.Member, m metadata.Member) bool {
 	return slices.ContainsFunc(set, func(o metadata.Member) bool {
 		return o.Broker == m.Broker && o.Epoch == m.Epoch

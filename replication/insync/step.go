@@ -6,8 +6,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// Step is the protocol: what a state becomes with an event, and what has to happen then. It takes
-// over the state that it is given, as append does a slice: that one must not be used any more.
+// Step is the protocol: it returns the state that follows from an event, and what has to happen
+// then. It consumes s, as append consumes a slice: the caller must not use s again.
 func Step(s State, e Event) (State, Effects) {
 	switch e := e.(type) {
 	case BecameLeader:
@@ -22,7 +22,7 @@ func Step(s State, e Event) (State, Effects) {
 	return s, effects
 }
 
-// step is Step of a leader that stays it.
+// step is Step for a leader that stays the leader.
 func (s *State) step(e Event, effects *Effects) {
 	switch e := e.(type) {
 	case FollowerFetched:
@@ -60,7 +60,7 @@ func becameLeader(e *BecameLeader) (State, Effects) {
 	return s, effects
 }
 
-// newFollowers are the other replicas before any of them has fetched.
+// newFollowers returns the other replicas in the state before their first fetch.
 func (l *leadership) newFollowers(lastCaughtUpTime time.Time) []Follower {
 	var list []Follower
 	for _, id := range l.Replicas {
@@ -73,9 +73,10 @@ func (l *leadership) newFollowers(lastCaughtUpTime time.Time) []Follower {
 	return list
 }
 
-// imageSeen takes over a newer state of the same leader epoch: replicas may have come or gone, and
-// what was proposed on the older state is part of this one or will never be. A state that is not
-// newer says nothing of a set that was proposed on it and may have been written since.
+// imageSeen takes over a newer state of the same leader epoch. Replicas may have been added or
+// removed, and a set that was proposed on the older state is either part of this state or will
+// never be written. A state that is not newer is ignored: it says nothing about a set that was
+// proposed on it and may have been written since.
 func (s *State) imageSeen(e *ImageSeen, effects *Effects) {
 	old, next := *s, *s.lead
 	next.PartitionState = e.Partition
@@ -92,7 +93,7 @@ func (s *State) imageSeen(e *ImageSeen, effects *Effects) {
 	effects.TellDirectories = s.unplaced(e.Directory)
 }
 
-// maybeIncrementHighWatermark moves the high watermark as far as it goes.
+// maybeIncrementHighWatermark advances the high watermark as far as possible.
 func (s *State) maybeIncrementHighWatermark(log Log, effects *Effects) {
 	if to := s.committable(log); to > s.highWatermark {
 		s.highWatermark, effects.HighWatermark = to, to
@@ -100,8 +101,8 @@ func (s *State) maybeIncrementHighWatermark(log Log, effects *Effects) {
 	effects.Wake = true
 }
 
-// committable is the end of what all members of the maximal set have. A member that has not fetched
-// since it registered has nothing.
+// committable returns the end of the records that every member of the maximal ISR has. A member
+// that has not fetched under its current registration has none.
 func (s *State) committable(log Log) int64 {
 	if !s.lead.EnoughInSync(s.lead.settings.MinInSyncReplicas) || log.DiskFailed {
 		return 0

@@ -10,7 +10,7 @@ import (
 
 var began = time.Unix(1000, 0)
 
-// leading is a leader, broker 1, of the replicas 1 to 3. All of them are in sync.
+// leading returns a leader, broker 1, of the replicas 1 to 3, all in sync.
 func leading(log Log) State {
 	p := PartitionState{Replicas: []int32{1, 2, 3}}
 	for _, id := range p.Replicas {
@@ -20,7 +20,7 @@ func leading(log Log) State {
 	return s
 }
 
-// fetches is a fetch of broker 2 after so many seconds.
+// fetches returns a fetch of broker 2 after a number of seconds.
 func fetches(offset, end, seconds int64) FollowerFetched {
 	return FollowerFetched{
 		Follower: metadata.Member{Broker: 2, Epoch: 1}, Offset: offset, Log: Log{End: end}, Time: began.Add(time.Duration(seconds) * time.Second),
@@ -29,25 +29,26 @@ func fetches(offset, end, seconds int64) FollowerFetched {
 
 func restarted(f FollowerFetched) FollowerFetched {
 	f.Follower.Epoch++
-	f.Now.Image = &metadata.Image{} // that does not have it yet
+	f.Now.Image = &metadata.Image{} // does not have the new epoch yet
 	return f
 }
 
-// TestLag: a follower is behind if it has not had, for longer than the limit, what the leader had
-// when it fetched the time before. How it is overtaken by appends in between does not count.
+// TestLag: a follower is behind if, for longer than the limit, it has not had the log end that the
+// leader had at the follower's previous fetch. Appends in between do not count against it.
 func TestLag(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fetches []FollowerFetched
 		end     int64
 		behind  bool
 	}{
-		"has all, and does not fetch":              {[]FollowerFetched{fetches(5, 5, 0)}, 5, false},
-		"had all, and does not fetch":              {[]FollowerFetched{fetches(5, 5, 0)}, 6, true},
-		"has all now":                              {[]FollowerFetched{fetches(5, 5, 0), fetches(6, 6, 11)}, 7, false},
-		"is another process":                       {[]FollowerFetched{restarted(fetches(5, 5, 0))}, 5, true},
-		"is another process, of late":              {[]FollowerFetched{fetches(5, 5, 5), restarted(fetches(0, 5, 12))}, 5, false},
-		"never fetched":                            {nil, 1, true},
-		"never fetched, nothing is there":          {nil, 0, true}, // its broker may be another process
+		"has all, and does not fetch": {[]FollowerFetched{fetches(5, 5, 0)}, 5, false},
+		"had all, and does not fetch": {[]FollowerFetched{fetches(5, 5, 0)}, 6, true},
+		"has all now":                 {[]FollowerFetched{fetches(5, 5, 0), fetches(6, 6, 11)}, 7, false},
+		"is another process":          {[]FollowerFetched{restarted(fetches(5, 5, 0))}, 5, true},
+		"is another process, of late": {[]FollowerFetched{fetches(5, 5, 5), restarted(fetches(0, 5, 12))}, 5, false},
+		"never fetched":               {nil, 1, true},
+		// The follower's broker may be another process.
+		"never fetched, nothing is there":          {nil, 0, true},
 		"keeps up":                                 {[]FollowerFetched{fetches(0, 5, 5), fetches(5, 10, 9), fetches(10, 15, 13)}, 20, false},
 		"catches up":                               {[]FollowerFetched{fetches(0, 5, 2), fetches(4, 10, 9), fetches(9, 15, 12)}, 20, true},
 		"had what was there too long ago":          {[]FollowerFetched{fetches(0, 5, 1), fetches(5, 10, 12)}, 20, true},
@@ -69,7 +70,7 @@ func TestLag(t *testing.T) {
 	}
 }
 
-// TestRefusedSetWaitsForANewerImage: it would be refused again, at every tick.
+// TestRefusedSetWaitsForANewerImage: on the same image it would be refused again, at every tick.
 func TestRefusedSetWaitsForANewerImage(t *testing.T) {
 	image := &metadata.Image{Revision: 7}
 	s := leading(Log{End: 5})
@@ -93,9 +94,9 @@ func TestRefusedSetWaitsForANewerImage(t *testing.T) {
 	}
 }
 
-// TestUncertainProposalSettles: a refusal says nothing of an attempt before it. Until the committed
-// set was written again, or that is refused as well, the high watermark waits for the members of
-// both sets.
+// TestUncertainProposalSettles: a refusal says nothing about an earlier attempt. Until the
+// committed ISR was written again, or that write was refused too, the high watermark waits for the
+// members of both sets.
 func TestUncertainProposalSettles(t *testing.T) {
 	s := leading(Log{End: 5})
 	var effects Effects
@@ -144,7 +145,7 @@ func TestUncertainProposalSettles(t *testing.T) {
 	}
 }
 
-// TestUnsettledSetsAddUp: each of the sets that were proposed on a state may be the one that was
+// TestUnsettledSetsAddUp: any of the sets that were proposed on a state may be the one that was
 // written.
 func TestUnsettledSetsAddUp(t *testing.T) {
 	s := leading(Log{End: 5})
@@ -161,8 +162,8 @@ func TestUnsettledSetsAddUp(t *testing.T) {
 	}
 }
 
-// TestRefusedFollowerHoldsNothingBack: the high watermark has waited for a follower that does not
-// join.
+// TestRefusedFollowerHoldsNothingBack: the high watermark has waited for a proposed follower. After
+// the refusal it advances without it.
 func TestRefusedFollowerHoldsNothingBack(t *testing.T) {
 	p := PartitionState{Replicas: []int32{1, 2}, ISR: []metadata.Member{{Broker: 1, Epoch: 1}}}
 	s, _ := Step(State{}, BecameLeader{Self: self, Partition: p, Log: Log{End: 5}, Time: began, Proposes: true})
@@ -177,7 +178,7 @@ func TestRefusedFollowerHoldsNothingBack(t *testing.T) {
 	}
 }
 
-// TestLateAnswerChangesNothing: it is about a set that rests on another state.
+// TestLateAnswerChangesNothing: it concerns a set that is based on another state.
 func TestLateAnswerChangesNothing(t *testing.T) {
 	for _, late := range []Proposal{{LeaderEpoch: 1}, {PartitionEpoch: 1}} {
 		s := leading(Log{End: 5})
@@ -192,7 +193,7 @@ func TestLateAnswerChangesNothing(t *testing.T) {
 	}
 }
 
-// TestWithoutAWriterNothingIsProposed: not even that logs are elsewhere.
+// TestWithoutAWriterNothingIsProposed: not even new directories of the logs.
 func TestWithoutAWriterNothingIsProposed(t *testing.T) {
 	p := PartitionState{Replicas: []int32{1, 2}, ISR: []metadata.Member{{Broker: 1}, {Broker: 2}}}
 	s, _ := Step(State{}, BecameLeader{Self: self, Partition: p})
@@ -204,7 +205,7 @@ func TestWithoutAWriterNothingIsProposed(t *testing.T) {
 	}
 }
 
-// BenchmarkFollowerFetched has two followers fetch in turn, each of which is a record further every
+// BenchmarkFollowerFetched measures two followers that fetch in turn, each one record further every
 // time.
 func BenchmarkFollowerFetched(b *testing.B) {
 	s := leading(Log{})
@@ -224,7 +225,7 @@ func BenchmarkAppended(b *testing.B) {
 	}
 }
 
-// TestHotPathTakesNoMemory: a fetch and an append are events of each partition, many times a
+// TestHotPathTakesNoMemory: fetches and appends are events of every partition, many times per
 // second.
 func TestHotPathTakesNoMemory(t *testing.T) {
 	s := leading(Log{})

@@ -1,21 +1,21 @@
 package role
 
-// Fate is what becomes of a log of which an image does not say that it is here.
+// Fate is what happens to a log that an image does not have on this broker.
 type Fate uint8
 
 const (
-	// Keep says that it stays as it is.
+	// Keep leaves the log as it is.
 	Keep Fate = iota
-	// KeepAll says that it stays, and that retention must delete nothing of it: the topic's
-	// settings cannot be read.
+	// KeepAll leaves the log, and retention must not delete anything in it: the topic's settings
+	// cannot be read.
 	KeepAll
-	// SetAside says that it is kept where `varve log strays` shows it.
+	// SetAside keeps the log where `varve log strays` shows it.
 	SetAside
-	// Delete says that it is deleted.
+	// Delete deletes the log.
 	Delete
 )
 
-// Why a log is set aside, as `varve log strays` shows it.
+// The reasons why a log is set aside, as `varve log strays` shows them.
 const (
 	NoTopic  = "the cluster has no topic with this id"
 	Renamed  = "another topic has its name"
@@ -23,26 +23,26 @@ const (
 	WentBack = "the cluster has this partition on other brokers, by a state that is not newer than the one before"
 )
 
-// Absence is how an image lacks a partition that is here.
+// Absence describes how a partition that is here is missing in an image.
 type Absence struct {
 	Incomplete bool // a part of the metadata could not be read: what is missing may exist
 	HasTopic   bool // the image has the topic
 
 	// Without the topic:
-	Vanished  bool // it was missing in a list, and no event has said that it was deleted
+	Vanished  bool // it was missing in a full listing, and no event has reported its deletion
 	NameTaken bool // another topic has its name
 
 	// With the topic:
-	Elsewhere      bool  // the image has the partition, on other brokers
-	PartitionEpoch int32 // of the state that says so
+	Elsewhere      bool  // the image has the partition on other brokers only
+	PartitionEpoch int32 // of the state that has it there
 }
 
-// Fate is what becomes of the partition's log, and why, if it is set aside. A partition that is not
-// kept leaves the broker.
+// Fate returns what happens to the partition's log, and the reason if the log is set aside. A
+// partition leaves the broker unless its log is kept.
 func (s *State) Fate(a Absence) (fate Fate, why string) {
 	switch {
 	case a.HasTopic && !a.Elsewhere:
-		return Keep, "" // it is here, or the image does not have its state yet
+		return Keep, "" // the partition is here, or the image does not have its state yet
 	case a.HasTopic && a.PartitionEpoch <= s.PartitionEpoch:
 		return SetAside, WentBack
 	case a.HasTopic:
@@ -58,18 +58,18 @@ func (s *State) Fate(a Absence) (fate Fate, why string) {
 	}
 }
 
-// Stray is a log on the disk that no partition has, and how an image knows it.
+// Stray describes a log on disk that has no partition, and how an image knows it.
 type Stray struct {
 	Incomplete bool // see Absence
-	HasName    bool // the image has a topic of the log's topic name
-	// SameTopic says that this is the log's topic. So it is if the log has no topic id: a crash
-	// took the file, and the name is all that there is.
+	HasName    bool // the image has a topic with the log's topic name
+	// SameTopic means that the image's topic is the log's topic. It is also true for a log without
+	// a topic id: a crash lost the id's file, and only the name is left to compare.
 	SameTopic bool
-	Elsewhere bool // the image has the partition, on other brokers
+	Elsewhere bool // the image has the partition on other brokers only
 }
 
-// Fate is what becomes of the log, and why, if it is set aside. It is never deleted: no event has
-// said so.
+// Fate returns what happens to the log, and the reason if it is set aside. A stray is never
+// deleted: no event has deleted it.
 func (s Stray) Fate() (fate Fate, why string) {
 	switch {
 	case !s.HasName && s.Incomplete:

@@ -8,29 +8,30 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// world is one replica of broker 1, the cluster that it hears of, and what it must not do.
+// world is one replica of broker 1, the cluster as it learns about it, and a record of what it must
+// not do.
 type world struct {
 	rt     *rapid.T
 	store  []View  // the partition's states, the newest last
-	newest int     // that the replica has seen, -1: none
+	newest int     // index of the newest state that the replica has seen, -1: none
 	epochs []int64 // of all registrations of this process
-	self   int64   // of the one that it has, 0: none
+	self   int64   // of the present registration, 0: none
 
 	s       State
 	existed bool
 	log     Log
-	starts  map[int32]int64 // of the leader epochs at which it has led
+	starts  map[int32]int64 // start offsets of the leader epochs at which it has led
 
 	told     Told
-	elected  bool // as the listener knows
+	elected  bool // the listener considers this broker the leader
 	electedE int32
-	attached bool // as the tier knows
+	attached bool // the tier has been notified of a role
 	tierE    int32
-	removed  bool // the log
+	removed  bool // the log was removed
 }
 
-// TestRoles plays images that come in any order, elections, registrations, logs that grow and fail,
-// and effects that fail, and holds the invariants of the package after every step.
+// TestRoles plays random images, old and new, elections, registrations, logs that grow and fail,
+// and effects that fail. It checks the invariants of the package after every step.
 func TestRoles(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{rt: rt, newest: -1, starts: map[int32]int64{}, existed: rapid.Bool().Draw(rt, "existed")}
@@ -51,26 +52,27 @@ func TestRoles(t *testing.T) {
 	})
 }
 
-// write changes the partition in the store: another in-sync set, or an election.
+// write changes the partition in the store: another ISR, or an election.
 func (w *world) write(rt *rapid.T) {
 	v := w.store[len(w.store)-1]
 	v.PartitionEpoch++
 	if rapid.Bool().Draw(rt, "elects") {
 		v.LeaderEpoch++
 		v.Leader = metadata.Member{Broker: rapid.SampledFrom([]int32{1, 1, 2, metadata.NoBroker}).Draw(rt, "leader")}
-		// Under this process, one before it, or a registration that it does not know of yet.
+		// Under a registration of this process, of an earlier one, or one that it does not know of
+		// yet.
 		v.Leader.Epoch = rapid.SampledFrom([]int64{max(w.self, 1), 1, w.self + 10}).Draw(rt, "broker epoch")
 	}
 	w.store = append(w.store, v)
 }
 
-// register has the process get a registration, or lose its own.
+// register gives the process a registration, or takes it away.
 func (w *world) register(rt *rapid.T) {
 	if w.self != 0 && rapid.Bool().Draw(rt, "lapses") {
 		w.self = 0
 		return
 	}
-	last := int64(1) // the predecessor's
+	last := int64(1) // of the earlier process
 	if len(w.epochs) > 0 {
 		last = w.epochs[len(w.epochs)-1]
 	}
@@ -78,7 +80,7 @@ func (w *world) register(rt *rapid.T) {
 	w.epochs = append(w.epochs, w.self)
 }
 
-// append grows the log, or has a follower truncate it.
+// append grows the log. A follower may also truncate it.
 func (w *world) append(rt *rapid.T) {
 	if w.s.Kind == Leader {
 		w.log.End++
@@ -91,7 +93,7 @@ func (w *world) see(rt *rapid.T) {
 	w.bring(rt, rapid.IntRange(0, len(w.store)-1).Draw(rt, "image"), rapid.Bool().Draw(rt, "elected"))
 }
 
-// catchUp brings the newest image, and checks what the replica has become from that alone.
+// catchUp shows the newest image, and checks that the role follows from that image alone.
 func (w *world) catchUp(rt *rapid.T) {
 	if !w.bring(rt, len(w.store)-1, true) {
 		return
@@ -109,8 +111,8 @@ func (w *world) catchUp(rt *rapid.T) {
 	}
 }
 
-// bring has the replica see a state. It returns false if it does not follow that: its log was not
-// open, it is gone, or an effect has failed.
+// bring shows a state to the replica. It returns false if the replica does not follow it: its log
+// was not open, it is gone, or an effect has failed.
 func (w *world) bring(rt *rapid.T, at int, elected bool) bool {
 	e := Seen{
 		View: w.store[at], Elected: elected, Self: metadata.Member{Broker: 1, Epoch: w.self}, Existed: w.existed, LogEnd: w.log.End,
@@ -154,7 +156,7 @@ func (w *world) open(next State, effects Effects) {
 	w.s, _ = Step(next, LogOpened{})
 }
 
-// begin notes a leadership that begins.
+// begin records and checks the beginning of a leadership.
 func (w *world) begin(e Seen) {
 	if !e.Elected || e.View.Leader.Broker != 1 || e.View.Leader.Epoch != w.self {
 		w.rt.Fatalf("it leads %+v at broker epoch %d", e.View, w.self)
@@ -226,7 +228,7 @@ func (w *world) duty(rt *rapid.T) {
 	w.told = w.told.Done(d, &w.s)
 }
 
-// check holds what is true of every state.
+// check checks what is true of every state.
 func (w *world) check(rt *rapid.T) {
 	if w.newest >= 0 && w.s.LeaderEpoch < w.store[w.newest].LeaderEpoch {
 		rt.Fatalf("leader epoch %d after %d", w.s.LeaderEpoch, w.store[w.newest].LeaderEpoch)

@@ -6,7 +6,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// view is one of a partition that a broker leads, elected under a broker epoch.
+// view returns the view of a partition that a broker leads, elected under a broker epoch.
 func view(leaderEpoch, partitionEpoch, leader int32, brokerEpoch int64) View {
 	v := View{Leader: metadata.Member{Broker: leader, Epoch: brokerEpoch}}
 	v.LeaderEpoch, v.PartitionEpoch, v.Replicas = leaderEpoch, partitionEpoch, []int32{1, 2, 3}
@@ -17,12 +17,12 @@ func nobody(leaderEpoch, partitionEpoch int32) View {
 	return view(leaderEpoch, partitionEpoch, metadata.NoBroker, 0)
 }
 
-// seen is an image of a view whose leader is registered, at broker 1 with a broker epoch.
+// seen returns an image of a view whose leader is registered, at broker 1 with a broker epoch.
 func seen(v View, brokerEpoch int64) Seen {
 	return Seen{View: v, Elected: true, Self: metadata.Member{Broker: 1, Epoch: brokerEpoch}, LogEnd: 100}
 }
 
-// dead is seen, but the view's leader is not registered.
+// dead is seen for a view whose leader is not registered.
 func dead(v View, brokerEpoch int64) Seen {
 	e := seen(v, brokerEpoch)
 	e.Elected = false
@@ -123,10 +123,11 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// TestSuspectLeaderIsServedWhenItsLogContinuesTheTier, whatever else is known of it.
+// TestSuspectLeaderIsServedWhenItsLogContinuesTheTier: until then such a leader serves no request,
+// and the tier is always asked.
 func TestSuspectLeaderIsServedWhenItsLogContinuesTheTier(t *testing.T) {
 	v := view(3, 7, 1, 10)
-	v.LossyEpoch = 2 // an earlier leader may have lost records, and may not have found out
+	v.LossyEpoch = 2 // an earlier leader may have lost records without noticing
 	leads, follows := state(Leader, v), state(Follower, v)
 	for _, q := range []struct {
 		s    *State
@@ -172,7 +173,7 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestReplicatesAt: an answer is taken over at the epoch of its leader, by those who do not lead.
+// TestReplicatesAt: replicas that do not lead apply an answer only at the epoch of its leader.
 func TestReplicatesAt(t *testing.T) {
 	for kind, want := range map[Kind]bool{
 		Absent: false, Offline: true, Unregistered: true, Follower: true, Leader: false, Gone: false,
@@ -184,7 +185,8 @@ func TestReplicatesAt(t *testing.T) {
 	}
 }
 
-// TestFate goes through all that an image may lack. What it deletes, an event has deleted.
+// TestFate goes through all ways in which a log can be missing in an image (R10). A log is deleted
+// only if an event has deleted it.
 func TestFate(t *testing.T) {
 	s := state(Follower, view(3, 7, 2, 5))
 	for n := range 1 << 5 {
@@ -269,7 +271,7 @@ func TestTierHearsOfEachElection(t *testing.T) {
 	}
 }
 
-// TestServeMakesNoGarbage: every append and every fetch asks.
+// TestServeMakesNoGarbage: every append and every fetch calls Serve.
 func TestServeMakesNoGarbage(t *testing.T) {
 	s := state(Leader, view(3, 7, 1, 10))
 	if n := testing.AllocsPerRun(100, func() {

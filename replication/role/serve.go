@@ -2,53 +2,53 @@ package role
 
 import "github.com/varvelog/varve/metadata"
 
-// Log is what serving and fetching depend on beside the role.
+// Log holds the facts beside the role that decide whether a partition serves clients.
 type Log struct {
 	// Failed says that the log's directory has failed.
 	Failed bool
-	// Continues says that the log is known to continue the remote tier, or that there is none. It
-	// counts for a leader that is [State.Suspect].
+	// Continues means that the log is known to continue the remote tier, or that there is no tier.
+	// It matters only for a leader that is [State.Suspect].
 	Continues bool
 	// TierEnd is the end of the remote tier as the leader knows it, 0 if it does not.
 	TierEnd int64
-	// End is the log's end. It is read after TierEnd.
+	// End is the log's end. It must be read after TierEnd.
 	End int64
 }
 
-// Request is how a client asks.
+// Request holds what a client's request says about roles.
 type Request struct {
 	// CurrentLeaderEpoch is the leader epoch that the client knows, -1 for none.
 	CurrentLeaderEpoch int32
-	// FromFollower says that a follower may answer, if it knows a leader: only then is its high
-	// watermark kept up to date.
+	// FromFollower allows a follower to answer if it knows a leader: only then is its high
+	// watermark being updated.
 	FromFollower bool
 }
 
-// Refusal is why a client is not served.
+// Refusal is the reason why a client is not served.
 type Refusal uint8
 
 const (
-	// Served says that there is no refusal.
+	// Served means that there is no refusal.
 	Served Refusal = iota
-	// UnknownPartition says that the partition is not here any more.
+	// UnknownPartition means that the partition is not here any more.
 	UnknownPartition
-	// FencedLeaderEpoch says that the client knows an older leader epoch.
+	// FencedLeaderEpoch means that the client knows an older leader epoch.
 	FencedLeaderEpoch
-	// UnknownLeaderEpoch says that the client knows a newer leader epoch.
+	// UnknownLeaderEpoch means that the client knows a newer leader epoch.
 	UnknownLeaderEpoch
-	// NotLeader says that this broker does not lead.
+	// NotLeader means that this broker does not lead.
 	NotLeader
-	// LogFailed says that the log's directory has failed.
+	// LogFailed means that the log's directory has failed.
 	LogFailed
-	// Suspicious says that the leader's log may have lost records that the remote tier has, and has
-	// not been compared with it yet.
+	// Suspicious means that the leader's log may have lost records that the remote tier has, and
+	// has not been compared with it yet.
 	Suspicious
-	// BehindTier says that the leader's log has lost records that the remote tier has. It must not
-	// give their offsets to other records.
+	// BehindTier means that the leader's log has lost records that the remote tier has. The leader
+	// must not assign their offsets to other records.
 	BehindTier
 )
 
-// Serve reports whether a client may be served by the log.
+// Serve decides whether a client may be served from the log.
 func (s *State) Serve(r Request, log Log) Refusal {
 	switch {
 	case s.Kind == Gone, s.Kind == Absent:
@@ -70,29 +70,29 @@ func (s *State) Serve(r Request, log Log) Refusal {
 	}
 }
 
-// Fetch is whether a follower may ask its leader for what follows its log.
+// Fetch is whether a follower may fetch from its leader.
 type Fetch uint8
 
 const (
-	// NotFollowing says that the partition does not follow this leader.
+	// NotFollowing means that the partition does not follow this leader.
 	NotFollowing Fetch = iota
-	// Blocked says that it cannot take anything over for now.
+	// Blocked means that the log cannot be appended to for now.
 	Blocked
-	// FlushFirst says that what it has must be on the disk first, since its position says so.
+	// FlushFirst means that the log must be synced first, because its fetch position promises that.
 	FlushFirst
-	// Ready says that it asks.
+	// Ready means that the follower may fetch.
 	Ready
 )
 
-// FollowerLog is what fetching depends on beside the role.
+// FollowerLog holds the facts beside the role that decide whether a follower may fetch.
 type FollowerLog struct {
 	Failed    bool // its directory has failed
-	Restoring bool // it takes its state from the remote tier
-	Unflushed bool // a position must be on the disk, and this one is not
+	Restoring bool // it is taking its state from the remote tier
+	Unflushed bool // positions must be on disk before they are sent, and the log end is not yet
 }
 
-// Fetch reports whether the log's position may be sent to a leader, which is a broker at the epoch
-// that it was elected under.
+// Fetch reports whether the log's position may be sent to a leader, which is a broker at the broker
+// epoch under which it was elected.
 func (s *State) Fetch(leader metadata.Member, log FollowerLog) Fetch {
 	switch {
 	case !s.Follows(leader):

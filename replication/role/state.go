@@ -9,34 +9,34 @@ import (
 type Kind uint8
 
 const (
-	// Absent says that no log is open here. It is the zero value.
+	// Absent means that no log is open here. It is the zero value.
 	Absent Kind = iota
-	// Offline says that the image names no leader, or that no image was followed yet.
+	// Offline means that the image names no leader, or that no image has been followed yet.
 	Offline
-	// Unregistered says that this broker is elected under a registration that this process does not
-	// have: one that it does not know of yet, or one of its predecessor.
+	// Unregistered means that this broker is elected under a registration that this process does
+	// not have: one that it does not know of yet, or one of an earlier process.
 	Unregistered
-	// Follower says that another broker leads.
+	// Follower means that another broker leads.
 	Follower
-	// Leader says that this broker leads.
+	// Leader means that this broker leads.
 	Leader
-	// Gone says that the partition is not this broker's any more. It is the last state.
+	// Gone means that the partition has left this broker. It is the last state.
 	Gone
 )
 
-// View is what an image says of a partition. What it refers to never changes.
+// View is what an image says about a partition. The slices that it refers to never change.
 type View struct {
 	insync.PartitionState
 
-	// Leader is the broker that leads, and the broker epoch that it was elected under. Its Broker
-	// is metadata.NoBroker if there is none.
+	// Leader is the leading broker with the broker epoch under which it was elected. Its Broker is
+	// metadata.NoBroker if there is none.
 	Leader metadata.Member
 	// LossyEpoch is the leader epoch of the newest election that may have lost records, 0 if there
-	// was none: the remote tier may have what the leaders from then on lack.
+	// was none. The remote tier may have records that the leaders since then lack.
 	LossyEpoch int32
 }
 
-// ViewOf is the view of a partition's state. It shares the state's slices.
+// ViewOf returns the view of a partition's state. It shares the state's slices.
 func ViewOf(p *metadata.Partition) View {
 	return View{
 		PartitionState: insync.PartitionState{
@@ -48,31 +48,31 @@ func ViewOf(p *metadata.Partition) View {
 	}
 }
 
-// olderThan reports whether a view is of the past of another one. A new leader epoch has a new
-// partition epoch too.
+// olderThan reports whether v precedes o. A new leader epoch always comes with a new partition
+// epoch.
 func (v *View) olderThan(o *View) bool {
 	return v.LeaderEpoch < o.LeaderEpoch || v.LeaderEpoch == o.LeaderEpoch && v.PartitionEpoch < o.PartitionEpoch
 }
 
-// sameAs reports whether two views are of the same state: every write raises the partition epoch.
+// sameAs reports whether two views show the same state: every write raises the partition epoch.
 func (v *View) sameAs(o *View) bool {
 	return v.LeaderEpoch == o.LeaderEpoch && v.PartitionEpoch == o.PartitionEpoch &&
 		v.Leader.Broker == o.Leader.Broker && v.Leader.Epoch == o.Leader.Epoch
 }
 
-// State is what this broker is to a partition. It never changes; it is replaced by what [Step]
-// returns. The zero value is that of a partition without a log here.
+// State is what this broker is to a partition. It never changes: a result of [Step] replaces it.
+// The zero value is a partition without a log here.
 type State struct {
 	Kind Kind
 	View // of the newest image that was followed
-	// LeaderEpochStartOffset is, of a Leader, the log's end when its leader epoch began.
+	// LeaderEpochStartOffset is the log end offset at which a Leader's epoch began.
 	LeaderEpochStartOffset int64
 }
 
 // Leads reports whether this broker leads the partition.
 func (s *State) Leads() bool { return s.Kind == Leader }
 
-// Suspect reports whether this broker leads with a log that may lack records which the remote tier
+// Suspect reports whether this broker leads with a log that may lack records that the remote tier
 // has.
 func (s *State) Suspect() bool { return s.Kind == Leader && s.LossyEpoch > 0 }
 
@@ -81,10 +81,10 @@ func (s *State) LeadsAt(leaderEpoch int32) bool {
 	return s.Kind == Leader && s.LeaderEpoch == leaderEpoch
 }
 
-// IsGone reports whether the partition is not this broker's any more.
+// IsGone reports whether the partition has left this broker.
 func (s *State) IsGone() bool { return s.Kind == Gone }
 
-// ReplicatesAt reports whether the log may take over what the leader of a leader epoch has.
+// ReplicatesAt reports whether the log may append what the leader of a leader epoch sends.
 func (s *State) ReplicatesAt(leaderEpoch int32) bool {
 	switch s.Kind {
 	case Offline, Unregistered, Follower:

@@ -2,65 +2,65 @@ package role
 
 import "github.com/varvelog/varve/metadata"
 
-// Event is something that [Step] answers to: [Seen], [LogOpened] or [Removed].
+// Event is an input of [Step]: [Seen], [LogOpened] or [Removed].
 type Event interface{ event() }
 
-// Seen is what an image says of a partition that it has on this broker.
+// Seen carries what an image says about a partition that it has on this broker.
 type Seen struct {
 	View View
 	// Elected reports whether the view's leader is registered at the epoch that the view names,
 	// with the directory of its log (metadata.Image.Leader).
 	Elected bool
-	// Self is this broker, with the broker epoch of its registration; 0: it has none yet.
+	// Self is this broker with the broker epoch of its registration; epoch 0: not registered yet.
 	Self metadata.Member
-	// Existed reports whether the first image of this process had the partition here: then its log
-	// may be on the disk, in a directory that has failed.
+	// Existed reports whether the first image of this process had the partition here. If so its log
+	// may be on disk in a directory that has failed.
 	Existed bool
-	// LogEnd is the end of the log, which does not move until the effects have happened.
+	// LogEnd is the end of the log. It does not move until the effects have been carried out.
 	LogEnd int64
 }
 
-// LogOpened says that the log is open, whether it was opened or created.
+// LogOpened reports that the log is open, whether it was opened or created.
 type LogOpened struct{}
 
-// Removed says that the partition leaves this broker.
+// Removed reports that the partition leaves this broker.
 type Removed struct{}
 
 func (Seen) event()      {}
 func (LogOpened) event() {}
 func (Removed) event()   {}
 
-// Change is what has to happen before a state is replaced by the next one. If that fails the old
-// state stays, and the same event is brought again later.
+// Change is what has to happen before the next state replaces the old one. If it fails the old
+// state stays, and the caller brings the same event again later.
 type Change uint8
 
 const (
-	// NoChange says that the state stays.
+	// NoChange means that there is nothing to do.
 	NoChange Change = iota
-	// CreateLog has the log opened, or created if there is none. LogOpened follows.
+	// CreateLog opens the log, or creates it if there is none. LogOpened follows.
 	CreateLog
-	// ReopenLog has the log opened, and created only if no directory of this broker has failed.
+	// ReopenLog opens the log. It creates the log only if no directory of this broker has failed.
 	// LogOpened follows.
 	ReopenLog
-	// MakeLeader begins a leadership: the log notes the leader epoch and its start offset.
+	// MakeLeader begins a leadership: the log records the leader epoch and its start offset.
 	MakeLeader
 	// UpdateLeader gives a leader a newer state of its leader epoch.
 	UpdateLeader
-	// MakeFollower ends a leadership, if there was one, and whatever waits for it.
+	// MakeFollower ends a leadership, if there was one, and everything that waits for it.
 	MakeFollower
-	// Leave is MakeFollower for good. The log's files are a matter of [Told.Duty].
+	// Leave is MakeFollower for good. [Told.Duty] decides about the log's files.
 	Leave
 )
 
-// Effects are what has to happen for an event.
+// Effects are what has to happen because of an event.
 type Effects struct {
 	Change Change
-	// AwaitEpoch is the broker epoch of this broker under which it is elected and which it does not
-	// have yet. The event is to be brought again when it has. 0: none.
+	// AwaitEpoch is the broker epoch under which this broker is elected but which it does not have
+	// yet. The caller brings the event again when it has that epoch. 0: none.
 	AwaitEpoch int64
 }
 
-// Step is what a state becomes with an event, and what has to happen for that.
+// Step returns the state that follows from an event, and what has to happen for it.
 func Step(s State, e Event) (State, Effects) {
 	switch e := e.(type) {
 	case Seen:
@@ -95,7 +95,7 @@ func (s *State) seen(e *Seen) (State, Effects) {
 	effects := Effects{AwaitEpoch: next.awaits(e)}
 	switch {
 	case next.Kind == s.Kind && e.View.sameAs(&s.View):
-		return *s, effects // an in-sync set that a leader has proposed on it may be written since
+		return *s, effects // a leader's proposal on this state may have been written already
 	case next.Kind != Leader:
 		effects.Change = MakeFollower
 	case !s.LeadsAt(e.View.LeaderEpoch):
@@ -106,7 +106,7 @@ func (s *State) seen(e *Seen) (State, Effects) {
 	return next, effects
 }
 
-// kindOf is what this broker is by an image that is not older than the state.
+// kindOf returns what this broker becomes by an image that is not older than the state.
 func (s *State) kindOf(e *Seen) Kind {
 	switch leader := e.View.Leader; {
 	case leader.Broker == metadata.NoBroker:
@@ -114,7 +114,7 @@ func (s *State) kindOf(e *Seen) Kind {
 	case leader.Broker != e.Self.Broker:
 		return Follower
 	case s.LeadsAt(e.View.LeaderEpoch):
-		return Leader // also after the registration has lapsed: no other broker is elected
+		return Leader // even after the registration has lapsed: no other broker is elected
 	case e.Elected && leader.Epoch == e.Self.Epoch:
 		return Leader
 	default:
@@ -122,7 +122,7 @@ func (s *State) kindOf(e *Seen) Kind {
 	}
 }
 
-// awaits is the broker epoch that this broker has to have to become what the image says.
+// awaits returns the broker epoch that this broker needs to become what the image says, 0 if none.
 func (s *State) awaits(e *Seen) int64 {
 	if s.Kind == Unregistered && e.Elected && e.View.Leader.Epoch > e.Self.Epoch {
 		return e.View.Leader.Epoch

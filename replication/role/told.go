@@ -1,16 +1,16 @@
 package role
 
-// Told is what the topic's listener and the remote tier were told of a partition's role. The zero
-// value is nothing. One goroutine owns it.
+// Told records what the topic's listener and the remote tier have been notified of about a
+// partition's role. The zero value means nothing yet. It belongs to one goroutine.
 type Told struct {
 	elected      bool // the listener knows this broker as the leader
 	electedEpoch int32
 
 	tier      tierRole
-	tierEpoch int32 // the leader epoch of tier
+	tierEpoch int32 // the leader epoch that the tier knows
 }
 
-// tierRole is what the remote tier takes this broker for.
+// tierRole is the role in which the remote tier knows this broker.
 type tierRole uint8
 
 const (
@@ -19,19 +19,19 @@ const (
 	reads             // as a follower
 )
 
-// News is what a topic's listener has to be told.
+// News is the notification that a topic's listener needs.
 type News uint8
 
 const (
-	// NoNews says that it knows.
+	// NoNews means that the listener is up to date.
 	NoNews News = iota
-	// Elected says that this broker leads, at the state's leader epoch.
+	// Elected means that this broker leads, at the state's leader epoch.
 	Elected
-	// Resigned says that it does not lead any more.
+	// Resigned means that this broker no longer leads.
 	Resigned
 )
 
-// Announce is what a listener has to be told of a state, and what it knows then.
+// Announce returns the notification that a state calls for, and the record after it was sent.
 func (t Told) Announce(s *State) (Told, News) {
 	switch {
 	case s.Kind == Leader && (!t.elected || t.electedEpoch != s.LeaderEpoch):
@@ -45,32 +45,32 @@ func (t Told) Announce(s *State) (Told, News) {
 	}
 }
 
-// Duty is what is to be done next for a partition beside its role. A role does not wait for it.
+// Duty is the next thing to do for a partition beside its role. A role change does not wait for it.
 type Duty uint8
 
 const (
-	// NoDuty says that there is nothing.
+	// NoDuty means that there is nothing to do.
 	NoDuty Duty = iota
-	// AttachTier has the remote tier upload the log, as the leader at the state's leader epoch.
+	// AttachTier makes the remote tier upload the log, as the leader at the state's leader epoch.
 	AttachTier
-	// FollowTier has the remote tier read for a follower.
+	// FollowTier makes the remote tier serve reads for a follower.
 	FollowTier
-	// DetachTier has the remote tier let go of the log.
+	// DetachTier makes the remote tier give up the log.
 	DetachTier
-	// RemoveLog has the log deleted or set aside, as [State.Fate] has said.
+	// RemoveLog deletes the log or sets it aside, as [State.Fate] decided.
 	RemoveLog
 )
 
-// TierNeeds are what decides whether the remote tier has to know of a partition.
+// TierNeeds holds the facts that decide whether the remote tier has to know a partition.
 type TierNeeds struct {
 	Exists bool // there is a remote tier
 	Failed bool // the log's directory has failed
-	// Wanted says that the topic has the remote tier enabled, or that a part of the log is only
-	// there.
+	// Wanted means that the topic has the remote tier enabled, or that a part of the log exists
+	// only there.
 	Wanted bool
 }
 
-// Duty is what is to be done next. [Told.Done] tells that it has been.
+// Duty returns what to do next. The caller records with [Told.Done] that it was done.
 func (t Told) Duty(s *State, n TierNeeds) Duty {
 	switch {
 	case s.Kind == Gone && t.tier != detached:
@@ -90,7 +90,7 @@ func (t Told) Duty(s *State, n TierNeeds) Duty {
 	}
 }
 
-// Done is what others know after a duty was done for a state. RemoveLog is the last one.
+// Done returns the record after a duty was done for a state. RemoveLog is the last duty.
 func (t Told) Done(d Duty, s *State) Told {
 	switch d {
 	case AttachTier, FollowTier:
