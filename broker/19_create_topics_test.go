@@ -110,6 +110,22 @@ func TestCreateTopicsRefusals(t *testing.T) {
 	}
 }
 
+// TestRefusalsAreSaidOnce: the message does not repeat the name, which is in the response, nor the words of
+// the error code.
+func TestRefusalsAreSaidOnce(t *testing.T) {
+	c := newTestCluster(t, 1, nil)
+	c.topic("there", 1, 1)
+	answers := c.call(createRequest(7, newTopic("there", 1, 1), newTopic("x", 1, 2))).(*kmsg.CreateTopicsResponse).Topics
+	for i, want := range []string{
+		"topic 'there' already exists",
+		"the target replication factor of 2 cannot be reached because only 1 broker(s) are registered",
+	} {
+		if got := shown(answers[i].ErrorMessage); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestCreateTopicsWithAssignment(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	topic := newTopic("x", -1, -1)

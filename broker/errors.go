@@ -134,11 +134,19 @@ func (b *Broker) code(ctx context.Context, err error) int16 {
 	return int16(code)
 }
 
-// codeAndMessage is for responses that have room for a text: null when there is no error.
+// codeAndMessage returns an error's code and the text for the client; 0 and null without an error.
 func (b *Broker) codeAndMessage(ctx context.Context, err error) (int16, *string) {
 	if err == nil {
 		return 0, nil
 	}
-	text := err.Error()
-	return b.code(ctx, err), &text
+	return b.code(ctx, err), new(message(err))
+}
+
+// message returns what an error says to a client. A refusal is said in its own words: what wraps it names
+// the topic, which the response does too, and the sentinel says what the error code does.
+func message(err error) string {
+	if refused, ok := errors.AsType[*metadata.RefusedError](err); ok {
+		return refused.Text
+	}
+	return err.Error()
 }

@@ -25,7 +25,10 @@ type Topic struct {
 	Partitions []Partition // by number
 }
 
-// Partition is where a partition lives; Leader is -1 when it has none.
+// NoLeader is the Leader of a partition that has none.
+const NoLeader int32 = -1
+
+// Partition is where a partition lives; Leader is NoLeader when it has none.
 type Partition struct {
 	ID          int32
 	Leader      int32

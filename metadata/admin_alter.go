@@ -3,7 +3,6 @@ package metadata
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/varvelog/varve/metadata/kv"
@@ -31,7 +30,7 @@ func (a *Admin) alterPartitions(ctx context.Context, tps []TopicPartition, alter
 	seen := make(map[TopicPartition]bool, len(tps))
 	for i, tp := range tps {
 		if seen[tp] {
-			w.errs[i] = fmt.Errorf("%w: the partition is named twice", ErrInvalidRequest)
+			w.errs[i] = refuse(ErrInvalidRequest, "the partition is named twice")
 			continue
 		}
 		seen[tp] = true

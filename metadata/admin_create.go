@@ -92,13 +92,13 @@ func (a *Admin) prepare(image *Image, taken map[string]string, spec TopicSpec) (
 		return nil, err
 	}
 	if _, exists := image.TopicByName(spec.Name); exists {
-		return nil, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, spec.Name)
+		return nil, refuse(ErrTopicExists, "topic '%s' already exists", spec.Name)
 	}
 	if other, ok := taken[collisionName(spec.Name)]; ok {
 		if other == spec.Name {
-			return nil, fmt.Errorf("%w: topic '%s' is named twice", ErrInvalidRequest, spec.Name)
+			return nil, refuse(ErrInvalidRequest, "topic '%s' is named twice", spec.Name)
 		}
-		return nil, fmt.Errorf("%w: topic '%s' collides with existing topic: %s", ErrInvalidTopicName, spec.Name, other)
+		return nil, refuse(ErrInvalidTopicName, "topic '%s' collides with existing topic: %s", spec.Name, other)
 	}
 	replicas, err := assign(image, spec)
 	if err != nil {
@@ -113,10 +113,10 @@ func (a *Admin) prepare(image *Image, taken map[string]string, spec TopicSpec) (
 func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 	if len(spec.Assignments) == 0 {
 		if spec.Partitions <= 0 {
-			return nil, fmt.Errorf("%w: number of partitions must be larger than 0, it is %d", ErrInvalidPartitions, spec.Partitions)
+			return nil, refuse(ErrInvalidPartitions, "number of partitions must be larger than 0, it is %d", spec.Partitions)
 		}
 		if spec.Partitions > maxPartitionsPerRequest {
-			return nil, fmt.Errorf("%w: %d partitions, at most %d", ErrTooManyPartitions, spec.Partitions, maxPartitionsPerRequest)
+			return nil, refuse(ErrTooManyPartitions, "%d partitions, at most %d", spec.Partitions, maxPartitionsPerRequest)
 		}
 		return place(image, spec.Partitions, spec.ReplicationFactor, placementStart(spec.Name))
 	}
@@ -124,7 +124,7 @@ func assign(image *Image, spec TopicSpec) ([][]int32, error) {
 	for i := range replicas {
 		r, ok := spec.Assignments[int32(i)]
 		if !ok {
-			return nil, fmt.Errorf("%w: partitions should be a consecutive 0-based integer sequence, %d is missing", ErrInvalidReplicaAssignment, i)
+			return nil, refuse(ErrInvalidReplicaAssignment, "partitions should be a consecutive 0-based integer sequence, %d is missing", i)
 		}
 		if err := checkNewAssignment(image, r, len(replicas[0])); err != nil {
 			return nil, err
@@ -172,7 +172,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	if len(chunks) == 1 && len(chunks[0])+2 <= kv.MaxTxnOps {
 		revision, err := a.store.Txn(ctx, []kv.Comparison{kv.Absent(name)}, append(chunks[0], topic, configs)...)
 		if errors.Is(err, kv.ErrConflict) {
-			return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
+			return 0, refuse(ErrTopicExists, "topic '%s' already exists", c.name)
 		}
 		return revision, err
 	}
@@ -180,7 +180,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	marker := unfinishedValue{V: valueVersion, Topic: c.name}
 	begun, err := a.store.Txn(ctx, []kv.Comparison{kv.Absent(name)}, marker.write(c.id))
 	if errors.Is(err, kv.ErrConflict) {
-		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
+		return 0, refuse(ErrTopicExists, "topic '%s' already exists", c.name)
 	}
 	if err != nil {
 		return 0, err
@@ -201,7 +201,7 @@ func (a *Admin) create(ctx context.Context, c *creation) (int64, error) {
 	case getErr != nil:
 		return 0, getErr
 	case pair.Exists():
-		return 0, fmt.Errorf("%w: topic '%s' already exists", ErrTopicExists, c.name)
+		return 0, refuse(ErrTopicExists, "topic '%s' already exists", c.name)
 	default:
 		return 0, fmt.Errorf("%w: the creation took so long that it was taken for broken off", kv.ErrUnavailable)
 	}

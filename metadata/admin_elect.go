@@ -97,7 +97,7 @@ func (a *Admin) elect(ctx context.Context, kind ElectionType, tps []TopicPartiti
 		case UncleanElection:
 			next, err = electUnclean(image, p, ends[tps[i]])
 		default:
-			err = fmt.Errorf("%w: unknown election type %d", ErrInvalidRequest, kind)
+			err = refuse(ErrInvalidRequest, "unknown election type %d", kind)
 		}
 		unclean[i] = next.Unclean
 		return next.Partition, []kv.Comparison{registered(Member{Broker: next.Leader, Epoch: next.LeaderBrokerEpoch})}, err
@@ -136,7 +136,7 @@ func electPreferred(image *Image, p *Partition) (Partition, error) {
 		return next, ErrElectionNotNeeded
 	}
 	if next.leadPreferred(image) == "" {
-		return next, fmt.Errorf("%w: replica %d is dead, stopping or out of sync", ErrPreferredLeaderNotAvailable, p.PreferredLeader())
+		return next, refuse(ErrPreferredLeaderNotAvailable, "replica %d is dead, stopping or out of sync", p.PreferredLeader())
 	}
 	return next, nil
 }
@@ -150,7 +150,7 @@ func electUnclean(image *Image, p *Partition, ends LogEnds) (Repaired, error) {
 	s := survivors(image, p, ElectionRules{Unclean: true, LogEnds: ends})
 	next.setISR(s.isr)
 	if next.lead(image, s.isr, s.elects) == "" {
-		return Repaired{Partition: *p}, fmt.Errorf("%w: no replica is alive and says where its log ends", ErrEligibleLeadersNotAvailable)
+		return Repaired{Partition: *p}, refuse(ErrEligibleLeadersNotAvailable, "no replica is alive and says where its log ends")
 	}
 	next.noteLoss(&s)
 	if !s.unclean && s.elects {
@@ -187,7 +187,7 @@ func (a *Admin) unregister(ctx context.Context, id int32) error {
 			return err
 		}
 		if live.Exists() {
-			return fmt.Errorf("%w: it is running; shut it down first", ErrInvalidRequest)
+			return refuse(ErrInvalidRequest, "it is running; shut it down first")
 		}
 		revision, err = a.store.Txn(ctx, []kv.Comparison{kv.Absent(live.Key), kv.ModifiedAt(known.Key, known.ModRevision)}, kv.Delete(known.Key))
 		return err

@@ -97,11 +97,11 @@ func assignMore(image *Image, topic *Topic, current int32, spec PartitionsSpec) 
 	more := spec.Count - current
 	switch {
 	case spec.Count < current:
-		return nil, fmt.Errorf("%w: the topic %s currently has %d partition(s); %d would not be an increase", ErrInvalidPartitions, spec.Topic, current, spec.Count)
+		return nil, refuse(ErrInvalidPartitions, "the topic %s currently has %d partition(s); %d would not be an increase", spec.Topic, current, spec.Count)
 	case more == 0:
-		return nil, fmt.Errorf("%w: topic already has %d partition(s)", ErrInvalidPartitions, current)
+		return nil, refuse(ErrInvalidPartitions, "topic already has %d partition(s)", current)
 	case more > maxPartitionsPerRequest || spec.Count > maxPartitions:
-		return nil, fmt.Errorf("%w: %d more partitions", ErrTooManyPartitions, more)
+		return nil, refuse(ErrTooManyPartitions, "%d more partitions", more)
 	}
 	factor := len(topic.Partitions[0].Replicas)
 	if spec.Assignments == nil {

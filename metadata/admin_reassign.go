@@ -88,7 +88,7 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 	case r.Cancel && len(p.Adding)+len(p.Removing) == 0:
 		return *p, ErrNoReassignment
 	case r.Cancel && p.lives(image, p.Adding) && !p.lives(image, original):
-		return *p, fmt.Errorf("%w: no replica from before the reassignment is in sync and alive", ErrInvalidReplicaAssignment)
+		return *p, refuse(ErrInvalidReplicaAssignment, "no replica from before the reassignment is in sync and alive")
 	case r.Cancel:
 		target = original
 	default:
@@ -96,7 +96,7 @@ func reassign(image *Image, p *Partition, r Reassignment, minISR int) (Partition
 			return *p, err
 		}
 		if !r.AllowFactorChange && len(target) != len(original) {
-			return *p, fmt.Errorf("%w: the replication factor is changed from %d to %d", ErrInvalidReplicationFactor, len(original), len(target))
+			return *p, refuse(ErrInvalidReplicationFactor, "the replication factor is changed from %d to %d", len(original), len(target))
 		}
 	}
 	next := *p

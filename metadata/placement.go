@@ -15,16 +15,16 @@ import (
 // followers. Each replica is placed in a rack that has the fewest replicas of the partition.
 func place(image *Image, n int32, factor int16, start int) ([][]int32, error) {
 	if factor <= 0 {
-		return nil, fmt.Errorf("%w: replication factor must be larger than 0, it is %d", ErrInvalidReplicationFactor, factor)
+		return nil, refuse(ErrInvalidReplicationFactor, "replication factor must be larger than 0, it is %d", factor)
 	}
 	if len(image.Brokers) == 0 {
-		return nil, fmt.Errorf("%w: no broker is alive", ErrInvalidReplicationFactor)
+		return nil, refuse(ErrInvalidReplicationFactor, "no broker is alive")
 	}
 	brokers := candidates(image, int(factor))
 	order := alternateRacks(brokers)
 	if int(factor) > len(order) {
-		return nil, fmt.Errorf("%w: the target replication factor of %d cannot be reached because only %d broker(s) are registered",
-			ErrInvalidReplicationFactor, factor, len(order))
+		return nil, refuse(ErrInvalidReplicationFactor,
+			"the target replication factor of %d cannot be reached because only %d broker(s) are registered", factor, len(order))
 	}
 	placed := make([][]int32, n)
 	for i := range placed {
@@ -102,14 +102,14 @@ func checkNewAssignment(image *Image, replicas []int32, factor int) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: none of the brokers %v of the manual partition assignment is alive", ErrInvalidReplicaAssignment, replicas)
+	return refuse(ErrInvalidReplicaAssignment, "none of the brokers %v of the manual partition assignment is alive", replicas)
 }
 
 // checkAssignment validates the replicas that a user has named. All partitions of a topic have the
 // same number of replicas: factor is that number, 0 if it is not fixed yet.
 func checkAssignment(brokers map[int32]Broker, replicas []int32, factor int) error {
 	if len(replicas) == 0 {
-		return fmt.Errorf("%w: the manual partition assignment includes an empty replica list", ErrInvalidReplicaAssignment)
+		return refuse(ErrInvalidReplicaAssignment, "the manual partition assignment includes an empty replica list")
 	}
 	if factor != 0 && len(replicas) != factor {
 		return fmt.Errorf("%w: the manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s)",
@@ -118,11 +118,11 @@ func checkAssignment(brokers map[int32]Broker, replicas []int32, factor int) err
 	seen := make(map[int32]bool, len(replicas))
 	for _, id := range replicas {
 		if seen[id] {
-			return fmt.Errorf("%w: the manual partition assignment includes the broker %d more than once", ErrInvalidReplicaAssignment, id)
+			return refuse(ErrInvalidReplicaAssignment, "the manual partition assignment includes the broker %d more than once", id)
 		}
 		seen[id] = true
 		if _, ok := brokers[id]; !ok {
-			return fmt.Errorf("%w: the manual partition assignment includes broker %d, but no such broker is registered", ErrInvalidReplicaAssignment, id)
+			return refuse(ErrInvalidReplicaAssignment, "the manual partition assignment includes broker %d, but no such broker is registered", id)
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -13,16 +12,16 @@ const maxTopicName = 249
 func ValidateTopicName(name string) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("%w: the empty string is not allowed", ErrInvalidTopicName)
+		return refuse(ErrInvalidTopicName, "the empty string is not allowed")
 	case name == "." || name == "..":
-		return fmt.Errorf("%w: '.' or '..' is not allowed", ErrInvalidTopicName)
+		return refuse(ErrInvalidTopicName, "'.' or '..' is not allowed")
 	case len(name) > maxTopicName:
-		return fmt.Errorf("%w: the length of '%s' is longer than the max allowed length %d", ErrInvalidTopicName, name, maxTopicName)
+		return refuse(ErrInvalidTopicName, "the length of '%s' is longer than the max allowed length %d", name, maxTopicName)
 	}
 	for _, c := range []byte(name) {
 		legal := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 		if !legal {
-			return fmt.Errorf("%w: '%.300s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", ErrInvalidTopicName, name)
+			return refuse(ErrInvalidTopicName, "'%.300s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", name)
 		}
 	}
 	return nil

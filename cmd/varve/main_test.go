@@ -29,6 +29,22 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+// TestHelpGroupsCommands: a newcomer sees first how to run a broker, then what is done with data.
+func TestHelpGroupsCommands(t *testing.T) {
+	out, _, err := run(t, "", "--help")
+	at := 0
+	for _, want := range []string{
+		"Examples:", "varve broker start", "varve topic create orders", "varve consume orders",
+		"Run:", "  broker ", "Data:", "  topic ", "Cluster:", "  partition ", "Inspect:", "  log ", "Additional Commands:", "  version ",
+	} {
+		i := strings.Index(out[at:], want)
+		if i < 0 {
+			t.Fatalf("%q is not in its place, %v:\n%s", want, err, out)
+		}
+		at += i
+	}
+}
+
 // What cannot be meant is refused before anything is sent, in one line that names the culprit.
 func TestCommandLineMistakes(t *testing.T) {
 	t.Setenv("VARVE_BOOTSTRAP", "127.0.0.1:1")

@@ -131,7 +131,7 @@ func (a *app) noteStaying(in balanceInput, brokers []client.Broker) error {
 	status := newClusterStatus(client.Cluster{Brokers: brokers}, topicsOf(in), nil, nil)
 	for _, b := range status.Brokers {
 		if b.State != "alive" && !in.Remove[b.ID] {
-			_, err := fmt.Fprintf(a.errOut, "broker %d is %s: its %s stay there (--remove-broker %d moves them)\n", b.ID, b.State, plural(int64(b.Replicas), "replica"), b.ID)
+			_, err := fmt.Fprintf(a.errOut, "broker %d is %s: it keeps %s (--remove-broker %d moves them off)\n", b.ID, b.State, plural(int64(b.Replicas), "replica"), b.ID)
 			if err != nil {
 				return err
 			}
@@ -143,7 +143,7 @@ func (a *app) noteStaying(in balanceInput, brokers []client.Broker) error {
 func topicsOf(in balanceInput) []client.Topic {
 	topics := make([]client.Topic, len(in.Partitions))
 	for i, p := range in.Partitions {
-		topics[i] = client.Topic{Name: p.Topic, Partitions: []client.Partition{{ID: p.Partition, Replicas: p.Replicas}}}
+		topics[i] = client.Topic{Name: p.Topic, Partitions: []client.Partition{{ID: p.Partition, Replicas: p.Replicas, Leader: client.NoLeader}}}
 	}
 	return topics
 }

@@ -44,6 +44,27 @@ func TestReassignFile(t *testing.T) {
 	}
 }
 
+// TestBalanceNamesBrokersThatAreDown: the one that has replicas and is not registered as well, and no other.
+func TestBalanceNamesBrokersThatAreDown(t *testing.T) {
+	brokers := []client.Broker{{ID: 1}, {ID: 2, Fenced: true}}
+	for _, c := range []struct {
+		replicas []int32
+		brokers  []client.Broker
+		want     string
+	}{
+		{[]int32{1}, brokers[:1], ""},
+		{[]int32{1, 2, 7}, brokers, "broker 2 is down: it keeps 1 replica (--remove-broker 2 moves them off)\n" +
+			"broker 7 is down: it keeps 1 replica (--remove-broker 7 moves them off)\n"},
+	} {
+		var errOut bytes.Buffer
+		in := balanceInput{Partitions: []balancePartition{{TopicPartition: tp("a", 0), Replicas: c.replicas}}}
+		a := &app{streams: streams{errOut: &errOut}}
+		if err := a.noteStaying(in, c.brokers); err != nil || errOut.String() != c.want {
+			t.Errorf("%v: %q, %v; want %q", c.replicas, errOut.String(), err, c.want)
+		}
+	}
+}
+
 func placedAt(replicas map[client.TopicPartition][]int32) placed {
 	p := placed{at: map[client.TopicPartition]client.Partition{}}
 	for tp, r := range replicas {
@@ -203,7 +224,7 @@ func TestBalanceOfCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	note := a.errOut.(*bytes.Buffer).String()
-	if !strings.Contains(note, "broker 3 is down: its 2 replicas stay there (--remove-broker 3 moves them)") {
+	if !strings.Contains(note, "broker 3 is down: it keeps 2 replicas (--remove-broker 3 moves them off)") {
 		t.Errorf("the note is %q", note)
 	}
 	in, err = balanceOf(now, threeBrokers.Brokers, []int32{3})

@@ -42,6 +42,9 @@ func newRootCommand(s streams, version string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "varve",
 		Short:         "A Kafka-compatible log broker on two tiers: local disk and an object store",
+		Example: "  varve broker start\n" +
+			"  varve topic create orders --partitions 3\n" +
+			"  varve consume orders --from beginning",
 		SilenceErrors: true, // main prints them
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -69,11 +72,13 @@ func newRootCommand(s streams, version string) *cobra.Command {
 	flags.StringVar(&a.tlsFiles.KeyFile, "key-file", "", "key (PEM) of --cert-file")
 	flags.StringVar(&a.commandConfig, "command-config", os.Getenv("VARVE_COMMAND_CONFIG"), "properties file as of Kafka's tools, with security.protocol and ssl.…; also from VARVE_COMMAND_CONFIG")
 
-	root.AddCommand(
-		newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a), newGroupCommand(a),
-		newTierCommand(a), newConfigCommand(a), newClusterCommand(a), newPartitionCommand(a), newLogCommand(a), newVersionCommand(a, version),
-		newBrokerCommand(a),
+	addGroups(root,
+		commandGroup{"run", "Run:", []*cobra.Command{newBrokerCommand(a)}},
+		commandGroup{"data", "Data:", []*cobra.Command{newTopicCommand(a), newProduceCommand(a), newConsumeCommand(a), newGroupCommand(a)}},
+		commandGroup{"cluster", "Cluster:", []*cobra.Command{newClusterCommand(a), newPartitionCommand(a), newConfigCommand(a)}},
+		commandGroup{"inspect", "Inspect:", []*cobra.Command{newTierCommand(a), newLogCommand(a)}},
 	)
+	root.AddCommand(newVersionCommand(a, version))
 	if err := a.completeNames(root); err != nil {
 		panic(err) // a command of the table is not there
 	}
@@ -149,6 +154,23 @@ func takes(least, most int, what string) cobra.PositionalArgs {
 }
 
 const anyNumber = -1
+
+// commandGroup is a part of the list of commands that the help shows.
+type commandGroup struct {
+	id, title string
+	commands  []*cobra.Command
+}
+
+// addGroups adds commands below a title for each group.
+func addGroups(root *cobra.Command, groups ...commandGroup) {
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+}
 
 // group is a command that only has commands below it.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
