@@ -60,7 +60,8 @@ func (f osFile) advise(off, n int64, advice uintptr) {
 		return // closed
 	}
 	_ = conn.Control(func(fd uintptr) {
-		_, _, _ = syscall.Syscall6(syscall.SYS_FADVISE64, fd, uintptr(off), uintptr(n), advice, 0, 0) // a hint
+		// It is a hint, so errors are ignored.
+		_, _, _ = syscall.Syscall6(syscall.SYS_FADVISE64, fd, uintptr(off), uintptr(n), advice, 0, 0)
 	})
 }
 
