@@ -37,9 +37,9 @@ func Rethrow(recovered any) {
 // LockOrder is the id of the order of locks. Each package states its own order in its doc.go.
 const LockOrder = "lock order"
 
-// Rank is the position of a lock in the order of all locks of the process. A goroutine must not wait
-// for a lock while it holds one of a higher Order, the same lock, or one of the same Order unless
-// Several is set.
+// Rank is the position of a lock in the order of all locks of the process. A goroutine must not
+// wait for a lock while it holds one of a higher Order, the same lock, or one of the same Order
+// unless Several is set.
 type Rank struct {
 	// Order increases from a lock to those that may be waited for while it is held. Each package
 	// has numbers of its own; storage has 200 to 299.
