@@ -10,7 +10,7 @@ import (
 )
 
 // TestBrokerAsserts holds that the broker under test has the assertions of package invariants
-// if the tests have them.
+// exactly if the tests have them.
 func TestBrokerAsserts(t *testing.T) {
 	info, err := buildinfo.ReadFile(varveBinary)
 	if err != nil {
