@@ -16,8 +16,8 @@ import (
 )
 
 // laterDocuments are topics in whose documents a later version of Varve (see nextBinary) names
-// features that the present version does not know, and the expected behavior of a leader of the
-// present version.
+// features that the present version does not know. Each has the expected behavior of a leader of
+// the present version.
 var laterDocuments = map[string]struct {
 	state   string // of the remote tier, as in varve tier status
 	feature string // named by a problem; "": no problem
@@ -48,12 +48,12 @@ type builds struct {
 // TestOlderBrokerMeetsALaterOne has brokers of two versions in a cluster under load. The later
 // version leads first, and stores documents that the present one must not read or must not change.
 // Then the present version leads. It must refuse those documents, name the missing feature and
-// change none of them, accept and serve records, and continue in everything else, even when it is
-// killed. Then the later version takes over again, and in the end all brokers run it: everything
-// must be uploaded and readable.
+// change none of them. It must accept and serve records, and everything else must work, even when
+// it is killed. Then the later version takes over again, and in the end all brokers run it:
+// everything must be uploaded and readable.
 //
 // A follower of the present version that falls behind cannot start where the tier ends before it is
-// upgraded, so it is killed only while another broker of its version leads. The test runs with
+// upgraded. It is thus killed only while another broker of its version leads. The test runs with
 // VARVE_LONG=1: it builds a second broker and takes five minutes.
 func TestOlderBrokerMeetsALaterOne(t *testing.T) {
 	if !long() {

@@ -20,9 +20,9 @@ import (
 )
 
 // TestFrozenLeader freezes the leader of a partition until it is fenced, with requests in flight
-// that it receives when it resumes. No record that it then accepts may survive, none with acks=all
-// may be acknowledged, it must get in sync again, and in the end all replicas must have the same
-// bytes.
+// that it receives when it resumes. No record that it then accepts may survive, and none with
+// acks=all may be acknowledged. It must get in sync again, and in the end all replicas must have
+// the same bytes.
 func TestFrozenLeader(t *testing.T) {
 	sideBySide(t)
 	rounds := 2

@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// TestBrokerAsserts holds that the broker under test has the assertions of package invariants
+// TestBrokerAsserts checks that the broker under test has the assertions of package invariants
 // exactly if the tests have them.
 func TestBrokerAsserts(t *testing.T) {
 	info, err := buildinfo.ReadFile(varveBinary)

@@ -57,7 +57,7 @@ func (s scraped) only(series string, value float64) bool {
 	return n == 1 && total == value
 }
 
-// TestMetricsOfACluster holds that each series of the cluster comes from one broker, with the
+// TestMetricsOfACluster checks that each series of the cluster comes from one broker, with the
 // correct value. That includes a partition that only another broker than the group's coordinator
 // has, and one without a leader.
 func TestMetricsOfACluster(t *testing.T) {

@@ -30,9 +30,9 @@ func (l *load) pipelines(brokers []*process, every time.Duration) {
 }
 
 // pipelineOver adds a producer that belongs to the first of the loads. At an interval it sends the
-// broker one request with acks=all and a record for every partition of all their topics, whether
-// the broker leads them or not, and without waiting for earlier answers. Partitions in different
-// states thus share a request. The producer's number must be unique.
+// broker one request with acks=all and a record for every partition of all their topics. It does so
+// whether the broker leads the partitions or not, and without waiting for earlier answers.
+// Partitions in different states thus share a request. The producer's number must be unique.
 func pipelineOver(loads []*load, address string, producer int, every time.Duration) {
 	loads[0].producing(func(ctx context.Context) {
 		p := pipeline{loads: loads, address: address, producer: producer, every: every}

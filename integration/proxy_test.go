@@ -267,7 +267,7 @@ func addresses(t *testing.T) (a [services]string) {
 	return a
 }
 
-// TestNetworkCuts holds a property of the proxy on which the tests rely. Bytes written over a cut
+// TestNetworkCuts checks a property of the proxy on which the tests rely. Bytes written over a cut
 // link arrive after it is healed, not before, on open connections and on new ones.
 func TestNetworkCuts(t *testing.T) {
 	var lc net.ListenConfig

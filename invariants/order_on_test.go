@@ -72,7 +72,7 @@ func TestLocksOfOneRank(t *testing.T) {
 	_ = violated(t, c.RUnlock)
 }
 
-// TestLocksOfOthers holds that locks of other goroutines forbid nothing.
+// TestLocksOfOthers checks that locks of other goroutines forbid nothing.
 func TestLocksOfOthers(t *testing.T) {
 	var a Mutex[outer]
 	var b Mutex[inner]
@@ -130,7 +130,7 @@ func TestSoleCaller(t *testing.T) {
 	s.Enter("I1", "a log", "Truncate")()
 }
 
-// TestNothingIsRemembered holds that locks take no memory after their goroutines have released
+// TestNothingIsRemembered checks that locks take no memory after their goroutines have released
 // them.
 func TestNothingIsRemembered(t *testing.T) {
 	var all sync.WaitGroup

@@ -124,7 +124,7 @@ func TestSlowStoreGetsFewMoreRequests(t *testing.T) {
 	})
 }
 
-// TestSizesAreSlowByThemselves holds that a large range is not compared with small ones.
+// TestSizesAreSlowByThemselves checks that a large range is not compared with small ones.
 func TestSizesAreSlowByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		takes := 20 * time.Millisecond
@@ -144,7 +144,7 @@ func TestSizesAreSlowByThemselves(t *testing.T) {
 	})
 }
 
-// TestHedgeFails holds how a hedged read fails: at once if the first request fails before it is
+// TestHedgeFails checks how a hedged read fails: at once if the first request fails before it is
 // slow, and otherwise only if both fail.
 func TestHedgeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -212,8 +212,9 @@ func BenchmarkCheckAndSurveyCold(b *testing.B) {
 	benchmarkCold(b, func(batch Batch) error { _, err := batch.CheckAndSurvey(); return err })
 }
 
-// TestCheckAndSurveyIsBoth holds that one pass gives the verdicts of Check and Survey, whatever is
-// wrong with the batch, and wherever its records lie relative to the parts of the checksum.
+// TestCheckAndSurveyIsBoth checks that one pass gives the verdicts of Check and Survey. That must
+// be so whatever is wrong with the batch, and wherever its records lie relative to the parts of the
+// checksum.
 func TestCheckAndSurveyIsBoth(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b Builder

@@ -340,9 +340,9 @@ func (l *memLock) Close() error {
 }
 
 // CrashClone returns a state that the machine might find after losing power now. Everything synced
-// is there. Of the later changes, each directory keeps a prefix of those to its names, and each
-// file keeps any subset of its writes, where the last bytes of a write may be missing. seed selects
-// the state. m itself is not affected.
+// is there. Of the later changes, each directory keeps a prefix of those to its names. Each file
+// keeps any subset of its writes, and the last bytes of a write may be missing. seed selects the
+// state. m itself is not affected.
 func (m *Mem) CrashClone(seed uint64) *Mem {
 	rnd := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	c := NewMem()

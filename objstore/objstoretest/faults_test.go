@@ -91,7 +91,7 @@ func TestFaultsDoWhatTheySay(t *testing.T) {
 	})
 }
 
-// TestFaultsHitKeysOfABatch holds that faults hit the keys of a DeleteAll one by one, as if each
+// TestFaultsHitKeysOfABatch checks that faults hit the keys of a DeleteAll one by one, as if each
 // were deleted by itself. The request counts once.
 func TestFaultsHitKeysOfABatch(t *testing.T) {
 	f := faulty(t)

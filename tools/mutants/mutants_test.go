@@ -91,7 +91,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestFailingTestsFindNothing holds that a suite that fails without a fault is reported before a
+// TestFailingTestsFindNothing checks that a suite that fails without a fault is reported before a
 // fault is planted.
 func TestFailingTestsFindNothing(t *testing.T) {
 	root := t.TempDir()
