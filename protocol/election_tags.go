@@ -7,7 +7,8 @@ import (
 )
 
 // Tagged fields of a partition in a DescribeTopicPartitions response of Varve's broker. A field
-// without a value is left out. As in tier_tags.go, a number is never reused with another meaning.
+// without a value is left out. As in tier_tags.go, a number is never reused with another meaning
+// within a struct.
 const (
 	tagAwaited      = 10005 // an int32 for each broker id
 	tagUncleanEpoch = 10006 // int32

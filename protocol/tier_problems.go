@@ -7,7 +7,7 @@ import (
 )
 
 // tagTierProblems is a tagged field next to those of TierStats: a JSON array of TierProblem. It is
-// left out if there are none.
+// left out if there are none. Its number is also tagAwaited's, which is in another response.
 const tagTierProblems = 10005
 
 const (

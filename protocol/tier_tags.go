@@ -9,14 +9,14 @@ import (
 // Tagged fields (KIP-482) of each partition in a DescribeLogDirs response of Varve's broker;
 // tagRemoteEnd is in a Fetch response to a follower. Other clients ignore them. The numbers are far
 // above Kafka's own, which count from 0 in every struct. They are a contract with released clients:
-// a number is never reused with another meaning.
+// within a struct, a number is never reused with another meaning.
 const (
 	tagRemoteBytes    = 10000 // int64
 	tagRemoteSegments = 10001 // int32
 	tagPendingBytes   = 10002 // int64
 	tagLastUpload     = 10003 // int64
 	tagRemoteEnd      = 10004 // int64
-	tagRemoteState    = 10007 // UTF-8; 10005 and 10006 are in election_tags.go
+	tagRemoteState    = 10007 // UTF-8; 10005 is in tier_problems.go, 10006 in election_tags.go
 
 	tagPendingSegments = 10009 // int32; 10008 is in tier_rebuild.go
 )
