@@ -15,9 +15,9 @@ import (
 
 const module = "github.com/varvelog/varve/"
 
-// layers is the whole dependency policy: a package may import the packages of
-// this module that its line names, and no others. An import against the arrow
-// is a design error: move the code, do not add an interface to hide it.
+// layers is the whole dependency policy: a package may import only the packages of this module that
+// its line names. An import against the arrow is a design error: move the code, do not add an
+// interface to hide it.
 var layers = map[string][]string{
 	"invariants":  {},
 	"backoff":     {"stepped"},

@@ -1,2 +1,3 @@
-// Package backoff is the pause between attempts. It owns the arithmetic and nothing else: no clock, no goroutine, no error. A pause passes as package stepped has it.
+// Package backoff computes the pause between attempts. It owns only the arithmetic: no clock, no
+// goroutine, no error. Package stepped passes the time.
 package backoff

@@ -9,10 +9,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestAnswersWhileOneReplicaHangs freezes a broker that follows two partitions while the leaders of
-// others move between the two brokers that are well. Requests name them all, so that the verdict on
-// a partition that has moved is given behind one that hangs. Every acknowledged record is on every
-// replica.
+// TestAnswersWhileOneReplicaHangs freezes a broker that follows two partitions, while the leaders
+// of other partitions move between the two healthy brokers. Each request names all partitions, so
+// the verdict on a partition that has moved waits after one that hangs. Every acknowledged record
+// must be on every replica.
 func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 	brokers := startCluster(t)
 	everywhere := clusterClient(brokers[:2]) // the third one will not answer
@@ -26,13 +26,15 @@ func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 		replicas = append(replicas, on)
 	}
 	createInSync(t, client, "moving", replicas)
-	patient := append(clusterClient(brokers[:2]), kgo.ProduceRequestTimeout(20*time.Second)) // their requests wait for the one that hangs
+	// The requests of these clients wait for the broker that hangs.
+	patient := append(clusterClient(brokers[:2]), kgo.ProduceRequestTimeout(20*time.Second))
 	l := startLoad(t, "moving", int32(len(replicas)), 8, 1, 100, 100, patient...)
 	for i := range 16 {
 		l.pipeline(brokers[i%2].bootstrap, 100+i, 60*time.Millisecond)
 	}
 	l.progress(time.Minute, "at the start")
-	// Any broker takes these requests; the client would send them to the controller, which may be the one that is frozen.
+	// Any broker accepts these requests. The client would send them to the controller, which may be
+	// the frozen broker.
 	moves := moveLeaders(t, client.Broker(1), "moving", moving, 50*time.Millisecond)
 	for range testRounds(2, 6) {
 		freezePastLease(t, brokers[2])
@@ -48,7 +50,7 @@ func TestAnswersWhileOneReplicaHangs(t *testing.T) {
 	l.checkReplicas(brokers, admin, nil)
 }
 
-// freezePastLease freezes a broker for long enough to be fenced.
+// freezePastLease freezes a broker long enough to be fenced.
 func freezePastLease(t *testing.T, p *process) {
 	t.Helper()
 	signal(t, p, syscall.SIGSTOP)

@@ -15,12 +15,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// laterDocuments are topics in whose documents a later version of Varve, see nextBinary, names features that the present one does not know, and what a
-// leader of the present version makes of them.
+// laterDocuments are topics in whose documents a later version of Varve (see nextBinary) names
+// features that the present version does not know. Each has the expected behavior of a leader of
+// the present version.
 var laterDocuments = map[string]struct {
-	state   string // of the remote tier, as varve tier status has it
-	feature string // that a problem names; empty: there is none
-	cold    bool   // what the later version has uploaded is read
+	state   string // of the remote tier, as in varve tier status
+	feature string // named by a problem; "": no problem
+	cold    bool   // uploads of the later version can be read
 }{
 	"next.manifest-write": {"read-only", "next-write", true},
 	"next.pointer-write":  {"read-only", "next-write", true},
@@ -31,7 +32,8 @@ var laterDocuments = map[string]struct {
 	"plain":               {"active", "", true},
 }
 
-// builds are brokers of two versions under load, with a topic for each of laterDocuments.
+// builds is a cluster of brokers of two versions under load, with a topic for each of
+// laterDocuments.
 type builds struct {
 	t       *testing.T
 	brokers []*process
@@ -43,12 +45,16 @@ type builds struct {
 	ids     map[string]kadm.TopicID
 }
 
-// TestOlderBrokerMeetsALaterOne has brokers of two versions in a cluster, under load. The later version leads, and stores what the present one must not read
-// or must not change. Then the present one leads: it refuses that, names what it lacks, and changes none of it; it takes records and serves them; all else
-// goes on, also when it is killed. The later version takes over again, and in the end all brokers are of it: everything is uploaded and read.
+// TestOlderBrokerMeetsALaterOne has brokers of two versions in a cluster under load. The later
+// version leads first, and stores documents that the present one must not read or must not change.
+// Then the present version leads. It must refuse those documents, name the missing feature and
+// change none of them. It must accept and serve records, and everything else must work, even when
+// it is killed. Then the later version takes over again, and in the end all brokers run it:
+// everything must be uploaded and readable.
 //
-// A follower of the present version that falls behind cannot begin where the tier ends before it is upgraded. So it is killed only where another one of its
-// version leads meanwhile. It runs with VARVE_LONG=1: it builds a second broker, and takes five minutes.
+// A follower of the present version that falls behind cannot start where the tier ends before it is
+// upgraded. It is thus killed only while another broker of its version leads. The test runs with
+// VARVE_LONG=1: it builds a second broker and takes five minutes.
 func TestOlderBrokerMeetsALaterOne(t *testing.T) {
 	if !long() {
 		t.Skip("VARVE_LONG=1 runs it")
@@ -83,7 +89,8 @@ func TestOlderBrokerMeetsALaterOne(t *testing.T) {
 	}
 }
 
-// killsTheLeader has a broker of the present version take over from one that is killed, and that one lead again.
+// killsTheLeader kills the leader, has another broker of the present version take over, and then
+// makes the killed one lead again.
 func (b *builds) killsTheLeader(present int32) {
 	b.t.Helper()
 	b.brokers[present-1].kill9(b.t)
@@ -135,7 +142,7 @@ func startBuilds(t *testing.T, later []int32) *builds {
 	return b
 }
 
-// become has the process be of the later version, and use what that brings, when it is started next.
+// become makes the process run the later version, with its new features, from its next start on.
 func (p *process) become(next string) { p.binary, p.env = next, []string{"NEXT_VARVE=1"} }
 
 func (b *builds) progress(what string) {
@@ -145,7 +152,7 @@ func (b *builds) progress(what string) {
 	}
 }
 
-// lead has a broker lead all topics.
+// lead makes a broker the leader of all topics.
 func (b *builds) lead(broker int32) {
 	b.t.Helper()
 	others := slices.DeleteFunc([]int32{1, 2, 3}, func(id int32) bool { return id == broker })
@@ -159,7 +166,7 @@ func (b *builds) lead(broker int32) {
 	b.progress("under another leader")
 }
 
-// tierState is what varve tier status says of a partition.
+// tierState is the report of varve tier status about a partition.
 type tierState struct {
 	tierRow
 
@@ -181,7 +188,7 @@ func (b *builds) status(topic string) (s tierState) {
 	return s
 }
 
-// eachUploads waits until, of each topic, all that was written by now is in the bucket only.
+// eachUploads waits until everything written so far to each topic is only in the bucket.
 func (b *builds) eachUploads(what string) {
 	b.t.Helper()
 	for topic := range b.loads {
@@ -196,7 +203,7 @@ func (b *builds) eachUploads(what string) {
 	}
 }
 
-// isMet checks what a leader of the present version does with a topic that the later one has led.
+// isMet checks how a leader of the present version treats a topic that the later version has led.
 func (b *builds) isMet(topic string, leader int) {
 	b.t.Helper()
 	want := laterDocuments[topic]
@@ -240,7 +247,7 @@ func (b *builds) isMet(topic string, leader int) {
 	}
 }
 
-// objectsOf are the objects of a topic.
+// objectsOf returns the objects of a topic.
 func (b *builds) objectsOf(topic string) []string {
 	b.t.Helper()
 	all := objects(b.t, filepath.Join(b.bucket, b.ids[topic].String()), "")
@@ -248,7 +255,8 @@ func (b *builds) objectsOf(topic string) []string {
 	return all
 }
 
-// fetched reads a record or more from an offset on of a broker, and returns what the broker refuses it with.
+// fetched reads at least one record of a broker from an offset. It returns the error of the broker,
+// if any.
 func (b *builds) fetched(topic string, broker int, offset int64) (refused error) {
 	b.t.Helper()
 	request := kmsg.NewPtrFetchRequest()
@@ -271,7 +279,7 @@ func (b *builds) fetched(topic string, broker int, offset int64) (refused error)
 	return refused
 }
 
-// upgrade stops each broker that is of the present version, and starts it as one of the later.
+// upgrade restarts each broker of the present version as one of the later version.
 func (b *builds) upgrade() {
 	b.t.Helper()
 	next, err := nextBinary()
@@ -296,7 +304,8 @@ func (b *builds) upgrade() {
 	}
 }
 
-// noWayBack raises the cluster's feature levels, after which a broker of the present version does not start any more, and says why.
+// noWayBack raises the cluster's feature levels. A broker of the present version must then refuse
+// to start, and say why.
 func (b *builds) noWayBack() {
 	b.t.Helper()
 	if out := mustVarve(b.t, b.brokers, "cluster", "upgrade", "--yes"); !strings.Contains(out, "the cluster is upgraded") {

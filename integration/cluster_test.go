@@ -17,13 +17,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// startCluster starts three brokers that run the control plane between them.
+// startCluster starts three brokers that run the embedded control plane.
 func startCluster(t *testing.T, flags ...string) []*process {
 	t.Helper()
 	return startClusterOf(t, func(int) []string { return flags })
 }
 
-// startClusterOf is startCluster with flags that differ from node to node.
+// startClusterOf is startCluster with flags that differ between the nodes.
 func startClusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 	t.Helper()
 	brokers := clusterOf(t, flagsOf)
@@ -31,7 +31,7 @@ func startClusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 	return brokers
 }
 
-// clusterOf are startClusterOf's brokers before they start.
+// clusterOf returns the brokers of startClusterOf before they start.
 func clusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,7 +51,8 @@ func clusterOf(t *testing.T, flagsOf func(node int) []string) []*process {
 	return brokers
 }
 
-// startTogether starts brokers at the same time, for as long as the test runs. Their logs are told when it has failed.
+// startTogether starts brokers at the same time, until the test ends. If the test fails, it prints
+// their logs.
 func startTogether(t *testing.T, brokers []*process) {
 	t.Helper()
 	together(brokers, func(p *process) { p.start(t) })
@@ -71,7 +72,7 @@ func together(brokers []*process, do func(*process)) {
 	all.Wait()
 }
 
-// freeControl is a loopback address of which the port and the two after it are free.
+// freeControl returns a loopback address whose port and the next two are free.
 func freeControl(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig
@@ -106,7 +107,8 @@ func freeControl(t *testing.T) string {
 	return ""
 }
 
-// clusterClient has a client know all brokers, and give up one that does not answer sooner than the twenty seconds of the default.
+// clusterClient are options of a client that knows all brokers, and gives up a silent one sooner
+// than after the default of twenty seconds.
 func clusterClient(brokers []*process) []kgo.Opt {
 	all := make([]string, len(brokers))
 	for i, p := range brokers {
@@ -115,9 +117,10 @@ func clusterClient(brokers []*process) []kgo.Opt {
 	return []kgo.Opt{kgo.SeedBrokers(all...), kgo.ProduceRequestTimeout(3 * time.Second), kgo.RequestTimeoutOverhead(3 * time.Second)}
 }
 
-// TestClusterLosesNothing writes numbered records with acks=all and an idempotent producer, and reads them as they come, while one broker
-// after the other is killed, stopped in order, or frozen past its lease. At the end every acknowledged record is there once, in order, on every
-// partition, and no consumer has read one that is not there.
+// TestClusterLosesNothing writes numbered records with acks=all and an idempotent producer, and
+// consumes them, while one broker after another is killed, stopped in order, or frozen past its
+// lease. At the end every acknowledged record must exist once and in order on every partition, and
+// no consumer may have read a record that does not exist.
 func TestClusterLosesNothing(t *testing.T) {
 	sideBySide(t)
 	rounds := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL, syscall.SIGSTOP}
@@ -148,8 +151,8 @@ func TestClusterLosesNothing(t *testing.T) {
 	numbers.check()
 }
 
-// TestTooFewInSync changes min.insync.replicas of a live topic and takes brokers away: acks=all is refused while too few replicas are in sync, and
-// taken again when they are.
+// TestTooFewInSync changes min.insync.replicas of a live topic and stops brokers. acks=all must be
+// rejected while too few replicas are in sync, and accepted again afterward.
 func TestTooFewInSync(t *testing.T) {
 	brokers := startCluster(t)
 	everywhere := clusterClient(brokers)

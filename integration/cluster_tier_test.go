@@ -11,9 +11,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// TestFollowersOfATieredTopic writes all the time to a topic that is tiered. The follower deletes from its disk what its leader has uploaded. A
-// replica that is added later copies only what is not in the bucket, and then leads the partition alone: everything is there, from
-// the beginning, and the idempotent producer has gone on without a gap.
+// TestFollowersOfATieredTopic writes to a tiered topic all the time. The follower must delete from
+// its disk what its leader has uploaded. A replica that is added later must copy only what is not
+// in the bucket. Then it leads the partition alone: all records must be there from the beginning,
+// and the idempotent producer must have continued without a gap.
 func TestFollowersOfATieredTopic(t *testing.T) {
 	brokers := startCluster(t, "--set", "log.retention.check.interval.ms=500")
 	opts := clusterClient(brokers)
@@ -65,7 +66,7 @@ func TestFollowersOfATieredTopic(t *testing.T) {
 	numbers.check()
 }
 
-// localStart is the first offset of a partition that a broker has on its disk, -1 if it has nothing.
+// localStart is the first offset of a partition on a broker's disk, or -1 if there is none.
 func localStart(t *testing.T, p *process, partition string) int64 {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(p.dataDir, "*", partition, "*.log"))

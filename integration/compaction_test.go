@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A compacted topic ends with one value a key, and what is in its active
-// segment; consumers read that, also after a crash.
+// A compacted topic must end up with one value per key, plus its active segment. Consumers must
+// read exactly that, also after a crash.
 func TestCompactedTopic(t *testing.T) {
 	const keys, rounds = 50, 80
 	broker := startBroker(t, "--set", "log.cleaner.backoff.ms=100", "--set", "log.flush.offset.checkpoint.interval.ms=200")
@@ -27,7 +27,7 @@ func TestCompactedTopic(t *testing.T) {
 		t.Error("a record without a key was accepted")
 	}
 	want := map[string]string{}
-	random := rand.NewChaCha8([32]byte{1}) // its bytes do not compress, so that segments fill up
+	random := rand.NewChaCha8([32]byte{1}) // its bytes do not compress, so segments fill up
 	for round := range rounds {
 		var batch []*kgo.Record
 		for key := range keys {
@@ -35,7 +35,7 @@ func TestCompactedTopic(t *testing.T) {
 			_, _ = random.Read(value) // never fails
 			r := kgo.KeyStringRecord(fmt.Sprintf("key %d", key), string(value))
 			want[string(r.Key)] = string(r.Value)
-			if round == rounds/2 && key%10 == 0 { // deleted, and written again later
+			if round == rounds/2 && key%10 == 0 { // deleted here, written again later
 				r.Value = nil
 			}
 			if round > rounds/2 && key == 7 { // deleted for good
@@ -82,7 +82,7 @@ func TestCompactedTopic(t *testing.T) {
 	check()
 }
 
-// readTo reads a partition from its start up to the record before an offset.
+// readTo reads a partition from its start up to the record before the offset end.
 func readTo(t *testing.T, bootstrap, topic string, end int64) []*kgo.Record {
 	t.Helper()
 	client := newClient(t, bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))

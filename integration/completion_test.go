@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The shell's tab key knows the cluster's topics and groups, and not those that the line has already.
+// Shell completion must offer the cluster's topics and groups, except those that are already on the
+// line.
 func TestCompletionKnowsTheCluster(t *testing.T) {
 	broker := startBroker(t)
 	admin := newAdmin(t, broker.bootstrap)

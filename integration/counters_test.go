@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// alarm is something that a broker must not have done unless a test brings it about: a counter, and
-// the words of the log with it.
+// alarm is an event that a broker must not report unless the test causes it: a counter, and the
+// words that the log contains for it.
 type alarm struct {
 	metric string
-	says   string // in the log, which is there when the process has ended by itself; empty: nothing
+	says   string // in the log, which remains after the process has ended; "": nothing
 }
 
-// The alarms that every test asserts to be silent whenever it ends a broker.
+// The alarms that must be silent in every test whenever it stops a broker.
 var (
 	truncatedBelow  = alarm{"varve_replication_truncations_below_high_watermark_total", "below the high watermark"}
 	restartedLog    = alarm{"varve_replication_logs_restarted_total", ""}
@@ -24,18 +24,18 @@ var (
 	alarms          = []alarm{truncatedBelow, restartedLog, uncleanElection}
 )
 
-// expect keeps alarms of a test's brokers from failing it.
+// expect allows the alarms for the brokers of a test.
 func expect(brokers []*process, these ...alarm) {
 	for _, p := range brokers {
 		p.expected = append(p.expected, these...)
 	}
 }
 
-// checkAlarms asserts, before a broker is ended, that no alarm has gone off.
+// checkAlarms asserts that no alarm has gone off. It runs before a broker is stopped.
 func (p *process) checkAlarms(t *testing.T) {
 	t.Helper()
 	log := p.log.String()
-	body, err := readMetrics(p, 5*time.Second) // it may be frozen, or serve no metrics to everybody
+	body, err := readMetrics(p, 5*time.Second) // it may be frozen, or not serve metrics to everyone
 	for _, a := range alarms {
 		if slices.Contains(p.expected, a) {
 			continue

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Every record acknowledged with acks=all and flush on is there after kill -9
-// under load, in order, once, and offsets go on where they were.
+// Every record acknowledged with acks=all and a flush must exist after kill -9 under load, once and
+// in order, and offsets must continue without a gap.
 func TestKillNineLosesNothing(t *testing.T) {
 	rounds := 3
 	if long() {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// distance is a way to an address on which all bytes take so long, in each direction. It returns
-// where to connect.
+// distance returns an address at which connections to address are delayed by delay in each
+// direction.
 func distance(t *testing.T, address string, delay time.Duration) string {
 	t.Helper()
 	at := freeAddress(t)
@@ -17,8 +17,8 @@ func distance(t *testing.T, address string, delay time.Duration) string {
 	return at
 }
 
-// relay passes connections to one address on to another, with a delay in each direction, until the
-// function that it returns, or the test, cuts them all.
+// relay forwards connections from one address to another, with a delay in each direction. When cut
+// is called or the test ends, it closes all of them.
 func relay(t *testing.T, at, address string, delay time.Duration) (cut func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -42,7 +42,7 @@ func relay(t *testing.T, at, address string, delay time.Duration) (cut func()) {
 	return cut
 }
 
-// joinAtDistance passes bytes on between a connection and an address until one of both ends.
+// joinAtDistance forwards bytes between a connection and an address until either side ends.
 func joinAtDistance(ctx context.Context, near net.Conn, address string, delay time.Duration) {
 	defer near.Close()
 	far, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", address)
@@ -58,13 +58,13 @@ func joinAtDistance(ctx context.Context, near net.Conn, address string, delay ti
 	both.Wait()
 }
 
-// piece is some bytes, and when they arrive.
+// piece is a number of bytes and the time when they arrive.
 type piece struct {
 	bytes []byte
 	due   time.Time
 }
 
-// passLater passes bytes on in one direction. The channel bounds how much is on its way.
+// passLater forwards bytes in one direction. The channel bounds the bytes in flight.
 func passLater(ctx context.Context, to, from net.Conn, delay time.Duration) {
 	way := make(chan piece, 1024)
 	var reading sync.WaitGroup
@@ -90,7 +90,7 @@ func passLater(ctx context.Context, to, from net.Conn, delay time.Duration) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			_ = from.Close() // so that the reading ends
+			_ = from.Close() // ends the reading
 			continue
 		}
 		if _, err := to.Write(p.bytes); err != nil {

@@ -13,10 +13,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestDeletedRecordsStayDeleted deletes records and gives leadership to another replica as soon as
-// the answer is there: under every leader the log begins there or later, and a reader at its
-// beginning is not refused. Nothing is written meanwhile: a follower then hears of nothing for as
-// long as its fetch may wait.
+// TestDeletedRecordsStayDeleted deletes records and moves the leadership to another replica as soon
+// as the answer arrives. Under every leader the log must start at the promised offset or later, and
+// a read at its start must succeed. Nothing is written in between: a follower then learns nothing
+// for as long as its fetch may wait.
 func TestDeletedRecordsStayDeleted(t *testing.T) {
 	const step = 3
 	brokers := startCluster(t)
@@ -36,7 +36,7 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 			d.round(int32(number), int64(step*turn), rotated(on, turn))
 		}
 	}
-	for turn := range 3 { // in the end, what each of the replicas has
+	for turn := range 3 { // at the end, check each of the replicas
 		for number, on := range replicas {
 			if err := d.lead(int32(number), rotated(on, turn)); err != nil {
 				t.Fatal(err)
@@ -50,18 +50,18 @@ func TestDeletedRecordsStayDeleted(t *testing.T) {
 	}
 }
 
-// deletions deletes records of a topic and remembers up to where.
+// deletions deletes records of a topic and remembers the promised log start offsets.
 type deletions struct {
 	t                     *testing.T
 	client                *kgo.Client
 	admin                 *kadm.Client
 	topic                 string
-	promised              map[int32]int64 // where each log begins, at least
+	promised              map[int32]int64 // least log start offset by partition
 	done, undone, refused int
 }
 
-// round deletes what a partition has below an offset, has the first of the replicas lead, and looks
-// at what that one has.
+// round deletes a partition's records below an offset, makes the first of the replicas the leader,
+// and checks its log.
 func (d *deletions) round(partition int32, below int64, replicas []int32) {
 	d.t.Helper()
 	low, err := deleteBelow(d.t.Context(), d.client, d.topic, partition, below)
@@ -83,7 +83,7 @@ func (d *deletions) lead(partition int32, replicas []int32) error {
 	return err
 }
 
-// look holds the partition's leader to what was promised.
+// look checks that the partition's leader keeps the promise.
 func (d *deletions) look(partition int32) {
 	d.t.Helper()
 	promised := d.promised[partition]
@@ -109,7 +109,8 @@ func (d *deletions) look(partition int32) {
 	}
 }
 
-// deleteBelow deletes what a partition has below an offset and returns where its log begins then.
+// deleteBelow deletes a partition's records below an offset and returns the resulting log start
+// offset.
 func deleteBelow(ctx context.Context, client *kgo.Client, topic string, partition int32, offset int64) (low int64, err error) {
 	request := kmsg.NewPtrDeleteRecordsRequest()
 	request.TimeoutMillis = 10_000
@@ -130,7 +131,8 @@ func deleteBelow(ctx context.Context, client *kgo.Client, topic string, partitio
 	return answer.LowWatermark, kerr.ErrorForCode(answer.ErrorCode)
 }
 
-// fetchAt is how a partition's leader answers a fetch at an offset that does not wait for records.
+// fetchAt returns the error with which a partition's leader answers a fetch at an offset. The fetch
+// does not wait for records.
 func fetchAt(ctx context.Context, client *kgo.Client, topic string, partition int32, offset int64) error {
 	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
 	if err != nil {

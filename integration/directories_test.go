@@ -13,18 +13,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestFailedDirectoryHandsOver takes one of two directories from a broker under load: others lead what was in it, records are acknowledged on
-// every partition, and nothing is lost. Then the broker gets the directory back.
+// TestFailedDirectoryHandsOver takes one of two directories from a broker under load. Other brokers
+// must lead the partitions in it, every partition must acknowledge records, and nothing may be
+// lost. Then the broker gets the directory back.
 func TestFailedDirectoryHandsOver(t *testing.T) {
 	brokers := clusterOf(t, func(int) []string { return []string{"--set", "log.flush.offset.checkpoint.interval.ms=100"} })
 	for _, p := range brokers {
 		giveLogDirs(p)
 	}
 	startTogether(t, brokers)
-	// Broker 1 leads all, so that some of those are on its second disk.
+	// Broker 1 leads all partitions, so some of those that it leads are on its second disk.
 	numbers, admin := startReplicated(t, brokers, slices.Repeat([][]int32{{1, 2, 3}}, 6))
 	onDisk := onSecondDir(t, brokers[0], "numbers")
-	inSync := func() bool { // broker 1, on one of what is or was on its second disk
+	// inSync reports whether broker 1 is in sync for a partition that is or was on its second disk.
+	inSync := func() bool {
 		partitions := partitionsOf(t, admin, "numbers")
 		return slices.ContainsFunc(onDisk, func(number int32) bool { return slices.Contains(partitions[number].ISR, 1) })
 	}
@@ -46,8 +48,9 @@ func TestFailedDirectoryHandsOver(t *testing.T) {
 	numbers.check()
 }
 
-// TestAllAreKilledAndOneStaysAway kills all brokers at once and starts two of them: they lead everything that one of them was in sync with, and what
-// only the third had waits for it, and is named with it.
+// TestAllAreKilledAndOneStaysAway kills all brokers at the same time and restarts two of them. They
+// must lead every partition for which one of them was in sync. Partitions only on the third must
+// wait for it, and the status must name both.
 func TestAllAreKilledAndOneStaysAway(t *testing.T) {
 	sideBySide(t)
 	brokers := startCluster(t)
@@ -90,14 +93,14 @@ func partitionsOf(t *testing.T, admin *kadm.Client, topic string) kadm.Partition
 	return topics[topic].Partitions
 }
 
-// electionProblem is what `varve cluster status` says of the election of a partition.
+// electionProblem is a problem with the election of a partition in `varve cluster status`.
 type electionProblem struct {
 	Topic    string  `json:"topic"`
 	State    string  `json:"state"`
 	WaitsFor []int32 `json:"waits_for"`
 }
 
-// problemsOf are those of a topic, of which the exit status must tell as well.
+// problemsOf returns the problems of a topic. The exit status must report them as well.
 func problemsOf(t *testing.T, p *process, topic string) []electionProblem {
 	t.Helper()
 	var status struct {
@@ -114,8 +117,10 @@ func problemsOf(t *testing.T, p *process, topic string) []electionProblem {
 	return ofTopic
 }
 
-// TestReplacedDiskDestroysNoCopy stops a follower, then takes the disk of the leader, which is the only one in sync, and starts that broker with an
-// empty one. It must not lead: the follower's copy would be cut down to nothing. An unclean election takes the follower, which has more.
+// TestReplacedDiskDestroysNoCopy stops a follower, then replaces the disk of the leader, which is
+// the only in-sync replica, and starts that broker with the empty disk. It must not lead, because
+// the follower would truncate its copy to nothing. An unclean election must choose the follower,
+// which has more records.
 func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	const records = 50
 	brokers := startCluster(t)
@@ -138,7 +143,7 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(brokers[leader-1].dataDir, "logs")); err != nil {
 		t.Fatal(err)
 	}
-	brokers[follower-1].start(t) // which makes a majority of etcd again
+	brokers[follower-1].start(t) // this restores a majority of etcd
 	eventually(t, time.Minute, "the dead broker's registration has ended", func() bool {
 		alive, err := admin.ListBrokers(t.Context())
 		return err == nil && !slices.Contains(alive.NodeIDs(), leader)
@@ -159,7 +164,7 @@ func TestReplacedDiskDestroysNoCopy(t *testing.T) {
 	}
 	eventually(t, time.Minute, "the new leader says that it has all records", func() bool {
 		ends, err := admin.ListEndOffsets(t.Context(), "kept")
-		end, _ := ends.Lookup("kept", 0) // which has an error until the leader has committed something
+		end, _ := ends.Lookup("kept", 0) // it has an error until the leader has committed a record
 		return err == nil && end.Err == nil && end.Offset == records
 	})
 	mustBe("unclean")

@@ -20,7 +20,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// startExternal starts three brokers on an etcd and a NATS server at addresses where these run already.
+// startExternal starts three brokers that use an external etcd and NATS server.
 func startExternal(t *testing.T, etcd, nats string) []*process {
 	t.Helper()
 	return startExternalBy(t, []string{etcd, etcd, etcd}, nats)
@@ -44,8 +44,8 @@ func startExternalBy(t *testing.T, etcd []string, nats string) []*process {
 	return brokers
 }
 
-// runEtcd runs an etcd until the function that it returns, or the test, ends it. Clients reach it
-// over a relay, which cuts them off at the end: otherwise etcd waits for seven seconds for theirs.
+// runEtcd runs an etcd until stop is called or the test ends. Clients reach it over a relay, which
+// disconnects them at the end: otherwise etcd waits seven seconds for them.
 func runEtcd(t *testing.T, dir, address string) (stop func()) {
 	t.Helper()
 	c := embed.NewConfig()
@@ -68,14 +68,14 @@ func runEtcd(t *testing.T, dir, address string) (stop func()) {
 	cut := relay(t, address, listen.Host, 0)
 	stop = sync.OnceFunc(func() {
 		cut()
-		e.Server.Stop() // first, as a killed one
+		e.Server.Stop() // first, as if it were killed
 		e.Close()
 	})
 	t.Cleanup(stop)
 	return stop
 }
 
-// runNATS runs a NATS server until the function that it returns, or the test, ends it.
+// runNATS runs a NATS server until stop is called or the test ends.
 func runNATS(t *testing.T, address string) (stop func()) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
@@ -99,7 +99,8 @@ func runNATS(t *testing.T, address string) (stop func()) {
 	return stop
 }
 
-// startTopicOn has an external control plane, a topic of six partitions, and a load on it.
+// startTopicOn starts brokers with an external control plane, creates a topic of six partitions,
+// and starts a load on it.
 func startTopicOn(t *testing.T, etcd, nats, topic string) (brokers []*process, l *load, admin *kadm.Client, everywhere []kgo.Opt) {
 	t.Helper()
 	brokers = startExternal(t, etcd, nats)
@@ -113,8 +114,9 @@ func startTopicOn(t *testing.T, etcd, nats, topic string) (brokers []*process, l
 	return brokers, l, admin, everywhere
 }
 
-// TestEtcdIsAway stops etcd for longer than a session: produce and fetch go on, what needs etcd is refused with an error that may be retried, and
-// everything is back with it.
+// TestEtcdIsAway stops etcd for longer than a session. Produce and fetch must continue, requests
+// that need etcd must be rejected with a retriable error, and everything must work again when etcd
+// returns.
 func TestEtcdIsAway(t *testing.T) {
 	sideBySide(t)
 	away := 2 * leaseTTL
@@ -151,7 +153,8 @@ func TestEtcdIsAway(t *testing.T) {
 	l.check(everywhere...)
 }
 
-// TestNATSIsAway stops the NATS server, and kills a broker meanwhile: all goes on as with it.
+// TestNATSIsAway stops the NATS server and kills a broker while it is down. Everything must work as
+// it does with NATS.
 func TestNATSIsAway(t *testing.T) {
 	sideBySide(t)
 	etcd, nats := freeAddress(t), freeAddress(t)

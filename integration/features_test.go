@@ -9,7 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// featuresOf is what each broker that answers shows clients: the epoch and the level of varve.version.
+// featuresOf returns the features that each answering broker shows to clients: the epoch and the
+// level of varve.version.
 func featuresOf(t *testing.T, admin *kadm.Client) (epochs map[int32]int64, levels map[int32]int16) {
 	t.Helper()
 	versions, err := admin.ApiVersions(t.Context())
@@ -32,8 +33,8 @@ func featuresOf(t *testing.T, admin *kadm.Client) (epochs map[int32]int64, level
 	return epochs, levels
 }
 
-// agreed waits until three brokers show one epoch and one level, and returns both. It fails if
-// a broker shows an epoch below least: a client that has seen least must never be told a lower one.
+// agreed waits until three brokers show the same epoch and level, and returns both. It fails if a
+// broker shows an epoch below least: a client that has seen least must never see a lower one.
 func agreed(t *testing.T, admin *kadm.Client, least int64) (epoch int64, level int16) {
 	t.Helper()
 	eventually(t, time.Minute, "all brokers show the same features", func() bool {
@@ -54,7 +55,8 @@ func agreed(t *testing.T, admin *kadm.Client, least int64) (epoch int64, level i
 	return epoch, level
 }
 
-// TestFeatureLevels has brokers found, join and come back: they agree on the levels, no epoch goes back, and the commands show it.
+// TestFeatureLevels restarts brokers of a new cluster. They must agree on the levels, no epoch may
+// go back, and the commands must show the levels.
 func TestFeatureLevels(t *testing.T) {
 	brokers := startCluster(t)
 	admin := kadm.NewClient(newClient(t, brokers[0].bootstrap, clusterClient(brokers)...))

@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Three members share a group's partitions, take over from one that leaves,
-// and the group goes on where it committed.
+// Three members share a group's partitions, and take over those of a member that leaves. Afterward
+// the group must continue from its committed offsets.
 func TestFranzGroups(t *testing.T) {
 	const records, partitions = 6000, 6
 	broker := startBroker(t)
@@ -38,7 +38,8 @@ func TestFranzGroups(t *testing.T) {
 		client := newClient(t, broker.bootstrap, kgo.ConsumerGroup("sharers"), kgo.ConsumeTopics("shared"),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitMarks(),
 			kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(200*time.Millisecond),
-			kgo.FetchMaxWait(200*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond)) // else the test waits for five seconds each
+			// The defaults would make the test wait for five seconds each.
+			kgo.FetchMaxWait(200*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond))
 		go func() {
 			for {
 				fetches := client.PollFetches(context.Background()) // until the client is closed
@@ -138,7 +139,7 @@ func TestFranzAdmin(t *testing.T) {
 	}
 }
 
-// What is not served is refused with an error, not met with silence.
+// Transactions are not supported: they must be rejected with an error, not left without an answer.
 func TestFranzTransactionsAreRefused(t *testing.T) {
 	broker := startBroker(t)
 	createTopic(t, newAdmin(t, broker.bootstrap), "a", 1)

@@ -19,8 +19,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestFrozenLeader freezes the leader of a partition past its fencing, with requests in flight that it finds when it is thawed: nothing that it then
-// takes survives, nothing with acks=all is acknowledged, it is back in sync, and in the end all replicas have the same bytes.
+// TestFrozenLeader freezes the leader of a partition until it is fenced, with requests in flight
+// that it receives when it resumes. No record that it then accepts may survive, and none with
+// acks=all may be acknowledged. It must get in sync again, and in the end all replicas must have
+// the same bytes.
 func TestFrozenLeader(t *testing.T) {
 	sideBySide(t)
 	rounds := 2
@@ -44,7 +46,8 @@ func TestFrozenLeader(t *testing.T) {
 		t.Error("no frozen leader has taken anything when it was thawed: the test has tested nothing")
 	}
 	t.Logf("%d records were acknowledged by leaders that were none any more", taken)
-	l.check(everywhere...) // of the stale records, which are not in the history, none is there
+	// The stale records are not in the history, so none of them may be in the log.
+	l.check(everywhere...)
 
 	together(brokers, func(p *process) { p.stop(t, syscall.SIGTERM) })
 	want := logBytes(t, brokers[0].dataDir, "frozen-0")
@@ -57,16 +60,18 @@ func TestFrozenLeader(t *testing.T) {
 		}
 	}
 	for _, p := range brokers {
-		p.varve(t, "", append([]string{"log", "dump"}, segments(t, p.dataDir, "frozen-0")...)...) // which checks every batch
+		// The dump checks every batch.
+		p.varve(t, "", append([]string{"log", "dump"}, segments(t, p.dataDir, "frozen-0")...)...)
 	}
 }
 
-// freezeLeader does it once, with stale records of producers number id and id+1, and returns how many the old leader has acknowledged.
+// freezeLeader does that once, with stale records of the producers id and id+1. It returns how many
+// of them the old leader has acknowledged.
 func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process, id int, everywhere []kgo.Opt) (taken int) {
 	t.Helper()
 	leader := leaderOf(t, admin, "frozen")
 	old := brokers[leader-1]
-	// Clients whose requests wait for the leader that they know, however long that takes.
+	// The requests of these clients wait for the leader that they know, however long that takes.
 	patient := func(acks kgo.Acks) *kgo.Client {
 		return newClient(t, "", append(slices.Clone(everywhere), kgo.DefaultProduceTopic("frozen"), kgo.RequiredAcks(acks), kgo.DisableIdempotentWrite(),
 			kgo.RecordRetries(0), kgo.MetadataMaxAge(time.Hour), kgo.RequestTimeoutOverhead(time.Minute), kgo.ProduceRequestTimeout(time.Minute), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
@@ -81,12 +86,13 @@ func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process,
 			t.Fatal(err)
 		}
 	}
-	// One record each on a connection that is then open; it is in the history.
+	// One record on each connection, which is open afterward. It is in the history.
 	for i, c := range []*kgo.Client{some, all} {
 		call, record := l.history.now(), recordID{id + i, 0}
 		r, err := c.ProduceSync(t.Context(), &kgo.Record{Value: record.encode(l.value)}).First()
 		if i == 0 {
-			err = context.Canceled // with acks=1 it may be lost: the history must not count on it
+			// With acks=1 the record may be lost, so the history must not require it.
+			err = context.Canceled
 		}
 		l.history.append(0, record, call, r.Offset, err)
 	}
@@ -118,7 +124,7 @@ func freezeLeader(t *testing.T, l *load, admin *kadm.Client, brokers []*process,
 	return int(acknowledged.Load())
 }
 
-// leaderOf is who leads partition 0 of a topic.
+// leaderOf returns the leader of partition 0 of a topic.
 func leaderOf(t *testing.T, admin *kadm.Client, topic string) int32 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -133,7 +139,7 @@ func leaderOf(t *testing.T, admin *kadm.Client, topic string) int32 {
 	return topics[topic].Partitions[0].Leader
 }
 
-// segments are the .log files of a partition, in order.
+// segments returns the .log files of a partition, in order.
 func segments(t *testing.T, dataDir, partition string) (files []string) {
 	t.Helper()
 	err := filepath.WalkDir(dataDir, func(name string, e fs.DirEntry, err error) error {
@@ -149,7 +155,7 @@ func segments(t *testing.T, dataDir, partition string) (files []string) {
 	return files
 }
 
-// logBytes are the batches of a partition, from the start of its log.
+// logBytes returns the batches of a partition from the start of its log.
 func logBytes(t *testing.T, dataDir, partition string) (all []byte) {
 	t.Helper()
 	files := segments(t, dataDir, partition)
@@ -166,7 +172,7 @@ func logBytes(t *testing.T, dataDir, partition string) (all []byte) {
 	return all
 }
 
-// parting is where two logs part.
+// parting is the position at which two logs start to differ.
 func parting(a, b []byte) int {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {

@@ -9,14 +9,15 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// good is a history of two producers and a reader, of which one append failed and took effect, and one failed and did not, with its log.
+// good returns a history of two producers and a reader, and its log. One append failed but took
+// effect; another one failed without effect.
 func good() (*partitionHistory, []recordID) {
 	p := &partitionHistory{
 		appends: []appended{
 			{recordID{1, 0}, 0, 10, 0},
 			{recordID{2, 0}, 1, 9, 1},
 			{recordID{1, 1}, 11, never, -1}, // is at 2
-			{recordID{1, 2}, 12, never, -1}, // is nowhere
+			{recordID{1, 2}, 12, never, -1}, // is not in the log
 			{recordID{2, 1}, 20, 30, 3},
 			{recordID{1, 3}, 21, 29, 4},
 		},
@@ -25,7 +26,8 @@ func good() (*partitionHistory, []recordID) {
 	return p, []recordID{{1, 0}, {2, 0}, {1, 1}, {2, 1}, {1, 3}}
 }
 
-// TestCheckerFindsWhatIsWrong plants one thing after the other in a history that is right.
+// TestCheckerFindsWhatIsWrong plants one fault after another in a correct history. The checker must
+// find each.
 func TestCheckerFindsWhatIsWrong(t *testing.T) {
 	for name, plant := range map[string]func(p *partitionHistory, log *[]recordID){
 		"":                   func(*partitionHistory, *[]recordID) {},
@@ -36,8 +38,10 @@ func TestCheckerFindsWhatIsWrong(t *testing.T) {
 		"invented":           func(_ *partitionHistory, log *[]recordID) { *log = append(*log, recordID{3, 0}) },
 		"vanished: record 4": func(p *partitionHistory, _ *[]recordID) { p.reads[5] = seen{recordID{1, 4}, 40} },
 		"vanished: record 2": func(p *partitionHistory, _ *[]recordID) { p.reads[2] = seen{recordID{1, 2}, 40} },
-		"was read at 19ns":   func(p *partitionHistory, _ *[]recordID) { p.reads[3] = seen{recordID{2, 1}, 19} }, // before it was sent
-		"is at offset 1, behind": func(p *partitionHistory, _ *[]recordID) { // acknowledged before what precedes it was sent
+		// It was read before it was sent.
+		"was read at 19ns": func(p *partitionHistory, _ *[]recordID) { p.reads[3] = seen{recordID{2, 1}, 19} },
+		// It was acknowledged before the preceding record was sent.
+		"is at offset 1, behind": func(p *partitionHistory, _ *[]recordID) {
 			p.appends[0].call, p.reads = 9, map[int64]seen{}
 			p.appends[1].ret = 8
 		},
@@ -68,7 +72,7 @@ func TestCheckerFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A logOp is an operation of the model as porcupine takes it.
+// A logOp is an operation of the model for porcupine.
 type logOp struct {
 	kind   string // append or read a record, or look at all of the log
 	id     recordID
@@ -76,7 +80,7 @@ type logOp struct {
 	all    string
 }
 
-// entry is how the state has a record.
+// entry is the representation of a record in the state.
 func entry(id recordID, offset int64) string { return fmt.Sprintf("%d:%v;", offset, id) }
 
 // logModel is a partition's log. Its state is the log as a string.
@@ -94,7 +98,7 @@ var logModel = porcupine.Model{
 	},
 }
 
-// porcupineSays is the verdict of porcupine. What failed and is not in the log took no effect.
+// porcupineSays returns porcupine's verdict. A failed append that is not in the log had no effect.
 func porcupineSays(p *partitionHistory, log []recordID) bool {
 	at := map[recordID]int64{}
 	for i, id := range log {
@@ -111,7 +115,8 @@ func porcupineSays(p *partitionHistory, log []recordID) bool {
 		}
 		ops = append(ops, porcupine.Operation{ClientId: i, Input: logOp{kind: "append", id: a.id, offset: a.offset}, Call: int64(a.call), Return: int64(a.ret)})
 	}
-	for offset, r := range p.reads { // a read may have begun at any time before it returned, so the end is all that it tells
+	// Only the end of a read is known: it may have begun at any time before.
+	for offset, r := range p.reads {
 		ops = append(ops, porcupine.Operation{ClientId: len(ops) + len(p.appends), Input: logOp{kind: "read", id: r.id, offset: offset}, Call: 0, Return: int64(r.at)})
 	}
 	var all strings.Builder
@@ -122,7 +127,8 @@ func porcupineSays(p *partitionHistory, log []recordID) bool {
 	return porcupine.CheckOperations(logModel, ops)
 }
 
-// TestCheckerAgreesWithPorcupine draws small histories, most of them with times or offsets that cannot be, and has both decide.
+// TestCheckerAgreesWithPorcupine draws small histories, most of them with impossible times or
+// offsets. The checker and porcupine must agree on each.
 func TestCheckerAgreesWithPorcupine(t *testing.T) {
 	verdicts := map[bool]int{}
 	for seed := range uint64(3000) {
@@ -130,7 +136,8 @@ func TestCheckerAgreesWithPorcupine(t *testing.T) {
 		p := &partitionHistory{reads: map[int64]seen{}}
 		var log []recordID
 		for i := range 2 + random.IntN(6) {
-			a := appended{id: recordID{i, 0}, call: instant(2*i + random.IntN(4)), offset: int64(len(log))} // a producer each: order within one is not for porcupine
+			// Each append has a producer of its own: porcupine does not check the order within one.
+			a := appended{id: recordID{i, 0}, call: instant(2*i + random.IntN(4)), offset: int64(len(log))}
 			a.ret = a.call + instant(random.IntN(8))
 			kept := true
 			if random.IntN(4) == 0 {
@@ -148,7 +155,7 @@ func TestCheckerAgreesWithPorcupine(t *testing.T) {
 		}
 		if len(log) > 1 {
 			switch i := random.IntN(len(log) - 1); random.IntN(8) {
-			case 0: // swapped without the appends' knowing
+			case 0: // swapped after the appends
 				log[i], log[i+1] = log[i+1], log[i]
 			case 1: // lost
 				log = log[:i+1]

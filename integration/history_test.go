@@ -10,16 +10,20 @@ import (
 	"time"
 )
 
-// history is what clients did to the partitions of a topic and what they were told: records appended, each by a producer that numbers them, and
-// records read. check holds it to the model of a partition: one log that grows at its end.
+// history records what clients did to the partitions of a topic and what answers they got: appended
+// records, numbered by their producer, and records that were read. check compares it with the model
+// of a partition: one log that grows at its end.
 //
-// The model is linearizability, decided by a plain greedy pass in place of a search (github.com/anishathalye/porcupine), which keeps the set of
-// operations done for every state that it visits: memory in the square of the operations, a gigabyte for 100,000 records, and a nemesis that runs
-// for hours makes millions. Here the search is not needed. An append says where its record is, so there is one order only in which appends can have
-// happened, that of the offsets, and what is left to decide is whether points in time exist for it (see inTime). An append that failed may have
-// happened, once: whether it has the log itself tells. TestCheckerAgreesWithPorcupine has both decide the same small histories.
+// The model is linearizability, decided by a greedy pass instead of a search
+// (github.com/anishathalye/porcupine). The search keeps the set of completed operations for every
+// state that it visits. Its memory is quadratic in the operations: a gigabyte for 100,000 records,
+// and a nemesis test that runs for hours creates millions. The search is not needed here. An append
+// returns its offset, so the appends can have happened only in the order of the offsets. It remains
+// to decide whether points in time exist for that order (see inTime). An append that failed may
+// have happened, once; the log shows whether it did. TestCheckerAgreesWithPorcupine has both decide
+// the same small histories.
 //
-// A history may be added to by several goroutines; check is called when they have ended.
+// Several goroutines may add to a history. check must be called after they have ended.
 type history struct {
 	began time.Time
 
@@ -27,12 +31,14 @@ type history struct {
 	partitions map[int32]*partitionHistory
 }
 
-// instant is nanoseconds since the history began; never stands for a time that did not come.
+// instant is the time since the history began, in nanoseconds. never stands for a time that did not
+// occur.
 type instant int64
 
 const never instant = math.MaxInt64
 
-// recordID is the content of a record: who wrote it, and the how manieth it is of those which that one wrote to the partition.
+// recordID is the content of a record: its producer, and its number among that producer's records
+// in the partition.
 type recordID struct{ producer, number int }
 
 func (id recordID) String() string {
@@ -42,11 +48,11 @@ func (id recordID) String() string {
 // appended is one append.
 type appended struct {
 	id        recordID
-	call, ret instant // ret is never if it failed: then it may take effect at any time
+	call, ret instant // ret is never if the append failed: it may then take effect at any time
 	offset    int64   // if it did not fail
 }
 
-// seen is a record that was read, and when that was first known.
+// seen is a record that was read, and the time when it was first read.
 type seen struct {
 	id recordID
 	at instant
@@ -55,7 +61,7 @@ type seen struct {
 type partitionHistory struct {
 	appends []appended
 	reads   map[int64]seen
-	broken  []error // what was wrong at once, when it was added
+	broken  []error // violations that were evident when they were added
 }
 
 func newHistory() *history {
@@ -64,7 +70,7 @@ func newHistory() *history {
 
 func (h *history) now() instant { return instant(time.Since(h.began)) }
 
-// partition has the mutex held by the caller.
+// partition returns the history of a partition. The caller must hold the mutex.
 func (h *history) partition(p int32) *partitionHistory {
 	if h.partitions[p] == nil {
 		h.partitions[p] = &partitionHistory{reads: map[int64]seen{}}
@@ -72,7 +78,7 @@ func (h *history) partition(p int32) *partitionHistory {
 	return h.partitions[p]
 }
 
-// append adds an append that began at call and ends now, with an error if it failed.
+// append adds an append that began at call and ends now. err is set if it failed.
 func (h *history) append(p int32, id recordID, call instant, offset int64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,7 +90,8 @@ func (h *history) append(p int32, id recordID, call instant, offset int64, err e
 	part.appends = append(part.appends, a)
 }
 
-// read adds a record that was read. The reader reads from one offset after the other: next is the one that it should have read, -1 if that is any.
+// read adds a record that was read. A reader reads consecutive offsets: next is the one that it
+// should have read, or -1 for any.
 func (h *history) read(p int32, id recordID, offset, next int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,7 +107,8 @@ func (h *history) read(p int32, id recordID, offset, next int64) {
 	}
 }
 
-// acknowledged counts the appends that did not fail, in all and of the partition that has fewest.
+// acknowledged counts the appends that did not fail: all of them, and those of the partition with
+// the fewest.
 func (h *history) acknowledged() (all, fewest int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,8 +136,8 @@ func (p *partitionHistory) acknowledged() (n int) {
 	return n
 }
 
-// resumed is how long after an instant an append was first acknowledged that had begun after it, of
-// those producers that are counted; false if none was.
+// resumed returns how long after an instant the first append was acknowledged that had begun after
+// it, among the producers that are counted. It returns false if there was none.
 func (h *history) resumed(p int32, since instant, counted func(producer int) bool) (after time.Duration, yes bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -142,10 +150,12 @@ func (h *history) resumed(p int32, since instant, counted func(producer int) boo
 	return time.Duration(first - since), first != never
 }
 
-// check compares the history with the logs as they are at the end, by partition, each from offset 0. The errors say what cannot be.
+// check compares the history with the final logs by partition, each from offset 0. It returns the
+// violations.
 func (h *history) check(logs map[int32][]recordID) error { return h.checkFrom(nil, logs) }
 
-// checkFrom is check for logs that begin at other offsets, since earlier records were deleted by right.
+// checkFrom is check for logs that start at other offsets because earlier records were legitimately
+// deleted.
 func (h *history) checkFrom(starts map[int32]int64, logs map[int32][]recordID) error {
 	var all []error
 	for _, p := range slices.Sorted(maps.Keys(h.partitions)) {
@@ -158,7 +168,8 @@ func (h *history) checkFrom(starts map[int32]int64, logs map[int32][]recordID) e
 
 func (p *partitionHistory) check(log []recordID) error { return p.checkFrom(0, log) }
 
-// checkFrom is the model of one partition, whose log begins at an offset. At most ten errors are told.
+// checkFrom checks the model of one partition, whose log starts at an offset. It returns at most
+// ten violations.
 func (p *partitionHistory) checkFrom(start int64, log []recordID) error {
 	found := slices.Clone(p.broken)
 	wrong := func(format string, args ...any) { found = append(found, fmt.Errorf(format, args...)) }
@@ -211,9 +222,10 @@ func (p *partitionHistory) checkFrom(start int64, log []recordID) error {
 	return errors.Join(found...)
 }
 
-// inTime looks for points in time at which the appends can have taken effect, in the order of the log: each within its own call and return, not
-// before the one that precedes it in the log, and not after the return of a read that saw it or what follows it. The earliest point that is possible
-// for each is the best for all that follow.
+// inTime looks for points in time at which the appends can have taken effect, in the order of the
+// log. Each must lie between the append's call and return, not before the preceding record's, and
+// not after the return of a read of that record or a later one. The earliest possible point for
+// each append is the best for all later ones.
 func (p *partitionHistory) inTime(start int64, log []recordID, calls map[recordID]appended) (wrong []error) {
 	earliest, by := instant(0), recordID{}
 	for i, id := range log {

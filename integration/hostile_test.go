@@ -23,8 +23,8 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// Any bytes sent to the port yield an error or a closed connection, and the
-// broker goes on serving others.
+// Any bytes sent to the port must yield an error or a closed connection, and the broker must
+// continue to serve others.
 func TestHostileBytes(t *testing.T) {
 	broker := startBroker(t)
 	createTopic(t, newAdmin(t, broker.bootstrap), "hostile", 1)
@@ -72,8 +72,8 @@ func TestHostileBytes(t *testing.T) {
 	stillServes(t, broker)
 }
 
-// Connections that announce a large frame and send nothing cost next to no
-// memory and nobody else's service.
+// Connections that announce a large frame and send nothing must cost almost no memory, and must not
+// affect other connections.
 func TestAnnouncedFramesCostNothing(t *testing.T) {
 	broker := startBroker(t)
 	createTopic(t, newAdmin(t, broker.bootstrap), "hostile", 1)
@@ -151,7 +151,7 @@ func TestBadProduceRequests(t *testing.T) {
 	stillServes(t, broker)
 }
 
-// Settings that cannot work end the start with one line that says what to do.
+// Settings that cannot work must end the start with one line that says what to do.
 func TestStartErrorsNameTheRemedy(t *testing.T) {
 	broker := startBroker(t)
 	s3 := objstoretest.StartS3(t)
@@ -201,7 +201,7 @@ func TestStartErrorsNameTheRemedy(t *testing.T) {
 	}
 }
 
-// pinned keeps the version of a raw request where the test put it.
+// pinned keeps the version of a raw request that the test has set.
 type pinned struct{ *kmsg.ProduceRequest }
 
 func (p pinned) MaxVersion() int16 { return p.GetVersion() }
@@ -227,7 +227,7 @@ func dial(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// residentBytes is the process's resident set as Linux counts it.
+// residentBytes returns the process's resident set, as counted by Linux.
 func residentBytes(t *testing.T, p *process) int64 {
 	t.Helper()
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))

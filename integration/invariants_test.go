@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// TestBrokerAsserts holds that the broker under test has the assertions of package invariants
-// if the tests have them.
+// TestBrokerAsserts checks that the broker under test has the assertions of package invariants
+// exactly if the tests have them.
 func TestBrokerAsserts(t *testing.T) {
 	info, err := buildinfo.ReadFile(varveBinary)
 	if err != nil {

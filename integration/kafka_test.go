@@ -27,7 +27,7 @@ func newAdmin(t *testing.T, bootstrap string) *kadm.Client {
 	return kadm.NewClient(newClient(t, bootstrap))
 }
 
-// createTopic creates a topic; configs are pairs of key and value.
+// createTopic creates a topic. configs are pairs of key and value.
 func createTopic(t *testing.T, admin *kadm.Client, topic string, partitions int32, configs ...string) {
 	t.Helper()
 	values := map[string]*string{}
@@ -39,7 +39,7 @@ func createTopic(t *testing.T, admin *kadm.Client, topic string, partitions int3
 	}
 }
 
-// consume reads from the client until n records have come and hands each to fn.
+// consume reads from the client until n records have arrived, and passes each to fn.
 func consume(t *testing.T, client *kgo.Client, n int, within time.Duration, fn func(*kgo.Record)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)

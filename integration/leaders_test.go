@@ -15,8 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// createPlaced creates a topic with the replicas that are named for each partition, the preferred
-// leader first; configs are pairs of key and value.
+// createPlaced creates a topic with the given replicas of each partition, the preferred leader
+// first. configs are pairs of key and value.
 func createPlaced(t *testing.T, client *kgo.Client, topic string, replicas [][]int32, configs ...string) {
 	t.Helper()
 	request := kmsg.NewPtrCreateTopicsRequest()
@@ -43,7 +43,7 @@ func createPlaced(t *testing.T, client *kgo.Client, topic string, replicas [][]i
 	}
 }
 
-// spread are the replicas of so many partitions on brokers 1, 2 and 3, each of which leads a third.
+// spread places partitions on brokers 1, 2 and 3, so that each of them leads a third.
 func spread(partitions int) (replicas [][]int32) {
 	for i := range partitions {
 		replicas = append(replicas, rotated([]int32{1, 2, 3}, i))
@@ -51,21 +51,21 @@ func spread(partitions int) (replicas [][]int32) {
 	return replicas
 }
 
-// rotated are replicas with another one, by turns, at their head.
+// rotated returns the replicas rotated by turn, so that another one is first each time.
 func rotated(replicas []int32, turn int) []int32 {
 	first := turn % len(replicas)
 	return slices.Concat(replicas[first:], replicas[:first])
 }
 
-// createInSync is createPlaced of a topic that is only on the brokers' disks, and waits until all
-// its replicas are in sync.
+// createInSync is createPlaced for a topic without a remote tier. It waits until all replicas are
+// in sync.
 func createInSync(t *testing.T, client *kgo.Client, topic string, replicas [][]int32, configs ...string) {
 	t.Helper()
 	createPlaced(t, client, topic, replicas, append([]string{"remote.storage.enable", "false"}, configs...)...)
 	allInSync(t, kadm.NewClient(client), topic, 0)
 }
 
-// reassign asks for other replicas, or another order of them, of one partition.
+// reassign requests other replicas, or another order of them, for one partition.
 func reassign(ctx context.Context, client kmsg.Requestor, topic string, partition int32, replicas []int32) error {
 	request := kmsg.NewPtrAlterPartitionAssignmentsRequest()
 	request.TimeoutMillis = 5000
@@ -88,8 +88,8 @@ func reassign(ctx context.Context, client kmsg.Requestor, topic string, partitio
 	return nil
 }
 
-// electPreferred gives leadership of all partitions to the first of their replicas, where that is
-// in sync, and counts those that moved.
+// electPreferred moves the leadership of every partition to its preferred replica if that is in
+// sync, and returns the number of moves.
 func electPreferred(ctx context.Context, client kmsg.Requestor) (moved int, err error) {
 	request := kmsg.NewPtrElectLeadersRequest()
 	request.TimeoutMillis = 5000
@@ -116,8 +116,8 @@ type leaderMoves struct {
 	cancel  context.CancelFunc
 }
 
-// moveLeaders begins to rotate the replicas of the partitions that are given, and to elect the
-// first one of each, every so often.
+// moveLeaders starts to rotate the replicas of the given partitions at an interval, and to elect
+// the first one each time.
 func moveLeaders(t *testing.T, client kmsg.Requestor, topic string, replicas map[int32][]int32, every time.Duration) *leaderMoves {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -142,7 +142,7 @@ func (m *leaderMoves) run(ctx context.Context, replicas map[int32][]int32, every
 			return
 		}
 		for partition, on := range replicas {
-			// A broker that is away, or has just gone, is a reason to try again at the next tick.
+			// If a broker is down or has just stopped, the next tick tries again.
 			_ = reassign(ctx, m.client, m.topic, partition, rotated(on, turn))
 		}
 		moved, _ := electPreferred(ctx, m.client)

@@ -18,8 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// withListeners starts three brokers that reach each other at INTERNAL. All but the third have a listener EXTERNAL as well. It returns the
-// addresses of both, "" where there is none; bootstrap is that of INTERNAL.
+// withListeners starts three brokers that reach each other at INTERNAL. All but the third also have
+// a listener EXTERNAL. It returns the addresses of EXTERNAL, "" for the third; bootstrap is the
+// address of INTERNAL.
 func withListeners(t *testing.T, flags ...string) (brokers []*process, external []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -47,8 +48,9 @@ func withListeners(t *testing.T, flags ...string) (brokers []*process, external 
 	return brokers, external
 }
 
-// TestEachListenerTellsItsOwnAddresses asks on both listeners where brokers, leaders and coordinators are. Records that are written on the one
-// with acks=all, over three replicas, are read on the other.
+// TestEachListenerTellsItsOwnAddresses asks on both listeners where brokers, leaders and
+// coordinators are. Each must return its own addresses. Records written on one listener with
+// acks=all, over three replicas, must be readable on the other.
 func TestEachListenerTellsItsOwnAddresses(t *testing.T) {
 	brokers, external := withListeners(t, "--set", "leader.imbalance.check.interval.seconds=1")
 	internal := []string{brokers[0].bootstrap, brokers[1].bootstrap, brokers[2].bootstrap}
@@ -143,7 +145,8 @@ func TestEachListenerTellsItsOwnAddresses(t *testing.T) {
 		}
 	}
 
-	// Leadership that a stop has moved goes back within the interval that is set: the default is five minutes.
+	// Leadership that a stop has moved must return within the configured interval; the default is
+	// five minutes.
 	brokers[1].stop(t, syscall.SIGTERM)
 	brokers[1].start(t)
 	partition := slices.Index(leaders, 2)

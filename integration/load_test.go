@@ -14,13 +14,13 @@ import (
 )
 
 // load is several producers that write unique numbered records with acks=all to all partitions of a
-// topic, and several readers that follow, with the history of it all.
+// topic, several readers that follow them, and the history of all of it.
 type load struct {
 	t          *testing.T
 	topic      string
 	partitions int32
 	history    *history
-	value      int // bytes of a value
+	value      int // length of a value in bytes
 	producers  []*kgo.Client
 	writing    sync.WaitGroup
 	reading    sync.WaitGroup
@@ -29,8 +29,8 @@ type load struct {
 	stopReads  context.CancelFunc
 }
 
-// startLoad begins to write and to read. Every producer writes at most so many records a second, of
-// so many bytes.
+// startLoad starts to write and to read. Every producer writes at most perSecond records a second,
+// with values of about value bytes.
 func startLoad(t *testing.T, topic string, partitions int32, producers, readers, perSecond, value int, opts ...kgo.Opt) *load {
 	t.Helper()
 	l := &load{t: t, topic: topic, partitions: partitions, history: newHistory(), value: value}
@@ -56,10 +56,10 @@ func startLoad(t *testing.T, topic string, partitions int32, producers, readers,
 	return l
 }
 
-// producing runs another producer until the writing is to end.
+// producing runs another producer until the writing ends.
 func (l *load) producing(run func(ctx context.Context)) { l.writing.Go(func() { run(l.writes) }) }
 
-// write is one producer.
+// write runs one producer.
 func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond int) {
 	tick := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer tick.Stop()
@@ -78,7 +78,8 @@ func (l *load) write(ctx context.Context, producer *kgo.Client, id, perSecond in
 	}
 }
 
-// encode is a record's value, of about so many bytes. The number comes before what makes it long, so that long ones are decoded as fast as short ones.
+// encode returns the value of a record, of about size bytes. The number comes first and the padding
+// last, so long values are decoded as fast as short ones.
 func (id recordID) encode(size int) []byte {
 	return fmt.Appendf(nil, "%d %d %0*d", id.producer, id.number, size, 0)
 }
@@ -88,7 +89,7 @@ func decodeRecord(value []byte) (id recordID, err error) {
 	return id, err
 }
 
-// read is one reader.
+// read runs one reader.
 func (l *load) read(ctx context.Context, reader *kgo.Client) {
 	next := map[int32]int64{}
 	for ctx.Err() == nil {
@@ -110,7 +111,8 @@ func (l *load) read(ctx context.Context, reader *kgo.Client) {
 	}
 }
 
-// stop ends the writing, when all that was written is acknowledged or has failed, and the reading.
+// stop ends the writing, after all records have been acknowledged or have failed, and then the
+// reading.
 func (l *load) stop() {
 	l.t.Helper()
 	l.stopWrites()
@@ -124,8 +126,8 @@ func (l *load) stop() {
 	l.reading.Wait()
 }
 
-// progress waits until every partition takes records again. Otherwise it says of those that do not
-// how many they have taken, who leads them, and which replicas are in sync.
+// progress waits until every partition accepts records again. If that fails, it logs for each
+// stalled partition the number of accepted records, the leader and the in-sync replicas.
 func (l *load) progress(within time.Duration, what string) {
 	l.t.Helper()
 	_, before := l.history.acknowledged()
@@ -145,7 +147,7 @@ func (l *load) progress(within time.Duration, what string) {
 	l.t.Fatalf("not within %v: every partition of %s takes records again %s", within, l.topic, what)
 }
 
-// check reads the logs and holds the history to them.
+// check reads the logs and checks the history against them.
 func (l *load) check(opts ...kgo.Opt) {
 	l.t.Helper()
 	admin := kadm.NewClient(newClient(l.t, "", opts...))
@@ -186,8 +188,8 @@ func readLogs(t *testing.T, admin *kadm.Client, topic string, opts ...kgo.Opt) m
 	return logs
 }
 
-// allInSync waits until every partition of the topic has so many replicas in sync, 0 for all that
-// it is to have.
+// allInSync waits until every partition of the topic has the given number of replicas in sync. 0
+// means all of its replicas.
 func allInSync(t *testing.T, admin *kadm.Client, topic string, replicas int) {
 	t.Helper()
 	var last string
@@ -214,8 +216,8 @@ func allInSync(t *testing.T, admin *kadm.Client, topic string, replicas int) {
 	})
 }
 
-// tellLogs prints what matters of the brokers' logs: warnings and errors, elections and sets, the
-// last two hundred lines of them.
+// tellLogs prints the relevant lines of the brokers' logs: warnings and errors, elections and
+// in-sync sets, at most the last two hundred lines of each.
 func tellLogs(t *testing.T, brokers []*process) {
 	t.Helper()
 	for i, p := range brokers {
@@ -235,7 +237,7 @@ func tellLogs(t *testing.T, brokers []*process) {
 	}
 }
 
-// stopLoads ends the writing of all loads, which may share producers, and then each of them.
+// stopLoads ends the writing of all loads, which may share producers, and then each load.
 func stopLoads(loads ...*load) {
 	for _, l := range loads {
 		l.stopWrites()
@@ -245,7 +247,7 @@ func stopLoads(loads ...*load) {
 	}
 }
 
-// waitFor lets time pass in which brokers do, or do not, what is looked at afterwards.
+// waitFor lets time pass, in which brokers do or do not do what is checked afterward.
 func waitFor(t *testing.T, d time.Duration) {
 	t.Helper()
 	timer := time.NewTimer(d)

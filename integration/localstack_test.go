@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// The tour of localstack/README.md works as written, over each S3 server that
-// localstack/up can start and this machine has: versitygw always, MinIO and Moto
-// where they have been built.
+// The tour of localstack/README.md must work as written, over each S3 server of localstack/up that
+// is on this machine: versitygw always, MinIO and Moto if they have been built.
 func TestLocalstackTour(t *testing.T) {
 	root, err := filepath.Abs("..")
 	if err != nil {
@@ -23,7 +22,7 @@ func TestLocalstackTour(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(root, ".bin", server)); err != nil && kind != "versitygw" {
 				t.Skipf("%v; localstack/up %s builds it", err, kind)
 			}
-			// What is written lands beside the links, not in the checkout.
+			// Files are written next to the links, not to the checkout.
 			dir := t.TempDir()
 			for _, name := range []string{".bin", "tools", "localstack"} {
 				if err := os.Symlink(filepath.Join(root, name), filepath.Join(dir, name)); err != nil {
@@ -40,7 +39,8 @@ func TestLocalstackTour(t *testing.T) {
 			}
 			base := freeBase(t)
 			t.Cleanup(func() {
-				down := exec.Command("localstack/down") // it bounds itself, and the test's context has ended
+				// It bounds itself. The test's context has ended.
+				down := exec.Command("localstack/down")
 				down.Dir = dir
 				if out, downErr := down.CombinedOutput(); downErr != nil {
 					t.Errorf("localstack/down: %v\n%s", downErr, out)
@@ -57,7 +57,7 @@ func TestLocalstackTour(t *testing.T) {
 	}
 }
 
-// freeBase is a port from which all that localstack/up uses is free.
+// freeBase returns a port from which all ports of localstack/up are free.
 func freeBase(t *testing.T) int {
 	t.Helper()
 	var lc net.ListenConfig

@@ -19,9 +19,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A broker with two log directories, of which one cannot be used at a start:
-// its partitions have no leader, the others go on, nothing starts again in the
-// other directory, and all is back with the directory.
+// One of a broker's two log directories cannot be used at a start. Its partitions must have no
+// leader, the others must work, no log may be created again in the other directory, and all
+// partitions must be back with the directory.
 func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	sideBySide(t)
 	dir := t.TempDir()
@@ -29,7 +29,8 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	broker := startBroker(t, "--set", "log.dirs="+strings.Join(dirs, ","))
 	admin := newAdmin(t, broker.bootstrap)
 	createTopic(t, admin, "t", 4)
-	// Without retries, so that an error is seen; hence a client for each life of the broker, whose connections are not those of the last.
+	// Without retries, so that errors are visible. Each start of the broker gets a client of its
+	// own, which has no connections to the previous process.
 	connect := func() *kgo.Client {
 		return newClient(t, broker.bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0))
 	}
@@ -94,7 +95,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 		t.Error("the metric does not say that one directory is offline")
 	}
 
-	broker.stop(t, syscall.SIGTERM) // and that is a clean one
+	broker.stop(t, syscall.SIGTERM) // a clean one
 	giveBack()
 	broker.start(t)
 	listed, err := admin.ListEndOffsets(t.Context(), "t")
@@ -112,7 +113,7 @@ func TestOneOfTwoLogDirsIsOffline(t *testing.T) {
 	})
 }
 
-// takeAway puts a file where a directory should be. The function puts the directory back.
+// takeAway replaces a directory by a file. giveBack restores the directory.
 func takeAway(t *testing.T, dir string) (giveBack func()) {
 	t.Helper()
 	away := dir + ".away"
@@ -127,7 +128,8 @@ func takeAway(t *testing.T, dir string) (giveBack func()) {
 	}
 }
 
-// fetchOnce is the first error of a fetch of the topic's partition, nil if it brings a record.
+// fetchOnce returns the first error of a fetch of a partition of topic t, or nil if it returns a
+// record.
 func fetchOnce(t *testing.T, bootstrap string, partition int32) error {
 	t.Helper()
 	client := newClient(t, bootstrap, kgo.KeepRetryableFetchErrors(),
@@ -158,7 +160,7 @@ func partitionDirs(t *testing.T, dir string) int {
 
 var httpAddress = regexp.MustCompile(`ready: kafka \S+, http (\S+),`)
 
-// metrics is what the broker, as it was started last, says at /metrics.
+// metrics returns /metrics of the broker's latest process.
 func metrics(t *testing.T, p *process) string {
 	t.Helper()
 	body, err := readMetrics(p, time.Minute)
@@ -170,7 +172,7 @@ func metrics(t *testing.T, p *process) string {
 
 var errNoAddress = errors.New("the broker has told no address")
 
-// readMetrics is metrics for a broker that may be away.
+// readMetrics is metrics for a broker that may be down.
 func readMetrics(p *process, within time.Duration) (string, error) {
 	matches := httpAddress.FindAllStringSubmatch(p.log.String(), -1)
 	if len(matches) == 0 {

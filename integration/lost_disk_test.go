@@ -5,8 +5,10 @@ import (
 	"testing"
 )
 
-// TestSeedLosesItsDisk kills a broker that runs a member of etcd, takes everything it had, and starts it under its old id: it becomes a member again and
-// copies its replicas. Then the cluster does without another broker, which takes both: a majority of etcd, and of the in-sync replicas.
+// TestSeedLosesItsDisk kills a broker that runs a member of etcd, deletes all its data, and starts
+// it under its old id. It must become a member again and copy its replicas. Then another broker is
+// killed, so that the cluster needs the restored one for a majority of etcd and of the in-sync
+// replicas.
 func TestSeedLosesItsDisk(t *testing.T) {
 	sideBySide(t)
 	brokers := startCluster(t)

@@ -14,14 +14,14 @@ import (
 	"github.com/varvelog/varve/integration/crashfs"
 )
 
-// giveLogDirs has a broker, before it starts, keep its logs in two directories.
+// giveLogDirs makes a broker keep its logs in two directories. It must be called before the start.
 func giveLogDirs(p *process) {
 	p.logDirs = []string{filepath.Join(p.dataDir, "logs-a"), filepath.Join(p.dataDir, "logs-b")}
 	p.args = append(p.args, "--set", "log.dirs="+strings.Join(p.logDirs, ","))
 }
 
-// onSecondDir are the partitions of a topic that a broker has in the second of its log directories;
-// there must be some.
+// onSecondDir returns the partitions of a topic in the second log directory of a broker. There must
+// be some.
 func onSecondDir(t *testing.T, p *process, topic string) (numbers []int32) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(p.logDirs[1], topic+"-*"))
@@ -30,7 +30,7 @@ func onSecondDir(t *testing.T, p *process, topic string) (numbers []int32) {
 	}
 	for _, name := range found {
 		number, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(name), topic+"-"), 10, 32)
-		if err == nil { // else it is on its way out
+		if err == nil { // otherwise it is being deleted or moved
 			numbers = append(numbers, int32(number))
 		}
 	}
@@ -40,10 +40,11 @@ func onSecondDir(t *testing.T, p *process, topic string) (numbers []int32) {
 	return numbers
 }
 
-// TestFailedLogDirHandsOver has one of a broker's log directories fail while the broker goes on:
-// every partition takes records again, from another leader where it has to be, and nothing that was
-// acknowledged is lost, also not by the restart that brings the directory back. It logs how long
-// those partitions acknowledged nothing that the broker leads, or follows, in that directory.
+// TestFailedLogDirHandsOver makes one of a broker's log directories fail while the broker runs.
+// Every partition must accept records again, from another leader if needed. Nothing acknowledged
+// may be lost, not even by the restart that brings the directory back. The test logs how long the
+// partitions in that directory acknowledged nothing, separately for those that the broker leads and
+// follows.
 func TestFailedLogDirHandsOver(t *testing.T) {
 	const partitions = 12
 	brokers := clusterOf(t, func(int) []string { return nil })
@@ -93,8 +94,8 @@ func TestFailedLogDirHandsOver(t *testing.T) {
 }
 
 // logResumed waits until partitions acknowledge records that were sent after an instant, and logs
-// how long that took: to producers that ask each broker all the time, and to those of franz-go, which
-// look for the new leader and try again.
+// how long that took. It does so for producers that ask each broker all the time, and for those of
+// franz-go, which look for the new leader and retry.
 func (l *load) logResumed(which string, partitions []int32, since instant) {
 	l.t.Helper()
 	for what, counted := range map[string]func(producer int) bool{
@@ -120,9 +121,8 @@ func (l *load) logResumed(which string, partitions []int32, since instant) {
 	}
 }
 
-// TestEmptyReplicaDoesNotLead kills both replicas of a topic, of which one loses a log directory,
-// comes back first and begins there with empty logs: the other one, which has everything, must
-// lead.
+// TestEmptyReplicaDoesNotLead kills both replicas of a topic. One of them loses a log directory,
+// returns first, and starts there with empty logs. The other one, which has everything, must lead.
 func TestEmptyReplicaDoesNotLead(t *testing.T) {
 	const partitions = 6
 	brokers := clusterOf(t, func(int) []string { return nil })

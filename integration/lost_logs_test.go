@@ -10,9 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestLostLogsComeBackFromTheBucket takes the only log directory of a broker away, and keeps its etcd and
-// its bucket. After the election that the operator asks for, all that was tiered is there, and what comes
-// then gets the offsets behind it.
+// TestLostLogsComeBackFromTheBucket deletes the only log directory of a broker, but keeps its etcd
+// and its bucket. After the unclean election that the operator requests, everything that was tiered
+// must be there, and new records must get the offsets after it.
 func TestLostLogsComeBackFromTheBucket(t *testing.T) {
 	broker := startBroker(t)
 	expect([]*process{broker}, uncleanElection)

@@ -13,8 +13,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// TestLostPointerIsRebuilt takes the pointer of a partition out of etcd, of which most is in the bucket
-// only. The broker says so and touches nothing; after the rebuild all is there, and uploads go on.
+// TestLostPointerIsRebuilt deletes the pointer of a partition from etcd while most of the partition
+// is only in the bucket. The broker must report that and change nothing. After the rebuild
+// everything must be there, and uploads must continue.
 func TestLostPointerIsRebuilt(t *testing.T) {
 	etcd, nats := freeAddress(t), freeAddress(t)
 	runNATS(t, nats)
@@ -47,7 +48,7 @@ func TestLostPointerIsRebuilt(t *testing.T) {
 	eventually(t, time.Minute, "the status names what to do", func() bool {
 		return strings.Contains(broker.varve(t, "", "tier", "status", "lost"), "varve tier rebuild")
 	})
-	produce(1500) // more segments wait to go up
+	produce(1500) // more segments wait for their upload
 
 	type rebuilt struct {
 		Changed  bool   `json:"changed"`
@@ -84,7 +85,7 @@ func TestLostPointerIsRebuilt(t *testing.T) {
 	})
 }
 
-// dropPointers takes the pointers to all remote tiers out of etcd.
+// dropPointers deletes the pointers to all remote tiers from etcd.
 func dropPointers(t *testing.T, etcd string) {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"http://" + etcd}, DialTimeout: 10 * time.Second})

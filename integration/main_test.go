@@ -14,8 +14,8 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// varveBinary is the broker under test, built once for the run, with the race detector and
-// with the assertions of package invariants when the tests have them.
+// varveBinary is the broker under test. It is built once per run, with the race detector and the
+// assertions of package invariants if the tests have them.
 var varveBinary string
 
 func TestMain(m *testing.M) {
@@ -25,9 +25,10 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-// withoutRaceSleep has the processes that a test runs end as soon as they are done. One that is
-// built with the race detector otherwise sleeps for a second whenever it ends well, in case a
-// goroutine is about to report a race: the commands have none, and a broker waits for all of its own.
+// withoutRaceSleep makes the processes of the tests end as soon as they are done. A process built
+// with the race detector otherwise sleeps for a second when it ends well, in case a goroutine is
+// about to report a race. The commands have no such goroutine, and a broker waits for all of its
+// own.
 func withoutRaceSleep() error {
 	return os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 }
@@ -55,7 +56,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// buildBroker builds the broker as the tests are built, with more tags.
+// buildBroker builds the broker like the tests, with additional tags.
 func buildBroker(binary string, tags ...string) error {
 	args := []string{"build", "-o", binary}
 	if raceEnabled {
@@ -73,28 +74,29 @@ func buildBroker(binary string, tags ...string) error {
 	return nil
 }
 
-// nextBinary is a later version of the broker, which is built when a test first asks for it: it knows
-// features of the remote tier's formats, and a feature level, that the present one does not (tag varve_next).
+// nextBinary is a later version of the broker, built when a test first needs it. It knows features
+// of the remote tier's formats, and a feature level, that the present version does not (tag
+// varve_next).
 var nextBinary = sync.OnceValues(func() (string, error) {
 	binary := varveBinary + "-next"
 	return binary, buildBroker(binary, "varve_next")
 })
 
-// assertionsOff says that the broker is meant to be built as it is shipped.
+// assertionsOff reports whether the broker is meant to be built as it is shipped.
 func assertionsOff() bool { return os.Getenv("VARVE_INVARIANTS") == "off" }
 
-// sideBySide lets a test that mostly waits, for sessions to end or for retries, run beside others of
-// its kind, as many at a time as there are processors. It is for tests that do not measure what a
-// busy machine changes.
+// sideBySide lets a test that mostly waits (for sessions to end, or for retries) run in parallel
+// with others of its kind, as many as there are processors. It must not be used in tests that
+// measure what a busy machine changes.
 func sideBySide(t *testing.T) {
 	t.Helper()
 	t.Parallel()
 }
 
-// long says that the long versions of the suites were asked for (make test-long).
+// long reports whether the long versions of the suites were requested (make test-long).
 func long() bool { return os.Getenv("VARVE_LONG") != "" }
 
-// testRounds is how often a test does its harm.
+// testRounds is the number of times that a test causes its faults.
 func testRounds(short, longer int) int {
 	if long() {
 		return longer

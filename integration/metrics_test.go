@@ -12,12 +12,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// scraped are the series of all brokers: the values by the broker they came from.
+// scraped are the series of all brokers: each series' values by broker.
 type scraped map[string]map[int]float64
 
 var clusterSeries = regexp.MustCompile(`^kafka_(brokers|broker_info|topic_|consumergroup_|cluster_partition_)`)
 
-// scrape reads the metrics of all brokers that run.
+// scrape reads the metrics of the given brokers.
 func scrape(t *testing.T, brokers []*process) scraped {
 	t.Helper()
 	all := scraped{}
@@ -42,7 +42,8 @@ func scrape(t *testing.T, brokers []*process) scraped {
 	return all
 }
 
-// sum adds a series up over the brokers, as a dashboard does; n is how many have it.
+// sum adds up a series over the brokers, as a dashboard does. n is the number of brokers that have
+// it.
 func (s scraped) sum(series string) (total float64, n int) {
 	for _, value := range s[series] {
 		total += value
@@ -50,14 +51,15 @@ func (s scraped) sum(series string) (total float64, n int) {
 	return total, len(s[series])
 }
 
-// only tells whether just one broker has a series, with a value.
+// only reports whether exactly one broker has a series, with the given value.
 func (s scraped) only(series string, value float64) bool {
 	total, n := s.sum(series)
 	return n == 1 && total == value
 }
 
-// TestMetricsOfACluster has each series of the cluster come from one broker, with the value that is true: also that of a partition that only
-// another broker than the group's coordinator has, and of one that nobody leads.
+// TestMetricsOfACluster checks that each series of the cluster comes from one broker, with the
+// correct value. That includes a partition that only another broker than the group's coordinator
+// has, and one without a leader.
 func TestMetricsOfACluster(t *testing.T) {
 	brokers := startCluster(t)
 	client := newClient(t, brokers[0].bootstrap, append(clusterClient(brokers), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
@@ -131,7 +133,8 @@ func TestMetricsOfACluster(t *testing.T) {
 	metricsWithoutPartitions(t, brokers[:2], admin)
 }
 
-// metricsWithoutABroker kills the third broker, with which go the partitions that only it has.
+// metricsWithoutABroker kills the third broker, and thus the leaders of the partitions that only it
+// has.
 func metricsWithoutABroker(t *testing.T, brokers []*process, before scraped) {
 	t.Helper()
 	var gone []string
@@ -153,13 +156,13 @@ func metricsWithoutABroker(t *testing.T, brokers []*process, before scraped) {
 		for _, of := range gone {
 			ok = ok && all.only("kafka_topic_partition_leader"+of, -1) && all.only("kafka_topic_partition_in_sync_replica"+of, 0)
 			_, lags := all.sum(strings.Replace("kafka_consumergroup_lag"+of, "{", `{consumergroup="readers",`, 1))
-			ok = ok && lags == 0 // nobody knows where they end
+			ok = ok && lags == 0 // the end offsets are unknown
 		}
 		return ok
 	})
 }
 
-// metricsWithoutPartitions turns the series of single partitions off.
+// metricsWithoutPartitions turns off the series of single partitions.
 func metricsWithoutPartitions(t *testing.T, brokers []*process, admin *kadm.Client) {
 	t.Helper()
 	_, err := admin.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "varve.metrics.partitions", Value: new("false")}})

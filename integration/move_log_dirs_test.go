@@ -34,12 +34,13 @@ func moveTo(t *testing.T, client *kgo.Client, dir, topic string, partitions ...i
 	return nil
 }
 
-// movedTo tells what --verify looks at: all partitions are in the directory, and no copy is anywhere.
+// movedTo reports what --verify checks: whether all partitions are in the directory and no copy is
+// anywhere else.
 func movedTo(t *testing.T, admin *kadm.Client, dir, topic string, partitions int) bool {
 	t.Helper()
 	described, err := admin.DescribeAllLogDirs(t.Context(), nil)
 	if err != nil {
-		return false // it is just starting
+		return false // the broker is starting
 	}
 	there, elsewhere := 0, 0
 	described.Each(func(d kadm.DescribedLogDir) {
@@ -56,8 +57,8 @@ func movedTo(t *testing.T, admin *kadm.Client, dir, topic string, partitions int
 	return there == partitions && elsewhere == 0
 }
 
-// Partitions that are written to move from disk to disk and back, with kill -9 in between: nothing is lost, doubled or out of order, and a
-// move that a kill has broken off goes on.
+// Partitions under load move from disk to disk and back, with kill -9 in between. Nothing may be
+// lost, duplicated or out of order, and a move that a kill has interrupted must continue.
 func TestPartitionsMoveBetweenLogDirsUnderLoad(t *testing.T) {
 	rounds := 3
 	if long() {
@@ -99,7 +100,8 @@ func TestPartitionsMoveBetweenLogDirsUnderLoad(t *testing.T) {
 	})
 }
 
-// The throttle holds a move back, 0 for good; DescribeLogDirs shows the copy meanwhile.
+// The throttle must delay a move, and a rate of 0 must stop it. DescribeLogDirs must show the copy
+// in the meantime.
 func TestThrottledMoveBetweenLogDirs(t *testing.T) {
 	data := t.TempDir()
 	dirs := []string{filepath.Join(data, "disk-a"), filepath.Join(data, "disk-b")}
@@ -138,7 +140,7 @@ func TestThrottledMoveBetweenLogDirs(t *testing.T) {
 		if len(here) == 1 && len(there) == 1 && !here[0].IsFuture && there[0].IsFuture && there[0].Size == 0 && there[0].OffsetLag == 1 {
 			return true
 		}
-		from, to = to, from // it was not yet
+		from, to = to, from // the other direction
 		return false
 	})
 	throttle("1000000")

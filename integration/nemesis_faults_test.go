@@ -12,11 +12,11 @@ import (
 	"github.com/varvelog/varve/integration/crashfs"
 )
 
-// fault is what can be done to a broker; it has ended when the function returns.
+// fault is an action on a broker. Its effects have ended when do returns.
 type fault struct {
 	name    string
 	damages damage
-	cuts    bool // it needs a network
+	cuts    bool // needs a network
 	do      func(n *nemesis, broker int)
 }
 
@@ -118,8 +118,8 @@ var faultsOfDisks = []fault{
 	}},
 }
 
-// awaitExpired waits until a dead broker is registered no longer: a broker with another data
-// directory is refused before. A new leader of etcd begins every lease again.
+// awaitExpired waits until a dead broker's registration has expired: before that, a broker with
+// another data directory is rejected. A new leader of etcd restarts every lease.
 func (n *nemesis) awaitExpired(broker int) {
 	n.t.Helper()
 	eventually(n.t, time.Minute, "the registration of the dead broker has expired", func() bool {
@@ -150,7 +150,7 @@ var faultsOfPower = []fault{
 	}},
 }
 
-// emptied takes all from a log directory and returns the id that it had.
+// emptied deletes everything in a log directory and returns the directory id that it had.
 func emptied(t *testing.T, dir string) (id string) {
 	t.Helper()
 	properties, err := os.ReadFile(filepath.Join(dir, "meta.properties"))

@@ -13,45 +13,48 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// leaseTTL is the session of a broker (metadata.DefaultLeaseTTL): one that is silent for longer
-// loses what it leads.
+// leaseTTL is the session of a broker (metadata.DefaultLeaseTTL). A broker that is silent for
+// longer loses the partitions that it leads.
 const leaseTTL = 6 * time.Second
 
-// damage is what a fault may destroy for good, which decides when it may be done: see nemesis.
+// damage is what a fault may destroy for good. It decides when the fault is allowed: see nemesis.
 type damage int
 
 const (
-	nothing    damage = iota // only processes and connections suffer
+	nothing    damage = iota // only processes and connections are affected
 	oneReplica               // one broker loses its unflushed data, a directory, or everything
 	unflushed                // all brokers lose their unflushed data
 )
 
-// nemesis does harm to the brokers as a seeded generator draws it.
+// nemesis causes faults in the brokers, drawn by a seeded generator.
 //
-// A cluster can keep an acknowledged record only as long as one copy of it is left. All topics
-// under the nemesis have three replicas, or for a time two, and min.insync.replicas=2, so that an
-// acknowledged record is on two brokers or more. Hence the rules:
+// A cluster can keep an acknowledged record only as long as one copy of it remains. All topics
+// under the nemesis have three replicas, or temporarily two, and min.insync.replicas=2, so an
+// acknowledged record is on at least two brokers. Hence the rules:
 //
-//   - A fault that damages one broker comes only if all other brokers have lost nothing since all replicas were last in sync. Before the next
-//     broker is damaged the nemesis waits until they are in sync again.
-//   - Unflushed data of all brokers is destroyed only when every topic under it is flushed at each message.
-//   - Faults that damage nothing come at any time.
+//   - A fault that damages one broker is allowed only if all other brokers have lost nothing since
+//     all replicas were last in sync. Before another broker is damaged, the nemesis waits until
+//     they are in sync again.
+//   - Unflushed data of all brokers is destroyed only while every topic under the nemesis is
+//     flushed at each message.
+//   - Faults that damage nothing are always allowed.
 type nemesis struct {
 	t       *testing.T
 	seed    uint64
 	random  *rand.Rand
 	brokers []*process
-	network *network // nil: it cannot cut brokers off
+	network *network // nil: brokers cannot be disconnected
 	admin   *kadm.Client
 	kinds   []fault
-	unrest  *unrest    // nil: replicas stay where they are
-	topics  []string   // that have to be in sync before more is damaged
-	most    damage     // that the topics stand
-	damaged int        // the broker that may have lost something; 0: all replicas were in sync after that
+	unrest  *unrest  // nil: replicas do not move
+	topics  []string // must be in sync before more is damaged
+	most    damage   // the damage that the topics survive
+	// damaged is the broker that may have lost data since all replicas were in sync; 0: none.
+	damaged int
 	victim  func() int // draws a broker
 }
 
-// newNemesis seeds it from VARVE_NEMESIS_SEED, or by chance, and says with what.
+// newNemesis seeds the nemesis from VARVE_NEMESIS_SEED, or at random, and logs the seed.
 func newNemesis(t *testing.T, brokers []*process, network *network, admin *kadm.Client) *nemesis {
 	t.Helper()
 	seed := rand.Uint64()
@@ -67,8 +70,8 @@ func newNemesis(t *testing.T, brokers []*process, network *network, admin *kadm.
 	return n
 }
 
-// nemesisTime is how long faults go on: VARVE_NEMESIS_TIME as 2h30m, or short, or the longer of
-// make test-long.
+// nemesisTime is the duration of the faults: VARVE_NEMESIS_TIME (such as 2h30m), or longer in make
+// test-long, or short.
 func nemesisTime(t *testing.T, short, longer time.Duration) time.Duration {
 	t.Helper()
 	if text := os.Getenv("VARVE_NEMESIS_TIME"); text != "" {
@@ -84,12 +87,12 @@ func nemesisTime(t *testing.T, short, longer time.Duration) time.Duration {
 	return short
 }
 
-// hold lets a fault last: a time is what is drawn.
+// hold lets a fault last for a random time between least and most.
 func (n *nemesis) hold(least, most time.Duration) {
 	waitFor(n.t, least+time.Duration(n.random.Int64N(int64(most-least))))
 }
 
-// signal sends one to a broker's process.
+// signal sends a signal to a broker's process.
 func (n *nemesis) signal(broker int, s syscall.Signal) { signal(n.t, n.brokers[broker-1], s) }
 
 func signal(t *testing.T, p *process, s syscall.Signal) {
@@ -99,8 +102,8 @@ func signal(t *testing.T, p *process, s syscall.Signal) {
 	}
 }
 
-// run draws faults until the time is over: of each round every fault that the rules allow once, in
-// an order and with a victim that are drawn.
+// run draws faults until the time is over. Each round has every allowed fault once, in a random
+// order, each on a random broker.
 func (n *nemesis) run(during time.Duration) {
 	n.t.Helper()
 	over := time.Now().Add(during)
@@ -114,7 +117,7 @@ func (n *nemesis) run(during time.Duration) {
 			n.permit(f.damages, broker)
 			n.t.Logf("%s: broker %d: %s", time.Now().Format(time.TimeOnly), broker, f.name)
 			f.do(n, broker)
-			if n.random.IntN(2) == 0 { // often the next one comes before all is well again
+			if n.random.IntN(2) == 0 { // often before everything has recovered
 				n.hold(0, 3*time.Second)
 			}
 			if n.t.Failed() || time.Now().After(over) {
@@ -124,7 +127,7 @@ func (n *nemesis) run(during time.Duration) {
 	}
 }
 
-// permit waits until the rules allow so much damage to a broker, and notes it.
+// permit waits until the rules allow the damage to a broker, and records it.
 func (n *nemesis) permit(d damage, broker int) {
 	n.t.Helper()
 	if d != oneReplica {
@@ -149,8 +152,8 @@ func (n *nemesis) whole() {
 	n.damaged = 0
 }
 
-// startNemesisCluster starts three brokers with two log directories each, which can be cut off and
-// lose power.
+// startNemesisCluster starts three brokers with two log directories each, which can be disconnected
+// and can lose power.
 func startNemesisCluster(t *testing.T) ([]*process, *network) {
 	t.Helper()
 	return startProxied(t, func(p *process) {
@@ -159,15 +162,17 @@ func startNemesisCluster(t *testing.T) ([]*process, *network) {
 	})
 }
 
-// TestNemesis writes and reads under faults that are drawn, while leaders, replicas and settings
-// change and records are deleted, the second half without NATS and the last part with power that
-// all brokers lose at once. It holds the history to the model, and every replica to it: see nemesis
-// and history. For hours:
+// TestNemesis writes and reads under random faults, while leaders, replicas and settings change and
+// records are deleted. The second half runs without NATS, and in the last part all brokers lose
+// power at the same time. The history must agree with the model, and every replica with the
+// history: see nemesis and history. To run it for hours:
 //
-//	VARVE_NEMESIS_TIME=2h go test -race -tags invariants -run TestNemesis -timeout 3h ./integration
+//	VARVE_NEMESIS_TIME=2h go test -race -tags invariants -timeout 3h \
+//	    -run TestNemesis ./integration
 func TestNemesis(t *testing.T) {
 	brokers, network := startNemesisCluster(t)
-	expect(brokers, restartedLog) // of a broker with an empty disk, where records were deleted meanwhile
+	// A broker with an empty disk restarts its logs if records were deleted in between.
+	expect(brokers, restartedLog)
 	everywhere := clusterClient(brokers)
 	client := newClient(t, "", everywhere...)
 	admin := kadm.NewClient(client)
@@ -197,7 +202,8 @@ func TestNemesis(t *testing.T) {
 	cached.checkReplicas(brokers, admin, nil)
 	shortened.checkReplicas(brokers, admin, unrest.deleted)
 
-	// When all lose power, what was not flushed may be lost by right: only the topic that flushes goes on, so that the alarms are about it alone.
+	// If all brokers lose power, unflushed records may legitimately be lost. Only the topic that is
+	// flushed remains, so that the alarms concern it alone.
 	if deleted, err := admin.DeleteTopics(t.Context(), "cached", "shortened"); err != nil || deleted.Error() != nil {
 		t.Fatal(errors.Join(err, deleted.Error()))
 	}
@@ -210,8 +216,7 @@ func TestNemesis(t *testing.T) {
 	flushed.check(everywhere...)
 }
 
-// nemesisLoad creates a topic as the rules of the nemesis want it, and begins to write to it and to
-// read it.
+// nemesisLoad creates a topic that follows the rules of the nemesis, and starts a load on it.
 func nemesisLoad(t *testing.T, client *kgo.Client, topic string, partitions, readers int, everywhere []kgo.Opt, configs ...string) *load {
 	t.Helper()
 	createPlaced(t, client, topic, spread(partitions), append([]string{"min.insync.replicas", "2", "remote.storage.enable", "false"}, configs...)...)

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// numbers writes numbered records to every partition of a topic in turn, with acks=all and an idempotent producer, and remembers which
-// were acknowledged, and which a reader has seen, if there is one.
+// numbers writes numbered records to every partition of a topic in turn, with acks=all and an
+// idempotent producer. It remembers which were acknowledged and which a reader, if any, has read.
 type numbers struct {
 	t          *testing.T
 	topic      string
@@ -21,13 +21,13 @@ type numbers struct {
 	producer   *kgo.Client
 	cancel     context.CancelFunc
 	working    sync.WaitGroup
-	sent       int // after stop
+	sent       int // valid after stop
 
 	mu          sync.Mutex
-	acked, read []map[int64]string // by partition, by offset
+	acked, read []map[int64]string // values by partition and offset
 }
 
-// startNumbers begins to write, through a producer that buffers so many records.
+// startNumbers starts to write, through a producer that buffers at most that many records.
 func startNumbers(t *testing.T, bootstrap, topic string, partitions int32, buffered int, opts ...kgo.Opt) *numbers {
 	t.Helper()
 	n := &numbers{t: t, topic: topic, partitions: partitions, opts: append([]kgo.Opt{kgo.SeedBrokers(bootstrap)}, opts...)}
@@ -50,8 +50,8 @@ func startNumbers(t *testing.T, bootstrap, topic string, partitions int32, buffe
 	return n
 }
 
-// startReplicated has numbers written to a new topic with the replicas that are named, of which two
-// must be in sync, and read along, by clients that know all brokers.
+// startReplicated starts numbers on a new topic with the given replicas, two of which must be in
+// sync, and a reader, with clients that know all brokers.
 func startReplicated(t *testing.T, brokers []*process, replicas [][]int32) (*numbers, *kadm.Client) {
 	t.Helper()
 	everywhere := clusterClient(brokers)
@@ -73,7 +73,7 @@ func (n *numbers) acknowledged(r *kgo.Record, err error) {
 	n.acked[r.Partition][r.Offset] = string(r.Value)
 }
 
-// readAlong has a reader follow the writing from the beginning.
+// readAlong starts a reader that follows the writing from the beginning.
 func (n *numbers) readAlong() {
 	n.t.Helper()
 	reader := n.reader()
@@ -91,7 +91,7 @@ func (n *numbers) readAlong() {
 	})
 }
 
-// reader is a client that reads the topic from the beginning.
+// reader returns a client that reads the topic from the beginning.
 func (n *numbers) reader() *kgo.Client {
 	n.t.Helper()
 	return newClient(n.t, "", append([]kgo.Opt{
@@ -99,7 +99,7 @@ func (n *numbers) reader() *kgo.Client {
 	}, n.opts...)...)
 }
 
-// progress waits until every partition takes records again.
+// progress waits until every partition accepts records again.
 func (n *numbers) progress(what string) {
 	n.t.Helper()
 	_, before := n.count()
@@ -109,7 +109,7 @@ func (n *numbers) progress(what string) {
 	})
 }
 
-// count is how many records were acknowledged, in all and of the partition that has fewest.
+// count is the number of acknowledged records: in all, and of the partition with the fewest.
 func (n *numbers) count() (all, fewest int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -121,7 +121,7 @@ func (n *numbers) count() (all, fewest int) {
 	return all, fewest
 }
 
-// stop ends the writing and the reading, when everything that was written is acknowledged.
+// stop ends the writing and the reading, after everything written has been acknowledged.
 func (n *numbers) stop() {
 	n.t.Helper()
 	n.cancel()
@@ -131,7 +131,8 @@ func (n *numbers) stop() {
 	}
 }
 
-// check reads everything again: all records are there once and in order, and each that was acknowledged, or read before, is where it was.
+// check reads everything again. All records must exist once and in order, and each that was
+// acknowledged or read before must be at its offset.
 func (n *numbers) check() {
 	n.t.Helper()
 	last, next := map[int32]string{}, map[int32]int64{}

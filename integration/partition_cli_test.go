@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// clusterState is what `varve cluster status --output json` says.
+// clusterState is the output of `varve cluster status --output json`.
 type clusterState struct {
 	State   string `json:"state"`
 	Brokers []struct {
@@ -40,7 +40,8 @@ type clusterState struct {
 	} `json:"problems"`
 }
 
-// tryVarve runs a user command that may fail; the brokers are all that it is told of.
+// tryVarve runs a user command that may fail. The command gets the addresses of the brokers and
+// nothing else.
 func tryVarve(t *testing.T, brokers []*process, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	addresses := make([]string, len(brokers))
@@ -86,7 +87,7 @@ func statusOf(t *testing.T, brokers []*process) (s clusterState, status int) {
 	return s, status
 }
 
-// replicasOf reads the replicas of a topic's partitions.
+// replicasOf returns the replicas and leaders of a topic's partitions.
 func replicasOf(t *testing.T, brokers []*process, topic string) (replicas [][]int32, leaders []int32) {
 	t.Helper()
 	var described []struct {
@@ -104,8 +105,9 @@ func replicasOf(t *testing.T, brokers []*process, topic string) (replicas [][]in
 	return replicas, leaders
 }
 
-// TestPartitionCommands is a day of the person on call: a fourth broker joins and gets its share; partitions are moved, leaders elected; a broker
-// is killed, and the status and its exit status say what is wrong; the dead broker is emptied. No record is lost on the way.
+// TestPartitionCommands is a day of an operator. A fourth broker joins and gets its share;
+// partitions are moved and leaders elected; a broker is killed, and the status and its exit status
+// must report the problem; the dead broker is drained. No record may be lost.
 func TestPartitionCommands(t *testing.T) {
 	brokers := startCluster(t)
 	mustVarve(t, brokers, "topic", "create", "orders", "--partitions", "12", "--replication-factor", "3", "--config", "min.insync.replicas=2")
@@ -148,7 +150,8 @@ func TestPartitionCommands(t *testing.T) {
 	mustVarve(t, brokers, "partition", "balance", "--yes", "--batch", "5")
 	s, _ := statusOf(t, brokers)
 	for _, b := range s.Brokers {
-		if b.Replicas < 9 || b.Replicas > 10 || b.Leaders < 3 || b.Leaders > 4 { // 39 replicas, 13 leaders
+		// 39 replicas, 13 leaders.
+		if b.Replicas < 9 || b.Replicas > 10 || b.Leaders < 3 || b.Leaders > 4 {
 			t.Errorf("after the balance: %+v", s.Brokers)
 			break
 		}
@@ -195,7 +198,8 @@ func TestPartitionCommands(t *testing.T) {
 		t.Errorf("the status is %s%s", out, errOut)
 	}
 
-	// Nothing can be copied from a partition without a leader: that waits, is listed, and taken back; nobody alive can be elected either.
+	// Nothing can be copied from a partition without a leader: the reassignment waits, is listed,
+	// and is canceled. With no live replica there is nothing to elect either.
 	mustVarve(t, brokers, "partition", "move", "single:0", "--to", "1", "--yes", "--no-wait")
 	if out = mustVarve(t, brokers, "partition", "reassign", "--list"); !strings.Contains(out, "single:0") {
 		t.Errorf("the list is %s", out)
@@ -211,7 +215,8 @@ func TestPartitionCommands(t *testing.T) {
 		t.Errorf("an unclean election without replicas ends with %d: %s", status, out)
 	}
 
-	// The broker is emptied of all that there is another copy of; it comes back, and is emptied of the rest.
+	// The broker is drained of every replica that has another copy. After it has returned, it is
+	// drained of the rest.
 	if _, errOut, status := tryVarve(t, brokers, "partition", "balance", "--remove-broker", "3", "--yes"); status != 1 || !strings.Contains(errOut, "single:0 stays on broker 3") {
 		t.Errorf("the removal of broker 3 ends with %d: %s", status, errOut)
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// brokerInFlight is how many requests a broker reads ahead on one connection.
+// brokerInFlight is the number of requests that a broker reads ahead on one connection.
 const brokerInFlight = 16
 
 var errNoAnswer = errors.New("the response has no answer for the partition")
 
-// pipeline adds a producer that holds a broker to each single answer, see pipelineOver.
+// pipeline adds a producer that checks every single answer of a broker; see pipelineOver.
 func (l *load) pipeline(address string, producer int, every time.Duration) {
 	pipelineOver([]*load{l}, address, producer, every)
 }
@@ -29,10 +29,10 @@ func (l *load) pipelines(brokers []*process, every time.Duration) {
 	}
 }
 
-// pipelineOver adds a producer that belongs to the first of the loads: every so often it sends the
-// broker one request with a record for every partition of all their topics, with acks=all, whether
-// the broker leads them or not, and without waiting for the answers to earlier ones. Partitions of
-// different fate so share a request. The producer's number must be that of no other one.
+// pipelineOver adds a producer that belongs to the first of the loads. At an interval it sends the
+// broker one request with acks=all and a record for every partition of all their topics. It does so
+// whether the broker leads the partitions or not, and without waiting for earlier answers.
+// Partitions in different states thus share a request. The producer's number must be unique.
 func pipelineOver(loads []*load, address string, producer int, every time.Duration) {
 	loads[0].producing(func(ctx context.Context) {
 		p := pipeline{loads: loads, address: address, producer: producer, every: every}
@@ -49,8 +49,8 @@ type pipeline struct {
 	sent     int
 }
 
-// run sends until the context ends, over one connection after the other, which live for as long as
-// the test.
+// run sends until ctx ends, over one connection after another. The connections may live until the
+// test ends.
 func (p *pipeline) run(ctx, test context.Context) {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
@@ -67,7 +67,7 @@ func (p *pipeline) run(ctx, test context.Context) {
 		if w == nil {
 			var err error
 			if w, err = dialWire(test, p.address, brokerInFlight); err != nil {
-				continue // it is away
+				continue // the broker is down
 			}
 		}
 		if err := p.send(w); err != nil {
@@ -80,7 +80,7 @@ func (p *pipeline) run(ctx, test context.Context) {
 // send sends the next record of every partition.
 func (p *pipeline) send(w *wire) error {
 	request := kmsg.NewPtrProduceRequest()
-	request.SetVersion(11) // the last one with names of topics
+	request.SetVersion(11) // the last version with names of topics
 	request.Acks, request.TimeoutMillis = -1, 60_000
 	id := recordID{p.producer, p.sent}
 	p.sent++
@@ -113,7 +113,7 @@ func (l *load) batch(id recordID) ([]byte, error) {
 	return b.Build()
 }
 
-// enter enters what each partition was answered.
+// enter records the answer of each partition.
 func (l *load) enter(id recordID, call instant, response kmsg.Response, err error) {
 	offsets, failures := map[int32]int64{}, map[int32]error{}
 	if r, ok := response.(*kmsg.ProduceResponse); ok && err == nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// TestPowerLossOfAll takes the power from all brokers at once, again and again, under a topic that
-// is flushed at every message: nothing that was acknowledged with acks=all is lost, whichever of
-// them leads afterwards.
+// TestPowerLossOfAll takes the power from all brokers at the same time, again and again, under a
+// topic that is flushed at every message. No record acknowledged with acks=all may be lost,
+// whichever broker leads afterward.
 func TestPowerLossOfAll(t *testing.T) {
 	const partitions = 3
 	brokers := startPowered(t)
@@ -32,10 +32,9 @@ func TestPowerLossOfAll(t *testing.T) {
 	l.checkReplicas(brokers, admin, nil)
 }
 
-// TestWholeReplicaIsWaitedFor freezes one of two replicas, and takes the power from the other,
-// which loses what it has not flushed and is back first. The frozen one has all that was
-// acknowledged, since two have to be in sync for that: it must lead, however long it takes to come
-// back.
+// TestWholeReplicaIsWaitedFor freezes one of two replicas and takes the power from the other, which
+// loses its unflushed data and returns first. The frozen one has all acknowledged records, because
+// two replicas had to be in sync: it must lead, however long it takes to return.
 func TestWholeReplicaIsWaitedFor(t *testing.T) {
 	const partitions = 4
 	brokers := startPowered(t)

@@ -21,11 +21,12 @@ import (
 	"github.com/varvelog/varve/server"
 )
 
-// journalVariable in the environment has the test binary be a broker whose logs are on a crashfs
-// with its journal there.
+// journalVariable, in the environment, makes the test binary run a broker whose logs are on a
+// crashfs with its journal in that directory.
 const journalVariable = "VARVE_TEST_JOURNAL"
 
-// command is how the process is run: the built binary, or this one as a broker that can lose power.
+// command returns the command of the process: the built binary, or this one as a broker that can
+// lose power.
 func (p *process) command(flags ...string) *exec.Cmd {
 	args := slices.Concat(p.args, flags)
 	if p.journal == "" {
@@ -52,7 +53,7 @@ func runBroker(journal string, args []string) (status int) {
 func serveOn(ctx context.Context, journal string, args []string) error {
 	flagSet := pflag.NewFlagSet("broker start", pflag.ContinueOnError)
 	flags := config.BindBroker(flagSet)
-	if err := flagSet.Parse(args[2:]); err != nil { // behind broker start
+	if err := flagSet.Parse(args[2:]); err != nil { // after "broker start"
 		return err
 	}
 	cfg, err := flags.Load(os.Environ())
@@ -82,8 +83,8 @@ func startPowered(t *testing.T, flags ...string) []*process {
 	return brokers
 }
 
-// losePower ends the process as a machine's crash does: its logs keep only their synced data. It
-// returns the loss, in bytes and changes of names.
+// losePower ends the process like a crash of its machine: its logs keep only their synced data. It
+// returns the loss, in bytes and in changes of names.
 func (p *process) losePower(t *testing.T) (bytes int64, names int) {
 	t.Helper()
 	p.kill9(t)
@@ -98,8 +99,8 @@ func (p *process) losePower(t *testing.T) (bytes int64, names int) {
 	return bytes, names
 }
 
-// logDirs are the directories below a data directory that have logs. What else is there does not go through the journal, which knows files by their inodes:
-// those of deleted log files are used again.
+// logDirs returns the directories of logs below a data directory. Other files there are not written
+// through the journal. It knows files by their inodes, and those of deleted log files are reused.
 func logDirs(t *testing.T, dataDir string) (dirs []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dataDir)
@@ -114,7 +115,7 @@ func logDirs(t *testing.T, dataDir string) (dirs []string) {
 	return dirs
 }
 
-// bootAgain has a broker find that the machine has started since it was registered, if it looks.
+// bootAgain makes a broker that checks find that the machine has rebooted since its registration.
 func bootAgain(dataDir string) error {
 	for _, pattern := range []string{"last-registration", "*/last-registration"} {
 		names, err := filepath.Glob(filepath.Join(dataDir, pattern))

@@ -22,27 +22,27 @@ import (
 	"time"
 )
 
-// process is one broker process and what it needs to be started again.
+// process is one broker process and everything needed to start it again.
 type process struct {
 	bootstrap string
 	dataDir   string
 	args      []string
-	binary    string   // empty: varveBinary
-	env       []string // beside the test's
-	journal   string   // of crashfs, which the process runs with if it is named
-	logDirs   []string // where a test has to know them
-	expected  []alarm  // that the test brings about
+	binary    string   // "": varveBinary
+	env       []string // in addition to the test's
+	journal   string   // directory of crashfs's journal; "": the process runs without crashfs
+	logDirs   []string // set if a test has to know them
+	expected  []alarm  // alarms that the test causes
 
 	cmd    *exec.Cmd
-	pid    atomic.Int64 // of the process that was started last
+	pid    atomic.Int64 // of the latest process
 	exited chan error   // receives once, when the process has ended
 	log    *syncBuffer
 }
 
 var readyLine = regexp.MustCompile(`^varve .* ready: kafka (\S+),`)
 
-// startBroker starts a broker on a free loopback port over an empty data
-// directory, and stops it when the test ends. More flags may follow.
+// startBroker starts a broker on a free loopback port over an empty data directory, with additional
+// flags. It stops the broker when the test ends.
 func startBroker(t *testing.T, flags ...string) *process {
 	t.Helper()
 	p := &process{bootstrap: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "data"), log: &syncBuffer{}}
@@ -68,7 +68,7 @@ func (p *process) start(t *testing.T) {
 	p.startWith(t)
 }
 
-// startWith is start with flags for this time only.
+// startWith is start with additional flags for this process only.
 func (p *process) startWith(t *testing.T, flags ...string) {
 	t.Helper()
 	ready := p.launch(t, flags...)
@@ -82,7 +82,7 @@ func (p *process) startWith(t *testing.T, flags ...string) {
 	}
 }
 
-// launch runs the process; the channel is closed when it is ready.
+// launch runs the process. The channel is closed when the broker is ready.
 func (p *process) launch(t *testing.T, flags ...string) <-chan struct{} {
 	t.Helper()
 	p.cmd = p.command(flags...)
@@ -113,7 +113,7 @@ func (p *process) launch(t *testing.T, flags ...string) <-chan struct{} {
 	return ready
 }
 
-// stop sends the signal and waits for the end; a second call does nothing.
+// stop sends the signal and waits for the end of the process. A second call does nothing.
 func (p *process) stop(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	if p.cmd == nil {
@@ -180,8 +180,9 @@ func (p *process) tier(t *testing.T, topic string) []tierRow {
 	return rows
 }
 
-// freeAddress is a loopback address that nothing listens on at the moment. Its port is below those that systems give to outgoing connections, so that
-// none of these has it while a broker that is to come back is away.
+// freeAddress returns a loopback address on which nothing listens at the moment. Its port is below
+// the range that systems use for outgoing connections, so none of those takes it while a broker
+// that will return is down.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig
@@ -201,10 +202,11 @@ func freeAddress(t *testing.T) string {
 	return ""
 }
 
-// claimed are the ports that a test was given: most are not listened at yet when the next is asked for.
+// claimed are the ports that tests were given. Most of them are not in use yet when the next one is
+// requested.
 var claimed sync.Map
 
-// claim takes a port; false says that it was given to somebody before.
+// claim claims a port. It returns false if a test already has it.
 func claim(port int) bool {
 	_, before := claimed.LoadOrStore(port, true)
 	return !before
@@ -226,7 +228,7 @@ func eventually(t *testing.T, within time.Duration, what string, condition func(
 	}
 }
 
-// syncBuffer collects a process's output; it may be read while it is written.
+// syncBuffer collects a process's output. It may be read while it is written.
 type syncBuffer struct {
 	mu struct {
 		sync.Mutex

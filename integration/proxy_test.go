@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// client is the node that is no broker: whoever connects and is not one of them.
+// client is the node number of every connection that does not come from one of the brokers.
 const client = 0
 
-// The services that a broker listens for, each behind a proxy of its own.
+// The services on which a broker listens, each behind a proxy of its own.
 const (
 	kafkaService = iota
 	etcdPeers
@@ -27,17 +27,18 @@ const (
 	services
 )
 
-// link is the way between two nodes, client or the numbers of brokers, for one service of node to.
+// link is the path between two nodes (client or the numbers of brokers) for one service of node to.
 type link struct{ from, to, service int }
 
-// joins says that the link has the node at one end and another broker at the other.
+// joins reports whether the link connects the node with another broker.
 func (l link) joins(node int) bool {
 	return l.from != client && l.from != l.to && (l.from == node || l.to == node)
 }
 
-// network is what brokers and their clients talk over: a TCP proxy for each service of each broker, which knows by /proc who connects. A link that
-// is cut passes nothing in either direction, as if all packets were dropped: connections stay open, new ones are accepted and hang, and when the
-// link is healed what was on its way arrives.
+// network connects brokers and their clients: a TCP proxy for each service of each broker, which
+// identifies the connecting process in /proc. A cut link passes nothing in either direction, as if
+// all packets were dropped. Connections stay open, new ones are accepted and hang, and bytes in
+// flight arrive after the link has been healed.
 type network struct {
 	brokers []*process
 	ctx     context.Context //nolint:containedctx // that of the test, which all goroutines end with
@@ -46,12 +47,13 @@ type network struct {
 	mu struct {
 		sync.Mutex
 		cut     func(link) bool // nil: none
-		without int             // a service that is cut all the time, if not 0
+		without int             // a service that is cut permanently; 0: none
 		changed chan struct{}   // closed when cut is replaced
 	}
 }
 
-// startNetwork begins to proxy for the brokers; real and public are their addresses by service.
+// startNetwork starts the proxies of the brokers. real and public are the brokers' addresses by
+// service.
 func startNetwork(t *testing.T, brokers []*process, real, public [][services]string) *network {
 	t.Helper()
 	if _, err := os.Stat("/proc/net/tcp"); err != nil {
@@ -75,7 +77,7 @@ func startNetwork(t *testing.T, brokers []*process, real, public [][services]str
 	return n
 }
 
-// cut has the links for which the function is true pass nothing from now on, and all others pass everything.
+// cut makes the links for which the function returns true pass nothing, and all others everything.
 func (n *network) cut(which func(link) bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -84,17 +86,17 @@ func (n *network) cut(which func(link) bool) {
 	n.mu.changed = make(chan struct{})
 }
 
-// heal has all links pass everything.
+// heal makes all links pass everything.
 func (n *network) heal() { n.cut(nil) }
 
-// doWithout cuts a service from now on, whatever is cut and healed.
+// doWithout cuts a service permanently, whatever else is cut or healed.
 func (n *network) doWithout(service int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.mu.without = service
 }
 
-// pass waits until the link is not cut; false says that the test or the connection has ended.
+// pass waits until the link is not cut. It returns false if the test or the connection has ended.
 func (n *network) pass(ctx context.Context, l link) bool {
 	for {
 		n.mu.Lock()
@@ -133,7 +135,8 @@ func (n *network) connect(accepted *net.TCPConn, l link, target string) {
 	}
 	onward, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", target)
 	if err != nil {
-		_ = accepted.SetLinger(0) // nobody is there: the next best to a refusal is a reset
+		// Nothing listens. A reset is the closest equivalent of a refusal.
+		_ = accepted.SetLinger(0)
 		return
 	}
 	defer onward.Close()
@@ -144,7 +147,8 @@ func (n *network) connect(accepted *net.TCPConn, l link, target string) {
 	both.Wait()
 }
 
-// copy passes bytes on in one direction, and at last their end: a close, or a reset as that of a process that was killed.
+// copy forwards bytes in one direction, and then the end of the connection: a close, or a reset
+// like that of a killed process.
 func (n *network) copy(ctx context.Context, to, from *net.TCPConn, l link) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -171,11 +175,11 @@ func (n *network) copy(ctx context.Context, to, from *net.TCPConn, l link) {
 	}
 }
 
-// owner is the broker whose process has the other end of the connection, or client.
+// owner returns the broker whose process has the other end of the connection, or client.
 func (n *network) owner(accepted net.Conn) int {
 	inode := socketInode(accepted.RemoteAddr().(*net.TCPAddr), accepted.LocalAddr().(*net.TCPAddr))
 	if inode == "" {
-		return client // gone already
+		return client // already closed
 	}
 	for i, p := range n.brokers {
 		fds := filepath.Join("/proc", strconv.FormatInt(p.pid.Load(), 10), "fd")
@@ -192,7 +196,8 @@ func (n *network) owner(accepted net.Conn) int {
 	return client
 }
 
-// socketInode is the number of the socket with these ends, both IPv4, or empty if there is none.
+// socketInode returns the inode of the socket between these ends, both IPv4, or "" if there is
+// none.
 func socketInode(local, remote *net.TCPAddr) string {
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
@@ -209,14 +214,14 @@ func socketInode(local, remote *net.TCPAddr) string {
 	return ""
 }
 
-// hexAddress is the address as /proc/net/tcp has it on a little-endian machine.
+// hexAddress returns the address in the form of /proc/net/tcp on a little-endian machine.
 func hexAddress(a *net.TCPAddr) string {
 	ip := a.IP.To4()
 	return fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], a.Port)
 }
 
-// startProxied starts three brokers as startCluster does, which reach each other, and are reached, only over the network that is returned. They are
-// prepared by the function before they start.
+// startProxied starts three brokers like startCluster, which communicate with each other and with
+// clients only over the returned network. prepare is called on each of them before the start.
 func startProxied(t *testing.T, prepare func(*process)) ([]*process, *network) {
 	t.Helper()
 	real, public := make([][services]string, 3), make([][services]string, 3)
@@ -228,7 +233,7 @@ func startProxied(t *testing.T, prepare func(*process)) ([]*process, *network) {
 	dir := t.TempDir()
 	brokers := make([]*process, len(real))
 	for i := range brokers {
-		// A client is told the proxy; so is whoever asks the process where it is.
+		// Clients and the helpers of the tests get the proxy's address.
 		brokers[i] = &process{bootstrap: public[i][kafkaService], dataDir: filepath.Join(dir, strconv.Itoa(i+1)), log: &syncBuffer{}}
 		brokers[i].args = []string{
 			"broker", "start", "--node-id", strconv.Itoa(i + 1), "--seeds", strings.Join(seeds, ","), "--control", real[i][etcdPeers],
@@ -242,7 +247,8 @@ func startProxied(t *testing.T, prepare func(*process)) ([]*process, *network) {
 	return brokers, n
 }
 
-// addresses are free ones for the services of a broker, the control plane's three in a row.
+// addresses returns free addresses for the services of a broker, the three of the control plane
+// with consecutive ports.
 func addresses(t *testing.T) (a [services]string) {
 	t.Helper()
 	a[kafkaService] = freeAddress(t)
@@ -261,8 +267,8 @@ func addresses(t *testing.T) (a [services]string) {
 	return a
 }
 
-// TestNetworkCuts holds the proxy to what the tests rely on: what is written over a link that is cut arrives when it is healed, not before, on an
-// open connection as on a new one.
+// TestNetworkCuts checks a property of the proxy on which the tests rely. Bytes written over a cut
+// link arrive after it is healed, not before, on open connections and on new ones.
 func TestNetworkCuts(t *testing.T) {
 	var lc net.ListenConfig
 	echo, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -284,7 +290,7 @@ func TestNetworkCuts(t *testing.T) {
 	public := addresses(t)
 	self := &process{}
 	n := startNetwork(t, []*process{self}, [][services]string{real}, [][services]string{public})
-	for _, from := range []int{client, 1} { // this process plays the part of a client, then that of the broker
+	for _, from := range []int{client, 1} { // this process acts as a client, then as the broker
 		if from == 1 {
 			self.pid.Store(int64(os.Getpid()))
 		}
@@ -308,7 +314,8 @@ func TestNetworkCuts(t *testing.T) {
 	}
 }
 
-// echoes connects to an echo. The function writes, and says whether as many bytes as were written come back in that time, what it missed before included.
+// echoes connects to an echo server. The returned function writes, and reports whether as many
+// bytes return within the time, including those that are outstanding from earlier calls.
 func echoes(t *testing.T, address string) func(text string, within time.Duration) bool {
 	t.Helper()
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(t.Context(), "tcp", address)

@@ -27,8 +27,9 @@ func (f *fetchedFrom) OnBrokerRead(meta kgo.BrokerMetadata, key int16, n int, _,
 	}
 }
 
-// TestConsumersReadInTheirRack has a consumer in each of three racks read a topic of which a part is only in the bucket (KIP-392): each gets all
-// of it in order, what is there and what comes, and nearly all of it from the broker in its rack, until that one is gone.
+// TestConsumersReadInTheirRack has a consumer in each of three racks read a topic that is partly
+// only in the bucket (KIP-392). Each must get all of it in order, existing and new records, and
+// almost all of it from the broker in its rack, until that broker is killed.
 func TestConsumersReadInTheirRack(t *testing.T) {
 	brokers := startClusterOf(t, func(node int) []string {
 		return []string{
@@ -76,7 +77,8 @@ func TestConsumersReadInTheirRack(t *testing.T) {
 		rack := fmt.Sprintf("r%d", node+1)
 		from := &fetchedFrom{bytes: map[int32]int{}}
 		consumer := newClient(t, broker.bootstrap, append(opts, kgo.Rack(rack), kgo.WithHooks(from),
-			kgo.RecheckPreferredReplicaInterval(time.Second), // else it stays with a broker that is gone for half an hour
+			// Without this, the consumer stays with a dead broker for half an hour.
+			kgo.RecheckPreferredReplicaInterval(time.Second),
 			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"racks": {0: kgo.NewOffset().AtStart()}}))...)
 		next := 0
 		read := func() {

@@ -13,13 +13,13 @@ import (
 
 var fenced = regexp.MustCompile("(?s)(?:<!-- test: ([a-z]+)[^>]*-->\n)?```sh\n(.*?)```")
 
-// tour runs the fenced blocks of a document as written: each says in a comment
-// above it how it is tested, and one that says nothing fails.
+// tour runs the fenced blocks of a document as written. A comment above each says how it is tested;
+// a block without one fails.
 type tour struct {
 	document  string // path
-	least     int    // blocks that it must have
+	least     int    // least number of blocks
 	dir       string // where the commands run, with the binary at bin/varve
-	bootstrap string // what stands for 127.0.0.1:9092
+	bootstrap string // replaces 127.0.0.1:9092
 	env       []string
 	// start runs a block of the kind "background".
 	start func(t *testing.T, script string)
@@ -48,7 +48,8 @@ func (r tour) run(t *testing.T) {
 			r.start(t, script)
 		case "run":
 			r.sh(t, script)
-		case "kcat": // kcat is not among what make test may need; make test-clients installs it and runs this test again
+		// make test must not need kcat. make test-clients installs it and runs this test again.
+		case "kcat":
 			if os.Getenv("VARVE_TEST_KCAT") != "" {
 				r.sh(t, script)
 			}

@@ -16,9 +16,9 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// checkReplicas is check on every replica: when nothing is written any more and all replicas are in
-// sync, their files have the same batches, and the history holds for these. Records below the
-// offsets that are given, 0 if none are, may have been deleted.
+// checkReplicas is check on every replica. When nothing is written any more and all replicas are in
+// sync, their files must have the same batches, and the history must hold for these. Records below
+// the given offsets (0 by default) may have been deleted.
 func (l *load) checkReplicas(brokers []*process, admin *kadm.Client, deleted map[int32]int64) {
 	l.t.Helper()
 	ids, lost, total := map[int32][]recordID{}, 0, 0
@@ -42,8 +42,8 @@ func (l *load) checkReplicas(brokers []*process, admin *kadm.Client, deleted map
 	}
 }
 
-// lost counts the records of a partition that were acknowledged, not deleted, and are not at their
-// offset.
+// lost counts the records of a partition that were acknowledged and not deleted, but are not at
+// their offset.
 func (h *history) lost(number int32, start int64, log []recordID) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,8 +55,8 @@ func (h *history) lost(number int32, start int64, log []recordID) (n int) {
 	return n
 }
 
-// sameLogs are the bytes of each partition of a topic, which every one of its replicas must come to
-// have, from where the last of them begins.
+// sameLogs returns the bytes of each partition of a topic, from the highest log start among its
+// replicas. All replicas must eventually agree on them.
 func sameLogs(t *testing.T, brokers []*process, admin *kadm.Client, topic string) map[int32][]byte {
 	t.Helper()
 	topics, err := admin.ListTopics(t.Context(), topic)
@@ -77,7 +77,8 @@ func sameLogs(t *testing.T, brokers []*process, admin *kadm.Client, topic string
 	return same
 }
 
-// sameLog compares the files of the replicas and returns those of the one that begins last.
+// sameLog compares the files of the replicas and returns those of the replica with the highest log
+// start.
 func sameLog(brokers []*process, replicas []int32, partition string) (same []byte, parted error) {
 	logs := make([][]byte, len(replicas))
 	for i, replica := range replicas {
@@ -98,7 +99,7 @@ func sameLog(brokers []*process, replicas []int32, partition string) (same []byt
 	return same, parted
 }
 
-// holdsWithin is eventually for a caller that has more to say.
+// holdsWithin is eventually for a caller that reports the failure itself.
 func holdsWithin(within time.Duration, condition func() bool) bool {
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -114,13 +115,13 @@ func holdsWithin(within time.Duration, condition func() bool) bool {
 	return true
 }
 
-// logOnDisk are the batches of a partition below a data directory. Without a directory there are
-// none.
+// logOnDisk returns the batches of a partition below a data directory. It returns none if there is
+// no directory.
 func logOnDisk(dataDir, partition string) (all []byte, err error) {
 	var files []string
 	err = filepath.WalkDir(dataDir, func(name string, e fs.DirEntry, walkErr error) error {
 		if errors.Is(walkErr, fs.ErrNotExist) {
-			return nil // removed meanwhile
+			return nil // deleted since
 		}
 		if walkErr == nil && !e.IsDir() && filepath.Ext(name) == ".log" && filepath.Base(filepath.Dir(name)) == partition {
 			files = append(files, name)
@@ -141,7 +142,7 @@ func logOnDisk(dataDir, partition string) (all []byte, err error) {
 	return all, nil
 }
 
-// decodeLog are the records of batches that have no gaps, and the offset of the first.
+// decodeLog returns the records of batches without gaps, and the offset of the first.
 func decodeLog(log []byte) (ids []recordID, start int64, err error) {
 	if len(log) > 0 {
 		start = record.Batch(log).BaseOffset()

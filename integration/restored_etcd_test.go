@@ -14,9 +14,9 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// TestEtcdIsRestored puts etcd back to a backup that is older than a topic, under brokers that run,
-// and restarts these: they may serve nothing, but acknowledged records stay on their disks, for an
-// operator to sort out.
+// TestEtcdIsRestored restores etcd from a backup that is older than a topic, under running brokers,
+// and then restarts the brokers. They need not serve, but acknowledged records must stay on their
+// disks, so that an operator can recover them.
 func TestEtcdIsRestored(t *testing.T) {
 	etcd, nats, dir := freeAddress(t), freeAddress(t), t.TempDir()
 	runNATS(t, nats)
@@ -42,7 +42,8 @@ func TestEtcdIsRestored(t *testing.T) {
 	l.stop()
 	stop()
 	runEtcd(t, backup, etcd)
-	waitFor(t, 3*time.Second) // in which a broker that believes the backup would delete what that does not have
+	// In this time a broker that believed the backup would delete the logs missing from it.
+	waitFor(t, 3*time.Second)
 	together(brokers, func(p *process) { p.kill9(t) })
 	together(brokers, func(p *process) { p.launch(t) })
 	waitFor(t, 5*time.Second)
@@ -54,7 +55,7 @@ func TestEtcdIsRestored(t *testing.T) {
 	}
 }
 
-// found are records by the partition that they are in.
+// found are the records that were found, by partition.
 type found map[int32]map[recordID]bool
 
 // missing counts the acknowledged records that were not found.
@@ -75,11 +76,11 @@ func (l *load) missing(f found) (missing, acknowledged int) {
 	return missing, acknowledged
 }
 
-// partitionPath is how the directory of a partition of the topic may be called, also when it is on
-// its way out.
+// partitionPath matches the files in the directory of a partition of the topic, even while it is
+// being deleted.
 var partitionPath = regexp.MustCompile(`/later-(\d+)[^/]*/[^/]*\.log`)
 
-// recordsBelow are the records in all segments of the topic below a data directory.
+// recordsBelow returns the records in all segments of the topic below a data directory.
 func recordsBelow(t *testing.T, dataDir string) found {
 	t.Helper()
 	all := found{}

@@ -8,9 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestRetentionPerTopic writes the same sixty days, by the records' timestamps, to three topics that keep a day, thirty days, and everything, with a
-// MiB each on local disk. The older of it is only in the bucket, and there retention deletes: a reader from the beginning gets what the topic's
-// retention leaves, to the segment.
+// TestRetentionPerTopic writes the same sixty days (by record timestamps) to three topics. They
+// retain a day, thirty days, and everything, with a MiB each on local disk. Older records are only
+// in the bucket, and retention must delete there. A reader from the beginning must get exactly what
+// the topic retains, to the segment.
 func TestRetentionPerTopic(t *testing.T) {
 	sideBySide(t)
 	const (
@@ -46,7 +47,7 @@ func TestRetentionPerTopic(t *testing.T) {
 	}
 
 	for topic, keep := range keeps {
-		oldest := 0 // the first record that must stay
+		oldest := 0 // the first record that must remain
 		for keep > 0 && time.Since(at(oldest)) > keep {
 			oldest++
 		}

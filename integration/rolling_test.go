@@ -9,9 +9,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestRollingRestart restarts three brokers one after the other, as docs/operations.md has it for an upgrade: stop one in order, start it, wait until
-// varve cluster status says healthy, go on with the next. Producers that write to all partitions meanwhile see no error, although one of them
-// tries each record but for as long as a hand-over may take.
+// TestRollingRestart restarts three brokers one after another, as docs/operations.md describes for
+// an upgrade: stop one in order, start it, wait until varve cluster status reports healthy,
+// continue with the next. Producers that write to all partitions must see no error, although one of
+// them tries each record only for as long as a handover may take.
 func TestRollingRestart(t *testing.T) {
 	const partitions = 12
 	brokers := startCluster(t)

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A thousand partitions created in one request answer ListOffsets and take
-// writes as soon as the request is answered. Those that nobody has written to,
-// of which the disk knows nothing, are there again after a kill and a stop.
+// A thousand partitions created in one request must answer ListOffsets and accept writes as soon as
+// the request is answered. Partitions that were never written have no directory; they must exist
+// again after a kill and after a stop.
 func TestThousandPartitionsServeAtOnce(t *testing.T) {
 	broker := startBroker(t)
 	admin := newAdmin(t, broker.bootstrap)

@@ -20,7 +20,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// liveTopic is a topic of one partition whose settings change while it is used.
+// liveTopic is a topic of one partition whose settings change while it is in use.
 type liveTopic struct {
 	*testing.T
 	broker *process
@@ -41,7 +41,7 @@ func (l *liveTopic) set(key, value string) {
 	}
 }
 
-// produce writes one batch of one record, whose time is so far from now.
+// produce writes one batch of one record, with the timestamp now + age.
 func (l *liveTopic) produce(age time.Duration, value []byte) error {
 	return l.client.ProduceSync(l.Context(), &kgo.Record{Topic: l.name, Key: []byte("k"), Value: value, Timestamp: l.now.Add(age)}).FirstErr()
 }
@@ -64,7 +64,7 @@ func (l *liveTopic) path(name string) string {
 	return filepath.Join(l.broker.dataDir, "logs", l.name+"-0", name)
 }
 
-// files are those of the partition whose name ends so.
+// files returns the names of the partition's files with a suffix.
 func (l *liveTopic) files(suffix string) []string {
 	l.Helper()
 	entries, err := os.ReadDir(l.path(""))
@@ -80,7 +80,7 @@ func (l *liveTopic) files(suffix string) []string {
 	return names
 }
 
-// segments checks at which offsets segments begin.
+// segments checks the base offsets of the segments.
 func (l *liveTopic) segments(bases ...int) {
 	l.Helper()
 	want := make([]string, len(bases))
@@ -92,7 +92,7 @@ func (l *liveTopic) segments(bases ...int) {
 	}
 }
 
-// last is the newest batch on the disk.
+// last returns the latest batch on the disk.
 func (l *liveTopic) last() record.Batch {
 	l.Helper()
 	content, err := os.ReadFile(l.path(slices.Max(l.files(".log"))))
@@ -108,8 +108,8 @@ func (l *liveTopic) last() record.Batch {
 	return last
 }
 
-// withinDefaults is less than the minute that file.delete.delay.ms and others are by default, so that
-// no default passes for what was set.
+// withinDefaults is less than the default of file.delete.delay.ms and others, a minute. The default
+// thus cannot pass for the setting.
 const withinDefaults = 40 * time.Second
 
 func (l *liveTopic) startsAt(offset int64) {
@@ -121,7 +121,7 @@ func (l *liveTopic) startsAt(offset int64) {
 	})
 }
 
-// flushed waits until a checkpoint says that everything is on the disk.
+// flushed waits until a checkpoint states that everything is on the disk.
 func (l *liveTopic) flushed(end int64) {
 	l.Helper()
 	eventually(l.T, withinDefaults, "the recovery point is at the end", func() bool {
@@ -130,8 +130,8 @@ func (l *liveTopic) flushed(end int64) {
 	})
 }
 
-// Every setting of the log acts on a log that is in use, by what it makes the
-// broker do, not by what DescribeConfigs says.
+// Every setting of the log must take effect on a log in use. The test checks the behavior of the
+// broker, not the answers of DescribeConfigs.
 func TestTopicSettingsActOnALiveLog(t *testing.T) {
 	const week = 7 * 24 * time.Hour
 	small, large := []byte("v"), make([]byte, 700_000)
@@ -139,14 +139,14 @@ func TestTopicSettingsActOnALiveLog(t *testing.T) {
 	for i := range large {
 		large[i] = "abcdefgh"[random.IntN(8)]
 	}
-	var numbers []byte // what gzip does better the longer it looks
+	var numbers []byte // gzip compresses this better at higher levels
 	for i := range 5000 {
 		numbers = fmt.Appendf(numbers, "%d and %d,", i*7919%1000, i*104729%500)
 	}
 	broker := startBroker(t, "--set", "log.flush.offset.checkpoint.interval.ms=100", "--set", "log.remote.storage.enable=false")
 	for _, c := range []struct {
 		key     string
-		configs []string // of the topic when it is created
+		configs []string // of the topic at its creation
 		run     func(l *liveTopic)
 	}{
 		{"segment.bytes", nil, func(l *liveTopic) {

@@ -15,9 +15,9 @@ import (
 )
 
 // TestSettingsWhileFollowersJoin changes a setting of a topic all the time, so that brokers that
-// are far from etcd apply images that are older than their own writes. Whenever a follower is in
-// sync again on some partitions it is frozen, so that the leader alone has the records that follow,
-// and the leader is killed: no acknowledged record is lost with it.
+// are far from etcd apply images older than their own writes. Whenever a follower has joined the
+// ISR of some partitions, it is frozen, so that only the leader has the following records. Then the
+// leader is killed. No acknowledged record may be lost.
 func TestSettingsWhileFollowersJoin(t *testing.T) {
 	const partitions = 20
 	etcd, nats := freeAddress(t), freeAddress(t)
@@ -55,7 +55,7 @@ func TestSettingsWhileFollowersJoin(t *testing.T) {
 	l.checkReplicas(brokers, admin, nil)
 }
 
-// awaitJoins waits until so many replicas of a topic are in sync, and looks as often as it can.
+// awaitJoins polls without a pause until the given number of replicas of a topic are in sync.
 func awaitJoins(t *testing.T, broker kmsg.Requestor, topic string, replicas int) {
 	t.Helper()
 	for over := time.Now().Add(time.Minute); inSync(t.Context(), broker, topic) < replicas; {
@@ -65,8 +65,8 @@ func awaitJoins(t *testing.T, broker kmsg.Requestor, topic string, replicas int)
 	}
 }
 
-// changeSettings begins to change a setting of the topic that means nothing here, every so often.
-// The function ends it, and returns how many changes were taken.
+// changeSettings starts to change a setting of the topic that has no effect here, with a pause in
+// between. stop ends that and returns the number of accepted changes.
 func changeSettings(t *testing.T, to kmsg.Requestor, topic string, pause time.Duration) (stop func() int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -100,7 +100,8 @@ func changeSetting(ctx context.Context, to kmsg.Requestor, topic, name, value st
 	return err
 }
 
-// inSync counts the in-sync replicas of a topic, as one broker sees them; -1 if it does not answer.
+// inSync counts the in-sync replicas of a topic from the view of one broker; -1 if it does not
+// answer.
 func inSync(ctx context.Context, broker kmsg.Requestor, topic string) (n int) {
 	request := kmsg.NewPtrMetadataRequest()
 	named := kmsg.NewMetadataRequestTopic()

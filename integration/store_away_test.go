@@ -19,10 +19,12 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// TestStoreAwayUnderLoad takes the object store away from three brokers with small disks that are written to without a pause: connections are refused
-// for half of the time, and not answered for the other half. The disks fill, and then produce is refused while what is on them is read. When the store is
-// back, all heals without anybody: uploads, retention and produce go on, nothing that was acknowledged is lost, and the replicas are the same.
-// The store is away for some seconds after the disks are full, and in the long version for ten minutes in all.
+// TestStoreAwayUnderLoad takes the object store away from three brokers with small disks under
+// constant writes. Connections are refused for half of the time, and not answered for the other
+// half. The disks fill up; then produce must be rejected while reads from the disks work. When the
+// store returns, uploads, retention and produce must resume without intervention, no acknowledged
+// record may be lost, and the replicas must be equal. The store stays away for some seconds after
+// the disks are full, and in the long version for ten minutes in total.
 func TestStoreAwayUnderLoad(t *testing.T) {
 	s3 := objstoretest.StartS3(t)
 	bucket := s3.BucketURL(t, "small")
@@ -92,7 +94,7 @@ func TestStoreAwayUnderLoad(t *testing.T) {
 	l.check(everywhere...)
 }
 
-// longAway is how long the store is away in all, in the long version.
+// longAway is the total time without the store in the long version; 0 in the short one.
 func longAway(t *testing.T) time.Duration {
 	t.Helper()
 	if long() {
@@ -101,7 +103,7 @@ func longAway(t *testing.T) time.Duration {
 	return 0
 }
 
-// through is the URL of a bucket by way of the proxy.
+// through returns the URL of a bucket behind the proxy.
 func through(t *testing.T, bucket string, proxy *storeProxy) string {
 	t.Helper()
 	u, err := url.Parse(bucket)
@@ -114,7 +116,7 @@ func through(t *testing.T, bucket string, proxy *storeProxy) string {
 	return u.String()
 }
 
-// smallDisk makes a directory that has room for so many bytes, for as long as the test runs.
+// smallDisk creates a directory with room for size bytes, until the test ends.
 func smallDisk(t *testing.T, dir string, size int64) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -130,7 +132,8 @@ func smallDisk(t *testing.T, dir string, size int64) {
 	})
 }
 
-// hotIsRead reads what is on the disks of all partitions: from where the leader's local log begins, to its end.
+// hotIsRead reads the local data of all partitions: from the start of the leader's local log to its
+// end.
 func hotIsRead(t *testing.T, brokers []*process, admin *kadm.Client, opts []kgo.Opt) {
 	t.Helper()
 	ends, err := admin.ListEndOffsets(t.Context(), "small")
@@ -158,21 +161,22 @@ func hotIsRead(t *testing.T, brokers []*process, admin *kadm.Client, opts []kgo.
 	consume(t, reader, left, 2*time.Minute, func(*kgo.Record) {})
 }
 
-// probe writes a record every now and then, to one partition after the other, which is not tried again if it is refused.
+// probe writes a record at an interval, to one partition after another. A rejected record is not
+// retried.
 type probe struct {
-	stop func() // and wait
+	stop func() // and waits
 
 	mu    sync.Mutex
 	tries []try
 }
 
-// try is one record, and what the client was told.
+// try is one record and its result.
 type try struct {
 	at  time.Time
 	err error
 }
 
-// startProbe begins to write to a topic of its own.
+// startProbe starts to write to a topic of its own.
 func startProbe(t *testing.T, client *kgo.Client, opts []kgo.Opt) *probe {
 	t.Helper()
 	const partitions = 3
@@ -204,7 +208,8 @@ func startProbe(t *testing.T, client *kgo.Client, opts []kgo.Opt) *probe {
 	return p
 }
 
-// since counts what was accepted, and what was refused and how, of what was tried from then on.
+// since counts the accepted and the rejected records, the latter by error, among those written from
+// a time on.
 func (p *probe) since(then time.Time) (accepted int, refused map[string]int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

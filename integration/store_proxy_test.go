@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// storeProxy is a TCP proxy before an object store, by which the store goes away and comes back. It listens at one address all the time that it does.
+// storeProxy is a TCP proxy in front of an object store. Through it a test makes the store
+// unreachable and reachable again, always at the same address.
 type storeProxy struct {
 	t       *testing.T
 	address string // of the proxy
@@ -19,7 +20,7 @@ type storeProxy struct {
 	running sync.WaitGroup
 }
 
-// startStoreProxy begins to pass everything on to the endpoint of a store.
+// startStoreProxy starts a proxy that forwards everything to the endpoint of a store.
 func startStoreProxy(t *testing.T, endpoint string) *storeProxy {
 	t.Helper()
 	store, err := url.Parse(endpoint)
@@ -32,25 +33,26 @@ func startStoreProxy(t *testing.T, endpoint string) *storeProxy {
 	return p
 }
 
-// pass has the store answer.
+// pass makes the store reachable.
 func (p *storeProxy) pass() {
 	p.t.Helper()
 	p.listen(p.forward)
 }
 
-// refuse has nothing listen: connections are refused, and those that were open are reset.
+// refuse stops listening: new connections are refused, and open ones are reset.
 func (p *storeProxy) refuse() {
 	p.stop()
 	p.running.Wait()
 }
 
-// swallow has connections accepted and never answered, as behind a firewall that drops everything.
+// swallow accepts connections and never answers, like a firewall that drops all packets.
 func (p *storeProxy) swallow() {
 	p.t.Helper()
 	p.listen(func(ctx context.Context, _ net.Conn) { <-ctx.Done() })
 }
 
-// listen ends what was before, with all its connections, and has each new one handled in another way.
+// listen ends the previous behavior and all its connections. It passes each new connection to
+// handle.
 func (p *storeProxy) listen(handle func(ctx context.Context, accepted net.Conn)) {
 	p.t.Helper()
 	p.refuse()

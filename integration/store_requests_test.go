@@ -19,16 +19,15 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// farStore is an HTTP proxy that makes an object store as far away as one of a cloud is: the first byte
-// comes after some time, and a connection has a bandwidth. It counts requests by their kinds.
+// farStore is an HTTP proxy that makes an object store as distant as one in a cloud: the first byte
+// takes some time, and each connection has a limited bandwidth. It counts requests by kind.
 type farStore struct {
 	*httptest.Server
 	mu     sync.Mutex
 	counts storeCounts
 }
 
-// storeCounts are requests, by method and by what their objects are, and the bytes of objects that were
-// read.
+// storeCounts are the requests by method and kind of object, and the bytes read from objects.
 type storeCounts struct {
 	requests map[string]int
 	read     int64
@@ -36,7 +35,7 @@ type storeCounts struct {
 
 const (
 	farFirstByte = 20 * time.Millisecond
-	farBandwidth = 50e6 // bytes a second of a connection
+	farBandwidth = 50e6 // bytes per second and connection
 )
 
 func startFarStore(t *testing.T, endpoint string) *farStore {
@@ -49,7 +48,7 @@ func startFarStore(t *testing.T, endpoint string) *farStore {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
-			r.Out.Host = r.In.Host // which is signed
+			r.Out.Host = r.In.Host // the signature covers it
 			s.count(r.In)
 		},
 		Transport: &http.Transport{MaxIdleConnsPerHost: 256},
@@ -78,7 +77,7 @@ func (s *farStore) count(r *http.Request) {
 
 func isSegment(key string) bool { return strings.HasSuffix(key, ".segment") }
 
-// take returns what was counted since the last call.
+// take returns the counts since the last call.
 func (s *farStore) take() storeCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,10 +86,10 @@ func (s *farStore) take() storeCounts {
 	return counts
 }
 
-// farBody is a body that comes as slowly as the way is long.
+// farBody is a response body that arrives with the latency and bandwidth of the distance.
 type farBody struct {
 	io.ReadCloser
-	first  time.Time // when the first byte is there
+	first  time.Time // time of the first byte
 	read   int64
 	store  *farStore
 	counts bool
@@ -108,8 +107,9 @@ func (b *farBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A history of a real S3 server far away is written and read with few requests, and no byte is read
-// twice. How fast that is beside a plain client is logged; VARVE_LONG=1 takes enough data to tell.
+// The history on a distant, real S3 server must be written and read with few requests, and no byte
+// may be read twice. The test logs the speed compared with a plain client; VARVE_LONG=1 uses enough
+// data for a meaningful comparison.
 func TestColdReadsTakeFewRequests(t *testing.T) {
 	const segmentBytes, chunkBytes = 16 << 20, 256 << 10
 	segments := testRounds(4, 40)
@@ -192,8 +192,8 @@ func segmentsIn(t *testing.T, bucketURL string) (objects []objstore.ObjectInfo) 
 	return objects
 }
 
-// plainReads reads objects of a bucket, 4 MiB with a request, eight requests at a time: as many as the
-// broker has for reads ahead.
+// plainReads reads the objects of a bucket with requests of 4 MiB, eight at a time, which is the
+// read-ahead concurrency of the broker.
 func plainReads(t *testing.T, bucketURL string, objects []objstore.ObjectInfo) (size int64) {
 	t.Helper()
 	const window, atATime = 4 << 20, 8

@@ -29,8 +29,9 @@ func straysOf(t *testing.T, p *process) (all []stray) {
 	return all
 }
 
-// TestTopicIsDeletedWhileABrokerIsAway: the brokers that hear of it delete its logs, the one that was down sets them aside, and does
-// so again when one is restored.
+// TestTopicIsDeletedWhileABrokerIsAway deletes a topic while a broker is down. The other brokers
+// must delete its logs. The broker that was down must set them aside, and do so again after one of
+// them has been restored.
 func TestTopicIsDeletedWhileABrokerIsAway(t *testing.T) {
 	sideBySide(t)
 	brokers := clusterOf(t, func(int) []string { return nil })

@@ -11,8 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestReassignmentIsThrottled moves a replica as kafka-reassign-partitions.sh --throttle does: rates of the brokers, the replicas that they hold for,
-// then the move. It takes the time that the rate says, and goes on by itself.
+// TestReassignmentIsThrottled moves a replica like kafka-reassign-partitions.sh --throttle: it sets
+// the brokers' rates, then the throttled replicas, then starts the move. The move must take the
+// time given by the rate, and finish by itself.
 func TestReassignmentIsThrottled(t *testing.T) {
 	sideBySide(t)
 	const mib, size = 1 << 20, 8
@@ -24,7 +25,8 @@ func TestReassignmentIsThrottled(t *testing.T) {
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = "moved", -1, -1
 	topic.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Partition: 0, Replicas: []int32{1, 2}}}
 	create.Topics, create.TimeoutMillis = append(create.Topics, topic), 10_000
-	eventually(t, time.Minute, "the brokers know each other", func() bool { // their ids are refused before
+	// Unknown broker ids are rejected.
+	eventually(t, time.Minute, "the brokers know each other", func() bool {
 		resp, err := create.RequestWith(t.Context(), client)
 		return err == nil && resp.Topics[0].ErrorCode == 0
 	})
@@ -82,7 +84,7 @@ func TestReassignmentIsThrottled(t *testing.T) {
 		topics, err := admin.ListTopics(t.Context(), "moved")
 		return err == nil && slices.Equal(topics["moved"].Partitions[0].Replicas, []int32{1, 3}) && len(topics["moved"].Partitions[0].ISR) == 2
 	})
-	// A window's worth comes at once, and a fetch on credit.
+	// The bytes of one window arrive at once, and one fetch on credit.
 	if took := time.Since(start); took < (size-3)*time.Second {
 		t.Errorf("%d MiB were moved in %v at 1 MiB a second", size, took)
 	} else {

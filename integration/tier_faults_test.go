@@ -17,8 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestUploadsUnderFaults kills and freezes leaders while they upload: at the end everything is read from the beginning, most of it out of the bucket,
-// which after the sweeper holds nothing that no manifest names.
+// TestUploadsUnderFaults kills and freezes leaders while they upload. At the end everything must be
+// readable from the beginning, most of it from the bucket. After the sweeper has run, the bucket
+// must hold no object that no manifest names.
 func TestUploadsUnderFaults(t *testing.T) {
 	sideBySide(t)
 	bucket := t.TempDir()
@@ -70,7 +71,8 @@ func TestUploadsUnderFaults(t *testing.T) {
 	l.check(everywhere...)
 	t.Logf("%s: all is read", time.Now().Format(time.TimeOnly))
 
-	// What an upload leaves behind that a crash cut short, should none have been at the right moment.
+	// This is the leftover of an upload that a crash interrupted, in case none happened at the
+	// right moment.
 	orphan := filepath.Join(filepath.Dir(remote[0]), "00000000000000000007-0000000000-00112233aabbccdd.segment")
 	if err := os.WriteFile(orphan, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,12 +90,12 @@ func TestUploadsUnderFaults(t *testing.T) {
 	})
 }
 
-// objects are the files of a bucket whose names have the ending, that is all for an empty one.
+// objects returns the files of a bucket whose names end in ending; all of them for "".
 func objects(t *testing.T, bucket, ending string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(bucket, func(name string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // deleted meanwhile
+			return nil // deleted since
 		}
 		if err == nil && !e.IsDir() && strings.HasSuffix(name, ending) {
 			names = append(names, name)
@@ -106,21 +108,23 @@ func objects(t *testing.T, bucket, ending string) (names []string) {
 	return names
 }
 
-// document is what a manifest, a page or a page of trash names.
+// document is the part of a manifest, a page or a page of trash that names objects.
 type document struct {
-	Pages      []struct{ Name string } `json:"pages"`
-	Recent     []struct{ Name string } `json:"recent"`
-	Segments   json.RawMessage         `json:"segments"` // of a page: what it names; of a manifest: how many
+	Pages  []struct{ Name string } `json:"pages"`
+	Recent []struct{ Name string } `json:"recent"`
+	// Segments is the named segments in a page, and their number in a manifest.
+	Segments   json.RawMessage         `json:"segments"`
 	Trash      []struct{ Name string } `json:"trash"`
 	TrashPages []struct{ Name string } `json:"trash_pages"`
 }
 
-// unnamed lists the objects of the bucket's partitions that their newest manifest does not name, itself or by a page, and those that it names and
-// that are not there. What the manifest lists to be deleted stays for a minute: only the long
-// version of the test sees it go.
+// unnamed returns an error that lists two kinds of objects of the bucket's partitions: those that
+// the newest manifest does not name, itself or through a page, and named ones that do not exist.
+// Objects that the manifest lists for deletion stay for a minute, so only the long version of the
+// test waits for their deletion.
 func unnamed(t *testing.T, bucket string) error {
 	t.Helper()
-	manifests := map[string]string{} // the newest, by the directory of the partition
+	manifests := map[string]string{} // the newest one, by the directory of the partition
 	for _, name := range objects(t, bucket, "") {
 		if dir := filepath.Dir(name); filepath.Base(dir) == "manifest" {
 			manifests[filepath.Dir(dir)] = max(manifests[filepath.Dir(dir)], name)
@@ -134,7 +138,7 @@ func unnamed(t *testing.T, bucket string) error {
 		there := objects(t, dir, "")
 		named := map[string]bool{manifest: true}
 		if err := addNamed(named, dir, manifest); err != nil {
-			return err // it may have been replaced meanwhile
+			return err // it may have been replaced since
 		}
 		for _, name := range there {
 			if needed, listed := named[name]; !listed || long() && !needed {
@@ -150,7 +154,8 @@ func unnamed(t *testing.T, bucket string) error {
 	return errors.Join(wrong...)
 }
 
-// addNamed adds what a manifest or page names: true for what is needed, false for what is to be deleted.
+// addNamed adds the objects that a manifest or page names: true if they must exist, false if they
+// are to be deleted.
 func addNamed(named map[string]bool, dir, name string) error {
 	content, err := os.ReadFile(name)
 	if err != nil {
@@ -165,7 +170,7 @@ func addNamed(named map[string]bool, dir, name string) error {
 		named[filepath.Join(dir, x.Name)] = false
 	}
 	var segments []struct{ Name string }
-	_ = json.Unmarshal(d.Segments, &segments) // a number in a manifest
+	_ = json.Unmarshal(d.Segments, &segments) // it is a number in a manifest
 	for _, x := range append(segments, d.Recent...) {
 		named[filepath.Join(dir, x.Name)] = true
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// What a client wrote comes back to the byte and in order when nearly all of it
-// is only in the bucket: from the beginning, from an offset and from a time.
+// Everything that a client wrote must be read back byte for byte and in order when almost all of it
+// is only in the bucket: from the beginning, from an offset, and from a timestamp.
 func TestHistoryLivesInTheBucket(t *testing.T) {
 	t.Run("directory", func(t *testing.T) { historyLivesInTheBucket(t) })
 	t.Run("s3", func(t *testing.T) {
@@ -80,8 +80,8 @@ func historyLivesInTheBucket(t *testing.T, flags ...string) {
 	check("after a restart", 0, kgo.NewOffset().AtStart(), records)
 }
 
-// A restart during an outage of the object store costs nothing but the history:
-// what is on the disk is served, and uploads go on when the store is back.
+// A restart during an outage of the object store must make only the history unavailable. Local data
+// must be served, and uploads must resume when the store returns.
 func TestStartWithoutTheObjectStore(t *testing.T) {
 	s3 := objstoretest.StartS3(t)
 	broker := startBroker(t, "--object-store", s3.BucketURL(t, "away"))

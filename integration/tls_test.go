@@ -19,7 +19,7 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// secured is a broker process and the files of which it speaks TLS.
+// secured is a broker process and the files that it uses for TLS.
 type secured struct {
 	*process
 	http           string
@@ -27,8 +27,8 @@ type secured struct {
 	trust          string // the Kafka listener's truststore
 }
 
-// startSecured starts three brokers of which every port speaks TLS, and asks for a certificate. The control plane and HTTP have an authority of their
-// own.
+// startSecured starts three brokers that use TLS on every port and require a certificate. The
+// control plane and HTTP have an authority of their own.
 func startSecured(t *testing.T, ca, inner *securitytest.Authority) []*secured {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,8 @@ func startSecured(t *testing.T, ca, inner *securitytest.Authority) []*secured {
 	return brokers
 }
 
-// clientTLS trusts authorities and shows a certificate; none with the zero Pair.
+// clientTLS returns a configuration that trusts the authorities and presents a certificate, or none
+// for the zero Pair.
 func clientTLS(t *testing.T, pair securitytest.Pair, authorities ...*securitytest.Authority) *tls.Config {
 	t.Helper()
 	c := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
@@ -73,7 +74,7 @@ func clientTLS(t *testing.T, pair securitytest.Pair, authorities ...*securitytes
 	return c
 }
 
-// over is what a broker answers over HTTP.
+// over returns a broker's answer over HTTP.
 func (b *secured) over(t *testing.T, config *tls.Config, path string) (string, error) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
@@ -87,7 +88,7 @@ func (b *secured) over(t *testing.T, config *tls.Config, path string) (string, e
 	return string(body), err
 }
 
-// reaches tells whether a new connection to a broker is good for a request.
+// reaches returns an error if a request over a new connection to a broker fails.
 func (b *secured) reaches(t *testing.T, config *tls.Config) error {
 	t.Helper()
 	opts := []kgo.Opt{kgo.SeedBrokers(b.bootstrap), kgo.RetryTimeout(time.Millisecond), kgo.RequestRetries(0), kgo.RequestTimeoutOverhead(10 * time.Second)}
@@ -102,8 +103,9 @@ func (b *secured) reaches(t *testing.T, config *tls.Config) error {
 	return client.Ping(t.Context())
 }
 
-// TestEverythingOverTLS has a producer write numbered records while the certificates of all brokers, and the authority that they are of, are replaced,
-// and a broker is killed. Nothing of that reaches the producer, nothing is lost, and who is not trusted stays outside.
+// TestEverythingOverTLS writes numbered records while the certificates of all brokers and their
+// authority are replaced, and a broker is killed. The producer must not notice, nothing may be
+// lost, and untrusted clients must be rejected.
 func TestEverythingOverTLS(t *testing.T) {
 	sideBySide(t)
 	ca, next, inner, stranger := securitytest.NewAuthority(t), securitytest.NewAuthority(t), securitytest.NewAuthority(t), securitytest.NewAuthority(t)
@@ -126,7 +128,7 @@ func TestEverythingOverTLS(t *testing.T) {
 	numbers.readAlong()
 	numbers.progress("at the start")
 
-	// Commands by flags, and by a file as Kafka's tools take it.
+	// Commands with flags, and with a file in the format of Kafka's tools.
 	flags := []string{"--ca-file", ca.File, "--cert-file", user.CertFile, "--key-file", user.KeyFile}
 	if out := brokers[0].varve(t, "", append([]string{"cluster", "status"}, flags...)...); !strings.Contains(out, "healthy") {
 		t.Errorf("varve cluster status: %s", out)
@@ -153,7 +155,7 @@ func TestEverythingOverTLS(t *testing.T) {
 		t.Error("HTTP answers one without a certificate")
 	}
 
-	// Who is not to be let in.
+	// Clients that must be rejected.
 	for name, config := range map[string]*tls.Config{
 		"expired": clientTLS(t, ca.Issue(t, securitytest.Expired), ca), "of a stranger": clientTLS(t, stranger.Issue(t), ca), "none": clientTLS(t, securitytest.Pair{}, ca),
 		"of the control plane": clientTLS(t, inner.Issue(t), ca), "plain text": nil,
@@ -163,7 +165,7 @@ func TestEverythingOverTLS(t *testing.T) {
 		}
 	}
 
-	// All is replaced: first who is trusted, then what is shown.
+	// Everything is replaced: the truststores first, then the certificates.
 	taken := func(b *secured, use string) int {
 		return strings.Count(b.log.String(), fmt.Sprintf(`"msg":"TLS files are taken into use","use":%q`, use))
 	}
@@ -215,7 +217,7 @@ func TestEverythingOverTLS(t *testing.T) {
 		t.Error(err)
 	}
 
-	// What cannot be used changes nothing.
+	// Unusable files must change nothing.
 	reset()
 	securitytest.Write(t, brokers[0].kafka.StoreFile, "nothing")
 	eventually(t, time.Minute, "the bad file is told of", func() bool { return strings.Contains(brokers[0].log.String(), brokers[0].kafka.StoreFile) })

@@ -23,7 +23,7 @@ type spans struct {
 	byName map[string][]*tracepb.Span
 }
 
-// ServeHTTP takes what an exporter sends.
+// ServeHTTP receives the data of an exporter.
 func (s *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := io.Reader(r.Body)
 	if r.Header.Get("Content-Encoding") == "gzip" {
@@ -52,7 +52,7 @@ func (s *spans) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// child tells whether there is a span of a name whose parent has the other name.
+// child reports whether a span with a name exists whose parent has the other name.
 func (s *spans) child(name, parent string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,8 +70,9 @@ func (s *spans) count(name string) int {
 	return len(s.byName[name])
 }
 
-// TestTraces has a broker send its traces to a collector: every request, and what goes to the bucket and comes from there, as parts of what caused
-// it. When the collector is away the broker serves, and ends in order.
+// TestTraces has a broker send its traces to a collector: every request, and the transfers to and
+// from the bucket as children of their cause. Without the collector the broker must serve, and end
+// in order.
 func TestTraces(t *testing.T) {
 	sideBySide(t)
 	got := &spans{byID: map[string]*tracepb.Span{}, byName: map[string][]*tracepb.Span{}}

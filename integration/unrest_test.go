@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// unrest is what operators do to a cluster, all the time: it elects preferred leaders every second,
-// reassigns replicas and changes settings of one topic, and deletes records of another.
+// unrest does what operators do to a cluster, all the time. It elects preferred leaders every
+// second, reassigns replicas and changes settings of one topic, and deletes records of another.
 type unrest struct {
 	t       *testing.T
 	client  *kgo.Client
@@ -20,7 +20,7 @@ type unrest struct {
 	random  *rand.Rand
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	moving  sync.Mutex // held while replicas move, or must not
+	moving  sync.Mutex // held while replicas move, or must not move
 
 	partitions []int32
 	topic      string
@@ -28,10 +28,12 @@ type unrest struct {
 	changes    func() int
 	elections  int
 	moves      int
-	deleted    map[int32]int64 // how far records were deleted, or may have been; to be read after stop
+	// deleted is, by partition, the offset below which records were or may have been deleted. It
+	// may be read after stop.
+	deleted map[int32]int64
 }
 
-// startUnrest begins it. The topic's replicas are on three of the brokers, or two.
+// startUnrest starts the unrest. Each replica set of the topic is then on three brokers, or on two.
 func startUnrest(t *testing.T, client *kgo.Client, seed uint64, topic, shortened string) *unrest {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -58,7 +60,7 @@ func startUnrest(t *testing.T, client *kgo.Client, seed uint64, topic, shortened
 	return u
 }
 
-// every does something, and again until the context ends.
+// every calls do at an interval until the context ends.
 func every(ctx context.Context, pause time.Duration, do func()) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -72,8 +74,7 @@ func every(ctx context.Context, pause time.Duration, do func()) {
 	}
 }
 
-// move gives one partition other replicas, or another order of them. That it fails under faults is
-// no error.
+// move gives one partition other replicas, or another order of them. It may fail under faults.
 func (u *unrest) move(ctx context.Context) {
 	u.moving.Lock()
 	defer u.moving.Unlock()
@@ -85,8 +86,8 @@ func (u *unrest) move(ctx context.Context) {
 	}
 }
 
-// delete deletes what is committed of every partition of the other topic, and notes how far that
-// may go, also if it fails.
+// delete deletes all committed records of every partition of the other topic, and records the
+// offsets even if that fails.
 func (u *unrest) delete(ctx context.Context) {
 	ends, err := u.admin.ListEndOffsets(ctx, u.shortened)
 	if err != nil {
@@ -99,11 +100,11 @@ func (u *unrest) delete(ctx context.Context) {
 		u.deleted[o.Partition] = max(u.deleted[o.Partition], o.Offset)
 		below := kadm.Offsets{}
 		below.AddOffset(u.shortened, o.Partition, o.Offset, -1)
-		_, _ = u.admin.DeleteRecords(ctx, below) // refused or not, no more than that is deleted
+		_, _ = u.admin.DeleteRecords(ctx, below) // even if it fails, no more than that is deleted
 	})
 }
 
-// stop ends it, and puts every partition on all brokers again.
+// stop ends the unrest and puts every partition on all brokers again.
 func (u *unrest) stop() {
 	u.t.Helper()
 	u.cancel()

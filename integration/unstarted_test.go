@@ -9,8 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// TestTopicsHaveReplicasOnBrokersThatAreAway creates topics while a broker has not started yet, while it is down, and after it has been unregistered:
-// only then are there fewer replicas, and what it has missed it copies when it comes.
+// TestTopicsHaveReplicasOnBrokersThatAreAway creates topics before a broker has started, while it
+// is down, and after it has been unregistered. Only in the last case may there be fewer replicas.
+// When the broker starts, it must copy what it has missed.
 func TestTopicsHaveReplicasOnBrokersThatAreAway(t *testing.T) {
 	sideBySide(t)
 	brokers := clusterOf(t, func(int) []string { return []string{"--found"} })
@@ -37,7 +38,8 @@ func TestTopicsHaveReplicasOnBrokersThatAreAway(t *testing.T) {
 	startTogether(t, brokers[2:])
 	allInSync(t, admin, "early", 3)
 
-	// It leads nothing: those that it fetches from notice, and the controller does not wait for its lease.
+	// The broker leads nothing. The brokers from which it fetches must notice, so that the
+	// controller does not wait for the lease.
 	brokers[2].kill9(t)
 	eventually(t, time.Minute, "a broker that only follows is found dead", func() bool {
 		return slices.ContainsFunc(there, func(p *process) bool { return strings.Contains(p.log.String(), "a broker's process is gone") })

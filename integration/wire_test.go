@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// wire is one connection to a broker on which a test decides what is in each request. Requests are
-// pipelined: send does not wait for the answer. One goroutine sends and closes.
+// wire is one connection to a broker on which a test controls the content of each request. Requests
+// are pipelined: send does not wait for the answer. Only one goroutine may call send and close.
 type wire struct {
 	conn      net.Conn
 	formatter *kmsg.RequestFormatter
@@ -30,8 +30,8 @@ type asked struct {
 	answered func(kmsg.Response, error)
 }
 
-// dialWire connects. At most so many requests wait for an answer at a time; the connection breaks
-// with the context.
+// dialWire connects. At most inFlight requests wait for an answer at a time. The connection breaks
+// when ctx ends.
 func dialWire(ctx context.Context, address string, inFlight int) (*wire, error) {
 	conn, err := (&net.Dialer{Timeout: 3 * time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -43,8 +43,8 @@ func dialWire(ctx context.Context, address string, inFlight int) (*wire, error) 
 	return w, nil
 }
 
-// send writes a request and calls the function once, on another goroutine, with its answer or with
-// the error that ended the connection. It waits while too many requests are without an answer.
+// send writes a request. answered is called once, on another goroutine, with the answer or with the
+// error that ended the connection. send blocks while too many requests wait for an answer.
 func (w *wire) send(request kmsg.Request, answered func(kmsg.Response, error)) error {
 	w.sent++
 	frame := w.formatter.AppendRequest(nil, request, w.sent)
@@ -53,15 +53,17 @@ func (w *wire) send(request kmsg.Request, answered func(kmsg.Response, error)) e
 	return err
 }
 
-// close waits for the answers to all requests, at most so long, and closes the connection.
+// close waits for the answers to all requests, at most for the given time, and closes the
+// connection.
 func (w *wire) close(within time.Duration) {
-	_ = w.conn.SetReadDeadline(time.Now().Add(within)) // a connection that has broken has no deadline to set
+	// A connection that has broken has no deadline to set.
+	_ = w.conn.SetReadDeadline(time.Now().Add(within))
 	close(w.asked)
 	w.reading.Wait()
 	_ = w.conn.Close()
 }
 
-// read hands answers on until the connection breaks; then all that is asked fails.
+// read passes on answers until the connection breaks. Then all outstanding requests fail.
 func (w *wire) read() {
 	var broken error
 	for a := range w.asked {

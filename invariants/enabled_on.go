@@ -2,5 +2,5 @@
 
 package invariants
 
-// Enabled reports whether this build asserts.
+// Enabled reports whether this build checks assertions.
 const Enabled = true

@@ -5,13 +5,13 @@ package invariants
 // word reads a word of the calling goroutine's descriptor in the runtime. offset is in bytes.
 func word(offset uintptr) uint64
 
-// searched is how many bytes of a descriptor are looked at for the goroutine's id.
+// searched is the number of descriptor bytes in which the goroutine's id is searched.
 const searched = 256
 
-// idOffset is where a descriptor has the goroutine's id. It depends on the version of Go, so it
-// is searched for: it is the one word that is the printed id in each of several goroutines. The
-// descriptor's address would be no id: a token may outlive the goroutine that took it, and the
-// runtime gives the address to another goroutine.
+// idOffset is the position of the goroutine's id in its descriptor, in bytes. It depends on the
+// version of Go, so it is searched for: it is the one word that equals the printed id in each of
+// several goroutines. The descriptor's address cannot serve as an id: a token may outlive the
+// goroutine that took it, and the runtime reuses the address for another goroutine.
 var idOffset = findIDOffset()
 
 func findIDOffset() uintptr {
@@ -38,7 +38,7 @@ func findIDOffset() uintptr {
 	return searched // not found
 }
 
-// goroutine is the id of the calling goroutine, which no other one ever has.
+// goroutine returns the id of the calling goroutine. Ids are never reused.
 func goroutine() uint64 {
 	if idOffset == searched {
 		return printedID()

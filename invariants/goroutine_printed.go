@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// printedID is the id of the calling goroutine, from the first line of its stack: "goroutine 18
-// [running]:". It costs a thousand times as much as to read it from the runtime's memory.
+// printedID returns the id of the calling goroutine, taken from the first line of its stack:
+// "goroutine 18 [running]:". It costs a thousand times as much as reading the runtime's memory.
 func printedID() uint64 {
 	var buf [64]byte
 	line := buf[len("goroutine "):runtime.Stack(buf[:], false)]

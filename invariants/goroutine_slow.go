@@ -2,5 +2,5 @@
 
 package invariants
 
-// goroutine is the id of the calling goroutine, which no other one ever has.
+// goroutine returns the id of the calling goroutine. Ids are never reused.
 func goroutine() uint64 { return printedID() }

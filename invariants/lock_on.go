@@ -7,13 +7,13 @@ import (
 	"sync/atomic"
 )
 
-// Mutex is a sync.Mutex with a place in the order of locks.
+// Mutex is a sync.Mutex with a rank in the order of locks.
 type Mutex[R Ranked] struct {
 	mu sync.Mutex
-	by atomic.Uint64 // the goroutine that holds it; 0: none
+	by atomic.Uint64 // id of the goroutine that holds it; 0: none
 }
 
-// Lock waits for the lock. It panics if the goroutine holds a lock that comes after it.
+// Lock waits for the lock. It panics if the goroutine holds one that [Rank] puts after it.
 func (m *Mutex[R]) Lock() {
 	g := goroutine()
 	enter(g, m, rankOf[R](), waits)
@@ -21,7 +21,7 @@ func (m *Mutex[R]) Lock() {
 	m.by.Store(g)
 }
 
-// TryLock takes the lock if nobody has it, and reports whether it did.
+// TryLock takes the lock if it is free, and reports whether it did. It does not check the order.
 func (m *Mutex[R]) TryLock() bool {
 	if !m.mu.TryLock() {
 		return false
@@ -32,7 +32,7 @@ func (m *Mutex[R]) TryLock() bool {
 	return true
 }
 
-// Unlock gives the lock back. It panics if another goroutine holds it.
+// Unlock releases the lock. It panics if the goroutine does not hold it.
 func (m *Mutex[R]) Unlock() {
 	m.AssertHeld()
 	leave(m.by.Swap(0), m)
@@ -50,44 +50,43 @@ func (m *Mutex[R]) AssertHeld() {
 	}
 }
 
-// RWMutex is a sync.RWMutex with a place in the order of locks.
+// RWMutex is a sync.RWMutex with a rank in the order of locks.
 type RWMutex[R Ranked] struct{ mu sync.RWMutex }
 
-// Lock waits for the lock. It panics if the goroutine holds a lock that comes after it.
+// Lock waits for the lock. It panics if the goroutine holds one that [Rank] puts after it.
 func (m *RWMutex[R]) Lock() {
 	enter(goroutine(), m, rankOf[R](), waits)
 	m.mu.Lock()
 }
 
-// Unlock gives the lock back, in the goroutine that took it.
+// Unlock releases the lock. The goroutine that took it must call it.
 func (m *RWMutex[R]) Unlock() {
 	leave(goroutine(), m)
 	m.mu.Unlock()
 }
 
-// RLock waits for the lock beside other readers. It panics as Lock does.
+// RLock waits for a shared lock. It panics as Lock does.
 func (m *RWMutex[R]) RLock() {
 	enter(goroutine(), m, rankOf[R](), waits)
 	m.mu.RLock()
 }
 
-// RUnlock gives the lock back, in the goroutine that took it.
+// RUnlock releases the lock. The goroutine that took it must call it.
 func (m *RWMutex[R]) RUnlock() {
 	leave(goroutine(), m)
 	m.mu.RUnlock()
 }
 
-// Token is a lock that can be waited for together with other channels. It is of no use
-// before Init.
+// Token is a lock that a select can wait for together with other channels. Call Init before use.
 type Token[R Ranked] struct {
 	c  chan struct{}
-	by atomic.Uint64 // the goroutine that took it
+	by atomic.Uint64 // id of the goroutine that took it; 0: none
 }
 
-// Init makes the token, which nobody has.
+// Init makes the token, which is free.
 func (t *Token[R]) Init() { t.c = make(chan struct{}, 1) }
 
-// Take waits for the token. It panics if the goroutine holds a lock that comes after it.
+// Take waits for the token. It panics if the goroutine holds one that [Rank] puts after it.
 func (t *Token[R]) Take() {
 	g := goroutine()
 	enter(g, t, rankOf[R](), waits)
@@ -95,7 +94,7 @@ func (t *Token[R]) Take() {
 	t.by.Store(g)
 }
 
-// TakeBeside is Take for a goroutine that may have tokens of the same rank.
+// TakeBeside is Take for a goroutine that may hold tokens of the same rank.
 func (t *Token[R]) TakeBeside() {
 	g := goroutine()
 	enter(g, t, rankOf[R](), waitsBeside)
@@ -103,7 +102,7 @@ func (t *Token[R]) TakeBeside() {
 	t.by.Store(g)
 }
 
-// TryTake takes the token if nobody has it, and reports whether it did.
+// TryTake takes the token if it is free, and reports whether it did. It does not check the order.
 func (t *Token[R]) TryTake() bool {
 	select {
 	case t.c <- struct{}{}:
@@ -114,21 +113,21 @@ func (t *Token[R]) TryTake() bool {
 	}
 }
 
-// Wait is the channel on which the token is taken, by sending to it. The sender calls Taken.
-// It panics if the goroutine holds a lock that comes after the token.
+// Wait returns the channel on which the token is taken, by sending to it. The sender must then call
+// Taken. Wait panics if the goroutine holds a lock that [Rank] puts after the token.
 func (t *Token[R]) Wait() chan<- struct{} {
 	check(goroutine(), t, rankOf[R]())
 	return t.c
 }
 
-// Taken notes that the caller has sent to what Wait returned.
+// Taken records that the caller has sent to the channel of Wait.
 func (t *Token[R]) Taken() {
 	g := goroutine()
 	enter(g, t, rankOf[R](), tries)
 	t.by.Store(g)
 }
 
-// Release gives the token back, also one that another goroutine has taken.
+// Release frees the token. The caller may be another goroutine than the one that took it.
 func (t *Token[R]) Release() {
 	leave(t.by.Swap(0), t)
 	<-t.c
@@ -137,8 +136,8 @@ func (t *Token[R]) Release() {
 // Sole admits one caller at a time.
 type Sole struct{ present atomic.Pointer[string] }
 
-// Enter begins what and returns what ends it. It panics if another call is under way: of is
-// whose invariant id that is. The caller is behind [Enabled].
+// Enter begins the operation what and returns the function that ends it. It panics if another
+// operation is in progress; id is the invariant, and of is its owner. Call it only if [Enabled].
 func (s *Sole) Enter(id, of, what string) (leave func()) {
 	if !s.present.CompareAndSwap(nil, &what) {
 		other := "another call"

@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// manner is how a goroutine comes by a lock.
+// manner is how a goroutine acquires a lock.
 type manner int
 
 const (
 	waits       manner = iota
-	waitsBeside        // for one of several of the same rank
-	tries              // and does not wait, so that it cannot deadlock
+	waitsBeside        // waits, and may hold others of the same rank
+	tries              // does not wait, so it cannot deadlock
 )
 
 // heldLock is a lock that a goroutine holds or waits for.
@@ -22,9 +22,9 @@ type heldLock struct {
 	rank Rank
 }
 
-// shard has the locks of some goroutines. Each goroutine looks at its own only, so that a
-// shard's lock orders two of them only if their ids have the same remainder: were it one lock
-// for all, the race detector would take every access behind it for ordered.
+// shard holds the locks of some goroutines. Each goroutine looks only at its own locks. A shard's
+// mutex orders two goroutines only if their ids have the same remainder. With one mutex for all,
+// the race detector would take every access after it for ordered and miss races.
 type shard struct {
 	mu   sync.Mutex
 	held map[uint64][]heldLock
@@ -32,11 +32,11 @@ type shard struct {
 
 var shards [1 << 12]shard
 
-// shardOf is the shard that has a goroutine.
+// shardOf returns the shard of a goroutine.
 func shardOf(g uint64) *shard { return &shards[g%uint64(len(shards))] }
 
-// enter notes that a goroutine holds a lock, or is about to wait for it, and panics if the
-// order forbids that.
+// enter records that a goroutine holds a lock or is about to wait for it. It panics if the order
+// forbids that.
 func enter(g uint64, lock any, rank Rank, how manner) {
 	s := shardOf(g)
 	s.mu.Lock()
@@ -52,7 +52,7 @@ func enter(g uint64, lock any, rank Rank, how manner) {
 	s.mu.Unlock()
 }
 
-// check panics if the goroutine may not wait for the lock.
+// check panics if the goroutine must not wait for the lock now.
 func check(g uint64, lock any, rank Rank) {
 	s := shardOf(g)
 	s.mu.Lock()
@@ -63,7 +63,9 @@ func check(g uint64, lock any, rank Rank) {
 	}
 }
 
-// violates finds a held lock that forbids to wait for another one; nil if there is none.
+// violates returns the rank of a held lock that forbids waiting for lock, or nil if there is none.
+// That is a lock of a higher rank, one of the same rank (unless several are allowed), or lock
+// itself.
 func violates(held []heldLock, lock any, rank Rank, how manner) *Rank {
 	if how == tries {
 		return nil
@@ -82,7 +84,7 @@ func panicOrder(wanted, held Rank) {
 	Violated(LockOrder, wanted.Name, "it is waited for (rank %d) while %s is held (rank %d)", wanted.Order, held.Name, held.Order)
 }
 
-// leave notes that a goroutine holds a lock no more.
+// leave records that a goroutine no longer holds a lock.
 func leave(g uint64, lock any) {
 	s := shardOf(g)
 	s.mu.Lock()

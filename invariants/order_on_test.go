@@ -19,7 +19,7 @@ func (outer) Rank() Rank { return Rank{Order: 1, Name: "outer"} }
 func (inner) Rank() Rank { return Rank{Order: 2, Name: "inner"} }
 func (leaf) Rank() Rank  { return Rank{Order: 3, Name: "leaf", Several: true} }
 
-// violated returns what f panics with.
+// violated returns the violation that f panics with.
 func violated(t *testing.T, f func()) (v *Violation) {
 	t.Helper()
 	defer func() {
@@ -54,7 +54,7 @@ func TestOrderOfLocks(t *testing.T) {
 	a.Unlock()
 	b.Unlock()
 	a.Lock()
-	b.Lock() // now that nothing of before is held
+	b.Lock() // the earlier ones are no longer held
 	a.Unlock()
 	b.Unlock()
 }
@@ -67,12 +67,12 @@ func TestLocksOfOneRank(t *testing.T) {
 	a.Unlock()
 	var c RWMutex[leaf]
 	c.RLock()
-	_ = violated(t, c.Lock) // several, but not the same one twice
+	_ = violated(t, c.Lock) // several of the rank, but not the same lock twice
 	c.RUnlock()
 	_ = violated(t, c.RUnlock)
 }
 
-// TestLocksOfOthers is about locks that other goroutines hold: they forbid nothing.
+// TestLocksOfOthers checks that locks of other goroutines forbid nothing.
 func TestLocksOfOthers(t *testing.T) {
 	var a Mutex[outer]
 	var b Mutex[inner]
@@ -130,7 +130,8 @@ func TestSoleCaller(t *testing.T) {
 	s.Enter("I1", "a log", "Truncate")()
 }
 
-// TestNothingIsRemembered holds that what goroutines have held takes no memory afterwards.
+// TestNothingIsRemembered checks that locks take no memory after their goroutines have released
+// them.
 func TestNothingIsRemembered(t *testing.T) {
 	var all sync.WaitGroup
 	for range 100 {
@@ -161,7 +162,7 @@ func BenchmarkMutex(b *testing.B) {
 	}
 }
 
-// A token outlives the goroutine that took it: no later goroutine has it for that.
+// A token outlives the goroutine that took it. No later goroutine may count as its holder.
 func TestTokenOutlivesItsGoroutine(t *testing.T) {
 	const many = 100
 	var kept [many]Token[inner]
@@ -186,7 +187,7 @@ func TestTokenOutlivesItsGoroutine(t *testing.T) {
 	}
 }
 
-// The id that is read from the runtime's memory is the one that the runtime prints.
+// The id read from the runtime's memory must be the id that the runtime prints.
 func TestGoroutineID(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 100 {

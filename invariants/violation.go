@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// Violation is what a violated invariant panics with.
+// Violation is the panic value of a violated invariant.
 type Violation struct { //nolint:errname // it is panicked with, and never returned
-	ID     string // of the invariant, as the documentation has it: "S2"
-	Of     string // whose it is: a log, a lock
-	Detail string // what is, with the values
+	ID     string // id of the invariant in the documentation, such as "S2"
+	Of     string // its owner: a log, a lock
+	Detail string // the observed state, with the values
 }
 
 // Error names the invariant, the owner and the values.
@@ -17,13 +17,13 @@ func (v *Violation) Error() string {
 	return fmt.Sprintf("invariant %s is violated: %s: %s", v.ID, v.Of, v.Detail)
 }
 
-// Violated panics. The caller is behind [Enabled].
+// Violated panics with a Violation. Call it only if [Enabled].
 func Violated(id, of, format string, values ...any) {
 	panic(&Violation{ID: id, Of: of, Detail: fmt.Sprintf(format, values...)})
 }
 
-// Rethrow panics with what was recovered if that is a violation. Whoever keeps a process
-// running after a panic calls it.
+// Rethrow panics again if the recovered value is a violation. All code that keeps a process running
+// after a panic must call it.
 func Rethrow(recovered any) {
 	if !Enabled {
 		return
@@ -34,19 +34,21 @@ func Rethrow(recovered any) {
 	}
 }
 
-// LockOrder is the id of the order of locks, which each package's doc.go has for its own.
+// LockOrder is the id of the order of locks. Each package states its own order in its doc.go.
 const LockOrder = "lock order"
 
-// Rank is the place of a lock in the order of all locks of the process.
+// Rank is the position of a lock in the order of all locks of the process. A goroutine must not
+// wait for a lock while it holds one of a higher Order, the same lock, or one of the same Order
+// unless Several is set.
 type Rank struct {
-	// Order ascends from a lock to those that are waited for under it. Each package has
-	// numbers of its own: storage those from 200 to 299.
+	// Order increases from a lock to those that may be waited for while it is held. Each package
+	// has numbers of its own; storage has 200 to 299.
 	Order int
-	Name  string // as doc.go names it
-	// Several says that a goroutine may hold more than one lock of this rank.
+	Name  string // its name in doc.go
+	// Several reports whether a goroutine may hold several locks of this rank.
 	Several bool
 }
 
-// Ranked is the type argument of a lock: an empty struct that has a rank, so that no lock can
-// be made without one.
+// Ranked is the type argument of a lock: an empty struct with a rank. No lock can be made without
+// one.
 type Ranked interface{ Rank() Rank }

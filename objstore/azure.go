@@ -18,19 +18,19 @@ import (
 )
 
 const (
-	// azureBlockBytes is the most that one request of an upload carries, and
-	// azureBlocks how many of them are under way: an upload holds as much memory.
+	// azureBlockBytes is the most that one request of an upload carries, and azureBlocks is how
+	// many of them are in flight. An upload takes their product in memory.
 	azureBlockBytes = 4 << 20
 	azureBlocks     = 2
 )
 
-// openAzure opens a container of the account that the environment names, by the
+// openAzure opens a container of the account that is configured in the environment, through the
 // variables that gocloud.dev and Azure's own tools use.
 func openAzure(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	transport := newTransport()
 	options := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{Transport: transport},
-		Retry:     policy.RetryOptions{MaxRetries: -1}, // none: that is the Retry decorator's
+		Retry:     policy.RetryOptions{MaxRetries: -1}, // none: the Retry decorator does that
 	}}
 	service := azureblob.NewDefaultServiceURLOptions()
 	client, err := azureClient(u.Host, service, options)
@@ -43,8 +43,8 @@ func openAzure(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	}
 	b := overBlobs(blobs)
 	b.lookFirst(func(ctx context.Context, key string, body *body, ifAbsent bool) error {
-		// Upload and never a Writer: that of gocloud.dev v0.47 panics when an upload
-		// fails. Blocks become an object when all of them are there, at once.
+		// Upload is used, never a Writer: that of gocloud.dev v0.47 panics when an upload fails.
+		// Blocks become an object only when all of them have arrived, at once.
 		return blobs.Upload(ctx, key, body, &blob.WriterOptions{
 			ContentType: contentType, IfNotExist: ifAbsent,
 			BufferSize: int(min(body.size+1, azureBlockBytes)), MaxConcurrency: azureBlocks,
@@ -59,13 +59,14 @@ func openAzure(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	return b, nil
 }
 
-// azureClient is the client of a container with the credentials that the
-// environment has, the more specific ones first.
+// azureClient returns the client of a container with the credentials in the environment. More
+// specific ones take precedence.
 func azureClient(name string, service *azureblob.ServiceURLOptions, options *container.ClientOptions) (*container.Client, error) {
 	if connection := cmp.Or(os.Getenv("AZURE_STORAGE_CONNECTION_STRING"), os.Getenv("AZURE_STORAGEBLOB_CONNECTIONSTRING")); connection != "" {
 		client, err := container.NewClientFromConnectionString(connection, name, options)
 		if err != nil {
-			return nil, errors.New("AZURE_STORAGE_CONNECTION_STRING is malformed") // the error may quote it
+			// The error is not wrapped: it may quote the string.
+			return nil, errors.New("AZURE_STORAGE_CONNECTION_STRING is malformed")
 		}
 		return client, nil
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// badAzure is a container whose server lists nothing and answers all else as told.
+// badAzure is a container on a server that lists nothing and answers every other request with
+// answer.
 func badAzure(t *testing.T, answer http.HandlerFunc) objstore.Bucket {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,7 +54,7 @@ func TestAzureErrorsAreTold(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		code   string
-		want   error // of a Put; nil: none of the sentinels
+		want   error // for a Put; nil: none of the sentinels
 	}{
 		{409, "BlobAlreadyExists", objstore.ErrExists},
 		{412, "ConditionNotMet", objstore.ErrExists},
@@ -85,7 +86,7 @@ func TestAzureErrorsAreTold(t *testing.T) {
 	}
 }
 
-// As for S3: a conditional request that is repeated reports its own success as a conflict.
+// As for S3: a conditional request that is repeated would report its own success as a conflict.
 func TestAzureAsksOnce(t *testing.T) {
 	var asked atomic.Int64
 	b := badAzure(t, func(w http.ResponseWriter, r *http.Request) {

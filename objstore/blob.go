@@ -11,8 +11,7 @@ import (
 	"gocloud.dev/blob"
 )
 
-// errShortAnswer is an answer that broke off before the end of what the store
-// had announced.
+// errShortAnswer reports an answer that ended before the length that the store had announced.
 var errShortAnswer = errors.New("the answer broke off")
 
 const (
@@ -21,37 +20,39 @@ const (
 	lookFirstBytes = 256 << 10
 )
 
-// blobBucket is a Bucket over the functions that differ between the kinds of
-// stores. They take full keys and return the store's own errors.
+// blobBucket is a Bucket over the functions that differ between the kinds of stores. They take full
+// keys and return the store's own errors.
 type blobBucket struct {
 	url    string // for messages
-	prefix string // before every key: "" or "…/"
-	remedy string // what to set when the store refuses uploads, or ""
+	prefix string // prepended to every key: "" or "…/"
+	remedy string // hint added to the message if the store refuses uploads, or ""
 
-	readsTwice bool // put says itself when it begins to send the body
+	// readsTwice is set if put may read the body for a checksum first. put then calls body.send
+	// itself.
+	readsTwice bool
 	// put stores the body under the key.
 	put func(ctx context.Context, key string, body *body, ifAbsent bool) error
-	// open reads n bytes of the object from off, or what there is of them; size
-	// is the whole object's. The caller closes r.
+	// open reads n bytes of the object from off, or as many as exist. size is that of the whole
+	// object. The caller closes r.
 	open func(ctx context.Context, key string, off, n int64) (r io.ReadCloser, size int64, err error)
 	// stat describes the object.
 	stat func(ctx context.Context, key string) (ObjectInfo, error)
-	// remove removes the object, or says that there is none.
+	// remove deletes the object. Its error may report that there was none.
 	remove func(ctx context.Context, key string) error
-	// removeAll removes objects and returns what went wrong, by key.
+	// removeAll deletes objects and returns the errors by key.
 	removeAll func(ctx context.Context, keys []string) map[string]error
 	// list yields the objects below a prefix of full keys.
 	list func(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error]
-	// exists returns an error that wraps ErrNoBucket if the bucket is not there.
+	// exists returns an error that wraps ErrNoBucket if the bucket does not exist.
 	exists func(ctx context.Context) error
-	// release frees what the store holds.
+	// release frees the resources of the store.
 	release func() error
 }
 
 var _ Bucket = (*blobBucket)(nil)
 
-// overBlobs is a bucket whose reading and deleting are gocloud.dev's. The caller
-// sets put and exists.
+// overBlobs returns a bucket that reads and deletes through gocloud.dev. The caller sets put and
+// exists.
 func overBlobs(blobs *blob.Bucket) *blobBucket {
 	return &blobBucket{
 		open: func(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
@@ -75,10 +76,9 @@ func overBlobs(blobs *blob.Bucket) *blobBucket {
 	}
 }
 
-// lookFirst is put for stores across a network. They refuse a conditional upload
-// before they have read a body of more than lookFirstBytes, so that it is for
-// nothing and, as often as not, ends in a broken connection instead of the
-// store's answer.
+// lookFirst sets put for a store across a network, with a Stat before a conditional upload of more
+// than lookFirstBytes. Such a store rejects the upload before it has read the whole body. The
+// transfer is then wasted, and often ends in a broken connection instead of the store's answer.
 func (b *blobBucket) lookFirst(put func(ctx context.Context, key string, body *body, ifAbsent bool) error) {
 	b.put = func(ctx context.Context, key string, body *body, ifAbsent bool) error {
 		if ifAbsent && body.size > lookFirstBytes {
@@ -110,7 +110,8 @@ func (b *blobBucket) Put(ctx context.Context, key string, r io.ReadSeeker, opts 
 	}
 	err = b.put(ctx, b.prefix+key, body, opts.IfAbsent)
 	body.seal()
-	if failed := body.failure(); err != nil && failed != nil { // which is not the store's fault, whatever the driver makes of it
+	// An unreadable body is not a failure of the store, whatever error the driver returns for it.
+	if failed := body.failure(); err != nil && failed != nil {
 		return fmt.Errorf("put %s: read the body: %w", key, failed)
 	}
 	return b.wrap(ctx, "put", key, err)
@@ -137,10 +138,10 @@ func (b *blobBucket) GetRange(ctx context.Context, key string, off int64, p []by
 	return n, b.wrap(ctx, "get", key, err)
 }
 
-// errPastEnd is a range that begins at the end of the object or after it.
+// errPastEnd reports a range that begins at or after the end of the object.
 var errPastEnd = errors.New("range past the end")
 
-// getRange reads what the object has of the range.
+// getRange reads the part of the range that the object has.
 func (b *blobBucket) getRange(ctx context.Context, key string, off int64, p []byte) (int, error) {
 	r, size, err := b.open(ctx, key, off, int64(len(p)))
 	if err != nil {
@@ -149,8 +150,8 @@ func (b *blobBucket) getRange(ctx context.Context, key string, off int64, p []by
 		}
 		return 0, err
 	}
-	// The store says how long the object is. Without that, an answer that breaks
-	// off could not be told from an object that ends.
+	// Only the size from the store distinguishes an answer that broke off from the end of the
+	// object.
 	want := p[:max(0, min(int64(len(p)), size-off))]
 	n, err := io.ReadFull(r, want)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -185,7 +186,7 @@ func (b *blobBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectIn
 			}
 			info.Key = strings.TrimPrefix(info.Key, b.prefix)
 			if checkKey(info.Key) != nil {
-				continue // somebody else's: no key of ours
+				continue // written by others: not a key of this package
 			}
 			if !yield(info, nil) {
 				return
@@ -194,7 +195,7 @@ func (b *blobBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectIn
 	}
 }
 
-// listPages is list for drivers whose pages are in order.
+// listPages is list for drivers whose pages are in lexical order.
 func listPages(blobs *blob.Bucket) func(context.Context, string) iter.Seq2[ObjectInfo, error] {
 	return func(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
 		return func(yield func(ObjectInfo, error) bool) {
@@ -224,25 +225,24 @@ func (b *blobBucket) Close() error {
 	return nil
 }
 
-// wrap adds to a driver's error what was done and what kind of error it is.
+// wrap adds the operation and the kind of error to a driver's error.
 func (b *blobBucket) wrap(ctx context.Context, op, key string, err error) error {
 	return wrap(ctx, op, key, err, b.exists)
 }
 
-// wrap is the method's; exists returns an error that wraps ErrNoBucket if the
-// bucket is not there.
+// wrap is the method of the same name. exists returns an error that wraps ErrNoBucket if the bucket
+// does not exist.
 func wrap(ctx context.Context, op, key string, err error, exists func(context.Context) error) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil { // the caller's doing, whatever the driver makes of it
+	if ctx.Err() != nil { // the caller ended it, whatever error the driver returns
 		return fmt.Errorf("%s %s: %w", op, key, ctx.Err())
 	}
 	kind := classify(err)
 	if errors.Is(kind, ErrNotFound) {
-		// Drivers say "not found" of a bucket as of an object, and some of both.
-		// An object that is not there is a fact that others act on; that its
-		// bucket is not is something else.
+		// Drivers report "not found" for a missing bucket as well as for a missing object. Callers
+		// act on the fact that an object is missing, so a missing bucket must not look like that.
 		if existsErr := exists(ctx); existsErr != nil {
 			return fmt.Errorf("%s %s: %w", op, key, existsErr)
 		}
@@ -252,8 +252,8 @@ func wrap(ctx context.Context, op, key string, err error, exists func(context.Co
 	case kind == nil || errors.Is(err, kind):
 		return fmt.Errorf("%s %s: %w", op, key, briefError{err})
 	case errors.Is(kind, ErrUnavailable):
-		// Without the driver's error itself: an io.ErrUnexpectedEOF or a
-		// context.DeadlineExceeded means something else above.
+		// The driver's error is not wrapped: for the callers, an io.ErrUnexpectedEOF or a
+		// context.DeadlineExceeded has another meaning.
 		return fmt.Errorf("%s %s: %w: %s", op, key, kind, briefError{err}.Error())
 	default:
 		return fmt.Errorf("%s %s: %w: %w", op, key, kind, briefError{err})

@@ -9,21 +9,23 @@ import (
 
 var errSealed = errors.New("read of a request body whose request is over")
 
-// pacedRead is how much of a paced body is sent between two pauses.
+// pacedRead is the number of bytes of a paced body between two calls of pace.
 const pacedRead = 64 << 10
 
-// body is what a Put sends. An HTTP transport may go on reading a request's
-// body for a while after the request has failed; sealing the body ends that, so
-// that the caller may use the bytes, or start another attempt with them.
+// body is the data that a Put sends. An HTTP transport may continue to read the body of a request
+// for a while after the request has failed. Sealing the body ends that: afterward the caller may
+// reuse the bytes, or start another attempt with them.
 type body struct {
 	start, size int64
-	pace        func(n int) error // of what is sent; nil: it is not paced
+	pace        func(n int) error // called for bytes to be sent; nil: no pacing
 	mu          struct {
 		sync.Mutex
-		r       io.ReadSeeker
-		sealed  bool
-		sending bool  // what is read is sent; before that a driver may read all of it for a checksum
-		failed  error // the first failure of r
+		r      io.ReadSeeker
+		sealed bool
+		// sending is set once reads are transmitted. Before that a driver may read all of the body
+		// for a checksum.
+		sending bool
+		failed  error // the first read error of r
 	}
 }
 
@@ -44,7 +46,7 @@ func newBody(r io.ReadSeeker) (*body, error) {
 	return b, nil
 }
 
-// Read reads on, until the body is sealed.
+// Read returns the next bytes, or errSealed after seal.
 func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,15 +68,14 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failure is why the body could not be read, nil if it could as far as anybody
-// has.
+// failure returns the first error of reading the body, or nil if there was none so far.
 func (b *body) failure() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.mu.failed
 }
 
-// Seek moves within the body; its start is at 0.
+// Seek moves within the body, whose start is offset 0.
 func (b *body) Seek(offset int64, whence int) (int64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,14 +89,14 @@ func (b *body) Seek(offset int64, whence int) (int64, error) {
 	return at - b.start, err
 }
 
-// send says that what is read from now on is sent.
+// send marks all later reads as transmitted, so that they are paced.
 func (b *body) send() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mu.sending = true
 }
 
-// seal waits for a read that is under way and refuses all further ones.
+// seal waits for a read in progress and makes all later ones fail.
 func (b *body) seal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -26,8 +26,8 @@ func TestBodyIsWhatIsLeftOfTheReader(t *testing.T) {
 	}
 }
 
-// A transport that still reads after its request is over must not see, or move
-// in, what the caller has back.
+// A transport may still read after its request is over. It must then neither see nor move the
+// reader, which the caller may use again.
 func TestSealedBodyLeavesTheReaderAlone(t *testing.T) {
 	r := strings.NewReader("0123456789")
 	b, err := newBody(r)

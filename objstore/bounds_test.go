@@ -50,7 +50,7 @@ func TestDeadlineEndsAttempts(t *testing.T) {
 			if took := time.Since(begin); !errors.Is(err, objstore.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || took != c.after {
 				t.Errorf("%s: after %v: %v", name, took, err)
 			}
-			// The caller's own deadline is not the store's fault.
+			// A deadline of the caller must not look like a failure of the store.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if err = c.call(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, objstore.ErrUnavailable) {
 				t.Errorf("%s under a deadline of the caller's: %v", name, err)
@@ -61,7 +61,7 @@ func TestDeadlineEndsAttempts(t *testing.T) {
 	})
 }
 
-// make100 is a hundred keys.
+// make100 returns a hundred keys.
 func make100(t *testing.T) []string {
 	t.Helper()
 	keys := make([]string, 100)
@@ -71,8 +71,7 @@ func make100(t *testing.T) []string {
 	return keys
 }
 
-// slowList yields a hundred objects, the first at once and each other one after
-// some time.
+// slowList yields a hundred objects, each but the first after a wait.
 type slowList struct {
 	objstore.Bucket
 	each time.Duration
@@ -94,8 +93,8 @@ func (s slowList) List(ctx context.Context, _ string) iter.Seq2[objstore.ObjectI
 	}
 }
 
-// A listing may take long in all, and its caller may take longer; one step of
-// it may not.
+// A listing may take long in total, and the caller may take even longer. Only a single step is
+// bounded.
 func TestDeadlineOfAListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := open(t, "mem://")
@@ -129,7 +128,7 @@ func TestDeadlineOfAListing(t *testing.T) {
 	})
 }
 
-// hardened is a bucket of one request at a time and ten seconds an attempt.
+// hardened returns a bucket with one request at a time and ten seconds per attempt.
 func hardened(t *testing.T) (objstore.Bucket, *objstoretest.Faults) {
 	t.Helper()
 	faults := objstoretest.NewFaults(open(t, "mem://"))
@@ -139,7 +138,7 @@ func hardened(t *testing.T) (objstore.Bucket, *objstoretest.Faults) {
 	return objstore.Harden(faults, o), faults
 }
 
-// A request that is swallowed is asked again while the caller still waits.
+// A request that gets no answer must be repeated while the caller still waits.
 func TestHardenRepeatsWhatHangsWithinThePatienceOfCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		faults := objstoretest.NewFaults(open(t, "mem://"))
@@ -195,7 +194,7 @@ func TestHardenWaitsToRetryWithoutATurn(t *testing.T) {
 // wait lets virtual time pass.
 func wait(d time.Duration) { <-time.After(d) }
 
-// gauge is a Bucket that notes how many requests are under way at most.
+// gauge is a Bucket that records the largest number of concurrent requests.
 type gauge struct {
 	objstore.Bucket
 	now, most atomic.Int64
@@ -257,7 +256,7 @@ func TestLimitWaitsUnderTheCallersContext(t *testing.T) {
 	})
 }
 
-// With one turn, a caller that deletes what it lists must not wait for itself.
+// With a single turn, a caller that deletes what it lists must not wait for itself.
 func TestLimitLendsItsTurnWhileListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := objstore.Limit(open(t, "mem://"), 1)

@@ -12,12 +12,11 @@ import (
 )
 
 const (
-	// checkTimeout bounds a Check. A caller who has less patience says so in the
-	// context.
+	// checkTimeout bounds a Check. A caller that wants a shorter limit sets it in the context.
 	checkTimeout = 15 * time.Second
-	// removeTimeout bounds what comes after it, the removal of the probe's object.
+	// removeTimeout bounds the removal of the probe's object, which follows the check.
 	removeTimeout = 5 * time.Second
-	// probeDir is what the keys of a Check's objects begin with.
+	// probeDir is the prefix of the keys of a Check's objects.
 	probeDir = ".varve-check/"
 )
 
@@ -41,15 +40,15 @@ func (b *blobBucket) Check(ctx context.Context) error {
 	}
 }
 
-// The texts of what a probe finds wrong for good.
+// Messages for permanent problems that a probe finds.
 const (
 	unconditional = "the store has no conditional writes (PUT with If-None-Match: *): %s. " +
 		"They keep two brokers from overwriting each other's objects: use a store that has them, or a newer version of this one"
 	refused = "uploads are refused (%s): check that the credentials may write objects, and the parameters of the object store's URL"
 )
 
-// probe puts an object twice under the condition that it is absent, which the
-// second time it is not, and removes it.
+// probe puts an object twice on the condition that it is absent. The second Put must fail. Then it
+// deletes the object.
 func (b *blobBucket) probe(ctx context.Context) (err error) {
 	key := b.prefix + probeDir + rand.Text()
 	put := func(ifAbsent bool) error {
@@ -61,7 +60,7 @@ func (b *blobBucket) probe(ctx context.Context) (err error) {
 		return b.put(ctx, key, body, ifAbsent)
 	}
 	defer func() {
-		// Also when ctx has ended: the object may be there, and nothing else removes it.
+		// The object is deleted even if ctx has ended: it may exist, and nothing else deletes it.
 		removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 		defer cancel()
 		removeErr := b.remove(removing, key)
@@ -85,7 +84,7 @@ func (b *blobBucket) probe(ctx context.Context) (err error) {
 	}
 }
 
-// forGood describes an error by the format, unless it may go away by itself.
+// forGood describes an error by the format, unless the error is temporary.
 func forGood(err error, format string) error {
 	if errors.Is(classify(err), ErrUnavailable) {
 		return fmt.Errorf("%w: %s", ErrUnavailable, briefError{err}.Error())
@@ -93,9 +92,9 @@ func forGood(err error, format string) error {
 	return fmt.Errorf(format, briefError{err})
 }
 
-// explain says what is wrong with a bucket of a server, from the error of the
-// first request to it, which lists or describes the bucket. The bucket is named
-// with its kind, "bucket NAME"; where is "at …" or "in …".
+// explain describes the problem with a server's bucket, based on the error of the first request to
+// it, which lists or describes the bucket. bucket includes its kind, as in "bucket NAME"; where is
+// "at …" or "in …".
 func explain(err error, bucket, where string) error {
 	if err == nil {
 		return nil

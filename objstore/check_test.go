@@ -16,12 +16,13 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// smallS3 is an S3 server of one bucket that lacks something. Objects have keys
-// and nothing else.
+// smallS3 is an S3 server with one bucket and a defect. Objects have keys and nothing else.
 type smallS3 struct {
-	unconditional bool                                                // If-None-Match is not heard
-	refuse        func(r *http.Request) (status int, code string)     // 0: it is not refused; nil: nothing is
-	post          func(w http.ResponseWriter, r *http.Request) []byte // answers DeleteObjects; nil: as if it were unknown
+	unconditional bool // If-None-Match is ignored
+	// refuse returns the error of a request, or 0 to accept it. nil accepts all.
+	refuse func(r *http.Request) (status int, code string)
+	// post answers DeleteObjects. nil: it is not implemented.
+	post func(w http.ResponseWriter, r *http.Request) []byte
 
 	mu struct {
 		sync.Mutex
@@ -30,8 +31,8 @@ type smallS3 struct {
 	}
 }
 
-// open starts the server and returns a bucket of it. more are parameters of its
-// URL, each after an ampersand.
+// open starts the server and returns its bucket. more are additional parameters of the URL, each
+// after an ampersand.
 func (s *smallS3) open(t *testing.T, more string) objstore.Bucket {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
@@ -78,14 +79,14 @@ func (s *smallS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(http.StatusNotImplemented, "NotImplemented")(w, r)
 			return
 		}
-		_, _ = w.Write(s.post(w, r)) // the client may have gone
+		_, _ = w.Write(s.post(w, r)) // the client may be gone
 	case http.MethodHead: // of the bucket
 	default:
 		fail(http.StatusMethodNotAllowed, "MethodNotAllowed")(w, r)
 	}
 }
 
-// requests are the methods of what was asked, in order.
+// requests returns the methods of the requests, in order.
 func (s *smallS3) requests() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,14 +154,14 @@ func TestCheckTellsWhatAStoreLacks(t *testing.T) {
 	}
 }
 
-// A broker that is stopped during its check leaves nothing in the bucket.
+// A broker that is stopped during its check must leave no object in the bucket.
 func TestCheckThatIsCanceledLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	server := &smallS3{}
 	server.refuse = func(r *http.Request) (int, string) {
 		if r.Method == http.MethodPut {
-			cancel() // and the object is put
+			cancel() // the object is stored nevertheless
 		}
 		return 0, ""
 	}
@@ -199,8 +200,8 @@ func TestS3SendsItsParameters(t *testing.T) {
 	}
 }
 
-// The SDK adds checksums, and trailers to carry them, that servers other than AWS's
-// refuse.
+// By default the SDK adds checksums, and trailers to carry them, that servers other than AWS's
+// reject.
 func TestS3ChecksumsAreForAWS(t *testing.T) {
 	for more, want := range map[string]bool{"": false, "&checksum=when_required": false, "&checksum=when_supported": true} {
 		server := &smallS3{}

@@ -22,10 +22,11 @@ import (
 	"google.golang.org/api/googleapi"
 )
 
-// classify returns the sentinel that describes an error of a driver, or nil for
-// an error that a retry will not mend.
+// classify returns the sentinel that describes a driver's error, or nil for an error that a retry
+// will not fix.
 func classify(err error) error {
-	for _, kind := range [...]error{ErrExists, ErrNoBucket, ErrUnavailable} { // ours already
+	// The error may already be one of this package's.
+	for _, kind := range [...]error{ErrExists, ErrNoBucket, ErrUnavailable} {
 		if errors.Is(err, kind) {
 			return kind
 		}
@@ -33,7 +34,9 @@ func classify(err error) error {
 	if status, code := answer(err); status != 0 || code != "" {
 		return classifyAnswer(status, code)
 	}
-	if isUnanswered(err) { // before gocloud.dev, to which a host without an address is an object that is not found
+	// This must precede gocloud.dev's code, which reports a host without an address as a missing
+	// object.
+	if isUnanswered(err) {
 		return ErrUnavailable
 	}
 	switch gcerrors.Code(err) {
@@ -49,7 +52,7 @@ func classify(err error) error {
 	}
 	switch {
 	case errors.Is(err, syscall.ENOTDIR):
-		return ErrNotFound // of a directory: an object stands where the key has a slash
+		return ErrNotFound // reading a directory: the key has a "/" after the name of an object
 	case isBroken(err):
 		return ErrUnavailable
 	default:
@@ -57,8 +60,8 @@ func classify(err error) error {
 	}
 }
 
-// answer is what a store has said: the status of its HTTP answer and its own
-// word for the error. Both are empty if there was no answer, or half of one.
+// answer returns the status and the error code of a store's HTTP answer. Both are empty if there
+// was no answer, or only a part of one.
 func answer(err error) (status int, code string) {
 	var answered interface{ HTTPStatusCode() int } // of the AWS SDK
 	if google, ok := errors.AsType[*googleapi.Error](err); ok {
@@ -76,7 +79,7 @@ func answer(err error) (status int, code string) {
 		code = aws.ErrorCode()
 	}
 	if status/100 == 2 {
-		status = 0 // it said yes, and broke off
+		status = 0 // a success that broke off later
 	}
 	return status, code
 }
@@ -93,7 +96,8 @@ func classifyAnswer(status int, code string) error {
 		"RequestLimitExceeded", "OperationAborted", "ConditionalRequestConflict", "RequestTimeTooSkewed":
 		return ErrUnavailable
 	case "InvalidBlockList", "InvalidBlobOrBlock":
-		return ErrUnavailable // another upload of the key has ended and dropped the blocks of this one
+		// Another upload of the key has finished and discarded the blocks of this one.
+		return ErrUnavailable
 	}
 	switch {
 	case status == http.StatusNotFound:
@@ -103,7 +107,7 @@ func classifyAnswer(status int, code string) error {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
 		return ErrUnavailable
 	case status == http.StatusNotImplemented, status == http.StatusHTTPVersionNotSupported:
-		return nil // the store will never know it
+		return nil // the store does not implement the request, so a retry cannot help
 	case status >= http.StatusInternalServerError:
 		return ErrUnavailable
 	default:
@@ -111,15 +115,17 @@ func classifyAnswer(status int, code string) error {
 	}
 }
 
-// isUnanswered says that a request got no answer at all.
+// isUnanswered reports whether a request got no answer at all.
 func isUnanswered(err error) bool {
 	_, sent := errors.AsType[*url.Error](err)
 	_, lookedUp := errors.AsType[*net.DNSError](err)
-	_, token := errors.AsType[*azidentity.AuthenticationFailedError](err) // with an answer it has a status
+	// Such an error with an answer has a status, which classify has already used.
+	_, token := errors.AsType[*azidentity.AuthenticationFailedError](err)
 	return sent || lookedUp || token
 }
 
-// isBroken says that the network or the disk failed: no answer, or half of one.
+// isBroken reports whether the network or the disk failed: there is no answer, or only a part of
+// one.
 func isBroken(err error) bool {
 	var netErr net.Error // timeouts, refused and reset connections, name resolution
 	switch {
@@ -130,21 +136,21 @@ func isBroken(err error) bool {
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED):
 		return true
 	default:
-		// http.Transport reports a connection that the server closed while a
-		// request was written as a plain io.EOF.
+		// http.Transport returns a plain io.EOF if the server closed the connection while a request
+		// was being written.
 		return errors.Is(err, io.EOF)
 	}
 }
 
-// isRangeError says that a store refuses a range because it begins past the
-// object's end.
+// isRangeError reports whether a store rejects a range because it begins after the end of the
+// object.
 func isRangeError(err error) bool {
 	status, _ := answer(err)
 	return status == http.StatusRequestedRangeNotSatisfiable
 }
 
-// googleMessage is what an answer of Google's says. The client has not looked into
-// those of reads.
+// googleMessage returns the message of an answer from Google. For reads, Google's client does not
+// parse the answer.
 func googleMessage(e *googleapi.Error) string {
 	var answer struct {
 		Error struct{ Message string }
@@ -155,14 +161,14 @@ func googleMessage(e *googleapi.Error) string {
 	return cmp.Or(e.Message, e.Body)
 }
 
-// briefError is an error of a driver with a text of one line. Drivers quote answers of
-// many lines, and URLs, which in Azure may hold a signature that is a secret.
+// briefError is a driver's error with a text of one line. Drivers quote answers of many lines. They
+// also quote URLs, which for Azure may contain a signature that is a secret.
 type briefError struct{ error }
 
 // Unwrap returns the driver's error.
 func (b briefError) Unwrap() error { return b.error }
 
-// Error is the innermost text that tells something.
+// Error returns the innermost text that helps.
 func (b briefError) Error() string {
 	text := b.error.Error()
 	if google, ok := errors.AsType[*googleapi.Error](b.error); ok {

@@ -53,8 +53,7 @@ func TestDecorators(t *testing.T) {
 	t.Run("Faults", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket { t.Helper(); return objstoretest.NewFaults(open(t, "mem://")) })
 	})
-	// What fails once in a while, before or after it has done its work, looks
-	// perfect from outside.
+	// A store that fails now and then, before or after the work, must look perfect from outside.
 	t.Run("OverFaults", func(t *testing.T) {
 		objstoretest.Run(t, func(t *testing.T) objstore.Bucket {
 			t.Helper()
@@ -69,7 +68,7 @@ func TestDecorators(t *testing.T) {
 
 func TestS3(t *testing.T) { conforms(t, objstoretest.StartS3(t).BucketURL, "&") }
 
-// The bucket of AWS itself gets the SDK's checksums; so does this one.
+// The buckets of AWS receive the SDK's checksums; so does this one.
 func TestS3WithChecksums(t *testing.T) {
 	s3 := objstoretest.StartS3(t)
 	var n atomic.Int64
@@ -85,8 +84,8 @@ func TestGCS(t *testing.T) { conforms(t, objstoretest.StartGCS(t).BucketURL, "?"
 
 func TestAzure(t *testing.T) { conforms(t, objstoretest.StartAzure(t).BucketURL, "?") }
 
-// conforms runs the suite on fresh buckets of a server, as they are and as the broker has them. separator comes before one more parameter of
-// their URLs.
+// conforms runs the suite on fresh buckets of a server, plain and with the decorators of a broker.
+// separator precedes an additional parameter of their URLs.
 func conforms(t *testing.T, bucketURL func(t testing.TB, name string) string, separator string) {
 	t.Helper()
 	var n atomic.Int64

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// What is slower than this is given up: a transfer, and the listing or deletion
-// of many objects in one request.
+// A request that is slower than this is given up: a transfer, and the listing or deletion of many
+// objects in one request.
 const (
 	bytesPerSecond   = 1 << 20
 	objectsPerSecond = 50
 )
 
-// errAttemptTimeout is the cause of a deadline that this package set.
+// errAttemptTimeout is the cause of a deadline set by this package.
 var errAttemptTimeout = errors.New("no answer in time")
 
-// Deadline returns a Bucket whose requests end, with [ErrUnavailable], when
-// they take longer than attempt, a second for each MiB they move, and a second
-// for 50 objects that they delete or may list. It belongs below Retry and Limit,
-// so that neither waiting for a turn nor the other attempts count.
+// Deadline returns a Bucket whose requests end with [ErrUnavailable] if they take too long. The
+// limit is attempt, plus a second for each MiB they move, plus a second for each 50 objects that
+// they delete or may list. Deadline belongs below Retry and Limit: waiting for a turn and other
+// attempts then do not count.
 func Deadline(b Bucket, attempt time.Duration) Bucket { return &deadlineBucket{b, attempt} }
 
 type deadlineBucket struct {
@@ -34,8 +34,8 @@ func (d *deadlineBucket) context(ctx context.Context, bytes int64) (context.Cont
 	return context.WithTimeoutCause(ctx, d.attempt+TransferTime(bytes), errAttemptTimeout)
 }
 
-// TransferTime is how long a transfer of bytes may take, beside the time that a
-// request takes anyway.
+// TransferTime is the time allowed for the transfer of so many bytes, in addition to the time of a
+// request without data.
 func TransferTime(bytes int64) time.Duration {
 	return time.Duration(bytes) * time.Second / bytesPerSecond
 }
@@ -62,7 +62,8 @@ func (d *deadlineBucket) Put(ctx context.Context, key string, r io.ReadSeeker, o
 	return explainAttempt(ctx, d.Bucket.Put(ctx, key, r, opts))
 }
 
-// putPaced is Put with a deadline that stands still while the caller has the sender wait.
+// putPaced is Put with a deadline whose clock stops while the caller makes the sender wait. left is
+// the time allowed.
 func (d *deadlineBucket) putPaced(ctx context.Context, key string, r io.ReadSeeker, opts PutOptions, left time.Duration) error {
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -70,7 +71,7 @@ func (d *deadlineBucket) putPaced(ctx context.Context, key string, r io.ReadSeek
 	timer := time.AfterFunc(left, func() { cancel(errAttemptTimeout) })
 	defer timer.Stop()
 	pace := opts.Pace
-	opts.Pace = func(ctx context.Context, n int) error { // one call at a time
+	opts.Pace = func(ctx context.Context, n int) error { // calls do not overlap
 		if timer.Stop() {
 			left -= time.Since(began)
 			defer func() {
@@ -103,8 +104,8 @@ func (d *deadlineBucket) Stat(ctx context.Context, key string) (ObjectInfo, erro
 	return info, explainAttempt(ctx, err)
 }
 
-// List implements [Bucket]. The time between two objects counts, not what the
-// caller does with them.
+// List implements [Bucket]. The deadline applies to the time between two objects, without the time
+// that the caller takes for them.
 func (d *deadlineBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
 	return func(yield func(ObjectInfo, error) bool) {
 		bounded, cancel := context.WithCancelCause(ctx)

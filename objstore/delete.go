@@ -12,17 +12,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// deletesAtATime is how many deletions a DeleteAll has under way in a store that
-// takes one object a request.
+// deletesAtATime is the number of concurrent deletions of a DeleteAll, in a store that deletes one
+// object per request.
 const deletesAtATime = 8
 
-// DeleteError is what DeleteAll could not delete. It wraps the error of each
-// key.
+// DeleteError lists the keys that DeleteAll could not delete. It wraps the error of each.
 type DeleteError struct {
-	Failed map[string]error // why, by key; not empty
+	Failed map[string]error // errors by key; not empty
 }
 
-// Error tells how many objects are left, and of the first one why.
+// Error returns the number of objects that remain, and the error of the first one.
 func (e *DeleteError) Error() string {
 	first := e.keys()[0]
 	if len(e.Failed) == 1 {
@@ -31,7 +30,7 @@ func (e *DeleteError) Error() string {
 	return fmt.Sprintf("%d objects are not deleted, the first because of: %s", len(e.Failed), e.Failed[first].Error())
 }
 
-// Unwrap returns the errors in the order of their keys.
+// Unwrap returns the errors, sorted by key.
 func (e *DeleteError) Unwrap() []error {
 	errs := make([]error, 0, len(e.Failed))
 	for _, key := range e.keys() {
@@ -42,8 +41,8 @@ func (e *DeleteError) Unwrap() []error {
 
 func (e *DeleteError) keys() []string { return slices.Sorted(maps.Keys(e.Failed)) }
 
-// notDeleted is the error of a DeleteAll that has not deleted any of the keys,
-// all for the same reason.
+// notDeleted returns the error of a DeleteAll that deleted none of the keys, all for the same
+// reason.
 func notDeleted(keys []string, why error) error {
 	if len(keys) == 0 {
 		return nil
@@ -78,7 +77,7 @@ func (b *blobBucket) DeleteAll(ctx context.Context, keys []string) error {
 		}
 		full = append(full, b.prefix+key)
 	}
-	// One question about the bucket is enough, however many objects are not there.
+	// One request about the bucket is enough, however many objects are missing.
 	once := sync.OnceValue(func() error { return b.exists(ctx) })
 	exists := func(context.Context) error { return once() }
 	for name, err := range b.removeAll(ctx, full) {
@@ -93,7 +92,7 @@ func (b *blobBucket) DeleteAll(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// removeEach is removeAll for stores that take one object a request.
+// removeEach is removeAll for stores that delete one object per request.
 func removeEach(remove func(ctx context.Context, key string) error) func(context.Context, []string) map[string]error {
 	return func(ctx context.Context, keys []string) map[string]error {
 		var mu sync.Mutex
@@ -114,7 +113,7 @@ func removeEach(remove func(ctx context.Context, key string) error) func(context
 				return nil
 			})
 		}
-		_ = g.Wait() // what failed is in the map
+		_ = g.Wait() // the errors are in the map
 		return failed
 	}
 }

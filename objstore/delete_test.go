@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// s3blob would look first whether there is an object, which costs as much again.
+// s3blob would first look for the object, which costs a second request.
 func TestS3DeleteIsOneRequest(t *testing.T) {
 	server := &smallS3{}
 	b := server.open(t, "")
@@ -66,7 +66,7 @@ func TestS3DeletesInBatches(t *testing.T) {
 	}
 }
 
-// A server without DeleteObjects is asked for it once, and then for single keys.
+// A server without DeleteObjects must be asked for it once, and from then on for single keys.
 func TestS3DeletesOneByOneWhereItMust(t *testing.T) {
 	server := &smallS3{}
 	b := server.open(t, "")
@@ -80,7 +80,7 @@ func TestS3DeletesOneByOneWhereItMust(t *testing.T) {
 	}
 }
 
-// What is down is not taken for a server that lacks something.
+// An outage must not be taken for a server without DeleteObjects.
 func TestS3DeletesInBatchesAfterAnOutage(t *testing.T) {
 	for status, code := range map[int]string{503: "SlowDown", 403: "AccessDenied", 404: "NoSuchBucket"} {
 		server := &smallS3{refuse: refusing(http.MethodPost, status, code), post: func(http.ResponseWriter, *http.Request) []byte {

@@ -19,18 +19,18 @@ import (
 )
 
 const (
-	// temporaryDir holds objects that are being written, beside the others so
-	// that they can be moved into place by a rename or link.
+	// temporaryDir holds objects that are being written. It is in the bucket's directory, so that a
+	// rename or link can move them into place.
 	temporaryDir = ".varve-tmp"
-	// staleAfter is the age of a temporary file that nobody writes any more. A
-	// crash leaves them; other processes may be writing theirs.
+	// staleAfter is the age at which a temporary file is taken for the leftover of a crash. Younger
+	// ones may be in use by other processes.
 	staleAfter = 24 * time.Hour
 
 	bucketDirMode = 0o755
 )
 
-// fileStore is the part of a bucket in a directory that fileblob does not do
-// well enough.
+// fileStore implements the operations of a bucket in a directory for which fileblob is not good
+// enough.
 type fileStore struct{ dir string }
 
 func openFile(u *url.URL) (*blobBucket, error) {
@@ -72,12 +72,12 @@ func (s fileStore) exists(context.Context) error {
 	}
 }
 
-// put writes the object beside the others, makes it durable, and only then
-// gives it its name: by a link, which fails if the name is taken, or by a
-// rename, which does not.
+// put writes the object to a temporary file and makes it durable. Only then does it give the object
+// its name: by a link, which fails if the name exists, or by a rename, which does not. After a
+// crash the object is thus whole or absent.
 func (s fileStore) put(ctx context.Context, key string, body *body, ifAbsent bool) (err error) {
 	if err = s.exists(ctx); err != nil {
-		return err // do not make a new bucket where a mount is missing
+		return err // do not create a new bucket where a mount is missing
 	}
 	name := filepath.Join(s.dir, filepath.FromSlash(key))
 	if ifAbsent {
@@ -91,7 +91,8 @@ func (s fileStore) put(ctx context.Context, key string, body *body, ifAbsent boo
 	}
 	defer func() {
 		removeErr := os.Remove(tmp.Name())
-		if err == nil && removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) { // a rename has moved it
+		// After a rename the temporary file no longer exists.
+		if err == nil && removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
 			err = removeErr
 		}
 	}()
@@ -115,7 +116,7 @@ func (s fileStore) put(ctx context.Context, key string, body *body, ifAbsent boo
 	return syncDir(filepath.Dir(name))
 }
 
-// copyFile writes the body into the file, makes it durable and closes it.
+// copyFile writes the body to the file, makes it durable and closes it.
 func copyFile(ctx context.Context, f *os.File, body *body) error {
 	n, err := io.Copy(f, &contextReader{err: ctx.Err, r: body})
 	if err == nil && n != body.size {
@@ -133,13 +134,13 @@ func copyFile(ctx context.Context, f *os.File, body *body) error {
 	return err
 }
 
-// contextReader ends a copy when its context does.
+// contextReader ends a copy when its context ends.
 type contextReader struct {
 	err func() error
 	r   io.Reader
 }
 
-// Read reads on.
+// Read returns the next bytes, or the error of the context.
 func (r *contextReader) Read(p []byte) (int, error) {
 	if err := r.err(); err != nil {
 		return 0, err
@@ -147,7 +148,7 @@ func (r *contextReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// mkdirs creates a directory below the bucket's and those above it, durably.
+// mkdirs creates a directory in the bucket's directory, and its parents, durably.
 func (s fileStore) mkdirs(dir string) error {
 	if dir == s.dir {
 		return nil
@@ -184,7 +185,7 @@ func (s fileStore) list(ctx context.Context, prefix string) iter.Seq2[ObjectInfo
 			yield(ObjectInfo{}, err)
 			return
 		}
-		// Keys that begin with the prefix are below its directory part.
+		// All keys with the prefix are below its directory part.
 		below := ""
 		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
 			below = prefix[:i+1]
@@ -193,12 +194,12 @@ func (s fileStore) list(ctx context.Context, prefix string) iter.Seq2[ObjectInfo
 	}
 }
 
-// walk yields the objects below a directory ("" or "…/") whose keys begin with
-// prefix, and returns false when yield has.
+// walk yields the objects below a directory ("" or "…/") whose keys begin with prefix. It returns
+// false if yield does, or after an error.
 func (s fileStore) walk(ctx context.Context, below, prefix string, yield func(ObjectInfo, error) bool) bool {
 	entries, err := os.ReadDir(filepath.Join(s.dir, filepath.FromSlash(below)))
 	if errors.Is(err, fs.ErrNotExist) {
-		return true // no such prefix, or deleted meanwhile
+		return true // no such prefix, or deleted since
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -209,7 +210,8 @@ func (s fileStore) walk(ctx context.Context, below, prefix string, yield func(Ob
 	}
 	keyOf := func(e os.DirEntry) string {
 		if e.IsDir() {
-			return below + e.Name() + "/" // as in the keys below it: "a-b" comes before "a/b"
+			// The name has a slash, as in the keys below it: "a-b" comes before "a/b".
+			return below + e.Name() + "/"
 		}
 		return below + e.Name()
 	}
@@ -227,7 +229,7 @@ func (s fileStore) walk(ctx context.Context, below, prefix string, yield func(Ob
 		case strings.HasPrefix(key, prefix) && e.Type().IsRegular():
 			info, err := e.Info()
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // deleted meanwhile
+				continue // deleted since
 			}
 			if err != nil {
 				yield(ObjectInfo{}, err)
@@ -241,7 +243,7 @@ func (s fileStore) walk(ctx context.Context, below, prefix string, yield func(Ob
 	return true
 }
 
-// removeStale removes what crashes have left of objects being written.
+// removeStale removes the temporary files that crashes have left.
 func (s fileStore) removeStale(now time.Time) error {
 	dir := filepath.Join(s.dir, temporaryDir)
 	entries, err := os.ReadDir(dir)
@@ -251,7 +253,7 @@ func (s fileStore) removeStale(now time.Time) error {
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || now.Sub(info.ModTime()) < staleAfter {
-			continue // gone, or perhaps being written
+			continue // deleted, or perhaps being written
 		}
 		if err = os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove a left-over object: %w", err)

@@ -22,7 +22,7 @@ func openDir(t *testing.T, dir string) Bucket {
 	return b
 }
 
-// Brokers are processes: what makes IfAbsent safe must be in the file system.
+// Brokers are separate processes, so the file system must enforce IfAbsent.
 func TestDirectoriesIfAbsentHoldsAcrossBuckets(t *testing.T) {
 	dir := t.TempDir()
 	buckets := make([]Bucket, 8)
@@ -58,8 +58,8 @@ func TestDirectoriesIfAbsentHoldsAcrossBuckets(t *testing.T) {
 	}
 }
 
-// A volume that is not mounted is not an empty bucket, and nothing is written to
-// where it would be.
+// A volume that is not mounted must not look like an empty bucket, and nothing may be written in
+// its place.
 func TestMissingDirectoryIsNotAnEmptyBucket(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "objects")
 	b := openDir(t, dir)
@@ -136,7 +136,7 @@ func TestOpenRemovesWhatCrashesLeft(t *testing.T) {
 	}
 }
 
-// A body that is shorter than it said must not become an object.
+// A body that is shorter than announced must not become an object.
 func TestDirectoryRefusesAShortBody(t *testing.T) {
 	b := openDir(t, t.TempDir())
 	if err := b.Put(t.Context(), "k", &shortBody{strings.NewReader("0123456789")}, PutOptions{}); err == nil {

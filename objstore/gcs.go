@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// gcsEmulator is the variable that names a local server, HOST:PORT or a URL,
-	// which is then used without credentials. Google's client knows it too.
+	// gcsEmulator is the variable that names a local server, as HOST:PORT or a URL, which is used
+	// without credentials. Google's client reads it too.
 	gcsEmulator = "STORAGE_EMULATOR_HOST"
 	gcsScope    = "https://www.googleapis.com/auth/devstorage.read_write"
 )
@@ -30,7 +30,7 @@ func openGCS(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	transport := newTransport()
 	client := &http.Client{Transport: gcsTransport{transport}}
 	if os.Getenv(gcsEmulator) == "" {
-		// The context of the credentials outlives this call: they are renewed.
+		// The credentials are renewed after this call, so their context must not end with it.
 		credentials, err := google.FindDefaultCredentials(context.WithoutCancel(ctx), gcsScope)
 		if err != nil {
 			return nil, errors.New("no Google credentials found: set GOOGLE_APPLICATION_CREDENTIALS to a key file, or give the machine a service account")
@@ -41,7 +41,7 @@ func openGCS(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client of Google Cloud Storage: %w", err)
 	}
-	google.SetRetry(storage.WithPolicy(storage.RetryNever)) // that is the Retry decorator's
+	google.SetRetry(storage.WithPolicy(storage.RetryNever)) // the Retry decorator does that
 	blobs, err := gcsblob.OpenBucket(ctx, nil, u.Host, &gcsblob.Options{Client: google})
 	if err != nil {
 		return nil, errors.Join(err, google.Close())
@@ -63,7 +63,7 @@ func openGCS(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	return b, nil
 }
 
-// newTransport is for one bucket's requests.
+// newTransport returns a transport for the requests of one bucket.
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
@@ -71,8 +71,7 @@ func newTransport() *http.Transport {
 	return t
 }
 
-// listOne is exists for stores that have no better question which takes no other
-// right than listing does.
+// listOne is exists for stores without a better request that needs no other right than listing.
 func listOne(blobs *blob.Bucket, bucket, where string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, _, err := blobs.ListPage(ctx, blob.FirstPageToken, 1, nil)
@@ -80,9 +79,8 @@ func listOne(blobs *blob.Bucket, bucket, where string) func(context.Context) err
 	}
 }
 
-// putGCS uploads in one request, streamed and without a buffer. The body is read
-// twice, for the CRC32C that goes ahead of it, and which the server checks, and
-// for transmission.
+// putGCS uploads in one request, streamed and without a buffer. It reads the body twice: for the
+// CRC32C, which is sent ahead and which the server checks, and for the transfer.
 func putGCS(ctx context.Context, blobs *blob.Bucket, key string, body *body, ifAbsent bool) error {
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	if _, err := io.Copy(sum, &contextReader{err: ctx.Err, r: body}); err != nil {
@@ -98,7 +96,7 @@ func putGCS(ctx context.Context, blobs *blob.Bucket, key string, body *body, ifA
 			if !as(&w) {
 				return errors.New("gocloud.dev no longer has a writer of Google's client")
 			}
-			w.ChunkSize = 0 // one request; more of them would be repeated
+			w.ChunkSize = 0 // one request; several would be repeated
 			w.SendCRC32C, w.CRC32C = true, sum.Sum32()
 			return nil
 		},

@@ -8,17 +8,16 @@ import (
 	"sync"
 )
 
-// gcsCall is one request to Google Cloud Storage, which the client's transport
-// and its caller follow. It holds what Google's client does not: a request is
-// sent once, where the client would go on reading an object whose connection
-// broke, without a pause; and an upload whose body could not be read breaks off,
-// where the client would end it in order, as a shorter object.
+// gcsCall is one request to Google Cloud Storage, shared by the transport and its caller. It
+// enforces two rules that Google's client breaks. A request is sent once: the client would continue
+// to read an object whose connection broke, without a pause. An upload with an unreadable body is
+// aborted: the client would end it in order, as a shorter object.
 type gcsCall struct {
-	upload *body // of a Put; nil: something else
+	upload *body // body of a Put; nil for other requests
 	mu     struct {
 		sync.Mutex
 		sent   bool
-		broken error // why the answer's body could not be read
+		broken error // why the body of the answer could not be read
 	}
 }
 
@@ -30,7 +29,7 @@ func withCall(ctx context.Context, c *gcsCall) context.Context {
 
 var errSentTwice = errors.New("request is sent a second time")
 
-// send notes that the request is sent, or says why it must not be.
+// send records that the request is sent. It returns an error if it must not be.
 func (c *gcsCall) send() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -55,12 +54,12 @@ func (t gcsTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if err := call.send(); err != nil {
 		if req.Body != nil {
-			_ = req.Body.Close() // the error that matters is another
+			_ = req.Body.Close() // the other error matters
 		}
 		return nil, err
 	}
 	if call.upload != nil && req.Body != nil {
-		req = req.WithContext(req.Context()) // a copy: a transport does not change its request
+		req = req.WithContext(req.Context()) // a copy: a transport must not change its request
 		req.Body = guardedBody{req.Body, call.upload}
 	}
 	resp, err := t.RoundTripper.RoundTrip(req)
@@ -70,14 +69,14 @@ func (t gcsTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// guardedBody is a request's body that has an upload within. What comes after the
-// upload's body has failed is not sent: it would be the request's end, in order.
+// guardedBody is the body of a request that contains an upload. Nothing more is sent after reading
+// the upload's body has failed: the server would take it for the regular end of the request.
 type guardedBody struct {
 	io.ReadCloser
 	upload *body
 }
 
-// Read reads on, until the upload's body has failed.
+// Read returns the next bytes, or the error of the upload's body once it has failed.
 func (g guardedBody) Read(p []byte) (int, error) {
 	n, err := g.ReadCloser.Read(p)
 	if failed := g.upload.failure(); failed != nil {
@@ -86,13 +85,13 @@ func (g guardedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// followedBody is an answer's body.
+// followedBody is the body of an answer.
 type followedBody struct {
 	io.ReadCloser
 	call *gcsCall
 }
 
-// Read reads on.
+// Read returns the next bytes and records an error in the call.
 func (f followedBody) Read(p []byte) (int, error) {
 	n, err := f.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// badGCS is a bucket whose server lists nothing and answers all else as told.
+// badGCS is a bucket on a server that lists nothing and answers every other request with answer.
 func badGCS(t *testing.T, answer http.HandlerFunc) objstore.Bucket {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +66,7 @@ func TestGCSErrorsAreTold(t *testing.T) {
 	}
 }
 
-// As for S3: a conditional request that is repeated reports its own success as a conflict.
+// As for S3: a conditional request that is repeated would report its own success as a conflict.
 func TestGCSAsksOnce(t *testing.T) {
 	var asked atomic.Int64
 	b := badGCS(t, func(w http.ResponseWriter, r *http.Request) {
@@ -96,8 +96,8 @@ func (l *laterFailure) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An upload that breaks off must not look like one that has ended: a server that
-// does not check the checksum would keep half of it.
+// An upload that breaks off must not look complete: a server that does not check the checksum would
+// keep half of it.
 func TestGCSUploadThatFailsIsNotEnded(t *testing.T) {
 	received := make(chan error, 1)
 	b := badGCS(t, func(w http.ResponseWriter, r *http.Request) {
@@ -121,8 +121,7 @@ func TestGCSUploadThatFailsIsNotEnded(t *testing.T) {
 	}
 }
 
-// Google's client would read on over a new connection, again and again without a
-// pause.
+// Google's client would continue to read over new connections, again and again without a pause.
 func TestGCSReadsOnce(t *testing.T) {
 	var asked atomic.Int64
 	b := badGCS(t, func(w http.ResponseWriter, r *http.Request) {

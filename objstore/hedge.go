@@ -14,25 +14,25 @@ import (
 )
 
 const (
-	// hedgeSamples is of how many requests of about one size the times are remembered, and
-	// hedgeEnough how many it takes to know what is slow.
+	// hedgeSamples is the number of latest times that are kept for requests of about one size.
+	// hedgeEnough of them are needed to know what is slow.
 	hedgeSamples = 128
 	hedgeEnough  = 32
-	// hedgeEvery is how many requests allow one that is sent twice: 5 %. hedgeSaved is how many such
-	// are saved up, for a time when the store is slow.
+	// hedgeEvery is the number of requests that allow one to be sent twice: 5 %. Up to hedgeSaved
+	// such allowances are saved for a time when the store is slow.
 	hedgeEvery = 20
 	hedgeSaved = 8
-	// hedgeLeast is what a request waits at least before it is sent again.
+	// hedgeLeast is the shortest wait before a request is sent again.
 	hedgeLeast = 5 * time.Millisecond
 )
 
-// Hedge returns a Bucket that sends a GetRange again which takes longer than 19 of 20 of the last ones
-// of about its size. The answer that comes first is taken, and the other request is given up. No more
-// than one request in twenty is sent twice, in the long run, so that a store that has become slow for
-// all does not get more of them.
+// Hedge returns a Bucket that sends a GetRange again if it takes longer than 19 of 20 recent ones
+// of about its size. The first answer wins, and the other request is canceled. In the long run at
+// most one request in twenty is sent twice, so a store that is slow for all requests does not get
+// many more of them.
 //
-// It belongs around Limit and Deadline, so that each of the two requests has its own turn and time, and
-// below Retry. A nil registerer is allowed.
+// Hedge belongs around Limit and Deadline, so that each of the two requests has its own turn and
+// deadline, and below Retry. reg may be nil.
 func Hedge(b Bucket, reg prometheus.Registerer) Bucket {
 	f := promauto.With(reg)
 	h := &hedgeBucket{Bucket: b, hedges: f.NewCounterVec(prometheus.CounterOpts{
@@ -52,15 +52,17 @@ type hedgeBucket struct {
 	mu struct {
 		sync.Mutex
 		times [bits.UintSize]times // by the number of bits of the size
-		saved int                  // requests since the last one that was sent twice, at most so many as hedgeSaved takes
+		// saved is the number of requests that count toward the next allowance, at most
+		// hedgeSaved*hedgeEvery.
+		saved int
 	}
 }
 
-// times are how long the last requests of one size took.
+// times holds the durations of the latest requests of one size.
 type times struct {
 	last []time.Duration // a ring
 	next int
-	slow time.Duration // 95 % took no longer; 0: not known yet
+	slow time.Duration // 5/4 of the 95th percentile; 0: not known yet
 }
 
 func (t *times) add(d time.Duration) {
@@ -73,11 +75,12 @@ func (t *times) add(d time.Duration) {
 	if len(t.last) >= hedgeEnough && t.next%8 == 0 {
 		sorted := slices.Clone(t.last)
 		slices.Sort(sorted)
-		t.slow = max(hedgeLeast, sorted[len(sorted)*19/20]*5/4) // so that equal ones are not slow
+		// The margin keeps requests of equal duration from being slow.
+		t.slow = max(hedgeLeast, sorted[len(sorted)*19/20]*5/4)
 	}
 }
 
-// rangeAnswer is what a request got.
+// rangeAnswer is the result of one of the two requests.
 type rangeAnswer struct {
 	n      int
 	err    error
@@ -114,7 +117,7 @@ func (h *hedgeBucket) GetRange(ctx context.Context, key string, off int64, p []b
 	return h.race(ctx, cancel, answers, p, again)
 }
 
-// race takes the answer that comes first, unless it failed and the other does not.
+// race returns the first answer, unless it failed and the other one succeeds.
 func (h *hedgeBucket) race(ctx context.Context, cancel context.CancelFunc, answers <-chan rangeAnswer, p, again []byte) (int, error) {
 	won := h.last(ctx, answers)
 	if won.err != nil && ctx.Err() == nil {
@@ -124,7 +127,7 @@ func (h *hedgeBucket) race(ctx context.Context, cancel context.CancelFunc, answe
 		}
 	} else {
 		cancel()
-		h.last(ctx, answers) // p is the caller's again when nobody writes to it
+		h.last(ctx, answers) // p may be reused only after the first request has ended
 	}
 	if !won.second {
 		h.hedges.WithLabelValues("first").Inc()
@@ -134,13 +137,13 @@ func (h *hedgeBucket) race(ctx context.Context, cancel context.CancelFunc, answe
 	return copy(p, again[:won.n]), won.err
 }
 
-// last waits for an answer, also when the context has ended: the request ends with it.
+// last waits for an answer even if the context has ended: the request then ends too.
 func (h *hedgeBucket) last(ctx context.Context, answers <-chan rangeAnswer) rangeAnswer {
 	a, _ := stepped.Receive(context.WithoutCancel(ctx), -1, answers)
 	return a
 }
 
-// timed sends a request and notes how long it took, if it was answered.
+// timed sends a request and records its duration if it succeeds.
 func (h *hedgeBucket) timed(ctx context.Context, size int, key string, off int64, p []byte) (int, error) {
 	began := time.Now()
 	n, err := h.Bucket.GetRange(ctx, key, off, p)
@@ -152,8 +155,9 @@ func (h *hedgeBucket) timed(ctx context.Context, size int, key string, off int64
 	return n, err
 }
 
-// patience is how long a request of a size may take before it is sent again; 0: it is not, because too
-// little is known.
+// patience returns how long a request of a size may take before it is sent again. 0 means that it
+// is not sent again, because too little is known. It also counts the request toward the next
+// allowance.
 func (h *hedgeBucket) patience(size int) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -161,7 +165,7 @@ func (h *hedgeBucket) patience(size int) time.Duration {
 	return h.mu.times[size].slow
 }
 
-// spend returns true if one more request may be sent twice.
+// spend uses an allowance. It returns false if there is none.
 func (h *hedgeBucket) spend() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

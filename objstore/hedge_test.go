@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// tailBucket answers each GetRange in its own time, and says which of them were given up.
+// tailBucket answers each GetRange after a given time, and counts the canceled ones.
 type tailBucket struct {
 	Bucket
 	takes func(n int) (time.Duration, error)
@@ -75,8 +75,8 @@ func hedgesOf(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return out
 }
 
-// TestSlowReadsAreSentAgain: one in thirty takes a second. No reader waits for it, each gets its bytes,
-// and few requests are sent for that.
+// TestSlowReadsAreSentAgain has one request in thirty take a second. No reader may wait for it,
+// each must get its bytes, and few additional requests may be sent.
 func TestSlowReadsAreSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &tailBucket{takes: func(n int) (time.Duration, error) {
@@ -102,7 +102,8 @@ func TestSlowReadsAreSentAgain(t *testing.T) {
 	})
 }
 
-// TestSlowStoreGetsFewMoreRequests: when all requests take long from one moment on, few are sent twice.
+// TestSlowStoreGetsFewMoreRequests has all requests become slow at one moment. Few of them may be
+// sent twice.
 func TestSlowStoreGetsFewMoreRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		takes := 20 * time.Millisecond
@@ -113,7 +114,8 @@ func TestSlowStoreGetsFewMoreRequests(t *testing.T) {
 		}
 		before := store.sent
 		for i := range 400 {
-			takes = time.Duration(i+2) * 20 * time.Millisecond // slower and slower, so that each is slow
+			// The store becomes ever slower, so each request counts as slow.
+			takes = time.Duration(i+2) * 20 * time.Millisecond
 			_, _ = get(t, b, 1000)
 		}
 		if extra := store.sent - before - 400; extra > 400/hedgeEvery+hedgeSaved {
@@ -122,7 +124,7 @@ func TestSlowStoreGetsFewMoreRequests(t *testing.T) {
 	})
 }
 
-// TestSizesAreSlowByThemselves: a large range that takes its time is no slow small one.
+// TestSizesAreSlowByThemselves checks that a large range is not compared with small ones.
 func TestSizesAreSlowByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		takes := 20 * time.Millisecond
@@ -142,8 +144,8 @@ func TestSizesAreSlowByThemselves(t *testing.T) {
 	})
 }
 
-// TestHedgeFails as the request does: with its error at once if it was not slow, and with an error only
-// if both fail.
+// TestHedgeFails checks how a hedged read fails: at once if the first request fails before it is
+// slow, and otherwise only if both fail.
 func TestHedgeFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var next func(n int) (time.Duration, error)
@@ -165,7 +167,8 @@ func TestHedgeFails(t *testing.T) {
 		sent := store.sent
 		next = func(n int) (time.Duration, error) {
 			if n == sent+1 {
-				return 40 * time.Millisecond, broken // after the second was sent, and before it answers
+				// It fails after the second request was sent, and before that one answers.
+				return 40 * time.Millisecond, broken
 			}
 			return 25 * time.Millisecond, nil
 		}

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Limit returns a Bucket that has at most n requests under way; more wait their
-// turn.
+// Limit returns a Bucket with at most n requests in progress. Further requests wait for a turn.
 func Limit(b Bucket, n int) Bucket { return &limitBucket{b, semaphore.NewWeighted(int64(n))} }
 
 type limitBucket struct {
@@ -52,8 +51,8 @@ func (l *limitBucket) Stat(ctx context.Context, key string) (ObjectInfo, error) 
 	return l.Bucket.Stat(ctx, key)
 }
 
-// List implements [Bucket]. It gives its turn back while the caller has an
-// object: callers delete what they list.
+// List implements [Bucket]. It releases its turn while the caller handles an object, because
+// callers delete what they list.
 func (l *limitBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
 	return func(yield func(ObjectInfo, error) bool) {
 		if err := l.acquire(ctx, "list", prefix); err != nil {
@@ -90,7 +89,7 @@ func (l *limitBucket) Delete(ctx context.Context, key string) error {
 	return l.Bucket.Delete(ctx, key)
 }
 
-// DeleteAll implements [Bucket]. It has one turn for all.
+// DeleteAll implements [Bucket]. It takes one turn for all keys.
 func (l *limitBucket) DeleteAll(ctx context.Context, keys []string) error {
 	if err := l.turns.Acquire(ctx, 1); err != nil {
 		return notDeleted(keys, fmt.Errorf("delete: wait for a turn: %w", err))

@@ -8,7 +8,8 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// go.opencensus.io is linked in by a library of Google's and starts this when it is initialized.
+		// A library of Google's links go.opencensus.io, which starts this goroutine when it is
+		// initialized.
 		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
 	)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics counts requests as they go to the store, each attempt by itself.
+// metrics counts the requests that are sent to the store. Each attempt counts separately.
 type metrics struct {
 	requests *prometheus.CounterVec   // by op and outcome
 	seconds  *prometheus.HistogramVec // by op
@@ -52,8 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// Metrics returns a Bucket that counts and times its requests. A nil registerer
-// is allowed.
+// Metrics returns a Bucket that counts and times its requests. reg may be nil.
 func Metrics(b Bucket, reg prometheus.Registerer) Bucket { return &metricsBucket{b, newMetrics(reg)} }
 
 type metricsBucket struct {
@@ -122,8 +121,7 @@ func (b *metricsBucket) Stat(ctx context.Context, key string) (ObjectInfo, error
 	return info, err
 }
 
-// List implements [Bucket]. A listing counts once, with the time that its
-// caller takes.
+// List implements [Bucket]. A listing counts once, and its time includes that of the caller.
 func (b *metricsBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
 	return func(yield func(ObjectInfo, error) bool) {
 		var failed error
@@ -146,8 +144,7 @@ func (b *metricsBucket) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// DeleteAll implements [Bucket]. It counts once, whatever becomes of the single
-// objects.
+// DeleteAll implements [Bucket]. It counts once, whatever happens to the single objects.
 func (b *metricsBucket) DeleteAll(ctx context.Context, keys []string) error {
 	begin := b.begin()
 	err := b.Bucket.DeleteAll(ctx, keys)

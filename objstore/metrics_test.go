@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// gather returns what a registry has, as "name{label values}" to value.
+// gather returns the values of a registry by "name{label values}".
 func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()

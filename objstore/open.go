@@ -19,27 +19,26 @@ import (
 //	s3://BUCKET?region=R        on AWS
 //	s3://BUCKET?endpoint=http://HOST:PORT&region=R&path_style=true    on another server
 //	gs://BUCKET                 on Google Cloud Storage
-//	azblob://CONTAINER          on Azure, in the account that AZURE_STORAGE_ACCOUNT names
-//	mem://                      empty, gone when closed; for tests
+//	azblob://CONTAINER          on Azure, in the account of AZURE_STORAGE_ACCOUNT
+//	mem://                      empty, and discarded when closed; for tests
 //
-// All of them take prefix=P, which goes before every key. s3 takes as well:
+// All of them take prefix=P, which is prepended to every key. s3 also takes:
 //
 //	profile=P                a profile of the AWS configuration
 //	ca_file=FILE             authorities (PEM) that verify the server, in place of the system's
 //	                         or AWS_CA_BUNDLE's
-//	checksum=when_supported  or when_required: when the SDK adds its checksums; for an endpoint
-//	                         that is not AWS's the default is when_required
+//	checksum=when_supported  or when_required: when the SDK adds its checksums; the default is
+//	                         when_required for an endpoint that is not AWS's
 //	sse=AES256               or aws:kms: how the server encrypts objects
 //	kms_key=ID               the key of sse=aws:kms
 //	storage_class=C          of objects
 //
-// Credentials never stand in the URL. s3 takes them from the AWS environment
-// variables, profiles and instance roles, gs from the Application Default
-// Credentials, azblob from the AZURE_STORAGE variables or an identity.
+// The URL never contains credentials. s3 takes them from the AWS environment variables, profiles
+// and instance roles; gs from the Application Default Credentials; azblob from the AZURE_STORAGE
+// variables or an identity.
 //
-// Open does not ask the store, and a store that is away is no reason to fail: see
-// Check. Its errors are those that do not go away by themselves; they fit in one
-// line and say what to do.
+// Open sends no request, so an unreachable store does not make it fail: see Check. Its errors are
+// permanent. They fit in one line and say what to do.
 func Open(ctx context.Context, rawURL string) (Bucket, error) {
 	u, prefix, err := parse(rawURL)
 	if err != nil {
@@ -65,7 +64,7 @@ func Open(ctx context.Context, rawURL string) (Bucket, error) {
 	return b, nil
 }
 
-// CheckURL says what is wrong with a bucket's URL, without asking the store.
+// CheckURL returns an error if a bucket's URL is wrong. It sends no request.
 func CheckURL(rawURL string) error {
 	u, _, err := parse(rawURL)
 	if err == nil && u.Scheme == "s3" {
@@ -76,7 +75,7 @@ func CheckURL(rawURL string) error {
 	return err
 }
 
-// parse takes a bucket's URL apart; prefix ends in a slash if there is one.
+// parse parses a bucket's URL. A prefix that is not empty ends in a slash.
 func parse(rawURL string) (u *url.URL, prefix string, err error) {
 	if u, err = parseURL(rawURL); err != nil {
 		return nil, "", err
@@ -91,7 +90,7 @@ func parse(rawURL string) (u *url.URL, prefix string, err error) {
 	return u, prefix + "/", nil
 }
 
-// parameters are the query parameters of each scheme.
+// parameters lists the query parameters of each scheme.
 var parameters = map[string][]string{
 	"azblob": {"prefix"},
 	"file":   {"prefix"},
@@ -103,7 +102,7 @@ var parameters = map[string][]string{
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		// The error of net/url quotes the URL, which may hold a password.
+		// The error of net/url quotes the URL, which may contain a password.
 		return nil, errors.New("open bucket: the URL is malformed; it must look like file:///var/lib/varve/objects or s3://bucket?region=eu-central-1")
 	}
 	allowed, known := parameters[u.Scheme]
@@ -138,8 +137,8 @@ func openMem() *blobBucket {
 	blobs := memblob.OpenBucket(&memblob.Options{NoMD5: true})
 	b := overBlobs(blobs)
 	b.put = func(ctx context.Context, key string, body *body, ifAbsent bool) error {
-		// A driver stores what it got when its reader fails, unless its context
-		// is canceled before.
+		// If the reader fails, the driver stores the bytes it has, unless its context is canceled
+		// first.
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		err := blobs.Upload(ctx, key, &cancelingReader{r: body, cancel: cancel}, &blob.WriterOptions{ContentType: contentType, IfNotExist: ifAbsent})
@@ -152,13 +151,13 @@ func openMem() *blobBucket {
 	return b
 }
 
-// cancelingReader cancels an upload when its body cannot be read.
+// cancelingReader cancels an upload if its body cannot be read.
 type cancelingReader struct {
 	r      io.Reader
 	cancel context.CancelCauseFunc
 }
 
-// Read reads on.
+// Read returns the next bytes. An error other than io.EOF cancels the upload.
 func (r *cancelingReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

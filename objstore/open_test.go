@@ -86,7 +86,7 @@ func TestOpenPrefixesShareABucket(t *testing.T) {
 	}
 }
 
-// openAndCheck is what a broker does at its start.
+// openAndCheck does what a broker does when it starts.
 func openAndCheck(t *testing.T, rawURL string) error {
 	t.Helper()
 	b, err := objstore.Open(t.Context(), rawURL)
@@ -109,8 +109,7 @@ func TestCheckURLSendsNothing(t *testing.T) {
 	}
 }
 
-// A store that is away does not keep a bucket from being opened, and says so when it
-// is asked.
+// An unreachable store must not keep a bucket from being opened. Check must report it.
 func TestStoresThatAreAway(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
@@ -119,7 +118,7 @@ func TestStoresThatAreAway(t *testing.T) {
 	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "sv=2024-01-01&sig=hunter2")
 	t.Setenv("AZURE_STORAGE_DOMAIN", "127.0.0.1:1")
 	for i, rawURL := range []string{"s3://b?endpoint=http://127.0.0.1:1", "s3://b?endpoint=http://nowhere.invalid", "gs://b", "azblob://c", "azblob://c"} {
-		if i == 4 { // gocloud.dev takes a host without an address for an object that is not found
+		if i == 4 { // gocloud.dev reports a host without an address as a missing object
 			t.Setenv("AZURE_STORAGE_DOMAIN", "nowhere.invalid")
 		}
 		err := openAndCheck(t, rawURL)

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// What the caller has a Put wait is not the store's time.
+// The time that the caller makes a Put wait must not count as the store's.
 func TestPausesDoNotCountAgainstTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		faults := objstoretest.NewFaults(open(t, "mem://"))
@@ -39,8 +39,8 @@ func TestPausesDoNotCountAgainstTheDeadline(t *testing.T) {
 	})
 }
 
-// Each byte is paced once, also by a driver that reads the body for a checksum first; and what a pause
-// refuses is not sent.
+// Each byte must be paced once, even if a driver reads the body for a checksum first. If Pace
+// fails, nothing more may be sent.
 func TestPaceIsOfWhatIsSent(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")

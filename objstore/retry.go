@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// RetryOptions says how often and how patiently a request is repeated.
+// RetryOptions limits the attempts of a request and the waits between them.
 type RetryOptions struct {
-	Attempts  int           // at most, the first one counted
-	FirstWait time.Duration // the longest wait before the second attempt; it doubles from attempt to attempt
-	MaxWait   time.Duration // what it doubles up to
+	Attempts int // at most, including the first
+	// FirstWait is the longest wait before the second attempt. It doubles with each attempt.
+	FirstWait time.Duration
+	MaxWait   time.Duration // upper bound of the doubled wait
 }
 
-// DefaultRetryOptions rides out a hiccup of some seconds. Longer outages are for
-// the callers, who know what waiting costs them.
+// DefaultRetryOptions returns options that survive an interruption of a few seconds. Longer outages
+// are left to the callers, which know the cost of waiting.
 func DefaultRetryOptions() RetryOptions {
 	return RetryOptions{Attempts: 5, FirstWait: 100 * time.Millisecond, MaxWait: 5 * time.Second}
 }
 
-// Retry returns a Bucket that repeats requests that fail with [ErrUnavailable].
-// The waits are random from nothing to the bound (full jitter), so that many
-// waiters do not come back together.
+// Retry returns a Bucket that repeats requests that fail with [ErrUnavailable]. Each wait is random
+// between zero and the bound (full jitter), so that many waiting requests do not return at the same
+// time.
 //
-// A Put with IfAbsent whose answer was lost may find its own object on the next
-// attempt. It is told from somebody else's by its bytes: if they are those of
-// the body, the Put has succeeded. Callers for whom that is not enough put
-// something unique into the object.
+// After the answer of a Put with IfAbsent was lost, the next attempt may find the object of the
+// first. Retry compares its bytes: if they equal the body, the Put has succeeded. Callers for which
+// that is not enough put something unique into the object.
 func Retry(b Bucket, o RetryOptions) Bucket { return &retryBucket{b, o} }
 
 type retryBucket struct {
@@ -40,8 +40,8 @@ type retryBucket struct {
 	o RetryOptions
 }
 
-// do calls attempt until it succeeds, fails for good, or the attempts or the
-// context are over.
+// do calls attempt until it succeeds or fails permanently, until the attempts are used up, or until
+// the context ends.
 func (b *retryBucket) do(ctx context.Context, attempt func(n int) error) error {
 	wait := b.o.FirstWait
 	for n := 1; ; n++ {
@@ -97,7 +97,7 @@ func (b *retryBucket) Put(ctx context.Context, key string, body io.ReadSeeker, o
 	})
 }
 
-// holds says whether the object has the bytes that body has from here on.
+// holds reports whether the object has the same bytes as the rest of body.
 func (b *retryBucket) holds(ctx context.Context, key string, body io.Reader) (bool, error) {
 	const step = 1 << 20
 	want, got := make([]byte, step), make([]byte, step)
@@ -107,7 +107,7 @@ func (b *retryBucket) holds(ctx context.Context, key string, body io.Reader) (bo
 		if err != nil && !last {
 			return false, err
 		}
-		// One byte more than the body has shows an object that goes on.
+		// Reading one byte more than the body has detects an object that is longer.
 		room := got[:min(n+1, step)]
 		if !last {
 			room = got[:n]
@@ -144,8 +144,8 @@ func (b *retryBucket) Stat(ctx context.Context, key string) (info ObjectInfo, er
 	return info, err
 }
 
-// List implements [Bucket]. A listing that breaks off begins again, and passes
-// over what it has yielded.
+// List implements [Bucket]. A listing that breaks off is repeated from the start; the objects that
+// were already yielded are skipped.
 func (b *retryBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
 	return func(yield func(ObjectInfo, error) bool) {
 		last, stopped := "", false
@@ -176,8 +176,7 @@ func (b *retryBucket) Delete(ctx context.Context, key string) error {
 	return b.do(ctx, func(int) error { return b.Bucket.Delete(ctx, key) })
 }
 
-// DeleteAll implements [Bucket]. Only those keys are repeated whose failure may go
-// away by itself.
+// DeleteAll implements [Bucket]. Only keys with a temporary failure are repeated.
 func (b *retryBucket) DeleteAll(ctx context.Context, keys []string) error {
 	forGood := map[string]error{}
 	err := b.do(ctx, func(int) error {
@@ -186,7 +185,7 @@ func (b *retryBucket) DeleteAll(ctx context.Context, keys []string) error {
 		if !ok {
 			return err
 		}
-		keys = nil // the caller's stay as they are
+		keys = nil // the caller's slice must not change
 		again := map[string]error{}
 		for _, key := range left.keys() {
 			if why := left.Failed[key]; errors.Is(why, ErrUnavailable) {

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// retried is a bucket of five attempts over one whose requests go wrong.
+// retried returns a bucket with five attempts over one with faults.
 func retried(t *testing.T) (objstore.Bucket, *objstoretest.Faults) {
 	t.Helper()
 	faults := objstoretest.NewFaults(open(t, "mem://"))
@@ -89,7 +89,8 @@ func TestRetryEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// The answer to a conditional Put is lost; the next attempt meets its object.
+// The answer of a conditional Put is lost, and the next attempt finds its object: the Put has
+// succeeded.
 func TestRetryKnowsItsOwnObject(t *testing.T) {
 	for _, size := range []int{0, 7, 1 << 20, 1<<20 + 1, 3 << 20} {
 		content := strings.Repeat("x", size)
@@ -106,7 +107,7 @@ func TestRetryKnowsItsOwnObject(t *testing.T) {
 			if n := faults.Calls(objstoretest.PutOp); n != 2 {
 				t.Errorf("%d attempts", n)
 			}
-			// Somebody who asks later has lost, with the same bytes as well.
+			// A later Put loses, even with the same bytes.
 			if err := b.Put(t.Context(), "k", strings.NewReader(content), objstore.PutOptions{IfAbsent: true}); !errors.Is(err, objstore.ErrExists) {
 				t.Errorf("second Put: %v", err)
 			}
@@ -114,8 +115,7 @@ func TestRetryKnowsItsOwnObject(t *testing.T) {
 	}
 }
 
-// The first attempt fails without effect, and somebody else is faster than the
-// second one.
+// The first attempt fails without effect, and another writer is faster than the second.
 func TestRetryDoesNotClaimTheObjectOfAnother(t *testing.T) {
 	const ours = "ours and more"
 	for _, theirs := range []string{"", "ours", "ours and morE", "ours and more of it"} {
@@ -132,7 +132,7 @@ func TestRetryDoesNotClaimTheObjectOfAnother(t *testing.T) {
 	}
 }
 
-// keysOf is a Bucket that notes the keys of each DeleteAll.
+// keysOf is a Bucket that records the keys of each DeleteAll.
 type keysOf struct {
 	objstore.Bucket
 	calls [][]string
@@ -176,7 +176,7 @@ func TestRetryRepeatsOnlyTheDeletionsThatMayGoWell(t *testing.T) {
 		if !slices.Equal(there, []string{"denied"}) {
 			t.Errorf("left: %q", there)
 		}
-		// What is down for good fails with all that is left, and why.
+		// A permanent outage must fail with all remaining keys and their errors.
 		faults.Add(objstoretest.Fault{Kind: objstoretest.Fail, Op: objstoretest.DeleteOp, Key: "gone"})
 		inner.calls = nil
 		err = b.DeleteAll(t.Context(), []string{"denied", "gone"})

@@ -23,23 +23,23 @@ import (
 
 const (
 	dialTimeout = 5 * time.Second
-	// idleConnections is how many connections are kept for the next requests;
-	// opening one costs more than a small range GET.
+	// idleConnections is the number of connections that are kept for later requests. Opening one
+	// costs more than a GET of a small range.
 	idleConnections = 128
-	// maxS3Put is the most that S3 takes in one PutObject.
+	// maxS3Put is the largest object, in bytes, that S3 accepts in one PutObject.
 	maxS3Put = 5 << 30
-	// maxS3Deletes is the most keys that S3 takes in one DeleteObjects.
+	// maxS3Deletes is the largest number of keys that S3 accepts in one DeleteObjects.
 	maxS3Deletes = 1000
 )
 
-// s3Store is the part of an S3 bucket that s3blob does not do well enough.
+// s3Store implements the operations of an S3 bucket for which s3blob is not good enough.
 type s3Store struct {
 	client      *s3.Client
 	credentials aws.CredentialsProvider
 	bucket      string
-	where       string // of messages: the endpoint or region
+	where       string // for messages: the endpoint or region
 	options     s3Options
-	oneByOne    atomic.Bool // the server has refused a DeleteObjects
+	oneByOne    atomic.Bool // set once the server has rejected a DeleteObjects
 }
 
 func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
@@ -57,15 +57,15 @@ func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
 		if o.endpoint != "" {
 			c.BaseEndpoint = &o.endpoint
 		}
-		if c.BaseEndpoint != nil { // the environment and profiles may name one as well
+		if c.BaseEndpoint != nil { // the environment and profiles may set one too
 			s.where = "at " + *c.BaseEndpoint
 		}
 		c.UsePathStyle = o.pathStyle
-		// Retries are the Retry decorator's: the SDK would repeat a conditional
-		// PUT whose answer was lost and report its own success as a conflict.
+		// The Retry decorator retries. The SDK would repeat a conditional PUT whose answer was
+		// lost, and report its own success as a conflict.
 		c.Retryer = aws.NopRetryer{}
 		c.RequestChecksumCalculation = o.checksums(c.RequestChecksumCalculation, c.BaseEndpoint)
-		// A range has no checksum to validate, and the SDK logs that each time.
+		// A range has no checksum to validate, and the SDK would log that for each request.
 		c.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		c.DisableLogOutputChecksumValidationSkipped = true
 		c.Logger = logging.Nop{}
@@ -91,8 +91,8 @@ func openS3(ctx context.Context, u *url.URL) (*blobBucket, error) {
 	return b, nil
 }
 
-// put is one PutObject. The SDK reads the body twice (checksum or signature, then
-// transmission) and keeps nothing of it in memory.
+// put is one PutObject. The SDK reads the body twice (for the checksum or signature, then for the
+// transfer) and keeps none of it in memory.
 func (s *s3Store) put(ctx context.Context, key string, body *body, ifAbsent bool) error {
 	if body.size > maxS3Put {
 		return fmt.Errorf("an object of %d bytes: S3 takes %d in one request", body.size, int64(maxS3Put))
@@ -113,16 +113,15 @@ func (s *s3Store) put(ctx context.Context, key string, body *body, ifAbsent bool
 	return err
 }
 
-// remove is one DeleteObject, which S3 answers with yes whether there is an object
-// or not. s3blob would look first.
+// remove is one DeleteObject. S3 reports success whether the object exists or not. s3blob would
+// look first.
 func (s *s3Store) remove(ctx context.Context, key string) error {
 	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key})
 	return err
 }
 
-// removeAll is one DeleteObjects for each thousand of keys. A server that does not
-// know it, or wants another checksum of it than the SDK's, gets one request a key
-// from then on.
+// removeAll is one DeleteObjects per thousand keys. If the server does not implement it, or needs
+// another checksum than the SDK's, all later deletions are one request per key.
 func (s *s3Store) removeAll(ctx context.Context, keys []string) map[string]error {
 	failed := map[string]error{}
 	for batch := range slices.Chunk(keys, maxS3Deletes) {
@@ -130,7 +129,9 @@ func (s *s3Store) removeAll(ctx context.Context, keys []string) map[string]error
 			continue
 		}
 		left := removeEach(s.remove)(ctx, batch)
-		if len(left) < len(batch) { // it was the request that the server refused, not the credentials
+		// Some single deletions succeeded, so the server rejects DeleteObjects, not the
+		// credentials.
+		if len(left) < len(batch) {
 			s.oneByOne.Store(true)
 		}
 		maps.Copy(failed, left)
@@ -138,8 +139,8 @@ func (s *s3Store) removeAll(ctx context.Context, keys []string) map[string]error
 	return failed
 }
 
-// removeBatch adds to failed what went wrong. It returns false if the server does
-// not take the request.
+// removeBatch adds the errors to failed. It returns false if the server does not accept the
+// request.
 func (s *s3Store) removeBatch(ctx context.Context, keys []string, failed map[string]error) bool {
 	objects := make([]types.ObjectIdentifier, len(keys))
 	for i := range keys {
@@ -175,9 +176,9 @@ func (s *s3Store) exists(ctx context.Context) error {
 	return explain(err, "bucket "+s.bucket, s.where)
 }
 
-// explainCredentials tells none from some that cannot be had at the moment. What
-// the SDK asks last, when nothing is configured, is the metadata service of an
-// instance; where that is out of reach there is no instance.
+// explainCredentials distinguishes missing credentials from a temporary failure to obtain them. If
+// nothing is configured, the SDK finally asks the metadata service of an instance. If that is
+// unreachable, the machine is not an instance and has no credentials.
 func (s *s3Store) explainCredentials(err error) error {
 	operation, ok := errors.AsType[*smithy.OperationError](err)
 	status, _ := answer(err)

@@ -23,12 +23,12 @@ import (
 // s3Options are the parameters of an s3 URL.
 type s3Options struct {
 	region, profile, caFile string
-	endpoint                string // "" for AWS, or what the environment says
+	endpoint                string // "": AWS, or the endpoint of the environment
 	pathStyle               bool
-	checksum                aws.RequestChecksumCalculation // 0: by the endpoint
-	sse                     types.ServerSideEncryption     // "": as the bucket says
-	kmsKey                  string                         // "": the account's, or the bucket's
-	storageClass            types.StorageClass             // "": the bucket's
+	checksum                aws.RequestChecksumCalculation // 0: depends on the endpoint
+	sse                     types.ServerSideEncryption     // "": the bucket's default
+	kmsKey                  string                         // "": of the account or bucket
+	storageClass            types.StorageClass             // "": the bucket's default
 }
 
 func parseS3Options(query url.Values) (o s3Options, err error) {
@@ -67,9 +67,8 @@ func parseS3Options(query url.Values) (o s3Options, err error) {
 	return o, nil
 }
 
-// checksums says when the SDK adds a checksum of its own choice to a request.
-// Servers that do not know it refuse the request, so that by default only AWS
-// gets it.
+// checksums returns when the SDK adds a checksum of its own choice to a request. Servers that do
+// not know that checksum reject the request, so by default only AWS receives it.
 func (o s3Options) checksums(configured aws.RequestChecksumCalculation, endpoint *string) aws.RequestChecksumCalculation {
 	switch {
 	case o.checksum != 0:
@@ -81,7 +80,7 @@ func (o s3Options) checksums(configured aws.RequestChecksumCalculation, endpoint
 	}
 }
 
-// isAWS says whether an endpoint is one of AWS's own.
+// isAWS reports whether an endpoint belongs to AWS.
 func isAWS(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -95,7 +94,7 @@ func isAWS(endpoint string) bool {
 	return false
 }
 
-// load reads what the environment and the profiles say, and adds the parameters.
+// load reads the configuration of the environment and the profiles, and applies the parameters.
 func (o s3Options) load(ctx context.Context) (aws.Config, error) {
 	httpClient := awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
@@ -121,7 +120,7 @@ func (o s3Options) load(ctx context.Context) (aws.Config, error) {
 	switch {
 	case cfg.Region != "":
 	case o.endpoint != "":
-		cfg.Region = "us-east-1" // what servers other than AWS take for granted
+		cfg.Region = "us-east-1" // the default of servers other than AWS
 	default:
 		return cfg, errors.New("the region is missing: add region=… to the URL or set AWS_REGION")
 	}
@@ -131,8 +130,7 @@ func (o s3Options) load(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// readAuthorities reads a file with authorities; the SDK's errors would not name
-// it.
+// readAuthorities reads a file of authorities. The SDK's errors would not name the file.
 func readAuthorities(file string) (io.Reader, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

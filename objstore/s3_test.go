@@ -18,7 +18,7 @@ import (
 	"github.com/varvelog/varve/objstore/objstoretest"
 )
 
-// badServer is an S3 bucket on a server that answers as told.
+// badServer is an S3 bucket on a server that answers with answer.
 func badServer(t *testing.T, answer http.HandlerFunc) objstore.Bucket {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
@@ -50,7 +50,7 @@ func TestS3ErrorsAreTold(t *testing.T) {
 	for _, c := range []struct {
 		status int
 		code   string
-		want   error // of GetRange; nil: none of the sentinels
+		want   error // for GetRange; nil: none of the sentinels
 	}{
 		{404, "NoSuchKey", objstore.ErrNotFound},
 		{404, "NoSuchBucket", objstore.ErrNoBucket},
@@ -69,7 +69,7 @@ func TestS3ErrorsAreTold(t *testing.T) {
 		t.Run(fmt.Sprint(c.status, c.code), func(t *testing.T) {
 			b := badServer(t, fail(c.status, c.code))
 			_, err := b.GetRange(t.Context(), "k", 0, make([]byte, 10))
-			if c.status == 412 { // only of a Put
+			if c.status == 412 { // only for a Put
 				err = b.Put(t.Context(), "k", strings.NewReader("x"), objstore.PutOptions{IfAbsent: true})
 			}
 			if err == nil {
@@ -84,8 +84,8 @@ func TestS3ErrorsAreTold(t *testing.T) {
 	}
 }
 
-// The SDK must not repeat requests: of a conditional PUT whose answer is lost it
-// would report its own success as a conflict.
+// The SDK must not repeat requests: for a conditional PUT whose answer is lost it would report its
+// own success as a conflict.
 func TestS3AsksOnce(t *testing.T) {
 	var asked atomic.Int64
 	b := badServer(t, func(w http.ResponseWriter, r *http.Request) {
@@ -98,7 +98,7 @@ func TestS3AsksOnce(t *testing.T) {
 	}
 }
 
-// breakOff writes an answer as it is and closes the connection.
+// breakOff writes an answer unchanged and closes the connection.
 func breakOff(t *testing.T, w http.ResponseWriter, answer string) {
 	t.Helper()
 	conn, _, err := w.(http.Hijacker).Hijack() //nolint:forcetypeassert // an HTTP/1 server's writer
@@ -106,12 +106,12 @@ func breakOff(t *testing.T, w http.ResponseWriter, answer string) {
 		t.Error(err)
 		return
 	}
-	_, _ = conn.Write([]byte(answer)) // the client may have gone
+	_, _ = conn.Write([]byte(answer)) // the client may be gone
 	_ = conn.Close()
 }
 
-// The client reports a body that it cannot read as a request that it cannot send,
-// which is worth a retry when it is the network's fault.
+// The client reports a body that it cannot read as a request that it cannot send. That looks like a
+// network failure, but must not be retried.
 func TestS3BodyThatFailsIsNotTheStoresFault(t *testing.T) {
 	b := badServer(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	err := b.Put(t.Context(), "k", &laterFailure{Reader: bytes.NewReader(make([]byte, 200<<10))}, objstore.PutOptions{})
@@ -120,7 +120,7 @@ func TestS3BodyThatFailsIsNotTheStoresFault(t *testing.T) {
 	}
 }
 
-// A connection that breaks in the middle of an object is not the object's end.
+// A connection that breaks in the middle of an object must not look like the end of the object.
 func TestS3BrokenAnswerIsNotTheEnd(t *testing.T) {
 	for name, answer := range map[string]string{
 		"in the body":    "HTTP/1.1 206 Partial Content\r\nContent-Length: 100\r\nContent-Range: bytes 0-99/100\r\n\r\nhello",
@@ -138,12 +138,12 @@ func TestS3BrokenAnswerIsNotTheEnd(t *testing.T) {
 	}
 }
 
-// The server takes the beginning of an upload and falls silent. When Put has
-// given up, nothing reads the body any more: the race detector watches.
+// The server reads the beginning of an upload and then stops. After Put has given up, nothing may
+// read the body any more; the race detector checks that.
 func TestS3PutLetsGoOfItsBody(t *testing.T) {
 	release := make(chan struct{}) // closed below, before the server
 	b := badServer(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.ReadFull(r.Body, make([]byte, 1<<10)) // the client may have gone
+		_, _ = io.ReadFull(r.Body, make([]byte, 1<<10)) // the client may be gone
 		<-release
 	})
 	defer close(release)
@@ -159,8 +159,8 @@ func TestS3PutLetsGoOfItsBody(t *testing.T) {
 	}
 }
 
-// The whole story of the object store's outage, on a real server: errors that
-// say so, and everything as before when it is back.
+// This plays a whole outage of the object store on a real server: errors must report it, and
+// afterward everything must work as before.
 func TestS3Outage(t *testing.T) {
 	s3 := objstoretest.StartS3(t)
 	b := open(t, s3.BucketURL(t, "outage"))

@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// TestS3OverTLS opens a bucket of a server whose authority only a file knows.
+// TestS3OverTLS opens a bucket of a server whose authority is known only from a file.
 func TestS3OverTLS(t *testing.T) {
 	ca, other := securitytest.NewAuthority(t), securitytest.NewAuthority(t)
 	pair := ca.Issue(t)

@@ -10,8 +10,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Trace returns a Bucket that makes a span of each of its requests. A nil tracer
-// returns the bucket itself.
+// Trace returns a Bucket that records a span for each of its requests. With a nil tracer it returns
+// the bucket itself.
 func Trace(b Bucket, tracer trace.Tracer) Bucket {
 	if tracer == nil {
 		return b
@@ -28,7 +28,7 @@ func (b *tracedBucket) begin(ctx context.Context, op, key string) (context.Conte
 	return b.tracer.Start(ctx, "objstore "+op, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("varve.object", key)))
 }
 
-// end marks a span as failed by what a caller would not expect.
+// end ends a span. It marks the span as failed if the error is one that a caller would not expect.
 func end(span trace.Span, err error) {
 	if o := outcome(err); o == "unavailable" || o == "timeout" || o == "error" {
 		span.SetStatus(codes.Error, o)
@@ -62,7 +62,7 @@ func (b *tracedBucket) Stat(ctx context.Context, key string) (ObjectInfo, error)
 	return info, err
 }
 
-// List implements [Bucket]. The span has the time that the caller takes, too.
+// List implements [Bucket]. The span includes the time that the caller takes.
 func (b *tracedBucket) List(ctx context.Context, prefix string) iter.Seq2[ObjectInfo, error] {
 	return func(yield func(ObjectInfo, error) bool) {
 		traced, span := b.begin(ctx, "list", prefix)

@@ -1,10 +1,11 @@
 // Package porttest hands out loopback ports to tests that must name an address before anything
-// listens there: members of a cluster that name each other, a server that comes back where it was.
+// listens on it: members of a cluster that name each other, or a server that returns to its
+// address.
 //
-// No two tests get the same port. A process takes a block of ports, for as long as it runs, by
-// listening on the block's first one; it walks through its blocks and begins again only after all
-// of them. The ports are below those that systems give to outgoing connections, so that none of
-// these takes the port of a server that is away for a moment.
+// No two tests get the same port. A process reserves a block of ports, for as long as it runs, by
+// listening on the block's first port. It takes ports from one block after another, and reuses its
+// blocks only after it has tried all of them. The ports are below the range that systems use for
+// outgoing connections, so no such connection takes the port of a server that is briefly down.
 package porttest
 
 import (
@@ -17,7 +18,7 @@ import (
 	"testing"
 )
 
-// The ports that are handed out: blocks of a size, from the first one up to the last one.
+// The ports that are handed out: blocks of equal size, from first to last.
 const (
 	first = 10_000
 	last  = 31_999
@@ -25,15 +26,16 @@ const (
 	count = (last - first + 1) / block
 )
 
-// taken is what this process has.
+// taken is the state of this process.
 var taken struct {
 	sync.Mutex
-	held    map[int]net.Listener // by the block; they end with the process
-	current int                  // the block that the next port is of
-	next    int                  // within the block
+	held    map[int]net.Listener // listeners by block; they end with the process
+	current int                  // the block of the next port
+	next    int                  // index of the next port in that block
 }
 
-// Address is a loopback HOST:PORT where nothing listens, nor at the n-1 ports after it.
+// Address returns a loopback HOST:PORT on which nothing listens. The n-1 ports after it are free
+// too.
 func Address(t testing.TB, n int) string {
 	t.Helper()
 	taken.Lock()
@@ -52,7 +54,7 @@ func Address(t testing.TB, n int) string {
 	return ""
 }
 
-// advance has the current block have n more ports, which may be another block.
+// advance makes sure that the current block has n more ports. It moves to another block if needed.
 func advance(n int) error {
 	if n >= block {
 		return fmt.Errorf("%d ports in a row are more than a block of %d has", n, block)
@@ -73,7 +75,7 @@ func advance(n int) error {
 	return fmt.Errorf("other processes have all %d blocks of ports", count)
 }
 
-// hold takes a block for this process, or says that another one has it.
+// hold reserves a block for this process. It returns false if another process has it.
 func hold(b int) bool {
 	if taken.held[b] != nil {
 		return true
@@ -86,19 +88,19 @@ func hold(b int) bool {
 	return true
 }
 
-// free reports whether nothing listens at n ports in a row.
+// free reports whether nothing listens on any of n consecutive ports.
 func free(port, n int) bool {
 	for i := range n {
 		l, err := listen(port + i)
 		if err != nil {
 			return false
 		}
-		_ = l.Close() // it was for the question alone
+		_ = l.Close() // it was only a probe
 	}
 	return true
 }
 
-// listen belongs to no test: a block is the process'.
+// listen uses no test's context: a block belongs to the process.
 func listen(port int) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(context.Background(), "tcp", address(port))
 }

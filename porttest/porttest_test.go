@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestNoPortIsGivenTwice takes more ports than a block has, at the same time.
+// TestNoPortIsGivenTwice takes more ports than a block has, concurrently.
 func TestNoPortIsGivenTwice(t *testing.T) {
 	const n = 3
 	got := make([]string, block)
@@ -35,7 +35,7 @@ func TestNoPortIsGivenTwice(t *testing.T) {
 	}
 }
 
-// TestPortInUseIsNotGiven has somebody listen where the next ports would be.
+// TestPortInUseIsNotGiven occupies a port among the next ones: it must be skipped.
 func TestPortInUseIsNotGiven(t *testing.T) {
 	for range 5 {
 		a := Address(t, 1)
@@ -50,7 +50,7 @@ func TestPortInUseIsNotGiven(t *testing.T) {
 		next := net.JoinHostPort(host, strconv.Itoa(port+2))
 		l, err := net.Listen("tcp", next)
 		if err != nil {
-			continue // the block ends here, or somebody else has it
+			continue // the block ends here, or the port is taken
 		}
 		for range 2 {
 			if got := Address(t, 2); got == next || got == net.JoinHostPort(host, strconv.Itoa(port+1)) {
@@ -61,14 +61,15 @@ func TestPortInUseIsNotGiven(t *testing.T) {
 	}
 }
 
-// TestBlockOfAnotherProcessIsLeft has another process hold the block after this one's.
+// TestBlockOfAnotherProcessIsLeft occupies the next block as another process would: it must be
+// skipped.
 func TestBlockOfAnotherProcessIsLeft(t *testing.T) {
 	_ = Address(t, 1)
 	taken.Lock()
 	theirs := (taken.current + 1) % count
 	taken.Unlock()
 	l, err := net.Listen("tcp", address(first+theirs*block))
-	if err == nil { // otherwise somebody holds it already
+	if err == nil { // otherwise another process holds it already
 		defer l.Close()
 	}
 	for range 2 * block {

@@ -6,11 +6,12 @@ import (
 	"sync"
 )
 
-// Budget bounds the bytes of all requests in memory, over all connections. A request holds a [Lease] from its first byte until its
-// response is done.
+// Budget bounds the bytes of all requests in memory, over all connections. A request holds a
+// [Lease] from its first byte until its response is done.
 //
-// What a request holds grows as its bytes arrive, so requests can block each other half way. One request at a time may therefore exceed the
-// budget: the oldest of those that wait goes on regardless, ends, and gives back what the others wait for. Memory is bounded by the
+// A lease grows as the bytes of its request arrive, so requests could block each other halfway. One
+// request at a time may therefore exceed the budget: the oldest waiting request proceeds
+// regardless, finishes, and releases the bytes that the others wait for. Memory is bounded by the
 // budget, plus one request, plus the first chunk of each connection.
 type Budget struct {
 	size int64
@@ -18,17 +19,18 @@ type Budget struct {
 		sync.Mutex
 		used    int64
 		waiting list.List // of *waiter, oldest first
-		over    *Lease    // the one request that may exceed size
+		// over is the one lease that may exceed size; nil if there is none.
+		over *Lease
 	}
 }
 
 type waiter struct {
 	lease *Lease
 	n     int64
-	ready chan struct{} // closed by whoever grants, under mu
+	ready chan struct{} // closed under mu when the bytes are granted
 }
 
-// Lease is one request's share of a Budget. It belongs to one goroutine at a time.
+// Lease is one request's share of a Budget. One goroutine at a time may use it.
 type Lease struct {
 	b *Budget
 	n int64
@@ -41,25 +43,25 @@ func NewBudget(size int64) *Budget {
 	return b
 }
 
-// Size is how many bytes may be leased.
+// Size is the number of bytes that may be leased.
 func (b *Budget) Size() int64 { return b.size }
 
-// Used is how many bytes are leased now.
+// Used is the number of bytes that are leased now.
 func (b *Budget) Used() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.mu.used
 }
 
-// Waiting is how many requests wait for bytes now.
+// Waiting is the number of requests that wait for bytes now.
 func (b *Budget) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.mu.waiting.Len()
 }
 
-// Lease starts a share of n bytes. It never waits: what is small enough to be taken without asking is counted all the same, so that
-// it makes the large ones wait.
+// Lease starts a share of n bytes. It never waits. Bytes that are few enough to be taken without
+// waiting are counted all the same, so they make large requests wait.
 func (b *Budget) Lease(n int64) *Lease {
 	l := &Lease{b: b}
 	l.Take(n)
@@ -73,7 +75,7 @@ func (l *Lease) Take(n int64) {
 	l.takeLocked(n)
 }
 
-// Grow adds n bytes to the share, waiting until they are there. On an error nothing is added.
+// Grow adds n bytes to the share and waits until they are available. On an error nothing is added.
 func (l *Lease) Grow(ctx context.Context, n int64) error {
 	b := l.b
 	b.mu.Lock()
@@ -95,7 +97,7 @@ func (l *Lease) Grow(ctx context.Context, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
-	case <-w.ready: // granted meanwhile; the caller learns of its ctx at the next read
+	case <-w.ready: // granted in between; the next read sees that ctx has ended
 		return nil
 	default:
 	}
@@ -104,7 +106,7 @@ func (l *Lease) Grow(ctx context.Context, n int64) error {
 	return context.Cause(ctx)
 }
 
-// Release gives the whole share back. A second call does nothing.
+// Release returns the whole share. A second call does nothing.
 func (l *Lease) Release() {
 	b := l.b
 	b.mu.Lock()
@@ -122,7 +124,8 @@ func (l *Lease) takeLocked(n int64) {
 	l.b.mu.used += n
 }
 
-// grantLocked serves waiters in order while they fit, then lets the first that does not fit go over the budget if nobody else does.
+// grantLocked grants waiters in order while their bytes fit. The first one that does not fit may
+// exceed the budget, unless another lease already does.
 func (b *Budget) grantLocked() {
 	for e := b.mu.waiting.Front(); e != nil; e = b.mu.waiting.Front() {
 		w := e.Value.(*waiter)

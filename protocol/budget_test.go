@@ -40,11 +40,11 @@ func TestBudgetServesInOrderAndOneMayExceed(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		// The oldest waiter goes over the budget, the other two wait.
+		// The oldest waiter exceeds the budget; the other two wait.
 		if got := <-order; got != 0 || b.Waiting() != 2 || b.Used() != 143 {
 			t.Fatalf("first is %d, %d wait, %d used", got, b.Waiting(), b.Used())
 		}
-		// It may go on growing; nobody overtakes the queue.
+		// It may continue to grow, and no other request overtakes the queue.
 		if err := leases[0].Grow(t.Context(), 10); err != nil || b.Used() != 153 {
 			t.Fatalf("used %d, %v", b.Used(), err)
 		}
@@ -80,8 +80,8 @@ func TestBudgetWaitEndsWithContext(t *testing.T) {
 	})
 }
 
-// However requests come and go, what is used stays below the budget plus what one request takes plus what was taken without asking,
-// nobody waits for ever, and everything comes back.
+// In any order of requests, the bytes used stay below the budget plus one request plus the bytes
+// taken without waiting. No request waits forever, and every byte is returned.
 func TestBudgetNeitherLeaksNorStalls(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		sizes := rapid.SliceOfN(rapid.SliceOfN(rapid.Int64Range(1, 60), 1, 4), 1, 12).Draw(rt, "growth of each request")

@@ -6,10 +6,12 @@ import (
 	"math"
 )
 
-// cursor walks over encoded fields without building anything. The first error sticks and empties the source.
+// cursor walks over encoded fields without building anything. The first error sticks and empties
+// src, so every later read fails.
 type cursor struct {
-	src      []byte
-	elements int // array elements and tagged fields seen so far: what a decoder would allocate for
+	src []byte
+	// elements counts the array elements and tagged fields so far: the allocations of a decoder.
+	elements int
 	err      error
 }
 
@@ -62,10 +64,11 @@ func (c *cursor) uvarint() uint32 {
 	return uint32(v)
 }
 
-// compactLen reads the length of a compact string, byte field or array, which is stored plus one; -1 is null.
+// compactLen reads the length of a compact string, byte field or array, which is stored as length +
+// 1. -1 is null.
 func (c *cursor) compactLen() int { return int(c.uvarint()) - 1 }
 
-// nullableString reads the plain (never compact) string of a request header.
+// nullableString reads a non-compact nullable string. Request headers use it in every version.
 func (c *cursor) nullableString() []byte {
 	n := c.int16()
 	if n < 0 {
@@ -74,7 +77,7 @@ func (c *cursor) nullableString() []byte {
 	return c.span(int(n))
 }
 
-// tagCount reads how many tagged fields follow.
+// tagCount reads the number of tagged fields in a section.
 func (c *cursor) tagCount() uint32 {
 	n := c.uvarint()
 	if n > maxTags {

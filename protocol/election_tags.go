@@ -6,22 +6,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Tagged fields that Varve's broker puts into a partition of a DescribeTopicPartitions response where they say something. As with those of
-// tier_tags.go, a number is never used again for anything else.
+// Tagged fields of a partition in a DescribeTopicPartitions response of Varve's broker. A field
+// without a value is left out. As in tier_tags.go, a number is never reused with another meaning
+// within a struct.
 const (
-	tagAwaited      = 10005 // int32 each
+	tagAwaited      = 10005 // an int32 for each broker id
 	tagUncleanEpoch = 10006 // int32
 )
 
-// Elections is what a broker tells of a partition's elections beyond its leader.
+// Elections is the information about a partition's elections that Kafka's fields do not carry.
 type Elections struct {
-	// Awaited are the brokers that a partition without a leader waits for.
+	// Awaited lists the brokers that a partition without a leader waits for.
 	Awaited []int32
-	// UncleanEpoch is the leader epoch of the newest unclean election, 0 if there was none.
+	// UncleanEpoch is the leader epoch of the latest unclean election; 0 if there was none.
 	UncleanEpoch int32
 }
 
-// Tags puts into a partition's tagged fields what there is to say.
+// Tags sets the fields that have a value in a partition's tagged fields.
 func (e Elections) Tags(tags *kmsg.Tags) {
 	if len(e.Awaited) > 0 {
 		var ids []byte
@@ -35,7 +36,8 @@ func (e Elections) Tags(tags *kmsg.Tags) {
 	}
 }
 
-// ReadElections is the reverse of Tags. What another broker than Varve's sends says nothing.
+// ReadElections is the reverse of Tags. A response of a broker other than Varve's yields the zero
+// value.
 func ReadElections(tags *kmsg.Tags) Elections {
 	var e Elections
 	tags.Each(func(tag uint32, value []byte) {

@@ -2,11 +2,12 @@ package protocol
 
 import "strconv"
 
-// ErrorCode is an error as the Kafka protocol carries it: a number that every client of every version knows by heart.
-// The codes themselves, their names and their messages are in error_table.go.
+// ErrorCode is an error code of the Kafka protocol. Clients know the numbers, so they never change.
+// The codes, their names and their messages are in error_table.go.
 type ErrorCode int16
 
-// Name is Kafka's name of the error, such as UNKNOWN_TOPIC_OR_PARTITION; a code that Kafka does not know is named by its number.
+// Name is Kafka's name of the error, such as UNKNOWN_TOPIC_OR_PARTITION. A code that Kafka does not
+// define is named by its number.
 func (c ErrorCode) Name() string {
 	if !c.known() {
 		return "ERROR_" + strconv.Itoa(int(c))
@@ -14,7 +15,8 @@ func (c ErrorCode) Name() string {
 	return errorTable[c+1].name
 }
 
-// Message is Kafka's default text for the error: what a client shows when the response carries no message of its own.
+// Message is Kafka's default text for the error. Clients show it when the response carries no
+// message.
 func (c ErrorCode) Message() string {
 	if !c.known() {
 		return ""
@@ -22,7 +24,7 @@ func (c ErrorCode) Message() string {
 	return errorTable[c+1].message
 }
 
-// Retriable tells whether clients treat the error as one that may go away by itself.
+// Retriable reports whether clients treat the error as temporary.
 func (c ErrorCode) Retriable() bool { return c.known() && errorTable[c+1].retriable }
 
 // String is Name.

@@ -6,7 +6,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// kerr is an independent list of the same errors. It differs from Kafka 4.3 in the entries named here.
+// kerr is an independent list of the same errors. It differs from Kafka 4.3 only in the entries
+// named here.
 func TestErrorTableAgreesWithClients(t *testing.T) {
 	renamed := map[ErrorCode]bool{NotLeaderOrFollower: true}
 	retriability := map[ErrorCode]bool{BrokerNotAvailable: true, ShareSessionNotFound: true, InvalidShareSessionEpoch: true}

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// ErrFrameSize is a frame whose announced size is not between 1 and the limit.
+// ErrFrameSize reports a frame whose announced size is not between 1 and the limit.
 var ErrFrameSize = errors.New("invalid frame size")
 
-// ErrIdle is a connection on which nothing came for the idle time.
+// ErrIdle reports a connection on which no byte arrived for the idle time.
 var ErrIdle = errors.New("connection idle")
 
-// ErrStalled is a frame that was begun and then came too slowly.
+// ErrStalled reports a frame that began to arrive and then made too little progress.
 var ErrStalled = errors.New("frame stalled")
 
-// Source is what frames are read from: the reading half of a net.Conn.
+// Source is the reading half of a net.Conn, from which frames are read.
 type Source interface {
 	io.Reader
 	SetReadDeadline(time.Time) error
@@ -30,17 +30,19 @@ type Source interface {
 // FrameOptions are the limits of a FrameReader.
 type FrameOptions struct {
 	MaxBytes int32         // largest frame (socket.request.max.bytes)
-	Idle     time.Duration // how long to wait for the first byte of a frame; 0: for ever
-	Progress time.Duration // how long each MiB of a frame that has begun may take, and each of its waits for the budget; 0: for ever
+	Idle     time.Duration // longest wait for the first byte of a frame; 0: no limit
+	// Progress bounds the time of each MiB of a frame that has begun, and of each of the frame's
+	// waits for the budget. 0 means no limit.
+	Progress time.Duration
 }
 
-// FrameReader reads frames from one connection, one at a time, by one goroutine.
+// FrameReader reads frames from one connection, one at a time. Only one goroutine may use it.
 type FrameReader struct {
 	src    Source
 	r      *bufio.Reader
 	budget *Budget
 	opts   FrameOptions
-	proven int // the largest frame that has arrived in full, up to provenBytes
+	proven int // largest frame that has arrived in full, up to provenBytes
 }
 
 // NewFrameReader returns a reader that leases from budget.
@@ -50,20 +52,23 @@ func NewFrameReader(src Source, budget *Budget, opts FrameOptions) *FrameReader 
 
 const (
 	readBufferBytes = 4 << 10
-	// firstChunkBytes is what a frame gets without waiting for the budget, once it has begun to arrive. Larger frames grow fourfold from
-	// here each time they fill what they have.
+	// firstChunkBytes is leased without a wait for the budget once a frame has begun to arrive. A
+	// larger frame grows fourfold each time it has filled its buffer.
 	firstChunkBytes = 64 << 10
 	growth          = 4
-	// provenBytes bounds the buffer that a connection is trusted with at once because its frames have been as large before: growing
-	// copies, which a steady producer need not pay for each of its requests.
+	// provenBytes bounds the buffer that a frame gets at once because earlier frames of the
+	// connection were as large. Growing copies, and a steady producer need not pay for that in each
+	// request.
 	provenBytes = 1 << 20
-	// progressBytes is what must arrive within FrameOptions.Progress: whoever holds memory must use it.
+	// progressBytes is the number of bytes that must arrive within FrameOptions.Progress: a request
+	// that holds memory must use it.
 	progressBytes = 1 << 20
 )
 
-// Next reads one frame. io.EOF is a connection that ended between two frames; ErrIdle one on which nothing came, after which Next may be
-// called again; any other error leaves the connection unusable. To stop a Next from elsewhere, set a past read deadline or close the
-// connection (ctx alone ends a wait for the budget, not a read).
+// Next reads one frame. It returns io.EOF if the connection ended between two frames. It returns
+// ErrIdle if nothing arrived in the idle time; Next may then be called again. Any other error
+// leaves the connection unusable. To stop a Next from another goroutine, set a past read deadline
+// or close the connection: ctx ends only a wait for the budget, not a read.
 func (f *FrameReader) Next(ctx context.Context) (*Frame, error) {
 	if err := f.deadline(f.opts.Idle); err != nil {
 		return nil, err
@@ -87,7 +92,7 @@ func (f *FrameReader) Next(ctx context.Context) (*Frame, error) {
 	if size <= 0 || size > f.opts.MaxBytes {
 		return nil, fmt.Errorf("frame of %d bytes, allowed are 1 to %d: %w", size, f.opts.MaxBytes, ErrFrameSize)
 	}
-	// A frame without a byte of its body costs nothing at all.
+	// A frame is charged nothing until a byte of its body arrives.
 	if _, err := f.r.Peek(1); err != nil {
 		return nil, frameError(err, 0, int(size))
 	}
@@ -101,7 +106,8 @@ func (f *FrameReader) Next(ctx context.Context) (*Frame, error) {
 	return fr, nil
 }
 
-// buffered says that the next frame has arrived as a whole, so that nothing will be waited for: most small requests have.
+// buffered reports whether the whole next frame has arrived, so that reading it cannot wait. That
+// is the case for most small requests.
 func (f *FrameReader) buffered() bool {
 	have := f.r.Buffered()
 	if have < 4 {
@@ -127,7 +133,7 @@ func (f *FrameReader) fill(ctx context.Context, fr *Frame, size int) error {
 				err = f.grow(ctx, fr, min(size, have*growth), have)
 			}
 			if err == nil {
-				err = f.deadline(f.opts.Progress) // a wait for memory was ours, not the sender's
+				err = f.deadline(f.opts.Progress) // the wait for memory was not the sender's
 			}
 		}
 		if err != nil {
@@ -139,7 +145,8 @@ func (f *FrameReader) fill(ctx context.Context, fr *Frame, size int) error {
 	}
 }
 
-// grow gives the frame a buffer of n bytes that begins with the first have of the old one.
+// grow moves the frame to a buffer of n bytes, the first have of which are copied from the old one.
+// On an error the frame keeps its old buffer.
 func (f *FrameReader) grow(ctx context.Context, fr *Frame, n, have int) error {
 	old := fr.buf
 	if f.opts.Progress > 0 {
@@ -183,22 +190,26 @@ type Frame struct {
 	lease *Lease
 }
 
-// Bytes is the frame without its length, valid until Release.
+// Bytes is the frame without its length field, valid until Release.
 func (fr *Frame) Bytes() []byte { return *fr.buf }
 
-// Charge counts n further bytes that the frame's request costs, without waiting for them.
+// Charge adds n bytes that the frame's request costs elsewhere to its share, without waiting for
+// them.
 func (fr *Frame) Charge(n int) { fr.lease.Take(int64(n)) }
 
-// Release gives the buffer and the share of the budget back. Nothing may refer to Bytes any more. Release is called once.
+// Release returns the buffer and the share of the budget. Nothing may refer to Bytes any more. The
+// caller must call it only once.
 func (fr *Frame) Release() {
 	putBuffer(fr.buf)
 	fr.lease.Release()
 }
 
-// Discard gives the share of the budget back and leaves the buffer to the garbage collector, for a request parts of which live on.
+// Discard returns the share of the budget and leaves the buffer to the garbage collector. It is for
+// a request whose parts stay referenced.
 func (fr *Frame) Discard() { fr.lease.Release() }
 
-// buffers are pooled by capacity: 4 KiB, 16 KiB … 4 MiB, one class for each growth of a frame. Larger ones are not kept.
+// buffers are pools by capacity: 4 KiB, 16 KiB … 4 MiB, one class for each growth step of a frame.
+// Larger buffers are not pooled.
 var buffers [6]sync.Pool
 
 func bufferClass(n int) (class, capacity int) {

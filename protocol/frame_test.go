@@ -20,7 +20,7 @@ func frame(body []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
 
-// source is bytes without deadlines, delivered in the pieces that the reader asks for.
+// source delivers bytes without deadlines, in the pieces that the reader asks for.
 type source struct{ io.Reader }
 
 func (source) SetReadDeadline(time.Time) error { return nil }
@@ -41,7 +41,7 @@ func TestFramesOfAllSizes(t *testing.T) {
 		bodies = append(bodies, body)
 		stream = append(stream, frame(body)...)
 	}
-	budget := NewBudget(1 << 20) // smaller than the largest: it goes over
+	budget := NewBudget(1 << 20) // smaller than the largest frame, which exceeds it
 	frames := readerOf(stream, budget)
 	for _, body := range bodies {
 		f, err := frames.Next(t.Context())
@@ -92,7 +92,8 @@ func TestTruncatedFrames(t *testing.T) {
 	}
 }
 
-// What a sender makes us hold is at most four times what it has sent, and next to nothing before the first byte of a body.
+// The memory held for a sender must be at most four times what it has sent, and nothing before the
+// first byte of a body.
 func TestMemoryFollowsWhatArrived(t *testing.T) {
 	for _, c := range []struct {
 		sent int
@@ -121,7 +122,7 @@ func TestMemoryFollowsWhatArrived(t *testing.T) {
 	}
 }
 
-// The broker must not notice clients that announce much and send nothing.
+// Clients that announce large frames and send nothing must not cost the broker memory.
 func TestAnnouncingConnectionsCostNothing(t *testing.T) {
 	const clients = 200
 	budget := NewBudget(256 << 20)
@@ -181,7 +182,7 @@ func TestIdleAndStalledSenders(t *testing.T) {
 	})
 }
 
-// A slow sender is no stalled one: every MiB has its own second.
+// A slow sender is not a stalled one: each MiB has a time limit of its own.
 func TestSlowSendersFinish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
@@ -207,7 +208,7 @@ func TestSlowSendersFinish(t *testing.T) {
 	})
 }
 
-// Whoever waits for memory gives up in time, and holds nothing then.
+// A frame that waits too long for memory must give up and hold nothing afterward.
 func TestFrameGivesUpWaitingForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := NewBudget(1 << 20)

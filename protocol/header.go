@@ -8,14 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ErrMalformed is bytes that are not what they claim to be: a header or a body that ends early, runs on, or announces what it cannot hold.
+// ErrMalformed reports bytes that are not what they claim to be: a header or body that ends early,
+// runs on, or announces more than it can hold.
 var ErrMalformed = errors.New("malformed request")
 
-// maxTags bounds the tagged fields of one section. No Kafka API has more than a handful; an announced four thousand million would
-// only keep a processor busy.
+// maxTags bounds the tagged fields of one section. No Kafka API has more than a handful. A walk
+// over an announced four billion would only keep a processor busy.
 const maxTags = 1 << 10
 
-// RequestHeader is what comes before every request's body.
+// RequestHeader is the header of every request.
 type RequestHeader struct {
 	Key           int16
 	Version       int16
@@ -23,9 +24,10 @@ type RequestHeader struct {
 	ClientID      string // empty for a null client id: no behavior depends on the difference
 }
 
-// ParseRequestHeader splits a frame (without its length) into header and body. The body aliases frame; the client id is a copy.
-// On an error the fields that were read before it are filled in, so that an ApiVersions request of an unknown version, whose header may
-// have any form beyond its first eight bytes, can still be answered.
+// ParseRequestHeader splits a frame (without its length) into header and body. The body aliases
+// frame; the client id is a copy. On an error, the fields read before it are set. The broker thus
+// can answer an ApiVersions request of an unknown version, whose header may have any form after its
+// first eight bytes.
 func ParseRequestHeader(frame []byte) (RequestHeader, []byte, error) {
 	var h RequestHeader
 	if len(frame) < 8 {
@@ -48,7 +50,8 @@ func ParseRequestHeader(frame []byte) (RequestHeader, []byte, error) {
 	return h, c.src, nil
 }
 
-// AppendResponseHeader appends a response's header: the correlation id and, when flexible, an empty section of tagged fields.
+// AppendResponseHeader appends a response's header: the correlation id and, if flexible is set, an
+// empty section of tagged fields (never for ApiVersions).
 func AppendResponseHeader(dst []byte, key int16, correlationID int32, flexible bool) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(correlationID))
 	if flexible && key != apiVersionsKey {
@@ -59,7 +62,7 @@ func AppendResponseHeader(dst []byte, key int16, correlationID int32, flexible b
 
 // APIName is Kafka's name of an API, or "Unknown".
 func APIName(key int16) string {
-	if key == alterPartitionReassignmentsKey { // kmsg calls it otherwise
+	if key == alterPartitionReassignmentsKey { // kmsg has another name for it
 		return "AlterPartitionReassignments"
 	}
 	return kmsg.NameForKey(key)
@@ -72,8 +75,9 @@ const (
 	alterPartitionReassignmentsKey = 45
 )
 
-// requestHeaderVersion is 2 where the API's version is flexible, 0 for the first version of ControlledShutdown (which had no client id),
-// else 1. Unknown keys have the header that every client can be expected to send.
+// requestHeaderVersion is 2 for a flexible version of an API, 0 for the first version of
+// ControlledShutdown (which has no client id), and 1 otherwise. Unknown keys are assumed to have
+// version 1, which every client can be expected to send.
 func requestHeaderVersion(key, version int16) int {
 	if key == controlledShutdownKey && version == 0 {
 		return 0

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// encode is a request as franz-go writes it, without the frame's length.
+// encode returns a request as franz-go writes it, without the frame's length.
 func encode(req kmsg.Request, correlationID int32, clientID string) []byte {
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)).AppendRequest(nil, req, correlationID)[4:]
 }
@@ -78,7 +78,7 @@ func TestResponseHeaders(t *testing.T) {
 	}{
 		{3, false, []byte{0, 0, 0, 4}},
 		{3, true, []byte{0, 0, 0, 4, 0}},
-		{18, true, []byte{0, 0, 0, 4}}, // a client reads it before anything is agreed on
+		{18, true, []byte{0, 0, 0, 4}}, // a client reads it before any version is agreed on
 	} {
 		if got := AppendResponseHeader(nil, c.key, 4, c.flexible); !bytes.Equal(got, c.want) {
 			t.Errorf("API %d flexible %v: %x, want %x", c.key, c.flexible, got, c.want)

@@ -5,15 +5,18 @@ import (
 	"math"
 )
 
-// MaxElements bounds the array elements and tagged fields of one request, all levels together. Far above what any client needs (10,000
-// partitions created with three replicas each are 60,000), and low enough that the structs decoded from one request stay below some tens
-// of megabytes however the request is made.
+// MaxElements bounds the array elements and tagged fields of one request, over all levels. It is
+// far above the need of any client: 10,000 new partitions with three replicas each are 60,000. It
+// is low enough to keep the structs decoded from one request below some tens of megabytes, however
+// the request is built.
 const MaxElements = 1 << 19
 
-// CheckBody walks a request's body without allocating and tells how many elements decoding it will build. kmsg alone is not safe on
-// hostile input: it allocates an array by its announced length as soon as that many bytes (not elements) are left, and it goes through
-// an announced number of tagged fields, up to 2^32, even when nothing is left. A body that passes here decodes in bounded time and space.
-// Bytes after the body are ignored, as Kafka does. Only APIs with a shape can be served.
+// CheckBody walks a request's body without allocating and returns the number of elements that
+// decoding it will build. kmsg alone is not safe on hostile input. It allocates an array by its
+// announced length as soon as that many bytes (not elements) are left. It also loops over an
+// announced number of tagged fields, up to 2^32, even if nothing is left. A body that passes here
+// decodes in bounded time and space. Bytes after the body are ignored, as in Kafka. Only APIs with
+// a shape can be served.
 func CheckBody(key, version int16, body []byte) (elements int, err error) {
 	s, ok := shapes[key]
 	if !ok {
@@ -27,7 +30,7 @@ func CheckBody(key, version int16, body []byte) (elements int, err error) {
 	return w.elements, nil
 }
 
-// HasShape tells whether CheckBody knows an API.
+// HasShape reports whether CheckBody knows an API.
 func HasShape(key int16) bool {
 	_, ok := shapes[key]
 	return ok
@@ -64,7 +67,7 @@ func (w *walker) structure(fields []field) {
 	}
 }
 
-// knownTag walks into a tagged field that the decoder will walk into as well.
+// knownTag walks into a tagged field that the decoder will decode too.
 func (w *walker) knownTag(fields []field, tag uint32, body []byte) {
 	for i := range fields {
 		f := &fields[i]
@@ -112,7 +115,7 @@ func (w *walker) value(f *field) {
 
 func (w *walker) array(f *field) {
 	n := w.length(kindArray)
-	if n > len(w.src) { // every element takes a byte or more
+	if n > len(w.src) { // every element takes at least one byte
 		w.fail("array of %d elements where %d bytes are left", n, len(w.src))
 		return
 	}
@@ -147,10 +150,10 @@ const (
 	kindBytes
 	kindArray
 	kindStruct
-	kindNullable // a struct after a byte that tells whether it is there
+	kindNullable // a struct after a byte that is -1 for null
 )
 
-// field is one field of a request, with the versions that have it.
+// field is one field of a request and the range of versions that have it.
 type field struct { //nolint:recvcheck // in runs for every field of every request; the others change a copy
 	kind     kind
 	tagged   bool
@@ -179,7 +182,7 @@ func (f field) asTag(tag uint32) field {
 
 func fixed(n int) field { return field{kind: kindFixed, size: n, to: math.MaxInt16} }
 
-// array is an array of one plain kind, rows one of structs.
+// array is an array of one plain kind. rows is an array of structs.
 func array(of field) field {
 	return field{kind: kindArray, to: math.MaxInt16, fields: []field{of}}
 }

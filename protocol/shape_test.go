@@ -14,7 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// fill gives every field of a request a random value; arrays and byte fields get up to three elements, some pointers and slices stay nil.
+// fill sets every field of a request to a random value. Arrays and byte fields get up to three
+// elements; some pointers and slices stay nil.
 func fill(r *rand.Rand, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Bool:
@@ -58,7 +59,8 @@ func fill(r *rand.Rand, v reflect.Value) {
 	}
 }
 
-// randomRequest is a request of a version with random contents. The version is set last since kmsg keeps it in a field.
+// randomRequest returns a request of a version with random contents. The version is set last
+// because kmsg keeps it in a field.
 func randomRequest(r *rand.Rand, key, version int16) kmsg.Request {
 	req := kmsg.RequestForKey(key)
 	fill(r, reflect.ValueOf(req).Elem())
@@ -66,8 +68,9 @@ func randomRequest(r *rand.Rand, key, version int16) kmsg.Request {
 	return req
 }
 
-// The shapes and kmsg's encoder are two independent descriptions of the same messages: the walk over what kmsg encodes must succeed and
-// end exactly where the message ends, which is tested by cutting the last byte off.
+// The shapes and kmsg's encoder are two independent descriptions of the same messages. The walk
+// over an encoded message must succeed and end exactly at its last byte: with that byte cut off it
+// must fail.
 func TestShapesAgreeWithEncoder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for key := range shapes {
@@ -94,7 +97,8 @@ func TestShapesAgreeWithEncoder(t *testing.T) {
 	}
 }
 
-// skipped are versions that Kafka 4.3 does not have and this package does not describe.
+// skipped reports whether kmsg has a version that Kafka 4.3 does not. This package does not
+// describe those.
 func skipped(key, version int16) bool {
 	switch key {
 	case 18:
@@ -147,9 +151,10 @@ func TestCheckBodyDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// Each of these makes kmsg allocate gigabytes or loop for minutes.
+// Each of these bodies makes kmsg allocate gigabytes or loop for minutes.
 func TestCheckBodyRefusesWhatDecodersChokeOn(t *testing.T) {
-	announced := binary.BigEndian.AppendUint32(nil, 1<<24) // array of 16 million, followed by that many bytes but nowhere near that many elements
+	// The array of 16 million is followed by that many bytes, but by far fewer elements.
+	announced := binary.BigEndian.AppendUint32(nil, 1<<24)
 	many := append(announced, make([]byte, 1<<24)...)
 	cases := map[string]struct {
 		key, version int16
@@ -176,7 +181,8 @@ func TestCheckBodyRefusesWhatDecodersChokeOn(t *testing.T) {
 	}
 }
 
-// nestedTags is a Fetch request whose replica state, itself a tagged field, announces 2^32-1 tagged fields.
+// nestedTags is a Fetch request whose replica state, itself a tagged field, announces 2^32-1 tagged
+// fields.
 func nestedTags() []byte {
 	req := kmsg.NewPtrFetchRequest()
 	req.SetVersion(15)
@@ -186,7 +192,8 @@ func nestedTags() []byte {
 	return append(append(body, 1, byte(len(state))), state...)
 }
 
-// Whatever passes CheckBody, kmsg decodes without complaint about missing data, in memory that follows the count.
+// kmsg must decode every body that passes CheckBody without running out of data, in memory that
+// follows the count.
 func FuzzBody(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for key := range shapes {
@@ -209,7 +216,8 @@ func FuzzBody(f *testing.F) {
 			t.Fatalf("%d elements in %d bytes", n, len(body))
 		}
 		req.SetVersion(version)
-		// kmsg refuses nulls where Kafka has none; it must not run out of data otherwise, let alone panic.
+		// kmsg rejects nulls where Kafka has none. It must not run out of data otherwise, and must
+		// not panic.
 		_ = req.ReadFrom(body)
 	})
 }

@@ -2,7 +2,8 @@ package protocol
 
 import "math"
 
-// shape is the layout of one request: its fields, and the first version whose encoding is flexible (compact lengths, tagged fields).
+// shape is the layout of one request: its fields, and its first flexible version (compact lengths,
+// tagged fields).
 type shape struct {
 	flexible int16
 	fields   []field
@@ -15,12 +16,14 @@ var (
 	int32s  = fixed(4)
 	int64s  = fixed(8)
 	uuid    = fixed(16)
-	str     = field{kind: kindString, to: math.MaxInt16} // nullable or not: a null where none may be is the decoder's to refuse
-	blob    = field{kind: kindBytes, to: math.MaxInt16}
+	// str is nullable or not: the decoder rejects a null where none is allowed.
+	str  = field{kind: kindString, to: math.MaxInt16}
+	blob = field{kind: kindBytes, to: math.MaxInt16}
 )
 
-// shapes holds, by API key, the layout of every request that can be served, as in Kafka's message definitions up to 4.3. The twin test
-// encodes each version of each request with kmsg and checks that the walk ends exactly at its last byte.
+// shapes maps an API key to the layout of its request, for every request that can be served, as in
+// Kafka's message definitions up to 4.3. TestShapesAgreeWithEncoder encodes each version of each
+// request with kmsg and checks that the walk ends exactly at the last byte.
 var shapes = map[int16]shape{
 	0: {9, []field{ // Produce
 		str.since(3), int16s, int32s,

@@ -33,7 +33,7 @@ func TestTierProblemsSurviveTheWire(t *testing.T) {
 	}
 }
 
-// A partition in a bad way does not make the response as large as its log.
+// A partition with many problems must not make the response as large as its log.
 func TestTierProblemsAreBounded(t *testing.T) {
 	var tags kmsg.Tags
 	many := slices.Repeat([]TierProblem{{Kind: "damage", Text: strings.Repeat("x", 10_000)}}, 100)

@@ -7,50 +7,50 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Names of log directories that AlterReplicaLogDirs does not move a replica to. Those of Kafka are
-// absolute paths, so that no client sends these who does not mean them.
+// Names of log directories that are commands in AlterReplicaLogDirs rather than places to move a
+// replica to. Kafka's directories are absolute paths, so no client sends these names by accident.
 const (
-	// DirTierRebuild asks the leader of a partition to set the pointer of its remote tier to the newest
-	// whole manifest of the bucket.
+	// DirTierRebuild asks the leader of a partition to set the pointer of its remote tier to the
+	// newest whole manifest in the bucket.
 	DirTierRebuild = "remote:rebuild"
 	// DirTierRebuildDryRun asks what DirTierRebuild would do.
 	DirTierRebuildDryRun = "remote:rebuild?dry-run"
 )
 
-// tagTierRebuild is a tagged field of a partition of an AlterReplicaLogDirs response: a TierRebuild as
-// JSON. As with those of tier_tags.go, its number is never used again for anything else.
+// tagTierRebuild is a tagged field of a partition in an AlterReplicaLogDirs response: a TierRebuild
+// as JSON. As in tier_tags.go, its number is never reused with another meaning.
 const tagTierRebuild = 10008
 
 const (
-	// maxTierSkipped bounds how many skipped manifests the field has.
+	// maxTierSkipped bounds the number of skipped manifests in the field.
 	maxTierSkipped = 16
-	// maxTierSkippedText bounds the text of each, and that of the error, in bytes.
+	// maxTierSkippedText bounds the text of each, and of the error, in bytes.
 	maxTierSkippedText = 1000
 )
 
-// TierRebuild is what a broker has found in the bucket, and done. Fields may be added.
+// TierRebuild is the result of a rebuild, or of its dry run. Fields may be added.
 type TierRebuild struct {
 	Was      string `json:"was,omitempty"`      // the manifest that the pointer named
-	Manifest string `json:"manifest,omitempty"` // the newest whole one; "": there is none
-	// Changed says that the pointer names the manifest now, or would after what was no dry run.
+	Manifest string `json:"manifest,omitempty"` // the newest whole manifest; "" if there is none
+	// Changed reports whether the pointer now names Manifest, or would after a real run.
 	Changed bool `json:"changed"`
-	// StartOffset and EndOffset (exclusive) are the manifest's range.
+	// StartOffset and EndOffset (exclusive) are the offset range of Manifest.
 	StartOffset int64         `json:"start"`
 	EndOffset   int64         `json:"end"`
 	Segments    int64         `json:"segments"`
-	Bytes       int64         `json:"bytes"` // of the log
+	Bytes       int64         `json:"bytes"` // size of the log
 	Skipped     []TierSkipped `json:"skipped,omitempty"`
-	Error       string        `json:"error,omitempty"` // why it was not done, beside the error code
+	Error       string        `json:"error,omitempty"` // reason, beside the error code
 }
 
-// TierSkipped is a manifest that is newer and was passed over.
+// TierSkipped is a manifest that is newer than the chosen one and was skipped.
 type TierSkipped struct {
 	Manifest string `json:"manifest"`
 	Why      string `json:"why"`
 }
 
-// Tag puts it into a partition's tagged fields: of the skipped manifests the newest ones, if they are
-// many.
+// Tag puts the result into a partition's tagged fields. If too many manifests were skipped, it
+// keeps the newest ones.
 func (r TierRebuild) Tag(tags *kmsg.Tags) {
 	r.Error = bounded(r.Error)
 	skipped := make([]TierSkipped, min(len(r.Skipped), maxTierSkipped))
@@ -60,12 +60,12 @@ func (r TierRebuild) Tag(tags *kmsg.Tags) {
 	r.Skipped = skipped
 	b, err := json.Marshal(r)
 	if err != nil {
-		return // of strings and numbers: it cannot fail
+		return // cannot happen with strings and numbers
 	}
 	tags.Set(tagTierRebuild, b)
 }
 
-// bounded is a text of at most maxTierSkippedText bytes.
+// bounded cuts a text to at most maxTierSkippedText bytes of valid UTF-8.
 func bounded(text string) string {
 	if len(text) > maxTierSkippedText {
 		return strings.ToValidUTF8(text[:maxTierSkippedText], "")
@@ -73,8 +73,8 @@ func bounded(text string) string {
 	return text
 }
 
-// ReadTierRebuild is the reverse of Tag; false: the broker does not tell, for it is not Varve's, or an
-// older one.
+// ReadTierRebuild is the reverse of Tag. It returns false if the field is missing: the broker is
+// not Varve's, or is older.
 func ReadTierRebuild(tags *kmsg.Tags) (r TierRebuild, ok bool) {
 	tags.Each(func(tag uint32, value []byte) {
 		if tag == tagTierRebuild {

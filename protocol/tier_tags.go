@@ -6,33 +6,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Tagged fields (KIP-482) that Varve's broker puts into each partition of a DescribeLogDirs response, and tagRemoteEnd into each of a Fetch
-// response to a follower; others ignore them.
-// The numbers are far above Kafka's own, which count from 0 in every struct. They are a contract with released clients: a tag is
-// never used again for anything else.
+// Tagged fields (KIP-482) of each partition in a DescribeLogDirs response of Varve's broker;
+// tagRemoteEnd is in a Fetch response to a follower. Other clients ignore them. The numbers are far
+// above Kafka's own, which count from 0 in every struct. They are a contract with released clients:
+// within a struct, a number is never reused with another meaning.
 const (
 	tagRemoteBytes    = 10000 // int64
 	tagRemoteSegments = 10001 // int32
 	tagPendingBytes   = 10002 // int64
 	tagLastUpload     = 10003 // int64
 	tagRemoteEnd      = 10004 // int64
-	tagRemoteState    = 10007 // UTF-8; 10005 and 10006 are in election_tags.go
+	tagRemoteState    = 10007 // UTF-8; 10005 is in tier_problems.go, 10006 in election_tags.go
 
 	tagPendingSegments = 10009 // int32; 10008 is in tier_rebuild.go
 )
 
-// TierStats is what a broker tells of a partition's remote tier beyond the offsets that ListOffsets has.
+// TierStats is the state of a partition's remote tier beyond the offsets that ListOffsets returns.
 type TierStats struct {
 	// RemoteBytes and RemoteSegments are the size of the remote tier.
 	RemoteBytes    int64
 	RemoteSegments int32
-	// PendingBytes are in closed segments that wait to be uploaded, which are PendingSegments; 0 if the
-	// broker does not tell.
+	// PendingBytes and PendingSegments are the closed segments that wait for their upload; 0 if the
+	// broker does not send them.
 	PendingBytes    int64
 	PendingSegments int32
-	// LastUpload is when a segment was last committed, in unix ms; -1 for never.
+	// LastUpload is the time of the latest commit of a segment, in unix ms; -1 if there was none.
 	LastUpload int64
-	// State is what the remote tier is about, a word as of tiering.State; "": the broker does not tell.
+	// State is the activity of the remote tier, a word of tiering.State; "" if the broker does not
+	// send it.
 	State string
 }
 
@@ -50,8 +51,8 @@ func (s TierStats) Tags(tags *kmsg.Tags) {
 	}
 }
 
-// ReadTierStats is the reverse of Tags. It is false when a number is missing or has another size: the broker is not Varve, or the request's
-// version had no tagged fields.
+// ReadTierStats is the reverse of Tags. It returns false if a number is missing or has another
+// size: the broker is not Varve's, or the version of the request has no tagged fields.
 func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
 	var s TierStats
 	found := 0
@@ -82,12 +83,13 @@ func ReadTierStats(tags *kmsg.Tags) (TierStats, bool) {
 	return s, true
 }
 
-// TagRemoteEnd puts the end offset (exclusive) of what a leader has committed to the remote tier into a partition's tagged fields.
+// TagRemoteEnd puts the end offset (exclusive) of the leader's committed remote tier into a
+// partition's tagged fields.
 func TagRemoteEnd(tags *kmsg.Tags, offset int64) {
 	tags.Set(tagRemoteEnd, binary.BigEndian.AppendUint64(nil, uint64(offset)))
 }
 
-// ReadRemoteEnd is the reverse of TagRemoteEnd; -1 when the field lacks.
+// ReadRemoteEnd is the reverse of TagRemoteEnd. It returns -1 if the field is missing.
 func ReadRemoteEnd(tags *kmsg.Tags) int64 {
 	offset := int64(-1)
 	tags.Each(func(tag uint32, value []byte) {

@@ -34,7 +34,7 @@ func TestTierStatsSurviveTheWire(t *testing.T) {
 	}
 }
 
-// The bytes are what released clients know.
+// Released clients know these bytes, so they must not change.
 func TestTierTagBytes(t *testing.T) {
 	var tags kmsg.Tags
 	TierStats{RemoteBytes: 0x0102030405060708, RemoteSegments: 9, PendingBytes: 10, LastUpload: -1, State: "active"}.Tags(&tags)

@@ -10,15 +10,15 @@ import (
 
 // Sizes of the fixed parts of an encoded batch, in bytes.
 const (
-	// HeaderSize is the length of everything before the first record.
+	// HeaderSize is the number of bytes before the first record.
 	HeaderSize = 61
-	// LogOverhead is the base offset and the length field, which batchLength does not count.
+	// LogOverhead is the size of the base offset and length fields, which batchLength leaves out.
 	LogOverhead = 12
 	// MagicV2 is the only batch format that is stored (KIP-98).
 	MagicV2 = 2
 )
 
-// Positions of the fields in an encoded batch; doc.go draws the layout.
+// Positions of the fields in an encoded batch, in bytes. The layout is drawn in doc.go.
 const (
 	posBaseOffset      = 0
 	posBatchLength     = 8
@@ -44,41 +44,39 @@ const (
 	attrDeleteHorizon = 0x40
 )
 
-// NoProducerID, NoProducerEpoch and NoSequence fill the producer fields of a
-// batch that no idempotent producer wrote.
+// NoProducerID, NoProducerEpoch and NoSequence fill the producer fields of a batch that was not
+// written by an idempotent producer.
 const (
 	NoProducerID    int64 = -1
 	NoProducerEpoch int16 = -1
 	NoSequence      int32 = -1
 )
 
-// NoTimestamp is the timestamp of a batch or a log that has none.
+// NoTimestamp is the timestamp of a batch or a log without one.
 const NoTimestamp int64 = -1
 
-// Errors of this package. Callers wrap them with the place they were found at.
+// Errors of this package. Callers wrap them with the place of the batch.
 var (
-	// ErrTruncated says that the bytes end before the batch does.
+	// ErrTruncated reports that the bytes end before the batch does.
 	ErrTruncated = errors.New("record batch is truncated")
-	// ErrCorrupt says that the bytes cannot be a batch, or that the checksum disagrees.
+	// ErrCorrupt reports that the bytes cannot be a batch, or that the checksum is wrong.
 	ErrCorrupt = errors.New("record batch is corrupt")
-	// ErrChecksum is the ErrCorrupt of a batch whose checksum is not that of its content.
+	// ErrChecksum reports a batch whose checksum does not match its content. It wraps ErrCorrupt.
 	ErrChecksum = fmt.Errorf("%w", ErrCorrupt)
-	// ErrMagic says that the batch is of a format other than v2.
+	// ErrMagic reports a batch in a format other than v2.
 	ErrMagic = errors.New("unsupported record batch magic")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Batch is one whole encoded record batch v2, from its base offset to its last
-// byte. It is a view: accessors read and the Set methods write the bytes in
-// place, and neither the base offset nor the leader epoch is under the CRC, so
-// that a broker can assign both without recomputing it.
+// Batch is one whole encoded record batch v2, from its base offset to its last byte. It is a view:
+// the accessors read the bytes and the Set methods write them in place. The CRC covers neither the
+// base offset nor the leader epoch, so a broker assigns both without recomputing it.
 type Batch []byte
 
-// Split cuts the first batch off buf. The batch aliases buf. It checks only
-// what it needs to find the end: ErrTruncated when buf (also an empty one) ends
-// before the batch, ErrMagic for an older format, ErrCorrupt for a length that
-// no batch can have.
+// Split cuts the first batch off buf. The batch aliases buf. Split checks only what it needs to
+// find the end. It returns ErrTruncated if buf (even an empty one) ends before the batch, ErrMagic
+// for an older format, and ErrCorrupt for a length that no batch can have.
 func Split(buf []byte) (b Batch, rest []byte, err error) {
 	if len(buf) < posMagic+1 {
 		return nil, buf, ErrTruncated
@@ -97,8 +95,8 @@ func Split(buf []byte) (b Batch, rest []byte, err error) {
 	return Batch(buf[:size:size]), buf[size:], nil
 }
 
-// Check verifies the structure and the CRC32C of the whole batch. It does not
-// look into the records. The error wraps ErrMagic or ErrCorrupt.
+// Check verifies the structure and the CRC32C of the whole batch, but not the records inside. The
+// error wraps ErrMagic or ErrCorrupt.
 func (b Batch) Check() error {
 	if err := b.CheckHeader(); err != nil {
 		return err
@@ -130,12 +128,12 @@ func (b Batch) checkSum(sum uint32) error {
 	return nil
 }
 
-// Size is the length of the whole batch in bytes as its length field tells it.
+// Size is the length of the whole batch in bytes, as stated by its length field.
 func (b Batch) Size() int {
 	return int(int32(binary.BigEndian.Uint32(b[posBatchLength:]))) + LogOverhead
 }
 
-// BaseOffset is the offset of the first record (after compaction: that it once had).
+// BaseOffset is the offset of the first record. After compaction that record may be missing.
 func (b Batch) BaseOffset() int64 { return b.int64(posBaseOffset) }
 
 // SetBaseOffset assigns the offset of the first record; the CRC stays valid.
@@ -154,27 +152,27 @@ func (b Batch) SetLeaderEpoch(epoch int32) {
 // Magic is the format version; see MagicV2.
 func (b Batch) Magic() int8 { return int8(b[posMagic]) }
 
-// CRC is the stored CRC32C of everything from the attributes on.
+// CRC is the stored CRC32C of every byte from the attributes on.
 func (b Batch) CRC() uint32 { return binary.BigEndian.Uint32(b[posCRC:]) }
 
-// ComputeCRC computes what CRC ought to be.
+// ComputeCRC computes the checksum of the current content, which CRC should equal.
 func (b Batch) ComputeCRC() uint32 { return crc32.Checksum(b[posAttributes:], castagnoli) }
 
-// Codec is how the records are compressed.
+// Codec is the compression of the records.
 func (b Batch) Codec() Codec { return Codec(b.attributes() & attrCodec) }
 
-// IsLogAppendTime says that the broker's clock gave the records their timestamp
-// (which is then MaxTimestamp for each of them).
+// IsLogAppendTime reports whether the broker's clock assigned the timestamps. MaxTimestamp is then
+// the timestamp of every record.
 func (b Batch) IsLogAppendTime() bool { return b.attributes()&attrLogAppendTime != 0 }
 
-// IsTransactional says that the batch belongs to a transaction.
+// IsTransactional reports whether the batch belongs to a transaction.
 func (b Batch) IsTransactional() bool { return b.attributes()&attrTransactional != 0 }
 
-// IsControl says that the batch holds a control record (a transaction marker).
+// IsControl reports whether the batch holds a control record (a transaction marker).
 func (b Batch) IsControl() bool { return b.attributes()&attrControl != 0 }
 
-// HasDeleteHorizon says that BaseTimestamp is the time from which compaction
-// may drop the batch's tombstones (KIP-534).
+// HasDeleteHorizon reports whether BaseTimestamp is the delete horizon: the time from which
+// compaction may drop the batch's tombstones (KIP-534).
 func (b Batch) HasDeleteHorizon() bool { return b.attributes()&attrDeleteHorizon != 0 }
 
 // LastOffsetDelta is the offset of the last record relative to BaseOffset.
@@ -183,30 +181,30 @@ func (b Batch) LastOffsetDelta() int32 { return b.int32(posLastOffsetDelta) }
 // LastOffset is the offset of the last record.
 func (b Batch) LastOffset() int64 { return b.BaseOffset() + int64(b.LastOffsetDelta()) }
 
-// NextOffset is the offset that follows the batch.
+// NextOffset is the offset after the last one of the batch.
 func (b Batch) NextOffset() int64 { return b.LastOffset() + 1 }
 
-// BaseTimestamp is what the records' timestamp deltas are relative to, in ms.
+// BaseTimestamp is the time that the records' timestamp deltas are relative to, in ms.
 func (b Batch) BaseTimestamp() int64 { return b.int64(posBaseTimestamp) }
 
 // MaxTimestamp is the largest timestamp in the batch, in ms.
 func (b Batch) MaxTimestamp() int64 { return b.int64(posMaxTimestamp) }
 
-// SetLogAppendTime gives every record the timestamp ms and recomputes the CRC.
+// SetLogAppendTime assigns the timestamp ms to every record and recomputes the CRC.
 func (b Batch) SetLogAppendTime(ms int64) {
 	binary.BigEndian.PutUint16(b[posAttributes:], uint16(b.attributes()|attrLogAppendTime))
 	binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(ms))
 	b.SetCRC()
 }
 
-// SetMaxTimestamp states the largest timestamp in the batch and leaves the CRC
-// to SetCRC.
+// SetMaxTimestamp sets the largest timestamp in the batch, in ms. The CRC is invalid until SetCRC
+// is called.
 func (b Batch) SetMaxTimestamp(ms int64) {
 	binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(ms))
 }
 
-// AppendRecompressed appends the batch with its records, given uncompressed, in
-// another codec to dst. Nothing else about it changes; the CRC is computed anew.
+// AppendRecompressed appends the batch to dst with its records compressed by another codec. records
+// are the uncompressed records of the batch. Only the length, the codec bits and the CRC change.
 func (b Batch) AppendRecompressed(dst, records []byte, codec Codec, level int) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, b[:HeaderSize]...)
@@ -225,23 +223,23 @@ func (b Batch) AppendRecompressed(dst, records []byte, codec Codec, level int) (
 	return dst, nil
 }
 
-// SetCRC stores the checksum of the present content.
+// SetCRC stores the checksum of the current content.
 func (b Batch) SetCRC() { binary.BigEndian.PutUint32(b[posCRC:], b.ComputeCRC()) }
 
 // ProducerID identifies an idempotent producer, or is NoProducerID.
 func (b Batch) ProducerID() int64 { return b.int64(posProducerID) }
 
-// HasProducer says that an idempotent producer wrote the batch.
+// HasProducer reports whether an idempotent producer wrote the batch.
 func (b Batch) HasProducer() bool { return b.ProducerID() > NoProducerID }
 
-// ProducerEpoch fences earlier incarnations of the same producer id.
+// ProducerEpoch is the epoch of the producer id. A higher one fences earlier incarnations.
 func (b Batch) ProducerEpoch() int16 { return int16(binary.BigEndian.Uint16(b[posProducerEpoch:])) }
 
-// BaseSequence is the producer's number of the first record, or NoSequence.
+// BaseSequence is the producer's sequence number of the first record, or NoSequence.
 func (b Batch) BaseSequence() int32 { return b.int32(posBaseSequence) }
 
-// LastSequence is the producer's number of the last record; sequences wrap
-// from the largest int32 to 0. It is NoSequence when BaseSequence is.
+// LastSequence is the producer's sequence number of the last record, or NoSequence if BaseSequence
+// is. Sequences wrap from the largest int32 to 0.
 func (b Batch) LastSequence() int32 {
 	first := b.BaseSequence()
 	if first == NoSequence {
@@ -253,7 +251,7 @@ func (b Batch) LastSequence() int32 {
 // Count is the number of records.
 func (b Batch) Count() int32 { return b.int32(posCount) }
 
-// Payload is the encoded, possibly compressed, records; it aliases the batch.
+// Payload is the encoded records, which may be compressed. It aliases the batch.
 func (b Batch) Payload() []byte { return b[HeaderSize:] }
 
 func (b Batch) attributes() int16   { return int16(binary.BigEndian.Uint16(b[posAttributes:])) }

@@ -6,15 +6,14 @@ import (
 	"math"
 )
 
-// Builder makes one batch of records. The zero value makes an uncompressed
-// batch without a producer; the fields may be set before the first Append. It
-// is used by one goroutine at a time.
+// Builder builds one batch of records. The zero value builds an uncompressed batch without a
+// producer. Set the fields before the first Append. Only one goroutine may use a Builder at a time.
 type Builder struct {
 	Codec         Codec
-	Level         int // of the codec; 0 is its default
+	Level         int // compression level; 0 is the codec's default
 	BaseOffset    int64
 	LeaderEpoch   int32
-	ProducerID    int64 // with HasProducer
+	ProducerID    int64 // used if HasProducer is set, as the next two
 	ProducerEpoch int16
 	BaseSequence  int32
 	HasProducer   bool
@@ -26,12 +25,12 @@ type Builder struct {
 	scratch  []byte
 	count    int32
 	last     int64 // offset delta of the last record
-	base     int64 // timestamp of the first record
-	max      int64
-	overflow error
+	base     int64 // timestamp of the first record, ms
+	max      int64 // largest timestamp, ms
+	overflow error // the latest error of AppendAt, returned by Build
 }
 
-// Append adds a record that follows the one before; ts is in ms.
+// Append adds a record at the offset after the previous one. ts is in ms.
 func (b *Builder) Append(ts int64, key, value []byte, headers ...Header) {
 	next := b.BaseOffset
 	if b.count > 0 {
@@ -40,8 +39,8 @@ func (b *Builder) Append(ts int64, key, value []byte, headers ...Header) {
 	b.AppendAt(next, ts, key, value, headers...)
 }
 
-// AppendAt adds a record at an offset above that of the one before, which is
-// how compaction leaves gaps. key, value and headers are copied.
+// AppendAt adds a record at an offset above the previous one, possibly with a gap as compaction
+// leaves it. ts is in ms. key, value and headers are copied.
 func (b *Builder) AppendAt(offset, ts int64, key, value []byte, headers ...Header) {
 	if b.count == 0 {
 		b.base, b.max = ts, ts
@@ -69,21 +68,20 @@ func (b *Builder) AppendAt(offset, ts int64, key, value []byte, headers ...Heade
 	b.count++
 }
 
-// Count is the number of records so far, Size about how many bytes they take
-// before compression.
+// Count is the number of records so far.
 func (b *Builder) Count() int { return int(b.count) }
 
-// Size is how many bytes the batch has before compression.
+// Size is the length of the batch in bytes before compression.
 func (b *Builder) Size() int { return HeaderSize + len(b.payload) }
 
-// Reset forgets the records and keeps the settings and the buffers.
+// Reset drops the records but keeps the settings and the buffers.
 func (b *Builder) Reset() {
 	b.payload = b.payload[:0]
 	b.count, b.last, b.base, b.max, b.overflow = 0, 0, 0, 0, nil
 }
 
-// Build returns the batch in a buffer of its own. A batch without records is an
-// error, as is an offset that was out of range or a codec that is unknown.
+// Build returns the batch in a buffer of its own. It fails if there are no records, if an offset
+// was out of range, or if the codec is unknown.
 func (b *Builder) Build() (Batch, error) {
 	if b.overflow != nil {
 		return nil, fmt.Errorf("build batch: %w", b.overflow)

@@ -13,7 +13,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// Codec is how the records of a batch are compressed: the low three bits of its attributes.
+// Codec is the compression of a batch's records: the low three bits of the attributes.
 type Codec int8
 
 // The codecs of the format.
@@ -25,10 +25,10 @@ const (
 	CodecZstd
 )
 
-// ErrTooLarge says that a payload decompresses to more than the caller allows.
+// ErrTooLarge reports that a payload decompresses to more than the caller allows.
 var ErrTooLarge = errors.New("decompressed records are too large")
 
-// String is the codec's name in Kafka's compression.type.
+// String is the codec's name in Kafka's setting compression.type.
 func (c Codec) String() string {
 	switch c {
 	case CodecNone:
@@ -45,14 +45,15 @@ func (c Codec) String() string {
 	return fmt.Sprintf("codec(%d)", int8(c))
 }
 
-// Compress appends the compressed form of src to dst. A level of 0 is the
-// codec's default; the others are those of Kafka's compression.<codec>.level,
-// brought to the nearest that the libraries have:
+// Compress appends the compressed form of src to dst. A level of 0 is the codec's default. Other
+// levels are those of Kafka's compression.<codec>.level, mapped to the nearest level of the
+// library:
 //
-//   - gzip: -1 (the default, which is 6) and 1 to 9, as they are.
-//   - lz4: 9, Kafka's default, is the fast compressor, as in Kafka. The others are
-//     the thorough one's levels 1 to 8 as they are, and above 9 its last one.
-//   - zstd: four speeds stand for below 3, 3 (the default) to 5, 6 to 9, and 10 and above.
+//   - gzip: -1 (the default, 6) and 1 to 9 are used unchanged.
+//   - lz4: 9, Kafka's default, selects the fast compressor, as in Kafka. Levels 1 to 8 are those of
+//     the high-compression one; levels above 9 select its highest.
+//   - zstd: the library has four speeds, for levels below 3, 3 (the default) to 5, 6 to 9, and 10
+//     and above.
 //   - snappy and none have no levels.
 func (c Codec) Compress(dst, src []byte, level int) ([]byte, error) {
 	switch c {
@@ -70,8 +71,8 @@ func (c Codec) Compress(dst, src []byte, level int) ([]byte, error) {
 	return nil, fmt.Errorf("%w: unknown %v", ErrCorrupt, c)
 }
 
-// Decompress appends what src decompresses to to dst. Output beyond limit bytes
-// is ErrTooLarge; bytes that are not of this codec are ErrCorrupt.
+// Decompress appends the decompressed form of src to dst. It returns ErrTooLarge if the output
+// exceeds limit bytes, and ErrCorrupt if src is not valid in this codec.
 func (c Codec) Decompress(dst, src []byte, limit int) ([]byte, error) {
 	var out []byte
 	var err error
@@ -98,21 +99,21 @@ func (c Codec) Decompress(dst, src []byte, limit int) ([]byte, error) {
 	return out, err
 }
 
-// Encoders and decoders keep large tables, so they are used again.
+// Encoders and decoders hold large tables, so they are pooled.
 var (
 	gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 	lz4Readers  = sync.Pool{New: func() any { return lz4.NewReader(nil) }}
 	zstdReaders = sync.Pool{New: func() any {
 		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdMaxWindow), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true))
 		if err != nil {
-			panic(err) // only the options above can be wrong
+			panic(err) // only invalid options fail
 		}
 		return r
 	}}
-	zstdWriters sync.Map // zstd.EncoderLevel → *zstd.Encoder, whose EncodeAll may be shared
+	zstdWriters sync.Map // zstd.EncoderLevel → *zstd.Encoder; EncodeAll may run concurrently
 )
 
-// gzipDefault is what -1 means to zlib; to our library it is another level.
+// gzipDefault is the meaning of -1 in zlib. The library's own default is another level.
 const gzipDefault = 6
 
 func compressGzip(dst, src []byte, level int) ([]byte, error) {
@@ -153,7 +154,7 @@ func compressLZ4(dst, src []byte, level int) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// lz4Default is the level for which Kafka takes another, faster compressor.
+// lz4Default is the level at which Kafka uses another, faster compressor.
 const lz4Default = 9
 
 func lz4Level(level int) lz4.CompressionLevel {
@@ -177,7 +178,8 @@ func compressZstd(dst, src []byte, level int) ([]byte, error) {
 	speed := zstd.EncoderLevelFromZstd(level)
 	w, ok := zstdWriters.Load(speed)
 	if !ok {
-		made, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithLowerEncoderMem(true)) // as many at a time as there are CPUs
+		// The encoder runs as many EncodeAll calls at a time as there are CPUs.
+		made, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(speed), zstd.WithLowerEncoderMem(true))
 		if err != nil {
 			return nil, err
 		}
@@ -186,13 +188,12 @@ func compressZstd(dst, src []byte, level int) ([]byte, error) {
 	return w.(*zstd.Encoder).EncodeAll(src, dst), nil
 }
 
-// zstdMaxWindow is the largest window that zstd's levels ask for (level 22).
+// zstdMaxWindow is the largest window of any zstd level (level 22), in bytes.
 const zstdMaxWindow = 128 << 20
 
-// decompressZstd decodes into a buffer that grows until the data fits or limit
-// is reached. The decoder never writes past the capacity it is given, so that
-// neither an announced window nor an announced content size costs memory, which
-// the streaming decoder would take for both at the first block.
+// decompressZstd decodes into a buffer that grows until the data fits or limit is reached. The
+// decoder never writes beyond the given capacity, so neither an announced window nor an announced
+// content size costs memory. The streaming decoder would allocate for both at the first block.
 func decompressZstd(dst, src []byte, limit int) ([]byte, error) {
 	r := zstdReaders.Get().(*zstd.Decoder)
 	defer zstdReaders.Put(r)
@@ -210,8 +211,8 @@ func decompressZstd(dst, src []byte, limit int) ([]byte, error) {
 	}
 }
 
-// readBounded appends all of r to dst, at most limit bytes. It grows with what
-// comes, not with what a frame announces.
+// readBounded appends everything that r yields to dst, at most limit bytes. The buffer grows with
+// the data that arrives, not with the size that a frame announces.
 func readBounded(dst []byte, r io.Reader, limit int) ([]byte, error) {
 	buf := bytes.NewBuffer(dst)
 	n, err := io.Copy(buf, io.LimitReader(r, int64(limit)+1))

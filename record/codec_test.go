@@ -13,13 +13,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// clientCodecs are the codecs as franz-go's producer has them, by our codec.
+// clientCodecs maps this package's codecs to those of franz-go's producer.
 var clientCodecs = map[Codec]kgo.CompressionCodec{
 	CodecGzip: kgo.GzipCompression(), CodecSnappy: kgo.SnappyCompression(), CodecLZ4: kgo.Lz4Compression(), CodecZstd: kgo.ZstdCompression(),
 }
 
-// samples are payloads that codecs treat differently: tiny, below and above
-// the block sizes of xerial (32 KiB) and lz4 (64 KiB), and incompressible.
+// samples are payloads that take different paths in the codecs: tiny, below and above the block
+// sizes of xerial (32 KiB) and lz4 (64 KiB), and incompressible.
 func samples() map[string][]byte {
 	random := rand.NewChaCha8([32]byte{1})
 	noise := make([]byte, 200_000)
@@ -34,7 +34,7 @@ func samples() map[string][]byte {
 	}
 }
 
-// What this package compresses a client decompresses, at every level, and the reverse.
+// A client must be able to decompress what this package compresses, at every level, and vice versa.
 func TestCodecsAgreeWithFranzGo(t *testing.T) {
 	theirs := kgo.DefaultDecompressor()
 	for codec, clientCodec := range clientCodecs {
@@ -65,12 +65,13 @@ func TestCodecsAgreeWithFranzGo(t *testing.T) {
 	}
 }
 
-// Each level that a library tells apart gives other bytes, and Kafka's levels
-// beyond those are taken too.
+// Each level that a library distinguishes must produce different bytes. Kafka's levels beyond those
+// of the library must be accepted too.
 func TestLevelsAreUsed(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	data := make([]byte, 0, 64<<10)
-	for len(data) < 64<<10 { // text of few words: what a thorough search finds and a quick one does not
+	// Text of few words: a thorough search finds matches that a quick one misses.
+	for len(data) < 64<<10 {
 		data = fmt.Appendf(data, "%d:%s ", random.IntN(500), strings.Repeat("ab", random.IntN(9)))
 	}
 	for _, c := range []struct {
@@ -116,7 +117,8 @@ func TestLevelsAreUsed(t *testing.T) {
 	}
 }
 
-// The snappy stream of Java's producer, and cuts of it.
+// The snappy stream of the Java producer must decode. Cut short, it must be rejected, except at a
+// block boundary.
 func TestXerialFraming(t *testing.T) {
 	const header = "\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
 	hello, world := "\x00\x00\x00\x07\x05\x10hello", "\x00\x00\x00\x08\x06\x14 world"
@@ -129,7 +131,7 @@ func TestXerialFraming(t *testing.T) {
 	}
 	for n := len(header) + 1; n < len(stream); n++ {
 		if n == len(header)+len(hello) {
-			continue // whole blocks are a whole stream
+			continue // a prefix of whole blocks is a valid stream
 		}
 		if _, err := CodecSnappy.Decompress(nil, stream[:n], 100); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("cut to %d bytes: %v", n, err)
@@ -141,7 +143,8 @@ func TestXerialFraming(t *testing.T) {
 	}
 }
 
-// A frame of a few bytes that announces a large window or much content costs little.
+// A frame of a few bytes that announces a large window or a large content must not cost the memory
+// that it announces: clients choose these bytes.
 func TestAnnouncedSizesCostNothing(t *testing.T) {
 	for name, frame := range map[string]string{
 		"zstd, an unknown content size in a window of 128 MiB": "\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00",
@@ -153,7 +156,9 @@ func TestAnnouncedSizesCostNothing(t *testing.T) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, _ = CodecZstd.Decompress(nil, []byte(frame), 1<<20) // once: decoders are pooled, and a mean over many calls hides the first
+		// One call: decoders are pooled, and a mean over many calls would hide the cost of the
+		// first.
+		_, _ = CodecZstd.Decompress(nil, []byte(frame), 1<<20)
 		runtime.ReadMemStats(&after)
 		if got := after.TotalAlloc - before.TotalAlloc; got > 4<<20 {
 			t.Errorf("%s: %d bytes allocated, the limit is 1 MiB", name, got)
@@ -165,7 +170,7 @@ func TestGarbageIsCorrupt(t *testing.T) {
 	for _, codec := range codecs[1:] {
 		for name, garbage := range map[string][]byte{"empty": {}, "zeros": make([]byte, 64), "text": []byte("not compressed at all")} {
 			if codec == CodecLZ4 && name == "empty" || codec == CodecZstd && name == "empty" {
-				continue // no frames at all is no data
+				continue // no frames at all is valid and empty
 			}
 			if got, err := codec.Decompress(nil, garbage, 1<<20); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrTooLarge) {
 				t.Errorf("%v, %s: %d bytes, %v", codec, name, len(got), err)

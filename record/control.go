@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ControlType says what a control record means.
+// ControlType is the meaning of a control record.
 type ControlType int16
 
 // The control records that end a transaction.
@@ -26,8 +26,8 @@ func (t ControlType) String() string {
 	}
 }
 
-// ParseControlKey reads the type from a control record's key: version int16,
-// type int16. A type that has no name here is no error: readers pass over it.
+// ParseControlKey reads the type from a control record's key: version int16, type int16. A type
+// without a name here is not an error: readers skip such records.
 func ParseControlKey(key []byte) (ControlType, error) {
 	if len(key) < 4 {
 		return 0, fmt.Errorf("%w: control key of %d bytes, want 4", ErrCorrupt, len(key))
@@ -38,8 +38,8 @@ func ParseControlKey(key []byte) (ControlType, error) {
 	return ControlType(binary.BigEndian.Uint16(key[2:])), nil
 }
 
-// ParseEndTxnMarker reads the transaction coordinator's epoch from the value of
-// a commit or abort record: version int16, coordinator epoch int32.
+// ParseEndTxnMarker reads the transaction coordinator's epoch from the value of a commit or abort
+// marker: version int16, coordinator epoch int32.
 func ParseEndTxnMarker(value []byte) (coordinatorEpoch int32, err error) {
 	if len(value) < 6 {
 		return 0, fmt.Errorf("%w: end transaction marker of %d bytes, want 6", ErrCorrupt, len(value))

@@ -7,35 +7,36 @@ import (
 	"math"
 )
 
-// Excerpt takes records out of batches, as compaction does. What stays keeps
-// its offset and timestamp, and the batch its offsets, producer, epochs, codec
-// and base timestamp: the kept records' bytes are copied, not encoded anew. One
-// goroutine uses it for one batch after the other, so that they share buffers.
+// Excerpt copies selected records out of batches; compaction uses it. A kept record keeps its
+// offset and timestamp. The batch keeps its offsets, producer, epochs, codec and base timestamp:
+// the bytes of the kept records are copied, not encoded again. One goroutine uses an Excerpt for
+// one batch after another, so the batches share its buffers.
 type Excerpt struct {
 	from    Batch
 	payload []byte // the records of from, decompressed
-	kept    []span
+	kept    []span // ranges of payload; adjacent records are merged
 	count   int
-	newest  int64 // timestamp of those kept
+	newest  int64 // largest timestamp of the kept records, ms
 
-	unpacked, raw []byte // buffers
+	unpacked, raw []byte // buffers: decompressed input, uncompressed output
 }
 
-// maxIdleBuffer is how large a buffer is kept for the next batch.
+// maxIdleBuffer is the largest buffer, in bytes, that is kept for the next batch.
 const maxIdleBuffer = 4 << 20
 
-// Entry is what there is to know of a record to decide whether it stays.
+// Entry is the part of a record that decides whether the record is kept.
 type Entry struct {
 	Offset    int64
 	Timestamp int64  // ms
 	Key       []byte // nil: null; valid until the next Begin
 	Tombstone bool   // the value is null
 
+	// at is the range of the record in the payload.
 	at span
 }
 
-// Begin starts on a batch, which must have passed Check and must not change
-// before the next Begin. Nothing of it is kept yet.
+// Begin starts a new batch, with no records kept yet. The batch must have passed Check and must not
+// change before the next Begin.
 func (x *Excerpt) Begin(b Batch) error {
 	x.from, x.kept, x.count, x.newest = b, x.kept[:0], 0, NoTimestamp
 	x.payload = b.Payload()
@@ -56,12 +57,13 @@ func (x *Excerpt) Begin(b Batch) error {
 	return nil
 }
 
-// Entries yields the records in order. Malformed ones end the iteration with an
-// error that wraps ErrCorrupt.
+// Entries yields the records in order. Malformed records end the iteration with an error that wraps
+// ErrCorrupt.
 func (x *Excerpt) Entries() iter.Seq2[Entry, error] { return x.from.EntriesIn(x.payload) }
 
-// Entries yields the records in order without their headers, decompressing them if
-// need be: what a service needs of batches that anybody may have sent. See EntriesIn.
+// Entries yields the records in order without their headers, and decompresses them if needed. It is
+// for batches from untrusted clients, where decoding headers could cost too much memory. See
+// EntriesIn.
 func (b Batch) Entries() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		payload := b.Payload()
@@ -76,9 +78,8 @@ func (b Batch) Entries() iter.Seq2[Entry, error] {
 	}
 }
 
-// EntriesIn yields the records of an uncompressed payload in order, without their
-// headers. It takes no memory. Malformed ones end the iteration with an error that
-// wraps ErrCorrupt.
+// EntriesIn yields the records of an uncompressed payload in order, without their headers. It
+// allocates nothing. Malformed records end the iteration with an error that wraps ErrCorrupt.
 func (b Batch) EntriesIn(payload []byte) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		at := 0
@@ -103,7 +104,7 @@ func (b Batch) EntriesIn(payload []byte) iter.Seq2[Entry, error] {
 	}
 }
 
-// Keep says that the record stays. Calls come in the order of Entries.
+// Keep marks the record as kept. The caller calls it in the order of Entries.
 func (x *Excerpt) Keep(e Entry) {
 	if n := len(x.kept); n > 0 && x.kept[n-1].to == e.at.from {
 		x.kept[n-1].to = e.at.to
@@ -114,15 +115,14 @@ func (x *Excerpt) Keep(e Entry) {
 	x.count++
 }
 
-// Kept is how many records stay.
+// Kept is the number of records kept so far.
 func (x *Excerpt) Kept() int { return x.count }
 
-// Whole says that all records stay.
+// Whole reports whether all records are kept.
 func (x *Excerpt) Whole() bool { return x.count == int(x.from.Count()) }
 
-// AppendTo appends the batch with the records that stay to dst. A horizon
-// other than NoTimestamp becomes the batch's delete horizon; otherwise it has
-// the one it had, or none.
+// AppendTo appends the batch with the kept records to dst. A horizon other than NoTimestamp, in ms,
+// becomes the batch's delete horizon. With NoTimestamp the batch keeps its horizon, if any.
 func (x *Excerpt) AppendTo(dst []byte, horizon int64) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, x.from[:HeaderSize]...)
@@ -152,8 +152,8 @@ func (x *Excerpt) AppendTo(dst []byte, horizon int64) ([]byte, error) {
 	return dst, nil
 }
 
-// appendRecords appends the kept records' bytes. A horizon takes the place of
-// the base timestamp, so that every timestamp delta is to be relative to it.
+// appendRecords appends the bytes of the kept records. A horizon replaces the base timestamp, so
+// every timestamp delta is rewritten relative to it.
 func (x *Excerpt) appendRecords(dst []byte, horizon int64) ([]byte, error) {
 	for _, k := range x.kept {
 		part := x.payload[k.from:k.to]
@@ -183,9 +183,8 @@ func (x *Excerpt) appendRecords(dst []byte, horizon int64) ([]byte, error) {
 	return dst, nil
 }
 
-// AppendEmpty appends a batch that has the offsets, producer and epochs of b
-// but no records: what is left for the sake of a producer's sequence numbers or
-// of the offsets themselves.
+// AppendEmpty appends a batch with the offsets, producer and epochs of b but no records. Compaction
+// leaves such a batch to preserve a producer's sequence numbers or the offsets themselves.
 func AppendEmpty(dst []byte, b Batch) []byte {
 	start := len(dst)
 	dst = append(dst, b[:HeaderSize]...)

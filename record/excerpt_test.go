@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// same compares records but for what no reader can see.
+// same compares records and ignores differences that no reader can observe.
 func same(a, b Record) bool {
 	return a.Offset == b.Offset && a.Timestamp == b.Timestamp && bytes.Equal(a.Key, b.Key) && (a.Key == nil) == (b.Key == nil) &&
 		bytes.Equal(a.Value, b.Value) && (a.Value == nil) == (b.Value == nil) &&
@@ -28,7 +28,7 @@ func recordsOf(t interface{ Fatal(...any) }, b Batch) []Record {
 	return all
 }
 
-// An excerpt of any batch is that batch with some records missing.
+// An excerpt of any batch must be that batch with some records missing.
 func TestExcerptKeepsWhatItIsTold(t *testing.T) {
 	var x Excerpt
 	rapid.Check(t, func(t *rapid.T) {
@@ -124,7 +124,7 @@ func checkEmpty(t *rapid.T, batch Batch) {
 	}
 }
 
-// Moving the horizon changes no timestamp, also a second time.
+// Setting a delete horizon must not change any timestamp, even when it is set twice.
 func TestExcerptOfABatchWithAHorizon(t *testing.T) {
 	b := Builder{BaseOffset: 3}
 	b.Append(1000, []byte("a"), nil)

@@ -7,16 +7,16 @@ import (
 	"math"
 )
 
-// span is a part of a payload, from its first byte to behind its last. A field
-// that is null has a negative from.
+// span is the range [from, to) of a payload. A null field has a negative from.
 type span struct{ from, to int }
 
-// null is the place of a field that is null.
+// null is the span of a null field.
 var null = span{-1, -1}
 
 func (s span) null() bool { return s.from < 0 }
 
-// of is the part of p; nil for a null field, empty, not nil, for an empty one.
+// of returns the range of p that s describes: nil for a null field, and a non-nil empty slice for
+// an empty one.
 func (s span) of(p []byte) []byte {
 	if s.null() {
 		return nil
@@ -24,21 +24,20 @@ func (s span) of(p []byte) []byte {
 	return p[s.from:s.to:s.to]
 }
 
-// fields is where one record of a payload has its parts. It is the only parser of
-// records: it makes nothing of what it reads, so that a record costs no memory
-// whatever it announces.
+// fields holds the positions of one record's fields in a payload. It is the only parser of records.
+// It builds nothing from what it reads, so a record costs no memory whatever sizes it announces.
 type fields struct {
 	timestampDelta int64
 	offsetDelta    int64
 	key, value     span
-	headers        int // where their count is
-	end            int // of the record
+	headers        int // position of the header count
+	end            int // end of the record, exclusive
 }
 
-// parse finds the fields of the record that starts at p[at], but for its headers;
-// false: they run past the record's end, or the record past the payload's. It is
-// on the way of every byte that is produced, hence the calls that the compiler can
-// put in place and the others only where these do not do.
+// parse finds all fields but the headers of the record at p[at]. It returns false if the fields run
+// past the end of the record, or the record past the end of p. Every produced byte passes through
+// here, so it calls functions that the compiler inlines and falls back to the others only where
+// these fail.
 func (f *fields) parse(p []byte, at int) bool {
 	n, next := short(p, at)
 	if next < 0 {
@@ -49,7 +48,7 @@ func (f *fields) parse(p []byte, at int) bool {
 	}
 	f.end = next + int(n)
 	p = p[:f.end]
-	at = next + 1 // behind the attributes, unused
+	at = next + 1 // after the attributes, which are unused
 	if f.timestampDelta, next = short(p, at); next < 0 {
 		f.timestampDelta, next = varint(p, at)
 	}
@@ -78,15 +77,15 @@ func (f *fields) parse(p []byte, at int) bool {
 	return next >= 0 && n >= -1 && n <= int64(len(p)-next)
 }
 
-// bare says that the record has no headers, as most, and ends there.
+// bare reports whether the record has no headers, as is usual, and ends after their count.
 func (f *fields) bare(p []byte) bool { return f.headers+1 == f.end && p[f.headers] == 0 }
 
-// parseHeaders walks over the headers and says whether they, and with them the
-// record, end where the record has to.
+// parseHeaders walks over the headers and reports whether the last one ends exactly at the end of
+// the record.
 func (f *fields) parseHeaders(p []byte) bool {
 	p = p[:f.end]
 	n, at := varint(p, f.headers)
-	// However many are announced, each takes two bytes at the least.
+	// A count larger than the bytes that follow fails here: a header takes at least two bytes.
 	for ; n > 0 && at >= 0; n-- {
 		var key span
 		if key, at = blob(p, at); key.null() {
@@ -97,12 +96,13 @@ func (f *fields) parseHeaders(p []byte) bool {
 	return n == 0 && at == f.end
 }
 
-// inside says that the offset is one of the batch's.
+// inside reports whether the offset is within the batch.
 func (f *fields) inside(b Batch) bool {
 	return f.offsetDelta >= 0 && f.offsetDelta <= int64(b.LastOffsetDelta())
 }
 
-// varint reads a number at p[at]; next is negative if there is none, or at is.
+// varint reads a number at p[at]. next is the position after it, or negative if there is no valid
+// number or if at is negative.
 func varint(p []byte, at int) (v int64, next int) {
 	if v, next = short(p, at); next >= 0 {
 		return v, next
@@ -117,9 +117,8 @@ func varint(p []byte, at int) (v int64, next int) {
 	return v, at + n
 }
 
-// short is varint for a number of one or two bytes that is not the last one, which
-// most are; next is negative for any other. It is small enough for the compiler to
-// put it where it is called.
+// short is varint for a number of one or two bytes that does not end p, the usual case. next is
+// negative for any other number. It is small enough for the compiler to inline.
 func short(p []byte, at int) (v int64, next int) {
 	if at < 0 || at+1 >= len(p) {
 		return 0, -1
@@ -135,7 +134,7 @@ func short(p []byte, at int) (v int64, next int) {
 	return int64(u>>1) ^ -int64(u&1), next
 }
 
-// blob reads a length and as many bytes at p[at]; next is negative if they are not there.
+// blob reads a length and that many bytes at p[at]. next is negative if p is too short.
 func blob(p []byte, at int) (s span, next int) {
 	n, next := short(p, at)
 	if next < 0 {
@@ -150,25 +149,23 @@ func blob(p []byte, at int) (s span, next int) {
 	return span{next, next + int(n)}, next + int(n)
 }
 
-// Survey is what a walk over all records of a batch has found.
+// Survey is the result of a walk over all records of a batch.
 type Survey struct {
-	// MinTimestamp and MaxTimestamp are the bounds of the records' timestamps.
-	// Both leave out records that have none; without any they are NoTimestamp.
+	// MinTimestamp and MaxTimestamp are the bounds of the records' timestamps, in ms. Records
+	// without a timestamp are left out; if no record has one, both are NoTimestamp.
 	MinTimestamp, MaxTimestamp int64
-	// NullKey is the first record without a key, -1 if all have one.
+	// NullKey is the index of the first record without a key, or -1 if all have one.
 	NullKey int32
 }
 
-// Survey walks over a producer's records, given uncompressed, and holds them
-// against the header: as many as it says, with offsets that ascend one by one,
-// each well formed to its last header. The error wraps ErrCorrupt. It takes no
-// memory, and reads little else than lengths.
+// Survey walks over a producer's records, given uncompressed, and checks them against the header:
+// the count must match, offsets must increase by one, and each record must be well formed up to its
+// last header. The error wraps ErrCorrupt. It allocates nothing and reads little more than lengths.
 func (b Batch) Survey(payload []byte) (Survey, error) { return b.survey(payload, nil) }
 
-// CheckAndSurvey is Survey of the batch's own records, which are not compressed, and
-// verifies the checksum as well: part by part, so that the walk finds the records where
-// the checksum has brought them, in the nearest cache. A wrong checksum is ErrChecksum,
-// whatever the records are.
+// CheckAndSurvey is Survey of the batch's own records, which must not be compressed, together with
+// a check of the CRC. The checksum is computed part by part ahead of the walk, so the walk finds
+// the records in the nearest cache. A wrong checksum is ErrChecksum, whatever the records are.
 func (b Batch) CheckAndSurvey() (Survey, error) {
 	sum := checksum{crc: crc32.Checksum(b[posAttributes:HeaderSize], castagnoli)}
 	s, err := b.survey(b.Payload(), &sum)
@@ -179,11 +176,10 @@ func (b Batch) CheckAndSurvey() (Survey, error) {
 	return s, err
 }
 
-// checksumPart is how many bytes of a checksum are computed at a time: half of a small
-// first-level cache.
+// checksumPart is the number of bytes that are summed at a time: half of a small first-level cache.
 const checksumPart = 16 << 10
 
-// checksum is a batch's checksum up to a place of its payload.
+// checksum is a batch's checksum up to a position in its payload.
 type checksum struct {
 	crc uint32
 	end int
@@ -193,7 +189,8 @@ func (c *checksum) to(payload []byte, end int) {
 	c.crc, c.end = crc32.Update(c.crc, castagnoli, payload[c.end:end]), end
 }
 
-// survey is Survey. It computes the checksum, if that is asked for, as far as it comes.
+// survey is Survey. If sum is not nil, it also advances the checksum as far as the walk needs. The
+// caller must sum the rest.
 func (b Batch) survey(payload []byte, sum *checksum) (Survey, error) {
 	s := Survey{MinTimestamp: math.MaxInt64, MaxTimestamp: NoTimestamp, NullKey: -1}
 	base, count := b.BaseTimestamp(), b.Count()
@@ -237,8 +234,9 @@ func (b Batch) survey(payload []byte, sum *checksum) (Survey, error) {
 	return s, nil
 }
 
-// plain is a record that is right, and whose numbers take one or two bytes: all but a few. It has the offset delta i and no headers. end is negative for any
-// other record, which fields.parse is for; plain is that, with the bytes up to the key in one word, at half the cost.
+// plain parses the usual record: well formed, with offset delta i, no headers, and numbers of one
+// or two bytes. end is negative for every other record, which fields.parse handles. plain does the
+// same at half the cost, because it loads the bytes up to the key in one word.
 func plain(p []byte, at int, i int32) (timestampDelta int64, nullKey bool, end int) {
 	if at+16 > len(p) {
 		return 0, false, -1
@@ -251,8 +249,9 @@ func plain(p []byte, at int, i int32) (timestampDelta int64, nullKey bool, end i
 		w >>= 8
 		next++
 	}
-	carry := w // its top bit of the last byte of each number must be clear
-	w >>= 16   // and the attributes, unused
+	// The top bit of the last byte of each number must be clear.
+	carry := w
+	w >>= 16 // skip the length and the attributes, which are unused
 	next += 2
 	end = next - 1 + int(n>>1)
 	delta := w & 0x7f
@@ -285,7 +284,7 @@ func plain(p []byte, at int, i int32) (timestampDelta int64, nullKey bool, end i
 		}
 		next += int(key >> 1)
 	}
-	// The value, which ends where the record does but for the count of its headers, 0.
+	// The value must end one byte before the record: the header count, 0, follows it.
 	if next+2 >= end || p[end-1] != 0 {
 		return 0, false, -1
 	}

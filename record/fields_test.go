@@ -57,8 +57,8 @@ func TestSurveyWantsConsecutiveOffsets(t *testing.T) {
 	}
 }
 
-// A record of a few kilobytes may announce, and have, millions of headers once it
-// is decompressed. A reader of offsets and times allocates nothing.
+// A record of a few kilobytes may announce and hold millions of headers after decompression.
+// Reading offsets and timestamps must not allocate for them.
 func TestHeadersCostNothingToPassOver(t *testing.T) {
 	const headers = 1 << 20
 	body := []byte{0, 0, 0, 1, 1} // attributes, deltas, no key, no value
@@ -84,13 +84,14 @@ func TestHeadersCostNothingToPassOver(t *testing.T) {
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
-	binary.PutVarint(payload[len(payload)-2*headers-4:], math.MaxInt32) // more than there are
+	binary.PutVarint(payload[len(payload)-2*headers-4:], math.MaxInt32) // more than follow
 	if _, err = header.Survey(payload); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("headers that are announced and not there: %v", err)
 	}
 }
 
-// TestPlainIsParse: whatever the fast parser takes, the other one takes too, and finds the same in it; and it takes the usual record.
+// TestPlainIsParse compares the fast parser with fields.parse. Every record that plain accepts must
+// be accepted by parse with the same fields, and plain must accept the usual record.
 func TestPlainIsParse(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 200).Draw(rt, "records")
@@ -170,7 +171,7 @@ func benchmarkSurvey(b *testing.B, records, size int) {
 func BenchmarkSurvey250x1KiB(b *testing.B)  { benchmarkSurvey(b, 250, 1024) }
 func BenchmarkSurvey1000x100B(b *testing.B) { benchmarkSurvey(b, 1000, 100) }
 
-// benchmarkCold checks batches that come from memory, as those of requests do.
+// benchmarkCold checks batches that are in memory but not in a cache, like those of requests.
 func benchmarkCold(b *testing.B, check func(batch Batch) error) {
 	b.Helper()
 	builder := &Builder{}
@@ -211,8 +212,9 @@ func BenchmarkCheckAndSurveyCold(b *testing.B) {
 	benchmarkCold(b, func(batch Batch) error { _, err := batch.CheckAndSurvey(); return err })
 }
 
-// TestCheckAndSurveyIsBoth: in one pass a batch is judged as by Check and Survey, whatever is wrong
-// with it, and however its records lie about the parts in which the checksum is computed.
+// TestCheckAndSurveyIsBoth checks that one pass gives the verdicts of Check and Survey. That must
+// be so whatever is wrong with the batch, and wherever its records lie relative to the parts of the
+// checksum.
 func TestCheckAndSurveyIsBoth(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b Builder

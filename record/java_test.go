@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The files in testdata are segments that Apache Kafka 4.3.1 wrote of what its
-// console producer sent, one for each codec.
+// The files in testdata are segments that Apache Kafka 4.3.1 wrote for its console producer, one
+// for each codec.
 func TestBatchesOfTheJavaProducer(t *testing.T) {
 	for _, codec := range codecs {
 		data, err := os.ReadFile("testdata/java-" + codec.String() + ".log")

@@ -25,7 +25,7 @@ func build(t testing.TB, b *Builder, values ...string) Batch {
 	return batch
 }
 
-// What a builder makes is what another implementation of the format reads.
+// Another implementation of the format must be able to read the batch that a builder makes.
 func TestBuiltBatchIsWhatKmsgReads(t *testing.T) {
 	batch := build(t, &Builder{BaseOffset: 7, LeaderEpoch: 3, HasProducer: true, ProducerID: 9, ProducerEpoch: 2, BaseSequence: 5, Transactional: true}, "a", "b")
 	var got kmsg.RecordBatch
@@ -82,7 +82,8 @@ func TestRoundTripOfAnyRecords(t *testing.T) {
 
 func TestCheckFindsEveryFlippedBit(t *testing.T) {
 	good := build(t, &Builder{}, "hello")
-	for i := posMagic; i < len(good); i++ { // offset and epoch are the broker's to assign
+	// The broker assigns the base offset and the leader epoch, so the CRC does not cover them.
+	for i := posMagic; i < len(good); i++ {
 		bad := slices.Clone(good)
 		bad[i] ^= 0x10
 		if err := bad.Check(); !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrMagic) {
@@ -122,7 +123,8 @@ func TestDecompressIsBounded(t *testing.T) {
 			t.Errorf("%v: got %v, want ErrTooLarge", codec, err)
 		}
 	}
-	bare := []byte("\x05\x10hello") // a block without xerial's frame, as librdkafka sends
+	// A block without xerial's frame, as librdkafka sends it.
+	bare := []byte("\x05\x10hello")
 	if got, err := CodecSnappy.Decompress(nil, bare, 100); err != nil || string(got) != "hello" {
 		t.Errorf("bare snappy: %q, %v", got, err)
 	}

@@ -5,13 +5,13 @@ import (
 	"iter"
 )
 
-// MaxDecompressed bounds what the records of one batch may decompress to, in
-// bytes. It is far above what a broker accepts as a batch (message.max.bytes)
-// and far below what a machine has.
+// MaxDecompressed is the largest decompressed size of one batch's records, in bytes. It is far
+// above the largest batch that a broker accepts (message.max.bytes) and far below the memory of a
+// machine.
 const MaxDecompressed = 256 << 20
 
-// Record is one record of a batch. Key, Value and Headers alias the batch, or
-// the buffer it was decompressed to.
+// Record is one record of a batch. Key, Value and Headers alias the batch, or the buffer that it
+// was decompressed to.
 type Record struct {
 	Offset    int64
 	Timestamp int64  // ms
@@ -26,13 +26,11 @@ type Header struct {
 	Value []byte // nil: null
 }
 
-// Records yields the records in order, decompressing them if need be. Headers take
-// up to 20 times as much memory as their bytes: for batches that anybody may have
-// sent, a broker uses Entries or Survey. What a
-// record aliases stays valid for as long as it is referred to (the batch itself
-// must not be written to meanwhile). Malformed records end the iteration with
-// an error that wraps ErrCorrupt. The batch must have passed Check or be
-// trusted otherwise.
+// Records yields the records in order, and decompresses them if needed. Headers take up to 20 times
+// as much memory as their bytes, so for batches from untrusted clients a broker uses Entries or
+// Survey. The memory that a record aliases stays valid as long as it is referenced, but the batch
+// must not be written in that time. Malformed records end the iteration with an error that wraps
+// ErrCorrupt. The batch must have passed Check or be trusted otherwise.
 func (b Batch) Records() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		payload := b.Payload()
@@ -47,8 +45,8 @@ func (b Batch) Records() iter.Seq2[Record, error] {
 	}
 }
 
-// Decompress returns the encoded records without compression, in a buffer of
-// their own. More than limit bytes are ErrTooLarge.
+// Decompress returns the encoded records without compression, in a buffer of their own. It returns
+// ErrTooLarge if they exceed limit bytes.
 func (b Batch) Decompress(limit int) ([]byte, error) {
 	payload, err := b.Codec().Decompress(nil, b.Payload(), limit)
 	if err != nil {
@@ -57,7 +55,7 @@ func (b Batch) Decompress(limit int) ([]byte, error) {
 	return payload, nil
 }
 
-// RecordsIn is Records for one who has what Decompress returns already.
+// RecordsIn is Records for a caller that already has the result of Decompress.
 func (b Batch) RecordsIn(payload []byte) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		at := 0
@@ -82,7 +80,7 @@ func (b Batch) RecordsIn(payload []byte) iter.Seq2[Record, error] {
 	}
 }
 
-// timestamp is that of a record with this delta.
+// timestamp is the timestamp, in ms, of a record with this delta.
 func (b Batch) timestamp(delta int64) int64 {
 	if b.IsLogAppendTime() {
 		return b.MaxTimestamp()
@@ -90,7 +88,7 @@ func (b Batch) timestamp(delta int64) int64 {
 	return b.BaseTimestamp() + delta
 }
 
-// decodeHeaders makes what parseHeaders has found to be sound.
+// decodeHeaders decodes headers that parseHeaders has accepted.
 func (f *fields) decodeHeaders(p []byte) []Header {
 	n, at := varint(p, f.headers)
 	if n == 0 {

@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// goldenBatch is a batch that no code of this package made: two records with a
-// header, laid out by hand after KIP-98.
+// goldenBatch is a batch that no code of this package built: two records, one with a header, laid
+// out by hand from KIP-98.
 func goldenBatch(tb testing.TB) Batch {
 	tb.Helper()
 	const (
 		first  = "\x1c" + "\x00" + "\x00" + "\x00" + "\x02k" + "\x02v" + "\x02" + "\x02h" + "\x04x\x00"
 		second = "\x0e" + "\x00" + "\x03" + "\x02" + "\x01" + "\x00" + "\x00"
 	)
-	// The lengths in front are computed here, so that a slip above is not a puzzle.
+	// The leading lengths are computed here, so a slip in the bytes above fails where it is.
 	fix := func(r string) string { return string(binary.AppendVarint(nil, int64(len(r)-1))) + r[1:] }
 	records := fix(first) + fix(second)
 	header := "\x00\x00\x00\x00\x00\x00\x00\x2a" + "\x00\x00\x00\x00" + "\x00\x00\x00\x05" + "\x02" + "\x00\x00\x00\x00" +
@@ -89,10 +89,11 @@ func TestBuilderRefuses(t *testing.T) {
 	}
 }
 
-// Whatever is wrong inside, the iteration ends with ErrCorrupt and at most the
+// Whatever is wrong inside a batch, the iteration must end with ErrCorrupt, after at most the
 // records before the fault.
 func TestMalformedRecords(t *testing.T) {
-	pos := func(b Batch) int { return HeaderSize + int(b[HeaderSize]/2) + 1 } // of the second record
+	// pos is the position of the second record.
+	pos := func(b Batch) int { return HeaderSize + int(b[HeaderSize]/2) + 1 }
 	for name, damage := range map[string]func(Batch) Batch{
 		"count too high": func(b Batch) Batch { b[posCount+3] = 3; return b },
 		"count too low":  func(b Batch) Batch { b[posCount+3] = 1; return b },

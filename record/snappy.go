@@ -9,13 +9,12 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// Kafka's Java clients frame snappy as the xerial library does: a header of 16
-// bytes, then blocks of at most 32 KiB of input, each behind its length. Other
-// clients send one bare block.
+// Kafka's Java clients frame snappy as the xerial library does: a header of 16 bytes, then blocks
+// of at most 32 KiB of input, each preceded by its length. Other clients send one bare block.
 var xerialHeader = []byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1}
 
 const (
-	xerialMagicSize = 8 // what a reader compares: versions vary
+	xerialMagicSize = 8 // bytes that a reader compares; the versions after them vary
 	xerialBlockSize = 32 << 10
 )
 
@@ -56,14 +55,14 @@ func decompressSnappy(dst, src []byte, limit int) ([]byte, error) {
 	return dst, nil
 }
 
-// appendSnappyBlock decodes one block behind dst, which may grow to end bytes.
+// appendSnappyBlock appends one decoded block to dst, which may grow to end bytes.
 func appendSnappyBlock(dst, block []byte, end int) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	if err != nil {
 		return nil, err
 	}
-	// A block cannot decode to more than this many times its size, so that an
-	// announced length costs nothing.
+	// A block cannot decode to more than this multiple of its size. A false length is thus rejected
+	// before memory is allocated for it.
 	if n > end-len(dst) || n > 64*len(block)+64 {
 		return nil, fmt.Errorf("%w: a block announces %d bytes", ErrTooLarge, n)
 	}

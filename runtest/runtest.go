@@ -1,5 +1,5 @@
-// Package runtest runs parts of a broker in tests: what has a Run method that ends with its
-// context. It knows no part; test packages of any layer use it, and no product code does.
+// Package runtest runs parts of a broker in tests: anything with a Run method that ends with its
+// context. It must not know any part. Test packages of any layer use it; product code must not.
 package runtest
 
 import (
@@ -9,11 +9,12 @@ import (
 	"testing"
 )
 
-// Background calls run on a goroutine until the test, or the returned function, ends its context.
-// Both wait for run to return. An error of run fails the test.
+// Background calls run on a goroutine until the test ends or stop is called; both end its context
+// and wait for run to return. An error of run fails the test.
 func Background(t testing.TB, run func(context.Context) error) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // t.Context ends too early
+	// t.Context ends before the cleanups run.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := run(ctx); err != nil {
@@ -25,7 +26,7 @@ func Background(t testing.TB, run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-// Logger writes to the output of the test.
+// Logger returns a logger that writes to the output of the test.
 func Logger(t testing.TB) *slog.Logger {
 	t.Helper()
 	return slog.New(slog.NewTextHandler(t.Output(), nil))

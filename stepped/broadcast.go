@@ -5,14 +5,15 @@ import (
 	"sync"
 )
 
-// Broadcast has any number of waiters look again at what each of them waits for. Its zero value has
-// no waiters.
+// Broadcast makes any number of waiters check their conditions again. Its zero value has no
+// waiters.
 type Broadcast struct {
 	mu   sync.Mutex
-	next chan struct{} // closed by the next Signal; nil: nobody waits
+	next chan struct{} // closed by the next Signal; nil if there is no waiter
 }
 
-// Signal has all waiters look again. It must follow the change that they wait for.
+// Signal makes all waiters check again. The caller must call it after the change that they wait
+// for.
 func (b *Broadcast) Signal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -22,15 +23,17 @@ func (b *Broadcast) Signal() {
 	}
 }
 
-// Wait returns true as soon as ready does, and false if ctx ends first. It calls ready at once and
-// after each Signal; under a runner at any time, as Runner.Wait does.
+// Wait returns true once ready returns true, or false if ctx ends first. It calls ready at once and
+// after each Signal. Under a runner, ready may be called at any time, as in Runner.Wait.
 func (b *Broadcast) Wait(ctx context.Context, ready func() bool) bool {
 	if r := By(ctx); r != nil {
 		r.Wait(ctx, -1, ready)
 		return ready()
 	}
 	for {
-		signal := b.signal() // before ready looks: what changes after that closes it
+		// The channel is taken before ready is called: a Signal after that closes it, so no change
+		// is missed.
+		signal := b.signal()
 		if ready() {
 			return true
 		}

@@ -9,33 +9,35 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Runner runs coroutines.
+// Runner runs coroutines one at a time.
 type Runner interface {
-	// Go has f run as a coroutine of the caller's process. It does not wait.
+	// Go starts f as a coroutine of the caller's process. It does not wait.
 	Go(ctx context.Context, f func(ctx context.Context))
-	// Wait suspends the caller until ready returns true, d has passed, or ctx has ended. ready
-	// may be nil, and a negative d is without end. ready is called at any time in between, on any
-	// goroutine, and must not wait.
+	// Wait suspends the caller until ready returns true, d has passed, or ctx has ended. ready may
+	// be nil; a negative d means no time limit. In between, ready is called at any time on any
+	// goroutine, so it must not wait.
 	Wait(ctx context.Context, d time.Duration, ready func() bool)
-	// Chance is a number below n, as by chance.
+	// Chance returns a pseudo-random number in [0, n).
 	Chance(n int64) int64
 }
 
 type key struct{}
 
-// With is a context whose code r steps.
+// With returns a context whose code r runs step by step.
 func With(ctx context.Context, r Runner) context.Context { return context.WithValue(ctx, key{}, r) }
 
-// By is the runner that steps the code of ctx, nil if none does.
+// By returns the runner of ctx, or nil if there is none, as in production.
 func By(ctx context.Context) Runner {
 	r, _ := ctx.Value(key{}).(Runner)
 	return r
 }
 
-// lockPause is how long a coroutine leaves a lock to the one that has it.
+// lockPause is how long a coroutine waits before it tries a held lock again.
 const lockPause = time.Millisecond
 
-// Lock locks a mutex that is held across calls that may wait.
+// Lock locks a mutex that is held across calls that may wait. Under a runner the caller must not
+// block in the mutex itself, because the holder could then never run. The lock is taken even if ctx
+// has ended.
 func Lock(ctx context.Context, mu *sync.Mutex) {
 	r := By(ctx)
 	if r == nil {
@@ -43,11 +45,12 @@ func Lock(ctx context.Context, mu *sync.Mutex) {
 		return
 	}
 	for !mu.TryLock() {
-		r.Wait(context.WithoutCancel(ctx), lockPause, nil) // another coroutine has it
+		r.Wait(context.WithoutCancel(ctx), lockPause, nil) // another coroutine holds it
 	}
 }
 
-// Go runs f on a goroutine that group counts, or as a coroutine.
+// Go runs f on a goroutine that group counts or, under a runner, as a coroutine that it does not
+// count.
 func Go(ctx context.Context, group *sync.WaitGroup, f func(ctx context.Context)) {
 	if r := By(ctx); r != nil {
 		r.Go(ctx, f)
@@ -56,7 +59,7 @@ func Go(ctx context.Context, group *sync.WaitGroup, f func(ctx context.Context))
 	group.Go(func() { f(ctx) })
 }
 
-// Pause waits until d has passed, and reports whether ctx has not ended.
+// Pause waits until d has passed or ctx has ended, and reports whether ctx has not ended.
 func Pause(ctx context.Context, d time.Duration) bool {
 	if r := By(ctx); r != nil {
 		r.Wait(ctx, d, nil)
@@ -72,8 +75,8 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Receive takes the next value of a channel. It returns false if none came before d had passed or
-// ctx ended; a negative d is without end. The channel must have a buffer, and is never closed.
+// Receive takes the next value of a channel. It returns false if none arrives before d has passed
+// or ctx ends; a negative d means no time limit. The channel must be buffered and is never closed.
 func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value T, ok bool) {
 	if r := By(ctx); r != nil {
 		r.Wait(ctx, d, func() bool { return len(from) > 0 })
@@ -102,8 +105,8 @@ func Receive[T any](ctx context.Context, d time.Duration, from <-chan T) (value 
 	return value, false
 }
 
-// Done waits for a channel that somebody closes. It returns false if that did not happen before d had
-// passed or ctx ended; a negative d is without end. Nothing is sent to the channel.
+// Done waits until a channel is closed. It returns false if d passes or ctx ends first; a negative
+// d means no time limit. No value is ever sent on the channel.
 func Done(ctx context.Context, d time.Duration, closed <-chan struct{}) bool {
 	if isClosed(closed) {
 		return true
@@ -135,8 +138,9 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// InParallel calls work for each i below n, and returns when all calls have returned. At most limit
-// of them run at a time, of a negative limit all; coroutines do not, they run one after the other.
+// InParallel calls work for each i below n, and returns after all calls have returned. At most
+// limit of them run at a time; a negative limit means no limit. Under a runner they run one after
+// another.
 func InParallel(ctx context.Context, n, limit int, work func(ctx context.Context, i int)) {
 	if By(ctx) != nil {
 		for i := range n {
@@ -152,10 +156,10 @@ func InParallel(ctx context.Context, n, limit int, work func(ctx context.Context
 			return nil
 		})
 	}
-	_ = g.Wait() // work has no error
+	_ = g.Wait() // work returns no error
 }
 
-// Int64N is rand.Int64N by the chance that code of ctx has.
+// Int64N returns a random number in [0, n), drawn by the runner of ctx if there is one.
 func Int64N(ctx context.Context, n int64) int64 {
 	if r := By(ctx); r != nil {
 		return r.Chance(n)

@@ -25,10 +25,10 @@ func TestPauseWithoutARunner(t *testing.T) {
 	})
 }
 
-// notes is a runner that notes what it was asked for.
+// notes is a runner that records its calls.
 type notes struct {
 	waits []time.Duration
-	ready func() bool // of the newest wait
+	ready func() bool // of the latest wait
 	work  []func()
 	then  func()
 }
@@ -156,7 +156,7 @@ func TestDoneUnderARunner(t *testing.T) {
 func TestBroadcast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var news stepped.Broadcast
-		news.Signal() // nobody waits
+		news.Signal() // there is no waiter
 		var mu sync.Mutex
 		state, looked := 0, 0
 		var group sync.WaitGroup
@@ -236,7 +236,7 @@ func TestInParallel(t *testing.T) {
 	}
 }
 
-// Cold reads wait by Done: where no runner steps, it allocates nothing.
+// Cold reads wait in Done. Without a runner it must not allocate.
 func TestDoneAllocatesNothing(t *testing.T) {
 	ctx, closed := t.Context(), make(chan struct{})
 	close(closed)

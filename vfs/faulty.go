@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// Op is a kind of operation that a Fault can hit.
+// Op is the kind of an operation that a Fault can hit.
 type Op string
 
 // The operations of FS and File.
@@ -21,33 +21,34 @@ const (
 	OpReadDir  Op = "readdir"
 	OpStat     Op = "stat"
 	OpSyncDir  Op = "syncdir"
-	OpOpenDir  Op = "opendir" // what SyncDir does first
+	OpOpenDir  Op = "opendir" // the first step of SyncDir
 	OpLock     Op = "lock"
 	OpRead     Op = "read"
 	OpWrite    Op = "write"
 	OpTruncate Op = "truncate"
 	OpSync     Op = "sync"
 
-	OpWriteback   Op = "writeback" // a fault keeps the file below from hearing of it
+	// On a fault, the file below does not receive the hint.
+	OpWriteback   Op = "writeback"
 	OpPreallocate Op = "preallocate"
 )
 
-// ErrInjected is the error of a Fault that names none.
+// ErrInjected is the error of a Fault whose Err is nil.
 var ErrInjected = errors.New("injected fault")
 
-// Fault says which operations fail and how.
+// Fault selects the operations that fail and how they fail.
 type Fault struct {
-	Op    Op     // "" hits all
-	Name  string // hits names that contain it
-	After int    // lets so many hits pass first
-	Times int    // fails so many, then is spent; 0 means for ever
+	Op    Op     // "" matches every operation
+	Name  string // matches names that contain it; "" matches all
+	After int    // number of matches that pass before the first failure
+	Times int    // number of failures before the fault is spent; 0: no limit
 	Err   error  // nil: ErrInjected
-	Short int    // a write first writes so many bytes
-	Drop  bool   // a sync of a Mem's file loses what was not synced, for good
+	Short int    // number of bytes that a failing write still writes
+	Drop  bool   // a failing sync of a Mem's file loses the unsynced changes for good
 }
 
-// Faulty passes operations on to another file system and fails those that its
-// faults hit. It is safe for concurrent use.
+// Faulty forwards operations to another file system and fails those that match one of its faults.
+// It is safe for concurrent use.
 type Faulty struct {
 	inner FS
 	mu    struct {
@@ -58,7 +59,7 @@ type Faulty struct {
 	}
 }
 
-// NewFaulty wraps a file system; without faults it changes nothing.
+// NewFaulty wraps a file system. Without faults it only counts operations.
 func NewFaulty(inner FS) *Faulty {
 	f := &Faulty{inner: inner}
 	f.mu.counts = map[Op]int{}
@@ -79,27 +80,27 @@ func (f *Faulty) Heal() {
 	f.mu.faults = nil
 }
 
-// Count is how many operations of a kind there were.
+// Count is the number of operations of a kind so far, failed ones included.
 func (f *Faulty) Count(op Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.counts[op]
 }
 
-// Hits is how many operations have failed.
+// Hits is the number of operations that a fault has failed.
 func (f *Faulty) Hits() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.hits
 }
 
-// check counts an operation and fails it if a fault hits it.
+// check counts an operation and returns an error if a fault hits it.
 func (f *Faulty) check(op Op, name string) error {
 	_, err := f.hit(op, name)
 	return err
 }
 
-// hit counts an operation and finds the fault that hits it.
+// hit counts an operation and returns the fault that hits it, with its error.
 func (f *Faulty) hit(op Op, name string) (Fault, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -178,8 +179,8 @@ func (f *Faulty) Stat(name string) (fs.FileInfo, error) {
 	return f.inner.Stat(name)
 }
 
-// SyncDir implements FS. It opens the directory, as the operating system's does: a
-// fault of OpOpenDir comes from before the sync is tried.
+// SyncDir implements FS. Like the operating system's, it opens the directory first: a fault of
+// OpOpenDir means that no sync was tried.
 func (f *Faulty) SyncDir(name string) error {
 	if err := f.check(OpOpenDir, name); err != nil {
 		return err
@@ -246,10 +247,10 @@ func (f *faultyFile) Sync() error {
 	return syncError(err)
 }
 
-// Reload implements Reloader when the file below does.
+// Reload implements Reloader if the file below does.
 func (f *faultyFile) Reload() error { return Reload(f.File) }
 
-// StartWriteback implements WritebackStarter as far as the file below does.
+// StartWriteback implements WritebackStarter if the file below does.
 func (f *faultyFile) StartWriteback(off, n int64) {
 	if err := f.fs.check(OpWriteback, f.name); err != nil {
 		return
@@ -259,13 +260,13 @@ func (f *faultyFile) StartWriteback(off, n int64) {
 	}
 }
 
-// AdviseSequential implements CacheAdviser as far as the file below does.
+// AdviseSequential implements CacheAdviser if the file below does.
 func (f *faultyFile) AdviseSequential() { AdviseSequential(f.File) }
 
-// DropCache implements CacheAdviser as far as the file below does.
+// DropCache implements CacheAdviser if the file below does.
 func (f *faultyFile) DropCache(off, n int64) { DropCache(f.File, off, n) }
 
-// Preallocate implements Preallocator as far as the file below does.
+// Preallocate implements Preallocator if the file below does.
 func (f *faultyFile) Preallocate(size int64) error {
 	if err := f.fs.check(OpPreallocate, f.name); err != nil {
 		return err
@@ -273,7 +274,7 @@ func (f *faultyFile) Preallocate(size int64) error {
 	return Preallocate(f.File, size)
 }
 
-// OSFile implements OSFiler when the file below does; nil otherwise.
+// OSFile implements OSFiler if the file below does. Otherwise it returns nil.
 func (f *faultyFile) OSFile() *os.File {
 	if o, ok := f.File.(OSFiler); ok {
 		return o.OSFile()

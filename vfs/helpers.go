@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// ReadFile reads a whole file of at most limit bytes; a longer one is an error.
+// ReadFile reads a whole file. A file longer than limit bytes is an error.
 func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
@@ -30,7 +30,7 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	return b[:n], errors.Join(err, f.Close())
 }
 
-// WriteFile creates or replaces a file's content in place, without making it durable.
+// WriteFile creates a file or overwrites it in place. It does not make the file durable.
 func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	f, err := fsys.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
@@ -42,10 +42,10 @@ func WriteFile(fsys FS, name string, data []byte, perm fs.FileMode) error {
 	return f.Close()
 }
 
-// ReplaceFile gives a file new content so that a reader, also one after a crash
-// of the process, sees the old content or the new. With durable set, the new
-// content survives a crash of the machine when ReplaceFile returns; without, a
-// machine's crash may leave the file torn.
+// ReplaceFile replaces the content of a file: a reader, even one after a crash of the process, sees
+// either the old content or the new. The new content is written to a temporary file, which is then
+// renamed. If durable is set, the new content survives a crash of the machine once ReplaceFile has
+// returned. Otherwise such a crash may leave the file torn.
 func ReplaceFile(fsys FS, name string, data []byte, perm fs.FileMode, durable bool) error {
 	tmp := name + ".tmp"
 	f, err := fsys.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
@@ -68,7 +68,7 @@ func ReplaceFile(fsys FS, name string, data []byte, perm fs.FileMode, durable bo
 	return nil
 }
 
-// Preallocate reserves space if the file can, see [Preallocator].
+// Preallocate reserves space if the file supports it; see [Preallocator].
 func Preallocate(f File, size int64) error {
 	if p, ok := f.(Preallocator); ok {
 		return p.Preallocate(size)
@@ -76,21 +76,21 @@ func Preallocate(f File, size int64) error {
 	return fmt.Errorf("preallocate: %w", errors.ErrUnsupported)
 }
 
-// AdviseSequential says that the file is read from its beginning to its end, where anybody listens.
+// AdviseSequential is [CacheAdviser.AdviseSequential] if the file supports it.
 func AdviseSequential(f File) {
 	if a, ok := f.(CacheAdviser); ok {
 		a.AdviseSequential()
 	}
 }
 
-// DropCache says that a range of the file will not be read soon, where anybody listens.
+// DropCache is [CacheAdviser.DropCache] if the file supports it.
 func DropCache(f File, off, n int64) {
 	if a, ok := f.(CacheAdviser); ok {
 		a.DropCache(off, n)
 	}
 }
 
-// SyncFile makes the content of a file durable by name.
+// SyncFile opens a file by name and makes its content durable.
 func SyncFile(fsys FS, name string) error {
 	f, err := fsys.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
@@ -99,7 +99,7 @@ func SyncFile(fsys FS, name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Reload makes reads of a file see what the disk has, where the file can.
+// Reload is [Reloader.Reload] if the file supports it.
 func Reload(f File) error {
 	if r, ok := f.(Reloader); ok {
 		return r.Reload()
@@ -107,8 +107,8 @@ func Reload(f File) error {
 	return nil
 }
 
-// RemoveAll removes a file, or a directory and all below it. A name that does
-// not exist is fine.
+// RemoveAll removes a file, or a directory with all its content. A name that does not exist is not
+// an error.
 func RemoveAll(fsys FS, name string) error {
 	err := fsys.Remove(name)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {

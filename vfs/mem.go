@@ -15,28 +15,28 @@ import (
 	"time"
 )
 
-// Mem is a file system in memory for tests. It remembers what was made durable,
-// so that CrashClone can show what a machine's crash may leave. The root "/"
-// exists. It is safe for concurrent use.
+// Mem is a file system in memory for tests. It records which changes were made durable, so
+// CrashClone can construct states that a crash of the machine may leave. The root "/" exists. It is
+// safe for concurrent use.
 type Mem struct {
 	mu struct {
 		sync.Mutex
 		root  *memDir
 		locks map[string]bool
-		size  int64 // of the disk; 0: it has no end
+		size  int64 // size of the disk in bytes; 0: unlimited
 	}
 	now func() time.Time
 }
 
-// SetSize gives the disk a size in bytes. Writes that have no space there fail with ENOSPC, and
-// Space knows how full it is. 0 is no size. Only bytes of files count that have a name.
+// SetSize gives the disk a size in bytes; 0 makes it unlimited. Writes beyond the size fail with
+// ENOSPC, and Space reports how full the disk is. Only bytes of files with a name are counted.
 func (m *Mem) SetSize(bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mu.size = bytes
 }
 
-// Space implements SpaceReporter, for a disk that has a size.
+// Space implements SpaceReporter for a disk that has a size.
 func (m *Mem) Space(string) (total, free int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -47,7 +47,7 @@ func (m *Mem) Space(string) (total, free int64, err error) {
 	return m.mu.size, max(m.mu.size-used, 0), nil
 }
 
-// bytes are those of all files below the directory.
+// bytes is the size of all files below the directory.
 func (d *memDir) bytes() int64 {
 	n := int64(0)
 	for _, node := range d.names {
@@ -61,7 +61,7 @@ func (d *memDir) bytes() int64 {
 	return n
 }
 
-// NewMem makes an empty file system.
+// NewMem returns an empty file system of unlimited size.
 func NewMem() *Mem {
 	m := &Mem{now: time.Now}
 	m.mu.root = newMemDir()
@@ -72,8 +72,8 @@ func NewMem() *Mem {
 // memNode is a *memDir or a *memInode.
 type memNode any
 
-// memDir is a directory: its names now, its names when it was last synced, and
-// the changes in between in their order.
+// memDir is a directory: its current names, its names at the latest sync, and the changes since, in
+// order.
 type memDir struct {
 	names   map[string]memNode
 	durable map[string]memNode
@@ -104,7 +104,7 @@ func (c dirChange) applyTo(names map[string]memNode) {
 	}
 }
 
-// lookup finds the node of a name; "" and "/" are the root.
+// lookupLocked finds the node of a name. "" and "/" are the root.
 func (m *Mem) lookupLocked(name string) (memNode, error) {
 	var node memNode = m.mu.root
 	for _, part := range splitPath(name) {
@@ -119,7 +119,8 @@ func (m *Mem) lookupLocked(name string) (memNode, error) {
 	return node, nil
 }
 
-// parentLocked finds the directory that holds, or would hold, a name.
+// parentLocked finds the directory that contains a name or would contain it, and the last part of
+// the name.
 func (m *Mem) parentLocked(name string) (*memDir, string, error) {
 	parts := splitPath(name)
 	if len(parts) == 0 {
@@ -292,8 +293,8 @@ func (m *Mem) SyncDir(name string) error {
 	return nil
 }
 
-// Reserved is how many bytes of space a file takes: its length, or what was
-// preallocated if that is more.
+// Reserved is the space that a file takes, in bytes: its length, or the preallocated size if that
+// is larger.
 func (m *Mem) Reserved(name string) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -330,7 +331,7 @@ type memLock struct {
 	name string
 }
 
-// Close gives the lock back.
+// Close releases the lock.
 func (l *memLock) Close() error {
 	l.fs.mu.Lock()
 	delete(l.fs.mu.locks, l.name)
@@ -338,10 +339,10 @@ func (l *memLock) Close() error {
 	return l.File.Close()
 }
 
-// CrashClone is what the machine might find after losing power now. Everything
-// synced is there. Of the changes since, each directory keeps some first part of
-// those to its names, and each file any subset of its writes, the last bytes of
-// one possibly missing; seed picks which. m itself goes on unharmed.
+// CrashClone returns a state that the machine might find after losing power now. Everything synced
+// is there. Of the later changes, each directory keeps a prefix of those to its names. Each file
+// keeps any subset of its writes, and the last bytes of a write may be missing. seed selects the
+// state. m itself is not affected.
 func (m *Mem) CrashClone(seed uint64) *Mem {
 	rnd := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	c := NewMem()
@@ -362,7 +363,8 @@ func (d *memDir) crash(rnd *rand.Rand, seen map[*memInode]*memInode) *memDir {
 	for base := range names {
 		sorted = append(sorted, base)
 	}
-	slices.Sort(sorted) // the order in which the generator is used must not depend on the map
+	// The order in which the generator is used must not depend on the order of the map.
+	slices.Sort(sorted)
 	out := newMemDir()
 	for _, base := range sorted {
 		var node memNode
@@ -380,8 +382,8 @@ func (d *memDir) crash(rnd *rand.Rand, seen map[*memInode]*memInode) *memDir {
 	return out
 }
 
-// Clone is what the next process finds if this one is killed now: all that was
-// written, synced or not. What was durable stays so; nothing else is.
+// Clone returns the state that the next process finds if this one is killed now: everything that
+// was written, synced or not. Each change is as durable in the clone as it is in m.
 func (m *Mem) Clone() *Mem {
 	c := NewMem()
 	c.now = m.now

@@ -10,17 +10,18 @@ import (
 	"time"
 )
 
-// memInode is a file's content: now, when it was last synced, and the changes
-// in between in their order. Mem's lock guards it.
+// memInode is the content of a file: now, at the latest sync, and the changes since, in order.
+// Mem's lock guards it.
 type memInode struct {
 	data     []byte
 	durable  []byte
 	pending  []fileChange
 	modified time.Time
-	reserved int64 // bytes that Preallocate was asked for and that were not given back
+	// reserved is the number of bytes that were preallocated and not released since.
+	reserved int64
 }
 
-// fileChange is one write at an offset, or a change of length to it.
+// fileChange is a write of data at off, or, if truncate is set, a change of the length to off.
 type fileChange struct {
 	truncate bool
 	off      int64
@@ -144,7 +145,8 @@ func (f *memFile) Sync() error {
 	}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	// The changes, not the content: what dropUnsynced has let go stays lost.
+	// This applies the pending changes rather than copying the content: changes that dropUnsynced
+	// has discarded must stay lost.
 	for _, c := range f.inode.pending {
 		f.inode.durable = c.applyTo(f.inode.durable)
 	}
@@ -152,9 +154,9 @@ func (f *memFile) Sync() error {
 	return nil
 }
 
-// dropUnsynced is what a kernel does to dirty pages that it could not write: it
-// takes them for clean. Everybody goes on reading them, no later Sync writes
-// them, and a crash shows what the disk has.
+// dropUnsynced does what a kernel does to dirty pages that it could not write: it takes them for
+// clean. Readers still see them, no later Sync writes them, and a crash shows the bytes on the
+// disk.
 func (f *memFile) dropUnsynced() {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

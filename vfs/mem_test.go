@@ -117,8 +117,8 @@ func TestCrashIsReplayable(t *testing.T) {
 	}
 }
 
-// After a failed sync the kernel takes pages that it could not write for clean:
-// they can be read, the next sync succeeds, and a crash shows that they are lost.
+// After a failed sync the kernel takes the pages that it could not write for clean. They can be
+// read, the next sync succeeds, and only a crash shows that they are lost. Mem must reproduce this.
 func TestFailedSyncMayDropWhatWasWritten(t *testing.T) {
 	m := vfs.NewMem()
 	faulty := vfs.NewFaulty(m)
@@ -156,7 +156,7 @@ func TestFailedSyncMayDropWhatWasWritten(t *testing.T) {
 	}
 }
 
-// What is durable does not depend on how often it was synced in between.
+// The durable content must not depend on how often the file was synced in between.
 func TestSyncKeepsTheOrderOfChanges(t *testing.T) {
 	m := vfs.NewMem()
 	f := open(t, m, "/a")

@@ -48,8 +48,8 @@ func (OS) SyncDir(name string) error {
 	return errors.Join(syncError(d.Sync()), d.Close())
 }
 
-// Lock implements FS with flock(2): the kernel drops the lock when the process
-// ends, however it ends.
+// Lock implements FS with flock(2): the kernel drops the lock when the process ends, even if it is
+// killed.
 func (OS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(filepath.Clean(name), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -73,7 +73,8 @@ func (OS) Space(name string) (total, free int64, err error) {
 	return int64(st.Blocks) * int64(st.Bsize), int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // Bsize has other types on other systems
 }
 
-// OpenFileLimit is how many files this process may have open at once.
+// OpenFileLimit is the number of files that this process may have open at a time, at most 2^20. It
+// is 1024 if the limit cannot be read.
 func OpenFileLimit() int {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {
@@ -82,7 +83,7 @@ func OpenFileLimit() int {
 	return int(min(r.Cur, 1<<20))
 }
 
-// osFile adds what *os.File lacks of File.
+// osFile adds to *os.File the methods of File that it does not have.
 type osFile struct{ *os.File }
 
 // Size implements File.

@@ -11,7 +11,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// The blocks are the file's before anything is written, and are given back.
+// The reserved blocks must belong to the file before anything is written, and must be released by
+// Truncate.
 func TestPreallocatedSpaceIsOnTheDisk(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "a")
 	f := open(t, vfs.OS{}, name)
@@ -37,7 +38,7 @@ func TestPreallocatedSpaceIsOnTheDisk(t *testing.T) {
 	}
 }
 
-// cached is how much of a file's first bytes is in memory.
+// cached is how many of a file's first size bytes are in memory.
 func cached(t *testing.T, name string, size int) int {
 	t.Helper()
 	f, err := os.Open(name)
@@ -63,7 +64,7 @@ func cached(t *testing.T, name string, size int) int {
 	return n * page
 }
 
-// What was read in a sequence need not stay in memory.
+// Pages that were read in sequence must leave the memory after DropCache.
 func TestDroppedPagesAreNotInMemory(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "a")
 	f := open(t, vfs.OS{}, name)

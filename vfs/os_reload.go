@@ -10,8 +10,8 @@ import (
 // fadvDontNeed is POSIX_FADV_DONTNEED.
 const fadvDontNeed = 4
 
-// Reload implements Reloader: the kernel drops the file's clean pages, among
-// them those that it failed to write.
+// Reload implements Reloader. The kernel drops the file's clean pages, including those that it
+// failed to write and now takes for clean.
 func (f osFile) Reload() error {
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -8,18 +8,18 @@ import (
 	"sync/atomic"
 )
 
-// Watch counts the operations on a disk that are under way, by when they began.
-// Tick has to be called at an interval; then the counts show an operation that
-// does not return, for two atomic additions each and without asking a clock.
+// Watch counts the operations in progress on a disk by the tick in which they began. Tick must be
+// called at an interval; the counts then show an operation that does not return. Each operation
+// costs two atomic additions and no reading of a clock.
 type Watch struct {
 	ticks atomic.Uint64
 	begun [watchSlots]atomic.Int64
 }
 
-// watchSlots is for how many ticks operations are told apart by their age.
+// watchSlots is the number of ticks whose operations are counted separately.
 const watchSlots = 16
 
-// StuckTicks is after how many ticks an operation counts as stuck.
+// StuckTicks is the number of ticks after which an operation counts as stuck.
 const StuckTicks = watchSlots / 2
 
 func (w *Watch) begin() *atomic.Int64 {
@@ -30,8 +30,9 @@ func (w *Watch) begin() *atomic.Int64 {
 
 func end(slot *atomic.Int64) { slot.Add(-1) }
 
-// Tick says whether an operation has been under way for StuckTicks intervals or
-// longer. One goroutine calls it.
+// Tick starts a new tick and reports whether an operation has been in progress for at least
+// StuckTicks intervals. Only one goroutine may call it. Slots are reused: an operation older than
+// watchSlots ticks looks young again for a while. The caller must act on the first report.
 func (w *Watch) Tick() (stuck bool) {
 	now := w.ticks.Add(1)
 	for age := uint64(StuckTicks + 1); age < watchSlots && age <= now; age++ {
@@ -40,15 +41,15 @@ func (w *Watch) Tick() (stuck bool) {
 	return stuck
 }
 
-// Watched passes operations on to another file system and enters those that change
-// what is on a disk into the watch of that disk: writes, truncations, syncs and
-// what changes names. A disk that hangs holds all of these up sooner or later.
+// Watched forwards operations to another file system and counts them in the watch of their disk.
+// Only reads of files, Lock and Space are not counted. A disk that hangs sooner or later blocks all
+// operations that change it.
 type Watched struct {
 	inner FS
 	watch func(name string) *Watch
 }
 
-// NewWatched wraps a file system. watch gives the watch for a name.
+// NewWatched wraps a file system. watch returns the watch for a name.
 func NewWatched(inner FS, watch func(name string) *Watch) *Watched {
 	return &Watched{inner: inner, watch: watch}
 }
@@ -103,7 +104,7 @@ func (w *Watched) SyncDir(name string) error {
 // Lock implements FS.
 func (w *Watched) Lock(name string) (io.Closer, error) { return w.inner.Lock(name) }
 
-// Space implements SpaceReporter when the file system below does.
+// Space implements SpaceReporter if the file system below does.
 func (w *Watched) Space(name string) (total, free int64, err error) {
 	if r, ok := w.inner.(SpaceReporter); ok {
 		return r.Space(name)
@@ -111,8 +112,8 @@ func (w *Watched) Space(name string) (total, free int64, err error) {
 	return 0, 0, errors.ErrUnsupported
 }
 
-// watchedFile is an open file of a Watched. Reads are not counted: what they are
-// asked for is mostly in memory, and they are many.
+// watchedFile is an open file of a Watched. Reads are not counted: they are many, and mostly served
+// from memory.
 type watchedFile struct {
 	File
 	watch *Watch
@@ -138,10 +139,10 @@ func (f *watchedFile) Sync() error {
 	return f.File.Sync()
 }
 
-// Reload implements Reloader when the file below does.
+// Reload implements Reloader if the file below does.
 func (f *watchedFile) Reload() error { return Reload(f.File) }
 
-// StartWriteback implements WritebackStarter as far as the file below does.
+// StartWriteback implements WritebackStarter if the file below does.
 func (f *watchedFile) StartWriteback(off, n int64) {
 	if s, ok := f.File.(WritebackStarter); ok {
 		defer end(f.watch.begin())
@@ -149,19 +150,19 @@ func (f *watchedFile) StartWriteback(off, n int64) {
 	}
 }
 
-// AdviseSequential implements CacheAdviser as far as the file below does.
+// AdviseSequential implements CacheAdviser if the file below does.
 func (f *watchedFile) AdviseSequential() { AdviseSequential(f.File) }
 
-// DropCache implements CacheAdviser as far as the file below does.
+// DropCache implements CacheAdviser if the file below does.
 func (f *watchedFile) DropCache(off, n int64) { DropCache(f.File, off, n) }
 
-// Preallocate implements Preallocator as far as the file below does.
+// Preallocate implements Preallocator if the file below does.
 func (f *watchedFile) Preallocate(size int64) error {
 	defer end(f.watch.begin())
 	return Preallocate(f.File, size)
 }
 
-// OSFile implements OSFiler when the file below does; nil otherwise.
+// OSFile implements OSFiler if the file below does. Otherwise it returns nil.
 func (f *watchedFile) OSFile() *os.File {
 	if o, ok := f.File.(OSFiler); ok {
 		return o.OSFile()

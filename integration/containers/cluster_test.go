@@ -21,11 +21,11 @@ const (
 	bucket   = "varve"
 )
 
-// cluster is three brokers with etcd, NATS and an S3 server beside them.
+// cluster is three brokers with etcd, NATS and an S3 server.
 type cluster struct {
 	nodes     map[int32]*node // by node id
 	bootstrap []string
-	bucket    objstore.Bucket // as the host sees it
+	bucket    objstore.Bucket // as seen from the host
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -68,8 +68,8 @@ func startCluster(t *testing.T) *cluster {
 	return c
 }
 
-// startBroker starts a broker with two listeners: brokers use INTERNAL, by its
-// name on the network; the host uses EXTERNAL, by its published port.
+// startBroker starts a broker with two listeners. Brokers use INTERNAL, by the broker's name on the
+// network. The host uses EXTERNAL, by the published port.
 func (c *cluster) startBroker(t *testing.T, net *testcontainers.DockerNetwork, id int32) {
 	t.Helper()
 	name, port := fmt.Sprintf("broker-%d", id), freePort(t)
@@ -88,7 +88,7 @@ func (c *cluster) startBroker(t *testing.T, net *testcontainers.DockerNetwork, i
 		}))
 }
 
-// newClient is a client on the host.
+// newClient returns a client on the host.
 func newClient(t *testing.T, bootstrap []string, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
@@ -110,7 +110,7 @@ func createTopic(t *testing.T, client *kgo.Client, topic string, partitions int3
 	}
 }
 
-// produceSome writes n numbered records to partition 0 and waits for their acks.
+// produceSome writes n numbered records to partition 0 and waits for their acknowledgements.
 func produceSome(t *testing.T, client *kgo.Client, topic string, n int) {
 	t.Helper()
 	records := make([]*kgo.Record, n)
@@ -122,7 +122,7 @@ func produceSome(t *testing.T, client *kgo.Client, topic string, n int) {
 	}
 }
 
-// partitionOf describes partition p of the topic as the cluster sees it now.
+// partitionOf returns the current description of partition p of the topic.
 func partitionOf(ctx context.Context, client *kgo.Client, topic string, p int32) (kadm.PartitionDetail, error) {
 	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
 	if err != nil {
@@ -132,7 +132,7 @@ func partitionOf(ctx context.Context, client *kgo.Client, topic string, p int32)
 	return detail, detail.Err
 }
 
-// allInSync waits until every partition has all its replicas.
+// allInSync waits until all replicas of every partition are in sync.
 func (c *cluster) allInSync(t *testing.T, client *kgo.Client, topic string, partitions int32) {
 	t.Helper()
 	eventually(t, "all replicas are in sync", func() error {

@@ -10,12 +10,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// history is what a producer was told: the value of each record by its place.
+// history holds the acknowledgements that a producer received: the value of each record by its
+// place.
 type history struct {
 	mu struct {
 		sync.Mutex
 		values map[place]string
-		failed error // records that were refused, and acknowledged ones that others took the place of
+		failed error // errors of produce, and acknowledged places that were reused
 	}
 }
 
@@ -30,10 +31,10 @@ func (h *history) acknowledged() int {
 	return len(h.mu.values)
 }
 
-// produce writes records in turn to the partitions until ctx ends, a bounded
-// number at a time, and notes those that are acknowledged.
+// produce writes records to the partitions in turn until ctx ends, with a bounded number in flight,
+// and records the acknowledged ones.
 func (h *history) produce(ctx context.Context, client *kgo.Client, topic string, partitions int32) {
-	const under = 64 // way at a time
+	const under = 64 // records in flight at a time
 	turns := make(chan struct{}, under)
 	for i := 0; ctx.Err() == nil; i++ {
 		turns <- struct{}{}
@@ -47,7 +48,7 @@ func (h *history) produce(ctx context.Context, client *kgo.Client, topic string,
 				return
 			}
 			at := place{r.Partition, r.Offset}
-			if old, told := h.mu.values[at]; told { // whoever led next did not have the old one
+			if old, told := h.mu.values[at]; told { // a later leader did not have the old record
 				h.mu.failed = errors.Join(h.mu.failed, fmt.Errorf("partition %d offset %d was acknowledged as %q and then as %q", at.partition, at.offset, old, r.Value))
 			}
 			h.mu.values[at] = string(r.Value)
@@ -58,10 +59,9 @@ func (h *history) produce(ctx context.Context, client *kgo.Client, topic string,
 	}
 }
 
-// Under a producer with acks=all that never stops: the leader is frozen, killed,
-// cut off from the network and restarted, one after the other. Another broker
-// takes over each time, and everything that was acknowledged is there at the end,
-// at its place.
+// A producer with acks=all writes all the time while the leader is frozen, killed, disconnected
+// from the network and restarted, one after another. Each time another broker must become the
+// leader. At the end every acknowledged record must be at its place.
 func TestFaultsLoseNothing(t *testing.T) {
 	needsEngine(t)
 	const topic, partitions = "faults", 3
@@ -121,8 +121,7 @@ func TestFaultsLoseNothing(t *testing.T) {
 	h.check(t, c, topic, partitions)
 }
 
-// check reads all partitions from the beginning and looks for each record that
-// was acknowledged.
+// check reads all partitions from the beginning and looks for each acknowledged record.
 func (h *history) check(t *testing.T, c *cluster, topic string, partitions int32) {
 	t.Helper()
 	h.mu.Lock()
@@ -132,7 +131,7 @@ func (h *history) check(t *testing.T, c *cluster, topic string, partitions int32
 	}
 	want := len(h.mu.values)
 	t.Logf("%d records were acknowledged", want)
-	ends := map[int32]int64{} // the highest acknowledged offset and one
+	ends := map[int32]int64{} // the highest acknowledged offset + 1
 	for at := range h.mu.values {
 		ends[at.partition] = max(ends[at.partition], at.offset+1)
 	}
@@ -152,8 +151,8 @@ func (h *history) check(t *testing.T, c *cluster, topic string, partitions int32
 	}
 }
 
-// readTo reads a partition from its beginning up to the offset, in order and
-// without a gap.
+// readTo reads a partition from its beginning up to the offset end (exclusive), in order and
+// without gaps.
 func readTo(t *testing.T, bootstrap []string, topic string, partition int32, end int64) []*kgo.Record {
 	t.Helper()
 	client := newClient(t, bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))

@@ -11,15 +11,15 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// maxImage is what the image may weigh, in bytes.
+// maxImage is the largest size of the image, in bytes.
 const maxImage = 100 << 20
 
-// The image as a user meets it: small, not root, with nothing to write to but
-// its data, healthy by itself, and gone in order when it is told to go.
+// This tests the image as a user sees it: small, not root, read-only except for its data, healthy
+// by its own health check, and stopped in order within Docker's time limit.
 func TestImage(t *testing.T) {
 	needsEngine(t)
 	for name, dataOf := range map[string]func(*container.HostConfig){
-		"Volume": func(*container.HostConfig) {}, // the anonymous one that the image asks for
+		"Volume": func(*container.HostConfig) {}, // the anonymous one that the image declares
 		"Tmpfs": func(h *container.HostConfig) {
 			h.Tmpfs = map[string]string{"/data": "uid=65532,gid=65532,mode=0700"}
 		},
@@ -83,7 +83,7 @@ func get(t *testing.T, target string) error {
 	if resp.StatusCode != http.StatusOK {
 		err = statusError(resp.Status)
 	}
-	_ = resp.Body.Close() // nothing of it is read
+	_ = resp.Body.Close() // the body is not read
 	return err
 }
 

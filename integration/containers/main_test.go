@@ -13,10 +13,10 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// errNoEngine is why there is no Docker engine to test with, or nil.
+// errNoEngine is the reason why there is no Docker engine to test with, or nil.
 var errNoEngine error
 
-// images are the names of what the tests run.
+// The images that the tests run.
 const (
 	varveImage = "varve:containers-test"
 	etcdImage  = "varve-test/etcd"
@@ -29,8 +29,9 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	local := os.Getenv("DOCKER_HOST") == "" || strings.HasPrefix(os.Getenv("DOCKER_HOST"), "unix:")
 	for name, value := range map[string]string{
-		"TESTCONTAINERS_RYUK_DISABLED": "true",      // its image would have to come from a registry
-		"TESTCONTAINERS_HOST_OVERRIDE": "127.0.0.1", // a machine that looks like a container would be taken for one
+		"TESTCONTAINERS_RYUK_DISABLED": "true", // its image is only in a registry
+		// A machine that looks like a container would otherwise be taken for one.
+		"TESTCONTAINERS_HOST_OVERRIDE": "127.0.0.1",
 		"AWS_ACCESS_KEY_ID":            s3Key, "AWS_SECRET_ACCESS_KEY": s3Secret,
 	} {
 		if os.Getenv(name) == "" && (local || !strings.HasPrefix(name, "TESTCONTAINERS_HOST")) {
@@ -51,7 +52,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// engine says whether a Docker engine answers.
+// engine returns an error if no Docker engine answers.
 func engine(ctx context.Context) error {
 	provider, err := testcontainers.NewDockerProvider()
 	if err != nil {
@@ -61,7 +62,7 @@ func engine(ctx context.Context) error {
 	return provider.Health(ctx)
 }
 
-// needsEngine skips the test where there is no Docker engine.
+// needsEngine skips the test if there is no Docker engine.
 func needsEngine(t *testing.T) {
 	t.Helper()
 	if errNoEngine != nil {
@@ -69,8 +70,7 @@ func needsEngine(t *testing.T) {
 	}
 }
 
-// buildImages makes the product's image as users do, and the images of what it
-// needs around it.
+// buildImages builds the product's image as users do, and the images of the servers it needs.
 func buildImages(ctx context.Context) error {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -91,7 +91,7 @@ func buildImages(ctx context.Context) error {
 	return nil
 }
 
-// buildImage makes an image of one static binary and some empty directories.
+// buildImage builds an image from one static binary and some empty directories.
 func buildImage(ctx context.Context, module, image, pkg string, dirs []string, entrypoint string) (err error) {
 	dir, err := os.MkdirTemp("", "varve-image-")
 	if err != nil {
@@ -121,7 +121,7 @@ func buildImage(ctx context.Context, module, image, pkg string, dirs []string, e
 	return err
 }
 
-// command runs a build step; its output is part of the error.
+// command runs a build step. Its output is part of the error.
 func command(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "DOCKER_BUILDKIT=0")

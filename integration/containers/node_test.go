@@ -19,7 +19,7 @@ import (
 	"github.com/testcontainers/testcontainers-go/wait"
 )
 
-// patience is how long anything may take on a busy machine.
+// patience bounds every wait, for a busy machine.
 const patience = 2 * time.Minute
 
 // node is a container on the test's network.
@@ -30,12 +30,11 @@ type node struct {
 	engine  *testcontainers.DockerClient
 }
 
-// published is a container's port, and the port of 127.0.0.1 at which the host
-// sees it.
+// published is a port of a container, and the port of 127.0.0.1 on which the host sees it.
 type published struct{ port, host string }
 
-// startNode starts a container under its name, waits until path answers at the
-// first of its ports, and removes it with the test.
+// startNode starts a container under its name, waits until path answers at the first of its ports,
+// and removes it when the test ends.
 func startNode(t *testing.T, net *testcontainers.DockerNetwork, name, image, path string, ports []published, more ...testcontainers.ContainerCustomizer) *node {
 	t.Helper()
 	engine, err := testcontainers.NewDockerClientWithOpts(t.Context())
@@ -99,12 +98,12 @@ func (n *node) printLog(t *testing.T) {
 		t.Logf("log of %s: %v", n.name, err)
 		return
 	}
-	text, _ := io.ReadAll(logs) // what there is
+	text, _ := io.ReadAll(logs) // as much as there is
 	_ = logs.Close()
 	t.Logf("log of %s:\n%s", n.name, text[max(0, len(text)-most):])
 }
 
-// The faults. Each has happened when the call returns.
+// The faults. Each has taken effect when the call returns.
 
 func (n *node) pause(t *testing.T) {
 	t.Helper()
@@ -118,7 +117,7 @@ func (n *node) unpause(t *testing.T) {
 	n.check(t, "unpause", err)
 }
 
-// kill is kill -9 of the process, which ends the container.
+// kill sends SIGKILL to the process, which ends the container.
 func (n *node) kill(t *testing.T) {
 	t.Helper()
 	_, err := n.engine.ContainerKill(t.Context(), n.GetContainerID(), client.ContainerKillOptions{Signal: "SIGKILL"})
@@ -128,7 +127,7 @@ func (n *node) kill(t *testing.T) {
 	}
 }
 
-// stop is SIGTERM; the process has ended by itself.
+// stop sends SIGTERM. The process must end by itself.
 func (n *node) stop(t *testing.T) {
 	t.Helper()
 	grace := 30 // seconds
@@ -168,7 +167,7 @@ func (n *node) check(t *testing.T, what string, err error) {
 	t.Logf("%s %s", what, n.name)
 }
 
-// exitCode waits for the end of the process.
+// exitCode waits until the process has ended.
 func (n *node) exitCode(t *testing.T) int {
 	t.Helper()
 	code := 0
@@ -185,7 +184,7 @@ func (n *node) exitCode(t *testing.T) int {
 	return code
 }
 
-// eventually waits until f has no error.
+// eventually waits until f returns no error.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -205,8 +204,8 @@ func eventually(t *testing.T, what string, f func() error) {
 	}
 }
 
-// freePort is a port of 127.0.0.1 that nothing listens on, outside the range
-// that the system gives to clients: it stays free while a container is down.
+// freePort returns a port of 127.0.0.1 on which nothing listens. It is outside the range that the
+// system uses for outgoing connections, so it stays free while a container is down.
 func freePort(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig

@@ -11,11 +11,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// What is written goes up to the bucket and from the brokers' disks, and a
-// consumer that begins at the beginning gets all of it. So does kcat.
+// Written records must move to the bucket and leave the brokers' disks. A consumer that starts at
+// the beginning must read all of them, and so must kcat.
 func TestTieringReachesTheBucket(t *testing.T) {
 	needsEngine(t)
-	const topic, records = "layers", 60000 // of 99 bytes: five segments and more
+	const topic, records = "layers", 60000 // of 99 bytes: more than five segments
 	c := startCluster(t)
 	client := newClient(t, c.bootstrap)
 	segment := "1048576"

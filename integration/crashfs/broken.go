@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// brokenFile is the file beside the journal that has the name of a directory below which nothing
-// works.
+// brokenFile is the file next to the journal that names the directory below which operations fail.
 const brokenFile = "broken"
 
-// Break has every operation below a directory fail with EIO, as on a disk that
-// has gone, in the process that has its journal there, until Mend.
+// Break makes operations below a directory fail with EIO, as on a disk that has failed, until Mend.
+// It affects the process that has its journal in journalDir. Only Stat, Space and a file's Size,
+// Close, Preallocate, StartWriteback and Reload still work.
 func Break(journalDir, below string) error {
 	name := filepath.Join(journalDir, brokenFile)
 	if err := os.WriteFile(name+".tmp", []byte(below), 0o600); err != nil {
@@ -23,12 +23,12 @@ func Break(journalDir, below string) error {
 	return os.Rename(name+".tmp", name)
 }
 
-// Mend ends Break.
+// Mend ends the effect of Break.
 func Mend(journalDir string) error {
 	return os.Remove(filepath.Join(journalDir, brokenFile))
 }
 
-// broken is the error of an operation on a name.
+// broken returns the error of an operation on a name below the broken directory, or nil.
 func (f *FS) broken(op, name string) error {
 	below, err := os.ReadFile(filepath.Join(f.journal.dir, brokenFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/vfs/vfstest"
 )
 
-// open has a file system over an empty directory, and its journal beside it.
+// open returns a file system over an empty directory, with a journal in another one.
 func open(t *testing.T) (fsys *crashfs.FS, journal, dir string) {
 	t.Helper()
 	journal, dir = filepath.Join(t.TempDir(), "journal"), filepath.Join(t.TempDir(), "data")
@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// disk is a test's hold on a file system: each step must succeed.
+// disk is a file system of a test. Each step must succeed.
 type disk struct {
 	t *testing.T
 	*crashfs.FS
@@ -57,7 +57,7 @@ func (d *disk) must(err error) {
 
 func (d *disk) path(name string) string { return filepath.Join(d.dir, name) }
 
-// write writes to a file at an offset, and syncs it if that is said.
+// write writes to a file at an offset, and syncs the file if sync is set.
 func (d *disk) write(name string, at int64, text string, sync bool) {
 	d.t.Helper()
 	f, err := d.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE, 0o600)
@@ -178,7 +178,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// filesBelow is the content of all files below a directory.
+// filesBelow returns the content of all files in a directory and its direct subdirectories.
 func filesBelow(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

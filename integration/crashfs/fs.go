@@ -13,14 +13,15 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// FS is the operating system's file system with a journal of what is durable.
-// It is safe for concurrent use.
+// FS is the operating system's file system with a journal of what is durable. It is safe for
+// concurrent use.
 type FS struct {
 	vfs.OS
 	journal *journal
 }
 
-// Open has the journal in a directory of its own, on the volume of the data.
+// Open returns a file system whose journal is in dir, a directory of its own on the volume of the
+// data.
 func Open(dir string) (*FS, error) {
 	j, err := openJournal(dir)
 	if err != nil {
@@ -131,7 +132,7 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 	return f.OS.Lock(name)
 }
 
-// osFile is what files of vfs.OS can do.
+// osFile is the set of methods of the files of vfs.OS.
 type osFile interface {
 	vfs.File
 	vfs.WritebackStarter
@@ -175,7 +176,7 @@ func (f *file) Truncate(size int64) error {
 	return f.osFile.Truncate(size)
 }
 
-// Sync implements vfs.File. Bytes that are written while it runs do not count as durable.
+// Sync implements vfs.File. Bytes written while it runs do not count as durable.
 func (f *file) Sync() error {
 	if err := f.fs.broken("sync", f.name); err != nil {
 		return err
@@ -190,7 +191,7 @@ func (f *file) Sync() error {
 	return f.fs.journal.add(entry{Kind: synced, Inode: f.inode, Size: size})
 }
 
-// identify returns the file's inode, which stays when its name changes, and its length.
+// identify returns the file's inode, which does not change with its name, and its length.
 func identify(f vfs.OSFiler) (inode uint64, size int64, err error) {
 	info, err := f.OSFile().Stat()
 	if err != nil {

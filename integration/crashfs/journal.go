@@ -14,40 +14,42 @@ import (
 	"sync"
 )
 
-// kind says what an entry of the journal is about.
+// kind is the subject of an entry of the journal.
 type kind string
 
 const (
-	synced    kind = "synced"    // the file has so many durable bytes
-	truncated kind = "truncated" // and now at most so many
+	synced    kind = "synced"    // Size bytes of the file are durable
+	truncated kind = "truncated" // at most Size bytes of the file are still durable
 	dirSynced kind = "dirsynced" // the names in Dir are durable
 	created   kind = "created"   // Name is new, with the content of Inode
-	madeDir   kind = "madedir"   // Name is new, a directory
-	renamed   kind = "renamed"   // From is now Name; what Name was before is kept as Kept
-	removed   kind = "removed"   // Name is gone; what it was is kept as Kept, a directory as nothing
+	madeDir   kind = "madedir"   // Name is a new directory
+	renamed   kind = "renamed"   // From is now Name; the former file Name is kept as Kept
+	removed   kind = "removed"   // Name was removed; a file is kept as Kept
 )
 
-// entry is one line of the journal. Those that take away from what is durable
-// are written before the operation, those that add to it after it.
+// entry is one line of the journal. Entries that make less durable are written before their
+// operation, entries that make more durable after it. Whenever the process is killed, the journal
+// thus claims no durability that does not exist. Creating or truncating by OpenFile is the
+// exception: it is recorded afterward, because it is what makes the inode known.
 type entry struct {
 	Kind  kind   `json:"kind"`
 	Inode uint64 `json:"inode,omitempty"`
 	Size  int64  `json:"size,omitempty"`
-	Dir   string `json:"dir,omitempty"` // whose SyncDir makes the change durable
+	Dir   string `json:"dir,omitempty"` // its SyncDir makes the change durable
 	Name  string `json:"name,omitempty"`
 	From  string `json:"from,omitempty"`
 	Kept  string `json:"kept,omitempty"`
 }
 
-// state is what a journal comes to.
+// state is the result of replaying a journal.
 type state struct {
-	durable map[uint64]int64 // bytes by inode, of files that the journal knows
+	durable map[uint64]int64 // durable bytes by inode, of files known to the journal
 	pending []entry          // changes of names that are not durable, in order
 }
 
 func newState() *state { return &state{durable: map[uint64]int64{}} }
 
-// apply takes one entry. It returns names of kept files that are not needed any more.
+// apply applies one entry. It returns the kept files that are no longer needed.
 func (s *state) apply(e entry) (dispensable []string) {
 	switch e.Kind {
 	case synced:
@@ -73,8 +75,8 @@ func (s *state) apply(e entry) (dispensable []string) {
 	return dispensable
 }
 
-// journal is the file that entries are appended to, one line each, and the
-// directory of kept files. It may be used by several goroutines.
+// journal is the file to which entries are appended, one per line, and the directory of kept files.
+// It is safe for concurrent use.
 type journal struct {
 	dir string
 
@@ -86,7 +88,7 @@ type journal struct {
 
 func journalFile(dir string) string { return filepath.Join(dir, "journal") }
 
-// openJournal opens or begins the journal in a directory.
+// openJournal opens the journal in a directory, or creates it.
 func openJournal(dir string) (*journal, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
@@ -122,11 +124,11 @@ func readState(dir string) (*state, error) {
 	return s, nil
 }
 
-// wholeLines is how much of a journal counts: the process may have been killed in the middle of its
-// last line.
+// wholeLines returns the length of the complete lines: the process may have been killed in the
+// middle of the last one.
 func wholeLines(text []byte) int { return bytes.LastIndexByte(text, '\n') + 1 }
 
-// cutTornLine leaves whole lines only, so that more can follow.
+// cutTornLine truncates the file after its last complete line, so that more entries can follow.
 func cutTornLine(file *os.File) error {
 	text, err := io.ReadAll(file)
 	if err != nil {
@@ -135,7 +137,7 @@ func cutTornLine(file *os.File) error {
 	return file.Truncate(int64(wholeLines(text)))
 }
 
-// add writes an entry.
+// add appends an entry.
 func (j *journal) add(e entry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -158,8 +160,8 @@ func (j *journal) addLocked(e entry) error {
 	return nil
 }
 
-// addKeeping writes an entry for an operation that takes its name from the file Name, if there is
-// one, and keeps that file.
+// addKeeping appends the entry of an operation that takes its name away from the file Name. If
+// there is such a file, it is kept through a second link.
 func (j *journal) addKeeping(e entry) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -176,8 +178,8 @@ func (j *journal) addKeeping(e entry) error {
 	return j.addLocked(e)
 }
 
-// meet notes a file that the journal does not know: all that it has is durable, it is older than
-// the journal.
+// meet records a file that the journal does not know. It is older than the journal, so all of it is
+// durable.
 func (j *journal) meet(inode uint64, size int64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// LosePower leaves below the directories of data what a loss of power would
-// have left, as the journal has it. No process may use them. After it all that
-// is there is durable, and the journal is a new one. It returns how many bytes
-// and changes of names were lost.
+// LosePower turns the directories data into the state that a loss of power would have left,
+// according to the journal. No process may be using them. Afterward everything in them is durable,
+// and the journal has been deleted. It returns how many bytes and how many changes of names were
+// lost.
 func LosePower(journalDir string, data ...string) (bytes int64, names int, err error) {
 	s, err := readState(journalDir)
 	if err != nil {
@@ -34,7 +34,7 @@ func LosePower(journalDir string, data ...string) (bytes int64, names int, err e
 	return bytes, names, os.RemoveAll(journalDir)
 }
 
-// undo takes one change of names back. The process may have been killed before it made the change.
+// undo reverts one change of names. The process may have been killed before it made the change.
 func undo(e entry) error {
 	var err error
 	switch e.Kind {
@@ -65,7 +65,7 @@ func ignore(err error, these ...error) error {
 	return err
 }
 
-// cut takes the bytes that are not durable from all files below a directory.
+// cut truncates all files below a directory to their durable length.
 func (s *state) cut(dir string) (lost int64, err error) {
 	err = filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {

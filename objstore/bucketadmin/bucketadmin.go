@@ -1,6 +1,5 @@
-// Package bucketadmin makes buckets on S3-compatible servers: for the test
-// harness and for setting up a local server. The broker itself never does; it
-// expects its bucket to be there.
+// Package bucketadmin creates buckets on S3-compatible servers, for the test harness and for
+// setting up a local server. The broker never does that: it expects its bucket to exist.
 package bucketadmin
 
 import (
@@ -22,7 +21,7 @@ type Server struct {
 	SecretKey string
 }
 
-// EnsureBucket makes the bucket unless it is there.
+// EnsureBucket creates the bucket unless it exists.
 func (s Server) EnsureBucket(ctx context.Context, bucket string) error {
 	endpoint, err := url.Parse(s.Endpoint)
 	if err != nil || endpoint.Host == "" {
@@ -52,7 +51,7 @@ func (s Server) EnsureBucket(ctx context.Context, bucket string) error {
 	}
 	err = client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{Region: s.Region})
 	if code := minio.ToErrorResponse(err).Code; code == minio.BucketAlreadyOwnedByYou || code == minio.BucketAlreadyExists {
-		return nil // somebody was faster
+		return nil // another process was faster
 	}
 	if err != nil {
 		return fmt.Errorf("make bucket %s at %s: %w", bucket, s.Endpoint, err)

@@ -16,14 +16,12 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
 
-// Azure is an Azurite process on a loopback port: Azure's blob storage with its
-// blobs in memory.
+// Azure is an Azurite process on a loopback port: Azure's blob storage, with its blobs in memory.
 type Azure struct{ endpoint, account, key string }
 
-// StartAzure starts a server and ends it with the test. It sets the variables that
-// make objstore.Open use it, which is why the test must not be parallel. The
-// server is a program for Node.js, installed from tools/azurite when it is not
-// there yet; the test is skipped where there is no Node.js.
+// StartAzure starts a server and stops it when the test ends. It sets the variables that make
+// objstore.Open use the server, so the test must not be parallel. The server is a Node.js program,
+// installed from tools/azurite if it is not there yet. Without Node.js the test is skipped.
 func StartAzure(t testing.TB) *Azure {
 	t.Helper()
 	node, err := findNode(t)
@@ -35,7 +33,7 @@ func StartAzure(t testing.TB) *Azure {
 	_, _ = rand.Read(key) // never fails
 	a := &Azure{account: "varvetest", key: base64.StdEncoding.EncodeToString(key)}
 	output := &lockedBuffer{}
-	const attempts = 3 // the free port may be taken by the time the server wants it
+	const attempts = 3 // another process may have taken the free port in between
 	for range attempts {
 		address := freeAddress(t)
 		host, port, splitErr := net.SplitHostPort(address)
@@ -71,10 +69,10 @@ func StartAzure(t testing.TB) *Azure {
 	return nil
 }
 
-// leastNode is the oldest major version of Node.js that the server has run on.
+// leastNode is the oldest major version of Node.js on which the server is known to run.
 const leastNode = 20
 
-// findNode returns the program.
+// findNode returns the path of a Node.js that is new enough.
 func findNode(t testing.TB) (string, error) {
 	t.Helper()
 	node, err := exec.LookPath("node")
@@ -92,8 +90,8 @@ func findNode(t testing.TB) (string, error) {
 	return node, nil
 }
 
-// installAzurite returns the directory that has the server, installed from
-// tools/azurite as its lock file pins it.
+// installAzurite returns the directory of the server, installed from tools/azurite in the versions
+// of its lock file.
 func installAzurite(t testing.TB) string {
 	t.Helper()
 	npm, err := exec.LookPath("npm")
@@ -101,17 +99,18 @@ func installAzurite(t testing.TB) string {
 		t.Skipf("no Azurite: %v; it needs Node.js %d and npm", err, leastNode)
 	}
 	dir, err := ensure(t, "azurite", []string{"package.json", "package-lock.json"}, func(source, target string) *exec.Cmd {
-		// npm wants to have the files where it installs.
+		// npm requires the files in the directory where it installs.
 		script := `mkdir -p "$2" && cp "$1"/package.json "$1"/package-lock.json "$2" && exec "$3" ci --prefix "$2" --omit=dev --ignore-scripts --no-audit --no-fund`
 		return exec.CommandContext(t.Context(), "sh", "-c", script, "sh", source, target, npm)
 	})
-	if err != nil { // npm's registry may be out of reach, and Go, make and git have to be enough
+	// npm's registry may be unreachable, and the tests must not need more than Go, make and git.
+	if err != nil {
 		t.Skipf("no Azurite: install it: %v", err)
 	}
 	return dir
 }
 
-// BucketURL makes a container and returns the URL that objstore.Open takes.
+// BucketURL creates a container and returns its URL for objstore.Open.
 func (a *Azure) BucketURL(t testing.TB, name string) string {
 	t.Helper()
 	key, err := container.NewSharedKeyCredential(a.account, a.key)

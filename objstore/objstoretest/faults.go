@@ -14,45 +14,45 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// ErrInjected is in every error that a [Fault] makes, beside
-// objstore.ErrUnavailable or what the fault says.
+// ErrInjected is wrapped by every error of a [Fault], in addition to Fault.Err.
 var ErrInjected = errors.New("injected")
 
-// Op is a kind of request.
+// Op is the kind of a request.
 type Op string
 
-// The methods of objstore.Bucket. AnyOp is each of them.
+// The methods of objstore.Bucket. AnyOp matches all of them.
 const (
-	AnyOp    Op = ""
-	PutOp    Op = "put"
-	GetOp    Op = "get"
-	StatOp   Op = "stat"
-	ListOp   Op = "list"
-	DeleteOp Op = "delete" // DeleteAll counts as one of these, and each of its keys meets faults by itself
+	AnyOp  Op = ""
+	PutOp  Op = "put"
+	GetOp  Op = "get"
+	StatOp Op = "stat"
+	ListOp Op = "list"
+	// A DeleteAll counts as one request, but faults are matched against each of its keys.
+	DeleteOp Op = "delete"
 	CheckOp  Op = "check"
 )
 
-// Kind is how a request goes wrong.
+// Kind is the way in which a request fails.
 type Kind int
 
 // The kinds of faults.
 const (
 	Fail        Kind = iota // the request does nothing and fails
-	FailAfter               // the request does its work and is reported as failed
+	FailAfter               // the request succeeds but returns an error
 	Slow                    // the request takes Fault.Latency longer
-	PartialRead             // GetRange reads half and fails
-	StaleList               // List shows the bucket as it was when the fault was added
+	PartialRead             // GetRange reads half of the range and fails
+	StaleList               // List returns the objects of the time when the fault was added
 )
 
-// Fault is what goes wrong, and when.
+// Fault selects requests and how they fail.
 type Fault struct {
 	Kind    Kind
 	Op      Op            // AnyOp: all
-	Key     string        // only keys that contain this
-	Skip    int           // how many requests that match go well before it
-	Times   int           // how many requests it then hits; 0: all of them
-	Latency time.Duration // of Slow
-	Err     error         // what the error wraps; nil: objstore.ErrUnavailable
+	Key     string        // only keys that contain it; "" matches all
+	Skip    int           // number of matching requests that succeed first
+	Times   int           // number of requests that then fail; 0: all
+	Latency time.Duration // for Slow
+	Err     error         // wrapped by the error; nil: objstore.ErrUnavailable
 }
 
 func (f Fault) error(op Op, key string) error {
@@ -63,8 +63,8 @@ func (f Fault) error(op Op, key string) error {
 	return fmt.Errorf("%s %s: %w: %w", op, key, ErrInjected, kind)
 }
 
-// Faults is a Bucket whose requests go wrong as told, and that counts them.
-// Several faults may hit one request.
+// Faults is a Bucket that counts its requests and fails them as its faults say. Several faults may
+// hit one request.
 type Faults struct {
 	inner objstore.Bucket
 	mu    struct {
@@ -74,10 +74,10 @@ type Faults struct {
 	}
 }
 
-// pending is a Fault and what is left of it.
+// pending is an active Fault. Its Skip and Times count down; Times is -1 when the fault is spent.
 type pending struct {
 	Fault
-	snapshot []objstore.ObjectInfo // of StaleList
+	snapshot []objstore.ObjectInfo // for StaleList
 }
 
 var _ objstore.Bucket = (*Faults)(nil)
@@ -89,7 +89,7 @@ func NewFaults(b objstore.Bucket) *Faults {
 	return f
 }
 
-// Add makes requests go wrong from now on, and returns a function that ends it.
+// Add activates a fault and returns a function that removes it.
 func (f *Faults) Add(fault Fault) (remove func()) {
 	p := &pending{Fault: fault}
 	if fault.Kind == StaleList {
@@ -110,7 +110,7 @@ func (f *Faults) Add(fault Fault) (remove func()) {
 	}
 }
 
-// Calls is how many requests of a kind there were.
+// Calls is the number of requests of a kind so far, failed ones included.
 func (f *Faults) Calls(op Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -124,7 +124,7 @@ func (f *Faults) Calls(op Op) int {
 	return total
 }
 
-// hits are the faults that a request meets.
+// hits are the faults that hit one request.
 type hits struct {
 	fail, failAfter, partial error
 	latency                  time.Duration
@@ -138,7 +138,7 @@ func (f *Faults) meet(op Op, key string) hits {
 	return f.match(op, key)
 }
 
-// match is meet without the count, under the lock.
+// match is meet without the count. The caller must hold f.mu.
 func (f *Faults) match(op Op, key string) hits {
 	var h hits
 	for _, p := range f.mu.faults {
@@ -171,7 +171,7 @@ func (f *Faults) match(op Op, key string) hits {
 	return h
 }
 
-// before waits and fails as the hits say, before the request does its work.
+// before waits for the latency and returns the error of a Fail, if any. It runs before the request.
 func (h hits) before(ctx context.Context) error {
 	if h.latency > 0 {
 		timer := time.NewTimer(h.latency)
@@ -226,7 +226,7 @@ func (f *Faults) Stat(ctx context.Context, key string) (objstore.ObjectInfo, err
 	return info, h.after(err)
 }
 
-// List implements objstore.Bucket. FailAfter lets half of the keys through.
+// List implements objstore.Bucket. With FailAfter it yields half of the objects before the error.
 func (f *Faults) List(ctx context.Context, prefix string) iter.Seq2[objstore.ObjectInfo, error] {
 	return func(yield func(objstore.ObjectInfo, error) bool) {
 		h := f.meet(ListOp, prefix)

@@ -91,15 +91,16 @@ func TestFaultsDoWhatTheySay(t *testing.T) {
 	})
 }
 
-// TestFaultsHitKeysOfABatch one by one, as if each were deleted by itself; the request counts once.
+// TestFaultsHitKeysOfABatch checks that faults hit the keys of a DeleteAll one by one, as if each
+// were deleted by itself. The request counts once.
 func TestFaultsHitKeysOfABatch(t *testing.T) {
 	f := faulty(t)
 	for _, key := range []string{"a", "b", "c", "d", "e"} {
 		put(t, f, key, "x")
 	}
 	f.Add(Fault{Kind: Fail, Op: DeleteOp, Skip: 1, Times: 2})           // b and c
-	f.Add(Fault{Kind: FailAfter, Op: DeleteOp, Key: "d"})               // which goes
-	f.Add(Fault{Kind: Fail, Op: PutOp, Err: errors.New("not of them")}) // of another operation
+	f.Add(Fault{Kind: FailAfter, Op: DeleteOp, Key: "d"})               // it is deleted
+	f.Add(Fault{Kind: Fail, Op: PutOp, Err: errors.New("not of them")}) // another operation
 	err := f.DeleteAll(t.Context(), []string{"a", "b", "c", "d", "e"})
 	left, ok := errors.AsType[*objstore.DeleteError](err)
 	if !ok || len(left.Failed) != 3 {

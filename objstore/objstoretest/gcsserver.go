@@ -8,18 +8,18 @@ import (
 	"testing"
 )
 
-// GCS is a fake-gcs-server process on a loopback port: Google Cloud Storage
-// with its objects in memory.
+// GCS is a fake-gcs-server process on a loopback port: Google Cloud Storage, with its objects in
+// memory.
 type GCS struct{ endpoint string }
 
-// StartGCS starts a server and ends it with the test. It sets the variable that
-// makes objstore.Open use it, which is why the test must not be parallel. The
-// server's binary is built from tools/fake-gcs-server when it is not there yet.
+// StartGCS starts a server and stops it when the test ends. It sets the variable that makes
+// objstore.Open use the server, so the test must not be parallel. The server's binary is built from
+// tools/fake-gcs-server if it is not there yet.
 func StartGCS(t testing.TB) *GCS {
 	t.Helper()
 	binary := buildTool(t, "fake-gcs-server", "github.com/fsouza/fake-gcs-server")
 	output := &lockedBuffer{}
-	const attempts = 3 // the free port may be taken by the time the server wants it
+	const attempts = 3 // another process may have taken the free port in between
 	var err error
 	for range attempts {
 		address := freeAddress(t)
@@ -48,7 +48,7 @@ func StartGCS(t testing.TB) *GCS {
 	return nil
 }
 
-// BucketURL makes a bucket and returns the URL that objstore.Open takes.
+// BucketURL creates a bucket and returns its URL for objstore.Open.
 func (g *GCS) BucketURL(t testing.TB, bucket string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.endpoint+"/storage/v1/b?project=test", strings.NewReader(`{"name":"`+bucket+`"}`))

@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// startServer starts the process and waits until something answers at the
-// endpoint. The channel receives once, when the process has ended; when
-// startServer fails, it has ended already.
+// startServer starts the process and waits until a server answers at the endpoint. The channel
+// receives once, when the process has ended. If startServer fails, the process has already ended.
 func startServer(ctx context.Context, cmd *exec.Cmd, endpoint string) (*exec.Cmd, chan error, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, nil, err
@@ -45,13 +44,14 @@ func startServer(ctx context.Context, cmd *exec.Cmd, endpoint string) (*exec.Cmd
 	}
 }
 
-// answers says whether an HTTP server is there; that it denies access is fine.
+// answers reports whether an HTTP server answers. A refusal of access counts as an answer.
 func answers(ctx context.Context, endpoint string) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/", http.NoBody)
 	if err != nil {
 		return false
 	}
-	insecure := &tls.Config{InsecureSkipVerify: true} // who is there is for the tests to find out
+	// The tests verify the server's identity themselves.
+	insecure := &tls.Config{InsecureSkipVerify: true}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: insecure}}
 	resp, err := client.Do(req)
 	if err != nil {
@@ -60,7 +60,7 @@ func answers(ctx context.Context, endpoint string) bool {
 	return resp.Body.Close() == nil
 }
 
-// freeAddress is a loopback address that nothing listens on at the moment.
+// freeAddress returns a loopback address on which nothing listens at the moment.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	var lc net.ListenConfig
@@ -72,7 +72,7 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// lockedBuffer collects a process's output; it may be read while it is written.
+// lockedBuffer collects a process's output. It may be read while it is written.
 type lockedBuffer struct {
 	mu struct {
 		sync.Mutex
@@ -87,7 +87,7 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.mu.Write(p)
 }
 
-// String is what was written so far.
+// String returns the output so far.
 func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

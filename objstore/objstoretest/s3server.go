@@ -19,17 +19,16 @@ type S3 struct {
 
 	command           func(host string) (*exec.Cmd, error)
 	dir               string
-	certFile, keyFile string // with TLS
+	certFile, keyFile string // for TLS; "": without
 	process           *exec.Cmd
 	exited            chan error // receives once, when the process has ended
 	output            *lockedBuffer
 }
 
-// StartS3 starts a versitygw over an empty directory and ends it with the
-// test. It sets the AWS environment variables for the test and for the
-// processes that the test starts, which is why the test must not be parallel.
-// The server's binary is built from tools/versitygw when it is not there yet,
-// which takes some minutes.
+// StartS3 starts a versitygw over an empty directory and stops it when the test ends. It sets the
+// AWS environment variables for the test and its child processes, so the test must not be parallel.
+// The server's binary is built from tools/versitygw if it is not there yet, which takes some
+// minutes.
 func StartS3(t testing.TB) *S3 {
 	t.Helper()
 	s := &S3{dir: t.TempDir(), output: &lockedBuffer{}}
@@ -38,8 +37,8 @@ func StartS3(t testing.TB) *S3 {
 	return s.begin(t)
 }
 
-// StartMinIO is StartS3 with a MinIO. Building that takes a quarter of an hour, so
-// that the test is skipped where localstack/up has not done it.
+// StartMinIO is StartS3 with a MinIO. Building MinIO takes a quarter of an hour, so the test is
+// skipped unless localstack/up has built it.
 func StartMinIO(t testing.TB) *S3 {
 	t.Helper()
 	root, err := moduleRoot()
@@ -70,7 +69,7 @@ func (s *S3) begin(t testing.TB) *S3 {
 	} {
 		t.Setenv(name, value)
 	}
-	const attempts = 3 // the free port may be taken by the time the server wants it
+	const attempts = 3 // another process may have taken the free port in between
 	var err error
 	for range attempts {
 		s.Endpoint = "http://" + freeAddress(t)
@@ -90,7 +89,7 @@ func (s *S3) begin(t testing.TB) *S3 {
 	return s
 }
 
-// BucketURL makes a bucket and returns the URL that objstore.Open takes.
+// BucketURL creates a bucket and returns its URL for objstore.Open.
 func (s *S3) BucketURL(t testing.TB, bucket string) string {
 	t.Helper()
 	if err := s.EnsureBucket(t.Context(), bucket); err != nil {
@@ -104,8 +103,8 @@ func (s *S3) url(bucket string) string {
 	return (&url.URL{Scheme: "s3", Host: bucket, RawQuery: query.Encode()}).String()
 }
 
-// Secure starts the server again with a certificate (PEM), after which it
-// speaks TLS only. BucketURL is for before that.
+// Secure restarts the server with a certificate (PEM). From then on it speaks only TLS, so
+// BucketURL must be called before.
 func (s *S3) Secure(t testing.TB, certFile, keyFile string) {
 	t.Helper()
 	s.Stop(t)
@@ -114,11 +113,10 @@ func (s *S3) Secure(t testing.TB, certFile, keyFile string) {
 	s.Start(t)
 }
 
-// URL is that of a bucket that is there already.
+// URL returns the URL of a bucket that already exists.
 func (s *S3) URL(bucket string) string { return s.url(bucket) }
 
-// Start starts the server again after Stop, on the same port and with the same
-// objects.
+// Start starts the server after Stop, on the same port and with the same objects.
 func (s *S3) Start(t testing.TB) {
 	t.Helper()
 	if err := s.run(t.Context()); err != nil {
@@ -126,14 +124,14 @@ func (s *S3) Start(t testing.TB) {
 	}
 }
 
-// Stop ends the server; when it has ended already, nothing happens.
+// Stop ends the server. It does nothing if the server has already ended.
 func (s *S3) Stop(t testing.TB) {
 	t.Helper()
 	if s.process == nil {
 		return
 	}
-	// Asked politely, it waits ten seconds for idle connections. Objects appear by
-	// a rename, so that a kill leaves none in part.
+	// On SIGTERM the server waits ten seconds for idle connections. A kill leaves no partial
+	// object, because objects appear by a rename.
 	_ = s.process.Process.Kill() // it may have ended
 	_ = <-s.exited
 	s.process = nil
@@ -165,8 +163,8 @@ func (s *S3) versitygw(binary, host string) (*exec.Cmd, error) {
 	if s.certFile != "" {
 		secure = []string{"--cert", s.certFile, "--key", s.keyFile}
 	}
-	// Not every file system that tests run on has the extended attributes that
-	// the server keeps its metadata in without a side directory.
+	// Without a side directory the server keeps its metadata in extended attributes. Some file
+	// systems on which tests run do not have them.
 	args := slices.Concat([]string{"--quiet", "--keep-alive", "--port", host, "--region", s.Region}, secure, []string{"posix", "--sidecar", metadata, objects})
 	cmd := exec.Command(binary, args...) //nolint:noctx // Stop ends it; a context would kill it before the test's clean-ups
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)

@@ -17,8 +17,7 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// Run checks everything that objstore.Bucket promises. open returns an empty
-// bucket; Run closes it.
+// Run checks all guarantees of objstore.Bucket. open returns an empty bucket; Run closes it.
 func Run(t *testing.T, open func(t *testing.T) objstore.Bucket) {
 	t.Helper()
 	for _, c := range []struct {
@@ -152,7 +151,7 @@ func (t suite) putOfNothing() {
 	}
 }
 
-// errBody is what a body fails with.
+// errBody is the error of a failing body.
 var errBody = errors.New("the disk fails")
 
 // failingBody fails after half of its bytes.
@@ -169,11 +168,11 @@ func (f failingBody) Read(p []byte) (int, error) {
 	return f.Reader.Read(p[:min(int64(len(p)), half-read)])
 }
 
-// putWhoseBodyFailsChangesNothing has bodies of one request and of several, where
-// a store has that.
+// putWhoseBodyFailsChangesNothing tests bodies of one request and, in a store with multipart
+// uploads, of several.
 func (t suite) putWhoseBodyFailsChangesNothing() {
 	put(t.T, t.b, "there", "before")
-	const several = 10 << 20 // bytes, of several requests in a store that has such
+	const several = 10 << 20 // bytes; several requests in a store with multipart uploads
 	for _, size := range []int{100, 3 << 20, several} {
 		for _, key := range []string{"there", "new"} {
 			err := t.b.Put(t.Context(), key, failingBody{bytes.NewReader(make([]byte, size))}, objstore.PutOptions{})
@@ -193,8 +192,8 @@ func (t suite) putWhoseBodyFailsChangesNothing() {
 	}
 }
 
-// putOfBoundaries has what multipart messages are made of in the body: it must not
-// end an upload.
+// putOfBoundaries stores a body that looks like the boundaries of multipart messages. They must not
+// end the upload.
 func (t suite) putOfBoundaries() {
 	var content strings.Builder
 	for _, boundary := range []string{"varve-4f0d6c1e9b7a", "boundary", "====", "", "END_OF_PART"} {
@@ -284,7 +283,8 @@ func (t suite) bigObject() {
 			t.Fatalf("GetRange from %d: %d of %d bytes, %v", off, n, len(want), readErr)
 		}
 	}
-	content[len(content)/2]++ // other bytes: with the same ones a Put that is repeated may say that it won
+	// The bytes differ: with equal bytes a repeated Put may report that it won.
+	content[len(content)/2]++
 	err = t.b.Put(t.Context(), "big", bytes.NewReader(content), objstore.PutOptions{IfAbsent: true})
 	if !errors.Is(err, objstore.ErrExists) {
 		t.Errorf("second Put: %v", err)
@@ -338,7 +338,7 @@ func (t suite) missingObjects() {
 }
 
 func (t suite) listIsInLexicalOrder() {
-	// '-' and '.' are less than '/', so that a-b and a.log come before a/1.
+	// '-' and '.' sort before '/', so a-b and a.log precede a/1.
 	keys := []string{"A", "a-b", "a.log", "a/1", "a/10", "a/2", "a/b/c", "a/b-c", "a0", "b/x", "z"}
 	for _, key := range []string{"z", "a/b/c", "a0", "a/2", "a-b", "A", "a/10", "b/x", "a.log", "a/1", "a/b-c"} {
 		put(t.T, t.b, key, "x")
@@ -358,7 +358,7 @@ func (t suite) listIsInLexicalOrder() {
 }
 
 func (t suite) listPages() {
-	const n = 1234 // stores page by 1000
+	const n = 1234 // stores list pages of 1000
 	var g errgroup.Group
 	g.SetLimit(16)
 	want := make([]string, n)
@@ -413,7 +413,7 @@ func (t suite) canceledCallsChangeNothing() {
 	check("Put", t.b.Put(ctx, "k", strings.NewReader("other"), objstore.PutOptions{}))
 	check("Put of a new key", t.b.Put(ctx, "new", strings.NewReader("other"), objstore.PutOptions{IfAbsent: true}))
 
-	// Canceled half-way.
+	// Canceled halfway.
 	half, cancelHalf := context.WithCancel(t.Context())
 	check("Put that is canceled", t.b.Put(half, "half", cancelingBody{bytes.NewReader(make([]byte, 8<<20)), cancelHalf}, objstore.PutOptions{}))
 

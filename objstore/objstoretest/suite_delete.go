@@ -29,14 +29,14 @@ func (t suite) deleteIsIdempotent() {
 }
 
 func (t suite) deleteAll() {
-	const n = 1010 // stores take a thousand at a time
+	const n = 1010 // stores delete at most a thousand at a time
 	var g errgroup.Group
 	g.SetLimit(16)
 	doomed := make([]string, n)
 	for i := range n {
 		doomed[i] = fmt.Sprintf("doomed/%05d", i)
 		if i%100 == 7 {
-			continue // there is no object
+			continue // no object under this key
 		}
 		g.Go(func() error {
 			return t.b.Put(t.Context(), doomed[i], strings.NewReader("x"), objstore.PutOptions{})

@@ -15,10 +15,9 @@ import (
 
 const moduleLine = "module github.com/varvelog/varve\n"
 
-// buildTool returns the binary <repository>/.bin/NAME, made from pkg in the
-// module tools/NAME. It is built when it is not there or when its module has
-// changed. A file lock keeps the tests of several packages from doing so at the
-// same time. A second call costs next to nothing.
+// buildTool returns the binary <repository>/.bin/NAME, built from pkg in the module tools/NAME. It
+// builds it if it is missing or if the module has changed. A file lock keeps the tests of several
+// packages from building at the same time. Later calls cost almost nothing.
 func buildTool(t testing.TB, name, pkg string) string {
 	t.Helper()
 	binary, err := ensureTool(t, name, pkg)
@@ -37,8 +36,8 @@ func ensureTool(t testing.TB, name, pkg string) (binary string, err error) {
 	})
 }
 
-// ensure returns <repository>/.bin/NAME, which a command makes of tools/NAME when
-// it is not there or when one of the files there that pin it has changed.
+// ensure returns <repository>/.bin/NAME. A command creates it from tools/NAME if it is missing, or
+// if one of the files that pin it has changed.
 func ensure(t testing.TB, name string, pins []string, command func(source, target string) *exec.Cmd) (target string, err error) {
 	t.Helper()
 	root, err := moduleRoot()
@@ -74,8 +73,8 @@ func ensure(t testing.TB, name string, pins []string, command func(source, targe
 	return target, os.WriteFile(stampFile, stamp, 0o644)
 }
 
-// moduleRoot is the repository's root, found from the working directory, which
-// is the package's in a test.
+// moduleRoot returns the root of the repository. It searches upward from the working directory,
+// which in a test is that of the package.
 func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -95,7 +94,7 @@ func moduleRoot() (string, error) {
 	}
 }
 
-// stampOf identifies what is built, by the files that pin it.
+// stampOf identifies a build by the files that pin it.
 func stampOf(dir string, pins []string) ([]byte, error) {
 	sum := sha256.New()
 	for _, name := range pins {
@@ -108,8 +107,7 @@ func stampOf(dir string, pins []string) ([]byte, error) {
 	return fmt.Appendf(nil, "%x\n", sum.Sum(nil)), nil
 }
 
-// lockFile waits for a lock that other processes respect, and that a crash
-// gives up.
+// lockFile waits for a lock between processes. The lock is released if its process crashes.
 func lockFile(name string) (unlock func() error, err error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// runbook is where alerts send people to.
+// runbook is the start of the links in alerts.
 const runbook = "/docs/operations.md#"
 
 func checkAlerts(name string, content []byte, m metrics, sections map[string]bool) (problems []error) {
@@ -56,7 +56,7 @@ var (
 	notInLinks = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors are the names by which links reach a document's sections, as GitHub makes them.
+// anchors returns the anchors of a document's sections, as GitHub generates them.
 func anchors(markdown []byte) map[string]bool {
 	all := map[string]bool{}
 	for _, h := range heading.FindAllSubmatch(markdown, -1) {

@@ -17,7 +17,7 @@ func some(t *testing.T) metrics {
 	return m
 }
 
-// wantProblem expects one of the problems to have the text, or none for "".
+// wantProblem expects one of the problems to contain the text, or no problem for "".
 func wantProblem(t *testing.T, problems []error, text string) {
 	t.Helper()
 	err := errors.Join(problems...)
@@ -37,10 +37,11 @@ func TestExpressions(t *testing.T) {
 		`up{job="varve"} == 0`: "",
 		`sum(`:                 "parse error",
 		`kafka_server_brokertopicmetrics_bytesin{topic="t"}`: "kafka_server_brokertopicmetrics_bytesin is not in docs/metrics.md",
-		`varve_broker_request_seconds`:                       "is not in docs/metrics.md", // a histogram has no series of that name
-		`kafka_brokers{topic="t"}`:                           "no label topic",
-		`sum by (topic) (kafka_brokers)`:                     "has the label topic",
-		`kafka_brokers and absent(no_such_metric)`:           "no_such_metric is not",
+		// A histogram has no series of its own name.
+		`varve_broker_request_seconds`:             "is not in docs/metrics.md",
+		`kafka_brokers{topic="t"}`:                 "no label topic",
+		`sum by (topic) (kafka_brokers)`:           "has the label topic",
+		`kafka_brokers and absent(no_such_metric)`: "no_such_metric is not",
 	} {
 		wantProblem(t, m.checkExpr("test", expr), problem)
 	}

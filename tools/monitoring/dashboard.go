@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// dashboard is what is checked of a Grafana dashboard.
+// dashboard is the part of a Grafana dashboard that is checked.
 type dashboard struct {
 	Title, UID    string
 	SchemaVersion int
 	Templating    struct {
 		List []struct {
 			Name, Type string
-			Query      json.RawMessage // a text, or {"query": text}
+			Query      json.RawMessage // a string, or {"query": string}
 		}
 	}
 	Panels []panel
@@ -26,14 +26,14 @@ type panel struct {
 	Title      string
 	GridPos    struct{ X, Y, W, H int }
 	Datasource struct{ UID string }
-	Panels     []panel // of a row that is collapsed
+	Panels     []panel // the panels of a collapsed row
 	Targets    []struct {
 		Expr         string
 		LegendFormat string
 	}
 }
 
-// oldestSchema is that of the first Grafana 11.
+// oldestSchema is the schema version of the first Grafana 11.
 const oldestSchema = 39
 
 func checkDashboard(name string, content []byte, m metrics) (problems []error) {
@@ -97,7 +97,7 @@ func queryText(raw json.RawMessage) string {
 		return text
 	}
 	var query struct{ Query string }
-	_ = json.Unmarshal(raw, &query) // what is neither has no text
+	_ = json.Unmarshal(raw, &query) // anything else has no text
 	return query.Query
 }
 

@@ -1,9 +1,10 @@
-// Command monitoring checks the dashboards and alerts in monitoring/: that they can be read, that every expression parses, that every metric
-// and label in it is in docs/metrics.md, and that every alert says what is wrong and where to read what to do.
+// Command monitoring checks the dashboards and alerts in monitoring/. They must be readable, every
+// expression must parse, and every metric and label in it must be in docs/metrics.md. Every alert
+// must describe the problem and link to its remedy.
 //
 //	monitoring [ROOT]
 //
-// It has a go.mod of its own, so that the broker's knows nothing of Prometheus' server.
+// It has a go.mod of its own, so the broker's does not list Prometheus' server.
 package main
 
 import (
@@ -24,7 +25,7 @@ func main() {
 	}
 }
 
-// check checks the repository below root and returns all problems, joined.
+// check checks the repository at root and returns all problems, joined.
 func check(root string) error {
 	metrics, err := readMetrics(filepath.Join(root, "docs", "metrics.md"))
 	if err != nil {

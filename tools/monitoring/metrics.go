@@ -11,12 +11,12 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// metrics are the labels of the metrics that a broker exports, by the metrics' names.
+// metrics maps the names of the metrics that a broker exports to their labels.
 type metrics map[string][]string
 
 var (
 	metricRow = regexp.MustCompile("(?m)^\\| `([a-zA-Z0-9_:]+)` \\| (\\w+) \\| \\w* \\| (?:`([^`]*)`)? \\|")
-	// targetLabels are those that Prometheus adds to what it scrapes.
+	// targetLabels are the labels that Prometheus adds to the metrics it scrapes.
 	targetLabels = []string{"job", "instance"}
 )
 
@@ -48,7 +48,8 @@ func readMetrics(path string) (metrics, error) {
 	return m, nil
 }
 
-// checkExpr parses an expression and looks up what it selects. Labels by which it groups must be in one of its selectors.
+// checkExpr parses an expression and checks the metrics and labels that it selects. A label in a
+// grouping must belong to the metric of one of its selectors.
 func (m metrics) checkExpr(where, text string) (problems []error) {
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(text)
 	if err != nil {

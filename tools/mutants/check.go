@@ -22,12 +22,14 @@ import (
 	"strings"
 )
 
-// check says what is wrong with the faults: one that has lost its place, whose result does not compile, or whose tests are gone.
+// check returns the problems of the faults: their place is missing, the result does not compile, or
+// their tests are missing.
 func check(ctx context.Context, root string, faults []fault) error {
 	var dirs []string
 	for _, f := range faults {
 		for _, dir := range f.packages() {
-			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(dir))); err == nil { // else apply says so
+			// A missing directory is reported by apply.
+			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(dir))); err == nil {
 				dirs = append(dirs, dir)
 			}
 		}
@@ -46,7 +48,7 @@ func check(ctx context.Context, root string, faults []fault) error {
 	return errors.Join(problems...)
 }
 
-// compiler checks the types of changed packages by itself: the Go tool would take a second for each.
+// compiler type-checks changed packages itself, because the Go tool would take a second for each.
 type compiler struct {
 	root     string
 	fset     *token.FileSet
@@ -54,13 +56,13 @@ type compiler struct {
 	packages map[string]*sources // by directory
 }
 
-// sources are a package's files as they are, by their names in the repository.
+// sources are the unchanged files of a package, by their names in the repository.
 type sources struct {
 	path  string
 	files map[string]*ast.File
 }
 
-// listed is what "go list" says of a package.
+// listed is the output of "go list" for a package.
 type listed struct {
 	ImportPath, Dir, Export string
 	GoFiles                 []string
@@ -116,7 +118,7 @@ func (c *compiler) parse(dir string, byDir map[string]listed) error {
 	return nil
 }
 
-// compiles reports what the compiler would say of the packages that the fault changes.
+// compiles returns the compiler's error for the packages that the fault changes, or nil.
 func (c *compiler) compiles(f fault) error {
 	changed, err := f.apply(c.root)
 	if err != nil {
@@ -142,7 +144,7 @@ func (c *compiler) compiles(f fault) error {
 
 var testFunction = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 
-// testsExist reports suites that have no tests, and tests that are gone.
+// testsExist reports suites without tests, and tests that are missing.
 func testsExist(root string, suites []suite) error {
 	var problems []error
 	for _, s := range suites {
@@ -176,7 +178,8 @@ func testsExist(root string, suites []suite) error {
 func goTool(ctx context.Context, root string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "GOGC=400") // a third of a build's CPU time is the compiler's garbage collection
+	// The compiler's garbage collection is a third of a build's CPU time.
+	cmd.Env = append(os.Environ(), "GOGC=400")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

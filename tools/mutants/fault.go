@@ -26,8 +26,9 @@ const faultsDir = "tools/mutants/faults"
 //	-- becomes --
 //		if offset <= l.end {
 //
-// The old text is a part of the file that occurs in it exactly once; the new one may be empty. There may be several such pairs.
-// "found by" names a package and perhaps some of its tests. A paragraph "survives: why" explains a fault that no test can find.
+// The old text must occur exactly once in its file; the new text may be empty. There may be several
+// such pairs. "found by" names a package and, optionally, some of its tests. A paragraph "survives:
+// why" explains a fault that no test can find.
 type fault struct {
 	name     string
 	prose    string
@@ -36,9 +37,9 @@ type fault struct {
 	edits    []edit
 }
 
-// suite is a package's tests: those that are named, or all.
+// suite is the tests of a package: the named ones, or all.
 type suite struct {
-	pkg   string // a directory, relative to the root
+	pkg   string // directory relative to the root
 	tests []string
 }
 
@@ -48,7 +49,7 @@ type edit struct {
 	file, old, new string
 }
 
-// readFaults reads the faults that are named, or all.
+// readFaults reads the named faults, or all if there are no names.
 func readFaults(root string, names []string) ([]fault, error) {
 	dir := filepath.Join(root, filepath.FromSlash(faultsDir))
 	var faults []fault
@@ -85,7 +86,8 @@ func readFaults(root string, names []string) ([]fault, error) {
 	return faults, errors.Join(err, errors.Join(problems...))
 }
 
-// wanted reports whether one of the names, which are notes in used, is this fault's or a directory above it.
+// wanted reports whether one of the names is this fault or a directory above it. It marks matching
+// names in used.
 func wanted(name string, names []string, used map[string]bool) bool {
 	found := len(names) == 0
 	for _, n := range names {
@@ -123,7 +125,7 @@ func parseFault(name, content string) (fault, error) {
 	return f, nil
 }
 
-// with adds a paragraph of the file's head.
+// with returns the fault with another paragraph of its file's head.
 func (f fault) with(p string) fault {
 	switch {
 	case strings.HasPrefix(p, "survives:"):
@@ -140,7 +142,7 @@ func (f fault) with(p string) fault {
 	return f
 }
 
-// apply returns the files that the fault changes, by name.
+// apply returns the changed content of the files that the fault changes, by name.
 func (f fault) apply(root string) (map[string][]byte, error) {
 	changed := map[string][]byte{}
 	for _, e := range f.edits {
@@ -159,7 +161,8 @@ func (f fault) apply(root string) (map[string][]byte, error) {
 	return changed, nil
 }
 
-// elsewhere names the files of the repository's same top directory that have the text, which has moved perhaps.
+// elsewhere names other files in the same top directory that contain the text. It may have moved
+// there.
 func (e edit) elsewhere(root string) string {
 	top, _, _ := strings.Cut(e.file, "/")
 	var has []string
@@ -180,7 +183,7 @@ func (e edit) elsewhere(root string) string {
 	return ", and so have " + strings.Join(has, ", ")
 }
 
-// packages are the directories of the files that it changes.
+// packages returns the directories of the files that the fault changes.
 func (f fault) packages() []string {
 	dirs := make([]string, 0, len(f.edits))
 	for _, e := range f.edits {

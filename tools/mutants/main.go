@@ -1,14 +1,16 @@
-// Command mutants plants faults in the code, one at a time, and runs the tests that should find them. A fault that no test finds
-// shows what the tests do not see.
+// Command mutants plants faults in the code, one at a time, and runs the tests that should find
+// them. A fault that no test finds shows a gap in the tests.
 //
 //	mutants [-root DIR] check [NAME...]
 //	mutants [-root DIR] [-limit 10m] [-timeout 3m] [-baseline=false] run [NAME...]
 //
-// The faults are files below tools/mutants/faults (fault.go says what is in one); NAME is such a file or directory, without its
-// ".txt". check says whether each fault still has its place and the result compiles. run prints a table in Markdown, and fails if
-// a fault survives without an explanation. The working tree is never changed: the Go tool reads the changed file through -overlay.
+// The faults are files below tools/mutants/faults (fault.go describes the format). NAME is such a
+// file, without its ".txt", or a directory. check reports each fault whose place is missing, whose
+// result does not compile, or whose tests are missing. run prints a table in Markdown, and fails if
+// a fault survives without an explanation. The working tree is never changed: the Go tool reads the
+// changed file through -overlay.
 //
-// It has a go.mod of its own and needs nothing but the Go tool.
+// It has a go.mod of its own and needs only the Go tool.
 package main
 
 import (

@@ -41,7 +41,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestCheck plants what check has to find in copies of the sample.
+// TestCheck plants each problem that check must find in a copy of the sample.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct{ name, file, old, new, problem string }{
 		{"all is well", "", "", "", ""},
@@ -91,7 +91,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestFailingTestsFindNothing says so before a fault is planted.
+// TestFailingTestsFindNothing checks that a suite that fails without a fault is reported before a
+// fault is planted.
 func TestFailingTestsFindNothing(t *testing.T) {
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS(sample)); err != nil {

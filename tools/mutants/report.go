@@ -17,8 +17,8 @@ func (v verdict) outcome() string {
 	}
 }
 
-// report writes the table that is in docs/testing.md, and returns an error if a fault survives without an explanation, or does not
-// survive as explained.
+// report writes the table of docs/testing.md. It returns an error if a fault survives without an
+// explanation, or does not survive although its file explains why it would.
 func report(w io.Writer, verdicts []verdict) error {
 	var wrong []string
 	killed := 0

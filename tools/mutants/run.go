@@ -19,10 +19,11 @@ import (
 	"time"
 )
 
-// tags are those of the tests: a fault may show in an assertion first.
+// tags are the build tags of the tests. Assertions are on, because a fault may first show in one of
+// them.
 const tags = "invariants"
 
-// runner runs tests against faults, one after the other.
+// runner runs tests against one fault after another.
 type runner struct {
 	root           string
 	limit, timeout time.Duration
@@ -30,14 +31,15 @@ type runner struct {
 	progress       io.Writer
 }
 
-// verdict is what became of a fault.
+// verdict is the outcome of a fault.
 type verdict struct {
 	fault    fault
-	killedBy string // a test; empty: it survived
+	killedBy string // a test; "": the fault survived
 	cpu      time.Duration
 }
 
-// all first has every suite pass without a fault: a test that fails anyhow finds nothing.
+// all runs every suite without a fault first: a test that fails anyway finds nothing. Then it
+// returns the verdict for each fault.
 func (r *runner) all(ctx context.Context, faults []fault) ([]verdict, error) {
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
@@ -85,7 +87,8 @@ func (r *runner) passes(ctx context.Context, dir string, s suite) error {
 	return nil
 }
 
-// one runs the fault's suites in turn until one fails. Those with seeds of their own run again, with new seeds, until the limit.
+// one runs the suites of a fault in turn until one fails. Suites that draw random input run again,
+// with new seeds, until the limit.
 func (r *runner) one(ctx context.Context, dir string, f fault) (verdict, error) {
 	overlay, err := writeOverlay(dir, r.root, f)
 	if err != nil {
@@ -123,7 +126,8 @@ func (r *runner) one(ctx context.Context, dir string, f fault) (verdict, error) 
 	return v, nil
 }
 
-// writeOverlay returns the file that makes the Go tool read the fault's files in place of the repository's.
+// writeOverlay writes the overlay that makes the Go tool read the fault's files in place of the
+// repository's. It returns its name.
 func writeOverlay(dir, root string, f fault) (string, error) {
 	changed, err := f.apply(root)
 	if err != nil {
@@ -148,17 +152,18 @@ func writeOverlay(dir, root string, f fault) (string, error) {
 	return overlay, os.WriteFile(overlay, content, 0o600)
 }
 
-// testBinary is a suite's compiled tests.
+// testBinary is the compiled tests of a suite.
 type testBinary struct {
 	file, dir string
 	args      []string
-	seeded    bool // has tests with seeds, which may find something the next time
+	seeded    bool // has tests with random input: another run may find more
 }
 
 func (r *runner) build(ctx context.Context, dir, overlay string, s suite) (testBinary, error) {
 	src := filepath.Join(r.root, filepath.FromSlash(s.pkg))
 	b := testBinary{file: filepath.Join(dir, strings.ReplaceAll(s.pkg, "/", "_")+".test"), dir: src}
-	// Nobody debugs these, and what the compiler and the linker leave out is a quarter of their time.
+	// The binaries are never debugged. Without debug information the compiler and the linker save a
+	// quarter of their time.
 	args := []string{"test", "-c", "-tags", tags, "-gcflags=-dwarf=false", "-ldflags=-s -w", "-o", b.file}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
@@ -180,7 +185,8 @@ func (r *runner) build(ctx context.Context, dir, overlay string, s suite) (testB
 	return b, err
 }
 
-// seeded reports whether one of the tests of a directory draws its input with rapid; with none named, any test there.
+// seeded reports whether one of the tests in a directory draws its input with rapid. If tests is
+// empty, any test counts.
 func seeded(dir string, tests []string) (bool, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	for _, name := range files {
@@ -196,7 +202,7 @@ func seeded(dir string, tests []string) (bool, error) {
 	return false, err
 }
 
-// draws reports whether a test's own function calls rapid.
+// draws reports whether a test function itself calls rapid.
 func draws(file *ast.File, test string) (yes bool) {
 	for _, d := range file.Decls {
 		if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == test {
@@ -210,15 +216,16 @@ func draws(file *ast.File, test string) (yes bool) {
 	return yes
 }
 
-// result is one run of a test binary.
+// result is the result of one run of a test binary.
 type result struct {
-	failed string // the first test that failed; empty: all passed
+	failed string // the first test that failed; "": all passed
 	cpu    time.Duration
 	output []byte
 }
 
 func (b testBinary) run(ctx context.Context, timeout time.Duration) (result, error) {
-	// The binary ends itself at its timeout and names the test; this is for one that cannot.
+	// At its timeout the binary ends itself and names the test. This limit is for a binary that
+	// cannot.
 	ctx, cancel := context.WithTimeout(ctx, timeout+10*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.file, b.args...)
@@ -246,7 +253,7 @@ var (
 	running = regexp.MustCompile(`(?m)^=== (?:RUN|CONT) +(\w+)`)
 )
 
-// culprit names the test that failed, from what the binary has printed.
+// culprit returns the name of the failed test, found in the output of the binary.
 func culprit(output []byte) string {
 	if m := hanging.FindSubmatch(output); m != nil {
 		return string(m[1]) + " (hangs)"

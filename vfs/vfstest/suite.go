@@ -1,4 +1,4 @@
-// Package vfstest holds the conformance suite that every vfs.FS passes.
+// Package vfstest holds the conformance suite that every vfs.FS must pass.
 package vfstest
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Run runs the suite. open makes a file system and names an empty directory of it.
+// Run runs the suite. open returns a file system and an empty directory in it.
 func Run(t *testing.T, open func(t *testing.T) (fsys vfs.FS, dir string)) {
 	t.Helper()
 	for _, tc := range []struct {
@@ -279,7 +279,7 @@ func writeback(t *testing.T, fsys vfs.FS, dir string) {
 	wantContent(t, fsys, name, "abcdef")
 	must(t, f.Sync())
 	must(t, f.Close())
-	w.StartWriteback(0, 6) // of a file that is closed
+	w.StartWriteback(0, 6) // the file is closed: no effect
 }
 
 func lock(t *testing.T, fsys vfs.FS, dir string) {
@@ -329,9 +329,9 @@ func preallocate(t *testing.T, fsys vfs.FS, dir string) {
 	wantContent(t, fsys, name, "abc")
 	_, err = f.WriteAt([]byte("def"), 3)
 	must(t, err)
-	must(t, f.Truncate(6)) // gives the rest back
+	must(t, f.Truncate(6)) // releases the rest
 	wantContent(t, fsys, name, "abcdef")
-	must(t, vfs.Preallocate(f, 4)) // less than there is
+	must(t, vfs.Preallocate(f, 4)) // less than is written
 	wantContent(t, fsys, name, "abcdef")
 	must(t, f.Close())
 	if err = vfs.Preallocate(f, 1<<20); err == nil {

@@ -1,9 +1,9 @@
-// Package calc is what the tests of the tool plant faults in.
+// Package calc is the sample in which the tests of the tool plant faults.
 package calc
 
 import "errors"
 
-// ErrNegative refuses a negative limit.
+// ErrNegative reports a negative limit.
 var ErrNegative = errors.New("negative limit")
 
 // Sum adds the numbers from 1 to n.
@@ -15,7 +15,7 @@ func Sum(n int) int {
 	return sum
 }
 
-// Clamp is n, at most limit.
+// Clamp returns n, but at most limit.
 func Clamp(n, limit int) (int, error) {
 	if limit < 0 {
 		return 0, ErrNegative
