@@ -85,8 +85,8 @@ func (f *batchFilter) apply(dst []byte, b record.Batch, endsSegment bool) ([]byt
 }
 
 // choose marks the records to keep: the last one of each key, unless it is a tombstone whose delete
-// horizon has passed. Records above the map's latest offset are kept, records below it without a
-// key are dropped. tombstones reports whether a tombstone that the map covers was kept: then the
+// horizon has passed. Records above the map's latest offset are kept; of the others, those without
+// a key are dropped. tombstones reports whether a tombstone that the map covers was kept: then the
 // batch needs a delete horizon.
 func (f *batchFilter) choose(b record.Batch) (tombstones bool, err error) {
 	if err = f.excerpt.Begin(b); err != nil {

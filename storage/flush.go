@@ -23,7 +23,7 @@ type flushState struct {
 	waits atomic.Bool
 	// told is the function of OnFlush.
 	told atomic.Pointer[func(upTo int64, err error)]
-	last time.Time
+	last time.Time // when the last flush ended
 	// truncations counts how often the end went back: a flush compares it before and after its
 	// syncs.
 	truncations int
@@ -125,7 +125,6 @@ func (l *Log) startFlush() (flushPlan, error) {
 	if err != nil {
 		return plan, err
 	}
-	// The epochs first: below the recovery point, segments are not scanned for them.
 	if err = l.saveEpochs(&plan); err != nil && !errors.Is(classify(err), ErrStorage) {
 		// Nothing was synced yet: the next flush may try again.
 		return plan, classify(err)
