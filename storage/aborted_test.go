@@ -7,8 +7,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Markers may come in another order than their transactions began: one that begins behind a reader's range says nothing of the next
-// entry of the index.
+// Markers may be in another order than the beginnings of their transactions. An index entry that
+// begins after a reader's range therefore says nothing about the next entry.
 func TestAbortedTransactionsOutOfOrder(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	k.follow(
@@ -24,7 +24,8 @@ func TestAbortedTransactionsOutOfOrder(t *testing.T) {
 	}
 }
 
-// What goes up has no open transaction in it: the object store could not tell later that it was aborted.
+// A segment with an open transaction is not uploaded: the object store could not learn later that
+// the transaction was aborted.
 func TestSegmentWithAnOpenTransactionStays(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()

@@ -10,24 +10,24 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// AppendInfo says what became of an append.
+// AppendInfo is the result of an append. For a duplicate, the offsets and timestamps are those of
+// the stored batch.
 type AppendInfo struct {
-	FirstOffset    int64 // of the first record
-	LastOffset     int64 // of the last record
-	LogAppendTime  int64 // the timestamp given to all records, -1 if producers gave theirs
+	FirstOffset    int64 // of the first record; -1 if no batch was appended
+	LastOffset     int64 // of the last record; -1 if no batch was appended
+	LogAppendTime  int64 // timestamp given to all records; -1: the producers' are kept
 	LogStartOffset int64
 	MaxTimestamp   int64
-	Records        int64 // offsets assigned, 0 for a duplicate
-	Bytes          int64 // written
-	Duplicate      bool  // the batch was in the log; the offsets are those it has
+	Records        int64 // number of offsets assigned; 0 for a duplicate
+	Bytes          int64 // number of bytes written
+	Duplicate      bool  // the log already has the batch
 	NeedsFlush     bool  // flush.messages is reached: Flush before acknowledging
 }
 
-// Append writes batches from a client, as the leader of leaderEpoch. It checks
-// every batch and record, then assigns offsets and epoch in place, so batches is changed
-// (even if the append fails), and writes all of them or none. It does not
-// retain batches. If one of them is a duplicate, none is written and the answer
-// is about that one.
+// Append writes client batches as the leader of leaderEpoch. It checks every batch and record,
+// assigns offsets and the epoch in place, and writes all batches or none. The buffer is modified
+// even if the append fails, and is not retained. If one batch is a duplicate, none is written and
+// the result describes that batch. On an error the log is unchanged, or its directory has failed.
 func (l *Log) Append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
 	info, err := l.append(batches, leaderEpoch)
 	if err != nil {
@@ -43,6 +43,7 @@ func (l *Log) append(batches []byte, leaderEpoch int32) (AppendInfo, error) {
 	if err := l.usable(); err != nil {
 		return AppendInfo{}, err
 	}
+	// The checks that need no state of the log come first, without its lock (see checker).
 	c := checker{env: l.env, cfg: l.config.Load(), now: l.nowMs()}
 	stored, err := c.check(batches)
 	if err != nil {
@@ -83,10 +84,9 @@ func (l *Log) appendLocked(c *checker, batches []byte, leaderEpoch int32) (Appen
 	return info, nil
 }
 
-// AppendAsFollower writes batches as the leader sent them, with their offsets
-// and epochs. A part of a batch at the end of the buffer, where the leader cut
-// its answer, is left out. Offsets may skip some (a compacted leader) but never
-// go back. It does not retain or change batches.
+// AppendAsFollower writes batches as the leader sent them, with their offsets and epochs. An
+// incomplete batch at the end of the buffer, where the leader cut its response, is ignored. Offsets
+// may have gaps (a compacted leader) but never go back. It does not retain or change batches.
 func (l *Log) AppendAsFollower(batches []byte) (AppendInfo, error) {
 	if invariants.Enabled {
 		defer l.solely("AppendAsFollower")()
@@ -138,8 +138,9 @@ func (l *Log) followLocked(batches []byte) (AppendInfo, error) {
 	return info, l.writeLocked(batches[:whole], &info)
 }
 
-// writeLocked writes checked batches with their final offsets, then lets
-// readers see them. On an error the log is as it was.
+// writeLocked writes checked batches with their final offsets, then publishes them to readers. On
+// an error the log is as it was before. If undoing a partial write fails too, the file's content is
+// unknown and the directory fails. Nothing is published before the bytes are written.
 func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	if err := l.dir().room.take(int64(len(batches))); err != nil {
 		return err
@@ -176,7 +177,7 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 		pos += int64(len(b))
 		count++
 	}
-	// In this order, see segment.size.
+	// Readers load these in the opposite order, see segment.size.
 	s.end.Store(info.LastOffset + 1)
 	s.size.Store(pos)
 	l.offsets.end.Store(info.LastOffset + 1)
@@ -191,9 +192,9 @@ func (l *Log) writeLocked(batches []byte, info *AppendInfo) error {
 	return nil
 }
 
-// enterProducerLocked enters a batch that was appended into the producer state and, for an
-// abort marker, into the transaction index. What it begins holds the last stable offset
-// before the log's end shows it.
+// enterProducerLocked updates the producer state with an appended batch and, for an abort marker,
+// the transaction index. The first unstable offset is stored before the caller publishes the log's
+// end. Otherwise a reader could see an open transaction's records below the last stable offset.
 func (l *Log) enterProducerLocked(b record.Batch, s *segment) {
 	at := l.nowMs()
 	l.stable.Lock()
@@ -203,9 +204,9 @@ func (l *Log) enterProducerLocked(b record.Batch, s *segment) {
 	l.noteEnd(&l.producers, b, s, done, ended, err)
 }
 
-// noteEnd enters the transaction that a control batch has ended into the transaction
-// index, if it was aborted. A control batch that cannot be read ends no transaction; it
-// passed its CRC, so that the leader has the same.
+// noteEnd adds the transaction that a control batch has ended to the transaction index if it was
+// aborted. A control batch that cannot be parsed ends no transaction. It passed its CRC check, so
+// the leader holds the same bytes.
 func (l *Log) noteEnd(p *producerState, b record.Batch, s *segment, done completedTxn, ended bool, err error) {
 	if err != nil {
 		l.logger.Warn("pass over control batch", slog.Int64("offset", b.BaseOffset()), slog.Any("error", err))
@@ -218,16 +219,16 @@ func (l *Log) noteEnd(p *producerState, b record.Batch, s *segment, done complet
 	}
 }
 
-// rollIfNeededLocked begins a new segment if the batches do not belong into
-// the active one: size, age by the batches' own time, full index, or offsets
-// too far from the base for the index.
+// rollIfNeededLocked begins a new segment if the batches do not belong in the active one: by size,
+// by age (in the batches' own time), because an index is full, or because an offset is too far from
+// the base for an index entry.
 func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 	cfg := l.config.Load()
 	s := l.list().active()
 	size := s.size.Load()
 	switch {
 	case info.LastOffset-s.base > math.MaxInt32:
-	case info.FirstOffset < s.base: // it was begun for a batch far above the end, whose write failed
+	case info.FirstOffset < s.base: // begun for a batch far above the end whose write failed
 	case size == 0:
 		return nil
 	case size > cfg.SegmentBytes-bytes || size+bytes > math.MaxInt32:
@@ -243,8 +244,8 @@ func (l *Log) rollIfNeededLocked(bytes int64, info *AppendInfo) error {
 	return l.rollLocked(base)
 }
 
-// waitedForRoll is the segment's age in ms: from its first batch's time to that
-// of the batch to append or, without timestamps, by the clock.
+// waitedForRoll returns the segment's age in ms: from its first batch's timestamp to newest or,
+// without timestamps, by the clock.
 func (l *Log) waitedForRoll(s *segment, newest int64) int64 {
 	if !s.firstKnown {
 		l.loadFirstTime(s)
@@ -255,8 +256,8 @@ func (l *Log) waitedForRoll(s *segment, newest int64) int64 {
 	return l.nowMs() - s.created.UnixMilli()
 }
 
-// loadFirstTime reads the first batch's time of a segment found at start, once: a
-// batch may have none.
+// loadFirstTime reads the timestamp of the first batch of a segment that was found at startup. It
+// does so once: firstKnown is set even if the batch has no timestamp.
 func (l *Log) loadFirstTime(s *segment) {
 	s.firstKnown = true
 	err := s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
@@ -268,7 +269,7 @@ func (l *Log) loadFirstTime(s *segment) {
 	}
 }
 
-// eachBatch walks over whole batches that were split before.
+// eachBatch iterates over whole batches that were split before.
 func eachBatch(batches []byte) func(yield func(record.Batch) bool) {
 	return func(yield func(record.Batch) bool) {
 		for len(batches) > 0 {

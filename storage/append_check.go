@@ -7,17 +7,17 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// checker decides whether a client's batches may be appended, as far as that does
-// not depend on what the log holds: it runs without the log's lock, so that what
-// takes a CPU or waits for memory holds up nobody else. append_check.go looks at
-// headers and checksums, record_check.go at records.
+// checker decides whether a client's batches may be appended, as far as that does not depend on the
+// log's content. It runs without the log's lock: work that takes CPU time or waits for memory
+// delays no other append. append_check.go checks headers and checksums, record_check.go checks
+// records.
 type checker struct {
 	env *env
 	cfg *Config
 	now int64
 }
 
-// check validates batches and returns them in the form that the topic keeps.
+// check validates batches and returns them in the form that the topic stores.
 func (c *checker) check(batches []byte) ([]byte, error) {
 	if len(batches) == 0 {
 		return nil, fmt.Errorf("%w: no batch", ErrInvalidRecord)
@@ -42,8 +42,8 @@ func (c *checker) check(batches []byte) ([]byte, error) {
 	return stored, nil
 }
 
-// checkProducersLocked holds checked batches against what their producers have
-// written before. The answer of a duplicate is complete.
+// checkProducersLocked checks sequences and epochs against the producer state (idempotence). The
+// batches have passed check. If one is a duplicate, the returned AppendInfo is the complete answer.
 func (l *Log) checkProducersLocked(cfg *Config, batches []byte) (AppendInfo, error) {
 	info := AppendInfo{
 		FirstOffset: -1, LastOffset: -1,
@@ -114,8 +114,8 @@ func (c *checker) checkBatch(b record.Batch) error {
 	return nil
 }
 
-// checkTimestamp holds a producer's timestamp against the topic's limits. With
-// LogAppendTime it will be replaced, and anything goes.
+// checkTimestamp checks a producer's timestamp against the topic's limits. With LogAppendTime any
+// timestamp is accepted, because it will be replaced.
 func (c *checker) checkTimestamp(ts int64) error {
 	switch {
 	case c.cfg.TimestampType == LogAppendTime || ts == record.NoTimestamp:
@@ -129,7 +129,7 @@ func (c *checker) checkTimestamp(ts int64) error {
 	return nil
 }
 
-// refuse gives an error of package record the class that callers of Append know.
+// refuse wraps an error of package record in the error class that callers of Append look for.
 func refuse(err error) error {
 	if errors.Is(err, record.ErrMagic) {
 		return fmt.Errorf("%w: %w", ErrUnsupportedMagic, err)

@@ -12,6 +12,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
+// The leader assigns offsets and epochs in place. The stored bytes are those of the caller's
+// buffer.
 func TestAppendAssignsOffsetsAndEpoch(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	first := batchOf(3, 10, epoch0.UnixMilli())
@@ -38,6 +40,7 @@ func TestAppendAssignsOffsetsAndEpoch(t *testing.T) {
 	}
 }
 
+// Whatever a client sends, a refused append leaves the log as it was, and the next one succeeds.
 func TestAppendRefuses(t *testing.T) {
 	now := epoch0.UnixMilli()
 	broken := batchOf(1, 10, now)
@@ -95,6 +98,8 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
+// A bad batch among good ones refuses the whole append. A stored part would be in the log twice
+// after the client's retry.
 func TestAppendWritesAllBatchesOrNone(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	bad := batchOf(1, 10, epoch0.UnixMilli())
@@ -122,6 +127,8 @@ func TestLogAppendTimeIsTheBrokers(t *testing.T) {
 	}
 }
 
+// A follower's offsets may have gaps and never go back. The batch that the leader cut at the end of
+// its response is left to the next fetch.
 func TestFollowerKeepsOffsetsAndLeavesTheCutTail(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	at := func(offset int64, epoch int32) record.Batch {

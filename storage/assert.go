@@ -8,23 +8,23 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// Assertions of the invariants in doc.go, by their ids. They are on in a build with the tag
-// "invariants", and nothing in one without. They look at memory only. A function "...Locked"
-// wants the log's lock, or a log that nobody else has yet. Of a log that was closed, or whose
-// disk has failed, nothing is promised.
+// These functions assert the invariants of doc.go, by their ids, in a build with the tag
+// "invariants". Without the tag they do nothing. They read memory only. A function "...Locked"
+// requires the log's lock, or a log that no other goroutine has yet. For a log that was closed, or
+// whose disk has failed, no invariant is promised.
 
-// violated panics for an invariant of the log.
+// violated panics because an invariant of the log does not hold.
 func (l *Log) violated(id, format string, values ...any) {
 	invariants.Violated(id, "log "+l.key.String(), format, values...)
 }
 
-// solely is asserted of the calls that decide what the log holds (S19). It returns what
-// ends the call.
+// solely asserts that the calls that decide what the log holds have one caller at a time (S19). The
+// function that it returns ends the call.
 func (l *Log) solely(what string) (leave func()) {
 	return l.writer.Enter("S19", "log "+l.key.String(), what)
 }
 
-// assertLocked holds what is true of a log whenever its lock is free (S2, S15, S17).
+// assertLocked asserts what holds for a log whenever its lock is free (S2, S15, S17).
 func (l *Log) assertLocked() {
 	if !invariants.Enabled || l.usable() != nil {
 		return
@@ -46,13 +46,14 @@ func (l *Log) assertOffsetsLocked() {
 	o := &l.offsets
 	list := l.list()
 	start, end, flushed, recovery := o.start.Load(), o.end.Load(), o.flushed.Load(), o.recovery.Load()
-	// Others move these two meanwhile, within the bounds.
+	// These two change without the log's lock, within the bounds.
 	hw, unstable := o.hw.Load(), o.unstable.Load()
 	if start < 0 || hw < start || end < hw || end < flushed || flushed < recovery || (unstable >= 0 && unstable >= end) {
 		l.violated("S15", "log start %d, high watermark %d, end %d, flushed %d, recovery point %d, first unstable offset %d",
 			start, hw, end, flushed, recovery, unstable)
 	}
-	// A follower far behind a compacted leader begins its first segment at the first batch.
+	// A follower far behind a compacted leader begins its first segment at the first batch, far
+	// above the high watermark.
 	if local := list[0].base; local > end || (local > hw && local-hw < math.MaxInt32/2) {
 		l.violated("S15", "local start %d, high watermark %d, end %d", local, hw, end)
 	}
@@ -63,7 +64,8 @@ func (l *Log) assertOffsetsLocked() {
 	}
 }
 
-// assertList holds that the segments ascend without overlap, and that the last one is active (S14).
+// assertList asserts that the segments ascend without overlap, and that the last one is active
+// (S14).
 func (l *Log) assertList(list segmentList) {
 	if !invariants.Enabled || l.usable() != nil {
 		return
@@ -87,7 +89,7 @@ func (l *Log) assertList(list segmentList) {
 	}
 }
 
-// String names the segments by their bases.
+// String lists the segments' base offsets.
 func (s segmentList) String() string {
 	bases := make([]int64, len(s))
 	for i := range s {
@@ -96,8 +98,8 @@ func (s segmentList) String() string {
 	return fmt.Sprint(bases)
 }
 
-// assertBatchesLocked holds that checked batches follow the log's end and each other (S18).
-// Those of a compacted leader may leave offsets out.
+// assertBatchesLocked asserts that checked batches follow the log's end and each other (S18).
+// Batches of a compacted leader may have gaps between them.
 func (l *Log) assertBatchesLocked(batches []byte, gaps bool) {
 	if !invariants.Enabled {
 		return
@@ -112,7 +114,7 @@ func (l *Log) assertBatchesLocked(batches []byte, gaps bool) {
 	}
 }
 
-// assertRoomLocked holds that batches belong into the active segment (S18).
+// assertRoomLocked asserts that the batches belong in the active segment (S18).
 func (l *Log) assertRoomLocked(s *segment, info *AppendInfo) {
 	if !invariants.Enabled {
 		return
@@ -122,8 +124,8 @@ func (l *Log) assertRoomLocked(s *segment, info *AppendInfo) {
 	}
 }
 
-// assertKeepsCommittedLocked holds that a truncation to an offset takes no committed record
-// with it (S16). Those below log start were deleted.
+// assertKeepsCommittedLocked asserts that truncating to an offset removes no committed record
+// (S16). Records below the log start do not count: they are deleted already.
 func (l *Log) assertKeepsCommittedLocked(to int64) {
 	if !invariants.Enabled {
 		return
@@ -139,8 +141,8 @@ func (l *Log) assertKeepsCommittedLocked(to int64) {
 	}
 }
 
-// assertPromiseLocked holds that no checkpoint promises anything from an offset on, where
-// the log is about to be cut (S2).
+// assertPromiseLocked asserts that, before the log is cut at offset, no checkpoint still promises
+// anything above it (S2).
 func (l *Log) assertPromiseLocked(offset int64) {
 	if !invariants.Enabled {
 		return
@@ -155,7 +157,7 @@ func (l *Log) assertPromiseLocked(offset int64) {
 	}
 }
 
-// assertExpendableLocked holds that retention may delete the first n segments (S5).
+// assertExpendableLocked asserts that retention may delete the first n segments (S5).
 func (l *Log) assertExpendableLocked(n int) {
 	if !invariants.Enabled {
 		return
@@ -171,8 +173,8 @@ func (l *Log) assertExpendableLocked(n int) {
 	}
 }
 
-// assertSwapLocked holds that a segment that compaction has made ends where those it is made
-// of did, and takes the place of closed, durable and decided ones only (S8, S9).
+// assertSwapLocked asserts that a segment made by compaction ends where the segments it is made of
+// end. It asserts that it replaces only closed, durable and decided segments (S8, S9).
 func (l *Log) assertSwapLocked(g cleanGroup, made *segment) {
 	if !invariants.Enabled {
 		return
@@ -186,8 +188,8 @@ func (l *Log) assertSwapLocked(g cleanGroup, made *segment) {
 	}
 }
 
-// assertCheckpointed holds that an offset that goes to a checkpoint is not above the log's
-// end (S20). before is the end as it was when the offset was read, or earlier.
+// assertCheckpointed asserts that an offset about to enter a checkpoint is not above the log's end
+// (S20). before is the end when the offset was read, or earlier: a truncation may run concurrently.
 func (l *Log) assertCheckpointed(offset, before int64) {
 	if !invariants.Enabled {
 		return
@@ -197,8 +199,8 @@ func (l *Log) assertCheckpointed(offset, before int64) {
 	}
 }
 
-// assertEntry holds that an index entry sorts after the last one, as far as that is in
-// memory (S3): by its first field, which ascends in every index.
+// assertEntry asserts that an index entry sorts after the last one if that is in memory (S3). It
+// compares the first field, which ascends in every index.
 func (x *sparseIndex) assertEntry(entry []byte, key func(entry []byte) int64) {
 	if !invariants.Enabled {
 		return

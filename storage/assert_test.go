@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// mustViolate checks that f panics for the invariant, and names the log and the value.
+// mustViolate checks that f panics for the invariant, and that the panic names the log and the
+// value.
 func mustViolate(t *testing.T, id, value string, f func()) {
 	t.Helper()
 	defer func() {
@@ -30,8 +31,8 @@ func mustViolate(t *testing.T, id, value string, f func()) {
 	f()
 }
 
-// brokenLog is a log of three closed segments with two records each and an active one with
-// one. All is committed and durable. A test breaks it by hand.
+// brokenLog returns a log of three closed segments with two records each and an active one with one
+// record. All of it is committed and durable. The test then breaks it by hand.
 func brokenLog(t *testing.T) (*kit, *Log) {
 	t.Helper()
 	k := newKit(t, vfs.NewMem(), nil)
@@ -47,10 +48,12 @@ func brokenLog(t *testing.T) (*kit, *Log) {
 	if err := l.Flush(t.Context(), l.EndOffset()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.closed.Store(true) }) // nothing looks at it when the manager closes
+	// No assertion may fire when the manager closes.
+	t.Cleanup(func() { l.closed.Store(true) })
 	return k, l
 }
 
+// Each broken relation of offsets or epochs is found, under its id.
 func TestViolatedOffsets(t *testing.T) {
 	for name, c := range map[string]struct {
 		id, value string
@@ -83,7 +86,7 @@ func TestViolatedOffsets(t *testing.T) {
 	}
 }
 
-// TestViolationsAreSeen holds that each change of a log looks at it.
+// TestViolationsAreSeen checks that every change of a log runs the assertions.
 func TestViolationsAreSeen(t *testing.T) {
 	for name, change := range map[string]func(k *kit, l *Log) error{
 		"append": func(_ *kit, l *Log) error { _, err := l.Append(batchOf(1, 1, 0), 9); return err },
@@ -159,6 +162,7 @@ func TestViolatedAppend(t *testing.T) {
 	mustViolate(t, "S18", "segment 6", func() { l.assertRoomLocked(s, &AppendInfo{FirstOffset: 7, LastOffset: 1 << 32}) })
 }
 
+// A truncation of committed records is a violation unless the caller says that it is meant.
 func TestTruncationOfCommittedRecordsSaysSo(t *testing.T) {
 	for name, truncate := range map[string][2]func(l *Log) error{
 		"at a batch": {func(l *Log) error { return l.Truncate(5) }, func(l *Log) error { return l.TruncateCommitted(5) }},
@@ -174,7 +178,8 @@ func TestTruncationOfCommittedRecordsSaysSo(t *testing.T) {
 	}
 }
 
-// TestTruncationOfNothing is about truncations below the high watermark that take no record.
+// TestTruncationOfNothing checks truncations below the high watermark that remove no record: they
+// are no violation.
 func TestTruncationOfNothing(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()
@@ -183,11 +188,12 @@ func TestTruncationOfNothing(t *testing.T) {
 	}
 	fill(t, l, 3)
 	commit(l)
-	if err := errors.Join(l.AdvanceStartOffset(100), l.TruncateFully(97)); err != nil { // all were deleted
+	// All records were deleted.
+	if err := errors.Join(l.AdvanceStartOffset(100), l.TruncateFully(97)); err != nil {
 		t.Fatal(err)
 	}
 	b := batchOf(2, 1, 0)
-	b.SetBaseOffset(105) // the gap before it goes with it
+	b.SetBaseOffset(105) // the gap before it is removed together with it
 	if _, err := l.AppendAsFollower(b); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +277,8 @@ func TestOneWriterOfALog(t *testing.T) {
 	}
 }
 
-// TestLocksHaveTheirOrder takes two locks of this package in the wrong order.
+// TestLocksHaveTheirOrder takes two locks of this package in the wrong order and expects a
+// violation.
 func TestLocksHaveTheirOrder(t *testing.T) {
 	k, l := brokenLog(t)
 	l.stable.Lock()
@@ -285,7 +292,7 @@ func TestLocksHaveTheirOrder(t *testing.T) {
 	k.m.Log("t", 0)
 }
 
-// TestRanks holds that all locks of this package are one order.
+// TestRanks checks that the locks of this package have one strict order, within its range.
 func TestRanks(t *testing.T) {
 	last := invariants.Rank{Order: 199}
 	for _, r := range []invariants.Ranked{

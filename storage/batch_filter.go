@@ -7,26 +7,26 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// batchFilter decides what compaction leaves of every batch, from the log's
-// first one on.
+// batchFilter decides which part of each batch compaction keeps. It must see all batches from the
+// log's first one on, in order.
 type batchFilter struct {
 	keys        *offsetMap
 	txns        txnWalk
 	now         int64
 	retentionMs int64                    // delete.retention.ms
-	producers   map[int64]producerRecord // the last that the log has of each
+	producers   map[int64]producerRecord // the last batch that the log has of each producer
 	excerpt     record.Excerpt
-	keyless     int64 // records removed because they had no key
+	keyless     int64 // number of records removed because they had no key
 }
 
-// producerRecord is where the last batch of a producer is: with its data, or,
-// with offset -1, only a marker that has its epoch.
+// producerRecord locates the last batch of a producer: offset is the last offset of its last data
+// batch. With offset -1 only a marker with its epoch is left.
 type producerRecord struct {
 	offset int64
 	epoch  int16
 }
 
-// lastRecordsLocked lists them for all producers that the log remembers.
+// lastRecordsLocked returns the last batch of every producer that the log remembers.
 func (l *Log) lastRecordsLocked() map[int64]producerRecord {
 	last := make(map[int64]producerRecord, len(l.producers.producers))
 	for id, e := range l.producers.producers {
@@ -35,8 +35,8 @@ func (l *Log) lastRecordsLocked() map[int64]producerRecord {
 	return last
 }
 
-// isLast says that the batch is what would tell a producer's sequence and epoch
-// if the producer state had to be made from the batches.
+// isLast reports whether the producer's sequence and epoch would come from this batch if the
+// producer state were rebuilt from the batches. Such a batch must not disappear entirely.
 func (f *batchFilter) isLast(b record.Batch) bool {
 	if !b.HasProducer() {
 		return false
@@ -51,9 +51,9 @@ func (f *batchFilter) isLast(b record.Batch) bool {
 	return b.IsControl() && b.ProducerEpoch() == last.epoch
 }
 
-// apply appends to dst what stays of a checked batch: the batch itself, one
-// with fewer records, one without any, or nothing. endsSegment: something has
-// to stay of it, so that the segment's end is not lost.
+// apply appends to dst what is kept of a checked batch: the batch itself, one with fewer records,
+// an empty one, or nothing. If endsSegment is set, something must be kept of it: otherwise the
+// segment's end would be lost (S9).
 func (f *batchFilter) apply(dst []byte, b record.Batch, endsSegment bool) ([]byte, error) {
 	if b.IsControl() {
 		return f.applyMarker(dst, b, endsSegment)
@@ -62,7 +62,8 @@ func (f *batchFilter) apply(dst []byte, b record.Batch, endsSegment bool) ([]byt
 	tombstones := false
 	if !aborted {
 		if b.BaseOffset() > f.keys.latest {
-			return append(dst, b...), nil // not looked at yet
+			// The first pass has not seen it: the map was full.
+			return append(dst, b...), nil
 		}
 		var err error
 		if tombstones, err = f.choose(b); err != nil {
@@ -83,8 +84,10 @@ func (f *batchFilter) apply(dst []byte, b record.Batch, endsSegment bool) ([]byt
 	return f.excerpt.AppendTo(dst, record.NoTimestamp)
 }
 
-// choose picks the records that stay: the last of its key, unless that is a
-// tombstone whose time is over.
+// choose marks the records to keep: the last one of each key, unless it is a tombstone whose delete
+// horizon has passed. Records above the map's latest offset are kept; of the others, those without
+// a key are dropped. tombstones reports whether a tombstone that the map covers was kept: then the
+// batch needs a delete horizon.
 func (f *batchFilter) choose(b record.Batch) (tombstones bool, err error) {
 	if err = f.excerpt.Begin(b); err != nil {
 		return false, err
@@ -107,9 +110,9 @@ func (f *batchFilter) choose(b record.Batch) (tombstones bool, err error) {
 	return tombstones, nil
 }
 
-// applyMarker keeps a marker while its transaction has batches, then until the
-// delete horizon that it gets when it is first seen without, as tombstones do.
-// A producer's last marker stays: a newer epoch in it fences the older ones.
+// applyMarker keeps a marker while its transaction has batches, and then until its delete horizon.
+// Like a tombstone, the marker gets the horizon when it is first seen without batches. A producer's
+// last marker is never removed: a newer epoch in it fences older instances of the producer.
 func (f *batchFilter) applyMarker(dst []byte, b record.Batch, endsSegment bool) ([]byte, error) {
 	empty, err := f.txns.marker(b)
 	switch {
@@ -135,12 +138,12 @@ func (f *batchFilter) applyMarker(dst []byte, b record.Batch, endsSegment bool) 
 	return f.excerpt.AppendTo(dst, f.horizon())
 }
 
-// expired says that the batch's delete horizon has passed.
+// expired reports whether the batch's delete horizon has passed.
 func (f *batchFilter) expired(b record.Batch) bool {
 	return b.HasDeleteHorizon() && b.BaseTimestamp() <= f.now
 }
 
-// horizon is until when tombstones are kept that are first seen now.
+// horizon returns the delete horizon, in ms, of tombstones and markers that get one now.
 func (f *batchFilter) horizon() int64 {
 	return f.now + min(f.retentionMs, math.MaxInt64-f.now)
 }

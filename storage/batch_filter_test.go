@@ -7,8 +7,8 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// TestFilterKeepsWhatTheMapHasNotSeen has a map that was full within a batch: a tombstone behind that
-// must stay, whatever its horizon, as the map does not have the value that it deletes overtaken.
+// TestFilterKeepsWhatTheMapHasNotSeen uses a map that became full within a batch. A tombstone after
+// that point must stay whatever its horizon, because this cleaning keeps the value that it deletes.
 func TestFilterKeepsWhatTheMapHasNotSeen(t *testing.T) {
 	const horizon = 1000
 	seen := keyed(horizon, []string{"a=1", "b"}, func(b *record.Builder) { b.BaseOffset = 10 })
@@ -42,8 +42,8 @@ func TestFilterKeepsWhatTheMapHasNotSeen(t *testing.T) {
 	}
 }
 
-// TestAbortedTransactionEndsAtItsMarker has an entry of the transaction index whose marker compaction
-// has emptied.
+// TestAbortedTransactionEndsAtItsMarker uses an entry of the transaction index whose marker
+// compaction has emptied. Later transactions of the producer must not look aborted.
 func TestAbortedTransactionEndsAtItsMarker(t *testing.T) {
 	w := newTxnWalk()
 	w.enter([]AbortedTxn{{ProducerID: 1, FirstOffset: 0, LastOffset: 1}})

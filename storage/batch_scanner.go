@@ -11,17 +11,15 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// crcStart is where the part of a batch begins that its CRC covers.
+// crcStart is the offset in a batch at which the range covered by its CRC begins.
 const crcStart = 21
 
-// largeBatch: behind a batch of this size the next header is read alone,
-// because what a whole window would bring besides is not needed, unless batches
-// are verified.
+// largeBatch is a size in bytes: after a larger batch, only the next header is read. The rest of a
+// whole window would not be needed, unless batches are read in full.
 const largeBatch = 4096
 
-// batchScanner walks over the batches between two positions of a .log by their
-// headers. It reads through a window, so that small batches cost one read for
-// many, and never needs memory for a whole batch.
+// batchScanner iterates over the headers of the batches between two positions of a .log. It reads
+// through a window: small batches share one read, and no batch has to fit in memory.
 type batchScanner struct {
 	r   io.ReaderAt
 	pos int64 // of the next batch
@@ -30,18 +28,17 @@ type batchScanner struct {
 	window []byte
 	at     int64 // position of the window's first byte
 	have   int   // valid bytes in the window
-	last   int64 // size of the batch before
-	full   bool  // batches are read whole, not only their headers
+	last   int64 // size of the previous batch
+	full   bool  // batches are read in full, not only their headers
 }
 
-// scanBatches starts a scan; window is the scanner's until it is done.
+// scanBatches starts a scan. The window belongs to the scanner until the scan is over.
 func scanBatches(r io.ReaderAt, pos, end int64, window []byte) *batchScanner {
 	return &batchScanner{r: r, pos: pos, end: end, window: window}
 }
 
-// next returns the header of the next batch, valid until the next call, and
-// where the batch starts. io.EOF ends the scan; any other bytes that are no
-// batch give ErrCorrupt and the position.
+// next returns the header of the next batch and its position. The header is valid until the next
+// call. io.EOF ends the scan. Bytes that are not a batch give ErrCorrupt and their position.
 func (s *batchScanner) next() (header record.Batch, pos int64, err error) {
 	pos = s.pos
 	if pos >= s.end {
@@ -73,8 +70,8 @@ func (s *batchScanner) next() (header record.Batch, pos int64, err error) {
 	return header, pos, nil
 }
 
-// verify compares the CRC of the batch at pos, whose header next has returned,
-// with its content.
+// verify compares the CRC of the batch at pos, whose header next has returned, with its content. It
+// may overwrite the window, and with it that header.
 func (s *batchScanner) verify(header record.Batch, pos int64) error {
 	want, size := header.CRC(), int64(header.Size())
 	s.full = true
@@ -94,9 +91,8 @@ func (s *batchScanner) verify(header record.Batch, pos int64) error {
 	return nil
 }
 
-// whole reads the batch at pos, whose header next has returned: from the window
-// or, if it is too large for that, into spare, which may grow. It is valid until
-// the next call.
+// whole reads the batch at pos, whose header next has returned. It reads from the window or, if the
+// batch is larger than that, into spare, which may grow. The batch is valid until the next call.
 func (s *batchScanner) whole(header record.Batch, pos int64, spare *[]byte) (record.Batch, error) {
 	s.full = true
 	size := header.Size()
@@ -111,7 +107,7 @@ func (s *batchScanner) whole(header record.Batch, pos int64, spare *[]byte) (rec
 	return record.Batch(*spare), nil
 }
 
-// bytes returns n bytes, at most a window, from a position.
+// bytes returns n bytes from pos on, at most a window. They are valid until the next call.
 func (s *batchScanner) bytes(pos int64, n int) ([]byte, error) {
 	if pos >= s.at && pos+int64(n) <= s.at+int64(s.have) {
 		return s.window[pos-s.at:][:n], nil

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// BenchmarkRecoverSegment scans a segment of 64 MiB in full, as after a crash
-// before its first flush.
+// BenchmarkRecoverSegment scans a segment of 64 MiB in full, as after a crash before its first
+// flush.
 func BenchmarkRecoverSegment(b *testing.B) {
 	for _, bc := range []struct {
 		name    string
@@ -57,8 +57,8 @@ func BenchmarkRecoverSegment(b *testing.B) {
 	}
 }
 
-// BenchmarkIndexLookup searches indexes of as many entries as a segment of 1 GiB
-// has, in the file and among the newest ones in memory.
+// BenchmarkIndexLookup searches indexes with as many entries as a segment of 1 GiB has, in the file
+// and among the newest entries in memory.
 func BenchmarkIndexLookup(b *testing.B) {
 	const entries, every = 1 << 18, 100
 	s := benchLog(b).list().active()
@@ -96,7 +96,7 @@ func BenchmarkIndexLookup(b *testing.B) {
 			}
 		}
 	})
-	if err := s.index.cut(0); err != nil { // nothing of it is in the log
+	if err := s.index.cut(0); err != nil { // the log has none of these batches
 		b.Fatal(err)
 	}
 	if err := s.times.cut(0); err != nil {

@@ -14,9 +14,9 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Checkpoint files of a data directory, one line per partition. They are
-// hints: without them recovery scans more, the log starts at its first segment,
-// and compaction begins there.
+// Checkpoint files of a data directory, one line per partition. They are hints (S3). Without them
+// recovery scans more, the log starts at its first segment, the high watermark begins at the local
+// log start, and compaction begins at the log start.
 const (
 	recoveryFile = "recovery-point-offset-checkpoint"
 	startFile    = "log-start-offset-checkpoint"
@@ -24,11 +24,11 @@ const (
 	cleanerFile  = "cleaner-offset-checkpoint"
 )
 
-// maxCheckpoint bounds what is read of a checkpoint file, in bytes: more than the
-// partitions of a broker come to, however long their names are.
+// maxCheckpoint limits how much of a checkpoint file is read, in bytes. The partitions of a broker
+// never need as much, however long their names are.
 const maxCheckpoint = 1 << 30
 
-// partitionKey names a partition inside this package.
+// partitionKey identifies a partition inside this package.
 type partitionKey struct {
 	topic     string
 	partition int32
@@ -43,7 +43,7 @@ func compareKeys(a, b partitionKey) int {
 	return int(a.partition) - int(b.partition)
 }
 
-// formatCheckpoint is the content of a checkpoint file, sorted.
+// formatCheckpoint returns the content of a checkpoint file, sorted by partition.
 func formatCheckpoint(offsets map[partitionKey]int64) []byte {
 	keys := make([]partitionKey, 0, len(offsets))
 	for k := range offsets {
@@ -58,7 +58,7 @@ func formatCheckpoint(offsets map[partitionKey]int64) []byte {
 	return b.Bytes()
 }
 
-// parseCheckpoint reads the content of a checkpoint file.
+// parseCheckpoint parses the content of a checkpoint file.
 func parseCheckpoint(content []byte) (map[partitionKey]int64, error) {
 	lines, err := checkpointLines(content)
 	if err != nil {
@@ -80,8 +80,8 @@ func parseCheckpoint(content []byte) (map[partitionKey]int64, error) {
 	return offsets, nil
 }
 
-// readCheckpoint reads one of the directory's checkpoints. A file that is
-// missing holds nothing; one that is damaged gives an error as well.
+// readCheckpoint reads one of the directory's checkpoints and remembers it as written. A missing
+// file gives nil and no error, a damaged one gives an error.
 func (d *dataDir) readCheckpoint(fsys vfs.FS, name string) (map[partitionKey]int64, error) {
 	content, err := vfs.ReadFile(fsys, filepath.Join(d.path, name), maxCheckpoint)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,10 +100,11 @@ func (d *dataDir) readCheckpoint(fsys vfs.FS, name string) (map[partitionKey]int
 	return offsets, nil
 }
 
-// writeCheckpoint makes the offsets that collect returns durable, if they
-// differ from what the file has. collect runs under the lock that orders the
-// writers, so that an older state never replaces a newer one; what it returns is
-// not kept.
+// writeCheckpoint makes the offsets that collect returns durable, if they differ from the file's.
+// collect runs under the lock that orders the writers, so that an older state never replaces a
+// newer one. The returned map is modified and not kept. Two kinds of lines do not come from
+// collect: those of logs in limbo stay, and the log start of a log that is being restarted is the
+// raised one.
 func (d *dataDir) writeCheckpoint(fsys vfs.FS, name string, collect func() map[partitionKey]int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
@@ -132,8 +133,7 @@ func (d *dataDir) writeCheckpointLocked(fsys vfs.FS, name string, offsets map[pa
 	return nil
 }
 
-// lowerCheckpoint takes one partition's line of a checkpoint down to offset,
-// durably, if it is above.
+// lowerCheckpoint durably lowers one partition's line of a checkpoint to offset if it is above.
 func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
@@ -142,12 +142,12 @@ func (d *dataDir) lowerCheckpoint(fsys vfs.FS, name string, key partitionKey, of
 
 func (d *dataDir) lowerCheckpointLocked(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	if d.checkpoints.written[name][key] <= offset {
-		return nil // a file that is missing or damaged promises nothing
+		return nil // a missing or damaged file promises nothing
 	}
 	return d.writeLineLocked(fsys, name, key, offset)
 }
 
-// writeLineLocked makes one partition's line of a checkpoint say offset, durably.
+// writeLineLocked durably sets one partition's line of a checkpoint to offset.
 func (d *dataDir) writeLineLocked(fsys vfs.FS, name string, key partitionKey, offset int64) error {
 	offsets := maps.Clone(d.checkpoints.written[name])
 	if offsets == nil {
@@ -157,8 +157,8 @@ func (d *dataDir) writeLineLocked(fsys vfs.FS, name string, key partitionKey, of
 	return d.writeCheckpointLocked(fsys, name, offsets)
 }
 
-// raiseStart takes a partition's log start up, durably. Checkpoints that are written before raisedStart
-// is called have it as well, although the log does not.
+// raiseStart durably raises a partition's log start in the checkpoint before the log itself has it.
+// Until raisedStart is called, every later write of the checkpoint keeps the raised value.
 func (d *dataDir) raiseStart(fsys vfs.FS, key partitionKey, offset int64) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
@@ -172,15 +172,15 @@ func (d *dataDir) raiseStart(fsys vfs.FS, key partitionKey, offset int64) error 
 	return nil
 }
 
-// raisedStart says that the log has the start of raiseStart, or that the directory has failed.
+// raisedStart ends raiseStart: the log now has that start, or the directory has failed.
 func (d *dataDir) raisedStart(key partitionKey) {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()
 	delete(d.raising, key)
 }
 
-// forget removes a partition's lines, durably, so that a new log of its name
-// does not inherit them.
+// forget durably removes a partition's lines from all checkpoints, so that a new log with the same
+// name does not inherit them.
 func (d *dataDir) forget(fsys vfs.FS, key partitionKey) error {
 	d.checkpoints.Lock()
 	defer d.checkpoints.Unlock()

@@ -6,19 +6,20 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// checkpointedStart is the log start that a log has after a crash: the one in the
-// checkpoint of its directory. It may be less than the file has, never more.
+// checkpointedStart tracks the log start that the log would have after a crash: the one in its
+// directory's checkpoint. offset may be less than the file's value, never more.
 type checkpointedStart struct {
-	mu      invariants.Mutex[rankStartCheckpoint]
+	mu invariants.Mutex[rankStartCheckpoint]
+	// mu guards the fields up to told.
 	offset  int64
-	pending int64 // it is being written; -1: nothing is, or what is written no longer counts
-	news    bool  // offset has grown and told does not know
+	pending int64 // the value being written; -1: none, or the write under way no longer counts
+	news    bool  // offset has grown since told was last called
 	told    atomic.Pointer[func()]
 }
 
-// CheckpointedStartOffset is the log start that this log would have after a crash.
-// It is at most StartOffset and follows it within milliseconds, as long as the
-// manager runs. A crash before it has followed brings back what was deleted.
+// CheckpointedStartOffset returns the log start that this log would have after a crash. It is at
+// most StartOffset and follows it within milliseconds while the manager runs. A crash before it has
+// followed brings back records that were deleted.
 func (l *Log) CheckpointedStartOffset() int64 {
 	c := &l.startCheckpoint
 	c.mu.Lock()
@@ -26,18 +27,17 @@ func (l *Log) CheckpointedStartOffset() int64 {
 	return min(c.offset, l.offsets.start.Load())
 }
 
-// OnStartCheckpointed has f called whenever CheckpointedStartOffset has grown. It is
-// called from the goroutine that writes the directory's checkpoints, without locks of
-// this package.
+// OnStartCheckpointed registers f, which is called after CheckpointedStartOffset has grown. The
+// goroutine that writes the directory's checkpoints calls it, without locks of this package.
 func (l *Log) OnStartCheckpointed(f func()) { l.startCheckpoint.told.Store(&f) }
 
-// loadedStart says what the checkpoint had when the log was opened.
+// loadedStart sets what the checkpoint had when the log was opened.
 func (l *Log) loadedStart(offset int64) {
 	l.startCheckpoint.offset, l.startCheckpoint.pending = offset, -1
 }
 
-// beginStartCheckpoint is what a directory's checkpoint shall have. Of two
-// directories, while the log moves, the one that it is in counts.
+// beginStartCheckpoint returns the log start to write to d's checkpoint. While the log moves, the
+// checkpoints of two directories have it. Only the one of the directory that the log is in counts.
 func (l *Log) beginStartCheckpoint(d *dataDir) int64 {
 	c := &l.startCheckpoint
 	c.mu.Lock()
@@ -49,7 +49,8 @@ func (l *Log) beginStartCheckpoint(d *dataDir) int64 {
 	return start
 }
 
-// startCheckpointWritten is called when the directory's checkpoint is durable.
+// startCheckpointWritten is called once d's checkpoint is durable. It has no effect if the log is
+// not in d, or if lowerStartCheckpoint was called since the write began.
 func (l *Log) startCheckpointWritten(d *dataDir) {
 	c := &l.startCheckpoint
 	c.mu.Lock()
@@ -61,7 +62,7 @@ func (l *Log) startCheckpointWritten(d *dataDir) {
 	c.offset, c.pending = c.pending, -1
 }
 
-// tellStartCheckpointed calls OnStartCheckpointed's function if there is news for it.
+// tellStartCheckpointed calls the function of OnStartCheckpointed if the start has grown.
 func (l *Log) tellStartCheckpointed() {
 	c := &l.startCheckpoint
 	c.mu.Lock()
@@ -73,8 +74,9 @@ func (l *Log) tellStartCheckpointed() {
 	}
 }
 
-// lowerStartCheckpoint is called after log start went down to an offset, or after the
-// log has moved to where the checkpoint may have no more than that.
+// lowerStartCheckpoint is called after the log start was lowered to offset, or after the log has
+// moved to a directory whose checkpoint may have no more than offset. A write that is under way
+// then no longer counts.
 func (l *Log) lowerStartCheckpoint(offset int64) {
 	c := &l.startCheckpoint
 	c.mu.Lock()

@@ -7,7 +7,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// wantStart checks the log start that a crash leaves, and that a crash does leave it.
+// wantStart checks that CheckpointedStartOffset is want, and that a kill leaves that log start.
 func (k *kit) wantStart(want int64) {
 	k.t.Helper()
 	if got := k.log().CheckpointedStartOffset(); got != want {
@@ -18,7 +18,8 @@ func (k *kit) wantStart(want int64) {
 	}
 }
 
-// TestCheckpointedStartIsWhatAKillLeaves deletes records of a broker that is killed.
+// TestCheckpointedStartIsWhatAKillLeaves deletes records and kills the broker before and after the
+// checkpoint: what CheckpointedStartOffset promises survives, and nothing else is promised.
 func TestCheckpointedStartIsWhatAKillLeaves(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 50)
@@ -51,7 +52,8 @@ func TestCheckpointedStartIsWhatAKillLeaves(t *testing.T) {
 	k.wantStart(3)
 }
 
-// TestCheckpointThatFailsLeavesTheStart lets the file of the log starts not be written.
+// TestCheckpointThatFailsLeavesTheStart fails the write of the log start checkpoint: the start that
+// survives a crash must not move.
 func TestCheckpointThatFailsLeavesTheStart(t *testing.T) {
 	f := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, f, nil)
@@ -69,8 +71,8 @@ func TestCheckpointThatFailsLeavesTheStart(t *testing.T) {
 	}
 }
 
-// TestMovedLogHasItsStartInTheNewDirectory: what is deleted while a log moves stays deleted
-// only when the checkpoint of its new directory says so.
+// TestMovedLogHasItsStartInTheNewDirectory checks that a log start advanced during a move survives
+// a crash only once the checkpoint of the new directory has it.
 func TestMovedLogHasItsStartInTheNewDirectory(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	from := k.m.dirs[0]
@@ -88,12 +90,14 @@ func TestMovedLogHasItsStartInTheNewDirectory(t *testing.T) {
 	}
 	l.beginStartCheckpoint(from)
 	l.settleIn(&place{dir: to, path: "/more/t-0"})
-	l.startCheckpointWritten(from) // it was being written when the log moved
+	// The checkpoint was being written when the log moved.
+	l.startCheckpointWritten(from)
 	if got := l.CheckpointedStartOffset(); got != 0 {
 		t.Errorf("the checkpoint of the old directory counts: %d", got)
 	}
 	l.beginStartCheckpoint(to)
-	l.startCheckpointWritten(from) // as before, while that of the new directory is being written
+	// As before, but while the checkpoint of the new directory is being written.
+	l.startCheckpointWritten(from)
 	if got := l.CheckpointedStartOffset(); got != 0 {
 		t.Errorf("the checkpoint of the old directory counts for the new one's: %d", got)
 	}

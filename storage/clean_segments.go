@@ -9,15 +9,14 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// cleanGroup is a run of closed segments that become one.
+// cleanGroup is a run of closed segments that compaction merges into one.
 type cleanGroup struct {
 	segments segmentList
-	end      int64 // of the last one
+	end      int64 // end offset of the last segment, exclusive
 }
 
-// groups puts the segments up to the map's end into runs that together are no
-// larger than a segment may be, so that what compaction has made small does not
-// stay in many files.
+// groups divides the segments up to the map's latest offset into runs. A run as a whole is no
+// larger than one segment may be, so that segments which compaction has made small are merged.
 func (c *cleaning) groups() []cleanGroup {
 	var groups []cleanGroup
 	var bytes, index, times int64
@@ -39,8 +38,8 @@ func (c *cleaning) groups() []cleanGroup {
 	return groups
 }
 
-// rewrite is the second pass over a group: it writes what stays of its batches
-// to .cleaned files and makes them durable. On an error they are gone again.
+// rewrite is the second pass over a group: it writes what is kept of the group's batches to
+// .cleaned files and makes them durable. On an error it removes the files.
 func (c *cleaning) rewrite(ctx context.Context, g cleanGroup) (*segment, error) {
 	l := c.log
 	made := l.env.newSegment(l.path(), g.segments[0].base, &c.cfg, l.env.now())
@@ -66,7 +65,7 @@ func (c *cleaning) rewrite(ctx context.Context, g cleanGroup) (*segment, error) 
 	return made, nil
 }
 
-// copyFrom appends what stays of the group's i-th segment.
+// copyFrom appends what is kept of the group's i-th segment.
 func (c *cleaning) copyFrom(ctx context.Context, g cleanGroup, i int, made *segment) error {
 	s := g.segments[i]
 	end := g.end
@@ -79,8 +78,8 @@ func (c *cleaning) copyFrom(ctx context.Context, g cleanGroup, i int, made *segm
 	}
 	c.filter.txns.enter(aborted)
 	return c.eachBatch(ctx, s, s.base, func(b record.Batch, last bool) (_ bool, err error) {
-		// The end of what was replaced has to be seen from the files: recovery
-		// takes a segment that ends early for one that has lost something.
+		// The end of the replaced segments must be visible in the new file: recovery assumes that a
+		// segment which ends early has lost data (S9).
 		endsGroup := last && i == len(g.segments)-1
 		at := len(c.out)
 		if c.out, err = c.filter.apply(c.out, b, endsGroup); err != nil || len(c.out) == at {
@@ -95,7 +94,8 @@ func (c *cleaning) copyFrom(ctx context.Context, g cleanGroup, i int, made *segm
 	})
 }
 
-// writeOut writes the buffer to the new segment.
+// writeOut writes the buffer to the new segment. The size is never more than an index position can
+// hold, and the disk's reserve stays free.
 func (c *cleaning) writeOut(ctx context.Context, made *segment) error {
 	n := int64(len(c.out))
 	if n == 0 {
@@ -120,13 +120,14 @@ func (c *cleaning) writeOut(ctx context.Context, made *segment) error {
 	return c.share.pace.wait(ctx, int(n))
 }
 
-// finish makes the new segment what a closed one is.
+// finish brings the new segment to the state of a closed one, durably: swap relies on that.
 func (c *cleaning) finish(ctx context.Context, made *segment, end int64) error {
 	if err := made.seal(); err != nil {
 		return fmt.Errorf("write indexes of segment %d: %w", made.base, err)
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx) // before the fsync, which whoever aborts has to wait for
+		// Before the fsync: the caller that aborts the cleaning has to wait for it.
+		return context.Cause(ctx)
 	}
 	size := made.size.Load()
 	if err := c.log.syncSegment(flushSegment{s: made, size: size, closed: true}); err != nil {

@@ -2,17 +2,18 @@ package storage
 
 import "math"
 
-// cleanable is what compaction could do in a log.
+// cleanable describes what compaction could do in a log.
 type cleanable struct {
-	list       segmentList // the closed segments from the log's first on that may be rewritten
-	ends       []int64     // where each of them ends
-	dirty      int64       // all below was cleaned
+	// list has the closed segments that may be rewritten, from the log's first one on.
+	list       segmentList
+	ends       []int64 // end offset of each of them, exclusive
+	dirty      int64   // all below this offset was cleaned
 	cleanBytes int64
 	dirtyBytes int64
-	overdueMs  int64 // how much longer than max.compaction.lag.ms a dirty record has been there
+	overdueMs  int64 // how much longer than max.compaction.lag.ms a dirty record has waited
 }
 
-// end is where the part ends that may be rewritten.
+// end returns the end of the part that may be rewritten; 0 if there is none.
 func (c *cleanable) end() int64 {
 	if len(c.ends) == 0 {
 		return 0
@@ -20,7 +21,7 @@ func (c *cleanable) end() int64 {
 	return c.ends[len(c.ends)-1]
 }
 
-// ratio is the dirty part of what may be rewritten.
+// ratio returns the dirty bytes as a fraction of the bytes that may be rewritten.
 func (c *cleanable) ratio() float64 {
 	if c.dirtyBytes == 0 {
 		return 0
@@ -28,15 +29,15 @@ func (c *cleanable) ratio() float64 {
 	return float64(c.dirtyBytes) / float64(c.cleanBytes+c.dirtyBytes)
 }
 
-// due says that the log's settings want it to be compacted now.
+// due reports whether the log's settings ask for a compaction now.
 func (c *cleanable) due(cfg *Config) bool {
 	return c.dirtyBytes > 0 && (c.overdueMs > 0 || c.ratio() > cfg.MinCleanableDirtyRatio)
 }
 
-// cleanable finds the part of the log that may be compacted at a time: closed
-// segments, wholly committed, decided and durable (below the last stable offset
-// and the recovery point), and no dirty ones with records younger than
-// min.compaction.lag.ms.
+// cleanable finds the part of the log that may be compacted at the time now, in ms. These are
+// closed segments that are committed, decided and durable as a whole: below the last stable offset
+// and the recovery point (S8). A dirty segment with records younger than min.compaction.lag.ms ends
+// the part.
 func (l *Log) cleanable(now int64) (c cleanable, err error) {
 	cfg := l.config.Load()
 	if !cfg.CleanupCompact || cfg.RemoteStorageEnable {
@@ -44,6 +45,7 @@ func (l *Log) cleanable(now int64) (c cleanable, err error) {
 	}
 	limit := min(l.LastStableOffset(), l.offsets.recovery.Load())
 	list := l.list()
+	// The checkpoint of the clean part is a hint. An impossible value means that all is dirty.
 	c.dirty = l.cleaning.upTo.Load()
 	if start := l.StartOffset(); c.dirty < start || c.dirty > l.EndOffset() {
 		c.dirty = start
@@ -67,10 +69,10 @@ func (l *Log) cleanable(now int64) (c cleanable, err error) {
 	return c, nil
 }
 
-// ageOfDirty holds the times of a dirty segment against the topic's bounds.
+// ageOfDirty compares the timestamps of a dirty segment with the topic's limits.
 func (l *Log) ageOfDirty(s *segment, cfg *Config, now int64, c *cleanable) (tooYoung bool, err error) {
 	if !s.acquire() {
-		return true, nil // deleted meanwhile
+		return true, nil // deleted concurrently
 	}
 	defer s.release()
 	if cfg.MinCompactionLagMs > 0 {

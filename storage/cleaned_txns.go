@@ -8,33 +8,32 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// txnWalk follows the transactions of the batches that a cleaning passes, from
-// the log's first one on. It knows which batches are of aborted transactions,
-// and which markers have nothing left that they decide about.
+// txnWalk follows the transactions of the batches that a cleaning passes over, from the first batch
+// of its range on. It knows which batches belong to aborted transactions, and which markers no
+// longer have a batch of their transaction.
 type txnWalk struct {
-	// ahead are aborted transactions that the walk has not come to, by their
-	// first offset.
+	// ahead lists aborted transactions that the walk has not reached, by first offset.
 	ahead []AbortedTxn
-	// aborted and committed have the producers whose marker is still to come:
-	// of transactions that were aborted, and of others with a batch.
+	// aborted and committed are keyed by producers whose marker is still to come: of transactions
+	// known to be aborted, and of other transactions with a batch.
 	aborted   map[int64]*abortedWalk
 	committed map[int64]bool
-	// retain, if not nil, gets the aborted transactions of which batches were
-	// passed: their entries in the transaction index stay, as do their markers.
+	// retain, if not nil, receives the aborted transactions of which batches were passed. Their
+	// markers stay, so their entries in the new segment's transaction index must stay too.
 	retain func(AbortedTxn)
 }
 
 type abortedWalk struct {
 	txn  AbortedTxn
-	seen bool // a batch of it was passed
+	seen bool // a batch of the transaction was passed
 }
 
 func newTxnWalk() txnWalk {
 	return txnWalk{aborted: map[int64]*abortedWalk{}, committed: map[int64]bool{}}
 }
 
-// enter tells the aborted transactions that overlap the segment that is next.
-// Some may have been told before.
+// enter adds the aborted transactions that overlap the next segment. Some may have been added
+// before.
 func (w *txnWalk) enter(txns []AbortedTxn) {
 	w.ahead = append(w.ahead[:0], txns...)
 	slices.SortStableFunc(w.ahead, func(a, b AbortedTxn) int { return cmp.Compare(a.FirstOffset, b.FirstOffset) })
@@ -52,15 +51,15 @@ func (w *txnWalk) advance(offset int64) {
 	w.ahead = w.ahead[n:]
 }
 
-// data passes a batch of records and says whether its transaction was aborted,
-// so that nobody who reads committed records ever sees it.
+// data passes a data batch and reports whether its transaction was aborted. A read_committed reader
+// never gets such a batch, so it can be removed.
 func (w *txnWalk) data(b record.Batch) (aborted bool) {
 	w.advance(b.LastOffset())
 	if !b.IsTransactional() {
 		return false
 	}
-	// An entry of the index whose marker is not where it says must not take
-	// later transactions of the producer with it.
+	// An index entry may name a marker that is not where the entry says. Such an entry must not
+	// make later transactions of the producer look aborted.
 	if t := w.aborted[b.ProducerID()]; t != nil && b.BaseOffset() <= t.txn.LastOffset {
 		t.seen = true
 		return true
@@ -69,8 +68,8 @@ func (w *txnWalk) data(b record.Batch) (aborted bool) {
 	return false
 }
 
-// marker passes a control batch and says whether it decides about nothing any
-// more: no batch of its transaction is left.
+// marker passes a control batch. It reports whether no batch of its transaction is left, so that
+// the marker decides nothing any more.
 func (w *txnWalk) marker(b record.Batch) (empty bool, err error) {
 	w.advance(b.LastOffset())
 	for r, err := range b.Records() {
@@ -88,7 +87,8 @@ func (w *txnWalk) marker(b record.Batch) (empty bool, err error) {
 			delete(w.aborted, id)
 			delete(w.committed, id)
 			if t == nil || !t.seen {
-				return !unknown, nil // unknown: batches that the index does not call aborted
+				// unknown: there were batches, and the index does not list them as aborted
+				return !unknown, nil
 			}
 			if w.retain != nil {
 				w.retain(t.txn)

@@ -9,19 +9,18 @@ import (
 	"time"
 )
 
-// CleanerConfig holds the broker's settings for compaction, under Kafka's names
-// below log.cleaner.
+// CleanerConfig holds the broker's settings for compaction, under Kafka's names below log.cleaner.
 type CleanerConfig struct {
 	Enable            bool
-	Threads           int           // how many logs are compacted at the same time
-	DedupeBufferBytes int64         // dedupe.buffer.size: for the keys, of all together
-	IOBufferBytes     int64         // io.buffer.size: to read and write, of all together
-	LoadFactor        float64       // io.buffer.load.factor: how full the map of keys gets
-	MaxBytesPerSecond float64       // io.max.bytes.per.second: read and written, of all together
-	Backoff           time.Duration // backoff.ms: how long to wait when there is nothing to do
+	Threads           int           // number of logs that are compacted in parallel
+	DedupeBufferBytes int64         // dedupe.buffer.size: for the maps of keys of all threads
+	IOBufferBytes     int64         // io.buffer.size: for reads and writes of all threads
+	LoadFactor        float64       // io.buffer.load.factor: how full the map of keys gets, 0 to 1
+	MaxBytesPerSecond float64       // io.max.bytes.per.second: read and written, by all threads
+	Backoff           time.Duration // backoff.ms: the pause when no log is due
 }
 
-// DefaultCleanerConfig is Kafka's default for every setting.
+// DefaultCleanerConfig returns Kafka's default for every setting.
 func DefaultCleanerConfig() CleanerConfig {
 	return CleanerConfig{
 		Enable: true, Threads: 1, DedupeBufferBytes: 128 << 20, IOBufferBytes: 512 << 10, LoadFactor: 0.9,
@@ -29,24 +28,24 @@ func DefaultCleanerConfig() CleanerConfig {
 	}
 }
 
-// diskFullPause is how long a log is left alone that could not be compacted
-// because the disk was full.
+// diskFullPause is how long a log is skipped after its compaction failed on a full disk, or for
+// want of file descriptors or memory.
 const diskFullPause = time.Minute
 
-// cleaner compacts the logs of a manager, the filthiest first.
+// cleaner compacts the logs of a manager, the one with the most urgent dirty part first.
 type cleaner struct {
 	logs    func() []*Log
 	config  func() CleanerConfig
-	cleaned func(*Log) error // writes the checkpoint of its directory
+	cleaned func(*Log) error // writes the cleaner checkpoint of the log's directory
 	env     *env
 	metrics *cleanerMetrics
 	pace    pacer
-	busy    map[*Log]bool // the loop's
+	busy    map[*Log]bool // logs that are being compacted; owned by run
 }
 
-// run compacts until ctx ends, and returns after the last cleaning has.
+// run compacts until ctx ends, and returns after the last cleaning has returned.
 func (c *cleaner) run(ctx context.Context) {
-	done := make(chan *Log) // each cleaning sends once
+	done := make(chan *Log) // each cleaning sends its log once
 	c.busy = map[*Log]bool{}
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -78,7 +77,7 @@ func (c *cleaner) run(ctx context.Context) {
 	}
 }
 
-// share divides what all cleanings have together.
+// share returns the part of the common resources that one cleaning gets.
 func (c *cleaner) share(cfg CleanerConfig) cleanerShare {
 	n := int64(max(cfg.Threads, 1))
 	return cleanerShare{
@@ -87,8 +86,8 @@ func (c *cleaner) share(cfg CleanerConfig) cleanerShare {
 	}
 }
 
-// pick finds the log that is to be compacted next: the one longest over its
-// max.compaction.lag.ms, or else the one with the largest dirty part.
+// pick returns the log to compact next: the one that has exceeded its max.compaction.lag.ms by
+// most, or else the one with the highest dirty ratio. It returns nil if no log is due.
 func (c *cleaner) pick() *Log {
 	now := c.env.now().UnixMilli()
 	var best *Log
@@ -122,6 +121,7 @@ func (c *cleaner) pick() *Log {
 	return best
 }
 
+// filthier reports whether a is more urgent to compact than b.
 func filthier(a, b *cleanable) bool {
 	if a.overdueMs != b.overdueMs {
 		return a.overdueMs > b.overdueMs
@@ -129,7 +129,7 @@ func filthier(a, b *cleanable) bool {
 	return a.ratio() > b.ratio()
 }
 
-// clean compacts one log and notes how far that has come.
+// clean compacts one log and writes to the cleaner checkpoint how far the log is clean.
 func (c *cleaner) clean(ctx context.Context, l *Log, share cleanerShare) {
 	began := c.env.now()
 	err := l.clean(ctx, share)
@@ -142,11 +142,12 @@ func (c *cleaner) clean(ctx context.Context, l *Log, share cleanerShare) {
 	}
 }
 
-// failed decides whether the log is tried again.
+// failed decides when, and whether, the log is tried again.
 func (c *cleaner) failed(l *Log, err error) {
 	switch {
 	case errors.Is(err, errCleaningAborted), l.usable() != nil:
-		l.pauseCleaning(c.config().Backoff) // whoever has aborted it may not be done
+		// The call that has aborted it may not be done.
+		l.pauseCleaning(c.config().Backoff)
 		l.logger.Debug("compaction was aborted", errorAttr(err))
 	case errors.Is(classify(err), ErrDiskFull), errors.Is(classify(err), ErrExhausted):
 		l.pauseCleaning(diskFullPause)

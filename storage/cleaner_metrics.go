@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// cleanerMetrics are those of compaction.
+// cleanerMetrics are the metrics of compaction.
 type cleanerMetrics struct {
 	readBytes    prometheus.Counter
 	writtenBytes prometheus.Counter

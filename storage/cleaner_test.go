@@ -18,8 +18,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// newPool is a manager with logs that have as many dirty segments as said, by
-// the number of their partition.
+// newPool returns a manager with one log per argument. Partition i has as many dirty segments as
+// the i-th argument says.
 func newPool(t *testing.T, change func(*Config), dirty ...int) *kit {
 	t.Helper()
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) {
@@ -53,6 +53,7 @@ func atOffset(b record.Batch, offset int64) record.Batch {
 	return b
 }
 
+// The cleaner picks the dirtiest log, and a log past its max.compaction.lag.ms before all others.
 func TestTheFilthiestLogIsCompactedFirst(t *testing.T) {
 	k := newPool(t, func(c *Config) { c.MaxCompactionLagMs = 60_000 }, 2, 6, 4, 0)
 	c := &k.m.cleaner
@@ -64,7 +65,7 @@ func TestTheFilthiestLogIsCompactedFirst(t *testing.T) {
 	if !slices.Equal(order, []int32{1, 2, 0}) {
 		t.Fatalf("order %v", order)
 	}
-	// One that is longer over its bound comes before all.
+	// A log that has exceeded its limit by more comes first.
 	late, err := k.m.Create("late", 0, testID)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +106,7 @@ func TestManagerCompacts(t *testing.T) {
 		if got := string(content(t, k.fs, "/data/"+cleanerFile)); got != "0\n4\nt 0 9\nt 1 9\nt 2 9\nt 3 9\n" {
 			t.Errorf("%q", got)
 		}
-		// What comes later is found after a pause.
+		// A log that becomes dirty later is found after the pause.
 		l := k.log()
 		if _, err := l.AppendAsFollower(atOffset(keyed(0, []string{"a=2"}), 10)); err != nil {
 			t.Error(err)
@@ -177,7 +178,7 @@ func TestPace(t *testing.T) {
 	})
 }
 
-// A compaction of a log in which two thirds of the records are superseded.
+// BenchmarkCompaction compacts a log in which two thirds of the records are superseded.
 func BenchmarkCompaction(b *testing.B) {
 	for _, codec := range []record.Codec{record.CodecNone, record.CodecLZ4} {
 		b.Run(codec.String(), func(b *testing.B) {

@@ -11,11 +11,10 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// cleaning is one compaction of one log. It works in two passes: the first
-// notes the last offset of every key of the dirty part, the second writes the
-// segments from the log's first on anew without the records that have a later
-// one of their key. What is in memory is the map, two buffers and the largest
-// batch; what does not fit into the map is left for the next cleaning.
+// cleaning is one compaction of one log, in two passes. The first notes the last offset of every
+// key in the dirty part. The second rewrites the segments, oldest first, and drops every record
+// that has a later record with the same key. It keeps in memory the map of keys, two buffers and
+// the largest batch. Keys that do not fit in the map are left for the next cleaning.
 type cleaning struct {
 	log     *Log
 	cfg     Config // as it was when the cleaning began
@@ -23,14 +22,14 @@ type cleaning struct {
 	part    cleanable
 	keys    *offsetMap
 	filter  batchFilter
-	out     []byte // to be written
-	window  []byte // to read through
-	spare   []byte // a batch larger than that
-	read    int64  // bytes, of both passes
+	out     []byte // bytes to write
+	window  []byte // read buffer
+	spare   []byte // holds a batch larger than window
+	read    int64  // bytes read, in both passes
 	written int64
 }
 
-// cleanerShare is what a cleaning gets of the broker's resources.
+// cleanerShare is what one cleaning gets of the broker's resources.
 type cleanerShare struct {
 	mapBytes    int64
 	bufferBytes int64
@@ -39,7 +38,8 @@ type cleanerShare struct {
 	metrics     *cleanerMetrics
 }
 
-// clean compacts the log, if its settings still want that and nobody forbids it.
+// clean compacts the log, unless its settings no longer ask for it or another call forbids it.
+// errCleaningAborted means that the log may be tried again later.
 func (l *Log) clean(ctx context.Context, share cleanerShare) error {
 	ctx, end, ok := l.beginCleaning(ctx)
 	if !ok {
@@ -68,13 +68,14 @@ func (l *Log) clean(ctx context.Context, share cleanerShare) error {
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", errCleaningAborted, context.Cause(ctx))
-	case l.usable() != nil: // its files are gone, or nobody knows what is in them
+	// The log was deleted or its disk failed.
+	case l.usable() != nil:
 		return fmt.Errorf("%w: %w", errCleaningAborted, l.usable())
 	}
 	return err
 }
 
-// pin acquires all segments; false if one is gone.
+// pin acquires all segments; ok is false if one of them is gone.
 func (s segmentList) pin() (unpin func(), ok bool) {
 	for i, one := range s {
 		if !one.acquire() {
@@ -97,7 +98,7 @@ func (c *cleaning) run(ctx context.Context, now int64) error {
 		return err
 	}
 	c.window = make([]byte, max(c.share.bufferBytes, 2*record.HeaderSize))
-	dirtyOffsets := c.part.end() - c.part.dirty // no less than there are keys
+	dirtyOffsets := c.part.end() - c.part.dirty // no less than the number of keys
 	c.keys = newOffsetMap(c.share.mapBytes, c.share.loadFactor, dirtyOffsets)
 	if err := c.noteKeys(ctx); err != nil {
 		return fmt.Errorf("note keys: %w", err)
@@ -114,6 +115,8 @@ func (c *cleaning) run(ctx context.Context, now int64) error {
 			return fmt.Errorf("clean segments from %d on: %w", g.segments[0].base, err)
 		}
 	}
+	// Only after all swaps. After an error, or a crash before the checkpoint has the offset, the
+	// part counts as dirty and is cleaned again.
 	l.cleaning.upTo.Store(c.keys.latest + 1)
 	if c.filter.keyless > 0 {
 		l.logger.Warn("compaction removed records that have no key", slog.Int64("records", c.filter.keyless))
@@ -124,8 +127,8 @@ func (c *cleaning) run(ctx context.Context, now int64) error {
 	return nil
 }
 
-// removeCleaned removes what an earlier cleaning may have left half made. It
-// must not fail: recovery undoes a swap beside which there are such files.
+// removeCleaned removes files that an earlier cleaning left half written. If that fails the
+// cleaning must not begin: recovery undoes a swap that it finds beside .cleaned files.
 func (l *Log) removeCleaned() error {
 	entries, err := l.env.fs.ReadDir(l.path())
 	if err != nil {
@@ -141,7 +144,7 @@ func (l *Log) removeCleaned() error {
 	return nil
 }
 
-// noteKeys is the first pass: over the dirty part, until the map is full.
+// noteKeys is the first pass: over the dirty part, until the map is full. It sets keys.latest.
 func (c *cleaning) noteKeys(ctx context.Context) error {
 	txns := newTxnWalk()
 	c.keys.latest = c.part.dirty - 1
@@ -163,12 +166,13 @@ func (c *cleaning) noteKeys(ctx context.Context) error {
 		if err != nil || full {
 			return err
 		}
-		c.keys.latest = end - 1 // offsets may be missing at the end
+		c.keys.latest = end - 1 // the last offsets of the segment may be missing
 	}
 	return nil
 }
 
-// noteBatch puts a batch's keys into the map. full: it has no room for them all.
+// noteBatch puts a batch's keys into the map. full reports that the map has no room for all of
+// them; keys.latest is then the last record that it covers, perhaps within the batch.
 func (c *cleaning) noteBatch(b record.Batch, txns *txnWalk) (full bool, err error) {
 	if b.IsControl() {
 		_, err = txns.marker(b)
@@ -192,9 +196,9 @@ func (c *cleaning) noteBatch(b record.Batch, txns *txnWalk) (full bool, err erro
 	return false, err
 }
 
-// eachBatch visits the whole batches of a segment that end at or after from,
-// checked and no faster than the pace allows. last: it is the segment's last.
-// A batch is valid until visit returns.
+// eachBatch passes the batches of a segment that end at or after from to visit, whole and checked,
+// no faster than the pace allows. last marks the segment's last batch. A batch is valid until visit
+// returns.
 func (c *cleaning) eachBatch(ctx context.Context, s *segment, from int64, visit func(b record.Batch, last bool) (more bool, err error)) error {
 	size, start := s.size.Load(), int64(0)
 	if from > s.base {
@@ -219,7 +223,8 @@ func (c *cleaning) eachBatch(ctx context.Context, s *segment, from int64, visit 
 		}
 		b, err := sc.whole(header, pos, &c.spare)
 		if err == nil {
-			err = b.Check() // what is damaged must not get a new checksum
+			// A damaged batch must not get a new checksum.
+			err = b.Check()
 		}
 		if err != nil {
 			if errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrMagic) {
@@ -239,5 +244,5 @@ func (c *cleaning) eachBatch(ctx context.Context, s *segment, from int64, visit 
 	return nil
 }
 
-// largestSpare is how large a buffer is kept from one segment to the next.
+// largestSpare is the largest buffer, in bytes, that is kept from one segment to the next.
 const largestSpare = 8 << 20

@@ -12,8 +12,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// ClosedSegment describes a segment that changes no more, is wholly below the
-// last stable offset, and is on the disk: what tiering may copy.
+// ClosedSegment describes a segment that the remote tier may copy: it does not change any more, is
+// wholly below the last stable offset, and is durable.
 type ClosedSegment struct {
 	BaseOffset int64
 	EndOffset  int64 // exclusive: the base of the next segment
@@ -23,19 +23,20 @@ type ClosedSegment struct {
 	segment *segment
 }
 
-// SegmentFiles are the files of a closed segment, byte for byte as on disk.
+// SegmentFiles gives access to the files of a closed segment, byte for byte as on disk.
 type SegmentFiles struct {
 	Log, Index, TimeIndex *io.SectionReader
 	TxnIndex              *io.SectionReader // nil: no transaction was aborted
-	AbortedTxns           int64             // whose abort marker is in the segment: those of TxnIndex
-	Snapshot              *io.SectionReader // producer state at EndOffset, whole and sound; never nil
-	LeaderEpochs          []EpochEntry      // all that begin below EndOffset
+	// AbortedTxns is the number of transactions whose abort marker is in the segment: the entries
+	// of TxnIndex.
+	AbortedTxns  int64
+	Snapshot     *io.SectionReader // producers at EndOffset, whole and sound; never nil
+	LeaderEpochs []EpochEntry      // all that begin below EndOffset
 }
 
-// ClosedSegments lists, ascending, the segments that end above from, are closed
-// and wholly below both the last stable offset and the flushed offset: were the
-// object store ahead of the disk, a power cut would leave a log that ends below
-// it and would give its offsets to other records.
+// ClosedSegments lists, in ascending order, the closed segments that end above from and are wholly
+// below both the last stable offset and the flushed offset. The object store must never be ahead of
+// the disk: after a power cut the log would end below it, and give its offsets to other records.
 func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 	limit := min(l.LastStableOffset(), l.FlushedOffset())
 	list := l.list()
@@ -48,7 +49,7 @@ func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 		if end > limit {
 			break
 		}
-		if s.refs.Load() == 0 { // it was deleted since
+		if s.refs.Load() == 0 { // deleted since the list was loaded
 			continue
 		}
 		closed = append(closed, ClosedSegment{BaseOffset: s.base, EndOffset: end, SizeBytes: s.size.Load(), log: l, segment: s})
@@ -56,8 +57,8 @@ func (l *Log) ClosedSegments(from int64) []ClosedSegment {
 	return closed
 }
 
-// Since is when the segment's first record was appended, at the latest; the zero time if that is not
-// known.
+// Since returns when the segment's first record was appended, at the latest. It returns the zero
+// time if that is not known.
 func (c ClosedSegment) Since() time.Time {
 	if !c.segment.acquire() {
 		return time.Time{}
@@ -70,8 +71,8 @@ func (c ClosedSegment) Since() time.Time {
 	return time.UnixMilli(ms)
 }
 
-// NewestMs is the time of the segment's newest record, in unix ms: that of its file if no record has
-// one.
+// NewestMs returns the timestamp of the segment's newest record, in unix ms. If no record has one,
+// it is the file's modification time.
 func (c ClosedSegment) NewestMs() (int64, error) {
 	if !c.segment.acquire() {
 		return 0, fmt.Errorf("read the time of segment %d of %s: %w: it was deleted", c.BaseOffset, c.log.key, ErrOffsetOutOfRange)
@@ -80,8 +81,8 @@ func (c ClosedSegment) NewestMs() (int64, error) {
 	return c.segment.newestMs()
 }
 
-// Open pins the segment's files and opens them; release, to be called once,
-// lets them go. ErrOffsetOutOfRange says that the segment was deleted since.
+// Open pins the segment's files and opens them. release, to be called exactly once, closes and
+// unpins them. ErrOffsetOutOfRange means that the segment was deleted since it was listed.
 func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	if !c.segment.acquire() {
 		return files, nil, fmt.Errorf("open segment %d of %s: %w: it was deleted", c.BaseOffset, c.log.key, ErrOffsetOutOfRange)
@@ -129,12 +130,13 @@ func (c ClosedSegment) Open() (files SegmentFiles, release func(), err error) {
 	return files, release, nil
 }
 
-// hotTail is how many bytes at the end of a log stay in the system's memory when they are copied: most
-// consumers read there. What was read further back to be copied would take the place of that.
+// hotTail is how many bytes at the end of a log stay in the page cache after they were copied: most
+// consumers read there. Segments further back are dropped from it after the copy.
 const hotTail = 256 << 20
 
-// openOwn opens the .log for a reader that reads it in a sequence, and that has no use for it after
-// that: a File that no consumer's reads go through.
+// openOwn opens the .log for one sequential reader that does not need the pages afterwards. The
+// File is separate from the one that consumers read through: its advice to the system does not
+// affect them.
 func (c ClosedSegment) openOwn() (f vfs.File, done func(), err error) {
 	names := &c.segment.names
 	names.RLock()
@@ -154,11 +156,12 @@ func (c ClosedSegment) openOwn() (f vfs.File, done func(), err error) {
 	}, nil
 }
 
-// snapshot is the producer state at the segment's end. A file that is missing or
-// damaged does not mean that there are no producers: it is made again.
+// snapshot returns the producer state at the segment's end. A missing or damaged file does not mean
+// that there are no producers: the state is rebuilt from the batches.
 func (c ClosedSegment) snapshot() (*io.SectionReader, error) {
 	l := c.log
-	l.mu.Lock() // so that the log is not moved meanwhile
+	// Held so that the log is not moved during the read.
+	l.mu.Lock()
 	content, err := vfs.ReadFile(l.env.fs, l.snapshotName(c.EndOffset), maxSnapshot)
 	l.mu.Unlock()
 	if err == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// adviceFS notes which files were read in a sequence, and which were dropped from memory.
+// adviceFS records which files were read sequentially, and which were dropped from the page cache.
 type adviceFS struct {
 	vfs.FS
 	mu                sync.Mutex
@@ -41,7 +41,8 @@ func (f adviceFile) DropCache(_, n int64) {
 	f.fs.dropped[f.name] = n > 0
 }
 
-// What is copied leaves no pages behind, but for the log's tail, which consumers read.
+// Copying a segment leaves none of its pages in the page cache, unless it belongs to the log's
+// tail, which consumers read.
 func TestCopiedSegmentsLeaveNoPages(t *testing.T) {
 	advice := &adviceFS{FS: vfs.NewMem(), sequence: map[string]bool{}, dropped: map[string]bool{}}
 	k := newKit(t, advice, func(c *Config) {

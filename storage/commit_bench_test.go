@@ -10,9 +10,9 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// BenchmarkCommit appends one batch of 1 KiB to each of some partitions and
-// waits until all are on the disk: one op is that for all of them, as when as
-// many producers with one request under way write to a durable topic.
+// BenchmarkCommit appends one batch of 1 KiB to each of several partitions and waits until all are
+// on disk. One op covers all of them, as when as many producers with one request in flight write to
+// a durable topic.
 func BenchmarkCommit(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("partitions=%d", n), func(b *testing.B) { benchmarkCommit(b, n) })
@@ -60,7 +60,7 @@ func benchmarkCommit(b *testing.B, n int) {
 			}
 		}
 	}
-	commitAll() // makes the files
+	commitAll() // creates the files
 	b.ReportAllocs()
 	for b.Loop() {
 		commitAll()

@@ -9,16 +9,15 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// commitParallel is how many logs of a directory are synced at a time. File
-// systems with a journal join what is synced at the same time into one write of
-// it; with more than this little is gained. ADR 10 has the figures.
+// commitParallel is how many logs of a directory are synced in parallel. File systems with a
+// journal combine concurrent syncs into one write of the journal; more than this gains little. ADR
+// 10 has the figures.
 const commitParallel = 32
 
-// committer makes the logs of one directory durable for those who wait, in
-// rounds. A round takes all logs that wait when it begins, syncs them side by
-// side, and the names that they share once. Who comes meanwhile has a part in
-// the next round, together with all others: however many appends wait, there
-// is one sync per log and round.
+// committer makes the logs of one directory durable, in rounds. A round takes all logs that wait
+// when it begins and syncs them in parallel, and the directory that holds their names once. A
+// request that arrives during a round joins the next one, with all others. So there is one sync per
+// log and round, however many appends wait.
 type committer struct {
 	dir *dataDir
 	env *env
@@ -26,27 +25,29 @@ type committer struct {
 		invariants.Mutex[rankCommitter]
 		waiting []*Log
 	}
-	wake chan struct{} // capacity 1: somebody waits
+	wake chan struct{} // capacity 1: a log waits
 }
 
 func newCommitter(e *env, d *dataDir) *committer {
 	return &committer{dir: d, env: e, wake: make(chan struct{}, 1)}
 }
 
-// OnFlush has f told how every round went that FlushSoon asked for: all below
-// upTo is durable, or err is why it cannot be; and of every flush of closed segments
-// in the background that went well. It is called from a goroutine
-// that others wait for, without locks of this package.
+// OnFlush registers f, which is called after each flush round started by FlushSoon. If err is nil,
+// every offset below upTo is durable; otherwise err is why it is not. f is also called after each
+// successful flush of closed segments in the background. If the disk hangs while the log has
+// unflushed records, f gets that error. f must not block: other logs of the round wait for it. It
+// is called without locks of this package.
 func (l *Log) OnFlush(f func(upTo int64, err error)) { l.flush.told.Store(&f) }
 
-// FlushSoon has all that is in the log made durable, together with all other
-// logs of its directory that wait for that. It does not wait; OnFlush is told
-// once it is done. Nothing happens unless the manager runs.
+// FlushSoon asks for everything in the log to be made durable, together with all other logs of the
+// directory that wait. It does not block; the function of OnFlush gets the result. It has no effect
+// unless the manager runs.
 func (l *Log) FlushSoon() { l.dir().commits.add(l) }
 
 func (c *committer) add(l *Log) {
 	if l.flush.waits.Swap(true) {
-		return // in this directory's list, or in that of one that the log has left
+		// It is queued in this directory, or in one that the log has left.
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,8 +66,8 @@ func (c *committer) take() []*Log {
 	return logs
 }
 
-// run makes rounds until ctx ends, and then one for those who wait by then: if
-// the disk has failed they have to hear of it.
+// run makes rounds until ctx ends, and then one more for the logs that wait by then: if the disk
+// has failed they must get the error.
 func (c *committer) run(ctx context.Context) {
 	for {
 		last := ctx.Err() != nil
@@ -83,16 +84,15 @@ func (c *committer) run(ctx context.Context) {
 	}
 }
 
-// roundLog is a log in a round. The log's flush token is held from its beginning
-// to its end.
+// roundLog is a log in a round. Its flush token is held from begin to end.
 type roundLog struct {
 	log  *Log
 	upTo int64
 	plan flushPlan
 }
 
-// round syncs logs. Each is told as soon as it is durable, without regard to
-// the others.
+// round syncs the logs. Each gets its result as soon as it is durable, without waiting for the
+// others. The exception are logs with a new directory, which wait for one sync of the names.
 func (c *committer) round(logs []*Log) {
 	began := c.env.now()
 	var next atomic.Int64
@@ -121,7 +121,8 @@ func (c *committer) round(logs []*Log) {
 	if len(unnamed.logs) > 0 {
 		err := c.dir.flushNames(c.env.fs)
 		for _, one := range unnamed.logs {
-			if d := one.log.dir(); d != c.dir { // it has moved while it waited; its token keeps it where it is now
+			// It has moved while it waited. Its token keeps it where it is now.
+			if d := one.log.dir(); d != c.dir {
 				c.end(one, d.flushNames(c.env.fs))
 				continue
 			}
@@ -132,26 +133,31 @@ func (c *committer) round(logs []*Log) {
 	c.env.metrics.commitSeconds.Observe(c.env.now().Sub(began).Seconds())
 }
 
-// begin syncs all of a log but its name in the data directory.
+// begin syncs everything of a log except its name in the data directory.
 func (c *committer) begin(l *Log) (roundLog, error) {
-	l.flush.token.TakeBeside() // a flush in the background may hold it
-	l.flush.waits.Store(false) // what is appended from here on may come too late
+	// A flush in the background may hold it.
+	l.flush.token.TakeBeside()
+	// Before the end is read: an append that this round misses must find waits cleared, so that its
+	// FlushSoon queues the log again.
+	l.flush.waits.Store(false)
 	one := roundLog{log: l, upTo: l.offsets.end.Load()}
 	var err error
 	one.plan, err = l.startFlush()
 	return one, err
 }
 
-// end notes how it went and tells who waits.
+// end records the result of the round for one log and reports it to the function of OnFlush.
 func (c *committer) end(one roundLog, err error) {
 	l := one.log
 	err = l.finishFlush(one.plan, err)
 	l.flush.token.Release()
 	switch {
 	case err == nil && l.offsets.flushed.Load() < min(one.upTo, l.offsets.end.Load()):
-		c.add(l) // it was truncated meanwhile: begin anew
+		// The log was truncated during the round: flush it again.
+		c.add(l)
 		return
-	case err == nil, errors.Is(err, ErrLogClosed), errors.Is(err, ErrStorage): // the directory is reported once for all its logs
+	// ErrStorage is reported once for the whole directory.
+	case err == nil, errors.Is(err, ErrLogClosed), errors.Is(err, ErrStorage):
 	default:
 		l.logger.Warn("flush log: its appends are not acknowledged", errorAttr(err))
 	}

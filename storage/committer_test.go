@@ -14,13 +14,14 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// running runs the kit's manager until the returned function, which may be
-// called twice, has ended it.
+// running runs the kit's manager until the returned function ends it. The function may be called
+// twice.
 func (k *kit) running() (stop func()) {
 	k.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(k.t.Context()))
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = k.m.Run(ctx) }) // an error where a test broke all disks
+	// Run returns an error where a test broke all disks.
+	wg.Go(func() { _ = k.m.Run(ctx) })
 	stop = func() {
 		cancel()
 		wg.Wait()
@@ -29,13 +30,13 @@ func (k *kit) running() (stop func()) {
 	return stop
 }
 
-// pass lets the bubble's time go by.
+// pass advances the time of the synctest bubble.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// told remembers what OnFlush was told of one log.
+// told records the calls of one log's OnFlush function.
 type told struct {
 	mu   sync.Mutex
 	upTo []int64
@@ -48,7 +49,7 @@ func (r *told) flushed(upTo int64, err error) {
 	r.upTo, r.errs = append(r.upTo, upTo), append(r.errs, err)
 }
 
-// last is how often it was told, and what at last.
+// last returns the number of calls and the arguments of the last one.
 func (r *told) last() (times int, upTo int64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +59,7 @@ func (r *told) last() (times int, upTo int64, err error) {
 	return 0, 0, nil
 }
 
-// waiters makes n logs that remember what they are told.
+// waiters creates n logs whose OnFlush calls are recorded.
 func (k *kit) waiters(n int) ([]*Log, []*told) {
 	k.t.Helper()
 	logs, results := make([]*Log, n), make([]*told, n)
@@ -73,7 +74,7 @@ func (k *kit) waiters(n int) ([]*Log, []*told) {
 	return logs, results
 }
 
-// appendAndWait appends to every log and has it flushed soon, times over.
+// appendAndWait appends to every log and calls FlushSoon, times over.
 func appendAndWait(t *testing.T, logs []*Log, times int) {
 	t.Helper()
 	for range times {
@@ -84,6 +85,8 @@ func appendAndWait(t *testing.T, logs []*Log, times int) {
 	}
 }
 
+// However many appends wait, a round syncs each log once and, for new logs, the data directory
+// once.
 func TestWaitingLogsShareRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100
@@ -100,8 +103,8 @@ func TestWaitingLogsShareRounds(t *testing.T) {
 		}
 		appendAndWait(t, logs, 1)
 		defer k.running()()
-		// New logs: content, partition.metadata and epoch file of each; its
-		// directory twice; and once for all the data directory.
+		// New logs: content, partition.metadata and epoch file of each, the directory of each
+		// twice, and the data directory once for all of them.
 		if syncs, dirs := since(); syncs != 3*n || dirs != 2*n+1 {
 			t.Fatalf("the first round took %d syncs of files, %d of directories", syncs, dirs)
 		}
@@ -125,8 +128,8 @@ func TestWaitingLogsShareRounds(t *testing.T) {
 	})
 }
 
-// At the moment a log is told, a crash of the machine must not take anything
-// from what it was told of.
+// When OnFlush reports an offset, a crash of the machine at that moment must not lose anything
+// below it (S1).
 func TestNobodyIsToldBeforeItIsDurable(t *testing.T) {
 	mem := vfs.NewMem()
 	k := newKit(t, mem, func(c *Config) { c.SegmentBytes = 600 })
@@ -151,7 +154,7 @@ func TestNobodyIsToldBeforeItIsDurable(t *testing.T) {
 	}
 }
 
-// survives opens what a crash left and looks for a log's records.
+// survives opens what a crash has left and reads the log's records below upTo.
 func survives(k *kit, fs vfs.FS, key partitionKey, upTo int64) error {
 	o := k.options
 	o.FS = fs
@@ -180,7 +183,8 @@ func TestFailedSyncEndsItsDirectoryOnly(t *testing.T) {
 		}
 		k.options.Dirs = []string{"/a", "/b"}
 		k.open()
-		logs, results := k.waiters(100) // in turns
+		// The logs alternate between the directories.
+		logs, results := k.waiters(100)
 		defer k.running()()
 		appendAndWait(t, logs, 1)
 		synctest.Wait()
@@ -241,6 +245,7 @@ func TestFullDiskFailsARoundAndNotTheDirectory(t *testing.T) {
 	})
 }
 
+// The round of a manager that shuts down reports to all logs that wait, so no append waits forever.
 func TestManagerEndsWithARoundForThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slow := &slowFS{FS: vfs.NewMem()}
@@ -275,7 +280,8 @@ func TestLogDeletedWhileItWaits(t *testing.T) {
 		slow.take(time.Second)
 		appendAndWait(t, logs, 1)
 		synctest.Wait()
-		for _, i := range []int{0, 39} { // one is being synced, one is still in line
+		// One log is being synced, the other still waits.
+		for _, i := range []int{0, 39} {
 			if err := k.m.Delete("w", int32(i)); err != nil {
 				t.Fatal(err)
 			}
@@ -310,7 +316,8 @@ func TestLogTruncatedWhileItWaits(t *testing.T) {
 		if err := logs[0].Truncate(2); err != nil {
 			t.Fatal(err)
 		}
-		fill(t, logs[0], 1) // without asking: the round under way was asked for more
+		// Without a FlushSoon: the round under way has to reach the new end by itself.
+		fill(t, logs[0], 1)
 		pass(time.Second)
 		if times, upTo, err := results[0].last(); times != 2 || upTo != 3 || err != nil || logs[0].FlushedOffset() != 3 {
 			t.Errorf("told %d times, at last of %d, %v; flushed up to %d", times, upTo, err, logs[0].FlushedOffset())
@@ -329,7 +336,8 @@ func TestThoseWhoWaitHearThatTheManagerGivesUp(t *testing.T) {
 		appendAndWait(t, logs[:1], 1)
 		synctest.Wait()
 		faulty.Inject(vfs.Fault{Op: vfs.OpSync})
-		appendAndWait(t, logs, 1) // wait for the second round, which begins when the only directory has failed
+		// These wait for the second round, which begins when the only directory has failed.
+		appendAndWait(t, logs, 1)
 		pass(time.Minute)
 		for i, r := range results {
 			if _, _, err := r.last(); !errors.Is(err, ErrStorage) {

@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// stepFS calls step after every operation that changes something.
+// stepFS calls step after every operation that changes the file system.
 type stepFS struct {
 	*vfs.Mem
 	step func(what string)
@@ -63,8 +63,8 @@ func (f *stepFile) Sync() error {
 	return err
 }
 
-// dirtyKit is a log of several segments with old values, tombstones, producers
-// and transactions, of which one was compacted before.
+// dirtyKit returns a log of several segments with old values, tombstones, producers and
+// transactions. A part of it was compacted before.
 func dirtyKit(t testing.TB, fsys vfs.FS) *kit {
 	t.Helper()
 	k := newCompactKit(t, fsys, func(c *Config) { c.SegmentBytes = 700; c.DeleteRetentionMs = 0 })
@@ -85,8 +85,8 @@ func dirtyKit(t testing.TB, fsys vfs.FS) *kit {
 	return k
 }
 
-// latest is what a reader of committed records ends up with: the last value of
-// every key, as of all that the log holds.
+// latest returns what a read_committed consumer of the whole log ends up with: the last value of
+// every key.
 func latest(t testing.TB, l *Log) map[string]string {
 	t.Helper()
 	end := l.EndOffset()
@@ -120,8 +120,8 @@ func latest(t testing.TB, l *Log) map[string]string {
 	return state
 }
 
-// checkRecovered holds a log that was opened after a crash against the two
-// states that it may have, segment by segment.
+// checkRecovered checks a log that was opened after a crash. Each of its segments must be in one of
+// the two states, before or after the cleaning.
 func checkRecovered(t *testing.T, k *kit, what string, before, after []string, state map[string]string, end int64) {
 	t.Helper()
 	l := k.log()
@@ -150,7 +150,7 @@ func checkRecovered(t *testing.T, k *kit, what string, before, after []string, s
 			t.Fatalf("after %s: %s is left over", what, name)
 		}
 	}
-	// The producer goes on where it was.
+	// The producer continues with its next sequence number.
 	if info, err := l.Append(keyed(k.clock.Now().UnixMilli(), []string{"t0=x"}, producer(1, 0, 12), transactional), 0); err != nil || info.Duplicate {
 		t.Fatalf("after %s: %+v, %v", what, info, err)
 	}
@@ -159,8 +159,8 @@ func checkRecovered(t *testing.T, k *kit, what string, before, after []string, s
 	}
 }
 
-// Whenever the machine dies in a cleaning, what is found is the log as it was or
-// as it was to be.
+// Wherever a cleaning is interrupted, by a kill or by a power cut, each segment is found as it was
+// or as it was to become.
 func TestCrashAtEveryStepOfACleaning(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -200,15 +200,15 @@ func TestCrashAtEveryStepOfACleaning(t *testing.T) {
 			news++
 		}
 		checkRecovered(t, next, c.what, before, after, state, end)
-		_ = next.m.Close() // its files are of no interest any more
+		_ = next.m.Close() // its files are not needed any more
 	}
 	if olds == 0 || news == 0 || olds+news == len(crashes) {
 		t.Fatalf("of %d crashes %d left the old log, %d the new one", len(crashes), olds, news)
 	}
 }
 
-// The steps of a swap are durable one after the other, also on a file system
-// that orders changes as it likes.
+// Each step of a swap is durable before the next one, so that it is safe on a file system that
+// reorders changes.
 func TestOrderOfASwap(t *testing.T) {
 	fsys := &stepFS{Mem: vfs.NewMem(), step: func(string) {}}
 	k := newCompactKit(t, fsys, nil)
@@ -238,8 +238,8 @@ func TestOrderOfASwap(t *testing.T) {
 	}
 }
 
-// A swap of which parts are still .cleaned was not decided. A crash while the start
-// undoes it must not take that away from the next one.
+// A swap is not decided while some of its parts are still .cleaned. A start undoes it; a crash
+// during that must not remove the signs that the next start needs.
 func TestUndecidedSwapIsUndoneBeforeItsSignsGo(t *testing.T) {
 	fsys := &stepFS{Mem: vfs.NewMem(), step: func(string) {}}
 	k := newCompactKit(t, fsys, nil)
@@ -269,7 +269,7 @@ func TestUndecidedSwapIsUndoneBeforeItsSignsGo(t *testing.T) {
 	}
 }
 
-// A second crash, at any step of the recovery from the first.
+// A second crash, at any step of the recovery from the first, must lose nothing either.
 func TestCrashWhileASwapIsCompleted(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -294,7 +294,7 @@ func TestCrashWhileASwapIsCompleted(t *testing.T) {
 		again := k.on(&stepFS{Mem: m, step: func(string) { second = append(second, m.CrashClone(uint64(len(second)))) }})
 		again.open()
 		taken := len(second)
-		_ = again.m.Close() // its files are of no interest any more
+		_ = again.m.Close() // its files are not needed any more
 		for i, c := range second[:taken] {
 			last := k.on(c)
 			last.open()
@@ -304,8 +304,8 @@ func TestCrashWhileASwapIsCompleted(t *testing.T) {
 	}
 }
 
-// Whatever fails, and wherever, nothing is lost, nothing is left over, and the
-// next cleaning or the next start finishes the work.
+// Whichever operation of a cleaning fails, nothing is lost, nothing is left over, and the next
+// cleaning or the next start finishes the work.
 func TestFaultsInACleaning(t *testing.T) {
 	t.Parallel()
 	type kind struct {
@@ -332,7 +332,8 @@ func TestFaultsInACleaning(t *testing.T) {
 				k := dirtyKit(t, fsys)
 				before, state, end := dump(t, k.log()), latest(t, k.log()), k.log().EndOffset()
 				for _, s := range k.log().list() {
-					s.closeFiles() // so that they are opened under the fault as well
+					// So that they are opened under the fault as well.
+					s.closeFiles()
 				}
 				already := fsys.Count(f.op)
 				fsys.Inject(vfs.Fault{Op: f.op, Name: "t-0", Err: f.err, After: n, Times: 1, Short: f.short})
@@ -347,7 +348,7 @@ func TestFaultsInACleaning(t *testing.T) {
 				}
 				failed := k.log().usable() != nil
 				if !failed {
-					// The same process reads on and cleans the next time.
+					// The same process continues to read, and its next cleaning succeeds.
 					for _, name := range k.files() {
 						if f.op != vfs.OpRemove && (strings.Contains(name, "cleaned") || strings.Contains(name, "swap")) {
 							t.Fatalf("operation %d: %s is left over", n, name)
@@ -371,7 +372,7 @@ func TestFaultsInACleaning(t *testing.T) {
 				next.m.env.emptyTrash(next.clock.Now())
 				after := dump(t, next.log())
 				checkRecovered(t, next, fmt.Sprintf("operation %d", n), before, after, state, end)
-				_, _ = k.m.Close(), next.m.Close() // of no interest any more
+				_, _ = k.m.Close(), next.m.Close() // not needed any more
 			}
 		})
 	}

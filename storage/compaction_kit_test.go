@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// newCompactKit is a log that is compacted whenever it is told to.
+// newCompactKit returns a kit whose log is compacted only when the test asks for it.
 func newCompactKit(t testing.TB, fsys vfs.FS, change func(*Config)) *kit {
 	t.Helper()
 	return newKit(t, fsys, func(c *Config) {
@@ -25,8 +25,8 @@ func newCompactKit(t testing.TB, fsys vfs.FS, change func(*Config)) *kit {
 	})
 }
 
-// keyed builds a batch of records: "key=value", "key" is a tombstone, "=value"
-// has no key.
+// keyed builds a batch of records from texts: "key=value", "key" for a tombstone, "=value" for a
+// record without a key.
 func keyed(ts int64, pairs []string, change ...func(*record.Builder)) record.Batch {
 	var b record.Builder
 	for _, c := range change {
@@ -52,7 +52,7 @@ func keyed(ts int64, pairs []string, change ...func(*record.Builder)) record.Bat
 
 func transactional(b *record.Builder) { b.Transactional = true }
 
-// endTxn is the marker that ends a producer's transaction.
+// endTxn builds the marker that ends a producer's transaction.
 func endTxn(id int64, epoch int16, kind record.ControlType) record.Batch {
 	b := record.Builder{HasProducer: true, ProducerID: id, ProducerEpoch: epoch, BaseSequence: record.NoSequence, Control: true, Transactional: true}
 	b.Append(epoch0.UnixMilli(), []byte{0, 0, 0, byte(kind)}, []byte{0, 0, 0, 0, 0, 1})
@@ -63,7 +63,7 @@ func endTxn(id int64, epoch int16, kind record.ControlType) record.Batch {
 	return batch
 }
 
-// put appends one batch a record, as a follower does, which may write anything.
+// put appends one batch per record, as a follower, which may write anything.
 func (k *kit) put(pairs ...string) {
 	k.t.Helper()
 	for _, pair := range pairs {
@@ -82,7 +82,7 @@ func (k *kit) follow(batches ...record.Batch) {
 	}
 }
 
-// makeCleanable closes the active segment, commits it and makes it durable.
+// makeCleanable closes the active segment, commits everything and makes it durable.
 func (k *kit) makeCleanable() {
 	k.t.Helper()
 	l := k.log()
@@ -102,7 +102,7 @@ func (k *kit) share() cleanerShare {
 	return cleanerShare{mapBytes: 1 << 20, bufferBytes: 500, loadFactor: 0.9, pace: &pacer{}, metrics: k.m.cleaner.metrics}
 }
 
-// clean compacts everything that is in the log now.
+// clean compacts everything that the log has now.
 func (k *kit) clean() {
 	k.t.Helper()
 	k.makeCleanable()
@@ -119,8 +119,8 @@ func (k *kit) cleanOnce(share cleanerShare) {
 	}
 }
 
-// dump lists all that the log holds: "offset:key=value", "offset:key" for a
-// tombstone, "offset:ABORT" for a marker, "first-last" for an empty batch.
+// dump lists everything in the log: "offset:key=value", "offset:key" for a tombstone,
+// "offset:ABORT" for a marker, "first-last" for an empty batch.
 func dump(t testing.TB, l *Log) []string {
 	t.Helper()
 	var all []string
@@ -149,7 +149,7 @@ func dump(t testing.TB, l *Log) []string {
 	return all
 }
 
-// want compares the log, and checks its files.
+// want compares the log with lines and checks its files.
 func (k *kit) want(lines ...string) {
 	k.t.Helper()
 	if got := dump(k.t, k.log()); !slices.Equal(got, lines) {

@@ -12,16 +12,17 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// compactModel is a compacted log as the list of all batches that were ever
-// appended and not truncated.
+// compactModel is the model of a compacted log: all batches that were ever appended and not
+// truncated.
 type compactModel struct {
 	t       *rapid.T
 	k       *kit
 	l       *Log
 	batches []record.Batch
 	flushed int64
-	kept    int64 // what was committed when it was compacted is not truncated
-	values  int
+	// kept is the end at the last cleaning. No truncation goes below it.
+	kept   int64
+	values int
 }
 
 func (m *compactModel) end() int64 {
@@ -31,12 +32,12 @@ func (m *compactModel) end() int64 {
 	return m.batches[len(m.batches)-1].NextOffset()
 }
 
-// remains is what follows from the batches.
+// remains is the state that follows from the model's batches.
 type remains struct {
-	records   map[int64]string  // every record, by its offset
-	state     map[string]string // what a reader ends up with
-	open      map[int64]int64   // the first offset of each open transaction, by producer
-	sequences map[int64]int32   // the last of each producer
+	records   map[int64]string  // every record by its offset
+	state     map[string]string // the last value of each key
+	open      map[int64]int64   // first offset of each open transaction, by producer
+	sequences map[int64]int32   // last sequence number of each producer
 }
 
 func (m *compactModel) tell() remains {
@@ -99,10 +100,10 @@ func (m *compactModel) appendBatch(b record.Batch) {
 	m.batches = append(m.batches, b)
 }
 
-// append adds a batch of a plain, an idempotent or a transactional producer.
+// append adds a batch without a producer, or of an idempotent or a transactional one.
 func (m *compactModel) append() {
 	b := record.Builder{Codec: record.Codec(rapid.SampledFrom([]int{0, 0, 1, 2, 3, 4}).Draw(m.t, "codec")), LogAppendTime: rapid.Bool().Draw(m.t, "append time")}
-	// Producer 0 stands for none, 1 is idempotent, 2 and 3 are transactional.
+	// Producer 0 means none, 1 is idempotent, 2 and 3 are transactional.
 	if id := rapid.Int64Range(0, 3).Draw(m.t, "producer"); id > 0 {
 		b.HasProducer, b.ProducerID, b.Transactional = true, id, id > 1
 		if last, ok := m.tell().sequences[id]; ok {
@@ -134,8 +135,7 @@ func (m *compactModel) endTxn() {
 	}
 }
 
-// clean commits and flushes all that there is, and compacts with a map that may
-// be too small.
+// clean commits and flushes everything, and compacts it with a map that may be too small.
 func (m *compactModel) clean() {
 	commit(m.l)
 	if err := m.l.flushClosed(m.t.Context()); err != nil {
@@ -175,7 +175,8 @@ func (m *compactModel) checkpoint() {
 func (m *compactModel) truncate() {
 	to := rapid.Int64Range(m.l.HighWatermark(), m.end()).Draw(m.t, "to")
 	if to < m.kept {
-		return // the high watermark that a crash leaves may be an old one
+		// A crash may leave an older high watermark.
+		return
 	}
 	if err := m.l.TruncateCommitted(to); err != nil {
 		m.t.Fatal(err)
@@ -184,7 +185,7 @@ func (m *compactModel) truncate() {
 	m.flushed = min(m.flushed, m.end())
 }
 
-// keep drops the batches from the first one on that is not wanted.
+// keep drops all batches from the first unwanted one on.
 func (m *compactModel) keep(wanted func(record.Batch) bool) {
 	for i, b := range m.batches {
 		if !wanted(b) {
@@ -197,7 +198,7 @@ func (m *compactModel) keep(wanted func(record.Batch) bool) {
 func (m *compactModel) restart(next *kit) {
 	old := m.k.m
 	m.k = next
-	_ = old.Close() // its file system is of no interest any more
+	_ = old.Close() // its file system is not needed any more
 	m.l = next.log()
 	end := m.l.EndOffset()
 	if end < m.flushed || end > m.end() {
@@ -241,8 +242,8 @@ func (m *compactModel) check() {
 	}
 }
 
-// withoutNoKey adds to the wanted state what a reader has under the empty key,
-// which compaction may or may not have removed.
+// withoutNoKey adds to want the value that got has under the empty key: compaction may or may not
+// have removed records without a key.
 func withoutNoKey(got, want map[string]string) map[string]string {
 	want = maps.Clone(want)
 	if v, ok := got[""]; ok {
@@ -251,6 +252,8 @@ func withoutNoKey(got, want map[string]string) map[string]string {
 	return want
 }
 
+// Random histories with crashes, kills and truncations (S8, S9): compaction never changes a record,
+// never loses the last one of a key, and keeps the producers' sequences.
 func TestCompactedLogKeepsTheLastOfEachKey(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

@@ -25,7 +25,7 @@ func TestCompactionKeepsTheLastRecordOfEachKey(t *testing.T) {
 		t.Fatalf("log from %d to %d, segments %v", l.StartOffset(), l.EndOffset(), bases(l))
 	}
 	k.put("b=3")
-	k.want("3:c=1", "4:b=2", "5:a=3", "6:b=3") // the active segment is not touched
+	k.want("3:c=1", "4:b=2", "5:a=3", "6:b=3") // the active segment is not compacted
 	k.clean()
 	k.want("3:c=1", "5:a=3", "6:b=3")
 	k.reopen()
@@ -35,7 +35,7 @@ func TestCompactionKeepsTheLastRecordOfEachKey(t *testing.T) {
 	}
 }
 
-// A batch loses records, but keeps its place, producer, epoch, codec and times.
+// A batch that loses records keeps its place, producer, epoch, codec and timestamps.
 func TestCompactionInsideBatches(t *testing.T) {
 	for codec := record.CodecNone; codec <= record.CodecZstd; codec++ {
 		t.Run(codec.String(), func(t *testing.T) {
@@ -63,20 +63,25 @@ func TestCompactionInsideBatches(t *testing.T) {
 	}
 }
 
-// Segments that have become small are put together, up to the sizes that a
-// segment may have.
+// Segments that compaction has made small are merged, up to the sizes that a segment may have.
 func TestCompactionPutsSmallSegmentsTogether(t *testing.T) {
 	one := int64(len(keyed(0, []string{"key00=0123456789"})))
 	for _, c := range []struct {
 		segment, index int64
-		want           []int64 // of 12 segments of three records, and the active one
+		want           []int64 // with 12 segments of three records, and the active one
 	}{
-		{12 * one, 10 << 20, []int64{0, 12, 24, 36}},                             // by what goes in
-		{40 * one, 10 << 20, []int64{0, 36}},                                     // all that there is
-		{40 * one, 4 * 12, []int64{0, 6, 12, 18, 24, 30, 36}},                    // two time entries a segment, 4 fit
-		{40 * one, 7 * 12, []int64{0, 9, 18, 27, 36}},                            // 7 fit
-		{math.MaxInt32, 10 << 20, []int64{0, 36}},                                // sums do not overflow
-		{one, 10 << 20, []int64{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36}}, // smaller than each: nothing is split
+		// Limited by the size before compaction.
+		{12 * one, 10 << 20, []int64{0, 12, 24, 36}},
+		// All segments.
+		{40 * one, 10 << 20, []int64{0, 36}},
+		// Two time entries a segment, 4 fit.
+		{40 * one, 4 * 12, []int64{0, 6, 12, 18, 24, 30, 36}},
+		// 7 fit.
+		{40 * one, 7 * 12, []int64{0, 9, 18, 27, 36}},
+		// Sums do not overflow.
+		{math.MaxInt32, 10 << 20, []int64{0, 36}},
+		// Smaller than each segment: none is split.
+		{one, 10 << 20, []int64{0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36}},
 	} {
 		k := newCompactKit(t, vfs.NewMem(), nil)
 		for i := range 36 {
@@ -105,7 +110,7 @@ func TestCompactionPutsSmallSegmentsTogether(t *testing.T) {
 	}
 }
 
-// What a segment ends with stays in some form, so that its end can be seen.
+// Something of a segment's last batch is kept, so that the file shows where the segment ends (S9).
 func TestCompactionKeepsTheEndOfSegments(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 150 })
 	k.put("a=1", "a=2", "a=3", "a=4", "a=5")
@@ -117,7 +122,7 @@ func TestCompactionKeepsTheEndOfSegments(t *testing.T) {
 			t.Errorf("segment %d: the file ends at %d (%v), the segment at %d", s.base, end, err, s.end.Load())
 		}
 	}
-	// Even if the topic is compacted no more, and the checkpoint is an old one.
+	// That holds even if the topic is no longer compacted and the checkpoint is old.
 	dead := k.dead()
 	dead.create("../"+recoveryFile, []byte("0\n1\nt 0 1\n"))
 	cfg := k.log().Config()
@@ -127,6 +132,8 @@ func TestCompactionKeepsTheEndOfSegments(t *testing.T) {
 	dead.want(want...)
 }
 
+// A tombstone stays for delete.retention.ms after the first cleaning that saw it, so that consumers
+// have time to read it. The horizon does not move with later cleanings.
 func TestTombstonesStayUntilTheirHorizon(t *testing.T) {
 	for _, logAppendTime := range []bool{false, true} {
 		k := newCompactKit(t, vfs.NewMem(), nil)
@@ -156,7 +163,7 @@ func TestTombstonesStayUntilTheirHorizon(t *testing.T) {
 	}
 }
 
-// A tombstone goes on hiding its key for as long as the key's value may be there.
+// A tombstone must hide its key as long as the key's value may still be in the log.
 func TestTombstoneInTheActiveSegment(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.DeleteRetentionMs = 0 })
 	k.put("a=1", "b=1")
@@ -177,6 +184,8 @@ func TestRecordsWithoutKeysGo(t *testing.T) {
 	k.want("1:a=1", "3:b=1")
 }
 
+// The last batch of a producer stays, emptied if necessary. Otherwise a restart without snapshots
+// would forget its sequence, and accept a duplicate.
 func TestTheLastBatchOfAProducerStays(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), nil)
 	at := epoch0.UnixMilli()
@@ -187,7 +196,7 @@ func TestTheLastBatchOfAProducerStays(t *testing.T) {
 	k.clean()
 	k.want("4-4", "5-5", "6:a=9", "7:z=1")
 	for _, restart := range []func(){func() {}, k.reopen, func() {
-		// The state as the batches tell it: no snapshot, all indexes anew.
+		// Here the state follows from the batches alone: no snapshot, all indexes rebuilt.
 		dead := k.dead()
 		for _, name := range dead.files() {
 			if strings.HasSuffix(name, extSnapshot) {
@@ -207,7 +216,7 @@ func TestTheLastBatchOfAProducerStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A producer that is forgotten needs no batch.
+	// A producer that has expired needs no batch.
 	k.clock.advance(25 * time.Hour)
 	if _, err := k.log().EnforceRetention(k.clock.Now()); err != nil {
 		t.Fatal(err)
@@ -246,10 +255,11 @@ func TestTransactionsAreCompacted(t *testing.T) {
 	k.follow(endTxn(1, 0, record.ControlAbort), endTxn(2, 0, record.ControlCommit)) // 4, 5
 	txn(1, 1, "c=1")                                                                // 6, committed
 	k.follow(endTxn(1, 0, record.ControlCommit))                                    // 7
-	k.put("b=3", "c=2")                                                             // 8, 9: nothing of a transaction stays
+	// 8, 9: no record of a transaction is left after these.
+	k.put("b=3", "c=2")
 	k.clean()
-	// An aborted record hides nothing and is gone; markers stay at first; the
-	// producers' last batches do for good.
+	// An aborted record supersedes no other and is removed. Markers stay at first, the producers'
+	// last batches stay for good.
 	k.want("0:a=0", "3-3", "4:ABORT", "5:COMMIT", "6-6", "7:COMMIT", "8:b=3", "9:c=2")
 	if txns, err := k.log().AbortedTransactions(0, 100); err != nil || len(txns) != 1 {
 		t.Fatalf("%v %v", txns, err)
@@ -276,7 +286,7 @@ func TestTransactionsAreCompacted(t *testing.T) {
 	}
 }
 
-// A transaction whose marker is beyond the part that is cleaned.
+// The abort marker may be in a later segment than the batches of its transaction.
 func TestAbortedTransactionAcrossSegments(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 200 })
 	at := epoch0.UnixMilli()
@@ -296,7 +306,7 @@ func TestAbortedTransactionAcrossSegments(t *testing.T) {
 	}
 }
 
-// The marker with a newer epoch is all that fences a producer.
+// A marker with a newer epoch may be the only thing that fences a producer.
 func TestAProducersLastMarkerStays(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.DeleteRetentionMs = 0 })
 	k.follow(keyed(epoch0.UnixMilli(), []string{"a=1"}, producer(1, 0, 0), transactional), endTxn(1, 1, record.ControlAbort))
@@ -323,7 +333,7 @@ func TestWhatMayBeCleaned(t *testing.T) {
 		name   string
 		change func(*Config)
 		before func(k *kit)
-		want   int64 // the end of what may be cleaned
+		want   int64 // end of the part that may be cleaned
 	}{
 		{name: "all closed segments", want: 9},
 		{name: "below the high watermark", before: func(k *kit) { k.log().offsets.hw.Store(8) }, want: 6},
@@ -399,7 +409,7 @@ func TestWhenALogIsDue(t *testing.T) {
 	}
 }
 
-// max.compaction.lag.ms closes segments, which are not compacted while active.
+// max.compaction.lag.ms closes segments, because an active one is never compacted.
 func TestMaxCompactionLagRolls(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.MaxCompactionLagMs = 1000 })
 	k.put("a=1")
@@ -408,14 +418,14 @@ func TestMaxCompactionLagRolls(t *testing.T) {
 	if got := bases(k.log()); !slices.Equal(got, []int64{0, 1}) {
 		t.Fatalf("segments %v", got)
 	}
-	k.clock.advance(1001 * time.Millisecond) // and nobody writes
+	k.clock.advance(1001 * time.Millisecond) // without an append
 	k.retain(0)
 	if got := bases(k.log()); !slices.Equal(got, []int64{0, 1, 2}) {
 		t.Fatalf("segments %v", got)
 	}
 }
 
-// What does not fit into the map is left for the next cleaning.
+// Keys that do not fit in the map are left for the next cleaning. None is lost.
 func TestASmallMapTakesSeveralCleanings(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 400 })
 	var want []string
@@ -451,7 +461,9 @@ func TestASmallMapTakesSeveralCleanings(t *testing.T) {
 	got := slices.DeleteFunc(dump(t, k.log()), func(s string) bool { return !strings.Contains(s, ":") })
 	slices.Sort(got)
 	slices.Sort(want)
-	if len(got) > 40 || !containsAll(got, want) { // old records of a key may be left between cleanings, its last never goes
+	// Old records of a key may remain from one cleaning to the next; its last record always
+	// remains.
+	if len(got) > 40 || !containsAll(got, want) {
 		t.Fatalf("log holds\n%q, want\n%q", got, want)
 	}
 }
@@ -495,7 +507,7 @@ func TestOffsetMap(t *testing.T) {
 	}
 }
 
-// Readers go on with what they have; the old files go when they are done.
+// Readers keep the segments that they have. The old files are removed after the last reader.
 func TestReadersAreNotDisturbed(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 300 })
 	k.put("a=1", "b=1", "a=2", "b=2", "a=3", "b=3", "a=4", "b=4")
@@ -514,7 +526,7 @@ func TestReadersAreNotDisturbed(t *testing.T) {
 	if files := strings.Join(k.files(), " "); strings.Contains(files, "deleted") || strings.Contains(files, "cleaned") || strings.Contains(files, "swap") {
 		t.Fatal(files)
 	}
-	// A read at an offset that is gone gives what follows.
+	// A read at an offset that was removed returns what follows.
 	if got := readAll(t, k.log(), 2); got[len(got)-1].LastOffset() != 7 {
 		t.Fatalf("%d batches", len(got))
 	}
@@ -561,7 +573,8 @@ func TestRetentionOfCompactedTopics(t *testing.T) {
 			if got := k.log().StartOffset(); got != c.want {
 				t.Fatalf("log start %d, want %d", got, c.want)
 			}
-			if err := k.log().AdvanceStartOffset(5); err != nil { // DeleteRecords works with every policy
+			// DeleteRecords works with every policy.
+			if err := k.log().AdvanceStartOffset(5); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := k.log().EnforceRetention(k.clock.Now()); err != nil || k.log().LocalStartOffset() != 5 {
@@ -571,6 +584,7 @@ func TestRetentionOfCompactedTopics(t *testing.T) {
 	}
 }
 
+// The cleaner checkpoint is a hint (S3): without it compaction begins from scratch.
 func TestTheCleanerCheckpointIsAHint(t *testing.T) {
 	for name, hurt := range map[string]func(k *kit){
 		"gone":          func(k *kit) { k.remove("../" + cleanerFile) },
@@ -594,6 +608,7 @@ func TestTheCleanerCheckpointIsAHint(t *testing.T) {
 	}
 }
 
+// What replaces truncated records is dirty, so the truncation lowers the clean part durably.
 func TestTruncationTakesTheCleanPartBack(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), nil)
 	k.put("a=1", "b=1", "c=1", "d=1")
@@ -609,6 +624,8 @@ func TestTruncationTakesTheCleanPartBack(t *testing.T) {
 	k.want("2:a=2", "3:b=2")
 }
 
+// A damaged batch must not be rewritten with a valid checksum. The log is given up, and reported
+// once.
 func TestDamageIsNotGivenANewChecksum(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), nil)
 	k.put("a=1", "a=2", "b=1")
@@ -631,7 +648,7 @@ func TestDamageIsNotGivenANewChecksum(t *testing.T) {
 	}
 }
 
-// blockingFS stops the writer of .cleaned files until it is told to go on.
+// blockingFS blocks the writer of .cleaned files until the test continues it.
 type blockingFS struct {
 	vfs.FS
 	reached, goOn chan struct{}
@@ -645,7 +662,7 @@ func (f *blockingFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File
 	return f.FS.OpenFile(name, flag, perm)
 }
 
-// Truncation and deletion end a cleaning and wait until it is over.
+// Truncation and deletion abort a cleaning and wait until it has ended.
 func TestTruncationAndDeletionAbortACleaning(t *testing.T) {
 	for name, do := range map[string]func(k *kit) error{
 		"truncate":       func(k *kit) error { return k.log().TruncateCommitted(2) },
@@ -696,8 +713,8 @@ func TestTruncationAndDeletionAbortACleaning(t *testing.T) {
 	}
 }
 
-// Retention that has deleted a segment meanwhile, and a policy that is not
-// compact any more, end the cleaning as well.
+// A cleaning is also aborted if retention has deleted one of its segments, or if the topic is no
+// longer compacted.
 func TestACleaningThatIsOvertakenIsAborted(t *testing.T) {
 	for name, do := range map[string]func(k *kit){
 		"retention": func(k *kit) {
@@ -736,7 +753,7 @@ func TestACleaningThatIsOvertakenIsAborted(t *testing.T) {
 	}
 }
 
-// What kafka-dump-log and varve log dump read is the file itself.
+// kafka-dump-log and varve log dump read the file itself, so it must consist of plain batches.
 func TestCompactedFilesArePlainBatches(t *testing.T) {
 	k := newCompactKit(t, vfs.NewMem(), nil)
 	k.follow(keyed(epoch0.UnixMilli(), []string{"a=1", "b=1"}, producer(1, 0, 0)), keyed(epoch0.UnixMilli(), []string{"a=2", "c"}))

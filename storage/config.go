@@ -6,29 +6,30 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// TimestampType says whose clock gives records their timestamp.
+// TimestampType is the clock that records' timestamps come from.
 type TimestampType int8
 
-// The values of message.timestamp.type.
+// Values of message.timestamp.type: the producer's clock, or the broker's at the append.
 const (
 	CreateTime TimestampType = iota
 	LogAppendTime
 )
 
-// Compression says how batches are stored; the zero value keeps what the
-// producer sent (compression.type=producer).
+// Compression is the form in which batches are stored. The zero value keeps the producer's
+// (compression.type=producer).
 type Compression struct {
+	// If Recompress is set, a batch with another codec than Codec is recompressed.
 	Recompress bool
 	Codec      record.Codec
 	Level      int // 0: the codec's default
 }
 
-// AsRetention as a local retention means: the same as without "local" (Kafka's -2).
+// AsRetention as a local retention means the same value as the setting without "local" (Kafka's
+// -2).
 const AsRetention = -2
 
-// Config holds one topic's effective settings under Kafka's names and with
-// Kafka's meanings. Times are in milliseconds; -1 means unlimited where Kafka
-// says so. It is a value: a log keeps its own copy.
+// Config holds one topic's effective settings, with Kafka's names and meanings. Times are in
+// milliseconds. -1 means unlimited where Kafka says so. It is a value: each log has its own copy.
 type Config struct {
 	SegmentBytes       int64 // segment.bytes
 	SegmentMs          int64 // segment.ms
@@ -47,9 +48,9 @@ type Config struct {
 	CleanupDelete       bool // cleanup.policy has "delete"
 	CleanupCompact      bool // cleanup.policy has "compact"
 
-	RemoteCopyLagMs    int64 // remote.copy.lag.ms; -1: as the local retention
-	RemoteCopyLagBytes int64 // remote.copy.lag.bytes; -1: as the local retention
-	MaxTierLagMs       int64 // varve.tier.max.lag.ms; 0 or less: no bound
+	RemoteCopyLagMs    int64 // remote.copy.lag.ms; -1: the same as the local retention
+	RemoteCopyLagBytes int64 // remote.copy.lag.bytes; -1: the same as the local retention
+	MaxTierLagMs       int64 // varve.tier.max.lag.ms; 0 or less: unlimited
 
 	DeleteRetentionMs      int64   // delete.retention.ms
 	MinCompactionLagMs     int64   // min.compaction.lag.ms
@@ -69,7 +70,7 @@ type Config struct {
 	FlushMs       int64 // flush.ms
 }
 
-// DefaultConfig is Kafka's default for every setting.
+// DefaultConfig returns Kafka's default for every setting.
 func DefaultConfig() Config {
 	return Config{
 		SegmentBytes:         1 << 30,
@@ -96,9 +97,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// maxSegmentMs is the age at which a segment is closed: a compacted topic with a
-// bound on how long records may wait for compaction closes them by that, as the
-// active segment is never compacted.
+// maxSegmentMs returns the age, in ms, at which a segment is closed. The active segment is never
+// compacted, so a compacted topic closes it within the limit on how long records may wait for that.
 func (c *Config) maxSegmentMs() int64 {
 	if c.CleanupCompact {
 		return min(c.SegmentMs, c.MaxCompactionLagMs)
@@ -106,19 +106,19 @@ func (c *Config) maxSegmentMs() int64 {
 	return c.SegmentMs
 }
 
-// deletes says that segments go by age and size. With an empty cleanup.policy
-// they stay for ever, except that the local ones of a tiered topic go once the
+// deletes reports whether segments are deleted by age and size. With an empty cleanup.policy they
+// are kept forever. The exception are the local segments of a tiered topic, which go once the
 // object store has them.
 func (c *Config) deletes() bool {
 	return c.CleanupDelete || (!c.CleanupCompact && c.copiesToRemote())
 }
 
-// copiesToRemote says that closed segments go to the object store.
+// copiesToRemote reports whether closed segments are uploaded to the object store.
 func (c *Config) copiesToRemote() bool { return c.RemoteStorageEnable && !c.RemoteCopyDisable }
 
-// RemoteCopyLag is how old a closed segment's newest record has to be, in ms, and how many bytes of
-// the log have to be behind the segment, before it goes to the object store. One of the two is
-// enough. 0 is at once, and -1 never by this one: what stays on this disk for ever need not be there.
+// RemoteCopyLag returns when a closed segment is uploaded: when its newest record is ms old, or
+// when the log has so many bytes after it. Either is enough. 0 means at once, -1 means never for
+// this reason: a segment that stays on the local disk forever need not be uploaded.
 func (c *Config) RemoteCopyLag() (ms, bytes int64) {
 	localMs, localBytes := c.localRetention()
 	ms, bytes = c.RemoteCopyLagMs, c.RemoteCopyLagBytes
@@ -131,7 +131,7 @@ func (c *Config) RemoteCopyLag() (ms, bytes int64) {
 	return ms, bytes
 }
 
-// localRetention is how long and how much stays on this disk; -1 is unlimited.
+// localRetention returns the limits, in ms and bytes, for what stays on this disk; -1 is unlimited.
 func (c *Config) localRetention() (ms, bytes int64) {
 	ms, bytes = c.RetentionMs, max(c.RetentionBytes, -1)
 	if c.copiesToRemote() {

@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// check opens the logs, holds them against what was acknowledged, and closes
-// them, sometimes without a trace of that.
+// check opens the logs, compares them with what was acknowledged, and closes them. Sometimes it
+// removes the marker of the clean shutdown.
 func (c *crashTest) check() {
 	t := c.t
 	t.Helper()
@@ -40,7 +40,8 @@ func (c *crashTest) check() {
 }
 
 func (c *crashTest) checkLog(l *Log, said *crashLog) error {
-	if said.cutting >= 0 { // the truncation was done, or not begun
+	// The truncation was either done or not begun.
+	if said.cutting >= 0 {
 		if end := l.EndOffset(); len(said.acked) > 0 && end < said.acked[len(said.acked)-1].end {
 			if end < said.firstBelow(said.cutting) {
 				return fmt.Errorf("end %d after a truncation to %d", end, said.cutting)
@@ -54,7 +55,8 @@ func (c *crashTest) checkLog(l *Log, said *crashLog) error {
 		return err
 	}
 	next := start
-	if len(got) > 0 { // log start may be within the first batch
+	// The log start may be within the first batch.
+	if len(got) > 0 {
 		next = min(start, got[0].BaseOffset())
 	}
 	acked := map[int64]crashAck{}
@@ -83,14 +85,15 @@ func (c *crashTest) checkLog(l *Log, said *crashLog) error {
 	if n := len(said.acked); n > 0 && said.acked[n-1].end != end || next != end {
 		return fmt.Errorf("end %d, batches to %d, acknowledged to %+v", end, next, said.acked[max(0, n-1)])
 	}
-	if unknown > 1 { // the one whose acknowledgement the kill came before
+	// One batch may be unknown: the kill came before its acknowledgement.
+	if unknown > 1 {
 		return fmt.Errorf("%d batches that nobody acknowledged", unknown)
 	}
 	return c.checkLookups(l, got)
 }
 
-// firstBelow is where a truncation to an offset may have put the end: a batch
-// that holds it goes as a whole.
+// firstBelow returns the lowest end that a truncation to an offset may have left: a batch that
+// holds the offset is removed as a whole.
 func (l *crashLog) firstBelow(to int64) int64 {
 	for _, a := range l.acked {
 		if a.first <= to && to < a.end {
@@ -100,7 +103,7 @@ func (l *crashLog) firstBelow(to int64) int64 {
 	return to
 }
 
-// checkCrashBatch holds a batch against what the child writes there.
+// checkCrashBatch compares a batch with what the child writes at its offsets.
 func checkCrashBatch(partition int32, b record.Batch) error {
 	for r, err := range b.Records() {
 		if err != nil {
@@ -114,7 +117,7 @@ func checkCrashBatch(partition int32, b record.Batch) error {
 	return nil
 }
 
-// checkLookups asks the indexes, and the producer's state by a duplicate.
+// checkLookups checks the indexes, and the producer state by means of a duplicate.
 func (c *crashTest) checkLookups(l *Log, got []record.Batch) error {
 	if err := verifyFiles(l); err != nil {
 		return err

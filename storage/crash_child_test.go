@@ -17,7 +17,7 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// The crash test's child is this test binary, run again with these set.
+// The child of the crash test is this test binary, started again with these variables set.
 const (
 	crashDirEnv  = "VARVE_CRASH_TEST_DIR"
 	crashSeedEnv = "VARVE_CRASH_TEST_SEED"
@@ -25,7 +25,7 @@ const (
 
 const crashPartitions = 3
 
-// crashOptions are those of the child and of the parent that looks after it.
+// crashOptions are the options of the child, and of the parent that checks what the child has left.
 func crashOptions(dir string) Options {
 	cfg := DefaultConfig()
 	cfg.SegmentBytes, cfg.IndexIntervalBytes = 12<<10, 500
@@ -38,10 +38,9 @@ func crashOptions(dir string) Options {
 	}
 }
 
-// crashBatch holds the records from an offset on. There is one producer a
-// partition, so that offsets are sequence numbers; a record's value tells its
-// partition, offset and leader epoch, which is another one in every run and
-// after every truncation: what was cut off must not come back.
+// crashBatch builds the batch at an offset. There is one producer per partition, so that offsets
+// are sequence numbers. A record's value has its partition, offset and leader epoch. The epoch is a
+// new one in every run and after every truncation, so that a record which comes back is recognized.
 func crashBatch(partition int32, offset int64, epoch int32) record.Batch {
 	rnd := rand.New(rand.NewPCG(uint64(offset), uint64(epoch)))
 	b := record.Builder{HasProducer: true, ProducerID: 100 + int64(partition), BaseSequence: int32(offset)}
@@ -61,8 +60,8 @@ func crashBatch(partition int32, offset int64, epoch int32) record.Batch {
 
 func crashTime(offset int64) int64 { return epoch0.UnixMilli() + 10*offset }
 
-// crashReport writes what was acknowledged, a line each, to the parent. A line
-// that was written is read, whenever this process is killed.
+// crashReport writes each acknowledgement as a line to the parent. A line that was written is read,
+// whenever this process is killed.
 type crashReport struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -71,10 +70,11 @@ type crashReport struct {
 func (r *crashReport) say(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, _ = fmt.Fprintf(r.w, format+"\n", args...) // the parent is gone: so is this process, soon
+	// If the parent is gone, this process will be too.
+	_, _ = fmt.Fprintf(r.w, format+"\n", args...)
 }
 
-// TestCrashChild is what TestKillNine runs and kills.
+// TestCrashChild is the process that TestKillNine starts and kills.
 func TestCrashChild(t *testing.T) {
 	dir := os.Getenv(crashDirEnv)
 	if dir == "" {
@@ -112,7 +112,7 @@ func TestCrashChild(t *testing.T) {
 			report.say("! run: %v", runErr)
 		}
 	})
-	// The parent closes its end of the input to ask for a clean end.
+	// The parent closes its end of the input to ask for a clean shutdown.
 	_, _ = bufio.NewReader(os.Stdin).ReadByte()
 	stop()
 	wg.Wait()
@@ -121,7 +121,7 @@ func TestCrashChild(t *testing.T) {
 	}
 }
 
-// crashWriter is what the child does to one partition.
+// crashWriter performs the child's operations on one partition.
 type crashWriter struct {
 	l      *Log
 	report *crashReport
@@ -164,7 +164,8 @@ func (w *crashWriter) append(ctx context.Context) error {
 		return err
 	}
 	w.last = b
-	if w.rnd.IntN(4) == 0 { // as with flush.messages: durable before it is acknowledged
+	// As with flush.messages: durable before it is acknowledged.
+	if w.rnd.IntN(4) == 0 {
 		if err = w.l.Flush(ctx, info.LastOffset+1); err != nil {
 			return err
 		}
@@ -173,7 +174,7 @@ func (w *crashWriter) append(ctx context.Context) error {
 	return nil
 }
 
-// again sends the last batch a second time, as a client without an answer does.
+// again sends the last batch a second time, as a client without a response does.
 func (w *crashWriter) again() error {
 	if w.last == nil {
 		return nil
@@ -201,7 +202,7 @@ func (w *crashWriter) commit() {
 	w.l.SetHighWatermark(w.l.EndOffset() - w.rnd.Int64N(20))
 }
 
-// truncate tells before what it is about to do: a kill leaves it done or not.
+// truncate reports its intention first: a kill leaves the truncation done or not begun.
 func (w *crashWriter) truncate() error {
 	low := max(w.l.HighWatermark(), w.l.LocalStartOffset())
 	to := low + w.rnd.Int64N(w.l.EndOffset()-low+1)

@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// long says that tests may take long.
+// long reports whether tests may take long.
 func long() bool { return os.Getenv("VARVE_LONG") != "" }
 
-// TestKillNine kills a process that writes to several partitions at random
-// moments, a hundred times over. What it had acknowledged is there, in order,
-// once. VARVE_SEED plays the choices of another run again; the moments of the
-// kills are the machine's.
+// TestKillNine kills a process that writes to several partitions at random moments, a hundred
+// times. Everything that it had acknowledged is there afterwards, in order and once. VARVE_SEED
+// repeats the choices of another run. The moments of the kills depend on the machine.
 //
-// No test beside it locks a real directory: between fork and exec a child has the locks of this process.
+// No test that locks a real directory may run in parallel: between fork and exec, a child holds the
+// locks of this process.
 func TestKillNine(t *testing.T) {
 	t.Parallel()
 	rounds := 100
@@ -58,10 +58,10 @@ type crashTest struct {
 	acknowledged, truncations, kills int
 }
 
-// crashLog is what the child has said of one partition.
+// crashLog is what the child has reported about one partition.
 type crashLog struct {
 	acked   []crashAck
-	cutting int64 // a truncation to here began and did not report its end; -1 none
+	cutting int64 // target of a truncation whose end was not reported; -1: none
 }
 
 // crashAck is a batch that was acknowledged.
@@ -70,7 +70,7 @@ type crashAck struct {
 	epoch      int32
 }
 
-// round lets a child run until it is killed, then looks at what it has left.
+// round runs a child until it is killed, then checks what it has left.
 func (c *crashTest) round(seed uint64) {
 	c.t.Helper()
 	for p := range c.partitions {
@@ -83,8 +83,8 @@ func (c *crashTest) round(seed uint64) {
 	c.check()
 }
 
-// runChild starts a child and kills it after so many lines or so much time,
-// whichever comes first. It returns all that it has said.
+// runChild starts a child and kills it after a number of lines or a time, whichever comes first. It
+// returns everything that the child has reported.
 func (c *crashTest) runChild(seed uint64) (lines []string) {
 	t := c.t
 	t.Helper()
@@ -106,18 +106,19 @@ func (c *crashTest) runChild(seed uint64) (lines []string) {
 		t.Fatal(err)
 	}
 	said := bufio.NewScanner(r)
-	said.Scan() // it is alive
+	said.Scan() // it runs
 	lines = append(lines, said.Text())
 	gently := c.rnd.IntN(10) == 0
 	end := func() {
 		if gently {
-			_ = stdin.Close() // asks for a clean end
+			_ = stdin.Close() // asks for a clean shutdown
 		} else {
-			_ = cmd.Process.Kill() // it may have ended by itself, which is seen below
+			// It may have ended by itself; that is checked below.
+			_ = cmd.Process.Kill()
 		}
 	}
 	wait, most := 150, 1+c.rnd.IntN(400)
-	if c.rnd.IntN(3) == 0 { // also while it recovers
+	if c.rnd.IntN(3) == 0 { // also during its recovery
 		wait = c.rnd.IntN(40)
 	}
 	defer time.AfterFunc(time.Duration(wait)*time.Millisecond, end).Stop()
@@ -147,7 +148,7 @@ func ignoreKilled(err error, gently bool) error {
 	return err
 }
 
-// hear enters a line of the child.
+// hear processes a line of the child.
 func (c *crashTest) hear(line string) {
 	c.t.Helper()
 	if strings.HasPrefix(line, "!") {
@@ -175,7 +176,7 @@ func (c *crashTest) hear(line string) {
 	}
 }
 
-// cutAt forgets what a truncation has removed.
+// cutAt forgets the batches that a truncation has removed.
 func (l *crashLog) cutAt(end int64) {
 	for len(l.acked) > 0 && l.acked[len(l.acked)-1].end > end {
 		l.acked = l.acked[:len(l.acked)-1]

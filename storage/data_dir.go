@@ -26,40 +26,49 @@ const (
 	suffixDeleteDir = "-delete"
 )
 
-// dataDir is one directory of the configuration. After a failure that leaves
-// unknown what is on its disk, every operation on its logs fails.
+// dataDir is one directory of log.dirs. After a failure that leaves the content of its disk
+// unknown, every operation on its logs fails.
 type dataDir struct {
-	fs       vfs.FS
-	path     string
-	id       [16]byte // directory.id of meta.properties
-	lock     io.Closer
-	meta     []byte // meta.properties as it was found, nil if there was none
-	recorded bool   // it has the file of known directories: it was used before
-	logs     int    // how many it holds; the manager's lock guards it
+	fs   vfs.FS
+	path string
+	id   [16]byte // directory.id of meta.properties
+	lock io.Closer
+	meta []byte // meta.properties as found at startup; nil if there was none
+	// recorded: it has the file of known directories, so it was used before.
+	recorded bool
+	// logs is the number of logs in it; guarded by Manager.mu.
+	logs int
 
-	// limbo holds the logs that were leaving when a crash came, and whose target
-	// is offline: their lines in the checkpoints stay, and a shutdown is not clean,
-	// as they are not recovered. It is set at start only.
+	// limbo lists logs that were being moved out of this directory when the broker crashed, and
+	// whose target directory is offline. They cannot be recovered yet, so their checkpoint entries
+	// are kept and the shutdown is never marked clean. Set only at startup.
 	limbo map[partitionKey]bool
-	// raising are log starts of logs that are about to restart there; see raiseStart. The lock of the
-	// checkpoints guards it.
+	// raising has the new log start of each log that is about to restart there, see raiseStart.
+	// Guarded by checkpoints.
 	raising map[partitionKey]int64
 
+	// failure is why the directory is out of service; nil while it works. It is set once.
 	failure atomic.Pointer[error]
-	leftOut bool            // it has failed since the start
-	failed  chan<- *dataDir // tells the manager; has room for every directory
-	gone    chan struct{}   // closed when it fails while it is in service
-	marked  atomic.Bool     // the marker of a failure was written
+	// leftOut: it failed while the manager opened.
+	leftOut bool
+	// failed reports a failure to the manager. It has room for every directory.
+	failed chan<- *dataDir
+	// gone is closed when the directory fails while it is in service.
+	gone   chan struct{}
+	marked atomic.Bool // the marker of a failure was written
 
-	watch   vfs.Watch      // of the operations on its disk
-	stalled atomic.Bool    // one of them has not returned
-	full    atomic.Bool    // its volume is above the high watermark, and nothing is left to delete
-	hung    chan struct{}  // closed then
-	work    sync.WaitGroup // what Run does for it
+	watch   vfs.Watch   // counts the operations under way on its disk
+	stalled atomic.Bool // one of them has not returned in time
+	// full: its volume is above the high watermark, and no segment is left that may be deleted.
+	full atomic.Bool
+	hung chan struct{}  // closed when stalled becomes true
+	work sync.WaitGroup // the goroutines of runDir
 
 	flushes        flushQueue
-	checkpointWake chan struct{}                       // capacity 1: write the checkpoints soon
-	checkpointing  invariants.Mutex[rankCheckpointing] // admits one writer of its checkpoints at a time; it comes before all other locks
+	checkpointWake chan struct{} // capacity 1: write the checkpoints soon
+	// checkpointing admits one writer of all its checkpoints at a time. It is taken after the
+	// tokens of a log and before every other lock (locks.go).
+	checkpointing invariants.Mutex[rankCheckpointing]
 
 	commits   *committer
 	writeback *writeback
@@ -67,19 +76,20 @@ type dataDir struct {
 	moveWake  chan struct{} // capacity 1: a log is to be moved here
 	removed   removals
 
-	// checkpoints guards the checkpoint files and what they hold. It comes
-	// after a log's lock: under it nothing may wait for one.
+	// checkpoints guards the checkpoint files and their content. It is taken after a log's lock:
+	// its holder must not wait for one.
 	checkpoints struct {
 		invariants.Mutex[rankCheckpoints]
-		written map[string]map[partitionKey]int64 // nil: the file is missing or damaged
+		// written has the content of each file; nil: the file is missing or damaged.
+		written map[string]map[partitionKey]int64
 	}
-	// clean: the last shutdown was; hasRecovery: the recovery checkpoint was
-	// there and sound.
+	// clean: the last shutdown was clean. hasRecovery: the recovery checkpoint was present and
+	// sound.
 	clean, hasRecovery bool
-	// distrust: the last process had a failed fsync. The kernel may still show
-	// what it could not write, takes it for written, and never will.
+	// distrust: an fsync failed in the last process. The kernel may still return data that it could
+	// not write, consider it written, and never write it. Cleared when all logs were recovered.
 	distrust bool
-	// failedBefore stays as distrust was found at the start.
+	// failedBefore keeps the value that distrust had at startup.
 	failedBefore bool
 }
 
@@ -93,17 +103,19 @@ func newDataDir(e *env, path string, o *Options, failed chan<- *dataDir) *dataDi
 	return d
 }
 
-// fail marks the directory; only the first failure counts. The marker is for
-// the next process. It is not synced: after a reboot there is nothing that the
-// kernel might show and the disk not have.
+// fail takes the directory out of service; only the first failure counts. It leaves a marker for
+// the next process. The marker is not synced: after a reboot the kernel cannot return data that the
+// disk does not have.
 func (d *dataDir) fail(err error) {
-	d.giveUp(err) // before the marker: a failing disk may take its time for that
+	// Before the marker: writing that may take long on a failing disk.
+	d.giveUp(err)
 	if !d.marked.Swap(true) {
 		_ = vfs.WriteFile(d.fs, filepath.Join(d.path, failedFile), []byte(err.Error()+"\n"), 0o644)
 	}
 }
 
-// giveUp ends the service of the directory; only the first failure counts.
+// giveUp ends the service of the directory without touching its disk; only the first failure
+// counts.
 func (d *dataDir) giveUp(err error) {
 	if d.failure.CompareAndSwap(nil, &err) {
 		close(d.gone)
@@ -119,7 +131,7 @@ func (d *dataDir) checkpointSoon() {
 	}
 }
 
-// trustAgain takes the marker of a failure away, once all logs were recovered.
+// trustAgain removes the marker of a failure. It must not be called before all logs were recovered.
 func (d *dataDir) trustAgain() error {
 	if !d.distrust {
 		return nil
@@ -128,7 +140,7 @@ func (d *dataDir) trustAgain() error {
 	return d.fs.Remove(filepath.Join(d.path, failedFile))
 }
 
-// err is nil while the directory is fine.
+// err returns nil while the directory works, and an ErrStorage after it has failed.
 func (d *dataDir) err() error {
 	if p := d.failure.Load(); p != nil {
 		return &diskError{class: ErrStorage, cause: *p}
@@ -136,8 +148,8 @@ func (d *dataDir) err() error {
 	return nil
 }
 
-// flushNames is syncNames for callers that can do it again later: a directory that could
-// not be opened is no failure of the disk.
+// flushNames is syncNames for callers that can try again later: if the directory could not be
+// opened, that is not a failure of the disk.
 func (d *dataDir) flushNames(fsys vfs.FS) error {
 	err := fsys.SyncDir(d.path)
 	if err == nil || passing(err) {
@@ -147,8 +159,8 @@ func (d *dataDir) flushNames(fsys vfs.FS) error {
 	return d.err()
 }
 
-// syncNames makes the names of logs' directories durable. Whatever goes wrong fails
-// the directory: there is no way back for the caller.
+// syncNames makes the names of the logs' directories durable. Any error fails the directory,
+// because the caller cannot go back.
 func (d *dataDir) syncNames(fsys vfs.FS) error {
 	if err := fsys.SyncDir(d.path); err != nil {
 		d.fail(fmt.Errorf("sync directory %s: %w", d.path, err))
@@ -157,7 +169,7 @@ func (d *dataDir) syncNames(fsys vfs.FS) error {
 	return nil
 }
 
-// unusable explains in one line why a directory cannot be opened, and what helps.
+// unusable explains in one line why a directory cannot be opened and what the operator can do.
 func (d *dataDir) unusable(err error) error {
 	switch {
 	case errors.Is(err, vfs.ErrLocked):
@@ -172,9 +184,9 @@ func (d *dataDir) unusable(err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrDirInvalid, d.path, err)
 }
 
-// open makes the directory if need be, locks it, reads whose it is and takes the
-// marker of a clean shutdown away, durably: if this process crashes, the next
-// one must recover. But for ErrDirLocked its errors mean that the disk fails.
+// open creates the directory if necessary, locks it, and reads its owner. Then it durably removes
+// the marker of a clean shutdown: if this process crashes, the next one must recover. All its
+// errors except ErrDirLocked mean that the disk fails.
 func (d *dataDir) open(fsys vfs.FS) error {
 	if err := d.make(fsys); err != nil {
 		return d.unusable(err)
@@ -207,7 +219,8 @@ func (d *dataDir) open(fsys vfs.FS) error {
 	return nil
 }
 
-// make creates the directory, and those above it, so that they are there after a crash.
+// make creates the directory and its parents, so that they still exist after a crash of the
+// machine.
 func (d *dataDir) make(fsys vfs.FS) error {
 	var parents []string
 	for path := d.path; path != filepath.Dir(path); path = filepath.Dir(path) {
@@ -227,13 +240,13 @@ func (d *dataDir) make(fsys vfs.FS) error {
 	return nil
 }
 
-// markClean says that everything is on disk and in order. Nothing may be
-// written to the directory afterwards.
+// markClean records that all data is on disk and in order. Nothing may be written to the directory
+// afterwards.
 func (d *dataDir) markClean(fsys vfs.FS) error {
 	return vfs.ReplaceFile(fsys, filepath.Join(d.path, cleanFile), []byte(`{"version":0,"brokerEpoch":-1}`), 0o644, true)
 }
 
-// unlock lets others use the directory.
+// unlock allows other processes to use the directory.
 func (d *dataDir) unlock() error {
 	if d.lock == nil {
 		return nil
@@ -241,12 +254,12 @@ func (d *dataDir) unlock() error {
 	return d.lock.Close()
 }
 
-// checkpointed holds the four checkpoints of a directory.
+// checkpointed holds the content of a directory's four checkpoints.
 type checkpointed struct {
 	recovery, start, hw, cleaned map[partitionKey]int64
 }
 
-// readCheckpoints reads all checkpoints. Damaged ones are passed over.
+// readCheckpoints reads all checkpoints. A damaged one counts as missing.
 func (d *dataDir) readCheckpoints(fsys vfs.FS, logger *slog.Logger) checkpointed {
 	read := func(name string) (map[partitionKey]int64, bool) {
 		offsets, err := d.readCheckpoint(fsys, name)
@@ -263,7 +276,8 @@ func (d *dataDir) readCheckpoints(fsys vfs.FS, logger *slog.Logger) checkpointed
 	return c
 }
 
-// of is what the checkpoints say of one partition.
+// of returns what the checkpoints have of one partition. Without a sound recovery checkpoint, gaps
+// anywhere in the log may come from Kafka's compaction.
 func (c checkpointed) of(d *dataDir, key partitionKey) found {
 	gapsBelow := c.cleaned[key]
 	if !d.hasRecovery {
@@ -280,8 +294,8 @@ func (c checkpointed) of(d *dataDir, key partitionKey) found {
 	}
 }
 
-// parseDirName reads topic and partition from a directory's name. ok is false
-// for directories that are not a partition's.
+// parseDirName parses topic and partition from a directory's name. ok is false if the name is not
+// that of a partition's directory.
 func parseDirName(name string) (key partitionKey, ok bool) {
 	i := strings.LastIndexByte(name, '-')
 	if i <= 0 || i == len(name)-1 {
@@ -294,7 +308,7 @@ func parseDirName(name string) (key partitionKey, ok bool) {
 	return partitionKey{name[:i], int32(partition)}, true
 }
 
-// partitions lists the directories of partitions, and those of deleted ones.
+// partitions lists the directories of partitions, and those of deleted partitions.
 func (d *dataDir) partitions(fsys vfs.FS) (keys []partitionKey, deleted []string, err error) {
 	entries, err := fsys.ReadDir(d.path)
 	if err != nil {

@@ -4,20 +4,21 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// byteBudget hands out a number of bytes. Those who find too few wait in their order,
-// so that a large request is not overtaken for ever by small ones.
+// byteBudget hands out a limited number of bytes. Requests that have to wait are served in order,
+// so that small ones never starve a large one.
 type byteBudget struct {
 	mu      invariants.Mutex[rankBudget]
 	free    int64
 	waiting []budgetRequest
 }
 
+// budgetRequest is a request that waits; granted is closed when it has its n bytes.
 type budgetRequest struct {
 	n       int64
 	granted chan struct{}
 }
 
-// acquire waits until n bytes are there. More than the budget has would wait for ever.
+// acquire waits until n bytes are free. A request for more than the whole budget waits forever.
 func (b *byteBudget) acquire(n int64) {
 	b.mu.Lock()
 	if len(b.waiting) == 0 && b.free >= n {
@@ -31,7 +32,7 @@ func (b *byteBudget) acquire(n int64) {
 	<-r.granted
 }
 
-// release gives n bytes back.
+// release returns n bytes to the budget.
 func (b *byteBudget) release(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -43,7 +44,7 @@ func (b *byteBudget) release(n int64) {
 	}
 }
 
-// left is how many bytes are there.
+// left returns the number of free bytes.
 func (b *byteBudget) left() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

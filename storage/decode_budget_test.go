@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Memory is reserved before records are decompressed. Without memory an append
-// waits, and holds up neither what else its log has to do nor other logs.
+// Memory is reserved before records are decompressed. An append that waits for memory delays
+// neither other operations of its log nor other logs.
 func TestDecodingWaitsForMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true })
@@ -41,7 +41,8 @@ func TestDecodingWaitsForMemory(t *testing.T) {
 
 func TestDecodedReservesWhatItTakes(t *testing.T) {
 	e := newKit(t, vfs.NewMem(), nil).m.env
-	b := batchOf(1, 1<<20, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecZstd }) // a hundred times as much as it is
+	// It decompresses to a hundred times its size.
+	b := batchOf(1, 1<<20, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecZstd })
 	err := e.decoded(b, record.MaxDecompressed, func(payload []byte) error {
 		if e.decoding.left() > decodeBudget-int64(len(payload)) {
 			t.Error("its memory is not reserved")
@@ -59,7 +60,7 @@ func TestDecodedReservesWhatItTakes(t *testing.T) {
 	}
 }
 
-// A large request is served before small ones that came later.
+// A large request is served before small ones that arrived later, so it cannot starve.
 func TestBudgetServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := byteBudget{free: 10}

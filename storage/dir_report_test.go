@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A directory that fails is reported once, with its id, as soon as the manager
-// runs; the list of those that work lacks it from the failure on.
+// A directory that fails is reported once, with its id, as soon as the manager runs. The list of
+// directories that work does not have it from the failure on.
 func TestFailedDirIsReportedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		faulty := vfs.NewFaulty(vfs.NewMem())
@@ -55,8 +55,8 @@ func TestFailedDirIsReportedOnce(t *testing.T) {
 	})
 }
 
-// The process after one that gave a directory up knows which one that was, also
-// when its recovery has removed the marker.
+// The process after one that gave up a directory knows which one it was, even when its recovery has
+// removed the marker.
 func TestDistrustedDirsAreThoseThatTheLastProcessGaveUp(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFaulty(mem)

@@ -10,17 +10,17 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A volume that is nearly full is relieved of what the object store has too: the segments of tiered
-// logs that are below their remote end, the oldest of all logs in the directory first, whatever local
-// retention says. Never one that is not in the object store, and never an active one: then the disk
-// fills up, and appends are refused (S7).
+// This file frees space on a volume that is nearly full: it deletes segments of tiered logs below
+// their remote end, whatever local retention says, the oldest in the directory first. It never
+// deletes a segment that is not in the object store, nor an active one. If that is not enough the
+// disk fills up, and appends are refused (S7).
 
-// Watermarks say how full a volume may get (varve.disk.high.watermark), and how full it is left then
-// (varve.disk.low.watermark): up to 1 as a fraction of the volume, above that in bytes. A High of 0
-// is no bound.
+// Watermarks are two fill levels of a volume. Above High (varve.disk.high.watermark) segments are
+// deleted until it is below Low (varve.disk.low.watermark). A value up to 1 is a fraction of the
+// volume, a larger one is in bytes. A High of 0 is no limit.
 type Watermarks struct{ High, Low float64 }
 
-// bytesOf is a watermark of a volume in bytes.
+// bytesOf converts a watermark of a volume to bytes.
 func bytesOf(mark float64, total int64) int64 {
 	if mark <= 1 {
 		return int64(mark * float64(total))
@@ -28,8 +28,8 @@ func bytesOf(mark float64, total int64) int64 {
 	return int64(mark)
 }
 
-// excess is by how much the volume of the directory is above the low watermark, once it has passed
-// the high one; 0: it has not, or it is not known how full it is.
+// excess returns how many bytes the volume of the directory is above the low watermark if it is
+// above the high one. It returns 0 if it is not, or if the fill level is unknown.
 func (m *Manager) excess(d *dataDir) int64 {
 	marks := m.options.Watermarks()
 	space, ok := m.env.fs.(vfs.SpaceReporter)
@@ -43,19 +43,21 @@ func (m *Manager) excess(d *dataDir) int64 {
 	return max(total-free-bytesOf(min(marks.Low, marks.High), total), 0)
 }
 
-// relieve brings the volume of a directory below its low watermark, if it is above the high one and
-// as far as that can be done. Directories on one volume take turns, so that they do not all free it;
-// one whose disk hangs holds up none.
+// relieve deletes segments if the directory's volume is above the high watermark, until it is below
+// the low one or no segment may be deleted. One directory is relieved at a time: those on the same
+// volume would otherwise all free the same excess. A directory whose disk hangs has failed, and
+// does not block the others.
 func (m *Manager) relieve(ctx context.Context, d *dataDir) {
 	if m.excess(d) == 0 {
 		d.full.Store(false)
 		return
 	}
 	if busy := m.relieving.Load(); busy != nil && busy.err() == nil || !m.relieving.CompareAndSwap(busy, d) {
-		return // the next look will do
+		// The next look at the volume will do.
+		return
 	}
 	defer m.relieving.CompareAndSwap(d, nil)
-	// What is deleted already waits for file.delete.delay.ms, which is a courtesy.
+	// Files of deleted segments go first: file.delete.delay.ms is only a courtesy.
 	m.env.emptyTrashIn(farFuture, d.holds)
 	excess := m.excess(d)
 	if excess == 0 {
@@ -75,7 +77,7 @@ func (m *Manager) relieve(ctx context.Context, d *dataDir) {
 	}
 }
 
-// dropTiered deletes at least so many bytes of segments, if there are as many.
+// dropTiered deletes at least excess bytes of segments, or all that may be deleted.
 func (m *Manager) dropTiered(ctx context.Context, d *dataDir, excess int64) (segments int, bytes int64) {
 	var oldest expendables
 	for _, l := range m.in(d) {
@@ -104,14 +106,14 @@ func (m *Manager) dropTiered(ctx context.Context, d *dataDir, excess int64) (seg
 	return segments, bytes
 }
 
-// expendable is the first segment of a log that may go.
+// expendable is the first segment of a log, which may be deleted.
 type expendable struct {
 	log      *Log
 	base     int64
 	newestMs int64
 }
 
-// expendable returns the log's first segment if it may go from a full disk.
+// expendable returns the log's first segment if it may be deleted from a full disk.
 func (l *Log) expendable() (e expendable, ok bool) {
 	s, ok := l.inObjectStore()
 	if !ok || !s.acquire() {
@@ -122,8 +124,8 @@ func (l *Log) expendable() (e expendable, ok bool) {
 	return expendable{l, s.base, newest}, err == nil
 }
 
-// inObjectStore is the log's first segment if all of it is in the object store and readers find it
-// there.
+// inObjectStore returns the log's first segment if all of it is in the object store and readers
+// find it there. The active segment never is.
 func (l *Log) inObjectStore() (*segment, bool) {
 	list := l.list()
 	if l.usable() != nil || !l.config.Load().RemoteStorageEnable || len(list) < 2 {
@@ -133,8 +135,8 @@ func (l *Log) inObjectStore() (*segment, bool) {
 	return list[0], end <= min(l.expendableBelow(), l.offsets.remoteEnd.Load(), l.offsets.hw.Load())
 }
 
-// dropExpendable deletes the log's first segment, if it still is the one of that base and may go, and
-// returns its size. The log start stays: readers find what was in it in the object store.
+// dropExpendable deletes the log's first segment, if it still begins at base and may be deleted,
+// and returns its size. The log start stays: readers get these offsets from the object store.
 func (l *Log) dropExpendable(base int64) (bytes int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -153,7 +155,7 @@ func (l *Log) dropExpendable(base int64) (bytes int64, err error) {
 	return bytes, nil
 }
 
-// expendables is a heap, the oldest first.
+// expendables is a heap with the oldest segment first.
 type expendables []expendable
 
 // Len implements heap.Interface.
@@ -175,7 +177,7 @@ func (x *expendables) Pop() any {
 	return last
 }
 
-// fullDirs are how many directories are above the high watermark and cannot be relieved.
+// fullDirs returns how many directories are above the high watermark with nothing left to delete.
 func (m *Manager) fullDirs() int {
 	n := 0
 	for _, d := range m.dirs {
@@ -186,5 +188,5 @@ func (m *Manager) fullDirs() int {
 	return n
 }
 
-// pressureInterval is how often a directory's volume is looked at: a disk fills up within seconds.
+// pressureInterval is how often a directory's volume is checked: a disk can fill up within seconds.
 const pressureInterval = time.Second

@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// pressureKit is three logs of segments of three batches each, on a disk of which they fill the half.
-// Their segments are of one minute after the other, in turn.
+// pressureKit returns three logs with segments of three batches each. The segments of the logs
+// alternate in time, one minute each. The disk has no size until a test sets one.
 func pressureKit(t *testing.T, change func(*Config)) (*kit, *vfs.Mem, [3]*Log) {
 	t.Helper()
 	mem := vfs.NewMem()
@@ -53,9 +53,9 @@ func pressureKit(t *testing.T, change func(*Config)) (*kit, *vfs.Mem, [3]*Log) {
 
 func (k *kit) relieve() { k.m.relieve(k.t.Context(), k.m.dirs[0]) }
 
-// fillTo makes the disk that full, by its size.
+// fillTo sets the size of the disk so that the fraction used of it is in use.
 func fillTo(mem *vfs.Mem, used float64) {
-	total, free, _ := mem.Space("/data") // without a size all of it is used
+	total, free, _ := mem.Space("/data") // without a size, total is the bytes in use
 	mem.SetSize(int64(float64(total-free) / used))
 }
 
@@ -67,12 +67,12 @@ func allBases(logs [3]*Log) string {
 	return fmt.Sprint(all)
 }
 
-// The oldest go first, over all logs, until the low watermark is reached; what is not in the object
-// store stays, and the log start does.
+// The oldest segments of all logs are deleted first, until the low watermark is reached. Segments
+// that are not in the object store stay, and so does the log start.
 func TestFullDiskLosesTheOldestUploadedSegments(t *testing.T) {
 	k, mem, logs := pressureKit(t, nil)
 	for _, l := range logs {
-		l.SetRemoteEndOffset(9) // three segments each
+		l.SetRemoteEndOffset(9) // three segments of each log
 	}
 	before := allBases(logs)
 	mem.SetSize(1 << 30)
@@ -81,7 +81,8 @@ func TestFullDiskLosesTheOldestUploadedSegments(t *testing.T) {
 		t.Fatalf("segments are %s below the high watermark", allBases(logs))
 	}
 	fillTo(mem, 0.9)
-	k.relieve() // a third of what there is goes, a little more than five of fifteen segments and three tails
+	// A third of the bytes is deleted: a little more than five of fifteen segments and three tails.
+	k.relieve()
 	total, free, _ := mem.Space("/data")
 	if used := float64(total-free) / float64(total); used > 0.6 || used < 0.5 {
 		t.Errorf("the disk is full to %.2f, want 0.6: segments are %s", used, allBases(logs))
@@ -105,12 +106,12 @@ func TestFullDiskLosesTheOldestUploadedSegments(t *testing.T) {
 	}
 }
 
-// A disk that cannot be relieved is said to be full; nothing goes that is only here, and no active
-// segment, also if all of it is in the object store.
+// A disk on which nothing may be deleted is reported as full. Segments that exist only here are
+// never deleted, nor is an active segment, even if all of it is in the object store.
 func TestFullDiskKeepsWhatIsNotUploaded(t *testing.T) {
 	k, mem, logs := pressureKit(t, nil)
 	logs[0].SetRemoteEndOffset(2)
-	logs[1].SetRemoteEndOffset(16) // all of it
+	logs[1].SetRemoteEndOffset(16) // all of the log
 	mem.SetSize(1 << 30)
 	fillTo(mem, 1)
 	k.relieve()
@@ -129,7 +130,8 @@ func TestFullDiskKeepsWhatIsNotUploaded(t *testing.T) {
 	}
 }
 
-// Uploads are paused, so that retention would move the log start with the segments: pressure does not.
+// With uploads paused, retention would move the log start together with the segments. Disk pressure
+// must not.
 func TestFullDiskMovesNoLogStart(t *testing.T) {
 	k, mem, logs := pressureKit(t, func(c *Config) { c.RemoteCopyDisable = true })
 	for _, l := range logs {
@@ -143,7 +145,7 @@ func TestFullDiskMovesNoLogStart(t *testing.T) {
 	}
 }
 
-// What is deleted already goes before what is not, without the delay of its files.
+// Files of deleted segments are removed first, without waiting for file.delete.delay.ms.
 func TestFullDiskRemovesDeletedFilesFirst(t *testing.T) {
 	k, mem, logs := pressureKit(t, func(c *Config) { c.FileDeleteDelayMs = 3600_000 })
 	for _, l := range logs[:2] {
@@ -160,7 +162,7 @@ func TestFullDiskRemovesDeletedFilesFirst(t *testing.T) {
 	}
 }
 
-// Watermarks in bytes, and none.
+// Watermarks may be in bytes, and may be absent.
 func TestWatermarks(t *testing.T) {
 	k, mem, _ := pressureKit(t, nil)
 	mem.SetSize(1 << 30)
@@ -185,7 +187,7 @@ func TestWatermarks(t *testing.T) {
 	}
 }
 
-// A disk without space refuses writes, and takes them once there is some.
+// A disk without space refuses appends, and accepts them again once there is space.
 func TestMemIsFull(t *testing.T) {
 	mem := vfs.NewMem()
 	k := newKit(t, mem, nil)

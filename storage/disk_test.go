@@ -9,6 +9,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
+// A write that failed on a full disk leaves the file and the log as they were (S7).
 func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, fsys, nil)
@@ -34,6 +35,8 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	}
 }
 
+// If a failed write cannot be undone, the content of the file is unknown: all logs of the directory
+// stop.
 func TestFailedWriteAndFailedTruncateFailTheDirectory(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, fsys, nil)
@@ -75,6 +78,7 @@ func TestFailedWriteAloneIsUndone(t *testing.T) {
 	}
 }
 
+// A failed fsync is never retried, and the directory is not marked clean (S6).
 func TestFailedSyncIsFailStop(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, fsys, nil)
@@ -99,6 +103,7 @@ func TestFailedSyncIsFailStop(t *testing.T) {
 	}
 }
 
+// Index entries that the full disk cannot take stay in memory. No append fails because of them.
 func TestFullDiskKeepsIndexEntriesInMemory(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, fsys, func(c *Config) { c.IndexIntervalBytes = 0 })
@@ -138,8 +143,8 @@ func TestFailedDirectorySyncIsFailStop(t *testing.T) {
 	}
 }
 
-// A directory that failed tells the next process, which looks at what the disk
-// has and then trusts it again.
+// A directory that failed leaves a marker for the next process. That process reads what the disk
+// has, not what the kernel still has in memory, and then trusts the directory again.
 func TestFailureIsToldToTheNextProcess(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFaulty(mem)
@@ -163,7 +168,7 @@ func TestFailureIsToldToTheNextProcess(t *testing.T) {
 	}
 }
 
-// A log whose directory cannot be renamed stays: a new log of its name would
+// If a log's directory cannot be renamed, the log stays: otherwise a new log with its name would
 // find its files.
 func TestFailedDeleteLeavesTheLog(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
@@ -184,8 +189,8 @@ func TestFailedDeleteLeavesTheLog(t *testing.T) {
 	}
 }
 
-// Deletion stops at a segment that cannot be renamed: a restart would take the
-// hole behind it for lost data, and end the log there.
+// Retention stops at a segment that cannot be renamed. A restart would take the hole after it for
+// lost data and end the log there.
 func TestRetentionLeavesNoHole(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := vfs.NewFaulty(mem)

@@ -10,25 +10,25 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// env is what all logs of a manager share.
+// env is the state that all logs of a manager share.
 type env struct {
 	fs         vfs.FS
 	files      fileCache
 	logger     *slog.Logger
 	metrics    *metrics
 	now        func() time.Time
-	expiration time.Duration // of idle producers
-	hotTail    int64         // see hotTail
+	expiration time.Duration // how long idle producers are remembered
+	hotTail    int64         // bytes, see the constant hotTail
 
 	lastConfig atomic.Pointer[Config] // see share
 
 	deletions atomic.Int64 // numbers the files of deleted segments
 	trash     trash
-	decoding  byteBudget // of decompressed records
+	decoding  byteBudget // limits decompressed records in memory
 }
 
-// share returns settings that are never changed. The logs of a topic come one
-// after the other and get the same.
+// share returns settings that never change. Equal settings in sequence share one copy, because the
+// logs of a topic are opened one after the other.
 func (e *env) share(c Config) *Config {
 	if last := e.lastConfig.Load(); last != nil && *last == c {
 		return last
@@ -37,21 +37,22 @@ func (e *env) share(c Config) *Config {
 	return &c
 }
 
-// segmentUnused is called when nobody uses a segment any more.
+// segmentUnused is called when the last reference to a segment is released.
 func (e *env) segmentUnused(s *segment) {
 	if s.doomed.Load() {
 		e.trash.add(trashItem{due: time.Time{}, segment: s})
 	}
 }
 
-// trash holds what is to be removed from disk, and when.
+// trash lists what is to be removed from disk, and when. It is not durable: the next start finds by
+// their names the files that were not removed.
 type trash struct {
 	invariants.Mutex[rankTrash]
 	items []trashItem
 }
 
-// trashItem is one of three: the list's reference to a deleted segment that is
-// to be given up (drop), an unused segment's files, or a whole directory.
+// trashItem is one of three: a deleted segment whose list reference is to be released (drop), the
+// files of an unused segment, or a whole directory.
 type trashItem struct {
 	due     time.Time
 	drop    bool
@@ -65,7 +66,7 @@ func (t *trash) add(items ...trashItem) {
 	t.items = append(t.items, items...)
 }
 
-// path is where the item's files are.
+// path returns where the item's files are.
 func (i trashItem) path() string {
 	if i.segment == nil {
 		return i.dir
@@ -75,7 +76,7 @@ func (i trashItem) path() string {
 	return i.segment.names.dir
 }
 
-// take removes and returns what is due in a part of the paths.
+// take removes and returns the items that are due and whose path is accepted by in.
 func (t *trash) take(now time.Time, in func(path string) bool) []trashItem {
 	t.Lock()
 	defer t.Unlock()
@@ -90,13 +91,12 @@ func (t *trash) take(now time.Time, in func(path string) bool) []trashItem {
 	return due
 }
 
-// emptyTrash removes what is due. What fails is logged and left for the next
-// start, which removes it again.
+// emptyTrash removes the items that are due. A failure is logged and left to the next start.
 func (e *env) emptyTrash(now time.Time) {
 	e.emptyTrashIn(now, func(string) bool { return true })
 }
 
-// emptyTrashIn is emptyTrash for the paths of one directory.
+// emptyTrashIn is emptyTrash for the paths that in accepts.
 func (e *env) emptyTrashIn(now time.Time, in func(path string) bool) {
 	for {
 		due := e.trash.take(now, in)
@@ -107,7 +107,8 @@ func (e *env) emptyTrashIn(now time.Time, in func(path string) bool) {
 			var err error
 			switch {
 			case item.drop:
-				item.segment.release() // the last reader's release comes back here with the files
+				// The release of the last reader adds the files to the trash.
+				item.segment.release()
 			case item.segment != nil:
 				err = item.segment.removeFiles(e.fs)
 				e.metrics.deletedSegments.Inc()
@@ -121,12 +122,12 @@ func (e *env) emptyTrashIn(now time.Time, in func(path string) bool) {
 	}
 }
 
-// flushQueue holds the logs with closed segments that are not durable yet.
+// flushQueue lists the logs with closed segments that are not durable yet, in order of arrival.
 type flushQueue struct {
 	mu     invariants.Mutex[rankFlushQueue]
 	queued map[*Log]bool
 	order  []*Log
-	wake   chan struct{} // capacity 1
+	wake   chan struct{} // capacity 1: a log was added
 }
 
 func (q *flushQueue) add(l *Log) {
@@ -143,7 +144,7 @@ func (q *flushQueue) add(l *Log) {
 	}
 }
 
-// next takes the log that waits longest; nil when there is none.
+// next removes and returns the log that has waited longest; nil if there is none.
 func (q *flushQueue) next() *Log {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A process that has run out of descriptors cannot open a file, which says nothing
-// about the disk: what needs the file fails, and works again when there are some.
+// A process without free file descriptors cannot open a file. That does not mean that the disk is
+// bad: the operation fails, and succeeds again once there are descriptors.
 func TestOutOfDescriptorsFailsNoDirectory(t *testing.T) {
 	for name, tc := range map[string]struct {
-		file string // that cannot be opened
+		file string // the file that cannot be opened
 		try  func(k *kit) error
 	}{
 		"checkpoint":        {"checkpoint", func(k *kit) error { return k.m.Checkpoint() }},
@@ -75,7 +75,7 @@ func appendOne(l *Log) error {
 	return err
 }
 
-// A sync that was tried and failed ends the service whatever its error says.
+// A sync that was tried and failed ends the service, whatever its error code is (S6).
 func TestFailedSyncIsFailStopWhateverItsError(t *testing.T) {
 	for _, errno := range []error{syscall.ENOSPC, syscall.EMFILE, syscall.ENOMEM, syscall.EINTR} {
 		for _, op := range []vfs.Op{vfs.OpSync, vfs.OpSyncDir} {
@@ -89,7 +89,7 @@ func TestFailedSyncIsFailStopWhateverItsError(t *testing.T) {
 			if err := l.Flush(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
-			l.epochs.saved, _ = l.epochs.unsaved(1) // so that the sync is that of data
+			l.epochs.saved, _ = l.epochs.unsaved(1) // so that only data is synced
 			faulty.Inject(vfs.Fault{Op: op, Name: name, Err: errno, Times: 1})
 			if err := l.Flush(t.Context(), 1); !errors.Is(err, ErrStorage) || l.dir().err() == nil {
 				t.Errorf("%s fails with %v: %v", op, errno, err)
@@ -98,7 +98,7 @@ func TestFailedSyncIsFailStopWhateverItsError(t *testing.T) {
 	}
 }
 
-// After a sync that failed nothing is known of the disk, whatever it failed for.
+// After a failed sync the content of the disk is unknown, whatever the reason of the failure.
 func TestFailedSyncIsNoExhaustion(t *testing.T) {
 	failed := errors.Join(vfs.ErrSync, syscall.ENOMEM)
 	if err := classify(failed); !errors.Is(err, ErrStorage) || errors.Is(err, ErrExhausted) || passing(failed) {

@@ -11,9 +11,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// witness drives one log on a file system that fails, and knows what the log
-// has acknowledged. What it holds a log against is must, followed by any first
-// part of may.
+// witness drives one log on a file system that fails, and knows what the log has acknowledged. The
+// log must have all of must, and after that any prefix of may.
 type witness struct {
 	t      testing.TB
 	k      *kit
@@ -22,13 +21,13 @@ type witness struct {
 	l      *Log
 
 	must    []record.Batch // acknowledged
-	may     []record.Batch // of an operation that failed: there or not
+	may     []record.Batch // of an operation that failed: in the log or not
 	flushed int64
 	hw      int64
-	at      int64 // the end without any batch
+	at      int64 // end of the log without any batch
 }
 
-// witnessProducer writes all batches, in sequence.
+// witnessProducer is the producer of all batches.
 const witnessProducer = 5
 
 func newWitness(t testing.TB) *witness {
@@ -43,13 +42,13 @@ func newWitness(t testing.TB) *witness {
 	if err := w.k.m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	w.k.options.MaxOpenFiles = 3 // so that files are opened again and again
+	w.k.options.MaxOpenFiles = 3 // so that files are reopened all the time
 	w.k.open()
 	w.l = w.k.log()
 	return w
 }
 
-// batch is the next one after some.
+// batch builds the batch that follows after.
 func (w *witness) batch(at int64, after []record.Batch) record.Batch {
 	var seq int32
 	if len(after) > 0 {
@@ -107,7 +106,7 @@ func (w *witness) truncate(to int64) error {
 	switch {
 	case err == nil:
 		w.must = w.must[:keep:keep]
-	case w.l.usable() != nil: // the next start finds some of it
+	case w.l.usable() != nil: // the next start finds a part of it
 		w.must, w.may = w.must[:keep:keep], w.must[keep:]
 	default:
 		return err
@@ -137,7 +136,7 @@ func (w *witness) read() error {
 	return err
 }
 
-// matches says whether batches are the last ones of want.
+// matches checks that batches are the last ones of want.
 func matches(batches, want []record.Batch) error {
 	if len(batches) > len(want) {
 		return fmt.Errorf("%d batches, want at most %d", len(batches), len(want))
@@ -150,7 +149,7 @@ func matches(batches, want []record.Batch) error {
 	return nil
 }
 
-// checkLive holds the log against what was acknowledged, after the fault is over.
+// checkLive compares the log with what was acknowledged, after the fault is over.
 func (w *witness) checkLive() {
 	w.t.Helper()
 	if err := w.l.usable(); err != nil {
@@ -170,8 +169,8 @@ func (w *witness) checkLive() {
 	}
 }
 
-// checkRestart opens what a kill or a crash has left and uses it; no batch
-// below durable may be missing.
+// checkRestart opens what a kill or a crash has left and uses it. No batch below durable may be
+// missing.
 func (w *witness) checkRestart(what string, k *kit, durable int64) {
 	w.t.Helper()
 	k.open()
@@ -206,8 +205,8 @@ func (w *witness) checkRestart(what string, k *kit, durable int64) {
 	w.checkGoesOn(what, k, l, all)
 }
 
-// checkGoesOn appends behind what a restart has found. What is then flushed
-// survives another crash, whatever went before.
+// checkGoesOn appends to what a restart has found. What it flushes then must survive another crash,
+// whatever happened before.
 func (w *witness) checkGoesOn(what string, k *kit, l *Log, all []record.Batch) {
 	w.t.Helper()
 	if len(all) > 0 && all[len(all)-1].BaseOffset() >= l.LocalStartOffset() {
@@ -218,7 +217,8 @@ func (w *witness) checkGoesOn(what string, k *kit, l *Log, all []record.Batch) {
 		}
 	}
 	next := w.batch(l.EndOffset(), all)
-	if l.LocalStartOffset() == l.EndOffset() { // all is gone, the producer perhaps too
+	// Everything is gone, perhaps the producer too.
+	if l.LocalStartOffset() == l.EndOffset() {
 		next = batchOf(1, 50, epoch0.UnixMilli()+100*l.EndOffset())
 	}
 	mustAppend(w.t, l, next)
@@ -238,12 +238,12 @@ func (w *witness) checkGoesOn(what string, k *kit, l *Log, all []record.Batch) {
 	}
 }
 
-// checkRestarts tries a kill and crashes of what is on the disk now.
+// checkRestarts simulates a kill and several crashes with what is on the disk now.
 func (w *witness) checkRestarts() {
 	w.t.Helper()
 	kept := w.end()
 	if w.l.usable() != nil {
-		kept = w.flushed // an fsync that failed may have lost the rest
+		kept = w.flushed // a failed fsync may have lost the rest
 	}
 	w.checkRestart("kill", w.k.on(w.mem.Clone()), kept)
 	for seed := range uint64(2) {

@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// faultKinds are the ways in which an operation fails. Those that heal last
-// until they do; the others hit one operation.
+// faultKinds are the ways in which an operation fails. Faults without Times last until they are
+// healed, the others hit one operation.
 var faultKinds = []struct {
 	name  string
 	fault vfs.Fault
@@ -31,7 +31,7 @@ var faultKinds = []struct {
 	{"stat", vfs.Fault{Op: vfs.OpStat, Err: syscall.EIO, Times: 1}},
 }
 
-// faultScript is a log's life: every operation on files that there is.
+// faultScript is the life of a log, with every operation on files that there is.
 var faultScript = []struct {
 	name string
 	do   func(w *witness) error
@@ -68,9 +68,9 @@ var faultScript = []struct {
 	}},
 }
 
-// runScript plays the script with a fault. The step that the fault hits may fail; what was
-// acknowledged has to be there then, and if the log is still in service the
-// script goes on without the fault.
+// runScript plays the script with a fault. The step that the fault hits may fail. What was
+// acknowledged before must be there afterwards. If the log is still in service, the script
+// continues without the fault.
 func (w *witness) runScript(fault vfs.Fault) {
 	w.t.Helper()
 	for i, step := range faultScript {
@@ -101,7 +101,7 @@ func (w *witness) runScript(fault vfs.Fault) {
 	w.checkRestarts()
 }
 
-// TestFaultAtEveryOperation fails the nth operation of a kind, for every n.
+// TestFaultAtEveryOperation fails the n-th operation of each kind, for every n.
 func TestFaultAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	for _, kind := range faultKinds {
@@ -123,8 +123,8 @@ func TestFaultAtEveryOperation(t *testing.T) {
 	}
 }
 
-// TestFaultAtEveryOperationOfAStart fails the nth operation of opening a log
-// after a crash. The start fails or not; nothing is lost by it.
+// TestFaultAtEveryOperationOfAStart fails the n-th operation of opening a log after a crash.
+// Whether the start succeeds or not, it must not lose anything.
 func TestFaultAtEveryOperationOfAStart(t *testing.T) {
 	for _, kind := range faultKinds {
 		t.Run(kind.name, func(t *testing.T) {
@@ -144,7 +144,8 @@ func TestFaultAtEveryOperationOfAStart(t *testing.T) {
 				options.FS = faulty
 				if m, err := OpenManager(t.Context(), options); err == nil {
 					faulty.Heal()
-					_ = m.Close() // a file that could not be synced may have failed the directory
+					// A file that could not be synced may have failed the directory.
+					_ = m.Close()
 				} else if faulty.Hits() == 0 {
 					t.Fatalf("fault %d: %v, without a fault", n, err)
 				}

@@ -22,21 +22,21 @@ const (
 	suffixSwap    = ".swap"
 )
 
-// fileName is a segment file's name: the base offset in 20 digits.
+// fileName returns the name of a segment's file: the base offset in 20 digits.
 func fileName(base int64, ext string) string { return fmt.Sprintf("%020d%s", base, ext) }
 
-// fileCache bounds how many files are open. Files are opened when they are
-// needed and closed, by the clock algorithm, when the limit is reached and
-// nobody uses them. If all are in use the limit gives way: what is in use is
-// bounded by what the broker does at once.
+// fileCache limits the number of open files (S10). A file is opened when it is needed. At the
+// limit, the clock algorithm picks an unused file to close. If all are in use the limit is
+// exceeded: the number of files in use is limited by the broker's concurrency.
 //
-// Lock order: a cachedFile's, then the cache's, then by TryLock another file's.
+// Lock order: a cachedFile's lock, then the cache's, then another cachedFile's by TryLock only.
 type fileCache struct {
 	fs    vfs.FS
 	limit int
 	mu    struct {
 		invariants.Mutex[rankFileCache]
 		open []*cachedFile
+		// hand is the clock's position in open.
 		hand int
 	}
 }
@@ -48,15 +48,17 @@ type cachedFile struct {
 	ext   string
 	mu    struct {
 		invariants.Mutex[rankFile]
-		file vfs.File // nil: not open
+		// file is nil while it is not open. It is only closed while pins is 0.
+		file vfs.File
 		pins int
 		used bool
-		slot int // in the cache's list; the cache's lock guards it
+		// slot is the index in the cache's list; guarded by the cache's lock.
+		slot int
 	}
 }
 
-// segmentNames is where a segment's files are. Its lock keeps a file from being
-// opened by its old name while it is renamed.
+// segmentNames is where a segment's files are. Its lock keeps a file from being opened by its old
+// name during a rename.
 type segmentNames struct {
 	invariants.RWMutex[rankNames]
 	dir    string
@@ -68,8 +70,8 @@ func (n *segmentNames) path(ext string) string {
 	return filepath.Join(n.dir, fileName(n.base, ext)+n.suffix)
 }
 
-// acquire opens the file if need be and keeps it open until release. create
-// makes it if it does not exist.
+// acquire opens the file if necessary and keeps it open until release. With create set, it creates
+// a missing file.
 func (c *cachedFile) acquire(create bool) (vfs.File, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -100,8 +102,8 @@ func (c *cachedFile) release() {
 	c.mu.Unlock()
 }
 
-// close closes the file if it is open. Nobody may have it acquired. Errors of
-// closing say nothing: what had to be durable was synced.
+// close closes the file if it is open. No caller may have it acquired. Errors of closing are
+// ignored: data that must be durable was synced before.
 func (c *cachedFile) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +115,7 @@ func (c *cachedFile) close() {
 	c.cache.drop(c)
 }
 
-// sync makes the file's content durable.
+// sync makes the file's content durable. It creates a missing file.
 func (c *cachedFile) sync() error {
 	f, err := c.acquire(true)
 	if err != nil {
@@ -123,7 +125,7 @@ func (c *cachedFile) sync() error {
 	return f.Sync()
 }
 
-// reload makes reads see what the disk has.
+// reload discards cached pages, so that reads return what the disk has (after a failed fsync).
 func (c *cachedFile) reload() error {
 	f, err := c.acquire(false)
 	if err != nil {
@@ -133,7 +135,7 @@ func (c *cachedFile) reload() error {
 	return vfs.Reload(f)
 }
 
-// reserve takes a place for c, whose lock is held, and closes others to make room.
+// reserve takes a slot for c, whose lock is held, and closes other files to make room.
 func (fc *fileCache) reserve(c *cachedFile) {
 	fc.mu.Lock()
 	defer fc.mu.Unlock()
@@ -152,6 +154,8 @@ func (fc *fileCache) reserve(c *cachedFile) {
 	fc.mu.open = append(fc.mu.open, c)
 }
 
+// evictLocked closes c if it is unused. It never waits for c's lock, which comes before the
+// cache's.
 func (fc *fileCache) evictLocked(c *cachedFile) {
 	if !c.mu.TryLock() {
 		return
@@ -168,7 +172,7 @@ func (fc *fileCache) evictLocked(c *cachedFile) {
 	}
 }
 
-// drop gives c's place back; c's lock is held.
+// drop gives c's slot back; c's lock is held.
 func (fc *fileCache) drop(c *cachedFile) {
 	fc.mu.Lock()
 	defer fc.mu.Unlock()
@@ -184,7 +188,7 @@ func (fc *fileCache) dropLocked(c *cachedFile) {
 	fc.mu.open = fc.mu.open[:last]
 }
 
-// count is how many files are open.
+// count returns the number of open files.
 func (fc *fileCache) count() int {
 	fc.mu.Lock()
 	defer fc.mu.Unlock()

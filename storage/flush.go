@@ -14,26 +14,33 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// flushState is what flushing keeps. token admits one flush at a time; what is
-// not said to be otherwise belongs to the log's lock.
+// flushState is the flush state of a log. token is held by the one flush in progress. Fields
+// without a note are guarded by Log.mu.
 type flushState struct {
-	token       invariants.Token[rankFlushToken]
-	waits       atomic.Bool // for a round, of this directory's committer or that of one before
-	told        atomic.Pointer[func(upTo int64, err error)]
-	last        time.Time
-	truncations int  // how often the end went back
-	created     int  // how many files were created, and
-	createdSync int  // how many of them were when the directory was last synced
+	token invariants.Token[rankFlushToken]
+	// waits: the log is queued for a round, by this directory's committer or by that of an earlier
+	// one.
+	waits atomic.Bool
+	// told is the function of OnFlush.
+	told atomic.Pointer[func(upTo int64, err error)]
+	last time.Time // when the last flush ended
+	// truncations counts how often the end went back: a flush compares it before and after its
+	// syncs.
+	truncations int
+	// created counts the files created in the directory.
+	created int
+	// createdSync is the value of created when the directory was last synced.
+	createdSync int
 	newDir      bool // the directory's own name may not be durable
 }
 
-// Flush makes everything below upTo durable (at most to the present end) and
-// returns when it is. Callers that come while a flush is under way wait for it
-// and then share the next one, so that many appends cost one fsync.
+// Flush makes every offset below upTo durable, at most up to the current end, and then returns.
+// Callers that arrive during a flush wait for it and share the next one, so many appends cost one
+// fsync.
 //
-// If the disk fails a sync, its whole directory fails: nobody knows what is on it,
-// and trying again could be told a lie. A file that could not even be opened, for
-// want of a descriptor or of space, is an error that leaves all as it was.
+// If a sync fails, its whole directory fails (S6): the content of the disk is unknown, and a
+// retried fsync could report success falsely. If a file could not even be opened, for want of a
+// descriptor or of space, an error is returned and everything is as before.
 func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	for l.offsets.flushed.Load() < min(upTo, l.offsets.end.Load()) {
 		if err := l.takeFlushToken(ctx); err != nil {
@@ -51,7 +58,7 @@ func (l *Log) Flush(ctx context.Context, upTo int64) error {
 	return nil
 }
 
-// takeFlushToken waits for a flush under way, unless the disk gives up on it.
+// takeFlushToken waits for a flush under way, unless the directory fails or ctx ends.
 func (l *Log) takeFlushToken(ctx context.Context) error {
 	d := l.dir()
 	select {
@@ -65,8 +72,8 @@ func (l *Log) takeFlushToken(ctx context.Context) error {
 	}
 }
 
-// flushClosed makes closed segments durable with their indexes, and what is
-// before the end, so that the recovery point moves up.
+// flushClosed makes everything before the end durable, closed segments with their indexes, so that
+// the recovery point advances.
 func (l *Log) flushClosed(ctx context.Context) error {
 	if err := l.takeFlushToken(ctx); err != nil {
 		return err
@@ -85,20 +92,21 @@ type flushPlan struct {
 	truncations int
 	segments    []flushSegment
 	epochs      []EpochEntry
-	unsaved     bool // epochs is not what the file has
+	unsaved     bool // epochs differs from the file
 	created     int
-	names       bool // the directory needs a sync
-	newDir      bool // so does its own name in the data directory
+	names       bool // the log's directory needs a sync
+	newDir      bool // the data directory needs a sync
 }
 
 type flushSegment struct {
-	s        *segment
-	size     int64
-	closed   bool
-	snapshot string // of the producers as of its end, "" if it is not closed
+	s      *segment
+	size   int64
+	closed bool
+	// snapshot is the file of the producers at the segment's end; "" if it is not closed.
+	snapshot string
 }
 
-// flushOnce runs under the token.
+// flushOnce makes the log durable as of now. The caller holds the flush token.
 func (l *Log) flushOnce() error {
 	plan, err := l.startFlush()
 	if err == nil && plan.newDir {
@@ -107,10 +115,9 @@ func (l *Log) flushOnce() error {
 	return l.finishFlush(plan, err)
 }
 
-// startFlush makes durable what is in the log, but for its directory's name in
-// the data directory. It runs under the token; finishFlush must follow. What
-// the log's lock guards is looked at before and after, not during, the fsyncs:
-// appends go on meanwhile.
+// startFlush makes the log durable, except for its directory's name in the data directory. The
+// caller holds the flush token and must call finishFlush. Log.mu is held before and after the
+// fsyncs, not during them: appends continue.
 func (l *Log) startFlush() (flushPlan, error) {
 	l.mu.Lock()
 	plan, err := l.planFlushLocked()
@@ -119,7 +126,8 @@ func (l *Log) startFlush() (flushPlan, error) {
 		return plan, err
 	}
 	if err = l.saveEpochs(&plan); err != nil && !errors.Is(classify(err), ErrStorage) {
-		return plan, classify(err) // nothing was synced yet: the next flush may try again
+		// Nothing was synced yet: the next flush may try again.
+		return plan, classify(err)
 	}
 	for _, f := range plan.segments {
 		if err == nil {
@@ -133,16 +141,17 @@ func (l *Log) startFlush() (flushPlan, error) {
 	case err == nil:
 		return plan, nil
 	case l.closed.Load() && errors.Is(err, fs.ErrNotExist):
-		return plan, ErrLogClosed // deleted meanwhile
+		return plan, ErrLogClosed // deleted concurrently
 	case passing(err):
-		return plan, classify(err) // what was synced is, and the next flush syncs the rest
+		// Segments that were synced are durable; the next flush syncs the rest.
+		return plan, classify(err)
 	}
 	l.dir().fail(err)
 	return plan, l.dir().err()
 }
 
-// finishFlush notes what was made durable if all went well, in this log and
-// meanwhile in its directory.
+// finishFlush records what was made durable, if all syncs succeeded. They are those of this log and
+// the caller's sync of the data directory. Only now may offsets count as flushed (S1).
 func (l *Log) finishFlush(plan flushPlan, err error) error {
 	defer plan.release()
 	if err == nil {
@@ -166,8 +175,8 @@ func (p *flushPlan) release() {
 	}
 }
 
-// saveEpochs brings the epoch file up to date before the recovery point moves,
-// because segments below it are not scanned for their epochs.
+// saveEpochs updates the epoch file. This comes before the recovery point moves: segments below it
+// are not scanned for their epochs.
 func (l *Log) saveEpochs(plan *flushPlan) error {
 	if !plan.unsaved {
 		return nil
@@ -175,8 +184,7 @@ func (l *Log) saveEpochs(plan *flushPlan) error {
 	return l.writeEpochs(plan.epochs)
 }
 
-// writeEpochs makes the epoch file durable with these entries. It runs under the
-// flush token.
+// writeEpochs durably replaces the epoch file. The caller holds the flush token.
 func (l *Log) writeEpochs(entries []EpochEntry) error {
 	if err := vfs.ReplaceFile(l.env.fs, filepath.Join(l.path(), epochFile), FormatEpochs(entries), 0o644, true); err != nil {
 		return fmt.Errorf("write %s: %w", epochFile, err)
@@ -184,7 +192,7 @@ func (l *Log) writeEpochs(entries []EpochEntry) error {
 	return nil
 }
 
-// planFlushLocked lists the segments that are not durable and pins them.
+// planFlushLocked lists and pins the segments that are not durable.
 func (l *Log) planFlushLocked() (flushPlan, error) {
 	if err := l.usable(); err != nil {
 		return flushPlan{}, err
@@ -205,7 +213,8 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 		if s.synced == 0 && s.size.Load() > 0 {
 			plan.names = true // its file may be new
 		}
-		s.acquire() // cannot fail: the list holds it, and the lock is held
+		// This cannot fail: the list has a reference, and the lock is held.
+		s.acquire()
 		f := flushSegment{s: s, size: size, closed: closed}
 		if closed {
 			f.snapshot = l.snapshotName(list[i+1].base)
@@ -215,6 +224,8 @@ func (l *Log) planFlushLocked() (flushPlan, error) {
 	return plan, nil
 }
 
+// syncSegment makes a segment durable. A closed one is synced with its indexes and its snapshot:
+// below the recovery point, recovery trusts all of them (S2).
 func (l *Log) syncSegment(f flushSegment) error {
 	if f.size != f.s.synced || f.size == 0 {
 		if err := f.s.file.sync(); err != nil {
@@ -230,19 +241,19 @@ func (l *Log) syncSegment(f flushSegment) error {
 	if f.snapshot == "" {
 		return nil
 	}
-	// A start that trusts the segment does not look into it for producers, and
-	// the object store gets the snapshot with it.
+	// A start that trusts the segment does not look for producers in it. The object store gets the
+	// snapshot together with the segment.
 	if err := ignoreNotExist(vfs.SyncFile(l.env.fs, f.snapshot)); err != nil {
 		return fmt.Errorf("sync producer snapshot at the end of segment %d: %w", f.s.base, err)
 	}
 	return nil
 }
 
-// syncNames makes the files findable: a synced file without its name is lost.
-// The name of the log's directory, which others share, is up to the caller.
+// syncNames makes the names of the log's files durable: without its name a synced file is lost. The
+// name of the log's directory in the data directory, which others share, is up to the caller.
 func (l *Log) syncNames(plan flushPlan) error {
 	if plan.newDir {
-		// An adopted directory may lack the file.
+		// An adopted directory may not have the file.
 		if err := ignoreNotExist(vfs.SyncFile(l.env.fs, filepath.Join(l.path(), metadataFile))); err != nil {
 			return err
 		}
@@ -255,8 +266,8 @@ func (l *Log) syncNames(plan flushPlan) error {
 	return nil
 }
 
-// flushedLocked notes what a flush has done, unless the log was truncated
-// meanwhile: then nothing is known and the next flush begins anew.
+// flushedLocked records what a flush has made durable. If the log was truncated during the flush,
+// the result is unknown and the next flush starts from scratch.
 func (l *Log) flushedLocked(plan flushPlan) {
 	l.epochs.saved = plan.epochs
 	if plan.truncations != l.flush.truncations {
@@ -275,10 +286,10 @@ func (l *Log) flushedLocked(plan flushPlan) {
 	l.assertLocked()
 }
 
-// updateRecoveryLocked computes the offset from which a crash's recovery has to
-// scan: what is below is durable, and segments wholly below have durable
-// indexes. It is an atomic, because the checkpoint loop reads it under the
-// directory's lock, which comes after the log's.
+// updateRecoveryLocked computes the offset from which recovery has to scan after a crash.
+// Everything below it is durable, and segments wholly below it have durable indexes (S2). The
+// result is an atomic because the checkpoint loop reads it under the directory's lock, which comes
+// after Log.mu.
 func (l *Log) updateRecoveryLocked() {
 	point := l.offsets.flushed.Load()
 	list := l.list()
@@ -291,7 +302,7 @@ func (l *Log) updateRecoveryLocked() {
 	l.offsets.recovery.Store(point)
 }
 
-// needsTimedFlush says whether flush.ms has passed with something to flush.
+// needsTimedFlush reports whether flush.ms has passed and there is something to flush.
 func (l *Log) needsTimedFlush(now time.Time) bool {
 	every := l.config.Load().FlushMs
 	if every < 0 || every == math.MaxInt64 || l.offsets.flushed.Load() >= l.offsets.end.Load() {

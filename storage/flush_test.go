@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// slowFS makes every Sync of a .log take a while of the bubble's time.
+// slowFS delays every Sync of a file, in the time of the synctest bubble.
 type slowFS struct {
 	vfs.FS
 	delay atomic.Int64 // a time.Duration
@@ -47,7 +47,8 @@ func TestConcurrentFlushesShareOneSync(t *testing.T) {
 		k := newKit(t, fsys, nil)
 		l := k.log()
 		fill(t, l, 1)
-		if err := l.Flush(t.Context(), 1); err != nil { // the first one syncs names as well
+		// The first flush syncs names as well.
+		if err := l.Flush(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
 		fsys.take(10 * time.Millisecond)
@@ -95,7 +96,7 @@ func TestAppendsGoOnDuringAFlush(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		fill(t, l, 5) // would hang if the log's lock were held
+		fill(t, l, 5) // would hang if Flush held the log's lock
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New("enough"))
 		if err := l.Flush(ctx, 6); err == nil || err.Error() != "flush t-0: enough" {
@@ -154,6 +155,7 @@ func TestFlushedIsWhatACrashKeeps(t *testing.T) {
 	}
 }
 
+// A flush during which the log was truncated proves nothing. Flush starts again, for the new end.
 func TestFlushWhileTruncatedIsNotBelieved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := &slowFS{FS: vfs.NewMem()}
@@ -174,7 +176,8 @@ func TestFlushWhileTruncatedIsNotBelieved(t *testing.T) {
 		}
 		fill(t, l, 1)
 		before := fsys.syncs.Load()
-		wg.Wait() // Flush noticed, and made the new end durable
+		// Flush has noticed, and made the new end durable.
+		wg.Wait()
 		if l.FlushedOffset() != 3 || fsys.syncs.Load() == before {
 			t.Fatalf("flushed %d after %d more syncs", l.FlushedOffset(), fsys.syncs.Load()-before)
 		}

@@ -21,7 +21,7 @@ func content(t *testing.T, fsys vfs.FS, name string) []byte {
 	return b
 }
 
-// TestFilesOfALog pins down every file that a clean shutdown leaves.
+// TestFilesOfALog fixes the bytes of every file that a clean shutdown leaves.
 func TestFilesOfALog(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.IndexIntervalBytes = 100; c.SegmentBytes = 700 })
 	l := k.log()
@@ -50,9 +50,9 @@ func TestFilesOfALog(t *testing.T) {
 		t.Fatalf("files %v", got)
 	}
 	for name, want := range map[string]string{
-		// relative last offset, position
+		// relative last offset | position
 		"t-0/00000000000000000000.index": "0000000300000075" + "00000005000000ea" + "000000070000015f" + "00000009000001d4",
-		// timestamp, relative offset
+		// timestamp | relative offset
 		"t-0/00000000000000000000.timeindex": "0000018bcfe5680b00000003" + "0000018bcfe5681500000005" + "0000018bcfe5681f00000007" + "0000018bcfe5682900000009",
 		"t-0/00000000000000000010.index":     "0000000300000075" + "00000005000000ea",
 		"t-0/00000000000000000010.snapshot":  "0001" + "48674bc7" + "00000000", // no producers

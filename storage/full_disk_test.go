@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// fullDisk is a log of segments of three batches on a disk without a free block:
-// writes and opens of files fail for as long as the test lasts.
+// fullDisk returns a log with segments of three batches on a disk without a free block. Writes and
+// opens of files fail until the test heals the disk.
 func fullDisk(t *testing.T, batches int, change func(*Config)) (*kit, *vfs.Faulty) {
 	t.Helper()
 	faulty := vfs.NewFaulty(vfs.NewMem())
@@ -31,8 +31,9 @@ func fullDisk(t *testing.T, batches int, change func(*Config)) (*kit, *vfs.Fault
 	return k, faulty
 }
 
-// The bucket was away until the disk was full; now it has everything that is
-// closed. The active segment is due to be closed, which needs space.
+// The object store was unavailable until the disk was full. Now it has all closed segments. The
+// active one is due to be closed, which needs space: that must not keep the others from being
+// deleted.
 func TestFullDiskIsFreedOfUploadedSegments(t *testing.T) {
 	k, faulty := fullDisk(t, 8, func(c *Config) {
 		c.RemoteStorageEnable, c.LocalRetentionMs, c.SegmentMs = true, 1000, 3600_000
@@ -51,12 +52,13 @@ func TestFullDiskIsFreedOfUploadedSegments(t *testing.T) {
 		t.Fatalf("segments %v", got)
 	}
 	k.m.env.emptyTrash(k.clock.Now())
-	faulty.Heal() // space is free now
+	// The deletion has freed space.
+	faulty.Heal()
 	fill(t, l, 1)
 }
 
-// Everything may go, so that the active segment would be closed first, which
-// needs space: all the others go.
+// Retention asks to delete everything. That requires a new active segment, which needs space. All
+// segments except the active one must be deleted anyway.
 func TestFullDiskIsFreedOfAllButTheActiveSegment(t *testing.T) {
 	for name, expire := range map[string]func(k *kit) error{
 		"by age": func(k *kit) error { k.clock.advance(time.Hour); return nil },

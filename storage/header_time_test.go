@@ -10,16 +10,15 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// withMax is a batch whose header has another largest timestamp than its records.
+// withMax returns a batch whose header has another largest timestamp than its records.
 func withMax(b record.Batch, ms int64) record.Batch {
 	b.SetMaxTimestamp(ms)
 	b.SetCRC()
 	return b
 }
 
-// Some clients leave the largest timestamp of a batch unset, or set it too low.
-// The log has the one of the records: lookups, retention and the object store go
-// by the header.
+// Some clients leave the largest timestamp of a batch unset or set it too low. The log stores the
+// one of the records, because lookups, retention and the object store rely on the header.
 func TestHeaderGetsTheTimeOfItsRecords(t *testing.T) {
 	now := epoch0.UnixMilli()
 	lz4 := func(b *record.Builder) { b.Codec = record.CodecLZ4 }
@@ -38,7 +37,7 @@ func TestHeaderGetsTheTimeOfItsRecords(t *testing.T) {
 				t.Errorf("appended with %d, want %d", info.MaxTimestamp, now+2)
 			}
 			commit(l)
-			stored := readAll(t, l, 0)[0] // with a sound checksum
+			stored := readAll(t, l, 0)[0] // also checks the checksum
 			if stored.MaxTimestamp() != now+2 {
 				t.Errorf("stored with %d, want %d", stored.MaxTimestamp(), now+2)
 			}
@@ -54,7 +53,7 @@ func TestHeaderGetsTheTimeOfItsRecords(t *testing.T) {
 	}
 }
 
-// The limits of a topic hold for every record, whatever the header says.
+// A topic's timestamp limits apply to every record, whatever the header says.
 func TestEveryRecordIsInTime(t *testing.T) {
 	now := epoch0.UnixMilli()
 	ahead := func(codec record.Codec) record.Batch {
@@ -82,7 +81,7 @@ func TestEveryRecordIsInTime(t *testing.T) {
 	}
 }
 
-// A batch that no lookup can decode has nothing to find; those around it have.
+// A lookup skips a batch that cannot be decoded, and finds the records around it.
 func TestLookupPassesOverWhatNobodyCanDecode(t *testing.T) {
 	now := epoch0.UnixMilli()
 	l := newKit(t, vfs.NewMem(), nil).log()
@@ -98,8 +97,8 @@ func TestLookupPassesOverWhatNobodyCanDecode(t *testing.T) {
 	}
 }
 
-// A small batch may decompress to one record with millions of headers. To look up
-// a time in it costs what it decompresses to, not what it announces.
+// A small batch may decompress to one record that claims millions of headers. A lookup in it must
+// cost what it decompresses to, not what it claims.
 func TestLookupInABombIsCheap(t *testing.T) {
 	const headers = 4 << 20
 	body := []byte{0, 0, 0, 1, 1} // attributes, deltas, no key, no value
@@ -124,7 +123,7 @@ func TestLookupInABombIsCheap(t *testing.T) {
 	}
 }
 
-// Batches without timestamps are appended without reading the segment.
+// An append without timestamps must not read the segment again for the time of its first batch.
 func TestAppendWithoutTimestampsReadsNothing(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewMem())
 	l := newKit(t, fsys, nil).log()

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// kit is a manager on a file system in memory with a clock of its own.
+// kit is a manager on a file system in memory, with its own clock.
 type kit struct {
 	t       testing.TB
 	fs      vfs.FS
@@ -24,7 +24,7 @@ type kit struct {
 	clock   *clock
 }
 
-// clock is a time that only moves when told to.
+// clock is a time that advances only when the test asks for it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -42,7 +42,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// epoch0 is when every test begins.
+// epoch0 is the time at which every test begins.
 var epoch0 = time.UnixMilli(1_700_000_000_000)
 
 func newKit(t testing.TB, fsys vfs.FS, change func(*Config)) *kit {
@@ -71,10 +71,11 @@ func (k *kit) open() {
 		k.t.Fatalf("open: %v", err)
 	}
 	k.m = m
-	k.t.Cleanup(func() { _ = m.Close() }) // tests close it themselves where it matters
+	// Tests close it themselves where it matters.
+	k.t.Cleanup(func() { _ = m.Close() })
 }
 
-// reopen shuts down cleanly and starts again.
+// reopen shuts down cleanly and opens again.
 func (k *kit) reopen() {
 	k.t.Helper()
 	if err := k.m.Close(); err != nil {
@@ -83,7 +84,7 @@ func (k *kit) reopen() {
 	k.open()
 }
 
-// on is a kit with the same options on another file system, not opened.
+// on returns a kit with the same options on another file system, not opened.
 func (k *kit) on(fsys vfs.FS) *kit {
 	next := &kit{t: k.t, fs: fsys, options: k.options, clock: k.clock}
 	next.options.FS = fsys
@@ -99,7 +100,7 @@ func (k *kit) mem() *vfs.Mem {
 	return m
 }
 
-// crashed is on what a crash of the machine may leave, opened.
+// crashed returns an opened kit on what a crash of the machine may leave.
 func (k *kit) crashed(seed uint64) *kit {
 	k.t.Helper()
 	next := k.on(k.mem().CrashClone(seed))
@@ -107,13 +108,13 @@ func (k *kit) crashed(seed uint64) *kit {
 	return next
 }
 
-// dead is on what a kill of the process leaves, not opened.
+// dead returns a kit, not opened, on what a kill of the process leaves.
 func (k *kit) dead() *kit {
 	k.t.Helper()
 	return k.on(k.mem().Clone())
 }
 
-// killed is dead, and opened.
+// killed returns an opened kit on what a kill of the process leaves.
 func (k *kit) killed() *kit {
 	k.t.Helper()
 	next := k.dead()
@@ -147,7 +148,7 @@ func (k *kit) files() []string {
 	return names
 }
 
-// batchOf builds a client's batch of n records of valueSize bytes at ts.
+// batchOf builds a client's batch of n records with values of valueSize bytes, the first one at ts.
 func batchOf(n, valueSize int, ts int64, change ...func(*record.Builder)) record.Batch {
 	var b record.Builder
 	for _, c := range change {

@@ -13,18 +13,17 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// dirsFile, in every data directory, names all directories that the broker has:
-// "0", the count, then lines "directory.id path". It is durable before a log is
-// made, so that a broker that misses a directory knows: a partition that it does
-// not find may be in there, and must not begin anew, empty, in another one.
-// Which partitions those are need not be written down: the metadata say what
-// the broker has, and the directories that work what they hold of it.
+// dirsFile is in every data directory and lists all directories that the broker has: "0", the
+// count, then lines "directory.id path". It is durable before a log is made. A broker that misses a
+// directory therefore knows: a partition that it does not find may be in there, and must not begin
+// again, empty, in another directory. The partitions themselves need not be listed. The metadata
+// has all partitions of the broker, and the directories that work show which of them they hold.
 const dirsFile = "log-directories"
 
-// knownDirs are directories by their id, with the path where each was last.
+// knownDirs maps the ids of directories to the path that each had last.
 type knownDirs map[[16]byte]string
 
-// at is the directory that was last at a path.
+// at returns the id of the directory that was last at a path.
 func (k knownDirs) at(path string) ([16]byte, bool) {
 	for id, p := range k {
 		if p == path {
@@ -63,9 +62,9 @@ func parseKnownDirs(content []byte) (knownDirs, error) {
 	return known, nil
 }
 
-// recallDirs puts together what the directories that work say of all of them,
-// but for those that are given up. One that is neither configured nor given up
-// is an error: a mistake in the configuration must not cost what is in it.
+// recallDirs merges the lists of all directories that work, without the directories that are given
+// up (LostDirs). A directory that is neither configured nor given up is an error: a mistake in the
+// configuration must not cost the data in it.
 func (m *Manager) recallDirs() (knownDirs, error) {
 	known := knownDirs{}
 	for _, d := range m.dirs {
@@ -100,7 +99,7 @@ func (m *Manager) recallDirs() (knownDirs, error) {
 		}
 	}
 	for id, path := range known {
-		// At its own path it may be there without being seen: the disk fails, or is not mounted.
+		// At its own path it may be there and not be recognized: its disk fails or is not mounted.
 		unseen := func(d *dataDir) bool { return d.path == path && (d.err() != nil || d.meta == nil) }
 		if m.dirByID(id) == nil && !slices.ContainsFunc(m.dirs, unseen) {
 			return nil, fmt.Errorf("%w: %s (directory %s) has logs of this broker and is not configured: add it to log.dirs, or tell with varve.lost.log.dirs=%[3]s that it is gone for good",
@@ -110,7 +109,7 @@ func (m *Manager) recallDirs() (knownDirs, error) {
 	return known, nil
 }
 
-// rememberDirs writes down which directories there are.
+// rememberDirs durably writes the list of directories to each directory that works.
 func (m *Manager) rememberDirs(known knownDirs) {
 	for _, d := range m.dirs {
 		if d.id != ([16]byte{}) {
@@ -133,7 +132,7 @@ func (m *Manager) rememberDirs(known knownDirs) {
 	}
 }
 
-// dirByID is the directory that has the id, nil if none has.
+// dirByID returns the directory with the id; nil if there is none.
 func (m *Manager) dirByID(id [16]byte) *dataDir {
 	for _, d := range m.dirs {
 		if d.id == id {
@@ -143,8 +142,8 @@ func (m *Manager) dirByID(id [16]byte) *dataDir {
 	return nil
 }
 
-// hiding is a directory that is offline since the start and may hold any log
-// that was not found; nil if there is none.
+// hiding returns a directory that has been offline since startup, and so may hold any log that was
+// not found. It returns nil if there is none.
 func (m *Manager) hiding() *dataDir {
 	for _, d := range m.dirs {
 		if d.leftOut && !slices.Contains(m.options.LostDirs, formatUUID(d.id)) {
@@ -154,7 +153,7 @@ func (m *Manager) hiding() *dataDir {
 	return nil
 }
 
-// offlineLog stands for a log in a directory that is offline.
+// offlineLog returns a placeholder for a log in a directory that is offline: it answers ErrStorage.
 func (m *Manager) offlineLog(d *dataDir, key partitionKey, topicID [16]byte, cfg Config) *Log {
 	l := newLog(m.env, d, key, cfg)
 	l.topicID.Store(&topicID)

@@ -16,8 +16,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// newJBOD is a kit with two directories and a log of ten batches in each: t-0
-// in /a and t-1 in /b.
+// newJBOD returns a kit with two directories and a log of ten batches in each: t-0 in /a, t-1 in
+// /b.
 func newJBOD(t *testing.T) (*kit, *vfs.Faulty) {
 	t.Helper()
 	fsys := vfs.NewFaulty(vfs.NewMem())
@@ -57,7 +57,7 @@ func (k *kit) refuses(says string) {
 	}
 }
 
-// reopened is what the applier gets for a partition that it knows.
+// reopened opens a log as replication does for a partition that it knows.
 func (k *kit) reopened(partition int32) *Log {
 	k.t.Helper()
 	l, err := k.m.Reopen("t", partition, testID)
@@ -96,6 +96,8 @@ func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	return 0
 }
 
+// Whatever is wrong with one disk, the broker starts with the other one. The logs of the broken
+// directory answer ErrStorage, and are back once it works again (S11).
 func TestStartWithoutADirectoryWhoseDiskFails(t *testing.T) {
 	for name, fault := range map[string]vfs.Fault{
 		"cannot be made":          {Op: vfs.OpMkdir, Name: "/b", Err: syscall.EIO},
@@ -144,7 +146,8 @@ func TestStartWithoutADirectoryWhoseDiskFails(t *testing.T) {
 			}
 			fill(t, fresh, 1)
 			fsys.Heal()
-			k.reopen() // cleanly, although a directory was missing
+			// A clean restart, although a directory was missing before.
+			k.reopen()
 			if l := k.reopened(1); l.Offline() != nil || l.EndOffset() != 10 || l.dir().path != "/b" {
 				t.Errorf("end %d in %s, %v", l.EndOffset(), l.dir().path, l.Offline())
 			}
@@ -158,9 +161,10 @@ func TestStartNeedsOneDirectory(t *testing.T) {
 	fsys.Inject(vfs.Fault{Op: vfs.OpMkdir, Err: fs.ErrPermission})
 	k.refuses("/a cannot be written")
 	fsys.Heal()
-	k.open() // everything was let go
+	k.open() // no lock is left behind
 }
 
+// Mistakes that no disk can be blamed for are errors of the start.
 func TestOtherMistakesStayStartErrors(t *testing.T) {
 	k, fsys := newJBOD(t)
 	k.shut()
@@ -183,7 +187,7 @@ func TestOtherMistakesStayStartErrors(t *testing.T) {
 	k.refuses("partition t-0 is in /a and in /b")
 }
 
-// A disk that is not mounted is an empty directory: nothing may be made in it.
+// A disk that is not mounted looks like an empty directory. Nothing may be created in it.
 func TestEmptyDirectoryAtAKnownPath(t *testing.T) {
 	k, fsys := newJBOD(t)
 	k.shut()
@@ -197,7 +201,8 @@ func TestEmptyDirectoryAtAKnownPath(t *testing.T) {
 	}
 	k.shut()
 
-	k.options.Dirs = []string{"/elsewhere", "/a"} // a directory is known by its id, wherever it is
+	// A directory is recognized by its id, wherever it is.
+	k.options.Dirs = []string{"/elsewhere", "/a"}
 	k.open()
 	if l := k.reopened(1); l.EndOffset() != 10 {
 		t.Errorf("end %d", l.EndOffset())
@@ -246,7 +251,7 @@ func TestDirectoryWithoutMetaPropertiesIsAdopted(t *testing.T) {
 	}
 }
 
-// A failure while the broker runs takes the logs of that directory only.
+// A failure while the broker runs affects only the logs of that directory.
 func TestDirectoryThatFailsLater(t *testing.T) {
 	k, fsys := newJBOD(t)
 	good, bad := k.reopened(0), k.reopened(1)
@@ -277,9 +282,8 @@ func TestDirectoryThatFailsLater(t *testing.T) {
 	}
 }
 
-// A new log has its place before anything of it is written. When its directory
-// then does not take it, the append says so and leaves nothing behind; the next
-// one tries again.
+// A new log gets its directory before anything is written. If the directory then refuses the first
+// write, the append fails and leaves nothing behind, and the next append tries again.
 func TestFirstWriteToADirectoryThatRefuses(t *testing.T) {
 	k, fsys := newJBOD(t)
 	l, err := k.m.Create("u", 0, testID)

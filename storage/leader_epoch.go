@@ -11,24 +11,24 @@ import (
 	"sync/atomic"
 )
 
-// UndefinedEpoch and UndefinedOffset answer for an epoch that the log does not know.
+// UndefinedEpoch and UndefinedOffset are the answer for an epoch that the log does not know.
 const (
 	UndefinedEpoch  int32 = -1
 	UndefinedOffset int64 = -1
 )
 
-// EpochEntry says that the batches from StartOffset on were appended by the
-// leader of Epoch, until the next entry.
+// EpochEntry means that the leader of Epoch appended the batches from StartOffset up to the next
+// entry's.
 type EpochEntry struct {
 	Epoch       int32
 	StartOffset int64
 }
 
-// epochCache holds a log's leader epochs, both fields ascending. The log's lock
-// guards changes; readers take the immutable slice.
+// epochCache holds a log's leader epochs. Both fields ascend (S17). The log's lock guards changes;
+// readers load the immutable slice without it.
 type epochCache struct {
 	entries atomic.Pointer[[]EpochEntry]
-	saved   []EpochEntry // what the file has; the log's lock guards it
+	saved   []EpochEntry // content of the file; guarded by the log's lock
 }
 
 func (c *epochCache) load() []EpochEntry {
@@ -40,16 +40,16 @@ func (c *epochCache) load() []EpochEntry {
 
 func (c *epochCache) store(entries []EpochEntry) { c.entries.Store(&entries) }
 
-// unsaved are the epochs of the batches below end, if the file has others. An
-// epoch that begins at the end has no batch yet: the next start would pass over
-// its entry, so that an election alone costs nothing on disk.
+// unsaved returns the epochs of the batches below end, and whether the file differs from them. An
+// epoch that begins at the end has no batch yet. The next start would ignore its entry, so an
+// election alone costs no write to disk.
 func (c *epochCache) unsaved(end int64) (entries []EpochEntry, any bool) {
 	entries = c.load()
 	n := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset >= end })
 	return entries[:n:n], !slices.Equal(entries[:n], c.saved)
 }
 
-// latest is the newest epoch, or UndefinedEpoch.
+// latest returns the newest epoch, or UndefinedEpoch.
 func (c *epochCache) latest() int32 {
 	if entries := c.load(); len(entries) > 0 {
 		return entries[len(entries)-1].Epoch
@@ -57,8 +57,8 @@ func (c *epochCache) latest() int32 {
 	return UndefinedEpoch
 }
 
-// assign enters an epoch that begins at start. Entries that contradict it (not
-// below it in both epoch and offset) go, as they were never committed.
+// assign adds an epoch that begins at start. Entries that contradict it (not below it in both epoch
+// and offset) are removed: they were never committed.
 func (c *epochCache) assign(epoch int32, start int64) {
 	entries := c.load()
 	if epoch < 0 || (len(entries) > 0 && entries[len(entries)-1].Epoch == epoch) {
@@ -71,7 +71,7 @@ func (c *epochCache) assign(epoch int32, start int64) {
 	c.store(append(slices.Clone(entries[:keep]), EpochEntry{Epoch: epoch, StartOffset: start}))
 }
 
-// truncateEnd drops what begins at or after end.
+// truncateEnd removes the entries that begin at or after end.
 func (c *epochCache) truncateEnd(end int64) {
 	entries := c.load()
 	keep := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset >= end })
@@ -80,8 +80,8 @@ func (c *epochCache) truncateEnd(end int64) {
 	}
 }
 
-// truncateStart drops what ends at or before start; the epoch in force at start
-// then begins there.
+// truncateStart removes the entries that end at or before start. The epoch in force at start then
+// begins there.
 func (c *epochCache) truncateStart(start int64) {
 	entries := c.load()
 	first := sort.Search(len(entries), func(i int) bool { return entries[i].StartOffset > start }) - 1
@@ -93,8 +93,9 @@ func (c *epochCache) truncateStart(start int64) {
 	c.store(rest)
 }
 
-// endOffset answers OffsetForLeaderEpoch: the largest epoch up to the one
-// asked, and where it ends (exclusive).
+// endOffset answers OffsetForLeaderEpoch: it returns the largest known epoch up to the requested
+// one, and its end (exclusive). If all known epochs are larger, that is the requested epoch and the
+// start of the first known one.
 func (c *epochCache) endOffset(epoch int32, logEnd int64) (int32, int64) {
 	entries := c.load()
 	if epoch == UndefinedEpoch || len(entries) == 0 {
@@ -106,7 +107,7 @@ func (c *epochCache) endOffset(epoch int32, logEnd int64) (int32, int64) {
 	next := sort.Search(len(entries), func(i int) bool { return entries[i].Epoch > epoch })
 	switch next {
 	case len(entries):
-		return UndefinedEpoch, UndefinedOffset // from the future
+		return UndefinedEpoch, UndefinedOffset // it is newer than all that the log knows
 	case 0:
 		return epoch, entries[0].StartOffset
 	}
@@ -120,10 +121,10 @@ func (c *epochCache) below(end int64) []EpochEntry {
 	return slices.Clone(entries[:n])
 }
 
-// epochFile is the file beside the segments.
+// epochFile is the name of the epoch file in a log's directory.
 const epochFile = "leader-epoch-checkpoint"
 
-// FormatEpochs is the content of a leader-epoch-checkpoint file.
+// FormatEpochs returns the content of a leader-epoch-checkpoint file.
 func FormatEpochs(entries []EpochEntry) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "0\n%d\n", len(entries))
@@ -133,7 +134,7 @@ func FormatEpochs(entries []EpochEntry) []byte {
 	return b.Bytes()
 }
 
-// ParseEpochs reads the content of a leader-epoch-checkpoint file.
+// ParseEpochs parses the content of a leader-epoch-checkpoint file.
 func ParseEpochs(content []byte) ([]EpochEntry, error) {
 	lines, err := checkpointLines(content)
 	if err != nil {
@@ -159,9 +160,8 @@ func ParseEpochs(content []byte) ([]EpochEntry, error) {
 	return entries, nil
 }
 
-// checkpointLines splits a checkpoint file of Kafka: version 0, the number of
-// entries, the entries. Every line has its end, so that a torn file is not
-// taken for a whole one.
+// checkpointLines splits one of Kafka's checkpoint files: version 0, the number of entries, the
+// entries. Every line must be complete, so that a torn file is not taken for a whole one.
 func checkpointLines(content []byte) ([]string, error) {
 	if !bytes.HasSuffix(content, []byte("\n")) {
 		return nil, fmt.Errorf("%w: checkpoint does not end with a line", ErrCorrupt)

@@ -2,8 +2,8 @@ package storage
 
 import "github.com/varvelog/varve/invariants"
 
-// The ranks of this package's locks, in the order in which they are taken. doc.go says what
-// each of them is for. The tokens come first: they are held over I/O.
+// The ranks of this package's locks, in the order in which they are taken. doc.go says what each
+// one guards. The tokens come first: they are held over I/O.
 type (
 	rankCleaningToken   struct{}
 	rankCleaning        struct{}
@@ -98,7 +98,7 @@ func (rankFile) Rank() invariants.Rank {
 	return invariants.Rank{Order: 275, Name: "cachedFile.mu"}
 }
 
-// Several: a log's directory is renamed under the names of all its segments.
+// Several: a log's directory is renamed while the names of all its segments are locked.
 func (rankNames) Rank() invariants.Rank {
 	return invariants.Rank{Order: 280, Name: "segmentNames", Several: true}
 }

@@ -10,18 +10,20 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// Log is one partition's local log. Reading takes no lock and may run beside
-// anything. Append, AppendAsFollower, Truncate, TruncateFully, Roll and
-// AssignEpoch decide what the log holds: their caller has to be the only one
-// (the log's own lock merely keeps them from corrupting it).
+// Log is one partition's local log. Reads take no lock and may run concurrently with everything.
+// Append, AppendAsFollower, Truncate, TruncateFully, StartFromRemote, Roll and AssignEpoch decide
+// what the log holds. Only one of these calls may run at a time, and the caller must ensure that
+// (S19): the log's own lock only prevents corruption.
 type Log struct {
 	env   *env
 	place atomic.Pointer[place]
-	// arriving is the directory that the log is about to be in; nil if it is not.
+	// arriving is the directory that the log is about to move to; nil if it is not moving. From
+	// then on the checkpoints of both directories have the log.
 	arriving atomic.Pointer[dataDir]
 	key      partitionKey
 	topicID  atomic.Pointer[[16]byte]
-	// supersedes are directories that were offline when the log was made; see rivals.go.
+	// supersedes lists the directories that were offline when the log was made (rivals.go). It
+	// changes only while the manager opens.
 	supersedes [][16]byte
 	logger     logLogger
 	config     atomic.Pointer[Config]
@@ -30,63 +32,65 @@ type Log struct {
 	writer   invariants.Sole
 	segments atomic.Pointer[segmentList]
 	offsets  logOffsets
-	// startCheckpoint is what of offsets.start outlives a crash.
+	// startCheckpoint tracks the value of offsets.start that survives a crash.
 	startCheckpoint checkpointedStart
 	epochs          epochCache
 
-	// mu serializes everything that changes the log: segments, offsets (but
-	// the high watermark), producers, epochs. It is never held over an fsync
-	// of data.
-	mu         invariants.Mutex[rankLog]
-	producers  producerState
-	snapshotAt int64 // offset of the newest snapshot, at which nothing need be replayed
-	onDisk     bool  // the directory exists; a new log's comes with the first write
-	flush      flushState
-	cleaning   cleaningState
+	// mu serializes all changes of the log: segments, offsets (except the high watermark),
+	// producers, epochs. Appends do not hold it over an fsync of data; doc.go lists the rare
+	// operations that do.
+	mu        invariants.Mutex[rankLog]
+	producers producerState
+	// snapshotAt is the offset of the newest snapshot: a start replays the batches after it.
+	snapshotAt int64
+	// onDisk: the directory exists. A new log's is made by the first write.
+	onDisk   bool
+	flush    flushState
+	cleaning cleaningState
 
-	// stable guards what the last stable offset follows from: producers.open, which changes
-	// under mu as well, and producers.unreplicated. It is never held over I/O, so that the
-	// high watermark moves while an append that has mu does not return.
+	// stable guards the state from which the last stable offset follows: producers.open, whose
+	// changes also need mu, and producers.unreplicated. It is never held over I/O, so that the high
+	// watermark advances while an append hangs with mu held.
 	stable invariants.Mutex[rankStable]
 }
 
-// place is where a log's files are. It changes when a move ends, under the log's
-// lock, its flush token and its cleaning token: who holds one of them may use
-// what dir and path said before.
+// place is where a log's files are. It changes at the end of a move, under the log's lock, its
+// flush token and its cleaning token. A holder of any of the three may rely on dir and path.
 type place struct {
 	dir  *dataDir
 	path string
 }
 
-// dir is the data directory that the log is in.
+// dir returns the data directory that the log is in.
 func (l *Log) dir() *dataDir { return l.place.Load().dir }
 
-// DirectoryID is the directory.id of the data directory that the log is in.
+// DirectoryID returns the directory.id of the data directory that the log is in.
 func (l *Log) DirectoryID() [16]byte { return l.dir().id }
 
-// path is the log's own directory.
+// path returns the log's own directory.
 func (l *Log) path() string { return l.place.Load().path }
 
-// logOffsets are the offsets that readers load, in the order that S15 has. It holds at any
-// moment: what must not be above another one is lowered before it, and raised after it.
+// logOffsets are the offsets that readers load, in the order of S15. The order holds at every
+// moment: the smaller offset is lowered first and raised last. All except hw, remoteEnd and
+// unstable change under Log.mu only.
 type logOffsets struct {
 	start     atomic.Int64
 	hw        atomic.Int64
 	end       atomic.Int64
-	flushed   atomic.Int64 // all below is durable
-	remoteEnd atomic.Int64 // all below is in the object store; -1 unknown
-	unstable  atomic.Int64 // first offset of an undecided transaction; -1 none
-	recovery  atomic.Int64 // where recovery after a crash has to begin
+	flushed   atomic.Int64 // everything below is durable
+	remoteEnd atomic.Int64 // everything below is in the object store; -1: unknown
+	unstable  atomic.Int64 // first offset of an undecided transaction; -1: none
+	recovery  atomic.Int64 // where recovery has to begin after a crash
 }
 
-// segmentList is the log's segments, ascending, the last one active. A list is
-// never changed, only replaced: a reader that holds one keeps seeing the log as
-// it was, and compaction can put one segment in the place of several.
+// segmentList is the log's segments in ascending order, the last one active. A list is never
+// changed, only replaced. A reader that holds one keeps seeing the log as it was, and compaction
+// can replace several segments by one.
 type segmentList []*segment
 
 func (s segmentList) active() *segment { return s[len(s)-1] }
 
-// find is the place of the last segment that starts at or before offset; -1 if none.
+// find returns the index of the last segment that starts at or before offset; -1 if there is none.
 func (s segmentList) find(offset int64) int {
 	lo, hi := 0, len(s)
 	for lo < hi {
@@ -114,44 +118,45 @@ func newLog(e *env, dir *dataDir, key partitionKey, cfg Config) *Log {
 	return l
 }
 
-// Topic is the name of the topic.
+// Topic returns the name of the topic.
 func (l *Log) Topic() string { return l.key.topic }
 
-// Partition is the number of the partition.
+// Partition returns the number of the partition.
 func (l *Log) Partition() int32 { return l.key.partition }
 
-// TopicID is the topic's id, all zero if the directory has none.
+// TopicID returns the topic's id; it is all zero if the directory has none.
 func (l *Log) TopicID() [16]byte { return *l.topicID.Load() }
 
-// Config is the settings in force.
+// Config returns the settings in force.
 func (l *Log) Config() Config { return *l.config.Load() }
 
-// SetConfig puts settings in force; they hold for what happens from now on.
+// SetConfig replaces the settings. They apply to everything that happens afterwards.
 func (l *Log) SetConfig(c Config) {
 	if c != l.Config() {
 		l.config.Store(l.env.share(c))
 	}
 }
 
-// StartOffset is the first offset of the log over both tiers.
+// StartOffset returns the first offset of the log over both tiers.
 func (l *Log) StartOffset() int64 { return l.offsets.start.Load() }
 
-// LocalStartOffset is the first offset that is on this disk.
+// LocalStartOffset returns the first offset on this disk.
 func (l *Log) LocalStartOffset() int64 {
 	return max((*l.segments.Load())[0].base, l.offsets.start.Load())
 }
 
-// EndOffset is the offset that the next record gets.
+// EndOffset returns the offset of the next record.
 func (l *Log) EndOffset() int64 { return l.offsets.end.Load() }
 
-// FlushedOffset is the end of what is durable on this disk.
+// FlushedOffset returns the end of the part that is durable on this disk, exclusive.
 func (l *Log) FlushedOffset() int64 { return l.offsets.flushed.Load() }
 
-// HighWatermark is the end of what is committed.
+// HighWatermark returns the end of the committed records, exclusive.
 func (l *Log) HighWatermark() int64 { return l.offsets.hw.Load() }
 
-// SetHighWatermark moves the high watermark forward, at most to the end; an
-// older value changes nothing. It waits for no append.
+// SetHighWatermark advances the high watermark, at most to the end. A lower value has no effect. It
+// does not wait for an append. It must not run concurrently with a truncation, which lowers the
+// high watermark and then the end.
 func (l *Log) SetHighWatermark(offset int64) {
 	offset = min(offset, l.offsets.end.Load())
 	for {
@@ -163,15 +168,18 @@ func (l *Log) SetHighWatermark(offset int64) {
 			break
 		}
 	}
-	if l.offsets.unstable.Load() >= 0 { // a decided transaction may be below it now
+	// It may have passed the marker of a decided transaction.
+	if l.offsets.unstable.Load() >= 0 {
 		l.updateUnstable()
 	}
 }
 
-// LastStableOffset is the end of what is committed and belongs to no undecided transaction.
+// LastStableOffset returns the offset below which all records are committed and all transactions
+// decided.
 func (l *Log) LastStableOffset() int64 {
-	// In this order: the unstable offset only vanishes once the high watermark
-	// has passed its transaction.
+	// In this order. A transaction's unstable offset is stored before the high watermark can pass
+	// its first record, and cleared only after the high watermark has passed its marker. So without
+	// an unstable offset every transaction below hw is decided.
 	hw := l.offsets.hw.Load()
 	if unstable := l.offsets.unstable.Load(); unstable >= 0 {
 		return min(hw, unstable)
@@ -185,7 +193,7 @@ func (l *Log) updateUnstable() {
 	l.updateUnstableLocked()
 }
 
-// updateUnstableLocked is called under stable.
+// updateUnstableLocked recomputes the unstable offset. The caller holds stable.
 func (l *Log) updateUnstableLocked() {
 	l.offsets.unstable.Store(l.producers.firstUnstable(l.offsets.hw.Load()))
 }
@@ -198,16 +206,16 @@ func (l *Log) setProducersLocked(p producerState) {
 	l.updateUnstableLocked()
 }
 
-// RemoteEndOffset is the end of what a committed manifest says is in the object
-// store; -1 while that is not known.
+// RemoteEndOffset returns the end of the part that is in the object store according to a committed
+// manifest; -1 while that is unknown.
 func (l *Log) RemoteEndOffset() int64 { return l.offsets.remoteEnd.Load() }
 
-// SetRemoteEndOffset tells that everything below offset is in the object store
-// and named by a committed manifest: with remote storage enabled, retention
-// deletes local segments only below it.
+// SetRemoteEndOffset records that a committed manifest names everything below offset in the object
+// store. With remote storage enabled, retention deletes local segments only below this offset or
+// below the log start (S5).
 func (l *Log) SetRemoteEndOffset(offset int64) { l.offsets.remoteEnd.Store(offset) }
 
-// Size is how many bytes the local segments have.
+// Size returns the size of the local segments in bytes.
 func (l *Log) Size() int64 {
 	var n int64
 	for _, s := range *l.segments.Load() {
@@ -216,8 +224,8 @@ func (l *Log) Size() int64 {
 	return n
 }
 
-// SizeFrom is how many bytes the local segments have that begin at offset or
-// later: what is not in the object store, if offset is where that ends.
+// SizeFrom returns the size, in bytes, of the local segments that begin at or after offset. With
+// the end of the object store's part as offset, this is what is not uploaded yet.
 func (l *Log) SizeFrom(offset int64) int64 {
 	var n int64
 	for _, s := range *l.segments.Load() {
@@ -228,20 +236,21 @@ func (l *Log) SizeFrom(offset int64) int64 {
 	return n
 }
 
-// LatestEpoch is the newest leader epoch that the log knows, or UndefinedEpoch.
+// LatestEpoch returns the newest leader epoch that the log knows, or UndefinedEpoch.
 func (l *Log) LatestEpoch() int32 { return l.epochs.latest() }
 
-// EpochEntries are all leader epochs that the log knows. The slice must not be changed.
+// EpochEntries returns all leader epochs that the log knows. The slice must not be changed.
 func (l *Log) EpochEntries() []EpochEntry { return l.epochs.load() }
 
-// EndOffsetForEpoch is the largest epoch up to the one asked and the offset at
-// which it ends; both undefined for an epoch above all, or without any.
+// EndOffsetForEpoch returns the largest known epoch up to the requested one, and the offset at
+// which it ends. Both are undefined for an epoch newer than all known ones, and if no epoch is
+// known.
 func (l *Log) EndOffsetForEpoch(epoch int32) (foundEpoch int32, endOffset int64) {
 	return l.epochs.endOffset(epoch, l.EndOffset())
 }
 
-// AssignEpoch notes that the leader of an epoch begins at startOffset. It gets
-// to the disk with the next flush; after a crash recovery reads the epochs off
+// AssignEpoch records that the leader of an epoch begins at startOffset. The first flush after a
+// batch of that epoch writes it to disk. After a crash before that, recovery reads the epochs off
 // the batches.
 func (l *Log) AssignEpoch(epoch int32, startOffset int64) error {
 	if invariants.Enabled {
@@ -257,11 +266,11 @@ func (l *Log) AssignEpoch(epoch int32, startOffset int64) error {
 	return nil
 }
 
-// Offline is nil unless the disk has failed that the log is on: then it is why,
-// as an ErrStorage, and what the other methods say of the log means nothing.
+// Offline returns nil unless the log's disk has failed. Then it returns the cause, as an
+// ErrStorage, and the results of the other methods mean nothing.
 func (l *Log) Offline() error { return l.dir().err() }
 
-// usable is nil unless the log was closed or its disk failed.
+// usable returns an error if the log was closed or its disk failed.
 func (l *Log) usable() error {
 	if l.closed.Load() {
 		return ErrLogClosed
@@ -269,7 +278,7 @@ func (l *Log) usable() error {
 	return l.dir().err()
 }
 
-// list is the present segments.
+// list returns the current segments.
 func (l *Log) list() segmentList { return *l.segments.Load() }
 
 // publish replaces the segment list.
@@ -278,10 +287,10 @@ func (l *Log) publish(list segmentList) {
 	l.segments.Store(&list)
 }
 
-// nowMs is the time in ms.
+// nowMs returns the time in unix ms.
 func (l *Log) nowMs() int64 { return l.env.now().UnixMilli() }
 
-// deleteAt is when the files of something deleted now may go.
+// deleteAt returns when the files of something deleted now may be removed.
 func (l *Log) deleteAt() time.Time {
 	delay := min(l.config.Load().FileDeleteDelayMs, math.MaxInt64/int64(time.Millisecond))
 	return l.env.now().Add(time.Duration(delay) * time.Millisecond)

@@ -2,8 +2,8 @@ package storage
 
 import "log/slog"
 
-// logLogger says what there is to say of one log. It makes the logger that
-// names the partition when it is used: thousands of quiet logs have none.
+// logLogger logs for one log. It creates the logger with the partition's name only when it is used:
+// thousands of quiet logs have none.
 type logLogger struct{ log *Log }
 
 func (l logLogger) with() *slog.Logger {

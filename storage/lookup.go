@@ -7,8 +7,8 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// OffsetForTimestamp finds the first record of the local log whose timestamp is
-// ts or later: its offset and timestamp, and the leader epoch of its batch.
+// OffsetForTimestamp finds the first record of the local log with a timestamp of at least ts. It
+// returns the record's offset and timestamp and the leader epoch of its batch.
 func (l *Log) OffsetForTimestamp(ts int64) (TimestampOffset, bool, error) {
 	start := l.LocalStartOffset()
 	return l.search(func(s *segment) (TimestampOffset, bool, error) {
@@ -44,9 +44,8 @@ func (l *Log) MaxTimestamp() (TimestampOffset, bool, error) {
 	})
 }
 
-// largestFrom is the largest timestamp of the records from start on, and the
-// last offset of the batch that first has it. Only where log start lies within
-// the segment does it take more than the index.
+// largestFrom returns the largest timestamp of the records from start on, and the last offset of
+// the batch that has it first. It reads batches only if the log start lies within the segment.
 func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
 	if s.base >= start {
 		return s.largestTimestamp()
@@ -78,7 +77,7 @@ func (s *segment) largestFrom(start int64) (TimestampOffset, error) {
 	return largest, err
 }
 
-// search asks the segments in their order until one answers.
+// search asks the segments in order until one answers. If a segment disappears it begins again.
 func (l *Log) search(ask func(s *segment) (TimestampOffset, bool, error)) (TimestampOffset, bool, error) {
 	for {
 		found, ok, gone, err := l.searchOnce(ask)
@@ -112,8 +111,8 @@ func (l *Log) searchOnce(ask func(s *segment) (TimestampOffset, bool, error)) (f
 	return found, false, false, nil
 }
 
-// firstRecord finds the first record that is wanted, among the batches from the
-// one that holds offset from on. Only batches that may hold it are read whole.
+// firstRecord finds the first wanted record, beginning with the batch that holds offset from. It
+// reads only batches that maybe accepts.
 func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want func(record.Entry) bool) (at TimestampOffset, ok bool, err error) {
 	size := s.size.Load()
 	loc, found, err := s.locate(from, size)
@@ -135,10 +134,9 @@ func (s *segment) firstRecord(from int64, maybe func(record.Batch) bool, want fu
 	return at, ok, err
 }
 
-// entries passes the records of the batch at pos to visit until that has seen
-// enough. A batch that a producer made so that nobody can decode its records has
-// none: no reader ever gets one, and a lookup that failed would fail for ever. One
-// that the disk has damaged is an error.
+// entries passes the records of the batch at pos to visit until visit returns false. A batch that a
+// producer made with records that cannot be decoded counts as empty: no reader can use it, and a
+// lookup that fails on it would fail forever. A batch damaged by the disk is an error.
 func (s *segment) entries(pos int64, header record.Batch, visit func(record.Entry) (more bool)) error {
 	b, err := s.readBatch(pos, int64(header.Size()))
 	if err != nil {
@@ -164,8 +162,8 @@ func (s *segment) entries(pos int64, header record.Batch, visit func(record.Entr
 	return err
 }
 
-// AbortedTransactions lists the aborted transactions that overlap the offsets
-// from (inclusive) to upTo (exclusive), which a read_committed reader passes over.
+// AbortedTransactions lists the aborted transactions that overlap the offsets from (inclusive) to
+// upTo (exclusive). A read_committed reader skips their records.
 func (l *Log) AbortedTransactions(from, upTo int64) ([]AbortedTxn, error) {
 	var txns []AbortedTxn
 	_, _, err := l.search(func(s *segment) (TimestampOffset, bool, error) {
@@ -178,10 +176,12 @@ func (l *Log) AbortedTransactions(from, upTo int64) ([]AbortedTxn, error) {
 		}
 		for _, t := range entries {
 			if n := len(txns); n > 0 && t.LastOffset <= txns[n-1].LastOffset {
-				continue // listed before the search began again
+				// It was listed before the search began again.
+				continue
 			}
 			if t.LastStableOffset >= upTo && t.FirstOffset >= upTo {
-				return TimestampOffset{}, true, nil // no later one begins below upTo
+				// No later one begins below upTo.
+				return TimestampOffset{}, true, nil
 			}
 			if t.LastOffset >= from && t.FirstOffset < upTo {
 				txns = append(txns, t)
