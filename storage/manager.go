@@ -22,47 +22,63 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Options configure a Manager. Only Dirs and Logger must be given.
+// Options configure a Manager. Only Dirs and Logger are required.
 type Options struct {
 	FS         vfs.FS   // nil: the operating system's
-	Dirs       []string // new logs go to the one with the fewest
-	LostDirs   []string // ids of directories that were used and are gone for good
-	ClusterID  string   // "" takes the one that the directories have
+	Dirs       []string // paths; a new log is created in the one with the fewest logs
+	LostDirs   []string // directory.ids of directories that were in use and are lost for good
+	ClusterID  string   // "": the one in the directories, or a new one
 	NodeID     int32
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
 	Now        func() time.Time      // nil: time.Now
-	// Config gives a topic's settings when its log is opened or created;
-	// later ones come by SetConfig. nil: DefaultConfig.
+	// Config returns a topic's settings when a log is opened or created; later changes arrive
+	// through SetConfig. nil: DefaultConfig.
 	Config func(topic string) Config
-	// Cleaner gives the settings of compaction; those in force are asked for
-	// again and again, but for Enable. nil: DefaultCleanerConfig.
+	// Cleaner returns the settings of compaction. Enable is read once, when Run starts; the others
+	// are read before each use. nil: DefaultCleanerConfig.
 	Cleaner func() CleanerConfig
-	// OnDirFailed is called once for each directory that fails after the start,
-	// with its directory.id, from a goroutine of Run. It must not block. A directory
-	// that was offline from the start is not reported: OnlineDirs lacks it.
+	// OnDirFailed is called once for each directory that fails after the start, with its
+	// directory.id, from a goroutine of Run. It must not block. A directory that is offline from
+	// the start is not reported; OnlineDirs leaves it out.
 	OnDirFailed func(id [16]byte, err error)
 
-	// Moving is called when a log is about to be in another directory; the move waits
-	// for it, and may be given up meanwhile. done is called when the log is there, or is
-	// not going to be. It may be called again for the same move. nil: nobody is asked.
+	// Moving is called before a log switches to another directory, and the move waits for it. ctx
+	// is cancelled if the move is given up; an error ends the move. done is called after the
+	// switch, or when it has failed. Moving may be called again for the same move. nil: no
+	// confirmation.
 	Moving func(ctx context.Context, topic string, partition int32) (done func(), err error)
 
-	// Watermarks say how full the volumes of the directories may get, asked again and again. nil: they
-	// may get full.
+	// Watermarks returns how full the volumes of the directories may get. It is read at each check.
+	// nil: no bound.
 	Watermarks func() Watermarks
 
-	RetentionInterval  time.Duration // 0: 5 minutes
-	FlushInterval      time.Duration // 0: 1 second; how often flush.ms and deleted files are looked after
+	RetentionInterval time.Duration // 0: 5 minutes
+	// FlushInterval is the interval of the checks for flush.ms, varve.tier.max.lag.ms and deleted
+	// files. 0: 1 second.
+	FlushInterval      time.Duration
 	CheckpointInterval time.Duration // 0: 5 seconds
 	ProducerExpiration time.Duration // 0: 24 hours (producer.id.expiration.ms)
-	StrayRetention     time.Duration // 0: 7 days, negative: for ever (varve.log.stray.retention.ms); of what SetAside keeps
-	MoveRate           func() int64  // bytes a second that moves between directories copy together, asked again and again; nil: no limit
-	WritebackBytes     int64         // of an active segment, after which they begin to go to the disk; 0: when the system sees fit
-	ReserveBytes       int64         // of a disk that logs leave free (varve.log.reserve.bytes); 0: none
-	StallTimeout       time.Duration // 0: 30 seconds; an operation on a disk that takes longer fails its directory
-	MaxOpenFiles       int           // of segments; 0: half of what the process may open, at most 8192
-	RecoveryWorkers    int           // 0: twice the CPUs
+	// StrayRetention is how long the files that SetAside keeps stay (varve.log.stray.retention.ms).
+	// 0: 7 days; negative: forever.
+	StrayRetention time.Duration
+	// MoveRate returns the bytes per second that all moves between directories copy together; it is
+	// read before each block. 0 or less pauses them; nil: no limit.
+	MoveRate func() int64
+	// WritebackBytes are the bytes appended to an active segment after which their write-back
+	// begins. 0: the system decides.
+	WritebackBytes int64
+	// ReserveBytes are the bytes of each disk that logs leave free (varve.log.reserve.bytes). 0:
+	// none.
+	ReserveBytes int64
+	// StallTimeout: an operation on a disk that takes longer fails its directory. 0: 30 seconds.
+	StallTimeout time.Duration
+	// MaxOpenFiles is the limit of open segment files. 0: half of what the process may open, at
+	// most 8192.
+	MaxOpenFiles int
+	// RecoveryWorkers is the number of logs that are opened in parallel. 0: twice the number of
+	// CPUs.
+	RecoveryWorkers int
 }
 
 func (o Options) withDefaults() Options {
@@ -98,34 +114,43 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Manager owns the logs of a broker and the directories they are in.
+// Manager owns the logs of a broker and the directories that hold them. Its methods may be called
+// concurrently.
 type Manager struct {
 	options   Options
 	env       *env
 	dirs      []*dataDir
 	clusterID string
-	failed    chan *dataDir
-	anyHung   chan struct{} // closed when the first directory hangs
-	cleaner   cleaner
-	moves     moves
-	strays    strays
-	relieving atomic.Pointer[dataDir] // from which segments are deleted because its volume is full
+	// failed receives each directory once, when it fails in service; it has room for all of them.
+	failed  chan *dataDir
+	anyHung chan struct{} // closed when the first directory hangs
+	cleaner cleaner
+	moves   moves
+	strays  strays
+	// relieving is the directory from which segments are deleted because its volume is full; nil:
+	// none. Directories take turns (disk_pressure.go).
+	relieving atomic.Pointer[dataDir]
 
 	mu struct {
 		invariants.Mutex[rankManager]
-		logs   map[partitionKey]*Log
-		rivals []*Log // found beside those in logs; only while the manager opens
+		// logs has one log per partition. Those of directories that failed in service stay and
+		// answer ErrStorage.
+		logs map[partitionKey]*Log
+		// rivals are second logs of partitions in logs, from other directories; only while the
+		// manager opens (rivals.go).
+		rivals []*Log
 		closed bool
 	}
-	elsewhere vfs.Watch // of operations outside of the directories; nobody looks at it
+	elsewhere vfs.Watch // operations outside of the directories; never checked for stalls
 
-	// sorted is a copy of the logs; nil when logs were added or removed since.
+	// sorted is a copy of mu.logs in order; nil after logs were added or removed. It is stored and
+	// cleared under mu, so that a copy from before a change cannot outlive the change.
 	sorted atomic.Pointer[[]*Log]
 }
 
-// OpenManager locks the directories, opens all logs in them, and recovers those
-// that no clean shutdown left behind. A directory whose disk fails is left out
-// as long as another one works. It starts nothing; Run does.
+// OpenManager locks the directories, opens all logs in them, and recovers those that were not shut
+// down cleanly. A directory whose disk fails is left out as long as another one works. OpenManager
+// starts no goroutine that outlives it; Run does the background work.
 func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	o = o.withDefaults()
 	m := &Manager{options: o, failed: make(chan *dataDir, len(o.Dirs)), anyHung: make(chan struct{})}
@@ -158,10 +183,10 @@ func OpenManager(ctx context.Context, o Options) (*Manager, error) {
 	return m, nil
 }
 
-// ClusterID is the cluster that the directories belong to.
+// ClusterID returns the id of the cluster that the directories belong to.
 func (m *Manager) ClusterID() string { return m.clusterID }
 
-// Log finds the log of a partition.
+// Log returns the log of a partition; false if there is none.
 func (m *Manager) Log(topic string, partition int32) (*Log, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -169,10 +194,10 @@ func (m *Manager) Log(topic string, partition int32) (*Log, bool) {
 	return l, ok
 }
 
-// Logs yields all logs by topic and partition.
+// Logs yields all logs, ordered by topic and partition.
 func (m *Manager) Logs() iter.Seq[*Log] { return slices.Values(m.all()) }
 
-// all is a sorted copy that is kept until logs come or go.
+// all returns all logs in order: a shared copy, which must not be changed.
 func (m *Manager) all() []*Log {
 	if p := m.sorted.Load(); p != nil {
 		return *p
@@ -188,24 +213,26 @@ func (m *Manager) all() []*Log {
 	return logs
 }
 
-// Create opens a new, empty log, or returns the one that exists. A new log is
-// in memory only until its first append: that the topic exists is known from
-// the metadata, and after a restart Create is called again. A directory of
-// another topic with the same name is ErrTopicIDMismatch: Delete it first.
+// Create creates an empty log, or returns the existing one. A new log is in memory only until its
+// first append: the cluster's metadata have the topic, and after a restart Create is called again.
+// If the directory on disk belongs to another topic of the same name the result is
+// ErrTopicIDMismatch, and the caller has to Delete that log first.
 func (m *Manager) Create(topic string, partition int32, topicID [16]byte) (*Log, error) {
 	return m.create(partitionKey{topic, partition}, topicID, true)
 }
 
-// Reopen is Create for a partition that was here before this start. While a
-// directory is offline since then, a log that is in none of the others may be in
-// that one: instead of an empty log the caller gets one that answers ErrStorage
-// to everything, until a start that finds the directory.
+// Reopen is like Create, for a partition that existed before this start. If a directory has been
+// offline since the start, and no other directory has the log, the log may be in the offline one.
+// The caller then gets a log that answers ErrStorage to everything, until a start that finds the
+// directory (S11): an empty log would lose the records.
 func (m *Manager) Reopen(topic string, partition int32, topicID [16]byte) (*Log, error) {
 	return m.create(partitionKey{topic, partition}, topicID, false)
 }
 
 func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, error) {
 	cfg := m.options.Config(key.topic)
+	// The removal of an earlier log becomes durable first: after a power cut the next start would
+	// find the old log in one directory and the new one in another.
 	if err := m.settleRemoval(key); err != nil {
 		return nil, fmt.Errorf("create log %s: %w", key, err)
 	}
@@ -232,7 +259,7 @@ func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, 
 	switch l.TopicID() {
 	case topicID:
 	case [16]byte{}:
-		l.mu.Lock() // so that it is not moved meanwhile
+		l.mu.Lock() // a move must not change the path while the file is written
 		err := l.writeMetadata(topicID)
 		l.mu.Unlock()
 		if err != nil {
@@ -244,8 +271,8 @@ func (m *Manager) create(key partitionKey, topicID [16]byte, isNew bool) (*Log, 
 	return l, nil
 }
 
-// placeLocked makes a log in the directory that Move has asked for, or in that
-// with the fewest.
+// placeLocked creates a log in the directory that Move has requested for the partition, or else in
+// the one with the fewest logs.
 func (m *Manager) placeLocked(key partitionKey, topicID [16]byte, cfg Config) (*Log, error) {
 	d := m.moves.prefer(key)
 	if d == nil || d.err() != nil {
@@ -261,7 +288,7 @@ func (m *Manager) placeLocked(key partitionKey, topicID [16]byte, cfg Config) (*
 	return l, nil
 }
 
-// roomiestLocked is the directory that works and has the fewest logs.
+// roomiestLocked returns the working directory with the fewest logs; nil if none works.
 func (m *Manager) roomiestLocked() *dataDir {
 	var best *dataDir
 	for _, d := range m.dirs {
@@ -272,9 +299,9 @@ func (m *Manager) roomiestLocked() *dataDir {
 	return best
 }
 
-// Delete takes a log out of service at once: its operations fail with
-// ErrLogClosed, slices that were read stay valid. The files go after
-// file.delete.delay.ms. A log that does not exist is fine.
+// Delete takes a log out of service at once: its operations fail with ErrLogClosed, and slices that
+// were read before stay valid. Its files are removed after file.delete.delay.ms. Deleting a missing
+// log is no error.
 func (m *Manager) Delete(topic string, partition int32) error {
 	l, gone, err := m.takeOut(partitionKey{topic, partition}, trashName)
 	if err != nil || gone == "" {
@@ -284,15 +311,17 @@ func (m *Manager) Delete(topic string, partition int32) error {
 	return nil
 }
 
-// takeOut takes a log out of service and gives its directory, if it has one, another name,
-// which it returns: "" if there is no such log, or if its data directory has failed.
+// takeOut takes a log out of service and renames its directory to the result of name. It returns
+// the new name: "" if there is no such log or its data directory has failed. The rename is not
+// synced here: see removals.
 func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionKey) string) (*Log, string, error) {
 	l, ok := m.Log(key.topic, key.partition)
 	if !ok {
 		return nil, "", nil
 	}
 	if l.dir().err() == nil {
-		defer l.forbidCleaning()() // it would write into a new log's directory
+		// A cleaning would write into the directory of the partition's next log.
+		defer l.forbidCleaning()()
 	}
 	gone, err := l.retire(name)
 	if err != nil {
@@ -301,7 +330,7 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.mu.logs[key] != l {
-		return nil, "", nil // another call has taken it out meanwhile
+		return nil, "", nil // another call has taken it out in between
 	}
 	delete(m.mu.logs, key)
 	l.dir().logs--
@@ -318,14 +347,15 @@ func (m *Manager) takeOut(key partitionKey, name func(d *dataDir, key partitionK
 	return l, gone, nil
 }
 
-// retire takes a log out of service and its directory out of the way of a new log
-// of its name. Without the rename that one would find the old one's files: then
-// the log stays, and the caller tries again. The names of the segments change with
-// the directory, so that a reader or a flush that has to open a file does not get
-// one of the new log. The manager's lock is not held meanwhile: the disk may hang.
+// retire takes a log out of service and moves its directory out of the way of the partition's next
+// log. The rename comes before anything else: if it fails the log stays in service and the caller
+// tries again. Otherwise a new log would find the files of the old one. The segments' names change
+// together with the directory, under their locks. A reader or a flush that has to open a file then
+// never opens one of the new log. Manager.mu is not held during the rename, because the disk may
+// hang.
 //
-// In a failed directory the files are no business of this process any more, and the
-// log's lock may be held for ever. Then gone is "".
+// In a failed directory the files are left alone, and the log's lock may be held forever; gone is
+// then "".
 func (l *Log) retire(name func(d *dataDir, key partitionKey) string) (gone string, err error) {
 	if l.dir().err() != nil {
 		l.closed.Store(true)
@@ -353,14 +383,14 @@ func (l *Log) retire(name func(d *dataDir, key partitionKey) string) (gone strin
 type DirUsage struct {
 	Path        string
 	DirectoryID [16]byte
-	TotalBytes  int64 // of the volume; -1 unknown
-	UsableBytes int64 // free on the volume; -1 unknown
-	Err         error // not nil: it failed, and its logs answer ErrStorage
+	TotalBytes  int64 // of the volume; -1: unknown
+	UsableBytes int64 // free on the volume; -1: unknown
+	Err         error // not nil: the directory failed, and its logs answer ErrStorage
 	Logs        []*Log
-	Futures     []FutureLog // of logs that are being moved here
+	Futures     []FutureLog // copies of the logs that are being moved here
 }
 
-// DirUsage describes every data directory and the logs in it.
+// DirUsage returns the state of every data directory, with the logs in it.
 func (m *Manager) DirUsage() []DirUsage {
 	usage := make([]DirUsage, 0, len(m.dirs))
 	logs := m.all()
@@ -382,8 +412,8 @@ func (m *Manager) DirUsage() []DirUsage {
 	return usage
 }
 
-// OnlineDirs lists the directory.ids of the directories that work, in the order
-// of Options.Dirs. It does no I/O.
+// OnlineDirs returns the directory.ids of the working directories, in the order of Options.Dirs. It
+// does no I/O.
 func (m *Manager) OnlineDirs() [][16]byte {
 	ids := make([][16]byte, 0, len(m.dirs))
 	for _, d := range m.dirs {
@@ -394,7 +424,8 @@ func (m *Manager) OnlineDirs() [][16]byte {
 	return ids
 }
 
-// Works returns false if the data directory with the path has failed. It does no I/O.
+// Works reports whether the data directory with the path works. It is true for a path that is no
+// data directory. It does no I/O.
 func (m *Manager) Works(path string) bool {
 	path = filepath.Clean(path)
 	for _, d := range m.dirs {
@@ -405,11 +436,11 @@ func (m *Manager) Works(path string) bool {
 	return true
 }
 
-// DistrustedDirs lists the directory.ids of the directories that the last process
-// gave up after a failed write or sync: what it had acknowledged without a sync may
-// be gone although the machine did not crash. The list is the same for as long as
-// the Manager lives; it lacks directories that were offline from the start and whose
-// id is unknown, and those that hung: the kernel still has what it did not write.
+// DistrustedDirs returns the directory.ids of the directories that the last process gave up after a
+// failed write or sync. Records that it acknowledged without a sync may be lost although the
+// machine did not crash. The list never changes while the Manager lives. It leaves out directories
+// that were offline from the start if their id is unknown. It also leaves out those that hung,
+// because the kernel still holds what it has not written.
 func (m *Manager) DistrustedDirs() [][16]byte {
 	var ids [][16]byte
 	for _, d := range m.dirs {

@@ -11,10 +11,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// open brings the directories into service. A disk that fails leaves its
-// directory out; what a disk cannot be blamed for is an error: a directory that
-// another process uses, that is another broker's, that lacks without a reason,
-// or a partition that is in two of them, of which the newer one is unknown.
+// open brings the directories into service. A disk that fails only takes its own directory out.
+// Other errors end the start: a directory is used by another process or belongs to another broker,
+// a known directory is not configured, or a partition is in two directories and it is unknown which
+// log is newer.
+//
+// The order of the steps matters. Ownership is checked before any log is touched. Interrupted moves
+// are settled before logs are loaded, because only then each log has its name. Rivals and moves
+// follow when it is known which directories work.
 func (m *Manager) open(ctx context.Context) error {
 	if len(m.dirs) == 0 {
 		return fmt.Errorf("%w: none is configured", ErrDirInvalid)
@@ -45,7 +49,7 @@ func (m *Manager) open(ctx context.Context) error {
 	return nil
 }
 
-// leaveOut takes a directory out of service while the broker starts.
+// leaveOut takes a directory out of service while the broker starts. Only its first failure counts.
 func (m *Manager) leaveOut(d *dataDir, err error) {
 	if d.failure.CompareAndSwap(nil, &err) {
 		m.env.logger.Error("data directory is offline: its partitions serve nothing until a start at which it works",
@@ -53,7 +57,7 @@ func (m *Manager) leaveOut(d *dataDir, err error) {
 	}
 }
 
-// claimDirs finds out whose the directories are, and makes new ones this broker's.
+// claimDirs checks which broker the directories belong to, and makes new ones this broker's.
 func (m *Manager) claimDirs() error {
 	own := metaProperties{clusterID: m.options.ClusterID, nodeID: m.options.NodeID}
 	for _, d := range m.dirs {
@@ -66,7 +70,7 @@ func (m *Manager) claimDirs() error {
 		}
 		own.clusterID = id
 	}
-	if own.clusterID == "" { // a new cluster is founded
+	if own.clusterID == "" { // a new cluster
 		own.clusterID = formatUUID(newID())
 	}
 	m.clusterID = own.clusterID
@@ -81,12 +85,13 @@ func (m *Manager) claimDirs() error {
 		own.directoryID = newID()
 		if id, ok := known.at(d.path); ok && m.dirByID(id) == nil {
 			if !d.recorded {
-				d.id = id // a log may be moving there
+				d.id = id // known, because a log may have been moving there
 				m.leaveOut(d, fmt.Errorf("%w: %s is empty, and was directory %s: mount its disk, or tell with varve.lost.log.dirs=%[3]s that it is gone for good",
 					ErrDirInvalid, d.path, formatUUID(id)))
 				continue
 			}
-			own.directoryID = id // only meta.properties was taken away, so that the directory be adopted
+			// Only meta.properties was removed, so that this cluster adopts the directory.
+			own.directoryID = id
 		}
 		if err = d.claim(m.env.fs, own, m.options.Now()); err != nil {
 			m.leaveOut(d, err)
@@ -96,7 +101,9 @@ func (m *Manager) claimDirs() error {
 	return nil
 }
 
-// loadAll opens every log, several at a time.
+// loadAll opens every log, several at a time, then makes each directory consistent with what was
+// found. The marker of a failed fsync is removed only after all logs of the directory were
+// recovered.
 func (m *Manager) loadAll(ctx context.Context) error {
 	began := m.options.Now()
 	g, ctx := errgroup.WithContext(ctx)
@@ -126,10 +133,10 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	return nil
 }
 
-// lowerHighWatermarks takes high watermarks down, in a directory's checkpoint, that are above
-// the ends of their logs: a power cut took records that were committed. Without that those
-// which come in their place would count as committed after the next crash. A disk that is full
-// refuses that; then the checkpoints are written as soon as there is room.
+// lowerHighWatermarks lowers the high watermarks in a directory's checkpoint that are above the
+// ends of their logs, because a power cut took committed records (S20). Otherwise the records that
+// take those offsets later would count as committed after the next crash. A full disk refuses the
+// write; the checkpoints are then written as soon as there is room.
 func (m *Manager) lowerHighWatermarks(d *dataDir) error {
 	logs := append(slices.Clone(m.all()), m.mu.rivals...)
 	d.checkpoints.Lock()
@@ -141,7 +148,7 @@ func (m *Manager) lowerHighWatermarks(d *dataDir) error {
 		}
 	}
 	if lowered == nil {
-		return nil // there is no checkpoint, or it is damaged
+		return nil // the checkpoint is missing or damaged
 	}
 	err := d.writeCheckpointLocked(m.env.fs, hwFile, lowered)
 	if err != nil && passing(err) {
@@ -152,8 +159,8 @@ func (m *Manager) lowerHighWatermarks(d *dataDir) error {
 	return err
 }
 
-// loadDir lists a directory and begins to open its logs. The first one that
-// cannot be opened takes the directory out of service.
+// loadDir lists a directory and begins to open its logs. The first log that cannot be opened takes
+// the directory out of service.
 func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) {
 	offsets := d.readCheckpoints(m.env.fs, m.env.logger)
 	keys, deleted, err := d.partitions(m.env.fs)
@@ -187,8 +194,9 @@ func (m *Manager) loadDir(ctx context.Context, g *errgroup.Group, d *dataDir) {
 	}
 }
 
-// enter adds a log that is about to be opened to the map, unless there is another
-// one of its name. A scrape of the metrics may look at the map meanwhile.
+// enter adds a log that is about to be opened to the map. If the map has another log of the
+// partition it changes nothing and returns that one. It locks because a scrape of the metrics may
+// read the map.
 func (m *Manager) enter(l *Log) (other *Log) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -201,7 +209,7 @@ func (m *Manager) enter(l *Log) (other *Log) {
 	return nil
 }
 
-// leave takes a log that was opened out of the map again.
+// leave removes a log that was opened from the map.
 func (m *Manager) leave(l *Log) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -210,9 +218,9 @@ func (m *Manager) leave(l *Log) {
 	m.sorted.Store(nil)
 }
 
-// startCheckpoints makes sure that there is a recovery checkpoint from the
-// first day on: without the file nobody could tell a new log from one whose
-// recovery point was lost.
+// startCheckpoints writes an empty recovery checkpoint in a directory that has neither one nor
+// logs. Without the file a later start could not tell a new log from one whose recovery point was
+// lost, and would accept every gap between segments as one that compaction left.
 func (m *Manager) startCheckpoints(d *dataDir, offsets checkpointed) error {
 	if d.hasRecovery || len(offsets.recovery) > 0 || d.logs > 0 {
 		return nil
@@ -224,9 +232,8 @@ func (m *Manager) startCheckpoints(d *dataDir, offsets checkpointed) error {
 	return nil
 }
 
-// settleFailed forgets the logs that were opened in directories before these
-// failed: Reopen makes those that are still wanted. It is an error if no
-// directory is left.
+// settleFailed removes the logs that were opened in directories that failed afterwards. Reopen
+// creates stand-ins for those that are still wanted. It is an error if no directory is left.
 func (m *Manager) settleFailed() error {
 	var failures error
 	for _, d := range m.dirs {
@@ -256,7 +263,7 @@ func (m *Manager) settleFailed() error {
 	return nil
 }
 
-// failedDirs is how many directories are out of service.
+// failedDirs returns how many directories are out of service.
 func (m *Manager) failedDirs() int {
 	n := 0
 	for _, d := range m.dirs {

@@ -15,10 +15,10 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Run looks after the logs until ctx ends: flushes, write-back, retention, compaction,
-// checkpoints, moves between directories, files of deleted segments. It ends early, with an error, when every data
-// directory has failed. Close comes after it. What hangs in a disk that does not
-// answer is left behind.
+// Run does the background work until ctx ends: flushes, write-back, retention, compaction,
+// checkpoints, moves between directories, and the removal of deleted files. It returns an error
+// early if every data directory has failed. Close follows it. Goroutines that hang in a disk are
+// left behind (stall.go).
 func (m *Manager) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.watchDirs(ctx) })
@@ -41,7 +41,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// every calls f now and then at an interval until ctx ends.
+// every calls f at once and then at each interval, until ctx ends.
 func every(ctx context.Context, interval time.Duration, f func(context.Context)) {
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -55,7 +55,7 @@ func every(ctx context.Context, interval time.Duration, f func(context.Context))
 	}
 }
 
-// watchDirs reports failed directories and gives up when none is left.
+// watchDirs reports failed directories, and returns an error when none is left.
 func (m *Manager) watchDirs(ctx context.Context) error {
 	for {
 		select {
@@ -77,8 +77,8 @@ func (m *Manager) watchDirs(ctx context.Context) error {
 	}
 }
 
-// retentionLoop starts at a random moment of the interval, so that the brokers
-// of a cluster do not all delete at once.
+// retentionLoop starts at a random moment of its interval, so that the brokers of a cluster do not
+// all delete at once.
 func (m *Manager) retentionLoop(ctx context.Context, d *dataDir) {
 	first := time.NewTimer(rand.N(m.options.RetentionInterval) + 1)
 	defer first.Stop()
@@ -104,8 +104,8 @@ func (m *Manager) retentionLoop(ctx context.Context, d *dataDir) {
 	})
 }
 
-// flushLoop makes closed segments durable in the background, a few logs at a
-// time, so that recovery after a crash has only active segments to scan.
+// flushLoop makes closed segments durable in the background, a few logs at a time, so that recovery
+// after a crash has only active segments to scan.
 func (m *Manager) flushLoop(ctx context.Context, d *dataDir) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
@@ -122,6 +122,7 @@ func (m *Manager) flushLoop(ctx context.Context, d *dataDir) {
 	_ = g.Wait() // its functions return nil
 }
 
+// flushInBackground flushes a log's closed segments and reports the new durable end to OnFlush.
 func (m *Manager) flushInBackground(ctx context.Context, l *Log) {
 	err := l.flushClosed(ctx)
 	if told := l.flush.told.Load(); told != nil && err == nil {
@@ -134,7 +135,7 @@ func (m *Manager) flushInBackground(ctx context.Context, l *Log) {
 	}
 }
 
-// flushOverdue hands logs whose flush.ms has passed to the flush loop.
+// flushOverdue queues the logs whose flush.ms has passed for flushLoop.
 func (m *Manager) flushOverdue(d *dataDir) {
 	now := m.env.now()
 	for _, l := range m.in(d) {
@@ -144,8 +145,8 @@ func (m *Manager) flushOverdue(d *dataDir) {
 	}
 }
 
-// checkpointLoop writes the checkpoints at an interval, and soon when log start
-// has moved or a log was deleted.
+// checkpointLoop writes the checkpoints at an interval, and soon after log start has moved or a log
+// was deleted.
 func (m *Manager) checkpointLoop(ctx context.Context, d *dataDir) {
 	t := time.NewTicker(m.options.CheckpointInterval)
 	defer t.Stop()
@@ -162,8 +163,8 @@ func (m *Manager) checkpointLoop(ctx context.Context, d *dataDir) {
 	}
 }
 
-// Checkpoint writes what changed of recovery points, log starts and high
-// watermarks, as Run does at an interval.
+// Checkpoint writes the recovery points, log starts and high watermarks that have changed, as Run
+// does at an interval.
 func (m *Manager) Checkpoint() error {
 	errs := make([]error, 0, len(m.dirs))
 	for _, d := range m.dirs {
@@ -172,10 +173,10 @@ func (m *Manager) Checkpoint() error {
 	return errors.Join(errs...)
 }
 
-// checkpointDir is Checkpoint for one directory; nothing if it has failed.
+// checkpointDir is Checkpoint for one directory. In a failed directory it does nothing.
 func (m *Manager) checkpointDir(d *dataDir) error {
 	if d.failure.Load() != nil {
-		return nil // it is reported once
+		return nil // reported once, by watchDirs
 	}
 	logs, err := m.writeCheckpoints(d)
 	for _, l := range logs {
@@ -187,8 +188,8 @@ func (m *Manager) checkpointDir(d *dataDir) error {
 	return err
 }
 
-// writeCheckpoints writes those of a directory and syncs its names. It returns the logs that
-// were there.
+// writeCheckpoints writes the checkpoints of a directory and syncs the names of removed logs. It
+// returns the logs that it has asked.
 func (m *Manager) writeCheckpoints(d *dataDir) ([]*Log, error) {
 	d.checkpointing.Lock()
 	defer d.checkpointing.Unlock()
@@ -196,9 +197,11 @@ func (m *Manager) writeCheckpoints(d *dataDir) ([]*Log, error) {
 	return logs, classify(errors.Join(d.checkpoint(m.env.fs, logs), d.removed.settle(m.env.fs, d)))
 }
 
-// collect asks the logs of this directory, and those about to come, for an offset, and has the answers in
-// offsets, which it empties first. Logs that were closed since they were listed
-// are left out: their names may have new owners.
+// collect sets offsets to the answers of of, for the logs that are in this directory or about to
+// arrive in it. It leaves out logs that were closed after they were listed: a new log may have
+// their names. It runs under d.checkpoints, which also guards the lowering of offsets: a checkpoint
+// never gets an offset from before a truncation. The end is loaded before the offset, as
+// assertCheckpointed expects.
 func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l *Log) int64) map[partitionKey]int64 {
 	clear(offsets)
 	for _, l := range logs {
@@ -211,15 +214,16 @@ func (d *dataDir) collect(offsets map[partitionKey]int64, logs []*Log, of func(l
 	return offsets
 }
 
-// checkpoint writes what changes while logs are written: three files of the
-// directory.
+// checkpoint writes the three files of the directory whose contents follow appends: recovery
+// points, log starts and high watermarks.
 func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
-	offsets := map[partitionKey]int64{} // of one file after the other
+	offsets := map[partitionKey]int64{} // reused for each file
 	collect := func(of func(l *Log) int64) func() map[partitionKey]int64 {
 		return func() map[partitionKey]int64 { return d.collect(offsets, logs, of) }
 	}
 	err := d.writeCheckpoint(fsys, recoveryFile, collect(func(l *Log) int64 { return l.offsets.recovery.Load() }))
-	// Also where it is the first segment's base: a crash may bring deleted segments back.
+	// Log start is written also where it is the first segment's base: a crash may bring deleted
+	// segments back.
 	startErr := d.writeCheckpoint(fsys, startFile, collect(func(l *Log) int64 { return l.beginStartCheckpoint(d) }))
 	if startErr == nil {
 		for _, l := range logs {
@@ -229,7 +233,7 @@ func (d *dataDir) checkpoint(fsys vfs.FS, logs []*Log) error {
 	return errors.Join(err, startErr, d.writeCheckpoint(fsys, hwFile, collect((*Log).HighWatermark)))
 }
 
-// noteCleaned writes how far the logs of a log's directory were compacted.
+// noteCleaned writes how far the logs in a log's directory have been compacted.
 func (m *Manager) noteCleaned(l *Log) error {
 	d := l.dir()
 	err := classify(d.checkpointCleaned(m.env.fs, m.all()))
@@ -239,15 +243,18 @@ func (m *Manager) noteCleaned(l *Log) error {
 	return err
 }
 
-// checkpointCleaned writes how far the logs of the directory were compacted.
+// checkpointCleaned writes how far each log of the directory has been compacted.
 func (d *dataDir) checkpointCleaned(fsys vfs.FS, logs []*Log) error {
 	return d.writeCheckpoint(fsys, cleanerFile, func() map[partitionKey]int64 {
 		return d.collect(map[partitionKey]int64{}, logs, func(l *Log) int64 { return l.cleaning.upTo.Load() })
 	})
 }
 
-// Close flushes all logs, marks the directories as cleanly shut down and lets
-// go of them. Run must have returned.
+// Close flushes all logs, marks the directories as shut down cleanly, and unlocks them. Run must
+// have returned.
+//
+// The marker is written last, after the logs are durable and the checkpoints written, and only if
+// no log failed and none is in limbo. The next start does not read what the marker vouches for.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	already := m.mu.closed
@@ -270,7 +277,7 @@ func (m *Manager) Close() error {
 	errs := []error{g.Wait()}
 	for _, d := range m.dirs {
 		if d.leftOut {
-			continue // told at start
+			continue // logged at start
 		}
 		err := d.err()
 		if err == nil && errs[0] == nil {
@@ -294,10 +301,10 @@ func (m *Manager) Close() error {
 	return errors.Join(errs...)
 }
 
-// farFuture is after every due time.
+// farFuture is later than every due time.
 var farFuture = time.Unix(1<<40, 0)
 
-// settle brings everything of a log to the disk.
+// settle makes all of a log durable. It skips the sync if everything is durable already.
 func (l *Log) settle() error {
 	if l.dir().err() != nil {
 		return nil //nolint:nilerr // told when it happened; the directory is not marked as clean
@@ -313,7 +320,8 @@ func (l *Log) settle() error {
 	return l.flushClosed(context.Background())
 }
 
-// settleLocked writes what the next start would otherwise have to find out.
+// settleLocked writes the indexes, and the producer snapshot at the end, which the next start would
+// otherwise rebuild from the batches. A log of one small segment does without them.
 func (l *Log) settleLocked() error {
 	list := l.list()
 	active := list.active()
@@ -331,9 +339,9 @@ func (l *Log) settleLocked() error {
 	return l.writeSnapshotLocked(end, false)
 }
 
-// close ends the service; slices that were read stay valid.
+// close ends the log's service; slices that were read before stay valid.
 func (l *Log) close() {
-	if l.dir().stalled.Load() { // its lock may be held for ever
+	if l.dir().stalled.Load() { // its lock may be held forever
 		l.closed.Store(true)
 		return
 	}

@@ -115,7 +115,7 @@ func TestCreateIsIdempotentAndKnowsTopicIDs(t *testing.T) {
 	if _, err := k.m.Create("t", 0, other); !errors.Is(err, ErrTopicIDMismatch) {
 		t.Fatal(err)
 	}
-	fill(t, l, 1) // a log that was never written to is not on the disk
+	fill(t, l, 1) // a log without any append is not on the disk
 	k.reopen()
 	if got, ok := k.m.Log("t", 0); !ok || got.TopicID() != testID {
 		t.Fatalf("%v", ok)
@@ -198,8 +198,8 @@ func TestRestartRemovesDeletedLogs(t *testing.T) {
 	}
 }
 
-// TestNewLogDoesNotInheritCheckpoints: after a crash, lines that the deleted
-// log of the same name left behind would make recovery trust, or drop, the new one.
+// TestNewLogDoesNotInheritCheckpoints: after a crash, checkpoint lines left by a deleted log of the
+// same name would make recovery trust the new log's bytes unread, or drop them.
 func TestNewLogDoesNotInheritCheckpoints(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 50)
@@ -381,7 +381,7 @@ func TestOpenFilesAreBounded(t *testing.T) {
 		}
 	}
 	var held []Slice
-	for l := range k.m.Logs() { // what is in use may exceed the limit, and no more
+	for l := range k.m.Logs() { // files in use may exceed the limit; no others may
 		s, err := l.Read(0, 100, 10, true)
 		if err != nil {
 			t.Fatal(err)
@@ -399,7 +399,7 @@ func TestOpenFilesAreBounded(t *testing.T) {
 	}
 }
 
-// A scrape may come while the logs are being opened.
+// TestScrapeWhileLogsAreOpened: a scrape of the metrics may arrive while the logs are being opened.
 func TestScrapeWhileLogsAreOpened(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	for i := range 300 {
@@ -417,7 +417,7 @@ func TestScrapeWhileLogsAreOpened(t *testing.T) {
 	var once sync.Once
 	config := k.options.Config
 	k.options.Registerer = reg
-	k.options.Config = func(topic string) Config { // asked for as each log is about to be entered
+	k.options.Config = func(topic string) Config { // called just before each log enters the map
 		once.Do(func() {
 			scrape.Go(func() {
 				if _, err := reg.Gather(); err != nil {
@@ -434,8 +434,8 @@ func TestScrapeWhileLogsAreOpened(t *testing.T) {
 	}
 }
 
-// A reader that still holds a segment of a deleted log gets that log's bytes, not
-// those of the log that has its name now.
+// TestDeletedLogDoesNotReadItsSuccessor: a reader that still holds a segment of a deleted log gets
+// that log's bytes, not those of the new log with the same name.
 func TestDeletedLogDoesNotReadItsSuccessor(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	old := batchOf(1, 50, epoch0.UnixMilli())

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// metaFile says to which cluster and broker a data directory belongs.
+// metaFile names the cluster and the broker that a data directory belongs to.
 const metaFile = "meta.properties"
 
 // metaProperties is the content of a meta.properties file, version 1.
@@ -21,7 +21,7 @@ type metaProperties struct {
 	directoryID [16]byte
 }
 
-// format writes the file as java.util.Properties does, keys sorted.
+// format returns the content as java.util.Properties writes it, with the keys sorted.
 func (m metaProperties) format(now time.Time) []byte {
 	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`, `=`, `\=`, `#`, `\#`, `!`, `\!`)
 	return fmt.Appendf(nil, "#\n#%s\ncluster.id=%s\ndirectory.id=%s\nnode.id=%d\nversion=1\n",
@@ -55,7 +55,7 @@ func parseMetaProperties(content []byte) (m metaProperties, err error) {
 	return m, nil
 }
 
-// unescape takes the backslashes of java.util.Properties out.
+// unescape removes the backslashes that java.util.Properties adds.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -67,8 +67,8 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// checkOwner refuses a directory of another cluster or broker, going by the
-// file that it has. An empty clusterID takes the one found.
+// checkOwner rejects a directory whose meta.properties names another cluster or broker. If
+// want.clusterID is empty it accepts any cluster. It returns the cluster's id and sets d.id.
 func (d *dataDir) checkOwner(want metaProperties) (clusterID string, err error) {
 	name := filepath.Join(d.path, metaFile)
 	have, err := parseMetaProperties(d.meta)
@@ -86,7 +86,7 @@ func (d *dataDir) checkOwner(want metaProperties) (clusterID string, err error) 
 	return have.clusterID, nil
 }
 
-// claim gives a new directory its file.
+// claim writes the file of a new directory, durably.
 func (d *dataDir) claim(fsys vfs.FS, own metaProperties, now time.Time) error {
 	d.id = own.directoryID
 	if err := vfs.ReplaceFile(fsys, filepath.Join(d.path, metaFile), own.format(now), 0o644, true); err != nil {

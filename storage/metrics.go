@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics of the package; no label names a topic.
+// metrics are the counters and histograms of the package. No label names a topic.
 type metrics struct {
 	appendBytes     prometheus.Counter
 	appendBatches   prometheus.Counter
@@ -21,7 +21,7 @@ type metrics struct {
 	pressureBytes    prometheus.Counter
 }
 
-// gauges are read when somebody asks.
+// gauges are the functions that a scrape calls.
 type gauges struct{ openFiles, logs, failed, stalled, full func() float64 }
 
 func newMetrics(reg prometheus.Registerer, g gauges) *metrics {

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// check holds the whole log against the model.
+// check compares the whole log with the model.
 func (m *model) check() {
 	if m.l.EndOffset() != m.end() {
 		m.t.Fatalf("end %d, want %d", m.l.EndOffset(), m.end())
@@ -77,7 +77,7 @@ func (m *model) checkTimes(start int64) {
 	}
 }
 
-// checkProducers asks the log for the state of every producer that it can know.
+// checkProducers compares the state of every producer that the log must know.
 func (m *model) checkProducers() {
 	for id := range int64(modelProducers + 1) {
 		b, ok := m.newest(id)
@@ -91,8 +91,8 @@ func (m *model) checkProducers() {
 	}
 }
 
-// checkTxns compares the last stable offset and the aborted transactions of a
-// random range. What began below the local log may have been forgotten.
+// checkTxns compares the last stable offset, and the aborted transactions of a random range. The
+// log may have forgotten transactions that began below the local log.
 func (m *model) checkTxns(start int64) {
 	from := rapid.Int64Range(start, m.end()+1).Draw(m.t, "from")
 	upTo := rapid.Int64Range(from, m.end()+2).Draw(m.t, "upTo")
@@ -107,7 +107,7 @@ func (m *model) checkTxns(start int64) {
 			forgotten[t.last] = true
 		case t.last < 0:
 			first = min(first, t.first)
-		case t.last >= hw: // a restart from a snapshot takes it for committed, as Kafka does
+		case t.last >= hw: // a restart from a snapshot counts it as committed, like Kafka
 			settled = false
 		}
 		if t.aborted && t.first >= start && t.last >= from && t.first < upTo {
@@ -121,7 +121,8 @@ func (m *model) checkTxns(start int64) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	// Of a transaction that began below the start, recovery knows only what it found: it may have it begin later.
+	// Of a transaction that began below the start, recovery knows only the batches that it found.
+	// Its entry may therefore begin later.
 	got = slices.DeleteFunc(got, func(t AbortedTxn) bool { return t.FirstOffset < start || forgotten[t.LastOffset] })
 	for i := range got {
 		got[i].LastStableOffset = 0
@@ -132,7 +133,7 @@ func (m *model) checkTxns(start int64) {
 	}
 }
 
-// read compares one read at random bounds.
+// read compares one read with random bounds.
 func (m *model) read() {
 	offset := rapid.Int64Range(0, m.end()+2).Draw(m.t, "offset")
 	limit := rapid.Int64Range(0, m.end()+2).Draw(m.t, "limit")

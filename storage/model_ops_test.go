@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// append appends as the leader: some batches, with or without a producer.
+// append appends a few batches as the leader, with and without a producer.
 func (m *model) append() {
 	n := rapid.IntRange(1, 4).Draw(m.t, "batches")
 	var buf []byte
@@ -48,8 +48,8 @@ func (m *model) append() {
 	}
 }
 
-// sequence is what a producer has sent last. One whose batches are gone, so that
-// the log may have forgotten it or not, begins a new epoch.
+// sequence returns the last sequence that a producer has sent. If the batches of a producer are
+// gone, the log may or may not remember it; the producer then begins a new epoch.
 func (m *model) sequence(id int64) sequence {
 	if b, ok := m.newest(id); ok {
 		return sequence{b.ProducerEpoch(), b.LastSequence()}
@@ -58,7 +58,7 @@ func (m *model) sequence(id int64) sequence {
 	return sequence{m.producerEpochs[id], record.NoSequence}
 }
 
-// again repeats a producer's newest batch, or leaves one out.
+// again repeats a producer's newest batch, then sends one with a gap before it.
 func (m *model) again() {
 	id := int64(rapid.IntRange(1, modelProducers).Draw(m.t, "producer"))
 	newest, ok := m.newest(id)
@@ -77,7 +77,7 @@ func (m *model) again() {
 	}
 }
 
-// transact goes on with a transaction, as a follower: a batch, or the marker.
+// transact continues a transaction as a follower: with another batch, or with its marker.
 func (m *model) transact() {
 	id := modelTxnProducers + int64(rapid.IntRange(0, 1).Draw(m.t, "producer"))
 	open := false
@@ -100,7 +100,7 @@ func (m *model) transact() {
 	m.remember(b)
 }
 
-// drawConfig draws settings that change while a log lives.
+// drawConfig draws settings; they change while a log lives.
 func (m *model) drawConfig() {
 	m.cfg.SegmentBytes = int64(rapid.SampledFrom([]int{2500, 4000, 8000}).Draw(m.t, "segment"))
 	m.cfg.IndexIntervalBytes = int64(rapid.SampledFrom([]int{0, 150, 1000}).Draw(m.t, "interval"))
@@ -112,7 +112,7 @@ func (m *model) configure() {
 	m.l.SetConfig(m.cfg)
 }
 
-// truncateFully drops everything and begins anew at an offset above the end.
+// truncateFully drops everything and restarts the log at or above its end.
 func (m *model) truncateFully() {
 	if rapid.IntRange(0, 3).Draw(m.t, "seldom") > 0 {
 		return
@@ -142,7 +142,7 @@ func (m *model) remember(buf []byte) {
 	}
 }
 
-// follow appends as a follower does: offsets given, gaps allowed, a cut tail.
+// follow appends as a follower: with given offsets, with gaps, and with a tail that is cut off.
 func (m *model) follow() {
 	b := batchOf(rapid.IntRange(1, 5).Draw(m.t, "records"), 10, epoch0.UnixMilli())
 	b.SetBaseOffset(m.end() + int64(rapid.IntRange(0, 2).Draw(m.t, "gap")))
@@ -166,15 +166,15 @@ func (m *model) truncate() {
 		}
 	}
 	m.batches = kept
-	// A batch that held the offset is gone as a whole; a gap before it stays.
+	// A batch that contains the offset is dropped as a whole, and so is a gap before it.
 	if end := m.l.EndOffset(); end > to || end < m.end() {
 		m.t.Fatalf("end is %d after truncation to %d", end, to)
 	}
-	m.flushed = min(m.flushed, m.end()) // a gap at the end is nowhere on disk
+	m.flushed = min(m.flushed, m.end()) // no file records a gap at the end
 	m.padTo(m.l.EndOffset())
 }
 
-// padTo notes a gap at the end by moving on to the next epoch's batch.
+// padTo fills a gap at the end with a batch, because the model has no other way to show the gap.
 func (m *model) padTo(end int64) {
 	if m.end() < end {
 		b := batchOf(1, 0, epoch0.UnixMilli())
@@ -197,7 +197,7 @@ func (m *model) retain() {
 	if m.l.LocalStartOffset() > hw || m.l.EndOffset() != m.end() {
 		m.t.Fatalf("local start %d, high watermark %d, end %d, want %d", m.l.LocalStartOffset(), hw, m.l.EndOffset(), m.end())
 	}
-	if err := m.k.m.Checkpoint(); err != nil { // as Run does soon
+	if err := m.k.m.Checkpoint(); err != nil { // Run does this soon after
 		m.t.Fatal(err)
 	}
 	m.start = max(m.start, m.l.StartOffset())
@@ -244,7 +244,7 @@ func (m *model) reopen() {
 func (m *model) kill() {
 	old := m.k.m
 	m.k = m.k.killed()
-	_ = old.Close() // its file system is of no interest any more
+	_ = old.Close() // nothing reads its file system any more
 	m.l = m.k.log()
 	if m.l.EndOffset() != m.end() {
 		m.t.Fatalf("end %d after a kill, want %d", m.l.EndOffset(), m.end())
@@ -254,7 +254,7 @@ func (m *model) kill() {
 func (m *model) crash() {
 	old := m.k.m
 	m.k = m.k.crashed(rapid.Uint64().Draw(m.t, "seed"))
-	_ = old.Close() // its file system is of no interest any more
+	_ = old.Close() // nothing reads its file system any more
 	m.l = m.k.log()
 	end := m.l.EndOffset()
 	if end < m.flushed || end > m.end() {
@@ -267,13 +267,13 @@ func (m *model) crash() {
 		}
 	}
 	m.batches = kept
-	if end == 0 { // the directory was lost, as nothing had been flushed
+	if end == 0 { // the directory was lost, because nothing had been flushed
 		m.start = 0
 	}
 	m.padTo(end)
 }
 
-// move brings the log to the other directory.
+// move moves the log to the other directory.
 func (m *model) move() {
 	m.k.move(m.t, m.l)
 	m.flushed = m.end()

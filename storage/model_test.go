@@ -9,27 +9,25 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// model is a log as a slice of batches, and what has been promised of it. What
-// it does to the log is in model_ops_test.go, what it asks of it in
-// model_check_test.go.
+// model is a log as a slice of batches, together with what the log has promised about them.
+// model_ops_test.go has the operations, model_check_test.go the comparisons.
 type model struct {
 	t       *rapid.T
 	k       *kit
 	l       *Log
 	cfg     Config
-	batches []record.Batch // all that are in the log, from offset 0 on
+	batches []record.Batch // all batches in the log, from offset 0 on
 	flushed int64
 	epoch   int32
 	start   int64
-	// producerEpochs are the newest ones that were used, also by batches that
-	// are gone.
+	// producerEpochs are the newest epochs in use, also by batches that are gone.
 	producerEpochs map[int64]int16
 }
 
-// Clients' producers are the first ones; transactions come from a leader.
+// The first ids are clients' producers; transactions arrive from a leader.
 const (
 	modelProducers    = 3
-	modelTxnProducers = 20 // and the next one
+	modelTxnProducers = 20 // and the next id
 )
 
 func (m *model) end() int64 {
@@ -39,7 +37,7 @@ func (m *model) end() int64 {
 	return m.batches[len(m.batches)-1].NextOffset()
 }
 
-// from are the batches from the one that holds offset on.
+// from returns the batches from the one that contains offset on.
 func (m *model) from(offset int64) []record.Batch {
 	for i, b := range m.batches {
 		if b.LastOffset() >= offset {
@@ -49,7 +47,7 @@ func (m *model) from(offset int64) []record.Batch {
 	return nil
 }
 
-// newest is the newest data batch of a producer that is still on the disk.
+// newest returns a producer's newest data batch that is still on the disk.
 func (m *model) newest(id int64) (record.Batch, bool) {
 	for i := len(m.batches) - 1; i >= 0 && m.batches[i].BaseOffset() >= m.l.LocalStartOffset(); i-- {
 		if b := m.batches[i]; b.HasProducer() && b.ProducerID() == id && !b.IsControl() {
@@ -59,16 +57,16 @@ func (m *model) newest(id int64) (record.Batch, bool) {
 	return nil, false
 }
 
-// modelTxn is a transaction; last is the offset of its marker, -1 while it is open.
+// modelTxn is a transaction. last is the offset of its marker, -1 while it is open.
 type modelTxn struct {
 	id          int64
 	first, last int64
 	aborted     bool
 }
 
-// txns are all transactions, the oldest first.
+// txns returns all transactions, the oldest first.
 func (m *model) txns() (txns []modelTxn) {
-	open := map[int64]int{} // places in txns, from 1 on
+	open := map[int64]int{} // positions in txns, counted from 1
 	for _, b := range m.batches {
 		id := b.ProducerID()
 		switch {
@@ -97,8 +95,8 @@ func isAbort(b record.Batch) bool {
 	return false
 }
 
-// TestLogIsASliceOfBatches drives a log by random histories. Compaction, which
-// changes what a batch holds, has a model of its own: compaction_model_test.go.
+// TestLogIsASliceOfBatches runs random histories, with crashes, against the model (S1 to S4).
+// Compaction changes what a batch holds and has a model of its own: compaction_model_test.go.
 func TestLogIsASliceOfBatches(t *testing.T) {
 	t.Parallel()
 	rounds := 1

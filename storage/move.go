@@ -13,43 +13,43 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// errMoveDropped ends a move that nobody wants any more.
+// errMoveDropped ends a move that was cancelled.
 var errMoveDropped = errors.New("move was cancelled")
 
-// movePause is how soon a move is tried again whose log was truncated, or is
-// being compacted.
+// movePause is the pause before the next attempt of a move whose log was truncated or compacted.
 const movePause = 100 * time.Millisecond
 
-// move brings a log from its data directory to another one (KIP-113), in three
-// parts: a copy beside the log's work (move_copy.go), the switch, which stops
-// the log for a moment (move_switch.go), and what a start does for a move that
-// it finds under way (move_start.go).
+// move transfers a log from its data directory to another one (KIP-113), in three parts. A copy is
+// made while the log is in use (move_copy.go). The switch stops the log for a moment
+// (move_switch.go). A start that finds a move under way decides and continues it (move_start.go).
 //
-// The request is as durable as the directory of the copy, which is made before
-// the request is answered.
+// The request is as durable as the directory of the copy: that is created, durably, before Move
+// returns, and a start that finds it begins the move again.
 type move struct {
 	log    *Log
 	to     *dataDir
-	future string // the directory of the copy
+	future string // directory of the copy
 
-	// How far the copy is: bytes, and the offset up to which whole segments are there.
+	// Progress of the copy: bytes, and the offset up to which whole segments are copied. Atomic for
+	// DirUsage.
 	bytes, end atomic.Int64
 
-	// The rest belongs to the lock of moves.
-	stop   context.CancelFunc // not nil while it is worked on
-	decide chan struct{}      // closed when the switch is over; nil before it: the move can be cancelled
+	// The lock of moves guards the rest.
+	stop context.CancelFunc // not nil while the move is being carried out
+	// decide is closed when the switch is over. Until it is set the move can be cancelled.
+	decide chan struct{}
 }
 
-// moves are the moves that were asked for and are not done, the oldest first,
-// at most one a log.
+// moves are the requested moves that are not done, the oldest first, at most one per log. Its lock
+// guards queue and preferred.
 type moves struct {
 	invariants.Mutex[rankMoves]
 	queue     []*move
-	preferred map[partitionKey]*dataDir // where to make logs that are not here yet
+	preferred map[partitionKey]*dataDir // directories requested for logs that do not exist yet
 	pace      pacer
 }
 
-// of is the move of a log; nil if there is none. The lock is held.
+// of returns the move of a log; nil if there is none. The caller holds the lock.
 func (q *moves) of(l *Log) *move {
 	for _, mv := range q.queue {
 		if mv.log == l {
@@ -59,7 +59,7 @@ func (q *moves) of(l *Log) *move {
 	return nil
 }
 
-// next is the oldest move to a directory.
+// next returns the oldest move to a directory; nil if there is none.
 func (q *moves) next(d *dataDir) *move {
 	q.Lock()
 	defer q.Unlock()
@@ -71,7 +71,7 @@ func (q *moves) next(d *dataDir) *move {
 	return nil
 }
 
-// begin says that a move is worked on, if it is still wanted.
+// begin marks a move as being carried out. It returns false if the move was cancelled.
 func (q *moves) begin(mv *move, stop context.CancelFunc) bool {
 	q.Lock()
 	defer q.Unlock()
@@ -82,8 +82,8 @@ func (q *moves) begin(mv *move, stop context.CancelFunc) bool {
 	return true
 }
 
-// commit says that a move is about to be decided, if it is still wanted. It
-// cannot be cancelled until rest.
+// commit marks a move as about to switch. It returns false if the move was cancelled; afterwards
+// the move cannot be cancelled until rest.
 func (q *moves) commit(mv *move) bool {
 	q.Lock()
 	defer q.Unlock()
@@ -94,7 +94,8 @@ func (q *moves) commit(mv *move) bool {
 	return true
 }
 
-// rest says that a move is not worked on any more.
+// rest marks a move as no longer being carried out, and wakes the requests that wait for its
+// switch.
 func (q *moves) rest(mv *move) {
 	q.Lock()
 	defer q.Unlock()
@@ -105,7 +106,7 @@ func (q *moves) rest(mv *move) {
 	}
 }
 
-// take removes a move from those to be done; false if it was not there.
+// take removes a move from the queue; false if it was not there.
 func (q *moves) take(mv *move) bool {
 	q.Lock()
 	defer q.Unlock()
@@ -120,8 +121,7 @@ func (q *moves) takeLocked(mv *move) bool {
 	return i >= 0
 }
 
-// prefer is the directory that was asked for before the log was here; nil if
-// none was. It answers once.
+// prefer returns, once, the directory that was requested before the log existed; nil if none was.
 func (q *moves) prefer(key partitionKey) *dataDir {
 	q.Lock()
 	defer q.Unlock()
@@ -130,7 +130,7 @@ func (q *moves) prefer(key partitionKey) *dataDir {
 	return d
 }
 
-// to lists the moves to a directory.
+// to returns the moves to a directory.
 func (q *moves) to(d *dataDir) []FutureLog {
 	q.Lock()
 	defer q.Unlock()
@@ -143,23 +143,20 @@ func (q *moves) to(d *dataDir) []FutureLog {
 	return futures
 }
 
-// FutureLog is the copy of a log in the directory that the log moves to.
+// FutureLog is the copy of a log that is being moved, in its new directory.
 type FutureLog struct {
-	Log       *Log // where it is until then
+	Log       *Log // the log in its present directory
 	Bytes     int64
-	EndOffset int64 // up to which the copy is whole
+	EndOffset int64 // all below is in the copy
 }
 
-// Move asks for a log to be moved to another data directory, which Run does
-// while the log is used. It returns when the request survives a crash of the
-// machine. A move of the same log to elsewhere is cancelled; the directory that
-// the log is in cancels only.
+// Move requests the move of a log to another data directory. Run carries it out while the log is in
+// use. Move returns when the request survives a crash of the machine. A new request cancels an
+// earlier one of the same log; a request for the directory that the log is in only cancels.
 //
-// ErrNoLogDir says that there is no such data directory. ErrNoLog says that the
-// log is not here: the directory is remembered, until this process ends, for
-// when it is made. ErrStorage says that the directory or the log is offline, or
-// another directory is: what a crash leaves can be told apart only while all
-// directories are there.
+// The result is ErrNoLogDir if there is no such data directory. It is ErrNoLog if the log does not
+// exist: its creation in this process will use the directory. It is ErrStorage if the log or any
+// directory is offline: what a crash leaves behind is unambiguous only while all directories work.
 func (m *Manager) Move(topic string, partition int32, dir string) error {
 	key := partitionKey{topic, partition}
 	if err := m.move(key, filepath.Clean(dir)); err != nil {
@@ -198,11 +195,11 @@ func (m *Manager) move(key partitionKey, path string) error {
 		}
 		decided := mv.decide
 		m.moves.Unlock()
-		<-decided // soon
+		<-decided // the switch takes a moment
 	}
 }
 
-// requestLocked replaces the move of a log, nil if there is none, by that to d.
+// requestLocked replaces the log's present move, nil if there is none, with one to d.
 func (m *Manager) requestLocked(l *Log, d *dataDir, present *move) error {
 	if err := l.usable(); err != nil {
 		return err
@@ -225,6 +222,7 @@ func (m *Manager) requestLocked(l *Log, d *dataDir, present *move) error {
 	if name := filepath.Base(dirWith(l.dir(), l.key, d.id, suffixMoving)); len(name) > 255 {
 		return fmt.Errorf("%w for a directory %s", ErrNameTooLong, name)
 	}
+	// The directory is durable before the request is accepted, see move.
 	if err := m.env.fs.MkdirAll(mv.future, 0o755); err != nil {
 		return classify(err)
 	}
@@ -232,15 +230,16 @@ func (m *Manager) requestLocked(l *Log, d *dataDir, present *move) error {
 		return err
 	}
 	m.moves.queue = append(m.moves.queue, mv)
-	if l.closed.Load() { // Delete has looked for a move before there was this one
+	if l.closed.Load() { // Delete has looked for a move before this one was queued
 		return errors.Join(ErrLogClosed, m.dropLocked(mv))
 	}
 	d.wakeMover()
 	return nil
 }
 
-// allOnline is nil while all directories work. A log must not move on from a
-// directory of which one that is away says that the log is just coming there.
+// allOnline returns an error unless all directories work. A log must not move on while an offline
+// directory has its -moving directory from an earlier move. The start that finds that directory
+// again would take the old copy for the log.
 func (m *Manager) allOnline() error {
 	for _, d := range m.dirs {
 		if d.err() != nil {
@@ -250,8 +249,7 @@ func (m *Manager) allOnline() error {
 	return nil
 }
 
-// dropLocked cancels a move and takes the copy away, durably: a start would
-// begin it again.
+// dropLocked cancels a move and removes its copy, durably: otherwise a start would begin it again.
 func (m *Manager) dropLocked(mv *move) error {
 	if !m.moves.takeLocked(mv) {
 		return nil
@@ -262,7 +260,7 @@ func (m *Manager) dropLocked(mv *move) error {
 	return m.discard(mv)
 }
 
-// discard takes a copy away.
+// discard removes the copy of a move.
 func (m *Manager) discard(mv *move) error {
 	if mv.to.err() != nil {
 		return nil //nolint:nilerr // a start that finds the directory begins the move again
@@ -286,7 +284,7 @@ func (m *Manager) forgetMove(l *Log) {
 	}
 }
 
-// wakeMover tells that there is a move to the directory.
+// wakeMover wakes the moveLoop of the directory.
 func (d *dataDir) wakeMover() {
 	select {
 	case d.moveWake <- struct{}{}:
@@ -294,7 +292,7 @@ func (d *dataDir) wakeMover() {
 	}
 }
 
-// moveLoop carries out the moves to a directory, one after the other.
+// moveLoop carries out the moves to a directory, one after the other, until ctx ends.
 func (m *Manager) moveLoop(ctx context.Context, d *dataDir) {
 	for ctx.Err() == nil {
 		again := false
@@ -317,8 +315,8 @@ func (m *Manager) moveLoop(ctx context.Context, d *dataDir) {
 	}
 }
 
-// tryMove carries a move out. again: something came in between, and it is to be
-// tried anew.
+// tryMove carries out a move. It returns true if the move was interrupted, by a truncation or a
+// compaction, and has to be tried again.
 func (m *Manager) tryMove(ctx context.Context, mv *move) (again bool) {
 	l, from := mv.log, mv.log.dir()
 	working, stop := context.WithCancel(ctx)
@@ -356,9 +354,9 @@ func (m *Manager) tryMove(ctx context.Context, mv *move) (again bool) {
 	return false
 }
 
-// carryOut copies a log and switches over. Nobody compacts, truncates or
-// deletes the log meanwhile: whoever wants the latter two ends the copy with
-// errCleaningAborted.
+// carryOut copies a log and switches over. It holds the log's cleaning token, so that nothing
+// compacts, truncates or deletes the log. A truncation or deletion that waits for the token aborts
+// the copy with errCleaningAborted.
 func (m *Manager) carryOut(ctx context.Context, mv *move) error {
 	ctx, end, ok := mv.log.beginCleaning(ctx)
 	if !ok {
@@ -379,20 +377,21 @@ func (m *Manager) carryOut(ctx context.Context, mv *move) error {
 	return err
 }
 
-// moveTo switches over once Options.Moving agrees.
+// moveTo switches over after Options.Moving has agreed.
 func (m *Manager) moveTo(ctx context.Context, mv *move, c *moveCopy) error {
 	done, err := m.options.Moving(ctx, mv.log.key.topic, mv.log.key.partition)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err = c.run(ctx); err != nil { // what was appended meanwhile
+	if err = c.run(ctx); err != nil { // records appended while Moving ran
 		return err
 	}
 	return m.switchOver(mv, c) //nolint:contextcheck // nothing breaks it off
 }
 
-// pace waits until n bytes more may be copied.
+// pace waits until n more bytes may be copied. It waits for as long as Options.MoveRate is 0 or
+// less.
 func (m *Manager) pace(ctx context.Context, n int) error {
 	rate := m.options.MoveRate()
 	for ; rate <= 0; rate = m.options.MoveRate() {

@@ -8,8 +8,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestMoveAsksFirst: a log stays where it was until Options.Moving agrees; what is
-// appended meanwhile is moved too.
+// TestMoveAsksFirst: a log stays in its directory until Options.Moving agrees, and what is appended
+// during the call is moved too. Otherwise the cluster could name a directory without the log.
 func TestMoveAsksFirst(t *testing.T) {
 	k := newMoveKit(t, vfs.NewMem())
 	l := k.log()

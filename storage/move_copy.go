@@ -13,14 +13,16 @@ import (
 )
 
 const (
-	// moveBuffer is how many bytes are copied at a time.
+	// moveBuffer is the number of bytes copied at a time.
 	moveBuffer = 64 << 10
-	// moveTail is how many bytes may be missing when the log is stopped.
+	// moveTail is the number of bytes that may be missing from the copy when the log stops for the
+	// switch.
 	moveTail = 1 << 20
 )
 
-// moveCopy copies a log, segment by segment, to the directory of a move. The
-// log's cleaning token is held. What is copied is durable but for its names.
+// moveCopy copies a log, segment by segment, to the directory of a move. The caller holds the log's
+// cleaning token, so that segments are not truncated or replaced during the copy; retention may
+// delete them. The content of what was copied is durable, the file names are not.
 type moveCopy struct {
 	move     *move
 	log      *Log
@@ -30,15 +32,15 @@ type moveCopy struct {
 	buf      []byte
 }
 
-// copiedSegment is what is there of a segment.
+// copiedSegment is the state of one segment's copy.
 type copiedSegment struct {
 	bytes  int64
-	closed bool // it changes no more, and all its files are there
+	closed bool // the segment no longer changes, and all its files are copied
 }
 
 func (c *moveCopy) path(name string) string { return filepath.Join(c.move.future, name) }
 
-// clear removes what an earlier try has left.
+// clear removes what an earlier attempt has left.
 func (c *moveCopy) clear() error {
 	entries, err := c.fs.ReadDir(c.move.future)
 	if err != nil {
@@ -54,7 +56,7 @@ func (c *moveCopy) clear() error {
 	return nil
 }
 
-// run copies until little is missing, however much is appended meanwhile.
+// run copies until at most moveTail bytes are missing, while appends continue.
 func (c *moveCopy) run(ctx context.Context) error {
 	for {
 		list := c.log.list()
@@ -76,7 +78,7 @@ func (c *moveCopy) run(ctx context.Context) error {
 	}
 }
 
-// pinned copies a segment, unless it is deleted meanwhile.
+// pinned copies a segment. It does nothing if the segment was deleted in the meantime.
 func (c *moveCopy) pinned(ctx context.Context, s *segment, closed bool) error {
 	if !s.acquire() {
 		return nil
@@ -89,7 +91,7 @@ func (c *moveCopy) pinned(ctx context.Context, s *segment, closed bool) error {
 	return err
 }
 
-// segment copies what is missing of a segment; closed says that it changes no more.
+// segment copies the missing part of a segment. closed means that the segment no longer changes.
 func (c *moveCopy) segment(ctx context.Context, s *segment, closed bool) error {
 	done := c.segments[s.base]
 	if done == nil {
@@ -99,7 +101,9 @@ func (c *moveCopy) segment(ctx context.Context, s *segment, closed bool) error {
 	if done.closed {
 		return nil
 	}
-	end, size := s.end.Load(), s.size.Load() // in this order: end may be too low then, not too high
+	// In this order: the writer stores end before size, so end may be too low here but never too
+	// high.
+	end, size := s.end.Load(), s.size.Load()
 	if size == 0 && !closed {
 		return nil // it may have no file yet
 	}
@@ -117,7 +121,7 @@ func (c *moveCopy) segment(ctx context.Context, s *segment, closed bool) error {
 	return nil
 }
 
-// logFile brings the copy of a .log to size bytes and to the disk.
+// logFile extends the copy of a .log to size bytes, durably.
 func (c *moveCopy) logFile(ctx context.Context, s *segment, done *copiedSegment, size int64) (err error) {
 	src, err := s.file.acquire(false)
 	if err != nil {
@@ -155,7 +159,7 @@ func (c *moveCopy) logFile(ctx context.Context, s *segment, done *copiedSegment,
 	return c.synced(dst.Sync())
 }
 
-// synced fails the target for an fsync that failed.
+// synced fails the target directory if a sync has failed.
 func (c *moveCopy) synced(err error) error {
 	if err == nil || passing(err) {
 		return classify(err)
@@ -164,8 +168,8 @@ func (c *moveCopy) synced(err error) error {
 	return c.move.to.err()
 }
 
-// hints copies the indexes of a segment that changes no more, and the producer
-// snapshot as of its first offset. What is only in memory is written too.
+// hints copies the indexes of a segment that no longer changes, with the entries that are only in
+// memory, and the producer snapshot at its first offset.
 func (c *moveCopy) hints(s *segment) error {
 	index, err := s.index.bytes()
 	if err != nil {
@@ -201,7 +205,7 @@ func (c *moveCopy) hints(s *segment) error {
 	return err
 }
 
-// write makes a file, durably but for its name.
+// write creates a file. Its content is durable, its name is not.
 func (c *moveCopy) write(name string, content []byte) error {
 	if err := vfs.WriteFile(c.fs, c.path(name), content, 0o644); err != nil {
 		return err
@@ -209,16 +213,16 @@ func (c *moveCopy) write(name string, content []byte) error {
 	return c.synced(vfs.SyncFile(c.fs, c.path(name)))
 }
 
-// completeLocked brings the copy to what the log is now, and returns the
-// segments that it then consists of: those of the log, closed, and an empty
-// active one, so that nothing of the present one need be known but its bytes.
-// In the directory that the log is in nothing is written: it may be full.
+// completeLocked brings the copy up to the log's end and returns the segments of the new place:
+// copies of the log's segments, all closed, and an empty active one. Because the active one is
+// empty, nothing of the old active segment's state has to be carried over. Nothing is written to
+// the present directory: it may be full. The caller holds Log.mu, so that the end stays.
 func (c *moveCopy) completeLocked(path string) (segmentList, error) {
 	l := c.log
 	list, end, cfg := l.list(), l.offsets.end.Load(), l.config.Load()
 	base := end
 	if list.active().size.Load() == 0 {
-		base = list.active().base // the end may be behind a gap
+		base = list.active().base // there may be a gap between the base and the end
 		list = list[:len(list)-1]
 	} else if err := list.active().times.maybeAppend(list.active().largest.at); err != nil {
 		return nil, classify(err)
@@ -240,7 +244,7 @@ func (c *moveCopy) completeLocked(path string) (segmentList, error) {
 	}
 	epochs, _ := l.epochs.unsaved(end)
 	err := c.write(fileName(base, extLog), nil)
-	for _, at := range []int64{base, end} { // there is no batch in between
+	for _, at := range []int64{base, end} { // there is no batch between the two
 		if err == nil {
 			err = c.write(fileName(at, extSnapshot), encodeSnapshot(l.producers.producers))
 		}
@@ -262,7 +266,7 @@ func (c *moveCopy) completeLocked(path string) (segmentList, error) {
 	return append(next, active), nil
 }
 
-// removeDeleted removes the copy of a segment that retention has deleted since.
+// removeDeleted removes the copy of a segment that retention has deleted in the meantime.
 func (c *moveCopy) removeDeleted(base int64, kept bool) error {
 	if kept {
 		return nil
@@ -274,7 +278,7 @@ func (c *moveCopy) removeDeleted(base int64, kept bool) error {
 	return err
 }
 
-// movedSegment is a closed segment with the copies of another one's files.
+// movedSegment returns a closed segment whose files are copies of those of another one.
 func (e *env) movedSegment(path string, old *segment, cfg *Config) *segment {
 	s := e.newSegment(path, old.base, cfg, old.created)
 	s.index.init(cachedFileInit{&e.files, &s.names, extIndex}, offsetEntrySize, old.index.count())

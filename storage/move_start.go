@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// movingDir is a directory that a move has made.
+// movingDir is a directory that a move has created or renamed.
 type movingDir struct {
 	dir    *dataDir
 	key    partitionKey
-	target [16]byte
+	target [16]byte // id of the data directory that the log moves to
 	path   string
 }
 
-// parseMovingName takes the name of a directory that a move has made apart.
+// parseMovingName splits the name of such a directory into partition and target.
 func parseMovingName(name, suffix string) (key partitionKey, target [16]byte, ok bool) {
 	name, ok = strings.CutSuffix(name, suffix)
 	i := strings.LastIndexByte(name, '.')
@@ -32,8 +32,9 @@ func parseMovingName(name, suffix string) (key partitionKey, target [16]byte, ok
 	return key, target, ok
 }
 
-// movingDirs lists what moves have made in the directories that work: of logs
-// that were leaving, and of requests. plain says where each partition is.
+// movingDirs lists the directories of moves in the data directories that work: leaving are the
+// -moving ones, futures the -future ones. plain has the data directory of each partition that has a
+// directory under its own name.
 func (m *Manager) movingDirs() (leaving, futures []movingDir, plain map[partitionKey]*dataDir) {
 	plain = map[partitionKey]*dataDir{}
 	for _, d := range m.dirs {
@@ -59,11 +60,11 @@ func (m *Manager) movingDirs() (leaving, futures []movingDir, plain map[partitio
 	return leaving, futures, plain
 }
 
-// settleMoves decides the moves that a crash has left in between, before the
-// logs are opened. A log that has its name somewhere is there, and what another
-// directory has of it goes. Otherwise it is where it was, unless the directory
-// that it was moving to is away and may have it: then nobody has it, and Reopen
-// makes one that is offline. It returns the requests, for resumeMoves.
+// settleMoves decides the moves that a crash has interrupted, before the logs are opened (S12). If
+// a directory has the log under its own name, that is the log, and the other one's -moving
+// directory is removed. Otherwise the log gets its name back where it was. The exception is an
+// offline target, which may have the log: then the log stays unopened, and Reopen returns one that
+// is offline. settleMoves returns the requests, for resumeMoves.
 func (m *Manager) settleMoves() (futures []movingDir) {
 	leaving, futures, plain := m.movingDirs()
 	for _, f := range leaving {
@@ -73,7 +74,8 @@ func (m *Manager) settleMoves() (futures []movingDir) {
 		target := m.dirByID(f.target)
 		away := target != nil && target.err() != nil && !slices.Contains(m.options.LostDirs, formatUUID(f.target))
 		if d := plain[f.key]; d != nil {
-			// Its name may only be in memory.
+			// The rename may not be durable yet: after a power cut neither directory would have the
+			// log.
 			if err := m.env.fs.SyncDir(d.path); err != nil {
 				m.leaveOut(d, d.unusable(err))
 				continue
@@ -103,14 +105,13 @@ func (m *Manager) settleMoves() (futures []movingDir) {
 	return futures
 }
 
-// resumeMoves begins the moves again that were under way. With a directory
-// offline they wait for a start at which all are there. What was to be moved
-// and is not on any disk is made where it should go.
+// resumeMoves restarts the moves that were under way. While a directory is offline they wait for a
+// start at which all work. If the log is on no disk, it will be created in the requested directory.
 func (m *Manager) resumeMoves(futures []movingDir) {
 	for _, f := range futures {
 		l := m.mu.logs[f.key]
 		switch {
-		case f.target != f.dir.id: // Kafka's
+		case f.target != f.dir.id: // one of Kafka's
 		case f.dir.err() != nil || m.allOnline() != nil:
 		case l == nil:
 			m.moves.preferred[f.key] = f.dir
@@ -124,7 +125,7 @@ func (m *Manager) resumeMoves(futures []movingDir) {
 	}
 }
 
-// junk has a directory go, under a name that nothing else gets meanwhile.
+// junk moves a directory to the trash, under a new name that no other directory will get.
 func (m *Manager) junk(f movingDir) {
 	gone := trashName(f.dir, f.key)
 	if err := m.env.fs.Rename(f.path, gone); err != nil {

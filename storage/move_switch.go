@@ -8,22 +8,25 @@ import (
 	"path/filepath"
 )
 
-// Suffixes of directories that belong to a move. In between is the id of the
-// data directory that the log moves to.
+// Suffixes of the directories of a move. Before the suffix the name has the id of the data
+// directory that the log moves to.
 const (
-	suffixFuture = "-future" // there: the copy. It means nothing but that the move was asked for
-	suffixMoving = "-moving" // where the log was: it may be there by now, see settleMoves
+	// In the target: the copy. It only says that the move was requested.
+	suffixFuture = "-future"
+	// In the source: the log may have arrived in the target, see settleMoves.
+	suffixMoving = "-moving"
 )
 
-// dirWith is a log's directory in d with a mark.
+// dirWith returns the path of a log's directory in d, marked with an id and a suffix.
 func dirWith(d *dataDir, key partitionKey, id [16]byte, suffix string) string {
 	return filepath.Join(d.path, key.String()+"."+hex.EncodeToString(id[:])+suffix)
 }
 
-// trashName is a new name for the directory of a log that is to go.
+// trashName returns a new name for a log's directory that is to be removed.
 func trashName(d *dataDir, key partitionKey) string { return shortName(d, key, suffixDeleteDir) }
 
-// shortName is a new name in d with a mark, no longer than file systems take.
+// shortName returns a new path in d with a suffix. A name that is too long for file systems loses
+// the partition.
 func shortName(d *dataDir, key partitionKey, suffix string) string {
 	id := newID()
 	name := dirWith(d, key, id, suffix)
@@ -33,7 +36,8 @@ func shortName(d *dataDir, key partitionKey, suffix string) string {
 	return name
 }
 
-// switchOver makes the copy the log. The caller holds the cleaning token.
+// switchOver makes the copy the log. The caller holds the cleaning token, which keeps truncation
+// and deletion out; the flush token keeps the committer out of the files that are replaced.
 func (m *Manager) switchOver(mv *move, c *moveCopy) error {
 	if !m.moves.commit(mv) {
 		return errMoveDropped
@@ -44,7 +48,7 @@ func (m *Manager) switchOver(mv *move, c *moveCopy) error {
 	l, from := mv.log, mv.log.dir()
 	l.flush.token.Take()
 	defer l.flush.token.Release()
-	// From here on the checkpoints of both directories have the log.
+	// While arriving is set the checkpoints of both directories have the log.
 	l.arriving.Store(mv.to)
 	defer l.arriving.Store(nil)
 	if err := m.announce(mv.to); err != nil {
@@ -60,39 +64,41 @@ func (m *Manager) switchOver(mv *move, c *moveCopy) error {
 	if err != nil {
 		return err
 	}
-	from.checkpointSoon() // the line in the old directory is of no use
-	if gone == "" {       // it had no files
+	from.checkpointSoon() // the log's line in the old directory is useless
+	if gone == "" {       // the log had no files
 		return m.discard(mv)
 	}
 	m.abandon(l, from, left, gone)
 	return nil
 }
 
-// announce writes the checkpoints of a directory, with the log that is to come:
-// below the recovery point the copy is as durable as the log is.
+// announce writes the checkpoints of a directory, with the log that is about to arrive. They may
+// come before the log: the copy is as durable below the recovery point as the log is. They must
+// come before it: a start that finds the log there without them would lose its log start and high
+// watermark.
 func (m *Manager) announce(d *dataDir) error {
 	d.checkpointing.Lock()
 	defer d.checkpointing.Unlock()
 	logs := m.all()
 	err := classify(errors.Join(d.checkpoint(m.env.fs, logs), d.checkpointCleaned(m.env.fs, logs)))
-	d.checkpointSoon() // its loop tells the logs
+	d.checkpointSoon() // the loop reports the new log starts
 	if errors.Is(err, ErrStorage) {
 		d.fail(err)
 	}
 	return err
 }
 
-// relocate makes the copy the log, in steps of which each is durable before the
-// next. It holds the log's lock, so that nothing is appended meanwhile, and the
-// names of its segments, so that readers wait rather than miss a file.
+// relocate makes the copy the log, in steps; each is durable before the next. It holds Log.mu, so
+// that nothing is appended, and the names of the log's segments, so that readers wait and do not
+// miss a file.
 //
 //  1. The copy is brought to the log's end.
-//  2. The log's directory gets another name: now there is none. A crash: the
-//     start gives it its name back, or serves nothing while the target is away.
-//  3. The copy's directory gets the log's name. A crash: the copy is the log.
+//  2. The log's directory is renamed to -moving: no directory has the log's name. After a crash the
+//     start renames it back, or serves nothing while the target is offline.
+//  3. The copy's directory is renamed to the log's name. After a crash the copy is the log.
 //
-// left are the segments that the log had, gone their directory; "" if there
-// was none.
+// left are the segments that the log had, gone is their directory, "" if there was none. l.dir()
+// shows the caller whether the log has moved, also on an error.
 func (l *Log) relocate(c *moveCopy) (left segmentList, gone string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,12 +132,12 @@ func (l *Log) relocate(c *moveCopy) (left segmentList, gone string, err error) {
 	if err = l.env.fs.Rename(c.move.future, target.path); err != nil {
 		return nil, "", errors.Join(classify(err), l.returnTo(from, gone))
 	}
-	// If that fails nobody knows where the log is: it is offline with the target
-	// until a start finds out.
+	// If the sync fails it is unknown where the log is after a crash. The failure takes the target
+	// offline, and the log with it, until a start finds out.
 	err = to.syncNames(l.env.fs)
 	for _, s := range left {
 		s.names.dir = gone
-		s.doomed.Store(true) // a reader that misses a file looks for the log anew
+		s.doomed.Store(true) // a reader that misses a file loads the list again
 	}
 	l.settleIn(&target)
 	l.publish(next)
@@ -139,15 +145,16 @@ func (l *Log) relocate(c *moveCopy) (left segmentList, gone string, err error) {
 	return left, gone, err
 }
 
-// settleIn has the log be at its new place. What is deleted since the checkpoint of
-// that directory was announced is not in there.
+// settleIn makes the target the log's place. The target's checkpoint may have an older log start,
+// from announce: CheckpointedStartOffset is 0 until the next checkpoint there.
 func (l *Log) settleIn(target *place) {
 	l.place.Store(target)
 	l.lowerStartCheckpoint(0)
 	target.dir.checkpointSoon()
 }
 
-// returnTo undoes the second step.
+// returnTo undoes the second step. If that fails the source directory fails: no directory has the
+// log.
 func (l *Log) returnTo(d *dataDir, gone string) error {
 	if err := l.env.fs.Rename(gone, l.path()); err != nil {
 		d.fail(fmt.Errorf("rename %s back: %w", gone, err))
@@ -156,7 +163,7 @@ func (l *Log) returnTo(d *dataDir, gone string) error {
 	return d.syncNames(l.env.fs)
 }
 
-// movedLocked notes that all of the log is durable where it is now.
+// movedLocked records that all of the log is durable in its new place.
 func (l *Log) movedLocked() {
 	end := l.offsets.end.Load()
 	l.epochs.saved, _ = l.epochs.unsaved(end)
@@ -169,7 +176,7 @@ func (l *Log) movedLocked() {
 	l.assertLocked()
 }
 
-// abandon has the files go that the log had, after file.delete.delay.ms.
+// abandon removes the log's old files after file.delete.delay.ms.
 func (m *Manager) abandon(l *Log, d *dataDir, left segmentList, gone string) {
 	for _, s := range left {
 		s.names.Lock()

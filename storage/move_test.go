@@ -20,18 +20,18 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// fataler is what *testing.T and *rapid.T share here.
+// fataler is the part of *testing.T and *rapid.T that the helpers need.
 type fataler interface {
 	Helper()
 	Fatalf(format string, args ...any)
 }
 
-// otherDir is the directory of two that the log is not in.
+// otherDir returns the directory, of two, that the log is not in.
 func (k *kit) otherDir(l *Log) *dataDir {
 	return k.m.dirs[1-slices.Index(k.m.dirs, l.dir())]
 }
 
-// move brings a log to the other directory, at once.
+// move moves a log to the other directory at once.
 func (k *kit) move(t fataler, l *Log) {
 	t.Helper()
 	to := k.otherDir(l)
@@ -54,8 +54,8 @@ func (k *kit) tryMove(t fataler, to *dataDir) {
 	}
 }
 
-// newMoveKit has the directories /a and /b, and in /a the log of dirtyKit's
-// kind: segments, producers, aborted transactions, epochs. All of it is flushed.
+// newMoveKit has the directories /a and /b, and in /a a log like that of dirtyKit: segments,
+// producers, aborted transactions, epochs. All of it is flushed.
 func newMoveKit(t testing.TB, fsys vfs.FS) *kit {
 	t.Helper()
 	k := newKit(t, fsys, func(c *Config) { c.SegmentBytes = 700; c.IndexIntervalBytes = 0 })
@@ -88,7 +88,7 @@ func newMoveKit(t testing.TB, fsys vfs.FS) *kit {
 	return k
 }
 
-// contents is all that a log answers.
+// contents is everything that a log answers.
 type contents struct {
 	batches []record.Batch
 	start   int64
@@ -124,7 +124,7 @@ func (c contents) check(t testing.TB, what string, l *Log) {
 	}
 }
 
-// homes are the directories that have the log by its name, or by another.
+// homes returns the directories that have the log under its own name, and its marked directories.
 func (k *kit) homes() (plain, marked []string) {
 	k.t.Helper()
 	for _, dir := range []string{"/a", "/b"} {
@@ -144,7 +144,8 @@ func (k *kit) homes() (plain, marked []string) {
 	return plain, marked
 }
 
-// goesOn checks that the producer may go on, and that what it writes is kept.
+// goesOn checks that the producer can continue, and returns the contents with its new batch
+// flushed.
 func (k *kit) goesOn(what string, l *Log, seq int32) contents {
 	k.t.Helper()
 	b := batchOf(1, 10, epoch0.UnixMilli()+100, producer(1, 0, seq), transactional)
@@ -183,8 +184,8 @@ func TestMoveThereAndBack(t *testing.T) {
 	want.check(t, "after a restart", k.log())
 }
 
-// Who has a segment of before the move can still open its files, and once these
-// are gone is told to look anew.
+// TestReadersOfTheLogThatMoved: a reader with a segment from before the move can still open its
+// files. After they are removed it gets ErrOffsetOutOfRange, upon which it loads the list again.
 func TestReadersOfTheLogThatMoved(t *testing.T) {
 	k := newMoveKit(t, vfs.NewMem())
 	l := k.log()
@@ -218,16 +219,16 @@ func TestReadersOfTheLogThatMoved(t *testing.T) {
 	}
 }
 
-// offline is the kit on a file system where one directory fails.
+// offline returns the kit on a file system where one directory fails.
 func (k *kit) offline(dir string) *kit {
 	f := vfs.NewFaulty(k.fs)
 	f.Inject(vfs.Fault{Name: dir, Err: syscall.EIO})
 	return k.on(f)
 }
 
-// Whenever the machine dies in a move, the next start finds one log, whole. If
-// a directory is missing at that start the log is there or offline, never
-// another one, and all that it took meanwhile is there with both.
+// TestCrashAtEveryStepOfAMove (S12): at whatever step the machine dies, the next start finds one
+// whole log. If a directory is missing at that start the log is found or offline, but never
+// replaced by another one. Everything appended to it is there when both directories are back.
 func TestCrashAtEveryStepOfAMove(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -281,14 +282,14 @@ func TestCrashAtEveryStepOfAMove(t *testing.T) {
 			next.m.env.emptyTrash(farFuture)
 			if missing == "" {
 				now = next.goesOn(what, next.log(), 16)
-				if mv := next.m.moves.of(next.log()); mv != nil { // it goes on
+				if mv := next.m.moves.of(next.log()); mv != nil { // the move continues
 					next.tryMove(t, mv.to)
 					now.check(t, what+", moved on", next.log())
 				}
 				next.reopen()
 				now.check(t, what+", once more", next.log())
 			}
-			_ = next.m.Close() // of no interest any more
+			_ = next.m.Close() // its result does not matter
 		}
 	}
 	for _, where := range []string{"/a", "/b", "without /a", "without /b"} {
@@ -298,8 +299,9 @@ func TestCrashAtEveryStepOfAMove(t *testing.T) {
 	}
 }
 
-// The target's disk is not mounted at the start after the crash: its mount point
-// is empty, and the log may be on the disk.
+// TestStartWithoutTheTargetOfAMove: the target's disk is not mounted at the start after the crash.
+// Its mount point is empty, and the log may be on the disk; starting without it must not serve an
+// old copy.
 func TestStartWithoutTheTargetOfAMove(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := &stepFS{Mem: mem, step: func(string) {}}
@@ -331,7 +333,7 @@ func TestStartWithoutTheTargetOfAMove(t *testing.T) {
 		t.Fatalf("the log is in %s", next.log().dir().path)
 	}
 	want.check(t, "mounted again", next.log())
-	// Or the disk is gone for good: then the log is where it was.
+	// If the disk is lost for good the log is where it was.
 	given.options.LostDirs = []string{formatUUID(k.m.dirs[1].id)}
 	given.open()
 	if given.log().dir().path != "/a" {
@@ -340,7 +342,8 @@ func TestStartWithoutTheTargetOfAMove(t *testing.T) {
 	want.check(t, "without the target", given.log())
 }
 
-// Whatever fails, and wherever: the log is in one place, with all that it had.
+// TestFaultsInAMove: whichever operation fails, in either directory, one directory has the log with
+// everything in it.
 func TestFaultsInAMove(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"/a", "/b"} {
@@ -356,7 +359,7 @@ func TestFaultsInAMove(t *testing.T) {
 					l := k.log()
 					want := contentsOf(t, l)
 					for _, s := range l.list() {
-						s.closeFiles() // so that they are opened under the fault as well
+						s.closeFiles() // so that they are opened again while the fault is active
 					}
 					fault := vfs.Fault{Op: op, Name: dir, Err: fault, After: n, Times: 1}
 					before := fsys.Hits()
@@ -381,7 +384,7 @@ func TestFaultsInAMove(t *testing.T) {
 						if plain, _ := next.homes(); len(plain) != 1 {
 							t.Fatalf("operation %d: the log is in %q", n, plain)
 						}
-						_ = next.m.Close() // of no interest any more
+						_ = next.m.Close() // its result does not matter
 					}
 					_ = k.m.Close() // its disk may have failed
 					if !spent {
@@ -393,13 +396,13 @@ func TestFaultsInAMove(t *testing.T) {
 	}
 }
 
-// during has f called once, in the middle of the copying.
+// during calls f once, in the middle of the copying.
 func (k *kit) during(f func()) {
 	var once sync.Once
 	k.m.options.MoveRate = func() int64 { once.Do(f); return math.MaxInt64 }
 }
 
-// beside runs f, which waits until the copying has let go of the log.
+// beside runs f in a goroutine and returns when f waits for the copying to release the log.
 func beside(l *Log, f func()) (done chan struct{}) {
 	done = make(chan struct{})
 	go func() { defer close(done); f() }()
@@ -502,7 +505,7 @@ func TestMoveRequests(t *testing.T) {
 	if err := k.m.Move("t", 0, "/c"); !errors.Is(err, ErrNoLogDir) {
 		t.Errorf("to an unknown directory: %v", err)
 	}
-	// A log that is still to come goes where it was asked for, once.
+	// A log that does not exist yet is created in the requested directory, once.
 	if err := k.m.Move("new", 0, "/a"); !errors.Is(err, ErrNoLog) {
 		t.Errorf("of an unknown log: %v", err)
 	}
@@ -510,7 +513,7 @@ func TestMoveRequests(t *testing.T) {
 	if err != nil || created.dir().path != "/a" {
 		t.Fatalf("made in %s, %v", created.dir().path, err)
 	}
-	// One without files has only its place to change.
+	// A log without files only changes its place.
 	k.move(t, created)
 	mustAppend(t, created, batchOf(1, 10, 0))
 	if _, err = k.fs.Stat("/b/new-0"); err != nil {
@@ -530,7 +533,7 @@ func TestMoveRequests(t *testing.T) {
 		}
 		return n
 	}
-	// Twice the same is once; the directory that it is in cancels.
+	// A repeated request is one move; a request for the present directory cancels it.
 	for range 2 {
 		if err = k.m.Move("t", 0, "/b/"); err != nil || usage() != 1 || len(k.m.DirUsage()[1].Futures) != 1 {
 			t.Fatalf("%v, %d futures", err, usage())
@@ -543,7 +546,7 @@ func TestMoveRequests(t *testing.T) {
 	if usage() != 0 {
 		t.Fatal("a cancelled move goes on after a restart")
 	}
-	// Also while it is copied.
+	// It can also be cancelled while it is copied.
 	if err = k.m.Move("t", 0, "/b"); err != nil {
 		t.Fatal(err)
 	}
@@ -568,7 +571,8 @@ func TestMoveRequests(t *testing.T) {
 	}
 }
 
-// A full disk is what logs are moved away from: nothing is written there.
+// TestMoveAwayFromAFullDisk: a full disk is a reason to move logs away, so nothing is written to
+// it.
 func TestMoveAwayFromAFullDisk(t *testing.T) {
 	f := vfs.NewFaulty(vfs.NewMem())
 	k := newMoveKit(t, f)
@@ -594,17 +598,17 @@ func TestMovesWhileADirectoryIsOffline(t *testing.T) {
 	}
 }
 
-// Writers, waiters for the disk and readers go on while Run moves the log back
-// and forth.
+// TestMovesUnderLoad: writers, flush waiters and readers continue while Run moves the log back and
+// forth.
 func TestMovesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	k := newKit(t, vfs.OS{}, func(c *Config) {
 		c.SegmentBytes, c.FileDeleteDelayMs = 20_000, 0
-		c.RetentionMs = -1 // the records are of another year, and Run would delete them on a machine that is slow
+		c.RetentionMs = -1 // the records are old, and Run would delete them on a slow machine
 	})
 	k.shut()
 	k.options.Dirs = []string{filepath.Join(dir, "a"), filepath.Join(dir, "b")}
-	k.options.MaxOpenFiles = 4 // so that files are opened again and again
+	k.options.MaxOpenFiles = 4 // so that files are closed and opened often
 	k.options.FlushInterval = 5 * time.Millisecond
 	k.options.Now = time.Now
 	k.open()
@@ -671,7 +675,8 @@ func TestMovesUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	deadline := time.Now().Add(20 * time.Second) // where a move does not catch up with the writer, the next one begins
+	// If a move does not catch up with the writer by then, the next one begins.
+	deadline := time.Now().Add(20 * time.Second)
 	for range 10 {
 		to := k.otherDir(l)
 		for goal := l.EndOffset() + 100; l.EndOffset() < goal; {

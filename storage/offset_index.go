@@ -4,17 +4,17 @@ import (
 	"encoding/binary"
 )
 
-// offsetEntrySize is an entry of a .index file: the offset relative to the
+// offsetEntrySize is the size in bytes of an entry of a .index file: the offset relative to the
 // segment's base and the position in its .log, both int32.
 const offsetEntrySize = 8
 
-// offsetIndex maps the last offset of some batches to where these batches start.
+// offsetIndex maps the last offset of some batches to the position where the batch begins.
 type offsetIndex struct {
 	sparseIndex
 	base int64
 }
 
-// append adds a batch by its last offset.
+// append adds the entry of a batch. Log.mu serializes appends.
 func (x *offsetIndex) append(lastOffset, position int64) {
 	var e [offsetEntrySize]byte
 	binary.BigEndian.PutUint32(e[0:], uint32(lastOffset-x.base))
@@ -23,8 +23,8 @@ func (x *offsetIndex) append(lastOffset, position int64) {
 	x.sparseIndex.append(e[:])
 }
 
-// lookup finds the position of the last indexed batch that ends at or before
-// target: a scan for target may start there. It is 0 if there is none.
+// lookup returns the position of the last indexed batch that ends at or before target, where a scan
+// for target may begin. It is 0 if there is none.
 func (x *offsetIndex) lookup(target int64) (position int64, err error) {
 	e, _, ok, err := x.floor(func(e []byte) bool { return x.base+relativeOffset(e) <= target })
 	if err != nil || !ok {
@@ -33,7 +33,7 @@ func (x *offsetIndex) lookup(target int64) (position int64, err error) {
 	return entryPosition(e[:]), nil
 }
 
-// countBelow is how many entries are for offsets below end.
+// countBelow returns how many entries are for offsets below end.
 func (x *offsetIndex) countBelow(end int64) (int, error) {
 	_, i, ok, err := x.floor(func(e []byte) bool { return x.base+relativeOffset(e) < end })
 	if err != nil || !ok {

@@ -8,29 +8,29 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// pacer keeps what all cleanings read and write together to a number of bytes a
-// second (log.cleaner.io.max.bytes.per.second).
+// pacer limits the bytes per second that its users read and write together: all cleanings
+// (log.cleaner.io.max.bytes.per.second), or all moves between directories.
 type pacer struct {
 	mu struct {
 		invariants.Mutex[rankPacer]
-		rate float64   // bytes a second
-		free time.Time // when all that was allowed is paid for
+		rate float64   // bytes per second
+		free time.Time // when the bytes allowed so far are within the pace
 	}
 }
 
-// slack is how far behind the pace a cleaning may be before it waits, so that
-// small batches do not each cost a timer.
+// slack is how far ahead of the pace its users may be before they wait, so that small batches do
+// not cost a timer each.
 const slack = 20 * time.Millisecond
 
-// setRate sets bytes a second; 0 or less, and Kafka's largest number, is no limit.
+// setRate sets the bytes per second. 0 or less, and anything above MaxInt64 (Kafka's default is the
+// largest double), is no limit.
 func (p *pacer) setRate(rate float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.rate = rate
 }
 
-// wait notes n bytes and returns when they are within the pace, or with the
-// cause of ctx when that ends.
+// wait counts n bytes and returns when they are within the pace. If ctx ends it returns its cause.
 func (p *pacer) wait(ctx context.Context, n int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -49,7 +49,7 @@ func (p *pacer) wait(ctx context.Context, n int) error {
 	}
 }
 
-// note counts n bytes at a time and says how long they are ahead of the pace.
+// note counts n bytes at a time and returns how far ahead of the pace they are.
 func (p *pacer) note(n int, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

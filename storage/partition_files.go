@@ -13,19 +13,19 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// partitionFiles is what a partition's directory holds, by base offset.
+// partitionFiles lists the files in a partition's directory by base offset.
 type partitionFiles struct {
-	bases     []int64 // of .log files, ascending
-	sizes     map[string]map[int64]int64
-	snapshots []int64            // ascending
-	swaps     []int64            // of .log.swap files
-	swapParts map[int64][]string // names of .swap files by base
-	leftovers []string
-	epochs    bool  // there is an epoch file
-	cleaned   int64 // smallest base of a .cleaned file, -1 none
+	bases     []int64                    // of .log files, ascending
+	sizes     map[string]map[int64]int64 // by extension and base, in bytes
+	snapshots []int64                    // ascending
+	swaps     []int64                    // of .log.swap files
+	swapParts map[int64][]string         // names of .swap files by base
+	leftovers []string                   // names of files to remove
+	epochs    bool                       // the epoch file exists
+	cleaned   int64                      // smallest base of a .cleaned file; -1: none
 }
 
-// size is a file's length, -1 if it does not exist.
+// size returns a file's length in bytes; -1 if it does not exist.
 func (p *partitionFiles) size(ext string, base int64) int64 {
 	if n, ok := p.sizes[ext][base]; ok {
 		return n
@@ -35,13 +35,13 @@ func (p *partitionFiles) size(ext string, base int64) int64 {
 
 func (p *partitionFiles) exists(ext string, base int64) bool { return p.size(ext, base) >= 0 }
 
-// naming says that a swap was broken off while the new segment got its final
-// names: files that are called like its own are its own.
+// naming reports whether a swap was interrupted while the new segment got its final names. In that
+// state files under the base's plain names belong to the new segment.
 func (p *partitionFiles) naming(base int64) bool {
 	return slices.Contains(p.swaps, base) && !slices.Contains(p.swapParts[base], fileName(base, swapOrder[0])+suffixSwap)
 }
 
-// splitName takes a segment file's name apart.
+// splitName splits a segment file's name into base offset, extension and suffix.
 func splitName(name string) (base int64, ext, suffix string, ok bool) {
 	digits, rest, found := strings.Cut(name, ".")
 	if !found || len(digits) != 20 {
@@ -58,15 +58,16 @@ func splitName(name string) (base int64, ext, suffix string, ok bool) {
 	return base, "." + ext, suffix, true
 }
 
-// tidyDir brings the directory to what the last process meant: it removes what
-// was deleted or half made and completes a swap of segments, then lists it.
+// tidyDir completes what the last process began: it finishes or undoes swaps of segments, removes
+// deleted and unfinished files, and lists the directory. A crash in here is safe: the next start
+// continues.
 func (l *Log) tidyDir() (*partitionFiles, error) {
 	p, err := l.listFiles()
 	if err != nil {
 		return nil, err
 	}
-	// Swaps before leftovers: whether a swap was decided shows in the .cleaned files
-	// beside it, also to the start after a crash in here.
+	// Swaps come before leftovers: the .cleaned files show whether a swap was decided, also to the
+	// start after a crash in here.
 	for _, base := range p.swaps {
 		if err = l.completeSwap(base, p); err != nil {
 			return nil, fmt.Errorf("complete replacement of segment %d: %w", base, err)
@@ -133,13 +134,13 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 	slices.Sort(p.snapshots)
 	slices.Sort(p.swaps)
 	for base, parts := range p.swapParts {
-		if !slices.Contains(p.swaps, base) { // the .log gets the name last
+		if !slices.Contains(p.swaps, base) { // the .log is renamed last: the swap was not decided
 			p.leftovers = append(p.leftovers, parts...)
 		}
 	}
 	for _, ext := range []string{extIndex, extTimeIndex, extTxnIndex} {
 		for base := range p.sizes[ext] {
-			if _, has := p.sizes[extLog][base]; !has && !p.naming(base) { // the rest of a deletion
+			if _, has := p.sizes[extLog][base]; !has && !p.naming(base) { // left by a deletion
 				p.leftovers = append(p.leftovers, fileName(base, ext))
 			}
 		}
@@ -147,15 +148,15 @@ func (l *Log) listFiles() (*partitionFiles, error) {
 	return p, nil
 }
 
-// completeSwap puts a segment that compaction has made in the place of those it
-// was made of. All of it is on disk once it is called .swap, unless parts of
-// the same operation are still .cleaned: then the old segments stay.
+// completeSwap puts a segment that compaction has made in the place of the segments that it was
+// made of. The .swap files are whole and durable. If files of the same cleaning are still .cleaned
+// the renaming was not complete: the swap was not decided, and the old segments stay.
 func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 	name := func(base int64, ext, suffix string) string {
 		return filepath.Join(l.path(), fileName(base, ext)+suffix)
 	}
 	undo := func() error {
-		// The .log first: what is left without it means nothing.
+		// The .log first: without it the other files are leftovers.
 		for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
 			if err := ignoreNotExist(l.env.fs.Remove(name(base, ext, suffixSwap))); err != nil {
 				return err
@@ -174,6 +175,8 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 	if err != nil {
 		return err
 	}
+	// The old files are gone, durably, before the new ones get their names. Otherwise a start after
+	// a crash could take the new index files for the old segment's and remove them.
 	for _, old := range p.bases {
 		if old < base || old >= end {
 			continue
@@ -196,7 +199,7 @@ func (l *Log) completeSwap(base int64, p *partitionFiles) error {
 	return l.env.fs.SyncDir(l.path())
 }
 
-// endOfFile is the offset after the last batch of a .log file.
+// endOfFile returns the offset after the last batch of a .log file; base if it has none.
 func (l *Log) endOfFile(name string, base int64) (int64, error) {
 	f, err := l.env.fs.OpenFile(name, 0, 0)
 	if err != nil {
@@ -217,18 +220,18 @@ func (l *Log) endOfFile(name string, base int64) (int64, error) {
 	}
 }
 
-// metadataFile holds the topic's id beside the segments.
+// metadataFile holds the topic's id; it is in the log's directory.
 const metadataFile = "partition.metadata"
 
-// logMetadata is what a partition.metadata file has.
+// logMetadata is the content of a partition.metadata file.
 type logMetadata struct {
 	topicID [16]byte // zero: unknown
-	// supersedes are the directories that were offline when the log was made: a log of the
-	// partition in one of them is older.
+	// supersedes are the ids of the directories that were offline when the log was created. A log
+	// of the partition in one of them is older (rivals.go).
 	supersedes [][16]byte
 }
 
-// format is the content of a partition.metadata file.
+// format returns the content of a partition.metadata file.
 func (m *logMetadata) format() []byte {
 	b := []byte("version: 0\ntopic_id: " + formatUUID(m.topicID))
 	for _, id := range m.supersedes {
@@ -237,7 +240,7 @@ func (m *logMetadata) format() []byte {
 	return b
 }
 
-// parseMetadata reads the content of a partition.metadata file.
+// parseMetadata parses the content of a partition.metadata file.
 func parseMetadata(content []byte) (m logMetadata, err error) {
 	version := false
 	for line := range strings.Lines(string(content)) {
@@ -264,8 +267,8 @@ func parseMetadata(content []byte) (m logMetadata, err error) {
 	return m, nil
 }
 
-// loadMetadata reads the topic's id. A file that is missing or torn (it is not
-// synced before the first flush) leaves it unknown; Create fills it in.
+// loadMetadata reads the topic's id. If the file is missing or torn, which is possible because it
+// is not synced before the first flush, the id stays unknown; Create writes it again.
 func (l *Log) loadMetadata() error {
 	content, err := vfs.ReadFile(l.env.fs, filepath.Join(l.path(), metadataFile), 4096)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -7,15 +7,14 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Kafka preallocates by lengthening the file, and has to find out after a crash
-// where the zeros begin. Here the space is reserved behind the end and the
-// file's length stays that of the log: recovery, retention and whoever reads
-// the length need not know of it. Directories that come from Kafka may still
-// have such a tail; to recovery it is no batch, and is cut off.
+// Kafka preallocates by extending the file, and after a crash has to find out where the zeros
+// begin. Varve reserves space beyond the end of the file, whose length stays that of the log:
+// recovery, retention and other users of the length are not affected. Directories taken over from
+// Kafka may have such a tail of zeros; recovery finds no batch there and cuts it off.
 
-// preallocateLocked reserves the disk space of a segment when its first batch
-// comes: partitions that nobody writes to take none. A disk that has too little
-// refuses the append as any full disk does, and the next append tries again.
+// preallocateLocked reserves the disk space of a segment before its first batch, so that partitions
+// without appends take none. A disk with too little space refuses the append like any full disk,
+// and the next append tries again.
 func (l *Log) preallocateLocked(s *segment) error {
 	cfg := l.config.Load()
 	if !cfg.Preallocate || s.size.Load() > 0 {
@@ -40,7 +39,7 @@ func (l *Log) preallocateLocked(s *segment) error {
 	return nil
 }
 
-// trim gives back what the segment has reserved and not used.
+// trim gives back the reserved space that the segment has not used.
 func (s *segment) trim() error {
 	if !s.preallocated {
 		return nil

@@ -11,7 +11,7 @@ import (
 
 func preallocating(c *Config) { c.Preallocate, c.SegmentBytes = true, 10_000 }
 
-// reserved is the space that a segment's .log takes.
+// reserved returns the disk space that a segment's .log takes.
 func (k *kit) reserved(base int64) int64 {
 	k.t.Helper()
 	n, err := k.mem().Reserved(k.path(fileName(base, extLog)))
@@ -72,7 +72,7 @@ func TestPreallocatedSpaceIsGivenBackAtTheEnd(t *testing.T) {
 	if k.reserved(0) != k.length(0) {
 		t.Errorf("after a shutdown %d bytes are reserved", k.reserved(0))
 	}
-	// After a crash the active segment goes on with what it had reserved.
+	// After a crash the active segment keeps the space that it had reserved.
 	dead.open()
 	if dead.log().EndOffset() != 3 || dead.reserved(0) != 10_000 {
 		t.Errorf("after a crash the end is %d, and %d bytes are reserved", dead.log().EndOffset(), dead.reserved(0))
@@ -111,15 +111,15 @@ func TestFullDiskAtPreallocation(t *testing.T) {
 	if err := l.Roll(); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, l, 1) // a volume that cannot reserve is no obstacle
+	fill(t, l, 1) // a volume that cannot reserve space is no error
 }
 
-// A segment that Kafka has preallocated ends in zeros if it was not shut down,
-// or if its trim was lost.
+// TestZerosBehindTheLogAreCut: a segment preallocated by Kafka ends in zeros if the broker was not
+// shut down, or if the trim was lost. Recovery must cut them off and keep every batch.
 func TestZerosBehindTheLogAreCut(t *testing.T) {
 	for _, clean := range []bool{false, true} {
 		k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 1000 })
-		fill(t, k.log(), 12) // two segments, at least
+		fill(t, k.log(), 12) // at least two segments
 		size, active := k.log().Size(), k.log().list().active().base
 		if clean {
 			if err := k.m.Close(); err != nil {

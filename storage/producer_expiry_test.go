@@ -8,9 +8,10 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A producer is known for producer.id.expiration.ms after its last append, whatever
-// the timestamps of its records: one that copies the records of last year is not
-// idle. That holds for followers and after restarts too.
+// TestProducerOfOldRecordsIsRemembered: a producer is known for producer.id.expiration.ms after its
+// last append, whatever the timestamps of its records: a producer that copies last year's records
+// is not idle. This also holds on followers and after restarts; otherwise a retry would be a
+// duplicate.
 func TestProducerOfOldRecordsIsRemembered(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	old := batchOf(2, 5, epoch0.Add(-year).UnixMilli(), producer(9, 0, 0))
@@ -45,7 +46,7 @@ func TestProducerOfOldRecordsIsRemembered(t *testing.T) {
 	}
 }
 
-// A record from the future does not keep a producer for ever.
+// TestProducerOfFutureRecordsExpires: a record from the future does not keep its producer forever.
 func TestProducerOfFutureRecordsExpires(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.RetentionMs = -1; c.TimestampAfterMaxMs = 1 << 50 })
 	mustAppend(t, k.log(), batchOf(1, 5, epoch0.Add(1000*time.Hour).UnixMilli(), producer(9, 0, 0)))
@@ -56,7 +57,9 @@ func TestProducerOfFutureRecordsExpires(t *testing.T) {
 	}
 }
 
-// A producer with an open transaction is known until its marker comes, however late: only by that is the transaction known to be over.
+// TestProducerInATransactionDoesNotExpire: a producer with an open transaction is known until its
+// marker arrives, however late. Without the producer's state the marker would not end the
+// transaction.
 func TestProducerInATransactionDoesNotExpire(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.RetentionMs = -1 })
 	l := k.log()

@@ -6,17 +6,18 @@ import (
 	"hash/crc32"
 )
 
-// A producer snapshot is version int16 (1), CRC32C of all that follows uint32,
-// a count int32 and the entries, each: producer id int64, epoch int16, last
-// sequence int32, last offset int64, offset delta of the last batch int32,
-// timestamp int64, coordinator epoch int32, first offset of the open
-// transaction int64 (-1 none). That is Kafka's format, in which a producer has
-// one entry, of its newest batch. Here one of earlier batches precedes it for
-// each that is remembered: a client may repeat any of them after a restart.
-// Kafka, where the last entry of a producer counts, reads these files as well.
+// A producer snapshot is: version int16 (1), CRC32C of all that follows uint32, count int32,
+// entries. An entry is: producer id int64, epoch int16, last sequence int32, last offset int64,
+// offset delta of the last batch int32, timestamp int64, coordinator epoch int32, first offset of
+// the open transaction int64 (-1: none). All integers are big endian.
 //
-// The timestamp of a producer's last entry is when that batch was appended, by the
-// broker's clock: a producer expires by it, in Kafka too.
+// This is Kafka's format. Kafka writes one entry per producer, of its newest batch. Varve also
+// writes an entry for each earlier batch that it remembers, before the newest one, because a client
+// may repeat any of them after a restart. Kafka can read these files: there the last entry of a
+// producer counts.
+//
+// The timestamp in a producer's last entry is the time at which its newest batch was appended, by
+// the broker's clock, in ms. Producers expire by it, as in Kafka.
 const (
 	snapshotVersion   = 1
 	snapshotHeader    = 10
@@ -24,16 +25,16 @@ const (
 	snapshotCRCStart  = 6
 )
 
-// maxSnapshot bounds what is read of a snapshot, in bytes.
+// maxSnapshot bounds the size of a snapshot that is read, in bytes.
 const maxSnapshot = 256 << 20
 
-// encodeSnapshot writes what is remembered of every producer.
+// encodeSnapshot returns the snapshot of the producers, ordered by their ids.
 func encodeSnapshot(producers map[int64]*producerEntry) []byte {
 	be := binary.BigEndian
 	b := make([]byte, 0, snapshotHeader+len(producers)*snapshotEntrySize)
 	b = be.AppendUint16(b, snapshotVersion)
-	b = be.AppendUint32(b, 0) // the CRC comes last
-	b = be.AppendUint32(b, 0) // and the count before it
+	b = be.AppendUint32(b, 0) // the CRC, filled in last
+	b = be.AppendUint32(b, 0) // the count, filled in before the CRC
 	count := uint32(0)
 	add := func(id int64, e *producerEntry, m batchMeta, timestamp int64) {
 		b = be.AppendUint64(b, uint64(id))
@@ -58,7 +59,7 @@ func encodeSnapshot(producers map[int64]*producerEntry) []byte {
 	return b
 }
 
-// decodeSnapshot reads a snapshot; it fails on anything but a whole and sound one.
+// decodeSnapshot parses a snapshot. It returns ErrCorrupt unless the snapshot is whole and sound.
 func decodeSnapshot(b []byte) (map[int64]*producerEntry, error) {
 	be := binary.BigEndian
 	if len(b) < snapshotHeader {

@@ -11,16 +11,16 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// rememberedBatches is how many batches of a producer can be recognised when
-// they come again; clients have at most so many in flight.
+// rememberedBatches is the number of a producer's newest batches that are recognized when a client
+// sends them again. Clients have at most that many in flight.
 const rememberedBatches = 5
 
-// batchMeta is what is remembered of a batch.
+// batchMeta is the remembered part of a batch.
 type batchMeta struct {
 	lastSequence int32
-	offsetDelta  int32
+	offsetDelta  int32 // last offset - first offset
 	lastOffset   int64
-	timestamp    int64
+	timestamp    int64 // largest, in ms
 }
 
 func (m batchMeta) firstSequence() int32 {
@@ -29,20 +29,22 @@ func (m batchMeta) firstSequence() int32 {
 
 func (m batchMeta) firstOffset() int64 { return m.lastOffset - int64(m.offsetDelta) }
 
-// producerEntry is what a log knows of an idempotent producer.
+// producerEntry is the state of an idempotent producer in a log.
 type producerEntry struct {
-	batches          [rememberedBatches]batchMeta // the oldest first
-	n                int
+	batches          [rememberedBatches]batchMeta // oldest first
+	n                int                          // valid batches
 	epoch            int16
 	coordinatorEpoch int32
-	appended         int64 // when the newest batch or marker was, by this broker's clock, in ms
-	txnFirstOffset   int64 // of the open transaction, -1 none
+	// appended is when the newest batch or marker was appended, in ms by this broker's clock.
+	appended       int64
+	txnFirstOffset int64 // of the open transaction; -1: none
 }
 
 func newProducerEntry() *producerEntry {
 	return &producerEntry{epoch: record.NoProducerEpoch, coordinatorEpoch: -1, appended: record.NoTimestamp, txnFirstOffset: -1}
 }
 
+// push adds a batch and forgets the oldest one if there are too many.
 func (e *producerEntry) push(m batchMeta) {
 	if e.n == rememberedBatches {
 		copy(e.batches[:], e.batches[1:])
@@ -52,7 +54,7 @@ func (e *producerEntry) push(m batchMeta) {
 	e.n++
 }
 
-// newest is the newest batch, or one without sequence and offset.
+// newest returns the newest batch, or one without sequence and offset if there is none.
 func (e *producerEntry) newest() batchMeta {
 	if e.n == 0 {
 		return batchMeta{lastSequence: record.NoSequence, lastOffset: -1, timestamp: record.NoTimestamp}
@@ -60,7 +62,7 @@ func (e *producerEntry) newest() batchMeta {
 	return e.batches[e.n-1]
 }
 
-// duplicate finds the batch that b repeats.
+// duplicate returns the remembered batch with b's epoch and sequences, if b repeats one.
 func (e *producerEntry) duplicate(b record.Batch) (batchMeta, bool) {
 	if e.epoch != b.ProducerEpoch() {
 		return batchMeta{}, false
@@ -83,30 +85,29 @@ type openTxn struct {
 type completedTxn struct {
 	producerID  int64
 	firstOffset int64
-	lastOffset  int64 // of the marker
+	lastOffset  int64 // offset of the marker
 	aborted     bool
 }
 
-// producerState is the idempotence and transaction state that follows from a
-// log's batches. The log's lock guards it, and Log.stable what it says of open and
-// unreplicated.
+// producerState is the idempotence and transaction state that follows from a log's batches. Log.mu
+// guards it. Log.stable guards unreplicated instead, and open in addition: open changes under both.
 type producerState struct {
 	producers map[int64]*producerEntry
-	// open are the transactions without a marker yet, the oldest first.
+	// open are the transactions without a marker, the oldest first.
 	open []openTxn
-	// unreplicated are completed transactions whose marker is not below the
-	// high watermark yet: they still hold the last stable offset back.
+	// unreplicated are completed transactions whose marker was not below the high watermark at the
+	// last look: they still hold back the last stable offset.
 	unreplicated []completedTxn
 }
 
-// sequence is what check assumes of a producer that has several batches in one append.
+// sequence is a producer's epoch and last sequence after earlier batches of the same append.
 type sequence struct {
 	epoch int16
 	last  int32
 }
 
-// check decides whether a client's batch may be appended. pending holds what
-// earlier batches of the same append leave behind.
+// check decides whether a client's batch may be appended. pending has the state of producers with
+// earlier batches in the same append. A duplicate of a remembered batch is no error.
 func (p *producerState) check(b record.Batch, pending map[int64]sequence) (dup batchMeta, isDup bool, err error) {
 	id, epoch := b.ProducerID(), b.ProducerEpoch()
 	entry := p.producers[id]
@@ -114,7 +115,7 @@ func (p *producerState) check(b record.Batch, pending map[int64]sequence) (dup b
 	switch {
 	case inCall:
 	case entry == nil:
-		// Nothing is known: the producer is new, or what it wrote has expired.
+		// Unknown: the producer is new, or its state has expired.
 		return dup, false, nil
 	default:
 		if dup, isDup = entry.duplicate(b); isDup {
@@ -139,13 +140,14 @@ func (p *producerState) check(b record.Batch, pending map[int64]sequence) (dup b
 	return dup, false, nil
 }
 
-// follows says whether a sequence number comes right after another; they wrap
-// from the largest int32 to 0. The first one of an epoch is 0.
+// follows reports whether a sequence number directly follows another. Sequences wrap from the
+// largest int32 to 0, and the first one of an epoch is 0.
 func follows(last, next int32) bool {
 	return int64(next) == int64(last)+1 || next == 0 && last == math.MaxInt32
 }
 
-// apply enters a batch of any origin that was appended to the log at at, in ms. It returns the transaction that a marker ended.
+// apply enters a batch of any origin that was appended at time at, in ms. If the batch is a marker
+// it returns the transaction that the marker ended.
 func (p *producerState) apply(b record.Batch, at int64) (done completedTxn, ended bool, err error) {
 	if !b.HasProducer() {
 		return done, false, nil
@@ -171,8 +173,7 @@ func (p *producerState) apply(b record.Batch, at int64) (done completedTxn, ende
 	return done, false, nil
 }
 
-// applyMarker enters a control batch. Other control records than the two that
-// end a transaction mean nothing here.
+// applyMarker enters a control batch. Control records that do not end a transaction are ignored.
 func (p *producerState) applyMarker(b record.Batch, at int64) (done completedTxn, ended bool, err error) {
 	for r, err := range b.Records() {
 		if err != nil {
@@ -210,6 +211,7 @@ func (p *producerState) applyMarker(b record.Batch, at int64) (done completedTxn
 	return done, ended, nil
 }
 
+// entry returns the state of a producer, and creates it if necessary.
 func (p *producerState) entry(id int64) *producerEntry {
 	e := p.producers[id]
 	if e == nil {
@@ -222,8 +224,9 @@ func (p *producerState) entry(id int64) *producerEntry {
 	return e
 }
 
-// firstUnstable is the first offset of a transaction that is open, or that
-// ended at or above the high watermark; -1 if there is none.
+// firstUnstable returns the first offset of all transactions that are open or whose marker is at or
+// above the high watermark; -1 if there is none. It forgets the completed ones below. Log.stable is
+// held.
 func (p *producerState) firstUnstable(highWatermark int64) int64 {
 	if len(p.open)+len(p.unreplicated) == 0 {
 		return -1
@@ -238,7 +241,7 @@ func (p *producerState) firstUnstable(highWatermark int64) int64 {
 	return first
 }
 
-// firstOpen is the first offset of the oldest open transaction, -1 if none.
+// firstOpen returns the first offset of the oldest open transaction; -1 if there is none.
 func (p *producerState) firstOpen() int64 {
 	if len(p.open) == 0 {
 		return -1
@@ -246,7 +249,7 @@ func (p *producerState) firstOpen() int64 {
 	return p.open[0].firstOffset
 }
 
-// stableAfter is the last stable offset once the transaction is decided.
+// stableAfter returns the last stable offset after the marker of done is committed.
 func (p *producerState) stableAfter(done completedTxn) int64 {
 	if first := p.firstOpen(); first >= 0 {
 		return first
@@ -254,7 +257,8 @@ func (p *producerState) stableAfter(done completedTxn) int64 {
 	return done.lastOffset + 1
 }
 
-// restore replaces the state by that of a snapshot.
+// restore replaces the state with that of a snapshot. A snapshot has no completed transactions:
+// after a restart those before it count as replicated, as in Kafka.
 func (p *producerState) restore(producers map[int64]*producerEntry) {
 	*p = producerState{producers: producers}
 	for id, e := range producers {
@@ -265,8 +269,8 @@ func (p *producerState) restore(producers map[int64]*producerEntry) {
 	slices.SortFunc(p.open, func(a, b openTxn) int { return cmp.Compare(a.firstOffset, b.firstOffset) })
 }
 
-// expire forgets producers that were silent for long and have no open transaction.
-// It is the broker's clock that counts: one that copies old records is not silent.
+// expire forgets producers that were idle for longer than after and have no open transaction. The
+// broker's clock decides: a producer that copies old records is not idle.
 func (p *producerState) expire(now time.Time, after time.Duration) {
 	limit := now.Add(-after).UnixMilli()
 	maps.DeleteFunc(p.producers, func(_ int64, e *producerEntry) bool {

@@ -60,8 +60,8 @@ func TestIdempotence(t *testing.T) {
 					case restart == "kill":
 						k = k.killed()
 					case restart == "clean" && i == len(tc.sends)-2 && s.want == nil && s.dup < 0:
-						// A snapshot keeps the newest batch only, as Kafka's does:
-						// restart where the next send needs no more.
+						// Restart only before a send that continues the sequence.
+						// TestRestartRemembersBatches repeats batches after a restart.
 						if next := tc.sends[i+1]; next.dup < 0 && next.want == nil {
 							k.reopen()
 						}
@@ -128,7 +128,7 @@ func TestSilentProducersExpire(t *testing.T) {
 	}
 }
 
-// marker is a follower's batch that ends a transaction.
+// marker returns a follower's batch that ends a transaction.
 func marker(offset int64, producerID int64, kind record.ControlType) record.Batch {
 	b := record.Builder{BaseOffset: offset, HasProducer: true, ProducerID: producerID, BaseSequence: -1, Control: true, Transactional: true}
 	b.Append(epoch0.UnixMilli(), []byte{0, 0, 0, byte(kind)}, []byte{0, 0, 0, 0, 0, 1})
@@ -145,8 +145,9 @@ func txnBatch(offset, producerID int64, seq int32) record.Batch {
 	return b
 }
 
-// TestLogThatBeginsAnewKnowsNoProducers crashes after DeleteRecords, which is durable at once, with some of the log lost or all of it: where the log begins
-// anew, a transaction that was open in what is lost, and maybe ended there, does not hold the last stable offset.
+// TestLogThatBeginsAnewKnowsNoProducers: a crash after DeleteRecords, whose log start is durable at
+// once, loses some or all of the log. Where the log restarts, a transaction that was open in the
+// lost part, and may have ended there, must not hold back the last stable offset.
 func TestLogThatBeginsAnewKnowsNoProducers(t *testing.T) {
 	anew := false
 	for seed := range uint64(64) {
@@ -240,7 +241,8 @@ func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 	}
 }
 
-// TestFollowersTransactionIsUndecidedUntilItsMarkerIsCommitted: a follower may get all of a transaction at once.
+// TestFollowersTransactionIsUndecidedUntilItsMarkerIsCommitted: a follower may receive a whole
+// transaction at once; the last stable offset still waits for the high watermark.
 func TestFollowersTransactionIsUndecidedUntilItsMarkerIsCommitted(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	if _, err := l.AppendAsFollower(append(txnBatch(0, 1, 0), marker(1, 1, record.ControlAbort)...)); err != nil {
@@ -254,7 +256,7 @@ func TestFollowersTransactionIsUndecidedUntilItsMarkerIsCommitted(t *testing.T) 
 	}
 }
 
-// TestHighWatermarkMovesWhileAnAppendHangs: with a transaction that it decides, too.
+// TestHighWatermarkMovesWhileAnAppendHangs: also past a marker that decides a transaction.
 func TestHighWatermarkMovesWhileAnAppendHangs(t *testing.T) {
 	fsys := newHangingFS()
 	l := newKit(t, fsys, nil).log()
@@ -326,7 +328,8 @@ func TestSnapshotBytes(t *testing.T) {
 	}
 }
 
-// TestRestartRemembersBatches repeats each of the last batches of a producer after a clean stop, and after a roll and a kill: the snapshot knows them.
+// TestRestartRemembersBatches repeats each of a producer's last batches after a clean stop, and
+// after a roll and a kill: the snapshot has all of them, so that retries stay duplicates.
 func TestRestartRemembersBatches(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	for i := range int32(7) {

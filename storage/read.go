@@ -6,19 +6,17 @@ import (
 	"io/fs"
 )
 
-// Read finds stored batches from the one that holds offset on. It returns a
-// range of one segment's file, which the caller must Release.
+// Read returns a range of one segment's file that begins with the batch that contains offset, or
+// with the next batch if compaction has removed that one. The caller must Release the slice.
 //
-// limit is an exclusive offset: no batch of the slice reaches it or beyond (the
-// high watermark, the last stable offset, or EndOffset for a follower). The
-// slice may be empty: at the end, at the limit. It has at most maxBytes, which
-// may cut its last batch, as Kafka's answers do; only the first batch is
-// special: with minOne it is whole however large it is, without minOne a first
-// batch larger than maxBytes gives an empty slice.
+// limit is an exclusive offset: every batch of the slice ends below it. Callers pass the high
+// watermark, the last stable offset, or EndOffset for a follower. The slice is empty at the end and
+// at the limit. It has at most maxBytes bytes, which may cut off its last batch, as in Kafka. The
+// first batch is the exception: with minOne it is whole however large it is; without minOne, a
+// first batch larger than maxBytes makes the slice empty.
 //
-// ErrOffsetOutOfRange is for an offset outside of [LocalStartOffset, EndOffset].
-// Bytes above the high watermark may change under a slice if the log is
-// truncated; below it they do not.
+// The error is ErrOffsetOutOfRange if offset is outside of [LocalStartOffset, EndOffset]. Bytes
+// above the high watermark may change under a slice if the log is truncated; bytes below it do not.
 func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice, error) {
 	for {
 		s, retry, err := l.read(offset, maxBytes, limit, minOne)
@@ -32,6 +30,7 @@ func (l *Log) Read(offset int64, maxBytes int, limit int64, minOne bool) (Slice,
 	}
 }
 
+// read is one attempt of Read. retry means that a segment was deleted after the list was loaded.
 func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (_ Slice, retry bool, err error) {
 	if err = l.usable(); err != nil {
 		return Slice{}, false, err
@@ -45,17 +44,18 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (_ Slic
 	if offset >= min(end, limit) {
 		return empty, false, nil
 	}
-	// Compaction may have left nothing at or after offset in its segment.
+	// Compaction may have left nothing at or after offset in its segment; then the next one is
+	// tried.
 	for _, s := range list[list.find(offset):] {
 		if s.base >= limit {
 			break
 		}
 		if !s.acquire() {
-			return empty, true, nil // deleted since the list was loaded
+			return empty, true, nil // deleted after the list was loaded
 		}
 		slice, found, err := s.slice(offset, int64(maxBytes), limit, minOne)
 		if found && slice.n > 0 {
-			return slice, false, nil // the slice owns the pin
+			return slice, false, nil // the slice takes over the pin
 		}
 		s.release()
 		switch {
@@ -67,15 +67,15 @@ func (l *Log) read(offset int64, maxBytes int, limit int64, minOne bool) (_ Slic
 			return empty, false, classify(err)
 		case err != nil:
 			return empty, false, err
-		case found: // not a byte of it may be shown
+		case found: // the limits leave no byte of it
 			return empty, false, nil
 		}
 	}
 	return empty, false, nil
 }
 
-// slice cuts the range to show out of a pinned segment. found is false if all
-// its batches end before offset.
+// slice returns the visible range of a pinned segment, with the segment's file acquired. found is
+// false if all batches end before offset.
 func (s *segment) slice(offset, maxBytes, limit int64, minOne bool) (_ Slice, found bool, err error) {
 	size := s.size.Load()
 	end := s.end.Load() // after size, see segment.size

@@ -38,9 +38,9 @@ func TestReadAtTheEdges(t *testing.T) {
 		{7, 1000, 7, true, 0},
 		{0, 1000, 0, true, 0},
 		{0, 1000, 1, true, one},
-		{0, 1000, 100, true, 3 * one}, // to the end of the segment
+		{0, 1000, 100, true, 3 * one}, // up to the end of the segment
 		{3, 1000, 5, true, 2 * one},
-		{3, one + 20, 7, true, one + 20}, // may cut a batch
+		{3, one + 20, 7, true, one + 20}, // the last batch may be cut off
 		{3, one + 20, 4, true, one},
 		{3, 10, 7, true, one},
 		{3, 10, 7, false, 0},
@@ -74,7 +74,7 @@ func TestSliceBeginsWithTheBatchThatHoldsTheOffset(t *testing.T) {
 	if _, err = l.Read(17, 1<<20, 20, true); err != nil {
 		t.Fatal(err)
 	}
-	s2, err := l.Read(17, 1<<20, 19, true) // the batch reaches over the limit
+	s2, err := l.Read(17, 1<<20, 19, true) // the batch extends beyond the limit
 	if err != nil || s2.Len() != 0 {
 		t.Fatalf("%d bytes, %v", s2.Len(), err)
 	}
@@ -119,8 +119,8 @@ func TestDamagedBatchHeaderIsTold(t *testing.T) {
 	}
 }
 
-// A segment that may not be on this disk must not be in the object store: after a
-// power cut the log would end below it.
+// TestClosedSegmentsAreFlushed: a segment that may not be on this disk must not be uploaded. After
+// a power cut the log would end below the object store.
 func TestClosedSegmentsAreFlushed(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 400 })
 	l := k.log()
@@ -179,7 +179,7 @@ func TestClosedSegments(t *testing.T) {
 	if want := []EpochEntry{{0, 0}, {1, 2}, {2, 4}}; !slices.Equal(files.LeaderEpochs, want) {
 		t.Fatalf("epochs %v", files.LeaderEpochs)
 	}
-	// Deleted meanwhile: what is open stays readable.
+	// Deleted after it was opened: open files stay readable.
 	if err = l.AdvanceStartOffset(9); err != nil {
 		t.Fatal(err)
 	}
@@ -243,8 +243,10 @@ func TestEndOffsetForEpoch(t *testing.T) {
 	}
 }
 
-// TestTruncateForgetsAnEmptyEpoch truncates a log at its end, where an epoch begins under which nothing was appended: that of an election that was won
-// for a moment. What the log says of its last record is then the epoch of that record.
+// TestTruncateForgetsAnEmptyEpoch truncates a log at its end, where an epoch begins under which
+// nothing was appended, because an election was won for a moment only. Afterwards the latest epoch
+// is that of the last record; otherwise the next leader would make the log truncate again and
+// again.
 func TestTruncateForgetsAnEmptyEpoch(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), nil).log()
 	if _, err := l.Append(batchOf(2, 5, epoch0.UnixMilli()), 2); err != nil {
@@ -256,7 +258,7 @@ func TestTruncateForgetsAnEmptyEpoch(t *testing.T) {
 		}
 		want := int32(2)
 		if to > 2 {
-			want = 4 // it begins below what is dropped
+			want = 4 // it begins below the truncation offset
 		}
 		if got := l.LatestEpoch(); got != want || l.EndOffset() != 2 {
 			t.Errorf("truncated to %d: epoch %d, end %d, want epoch %d", to, got, l.EndOffset(), want)
@@ -264,8 +266,9 @@ func TestTruncateForgetsAnEmptyEpoch(t *testing.T) {
 	}
 }
 
-// TestTruncateIntoAGap truncates a follower of a compacted log between two batches: the log ends where the first one does, so that a segment that begins
-// there does not look, after a kill, as if one before it were lost.
+// TestTruncateIntoAGap truncates a follower of a compacted log between two batches. The log must
+// end at the end of the first batch: a segment that began in the gap would look, after a kill, as
+// if one before it were lost.
 func TestTruncateIntoAGap(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	for _, base := range []int64{0, 9} {
@@ -305,8 +308,8 @@ func TestHighWatermarkNeverGoesBack(t *testing.T) {
 	}
 }
 
-// TestLimitHoldsWhileTheLogGrows reads right at the end of a growing log: what
-// was appended since the limit was taken must not be seen.
+// TestLimitHoldsWhileTheLogGrows reads at the end of a growing log: records that were appended
+// after the limit was taken must not be visible.
 func TestLimitHoldsWhileTheLogGrows(t *testing.T) {
 	t.Parallel()
 	l := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 1 << 24 }).log()
@@ -337,8 +340,8 @@ func TestLimitHoldsWhileTheLogGrows(t *testing.T) {
 	wg.Wait()
 }
 
-// TestReadersRunBesideTheWriter has readers follow an appender while segments
-// roll, are flushed and are deleted under them. Run it with -race.
+// TestReadersRunBesideTheWriter: readers follow an appender while segments are rolled, flushed and
+// deleted. Run it with -race.
 func TestReadersRunBesideTheWriter(t *testing.T) {
 	k := newKit(t, vfs.OS{}, func(c *Config) {
 		c.SegmentBytes, c.IndexIntervalBytes, c.RetentionBytes, c.FileDeleteDelayMs = 3000, 200, 9000, 0
@@ -352,7 +355,7 @@ func TestReadersRunBesideTheWriter(t *testing.T) {
 	const total = 3000
 	var done atomic.Bool
 	var wg sync.WaitGroup
-	wg.Go(func() { // the appender
+	wg.Go(func() { // appender
 		defer done.Store(true)
 		defer commit(l)
 		for l.EndOffset() < total {
@@ -403,7 +406,7 @@ func TestReadersRunBesideTheWriter(t *testing.T) {
 			}
 		})
 	}
-	wg.Go(func() { // time look-ups
+	wg.Go(func() { // lookups by time
 		for !done.Load() {
 			ts := epoch0.UnixMilli() + l.LocalStartOffset()
 			at, ok, err := l.OffsetForTimestamp(ts)

@@ -7,16 +7,15 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// stored validates the records of batches that passed check, and brings the
-// batches to the form that the topic keeps. Most go through as they are.
+// stored validates the records of batches that have passed check, and converts batches to the
+// topic's codec. Most batches are kept as they are.
 //
-// Records that are not compressed are looked at one by one, which costs far less
-// than the checksum. Those that are compressed are decoded only where something
-// depends on it, see decodes: on a topic that keeps the producer's codec decoding
-// would be most of what an append costs.
+// Uncompressed records are validated one by one, which costs far less than the checksum. Compressed
+// records are decoded only if something depends on it, see decodes: on a topic that keeps the
+// producer's codec, decoding would be most of the cost of an append.
 func (c *checker) stored(batches []byte) (_ []byte, err error) {
-	var out []byte // stays nil while all batches are kept as they are
-	kept := 0      // bytes of batches before the one looked at
+	var out []byte // nil while all batches are kept as they are
+	kept := 0      // bytes of the batches before b
 	for b := range eachBatch(batches) {
 		switch {
 		case !c.recompresses(b):
@@ -41,27 +40,27 @@ func (c *checker) stored(batches []byte) (_ []byte, err error) {
 	return out, nil
 }
 
-// recompresses says that the batch has another codec than the topic's.
+// recompresses reports whether the batch must be converted to the topic's codec.
 func (c *checker) recompresses(b record.Batch) bool {
 	want := c.cfg.Compression
 	return want.Recompress && b.Codec() != want.Codec
 }
 
-// decodes says that a compressed batch is decoded although it is kept as it is:
-// compaction will have to find its keys, or its header has a largest timestamp that
-// it cannot have. Some clients never set that.
+// decodes reports whether a compressed batch is decoded although it is kept as it is. Compaction
+// may need its keys, or its header may have an impossible largest timestamp: some clients never set
+// that.
 func (c *checker) decodes(b record.Batch) bool {
 	return c.cfg.CleanupCompact || c.cfg.TimestampType == CreateTime && (b.MaxTimestamp() < 0 || b.MaxTimestamp() < b.BaseTimestamp())
 }
 
-// surveys says that the batch is kept as it is and its records are there to be looked
-// at: their checksum is verified as they are.
+// surveys reports whether the batch is kept as it is and its records are uncompressed: then one
+// pass verifies checksum and records.
 func (c *checker) surveys(b record.Batch) bool {
 	return len(b) >= record.HeaderSize && b.Codec() == record.CodecNone && !c.recompresses(b)
 }
 
-// inspect validates a batch that is kept as it is. Of a compressed one whose
-// records are not decoded it can only look at the header.
+// inspect validates a batch that is kept as it is. Of a compressed batch that is not decoded it can
+// check only the header.
 func (c *checker) inspect(b record.Batch) error {
 	switch {
 	case c.surveys(b):
@@ -79,11 +78,12 @@ func (c *checker) inspect(b record.Batch) error {
 	return c.checkTimestamp(b.MaxTimestamp())
 }
 
-// recompress appends a batch with the topic's codec to out.
+// recompress validates a batch and appends it to out with the topic's codec.
 func (c *checker) recompress(out []byte, b record.Batch) ([]byte, error) {
 	want, start, limit := c.cfg.Compression, len(out), record.MaxDecompressed
 	if want.Codec == record.CodecNone {
-		limit = int(min(int64(limit), c.cfg.MaxMessageBytes)) // more would be refused afterwards anyway
+		// A larger batch would be rejected below anyway.
+		limit = int(min(int64(limit), c.cfg.MaxMessageBytes))
 	}
 	err := c.env.decoded(b, limit, func(payload []byte) (err error) {
 		if err = c.validate(b, payload); err != nil {
@@ -103,15 +103,15 @@ func (c *checker) recompress(out []byte, b record.Batch) ([]byte, error) {
 	return out, nil
 }
 
-// validate holds the records of a batch, given uncompressed, against its header and
-// the topic's settings. The header's largest timestamp becomes that of the records:
-// indexes, lookups by time and retention believe it.
+// validate checks the uncompressed records of a batch against its header and the topic's settings.
+// It sets the header's largest timestamp to that of the records, because indexes, lookups by time
+// and retention rely on it.
 func (c *checker) validate(b record.Batch, payload []byte) error {
 	s, err := b.Survey(payload)
 	return c.hold(b, payload, s, err)
 }
 
-// hold is validate for what a survey has found.
+// hold is the second half of validate, for the result of a survey.
 func (c *checker) hold(b record.Batch, payload []byte, s record.Survey, err error) error {
 	if err != nil {
 		return refuseRecords(err)
@@ -132,7 +132,7 @@ func (c *checker) hold(b record.Batch, payload []byte, s record.Survey, err erro
 	return nil
 }
 
-// firstOutOfTime is about the first record that the topic's limits exclude.
+// firstOutOfTime returns the error for the first record outside of the topic's time limits.
 func (c *checker) firstOutOfTime(b record.Batch, payload []byte) error {
 	i := 0
 	for e, err := range b.EntriesIn(payload) {
@@ -147,8 +147,8 @@ func (c *checker) firstOutOfTime(b record.Batch, payload []byte) error {
 	return nil
 }
 
-// refuseRecords is for records that cannot be decoded although the batch's
-// checksum is right: the producer made them so, and would again.
+// refuseRecords is the error for records that cannot be decoded although the batch's checksum is
+// right: the producer sent them like that, and a retry would not help.
 func refuseRecords(err error) error {
 	if errors.Is(err, record.ErrTooLarge) {
 		return fmt.Errorf("%w: %w", ErrRecordTooLarge, err)
@@ -156,15 +156,14 @@ func refuseRecords(err error) error {
 	return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 }
 
-// decodeBudget is how many decompressed bytes there are at a time, in all logs
-// together: as many as one batch may have.
+// decodeBudget is the number of decompressed bytes in memory at a time, in all logs together: as
+// many as one batch may have.
 const decodeBudget = record.MaxDecompressed
 
-// decoded passes the records of a batch to use, uncompressed and for the time of
-// the call. Memory for them is reserved before they are decompressed, first for a
-// usual ratio and then for more and more, up to limit bytes: a batch that
-// decompresses to a thousand times its size holds up others, and exhausts nothing.
-// The caller must not hold a log's lock.
+// decoded calls use with the uncompressed records of a batch, which are valid during the call only.
+// It reserves memory before decompressing, first for a usual ratio and then for more, up to limit
+// bytes. A batch that decompresses to a thousand times its size delays others but does not exhaust
+// memory. The caller must not hold a log's lock, because the reservation may wait.
 func (e *env) decoded(b record.Batch, limit int, use func(payload []byte) error) error {
 	if b.Codec() == record.CodecNone {
 		return use(b.Payload())
@@ -180,7 +179,7 @@ func (e *env) decoded(b record.Batch, limit int, use func(payload []byte) error)
 	}
 }
 
-// errNoRoom says that records decompress to more than was reserved.
+// errNoRoom means that records decompress to more bytes than were reserved.
 var errNoRoom = errors.New("records decompress to more than expected")
 
 func (e *env) decodedIn(b record.Batch, room int, use func(payload []byte) error) error {

@@ -61,7 +61,8 @@ func values(t *testing.T, b record.Batch) (v []string) {
 	return v
 }
 
-// Every codec goes into every other, and only the codec of a batch differs.
+// TestCompressionTypes: every codec converts to every other, and nothing but the batch's codec
+// changes.
 func TestCompressionTypes(t *testing.T) {
 	codecs := []record.Codec{record.CodecNone, record.CodecGzip, record.CodecSnappy, record.CodecLZ4, record.CodecZstd}
 	for _, to := range codecs {
@@ -125,7 +126,7 @@ func TestRecompressedBatchMustFit(t *testing.T) {
 	if _, err := l.Append(zipped(10, 200), 0); !errors.Is(err, ErrRecordTooLarge) {
 		t.Errorf("2000 bytes of records, and their header, in a batch of 2000: %v", err)
 	}
-	for size := 170; size < 200; size++ { // the header counts as well
+	for size := 170; size < 200; size++ { // the header counts too
 		if info, err := l.Append(zipped(10, size), 0); err == nil && info.Bytes > 2000 {
 			t.Errorf("a batch of %d bytes was stored", info.Bytes)
 		}
@@ -134,10 +135,11 @@ func TestRecompressedBatchMustFit(t *testing.T) {
 		t.Errorf("more than a segment: %v", err)
 	}
 	l = newKit(t, vfs.NewMem(), limits(record.CodecZstd)).log()
-	mustAppend(t, l, slices.Concat(batchOf(10, 150, epoch0.UnixMilli()), batchOf(10, 150, epoch0.UnixMilli()))) // fits once it is compressed
+	// This fits after compression.
+	mustAppend(t, l, slices.Concat(batchOf(10, 150, epoch0.UnixMilli()), batchOf(10, 150, epoch0.UnixMilli())))
 }
 
-// misnumbered is a batch of two records whose second has an offset delta of 2.
+// misnumbered returns a batch of two records; the second has an offset delta of 2.
 func misnumbered() record.Batch {
 	b := record.Builder{}
 	b.AppendAt(0, epoch0.UnixMilli(), []byte("k"), nil)
@@ -152,7 +154,7 @@ func misnumbered() record.Batch {
 	return batch
 }
 
-// Records are validated whatever the topic does with them.
+// TestRecordsAreValidated: records are validated whatever the topic's settings do with them.
 func TestRecordsAreValidated(t *testing.T) {
 	now := epoch0.UnixMilli()
 	swapped := batchOf(2, 3, now)
@@ -167,7 +169,7 @@ func TestRecordsAreValidated(t *testing.T) {
 	binary.BigEndian.PutUint32(more[23:], 1)
 	binary.BigEndian.PutUint32(more[57:], 2)
 	more.SetCRC()
-	early := func() record.Batch { // its header has nothing to object to
+	early := func() record.Batch { // its header is valid
 		b := record.Builder{}
 		for _, ts := range []int64{now, now - 20_000, now} {
 			b.Append(ts, []byte("k"), nil)
@@ -240,7 +242,8 @@ func TestRecompressionUsesTheLevel(t *testing.T) {
 	}
 }
 
-// What a follower gets has the leader's codec, whatever the topic wants by now.
+// TestFollowerNeverRecompresses: a follower keeps the leader's bytes, whatever codec the topic has
+// now; replicas must not differ.
 func TestFollowerNeverRecompresses(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), func(c *Config) { c.Compression = Compression{Recompress: true, Codec: record.CodecZstd} }).log()
 	sent := batchOf(10, 100, epoch0.UnixMilli(), func(b *record.Builder) { b.Codec = record.CodecGzip })
@@ -252,8 +255,8 @@ func TestFollowerNeverRecompresses(t *testing.T) {
 	}
 }
 
-// LogAppendTime, recompression and a change of either while the log is in use:
-// the index goes by what each record says when it is read.
+// TestTimesAcrossSettings: with LogAppendTime, recompression, and changes of both while the log is
+// in use, lookups by time find each record by the time that a reader sees.
 func TestTimesAcrossSettings(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.IndexIntervalBytes = 0 })
 	l := k.log()
@@ -263,12 +266,13 @@ func TestTimesAcrossSettings(t *testing.T) {
 		l.SetConfig(c)
 	}
 	base := epoch0.UnixMilli()
-	mustAppend(t, l, batchOf(5, 10, base-1000)) // 0 to 4, at base-1000 and on
+	mustAppend(t, l, batchOf(5, 10, base-1000)) // 0 to 4, from base-1000 on
 	set(func(c *Config) {
 		c.TimestampType, c.TimestampBeforeMaxMs = LogAppendTime, 10
 		c.Compression = Compression{Recompress: true, Codec: record.CodecLZ4}
 	})
-	info := mustAppend(t, l, batchOf(5, 10, 77, producer(1, 0, 0))) // 5 to 9, at base; what they say is ignored
+	// 5 to 9, at base: their own timestamps are ignored.
+	info := mustAppend(t, l, batchOf(5, 10, 77, producer(1, 0, 0)))
 	if info.LogAppendTime != base || info.MaxTimestamp != base {
 		t.Fatalf("%+v", info)
 	}
@@ -279,7 +283,7 @@ func TestTimesAcrossSettings(t *testing.T) {
 		t.Fatalf("a producer's own LogAppendTime: %v", err)
 	}
 	set(func(c *Config) { c.TimestampType, c.Compression = CreateTime, Compression{} })
-	mustAppend(t, l, batchOf(5, 10, base+5)) // 10 to 14, at base+5 and on
+	mustAppend(t, l, batchOf(5, 10, base+5)) // 10 to 14, from base+5 on
 	if _, err := l.Append(batchOf(1, 10, base-11), 0); !errors.Is(err, ErrInvalidTimestamp) {
 		t.Fatalf("the limit is back in force: %v", err)
 	}

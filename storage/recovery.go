@@ -11,26 +11,27 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// found is what the data directory's files say of a log, before it is opened.
+// found is what the data directory's files say about a log before it is opened.
 type found struct {
-	clean         bool  // the last shutdown flushed everything
-	reload        bool  // an fsync failed: what can be read may not be on the disk
-	gapsBelow     int64 // Kafka's compaction, or nobody knows, may have left gaps between segments below
+	clean  bool // the last shutdown flushed everything
+	reload bool // an fsync failed: bytes that can be read may not be on the disk
+	// gapsBelow: gaps between segments below this offset are no data loss, because Kafka's
+	// compaction leaves them. It is MaxInt64 if the recovery checkpoint is missing.
+	gapsBelow     int64
 	recoveryPoint int64 // all below is durable
 	start, hw     int64
 	cleaned       int64 // all below was compacted
 }
 
-// load opens the log as its directory has it. What lies below the recovery
-// point, and everything after a clean shutdown, is trusted and not read; the
-// rest is scanned batch by batch, and the first one that is not sound ends the
-// log.
+// load opens the log from its directory. After a clean shutdown all segments are trusted, otherwise
+// those wholly below the recovery point: their batches are not read. The others are scanned batch
+// by batch, and the log ends at the first batch that is not sound.
 func (l *Log) load(from found) error {
 	files, err := l.tidyDir()
 	if err != nil {
 		return err
 	}
-	l.onDisk, l.flush.newDir = true, true // nobody remembers whether its name was synced
+	l.onDisk, l.flush.newDir = true, true // it is unknown whether its name was synced
 	if err = l.loadMetadata(); err != nil {
 		return err
 	}
@@ -39,9 +40,9 @@ func (l *Log) load(from found) error {
 		return err
 	}
 	if !from.clean {
-		// Behind the recovery point the file may tell of batches that are gone;
-		// what is scanned has its epochs in its batches. What lies below the first
-		// segment is only in the object store and is not scanned.
+		// Above the recovery point the file may have epochs of batches that are gone; scanned
+		// segments provide their epochs themselves. Segments below the first local one are only in
+		// the object store and are not scanned: their epochs stay.
 		known := from.recoveryPoint
 		if len(files.bases) > 0 {
 			known = max(known, files.bases[0])
@@ -69,11 +70,12 @@ func (l *Log) load(from found) error {
 	if l.offsets.start.Load() > from.start {
 		l.dir().checkpointSoon()
 	}
-	// What retention or a start from the object store has left out was committed.
+	// Records that retention or a start from the object store has left out were committed.
 	l.offsets.hw.Store(min(max(from.hw, l.LocalStartOffset()), end))
 	if from.recoveryPoint > end {
-		// The end was behind a gap, or the disk has lost what it had promised.
-		// What comes now is not durable, whatever the checkpoint says.
+		// The end was above a gap, or the disk has lost durable records. New records at these
+		// offsets are neither durable nor compacted, so the checkpoints are lowered, durably,
+		// before any is appended (S20). The manager does the same for the high watermark.
 		for _, name := range []string{recoveryFile, cleanerFile} {
 			if err = l.dir().lowerCheckpoint(l.env.fs, name, l.key, end); err != nil {
 				return err
@@ -85,7 +87,7 @@ func (l *Log) load(from found) error {
 	}
 	l.offsets.flushed.Store(min(from.recoveryPoint, end))
 	l.updateRecoveryLocked()
-	if !hasEpochs && len(rebuilt) < len(list) { // what was rebuilt has told its epochs
+	if !hasEpochs && len(rebuilt) < len(list) { // rebuilding a segment has entered its epochs
 		if err = l.rebuildEpochs(); err != nil {
 			return err
 		}
@@ -93,13 +95,13 @@ func (l *Log) load(from found) error {
 	l.epochs.truncateEnd(end)
 	l.epochs.truncateStart(l.offsets.start.Load())
 	if l.offsets.start.Load() == end {
-		// What was there may have been lost, and the file may know only the older of its
-		// epochs: a leader would take the log for one that parted from its own below start.
+		// Records may have been lost, and the file may have only the older of their epochs. A
+		// leader would then conclude that this log diverged from its own below the log start.
 		l.epochs.store(nil)
 	}
 	err = l.loadProducers(files.snapshots, rebuilt)
 	for _, s := range list {
-		s.closeFiles() // most logs are quiet
+		s.closeFiles() // most logs are quiet; reads open the files again
 	}
 	if err == nil {
 		l.assertLocked()
@@ -107,7 +109,7 @@ func (l *Log) load(from found) error {
 	return err
 }
 
-// loadEpochs reads the epoch file; false if there is none that can be used.
+// loadEpochs reads the epoch file; false if it is missing or damaged.
 func (l *Log) loadEpochs(files *partitionFiles) (bool, error) {
 	if !files.epochs {
 		return false, nil
@@ -126,7 +128,7 @@ func (l *Log) loadEpochs(files *partitionFiles) (bool, error) {
 	return true, nil
 }
 
-// rebuildEpochs reads the epochs off the batches of the whole log.
+// rebuildEpochs reads the epochs from the batches of the whole log.
 func (l *Log) rebuildEpochs() error {
 	l.epochs.store(nil)
 	for _, s := range l.list() {
@@ -143,8 +145,8 @@ func (l *Log) rebuildEpochs() error {
 	return nil
 }
 
-// loadSegments opens the segments in their order and recovers those that need
-// it. rebuilt receives the ones whose transaction index has to be made anew.
+// loadSegments opens the segments in order and recovers those that need it. It adds to rebuilt the
+// segments whose transaction index has to be rebuilt. It runs before the log is published.
 func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segment]bool) (segmentList, error) {
 	var list segmentList
 	for i, base := range files.bases {
@@ -155,9 +157,8 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 			next = files.bases[i+1]
 		}
 		size := files.size(extLog, base)
-		// Not if the recovery point is exactly where the next one begins: the
-		// segment may have been closed after its last flush, which did not
-		// sync its indexes.
+		// Not if the recovery point is exactly the next segment's base: this segment may have been
+		// closed after its last flush, which did not sync its indexes.
 		if from.clean || next < from.recoveryPoint {
 			if err := l.openTrusted(s, files, size, next, rebuilt); err != nil {
 				return nil, fmt.Errorf("open segment %d: %w", base, err)
@@ -181,18 +182,17 @@ func (l *Log) loadSegments(files *partitionFiles, from found, rebuilt map[*segme
 	return list, nil
 }
 
-// smallSegment is up to how many bytes a segment without index entries has no
-// index files while it is active: reading its batches costs no more.
+// smallSegment is the size in bytes up to which an active segment without index entries gets no
+// index files: reading its batches at the start costs no more.
 const smallSegment = 4096
 
-// small says that an active segment is to be opened by reading its batches.
+// small reports whether an active segment can be opened by reading its batches.
 func (s *segment) small() bool {
 	return s.size.Load() <= smallSegment && s.index.count() == 0 && s.times.count() == 0
 }
 
-// openTrusted opens a segment without reading its batches, but for those
-// behind the last index entry of the active one. Index files that are missing
-// or cannot be are rebuilt.
+// openTrusted opens a segment without reading its batches. Only of the active one it reads those
+// after the last index entry. Index files that are missing or implausible are rebuilt.
 func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, rebuilt map[*segment]bool) error {
 	active := next == math.MaxInt64
 	s.synced, s.indexDurable = size, !active
@@ -208,7 +208,7 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	}
 	switch {
 	case active && ((sound && size > 0) || (size <= smallSegment && index <= 0 && times <= 0)):
-		err := s.openTail(size, sound) // a small one may be closed without index files
+		err := s.openTail(size, sound) // a small segment may have been closed without index files
 		if !errors.Is(err, ErrCorrupt) {
 			return err
 		}
@@ -233,7 +233,8 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 		s.preallocated = l.config.Load().Preallocate
 		return err
 	}
-	// Indexes below the recovery point are trusted: not these, until they are synced.
+	// Indexes below the recovery point are trusted; the rebuilt ones are not durable until the next
+	// flush.
 	if err := l.dir().lowerCheckpoint(l.env.fs, recoveryFile, l.key, s.base); err != nil {
 		return err
 	}
@@ -249,9 +250,8 @@ func (l *Log) openTrusted(s *segment, files *partitionFiles, size, next int64, r
 	return l.closeRebuilt(s, next)
 }
 
-// closeRebuilt completes a rebuilt segment that is not the active one: its
-// indexes are written and will be synced. The active one's stay in memory, as
-// they were before.
+// closeRebuilt completes a rebuilt segment that is not the active one: its indexes are written now
+// and synced by a flush. The indexes of the active segment stay in memory, as during appends.
 func (l *Log) closeRebuilt(s *segment, next int64) error {
 	if err := s.seal(); err != nil {
 		return fmt.Errorf("write indexes of segment %d: %w", s.base, err)
@@ -261,9 +261,9 @@ func (l *Log) closeRebuilt(s *segment, next int64) error {
 	return nil
 }
 
-// settleStart makes sure that there is a segment and that log start is not
-// above the end: a log whose tail was lost in a crash after DeleteRecords
-// begins anew at log start, and knows nothing of the producers of what was lost.
+// settleStart ensures that there is a segment and that log start is not above the end. A log whose
+// tail was lost in a crash after DeleteRecords restarts empty at its log start, without the
+// producers of the lost records.
 func (l *Log) settleStart(list segmentList, files *partitionFiles, from found) (segmentList, error) {
 	if len(list) > 0 && list.active().end.Load() >= from.start {
 		return list, nil
@@ -279,7 +279,9 @@ func (l *Log) settleStart(list segmentList, files *partitionFiles, from found) (
 	}
 	files.snapshots = nil
 	s := l.env.newSegment(l.path(), from.start, l.config.Load(), l.env.now())
-	if from.start > 0 { // otherwise the first append creates it: most new partitions stay empty for a while
+	// At 0 the first append creates the file, because most new partitions stay empty for a while.
+	// Elsewhere the file must exist, because it is the record of the log's end.
+	if from.start > 0 {
 		if err := s.createFile(); err != nil {
 			return nil, err
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// batchFields are where the fields of a batch are; the first four are not
-// covered by its CRC.
+// batchFields are positions of fields in a batch. The CRC does not cover the first ones, up to the
+// magic.
 var batchFields = []struct {
 	name string
 	at   int
@@ -34,9 +34,9 @@ var batchFields = []struct {
 	{"end of body", -1},
 }
 
-// TestFlippedBit flips one bit of one field of every batch, after every kind of
-// end. What is read is what was written, or an error, or fails its checksum. Past
-// the recovery point the log ends there; before it, what was durable stays.
+// TestFlippedBit flips one bit in one field of every batch, after every kind of shutdown. A read
+// returns what was written, or an error, or a batch that fails its checksum. Above the recovery
+// point the log ends at the damage; below it the durable records stay.
 func TestFlippedBit(t *testing.T) {
 	t.Parallel()
 	for _, ending := range endings {
@@ -69,7 +69,7 @@ func (v *victim) flip(offset int64, at int) {
 	})
 }
 
-// uncovered says whether a changed field leaves a batch that looks sound.
+// uncovered reports whether changing a field leaves a batch that looks sound.
 func uncovered(field string) bool {
 	return field == "leader epoch" || field == "base offset, high" || field == "base offset, low"
 }
@@ -102,7 +102,7 @@ func (v *victim) checkDamaged(ending string, offset int64, field string) {
 		ending == flushed && offset >= victimRecovery && !uncovered(field) && l.EndOffset() != offset:
 		t.Fatalf("end %d", l.EndOffset())
 	}
-	if ending != killed && !active { // the segments behind are as they were
+	if ending != killed && !active { // the segments after the damage are unchanged
 		after := (offset/3 + 1) * 3
 		got, err := readRange(l, after, victimEnd)
 		if err != nil || len(got) != int(victimEnd-after) || !bytes.Equal(got[0], v.batches[after]) {
@@ -110,15 +110,15 @@ func (v *victim) checkDamaged(ending string, offset int64, field string) {
 		}
 	}
 	if ending == clean && active {
-		// Before its last index entry the active segment was not looked at; a
-		// crash would end the log at the damage, as in Kafka.
+		// The start did not read the active segment before its last index entry. A crash would end
+		// the log at the damage, as in Kafka.
 		mustAppend(t, l, batchOf(1, 50, victimTime(victimEnd)))
 		return
 	}
 	v.checkAppendable()
 }
 
-// checkAppendable writes behind the end and finds it again after another kill.
+// checkAppendable appends at the end and finds the batch after another kill.
 func (v *victim) checkAppendable() {
 	t, l := v.t, v.k.log()
 	t.Helper()
@@ -136,7 +136,7 @@ func (v *victim) checkAppendable() {
 	}
 }
 
-// TestTruncatedTail cuts the active segment at every byte.
+// TestTruncatedTail cuts the active segment at every byte: every whole batch must survive.
 func TestTruncatedTail(t *testing.T) {
 	t.Parallel()
 	for _, ending := range endings {
@@ -162,8 +162,8 @@ func TestTruncatedTail(t *testing.T) {
 	}
 }
 
-// TestTornWrite: of the pages of a batch any subset arrived, in a file that has
-// its new length.
+// TestTornWrite: any subset of a batch's pages has reached the disk, and the file has its new
+// length.
 func TestTornWrite(t *testing.T) {
 	const page = 512
 	k := newKit(t, vfs.NewMem(), nil)
@@ -200,8 +200,8 @@ func TestTornWrite(t *testing.T) {
 	}
 }
 
-// TestZerosBehindTheBatches: the file system has extended the file and did not
-// write it, or Kafka had preallocated it.
+// TestZerosBehindTheBatches: the file system has extended the file without writing it, or Kafka had
+// preallocated it.
 func TestZerosBehindTheBatches(t *testing.T) {
 	for _, ending := range endings {
 		for _, seg := range []string{seg0, seg3, seg6} {
@@ -212,7 +212,7 @@ func TestZerosBehindTheBatches(t *testing.T) {
 					v.checkIntact(victimEnd)
 					continue
 				}
-				// A closed segment that is trusted is not read at the start.
+				// A trusted closed segment is not read at the start.
 				v.k.open()
 				if got := readThrough(t, v.k.log()); len(got) != victimEnd {
 					t.Fatalf("%s, %d zeros behind %s: %d batches", ending, n, seg, len(got))
@@ -222,8 +222,7 @@ func TestZerosBehindTheBatches(t *testing.T) {
 	}
 }
 
-// readThrough reads as a consumer that knows of nothing but offsets and passes
-// over what is no batch.
+// readThrough reads like a consumer that knows only offsets, and skips what is no batch.
 func readThrough(t *testing.T, l *Log) (batches []record.Batch) {
 	t.Helper()
 	for from := l.LocalStartOffset(); from < l.EndOffset(); {
@@ -237,7 +236,7 @@ func readThrough(t *testing.T, l *Log) (batches []record.Batch) {
 	return batches
 }
 
-// readOne reads the batch that holds an offset, or the next one.
+// readOne reads the batch that contains an offset, or the next one.
 func readOne(l *Log, offset int64) (record.Batch, error) {
 	s, err := l.Read(offset, 1, l.EndOffset(), true)
 	if err != nil {

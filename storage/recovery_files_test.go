@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// fileDamages change a file that is a hint; nil removes it.
+// fileDamages change a file that is a hint. A nil result removes it.
 var fileDamages = []struct {
 	name string
 	hurt func(b []byte) []byte
@@ -24,8 +24,8 @@ var fileDamages = []struct {
 	{"twice", func(b []byte) []byte { return append(b, b...) }},
 }
 
-// TestDamagedHintCostsNothingButTime damages, one after the other, every file
-// that recovery can do without.
+// TestDamagedHintCostsNothingButTime (S3) damages, one at a time, every file that recovery can do
+// without.
 func TestDamagedHintCostsNothingButTime(t *testing.T) {
 	t.Parallel()
 	names := []string{
@@ -38,7 +38,7 @@ func TestDamagedHintCostsNothingButTime(t *testing.T) {
 				v := newVictim(t, ending, nil)
 				b, err := vfs.ReadFile(v.k.fs, v.k.path(name), 1<<20)
 				if err != nil {
-					continue // the log does not have it yet
+					continue // the log does not have the file yet
 				}
 				t.Run(ending+" "+strings.TrimPrefix(name, "../")+" "+d.name, func(t *testing.T) {
 					v.t, v.k.t = t, t
@@ -53,8 +53,8 @@ func TestDamagedHintCostsNothingButTime(t *testing.T) {
 	}
 }
 
-// TestSnapshotThatLies: one of another moment, or of offsets that are gone, is
-// not believed.
+// TestSnapshotThatLies: a snapshot of another moment, or of offsets that are gone, must not be
+// used.
 func TestSnapshotThatLies(t *testing.T) {
 	for _, ending := range endings {
 		v := newVictim(t, ending, nil)
@@ -62,7 +62,8 @@ func TestSnapshotThatLies(t *testing.T) {
 		v.k.create(fileName(victimEnd+5, extSnapshot), older)
 		v.k.create(fileName(victimEnd+5, extSnapshot)+".tmp", older)
 		v.k.open()
-		if slices.Contains(v.k.files(), fileName(victimEnd+5, extSnapshot)) { // before the log has grown that far
+		// A later start would use it when the log has grown that far.
+		if slices.Contains(v.k.files(), fileName(victimEnd+5, extSnapshot)) {
 			t.Fatalf("%s: a snapshot above the end is still there", ending)
 		}
 		v.checkContent(victimEnd)
@@ -70,8 +71,8 @@ func TestSnapshotThatLies(t *testing.T) {
 	}
 }
 
-// TestCleanMarkerBesideADamagedLog: what was damaged after the shutdown, and what
-// the marker says itself.
+// TestCleanMarkerBesideADamagedLog: the log was damaged after a clean shutdown, and the marker has
+// various contents.
 func TestCleanMarkerBesideADamagedLog(t *testing.T) {
 	for _, marker := range []string{"", "\x00\x00\x00", `{"version":0,"brokerEpoch":-1}`, "nonsense"} {
 		v := newVictim(t, clean, nil)
@@ -84,7 +85,7 @@ func TestCleanMarkerBesideADamagedLog(t *testing.T) {
 	}
 }
 
-// TestLeftovers of operations that a crash has interrupted go, and nothing else.
+// TestLeftovers: files left by interrupted operations are removed, and no others.
 func TestLeftovers(t *testing.T) {
 	leftovers := []string{
 		seg0 + ".log.1.deleted", seg3 + ".index.77.deleted", "00000000000000000001.log.deleted", seg6 + ".snapshot.deleted",
@@ -116,7 +117,7 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// TestDamagedSwapIsPassedOver: the segments that it was made of are still there.
+// TestDamagedSwapIsPassedOver: the segments that it was made of still exist, and stay.
 func TestDamagedSwapIsPassedOver(t *testing.T) {
 	for _, ending := range endings {
 		v := newVictim(t, ending, nil)
@@ -125,8 +126,8 @@ func TestDamagedSwapIsPassedOver(t *testing.T) {
 	}
 }
 
-// TestSegmentsThatOverlap: a segment that goes on into the next one, as after an
-// interrupted replacement, gives every batch once.
+// TestSegmentsThatOverlap: a segment contains the next one's batches too, as after an interrupted
+// replacement. A reader gets every batch once.
 func TestSegmentsThatOverlap(t *testing.T) {
 	for _, ending := range endings {
 		for _, pair := range [][2]string{{seg0, seg3}, {seg3, seg6}} {
@@ -148,7 +149,7 @@ func TestSegmentsThatOverlap(t *testing.T) {
 	}
 }
 
-// TestSegmentTwice: a copy of a segment under the name of its second batch.
+// TestSegmentTwice: a copy of part of a segment, under the name of its second batch.
 func TestSegmentTwice(t *testing.T) {
 	v := newVictim(t, killed, nil)
 	b := content(t, v.k.fs, v.k.path(seg3+extLog))
@@ -156,8 +157,8 @@ func TestSegmentTwice(t *testing.T) {
 	v.checkIntact(victimEnd)
 }
 
-// TestGapBetweenSegments: past the recovery point a segment that is gone ends
-// the log; below it, what is there stays readable.
+// TestGapBetweenSegments: above the recovery point a missing segment ends the log; below it the
+// remaining segments stay readable.
 func TestGapBetweenSegments(t *testing.T) {
 	for _, ending := range endings {
 		v := newVictim(t, ending, nil)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// indexDamages change an index file; nil removes it.
+// indexDamages change an index file. A nil result removes it.
 var indexDamages = []struct {
 	name string
 	hurt func(b []byte, width int) []byte
@@ -34,7 +34,7 @@ var indexDamages = []struct {
 	{"numbers too high", func(b []byte, width int) []byte { return addToField(b, width, width-4, 1) }},
 }
 
-// addToField adds to a big endian int32 of every entry.
+// addToField adds n to a big endian int32 of every entry.
 func addToField(b []byte, width, at int, n uint32) []byte {
 	b = bytes.Clone(b)
 	for e := b; len(e) >= width; e = e[width:] {
@@ -45,7 +45,7 @@ func addToField(b []byte, width, at int, n uint32) []byte {
 
 var indexWidths = map[string]int{extIndex: offsetEntrySize, extTimeIndex: timeEntrySize, extTxnIndex: abortedTxnSize}
 
-// victimIndexes are the index files of a victim, as a clean shutdown leaves them.
+// victimIndexes returns the index files of a victim after a clean shutdown.
 func victimIndexes(t *testing.T) map[string][]byte {
 	t.Helper()
 	v := newVictim(t, clean, nil)
@@ -58,8 +58,8 @@ func victimIndexes(t *testing.T) map[string][]byte {
 	return files
 }
 
-// TestDamagedIndexCostsNothingButTime damages each index file of each segment
-// in every way, after every kind of end.
+// TestDamagedIndexCostsNothingButTime (S3) damages each index file of each segment in every way,
+// after every kind of shutdown.
 func TestDamagedIndexCostsNothingButTime(t *testing.T) {
 	t.Parallel()
 	whole := victimIndexes(t)
@@ -76,7 +76,7 @@ func TestDamagedIndexCostsNothingButTime(t *testing.T) {
 						case ext != extTxnIndex || !trusted:
 						case d.name == "numbers too high":
 							t.Skip("an entry that could be right is believed, as by Kafka")
-						case len(after) == 0: // nothing tells that it is gone, as in Kafka
+						case len(after) == 0: // no other file shows that it is gone, as in Kafka
 							v.aborted = slices.DeleteFunc(v.aborted, func(a AbortedTxn) bool { return fileName(a.LastOffset-2, "") == seg })
 						}
 						v.checkIntact(victimEnd)
@@ -103,8 +103,8 @@ func TestIndexOfAnotherSegment(t *testing.T) {
 	}
 }
 
-// TestIndexIntoTheMiddleOfBatches: after a clean shutdown the entries point
-// behind the beginning of their batches, or to others.
+// TestIndexIntoTheMiddleOfBatches: index entries point into the middle of batches, or at other
+// batches.
 func TestIndexIntoTheMiddleOfBatches(t *testing.T) {
 	whole := victimIndexes(t)
 	for _, ending := range endings {
@@ -118,8 +118,8 @@ func TestIndexIntoTheMiddleOfBatches(t *testing.T) {
 	}
 }
 
-// TestEveryByteOfAnIndex changes one byte at a time of the indexes of a log that
-// was shut down cleanly: all offsets and times are found.
+// TestEveryByteOfAnIndex changes one byte at a time in the indexes of a log that was shut down
+// cleanly. All offsets and times must still be found.
 func TestEveryByteOfAnIndex(t *testing.T) {
 	whole := victimIndexes(t)
 	for _, ext := range []string{extIndex, extTimeIndex} {
@@ -130,7 +130,7 @@ func TestEveryByteOfAnIndex(t *testing.T) {
 				v.k.open()
 				v.checkContent(victimEnd)
 				if last := len(whole[seg+ext]) - indexWidths[ext]; seg == seg6 && i >= last {
-					// New entries go behind it, so that it is put right.
+					// New entries are added after it, so the start must repair it.
 					if err := verifyFiles(v.k.log()); err != nil {
 						t.Fatalf("byte %d of the last entry: %v", i-last, err)
 					}
@@ -140,8 +140,8 @@ func TestEveryByteOfAnIndex(t *testing.T) {
 	}
 }
 
-// A crash right after an index below the recovery point was made anew, and
-// before it was synced, must not let the next start trust what is left of it.
+// TestRebuiltIndexIsNotTrustedBeforeItIsSynced: an index below the recovery point is rebuilt, and a
+// crash comes before it is synced. The next start must not trust what is left of it.
 func TestRebuiltIndexIsNotTrustedBeforeItIsSynced(t *testing.T) {
 	for _, ending := range []string{flushed, clean} {
 		for seed := range uint64(40) {

@@ -12,23 +12,22 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// victim is a log of three segments, to be damaged while no broker runs. Each
-// segment has a batch of the idempotent producer 5, one of a transaction of
-// producer 7, and the marker that aborts that. The last batch opens a
-// transaction of producer 8.
+// victim is a log of three segments that is damaged while no broker runs. Each segment has a batch
+// of the idempotent producer 5, one of a transaction of producer 7, and the marker that aborts it.
+// The last batch opens a transaction of producer 8.
 type victim struct {
 	t       *testing.T
 	k       *kit // not opened
 	batches []record.Batch
 	aborted []AbortedTxn
 	epochs  []EpochEntry
-	trusted bool // the end was such that some segments are not scanned
+	trusted bool // some segments are below the recovery point and not scanned
 }
 
 // How the broker ended before the damage.
 const (
 	killed  = "killed"  // nothing was flushed
-	flushed = "flushed" // killed; all below victimRecovery is durable
+	flushed = "flushed" // killed; everything below victimRecovery is durable
 	clean   = "clean"
 )
 
@@ -51,7 +50,7 @@ func victimBatch(offset int64) record.Batch {
 		b = batchOf(1, 50, ts, producer(5, 0, turn))
 	case offset%3 == 1:
 		b = batchOf(1, 50, ts, producer(7, 0, turn), func(b *record.Builder) { b.Transactional = true })
-	default: // with a timestamp before all others
+	default: // its timestamp is before all others
 		b = marker(offset, 7, record.ControlAbort)
 	}
 	b.SetBaseOffset(offset)
@@ -104,8 +103,8 @@ func newVictim(t *testing.T, ending string, change func(*Config)) *victim {
 	return v
 }
 
-// checkIntact opens the log, which has everything up to end, and asks it for all
-// that follows from its batches.
+// checkIntact opens the log, which must have everything up to end, and checks all that follows from
+// its batches.
 func (v *victim) checkIntact(end int64) {
 	v.t.Helper()
 	v.k.open()
@@ -161,7 +160,7 @@ func (v *victim) checkContent(end int64) {
 	}
 }
 
-// checkUse appends, truncates into a closed segment and restarts both ways.
+// checkUse appends, truncates into a closed segment and restarts in both ways.
 func (v *victim) checkUse(end int64) {
 	t, l := v.t, v.k.log()
 	t.Helper()
@@ -215,14 +214,14 @@ func (v *victim) checkUse(end int64) {
 	}
 	v.k = v.k.killed()
 	check("kill")
-	if !v.trusted { // what was trusted is not repaired
+	if !v.trusted { // trusted files are not repaired
 		if err := verifyFiles(l); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// replace gives a file other content; nil removes it.
+// replace replaces a file's content; nil removes the file.
 func (k *kit) replace(name string, b []byte) {
 	k.t.Helper()
 	if err := k.fs.Remove(k.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -235,7 +234,7 @@ func (k *kit) replace(name string, b []byte) {
 
 func sameBatch(a, b record.Batch) bool { return bytes.Equal(a, b) }
 
-// positions are where the batches of a segment begin.
+// positions returns where the batches of a segment begin.
 func positions(b []byte) []int {
 	var at []int
 	n := 0
@@ -252,7 +251,7 @@ func settleDisk(t *testing.T, fsys vfs.FS, dir string) {
 	eachFile(t, fsys, dir, func(name string) error { return vfs.SyncFile(fsys, name) })
 }
 
-// settleNames makes all names below a directory durable, and no content.
+// settleNames makes all names below a directory durable, but no content.
 func settleNames(t *testing.T, fsys vfs.FS, dir string) {
 	t.Helper()
 	eachFile(t, fsys, dir, func(string) error { return nil })

@@ -7,8 +7,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestOffsetsEndWithTheLog: the checkpoints may promise more than a crash has left, as on a disk that did not keep what it had
-// synced. What is appended in that place is neither committed nor durable.
+// TestOffsetsEndWithTheLog (S20): the checkpoints may vouch for more than a crash has left, as on a
+// disk that lost synced data. Records appended at these offsets are neither committed nor durable.
 func TestOffsetsEndWithTheLog(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()
@@ -29,9 +29,9 @@ func TestOffsetsEndWithTheLog(t *testing.T) {
 	}
 }
 
-// TestHighWatermarkOfBeforeACrash: records that a power cut takes were committed, as far as this
-// broker knew. What comes in their place is not, whatever a checkpoint of before says. So it is
-// after a truncation of committed records.
+// TestHighWatermarkOfBeforeACrash (S20): a power cut takes records that this broker knew as
+// committed. The records that replace them are not committed, whatever an older checkpoint says.
+// The same holds after a truncation of committed records.
 func TestHighWatermarkOfBeforeACrash(t *testing.T) {
 	for name, lose := range map[string]func(k *kit, l *Log) *kit{
 		"power cut": func(k *kit, l *Log) *kit {
@@ -85,8 +85,9 @@ func TestHighWatermarkOfBeforeACrash(t *testing.T) {
 	}
 }
 
-// TestWhatOnlyTheObjectStoreHasIsCommitted: the checkpoint of the high watermark may be older
-// than the retention that has deleted local segments below it.
+// TestWhatOnlyTheObjectStoreHasIsCommitted: the checkpointed high watermark may be older than the
+// retention that has deleted local segments below it; the start must not put it below the local
+// log.
 func TestWhatOnlyTheObjectStoreHasIsCommitted(t *testing.T) {
 	k := retentionKit(t, 9, func(c *Config) { c.RemoteStorageEnable = true; c.LocalRetentionMs, c.LocalRetentionBytes = 0, 0 })
 	l := k.log()
@@ -102,7 +103,9 @@ func TestWhatOnlyTheObjectStoreHasIsCommitted(t *testing.T) {
 	}
 }
 
-// A start trusts what is below the recovery point: not a segment that was closed after its last flush, whose indexes are not on the disk.
+// TestRecoveryPointWaitsForIndexes (S2): a start trusts segments below the recovery point. A
+// segment that was closed after its last flush must be above it, because its indexes are not
+// durable.
 func TestRecoveryPointWaitsForIndexes(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()

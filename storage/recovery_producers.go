@@ -12,9 +12,9 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// loadProducers rebuilds the producer state from the newest sound snapshot and
-// the batches after it. For segments in rebuilt it makes the transaction index
-// again too, so that it starts at a snapshot before the first of them.
+// loadProducers rebuilds the producer state from the newest sound snapshot and the batches after
+// it. It also rebuilds the transaction index of the segments in rebuilt; therefore it starts from a
+// snapshot at or below the first of them.
 func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error {
 	end := l.offsets.end.Load()
 	limit := end
@@ -48,7 +48,7 @@ func (l *Log) loadProducers(snapshots []int64, rebuilt map[*segment]bool) error 
 	return nil
 }
 
-// readSnapshot reads one snapshot; a damaged one is passed over.
+// readSnapshot reads one snapshot; false if it is damaged.
 func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
 	content, err := vfs.ReadFile(l.env.fs, l.snapshotName(offset), maxSnapshot)
 	if err == nil {
@@ -61,21 +61,22 @@ func (l *Log) readSnapshot(offset int64) (map[int64]*producerEntry, bool) {
 	return nil, false
 }
 
-// mendSnapshot makes the snapshot at the base of a segment that replay has come to,
-// if there is no sound one: a power cut may leave it torn. Without it, a follower that
-// begins from the object store would know no producers. durable is for one at
-// the end of a segment that no flush looks at any more.
+// mendSnapshot writes the snapshot at the base of a segment that replay has reached, unless there
+// is a sound one: a power cut may have torn it. Without it a follower that starts from the object
+// store would know no producers. durable is true for the snapshot at the end of a segment that no
+// flush visits again.
 func (l *Log) mendSnapshot(at int64, p *producerState, durable bool) {
 	if _, sound := l.readSnapshot(at); sound {
 		return
 	}
 	if err := vfs.ReplaceFile(l.env.fs, l.snapshotName(at), encodeSnapshot(p.producers), 0o644, durable); err != nil {
-		l.logger.Warn("write producer snapshot", offsetAttr(at), errorAttr(err)) // a full disk: it is made when it is needed
+		// A full disk: the snapshot is made when it is needed.
+		l.logger.Warn("write producer snapshot", offsetAttr(at), errorAttr(err))
 	}
 }
 
-// producersAt makes the content of the snapshot at the base of a segment, and the
-// file, from a snapshot before it and the batches since, as far as the log has them.
+// producersAt returns the content of the snapshot at the base of a segment, and writes the file. It
+// is made from an earlier snapshot and the local batches after it.
 func (l *Log) producersAt(at int64) ([]byte, error) {
 	files, err := l.listFiles()
 	if err != nil {
@@ -96,7 +97,7 @@ func (l *Log) producersAt(at int64) ([]byte, error) {
 	if err = l.replay(&p, from, at, nil, func(int64, *producerState, bool) {}); err != nil {
 		return nil, err
 	}
-	l.mu.Lock() // so that the log is not moved meanwhile
+	l.mu.Lock() // the log must not move while the file is written
 	defer l.mu.Unlock()
 	if err = l.usable(); err == nil {
 		l.mendSnapshot(at, &p, true)
@@ -104,9 +105,8 @@ func (l *Log) producersAt(at int64) ([]byte, error) {
 	return encodeSnapshot(p.producers), err
 }
 
-// replay enters the batches from an offset on, up to another one, into a producer
-// state. mend is told of the state at the base of each segment after from, and
-// whether the segment before was not rebuilt.
+// replay applies the batches from offset from up to upTo to a producer state. It calls mend at the
+// base of each segment after from; trusted means that the segment before was not rebuilt.
 func (l *Log) replay(p *producerState, from, upTo int64, rebuilt map[*segment]bool, mend func(at int64, p *producerState, trusted bool)) error {
 	list := l.list()
 	for i, s := range list {
@@ -135,7 +135,7 @@ func (l *Log) replay(p *producerState, from, upTo int64, rebuilt map[*segment]bo
 			}
 			return true, l.replayBatch(p, s, h, pos, at(), rebuilt[s])
 		})
-		// Damage in a segment that is trusted was reported when it was found.
+		// Damage in a trusted segment was reported when it was found.
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return err
 		}
@@ -143,9 +143,9 @@ func (l *Log) replay(p *producerState, from, upTo int64, rebuilt map[*segment]bo
 	return nil
 }
 
-// appendedBy is a time, in ms, by which all batches of a segment were appended: the
-// file's, but not later than now. Replay takes it for when each was, so that no
-// producer is forgotten early.
+// appendedBy returns a time, in ms, before which all batches of a segment were appended: that of
+// its file, but at most now. Replay uses it as the time of each append: producers expire late
+// rather than early.
 func (l *Log) appendedBy(s *segment) int64 {
 	now := l.nowMs()
 	if modified, err := s.modified(); err == nil {
@@ -154,6 +154,7 @@ func (l *Log) appendedBy(s *segment) int64 {
 	return now
 }
 
+// replayBatch applies one batch. Headers suffice except for markers, which are read whole.
 func (l *Log) replayBatch(p *producerState, s *segment, h record.Batch, pos, at int64, rebuildTxns bool) error {
 	if !h.IsControl() {
 		_, _, err := p.apply(h, at)
@@ -181,8 +182,7 @@ func (l *Log) reloadProducersLocked() error {
 	return classify(l.loadProducers(files.snapshots, nil))
 }
 
-// removeSnapshotsAbove removes the snapshots above an offset: the batches they
-// tell of are gone.
+// removeSnapshotsAbove removes the snapshots above an offset, because their batches are gone.
 func (l *Log) removeSnapshotsAbove(offset int64) error {
 	files, err := l.listFiles()
 	if err != nil {
@@ -196,8 +196,8 @@ func (l *Log) removeSnapshotsAbove(offset int64) error {
 	return nil
 }
 
-// removeStraySnapshots keeps the snapshots at segment bases, which go with
-// their segments, and the one that was used.
+// removeStraySnapshots removes snapshots below used that are at no segment base. Those at a base
+// are removed with their segments.
 func (l *Log) removeStraySnapshots(snapshots []int64, used int64) {
 	list := l.list()
 	for _, o := range snapshots {

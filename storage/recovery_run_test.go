@@ -15,9 +15,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// TestCrashAtEveryOperationOfRecovery: the machine dies at the nth operation of
-// the recovery of a damaged log, for every n. The next recovery comes to the
-// same end as one that nothing has interrupted.
+// TestCrashAtEveryOperationOfRecovery: the machine dies at the nth operation of the recovery of a
+// damaged log, for every n. The next recovery must reach the same end as an uninterrupted one.
 func TestCrashAtEveryOperationOfRecovery(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(1)
@@ -73,7 +72,7 @@ func TestCrashAtEveryOperationOfRecovery(t *testing.T) {
 						crashed.checkAppendable()
 					}
 					if m != nil {
-						_ = m.Close() // of no interest any more
+						_ = m.Close() // its result does not matter
 					}
 				}
 			})
@@ -81,14 +80,14 @@ func TestCrashAtEveryOperationOfRecovery(t *testing.T) {
 	}
 }
 
-// on is the same victim on another file system.
+// on returns the same victim on another file system.
 func (v *victim) on(fsys vfs.FS) *victim {
 	other := *v
 	other.k = v.k.on(fsys)
 	return &other
 }
 
-// copied is the same victim for a test of its own.
+// copied returns a copy of the victim for another test.
 func (v *victim) copied(t *testing.T) *victim {
 	t.Helper()
 	other := v.on(v.k.mem().Clone())
@@ -96,7 +95,7 @@ func (v *victim) copied(t *testing.T) *victim {
 	return other
 }
 
-// countingFS counts the bytes that are read of .log files.
+// countingFS counts the bytes read from .log files.
 type countingFS struct {
 	vfs.FS
 	read atomic.Int64
@@ -121,8 +120,8 @@ func (f countingFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// TestRecoveryReadsLittleBelowTheRecoveryPoint counts what is read of a log of
-// 4 MiB in segments of 1 MiB, of which 3.5 MiB are durable.
+// TestRecoveryReadsLittleBelowTheRecoveryPoint counts the bytes read of a log of 4 MiB, in segments
+// of 1 MiB, of which 3.5 MiB are durable.
 func TestRecoveryReadsLittleBelowTheRecoveryPoint(t *testing.T) {
 	const batch = 64 << 10
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 1 << 20; c.MaxMessageBytes = 2 * batch })
@@ -148,7 +147,7 @@ func TestRecoveryReadsLittleBelowTheRecoveryPoint(t *testing.T) {
 	if dead.log().EndOffset() != k.log().EndOffset() {
 		t.Fatalf("end %d, want %d", dead.log().EndOffset(), k.log().EndOffset())
 	}
-	// Windows overlap by up to a batch, and every batch below costs a header.
+	// Windows overlap by up to a batch, and every batch below the recovery point costs a header.
 	past := k.log().Size() - durable
 	if most, got := past*4/3+recoveryWindow+batch, counting.read.Load(); got > most {
 		t.Fatalf("recovery read %d bytes, want at most %d for %d that are not durable", got, most, past)
@@ -160,14 +159,13 @@ func TestRecoveryReadsLittleBelowTheRecoveryPoint(t *testing.T) {
 	}
 }
 
-// gateFS holds back whoever opens a .log of the slow log until all others have
-// been opened.
+// gateFS delays the opening of the slow log's .log until all other logs have been opened.
 type gateFS struct {
 	vfs.FS
 	mu     sync.Mutex
 	others map[string]bool
 	want   int
-	open   chan struct{} // closed by the last of the others
+	open   chan struct{} // closed when the last of the others was opened
 }
 
 func (g *gateFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
@@ -197,8 +195,8 @@ func (g *gateFS) pass(dir string) {
 	}
 }
 
-// TestSlowLogDoesNotHoldOthersUp: with two workers, one log whose disk hangs
-// leaves the other one to all others.
+// TestSlowLogDoesNotHoldOthersUp: of two recovery workers one is held by a log whose disk hangs;
+// the other one must open all other logs.
 func TestSlowLogDoesNotHoldOthersUp(t *testing.T) {
 	const logs = 12
 	k := newKit(t, vfs.NewMem(), nil)

@@ -13,13 +13,13 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// recoveryWindow is how much is read at once when whole segments are scanned.
+// recoveryWindow is the number of bytes read at once in scans of whole segments.
 const recoveryWindow = 256 << 10
 
 var windows = sync.Pool{New: func() any { return new([recoveryWindow]byte) }}
 
-// recoverSegment scans the i-th segment and cuts off what is not sound. It says
-// whether the log ends with it: nothing may follow a hole.
+// recoverSegment scans the i-th segment and cuts off everything from the first unsound batch on. It
+// reports whether the log ends with this segment: nothing may follow a hole.
 func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from found) (ends bool, err error) {
 	if from.reload {
 		if err = s.file.reload(); err != nil {
@@ -39,8 +39,8 @@ func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from foun
 	}
 	end := s.end.Load()
 	if !ends && (end > next || (end < next && (bad != nil || next > from.gapsBelow))) {
-		// Before the cut: a crash in between finds the same damage again, not a
-		// gap that compaction might have left.
+		// Before the cut: after a crash in between the next start finds the same damage again, and
+		// not a gap that compaction might have left.
 		if err = l.dropAfter(files, i, end); err != nil {
 			return false, err
 		}
@@ -49,12 +49,12 @@ func (l *Log) recoverSegment(s *segment, files *partitionFiles, i int, from foun
 	if bad != nil {
 		err = l.cutOff(s, files.size(extLog, s.base), bad)
 	}
-	s.preallocated = ends && l.config.Load().Preallocate // by the process that crashed
+	s.preallocated = ends && l.config.Load().Preallocate // reserved by the process that crashed
 	return ends, err
 }
 
-// cutOff shortens a segment to its sound batches. It is synced, so that a
-// second crash cannot bring the rest back behind new batches.
+// cutOff truncates a segment to its sound batches. The file is synced, so that a second crash
+// cannot bring the rest back after new batches.
 func (l *Log) cutOff(s *segment, size int64, bad error) error {
 	good := s.size.Load()
 	l.logger.Warn("cut off what is no sound batch", segmentAttr(s), offsetAttr(s.end.Load()), slog.Int64("bytes", size-good), errorAttr(bad))
@@ -67,8 +67,8 @@ func (l *Log) cutOff(s *segment, size int64, bad error) error {
 	return errors.Join(f.Truncate(good), f.Sync())
 }
 
-// dropAfter removes the segments after the i-th: the log ends before them, so
-// that they hold nothing that was ever durable and acknowledged.
+// dropAfter removes the segments after the i-th. The log ends before them, so they hold no record
+// that was durable and acknowledged.
 func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
 	for _, base := range files.bases[i+1:] {
 		l.logger.Warn("remove segment that lies behind the end of the log",
@@ -86,14 +86,14 @@ func (l *Log) dropAfter(files *partitionFiles, i int, end int64) error {
 	return l.env.fs.SyncDir(l.path())
 }
 
-// dropIndexes forgets all index entries, also those of files that exist.
+// dropIndexes drops all index entries, also those in existing files.
 func (s *segment) dropIndexes(exists func(ext string, base int64) bool) error {
 	for _, old := range []struct {
 		ext  string
 		drop func() error
 	}{{extIndex, s.index.reset}, {extTimeIndex, s.times.reset}, {extTxnIndex, s.txns.discard}} {
 		if !exists(old.ext, s.base) {
-			continue // it was not opened either
+			continue // the file was not opened either
 		}
 		if err := old.drop(); err != nil {
 			return err
@@ -102,12 +102,10 @@ func (s *segment) dropIndexes(exists func(ext string, base int64) bool) error {
 	return nil
 }
 
-// rebuildSegment walks over a segment and makes its indexes anew. Batches that
-// end at or after crcFrom are read and checked in full, others by their
-// headers; those from next on are of another segment. The segment ends before
-// the first batch that is not sound; bad says what is wrong with it. The file
-// is left as it is, and the indexes, which were dropped before, are not written
-// yet.
+// rebuildSegment scans a segment and rebuilds its indexes in memory; they were dropped before.
+// Batches that end at or after crcFrom are read and checked in full, others by their headers.
+// Batches from next on belong to another segment and are unsound here. The segment ends before the
+// first unsound batch, and bad says what is wrong with it. The file is not changed.
 func (l *Log) rebuildSegment(s *segment, size, crcFrom, next int64) (bad, err error) {
 	l.env.metrics.rebuiltIndexes.Inc()
 	s.largest.known, s.largest.at.Timestamp = true, record.NoTimestamp
@@ -127,13 +125,13 @@ func (l *Log) rebuildSegment(s *segment, size, crcFrom, next int64) (bad, err er
 	return bad, nil
 }
 
-// walk enters every sound batch into the indexes and the epochs. It returns
-// how far it came and, unless that is the whole file, why.
+// walk enters every sound batch into the indexes and the epochs. It returns the position and the
+// offset at which it stopped, and the reason unless that is the end of the file.
 func (l *Log) walk(s *segment, f vfs.File, size, crcFrom, next int64) (good, end int64, bad error) {
 	window := windows.Get().(*[recoveryWindow]byte)
 	defer windows.Put(window)
 	sc := scanBatches(f, 0, size, window[:])
-	var header [record.HeaderSize]byte // the window moves while a batch is verified
+	var header [record.HeaderSize]byte // a copy, because the window moves while a batch is verified
 	h := record.Batch(header[:])
 	end = s.base
 	for {

@@ -14,13 +14,14 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// damage changes the files of a log of three segments, each of 3 batches of one
-// record, while no broker runs. The log's end was 9 and nothing was flushed.
+// damage changes the files of a log of three segments, each with 3 batches of one record, while no
+// broker runs. The log's end was 9 and nothing was flushed.
 type damage struct {
-	name  string
-	hurt  func(k *kit)
-	flush int64 // makes all below durable first, and writes the checkpoints
-	end   int64 // wanted
+	name string
+	hurt func(k *kit)
+	// flush makes all below it durable before the damage, and writes the checkpoints.
+	flush int64
+	end   int64 // expected end
 }
 
 func (k *kit) edit(name string, change func(b []byte) []byte) {
@@ -198,7 +199,7 @@ func TestRecovery(t *testing.T) {
 					t.Fatalf("time of offset %d is found at %+v (%t, %v)", i, at, ok, err)
 				}
 			}
-			// The producer goes on where the log ends, and nowhere else.
+			// The producer continues at the log's end, and only there.
 			if info := mustAppend(t, l, batchOf(1, 50, epoch0.UnixMilli()+5000, producer(5, 0, int32(d.end)))); info.Duplicate || info.FirstOffset != d.end {
 				t.Fatalf("%+v", info)
 			}
@@ -236,8 +237,8 @@ func TestRecoveryReadsOnlyBehindTheRecoveryPoint(t *testing.T) {
 	}
 }
 
-// Kafka's compaction leaves gaps, and its checkpoint says how far it went.
-// Anywhere else a gap is something that was lost.
+// TestCompactedLogMayHaveGaps: Kafka's compaction leaves gaps, and its checkpoint says how far it
+// went. Any other gap is lost data.
 func TestCompactedLogMayHaveGaps(t *testing.T) {
 	for _, compact := range []bool{true, false} {
 		k := newKit(t, vfs.NewMem(), func(c *Config) { c.SegmentBytes = 400; c.CleanupCompact = true })
@@ -328,7 +329,7 @@ func TestAnyBytesInALogFile(t *testing.T) {
 	openWith(t, k, []byte("nonsense that is longer than the header of a batch has to be, to get so far"))
 }
 
-// openWith opens a log whose first segment has any bytes, and uses it.
+// openWith opens a log whose first segment has arbitrary bytes, and uses it.
 func openWith(t *testing.T, k *kit, b []byte) {
 	t.Helper()
 	if err := k.m.Close(); err != nil {
@@ -338,7 +339,7 @@ func openWith(t *testing.T, k *kit, b []byte) {
 	k.create(seg0+extLog, b)
 	k.open()
 	l := k.log()
-	// Recovery keeps what passes its CRC, also with a codec of tomorrow.
+	// Recovery keeps every batch that passes its CRC, also with an unknown codec.
 	count := func() int {
 		t.Helper()
 		got, err := readChecked(l, l.LocalStartOffset(), l.EndOffset(), func(record.Batch) error { return nil })
@@ -364,7 +365,7 @@ func FuzzRecovery(f *testing.F) {
 		if err := k.fs.MkdirAll("/data/t-0", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		// Most inputs fail the checksum at once: set it right where that is possible.
+		// Most inputs fail the checksum at once: correct it where possible.
 		for rest := bytes.Clone(b); len(rest) > 0; {
 			one, after, err := record.Split(rest)
 			if err != nil || one.BaseOffset() < 0 || one.BaseOffset() > 1<<30 {
@@ -381,7 +382,8 @@ func FuzzRecovery(f *testing.F) {
 func TestStartAboveEndBeginsAnew(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 3)
-	if err := k.log().Flush(t.Context(), 3); err != nil { // the file of epochs has those up to here
+	// The epoch file has the epochs up to here.
+	if err := k.log().Flush(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
 	if err := k.log().AssignEpoch(k.log().LatestEpoch()+1, 3); err != nil {
@@ -411,8 +413,8 @@ func TestStartAboveEndBeginsAnew(t *testing.T) {
 }
 
 func TestKafkaDirectoryIsAdopted(t *testing.T) {
-	// Preallocated and mapped index files have zeros behind their entries
-	// until Kafka closes them; after its crash they are rebuilt.
+	// Preallocated and mapped index files have zeros after their entries until Kafka closes them;
+	// after a crash of Kafka they are rebuilt.
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.IndexIntervalBytes = 0 })
 	fill(t, k.log(), 9)
 	dead := k.dead()
@@ -431,8 +433,9 @@ func TestKafkaDirectoryIsAdopted(t *testing.T) {
 	}
 }
 
-// TestCutTransactionsStayCut loses the end of a log in a power cut, and with it an aborted transaction whose index entry had reached the disk. The
-// entry must not come back in another power cut, when the segment is closed and trusted.
+// TestCutTransactionsStayCut: a power cut takes the end of a log, with an aborted transaction whose
+// index entry had reached the disk. The entry must not return in another power cut, after the
+// segment was closed and is trusted.
 func TestCutTransactionsStayCut(t *testing.T) {
 	met := 0
 	for seed := range uint64(200) {
@@ -453,7 +456,7 @@ func TestCutTransactionsStayCut(t *testing.T) {
 		}
 		next := k.crashed(seed)
 		if l = next.log(); l.EndOffset() > 2 {
-			_ = next.m.Close() // the marker was on the disk as well
+			_ = next.m.Close() // the marker had reached the disk too
 			continue
 		}
 		met++

@@ -7,26 +7,25 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// RemoteState is what the object store knows of a log up to an offset: enough
-// for a log without the batches before it to go on there.
+// RemoteState is what the object store knows of a log up to an offset: enough for a log to continue
+// there without the batches before it.
 type RemoteState struct {
-	StartOffset int64        // of the log
-	EndOffset   int64        // of what is in the object store; no transaction is open there
-	Epochs      []EpochEntry // that begin below EndOffset, ascending
-	Producers   []byte       // content of the .snapshot file at EndOffset; empty: there are none
+	StartOffset int64        // log start
+	EndOffset   int64        // end of what is in the object store; no transaction is open there
+	Epochs      []EpochEntry // epochs that begin below EndOffset, ascending
+	Producers   []byte       // content of the .snapshot file at EndOffset; empty: no producers
 }
 
-// StartFromRemote drops everything local; the next record gets the offset
-// r.EndOffset, which is also the high watermark, and the log starts at
-// r.StartOffset, in the object store. A crash on the way leaves a log that is
-// empty or has r's state as a whole. A state that cannot be used changes nothing, and
-// neither does a ctx that ends while a flush is waited for.
+// StartFromRemote drops everything local. The next record gets the offset r.EndOffset, which is
+// also the high watermark; the log starts at r.StartOffset, in the object store. A crash on the way
+// leaves a log that is empty or has all of r's state. An invalid state changes nothing; neither
+// does a ctx that ends while a flush is awaited.
 func (l *Log) StartFromRemote(ctx context.Context, r RemoteState) error {
 	if invariants.Enabled {
 		defer l.solely("StartFromRemote")()
 	}
 	defer l.forbidCleaning()()
-	// A flush under way writes the epoch file, too.
+	// The token keeps flushes out: a flush writes the epoch file too.
 	if err := l.takeFlushToken(ctx); err != nil {
 		return fmt.Errorf("start %s from the object store: %w", l.key, err)
 	}
@@ -61,16 +60,15 @@ func (l *Log) startFromRemoteLocked(r RemoteState) error {
 	return nil
 }
 
-// beginning is what a log that begins anew knows of the batches before it. It is
-// on the disk before the log's first segment is: a start that finds that segment
-// relies on it.
+// beginning is what a log without local batches knows of the batches before it. It is durable
+// before the log's first segment is created: a start that finds that segment relies on it.
 type beginning struct {
 	epochs    []EpochEntry
 	producers map[int64]*producerEntry // nil: none
 }
 
-// enterLocked takes the state over while the log has no segment on the disk. The
-// caller holds the flush token: nobody else may write the epoch file.
+// enterLocked takes the state over, durably, while the log has no segment on the disk. The caller
+// holds the flush token, so that no flush writes the epoch file at the same time.
 func (l *Log) enterLocked(b *beginning, at int64) error {
 	var p producerState
 	p.restore(b.producers)

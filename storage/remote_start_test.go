@@ -10,7 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// remoteState is that of a log whose first ten offsets are in the object store: of two leaders, with a producer.
+// remoteState returns the state of a log whose first ten offsets are in the object store: with two
+// leader epochs and a producer.
 func remoteState(t *testing.T) RemoteState {
 	t.Helper()
 	l := newKit(t, vfs.NewMem(), nil).log()
@@ -37,7 +38,7 @@ func remoteState(t *testing.T) RemoteState {
 
 func tiered(c *Config) { c.RemoteStorageEnable = true }
 
-// begun checks that a log goes on where a remote state ends, with everything that it says.
+// begun checks that a log continues at the end of a remote state, with everything in it.
 func begun(t *testing.T, l *Log, what string) {
 	t.Helper()
 	if l.LocalStartOffset() != 10 || l.EndOffset() != 10 || l.HighWatermark() > 10 || l.StartOffset() > 2 {
@@ -54,8 +55,8 @@ func begun(t *testing.T, l *Log, what string) {
 	}
 }
 
-// TestTieredLogRemembersWhereItBegan: after a crash a tiered log does not take for tiered what it never
-// had, or had deleted before that was known.
+// TestTieredLogRemembersWhereItBegan: after a crash a tiered log must not claim offsets as uploaded
+// that it never had, or that it deleted before the log start was in the checkpoint.
 func TestTieredLogRemembersWhereItBegan(t *testing.T) {
 	for name, c := range map[string]struct {
 		act   func(t *testing.T, l *Log) error
@@ -88,8 +89,8 @@ func TestTieredLogRemembersWhereItBegan(t *testing.T) {
 	}
 }
 
-// fillUploaded appends a record in each of three leader epochs, and closes its segment. All are in the
-// object store; none is flushed.
+// fillUploaded appends a record in each of three leader epochs and closes its segment. All of them
+// are in the object store; none is flushed.
 func fillUploaded(t *testing.T, l *Log) {
 	t.Helper()
 	for epoch := range int32(3) {
@@ -104,8 +105,8 @@ func fillUploaded(t *testing.T, l *Log) {
 	l.SetRemoteEndOffset(3)
 }
 
-// TestUploadedSegmentsAreFlushedBeforeTheyGo: what the epoch file does not have yet is in the batches, and
-// a log that is not flushed may have lost it with them.
+// TestUploadedSegmentsAreFlushedBeforeTheyGo: before a flush the leader epochs are only in the
+// batches. If retention deleted these a crash would lose the epochs.
 func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
 	disk := vfs.NewMem()
 	k := newKit(t, disk, func(c *Config) { c.RemoteStorageEnable, c.LocalRetentionBytes = true, 1 })
@@ -125,11 +126,11 @@ func TestUploadedSegmentsAreFlushedBeforeTheyGo(t *testing.T) {
 	if err := l.Flush(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	retain(2) // the last one is as much as may stay
+	retain(2) // the last one stays: without it the log would be below the limit
 }
 
-// TestUnflushedSegmentsBelowAnUnwrittenStartStay: a crash takes the log start back, and then their leader
-// epochs are those of records that the log has in the object store.
+// TestUnflushedSegmentsBelowAnUnwrittenStartStay: a crash takes the log start back, and the leader
+// epochs of the segments are needed again for records that the object store has.
 func TestUnflushedSegmentsBelowAnUnwrittenStartStay(t *testing.T) {
 	disk := vfs.NewMem()
 	l := newKit(t, disk, tiered).log()
@@ -146,8 +147,8 @@ func TestUnflushedSegmentsBelowAnUnwrittenStartStay(t *testing.T) {
 	}
 }
 
-// TestRaisedStartStaysInTheCheckpoint: while a log begins anew, its directory's checkpoints are written
-// for others.
+// TestRaisedStartStaysInTheCheckpoint: while a log restarts, its directory's checkpoints may be
+// written for others. They must keep the raised log start.
 func TestRaisedStartStaysInTheCheckpoint(t *testing.T) {
 	disk := vfs.NewMem()
 	k := newKit(t, disk, tiered)
@@ -208,7 +209,8 @@ func TestStartFromRemoteRefusesWhatItCannotUse(t *testing.T) {
 	}
 }
 
-// TestCrashAtEveryStepOfAStartFromRemote: whoever finds the log at the remote end finds all that was known of what is before it.
+// TestCrashAtEveryStepOfAStartFromRemote: a start that finds the log at the remote end must also
+// find all that is known of the batches before it.
 func TestCrashAtEveryStepOfAStartFromRemote(t *testing.T) {
 	state := remoteState(t)
 	mem := vfs.NewMem()

@@ -7,17 +7,17 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// removals are the partitions whose logs a directory has renamed away, and may have again
-// after a crash of the machine, since the names were not synced. That is of no harm until
-// another log of the partition is made in another directory: the next start would find
-// both. So the names are synced soon after, with the checkpoints, and before a log is made
-// that has one of these names.
+// removals are the partitions whose logs a directory has renamed away without a sync of the names:
+// after a crash of the machine the logs may be back. That is harmless until another directory gets
+// a log of the partition; then the next start would find both. So the names are synced soon, with
+// the checkpoints, and before a log of such a partition is created.
 type removals struct {
 	invariants.Mutex[rankRemovals]
-	count int64                  // how many logs were ever renamed away
-	keys  map[partitionKey]int64 // those whose names are not synced, by the count of then
+	count int64                  // logs ever renamed away
+	keys  map[partitionKey]int64 // partitions whose rename is not synced, with count at that time
 }
 
+// add notes a rename. It follows the rename and comes before the next log of the partition.
 func (r *removals) add(key partitionKey) {
 	r.Lock()
 	defer r.Unlock()
@@ -34,9 +34,9 @@ func (r *removals) has(key partitionKey) bool {
 	return r.keys[key] != 0
 }
 
-// settle syncs the names if logs were removed since the last time. What is removed while
-// it does that counts for the next time. Until the names are synced, has says that they are
-// not, also to who asks while somebody else syncs them.
+// settle syncs the names if logs were removed since the last sync. A removal during the sync stays
+// for the next one. Until the sync has returned, has still reports the partitions: a concurrent
+// caller syncs itself and does not rely on a sync that may fail.
 func (r *removals) settle(fsys vfs.FS, d *dataDir) error {
 	r.Lock()
 	pending, until := len(r.keys), r.count
@@ -53,8 +53,8 @@ func (r *removals) settle(fsys vfs.FS, d *dataDir) error {
 	return nil
 }
 
-// settleRemoval makes durable that a partition's last log is gone. It is called before the
-// next one is made, without the manager's lock: the disk may hang.
+// settleRemoval makes the removal of a partition's last log durable. It is called before the next
+// one is created, without Manager.mu, because the disk may hang.
 func (m *Manager) settleRemoval(key partitionKey) error {
 	for _, d := range m.dirs {
 		if !d.removed.has(key) {

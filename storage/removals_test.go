@@ -7,7 +7,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// gatedSync is a disk whose next SyncDir waits until the gate is closed.
+// gatedSync is a disk whose first SyncDir waits until the gate is closed.
 type gatedSync struct {
 	vfs.FS
 	gate    chan struct{}
@@ -22,8 +22,8 @@ func (g *gatedSync) SyncDir(name string) error {
 	return g.FS.SyncDir(name)
 }
 
-// TestRemovalIsPendingWhileItIsSynced: who makes the next log of a partition must not take a
-// sync that is under way for one that is over.
+// TestRemovalIsPendingWhileItIsSynced: the creation of a partition's next log must not take a sync
+// that is under way for one that has succeeded.
 func TestRemovalIsPendingWhileItIsSynced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (

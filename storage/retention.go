@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// AdvanceStartOffset moves log start forward (DeleteRecords, retention in the
-// object store); an older value changes nothing. It may not pass the high
-// watermark. Segments wholly below go with the next retention.
+// AdvanceStartOffset moves log start forward (DeleteRecords, retention in the object store); an
+// older value changes nothing. It must not pass the high watermark. The next retention deletes the
+// segments wholly below.
 func (l *Log) AdvanceStartOffset(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -32,14 +32,14 @@ func (l *Log) advanceStartLocked(offset int64) {
 	l.assertLocked()
 }
 
-// EnforceRetention deletes what the topic's settings no longer keep on this
-// disk, and says how many segments that was. It never touches what is at or
-// above the high watermark. With remote storage enabled, a segment goes only if
-// all of it is flushed and below RemoteEndOffset (or below log start, where nobody can
-// read it); log start then stays where it is. Quiet active segments are closed first.
+// EnforceRetention deletes local segments that the topic's settings no longer keep, and returns
+// their number. It never deletes records at or above the high watermark. With remote storage
+// enabled log start stays, and a segment is deleted only if all of it is flushed and below
+// RemoteEndOffset, or below a log start that outlives a crash (S5). It first closes quiet active
+// segments.
 //
-// A full disk may refuse to close a segment. The closed ones go all the same, and
-// the error is returned beside their number: deleting them is what makes space.
+// A full disk may refuse to close a segment. The closed segments are deleted all the same, because
+// that makes space, and the error is returned together with their number.
 func (l *Log) EnforceRetention(now time.Time) (deleted int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *Log) EnforceRetention(now time.Time) (deleted int, err error) {
 
 func (l *Log) retainLocked(now time.Time) (int, error) {
 	if l.cleaning.swapping {
-		return 0, nil // the next time will do
+		return 0, nil // a swap is about to replace segments; the next retention follows
 	}
 	n, err := l.expiredLocked(now)
 	if err != nil || n == 0 {
@@ -65,8 +65,8 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 	}
 	var rollErr error
 	if all := len(l.list()); n == all {
-		// Everything goes: the end must survive, so that the next segment is
-		// there, findable, before the last one is not. Without it the last one
+		// All segments are deleted, but the end must survive a crash: the next segment's file is
+		// there, durably, before the last one's is not. If it cannot be created the last segment
 		// stays.
 		if rollErr = l.rollLocked(l.offsets.end.Load()); rollErr == nil {
 			rollErr = l.syncDirLocked()
@@ -85,9 +85,8 @@ func (l *Log) retainLocked(now time.Time) (int, error) {
 	return n, errors.Join(rollErr, err)
 }
 
-// discardFirstLocked deletes the first n segments, fewer on an error, the oldest
-// first and none behind one that stays: recovery would take the hole for lost
-// data. The log start stays.
+// discardFirstLocked deletes the first n segments, oldest first. It stops at an error, because
+// recovery would take a hole for lost data. Log start does not change.
 func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
 	l.assertExpendableLocked(n)
 	list := l.list()
@@ -103,7 +102,7 @@ func (l *Log) discardFirstLocked(n int) (deleted int, err error) {
 	return deleted, err
 }
 
-// expiredLocked counts the segments, from the oldest, that may and should go.
+// expiredLocked counts the segments, from the oldest on, that may and should be deleted.
 func (l *Log) expiredLocked(now time.Time) (int, error) {
 	cfg := l.config.Load()
 	retainMs, retainBytes := cfg.localRetention()
@@ -140,18 +139,18 @@ func (l *Log) expiredLocked(now time.Time) (int, error) {
 	return len(list), nil
 }
 
-// expendableBelow is up to where a tiered log can do without its segments, after a crash too: below the
-// log start that it then has, and what it has flushed of what is in the object store. By an older start a
-// crash would take for uploaded what never was; and the leader epochs of what is not flushed are
-// in its batches alone, not in the epoch file.
+// expendableBelow is the offset below which a tiered log can do without its segments, also after a
+// crash. Below the checkpointed log start nothing is read any more. A log start that is not
+// checkpointed does not suffice: after a crash the older one would claim offsets that were never
+// uploaded. Being uploaded does not suffice: the leader epochs of unflushed batches are in the
+// batches alone, not in the epoch file.
 func (l *Log) expendableBelow() int64 {
 	return max(l.CheckpointedStartOffset(), min(l.offsets.remoteEnd.Load(), l.offsets.flushed.Load()))
 }
 
-// olderThan returns true if the segment's newest record is older than ms. What the
-// object store has too goes by the file's time where the newest record is of a time to
-// come: a time that a client has made up keeps neither its own segment on this disk nor
-// those behind it.
+// olderThan reports whether the segment's newest record is older than ms. For a log with remote
+// copies the file's time counts if that record's time is in the future. A timestamp that a client
+// made up must not keep this segment, and all later ones, on the disk.
 func (l *Log) olderThan(s *segment, ms int64, now time.Time) (bool, error) {
 	if ms < 0 {
 		return false, nil
@@ -163,8 +162,8 @@ func (l *Log) olderThan(s *segment, ms int64, now time.Time) (bool, error) {
 	return err == nil && now.UnixMilli()-newest > ms, err
 }
 
-// newestMs is the time of the segment's newest record. Without timestamps the file's time
-// stands for it.
+// newestMs returns the time of the segment's newest record, in unix ms. Without timestamps it is
+// the file's time.
 func (s *segment) newestMs() (int64, error) {
 	largest, err := s.largestTimestamp()
 	if err != nil || largest.Timestamp >= 0 {
@@ -173,7 +172,7 @@ func (s *segment) newestMs() (int64, error) {
 	return s.modifiedMs()
 }
 
-// modifiedMs is the file's time.
+// modifiedMs returns the file's modification time, in unix ms.
 func (s *segment) modifiedMs() (int64, error) {
 	modified, err := s.modified()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// retentionKit is a log of segments of 3 batches each, committed up to hw.
+// retentionKit has a log in segments of 3 batches each, committed and flushed.
 func retentionKit(t *testing.T, batches int, change func(*Config)) *kit {
 	t.Helper()
 	k := newKit(t, vfs.NewMem(), func(c *Config) {
@@ -64,7 +64,7 @@ func TestRetentionWithoutTimestampsGoesByTheFile(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.RetentionMs = 1000 })
 	mustAppend(t, k.log(), batchOf(1, 5, -1))
 	commit(k.log())
-	k.clock.now = time.Now() // the file system's clock is the machine's
+	k.clock.now = time.Now() // the file system uses the machine's clock
 	k.retain(0)
 	k.clock.advance(time.Hour)
 	k.retain(1)
@@ -73,7 +73,7 @@ func TestRetentionWithoutTimestampsGoesByTheFile(t *testing.T) {
 func TestRetentionBySize(t *testing.T) {
 	one := int64(len(batchOf(1, 50, 0)))
 	k := retentionKit(t, 11, func(c *Config) { c.RetentionBytes = 5 * one })
-	k.retain(2) // 11 batches: two segments of 3 leave 5
+	k.retain(2) // 11 batches: without two segments of 3 there are 5
 	if l := k.log(); l.StartOffset() != 6 || l.Size() != 5*one {
 		t.Fatalf("start %d, size %d", l.StartOffset(), l.Size())
 	}
@@ -135,7 +135,7 @@ func TestLocalBytesWaitForTheObjectStore(t *testing.T) {
 	})
 	l := k.log()
 	k.clock.advance(time.Hour)
-	k.retain(0) // unknown what is remote
+	k.retain(0) // it is unknown what the object store has
 	for _, step := range []struct {
 		remote int64
 		gone   int
@@ -160,8 +160,8 @@ func TestLocalBytesWaitForTheObjectStore(t *testing.T) {
 	}
 }
 
-// TestTimeToComeKeepsNothingThatIsUploaded: one record with a time in the future is in a segment
-// that the object store has. It goes by the file's time, and so do those behind it by their own.
+// TestTimeToComeKeepsNothingThatIsUploaded: an uploaded segment has a record with a time in the
+// future. It expires by its file's time, and must not keep the segments after it.
 func TestTimeToComeKeepsNothingThatIsUploaded(t *testing.T) {
 	for _, remote := range []bool{true, false} {
 		k := newKit(t, vfs.NewMem(), func(c *Config) {
@@ -169,12 +169,12 @@ func TestTimeToComeKeepsNothingThatIsUploaded(t *testing.T) {
 			c.RemoteStorageEnable, c.RetentionMs, c.LocalRetentionMs, c.FileDeleteDelayMs = remote, 3600_000, 3600_000, 1000
 			c.TimestampAfterMaxMs = math.MaxInt64
 		})
-		k.clock.now = time.Now() // the file system's clock is the machine's
+		k.clock.now = time.Now() // the file system uses the machine's clock
 		now := k.clock.now.UnixMilli()
 		for i := range int64(9) {
 			at := now
 			if i == 1 {
-				at = now + 1000*24*3600_000 // it took microseconds for milliseconds
+				at = now + 1000*24*3600_000 // a client that mistook microseconds for milliseconds
 			}
 			mustAppend(t, k.log(), batchOf(1, 50, at))
 		}
@@ -186,9 +186,9 @@ func TestTimeToComeKeepsNothingThatIsUploaded(t *testing.T) {
 		k.retain(0)
 		k.clock.advance(2 * time.Hour)
 		if remote {
-			k.retain(2) // and not the third, which is not uploaded
+			k.retain(2) // not the third, which is not uploaded
 		} else {
-			k.retain(0) // the only copy is kept for as long as its records say
+			k.retain(0) // the only copy is kept for as long as its timestamps require
 		}
 	}
 }
@@ -217,7 +217,7 @@ func TestRemoteCopyDisabledIsRetainedLikeALocalTopic(t *testing.T) {
 func TestQuietTopicRolls(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		k := newKit(t, vfs.NewMem(), func(c *Config) { c.RemoteStorageEnable = true; c.SegmentMs = 60_000; c.RetentionMs = -1 })
-		k.clock.now = time.Now() // file times are of the machine's clock
+		k.clock.now = time.Now() // the file system uses the machine's clock
 		mustAppend(t, k.log(), batchOf(1, 5, k.clock.Now().UnixMilli()))
 		if restart {
 			k.reopen()

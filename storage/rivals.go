@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// A partition is in two directories when one of them had failed, the partition was
-// taken from this broker and given back, and the directory works again. What came back
-// is in the other one, and newer. The older one is set aside: the broker starts, and
-// nothing is lost if somebody wants to see it.
+// A partition may be in two directories: one of them had failed, the partition was removed from
+// this broker and assigned to it again, and now the failed directory works again. The log in the
+// other directory is newer. The older one is set aside: the broker starts, and the records of the
+// older log can still be recovered.
 //
-// A log that is made while a directory is offline says so in its partition.metadata, until
-// a start finds that directory at work again.
+// A log that is created while a directory is offline records that in its partition.metadata, until
+// a start finds the directory working again.
 
-// offlineIDs are the directories that are out of service.
+// offlineIDs returns the ids of the directories that are out of service.
 func (m *Manager) offlineIDs() (ids [][16]byte) {
 	for _, d := range m.dirs {
 		if d.err() != nil && d.id != ([16]byte{}) {
@@ -25,9 +25,9 @@ func (m *Manager) offlineIDs() (ids [][16]byte) {
 	return ids
 }
 
-// forgetSuperseded has logs not name directories any more that work, and whose older logs are
-// set aside durably: a power cut might bring these back. A crash before all is written: the
-// next start does it.
+// forgetSuperseded removes from the logs' metadata the directories that work again. Their older
+// logs must be set aside durably before: a power cut might bring these back. A crash in between is
+// safe, because the next start does the rest.
 func (m *Manager) forgetSuperseded() error {
 	settled := func(id [16]byte) bool {
 		d := m.dirByID(id)
@@ -46,14 +46,14 @@ func (m *Manager) forgetSuperseded() error {
 	return nil
 }
 
-// addRival remembers a log of which the map has another one in another directory.
+// addRival notes a log whose partition has another log in the map.
 func (m *Manager) addRival(l *Log) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mu.rivals = append(m.mu.rivals, l)
 }
 
-// settleRivals leaves one log of each partition: all were loaded.
+// settleRivals keeps one log of each partition and sets the older one aside. All logs were loaded.
 func (m *Manager) settleRivals() error {
 	for _, rival := range m.mu.rivals {
 		if rival.dir().leftOut {
@@ -87,11 +87,11 @@ func (m *Manager) settleRivals() error {
 	return m.forgetSuperseded()
 }
 
-// compareAge is positive if log a is newer than log b of the same partition, negative if
-// it is older, and 0 if that is unknown. A log that was made while the directory of the
-// other one was offline is newer. A log in a directory that had failed is older. Otherwise
-// the newer log has the newer leader epoch, since the removal of a replica raises it, or
-// the higher log start, or, with both the same, the higher end.
+// compareAge is positive if log a is newer than log b of the same partition, negative if it is
+// older, and 0 if that is unknown. A log that was created while the directory of the other one was
+// offline is newer. A log in a directory that had failed is older. Otherwise the newer log has the
+// newer leader epoch, because removing a replica raises it; or else the higher log start; or else
+// the higher end.
 func compareAge(a, b *Log) int {
 	if made := compareBool(a.madeWithout(b.dir()), b.madeWithout(a.dir())); made != 0 {
 		return made
@@ -110,7 +110,7 @@ func compareAge(a, b *Log) int {
 	)
 }
 
-// madeWithout reports whether the log was made while a directory was offline.
+// madeWithout reports whether the log was created while a directory was offline.
 func (l *Log) madeWithout(d *dataDir) bool { return slices.Contains(l.supersedes, d.id) }
 
 func compareBool(a, b bool) int {

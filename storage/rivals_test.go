@@ -8,8 +8,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// rivals is a broker, stopped, whose partition is in /more, where first has filled its log,
-// and in /data, where second has.
+// rivals returns a stopped broker with a partition in two directories: in /more, with the log that
+// first has filled, and in /data, with the log of second.
 func rivals(t *testing.T, first, second func(k *kit, l *Log)) *kit {
 	t.Helper()
 	k := newKit(t, vfs.NewMem(), nil)
@@ -42,7 +42,8 @@ func filled(n int, epoch int32) func(*kit, *Log) {
 	}
 }
 
-// TestOlderLogOfTwoIsSetAside starts a broker that has a partition in two directories.
+// TestOlderLogOfTwoIsSetAside starts a broker that has a partition in two directories: it must keep
+// the newer log, and the other one as a stray.
 func TestOlderLogOfTwoIsSetAside(t *testing.T) {
 	beyond := func(start int64, n int) func(*kit, *Log) {
 		return func(k *kit, l *Log) {
@@ -55,7 +56,7 @@ func TestOlderLogOfTwoIsSetAside(t *testing.T) {
 	for name, c := range map[string]struct {
 		more, data func(*kit, *Log)
 		failed     string // the directory with the marker of a failure
-		want       string // the directory whose log stays
+		want       string // the directory whose log is kept
 	}{
 		"newer leader epoch, /data": {filled(9, 3), filled(2, 4), "", "/data"},
 		"newer leader epoch, /more": {filled(2, 4), filled(9, 3), "", "/more"},
@@ -97,8 +98,9 @@ func TestOlderLogOfTwoIsSetAside(t *testing.T) {
 	}
 }
 
-// TestLogMadeBesideAFailedDirectoryIsTheNewerOne: the topic was deleted, and another one of its
-// name made, while the directory of its log was offline.
+// TestLogMadeBesideAFailedDirectoryIsTheNewerOne: while the directory of a log was offline, its
+// topic was deleted and another one of the same name was created. The log of the new topic must
+// win.
 func TestLogMadeBesideAFailedDirectoryIsTheNewerOne(t *testing.T) {
 	other := [16]byte{9}
 	k := newKit(t, vfs.NewMem(), nil)
@@ -143,8 +145,9 @@ func TestLogMadeBesideAFailedDirectoryIsTheNewerOne(t *testing.T) {
 	}
 }
 
-// TestRemovedLogDoesNotComeBackBesideItsSuccessor: the machine dies after a topic was deleted and
-// another one of its name made, in another directory.
+// TestRemovedLogDoesNotComeBackBesideItsSuccessor: a topic was deleted, and another one of the same
+// name was created in another directory. After a crash the start must not find the deleted log
+// again.
 func TestRemovedLogDoesNotComeBackBesideItsSuccessor(t *testing.T) {
 	for seed := range uint64(20) {
 		k := newKit(t, vfs.NewMem(), nil)
@@ -159,7 +162,8 @@ func TestRemovedLogDoesNotComeBackBesideItsSuccessor(t *testing.T) {
 		if err := errors.Join(l.Flush(t.Context(), 9), k.m.Delete("t", 0)); err != nil {
 			t.Fatal(err)
 		}
-		_ = k.m.Move("t", 0, away.path) // it says that there is no log, and that it will be made there
+		// The error says that there is no log and that it will be created there.
+		_ = k.m.Move("t", 0, away.path)
 		next, err := k.m.Create("t", 0, [16]byte{9})
 		if err != nil {
 			t.Fatal(err)

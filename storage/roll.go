@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Roll closes the active segment and begins a new one at the log's end. An
-// empty segment stays.
+// Roll closes the active segment and begins a new one at the log's end. An empty active segment
+// stays.
 func (l *Log) Roll() error {
 	if invariants.Enabled {
 		defer l.solely("Roll")()
@@ -30,8 +30,8 @@ func (l *Log) Roll() error {
 	return nil
 }
 
-// rollLocked begins a segment at base. Until the list is published an error
-// leaves the log as it was; files that were made are found and used later.
+// rollLocked begins a segment at base. If it fails before the new list is published the log is as
+// before, and the next roll replaces the files created by then.
 func (l *Log) rollLocked(base int64) error {
 	list := l.list()
 	old := list.active()
@@ -65,8 +65,8 @@ func (l *Log) rollLocked(base int64) error {
 	return nil
 }
 
-// createSegmentLocked makes an empty segment with its .log, replacing files
-// that a crash may have left under the name.
+// createSegmentLocked creates an empty segment with its .log. It replaces files of the same base
+// that a crash or a failed roll may have left.
 func (l *Log) createSegmentLocked(base int64) (*segment, error) {
 	for _, ext := range []string{extLog, extIndex, extTimeIndex, extTxnIndex} {
 		if err := ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path(), fileName(base, ext)))); err != nil {
@@ -81,9 +81,9 @@ func (l *Log) createSegmentLocked(base int64) (*segment, error) {
 	return s, nil
 }
 
-// discardLocked takes the files of a segment that leaves the list out of the way
-// and removes them after file.delete.delay.ms, or when the last reader is done,
-// whichever is later. On an error the segment is as before: a restart finds it.
+// discardLocked renames the files of a segment that leaves the list. They are removed after
+// file.delete.delay.ms or when the last reader is done, whichever is later. On an error the segment
+// is as before, so a restart finds it.
 func (l *Log) discardLocked(s *segment) error {
 	if err := s.markDeleted(l.env.fs, l.env.deletions.Add(1)); err != nil {
 		return fmt.Errorf("rename files of deleted segment %d: %w", s.base, err)
@@ -92,8 +92,8 @@ func (l *Log) discardLocked(s *segment) error {
 	return nil
 }
 
-// writeSnapshotLocked saves the producer state as of offset, the base of the
-// segment that begins there. durable is as in vfs.ReplaceFile.
+// writeSnapshotLocked writes the producer state as of offset, which is the base of the segment that
+// begins there. durable is as in vfs.ReplaceFile.
 func (l *Log) writeSnapshotLocked(offset int64, durable bool) error {
 	if err := vfs.ReplaceFile(l.env.fs, l.snapshotName(offset), encodeSnapshot(l.producers.producers), 0o644, durable); err != nil {
 		return fmt.Errorf("write producer snapshot: %w", err)
@@ -102,12 +102,12 @@ func (l *Log) writeSnapshotLocked(offset int64, durable bool) error {
 	return nil
 }
 
-// snapshotName is the file of the producers as of an offset.
+// snapshotName returns the path of the producer snapshot at an offset.
 func (l *Log) snapshotName(offset int64) string {
 	return filepath.Join(l.path(), fileName(offset, extSnapshot))
 }
 
-// removeSnapshot removes the snapshot of an offset, if there is one.
+// removeSnapshot removes the producer snapshot at an offset, if there is one.
 func (l *Log) removeSnapshot(offset int64) {
 	err := ignoreNotExist(l.env.fs.Remove(l.snapshotName(offset)))
 	if err != nil {
@@ -115,9 +115,9 @@ func (l *Log) removeSnapshot(offset int64) {
 	}
 }
 
-// rollIfIdleLocked closes an active segment that is older than segment.ms by
-// the clock, so that a quiet topic's history gets to the object store too, or
-// is compacted within max.compaction.lag.ms.
+// rollIfIdleLocked closes an active segment that is older than segment.ms by the clock. Otherwise
+// the last records of a quiet topic would never get to the object store, or would not be compacted
+// within max.compaction.lag.ms.
 func (l *Log) rollIfIdleLocked(now time.Time) error {
 	cfg := l.config.Load()
 	s := l.list().active()
@@ -135,8 +135,8 @@ func (l *Log) rollIfIdleLocked(now time.Time) error {
 	return l.rollLocked(l.offsets.end.Load())
 }
 
-// syncDirLocked makes the names of the log's files durable at once, where what
-// follows relies on it. After an error that is not the disk's the next flush does.
+// syncDirLocked makes the names of the log's files durable at once, where the next step relies on
+// it. After an error that is not the disk's the next flush syncs them.
 func (l *Log) syncDirLocked() error {
 	err := l.env.fs.SyncDir(l.path())
 	if err != nil && passing(err) {

@@ -69,8 +69,8 @@ func TestRollJitterIsBelowItsBound(t *testing.T) {
 	}
 }
 
-// The jitter of segment.ms must not eat up a shorter bound, neither one that is
-// in force when a segment begins nor one that comes later.
+// TestRollJitterIsBelowTheCompactionLag: the jitter of segment.ms must not use up a shorter bound,
+// whether the bound is set when a segment begins or later.
 func TestRollJitterIsBelowTheCompactionLag(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) {
 		c.SegmentMs, c.SegmentJitterMs = 7*24*3600_000, 3600_000
@@ -83,7 +83,7 @@ func TestRollJitterIsBelowTheCompactionLag(t *testing.T) {
 	}
 	l := k.log()
 	fill(t, l, 1)
-	l.list().active().jitter = 3600_000 - 1 // of a time when there was no bound
+	l.list().active().jitter = 3600_000 - 1 // drawn before the bound was set
 	fill(t, l, 1)
 	if got := bases(l); !slices.Equal(got, []int64{0}) {
 		t.Fatalf("segments %v after 100 ms", got)
@@ -130,8 +130,8 @@ func TestFarOffsetReplacesAnEmptySegment(t *testing.T) {
 	}
 }
 
-// TestSegmentBegunInVainGivesWay: a follower begins a segment far above its end, the write
-// fails, and the next leader has records in between.
+// TestSegmentBegunInVainGivesWay: a follower begins a segment far above its end, the write fails,
+// and the next leader has records in between.
 func TestSegmentBegunInVainGivesWay(t *testing.T) {
 	disk := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, disk, nil)

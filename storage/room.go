@@ -8,28 +8,29 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// room keeps some of a disk free: what else is on it needs space while the logs find none. An
-// embedded etcd ends the process when it cannot write, and then nothing deletes what would make room;
-// checkpoints and indexes are written beside the old ones before these go.
+// room keeps part of a disk free for its other users when logs have used up the rest. An embedded
+// etcd ends the process when it cannot write, and then nothing deletes files to make room.
+// Checkpoints and indexes need space too: the new file is written beside the old one.
 //
-// The disk is not asked at every append. It grants an eighth of what is there above the reserve, so
-// that others may take as much at the same time.
+// The disk is not asked at every append. Each answer grants an eighth of the space above the
+// reserve, so that other writers may take as much at the same time.
 type room struct {
 	fs      vfs.FS
 	path    string
-	reserve int64        // bytes that stay free, unless the disk is small; 0: none
+	reserve int64        // bytes kept free, less on a small disk; 0: none
 	granted atomic.Int64 // bytes that may be written before the disk is asked again
 }
 
 const (
-	// reservedPart is the part of a disk that is kept free at most: small ones are usable too.
+	// reservedPart bounds the reserve to 1/reservedPart of a disk, so that small disks are usable
+	// too.
 	reservedPart = 8
-	// mostGranted bounds what is written without a look at the disk.
+	// mostGranted bounds the bytes written without asking the disk.
 	mostGranted = 64 << 20
 )
 
-// take is an ErrDiskFull if the disk has too little room for n bytes more. It may be called
-// concurrently; then each caller may get what the others do.
+// take returns ErrDiskFull if the disk has too little room for n more bytes. It may be called
+// concurrently; each caller may then get what the others do.
 func (r *room) take(n int64) error {
 	if r.reserve <= 0 || r.granted.Add(-n) >= 0 {
 		return nil
@@ -38,7 +39,7 @@ func (r *room) take(n int64) error {
 	if disk, ok := r.fs.(vfs.SpaceReporter); ok {
 		total, free, err = disk.Space(r.path)
 	}
-	if total <= 0 || err != nil { // it does not know
+	if total <= 0 || err != nil { // the disk's size is unknown
 		r.granted.Store(math.MaxInt64 / 2)
 		return nil //nolint:nilerr // the write says what is wrong
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// sizedDisk is a disk that knows how much is free, as far as the test tells it.
+// sizedDisk is a disk whose free space the test sets.
 type sizedDisk struct {
 	vfs.FS
 
@@ -23,7 +23,7 @@ func (d *sizedDisk) Space(string) (total, free int64, err error) {
 	return d.total, d.free.Load(), nil
 }
 
-// newRoomKit is a log on a disk of so many bytes, all of them free, of which the settings keep a MiB.
+// newRoomKit returns a log on an empty disk of total bytes, with a reserve of 1 MiB.
 func newRoomKit(t *testing.T, total int64) (*kit, *sizedDisk) {
 	t.Helper()
 	disk := &sizedDisk{FS: vfs.NewMem(), total: total}
@@ -35,7 +35,8 @@ func newRoomKit(t *testing.T, total int64) (*kit, *sizedDisk) {
 	return k, disk
 }
 
-// Logs leave to others on their disk what is kept for those, and take records again when there is room.
+// TestAppendsLeaveRoomOnTheDisk (S7): logs leave the reserve to other users of their disk, and
+// accept records again when there is room.
 func TestAppendsLeaveRoomOnTheDisk(t *testing.T) {
 	for name, c := range map[string]struct{ total, reserve int64 }{
 		"large disk": {10 << 20, 1 << 20},
@@ -86,8 +87,8 @@ func TestAppendsLeaveRoomOnTheDisk(t *testing.T) {
 	}
 }
 
-// Not all that is free is granted at a time: others write too, and the disk is not asked before that
-// is written.
+// TestOthersHaveTheMostOfWhatIsFree: only part of the free space is granted at a time, because
+// others write too and the disk is not asked again before the grant is used up.
 func TestOthersHaveTheMostOfWhatIsFree(t *testing.T) {
 	k, disk := newRoomKit(t, 100<<20)
 	fill(t, k.log(), 1)
@@ -96,7 +97,7 @@ func TestOthersHaveTheMostOfWhatIsFree(t *testing.T) {
 	}
 }
 
-// What compaction writes leaves that room too.
+// TestCompactionLeavesRoomOnTheDisk: compaction leaves the reserve too.
 func TestCompactionLeavesRoomOnTheDisk(t *testing.T) {
 	disk := &sizedDisk{FS: vfs.NewMem(), total: 100 << 20}
 	disk.free.Store(disk.total)
@@ -116,7 +117,7 @@ func TestCompactionLeavesRoomOnTheDisk(t *testing.T) {
 	k.want("1:a=2", "2:b=1")
 }
 
-// So does what is moved to a disk.
+// TestMovesLeaveRoomOnTheDisk: moves leave the reserve of their target too.
 func TestMovesLeaveRoomOnTheDisk(t *testing.T) {
 	disk := &sizedDisk{FS: vfs.NewMem(), total: 100 << 20}
 	disk.free.Store(disk.total)

@@ -13,15 +13,15 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// manyLogs is enough to tell a cost per log from any other.
+// manyLogs is large enough to distinguish a cost per log from other costs.
 const manyLogs = 300
 
-// operations are all that can be counted of a file system.
+// operations are the file system operations that can be counted.
 var operations = []vfs.Op{
 	vfs.OpOpen, vfs.OpRename, vfs.OpRemove, vfs.OpMkdir, vfs.OpReadDir, vfs.OpStat, vfs.OpSyncDir, vfs.OpRead, vfs.OpWrite, vfs.OpTruncate, vfs.OpSync,
 }
 
-// spent is what do costs, in operations.
+// spent returns the operations that do performs.
 func spent(f *vfs.Faulty, do func()) map[vfs.Op]int {
 	before := map[vfs.Op]int{}
 	for _, op := range operations {
@@ -53,7 +53,7 @@ func fillAll(tb testing.TB, m *Manager) {
 	}
 }
 
-// wantCost allows a fixed number of operations beside those of each log.
+// wantCost allows perLog operations for each log and a fixed number in addition.
 func wantCost(t *testing.T, what string, got, perLog map[vfs.Op]int) {
 	t.Helper()
 	t.Logf("%s: %v", what, got)
@@ -64,7 +64,7 @@ func wantCost(t *testing.T, what string, got, perLog map[vfs.Op]int) {
 	}
 }
 
-// TestCostsOfALog counts what a log's life costs on the disk, from step to step.
+// TestCostsOfALog counts the disk operations in each step of a log's life.
 func TestCostsOfALog(t *testing.T) {
 	f := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, f, nil)
@@ -85,11 +85,13 @@ func TestCostsOfALog(t *testing.T) {
 	k.open()
 	createMany(t, k.m, manyLogs)
 	wantCost(t, "first write", spent(f, func() { fillAll(t, k.m) }), map[vfs.Op]int{vfs.OpMkdir: 1, vfs.OpOpen: 2, vfs.OpWrite: 2})
-	flush := map[vfs.Op]int{ // the batch, the topic's id, the epochs and all their names
+	flush := map[vfs.Op]int{ // the batch, the topic's id, the epochs, and their names
 		vfs.OpOpen: 2, vfs.OpWrite: 1, vfs.OpSync: 3, vfs.OpRename: 1, vfs.OpSyncDir: 3,
 	}
 	wantCost(t, "close after the first write", spent(f, func() { _ = k.m.Close() }), flush)
-	load := map[vfs.Op]int{ // the topic's id, the epochs, the batches: twice, as the producers' state is read off them too
+	// The topic's id, the epochs, the batches: these twice, because the producer state is read from
+	// them too.
+	load := map[vfs.Op]int{
 		vfs.OpReadDir: 1, vfs.OpOpen: 3, vfs.OpRead: 4,
 	}
 	wantCost(t, "start after a clean shutdown", spent(f, k.open), load)
@@ -105,8 +107,8 @@ func TestCostsOfALog(t *testing.T) {
 	}), nil)
 }
 
-// TestStartAfterAKillCostsAsLittle: a log that was written to and not closed
-// needs no more than its files read, and nothing written.
+// TestStartAfterAKillCostsAsLittle: opening a log that was written to and not closed reads its
+// files and writes nothing.
 func TestStartAfterAKillCostsAsLittle(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	createMany(t, k.m, manyLogs)
@@ -137,7 +139,7 @@ func TestQuietLogsHaveNoIndexFiles(t *testing.T) {
 	}
 }
 
-// TestUnchangedCheckpointsAreNotWritten: the loop comes by every few seconds.
+// TestUnchangedCheckpointsAreNotWritten: the loop runs every few seconds.
 func TestUnchangedCheckpointsAreNotWritten(t *testing.T) {
 	f := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, f, nil)
@@ -162,8 +164,8 @@ func TestUnchangedCheckpointsAreNotWritten(t *testing.T) {
 	}
 }
 
-// TestFirstWriteToAFullDisk is refused and leaves the log as it was, whichever
-// step fails.
+// TestFirstWriteToAFullDisk: the write is refused and leaves the log as it was, whichever step
+// fails.
 func TestFirstWriteToAFullDisk(t *testing.T) {
 	for _, op := range []vfs.Op{vfs.OpMkdir, vfs.OpOpen, vfs.OpWrite} {
 		for step := range 2 {
@@ -213,8 +215,8 @@ func TestDeleteBeforeTheFirstWrite(t *testing.T) {
 	}
 }
 
-// TestEmptyLogsCanBeUsed does to a log that is in memory only all that needs no
-// batch, and what needs its directory.
+// TestEmptyLogsCanBeUsed applies to a log that exists only in memory all operations that need no
+// batch, and one that needs its directory.
 func TestEmptyLogsCanBeUsed(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()
@@ -238,8 +240,8 @@ func TestEmptyLogsCanBeUsed(t *testing.T) {
 	}
 }
 
-// TestFirstWriteSurvivesCrashes: once flushed, a machine's crash leaves all of
-// it; before, all of it or a log that can be created again.
+// TestFirstWriteSurvivesCrashes: after a flush a crash of the machine leaves everything. Before it,
+// the crash leaves everything or a log that can be created again.
 func TestFirstWriteSurvivesCrashes(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 1)
@@ -260,7 +262,7 @@ func TestFirstWriteSurvivesCrashes(t *testing.T) {
 	}
 }
 
-// newScale is a manager on the real file system.
+// newScale returns a manager on the real file system.
 func newScale(tb testing.TB) (*Manager, Options) {
 	tb.Helper()
 	o := Options{Dirs: []string{tb.TempDir()}, Logger: slog.New(slog.DiscardHandler), MaxOpenFiles: 200}
@@ -298,8 +300,7 @@ func TestAThousandLogsOnTheRealFileSystem(t *testing.T) {
 	}
 }
 
-// TestMemoryOfEmptyLogs has a generous bound on the heap, and none at all for
-// goroutines.
+// TestMemoryOfEmptyLogs bounds the heap generously, and allows no goroutines at all.
 func TestMemoryOfEmptyLogs(t *testing.T) {
 	const n, bytes = 5000, 3000
 	k := newKit(t, vfs.NewMem(), nil)
@@ -352,7 +353,7 @@ func BenchmarkFirstWrite1000(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen starts with logs that have a batch each.
+// BenchmarkOpen starts with logs of one batch each.
 func BenchmarkOpen(b *testing.B) {
 	for _, n := range []int32{1000, 10_000} {
 		for _, clean := range []bool{true, false} {

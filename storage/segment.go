@@ -15,10 +15,9 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// segment is a run of the log in one .log file with its indexes. The last
-// segment of a log is active and grows under the log's lock; all others are
-// closed and change no more. Readers need no lock: they pin it (acquire), take
-// size, and read below that.
+// segment is a run of the log in one .log file, with its indexes. The last segment of a log is
+// active and grows under Log.mu; all others are closed and no longer change. Readers need no lock:
+// they pin the segment (acquire), load size, and read below it.
 type segment struct {
 	env   *env
 	base  int64
@@ -29,43 +28,44 @@ type segment struct {
 	times timeIndex
 	txns  txnIndex
 
-	// size is how many bytes readers may see, end the offset after them. The
-	// writer stores end, then size, then the log's end; readers load in the
-	// opposite order. So what lies below the log's end is below size, and all
-	// that is below size is below end.
+	// size is the number of bytes that readers may see, end the offset after them. The writer
+	// stores end, then size, then the log's end; readers load in the opposite order. Therefore
+	// every batch below the log's end is below size, and every batch below size is below end.
 	size atomic.Int64
 	end  atomic.Int64
 
-	// began is when the first record was written, in unix ms; 0: not known yet, see sinceMs.
+	// began is when the first record was written, in unix ms. 0: not known yet, see sinceMs.
 	began atomic.Int64
 
-	// refs counts the segment list, readers and flushes. At 0 the files are
-	// closed, and removed if doomed.
+	// refs counts the segment list, readers and flushes. At 0 the files are closed, and removed if
+	// doomed. doomed is set before the list gives up a deleted segment.
 	refs   atomic.Int64
 	doomed atomic.Bool
 
 	largest struct {
 		invariants.Mutex[rankLargest]
-		known bool // false: closed and not asked for since the start
+		// known is false for a closed segment that was found at the start and not asked since.
+		known bool
 		at    TimestampOffset
 	}
 
-	// The rest belongs to the log's lock.
+	// Log.mu guards the rest.
 	created      time.Time // when it became active, or was found
-	firstTime    int64     // largest timestamp of the first batch; -1 none
+	firstTime    int64     // largest timestamp of the first batch; -1: none
 	firstKnown   bool      // false: firstTime was not read yet
-	jitter       int64     // ms that it rolls earlier than segment.ms
+	jitter       int64     // ms by which it rolls before segment.ms
 	sinceIndex   int64     // bytes since the last index entry
 	indexEvery   int64     // index.interval.bytes when it was opened
-	preallocated bool      // space behind its end is reserved
+	preallocated bool      // space beyond its end is reserved
 	synced       int64     // bytes of the .log known to be durable
-	writtenBack  int64     // bytes of the .log that are on their way to the disk, at least
+	writtenBack  int64     // bytes of the .log whose write-back was requested
 	indexDurable bool      // closed, and all its files are durable
 }
 
 func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *segment {
 	s := &segment{base: base, created: now, firstTime: record.NoTimestamp, indexEvery: cfg.IndexIntervalBytes, env: e}
-	if most := min(cfg.SegmentJitterMs, cfg.maxSegmentMs()); most > 0 { // more would close it at once
+	// A larger jitter would close it at once.
+	if most := min(cfg.SegmentJitterMs, cfg.maxSegmentMs()); most > 0 {
 		s.jitter = rand.Int64N(most)
 	}
 	s.names.dir, s.names.base = dir, base
@@ -81,8 +81,8 @@ func (e *env) newSegment(dir string, base int64, cfg *Config, now time.Time) *se
 	return s
 }
 
-// rollAfterMs is the age at which the segment is closed. A jitter that was drawn
-// under settings with a larger bound would close it at once, and is left out.
+// rollAfterMs returns the age in ms at which the segment is closed. A jitter drawn under settings
+// with a larger bound would close it at once, and is ignored.
 func (s *segment) rollAfterMs(cfg *Config) int64 {
 	most := cfg.maxSegmentMs()
 	if s.jitter >= most {
@@ -91,7 +91,8 @@ func (s *segment) rollAfterMs(cfg *Config) int64 {
 	return most - s.jitter
 }
 
-// acquire pins the segment; false says that it is gone and the list must be loaded anew.
+// acquire pins the segment. It returns false if the segment is gone: the caller loads the list
+// again.
 func (s *segment) acquire() bool {
 	for {
 		n := s.refs.Load()
@@ -104,7 +105,7 @@ func (s *segment) acquire() bool {
 	}
 }
 
-// release undoes acquire, or the reference of the list.
+// release undoes acquire, or gives up the list's reference.
 func (s *segment) release() {
 	if s.refs.Add(-1) == 0 {
 		s.closeFiles()
@@ -122,8 +123,7 @@ func (s *segment) files() [4]*cachedFile {
 	return [4]*cachedFile{&s.file, &s.index.file, &s.times.file, &s.txns.file}
 }
 
-// createFile makes the .log exist, so that the log's end survives a restart
-// even if nothing is written.
+// createFile creates the .log, so that the log's end survives a restart even if nothing is written.
 func (s *segment) createFile() error {
 	_, err := s.file.acquire(true)
 	if err != nil {
@@ -133,8 +133,8 @@ func (s *segment) createFile() error {
 	return nil
 }
 
-// write puts bytes behind the present end. On an error the file is as before,
-// or brokenErr is set: nobody knows what it is.
+// write appends bytes to the file. After err the file is as before. After brokenErr too, the file
+// could not be restored and its content is unknown: the caller must fail the directory.
 func (s *segment) write(b []byte) (err, brokenErr error) {
 	f, err := s.file.acquire(true)
 	if err != nil {
@@ -148,8 +148,8 @@ func (s *segment) write(b []byte) (err, brokenErr error) {
 	return nil, nil
 }
 
-// note enters a batch at pos, just written or found by recovery, into the
-// indexes. The caller publishes size and end.
+// note enters a batch at pos into the indexes; the batch was just written, or found by recovery.
+// The caller publishes size and end afterwards.
 func (s *segment) note(b record.Batch, pos int64) {
 	if pos == 0 {
 		s.firstTime, s.firstKnown = b.MaxTimestamp(), true
@@ -162,16 +162,16 @@ func (s *segment) note(b record.Batch, pos int64) {
 	s.largest.Unlock()
 	if s.sinceIndex > s.indexEvery {
 		s.index.append(b.LastOffset(), pos)
-		// Fails only if the file's last entry cannot be read; an entry less
-		// costs a longer scan, and seal will tell.
+		// This fails only if the file's last entry cannot be read. A missing entry costs a longer
+		// scan, and seal reports the error.
 		_ = s.times.maybeAppend(largest)
 		s.sinceIndex = 0
 	}
 	s.sinceIndex += int64(b.Size())
 }
 
-// newestIn is the batch's largest timestamp. One without records, which
-// compaction leaves, has none that a lookup could find.
+// newestIn returns the batch's largest timestamp. A batch without records, which compaction leaves,
+// has none that a lookup could find.
 func newestIn(b record.Batch) int64 {
 	if b.Count() == 0 {
 		return record.NoTimestamp
@@ -179,9 +179,9 @@ func newestIn(b record.Batch) int64 {
 	return b.MaxTimestamp()
 }
 
-// seal brings the files to what a closed segment has: the last time entry is
-// the largest timestamp, as Kafka does when it closes or rolls a segment, and
-// no space is reserved any more.
+// seal brings the files to the state of a closed segment: all entries are in the files, and
+// reserved space is given back. The last time entry has the largest timestamp, as in Kafka. It does
+// not sync.
 func (s *segment) seal() error {
 	if err := s.times.maybeAppend(s.largest.at); err != nil {
 		return err
@@ -189,12 +189,12 @@ func (s *segment) seal() error {
 	return errors.Join(s.persistIndexes(), s.trim())
 }
 
-// persistIndexes writes to the index files what they lack.
+// persistIndexes writes to the index files the entries that are only in memory.
 func (s *segment) persistIndexes() error {
 	return errors.Join(s.index.persist(), s.times.persist(), s.txns.persist())
 }
 
-// modified is when the .log was last written, by its file's time.
+// modified returns when the .log was last written, by its file's time.
 func (s *segment) modified() (time.Time, error) {
 	s.names.RLock()
 	defer s.names.RUnlock()
@@ -205,8 +205,8 @@ func (s *segment) modified() (time.Time, error) {
 	return info.ModTime(), nil
 }
 
-// scan walks over the batches from a position of which the caller knows that a
-// batch starts there. visit gets headers only and says whether to go on.
+// scan visits the batches from a position on; a batch must begin there. visit gets the header only
+// and returns whether to continue.
 func (s *segment) scan(from, to int64, visit func(header record.Batch, pos int64) (more bool, err error)) error {
 	if from >= to {
 		return nil
@@ -234,9 +234,9 @@ func (s *segment) scan(from, to int64, visit func(header record.Batch, pos int64
 	}
 }
 
-// locate finds the first batch that ends at or after offset among the first
-// size bytes. found is false if all end before. The index is only a hint: if
-// what it points to cannot be right, the scan starts at the beginning.
+// locate returns the first batch that ends at or after offset among the first size bytes. found is
+// false if all end before. The index is only a hint: if its entry cannot be right the scan begins
+// at 0.
 func (s *segment) locate(offset, size int64) (loc location, found bool, err error) {
 	from, err := s.index.lookup(offset)
 	if err != nil || from < 0 {
@@ -266,8 +266,8 @@ func (s *segment) locate(offset, size int64) (loc location, found bool, err erro
 	return loc, found, err
 }
 
-// endBefore is where the batches end that are before pos, which is that of the
-// first batch at or above offset, or the segment's size.
+// endBefore returns the offset after the last batch before pos. pos is the position of the first
+// batch at or above offset, or the segment's size.
 func (s *segment) endBefore(offset, pos int64) (int64, error) {
 	from, err := s.index.lookup(offset - 1)
 	if err != nil || from < 0 || from >= pos {
@@ -282,21 +282,21 @@ func (s *segment) endBefore(offset, pos int64) (int64, error) {
 		return true, nil
 	}
 	err = s.scan(from, pos, visit)
-	if err != nil && from > 0 { // not a good entry
+	if err != nil && from > 0 { // the entry was wrong
 		end = s.base
 		err = s.scan(0, pos, visit)
 	}
 	return end, err
 }
 
-// location is where a batch is.
+// location is the place of a batch in a segment.
 type location struct {
 	pos, size    int64
 	base, last   int64
 	maxTimestamp int64
 }
 
-// readBatch reads a whole batch whose header has been seen.
+// readBatch reads a whole batch whose header has been read.
 func (s *segment) readBatch(pos, size int64) (record.Batch, error) {
 	f, err := s.file.acquire(false)
 	if err != nil {
@@ -310,9 +310,9 @@ func (s *segment) readBatch(pos, size int64) (record.Batch, error) {
 	return record.Batch(b), nil
 }
 
-// markDeleted renames the files so that a restart does not find them again. n
-// makes the names unique: after a truncation a base offset comes again. The
-// .log's name decides: without it, the others are removed at the next start.
+// markDeleted renames the files so that a restart does not find them. n makes the names unique,
+// because a base offset may return after a truncation. The .log is renamed first and decides:
+// without it the next start removes the others.
 func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
 	suffix := "." + strconv.FormatInt(n, 10) + suffixDeleted
 	s.names.Lock()
@@ -328,8 +328,8 @@ func (s *segment) markDeleted(fsys vfs.FS, n int64) error {
 	return nil
 }
 
-// rename gives the files another suffix, in the order of exts, up to the first
-// that cannot be renamed. The segment goes by the new names in any case.
+// rename changes the suffix of the files, in the order of exts, and stops at the first that cannot
+// be renamed. The segment uses the new names in any case.
 func (s *segment) rename(fsys vfs.FS, suffix string, exts ...string) error {
 	s.names.Lock()
 	defer s.names.Unlock()

@@ -7,9 +7,9 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// openTail makes a segment whose files are sound ready for appends: it finds
-// the end and the largest timestamp from the last index entries and the batches
-// behind them. ErrCorrupt says that the files do not fit each other.
+// openTail prepares a segment for appends: it finds the end and the largest timestamp from the last
+// index entries and the batches after them. It returns ErrCorrupt if the files contradict each
+// other.
 func (s *segment) openTail(size int64, sealed bool) error {
 	tail, err := s.readTail(size, sealed)
 	if err != nil {
@@ -22,16 +22,15 @@ func (s *segment) openTail(size int64, sealed bool) error {
 	return nil
 }
 
-// segmentTail is what the last index entries and the batches behind them say.
+// segmentTail is the result of reading the last index entries and the batches after them.
 type segmentTail struct {
 	from    int64 // position of the last indexed batch
 	end     int64
 	largest TimestampOffset
 }
 
-// readTail trusts the indexes as far as the batches that their last entries
-// name are what they say. In a sealed segment no batch is newer than the last
-// time entry, so that entries which got lost are noticed.
+// readTail trusts the indexes if their last entries match the batches that they name. In a sealed
+// segment no batch may be newer than the last time entry; this detects lost entries.
 func (s *segment) readTail(size int64, sealed bool) (tail segmentTail, err error) {
 	tail = segmentTail{end: s.base, largest: TimestampOffset{Offset: s.base, Timestamp: record.NoTimestamp, LeaderEpoch: -1}}
 	newest, timed, err := s.times.lastEntry()
@@ -79,7 +78,7 @@ func (s *segment) readTail(size int64, sealed bool) (tail segmentTail, err error
 	return tail, err
 }
 
-// confirm says whether the batch that a time entry names is what it says.
+// confirm reports whether a time entry matches the batch that it names.
 func (s *segment) confirm(e TimestampOffset, size int64) (bool, error) {
 	at, found, err := s.locate(e.Offset, size)
 	if errors.Is(err, ErrCorrupt) {
@@ -88,9 +87,9 @@ func (s *segment) confirm(e TimestampOffset, size int64) (bool, error) {
 	return found && at.base <= e.Offset && at.maxTimestamp == e.Timestamp, err
 }
 
-// largestTimestamp is the largest timestamp and the last offset of the batch
-// that first had it; -1 if no batch has a timestamp. For a segment found at
-// start it asks the indexes once and, if they cannot be right, every batch.
+// largestTimestamp returns the largest timestamp, with the last offset of the batch that first had
+// it; -1 if no batch has a timestamp. For a segment found at the start it reads the indexes once
+// or, if these cannot be right, every batch.
 func (s *segment) largestTimestamp() (TimestampOffset, error) {
 	s.largest.Lock()
 	defer s.largest.Unlock()
@@ -115,8 +114,8 @@ func (s *segment) largestTimestamp() (TimestampOffset, error) {
 	return tail.largest, nil
 }
 
-// startForTime is an offset before which no record has a timestamp of ts or
-// later: of the last batch that the time index names for it, or the base.
+// startForTime returns an offset before which no record has a timestamp of ts or later: that of the
+// time index's entry for ts, or the base.
 func (s *segment) startForTime(ts int64) int64 {
 	e, ok, err := s.times.lookup(ts)
 	if err != nil || !ok { // the index is a hint

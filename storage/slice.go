@@ -7,20 +7,20 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Slice is a range of a segment's file. It keeps the segment's files from being
-// removed until Release, which must be called exactly once; the zero Slice and
-// copies after Release are of no use. It is a value without memory of its own.
+// Slice is a range of a segment's file. The segment's files are not removed before Release, which
+// must be called exactly once. The zero Slice is empty; copies must not be used after Release. A
+// Slice owns no memory.
 type Slice struct {
 	segment *segment
 	base    int64
 	pos, n  int64
 }
 
-// Len is how many bytes the slice has.
+// Len returns the number of bytes.
 func (s Slice) Len() int { return int(s.n) }
 
-// BaseOffset is the offset of the first batch, which may be below the one that
-// was asked for; of an empty slice, the one asked for.
+// BaseOffset returns the offset of the first batch, which may be below the offset that was read.
+// For an empty slice it returns that offset.
 func (s Slice) BaseOffset() int64 { return s.base }
 
 // AppendTo appends the bytes to dst.
@@ -41,7 +41,7 @@ func (s Slice) AppendTo(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// grow lengthens a slice by n bytes of any content.
+// grow extends a slice by n bytes of any content.
 func grow(b []byte, n int) []byte {
 	if need := len(b) + n; need > cap(b) {
 		next := make([]byte, len(b), need)
@@ -51,13 +51,13 @@ func grow(b []byte, n int) []byte {
 	return b[:len(b)+n]
 }
 
-// File is the file that holds the bytes, at Pos; it stays open until Release.
-// It is nil for an empty slice.
+// File returns the file that holds the bytes, at Pos; nil for an empty slice. It stays open until
+// Release.
 func (s Slice) File() vfs.File {
 	if s.n == 0 {
 		return nil
 	}
-	f, err := s.segment.file.acquire(false) // it is open: the slice has it pinned
+	f, err := s.segment.file.acquire(false) // open already: the slice has it pinned
 	if err != nil {
 		return nil
 	}
@@ -65,7 +65,8 @@ func (s Slice) File() vfs.File {
 	return f
 }
 
-// OSFile is the operating system's file behind a slice's File, for sendfile(2); nil if there is none. It stays owned by the File.
+// OSFile returns the operating system's file behind a slice's File, for sendfile(2); nil if there
+// is none. The File still owns it.
 func OSFile(file vfs.File) *os.File {
 	if f, ok := file.(vfs.OSFiler); ok {
 		return f.OSFile()
@@ -73,10 +74,10 @@ func OSFile(file vfs.File) *os.File {
 	return nil
 }
 
-// Pos is where in File the bytes begin.
+// Pos returns the position in File where the bytes begin.
 func (s Slice) Pos() int64 { return s.pos }
 
-// Release lets the segment's files go.
+// Release unpins the segment and its file.
 func (s Slice) Release() {
 	if s.n > 0 {
 		s.segment.file.release()

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// producerSegments is a log of two closed segments and an active one, with one
-// producer throughout.
+// producerSegments returns a log of two closed segments and an active one, with one producer
+// throughout.
 func producerSegments(t *testing.T) *kit {
 	t.Helper()
 	k := newKit(t, vfs.NewMem(), tiered)
@@ -30,8 +30,8 @@ func producerSegments(t *testing.T) *kit {
 	return k
 }
 
-// lastSequenceAt is what an upload of the segment that ends at an offset tells of
-// the producer.
+// lastSequenceAt returns the producer's last sequence in the snapshot that an upload of the segment
+// ending at an offset would have.
 func lastSequenceAt(t *testing.T, l *Log, end int64) int32 {
 	t.Helper()
 	for _, c := range l.ClosedSegments(0) {
@@ -60,7 +60,7 @@ func lastSequenceAt(t *testing.T, l *Log, end int64) int32 {
 	return -1
 }
 
-// A flushed segment has its producer snapshot on the disk.
+// TestFlushSyncsSnapshots: a flushed segment has its producer snapshot on the disk.
 func TestFlushSyncsSnapshots(t *testing.T) {
 	k := producerSegments(t)
 	if err := k.log().Flush(t.Context(), 9); err != nil {
@@ -80,8 +80,8 @@ func TestFlushSyncsSnapshots(t *testing.T) {
 	}
 }
 
-// A snapshot that is missing or damaged is no statement that there are no
-// producers: the object store gets one that was made again.
+// TestUploadMendsSnapshots: a missing or damaged snapshot does not mean that there are no
+// producers. The object store must get one that was rebuilt.
 func TestUploadMendsSnapshots(t *testing.T) {
 	for name, damage := range map[string]func(fsys vfs.FS, path string) error{
 		"missing": func(fsys vfs.FS, path string) error { return fsys.Remove(path) },
@@ -108,7 +108,7 @@ func TestUploadMendsSnapshots(t *testing.T) {
 	}
 }
 
-// Recovery makes the snapshots again that a power cut has torn.
+// TestRecoveryMendsSnapshots: recovery rebuilds snapshots that a power cut has torn.
 func TestRecoveryMendsSnapshots(t *testing.T) {
 	k := producerSegments(t)
 	for _, at := range []int64{3, 6} {
@@ -128,7 +128,7 @@ func TestRecoveryMendsSnapshots(t *testing.T) {
 	}
 }
 
-// epochSyncFS holds up the first sync of an epoch file.
+// epochSyncFS delays the first sync of an epoch file.
 type epochSyncFS struct {
 	*vfs.Mem
 	held atomic.Bool
@@ -155,8 +155,9 @@ func (f epochSyncFile) Sync() error {
 	return f.File.Sync()
 }
 
-// A log that begins again from the object store while a flush writes the epoch file
-// ends up with the epochs of the object store, and with a sound directory.
+// TestStartFromRemoteBesideAFlush: a log starts from the object store while a flush writes the
+// epoch file. Its epoch file must have the epochs of the object store, and its directory must not
+// fail.
 func TestStartFromRemoteBesideAFlush(t *testing.T) {
 	state := remoteState(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -165,7 +166,7 @@ func TestStartFromRemoteBesideAFlush(t *testing.T) {
 		l := k.log()
 		fill(t, l, 4)
 		var flush sync.WaitGroup
-		flush.Go(func() { _ = l.Flush(t.Context(), 4) }) // what it was to flush is gone
+		flush.Go(func() { _ = l.Flush(t.Context(), 4) }) // its records are gone by then
 		synctest.Wait()
 		if err := l.StartFromRemote(t.Context(), state); err != nil {
 			t.Error(err)

@@ -9,36 +9,35 @@ import (
 	"sync/atomic"
 )
 
-// How many bytes of an index's newest entries stay in memory: it starts small,
-// because most partitions are quiet, and grows to a page, which then goes to
-// the file in one write.
+// Bytes of an index's newest entries that stay in memory. The buffer starts small, because most
+// partitions are quiet, and grows to a page, which is then written to the file at once.
 const (
 	indexTailMin = 128
 	indexTailMax = 4096
 )
 
-// pages are buffers for reading a page of an index or of batch headers.
+// pages are buffers for a page of an index or of batch headers.
 var pages = sync.Pool{New: func() any { return new([8192]byte) }}
 
-// sparseIndex is a sorted array of entries of one width: a file, and in memory
-// those entries that the file may not have yet. One goroutine at a time
-// appends; lookups take no lock and may run beside it.
+// sparseIndex is a sorted array of entries of one width: a file, and in memory the entries that the
+// file may not have yet. One goroutine at a time changes it, under Log.mu; lookups take no lock and
+// may run at the same time.
 type sparseIndex struct {
 	file      cachedFile
 	width     int
-	persisted int // entries that the file has; the appender's
+	persisted int // entries in the file; only the appender uses it
 	tail      atomic.Pointer[indexTail]
 }
 
-// indexTail is the part in memory. A full one is replaced, so that lookups that
-// still hold it go on undisturbed.
+// indexTail is the part in memory. A full one is replaced, not changed, so that lookups that hold
+// it are not disturbed.
 type indexTail struct {
 	base int          // entries before buf, all of them in the file
-	n    atomic.Int64 // entries of buf that are valid
+	n    atomic.Int64 // valid entries of buf; stored after their bytes
 	buf  []byte
 }
 
-// init says how many entries the file has.
+// init sets how many entries the file has.
 func (x *sparseIndex) init(file cachedFileInit, width, entries int) {
 	x.file.cache, x.file.names, x.file.ext = file.cache, file.names, file.ext
 	x.width = width
@@ -46,7 +45,7 @@ func (x *sparseIndex) init(file cachedFileInit, width, entries int) {
 	x.tail.Store(&indexTail{base: entries})
 }
 
-// cachedFileInit is what a cachedFile is made of (it has a lock and cannot be copied).
+// cachedFileInit has the parts of a cachedFile (which has a lock and cannot be copied).
 type cachedFileInit struct {
 	cache *fileCache
 	names *segmentNames
@@ -58,7 +57,7 @@ func (x *sparseIndex) count() int {
 	return t.base + int(t.n.Load())
 }
 
-// full says that another entry would make the file larger than limit bytes.
+// full reports whether another entry would make the file larger than limit bytes.
 func (x *sparseIndex) full(limit int64) bool { return int64(x.count()+1)*int64(x.width) > limit }
 
 // append adds an entry that sorts after all others.
@@ -75,8 +74,8 @@ func (x *sparseIndex) append(entry []byte) {
 
 func (x *sparseIndex) grow(t *indexTail, n int) *indexTail {
 	next := &indexTail{base: t.base}
-	// A file that cannot be written now (a full disk) keeps its entries in
-	// memory; whoever needs them in the file (roll, flush) gets the error.
+	// If the file cannot be written now (a full disk) its entries stay in memory. The next roll or
+	// flush that needs them in the file gets the error.
 	if len(t.buf) >= indexTailMax/x.width*x.width && x.persist() == nil {
 		next.base += n
 		next.buf = make([]byte, indexTailMax/x.width*x.width)
@@ -89,7 +88,7 @@ func (x *sparseIndex) grow(t *indexTail, n int) *indexTail {
 	return next
 }
 
-// persist writes to the file what it lacks, creating it. It does not sync.
+// persist writes to the file the entries that are only in memory, and creates it. It does not sync.
 func (x *sparseIndex) persist() error {
 	t := x.tail.Load()
 	total := t.base + int(t.n.Load())
@@ -112,12 +111,12 @@ func (x *sparseIndex) persist() error {
 	return nil
 }
 
-// releaseTail drops the memory of a full index; the entries must be persisted.
+// releaseTail drops the entries in memory. All of them must be in the file.
 func (x *sparseIndex) releaseTail() {
 	x.tail.Store(&indexTail{base: x.persisted})
 }
 
-// cut drops all entries from the n-th on, in memory and in the file.
+// cut drops the entries from the n-th on, in memory and in the file.
 func (x *sparseIndex) cut(n int) error {
 	if err := x.persist(); err != nil {
 		return err
@@ -135,7 +134,7 @@ func (x *sparseIndex) cut(n int) error {
 	return nil
 }
 
-// reset drops all entries, also those of a file of which nothing is known.
+// reset drops all entries, also those in a file that was not opened.
 func (x *sparseIndex) reset() error {
 	x.persisted = 0
 	x.releaseTail()
@@ -150,7 +149,7 @@ func (x *sparseIndex) reset() error {
 // indexEntry holds an entry of any index.
 type indexEntry [12]byte
 
-// last is the newest entry.
+// last returns the newest entry; ok is false if there is none.
 func (x *sparseIndex) last() (e indexEntry, ok bool, err error) {
 	t := x.tail.Load()
 	n := int(t.n.Load())
@@ -165,8 +164,8 @@ func (x *sparseIndex) last() (e indexEntry, ok bool, err error) {
 	return e, err == nil, err
 }
 
-// floor is the last entry for which le holds; le must hold for a first part of
-// the entries and for none after it. i is its place.
+// floor returns the last entry for which le holds, and its position i. le must hold for a prefix of
+// the entries and for none after it.
 func (x *sparseIndex) floor(le func(entry []byte) bool) (e indexEntry, i int, ok bool, err error) {
 	t := x.tail.Load()
 	n := int(t.n.Load())
@@ -182,8 +181,8 @@ func (x *sparseIndex) floor(le func(entry []byte) bool) (e indexEntry, i int, ok
 	return x.floorInFile(t.base, le)
 }
 
-// floorInFile halves the first n entries of the file until a page is left and
-// reads that at once.
+// floorInFile searches the first n entries, in the file. It halves them until a page is left, which
+// it reads at once.
 func (x *sparseIndex) floorInFile(n int, le func(entry []byte) bool) (e indexEntry, i int, ok bool, err error) {
 	page := pages.Get().(*[8192]byte)
 	defer pages.Put(page)
@@ -231,8 +230,7 @@ func (x *sparseIndex) readFile(p []byte, i int) error {
 	return nil
 }
 
-// bytes are all entries, as the file has them or would. The caller keeps
-// entries from being added.
+// bytes returns all entries as the file has them or would. The caller must prevent appends.
 func (x *sparseIndex) bytes() ([]byte, error) {
 	t := x.tail.Load()
 	inFile, n := t.base*x.width, int(t.n.Load())*x.width

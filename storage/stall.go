@@ -11,19 +11,18 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// A disk may fail by not answering: a write, a sync or a rename does not return.
-// The goroutine of that operation cannot be ended, nor can those that wait for its
-// locks. All others must go on. So each directory has goroutines of its own
-// (Manager.Run), an operation that takes too long fails its directory, and Run does
-// not wait for the goroutines of a directory that hangs.
+// A disk may fail by not answering: a write, a sync or a rename does not return. The goroutine of
+// that operation cannot be stopped, nor can those that wait for its locks; all others must
+// continue. Therefore each directory has its own goroutines (Manager.Run), and Run does not wait
+// for those of a directory that hangs. An operation that takes too long fails its directory.
 
-// holds says that a path is the directory or in it.
+// holds reports whether a path is the directory or in it.
 func (d *dataDir) holds(path string) bool {
 	return path == d.path || strings.HasPrefix(path, d.path+string(filepath.Separator))
 }
 
-// watchOf is the watch of the disk that a path is on. One in none of the directories
-// (a directory above them, while they are made) is watched by nobody.
+// watchOf returns the watch of the disk that a path is on. Paths outside of the directories (their
+// parents, while they are created) have a watch that is never checked.
 func (m *Manager) watchOf(path string) *vfs.Watch {
 	for _, d := range m.dirs {
 		if d.holds(path) {
@@ -44,7 +43,7 @@ func (m *Manager) watchStalls(ctx context.Context) {
 	})
 }
 
-// stalledDirs is how many directories hang.
+// stalledDirs returns how many directories hang.
 func (m *Manager) stalledDirs() int {
 	n := 0
 	for _, d := range m.dirs {
@@ -55,7 +54,7 @@ func (m *Manager) stalledDirs() int {
 	return n
 }
 
-// stall fails a directory without touching its disk; false if it has before.
+// stall fails a directory without touching its disk. It returns false if it did so before.
 func (d *dataDir) stall(after time.Duration) bool {
 	if d.stalled.Swap(true) {
 		return false
@@ -65,9 +64,9 @@ func (d *dataDir) stall(after time.Duration) bool {
 	return true
 }
 
-// tellWaiting calls OnFlush's function of each log with unflushed records in a
-// directory that hangs: its committer cannot. Each call has a goroutine of the
-// directory, because the disk may hold up the function as well.
+// tellWaiting calls the OnFlush function of each log with unflushed records in a directory that
+// hangs, because the directory's committer cannot. Each call has its own goroutine, which belongs
+// to the directory: the disk may hold up the function as well.
 func (m *Manager) tellWaiting(d *dataDir) {
 	for _, l := range m.all() {
 		told := l.flush.told.Load()
@@ -78,7 +77,7 @@ func (m *Manager) tellWaiting(d *dataDir) {
 	}
 }
 
-// runDir does the work of one directory until ctx ends.
+// runDir does the background work of one directory until ctx ends.
 func (m *Manager) runDir(ctx context.Context, d *dataDir) {
 	d.work.Go(func() { d.commits.run(ctx) })
 	d.work.Go(func() { d.writeback.run(ctx) })
@@ -103,11 +102,11 @@ func (m *Manager) runDir(ctx context.Context, d *dataDir) {
 	}
 }
 
-// waitUnlessHung waits for work to end. Once ctx has ended it gives up on work that
-// hung says is held up by a disk, and returns false.
+// waitUnlessHung waits for work to end. After ctx has ended it no longer waits for work that a
+// hanging disk holds up, and returns false.
 func waitUnlessHung(ctx context.Context, wait func(), hung <-chan struct{}) bool {
 	done := make(chan struct{})
-	go func() { // not owned if the disk hangs: nothing could end it
+	go func() { // may outlive Run: nothing can end it while the disk hangs
 		defer close(done)
 		wait()
 	}()
@@ -124,7 +123,7 @@ func waitUnlessHung(ctx context.Context, wait func(), hung <-chan struct{}) bool
 	}
 }
 
-// in lists the logs of a directory.
+// in returns the logs of a directory.
 func (m *Manager) in(d *dataDir) []*Log {
 	all := m.all()
 	logs := make([]*Log, 0, len(all))

@@ -13,8 +13,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// hangingFS is a file system on which the operations of a kind do not return once it
-// hangs, until it is released.
+// hangingFS is a file system on which, once hang was called, operations of one kind do not return
+// until it is released.
 type hangingFS struct {
 	vfs.FS
 	mu struct {
@@ -75,7 +75,7 @@ func (f hangingFile) Sync() error {
 	return f.File.Sync()
 }
 
-// reportedDirs are those that OnDirFailed was called for.
+// reportedDirs are the directories for which OnDirFailed was called.
 type reportedDirs struct {
 	mu  sync.Mutex
 	ids [][16]byte
@@ -98,8 +98,8 @@ func lastOf(r *told) error {
 	return err
 }
 
-// A disk that hangs ends its directory, and nothing but it: the others go on, who
-// waits for a flush gets an error, and the process can end.
+// TestHangingDiskEndsItsDirectoryOnly: a disk that hangs takes its directory out and no other. The
+// other directories continue, flush waiters get an error, and the process can end.
 func TestHangingDiskEndsItsDirectoryOnly(t *testing.T) {
 	for name, tc := range map[string]struct {
 		op   vfs.Op
@@ -150,7 +150,8 @@ func TestHangingDiskEndsItsDirectoryOnly(t *testing.T) {
 				synctest.Wait()
 				var waiting error
 				flushes := name == "sync" || name == "round"
-				if flushes { // in the others it would wait for a mutex, and time with it
+				// In the other cases it would wait for a mutex, which stops virtual time.
+				if flushes {
 					stuck.Go(func() { waiting = a.Flush(context.Background(), 2) })
 				}
 				pass(19 * time.Second)
@@ -192,7 +193,7 @@ func TestHangingDiskEndsItsDirectoryOnly(t *testing.T) {
 	}
 }
 
-// An operation that takes long and returns in time ends nothing.
+// TestSlowDiskStays: an operation that takes long but returns in time has no consequences.
 func TestSlowDiskStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newHangingFS()

@@ -17,30 +17,31 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Names of what is set aside: the suffix of the directory, which is Kafka's, and the
-// file in it that says why.
+// Names for logs that were set aside: the suffix of the directory, which is Kafka's, and the file
+// in it with the reason.
 const (
 	suffixStray = "-stray"
 	strayFile   = "stray.json"
 )
 
-// defaultStrayRetention is varve.log.stray.retention.ms.
+// defaultStrayRetention is the default of varve.log.stray.retention.ms.
 const defaultStrayRetention = 7 * 24 * time.Hour
 
-// Stray is a log that was set aside: the cluster does not have it here, and no event has
-// said that it was deleted. Nothing reads or writes it any more.
+// Stray is a log that was set aside: the cluster does not have it on this broker, and no event has
+// said that it was deleted. Its files are kept for Options.StrayRetention and otherwise unused.
 type Stray struct {
-	Path      string // the directory's, which ends in -stray
+	Path      string // of the directory, which ends in -stray
 	Topic     string
 	Partition int32
-	TopicID   [16]byte  // zero: unknown
-	Since     time.Time // zero: not written down; the next start does
-	Reason    string
-	Bytes     int64 // of all files
+	TopicID   [16]byte // zero: unknown
+	// Since is when it was set aside. Zero: not recorded; the next start records its own time.
+	Since  time.Time
+	Reason string
+	Bytes  int64 // of all files
 }
 
-// strayValue is the content of a stray's file. The offsets are what the checkpoints had of
-// the log, whose lines go when it is set aside: RestoreStray puts them back.
+// strayValue is the content of a stray's file. It has the log's lines from the checkpoints, which
+// are removed when the log is set aside; RestoreStray writes them back.
 type strayValue struct {
 	Version        int    `json:"version"`
 	Topic          string `json:"topic"`
@@ -53,17 +54,17 @@ type strayValue struct {
 	CleanedUpTo    int64  `json:"cleaned_up_to"`
 }
 
-// strays are those of the directories that work.
+// strays are the logs that were set aside in the directories that work.
 type strays struct {
 	invariants.Mutex[rankStrays]
 	list []Stray
 }
 
-// strayName is a new name for the directory of a log that is set aside.
+// strayName returns a new name for the directory of a log that is set aside.
 func strayName(d *dataDir, key partitionKey) string { return shortName(d, key, suffixStray) }
 
-// SetAside takes a log out of service at once, as Delete does, and keeps its files for
-// Options.StrayRetention under another name. A log that does not exist is fine.
+// SetAside takes a log out of service at once, as Delete does, but keeps its files under another
+// name for Options.StrayRetention. It is no error if there is no such log.
 func (m *Manager) SetAside(topic string, partition int32, reason string) error {
 	key := partitionKey{topic, partition}
 	l, ok := m.Log(topic, partition)
@@ -76,7 +77,7 @@ func (m *Manager) SetAside(topic string, partition int32, reason string) error {
 			RecoveryPoint: l.offsets.recovery.Load(), LogStartOffset: l.StartOffset(),
 			HighWatermark: l.HighWatermark(), CleanedUpTo: l.cleaning.upTo.Load(),
 		}
-		// Without the file the next start takes the log for one that was set aside then.
+		// Without the file the next start uses its own time: the log is kept longer, not shorter.
 		if err := value.write(m.env.fs, l.path()); ignoreNotExist(err) != nil {
 			l.logger.Warn("note why a log is set aside", errorAttr(err))
 		}
@@ -86,7 +87,7 @@ func (m *Manager) SetAside(topic string, partition int32, reason string) error {
 		return err
 	}
 	if _, err = m.env.fs.Stat(aside); errors.Is(err, fs.ErrNotExist) {
-		return nil // nobody has written to it
+		return nil // the log had no files
 	}
 	s := readStray(m.env.fs, aside)
 	if s.Since.IsZero() { // the file could not be written
@@ -98,16 +99,16 @@ func (m *Manager) SetAside(topic string, partition int32, reason string) error {
 	return nil
 }
 
-// Strays are the logs that were set aside, in the directories that work.
+// Strays returns the logs that were set aside, in the directories that work.
 func (m *Manager) Strays() []Stray {
 	m.strays.Lock()
 	defer m.strays.Unlock()
 	return append([]Stray(nil), m.strays.list...)
 }
 
-// findStrays looks what earlier processes have set aside. One that lacks its file, as Kafka's
-// do, is from today: none is deleted before its time. A directory that cannot
-// be listed shows that elsewhere.
+// findStrays finds the logs that earlier processes have set aside. A stray without its file, such
+// as Kafka's, counts from today, so that none is deleted before its time (S13). A directory that
+// cannot be listed is reported elsewhere.
 func (m *Manager) findStrays() {
 	for _, d := range m.dirs {
 		if d.err() != nil {
@@ -131,7 +132,7 @@ func (m *Manager) findStrays() {
 	}
 }
 
-// expireStrays deletes the strays whose time has passed. Run calls it now and then.
+// expireStrays deletes the strays whose retention has passed. Run calls it at an interval.
 func (m *Manager) expireStrays(now time.Time) {
 	keep := m.options.StrayRetention
 	if keep < 0 {
@@ -159,7 +160,7 @@ func (m *Manager) expireStrays(now time.Time) {
 	m.strays.list = left
 }
 
-// strayMetrics are read when somebody asks.
+// strayMetrics registers gauges that a scrape computes.
 func (m *Manager) strayMetrics(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
@@ -181,11 +182,11 @@ func (v strayValue) write(fsys vfs.FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	// Not durable: what a crash of the machine takes of it costs a week, not data.
+	// Not durable: if a crash takes the file, the stray is kept for longer.
 	return vfs.ReplaceFile(fsys, filepath.Join(dir, strayFile), append(content, '\n'), 0o644, false)
 }
 
-// readStrayValue reads a stray's file; ok is false if there is none that is sound.
+// readStrayValue reads a stray's file; ok is false if it is missing or not sound.
 func readStrayValue(fsys vfs.FS, dir string) (v strayValue, ok bool) {
 	content, err := vfs.ReadFile(fsys, filepath.Join(dir, strayFile), 1<<16)
 	if err != nil || json.Unmarshal(content, &v) != nil || v.Version != 0 || v.SinceMs <= 0 {
@@ -195,7 +196,7 @@ func readStrayValue(fsys vfs.FS, dir string) (v strayValue, ok bool) {
 	return v, ok && key == partitionKey{v.Topic, v.Partition} && !strings.ContainsAny(v.Topic, `/\`)
 }
 
-// readStray describes a stray as far as its files say.
+// readStray describes a stray as far as its files allow.
 func readStray(fsys vfs.FS, dir string) Stray {
 	s := Stray{Path: dir, Reason: "unknown"}
 	if v, ok := readStrayValue(fsys, dir); ok {
@@ -205,9 +206,9 @@ func readStray(fsys vfs.FS, dir string) Stray {
 	}
 	if content, err := vfs.ReadFile(fsys, filepath.Join(dir, metadataFile), 4096); err == nil {
 		m, _ := parseMetadata(content)
-		s.TopicID = m.topicID // zero if it is damaged
+		s.TopicID = m.topicID // zero if the file is damaged
 	}
-	entries, _ := fsys.ReadDir(dir) // what cannot be listed is not counted
+	entries, _ := fsys.ReadDir(dir) // files that cannot be listed are not counted
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && !e.IsDir() {
 			s.Bytes += info.Size()
@@ -216,8 +217,8 @@ func readStray(fsys vfs.FS, dir string) Stray {
 	return s
 }
 
-// Strays lists what was set aside in a data directory. A broker may be running in it. A nil
-// FS is the operating system's.
+// Strays returns the logs that were set aside in a data directory. A broker may be running in it. A
+// nil FS is the operating system's.
 func Strays(fsys vfs.FS, dir string) ([]Stray, error) {
 	if fsys == nil {
 		fsys = vfs.OS{}
@@ -235,8 +236,8 @@ func Strays(fsys vfs.FS, dir string) ([]Stray, error) {
 	return found, nil
 }
 
-// KeepAll returns settings without what deletes records or copies them to the bucket: for
-// a log whose topic, or whose topic's settings, could not be read.
+// KeepAll returns settings without any deletion of records and without copies to the object store,
+// for a log whose topic or whose topic's settings could not be read.
 func KeepAll(c Config) Config {
 	c.CleanupDelete, c.CleanupCompact, c.RemoteCopyDisable = false, false, true
 	return c

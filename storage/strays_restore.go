@@ -10,13 +10,13 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// RestoreStray makes a log of what was set aside again, for the next start of the broker. No
-// broker may be running in its data directory. The log has to be in the
-// cluster's metadata by its topic's id and name, or that start sets it aside again.
+// RestoreStray turns a stray into a log again, for the next start of the broker. No broker may be
+// running in its data directory. The cluster's metadata must have the log's topic, by id and name,
+// or that start sets the log aside again.
 //
-// The data directory loses the marker of a clean shutdown, so that the start
-// recovers the log from its recovery point on. A crash before the last step leaves
-// the stray as it was. The result's path is the log's. A nil FS is the operating system's.
+// The data directory loses the marker of a clean shutdown first, so that the start recovers the log
+// from its recovery point on. The rename comes last: a crash before it leaves the stray as it was.
+// The path of the result is the log's. A nil FS is the operating system's.
 func RestoreStray(fsys vfs.FS, path string) (Stray, error) {
 	if fsys == nil {
 		fsys = vfs.OS{}
@@ -35,7 +35,7 @@ func RestoreStray(fsys vfs.FS, path string) (Stray, error) {
 	} else if err != nil {
 		return Stray{}, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	defer func() { _ = lock.Close() }() // it ends with the process at the latest
+	defer func() { _ = lock.Close() }() // the lock ends with the process at the latest
 	if _, err = fsys.Stat(path); err != nil {
 		return Stray{}, err
 	}
@@ -57,12 +57,12 @@ func RestoreStray(fsys vfs.FS, path string) (Stray, error) {
 	if err = fsys.Rename(path, s.Path); err != nil {
 		return s, err
 	}
-	// The file means nothing in a log's directory.
+	// The file has no meaning in a log's directory.
 	_ = fsys.Remove(filepath.Join(s.Path, strayFile))
 	return s, fsys.SyncDir(dir)
 }
 
-// noLogOf makes sure that none of the broker's directories has a log of the partition.
+// noLogOf returns an error if any of the broker's directories has a log of the partition.
 func noLogOf(fsys vfs.FS, dir string, key partitionKey) error {
 	dirs := map[string]bool{dir: true}
 	content, err := vfs.ReadFile(fsys, filepath.Join(dir, dirsFile), 1<<20)
@@ -89,10 +89,10 @@ func noLogOf(fsys vfs.FS, dir string, key partitionKey) error {
 	return nil
 }
 
-// restoreCheckpoints gives the partition the lines that it had. A file that is missing or
-// damaged says nothing of any log.
+// restoreCheckpoints writes the partition's old lines back. A checkpoint that is missing or damaged
+// is left alone, and the start does without it.
 func restoreCheckpoints(fsys vfs.FS, dir, stray string, key partitionKey) error {
-	v, _ := readStrayValue(fsys, stray) // without it all is recovered, from the first segment on
+	v, _ := readStrayValue(fsys, stray) // without it recovery scans from the first segment on
 	for name, offset := range map[string]int64{
 		recoveryFile: v.RecoveryPoint, startFile: v.LogStartOffset, hwFile: v.HighWatermark, cleanerFile: v.CleanedUpTo,
 	} {
@@ -105,7 +105,7 @@ func restoreCheckpoints(fsys vfs.FS, dir, stray string, key partitionKey) error 
 		}
 		offsets, err := parseCheckpoint(content)
 		if err != nil {
-			continue // the start passes over it as well
+			continue // the start ignores it too
 		}
 		delete(offsets, key)
 		if offset > 0 {

@@ -78,8 +78,8 @@ func TestStrayIsKeptAndRestored(t *testing.T) {
 	}
 }
 
-// TestRestoredLogIsRecovered: what a log that was set aside without a sync may lack is found out,
-// although the broker has stopped cleanly since.
+// TestRestoredLogIsRecovered: a log that was set aside without a sync may have lost records. The
+// start after its restoration must scan it, although the broker was stopped cleanly since.
 func TestRestoredLogIsRecovered(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	fill(t, k.log(), 10)
@@ -135,7 +135,7 @@ func TestStraysGoWhenTheirTimeHasPassed(t *testing.T) {
 	}
 }
 
-// TestRunDeletesOldStrays: nobody has to ask.
+// TestRunDeletesOldStrays: no caller has to ask for it.
 func TestRunDeletesOldStrays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -161,7 +161,8 @@ func TestRunDeletesOldStrays(t *testing.T) {
 	})
 }
 
-// TestStrayWithoutItsFileIsFromToday has a full disk when the log is set aside.
+// TestStrayWithoutItsFileIsFromToday: the disk is full when the log is set aside, and the stray
+// must not be deleted early.
 func TestStrayWithoutItsFileIsFromToday(t *testing.T) {
 	f := vfs.NewFaulty(vfs.NewMem())
 	k := newKit(t, f, nil)
@@ -205,7 +206,7 @@ func TestStrayOfALongName(t *testing.T) {
 	}
 }
 
-// TestNothingToSetAside: a log that nobody has written to has no files.
+// TestNothingToSetAside: a log without any append has no files.
 func TestNothingToSetAside(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	k.log()

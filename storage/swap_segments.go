@@ -7,22 +7,21 @@ import (
 	"slices"
 )
 
-// swapOrder is the order in which a new segment's files get their next name.
-// The .log comes last: while it has the old one, nothing was decided.
+// swapOrder is the order in which the files of a new segment are renamed. The .log comes last:
+// until it is renamed nothing is decided.
 var swapOrder = []string{extIndex, extTimeIndex, extTxnIndex, extLog}
 
-// swap puts a segment that was made of a group in its place. A crash leaves the
-// group as it was until the .swap names are durable, and the new segment from
-// then on: recovery goes on where this was (completeSwap). Readers keep the
-// list, and the files, that they have.
+// swap puts a segment that was made of a group in the group's place. After a crash the group is as
+// it was until the .swap names are durable; from then on the start completes the swap
+// (completeSwap). Readers keep the list and the files that they have.
 //
-// The caller holds the cleaning token, so that nobody truncates or deletes the
-// log; retention sees swapping and waits.
+// The caller holds the cleaning token, so that the log is not truncated or deleted. Retention sees
+// swapping and waits.
 func (l *Log) swap(g cleanGroup, made *segment) error {
 	if err := l.beginSwap(g, made); err != nil {
 		made.closeFiles()
 		if failed := l.dir().err(); failed != nil {
-			return failed // the next start finds out how far it came
+			return failed // the next start finds out which steps were done
 		}
 		return errors.Join(err, l.removeHalfSwapped(made))
 	}
@@ -32,15 +31,15 @@ func (l *Log) swap(g cleanGroup, made *segment) error {
 		l.mu.Unlock()
 	}()
 	if err := l.finishSwap(g, made); err != nil {
-		// The list on disk and in memory may disagree now.
+		// The lists on disk and in memory may differ now.
 		l.dir().fail(fmt.Errorf("replace segments from %d on: %w", made.base, err))
 		return l.dir().err()
 	}
 	return nil
 }
 
-// beginSwap names the files .swap, durably, if the group is still there and its
-// topic still compacted. After an error the names are taken back.
+// beginSwap renames the files to .swap, durably, if the group is still in the log and the topic is
+// still compacted. After an error swap removes the files again.
 func (l *Log) beginSwap(g cleanGroup, made *segment) error {
 	l.mu.Lock()
 	err := l.usable()
@@ -66,7 +65,7 @@ func (l *Log) beginSwap(g cleanGroup, made *segment) error {
 	return err
 }
 
-// placeOf is where the group is in the list; -1 if it is not, or not all of it.
+// placeOf returns the position of the group in the list; -1 if the list does not have all of it.
 func (l *Log) placeOf(g cleanGroup) int {
 	list := l.list()
 	i := slices.Index(list, g.segments[0])
@@ -76,8 +75,8 @@ func (l *Log) placeOf(g cleanGroup) int {
 	return i
 }
 
-// finishSwap publishes the swap and gives the files their names. Each step is
-// durable before the next, so that no file system may order them otherwise.
+// finishSwap publishes the new segment, deletes the group's files, and gives the new files their
+// names. Each step is durable before the next one, so that no file system can reorder them.
 func (l *Log) finishSwap(g cleanGroup, made *segment) error {
 	l.mu.Lock()
 	i := l.placeOf(g)
@@ -93,24 +92,24 @@ func (l *Log) finishSwap(g cleanGroup, made *segment) error {
 	for _, old := range g.segments[1:] {
 		l.removeSnapshot(old.base)
 	}
+	// The old names are gone, durably, before the new files get theirs: see completeSwap.
 	if err := l.env.fs.SyncDir(l.path()); err != nil {
 		return err
 	}
 	if err := made.rename(l.env.fs, "", swapOrder...); err != nil {
 		return err
 	}
-	// Before another cleaning writes files of the same base: a start that found the
-	// .swap of this one beside the .cleaned of that one would undo this one, whose
-	// old segments are gone.
+	// Before another cleaning writes files of the same base: a start that found this .swap beside
+	// that .cleaned would undo this swap, whose old segments are gone.
 	return l.env.fs.SyncDir(l.path())
 }
 
-// removeHalfSwapped removes the files of a segment that did not get so far that
-// it could be swapped in, whichever of the two names they have.
+// removeHalfSwapped removes the files of a new segment that was not swapped in, under either of the
+// two names that they may have.
 func (l *Log) removeHalfSwapped(made *segment) error {
 	var err error
 	for _, suffix := range []string{suffixSwap, suffixCleaned} {
-		for _, ext := range slices.Backward(swapOrder) { // without its .log the rest means nothing
+		for _, ext := range slices.Backward(swapOrder) { // without its .log the rest is leftovers
 			err = errors.Join(err, ignoreNotExist(l.env.fs.Remove(filepath.Join(l.path(), fileName(made.base, ext)+suffix))))
 		}
 	}

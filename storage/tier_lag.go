@@ -8,13 +8,13 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// A topic may have a bound on how long a record stays on this disk only (varve.tier.max.lag.ms). What
-// goes to the object store are closed segments, so that an active one is closed when its oldest record
-// has waited for that long.
+// A topic may bound how long a record stays on this disk only (varve.tier.max.lag.ms). Only closed
+// segments are uploaded, so the active segment is closed when its oldest record has waited for that
+// long.
 
-// sinceMs is when the segment's first record was written, at the latest, in unix ms. Of a segment that
-// was found at start that is its file's time, or the first batch's own time if that is earlier: the
-// file may have been written until the end.
+// sinceMs returns when the segment's first record was written, at the latest, in unix ms. For a
+// segment found at the start it is the file's time, or the first batch's own time if that is
+// earlier, because the file's time is that of its last write.
 func (s *segment) sinceMs() (int64, error) {
 	if began := s.began.Load(); began != 0 {
 		return began, nil
@@ -30,19 +30,21 @@ func (s *segment) sinceMs() (int64, error) {
 	return since, nil
 }
 
-// firstBatchMs is the time of the segment's first batch; record.NoTimestamp if it has none.
+// firstBatchMs returns the time of the segment's first batch, in unix ms; record.NoTimestamp if it
+// has none.
 func (s *segment) firstBatchMs() int64 {
 	first := record.NoTimestamp
-	_ = s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) { // what cannot be read has no time
+	// A batch that cannot be read has no time.
+	_ = s.scan(0, s.size.Load(), func(h record.Batch, _ int64) (bool, error) {
 		first = h.BaseTimestamp()
 		return false, nil
 	})
 	return first
 }
 
-// WaitsSince is when the first record at or above offset was appended, at the latest, of those that
-// may go to the object store: those below the last stable offset. The zero time says that there is
-// none. It takes no lock of the log.
+// WaitsSince returns when the first record at or above offset was appended, at the latest. It
+// considers only records below the last stable offset, which may be uploaded, and returns the zero
+// time if there is none. It takes no lock of the log.
 func (l *Log) WaitsSince(offset int64) time.Time {
 	stable := l.LastStableOffset()
 	list := l.list()
@@ -56,7 +58,7 @@ func (l *Log) WaitsSince(offset int64) time.Time {
 		}
 		since, err := s.sinceMs()
 		s.release()
-		if err != nil { // it is gone, or its disk is
+		if err != nil { // the segment was deleted, or its disk failed
 			return time.Time{}
 		}
 		return time.UnixMilli(since)
@@ -64,8 +66,9 @@ func (l *Log) WaitsSince(offset int64) time.Time {
 	return time.Time{}
 }
 
-// late returns true if the active segment has a record that has waited for the object store as long
-// as it may. One that is not decided yet cannot go there, and closing its segment would not help.
+// late reports whether the active segment has a record that has waited for its upload for as long
+// as it may. Records that are not below the last stable offset do not count: they cannot be
+// uploaded, and closing their segment would not help.
 func (l *Log) late(now time.Time) bool {
 	cfg := l.config.Load()
 	if cfg.MaxTierLagMs <= 0 || !cfg.copiesToRemote() || cfg.CleanupCompact {

@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// lagKit is a log whose records may wait for an hour.
+// lagKit has a log whose records may wait for an hour.
 func lagKit(t *testing.T) *kit {
 	t.Helper()
 	return newKit(t, vfs.NewMem(), func(c *Config) {
@@ -21,7 +21,8 @@ func (k *kit) closeLate() {
 	k.m.closeLate(k.t.Context(), k.m.dirs[0])
 }
 
-// A steady trickle never fills a segment, and its first record must not wait for that.
+// TestSegmentIsClosedWhenItsOldestRecordHasWaited: a steady trickle of records never fills a
+// segment, and its first record must not wait for that.
 func TestSegmentIsClosedWhenItsOldestRecordHasWaited(t *testing.T) {
 	k := lagKit(t)
 	l := k.log()
@@ -45,7 +46,8 @@ func TestSegmentIsClosedWhenItsOldestRecordHasWaited(t *testing.T) {
 	}
 }
 
-// A restart must not begin the hour anew, also if the log is written to after it.
+// TestRecordsWaitOverARestart: a restart must not restart the hour, also if more records are
+// appended.
 func TestRecordsWaitOverARestart(t *testing.T) {
 	k := lagKit(t)
 	fill(t, k.log(), 1)
@@ -68,7 +70,8 @@ func TestRecordsWaitOverARestart(t *testing.T) {
 	}
 }
 
-// What is not committed cannot go up: closing its segment again and again would help nobody.
+// TestUndecidedRecordsCloseNoSegment: uncommitted records cannot be uploaded, so closing their
+// segment again and again would not help.
 func TestUndecidedRecordsCloseNoSegment(t *testing.T) {
 	k := lagKit(t)
 	l := k.log()
@@ -82,7 +85,7 @@ func TestUndecidedRecordsCloseNoSegment(t *testing.T) {
 		t.Fatalf("what is not committed waits since %v", since)
 	}
 	l.SetHighWatermark(1)
-	for range 3 { // the rest of the segment holds it up, once
+	for range 3 { // the rest of the segment closes it, once
 		k.closeLate()
 		k.clock.advance(2 * time.Hour)
 	}
@@ -91,7 +94,7 @@ func TestUndecidedRecordsCloseNoSegment(t *testing.T) {
 	}
 }
 
-// WaitsSince is that of the first segment that is not in the object store as a whole.
+// TestWaitsSince: the time is that of the first segment that is not wholly in the object store.
 func TestWaitsSince(t *testing.T) {
 	k := lagKit(t)
 	l := k.log()
@@ -122,7 +125,7 @@ func TestWaitsSince(t *testing.T) {
 	}
 }
 
-// The delays of KIP-1241 follow the local retention where they are not set.
+// TestRemoteCopyLag: the delays of KIP-1241 default to the local retention.
 func TestRemoteCopyLag(t *testing.T) {
 	for name, c := range map[string]struct {
 		change    func(*Config)

@@ -4,25 +4,24 @@ import (
 	"encoding/binary"
 )
 
-// timeEntrySize is an entry of a .timeindex file: a timestamp int64 and an
+// timeEntrySize is the size in bytes of an entry of a .timeindex file: a timestamp int64 and an
 // offset relative to the segment's base, int32.
 const timeEntrySize = 12
 
-// timeIndex holds, for some moments of the segment's life, the largest
-// timestamp until then and the last offset of the batch that first had it.
-// Timestamps and offsets both ascend.
+// timeIndex holds, for some points of the segment, the largest timestamp up to there and the last
+// offset of the batch that first had it. Both ascend.
 type timeIndex struct {
 	sparseIndex
 	base int64
 }
 
-// TimestampOffset is a timestamp, in ms, and an offset that has it.
+// TimestampOffset is a timestamp in ms and an offset that has it.
 type TimestampOffset struct {
 	Offset, Timestamp int64
-	LeaderEpoch       int32 // of the batch; -1 where only an index was asked
+	LeaderEpoch       int32 // of the batch; -1 if only an index was read
 }
 
-// maybeAppend adds the largest timestamp so far, unless the index has it.
+// maybeAppend adds the largest timestamp so far, unless the index already has it.
 func (x *timeIndex) maybeAppend(m TimestampOffset) error {
 	if m.Timestamp < 0 {
 		return nil
@@ -50,8 +49,8 @@ func (x *timeIndex) lastEntry() (TimestampOffset, bool, error) {
 	return timeEntry(e[:], x.base), true, nil
 }
 
-// lookup finds the last entry at or before ts: no record before its batch has a
-// timestamp of ts or later.
+// lookup returns the last entry at or before ts: no record before its batch has a timestamp of ts
+// or later.
 func (x *timeIndex) lookup(ts int64) (entry TimestampOffset, ok bool, err error) {
 	e, _, ok, err := x.floor(func(e []byte) bool { return int64(binary.BigEndian.Uint64(e)) <= ts })
 	if err != nil || !ok {
@@ -60,7 +59,7 @@ func (x *timeIndex) lookup(ts int64) (entry TimestampOffset, ok bool, err error)
 	return timeEntry(e[:], x.base), true, nil
 }
 
-// countBelow is how many entries are for offsets below end.
+// countBelow returns how many entries are for offsets below end.
 func (x *timeIndex) countBelow(end int64) (int, error) {
 	_, i, ok, err := x.floor(func(e []byte) bool { return x.base+relativeOffset(e[8:]) < end })
 	if err != nil || !ok {

@@ -10,16 +10,16 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// Truncate drops everything from an offset on. A batch that holds the offset
-// goes as a whole, and so does a gap before it, so that EndOffset may come out lower. Offsets at or above the
-// end change no record, one before the local log empties it. The high watermark
-// comes down with the end if need be, and log start with an offset below it.
+// Truncate drops all records from an offset on. A batch that contains the offset is dropped as a
+// whole, and so is a gap before it, so that EndOffset may become lower than the offset. An offset
+// at or above the end changes no record; an offset below the local log empties it. The high
+// watermark is lowered with the end if necessary, and log start with an offset below it.
 //
-// No record below the high watermark may go with it: see TruncateCommitted.
+// No record below the high watermark may be dropped: see TruncateCommitted (S16).
 func (l *Log) Truncate(to int64) error { return l.truncate(to, false) }
 
-// TruncateCommitted is Truncate for a log that has to give up committed records: its leader
-// lacks them, after an unclean election or the loss of its log.
+// TruncateCommitted is Truncate for a log that has to give up committed records because its leader
+// does not have them, after an unclean election or the loss of its log.
 func (l *Log) TruncateCommitted(to int64) error { return l.truncate(to, true) }
 
 func (l *Log) truncate(to int64, committed bool) error {
@@ -38,8 +38,9 @@ func (l *Log) truncate(to int64, committed bool) error {
 	switch {
 	case err != nil:
 	case to >= l.offsets.end.Load():
-		// No batch goes, but an epoch may: that of an election that this log won and had nothing appended under. The next leader may not
-		// know it, and would tell this log to truncate again and again.
+		// No batch is dropped, but an epoch may be: that of an election which this log won without
+		// appending anything. The next leader may not know the epoch, and would make this log
+		// truncate again and again.
 		l.epochs.truncateEnd(to)
 		return nil
 	case to < l.list()[0].base:
@@ -54,14 +55,14 @@ func (l *Log) truncate(to int64, committed bool) error {
 	return nil
 }
 
-// TruncateFully drops everything; the next record gets the offset at, which is
-// also the new log start and high watermark.
+// TruncateFully drops everything. The next record gets the offset at, which is also the new log
+// start and high watermark.
 //
 // No record from at on may be below the high watermark: see TruncateCommittedFully.
 func (l *Log) TruncateFully(at int64) error { return l.truncateFully(at, false) }
 
-// TruncateCommittedFully is TruncateFully for a log that has to give up committed records,
-// as TruncateCommitted is Truncate.
+// TruncateCommittedFully is TruncateFully for a log that has to give up committed records, as
+// TruncateCommitted is Truncate.
 func (l *Log) TruncateCommittedFully(at int64) error { return l.truncateFully(at, true) }
 
 func (l *Log) truncateFully(at int64, committed bool) error {
@@ -85,6 +86,9 @@ func (l *Log) truncateFully(at int64, committed bool) error {
 	return nil
 }
 
+// truncateLocked truncates within the local log. The steps are ordered for crashes: first the
+// checkpoints no longer vouch for the offsets that will be reused, durably, and only then records
+// are removed.
 func (l *Log) truncateLocked(to int64) error {
 	list := l.list()
 	i := list.find(to)
@@ -93,21 +97,22 @@ func (l *Log) truncateLocked(to int64) error {
 	if err != nil {
 		return classify(err)
 	}
-	first, pos := to, old.size.Load() // what goes begins there
+	first, pos := to, old.size.Load() // the part to drop begins there
 	if found {
 		first, pos = min(to, cut.base), cut.pos
 	}
-	// Not an offset in a gap behind the last batch that stays: the files do not
-	// tell of it, and a segment that began there would look as if one were missing.
+	// Not an offset in a gap after the last batch that stays: no file records the gap, and a
+	// segment that began there would look as if one before it were missing.
 	end, err := old.endBefore(first, pos)
 	if err != nil {
 		return classify(err)
 	}
-	if start := l.offsets.start.Load(); end < start { // log start was within the batch or the gap, or is above to
+	// Log start was within the batch or the gap, or is above to.
+	if start := l.offsets.start.Load(); end < start {
 		at := min(to, start)
 		return l.truncateFullyLocked(at, at, nil)
 	}
-	// What a full disk may refuse comes first, while the log can stay as it is.
+	// A full disk may refuse these steps. They come first, while the log can stay as it is.
 	if err = old.persistIndexes(); err != nil {
 		return classify(err)
 	}
@@ -115,17 +120,17 @@ func (l *Log) truncateLocked(to int64) error {
 		return err
 	}
 	if err = l.cutLocked(list, i, pos, end); err != nil {
-		// The log on disk and in memory disagree now.
+		// The log on disk and in memory differ now.
 		l.dir().fail(fmt.Errorf("truncate at segment %d: %w", old.base, err))
 		return l.dir().err()
 	}
 	return nil
 }
 
-// cutLocked ends the log at a position of the i-th segment.
+// cutLocked ends the log at position pos of the i-th segment, offset end.
 func (l *Log) cutLocked(list segmentList, i int, pos, end int64) error {
 	l.assertPromiseLocked(end)
-	// From the newest to the oldest, so that a crash in between leaves no gap.
+	// The newest segment first, so that a crash in between leaves no gap.
 	for k := len(list) - 1; k > i; k-- {
 		if err := l.discardLocked(list[k]); err != nil {
 			return err
@@ -148,8 +153,8 @@ func (l *Log) cutLocked(list segmentList, i int, pos, end int64) error {
 	return l.reloadProducersLocked()
 }
 
-// cutFiles shortens the segment's files. They are synced at once: truncation is
-// rare, and what was cut must not come back beside what follows.
+// cutFiles truncates the segment's files. They are synced at once: truncation is rare, and the
+// dropped records must not return after a crash and precede newer ones.
 func (l *Log) cutFiles(s *segment, pos, end int64) error {
 	f, err := s.file.acquire(true)
 	if err != nil {
@@ -170,8 +175,8 @@ func (l *Log) cutFiles(s *segment, pos, end int64) error {
 	return errors.Join(s.index.cut(n), s.times.cut(m), s.txns.cut(end), s.txns.sync(), l.env.fs.SyncDir(l.path()))
 }
 
-// reopenActive makes a new segment out of the files of one that was cut, so
-// that readers that still hold the old one are not confused.
+// reopenActive makes a new segment from the files of one that was cut. Readers that still hold the
+// old segment keep its size and end.
 func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	s := l.env.newSegment(l.path(), old.base, l.config.Load(), l.env.now())
 	s.began.Store(old.began.Load())
@@ -194,8 +199,9 @@ func (l *Log) reopenActive(old *segment, size, end int64) (*segment, error) {
 	return s, nil
 }
 
-// truncateFullyLocked begins anew at an offset, with what is known of the
-// batches before it, if anything is.
+// truncateFullyLocked restarts the log, empty, at an offset. known is the state that follows from
+// the batches before it; nil: none. The names are durable when it returns: after a crash the old
+// segments must not be found beside new records.
 func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	if err := l.ensureDirLocked(); err != nil {
 		return classify(err)
@@ -216,8 +222,8 @@ func (l *Log) truncateFullyLocked(at, start int64, known *beginning) error {
 	return l.syncDirLocked()
 }
 
-// restartLocked puts an empty segment at an offset in the place of all that the log has. Until it ends
-// no checkpoint is written that has the log start of before.
+// restartLocked replaces all of the log with an empty segment at an offset. Until it returns no
+// checkpoint gets the old log start.
 func (l *Log) restartLocked(at, start int64, known *beginning) error {
 	if start == at {
 		done, err := l.raiseStartLocked(start)
@@ -239,9 +245,9 @@ func (l *Log) restartLocked(at, start int64, known *beginning) error {
 	return nil
 }
 
-// lowerStartLocked takes log start down, durably. A checkpoint that is written afterwards must
-// not have the old one again: above the end it would make a start take for deleted what the
-// log has got since.
+// lowerStartLocked lowers log start, durably. It changes the file and the offset under the
+// checkpoints' lock, so that no later checkpoint has the old log start again. After a crash a log
+// start above the end would delete the records that the log has received since.
 func (l *Log) lowerStartLocked(start int64) error {
 	d := l.dir()
 	d.checkpoints.Lock()
@@ -254,11 +260,12 @@ func (l *Log) lowerStartLocked(start int64) error {
 	return nil
 }
 
-// raiseStartLocked takes the log start that outlives a crash up, durably, before a tiered log restarts
-// there: by an older one, what lies between would be taken for uploaded. Until the log has restarted, a
-// crash leaves one that ends below its start, or still has what is deleted.
+// raiseStartLocked raises the log start that outlives a crash, durably, before a tiered log
+// restarts there: with an older one, the offsets in between would count as uploaded. A crash before
+// the restart leaves a log that ends below its start, which settleStart restarts there, or one that
+// still has deleted records.
 //
-// No checkpoint has the log start of before until the caller calls done: by then it has become that.
+// No checkpoint gets the old log start until the caller calls done, when the log has restarted.
 func (l *Log) raiseStartLocked(start int64) (done func(), err error) {
 	if !l.config.Load().RemoteStorageEnable || start <= l.CheckpointedStartOffset() {
 		return func() {}, nil
@@ -270,7 +277,8 @@ func (l *Log) raiseStartLocked(start int64) (done func(), err error) {
 	return func() { d.raisedStart(l.key) }, nil
 }
 
-// replaceAllLocked puts one empty segment in the place of all others.
+// replaceAllLocked deletes all segments, newest first, and creates an empty one at an offset. What
+// is known of earlier batches is durable before that segment exists.
 func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*segment, error) {
 	for _, s := range slices.Backward(list) {
 		if err := l.discardLocked(s); err != nil {
@@ -290,7 +298,7 @@ func (l *Log) replaceAllLocked(list segmentList, at int64, known *beginning) (*s
 	return l.createSegmentLocked(at)
 }
 
-// lower takes an offset that others may be raising down to at most limit.
+// lower lowers an offset to at most limit; another goroutine may be raising it.
 func lower(offset *atomic.Int64, limit int64) {
 	for {
 		old := offset.Load()
@@ -300,31 +308,31 @@ func lower(offset *atomic.Int64, limit int64) {
 	}
 }
 
-// setEndLocked takes the end, and what must not be above it, back.
+// setEndLocked lowers the end, and the offsets that must not be above it. A flush under way notices
+// by truncations that its plan is stale.
 func (l *Log) setEndLocked(end int64) {
 	l.flush.truncations++
 	l.offsets.flushed.Store(min(end, l.offsets.flushed.Load()))
 	l.offsets.end.Store(end)
-	lower(&l.offsets.remoteEnd, end) // above, this log will have other records than the object store
+	// Above end this log will have other records than the object store.
+	lower(&l.offsets.remoteEnd, end)
 	l.epochs.truncateEnd(end)
 	l.updateUnstable()
 	l.updateRecoveryLocked()
 }
 
-// lowerPromisesLocked makes the checkpoints say that what comes after offset is
-// neither durable nor compacted nor committed, before it is overwritten: recovery
-// would otherwise believe bytes that were never synced, the cleaner would pass over
-// keys that it has never seen, and consumers would read what nobody has confirmed.
-// The offset is not below log start.
+// lowerPromisesLocked lowers the checkpoints durably: nothing from offset on is durable, compacted
+// or committed. It comes before the offsets are reused. Otherwise recovery would trust bytes that
+// were never synced, the cleaner would skip keys that it has never seen, and consumers would read
+// unconfirmed records (S2, S20). offset must not be below log start.
 func (l *Log) lowerPromisesLocked(offset int64) error {
-	// Each by itself: after a crash compaction may be known to have come further
-	// than flushes have.
+	// Each by itself: after a crash the checkpoint of compaction may be above that of flushes.
 	if l.offsets.flushed.Load() > offset {
 		l.offsets.flushed.Store(offset)
 		l.flush.truncations++
 		l.updateRecoveryLocked()
 	}
-	// Also where that was done before: the file may have refused it, on a full disk say.
+	// Also if flushed was lowered before: a full disk may have refused the file.
 	if err := l.lowerCheckpointLocked(recoveryFile, offset); err != nil {
 		return err
 	}
@@ -334,8 +342,8 @@ func (l *Log) lowerPromisesLocked(offset int64) error {
 	return errors.Join(l.lowerCheckpointLocked(cleanerFile, offset), l.lowerHighWatermarkLocked(offset))
 }
 
-// lowerHighWatermarkLocked takes the high watermark down, durably. A checkpoint that is
-// written afterwards must not have the old one again.
+// lowerHighWatermarkLocked lowers the high watermark, durably. Both change under the checkpoints'
+// lock, so that no later checkpoint has the old one again.
 func (l *Log) lowerHighWatermarkLocked(offset int64) error {
 	d := l.dir()
 	d.checkpoints.Lock()
@@ -348,7 +356,7 @@ func (l *Log) lowerHighWatermarkLocked(offset int64) error {
 	return err
 }
 
-// lowerCheckpointLocked takes the log's line of a checkpoint down, durably.
+// lowerCheckpointLocked lowers the log's line of a checkpoint, durably.
 func (l *Log) lowerCheckpointLocked(name string, offset int64) error {
 	err := classify(l.dir().lowerCheckpoint(l.env.fs, name, l.key, offset))
 	if errors.Is(err, ErrStorage) {

@@ -7,9 +7,9 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// After a crash the cleaner's checkpoint may be above what is known to be
-// flushed. A truncation in between takes it down all the same: what comes next
-// under these offsets was never compacted.
+// TestTruncateTakesTheCleanedOffsetDown: after a crash the cleaner's checkpoint may be above the
+// flushed offset. A truncation in between must lower it all the same: the next records at these
+// offsets were never compacted.
 func TestTruncateTakesTheCleanedOffsetDown(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), func(c *Config) { c.CleanupCompact = true })
 	l := k.log()
@@ -17,7 +17,7 @@ func TestTruncateTakesTheCleanedOffsetDown(t *testing.T) {
 	if err := l.Flush(t.Context(), 4); err != nil {
 		t.Fatal(err)
 	}
-	l.offsets.flushed.Store(2) // as the recovery checkpoint of seconds ago says
+	l.offsets.flushed.Store(2) // as in a recovery checkpoint a few seconds old
 	l.cleaning.upTo.Store(8)
 	if err := k.m.noteCleaned(l); err != nil {
 		t.Fatal(err)
@@ -34,7 +34,8 @@ func TestTruncateTakesTheCleanedOffsetDown(t *testing.T) {
 	}
 }
 
-// Above a truncation this log will have other records than the object store.
+// TestTruncateTakesTheRemoteEndDown: above a truncation this log will have other records than the
+// object store.
 func TestTruncateTakesTheRemoteEndDown(t *testing.T) {
 	for name, cut := range map[string]func(l *Log) error{
 		"at a batch": func(l *Log) error { return l.Truncate(4) },
@@ -54,8 +55,8 @@ func TestTruncateTakesTheRemoteEndDown(t *testing.T) {
 	}
 }
 
-// A log that grows again to the offset at which it had a snapshot before it was
-// emptied has none there: a clean shutdown writes one.
+// TestCleanShutdownAfterTruncationWritesASnapshot: a log is emptied and grows again to an offset at
+// which it had a snapshot before. The snapshot is gone, and a clean shutdown must write one.
 func TestCleanShutdownAfterTruncationWritesASnapshot(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()
@@ -79,7 +80,7 @@ func TestCleanShutdownAfterTruncationWritesASnapshot(t *testing.T) {
 	}
 }
 
-// The entries of an index that stay in memory are a page at most.
+// TestIndexTailIsAPage: the index entries in memory take a page at most (S10).
 func TestIndexTailIsAPage(t *testing.T) {
 	l := newKit(t, vfs.NewMem(), func(c *Config) { c.IndexIntervalBytes = 0 }).log()
 	fill(t, l, 2000)
@@ -91,7 +92,8 @@ func TestIndexTailIsAPage(t *testing.T) {
 	}
 }
 
-// A log that is truncated below its start begins there: the start is never above the end.
+// TestTruncateTakesTheStartDown: a log that is truncated below its start begins there, because log
+// start must not be above the end (S15).
 func TestTruncateTakesTheStartDown(t *testing.T) {
 	k := newKit(t, vfs.NewMem(), nil)
 	l := k.log()
@@ -112,8 +114,8 @@ func TestTruncateTakesTheStartDown(t *testing.T) {
 	}
 }
 
-// TestCheckpointBesideATruncation: a checkpoint that is written while a truncation takes log
-// start down does not keep the old one.
+// TestCheckpointBesideATruncation: a checkpoint written while a truncation lowers log start must
+// not have the old one.
 func TestCheckpointBesideATruncation(t *testing.T) {
 	mem := vfs.NewMem()
 	fsys := &stepFS{Mem: mem, step: func(string) {}}

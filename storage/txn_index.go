@@ -8,39 +8,42 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// abortedTxnSize is an entry of a .txnindex file: version int16 (0), producer
+// abortedTxnSize is the size in bytes of an entry of a .txnindex file: version int16 (0), producer
 // id, first offset, last offset and last stable offset, each int64.
 const abortedTxnSize = 34
 
 // AbortedTxn is a transaction whose abort marker is in the segment.
 type AbortedTxn struct {
-	ProducerID       int64
-	FirstOffset      int64
-	LastOffset       int64 // of the marker
-	LastStableOffset int64 // when the marker was written: no later entry reaches below it
+	ProducerID  int64
+	FirstOffset int64
+	LastOffset  int64 // of the marker
+	// LastStableOffset is the one after the marker was written: no later entry begins below it.
+	LastStableOffset int64
 }
 
-// txnIndex holds a segment's aborted transactions in the order of their
-// markers. The file exists only if there are some.
+// txnIndex holds a segment's aborted transactions in the order of their markers. The file exists
+// only if there are some.
 type txnIndex struct {
 	file cachedFile
 	mu   struct {
 		invariants.Mutex[rankTxnIndex]
-		inFile  int64        // entries that the file has
-		pending []AbortedTxn // those that it could not take yet
-		cut     bool         // it was shortened and not synced since: a power cut may bring back what it had
+		inFile  int64        // entries in the file
+		pending []AbortedTxn // entries that the file could not take yet
+		// cut: the file was truncated and not synced since. A power cut may bring its old content
+		// back.
+		cut bool
 	}
 }
 
-// count is how many transactions there are.
+// count returns the number of transactions.
 func (x *txnIndex) count() int64 {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.mu.inFile + int64(len(x.mu.pending))
 }
 
-// append adds a transaction. It is written at once, as aborts are rare; when
-// the file cannot be written now, persist will tell.
+// append adds a transaction and writes it at once, because aborts are rare. If the file cannot be
+// written now, persist will return the error.
 func (x *txnIndex) append(t AbortedTxn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -48,7 +51,7 @@ func (x *txnIndex) append(t AbortedTxn) {
 	_ = x.persistLocked()
 }
 
-// persist writes to the file what it lacks. It does not sync.
+// persist writes to the file the entries that are only in memory. It does not sync.
 func (x *txnIndex) persist() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -76,7 +79,7 @@ func (x *txnIndex) persistLocked() error {
 	return nil
 }
 
-// entries reads all transactions.
+// entries returns all transactions.
 func (x *txnIndex) entries() ([]AbortedTxn, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -96,8 +99,8 @@ func (x *txnIndex) entries() ([]AbortedTxn, error) {
 	return append(txns, x.mu.pending...), err
 }
 
-// check says whether the file's transactions can be those of a segment from
-// base to next.
+// check returns an error unless the file's transactions can be those of a segment from base to
+// next.
 func (x *txnIndex) check(base, next int64) error {
 	txns, err := x.entries()
 	if err != nil {
@@ -145,7 +148,7 @@ func (x *txnIndex) reset(n int64) error {
 	return nil
 }
 
-// sync makes the file's content durable, if it has some or had.
+// sync makes the file's content durable, if it has any or had some before a cut.
 func (x *txnIndex) sync() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -159,7 +162,7 @@ func (x *txnIndex) sync() error {
 	return nil
 }
 
-// discard drops all transactions, also those of a file of which nothing is known.
+// discard drops all transactions, also those in a file that was not opened.
 func (x *txnIndex) discard() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -181,7 +184,7 @@ func (t AbortedTxn) appendTo(b []byte) []byte {
 	return b
 }
 
-// ParseAbortedTxns reads the bytes of a .txnindex file.
+// ParseAbortedTxns parses the content of a .txnindex file.
 func ParseAbortedTxns(txnIndex []byte) ([]AbortedTxn, error) {
 	if len(txnIndex)%abortedTxnSize != 0 {
 		return nil, fmt.Errorf("%w: transaction index of %d bytes is not a multiple of %d", ErrCorrupt, len(txnIndex), abortedTxnSize)

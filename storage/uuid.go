@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// formatUUID writes an id as Kafka does: base64url without padding.
+// formatUUID formats an id as Kafka does: base64url without padding.
 func formatUUID(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 func parseUUID(s string) (id [16]byte, err error) {

@@ -59,7 +59,7 @@ func verifyFiles(l *Log) error {
 	return nil
 }
 
-// entry is the i-th entry of an index.
+// entry returns the i-th entry of an index.
 func (x *sparseIndex) entry(i int) (e indexEntry, err error) {
 	t := x.tail.Load()
 	if i < t.base {

@@ -6,26 +6,25 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// writebackQueue is how many ranges of a directory's segments wait to be
-// written back. When it is full the disk does not keep up, and ranges grow.
+// writebackQueue is the number of ranges of a directory's segments that may wait for their
+// write-back. When the queue is full the disk does not keep up, and ranges grow.
 const writebackQueue = 64
 
-// writebackAlign is a multiple of every system's page size. A page that is
-// still being filled would be written twice.
+// writebackAlign is a multiple of every system's page size. A page that is still being filled would
+// be written twice.
 const writebackAlign = 64 << 10
 
-// writeback begins early to write to the disk what appends leave in the page
-// cache, so that what is dirty stays little: the system would let it grow up to
-// a share of the memory, then hold up whoever writes, and a later fsync, when
-// the segment is closed say, would take seconds. It is a hint to the system.
-// Appends never wait for it, and it makes nothing durable.
+// writeback starts early to write appended pages to the disk, so that little of the page cache is
+// dirty. The system would let dirty pages grow to a share of the memory and then block writers. A
+// later fsync, for example when the segment is closed, would take seconds. It is a hint to the
+// system: appends never wait for it, and it makes nothing durable.
 type writeback struct {
 	every int64 // bytes; 0: never
 	queue chan writebackRange
 }
 
 type writebackRange struct {
-	s        *segment // not pinned
+	s        *segment // not pinned while it waits
 	from, to int64
 }
 
@@ -33,7 +32,7 @@ func newWriteback(every int64) *writeback {
 	return &writeback{every: every, queue: make(chan writebackRange, writebackQueue)}
 }
 
-// appended looks at an active segment after an append, under its log's lock.
+// appended queues a range of an active segment after an append. The caller holds Log.mu.
 func (w *writeback) appended(s *segment) {
 	if w.every <= 0 {
 		return
@@ -45,12 +44,12 @@ func (w *writeback) appended(s *segment) {
 	select {
 	case w.queue <- writebackRange{s, from, to}:
 		s.writtenBack = to
-	default: // the next append asks for more
+	default: // the next append requests a longer range
 	}
 }
 
-// run passes ranges on until ctx ends. That can take a while where the disk's
-// own queue is full, and is therefore not for the appender.
+// run passes ranges to the system until ctx ends. That may block while the disk's queue is full,
+// and therefore must not be done by the appender.
 func (w *writeback) run(ctx context.Context) {
 	for {
 		select {
@@ -64,12 +63,12 @@ func (w *writeback) run(ctx context.Context) {
 
 func (r writebackRange) start() {
 	if !r.s.acquire() {
-		return // deleted meanwhile
+		return // the segment was deleted
 	}
 	defer r.s.release()
 	f, err := r.s.file.acquire(false)
 	if err != nil {
-		return // whoever needs the file will be told
+		return // an operation that needs the file will report the error
 	}
 	defer r.s.file.release()
 	if starter, ok := f.(vfs.WritebackStarter); ok {

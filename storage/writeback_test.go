@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// writebackFS notes what is to be written back of .log files; while gate is
-// locked, none of it goes on.
+// writebackFS records the ranges of .log files whose write-back is requested. While gate is locked
+// no request returns.
 type writebackFS struct {
 	vfs.FS
 	gate   sync.RWMutex
@@ -40,7 +40,7 @@ func (f writebackFile) StartWriteback(off, n int64) {
 	defer f.fs.gate.RUnlock()
 }
 
-// seen are the ranges so far, and their end; they must follow each other.
+// seen returns the number of ranges so far and their end; they must be contiguous.
 func (w *writebackFS) seen(t *testing.T, from int64) (n int, end int64) {
 	t.Helper()
 	w.mu.Lock()
@@ -91,7 +91,8 @@ func TestWritebackFollowsAppends(t *testing.T) {
 		if err := l.Flush(t.Context(), l.EndOffset()); err != nil {
 			t.Fatal(err)
 		}
-		appendBytes(t, l, end+writebackTest-l.Size()) // more than enough since the last range, not since the flush
+		// More than enough since the last range, but not since the flush.
+		appendBytes(t, l, end+writebackTest-l.Size())
 		synctest.Wait()
 		if m, _ := fsys.seen(t, 0); m != n {
 			t.Errorf("%d ranges of what a flush has written", m-n)
@@ -132,7 +133,7 @@ func TestWritebackCanBeOff(t *testing.T) {
 func TestWritebackOpensNoFileOfAClosedLog(t *testing.T) {
 	k, fsys := newWritebackKit(t, writebackTest)
 	l := k.log()
-	appendBytes(t, l, 2*writebackTest) // a range waits in the queue: nothing runs
+	appendBytes(t, l, 2*writebackTest) // a range waits in the queue, because Run is not running
 	if err := k.m.Close(); err != nil {
 		t.Fatal(err)
 	}
