@@ -30,7 +30,7 @@ type fetchSessions struct {
 	mu struct {
 		sync.Mutex
 		byID       map[int32]*fetchSession
-		used       list.List // least recently used first
+		used       list.List // *fetchSession, least recently used first
 		partitions int
 	}
 }

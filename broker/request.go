@@ -65,7 +65,7 @@ func (r *Request) setFollower(m *metadata.Member) {
 	}
 }
 
-// CloseConnection ends the connection after everything before this request has been answered. By
-// this Kafka reports the failure of a request without a response: Produce with acks=0. It may be
+// CloseConnection ends the connection after everything before this request has been answered. This
+// is how Kafka reports the failure of a request without a response: Produce with acks=0. It may be
 // called in either stage.
 func (r *Request) CloseConnection(reason string) { r.abort.Store(&reason) }
