@@ -2,9 +2,9 @@
 // which is PEM in files or in the settings.
 //
 // A [TLS] is the material of one use: a listener, HTTP, the control plane, a client. A server's
-// configuration looks the material up at each handshake, and a client's is made for each connection,
-// so that files can be replaced while the process runs. A [Watcher] reads the files again every few
-// seconds.
+// configuration looks the material up at each handshake, and a client's is made for each
+// connection, so that files can be replaced while the process runs. A [Watcher] reads the files
+// again every few seconds.
 //
 // What holds:
 //   - A certificate, its key and the authorities of one use change together or not at all. Unusable
