@@ -14,19 +14,22 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// Produce appends one batch to each of some partitions. Versions 3-13; see refuseProduce for 0-2. The batches are appended on the
-// connection's reader, in the order of the requests; the response waits for what acks and flush.messages ask for.
+// Produce appends one batch to each partition that it names. Versions 3-13; see refuseProduce for
+// 0-2. The batches are appended on the connection's reader, in the order of the requests. The
+// response waits for what acks and flush.messages require.
 //
 //   - v3 (KIP-98): one batch of format v2 for each partition; anything else is INVALID_RECORD.
-//   - v7 (KIP-110): zstd; before, UNSUPPORTED_COMPRESSION_TYPE.
+//   - v7 (KIP-110): zstd; in older versions it is UNSUPPORTED_COMPRESSION_TYPE.
 //   - v8 (KIP-467): a text beside a partition's error.
-//   - v10 (KIP-951): who leads, beside NOT_LEADER_OR_FOLLOWER.
+//   - v10 (KIP-951): the current leader, beside NOT_LEADER_OR_FOLLOWER.
 //   - v12 (KIP-890): a batch may begin a transaction by itself; no difference here.
 //   - v13 (KIP-516): topic ids in place of names.
-//   - acks=0 has no response. An error closes the connection, so that the client asks for the metadata again.
+//   - acks=0 has no response. An error closes the connection, so that the client refreshes its
+//     metadata.
 //
-// Not implemented: transactions. A transactional batch gets INVALID_TXN_STATE with a text, which producers take as final; without the
-// batch's flag a transactional id in the request is ignored, as Kafka does. Not implemented: authorization, quotas, the error_records field.
+// Not implemented: transactions. A transactional batch gets INVALID_TXN_STATE with a text, which
+// producers treat as final. If the batch is not transactional, a transactional id in the request is
+// ignored, as in Kafka. Not implemented: authorization, quotas, the error_records field.
 func (b *Broker) produce(_ context.Context, r *Request, req *kmsg.ProduceRequest) stage2 {
 	deadline := time.Now().Add(time.Duration(max(req.TimeoutMillis, 0)) * time.Millisecond)
 	appends := make([]produced, 0, len(req.Topics))
@@ -55,21 +58,22 @@ func (b *Broker) produce(_ context.Context, r *Request, req *kmsg.ProduceRequest
 	}}
 }
 
-// produced is what became of one partition's batch.
+// produced is the outcome for one partition's batch.
 type produced struct {
 	replication.Appended
-	partition *replication.Partition // nil: not here
+	partition *replication.Partition // nil: the partition is not on this broker
 	err       error
 }
 
-// count tells the topic's counters. A topic that has no partition here has none: names that clients make up cost no memory.
+// count adds the outcome to the topic's counters. A topic without a partition on this broker has no
+// counters, so names that clients make up cost no memory.
 func (a *produced) count() {
 	if a.partition != nil {
 		a.partition.Traffic().Produced(a.err)
 	}
 }
 
-// pendingOf are the appends that are not acknowledged yet: mostly none.
+// pendingOf returns the appends that are not acknowledged yet: usually none.
 func pendingOf(appends []produced) (pending []*produced) {
 	for i := range appends {
 		if a := &appends[i]; a.err == nil {
@@ -82,7 +86,8 @@ func pendingOf(appends []produced) (pending []*produced) {
 	return pending
 }
 
-// waitProduced waits for appends until the request's time is up, for all at the same time: a partition that is stuck delays no other's outcome.
+// waitProduced waits for all appends at the same time, until the request's deadline. So a partition
+// that is stuck does not delay the outcome of another.
 func waitProduced(ctx context.Context, deadline time.Time, pending []*produced) {
 	if len(pending) == 0 {
 		return
@@ -119,10 +124,11 @@ func (b *Broker) appendTo(r *Request, req *kmsg.ProduceRequest, t *kmsg.ProduceR
 	return a
 }
 
-// adminClientID is the one client that Kafka lets write to internal topics.
+// adminClientID is the one client id that Kafka lets write to internal topics.
 const adminClientID = "__admin_client"
 
-// producedBatch is the batch in a request's records. What follows it and is no whole batch is ignored, as Kafka does.
+// producedBatch returns the batch in a request's records. Trailing bytes that are not a whole batch
+// are ignored, as in Kafka.
 func producedBatch(version int16, records []byte) (record.Batch, error) {
 	batch, rest, err := record.Split(records)
 	switch {
@@ -143,9 +149,9 @@ func producedBatch(version int16, records []byte) (record.Batch, error) {
 	return batch, nil
 }
 
-// oldMagic tells a batch of before Kafka 0.11 from garbage.
+// oldMagic reports whether the records are a message set from before Kafka 0.11, not garbage.
 func oldMagic(records []byte) bool {
-	magic := int8(records[16]) // Split has looked there
+	magic := int8(records[16]) // record.Split has read this byte
 	return magic == 0 || magic == 1
 }
 
@@ -186,7 +192,7 @@ func (b *Broker) producedAnswer(ctx context.Context, answer *kmsg.ProduceRespons
 	if explains(code) {
 		answer.ErrorMessage = new(a.err.Error())
 	}
-	// A producer tells by the log's start whether what it misses was deleted or lost.
+	// From the log start offset a producer learns whether its missing records were deleted or lost.
 	switch code {
 	case protocol.OutOfOrderSequenceNumber, protocol.InvalidProducerEpoch, protocol.UnknownProducerID, protocol.InvalidRecord, protocol.InvalidTimestamp:
 		answer.LogStartOffset = a.partition.Log().StartOffset()

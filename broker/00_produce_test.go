@@ -120,7 +120,7 @@ func TestProduceErrors(t *testing.T) {
 		if hinted := answer.CurrentLeader.LeaderID == 2; hinted != (q.want == protocol.NotLeaderOrFollower) {
 			t.Errorf("%s: leader hint %+v", q.name, answer.CurrentLeader)
 		}
-		// Without a response the connection tells of the error.
+		// Without a response, the end of the connection reports the error.
 		if q.want != protocol.InvalidRequiredAcks && q.want != protocol.NotEnoughReplicas {
 			req.Acks = 0
 			r := &Request{}
@@ -151,7 +151,8 @@ func TestProduceNamesTheLeadersAddress(t *testing.T) {
 	}
 }
 
-// One partition's trouble does not keep the others' batches out.
+// TestProduceToManyPartitions: an error of one partition does not keep the batches of the others
+// out.
 func TestProduceToManyPartitions(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	c.topic("a", 3)
@@ -203,7 +204,8 @@ func TestLogAppendTimeIsTold(t *testing.T) {
 	}
 }
 
-// A disk that fails gives an error that producers retry, and says nothing of the machine's paths.
+// TestProduceOnABrokenDisk: producers get an error that they retry. It has no text, because a text
+// would reveal paths of the machine.
 func TestProduceOnABrokenDisk(t *testing.T) {
 	faulty := vfs.NewFaulty(vfs.NewMem())
 	c := newDataCluster(t, faulty)
@@ -216,7 +218,8 @@ func TestProduceOnABrokenDisk(t *testing.T) {
 	}
 }
 
-// Requests of one connection are appended in their order and answered in it, however many are under way.
+// TestPipelinedProduceKeepsItsOrder: the requests of one connection are appended and answered in
+// their order, however many are in flight.
 func TestPipelinedProduceKeepsItsOrder(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	c.topic("a", 1, "flush.messages", "1")
@@ -248,7 +251,7 @@ func TestPipelinedProduceKeepsItsOrder(t *testing.T) {
 	}
 }
 
-// FuzzProducedBatch: no bytes panic, and what is accepted is one batch of format 2.
+// FuzzProducedBatch: no bytes panic, and an accepted batch is one batch of format 2.
 func FuzzProducedBatch(f *testing.F) {
 	var b record.Builder
 	b.Append(1000, []byte("k"), []byte("v"))

@@ -20,19 +20,23 @@ import (
 //   - v5 (KIP-107): log start offset.
 //   - v7 (KIP-227): incremental sessions, see fetch_session.go.
 //   - v9 (KIP-320): the leader epoch that the client knows.
-//   - v11 (KIP-392): the client's rack; a leader sends it to the preferred replica, and that one answers it, see preferred_replica.go.
+//   - v11 (KIP-392): the client's rack. A leader names the preferred replica, which answers the
+//     client's next fetch; see preferred_replica.go.
 //   - v12 (KIP-595): the epoch of the client's last record, and where its history diverges.
 //   - v13 (KIP-516): topic ids in place of names.
 //   - v15 (KIP-903): the replica's state moves into a tagged field.
-//   - v16 (KIP-951): who leads, beside NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH.
-//   - v17 (KIP-853): the directory that a replica has its log in, which here brokers tell each other too (KIP-858).
+//   - v16 (KIP-951): the current leader, beside NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH.
+//   - v17 (KIP-853): the directory of a replica's log. Here brokers send it to each other too
+//     (KIP-858).
 //   - v18 (KIP-1166) changes only what controllers send each other.
 //
-// Data in the bucket is read beside the rest: a partition whose data is not there in time comes back empty, without an error.
+// Data in the bucket is read in parallel with the rest. A partition whose data does not arrive in
+// time is empty in the response, without an error.
 //
-// A replica's fetch reads up to the end of the log, and tells the leader how far the replica is (package replication). It gets no records out
-// of the bucket but OFFSET_MOVED_TO_TIERED_STORAGE (KIP-405), and learns from a tagged field how far the bucket goes. It waits for news until
-// another request comes on its connection.
+// A replica's fetch reads up to the end of the log and reports the replica's position to the leader
+// (package replication). It gets no records from the bucket but OFFSET_MOVED_TO_TIERED_STORAGE
+// (KIP-405), and a tagged field reports the end of the uploaded range. It waits for news until
+// another request arrives on its connection.
 //
 // Not implemented: authorization, quotas.
 func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) kmsg.Response {
@@ -41,7 +45,7 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
 	}
 	f := fetchedPool.Get().(*fetched)
-	defer f.free() // with what has not been handed over to the response, be it because of a panic
+	defer f.free() // releases the results that no response took over, also after a panic
 	session, code := b.sessions.begin(req, f.targets)
 	if code != protocol.None {
 		return &fetchResponse{FetchResponse: fetchHead(req, noSession, code)}
@@ -58,19 +62,21 @@ func (b *Broker) fetch(ctx context.Context, r *Request, req *kmsg.FetchRequest) 
 	return resp
 }
 
-// fetched is what a fetch works on: its targets, and one entry for each of them in the other slices.
+// fetched is the working space of one fetch: its targets, and in each other slice one entry for
+// each.
 type fetched struct {
 	targets    []fetchTarget
 	partitions []replication.FetchPartition
-	results    []replication.FetchResult // until they are part of the response
-	preferred  []int32                   // replicas that the consumer is sent to instead, -1 for none
+	results    []replication.FetchResult // owned until they are part of the response
+	preferred  []int32                   // preferred read replicas, -1 for none
 	news       []fetchNews
 }
 
-// fetchedPool keeps the work space of fetches: it is large for a consumer of many partitions, which asks again and again.
+// fetchedPool keeps the working space of fetches. It is large for a consumer of many partitions,
+// which fetches again and again.
 var fetchedPool = sync.Pool{New: func() any { return new(fetched) }}
 
-// size makes room for the answers to some targets.
+// size makes room for the answers to the targets.
 func (f *fetched) size(targets []fetchTarget) {
 	n := len(targets)
 	f.targets = targets
@@ -97,8 +103,9 @@ func fetchHead(req *kmsg.FetchRequest, session int32, code protocol.ErrorCode) *
 	return head
 }
 
-// read reads the targets. Those that the cluster does not have take no part, so that they do not end a consumer's wait for the others; those that it has
-// elsewhere end it, since the client has to go there.
+// read reads the targets. A target that does not exist in the cluster is left out, so it does not
+// end a consumer's wait for the others. A target whose partition is on another broker ends the
+// wait, because the client has to fetch there.
 func (b *Broker) read(ctx context.Context, r *Request, replica *metadata.Member, req *kmsg.FetchRequest, f *fetched) {
 	isolation := isolationOf(req.IsolationLevel)
 	var hurry <-chan struct{}
@@ -119,7 +126,7 @@ func (b *Broker) read(ctx context.Context, r *Request, replica *metadata.Member,
 		}
 		if err != nil {
 			f.results[i].Err = err
-			// A replica's image may be ahead of this broker's: it has to ask again soon.
+			// A replica's image may be newer than this broker's: it has to ask again soon.
 			if replica != nil || errors.Is(err, replication.ErrNotLeader) || errors.Is(err, errInconsistentTopicID) {
 				maxWait = 0
 			}
@@ -131,7 +138,8 @@ func (b *Broker) read(ctx context.Context, r *Request, replica *metadata.Member,
 			LogStart: t.logStart, Directory: t.directory,
 		}
 		if b.cfg.SelectByRack && replica != nil {
-			f.partitions[i].HighWatermark = t.highWatermark // who reads from it waits for that
+			// consumers of this follower wait for it
+			f.partitions[i].HighWatermark = t.highWatermark
 		}
 		if id, ok := nearer.preferred(p, t.offset); ok {
 			f.preferred[i], f.partitions[i].Partition, f.results[i].ReadResult = id, nil, p.Offsets()
@@ -172,7 +180,7 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 		p := failedFetch(b.code(ctx, result.Err))
 		b.hintFetch(r, req, resp, t, &p)
 		if misplaced := errors.Is(result.Err, replication.ErrOffsetOutOfRange) || errors.Is(result.Err, replication.ErrOffsetMovedToTier); misplaced && isReplica(req) {
-			p.LogStartOffset = result.LogStartOffset // where it has to begin
+			p.LogStartOffset = result.LogStartOffset // where the replica has to begin
 		}
 		resp.add(t, p, nil)
 		return
@@ -188,7 +196,7 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 			p.AbortedTransactions = append(p.AbortedTransactions, aborted)
 		}
 	}
-	if result.RemoteEndOffset > 0 { // which only a replica's is
+	if result.RemoteEndOffset > 0 { // set for replicas only
 		protocol.TagRemoteEnd(&p.UnknownTags, result.RemoteEndOffset)
 	}
 	if d := result.Diverging; d != nil {
@@ -202,7 +210,7 @@ func (b *Broker) answerFetch(ctx context.Context, r *Request, req *kmsg.FetchReq
 	resp.add(t, p, records)
 }
 
-// failedFetch is a partition's answer when there is only an error to tell.
+// failedFetch is the answer for a partition that has only an error.
 func failedFetch(code int16) kmsg.FetchResponseTopicPartition {
 	p := kmsg.NewFetchResponseTopicPartition()
 	p.ErrorCode, p.HighWatermark = code, -1
@@ -210,7 +218,7 @@ func failedFetch(code int16) kmsg.FetchResponseTopicPartition {
 	return p
 }
 
-// hintFetch tells a client that came to the wrong broker, or with an old epoch, who leads.
+// hintFetch names the leader for a client that used the wrong broker or an old epoch.
 func (b *Broker) hintFetch(r *Request, req *kmsg.FetchRequest, resp *fetchResponse, t *fetchTarget, p *kmsg.FetchResponseTopicPartition) {
 	code := protocol.ErrorCode(p.ErrorCode)
 	if req.Version < 16 || code != protocol.NotLeaderOrFollower && code != protocol.FencedLeaderEpoch {
@@ -231,7 +239,7 @@ func (b *Broker) hintFetch(r *Request, req *kmsg.FetchRequest, resp *fetchRespon
 	resp.Brokers = append(resp.Brokers, broker)
 }
 
-// add puts a partition at the end of the response; neighbors of one topic share its entry.
+// add appends a partition to the response. Neighbors of one topic share its entry.
 func (r *fetchResponse) add(t *fetchTarget, p kmsg.FetchResponseTopicPartition, records fetchRecords) {
 	p.Partition = t.partition
 	last := len(r.topics) - 1

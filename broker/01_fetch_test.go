@@ -46,7 +46,7 @@ func TestFetchInEveryVersion(t *testing.T) {
 	id := c.topic("a", 2)
 	c.produce("a", 0, "one", "two")
 	c.produce("a", 0, "three")
-	c.produce("a", 1, strings.Repeat("x", 100_000)) // too large to be put beside the rest
+	c.produce("a", 1, strings.Repeat("x", 100_000)) // too large for the response's buffer
 	for version := int16(4); version <= 18; version++ {
 		name := "a"
 		if version >= 13 {
@@ -127,7 +127,8 @@ func TestFetchErrors(t *testing.T) {
 	expectLogged(t, c.logs, "level", 0)
 }
 
-// A session's responses carry what is new; a topic that was created again under the same name is another one for it.
+// TestFetchSession: the responses of a session contain only news. A topic that was recreated under
+// the same name is a different one for the session.
 func TestFetchSession(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	id := c.topic("a", 2)
@@ -186,7 +187,7 @@ func TestFetchSharesMaxBytes(t *testing.T) {
 	}{
 		{1 << 20, 1 << 20, []int{2, 2, 2}},
 		{1 << 20, int32(one), []int{1, 1, 1}},
-		{1 << 20, 1, []int{1, 0, 0}}, // one batch comes however large it is
+		{1 << 20, 1, []int{1, 0, 0}}, // one batch of any size is returned
 		{int32(3 * one), 1 << 20, []int{2, 1, 0}},
 		{1, 1 << 20, []int{1, 0, 0}},
 		{0, 0, []int{1, 0, 0}},
@@ -215,7 +216,8 @@ func TestFetchSharesMaxBytes(t *testing.T) {
 	}
 }
 
-// A consumer that waits gets a record as soon as it is there; unknown partitions in its request do not end its wait.
+// TestLongPoll: a waiting consumer gets a record as soon as it is appended. Unknown partitions in
+// its request do not end its wait.
 func TestLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newDataCluster(t, vfs.NewMem())
@@ -266,7 +268,8 @@ func (f *failingConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// The log's files are let go whatever happens to the connection: a deleted topic's files go when nobody reads them any more.
+// TestFetchReleasesOnABrokenConnection: the log's files are released on a broken connection too.
+// The files of a deleted topic can be removed only after the last reader has released them.
 func TestFetchReleasesOnABrokenConnection(t *testing.T) {
 	fs := vfs.NewMem()
 	c := newDataCluster(t, fs)
@@ -300,7 +303,7 @@ func TestFetchReleasesOnABrokenConnection(t *testing.T) {
 	}
 }
 
-// A large response passes through in pieces.
+// TestFileRangeIsWrittenInChunks: a large response is written in pieces, never held in memory.
 func TestFileRangeIsWrittenInChunks(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	c.topic("a", 1)
@@ -330,7 +333,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// An unmodified client writes and reads, with idempotence and sessions.
+// TestFranzGoProducesAndConsumes: an unmodified client produces and consumes, with idempotence and
+// sessions.
 func TestFranzGoProducesAndConsumes(t *testing.T) {
 	c := newDataClusterOf(t, 0, vfs.NewMem())
 	address := c.listenOn(t)

@@ -17,9 +17,11 @@ import (
 //
 //   - v2 (KIP-98): isolation level: "latest" is the last stable offset for read_committed.
 //   - v4 (KIP-320): leader epochs.
-//   - v5 (KIP-207): OFFSET_NOT_AVAILABLE from a new leader; before, LEADER_NOT_AVAILABLE.
-//   - v7 (KIP-734): -3 is the largest timestamp. v8 (KIP-405): -4 is the start of the local tier. v9 (KIP-1005): -5 is the last offset in
-//     the remote tier. v11 (KIP-1023): -6 is the first one that is not there yet. Older versions get UNSUPPORTED_VERSION for them.
+//   - v5 (KIP-207): OFFSET_NOT_AVAILABLE from a new leader; older versions get
+//     LEADER_NOT_AVAILABLE.
+//   - v7 (KIP-734): -3 is the largest timestamp. v8 (KIP-405): -4 is the start of the local tier.
+//     v9 (KIP-1005): -5 is the last offset in the remote tier. v11 (KIP-1023): -6 is the first
+//     offset that is not there yet. Older versions get UNSUPPORTED_VERSION for them.
 //   - v10 (KIP-1075): the request's time limit, since the bucket may be slow.
 //   - Replica id -2, a debugging client, sees the end of the log.
 //
@@ -34,7 +36,7 @@ func (b *Broker) listOffsets(ctx context.Context, _ *Request, req *kmsg.ListOffs
 			count[metadata.TopicPartition{Topic: req.Topics[i].Topic, Partition: req.Topics[i].Partitions[j].Partition}]++
 		}
 	}
-	var searches []func() // by time, which may ask the bucket
+	var searches []func() // searches by time, which may read the bucket
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		topic := kmsg.NewListOffsetsResponseTopic()
@@ -75,7 +77,7 @@ func listOffsetsTimeout(req *kmsg.ListOffsetsRequest) time.Duration {
 	return listOffsetsDefaultTimeout
 }
 
-// firstVersion is the first version of ListOffsets that knows a special timestamp.
+// firstVersion is the first version of ListOffsets that has a special timestamp.
 var firstVersion = map[int64]int16{
 	replication.LatestTimestamp:                1,
 	replication.EarliestTimestamp:              1,
@@ -114,7 +116,7 @@ func (b *Broker) listOffset(
 	return nil
 }
 
-// debugReplica as a replica id is a client that debugs.
+// debugReplica is the replica id of a debugging client.
 const debugReplica = -2
 
 func (b *Broker) listedError(ctx context.Context, req *kmsg.ListOffsetsRequest, answer *kmsg.ListOffsetsResponseTopicPartition, err error) {

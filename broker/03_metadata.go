@@ -9,15 +9,17 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// Metadata tells where brokers and partition leaders are. Versions 0-13.
+// Metadata lists brokers and the leaders of partitions. Versions 0-13.
 //
-//   - v0: an empty list means all topics; from v1 on, null does and empty means none.
-//   - v0: a partition of which a replica is offline has error REPLICA_NOT_AVAILABLE, and only live replicas are listed.
-//   - v4 (KIP-204): the client may forbid automatic creation. A topic created by this request is in its response: creation waits
-//     until the topic can be used.
-//   - v8-10 (KIP-430): authorized operations of topics and of the cluster (v11+: DescribeCluster has the latter).
+//   - v0: an empty list means all topics. From v1 on null means all, and empty means none.
+//   - v0: a partition with an offline replica has error REPLICA_NOT_AVAILABLE, and only live
+//     replicas are listed.
+//   - v4 (KIP-204): the client may forbid automatic creation. A topic that this request creates is
+//     in its response, which waits until the topic can be used.
+//   - v8-10 (KIP-430): authorized operations of topics and of the cluster (from v11 on
+//     DescribeCluster has the latter).
 //   - v10 (KIP-516): topic ids in the response; v12: also in the request.
-//   - v13 (KIP-1102): the top-level error, with which a client is told to bootstrap again; never set here.
+//   - v13 (KIP-1102): the top-level error, which makes a client bootstrap again; never set here.
 //
 // Not implemented: authorization.
 func (b *Broker) metadata(ctx context.Context, r *Request, req *kmsg.MetadataRequest) kmsg.Response {
@@ -53,7 +55,8 @@ func (b *Broker) metadata(ctx context.Context, r *Request, req *kmsg.MetadataReq
 	return resp
 }
 
-// metadataTopics is which existing topics the request is about. Failures of single topics are put into the response.
+// metadataTopics returns the names of the existing topics that the request is about. It puts the
+// failures of single topics into the response.
 func (b *Broker) metadataTopics(ctx context.Context, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) []string {
 	image := b.cluster.Image()
 	if req.Topics == nil || (req.Version == 0 && len(req.Topics) == 0) {
@@ -121,7 +124,7 @@ func metadataPartition(image *metadata.Image, listener string, version int16, nu
 		mp.Leader, code = metadata.NoBroker, protocol.LeaderNotAvailable
 	} else if _, reachable := leader.Listener(listener); !reachable {
 		code = protocol.ListenerNotFound
-		if version < 6 { // the code came with v6
+		if version < 6 { // the code was added with v6
 			code = protocol.LeaderNotAvailable
 		}
 		mp.Leader = metadata.NoBroker

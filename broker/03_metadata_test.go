@@ -75,7 +75,7 @@ func TestMetadataByTopicID(t *testing.T) {
 	ask := func(version int16) *kmsg.MetadataResponse {
 		req := metadataRequest(version)
 		req.Topics = []kmsg.MetadataRequestTopic{{TopicID: topic.ID}, {TopicID: unknown}}
-		if version < 12 { // null names came with v12
+		if version < 12 { // null names were added with v12
 			req.Topics[0].Topic, req.Topics[1].Topic = new(""), new("")
 		}
 		return c.call(req).(*kmsg.MetadataResponse)
@@ -223,7 +223,8 @@ func TestMetadataAuthorizedOperations(t *testing.T) {
 	}
 	req.IncludeClusterAuthorizedOperations, req.IncludeTopicAuthorizedOperations = true, true
 	resp = c.call(req).(*kmsg.MetadataResponse)
-	if resp.AuthorizedOperations != 8096 || resp.Topics[0].AuthorizedOperations != 3576 { // as Kafka answers without an authorizer
+	// Kafka's values without an authorizer
+	if resp.AuthorizedOperations != 8096 || resp.Topics[0].AuthorizedOperations != 3576 {
 		t.Errorf("requested: %d, %d", resp.AuthorizedOperations, resp.Topics[0].AuthorizedOperations)
 	}
 }

@@ -11,12 +11,14 @@ import (
 
 // OffsetCommit stores how far a group has read. Versions 2-10.
 //
-//   - v2-4: a retention time of its own, which Kafka since 2.1 (KIP-211) takes and ignores unless positive.
+//   - v2-4: a retention time of its own, which Kafka since 2.1 (KIP-211) accepts and ignores unless
+//     positive.
 //   - v6 (KIP-320): leader epochs; v7 (KIP-345): static members.
 //   - v9 (KIP-848): GROUP_ID_NOT_FOUND and STALE_MEMBER_EPOCH.
-//   - v10 (KIP-848): topics by id, unknown ones get UNKNOWN_TOPIC_ID. By name they get UNKNOWN_TOPIC_OR_PARTITION.
+//   - v10 (KIP-848): topics by id, unknown ones get UNKNOWN_TOPIC_ID. By name they get
+//     UNKNOWN_TOPIC_OR_PARTITION.
 //
-// The coordinator knows topics by their names alone. Not implemented: authorization.
+// The coordinator identifies topics by name alone. Not implemented: authorization.
 func (b *Broker) offsetCommit(ctx context.Context, _ *Request, req *kmsg.OffsetCommitRequest) kmsg.Response {
 	image := b.cluster.Image()
 	known := *req
@@ -68,7 +70,7 @@ func (b *Broker) offsetCommit(ctx context.Context, _ *Request, req *kmsg.OffsetC
 	return resp
 }
 
-// findTopic finds a topic by its id or by its name, and otherwise tells the code for one that is not there.
+// findTopic finds a topic by its id or by its name, or returns the code for a missing one.
 func findTopic(image *metadata.Image, byID bool, name string, id [16]byte) (*metadata.Topic, protocol.ErrorCode) {
 	if byID {
 		if topic, ok := image.TopicByID(id); ok {

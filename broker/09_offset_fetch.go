@@ -8,14 +8,16 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// OffsetFetch tells how far groups have read. Versions 1-10.
+// OffsetFetch returns how far groups have read. Versions 1-10.
 //
-//   - v2 (KIP-88): null topics mean all that the group has committed to; errors of the group as a whole.
+//   - v2 (KIP-88): null topics mean all that the group has committed to; errors of the group as a
+//     whole.
 //   - v5 (KIP-320): leader epochs; v7 (KIP-447): stable offsets only.
 //   - v8 (KIP-709): many groups at once; v9 (KIP-848): members of the new protocol.
-//   - v10 (KIP-848): topics by id, unknown ones get UNKNOWN_TOPIC_ID. By name they merely have no offset.
+//   - v10 (KIP-848): topics by id, unknown ones get UNKNOWN_TOPIC_ID. By name they merely have no
+//     offset.
 //
-// The coordinator knows topics by their names alone. Not implemented: authorization.
+// The coordinator identifies topics by name alone. Not implemented: authorization.
 func (b *Broker) offsetFetch(ctx context.Context, _ *Request, req *kmsg.OffsetFetchRequest) kmsg.Response {
 	if req.Version < 10 {
 		return b.groups.OffsetFetch(ctx, req)
@@ -27,7 +29,7 @@ func (b *Broker) offsetFetch(ctx context.Context, _ *Request, req *kmsg.OffsetFe
 	for i, g := range req.Groups {
 		named.Groups[i] = g
 		if g.Topics == nil {
-			continue // all
+			continue // all topics
 		}
 		named.Groups[i].Topics = make([]kmsg.OffsetFetchRequestGroupTopic, 0, len(g.Topics))
 		for _, t := range g.Topics {
@@ -44,7 +46,8 @@ func (b *Broker) offsetFetch(ctx context.Context, _ *Request, req *kmsg.OffsetFe
 	for i := range resp.Groups {
 		known := resp.Groups[i].Topics[:0]
 		for _, t := range resp.Groups[i].Topics {
-			if topic, ok := image.TopicByName(t.Topic); ok { // else it was deleted and its offsets soon will be
+			// otherwise it was deleted, and its offsets soon will be
+			if topic, ok := image.TopicByName(t.Topic); ok {
 				t.TopicID = topic.ID
 				known = append(known, t)
 			}
@@ -57,7 +60,7 @@ func (b *Broker) offsetFetch(ctx context.Context, _ *Request, req *kmsg.OffsetFe
 	return resp
 }
 
-// unknownOffsets answers for a topic whose id nobody knows.
+// unknownOffsets is the answer for a topic id that does not exist.
 func unknownOffsets(t kmsg.OffsetFetchRequestGroupTopic) kmsg.OffsetFetchResponseGroupTopic {
 	answer := kmsg.NewOffsetFetchResponseGroupTopic()
 	answer.TopicID = t.TopicID

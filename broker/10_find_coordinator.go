@@ -9,14 +9,16 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// FindCoordinator tells which broker coordinates a group. Versions 0-6. The first call creates __consumer_offsets.
+// FindCoordinator returns the broker that coordinates a group. Versions 0-6. The first call creates
+// __consumer_offsets.
 //
-//   - v1 (KIP-98): key types; groups alone here.
+//   - v1 (KIP-98): key types; only groups here.
 //   - v4 (KIP-699): many keys at once.
 //   - v5 (KIP-890) adds an error code for transactions, v6 (KIP-932) the key type of share groups.
 //
-// Not implemented: transactions and share groups. Their key types get INVALID_REQUEST with a text: clients take that as final and show it,
-// where COORDINATOR_NOT_AVAILABLE would have them ask again until their own time is up. Authorization.
+// Not implemented: transactions and share groups. Their key types get INVALID_REQUEST with a text,
+// which clients treat as final and show. After COORDINATOR_NOT_AVAILABLE they would retry until
+// their own timeout. Not implemented: authorization.
 func (b *Broker) findCoordinator(ctx context.Context, r *Request, req *kmsg.FindCoordinatorRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.FindCoordinatorResponse)
 	keys := req.CoordinatorKeys

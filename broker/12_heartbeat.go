@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Heartbeat keeps a member in its group and tells it of a rebalance. Versions 0-4.
+// Heartbeat keeps a member in its group and reports a rebalance to it. Versions 0-4.
 //
 //   - v3 (KIP-345): static members.
 //

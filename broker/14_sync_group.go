@@ -6,8 +6,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// SyncGroup gives the leader's assignment to the group and each member its part of it. Versions 0-5. It waits for the leader; the request's
-// bytes are kept by the group, so its frame is not used again.
+// SyncGroup passes the leader's assignment to the group, and to each member its part of it.
+// Versions 0-5. It waits for the leader. The group keeps the request's bytes, so its frame is not
+// reused.
 //
 //   - v3 (KIP-345): static members.
 //   - v5 (KIP-559): protocol type and name.

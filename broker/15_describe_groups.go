@@ -6,11 +6,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeGroups tells the state and the members of classic groups. Versions 0-6.
+// DescribeGroups returns the state and the members of classic groups. Versions 0-6.
 //
 //   - v3 (KIP-430): authorized operations.
 //   - v4 (KIP-345): instance ids.
-//   - v6 (KIP-1043): error messages, and GROUP_ID_NOT_FOUND for a group that is not there; before, it was shown as dead.
+//   - v6 (KIP-1043): error messages, and GROUP_ID_NOT_FOUND for a missing group. In older versions
+//     a missing group is shown as dead.
 //
 // Not implemented: authorization.
 func (b *Broker) describeGroups(ctx context.Context, _ *Request, req *kmsg.DescribeGroupsRequest) kmsg.Response {

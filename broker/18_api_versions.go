@@ -12,14 +12,17 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// ApiVersions tells a client what it may send. Versions 0-4.
+// ApiVersions lists the APIs and versions that a client may send. Versions 0-4.
 //
-//   - v3 (KIP-511): the client names itself; names that do not look like one get INVALID_REQUEST and no list. The response header
-//     stays at v0 in every version.
-//   - v3 (KIP-584): the features that this broker supports, and those that the cluster has finalized, with an epoch that grows with every change
-//     of them; -1 before this broker knows the cluster. A feature whose lowest level is 0 is not shown to older clients, which cannot read it.
+//   - v3 (KIP-511): the client names its software. A malformed name or version gets INVALID_REQUEST
+//     and no list. The response header stays at v0 in every version.
+//   - v3 (KIP-584): the features that this broker supports, and those that the cluster has
+//     finalized, with an epoch that grows with every change of them. It is -1 until this broker has
+//     the cluster's state. Clients before v4 cannot decode a feature whose lowest level is 0, so it
+//     is left out for them.
 //   - v4: as v3, with all features.
-//   - Any other version is answered as v0 with UNSUPPORTED_VERSION and the range of this API alone, so that the client can ask again.
+//   - Any other version is answered as v0 with UNSUPPORTED_VERSION and the range of this API alone,
+//     so that the client can ask again.
 //
 // Not implemented: telemetry (KIP-714), hence no telemetry APIs in the list.
 func (b *Broker) apiVersions(_ context.Context, r *Request, req *kmsg.ApiVersionsRequest) kmsg.Response {
@@ -42,7 +45,7 @@ func (b *Broker) apiVersions(_ context.Context, r *Request, req *kmsg.ApiVersion
 	return resp
 }
 
-// supportedFeatures are this broker's. Clients that know no v4 fail on a lowest level of 0.
+// supportedFeatures returns this broker's features. Clients before v4 fail on a lowest level of 0.
 func supportedFeatures(supported map[string]metadata.FeatureRange, version int16) []kmsg.ApiVersionsResponseSupportedFeature {
 	var features []kmsg.ApiVersionsResponseSupportedFeature
 	for _, name := range slices.Sorted(maps.Keys(supported)) {
@@ -55,7 +58,8 @@ func supportedFeatures(supported map[string]metadata.FeatureRange, version int16
 	return features
 }
 
-// finalizedFeatures are the cluster's. As in Kafka both ends are the one level there is.
+// finalizedFeatures returns the cluster's features. As in Kafka both ends are the one finalized
+// level.
 func finalizedFeatures(levels map[string]int16) []kmsg.ApiVersionsResponseFinalizedFeature {
 	features := make([]kmsg.ApiVersionsResponseFinalizedFeature, 0, len(levels))
 	for _, name := range slices.Sorted(maps.Keys(levels)) {
@@ -66,13 +70,13 @@ func finalizedFeatures(levels map[string]int16) []kmsg.ApiVersionsResponseFinali
 	return features
 }
 
-// apiVersionsKey is the one API whose request is answered whatever its version.
+// apiVersionsKey is the one API whose requests are answered in every version.
 const apiVersionsKey = 18
 
 // softwarePattern is Kafka's (ApiVersionsRequest.SOFTWARE_NAME_VERSION_PATTERN).
 var softwarePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?$`)
 
-// advertised is the table as clients see it, in the order of the keys.
+// advertised returns the table as clients see it, in the order of the keys.
 func (b *Broker) advertised() []kmsg.ApiVersionsResponseApiKey {
 	keys := make([]kmsg.ApiVersionsResponseApiKey, 0, len(b.apis))
 	for _, a := range apis() {
@@ -87,7 +91,8 @@ func (a api) versions() kmsg.ApiVersionsResponseApiKey {
 	return k
 }
 
-// apiVersionsUnsupported answers an ApiVersions request of a version that this broker does not know.
+// apiVersionsUnsupported answers an ApiVersions request in a version that this broker does not
+// serve.
 func (b *Broker) apiVersionsUnsupported() kmsg.Response {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	resp.SetVersion(0)

@@ -10,12 +10,15 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// CreateTopics creates topics, each by itself. Versions 2-7. A topic is in the response when this broker can serve it, or the request's
-// time is up (REQUEST_TIMED_OUT: it exists or soon will).
+// CreateTopics creates topics, each independently. Versions 2-7. The response is sent when this
+// broker can serve the topics or the request's time is up (REQUEST_TIMED_OUT: the topic exists or
+// soon will).
 //
-//   - v4 (KIP-464): -1 partitions or replicas stand for the broker's defaults; accepted in every version, as Kafka does.
-//   - v5 (KIP-525): the response has the number of partitions and replicas and the effective settings.
-//   - v7 (KIP-516): and the topic's id.
+//   - v4 (KIP-464): -1 partitions or replicas mean the broker's defaults; accepted in every
+//     version, as in Kafka.
+//   - v5 (KIP-525): the response has the number of partitions and replicas and the effective
+//     settings.
+//   - v7 (KIP-516): the response has the topic's id.
 //
 // Not implemented: creation policies, authorization, quotas (v6, KIP-599).
 func (b *Broker) createTopics(ctx context.Context, _ *Request, req *kmsg.CreateTopicsRequest) kmsg.Response {
@@ -29,7 +32,7 @@ func (b *Broker) createTopics(ctx context.Context, _ *Request, req *kmsg.CreateT
 	}
 	layers := b.layers()
 	specs := make([]metadata.TopicSpec, 0, len(req.Topics))
-	at := make(map[string]int, len(req.Topics)) // name → place in resp.Topics
+	at := make(map[string]int, len(req.Topics)) // name → index in resp.Topics
 	for _, t := range req.Topics {
 		if _, answered := at[t.Topic]; answered {
 			continue // a duplicate is answered once
@@ -61,7 +64,7 @@ func (b *Broker) createTopics(ctx context.Context, _ *Request, req *kmsg.CreateT
 	return resp
 }
 
-// topicSpec checks what the request says of one topic and fills in the defaults.
+// topicSpec checks one topic of the request and fills in the defaults.
 func (b *Broker) topicSpec(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (metadata.TopicSpec, error) {
 	spec := metadata.TopicSpec{Name: t.Topic, Partitions: t.NumPartitions, ReplicationFactor: t.ReplicationFactor}
 	if err := metadata.ValidateTopicName(t.Topic); err != nil {
@@ -89,7 +92,7 @@ func (b *Broker) topicSpec(layers config.Layers, t kmsg.CreateTopicsRequestTopic
 	return spec, nil
 }
 
-// assignTopic takes over an assignment that was made by hand.
+// assignTopic takes over a manual assignment.
 func assignTopic(spec *metadata.TopicSpec, t kmsg.CreateTopicsRequestTopic) error {
 	if t.ReplicationFactor != -1 {
 		return fmt.Errorf("a manual partition assignment was specified, but replication factor was not set to -1: %w", errInvalidRequest)
@@ -107,7 +110,7 @@ func assignTopic(spec *metadata.TopicSpec, t kmsg.CreateTopicsRequestTopic) erro
 	return nil
 }
 
-// topicOverrides checks a new topic's settings, all of them, so that one answer names every problem.
+// topicOverrides checks all settings of a new topic, so that one answer names every problem.
 func topicOverrides(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
 	overrides := make(map[string]string, len(t.Configs))
 	for _, c := range t.Configs {
@@ -122,7 +125,7 @@ func topicOverrides(layers config.Layers, t kmsg.CreateTopicsRequestTopic) (map[
 	return overrides, nil
 }
 
-// createdConfigs are a new topic's effective settings.
+// createdConfigs returns a new topic's effective settings.
 func createdConfigs(layers config.Layers, overrides map[string]string) []kmsg.CreateTopicsResponseTopicConfig {
 	entries := layers.DescribeTopic(overrides)
 	configs := make([]kmsg.CreateTopicsResponseTopicConfig, len(entries))

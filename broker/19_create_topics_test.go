@@ -97,7 +97,7 @@ func TestCreateTopicsRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newTestCluster(t, 3, nil)
 			c.topic("there", 1, 1)
-			// A good topic beside it is not affected.
+			// A valid topic in the same request is not affected.
 			answers := c.call(createRequest(7, tc.topic, newTopic("good", 1, 1))).(*kmsg.CreateTopicsResponse).Topics
 			if len(answers) != 2 || answers[0].ErrorCode != int16(tc.code) || !strings.Contains(shown(answers[0].ErrorMessage), tc.text) {
 				t.Errorf("%+v, %s", answers[0], shown(answers[0].ErrorMessage))

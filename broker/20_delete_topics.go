@@ -9,9 +9,11 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// DeleteTopics deletes topics, each by itself. Versions 1-6. Its files and objects go later.
+// DeleteTopics deletes topics, each independently. Versions 1-6. Files and objects are deleted
+// later.
 //
-//   - v3 (KIP-322): TOPIC_DELETION_DISABLED where delete.topic.enable is false; before, INVALID_REQUEST.
+//   - v3 (KIP-322): TOPIC_DELETION_DISABLED if delete.topic.enable is false; INVALID_REQUEST in
+//     older versions.
 //   - v5 (KIP-599): error messages.
 //   - v6 (KIP-516): by name or by id, not both.
 //
@@ -53,7 +55,7 @@ func (b *Broker) deleteTopics(ctx context.Context, _ *Request, req *kmsg.DeleteT
 	return resp
 }
 
-// deletions is what the request asks for, and what is wrong with it, topic by topic.
+// deletions returns the topics that the request names and, topic by topic, what is wrong with each.
 func (b *Broker) deletions(req *kmsg.DeleteTopicsRequest) ([]metadata.TopicRef, []error) {
 	enabled := b.layers().Broker().Bool("delete.topic.enable")
 	image := b.cluster.Image()

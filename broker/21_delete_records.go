@@ -10,16 +10,17 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// DeleteRecords moves the start of partitions' logs up, over both tiers. Versions 0-2, which differ in encoding alone. Offset -1 stands
-// for the high watermark. A partition is answered when all of its live replicas have deleted the records, or with REQUEST_TIMED_OUT. The bytes go
-// later: local segments by retention, objects by the tier's.
+// DeleteRecords raises the log start offset of partitions, over both tiers. Versions 0-2, which
+// differ in encoding alone. Offset -1 means the high watermark. A partition is answered after all
+// of its live replicas have deleted the records, or with REQUEST_TIMED_OUT. The bytes are deleted
+// later: local segments by retention, objects by the tier's retention.
 //
 // Not implemented: authorization.
 func (b *Broker) deleteRecords(ctx context.Context, _ *Request, req *kmsg.DeleteRecordsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DeleteRecordsResponse)
 	var deletions []replication.Deleted
 	type place struct{ topic, partition int }
-	var places []place // of the deletions in the response
+	var places []place // index in the response of each deletion
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		topic := kmsg.NewDeleteRecordsResponseTopic()

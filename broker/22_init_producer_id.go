@@ -11,14 +11,16 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// InitProducerId gives an idempotent producer its id, with epoch 0. Versions 0-5. An id is never given twice in the life of the cluster:
-// brokers take blocks of them from the metadata store. While that does not answer, the error is COORDINATOR_LOAD_IN_PROGRESS, which
-// producers retry.
+// InitProducerId gives an idempotent producer its id, with epoch 0. Versions 0-5. An id is never
+// given twice in the life of the cluster: brokers take blocks of ids from the metadata store. While
+// the store does not answer, the error is COORDINATOR_LOAD_IN_PROGRESS, which producers retry.
 //
-//   - v3 (KIP-360): the producer may send the id and epoch that it has; without a transactional id that means nothing.
+//   - v3 (KIP-360): the producer may send its current id and epoch; without a transactional id they
+//     are ignored.
 //   - v4 (KIP-588) and v5 (KIP-890) change only what transactional producers see.
 //
-// Not implemented: transactions. A transactional id gets INVALID_REQUEST, as FindCoordinator gives it before.
+// Not implemented: transactions. A transactional id gets INVALID_REQUEST, as from FindCoordinator
+// before.
 func (b *Broker) initProducerID(ctx context.Context, _ *Request, req *kmsg.InitProducerIDRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
@@ -39,7 +41,8 @@ func (b *Broker) initProducerID(ctx context.Context, _ *Request, req *kmsg.InitP
 // producerIDs gives out the ids of this broker's blocks.
 type producerIDs struct {
 	allocate func(context.Context) (metadata.ProducerIDs, error)
-	block    chan metadata.ProducerIDs // holds what is left of the current block; whoever takes it out puts it back
+	// holds the rest of the current block; next takes it out and puts it back
+	block chan metadata.ProducerIDs
 }
 
 func newProducerIDs(allocate func(context.Context) (metadata.ProducerIDs, error)) *producerIDs {

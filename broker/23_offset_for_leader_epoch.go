@@ -8,15 +8,16 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// debuggingConsumer is the replica id of one who asks any replica.
+// debuggingConsumer is the replica id of a client that may ask any replica.
 const debuggingConsumer = -2
 
-// OffsetForLeaderEpoch tells where a leader epoch ended, so that a client notices that its records are not in the log any more. Versions
-// 2-4.
+// OffsetForLeaderEpoch returns where a leader epoch ended, so that a client notices that its
+// records are no longer in the log. Versions 2-4.
 //
 //   - v2 (KIP-320): the leader epoch that the client knows.
-//   - v3 (KIP-392): the replica id. To the debugging consumer (-2) every replica answers from its own log; an epoch after that log's newest one
-//     is answered with the newest one and the log's end. So the controller finds the replica for an unclean election.
+//   - v3 (KIP-392): the replica id. For the debugging consumer (-2) every replica answers from its
+//     own log. An epoch after that log's newest one is answered with the newest one and the log end
+//     offset. The controller uses this to find the replica for an unclean election.
 //
 // Not implemented: authorization, requests by replicas (NOT_LEADER_OR_FOLLOWER).
 func (b *Broker) offsetForLeaderEpoch(ctx context.Context, _ *Request, req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response {
@@ -52,7 +53,8 @@ func (b *Broker) epochEnd(
 	if err != nil {
 		return replication.EpochEnd{}, err
 	}
-	if req.Version >= 3 && req.ReplicaID == debuggingConsumer { // before v3 it is what a consumer's request is taken for
+	// before v3 every consumer has this id by default
+	if req.Version >= 3 && req.ReplicaID == debuggingConsumer {
 		return partition.LocalEpochEnd(p.LeaderEpoch)
 	}
 	return partition.EndOffsetForEpoch(ctx, p.LeaderEpoch, p.CurrentLeaderEpoch)

@@ -12,11 +12,13 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// DescribeConfigs shows the effective settings of topics and of this broker, and where each comes from. Versions 1-4.
+// DescribeConfigs returns the effective settings of topics and of this broker, and the source of
+// each. Versions 1-4.
 //
 //   - v1 (KIP-226): synonyms on request.
 //   - v3 (KIP-569): types, and documentation on request.
-//   - A broker with an empty name stands for all brokers: only what is set for all of them is shown.
+//   - A broker with an empty name means all brokers: only the settings that are set for all of them
+//     are returned.
 //
 // Not implemented: broker loggers, groups, client metrics (INVALID_REQUEST); authorization.
 func (b *Broker) describeConfigs(ctx context.Context, _ *Request, req *kmsg.DescribeConfigsRequest) kmsg.Response {

@@ -14,16 +14,21 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// AlterReplicaLogDirs moves replicas on this broker between its log directories. Versions 1-2 (KIP-113), which differ in encoding alone.
+// AlterReplicaLogDirs moves replicas on this broker between its log directories. Versions 1-2
+// (KIP-113), which differ in encoding alone.
 //
-//   - It answers when the request is on the disk; DescribeLogDirs has the copy (IsFutureKey) until the replica has moved.
-//   - The directory that the replica is in cancels a move that is under way; another one replaces it.
-//   - REPLICA_NOT_AVAILABLE: the partition has no replica here. One that this broker gets before it restarts is made in that directory, as
-//     kafka-reassign-partitions relies on.
-//   - KAFKA_STORAGE_ERROR: the directory or the replica is offline. Unlike Kafka's, also while another directory is.
-//   - Two names that are no directories have the leader rebuild the pointer of the partition's remote tier from the bucket, or only look what that
-//     would do: see protocol.DirTierRebuild. v2 says what was found in a tagged field, see protocol.TierRebuild. RESOURCE_NOT_FOUND: the bucket has
-//     no whole manifest.
+//   - The response is sent when the request is on the disk. DescribeLogDirs shows the copy
+//     (IsFutureKey) until the replica has moved.
+//   - The directory that the replica is in cancels a move in progress. Another directory replaces
+//     its target.
+//   - REPLICA_NOT_AVAILABLE: the partition has no replica here. If this broker gets one before it
+//     restarts, the replica is made in that directory; kafka-reassign-partitions relies on this.
+//   - KAFKA_STORAGE_ERROR: the directory or the replica is offline. Unlike in Kafka, also while
+//     another directory is.
+//   - Two names are not directories: with them the leader rebuilds the pointer of the partition's
+//     remote tier from the bucket, or only reports what a rebuild would do
+//     (protocol.DirTierRebuild). In v2 a tagged field has the findings (protocol.TierRebuild).
+//     RESOURCE_NOT_FOUND: the bucket has no complete manifest.
 //
 // Not implemented: authorization.
 func (b *Broker) alterReplicaLogDirs(ctx context.Context, _ *Request, req *kmsg.AlterReplicaLogDirsRequest) kmsg.Response {
@@ -67,7 +72,7 @@ func (b *Broker) moveReplica(tp metadata.TopicPartition, dir string) error {
 	return err
 }
 
-// rebuildTier answers for one partition.
+// rebuildTier rebuilds, or checks a rebuild of, the tier of one partition and fills in its answer.
 func (b *Broker) rebuildTier(ctx context.Context, tp metadata.TopicPartition, dryRun bool, answer *kmsg.AlterReplicaLogDirsResponseTopicPartition) {
 	found, err := b.rebuiltTier(ctx, tp, dryRun)
 	answer.ErrorCode = b.code(ctx, err)
@@ -95,7 +100,7 @@ func (b *Broker) rebuiltTier(ctx context.Context, tp metadata.TopicPartition, dr
 	return p.RebuildTier(ctx, dryRun)
 }
 
-// describeFuture is the copy of a replica in the directory that it moves to.
+// describeFuture describes the copy of a replica in the directory that it moves to.
 func describeFuture(f storage.FutureLog) kmsg.DescribeLogDirsResponseDirTopicPartition {
 	answer := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
 	answer.Partition, answer.Size, answer.IsFuture = f.Log.Partition(), f.Bytes, true

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// moveTo asks for one partition to be moved and returns the code.
+// moveTo requests the move of one partition and returns the code.
 func (c *dataCluster) moveTo(version int16, dir, topic string, partition int32) protocol.ErrorCode {
 	c.t.Helper()
 	req := kmsg.NewPtrAlterReplicaLogDirsRequest()
@@ -26,7 +26,7 @@ func (c *dataCluster) moveTo(version int16, dir, topic string, partition int32) 
 	return protocol.ErrorCode(resp.Topics[0].Partitions[0].ErrorCode)
 }
 
-// whereIs is the directory that a partition is in and, while it moves, the one that it goes to.
+// whereIs returns the directory of a partition and, while it moves, the target directory.
 func (c *dataCluster) whereIs(topic string, partition int32) (dir, future string) {
 	c.t.Helper()
 	req := kmsg.NewPtrDescribeLogDirsRequest()
@@ -112,7 +112,8 @@ func TestReplicasThatCannotMove(t *testing.T) {
 	}
 }
 
-// TestRebuildOfTiers: names that are no directories go to the remote tier, and move nothing.
+// TestRebuildOfTiers: the two names that are not directories are requests for the remote tier and
+// move nothing.
 func TestRebuildOfTiers(t *testing.T) {
 	c := newDataClusterIn(t, 2, vfs.NewMem(), "/a", "/b")
 	c.topic("t", 1)

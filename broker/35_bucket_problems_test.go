@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// What is wrong with the bucket is told also to one who asks for no partition.
+// TestDescribeLogDirsTellsOfTheBucket: a request that names no partition gets the bucket's problems
+// too.
 func TestDescribeLogDirsTellsOfTheBucket(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	c.bucketProblems = func() []tiering.Problem {

@@ -12,15 +12,17 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// DescribeLogDirs tells how large the logs on this broker's disks are. Versions 1-5.
+// DescribeLogDirs returns the sizes of the logs on this broker's disks. Versions 1-5.
 //
-//   - v2 (KIP-482): Varve adds what the bucket holds of each partition as tagged fields, see protocol.TierStats
-//     and protocol.TierProblem, and what is wrong with the bucket as a field of the response.
+//   - v2 (KIP-482): Varve adds as tagged fields what the bucket holds of each partition
+//     (protocol.TierStats, protocol.TierProblem), and what is wrong with the bucket as a field of
+//     the response.
 //   - v3 (KIP-784): an error code for the whole response.
-//   - v4 (KIP-827): the size of the volume and what is free of it.
+//   - v4 (KIP-827): the size of the volume and its free space.
 //   - v5 (KIP-1066): whether the directory is cordoned; never.
-//   - IsFutureKey: a copy of a replica that moves to this directory, see AlterReplicaLogDirs. Its lag is that behind the replica, and counts whole
-//     segments until the last one is copied.
+//   - IsFutureKey: a copy of a replica that moves to this directory, see AlterReplicaLogDirs. Its
+//     lag is the distance to the replica's log end offset. It counts whole segments until the last
+//     one is copied.
 //
 // Not implemented: authorization.
 func (b *Broker) describeLogDirs(ctx context.Context, _ *Request, req *kmsg.DescribeLogDirsRequest) kmsg.Response {
@@ -42,7 +44,7 @@ func (b *Broker) describeLogDirs(ctx context.Context, _ *Request, req *kmsg.Desc
 	return resp
 }
 
-// wantedLogs tells which logs the request asks for.
+// wantedLogs returns a function that reports whether the request asks for a log.
 func wantedLogs(req *kmsg.DescribeLogDirsRequest) func(l *storage.Log) bool {
 	if req.Topics == nil {
 		return func(*storage.Log) bool { return true }

@@ -9,7 +9,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// CreatePartitions adds partitions to topics, each by itself. Versions 0-3 (KIP-195). It waits as CreateTopics does.
+// CreatePartitions adds partitions to topics, each independently. Versions 0-3 (KIP-195). It waits
+// as CreateTopics does.
 //
 // Not implemented: authorization, quotas (v3, KIP-599).
 func (b *Broker) createPartitions(ctx context.Context, _ *Request, req *kmsg.CreatePartitionsRequest) kmsg.Response {

@@ -10,11 +10,14 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// ElectLeaders elects partition leaders, of each partition by itself. Versions 0-2. Any broker serves it.
+// ElectLeaders elects leaders of partitions, each independently. Versions 0-2. Any broker serves
+// it.
 //
 //   - v0: the preferred replicas, if they are in sync.
-//   - v1 (KIP-460): or, of a partition without a leader, any live replica, at the price of what it lacks. And an error for the whole request.
-//   - No topics named means all partitions; then those that need no election are left out of the response.
+//   - v1 (KIP-460): or, for a partition without a leader, any live replica; the records that this
+//     replica does not have are lost. Also an error for the whole request.
+//   - Null topics mean all partitions. Partitions that need no election are then left out of the
+//     response.
 //
 // Not implemented: authorization.
 func (b *Broker) electLeaders(ctx context.Context, _ *Request, req *kmsg.ElectLeadersRequest) kmsg.Response {
@@ -52,7 +55,8 @@ func electedPartitions(t *kmsg.ElectLeadersRequestTopic) (string, []int32) {
 	return t.Topic, t.Partitions
 }
 
-// partitionsOf flattens what a request names topic by topic. It is empty, not nil, for no topics.
+// partitionsOf flattens a request's list of topics. For no topics it returns an empty slice, not
+// nil.
 func partitionsOf[T any](topics []T, of func(*T) (topic string, partitions []int32)) []metadata.TopicPartition {
 	tps := []metadata.TopicPartition{}
 	for i := range topics {

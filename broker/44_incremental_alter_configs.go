@@ -13,13 +13,17 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// IncrementalAlterConfigs changes single settings of topics and brokers. Versions 0-1 (KIP-339). Each resource is changed by itself, all of
-// its settings or none; the answer comes when this broker's partitions go by the change.
+// IncrementalAlterConfigs changes single settings of topics and brokers. Versions 0-1 (KIP-339).
+// Each resource is changed independently: all of its settings or none. The response is sent after
+// the change is in force for this broker's partitions.
 //
-//   - SET and DELETE are for all settings, APPEND and SUBTRACT for lists, which start from the effective value when nothing is set.
-//   - A broker with an empty name stands for all brokers. Any broker can change the settings of any other.
+//   - SET and DELETE work for all settings, APPEND and SUBTRACT for lists. A list that is not set
+//     starts from its effective value.
+//   - A broker with an empty name means all brokers. Any broker can change the settings of any
+//     other.
 //
-// Not implemented: broker loggers, groups, client metrics (INVALID_REQUEST); policies; authorization.
+// Not implemented: broker loggers, groups, client metrics (INVALID_REQUEST); policies;
+// authorization.
 func (b *Broker) incrementalAlterConfigs(ctx context.Context, _ *Request, req *kmsg.IncrementalAlterConfigsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 	type resource struct {
@@ -43,7 +47,7 @@ func (b *Broker) incrementalAlterConfigs(ctx context.Context, _ *Request, req *k
 	return resp
 }
 
-// alterConfigs changes, or only checks the change of, one resource.
+// alterConfigs changes one resource, or only validates the change.
 func (b *Broker) alterConfigs(ctx context.Context, r kmsg.IncrementalAlterConfigsRequestResource, validateOnly bool) error {
 	if err := checkOps(r.Configs); err != nil {
 		return err
@@ -72,13 +76,13 @@ func (b *Broker) alterConfigs(ctx context.Context, r kmsg.IncrementalAlterConfig
 	return b.replicas.AwaitServed(ctx, nil)
 }
 
-// configTarget is what a request's resource means here.
+// configTarget is the resource of a request, and how its settings are looked up and validated.
 type configTarget struct {
 	resource  metadata.ConfigResource
-	current   map[string]string                       // what the image says is set
+	current   map[string]string                       // what is set according to the image
 	key       func(name string) (config.Key, error)   // the key of a setting
-	effective func(name string) []string              // a list's value where nothing is set
-	validate  func(old, next map[string]string) error // what is to be set, as a whole
+	effective func(name string) []string              // value of a list that is not set
+	validate  func(old, next map[string]string) error // validates the resulting settings as a whole
 }
 
 func (b *Broker) configTarget(r kmsg.IncrementalAlterConfigsRequestResource) (configTarget, error) {
@@ -119,7 +123,7 @@ func (b *Broker) configTarget(r kmsg.IncrementalAlterConfigsRequestResource) (co
 	}
 }
 
-// checkOps refuses what is wrong whatever the settings are.
+// checkOps rejects operations that are wrong for all settings.
 func checkOps(ops []kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
 	seen := make(map[string]bool, len(ops))
 	var nulls []string
@@ -138,7 +142,7 @@ func checkOps(ops []kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
 	return nil
 }
 
-// applyOps is what becomes of old, which it may change.
+// applyOps returns a changed copy of old.
 func applyOps(old map[string]string, ops []kmsg.IncrementalAlterConfigsRequestResourceConfig, target configTarget) (map[string]string, error) {
 	next := maps.Clone(old)
 	if next == nil {
@@ -183,7 +187,7 @@ func changeList(list, items []string, op kmsg.IncrementalAlterConfigOp) []string
 	return list
 }
 
-// splitList is a list's items, without the blanks around them.
+// splitList returns the items of a list without the blanks around them.
 func splitList(value string) []string {
 	if strings.TrimSpace(value) == "" {
 		return nil

@@ -71,7 +71,7 @@ func TestAlterLists(t *testing.T) {
 		before, op, value, want string
 		kind                    kmsg.IncrementalAlterConfigOp
 	}{
-		{before: "", kind: opApp, value: "delete", want: "delete"}, // the default has it
+		{before: "", kind: opApp, value: "delete", want: "delete"}, // the default value contains it
 		{before: "delete", kind: opApp, value: "delete", want: "delete"},
 		{before: "delete", kind: opSub, value: "compact", want: "delete"},
 	} {
@@ -114,8 +114,9 @@ func TestAlterBrokerConfigs(t *testing.T) {
 	}
 }
 
-// TestReassignmentThrottles sends what kafka-reassign-partitions.sh does with --throttle and, when the reassignment is done, with --verify: to
-// any broker, about all of them. The rate of moves between directories is not served, but taking it back is no error.
+// TestReassignmentThrottles sends the requests of kafka-reassign-partitions.sh with --throttle and,
+// after the reassignment, with --verify: to any broker, about all of them. The rate of moves
+// between directories is not served, but its removal is no error.
 func TestReassignmentThrottles(t *testing.T) {
 	const leaderRate, followerRate = "leader.replication.throttled.rate", "follower.replication.throttled.rate"
 	const led, followed = "leader.replication.throttled.replicas", "follower.replication.throttled.replicas"

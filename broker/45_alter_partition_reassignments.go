@@ -8,13 +8,13 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// AlterPartitionReassignments gives partitions other replicas, or takes that back, of each partition by itself. Versions 0-1 (KIP-455). Any
-// broker serves it.
+// AlterPartitionReassignments gives partitions other replicas, or cancels that, for each partition
+// independently. Versions 0-1 (KIP-455). Any broker serves it.
 //
-//   - It answers when the reassignments have begun. New replicas catch up first; the old ones go when the whole target
-//     is in sync.
-//   - Null replicas cancel a reassignment that is under way.
-//   - v1 (KIP-860): the client may forbid to change the number of replicas.
+//   - The response is sent when the reassignments have begun. New replicas catch up first. The old
+//     ones are removed when the whole target is in sync.
+//   - Null replicas cancel a reassignment that is in progress.
+//   - v1 (KIP-860): the client may forbid a change of the number of replicas.
 //
 // Not implemented: authorization.
 func (b *Broker) alterPartitionReassignments(ctx context.Context, _ *Request, req *kmsg.AlterPartitionAssignmentsRequest) kmsg.Response {

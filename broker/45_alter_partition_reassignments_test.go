@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// gone tells whether a broker is not registered.
+// gone reports whether a broker is not registered.
 func gone(id int32) func(*metadata.Image) bool {
 	return func(m *metadata.Image) bool { _, live := m.Brokers[id]; return !live }
 }

@@ -8,9 +8,11 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// ListPartitionReassignments lists the reassignments that are under way. Version 0 (KIP-455). Any broker serves it.
+// ListPartitionReassignments lists the reassignments that are in progress. Version 0 (KIP-455). Any
+// broker serves it.
 //
-//   - No topics named (null) means all of them. A partition that is not being reassigned, or does not exist, is left out.
+//   - Null topics mean all of them. A partition that is not being reassigned, or does not exist, is
+//     left out.
 //
 // Not implemented: authorization.
 func (b *Broker) listPartitionReassignments(_ context.Context, _ *Request, req *kmsg.ListPartitionReassignmentsRequest) kmsg.Response {

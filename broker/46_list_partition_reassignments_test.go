@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestNoTopicsAreNotAll: an empty list of topics names none, null names all.
+// TestNoTopicsAreNotAll: an empty list of topics means none; null means all.
 func TestNoTopicsAreNotAll(t *testing.T) {
 	c := newTestCluster(t, 2, nil)
 	from := c.topic("a", 1, 1).Partitions[0].Leader

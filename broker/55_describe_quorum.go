@@ -15,19 +15,23 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// DescribeQuorum tells how the members of etcd replicate the metadata, in the terms of Kafka's metadata quorum. Versions 0-2 (KIP-595).
-// Any broker serves it.
+// DescribeQuorum describes how the members of etcd replicate the metadata, in the terms of Kafka's
+// metadata quorum. Versions 0-2 (KIP-595). Any broker serves it.
 //
-//   - The one partition is __cluster_metadata-0; any other, or any beside it, is UNKNOWN_TOPIC_OR_PARTITION.
-//   - The leader is etcd's, the epoch its term, offsets are indexes of its log: the high watermark is what is committed, a voter's log end
-//     what it knows to be. Replica ids are those of the brokers that the members run in; members of an external etcd have ids of 2^30 and more.
-//   - Observers are the brokers without a member, which follow etcd by its watch: where they are in its log is not known, so -1. Learners of
-//     etcd are observers too.
-//   - Without a leader: REQUEST_TIMED_OUT, as from a broker of Kafka's that finds no controller.
-//   - v1 (KIP-836): when a voter last answered this broker, and when it was last known to have all. A voter that is silent is shown as this
-//     broker last saw it, which is not at all before the first such request: then -1.
-//   - v2 (KIP-853): texts of errors; the voters' addresses, under the name ETCD; directory ids, which are zero as long as voters are known by
-//     their id alone.
+//   - The only partition is __cluster_metadata-0. Any other, or any beside it, is
+//     UNKNOWN_TOPIC_OR_PARTITION.
+//   - The leader is etcd's, the epoch is its term, and offsets are indexes of its log. The high
+//     watermark is its commit index. A voter's log end offset is the commit index that the voter
+//     knows. Replica ids are those of the brokers that the members run in; members of an external
+//     etcd have ids of 2^30 and more.
+//   - Observers are the brokers without a member, which follow etcd by its watch. Their position in
+//     etcd's log is unknown, so -1. Learners of etcd are observers too.
+//   - Without a leader: REQUEST_TIMED_OUT, as from a Kafka broker that finds no controller.
+//   - v1 (KIP-836): when a voter last answered this broker, and when it last was known to have the
+//     whole log. A silent voter is shown as this broker last saw it. Before the first such request
+//     the broker has not seen it: then -1.
+//   - v2 (KIP-853): error texts; the voters' addresses, under the name ETCD; directory ids, which
+//     are zero as long as voters are known by their id alone.
 //
 // Not implemented: authorization.
 func (b *Broker) describeQuorum(ctx context.Context, _ *Request, req *kmsg.DescribeQuorumRequest) kmsg.Response {
@@ -65,7 +69,8 @@ func (b *Broker) describeQuorum(ctx context.Context, _ *Request, req *kmsg.Descr
 	return resp
 }
 
-// metadataTopic is the topic whose one partition is the metadata's log in Kafka. There is none here.
+// metadataTopic is the topic whose one partition is the metadata log in Kafka. It does not exist
+// here.
 const metadataTopic = "__cluster_metadata"
 
 func isMetadataQuorum(req *kmsg.DescribeQuorumRequest) bool {
@@ -73,7 +78,7 @@ func isMetadataQuorum(req *kmsg.DescribeQuorumRequest) bool {
 		len(req.Topics[0].Partitions) == 1 && req.Topics[0].Partitions[0].Partition == 0
 }
 
-// unknownQuorums says of each partition asked for that it has no quorum.
+// unknownQuorums answers for each requested partition that it has no quorum.
 func unknownQuorums(req *kmsg.DescribeQuorumRequest) []kmsg.DescribeQuorumResponseTopic {
 	topics := make([]kmsg.DescribeQuorumResponseTopic, len(req.Topics))
 	for i, t := range req.Topics {
@@ -102,7 +107,7 @@ func unixMilliOrUnknown(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// quorumNode is where a member listens. An address that is none of TCP's is left out.
+// quorumNode returns the addresses of a member. An address that is not host:port is left out.
 func quorumNode(m kv.QuorumMember) kmsg.DescribeQuorumResponseNode {
 	n := kmsg.NewDescribeQuorumResponseNode()
 	n.NodeID = m.ID

@@ -25,7 +25,7 @@ func quorumRequest(version int16, topic string, partitions ...int32) *kmsg.Descr
 	return req
 }
 
-// quorumOfTwo has voters 1 and 9, of which 9 was never seen, and learner 2.
+// quorumOfTwo has voters 1 and 9 and learner 2. Voter 9 was never seen.
 func quorumOfTwo(at time.Time) kv.Quorum {
 	return kv.Quorum{
 		LeaderID: 1, Epoch: 5, HighWatermark: 100,

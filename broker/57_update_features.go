@@ -10,14 +10,18 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// UpdateFeatures changes the finalized levels of features, all that are named or none. Versions 0-2 (KIP-584). Any broker serves it.
+// UpdateFeatures changes the finalized levels of features: all that are named, or none. Versions
+// 0-2 (KIP-584). Any broker serves it.
 //
-//   - INVALID_UPDATE_VERSION, with a text, for what a broker does not support, alive or away and not unregistered, and for what the type of
-//     the update does not allow. FEATURE_UPDATE_FAILED for the other features of such a request.
-//   - Level 0 takes a feature out of use.
+//   - INVALID_UPDATE_VERSION, with a text, for a level that a broker does not support, and for a
+//     change that the type of the update does not allow. A dead broker counts until it is
+//     unregistered. The other features of such a request get FEATURE_UPDATE_FAILED.
+//   - Level 0 disables a feature.
 //   - v0: allow_downgrade is a safe downgrade.
-//   - v1 (KIP-778): upgrade, safe downgrade (refused if what is stored would lose its meaning), unsafe downgrade; validation alone.
-//   - v2 (KIP-1022): one error for the whole request, that of the first feature which cannot be updated.
+//   - v1 (KIP-778): upgrade, safe downgrade (refused if stored data would lose its meaning), unsafe
+//     downgrade; validation alone.
+//   - v2 (KIP-1022): one error for the whole request, that of the first feature that cannot be
+//     updated.
 //
 // Not implemented: authorization.
 func (b *Broker) updateFeatures(ctx context.Context, _ *Request, req *kmsg.UpdateFeaturesRequest) kmsg.Response {
@@ -45,7 +49,7 @@ func (b *Broker) updateFeatures(ctx context.Context, _ *Request, req *kmsg.Updat
 	return resp
 }
 
-// upgradeType is what v0 says by a flag.
+// upgradeType returns the type of an update. In v0 a flag stands for it.
 func upgradeType(version int16, u kmsg.UpdateFeaturesRequestFeatureUpdate) metadata.UpgradeType {
 	switch {
 	case version >= 1:
@@ -57,7 +61,7 @@ func upgradeType(version int16, u kmsg.UpdateFeaturesRequestFeatureUpdate) metad
 	}
 }
 
-// cause is the first error that is not the consequence of another.
+// cause returns the first error that is not the consequence of another.
 func cause(errs []error) error {
 	for _, err := range errs {
 		if err != nil && !errors.Is(err, metadata.ErrFeatureUpdateFailed) {

@@ -60,7 +60,8 @@ func TestUpgradeTypeOfOldRequests(t *testing.T) {
 	}
 }
 
-// Every error says which update it is about, and the first of its own is the cause.
+// TestCauseOfAFailedUpdate: the cause is the first error that is not the consequence of another
+// update's error.
 func TestCauseOfAFailedUpdate(t *testing.T) {
 	own := fmt.Errorf("%w 7", metadata.ErrInvalidUpdateVersion)
 	other := fmt.Errorf("%w: another", metadata.ErrFeatureUpdateFailed)
@@ -75,7 +76,8 @@ func TestCauseOfAFailedUpdate(t *testing.T) {
 	}
 }
 
-// An unmodified client sees the features, and is told why one cannot be raised.
+// TestFranzGoReadsFeatures: an unmodified client reads the features, and gets the reason why one
+// cannot be raised.
 func TestFranzGoReadsFeatures(t *testing.T) {
 	c := newTestCluster(t, 0, nil)
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.listenOn(t)), kgo.RetryTimeout(5*time.Second))

@@ -9,11 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DescribeCluster tells which brokers there are and which is the controller. Versions 0-2.
+// DescribeCluster lists the brokers and names the controller. Versions 0-2.
 //
-//   - v1 (KIP-919): the endpoint type; this is an endpoint of brokers, one of controllers does not exist.
-//   - v2 (KIP-1073): fenced brokers on request: those that are dead and have not been unregistered. A seed that has never
-//     started has no address and is not listed.
+//   - v1 (KIP-919): the endpoint type. This is an endpoint of brokers; there are none of
+//     controllers.
+//   - v2 (KIP-1073): fenced brokers on request: those that are dead and have not been unregistered.
+//     A seed that has never started has no address and is not listed.
 //
 // Not implemented: authorization.
 func (b *Broker) describeCluster(ctx context.Context, r *Request, req *kmsg.DescribeClusterRequest) kmsg.Response {

@@ -12,10 +12,12 @@ import (
 
 // DescribeTopicPartitions lists partitions page by page. Version 0 (KIP-966).
 //
-//   - Topics come in the order of their names, partitions in that of their numbers; the cursor is the first one that did not fit.
+//   - Topics are in the order of their names, partitions in the order of their numbers. The cursor
+//     is the first partition that did not fit.
 //   - No topics named means all of them. A cursor's topic counts as named.
 //   - The last known ELR is always empty, as in Kafka 4.3.
-//   - Tagged fields say whom a partition without a leader waits for, and the leader epoch of the newest unclean election.
+//   - Tagged fields name the replicas that a partition without a leader waits for, and the leader
+//     epoch of the newest unclean election.
 func (b *Broker) describeTopicPartitions(_ context.Context, _ *Request, req *kmsg.DescribeTopicPartitionsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeTopicPartitionsResponse)
 	if req.Cursor != nil && req.Cursor.Partition < 0 {
@@ -63,7 +65,8 @@ func (b *Broker) describeTopicPartitions(_ context.Context, _ *Request, req *kms
 // maxPartitionsPerPage is Kafka's max.request.partition.size.limit.
 const maxPartitionsPerPage = 2000
 
-// describedTopics are the names that the request is about from its cursor on, in ascending order.
+// describedTopics returns the names that the request is about, from its cursor on, in ascending
+// order.
 func describedTopics(image *metadata.Image, req *kmsg.DescribeTopicPartitionsRequest) []string {
 	names := make([]string, 0, len(req.Topics)+1)
 	if len(req.Topics) == 0 {
@@ -102,7 +105,7 @@ func describePartition(image *metadata.Image, number int32, p *metadata.Partitio
 	dp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 	dp.Partition, dp.LeaderEpoch = number, p.LeaderEpoch
 	dp.Replicas, dp.ISR = p.Replicas, p.ISR
-	// The schema has these two nullable; Kafka never sends null, and its clients do not expect it.
+	// The schema has these two nullable. Kafka never sends null, and its clients do not expect it.
 	dp.EligibleLeaderReplicas, dp.LastKnownELR = append([]int32{}, p.ELR...), []int32{}
 	dp.OfflineReplicas = offline(image, p.Replicas)
 	leader, ok := image.Leader(p)

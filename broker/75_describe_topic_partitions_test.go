@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// pages reads everything with the cursor and returns what it saw, page by page.
+// pages reads everything with the cursor and returns the result page by page.
 func (c *testCluster) pages(limit int32, names ...string) (pages [][]string) {
 	c.t.Helper()
 	req := kmsg.NewPtrDescribeTopicPartitionsRequest()

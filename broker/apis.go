@@ -8,7 +8,8 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// apis is the table of what this broker serves, one line an API, in the order of the keys. Versions are those of Apache Kafka 4.3.
+// apis returns the table of the APIs that this broker serves, one line each, in the order of their
+// keys. Versions are those of Apache Kafka 4.3.
 func apis() []api {
 	return []api{
 		servePipelined(3, 13, (*Broker).produce).advertiseFrom(0, refuseProduce),
@@ -53,38 +54,43 @@ type api struct {
 	advertisedMin int16
 	newRequest    func() kmsg.Request
 
-	// Exactly one of the two is set. handle runs on the connection's writer, in request order, and may block under ctx.
-	// accept runs on the connection's reader, in request order, before anything later on the connection is even read, and returns what
-	// is left to do; it must not wait for other clients.
+	// Exactly one of handle and accept is set. handle runs on the connection's writer, in request
+	// order, and may block under ctx. accept runs on the connection's reader, in request order,
+	// before the next request of the connection is read. It returns the rest of the work and must
+	// not wait for other clients.
 	handle func(*Broker, context.Context, *Request, kmsg.Request) kmsg.Response
 	accept func(*Broker, context.Context, *Request, kmsg.Request) stage2
 
-	// refuse answers versions that are advertised and not served; a nil response means that none is sent.
+	// refuse answers versions that are advertised but not served. A nil response means that none is
+	// sent.
 	refuse func(kmsg.Request) kmsg.Response
 
-	// keepsFrame: the handler's owner may retain byte slices of the request, so the frame is left to the garbage collector. The frames of
-	// all other requests are used again as soon as the response is written.
+	// keepsFrame means that the owner behind the handler may retain byte slices of the request. Its
+	// frame is left to the garbage collector. The frames of all other requests are reused as soon
+	// as the response is written.
 	keepsFrame bool
 
-	metrics func() *apiMetrics // New's
+	metrics func() *apiMetrics // set by New
 }
 
 // stage2 is the second half of a pipelined request.
 type stage2 struct {
-	// respond makes the response; nil means that none is sent (acks=0). It may wait under ctx, unless ready is set.
+	// respond makes the response, or returns nil if none is sent (acks=0). It may wait under ctx,
+	// unless ready is set.
 	respond func(ctx context.Context) kmsg.Response
-	// ready says that respond does not wait. The reader then answers by itself if nothing before it is unanswered: handing a request
-	// over to the writer costs about as much as a small append.
+	// ready means that respond does not wait. The reader then answers by itself if no earlier
+	// request is unanswered: a handover to the writer costs about as much as a small append.
 	ready bool
 }
 
-// requestOf is a pointer to a kmsg request struct.
+// requestOf constrains R to a pointer to a kmsg request struct.
 type requestOf[T any] interface {
 	*T
 	kmsg.Request
 }
 
-// serve is a table line for a handler that runs wholly on the writer. The key comes from the handler's request type.
+// serve makes a table line for a handler that runs entirely on the writer. The key is that of the
+// handler's request type.
 func serve[T any, R requestOf[T]](lowest, highest int16, h func(*Broker, context.Context, *Request, R) kmsg.Response) api {
 	a := newAPI[T, R](lowest, highest)
 	a.handle = func(b *Broker, ctx context.Context, r *Request, req kmsg.Request) kmsg.Response {
@@ -93,7 +99,7 @@ func serve[T any, R requestOf[T]](lowest, highest int16, h func(*Broker, context
 	return a
 }
 
-// servePipelined is a table line for a handler whose first stage runs on the reader.
+// servePipelined makes a table line for a handler whose first stage runs on the reader.
 func servePipelined[T any, R requestOf[T]](lowest, highest int16, h func(*Broker, context.Context, *Request, R) stage2) api {
 	a := newAPI[T, R](lowest, highest)
 	a.accept = func(b *Broker, ctx context.Context, r *Request, req kmsg.Request) stage2 {
@@ -109,9 +115,9 @@ func newAPI[T any, R requestOf[T]](lowest, highest int16) api {
 	}
 }
 
-// advertiseFrom makes ApiVersions show a lower first version than is served. Only Produce needs it (KAFKA-18659): librdkafka takes a
-// broker without Produce v0 for one that speaks no message format it knows, and then sends a higher version anyway. Requests of the
-// versions in between are answered by refuse.
+// advertiseFrom makes ApiVersions show a lower first version than the broker serves. Only Produce
+// needs it (KAFKA-18659): librdkafka assumes that a broker without Produce v0 has no message format
+// that it knows, and then sends a higher version anyway. refuse answers the versions in between.
 func (a api) advertiseFrom(v int16, refuse func(kmsg.Request) kmsg.Response) api {
 	a.advertisedMin = v
 	a.refuse = refuse

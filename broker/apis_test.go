@@ -24,7 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/api.md again")
 
-// handlerFiles are the NN_api.go files by the key in their name.
+// handlerFiles returns the NN_api.go files by the key in their name.
 func handlerFiles(t *testing.T) map[int16]string {
 	t.Helper()
 	names, err := filepath.Glob("[0-9][0-9]_*.go")
@@ -48,7 +48,7 @@ func handlerFiles(t *testing.T) map[int16]string {
 	return files
 }
 
-// kafkaVersions are the versions that Apache Kafka 4.3.1 serves, by key.
+// kafkaVersions returns the versions that Apache Kafka 4.3.1 serves, by key.
 func kafkaVersions(t *testing.T) map[int16][2]int16 {
 	t.Helper()
 	text, err := os.ReadFile("testdata/kafka-4.3-api-versions.txt")
@@ -114,7 +114,8 @@ func TestServedVersionsAreThoseOfKafka(t *testing.T) {
 	}
 }
 
-// The frames of requests that may live on must not be used again. Produce has bytes too, but lets go of them before it answers.
+// TestRequestsWithBytesKeepTheirFrames: a frame must not be reused while a request's owner may
+// still hold slices of it. Produce has bytes too, but releases them before its response.
 func TestRequestsWithBytesKeepTheirFrames(t *testing.T) {
 	for _, a := range apis() {
 		if want := hasBytes(reflect.TypeOf(a.newRequest()).Elem()) && a.key != 0; a.keepsFrame != want {
@@ -142,7 +143,8 @@ func hasBytes(t reflect.Type) bool {
 	return false
 }
 
-// Every version of every request survives the way from its bytes through the table to a value and back.
+// TestEveryServedVersionDecodes: every version of every request survives encoding, the shape check
+// and decoding through the table.
 func TestEveryServedVersionDecodes(t *testing.T) {
 	for _, a := range apis() {
 		for version := a.advertisedMin; version <= a.max; version++ {
@@ -172,7 +174,8 @@ func TestEveryServedVersionDecodes(t *testing.T) {
 	}
 }
 
-// Every handler answers an empty request of every version with something that can be encoded.
+// TestEveryHandlerAnswersEmptyRequests: every handler answers an empty request of every version
+// with a response that can be encoded.
 func TestEveryHandlerAnswersEmptyRequests(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
 	r := rand.New(rand.NewPCG(1, 1))
@@ -186,7 +189,8 @@ func TestEveryHandlerAnswersEmptyRequests(t *testing.T) {
 			if r.IntN(2) == 0 {
 				req.(interface{ Default() }).Default()
 			}
-			if version < 3 || a.key != apiVersionsKey { // an empty software name is an error of its own
+			// an empty software name is an error of its own
+			if version < 3 || a.key != apiVersionsKey {
 				c.call(req)
 			}
 		}
@@ -194,7 +198,7 @@ func TestEveryHandlerAnswersEmptyRequests(t *testing.T) {
 	expectLogged(t, c.logs, "level", 0)
 }
 
-// dataPath are the APIs that need replicas behind them.
+// dataPath reports whether an API needs real replicas.
 func dataPath(key int16) bool {
 	return slices.Contains([]int16{0, 1, 2, 21, 22, 23, 35}, key)
 }
@@ -217,7 +221,7 @@ func TestAPIDocumentIsCurrent(t *testing.T) {
 	}
 }
 
-// renderAPIDocument is the table, and what the handlers' comments say.
+// renderAPIDocument renders the table and the handlers' comments.
 func renderAPIDocument(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -245,7 +249,7 @@ func (a api) versionText() string {
 	return text
 }
 
-// handlerComment is the comment of the first method in a file, in Markdown.
+// handlerComment returns the comment of the first method in a file, in Markdown.
 func handlerComment(t *testing.T, file string) []byte {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)

@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// benchCluster is a broker that keeps its logs on the real file system, and one client's connection to it over loopback.
+// benchCluster returns a broker with its logs on the real file system, and one client connection
+// over loopback.
 func benchCluster(b *testing.B, partitions int) (*dataCluster, metadata.TopicID, *client) {
 	b.Helper()
 	c := newDataClusterIn(b, 1, vfs.OS{}, b.TempDir())
@@ -33,7 +34,8 @@ func benchCluster(b *testing.B, partitions int) (*dataCluster, metadata.TopicID,
 	return c, id, &client{t: b, Conn: conn}
 }
 
-// exchange sends one encoded request and drops its response, so that next to nothing of the client is measured.
+// exchange sends one encoded request and drops its response, so that the client costs almost
+// nothing.
 func (c *client) exchange(request []byte, response []byte) int {
 	if _, err := c.Write(request); err != nil {
 		c.t.Fatal(err)
@@ -57,7 +59,8 @@ func encoded(req kmsg.Request) []byte {
 	return kmsg.NewRequestFormatter(kmsg.FormatterClientID("bench")).AppendRequest(nil, req, 1)
 }
 
-// One record of 100 bytes a request, over loopback: what a request costs beside its bytes.
+// BenchmarkProduceSmall sends one record of 100 bytes in each request, over loopback: it measures
+// the cost of a request beyond its bytes.
 func BenchmarkProduceSmall(b *testing.B) {
 	_, _, conn := benchCluster(b, 1)
 	request := encoded(produceRequest(12, -1, "bench", metadata.TopicID{}, 0, batchOf(b, string(make([]byte, 100)))))
@@ -68,7 +71,8 @@ func BenchmarkProduceSmall(b *testing.B) {
 	}
 }
 
-// 16 MiB of one partition in the page cache a request, over loopback.
+// BenchmarkFetchHot fetches 16 MiB of one partition from the page cache in each request, over
+// loopback.
 func BenchmarkFetchHot(b *testing.B) {
 	c, id, conn := benchCluster(b, 16)
 	benchmarkFetchHot(b, c, id, conn)
@@ -96,7 +100,8 @@ func benchmarkFetchHot(b *testing.B, c *dataCluster, id metadata.TopicID, conn *
 	}
 }
 
-// A consumer of 1,000 partitions in which nothing happens asks again in its session: what an idle consumer costs at each poll.
+// BenchmarkFetchIdleSession1000 fetches 1,000 partitions without news in a session: the cost of
+// each poll of an idle consumer.
 func BenchmarkFetchIdleSession1000(b *testing.B) {
 	_, id, conn := benchCluster(b, 1000)
 	req := fetchRequest(17, "", id)

@@ -17,12 +17,13 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// Options are the parts that a Broker puts behind the protocol. Everything is required except Registerer.
+// Options are the parts that a Broker connects to the protocol. Everything is required except
+// Registerer, Tracer, Suspect and BucketProblems.
 type Options struct {
 	Config     Config
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept but not published
-	Tracer     trace.Tracer          // of requests; nil: they are not traced
+	Tracer     trace.Tracer          // of requests; nil: requests are not traced
 
 	Cluster  cluster           // *metadata.Loader
 	Admin    admin             // *metadata.Admin
@@ -34,13 +35,15 @@ type Options struct {
 	ProducerIDs func(context.Context) (metadata.ProducerIDs, error) // (*metadata.Admin).AllocateProducerIDs
 	Quorum      func(context.Context) (kv.Quorum, error)            // (*etcd.Store).DescribeQuorum
 
-	// Suspect is told of a follower whose connection has ended, and how. It must not block. May be nil.
+	// Suspect is called when the connection of a follower has ended, with the error that ended it.
+	// It must not block. It may be nil.
 	Suspect func(follower metadata.Member, err error)
-	// BucketProblems is what is wrong with the bucket as a whole ((*tiering.Manager).BucketProblems). May be nil.
+	// BucketProblems returns what is wrong with the bucket as a whole
+	// ((*tiering.Manager).BucketProblems). It may be nil.
 	BucketProblems func() []tiering.Problem
 }
 
-// cluster is the cluster's state as this broker knows it.
+// cluster is the state of the cluster as this broker knows it.
 type cluster interface {
 	Image() *metadata.Image
 	Wait(ctx context.Context, ok func(*metadata.Image) bool) (*metadata.Image, error)
@@ -62,12 +65,14 @@ type admin interface {
 
 // replicas are the partitions on this broker.
 type replicas interface {
-	// AwaitServed returns once this broker serves those partitions of the topics that its image says it leads.
+	// AwaitServed returns once this broker serves those partitions of the topics that its image
+	// assigns to it as leader.
 	AwaitServed(ctx context.Context, topics []metadata.TopicID) error
 }
 
-// groupCoordinator is what this broker coordinates: the groups whose partitions of __consumer_offsets it leads. Any method may be called for any
-// group; one that is coordinated elsewhere, or not yet loaded, is answered with the code that sends the client on.
+// groupCoordinator serves the groups whose partitions of __consumer_offsets this broker leads. Any
+// method may be called for any group. For a group that another broker coordinates, or that is not
+// loaded yet, the response has the code that makes the client look for the coordinator again.
 type groupCoordinator interface {
 	PartitionFor(groupID string) int32
 	JoinGroup(context.Context, *kmsg.JoinGroupRequest, groups.ClientInfo) *kmsg.JoinGroupResponse
@@ -81,14 +86,15 @@ type groupCoordinator interface {
 	DeleteGroups(context.Context, *kmsg.DeleteGroupsRequest) *kmsg.DeleteGroupsResponse
 }
 
-// Broker answers Kafka requests. It holds no state of its own beyond its connections, so its methods may be called from anywhere.
+// Broker answers Kafka requests. It has no data of its own beyond connections, fetch sessions and a
+// block of producer ids. Its methods may be called from any goroutine.
 type Broker struct {
 	cfg     Config
 	log     *slog.Logger
 	metrics *metrics
-	tracer  trace.Tracer // nil: nothing is traced
+	tracer  trace.Tracer // nil: requests are not traced
 	budget  *protocol.Budget
-	apis    map[int16]*api // by key; fixed by New
+	apis    map[int16]*api // by key; not changed after New
 	limits  *connectionLimits
 
 	cluster  cluster
@@ -98,7 +104,7 @@ type Broker struct {
 	static   map[string]string
 	quorum   func(context.Context) (kv.Quorum, error)
 	suspect  func(metadata.Member, error)
-	features map[string]metadata.FeatureRange // that this build supports
+	features map[string]metadata.FeatureRange // the ranges that this build supports
 
 	partitions     *replication.Manager
 	bucketProblems func() []tiering.Problem

@@ -41,7 +41,8 @@ func (c *testCluster) listenOn(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// An unmodified client negotiates, administers and sees what it did.
+// TestFranzGoAdministers: an unmodified client negotiates versions, administers topics and sees the
+// result.
 func TestFranzGoAdministers(t *testing.T) {
 	c := newTestCluster(t, 0, nil)
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.listenOn(t)), kgo.RetryTimeout(5*time.Second))

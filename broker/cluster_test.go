@@ -13,14 +13,15 @@ import (
 	"github.com/varvelog/varve/metadata/kv/kvtest"
 )
 
-// What the server puts behind a broker.
+// The server passes these to a broker.
 var (
 	_ cluster          = (*metadata.Loader)(nil)
 	_ admin            = (*metadata.Admin)(nil)
 	_ groupCoordinator = (*groups.Coordinator)(nil)
 )
 
-// testCluster is a broker with real metadata in memory, and handlers that are called without a connection.
+// testCluster is a broker with real metadata in memory, and handlers that are called without a
+// connection.
 type testCluster struct {
 	*Broker
 	t        testing.TB
@@ -31,7 +32,7 @@ type testCluster struct {
 	logs     *logBuffer
 }
 
-// servedReplicas serves every partition at once, unless told to fail.
+// servedReplicas serves every partition at once, or fails with err.
 type servedReplicas struct {
 	err    error
 	waited []metadata.TopicID
@@ -42,7 +43,7 @@ func (s *servedReplicas) AwaitServed(_ context.Context, topics []metadata.TopicI
 	return s.err
 }
 
-// newTestCluster starts a cluster of live brokers 1 to n, of which broker 1 answers.
+// newTestCluster starts a cluster of live brokers 1 to n. Broker 1 answers.
 func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster {
 	t.Helper()
 	store := kvtest.NewMemStore()
@@ -73,7 +74,8 @@ func newTestCluster(t testing.TB, n int, static map[string]string) *testCluster 
 	return c
 }
 
-// register makes a broker live; its rack is "r" and it listens on PLAINTEXT at broker<id>:9092, broker 1 on INTERNAL as well.
+// register makes a broker live. Its rack is "r", and it listens on PLAINTEXT at broker<id>:9092,
+// broker 1 on INTERNAL as well.
 func (c *testCluster) register(id int32) *metadata.Registration {
 	c.t.Helper()
 	host := "broker" + string('0'+id)
@@ -99,7 +101,7 @@ func (c *testCluster) registerAt(id int32, listeners ...metadata.Listener) *meta
 	return r
 }
 
-// stop takes a broker out of the live ones.
+// stop ends a broker's registration.
 func (c *testCluster) stop(r *metadata.Registration) {
 	c.t.Helper()
 	if err := r.Deregister(c.t.Context()); err != nil {
@@ -110,7 +112,8 @@ func (c *testCluster) stop(r *metadata.Registration) {
 	}
 }
 
-// call lets a handler answer a request and passes both through their encodings, as a connection would.
+// call lets a handler answer a request and passes both through their encodings, as a connection
+// would.
 func (c *testCluster) call(req kmsg.Request) kmsg.Response {
 	c.t.Helper()
 	return c.callFrom(&Request{Listener: "PLAINTEXT", Host: "10.0.0.9"}, req)
@@ -137,7 +140,7 @@ func (c *testCluster) callFrom(r *Request, req kmsg.Request) kmsg.Response {
 	return got
 }
 
-// topic creates a topic and returns it as the image has it.
+// topic creates a topic and returns it from the image.
 func (c *testCluster) topic(name string, partitions int32, replicationFactor int16) *metadata.Topic {
 	c.t.Helper()
 	results := c.admin.CreateTopics(c.t.Context(), []metadata.TopicSpec{{Name: name, Partitions: partitions, ReplicationFactor: replicationFactor}}, false)

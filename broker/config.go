@@ -2,25 +2,40 @@ package broker
 
 import "time"
 
-// Config is what the listeners and handlers need of the broker's settings; the names in parentheses are Kafka's.
+// Config holds the settings that listeners and handlers use. The names in parentheses are Kafka's.
 type Config struct {
-	NodeID              int32  // node.id
-	InterBrokerListener string // the listener that brokers come in by (inter.broker.listener.name)
+	NodeID int32 // node.id
+	// name of the listener that brokers connect to (inter.broker.listener.name)
+	InterBrokerListener string
 
-	MaxRequestBytes     int32         // largest frame (socket.request.max.bytes)
-	RequestBudgetBytes  int64         // all requests in memory together (queued.max.request.bytes, but no limit is math.MaxInt64)
-	MaxInFlight         int           // requests read ahead on one connection
-	MaxConnections      int           // accepted at a time, by brokers as many again if they have a listener of their own; further ones wait in the kernel's backlog (max.connections)
-	MaxConnectionsPerIP int           // further ones are closed (max.connections.per.ip)
+	MaxRequestBytes int32 // largest frame (socket.request.max.bytes)
+	// RequestBudgetBytes bounds all requests in memory together (queued.max.request.bytes, but
+	// unlimited is math.MaxInt64).
+	RequestBudgetBytes int64
+	MaxInFlight        int // requests read ahead on one connection
+	// MaxConnections is how many connections are open at a time. Brokers have as many again if they
+	// have a listener of their own. Further ones wait in the kernel's backlog (max.connections).
+	MaxConnections int
+	// MaxConnectionsPerIP is how many connections one address may have; further ones are closed
+	// (max.connections.per.ip).
+	MaxConnectionsPerIP int
 	IdleTimeout         time.Duration // (connections.max.idle.ms)
-	ReadTimeout         time.Duration // how long each MiB of a request that has begun may take
-	WriteTimeout        time.Duration // how long a response may take to be taken, plus a second for each 256 KiB of it
-	HandshakeTimeout    time.Duration // how long a TLS handshake may take
-	DrainTimeout        time.Duration // how long requests that were accepted may go on after the listener has been told to stop
+	// ReadTimeout is the time for each MiB of a request whose first byte has arrived.
+	ReadTimeout time.Duration
+	// WriteTimeout is the time in which the client must take a response, plus a second for each 256
+	// KiB of it.
+	WriteTimeout     time.Duration
+	HandshakeTimeout time.Duration // for a TLS handshake
+	// DrainTimeout is how long accepted requests may continue after the listener has begun to stop.
+	DrainTimeout time.Duration
 
-	SelectByRack      bool  // consumers are sent to a replica in their rack (replica.selector.class)
-	FetchMaxBytes     int32 // largest fetch response, but for one batch (fetch.max.bytes)
-	FetchSessionSlots int   // incremental fetch sessions that are remembered (max.incremental.fetch.session.cache.slots)
+	// SelectByRack sends consumers to a replica in their rack (replica.selector.class).
+	SelectByRack bool
+	// FetchMaxBytes bounds a fetch response, which may exceed it by one batch (fetch.max.bytes).
+	FetchMaxBytes int32
+	// FetchSessionSlots is how many incremental fetch sessions the broker remembers
+	// (max.incremental.fetch.session.cache.slots).
+	FetchSessionSlots int
 }
 
 // DefaultConfig returns Kafka's defaults, and bounds where Kafka has none.
@@ -42,7 +57,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// writeDeadline is how long a response of n bytes may take.
+// writeDeadline returns the time that a response of n bytes may take.
 func (c Config) writeDeadline(n int64) time.Duration {
 	return c.WriteTimeout + time.Duration(n>>18)*time.Second
 }

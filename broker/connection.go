@@ -29,22 +29,27 @@ var (
 	errPanic        = errors.New("handler panicked")
 )
 
-// connection is one client's connection: a reader, which is the goroutine that runs run, and a writer. It ends when the client leaves,
-// when it sends what cannot be served, when a handler asks for it, or when the listener stops.
+// connection is one client's connection. Its reader is the goroutine that runs run; its writer is a
+// second one. It ends when the client disconnects, when a request cannot be served, when a handler
+// asks for it, or when the listener stops.
 type connection struct {
 	broker   *Broker
 	nc       net.Conn // a *tls.Conn on a listener with TLS
-	raw      net.Conn // what nc is made of
+	raw      net.Conn // the connection under nc
 	in       *inbound
 	host     string
 	listener *Listener
 	log      *slog.Logger
 
-	queue    chan *exchange // reader to writer; closed by the reader
-	inFlight atomic.Int32   // accepted, not yet answered
+	queue chan *exchange // from reader to writer; the reader closes it
+	// requests accepted and not yet answered, without those that the reader answers
+	inFlight atomic.Int32
 	software atomic.Pointer[Software]
-	loader   atomic.Pointer[metadata.Member] // the broker that fetches through it; nil: none
-	hurry    chan struct{}                   // one token: a request has come behind a follower's fetch
+	// the broker that fetches through this connection; nil: none
+	loader atomic.Pointer[metadata.Member]
+	// hurry holds one token after another request has arrived while one is unanswered. Only a
+	// follower's fetch reads it.
+	hurry chan struct{}
 }
 
 // exchange is one request on its way through the connection.
@@ -77,15 +82,17 @@ func newConnection(b *Broker, raw net.Conn, listener *Listener) *connection {
 	return c
 }
 
-// run serves the connection until its end and closes it. Canceling ctx ends it at once, stop ends it when what was accepted is answered.
+// run serves the connection until it ends, and closes it. Canceling ctx ends it at once. stop ends
+// it after all accepted requests have been answered.
 func (c *connection) run(ctx context.Context) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	unhook := context.AfterFunc(ctx, func() { _ = c.raw.Close() }) // also ends reads and writes that are under way
+	// also ends reads and writes in progress
+	unhook := context.AfterFunc(ctx, func() { _ = c.raw.Close() })
 	defer unhook()
 
 	if err := c.handshake(ctx); err != nil {
-		_ = c.raw.Close() // TLS has told the client why, if it could
+		_ = c.raw.Close() // TLS has sent an alert with the reason, if it could
 		close(c.queue)
 		c.ended(ctx, err)
 		return
@@ -102,7 +109,8 @@ func (c *connection) run(ctx context.Context) {
 	c.ended(ctx, err)
 }
 
-// handshake makes a connection of a listener with TLS a secure one. What comes before is bounded by TLS in size, and here in time.
+// handshake does the TLS handshake on a listener with TLS. TLS bounds the size of what the client
+// sends before it ends; HandshakeTimeout bounds the time.
 func (c *connection) handshake(ctx context.Context) error {
 	secure, ok := c.nc.(*tls.Conn)
 	if !ok {
@@ -114,15 +122,17 @@ func (c *connection) handshake(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case c.in.stopped() && !errors.Is(ctx.Err(), context.DeadlineExceeded): // a time that ran out before the stop is a failure
+	// a timeout before the stop is a failure
+	case c.in.stopped() && !errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return errStopped
 	}
 	c.listener.failures.Inc()
 	return fmt.Errorf("TLS handshake: %w", err)
 }
 
-// polite tells whether requests that were accepted before the reader ended by err are still answered: after a request that cannot be
-// served, on a connection that went idle, and when the listener stops, but not when the client has gone.
+// polite reports whether accepted requests are still answered after the reader has ended with err:
+// yes after a request that cannot be served, on an idle connection, and when the listener stops; no
+// when the client has disconnected.
 func polite(err error) bool {
 	for _, e := range []error{errStopped, errNotSupported, protocol.ErrMalformed, protocol.ErrFrameSize, protocol.ErrIdle} {
 		if errors.Is(err, e) {
@@ -132,7 +142,9 @@ func polite(err error) bool {
 	return false
 }
 
-// ended logs why, at debug level: what clients do is not news. Panics have been logged where they were caught.
+// ended logs the reason at debug level, because a client's mistakes are not news. guard has already
+// logged panics. The end of a follower's connection is reported to Suspect, unless this broker
+// stops.
 func (c *connection) ended(ctx context.Context, err error) {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -150,7 +162,7 @@ func (c *connection) ended(ctx context.Context, err error) {
 // stop makes the reader take no further request.
 func (c *connection) stop() { c.in.stop() }
 
-// read takes requests until the connection or the listener ends. It returns why, never nil.
+// read takes requests until the connection or the listener ends. It returns the reason, never nil.
 func (c *connection) read(ctx context.Context) error {
 	cfg := &c.broker.cfg
 	frames := protocol.NewFrameReader(c.in, c.broker.budget, protocol.FrameOptions{
@@ -163,7 +175,7 @@ func (c *connection) read(ctx context.Context) error {
 		case c.in.stopped():
 			return errStopped
 		case errors.Is(err, protocol.ErrIdle) && c.inFlight.Load() > 0:
-			continue // it is us who are slow
+			continue // the client waits for this broker
 		default:
 			return err
 		}
@@ -180,14 +192,17 @@ func (c *connection) read(ctx context.Context) error {
 	}
 }
 
-// pass answers an accepted request at once if that takes no waiting and it is its turn, and hands it to the writer otherwise.
+// pass answers an accepted request at once if the answer needs no waiting and no earlier request is
+// unanswered. Otherwise it queues the request for the writer.
 func (c *connection) pass(ctx context.Context, x *exchange) error {
-	if x.answer.ready && c.inFlight.Load() == 0 { // the writer rests until the reader gives it something
+	// While inFlight is 0 the writer is idle, so the reader may write.
+	if x.answer.ready && c.inFlight.Load() == 0 {
 		defer x.done()
 		return c.guard(ctx, func() error { return c.respond(ctx, x) })
 	}
 	if c.inFlight.Add(1) > 1 {
-		// A follower that asks again before it has the answer has something new to ask for. Others do not look at the token.
+		// A follower that sends a request before the answer to its last one has something new to
+		// ask for. Other handlers do not read the token.
 		select {
 		case c.hurry <- struct{}{}:
 		default:
@@ -202,7 +217,7 @@ func (c *connection) pass(ctx context.Context, x *exchange) error {
 	}
 }
 
-// accept parses the request and runs what of its handler belongs on the reader.
+// accept parses the request and runs the part of its handler that belongs on the reader.
 func (c *connection) accept(ctx context.Context, x *exchange) error {
 	header, body, err := protocol.ParseRequestHeader(x.frame.Bytes())
 	x.req = &Request{
@@ -243,10 +258,10 @@ func (c *connection) accept(ctx context.Context, x *exchange) error {
 	return nil
 }
 
-// elementBytes is about what one decoded array element costs beside its bytes in the frame.
+// elementBytes is the approximate cost of one decoded array element beyond its bytes in the frame.
 const elementBytes = 64
 
-// write answers requests in order. After a failure it only gives back what the rest holds.
+// write answers requests in order. After a failure it only releases what the remaining ones hold.
 func (c *connection) write(ctx context.Context, cancel context.CancelCauseFunc) {
 	failed := false
 	for x := range c.queue {
@@ -279,7 +294,7 @@ func (c *connection) respond(ctx context.Context, x *exchange) (err error) {
 		return nil
 	}
 	if err = context.Cause(ctx); err != nil {
-		return err // nobody is there to read it
+		return err // the client is gone or the connection is closing
 	}
 	if err = c.send(x, resp); err != nil {
 		return fmt.Errorf("respond to %s: %w", x.api.name(), err)
@@ -311,8 +326,9 @@ func (c *connection) send(x *exchange, resp kmsg.Response) error {
 	return nil
 }
 
-// guard is the one place where a panic in the handling of a request ends: it becomes the end of this connection. In a test's build that of a violated
-// invariant ends the process.
+// guard is the one place where a panic in a request's handling is recovered: it ends this
+// connection. In a build with the tag invariants the panic of a violated invariant ends the process
+// instead.
 func (c *connection) guard(ctx context.Context, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -326,7 +342,7 @@ func (c *connection) guard(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// done gives back what the exchange holds.
+// done ends the request's span and releases its frame.
 func (x *exchange) done() {
 	if x.span != nil {
 		x.span.End()
@@ -338,7 +354,7 @@ func (x *exchange) done() {
 	x.frame.Release()
 }
 
-// inbound is the reading half of a connection, which can be told to end between two reads or in the middle of one.
+// inbound is the reading half of a connection. stop can end it between two reads or during one.
 type inbound struct {
 	net.Conn
 	mu struct {
@@ -360,7 +376,7 @@ func (in *inbound) stopped() bool {
 	return in.mu.stopped
 }
 
-// SetReadDeadline keeps a deadline set by stop.
+// SetReadDeadline sets the deadline, unless stop has set one, which stays.
 func (in *inbound) SetReadDeadline(t time.Time) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()

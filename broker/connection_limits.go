@@ -2,16 +2,15 @@ package broker
 
 import "sync"
 
-// connectionLimits are how many connections may be open, of all listeners
-// together.
+// connectionLimits bounds how many connections are open on all listeners together.
 type connectionLimits struct {
 	perHostMax int
-	// slots hold one element for each open connection. Brokers' listener has its
-	// own, if it is another one than clients', so that clients cannot take away
-	// what replication needs.
+	// slots holds one element for each open connection. The brokers' listener has slots of its own
+	// if clients use another listener, so that clients cannot take the connections that replication
+	// needs.
 	slots       chan struct{}
 	interBroker chan struct{}
-	name        string // of the brokers' listener
+	name        string // name of the brokers' listener
 
 	mu struct {
 		sync.Mutex
@@ -28,7 +27,7 @@ func newConnectionLimits(cfg Config) *connectionLimits {
 	return l
 }
 
-// slotsOf are those of a listener.
+// slotsOf returns the slots of a listener.
 func (l *connectionLimits) slotsOf(listener string) chan struct{} {
 	if listener == l.name {
 		return l.interBroker
@@ -36,8 +35,8 @@ func (l *connectionLimits) slotsOf(listener string) chan struct{} {
 	return l.slots
 }
 
-// admit counts a connection from a host, unless there are too many. For each
-// that it has counted leave is called once.
+// admit counts a connection from a host, or returns false if that host has too many. The caller
+// calls leave once for each connection that was counted.
 func (l *connectionLimits) admit(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

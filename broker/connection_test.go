@@ -62,7 +62,7 @@ func TestResponsesComeInRequestOrder(t *testing.T) {
 	})
 }
 
-// What can be answered at once still waits for its turn behind what cannot.
+// TestReadyAnswersKeepTheirTurn: a response that is ready still waits for the earlier ones.
 func TestReadyAnswersKeepTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, nil)
@@ -92,7 +92,7 @@ func TestReadyAnswersKeepTheirTurn(t *testing.T) {
 	})
 }
 
-// One slow handler must not let a client pile up requests.
+// TestRequestsInFlightAreBounded: a client with one slow handler cannot pile up requests in memory.
 func TestRequestsInFlightAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, func(c *Config) { c.MaxInFlight = 3 })
@@ -113,7 +113,7 @@ func TestRequestsInFlightAreBounded(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		if accepted != 4 { // one is being answered, two wait in the queue, one waits for the queue
+		if accepted != 4 { // one is being answered, two are in the queue, one waits for the queue
 			t.Errorf("%d requests accepted", accepted)
 		}
 		close(release)
@@ -198,7 +198,8 @@ func TestWhatIsNotServedEndsTheConnection(t *testing.T) {
 				go func() { _, _ = c.Write(bad) }()
 				synctest.Wait()
 				close(release)
-				answered(t, c.expect(1, clusterRequest(0)), "before") // what came before is still answered
+				// earlier requests are still answered
+				answered(t, c.expect(1, clusterRequest(0)), "before")
 				c.expectEnd()
 				synctest.Wait()
 				if got := value(t, b.metrics.badRequests); got != 1 {
@@ -349,7 +350,8 @@ func TestSoftwareIsRemembered(t *testing.T) {
 	})
 }
 
-// A follower that breaks off is told of; a consumer's end, the listener's own, and that of a follower that has taken its leave are not news.
+// TestFollowersThatBreakOffAreSuspect: the end of a follower's connection is reported. That of a
+// consumer, that by the listener's stop, and that after a follower's last fetch are not.
 func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, nil)
@@ -395,14 +397,15 @@ func TestFollowersThatBreakOffAreSuspect(t *testing.T) {
 	})
 }
 
-// Any bytes end in an answer or a closed connection, and in neither a panic nor bytes held.
+// FuzzConnection: any bytes end in an answer or a closed connection, never in a panic or a leak of
+// the budget.
 func FuzzConnection(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 10, 0, 60, 0, 0, 0, 0, 0, 2, 0xff, 0xff})
 	f.Add(kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrApiVersionsRequest(), 1))
 	f.Add(kmsg.NewRequestFormatter().AppendRequest(nil, clusterRequest(2), 1))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		b, logs := newPlainBroker(t, nil)
-		// The connection is what is fuzzed: the parts behind other handlers are not there.
+		// The connection is fuzzed: the parts behind other handlers do not exist.
 		maps.DeleteFunc(b.apis, func(key int16, _ *api) bool { return key != apiVersionsKey && key != 60 })
 		r := serveOn(t, b)
 		c := r.dial(t, "client:1")

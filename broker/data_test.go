@@ -28,7 +28,7 @@ type dataCluster struct {
 	storage *storage.Manager
 }
 
-// dataConfig takes the few settings that tests of handlers change from the topic's.
+// dataConfig applies the few topic settings that tests of handlers change.
 func dataConfig(image *metadata.Image, topic string) replication.Config {
 	cfg := replication.Config{Log: storage.DefaultConfig(), MinInSyncReplicas: 1}
 	for name, value := range image.TopicConfigs(topic) {
@@ -50,7 +50,7 @@ func dataConfig(image *metadata.Image, topic string) replication.Config {
 	return cfg
 }
 
-// newDataCluster has the live brokers 1 and 2; broker 1 answers.
+// newDataCluster has the live brokers 1 and 2. Broker 1 answers.
 func newDataCluster(t testing.TB, fs vfs.FS) *dataCluster {
 	t.Helper()
 	return newDataClusterOf(t, 2, fs)
@@ -70,7 +70,8 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	}
 	c.storage, err = storage.OpenManager(t.Context(), storage.Options{
 		FS: fs, Dirs: dirs, ClusterID: id, NodeID: 1, Logger: slog.New(slog.DiscardHandler),
-		RetentionInterval: 1 << 60, // a round, the first of which is at a random moment, would delete records with old times
+		// the first round is at a random time and would delete records with old timestamps
+		RetentionInterval: 1 << 60,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +84,8 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 	t.Cleanup(func() { _ = bucket.Close() })
 	c.manager = replication.New(replication.Options{
 		BrokerID: 1, Storage: c.storage, Cluster: c.loader, Logger: slog.New(slog.DiscardHandler), Config: dataConfig,
-		Tier:      tiering.New(tiering.Options{Bucket: bucket, Store: c.store}), // which does not run: nothing goes up
+		// does not run: nothing is uploaded
+		Tier:      tiering.New(tiering.Options{Bucket: bucket, Store: c.store}),
 		Followers: replication.Followers{BrokerEpoch: func() int64 { return c.loader.Image().Brokers[1].Epoch }},
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -96,7 +98,7 @@ func newDataClusterIn(t testing.TB, brokers int, fs vfs.FS, dirs ...string) *dat
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		_ = <-stored // an error where a test broke the disk
+		_ = <-stored // an error if a test broke the disk
 	})
 	cfg := DefaultConfig()
 	cfg.NodeID, cfg.InterBrokerListener = 1, "PLAINTEXT"
@@ -114,7 +116,7 @@ func (c *dataCluster) topic(name string, partitions int, settings ...string) met
 	return c.assigned(name, slices.Repeat([]int32{1}, partitions), settings...)
 }
 
-// assigned creates a topic whose partitions have the given brokers as only replicas.
+// assigned creates a topic whose partitions have the given brokers as their only replicas.
 func (c *dataCluster) assigned(name string, brokers []int32, settings ...string) metadata.TopicID {
 	c.t.Helper()
 	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{}, Configs: map[string]string{}}
@@ -143,8 +145,9 @@ func (c *dataCluster) hosted(name string, number int32) *replication.Partition {
 	return p
 }
 
-// exchange passes a request and its response through their encodings, both stages and the layout of streamed responses included. The
-// response is nil when none is sent; r tells whether the connection would be closed.
+// exchange passes a request and its response through their encodings, including both stages and the
+// layout of streamed responses. It returns nil if no response is sent; r.abort then says whether
+// the connection would be closed.
 func (c *dataCluster) exchange(r *Request, req kmsg.Request) kmsg.Response {
 	c.t.Helper()
 	a, ok := c.apis[req.Key()]
@@ -172,7 +175,7 @@ func (c *dataCluster) exchange(r *Request, req kmsg.Request) kmsg.Response {
 	resp.SetVersion(req.GetVersion())
 	w := newResponseWriter()
 	defer w.free()
-	w.buf = append(w.buf, 0, 0, 0, 0) // where the frame's length goes
+	w.buf = append(w.buf, 0, 0, 0, 0) // room for the frame's length
 	if err := errors.Join(w.body(resp), w.finish()); err != nil {
 		c.t.Fatal(err)
 	}
@@ -187,7 +190,7 @@ func (c *dataCluster) exchange(r *Request, req kmsg.Request) kmsg.Response {
 	return got
 }
 
-// produceRequest is for one batch to one partition.
+// produceRequest is a request with one batch for one partition.
 func produceRequest(version, acks int16, topic string, id metadata.TopicID, partition int32, records []byte) *kmsg.ProduceRequest {
 	req := kmsg.NewPtrProduceRequest()
 	req.SetVersion(version)
@@ -228,7 +231,7 @@ func buildBatch(t testing.TB, b *record.Builder, values ...string) []byte {
 	return slices.Clone(out)
 }
 
-// valuesOf are those of the records in whole batches.
+// valuesOf returns the values of the records in whole batches.
 func valuesOf(t testing.TB, records []byte) []string {
 	t.Helper()
 	out := []string{}
@@ -254,7 +257,8 @@ func valuesOf(t testing.TB, records []byte) []string {
 	return out
 }
 
-// A follower's fetch that waits is answered when the next request comes on its connection; a consumer's waits on.
+// TestFollowersWaitEndsWithItsNextRequest: a follower's waiting fetch is answered when the next
+// request arrives on its connection. A consumer's fetch keeps waiting.
 func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
 	c := newDataClusterOf(t, 2, vfs.NewMem())
 	spec := metadata.TopicSpec{Name: "a", Assignments: map[int32][]int32{0: {1, 2}}}
@@ -293,7 +297,8 @@ func TestFollowersWaitEndsWithItsNextRequest(t *testing.T) {
 		if replica >= 0 && err == nil {
 			resp := kmsg.NewPtrFetchResponse()
 			resp.Version = req.Version
-			if err = resp.ReadFrom(body[1:]); err != nil || resp.ErrorCode != 0 { // a refusal comes at once as well
+			// a refusal is immediate as well
+			if err = resp.ReadFrom(body[1:]); err != nil || resp.ErrorCode != 0 {
 				t.Errorf("replica %d: error code %d, %v", replica, resp.ErrorCode, err)
 			}
 		}

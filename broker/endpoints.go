@@ -6,7 +6,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// rack is null for a broker without one.
+// rack returns a broker's rack, or nil if it has none.
 func rack(b metadata.Broker) *string {
 	if b.Rack == "" {
 		return nil
@@ -14,8 +14,8 @@ func rack(b metadata.Broker) *string {
 	return &b.Rack
 }
 
-// controller is the broker that clients send administrative requests to: the controller, or this broker while there is none. Every
-// broker can serve them.
+// controller returns the broker that clients send administrative requests to: the controller, or
+// this broker while there is none. Every broker can serve them.
 func (b *Broker) controller(image *metadata.Image) int32 {
 	if _, alive := image.Brokers[image.ControllerID]; alive {
 		return image.ControllerID
@@ -23,7 +23,7 @@ func (b *Broker) controller(image *metadata.Image) int32 {
 	return b.cfg.NodeID
 }
 
-// offline are those of the replicas whose broker is not alive.
+// offline returns those of the replicas whose broker is not alive.
 func offline(image *metadata.Image, replicas []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(replicas), func(id int32) bool {
 		_, alive := image.Brokers[id]
@@ -31,7 +31,7 @@ func offline(image *metadata.Image, replicas []int32) []int32 {
 	})
 }
 
-// alive are those of the replicas whose broker is.
+// alive returns those of the replicas whose broker is alive.
 func alive(image *metadata.Image, replicas []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(replicas), func(id int32) bool {
 		_, ok := image.Brokers[id]
@@ -42,5 +42,5 @@ func alive(image *metadata.Image, replicas []int32) []int32 {
 // offsetsTopic holds the committed offsets and the groups.
 const offsetsTopic = "__consumer_offsets"
 
-// isInternal tells whether clients should hide a topic from users.
+// isInternal reports whether clients should hide a topic from users.
 func isInternal(topic string) bool { return topic == offsetsTopic || topic == "__transaction_state" }

@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/tiering"
 )
 
-// What handlers themselves find wrong. The text that wraps them goes to the client.
+// Errors that handlers find by themselves. The text that wraps them is sent to the client.
 var (
 	errInvalidRequest        = errors.New("invalid request")
 	errInvalidConfig         = errors.New("invalid configuration")
@@ -25,8 +25,8 @@ var (
 	errUnsupportedEndpoint   = errors.New("this endpoint type is not supported")
 )
 
-// errorCodes is the one table from errors to Kafka's codes. The first entry that errors.Is finds decides, so the narrow come before the
-// wide.
+// errorCodes is the one table from errors to Kafka's codes. The first entry that errors.Is matches
+// decides, so narrow errors precede wide ones.
 var errorCodes = []struct {
 	err  error
 	code protocol.ErrorCode
@@ -56,7 +56,8 @@ var errorCodes = []struct {
 	{replication.ErrOffsetOutOfRange, protocol.OffsetOutOfRange},
 	{replication.ErrOffsetMovedToTier, protocol.OffsetMovedToTieredStorage},
 	{replication.ErrPolicy, protocol.PolicyViolation},
-	{replication.ErrColdReadFailed, protocol.KafkaStorageError}, // consumers ask for the metadata and fetch again
+	// consumers refresh their metadata and fetch again
+	{replication.ErrColdReadFailed, protocol.KafkaStorageError},
 	{storage.ErrOffsetOutOfRange, protocol.OffsetOutOfRange},
 	{storage.ErrCorruptRecord, protocol.CorruptMessage},
 	{storage.ErrRecordTooLarge, protocol.MessageTooLarge},
@@ -76,7 +77,7 @@ var errorCodes = []struct {
 	{storage.ErrStorage, protocol.KafkaStorageError},
 	{storage.ErrCorrupt, protocol.KafkaStorageError},
 
-	// Of the remote tier, where it is asked for by itself.
+	// Errors of the remote tier in requests that are about the tier alone.
 	{tiering.ErrNoManifest, protocol.ResourceNotFound},
 	{tiering.ErrUnavailable, protocol.RequestTimedOut},
 	{tiering.ErrCorrupt, protocol.KafkaStorageError},
@@ -110,7 +111,7 @@ var errorCodes = []struct {
 	{errDrainTimeout, protocol.RequestTimedOut},
 }
 
-// errorCode is an error's code, and whether the table knows it.
+// errorCode returns the code of an error, and whether the table has an entry for it.
 func errorCode(err error) (code protocol.ErrorCode, known bool) {
 	if err == nil {
 		return protocol.None, true
@@ -123,8 +124,8 @@ func errorCode(err error) (code protocol.ErrorCode, known bool) {
 	return protocol.UnknownServerError, false
 }
 
-// code is an error as a response carries it. An error that the table does not know is a gap in it, and logged, unless the client has gone, which is
-// what the error then says.
+// code returns the code of an error for a response. An error that is missing in the table is a gap
+// and is logged, unless the request's context has ended, because the error may only say that.
 func (b *Broker) code(ctx context.Context, err error) int16 {
 	code, known := errorCode(err)
 	if !known && ctx.Err() == nil {

@@ -16,9 +16,10 @@ func TestErrorCodes(t *testing.T) {
 	for want, err := range map[protocol.ErrorCode]error{
 		protocol.None:               nil,
 		protocol.TopicAlreadyExists: fmt.Errorf("create topic: %w", metadata.ErrTopicExists),
-		protocol.InvalidRequest:     fmt.Errorf("%w: %w", errInvalidConfig, config.ErrReadOnly), // the narrow before the wide
-		protocol.RequestTimedOut:    fmt.Errorf("wait: %w", context.DeadlineExceeded),
-		protocol.UnknownTopicID:     metadata.ErrUnknownTopicID,
+		// narrow before wide
+		protocol.InvalidRequest:  fmt.Errorf("%w: %w", errInvalidConfig, config.ErrReadOnly),
+		protocol.RequestTimedOut: fmt.Errorf("wait: %w", context.DeadlineExceeded),
+		protocol.UnknownTopicID:  metadata.ErrUnknownTopicID,
 	} {
 		if got, known := errorCode(err); got != want || !known {
 			t.Errorf("%v: %s", err, got)

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// inlineBatches is up to what size batches from a file are read into the response's own buffer, so that many small partitions go out
-	// in one system call.
+	// inlineBatches is up to what size batches from a file are copied into the response's own
+	// buffer, so that many small partitions are sent in one system call.
 	inlineBatches = 16 << 10
-	// inlineTotal bounds that buffer. What does not fit is streamed.
+	// inlineTotal bounds that buffer. Batches that do not fit are streamed.
 	inlineTotal = 256 << 10
 	// streamChunk is how much of a file is in memory at a time while it is sent.
 	streamChunk = 128 << 10
 )
 
-// batches are what one partition contributes to a fetch response.
+// batches are the records of one partition in a fetch response.
 type batches struct{ replication.Records }
 
 func (r *batches) layOut(w *responseWriter) error {
@@ -39,8 +39,9 @@ func (r *batches) layOut(w *responseWriter) error {
 	return nil
 }
 
-// fileRange sends a slice of a log file: with sendfile where the connection and the file allow it, otherwise (TLS, a test's pipe) through
-// a buffer. docs/benchmarks.md has the figures for this choice.
+// fileRange sends a slice of a log file: with sendfile where the connection and the file allow it,
+// otherwise (TLS, a test's pipe) through a buffer. docs/benchmarks.md has the figures for this
+// choice.
 type fileRange struct{ storage.Slice }
 
 // WriteTo writes the slice's bytes to w.
@@ -59,7 +60,7 @@ func (r fileRange) WriteTo(w io.Writer) (int64, error) {
 	return n, err
 }
 
-// copyTo is WriteTo where the kernel cannot do it alone.
+// copyTo is WriteTo without sendfile.
 func (r fileRange) copyTo(w io.Writer, file io.ReaderAt) (int64, error) {
 	chunk := streamChunks.Get().(*[streamChunk]byte)
 	defer streamChunks.Put(chunk)

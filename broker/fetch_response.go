@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// fetchRecords are the batches that one partition contributes to a response: in memory, or a range of a file.
+// fetchRecords are the batches of one partition in a response: in memory, or a range of a file.
 type fetchRecords interface {
 	Len() int
 	// layOut adds the bytes to a response: exactly Len of them.
@@ -16,8 +16,9 @@ type fetchRecords interface {
 	Release()
 }
 
-// fetchResponse is a fetch response whose records never become one piece of memory: it writes everything around them by itself and
-// hands over the records as they are. The embedded response is only the part before and after the topics.
+// fetchResponse is a fetch response that never copies its records into one buffer. It encodes
+// everything around the records by itself and passes them on as they are. The embedded response is
+// only the part before and after the topics.
 type fetchResponse struct {
 	*kmsg.FetchResponse
 	topics []fetchResponseTopic
@@ -29,13 +30,14 @@ type fetchResponseTopic struct {
 	partitions []fetchResponsePartition
 }
 
-// fetchResponsePartition is one partition of the response; RecordBatches is unused, records takes its place and may be nil.
+// fetchResponsePartition is one partition of the response. RecordBatches is unused: records takes
+// its place and may be nil.
 type fetchResponsePartition struct {
 	kmsg.FetchResponseTopicPartition
 	records fetchRecords
 }
 
-// Release lets go of all records.
+// Release releases all records.
 func (r *fetchResponse) Release() {
 	for i := range r.topics {
 		for j := range r.topics[i].partitions {
@@ -74,7 +76,8 @@ func (r *fetchResponse) WriteResponse(w *responseWriter) error {
 	return nil
 }
 
-// fetchEncoder writes the fields of a fetch response. Sizes of tagged fields are found by writing them first.
+// fetchEncoder writes the fields of a fetch response. It finds the size of a tagged field by
+// writing it first.
 type fetchEncoder struct {
 	w        *responseWriter
 	version  int16
@@ -131,8 +134,8 @@ func (e *fetchEncoder) aborted(txns []kmsg.FetchResponseTopicPartitionAbortedTra
 	}
 }
 
-// records writes the length that Kafka puts before the batches, and leaves the batches to their owner. No records are an empty, not a
-// null, field: some clients know no null here.
+// records writes the length that Kafka puts before the batches, and r lays out the batches. Without
+// records the field is empty, not null: some clients cannot decode null here.
 func (e *fetchEncoder) records(r fetchRecords) error {
 	n := 0
 	if r != nil {

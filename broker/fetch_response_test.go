@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// fakeRecords are laid out by one of the three ways: encoded, as foreign bytes, as a stream.
+// fakeRecords are laid out in one of three ways: encoded, as foreign bytes, as a stream.
 type fakeRecords struct {
 	bytes    []byte
 	way      int
@@ -36,7 +36,7 @@ func (r *fakeRecords) layOut(w *responseWriter) error {
 	return r.err
 }
 
-// sent is the body of a response as it goes out.
+// sent returns the body of a response as it is sent.
 func sent(t interface{ Fatal(...any) }, resp *fetchResponse) []byte {
 	w := newResponseWriter()
 	defer w.free()
@@ -58,7 +58,8 @@ func sent(t interface{ Fatal(...any) }, resp *fetchResponse) []byte {
 	return b.Bytes()[header:]
 }
 
-// Our encoder and kmsg's write the same bytes, in every version, however the records come.
+// TestFetchResponseIsEncodedAsKmsgDoes: fetchEncoder and kmsg write the same bytes, in every
+// version and for each way to lay out records.
 func TestFetchResponseIsEncodedAsKmsgDoes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		version := int16(rapid.IntRange(4, 18).Draw(t, "version"))

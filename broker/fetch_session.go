@@ -13,14 +13,15 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// Fetch sessions (KIP-227): a consumer names its partitions once; after that its requests carry only what it changed, and the responses
-// only what has news. Epochs keep the two sides in step: each request of a session carries the number that follows its predecessor's.
+// Fetch sessions (KIP-227): a consumer names its partitions once. After that its requests carry
+// only what it changed, and the responses only the partitions with news. Epochs keep the two sides
+// in step: each request of a session carries the successor of the last request's epoch.
 
 const (
 	noSession        int32 = 0
-	fullEpoch        int32 = 0  // opens a session, and closes the one named beside it
-	sessionlessEpoch int32 = -1 // a fetch by itself, which closes the session named beside it
-	firstEpoch       int32 = 1  // of the request that follows the one that opened the session
+	fullEpoch        int32 = 0  // opens a session, and closes the one that the request names
+	sessionlessEpoch int32 = -1 // a fetch by itself; closes the session that the request names
+	firstEpoch       int32 = 1  // of the request after the one that opened the session
 )
 
 // fetchKey names a partition inside a session: by topic id since Fetch v13, by name before.
@@ -37,41 +38,41 @@ type fetchTarget struct {
 	offset             int64
 	currentLeaderEpoch int32
 	lastFetchedEpoch   int32
-	highWatermark      int64 // that the client was told in the session, -1 for none
-	logStart           int64 // of a replica's log, which is in directory
+	highWatermark      int64 // last sent to the client in the session, -1 for none
+	logStart           int64 // log start offset of a replica's log, which is in directory
 	directory          metadata.DirectoryID
 }
 
-// fetchNews is what a response would tell of one partition.
+// fetchNews is the part of a partition's result that decides whether the response includes it.
 type fetchNews struct {
 	bytes          int64
 	highWatermark  int64
 	logStartOffset int64
-	// remoteEndOffset is for replicas; it stays 0 for consumers, who are not told.
+	// remoteEndOffset is for replicas; consumers do not get it, so theirs is 0.
 	remoteEndOffset int64
 	failed          bool
 	diverged        bool
 	redirected      bool
 }
 
-// sessionPartition is one partition of a session, with what the client was last told of it.
+// sessionPartition is one partition of a session, with the offsets that the client was last sent.
 type sessionPartition struct {
 	fetchTarget
 	highWatermark, logStartOffset, remoteEndOffset int64
 }
 
-// hasNews tells whether the client must hear of the partition, and remembers that it has.
+// hasNews reports whether the response must include the partition, and notes what it then sends.
 func (p *sessionPartition) hasNews(n fetchNews) bool {
 	news := n.bytes > 0 || n.highWatermark != p.highWatermark || n.logStartOffset != p.logStartOffset || n.remoteEndOffset != p.remoteEndOffset ||
 		n.failed || n.diverged || n.redirected
 	p.highWatermark, p.logStartOffset, p.remoteEndOffset = n.highWatermark, n.logStartOffset, n.remoteEndOffset
 	if n.failed || n.diverged || n.redirected {
-		p.highWatermark = -1 // so that the partition is sent again when the trouble is over
+		p.highWatermark = -1 // so that the next response includes it once the error is over
 	}
 	return news
 }
 
-// fetchSession is what the broker remembers of one client's fetches.
+// fetchSession is what the broker keeps of one client's fetches.
 type fetchSession struct {
 	id           int32
 	usesTopicIDs bool
@@ -79,7 +80,7 @@ type fetchSession struct {
 
 	// Guarded by fetchSessions.mu.
 	lastUsed time.Time
-	counted  int           // partitions as of the last use
+	counted  int           // partitions at the last use
 	recent   *list.Element // in fetchSessions.mu.used
 
 	mu struct {
@@ -93,15 +94,16 @@ type fetchSession struct {
 // fetchContext is one request's view of its session.
 type fetchContext struct {
 	sessions *fetchSessions
-	session  *fetchSession // of an incremental fetch
-	opens    bool          // a session, if there is room
+	session  *fetchSession // nil for a full fetch or a fetch without a session
+	opens    bool          // open a session if there is room
 	usesIDs  bool
-	epoch    int32 // that the session must have when the response is made
+	epoch    int32 // the session's epoch for the response to be valid
 	targets  []fetchTarget
 }
 
-// begin finds or starts a request's session and lists what it asks for. A request that does not fit its session gets an error code for
-// the response as a whole. The list is made in space, if that is large enough.
+// begin finds or starts a request's session and lists the request's targets. A request that does
+// not match its session gets an error code for the whole response. The list is made in space if
+// that is large enough.
 func (s *fetchSessions) begin(req *kmsg.FetchRequest, space []fetchTarget) (*fetchContext, protocol.ErrorCode) {
 	usesIDs := req.Version >= 13
 	if req.SessionEpoch == fullEpoch || req.SessionEpoch == sessionlessEpoch {
@@ -146,13 +148,14 @@ func (s *fetchSessions) resume(session *fetchSession, req *kmsg.FetchRequest, us
 		s.remove(session.id)
 		return &fetchContext{sessions: s, usesIDs: usesIDs}, protocol.None
 	case !s.touch(session, len(c.targets)):
-		// No room for what the client added: it will open a new session, or fetch without one.
+		// There is no room for the added partitions: the client opens a new session, or fetches
+		// without.
 		return nil, protocol.FetchSessionIDNotFound
 	}
 	return c, protocol.None
 }
 
-// updateLocked adds and changes what the request names, and drops what it forgets.
+// updateLocked adds and changes the partitions that the request names, and drops those it forgets.
 func (f *fetchSession) updateLocked(req *kmsg.FetchRequest) {
 	for _, t := range appendTargets(nil, req) {
 		if e, ok := f.mu.parts[t.fetchKey]; ok {
@@ -176,8 +179,8 @@ func (f *fetchSession) addLocked(p *sessionPartition) {
 	f.mu.parts[p.fetchKey] = f.mu.order.PushBack(p)
 }
 
-// finish tells which of the targets, whose news are given in the same order, go into the response, and under which session. The error
-// code is for the response as a whole.
+// finish returns which targets belong in the response, and under which session. news has one
+// entry for each target, in the same order. The error code is for the whole response.
 func (c *fetchContext) finish(news []fetchNews) (sessionID int32, include []bool, code protocol.ErrorCode) {
 	if c.session != nil {
 		return c.finishIncremental(news)
@@ -196,7 +199,8 @@ func (c *fetchContext) finishIncremental(news []fetchNews) (int32, []bool, proto
 	f := c.session
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.mu.epoch != c.epoch { // the client has sent another request of this session on another connection meanwhile
+	// the client has sent another request of this session on another connection
+	if f.mu.epoch != c.epoch {
 		return f.id, nil, protocol.InvalidFetchSessionEpoch
 	}
 	include := make([]bool, len(news))
@@ -207,13 +211,13 @@ func (c *fetchContext) finishIncremental(news []fetchNews) (int32, []bool, proto
 		}
 		include[i] = e.Value.(*sessionPartition).hasNews(n)
 		if n.bytes > 0 {
-			f.mu.order.MoveToBack(e) // those that got nothing come first next time
+			f.mu.order.MoveToBack(e) // partitions without records are first next time
 		}
 	}
 	return f.id, include, protocol.None
 }
 
-// nextSessionEpoch counts up and, at the end, past the epochs that mean something else.
+// nextSessionEpoch counts up, and wraps around to firstEpoch, past the special epochs.
 func nextSessionEpoch(epoch int32) int32 {
 	if epoch == math.MaxInt32 {
 		return firstEpoch
@@ -221,7 +225,7 @@ func nextSessionEpoch(epoch int32) int32 {
 	return epoch + 1
 }
 
-// appendTargets lists what a request names.
+// appendTargets lists the partitions that a request names.
 func appendTargets(targets []fetchTarget, req *kmsg.FetchRequest) []fetchTarget {
 	n := 0
 	for i := range req.Topics {

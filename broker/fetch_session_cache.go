@@ -12,13 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// sessionEvictionAge protects a session from being displaced, and is the time after which an unused one may be (Kafka's constant).
+// sessionEvictionAge protects a young session from eviction, and is the time after which an unused
+// one may be evicted (Kafka's constant).
 const sessionEvictionAge = 2 * time.Minute
 
-// maxSessionPartitions bounds what all sessions together remember: about a quarter of a GiB. Kafka has no such bound.
+// maxSessionPartitions bounds the partitions of all sessions together: about a quarter of a GiB.
+// Kafka has no such bound.
 const maxSessionPartitions = 1 << 20
 
-// fetchSessions is the cache of sessions. Lock order: a session's lock is never held together with the cache's.
+// fetchSessions is the cache of sessions. Lock order: a session's lock is never held together with
+// the cache's.
 type fetchSessions struct {
 	slots         int // max.incremental.fetch.session.cache.slots
 	maxPartitions int
@@ -27,7 +30,7 @@ type fetchSessions struct {
 	mu struct {
 		sync.Mutex
 		byID       map[int32]*fetchSession
-		used       list.List // *fetchSession, the least recently used one first
+		used       list.List // *fetchSession, least recently used first
 		partitions int
 	}
 }
@@ -38,7 +41,7 @@ func newFetchSessions(slots int, now func() time.Time) *fetchSessions {
 	return s
 }
 
-// register publishes how large the cache is.
+// register publishes the size of the cache.
 func (s *fetchSessions) register(reg prometheus.Registerer) {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
@@ -49,14 +52,14 @@ func (s *fetchSessions) register(reg prometheus.Registerer) {
 	}, func() float64 { _, n := s.size(); return float64(n) })
 }
 
-// size is the number of sessions and of partitions in them.
+// size returns the number of sessions and of the partitions in them.
 func (s *fetchSessions) size() (sessions, partitions int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.mu.byID), s.mu.partitions
 }
 
-// open makes a session of a full fetch, or tells by noSession that there is no room.
+// open makes a session of a full fetch, or returns noSession if there is no room.
 func (s *fetchSessions) open(c *fetchContext, news []fetchNews) int32 {
 	f := &fetchSession{usesTopicIDs: c.usesIDs, created: s.now()}
 	f.mu.epoch = firstEpoch
@@ -92,8 +95,8 @@ func (s *fetchSessions) open(c *fetchContext, news []fetchNews) int32 {
 	return f.id
 }
 
-// evictLocked makes room for a session of n partitions: by one that has not been used for long, or else by the smallest of those that
-// have had their time, if it is not larger.
+// evictLocked makes room for a session of n partitions. It evicts a session that has not been used
+// for sessionEvictionAge, or else the smallest session older than that, if it is smaller than n.
 func (s *fetchSessions) evictLocked(n int) bool {
 	now := s.now()
 	oldest := s.mu.used.Front()
@@ -126,13 +129,13 @@ func (s *fetchSessions) find(id int32) *fetchSession {
 	return s.mu.byID[id]
 }
 
-// touch notes that a session is in use and how large it is. It is removed, and the result is false, when all sessions together have
-// become too large.
+// touch notes that a session is in use and how large it is. If all sessions together have become
+// too large, it removes the session and returns false.
 func (s *fetchSessions) touch(f *fetchSession, partitions int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.byID[f.id] != f {
-		return true // evicted meanwhile: this fetch is served, the next one learns of it
+		return true // evicted since: this fetch is served, the next one gets the error
 	}
 	s.mu.partitions += partitions - f.counted
 	f.counted = partitions

@@ -55,7 +55,7 @@ func TestSessionEviction(t *testing.T) {
 	})
 }
 
-// All sessions together remember a bounded number of partitions.
+// TestSessionsAreBounded: all sessions together hold a bounded number of partitions.
 func TestSessionsAreBounded(t *testing.T) {
 	s := newSessionTest(t, 10)
 	s.sessions.maxPartitions = 5

@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// sessionTest drives fetchSessions as a client would, with a clock that stands still.
+// sessionTest drives fetchSessions as a client would, with a clock that does not advance.
 type sessionTest struct {
 	*testing.T
 	sessions *fetchSessions
@@ -62,7 +62,7 @@ func forget(req *kmsg.FetchRequest, partitions ...int32) *kmsg.FetchRequest {
 	return req
 }
 
-// fetch answers a request; news gives what there is to tell by partition.
+// fetch answers a request; news is the news of each partition.
 func (s *sessionTest) fetch(req *kmsg.FetchRequest, news map[int32]fetchNews) (id int32, asked, told []int32, code protocol.ErrorCode) {
 	s.Helper()
 	c, code := s.sessions.begin(req, nil)
@@ -202,7 +202,8 @@ func TestEmptySessionEnds(t *testing.T) {
 	}
 }
 
-// A client that uses a session on two connections at once gets an error on the one that is overtaken.
+// TestOvertakenFetchFails: a client that uses a session on two connections at once gets an error on
+// the one that was overtaken.
 func TestOvertakenFetchFails(t *testing.T) {
 	s := newSessionTest(t, 10)
 	id := s.open(1)

@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// heardGroups is a coordinator that agrees to everything, and remembers what it was asked about.
+// heardGroups is a coordinator that agrees to everything and records the requests.
 type heardGroups struct {
 	partition int32
 	client    groups.ClientInfo
@@ -129,7 +129,7 @@ func findCoordinator(version int16, keyType int8, keys ...string) *kmsg.FindCoor
 	return req
 }
 
-// coordinators are the answers of any version in the form of the newest.
+// coordinators returns the answers of any version in the form of the newest.
 func (c *testCluster) coordinators(req *kmsg.FindCoordinatorRequest) []kmsg.FindCoordinatorResponseCoordinator {
 	c.t.Helper()
 	resp := c.call(req).(*kmsg.FindCoordinatorResponse)
@@ -151,7 +151,8 @@ func TestFindCoordinatorInEveryVersion(t *testing.T) {
 		}
 		answers := c.coordinators(findCoordinator(version, 0, keys...))
 		topic, ok := c.loader.Image().TopicByName("__consumer_offsets")
-		if !ok || len(topic.Partitions) != 3 || len(topic.Partitions[0].Replicas) != 2 { // as many replicas as there are brokers
+		// as many replicas as brokers
+		if !ok || len(topic.Partitions) != 3 || len(topic.Partitions[0].Replicas) != 2 {
 			t.Fatalf("v%d: %+v", version, topic)
 		}
 		if len(c.replicas.waited) != 1 {
@@ -249,7 +250,7 @@ func TestOffsetCommitInEveryVersion(t *testing.T) {
 		if version < 10 && resp.Topics[1].Topic != "x" {
 			t.Errorf("v%d: names %+v", version, resp.Topics)
 		}
-		// The coordinator sees names, and only what exists.
+		// The coordinator gets names, and only topics that exist.
 		if heard := c.groups.committed; len(heard.Topics) != 1 || heard.Topics[0].Topic != "x" || len(heard.Topics[0].Partitions) != 2 || heard.Group != "g" {
 			t.Errorf("v%d: the coordinator was asked %+v", version, heard)
 		}

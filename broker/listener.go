@@ -27,19 +27,21 @@ type Listener struct {
 	}
 }
 
-// NewListener returns a listener by the name that the cluster knows its address by. With secure, which may be nil, it speaks TLS only.
+// NewListener returns a listener with the name under which the cluster knows its address. With
+// secure, which may be nil, it speaks TLS only.
 func (b *Broker) NewListener(name string, secure *tls.Config) *Listener {
 	l := &Listener{broker: b, name: name}
 	if secure != nil {
 		l.tls, l.failures = secure.Clone(), b.metrics.handshakeFailures.WithLabelValues(name)
-		l.tls.DynamicRecordSizingDisabled = true // clients take whole responses
+		l.tls.DynamicRecordSizingDisabled = true // clients read whole responses
 	}
 	l.mu.open = make(map[*connection]struct{})
 	return l
 }
 
-// Serve accepts connections from ln until ctx ends, then takes no new requests, lets those that were accepted end for at most
-// Config.DrainTimeout, and returns when every goroutine has ended. It closes ln. It is called once.
+// Serve accepts connections from ln until ctx ends. Then it takes no new requests, lets the
+// accepted ones finish for at most Config.DrainTimeout, and returns after every goroutine has
+// ended. It closes ln. It is called once.
 func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 	conns, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -93,7 +95,8 @@ func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
 			continue
 		}
 		select {
-		case slots <- struct{}{}: // one connection of each listener waits for its turn here, further ones in the kernel
+		// one connection of each listener waits here, further ones in the kernel
+		case slots <- struct{}{}:
 		case <-ctx.Done():
 			l.remove(c)
 			_ = nc.Close()
@@ -107,7 +110,8 @@ func (l *Listener) accept(ctx, conns context.Context, ln net.Listener) error {
 	}
 }
 
-// acceptBackoff is the wait after a failed Accept, which means that the process is out of descriptors or the kernel out of memory.
+// acceptBackoff is the wait after a failed Accept: the process has no descriptors left, or the
+// kernel no memory.
 const acceptBackoff = 100 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -140,7 +144,7 @@ func (l *Listener) remove(c *connection) {
 	l.broker.metrics.connections.Dec()
 }
 
-// stop tells every connection to take no further request. No connection is added any more.
+// stop makes every connection take no further request. No connection is added after it.
 func (l *Listener) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -67,14 +67,14 @@ func TestConnectionLimits(t *testing.T) {
 		one, two := r.dial(t, "10.0.0.1:1"), r.dial(t, "10.0.0.1:2")
 		r.dial(t, "10.0.0.1:3").expectEnd() // per address: closed
 		r.dial(t, "10.0.0.2:1")
-		synctest.Wait() // a dial returns when it is accepted, before it is counted
+		synctest.Wait() // a dial returns after the accept, before the connection is counted
 		if got := value(t, b.metrics.connections); got != 3 {
 			t.Errorf("%v connections open", got)
 		}
 		if got := value(t, b.metrics.rejected.WithLabelValues("per_ip")); got != 1 {
 			t.Errorf("%v connections rejected", got)
 		}
-		fourth := r.dial(t, "10.0.0.3:1") // all together: waits
+		fourth := r.dial(t, "10.0.0.3:1") // the total limit: waits
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
@@ -90,7 +90,8 @@ func TestConnectionLimits(t *testing.T) {
 		<-served
 		_ = two.Close()
 		synctest.Wait()
-		r.dial(t, "10.0.0.1:4").call(1, kmsg.NewPtrApiVersionsRequest()) // its address has room again
+		// its address has room again
+		r.dial(t, "10.0.0.1:4").call(1, kmsg.NewPtrApiVersionsRequest())
 		r.finish(t, b)
 		if got := value(t, b.metrics.connections); got != 0 {
 			t.Errorf("%v connections open after the end", got)
@@ -98,7 +99,8 @@ func TestConnectionLimits(t *testing.T) {
 	})
 }
 
-// TestListenersShareTheLimits has three listeners: two of clients share what there is, that of brokers has its own.
+// TestListenersShareTheLimits has three listeners: the two for clients share one limit, the
+// brokers' has its own.
 func TestListenersShareTheLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, func(c *Config) { c.MaxConnections, c.MaxConnectionsPerIP, c.InterBrokerListener = 2, 3, "INTERNAL" })
@@ -131,7 +133,7 @@ func TestListenersShareTheLimits(t *testing.T) {
 		if !isServed(served(internal.dial(t, "10.0.0.1:3"))) {
 			t.Error("clients keep a broker from being served")
 		}
-		internal.dial(t, "10.0.0.1:4").expectEnd() // per address, on whatever listener
+		internal.dial(t, "10.0.0.1:4").expectEnd() // per address, over all listeners
 		_ = two.Close()
 		<-third
 		for _, r := range []*running{external, other, internal} {
@@ -165,7 +167,7 @@ func TestFailedAcceptIsTriedAgain(t *testing.T) {
 			t.Error(err)
 		}
 		broken := newPipes()
-		_ = broken.Close() // by somebody else
+		_ = broken.Close() // outside of Serve
 		if err := b.NewListener("PLAINTEXT", nil).Serve(t.Context(), broken); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("a listener that was closed by somebody else: %v", err)
 		}
@@ -185,7 +187,8 @@ func (f *failingListener) Accept() (net.Conn, error) {
 	return f.pipes.Accept()
 }
 
-// 200 clients that announce 100 MiB each and send nothing: over real sockets, and somebody else is served meanwhile.
+// TestAnnouncingClientsCostNothing: 200 clients announce 100 MiB each over real sockets and send
+// nothing, while another client is served.
 func TestAnnouncingClientsCostNothing(t *testing.T) {
 	b, _ := newPlainBroker(t, nil)
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// still is a cluster in which nothing happens.
+// still is a cluster without changes.
 type still struct{ image metadata.Image }
 
 func (s *still) Image() *metadata.Image { return &s.image }
@@ -34,7 +34,7 @@ func (s *still) Wait(ctx context.Context, ok func(*metadata.Image) bool) (*metad
 	return nil, context.Cause(ctx)
 }
 
-// logBuffer collects what is logged at Warn and above.
+// logBuffer collects the log at Warn and above.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -56,7 +56,7 @@ func (l *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// newPlainBroker has connections and no cluster behind it; tests put their own APIs into its table.
+// newPlainBroker has connections but no cluster. Tests put their own APIs into its table.
 func newPlainBroker(t *testing.T, change func(*Config)) (*Broker, *logBuffer) {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -67,7 +67,7 @@ func newPlainBroker(t *testing.T, change func(*Config)) (*Broker, *logBuffer) {
 	return New(Options{Config: cfg, Logger: logs.logger(), Cluster: &still{}}), logs
 }
 
-// value is what a counter or gauge shows.
+// value returns the value of a counter or gauge.
 func value(t *testing.T, c prometheus.Collector) float64 {
 	t.Helper()
 	reg := prometheus.NewRegistry()
@@ -122,7 +122,7 @@ type namedConn struct {
 
 func (c namedConn) RemoteAddr() net.Addr { return c.remote }
 
-// dial returns the client's end once the broker has accepted the other.
+// dial returns the client's end after the broker has accepted the other.
 func (p *pipes) dial(t testing.TB, from string) *client {
 	t.Helper()
 	near, far := net.Pipe()
@@ -149,7 +149,7 @@ func serveOn(t testing.TB, b *Broker) *running {
 	return r
 }
 
-// serveNamed is serveOn for a listener of another name.
+// serveNamed is serveOn with another listener name.
 func serveNamed(t testing.TB, b *Broker, name string) *running {
 	t.Helper()
 	p := newPipes()
@@ -171,7 +171,7 @@ func serveListenerNamed(t testing.TB, b *Broker, name string, ln net.Listener) *
 	return r
 }
 
-// finish stops the listener and checks that nothing is left behind.
+// finish stops the listener and checks that no memory is still charged.
 func (r *running) finish(t testing.TB, b *Broker) {
 	t.Helper()
 	r.stop()
@@ -207,7 +207,7 @@ func (c *client) receive() (correlationID int32, body []byte, err error) {
 	return int32(binary.BigEndian.Uint32(head[4:])), body, err
 }
 
-// expect reads the response to req, which must come next.
+// expect reads the response to req, which must be the next one.
 func (c *client) expect(correlationID int32, req kmsg.Request) kmsg.Response {
 	c.t.Helper()
 	got, body, err := c.receive()
@@ -234,7 +234,7 @@ func (c *client) call(correlationID int32, req kmsg.Request) kmsg.Response {
 	return c.expect(correlationID, req)
 }
 
-// expectEnd checks that the broker has closed the connection and sent nothing more.
+// expectEnd checks that the broker has closed the connection without further bytes.
 func (c *client) expectEnd() {
 	c.t.Helper()
 	n, err := c.Read(make([]byte, 1))

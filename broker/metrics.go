@@ -23,7 +23,7 @@ type metrics struct {
 	handshakeFailures *prometheus.CounterVec
 }
 
-// newMetrics registers the metrics; a nil registerer keeps them to itself.
+// newMetrics registers the metrics. With a nil registerer they are kept but not published.
 func newMetrics(reg prometheus.Registerer, budget *protocol.Budget) *metrics {
 	f := promauto.With(reg)
 	f.NewGaugeFunc(prometheus.GaugeOpts{
@@ -71,7 +71,8 @@ func newMetrics(reg prometheus.Registerer, budget *protocol.Budget) *metrics {
 	return m
 }
 
-// apiMetrics are the series of one API, looked up when it is first called: an API that nobody calls has none, and a call costs no look-up.
+// apiMetrics are the series of one API, looked up when it is first called: an API that is never
+// called has no series, and a call costs no look-up.
 type apiMetrics struct {
 	seconds, accept, wait, send prometheus.Observer
 	requestBytes, responseBytes prometheus.Counter
@@ -87,7 +88,7 @@ func (m *metrics) of(api string) func() *apiMetrics {
 	})
 }
 
-// times are when a request was read, and how long after that it was accepted and answered.
+// times says when a request was read, and how long after that it was accepted and answered.
 type times struct {
 	read               time.Time
 	accepted, answered time.Duration

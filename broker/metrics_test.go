@@ -10,7 +10,8 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// TestCountingTakesNoMemory has the counters of requests and of topics cost no allocation once an API and a topic are known.
+// TestCountingTakesNoMemory: counting requests and topic traffic allocates nothing once an API and
+// a topic are known.
 func TestCountingTakesNoMemory(t *testing.T) {
 	m := newMetrics(prometheus.NewRegistry(), protocol.NewBudget(1))
 	of := m.of("Produce")
@@ -25,7 +26,7 @@ func TestCountingTakesNoMemory(t *testing.T) {
 	}
 }
 
-// TestAPIsThatNobodyCallsHaveNoSeries keeps the series of an API from being made before its first call.
+// TestAPIsThatNobodyCallsHaveNoSeries: the series of an API do not exist before its first call.
 func TestAPIsThatNobodyCallsHaveNoSeries(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := newMetrics(registry, protocol.NewBudget(1))

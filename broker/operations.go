@@ -2,14 +2,14 @@ package broker
 
 import "math"
 
-// What Kafka without an authorizer answers to "which operations may I": all that make sense for the resource, as a set of bits, bit n
-// standing for operation n of org.apache.kafka.common.acl.AclOperation.
+// The sets of authorized operations that Kafka returns without an authorizer: all that make sense
+// for the resource. Bit n means operation n of org.apache.kafka.common.acl.AclOperation.
 const (
 	topicOperations   = opRead | opWrite | opCreate | opDelete | opAlter | opDescribe | opDescribeConfigs | opAlterConfigs
 	groupOperations   = opRead | opDelete | opDescribe | opDescribeConfigs | opAlterConfigs
 	clusterOperations = opCreate | opAlter | opDescribe | opClusterAction | opDescribeConfigs | opAlterConfigs | opIdempotentWrite
 
-	// operationsNotRequested stands in the field when the request did not ask.
+	// operationsNotRequested is the value of the field if the request did not ask for it.
 	operationsNotRequested = math.MinInt32
 )
 
@@ -26,7 +26,7 @@ const (
 	opIdempotentWrite
 )
 
-// operations is the set if it was asked for.
+// operations returns the set if it was requested.
 func operations(requested bool, set int32) int32 {
 	if !requested {
 		return operationsNotRequested

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// inParallel runs tasks, limit at a time, and returns when all have ended. A panic in one of them becomes one of the caller, which is
-// guarded, in place of the end of the process.
+// inParallel runs tasks, limit at a time, and returns when all have ended. A panic in a task
+// becomes a panic of the caller, whose goroutine is guarded; otherwise it would end the process.
 func inParallel(limit int, tasks []func()) {
 	var next atomic.Int64
 	var panicked atomic.Pointer[any]

@@ -16,7 +16,8 @@ var (
 	errUnsupportedVersion  = errors.New("the version of the API does not know what the request asks for")
 )
 
-// partitionByName finds a partition on this broker. The error tells whether the cluster has it.
+// partitionByName finds a partition on this broker. The error depends on whether the cluster has
+// it.
 func (b *Broker) partitionByName(topic string, number int32) (*replication.Partition, error) {
 	tp := metadata.TopicPartition{Topic: topic, Partition: number}
 	if p, ok := b.partitions.Partition(tp); ok {
@@ -42,12 +43,13 @@ func (b *Broker) partitionByID(id metadata.TopicID, number int32) (*replication.
 		return nil, fmt.Errorf("%s: %w", tp, metadata.ErrUnknownTopic)
 	}
 	if _, ok = b.partitions.Partition(tp); ok {
-		return nil, fmt.Errorf("%s: %w", tp, errInconsistentTopicID) // an older topic of that name is about to go
+		// an older topic of that name is about to be deleted
+		return nil, fmt.Errorf("%s: %w", tp, errInconsistentTopicID)
 	}
 	return nil, fmt.Errorf("%s: %w", tp, replication.ErrNotLeader)
 }
 
-// leaderHint is who leads a partition, for a client that came to the wrong broker.
+// leaderHint is the leader of a partition, for a client that used the wrong broker.
 type leaderHint struct {
 	id, epoch int32
 	endpoint  metadata.Listener
@@ -55,7 +57,8 @@ type leaderHint struct {
 	reachable bool // endpoint is known
 }
 
-// leaderOf tells who leads a partition as far as this broker knows. listener is that by which the client came.
+// leaderOf returns the leader of a partition as this broker knows it, with its address on the
+// listener that the client uses.
 func (b *Broker) leaderOf(topic string, id metadata.TopicID, number int32, listener string) leaderHint {
 	hint := leaderHint{id: metadata.NoBroker, epoch: -1}
 	image := b.cluster.Image()
@@ -77,7 +80,7 @@ func (b *Broker) leaderOf(topic string, id metadata.TopicID, number int32, liste
 	return hint
 }
 
-// explains tells whether an error's text is of use to the client and says nothing of this machine.
+// explains reports whether an error's text helps the client and reveals nothing of this machine.
 func explains(code protocol.ErrorCode) bool {
 	return code != protocol.None && code != protocol.KafkaStorageError && code != protocol.UnknownServerError
 }

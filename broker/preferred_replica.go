@@ -7,7 +7,8 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// nearerReplicas finds a replica in a consumer's rack (KIP-392, replica.selector.class). The zero value finds none.
+// nearerReplicas finds a replica in a consumer's rack (KIP-392, replica.selector.class). The zero
+// value finds none.
 type nearerReplicas struct {
 	image *metadata.Image
 	rack  string
@@ -20,7 +21,8 @@ func (b *Broker) nearerReplicas(req *kmsg.FetchRequest) nearerReplicas {
 	return nearerReplicas{image: b.cluster.Image(), rack: req.Rack}
 }
 
-// preferred is the replica that a consumer should read a partition from. It returns false if this broker is already the right replica.
+// preferred returns the replica that a consumer should read a partition from. It returns false if
+// this broker is already the right replica.
 func (n nearerReplicas) preferred(p *replication.Partition, offset int64) (broker int32, ok bool) {
 	if n.image == nil {
 		return -1, false

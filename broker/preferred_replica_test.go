@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// rackedTopic has a partition that broker 1, in rack r, leads, and that broker 3, in another one, follows and has all of.
+// rackedTopic has one partition. Broker 1 in rack r leads it; broker 3 in another rack follows and
+// has all of it.
 func rackedTopic(t *testing.T) (c *dataCluster, asFollower func(change func(*kmsg.FetchRequest, *kmsg.FetchRequestTopicPartition)) *kmsg.FetchRequest) {
 	t.Helper()
 	c = newDataCluster(t, vfs.NewMem())
@@ -73,7 +74,7 @@ func TestConsumersAreSentToTheirRack(t *testing.T) {
 	}{
 		{11, "far", 0, 3, 0},
 		{18, "far", 0, 3, 0},
-		{18, "far", 2, 3, 0}, // it has all below
+		{18, "far", 2, 3, 0}, // it has all records below
 		{18, "r", 0, -1, 2},
 		{18, "elsewhere", 0, -1, 2},
 		{18, "", 0, -1, 2},
@@ -90,7 +91,8 @@ func TestConsumersAreSentToTheirRack(t *testing.T) {
 	}
 }
 
-// TestSessionsTellOfARedirection: an incremental fetch hears of it each time, however little else there is to tell.
+// TestSessionsTellOfARedirection: every incremental fetch names the preferred replica, even without
+// any other news.
 func TestSessionsTellOfARedirection(t *testing.T) {
 	c, asFollower := rackedTopic(t)
 	c.fetch(asFollower(func(*kmsg.FetchRequest, *kmsg.FetchRequestTopicPartition) {}))
@@ -107,7 +109,8 @@ func TestSessionsTellOfARedirection(t *testing.T) {
 	}
 }
 
-// TestFollowersHearOfTheHighWatermark: consumers that read from a follower wait for it, so the follower's fetch does not wait for more.
+// TestFollowersHearOfTheHighWatermark: consumers that read from a follower wait for the high
+// watermark, so the follower's fetch returns a new one at once.
 func TestFollowersHearOfTheHighWatermark(t *testing.T) {
 	c, asFollower := rackedTopic(t)
 	if _, err := c.hosted("a", 0).Append(batchOf(t, "one"), 1); err != nil {
@@ -126,7 +129,8 @@ func TestFollowersHearOfTheHighWatermark(t *testing.T) {
 	}
 }
 
-// TestFollowersAnswerConsumers: those that know that it may be one.
+// TestFollowersAnswerConsumers: a follower answers consumers whose version knows followers (v11
+// on).
 func TestFollowersAnswerConsumers(t *testing.T) {
 	c := newDataCluster(t, vfs.NewMem())
 	r := c.admin.CreateTopics(t.Context(), []metadata.TopicSpec{{Name: "a", Assignments: map[int32][]int32{0: {2, 1}}}}, false)[0]

@@ -6,8 +6,8 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// refuseProduce answers Produce v0-2, which ApiVersions shows and nobody serves (see api.advertiseFrom): UNSUPPORTED_VERSION for every
-// partition, and nothing at all for acks=0, which has no response.
+// refuseProduce answers Produce v0-2, which ApiVersions shows and the broker does not serve (see
+// api.advertiseFrom). Every partition gets UNSUPPORTED_VERSION. acks=0 gets no response.
 func refuseProduce(r kmsg.Request) kmsg.Response {
 	req := r.(*kmsg.ProduceRequest)
 	if req.Acks == 0 {

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// isReplica reports whether a fetch says that a follower sends it. Consumers send negative ids.
+// isReplica reports whether a fetch claims to be a follower's. Consumers send negative ids.
 func isReplica(req *kmsg.FetchRequest) bool {
 	if req.Version >= 15 {
 		return req.ReplicaState.ID >= 0
@@ -19,9 +19,11 @@ func isReplica(req *kmsg.FetchRequest) bool {
 	return req.ReplicaID >= 0
 }
 
-// admitReplica returns the follower that sends a fetch, nil for a consumer, or the code of a refusal. A follower's fetches move the high watermark and
-// change the in-sync set, so they count only from a registered broker, on the listener that brokers use, with the broker epoch of its registration
-// (KIP-903). An image that does not have that registration yet is waited for, as long as the fetch may wait.
+// admitReplica returns the follower that sent a fetch, nil for a consumer, or the code of a
+// refusal. A follower's fetches move the high watermark and change the ISR. So they count only from
+// a registered broker, on the brokers' listener, with the broker epoch of its registration
+// (KIP-903). If the image does not have that registration yet, admitReplica waits for it up to the
+// fetch's max wait.
 func (b *Broker) admitReplica(ctx context.Context, r *Request, req *kmsg.FetchRequest) (*metadata.Member, protocol.ErrorCode) {
 	switch {
 	case !isReplica(req):
@@ -31,7 +33,7 @@ func (b *Broker) admitReplica(ctx context.Context, r *Request, req *kmsg.FetchRe
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a replica's fetch is refused: it came to a listener that brokers do not use",
 			slog.String("listener", r.Listener), slog.String("client", r.Host))
 		return nil, protocol.ClusterAuthorizationFailed
-	case req.Version < 15: // without a broker epoch
+	case req.Version < 15: // no broker epoch
 		return nil, protocol.StaleBrokerEpoch
 	}
 	m := metadata.Member{Broker: req.ReplicaState.ID, Epoch: req.ReplicaState.Epoch}
@@ -46,11 +48,11 @@ func (b *Broker) admitReplica(ctx context.Context, r *Request, req *kmsg.FetchRe
 		}
 	}
 	if m.Epoch <= 0 || epochOf(image, m.Broker) != m.Epoch {
-		return nil, protocol.StaleBrokerEpoch // its process has a successor, or was fenced
+		return nil, protocol.StaleBrokerEpoch // fenced, or its process has a successor
 	}
 	r.setFollower(&m)
 	return &m, protocol.None
 }
 
-// epochOf is the epoch of a broker's registration, 0 if it has none.
+// epochOf returns the epoch of a broker's registration, 0 if it has none.
 func epochOf(image *metadata.Image, id int32) int64 { return image.Brokers[id].Epoch }

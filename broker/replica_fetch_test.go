@@ -14,7 +14,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// asReplica makes a fetch one of a follower.
+// asReplica makes a fetch that of a follower.
 func asReplica(req *kmsg.FetchRequest, m metadata.Member) *kmsg.FetchRequest {
 	if req.Version >= 15 {
 		req.ReplicaState.ID, req.ReplicaState.Epoch = m.Broker, m.Epoch
@@ -24,7 +24,7 @@ func asReplica(req *kmsg.FetchRequest, m metadata.Member) *kmsg.FetchRequest {
 	return req
 }
 
-// replicated makes a topic of one partition with a replica on each of some brokers.
+// replicated creates a topic of one partition with a replica on each of the brokers.
 func (c *dataCluster) replicated(name string, brokers ...int32) metadata.TopicID {
 	c.t.Helper()
 	spec := metadata.TopicSpec{Name: name, Assignments: map[int32][]int32{0: brokers}}
@@ -38,8 +38,8 @@ func (c *dataCluster) replicated(name string, brokers ...int32) metadata.TopicID
 	return r.ID
 }
 
-// TestReplicaFetchesCountFromRegisteredBrokersOnly: a forged one would move the high watermark over records that the follower lacks, or keep the true
-// follower out of the in-sync set.
+// TestReplicaFetchesCountFromRegisteredBrokersOnly: a forged fetch would move the high watermark
+// over records that the follower does not have, or keep the real follower out of the ISR.
 func TestReplicaFetchesCountFromRegisteredBrokersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newDataCluster(t, vfs.NewMem())
@@ -49,7 +49,7 @@ func TestReplicaFetchesCountFromRegisteredBrokersOnly(t *testing.T) {
 		}
 		epoch := c.loader.Image().Brokers[2].Epoch
 		for _, q := range []struct {
-			name, listener string // that brokers use; the fetch comes to PLAINTEXT
+			name, listener string // the brokers' listener; the fetch arrives on PLAINTEXT
 			version        int16
 			as             metadata.Member
 			want           protocol.ErrorCode
@@ -81,7 +81,8 @@ func TestReplicaFetchesCountFromRegisteredBrokersOnly(t *testing.T) {
 	})
 }
 
-// TestReplicaFetchWaitsForItsRegistration: the leader's image may be behind the follower's registration.
+// TestReplicaFetchWaitsForItsRegistration: the leader's image may be older than the follower's
+// registration.
 func TestReplicaFetchWaitsForItsRegistration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newDataCluster(t, vfs.NewMem())
@@ -93,7 +94,8 @@ func TestReplicaFetchWaitsForItsRegistration(t *testing.T) {
 			return registered.BrokerEpoch()
 		}
 		first, second := again(), again()
-		next := metadata.Member{Broker: 3, Epoch: 2*second - first} // that of the next registration
+		// epoch of the next registration
+		next := metadata.Member{Broker: 3, Epoch: 2*second - first}
 		var fetching sync.WaitGroup
 		fetching.Go(func() {
 			req := asReplica(fetchRequest(17, "", id, 0), next)
@@ -110,7 +112,8 @@ func TestReplicaFetchWaitsForItsRegistration(t *testing.T) {
 	})
 }
 
-// TestFetchOfAMovedPartitionIsAnsweredAtOnce: the consumer has to go elsewhere, and its other partitions are idle.
+// TestFetchOfAMovedPartitionIsAnsweredAtOnce: the consumer has to fetch from another broker,
+// although its other partitions are idle.
 func TestFetchOfAMovedPartitionIsAnsweredAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newDataCluster(t, vfs.NewMem())

@@ -15,22 +15,24 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// streamedResponse is a response that writes itself, because parts of it never enter this process's memory.
+// streamedResponse is a response that encodes itself, because parts of it never enter this
+// process's memory.
 type streamedResponse interface {
 	kmsg.Response
 	// WriteResponse lays out the body (no header, no length) in w. An error ends the connection.
 	WriteResponse(w *responseWriter) error
 }
 
-// releasedResponse is a response that holds something until it is written. Release is called exactly once, whether it was written or not.
+// releasedResponse is a response that holds resources until it is written. Release is called
+// exactly once, whether the response was written or not.
 type releasedResponse interface{ Release() }
 
-// responseWriter lays out one response: encoded bytes, with bytes of others and whole streams in between. Nothing is sent before the
-// layout is complete, since a frame begins with its length.
+// responseWriter lays out one response: encoded bytes, with foreign bytes and whole streams in
+// between. Nothing is sent before the layout is complete, since a frame begins with its length.
 type responseWriter struct {
-	buf   []byte // everything that was encoded, in one buffer
+	buf   []byte // all encoded bytes
 	parts []responsePart
-	from  int   // start in buf of what no part covers yet
+	from  int   // start in buf of the bytes that no part covers yet
 	size  int64 // of all parts
 }
 
@@ -42,18 +44,18 @@ type responsePart struct {
 	size     int64
 }
 
-// Encode appends what f appends to its argument.
+// Encode appends to the buffer by calling f with it.
 func (w *responseWriter) Encode(f func(dst []byte) []byte) { w.buf = f(w.buf) }
 
-// Bytes adds p without copying it. p must stay as it is until the response's Release.
+// Bytes adds p without copying it. p must not change until the response's Release.
 func (w *responseWriter) Bytes(p []byte) {
 	if len(p) > 0 {
 		w.add(responsePart{bytes: p, size: int64(len(p))})
 	}
 }
 
-// Stream adds n bytes that s will write, exactly n, straight to the connection: its WriteTo gets the *net.TCPConn where there is one, so
-// that sendfile can be used.
+// Stream adds n bytes that s will write, exactly n, straight to the connection. Its WriteTo gets
+// the *net.TCPConn on a plain connection, so that it can use sendfile.
 func (w *responseWriter) Stream(s io.WriterTo, n int64) {
 	if n > 0 {
 		w.add(responsePart{stream: s, size: n})
@@ -88,7 +90,7 @@ func (w *responseWriter) body(resp kmsg.Response) error {
 	return nil
 }
 
-// finish writes the length into its place; size counts it from here on.
+// finish writes the length into its place. From then on size includes it.
 func (w *responseWriter) finish() error {
 	w.seal()
 	n := w.size - 4
@@ -99,10 +101,10 @@ func (w *responseWriter) finish() error {
 	return nil
 }
 
-// send writes the frame: neighboring bytes in one system call, streams by themselves. Under TLS each write is a record, so that small parts are
-// put together first.
+// send writes the frame: neighboring bytes in one system call, streams by themselves. Under TLS
+// each write is a record, so small parts are first combined in a buffer.
 func (w *responseWriter) send(conn io.Writer) error {
-	if len(w.parts) == 1 && w.parts[0].to > 0 { // most responses are encoded as one
+	if len(w.parts) == 1 && w.parts[0].to > 0 { // most responses are one encoded part
 		_, err := conn.Write(w.buf)
 		return err
 	}
@@ -118,10 +120,10 @@ func (w *responseWriter) send(conn io.Writer) error {
 	return w.sendParts(conn)
 }
 
-// tlsWriters put parts together that are smaller than a record can be.
+// tlsWriters combine parts that are smaller than a record.
 var tlsWriters = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, maxRecord) }}
 
-// maxRecord is how much a TLS record holds.
+// maxRecord is the size of a full TLS record.
 const maxRecord = 16 << 10
 
 func (w *responseWriter) sendParts(conn io.Writer) error {
@@ -158,14 +160,14 @@ func (w *responseWriter) sendParts(conn io.Writer) error {
 	return flush()
 }
 
-// maxKeptResponse bounds the buffers that wait in the pool.
+// maxKeptResponse bounds the buffers that are kept in the pool.
 const maxKeptResponse = 1 << 20
 
 var responseWriters = sync.Pool{New: func() any { return new(responseWriter) }}
 
 func newResponseWriter() *responseWriter { return responseWriters.Get().(*responseWriter) }
 
-// free gives w back to its pool, with nothing in it that belongs to others.
+// free returns w to its pool, without references to anything else.
 func (w *responseWriter) free() {
 	if cap(w.buf) > maxKeptResponse {
 		return

@@ -92,7 +92,7 @@ func TestStreamsThatWriteTooLittleEndTheConnection(t *testing.T) {
 	}
 }
 
-// A response that nobody will read is released all the same.
+// TestUnsentResponsesAreReleased: a response that cannot be sent is released too.
 func TestUnsentResponsesAreReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := newPlainBroker(t, nil)

@@ -8,14 +8,16 @@ import (
 	"syscall"
 )
 
-// maxSendfile is how much one sendfile(2) is asked for. The call ends when the socket's buffer is full, so that this only bounds how
-// long a thread can be held up by a disk.
+// maxSendfile is how much one sendfile(2) is asked for. The call ends when the socket's buffer is
+// full, so this only bounds how long a disk can block a thread.
 const maxSendfile = 4 << 20
 
-// sendfile has the kernel send n bytes of file from pos on, without copying them through this process. handled is false, and nothing is
-// sent, where that is not possible: the connection is not plain TCP, or the file system does not support it.
+// sendfile lets the kernel send n bytes of file from pos on, without a copy through this process.
+// If that is not possible, handled is false and nothing is sent: the connection is not plain TCP,
+// or the file system does not support it.
 //
-// It is (*net.TCPConn).ReadFrom for a file that many share: that one reads from the file's own position.
+// (*net.TCPConn).ReadFrom does not work for a file that many readers share: it reads from the
+// file's own position.
 func sendfile(w io.Writer, file *os.File, pos, n int64) (sent int64, handled bool, err error) {
 	conn, ok := w.(*net.TCPConn)
 	if !ok || file == nil {

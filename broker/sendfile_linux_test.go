@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// tcpPair is two ends of one TCP connection over loopback.
+// tcpPair returns the two ends of one TCP connection over loopback.
 func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 	t.Helper()
 	var lc net.ListenConfig
@@ -33,7 +33,7 @@ func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 	return accepted.(*net.TCPConn), dialed.(*net.TCPConn)
 }
 
-// patterned is a file of n bytes, no two places of which look alike.
+// patterned returns a file of n bytes in which every position is distinguishable.
 func patterned(t *testing.T, n int) (*os.File, []byte) {
 	t.Helper()
 	content := make([]byte, n)

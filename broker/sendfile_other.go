@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// sendfile is there on Linux only; elsewhere the bytes are copied.
+// sendfile exists on Linux only; elsewhere the bytes are copied.
 func sendfile(io.Writer, *os.File, int64, int64) (sent int64, handled bool, err error) {
 	return 0, false, nil
 }

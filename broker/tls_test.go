@@ -20,7 +20,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// tlsConfigs are a listener's and a client's, who trust each other.
+// tlsConfigs returns the configurations of a listener and a client that trust each other.
 func tlsConfigs(t testing.TB) (listener, client *tls.Config) {
 	t.Helper()
 	ca := securitytest.NewAuthority(t)
@@ -36,7 +36,7 @@ func tlsConfigs(t testing.TB) (listener, client *tls.Config) {
 		&tls.Config{Certificates: certs, RootCAs: roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}
 }
 
-// serveTCP serves a broker on a TCP port until stop is called, which checks that it leaves nothing behind.
+// serveTCP serves a broker on a TCP port until stop is called, which checks that nothing is left.
 func serveTCP(t testing.TB, b *Broker, name string, secure *tls.Config) (address string, stop func()) {
 	t.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func dialTCP(t testing.TB, address string, secure *tls.Config) *client {
 	return &client{t: t, Conn: conn}
 }
 
-// ended waits until the broker has closed the connection, whatever it says before that.
+// ended waits until the broker has closed the connection; up to 64 bytes may precede the end.
 func ended(t *testing.T, conn net.Conn) {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
@@ -79,8 +79,8 @@ func ended(t *testing.T, conn net.Conn) {
 	}
 }
 
-// TestTLSSendsTheSameBytes fetches, over plain TCP and over TLS, what is too large to be put beside the rest and what is not, several requests at a
-// time.
+// TestTLSSendsTheSameBytes fetches partitions above and below the size of inline batches, over
+// plain TCP and over TLS, several requests at a time.
 func TestTLSSendsTheSameBytes(t *testing.T) {
 	c := newDataClusterIn(t, 1, vfs.OS{}, t.TempDir())
 	id := c.topic("a", 3)
@@ -126,8 +126,9 @@ func TestTLSSendsTheSameBytes(t *testing.T) {
 	}
 }
 
-// TestWrongProtocolEnds has plain text come to a listener with TLS, TLS to one without, and strangers and silence to the first one: none of them keeps
-// others from being served.
+// TestWrongProtocolEnds sends plain text to a listener with TLS, TLS to one without, and connects
+// untrusted and silent clients to the first one. None of them keeps other clients from being
+// served.
 func TestWrongProtocolEnds(t *testing.T) {
 	b, logs := newPlainBroker(t, func(c *Config) { c.HandshakeTimeout = 300 * time.Millisecond })
 	listener, clients := tlsConfigs(t)
@@ -152,7 +153,8 @@ func TestWrongProtocolEnds(t *testing.T) {
 	ended(t, unencrypted)
 	silent := dialTCP(t, secure, nil)
 	slow := dialTCP(t, secure, nil)
-	if _, err := slow.Write([]byte{0x16, 3, 1, 0x40, 0}); err != nil { // a record of 16 KiB, of which nothing comes
+	// a record of 16 KiB whose bytes never arrive
+	if _, err := slow.Write([]byte{0x16, 3, 1, 0x40, 0}); err != nil {
 		t.Fatal(err)
 	}
 	dialTCP(t, secure, clients).call(1, kmsg.NewPtrApiVersionsRequest())
@@ -171,14 +173,15 @@ func TestWrongProtocolEnds(t *testing.T) {
 	}
 }
 
-// TestStopEndsHandshakes stops a listener while a client shakes hands, which is no failure of it.
+// TestStopEndsHandshakes stops a listener during a client's handshake, which must not count as a
+// failure.
 func TestStopEndsHandshakes(t *testing.T) {
 	b, _ := newPlainBroker(t, func(c *Config) { c.HandshakeTimeout, c.DrainTimeout = time.Hour, time.Hour })
 	listener, clients := tlsConfigs(t)
 	secure, stop := serveTCP(t, b, "SSL", listener)
 	silent := dialTCP(t, secure, nil)
 	served := dialTCP(t, secure, clients)
-	served.call(1, kmsg.NewPtrApiVersionsRequest()) // the one before has been accepted
+	served.call(1, kmsg.NewPtrApiVersionsRequest()) // the connection before it has been accepted
 	began := time.Now()
 	stop()
 	if took := time.Since(began); took > time.Minute {
@@ -191,7 +194,8 @@ func TestStopEndsHandshakes(t *testing.T) {
 	}
 }
 
-// 16 MiB of one partition in the page cache a request, over loopback with TLS.
+// BenchmarkFetchHotTLS fetches 16 MiB of one partition from the page cache in each request, over
+// loopback with TLS.
 func BenchmarkFetchHotTLS(b *testing.B) {
 	c, id, _ := benchCluster(b, 16)
 	listener, clients := tlsConfigs(b)

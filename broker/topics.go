@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// layers are the settings that are in force on this broker now.
+// layers returns the settings that are in force on this broker now.
 func (b *Broker) layers() config.Layers {
 	image := b.cluster.Image()
 	return config.Layers{
@@ -22,7 +22,7 @@ func (b *Broker) layers() config.Layers {
 	}
 }
 
-// autoCreates tells whether a topic comes into being when a client asks for it.
+// autoCreates reports whether a topic is created when a client asks for it.
 func (b *Broker) autoCreates() bool { return b.layers().Broker().Bool("auto.create.topics.enable") }
 
 // create creates topics and waits until this broker serves those of their partitions that it leads.
@@ -38,7 +38,8 @@ func (b *Broker) create(ctx context.Context, specs []metadata.TopicSpec, validat
 	return results
 }
 
-// awaitServed waits for the topics that were created or grew, and turns a time that is up into their error.
+// awaitServed waits for the topics that were created or extended. If the wait fails, for example by
+// a timeout, that becomes their error.
 func (b *Broker) awaitServed(ctx context.Context, results []metadata.TopicResult) {
 	ids := make([]metadata.TopicID, 0, len(results))
 	for _, r := range results {
@@ -57,7 +58,8 @@ func (b *Broker) awaitServed(ctx context.Context, results []metadata.TopicResult
 	}
 }
 
-// missingTopics creates topics that a client has asked about, if it may, and returns those that exist now and the errors of the rest.
+// missingTopics creates topics that a client has asked for, if create is set. It returns the topics
+// that now exist and the errors of the others.
 func (b *Broker) missingTopics(ctx context.Context, names []string, create bool) (created []string, failed []metadata.TopicResult) {
 	if len(names) == 0 {
 		return nil, nil
@@ -83,7 +85,8 @@ func (b *Broker) missingTopics(ctx context.Context, names []string, create bool)
 		case r.Err == nil, errors.Is(r.Err, metadata.ErrTopicExists): // another client was faster
 			created = append(created, r.Name)
 		case errors.Is(r.Err, context.DeadlineExceeded), errors.Is(r.Err, kv.ErrUnavailable):
-			failed = append(failed, metadata.TopicResult{Name: r.Name, Err: metadata.ErrUnknownTopic}) // the client asks again
+			// the client asks again
+			failed = append(failed, metadata.TopicResult{Name: r.Name, Err: metadata.ErrUnknownTopic})
 		default:
 			failed = append(failed, r)
 		}
@@ -94,7 +97,7 @@ func (b *Broker) missingTopics(ctx context.Context, names []string, create bool)
 // autoCreateTimeout bounds how long a request waits for a topic that it did not ask to create.
 const autoCreateTimeout = 10 * time.Second
 
-// defaultSpec is a topic as the broker makes it when nobody says how.
+// defaultSpec returns the spec of a topic that is created automatically.
 func (b *Broker) defaultSpec(name string) metadata.TopicSpec {
 	layers := b.layers()
 	settings := layers.Broker()
@@ -113,12 +116,14 @@ func (b *Broker) defaultSpec(name string) metadata.TopicSpec {
 	}
 }
 
-// unsetReplicationFactor is how many replicas a topic gets if nobody says how many, and there are as many brokers.
+// unsetReplicationFactor is how many replicas a topic gets if neither a request nor a setting says
+// it and there are as many brokers.
 const unsetReplicationFactor = 3
 
-// replicationFactor is the setting of that name. If it is not set there are as many replicas as the known brokers can hold, up to
-// three, whether they are alive or not: Kafka's one replica by default survives no broker, and its three offsets replicas no cluster of
-// one. What is set is kept to, as in Kafka, also if there are too few brokers for it.
+// replicationFactor returns the setting of that name. If it is not set, there are as many replicas
+// as the known brokers can hold, up to three; dead brokers count. Kafka's default of one replica
+// survives no broker failure, and its three replicas for offsets do not fit into a cluster of one.
+// A value that is set is used even if there are too few brokers for it, as in Kafka.
 func (b *Broker) replicationFactor(layers config.Layers, name string) int16 {
 	for _, layer := range []map[string]string{layers.DynamicBroker, layers.DynamicDefault, layers.Static} {
 		if _, set := layer[name]; set {
@@ -128,7 +133,8 @@ func (b *Broker) replicationFactor(layers config.Layers, name string) int16 {
 	return int16(min(unsetReplicationFactor, max(len(b.cluster.Image().Known), 1)))
 }
 
-// offsetsTopicConfigs are the settings that the coordinator relies on. Compacted topics do not go to the object store.
+// offsetsTopicConfigs returns the settings that the coordinator relies on. Compacted topics are not
+// uploaded to the object store.
 func offsetsTopicConfigs(settings config.Values) map[string]string {
 	return map[string]string{
 		"cleanup.policy":        "compact",
@@ -138,7 +144,7 @@ func offsetsTopicConfigs(settings config.Values) map[string]string {
 	}
 }
 
-// ensureOffsetsTopic makes the topic of groups and offsets if it is not there.
+// ensureOffsetsTopic creates the topic of groups and offsets if it is missing.
 func (b *Broker) ensureOffsetsTopic(ctx context.Context) (*metadata.Topic, error) {
 	if topic, ok := b.cluster.Image().TopicByName(offsetsTopic); ok {
 		return topic, nil
@@ -148,13 +154,14 @@ func (b *Broker) ensureOffsetsTopic(ctx context.Context) (*metadata.Topic, error
 		return nil, fmt.Errorf("%w: %w", errCoordinatorNotReady, failed[0].Err)
 	}
 	topic, ok := b.cluster.Image().TopicByName(offsetsTopic)
-	if !ok { // deleted meanwhile
+	if !ok { // deleted since
 		return nil, errCoordinatorNotReady
 	}
 	return topic, nil
 }
 
-// withTimeout bounds what an administrative request waits for by its own timeout. A request that gives none gets Kafka's default.
+// withTimeout bounds an administrative request's wait by the request's own timeout. Without one it
+// uses Kafka's default.
 func withTimeout(ctx context.Context, millis int32) (context.Context, context.CancelFunc) {
 	d := time.Duration(millis) * time.Millisecond
 	if d <= 0 {

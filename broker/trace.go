@@ -8,8 +8,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traced begins the span of a request whose header has been read, if requests are traced; [exchange.done] ends it. Kafka's requests carry
-// no context of a trace: each one begins its own.
+// traced begins the span of a request whose header has been read, if requests are traced.
+// [exchange.done] ends it. Kafka's requests carry no trace context, so each request begins a trace.
 func (c *connection) traced(ctx context.Context, x *exchange) context.Context {
 	if c.broker.tracer == nil {
 		return ctx

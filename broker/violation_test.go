@@ -10,8 +10,8 @@ import (
 	"github.com/varvelog/varve/invariants"
 )
 
-// TestViolationEndsTheProcess: what ends a connection otherwise must not let a broker go on
-// whose state cannot be.
+// TestViolationEndsTheProcess: other panics only end a connection. After a violated invariant the
+// broker's state is wrong, so it must not continue.
 func TestViolationEndsTheProcess(t *testing.T) {
 	c := connection{broker: &Broker{metrics: newMetrics(nil, nil)}, log: slog.New(slog.DiscardHandler)}
 	if err := c.guard(t.Context(), func() error { panic("another one") }); !errors.Is(err, errPanic) {

@@ -13,22 +13,23 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 	dialTimeout    = 5 * time.Second
-	// silence is how long a connection may give no answer. kgo does not look at a call's context while it greets a
-	// broker, so that this, not the context, bounds a call to something that accepts connections and says nothing.
+	// silence is how long a connection may go without an answer. kgo ignores the context of a call
+	// while it greets a broker. So this, not the context, bounds a call to a peer that accepts
+	// connections and sends nothing.
 	silence    = 10 * time.Second
-	minSilence = 100 * time.Millisecond // the least that kgo takes
+	minSilence = 100 * time.Millisecond // the least that kgo accepts
 )
 
-// Options say where the cluster is and how patient a call is.
+// Options say where the cluster is and how long a call may take.
 type Options struct {
 	// Bootstrap is one or more HOST:PORT of brokers.
 	Bootstrap []string
-	// ClientID is what brokers log and account the requests under.
+	// ClientID is the name under which brokers log and account the requests.
 	ClientID string
 	// Timeout bounds each call; 0 is 30 seconds.
 	Timeout time.Duration
-	// TLS is how to speak with listeners that have TLS; nil for plain TCP. The
-	// host's name is filled in at each connection.
+	// TLS is the configuration for listeners with TLS; nil: plain TCP. The host's name is filled in
+	// at each connection.
 	TLS *tls.Config
 }
 
@@ -39,8 +40,8 @@ type Client struct {
 	admin   *kadm.Client
 }
 
-// Open returns a client; no connection is made before the first call. More
-// options of kgo make it a producer or a consumer.
+// Open returns a client; no connection is made before the first call. More options of kgo make it a
+// producer or a consumer.
 func Open(o Options, more ...kgo.Opt) (*Client, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
@@ -68,13 +69,13 @@ func Open(o Options, more ...kgo.Opt) (*Client, error) {
 	return &Client{options: o, kafka: kafka, admin: admin}, nil
 }
 
-// Kafka is the client for producing and consuming. Pass its errors through Explain.
+// Kafka returns the client for producing and consuming. Pass its errors through Explain.
 func (c *Client) Kafka() *kgo.Client { return c.kafka }
 
-// Close drops all connections. What a producer has not flushed is lost.
+// Close drops all connections. Records that a producer has not flushed are lost.
 func (c *Client) Close() { c.kafka.Close() }
 
-// bounded puts the client's timeout onto ctx.
+// bounded adds the client's timeout to ctx.
 func (c *Client) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, c.options.Timeout)
 }

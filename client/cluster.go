@@ -11,23 +11,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Cluster is who is in the cluster.
+// Cluster is the cluster's id, its controller and its brokers.
 type Cluster struct {
 	ID         string
-	Controller int32    // -1 while there is none
-	Brokers    []Broker // by id
+	Controller int32    // -1: there is none
+	Brokers    []Broker // sorted by id
 }
 
-// Broker is one broker as the cluster describes it. One that is down is fenced
-// until it is unregistered.
+// Broker is one broker as the cluster describes it. A broker that is down is fenced until it is
+// unregistered.
 type Broker struct {
 	ID      int32
 	Address string // HOST:PORT
-	Rack    string // empty when it has none
+	Rack    string // "": none
 	Fenced  bool
 }
 
-// Cluster describes the brokers and tells which is the controller.
+// Cluster returns the brokers and the controller.
 func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -50,7 +50,7 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	return cluster, nil
 }
 
-// UnregisterBroker makes the cluster forget a broker that is down.
+// UnregisterBroker removes the registration of a broker that is down.
 func (c *Client) UnregisterBroker(ctx context.Context, id int32) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -66,7 +66,7 @@ func (c *Client) UnregisterBroker(ctx context.Context, id int32) error {
 	return nil
 }
 
-// text is a nullable string of the protocol.
+// text returns a nullable string of the protocol, "" for null.
 func text(s *string) string {
 	if s == nil {
 		return ""

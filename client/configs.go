@@ -13,19 +13,19 @@ import (
 // Config is one setting of a topic or a broker.
 type Config struct {
 	Name      string
-	Value     string // empty when it is sensitive
+	Value     string // empty if it is sensitive
 	Sensitive bool
 	Source    string // Kafka's name, such as DYNAMIC_TOPIC_CONFIG
-	Default   bool   // nobody set it
+	Default   bool   // not set on any level
 }
 
-// Resource is a topic or a broker with its settings, by name.
+// Resource is a topic or a broker with its settings, sorted by name.
 type Resource struct {
 	Name    string
 	Configs []Config
 }
 
-// ConfigChange sets some settings and gives others their default back.
+// ConfigChange sets some settings and resets others to their default.
 type ConfigChange struct {
 	Set   map[string]string
 	Unset []string
@@ -39,8 +39,7 @@ func (c *Client) TopicConfigs(ctx context.Context, topics ...string) ([]Resource
 	return c.resources("topic ", described, err)
 }
 
-// BrokerConfigs describes the settings of brokers; without ids, those that were
-// set for the whole cluster.
+// BrokerConfigs describes the settings of brokers; without ids, those set for the whole cluster.
 func (c *Client) BrokerConfigs(ctx context.Context, ids ...int32) ([]Resource, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -56,7 +55,7 @@ func (c *Client) AlterTopicConfigs(ctx context.Context, topic string, change Con
 	return c.altered("topic ", responses, err)
 }
 
-// AlterBrokerConfigs changes settings of brokers, or of the whole cluster when no id is given.
+// AlterBrokerConfigs changes settings of brokers, or of the whole cluster if no id is given.
 func (c *Client) AlterBrokerConfigs(ctx context.Context, change ConfigChange, ids ...int32) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -100,7 +99,7 @@ func (c *Client) altered(kind string, responses kadm.AlterConfigsResponses, err 
 	return errors.Join(failed...)
 }
 
-// ops orders the changes, so that the same command makes the same request.
+// ops sorts the changes, so that the same command makes the same request.
 func (change ConfigChange) ops() []kadm.AlterConfig {
 	ops := make([]kadm.AlterConfig, 0, len(change.Set)+len(change.Unset))
 	for name, value := range change.Set {
@@ -113,5 +112,5 @@ func (change ConfigChange) ops() []kadm.AlterConfig {
 	return ops
 }
 
-// isDefault tells values that nobody set at any level: not even in the broker's own file.
+// isDefault reports whether a value is not set on any level, not even in the broker's own file.
 func isDefault(s kmsg.ConfigSource) bool { return s == kmsg.ConfigSourceDefaultConfig }

@@ -12,11 +12,12 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// electionsPage is how many partitions are asked for at a time.
+// electionsPage is how many partitions one request asks for.
 const electionsPage = 2000
 
-// Elections fills in what the cluster knows of elections of topics' partitions: the brokers that those without a leader wait for, and the
-// newest unclean election. A broker that is not Varve's says nothing.
+// Elections adds the cluster's record of elections to the topics' partitions: the brokers that
+// those without a leader wait for, and the newest unclean election. A broker that is not Varve's
+// reports neither.
 func (c *Client) Elections(ctx context.Context, topics []Topic) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()

@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ExplainedError is an error in words that say what to do. Unwrap has the cause.
+// ExplainedError is an error with a text that says what to do. Unwrap returns the cause.
 type ExplainedError struct {
 	text  string
 	cause error
@@ -27,9 +27,8 @@ func (e *ExplainedError) Error() string { return e.text }
 // Unwrap returns the cause.
 func (e *ExplainedError) Unwrap() error { return e.cause }
 
-// Explain turns an error of the network, of the protocol or of kgo into one
-// line that says what to do. Errors that it has no better words for, and nil,
-// come back as they are, on one line.
+// Explain turns an error of the network, of the protocol or of kgo into one line that says what to
+// do. It returns nil, and errors for which it has no better text, unchanged, but on one line.
 func (c *Client) Explain(err error) error {
 	if err == nil {
 		return nil
@@ -67,7 +66,8 @@ func (c *Client) words(err error) string {
 		return protocolWords(protocol)
 	}
 	if shards, ok := errors.AsType[*kadm.ShardErrors](err); ok && len(shards.Errs) > 0 {
-		if inner := shards.Errs[0].Err; strings.Contains(inner.Error(), "unknown broker") { // kgo exports no error for it
+		// kgo exports no error for it
+		if inner := shards.Errs[0].Err; strings.Contains(inner.Error(), "unknown broker") {
 			return "there is no such broker in the cluster"
 		}
 	}
@@ -86,7 +86,8 @@ func (c *Client) words(err error) string {
 	return ""
 }
 
-// tlsWords are about TLS: where it is missing, where it is not expected, and certificates that are not believed.
+// tlsWords returns the text for an error of TLS: where it is missing or not expected, and
+// certificates that are not trusted.
 func (c *Client) tlsWords(err error, where string) string {
 	text := err.Error()
 	_, firstRead := errors.AsType[*kgo.ErrFirstReadEOF](err)
@@ -109,7 +110,8 @@ func (c *Client) tlsWords(err error, where string) string {
 		return fmt.Sprintf("%s does not speak TLS: leave --tls out, or is the port another one?", where)
 	}
 	switch {
-	case strings.Contains(text, "remote error: tls: certificate required"): // crypto/tls exports no error for these
+	// crypto/tls exports no error for these
+	case strings.Contains(text, "remote error: tls: certificate required"):
 		return fmt.Sprintf("%s asks for a certificate of this client: give --cert-file and --key-file", where)
 	case strings.Contains(text, "remote error: tls: unknown certificate authority"), strings.Contains(text, "remote error: tls: bad certificate"),
 		strings.Contains(text, "remote error: tls: expired certificate"):
@@ -128,7 +130,7 @@ func isTimeout(err error) bool {
 	return ok && t.Timeout()
 }
 
-// protocolWords has advice for the codes that people meet; the others speak for themselves.
+// protocolWords has advice for frequent codes. For the others it returns Kafka's description.
 func protocolWords(err *kerr.Error) string {
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
@@ -156,8 +158,8 @@ func protocolWords(err *kerr.Error) string {
 	}
 }
 
-// about says which thing an error is about. A message that the broker sent
-// along is better than the words for its code.
+// about adds the thing that an error is about. The broker's message takes precedence over the text
+// for its code.
 func (c *Client) about(what, message string, err error) error {
 	if err == nil {
 		return nil

@@ -29,8 +29,8 @@ func TestNoBrokerSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// Something that accepts and says nothing costs no more than the timeout, though
-// kgo ignores the context while it greets a broker.
+// TestSilenceEndsAtTheTimeout: a peer that accepts and sends nothing costs no more than the
+// timeout, though kgo ignores the context while it greets a broker.
 func TestSilenceEndsAtTheTimeout(t *testing.T) {
 	addr := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	c, err := Open(Options{Bootstrap: []string{addr}, Timeout: 300 * time.Millisecond})
@@ -69,7 +69,7 @@ func TestCancelIsNotATimeout(t *testing.T) {
 	}
 }
 
-// What the broker says about its error is better than words for the code.
+// TestBrokersMessageComesFirst: the broker's message takes precedence over the text for its code.
 func TestBrokersMessageComesFirst(t *testing.T) {
 	answer := func(code int16, message *string) func(kmsg.Request) kmsg.Response {
 		return func(r kmsg.Request) kmsg.Response {

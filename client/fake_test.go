@@ -14,16 +14,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeBroker is a broker of one node that answers each API with what the test
-// says, at the version that the request has.
+// fakeBroker is a cluster of one broker. It answers each API with the test's function, at the
+// version of the request.
 type fakeBroker struct {
 	addr     string
 	answers  map[int16]func(kmsg.Request) kmsg.Response
 	features func(*kmsg.ApiVersionsResponse) // fills in the features; may be nil
 }
 
-// newFakeBroker serves on a loopback port until the test ends. Metadata with
-// the given topics, all led by node 1, is among the answers.
+// newFakeBroker serves on a loopback port until the test ends. Its answers include metadata with
+// the given topics, all led by node 1.
 func newFakeBroker(t *testing.T, partitions map[string]int, answers ...func(kmsg.Request) kmsg.Response) *fakeBroker {
 	t.Helper()
 	f := &fakeBroker{answers: map[int16]func(kmsg.Request) kmsg.Response{}}

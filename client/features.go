@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// FeatureLevels are the finalized levels of the cluster's features, by name.
+// FeatureLevels returns the finalized levels of the cluster's features, by name.
 func (c *Client) FeatureLevels(ctx context.Context) (map[string]int16, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -28,8 +28,8 @@ func (c *Client) FeatureLevels(ctx context.Context) (map[string]int16, error) {
 	return levels, nil
 }
 
-// SupportedFeatures are the highest levels that each live broker supports, by its
-// id and the feature's name. All of them have to answer.
+// SupportedFeatures returns the highest levels that each live broker supports, by its id and the
+// feature's name. All of them have to answer.
 func (c *Client) SupportedFeatures(ctx context.Context) (map[int32]map[string]int16, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -50,8 +50,8 @@ func (c *Client) SupportedFeatures(ctx context.Context) (map[int32]map[string]in
 	return brokers, nil
 }
 
-// Upgrade raises features to levels, all or none. With validateOnly it only finds
-// out whether that is possible.
+// Upgrade raises features to levels, all or none. With validateOnly it only checks whether that is
+// possible.
 func (c *Client) Upgrade(ctx context.Context, levels map[string]int16, validateOnly bool) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -70,7 +70,7 @@ func (c *Client) Upgrade(ctx context.Context, levels map[string]int16, validateO
 	if err = kerr.ErrorForCode(response.ErrorCode); err != nil {
 		return c.about("upgrade the cluster", text(response.ErrorMessage), err)
 	}
-	for _, r := range response.Results { // of versions before 2
+	for _, r := range response.Results { // in versions before 2
 		if err = kerr.ErrorForCode(r.ErrorCode); err != nil {
 			return c.about("upgrade "+r.Feature, text(r.ErrorMessage), err)
 		}

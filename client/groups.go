@@ -17,14 +17,14 @@ type GroupListing struct {
 	Coordinator  int32
 }
 
-// Group is a group with its members and how far it is.
+// Group is a group with its members and its position in each partition.
 type Group struct {
 	Name        string
 	State       string
 	Protocol    string // the assignor
 	Coordinator int32
 	Members     []GroupMember
-	Partitions  []GroupPartition // by topic and number
+	Partitions  []GroupPartition // sorted by topic and number
 }
 
 // GroupMember is one member of a group.
@@ -35,13 +35,13 @@ type GroupMember struct {
 	Host       string
 }
 
-// GroupPartition is a partition that a group has an offset in, or a member for.
+// GroupPartition is a partition in which a group has an offset or a member.
 type GroupPartition struct {
 	Topic     string
 	Partition int32
-	Committed int64 // the next offset to read; -1 when nothing was committed
-	End       int64 // of the log; -1 when Err is not nil
-	Lag       int64 // -1 when it cannot be told
+	Committed int64 // the next offset to read; -1: none was committed
+	End       int64 // of the log; -1 if Err is not nil
+	Lag       int64 // -1: unknown
 	Member    *GroupMember
 	Err       error
 }
@@ -62,7 +62,7 @@ func (c *Client) Groups(ctx context.Context) ([]GroupListing, error) {
 // DescribeGroups describes groups, by name, with the lag of each partition.
 func (c *Client) DescribeGroups(ctx context.Context, names ...string) ([]Group, error) {
 	if len(names) == 0 {
-		return nil, nil // kadm would take it for all groups
+		return nil, nil // kadm treats it as all groups
 	}
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -73,7 +73,8 @@ func (c *Client) DescribeGroups(ctx context.Context, names ...string) ([]Group, 
 	var groups []Group
 	var failed []error
 	for _, l := range lags.Sorted() {
-		gone := l.DescribeErr == nil && l.State == "Dead" && len(l.Members) == 0 // how older versions say "not found"
+		// Older versions report a missing group as dead.
+		gone := l.DescribeErr == nil && l.State == "Dead" && len(l.Members) == 0
 		switch {
 		case gone:
 			failed = append(failed, c.about("group "+l.Group, "", kerr.GroupIDNotFound))

@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// describeGroups answers for the group g, which has one member and has read 7
-// of the records of partition 0; any other group is dead.
+// describeGroups answers for the group g, which has one member and has read 7 of the records of
+// partition 0. Any other group is dead.
 func describeGroups(r kmsg.Request) kmsg.Response {
 	request, ok := r.(*kmsg.DescribeGroupsRequest)
 	if !ok {

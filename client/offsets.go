@@ -18,9 +18,9 @@ const (
 // Offsets are offsets by partition number.
 type Offsets map[int32]int64
 
-// ListOffsets looks up an offset in every partition of a topic: at one of the
-// special timestamps above, or that of the first record at or after a time in
-// unix ms, which is the end when there is none.
+// ListOffsets looks up an offset in every partition of a topic. at is one of the special timestamps
+// above, or a time in unix ms: then the offset is that of the first record at or after it, or the
+// end if there is none.
 func (c *Client) ListOffsets(ctx context.Context, topic string, at int64) (Offsets, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -56,7 +56,7 @@ func (c *Client) ListOffsets(ctx context.Context, topic string, at int64) (Offse
 }
 
 func partitionName(topic string, partition int32) string {
-	if partition < 0 { // kadm's way to say that it is the whole topic
+	if partition < 0 { // kadm's number for the whole topic
 		return "topic " + topic
 	}
 	return fmt.Sprintf("partition %s-%d", topic, partition)

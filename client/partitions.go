@@ -18,7 +18,8 @@ type TopicPartition struct {
 	Partition int32
 }
 
-// String is TOPIC:PARTITION, which is how the commands take it: a topic's name may end in a number, but has no colon.
+// String returns TOPIC:PARTITION, the form that the commands accept. A topic's name may end in a
+// number, but has no colon.
 func (tp TopicPartition) String() string { return fmt.Sprintf("%s:%d", tp.Topic, tp.Partition) }
 
 // Compare orders by topic, then number.
@@ -26,26 +27,26 @@ func (tp TopicPartition) Compare(other TopicPartition) int {
 	return cmp.Or(cmp.Compare(tp.Topic, other.Topic), cmp.Compare(tp.Partition, other.Partition))
 }
 
-// Assignment is the replicas that a partition shall get, the preferred leader first.
+// Assignment is the new replicas of a partition, the preferred leader first.
 type Assignment struct {
 	TopicPartition
 	Replicas []int32
 }
 
-// Reassignment is one that is under way. Replicas are the old ones and the new ones.
+// Reassignment is a reassignment in progress. Replicas are the old and the new ones.
 type Reassignment struct {
 	TopicPartition
 	Replicas, Adding, Removing []int32
 }
 
-// PartitionResult is what became of a request for one partition. Err names the
-// partition; the protocol's error is behind errors.Is.
+// PartitionResult is the result of a request for one partition. Err names the partition; errors.Is
+// finds the protocol's error.
 type PartitionResult struct {
 	TopicPartition
 	Err error
 }
 
-// Reassignments lists the reassignments that are under way, by topic and partition.
+// Reassignments lists the reassignments in progress, by topic and partition.
 func (c *Client) Reassignments(ctx context.Context) ([]Reassignment, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -71,18 +72,19 @@ func (c *Client) Reassignments(ctx context.Context) ([]Reassignment, error) {
 	return all, nil
 }
 
-// Reassign begins to give partitions other replicas, and answers for each by
-// topic and partition. It does not wait for the replicas to catch up.
+// Reassign begins to give partitions other replicas, and returns a result for each, by topic and
+// partition. It does not wait for the replicas to catch up.
 func (c *Client) Reassign(ctx context.Context, assignments ...Assignment) ([]PartitionResult, error) {
 	replicas := make(map[TopicPartition][]int32, len(assignments))
 	for _, a := range assignments {
-		replicas[a.TopicPartition] = append([]int32{}, a.Replicas...) // never nil, which would cancel
+		// never nil, which would cancel
+		replicas[a.TopicPartition] = append([]int32{}, a.Replicas...)
 	}
 	return c.alterReassignments(ctx, replicas)
 }
 
-// CancelReassignments takes back reassignments that are under way, and answers
-// for each by topic and partition.
+// CancelReassignments cancels reassignments in progress, and returns a result for each, by topic
+// and partition.
 func (c *Client) CancelReassignments(ctx context.Context, partitions ...TopicPartition) ([]PartitionResult, error) {
 	replicas := make(map[TopicPartition][]int32, len(partitions))
 	for _, tp := range partitions {
@@ -123,10 +125,9 @@ func (c *Client) alterReassignments(ctx context.Context, replicas map[TopicParti
 	return sorted(results), nil
 }
 
-// ElectLeaders elects the preferred leaders of partitions or, when unclean, any
-// live replica of those that have no leader. It answers for each by topic and
-// partition. No partitions are all of them: then those that need no election
-// are not in the answer.
+// ElectLeaders elects the preferred leaders of partitions or, if unclean is set, any live replica
+// of those that have no leader. It returns a result for each, by topic and partition. No partitions
+// mean all: then those that need no election are not in the result.
 func (c *Client) ElectLeaders(ctx context.Context, unclean bool, partitions ...TopicPartition) ([]PartitionResult, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -176,14 +177,14 @@ type Replica struct {
 	Broker int32
 }
 
-// ReplicaBytes asks all brokers how large the replicas of partitions are on
-// their disks. A replica that nobody tells of is absent.
+// ReplicaBytes asks all brokers for the sizes of the partitions' replicas on their disks. A replica
+// that no broker reports is missing in the result.
 func (c *Client) ReplicaBytes(ctx context.Context, partitions ...TopicPartition) (map[Replica]int64, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	sizes := map[Replica]int64{}
 	if len(partitions) == 0 {
-		return sizes, nil // no topics would be all of them
+		return sizes, nil // an empty list would mean all topics
 	}
 	request := kmsg.NewPtrDescribeLogDirsRequest()
 	for _, tp := range slices.SortedFunc(slices.Values(partitions), TopicPartition.Compare) {
@@ -215,7 +216,7 @@ func (c *Client) ReplicaBytes(ctx context.Context, partitions ...TopicPartition)
 	return sizes, errors.Join(failed...)
 }
 
-// TopicSetting tells the value of one setting for each of some topics.
+// TopicSetting returns the value of one setting for each of the topics.
 func (c *Client) TopicSetting(ctx context.Context, name string, topics ...string) (map[string]string, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()

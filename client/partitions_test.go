@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// answers makes an answer to one kind of request; it has nothing to say to others.
+// answers makes an answer to one type of request; to others it returns nil.
 func answers[Request kmsg.Request](f func(Request) kmsg.Response) func(kmsg.Request) kmsg.Response {
 	return func(r kmsg.Request) kmsg.Response {
 		request, ok := r.(Request)
@@ -40,11 +40,11 @@ func TestClusterDescribesBrokers(t *testing.T) {
 	}
 }
 
-// alterRecorder keeps what it is asked for, and fails partition 1.
+// alterRecorder records the requests, and fails partition 1.
 func alterRecorder(asked *[]string) func(kmsg.Request) kmsg.Response {
 	return answers(func(r *kmsg.AlterPartitionAssignmentsRequest) kmsg.Response {
 		response := kmsg.NewPtrAlterPartitionAssignmentsResponse()
-		for _, topic := range slices.Backward(r.Topics) { // in another order than asked
+		for _, topic := range slices.Backward(r.Topics) { // in another order than requested
 			answer := kmsg.NewAlterPartitionAssignmentsResponseTopic()
 			answer.Topic = topic.Topic
 			for _, p := range topic.Partitions {
@@ -61,7 +61,8 @@ func alterRecorder(asked *[]string) func(kmsg.Request) kmsg.Response {
 	})
 }
 
-// Each partition has its own answer, in order; replicas that are missing by mistake do not cancel.
+// TestReassignAnswersForEach: each partition has its own result, in order. Missing replicas do not
+// cancel by mistake.
 func TestReassignAnswersForEach(t *testing.T) {
 	var asked []string
 	c := connect(t, newFakeBroker(t, nil, alterRecorder(&asked)).addr)
@@ -107,7 +108,7 @@ func TestReassignmentsListsAll(t *testing.T) {
 	}
 }
 
-// All partitions are asked for by naming none, and the kind of election is what was wanted.
+// TestElectLeaders: no names mean all partitions, and the election has the requested type.
 func TestElectLeaders(t *testing.T) {
 	var asked []string
 	f := newFakeBroker(t, nil, answers(func(r *kmsg.ElectLeadersRequest) kmsg.Response {
@@ -123,7 +124,7 @@ func TestElectLeaders(t *testing.T) {
 		response.Topics = append(response.Topics, topic)
 		return response
 	}))
-	asked = nil // newFakeBroker has tried what the answer is for
+	asked = nil // newFakeBroker has called it to find its API
 	c := connect(t, f.addr)
 	results, err := c.ElectLeaders(t.Context(), false)
 	if err != nil || len(results) != 2 || results[0].Err != nil || !errors.Is(results[1].Err, kerr.ElectionNotNeeded) {

@@ -25,7 +25,8 @@ func parseProperties(text string) (map[string]string, error) {
 	return properties, nil
 }
 
-// logicalLines are the lines without comments; one that ends in a backslash goes on in the next.
+// logicalLines yields the lines without comments. A line that ends in a backslash continues on the
+// next.
 func logicalLines(text string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		whole := ""
@@ -51,7 +52,7 @@ func logicalLines(text string) func(yield func(string) bool) {
 	}
 }
 
-// cutProperty splits at the first '=', ':' or space that has no backslash before it.
+// cutProperty splits at the first '=', ':' or space without a backslash before it.
 func cutProperty(line string) (key, value string) {
 	end := len(line)
 	for i := 0; i < len(line); i++ {

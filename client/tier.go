@@ -13,12 +13,12 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// Unknown stands for a number that the broker does not tell.
+// Unknown stands for a number that the broker does not report.
 const Unknown int64 = -1
 
-// TierPartition is how a partition's log lies over the two tiers. Ends are
-// exclusive. A number is Unknown when the broker does not tell it, which for
-// bytes and segments of the remote tier is so of any broker but Varve's.
+// TierPartition describes where a partition's log is on the two tiers. Ends are exclusive. A number
+// is Unknown if the broker does not report it. Brokers other than Varve's never report the bytes
+// and segments of the remote tier.
 type TierPartition struct {
 	Topic     string
 	Partition int32
@@ -26,24 +26,25 @@ type TierPartition struct {
 
 	LogStart   int64
 	LocalStart int64
-	RemoteEnd  int64 // LogStart when nothing is in the remote tier
+	RemoteEnd  int64 // LogStart if the remote tier is empty
 	End        int64 // the high watermark
 
 	LocalBytes     int64
 	RemoteBytes    int64
 	RemoteSegments int64
-	// PendingSegments are closed and wait to be uploaded, PendingBytes in them.
+	// PendingSegments are closed and wait for their upload; PendingBytes are their bytes.
 	PendingSegments, PendingBytes int64
 	LastUpload                    int64 // unix ms
 
 	Problems []TierProblem // of all its replicas
-	// State is what the leader's remote tier is about: active, paused (remote.log.copy.disable), attaching (not yet), deposed (another leader has it), or read-only (a newer
-	// version has written what this one must not change). It is "" when the broker does not tell.
+	// State is the state of the leader's remote tier: active, paused (remote.log.copy.disable),
+	// attaching (not yet), deposed (another leader has it), or read-only (a newer version has
+	// written data that this one must not change). It is "" if the broker does not report it.
 	State string
 }
 
-// Lag is how many records are not in the remote tier, those of the active
-// segment among them. It is Unknown when none of them will ever be.
+// Lag returns how many records are not in the remote tier, including those of the active segment.
+// It is Unknown if the topic is not tiered.
 func (p *TierPartition) Lag() int64 {
 	if !p.Tiered || p.RemoteEnd == Unknown || p.End == Unknown {
 		return Unknown
@@ -51,8 +52,8 @@ func (p *TierPartition) Lag() int64 {
 	return max(p.End-max(p.RemoteEnd, p.LogStart), 0)
 }
 
-// TierStatus describes the tiers of the named topics, or of all that are not
-// internal when none is named, by topic and partition.
+// TierStatus describes the tiers of the named topics, or of all that are not internal if none is
+// named, by topic and partition.
 func (c *Client) TierStatus(ctx context.Context, names ...string) ([]TierPartition, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -82,7 +83,7 @@ func (c *Client) TierStatus(ctx context.Context, names ...string) ([]TierPartiti
 		if required := i == 0 || i == 3; required && err != nil {
 			failed = append(failed, c.Explain(err))
 		}
-		listings[i] = listed // what lacks is Unknown
+		listings[i] = listed // missing offsets are Unknown
 	}
 	sizes, err := c.logDirs(ctx, leaders)
 	failed = append(failed, c.Explain(err))
@@ -116,13 +117,13 @@ func (p *TierPartition) setOffsets(listings [4]kadm.ListedOffsets) {
 		}
 		*field = offset
 	}
-	// -5 gives the last offset in the remote tier, or -1 when there is none.
+	// Timestamp -5 returns the last offset in the remote tier, or -1 if it is empty.
 	if last, ok := at(2); ok {
 		p.RemoteEnd = max(last+1, p.LogStart)
 	}
 }
 
-// tieredTopics tells which topics have a remote tier.
+// tieredTopics returns which topics have a remote tier.
 func (c *Client) tieredTopics(ctx context.Context, names []string) (map[string]bool, error) {
 	resources, err := c.TopicConfigs(ctx, names...)
 	tiered := map[string]bool{}
@@ -134,10 +135,9 @@ func (c *Client) tieredTopics(ctx context.Context, names []string) (map[string]b
 	return tiered, err
 }
 
-// logDirs asks all brokers for sizes, and takes each partition's from its
-// leader: the one that uploads. A partition that nobody answers for is not
-// there; what is asked of a missing entry must be Unknown, so the map holds
-// every partition.
+// logDirs asks all brokers for sizes, and takes each partition's from its leader, which uploads.
+// The map has an entry for every partition, so that the numbers of a partition without an answer
+// are Unknown.
 func (c *Client) logDirs(ctx context.Context, leaders map[string]map[int32]int32) (map[TopicPartition]TierPartition, error) {
 	request := kmsg.NewPtrDescribeLogDirsRequest()
 	sizes := map[TopicPartition]TierPartition{}
@@ -192,7 +192,8 @@ func takeSizes(sizes map[TopicPartition]TierPartition, leaders map[string]map[in
 				if stats, known := protocol.ReadTierStats(&p.UnknownTags); known {
 					size.RemoteBytes, size.RemoteSegments = stats.RemoteBytes, int64(stats.RemoteSegments)
 					size.PendingSegments, size.PendingBytes = int64(stats.PendingSegments), stats.PendingBytes
-					if stats.PendingSegments == 0 && stats.PendingBytes > 0 { // of an older broker
+					// from an older broker
+					if stats.PendingSegments == 0 && stats.PendingBytes > 0 {
 						size.PendingSegments = Unknown
 					}
 					size.LastUpload, size.State = stats.LastUpload, stats.State

@@ -12,32 +12,33 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// TierProblem is something that keeps a partition's remote tier from working, or from being
-// read, as one of the brokers sees it that have a replica; or something about the bucket as a whole,
-// as the controller sees it: then Topic is "" and Partition -1.
+// TierProblem keeps a partition's remote tier from working, or from being read, as one of the
+// brokers with a replica sees it. Or it is about the bucket as a whole, as the controller sees it:
+// then Topic is "" and Partition -1.
 type TierProblem struct {
 	Topic     string
 	Partition int32
 	Broker    int32
 	Kind      string // see protocol.TierProblem
 	Object    string // its key in the bucket, "" for none
-	Count     int    // of such objects, at least 1
+	Count     int    // how many such objects, at least 1
 	Since     int64  // unix ms
 	Text      string
 }
 
-// TierProblems are those of the bucket, and of all partitions, by topic and partition. A broker that does not
-// answer has none: that it is away is a problem of another kind.
+// TierProblems returns the problems of the bucket, and of all partitions, by topic and partition. A
+// broker that does not answer has none: its absence is a problem of another kind.
 func (c *Client) TierProblems(ctx context.Context) ([]TierProblem, error) {
 	return c.tierProblems(ctx, nil)
 }
 
-// BucketProblems are those of the bucket as a whole: they have no topic, and partition -1.
+// BucketProblems returns the problems of the bucket as a whole, without a topic and with partition
+// -1.
 func (c *Client) BucketProblems(ctx context.Context) ([]TierProblem, error) {
 	return c.tierProblems(ctx, []kmsg.DescribeLogDirsRequestTopic{})
 }
 
-// tierProblems asks all brokers about topics, all if it is nil.
+// tierProblems asks all brokers about topics; nil means all topics.
 func (c *Client) tierProblems(ctx context.Context, topics []kmsg.DescribeLogDirsRequestTopic) ([]TierProblem, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -67,7 +68,7 @@ func sortTierProblems(problems []TierProblem) {
 	})
 }
 
-// tierProblems are those that one broker tells of.
+// tierProblems returns the problems that one broker reports.
 func tierProblems(shard kgo.ResponseShard) []TierProblem {
 	response, ok := shard.Resp.(*kmsg.DescribeLogDirsResponse)
 	if !ok {

@@ -17,9 +17,9 @@ type TierRebuild struct {
 	protocol.TierRebuild
 }
 
-// RebuildTier has the leader of a partition set the pointer of its remote tier to the newest manifest of
-// the bucket that is whole. With dryRun it only looks what that would do. The error says why it was not
-// done; what was skipped is told then, too.
+// RebuildTier makes the leader of a partition set the pointer of its remote tier to the bucket's
+// newest complete manifest. With dryRun it only reports what that would do. The error says why the
+// pointer was not set; the result then still names the skipped manifests.
 func (c *Client) RebuildTier(ctx context.Context, tp TopicPartition, dryRun bool) (TierRebuild, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -56,7 +56,7 @@ func (c *Client) RebuildTier(ctx context.Context, tp TopicPartition, dryRun bool
 	return found, nil
 }
 
-// leaderOf is the broker that leads the partition.
+// leaderOf returns the broker that leads the partition.
 func (c *Client) leaderOf(ctx context.Context, tp TopicPartition) (int32, error) {
 	topics, err := c.Topics(ctx, tp.Topic)
 	if err != nil {

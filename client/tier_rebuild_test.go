@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/protocol"
 )
 
-// rebuilds answers for each directory that is asked for.
+// rebuilds answers for each directory in the request.
 func rebuilds(answers map[string]func(p *kmsg.AlterReplicaLogDirsResponseTopicPartition)) func(kmsg.Request) kmsg.Response {
 	return func(r kmsg.Request) kmsg.Response {
 		request, ok := r.(*kmsg.AlterReplicaLogDirsRequest)
@@ -58,8 +58,8 @@ func TestRebuildTier(t *testing.T) {
 	}
 }
 
-// TestRebuildTierOfOthers: a broker that takes the name for a directory refuses it, and one that says
-// nothing has done nothing.
+// TestRebuildTierOfOthers: a broker that takes the name for a directory rejects it. A broker
+// without the tagged field has done nothing.
 func TestRebuildTierOfOthers(t *testing.T) {
 	code := kerr.LogDirNotFound.Code
 	f := newFakeBroker(t, map[string]int{"a": 1}, rebuilds(map[string]func(p *kmsg.AlterReplicaLogDirsResponseTopicPartition){

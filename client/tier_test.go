@@ -33,7 +33,7 @@ func listOffsets(at map[int64]int64, codes map[int64]int16) func(kmsg.Request) k
 	}
 }
 
-// logDirs answers with a size, and statistics where they are given.
+// logDirs answers with a size, and with statistics if they are given.
 func logDirs(stats *protocol.TierStats) func(kmsg.Request) kmsg.Response {
 	return func(r kmsg.Request) kmsg.Response {
 		request, ok := r.(*kmsg.DescribeLogDirsRequest)
@@ -107,8 +107,8 @@ func TestTierStatusOfVarve(t *testing.T) {
 	}
 }
 
-// A broker that is not Varve's gives the ranges, and unknown for the rest; an
-// older one does not even know the tiers' timestamps.
+// TestTierStatusOfOthers: a broker that is not Varve's reports the ranges, and the rest is unknown.
+// An older one does not even have the tiers' timestamps.
 func TestTierStatusOfOthers(t *testing.T) {
 	f := newFakeBroker(t, map[string]int{"a": 1}, listOffsets(map[int64]int64{-1: 100, -4: 0, -5: -1}, nil), logDirs(nil), topicConfigs(tieredConfig))
 	got, err := connect(t, f.addr).TierStatus(t.Context(), "a")
@@ -136,7 +136,7 @@ func TestTierStatusOfOthers(t *testing.T) {
 	}
 }
 
-// A topic without a remote tier does not lag behind it.
+// TestNoLagWithoutRemoteTier: a topic without a remote tier has no lag.
 func TestNoLagWithoutRemoteTier(t *testing.T) {
 	p := TierPartition{Tiered: true, LogStart: 5, RemoteEnd: 5, End: 20}
 	if p.Lag() != 15 {

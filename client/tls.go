@@ -38,14 +38,15 @@ func loadTLS(m security.Material, template *tls.Config) (*tls.Config, error) {
 	return loaded.Client(template, ""), nil // the host is filled in at each connection
 }
 
-// commandConfigKeys are those of Kafka's clients that ReadCommandConfig takes.
+// commandConfigKeys are the configurations of Kafka's clients that ReadCommandConfig accepts.
 var commandConfigKeys = []string{
 	"security.protocol", "ssl.enabled.protocols", "ssl.endpoint.identification.algorithm", "ssl.key.password", "ssl.keystore.certificate.chain",
 	"ssl.keystore.key", "ssl.keystore.location", "ssl.keystore.type", "ssl.truststore.certificates", "ssl.truststore.location", "ssl.truststore.type",
 }
 
-// ReadCommandConfig reads a file as Kafka's tools take it with --command-config, and returns how to speak TLS; nil if the protocol is PLAINTEXT.
-// Everything in it is honored, or refused by name.
+// ReadCommandConfig reads a file in the format of --command-config of Kafka's tools. It returns the
+// TLS configuration, or nil if the protocol is PLAINTEXT. Everything in the file is honored, or
+// rejected by name.
 func ReadCommandConfig(file string) (*tls.Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -91,12 +92,12 @@ func commandConfig(p map[string]string) (*tls.Config, error) {
 	}
 }
 
-// commandTLS is for the protocol SSL.
+// commandTLS returns the configuration for the protocol SSL.
 func commandTLS(p map[string]string) (*tls.Config, error) {
 	template := &tls.Config{}
 	switch algorithm, given := p["ssl.endpoint.identification.algorithm"]; {
 	case given && algorithm == "":
-		template.InsecureSkipVerify = true // the name alone; security checks the rest
+		template.InsecureSkipVerify = true // the name alone; security verifies the rest
 	case given && !strings.EqualFold(algorithm, "https"):
 		return nil, fmt.Errorf("ssl.endpoint.identification.algorithm=%s: must be https, or empty", algorithm)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// NewTopic is a topic to be created; -1 partitions or replicas ask for the broker's default.
+// NewTopic is a topic to be created; -1 partitions or replicas mean the broker's default.
 type NewTopic struct {
 	Name              string
 	Partitions        int32
@@ -20,15 +20,15 @@ type NewTopic struct {
 // Topic is a topic as the cluster describes it.
 type Topic struct {
 	Name       string
-	ID         string // as Kafka prints it: base64url
+	ID         string // in Kafka's form: base64url
 	Internal   bool
-	Partitions []Partition // by number
+	Partitions []Partition // sorted by number
 }
 
 // NoLeader is the Leader of a partition that has none.
 const NoLeader int32 = -1
 
-// Partition is where a partition lives; Leader is NoLeader when it has none.
+// Partition is the placement of a partition; Leader is NoLeader if it has none.
 type Partition struct {
 	ID          int32
 	Leader      int32
@@ -37,12 +37,15 @@ type Partition struct {
 	ISR         []int32
 	Offline     []int32
 
-	// What Client.Elections fills in.
-	Awaited      []int32 // that a partition without a leader waits for: they may have everything
-	UncleanEpoch int32   // the leader epoch of the newest unclean election, 0 if there was none
+	// Client.Elections fills in these.
+	// Awaited are the brokers that a partition without a leader waits for: they may have all
+	// records.
+	Awaited []int32
+	// UncleanEpoch is the leader epoch of the newest unclean election, 0 if there was none.
+	UncleanEpoch int32
 }
 
-// CreateTopic creates a topic and returns how many partitions it got.
+// CreateTopic creates a topic and returns its number of partitions.
 func (c *Client) CreateTopic(ctx context.Context, t NewTopic) (partitions int32, err error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -61,7 +64,7 @@ func (c *Client) CreateTopic(ctx context.Context, t NewTopic) (partitions int32,
 	return r.NumPartitions, nil
 }
 
-// DeleteTopics deletes topics; the error joins one for each that it could not.
+// DeleteTopics deletes topics. The error joins one error for each that could not be deleted.
 func (c *Client) DeleteTopics(ctx context.Context, names ...string) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
@@ -76,7 +79,7 @@ func (c *Client) DeleteTopics(ctx context.Context, names ...string) error {
 	return errors.Join(failed...)
 }
 
-// Topics describes the named topics, or all when none is named, by name.
+// Topics describes the named topics, or all if none is named, by name.
 func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()

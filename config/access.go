@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Secret is a text that is printed, logged and marshalled as ***.
+// Secret is a text that is printed, logged and marshaled as ***.
 type Secret string
 
 // String hides the secret.
@@ -27,21 +27,20 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // LogValue hides the secret.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// TLSFiles are files in PEM: authorities that verify others, and what this side
-// shows, both or none of it.
+// TLSFiles are PEM files: the authorities that verify the other side, and this side's certificate
+// and key, both or none.
 type TLSFiles struct{ CAFile, CertFile, KeyFile string }
 
-// EtcdAccess is how a broker shows who it is to an external etcd, and knows
-// that it is the right one. The zero value is neither.
+// EtcdAccess is how a broker authenticates to an external etcd, and verifies it. The zero value
+// does neither.
 type EtcdAccess struct {
 	CAFile            string // PEM; empty: the system's authorities
 	CertFile, KeyFile string // PEM; both or none
 	User              string
-	Password          Secret // set if and only if User is
+	Password          Secret // set if and only if User is set
 }
 
-// NATSAccess is as EtcdAccess for external NATS servers. A user and password
-// stand in their URLs.
+// NATSAccess is EtcdAccess for external NATS servers. A user and password are part of their URLs.
 type NATSAccess struct {
 	CredsFile         string // of a user with an nkey
 	CAFile            string
@@ -60,8 +59,8 @@ func tlsSettings() []setting {
 	}
 }
 
-// finishTLS checks that the files for HTTP and the control plane are complete,
-// and of use.
+// finishTLS checks that the files for HTTP and the control plane are complete, and that none is
+// unused.
 func finishTLS(b *Broker) (problems []error) {
 	h, c := b.HTTPTLS, b.ControlTLS
 	if (h.CertFile == "") != (h.KeyFile == "") {
@@ -107,8 +106,8 @@ func textSetting(name, value, doc string, field func(*Broker) *string) setting {
 	}}
 }
 
-// finishAccess checks that what is given for external servers is complete, and
-// that there are such servers: nothing of it is given in vain.
+// finishAccess checks that the access to external servers is complete, and that none of it is
+// unused: there must be such servers.
 func finishAccess(b *Broker) (problems []error) {
 	e, n := b.EtcdAccess, b.NATSAccess
 	if e != (EtcdAccess{}) && len(b.Etcd) == 0 {

@@ -13,17 +13,19 @@ import (
 	"strings"
 )
 
-// Broker are the settings of a broker process, after the command line, the
-// environment and the file have been put together.
+// Broker are the settings of a broker process, combined from the command line, the environment and
+// the file.
 type Broker struct {
-	DataDir     string // absolute
-	NodeID      int32
-	Listen      []Endpoint // port 0 lets the system choose
-	Advertise   []Endpoint // what clients are told, of all or some of Listen; see [Broker.Advertised]
-	HTTP        string     // HOST:PORT
-	HTTPTLS     TLSFiles   // CAFile verifies clients
-	Pprof       bool       // /debug/pprof at HTTP
-	ObjectStore string     // URL
+	DataDir string // absolute
+	NodeID  int32
+	Listen  []Endpoint // port 0 lets the system choose
+	// Advertise are the addresses that clients get, for all or some of Listen; see
+	// [Broker.Advertised].
+	Advertise   []Endpoint
+	HTTP        string   // HOST:PORT
+	HTTPTLS     TLSFiles // CAFile verifies clients
+	Pprof       bool     // serves /debug/pprof at HTTP
+	ObjectStore string   // URL
 	Rack        string
 	Cluster     string
 
@@ -31,10 +33,10 @@ type Broker struct {
 	EtcdAccess EtcdAccess
 	NATS       []string // URLs of external NATS servers; none: embedded
 	NATSAccess NATSAccess
-	Control    string // HOST:PORT of the first control port that this broker listens on
+	Control    string // HOST:PORT of this broker's first control port
 	ControlTLS TLSFiles
 	Seeds      []Seed // the brokers that run the embedded control plane
-	Found      bool   // a first start does not wait until all of Seeds are there
+	Found      bool   // a first start does not wait until all of Seeds are reachable
 
 	Tracing Tracing
 
@@ -44,13 +46,15 @@ type Broker struct {
 // Seed is a broker that runs a member of the embedded control plane.
 type Seed struct {
 	NodeID  int32
-	Control string // HOST:PORT at which the others reach it
+	Control string // HOST:PORT at which the other brokers reach it
 }
 
 // setting is one line of the table of process settings.
 type setting struct {
-	name     string // of the flag and the YAML key; the environment variable is VARVE_ and this in capitals
-	value    string // what stands for the value in the help
+	// The name of the flag and the YAML key. The environment variable is VARVE_ and the name in
+	// capitals.
+	name     string
+	value    string // the placeholder for the value in the help
 	def      string
 	doc      string
 	several  bool // a comma-separated list, or the flag repeated
@@ -71,8 +75,8 @@ const (
 	advertiseSetting = "advertise"
 )
 
-// brokerSettings is the table of process settings, in the order of the help.
-// The file's name and --set are not in it: Load treats them by themselves.
+// brokerSettings is the table of process settings, in the order of the help. The file's name and
+// --set are not in it: Load handles them separately.
 var brokerSettings = slices.Concat(processSettings, tlsSettings(), accessSettings(), tracingSettings())
 
 // processSettings are those that every broker may need.
@@ -185,7 +189,7 @@ func checkControl(text string) error {
 	return nil
 }
 
-// isWildcard says that an address means all addresses of the machine.
+// isWildcard reports whether an address means all addresses of the machine.
 func isWildcard(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -231,13 +235,12 @@ func applySeeds(b *Broker, text string) error {
 	return nil
 }
 
-// finish fills in the defaults that depend on other settings and returns all
-// problems, joined.
+// finish fills in the defaults that depend on other settings and returns all problems, joined.
 func finish(b *Broker) error {
 	var problems []error
 	if b.ObjectStore == "" {
 		if len(b.Seeds) > 0 || len(b.Etcd) > 0 {
-			// Each broker would have a bucket of its own, which the others take for theirs.
+			// Each broker would have its own bucket and take it for the one that all share.
 			problems = append(problems, errors.New("--object-store is missing: with --seeds or --etcd there may be several brokers, which share one bucket: name it, or for a single broker file://DIR"))
 		}
 		b.ObjectStore = (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(b.DataDir, "objects"))}).String()
@@ -254,7 +257,7 @@ func finish(b *Broker) error {
 	return errors.Join(append(problems, Layers{Static: b.Set}.ValidateStatic())...)
 }
 
-// finishControl checks how the control plane of several brokers is described.
+// finishControl checks the settings of a control plane of several brokers.
 func finishControl(b *Broker) (problems []error) {
 	own := slices.IndexFunc(b.Seeds, func(s Seed) bool { return s.NodeID == b.NodeID })
 	if b.Found && own < 0 {
@@ -277,19 +280,19 @@ func finishControl(b *Broker) (problems []error) {
 	return problems
 }
 
-// ControlAddress is one of the three addresses at a control address: 0 etcd's
-// members, 1 etcd's clients, 2 NATS servers.
+// ControlAddress returns one of the three addresses at a control address: 0 etcd's members, 1
+// etcd's clients, 2 NATS servers.
 func ControlAddress(control string, offset int) string {
 	host, port, err := net.SplitHostPort(control)
 	n, portErr := strconv.Atoi(port)
 	if err != nil || portErr != nil {
-		return control // checked when it was read
+		return control // validated when it was read
 	}
 	return net.JoinHostPort(host, strconv.Itoa(n+offset))
 }
 
-// Static is the static layer: what was set by Kafka's names, and the process
-// settings that Kafka has names for.
+// Static returns the static layer: the settings by Kafka's names, and the process settings that
+// have a name in Kafka.
 func (b Broker) Static() map[string]string {
 	static := map[string]string{
 		"node.id":              strconv.Itoa(int(b.NodeID)),
@@ -304,7 +307,7 @@ func (b Broker) Static() map[string]string {
 	return static
 }
 
-// LogDirs are the directories of the local log.
+// LogDirs returns the directories of the local log.
 func (b Broker) LogDirs() []string {
 	dirs := splitList(b.Set["log.dirs"])
 	if len(dirs) == 0 {
@@ -314,7 +317,8 @@ func (b Broker) LogDirs() []string {
 		return []string{filepath.Join(b.DataDir, "logs")}
 	}
 	for i := range dirs {
-		if absolute, err := filepath.Abs(dirs[i]); err == nil { // fails only where a relative path means nothing
+		// Abs fails only if a relative path has no meaning.
+		if absolute, err := filepath.Abs(dirs[i]); err == nil {
 			dirs[i] = absolute
 		}
 	}

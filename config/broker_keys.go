@@ -2,8 +2,9 @@ package config
 
 import "math"
 
-// brokerTable holds the broker configurations that this version honors: the defaults of topic configurations and those of compaction, which
-// take effect at once, and the broker's other ones, which are read at start. Where a default differs from Kafka's, the doc says so.
+// brokerTable holds the broker configurations that this version honors. The defaults of topic
+// configurations and the configurations of compaction take effect at once. The others are read at
+// start. If a default differs from Kafka's, the doc says so.
 var brokerTable = newTable("broker", namesOf("broker"), brokerKeys()...)
 
 // The replica selectors (KIP-392) have the names of Kafka's classes.
@@ -12,10 +13,11 @@ const (
 	rackAwareReplicaSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 )
 
-// SelectsByRack tells whether a value of replica.selector.class sends consumers to a replica in their rack.
+// SelectsByRack reports whether a value of replica.selector.class sends consumers to a replica in
+// their rack.
 func SelectsByRack(replicaSelector string) bool { return replicaSelector == rackAwareReplicaSelector }
 
-// leaderImbalance is of Kafka's before version 4.
+// leaderImbalance is a configuration of Kafka before version 4.
 const leaderImbalance = "leader.imbalance.per.broker.percentage"
 
 func brokerKeys() []Key {
@@ -200,7 +202,7 @@ func brokerKeys() []Key {
 		shownKey("listeners", List, "", "listen", "The addresses the broker listens on."),
 		shownKey("advertised.listeners", List, "", "advertise", "The addresses that clients are told."),
 
-		// Coarser units of defaults of topic configurations.
+		// Coarser units of the defaults of topic configurations.
 		brokerKey("log.flush.scheduler.interval.ms", Long, unlimited, "ms", atLeast(0), "The value of log.flush.interval.ms while that is not set."),
 		brokerKey("log.retention.hours", Int, "168", "hours", atLeast(-1), "The value of log.retention.minutes while that is not set."),
 		nullKey(brokerKey("log.retention.minutes", Int, "", "minutes", atLeast(-1), "The value of log.retention.ms while that is not set.")),
@@ -234,20 +236,19 @@ func brokerKey(name string, typ Type, def, unit string, v validator, doc string)
 	return Key{Name: name, Type: typ, Default: def, Unit: unit, Doc: doc, Validate: v.check, allowed: v.allowed}
 }
 
-// clusterKey is the key as one that brokers take while they run.
+// clusterKey returns the key as one that can change while brokers run.
 func clusterKey(k Key) Key {
 	k.Dynamic = ClusterWide
 	return k
 }
 
-// nullKey is the key without a default.
+// nullKey returns the key without a default.
 func nullKey(k Key) Key {
 	k.Default, k.Null = "", true
 	return k
 }
 
-// shownKey is a configuration that DescribeConfigs shows and a process setting
-// determines.
+// shownKey is a configuration that DescribeConfigs shows and a process setting determines.
 func shownKey(name string, typ Type, def, setting, doc string) Key {
 	return Key{Name: name, Type: typ, Default: def, Null: def == "", Setting: setting, Doc: doc}
 }

@@ -24,8 +24,7 @@ type Synonym struct {
 	Source Source
 }
 
-// DescribeTopic returns all configurations of a topic with these overrides,
-// sorted by name.
+// DescribeTopic returns all configurations of a topic with these overrides, sorted by name.
 func (l Layers) DescribeTopic(overrides map[string]string) []Entry {
 	entries := make([]Entry, 0, len(topicTable.keys))
 	for _, k := range topicTable.keys {
@@ -42,8 +41,8 @@ func (l Layers) DescribeTopic(overrides map[string]string) []Entry {
 	return entries
 }
 
-// DescribeBroker returns all configurations of the broker, and those of its
-// listeners that are set, sorted by name.
+// DescribeBroker returns all configurations of the broker, and those of its listeners that are set,
+// sorted by name.
 func (l Layers) DescribeBroker() []Entry {
 	entries := make([]Entry, 0, len(brokerTable.keys))
 	for _, k := range brokerTable.keys {
@@ -66,9 +65,8 @@ func (l Layers) DescribeBroker() []Entry {
 	return entries
 }
 
-// DescribeDefaultBroker returns the configurations that are set for all
-// brokers, sorted by name: what DescribeConfigs answers for the broker with
-// the empty name.
+// DescribeDefaultBroker returns the configurations that are set for all brokers, sorted by name. It
+// is the answer of DescribeConfigs for the broker with the empty name.
 func (l Layers) DescribeDefaultBroker() []Entry {
 	var entries []Entry
 	for _, k := range brokerTable.keys {
@@ -94,9 +92,9 @@ func (k Key) entry(value *string, synonyms []Synonym, readOnly bool) Entry {
 	return e
 }
 
-// synonyms returns the values of a broker key in all layers, and those of the
-// coarser units that it falls back to. As in Kafka, a key that is null itself
-// shows none, even where a coarser unit gives it a value.
+// synonyms returns the values of a broker key in all layers, and those of the coarser units that it
+// falls back to. As in Kafka, a key that is null itself has none, even if a coarser unit gives it a
+// value.
 func (l Layers) synonyms(k Key) []Synonym {
 	layers := []struct {
 		values map[string]string

@@ -10,16 +10,15 @@ import (
 
 // Errors that the checks of this package wrap.
 var (
-	// ErrUnknownKey is a name that neither Kafka nor Varve has.
+	// ErrUnknownKey means that neither Kafka nor Varve has the name.
 	ErrUnknownKey = errors.New("unknown configuration")
-	// ErrNotSupported is a name of Kafka's that this version does not serve.
+	// ErrNotSupported means that Kafka has the name, but this version does not serve it.
 	ErrNotSupported = errors.New("configuration not supported yet")
-	// ErrReadOnly is a broker configuration that cannot be changed in the way it was asked for.
+	// ErrReadOnly means that a broker configuration cannot be changed in the requested way.
 	ErrReadOnly = errors.New("cannot update configuration dynamically")
 )
 
-// Type is the type of a configuration's value, numbered as DescribeConfigs
-// sends it.
+// Type is the type of a configuration's value, numbered as in DescribeConfigs.
 type Type int8
 
 // The types of Kafka's ConfigDef.
@@ -35,7 +34,7 @@ const (
 	Password Type = 9
 )
 
-// String is Kafka's name of the type.
+// String returns Kafka's name of the type.
 func (t Type) String() string {
 	names := [...]string{"UNKNOWN", "BOOLEAN", "STRING", "INT", "SHORT", "LONG", "DOUBLE", "LIST", "CLASS", "PASSWORD"}
 	if t < 0 || int(t) >= len(names) {
@@ -57,7 +56,7 @@ const (
 	ClusterWide
 )
 
-// String is Kafka's name of the scope.
+// String returns Kafka's name of the scope.
 func (s Scope) String() string {
 	switch s {
 	case PerBroker:
@@ -69,39 +68,39 @@ func (s Scope) String() string {
 	}
 }
 
-// Key is one configuration that this version honours.
+// Key is one configuration that this version honors.
 type Key struct {
 	Name    string
 	Type    Type
-	Default string // in the form that Parse takes; "" with Null
+	Default string // in the form that parse accepts; "" with Null
 	Null    bool   // there is no default: null until it is set
 	Unit    string // of numbers: "ms", "bytes", …; "" for counts and words
 	Doc     string // one sentence
 
-	Synonym string // of a topic key: the broker key that holds its default; "" for none
+	Synonym string // of a topic key: the broker key with its default; "" for none
 	Dynamic Scope  // of a broker key
-	Setting string // of a broker key that only shows a process setting (--set does not take it): that setting's name
+	// Setting is the process setting that a broker key only shows; --set does not accept such a
+	// key.
+	Setting string
 
 	// Validate checks a value that has the right type; nil accepts all of them.
 	Validate func(value string) error
-	// allowed is what Validate accepts, for people.
+	// allowed describes for people what Validate accepts.
 	allowed string
 	// fallbacks hold the value while the key is null, the strongest first.
 	fallbacks []fallback
 }
 
-// fallback is a broker key in a coarser unit: log.retention.hours for
-// log.retention.ms.
+// fallback is a broker key in a coarser unit: log.retention.hours for log.retention.ms.
 type fallback struct {
 	name   string
 	factor int64 // to the unit of the key that falls back
 }
 
-// Sensitive says that the value is a secret and is never shown.
+// Sensitive reports whether the value is a secret, which is never shown.
 func (k Key) Sensitive() bool { return k.Type == Password }
 
-// Check returns a *[ValueError] if the value is not of the key's type or not
-// allowed.
+// Check returns a *[ValueError] if the value is not of the key's type or not allowed.
 func (k Key) Check(value string) error {
 	if _, err := k.parse(value); err != nil {
 		return &ValueError{Name: k.Name, Value: k.shown(value), Reason: err.Error()}
@@ -121,8 +120,8 @@ func (k Key) shown(value string) string {
 	return value
 }
 
-// parse turns a value into its Go type: bool, int64 (of Int, Short and Long),
-// float64, []string or string.
+// parse converts a value to its Go type: bool, int64 (for Int, Short and Long), float64, []string
+// or string.
 func (k Key) parse(value string) (any, error) {
 	v := strings.TrimSpace(value)
 	switch k.Type {
@@ -154,7 +153,7 @@ func (k Key) parse(value string) (any, error) {
 	}
 }
 
-// canonical is the value in the form that DescribeConfigs shows.
+// canonical returns the value in the form that DescribeConfigs shows.
 func (k Key) canonical(value string) string {
 	v, err := k.parse(value)
 	if err != nil {
@@ -185,7 +184,7 @@ func splitList(v string) []string {
 	return parts
 }
 
-// ValueError is a value that a configuration does not take.
+// ValueError is a value that a configuration does not accept.
 type ValueError struct {
 	Name, Value, Reason string
 }
@@ -201,14 +200,14 @@ func TopicKeys() []Key { return slices.Clone(topicTable.keys) }
 // BrokerKeys returns the broker configurations, sorted by name.
 func BrokerKeys() []Key { return slices.Clone(brokerTable.keys) }
 
-// TopicKey returns the topic configuration of that name, or an error that
-// wraps [ErrUnknownKey] or [ErrNotSupported].
+// TopicKey returns the topic configuration of that name, or an error that wraps [ErrUnknownKey] or
+// [ErrNotSupported].
 func TopicKey(name string) (Key, error) { return topicTable.find(name) }
 
-// BrokerKey returns the broker configuration of that name, or an error that
-// wraps [ErrUnknownKey] or [ErrNotSupported].
+// BrokerKey returns the broker configuration of that name, or an error that wraps [ErrUnknownKey]
+// or [ErrNotSupported].
 //
-// One of a listener (listener.name.<name>.ssl.…) is the key it overrides, under
+// A configuration of one listener (listener.name.<name>.ssl.…) is the key that it overrides, under
 // its own name.
 func BrokerKey(name string) (Key, error) {
 	if listener, key, ok := listenerKey(name); ok {

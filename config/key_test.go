@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Every line of both tables is consistent: its default is a value it accepts,
-// its synonym exists and has its type, and it explains itself.
+// TestTablesAreConsistent: every line of both tables is consistent. Its default is a value that it
+// accepts, its synonym exists and has its type, and it has a description.
 func TestTablesAreConsistent(t *testing.T) {
 	for kind, keys := range map[string][]Key{"topic": TopicKeys(), "broker": BrokerKeys()} {
 		if !slices.IsSortedFunc(keys, func(a, b Key) int { return strings.Compare(a.Name, b.Name) }) {
@@ -128,7 +128,7 @@ func TestKeyCheck(t *testing.T) {
 	}
 }
 
-// Tools and people know these words.
+// TestErrorsReadAsKafkas: tools and people know these words.
 func TestErrorsReadAsKafkas(t *testing.T) {
 	for _, c := range []struct{ key, value, want string }{
 		{"segment.bytes", "100", "Invalid value 100 for configuration segment.bytes: Value must be at least 1048576"},

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Source says which layer a value comes from, numbered as DescribeConfigs
-// sends it.
+// Source says which layer a value comes from, numbered as in DescribeConfigs.
 type Source int8
 
 // The layers, the strongest first.
@@ -21,7 +20,7 @@ const (
 
 // Layers are the configurations of one broker. The maps are only read.
 type Layers struct {
-	Static         map[string]string // the command line's and the file's
+	Static         map[string]string // from the command line, the environment and the file
 	DynamicDefault map[string]string // set for all brokers
 	DynamicBroker  map[string]string // set for this broker
 }
@@ -30,13 +29,13 @@ type Layers struct {
 func (l Layers) Topic(overrides map[string]string) Values {
 	v := Values{byName: make(map[string]any, len(topicTable.keys))}
 	for _, k := range topicTable.keys {
-		value, _ := k.parse(l.topicValue(k, overrides)) // valid: topicValue passes over what is not
+		value, _ := k.parse(l.topicValue(k, overrides)) // valid: topicValue skips invalid ones
 		v.byName[k.Name] = value
 	}
 	return v
 }
 
-// TopicOnly is Topic of a single configuration: the others are not in it.
+// TopicOnly is Topic for a single configuration: the others are not in it.
 func (l Layers) TopicOnly(name string, overrides map[string]string) Values {
 	v := Values{byName: make(map[string]any, 1)}
 	if k, ok := topicTable.byName[name]; ok {
@@ -45,8 +44,8 @@ func (l Layers) TopicOnly(name string, overrides map[string]string) Values {
 	return v
 }
 
-// Broker returns the effective configurations of the broker. A null one with
-// coarser units has the value that those give.
+// Broker returns the effective configurations of the broker. A null one with coarser units has the
+// value of these.
 func (l Layers) Broker() Values {
 	v := Values{byName: make(map[string]any, len(brokerTable.keys))}
 	for _, k := range brokerTable.keys {
@@ -55,18 +54,18 @@ func (l Layers) Broker() Values {
 			v.byName[k.Name] = nil
 			continue
 		}
-		v.byName[k.Name], _ = k.parse(value) // valid: brokerValue passes over what is not
+		v.byName[k.Name], _ = k.parse(value) // valid: brokerValue skips invalid ones
 	}
 	return v
 }
 
-// topicValue is the effective value of a topic configuration.
+// topicValue returns the effective value of a topic configuration.
 func (l Layers) topicValue(k Key, overrides map[string]string) string {
 	if value, ok := validIn(overrides, k); ok {
 		return value
 	}
 	if k.Name == remoteStorageEnable && l.compacted(overrides) {
-		return "false" // tiered by default does not reach the topics that cannot be
+		return "false" // a compacted topic is not tiered by default
 	}
 	if k.Synonym != "" {
 		if value, ok := l.brokerValue(brokerTable.byName[k.Synonym]); ok {
@@ -76,8 +75,7 @@ func (l Layers) topicValue(k Key, overrides map[string]string) string {
 	return k.Default
 }
 
-// brokerValue is the effective value of a broker configuration; false if it
-// is null.
+// brokerValue returns the effective value of a broker configuration, and false if it is null.
 func (l Layers) brokerValue(k Key) (string, bool) {
 	for _, layer := range [...]map[string]string{l.DynamicBroker, l.DynamicDefault, l.Static} {
 		if value, ok := validIn(layer, k); ok {
@@ -96,7 +94,7 @@ func (l Layers) brokerValue(k Key) (string, bool) {
 		if err != nil {
 			continue
 		}
-		if n >= 0 { // less is "unlimited" in any unit
+		if n >= 0 { // a negative value means "unlimited" in any unit
 			n *= f.factor
 		}
 		return strconv.FormatInt(max(n, -1), 10), true
@@ -104,8 +102,7 @@ func (l Layers) brokerValue(k Key) (string, bool) {
 	return "", false
 }
 
-// validIn returns the layer's value of the key, if it has one that this
-// version accepts.
+// validIn returns the layer's value of the key, if it has one that this version accepts.
 func validIn(layer map[string]string, k Key) (string, bool) {
 	value, ok := layer[k.Name]
 	if !ok || k.Check(value) != nil {
@@ -114,7 +111,7 @@ func validIn(layer map[string]string, k Key) (string, bool) {
 	return value, true
 }
 
-// compacted says that a topic with these overrides is.
+// compacted reports whether a topic with these overrides is compacted.
 func (l Layers) compacted(overrides map[string]string) bool {
 	value := l.topicValue(topicTable.byName[cleanupPolicy], overrides)
 	return slices.Contains(splitList(strings.TrimSpace(value)), "compact")

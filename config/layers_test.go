@@ -35,7 +35,7 @@ func TestStrongestLayerWins(t *testing.T) {
 	}
 }
 
-// What another version has stored must not stop this one.
+// TestValuesPassOverWhatIsNotValid: values that another version has stored must not stop this one.
 func TestValuesPassOverWhatIsNotValid(t *testing.T) {
 	l := Layers{
 		Static:         map[string]string{"log.retention.bytes": "1000"},
@@ -108,9 +108,9 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// Recorded from Apache Kafka 4.3.1 (kafka-configs --describe --all of
-// __consumer_offsets), for the keys that are served; remote.storage.enable is
-// the one that has a synonym here and none there, varve.ack.fsync is ours.
+// TestDescribeTopicLooksAsInKafka: recorded from Apache Kafka 4.3.1 (kafka-configs --describe --all
+// of __consumer_offsets), for the keys that are served. Only remote.storage.enable has a synonym
+// here and none there; varve.ack.fsync is Varve's own.
 func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 	l := Layers{DynamicDefault: map[string]string{"min.insync.replicas": "1"}}
 	got := map[string]string{}
@@ -168,7 +168,7 @@ func TestDescribeTopicLooksAsInKafka(t *testing.T) {
 	}
 }
 
-// line is an entry in the words of kafka-configs.
+// line returns an entry in the format of kafka-configs.
 func line(e Entry) string {
 	names := map[Source]string{
 		SourceTopic: "DYNAMIC_TOPIC_CONFIG", SourceDynamicBroker: "DYNAMIC_BROKER_CONFIG", SourceDynamicDefaultBroker: "DYNAMIC_DEFAULT_BROKER_CONFIG",
@@ -232,7 +232,7 @@ func TestValidateTopic(t *testing.T) {
 		{"", nil},
 		{"retention.ms=1000 local.retention.ms=500 retention.bytes=100 local.retention.bytes=100", nil},
 		{"retention.ms=-1 local.retention.ms=-1", nil},
-		{"retention.ms=1000", nil}, // -2 follows
+		{"retention.ms=1000", nil}, // -2 means the same
 		{"cleanup.policy=compact", nil},
 		{"cleanup.policy=compact,delete", nil},
 		{"cleanup.policy=", nil},
@@ -295,7 +295,7 @@ func split(err error) []string {
 	return strings.Split(err.Error(), "\n")
 }
 
-// The defaults a topic would be used with count as well.
+// TestValidateTopicAgainstTheBroker: the defaults that a topic would be used with count as well.
 func TestValidateTopicAgainstTheBroker(t *testing.T) {
 	l := Layers{Static: map[string]string{"log.retention.ms": "1000"}}
 	if err := l.ValidateTopic(map[string]string{"local.retention.ms": "2000"}); err == nil {
@@ -391,7 +391,8 @@ func TestValidateBroker(t *testing.T) {
 	}
 }
 
-// TestClusterDecidesMinInSyncReplicas: its founder's value counts, and a broker that has another one says so.
+// TestClusterDecidesMinInSyncReplicas: the founder's value counts, and a broker with another one
+// reports it.
 func TestClusterDecidesMinInSyncReplicas(t *testing.T) {
 	founder := Layers{Static: map[string]string{"min.insync.replicas": "2"}}
 	defaults := founder.ClusterDefaults()
@@ -411,7 +412,7 @@ func TestClusterDecidesMinInSyncReplicas(t *testing.T) {
 
 func static(s map[string]string) error { return Layers{Static: s}.ValidateStatic() }
 
-// TestTopicOnlyIsOneOfTopic: each configuration by itself is what it is among all.
+// TestTopicOnlyIsOneOfTopic: each configuration alone is the same as among all.
 func TestTopicOnlyIsOneOfTopic(t *testing.T) {
 	l := Layers{Static: map[string]string{"min.insync.replicas": "2"}, DynamicDefault: map[string]string{"log.retention.ms": "5"}}
 	for _, overrides := range []map[string]string{nil, {"min.insync.replicas": "3"}, {"cleanup.policy": "compact"}, {"retention.ms": "bad"}} {

@@ -12,18 +12,17 @@ import (
 	"strings"
 )
 
-// Endpoint is one address of a listener: where it listens, or what clients of it
-// are told.
+// Endpoint is one address of a listener: where it listens, or the address that its clients get.
 type Endpoint struct {
 	Name    string // in capitals
 	Address string // HOST:PORT
 }
 
-// String is the endpoint in Kafka's form.
+// String returns the endpoint in Kafka's form.
 func (e Endpoint) String() string { return e.Name + "://" + e.Address }
 
-// PlainText is the security protocol without encryption, and the name of a
-// listener that is given without one.
+// PlainText is the security protocol without encryption, and the name of a listener that is given
+// without one.
 const PlainText = "PLAINTEXT"
 
 // The broker configurations that listeners depend on.
@@ -37,8 +36,7 @@ const (
 
 var listenerName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// parseEndpoints reads NAME://HOST:PORT, or HOST:PORT for PLAINTEXT, with commas
-// between.
+// parseEndpoints reads a comma-separated list of NAME://HOST:PORT, or HOST:PORT for PLAINTEXT.
 func parseEndpoints(text string, check func(address string) error) ([]Endpoint, error) {
 	var endpoints []Endpoint
 	for _, part := range splitList(text) {
@@ -64,7 +62,7 @@ func parseEndpoints(text string, check func(address string) error) ([]Endpoint, 
 	return endpoints, nil
 }
 
-// checkListen is checkAddress with the port that the system chooses.
+// checkListen is checkAddress that also accepts port 0, for which the system chooses a port.
 func checkListen(address string) error { return checkAddress(address, 0) }
 
 func checkAdvertise(address string) error {
@@ -74,11 +72,11 @@ func checkAdvertise(address string) error {
 	return checkAddress(address, 1)
 }
 
-// samePorts refuses two listeners at one port, as Kafka does, unless one of them
-// is at an IPv4 address and the other one at an IPv6 address.
+// samePorts rejects two listeners at one port, as Kafka does, unless one of them is at an IPv4
+// address and the other one at an IPv6 address.
 func samePorts(endpoints []Endpoint) error {
 	for i, e := range endpoints {
-		host, port, _ := net.SplitHostPort(e.Address) // checked when it was read
+		host, port, _ := net.SplitHostPort(e.Address) // validated when it was read
 		for _, other := range endpoints[:i] {
 			otherHost, otherPort, _ := net.SplitHostPort(other.Address)
 			if port == otherPort && strings.Trim(port, "0") != "" && !oneOfEach(host, otherHost) {
@@ -89,7 +87,7 @@ func samePorts(endpoints []Endpoint) error {
 	return nil
 }
 
-// oneOfEach tells whether one is an IPv4 and the other an IPv6 address.
+// oneOfEach reports whether one is an IPv4 and the other an IPv6 address.
 func oneOfEach(a, b string) bool {
 	x, errX := netip.ParseAddr(a)
 	y, errY := netip.ParseAddr(b)
@@ -118,7 +116,7 @@ func protocols() validator {
 	}}
 }
 
-// securityProtocol accepts the protocols that there are.
+// securityProtocol accepts the supported protocols.
 func securityProtocol() validator {
 	return validator{allowed: "[" + PlainText + ", " + SSL + "]", check: func(value string) error {
 		switch strings.ToUpper(value) {
@@ -131,8 +129,7 @@ func securityProtocol() validator {
 	}}
 }
 
-// Protocol is a listener's security protocol; "" if it has none, which Load
-// refuses.
+// Protocol returns a listener's security protocol, or "" if it has none, which Load rejects.
 func (b Broker) Protocol(listener string) string {
 	value, set := b.Set[protocolMap]
 	if !set {
@@ -146,14 +143,13 @@ func (b Broker) Protocol(listener string) string {
 	return ""
 }
 
-// InterBrokerListener is the name of the listener that brokers reach each other
-// at.
+// InterBrokerListener returns the name of the listener at which brokers reach each other.
 func (b Broker) InterBrokerListener() string {
 	return strings.ToUpper(cmp.Or(strings.TrimSpace(b.Set[interBrokerListener]), strings.TrimSpace(b.Set[interBrokerProtocol]), PlainText))
 }
 
-// finishListeners checks the listeners against each other and has those without
-// an advertised address advertise what they listen on, if none is given one.
+// finishListeners checks the listeners against each other. If no address is advertised, every
+// listener advertises the address that it listens on.
 func finishListeners(b *Broker) (problems []error) {
 	if err := samePorts(b.Listen); err != nil {
 		problems = append(problems, fmt.Errorf("--listen: %w", err))
@@ -171,7 +167,8 @@ func finishListeners(b *Broker) (problems []error) {
 			problems = append(problems, fmt.Errorf("--advertise %s: --listen has no listener %s: the names must be those of --listen, or some of them", e, e.Name))
 		}
 	}
-	if b.Set[protocolMap] == "" || protocols().check(b.Set[protocolMap]) == nil { // otherwise that is said of the configuration itself
+	// An invalid map is reported with the configuration itself.
+	if b.Set[protocolMap] == "" || protocols().check(b.Set[protocolMap]) == nil {
 		for _, e := range b.Listen {
 			if b.Protocol(e.Name) == "" {
 				problems = append(problems, fmt.Errorf("--listen %s: no security protocol is defined for listener %s: add --set %s=%s", e, e.Name, protocolMap, b.suggestedMap()))
@@ -188,7 +185,7 @@ func finishListeners(b *Broker) (problems []error) {
 	return append(problems, finishSSL(b)...)
 }
 
-// suggestedMap has all listeners speak PLAINTEXT, but for one that is named SSL.
+// suggestedMap gives all listeners PLAINTEXT, except one that is named SSL.
 func (b Broker) suggestedMap() string {
 	parts := make([]string, 0, len(b.Listen))
 	for _, e := range b.Listen {
@@ -201,7 +198,7 @@ func (b Broker) suggestedMap() string {
 	return strings.Join(parts, ",")
 }
 
-// shownEndpoint is the endpoint as a person would give it.
+// shownEndpoint returns the endpoint as a person would write it.
 func shownEndpoint(e Endpoint) string {
 	if e.Name == PlainText {
 		return e.Address
@@ -233,8 +230,8 @@ func joinEndpoints(endpoints []Endpoint) string {
 	return strings.Join(parts, ",")
 }
 
-// Advertised is what clients of a listener are told once it is bound, since its
-// port may have been the system's choice; false if they are told nothing.
+// Advertised returns the address that clients of a listener get after it is bound, since the system
+// may have chosen its port. It returns false if they get none.
 func (b Broker) Advertised(name string, bound net.Addr) (Endpoint, bool) {
 	e, ok := endpoint(b.Advertise, name)
 	if !ok {

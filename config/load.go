@@ -35,7 +35,7 @@ func BindBroker(fs *pflag.FlagSet) *Flags {
 	return f
 }
 
-// flagValue remembers what a flag was given.
+// flagValue keeps the values that a flag was given.
 type flagValue struct {
 	placeholder, def string
 	several          bool
@@ -44,7 +44,7 @@ type flagValue struct {
 
 var _ pflag.Value = (*flagValue)(nil)
 
-// String is the value given, or the default.
+// String returns the given value, or the default.
 func (v *flagValue) String() string {
 	if len(v.given) == 0 {
 		return v.def
@@ -59,13 +59,13 @@ func (v *flagValue) text() string {
 	return v.given[len(v.given)-1]
 }
 
-// Set takes one value.
+// Set adds one value.
 func (v *flagValue) Set(text string) error {
 	v.given = append(v.given, text)
 	return nil
 }
 
-// Type stands for the value in the help.
+// Type returns the placeholder for the value in the help.
 func (v *flagValue) Type() string { return v.placeholder }
 
 // given is a value and where it was given, for messages.
@@ -81,10 +81,9 @@ func newGathered() gathered {
 	return gathered{settings: map[string]given{}, set: map[string]given{}}
 }
 
-// Load puts the parsed flags, the environment ("NAME=value", as of os.Environ)
-// and the file together: a flag wins over the environment, the environment over
-// the file, the file over the default; --set does so key by key. It returns all
-// problems at once, joined.
+// Load combines the parsed flags, the environment ("NAME=value", as from os.Environ) and the file.
+// A flag overrides the environment, the environment the file, the file the default; --set does so
+// key by key. Load returns all problems at once, joined.
 func (f *Flags) Load(environ []string) (Broker, error) {
 	fromEnv, problems := gatherEnv(environ)
 	fromFlags, errs := f.gather()
@@ -122,7 +121,8 @@ func (f *Flags) Load(environ []string) (Broker, error) {
 	for key, g := range all.set {
 		b.Set[key] = g.text
 	}
-	if len(problems) > 0 { // what depends on several settings cannot be told, but the broker configurations can
+	// Checks across settings need valid settings, but the broker configurations can be checked.
+	if len(problems) > 0 {
 		return Broker{}, errors.Join(append(problems, Layers{Static: b.Set}.ValidateStatic())...)
 	}
 	if err := finish(&b); err != nil {
@@ -131,8 +131,8 @@ func (f *Flags) Load(environ []string) (Broker, error) {
 	return b, nil
 }
 
-// LoadFile is the settings of a broker that is given a file and nothing else.
-// It returns all problems at once, joined.
+// LoadFile returns the settings of a broker that gets only a file. It returns all problems at once,
+// joined.
 func LoadFile(path string) (Broker, error) {
 	return (&Flags{config: path}).Load(nil)
 }
@@ -160,10 +160,10 @@ func (g gathered) addSets(pairs []string, where string) []error {
 	return problems
 }
 
-// gatherEnv takes VARVE_DATA_DIR and the like, VARVE_LOG_SEGMENT_BYTES and the
-// like for broker configurations, and VARVE_SET with KEY=VALUE pairs separated
-// by spaces. Other names that begin with VARVE_ are not ours alone (container
-// platforms add some), so only those are refused that are nearly one of ours.
+// gatherEnv reads VARVE_DATA_DIR and the like, VARVE_LOG_SEGMENT_BYTES and the like for broker
+// configurations, and VARVE_SET with KEY=VALUE pairs separated by spaces. Container platforms add
+// other names that begin with VARVE_. So gatherEnv rejects only names that differ little from a
+// setting's.
 func gatherEnv(environ []string) (gathered, []error) {
 	g := newGathered()
 	settings, keys := map[string]string{envName(configSetting): configSetting, envName(setSetting): setSetting}, map[string]string{}
@@ -179,7 +179,7 @@ func gatherEnv(environ []string) (gathered, []error) {
 	slices.Sort(known)
 
 	var problems []error
-	single := map[string]given{} // VARVE_LOG_SEGMENT_BYTES wins over VARVE_SET
+	single := map[string]given{} // VARVE_LOG_SEGMENT_BYTES overrides VARVE_SET
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
 		where := "environment variable " + name

@@ -15,8 +15,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// load puts settings together as the process does; file is a YAML document, ""
-// for none.
+// load combines settings as the process does; file is a YAML document, "" for none.
 func load(t *testing.T, file string, environ []string, args ...string) (Broker, error) {
 	t.Helper()
 	fs := pflag.NewFlagSet("broker start", pflag.ContinueOnError)
@@ -233,7 +232,7 @@ func TestAdvertisedAddress(t *testing.T) {
 	}
 }
 
-// No two settings share an environment variable.
+// TestEnvironmentNamesDiffer: no two settings share an environment variable.
 func TestEnvironmentNamesDiffer(t *testing.T) {
 	seen := map[string]string{envName(configSetting): configSetting, envName(setSetting): setSetting}
 	names := []string{}

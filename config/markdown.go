@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Markdown is docs/configuration.md: every setting there is.
+// Markdown returns docs/configuration.md: every setting.
 func Markdown() string {
 	var b strings.Builder
 	b.WriteString(`# Configuration

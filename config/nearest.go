@@ -2,8 +2,8 @@ package config
 
 import "fmt"
 
-// unknown adds to an error about an unknown name the known name nearest to it,
-// if one is near enough to be what was meant.
+// unknown adds the nearest known name to an error about an unknown one, if it is near enough to be
+// meant.
 func unknown(err error, name string, known []string) error {
 	if near := nearest(name, known); near != "" {
 		return fmt.Errorf("%w: did you mean %s?", err, near)
@@ -11,8 +11,8 @@ func unknown(err error, name string, known []string) error {
 	return err
 }
 
-// nearest is the candidate with the smallest edit distance to name, or "" if
-// none is within a third of the name's length.
+// nearest returns the candidate with the smallest edit distance to name, or "" if none is within a
+// third of the name's length.
 func nearest(name string, candidates []string) string {
 	best, bestDistance := "", max(2, len(name)/3)+1
 	for _, c := range candidates {
@@ -23,8 +23,8 @@ func nearest(name string, candidates []string) string {
 	return best
 }
 
-// editDistance is the number of bytes to insert, delete or replace to get from
-// a to b; once it is sure to reach limit, limit is returned.
+// editDistance returns the number of bytes to insert, delete or replace to get from a to b. If it
+// is certain to reach limit, limit is returned.
 func editDistance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit

@@ -13,7 +13,8 @@ import (
 // SSL is the security protocol of a listener that speaks TLS.
 const SSL = "SSL"
 
-// Kafka's configurations of a listener with the protocol SSL. Each may be given for one listener as listener.name.<name>.<key>.
+// Kafka's configurations of a listener with the protocol SSL. Each may be given for one listener as
+// listener.name.<name>.<key>.
 const (
 	sslPrefix          = "ssl."
 	sslCipherSuites    = "ssl.cipher.suites"
@@ -32,11 +33,11 @@ const (
 	listenerPrefix = "listener.name."
 )
 
-// toPEM says what to do with stores of Java.
+// toPEM explains how to convert Java's stores.
 const toPEM = "convert it with \"openssl pkcs12 -in STORE.p12 -nodes -out STORE.pem\", a JKS store first with " +
 	"\"keytool -importkeystore -srckeystore STORE.jks -destkeystore STORE.p12 -deststoretype PKCS12\""
 
-// instead says what to do in place of configurations of Kafka's that there will never be.
+// instead explains what to do in place of configurations of Kafka's that Varve will never have.
 var instead = map[string]string{
 	"ssl.keystore.password":   "stores are PEM files, which have no password (ssl.key.password is the key's): " + toPEM,
 	"ssl.truststore.password": "stores are PEM files, which have no password: " + toPEM,
@@ -131,7 +132,7 @@ func listenerKey(name string) (listener, key string, ok bool) {
 	return strings.Cut(rest, ".")
 }
 
-// findListenerKey is the configuration of one listener of that name.
+// findListenerKey returns the configuration of one listener of that name.
 func findListenerKey(name, listener, key string) (Key, error) {
 	k, known := brokerTable.byName[key]
 	switch {
@@ -150,10 +151,10 @@ func findListenerKey(name, listener, key string) (Key, error) {
 // Given is a setting's value and the name by which it was given, for messages.
 type Given struct{ Name, Value string }
 
-// String is the name alone: the value may be a secret.
+// String returns the name alone: the value may be a secret.
 func (g Given) String() string { return g.Name }
 
-// GoString is the name alone.
+// GoString returns the name alone.
 func (g Given) GoString() string { return g.Name }
 
 // ListenerSSL are the settings of a listener with the protocol SSL.
@@ -165,13 +166,14 @@ type ListenerSSL struct {
 	ClientAuth                         string
 	EnabledProtocols                   []string
 	CipherSuites                       []uint16
-	CheckHost                          bool // of the brokers that this one connects to
+	CheckHost                          bool // of the brokers that this broker connects to
 }
 
-// SSL are the settings of a listener whose protocol that is.
+// SSL returns the settings of a listener with the protocol SSL.
 func (b Broker) SSL(listener string) ListenerSSL {
 	get := func(key string) Given { return b.sslGiven(listener, key) }
-	suites, _ := cipherSuiteIDs(splitList(get(sslCipherSuites).Value)) // checked when it was loaded
+	// validated when it was loaded
+	suites, _ := cipherSuiteIDs(splitList(get(sslCipherSuites).Value))
 	return ListenerSSL{
 		Keystore: get(sslKeystore), KeystoreChain: get(sslKeystoreChain), KeystoreKey: get(sslKeystoreKey), KeyPassword: get(sslKeyPassword),
 		Truststore: get(sslTruststore), TruststoreCertificates: get(sslTruststoreCerts),
@@ -180,7 +182,7 @@ func (b Broker) SSL(listener string) ListenerSSL {
 	}
 }
 
-// sslGiven is a configuration as a listener has it: its own, or that of all, or the default.
+// sslGiven returns a listener's configuration: its own, or that of all, or the default.
 func (b Broker) sslGiven(listener, key string) Given {
 	for _, name := range []string{listenerPrefix + strings.ToLower(listener) + "." + key, key} {
 		if value, ok := b.Set[name]; ok {
@@ -190,7 +192,8 @@ func (b Broker) sslGiven(listener, key string) Given {
 	return Given{key, brokerTable.byName[key].Default}
 }
 
-// finishSSL checks that each listener with the protocol SSL has what it needs, and that nothing is given in vain.
+// finishSSL checks that each listener with the protocol SSL has what it needs, and that no setting
+// is unused.
 func finishSSL(b *Broker) (problems []error) {
 	speaks := map[string]bool{} // by the listener's name
 	for _, e := range b.Listen {
@@ -247,7 +250,7 @@ func sslProblems(listener string, s ListenerSSL) (problems []error) {
 	return problems
 }
 
-// nameIf is the name of what has a value.
+// nameIf returns the name if the value is set.
 func nameIf(g Given) string {
 	if g.Value == "" {
 		return ""

@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// Tracing says where traces go.
+// Tracing says where traces are sent.
 type Tracing struct {
-	Endpoint string  // URL of an OTLP collector; empty: nowhere
+	Endpoint string  // URL of an OTLP collector; empty: tracing is off
 	Ratio    float64 // of client requests, from 0 to 1
 }
 
@@ -26,7 +26,7 @@ func tracingSettings() []setting {
 		}},
 		{name: "trace-ratio", value: "R", def: "0.01", doc: "part of client requests that is traced with --trace, from 0 to 1; uploads and reads of the remote tier always are", apply: func(b *Broker, text string) (err error) {
 			b.Tracing.Ratio, err = strconv.ParseFloat(text, 64)
-			if err != nil || !(b.Tracing.Ratio >= 0 && b.Tracing.Ratio <= 1) { // not a number is neither
+			if err != nil || !(b.Tracing.Ratio >= 0 && b.Tracing.Ratio <= 1) { // also rejects NaN
 				return errors.New("must be a number from 0 to 1")
 			}
 			return nil

@@ -15,8 +15,8 @@ const (
 	remoteLogCopyDisable = "remote.log.copy.disable"
 )
 
-// ValidateTopic checks the overrides of a topic as they are to be, against the
-// configurations they would be used with, and returns all problems, joined.
+// ValidateTopic checks the new overrides of a topic against the configurations that they would be
+// used with, and returns all problems, joined.
 func (l Layers) ValidateTopic(overrides map[string]string) error {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(overrides)) {
@@ -35,8 +35,7 @@ func (l Layers) ValidateTopic(overrides map[string]string) error {
 	return errors.Join(append(problems, append(tierProblems(v), lagProblems(v)...)...)...)
 }
 
-// ValidateTopicUpdate checks overrides that replace those of an existing
-// topic.
+// ValidateTopicUpdate checks overrides that replace those of an existing topic.
 func (l Layers) ValidateTopicUpdate(old, next map[string]string) error {
 	err := l.ValidateTopic(next)
 	if !l.Topic(old).Bool(remoteStorageEnable) || l.Topic(next).Bool(remoteStorageEnable) {
@@ -57,7 +56,7 @@ func (l Layers) ValidateTopicUpdate(old, next map[string]string) error {
 // tierNeedsDelete is why a topic is not both tiered and compacted, in Kafka's words.
 const tierNeedsDelete = "Remote log storage only supports topics with cleanup.policy=delete or cleanup.policy being an empty list."
 
-// lagProblems checks that a record that has to be compacted may be.
+// lagProblems checks that a record that must be compacted by max.compaction.lag.ms may be.
 func lagProblems(v Values) []error {
 	const least, most = "min.compaction.lag.ms", "max.compaction.lag.ms"
 	if low, high := v.Int64(least), v.Int64(most); low > high {
@@ -66,12 +65,12 @@ func lagProblems(v Values) []error {
 	return nil
 }
 
-// tierProblems checks that the local tier's bounds lie within those of the log.
+// tierProblems checks that the local tier's bounds are within those of the log.
 func tierProblems(v Values) []error {
 	if !v.Bool(remoteStorageEnable) {
 		return nil
 	}
-	const asRetention, unbounded = -2, -1 // of retention.bytes, anything below 0 is unbounded
+	const asRetention, unbounded = -2, -1 // of retention.bytes, any negative value is unbounded
 	var problems []error
 	for _, unit := range [...]string{"bytes", "ms"} {
 		total, name := "retention."+unit, "local.retention."+unit
@@ -97,7 +96,7 @@ func tierProblems(v Values) []error {
 	return problems
 }
 
-// copyLagProblems checks that segments are uploaded before local retention wants to delete them.
+// copyLagProblems checks that segments are uploaded before local retention would delete them.
 func copyLagProblems(v Values, unit string, whole, local int64) []error {
 	const asRetention = -2
 	if local == asRetention {
@@ -111,7 +110,7 @@ func copyLagProblems(v Values, unit string, whole, local int64) []error {
 	return []error{&ValueError{name, fmt.Sprint(lag), fmt.Sprintf("Value must not exceed local.retention.%s (effective value: %d)", unit, local)}}
 }
 
-// watermarkProblems checks that what the low watermark asks for ends what the high one begins.
+// watermarkProblems checks that the low watermark is not above the high one, and in the same unit.
 func watermarkProblems(v Values) []error {
 	const name = "varve.disk.low.watermark"
 	low, high := v.Float64(name), v.Float64("varve.disk.high.watermark")
@@ -136,17 +135,18 @@ func (l Layers) ValidateStatic() error {
 	return errors.Join(append(problems, l.brokerProblems()...)...)
 }
 
-// minInSyncReplicas decides what is committed and, by the controller, which replicas stay
-// eligible to lead, so that all brokers have to agree on it. The founder of a cluster makes
-// its value the cluster's, which from then on counts before any broker's own (KIP-966).
+// minInSyncReplicas decides what is committed and, in the controller, which replicas stay eligible
+// to lead. So all brokers must agree on it. The founder of a cluster makes its value the cluster's,
+// which then overrides every broker's own (KIP-966).
 const minInSyncReplicas = "min.insync.replicas"
 
-// ClusterDefaults are the settings that the founder of a cluster makes the cluster's.
+// ClusterDefaults returns the settings that the founder of a cluster makes the cluster's.
 func (l Layers) ClusterDefaults() map[string]string {
 	return map[string]string{minInSyncReplicas: strconv.FormatInt(l.Broker().Int64(minInSyncReplicas), 10)}
 }
 
-// Overruled are the static settings of this broker that do not count, because the cluster has another value: a text for each.
+// Overruled returns a text for each static setting of this broker that has no effect because the
+// cluster has another value.
 func (l Layers) Overruled() []string {
 	own, set := l.Static[minInSyncReplicas]
 	if cluster, decided := l.DynamicDefault[minInSyncReplicas]; set && decided && own != cluster {
@@ -155,8 +155,7 @@ func (l Layers) Overruled() []string {
 	return nil
 }
 
-// ValidateDynamicBroker checks what is to become the dynamic configurations of
-// one broker, whose layers l are.
+// ValidateDynamicBroker checks the new dynamic configurations of one broker, whose layers l are.
 func (l Layers) ValidateDynamicBroker(next map[string]string) error {
 	problems := dynamicProblems(next, PerBroker)
 	if value, set := next[minInSyncReplicas]; set {
@@ -166,8 +165,7 @@ func (l Layers) ValidateDynamicBroker(next map[string]string) error {
 	return errors.Join(append(problems, l.brokerProblems()...)...)
 }
 
-// ValidateDynamicDefault checks what is to become the dynamic configurations
-// of all brokers.
+// ValidateDynamicDefault checks the new dynamic configurations of all brokers.
 func (l Layers) ValidateDynamicDefault(next map[string]string) error {
 	problems := dynamicProblems(next, ClusterWide)
 	if value, set := l.DynamicDefault[minInSyncReplicas]; set && next[minInSyncReplicas] == "" {
@@ -197,7 +195,7 @@ func dynamicProblems(next map[string]string, scope Scope) []error {
 	return problems
 }
 
-// brokerProblems are the checks across broker configurations.
+// brokerProblems runs the checks across broker configurations.
 func (l Layers) brokerProblems() []error {
 	problems := append(tierProblems(l.Topic(nil)), lagProblems(l.Topic(nil))...)
 	v := l.Broker()

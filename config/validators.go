@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// validator checks a value of the right type, and says what it allows.
+// validator checks a value of the right type, and describes what it allows.
 type validator struct {
 	check   func(value string) error
 	allowed string
 }
 
-// between accepts numbers from low to high. Kafka's words in the errors.
+// between accepts numbers from low to high. Its errors use Kafka's words.
 func between(low, high int64) validator {
 	v := validator{allowed: fmt.Sprintf("[%d,...,%d]", low, high)}
 	if high == math.MaxInt64 {
@@ -65,7 +65,7 @@ func upTo(high float64) validator {
 	}}
 }
 
-// oneOf accepts the words as they stand.
+// oneOf accepts exactly these words.
 func oneOf(words ...string) validator {
 	return validator{allowed: "[" + strings.Join(words, ", ") + "]", check: func(value string) error {
 		if !slices.Contains(words, value) {
@@ -115,7 +115,8 @@ func cleanupPolicies() validator {
 
 const replicaList = "[partitionId]:[brokerId],[partitionId]:[brokerId],..."
 
-// throttledReplicas accepts a list of PARTITION:BROKER, or * alone. Items may be empty, as in Kafka.
+// throttledReplicas accepts a list of PARTITION:BROKER, or * alone. Items may be empty, as in
+// Kafka.
 func throttledReplicas() validator {
 	return validator{allowed: "* or " + replicaList, check: func(value string) error {
 		items := splitList(value)
@@ -132,7 +133,7 @@ func throttledReplicas() validator {
 	}}
 }
 
-// isID tells whether a text is the number of a partition or a broker, with no sign.
+// isID reports whether a text is the number of a partition or a broker, without a sign.
 func isID(text string) bool {
 	_, err := strconv.ParseUint(text, 10, 31)
 	return err == nil

@@ -10,9 +10,8 @@ type Values struct {
 	byName map[string]any // nil for null
 }
 
-// Int64 returns an INT, SHORT or LONG. Like all typed getters it panics on a
-// name that the table does not have with this type: that is a mistake in the
-// program, not in the configuration.
+// Int64 returns an INT, SHORT or LONG. Like all typed getters it panics if the table has no such
+// name with this type: that is an error in the program, not in the configuration.
 func (v Values) Int64(name string) int64 { return get[int64](v, name) }
 
 // Int32 returns an INT or SHORT.
@@ -24,8 +23,8 @@ func (v Values) Int32(name string) int32 {
 	return int32(n)
 }
 
-// Duration returns a number of milliseconds, -1 and beyond as they are: no
-// longer than the longest duration.
+// Duration returns a number of milliseconds, capped at the longest duration. Negative values such
+// as -1 stay negative.
 func (v Values) Duration(name string) time.Duration {
 	ms := get[int64](v, name)
 	const longest = int64(1<<63-1) / int64(time.Millisecond)

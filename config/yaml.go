@@ -10,8 +10,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// gatherYAML reads a settings file: a mapping of the settings' names, and under
-// "set" one of broker configurations.
+// gatherYAML reads a settings file: a mapping of the settings' names, with a mapping of broker
+// configurations under "set".
 //
 //	data-dir: /var/lib/varve
 //	etcd: [http://10.0.0.1:2379, http://10.0.0.2:2379]
@@ -97,8 +97,7 @@ func eachPair(n *yaml.Node, refuse func(*yaml.Node, error), do func(key, value *
 	}
 }
 
-// scalarText is the text of a scalar, or of a list of scalars with commas
-// between.
+// scalarText returns the text of a scalar, or of a list of scalars joined by commas.
 func scalarText(n *yaml.Node, list bool) (string, error) {
 	switch {
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":

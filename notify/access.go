@@ -8,23 +8,23 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Access is how a bus shows who it is to an external NATS, and knows that it is
-// the right one. A user and password stand in the URLs instead.
+// Access is how a bus authenticates to an external NATS, and verifies it. A user and password are
+// part of the URLs instead.
 type Access struct {
 	CredsFile string // of a user with an nkey
 	TLS       material
 }
 
-// material is what is shown and trusted at the time of a connection; nil:
-// nothing is shown, and the system's authorities are trusted. *security.TLS is it.
+// material is the certificate and the authorities at the time of a connection. nil: there is no
+// certificate, and the system's authorities are trusted. *security.TLS implements it.
 type material interface {
 	HasCertificate() bool
 	Certificate() tls.Certificate
 	Roots() *x509.CertPool
 }
 
-// options checks that the credentials can be used now: NATS itself would read
-// them when it connects, and try for ever.
+// options checks that the credentials can be used now. NATS itself would read them when it
+// connects, and retry forever.
 func (a Access) options() ([]nats.Option, error) {
 	var options []nats.Option
 	if a.CredsFile != "" {

@@ -37,7 +37,7 @@ func guarded(t *testing.T, o server.Options) string {
 	return s.Addr().String()
 }
 
-// hears opens a bus and waits until a hint of its own comes back.
+// hears opens a bus and waits until one of its own hints arrives.
 func hears(t *testing.T, urls string, access Access) {
 	t.Helper()
 	b, err := Open(Options{URLs: urls, Access: access, Cluster: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
@@ -60,7 +60,7 @@ func TestUserAndPassword(t *testing.T) {
 	var log lockedBuffer
 	b, err := Open(Options{URLs: "nats://varve:swordfish@" + address, Cluster: "test", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
-		t.Fatal(err) // it may be mended at the server
+		t.Fatal(err) // it may be corrected at the server
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -78,7 +78,8 @@ func TestUserAndPassword(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotForEver has the server refuse a password for longer than NATS's client puts up with by itself.
+// TestRefusedIsNotForEver: the server rejects a password more often than NATS's client accepts by
+// default, and the bus still connects once the password is right.
 func TestRefusedIsNotForEver(t *testing.T) {
 	o := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, Username: "varve", Password: "old"}
 	s, err := server.NewServer(o)
@@ -101,7 +102,7 @@ func TestRefusedIsNotForEver(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(time.Minute)
-	for total := uint64(0); total < 4; { // two are what it puts up with
+	for total := uint64(0); total < 4; { // the client accepts two by default
 		select {
 		case <-tick.C:
 		case <-deadline:
@@ -130,7 +131,7 @@ func TestRefusedIsNotForEver(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a log that is read while it is written.
+// lockedBuffer is a log that can be read while it is written.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -148,7 +149,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// loaded is material that trusts an authority and shows a certificate of it.
+// loaded is material that trusts an authority and has a certificate of it.
 func loaded(t *testing.T, ca *securitytest.Authority, pair securitytest.Pair) *security.TLS {
 	t.Helper()
 	material, err := security.Load(security.Material{Cert: security.PEM{File: pair.StoreFile}, CA: security.PEM{File: ca.File}})
@@ -168,7 +169,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTLSFilesAreReplaced has a bus connect again when its certificate has been replaced by one of the authority that the server trusts now.
+// TestTLSFilesAreReplaced: a bus connects after its certificate was replaced by one of an authority
+// that the server trusts.
 func TestTLSFilesAreReplaced(t *testing.T) {
 	ca := securitytest.NewAuthority(t)
 	pair, stranger := ca.Issue(t), securitytest.NewAuthority(t).Issue(t)
@@ -263,7 +265,7 @@ func key(t *testing.T, create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, str
 	return pair, public
 }
 
-// TestFilesThatCannotBeUsed are told at once, by name.
+// TestFilesThatCannotBeUsed: unusable files are reported at once, by name.
 func TestFilesThatCannotBeUsed(t *testing.T) {
 	ca := securitytest.NewAuthority(t)
 	pair := ca.Issue(t)

@@ -13,28 +13,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Options are what a Bus needs.
+// Options are the parameters of a Bus.
 type Options struct {
-	// URLs of an external NATS, separated by commas; with none the bus starts a
-	// server in this process that listens on no port.
+	// URLs of an external NATS, separated by commas. Empty: the bus starts a server in this process
+	// that listens on no port.
 	URLs   string
 	Access Access // to the external NATS
-	// Routes join the server in this process to those of other brokers; nil: it
-	// is alone.
+	// Routes connect the server in this process to those of other brokers; nil: there are no
+	// others.
 	Routes     *Routes
 	Cluster    string
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
 }
 
-// Bus publishes and receives hints. Its methods may be called from anywhere.
+// Bus publishes and receives hints. Its methods may be called from any goroutine.
 type Bus struct {
 	logger  *slog.Logger
 	metrics *metrics
 	prefix  string
 	server  *server.Server // nil with an external NATS
 	conn    *nats.Conn
-	closed  chan struct{} // closed by the connection when its goroutines are done
+	closed  chan struct{} // closed by the connection after its goroutines have ended
 }
 
 // The bounds of starting and stopping.
@@ -43,8 +43,8 @@ const (
 	reconnectWait = 250 * time.Millisecond
 )
 
-// Open starts the bus. An external NATS that is out of reach is not an error:
-// the bus connects when it can.
+// Open starts the bus. An external NATS that is unreachable is not an error: the bus connects when
+// it can.
 func Open(o Options) (*Bus, error) {
 	if !subjectTokens(o.Cluster) {
 		return nil, fmt.Errorf("open the hint bus: the cluster name %q cannot be part of a NATS subject", o.Cluster)
@@ -68,14 +68,14 @@ func Open(o Options) (*Bus, error) {
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectBufSize(-1), // a hint that cannot go now does not go
+		nats.ReconnectBufSize(-1), // a hint that cannot be sent now is dropped
 		nats.ClosedHandler(func(*nats.Conn) { close(b.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				b.logger.Warn("NATS is out of reach; changes are noticed later until it is back", slog.Any("error", err))
 			}
 		}),
-		nats.IgnoreAuthErrorAbort(), // a password may be mended at the server
+		nats.IgnoreAuthErrorAbort(), // the password may be corrected at the server
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err.Error() != refused {
 				refused = err.Error()
@@ -102,7 +102,7 @@ func Open(o Options) (*Bus, error) {
 	return b, nil
 }
 
-// subjectTokens tells whether a name can be part of a NATS subject.
+// subjectTokens reports whether a name can be part of a NATS subject.
 func subjectTokens(name string) bool {
 	for token := range strings.SplitSeq(name, ".") {
 		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == '*' || r == '>' }) {
@@ -112,8 +112,8 @@ func subjectTokens(name string) bool {
 	return true
 }
 
-// Close stops the bus and waits for its goroutines. A hint that is being
-// handled is handled to its end.
+// Close stops the bus and waits for its goroutines. A hint that is being handled is handled to its
+// end.
 func (b *Bus) Close() {
 	b.conn.Close()
 	<-b.closed
@@ -134,9 +134,8 @@ func Publish[H Hint](b *Bus, hint H) {
 	b.metrics.published.WithLabelValues(name).Inc()
 }
 
-// Subscribe calls handle with every hint of its kind, one after another, until
-// stop is called, which waits for a call in progress and may therefore not be
-// called by handle. A handler that is slow loses hints.
+// Subscribe calls handle with every hint of its kind, one after another, until stop is called. stop
+// waits for a call in progress, so handle must not call it. A slow handler loses hints.
 func Subscribe[H Hint](b *Bus, handle func(H)) (stop func(), err error) {
 	var zero H
 	name := kind(zero)
@@ -172,5 +171,5 @@ func Subscribe[H Hint](b *Bus, handle func(H)) (stop func(), err error) {
 	}, nil
 }
 
-// pendingHints bounds what waits for one handler.
+// pendingHints bounds the hints that wait for one handler.
 const pendingHints = 1024

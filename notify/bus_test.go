@@ -34,7 +34,7 @@ func openBus(t *testing.T, urls string) testBus {
 	return testBus{b, registry}
 }
 
-// dropped is the number of hints that were dropped, of all kinds.
+// dropped returns the number of dropped hints of all kinds.
 func (b testBus) dropped(t *testing.T) (n float64) {
 	t.Helper()
 	families, err := b.registry.Gather()
@@ -51,7 +51,7 @@ func (b testBus) dropped(t *testing.T) (n float64) {
 	return n
 }
 
-// receive subscribes and returns a channel of what comes.
+// receive subscribes and returns a channel with the received hints.
 func receive[H Hint](t *testing.T, b *Bus) (<-chan H, func()) {
 	t.Helper()
 	c := make(chan H, 10)
@@ -110,7 +110,7 @@ func TestEmbeddedServerHasNoPort(t *testing.T) {
 	}
 }
 
-// listeners counts the listening sockets that this process holds.
+// listeners counts the listening sockets of this process.
 func listeners(t *testing.T, file string) int {
 	t.Helper()
 	mine := map[string]bool{}
@@ -211,8 +211,8 @@ func externalNATS(t *testing.T, port int) *server.Server {
 	return s
 }
 
-// TestExternalServerMayComeAndGo is the promise that nothing depends on NATS:
-// the bus opens without it, drops hints, and delivers once it is there.
+// TestExternalServerMayComeAndGo: nothing depends on NATS. The bus opens without it, drops hints,
+// and delivers them once it is reachable.
 func TestExternalServerMayComeAndGo(t *testing.T) {
 	probe := externalNATS(t, 0)
 	port := probe.Addr().(*net.TCPAddr).Port

@@ -10,16 +10,15 @@ type Hint interface {
 	SegmentTiered | BrokerSuspect
 }
 
-// SegmentTiered says that a partition's history in the object store now ends
-// at EndOffset (exclusive).
+// SegmentTiered says that a partition's history in the object store now ends at EndOffset
+// (exclusive).
 type SegmentTiered struct {
 	TopicID   string `json:"topic_id"`
 	Partition int32  `json:"partition"`
 	EndOffset int64  `json:"end_offset"`
 }
 
-// BrokerSuspect says that one broker could not reach another and asks the
-// controller to check.
+// BrokerSuspect says that one broker could not reach another. It asks the controller to check.
 type BrokerSuspect struct {
 	BrokerID    int32  `json:"broker_id"`
 	BrokerEpoch int64  `json:"broker_epoch"`
@@ -30,10 +29,10 @@ type BrokerSuspect struct {
 // hintVersion is the version of all payloads.
 const hintVersion = 1
 
-// maxHint bounds what is read of a stranger's message.
+// maxHint bounds the bytes of a payload, sent or received.
 const maxHint = 4096
 
-// envelope is the payload on the wire: the hint's fields beside a version.
+// envelope is the payload on the wire: a version, and the hint as a field of its own.
 type envelope[H Hint] struct {
 	V    int `json:"v"`
 	Hint H   `json:"hint"`

@@ -29,7 +29,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
-// watch adds what the connection tells of itself.
+// watch adds the metrics of the connection.
 func (b *Bus) watch(r prometheus.Registerer) {
 	f := promauto.With(r)
 	f.NewGaugeFunc(prometheus.GaugeOpts{

@@ -10,13 +10,13 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// freeAddress is a loopback address that nothing listens on, and no other test gets.
+// freeAddress returns a loopback address that is unused, also by other tests.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	return porttest.Address(t, 1)
 }
 
-// listen returns a channel of what a bus hears, as far as there is room for it.
+// listen returns a channel with the hints that a bus receives, as long as there is room.
 func listen(t *testing.T, b *Bus) <-chan BrokerSuspect {
 	t.Helper()
 	c := make(chan BrokerSuspect, 1)
@@ -31,16 +31,18 @@ func listen(t *testing.T, b *Bus) <-chan BrokerSuspect {
 	return c
 }
 
-// TestHintsReachAllBrokers joins three servers that listen and one that does not, and loses one of them.
+// TestHintsReachAllBrokers connects three servers that listen and one that does not, and stops one
+// of them.
 func TestHintsReachAllBrokers(t *testing.T) { hintsReachAll(t, nil) }
 
-// TestHintsReachAllBrokersOverTLS is the same for servers that speak TLS to each other.
+// TestHintsReachAllBrokersOverTLS is the same for servers with TLS between them.
 func TestHintsReachAllBrokersOverTLS(t *testing.T) {
 	ca := securitytest.NewAuthority(t)
 	hintsReachAll(t, func() *tls.Config { return loaded(t, ca, ca.Issue(t)).Both() })
 }
 
-// TestStrangersDoNotJoin has a server with a certificate of another authority, and one without TLS, want to be among those with TLS.
+// TestStrangersDoNotJoin: a server with a certificate of another authority, and one without TLS,
+// cannot join those with TLS.
 func TestStrangersDoNotJoin(t *testing.T) {
 	ca, other := securitytest.NewAuthority(t), securitytest.NewAuthority(t)
 	address := freeAddress(t)
@@ -104,7 +106,7 @@ func hintsReachAll(t *testing.T, secure func() *tls.Config) {
 	}
 	tell := func(from int, revision int64, to ...int) {
 		t.Helper()
-		for _, i := range to { // again and again, until the servers have found each other
+		for _, i := range to { // repeatedly, until the servers have found each other
 			deadline := time.After(time.Minute)
 			for got := false; !got; {
 				Publish(buses[from], BrokerSuspect{BrokerEpoch: revision})
@@ -131,7 +133,7 @@ func hintsReachAll(t *testing.T, secure func() *tls.Config) {
 	}
 }
 
-// TestABusAloneWorks has routes to servers that are not there.
+// TestABusAloneWorks has routes to servers that do not exist.
 func TestABusAloneWorks(t *testing.T) {
 	own := freeAddress(t)
 	b, err := Open(Options{

@@ -16,19 +16,21 @@ import (
 
 // Routes are how the embedded servers of several brokers find each other.
 type Routes struct {
-	Name   string   // of this server, unique among them
-	Listen string   // HOST:PORT for the other servers; empty: this one only connects
-	Peers  []string // HOST:PORT of servers that listen, this one may be among them
-	// TLS has the servers speak TLS only, of which both sides show a certificate:
-	// the configuration is for accepting and for connecting. Nil: plain TCP.
+	Name string // of this server, unique among them
+	// Listen is HOST:PORT for the other servers; empty: this server only connects.
+	Listen string
+	// Peers are HOST:PORT of servers that listen. This one may be among them.
+	Peers []string
+	// TLS makes the servers accept and make only TLS connections, on which both sides present a
+	// certificate. The one configuration is for both directions. nil: plain TCP.
 	TLS *tls.Config
 }
 
 // routeTLSTimeout bounds a handshake between servers, in seconds.
 const routeTLSTimeout = 5
 
-// apply makes a lonely server one of a cluster. Such a server insists on a port
-// for clients: it is on loopback, and only this process knows the token.
+// apply makes a single server part of a cluster. A server in a cluster must have a port for
+// clients: it is on loopback, and only this process has the token.
 func (r *Routes) apply(o *server.Options, cluster string) error {
 	o.DontListen, o.Host, o.Port = false, "127.0.0.1", server.RANDOM_PORT
 	o.Authorization = rand.Text()
@@ -56,8 +58,8 @@ func (r *Routes) apply(o *server.Options, cluster string) error {
 	return nil
 }
 
-// startServer runs a NATS server whose only client is this process, and returns
-// the token that it asks of clients.
+// startServer runs a NATS server whose only client is this process, and returns the token that
+// clients need.
 func startServer(options Options, logger *slog.Logger) (*server.Server, string, error) {
 	o := &server.Options{
 		ServerName: "varve",
@@ -93,15 +95,15 @@ func (b *Bus) stopServer() {
 	}
 }
 
-// serverLog writes what the server has to say to our logger, from warnings on.
+// serverLog writes the server's messages to the broker's log, from warnings on.
 type serverLog struct{ logger *slog.Logger }
 
 func (l serverLog) Warnf(format string, args ...any) {
 	l.logger.Warn("the NATS server reports", slog.String("message", fmt.Sprintf(format, args...)))
 }
 
-// routeRetry begins what the server says of a broker that has not started or is
-// gone; it tries again by itself.
+// routeRetry is the prefix of the server's message about a broker that has not started or is gone.
+// The server retries by itself.
 const routeRetry = "Error trying to connect to route"
 
 func (l serverLog) Errorf(format string, args ...any) {

@@ -17,7 +17,7 @@ import (
 	"github.com/youmark/pkcs8"
 )
 
-// PEM is text in PEM: what a file holds, or what a setting holds itself. The zero value is none.
+// PEM is text in PEM, in a file or in a setting. The zero value is none.
 type PEM struct {
 	Name string // of the setting, for messages
 	File string
@@ -26,10 +26,10 @@ type PEM struct {
 
 func (p PEM) isSet() bool { return p.File != "" || p.Text != "" }
 
-// String is how messages call it; it never has the text.
+// String returns the name for messages; it never has the text.
 func (p PEM) String() string { return strings.TrimSpace(p.Name + " " + p.File) }
 
-// read returns the text, of which a file has at most maxPEM bytes.
+// read returns the text. A file may have at most maxPEM bytes.
 func (p PEM) read() ([]byte, error) {
 	if p.File == "" {
 		return broken.ReplaceAllFunc([]byte(p.Text), lines), nil
@@ -45,13 +45,14 @@ func (p PEM) read() ([]byte, error) {
 	return text, nil
 }
 
-// maxPEM is more than all authorities of a system take.
+// maxPEM is more than all authorities of a system need.
 const maxPEM = 8 << 20
 
-// broken is a block whose lines a properties file or an environment variable may have made one.
+// broken matches a PEM block, whose line breaks a properties file or an environment variable may
+// have removed.
 var broken = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]+-----[^-]+-----END [A-Z0-9 ]+-----`)
 
-// lines puts each word of a block's body, which is Base64, on a line of its own.
+// lines puts each word of a block's body, which is Base64, on its own line.
 func lines(block []byte) []byte {
 	text := string(block)
 	begin, rest, _ := strings.Cut(text[len("-----"):], "-----")
@@ -62,19 +63,21 @@ func lines(block []byte) []byte {
 	return []byte("-----" + begin + "-----\n" + strings.Join(strings.Fields(body), "\n") + "\n-----" + end + "\n")
 }
 
-// Material is where the parts of one use are.
+// Material is the location of the parts of one use.
 type Material struct {
-	// Cert is a certificate and what leads from it to its authority, in this order. It may be absent: then nothing is shown.
+	// Cert is a certificate and its chain to an authority, in this order. If it is absent, none is
+	// presented.
 	Cert PEM
-	// Key is the certificate's key; if it is absent, Cert has that as well.
+	// Key is the certificate's key. If it is absent, Cert contains it.
 	Key PEM
-	// KeyPassword decrypts the key (PKCS #8); empty for a key that is not encrypted. PasswordName is its setting's name, for messages.
+	// KeyPassword decrypts the key (PKCS #8); empty for an unencrypted key. PasswordName is the
+	// name of its setting, for messages.
 	KeyPassword, PasswordName string
-	// CA are the authorities that others are verified by; if they are absent, the system's.
+	// CA are the authorities that verify the other side; if they are absent, the system's.
 	CA PEM
 }
 
-// texts are a Material's parts as they were read at a time.
+// texts are a Material's parts at the time of one read.
 type texts struct{ cert, key, ca []byte }
 
 func (m Material) read() (t texts, err error) {
@@ -95,7 +98,7 @@ func (m Material) read() (t texts, err error) {
 	return t, nil
 }
 
-// digest tells one reading from another.
+// digest distinguishes one read from another.
 func (t texts) digest() [sha256.Size]byte {
 	var all []byte
 	for _, part := range [][]byte{t.cert, t.key, t.ca} {
@@ -104,7 +107,7 @@ func (t texts) digest() [sha256.Size]byte {
 	return sha256.Sum256(all)
 }
 
-// snapshot is material that can be used.
+// snapshot is usable material.
 type snapshot struct {
 	cert  *tls.Certificate // nil: none
 	roots *x509.CertPool   // nil: the system's
@@ -125,7 +128,7 @@ func (m Material) parse(t texts) (s snapshot, err error) {
 	return s, nil
 }
 
-// pair is the certificate with its key.
+// pair returns the certificate with its key.
 func (m Material) pair(t texts) (*tls.Certificate, error) {
 	keyFrom := m.Key
 	if !keyFrom.isSet() {
@@ -182,7 +185,7 @@ func (m Material) decrypt(text []byte) ([]byte, error) {
 	return text, nil
 }
 
-// authorities are all certificates of a text.
+// authorities returns all certificates of a text.
 func authorities(text []byte) (*x509.CertPool, error) {
 	if err := expect(text, "certificate", func(kind string) bool { return kind == "CERTIFICATE" }); err != nil {
 		return nil, err
@@ -204,7 +207,7 @@ func authorities(text []byte) (*x509.CertPool, error) {
 	}
 }
 
-// expect says what is wrong with a text that has no block of a kind.
+// expect returns what is wrong with a text that has no block of a kind.
 func expect(text []byte, what string, is func(kind string) bool) error {
 	for rest := text; ; {
 		var block *pem.Block

@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// encrypted is a pair's key in PKCS #8 with a password.
+// encrypted returns a pair's key in PKCS #8 with a password.
 func encrypted(t *testing.T, pair securitytest.Pair, password string) string {
 	t.Helper()
 	block, _ := pem.Decode([]byte(pair.Key))

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// TLS is the material of one use. Its methods may be called from anywhere.
+// TLS is the material of one use. Its methods may be called from any goroutine.
 type TLS struct {
 	material Material
 	current  atomic.Pointer[snapshot]
 
-	// What follows belongs to whoever calls reload: the Watcher's goroutine.
-	seen     [sha256.Size]byte // the last reading
+	// The fields below belong to the caller of reload: the Watcher's goroutine.
+	seen     [sha256.Size]byte // of the last material in use
 	changed  func()            // called after the material has changed; may be nil
-	unusable string            // why the last reading is of no use; empty: it is the current one
-	told     bool              // about that
+	unusable string            // why the last read is unusable; empty: it is in use
+	told     bool              // unusable has been logged
 }
 
-// Load reads the material once. It fails unless all of it can be used.
+// Load reads the material once. It fails unless all of it is usable.
 func Load(m Material) (*TLS, error) {
 	t := &TLS{material: m}
 	read, err := m.read()
@@ -38,7 +38,7 @@ func Load(m Material) (*TLS, error) {
 	return t, nil
 }
 
-// reload reads the files again and takes what they have if it can be used.
+// reload reads the files again and uses their content if it is usable.
 func (t *TLS) reload() (changed bool, err error) {
 	read, err := t.material.read()
 	if err != nil {
@@ -57,10 +57,11 @@ func (t *TLS) reload() (changed bool, err error) {
 	return true, nil
 }
 
-// HasCertificate tells whether there is one to show.
+// HasCertificate reports whether there is a certificate to present.
 func (t *TLS) HasCertificate() bool { return t.current.Load().cert != nil }
 
-// Certificate is the one to show now; it has none if there is none. The caller must not change it.
+// Certificate returns the current certificate, or an empty one if there is none. The caller must
+// not change it.
 func (t *TLS) Certificate() tls.Certificate {
 	if cert := t.current.Load().cert; cert != nil {
 		return *cert
@@ -68,10 +69,10 @@ func (t *TLS) Certificate() tls.Certificate {
 	return tls.Certificate{}
 }
 
-// Roots are the authorities of now; nil means the system's.
+// Roots returns the current authorities; nil means the system's.
 func (t *TLS) Roots() *x509.CertPool { return t.current.Load().roots }
 
-// NotAfter is when the certificate expires; zero if there is none.
+// NotAfter returns when the certificate expires; zero if there is none.
 func (t *TLS) NotAfter() time.Time {
 	if cert := t.current.Load().cert; cert != nil {
 		return cert.Leaf.NotAfter
@@ -79,7 +80,8 @@ func (t *TLS) NotAfter() time.Time {
 	return time.Time{}
 }
 
-// Server is a configuration for accepting connections. At each handshake it shows and trusts what t has then; the rest is as template says.
+// Server returns a configuration for accepting connections. At each handshake it uses the current
+// material of t; everything else is as in template.
 func (t *TLS) Server(template *tls.Config) *tls.Config {
 	base := template.Clone()
 	base.MinVersion = max(base.MinVersion, tls.VersionTLS12)
@@ -96,15 +98,17 @@ func (t *TLS) Server(template *tls.Config) *tls.Config {
 	return base
 }
 
-// Client is a configuration for one connection to a host, with what t has now; the rest is as template says. With InsecureSkipVerify in the
-// template the host's name is not checked, but its certificate is.
+// Client returns a configuration for one connection to a host, with the current material of t;
+// everything else is as in template. With InsecureSkipVerify in the template the host's name is not
+// verified, but its certificate is.
 func (t *TLS) Client(template *tls.Config, host string) *tls.Config {
 	s := t.current.Load()
 	c := template.Clone()
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
 	c.ServerName, c.RootCAs = host, s.roots
 	if s.cert != nil {
-		// Also if the server names other authorities than the certificate's: it says more clearly what it misses.
+		// The certificate is presented even if the server names other authorities: its error is
+		// clearer than that of a missing certificate.
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.cert, nil }
 	}
 	if c.InsecureSkipVerify {
@@ -113,8 +117,9 @@ func (t *TLS) Client(template *tls.Config, host string) *tls.Config {
 	return c
 }
 
-// Both is Server and Client in one, for software that takes a single configuration for accepting and for connecting. Either side must show a
-// certificate. The authorities that verify those who are connected to stay those of now.
+// Both is Server and Client in one, for software that takes a single configuration for accepting
+// and for connecting. Either side must present a certificate. The authorities for outgoing
+// connections are fixed at the time of the call.
 func (t *TLS) Both() *tls.Config {
 	c := t.Server(&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert})
 	c.RootCAs = t.Roots()
@@ -125,7 +130,7 @@ func (t *TLS) Both() *tls.Config {
 	return c
 }
 
-// verifyChain is what crypto/tls does for a client, but for the host's name.
+// verifyChain does what crypto/tls does for a client, except that it ignores the host's name.
 func verifyChain(state tls.ConnectionState, roots *x509.CertPool) error {
 	o := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
 	for _, cert := range state.PeerCertificates[1:] {

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// load is Load for files that can be used.
+// load is Load for usable files.
 func load(t *testing.T, m Material) *TLS {
 	t.Helper()
 	loaded, err := Load(m)
@@ -21,7 +21,8 @@ func load(t *testing.T, m Material) *TLS {
 	return loaded
 }
 
-// meet has a server and a client shake hands and exchange a byte, and returns what each of them met.
+// meet runs a handshake between a server and a client, lets them exchange a byte, and returns the
+// error of each.
 func meet(t *testing.T, server, client *tls.Config) (state tls.ConnectionState, atServer, atClient error) {
 	t.Helper()
 	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -66,7 +67,7 @@ func TestBothSidesAreVerified(t *testing.T) {
 		auth           tls.ClientAuthType
 		host           string
 		skipName       bool
-		wantErr        string // at the client or the server; empty: they meet
+		wantErr        string // at the client or the server; empty: no error
 	}{
 		"both":                           {good, good, tls.RequireAndVerifyClientCert, "127.0.0.1", false, ""},
 		"by name":                        {good, good, tls.RequireAndVerifyClientCert, "localhost", false, ""},
@@ -103,7 +104,8 @@ func TestBothSidesAreVerified(t *testing.T) {
 	}
 }
 
-// TestNoTicketOutlivesTrust has a client come back with what it remembers of a session, after its authority is no longer trusted.
+// TestNoTicketOutlivesTrust: a client must not resume a session after its authority is no longer
+// trusted.
 func TestNoTicketOutlivesTrust(t *testing.T) {
 	ca, next := securitytest.NewAuthority(t), securitytest.NewAuthority(t)
 	trust := file(t, ca.PEM)

@@ -13,7 +13,7 @@ import (
 // defaultInterval is how often files are read again.
 const defaultInterval = 3 * time.Second
 
-// WatcherOptions are what a Watcher needs.
+// WatcherOptions are the parameters of a Watcher.
 type WatcherOptions struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
@@ -38,7 +38,7 @@ type watched struct {
 	tls *TLS
 }
 
-// NewWatcher returns a Watcher of nothing. It starts nothing.
+// NewWatcher returns a Watcher without material. It starts nothing.
 func NewWatcher(o WatcherOptions) *Watcher {
 	f := promauto.With(o.Registerer)
 	w := &Watcher{log: o.Logger, interval: o.Interval}
@@ -54,8 +54,8 @@ func NewWatcher(o WatcherOptions) *Watcher {
 	return w
 }
 
-// Load reads the material of a use, and again whenever its files change while the Watcher runs. After each change it calls changed, which may be
-// nil.
+// Load reads the material of a use. While the Watcher runs, it is read again whenever its files
+// change. After each change the Watcher calls changed, which may be nil.
 func (w *Watcher) Load(use string, m Material, changed func()) (*TLS, error) {
 	t, err := Load(m)
 	if err != nil {
@@ -95,8 +95,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// poll takes one look. Somebody who replaces a certificate and its key does that in two steps: what cannot be used is told of when it is still
-// so at the next look.
+// poll reads the files of one use once. A certificate and its key are replaced in two steps. So
+// unusable files are reported only if they are still unusable at the next poll.
 func (w *Watcher) poll(ctx context.Context, use string, t *TLS) {
 	changed, err := t.reload()
 	switch {

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// metric is the value of a metric for the use "test"; -1 if there is none.
+// metric returns the value of a metric for the use "test"; -1 if there is none.
 func metric(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -65,7 +65,7 @@ func TestFilesAreReplaced(t *testing.T) {
 		t.Error("a change was seen where there was none")
 	}
 
-	// In two steps, with a look between them: nothing is wrong.
+	// A replacement in two steps, with a poll between them, is not an error.
 	securitytest.Write(t, first.CertFile, second.Cert)
 	pass()
 	if shown() != first.Serial.String() || log.Len() > 0 {
@@ -78,7 +78,7 @@ func TestFilesAreReplaced(t *testing.T) {
 		t.Errorf("the second certificate is not in use (%d changes): %s", changes, &log)
 	}
 
-	// What is wrong is told once, however long it stays.
+	// An error is reported once, however long it lasts.
 	securitytest.Write(t, first.CertFile, "nothing")
 	for range 4 {
 		pass()
@@ -87,7 +87,7 @@ func TestFilesAreReplaced(t *testing.T) {
 		strings.Count(log.String(), "the.cert "+first.CertFile) != 1 {
 		t.Errorf("after a bad file: %d changes, %v failures: %s", changes, metric(t, reg, "varve_tls_reload_failures_total"), &log)
 	}
-	if err = os.Remove(ca.File); err != nil { // which is read before the certificate is looked into
+	if err = os.Remove(ca.File); err != nil { // it is read before the certificate is parsed
 		t.Fatal(err)
 	}
 	pass()
@@ -105,7 +105,7 @@ func TestFilesAreReplaced(t *testing.T) {
 	}
 }
 
-// TestRun has a Watcher look by itself.
+// TestRun: a running Watcher polls by itself.
 func TestRun(t *testing.T) {
 	ca := securitytest.NewAuthority(t)
 	first, second := ca.Issue(t), ca.Issue(t)

@@ -9,12 +9,12 @@ import (
 	"github.com/varvelog/varve/objstore"
 )
 
-// Check says what Run would refuse of settings that are valid by themselves,
-// without a look at what they name.
+// Check returns what Run would reject in settings that are valid by themselves. It does not look at
+// the files and servers that they name.
 func Check(cfg config.Broker) error {
 	problems := []error{objstore.CheckURL(cfg.ObjectStore)}
 	if strings.HasPrefix(cfg.ObjectStore, "mem:") {
-		// Segments leave the disk once they are in the object store.
+		// Segments are deleted from the disk once they are in the object store.
 		problems = append(problems, fmt.Errorf("--object-store %s: a bucket in memory is for tests, a broker would lose its history in it: use file://DIR, or a bucket of S3, GCS or Azure", cfg.ObjectStore))
 	}
 	const attempt = "varve.objstore.attempt.timeout.ms"

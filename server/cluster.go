@@ -13,12 +13,12 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// dialer makes connections to other brokers.
+// dialer returns a dialer for connections to other brokers.
 func (s *server) dialer() interbroker.Dialer {
 	return interbroker.Dialer{Listener: s.Config.InterBrokerListener(), TLS: s.tls.brokers(s.Config)}
 }
 
-// followers are the settings of replication between brokers.
+// followers returns the settings of replication between brokers.
 func (s *server) followers(ctx context.Context) replication.Followers {
 	return replication.Followers{
 		Dial:        s.dialer().Dial,
@@ -35,11 +35,11 @@ func (s *server) followers(ctx context.Context) replication.Followers {
 	}
 }
 
-// throttling are the settings of replication throttles.
+// throttling returns the settings of replication throttles.
 func (s *server) throttling() replication.Throttling {
 	return replication.Throttling{
 		Rates: func(image *metadata.Image) replication.ThrottleRates {
-			s.settings.follow(image) // also where there is no partition that asks for its settings
+			s.settings.follow(image) // also if no partition asks for its settings
 			v := s.settings.as(image).Broker()
 			return replication.ThrottleRates{
 				Leader: v.Int64("leader.replication.throttled.rate"), Follower: v.Int64("follower.replication.throttled.rate"),
@@ -50,14 +50,14 @@ func (s *server) throttling() replication.Throttling {
 	}
 }
 
-// suspect gives a hint to all brokers, see controller.Options.
+// suspect publishes a hint to all brokers, see controller.Options.
 func (s *server) suspect(broker metadata.Member, err error) {
 	notify.Publish(s.bus, notify.BrokerSuspect{
 		BrokerID: broker.Broker, BrokerEpoch: broker.Epoch, ReporterID: s.Config.NodeID, Reason: err.Error(),
 	})
 }
 
-// followSuspects has hints about dead brokers looked into.
+// followSuspects passes hints about dead brokers to the controller, which probes them.
 func (s *server) followSuspects(ctx context.Context) error {
 	stop, err := notify.Subscribe(s.bus, func(hint notify.BrokerSuspect) {
 		s.controller.Hint(ctx, metadata.Member{Broker: hint.BrokerID, Epoch: hint.BrokerEpoch})
@@ -69,9 +69,8 @@ func (s *server) followSuspects(ctx context.Context) error {
 	return nil
 }
 
-// handOver moves leadership to other brokers while this one still serves, so
-// that clients see no more of its stop than a change of leaders. The stop goes
-// on even if that fails.
+// handOver moves leadership to other brokers while this one still serves, so that clients see only
+// a change of leaders during its stop. The stop continues if that fails.
 func (s *server) handOver(ctx context.Context) {
 	if len(s.loader.Image().Brokers) <= 1 {
 		return
@@ -93,8 +92,8 @@ func (s *server) handOver(ctx context.Context) {
 	s.log.Info("leadership is handed over", slog.Duration("took", time.Since(began)))
 }
 
-// healthy tells whether this broker is fit to count as alive. Where no other one
-// is there to take over it is better than none.
+// healthy returns an error if this broker should not count as alive. A broker without any other
+// live broker always counts: no other one could take over.
 func (s *server) healthy() error {
 	for id := range s.loader.Image().Brokers {
 		if id != s.Config.NodeID {
@@ -104,20 +103,20 @@ func (s *server) healthy() error {
 	return nil
 }
 
-// minISR is a topic's min.insync.replicas.
+// minISR returns a topic's min.insync.replicas.
 func (s *server) minISR(image *metadata.Image, topic string) int {
 	const name = "min.insync.replicas"
 	return int(s.settings.topicOnly(image, topic, name).Int64(name))
 }
 
-// uncleanElection is a topic's unclean.leader.election.enable.
+// uncleanElection returns a topic's unclean.leader.election.enable.
 func (s *server) uncleanElection(image *metadata.Image, topic string) bool {
 	const name = "unclean.leader.election.enable"
 	return s.settings.topicOnly(image, topic, name).Bool(name)
 }
 
-// rebalancing is how this broker balances leadership while it is the controller.
-// Kafka reads these settings at start, and so does this.
+// rebalancing returns how this broker balances leadership while it is the controller. As in Kafka,
+// these settings are read at the start.
 func (s *server) rebalancing(*metadata.Image) controller.Rebalancing {
 	return controller.Rebalancing{
 		Enable:           s.values.Bool("auto.leader.rebalance.enable"),
@@ -126,7 +125,7 @@ func (s *server) rebalancing(*metadata.Image) controller.Rebalancing {
 	}
 }
 
-// seconds is a number of seconds, no longer than the longest duration.
+// seconds converts a number of seconds, capped at the longest duration.
 func seconds(n int64) time.Duration {
 	return time.Duration(min(n, int64(math.MaxInt64/time.Second))) * time.Second
 }

@@ -35,7 +35,7 @@ func TestRebalancingIsWhatTheSettingsSay(t *testing.T) {
 	}
 }
 
-// TestAdvertisedListeners registers those that are advertised, at the ports that they have.
+// TestAdvertisedListeners: the registration has the advertised listeners at their actual ports.
 func TestAdvertisedListeners(t *testing.T) {
 	s := &server{Options: Options{Config: config.Broker{
 		Listen:    []config.Endpoint{{Name: "PLAINTEXT", Address: "127.0.0.1:0"}, {Name: "HIDDEN", Address: "127.0.0.1:0"}, {Name: "EXTERNAL", Address: "127.0.0.1:0"}},

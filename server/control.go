@@ -20,12 +20,12 @@ import (
 	"github.com/varvelog/varve/notify"
 )
 
-// quorumTimeout bounds how long a broker waits for a majority of the seeds,
-// itself among them or not.
+// quorumTimeout bounds how long a broker waits for a majority of the seeds, whether it is a seed
+// itself or not.
 const quorumTimeout = 10 * time.Minute
 
-// seedTimeout bounds a request of a broker that is no seed, as that of a seed:
-// one that was on its way to a leader that died is lost.
+// seedTimeout bounds an etcd request of a broker that is not a seed, as a seed's requests are
+// bounded: a request that was on its way to a leader that died is lost.
 const seedTimeout = 1500 * time.Millisecond
 
 // openControl starts or joins the control plane and begins to follow it.
@@ -53,7 +53,7 @@ func (s *server) openControl(ctx context.Context) (err error) {
 	return nil
 }
 
-// openStore opens the external etcd, that of the seeds, or a member of its own.
+// openStore opens the external etcd, the etcd of the seeds, or an embedded member.
 func (s *server) openStore(ctx context.Context) (*etcd.Store, error) {
 	if len(s.Config.Seeds) == 2 {
 		s.log.Warn("two seeds are both needed: with either of them gone no metadata can change; three go on without one")
@@ -94,10 +94,9 @@ const (
 	persistMax = time.Second
 )
 
-// persist repeats a step of the start while etcd does not answer. A majority that was
-// there when the store was opened may be gone again, as when all brokers start at the
-// same time. A step may have been done although its answer is lost, so that it has to
-// stand being repeated.
+// persist repeats a step of the start while etcd does not answer. The majority that was there when
+// the store was opened may be lost again, for example when all brokers start at the same time. A
+// step may have succeeded although its answer is lost, so it must be repeatable.
 func (s *server) persist(ctx context.Context, what string, step func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.storeTimeout())
 	defer cancel()
@@ -114,9 +113,9 @@ func (s *server) persist(ctx context.Context, what string, step func(context.Con
 	}
 }
 
-// leftBehind names what is in the data directory, or the log directories, that
-// only a broker of a cluster has put there, "" if nothing. Beside that no cluster
-// may begin: it would take the logs for strangers'.
+// leftBehind names files in the data directory or the log directories that only a broker in a
+// cluster writes, or returns "" if there are none. Beside such files no cluster may be founded: it
+// would treat the logs as another cluster's.
 func leftBehind(c config.Broker) string {
 	for _, dir := range c.LogDirs() {
 		if _, err := os.Stat(filepath.Join(dir, "meta.properties")); err == nil {
@@ -124,7 +123,7 @@ func leftBehind(c config.Broker) string {
 		}
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			continue // it is not there, or the log says later what is wrong with it
+			continue // missing, or the log reports later what is wrong with it
 		}
 		if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.IsDir() && partitionDir.MatchString(e.Name()) }) {
 			return "logs in " + dir
@@ -133,7 +132,7 @@ func leftBehind(c config.Broker) string {
 	return ""
 }
 
-// partitionDir is the name of a partition's directory.
+// partitionDir matches the name of a partition's directory.
 var partitionDir = regexp.MustCompile(`^.+-[0-9]+$`)
 
 func (s *server) external() etcd.Options {
@@ -152,7 +151,7 @@ func (s *server) natsAccess() notify.Access {
 	return access
 }
 
-// seedClient is for a broker that is no seed: etcd runs in those that are.
+// seedClient returns the options of a broker that is not a seed: etcd runs in the seeds.
 func (s *server) seedClient() etcd.Options {
 	o := etcd.Options{Cluster: s.Config.Cluster, Brokers: true, Logger: s.log, RequestTimeout: seedTimeout, Wait: quorumTimeout, TLS: dialer(s.tls.control)}
 	scheme := "http://"
@@ -181,7 +180,7 @@ func seedIDs(seeds []config.Seed) []int32 {
 	return ids
 }
 
-// routes join the embedded NATS server to those of the seeds.
+// routes joins the embedded NATS server to those of the seeds.
 func (s *server) routes() *notify.Routes {
 	if len(s.Config.Seeds) == 0 || len(s.Config.NATS) > 0 {
 		return nil

@@ -24,13 +24,13 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// freeControl is an address whose port and the two after it nobody listens on, and no other test gets.
+// freeControl returns an address whose port and the two after it are unused, also by other tests.
 func freeControl(t *testing.T) string {
 	t.Helper()
 	return porttest.Address(t, 3)
 }
 
-// controlOnly is a broker of which only the control plane will run.
+// controlOnly is a broker that runs only its control plane.
 func controlOnly(t *testing.T, b config.Broker, logger *slog.Logger) *server {
 	t.Helper()
 	b.Cluster = "test"
@@ -40,8 +40,8 @@ func controlOnly(t *testing.T, b config.Broker, logger *slog.Logger) *server {
 	return &server{Options: Options{Config: b}, log: logger, parts: newStages(logger), registry: prometheus.NewRegistry()}
 }
 
-// TestControlPlaneOfSeveralBrokers has three seeds and a broker that is none, all started at once: what one writes all
-// follow, and what one tells all hear.
+// TestControlPlaneOfSeveralBrokers starts three seeds and a broker that is not one at the same
+// time. All brokers see every write, and receive every hint.
 func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 	var seeds []config.Seed
 	for i := range 3 {
@@ -76,10 +76,11 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 			})
 		}
 		all.Wait()
-		// A connection between members that ends in the middle of a request stays for etcd's read timeout, five seconds.
+		// A connection between members that ends during a request stays for etcd's read timeout, 5
+		// s.
 		for deadline := time.Now().Add(time.Minute); goleak.Find() != nil; {
 			if time.Now().After(deadline) {
-				return // TestMain says what is left
+				return // TestMain reports what is left
 			}
 		}
 	}()
@@ -113,7 +114,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 			select {
 			case <-heard:
 				got = true
-			case <-tick.C: // again and again, until the servers have found each other
+			case <-tick.C: // repeatedly, until the servers have found each other
 				notify.Publish(brokers[3].bus, notify.SegmentTiered{EndOffset: 1})
 			case <-ctx.Done():
 				t.Fatalf("broker %d does not hear what broker 4 tells", to.Config.NodeID)
@@ -124,7 +125,7 @@ func TestControlPlaneOfSeveralBrokers(t *testing.T) {
 	}
 }
 
-// TestLogsWithoutEtcdBeginNoCluster starts a broker whose logs are there and whose etcd is not.
+// TestLogsWithoutEtcdBeginNoCluster starts a broker with logs but without etcd's files.
 func TestLogsWithoutEtcdBeginNoCluster(t *testing.T) {
 	for name, put := range map[string]func(logs string) error{
 		"meta.properties": func(logs string) error { return os.WriteFile(filepath.Join(logs, "meta.properties"), nil, 0o600) },

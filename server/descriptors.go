@@ -6,10 +6,9 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// connectionLimit is max.connections, or as many as the process has descriptors
-// for: half of what it may open is the log's (storage.Options.MaxOpenFiles), and an
-// eighth is left for what else needs some. Were connections allowed to take more,
-// the log could not open its files.
+// connectionLimit returns max.connections, or fewer if the process may not open enough descriptors.
+// Half of them are for the log (storage.Options.MaxOpenFiles), and an eighth is left for everything
+// else. If connections could take more, the log could not open its files.
 func connectionLimit(logger *slog.Logger, configured int64, mayOpen int) int {
 	most := int64(mayOpen) * 3 / 8
 	if configured <= most {

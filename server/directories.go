@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// directoryIDs are data directories as the cluster names them.
+// directoryIDs converts directory ids of the storage to those of the metadata.
 func directoryIDs(ids [][16]byte) []metadata.DirectoryID {
 	out := make([]metadata.DirectoryID, len(ids))
 	for i, id := range ids {
@@ -17,20 +17,21 @@ func directoryIDs(ids [][16]byte) []metadata.DirectoryID {
 	return out
 }
 
-// onDirFailed is storage.Options.OnDirFailed.
+// onDirFailed is storage.Options.OnDirFailed. It does not block.
 func (s *server) onDirFailed([16]byte, error) {
 	select {
 	case s.dirFailed <- struct{}{}:
-	default: // tellDirectories has not looked yet
+	default: // tellDirectories has not read the last token yet
 	}
 }
 
-// placeTimeout bounds how long a stop waits until the cluster knows where logs are.
+// placeTimeout bounds how long a stop waits until the cluster has the directories of this broker's
+// logs.
 const placeTimeout = time.Second
 
-// placeLogs has the cluster know in which directories the logs of this broker are, before
-// it stops: should one of these be missing at the next start, only what was in it counts
-// as lost. Partitions that were created a moment ago may lack that.
+// placeLogs records in the cluster's state, before this broker stops, which directories its logs
+// are in. If a directory is missing at the next start, only the logs in it then count as lost.
+// Partitions that were created a moment ago may not have their directory recorded.
 func (s *server) placeLogs(ctx context.Context) {
 	if len(s.logs.OnlineDirs()) <= 1 {
 		return
@@ -43,8 +44,9 @@ func (s *server) placeLogs(ctx context.Context) {
 	}
 }
 
-// tellDirectories has the cluster know which directories work whenever one has failed, and
-// then has the leaders of what was in it say so.
+// tellDirectories runs after each failure of a directory. It writes the working directories into
+// the registration. Then the leaders on this broker record their directories, so that the
+// leadership of the logs in the failed one is given up.
 func (s *server) tellDirectories(ctx context.Context) error {
 	for {
 		select {
@@ -58,7 +60,7 @@ func (s *server) tellDirectories(ctx context.Context) error {
 		}
 		s.replicas.TellDirectories()
 		s.log.Warn("the cluster knows that a data directory has failed", slog.Int("directories_left", len(working)))
-		// Only now: the file may be in the directory that has failed. The directory has
+		// Not before the registration: the file may be in the failed directory. That directory has
 		// a marker of its own, see storage.Manager.DistrustedDirs.
 		if err := s.lastRegistration.failed(working); err != nil {
 			s.log.Warn("the failed data directory cannot be noted", slog.Any("error", err))

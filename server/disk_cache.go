@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// diskCache starts the cache of the remote tier on disk; nil: there is none.
+// diskCache starts the remote tier's cache on disk. It returns nil if none is configured.
 func (s *server) diskCache(ctx context.Context) tiering.DiskCache {
 	bytes := s.values.Int64("varve.tier.disk.cache.bytes")
 	if bytes == 0 {

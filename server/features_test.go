@@ -19,7 +19,7 @@ import (
 	"github.com/varvelog/varve/metadata/kv/etcd"
 )
 
-// A broker that may not run in its cluster says why, and touches no log.
+// TestStartIsRefused: a broker that must not run in its cluster says why, and touches no log.
 func TestStartIsRefused(t *testing.T) {
 	const id = `{"v":1,"id":"AQIDBAUGBwgJCgsMDQ4PEA"}`
 	for name, c := range map[string]struct {
@@ -58,7 +58,7 @@ func TestStartIsRefused(t *testing.T) {
 	}
 }
 
-// brokerConfig is that of a broker with everything embedded.
+// brokerConfig is the configuration of a broker with everything embedded.
 func brokerConfig(t *testing.T, dataDir string) config.Broker {
 	t.Helper()
 	set := pflag.NewFlagSet("test", pflag.ContinueOnError)

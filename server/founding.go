@@ -9,9 +9,9 @@ import (
 	"github.com/varvelog/varve/tiering/catalogue"
 )
 
-// foundCluster reads the cluster's id, or founds the cluster, and compares its object store with it.
-// An object store that is another cluster's ends the start before anything is founded; one that is
-// away is compared when it is there, and is not used before.
+// foundCluster reads the cluster's id, or founds the cluster, and compares the object store with
+// it. If the object store belongs to another cluster, the start ends before anything is founded. If
+// it is unreachable, it is compared once it is reachable, and is not used before.
 func (s *server) foundCluster(ctx context.Context) error {
 	s.identity = &catalogue.Identity{Bucket: s.bucket, URL: s.Config.ObjectStore, Store: s.store, Now: time.Now}
 	err := s.persist(ctx, "look for a cluster", func(ctx context.Context) error {

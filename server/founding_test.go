@@ -29,7 +29,7 @@ func bucketOf(t *testing.T, cluster string) string {
 	return url
 }
 
-// end runs a broker that is to end by itself.
+// end runs a broker that is expected to end by itself.
 func end(t *testing.T, s *server) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -37,8 +37,8 @@ func end(t *testing.T, s *server) error {
 	return s.run(ctx, time.Now())
 }
 
-// A broker without metadata does not found a cluster over the history of another one, and leaves
-// nothing that says it had.
+// TestNothingIsFoundedOverAnothersBucket: a broker without metadata does not found a cluster over
+// the history of another one, and leaves no trace of an attempt.
 func TestNothingIsFoundedOverAnothersBucket(t *testing.T) {
 	s := configured(t, nil, "--object-store", bucketOf(t, "theirs"))
 	err := end(t, s)
@@ -53,7 +53,8 @@ func TestNothingIsFoundedOverAnothersBucket(t *testing.T) {
 	}
 }
 
-// Each start compares: another bucket, or none where one was, ends it, and the right one serves.
+// TestStartComparesTheBucket: each start compares. Another bucket, or none after there was one,
+// ends it; the right one serves.
 func TestStartComparesTheBucket(t *testing.T) {
 	dir := t.TempDir()
 	data, right := filepath.Join(dir, "data"), "file://"+filepath.Join(dir, "right")
@@ -86,8 +87,8 @@ func TestStartComparesTheBucket(t *testing.T) {
 	}
 }
 
-// A store that is away at the start and turns out to be another cluster's is not used, and the
-// broker goes on.
+// TestBucketIsComparedWhenItIsBack: a store that is unreachable at the start and turns out to be
+// another cluster's is not used, and the broker continues.
 func TestBucketIsComparedWhenItIsBack(t *testing.T) {
 	store := &awayStore{}
 	b := startBroker(t, "--object-store", store.url(t))

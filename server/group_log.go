@@ -12,8 +12,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// topicLog lets coordinators keep their state in an internal topic of this
-// broker: it is a coordinator.Log.
+// topicLog is a coordinator.Log: coordinators keep their state in an internal topic of this broker.
 type topicLog struct {
 	topic    string
 	replicas *replication.Manager
@@ -38,8 +37,8 @@ func (l topicLog) Append(ctx context.Context, partition int32, batch []byte) (in
 	return appended.LastOffset, nil
 }
 
-// refusals are the errors by which an append promises that it has written
-// nothing, in the coordinator's words.
+// refusals are the errors by which an append promises that it has written nothing, with the errors
+// of the coordinator that they become. Any other error is coordinator.ErrUncertain.
 var refusals = []struct{ err, as error }{
 	{replication.ErrNotLeader, coordinator.ErrNotCoordinator},
 	{replication.ErrUnknownTopicOrPartition, coordinator.ErrNotCoordinator},
@@ -61,8 +60,8 @@ func refusal(err error) error {
 	return coordinator.ErrUncertain
 }
 
-// Load reads everything, also what is not committed yet: it may have been
-// acknowledged by the leader before.
+// Load reads the whole log, including records that are not committed yet: an earlier leader may
+// have acknowledged them.
 func (l topicLog) Load(ctx context.Context, partition int32, fn func(record.Batch) error) error {
 	p, err := l.partition(partition)
 	if err != nil {

@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What coordinators rely on holds for an internal topic of a real broker.
+// TestTopicLogIsACoordinatorLog: the contract of a coordinator's log holds for an internal topic of
+// a real broker.
 func TestTopicLogIsACoordinatorLog(t *testing.T) {
 	coordinatortest.TestLog(t, func(t *testing.T) coordinatortest.Harness {
 		t.Helper()
@@ -38,7 +39,7 @@ type testBroker struct {
 	store    *kvtest.MemStore
 	loader   *metadata.Loader
 	replicas *replication.Manager
-	stop     func() // the registration and controller that run now
+	stop     func() // the current registration and controller
 }
 
 func newTestBroker(t *testing.T) *testBroker {
@@ -70,7 +71,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	return b
 }
 
-// write writes to the store and returns the image that shows it.
+// write writes to the store and returns the image that has the write.
 func (b *testBroker) write(ops ...kv.Op) *metadata.Image {
 	b.t.Helper()
 	revision, err := b.store.Txn(b.t.Context(), nil, ops...)
@@ -84,7 +85,7 @@ func (b *testBroker) write(ops ...kv.Op) *metadata.Image {
 	return image
 }
 
-// register registers the broker anew, as a restart does: it is elected again.
+// register registers the broker again, as a restart does, and it is elected again.
 func (b *testBroker) register() {
 	b.t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -112,7 +113,7 @@ func (b *testBroker) create(topic string, partitions int32) {
 	}
 }
 
-// elect brings the partition to the leader epoch, and the others along.
+// elect raises the partition to the leader epoch; the other partitions are elected too.
 func (b *testBroker) elect(partition, epoch int32) {
 	b.t.Helper()
 	tp := metadata.TopicPartition{Topic: offsetsTopic, Partition: partition}

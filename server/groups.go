@@ -9,16 +9,17 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// offsetsTopic is where group coordinators keep their state.
+// offsetsTopic is the topic in which group coordinators keep their state.
 const offsetsTopic = "__consumer_offsets"
 
-// startGroups makes the group coordinator and has it told of the partitions of
-// its topic that this broker leads, and of topics whose offsets nobody needs.
+// startGroups makes the group coordinator. It is notified of the partitions of its topic that this
+// broker leads, and of deleted topics, whose offsets it then drops.
 func (s *server) startGroups(ctx context.Context) {
 	c := groups.DefaultConfig()
 	c.Partitions = s.values.Int32("offsets.topic.num.partitions")
 	if t, ok := s.loader.Image().TopicByName(offsetsTopic); ok {
-		c.Partitions = int32(len(t.Partitions)) // which group is where was decided when the topic was made
+		// The partition of a group was decided when the topic was created.
+		c.Partitions = int32(len(t.Partitions))
 	}
 	c.MinSessionTimeout = s.values.Duration("group.min.session.timeout.ms")
 	c.MaxSessionTimeout = s.values.Duration("group.max.session.timeout.ms")
@@ -37,8 +38,8 @@ func (s *server) startGroups(ctx context.Context) {
 	s.parts.run(ctx, "offsets of deleted topics", s.forgetDeletedTopics)
 }
 
-// forgetDeletedTopics compares each image with the last complete one before. What is
-// missed while a broker is down expires by offsets.retention.minutes.
+// forgetDeletedTopics compares each image with the last complete one before it. Topics that are
+// deleted while the broker is down are missed: their offsets expire by offsets.retention.minutes.
 func (s *server) forgetDeletedTopics(ctx context.Context) error {
 	images := s.loader.Subscribe()
 	defer images.Close()
@@ -56,9 +57,9 @@ func (s *server) forgetDeletedTopics(ctx context.Context) error {
 	}
 }
 
-// deletedTopics are the names of topics that are gone since an earlier image, also of
-// those that another topic of the same name replaced. What an incomplete image lacks, or
-// a list, need not have been deleted.
+// deletedTopics returns the names of the topics that were deleted since an earlier image, including
+// those that another topic of the same name replaced. A topic that is missing in an incomplete
+// image or list need not have been deleted.
 func deletedTopics(known, image *metadata.Image) []string {
 	if image.Incomplete() {
 		return nil

@@ -15,20 +15,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// operations is the HTTP side for those who run the broker: /metrics for
-// Prometheus, /healthz while the process works, /readyz while it serves, and
-// /debug/pprof if that was asked for.
+// operations is the HTTP side for operators: /metrics for Prometheus, /healthz while the process
+// works, /readyz while it serves, and /debug/pprof if enabled.
 type operations struct {
-	registry   *prometheus.Registry
-	log        *slog.Logger
-	pprof      bool
-	waits      atomic.Pointer[string]                          // for what, before the broker serves and while it stops; nil: it serves
-	alive      atomic.Pointer[func(ctx context.Context) error] // tells of a part that is stuck; nil: there is none yet
-	bucketAway atomic.Pointer[string]                          // why the object store cannot be used; nil: it can, or it was not asked yet
-	unread     atomic.Pointer[func() string]                   // names metadata that cannot be read, "" if all can; nil: there is none yet
+	registry *prometheus.Registry
+	log      *slog.Logger
+	pprof    bool
+	// waits is what the broker waits for before it serves and while it stops; nil: it serves.
+	waits atomic.Pointer[string]
+	// alive returns an error if a part is stuck; nil: there is no such part yet.
+	alive atomic.Pointer[func(ctx context.Context) error]
+	// bucketAway is why the object store cannot be used; nil: it can, or has not been asked yet.
+	bucketAway atomic.Pointer[string]
+	// unread names metadata that cannot be read, "" if all can; nil: there is no metadata yet.
+	unread atomic.Pointer[func() string]
 }
 
-// Bounds of the HTTP side; nobody but monitoring uses it.
+// Bounds of the HTTP side; only monitoring uses it.
 const (
 	httpHeaderTimeout = 5 * time.Second
 	httpWriteTimeout  = 40 * time.Second // a CPU profile takes 30 s
@@ -37,7 +40,7 @@ const (
 	aliveTimeout      = 5 * time.Second
 )
 
-// waitFor says what the broker waits for, "" that it serves.
+// waitFor stores what the broker waits for; "" means that it serves.
 func (o *operations) waitFor(what string) {
 	if what == "" {
 		o.waits.Store(nil)
@@ -63,8 +66,8 @@ func (o *operations) handler() http.Handler {
 	return mux
 }
 
-// healthz fails when a loop of the process is stuck: only a restart helps then.
-// What is slow or out of reach, be it the disk, the bucket or etcd, is not that.
+// healthz fails when a loop of the process is stuck: then only a restart helps. A slow or
+// unreachable disk, bucket or etcd does not make it fail.
 func (o *operations) healthz(w http.ResponseWriter, r *http.Request) {
 	if alive := o.alive.Load(); alive != nil {
 		ctx, cancel := context.WithTimeout(r.Context(), aliveTimeout)
@@ -77,9 +80,9 @@ func (o *operations) healthz(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// readyz fails until the broker serves and from when it stops, and says what it waits for. A
-// broker that cannot read some of the metadata serves the rest, and names it; so does one
-// whose object store is away.
+// readyz fails until the broker serves and again once it stops, and says what the broker waits for.
+// A broker that cannot read some of the metadata serves the rest and names the keys. A broker whose
+// object store is unreachable serves too and says so.
 func (o *operations) readyz(w http.ResponseWriter, _ *http.Request) {
 	if what := o.waits.Load(); what != nil {
 		http.Error(w, "not serving: "+*what, http.StatusServiceUnavailable)
@@ -99,7 +102,8 @@ func (o *operations) readyz(w http.ResponseWriter, _ *http.Request) {
 // serve answers on ln until ctx ends. It closes ln.
 func (o *operations) serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{Handler: o.handler(), ReadHeaderTimeout: httpHeaderTimeout, WriteTimeout: httpWriteTimeout}
-	server.ErrorLog = slog.NewLogLogger(o.log.Handler(), slog.LevelDebug) // what clients do, failed TLS handshakes among it, is not news
+	// Errors of clients, for example failed TLS handshakes, are not news.
+	server.ErrorLog = slog.NewLogLogger(o.log.Handler(), slog.LevelDebug)
 	stopped := make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(stopped)
@@ -111,7 +115,7 @@ func (o *operations) serve(ctx context.Context, ln net.Listener) error {
 	})
 	err := server.Serve(ln)
 	if unhook() {
-		return fmt.Errorf("serve HTTP: %w", err) // it ended by itself
+		return fmt.Errorf("serve HTTP: %w", err) // Serve ended before ctx
 	}
 	<-stopped
 	if errors.Is(err, http.ErrServerClosed) {

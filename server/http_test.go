@@ -51,7 +51,7 @@ func TestReadinessSaysWhatItWaitsFor(t *testing.T) {
 
 func TestHealthIsThatOfTheLoops(t *testing.T) {
 	var o operations
-	o.waitFor("it waits for etcd") // which is no reason to be restarted
+	o.waitFor("it waits for etcd") // not a reason for a restart
 	if status, _ := ask(t, &o, "/healthz"); status != http.StatusOK {
 		t.Errorf("before there is anything to ask: %d", status)
 	}

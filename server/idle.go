@@ -9,13 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// idleWindow is the least time that a share of processor time is taken over.
+// idleWindow is the shortest time over which the share of processor time is computed.
 const idleWindow = 10 * time.Second
 
-// idleness is what dashboards for Kafka look at in order to see whether a broker
-// can take more: the share of time in which its threads have nothing to do. Here
-// it is the share of this machine's processors that the broker has left over, of
-// the last ten seconds or more; both names have the same value.
+// idleness collects the metrics that dashboards for Kafka use to see whether a broker can take more
+// load: the share of time in which its threads are idle. Here both names have the same value: the
+// share of this machine's processors that the broker left unused in the last ten seconds or more.
 type idleness struct {
 	descs []*prometheus.Desc
 	now   func() time.Time
@@ -24,7 +23,7 @@ type idleness struct {
 
 	mu struct {
 		sync.Mutex
-		past, last sample // past is older than idleWindow, or the first
+		past, last sample // past is older than idleWindow, or the first sample
 	}
 }
 
@@ -63,7 +62,7 @@ func (i *idleness) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// share is what is left over. Several may scrape: each sees at least a window.
+// share returns the unused share. With several scrapers each value covers at least a window.
 func (i *idleness) share() float64 {
 	now := sample{i.now(), i.used()}
 	i.mu.Lock()
@@ -78,7 +77,7 @@ func (i *idleness) share() float64 {
 	return min(max(1-float64(now.used-i.mu.past.used)/(float64(span)*float64(i.cpus)), 0), 1)
 }
 
-// processorTime is what this process has used, in the kernel as well.
+// processorTime returns the processor time of this process, including its time in the kernel.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil { // fails only for a wrong argument

@@ -19,7 +19,7 @@ func TestIdleness(t *testing.T) {
 		{5 * time.Second, 10 * time.Second, 0.25}, // both
 		{time.Second, 0, 1 - 15.0/22},             // a second scraper
 		{9 * time.Second, 0, 1},                   // idle since the window before
-		{10 * time.Second, 30 * time.Second, 0},   // never less
+		{10 * time.Second, 30 * time.Second, 0},   // never negative
 		{20 * time.Second, 0, 1},                  // and idle again
 	} {
 		now, used = now.Add(step.passed), used+step.used

@@ -9,7 +9,8 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// A partition that cannot be served does not keep a broker from starting; the end of the start does.
+// TestStartGoesOnWithoutPartitionsThatCannotBeServed: a partition that cannot be served does not
+// keep a broker from starting. The end of the start's context does.
 func TestStartGoesOnWithoutPartitionsThatCannotBeServed(t *testing.T) {
 	s := &server{log: slog.New(slog.DiscardHandler)}
 	topics := []metadata.TopicID{{1}}

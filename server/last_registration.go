@@ -18,70 +18,71 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// lastRegistrationFile says under which epoch this broker was registered last, and with
-// which directories. The next process finds out by it what they have kept since. The
-// cluster believes such a broker that it still has what it had. It is in the data directory
-// and in each log directory: one that is lost takes no other's past with it.
+// lastRegistrationFile records this broker's last registration: its epoch and its directories. The
+// next process derives from it what the directories have kept since. The cluster trusts such a
+// broker to still have its records. The file is in the data directory and in each log directory, so
+// that a lost directory does not take the past of the others with it.
 const lastRegistrationFile = "last-registration"
 
-// maxLastRegistration bounds what is read of the file, in bytes.
+// maxLastRegistration bounds the bytes that are read of the file.
 const maxLastRegistration = 64 << 10
 
-// bootIDFile holds a number that the kernel draws when the machine starts. Other
-// systems have none: there every end that is not clean counts as the machine's.
+// bootIDFile holds a random number that the kernel draws when the machine starts. Other systems
+// have none: there every unclean end counts as a crash of the machine.
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
-// registrationMark is what the file holds. Everything that a process writes to a log
-// goes to the kernel at once, so that nothing is lost when the process alone dies; the
-// kernel has the rest as long as the machine runs.
+// registrationMark is the content of the file. A process passes everything that it writes to a log
+// to the kernel at once. So a crash of the process alone loses nothing: the kernel keeps the rest
+// as long as the machine runs.
 type registrationMark struct {
 	V           int   `json:"v"`
-	Sequence    int64 `json:"sequence"` // of the copies the one with the highest counts
+	Sequence    int64 `json:"sequence"` // the copy with the highest sequence counts
 	BrokerEpoch int64 `json:"broker_epoch"`
-	// KeptEpoch is the first of the epochs in a row that ended without a loss, of which
-	// BrokerEpoch is the last; 0: that is BrokerEpoch.
+	// KeptEpoch is the first of a run of epochs that ended without a loss, and BrokerEpoch is the
+	// last of them. 0 means BrokerEpoch.
 	KeptEpoch int64 `json:"kept_epoch,omitempty"`
-	// Clean says that the last process ended with everything on the disk; then it does
-	// not matter what became of the machine.
+	// Clean means that the last process ended with everything on the disk. Then a crash of the
+	// machine does not matter.
 	Clean bool `json:"clean,omitempty"`
-	// BootID is of the machine's run that the logs have lost nothing in. Empty: they may
-	// have lost something.
+	// BootID is the run of the machine in which the logs have lost nothing. Empty: they may have
+	// lost records.
 	BootID string `json:"boot_id,omitempty"`
-	// Directories are those that worked at the registration, Failed those of them that
-	// have failed since, or were found to lack something.
+	// Directories are those that worked at the registration. Failed are those of them that have
+	// failed since or were found to have lost records.
 	Directories     []metadata.DirectoryID `json:"directories"`
 	Failed          []metadata.DirectoryID `json:"failed,omitempty"`
 	LostBrokerEpoch int64                  `json:"lost_epoch,omitempty"`
-	// LostSinceKept are directories that have lost something since KeptEpoch, and before BrokerEpoch.
+	// LostSinceKept are directories that have lost records since KeptEpoch, before BrokerEpoch.
 	LostSinceKept []metadata.DirectoryID `json:"lost_since_kept,omitempty"`
 }
 
-// lastRegistration keeps the file. It is never older than what the logs hold: while a
-// process runs, it says that only the same run of the machine keeps everything.
+// lastRegistration keeps the file. The file never claims more than the logs hold: while a process
+// runs, it says that only the same run of the machine keeps everything.
 type lastRegistration struct {
 	log  *slog.Logger
 	fs   vfs.FS
-	dirs []string // that have a copy
-	// works returns false if a directory has failed: it may hang, and gets no copies any more.
+	dirs []string // directories with a copy
+	// works returns false for a failed directory: it may hang, so it gets no more copies.
 	works  func(dir string) bool
 	bootID string
 
 	mu    sync.Mutex
 	mark  registrationMark
-	holds bool // the mark's epoch ended without a loss, or goes on
+	holds bool // the mark's epoch ended without a loss, or is the current one
 }
 
-// readBootID is the id of this run of the machine, empty if the system has none.
+// readBootID returns the id of this run of the machine, or "" if the system has none.
 func readBootID() string {
-	text, err := os.ReadFile(bootIDFile) // vfs reads as much as a file's size says, which is 0 there
+	// vfs.ReadFile reads as many bytes as the file's size, which is 0 here
+	text, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(text))
 }
 
-// readLastRegistration reads the newest copy that the directories have. If there is none that
-// can be understood nothing is known of the past.
+// readLastRegistration reads the newest copy in the directories. If no copy is readable, nothing is
+// known of the past.
 func readLastRegistration(fsys vfs.FS, dirs []string, bootID string, log *slog.Logger) *lastRegistration {
 	l := &lastRegistration{log: log, fs: fsys, dirs: dirs, bootID: bootID, works: func(string) bool { return true }}
 	l.mark.LostBrokerEpoch = math.MaxInt64
@@ -114,9 +115,9 @@ func readMark(fsys vfs.FS, name string) (mark registrationMark, err error) {
 	return mark, nil
 }
 
-// begin is called once the logs are recovered, with the directories that work and
-// those of them whose last process gave them up. It returns what they have kept, and
-// notes that from now on only this run of the machine keeps it.
+// begin is called after the recovery of the logs, with the directories that work and those of them
+// that the last process gave up. It returns what they have kept. Before it returns it writes the
+// mark: from now on only this run of the machine keeps everything.
 func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (metadata.Past, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,12 +142,12 @@ func (l *lastRegistration) begin(working, distrusted []metadata.DirectoryID) (me
 	return past, l.writeLocked()
 }
 
-// maxLostSinceKept bounds how many lost directories are remembered. Beyond, what the others have
-// kept begins with the present epoch.
+// maxLostSinceKept bounds the list of lost directories. If it gets longer, the run of kept epochs
+// begins with the current one.
 const maxLostSinceKept = 64
 
-// keptLocked is the oldest epoch since which the directories have lost nothing, but for some, or
-// epoch if there is none.
+// keptLocked returns the oldest epoch since which the directories have lost nothing, and the
+// directories that are excepted. If there is no such epoch, it returns epoch.
 func (l *lastRegistration) keptLocked(epoch int64) (kept int64, lostSince []metadata.DirectoryID) {
 	lostSince = slices.Clone(l.mark.LostSinceKept)
 	for _, id := range l.mark.Failed {
@@ -160,7 +161,7 @@ func (l *lastRegistration) keptLocked(epoch int64) (kept int64, lostSince []meta
 	return cmp.Or(l.mark.KeptEpoch, l.mark.BrokerEpoch, epoch), lostSince
 }
 
-// loseLocked notes that a directory does not have all that it had at the mark's epoch.
+// loseLocked notes that a directory has lost something since the mark's epoch.
 func (l *lastRegistration) loseLocked(id metadata.DirectoryID) {
 	if slices.Contains(l.mark.Failed, id) {
 		return
@@ -171,15 +172,16 @@ func (l *lastRegistration) loseLocked(id metadata.DirectoryID) {
 	}
 }
 
-// registered notes a new registration. Until that is on the disk a crash of the process
-// leaves the mark of an earlier epoch, by which this one counts as lost.
+// registered records a new registration. If the process crashes before that is on the disk, the
+// mark is that of an earlier epoch, and this epoch counts as lost.
 func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	kept, lost := l.keptLocked(epoch)
 	l.mark = registrationMark{
 		V: 1, Sequence: l.mark.Sequence, BrokerEpoch: epoch, KeptEpoch: kept, LostSinceKept: lost, BootID: l.bootID, Directories: working,
-		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1), // what was lost before concerns no later epoch
+		// earlier losses do not concern later epochs
+		LostBrokerEpoch: min(l.mark.LostBrokerEpoch, epoch-1),
 	}
 	l.holds = true
 	if err := l.writeLocked(); err != nil {
@@ -187,7 +189,7 @@ func (l *lastRegistration) registered(epoch int64, working []metadata.DirectoryI
 	}
 }
 
-// failed notes that only some directories still work.
+// failed records that only some directories still work.
 func (l *lastRegistration) failed(working []metadata.DirectoryID) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,8 +201,8 @@ func (l *lastRegistration) failed(working []metadata.DirectoryID) error {
 	return l.writeLocked()
 }
 
-// clean is the last thing that a broker does, when all its logs are on the disk. One
-// that never registered leaves what its predecessor had.
+// clean is the last step of a broker's stop, after all its logs are on the disk. A broker that
+// never registered leaves the mark of its predecessor.
 func (l *lastRegistration) clean() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -211,8 +213,8 @@ func (l *lastRegistration) clean() error {
 	return l.writeLocked()
 }
 
-// writeLocked writes all copies. One is enough: a directory that cannot be written is about to
-// fail, and its older copy does not count beside another one.
+// writeLocked writes all copies. One success is enough: a directory that cannot be written is about
+// to fail, and its older copy does not count beside a newer one.
 func (l *lastRegistration) writeLocked() error {
 	l.mark.Sequence++
 	text, err := json.Marshal(l.mark)

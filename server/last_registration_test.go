@@ -41,7 +41,8 @@ func (m *markTest) lose(dir string) {
 	}
 }
 
-// TestLostDirectoryTakesNoOthersPast: each directory has a copy, and the newest that is left counts.
+// TestLostDirectoryTakesNoOthersPast: each directory has a copy, and the newest remaining copy
+// counts.
 func TestLostDirectoryTakesNoOthersPast(t *testing.T) {
 	both := dirIDs(1, 2)
 	m := newMarkTest(t)
@@ -57,7 +58,7 @@ func TestLostDirectoryTakesNoOthersPast(t *testing.T) {
 	if got := m.start("a", dirIDs(3, 2), nil); got != "9 [1] 9" {
 		t.Errorf("without a log directory: %s", got)
 	}
-	// A disk that refuses the newest copy does not speak for the others.
+	// A disk that rejects the newest copy does not override the others.
 	faulty := vfs.NewFaulty(m.fs)
 	faulty.Inject(vfs.Fault{Op: vfs.OpWrite, Name: "/disk2", Times: 100})
 	m.fs = faulty
@@ -74,7 +75,7 @@ func TestLostDirectoryTakesNoOthersPast(t *testing.T) {
 	}
 }
 
-// TestFailedDirectoryGetsNoCopies: its disk may hang, and would hold up the registration.
+// TestFailedDirectoryGetsNoCopies: its disk may hang, and would block the registration.
 func TestFailedDirectoryGetsNoCopies(t *testing.T) {
 	both := dirIDs(1, 2)
 	m := newMarkTest(t)
@@ -109,8 +110,8 @@ func dirIDs(numbers ...byte) []metadata.DirectoryID {
 	return ids
 }
 
-// start begins a process on a run of the machine; it shows PreviousBrokerEpoch, the first
-// bytes of lost directories, and LostBrokerEpoch.
+// start begins a process on a run of the machine. It returns PreviousBrokerEpoch, the first bytes
+// of lost directories, and LostBrokerEpoch.
 func (m *markTest) start(boot string, working, distrusted []metadata.DirectoryID) string {
 	m.Helper()
 	last := readLastRegistration(m.fs, markDirs, boot, slog.New(slog.DiscardHandler))
@@ -172,8 +173,8 @@ func TestWhatTheLastProcessHasKept(t *testing.T) {
 	}
 }
 
-// TestFailedStartKeepsTheMark: a start that ends before it registers costs nothing,
-// nor does it make a loss undone.
+// TestFailedStartKeepsTheMark: a start that ends before it registers loses nothing, and does not
+// undo a loss.
 func TestFailedStartKeepsTheMark(t *testing.T) {
 	both := dirIDs(1, 2)
 	m := newMarkTest(t)
@@ -192,8 +193,8 @@ func TestFailedStartKeepsTheMark(t *testing.T) {
 		{"b", nil, true, "7 [] 6"},  // stops with an error
 		{"c", nil, false, "7 [] 6"},
 		{"c", dirIDs(2), false, "7 [2] 7"},
-		{"c", nil, false, "7 [2] 7"}, // the recovery has taken the marker of the failed sync away
-		{"d", nil, true, "0 [2] 7"},  // the machine crashed meanwhile
+		{"c", nil, false, "7 [2] 7"}, // the recovery has removed the marker of the failed sync
+		{"d", nil, true, "0 [2] 7"},  // the machine crashed in between
 		{"d", nil, false, "0 [2] 7"},
 	} {
 		if got := m.start(step.boot, both, step.distrusted); got != step.want {
@@ -211,15 +212,15 @@ func TestFailedStartKeepsTheMark(t *testing.T) {
 	}
 }
 
-// TestChainOfProcesses: what several processes in a row have not lost is kept since the first of
-// them, also if the end of one left no mark of its registration.
+// TestChainOfProcesses: what several processes in a row have not lost counts as kept since the
+// first of them, also if one of them ended without a mark of its registration.
 func TestChainOfProcesses(t *testing.T) {
 	both := dirIDs(1, 2)
 	disk := newMarkTest(t).fs
 	for i, step := range []struct {
 		boot       string
 		distrusted []metadata.DirectoryID
-		epoch      int64 // of the registration; 0: it is not noted
+		epoch      int64 // of the registration; 0: none is recorded
 		kept       int64
 		but        []metadata.DirectoryID
 	}{

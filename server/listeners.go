@@ -10,14 +10,13 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// advertised are the listeners as the cluster is told of them. Their ports are
-// known once they are bound.
+// advertised returns the listeners for the registration. Their ports are known once they are bound.
 func (s *server) advertised() ([]metadata.Listener, error) {
 	var listeners []metadata.Listener
 	for i, e := range s.Config.Listen {
 		told, ok := s.Config.Advertised(e.Name, s.kafka[i].Addr())
 		if !ok {
-			continue // clients that come in by it are told no addresses
+			continue // its clients get no addresses
 		}
 		host, port, err := net.SplitHostPort(told.Address)
 		if err != nil {
@@ -32,7 +31,7 @@ func (s *server) advertised() ([]metadata.Listener, error) {
 	return listeners, nil
 }
 
-// advertisedText is where clients find this broker, for people.
+// advertisedText returns the addresses for clients, as text for people.
 func (s *server) advertisedText() string {
 	var parts []string
 	for i, e := range s.Config.Listen {

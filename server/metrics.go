@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/telemetry"
 )
 
-// registerMetrics adds the metrics that take several parts to tell.
+// registerMetrics adds the metrics that combine several parts.
 func (s *server) registerMetrics() error {
 	return s.registry.Register(telemetry.New(telemetry.Options{
 		BrokerID: s.Config.NodeID, Listener: s.Config.InterBrokerListener(), Logger: s.log,
@@ -20,7 +20,7 @@ func (s *server) registerMetrics() error {
 	}))
 }
 
-// processMetrics are about the process, from its start.
+// processMetrics are metrics of the process, from its start.
 func processMetrics(version string) []prometheus.Collector {
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "varve_build_info", Help: "1; the labels tell which version runs.",

@@ -22,16 +22,17 @@ import (
 
 var update = flag.Bool("update", false, "write docs/metrics.md again")
 
-// documented is one metric as docs/metrics.md has it.
+// documented is one metric of docs/metrics.md.
 type documented struct{ name, kind, unit, labels, help string }
 
-// TestGeneratedMetricsDocument has a broker that does a little of everything, and compares what its registry holds with docs/metrics.md.
+// TestGeneratedMetricsDocument runs a broker that does a little of everything, and compares its
+// registry with docs/metrics.md.
 func TestGeneratedMetricsDocument(t *testing.T) {
 	pair := securitytest.NewAuthority(t).Issue(t)
 	b := startBroker(t, "--listen", "SSL://127.0.0.1:0", "--set", "ssl.keystore.location="+pair.StoreFile, "--set", "varve.tier.disk.cache.bytes=1048576")
 	plain, _, _ := strings.Cut(strings.TrimPrefix(b.Kafka, "PLAINTEXT://"), ",")
 	useBroker(t, plain)
-	b.get(t, "/metrics") // which adds what the handler counts
+	b.get(t, "/metrics") // adds the metrics of the handler
 	got := metricsDocument(describe(t, b.registry))
 	const file = "../docs/metrics.md"
 	if *update {
@@ -49,13 +50,14 @@ func TestGeneratedMetricsDocument(t *testing.T) {
 	}
 }
 
-// TestStockNamesAreThere has every metric that the dashboards and alerts of kafka_exporter and Strimzi for Kafka look at.
+// TestStockNamesAreThere: every metric exists that the dashboards and alerts of kafka_exporter and
+// Strimzi for Kafka use.
 func TestStockNamesAreThere(t *testing.T) {
 	text, err := os.ReadFile("../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted := map[string]string{ // prefixes and what follows them
+	wanted := map[string]string{ // prefixes and suffixes
 		"kafka_":                 "brokers broker_info topic_partitions log_log_size log_logmanager_offlinelogdirectorycount server_socket_server_metrics_connection_count controller_controllerstats_uncleanleaderelections_total",
 		"kafka_topic_partition_": "current_offset oldest_offset in_sync_replica leader leader_is_preferred replicas under_replicated_partition",
 		"kafka_consumergroup_":   "current_offset current_offset_sum lag lag_sum members",
@@ -105,8 +107,9 @@ func useBroker(t *testing.T, address string) {
 
 var descText = regexp.MustCompile(`^Desc\{fqName: ("(?:[^"\\]|\\.)*"), help: ("(?:[^"\\]|\\.)*"), unit: .*, constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 
-// describe lists what a registry holds. A metric that has no series, and is none of those that are about other brokers or groups, shall
-// have one from the start: otherwise the first time that it counts something cannot be told from none.
+// describe lists the metrics of a registry. Every metric has a series from the start, except those
+// about other brokers or groups: otherwise an alert cannot distinguish its first count from no
+// count.
 func describe(t *testing.T, registry *prometheus.Registry) []documented {
 	t.Helper()
 	families, err := registry.Gather()
@@ -165,7 +168,7 @@ func unitOf(name string) string {
 	}
 }
 
-// metricsSections are the parts of the document: what a name begins with decides.
+// metricsSections are the sections of the document. The prefix of a name selects the section.
 var metricsSections = []struct {
 	title, text string
 	prefixes    []string

@@ -18,17 +18,16 @@ import (
 )
 
 const (
-	// firstCheck is how long a start waits for the object store, without which the
-	// broker serves what is on its disk.
+	// firstCheck is how long a start waits for the object store. Without it the broker serves what
+	// is on its disk.
 	firstCheck = 5 * time.Second
 	// The pauses between further checks.
 	checkMin = time.Second
 	checkMax = 30 * time.Second
 )
 
-// openBucket opens the object store and asks whether it can be used. What is wrong
-// with it for good ends the start. A store that is away does not: history waits for
-// it, and nothing else does.
+// openBucket opens the object store and checks whether it can be used. A permanent error ends the
+// start. An unreachable store does not: only history needs it.
 func (s *server) openBucket(ctx context.Context) error {
 	bucket, err := objstore.Open(ctx, s.Config.ObjectStore)
 	if err != nil {
@@ -45,7 +44,7 @@ func (s *server) openBucket(ctx context.Context) error {
 	return s.checkBucket(ctx)
 }
 
-// checkBucket asks the object store once. One that is away is asked again by awaitBucket.
+// checkBucket checks the object store once. awaitBucket checks an unreachable one again.
 func (s *server) checkBucket(ctx context.Context) error {
 	s.usable = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "varve_objstore_usable",
@@ -57,8 +56,8 @@ func (s *server) checkBucket(ctx context.Context) error {
 	return s.askBucket(ctx, s.bucket.Check)
 }
 
-// askBucket asks the object store something at the start. What is wrong for good is returned; a
-// store that is away is noted, and not asked again before awaitBucket.
+// askBucket runs one check of the object store during the start. It returns permanent errors. An
+// unreachable store is noted, and not asked again before awaitBucket.
 func (s *server) askBucket(ctx context.Context, ask func(context.Context) error) error {
 	if s.ops.bucketAway.Load() != nil {
 		return nil
@@ -74,8 +73,8 @@ func (s *server) askBucket(ctx context.Context, ask func(context.Context) error)
 	return nil
 }
 
-// awaitBucket opens the gate of an object store that was found well, or asks one that was away
-// until it is: whether it can be used, and then whether it is the cluster's.
+// awaitBucket opens the gate of a usable object store. It checks an unreachable one until it can be
+// used, and then until it is found to be the cluster's.
 func (s *server) awaitBucket(ctx context.Context, verify func(context.Context) error) {
 	if s.ops.bucketAway.Load() == nil {
 		s.usable.Set(1)
@@ -104,9 +103,9 @@ func (s *server) awaitBucket(ctx context.Context, verify func(context.Context) e
 	})
 }
 
-// bucketAway logs, when there is news, that the object store cannot be used. The
-// broker goes on serving, also when it now is wrong for good: that may be mended
-// without it.
+// bucketAway shuts the gate and logs, unless the error is the same as before, that the object store
+// cannot be used. The broker continues to serve even if the error is now permanent: it can be fixed
+// without a restart.
 func (s *server) bucketAway(err error) {
 	text := err.Error()
 	s.gate.Shut(text)
@@ -120,13 +119,13 @@ func (s *server) bucketAway(err error) {
 	s.log.Error("the object store cannot be used: the broker serves what is on its disk, and keeps trying", slog.Any("error", err))
 }
 
-// uploadTimeout bounds an upload from outside. An attempt is bounded by its size
-// within; this is what one attempt of the largest segment may take.
+// uploadTimeout bounds a whole upload in the tier. Within it the object store bounds each attempt
+// by its size. The result is the time that one attempt of the largest segment may take.
 func uploadTimeout() time.Duration {
 	return objstore.RequestTimeout + objstore.TransferTime(math.MaxInt32)
 }
 
-// copyWindow is for how long what is not used of the quota of uploads is kept.
+// copyWindow returns how long unused quota of uploads is kept.
 func copyWindow(v config.Values) time.Duration {
 	const longest = int64(24 * time.Hour / time.Second)
 	windows := v.Int64("remote.log.manager.copy.quota.window.num")

@@ -23,8 +23,8 @@ import (
 	"github.com/varvelog/varve/tiering/catalogue"
 )
 
-// awayStore is an S3 server that answers nothing but errors until it is there. It
-// then knows as much as a check and a marker need.
+// awayStore is an S3 server that returns only errors until there is set. Then it implements as much
+// as a check and a marker need.
 type awayStore struct {
 	there atomic.Bool
 
@@ -63,7 +63,7 @@ func (a *awayStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// put puts an object there, or removes it if it is nil.
+// put stores an object, or deletes it if content is nil.
 func (a *awayStore) put(path string, content []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -84,7 +84,7 @@ func (a *awayStore) url(t *testing.T) string {
 	return "s3://bucket?path_style=true&endpoint=" + url.QueryEscape(server.URL)
 }
 
-// gauge is the value of a metric without labels.
+// gauge returns the value of a metric without labels.
 func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := registry.Gather()
@@ -100,8 +100,8 @@ func gauge(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	return 0
 }
 
-// A broker whose object store is away serves what it has, says so, and finds the
-// store when it is back.
+// TestStartsWithoutItsObjectStore: a broker whose object store is unreachable serves what it has,
+// says so, and finds the store when it is back.
 func TestStartsWithoutItsObjectStore(t *testing.T) {
 	store := &awayStore{}
 	b := startBroker(t, "--object-store", store.url(t))
@@ -127,8 +127,8 @@ func TestStartsWithoutItsObjectStore(t *testing.T) {
 	}
 }
 
-// What is wrong for good ends a start; what is so when a store comes back does not
-// end a broker that serves.
+// TestStartEndsWithAStoreThatCannotBeUsed: a permanent error ends a start. The same error from a
+// store that comes back later does not end a broker that serves.
 func TestStartEndsWithAStoreThatCannotBeUsed(t *testing.T) {
 	faults := func(t *testing.T) (*server, *objstoretest.Faults) {
 		t.Helper()
@@ -184,8 +184,8 @@ func TestStartEndsWithAStoreThatCannotBeUsed(t *testing.T) {
 	<-s.gate.Opened()
 }
 
-// The tier waits for an upload as long as the object store's own deadline lets an
-// attempt of the largest segment take.
+// TestUploadsOfLargeSegmentsAreWaitedFor: the tier waits for an upload as long as the object
+// store's own deadline for an attempt of the largest segment.
 func TestUploadsOfLargeSegmentsAreWaitedFor(t *testing.T) {
 	const largest = 1<<31 - 1 // segment.bytes
 	if got := uploadTimeout(); got < objstore.DefaultHardenOptions().AttemptTimeout+objstore.TransferTime(largest) {

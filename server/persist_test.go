@@ -12,15 +12,15 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// TestStartOutlastsAnAbsentMajority has etcd's majority go away after the store was opened, and
-// come back, or not.
+// TestStartOutlastsAnAbsentMajority: etcd's majority is lost after the store was opened, and
+// returns or does not return.
 func TestStartOutlastsAnAbsentMajority(t *testing.T) {
 	refused := errors.New("refused")
 	silent := fmt.Errorf("get: %w", kv.ErrUnavailable)
 	for name, c := range map[string]struct {
-		outcomes []error // the last one stays
+		outcomes []error // the last one repeats
 		want     error
-		attempts int // 0: until the time is over
+		attempts int // until the time is over
 	}{
 		"it is there":                {[]error{nil}, nil, 1},
 		"it is back":                 {[]error{silent, silent, silent, nil}, nil, 4},

@@ -20,7 +20,7 @@ type running struct {
 	Ready
 }
 
-// configured is a broker that does not run yet.
+// configured is a broker that is not started yet.
 func configured(t *testing.T, ready chan<- Ready, args ...string) *server {
 	t.Helper()
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -59,7 +59,7 @@ func startBroker(t *testing.T, args ...string) running {
 	}
 }
 
-// get asks the HTTP side.
+// get sends a request to the HTTP side.
 func (r running) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	client := http.Client{Timeout: time.Minute}

@@ -25,18 +25,19 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// The cluster of the benchmarks: every broker leads a tenth of the partitions and hosts three.
+// The cluster of the benchmarks: every broker leads a tenth of the partitions and hosts three
+// tenths.
 const (
 	scaleBrokers    = 10
 	scalePartitions = 100_000
 )
 
-// scaleCluster is a synthetic cluster in one process: its store, and broker 1 with all that follows
-// the metadata. The other brokers are keys.
+// scaleCluster is a synthetic cluster in one process: its store, and broker 1 with everything that
+// follows the metadata. The other brokers are only keys.
 type scaleCluster struct {
 	*testing.B
 	store    *kvtest.MemStore
-	brokers  []*metadata.Registration // by id; 0 is none
+	brokers  []*metadata.Registration // by id; 0 is unused
 	ids      []metadata.TopicID
 	perTopic int
 	follower *metadata.Loader
@@ -91,7 +92,8 @@ func (c *scaleCluster) key(topic, n int) string {
 	return fmt.Sprintf("partitions/%s/%d", c.ids[topic], n)
 }
 
-// state is a partition's at a partition epoch: all in sync, or one less when that is odd.
+// state is a partition's state at a partition epoch: all replicas in sync, or one less if it is
+// odd.
 func (c *scaleCluster) state(topic, n, partitionEpoch int) []byte {
 	var replicas, isr, epochs, dirs []string
 	first := (topic*c.perTopic + n) % scaleBrokers
@@ -119,7 +121,7 @@ func (c *scaleCluster) background(run func(context.Context) error) {
 	c.Cleanup(func() { cancel(); wg.Wait() })
 }
 
-// watch starts a broker that follows a store and has no replica.
+// watch starts a broker without replicas that follows a store.
 func (c *scaleCluster) watch(store kv.Store) *metadata.Loader {
 	c.Helper()
 	f := metadata.NewLoader(metadata.LoaderOptions{Store: store, Logger: slog.New(slog.DiscardHandler)})
@@ -131,7 +133,7 @@ func (c *scaleCluster) watch(store kv.Store) *metadata.Loader {
 	return f
 }
 
-// scaleGroups is what the group coordinator does with images.
+// scaleGroups does what the group coordinator does with images.
 func scaleGroups(ctx context.Context, f *metadata.Loader) error {
 	images := f.Subscribe()
 	defer images.Close()
@@ -149,7 +151,7 @@ func scaleGroups(ctx context.Context, f *metadata.Loader) error {
 	}
 }
 
-// byRevision is a store whose watches show every revision by itself, as etcd's do.
+// byRevision is a store whose watches show every revision separately, as etcd's do.
 type byRevision struct{ kv.Store }
 
 func (s byRevision) Watch(ctx context.Context, prefix string, from int64) iter.Seq2[kv.Batch, error] {
@@ -218,7 +220,7 @@ func (c *scaleCluster) fill() {
 	}
 }
 
-// mute is a connection to a leader that has nothing.
+// mute is a connection to a leader that has no records.
 type mute chan struct{}
 
 func (m mute) Fetch(ctx context.Context, _ *replication.ReplicaFetch) ([]replication.ReplicaFetched, error) {
@@ -239,14 +241,14 @@ func (m mute) Hurry() {
 
 func (mute) Close() {}
 
-// cpu is what this process has used.
+// cpu returns the processor time of this process.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// rest waits until the process does nothing any more.
+// rest waits until the process is idle.
 func rest() {
 	for quiet := 0; quiet < 3; quiet++ {
 		before := cpu()
@@ -257,7 +259,7 @@ func rest() {
 	}
 }
 
-// heap is what is allocated, in MB.
+// heap returns the allocated heap in MB.
 func (c *scaleCluster) heap() float64 {
 	runtime.GC()
 	runtime.GC()
@@ -273,7 +275,8 @@ func scales(b *testing.B, run func(b *testing.B, topics int)) {
 	}
 }
 
-// BenchmarkPartitionChange is one partition's new in-sync set, until nothing is left to be done.
+// BenchmarkPartitionChange measures a partition's new in-sync set, until everything that follows
+// from it is done.
 func BenchmarkPartitionChange(b *testing.B) {
 	kinds := map[string]func(*scaleCluster){
 		"full":    (*scaleCluster).fill,
@@ -318,7 +321,7 @@ func (c *scaleCluster) change(i int) {
 	rest()
 }
 
-// BenchmarkImageMemory is the heap that an image takes.
+// BenchmarkImageMemory measures the heap of an image.
 func BenchmarkImageMemory(b *testing.B) {
 	scales(b, func(b *testing.B, topics int) {
 		b.Helper()
@@ -333,15 +336,15 @@ func BenchmarkImageMemory(b *testing.B) {
 	})
 }
 
-// recording is what the store has shown since the death.
+// recording is what the store has shown since the broker's death.
 type recording struct {
 	batches []kv.Batch
 	changes int
 	last    int64
 }
 
-// BenchmarkBrokerDeath is the end of a broker's registration, until every partition has the leader and
-// the in-sync set that follow from it, in the store and here.
+// BenchmarkBrokerDeath measures the end of a broker's registration, until every partition has its
+// new leader and in-sync set, in the store and in broker 1's image.
 func BenchmarkBrokerDeath(b *testing.B) {
 	scales(b, func(b *testing.B, topics int) {
 		b.Helper()
@@ -380,12 +383,12 @@ func BenchmarkBrokerDeath(b *testing.B) {
 	})
 }
 
-// recordDeath notes the batches of a store until all partitions of the dead broker have changed.
+// recordDeath records the batches of a store until all partitions of the dead broker have changed.
 func recordDeath(ctx context.Context, store kv.Store, from int64, done *atomic.Pointer[recording]) error {
 	r := &recording{}
 	for batch, err := range store.Watch(ctx, "", from) {
 		if err != nil {
-			return nil // the end of ctx
+			return nil // ctx has ended
 		}
 		r.batches, r.last = append(r.batches, split(batch)...), batch.Revision
 		for _, e := range batch.Events {
@@ -401,8 +404,8 @@ func recordDeath(ctx context.Context, store kv.Store, from int64, done *atomic.P
 	return nil
 }
 
-// rewrite reports what the store and the recording had of the work, which are etcd's in a real
-// cluster: the same writes to a store like it, with two watches that do nothing.
+// rewrite reports the cost of the store and the recording, which are etcd's in a real cluster: it
+// makes the same writes to another store, with two watches that do nothing.
 func (c *scaleCluster) rewrite(kvs []kv.Pair, r *recording) {
 	c.Helper()
 	store := kvtest.NewMemStore()
@@ -443,7 +446,7 @@ func (c *scaleCluster) rewrite(kvs []kv.Pair, r *recording) {
 	c.ReportMetric(float64(cpu()-began)/1e6, "store-cpu-ms")
 }
 
-// replay has a broker that hosts nothing follow the recording.
+// replay makes a broker without replicas follow the recording.
 func (c *scaleCluster) replay(kvs []kv.Pair, at int64, r *recording) {
 	c.Helper()
 	store := &replayed{kvs: kvs, at: at, batches: make(chan kv.Batch)}
@@ -461,7 +464,7 @@ func (c *scaleCluster) replay(kvs []kv.Pair, at int64, r *recording) {
 	c.ReportMetric(float64(cpu()-began)/1e6, "watcher-cpu-ms")
 }
 
-// replayed is a store that shows what another one has shown.
+// replayed is a store that replays a recording.
 type replayed struct {
 	kv.Store
 	kvs     []kv.Pair

@@ -14,21 +14,21 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// seenRevisionFile holds a revision of the metadata that this broker has seen, no
-// lower than the epoch it registered under. A start refuses an etcd that has not
-// come as far: it was restored from an older backup, and would give the broker an
-// epoch that it has had before, and topics and in-sync sets of the past.
+// seenRevisionFile holds a metadata revision that this broker has seen, no lower than the epoch of
+// its registration. A start rejects an etcd that is older than that. Such an etcd was restored from
+// an older backup. It would give the broker an epoch that it has had before, and topics and in-sync
+// sets of the past.
 const seenRevisionFile = "metadata-revision"
 
-// maxSeenRevision bounds what is read of the file, in bytes.
+// maxSeenRevision bounds the bytes that are read of the file.
 const maxSeenRevision = 64
 
-// seenRevisionInterval is how often the file follows the image. A crash leaves it
-// that much behind, which is as far as an etcd restored meanwhile may be behind
-// without notice.
+// seenRevisionInterval is how often the file is updated from the image. After a crash the file is
+// older by up to that. An etcd restored from a backup that is older by no more than that goes
+// unnoticed.
 const seenRevisionInterval = 10 * time.Second
 
-// readSeenRevision returns 0 for a broker that has seen none.
+// readSeenRevision returns 0 for a broker that has not seen any.
 func readSeenRevision(dataDir string) (int64, error) {
 	name := filepath.Join(dataDir, seenRevisionFile)
 	text, err := vfs.ReadFile(vfs.OS{}, name, maxSeenRevision)
@@ -45,7 +45,7 @@ func readSeenRevision(dataDir string) (int64, error) {
 	return revision, nil
 }
 
-// writeSeenRevision replaces the file, on the disk.
+// writeSeenRevision replaces the file, and returns after it is on the disk.
 func writeSeenRevision(dataDir string, revision int64) error {
 	err := vfs.ReplaceFile(vfs.OS{}, filepath.Join(dataDir, seenRevisionFile), strconv.AppendInt(nil, revision, 10), 0o600, true)
 	if err != nil {
@@ -54,8 +54,8 @@ func writeSeenRevision(dataDir string, revision int64) error {
 	return nil
 }
 
-// resumeMetadata refuses an etcd that is older than what this broker has seen.
-// Nothing has been written to it, and no log is open yet.
+// resumeMetadata rejects an etcd that is older than what this broker has seen. At this point
+// nothing has been written to etcd, and no log is open.
 func (s *server) resumeMetadata(ctx context.Context) error {
 	revision, err := readSeenRevision(s.Config.DataDir)
 	if err != nil {
@@ -71,8 +71,8 @@ func (s *server) resumeMetadata(ctx context.Context) error {
 	return err
 }
 
-// noteRevisions keeps the file from the registration until ctx ends, and then
-// writes it once more. A file that cannot be written is no reason to stop.
+// noteRevisions updates the file from the registration until ctx ends, and then once more. A broker
+// does not stop because the file cannot be written.
 func (s *server) noteRevisions(ctx context.Context) error {
 	tick := time.NewTicker(seenRevisionInterval)
 	defer tick.Stop()

@@ -12,7 +12,8 @@ import (
 	"github.com/varvelog/varve/metadata/kv"
 )
 
-// TestOlderEtcdIsRefused starts a broker, and again with an etcd from before its registration.
+// TestOlderEtcdIsRefused starts a broker, and starts it again with an etcd from before its
+// registration.
 func TestOlderEtcdIsRefused(t *testing.T) {
 	dir, backup := filepath.Join(t.TempDir(), "data"), t.TempDir()
 	t.Run("its first start", func(t *testing.T) {

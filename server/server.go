@@ -30,28 +30,30 @@ import (
 	"github.com/varvelog/varve/vfs"
 )
 
-// Options are what Run needs.
+// Options are the parameters of Run.
 type Options struct {
 	Config  config.Broker
 	Logger  *slog.Logger
 	Version string
 	Ready   func(Ready) // called once, when the broker serves; may be nil
-	FS      vfs.FS      // of the log directories; nil is the operating system's
+	FS      vfs.FS      // of the log directories; nil: the operating system's
 }
 
-// Ready tells where a broker serves.
+// Ready says where a broker serves.
 type Ready struct {
-	Kafka, HTTP string // HOST:PORT; Kafka as clients are told, NAME://HOST:PORT,… of other listeners than PLAINTEXT
+	// HOST:PORT. Kafka is the advertised address, with NAME:// before it and comma-separated if
+	// there are listeners other than PLAINTEXT.
+	Kafka, HTTP string
 	ClusterID   string
 	ObjectStore string
 	Took        time.Duration
 }
 
-// startTimeout bounds the start up to the recovery of logs, which may take as
-// long as there is data to check.
+// startTimeout bounds the start up to the recovery of logs, which takes as long as there is data to
+// check.
 const startTimeout = 30 * time.Second
 
-// stopTimeout bounds each step of the stop that talks to somebody else.
+// stopTimeout bounds each step of the stop that waits for another process.
 const stopTimeout = 5 * time.Second
 
 // server is a broker while it starts and runs.
@@ -91,9 +93,9 @@ type server struct {
 	dirFailed        chan struct{} // one token: a data directory has failed
 }
 
-// Run starts a broker, serves until ctx ends, and stops it. The error is why it
-// could not start, why a part failed while it ran, or what could not be stopped
-// in order; the messages of the first kind say what to do.
+// Run starts a broker, serves until ctx ends, and stops it. It returns why the broker could not
+// start, why a part failed while it ran, or which parts could not be stopped in order. The messages
+// of the first kind say what to do.
 func Run(ctx context.Context, o Options) error {
 	began := time.Now()
 	if err := Check(o.Config); err != nil {
@@ -156,12 +158,12 @@ func (s *server) run(ctx context.Context, began time.Time) (err error) {
 	}
 }
 
-// startSettles is when what a start leaves to be done has been done: the tier of
-// thousands of partitions is looked up after they serve.
+// startSettles is when the work that a start defers has been done: the tier of thousands of
+// partitions is looked up after they serve.
 const startSettles = 10 * time.Second
 
-// forgetStart returns the memory that the start needed to the system, which the
-// runtime would keep for as much garbage again.
+// forgetStart returns the memory that the start needed to the system. Otherwise the runtime would
+// keep it as room for as much garbage.
 func forgetStart(ctx context.Context) error {
 	settled := time.NewTimer(startSettles)
 	defer settled.Stop()
@@ -180,7 +182,7 @@ func (s *server) makeDataDir(context.Context) error {
 	return nil
 }
 
-// bind takes the addresses first: that they are in use is best known early.
+// bind takes the addresses first, so that a conflict is reported early.
 func (s *server) bind(ctx context.Context) (err error) {
 	for _, e := range s.Config.Listen {
 		ln, listenErr := s.listen(ctx, "--listen", e.Address)
@@ -197,7 +199,7 @@ func (s *server) bind(ctx context.Context) (err error) {
 	return nil
 }
 
-// listen takes one address, which a flag has given.
+// listen takes one address from a flag.
 func (s *server) listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -207,12 +209,12 @@ func (s *server) listen(ctx context.Context, flag, address string) (net.Listener
 		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		return nil // whoever served it has closed it
+		return nil // its server has closed it
 	})
 	return ln, nil
 }
 
-// openLogs opens the local tier, recovering what a crash left.
+// openLogs opens the local tier and recovers what a crash left.
 func (s *server) openLogs(ctx context.Context) (err error) {
 	if s.FS == nil {
 		s.FS = vfs.OS{}
@@ -233,12 +235,13 @@ func (s *server) openLogs(ctx context.Context) (err error) {
 		RetentionInterval:  s.values.Duration("log.retention.check.interval.ms"),
 		CheckpointInterval: s.values.Duration("log.flush.offset.checkpoint.interval.ms"),
 		ProducerExpiration: s.values.Duration("producer.id.expiration.ms"),
-		StrayRetention:     cmp.Or(s.values.Duration("varve.log.stray.retention.ms"), 1), // 0 is "at once"
-		StallTimeout:       s.values.Duration("varve.log.stall.timeout.ms"),
-		WritebackBytes:     s.values.Int64("varve.log.writeback.bytes"),
-		ReserveBytes:       s.values.Int64("varve.log.reserve.bytes"),
-		RecoveryWorkers:    int(s.values.Int64("num.recovery.threads.per.data.dir")),
-		OnDirFailed:        s.onDirFailed,
+		// 0 means at once; storage would take 0 for its default
+		StrayRetention:  cmp.Or(s.values.Duration("varve.log.stray.retention.ms"), 1),
+		StallTimeout:    s.values.Duration("varve.log.stall.timeout.ms"),
+		WritebackBytes:  s.values.Int64("varve.log.writeback.bytes"),
+		ReserveBytes:    s.values.Int64("varve.log.reserve.bytes"),
+		RecoveryWorkers: int(s.values.Int64("num.recovery.threads.per.data.dir")),
+		OnDirFailed:     s.onDirFailed,
 		Moving: func(ctx context.Context, topic string, partition int32) (func(), error) {
 			return s.replicas.Moving(ctx, topic, partition)
 		},
@@ -248,12 +251,12 @@ func (s *server) openLogs(ctx context.Context) (err error) {
 	}
 	s.lastRegistration.works = s.logs.Works
 	s.parts.add("local log", s.closeLogs)
-	// At once: the recovery may have taken away what says that a directory lacks something.
+	// At once: the recovery may have removed the marker of a directory that has lost records.
 	s.past, err = s.lastRegistration.begin(directoryIDs(s.logs.OnlineDirs()), directoryIDs(s.logs.DistrustedDirs()))
 	return err
 }
 
-// closeLogs writes down that this broker has lost nothing, if that is so.
+// closeLogs closes the logs, and then records that this broker has lost nothing.
 func (s *server) closeLogs() error {
 	if err := s.logs.Close(); err != nil {
 		return err
@@ -261,8 +264,7 @@ func (s *server) closeLogs() error {
 	return s.lastRegistration.clean()
 }
 
-// startData starts what works on the logs: the tier, the replicas, the
-// coordinators.
+// startData starts the parts that work on the logs: the tier, the replicas, the coordinators.
 func (s *server) startData(ctx context.Context) error {
 	s.tier = tiering.New(tiering.Options{
 		Bucket: s.gate, Opened: s.gate.Opened(), Store: s.store, ClusterID: s.logs.ClusterID(), BrokerID: s.Config.NodeID,
@@ -276,17 +278,18 @@ func (s *server) startData(ctx context.Context) error {
 		ChunkBytes:        int(s.values.Int64("varve.tier.chunk.bytes")),
 		CacheBytes:        s.values.Int64("varve.tier.cache.bytes"),
 		IndexCacheBytes:   s.values.Int64("remote.log.index.file.cache.total.size.bytes"),
-		ReadAheadBytes:    cmp.Or(s.values.Int64("varve.tier.read.ahead.bytes"), -1), // 0 is the default there
-		FetchRate:         s.values.Int64("remote.log.manager.fetch.max.bytes.per.second"),
-		ClientFetchRate:   s.values.Int64("varve.tier.client.fetch.max.bytes.per.second"),
-		Disk:              s.diskCache(ctx),
-		RequestTimeout:    objstore.RequestTimeout,
-		UploadTimeout:     uploadTimeout(),
-		Interval:          s.values.Duration("remote.log.manager.task.interval.ms"),
-		SweepInterval:     s.values.Duration("varve.tier.sweep.interval.ms"),
-		SweepGrace:        s.values.Duration("varve.tier.sweep.grace.ms"),
-		OrphanGrace:       s.values.Duration("varve.tier.orphan.grace.ms"),
-		Cluster:           s.loader, Verify: s.identity.Verify,
+		// 0 means none; tiering would take 0 for its default
+		ReadAheadBytes:  cmp.Or(s.values.Int64("varve.tier.read.ahead.bytes"), -1),
+		FetchRate:       s.values.Int64("remote.log.manager.fetch.max.bytes.per.second"),
+		ClientFetchRate: s.values.Int64("varve.tier.client.fetch.max.bytes.per.second"),
+		Disk:            s.diskCache(ctx),
+		RequestTimeout:  objstore.RequestTimeout,
+		UploadTimeout:   uploadTimeout(),
+		Interval:        s.values.Duration("remote.log.manager.task.interval.ms"),
+		SweepInterval:   s.values.Duration("varve.tier.sweep.interval.ms"),
+		SweepGrace:      s.values.Duration("varve.tier.sweep.grace.ms"),
+		OrphanGrace:     s.values.Duration("varve.tier.orphan.grace.ms"),
+		Cluster:         s.loader, Verify: s.identity.Verify,
 	})
 	s.parts.run(ctx, "tier", s.tier.Run)
 
@@ -329,12 +332,12 @@ func (s *server) startData(ctx context.Context) error {
 	return nil
 }
 
-// topicLives tells whether a topic exists, or may exist, as of a revision or later. The tier
-// deletes the objects of those that do not.
+// topicLives reports whether a topic exists, or may exist, at a revision or later. The tier deletes
+// the objects of topics that do not.
 func (s *server) topicLives(id metadata.TopicID, revision int64) bool {
 	image := s.loader.Image()
 	if image.Revision < revision || image.Incomplete() {
-		return true // nobody knows yet
+		return true // unknown yet
 	}
 	_, ok := image.TopicByID(id)
 	return ok
@@ -360,8 +363,7 @@ func (s *server) prepareRegistration() error {
 	return nil
 }
 
-// join tells the cluster about this broker and waits until it leads what it is
-// to lead.
+// join registers this broker and waits until it leads its partitions.
 func (s *server) join(ctx context.Context) error {
 	registration := s.registration
 	var epoch int64
@@ -391,7 +393,7 @@ func (s *server) join(ctx context.Context) error {
 	return s.awaitServed(ctx, s.replicas.AwaitServed, topicIDs(image))
 }
 
-// awaitServed waits until this broker serves what it leads. Partitions that cannot
+// awaitServed waits until this broker serves the partitions that it leads. Partitions that cannot
 // be served do not keep it from serving the others.
 func (s *server) awaitServed(ctx context.Context, await func(context.Context, []metadata.TopicID) error, topics []metadata.TopicID) error {
 	err := await(ctx, topics)
@@ -404,8 +406,8 @@ func (s *server) awaitServed(ctx context.Context, await func(context.Context, []
 	return nil
 }
 
-// elected reports whether every partition that was led here has got a leader since this
-// broker registered, if there is somebody to be elected.
+// elected reports whether every partition whose last leader is this broker has a leader again since
+// this broker registered. Partitions without an electable replica are not considered.
 func (s *server) elected(m *metadata.Image, epoch int64) bool {
 	if m.Brokers[s.Config.NodeID].Epoch < epoch {
 		return false
@@ -414,7 +416,9 @@ func (s *server) elected(m *metadata.Image, epoch int64) bool {
 		for i := range t.Partitions {
 			p := t.Partitions[i]
 			if _, led := m.Leader(p); !led && p.Leader == s.Config.NodeID && m.Electable(p) {
-				return false // one that waits for others would be waited for in vain
+				// Without an electable replica the wait could last forever, so such a partition is
+				// skipped.
+				return false
 			}
 		}
 	}
@@ -429,7 +433,8 @@ func topicIDs(m *metadata.Image) []metadata.TopicID {
 	return ids
 }
 
-// directoryID names the data directories; the first one that has a name, also while it is offline, stands for all.
+// directoryID names this broker's data directories: the id of the first one that has an id, also if
+// it is offline.
 func (s *server) directoryID() string {
 	var id metadata.TopicID
 	for _, usage := range s.logs.DirUsage() {

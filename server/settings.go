@@ -11,8 +11,8 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// settings are the broker's configuration as it is now: the static layer from
-// the start, the dynamic ones from the cluster's image.
+// settings is the broker's current configuration: the static layer from the start, and the dynamic
+// ones from the cluster's image.
 type settings struct {
 	nodeID int32
 	static map[string]string
@@ -32,30 +32,30 @@ func (s *settings) store(l *config.Layers) {
 	s.broker.Store(&v)
 }
 
-// Layers are the layers as of the newest image that was followed.
+// Layers returns the layers of the newest image that was followed.
 func (s *settings) Layers() config.Layers { return *s.layers.Load() }
 
-// Broker are the broker's effective configurations, of the same layers. A call costs nothing: who
-// needs a configuration that may change asks each time.
+// Broker returns the broker's effective settings of the same layers. A call is cheap: callers that
+// need a setting that may change call it each time.
 func (s *settings) Broker() config.Values { return *s.broker.Load() }
 
-// as are the layers as of an image, which need not be the newest.
+// as returns the layers under an image, which need not be the newest.
 func (s *settings) as(image *metadata.Image) config.Layers {
 	return config.Layers{Static: s.static, DynamicDefault: image.DefaultBrokerConfigs(), DynamicBroker: image.BrokerConfigs(s.nodeID)}
 }
 
-// topic is a topic's effective configuration as of an image.
+// topic returns a topic's effective settings under an image.
 func (s *settings) topic(image *metadata.Image, name string) config.Values {
 	return s.as(image).Topic(image.TopicConfigs(name))
 }
 
-// topicOnly is one of a topic's effective configurations, by its name.
+// topicOnly returns one of a topic's effective settings, by its name.
 func (s *settings) topicOnly(image *metadata.Image, topic, name string) config.Values {
 	return s.as(image).TopicOnly(name, image.TopicConfigs(topic))
 }
 
-// follow takes the dynamic layers from an image. Layers that say the same stay
-// the same pointer.
+// follow takes the dynamic layers from an image. If they are equal to the current ones, the pointer
+// stays the same.
 func (s *settings) follow(image *metadata.Image) {
 	next := s.as(image)
 	if l := s.layers.Load(); maps.Equal(l.DynamicDefault, next.DynamicDefault) && maps.Equal(l.DynamicBroker, next.DynamicBroker) {
@@ -64,7 +64,7 @@ func (s *settings) follow(image *metadata.Image) {
 	s.store(&next)
 }
 
-// logConfig is a topic's effective configuration as the local log wants it.
+// logConfig converts a topic's effective settings to those of the local log.
 func logConfig(v config.Values) storage.Config {
 	policies := v.List("cleanup.policy")
 	c := storage.Config{
@@ -104,7 +104,7 @@ func logConfig(v config.Values) storage.Config {
 	return c
 }
 
-// compression is how the topic's batches are stored.
+// compression returns how the topic's batches are stored.
 func compression(v config.Values) storage.Compression {
 	switch v.String("compression.type") {
 	case "uncompressed":
@@ -122,7 +122,7 @@ func compression(v config.Values) storage.Compression {
 	}
 }
 
-// cleanerConfig is the broker's effective configuration as compaction wants it.
+// cleanerConfig converts the broker's effective settings to those of compaction.
 func cleanerConfig(v config.Values) storage.CleanerConfig {
 	return storage.CleanerConfig{
 		Enable:            v.Bool("log.cleaner.enable"),

@@ -7,7 +7,8 @@ import (
 	"github.com/varvelog/varve/config"
 )
 
-// What an upload asks for with every 64 KiB that it sends must not cost a look at all configurations.
+// TestBrokersSettingsCostNothing: an upload reads a setting for every 64 KiB that it sends. That
+// must not evaluate all settings.
 func TestBrokersSettingsCostNothing(t *testing.T) {
 	s := newSettings(config.Broker{})
 	var got int64

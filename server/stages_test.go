@@ -64,8 +64,8 @@ func TestDeletedTopicsAreThoseThatAreGone(t *testing.T) {
 	}
 }
 
-// TestNothingIsDeletedWhileMetadataCannotBeRead: neither offsets nor objects go with a topic that an
-// incomplete image lacks.
+// TestNothingIsDeletedWhileMetadataCannotBeRead: the offsets and objects of a topic that is missing
+// in an incomplete image are not deleted.
 func TestNothingIsDeletedWhileMetadataCannotBeRead(t *testing.T) {
 	b := newTestBroker(t)
 	b.create("a", 1)

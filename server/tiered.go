@@ -8,16 +8,15 @@ import (
 	"github.com/varvelog/varve/notify"
 )
 
-// tellTiered hints to all brokers that a partition's history in the object
-// store has grown.
+// tellTiered publishes a hint to all brokers that a partition's history in the object store has
+// grown.
 func (s *server) tellTiered(id metadata.TopicID, partition int32, endOffset int64) {
 	notify.Publish(s.bus, notify.SegmentTiered{TopicID: id.String(), Partition: partition, EndOffset: endOffset})
 }
 
-// followTiered has local retention look at a partition as soon as the hint says
-// that local bytes are no longer the only ones. Without the hint it looks every
-// log.retention.check.interval.ms; either way it goes by what the log knows to
-// be committed, never by what the hint says.
+// followTiered runs local retention on a partition as soon as a hint says that the object store has
+// more of it. Without hints retention runs every log.retention.check.interval.ms. In both cases it
+// deletes by the log's own record of committed uploads, never by the hint.
 func (s *server) followTiered() error {
 	stop, err := notify.Subscribe(s.bus, func(hint notify.SegmentTiered) {
 		id, err := metadata.ParseTopicID(hint.TopicID)

@@ -14,11 +14,12 @@ import (
 type tlsParts struct {
 	watcher   *security.Watcher
 	listeners map[string]*security.TLS // by the name of a listener with the protocol SSL
-	// The others are nil where no file is given.
+	// The others are nil if no file is given.
 	http, control, etcd, nats *security.TLS
 }
 
-// loadTLS reads all certificates first, so that a file that cannot be used is told of before anything has begun.
+// loadTLS reads all certificates first, so that an unusable file is reported before anything has
+// begun.
 func (s *server) loadTLS(ctx context.Context) error {
 	s.tls = tlsParts{
 		watcher:   security.NewWatcher(security.WatcherOptions{Logger: s.log, Registerer: s.registry}),
@@ -71,7 +72,7 @@ func listenerMaterial(c config.ListenerSSL) security.Material {
 	}
 }
 
-// givenPEM is what a file has or, without one, a text.
+// givenPEM returns the content of a file or, without one, of a text.
 func givenPEM(file, text config.Given) security.PEM {
 	if file.Value != "" {
 		return security.PEM{Name: file.Name, File: file.Value}
@@ -79,7 +80,7 @@ func givenPEM(file, text config.Given) security.PEM {
 	return security.PEM{Name: text.Name, Text: text.Value}
 }
 
-// listener is how a Kafka listener speaks TLS; nil if it does not.
+// listener returns the TLS configuration of a Kafka listener; nil if it does not use TLS.
 func (p tlsParts) listener(c config.Broker, name string) *tls.Config {
 	loaded, ok := p.listeners[name]
 	if !ok {
@@ -92,7 +93,8 @@ func (p tlsParts) listener(c config.Broker, name string) *tls.Config {
 	return loaded.Server(template)
 }
 
-// brokers is how this broker speaks TLS to others; nil if it does not.
+// brokers returns the TLS configuration for connections to other brokers; nil if they do not use
+// TLS.
 func (p tlsParts) brokers(c config.Broker) func(host string) *tls.Config {
 	name := c.InterBrokerListener()
 	loaded, ok := p.listeners[name]
@@ -100,11 +102,12 @@ func (p tlsParts) brokers(c config.Broker) func(host string) *tls.Config {
 		return nil
 	}
 	template := tlsTemplate(c.SSL(name))
-	template.InsecureSkipVerify = !c.SSL(name).CheckHost // the authority is checked all the same
+	// the certificate authority is still verified
+	template.InsecureSkipVerify = !c.SSL(name).CheckHost
 	return func(host string) *tls.Config { return loaded.Client(template, host) }
 }
 
-// overHTTP has what comes to the HTTP address speak TLS, if there is a certificate for it.
+// overHTTP wraps the HTTP listener in TLS if there is a certificate for it.
 func (p tlsParts) overHTTP(ln net.Listener, files config.TLSFiles) net.Listener {
 	if p.http == nil {
 		return ln
@@ -116,7 +119,7 @@ func (p tlsParts) overHTTP(ln net.Listener, files config.TLSFiles) net.Listener 
 	return tls.NewListener(ln, p.http.Server(template))
 }
 
-// dialer is how a client connects with TLS; nil without material for it.
+// dialer returns the TLS configuration of a client; nil without material for it.
 func dialer(t *security.TLS) func(host string) *tls.Config {
 	if t == nil {
 		return nil
@@ -125,6 +128,6 @@ func dialer(t *security.TLS) func(host string) *tls.Config {
 }
 
 func tlsTemplate(c config.ListenerSSL) *tls.Config {
-	lowest, highest, _ := security.ParseVersions(c.EnabledProtocols) // checked when it was loaded
+	lowest, highest, _ := security.ParseVersions(c.EnabledProtocols) // validated when it was loaded
 	return &tls.Config{MinVersion: lowest, MaxVersion: highest, CipherSuites: c.CipherSuites}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/security/securitytest"
 )
 
-// TestListenersSettingsReachTLS has two SSL listeners with settings of their own, and one without TLS.
+// TestListenersSettingsReachTLS has two SSL listeners with their own settings, and one without TLS.
 func TestListenersSettingsReachTLS(t *testing.T) {
 	ca := securitytest.NewAuthority(t)
 	pair := ca.Issue(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// lastTopic remembers the log settings of the topic that was asked for last. A
-// start, and the creation of a topic, asks once for every partition.
+// lastTopic caches the log settings of the last topic. A start, and the creation of a topic, asks
+// once for every partition.
 type lastTopic struct {
 	mu struct {
 		sync.Mutex
@@ -21,7 +21,7 @@ type lastTopic struct {
 	}
 }
 
-// get is the topic's effective log settings under an image.
+// get returns the topic's effective log settings under an image.
 func (c *lastTopic) get(s *settings, image *metadata.Image, name string) storage.Config {
 	layers, overrides := s.layers.Load(), image.TopicConfigs(name)
 	c.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"github.com/varvelog/varve/tracing"
 )
 
-// startTracing is a part before all that is traced, so that it ends after it.
+// startTracing starts tracing before all parts that are traced, so that it ends after them.
 func (s *server) startTracing(ctx context.Context) error {
 	if s.Config.Tracing.Endpoint == "" {
 		return nil
@@ -24,7 +24,7 @@ func (s *server) startTracing(ctx context.Context) error {
 	s.parts.add("tracing", func() error {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		if err := p.Stop(stop); err != nil { // a collector that is away is no reason to end with an error
+		if err := p.Stop(stop); err != nil { // an unreachable collector is not an error of the stop
 			s.log.Warn("the last traces are lost", slog.Any("error", err))
 		}
 		return nil

@@ -4,7 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What is about the cluster as a whole comes from the controller. The two that Kafka has on every broker are 0 on the others.
+// The metrics of the cluster as a whole are those of the controller. The two that Kafka has on
+// every broker are 0 on the others.
 var (
 	brokers            = gauge("kafka_brokers", "Live brokers.")
 	brokerInfo         = gauge("kafka_broker_info", "1 for each live broker.", "id", "address")

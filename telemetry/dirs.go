@@ -9,7 +9,7 @@ var (
 	dirFree   = gauge("varve_storage_dir_volume_free_bytes", "What is free for the broker on the volume that the log directory is on.", "dir")
 )
 
-// dirCollector tells of the log directories.
+// dirCollector collects the metrics of the log directories.
 type dirCollector struct{ o Options }
 
 func (dirCollector) families() []family {

@@ -1,15 +1,20 @@
-// Package telemetry exports what the broker knows under the names that dashboards and alerts for Kafka have: those of kafka_exporter and those
-// of Kafka's JMX metrics as the JMX exporter (and Strimzi) spells them. It counts nothing itself: everything is looked up when somebody
-// scrapes. The metrics under our own names are with the packages that they are about.
+// Package telemetry exports the broker's state under the names that dashboards and alerts for Kafka
+// use: those of kafka_exporter and those of Kafka's JMX metrics as the JMX exporter (and Strimzi)
+// spells them. It counts nothing itself: everything is looked up at a scrape. Most metrics under
+// Varve's own names (varve_…) are in the packages that they are about.
 //
 // Invariants:
 //
-//   - Every series of the cluster comes from one broker, so that sums over brokers are right: what is about a partition from its leader, or
-//     from the controller while it has none; what is about a group from its coordinator; what is about the cluster from the controller.
-//     While leadership moves, for as long as the images of two brokers differ, a series may come from both or from neither.
-//   - Labels are names of what there is: topics, groups, brokers, directories. Nothing that a client makes up becomes a label.
-//   - A scrape is bounded: in series (maxTopics, maxPartitions, maxGroupOffsets; varve_telemetry_omitted_count tells what was left out) and in what it
-//     asks other brokers (endOffsetsTimeout). It holds no lock that requests need for longer than it takes to read some fields.
+//   - Every series of the cluster is exported by one broker, so that sums over brokers are right.
+//     The leader exports a partition's, or the controller while there is no leader; the coordinator
+//     a group's; the controller the cluster's. While leadership moves, as long as the images of two
+//     brokers differ, both or neither may export a series.
+//   - Labels are names of existing things: topics, groups, brokers, directories. Names that a
+//     client makes up never become labels.
+//   - A scrape is bounded: in series (maxTopics, maxPartitions, maxGroupOffsets;
+//     varve_telemetry_omitted_count has the number of those left out) and in what it asks other
+//     brokers (endOffsetsTimeout). It holds a lock that requests need only while it reads some
+//     fields.
 //
-// What it must not know: the wire protocol, and how any of these numbers come about.
+// What it must not know: the wire protocol, and how any of these numbers are computed.
 package telemetry

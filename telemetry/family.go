@@ -21,7 +21,7 @@ func counter(name, help string, labels ...string) family {
 	return family{name, prometheus.NewDesc(name, help, labels, nil), prometheus.CounterValue}
 }
 
-// send is one series.
+// send sends one series.
 func (f family) send(ch chan<- prometheus.Metric, value float64, labels ...string) {
 	ch <- prometheus.MustNewConstMetric(f.desc, f.kind, value, labels...)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/metadata"
 )
 
-// What is about a consumer group comes from its coordinator.
+// The metrics of a consumer group are exported by its coordinator.
 var (
 	groupMembers   = gauge("kafka_consumergroup_members", "Members of the group.", "consumergroup")
 	groupOffset    = gauge("kafka_consumergroup_current_offset", "Offset that the group has committed.", "consumergroup", "topic", "partition")
@@ -25,9 +25,11 @@ var (
 )
 
 const (
-	// maxGroupOffsets bounds the groups and their committed offsets, in order of groups, topics and partitions, that have series in one scrape.
+	// maxGroupOffsets bounds the groups and committed offsets with series in one scrape, in the
+	// order of groups, topics and partitions.
 	maxGroupOffsets = 10_000
-	// endOffsetsTimeout bounds what a scrape waits for the coordinators, and for the leaders of partitions without a replica here.
+	// endOffsetsTimeout bounds how long a scrape waits for the coordinators, and for the leaders of
+	// partitions without a replica here.
 	endOffsetsTimeout = 2 * time.Second
 )
 
@@ -46,7 +48,8 @@ func (*groupCollector) families() []family {
 func (c *groupCollector) collect(ch chan<- prometheus.Metric) {
 	c.busy.Lock()
 	defer c.busy.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), endOffsetsTimeout) // a collector is given none
+	// Collect has no context.
+	ctx, cancel := context.WithTimeout(context.Background(), endOffsetsTimeout)
 	defer cancel()
 	list, err := c.o.Groups.Overviews(ctx)
 	if err != nil {
@@ -65,13 +68,14 @@ func (c *groupCollector) collect(ch chan<- prometheus.Metric) {
 	omitted.send(ch, float64(over+max(-left, 0)), "groups")
 }
 
-// topicSums are a group's in one topic.
+// topicSums are the sums of one group in one topic.
 type topicSums struct {
 	offset, lag float64
-	unknown     bool // one of the ends is not
+	unknown     bool // one of the ends is unknown
 }
 
-// group sends a group's series, those of single partitions as far as there is room, and returns how much room it would take.
+// group sends a group's series, those of single partitions as long as there is room. It returns how
+// much room all of them would need.
 func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, ends map[metadata.TopicPartition]int64, room int) int {
 	groupMembers.send(ch, float64(g.Members), g.ID)
 	sums := map[string]*topicSums{}
@@ -82,7 +86,7 @@ func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, 
 		}
 		offset := g.Offsets[tp]
 		end, known := ends[tp]
-		lag := float64(max(end-offset, 0)) // a commit may be newer than what was learned of the end
+		lag := float64(max(end-offset, 0)) // a commit may be newer than the known end
 		s := sums[tp.Topic]
 		if s == nil {
 			s = &topicSums{}
@@ -111,8 +115,9 @@ func (c *groupCollector) group(ch chan<- prometheus.Metric, g *groups.Overview, 
 	return max(offsets, len(sums), 1)
 }
 
-// endOffsets are the ends of the partitions that groups have offsets in, as far as they can be known: what is led here, or followed in sync, by
-// itself, and the rest from the leaders, all at the same time.
+// endOffsets returns the known ends of the partitions in which groups have offsets. A partition
+// with an in-sync replica here is read locally. The leaders of the others are asked at the same
+// time.
 func (c *groupCollector) endOffsets(ctx context.Context, list []groups.Overview) map[metadata.TopicPartition]int64 {
 	image, ends := c.o.Image(), map[metadata.TopicPartition]int64{}
 	elsewhere := map[int32][]metadata.TopicPartition{}

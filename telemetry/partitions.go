@@ -9,7 +9,8 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// The series of single partitions. All but the log's size come from the leader, or from the controller while there is none.
+// The series of single partitions. All but the log's size are exported by the leader, or by the
+// controller while there is none.
 var (
 	currentOffset     = partitionGauge("current_offset", "The partition's end as consumers see it: the high watermark.")
 	oldestOffset      = partitionGauge("oldest_offset", "Where the partition's log starts, over both tiers.")
@@ -59,13 +60,13 @@ func (c *partitionCollector) collect(ch chan<- prometheus.Metric) {
 	omitted.send(ch, float64(max(left, 0)), "partitions")
 }
 
-// hosted are the replicas here, in an order that stays the same.
+// hosted returns the replicas on this broker, in a stable order.
 func (c *partitionCollector) hosted() []*replication.Partition {
 	list := slices.Collect(c.o.Replicas.Partitions())
 	slices.SortFunc(list, func(a, b *replication.Partition) int {
 		return a.TopicPartition().Compare(b.TopicPartition())
 	})
-	// Of two topics of one name, while one replaces the other, one has the series.
+	// While one topic replaces another of the same name, only one of them has series.
 	list = slices.CompactFunc(list, func(a, b *replication.Partition) bool { return a.TopicPartition() == b.TopicPartition() })
 	return list
 }
@@ -94,13 +95,14 @@ func sendState(ch chan<- prometheus.Metric, topic, partition string, leader int3
 	inSyncCount.send(ch, float64(inSync), topic, partition)
 }
 
-// leaderless describes, on the controller, the partitions that nobody leads: no replica of theirs that is alive is in sync. It returns how
-// many there are too many.
+// leaderless sends, on the controller, the partitions without a leader: they have no live in-sync
+// replica. It returns how many are left out.
 func (c *partitionCollector) leaderless(ch chan<- prometheus.Metric) (left int) {
 	n := 0
 	for tp, p := range offline(c.o.Image()) {
 		own, here := c.o.Replicas.Partition(tp)
-		if here && own.IsLeader() { // it leads on although its registration has lapsed
+		// This broker still leads although its registration has expired.
+		if here && own.IsLeader() {
 			continue
 		}
 		if n++; n <= c.max {

@@ -4,7 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What a broker tells of all its replicas together: of those that it leads, if it is about being in sync or the remote tier.
+// The metrics of all replicas of a broker together. Those about the ISR or the remote tier are
+// about the partitions that it leads.
 var (
 	partitionCount         = replicaManager("partitioncount", "Replicas on this broker.")
 	leaderCount            = replicaManager("leadercount", "Partitions that this broker leads.")
@@ -32,7 +33,7 @@ func (replicaCollector) families() []family {
 	}
 }
 
-// tierSums are of one topic.
+// tierSums are the sums of one topic.
 type tierSums struct{ lagBytes, lagSegments, bytes, segments int64 }
 
 func (r replicaCollector) collect(ch chan<- prometheus.Metric) {

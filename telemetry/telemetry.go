@@ -11,19 +11,21 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// Options are where the numbers come from. Everything is required.
+// Options are the sources of the numbers. Everything is required.
 type Options struct {
 	BrokerID int32
-	Listener string // by which brokers reach each other
+	Listener string // name of the brokers' listener
 	Logger   *slog.Logger
 
 	Image        func() *metadata.Image
 	IsController func() bool
 	Replicas     *replication.Manager
 	Groups       groupSource
-	// EndOffsets asks a leader for the ends of partitions: their high watermarks. Those that it does not tell are not in the answer.
+	// EndOffsets asks a leader for the ends of partitions: their high watermarks. Partitions
+	// without an answer are missing in the result.
 	EndOffsets func(ctx context.Context, leader metadata.Broker, tps []metadata.TopicPartition) (map[metadata.TopicPartition]int64, error)
-	// Partitions tells whether there are series for single partitions (varve.metrics.partitions); it is asked at every scrape.
+	// Partitions reports whether single partitions have series (varve.metrics.partitions). It is
+	// called at every scrape.
 	Partitions func() bool
 }
 
@@ -32,21 +34,22 @@ type groupSource interface {
 	Overviews(ctx context.Context) ([]groups.Overview, error)
 }
 
-// maxPartitions bounds the partitions, in order of their topics' names, that have series of their own in one scrape.
+// maxPartitions bounds the partitions with their own series in one scrape, in the order of their
+// topics' names.
 const maxPartitions = 10_000
 
-// maxTopics bounds the topics, in order of their names, that have series of their own in one scrape.
+// maxTopics bounds the topics with their own series in one scrape, in the order of their names.
 const maxTopics = 10_000
 
 var omitted = gauge("varve_telemetry_omitted_count", "What had no series of its own in this scrape because there is too much of it.", "what")
 
-// part collects the metrics about one thing.
+// part collects the metrics of one subject.
 type part interface {
 	families() []family
 	collect(ch chan<- prometheus.Metric)
 }
 
-// Collector is a prometheus.Collector of all that this package exports.
+// Collector is a prometheus.Collector of everything that this package exports.
 type Collector struct{ parts []part }
 
 // New makes a collector.
@@ -73,7 +76,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// Types are the types of the metrics by their names, for documents: a metric that has no series at the moment does not show its own.
+// Types returns the types of the metrics by their names, for documents: a metric without series
+// does not show its type.
 func (c *Collector) Types() map[string]prometheus.ValueType {
 	types := map[string]prometheus.ValueType{omitted.name: omitted.kind}
 	for _, p := range c.parts {

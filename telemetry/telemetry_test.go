@@ -30,8 +30,8 @@ type cluster struct {
 	t      testing.TB
 	admin  *metadata.Admin
 	loader *metadata.Loader
-	asked  []metadata.TopicPartition // of broker 2
-	other  *metadata.Registration    // broker 2's
+	asked  []metadata.TopicPartition // requests to broker 2
+	other  *metadata.Registration    // of broker 2
 }
 
 type fakeGroups []groups.Overview
@@ -110,7 +110,7 @@ func (c *cluster) assigned(name string, assignments map[int32][]int32) {
 	}
 }
 
-// series are what parts export: values by name{label values in the order of their names}.
+// series returns the series of parts: values by name{label values in the order of their names}.
 func series(t *testing.T, parts ...part) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -134,7 +134,7 @@ func series(t *testing.T, parts ...part) map[string]float64 {
 	return got
 }
 
-// want compares the series of some names.
+// want compares the series whose names have one of the prefixes.
 func want(t *testing.T, got, want map[string]float64, prefixes ...string) {
 	t.Helper()
 	kept := maps.Clone(got)
@@ -212,8 +212,8 @@ func TestOnlyTheControllerTellsOfTheCluster(t *testing.T) {
 	}, mine...)
 }
 
-// TestLagIsAskedOfTheLeader has a group with offsets in a partition that is here, in two that broker 2 has, of which it tells one end, and in a topic
-// that was deleted.
+// TestLagIsAskedOfTheLeader has a group with offsets in a partition that is here, in two on broker
+// 2, which reports one of their ends, and in a topic that was deleted.
 func TestLagIsAskedOfTheLeader(t *testing.T) {
 	c := newCluster(t)
 	c.topic("a", 1, 2, 2)
@@ -234,7 +234,7 @@ func TestLagIsAskedOfTheLeader(t *testing.T) {
 		t.Errorf("asked for %v", c.asked)
 	}
 
-	// Of what a leader does not tell there is no lag, and none of the sum that it is part of.
+	// A partition whose leader does not answer has no lag, and neither has the sum with it.
 	group.Offsets[tp("a", 2)] = 1
 	c.EndOffsets = func(context.Context, metadata.Broker, []metadata.TopicPartition) (map[metadata.TopicPartition]int64, error) {
 		return nil, errors.New("away")
@@ -252,7 +252,7 @@ func TestLagIsAskedOfTheLeader(t *testing.T) {
 func TestCollectorIsComplete(t *testing.T) {
 	c := newCluster(t)
 	c.topic("a", 1)
-	registry := prometheus.NewPedanticRegistry() // which also checks each series against its description
+	registry := prometheus.NewPedanticRegistry() // also checks each series against its description
 	registry.MustRegister(New(c.Options))
 	families, err := registry.Gather()
 	if err != nil {
@@ -266,7 +266,7 @@ func TestCollectorIsComplete(t *testing.T) {
 	}
 }
 
-// BenchmarkScrape is what one scrape of a thousand partitions takes, of which this broker leads all.
+// BenchmarkScrape measures one scrape of a thousand partitions, all led by this broker.
 func BenchmarkScrape(b *testing.B) {
 	c := newCluster(b)
 	c.topic("a", slices.Repeat([]int32{1}, 1000)...)

@@ -10,7 +10,7 @@ import (
 	"github.com/varvelog/varve/replication"
 )
 
-// topicCounters are Kafka's BrokerTopicMetrics. Every broker counts what passes through it.
+// topicCounters are Kafka's BrokerTopicMetrics. Every broker counts its own traffic.
 var topicCounters = []struct {
 	family
 	value func(*replication.Traffic) *atomic.Int64
@@ -50,7 +50,8 @@ func (topicCollector) families() []family {
 	return list
 }
 
-// collect adds up. Of two topics of one name, of which one is about to go, both count.
+// collect sums up the traffic by name. While one topic replaces another of the same name, both
+// count.
 func (t topicCollector) collect(ch chan<- prometheus.Metric) {
 	sums := map[string][]int64{}
 	for traffic := range t.o.Replicas.Traffic() {

@@ -16,9 +16,11 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Options say where traces go, and from whom.
+// Options say where traces are sent, and by which broker.
 type Options struct {
-	Endpoint   string  // URL of a collector, such as http://127.0.0.1:4318; spans go to /v1/traces there unless it has a path
+	// Endpoint is the URL of a collector, such as http://127.0.0.1:4318. Spans are sent to
+	// /v1/traces there unless it has a path.
+	Endpoint   string
 	Ratio      float64 // of client requests that are traced, from 0 to 1
 	Version    string
 	InstanceID string // of this broker, unique in the cluster
@@ -28,20 +30,19 @@ type Options struct {
 // exportTimeout bounds one attempt to send spans.
 const exportTimeout = 10 * time.Second
 
-// Provider sends spans. Stop it when what makes them has ended.
+// Provider sends spans. Stop it after everything that makes spans has ended.
 type Provider struct{ sdk *sdk.TracerProvider }
 
-// Start returns a provider, which connects when it has something to send: that
-// no collector is there is no error, but logged, once a minute at most.
-// OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE, and
-// so on) are honoured.
+// Start returns a provider, which connects when it has spans to send. A missing collector is not an
+// error: it is logged, at most once a minute. OpenTelemetry's own variables
+// (OTEL_EXPORTER_OTLP_HEADERS, …_CERTIFICATE, and so on) are honored.
 func Start(ctx context.Context, o Options) (*Provider, error) {
 	endpoint, err := url.Parse(o.Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("export traces: %w", err)
 	}
 	if endpoint.Path == "" || endpoint.Path == "/" {
-		endpoint.Path = "/v1/traces" // as OTEL_EXPORTER_OTLP_ENDPOINT is read
+		endpoint.Path = "/v1/traces" // as for OTEL_EXPORTER_OTLP_ENDPOINT
 	}
 	exporter, err := otlptracehttp.New(context.WithoutCancel(ctx), otlptracehttp.WithEndpointURL(endpoint.String()), otlptracehttp.WithTimeout(exportTimeout))
 	if err != nil {
@@ -61,10 +62,10 @@ func newProvider(p sdk.SpanProcessor, o Options) *Provider {
 	)}
 }
 
-// Tracer is what spans are made with.
+// Tracer returns the tracer for all spans.
 func (p *Provider) Tracer() trace.Tracer { return p.sdk.Tracer("github.com/varvelog/varve") }
 
-// Stop sends what has been traced until ctx ends, and drops the rest.
+// Stop sends the remaining spans until ctx ends, and drops the rest.
 func (p *Provider) Stop(ctx context.Context) error {
 	if err := p.sdk.Shutdown(ctx); err != nil {
 		return fmt.Errorf("send the last traces: %w", err)
@@ -72,8 +73,8 @@ func (p *Provider) Stop(ctx context.Context) error {
 	return nil
 }
 
-// sampler takes some of the requests of clients, and all else that begins a
-// trace: what the broker does by itself is rare, and what one looks for.
+// sampler samples a share of client requests, and everything else that begins a trace: the broker's
+// own work is rare, and is what one looks for.
 type sampler struct{ requests sdk.Sampler }
 
 // ShouldSample implements [sdk.Sampler].
@@ -87,10 +88,11 @@ func (s sampler) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
 // Description implements [sdk.Sampler].
 func (s sampler) Description() string { return "Varve{requests:" + s.requests.Description() + "}" }
 
-// complaintPause is how long after one complaint about the export there is no other.
+// complaintPause is the least time between two complaints about the export.
 const complaintPause = time.Minute
 
-// complaints logs that spans cannot be sent: every batch of them would say so.
+// complaints logs that spans cannot be sent, at most once in complaintPause: every batch would
+// report it.
 type complaints struct {
 	log      *slog.Logger
 	endpoint string

@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Requests of clients are taken by the ratio, with all that they cause; what the broker begins is always taken.
+// TestSampling: requests of clients are sampled by the ratio, with everything that they cause. The
+// broker's own work is always sampled.
 func TestSampling(t *testing.T) {
 	for ratio, requests := range map[float64]int{0: 0, 1: 100} {
 		spans := tracetest.NewInMemoryExporter()

@@ -7,7 +7,7 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// BenchmarkBalance adds a broker to twenty that have 10,000 partitions on three racks.
+// BenchmarkBalance adds a broker to twenty brokers with 10,000 partitions on three racks.
 func BenchmarkBalance(b *testing.B) {
 	in := balanceInput{Racks: map[int32]string{20: "2"}}
 	for id := range int32(20) {

@@ -9,31 +9,33 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// balancePartition is a partition as the balance sees it.
+// balancePartition is one partition in the input of a balance.
 type balancePartition struct {
 	client.TopicPartition
 	Replicas []int32 // the preferred leader first
-	// Fixed is that no replica can be moved: without a leader there is nothing to copy from.
+	// Fixed means that no replica can be moved: without a leader there is nothing to copy from.
 	Fixed bool
 }
 
-// balanceInput is all that a balance goes by.
+// balanceInput is the whole input of a balance.
 type balanceInput struct {
-	// Racks are the brokers that may get replicas, with their racks. A replica on another broker that is not in Remove stays where it
-	// is and does not count: that broker is down, and comes back.
+	// Racks are the brokers that may get replicas, with their racks. Any other broker that is not
+	// in Remove is down and expected back: its replicas stay on it and do not count.
 	Racks      map[int32]string
-	Remove     map[int32]bool // brokers that shall have no replicas
+	Remove     map[int32]bool // brokers that must end without replicas
 	Partitions []balancePartition
 }
 
-// balance moves replicas until every broker has as many as the others, one
-// more at most, and then chooses preferred leaders in the same way. It returns
-// the replicas that each partition of the input shall have, in its order, and
-// is a pure function of the input.
+// balance moves replicas until the numbers of replicas on the brokers differ by at most one, and
+// then chooses preferred leaders in the same way. It returns the new replicas of each partition, in
+// the order of the input. It is a pure function of the input.
 //
-//   - B1. No partition has two replicas on one broker, more or fewer than before, or one on a broker of Remove unless it is fixed.
-//   - B2. The replicas of a partition are spread over racks as well as they can be, and never worse than before.
-//   - B3. No replica moves that B1, B2 or an equal number does not ask for. Of those that could, one goes whose topic crowds the broker.
+//   - B1. No partition has two replicas on one broker, more or fewer replicas than before, or a
+//     replica on a broker of Remove unless the partition is fixed.
+//   - B2. The replicas of a partition are spread over racks as well as possible, and never worse
+//     than before.
+//   - B3. No replica moves unless B1, B2 or equal numbers require it. Of the candidates it prefers
+//     a replica whose topic is most concentrated on its broker.
 //   - B4. Leaders are evened out without moving replicas.
 func balance(in balanceInput) ([][]int32, error) {
 	s := newBalanceState(in)
@@ -48,10 +50,10 @@ func balance(in balanceInput) ([][]int32, error) {
 	return s.replicas, nil
 }
 
-// balanceState is a balance under way.
+// balanceState is a balance in progress.
 type balanceState struct {
 	in       balanceInput
-	brokers  []int32   // those of in.Racks, in order
+	brokers  []int32   // the keys of in.Racks, sorted
 	replicas [][]int32 // by partition
 	count    map[int32]int
 	on       map[int32]map[int]bool   // the partitions of each broker
@@ -90,18 +92,18 @@ func (s *balanceState) add(i int, id int32, n int) {
 	}
 }
 
-// move gives to the place that from has in a partition.
+// move replaces the replica on from by one on to, in the same position.
 func (s *balanceState) move(i int, from, to int32) {
 	s.replicas[i][slices.Index(s.replicas[i], from)] = to
 	s.add(i, from, -1)
 	s.add(i, to, 1)
 }
 
-// crowding is how unevenly a partition lies over racks, if from's place were
-// to's: the sum of the squares of how many replicas each rack has. Brokers that
-// are down have no rack that is known, and are left out.
+// crowding returns how unevenly a partition's replicas are spread over racks if from were replaced
+// by to: the sum of the squares of the numbers of replicas in each rack. Brokers that are down have
+// no known rack and are left out.
 func (s *balanceState) crowding(i int, from, to int32) int {
-	var room [8]string // this is asked so often that a map would cost seconds
+	var room [8]string // crowding is called so often that a map would cost seconds
 	racks, sum := room[:0], 0
 	for _, id := range s.replicas[i] {
 		if id == from {
@@ -124,7 +126,7 @@ func (s *balanceState) crowding(i int, from, to int32) int {
 
 const noBroker int32 = -1
 
-// empty moves what is on brokers that shall have nothing.
+// empty moves the replicas off the brokers that must end without any.
 func (s *balanceState) empty(remove map[int32]bool) error {
 	for i := range s.replicas {
 		if s.in.Partitions[i].Fixed {
@@ -145,8 +147,8 @@ func (s *balanceState) empty(remove map[int32]bool) error {
 	return nil
 }
 
-// roomiest is the best broker for the place of from: the one that leaves racks
-// least crowded, of these the one with the fewest replicas.
+// roomiest returns the best broker to replace from: of those that leave the racks least crowded,
+// the one with the fewest replicas.
 func (s *balanceState) roomiest(i int, from int32) int32 {
 	best := noBroker
 	rank := func(id int32) int {
@@ -160,7 +162,7 @@ func (s *balanceState) roomiest(i int, from int32) int32 {
 	return best
 }
 
-// spreadRacks moves replicas out of racks that have too many of their partition.
+// spreadRacks moves replicas out of racks that have too many replicas of their partition.
 func (s *balanceState) spreadRacks() {
 	for i := range s.replicas {
 		for !s.in.Partitions[i].Fixed {
@@ -190,15 +192,15 @@ func (s *balanceState) spreadRacks() {
 	}
 }
 
-// step is one partition's replica, or leadership, on its way between brokers.
+// step is the move of one partition's replica, or of its leadership, between two brokers.
 type step struct {
 	partition int
 	from, to  int32
 }
 
-// shift takes one replica from a broker that has two more than another, and
-// brings that one a replica, over brokers between them if racks leave no direct
-// way. It returns false when nothing is left to even out.
+// shift moves one replica from a broker to one that has at least two fewer. If racks do not allow a
+// direct move, it moves a chain of replicas over brokers in between. It returns false when the
+// brokers are even.
 func (s *balanceState) shift() bool {
 	for _, from := range s.fullest(s.count) {
 		path := s.path(s.count, from, s.candidate)
@@ -212,22 +214,23 @@ func (s *balanceState) shift() bool {
 	return false
 }
 
-// fullest are the brokers by how much they have, most first.
+// fullest returns the brokers in descending order of count.
 func (s *balanceState) fullest(count map[int32]int) []int32 {
 	order := slices.Clone(s.brokers)
 	slices.SortStableFunc(order, func(a, b int32) int { return count[b] - count[a] })
 	return order
 }
 
-// path is the shortest way from a broker to one that has at least two less, of
-// these to one that has the least. next is what could go from one to another.
+// path returns the shortest chain of steps, last step first, from a broker to one with a count at
+// least two lower; of these it takes the one with the lowest count. next returns the partition that
+// can move from one broker to another.
 func (s *balanceState) path(count map[int32]int, start int32, next func(from, to int32) (partition int, ok bool)) []step {
 	order := s.fullest(count)
 	emptiest := order[len(order)-1]
 	if count[start]-count[emptiest] < 2 {
 		return nil
 	}
-	if partition, ok := next(start, emptiest); ok { // as nearly always
+	if partition, ok := next(start, emptiest); ok { // nearly always
 		return []step{{partition, start, emptiest}}
 	}
 	came := map[int32]step{start: {}}
@@ -257,8 +260,8 @@ func (s *balanceState) path(count map[int32]int, start int32, next func(from, to
 	return nil
 }
 
-// walk moves along a path, from its end on. Steps that only together would
-// crowd a rack are taken back.
+// walk takes the steps of a path, from its end to its start. If a step is not possible or would
+// crowd a rack after the others, it undoes all of them and returns false.
 func (s *balanceState) walk(path []step) bool {
 	for n, at := range path {
 		if s.has(at.partition, at.to) || !s.has(at.partition, at.from) || !s.allowed(at.partition, at.from, at.to) {
@@ -276,9 +279,9 @@ func (s *balanceState) allowed(i int, from, to int32) bool {
 	return s.crowding(i, from, to) <= s.crowding(i, noBroker, noBroker)
 }
 
-// candidate is the partition that had best go from one broker to another: one
-// that goes back to where it was or moves on from where it is not yet, then one
-// whose topic crowds the broker most, then one that the broker does not lead.
+// candidate picks the partition to move from one broker to another. It prefers a replica that
+// undoes or extends a move already in the plan, then one whose topic is most concentrated on from,
+// then one that from does not lead.
 func (s *balanceState) candidate(from, to int32) (partition int, ok bool) {
 	rank := func(i int) [4]int {
 		original, topic := s.in.Partitions[i].Replicas, s.in.Partitions[i].Topic
@@ -306,9 +309,8 @@ func (s *balanceState) candidate(from, to int32) (partition int, ok bool) {
 	return best[3], ok
 }
 
-// shiftLeader makes another replica of a partition the preferred leader, so
-// that a broker prefers one less and one that has at least two less prefers one
-// more. Partitions whose preferred leader is down keep it.
+// shiftLeader changes preferred leaders, so that one broker is preferred once less and a broker
+// with at least two fewer once more. A partition whose preferred leader is down keeps it.
 func (s *balanceState) shiftLeader() bool {
 	count, led := map[int32]int{}, map[int32][]int{}
 	for i, replicas := range s.replicas {
@@ -328,7 +330,8 @@ func (s *balanceState) shiftLeader() bool {
 	}
 	for _, from := range s.fullest(count) {
 		if path := s.path(count, from, next); path != nil {
-			for _, at := range path { // each is of another partition: a partition has one leader
+			// all steps are for different partitions: a partition has one leader
+			for _, at := range path {
 				s.prefer(at.partition, at.to)
 			}
 			return true
@@ -337,7 +340,7 @@ func (s *balanceState) shiftLeader() bool {
 	return false
 }
 
-// prefer puts a replica first and leaves the order of the others.
+// prefer moves a replica to the front and keeps the order of the others.
 func (s *balanceState) prefer(i int, id int32) {
 	at := slices.Index(s.replicas[i], id)
 	s.replicas[i] = slices.Insert(slices.Delete(s.replicas[i], at, at+1), 0, id)

@@ -11,7 +11,8 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// spread counts the replicas, or with leaders the preferred leaders, of the brokers that may have them.
+// spread counts the replicas, or with leaders the preferred leaders, on the brokers that may have
+// them.
 func spread(in balanceInput, placed [][]int32, leaders bool) (counts map[int32]int, least, most int) {
 	counts = map[int32]int{}
 	for id := range in.Racks {
@@ -50,7 +51,7 @@ func movedReplicas(in balanceInput, placed [][]int32) (n int) {
 	return n
 }
 
-// rackSquares is how crowded the racks of one partition are, computed the other way round than the code does.
+// rackSquares returns the crowding of one partition's racks, computed differently than in the code.
 func rackSquares(racks map[int32]string, replicas []int32) (sum int) {
 	perRack := map[string]int{}
 	for _, id := range replicas {
@@ -64,7 +65,8 @@ func rackSquares(racks map[int32]string, replicas []int32) (sum int) {
 	return sum
 }
 
-// bestSquares is the least crowding that n replicas can have: each goes to the rack with the fewest that has a broker left.
+// bestSquares returns the least crowding of n replicas: each is on the rack with the fewest
+// replicas that has a free broker.
 func bestSquares(racks map[int32]string, n int) (sum int) {
 	room, used := map[string]int{}, map[string]int{}
 	for _, rack := range racks {
@@ -85,7 +87,8 @@ func bestSquares(racks map[int32]string, n int) (sum int) {
 	return sum
 }
 
-// drawCluster makes brokers 0..n-1, some of them down and some to be removed, and topics whose replicas lie anywhere.
+// drawCluster draws brokers 0..n-1, some of them down and some to be removed, and topics with
+// arbitrary replicas.
 func drawCluster(t *rapid.T, racks int, down, removed bool) balanceInput {
 	n := rapid.IntRange(2, 8).Draw(t, "brokers")
 	in := balanceInput{Racks: map[int32]string{}, Remove: map[int32]bool{}}
@@ -154,7 +157,7 @@ func checkSound(t *rapid.T, in balanceInput, placed [][]int32) {
 	}
 }
 
-// balanced is the plan for a cluster for which there is one.
+// balanced returns the plan for a cluster that has one.
 func balanced(t rapid.TB, in balanceInput) [][]int32 {
 	t.Helper()
 	placed, err := balance(in)
@@ -164,7 +167,8 @@ func balanced(t rapid.TB, in balanceInput) [][]int32 {
 	return placed
 }
 
-// Whatever the cluster is like, the plan is sound, puts no rack at a greater risk, and a second balance has nothing to do.
+// TestBalanceIsSound: for any cluster the plan is sound, spreads over racks as well as possible,
+// and a second balance changes nothing.
 func TestBalanceIsSound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawCluster(t, rapid.IntRange(1, 4).Draw(t, "racks"), true, true)
@@ -194,7 +198,7 @@ func TestBalanceIsSound(t *testing.T) {
 	})
 }
 
-// Without racks the brokers end up equal, and no move is made that equality does not need.
+// TestBalanceIsEvenAndMinimal: without racks the brokers end up equal, and no move is unnecessary.
 func TestBalanceIsEvenAndMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawCluster(t, 1, false, false)
@@ -224,7 +228,8 @@ func TestBalanceIsEvenAndMinimal(t *testing.T) {
 	})
 }
 
-// Removing a broker moves its replicas, and others only where they are uneven.
+// TestBalanceRemovesWithFewMoves: removing a broker moves its replicas, and others only for equal
+// numbers.
 func TestBalanceRemovesWithFewMoves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawCluster(t, 1, false, true)
@@ -250,15 +255,16 @@ func TestBalanceRemovesWithFewMoves(t *testing.T) {
 		for _, n := range before {
 			excess += max(n-high, 0)
 		}
-		// Each that must go, and each that is above a full broker. Where the brokers that have room have the partition already, another replica
-		// makes place, which is one move more. One more for each broker that has to get to the floor.
+		// One move for each replica that must leave, and for each above the highest count. If the
+		// brokers with room already have the partition, another replica has to move first: one move
+		// more. One more for each broker that has to reach the lowest count.
 		if moved := movedReplicas(in, placed); moved > 2*(removed+excess)+len(before) {
 			t.Fatalf("%d replicas move; %d were to be removed and %d too many", moved, removed, excess)
 		}
 	})
 }
 
-// Racks of equal size do not keep brokers from being equal.
+// TestBalanceOverEqualRacks: racks of equal size do not keep brokers from being equal.
 func TestBalanceOverEqualRacks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		racks, per := rapid.IntRange(2, 3).Draw(t, "racks"), rapid.IntRange(1, 3).Draw(t, "per rack")
@@ -287,7 +293,8 @@ func TestBalanceOverEqualRacks(t *testing.T) {
 	})
 }
 
-// Leaders are as even as the replicas allow: no chain of changes could help the broker that leads most.
+// TestBalanceEvensOutLeaders: leaders are as even as the replicas allow. No chain of changes could
+// help the broker that leads most.
 func TestBalanceEvensOutLeaders(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawCluster(t, 1, false, false)
@@ -316,7 +323,8 @@ func TestBalanceEvensOutLeaders(t *testing.T) {
 	})
 }
 
-// A broker that joins gets its share of every topic, and nothing else moves.
+// TestBalanceFillsANewBroker: a broker that joins gets its share of every topic, and nothing else
+// moves.
 func TestBalanceFillsANewBroker(t *testing.T) {
 	in := balanceInput{Racks: map[int32]string{1: "", 2: "", 3: "", 4: ""}}
 	for _, topic := range []string{"a", "b"} {
@@ -351,7 +359,8 @@ func TestBalanceSaysWhenBrokersAreTooFew(t *testing.T) {
 	}
 }
 
-// A replica that moves anyway goes further before one that need not move, even one whose topic crowds the broker.
+// TestBalanceMovesOnWhatMovesAnyway: a replica that moves anyway is moved again before one that
+// need not move, even one whose topic is concentrated on the broker.
 func TestBalanceMovesOnWhatMovesAnyway(t *testing.T) {
 	s := newBalanceState(balanceInput{Racks: map[int32]string{1: "", 2: ""}, Partitions: []balancePartition{
 		{TopicPartition: client.TopicPartition{Topic: "b"}, Replicas: []int32{1}},
@@ -364,7 +373,8 @@ func TestBalanceMovesOnWhatMovesAnyway(t *testing.T) {
 	}
 }
 
-// Steps that are sound one by one, and not together, are all taken back.
+// TestBalanceTakesBackStepsThatCrowdARack: steps that are sound one by one, but not together, are
+// all undone.
 func TestBalanceTakesBackStepsThatCrowdARack(t *testing.T) {
 	s := newBalanceState(balanceInput{Racks: map[int32]string{1: "a", 2: "b", 3: "c", 4: "c"}, Partitions: []balancePartition{
 		{TopicPartition: client.TopicPartition{Topic: "t"}, Replicas: []int32{1, 2}},

@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/server"
 )
 
-// newBrokerCommand is `varve broker`: the product itself.
+// newBrokerCommand returns `varve broker`: the product itself.
 func newBrokerCommand(a *app) *cobra.Command {
 	start := &cobra.Command{
 		Use: "start", Short: "Start a broker, by default with everything it needs embedded", Args: cobra.NoArgs,
@@ -38,9 +38,11 @@ func newBrokerCommand(a *app) *cobra.Command {
 	return group("broker", "Run a broker", start, newHealthCommand(a))
 }
 
-// moreProcs lets twice as many threads run Go code as there are CPUs, unless the environment says how many. Most of a broker's time goes
-// into system calls that take longer than the 20 µs after which the runtime takes the processor away from a thread if no other is idle:
-// with spare processors the thread keeps it, and the monitor that looks for such threads sleeps (ADR 12 has the figures).
+// moreProcs lets twice as many threads run Go code as there are CPUs, unless GOMAXPROCS is set. A
+// broker spends most of its time in system calls that take longer than 20 µs. After that time the
+// runtime takes the processor from the thread if no other processor is idle. With spare processors
+// the thread keeps its own, and the monitor that looks for such threads sleeps (ADR 12 has the
+// figures).
 func moreProcs() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))

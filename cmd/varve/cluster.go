@@ -15,7 +15,7 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// freshMetadata keeps kgo from answering with partitions as they were seconds ago: these commands look again and again.
+// freshMetadata keeps kgo from answering with cached metadata: these commands poll.
 var freshMetadata = kgo.MetadataMinAge(50 * time.Millisecond)
 
 // problemsShown is how many partitions `varve cluster status` lists without --all.
@@ -48,7 +48,7 @@ func newClusterCommand(a *app) *cobra.Command {
 	return group("cluster", "How the cluster is, and who belongs to it", status, newClusterUpgradeCommand(a), newClusterUnregisterCommand(a))
 }
 
-// readClusterStatus asks for all that the status is made of.
+// readClusterStatus reads everything that the status is made of.
 func readClusterStatus(ctx context.Context, c *client.Client) (clusterStatus, error) {
 	cluster, err := c.Cluster(ctx)
 	if err != nil {
@@ -91,7 +91,7 @@ func readClusterStatus(ctx context.Context, c *client.Client) (clusterStatus, er
 	return s, nil
 }
 
-// addTier adds what is wrong with remote tiers. None of it keeps a partition from being written.
+// addTier adds the problems of remote tiers. None of them keeps a partition from being written.
 func (s *clusterStatus) addTier(problems []client.TierProblem) {
 	s.Tier = tierProblemRows(problems)
 	if s.State == "healthy" && slices.ContainsFunc(problems, degrades) {
@@ -99,7 +99,8 @@ func (s *clusterStatus) addTier(problems []client.TierProblem) {
 	}
 }
 
-// printClusterStatus prints the brokers, the sums, and the worst partitions or all that have a problem.
+// printClusterStatus prints the brokers, the sums, and the partitions with problems: the worst, or
+// all.
 func (a *app) printClusterStatus(s clusterStatus, all bool) error {
 	if len(s.Problems) > problemsShown && !all {
 		s.Omitted = len(s.Problems) - problemsShown
@@ -179,7 +180,7 @@ func orAbsent(s string) string {
 	return s
 }
 
-// levels are the cluster's features, each behind two spaces.
+// levels returns the cluster's features, each after two spaces.
 func (s *clusterStatus) levels() string {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s.Features)) {
@@ -188,7 +189,7 @@ func (s *clusterStatus) levels() string {
 	return text.String()
 }
 
-// clusterStatus is how a cluster is; the names are a contract with scripts.
+// clusterStatus is the state of a cluster. The JSON names are a contract with scripts.
 type clusterStatus struct {
 	ClusterID  string             `json:"cluster_id"`
 	Controller int32              `json:"controller"` // -1: none
@@ -199,7 +200,7 @@ type clusterStatus struct {
 	Problems   []partitionProblem `json:"problems"` // the worst first
 	Omitted    int                `json:"problems_omitted"`
 
-	Tier        []tierProblemRow `json:"tier_problems"` // what somebody has to look at
+	Tier        []tierProblemRow `json:"tier_problems"` // problems that need attention
 	TierOmitted int              `json:"tier_problems_omitted"`
 }
 
@@ -213,13 +214,13 @@ type brokerStatus struct {
 	PreferredLeaders int    `json:"preferred_leaders"`
 }
 
-// partitionSums counts partitions; one that is worse counts as what is less bad too.
+// partitionSums counts partitions. A worse state counts in the less bad ones too.
 type partitionSums struct {
 	Total           int `json:"total"`
 	UnderReplicated int `json:"under_replicated"`
 	BelowMinISR     int `json:"below_min_isr"`
 	Offline         int `json:"offline"`
-	Unclean         int `json:"unclean"` // led by a replica that was elected uncleanly
+	Unclean         int `json:"unclean"` // the leader was elected uncleanly
 	Reassigning     int `json:"reassigning"`
 }
 
@@ -232,14 +233,15 @@ type partitionProblem struct {
 	ISR       []int32 `json:"isr"`
 	Missing   []int32 `json:"missing"`
 	MinISR    int     `json:"min_isr"`
-	// WaitsFor are brokers that a partition without a leader waits for.
+	// WaitsFor are the brokers that a partition without a leader waits for.
 	WaitsFor []int32 `json:"waits_for"`
 	severity int
-	// tooFew: fewer are in sync than MinISR; lacks: fewer than there are replicas.
+	// The first: fewer replicas are in sync than MinISR. The second: fewer are in sync than there
+	// are replicas that are not being added.
 	tooFew, lacks bool
 }
 
-// waits says whom a partition waits for to be led.
+// waits returns the brokers that a partition without a leader waits for, as text.
 func (p *partitionProblem) waits() string {
 	switch {
 	case p.severity != offlinePartition:
@@ -250,7 +252,7 @@ func (p *partitionProblem) waits() string {
 	return int32s(p.WaitsFor)
 }
 
-// What a partition's state may be, by severity.
+// The states of a partition, by severity.
 const (
 	underReplicated = iota + 1
 	belowMinISR
@@ -260,8 +262,8 @@ const (
 
 var severityNames = map[int]string{underReplicated: "under-replicated", belowMinISR: "below-min-isr", uncleanLeader: "unclean", offlinePartition: "offline"}
 
-// newClusterStatus is a pure function of what the cluster says. A broker that is fenced is down, and so is one that is a replica of something
-// and is not in the list.
+// newClusterStatus is a pure function of the cluster's metadata. A fenced broker is down, and so is
+// a broker that has replicas and is missing in the list.
 func newClusterStatus(cluster client.Cluster, topics []client.Topic, minISR map[string]int, reassignments []client.Reassignment) clusterStatus {
 	s := clusterStatus{ClusterID: cluster.ID, Controller: cluster.Controller, Brokers: []brokerStatus{}, Problems: []partitionProblem{}, Tier: []tierProblemRow{}}
 	brokers := map[int32]*brokerStatus{}
@@ -317,7 +319,8 @@ func newClusterStatus(cluster client.Cluster, topics []client.Topic, minISR map[
 	return s
 }
 
-// problemOf tells what is wrong with a partition; severity 0 is nothing. Replicas that are being added do not lack yet.
+// problemOf returns the problem of a partition; severity 0 means none. Replicas that are being
+// added do not count as missing.
 func problemOf(topic string, p client.Partition, minISR int, adding []int32) partitionProblem {
 	lives := func(id int32) bool { return slices.Contains(p.ISR, id) && !slices.Contains(p.Offline, id) }
 	inSync, wanted := 0, 0
@@ -374,7 +377,7 @@ func (s *clusterStatus) count(p partitionProblem) {
 	}
 }
 
-// err makes a status that scripts have to know of an error.
+// err turns an unhealthy status into an error, so that scripts see it in the exit status.
 func (s *clusterStatus) err() error {
 	if s.State != "unhealthy" {
 		return nil

@@ -51,7 +51,8 @@ func sickTopics() []client.Topic {
 	}
 }
 
-// The worst partition is first, a broker that is in no list is down, and the exit status tells.
+// TestClusterStatusTable: the worst partition is first, a broker that is not listed is down, and
+// the exit status shows the state.
 func TestClusterStatusTable(t *testing.T) {
 	a, out := testApp("table")
 	topics := append(sickTopics(), client.Topic{Name: "unclean", Partitions: []client.Partition{
@@ -112,7 +113,7 @@ func TestClusterStates(t *testing.T) {
 	}
 }
 
-// A cluster in trouble has thousands of problems: some are shown, and how many are not.
+// TestClusterStatusIsBounded: of thousands of problems some are listed and the others counted.
 func TestClusterStatusIsBounded(t *testing.T) {
 	topic := client.Topic{Name: "t"}
 	for i := range int32(50) {
@@ -130,7 +131,7 @@ func TestClusterStatusIsBounded(t *testing.T) {
 	}
 }
 
-// The names are a contract: scripts read them.
+// TestClusterStatusJSON: the JSON names are a contract with scripts.
 func TestClusterStatusJSON(t *testing.T) {
 	a, out := testApp("json")
 	if err := a.printClusterStatus(newClusterStatus(threeBrokers, sickTopics(), nil, nil), false); err != nil {
@@ -161,8 +162,9 @@ func TestClusterStatusJSON(t *testing.T) {
 	}
 }
 
-// A remote tier that cannot be read, or has not worked for a while, degrades a cluster; one that costs
-// money only does not. What has just begun may go away by itself.
+// TestClusterStatusNamesDamage: a remote tier that cannot be read, or has failed for a while,
+// degrades the cluster. One that only costs money does not. A problem that has just begun may be
+// temporary.
 func TestClusterStatusNamesDamage(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000)
 	at := func(kind string, age time.Duration) client.TierProblem {

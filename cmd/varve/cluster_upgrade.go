@@ -46,7 +46,7 @@ func upgradeCluster(ctx context.Context, a *app, c *client.Client, dryRun, yes b
 	raised := raisedBy(plan)
 	if len(raised) > 0 {
 		if err = c.Upgrade(ctx, raised, true); err != nil {
-			return err // before anybody is asked
+			return err // before the question
 		}
 		if !dryRun {
 			if err = showUpgrade(a, plan, yes); err != nil {
@@ -60,7 +60,7 @@ func upgradeCluster(ctx context.Context, a *app, c *client.Client, dryRun, yes b
 	return a.printUpgrade(plan, len(raised) > 0 && !dryRun)
 }
 
-// showUpgrade shows the plan to the person who is asked.
+// showUpgrade shows the plan before the question.
 func showUpgrade(a *app, plan []featureUpgrade, yes bool) error {
 	if !yes {
 		for _, f := range plan {
@@ -72,7 +72,7 @@ func showUpgrade(a *app, plan []featureUpgrade, yes bool) error {
 	return a.confirm("Raise the levels? Brokers of older versions cannot join afterwards.", yes)
 }
 
-// featureUpgrade is what becomes of one feature; the names are a contract with scripts.
+// featureUpgrade is the change of one feature. The JSON names are a contract with scripts.
 type featureUpgrade struct {
 	Feature  string `json:"feature"`
 	Level    int16  `json:"level"`
@@ -81,7 +81,8 @@ type featureUpgrade struct {
 	HeldBackBy []int32 `json:"held_back_by"`
 }
 
-// upgradePlan raises every feature to the highest level that all brokers support. No level is lowered.
+// upgradePlan raises every feature to the highest level that all brokers support. No level is
+// lowered.
 func upgradePlan(levels map[string]int16, supported map[int32]map[string]int16) []featureUpgrade {
 	highest := maps.Clone(levels)
 	for _, features := range supported {
@@ -105,7 +106,7 @@ func upgradePlan(levels map[string]int16, supported map[int32]map[string]int16) 
 	return plan
 }
 
-// raisedBy are the new levels of what a plan raises.
+// raisedBy returns the new levels of the features that a plan raises.
 func raisedBy(plan []featureUpgrade) map[string]int16 {
 	raised := map[string]int16{}
 	for _, f := range plan {

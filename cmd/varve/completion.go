@@ -11,18 +11,18 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// completionTimeout bounds what a press of the tab key waits for a broker.
+// completionTimeout bounds how long a press of the tab key waits for a broker.
 const completionTimeout = 2 * time.Second
 
-// lister asks the cluster for the names of something.
+// lister reads names from the cluster.
 type lister func(context.Context, *client.Client) ([]string, error)
 
-// completeNames lets the shell complete arguments with names that the cluster
-// knows: `varve completion bash|zsh|fish` prints what a shell needs for it.
+// completeNames lets the shell complete arguments with names of the cluster. `varve completion
+// bash|zsh|fish` prints the script that a shell needs for it.
 func (a *app) completeNames(root *cobra.Command) error {
 	for path, c := range map[string]struct {
 		names lister
-		most  int // arguments that are names
+		most  int // how many arguments are names
 	}{
 		"topic describe": {topicNames, anyNumber}, "topic delete": {topicNames, anyNumber}, "tier status": {topicNames, anyNumber},
 		"produce": {topicNames, 1}, "consume": {topicNames, 1}, "group describe": {groupNames, anyNumber},
@@ -49,8 +49,8 @@ func (a *app) completeNames(root *cobra.Command) error {
 	return nil
 }
 
-// names are those that the line does not have yet. Where no broker answers
-// there is nothing to complete.
+// names returns the names that are not on the line yet. If no broker answers, there is nothing to
+// complete.
 func (a *app) names(ctx context.Context, list lister, have []string) ([]string, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()

@@ -13,7 +13,8 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
-// Without a broker there is nothing to complete with, and nothing hangs; a second TOPIC is not asked for at all.
+// TestCompletionWithoutABroker: without a broker there are no names to complete, and nothing hangs.
+// A second TOPIC is not completed at all.
 func TestCompletionWithoutABroker(t *testing.T) {
 	t.Setenv("VARVE_BOOTSTRAP", "127.0.0.1:1")
 	for line, want := range map[string]string{

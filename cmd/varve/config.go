@@ -18,13 +18,13 @@ func newConfigCommand(a *app) *cobra.Command {
 
 const configKinds = `"topic NAME", "broker ID", or "broker" for the whole cluster`
 
-// configTarget is what settings belong to.
+// configTarget is the resource of the settings: a topic or brokers.
 type configTarget struct {
 	topic   string
 	brokers []int32 // none: the whole cluster
 }
 
-// parseConfigTarget reads the target off the front of the arguments.
+// parseConfigTarget reads the target from the front of the arguments.
 func parseConfigTarget(args []string) (t configTarget, rest []string, err error) {
 	if len(args) == 0 {
 		return t, nil, errors.New("name what to configure: " + configKinds)

@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/server"
 )
 
-// newConfigCheckCommand is in the group of user commands, although it asks no broker.
+// newConfigCheckCommand is in the group of user commands, although it does not contact a broker.
 func newConfigCheckCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "check FILE", Short: "Check a broker's settings file", Args: takes(1, 1, "the FILE of settings"),

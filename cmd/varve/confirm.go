@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// confirm asks a person whether a change that was just shown shall be made. yes is the flag that answers beforehand; where
-// nobody can be asked, it has to be given.
+// confirm asks whether to make a change that was just shown. yes is the flag that answers
+// beforehand. It is required without a terminal.
 func (a *app) confirm(question string, yes bool) error {
 	if yes {
 		return nil
@@ -20,7 +20,7 @@ func (a *app) confirm(question string, yes bool) error {
 	return ask(a.in, a.errOut, question)
 }
 
-// ask takes y or yes for yes and everything else, the end of the input too, for no.
+// ask accepts y or yes. Everything else means no, including the end of the input.
 func ask(in io.Reader, out io.Writer, question string) error {
 	if _, err := fmt.Fprintf(out, "%s [y/N] ", question); err != nil {
 		return err

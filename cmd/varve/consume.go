@@ -15,7 +15,7 @@ import (
 type consumeOptions struct {
 	topic     string
 	from      string
-	start     position // from, parsed
+	start     position // parsed from
 	until     string
 	partition int32
 	group     string
@@ -49,7 +49,7 @@ func newConsumeCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// check refuses what cannot be meant and returns how to print.
+// check rejects contradictory flags and returns how to print.
 func (o *consumeOptions) check(a *app, now time.Time) (printer, error) {
 	var err error
 	if o.start, err = parsePosition(o.from, now); err != nil {
@@ -95,7 +95,7 @@ func consume(ctx context.Context, a *app, o consumeOptions, print printer) error
 	return r.run(ctx)
 }
 
-// reading is a consume command at work.
+// reading is a running consume command.
 type reading struct {
 	*app
 	options consumeOptions
@@ -120,7 +120,7 @@ func (r *reading) run(ctx context.Context) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			break // interrupted: an orderly end of a command that has none of its own
+			break // interrupted: the normal end of a command without an end
 		}
 	}
 	if r.options.group == "" {
@@ -135,8 +135,8 @@ func (r *reading) enough() bool {
 	return r.plan.finished() || (r.options.count > 0 && r.printed >= r.options.count)
 }
 
-// poll waits for records: as long as it takes when reading goes on, and no
-// longer than the timeout when what is asked for is known to be there.
+// poll waits for records. Without an end it waits until ctx ends. With one, the records are known
+// to exist, so it waits no longer than the timeout.
 func (r *reading) poll(ctx context.Context) (kgo.Fetches, error) {
 	polling, most := ctx, pollRecords
 	if r.plan.ends != nil {
@@ -160,8 +160,8 @@ func (r *reading) poll(ctx context.Context) (kgo.Fetches, error) {
 	return fetches, failed
 }
 
-// write prints what was fetched in one go, so that a slow reader of the output
-// is not waited for record by record.
+// write prints a whole fetch in one write, so that a slow reader of the output does not delay every
+// record.
 func (r *reading) write(fetches kgo.Fetches) error {
 	r.buf = r.buf[:0]
 	var failed error

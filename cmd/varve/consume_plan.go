@@ -13,12 +13,13 @@ import (
 // readPlan says where reading begins and ends in each partition.
 type readPlan struct {
 	options []kgo.Opt
-	// ends has the partitions that are not read to the end yet, with the first offset that is too far; nil when reading goes on.
+	// ends has the exclusive end of each partition that is not read completely; nil: reading has no
+	// end.
 	ends map[int32]int64
 }
 
-// planReading looks up the offsets before anything is read, so that what the
-// end is does not move while reading.
+// planReading looks up the offsets before anything is read, so that the end does not move while
+// reading.
 func planReading(ctx context.Context, a *app, o consumeOptions) (*readPlan, error) {
 	c, err := a.connect()
 	if err != nil {
@@ -61,8 +62,8 @@ func planReading(ctx context.Context, a *app, o consumeOptions) (*readPlan, erro
 	return newReadPlan(o, starts, ends, times, func(note string) { _, _ = fmt.Fprintln(a.errOut, "varve: "+note) }), nil
 }
 
-// newReadPlan plans for partitions whose first offset and end are known. An
-// offset outside of these is moved to the nearest one inside, with a note.
+// newReadPlan makes the plan from the first offsets and ends of the partitions. An offset outside
+// of these is moved to the nearest one inside, with a note.
 func newReadPlan(o consumeOptions, starts, ends, times client.Offsets, note func(string)) *readPlan {
 	p := &readPlan{}
 	if o.until == "end" {
@@ -92,17 +93,19 @@ func newReadPlan(o consumeOptions, starts, ends, times client.Offsets, note func
 	}
 	p.options = []kgo.Opt{
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{o.topic: from}),
-		// Records can be deleted while they are read: then on with the first that is left.
+		// If records are deleted before they are read, reading continues with the first remaining
+		// one.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
 	if p.ends != nil {
-		p.options = append(p.options, kgo.KeepControlRecords()) // the last offset before the end may be one
+		// the last offset before the end may be one
+		p.options = append(p.options, kgo.KeepControlRecords())
 	}
 	return p
 }
 
-// pass notes that a record was reached, and tells whether it is before the end.
+// pass notes that a record was reached, and reports whether it is before the end.
 func (p *readPlan) pass(r *kgo.Record) bool {
 	if p.ends == nil {
 		return true
@@ -119,7 +122,7 @@ func (p *readPlan) pass(r *kgo.Record) bool {
 
 func (p *readPlan) finished() bool { return p.ends != nil && len(p.ends) == 0 }
 
-// kgo is the position as a consumer of a group has it.
+// kgo returns the position as an offset for the consumer of a group.
 func (p position) kgo() kgo.Offset {
 	switch p.kind {
 	case atBeginning:

@@ -9,13 +9,13 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// Two partitions with the offsets 10..99 and none at all, and what each way to begin does with them.
+// TestReadPlan: two partitions, one with the offsets 10..99 and one empty, and each way to begin.
 func TestReadPlan(t *testing.T) {
 	starts, ends := client.Offsets{0: 10, 1: 5}, client.Offsets{0: 100, 1: 5}
 	times := client.Offsets{0: 42, 1: 5}
 	for _, c := range []struct {
 		from    position
-		reading string // what is left to read until the end, by partition
+		reading string // what remains to be read until the end, by partition
 		notes   int
 	}{
 		{position{kind: atBeginning}, "map[0:100]", 0},

@@ -2,10 +2,11 @@ package main
 
 import "errors"
 
-// exitUnhealthy is what `varve cluster status` ends with when partitions do not take writes; scripts rely on it.
+// exitUnhealthy is the exit status of `varve cluster status` if partitions do not take writes.
+// Scripts rely on it.
 const exitUnhealthy = 3
 
-// statusError makes the process end with a status of its own.
+// statusError is an error with an exit status of its own.
 type statusError struct {
 	status int
 	text   string
@@ -13,7 +14,7 @@ type statusError struct {
 
 func (e *statusError) Error() string { return e.text }
 
-// exitStatus is what the process ends with.
+// exitStatus returns the exit status for an error.
 func exitStatus(err error) int {
 	if err == nil {
 		return 0

@@ -14,7 +14,7 @@ const formatHelp = `how to print a record, as kcat has it:
 %t topic, %p partition, %o offset, %T timestamp in ms, %k key, %s value, %h headers,
 %K and %S length of key and value (-1: null), %% a percent sign; \n \r \t \0 \xHH`
 
-// printer appends one record in the wanted form.
+// printer appends one record in the requested format.
 type printer func(dst []byte, r *kgo.Record) ([]byte, error)
 
 // parseFormat compiles a format in kcat's style.
@@ -93,8 +93,8 @@ func appendHeaders(dst []byte, r *kgo.Record) []byte {
 	return dst
 }
 
-// jsonRecord is a record on a line of JSON. Bytes that are not UTF-8 are in
-// the field that ends in _base64 instead; null is null.
+// jsonRecord is a record as a line of JSON. Bytes that are not UTF-8 are in the field that ends in
+// _base64 instead. null means null.
 type jsonRecord struct {
 	Topic       string       `json:"topic"`
 	Partition   int32        `json:"partition"`

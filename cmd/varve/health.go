@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newHealthCommand is `varve broker health`: for health checks where there is no curl, as in the container image.
+// newHealthCommand returns `varve broker health`, for health checks without curl, as in the
+// container image.
 func newHealthCommand(a *app) *cobra.Command {
 	var address string
 	cmd := &cobra.Command{
@@ -25,7 +26,7 @@ func newHealthCommand(a *app) *cobra.Command {
 				return fmt.Errorf("--http %s: want HOST:PORT", address)
 			}
 			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-				host = "127.0.0.1" // all addresses of this machine
+				host = "127.0.0.1" // unspecified means all addresses of this machine
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
 			defer cancel()
@@ -36,7 +37,7 @@ func newHealthCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// health prints what the broker says of itself, or fails.
+// health prints the broker's answer, or fails.
 func (a *app) health(ctx context.Context, address string) (err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/readyz", http.NoBody)
 	if err != nil {

@@ -32,7 +32,7 @@ func newLogCommand(a *app) *cobra.Command {
 	return group("log", "Look into the files of a log", cmd, newStraysCommand(a))
 }
 
-// errDamaged is the end of a dump that met bytes that cannot be right.
+// errDamaged ends a dump at bytes that cannot be valid.
 var errDamaged = errors.New("damaged")
 
 func dumpFile(a *app, name string, records bool) error {
@@ -61,7 +61,7 @@ func dumpFile(a *app, name string, records bool) error {
 	default:
 		err = errors.New("want a .log, .index, .timeindex, .txnindex or .snapshot file")
 	}
-	// What came before the damage is printed too.
+	// What precedes the damage is printed too.
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}
@@ -105,7 +105,7 @@ func (d *dumper) line(indent string, fields ...field) error {
 	return err
 }
 
-// baseOffset is the offset that a segment's file is named after.
+// baseOffset returns the offset in the name of a segment's file.
 func baseOffset(name string) (int64, error) {
 	base := filepath.Base(name)
 	base = strings.TrimSuffix(base, filepath.Ext(base))

@@ -9,7 +9,7 @@ import (
 	"github.com/varvelog/varve/record"
 )
 
-// maxBatch bounds the memory for one batch: a length field that says more is taken for damage.
+// maxBatch bounds the memory for one batch: a larger length field is treated as damage.
 const maxBatch = 1 << 30
 
 // field is one name and value of a line.
@@ -26,7 +26,7 @@ func (f field) json() string {
 	return string(text)
 }
 
-// jsonBytes is a key or a value as JSON has it: see jsonRecord.
+// jsonBytes is a key or a value as JSON, see jsonRecord.
 func jsonBytes(name string, p []byte) field {
 	text, encoded := jsonText(p)
 	if encoded != "" {
@@ -63,7 +63,7 @@ func (d *dumper) batches(records bool, shown *progress) error {
 	return nil
 }
 
-// readBatch reads the batch at pos into buf's memory, or larger.
+// readBatch reads the batch at pos into buf's memory, or into larger memory.
 func (d *dumper) readBatch(buf []byte, pos int64) (record.Batch, error) {
 	header := [record.HeaderSize]byte{}
 	left := d.size - pos
@@ -73,7 +73,7 @@ func (d *dumper) readBatch(buf []byte, pos int64) (record.Batch, error) {
 	if _, err := d.file.ReadAt(header[:], pos); err != nil {
 		return nil, err
 	}
-	// Split tells a length that cannot be; that it lacks the rest is what a header alone says of a good one.
+	// Split detects an impossible length. For a valid header alone it returns ErrTruncated.
 	if _, _, err := record.Split(header[:]); err != nil && !errors.Is(err, record.ErrTruncated) {
 		return nil, err
 	}

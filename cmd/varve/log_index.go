@@ -15,7 +15,7 @@ const (
 	producerEntry = 46 // see snapshot
 )
 
-// maxIndexFile bounds the memory for a file that is read whole.
+// maxIndexFile bounds the memory for a file that is read as a whole.
 const maxIndexFile = 1 << 30
 
 func (d *dumper) readAll() ([]byte, error) {
@@ -27,8 +27,8 @@ func (d *dumper) readAll() ([]byte, error) {
 	return data, err
 }
 
-// index prints the entries of an index file. The files of an active segment
-// are allocated ahead: the first entry of zeros, but at the front, ends them.
+// index prints the entries of an index file. The files of an active segment are preallocated: the
+// first entry of zeros, except at the front, is the end.
 func (d *dumper) index(extension, name string) error {
 	base, err := baseOffset(name)
 	if err != nil {
@@ -79,8 +79,9 @@ func (d *dumper) txnEntry(_ int64, p []byte) error {
 
 // snapshot prints the producers of a snapshot file:
 //
-//	version int16 · CRC32C of what follows · count int32 · per producer: id int64, epoch int16, last sequence int32,
-//	last offset int64, offset delta int32, timestamp int64, coordinator epoch int32, first offset of its transaction int64
+//	version int16 · CRC32C of the rest · count int32 · per producer:
+//	  id int64, epoch int16, last sequence int32, last offset int64, offset delta int32,
+//	  timestamp int64, coordinator epoch int32, first offset of its transaction int64
 func (d *dumper) snapshot() error {
 	data, err := d.readAll()
 	if err != nil {

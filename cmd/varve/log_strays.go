@@ -64,7 +64,7 @@ type strayRow struct {
 	Partition int32  `json:"partition"`
 	TopicID   string `json:"topic_id,omitempty"`
 	Bytes     int64  `json:"bytes"`
-	SinceMs   *int64 `json:"since_ms"` // null: the next start notes it
+	SinceMs   *int64 `json:"since_ms"` // null: the next start records it
 	Reason    string `json:"reason"`
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/varvelog/varve/storage"
 )
 
-// TestStraysAreListedAndRestored sets a log aside as a broker does, and has the commands find it.
+// TestStraysAreListedAndRestored sets a log aside as a broker does, and finds it with the commands.
 func TestStraysAreListedAndRestored(t *testing.T) {
 	dir := t.TempDir()
 	open := func() *storage.Manager {

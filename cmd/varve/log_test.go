@@ -12,8 +12,8 @@ import (
 
 const segment = "testdata/00000000000000000000"
 
-// The files in testdata are Apache Kafka 4.3.1's, of one committed and one
-// aborted transaction; what is expected is what its own kafka-dump-log says.
+// TestDumpOfKafkasFiles: the files in testdata are Apache Kafka 4.3.1's, of one committed and one
+// aborted transaction. The expected output is that of its own kafka-dump-log.
 func TestDumpOfKafkasFiles(t *testing.T) {
 	out, _, err := run(t, "", "log", "dump", "--records", segment+".log")
 	if err != nil {
@@ -66,9 +66,10 @@ func TestDumpAsJSON(t *testing.T) {
 	}
 }
 
-// An active segment's index is allocated ahead with zeros.
+// TestDumpStopsAtPreallocatedZeros: an active segment's index is preallocated with zeros.
 func TestDumpStopsAtPreallocatedZeros(t *testing.T) {
-	index := binary.BigEndian.AppendUint64(nil, 0) // offset 0 at position 0 is an entry, at the front
+	// offset 0 at position 0 is an entry at the front
+	index := binary.BigEndian.AppendUint64(nil, 0)
 	index = binary.BigEndian.AppendUint64(index, 7<<32|4096)
 	name := filepath.Join(t.TempDir(), "00000000000000000100.index")
 	if err := os.WriteFile(name, append(index, make([]byte, 800)...), 0o600); err != nil {
@@ -79,7 +80,7 @@ func TestDumpStopsAtPreallocatedZeros(t *testing.T) {
 	}
 }
 
-// Damage is told with its place, after what comes before it.
+// TestDumpOfDamage: damage is reported with its place, after what precedes it.
 func TestDumpOfDamage(t *testing.T) {
 	whole, err := os.ReadFile(segment + ".log")
 	if err != nil {
@@ -126,7 +127,7 @@ func TestDumpOfDamage(t *testing.T) {
 	}
 }
 
-// Whatever is in a file, a dump ends and does not panic.
+// FuzzDump: for any file a dump ends and does not panic.
 func FuzzDump(f *testing.F) {
 	extensions := []string{".log", ".index", ".timeindex", ".txnindex", ".snapshot"}
 	for i, name := range []string{segment + ".log", segment + ".txnindex", "testdata/00000000000000087588.snapshot"} {

@@ -1,7 +1,8 @@
 // Command varve is the broker and the tools of its users in one binary.
 //
-// Each file is one group of commands. A command reads its flags, calls package client (or record, for files), and prints to the
-// streams that it was given; errors are returned to main, which prints them and is the only one to end the process.
+// Each file is one group of commands. A command reads its flags, calls package client (or record,
+// for files), and prints to its streams. It returns errors to main, which prints them and is the
+// only function that ends the process.
 package main
 
 import (
@@ -15,7 +16,8 @@ import (
 )
 
 func main() {
-	// A reader that has seen enough (varve log dump FILE | head) is no failure: writes give EPIPE instead of the signal.
+	// A reader that closes the pipe (varve log dump FILE | head) is not a failure: writes return
+	// EPIPE instead of raising the signal.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -26,7 +28,8 @@ func main() {
 		return
 	}
 	last := ""
-	for line := range strings.SplitSeq(err.Error(), "\n") { // one for each thing that failed, and once for the same reason
+	// One line for each thing that failed. Repeated lines are printed once.
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if line != last {
 			_, _ = fmt.Fprintf(s.errOut, "varve: %s\n", line)
 		}

@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// run executes a command line and returns what it printed.
+// run executes a command line and returns its output.
 func run(t *testing.T, stdin string, args ...string) (out, errOut string, err error) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -45,7 +45,8 @@ func TestHelpGroupsCommands(t *testing.T) {
 	}
 }
 
-// What cannot be meant is refused before anything is sent, in one line that names the culprit.
+// TestCommandLineMistakes: contradictory arguments are rejected before anything is sent, in one
+// line that names the cause.
 func TestCommandLineMistakes(t *testing.T) {
 	t.Setenv("VARVE_BOOTSTRAP", "127.0.0.1:1")
 	for line, want := range map[string]string{

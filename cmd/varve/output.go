@@ -11,7 +11,7 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// absent is what tables have for numbers that the broker does not tell.
+// absent is what tables print for numbers that the broker does not report.
 const absent = "-"
 
 // printTable writes aligned columns under a line of headings.
@@ -60,7 +60,7 @@ func byteSize(n int64) string {
 	return fmt.Sprintf("%.1f %s", value, unit)
 }
 
-// offsetRange prints the offsets from start up to and without end.
+// offsetRange prints the offsets from start to end, which is exclusive.
 func offsetRange(start, end int64) string {
 	switch {
 	case start == client.Unknown || end == client.Unknown:
@@ -80,7 +80,7 @@ func instant(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// known is what JSON has for a number that may be unknown: null.
+// known returns a number for JSON, or null if it is unknown.
 func known(n int64) *int64 {
 	if n == client.Unknown {
 		return nil
@@ -88,7 +88,7 @@ func known(n int64) *int64 {
 	return &n
 }
 
-// told is what JSON has for a word that the broker may not tell: null.
+// told returns a word for JSON, or null if the broker did not send it.
 func told(word string) *string {
 	if word == "" {
 		return nil

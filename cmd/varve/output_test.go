@@ -41,7 +41,7 @@ foreign  1          -         off     10 B         -             -         -    
 	}
 }
 
-// The names are a contract: other tools read them.
+// TestTierJSON: the JSON names are a contract with other tools.
 func TestTierJSON(t *testing.T) {
 	a, out := testApp("json")
 	if err := a.printTierStatus(tierPartitions); err != nil {
@@ -67,7 +67,8 @@ func TestTierJSON(t *testing.T) {
 	}
 }
 
-// What is wrong with a tier is below the table, and with its partition in JSON.
+// TestTierProblemsAreNamed: a tier's problems are below the table, and with their partition in
+// JSON.
 func TestTierProblemsAreNamed(t *testing.T) {
 	sick := tierPartitions[0]
 	sick.Problems = []client.TierProblem{

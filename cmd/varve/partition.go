@@ -28,7 +28,7 @@ func parseTopicPartition(s string) (client.TopicPartition, error) {
 	return client.TopicPartition{}, fmt.Errorf("%q: want TOPIC:PARTITION, such as orders:0", s)
 }
 
-// partitionArgs reads TOPIC:PARTITION or TOPIC, which is all of its partitions, each partition once.
+// partitionArgs reads TOPIC:PARTITION, or TOPIC for all of its partitions, each partition once.
 func partitionArgs(args []string, topics []client.Topic) ([]client.TopicPartition, error) {
 	var tps []client.TopicPartition
 	failed := make([]error, 0, len(args))
@@ -77,7 +77,7 @@ func parseReplicas(what, s string) ([]int32, error) {
 	return ids, nil
 }
 
-// resultRow is what became of one partition, as JSON.
+// resultRow is the result for one partition, as JSON.
 type resultRow struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
@@ -85,7 +85,8 @@ type resultRow struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// printResults prints one line for each partition. word says what an error means; the errors that it calls failures are returned.
+// printResults prints one line for each partition. word turns an error into a result; printResults
+// returns the errors that word reports as failures.
 func (a *app) printResults(results []client.PartitionResult, word func(error) (result string, failed bool)) error {
 	list := make([]resultRow, 0, len(results))
 	rows := make([][]string, 0, len(results))
@@ -109,7 +110,7 @@ func (a *app) printResults(results []client.PartitionResult, word func(error) (r
 	return errors.Join(append([]error{err}, failed...)...)
 }
 
-// placed is where partitions are: what plans are made from.
+// placed is the placement of partitions: the input of plans.
 type placed struct {
 	topics []client.Topic
 	at     map[client.TopicPartition]client.Partition
@@ -126,7 +127,8 @@ func readPlaced(ctx context.Context, c *client.Client) (placed, error) {
 	return p, err
 }
 
-// readPlacement is where all partitions are, the brokers, and what is under way.
+// readPlacement returns the placement of all partitions, the brokers, and the reassignments in
+// progress.
 func readPlacement(ctx context.Context, c *client.Client) (now placed, brokers []client.Broker, underWay []client.Reassignment, err error) {
 	if now, err = readPlaced(ctx, c); err != nil {
 		return now, nil, nil, err

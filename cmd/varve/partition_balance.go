@@ -80,7 +80,7 @@ func (a *app) balance(ctx context.Context, c *client.Client, remove []int32, bat
 	return errors.Join(a.printDone(results, false), err, left(in))
 }
 
-// balanceOf is the cluster as a balance sees it.
+// balanceOf converts the cluster to the input of a balance.
 func balanceOf(now placed, brokers []client.Broker, remove []int32) (balanceInput, error) {
 	in := balanceInput{Racks: map[int32]string{}, Remove: map[int32]bool{}}
 	known := map[int32]bool{}
@@ -126,7 +126,7 @@ func balanceMoves(in balanceInput, target [][]int32) []reassignMove {
 	return moves
 }
 
-// noteStaying says which brokers a balance leaves alone because they are down.
+// noteStaying prints which brokers a balance leaves alone because they are down.
 func (a *app) noteStaying(in balanceInput, brokers []client.Broker) error {
 	status := newClusterStatus(client.Cluster{Brokers: brokers}, topicsOf(in), nil, nil)
 	for _, b := range status.Brokers {
@@ -148,7 +148,7 @@ func topicsOf(in balanceInput) []client.Topic {
 	return topics
 }
 
-// left says which partitions could not leave brokers that shall go.
+// left returns an error for each partition that could not leave a broker of Remove.
 func left(in balanceInput) error {
 	var failed []error
 	for _, p := range in.Partitions {
@@ -161,7 +161,7 @@ func left(in balanceInput) error {
 	return errors.Join(failed...)
 }
 
-// needElections tells whether preferred leaders that live do not lead.
+// needElections reports whether a live preferred leader does not lead.
 func needElections(in balanceInput, target [][]int32, now placed) bool {
 	for i, p := range in.Partitions {
 		if _, live := in.Racks[target[i][0]]; live && !p.Fixed && now.at[p.TopicPartition].Leader != target[i][0] {
@@ -171,8 +171,8 @@ func needElections(in balanceInput, target [][]int32, now placed) bool {
 	return false
 }
 
-// electAfterBalance elects the preferred leaders of the partitions that others lead. One that is not in sync, or dead, is none of its
-// failures: the controller elects it when it is.
+// electAfterBalance elects the preferred leaders of the partitions that other replicas lead. A
+// preferred leader that is dead or not in sync is not a failure: the controller elects it later.
 func electAfterBalance(ctx context.Context, c *client.Client, in balanceInput) (elected int, err error) {
 	now, err := readPlaced(ctx, c)
 	if err != nil {

@@ -72,7 +72,8 @@ func electLeaders(ctx context.Context, a *app, c *client.Client, args []string, 
 	return a.printElections(results)
 }
 
-// leaderless are those of the partitions, or of all when none is named, that have no leader, and those that do not exist: the broker says so.
+// leaderless returns those of the partitions, or of all if none is named, that have no leader. It
+// keeps partitions that do not exist: the broker reports them.
 func leaderless(tps []client.TopicPartition, now placed) (without []client.TopicPartition) {
 	if len(tps) == 0 {
 		for _, t := range now.topics {
@@ -89,7 +90,8 @@ func leaderless(tps []client.TopicPartition, now placed) (without []client.Topic
 	return without
 }
 
-// printElections prints what became of each; that the wanted leader leads already is no failure.
+// printElections prints the result of each election. A leader that is elected already is not a
+// failure.
 func (a *app) printElections(results []client.PartitionResult) error {
 	if len(results) == 0 && !a.json() {
 		_, err := fmt.Fprintln(a.out, "nothing to elect")

@@ -177,14 +177,15 @@ func (a *app) reassign(ctx context.Context, c *client.Client, assignments []clie
 	return errors.Join(a.printDone(results, flags.noWait), err)
 }
 
-// propose shows moves and tells whether to make them.
+// propose shows moves and reports whether to make them.
 func (a *app) propose(ctx context.Context, c *client.Client, moves []reassignMove, flags reassignFlags) (bool, error) {
 	if len(moves) > 0 {
 		tps := make([]client.TopicPartition, len(moves))
 		for i, m := range moves {
 			tps[i] = m.TopicPartition
 		}
-		sizes, _ := c.ReplicaBytes(ctx, tps...) // brokers that are down tell none: the plan says so
+		// brokers that are down report no sizes: the plan shows that
+		sizes, _ := c.ReplicaBytes(ctx, tps...)
 		setBytes(moves, sizes)
 	}
 	if flags.dryRun {
@@ -201,7 +202,7 @@ func (a *app) propose(ctx context.Context, c *client.Client, moves []reassignMov
 	return true, a.confirm(sumMoves(moves)+". Do it?", flags.yes)
 }
 
-// printNothing says that all is as it shall be.
+// printNothing prints that there is nothing to change.
 func (a *app) printNothing() error {
 	if a.json() {
 		return a.printJSON([]resultRow{})
@@ -226,7 +227,7 @@ func (a *app) printDone(results []client.PartitionResult, begun bool) error {
 	})
 }
 
-// cancelReassignments takes back what is named, or all that is under way.
+// cancelReassignments cancels the named reassignments, or all that are in progress.
 func (a *app) cancelReassignments(ctx context.Context, c *client.Client, args []string, file string, flags reassignFlags) error {
 	underWay, err := c.Reassignments(ctx)
 	if err != nil {

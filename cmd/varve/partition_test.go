@@ -19,7 +19,8 @@ func tp(topic string, partition int32) client.TopicPartition {
 	return client.TopicPartition{Topic: topic, Partition: partition}
 }
 
-// The file is Kafka's: what kafka-reassign-partitions --generate prints is read, and what could not be honoured is refused.
+// TestReassignFile: the format is Kafka's. The output of kafka-reassign-partitions --generate is
+// read, and what could not be honored is rejected.
 func TestReassignFile(t *testing.T) {
 	got, err := parseReassignFile([]byte(`{"version":1,"partitions":[{"topic":"a","partition":1,"replicas":[3,1],"log_dirs":["any","any"]},{"topic":"b","partition":0,"replicas":[2]}]}`))
 	want := []client.Assignment{{TopicPartition: tp("a", 1), Replicas: []int32{3, 1}}, {TopicPartition: tp("b", 0), Replicas: []int32{2}}}
@@ -82,7 +83,7 @@ func TestPlanMoves(t *testing.T) {
 		want(tp("a", 2), 3, 2),    // a replica that is down may stay
 		want(tp("a", 1), 1, 2),    // another order
 		want(tp("a", 0), 1, 2),    // nothing to do
-		want(tp("a", 3), 4, 1, 2), // replaces what is under way, though the lists are equal
+		want(tp("a", 3), 4, 1, 2), // replaces the one in progress, though the lists are equal
 	}, now, threeBrokers.Brokers, []client.Reassignment{{TopicPartition: tp("a", 3), Replicas: []int32{4, 1, 2}, Adding: []int32{4}}})
 	var got strings.Builder
 	for i := range moves {
@@ -128,7 +129,7 @@ b      7          1         2,3  2,3  1       -
 	}
 }
 
-// What --dry-run prints as JSON is what --file reads.
+// TestPlanJSONCanBeCarriedOut: --file reads the JSON that --dry-run prints.
 func TestPlanJSONCanBeCarriedOut(t *testing.T) {
 	a, out := testApp("json")
 	if err := a.printMoves(someMoves); err != nil {
@@ -142,7 +143,8 @@ func TestPlanJSONCanBeCarriedOut(t *testing.T) {
 
 func TestAssignmentsAsArguments(t *testing.T) {
 	a, _ := testApp("table")
-	got, err := a.assignments([]string{"a:b:0=1,2", "c:12=3"}, "") // a colon in a name is the broker's to refuse
+	// the broker rejects a colon in a name
+	got, err := a.assignments([]string{"a:b:0=1,2", "c:12=3"}, "")
 	if err != nil || got[0].TopicPartition != tp("a:b", 0) || !slices.Equal(got[0].Replicas, []int32{1, 2}) || got[1].TopicPartition != tp("c", 12) {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -166,7 +168,7 @@ func TestPartitionArgs(t *testing.T) {
 	}
 }
 
-// Each partition has its line; what is as it should be is no failure.
+// TestElectionResults: each partition has its line. A leader that leads already is not a failure.
 func TestElectionResults(t *testing.T) {
 	a, out := testApp("table")
 	unavailable := fmt.Errorf("t:2: %w", kerr.PreferredLeaderNotAvailable)
@@ -179,7 +181,8 @@ func TestElectionResults(t *testing.T) {
 	}
 }
 
-// Only partitions without a leader are for an unclean election; what does not exist is left to the broker to say.
+// TestLeaderless: an unclean election takes only partitions without a leader. The broker reports
+// partitions that do not exist.
 func TestLeaderless(t *testing.T) {
 	now := placedAt(map[client.TopicPartition][]int32{tp("a", 0): {1}, tp("a", 1): {2}})
 	dead := now.at[tp("a", 1)]
@@ -211,7 +214,8 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// A balance leaves alone what is down, unless it is told to remove it, and says what could not be moved.
+// TestBalanceOfCluster: a balance leaves dead brokers alone unless --remove-broker names them, and
+// reports what could not be moved.
 func TestBalanceOfCluster(t *testing.T) {
 	now := placedAt(map[client.TopicPartition][]int32{tp("a", 0): {3, 1}})
 	now.topics = []client.Topic{{Name: "a", Partitions: []client.Partition{{ID: 0, Leader: -1, Replicas: []int32{3, 1}}, {ID: 1, Leader: 1, Replicas: []int32{1, 3}}, {ID: 2}}}}

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	maxLine          = 64 << 20 // of input; a topic's max.message.bytes is far below
+	maxLine          = 64 << 20 // bytes of input; a topic's max.message.bytes is far below
 	producerBuffer   = 64 << 20 // bytes that wait for acknowledgement
-	producerInFlight = 100_000  // records that do
+	producerInFlight = 100_000  // records that wait for acknowledgement
 )
 
 type produceOptions struct {
@@ -103,7 +103,7 @@ func (o produceOptions) kgo() ([]kgo.Opt, error) {
 	return options, nil
 }
 
-// template is what all records of the command have in common.
+// template returns what all records of the command have in common.
 func (o produceOptions) template(topic string) (kgo.Record, error) {
 	r := kgo.Record{Topic: topic}
 	if o.partition >= 0 {
@@ -119,15 +119,16 @@ func (o produceOptions) template(topic string) (kgo.Record, error) {
 	return r, nil
 }
 
-// produce writes a record for every line until the input ends, the first
-// record fails or ctx is done; what was read until then is written.
+// produce writes a record for every line until the input ends, a record fails or ctx is done. Lines
+// read before that are still written.
 func produce(ctx context.Context, a *app, c *client.Client, template kgo.Record, delimiter string, in io.Reader) error {
 	if err := checkPartition(ctx, c, template.Topic, template.Partition); err != nil {
 		return err
 	}
 	shown := a.newProgress("wrote", false)
 	result := &delivery{}
-	// The records themselves are not under ctx: an interrupt ends the input, and what came before it is still delivered.
+	// The records do not use ctx: an interrupt ends the input, but earlier records are still
+	// delivered.
 	delivering := context.WithoutCancel(ctx)
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -148,7 +149,7 @@ func produce(ctx context.Context, a *app, c *client.Client, template kgo.Record,
 			more = false
 		}
 	}
-	// Each record has a deadline of its own, so that the flush ends.
+	// Each record has its own deadline, so the flush ends.
 	flushErr := c.Kafka().Flush(delivering)
 	shown.done()
 	if err := result.err(); err != nil {
@@ -166,7 +167,7 @@ func produce(ctx context.Context, a *app, c *client.Client, template kgo.Record,
 	return nil
 }
 
-// checkPartition tells early, and in plain words, that a topic or a partition is not there.
+// checkPartition reports a missing topic or partition early and in plain words.
 func checkPartition(ctx context.Context, c *client.Client, topic string, partition int32) error {
 	topics, err := c.Topics(ctx, topic)
 	if err != nil {
@@ -178,10 +179,9 @@ func checkPartition(ctx context.Context, c *client.Client, topic string, partiti
 	return nil
 }
 
-// readLines sends the lines of in, without their line feeds, then the error
-// that ended them, and closes the lines. It ends early when ctx is done, but a
-// read of a terminal cannot be interrupted: the goroutine then waits there until
-// the process ends, which is the next thing to happen.
+// readLines sends the lines of in, without their line feeds, then the error that ended them, and
+// closes the lines. It ends early when ctx is done. But a read of a terminal cannot be interrupted:
+// then the goroutine waits until the process ends, which follows at once.
 func readLines(ctx context.Context, in io.Reader) (<-chan []byte, <-chan error) {
 	lines, ended := make(chan []byte, 1024), make(chan error, 1)
 	go func() {
@@ -216,7 +216,7 @@ func splitAtLineFeed(data []byte, atEOF bool) (advance int, token []byte, err er
 	return 0, nil, nil
 }
 
-// splitLine separates the key; a line without the delimiter has none.
+// splitLine separates the key. A line without the delimiter has none.
 func splitLine(line []byte, delimiter string) (key, value []byte) {
 	if delimiter == "" {
 		return nil, line
@@ -228,7 +228,7 @@ func splitLine(line []byte, delimiter string) (key, value []byte) {
 	return before, after
 }
 
-// delivery collects what becomes of the records.
+// delivery collects the results of the records.
 type delivery struct {
 	mu struct {
 		sync.Mutex

@@ -37,7 +37,8 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-// The reader ends when nobody takes its lines any more: goleak sees it otherwise.
+// TestReadLinesEndsWithItsContext: the reader ends when nothing receives its lines any more;
+// otherwise goleak reports it.
 func TestReadLinesEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	lines, _ := readLines(ctx, strings.NewReader(strings.Repeat("line\n", 10_000)))

@@ -11,8 +11,8 @@ import (
 
 const progressInterval = 200 * time.Millisecond
 
-// progress shows on a terminal's stderr how far a long command is; elsewhere
-// it is silent. The command calls it as it goes, from one goroutine.
+// progress shows the progress of a long command on stderr if that is a terminal; otherwise it is
+// silent. One goroutine calls its methods.
 type progress struct {
 	w       io.Writer // nil: silent
 	verb    string
@@ -23,8 +23,8 @@ type progress struct {
 	bytes   int64
 }
 
-// newProgress returns a progress that is silent unless stderr is a terminal
-// and stdout, if it gets the data, is not.
+// newProgress returns a progress that is silent unless stderr is a terminal and stdout, if it gets
+// the data, is not.
 func (a *app) newProgress(verb string, dataOnStdout bool) *progress {
 	p := &progress{verb: verb, now: time.Now}
 	if isTerminal(a.errOut) && (!dataOnStdout || !isTerminal(a.out)) {
@@ -35,7 +35,7 @@ func (a *app) newProgress(verb string, dataOnStdout bool) *progress {
 	return p
 }
 
-// isTerminal tells whether a stream of a command is a terminal.
+// isTerminal reports whether a stream of a command is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -53,7 +53,7 @@ func (p *progress) add(records, bytes int64) {
 	}
 }
 
-// done shows the sum and leaves the line.
+// done shows the sum and ends the line.
 func (p *progress) done() {
 	if p.w != nil {
 		p.show("\r")
@@ -63,7 +63,7 @@ func (p *progress) done() {
 
 func (p *progress) show(prefix string) {
 	seconds := max(p.now().Sub(p.start).Seconds(), 0.001)
-	// Errors are of a terminal that went away; there is nobody to tell.
+	// An error means that the terminal is gone, so nothing can report it.
 	_, _ = fmt.Fprintf(p.w, "%s%s %d records, %s, %.0f records/s, %s/s\x1b[K", prefix, p.verb,
 		p.records, byteSize(p.bytes), float64(p.records)/seconds, byteSize(int64(float64(p.bytes)/seconds)))
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// reassignFile is what kafka-reassign-partitions reads and writes. Current is ours, and other tools pass over it.
+// reassignFile is the format of kafka-reassign-partitions. Current is Varve's; other tools ignore
+// it.
 type reassignFile struct {
 	Version    int                 `json:"version"`
 	Partitions []reassignPartition `json:"partitions"`
@@ -24,7 +25,8 @@ type reassignPartition struct {
 	Current   []int32  `json:"current,omitempty"`
 }
 
-// parseReassignFile reads Kafka's format. A partition is named once, with a broker once.
+// parseReassignFile reads Kafka's format. Each partition, and each of its brokers, may be named
+// once.
 func parseReassignFile(data []byte) ([]client.Assignment, error) {
 	var file reassignFile
 	if err := json.Unmarshal(data, &file); err != nil {
@@ -59,17 +61,18 @@ func parseReassignFile(data []byte) ([]client.Assignment, error) {
 type reassignMove struct {
 	client.TopicPartition
 	From, To []int32
-	Bytes    int64 // of one replica; client.Unknown when nobody tells
+	Bytes    int64 // of one replica; client.Unknown if no broker reports it
 }
 
-// added are the brokers that get a replica.
+// added returns the brokers that get a replica.
 func (m *reassignMove) added() []int32 { return except(m.To, m.From) }
 
 func except(list, without []int32) []int32 {
 	return slices.DeleteFunc(slices.Clone(list), func(id int32) bool { return slices.Contains(without, id) })
 }
 
-// planMoves makes moves of assignments and leaves out those that are as they shall be. A mistake in one is an error of all.
+// planMoves turns assignments into moves and leaves out those that change nothing. An error in one
+// is an error for all.
 func planMoves(assignments []client.Assignment, now placed, brokers []client.Broker, underWay []client.Reassignment) ([]reassignMove, error) {
 	var moves []reassignMove
 	var failed []error
@@ -99,7 +102,8 @@ func planMoves(assignments []client.Assignment, now placed, brokers []client.Bro
 	return moves, errors.Join(failed...)
 }
 
-// checkReplicas says what is wrong with replicas before a broker does. A replica that the partition has may be down, a new one may not.
+// checkReplicas reports what is wrong with replicas before a broker does. A replica that the
+// partition already has may be down, a new one may not.
 func checkReplicas(want, have []int32, brokers []client.Broker) error {
 	if len(want) == 0 {
 		return errors.New("name at least one replica")
@@ -118,7 +122,7 @@ func checkReplicas(want, have []int32, brokers []client.Broker) error {
 	return nil
 }
 
-// setBytes takes the size of each partition's largest replica for what a new one will copy.
+// setBytes sets the bytes to copy for a new replica to the size of the partition's largest replica.
 func setBytes(moves []reassignMove, sizes map[client.Replica]int64) {
 	for i := range moves {
 		for _, id := range moves[i].From {
@@ -129,7 +133,7 @@ func setBytes(moves []reassignMove, sizes map[client.Replica]int64) {
 	}
 }
 
-// sumMoves says in a line what moves come to.
+// sumMoves describes the sum of the moves in one line.
 func sumMoves(moves []reassignMove) string {
 	replicas, bytes, factor := 0, int64(0), 0
 	for i := range moves {
@@ -148,7 +152,8 @@ func sumMoves(moves []reassignMove) string {
 	return text
 }
 
-// printMoves prints a plan: as a table with its sum, or as JSON in Kafka's format, which `varve partition reassign --file` reads.
+// printMoves prints a plan: as a table with its sum, or as JSON in Kafka's format, which `varve
+// partition reassign --file` reads.
 func (a *app) printMoves(moves []reassignMove) error {
 	if a.json() {
 		file := reassignFile{Version: 1, Partitions: []reassignPartition{}}

@@ -11,13 +11,15 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// How often a wait looks whether reassignments are complete, and at the sizes of new replicas, which is asked of every broker.
+// How often a wait checks whether reassignments are complete, and asks every broker for the sizes
+// of new replicas.
 const (
 	reassignPoll = 300 * time.Millisecond
 	bytesPoll    = 3 * time.Second
 )
 
-// execute begins moves, at most batch at a time, and waits for each batch unless noWait. It answers for every move that it has begun.
+// execute begins moves, at most batch at a time, and waits for each batch unless noWait. It returns
+// a result for every move that has begun.
 func (a *app) execute(ctx context.Context, c *client.Client, moves []reassignMove, batch int, noWait bool) ([]client.PartitionResult, error) {
 	w := &reassignWait{app: a, client: c, total: len(moves)}
 	if isTerminal(a.errOut) {
@@ -46,20 +48,21 @@ func (a *app) execute(ctx context.Context, c *client.Client, moves []reassignMov
 	return results, nil
 }
 
-// reassignWait waits for reassignments and shows how far they are.
+// reassignWait waits for reassignments and shows their progress.
 type reassignWait struct {
 	*app
 	client   *client.Client
 	progress io.Writer // nil: silent
 	total    int
-	done     int // of batches before
+	done     int // moves of earlier batches
 
 	copied, toCopy int64
-	asked          time.Time // when the sizes were
+	asked          time.Time // when the sizes were last read
 	warned         bool
 }
 
-// wait returns when none of the moves that have begun is under way any more. It fails when ctx ends; they go on.
+// wait returns when all moves that have begun are complete. It fails when ctx ends, but the moves
+// continue.
 func (w *reassignWait) wait(ctx context.Context, moves []reassignMove, begun []client.PartitionResult) ([]client.PartitionResult, error) {
 	ours := map[client.TopicPartition]reassignMove{}
 	for _, m := range moves {
@@ -110,7 +113,7 @@ func interrupted(err error) error {
 	return err
 }
 
-// outcomes tells whether the moves ended as they should: somebody else may have taken them back.
+// outcomes checks whether the moves ended as planned: they may have been canceled or replaced.
 func (w *reassignWait) outcomes(ctx context.Context, ours map[client.TopicPartition]reassignMove) ([]client.PartitionResult, error) {
 	var results []client.PartitionResult
 	now, err := readPlaced(ctx, w.client)
@@ -127,7 +130,7 @@ func (w *reassignWait) outcomes(ctx context.Context, ours map[client.TopicPartit
 	return results, nil
 }
 
-// warn says once that a reassignment waits for a broker that is not there.
+// warn prints once that a reassignment waits for a broker that is down.
 func (w *reassignWait) warn(ctx context.Context, underWay []client.Reassignment) error {
 	if w.warned {
 		return nil
@@ -148,7 +151,7 @@ func (w *reassignWait) warn(ctx context.Context, underWay []client.Reassignment)
 	return nil
 }
 
-// show brings the line of progress up to date on a terminal.
+// show updates the line of progress on a terminal.
 func (w *reassignWait) show(ctx context.Context, ours map[client.TopicPartition]reassignMove, underWay []client.Reassignment, ended int) {
 	if w.progress == nil {
 		return
@@ -164,14 +167,15 @@ func (w *reassignWait) show(ctx context.Context, ours map[client.TopicPartition]
 	_, _ = fmt.Fprintf(w.progress, "\r%d of %s done%s\x1b[K", w.done+ended, plural(int64(w.total), "partition"), copying)
 }
 
-// bytes is how much of the present batch lies on new replicas.
+// bytes returns how much of the current batch is on new replicas.
 func (w *reassignWait) bytes(ctx context.Context, ours map[client.TopicPartition]reassignMove, underWay []client.Reassignment) (copied, total int64) {
 	tps := make([]client.TopicPartition, len(underWay))
 	going := map[client.TopicPartition]bool{}
 	for i, r := range underWay {
 		tps[i], going[r.TopicPartition] = r.TopicPartition, true
 	}
-	sizes, _ := w.client.ReplicaBytes(ctx, tps...) // what nobody tells counts as not copied: it is only for the line of progress
+	// Missing sizes count as not copied: this is only for the line of progress.
+	sizes, _ := w.client.ReplicaBytes(ctx, tps...)
 	for tp, m := range ours {
 		whole := max(m.Bytes, 0)
 		for _, id := range m.added() {

@@ -17,13 +17,13 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// streams are what a command may read and write; tests give their own.
+// streams are the input and output of a command; tests pass their own.
 type streams struct {
 	in          io.Reader
 	out, errOut io.Writer
 }
 
-// app is what the flags that every user command has say.
+// app has the values of the flags that every user command has.
 type app struct {
 	streams
 	bootstrap     []string
@@ -80,7 +80,7 @@ func newRootCommand(s streams, version string) *cobra.Command {
 	)
 	root.AddCommand(newVersionCommand(a, version))
 	if err := a.completeNames(root); err != nil {
-		panic(err) // a command of the table is not there
+		panic(err) // a command of the table does not exist
 	}
 	return root
 }
@@ -110,7 +110,8 @@ func (a *app) connect(options ...kgo.Opt) (*client.Client, error) {
 	return client.Open(client.Options{Bootstrap: a.bootstrap, ClientID: "varve-cli", Timeout: a.timeout, TLS: secure}, options...)
 }
 
-// secure is how to speak TLS; nil for plain TCP. Flags win over the environment's file.
+// secure returns the TLS configuration, or nil for plain TCP. Flags take precedence over the file
+// from the environment.
 func (a *app) secure() (*tls.Config, error) {
 	if a.tls || a.tlsFiles != (client.TLSFiles{}) {
 		if a.commandConfig != "" && a.commandConfig != os.Getenv("VARVE_COMMAND_CONFIG") {
@@ -134,8 +135,8 @@ func (a *app) with(ctx context.Context, f func(context.Context, *client.Client) 
 	return f(ctx, c)
 }
 
-// partial reports what a call answered although it also failed; when it
-// answered nothing, only the failure.
+// partial prints the results of a call that also failed. If there are no results, it only returns
+// the failure.
 func partial[T any](found []T, failure error, print func([]T) error) error {
 	if failure != nil && len(found) == 0 {
 		return failure
@@ -143,7 +144,7 @@ func partial[T any](found []T, failure error, print func([]T) error) error {
 	return errors.Join(print(found), failure)
 }
 
-// takes says how many arguments a command has and, in words, which.
+// takes returns a check of how many arguments a command has. what describes them.
 func takes(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || (most >= 0 && len(args) > most) {
@@ -172,7 +173,7 @@ func addGroups(root *cobra.Command, groups ...commandGroup) {
 	}
 }
 
-// group is a command that only has commands below it.
+// group returns a command that only has subcommands.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		return cmd.Help()

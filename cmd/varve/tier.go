@@ -38,7 +38,7 @@ func newTierCommand(a *app) *cobra.Command {
 		})
 }
 
-// tierRow is one partition as JSON; ends are exclusive, null is unknown.
+// tierRow is one partition as JSON. Ends are exclusive, null is unknown.
 type tierRow struct {
 	Topic          string  `json:"topic"`
 	Partition      int32   `json:"partition"`

@@ -44,7 +44,7 @@ func newTierDumpCommand(a *app) *cobra.Command {
 // tierSource opens objects by name.
 type tierSource func(ctx context.Context, name string) (tierObject, error)
 
-// tierObject is an object, wherever it is.
+// tierObject is an object of a bucket or a file.
 type tierObject struct {
 	size  int64
 	read  func(p []byte, at int64) error
@@ -96,7 +96,7 @@ func openObjectFile(_ context.Context, name string) (tierObject, error) {
 	return tierObject{size: info.Size(), read: read, close: func() { _ = f.Close() }}, nil
 }
 
-// section reads the bytes from one position to another.
+// section reads the bytes from one position up to another.
 func (o *tierObject) section(from, to int64) ([]byte, error) {
 	b := make([]byte, to-from)
 	if len(b) == 0 {
@@ -121,7 +121,7 @@ func (a *app) dumpObject(ctx context.Context, source tierSource, name string, ve
 			err = d.segment(verify)
 		}
 	}
-	// What came before the damage is printed too.
+	// What precedes the damage is printed too.
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}
@@ -135,8 +135,8 @@ type tierDumper struct {
 	o tierObject
 }
 
-// document prints the JSON of a text document, whatever it is, and then says what this build thinks
-// of it.
+// document prints the JSON of a text document of any kind. Then it returns the error that this
+// build has with it, if any.
 func (d *tierDumper) document(kind format.Document) error {
 	if d.o.size > format.MaxDocumentBytes {
 		return fmt.Errorf("%w: %s is too large for a %s", errDamaged, byteSize(d.o.size), kind)
@@ -172,7 +172,7 @@ func (d *tierDumper) document(kind format.Document) error {
 	return err
 }
 
-// json prints an object: in lines for people, in one line otherwise.
+// json prints an object: indented for people, in one line otherwise.
 func (d *tierDumper) json(object []byte) error {
 	var b bytes.Buffer
 	var err error
@@ -189,7 +189,7 @@ func (d *tierDumper) json(object []byte) error {
 	return err
 }
 
-// segment prints what is behind the log of a segment object.
+// segment prints what follows the log in a segment object.
 func (d *tierDumper) segment(verify bool) error {
 	if d.o.size < format.TrailerSize {
 		return fmt.Errorf("%w: %d bytes are no object of the remote tier", errDamaged, d.o.size)
@@ -234,7 +234,7 @@ func (d *tierDumper) segment(verify bool) error {
 	return d.index(index, verify)
 }
 
-// index prints parts and chunks, and checks their content if that is wanted.
+// index prints parts and chunks, and checks their checksums if verify is set.
 func (d *tierDumper) index(x *format.Index, verify bool) error {
 	check := func(what string, position, n int64, want uint32) error {
 		if !verify {

@@ -14,7 +14,7 @@ import (
 
 const tierTestdata = "../../tiering/format/testdata/"
 
-// segmentObject is one of two chunks. Their content is looked at with --verify only.
+// segmentObject is an object of two chunks. Only --verify reads their content.
 func segmentObject(t *testing.T) []byte {
 	t.Helper()
 	object := bytes.Repeat([]byte("log bytes "), 500)
@@ -73,7 +73,7 @@ func TestTierDumpOfASegment(t *testing.T) {
 			t.Errorf("not JSON: %s", line)
 		}
 	}
-	// A flipped bit of the log is seen by those who look for it.
+	// Only --verify detects a flipped bit of the log.
 	object[3500] ^= 1
 	if err = os.WriteFile(name, object, 0o600); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestTierDumpOfDocuments(t *testing.T) {
 	}
 }
 
-// What this build does not understand is printed all the same.
+// TestTierDumpOfTheFuture: a document that this build does not understand is printed too.
 func TestTierDumpOfTheFuture(t *testing.T) {
 	content, err := format.DocumentManifest.Wrap([]byte(`{"read":["warp"],"segments":"none"}`))
 	if err != nil {

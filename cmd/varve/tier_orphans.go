@@ -40,17 +40,17 @@ func newTierOrphansCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&o.url, "bucket", "", "URL of the bucket, as a broker's --object-store")
 	cmd.Flags().BoolVar(&o.remove, "delete", false, "delete what is due")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask before --delete")
-	_ = cmd.MarkFlagRequired("bucket") // it is there
+	_ = cmd.MarkFlagRequired("bucket") // it exists
 	return cmd
 }
 
-// orphanSearch is what the flags say.
+// orphanSearch has the values of the flags.
 type orphanSearch struct {
 	url         string
 	remove, yes bool
 }
 
-// clusterView is what the command knows of the cluster whose bucket it looks at.
+// clusterView is what the command knows of the bucket's cluster.
 type clusterView struct {
 	id     string
 	topics map[string]bool // by id
@@ -96,7 +96,8 @@ func readClusterView(ctx context.Context, c *client.Client) (clusterView, error)
 	return view, nil
 }
 
-// orphans lists what the cluster does not know, and deletes what is due if that is wanted.
+// orphans lists the topics that the cluster does not know, and deletes those that are due if remove
+// is set.
 func (a *app) orphans(ctx context.Context, o orphanSearch, view clusterView, names []string) (err error) {
 	bucket, err := objstore.Open(ctx, o.url)
 	if err != nil {
@@ -136,7 +137,7 @@ func (a *app) orphans(ctx context.Context, o orphanSearch, view clusterView, nam
 	return err
 }
 
-// ownedBy is an error unless the bucket has the marker of the cluster.
+// ownedBy returns an error unless the bucket has the marker of the cluster.
 func ownedBy(ctx context.Context, bucket objstore.Bucket, url, cluster string) error {
 	marker, err := catalogue.ReadMarker(ctx, bucket, "")
 	switch {
@@ -150,14 +151,14 @@ func ownedBy(ctx context.Context, bucket objstore.Bucket, url, cluster string) e
 	return marker.Writable()
 }
 
-// orphanRow is a topic that nothing knows as JSON.
+// orphanRow is, as JSON, a topic that only the bucket has.
 type orphanRow struct {
 	TopicID  string `json:"topic_id"`
-	Name     string `json:"name,omitempty"` // by the catalogue
+	Name     string `json:"name,omitempty"` // from the catalogue
 	Objects  int64  `json:"objects"`
 	Bytes    int64  `json:"bytes"`
 	NewestMs *int64 `json:"newest_ms"` // when the last object was written
-	NotedMs  *int64 `json:"noted_ms"`  // when a sweep has found it
+	NotedMs  *int64 `json:"noted_ms"`  // when a sweep found it
 	DueMs    *int64 `json:"due_ms"`    // when it may be deleted
 	State    string `json:"state"`     // new, waits, due, suspect
 }
@@ -198,7 +199,7 @@ func (a *app) printOrphans(ctx context.Context, s *catalogue.Sweep, r *catalogue
 	return a.printTable([]string{"TOPIC ID", "NAME", "OBJECTS", "BYTES", "NEWEST", "NOTED", "DUE", "STATE"}, rows)
 }
 
-// topicName is what the catalogue calls a topic; "": it cannot be read.
+// topicName returns the catalogue's name of a topic, or "" if it cannot be read.
 func topicName(ctx context.Context, s *catalogue.Sweep, id catalogue.TopicID) string {
 	newest, err := catalogue.NewestTopic(ctx, s.Bucket, s.Prefix, id)
 	if err != nil || newest == nil {
@@ -207,7 +208,7 @@ func topicName(ctx context.Context, s *catalogue.Sweep, id catalogue.TopicID) st
 	return newest.Name
 }
 
-// milliseconds is a time as the rows have it: -1 is unknown.
+// milliseconds converts a time for the rows: -1 is unknown.
 func milliseconds(t time.Time) int64 {
 	if t.IsZero() {
 		return client.Unknown
@@ -245,7 +246,7 @@ func newTierMarkCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&marker.ID, "bucket-id", "", "the id that the cluster knows the bucket by")
 	cmd.Flags().StringVar(&marker.ClusterID, "cluster-id", "", "the cluster's id")
 	for _, name := range []string{"bucket", "bucket-id", "cluster-id"} {
-		_ = cmd.MarkFlagRequired(name) // it is there
+		_ = cmd.MarkFlagRequired(name) // it exists
 	}
 	return cmd
 }

@@ -82,7 +82,7 @@ func TestTierOrphans(t *testing.T) {
 	if got := state(); len(got) != 2 || got[gone.String()] != "new" || got[lost.String()+"lost"] != "suspect" {
 		t.Errorf("%v", got)
 	}
-	// A command notes nothing, so that it can delete nothing that no sweep has noted.
+	// A command records nothing, so it cannot delete anything that no sweep has recorded.
 	if _, err = look(orphanSearch{remove: true, yes: true}, gone.String()); !errors.Is(err, catalogue.ErrSuspect) || !there(format.PartitionPrefix("", gone, 0)+"x") {
 		t.Errorf("%v", err)
 	}

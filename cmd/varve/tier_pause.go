@@ -40,7 +40,7 @@ func newTierResumeCommand(a *app) *cobra.Command {
 	}
 }
 
-// pauseTier stops uploads of topics, or goes on with them. What fails for one keeps no other from it.
+// pauseTier stops or resumes uploads of topics. A failure for one topic does not affect the others.
 func pauseTier(ctx context.Context, a *app, c *client.Client, topics []string, pause bool) error {
 	change, done := client.ConfigChange{Unset: []string{copyDisable}}, "resumed"
 	if pause {

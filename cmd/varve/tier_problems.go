@@ -14,11 +14,12 @@ type tierProblemRow struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Broker    int32  `json:"broker"`
-	Kind      string `json:"kind"` // damage, undeletable, attach, upload, expire, sweep, delete; of the bucket orphans, suspect
-	Object    string `json:"object,omitempty"`
-	Count     int    `json:"count"`
-	Since     int64  `json:"since_ms"`
-	Text      string `json:"text"`
+	// damage, undeletable, attach, upload, expire, sweep, delete; of the bucket: orphans, suspect
+	Kind   string `json:"kind"`
+	Object string `json:"object,omitempty"`
+	Count  int    `json:"count"`
+	Since  int64  `json:"since_ms"`
+	Text   string `json:"text"`
 }
 
 func tierProblemRows(problems []client.TierProblem) []tierProblemRow {
@@ -29,7 +30,7 @@ func tierProblemRows(problems []client.TierProblem) []tierProblemRow {
 	return rows
 }
 
-// printTierProblems prints a table of them, under an empty line.
+// printTierProblems prints the problems as a table, after an empty line.
 func (a *app) printTierProblems(problems []tierProblemRow) error {
 	if len(problems) == 0 {
 		return nil
@@ -55,11 +56,11 @@ func (a *app) printTierProblems(problems []tierProblemRow) error {
 	return a.printTable([]string{"PARTITION", "BROKER", "REMOTE TIER", "SINCE", "OBJECT", "WHY"}, rows)
 }
 
-// tierProblemAge is how old a problem is that the status of the cluster shows: what goes away
-// by itself does so sooner. Damage is shown at once.
+// tierProblemAge is how old a problem must be for the cluster's status: temporary ones end sooner.
+// Damage is shown at once.
 const tierProblemAge = time.Minute
 
-// lasting are the problems that somebody has to look at.
+// lasting returns the problems that need attention.
 func lasting(problems []client.TierProblem, now time.Time) []client.TierProblem {
 	return slices.DeleteFunc(slices.Clone(problems), func(p client.TierProblem) bool {
 		return p.Kind != kindDamage && now.Sub(time.UnixMilli(p.Since)) < tierProblemAge
@@ -68,8 +69,9 @@ func lasting(problems []client.TierProblem, now time.Time) []client.TierProblem 
 
 const kindDamage = "damage"
 
-// degrades returns true for what keeps data from being read, uploaded or expired, and for topics that
-// the metadata may have lost. Objects that cannot be deleted, or belong to no topic, cost money only.
+// degrades reports whether a problem keeps data from being read, uploaded or expired, or is about a
+// topic that the metadata may have lost. Objects that cannot be deleted, or belong to no topic,
+// only cost money.
 func degrades(p client.TierProblem) bool {
 	return slices.Contains([]string{kindDamage, "attach", "upload", "expire", "suspect"}, p.Kind)
 }

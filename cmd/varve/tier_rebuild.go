@@ -13,7 +13,7 @@ import (
 	"github.com/varvelog/varve/client"
 )
 
-// maxRebuildTime is the longest that kgo waits for an answer.
+// maxRebuildTime is the longest time that kgo waits for a response.
 const maxRebuildTime = 15 * time.Minute
 
 func newTierRebuildCommand(a *app) *cobra.Command {
@@ -59,12 +59,12 @@ func rebuildTier(ctx context.Context, a *app, c *client.Client, tp client.TopicP
 	return errors.Join(a.printTierRebuild(found, dryRun, err), err)
 }
 
-// tierRebuildRow is what was found, as JSON; the end is exclusive.
+// tierRebuildRow is the result as JSON; the end is exclusive.
 type tierRebuildRow struct {
 	Topic     string           `json:"topic"`
 	Partition int32            `json:"partition"`
 	DryRun    bool             `json:"dry_run"`
-	Changed   bool             `json:"changed"` // by a dry run: it would be
+	Changed   bool             `json:"changed"` // in a dry run: it would be
 	Was       string           `json:"was"`
 	Manifest  string           `json:"manifest"`
 	Start     int64            `json:"start"`
@@ -80,8 +80,8 @@ type tierSkippedRow struct {
 	Why      string `json:"why"`
 }
 
-// printTierRebuild prints what was found. After an error that is what was skipped; the caller returns
-// the error.
+// printTierRebuild prints the result. After an error it prints only the skipped manifests; the
+// caller returns the error.
 func (a *app) printTierRebuild(found client.TierRebuild, dryRun bool, failed error) error {
 	if a.json() {
 		row := tierRebuildRow{
@@ -108,7 +108,7 @@ func (a *app) printTierRebuild(found client.TierRebuild, dryRun bool, failed err
 	return nil
 }
 
-// rebuildOutcome is one line that says what was done, or would be.
+// rebuildOutcome returns one line with what was done or would be done.
 func rebuildOutcome(found client.TierRebuild, dryRun bool) string {
 	what := fmt.Sprintf("%s with offsets %s, %s segments, %s", found.Manifest, offsetRange(found.StartOffset, found.EndOffset),
 		strconv.FormatInt(found.Segments, 10), byteSize(found.Bytes))

@@ -117,7 +117,7 @@ type partitionRow struct {
 type topicDescription struct {
 	Name       string            `json:"name"`
 	ID         string            `json:"id"`
-	Configs    map[string]string `json:"configs"` // only what differs from the default
+	Configs    map[string]string `json:"configs"` // only settings that differ from the default
 	Partitions []partitionRow    `json:"partitions"`
 }
 

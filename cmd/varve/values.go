@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// keyValues reads KEY=VALUE arguments; flag is what to blame.
+// keyValues reads KEY=VALUE arguments; flag is named in errors.
 func keyValues(flag string, list []string) (map[string]string, error) {
 	values := make(map[string]string, len(list))
 	for _, item := range list {
@@ -49,8 +49,8 @@ const (
 	atTime
 )
 
-// parsePosition reads beginning, end, an offset, or @ and a time: RFC 3339,
-// unix ms, or a duration before now.
+// parsePosition reads beginning, end, an offset, or @ and a time: RFC 3339, unix ms, or a duration
+// before now.
 func parsePosition(s string, now time.Time) (position, error) {
 	switch s {
 	case "beginning":
@@ -94,7 +94,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-// unescape replaces \n, \r, \t, \\, \0 and \xHH; others stay as they are.
+// unescape replaces \n, \r, \t, \\, \0 and \xHH; other sequences are kept.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

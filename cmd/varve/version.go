@@ -23,7 +23,7 @@ func newVersionCommand(a *app, version string) *cobra.Command {
 	}
 }
 
-// buildVersion is what the linker was told, or what the Go toolchain knows of this build.
+// buildVersion returns the version from the linker, or from the Go toolchain's build information.
 func buildVersion() string {
 	if server.Version != "dev" {
 		return server.Version

@@ -19,11 +19,11 @@ import (
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
-	// PEM is its own certificate; File has it too.
+	// PEM is its own certificate; File contains it too.
 	PEM, File string
 }
 
-// NewAuthority makes one that is its own authority.
+// NewAuthority makes a self-signed authority.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	key := newKey(t)
@@ -45,15 +45,16 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Pair is a certificate and its key in PEM, and files that have them.
+// Pair is a certificate and its key in PEM, and files with them.
 type Pair struct {
 	Cert, Key         string
 	CertFile, KeyFile string
-	StoreFile         string // both: what Kafka's ssl.keystore.location names
+	StoreFile         string // both: for Kafka's ssl.keystore.location
 	Serial            *big.Int
 }
 
-// Issue makes a certificate for a server or a client named localhost at 127.0.0.1. The changes, if any, are made to it before it is signed.
+// Issue makes a certificate for a server or a client named localhost at 127.0.0.1. It applies the
+// changes, if any, before it signs it.
 func (a *Authority) Issue(t testing.TB, changes ...func(*x509.Certificate)) Pair {
 	t.Helper()
 	key := newKey(t)
@@ -86,15 +87,15 @@ func (a *Authority) Issue(t testing.TB, changes ...func(*x509.Certificate)) Pair
 	return p
 }
 
-// Expired has a certificate be no longer valid.
+// Expired makes a certificate expired.
 func Expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
 
-// Elsewhere has a certificate be of another host than 127.0.0.1.
+// Elsewhere makes a certificate that of another host than 127.0.0.1.
 func Elsewhere(c *x509.Certificate) {
 	c.IPAddresses, c.DNSNames = nil, []string{"elsewhere.example.com"}
 }
 
-// Write replaces a file at once, as tools that renew certificates do.
+// Write replaces a file in one step, as tools that renew certificates do.
 func Write(t testing.TB, name, text string) {
 	t.Helper()
 	next := name + ".new"
