@@ -40,8 +40,8 @@ const defaultBootstrap = "127.0.0.1:9092"
 func newRootCommand(s streams, version string) *cobra.Command {
 	a := &app{streams: s}
 	root := &cobra.Command{
-		Use:           "varve",
-		Short:         "A Kafka-compatible log broker on two tiers: local disk and an object store",
+		Use:   "varve",
+		Short: "A Kafka-compatible log broker on two tiers: local disk and an object store",
 		Example: "  varve broker start\n" +
 			"  varve topic create orders --partitions 3\n" +
 			"  varve consume orders --from beginning",
